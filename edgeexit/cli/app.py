@@ -1,0 +1,52 @@
+"""The `edgeexit` command: every sub-command in one table, errors turned into one message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import typer
+
+import edgeexit
+from edgeexit.errors import EdgeExitError
+
+COMMANDS: tuple[str, ...] = ()
+"""In the order in which `edgeexit --help` lists them. Command `x` is the function `x` of `edgeexit/cli/cmd_x.py`."""
+
+app = typer.Typer(
+    help="Split, compile, calibrate and measure early-exit networks on the device they will run on.",
+    epilog="Start with: edgeexit demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"edgeexit {edgeexit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and end."),
+) -> None:
+    """Options that stand before any command."""
+
+
+for _name in COMMANDS:
+    app.command(_name)(getattr(import_module(f"edgeexit.cli.cmd_{_name}"), f"{_name}_command"))
+
+
+def main() -> None:
+    """Run the command line; every edgeexit error is one message on stderr and its exit code, never a traceback."""
+    try:
+        app()
+    except EdgeExitError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; nothing half-written was left behind", err=True)
+        sys.exit(130)

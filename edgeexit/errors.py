@@ -1,0 +1,70 @@
+"""Errors of edgeexit, one tree.
+
+    EdgeExitError                 base; never raised itself
+    ├── InputError                an argument, a target, an array or a file of data is wrong        exit code 2
+    │   ├── ModelError            a model cannot be taken as a multi-exit network                  exit code 2
+    │   └── BundleError           a bundle is damaged, unsafe, too new, locked or not writable     exit code 2
+    ├── TargetNotMet              nothing meets the target; names the nearest that can be met      exit code 1
+    ├── MissingExtra              an optional package is not installed; names the command          exit code 3
+    ├── HardwareMissing           the device, sensor or driver asked for is not there              exit code 3
+    └── InternalError             a check of edgeexit's own work failed; please report it          exit code 3
+
+Every message says what is wrong, with which values, and what to do. The command line prints it and ends with the exit code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class EdgeExitError(Exception):
+    """Base of every error that edgeexit raises on purpose."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class InputError(EdgeExitError, ValueError):
+    """An argument, a target, an array or a file of data is wrong."""
+
+    exit_code = 2
+
+
+class ModelError(InputError):
+    """A model cannot be taken as a multi-exit network."""
+
+
+class BundleError(InputError):
+    """A bundle is damaged, unsafe, too new, locked or not writable."""
+
+
+class TargetNotMet(EdgeExitError):  # noqa: N818 - an outcome that the user asked to be told, not a fault
+    """Nothing meets the target. `nearest` is the nearest target of the same form that can be met, or None."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, nearest: str | None = None) -> None:
+        super().__init__(message)
+        self.nearest = nearest
+
+
+class MissingExtra(EdgeExitError):  # noqa: N818 - names what is missing
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f'{package} is not installed. It comes with: pip install "edgeexit[{extra}]"')
+
+
+class HardwareMissing(EdgeExitError):  # noqa: N818 - names what is missing
+    """The device, sensor or driver asked for is not there."""
+
+
+class InternalError(EdgeExitError):
+    """A check of edgeexit's own work failed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the nearest of `known`, or an empty string when none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,51 @@
+"""Numbers as people read them. The one place where a quantity becomes text; everything else keeps SI floats."""
+
+from __future__ import annotations
+
+import math
+
+_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_JOULES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
+_BYTES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
+_COUNT = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+
+
+def _scaled(value: float | None, scales: tuple[tuple[float, str], ...], digits: int = 3) -> str:
+    if value is None or math.isnan(value):
+        return "n/a"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    factor, unit = next((s for s in scales if abs(value) >= s[0]), scales[-1])
+    scaled = value / factor
+    whole = len(str(int(abs(scaled))))
+    return f"{scaled:.{max(0, digits - whole)}f} {unit}".rstrip()
+
+
+def seconds(value: float | None) -> str:
+    """`0.0000164` -> `16.4 µs`; None -> `n/a`."""
+    return _scaled(value, _SECONDS)
+
+
+def joules(value: float | None) -> str:
+    """`0.0021` -> `2.10 mJ`; None -> `n/a`."""
+    return _scaled(value, _JOULES)
+
+
+def bytes_(value: float | None) -> str:
+    """`4096` -> `4.00 KiB`; None -> `n/a`."""
+    return _scaled(value, _BYTES)
+
+
+def count(value: float | None) -> str:
+    """`221000` -> `221 k`; None -> `n/a`."""
+    return _scaled(value, _COUNT)
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """`0.9912` -> `99.12 %`; None -> `n/a`."""
+    return "n/a" if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
+
+
+def ratio(value: float | None) -> str:
+    """`1.834` -> `1.83 ×`; None -> `n/a`."""
+    return "n/a" if value is None or math.isnan(value) else f"{value:.2f} ×"
