@@ -1,1 +1,15 @@
-"""To be written."""
+"""The machine: what it is, how it is clocked, what it draws.
+
+    device_key()      a stable name for calibrations and engine caches
+    device_facts()    the static facts behind it
+    data_dir(kind)    the TOML files that travel with edgeexit
+
+Everything that reads the kernel's files takes `root`, so that the tree of any board can be tested on any machine.
+"""
+
+from __future__ import annotations
+
+from edgeexit.hardware.files import data_dir, read_toml
+from edgeexit.hardware.identity import device_facts, device_key
+
+__all__ = ["data_dir", "device_facts", "device_key", "read_toml"]

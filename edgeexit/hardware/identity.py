@@ -1,0 +1,182 @@
+"""What this machine is: the key under which calibrations and engines are kept, and the facts it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+from edgeexit.hardware.sysfs import read_strings, read_text
+
+ROOT = Path("/")
+
+_KEY_FACTS = ("board", "cpu", "isa", "arch", "cores", "gpu", "l4t", "python", "numpy", "onnxruntime")
+"""What the key depends on: whatever can change which kernels run, or how fast. Not the clocks and not the number of
+cores now online: those are the device's state, which may change between two runs on one device."""
+
+_PACKAGES = {
+    "numpy": ("numpy",),
+    "onnx": ("onnx",),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
+    "openvino": ("openvino",),
+    "tensorrt": ("tensorrt",),
+    "torch": ("torch",),
+}
+_TRADEMARKS = re.compile(r"\((r|tm|c)\)|\b(cpu|processor|developer kit|rev(ision)? [\d.]+)\b|@.*", re.IGNORECASE)
+
+
+@lru_cache(maxsize=8)
+def device_key(root: Path = ROOT) -> str:
+    """A file-name-safe name of this device, such as `nvidia-jetson-orin-nano-1c9a07f3b2`.
+
+    It stays the same until the hardware or a library version changes:
+    a slug of the board (or the CPU model where there is no device tree) and ten hexadecimal digits of the SHA-256 over
+    CPU model, instruction sets, architecture, core count, GPU, L4T, Python, NumPy and ONNX Runtime versions.
+    """
+    facts = _facts(root)
+    digest = hashlib.sha256("\n".join(f"{name}={facts.get(name, '')}" for name in _KEY_FACTS).encode()).hexdigest()
+    return f"{_slug(facts.get('board') or facts['cpu'])}-{digest[:10]}"
+
+
+def device_facts(root: Path = ROOT) -> dict[str, str]:
+    """The static facts of this device, for people: those the key was made from, then system, memory and other packages.
+
+    A fact that is not known is not in the dictionary.
+    """
+    return dict(_facts(root))
+
+
+def compatible(root: Path = ROOT) -> tuple[str, ...]:
+    """The device tree's `compatible` strings, most specific first; () on machines without a device tree."""
+    return read_strings(root / "proc/device-tree/compatible") or read_strings(
+        root / "sys/firmware/devicetree/base/compatible"
+    )
+
+
+def is_virtual(root: Path = ROOT) -> bool:
+    """Whether this is a guest of a hypervisor: its energy and cache counters, if any, are not those of the machine."""
+    flags = _cpuinfo_field(root, "flags")
+    return "hypervisor" in flags.split() or read_text(root / "sys/hypervisor/type") is not None
+
+
+def container(root: Path = ROOT) -> str | None:
+    """The kind of container this process is in, or None."""
+    if (root / ".dockerenv").exists():
+        return "docker"
+    if (root / "run/.containerenv").exists():
+        return "podman"
+    cgroup = read_text(root / "proc/1/cgroup") or ""
+    found = re.search(r"docker|containerd|kubepods|lxc|libpod", cgroup)
+    return found.group() if found else None
+
+
+def package_version(name: str) -> str | None:
+    """The installed version of a package, without importing it; None when it is not installed."""
+    return next(filter(None, map(_distribution_version, _PACKAGES.get(name, (name,)))), None)
+
+
+def _distribution_version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@lru_cache(maxsize=8)
+def _facts(root: Path) -> dict[str, str]:
+    facts: dict[str, str | None] = {
+        "board": read_text(root / "proc/device-tree/model"),
+        "cpu": _cpu_model(root),
+        "isa": _isa(root),
+        "arch": platform.machine(),
+        "cores": str(_cores(root)),
+        "gpu": _gpu(root),
+        "gpu_driver": _gpu_driver(root),
+        "l4t": _l4t(root),
+        "os": _os_name(root),
+        "kernel": platform.release(),
+        "memory": _memory(root),
+        "container": container(root),
+        "virtual": "yes" if is_virtual(root) else "no",
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **{name: package_version(name) for name in _PACKAGES},
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _slug(text: str) -> str:
+    plain = _TRADEMARKS.sub(" ", text)
+    words = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-").split("-")
+    return "-".join(dict.fromkeys(words))[:40].strip("-") or "device"
+
+
+def _cpuinfo_field(root: Path, name: str) -> str:
+    """The first value of a field of /proc/cpuinfo, or ''."""
+    found = re.search(rf"^{re.escape(name)}\s*:\s*(.+)$", read_text(root / "proc/cpuinfo") or "", re.MULTILINE)
+    return found.group(1).strip() if found else ""
+
+
+def _cpu_model(root: Path) -> str:
+    """The CPU's name; on ARM, where the kernel gives numbers, implementer and part of every kind of core."""
+    named = _cpuinfo_field(root, "model name")
+    if named:
+        return named
+    text = read_text(root / "proc/cpuinfo") or ""
+    implementers = re.findall(r"^CPU implementer\s*:\s*(\S+)", text, re.MULTILINE)
+    parts = re.findall(r"^CPU part\s*:\s*(\S+)", text, re.MULTILINE)
+    kinds = dict.fromkeys(zip(implementers, parts, strict=False))
+    return (
+        " + ".join(f"ARM {implementer}:{part}" for implementer, part in kinds) or platform.processor() or "unknown CPU"
+    )
+
+
+def _isa(root: Path) -> str:
+    flags = _cpuinfo_field(root, "flags") or _cpuinfo_field(root, "Features")
+    return " ".join(sorted(flags.split()))
+
+
+def _cores(root: Path) -> int:
+    """CPUs that are present, online or not: a power mode that parks cores does not make another device."""
+    listed = read_text(root / "sys/devices/system/cpu/present")
+    return count_cpus(listed) if listed else os.cpu_count() or 1
+
+
+def count_cpus(cpu_list: str) -> int:
+    """How many CPUs a kernel list such as `0-3,6` names."""
+    spans = (part.split("-") for part in cpu_list.split(",") if part)
+    return sum(int(span[-1]) - int(span[0]) + 1 for span in spans)
+
+
+def _gpu(root: Path) -> str | None:
+    """Names of discrete NVIDIA GPUs, as the driver lists them; the GPU of a Jetson is part of its board."""
+    texts = (read_text(file) or "" for file in sorted(root.glob("proc/driver/nvidia/gpus/*/information")))
+    names = [found.group(1).strip() for text in texts if (found := re.search(r"^Model:\s*(.+)$", text, re.MULTILINE))]
+    return ", ".join(names) or None
+
+
+def _gpu_driver(root: Path) -> str | None:
+    text = read_text(root / "proc/driver/nvidia/version") or ""
+    found = re.search(r"\b(\d{3,}\.\d+(\.\d+)?)\b", text)
+    return found.group(1) if found else None
+
+
+def _l4t(root: Path) -> str | None:
+    """Release of NVIDIA's Linux for Tegra, such as `36.4.3`, from its own release file."""
+    text = read_text(root / "etc/nv_tegra_release") or ""
+    found = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", text)
+    return f"{found.group(1)}.{found.group(2)}" if found else None
+
+
+def _os_name(root: Path) -> str:
+    text = read_text(root / "etc/os-release") or ""
+    found = re.search(r'^PRETTY_NAME="?([^"\n]+)', text, re.MULTILINE)
+    return found.group(1) if found else platform.system()
+
+
+def _memory(root: Path) -> str | None:
+    found = re.search(r"^MemTotal:\s*(\d+) kB", read_text(root / "proc/meminfo") or "", re.MULTILINE)
+    return f"{int(found.group(1)) / 2**20:.1f} GiB" if found else None
