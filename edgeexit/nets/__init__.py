@@ -1,1 +1,14 @@
-"""To be written."""
+"""Multi-exit networks of the papers as torch modules, one file each, read top to bottom.
+
+    net = edgeexit.nets.build("lenet")               every exit: forward returns a list of logits, first exit first
+    plain = edgeexit.nets.build("lenet", exits=False)  the plain network: same trunk, same parameter names, one exit
+
+A new network is a module of this folder with one factory under `@register`, imported below.
+"""
+
+from __future__ import annotations
+
+from edgeexit.nets import branchynet as branchynet
+from edgeexit.nets.registry import NETS, Net, build, net, register
+
+__all__ = ["NETS", "Net", "build", "net", "register"]

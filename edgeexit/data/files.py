@@ -1,0 +1,56 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+
+from edgeexit.errors import InputError
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A scratch path beside `path` to write into; when the body ends well it takes the place of `path`, else `path` stays as it was.
+
+    Files that the body writes beside the scratch path (the weights of a large ONNX model) move with it, before it.
+
+    Raises:
+        InputError: the folder does not exist or cannot be written, or the disk is full.
+    """
+    target = Path(path)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    try:
+        yield folder / target.name
+        for file in sorted(folder.iterdir(), key=lambda f: f.name == target.name):
+            _sync(file)
+            file.replace(target.parent / file.name)
+        _sync(target.parent)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    finally:
+        rmtree(folder, ignore_errors=True)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file whole or not at all; see `replacing`."""
+    with replacing(path) as scratch:
+        scratch.write_bytes(data)
+
+
+def _cannot_write(target: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {target}: {error.strerror or error}")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

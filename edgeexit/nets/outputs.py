@@ -1,0 +1,197 @@
+"""What a module's forward may return, read as a list of exits; and exits that are only marked inside forward.
+
+    Tensor                                one exit: logits [batch, classes]
+    [z1, z2, ...]                         logits of every exit, first exit first
+    [(z1, h1), (z2, h2), ...]             with the exit's own score [batch] or [batch, 1], higher meaning surer; None where it has none
+    ([z1, z2, ...], [h1, h2, ...])        the same as a pair of lists; the last score may be missing
+    {"early": z1, "final": (z2, h2)}      the same by name, in the order of the dict
+    {"logits": [...], "scores": [...]}    a pair of lists by name
+
+Where forward calls `mark_exit(name, logits)`, the marked tensors are the exits in the order of the calls, and what forward returns, if
+it is one tensor that was not marked, is the last exit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from edgeexit.errors import ModelError
+
+Pair: TypeAlias = "tuple[Tensor, Tensor | None]"
+
+
+@dataclass(frozen=True)
+class Exit:
+    """One exit of one forward pass.
+
+    Attributes:
+        name: of the exit.
+        logits: [batch, classes].
+        score: the exit's own score, [batch] or [batch, 1], higher meaning surer; None where it has none.
+    """
+
+    name: str
+    logits: Tensor
+    score: Tensor | None = None
+
+
+_marked: ContextVar[list[Exit] | None] = ContextVar("marked exits", default=None)
+
+
+def mark_exit(name: str, tensor: Tensor, score: Tensor | None = None) -> Tensor:
+    """Say inside `forward` that `tensor` [batch, classes] is the logits of an exit, and go on.
+
+    Returns `tensor` itself, so that a call can be wrapped around an expression. Does nothing unless edgeexit is looking.
+    """
+    marks = _marked.get()
+    if marks is not None:
+        marks.append(Exit(name, tensor, score))
+    return tensor
+
+
+@contextmanager
+def recording() -> Iterator[list[Exit]]:
+    """Collect what `mark_exit` is called with in the body."""
+    marks: list[Exit] = []
+    token = _marked.set(marks)
+    try:
+        yield marks
+    finally:
+        _marked.reset(token)
+
+
+def run_exits(module: Any, *inputs: Tensor, names: Sequence[str] | None = None) -> list[Exit]:
+    """Call the module and read every exit from what it returns and marks. See `exits_of`."""
+    with recording() as marks:
+        returned = module(*inputs)
+    return exits_of(returned, marks, names=names)
+
+
+def exits_of(returned: Any, marks: Sequence[Exit] = (), *, names: Sequence[str] | None = None) -> list[Exit]:
+    """Every exit of one forward pass, first exit first, checked.
+
+    Args:
+        returned: what forward returned, in one of the forms above.
+        marks: what it marked.
+        names: of the exits; otherwise the keys of the dict, the names of the marks, or exit1, exit2, ...
+
+    Raises:
+        ModelError: not one of the forms, or exits of different widths, or a score of the wrong shape.
+    """
+    exits = _with_marks(returned, marks) if marks else _named(returned)
+    if names is not None:
+        exits = _renamed(exits, names)
+    _check(exits)
+    return exits
+
+
+def _with_marks(returned: Any, marks: Sequence[Exit]) -> list[Exit]:
+    exits = list(marks)
+    if isinstance(returned, Tensor) and all(returned is not e.logits for e in exits):
+        exits.append(Exit(f"exit{len(exits) + 1}", returned))
+    return exits
+
+
+def _named(returned: Any) -> list[Exit]:
+    if isinstance(returned, Mapping) and "logits" in returned and set(returned) <= {"logits", "scores"}:
+        returned = (returned["logits"], returned.get("scores") or [])
+    if isinstance(returned, Mapping):
+        return [Exit(str(name), *_pair(str(name), value)) for name, value in returned.items()]
+    if isinstance(returned, Tensor):
+        returned = [returned]
+    if not isinstance(returned, tuple | list):
+        msg = f"forward returned {type(returned).__name__}; it must return the logits of every exit. {_FORMS}"
+        raise ModelError(msg)
+    values = _zipped(returned) if _is_pair_of_lists(returned) else returned
+    return [Exit(f"exit{i}", *_pair(f"exit{i}", value)) for i, value in enumerate(values, 1)]
+
+
+_FORMS = (
+    "Taken are: a list of logits, a list of (logits, score), a dict of either by name, a pair of lists (all logits, all scores), "
+    "or a tensor where forward marks its exits with edgeexit.mark_exit(name, logits)."
+)
+
+
+def _is_pair_of_lists(value: Sequence[Any]) -> bool:
+    """([z1, z2], [h1, h2]) and not [(z1, h1), (z2, h2)]: in the former the first list holds only [batch, classes]."""
+    if len(value) != 2 or not all(isinstance(part, tuple | list) for part in value):
+        return False
+    logits, scores = value
+    return all(_is_logits(t) for t in logits) and not any(_is_logits(t) for t in scores)
+
+
+def _is_logits(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] > 1
+
+
+def _zipped(value: Sequence[Any]) -> list[Any]:
+    logits, scores = value
+    if scores and len(scores) not in (len(logits), len(logits) - 1):
+        msg = f"forward returned {len(logits)} logits and {len(scores)} scores; every exit, or every exit but the last, needs one"
+        raise ModelError(msg)
+    padded = [*scores, *[None] * (len(logits) - len(scores))]
+    return list(zip(logits, padded, strict=True))
+
+
+def _pair(name: str, value: Any) -> Pair:
+    if isinstance(value, Tensor):
+        return value, None
+    if isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], Tensor):
+        score = value[1]
+        if score is None or isinstance(score, Tensor):
+            return value[0], score
+    msg = f"exit {name!r} is {_describe(value)}; it must be logits or (logits, score). {_FORMS}"
+    raise ModelError(msg)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"{type(value).__name__} of {', '.join(_describe(v) for v in value) or 'nothing'}"
+    return f"tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def _renamed(exits: Sequence[Exit], names: Sequence[str]) -> list[Exit]:
+    if len(names) != len(exits):
+        msg = f"{len(names)} names were given ({', '.join(names)}) for {len(exits)} exits ({', '.join(e.name for e in exits)})"
+        raise ModelError(msg)
+    return [Exit(name, e.logits, e.score) for name, e in zip(names, exits, strict=True)]
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]*")
+
+
+def _check(exits: Sequence[Exit]) -> None:
+    """All faults at once: one message that a person can act on."""
+    faults = [] if exits else [f"forward returned no exit. {_FORMS}"]
+    names = [e.name for e in exits]
+    faults += [f"two exits are named {name!r}" for name in sorted({n for n in names if names.count(n) > 1})]
+    for e in exits:
+        faults += _faults(e)
+    widths = {e.name: e.logits.shape[-1] for e in exits if e.logits.ndim == 2}
+    if len(set(widths.values())) > 1:
+        faults.append(
+            f"the exits have different numbers of classes: {', '.join(f'{n}: {w}' for n, w in widths.items())}"
+        )
+    if faults:
+        raise ModelError("; ".join(faults))
+
+
+def _faults(e: Exit) -> list[str]:
+    faults = []
+    if not _NAME.fullmatch(e.name):
+        faults.append(f"exit name {e.name!r} must start with a letter and hold letters, digits, and _ . - / only")
+    if e.logits.ndim != 2 or e.logits.shape[1] < 2 or not e.logits.is_floating_point():
+        faults.append(
+            f"logits of {e.name!r} are {e.logits.dtype} {list(e.logits.shape)}; they must be float [batch, classes >= 2]"
+        )
+        return faults
+    if e.score is not None and (tuple(e.score.shape[1:]) not in ((), (1,)) or e.score.ndim == 0):
+        faults.append(f"score of {e.name!r} is {list(e.score.shape)}; it must be [batch] or [batch, 1]")
+    return faults
