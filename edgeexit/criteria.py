@@ -98,7 +98,7 @@ def margin(logits: NDArray[np.floating]) -> Array:
     return np.asarray(p[..., -1] - p[..., -2], np.float32)
 
 
-def _entropy_nodes(b: NodeBuilder, logits: str, classes: int) -> str:
+def _entropy_nodes(b: NodeBuilder, logits: str, _classes: int) -> str:
     log_p = b.node("LogSoftmax", [logits], axis=-1)
     terms = b.node("Mul", [b.node("Exp", [log_p]), log_p])
     return b.reduce("ReduceSum", terms)
@@ -109,11 +109,11 @@ def _normalized_entropy_nodes(b: NodeBuilder, logits: str, classes: int) -> str:
     return b.node("Mul", [_entropy_nodes(b, logits, classes), scale])
 
 
-def _max_softmax_nodes(b: NodeBuilder, logits: str, classes: int) -> str:
+def _max_softmax_nodes(b: NodeBuilder, logits: str, _classes: int) -> str:
     return b.reduce("ReduceMax", b.node("Softmax", [logits], axis=-1))
 
 
-def _margin_nodes(b: NodeBuilder, logits: str, classes: int) -> str:
+def _margin_nodes(b: NodeBuilder, logits: str, _classes: int) -> str:
     p = b.node("Softmax", [logits], axis=-1)
     best, _ = b.nodes("TopK", [p, b.constant(np.array([2], np.int64))], 2, axis=-1)
     signs = b.constant(np.array([1.0, -1.0], np.float32))

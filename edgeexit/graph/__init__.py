@@ -1,1 +1,32 @@
-"""To be written."""
+"""Framework-neutral ONNX surgery: read a model, find its exits, append the criterion, split, fuse, count the cost.
+
+    read_model ─► find_exits ─► add_scores ─► split ─► stage models
+                                                 └──► fuse ─► one model of nested If
+
+Nothing here runs a network; `probe` (in `backends`) tells the shapes that inference cannot.
+"""
+
+from edgeexit.graph.cost import StageCost, count_costs
+from edgeexit.graph.exits import Exit, find_exits
+from edgeexit.graph.fuse import fuse
+from edgeexit.graph.network import Network, TensorSpec, read_model
+from edgeexit.graph.scores import add_scores
+from edgeexit.graph.split import Stage, split, stage_model, straight_model
+from edgeexit.graph.weights import WeightFile
+
+__all__ = [
+    "Exit",
+    "Network",
+    "Stage",
+    "StageCost",
+    "TensorSpec",
+    "WeightFile",
+    "add_scores",
+    "count_costs",
+    "find_exits",
+    "fuse",
+    "read_model",
+    "split",
+    "stage_model",
+    "straight_model",
+]

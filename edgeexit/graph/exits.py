@@ -1,0 +1,165 @@
+"""Find the exits of a model: what the user names, what the exporter wrote, or all logits-like outputs in order of depth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from edgeexit.errors import ModelError, did_you_mean
+from edgeexit.graph.flow import Flow
+from edgeexit.graph.network import Network, TensorSpec, spec_of
+
+METADATA_KEY = "edgeexit.exits"
+"""Model metadata: a JSON list of {"name", "logits", "score"} in order, written by `edgeexit export`."""
+
+_FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
+
+
+@dataclass(frozen=True)
+class Exit:
+    """One exit of a network.
+
+    Attributes:
+        name: for people.
+        logits: name of its logits output [batch, classes].
+        score: name of its own score output [batch] or [batch, 1], higher meaning surer; None where it has none.
+        classes: number of classes.
+        dtype: NumPy dtype name of the logits.
+    """
+
+    name: str
+    logits: str
+    score: str | None
+    classes: int
+    dtype: str
+
+
+def find_exits(
+    net: Network, exits: Sequence[str] | None = None, scores: Sequence[str] | None = None
+) -> tuple[Exit, ...]:
+    """The exits in order: the last is the backbone's own classifier.
+
+    Args:
+        net: the model.
+        exits: names of the logits outputs, in order; None looks at the metadata, then at the shapes.
+        scores: names of the score outputs, one per exit or one per exit but the last.
+
+    Raises:
+        ModelError: fewer than two exits, a name that is no output, widths that differ, a score of the wrong shape,
+            an exit that needs nothing beyond the exits before it.
+    """
+    outputs = {value.name: spec_of(value, "the model") for value in _typed_outputs(net)}
+    named = _named(exits, scores) or _from_metadata(net.proto) or _by_shape(net, outputs)
+    _check_names(named, outputs)
+    width = _common_width(named, outputs)
+    _check_scores(named, outputs)
+    found = tuple(Exit(name, logits, score, width, outputs[logits].dtype) for name, logits, score in named)
+    _check_order(net, found)
+    return found
+
+
+_Named = list[tuple[str, str, "str | None"]]
+
+
+def _typed_outputs(net: Network) -> list[onnx.ValueInfoProto]:
+    # Outputs may carry no shape; inference fills in what it can and never fails the model.
+    try:
+        inferred = onnx.shape_inference.infer_shapes(net.proto, check_type=False, strict_mode=False)
+    except (RuntimeError, ValueError):  # models beyond protobuf's 2 GB, or with operators that inference does not know
+        inferred = net.proto
+    return list(inferred.graph.output)
+
+
+def _named(exits: Sequence[str] | None, scores: Sequence[str] | None) -> _Named:
+    if exits is None:
+        if scores is not None:
+            msg = "scores were named but exits were not: name both, in the same order."
+            raise ModelError(msg)
+        return []
+    given = list(scores or [])
+    if given and len(given) not in (len(exits), len(exits) - 1):
+        msg = f"{len(exits)} exits were named but {len(given)} scores: give one per exit, or one per exit but the last."
+        raise ModelError(msg)
+    padded: list[str | None] = [*given, *([None] * (len(exits) - len(given)))]
+    return [(f"exit{i}", logits, score) for i, (logits, score) in enumerate(zip(exits, padded, strict=True), 1)]
+
+
+def _from_metadata(proto: onnx.ModelProto) -> _Named:
+    written = next((p.value for p in proto.metadata_props if p.key == METADATA_KEY), None)
+    if written is None:
+        return []
+    try:
+        return [(str(e["name"]), str(e["logits"]), e["score"] and str(e["score"])) for e in json.loads(written)]
+    except (ValueError, TypeError, KeyError) as error:
+        msg = f"the model's metadata {METADATA_KEY!r} is not a list of name, logits and score ({error!r}): name the exits instead."
+        raise ModelError(msg) from error
+
+
+def _by_shape(net: Network, outputs: dict[str, TensorSpec]) -> _Named:
+    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    logits = [s for s in outputs.values() if s.dtype in _FLOATS and len(s.shape) == 2 and s.shape[1] != 1]
+    logits.sort(key=lambda s: len(flow.ancestors([s.name])))
+    return [(f"exit{i}", spec.name, None) for i, spec in enumerate(logits, 1)]
+
+
+def _listing(outputs: dict[str, TensorSpec]) -> str:
+    return "Outputs of the model: " + "; ".join(str(s) for s in outputs.values()) + "."
+
+
+def _check_names(named: _Named, outputs: dict[str, TensorSpec]) -> None:
+    wanted = [n for _, logits, score in named for n in (logits, score) if n]
+    missing = [f"{n!r} is not an output of the model.{did_you_mean(n, outputs)}" for n in wanted if n not in outputs]
+    if missing:
+        raise ModelError(" ".join([*missing, _listing(outputs)]))
+    if len(set(wanted)) < len(wanted):
+        msg = f"an output is named more than once: {', '.join(wanted)}."
+        raise ModelError(msg)
+    if len(named) < 2:
+        msg = f"a multi-exit network has two or more exits (2-D float outputs of equal width); found {len(named)}. {_listing(outputs)}"
+        raise ModelError(msg)
+
+
+def _common_width(named: _Named, outputs: dict[str, TensorSpec]) -> int:
+    specs = [outputs[logits] for _, logits, _ in named]
+    wrong = [str(s) for s in specs if s.dtype not in _FLOATS or len(s.shape) != 2 or not isinstance(s.shape[1], int)]
+    if wrong:
+        msg = f"an exit's logits must be a float output [batch, classes]; found {'; '.join(wrong)}. {_listing(outputs)}"
+        raise ModelError(msg)
+    widths = {s.shape[1] for s in specs}
+    if len(widths) > 1:
+        msg = f"exits must have the same number of classes; found {'; '.join(str(s) for s in specs)}. Name the exits with --exits."
+        raise ModelError(msg)
+    width = int(widths.pop())
+    if width < 2:
+        msg = f"exits must have two or more classes; found {'; '.join(str(s) for s in specs)}."
+        raise ModelError(msg)
+    return width
+
+
+def _check_scores(named: _Named, outputs: dict[str, TensorSpec]) -> None:
+    specs = [outputs[score] for _, _, score in named if score]
+    wrong = [
+        str(s)
+        for s in specs
+        if s.dtype not in _FLOATS or len(s.shape) not in (1, 2) or (len(s.shape) == 2 and s.shape[1] != 1)
+    ]
+    if wrong:
+        msg = f"a score must be a float output [batch] or [batch, 1]; found {'; '.join(wrong)}."
+        raise ModelError(msg)
+
+
+def _check_order(net: Network, exits: tuple[Exit, ...]) -> None:
+    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    done: set[int] = set()
+    for number, exit in enumerate(exits, 1):
+        needs = {i for i in flow.ancestors([exit.logits]) if flow.varies[i]}
+        if not needs - done:
+            msg = (
+                f"exit {number} ({exit.logits!r}) needs nothing beyond the exits before it, so it can never be later."
+                f" Order given: {', '.join(e.logits for e in exits)}. Name the exits from the earliest to the last."
+            )
+            raise ModelError(msg)
+        done |= needs

@@ -1,0 +1,209 @@
+"""A model as edgeexit works on it: the ONNX graph without its weights' bytes, its inputs, and the folder its weights lie in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper
+
+from edgeexit.errors import ModelError
+
+Dim: TypeAlias = "int | str"
+BATCH = "batch"
+"""The name of the dynamic first dimension in every model that edgeexit writes."""
+
+OLDEST_OPSET = 11  # the first with the If, TopK and negative axes that the splitter and the criteria use
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, NumPy dtype name and shape of a tensor; the first dimension may be `"batch"`, any other unknown one is `"?"`."""
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+
+    @property
+    def shape_at_1(self) -> tuple[int, ...]:
+        """The shape at batch 1."""
+        return tuple(d if isinstance(d, int) else 1 for d in self.shape)
+
+    @property
+    def bytes_at_1(self) -> int:
+        """Size at batch 1, in bytes."""
+        return int(np.prod(self.shape_at_1, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+    def proto(self, *, batch: int | None = None) -> onnx.ValueInfoProto:
+        """As ONNX value info; `batch` replaces the dynamic first dimension."""
+        shape = [batch if d == BATCH and batch is not None else (None if d == "?" else d) for d in self.shape]
+        return helper.make_tensor_value_info(self.name, helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype)), shape)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype}[{', '.join(str(d) for d in self.shape)}]"
+
+
+@dataclass(frozen=True)
+class Network:
+    """One model, read and checked.
+
+    Attributes:
+        proto: the model; local functions inlined, weights in outside files still outside.
+        folder: where outside weight files lie.
+        inputs: its inputs, without those that are weights.
+        dynamic_batch: whether every input's first dimension is free.
+    """
+
+    proto: onnx.ModelProto
+    folder: Path
+    inputs: tuple[TensorSpec, ...]
+    dynamic_batch: bool
+
+    @property
+    def opset(self) -> int:
+        """Version of the default operator set."""
+        return opset_of(self.proto)
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of the default operator set that a model imports; 0 when it imports none."""
+    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+
+
+def read_model(path: Path) -> Network:
+    """Read an ONNX file.
+
+    Raises:
+        ModelError: not a file, not ONNX, truncated, an operator set older than 11, an outside weight file that is missing,
+            too short or outside the model's folder, inputs that are not of fixed shape.
+    """
+    proto = _parse(path)
+    _check_opset(proto, path)
+    if proto.functions:
+        from onnx import inliner
+
+        proto = inliner.inline_local_functions(proto)
+    if proto.graph.sparse_initializer:
+        msg = f"{path} has sparse weights, which are not supported: export it with dense ones."
+        raise ModelError(msg)
+    _check_outside_weights(proto, path)
+    inputs = _inputs(proto.graph, path)
+    dynamic = all(spec.shape[:1] == (BATCH,) for spec in inputs)
+    if not dynamic:
+        inputs = tuple(TensorSpec(s.name, s.dtype, s.shape_at_1) for s in inputs)
+    _replace_inputs(proto.graph, inputs)
+    return Network(proto, path.parent, inputs, dynamic)
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    if not path.is_file():
+        msg = f"there is no file {path}." if not path.exists() else f"{path} is not a file; give the .onnx file."
+        raise ModelError(msg)
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError, UnicodeDecodeError) as error:
+        msg = f"{path} is not an ONNX model, or is truncated ({path.stat().st_size} bytes): {error}"
+        raise ModelError(msg) from error
+    if not proto.graph.node or not proto.graph.output:
+        msg = f"{path} is not an ONNX model, or is truncated: it has {len(proto.graph.node)} nodes and {len(proto.graph.output)} outputs."
+        raise ModelError(msg)
+    return proto
+
+
+def _check_opset(proto: onnx.ModelProto, path: Path) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    version = opset_of(proto)
+    if not OLDEST_OPSET <= version <= newest:
+        msg = (
+            f"{path} uses operator set {version}; supported are {OLDEST_OPSET} to {newest} (onnx {onnx.__version__})."
+            " Export it again with a supported opset_version, or convert it with onnx.version_converter."
+        )
+        raise ModelError(msg)
+
+
+def outside_location(tensor: TensorProto) -> dict[str, str]:
+    """The `external_data` entries of a weight that lies in another file: location, offset, length."""
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _check_outside_weights(proto: onnx.ModelProto, path: Path) -> None:
+    for tensor in all_tensors(proto.graph):
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        where = outside_location(tensor)
+        file = safe_join(path.parent, where.get("location", ""), tensor.name)
+        end = int(where.get("offset", "0")) + int(where.get("length", "0"))
+        if not file.is_file() or file.stat().st_size < end:
+            msg = f"weight {tensor.name!r} of {path} lies in {file}, which is missing or shorter than {end} bytes."
+            raise ModelError(msg)
+
+
+def safe_join(folder: Path, location: str, name: str) -> Path:
+    """The file `location` inside `folder`.
+
+    Raises:
+        ModelError: it would lie outside the folder, by `..`, an absolute path or a link.
+    """
+    file = folder / location
+    root = folder.resolve()
+    if not location or Path(location).is_absolute() or root not in file.resolve().parents:
+        msg = f"weight {name!r} names the file {location!r}, which lies outside the model's folder {folder}: refused."
+        raise ModelError(msg)
+    return file
+
+
+def all_tensors(graph: onnx.GraphProto) -> list[TensorProto]:
+    """Every weight and constant of a graph and of the graphs inside its nodes."""
+    found = list(graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                found.append(attribute.t)
+            for inner in subgraphs_of(attribute):
+                found += all_tensors(inner)
+    return found
+
+
+def subgraphs_of(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
+    """The graphs that an attribute holds (branches of If, bodies of Loop and Scan)."""
+    return [attribute.g, *attribute.graphs] if attribute.HasField("g") else list(attribute.graphs)
+
+
+def _inputs(graph: onnx.GraphProto, path: Path) -> tuple[TensorSpec, ...]:
+    weights = {t.name for t in graph.initializer}
+    specs = tuple(spec_of(value, path) for value in graph.input if value.name not in weights)
+    if not specs:
+        msg = f"{path} has no inputs."
+        raise ModelError(msg)
+    faults = [str(s) for s in specs if s.shape[:1] not in (("batch",), (1,)) or "?" in s.shape[1:]]
+    if faults:
+        msg = (
+            f"inputs must have a fixed shape, and a batch of 1 or free as first dimension; found {'; '.join(faults)}."
+            " Export the model with fixed sizes, or fix them with onnxruntime.tools.make_dynamic_shape_fixed."
+        )
+        raise ModelError(msg)
+    return specs
+
+
+def spec_of(value: onnx.ValueInfoProto, path: Path | str) -> TensorSpec:
+    """Spec of a graph's input or output; its free first dimension becomes `"batch"`, other free ones `"?"`.
+
+    Raises:
+        ModelError: it is a sequence, a map or of no tensor type.
+    """
+    if not value.type.HasField("tensor_type") or value.type.tensor_type.elem_type == TensorProto.UNDEFINED:
+        msg = f"{value.name!r} of {path} is not a tensor (a sequence, a map or of unknown type)."
+        raise ModelError(msg)
+    kind = value.type.tensor_type
+    sizes = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim]
+    shape = tuple(size if size is not None else (BATCH if i == 0 else "?") for i, size in enumerate(sizes))
+    return TensorSpec(value.name, str(np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))), shape)
+
+
+def _replace_inputs(graph: onnx.GraphProto, inputs: tuple[TensorSpec, ...]) -> None:
+    del graph.input[:]
+    graph.input.extend(spec.proto() for spec in inputs)

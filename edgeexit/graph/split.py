@@ -1,0 +1,142 @@
+"""Cut a network at its exits, by reachability.
+
+Stage k holds exactly the nodes that exit k's outputs need and that no earlier stage holds. So residual and dense connections,
+several scales, heads that feed later heads and separate models on one input all split the same way. Nodes that depend on no input
+(constants and what is computed from them) are repeated in every stage that reads them.
+
+    x ──► [stage 1] ──► logits 1, score 1
+              │ boundary tensors
+              ▼
+    (x) ─► [stage 2] ──► logits 2, score 2
+              │
+              ▼  ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import onnx
+
+from edgeexit.graph.exits import Exit
+from edgeexit.graph.flow import Flow
+from edgeexit.graph.network import Network, TensorSpec
+from edgeexit.graph.scores import ScoredExit
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What exit `exit` needs and no earlier exit needed.
+
+    Attributes:
+        exit: number of the exit, from 1.
+        nodes: indices of its nodes in the model's graph, ascending.
+        inputs: the model's inputs that it reads.
+        boundaries_in: tensors made by earlier stages that it reads.
+        boundaries_out: tensors it makes that later stages read.
+        logits: name of its logits output.
+        score: name of its score output.
+    """
+
+    exit: int
+    nodes: tuple[int, ...]
+    inputs: tuple[str, ...]
+    boundaries_in: tuple[str, ...]
+    boundaries_out: tuple[str, ...]
+    logits: str
+    score: str
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Every output in order: logits, score, then the boundary tensors that are neither."""
+        return (self.logits, self.score, *(b for b in self.boundaries_out if b not in (self.logits, self.score)))
+
+
+def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
+    """Stages of a model whose exits have scores, in order."""
+    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    holdings = _holdings(flow, exits)
+    reads = [frozenset().union(*(flow.reads[i] for i in held)) for held in holdings]
+    makes = [
+        frozenset(name for i in held if flow.varies[i] for name in net.proto.graph.node[i].output) for held in holdings
+    ]
+    # An exit may be a tensor that an earlier stage made, as well as one that later stages read.
+    reads = [r | {e.logits, e.score} for r, e in zip(reads, exits, strict=True)]
+    stages = []
+    for k, exit in enumerate(exits):
+        stages.append(
+            Stage(
+                exit=k + 1,
+                nodes=tuple(sorted(holdings[k])),
+                inputs=tuple(s.name for s in net.inputs if s.name in reads[k]),
+                boundaries_in=tuple(sorted(reads[k] & frozenset().union(*makes[:k]))),
+                boundaries_out=tuple(sorted(makes[k] & frozenset().union(*reads[k + 1 :]))),
+                logits=exit.logits,
+                score=exit.score,
+            )
+        )
+    return tuple(stages)
+
+
+def _holdings(flow: Flow, exits: tuple[ScoredExit, ...]) -> list[frozenset[int]]:
+    """Per stage its nodes: those not held before, and the constant ones they read wherever those were first used."""
+    done: set[int] = set()
+    holdings = []
+    for exit in exits:
+        fresh = {i for i in flow.ancestors([exit.logits, exit.score]) if flow.varies[i] and i not in done}
+        done |= fresh
+        read = frozenset().union(*(flow.reads[i] for i in fresh))
+        holdings.append(frozenset(fresh | {i for i in flow.ancestors(read) if not flow.varies[i]}))
+    return holdings
+
+
+def stage_model(
+    net: Network, stage: Stage, specs: Mapping[str, TensorSpec], *, batch: int | None = None
+) -> onnx.ModelProto:
+    """The ONNX model of one stage.
+
+    Args:
+        net: the scored model.
+        stage: which part of it.
+        specs: dtype and shape of every boundary tensor, logits and score.
+        batch: None keeps the batch as the model has it; a number fixes it.
+    """
+    inputs = [s for s in net.inputs if s.name in stage.inputs] + [specs[name] for name in stage.boundaries_in]
+    outputs = [specs[name] for name in stage.outputs]
+    return part_model(net, f"stage {stage.exit}", stage.nodes, inputs, outputs, batch=batch)
+
+
+def straight_model(net: Network, exit: Exit, *, batch: int | None = None) -> onnx.ModelProto:
+    """The network run straight to one exit: no other heads, no criterion. For the last exit this is the backbone."""
+    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    nodes = tuple(sorted(flow.ancestors([exit.logits])))
+    output = TensorSpec(exit.logits, exit.dtype, ("batch" if net.dynamic_batch else 1, exit.classes))
+    return part_model(net, f"straight to {exit.name}", nodes, net.inputs, [output], batch=batch)
+
+
+def part_model(
+    net: Network,
+    name: str,
+    nodes: Iterable[int],
+    inputs: Iterable[TensorSpec],
+    outputs: Iterable[TensorSpec],
+    *,
+    batch: int | None = None,
+) -> onnx.ModelProto:
+    """A model of some of the nodes of another, with the weights that they read."""
+    graph = onnx.GraphProto(name=name)
+    graph.node.extend(net.proto.graph.node[i] for i in nodes)
+    flow = Flow.of(graph, [])
+    read = frozenset().union(*flow.reads)
+    graph.initializer.extend(t for t in net.proto.graph.initializer if t.name in read)
+    graph.input.extend(s.proto(batch=batch) for s in inputs)
+    graph.output.extend(s.proto(batch=batch) for s in outputs)
+    return shell(net, graph)
+
+
+def shell(net: Network, graph: onnx.GraphProto) -> onnx.ModelProto:
+    """A model around a graph, with the operator sets of `net`."""
+    model = onnx.ModelProto(ir_version=net.proto.ir_version, producer_name="edgeexit", graph=graph)
+    model.opset_import.extend(net.proto.opset_import)
+    return model
