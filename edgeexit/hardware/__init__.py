@@ -1,8 +1,10 @@
 """The machine: what it is, how it is clocked, what it draws.
 
-    device_key()      a stable name for calibrations and engine caches
-    device_facts()    the static facts behind it
-    data_dir(kind)    the TOML files that travel with edgeexit
+    device_key()           a stable name for calibrations and engine caches
+    device_facts()         the static facts behind it
+    snapshot()             its state now: clocks, temperatures, throttle counters, load
+    judge(before, after)   whether a measurement between two snapshots can be believed
+    data_dir(kind)         the TOML files that travel with edgeexit
 
 Everything that reads the kernel's files takes `root`, so that the tree of any board can be tested on any machine.
 """
@@ -11,5 +13,18 @@ from __future__ import annotations
 
 from edgeexit.hardware.files import data_dir, read_toml
 from edgeexit.hardware.identity import device_facts, device_key
+from edgeexit.hardware.state import DeviceState, snapshot, state_from_json
+from edgeexit.hardware.validity import Validity, judge, verdict
 
-__all__ = ["data_dir", "device_facts", "device_key", "read_toml"]
+__all__ = [
+    "DeviceState",
+    "Validity",
+    "data_dir",
+    "device_facts",
+    "device_key",
+    "judge",
+    "read_toml",
+    "snapshot",
+    "state_from_json",
+    "verdict",
+]
