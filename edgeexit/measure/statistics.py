@@ -5,7 +5,7 @@ Which interval is for what:
     nearest_rank                 the figure itself: always a value that was measured
     early_stopping_bound         a latency that the true percentile exceeds with at most 1 % risk, or how many samples it needs
     order_statistic_interval     both sides of a percentile, samples independent
-    block_bootstrap_interval     both sides of a percentile, samples that hang together within blocks
+    block_bootstrap_intervals    both sides of a percentile, samples that hang together within blocks
     mean_interval                a mean, from the means of independent processes (t; exact for as few as two)
     mixture_interval             a mean on new data: adds that new samples leave at other exits
     ratio_interval               the ratio of two means of processes, paired or not (t on logarithms)
@@ -195,31 +195,37 @@ def _largest_rank(n: int, p: float, tail: float) -> int:
     return low
 
 
-def block_bootstrap_interval(
-    blocks: Sequence[NDArray[np.float64]], q: float, *, confidence: float = 0.95, draws: int = 300, seed: int = 0
-) -> Interval | None:
-    """A two-sided interval of the q-th percentile, for samples that hang together within blocks; None below 10 blocks.
+def block_bootstrap_intervals(
+    blocks: Sequence[NDArray[np.float64]],
+    qs: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    draws: int = 200,
+    seed: int = 0,
+) -> list[Interval] | None:
+    """Two-sided intervals of percentiles, for samples that hang together within blocks; None below 10 blocks.
 
     Whole blocks are drawn with replacement, so that what a block shares (clocks, other load) stays together (Künsch 1989).
 
     Args:
         blocks: the samples of each block.
-        q: in (0, 100].
+        qs: the percentiles, each in (0, 100].
         confidence: in (0, 1).
         draws: number of resamples.
         seed: of the resampling.
     """
     if len(blocks) < 10:
         return None
-    values, order = np.concatenate(blocks), np.argsort(np.concatenate(blocks), kind="stable")
-    owner = np.repeat(np.arange(len(blocks)), [len(b) for b in blocks])[order]
-    rng, found, ranked = np.random.default_rng(seed), np.empty(draws), values[order]
+    values, owner = np.concatenate(blocks), np.repeat(np.arange(len(blocks)), [len(b) for b in blocks])
+    order = np.argsort(values, kind="stable")
+    ranked, owner = values[order], owner[order]
+    rng, found = np.random.default_rng(seed), np.empty((draws, len(qs)))
     for draw in range(draws):
         times = np.bincount(rng.integers(len(blocks), size=len(blocks)), minlength=len(blocks))
         running = np.cumsum(times[owner])  # how many of the resample are at or below each sorted value
-        found[draw] = ranked[np.searchsorted(running, rank(q, int(running[-1])))]
+        found[draw] = ranked[np.searchsorted(running, [rank(q, int(running[-1])) for q in qs])]
     tail = 50.0 * (1.0 - confidence)
-    return Interval(nearest_rank(found, tail), nearest_rank(found, 100.0 - tail))
+    return [Interval(nearest_rank(column, tail), nearest_rank(column, 100.0 - tail)) for column in found.T]
 
 
 def mean_interval(means: ArrayLike, confidence: float = 0.95) -> Interval | None:
@@ -310,3 +316,11 @@ def lag1(values: ArrayLike) -> float | None:
         return None
     off = sample - sample.mean()
     return float((off[1:] * off[:-1]).sum() / (off * off).sum())
+
+
+def tukey_outliers(values: ArrayLike) -> tuple[int, int]:
+    """How many values [n] lie beyond 1.5 and beyond 3 interquartile ranges outside the quartiles (Tukey's fences)."""
+    sample = np.asarray(values, np.float64)
+    low, high = nearest_rank(sample, 25.0), nearest_rank(sample, 75.0)
+    beyond = np.maximum(low - sample, sample - high)
+    return int((beyond > 1.5 * (high - low)).sum()), int((beyond > 3.0 * (high - low)).sum())

@@ -14,7 +14,7 @@ from edgeexit.errors import InputError
 from edgeexit.measure.statistics import (
     Interval,
     binomial_cdf,
-    block_bootstrap_interval,
+    block_bootstrap_intervals,
     early_stopping_bound,
     lag1,
     mean_interval,
@@ -26,6 +26,7 @@ from edgeexit.measure.statistics import (
     regularized_beta,
     samples_needed,
     t_quantile,
+    tukey_outliers,
     variation,
 )
 
@@ -151,7 +152,7 @@ def test_block_bootstrap_covers_what_hangs_together() -> None:
     for run in range(300):
         shift = rng.normal(0.0, 1.0, size=40)
         blocks = [rng.normal(s, 0.3, size=40) for s in shift]
-        held += _covers(block_bootstrap_interval(blocks, 50.0, draws=200, seed=run), 0.0)
+        held += _covers((block_bootstrap_intervals(blocks, [50.0], seed=run) or [None])[0], 0.0)
         held_if_independent += _covers(order_statistic_interval(np.concatenate(blocks), 50.0), 0.0)
     assert 0.90 <= held / 300 <= 0.985
     assert held_if_independent / 300 < 0.5
@@ -159,7 +160,7 @@ def test_block_bootstrap_covers_what_hangs_together() -> None:
 
 def test_block_bootstrap_needs_ten_blocks() -> None:
     """Fewer have no distribution to draw from."""
-    assert block_bootstrap_interval([np.ones(5)] * 9, 50.0) is None
+    assert block_bootstrap_intervals([np.ones(5)] * 9, [50.0]) is None
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -195,3 +196,9 @@ def test_neighbours_that_resemble_each_other_correlate() -> None:
     assert (lag1(np.arange(1000)) or 0.0) > 0.99
     assert (lag1(np.array([1.0, 2.0] * 50)) or 0.0) < -0.9
     assert lag1(np.ones(10)) is None
+
+
+def test_outliers_are_counted_beyond_the_fences() -> None:
+    """Quartiles 1 and 3, so the fences lie 3 and 6 beyond them."""
+    assert tukey_outliers([1.0, 1.0, 2.0, 3.0, 3.0, 3.0, 7.0, 20.0]) == (2, 1)
+    assert tukey_outliers([5.0]) == (0, 0)

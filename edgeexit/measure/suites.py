@@ -1,0 +1,67 @@
+"""Suites: how long, how often and what to measure. Each is a TOML file of `benchmarks/suites/`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeexit.documents import from_document
+from edgeexit.errors import InputError, did_you_mean
+from edgeexit.hardware import data_dir, read_toml
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One suite.
+
+    Attributes:
+        name: that of its file.
+        description: one sentence for people.
+        processes: fresh processes, one after the other.
+        seconds: of timing in each, all lanes together.
+        warmup_s: of the natural trace before the timing, in each process, after every exit was forced ten times.
+        samples: of the data set, at most, drawn by the seed; 0 for all.
+        trace: length of the sequence of inputs that is timed, drawn with replacement.
+        cooldown_s: at most this long before each process, until the machine is as cool as at the start.
+        paced_s: of paced requests per lane and process; 0 for none unless a rate is asked for.
+        cold: inferences with flushed caches per lane; 0 for none.
+        energy: whether to measure energy.
+        cache: whether to measure cache behaviour.
+    """
+
+    name: str
+    description: str
+    processes: int
+    seconds: float
+    warmup_s: float
+    samples: int
+    trace: int
+    cooldown_s: float
+    paced_s: float
+    cold: int
+    energy: bool
+    cache: bool
+
+
+def suite_names() -> list[str]:
+    """Every suite, by name."""
+    return sorted(path.stem for path in data_dir("suites").glob("*.toml"))
+
+
+def load_suite(name: str) -> Suite:
+    """The suite of that name.
+
+    Raises:
+        InputError: there is none, or its file is faulty; all faults in one message.
+    """
+    path = data_dir("suites") / f"{name}.toml"
+    names = suite_names()
+    if name not in names:
+        msg = f"no preset named {name!r}.{did_you_mean(name, names)} Presets: {', '.join(names)}."
+        raise InputError(msg)
+    suite = from_document(Suite, {"name": name, **read_toml(path)}, str(path))
+    positive = {"processes": suite.processes, "seconds": suite.seconds, "trace": suite.trace}
+    wrong = [f"{key} is {value}" for key, value in positive.items() if value <= 0]
+    if wrong:
+        msg = f"{path}: must be more than 0: {', '.join(wrong)}."
+        raise InputError(msg)
+    return suite
