@@ -1,1 +1,9 @@
-"""To be written."""
+"""Training of multi-exit networks: recipes, losses of the papers, a loop that can be interrupted and gives the same result."""
+
+from __future__ import annotations
+
+from edgeexit.training.losses import LOSSES, loss
+from edgeexit.training.recipe import Recipe, load_recipe, recipe_path
+from edgeexit.training.run import Trained, train
+
+__all__ = ["LOSSES", "Recipe", "Trained", "load_recipe", "loss", "recipe_path", "train"]

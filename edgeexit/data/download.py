@@ -1,0 +1,140 @@
+"""Where the public sets are, whether they are the official files, and how to fetch them where there is a network.
+
+Files are looked for under $EDGEEXIT_DATA, or ~/.cache/edgeexit. Nothing is fetched unless asked: `fetch` (or `edgeexit train --download`)
+does it, with progress, and goes on where an interrupted download ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from edgeexit.data.files import replacing
+from edgeexit.errors import InputError
+from edgeexit.progress import Progress, silent
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class SetFile:
+    """One official file of a set.
+
+    Attributes:
+        name: in the set's folder.
+        url: of the file, or of the archive that holds it.
+        sha256: of the file itself.
+        member: its path inside the archive; None where the url is the file.
+    """
+
+    name: str
+    url: str
+    sha256: str
+    member: str | None = None
+
+
+def data_folder() -> Path:
+    """$EDGEEXIT_DATA, or ~/.cache/edgeexit."""
+    return Path(os.environ.get("EDGEEXIT_DATA") or Path.home() / ".cache" / "edgeexit")
+
+
+def verified(set_name: str, folder: Path, file: SetFile) -> Path:
+    """The path of a file of a set, known to be the official one.
+
+    Raises:
+        InputError: it is missing, or its hash differs.
+    """
+    path = folder / file.name
+    if not path.is_file():
+        msg = (
+            f"{set_name} is not on this machine: {path} is missing. Fetch it with: edgeexit train --download {set_name}; "
+            f"or set EDGEEXIT_DATA to a folder that has {folder.name}/{file.name}"
+        )
+        raise InputError(msg)
+    got = sha256_of(path)
+    if got != file.sha256:
+        msg = f"{path} is not the official file: its SHA-256 is {got}, expected {file.sha256}. Remove it and fetch it again."
+        raise InputError(msg)
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def fetch(folder: Path, files: list[SetFile], progress: Progress = silent) -> None:
+    """Download what `folder` lacks of `files`. An interrupted download is kept as `<name>.part` and gone on with.
+
+    Raises:
+        InputError: no network, a server that does not have the file, or a file that is not the official one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [f for f in files if not (folder / f.name).is_file() or sha256_of(folder / f.name) != f.sha256]
+    for url in dict.fromkeys(f.url for f in missing):
+        wanted = [f for f in missing if f.url == url]
+        part = folder / (url.rsplit("/", 1)[-1] + ".part")
+        _download(url, part, progress)
+        for file in wanted:
+            _place(part, file, folder)
+        part.unlink()
+
+
+def _download(url: str, part: Path, progress: Progress) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310 - https, from this package
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
+            resumed = reply.status == 206
+            have = have if resumed else 0
+            total = have + int(reply.headers.get("Content-Length") or 0)
+            with part.open("ab" if resumed else "wb") as out:
+                _copy(reply, out, have, total, f"fetch {part.stem}", progress)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # the range is empty: the file was complete already
+            return
+        msg = f"cannot fetch {url}: {error}"
+        raise InputError(msg) from error
+    except OSError as error:
+        msg = f"cannot fetch {url}: {error}. What has come is kept; the same command goes on with it."
+        raise InputError(msg) from error
+
+
+def _copy(source: IO[bytes], out: IO[bytes], have: int, total: int, what: str, progress: Progress) -> None:
+    while block := source.read(_BLOCK):
+        out.write(block)
+        have += len(block)
+        progress(what, have, max(total, have))
+
+
+def _place(part: Path, file: SetFile, folder: Path) -> None:
+    data = part.read_bytes() if file.member is None else _member(part, file.member)
+    got = hashlib.sha256(data).hexdigest()
+    if got != file.sha256:
+        part.unlink()
+        msg = f"{file.url} gave a {file.name} that is not the official one: SHA-256 {got}, expected {file.sha256}. Nothing was kept."
+        raise InputError(msg)
+    with replacing(folder / file.name) as scratch:
+        scratch.write_bytes(data)
+
+
+def _member(archive: Path, name: str) -> bytes:
+    try:
+        with tarfile.open(archive) as tar:
+            file = tar.extractfile(name)
+            assert file is not None
+            return file.read()
+    except (tarfile.TarError, KeyError, EOFError, OSError) as error:
+        archive.unlink()
+        msg = f"the downloaded archive {archive.name} has no readable {name}: {error}. It was removed; fetch it again."
+        raise InputError(msg) from error

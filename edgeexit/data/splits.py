@@ -1,0 +1,83 @@
+"""Which sample is used for what: decided once, by seed, recorded and hashed; and whether two sets share samples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.data.dataset import Dataset
+from edgeexit.errors import InputError
+
+Indices = NDArray[np.int64]
+
+
+def split_calibration(n: int, seed: int, parts: Sequence[float] = (0.8, 0.2)) -> list[Indices]:
+    """Disjoint index arrays that together hold 0 .. n - 1 in an order given by the seed, in the given shares.
+
+    Args:
+        n: number of samples.
+        seed: the same seed gives the same split on every machine.
+        parts: shares, positive, summing to 1: (0.8, 0.2) choose and validate, (0.4, 0.4, 0.2) choose, certify and validate.
+
+    Raises:
+        InputError: the shares do not sum to 1, or a part would be empty.
+    """
+    if min(parts, default=0.0) <= 0 or abs(sum(parts) - 1) > 1e-9:
+        msg = f"the parts {tuple(parts)} must be positive and sum to 1"
+        raise InputError(msg)
+    edges = np.rint(n * np.cumsum([0.0, *parts])).astype(int)
+    if any(a >= b for a, b in pairwise(edges)):
+        msg = f"{n} samples are too few to split into parts of {tuple(parts)}"
+        raise InputError(msg)
+    order = _shuffled(n, seed)
+    return [order[a:b] for a, b in pairwise(edges)]
+
+
+def split_counts(n: int, seed: int, counts: Sequence[int]) -> list[Indices]:
+    """Disjoint, sorted index arrays of these lengths, drawn from 0 .. n - 1 by the seed; the counts sum to n.
+
+    Raises:
+        InputError: they do not.
+    """
+    if sum(counts) != n or min(counts, default=0) <= 0:
+        msg = f"parts of {', '.join(map(str, counts))} do not make up {n} samples"
+        raise InputError(msg)
+    order = _shuffled(n, seed)
+    edges = np.cumsum([0, *counts])
+    return [np.sort(order[a:b]) for a, b in pairwise(edges)]
+
+
+def _shuffled(n: int, seed: int) -> Indices:
+    """0 .. n - 1 in the order of one PCG64 draw each: numpy promises the stream of the bit generator, not that of `shuffle`."""
+    draws = np.random.PCG64(seed).random_raw(n)
+    return np.argsort(draws, kind="stable").astype(np.int64)
+
+
+def indices_sha256(indices: NDArray[np.integer]) -> str:
+    """Of a split, for records: the little-endian int64 bytes of its indices in order."""
+    return hashlib.sha256(np.asarray(indices, "<i8").tobytes()).hexdigest()
+
+
+def overlap(dataset: Dataset, hashes: Iterable[bytes]) -> Indices:
+    """Places in `dataset` whose inputs are among samples with these hashes (`Dataset.sample_hashes`), such as the training data."""
+    known = hashes if isinstance(hashes, set | frozenset) else set(hashes)
+    return np.flatnonzero([h in known for h in dataset.sample_hashes()]).astype(np.int64)
+
+
+def refuse_overlap(dataset: Dataset, hashes: Iterable[bytes], *, what: str = "the training data") -> None:
+    """Do nothing if no sample of `dataset` is among those with these hashes.
+
+    Raises:
+        InputError: some are. Thresholds chosen on samples that the network was trained on are too optimistic.
+    """
+    shared = overlap(dataset, hashes)
+    if len(shared):
+        msg = (
+            f"{len(shared)} of the {len(dataset)} samples of {dataset.name} are in {what} (first: sample {shared[0]}). "
+            "The network is surer of what it was trained on, so thresholds from them would not hold; use samples it has not seen."
+        )
+        raise InputError(msg)

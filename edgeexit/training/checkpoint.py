@@ -1,0 +1,81 @@
+"""The state of a run on disk: replaced whole after every epoch, loaded without unpickling code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from edgeexit.data.files import replacing
+from edgeexit.errors import InputError
+
+SCHEMA = "edgeexit.checkpoint/1"
+
+State: TypeAlias = "dict[str, Tensor]"
+
+
+@dataclass
+class Checkpoint:
+    """Where a run stands.
+
+    Attributes:
+        recipe_sha256: of the recipe that it belongs to.
+        phase: the phase under way; empty before the first and after the last.
+        epoch: epochs of that phase that are done.
+        model, optimizer: their states after that epoch.
+        finished: the network's weights at the end of each phase that is done.
+        history: per phase, one record per epoch.
+    """
+
+    recipe_sha256: str
+    phase: str = ""
+    epoch: int = 0
+    model: State = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    finished: dict[str, State] = field(default_factory=dict)
+    history: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Replace the file at `path`; a kill at any moment leaves the old one or this one."""
+        with replacing(path) as scratch:
+            torch.save({"schema": SCHEMA, **vars(self)}, scratch)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: missing, damaged, or written by a newer edgeexit.
+        """
+        raw = load_tensors(path)
+        schema = raw.pop("schema", None)
+        if schema != SCHEMA:
+            msg = f"{path} has schema {schema!r}; this edgeexit reads {SCHEMA!r}"
+            raise InputError(msg)
+        return cls(**raw)
+
+
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A dict that `torch.save` wrote, on the CPU. Only tensors and plain values are taken; code in the file is never run.
+
+    Raises:
+        InputError: no such file, damaged, or holding other objects.
+    """
+    try:
+        raw = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        msg = f"no such file: {path}"
+        raise InputError(msg) from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = f"{path} is damaged or holds more than tensors, which is never loaded: {first}"
+        raise InputError(msg) from error
+    if not isinstance(raw, dict):
+        msg = f"{path} holds a {type(raw).__name__}; a dict of tensors (a state_dict) is needed"
+        raise InputError(msg)
+    return raw

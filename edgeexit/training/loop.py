@@ -1,0 +1,186 @@
+"""The training loop: fit ─► run_epoch ─► train_step. Each level is a function, and the step is passed in."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from edgeexit.errors import InputError
+from edgeexit.nets.outputs import run_exits
+from edgeexit.progress import Progress, silent
+from edgeexit.training.augment import Augment, augmented
+from edgeexit.training.losses import Loss
+from edgeexit.training.recipe import Phase
+
+Record: TypeAlias = "dict[str, Any]"
+"""What an epoch measured: loss, accuracy per exit on the training data as it was trained on, seconds."""
+
+Step: TypeAlias = Callable[[Tensor, Tensor], "dict[str, Tensor]"]
+"""One batch in; `loss` and `correct` [exits], the number of right answers of each exit, out."""
+
+AfterEpoch: TypeAlias = Callable[[int, Record, nn.Module, torch.optim.Optimizer], None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every phase of a run shares.
+
+    Attributes:
+        x, y: training inputs float32 [n, ...] and labels int64 [n], on the device.
+        augment: changes of the inputs.
+        seed: of the run; epochs and purposes draw their own from it, so that a resumed run sees the same numbers.
+        bfloat16: mixed precision.
+    """
+
+    x: Tensor
+    y: Tensor
+    augment: Augment
+    seed: int
+    bfloat16: bool = False
+
+
+def derived_seed(*parts: object) -> int:
+    """A seed for one purpose, such as (7, "joint", 3, "order"): the same parts give the same seed everywhere."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "big")
+
+
+def fit(
+    module: nn.Module,
+    loss: Loss,
+    phase: Phase,
+    setting: Setting,
+    *,
+    name: str,
+    done: int = 0,
+    optimizer_state: Mapping[str, Any] | None = None,
+    after_epoch: AfterEpoch,
+    progress: Progress = silent,
+) -> None:
+    """Train `module` in place from epoch `done` to the end of the phase.
+
+    `after_epoch` is called with the number of epochs done, what the last one measured, the module and the optimiser.
+
+    Raises:
+        InputError: the loss is no longer a number.
+    """
+    optimizer = make_optimizer(module, phase)
+    if optimizer_state:
+        optimizer.load_state_dict(dict(optimizer_state))
+    steps = math.ceil(len(setting.x) / phase.batch)
+    for epoch in range(done, phase.epochs):
+
+        def advance(step: int, epoch: int = epoch) -> None:
+            set_rate(optimizer, rate_at(phase, epoch + step / steps))
+            progress(f"train {name}", epoch * steps + step, phase.epochs * steps)
+
+        with seeded(derived_seed(setting.seed, name, epoch, "network")):
+            record = run_epoch(
+                module,
+                _step(module, loss, optimizer, setting),
+                phase,
+                setting,
+                derived_seed(setting.seed, name, epoch),
+                advance,
+            )
+        if not math.isfinite(record["loss"]):
+            msg = f"the loss of phase {name!r} is {record['loss']} after epoch {epoch + 1}; a lower rate than {phase.rate:g} may train"
+            raise InputError(msg)
+        after_epoch(epoch + 1, record, module, optimizer)
+        progress(f"train {name}", (epoch + 1) * steps, phase.epochs * steps)
+
+
+def run_epoch(
+    module: nn.Module, step: Step, phase: Phase, setting: Setting, seed: int, advance: Callable[[int], None]
+) -> Record:
+    """One pass over the training data in an order given by the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(setting.x), generator=generator)
+    module.train()
+    began, total, correct = time.perf_counter(), torch.zeros((), dtype=torch.float64), None
+    for i, where in enumerate(order.split(phase.batch)):
+        advance(i)
+        where = where.to(setting.x.device)
+        out = step(augmented(setting.x[where], setting.augment, generator), setting.y[where])
+        total += out["loss"].double().cpu() * len(where)
+        correct = out["correct"] if correct is None else correct + out["correct"]
+    assert correct is not None
+    n = len(order)
+    return {
+        "loss": float(total) / n,
+        "accuracy": [float(c) / n for c in correct],
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setting: Setting) -> Step:
+    device = setting.x.device.type
+
+    def train_step(x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device, torch.bfloat16, enabled=setting.bfloat16):
+            exits = run_exits(module, x)
+        value = loss(exits, y)
+        torch.autograd.backward(value)
+        optimizer.step()
+        correct = torch.stack([(e.logits.detach().argmax(-1) == y).sum() for e in exits])
+        return {"loss": value.detach(), "correct": correct.cpu()}
+
+    return train_step
+
+
+# ---------------------------------------------------------------- optimiser and its step size
+
+
+def make_optimizer(module: nn.Module, phase: Phase) -> torch.optim.Optimizer:
+    """The phase's optimiser over all parameters of the module."""
+    if phase.optimizer == "sgd":
+        return torch.optim.SGD(
+            module.parameters(), phase.rate, momentum=phase.betas[0], weight_decay=phase.weight_decay, nesterov=True
+        )
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[phase.optimizer]
+    return kind(module.parameters(), phase.rate, betas=phase.betas, weight_decay=phase.weight_decay)
+
+
+def rate_at(phase: Phase, epoch: float) -> float:
+    """The step size after this many epochs, whole or not."""
+    if epoch < phase.warmup:
+        return phase.rate * max(epoch / phase.warmup, 1e-3)
+    share = epoch / phase.epochs
+    if phase.schedule == "cosine":
+        return phase.rate * (1 + math.cos(math.pi * share)) / 2
+    if phase.schedule == "steps":
+        return phase.rate * (1.0 if share < 0.5 else 0.1 if share < 0.75 else 0.01)
+    return phase.rate
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the step size of every parameter."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's global numbers (dropout, fresh weights) from this seed in the body, and as they were after it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Only algorithms that give the same result every time, in the body."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

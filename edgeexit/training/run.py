@@ -1,0 +1,247 @@
+"""A recipe carried out: plain network, then every exit from its weights, with a checkpoint after every epoch and the figures at the end.
+
+out/checkpoint.pt     where the run stands; `resume=True` goes on from it and gives what an uninterrupted run gives
+out/joint.pt          weights of the network with its exits        (state_dict)
+out/plain.pt          weights of the plain network                 (state_dict)
+out/metrics.json      schema edgeexit.training/1
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import edgeexit
+from edgeexit.data import Dataset, check_labels, load_data
+from edgeexit.data.files import replacing, write_bytes
+from edgeexit.errors import InputError
+from edgeexit.nets import build, net
+from edgeexit.progress import Progress, silent
+from edgeexit.training.checkpoint import Checkpoint
+from edgeexit.training.loop import Record, Setting, derived_seed, deterministic, fit, seeded
+from edgeexit.training.losses import Loss, branchynet, loss
+from edgeexit.training.metrics import accuracies, early_exit, logits_of
+from edgeexit.training.recipe import Phase, Recipe
+
+SCHEMA = "edgeexit.training/1"
+CHECKPOINT = "checkpoint.pt"
+
+Parts = Mapping[str, Dataset]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run.
+
+    Attributes:
+        joint: the network with every exit; None where the recipe has no joint phase.
+        plain: the plain network; the control's weights where the recipe asks for one.
+        input_shape: of one sample.
+        metrics: the document of metrics.json.
+    """
+
+    joint: nn.Module | None
+    plain: nn.Module
+    input_shape: tuple[int, ...]
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """One phase as it is run: which network, from whose weights, with which loss."""
+
+    name: str
+    exits: bool
+    source: str | None
+    phase: Phase
+    loss: Loss
+
+
+def train(
+    recipe: Recipe, out: Path, *, resume: bool = False, parts: Parts | None = None, progress: Progress = silent
+) -> Trained:
+    """Carry out a recipe.
+
+    Args:
+        recipe: what to train.
+        out: folder of the run, made if missing.
+        resume: go on from the folder's checkpoint.
+        parts: the `train`, `calibration` and `test` sets; otherwise those that the recipe names.
+        progress: watches the steps.
+
+    Raises:
+        InputError: the folder holds another run, or there is nothing to resume, or the data and the network do not fit.
+    """
+    checkpoint = _open(recipe, out, resume=resume)
+    parts = parts or {part: load_data(f"{recipe.data}:{part}") for part in ("train", "calibration", "test")}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    setting = _setting(recipe, parts["train"], device)
+    began = time.perf_counter()
+    with deterministic():
+        for stage in _stages(recipe):
+            if stage.name not in checkpoint.finished:
+                _run(stage, recipe, setting, checkpoint, out, progress)
+    return _finish(recipe, parts, checkpoint, out, time.perf_counter() - began)
+
+
+def _stages(recipe: Recipe) -> list[_Stage]:
+    cross_entropy = branchynet()
+    stages = [_Stage("plain", False, None, recipe.plain, cross_entropy)]
+    if recipe.joint.epochs:
+        source = "plain" if recipe.start == "plain" else None
+        stages.append(_Stage("joint", True, source, recipe.joint, loss(recipe.joint.loss, **recipe.joint.options)))
+    if recipe.joint.epochs and recipe.control:
+        stages.append(
+            _Stage("control", False, "plain", replace(recipe.joint, loss="branchynet", options={}), cross_entropy)
+        )
+    return [s for s in stages if s.phase.epochs or s.name == "plain"]
+
+
+def _open(recipe: Recipe, out: Path, *, resume: bool) -> Checkpoint:
+    path = out / CHECKPOINT
+    if not resume:
+        if path.exists():
+            old = Checkpoint.load(path)
+            where = f"epoch {old.epoch} of {old.phase}" if old.phase else "finished"
+            msg = f"{out} already holds a run ({where}); go on with --resume, or choose another folder with --out"
+            raise InputError(msg)
+        out.mkdir(parents=True, exist_ok=True)
+        write_bytes(out / "recipe.json", json.dumps(asdict(recipe), indent=2).encode())
+        return Checkpoint(recipe.sha256)
+    checkpoint = Checkpoint.load(path)
+    if checkpoint.recipe_sha256 != recipe.sha256:
+        msg = f"{out} was begun with another recipe: {_differences(recipe, out)}; use the same recipe and options, or another --out"
+        raise InputError(msg)
+    return checkpoint
+
+
+def _differences(recipe: Recipe, out: Path) -> str:
+    try:
+        old = json.loads((out / "recipe.json").read_text())
+    except (OSError, ValueError):
+        return "its recipe.json is missing"
+    new = json.loads(json.dumps(asdict(recipe)))
+    return (
+        ", ".join(f"{k} was {old.get(k)!r} and is {new[k]!r}" for k in new if old.get(k) != new[k])
+        or "only its code differs"
+    )
+
+
+def _setting(recipe: Recipe, train_set: Dataset, device: torch.device) -> Setting:
+    labels = check_labels(train_set, 1 + int(train_set.labels.max()) if train_set.labels is not None else 0)
+    if isinstance(train_set.inputs, dict):
+        msg = f"{train_set.name} has several inputs; recipes train networks with one"
+        raise InputError(msg)
+    want = net(recipe.network).input_shape
+    if train_set.inputs.shape[1:] != want:
+        msg = f"network {recipe.network!r} takes {list(want)} and the samples of {train_set.name} are {list(train_set.inputs.shape[1:])}"
+        raise InputError(msg)
+    x, y = torch.from_numpy(train_set.inputs).to(device), torch.from_numpy(labels).to(device)
+    return Setting(x, y, recipe.augment, recipe.seed, bfloat16=recipe.precision == "bfloat16")
+
+
+def _run(
+    stage: _Stage, recipe: Recipe, setting: Setting, checkpoint: Checkpoint, out: Path, progress: Progress
+) -> None:
+    module = _fresh(stage, recipe, checkpoint).to(setting.x.device)
+    done, optimizer_state = 0, None
+    if checkpoint.phase == stage.name:
+        module.load_state_dict(checkpoint.model)
+        done, optimizer_state = checkpoint.epoch, checkpoint.optimizer
+
+    def after_epoch(epoch: int, record: Record, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        history = checkpoint.history.setdefault(stage.name, [])
+        history.append({"epoch": epoch, **record})
+        checkpoint.phase, checkpoint.epoch = stage.name, epoch
+        checkpoint.model, checkpoint.optimizer = module.state_dict(), optimizer.state_dict()
+        checkpoint.save(out / CHECKPOINT)
+
+    fit(module, stage.loss, stage.phase, setting, name=stage.name, done=done, optimizer_state=optimizer_state,
+        after_epoch=after_epoch, progress=progress)  # fmt: skip
+    checkpoint.finished[stage.name] = {k: v.detach().cpu() for k, v in module.state_dict().items()}
+    checkpoint.phase, checkpoint.epoch, checkpoint.model, checkpoint.optimizer = "", 0, {}, {}
+    checkpoint.save(out / CHECKPOINT)
+
+
+def _fresh(stage: _Stage, recipe: Recipe, checkpoint: Checkpoint) -> nn.Module:
+    """The stage's network; weights that its source has are taken from there, the others (its branches) are new."""
+    with seeded(derived_seed(recipe.seed, stage.name, "weights")):
+        module = build(recipe.network, **recipe.options, exits=stage.exits)
+    if stage.source is not None:
+        unknown = module.load_state_dict(checkpoint.finished[stage.source], strict=False).unexpected_keys
+        assert not unknown, f"a plain network has parameters that the network with exits lacks: {unknown}"
+    return module
+
+
+# ---------------------------------------------------------------- the end of a run
+
+
+def _finish(recipe: Recipe, parts: Parts, checkpoint: Checkpoint, out: Path, seconds: float) -> Trained:
+    modules = {name: _with_weights(recipe, name, state) for name, state in checkpoint.finished.items()}
+    metrics = {
+        "schema": SCHEMA,
+        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "recipe_sha256": recipe.sha256,
+        "seed": recipe.seed,
+        "data": {part: {"name": d.name, "samples": len(d), "sha256": d.sha256} for part, d in parts.items()},
+        "results": _results(modules, parts),
+        "history": checkpoint.history,
+        "seconds_of_this_call": round(seconds, 3),
+        "made_with": _versions(),
+    }
+    plain = modules.get("control", modules["plain"])
+    _write(out, {"joint": modules.get("joint"), "plain": plain}, metrics)
+    return Trained(modules.get("joint"), plain, net(recipe.network).input_shape, metrics)
+
+
+def _with_weights(recipe: Recipe, name: str, state: Mapping[str, torch.Tensor]) -> nn.Module:
+    module = build(recipe.network, **recipe.options, exits=name == "joint")
+    module.load_state_dict(dict(state))
+    return module.eval()
+
+
+def _results(modules: Mapping[str, nn.Module], parts: Parts) -> dict[str, Any]:
+    """Per network: parameters, accuracy of each exit on calibration and test, and leaving early where there are exits to leave at."""
+    results: dict[str, Any] = {}
+    for name, module in modules.items():
+        sets = {part: (logits_of(module, parts[part]), _labels(parts[part])) for part in ("calibration", "test")}
+        results[name] = {"parameters": sum(p.numel() for p in module.parameters())}
+        results[name] |= {f"{part}_accuracy": accuracies(*s) for part, s in sets.items()}
+        if len(sets["test"][0]) > 1:
+            results[name]["early_exit"] = [
+                early_exit(sets["calibration"], sets["test"], drop=d) for d in (0.0, 0.001, 0.005)
+            ]
+    return results
+
+
+def _labels(data: Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return check_labels(data, 1 + int(data.labels.max()) if data.labels is not None else 0)
+
+
+def _versions() -> dict[str, str | int]:
+    return {
+        "edgeexit": edgeexit.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _write(out: Path, modules: Mapping[str, nn.Module | None], metrics: Mapping[str, Any]) -> None:
+    for name, module in modules.items():
+        if module is not None:
+            with replacing(out / f"{name}.pt") as scratch:
+                torch.save(module.state_dict(), scratch)
+    write_bytes(out / "metrics.json", (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode())
