@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeexit.bundle import Bundle as Bundle
     from edgeexit.calibration import Calibration as Calibration
     from edgeexit.calibration import calibrate as calibrate
-    from edgeexit.compiler import compile_model as compile  # noqa: A004 - the field's word
+    from edgeexit.compiler import compile_model as compile
     from edgeexit.exporter import cascade as cascade
     from edgeexit.exporter import export as export
     from edgeexit.exporter import mark_exit as mark_exit

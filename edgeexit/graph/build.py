@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -30,13 +32,13 @@ class NodeBuilder:
         self.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def nodes(self, op: str, inputs: list[str], outputs: int, **attributes: object) -> list[str]:
+    def nodes(self, op: str, inputs: list[str], outputs: int, **attributes: Any) -> list[str]:
         """One node with several outputs; their names."""
         names = [self._fresh(op) for _ in range(outputs)]
         self.graph.node.append(helper.make_node(op, inputs, names, name=names[0], **attributes))
         return names
 
-    def node(self, op: str, inputs: list[str], **attributes: object) -> str:
+    def node(self, op: str, inputs: list[str], **attributes: Any) -> str:
         """One node; the name of its output."""
         return self.nodes(op, inputs, 1, **attributes)[0]
 

@@ -52,7 +52,7 @@ def tensor_bytes(tensor: TensorProto) -> int:
         return int(outside_location(tensor)["length"])
     if tensor.data_type == TensorProto.STRING:
         return sum(len(s) for s in tensor.string_data)
-    return math.prod(tensor.dims) * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return int(math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def _shapes_at_1(net: Network) -> dict[str, tuple[int, ...]]:

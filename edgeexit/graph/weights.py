@@ -19,6 +19,7 @@ from edgeexit.graph.network import all_tensors, outside_location, safe_join
 SMALLEST = 1024  # bytes; below this a tensor stays inline
 _ALIGN_SMALL, _ALIGN_LARGE, _LARGE = 64, 4096, 1 << 20  # large tensors start on a page, so that a runtime can map them
 _CHUNK = 1 << 22
+_UNSETTLED = "unsettled"
 
 _Opener: TypeAlias = Callable[[], BinaryIO]
 
@@ -28,11 +29,12 @@ class WeightFile:
 
     Args:
         stream: where the bytes go; its position must be at the start.
-        location: the file's name as the models will see it.
+
+    The models learn the file's name from `settle`, because it is named by its content, which is known last.
     """
 
-    def __init__(self, stream: BinaryIO, location: str) -> None:
-        self.location = location
+    def __init__(self, stream: BinaryIO) -> None:
+        self._taken: list[TensorProto] = []
         self._stream = stream
         self._end = 0
         self._places: dict[bytes, tuple[int, int]] = {}
@@ -51,6 +53,11 @@ class WeightFile:
         """
         for tensor in all_tensors(model.graph):
             self._take_one(tensor, folder)
+
+    def settle(self, location: str) -> None:
+        """Tell every model that was taken the name of the file."""
+        for tensor in self._taken:
+            next(e for e in tensor.external_data if e.key == "location").value = location
 
     def _take_one(self, tensor: TensorProto, folder: Path) -> None:
         if tensor.data_location == TensorProto.EXTERNAL:
@@ -92,7 +99,8 @@ class WeightFile:
     def _point(self, tensor: TensorProto, offset: int, length: int) -> None:
         for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
             tensor.ClearField(field)
-        point(tensor, self.location, offset, length)
+        point(tensor, _UNSETTLED, offset, length)
+        self._taken.append(tensor)
 
 
 def point(tensor: TensorProto, location: str, offset: int, length: int) -> None:

@@ -1,1 +1,13 @@
-"""To be written."""
+"""Run a bundle: one input at a time, to a chosen exit, in time, or many at once.
+
+with edgeexit.load("lenet.eexit") as runner:
+    label, exit, score, logits, late = runner(x)
+"""
+
+from edgeexit.backends import Settings
+from edgeexit.runtime.inputs import check_input
+from edgeexit.runtime.loading import CalibrationWarning, load
+from edgeexit.runtime.prediction import Prediction
+from edgeexit.runtime.runner import Backbone, Runner
+
+__all__ = ["Backbone", "CalibrationWarning", "Prediction", "Runner", "Settings", "check_input", "load"]

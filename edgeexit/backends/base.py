@@ -1,0 +1,192 @@
+"""What every backend offers: a bundle's network opened as a `Program`, with its buffers bound once.
+
+    Backend.open_staged(bundle, settings)   -> StagedProgram   one engine per stage, the host compares one float
+    Backend.open_fused(bundle, settings)    -> Program         one conditional graph
+    Backend.open_backbone(bundle, settings) -> Program         straight to the last exit
+    Backend.open_batch(bundle, settings)    -> Batch           any number of samples, stage by stage
+
+A Program's answer lies in buffers that the next `run` overwrites; the Runner copies it out.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.bundle import Bundle
+from edgeexit.errors import InputError, did_you_mean
+
+Array: TypeAlias = NDArray[Any]
+
+MODES = ("staged", "fused")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a bundle is run; measurements hold for one of these.
+
+    Attributes:
+        backend: name of the backend.
+        mode: `staged` or `fused`.
+        precision: of the engines.
+        threads: worker threads of the runtime.
+        spin: whether idle worker threads burn a core while they wait.
+    """
+
+    backend: str = "onnxruntime"
+    mode: str = "staged"
+    precision: str = "float32"
+    threads: int = 1
+    spin: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.mode not in MODES:
+            msg = f"no mode named {self.mode!r}.{did_you_mean(self.mode, MODES)} Modes: {', '.join(MODES)}."
+            raise InputError(msg)
+        if self.threads < 1:
+            msg = f"threads must be 1 or more, not {self.threads}."
+            raise InputError(msg)
+
+    def with_mode(self, mode: str) -> Settings:
+        """The same in another mode."""
+        return replace(self, mode=mode)
+
+    def key(self, device: str) -> str:
+        """Name of the calibration for these settings on a device: `<device>/<backend>-<mode>-<precision>-t<threads>`."""
+        return f"{device}/{self.backend}-{self.mode}-{self.precision}-t{self.threads}"
+
+    def timing_key(self, device: str) -> str:
+        """Name of the comparison of the two modes on a device."""
+        return f"{device}/{self.backend}-{self.precision}-t{self.threads}"
+
+
+class Program(ABC):
+    """A network opened for one sample at a time.
+
+    Attributes:
+        inputs: host buffers by input name, batch 1; fill them, then `run`.
+        exits: number of exits it can leave at.
+    """
+
+    inputs: Mapping[str, Array]
+    exits: int
+
+    @abstractmethod
+    def run(self, thresholds: Sequence[float]) -> int:
+        """Run to the first exit whose inner score is at least its threshold; returns its number from 1.
+
+        Args:
+            thresholds: one inner threshold per early exit, each exactly a float32 value.
+        """
+
+    @abstractmethod
+    def logits(self, exit: int) -> NDArray[np.float32]:
+        """Logits [1, classes] of the exit that the last run left at: a view that the next run overwrites."""
+
+    @abstractmethod
+    def score(self, exit: int) -> float:
+        """Inner score of the exit that the last run left at."""
+
+    @abstractmethod
+    def clone(self) -> Program:
+        """The same engines with buffers of its own, for another thread."""
+
+    def close(self) -> None:  # noqa: B027 - a backend without resources beyond memory has nothing to do
+        """Give engines and device memory back."""
+
+
+class BoundStage(ABC):
+    """One engine with its buffers bound.
+
+    Attributes:
+        logits: host view [1, classes].
+        score: host view [1], inner.
+    """
+
+    logits: NDArray[np.float32]
+    score: NDArray[np.float32]
+
+    @abstractmethod
+    def run(self) -> None:
+        """Run once; `logits` and `score` hold the result when it returns."""
+
+
+class StagedProgram(Program):
+    """One engine per stage; stage k's output buffer is stage k+1's input buffer."""
+
+    def __init__(self, inputs: Mapping[str, Array], stages: Sequence[BoundStage]) -> None:
+        self.inputs = inputs
+        self.exits = len(stages)
+        self.stages = tuple(stages)
+        self._early = tuple(enumerate(stages[:-1]))
+        self._last = stages[-1]
+
+    def run(self, thresholds: Sequence[float]) -> int:  # noqa: D102 - see base
+        for k, stage in self._early:
+            stage.run()
+            if stage.score[0] >= thresholds[k]:
+                return k + 1
+        self._last.run()
+        return self.exits
+
+    def logits(self, exit: int) -> NDArray[np.float32]:  # noqa: D102 - see base
+        return self.stages[exit - 1].logits
+
+    def score(self, exit: int) -> float:  # noqa: D102 - see base
+        return float(self.stages[exit - 1].score[0])
+
+
+class Batch(ABC):
+    """Stages that take any number of samples."""
+
+    @abstractmethod
+    def run(self, stage: int, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one stage.
+
+        Args:
+            stage: its number, from 1.
+            tensors: model inputs and boundary tensors by name, same first dimension; more than it reads may be given.
+
+        Returns:
+            every output of the stage by name.
+        """
+
+
+class Backend(ABC):
+    """One way to run bundles.
+
+    Attributes:
+        name: how people write it.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise MissingExtra or HardwareMissing when it cannot run here."""
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """Versions of what it stands on, for records."""
+
+    @abstractmethod
+    def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:
+        """One engine per stage."""
+
+    @abstractmethod
+    def open_fused(self, bundle: Bundle, settings: Settings) -> Program:
+        """One conditional graph."""
+
+    @abstractmethod
+    def open_backbone(self, bundle: Bundle, settings: Settings) -> Program:
+        """The network straight to its last exit: one exit, no criterion; its score is NaN."""
+
+    @abstractmethod
+    def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:
+        """Stages for any number of samples (one at a time where the model's batch is fixed)."""

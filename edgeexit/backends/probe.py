@@ -1,0 +1,111 @@
+"""Run a model once to learn what shape inference cannot tell: the dtype and shape of tensors inside it, and whether its batch is free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgeexit.backends.base import Array, Settings
+from edgeexit.backends.onnxruntime import open_session, refusals
+from edgeexit.errors import ModelError
+from edgeexit.graph.network import BATCH, Dim, Network, TensorSpec
+
+
+def random_inputs(inputs: Iterable[TensorSpec], seed: int, batch: int = 1) -> dict[str, Array]:
+    """Inputs of the right shapes: uniform in 0..1 for floats, 0 or 1 for integers and booleans."""
+    rng = np.random.default_rng(seed)
+    return {s.name: _random(rng, (batch, *s.shape_at_1[1:]), s.dtype) for s in inputs}
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    if np.issubdtype(np.dtype(dtype), np.integer) or dtype == "bool":
+        return rng.integers(0, 2, shape).astype(dtype)
+    return rng.random(shape).astype(dtype)
+
+
+def with_true_batch(net: Network, *, fixed: bool = False) -> Network:
+    """The same network, its batch fixed at 1 where a free one does not work (a reshape to a fixed size, say) or `fixed` asks for it."""
+    if not net.dynamic_batch or (not fixed and _takes_three(net)):
+        return net
+    inputs = tuple(TensorSpec(s.name, s.dtype, s.shape_at_1) for s in net.inputs)
+    proto = onnx.ModelProto()
+    proto.CopyFrom(net.proto)
+    for value, spec in zip(proto.graph.input, inputs, strict=True):
+        value.CopyFrom(spec.proto())
+    for value in proto.graph.output:
+        for dim in value.type.tensor_type.shape.dim[:1]:
+            dim.Clear()
+            dim.dim_value = 1
+    return replace(net, proto=proto, inputs=inputs, dynamic_batch=False)
+
+
+def _takes_three(net: Network) -> bool:
+    try:
+        rows = _run(net, [o.name for o in net.proto.graph.output], 3)
+    except ModelError:
+        return False
+    return all(a.ndim and a.shape[0] == 3 for a in rows.values())
+
+
+def probe(net: Network, names: Iterable[str]) -> dict[str, TensorSpec]:
+    """Dtype and shape of tensors of a model.
+
+    Raises:
+        ModelError: a tensor is no dense tensor, or its shape depends on the values of the input.
+    """
+    wanted = sorted(set(names))
+    first, second = _run(net, wanted, 1, seed=0), _run(net, wanted, 1, seed=1)
+    wandering = [n for n in wanted if first[n].shape != second[n].shape]
+    if wandering:
+        msg = (
+            f"the shape of {', '.join(map(repr, wandering))} depends on the values of the input, and it crosses from one stage to"
+            " another; buffers bound once need fixed shapes. Move the exit, or pad the tensor to a fixed size."
+        )
+        raise ModelError(msg)
+    more = _run(net, wanted, 3) if net.dynamic_batch else first
+    return {n: TensorSpec(n, str(first[n].dtype), _shape(first[n].shape, more[n].shape)) for n in wanted}
+
+
+def _shape(one: tuple[int, ...], three: tuple[int, ...]) -> tuple[Dim, ...]:
+    if one == three:
+        return one
+    if one[1:] == three[1:] and (one[0], three[0]) == (1, 3):
+        return (BATCH, *one[1:])
+    return tuple(a if a == b else "?" for a, b in zip(one, three, strict=True))
+
+
+def _run(net: Network, names: list[str], batch: int, seed: int = 0) -> Mapping[str, NDArray[np.generic]]:
+    return run_once(net, names, random_inputs(net.inputs, seed, batch))
+
+
+def run_once(net: Network, names: list[str], inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Values of any tensors of a model for one input; see `open_model`."""
+    return open_model(net, names)(inputs)
+
+
+def open_model(net: Network, names: list[str]) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """A function from inputs by name to the values of any tensors of a model by name.
+
+    Raises:
+        ModelError: ONNX Runtime cannot take or run the model, or a tensor is a sequence, a map or absent.
+    """
+    proto = onnx.ModelProto()
+    proto.CopyFrom(net.proto)
+    del proto.graph.output[:]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = open_session(proto.SerializeToString(), Settings(), batch_1=False, folder=net.folder)
+
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        with refusals("ONNX Runtime cannot run the model"):
+            values = session.run(names, dict(inputs))
+        strange = [name for name, value in zip(names, values, strict=True) if not isinstance(value, np.ndarray)]
+        if strange:
+            msg = f"{', '.join(map(repr, strange))} crosses from one stage to another and is no dense tensor; move the exit."
+            raise ModelError(msg)
+        return dict(zip(names, values, strict=True))
+
+    return run

@@ -1,0 +1,39 @@
+"""The artefact on disk: one folder that holds a split network, how it was made and verified, and its calibrations.
+
+    lenet.eexit/
+      manifest.json                      the one commit point; names every other file with its SHA-256
+      model-<hash>.onnx                  the whole network with its criterion, for rebuilding a stage
+      backbone-<hash>.onnx               the network run straight to its last exit
+      stage-<k>-<hash>.onnx              one per exit
+      fused-<hash>.onnx                  the same split as one graph
+      weights-<hash>.bin                 every large weight once; the models beside it point into it
+      calibrations/<device>/<key>-<hash>.json
+
+Files are immutable and named by content. A writer holds the lock, writes new files, then replaces the manifest; a killed writer leaves
+the old bundle or the new one. Nothing in a bundle is unpickled or executed as native code.
+"""
+
+from edgeexit.bundle.bundle import Bundle, replace_bundle
+from edgeexit.bundle.manifest import (
+    SCHEMA,
+    CalibrationEntry,
+    FileEntry,
+    Manifest,
+    ModeTiming,
+    Source,
+    StageEntry,
+    Verified,
+)
+
+__all__ = [
+    "SCHEMA",
+    "Bundle",
+    "CalibrationEntry",
+    "FileEntry",
+    "Manifest",
+    "ModeTiming",
+    "Source",
+    "StageEntry",
+    "Verified",
+    "replace_bundle",
+]

@@ -1,0 +1,160 @@
+"""What a bundle says of itself: `manifest.json` as frozen values, schema `edgeexit.bundle/1`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgeexit.documents import check_schema, from_document
+from edgeexit.errors import BundleError
+from edgeexit.graph.network import TensorSpec
+
+SCHEMA = "edgeexit.bundle/1"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file: its SHA-256 in hex and its size in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model that was compiled: file name, SHA-256, operator set, and the options of the compile."""
+
+    name: str
+    sha256: str
+    opset: int
+    options: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """One stage.
+
+    Attributes:
+        exit: number of its exit, from 1.
+        name: of the exit.
+        file: its ONNX file.
+        inputs: names of the model's inputs it reads.
+        boundaries_in: tensors it reads that earlier stages made.
+        boundaries_out: tensors it makes that later stages read.
+        logits: name of its float32 logits output.
+        score: name of its float32 inner-score output.
+        macs: multiply-accumulates at batch 1; null where a shape is unknown.
+        parameters: number of weights it reads.
+        weight_bytes: their size.
+    """
+
+    exit: int
+    name: str
+    file: str
+    inputs: tuple[str, ...]
+    boundaries_in: tuple[TensorSpec, ...]
+    boundaries_out: tuple[TensorSpec, ...]
+    logits: str
+    score: str
+    macs: int | None
+    parameters: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What the compile checked: the inputs run, the largest logit error of both forms over the largest logit, per form."""
+
+    random_inputs: int
+    given_inputs: int
+    staged_error: float
+    fused_error: float
+
+
+@dataclass(frozen=True)
+class ModeTiming:
+    """Median time of leaving at each exit, in seconds, of both forms, interleaved on one device, and which is faster."""
+
+    staged_s: tuple[float, ...]
+    fused_s: tuple[float, ...]
+    faster: str
+    created: str
+
+
+@dataclass(frozen=True)
+class CalibrationEntry:
+    """Where a calibration lies, and the files that go with it by purpose (`replay`)."""
+
+    file: str
+    attachments: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a bundle says of itself.
+
+    Attributes:
+        schema: `edgeexit.bundle/1`.
+        created: time of the compile, UTC, ISO 8601.
+        tool: name and version of the writer.
+        source: the model that was compiled.
+        criterion: name of the exit criterion.
+        precision: of weights and arithmetic.
+        classes: number of classes.
+        dynamic_batch: whether stages take any batch.
+        inputs: the model's inputs.
+        stages: one per exit, in order.
+        model: file of the whole network with its criterion.
+        backbone: file of the network run straight to its last exit.
+        fused: file of the single conditional graph.
+        files: every file by name.
+        verified: what was checked.
+        timings: per device key and settings, both forms.
+        calibrations: by key `<device>/<backend>-<mode>-<precision>-t<threads>`.
+    """
+
+    schema: str
+    created: str
+    tool: str
+    source: Source
+    criterion: str
+    precision: str
+    classes: int
+    dynamic_batch: bool
+    inputs: tuple[TensorSpec, ...]
+    stages: tuple[StageEntry, ...]
+    model: str
+    backbone: str
+    fused: str
+    files: dict[str, FileEntry]
+    verified: Verified
+    timings: dict[str, ModeTiming] = field(default_factory=dict)
+    calibrations: dict[str, CalibrationEntry] = field(default_factory=dict)
+
+    @property
+    def exits(self) -> int:
+        """Number of exits."""
+        return len(self.stages)
+
+    def __post_init__(self) -> None:
+        """Check what types alone do not say."""
+        used = [self.model, self.backbone, self.fused, *(s.file for s in self.stages)]
+        for entry in self.calibrations.values():
+            used += [entry.file, *entry.attachments.values()]
+        faults = [f"file {name!r} is used but not listed in files" for name in used if name not in self.files]
+        if [s.exit for s in self.stages] != list(range(1, len(self.stages) + 1)) or len(self.stages) < 2:
+            faults.append(f"stages must be those of exits 1 to N >= 2, not {[s.exit for s in self.stages]}")
+        if self.classes < 2:
+            faults.append(f"classes must be 2 or more, not {self.classes}")
+        if faults:
+            raise BundleError("the manifest does not fit together: " + "; ".join(faults) + ".")
+
+
+def manifest_from(document: Any, where: str) -> Manifest:
+    """A manifest from its JSON document.
+
+    Raises:
+        BundleError: it is of another or a newer schema, or has faults; all in one message.
+    """
+    check_schema(document, "bundle", 1, where, BundleError)
+    return from_document(Manifest, document, where, BundleError)

@@ -1,0 +1,284 @@
+"""From a model to a bundle: find the exits, append the criterion, split, fuse, verify against the original, time both forms, commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+import edgeexit
+from edgeexit.backends import Settings, find_backend
+from edgeexit.backends.base import Array
+from edgeexit.backends.probe import open_model, probe, random_inputs, with_true_batch
+from edgeexit.bundle import SCHEMA, Bundle, Manifest, ModeTiming, Source, StageEntry, Verified, replace_bundle
+from edgeexit.bundle.bundle import BundleChange
+from edgeexit.bundle.store import digest_of
+from edgeexit.criteria import criterion as find_criterion
+from edgeexit.errors import InternalError
+from edgeexit.graph import (
+    Exit,
+    Network,
+    Stage,
+    TensorSpec,
+    WeightFile,
+    add_scores,
+    count_costs,
+    find_exits,
+    fuse,
+    read_model,
+    split,
+    stage_model,
+    straight_model,
+)
+from edgeexit.hardware import device_key
+from edgeexit.measure.timing import time_interleaved
+from edgeexit.progress import Progress, silent
+from edgeexit.runtime import Runner
+from edgeexit.runtime.inputs import Inputs, check_many
+from edgeexit.runtime.loading import open_runner
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit from the original's, over the largest logit of the sample, that counts as the same answer in float32."""
+
+_TOLERANCES = {"float32": TOLERANCE, "float64": TOLERANCE, "float16": 1e-2}
+_RANDOM_INPUTS = 16
+_GIVEN_INPUTS = 64
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A split network, before it is written."""
+
+    net: Network
+    exits: tuple[Exit, ...]
+    stages: tuple[Stage, ...]
+    specs: Mapping[str, TensorSpec]
+
+
+def compile_model(
+    model: Path | str,
+    output: Path | str,
+    *,
+    criterion: str = "entropy",
+    exits: Sequence[str] | None = None,
+    scores: Sequence[str] | None = None,
+    backend: str = "onnxruntime",
+    threads: int = 1,
+    inputs: Inputs | None = None,
+    seconds: float = 1.0,
+    progress: Progress = silent,
+) -> Bundle:
+    """Compile a multi-exit ONNX model into a bundle.
+
+    Args:
+        model: the ONNX file; its outputs include every exit's logits.
+        output: folder of the bundle, conventionally `<name>.eexit`; a bundle that is there is replaced at the end, in one step.
+        criterion: name of the exit criterion.
+        exits: names of the logits outputs in order; None finds them.
+        scores: names of the exits' own score outputs, for criterion `learned`.
+        backend: that the bundle is verified and timed with.
+        threads: worker threads for the timing.
+        inputs: real inputs [n, ...] to verify with, beside random ones.
+        seconds: time to spend on timing both forms; 0 skips it.
+        progress: watcher.
+
+    Raises:
+        ModelError: the model cannot be taken, with the reason.
+        BundleError: the bundle cannot be written.
+        InternalError: the split network does not give the original's answers; nothing is written then.
+    """
+    source, folder = Path(model), Path(output)
+    find_backend(backend)
+    parts = _take_apart(source, criterion, exits, scores, progress)
+    how = {
+        "exits": ",".join(exits) if exits else None,
+        "scores": ",".join(scores) if scores else None,
+        "backend": backend,
+    }
+    with replace_bundle(folder) as change:
+        progress("writing the parts", 0, 1)
+        manifest = _write_parts(change, parts, criterion, Source(source.name, digest_of(source), parts.net.opset, how))
+        progress("writing the parts", 1, 1)
+        draft = Bundle(folder, manifest)
+        settings = Settings(backend, "staged", manifest.precision, threads)
+        verified = _verify(draft, settings, parts, inputs, progress)
+        manifest = replace(manifest, verified=verified)
+        if seconds > 0:
+            manifest = replace(
+                manifest, timings={settings.timing_key(device_key()): _time(draft, settings, seconds, progress)}
+            )
+        return change.install(_keep_calibrations(change, manifest))
+
+
+def _take_apart(
+    path: Path, criterion: str, exits: Sequence[str] | None, scores: Sequence[str] | None, progress: Progress
+) -> _Parts:
+    steps = 5
+    progress("taking the network apart", 0, steps)
+    rule = find_criterion(criterion)
+    net = read_model(path)
+    progress("taking the network apart", 1, steps)
+    found = find_exits(net, exits, scores)
+    net, scored = add_scores(net, found, rule)
+    net = with_true_batch(net)
+    progress("taking the network apart", 2, steps)
+    stages = split(net, scored)
+    progress("taking the network apart", 3, steps)
+    names = {name for s in stages for name in s.outputs}
+    specs = probe(net, names)
+    if any("?" in spec.shape for spec in specs.values()):
+        net = with_true_batch(net, fixed=True)
+        specs = probe(net, names)
+    progress("taking the network apart", steps, steps)
+    return _Parts(net, found, stages, specs)
+
+
+def _write_parts(change: BundleChange, parts: _Parts, criterion: str, source: Source) -> Manifest:
+    net, stages = parts.net, parts.stages
+    models = {
+        "model": net.proto,
+        "backbone": straight_model(net, parts.exits[-1]),
+        "fused": fuse(net, stages, parts.specs),
+        **{f"stage-{s.exit}": stage_model(net, s, parts.specs) for s in stages},
+    }
+    files = _write_models(change, models, net.folder)
+    entries = tuple(
+        StageEntry(
+            exit=stage.exit,
+            name=exit.name,
+            file=files[f"stage-{stage.exit}"],
+            inputs=stage.inputs,
+            boundaries_in=tuple(parts.specs[n] for n in stage.boundaries_in),
+            boundaries_out=tuple(parts.specs[n] for n in stage.boundaries_out),
+            logits=stage.logits,
+            score=stage.score,
+            macs=cost.macs,
+            parameters=cost.parameters,
+            weight_bytes=cost.weight_bytes,
+        )
+        for stage, exit, cost in zip(stages, parts.exits, count_costs(net, stages), strict=True)
+    )
+    return Manifest(
+        schema=SCHEMA,
+        created=_now(),
+        tool=f"edgeexit {edgeexit.__version__}",
+        source=source,
+        criterion=criterion,
+        precision=parts.exits[-1].dtype,
+        classes=parts.exits[-1].classes,
+        dynamic_batch=net.dynamic_batch,
+        inputs=net.inputs,
+        stages=entries,
+        model=files["model"],
+        backbone=files["backbone"],
+        fused=files["fused"],
+        files=dict(change.files),
+        verified=Verified(0, 0, 0.0, 0.0),
+    )
+
+
+def _write_models(change: BundleChange, models: Mapping[str, onnx.ModelProto], folder: Path) -> dict[str, str]:
+    """Write the models and, once, their large weights; the models learn the weights' file name when its content is known."""
+    unfinished = change.unfinished("weights.bin")
+    copies = {name: _copy(proto) for name, proto in models.items()}
+    with unfinished.open("wb") as stream:
+        weights = WeightFile(stream)
+        for proto in copies.values():
+            weights.take(proto, folder)
+    if weights.bytes:
+        weights.settle(change.adopt(unfinished, "weights.bin"))
+    else:
+        unfinished.unlink()
+    return {name: change.add(f"{name}.onnx", proto.SerializeToString()) for name, proto in copies.items()}
+
+
+def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    return copy
+
+
+def _verify(draft: Bundle, settings: Settings, parts: _Parts, given: Inputs | None, progress: Progress) -> Verified:
+    """Compare both forms with the original model, every exit, on random and given inputs."""
+    samples = [random_inputs(parts.net.inputs, seed) for seed in range(_RANDOM_INPUTS)]
+    arrays = check_many(given, parts.net.inputs) if given is not None else {}
+    count = min(_GIVEN_INPUTS, len(next(iter(arrays.values())))) if arrays else 0
+    samples += [{name: a[i : i + 1] for name, a in arrays.items()} for i in range(count)]
+    worst = dict.fromkeys(("staged", "fused"), 0.0)
+    limit = _TOLERANCES.get(draft.manifest.precision, 1e-2)
+    names = [s.logits for s in parts.stages]
+    original = open_model(parts.net, names)
+    with (
+        open_runner(draft, settings.with_mode("staged")) as staged,
+        open_runner(draft, settings.with_mode("fused")) as fused,
+    ):
+        for i, sample in enumerate(samples):
+            expected = original(sample)
+            for mode, runner in (("staged", staged), ("fused", fused)):
+                worst[mode] = max(worst[mode], _error(runner, sample, [expected[n] for n in names]))
+            progress("verifying", i + 1, len(samples))
+    if max(worst.values()) > limit:
+        msg = (
+            f"the split network differs from the original: staged by {worst['staged']:.1e}, fused by {worst['fused']:.1e} of the largest"
+            f" logit, allowed {limit:.0e}. Nothing was written. Please report it with the model."
+        )
+        raise InternalError(msg)
+    return Verified(_RANDOM_INPUTS, count, worst["staged"], worst["fused"])
+
+
+def _error(runner: Runner, sample: Mapping[str, Array], expected: Sequence[NDArray[Any]]) -> float:
+    differences: list[float] = []
+    for exit, logits in enumerate(expected, 1):
+        answer = runner.forced(dict(sample), exit=exit)
+        if answer.exit != exit:
+            msg = f"forced to exit {exit}, the {runner.settings.mode} form left at exit {answer.exit}. Please report it with the model."
+            raise InternalError(msg)
+        scale = max(float(np.abs(logits).max()), np.finfo(np.float32).tiny)
+        differences.append(float(np.abs(answer.logits - np.asarray(logits[0], np.float32)).max()) / scale)
+    return float(max(differences))
+
+
+def _time(draft: Bundle, settings: Settings, seconds: float, progress: Progress) -> ModeTiming:
+    """Median time of leaving at each exit, both forms in turn; the faster one has the lower mean over the exits."""
+    inputs = [random_inputs(draft.manifest.inputs, seed) for seed in range(8)]
+    with (
+        open_runner(draft, settings.with_mode("staged")) as staged,
+        open_runner(draft, settings.with_mode("fused")) as fused,
+    ):
+        calls = {
+            f"{runner.settings.mode} {exit}": partial(_forced, runner, inputs, exit)
+            for exit in range(1, draft.manifest.exits + 1)
+            for runner in (staged, fused)
+        }
+        samples = time_interleaved(calls, seconds=seconds, progress=progress)
+    medians = {
+        mode: tuple(samples[f"{mode} {exit}"].median_s for exit in range(1, draft.manifest.exits + 1))
+        for mode in ("staged", "fused")
+    }
+    faster = min(medians, key=lambda mode: sum(medians[mode]))
+    return ModeTiming(medians["staged"], medians["fused"], faster, _now())
+
+
+def _forced(runner: Runner, inputs: Sequence[Mapping[str, Array]], exit: int, i: int) -> object:
+    return runner.forced(inputs[i % len(inputs)], exit=exit)
+
+
+def _keep_calibrations(change: BundleChange, manifest: Manifest) -> Manifest:
+    """Calibrations of the bundle before stay when the very same stages are written again; of another network they would be wrong."""
+    old = change.old
+    if old is None or [s.file for s in old.stages] != [s.file for s in manifest.stages]:
+        return manifest
+    kept = {n for e in old.calibrations.values() for n in (e.file, *e.attachments.values())}
+    files = {**manifest.files, **{n: old.files[n] for n in kept}}
+    return replace(manifest, files=files, calibrations=old.calibrations, timings={**old.timings, **manifest.timings})
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

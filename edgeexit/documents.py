@@ -1,0 +1,162 @@
+"""Frozen dataclasses to JSON documents and back; all faults of a document in one message.
+
+A document carries `"schema": "edgeexit.<thing>/<version>"`. Old versions are read for ever, newer ones refused with the remedy. JSON has no
+infinity: the thresholds "always" and "never" are the strings "-inf" and "inf".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from edgeexit.errors import InputError, did_you_mean
+
+T = TypeVar("T")
+
+
+def to_document(value: Any) -> Any:
+    """A dataclass, and what it holds, as JSON values: dataclasses as objects, tuples as lists, infinities as strings.
+
+    Raises:
+        ValueError: a float is NaN; what was not measured is None.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_document(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): to_document(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_document(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            msg = "a document cannot hold NaN"
+            raise ValueError(msg)
+        return "inf" if value > 0 else "-inf"
+    return value
+
+
+def dumps(document: Any) -> str:
+    """A document as indented JSON text with a final newline."""
+    return json.dumps(to_document(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def check_schema(document: Any, thing: str, newest: int, where: str, error: type[InputError] = InputError) -> int:
+    """The version of a document of `thing`.
+
+    Raises:
+        InputError: (or `error`) it is no object, of another thing, or newer than `newest`.
+    """
+    schema = document.get("schema") if isinstance(document, dict) else None
+    name, _, version = str(schema).partition("/")
+    if name != f"edgeexit.{thing}" or not version.isdigit():
+        msg = f"{where} is not an edgeexit {thing}: its schema is {schema!r}, not 'edgeexit.{thing}/{newest}'."
+        raise error(msg)
+    if int(version) > newest:
+        msg = f"{where} was written by a newer edgeexit (schema {schema}; this one reads up to /{newest}). Update: pip install -U edgeexit"
+        raise error(msg)
+    return int(version)
+
+
+def from_document(cls: type[T], document: Any, where: str, error: type[InputError] = InputError) -> T:
+    """A dataclass from JSON values, every field checked against its type.
+
+    Args:
+        cls: a dataclass whose fields are str, int, float, bool, None, Any, dataclasses, tuples `tuple[X, ...]` and dicts `dict[str, X]`.
+        document: the JSON values.
+        where: the file, for the message.
+        error: class to raise.
+
+    Raises:
+        InputError: (or `error`) with every fault: fields missing, unknown (with the nearest known name) or of another type.
+    """
+    faults: list[str] = []
+    value = _read(cls, document, "", faults)
+    if faults:
+        raise error(f"{where} has {len(faults)} fault{'s' * (len(faults) > 1)}: " + "; ".join(faults) + ".")
+    return typing.cast("T", value)
+
+
+def _read(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _read_object(kind, value, at, faults)
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        return _read_union(kind, value, at, faults)
+    if origin is tuple:
+        return _read_list(typing.get_args(kind)[0], value, at, faults)
+    if origin is dict:
+        return _read_dict(typing.get_args(kind)[1], value, at, faults)
+    return _read_plain(kind, value, at, faults)
+
+
+def _read_object(cls: type[Any], value: Any, at: str, faults: list[str]) -> Any:
+    if not isinstance(value, dict):
+        faults.append(f"{at or 'the document'} must be an object, not {_short(value)}")
+        return None
+    kinds = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    faults += [
+        f"{at}{name} is unknown.{did_you_mean(name, fields)}".rstrip(".") for name in value if name not in fields
+    ]
+    found = {}
+    for name, field in fields.items():
+        if name in value:
+            found[name] = _read(kinds[name], value[name], f"{at}{name}.", faults)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            faults.append(f"{at}{name} is missing")
+    return None if faults else cls(**found)
+
+
+def _read_union(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
+    tries: list[list[str]] = []
+    for option in typing.get_args(kind):
+        mine: list[str] = []
+        result = _read(option, value, at, mine)
+        if not mine:
+            return result
+        tries.append(mine)
+    tries.sort(key=len)
+    faults += tries[-1] if isinstance(value, (dict, list)) else tries[0]
+    return None
+
+
+def _read_list(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
+    if not isinstance(value, list):
+        faults.append(f"{at.rstrip('.')} must be a list, not {_short(value)}")
+        return None
+    return tuple(_read(kind, item, f"{at.rstrip('.')}[{i}].", faults) for i, item in enumerate(value))
+
+
+def _read_dict(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
+    if not isinstance(value, dict):
+        faults.append(f"{at.rstrip('.')} must be an object, not {_short(value)}")
+        return None
+    return {str(name): _read(kind, item, f"{at}{name}.", faults) for name, item in value.items()}
+
+
+def _read_plain(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
+    if kind is Any:
+        return value
+    if kind is float and value in ("inf", "-inf"):
+        return float(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    expected = type(None) if kind is None else kind
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        faults.append(f"{at.rstrip('.')} must be {_called(expected)}, not {_short(value)}")
+        return None
+    return value
+
+
+def _called(kind: type) -> str:
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+    return names.get(kind, kind.__name__)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,55 @@
+"""Many samples at once: stage by stage, leavers dropped between stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.backends import Batch, StagedProgram
+from edgeexit.backends.base import Array
+from edgeexit.bundle import Manifest
+from edgeexit.progress import Progress
+from edgeexit.runtime.prediction import Prediction
+
+
+def leave_in_stages(
+    batch: Batch, manifest: Manifest, inputs: Mapping[str, Array], thresholds: Sequence[float], sign: int
+) -> list[Prediction]:
+    """Predictions of many samples, in their order; each stage sees only those that have not left."""
+    tensors = dict(inputs)
+    waiting = np.arange(len(next(iter(tensors.values()))))
+    answers: list[Prediction | None] = [None] * len(waiting)
+    for stage, threshold in zip(manifest.stages, [*thresholds, -np.inf], strict=True):
+        tensors |= batch.run(stage.exit, tensors)
+        logits, scores = tensors[stage.logits], tensors[stage.score]
+        leaves = scores >= np.float32(threshold) if stage.exit < manifest.exits else np.ones(len(scores), bool)
+        for row in np.flatnonzero(leaves):
+            label = int(logits[row].argmax())
+            answers[waiting[row]] = Prediction(label, stage.exit, sign * float(scores[row]), logits[row].copy())
+        waiting = waiting[~leaves]
+        if not len(waiting):
+            break
+        tensors = {name: np.ascontiguousarray(array[~leaves]) for name, array in tensors.items()}
+    return [a for a in answers if a is not None]
+
+
+def score_everything(
+    program: StagedProgram, inputs: Mapping[str, Array], progress: Progress
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Inner scores [n, N] and logits [n, N, classes] of every exit, one sample at a time, as in use."""
+    count = len(next(iter(inputs.values())))
+    classes = program.stages[0].logits.shape[1]
+    scores = np.empty((count, program.exits), np.float32)
+    logits = np.empty((count, program.exits, classes), np.float32)
+    for i in range(count):
+        for name, array in inputs.items():
+            program.inputs[name][...] = array[i : i + 1]
+        for k, stage in enumerate(program.stages):
+            stage.run()
+            scores[i, k] = stage.score[0]
+            logits[i, k] = stage.logits[0]
+        if i % 256 == 0 or i + 1 == count:
+            progress("running every exit", i + 1, count)
+    return scores, logits

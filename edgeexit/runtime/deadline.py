@@ -1,0 +1,66 @@
+"""The best answer in time: a stage starts only while its calibrated p99 still fits before the deadline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from edgeexit.backends import StagedProgram
+from edgeexit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """When each stage must start at the latest.
+
+    Attributes:
+        end_s: the deadline, on the clock of `perf_counter`.
+        stage_p99_s: calibrated p99 time of each stage alone.
+    """
+
+    end_s: float
+    stage_p99_s: tuple[float, ...]
+
+    @classmethod
+    def of(cls, calibration: Mapping[str, Any] | None, exits: int, deadline_s: float) -> Deadlines:
+        """From now and a calibration.
+
+        Raises:
+            InputError: the deadline is not a positive number, or there is no calibration of this device with the p99 of each exit.
+        """
+        now = perf_counter()
+        if not (math.isfinite(deadline_s) and deadline_s > 0):
+            msg = f"deadline_s must be a positive number of seconds, not {deadline_s}."
+            raise InputError(msg)
+        p99 = [e.get("p99_s") for e in (calibration or {}).get("exits", [])]
+        if len(p99) != exits or any(v is None for v in p99):
+            msg = "a deadline needs the p99 of each exit on this device: run edgeexit calibrate first."
+            raise InputError(msg)
+        return cls(now + deadline_s, stage_times(calibration or {}, p99))
+
+    def allow(self, stage: int) -> bool:
+        """Whether stage `stage` (from 0) fits, started now."""
+        return perf_counter() + self.stage_p99_s[stage] <= self.end_s
+
+
+def stage_times(calibration: Mapping[str, Any], p99_s: Sequence[float]) -> tuple[float, ...]:
+    """p99 of each stage alone: from the cumulative p99 less the median before it, so never less than the stage's own."""
+    medians = [e.get("p50_s") or 0.0 for e in calibration["exits"]]
+    return (p99_s[0], *(late - early for late, early in zip(p99_s[1:], medians, strict=False)))
+
+
+def run_until(
+    program: StagedProgram, thresholds: Sequence[float], deadlines: Deadlines, start: Callable[[], None]
+) -> tuple[int, bool]:
+    """Run stages until one is sure or the next does not fit; returns the exit, and whether the deadline had then passed."""
+    start()
+    for k, stage in enumerate(program.stages):
+        if k and not deadlines.allow(k):
+            return k, perf_counter() > deadlines.end_s
+        stage.run()
+        if k < len(thresholds) and stage.score[0] >= thresholds[k]:
+            return k + 1, perf_counter() > deadlines.end_s
+    return program.exits, perf_counter() > deadlines.end_s

@@ -1,0 +1,80 @@
+"""Check what the user gives and put it into the bound buffers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.errors import InputError, did_you_mean
+from edgeexit.graph.network import TensorSpec
+
+Inputs: TypeAlias = "NDArray[Any] | Mapping[str, NDArray[Any]]"
+"""One array for a network with one input, or arrays by input name."""
+
+
+def check_input(name: str, x: object, shape: tuple[int, ...], dtype: str) -> None:
+    """Raise InputError unless `x` is an array of that shape and dtype; the message says what it is instead."""
+    if not isinstance(x, np.ndarray):
+        msg = f"input {name!r} must be a NumPy array, not {type(x).__name__}: use numpy.asarray(x, {dtype!r})."
+        raise InputError(msg)
+    if x.shape != shape:
+        hint = " Add the batch dimension: x[None]." if (1, *x.shape) == shape else ""
+        hint = hint or (" For several samples use runner.batch(xs)." if x.shape[1:] == shape[1:] else "")
+        msg = f"input {name!r} must have shape {list(shape)}, not {list(x.shape)}.{hint}"
+        raise InputError(msg)
+    if x.dtype != dtype:
+        msg = f"input {name!r} must be {dtype}, not {x.dtype}: use x.astype({dtype!r}), scaled as in training."
+        raise InputError(msg)
+
+
+def refuse_nan(name: str, x: NDArray[Any]) -> None:
+    """Raise InputError where a float array holds NaN.
+
+    The sum of squares is NaN where any value is, and costs a fraction of a test of each value; only when it is not finite (it may also have
+    overflowed) is each value looked at.
+    """
+    flat = x.reshape(-1)
+    if x.dtype.kind == "f" and not math.isfinite(flat.dot(flat)) and np.isnan(x).any():
+        msg = f"input {name!r} holds {int(np.isnan(x).sum())} NaN values out of {x.size}: clean the data first."
+        raise InputError(msg)
+
+
+def by_name(inputs: Inputs, specs: Sequence[TensorSpec]) -> Mapping[str, Any]:
+    """Inputs by name, every input of the network exactly once.
+
+    Raises:
+        InputError: one array for a network with several inputs, a name missing or unknown.
+    """
+    names = [s.name for s in specs]
+    if not isinstance(inputs, Mapping):
+        if len(names) > 1:
+            msg = f"this network has {len(names)} inputs ({', '.join(names)}): give a dict of arrays by name."
+            raise InputError(msg)
+        return {names[0]: inputs}
+    faults = [f"{n!r} is missing" for n in names if n not in inputs]
+    faults += [f"{n!r} is no input.{did_you_mean(str(n), names)}" for n in inputs if n not in names]
+    if faults:
+        raise InputError(f"inputs are {', '.join(names)}: " + "; ".join(faults))
+    return inputs
+
+
+def check_many(inputs: Inputs, specs: Sequence[TensorSpec]) -> dict[str, NDArray[Any]]:
+    """Arrays [n, ...] by input name, checked, n the same for all and at least 1.
+
+    Raises:
+        InputError: with what is wrong.
+    """
+    arrays = by_name(inputs, specs)
+    counts = {len(a) if isinstance(a, np.ndarray) and a.ndim else -1 for a in arrays.values()}
+    if counts == {0} or len(counts) > 1:
+        msg = f"inputs must hold the same number of samples, and at least one; found {sorted(counts)}."
+        raise InputError(msg)
+    count = counts.pop()
+    for spec in specs:
+        check_input(spec.name, arrays[spec.name], (count, *spec.shape_at_1[1:]), spec.dtype)
+        refuse_nan(spec.name, np.ascontiguousarray(arrays[spec.name]))
+    return dict(arrays)

@@ -1,0 +1,108 @@
+"""Open a bundle for running, with the calibration of this device."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeexit.backends import Settings, find_backend
+from edgeexit.bundle import Bundle
+from edgeexit.errors import BundleError
+from edgeexit.hardware import device_key
+from edgeexit.runtime.runner import Runner
+
+
+class CalibrationWarning(UserWarning):
+    """A bundle runs without a calibration of this device, or in another state than it was calibrated in."""
+
+
+def load(
+    path: Path | str,
+    *,
+    backend: str = "onnxruntime",
+    mode: str | None = None,
+    threads: int = 1,
+    spin: bool = False,
+) -> Runner:
+    """Open a bundle for running.
+
+    Args:
+        path: the bundle's folder.
+        backend: name of the backend.
+        mode: `staged` or `fused`; None takes the one that was faster on this device, or for which it was calibrated.
+        threads: worker threads of the runtime; 1 has the tightest tail.
+        spin: let idle worker threads burn a core; faster with several threads, at many times the energy.
+
+    Warns:
+        CalibrationWarning: there is no calibration for this device and settings (the Runner then never leaves early), or it was made
+            under other spin settings.
+
+    Raises:
+        BundleError: the bundle is damaged, unsafe or too new.
+        InputError: no such backend or mode.
+    """
+    bundle = Bundle.open(path)
+    settings = Settings(backend, mode or "staged", bundle.manifest.precision, threads, spin)
+    if mode is None:
+        settings = settings.with_mode(chosen_mode(bundle, settings))
+    calibration = bundle.read_calibration(settings.key(device_key()))
+    runner = open_runner(bundle, settings, calibration)
+    if calibration is None:
+        _warn(
+            f"{bundle.path} has no calibration for {settings.key(device_key())}: it never leaves early. Run: edgeexit calibrate"
+        )
+    else:
+        runner.inner_thresholds = thresholds_of(calibration, bundle)
+        _warn_of_changes(calibration, settings)
+    return runner
+
+
+def open_runner(bundle: Bundle, settings: Settings, calibration: Mapping[str, Any] | None = None) -> Runner:
+    """A Runner with exactly these settings; its thresholds are "never" until they are set."""
+    opened = find_backend(settings.backend)
+    program = (opened.open_fused if settings.mode == "fused" else opened.open_staged)(bundle, settings)
+    return Runner(bundle, settings, program, calibration)
+
+
+def chosen_mode(bundle: Bundle, settings: Settings) -> str:
+    """The faster mode on this device as the compile measured it; else one that is calibrated; else staged, which every backend has."""
+    device = device_key()
+    timing = bundle.manifest.timings.get(settings.timing_key(device))
+    if timing is not None:
+        return timing.faster
+    calibrated = [m for m in ("fused", "staged") if settings.with_mode(m).key(device) in bundle.manifest.calibrations]
+    return calibrated[0] if calibrated else "staged"
+
+
+def thresholds_of(calibration: Mapping[str, Any], bundle: Bundle) -> tuple[float, ...]:
+    """Inner thresholds of a calibration document.
+
+    Raises:
+        BundleError: they are not one number per early exit.
+    """
+    values = calibration.get("inner_thresholds")
+    try:
+        inner = tuple(float(v) for v in values) if isinstance(values, list) else ()
+    except (TypeError, ValueError):
+        inner = ()
+    if len(inner) != bundle.manifest.exits - 1 or any(math.isnan(v) for v in inner):
+        needed = bundle.manifest.exits - 1
+        msg = f"the calibration in {bundle.path} has inner_thresholds {values!r}; it needs {needed} numbers: calibrate again."
+        raise BundleError(msg)
+    return inner
+
+
+def _warn_of_changes(calibration: Mapping[str, Any], settings: Settings) -> None:
+    then = calibration.get("settings")
+    spun = then.get("spin") if isinstance(then, Mapping) else None
+    if spun is not None and spun != settings.spin:
+        _warn(
+            f"this bundle was calibrated with spin={spun} and runs with spin={settings.spin}: its latencies will not hold. Calibrate again."
+        )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, CalibrationWarning, stacklevel=3)

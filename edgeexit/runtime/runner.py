@@ -1,0 +1,232 @@
+"""The Runner: one bundle opened for running."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.backends import Batch, Program, Settings, StagedProgram, find_backend
+from edgeexit.bundle import Bundle
+from edgeexit.criteria import Criterion, criterion
+from edgeexit.errors import InputError
+from edgeexit.progress import Progress, silent
+from edgeexit.runtime.batch import leave_in_stages, score_everything
+from edgeexit.runtime.deadline import Deadlines, run_until
+from edgeexit.runtime.inputs import Inputs, by_name, check_input, check_many, refuse_nan
+from edgeexit.runtime.prediction import Prediction
+
+
+class _Opened:
+    """What the Runner and the Backbone share: a program, its lock, inputs in, prediction out."""
+
+    def __init__(self, bundle: Bundle, settings: Settings, program: Program) -> None:
+        self.bundle = bundle
+        self.settings = settings
+        self.classes = bundle.manifest.classes
+        self._program = program
+        self._specs = bundle.manifest.inputs
+        self._slots = tuple((s.name, program.inputs[s.name], s.shape_at_1, np.dtype(s.dtype)) for s in self._specs)
+        self._only = self._slots[0] if len(self._slots) == 1 else None
+        self._lock = threading.Lock()
+        self._open = True
+
+    def _write(self, x: Inputs, program: Program) -> None:
+        if self._only is not None and type(x) is np.ndarray and program is self._program:
+            self._write_one(x, *self._only)
+            return
+        arrays = by_name(x, self._specs)
+        for spec in self._specs:
+            self._write_one(
+                arrays[spec.name], spec.name, program.inputs[spec.name], spec.shape_at_1, np.dtype(spec.dtype)
+            )
+
+    def _write_one(self, x: Any, name: str, buffer: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        if not self._open:
+            msg = "this runner is closed: load the bundle again."
+            raise InputError(msg)
+        if type(x) is not np.ndarray or x.shape != shape or x.dtype != dtype:
+            check_input(name, x, shape, str(dtype))
+        buffer[...] = x
+        refuse_nan(name, buffer)
+
+    def _read(self, program: Program, exit: int, sign: int, *, late: bool = False) -> Prediction:
+        logits = program.logits(exit)[0].copy()
+        label = int(logits.argmax())
+        if logits[label] != logits[label]:  # argmax finds NaN before any number
+            msg = f"the network gave NaN at exit {exit}; its weights or its precision overflow on this input."
+            raise InputError(msg)
+        return Prediction(label, exit, sign * program.score(exit), logits, late)
+
+    def close(self) -> None:
+        """Give engines and memory back; calls after it are refused."""
+        with self._lock:
+            if self._open:
+                self._open = False
+                self._program.close()
+
+    def __reduce__(self) -> NoReturn:
+        msg = f"a {type(self).__name__} holds engines of this process and cannot be pickled: load the bundle in the other process."
+        raise InputError(msg)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Runner(_Opened):
+    """A bundle opened for running. One Runner serialises its calls; `clone` gives another thread its own.
+
+    Attributes:
+        bundle: the bundle.
+        settings: backend, mode, precision, threads, spinning.
+        criterion: the exit criterion, with the unit of `thresholds` and of a prediction's score.
+        exits: number of exits N.
+        classes: number of classes.
+        calibration: the calibration document that was found for this device and these settings, or None.
+    """
+
+    def __init__(
+        self, bundle: Bundle, settings: Settings, program: Program, calibration: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(bundle, settings, program)
+        self.criterion: Criterion = criterion(bundle.manifest.criterion)
+        self.exits = bundle.manifest.exits
+        self.calibration = calibration
+        self._staged: StagedProgram | None = program if isinstance(program, StagedProgram) else None
+        self._batch: Batch | None = None
+        self._sign = self.criterion.sign
+        self._inner: tuple[float, ...] = (math.inf,) * (self.exits - 1)
+        # One tuple per exit, made once: a program sees by identity that nothing changed.
+        self._forced = tuple((math.inf,) * (k - 1) + (-math.inf,) * (self.exits - k) for k in range(1, self.exits + 1))
+
+    @property
+    def thresholds(self) -> list[float]:
+        """Thresholds of exits 1 to N-1 in the criterion's own unit; settable; `inner_thresholds` has them as the engines see them."""
+        return [self.criterion.own(t) for t in self._inner]
+
+    @thresholds.setter
+    def thresholds(self, values: Iterable[float]) -> None:
+        own = [float(v) for v in values]
+        if len(own) != self.exits - 1 or any(math.isnan(v) for v in own):
+            msg = f"thresholds must be {self.exits - 1} numbers ({self.criterion.unit}), one per exit but the last; got {own}."
+            raise InputError(msg)
+        self.inner_thresholds = tuple(self.criterion.inner(v) for v in own)
+
+    @property
+    def inner_thresholds(self) -> tuple[float, ...]:
+        """Thresholds as the engines see them: a sample leaves where its inner score is at least this. Settable; float32 values."""
+        return self._inner
+
+    @inner_thresholds.setter
+    def inner_thresholds(self, values: Sequence[float]) -> None:
+        if len(values) != self.exits - 1:
+            msg = f"inner thresholds must be {self.exits - 1} numbers; got {list(values)}."
+            raise InputError(msg)
+        with np.errstate(over="ignore"):
+            self._inner = tuple(float(np.float32(v)) for v in values)
+
+    def __call__(self, x: Inputs, *, deadline_s: float | None = None) -> Prediction:
+        """Classify one input.
+
+        Args:
+            x: array [1, ...] of the input's shape and dtype, or a dict of them by name.
+            deadline_s: seconds from now; stages start only while their calibrated p99 fits, so the answer is the deepest exit reached
+                in time. Exit 1 always runs; `late` says when the answer came after the deadline.
+
+        Raises:
+            InputError: wrong shape, dtype or NaN; a deadline without a calibration of this device.
+        """
+        with self._lock:
+            if deadline_s is not None:
+                return self._in_time(x, deadline_s)
+            program = self._program
+            self._write(x, program)
+            return self._read(program, program.run(self._inner), self._sign)
+
+    def forced(self, x: Inputs, *, exit: int) -> Prediction:
+        """Classify one input at a given exit (from 1): the same path and work as `__call__`, the decision overridden."""
+        if not 1 <= exit <= self.exits:
+            msg = f"exit must be 1 to {self.exits}, not {exit}."
+            raise InputError(msg)
+        with self._lock:
+            self._write(x, self._program)
+            return self._read(self._program, self._program.run(self._forced[exit - 1]), self._sign)
+
+    def batch(self, xs: Inputs) -> list[Prediction]:
+        """Classify many inputs [n, ...]; those that leave are dropped stage by stage; the order is kept."""
+        arrays = check_many(xs, self._specs)
+        with self._lock:
+            return leave_in_stages(self._batch_program(), self.bundle.manifest, arrays, self._inner, self._sign)
+
+    def replay(self, xs: Inputs, progress: Progress = silent) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run every exit on many inputs [n, ...]; what calibration searches over.
+
+        Returns:
+            inner scores [n, N] and logits [n, N, classes], from the very engines that `__call__` runs.
+        """
+        arrays = check_many(xs, self._specs)
+        with self._lock:
+            return score_everything(self._staged_program(), arrays, progress)
+
+    def backbone(self) -> Backbone:
+        """The network run straight to its last exit, under the same settings: no other heads, no criterion."""
+        return Backbone(self.bundle, self.settings)
+
+    def clone(self) -> Runner:
+        """The same engines with buffers of its own, for another thread; thresholds are copied, then independent."""
+        with self._lock:
+            other = Runner(self.bundle, self.settings, self._program.clone(), self.calibration)
+            other.inner_thresholds = self._inner
+            return other
+
+    def _staged_program(self) -> StagedProgram:
+        if self._staged is None:
+            self._staged = find_backend(self.settings.backend).open_staged(self.bundle, self.settings)
+        return self._staged
+
+    def _batch_program(self) -> Batch:
+        if self._batch is None:
+            self._batch = find_backend(self.settings.backend).open_batch(self.bundle, self.settings)
+        return self._batch
+
+    def _in_time(self, x: Inputs, deadline_s: float) -> Prediction:
+        deadlines = Deadlines.of(self.calibration, self.exits, deadline_s)
+        program = self._staged_program()
+
+        def start() -> None:
+            self._write(x, program)
+
+        exit, late = run_until(program, self._inner, deadlines, start)
+        return self._read(program, exit, self._sign, late=late)
+
+    def __enter__(self) -> Runner:  # noqa: PYI034 - typing.Self needs Python 3.11
+        return self
+
+    def __repr__(self) -> str:
+        s = self.settings
+        return f"<Runner {self.bundle.path} {s.backend} {s.mode} threads={s.threads} thresholds={self.thresholds}>"
+
+
+class Backbone(_Opened):
+    """The network run straight to its last exit; called like a Runner. Its predictions have no score (NaN)."""
+
+    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+        super().__init__(bundle, settings, find_backend(settings.backend).open_backbone(bundle, settings))
+        self._last = bundle.manifest.exits
+
+    def __call__(self, x: Inputs) -> Prediction:
+        """Classify one input [1, ...]."""
+        with self._lock:
+            self._write(x, self._program)
+            self._program.run(())
+            return self._read(self._program, 1, 1)._replace(exit=self._last)
+
+    def __enter__(self) -> Backbone:  # noqa: PYI034 - typing.Self needs Python 3.11
+        return self
