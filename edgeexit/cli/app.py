@@ -10,7 +10,7 @@ import typer
 import edgeexit
 from edgeexit.errors import EdgeExitError
 
-COMMANDS: tuple[str, ...] = ()
+COMMANDS: tuple[str, ...] = ("devices",)
 """In the order in which `edgeexit --help` lists them. Command `x` is the function `x` of `edgeexit/cli/cmd_x.py`."""
 
 app = typer.Typer(

@@ -1,0 +1,134 @@
+"""`edgeexit devices`: the boards that edgeexit knows, one of them in full, and which of them this machine is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeexit.cli.common import Json, emit
+
+if TYPE_CHECKING:
+    from edgeexit.hardware.profiles import DeviceProfile
+
+
+def devices_command(
+    name: Annotated[str | None, typer.Argument(help="A device; without one, all are listed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the device profiles, or show one: caches, power rails, power modes, defaults, each with its source.
+
+    Example: edgeexit devices jetson-orin-nano
+    """
+    from edgeexit.hardware import current_profile, device_key, find_profile, load_profiles
+
+    current = current_profile()
+    this = {"key": device_key(), "profile": current.name if current else None}
+    if name is None:
+        profiles = load_profiles()
+        document = {"schema": "edgeexit.devices/1", "this": this, "devices": [asdict(p) for p in profiles.values()]}
+        emit(document, lambda: _print_list(profiles, current), as_json=as_json)
+    else:
+        profile = find_profile(name)
+        emit(
+            {"schema": "edgeexit.devices/1", "this": this, "devices": [asdict(profile)]},
+            lambda: _print_one(profile),
+            as_json=as_json,
+        )
+
+
+def _print_list(profiles: dict[str, DeviceProfile], current: DeviceProfile | None) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgeexit.hardware import device_facts, device_key
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("device", "power meter", "backend", "what"):
+        table.add_column(heading, no_wrap=heading != "what")
+    for profile in profiles.values():
+        title = f"{profile.title} ← this machine" if profile is current else profile.title
+        table.add_row(profile.name, profile.power.meter, profile.defaults.backend, title)
+    console = Console()
+    console.print(table)
+    facts = device_facts()
+    console.print(f"This machine: {facts.get('board') or facts['cpu']}, {facts['cores']} cores, key {device_key()}")
+    if current is None:
+        console.print("No profile fits it. devices/README.md says how to add one.")
+
+
+def _print_one(profile: DeviceProfile) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=profile.title, title_justify="left", box=box.SIMPLE, show_header=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for row in _rows(profile):
+        table.add_row(*row)
+    console.print(table)
+    if profile.software.note:
+        console.print(profile.software.note)
+
+
+def _rows(profile: DeviceProfile) -> list[tuple[str, str, str]]:
+    """Name, value and source of everything the profile says."""
+    rows = [
+        ("recognised by", _recognition(profile), profile.recognise.source),
+        ("CPU", _cpu(profile), profile.cpu.source),
+    ]
+    rows += [(f"L{c.level} {c.kind} cache", _cache(c), c.source) for c in profile.cache]
+    if profile.gpu is not None:
+        rows.append(
+            (
+                "GPU",
+                _join(profile.gpu.architecture, profile.gpu.compute_capability, profile.gpu.cuda_cores),
+                profile.gpu.source,
+            )
+        )
+    if profile.dla is not None:
+        rows.append(("DLA", str(profile.dla.engines), profile.dla.source))
+    rows.append(("power", _power(profile), profile.power.source))
+    if profile.power_modes is not None:
+        rows.append(("power modes", ", ".join(profile.power_modes.names), profile.power_modes.source))
+    jetpack = ", ".join(profile.software.jetpack)
+    tensorrt = "yes" if profile.software.tensorrt else "no"
+    rows.append(
+        (
+            "software",
+            (f"JetPack {jetpack}; " if jetpack else "") + f"TensorRT backend: {tensorrt}",
+            profile.software.source,
+        )
+    )
+    rows.append(("defaults", f"{profile.defaults.backend}, {profile.defaults.precision}", profile.defaults.source))
+    return rows
+
+
+def _recognition(profile: DeviceProfile) -> str:
+    return "\n".join(profile.recognise.compatible) or profile.recognise.arch or "an NVIDIA driver for discrete GPUs"
+
+
+def _cpu(profile: DeviceProfile) -> str:
+    return _join(profile.cpu.model, profile.cpu.arch, f"{profile.cpu.cores} cores" if profile.cpu.cores else None)
+
+
+def _cache(cache: Any) -> str:
+    from edgeexit.units import bytes_
+
+    return f"{bytes_(cache.size_bytes)}, {cache.ways} ways, {cache.line_bytes}-byte lines, shared by {cache.shared_by}"
+
+
+def _power(profile: DeviceProfile) -> str:
+    power = profile.power
+    total = f"total ({power.scope}) = {' + '.join(power.total)}" if power.total else f"no total; scope: {power.scope}"
+    rails = "\n".join(f"{rail.label}: {rail.role}" for rail in power.rails)
+    step = f"step {power.step_w:g} W" if power.step_w else ""
+    return "\n".join(part for part in (power.meter, total, rails, step) if part)
+
+
+def _join(*parts: object) -> str:
+    return ", ".join(str(part) for part in parts if part is not None)

@@ -1,0 +1,279 @@
+"""Device profiles: what is known of a board before it is measured. Read from devices/<board>.toml, nothing else holds them.
+
+A profile says how to recognise the board, its caches, its power rails and which of them add up to its total, its power modes,
+GPU and DLA, and what edgeexit uses there by default. Every table names its source.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from edgeexit.documents import check_schema, from_document
+from edgeexit.errors import InputError, did_you_mean
+from edgeexit.hardware.files import data_dir, read_toml
+from edgeexit.hardware.identity import ROOT, compatible
+
+ROLES = ("total", "cpu", "gpu", "cpu+gpu", "soc", "memory", "system", "accelerator", "wifi", "unused")
+"""What a rail feeds. `cpu+gpu` is a shared rail and is never split; `unused` is not connected or inside another one."""
+
+METERS = ("ina3221", "ina3221+ina238", "rapl", "nvml", "rpi-pmic", "none")
+CACHE_KINDS = ("data", "instruction", "unified")
+BACKENDS = ("onnxruntime", "tensorrt", "openvino")
+PRECISIONS = ("float32", "float16", "int8")
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Recognise:
+    """How a machine is known to be this device.
+
+    Attributes:
+        compatible: device-tree strings; `nvidia,p3767-0003` also matches its variants, such as `nvidia,p3767-0003-super`.
+        arch: for profiles of machines without a device tree: what `platform.machine()` says.
+        discrete_gpu: whether an NVIDIA driver for discrete GPUs must be there.
+    """
+
+    source: str
+    compatible: tuple[str, ...] = ()
+    arch: str | None = None
+    discrete_gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """The CPU: model, architecture as `platform.machine()` says it, number of cores."""
+
+    model: str
+    arch: str
+    source: str
+    cores: int | None = None
+
+
+@dataclass(frozen=True)
+class Cache:
+    """One cache as one core sees it; `shared_by` cores."""
+
+    level: int
+    kind: str
+    size_bytes: int
+    ways: int
+    line_bytes: int
+    source: str
+    shared_by: int = 1
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The GPU: architecture, compute capability (`8.7`), CUDA cores, L2 size."""
+
+    architecture: str
+    source: str
+    compute_capability: str | None = None
+    cuda_cores: int | None = None
+    l2_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Dla:
+    """Deep-learning accelerators: how many."""
+
+    engines: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Rail:
+    """One measured supply: the label that its driver gives, and what it feeds."""
+
+    label: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Power:
+    """The board's own power meter.
+
+    Attributes:
+        meter: which adapter reads it.
+        scope: what the total covers; joules of different scopes are never compared.
+        rails: every label the board has.
+        total: labels whose sum is the scope's power; () when no sum of rails is.
+        step_w: smallest change that the total can show, W, where known.
+    """
+
+    meter: str
+    scope: str
+    source: str
+    rails: tuple[Rail, ...] = ()
+    total: tuple[str, ...] = ()
+    step_w: float | None = None
+
+
+@dataclass(frozen=True)
+class PowerModes:
+    """Names of the power modes; the board's own configuration has the last word."""
+
+    names: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Software:
+    """Which JetPack releases run there, and whether edgeexit's TensorRT backend can."""
+
+    tensorrt: bool
+    source: str
+    jetpack: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What `compile` uses where the user names nothing."""
+
+    backend: str
+    precision: str
+    source: str
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """One device. `name` is that of its file."""
+
+    schema: str
+    name: str
+    title: str
+    recognise: Recognise
+    cpu: Cpu
+    power: Power
+    software: Software
+    defaults: Defaults
+    cache: tuple[Cache, ...] = ()
+    gpu: Gpu | None = None
+    dla: Dla | None = None
+    power_modes: PowerModes | None = None
+
+
+def read_profile(path: Path) -> DeviceProfile:
+    """The profile of one TOML file.
+
+    Raises:
+        InputError: with every fault of the file in one message.
+    """
+    table = read_toml(path)
+    check_schema(table, "device", _SCHEMA, str(path))
+    found = from_document(DeviceProfile, table, str(path))
+    faults = [*_name_faults(found, path), *_word_faults(found), *_cache_faults(found), *_power_faults(found)]
+    if faults:
+        msg = f"{path} has {len(faults)} fault{'s' * (len(faults) > 1)}: {'; '.join(faults)}."
+        raise InputError(msg)
+    return found
+
+
+@lru_cache(maxsize=4)
+def load_profiles(folder: Path | None = None) -> dict[str, DeviceProfile]:
+    """Every profile by name, in the order of the files.
+
+    Raises:
+        InputError: with every fault of every file in one message.
+    """
+    profiles: dict[str, DeviceProfile] = {}
+    faults: list[str] = []
+    for path in sorted((folder or data_dir("devices")).glob("*.toml")):
+        try:
+            profiles[path.stem] = read_profile(path)
+        except InputError as error:  # noqa: PERF203 - the faults of all files are told together
+            faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
+    return profiles
+
+
+def find_profile(name: str) -> DeviceProfile:
+    """The profile of that name.
+
+    Raises:
+        InputError: there is none; the message lists those that exist.
+    """
+    known = load_profiles()
+    if name not in known:
+        msg = f"no device profile named {name!r}.{did_you_mean(name, known)}\nProfiles: {', '.join(known)}."
+        raise InputError(msg)
+    return known[name]
+
+
+def current_profile(root: Path = ROOT, arch: str | None = None) -> DeviceProfile | None:
+    """The profile of this machine, or None where none fits.
+
+    The device tree decides where there is one; its most specific string that any profile knows wins. Then a discrete NVIDIA GPU,
+    then the architecture.
+
+    Args:
+        root: of the file system.
+        arch: instead of this machine's, as `platform.machine()` says it.
+    """
+    by_board = _by_compatible(compatible(root))
+    if by_board is not None:
+        return by_board
+    discrete_gpu = (root / "proc/driver/nvidia/version").exists()
+    candidates = [p for p in load_profiles().values() if not p.recognise.compatible]
+    for_gpu = [p for p in candidates if p.recognise.discrete_gpu]
+    for_arch = [p for p in candidates if p.recognise.arch == (arch or platform.machine())]
+    return next(iter((for_gpu if discrete_gpu else []) + for_arch), None)
+
+
+def _by_compatible(strings: tuple[str, ...]) -> DeviceProfile | None:
+    for string in strings:
+        known = [(len(c), p) for p in load_profiles().values() for c in p.recognise.compatible if _matches(string, c)]
+        if known:
+            return max(known, key=lambda found: found[0])[1]
+    return None
+
+
+def _matches(string: str, known: str) -> bool:
+    return string == known or string.startswith(f"{known}-")
+
+
+def _name_faults(found: DeviceProfile, path: Path) -> list[str]:
+    return [] if found.name == path.stem else [f"name = {found.name!r} differs from the file's name {path.stem!r}"]
+
+
+def _word_faults(found: DeviceProfile) -> list[str]:
+    """Words that stand in none of the lists at the top."""
+    words: list[tuple[str, str, tuple[str, ...]]]
+    words = [(f"power.rails[{i}].role", rail.role, ROLES) for i, rail in enumerate(found.power.rails)]
+    words += [(f"cache[{i}].kind", cache.kind, CACHE_KINDS) for i, cache in enumerate(found.cache)]
+    words += [
+        ("power.meter", found.power.meter, METERS),
+        ("defaults.backend", found.defaults.backend, BACKENDS),
+        ("defaults.precision", found.defaults.precision, PRECISIONS),
+    ]
+    return [
+        f"{where} is {word!r}, not one of {', '.join(known)}.{did_you_mean(word, known)}".rstrip(".")
+        for where, word, known in words
+        if word not in known
+    ]
+
+
+def _cache_faults(found: DeviceProfile) -> list[str]:
+    faults = []
+    for index, c in enumerate(found.cache):
+        if min(c.size_bytes, c.ways, c.line_bytes, c.shared_by) <= 0 or c.size_bytes % (c.ways * c.line_bytes):
+            made_of = f"{c.ways} ways of {c.line_bytes}-byte lines"
+            faults.append(f"cache[{index}]: {c.size_bytes} bytes cannot be made of {made_of}")
+    return faults
+
+
+def _power_faults(found: DeviceProfile) -> list[str]:
+    labels = [rail.label for rail in found.power.rails]
+    faults = [
+        f"power.total names {t!r}, which is no rail.{did_you_mean(t, labels)}"
+        for t in found.power.total
+        if t not in labels
+    ]
+    faults += [f"power.rails has {label!r} twice" for label in sorted({x for x in labels if labels.count(x) > 1})]
+    unused = {rail.label for rail in found.power.rails if rail.role == "unused"}
+    return faults + [f"power.total names {t!r}, whose role is unused" for t in found.power.total if t in unused]
