@@ -1,0 +1,195 @@
+"""What a bundle holds, gathered once: what `edgeexit inspect` prints, gives as JSON and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from edgeexit.bundle import Bundle, ModeTiming
+from edgeexit.criteria import Criterion, criterion
+from edgeexit.graph import TensorSpec
+
+SCHEMA = "edgeexit.inspect/1"
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """One tensor: name, NumPy dtype, shape (the first dimension may be `"batch"`), size at batch 1."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    bytes: int
+
+    @classmethod
+    def of(cls, spec: TensorSpec) -> TensorFacts:
+        """From a spec."""
+        return cls(spec.name, spec.dtype, spec.shape, spec.bytes_at_1)
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """One stage, at batch 1.
+
+    Attributes:
+        exit: number of its exit, from 1.
+        name: of the exit.
+        file: its ONNX file.
+        inputs: inputs of the network that it reads.
+        reads: tensors of earlier stages that it reads.
+        makes: tensors that later stages read.
+        cut_bytes: size of every tensor that is alive between this stage and the next; null for the last.
+        macs: multiply-accumulates of this stage; null where a shape is unknown.
+        macs_so_far: of this and every earlier stage: what leaving here costs on paper.
+        parameters: weights that it reads.
+        weight_bytes: their size.
+    """
+
+    exit: int
+    name: str
+    file: str
+    inputs: tuple[str, ...]
+    reads: tuple[TensorFacts, ...]
+    makes: tuple[TensorFacts, ...]
+    cut_bytes: int | None
+    macs: int | None
+    macs_so_far: int | None
+    parameters: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class CalibrationFacts:
+    """One calibration: its key, target, thresholds in own units and when it was made; null where its document does not say."""
+
+    key: str
+    target: str | None
+    thresholds: tuple[float, ...] | None
+    created: str | None
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """A bundle.
+
+    Attributes:
+        schema: `edgeexit.inspect/1`.
+        path: its folder.
+        source: file name of the model it was made of.
+        source_sha256: of that file.
+        opset: of the model.
+        created: when, UTC.
+        tool: by what.
+        criterion: name of the exit criterion.
+        unit: of thresholds.
+        precision: of weights and arithmetic.
+        classes: number of classes.
+        dynamic_batch: whether stages take any batch.
+        bytes: of all its files.
+        inputs: of the network.
+        stages: in order.
+        verified: inputs run and largest errors, as the compile found them.
+        timings: per device and settings, both modes.
+        calibrations: one per device and settings.
+    """
+
+    schema: str
+    path: str
+    source: str
+    source_sha256: str
+    opset: int
+    created: str
+    tool: str
+    criterion: str
+    unit: str
+    precision: str
+    classes: int
+    dynamic_batch: bool
+    bytes: int
+    inputs: tuple[TensorFacts, ...]
+    stages: tuple[StageFacts, ...]
+    verified: dict[str, float]
+    timings: dict[str, ModeTiming]
+    calibrations: tuple[CalibrationFacts, ...]
+
+
+def bundle_facts(bundle: Bundle) -> BundleFacts:
+    """Gather the facts of an opened bundle.
+
+    Raises:
+        BundleError: a calibration in it is not a JSON object.
+    """
+    m = bundle.manifest
+    rule = criterion(m.criterion)
+    return BundleFacts(
+        schema=SCHEMA,
+        path=str(bundle.path),
+        source=m.source.name,
+        source_sha256=m.source.sha256,
+        opset=m.source.opset,
+        created=m.created,
+        tool=m.tool,
+        criterion=m.criterion,
+        unit=rule.unit,
+        precision=m.precision,
+        classes=m.classes,
+        dynamic_batch=m.dynamic_batch,
+        bytes=sum(entry.bytes for entry in m.files.values()),
+        inputs=tuple(map(TensorFacts.of, m.inputs)),
+        stages=_stages(bundle),
+        verified={
+            "random_inputs": m.verified.random_inputs,
+            "given_inputs": m.verified.given_inputs,
+            "staged_error": m.verified.staged_error,
+            "fused_error": m.verified.fused_error,
+        },
+        timings=m.timings,
+        calibrations=tuple(_calibration(bundle, key, rule) for key in sorted(m.calibrations)),
+    )
+
+
+def _stages(bundle: Bundle) -> tuple[StageFacts, ...]:
+    entries = bundle.manifest.stages
+    so_far = accumulate((e.macs for e in entries), lambda a, b: None if a is None or b is None else a + b)
+    return tuple(
+        StageFacts(
+            exit=e.exit,
+            name=e.name,
+            file=e.file,
+            inputs=e.inputs,
+            reads=tuple(map(TensorFacts.of, e.boundaries_in)),
+            makes=tuple(map(TensorFacts.of, e.boundaries_out)),
+            cut_bytes=_cut_bytes(bundle, e.exit) if e.exit < len(entries) else None,
+            macs=e.macs,
+            macs_so_far=total,
+            parameters=e.parameters,
+            weight_bytes=e.weight_bytes,
+        )
+        for e, total in zip(entries, so_far, strict=True)
+    )
+
+
+def _cut_bytes(bundle: Bundle, after: int) -> int:
+    """Bytes of the tensors that stages up to `after` made and later ones read: those of the cut, the long skips too."""
+    entries = bundle.manifest.stages
+    made = {spec.name: spec.bytes_at_1 for e in entries[:after] for spec in e.boundaries_out}
+    read = {spec.name for e in entries[after:] for spec in e.boundaries_in}
+    return sum(size for name, size in made.items() if name in read)
+
+
+def _calibration(bundle: Bundle, key: str, rule: Criterion) -> CalibrationFacts:
+    document: Mapping[str, Any] = bundle.read_calibration(key) or {}
+    inner = document.get("inner_thresholds")
+    try:
+        thresholds = tuple(rule.own(float(t)) for t in inner) if isinstance(inner, list) else None
+    except (TypeError, ValueError):
+        thresholds = None
+    target, created = document.get("target"), document.get("created")
+    return CalibrationFacts(
+        key, target if isinstance(target, str) else None, thresholds, created if isinstance(created, str) else None
+    )
