@@ -89,6 +89,11 @@ def event_counters(root: Path) -> dict[str, int]:
     return {**_over_current(root), **_x86_throttling(root), **_swapping(root)}
 
 
+def event_counter_files(root: Path) -> dict[str, Path]:
+    """For a sampler: the over-current counters' files by name; the others are sums and are read before and after."""
+    return {name: path for name, path in _over_current_files(root).items() if read_int(path) is not None}
+
+
 def alarms(root: Path) -> dict[str, bool]:
     """Conditions that the firmware reports now, and those seen since boot (`... since boot`): Raspberry Pi."""
     bits = _throttled_bits(root)
@@ -162,10 +167,13 @@ def _hwmons(root: Path, name: str) -> list[Path]:
     return [chip for chip in sorted(root.glob("sys/class/hwmon/hwmon*")) if read_text(chip / "name") == name]
 
 
-def _over_current(root: Path) -> dict[str, int]:
+def _over_current_files(root: Path) -> dict[str, Path]:
     chips = _hwmons(root, "soctherm_oc") or sorted(root.glob("sys/devices/platform/soctherm-oc-event/hwmon/hwmon*"))
-    files = {f"{key}_event_cnt": name for key, name in _OVER_CURRENT.items()}
-    counts = {name: read_int(chip / file) for chip in chips[:1] for file, name in files.items()}
+    return {name: chips[0] / f"{key}_event_cnt" for key, name in _OVER_CURRENT.items()} if chips else {}
+
+
+def _over_current(root: Path) -> dict[str, int]:
+    counts = {name: read_int(path) for name, path in _over_current_files(root).items()}
     return {name: count for name, count in counts.items() if count is not None}
 
 

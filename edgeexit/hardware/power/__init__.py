@@ -1,0 +1,26 @@
+"""Power meters: siblings of one base, with the absence of one as an object and a fake for tests."""
+
+from __future__ import annotations
+
+from edgeexit.hardware.power.base import (
+    Capability,
+    Channel,
+    FakePowerMeter,
+    NoPowerMeter,
+    PowerMeter,
+    Reading,
+    Rejected,
+)
+from edgeexit.hardware.power.find import ADAPTERS, find_power_meter
+
+__all__ = [
+    "ADAPTERS",
+    "Capability",
+    "Channel",
+    "FakePowerMeter",
+    "NoPowerMeter",
+    "PowerMeter",
+    "Reading",
+    "Rejected",
+    "find_power_meter",
+]

@@ -1,0 +1,104 @@
+"""Recording a power meter over a stretch of work: by a process of its own, or from an external meter's log."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from edgeexit.hardware.identity import ROOT
+from edgeexit.hardware.power.base import Capability, PowerMeter, Reading
+from edgeexit.hardware.power.find import find_power_meter
+from edgeexit.hardware.sampler import Sampler
+
+
+class Recorder(ABC):
+    """Something that records power between `start` and `stop`."""
+
+    capability: Capability
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to record."""
+
+    @abstractmethod
+    def stop(self) -> list[Reading]:
+        """End, and give every reading in order of time."""
+
+
+class ProcessRecorder(Recorder):
+    """A meter of this machine, sampled by another process on the last CPU that this one may use.
+
+    Args:
+        meter: as `find_power_meter` gave it.
+        root: with which it was found.
+    """
+
+    def __init__(self, meter: PowerMeter, root: Path = ROOT) -> None:
+        self.capability = meter.capability
+        plan = {"kind": "power", "root": str(root), "adapter": meter.adapter}
+        self._sampler = Sampler(plan, meter.capability.rate_hz, _last_cpu())
+
+    def start(self) -> None:
+        """Begin to record; returns when the first reading is there."""
+        self._sampler.start()
+
+    def stop(self) -> list[Reading]:
+        """End the process, and give its readings."""
+        return [Reading(record[0], record[1], record[2:]) for record in self._sampler.stop()]
+
+
+@contextmanager
+def power_reader(root: Path, adapter: str) -> Iterator[Callable[[], tuple[float, ...]]]:
+    """For the sampling process: opens the meter of that name, gives a callable that reads one record."""
+    with find_power_meter(root, only=adapter) as meter:
+
+        def read() -> tuple[float, ...]:
+            reading = meter.read()
+            return (reading.time_s, reading.cost_s, *reading.values)
+
+        yield read
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """What a meter does when polled as fast as it can be.
+
+    Attributes:
+        update_s: median time between two different readings of the subject, None if none changed.
+        step: smallest difference between two readings, in the meter's unit; None if none changed.
+        read_s: median time that one reading of all channels takes.
+    """
+
+    update_s: float | None
+    step: float | None
+    read_s: float
+
+
+def measure_cadence(meter: PowerMeter, seconds: float = 2.0) -> Cadence:
+    """Poll an open meter for a while: how often it changes, by how little, and what a reading costs."""
+    readings: list[Reading] = []
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        readings.append(meter.read())
+    value = [meter.capability.subject_value(reading.values) for reading in readings]
+    changes = [i for i in range(1, len(value)) if value[i] != value[i - 1] and not math.isnan(value[i] - value[i - 1])]
+    gaps = [readings[b].time_s - readings[a].time_s for a, b in pairwise(changes)]
+    steps = [abs(value[i] - value[i - 1]) for i in changes]
+    return Cadence(_median(gaps), min(steps, default=None), _median([r.cost_s for r in readings]) or 0.0)
+
+
+def _median(values: list[float]) -> float | None:
+    return sorted(values)[len(values) // 2] if values else None
+
+
+def _last_cpu() -> int | None:
+    """None when there is only one: two processes pinned to it would wait for each other."""
+    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return cpus[-1] if len(cpus) > 1 else None

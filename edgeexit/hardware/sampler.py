@@ -1,0 +1,134 @@
+"""The process that reads sensors while another one works: `python -m edgeexit.hardware.sampler <file>`.
+
+What to read comes as one JSON line on stdin; readings go to <file> as native float64 records; a closed stdin ends it. It runs
+apart from the measured process, so that neither the interpreter lock nor its allocations touch the measured work, and it also runs
+while the machine idles, so that what it draws itself is in both and cancels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from edgeexit.errors import HardwareMissing
+
+_READY = b"ready\n"
+_FILE = "records"
+_START_TIMEOUT_S = 10.0
+
+
+class Sampler:
+    """A sampling process. Started by `start`, ended by `stop`, which returns its records.
+
+    Args:
+        plan: what `channels_of` understands: {"kind": "power", "root": ..., "adapter": ...} or {"kind": "state", "root": ...}.
+        rate_hz: how often to read.
+        cpu: the CPU to keep to, away from the measured work; None leaves it to the kernel.
+    """
+
+    def __init__(self, plan: dict[str, str], rate_hz: float, cpu: int | None = None) -> None:
+        self.plan = {**plan, "rate_hz": rate_hz, "cpu": cpu}
+        self._folder: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process; returns when it has read its first record.
+
+        Raises:
+            HardwareMissing: it ends, or is not ready in time.
+        """
+        self._folder = Path(tempfile.mkdtemp(prefix="edgeexit-"))
+        command = [sys.executable, "-m", "edgeexit.hardware.sampler", str(self._folder / _FILE)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        stdin, stdout = _pipes(self._process)
+        stdin.write(json.dumps(self.plan).encode() + b"\n")
+        stdin.flush()
+        ready, _, _ = select.select([stdout], [], [], _START_TIMEOUT_S)
+        if not ready or stdout.readline() != _READY:
+            self.stop()
+            msg = f"the sampling process did not start for {self.plan}."
+            raise HardwareMissing(msg)
+
+    def stop(self) -> list[tuple[float, ...]]:
+        """End the process; its records: monotonic time in s, cost of reading in s, then one value per channel."""
+        process, self._process = self._process, None
+        folder, self._folder = self._folder, None
+        if process is not None:
+            stdin, stdout = _pipes(process)
+            stdin.close()
+            stdout.read()
+            process.wait()
+            stdout.close()
+        if folder is None:
+            return []
+        file = folder / _FILE
+        data = file.read_bytes() if file.exists() else b""
+        shutil.rmtree(folder, ignore_errors=True)
+        return _records(data)
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return process.stdin, process.stdout
+
+
+def _records(data: bytes) -> list[tuple[float, ...]]:
+    """The first float64 of the file is the number of columns; a record cut off at the end is left out."""
+    if len(data) < 8:
+        return []
+    (columns,) = struct.unpack_from("d", data)
+    record = struct.Struct(f"{int(columns)}d")
+    usable = 8 + (len(data) - 8) // record.size * record.size
+    return list(record.iter_unpack(data[8:usable]))
+
+
+def main(file: str) -> None:
+    """Sample until stdin is closed."""
+    plan = json.loads(sys.stdin.buffer.readline())
+    if plan["cpu"] is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {plan["cpu"]})
+    with Path(file).open("wb") as out, _reader(plan) as read:
+        first = read()
+        out.write(struct.pack("d", len(first)))
+        out.write(struct.pack(f"{len(first)}d", *first))
+        sys.stdout.buffer.write(_READY)
+        sys.stdout.buffer.flush()
+        _loop(read, out, 1.0 / plan["rate_hz"])
+
+
+def _loop(read: Callable[[], tuple[float, ...]], out: IO[bytes], period_s: float) -> None:
+    """Read at fixed times; a time that was missed is skipped. Waiting for the end of stdin is the sleep."""
+    due_s = time.monotonic() + period_s
+    while True:
+        ended, _, _ = select.select([sys.stdin], [], [], max(0.0, due_s - time.monotonic()))
+        if ended:
+            return
+        record = read()
+        out.write(struct.pack(f"{len(record)}d", *record))
+        due_s = max(due_s + period_s, time.monotonic())
+
+
+def _reader(plan: dict[str, Any]) -> Any:
+    """A context manager that gives a callable: one record per call."""
+    if plan["kind"] == "power":
+        from edgeexit.hardware.power.recorder import power_reader
+
+        return power_reader(Path(plan["root"]), plan["adapter"])
+    from edgeexit.hardware.timeline import state_reader
+
+    return state_reader(Path(plan["root"]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
