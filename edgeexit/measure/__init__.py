@@ -1,1 +1,34 @@
-"""Measurements that a sceptic would accept: timing, statistics, the protocol, results and their comparison."""
+"""Measurements that a sceptic would accept.
+
+    bench(runner, inputs, labels, preset="quick")     the whole protocol -> BenchResult
+    read_result("a.json")                             a result from its file
+    compare_results(a, b)                             FASTER, SLOWER, SAME, AMBIGUOUS or INVALID
+    time_interleaved({"a": call, "b": call}, ...)     the timing loop alone
+
+Modules, from the inside out: statistics, timing, scenarios (loops) · verdict · result (the file) · figures (samples to figures) ·
+suites · worker (one process) · processes · accuracy · assemble · protocol (the order of it all) · compare.
+"""
+
+from __future__ import annotations
+
+from edgeexit.measure.compare import ResultComparison, compare_results
+from edgeexit.measure.protocol import Pace, bench
+from edgeexit.measure.result import BenchResult, read_result, result_from
+from edgeexit.measure.suites import Suite, load_suite, suite_names
+from edgeexit.measure.timing import Call, Samples, time_interleaved
+
+__all__ = [
+    "BenchResult",
+    "Call",
+    "Pace",
+    "ResultComparison",
+    "Samples",
+    "Suite",
+    "bench",
+    "compare_results",
+    "load_suite",
+    "read_result",
+    "result_from",
+    "suite_names",
+    "time_interleaved",
+]

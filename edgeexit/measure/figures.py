@@ -47,6 +47,16 @@ class Lane:
         values = self.samples.values_s
         return values if self.exits is None else values[self.exits == exit]
 
+    def where(self, keep: NDArray[np.bool_]) -> Lane:
+        """The samples where `keep`, bool [n], is true."""
+        samples = Samples(self.samples.values_s[keep], self.samples.blocks[keep])
+        return Lane(samples, None if self.exits is None else self.exits[keep])
+
+    def only(self, exit: int) -> Lane:
+        """The samples that left at this exit, now all of one kind."""
+        assert self.exits is not None
+        return Lane(self.where(self.exits == exit).samples)
+
 
 @dataclass(frozen=True)
 class Strata:
@@ -150,7 +160,7 @@ def _lag1(lanes: Sequence[Lane], exit: int) -> float | None:
 def halves(lane: Lane) -> tuple[Lane, Lane]:
     """The even and the odd rounds of a lane: the same thing measured twice, interleaved."""
     odd = lane.samples.blocks % 2 == 1
-    return _where(lane, ~odd), _where(lane, odd)
+    return lane.where(~odd), lane.where(odd)
 
 
 def thirds_ratio(lane: Lane, counts: NDArray[np.int64] | None = None) -> float | None:
@@ -160,17 +170,12 @@ def thirds_ratio(lane: Lane, counts: NDArray[np.int64] | None = None) -> float |
     if third < 1:
         return None
     weights = np.ones(1, np.int64) if counts is None else counts
-    ends = [_where(lane, rounds < third), _where(lane, rounds > rounds.max() - third)]
+    ends = [lane.where(rounds < third), lane.where(rounds > rounds.max() - third)]
     first, last = _weighted(strata_of(ends, len(weights)).medians, weights / weights.sum())
     return float(last / first)
-
-
-def _where(lane: Lane, keep: NDArray[np.bool_]) -> Lane:
-    samples = Samples(lane.samples.values_s[keep], lane.samples.blocks[keep])
-    return Lane(samples, None if lane.exits is None else lane.exits[keep])
 
 
 def thinned(lanes: Mapping[int, Lane], most: int) -> dict[int, Lane]:
     """At most `most` samples of each lane, evenly spread, for the raw file."""
     steps = {key: max(1, -(-len(lane.samples) // most)) for key, lane in lanes.items()}
-    return {key: _where(lane, np.arange(len(lane.samples)) % steps[key] == 0) for key, lane in lanes.items()}
+    return {key: lane.where(np.arange(len(lane.samples)) % steps[key] == 0) for key, lane in lanes.items()}

@@ -1,0 +1,88 @@
+"""The accuracy pass: each sample once, no claim about time. Its decisions are what every later pass is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.data import Dataset
+from edgeexit.measure.result import Accuracy, ExitAccuracy
+from edgeexit.progress import Progress
+
+if TYPE_CHECKING:
+    from edgeexit.runtime import Backbone, Runner
+
+NO_LABELS = "the data has no labels"
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What was decided for each of n samples.
+
+    Attributes:
+        exits: int64 [n], from 1.
+        labels: int64 [n], the answer of the early exit.
+        backbone: int64 [n], the answer of the backbone.
+        scores: float32 [n, N], inner score of every exit.
+        answers: int64 [n, N], the answer of every exit.
+        truth: int64 [n], or None without labels.
+    """
+
+    exits: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    backbone: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    answers: NDArray[np.int64]
+    truth: NDArray[np.int64] | None
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many samples leave at each exit, int64 [N]."""
+        return np.bincount(self.exits - 1, minlength=self.answers.shape[1]).astype(np.int64)
+
+    @property
+    def hits(self) -> NDArray[np.bool_]:
+        """Which exit is right for which sample, [n, N]; without labels: agrees with the backbone."""
+        reference = self.backbone if self.truth is None else self.truth
+        return np.asarray(self.answers == reference[:, None])
+
+    def accuracy(self) -> Accuracy:
+        """The figures of this pass."""
+        counts, right = self.counts, None if self.truth is None else self.labels == self.truth
+        return Accuracy(
+            overall=None if right is None else float(right.mean()),
+            backbone=None if self.truth is None else float((self.backbone == self.truth).mean()),
+            agreement=float((self.labels == self.backbone).mean()),
+            reason=NO_LABELS if right is None else None,
+            per_exit=tuple(self._exit(k + 1, int(counts[k]), right) for k in range(len(counts))),
+        )
+
+    def _exit(self, exit: int, n: int, right: NDArray[np.bool_] | None) -> ExitAccuracy:
+        here = None if right is None or n == 0 else float(right[self.exits == exit].mean())
+        alone = None if right is None else float(self.hits[:, exit - 1].mean())
+        return ExitAccuracy(exit, n, n / len(self.exits), here, alone)
+
+
+def decide(runner: Runner, backbone: Backbone, data: Dataset, samples: Sequence[Any], progress: Progress) -> Decisions:
+    """Run each sample once through the early exit, the backbone and every exit.
+
+    Args:
+        runner: with the thresholds to be measured.
+        backbone: of the runner.
+        data: the samples as one set.
+        samples: the same, one by one, [1, ...] each.
+        progress: told every 64 samples.
+    """
+    n = len(samples)
+    exits, labels, straight = (np.empty(n, np.int64) for _ in range(3))
+    for i, sample in enumerate(samples):
+        answer = runner(sample)
+        exits[i], labels[i], straight[i] = answer.exit, answer.label, backbone(sample).label
+        if i % 64 == 63 or i == n - 1:
+            progress("accuracy", i + 1, n)
+    scores, logits = runner.replay(data.inputs, progress)
+    return Decisions(exits, labels, straight, scores, logits.argmax(axis=-1).astype(np.int64), data.labels)

@@ -1,0 +1,136 @@
+"""Compare two results that were measured apart, or refuse to.
+
+Runs that differ in anything but what is meant to be compared are not comparable, and the message names what differs with both
+values. Both runs measured the same backbone; where nothing that it depends on was meant to differ it is the control: a backbone that
+changed says that the machine did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edgeexit.documents import to_document
+from edgeexit.errors import InputError, did_you_mean
+from edgeexit.measure.result import BenchResult, Latency
+from edgeexit.measure.verdict import Comparison, Processes, compare_processes
+
+_MUST_MATCH: dict[str, Callable[[BenchResult], Any]] = {
+    "device": lambda r: r.device.key,
+    "power_mode": lambda r: r.device.before.get("power_mode"),
+    "model": lambda r: r.subject.model_sha256,
+    "backend": lambda r: r.subject.backend,
+    "mode": lambda r: r.subject.mode,
+    "precision": lambda r: r.subject.precision,
+    "threads": lambda r: r.subject.threads,
+    "spin": lambda r: r.subject.spin,
+    "criterion": lambda r: r.subject.criterion,
+    "thresholds": lambda r: r.subject.thresholds,
+    "data": lambda r: r.workload.data_sha256,
+    "samples": lambda r: r.workload.n,
+    "order": lambda r: r.workload.order,
+    "scenario": lambda r: r.workload.scenario,
+    "batch": lambda r: r.workload.batch,
+    "preset": lambda r: r.workload.preset,
+}
+_BACKBONE_NEEDS = ("device", "power_mode", "model", "backend", "precision", "threads", "spin")
+"""What the backbone's latency depends on; thresholds, mode and data are not among it."""
+
+VARIABLE = tuple(_MUST_MATCH)
+"""Every key that `vary` may name."""
+
+
+@dataclass(frozen=True)
+class ResultComparison:
+    """Two results side by side.
+
+    Attributes:
+        comparison: early exit, the second result as candidate, the first as reference.
+        control: the backbone in the same way; None where it was meant to differ.
+        p99_ratio: of the nearest-rank p99, without an interval.
+        accuracy_change: of the overall accuracy, second minus first; None without labels.
+        varied: the keys that were allowed to differ and did, with both values as text.
+    """
+
+    comparison: Comparison
+    control: Comparison | None
+    p99_ratio: float
+    accuracy_change: float | None
+    varied: dict[str, tuple[str, ...]]
+
+    def to_document(self) -> dict[str, Any]:
+        """A JSON-able object of schema `edgeexit.compare/1`."""
+        return {"schema": "edgeexit.compare/1", **to_document(self)}
+
+
+def compare_results(reference: BenchResult, candidate: BenchResult, *, vary: Collection[str] = ()) -> ResultComparison:
+    """Compare two results.
+
+    Args:
+        reference: what the ratios are relative to.
+        candidate: the result in question.
+        vary: keys that are meant to differ, such as `thresholds`.
+
+    Raises:
+        InputError: the results differ in anything else (every difference with both values), or `vary` names no such key.
+    """
+    varied = _check(reference, candidate, vary)
+    invalid = [
+        f"the {which} result is invalid: {reason}"
+        for which, result in (("first", reference), ("second", candidate))
+        if result.validity.status == "invalid"
+        for reason in result.validity.reasons
+    ]
+    pair = _sides(reference.latency.mixture), _sides(candidate.latency.mixture)
+    comparison = compare_processes(*pair, paired=False, invalid=invalid)
+    control = _control(reference, candidate, varied)
+    if control is not None and control.verdict in {"FASTER", "SLOWER"} and not invalid:
+        reason = (
+            f"the backbone, in which nothing differs, took {control.typical.value:.3f} times as long in the second run: "
+            "the machine changed, so measure both again, interleaved (edgeexit bench --against)"
+        )
+        comparison = replace(comparison, verdict="AMBIGUOUS", reasons=(reason,))
+    return ResultComparison(
+        comparison, control, _p99_ratio(reference, candidate), _accuracy_change(reference, candidate), varied
+    )
+
+
+def _check(reference: BenchResult, candidate: BenchResult, vary: Collection[str]) -> dict[str, tuple[str, ...]]:
+    for key in vary:
+        if key not in _MUST_MATCH:
+            msg = f"no key named {key!r} to vary.{did_you_mean(key, _MUST_MATCH)} Keys: {', '.join(_MUST_MATCH)}."
+            raise InputError(msg)
+    values = {key: (read(reference), read(candidate)) for key, read in _MUST_MATCH.items()}
+    differing = {key: both for key, both in values.items() if both[0] != both[1]}
+    unlike = [key for key in differing if key not in vary]
+    if unlike:
+        listed = "; ".join(f"{key}: {_text(differing[key][0])} and {_text(differing[key][1])}" for key in unlike)
+        options = " ".join(f"--vary {key}" for key in unlike)
+        msg = f"these results are not comparable. They differ in {listed}. If that is what you want to compare, add: {options}"
+        raise InputError(msg)
+    return {key: (_text(both[0]), _text(both[1])) for key, both in differing.items()}
+
+
+def _text(value: Any) -> str:
+    return ", ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+
+
+def _sides(latency: Latency) -> Processes:
+    return Processes(latency.process_typical_s, latency.process_mean_s)
+
+
+def _control(reference: BenchResult, candidate: BenchResult, varied: Collection[str]) -> Comparison | None:
+    if any(key in varied for key in _BACKBONE_NEEDS) or reference.tool != candidate.tool:
+        return None
+    return compare_processes(_sides(reference.latency.backbone), _sides(candidate.latency.backbone), paired=False)
+
+
+def _p99_ratio(reference: BenchResult, candidate: BenchResult) -> float:
+    first, second = (r.latency.mixture.percentile(99.0).value_s for r in (reference, candidate))
+    return second / first
+
+
+def _accuracy_change(reference: BenchResult, candidate: BenchResult) -> float | None:
+    first, second = reference.accuracy.overall, candidate.accuracy.overall
+    return None if first is None or second is None else second - first

@@ -1,0 +1,124 @@
+"""Fresh processes for measuring: started, watched, ended, and what they measured read back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edgeexit
+from edgeexit.errors import InternalError
+from edgeexit.hardware import DeviceState, snapshot
+from edgeexit.measure.figures import Lane
+from edgeexit.measure.timing import Samples
+from edgeexit.measure.worker import Job
+from edgeexit.progress import Progress
+
+_CHILD = (
+    "import sys, time; started_s = time.perf_counter(); sys.path[0] = sys.argv[1]; "
+    "from edgeexit.measure.worker import main; main(started_s, sys.argv[2], sys.argv[3])"
+)
+"""Not `python -m`: that would put the user's folder first on the path, with whatever `statistics.py` lies in it."""
+_POLL_S = 0.1
+_COOL_WITHIN_C = 2.0
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """What one process measured.
+
+    Attributes:
+        arrays: by name, as the worker wrote them.
+        expected: int64 [trace], the exit at which each input of its trace left in the accuracy pass.
+        places: int64 [trace], which sample of the data set each input is.
+    """
+
+    arrays: dict[str, NDArray[Any]]
+    expected: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+    def samples(self, name: str) -> Samples:
+        """The samples of a lane: `mixture`, `backbone`, `forced_1`, ..., or one of `cold.`."""
+        return Samples(self.arrays[f"{name}.values_s"], self.arrays[f"{name}.blocks"])
+
+    def mixture(self, name: str = "mixture") -> Lane:
+        """A lane that ran the trace, with the exit of each sample."""
+        samples = self.samples(name)
+        return Lane(samples, self.expected[np.arange(len(samples)) % len(self.expected)])
+
+    def lane(self, name: str) -> Lane:
+        """A lane whose inferences are all of one kind."""
+        return Lane(self.samples(name))
+
+    def differing(self, name: str, exits: NDArray[np.int64] | int) -> int:
+        """How many of the inputs that a lane ran left elsewhere than expected."""
+        seen = self.arrays[f"{name}.seen"]
+        return int(((seen != exits) & (seen != 0)).sum())
+
+
+def run_process(job: Job, folder: Path, progress: Progress, done: int, total: int) -> dict[str, NDArray[Any]]:
+    """Run one job in a fresh process.
+
+    Args:
+        job: what to measure.
+        folder: for the job and its results.
+        progress: told of process `done` of `total` while it runs.
+        done: how many processes ended before this one.
+        total: of how many.
+
+    Raises:
+        InternalError: the process failed; the message has its last lines.
+    """
+    job_path, out_path = folder / f"job{done}.json", folder / f"out{done}.npz"
+    job.write(job_path)
+    package_root = str(Path(edgeexit.__file__).resolve().parent.parent)
+    command = [sys.executable, "-c", _CHILD, package_root, str(job_path), str(out_path)]
+    errors = folder / f"errors{done}.txt"
+    with errors.open("wb") as sink:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_environment())
+        try:
+            _watch(child, progress, done, total)
+        finally:
+            _end(child)
+    if child.returncode != 0:
+        tail = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+        msg = f"a measuring process ended with {child.returncode}: {' | '.join(tail) or 'it said nothing'}"
+        raise InternalError(msg)
+    with np.load(out_path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _environment() -> dict[str, str]:
+    """The caller's, so that library paths hold; warnings of a test run must not become errors of the measurement."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+
+
+def _watch(child: subprocess.Popen[bytes], progress: Progress, done: int, total: int) -> None:
+    progress("fresh processes", done, total)
+    while child.poll() is None:
+        time.sleep(_POLL_S)
+        progress("fresh processes", done, total)
+    progress("fresh processes", done + 1, total)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.kill()
+        child.wait()
+
+
+def cool_down(start: DeviceState, at_most_s: float) -> None:
+    """Wait until the machine is within 2 °C of its hottest point at the start, or `at_most_s` seconds."""
+    goal = max(start.temperatures_c.values(), default=None)
+    end = time.monotonic() + at_most_s
+    while goal is not None and time.monotonic() < end:
+        if max(snapshot().temperatures_c.values(), default=goal) <= goal + _COOL_WITHIN_C:
+            return
+        time.sleep(1.0)

@@ -1,0 +1,253 @@
+"""The protocol: what `edgeexit bench` does, in order.
+
+    snapshot ─ accuracy pass ─ [process 1] ─ [process 2] ─ ... ─ [energy] ─ [cache] ─ snapshot ─ verdict
+
+Each process is fresh and runs early exit, the backbone and every forced exit interleaved (`worker.py`). Passes are separate, because
+what measures one thing disturbs another; that all passes take the same decisions is checked. Ctrl-C ends the running process and
+keeps those that ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edgeexit
+from edgeexit.data import Dataset, checked
+from edgeexit.errors import InputError
+from edgeexit.hardware import DeviceState, device_facts, device_key, judge, snapshot, verdict
+from edgeexit.hardware.validity import Finding
+from edgeexit.measure.accuracy import Decisions, decide
+from edgeexit.measure.assemble import Measured, cold_of, findings_of, notes_of, paced_of, raw_of, report_of
+from edgeexit.measure.processes import Replicate, cool_down, run_process
+from edgeexit.measure.result import BenchResult, Cold, Device, Judgement, Paced, Subject, Tool, Workload
+from edgeexit.measure.suites import Suite, load_suite
+from edgeexit.measure.worker import Job, split_samples
+from edgeexit.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from edgeexit.runtime import Runner
+
+_MOST_POOL_BYTES = 256 * 2**20
+_FLUSH_BYTES = 64 * 2**20
+"""More than the last-level cache of every board in `devices/`; a server's may be larger, and the result says how much was streamed."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Requests on a schedule of their own: `rate_hz` per second, "fixed" or "poisson", each due `deadline_s` after its arrival."""
+
+    rate_hz: float
+    arrivals: str = "fixed"
+    deadline_s: float | None = None
+
+
+def bench(
+    runner: Runner,
+    inputs: Any,
+    labels: Any = None,
+    *,
+    preset: str = "quick",
+    seed: int = 0,
+    name: str = "data",
+    pace: Pace | None = None,
+    progress: Progress = silent,
+) -> BenchResult:
+    """Measure a bundle with the thresholds that its runner has now, against its own backbone.
+
+    Args:
+        runner: an open bundle; fresh processes open the same bundle with the same settings and thresholds.
+        inputs: float32 [n, ...], or a mapping of input name to such an array.
+        labels: [n] whole numbers from 0, or None; without them accuracy is null and the agreement with the backbone remains.
+        preset: name of a suite in `benchmarks/suites/`.
+        seed: of the choice of samples, the trace, the order of the lanes and every resampling.
+        name: of the data, for the record.
+        pace: also run paced requests.
+        progress: told what is being done.
+
+    Raises:
+        InputError: inputs or labels do not fit, or there is no such preset.
+        KeyboardInterrupt: interrupted before a single process had ended.
+    """
+    suite = load_suite(preset)
+    given = checked(name, inputs, labels)
+    if labels is not None and given.labels is not None and int(given.labels.max()) >= runner.classes:
+        msg = f"labels go up to {int(given.labels.max())}, but the network has {runner.classes} classes (0 to {runner.classes - 1})."
+        raise InputError(msg)
+    data = _chosen(given, suite.samples, seed)
+    session = _Session(runner, suite, data, given, seed, pace, progress)
+    return session.run()
+
+
+def _chosen(data: Dataset, most: int, seed: int) -> Dataset:
+    """At most `most` samples, drawn by the seed and kept in their order; 0 for all."""
+    if most == 0 or len(data) <= most:
+        return data
+    return data.take(np.sort(np.random.default_rng(seed).choice(len(data), most, replace=False)))
+
+
+@dataclass(frozen=True)
+class _Session:
+    """One measurement on its way."""
+
+    runner: Runner
+    suite: Suite
+    data: Dataset
+    given: Dataset
+    seed: int
+    pace: Pace | None
+    progress: Progress
+
+    def run(self) -> BenchResult:
+        before = snapshot()
+        samples = split_samples(self.data.inputs)
+        with self.runner.backbone() as backbone:
+            decisions = decide(self.runner, backbone, self.data, samples, self.progress)
+        replicates, interrupted = self._processes(decisions, before)
+        measured = Measured(decisions, replicates, self.seed)
+        return self._result(measured, before, interrupted)
+
+    def _processes(self, decisions: Decisions, before: DeviceState) -> tuple[list[Replicate], bool]:
+        pool, found = self._pool(), list[Replicate]()
+        folder = Path(tempfile.mkdtemp(prefix="edgeexit-bench-"))
+        try:
+            for p in range(self.suite.processes):
+                cool_down(before, self.suite.cooldown_s)
+                trace = np.random.default_rng([self.seed, p]).integers(len(pool), size=self.suite.trace)
+                job = self._job(p, _write_inputs(folder / f"inputs{p}.npz", self.data.take(pool), trace))
+                arrays = run_process(job, folder, self.progress, p, self.suite.processes)
+                found.append(Replicate(arrays, decisions.exits[pool[trace]], pool[trace]))
+        except KeyboardInterrupt:
+            if not found:
+                raise
+            return found, True
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return found, False
+
+    def _pool(self) -> NDArray[np.int64]:
+        """The samples that traces draw from: all, or as many as fit into 256 MiB."""
+        arrays = list(self.data.inputs.values()) if isinstance(self.data.inputs, dict) else [self.data.inputs]
+        most = max(1, _MOST_POOL_BYTES * len(self.data) // max(1, sum(array.nbytes for array in arrays)))
+        order = np.random.default_rng(self.seed).permutation(len(self.data))[:most]
+        return np.sort(order).astype(np.int64)
+
+    def _job(self, process: int, inputs: Path) -> Job:
+        settings = self.runner.settings
+        paced_s = (self.suite.paced_s or self.suite.seconds) if self.pace else 0.0
+        return Job(
+            bundle=str(Path(self.runner.bundle.path).resolve()),
+            settings={name: getattr(settings, name) for name in ("backend", "mode", "threads", "spin")},
+            inner_thresholds=tuple(str(t) for t in self.runner.inner_thresholds),
+            inputs=str(inputs),
+            seconds=self.suite.seconds,
+            warmup_s=self.suite.warmup_s,
+            seed=self.seed * 1000 + process,
+            rate_hz=self.pace.rate_hz if self.pace else None,
+            arrivals=self.pace.arrivals if self.pace else "fixed",
+            paced_s=paced_s,
+            cold=self.suite.cold,
+            flush_bytes=_FLUSH_BYTES,
+        )
+
+    def _result(self, measured: Measured, before: DeviceState, interrupted: bool) -> BenchResult:
+        report, after = report_of(measured), snapshot()
+        done = f"{len(measured.replicates)} of {self.suite.processes} processes"
+        stopped: list[Finding] = [("suspect", f"interrupted after {done}")] if interrupted else []
+        validity = judge(before, after) & verdict([*stopped, *findings_of(measured, report)])
+        if validity.status == "invalid":
+            invalid = replace(report.against_backbone, verdict="INVALID", reasons=validity.reasons)
+            report = replace(report, against_backbone=invalid)
+        return BenchResult(
+            run_id=secrets.token_hex(6),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            tool=Tool(edgeexit.__version__, _git()),
+            device=Device(device_key(), device_facts(), before.as_json(), after.as_json()),
+            subject=_subject(self.runner),
+            workload=self._workload(),
+            validity=Judgement(validity.status, validity.reasons),
+            notes=tuple(notes_of(measured, report)),
+            accuracy=measured.decisions.accuracy(),
+            latency=report,
+            paced=self._paced(measured.replicates),
+            paced_reason=None if self.pace else "no rate was asked for (--rate)",
+            cold=self._cold(measured),
+            cold_reason=None if self.suite.cold else f"not part of preset {self.suite.name}",
+            energy=None,
+            energy_reason=f"not part of preset {self.suite.name}",
+            cache=None,
+            cache_reason=f"not part of preset {self.suite.name}",
+            raw=raw_of(measured),
+        )
+
+    def _paced(self, replicates: Sequence[Replicate]) -> Paced | None:
+        if self.pace is None:
+            return None
+        deadline_s = self.pace.deadline_s or 1.0 / self.pace.rate_hz
+        return paced_of(replicates, self.pace.arrivals, self.pace.rate_hz, deadline_s)
+
+    def _cold(self, measured: Measured) -> Cold | None:
+        return cold_of(measured, _FLUSH_BYTES) if self.suite.cold else None
+
+    def _workload(self) -> Workload:
+        return Workload(
+            data=self.given.name,
+            data_sha256=self.given.sha256,
+            n_given=len(self.given),
+            n=len(self.data),
+            order="random with replacement",
+            seed=self.seed,
+            scenario="single-stream",
+            batch=1,
+            preset=self.suite.name,
+            processes=self.suite.processes,
+            seconds_per_process=self.suite.seconds,
+        )
+
+
+def _write_inputs(path: Path, pool: Dataset, trace: NDArray[np.int64]) -> Path:
+    inputs = pool.inputs if isinstance(pool.inputs, Mapping) else {"": pool.inputs}
+    arrays = {f"input.{key}": array for key, array in inputs.items()}
+    np.savez(path, allow_pickle=False, trace=trace, **arrays)
+    return path
+
+
+def _subject(runner: Runner) -> Subject:
+    bundle, settings, manifest = runner.bundle, runner.settings, runner.bundle.manifest
+    return Subject(
+        bundle=Path(bundle.path).name,
+        manifest_sha256=hashlib.sha256((Path(bundle.path) / "manifest.json").read_bytes()).hexdigest(),
+        model_sha256=manifest.files[manifest.model].sha256,
+        backend=settings.backend,
+        mode=settings.mode,
+        precision=settings.precision,
+        threads=settings.threads,
+        spin=settings.spin,
+        exits=runner.exits,
+        classes=runner.classes,
+        criterion=runner.criterion.name,
+        threshold_unit=runner.criterion.unit,
+        thresholds=tuple(runner.thresholds),
+        calibrated=runner.calibration is not None,
+    )
+
+
+def _git() -> str | None:
+    """The commit of the checkout that edgeexit runs from, or None for an installed one."""
+    root = Path(edgeexit.__file__).resolve().parent.parent
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None

@@ -1,0 +1,110 @@
+"""The loops other than back-to-back: requests on a schedule of their own, and requests that find the caches cold."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter_ns, sleep
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.errors import InputError
+from edgeexit.measure.timing import Call, Samples, collector_off
+
+_SPIN_NS = (
+    300_000  # a sleep may end this late; the rest of a wait is spun, so that the harness adds nothing to a latency
+)
+_OVERLOAD = 3.0  # a schedule that takes this many times its length is given up
+
+
+@dataclass(frozen=True)
+class PacedSamples:
+    """Requests on a schedule; all float64 [n], seconds from the start.
+
+    Attributes:
+        due_s: when each was to arrive.
+        start_s: when its inference began: later than due where the one before was still running.
+        end_s: when its answer was there.
+    """
+
+    due_s: NDArray[np.float64]
+    start_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+
+    @property
+    def latency_s(self) -> NDArray[np.float64]:
+        """From the scheduled arrival to the answer. Counting from the start instead would hide every wait behind a stall."""
+        return self.end_s - self.due_s
+
+    @property
+    def most_waiting(self) -> int:
+        """The longest line: requests that had arrived by the time an inference began, itself not counted."""
+        arrived = np.searchsorted(self.due_s, self.start_s, side="right")
+        return int((arrived - np.arange(1, len(arrived) + 1)).max(initial=0))
+
+
+def schedule(arrivals: str, rate_hz: float, seconds: float, seed: int) -> NDArray[np.float64]:
+    """Arrival times in seconds from the start, float64 [n], n >= 1.
+
+    Args:
+        arrivals: "fixed" (a camera) or "poisson" (many independent sources).
+        rate_hz: mean arrivals per second.
+        seconds: length of the schedule.
+        seed: of the Poisson arrivals.
+
+    Raises:
+        InputError: another kind of arrivals, or a rate or length that is not positive.
+    """
+    if arrivals not in {"fixed", "poisson"} or not rate_hz > 0 or not seconds > 0:
+        asked = f"{arrivals!r} at {rate_hz} per second for {seconds} s"
+        msg = f'a schedule needs arrivals "fixed" or "poisson", a positive rate and a positive length, not {asked}.'
+        raise InputError(msg)
+    n = max(1, round(rate_hz * seconds))
+    if arrivals == "fixed":
+        return np.arange(n) / rate_hz
+    return np.cumsum(np.random.default_rng(seed).exponential(1.0 / rate_hz, size=n))
+
+
+def run_paced(call: Call, due_s: NDArray[np.float64]) -> PacedSamples:
+    """Run inference i when arrival i is due, or as soon as the one before has ended.
+
+    A schedule that takes three times its own length is given up, and what was run until then is returned.
+    """
+    due = (due_s * 1e9).astype(np.int64).tolist()
+    starts, ends = array("q", bytes(8 * len(due))), array("q", bytes(8 * len(due)))
+    with collector_off():
+        done = _run_schedule(call, due, starts, ends)
+    start_s, end_s = (np.multiply(np.frombuffer(t, np.int64)[:done], 1e-9, dtype=np.float64) for t in (starts, ends))
+    return PacedSamples(due_s[:done], start_s, end_s)
+
+
+def _run_schedule(call: Call, due: list[int], starts: array[int], ends: array[int]) -> int:
+    now, give_up = perf_counter_ns, int(_OVERLOAD * due[-1]) + 1_000_000_000
+    begin = now()
+    for i, at in enumerate(due):
+        wait = at - (now() - begin)
+        if wait > _SPIN_NS:
+            sleep((wait - _SPIN_NS) * 1e-9)
+        while (start := now() - begin) < at:
+            pass
+        call(i)
+        starts[i], ends[i] = start, now() - begin
+        if ends[i] > give_up:
+            return i + 1
+    return len(due)
+
+
+def run_cold(calls: Mapping[str, Call], times: int, flush_bytes: int) -> dict[str, Samples]:
+    """Time `times` inferences of each callable in turn, each after streaming through a buffer of `flush_bytes`."""
+    buffer = np.zeros(max(1, flush_bytes // 8), np.int64)
+    found = {name: np.empty(times) for name in calls}
+    with collector_off():
+        for i in range(times):
+            for name, call in calls.items():
+                np.add(buffer, 1, out=buffer)
+                start = perf_counter_ns()
+                call(i)
+                found[name][i] = (perf_counter_ns() - start) * 1e-9
+    return {name: Samples(values, np.arange(times, dtype=np.int64)) for name, values in found.items()}
