@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 
 import typer
@@ -10,7 +11,14 @@ import typer
 import edgeexit
 from edgeexit.errors import EdgeExitError
 
-COMMANDS: tuple[str, ...] = ("devices",)
+COMMANDS: tuple[str, ...] = (
+    "train",
+    "export",
+    "compile",
+    "inspect",
+    "run",
+    "devices",
+)
 """In the order in which `edgeexit --help` lists them. Command `x` is the function `x` of `edgeexit/cli/cmd_x.py`."""
 
 app = typer.Typer(
@@ -42,8 +50,14 @@ for _name in COMMANDS:
     app.command(_name)(getattr(import_module(f"edgeexit.cli.cmd_{_name}"), f"{_name}_command"))
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    if not issubclass(category, DeprecationWarning):
+        typer.echo(f"warning: {message}", err=True)
+
+
 def main() -> None:
     """Run the command line; every edgeexit error is one message on stderr and its exit code, never a traceback."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except EdgeExitError as error:

@@ -1,0 +1,330 @@
+"""A bundle is whole or refused: every byte is hashed, every path stays inside, and writers never leave half of anything."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import edgeexit
+from edgeexit.bundle import store
+from edgeexit.bundle.store import LOCK
+from edgeexit.errors import BundleError
+from edgeexit.graph.network import all_tensors
+from edgeexit.runtime import Settings
+from edgeexit.runtime.loading import open_runner
+from tests.networks import chain, images
+
+
+def edit_manifest(bundle: Path, **changes: object) -> None:
+    document = json.loads((bundle / "manifest.json").read_text())
+    document.update(changes)
+    (bundle / "manifest.json").write_text(json.dumps(document))
+
+
+def test_a_bundle_read_back_is_the_bundle_that_was_written(compiled: Path) -> None:
+    """Manifest values survive the way through JSON."""
+    bundle = edgeexit.Bundle.open(compiled)
+
+    assert bundle.manifest == edgeexit.Bundle.open(compiled).manifest
+    assert bundle.manifest.exits == 3
+    assert [s.exit for s in bundle.manifest.stages] == [1, 2, 3]
+    assert ("batch", 16, 8, 8) == bundle.manifest.stages[0].boundaries_out[0].shape
+
+
+def test_a_large_weight_is_on_disk_once(compiled: Path) -> None:
+    """Model, backbone, stages and the fused graph all point into one file."""
+    bundle = edgeexit.Bundle.open(compiled)
+    [weights] = [n for n in bundle.manifest.files if n.endswith(".bin")]
+    value = next(
+        onnx.numpy_helper.to_array(t)
+        for t in onnx.load(compiled / bundle.manifest.backbone).graph.initializer
+        if t.dims == [16, 16, 3, 3]
+    )
+
+    everything = b"".join(p.read_bytes() for p in compiled.iterdir() if p.is_file())
+
+    assert everything.count(value.tobytes()) == 1
+    assert bundle.manifest.files[weights].bytes < 1.1 * sum(s.weight_bytes for s in bundle.manifest.stages) + 256
+
+
+def test_every_model_of_a_bundle_is_valid_onnx(compiled: Path) -> None:
+    """Other tools can open each of them."""
+    for name in edgeexit.Bundle.open(compiled).models:
+        onnx.checker.check_model(str(compiled / name), full_check=True)
+
+
+def test_a_changed_byte_in_any_file_is_found(bundle_path: Path) -> None:
+    """Whatever the file, opening names it."""
+    for name in edgeexit.Bundle.open(bundle_path).manifest.files:
+        content = bytearray((bundle_path / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        whole = (bundle_path / name).read_bytes()
+        (bundle_path / name).write_bytes(content)
+
+        with pytest.raises(BundleError, match=f"{name} is not the file that was written"):
+            edgeexit.Bundle.open(bundle_path)
+        (bundle_path / name).write_bytes(whole)
+
+
+def test_a_missing_file_is_named(bundle_path: Path) -> None:
+    """And what to do about it."""
+    name = edgeexit.Bundle.open(bundle_path).manifest.fused
+    (bundle_path / name).unlink()
+
+    with pytest.raises(BundleError, match=f"{name} is missing: the bundle is damaged; copy it again"):
+        edgeexit.Bundle.open(bundle_path)
+
+
+@pytest.mark.parametrize("name", ["../outside.onnx", "/etc/hostname", "calibrations/../../outside.onnx"])
+def test_a_path_that_climbs_out_is_refused(bundle_path: Path, name: str) -> None:
+    """Before anything is read from there."""
+    document = json.loads((bundle_path / "manifest.json").read_text())
+    document["files"][name] = {"sha256": "0" * 64, "bytes": 1}
+    (bundle_path / "manifest.json").write_text(json.dumps(document))
+
+    with pytest.raises(BundleError, match="lies outside the bundle: refused"):
+        edgeexit.Bundle.open(bundle_path)
+
+
+def test_a_link_that_leads_out_is_refused(bundle_path: Path, tmp_path: Path) -> None:
+    """A link inside the folder is no way around the rule."""
+    name = edgeexit.Bundle.open(bundle_path).manifest.fused
+    shutil.move(bundle_path / name, tmp_path / "elsewhere.onnx")
+    (bundle_path / name).symlink_to(tmp_path / "elsewhere.onnx")
+
+    with pytest.raises(BundleError, match="lies outside the bundle"):
+        edgeexit.Bundle.open(bundle_path)
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/passwd", "other.bin"])
+def test_a_weight_that_points_out_of_the_bundle_is_refused(bundle_path: Path, location: str) -> None:
+    """Also where the hashes are right: a bundle from a stranger is consistent and still not to be trusted."""
+    bundle = edgeexit.Bundle.open(bundle_path)
+    name = bundle.manifest.stages[1].file
+    proto = onnx.load(bundle_path / name, load_external_data=False)
+    tensor = next(t for t in all_tensors(proto.graph) if t.external_data)
+    next(e for e in tensor.external_data if e.key == "location").value = location
+    (bundle_path / name).write_bytes(proto.SerializeToString())
+    entry = {"sha256": store.digest_of(bundle_path / name), "bytes": (bundle_path / name).stat().st_size}
+    document = json.loads((bundle_path / "manifest.json").read_text())
+    document["files"][name] = entry
+    (bundle_path / "manifest.json").write_text(json.dumps(document))
+
+    with pytest.raises(BundleError, match="which is not in the bundle: refused"):
+        edgeexit.Bundle.open(bundle_path)
+
+
+def test_a_newer_schema_is_refused_with_the_remedy(bundle_path: Path) -> None:
+    """Old ones are read for ever; newer ones need a newer edgeexit."""
+    edit_manifest(bundle_path, schema="edgeexit.bundle/2")
+
+    with pytest.raises(BundleError, match=r"newer edgeexit \(schema edgeexit.bundle/2.*pip install -U edgeexit"):
+        edgeexit.Bundle.open(bundle_path)
+
+
+def test_all_faults_of_a_manifest_come_in_one_message(bundle_path: Path) -> None:
+    """With the nearest known name for an unknown one."""
+    document = json.loads((bundle_path / "manifest.json").read_text())
+    document["classes"] = "ten"
+    document["critrion"] = document.pop("criterion")
+    document["stages"][0]["macs"] = []
+    (bundle_path / "manifest.json").write_text(json.dumps(document))
+
+    with pytest.raises(BundleError) as caught:
+        edgeexit.Bundle.open(bundle_path)
+
+    for part in (
+        "classes must be a whole number",
+        "critrion is unknown. Did you mean 'criterion'?",
+        "criterion is missing",
+        "stages[0].macs",
+    ):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema": 3}', b"[" * 100_000])
+def test_a_manifest_that_is_no_manifest_is_refused(bundle_path: Path, content: bytes) -> None:
+    """Without a traceback, whatever the bytes are."""
+    (bundle_path / "manifest.json").write_bytes(content)
+
+    with pytest.raises(BundleError):
+        edgeexit.Bundle.open(bundle_path)
+
+
+def test_what_is_no_bundle_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
+    """A folder that is not there, and one without a manifest."""
+    for path in (tmp_path / "nothing.eexit", tmp_path):
+        with pytest.raises(BundleError, match=f"edgeexit compile model.onnx -o {path}"):
+            edgeexit.Bundle.open(path)
+
+
+def test_compiling_over_a_folder_that_is_no_bundle_is_refused(model: Path, tmp_path: Path) -> None:
+    """Nobody's files are overwritten."""
+    (tmp_path / "thesis.txt").write_text("mine")
+
+    with pytest.raises(BundleError, match="exists and is not a bundle"):
+        edgeexit.compile(model, tmp_path, seconds=0)
+
+    assert ["thesis.txt"] == [p.name for p in tmp_path.iterdir()]
+
+
+def test_a_strangers_file_in_a_bundle_survives_a_new_compile(model: Path, bundle_path: Path) -> None:
+    """Only files of our own naming are swept away."""
+    (bundle_path / "notes-2024.txt").write_text("mine")
+
+    edgeexit.compile(model, bundle_path, seconds=0)
+
+    assert (bundle_path / "notes-2024.txt").read_text() == "mine"
+
+
+def test_a_second_writer_is_refused(model: Path, bundle_path: Path) -> None:
+    """The lock is the system's, so it ends with its holder however that dies."""
+    with store.locked(bundle_path):
+        with pytest.raises(BundleError, match="another process is writing"):
+            edgeexit.compile(model, bundle_path, seconds=0)
+        with pytest.raises(BundleError, match="another process is writing"):
+            edgeexit.Bundle.open(bundle_path).write_calibration("here/onnxruntime-staged-float32-t1", {})
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_refused(model: Path, tmp_path: Path) -> None:
+    """One message with the way out."""
+    tmp_path.chmod(0o500)
+
+    with pytest.raises(BundleError, match="give write permission, or another path"):
+        edgeexit.compile(model, tmp_path / "b.eexit", seconds=0)
+
+
+def test_a_path_that_cannot_be_made_is_refused(model: Path) -> None:
+    """Where even root may not write."""
+    with pytest.raises(BundleError, match=r"cannot be written|writing .* failed"):
+        edgeexit.compile(model, "/proc/edgeexit.eexit", seconds=0)
+
+
+def test_a_full_disk_leaves_the_old_bundle_as_it_was(
+    tmp_path: Path, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure may come at any write; each of them is tried."""
+    other = chain(tmp_path / "other.onnx", exits=2)
+    before = {p.name: p.read_bytes() for p in bundle_path.iterdir()}
+    real, survived = store.move_into_place, 0
+    for allowed in range(20):
+        left = [allowed]
+
+        def full(unfinished: Path, final: Path, left: list[int] = left) -> None:
+            if not left[0]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            left[0] -= 1
+            real(unfinished, final)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("edgeexit.bundle.bundle.move_into_place", full)
+            patch.setattr("edgeexit.bundle.store.move_into_place", full)
+            try:
+                edgeexit.compile(other, bundle_path, seconds=0)
+            except BundleError as error:
+                assert "No space left on device. What was there before is unchanged" in str(error)
+                assert before == {p.name: p.read_bytes() for p in bundle_path.iterdir()}
+                survived += 1
+            else:
+                break
+
+    assert survived >= 6, "every file of the new bundle and the manifest must have failed once"
+    assert edgeexit.Bundle.open(bundle_path).manifest.exits == 2
+
+
+def test_a_calibration_is_read_back_with_its_attachment(bundle_path: Path) -> None:
+    """Under its key, as a file named by its content."""
+    key = "board-1/onnxruntime-staged-float32-t1"
+    bundle = edgeexit.Bundle.open(bundle_path).write_calibration(key, {"a": [1.5]}, {"replay.npz": b"table"})
+
+    again = edgeexit.Bundle.open(bundle_path)
+
+    assert bundle.manifest == again.manifest
+    assert again.read_calibration(key) == {"a": [1.5]}
+    attachment = again.attachment(key, "replay")
+    assert attachment is not None
+    assert attachment.read_bytes() == b"table"
+    assert again.read_calibration("other/key") is None
+
+
+def test_replacing_a_calibration_removes_the_one_before(bundle_path: Path) -> None:
+    """The folder does not grow with every tuning."""
+    key = "board-1/onnxruntime-staged-float32-t1"
+    bundle = edgeexit.Bundle.open(bundle_path).write_calibration(key, {"n": 1}, {"replay.npz": b"one"})
+    bundle.write_calibration(key, {"n": 2}, {"replay.npz": b"two"})
+
+    assert len(list((bundle_path / "calibrations").rglob("*.json"))) == 1
+    assert len(list((bundle_path / "calibrations").rglob("*.npz"))) == 1
+
+
+def test_compiling_the_same_model_again_keeps_the_calibrations(model: Path, bundle_path: Path) -> None:
+    """The stages are the same files, so what was measured on them still holds."""
+    key = "board-1/onnxruntime-staged-float32-t1"
+    edgeexit.Bundle.open(bundle_path).write_calibration(key, {"n": 1})
+
+    again = edgeexit.compile(model, bundle_path, seconds=0)
+
+    assert again.read_calibration(key) == {"n": 1}
+
+
+def test_compiling_another_model_drops_the_calibrations(tmp_path: Path, bundle_path: Path) -> None:
+    """Thresholds of another network would be wrong."""
+    key = "board-1/onnxruntime-staged-float32-t1"
+    edgeexit.Bundle.open(bundle_path).write_calibration(key, {"n": 1})
+
+    again = edgeexit.compile(chain(tmp_path / "wide.onnx", exits=3, width=20), bundle_path, seconds=0)
+
+    assert again.read_calibration(key) is None
+    assert not (bundle_path / "calibrations").exists()
+
+
+KILLED_WRITER = """
+import sys, edgeexit
+from pathlib import Path
+models, bundle = [Path(p) for p in sys.argv[1:3]], Path(sys.argv[3])
+print("ready", flush=True)
+for round in range(1000):
+    b = edgeexit.compile(models[round % 2], bundle, seconds=0)
+    b.write_calibration("board/onnxruntime-staged-float32-t1", {"exits": b.manifest.exits}, {"replay.npz": b"x" * 100_000})
+"""
+
+
+@pytest.mark.serial
+def test_a_writer_killed_at_any_point_leaves_the_old_bundle_or_the_new_one(tmp_path: Path) -> None:
+    """Kill -9 at twelve random moments of compiling and calibrating in turn: the bundle opens and runs each time."""
+    two, three = chain(tmp_path / "two.onnx", exits=2), chain(tmp_path / "three.onnx", exits=3)
+    path = tmp_path / "b.eexit"
+    edgeexit.compile(two, path, seconds=0)
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(12):
+        writer = subprocess.Popen([sys.executable, "-c", KILLED_WRITER, three, two, path], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(rng.uniform(0.0, 0.5))
+        writer.send_signal(signal.SIGKILL)
+        writer.communicate()
+
+        bundle = edgeexit.Bundle.open(path)
+        calibration = bundle.read_calibration("board/onnxruntime-staged-float32-t1")
+
+        assert calibration in (None, {"exits": bundle.manifest.exits})
+        with open_runner(bundle, Settings()) as runner:
+            runner(images(1))
+        seen.add(bundle.manifest.exits)
+
+    edgeexit.compile(two, path, seconds=0)
+    leftovers = [p.name for p in path.iterdir() if p.name.startswith(".") and p.name != LOCK]
+    assert leftovers == [], "the next writer sweeps up what killed ones left"

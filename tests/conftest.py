@@ -1,0 +1,41 @@
+"""What every test may use: a small model, and a bundle of it compiled once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import edgeexit
+from edgeexit.runtime import CalibrationWarning, Runner
+from tests.networks import chain
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A three-exit ONNX model."""
+    return chain(tmp_path_factory.mktemp("model") / "chain.onnx", exits=3)
+
+
+@pytest.fixture(scope="session")
+def compiled(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of it; not to be changed."""
+    path = tmp_path_factory.mktemp("compiled") / "chain.eexit"
+    edgeexit.compile(model, path, seconds=0)
+    return path
+
+
+@pytest.fixture
+def bundle_path(compiled: Path, tmp_path: Path) -> Path:
+    """A bundle of one's own, to change and to damage."""
+    return Path(shutil.copytree(compiled, tmp_path / "chain.eexit"))
+
+
+@pytest.fixture(params=["staged", "fused"])
+def runner(compiled: Path, request: pytest.FixtureRequest) -> Runner:
+    """The bundle opened in each mode, with thresholds that let some samples leave at each exit."""
+    with pytest.warns(CalibrationWarning):
+        runner = edgeexit.load(compiled, mode=request.param)
+    runner.thresholds = [1.197, 1.18]
+    return runner
