@@ -24,12 +24,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import onnxruntime as ort
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from edgeexit.data.files import replacing
 from edgeexit.errors import InternalError, MissingExtra, ModelError
+
+try:
+    import torch
+    from torch import Tensor, nn
+except ImportError as error:
+    raise MissingExtra("torch", "torch") from error
+
 from edgeexit.nets.cascade import cascade
 from edgeexit.nets.outputs import Exit, mark_exit, run_exits
 

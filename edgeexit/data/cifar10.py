@@ -24,6 +24,7 @@ MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 STD = np.array([0.2470, 0.2435, 0.2616], np.float32)
 """Of the 50,000 training images, in units of full brightness, red, green, blue."""
 
+FOLDER = "cifar-10-batches-bin"
 _ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _SHA256 = {
     "data_batch_1": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
@@ -33,10 +34,7 @@ _SHA256 = {
     "data_batch_5": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
     "test_batch": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
 }
-FILES = {
-    key: SetFile(f"{key}.bin", _ARCHIVE, sha256, member=f"cifar-10-batches-bin/{key}.bin")
-    for key, sha256 in _SHA256.items()
-}
+FILES = {key: SetFile(f"{key}.bin", _ARCHIVE, sha256, member=f"{FOLDER}/{key}.bin") for key, sha256 in _SHA256.items()}
 
 _RECORD = 1 + 3 * 32 * 32
 """Bytes of one image: its label, then the red, green and blue planes row by row."""
@@ -49,7 +47,7 @@ def cifar10(part: str) -> Dataset:
         InputError: a file is missing or is not the official one.
     """
     keys = ["test_batch"] if part == "test" else [f"data_batch_{i}" for i in range(1, 6)]
-    folder = data_folder() / "cifar-10-batches-bin"
+    folder = data_folder() / FOLDER
     records = np.concatenate([read_batch(verified("cifar10", folder, FILES[key])) for key in keys])
     if part != "test":
         records = records[cifar10_split()[part]]

@@ -47,11 +47,8 @@ class Dataset:
     def take(self, indices: NDArray[np.integer] | Sequence[int] | slice) -> Dataset:
         """The samples at these places, in this order."""
         where = indices if isinstance(indices, slice) else np.asarray(indices, np.int64)
-        inputs: Inputs
-        if isinstance(self.inputs, dict):
-            inputs = {name: array[where] for name, array in self.inputs.items()}
-        else:
-            inputs = self.inputs[where]
+        whole = self.inputs
+        inputs = {name: array[where] for name, array in whole.items()} if isinstance(whole, dict) else whole[where]
         return Dataset(self.name, inputs, None if self.labels is None else self.labels[where])
 
     def sample_hashes(self) -> list[bytes]:

@@ -75,7 +75,7 @@ def upscaled(images: NDArray[np.int64]) -> NDArray[np.float32]:
     weights = _fourteenths()
     sums = np.einsum("ia,nab,jb->nij", weights, images, weights)  # value * 14 * 14 * 16, at most 3136
     grey = (sums * 64 + 1568) // 3136
-    return (grey[:, None] / 64).astype(np.float32)
+    return np.asarray(grey[:, None] / 64, np.float32)
 
 
 def _fourteenths() -> NDArray[np.int64]:

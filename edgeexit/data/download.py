@@ -1,7 +1,7 @@
 """Where the public sets are, whether they are the official files, and how to fetch them where there is a network.
 
-Files are looked for under $EDGEEXIT_DATA, or ~/.cache/edgeexit. Nothing is fetched unless asked: `fetch` (or `edgeexit train --download`)
-does it, with progress, and goes on where an interrupted download ended.
+Files are looked for under $EDGEEXIT_DATA, or ~/.cache/edgeexit. Nothing is fetched unless asked:
+`python -m edgeexit.data mnist` does it, with progress, and goes on where an interrupted download ended.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import tarfile
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -53,7 +54,7 @@ def verified(set_name: str, folder: Path, file: SetFile) -> Path:
     path = folder / file.name
     if not path.is_file():
         msg = (
-            f"{set_name} is not on this machine: {path} is missing. Fetch it with: edgeexit train --download {set_name}; "
+            f"{set_name} is not on this machine: {path} is missing. Fetch it with: python -m edgeexit.data {set_name}; "
             f"or set EDGEEXIT_DATA to a folder that has {folder.name}/{file.name}"
         )
         raise InputError(msg)
@@ -73,7 +74,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def fetch(folder: Path, files: list[SetFile], progress: Progress = silent) -> None:
+def fetch(folder: Path, files: Sequence[SetFile], progress: Progress = silent) -> None:
     """Download what `folder` lacks of `files`. An interrupted download is kept as `<name>.part` and gone on with.
 
     Raises:
@@ -99,7 +100,7 @@ def _download(url: str, part: Path, progress: Progress) -> None:
             have = have if resumed else 0
             total = have + int(reply.headers.get("Content-Length") or 0)
             with part.open("ab" if resumed else "wb") as out:
-                _copy(reply, out, have, total, f"fetch {part.stem}", progress)
+                _copy(reply, out, lambda got: progress(f"fetch {part.stem}", have + got, max(total, have + got)))
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the range is empty: the file was complete already
             return
@@ -110,11 +111,12 @@ def _download(url: str, part: Path, progress: Progress) -> None:
         raise InputError(msg) from error
 
 
-def _copy(source: IO[bytes], out: IO[bytes], have: int, total: int, what: str, progress: Progress) -> None:
+def _copy(source: IO[bytes], out: IO[bytes], advance: Callable[[int], None]) -> None:
+    got = 0
     while block := source.read(_BLOCK):
         out.write(block)
-        have += len(block)
-        progress(what, have, max(total, have))
+        got += len(block)
+        advance(got)
 
 
 def _place(part: Path, file: SetFile, folder: Path) -> None:

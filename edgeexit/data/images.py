@@ -51,7 +51,7 @@ def _pixels(path: Path) -> NDArray[np.float32]:
     try:
         with Image.open(path) as image:
             mode = "L" if image.mode in ("1", "L", "LA", "I;16") else "RGB"
-            array = np.asarray(image.convert(mode), np.float32) / np.float32(255)
+            array: NDArray[np.float32] = np.asarray(image.convert(mode), np.float32) / np.float32(255)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         msg = f"cannot read the image {path}: {error}"
         raise InputError(msg) from error

@@ -21,6 +21,7 @@ from edgeexit.errors import InputError
 SPLIT_SEED = 2016
 COUNTS = {"train": 50_000, "calibration": 10_000}
 
+FOLDER = "mnist"
 _URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 FILES = {
     key: SetFile(f"{key}-ubyte.gz", _URL + f"{key}-ubyte.gz", sha256)
@@ -53,7 +54,7 @@ def mnist_split() -> dict[str, Indices]:
 
 
 def _read(key: str) -> NDArray[np.uint8]:
-    return read_idx(verified("mnist", data_folder() / "mnist", FILES[key]))
+    return read_idx(verified("mnist", data_folder() / FOLDER, FILES[key]))
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

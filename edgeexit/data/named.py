@@ -7,19 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from edgeexit.data.cifar10 import cifar10
+from edgeexit.data import cifar10, mnist
 from edgeexit.data.dataset import Dataset
 from edgeexit.data.digits import digits
+from edgeexit.data.download import SetFile, data_folder, fetch
 from edgeexit.data.images import read_image_folder
-from edgeexit.data.mnist import mnist
 from edgeexit.data.npz import read_npz
 from edgeexit.errors import InputError, did_you_mean
+from edgeexit.progress import Progress, silent
 
 Loader: TypeAlias = Callable[[str], Dataset]
 """The name of a part in, that part of the set out."""
 
-SETS: dict[str, Loader] = {"digits": digits, "mnist": mnist, "cifar10": cifar10}
+SETS: dict[str, Loader] = {"digits": digits, "mnist": mnist.mnist, "cifar10": cifar10.cifar10}
 """Every named set. A new one is a loader and a line here."""
+
+DOWNLOADS: dict[str, tuple[str, tuple[SetFile, ...]]] = {
+    "mnist": (mnist.FOLDER, tuple(mnist.FILES.values())),
+    "cifar10": (cifar10.FOLDER, tuple(cifar10.FILES.values())),
+}
+"""Folder and files of the sets that are fetched."""
 
 PARTS = ("train", "calibration", "test")
 
@@ -42,6 +49,17 @@ def load_data(spec: str | os.PathLike[str]) -> Dataset:
     if path.suffix == ".npz" or path.is_file():
         return read_npz(path)
     return _named(text)
+
+
+def fetch_set(name: str, progress: Progress = silent) -> None:
+    """Download what is missing of a named set, into $EDGEEXIT_DATA or ~/.cache/edgeexit; sets that need no download are ready.
+
+    Raises:
+        InputError: no network, or a file that is not the official one.
+    """
+    if name in DOWNLOADS:
+        folder, files = DOWNLOADS[name]
+        fetch(data_folder() / folder, files, progress)
 
 
 def _named(text: str) -> Dataset:

@@ -58,11 +58,10 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:
     """Write a dataset, compressed, whole or not at all; `read_npz` gives the same arrays back."""
-    arrays: dict[str, NDArray[Any]]
-    if isinstance(dataset.inputs, dict):
-        arrays = {f"x_{name}": array for name, array in dataset.inputs.items()}
-    else:
-        arrays = {"x": dataset.inputs}
+    whole = dataset.inputs
+    arrays: dict[str, Any] = (
+        {f"x_{name}": array for name, array in whole.items()} if isinstance(whole, dict) else {"x": whole}
+    )
     if dataset.labels is not None:
         arrays["y"] = dataset.labels
     with replacing(path) as scratch, scratch.open("wb") as file:

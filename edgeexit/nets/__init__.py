@@ -8,6 +8,13 @@ A new network is a module of this folder with one factory under `@register`, imp
 
 from __future__ import annotations
 
+from edgeexit.errors import MissingExtra
+
+try:
+    import torch as _torch  # noqa: F401 - so that a missing torch is one clear message
+except ImportError as error:
+    raise MissingExtra("torch", "torch") from error
+
 from edgeexit.nets import branchynet as branchynet
 from edgeexit.nets.registry import NETS, Net, build, net, register
 

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from edgeexit.errors import MissingExtra
+
+try:
+    import torch as _torch  # noqa: F401 - so that a missing torch is one clear message
+except ImportError as error:
+    raise MissingExtra("torch", "torch") from error
+
 from edgeexit.training.losses import LOSSES, loss
 from edgeexit.training.recipe import Recipe, load_recipe, recipe_path
 from edgeexit.training.run import Trained, train

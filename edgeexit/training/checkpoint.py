@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from edgeexit.data.files import replacing
 from edgeexit.errors import InputError
+from edgeexit.nets.targets import read_tensors
 
 SCHEMA = "edgeexit.checkpoint/1"
 
@@ -52,30 +51,9 @@ class Checkpoint:
         Raises:
             InputError: missing, damaged, or written by a newer edgeexit.
         """
-        raw = load_tensors(path)
+        raw = read_tensors(path)
         schema = raw.pop("schema", None)
         if schema != SCHEMA:
             msg = f"{path} has schema {schema!r}; this edgeexit reads {SCHEMA!r}"
             raise InputError(msg)
         return cls(**raw)
-
-
-def load_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A dict that `torch.save` wrote, on the CPU. Only tensors and plain values are taken; code in the file is never run.
-
-    Raises:
-        InputError: no such file, damaged, or holding other objects.
-    """
-    try:
-        raw = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        msg = f"no such file: {path}"
-        raise InputError(msg) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        msg = f"{path} is damaged or holds more than tensors, which is never loaded: {first}"
-        raise InputError(msg) from error
-    if not isinstance(raw, dict):
-        msg = f"{path} holds a {type(raw).__name__}; a dict of tensors (a state_dict) is needed"
-        raise InputError(msg)
-    return raw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -19,14 +19,16 @@ from edgeexit.progress import Progress, silent
 from edgeexit.training.augment import Augment, augmented
 from edgeexit.training.losses import Loss
 from edgeexit.training.recipe import Phase
+from edgeexit.training.team import Team
 
 Record: TypeAlias = "dict[str, Any]"
 """What an epoch measured: loss, accuracy per exit on the training data as it was trained on, seconds."""
 
 Step: TypeAlias = Callable[[Tensor, Tensor], "dict[str, Tensor]"]
-"""One batch in; `loss` and `correct` [exits], the number of right answers of each exit, out."""
+"""One batch in; `loss`, its mean, and `correct` [exits], the number of right answers of each exit, out."""
 
-AfterEpoch: TypeAlias = Callable[[int, Record, nn.Module, torch.optim.Optimizer], None]
+AfterEpoch: TypeAlias = Callable[[int, Record, torch.optim.Optimizer], None]
+"""Called with the number of epochs done, what the last one measured, and the optimiser."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Setting:
         x, y: training inputs float32 [n, ...] and labels int64 [n], on the device.
         augment: changes of the inputs.
         seed: of the run; epochs and purposes draw their own from it, so that a resumed run sees the same numbers.
+        team: the processes that train together.
         bfloat16: mixed precision.
     """
 
@@ -44,11 +47,12 @@ class Setting:
     y: Tensor
     augment: Augment
     seed: int
+    team: Team
     bfloat16: bool = False
 
 
 def derived_seed(*parts: object) -> int:
-    """A seed for one purpose, such as (7, "joint", 3, "order"): the same parts give the same seed everywhere."""
+    """A seed for one purpose, such as (7, "joint", 3): the same parts give the same seed everywhere."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "big")
 
 
@@ -66,58 +70,62 @@ def fit(
 ) -> None:
     """Train `module` in place from epoch `done` to the end of the phase.
 
-    `after_epoch` is called with the number of epochs done, what the last one measured, the module and the optimiser.
-
     Raises:
         InputError: the loss is no longer a number.
     """
     optimizer = make_optimizer(module, phase)
     if optimizer_state:
         optimizer.load_state_dict(dict(optimizer_state))
+    step = _step(setting.team.joined(module), loss, optimizer, setting)
     steps = math.ceil(len(setting.x) / phase.batch)
     for epoch in range(done, phase.epochs):
 
-        def advance(step: int, epoch: int = epoch) -> None:
-            set_rate(optimizer, rate_at(phase, epoch + step / steps))
-            progress(f"train {name}", epoch * steps + step, phase.epochs * steps)
+        def advance(i: int, epoch: int = epoch) -> None:
+            set_rate(optimizer, rate_at(phase, epoch + i / steps))
+            progress(f"train {name}", epoch * steps + i, phase.epochs * steps)
 
-        with seeded(derived_seed(setting.seed, name, epoch, "network")):
-            record = run_epoch(
-                module,
-                _step(module, loss, optimizer, setting),
-                phase,
-                setting,
-                derived_seed(setting.seed, name, epoch),
-                advance,
-            )
+        with seeded(derived_seed(setting.seed, name, epoch, "network", *_others(setting.team))):
+            module.train()
+            record = run_epoch(step, _batches(setting, phase.batch, (setting.seed, name, epoch), advance), setting.team)
         if not math.isfinite(record["loss"]):
             msg = f"the loss of phase {name!r} is {record['loss']} after epoch {epoch + 1}; a lower rate than {phase.rate:g} may train"
             raise InputError(msg)
-        after_epoch(epoch + 1, record, module, optimizer)
+        after_epoch(epoch + 1, record, optimizer)
         progress(f"train {name}", (epoch + 1) * steps, phase.epochs * steps)
 
 
-def run_epoch(
-    module: nn.Module, step: Step, phase: Phase, setting: Setting, seed: int, advance: Callable[[int], None]
-) -> Record:
-    """One pass over the training data in an order given by the seed."""
-    generator = torch.Generator().manual_seed(seed)
+def run_epoch(step: Step, batches: Iterable[tuple[Tensor, Tensor]], team: Team) -> Record:
+    """One pass over the training data."""
+    began, sums = time.perf_counter(), torch.zeros(2, dtype=torch.float64)
+    correct = torch.zeros(1)
+    for x, y in batches:
+        out = step(x, y)
+        sums += torch.tensor([float(out["loss"]) * len(y), len(y)], dtype=torch.float64)
+        correct = correct + out["correct"]
+    loss, n = team.total(sums).tolist()
+    accuracy = [float(c) / n for c in team.total(correct)]
+    return {"loss": loss / n, "accuracy": accuracy, "seconds": round(time.perf_counter() - began, 3)}
+
+
+def _batches(
+    setting: Setting, size: int, seed: tuple[object, ...], advance: Callable[[int], None]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The part of every batch that this process trains on, in an order given by the seed, inputs changed as the recipe says."""
+    generator = torch.Generator().manual_seed(derived_seed(*seed))
     order = torch.randperm(len(setting.x), generator=generator)
-    module.train()
-    began, total, correct = time.perf_counter(), torch.zeros((), dtype=torch.float64), None
-    for i, where in enumerate(order.split(phase.batch)):
+    draws = (
+        generator if setting.team.leads else torch.Generator().manual_seed(derived_seed(*seed, *_others(setting.team)))
+    )
+    for i in range(math.ceil(len(order) / size)):
         advance(i)
-        where = where.to(setting.x.device)
-        out = step(augmented(setting.x[where], setting.augment, generator), setting.y[where])
-        total += out["loss"].double().cpu() * len(where)
-        correct = out["correct"] if correct is None else correct + out["correct"]
-    assert correct is not None
-    n = len(order)
-    return {
-        "loss": float(total) / n,
-        "accuracy": [float(c) / n for c in correct],
-        "seconds": round(time.perf_counter() - began, 3),
-    }
+        where = setting.team.share(order[i * size : (i + 1) * size]).to(setting.x.device)
+        if len(where):
+            yield augmented(setting.x[where], setting.augment, draws), setting.y[where]
+
+
+def _others(team: Team) -> tuple[int, ...]:
+    """What sets the other processes' numbers apart from the first one's."""
+    return () if team.leads else (team.rank,)
 
 
 def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setting: Setting) -> Step:
@@ -141,12 +149,11 @@ def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setti
 
 def make_optimizer(module: nn.Module, phase: Phase) -> torch.optim.Optimizer:
     """The phase's optimiser over all parameters of the module."""
+    parameters, rate, decay = module.parameters(), phase.rate, phase.weight_decay
     if phase.optimizer == "sgd":
-        return torch.optim.SGD(
-            module.parameters(), phase.rate, momentum=phase.betas[0], weight_decay=phase.weight_decay, nesterov=True
-        )
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[phase.optimizer]
-    return kind(module.parameters(), phase.rate, betas=phase.betas, weight_decay=phase.weight_decay)
+        return torch.optim.SGD(parameters, rate, momentum=phase.betas[0], weight_decay=decay, nesterov=True)
+    kind: type[torch.optim.Adam] = torch.optim.Adam if phase.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, rate, betas=phase.betas, weight_decay=decay)
 
 
 def rate_at(phase: Phase, epoch: float) -> float:

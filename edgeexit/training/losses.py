@@ -4,7 +4,7 @@ A loss is a plain callable: exits (`edgeexit.nets.outputs.Exit`, first exit firs
 
     branchynet     Σ w_n CE(z_n)                                              Teerapittayanon et al. 2016, III-B
     sum            Σ CE(z_n)                                                  MSDNet, Huang et al. 2018, section 4
-    distill        Σ CE(z_n) + w Σ KL(last exit ‖ exit n)                     one-for-all distillation, Li et al. 2019, as in "Overthinking" 2022
+    distill        Σ CE(z_n) + w Σ KL(last exit ‖ exit n)                     one-for-all distillation, Li et al. 2019
     eenet-v1       CE(Ŷ_1) + λ C_1, Ŷ and C mixed by the learned confidences  EENet, Demir 2019, equation 9
     eenet-v2       Σ_n CE(Ŷ_n) + λ C_n                                        EENet, equation 11
     soft-cascade   CE of the product of the exits' probabilities              Pimpley and Indulkar 2017, 3.3
@@ -51,7 +51,10 @@ def sum_() -> Loss:
 
 
 def distill(*, weight: float = 1.0, temperature: float = 1.0) -> Loss:
-    """Cross-entropies plus `weight` times the divergence of every early exit from the last one, which is not pulled towards them."""
+    """Cross-entropies plus `weight` times the divergence of every early exit from the last one, which is not pulled towards them.
+
+    Found to lessen overthinking in MSDNets ("Overthinking in MSDNets", 2022, section 2).
+    """
 
     def loss(exits: Sequence[Exit], labels: Tensor) -> Tensor:
         teacher = F.softmax(exits[-1].logits.detach() / temperature, dim=-1)

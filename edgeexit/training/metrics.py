@@ -18,12 +18,12 @@ Logits = list[NDArray[np.float32]]
 
 def logits_of(module: nn.Module, data: Dataset, *, batch: int = 1000) -> Logits:
     """Logits [n, classes] of every exit, first exit first, in evaluation mode."""
+    assert not isinstance(data.inputs, dict)
     device = next(module.parameters()).device
     module.eval()
-    parts: list[list[NDArray[np.float32]]] = []
+    rows = [torch.as_tensor(data.inputs[i : i + batch]) for i in range(0, len(data), batch)]
     with torch.no_grad():
-        for rows in torch.from_numpy(data.inputs).split(batch):
-            parts.append([e.logits.float().cpu().numpy() for e in run_exits(module, rows.to(device))])
+        parts = [[e.logits.float().cpu().numpy() for e in run_exits(module, x.to(device))] for x in rows]
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 

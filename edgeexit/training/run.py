@@ -31,6 +31,7 @@ from edgeexit.training.loop import Record, Setting, derived_seed, deterministic,
 from edgeexit.training.losses import Loss, branchynet, loss
 from edgeexit.training.metrics import accuracies, early_exit, logits_of
 from edgeexit.training.recipe import Phase, Recipe
+from edgeexit.training.team import Team, joined_team
 
 SCHEMA = "edgeexit.training/1"
 CHECKPOINT = "checkpoint.pt"
@@ -45,13 +46,13 @@ class Trained:
     Attributes:
         joint: the network with every exit; None where the recipe has no joint phase.
         plain: the plain network; the control's weights where the recipe asks for one.
-        input_shape: of one sample.
+        example: one input of zeros, [1, ...].
         metrics: the document of metrics.json.
     """
 
     joint: nn.Module | None
     plain: nn.Module
-    input_shape: tuple[int, ...]
+    example: torch.Tensor
     metrics: dict[str, Any]
 
 
@@ -66,8 +67,31 @@ class _Stage:
     loss: Loss
 
 
+@dataclass(frozen=True)
+class _Run:
+    """A recipe under way in a folder."""
+
+    recipe: Recipe
+    out: Path
+    checkpoint: Checkpoint
+    setting: Setting
+    progress: Progress
+
+    def save(self, path: Path) -> None:
+        """The checkpoint, by the process that leads; the others wait, so that none is ahead of it."""
+        if self.setting.team.leads:
+            self.checkpoint.save(path)
+        self.setting.team.wait()
+
+
 def train(
-    recipe: Recipe, out: Path, *, resume: bool = False, parts: Parts | None = None, progress: Progress = silent
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    parts: Parts | None = None,
+    threads: int | None = None,
+    progress: Progress = silent,
 ) -> Trained:
     """Carry out a recipe.
 
@@ -76,21 +100,23 @@ def train(
         out: folder of the run, made if missing.
         resume: go on from the folder's checkpoint.
         parts: the `train`, `calibration` and `test` sets; otherwise those that the recipe names.
+        threads: of torch on the CPU, set for this process; with the same number results repeat bit for bit.
         progress: watches the steps.
 
     Raises:
         InputError: the folder holds another run, or there is nothing to resume, or the data and the network do not fit.
     """
-    checkpoint = _open(recipe, out, resume=resume)
-    parts = parts or {part: load_data(f"{recipe.data}:{part}") for part in ("train", "calibration", "test")}
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    setting = _setting(recipe, parts["train"], device)
+    if threads is not None:
+        torch.set_num_threads(threads)
     began = time.perf_counter()
-    with deterministic():
+    with joined_team() as team, deterministic():
+        checkpoint = _open(recipe, out, resume=resume, write=team.leads)
+        parts = parts or {part: load_data(f"{recipe.data}:{part}") for part in ("train", "calibration", "test")}
+        run = _Run(recipe, out, checkpoint, _setting(recipe, parts["train"], team), progress if team.leads else silent)
         for stage in _stages(recipe):
             if stage.name not in checkpoint.finished:
-                _run(stage, recipe, setting, checkpoint, out, progress)
-    return _finish(recipe, parts, checkpoint, out, time.perf_counter() - began)
+                _run(stage, run)
+        return _finish(run, parts, time.perf_counter() - began)
 
 
 def _stages(recipe: Recipe) -> list[_Stage]:
@@ -106,22 +132,34 @@ def _stages(recipe: Recipe) -> list[_Stage]:
     return [s for s in stages if s.phase.epochs or s.name == "plain"]
 
 
-def _open(recipe: Recipe, out: Path, *, resume: bool) -> Checkpoint:
+def _open(recipe: Recipe, out: Path, *, resume: bool, write: bool) -> Checkpoint:
     path = out / CHECKPOINT
     if not resume:
-        if path.exists():
-            old = Checkpoint.load(path)
-            where = f"epoch {old.epoch} of {old.phase}" if old.phase else "finished"
-            msg = f"{out} already holds a run ({where}); go on with --resume, or choose another folder with --out"
-            raise InputError(msg)
-        out.mkdir(parents=True, exist_ok=True)
-        write_bytes(out / "recipe.json", json.dumps(asdict(recipe), indent=2).encode())
+        if write:
+            _begin(recipe, out)
         return Checkpoint(recipe.sha256)
+    if not path.exists():
+        msg = f"there is nothing to resume in {out}: it has no {CHECKPOINT}; leave out --resume to begin"
+        raise InputError(msg)
     checkpoint = Checkpoint.load(path)
     if checkpoint.recipe_sha256 != recipe.sha256:
         msg = f"{out} was begun with another recipe: {_differences(recipe, out)}; use the same recipe and options, or another --out"
         raise InputError(msg)
     return checkpoint
+
+
+def _begin(recipe: Recipe, out: Path) -> None:
+    if (out / CHECKPOINT).exists():
+        old = Checkpoint.load(out / CHECKPOINT)
+        where = f"epoch {old.epoch} of {old.phase}" if old.phase else f"finished: {', '.join(old.finished)}"
+        msg = f"{out} already holds a run ({where}); go on with --resume, or choose another folder with --out"
+        raise InputError(msg)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"cannot make the folder {out}: {error.strerror or error}"
+        raise InputError(msg) from error
+    write_bytes(out / "recipe.json", json.dumps(asdict(recipe), indent=2).encode())
 
 
 def _differences(recipe: Recipe, out: Path) -> str:
@@ -136,7 +174,7 @@ def _differences(recipe: Recipe, out: Path) -> str:
     )
 
 
-def _setting(recipe: Recipe, train_set: Dataset, device: torch.device) -> Setting:
+def _setting(recipe: Recipe, train_set: Dataset, team: Team) -> Setting:
     labels = check_labels(train_set, 1 + int(train_set.labels.max()) if train_set.labels is not None else 0)
     if isinstance(train_set.inputs, dict):
         msg = f"{train_set.name} has several inputs; recipes train networks with one"
@@ -145,39 +183,47 @@ def _setting(recipe: Recipe, train_set: Dataset, device: torch.device) -> Settin
     if train_set.inputs.shape[1:] != want:
         msg = f"network {recipe.network!r} takes {list(want)} and the samples of {train_set.name} are {list(train_set.inputs.shape[1:])}"
         raise InputError(msg)
-    x, y = torch.from_numpy(train_set.inputs).to(device), torch.from_numpy(labels).to(device)
-    return Setting(x, y, recipe.augment, recipe.seed, bfloat16=recipe.precision == "bfloat16")
+    x, y = torch.from_numpy(train_set.inputs).to(team.device), torch.from_numpy(labels).to(team.device)
+    return Setting(x, y, recipe.augment, recipe.seed, team, bfloat16=recipe.precision == "bfloat16")
 
 
-def _run(
-    stage: _Stage, recipe: Recipe, setting: Setting, checkpoint: Checkpoint, out: Path, progress: Progress
-) -> None:
-    module = _fresh(stage, recipe, checkpoint).to(setting.x.device)
+def _run(stage: _Stage, run: _Run) -> None:
+    checkpoint, path = run.checkpoint, run.out / CHECKPOINT
+    module = _fresh(stage, run).to(run.setting.x.device)
     done, optimizer_state = 0, None
     if checkpoint.phase == stage.name:
         module.load_state_dict(checkpoint.model)
         done, optimizer_state = checkpoint.epoch, checkpoint.optimizer
 
-    def after_epoch(epoch: int, record: Record, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        history = checkpoint.history.setdefault(stage.name, [])
-        history.append({"epoch": epoch, **record})
+    def after_epoch(epoch: int, record: Record, optimizer: torch.optim.Optimizer) -> None:
+        checkpoint.history.setdefault(stage.name, []).append({"epoch": epoch, **record})
         checkpoint.phase, checkpoint.epoch = stage.name, epoch
         checkpoint.model, checkpoint.optimizer = module.state_dict(), optimizer.state_dict()
-        checkpoint.save(out / CHECKPOINT)
+        run.save(path)
 
-    fit(module, stage.loss, stage.phase, setting, name=stage.name, done=done, optimizer_state=optimizer_state,
-        after_epoch=after_epoch, progress=progress)  # fmt: skip
+    fit(
+        module,
+        stage.loss,
+        stage.phase,
+        run.setting,
+        name=stage.name,
+        done=done,
+        optimizer_state=optimizer_state,
+        after_epoch=after_epoch,
+        progress=run.progress,
+    )
     checkpoint.finished[stage.name] = {k: v.detach().cpu() for k, v in module.state_dict().items()}
     checkpoint.phase, checkpoint.epoch, checkpoint.model, checkpoint.optimizer = "", 0, {}, {}
-    checkpoint.save(out / CHECKPOINT)
+    run.save(path)
 
 
-def _fresh(stage: _Stage, recipe: Recipe, checkpoint: Checkpoint) -> nn.Module:
+def _fresh(stage: _Stage, run: _Run) -> nn.Module:
     """The stage's network; weights that its source has are taken from there, the others (its branches) are new."""
+    recipe = run.recipe
     with seeded(derived_seed(recipe.seed, stage.name, "weights")):
         module = build(recipe.network, **recipe.options, exits=stage.exits)
     if stage.source is not None:
-        unknown = module.load_state_dict(checkpoint.finished[stage.source], strict=False).unexpected_keys
+        unknown = module.load_state_dict(run.checkpoint.finished[stage.source], strict=False).unexpected_keys
         assert not unknown, f"a plain network has parameters that the network with exits lacks: {unknown}"
     return module
 
@@ -185,7 +231,8 @@ def _fresh(stage: _Stage, recipe: Recipe, checkpoint: Checkpoint) -> nn.Module:
 # ---------------------------------------------------------------- the end of a run
 
 
-def _finish(recipe: Recipe, parts: Parts, checkpoint: Checkpoint, out: Path, seconds: float) -> Trained:
+def _finish(run: _Run, parts: Parts, seconds: float) -> Trained:
+    recipe, checkpoint = run.recipe, run.checkpoint
     modules = {name: _with_weights(recipe, name, state) for name, state in checkpoint.finished.items()}
     metrics = {
         "schema": SCHEMA,
@@ -199,8 +246,9 @@ def _finish(recipe: Recipe, parts: Parts, checkpoint: Checkpoint, out: Path, sec
         "made_with": _versions(),
     }
     plain = modules.get("control", modules["plain"])
-    _write(out, {"joint": modules.get("joint"), "plain": plain}, metrics)
-    return Trained(modules.get("joint"), plain, net(recipe.network).input_shape, metrics)
+    if run.setting.team.leads:
+        _write(run.out, {"joint": modules.get("joint"), "plain": plain}, metrics)
+    return Trained(modules.get("joint"), plain, torch.zeros(1, *net(recipe.network).input_shape), metrics)
 
 
 def _with_weights(recipe: Recipe, name: str, state: Mapping[str, torch.Tensor]) -> nn.Module:

@@ -1,0 +1,132 @@
+"""`edgeexit export`: a torch module with every exit, as ONNX."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeexit.cli.common import Json, emit
+from edgeexit.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgeexit.exporter import Exported
+
+
+def export_command(
+    target: Annotated[
+        str, typer.Argument(help="A network of edgeexit (lenet), package.module:factory or file.py:factory.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", help="Shape of one sample: 3x32x32, or name=3x32x32, or name=128:int64. Once per input."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights: a state_dict (.pt); only tensors are loaded.")
+    ] = None,
+    option: Annotated[list[str] | None, typer.Option("--option", help="name=value for the factory.")] = None,
+    names: Annotated[str | None, typer.Option(help="Names of the exits, joined by commas.")] = None,
+    fixed_batch: Annotated[bool, typer.Option("--batch-1", help="Fix the batch at 1; else it is dynamic.")] = False,
+    opset: Annotated[int, typer.Option(help="ONNX opset.")] = 18,
+    as_json: Json = False,
+) -> None:
+    """Write a torch module whose forward returns every exit as ONNX, exits named in its metadata, compared with eager.
+
+    The module's file is run, as Python runs any module that it imports.
+
+    Example: edgeexit export lenet --checkpoint runs/digits/joint.pt -o lenet.onnx
+    """
+    from edgeexit.exporter import export
+    from edgeexit.nets.targets import load_module, load_weights
+
+    module = load_module(target, dict(_option(o) for o in option or ()))
+    if checkpoint is not None:
+        load_weights(module, checkpoint)
+    example = _example(inputs or _shapes_of(target))
+    exported = export(
+        module,
+        example,
+        output,
+        names=names.split(",") if names else None,
+        dynamic_batch=not fixed_batch,
+        opset=opset,
+    )
+    emit(_document(exported), lambda: _print(exported), as_json=as_json)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """`n=3` as a number, `exits=false` as a truth value, anything else as text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        msg = f"--option {text!r} has no value; write name=value"
+        raise InputError(msg)
+    if value in ("true", "false"):
+        return name, value == "true"
+    return name, int(value) if re.fullmatch(r"-?\d+", value) else float(value) if re.fullmatch(
+        r"-?\d*\.\d+", value
+    ) else value
+
+
+def _shapes_of(target: str) -> list[str]:
+    from edgeexit.nets import NETS
+
+    if target not in NETS:
+        msg = f"--input is missing: say the shape of one sample of {target}, such as --input 3x32x32"
+        raise InputError(msg)
+    return ["x".join(map(str, NETS[target].input_shape))]
+
+
+_SHAPE = re.compile(
+    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<dims>\d+(?:[x,]\d+)*)(?::(?P<dtype>float32|float16|int64|int32))?"
+)
+
+
+def _example(texts: list[str]) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
+    import torch
+
+    named, plain = {}, []
+    for text in texts:
+        match = _SHAPE.fullmatch(text)
+        if match is None:
+            msg = f"cannot read --input {text!r}; write 3x32x32, name=3x32x32 or name=128:int64"
+            raise InputError(msg)
+        shape = [int(d) for d in re.split("[x,]", match["dims"])]
+        tensor = torch.zeros(1, *shape, dtype=getattr(torch, match["dtype"] or "float32"))
+        if match["name"]:
+            named[match["name"]] = tensor
+        else:
+            plain.append(tensor)
+    if named and plain:
+        msg = f"--input {', '.join(texts)}: name all inputs or none"
+        raise InputError(msg)
+    return named or tuple(plain)
+
+
+def _document(exported: Exported) -> dict[str, Any]:
+    return {
+        "schema": "edgeexit.export/1",
+        "path": str(exported.path),
+        "exits": list(exported.exits),
+        "inputs": {name: list(shape) for name, shape in exported.inputs.items()},
+        "opset": exported.opset,
+        "largest_difference": exported.largest_difference,
+        "checked_inputs": exported.checked_inputs,
+    }
+
+
+def _print(exported: Exported) -> None:
+    shapes = ", ".join(
+        f"{name} [{', '.join('batch' if d is None else str(d) for d in s)}]" for name, s in exported.inputs.items()
+    )
+    typer.echo(
+        f"{exported.path}: {len(exported.exits)} exits ({', '.join(exported.exits)}), input {shapes}, opset {exported.opset}"
+    )
+    share = f"{exported.largest_difference:.1e} of the largest logit"
+    typer.echo(f"Largest difference from eager over {exported.checked_inputs} random batches: {share}")

@@ -1,0 +1,109 @@
+"""`edgeexit train`: a recipe carried out, its networks exported."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeexit.cli.common import Json, emit, progress_bar
+
+if TYPE_CHECKING:
+    from edgeexit.training import Trained
+
+
+def train_command(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (lenet-digits, lenet-mnist, ...) or a .toml file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
+    preset: Annotated[str | None, typer.Option(help="A preset of the recipe, such as quick.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of every phase instead of the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed instead of the recipe's.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of torch; fixed, results repeat bit for bit.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the recipe's data first if it is missing.")
+    ] = False,
+    write_data: Annotated[bool, typer.Option("--write-data", help="Also write calibration.npz and test.npz.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a multi-exit network: the plain network first, then all exits from its weights.
+
+    Writes model.onnx (every exit), plain.onnx (the same architecture trained without exits), joint.pt, plain.pt and metrics.json.
+    A run that was interrupted goes on with --resume and gives what an uninterrupted one gives.
+
+    Example: edgeexit train lenet-digits --out runs/digits
+    """
+    from dataclasses import replace
+
+    from edgeexit.data.named import fetch_set
+    from edgeexit.training import load_recipe, train
+
+    plan = load_recipe(recipe, preset=preset)
+    plan = plan if seed is None else replace(plan, seed=seed)
+    plan = plan if epochs is None else plan.with_epochs(epochs)
+    try:
+        with progress_bar() as progress:
+            if download:
+                fetch_set(plan.data, progress)
+            trained = train(plan, out, resume=resume, threads=threads, progress=progress)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; the last finished epoch is kept. Go on with:\n  {_resume_command()}", err=True)
+        raise typer.Exit(130) from None
+    files = _export(trained, out)
+    if write_data:
+        files += _write_data(plan.data, out)
+    document = {**trained.metrics, "files": [str(f) for f in files]}
+    emit(document, lambda: _print(trained, files), as_json=as_json)
+
+
+def _resume_command() -> str:
+    words = ["edgeexit", *sys.argv[1:]]
+    return shlex.join(words if "--resume" in words else [*words, "--resume"])
+
+
+def _export(trained: Trained, out: Path) -> list[Path]:
+    from edgeexit.exporter import export
+
+    named = {"model.onnx": trained.joint, "plain.onnx": trained.plain}
+    return [export(module, trained.example, out / name).path for name, module in named.items() if module is not None]
+
+
+def _write_data(name: str, out: Path) -> list[Path]:
+    from edgeexit.data import load_data, write_npz
+
+    files = []
+    for part in ("calibration", "test"):
+        write_npz(out / f"{part}.npz", load_data(f"{name}:{part}"))
+        files.append(out / f"{part}.npz")
+    return files
+
+
+def _print(trained: Trained, files: list[Path]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgeexit.units import percent
+
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("network", "exit", "calibration", "test"):
+        table.add_column(heading)
+    results: dict[str, Any] = trained.metrics["results"]
+    for name, result in results.items():
+        columns = zip(result["calibration_accuracy"], result["test_accuracy"], strict=True)
+        for i, (calibration, test) in enumerate(columns, 1):
+            table.add_row(name if i == 1 else "", str(i), percent(calibration), percent(test))
+    console.print(table)
+    for row in results.get("joint", {}).get("early_exit", [])[:1]:
+        rates = ", ".join(percent(r, 1) for r in row["exit_rates"])
+        console.print(
+            f"Leaving early at entropy {row['threshold']:.3g} nats (no loss on the calibration part): "
+            f"{percent(row['accuracy'])} on the test part, leaving {rates}"
+        )
+    console.print("Wrote " + ", ".join(str(f) for f in files), highlight=False)

@@ -1,0 +1,77 @@
+"""The processes that train one network together: one, unless `torchrun` started several.
+
+edgeexit train ...                                        one process: the GPU if there is one, else the CPU
+torchrun --nproc-per-node 4 -m edgeexit train ...         four processes, a GPU each, gradients averaged by DistributedDataParallel
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+
+
+@dataclass(frozen=True)
+class Team:
+    """A place among the processes that train together.
+
+    Attributes:
+        device: of this process.
+        rank: number of this process from 0; 0 writes the files.
+        size: number of processes.
+    """
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def share(self, batch: Tensor) -> Tensor:
+        """The part of a batch's indices that is for this process. All parts are of one length, so that the average of means is the mean."""
+        return batch[: len(batch) // self.size * self.size][self.rank :: self.size]
+
+    def joined(self, module: nn.Module) -> nn.Module:
+        """The module, with gradients averaged over the processes where there are several."""
+        return module if self.size == 1 else nn.parallel.DistributedDataParallel(module)
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of `value` over the processes."""
+        if self.size > 1:
+            value = value.to(self.device)
+            distributed.all_reduce(value)
+        return value.cpu()
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def joined_team() -> Iterator[Team]:
+    """The team that `torchrun` describes in the environment, or this process alone."""
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    device = _device(int(os.environ.get("LOCAL_RANK", "0")))
+    if size == 1 or distributed.is_initialized():
+        yield Team(device, rank, size)
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Team(device, rank, size)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _device(local_rank: int) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
