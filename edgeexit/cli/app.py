@@ -17,6 +17,8 @@ COMMANDS: tuple[str, ...] = (
     "compile",
     "inspect",
     "run",
+    "bench",
+    "compare",
     "devices",
 )
 """In the order in which `edgeexit --help` lists them. Command `x` is the function `x` of `edgeexit/cli/cmd_x.py`."""

@@ -39,3 +39,18 @@ def progress_bar() -> Iterator[Progress]:
             bars.update(tasks[what], completed=done, total=total)
 
         yield advance
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """Numbers with commas between, as an option takes them.
+
+    Raises:
+        InputError: something else.
+    """
+    from edgeexit.errors import InputError
+
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        msg = f"{option} must be numbers with commas between, such as 0.1,0.25; got {text!r}."
+        raise InputError(msg) from error

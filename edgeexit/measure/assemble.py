@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeexit.hardware.validity import Finding
 from edgeexit.measure.accuracy import Decisions
-from edgeexit.measure.figures import Strata, halves, latency_of, percentiles_of, strata_of, thinned, thirds_ratio
+from edgeexit.measure.figures import Lane, Strata, halves, latency_of, percentiles_of, strata_of, thinned, thirds_ratio
 from edgeexit.measure.processes import Replicate
 from edgeexit.measure.result import (
     Closure,
@@ -34,11 +34,12 @@ _MOST_OVERHEAD_S = 1e-6
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything from which the report is made."""
+    """Everything from which the report is made; `other` are the exits, int64 [n], of what is measured against."""
 
     decisions: Decisions
     replicates: Sequence[Replicate]
     seed: int
+    other: NDArray[np.int64] | None = None
 
     @property
     def exits(self) -> int:
@@ -49,6 +50,10 @@ class Measured:
     def shares(self) -> NDArray[np.float64]:
         """Share of the data set that leaves at each exit, float64 [N]."""
         return self.decisions.counts / len(self.decisions.exits)
+
+    def mixtures(self, name: str = "mixture") -> list[Lane]:
+        """The early-exit lane of every process."""
+        return [r.mixed(name, self.decisions.exits) for r in self.replicates]
 
     def forced(self) -> list[Latency]:
         """The latency of each forced exit, from the first."""
@@ -88,22 +93,30 @@ def sides(latency: Latency) -> Processes:
 
 
 def _mixture(measured: Measured, name: str) -> Latency:
-    lanes = [r.mixture(name) for r in measured.replicates]
-    return latency_of(lanes, measured.decisions.counts, measured.forced_strata(), measured.seed)
+    return latency_of(measured.mixtures(name), measured.decisions.counts, measured.forced_strata(), measured.seed)
 
 
 def _natural(measured: Measured, exit: int) -> Latency | None:
     """The samples of the mix that left at this exit; None where some process had none."""
-    lanes = [r.mixture() for r in measured.replicates]
+    lanes = measured.mixtures()
     keep = [lane for lane in lanes if len(lane.stratum(exit))]
     return latency_of([lane.only(exit) for lane in keep]) if len(keep) == len(lanes) else None
 
 
 def _noise_floor(measured: Measured) -> Comparison:
-    even, odd = zip(*(halves(r.mixture()) for r in measured.replicates), strict=True)
+    even, odd = zip(*map(halves, measured.mixtures()), strict=True)
     stand_in = measured.forced_strata()
     first, second = (latency_of(side, measured.decisions.counts, stand_in) for side in (even, odd))
     return compare_processes(sides(first), sides(second), paired=True)
+
+
+def against_of(measured: Measured, report: LatencyReport) -> tuple[Latency, Comparison] | None:
+    """The latency of what is measured against, and the early exit compared with it; None where there is nothing."""
+    if measured.other is None:
+        return None
+    lanes = [r.mixed("against", measured.other) for r in measured.replicates]
+    other = latency_of(lanes, np.bincount(measured.other - 1).astype(np.int64), seed=measured.seed)
+    return other, compare_processes(sides(other), sides(report.mixture), paired=True)
 
 
 def paced_of(replicates: Sequence[Replicate], arrivals: str, rate_hz: float, deadline_s: float) -> Paced:
@@ -136,22 +149,27 @@ def cold_of(measured: Measured, flushed_bytes: int) -> Cold:
 
 def findings_of(measured: Measured, report: LatencyReport) -> Iterator[Finding]:
     """What there is to doubt about the measurement itself."""
-    differing = sum(_differing(r, measured.exits) for r in measured.replicates)
+    differing = sum(_differing(measured, r) for r in measured.replicates)
     if differing:
         yield "invalid", f"{differing} inputs left at another exit while timed than in the accuracy pass"
     for name, latency in (("early exit", report.mixture), ("backbone", report.backbone)):
         if latency.between_process_cv is not None and latency.between_process_cv > _MOST_CV:
             yield "suspect", f"{name} differs by {latency.between_process_cv:.1%} between processes (1 sigma)"
-    drifts = [d for r in measured.replicates if (d := thirds_ratio(r.mixture(), measured.decisions.counts)) is not None]
+    drifts = [d for lane in measured.mixtures() if (d := thirds_ratio(lane, measured.decisions.counts)) is not None]
     if drifts and abs(float(np.median(drifts)) - 1.0) > _MOST_DRIFT:
         yield "suspect", f"the last third of a process took {float(np.median(drifts)):.2f} times as long as the first"
     if report.harness_overhead_s > _MOST_OVERHEAD_S:
         yield "suspect", f"the harness adds {report.harness_overhead_s * 1e6:.2f} µs to each inference"
 
 
-def _differing(replicate: Replicate, exits: int) -> int:
-    wrong = replicate.differing("mixture", replicate.expected) + replicate.differing("backbone", exits)
-    return wrong + sum(replicate.differing(f"forced_{k}", k) for k in range(1, exits + 1))
+def _differing(measured: Measured, replicate: Replicate) -> int:
+    expected: dict[str, NDArray[np.int64] | int] = {"mixture": measured.decisions.exits[replicate.places]}
+    expected["backbone"] = measured.exits
+    for exit in range(1, measured.exits + 1):
+        expected[f"forced_{exit}"] = exit
+    if measured.other is not None:
+        expected["against"] = measured.other[replicate.places]
+    return sum(replicate.differing(name, exits) for name, exits in expected.items())
 
 
 def notes_of(measured: Measured, report: LatencyReport) -> Iterator[str]:
@@ -174,7 +192,7 @@ def notes_of(measured: Measured, report: LatencyReport) -> Iterator[str]:
 def raw_of(measured: Measured) -> dict[str, NDArray[Any]]:
     """The arrays of the raw file: at most 10,000 samples of each lane and process, and the accuracy pass."""
     lanes = {
-        "mixture": {p: r.mixture() for p, r in enumerate(measured.replicates)},
+        "mixture": dict(enumerate(measured.mixtures())),
         "backbone": {p: r.lane("backbone") for p, r in enumerate(measured.replicates)},
     }
     raw: dict[str, NDArray[Any]] = {}

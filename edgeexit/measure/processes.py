@@ -22,8 +22,9 @@ from edgeexit.measure.worker import Job
 from edgeexit.progress import Progress
 
 _CHILD = (
-    "import sys, time; started_s = time.perf_counter(); sys.path[0] = sys.argv[1]; "
-    "from edgeexit.measure.worker import main; main(started_s, sys.argv[2], sys.argv[3])"
+    "import sys, time; sys.path[0] = sys.argv[1]; start_s = time.perf_counter(); import edgeexit.runtime; "
+    "import_s = time.perf_counter() - start_s; "
+    "from edgeexit.measure.worker import main; main(import_s, sys.argv[2], sys.argv[3])"
 )
 """Not `python -m`: that would put the user's folder first on the path, with whatever `statistics.py` lies in it."""
 _POLL_S = 0.1
@@ -36,22 +37,20 @@ class Replicate:
 
     Attributes:
         arrays: by name, as the worker wrote them.
-        expected: int64 [trace], the exit at which each input of its trace left in the accuracy pass.
-        places: int64 [trace], which sample of the data set each input is.
+        places: int64 [trace], which sample of the data set each input of its trace is.
     """
 
     arrays: dict[str, NDArray[Any]]
-    expected: NDArray[np.int64]
     places: NDArray[np.int64]
 
     def samples(self, name: str) -> Samples:
         """The samples of a lane: `mixture`, `backbone`, `forced_1`, ..., or one of `cold.`."""
         return Samples(self.arrays[f"{name}.values_s"], self.arrays[f"{name}.blocks"])
 
-    def mixture(self, name: str = "mixture") -> Lane:
-        """A lane that ran the trace, with the exit of each sample."""
-        samples = self.samples(name)
-        return Lane(samples, self.expected[np.arange(len(samples)) % len(self.expected)])
+    def mixed(self, name: str, exits: NDArray[np.int64]) -> Lane:
+        """A lane that ran the trace, each sample with the exit that the accuracy pass saw; `exits` are those of the data set."""
+        samples, expected = self.samples(name), exits[self.places]
+        return Lane(samples, expected[np.arange(len(samples)) % len(expected)])
 
     def lane(self, name: str) -> Lane:
         """A lane whose inferences are all of one kind."""

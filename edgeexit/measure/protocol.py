@@ -28,16 +28,16 @@ from edgeexit.data import Dataset, checked
 from edgeexit.errors import InputError
 from edgeexit.hardware import DeviceState, device_facts, device_key, judge, snapshot, verdict
 from edgeexit.hardware.validity import Finding
-from edgeexit.measure.accuracy import Decisions, decide
-from edgeexit.measure.assemble import Measured, cold_of, findings_of, notes_of, paced_of, raw_of, report_of
+from edgeexit.measure.accuracy import decide
+from edgeexit.measure.assemble import Measured, against_of, cold_of, findings_of, notes_of, paced_of, raw_of, report_of
 from edgeexit.measure.processes import Replicate, cool_down, run_process
-from edgeexit.measure.result import BenchResult, Cold, Device, Judgement, Paced, Subject, Tool, Workload
+from edgeexit.measure.result import Against, BenchResult, Cold, Device, Judgement, Paced, Subject, Tool, Workload
 from edgeexit.measure.suites import Suite, load_suite
-from edgeexit.measure.worker import Job, split_samples
+from edgeexit.measure.worker import Job, Opening, split_samples
 from edgeexit.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from edgeexit.runtime import Runner
+    from edgeexit.runtime import Prediction, Runner
 
 _MOST_POOL_BYTES = 256 * 2**20
 _FLUSH_BYTES = 64 * 2**20
@@ -62,6 +62,7 @@ def bench(
     seed: int = 0,
     name: str = "data",
     pace: Pace | None = None,
+    against: Runner | None = None,
     progress: Progress = silent,
 ) -> BenchResult:
     """Measure a bundle with the thresholds that its runner has now, against its own backbone.
@@ -74,6 +75,8 @@ def bench(
         seed: of the choice of samples, the trace, the order of the lanes and every resampling.
         name: of the data, for the record.
         pace: also run paced requests.
+        against: another runner (other bundle, mode or thresholds) for the same inputs, timed interleaved in the same processes: the
+            way to see a difference of a few percent.
         progress: told what is being done.
 
     Raises:
@@ -86,7 +89,7 @@ def bench(
         msg = f"labels go up to {int(given.labels.max())}, but the network has {runner.classes} classes (0 to {runner.classes - 1})."
         raise InputError(msg)
     data = _chosen(given, suite.samples, seed)
-    session = _Session(runner, suite, data, given, seed, pace, progress)
+    session = _Session(runner, suite, data, given, seed, pace, against, progress)
     return session.run()
 
 
@@ -107,6 +110,7 @@ class _Session:
     given: Dataset
     seed: int
     pace: Pace | None
+    against: Runner | None
     progress: Progress
 
     def run(self) -> BenchResult:
@@ -114,11 +118,13 @@ class _Session:
         samples = split_samples(self.data.inputs)
         with self.runner.backbone() as backbone:
             decisions = decide(self.runner, backbone, self.data, samples, self.progress)
-        replicates, interrupted = self._processes(decisions, before)
-        measured = Measured(decisions, replicates, self.seed)
-        return self._result(measured, before, interrupted)
+        answers = None if self.against is None else [self.against(sample) for sample in samples]
+        replicates, interrupted = self._processes(before)
+        other = None if answers is None else np.array([answer.exit for answer in answers], np.int64)
+        measured = Measured(decisions, replicates, self.seed, other)
+        return self._with_against(self._result(measured, before, interrupted), measured, answers)
 
-    def _processes(self, decisions: Decisions, before: DeviceState) -> tuple[list[Replicate], bool]:
+    def _processes(self, before: DeviceState) -> tuple[list[Replicate], bool]:
         pool, found = self._pool(), list[Replicate]()
         folder = Path(tempfile.mkdtemp(prefix="edgeexit-bench-"))
         try:
@@ -127,7 +133,7 @@ class _Session:
                 trace = np.random.default_rng([self.seed, p]).integers(len(pool), size=self.suite.trace)
                 job = self._job(p, _write_inputs(folder / f"inputs{p}.npz", self.data.take(pool), trace))
                 arrays = run_process(job, folder, self.progress, p, self.suite.processes)
-                found.append(Replicate(arrays, decisions.exits[pool[trace]], pool[trace]))
+                found.append(Replicate(arrays, pool[trace]))
         except KeyboardInterrupt:
             if not found:
                 raise
@@ -144,12 +150,9 @@ class _Session:
         return np.sort(order).astype(np.int64)
 
     def _job(self, process: int, inputs: Path) -> Job:
-        settings = self.runner.settings
         paced_s = (self.suite.paced_s or self.suite.seconds) if self.pace else 0.0
         return Job(
-            bundle=str(Path(self.runner.bundle.path).resolve()),
-            settings={name: getattr(settings, name) for name in ("backend", "mode", "threads", "spin")},
-            inner_thresholds=tuple(str(t) for t in self.runner.inner_thresholds),
+            subject=Opening.of(self.runner),
             inputs=str(inputs),
             seconds=self.suite.seconds,
             warmup_s=self.suite.warmup_s,
@@ -159,6 +162,7 @@ class _Session:
             paced_s=paced_s,
             cold=self.suite.cold,
             flush_bytes=_FLUSH_BYTES,
+            against=None if self.against is None else Opening.of(self.against),
         )
 
     def _result(self, measured: Measured, before: DeviceState, interrupted: bool) -> BenchResult:
@@ -190,6 +194,19 @@ class _Session:
             cache_reason=f"not part of preset {self.suite.name}",
             raw=raw_of(measured),
         )
+
+    def _with_against(
+        self, result: BenchResult, measured: Measured, answers: Sequence[Prediction] | None
+    ) -> BenchResult:
+        found = against_of(measured, result.latency)
+        if found is None or self.against is None or answers is None:
+            return result
+        labels = self.data.labels
+        right = None if labels is None else float((np.array([a.label for a in answers]) == labels).mean())
+        latency, comparison = found
+        if result.validity.status == "invalid":
+            comparison = replace(comparison, verdict="INVALID", reasons=result.validity.reasons)
+        return replace(result, against=Against(_subject(self.against), right, latency, comparison))
 
     def _paced(self, replicates: Sequence[Replicate]) -> Paced | None:
         if self.pace is None:

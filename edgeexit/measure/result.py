@@ -278,6 +278,16 @@ class Cold:
 
 
 @dataclass(frozen=True)
+class Against:
+    """Another early exit, interleaved in the same processes; the comparison has it as the reference."""
+
+    subject: Subject
+    accuracy: float | None
+    latency: Latency
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
 class BenchResult:
     """A measurement with all that is needed to judge it.
 
@@ -304,6 +314,7 @@ class BenchResult:
     energy_reason: str | None
     cache: dict[str, Any] | None
     cache_reason: str | None
+    against: Against | None = None
     raw: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def to_document(self) -> dict[str, Any]:

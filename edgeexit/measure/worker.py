@@ -12,7 +12,8 @@ import json
 import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.documents import dumps, from_document
 from edgeexit.measure.scenarios import run_cold, run_paced, schedule
 from edgeexit.measure.timing import Call, Samples, harness_overhead_s, time_interleaved
 
@@ -35,13 +37,42 @@ _FORCED_WARMUPS = 10
 
 
 @dataclass(frozen=True)
+class Opening:
+    """How to open a bundle as another process has it open.
+
+    Attributes:
+        bundle: its path.
+        settings: keyword arguments of `edgeexit.load`.
+        inner_thresholds: as the engines see them; "inf" and "-inf" for never and always.
+    """
+
+    bundle: str
+    settings: dict[str, Any]
+    inner_thresholds: tuple[str, ...]
+
+    @classmethod
+    def of(cls, runner: Runner) -> Opening:
+        """The one of an open runner."""
+        settings = {name: getattr(runner.settings, name) for name in ("backend", "mode", "threads", "spin")}
+        return cls(str(Path(runner.bundle.path).resolve()), settings, tuple(map(str, runner.inner_thresholds)))
+
+    def open(self) -> Runner:
+        """A runner with these settings and thresholds."""
+        from edgeexit.runtime import load
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the other process has said what there is to say about its calibration
+            runner = load(self.bundle, **self.settings)
+        runner.inner_thresholds = tuple(float(t) for t in self.inner_thresholds)
+        return runner
+
+
+@dataclass(frozen=True)
 class Job:
     """What a worker is to do; JSON.
 
     Attributes:
-        bundle: path of the bundle.
-        settings: keyword arguments of `edgeexit.load`.
-        inner_thresholds: as the engines see them; "inf" and "-inf" for never and always.
+        subject: what to measure.
         inputs: path of an .npz with the pool of inputs, `trace` (int, places in the pool) and nothing else.
         seconds: of timing, all lanes together.
         warmup_s: of the natural trace.
@@ -51,11 +82,10 @@ class Job:
         paced_s: length of the schedule of each lane.
         cold: inferences with flushed caches per lane.
         flush_bytes: size of the flushing buffer.
+        against: another early exit, timed as a lane of its own; None for none.
     """
 
-    bundle: str
-    settings: dict[str, Any]
-    inner_thresholds: tuple[str, ...]
+    subject: Opening
     inputs: str
     seconds: float
     warmup_s: float
@@ -65,10 +95,11 @@ class Job:
     paced_s: float = 0.0
     cold: int = 0
     flush_bytes: int = 0
+    against: Opening | None = None
 
     def write(self, path: Path) -> None:
         """As JSON."""
-        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        path.write_text(dumps(self), encoding="utf-8")
 
 
 def split_samples(inputs: Any) -> list[Any]:
@@ -90,33 +121,28 @@ def traced(run: Run, feed: Sequence[Any], exits: list[int]) -> Call:
     return call
 
 
-def measure(job: Job, started_s: float) -> Arrays:
+def measure(job: Job, import_s: float) -> Arrays:
     """Everything that the job asks for, as arrays by name.
 
     Args:
         job: what to do.
-        started_s: `perf_counter` when this process began to import edgeexit.
+        import_s: how long this process took to import what runs a bundle.
     """
-    from edgeexit.runtime import load
-
-    imported_s = perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the caller's runner has said what there is to say about its calibration
-        runner = load(job.bundle, **job.settings)
-    runner.inner_thresholds = tuple(float(t) for t in job.inner_thresholds)
-    loaded_s = perf_counter()
+    start_s = perf_counter()
+    runner = job.subject.open()
+    load_s = perf_counter() - start_s
     feed, trace = _read_inputs(Path(job.inputs))
-    fed_s = perf_counter()
+    start_s = perf_counter()
     runner(feed[0])
-    cold_start = [imported_s - started_s, loaded_s - imported_s, perf_counter() - fed_s]
-    with runner, runner.backbone() as backbone:
+    cold_start = [import_s, load_s, perf_counter() - start_s]
+    with ExitStack() as opened:
+        bench = _Bench(opened.enter_context(runner), opened.enter_context(runner.backbone()), feed, job)
+        if job.against is not None:
+            bench.others["against"] = opened.enter_context(job.against.open())
         found: Arrays = {"cold_start_s": np.array(cold_start), "trace": trace}
         found["overhead_s"] = np.array([harness_overhead_s(call=_idle_call(runner, feed))])
-        _warm_up(runner, backbone, feed, job.warmup_s)
-        found |= _time_lanes(runner, backbone, feed, job)
-        found |= _paced(runner, backbone, feed, job)
-        found |= _cold(runner, backbone, feed, job)
-    return found
+        bench.warm_up()
+        return found | bench.time_lanes() | bench.paced() | bench.cold()
 
 
 def _read_inputs(path: Path) -> tuple[list[Any], NDArray[np.int64]]:
@@ -133,61 +159,72 @@ def _idle_call(runner: Runner, feed: Sequence[Any]) -> Call:
     return traced(lambda _: answer, feed, [0] * len(feed))
 
 
-def _warm_up(runner: Runner, backbone: Run, feed: Sequence[Any], seconds: float) -> None:
-    for i in range(_FORCED_WARMUPS):
-        backbone(feed[i % len(feed)])
-        for exit in range(1, runner.exits + 1):
-            runner.forced(feed[i % len(feed)], exit=exit)
-    end, i = perf_counter() + seconds, 0
-    while perf_counter() < end:
-        runner(feed[i % len(feed)])
-        i += 1
+class _Bench:
+    """What a process has opened, and the loops over it."""
 
+    def __init__(self, runner: Runner, backbone: Run, feed: Sequence[Any], job: Job) -> None:
+        self.runner, self.backbone, self.feed, self.job = runner, backbone, feed, job
+        self.others: dict[str, Run] = {}
 
-def _time_lanes(runner: Runner, backbone: Run, feed: Sequence[Any], job: Job) -> Arrays:
-    runs: dict[str, Run] = {"mixture": runner, "backbone": backbone}
-    for exit in range(1, runner.exits + 1):
-        runs[f"forced_{exit}"] = partial(runner.forced, exit=exit)
-    seen = {name: [0] * len(feed) for name in runs}
-    calls = {name: traced(run, feed, seen[name]) for name, run in runs.items()}
-    found = time_interleaved(calls, seconds=job.seconds, seed=job.seed)
-    arrays: Arrays = {f"{name}.seen": np.array(exits, np.int16) for name, exits in seen.items()}
-    for name, samples in found.items():
-        arrays |= _pack(name, samples)
-    return arrays
+    def warm_up(self) -> None:
+        """Every exit ten times, then the natural trace for a fixed time."""
+        for i in range(_FORCED_WARMUPS):
+            self.backbone(self.feed[i % len(self.feed)])
+            for exit in range(1, self.runner.exits + 1):
+                self.runner.forced(self.feed[i % len(self.feed)], exit=exit)
+        end, i = perf_counter() + self.job.warmup_s, 0
+        while perf_counter() < end:
+            self.runner(self.feed[i % len(self.feed)])
+            i += 1
+
+    def time_lanes(self) -> Arrays:
+        """Early exit, backbone, every forced exit and any other, interleaved."""
+        runs = self._pair() | self.others
+        for exit in range(1, self.runner.exits + 1):
+            runs[f"forced_{exit}"] = partial(self.runner.forced, exit=exit)
+        calls, seen = self._calls(runs)
+        found = time_interleaved(calls, seconds=self.job.seconds, seed=self.job.seed)
+        arrays: Arrays = {f"{name}.seen": np.array(exits, np.int16) for name, exits in seen.items()}
+        for name, samples in found.items():
+            arrays |= _pack(name, samples)
+        return arrays
+
+    def paced(self) -> Arrays:
+        """Requests on a schedule, one lane after the other."""
+        if self.job.rate_hz is None:
+            return {}
+        due_s = schedule(self.job.arrivals, self.job.rate_hz, self.job.paced_s, self.job.seed)
+        found: Arrays = {}
+        for name, call in self._calls(self._pair())[0].items():
+            samples = run_paced(call, due_s)
+            found |= {f"paced.{name}.{part}": getattr(samples, part) for part in ("due_s", "start_s", "end_s")}
+        return found
+
+    def cold(self) -> Arrays:
+        """Inferences with flushed caches."""
+        if self.job.cold <= 0:
+            return {}
+        found: Arrays = {}
+        calls = self._calls(self._pair())[0]
+        for name, samples in run_cold(calls, self.job.cold, self.job.flush_bytes).items():
+            found |= _pack(f"cold.{name}", samples)
+        return found
+
+    def _pair(self) -> dict[str, Run]:
+        return {"mixture": self.runner, "backbone": self.backbone}
+
+    def _calls(self, runs: Mapping[str, Run]) -> tuple[dict[str, Call], dict[str, list[int]]]:
+        """A timing call for each, and the exits that it notes; 0 where an input of the trace was never run."""
+        seen = {name: [0] * len(self.feed) for name in runs}
+        return {name: traced(run, self.feed, seen[name]) for name, run in runs.items()}, seen
 
 
 def _pack(name: str, samples: Samples) -> Arrays:
     return {f"{name}.values_s": samples.values_s, f"{name}.blocks": samples.blocks}
 
 
-def _paced(runner: Runner, backbone: Run, feed: Sequence[Any], job: Job) -> Arrays:
-    if job.rate_hz is None:
-        return {}
-    due_s = schedule(job.arrivals, job.rate_hz, job.paced_s, job.seed)
-    runs: dict[str, Run] = {"mixture": runner, "backbone": backbone}
-    found: Arrays = {}
-    for name, run in runs.items():
-        samples = run_paced(traced(run, feed, [0] * len(feed)), due_s)
-        found |= {f"paced.{name}.{part}": getattr(samples, part) for part in ("due_s", "start_s", "end_s")}
-    return found
-
-
-def _cold(runner: Runner, backbone: Run, feed: Sequence[Any], job: Job) -> Arrays:
-    if job.cold <= 0:
-        return {}
-    runs: dict[str, Run] = {"mixture": runner, "backbone": backbone}
-    seen = {name: [0] * len(feed) for name in runs}
-    calls = {name: traced(run, feed, seen[name]) for name, run in runs.items()}
-    found: Arrays = {}
-    for name, samples in run_cold(calls, job.cold, job.flush_bytes).items():
-        found |= _pack(f"cold.{name}", samples)
-    return found
-
-
-def main(started_s: float, job_path: str, out_path: str) -> None:
+def main(import_s: float, job_path: str, out_path: str) -> None:
     """Read a job, measure, write the arrays. Ctrl-C is left to the parent, which ends this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    document = json.loads(Path(job_path).read_text(encoding="utf-8"))
-    job = Job(**{**document, "inner_thresholds": tuple(document["inner_thresholds"])})
-    np.savez(out_path, allow_pickle=False, **measure(job, started_s))
+    job = from_document(Job, json.loads(Path(job_path).read_text(encoding="utf-8")), job_path)
+    np.savez(out_path, allow_pickle=False, **measure(job, import_s))

@@ -1,0 +1,84 @@
+"""`edgeexit bench`: measure a bundle on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeexit.cli.common import Json, emit, numbers, progress_bar
+from edgeexit.cli.printing import print_tables
+
+if TYPE_CHECKING:
+    from edgeexit.measure import Pace
+    from edgeexit.runtime import Runner
+
+
+def bench_command(
+    bundle: Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")],
+    data: Annotated[str, typer.Option(help=".npz (x, and y if known), image folder or named set such as digits:test.")],
+    preset: Annotated[str, typer.Option(help="How long and how much: quick, standard or publish.")] = "quick",
+    thresholds: Annotated[
+        str | None, typer.Option(metavar="T1,T2,...", help="In the criterion's unit. [default: calibrated]")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Also run requests at this rate per second.")] = None,
+    arrivals: Annotated[str, typer.Option(help="Of --rate: fixed or poisson.")] = "fixed",
+    deadline_ms: Annotated[float | None, typer.Option(help="Of --rate. [default: one period]")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another bundle (or the same), timed interleaved.")] = None,
+    against_thresholds: Annotated[str | None, typer.Option(metavar="T1,T2,...", help="Of --against.")] = None,
+    against_mode: Annotated[str | None, typer.Option(help="Of --against: staged or fused.")] = None,
+    mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
+    backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
+    threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of samples, trace and order.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Result file; raw samples go beside it.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measure a bundle: early exit against its own backbone, interleaved, in fresh processes.
+
+    Ends with exit code 1 when early exit is measured to be slower than the backbone, or the run is invalid.
+
+    Example: edgeexit bench lenet.eexit --data digits:test --output result.json
+    """
+    import edgeexit
+    from edgeexit.data import load_data
+    from edgeexit.report.tables import result_tables
+
+    samples, pace = load_data(data), _pace(rate, arrivals, deadline_ms)
+    with edgeexit.load(bundle, mode=mode, backend=backend, threads=threads) as runner:
+        _set_thresholds(runner, "--thresholds", thresholds)
+        other = None
+        if against is not None:
+            other = edgeexit.load(against, mode=against_mode or mode, backend=backend, threads=threads)
+            _set_thresholds(other, "--against-thresholds", against_thresholds)
+        with progress_bar() as progress:
+            result = edgeexit.bench(
+                runner,
+                samples.inputs,
+                samples.labels,
+                preset=preset,
+                seed=seed,
+                name=samples.name,
+                pace=pace,
+                against=other,
+                progress=progress,
+            )
+    if output is not None:
+        result.save(output)
+    emit(result.to_document(), lambda: print_tables(result_tables(result)), as_json=json)
+    if result.latency.against_backbone.verdict in {"SLOWER", "INVALID"}:
+        raise typer.Exit(1)
+
+
+def _pace(rate: float | None, arrivals: str, deadline_ms: float | None) -> Pace | None:
+    from edgeexit.measure import Pace
+
+    return None if rate is None else Pace(rate, arrivals, None if deadline_ms is None else deadline_ms / 1e3)
+
+
+def _set_thresholds(runner: Runner, option: str, thresholds: str | None) -> None:
+    if thresholds is not None:
+        runner.thresholds = numbers(option, thresholds)

@@ -1,0 +1,31 @@
+"""Tables of a report on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeexit.report.tables import Table
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Print tables for people, those without rows left out. Text from files is printed as it is, not as markup."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = Console()
+    for table in tables:
+        if not table.rows:
+            continue
+        shown = RichTable(title=Text(table.title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+        for column in table.columns:
+            shown.add_column(Text(column), overflow="fold")
+        for row in table.rows:
+            shown.add_row(*map(Text, row))
+        console.print(shown)
+        if table.note:
+            console.print(Text(table.note), soft_wrap=False)
+            console.print()

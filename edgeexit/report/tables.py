@@ -1,0 +1,247 @@
+"""The tables of a result as plain text cells: the command line, Markdown, CSV and HTML all print the same ones."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from edgeexit import units
+from edgeexit.measure import BenchResult, ResultComparison
+from edgeexit.measure.result import Latency, PacedLane, Percentile
+from edgeexit.measure.statistics import Interval
+from edgeexit.measure.verdict import Comparison, Ratio
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a title; every row has as many cells as there are columns. `note` stands below it."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def result_tables(result: BenchResult) -> list[Table]:
+    """Every table of a result, the headline first; a part that was not measured is a row with the reason."""
+    tables = [headline(result), per_exit(result)]
+    if result.against is not None:
+        tables.append(_against(result))
+    if result.paced is not None:
+        tables.append(_paced(result))
+    if result.cold is not None:
+        tables.append(_pair("Cold caches", result.cold.mixture, result.cold.backbone))
+    return [*tables, _setting(result), _not_measured(result)]
+
+
+def interval_text(interval: Interval | None) -> str:
+    """`16.0 µs … 17.1 µs`, or `n/a`."""
+    return "n/a" if interval is None else f"{units.seconds(interval.low)} … {units.seconds(interval.high)}"
+
+
+def ratio_text(ratio: Ratio) -> str:
+    """`0.52 × (0.51 … 0.53)`."""
+    around = "" if ratio.ci95 is None else f" ({ratio.ci95.low:.2f} … {ratio.ci95.high:.2f})"
+    return f"{units.ratio(ratio.value)}{around}"
+
+
+def speedup(result: BenchResult) -> float:
+    """Mean of the backbone over mean of the early exit."""
+    return result.latency.backbone.mean_s / result.latency.mixture.mean_s
+
+
+def verdict_text(comparison: Comparison) -> str:
+    """The verdict, with its reasons where it has any."""
+    return comparison.verdict + (f": {'; '.join(comparison.reasons)}" if comparison.reasons else "")
+
+
+def headline(result: BenchResult) -> Table:
+    """Early exit beside the backbone."""
+    latency, accuracy = result.latency, result.accuracy
+    rows = [("accuracy", units.percent(accuracy.overall), units.percent(accuracy.backbone), _points(accuracy))]
+    rows += _latency_rows(latency.mixture, latency.backbone)
+    note = (
+        f"{verdict_text(latency.against_backbone)}. Ratio of the typical latencies {ratio_text(latency.against_backbone.typical)}, "
+        f"of the means {ratio_text(latency.against_backbone.mean)}; early exit is {units.ratio(speedup(result))} as fast in the mean. "
+        "Intervals are 95 %, over processes. ≤ is the upper bound at 99 % confidence."
+    )
+    return Table("Early exit and backbone", ("", "early exit", "backbone", "ratio"), tuple(rows), note)
+
+
+def _points(accuracy: object) -> str:
+    overall, backbone = getattr(accuracy, "overall", None), getattr(accuracy, "backbone", None)
+    return "n/a" if overall is None or backbone is None else f"{100 * (overall - backbone):+.2f} points"
+
+
+def _latency_rows(mixture: Latency, backbone: Latency) -> Iterator[tuple[str, str, str, str]]:
+    yield (
+        "mean",
+        _with_interval(mixture.mean_s, mixture.mean_ci95),
+        _with_interval(backbone.mean_s, backbone.mean_ci95),
+        units.ratio(mixture.mean_s / backbone.mean_s),
+    )
+    for one, two in zip(mixture.percentiles, backbone.percentiles, strict=True):
+        yield f"p{one.q:g}", percentile_text(one), percentile_text(two), units.ratio(one.value_s / two.value_s)
+
+
+def _with_interval(value_s: float, interval: Interval | None) -> str:
+    return units.seconds(value_s) + ("" if interval is None else f" ({interval_text(interval)})")
+
+
+def percentile_text(percentile: Percentile) -> str:
+    """The percentile with its bound, or how many samples a bound needs."""
+    if percentile.upper_c99_s is None:
+        return f"{units.seconds(percentile.value_s)} (bound needs {percentile.needed} samples)"
+    return f"{units.seconds(percentile.value_s)} (≤ {units.seconds(percentile.upper_c99_s)})"
+
+
+def per_exit(result: BenchResult) -> Table:
+    """What leaves where, how well and how fast."""
+    columns = ("exit", "share", "accuracy of these", "accuracy alone", "mean in the mix", "forced median", "forced p99")
+    rows = []
+    for accuracy, latency in zip(result.accuracy.per_exit, result.latency.per_exit, strict=True):
+        forced = latency.forced
+        rows.append(
+            (
+                str(accuracy.exit),
+                units.percent(accuracy.share, 1),
+                units.percent(accuracy.accuracy),
+                units.percent(accuracy.alone),
+                units.seconds(latency.natural.mean_s if latency.natural else None),
+                units.seconds(forced.typical_s),
+                percentile_text(forced.percentile(99.0)),
+            )
+        )
+    closure = result.latency.closure
+    note = (
+        f"Closure: the forced medians weighted by the shares give {units.seconds(closure.predicted_s)}, the mix took "
+        f"{units.seconds(closure.measured_s)} ({100 * closure.error:+.1f} %)."
+    )
+    return Table("Exits", columns, tuple(rows), note)
+
+
+def _against(result: BenchResult) -> Table:
+    assert result.against is not None
+    other, mine = result.against, result.latency.mixture
+    rows = [
+        ("bundle", result.subject.bundle, other.subject.bundle, ""),
+        ("mode", result.subject.mode, other.subject.mode, ""),
+        ("thresholds", _numbers(result.subject.thresholds), _numbers(other.subject.thresholds), ""),
+        ("accuracy", units.percent(result.accuracy.overall), units.percent(other.accuracy), ""),
+        *_latency_rows(mine, other.latency),
+    ]
+    note = f"{verdict_text(other.comparison)}. Ratio of the typical latencies {ratio_text(other.comparison.typical)}."
+    return Table("Against another early exit", ("", "this", "other", "ratio"), tuple(rows), note)
+
+
+def _paced(result: BenchResult) -> Table:
+    assert result.paced is not None
+    paced = result.paced
+    rows = [(name, *_paced_cells(lane)) for name, lane in (("early exit", paced.mixture), ("backbone", paced.backbone))]
+    title = (
+        f"Paced: {paced.rate_hz:g} requests per second, {paced.arrivals}, due within {units.seconds(paced.deadline_s)}"
+    )
+    columns = ("", "requests", "mean", "p50", "p99", "late", "longest line", "finished per second")
+    return Table(title, columns, tuple(rows), "Latency counts from the scheduled arrival, waiting in line included.")
+
+
+def _paced_cells(lane: PacedLane) -> tuple[str, ...]:
+    by_q = {p.q: p for p in lane.percentiles}
+    return (
+        str(lane.n),
+        units.seconds(lane.mean_s),
+        units.seconds(by_q[50.0].value_s),
+        percentile_text(by_q[99.0]),
+        f"{lane.misses} ({units.percent(lane.misses / lane.n)})",
+        str(lane.most_waiting),
+        f"{lane.achieved_hz:.1f}",
+    )
+
+
+def _pair(title: str, mixture: Latency, backbone: Latency) -> Table:
+    return Table(title, ("", "early exit", "backbone", "ratio"), tuple(_latency_rows(mixture, backbone)))
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{v:.4g}" for v in values)
+
+
+def _setting(result: BenchResult) -> Table:
+    s, w, latency = result.subject, result.workload, result.latency
+    cold = latency.cold_start
+    rows = (
+        ("validity", result.validity.status + "".join(f"; {r}" for r in result.validity.reasons)),
+        ("device", f"{result.device.key}: {result.device.facts.get('cpu', '')}"),
+        ("bundle", f"{s.bundle}, model {s.model_sha256[:12]}"),
+        (
+            "settings",
+            f"{s.backend}, {s.mode}, {s.precision}, {s.threads} threads, spinning {'on' if s.spin else 'off'}",
+        ),
+        ("policy", f"{s.criterion}, thresholds {_numbers(s.thresholds)} {s.threshold_unit}"),
+        ("data", f"{w.data}, {w.n} of {w.n_given} samples, {w.order}, seed {w.seed}"),
+        (
+            "protocol",
+            f"{w.preset}: {latency.processes} processes of {w.seconds_per_process:g} s, {latency.mixture.n} samples",
+        ),
+        (
+            "noise floor",
+            f"the mix against itself: {ratio_text(latency.noise_floor.typical)}, {latency.noise_floor.verdict}",
+        ),
+        ("harness", f"adds {units.seconds(latency.harness_overhead_s)} to each sample; not subtracted"),
+        (
+            "cold start",
+            f"import {units.seconds(cold.import_s)}, load {units.seconds(cold.load_s)}, "
+            f"first inference {units.seconds(cold.first_s)}",
+        ),
+        ("made", f"{result.created} by edgeexit {result.tool.version}, run {result.run_id}"),
+    )
+    return Table("How it was measured", ("", ""), rows, " ".join(f"{note}." for note in result.notes))
+
+
+def _not_measured(result: BenchResult) -> Table:
+    parts = ("energy", "cache", "paced", "cold")
+    rows = tuple((part, getattr(result, f"{part}_reason") or "") for part in parts if getattr(result, part) is None)
+    return Table("Not measured", ("", "why"), rows)
+
+
+def comparison_table(reference: BenchResult, candidate: BenchResult, compared: ResultComparison) -> Table:
+    """Two results that were measured apart."""
+    first, second = reference.latency.mixture, candidate.latency.mixture
+    rows = [(key, *both, "") for key, both in compared.varied.items()]
+    pair = reference.accuracy.overall, candidate.accuracy.overall
+    change = compared.accuracy_change
+    points = "n/a" if change is None else f"{100 * change:+.2f} points"
+    rows.append(("accuracy", units.percent(pair[0]), units.percent(pair[1]), points))
+    rows += [(name, one, two, ratio) for name, two, one, ratio in _latency_rows(second, first)]
+    note = (
+        f"{verdict_text(compared.comparison)}. Ratio of the typical latencies {ratio_text(compared.comparison.typical)}"
+    )
+    control = (
+        "" if compared.control is None else f"; of the backbones, as a control, {ratio_text(compared.control.typical)}"
+    )
+    return Table("Comparison", ("", "first", "second", "second / first"), tuple(rows), f"{note}{control}.")
+
+
+def to_markdown(tables: Sequence[Table]) -> str:
+    """The tables as Markdown."""
+    return "\n".join(_markdown(table) for table in tables if table.rows)
+
+
+def _markdown(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    head = [f"### {table.title}", "", line(table.columns), line(["---"] * len(table.columns))]
+    return "\n".join([*head, *map(line, table.rows), "", *([table.note, ""] if table.note else [])])
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """The tables as one CSV: the table's title, then its columns, in every row."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    for table in tables:
+        writer.writerow([table.title, *table.columns])
+        writer.writerows([table.title, *row] for row in table.rows)
+    return sink.getvalue()
