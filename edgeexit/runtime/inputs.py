@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -36,9 +36,26 @@ def refuse_nan(name: str, x: NDArray[Any]) -> None:
 
     The largest value is NaN where any value is: one pass, no temporary array, no overflow.
     """
-    if x.dtype.kind == "f" and x.size and math.isnan(x.max()):
+    if x.dtype.kind == "f" and x.size and np.isnan(x.max()):
         msg = f"input {name!r} holds {int(np.isnan(x).sum())} NaN values out of {x.size}: clean the data first."
         raise InputError(msg)
+
+
+def slot(spec: TensorSpec, buffer: NDArray[Any]) -> Callable[[Any], None]:
+    """A function that checks one input and copies it into its bound buffer; on the way of every inference, so it looks nothing up."""
+    name, shape, dtype = spec.name, buffer.shape, buffer.dtype
+    flat = buffer.reshape(-1)
+    may_be_nan = dtype.kind == "f" and flat.size > 0
+    largest, isnan = np.maximum.reduce, math.isnan
+
+    def fill(x: Any) -> None:
+        if type(x) is not np.ndarray or x.shape != shape or x.dtype is not dtype:
+            check_input(name, x, shape, str(dtype))
+        buffer[...] = x
+        if may_be_nan and isnan(largest(flat)):
+            refuse_nan(name, buffer)
+
+    return fill
 
 
 def by_name(inputs: Inputs, specs: Sequence[TensorSpec]) -> Mapping[str, Any]:

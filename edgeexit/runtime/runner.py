@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,11 @@ from edgeexit.backends import Batch, Program, Settings, StagedProgram, find_back
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.errors import InputError
+from edgeexit.graph.network import TensorSpec
 from edgeexit.progress import Progress, silent
 from edgeexit.runtime.batch import leave_in_stages, score_everything
 from edgeexit.runtime.deadline import Deadlines, run_until
-from edgeexit.runtime.inputs import Inputs, by_name, check_input, check_many, refuse_nan
+from edgeexit.runtime.inputs import Inputs, by_name, check_many, slot
 from edgeexit.runtime.prediction import Prediction
 
 
@@ -31,29 +32,19 @@ class _Opened:
         self.classes = bundle.manifest.classes
         self._program = program
         self._specs = bundle.manifest.inputs
-        self._slots = tuple((s.name, program.inputs[s.name], s.shape_at_1, np.dtype(s.dtype)) for s in self._specs)
-        self._only = self._slots[0] if len(self._slots) == 1 else None
+        self._fills = _slots(self._specs, program)
+        self._fill_only = next(iter(self._fills.values())) if len(self._fills) == 1 else None
         self._lock = threading.Lock()
         self._open = True
 
-    def _write(self, x: Inputs, program: Program) -> None:
-        if self._only is not None and type(x) is np.ndarray and program is self._program:
-            self._write_one(x, *self._only)
-            return
-        arrays = by_name(x, self._specs)
-        for spec in self._specs:
-            self._write_one(
-                arrays[spec.name], spec.name, program.inputs[spec.name], spec.shape_at_1, np.dtype(spec.dtype)
-            )
-
-    def _write_one(self, x: Any, name: str, buffer: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def _write(self, x: Inputs) -> None:
         if not self._open:
             msg = "this runner is closed: load the bundle again."
             raise InputError(msg)
-        if type(x) is not np.ndarray or x.shape != shape or x.dtype != dtype:
-            check_input(name, x, shape, str(dtype))
-        buffer[...] = x
-        refuse_nan(name, buffer)
+        if self._fill_only is not None and type(x) is np.ndarray:
+            self._fill_only(x)
+        else:
+            _write_by_name(x, self._specs, self._fills)
 
     def _read(self, program: Program, exit: int, sign: int, *, late: bool = False) -> Prediction:
         logits = program.logits(exit)[0].copy()
@@ -78,6 +69,19 @@ class _Opened:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+_Fills: TypeAlias = Mapping[str, Callable[[Any], None]]
+
+
+def _slots(specs: Sequence[TensorSpec], program: Program) -> _Fills:
+    return {spec.name: slot(spec, program.inputs[spec.name]) for spec in specs}
+
+
+def _write_by_name(x: Inputs, specs: Sequence[TensorSpec], fills: _Fills) -> None:
+    arrays = by_name(x, specs)
+    for name, fill in fills.items():
+        fill(arrays[name])
 
 
 class Runner(_Opened):
@@ -147,7 +151,7 @@ class Runner(_Opened):
             if deadline_s is not None:
                 return self._in_time(x, deadline_s)
             program = self._program
-            self._write(x, program)
+            self._write(x)
             return self._read(program, program.run(self._inner), self._sign)
 
     def forced(self, x: Inputs, *, exit: int) -> Prediction:
@@ -156,7 +160,7 @@ class Runner(_Opened):
             msg = f"exit must be 1 to {self.exits}, not {exit}."
             raise InputError(msg)
         with self._lock:
-            self._write(x, self._program)
+            self._write(x)
             return self._read(self._program, self._program.run(self._forced[exit - 1]), self._sign)
 
     def batch(self, xs: Inputs) -> list[Prediction]:
@@ -201,7 +205,7 @@ class Runner(_Opened):
         program = self._staged_program()
 
         def start() -> None:
-            self._write(x, program)
+            _write_by_name(x, self._specs, self._fills if program is self._program else _slots(self._specs, program))
 
         exit, late = run_until(program, self._inner, deadlines, start)
         return self._read(program, exit, self._sign, late=late)
@@ -224,7 +228,7 @@ class Backbone(_Opened):
     def __call__(self, x: Inputs) -> Prediction:
         """Classify one input [1, ...]."""
         with self._lock:
-            self._write(x, self._program)
+            self._write(x)
             self._program.run(())
             return self._read(self._program, 1, 1)._replace(exit=self._last)
 
