@@ -26,6 +26,11 @@ def seconds(value: float | None) -> str:
     return _scaled(value, _SECONDS)
 
 
+def seconds_scale(value: float) -> tuple[float, str]:
+    """Factor and unit in which a time of this size reads best, for an axis: `0.0000164` -> `(1e-6, "µs")`."""
+    return next((scale for scale in _SECONDS if abs(value) >= scale[0]), _SECONDS[-1])
+
+
 def joules(value: float | None) -> str:
     """`0.0021` -> `2.10 mJ`; None -> `n/a`."""
     return _scaled(value, _JOULES)
