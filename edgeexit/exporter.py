@@ -35,13 +35,11 @@ try:
 except ImportError as error:
     raise MissingExtra("torch", "torch") from error
 
+from edgeexit.graph.exits import METADATA_KEY
 from edgeexit.nets.cascade import cascade
 from edgeexit.nets.outputs import Exit, mark_exit, run_exits
 
-__all__ = ["EXITS_KEY", "Example", "Exported", "cascade", "export", "mark_exit"]
-
-EXITS_KEY = "edgeexit.exits"
-"""The metadata property of the ONNX file that lists its exits."""
+__all__ = ["Example", "Exported", "cascade", "export", "mark_exit"]
 
 DEFAULT_OPSET = 18
 """The lowest opset that torch's graph exporter writes without conversion; every supported runtime reads it."""
@@ -279,7 +277,7 @@ def _name_exits(model: Any, exits: Sequence[Exit]) -> None:
         model.graph.initializers[name].name = name.removeprefix("module.")
     table = [dict(zip(("name", "logits", "score"), (e.name, *_output_names(e)), strict=True)) for e in exits]
     model.metadata_props.clear()
-    model.metadata_props[EXITS_KEY] = json.dumps(table)
+    model.metadata_props[METADATA_KEY] = json.dumps(table)
     model.producer_name, model.producer_version = "edgeexit", ""
     model.graph.name = "edgeexit"
 

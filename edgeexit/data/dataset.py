@@ -35,6 +35,30 @@ class Dataset:
     def __len__(self) -> int:
         return len(next(_arrays(self.inputs)))
 
+    @property
+    def x(self) -> Floats:
+        """The inputs of a network with one input.
+
+        Raises:
+            InputError: there are several.
+        """
+        if isinstance(self.inputs, dict):
+            msg = f"{self.name} has the inputs {', '.join(self.inputs)}; one is needed here"
+            raise InputError(msg)
+        return self.inputs
+
+    @property
+    def y(self) -> Labels:
+        """The labels.
+
+        Raises:
+            InputError: there are none.
+        """
+        if self.labels is None:
+            msg = f"{self.name} has no labels; give an .npz with y, or an image folder with one sub-folder per class"
+            raise InputError(msg)
+        return self.labels
+
     @cached_property
     def sha256(self) -> str:
         """Of the bytes of the inputs, by name, and of the labels."""
@@ -136,12 +160,10 @@ def check_labels(dataset: Dataset, classes: int) -> Labels:
     Raises:
         InputError: there are none, or one is out of range.
     """
-    if dataset.labels is None:
-        msg = f"{dataset.name} has no labels; give an .npz with y, or an image folder with one sub-folder per class"
-        raise InputError(msg)
-    worst = int(dataset.labels.max())
+    labels = dataset.y
+    worst = int(labels.max())
     if worst >= classes:
-        where = int(dataset.labels.argmax())
+        where = int(labels.argmax())
         msg = f"{dataset.name}: label {worst} of sample {where} is out of range; the model has {classes} classes, 0 to {classes - 1}"
         raise InputError(msg)
-    return dataset.labels
+    return labels

@@ -21,6 +21,7 @@ from edgeexit.errors import InputError
 from edgeexit.progress import Progress, silent
 
 _BLOCK = 1 << 20
+_KEPT = "What has come is kept; the same command goes on with it."
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,11 @@ def _download(url: str, part: Path, progress: Progress) -> None:
         msg = f"cannot fetch {url}: {error}"
         raise InputError(msg) from error
     except OSError as error:
-        msg = f"cannot fetch {url}: {error}. What has come is kept; the same command goes on with it."
+        msg = f"cannot fetch {url}: {error}. {_KEPT}"
         raise InputError(msg) from error
+    if part.stat().st_size < total:
+        msg = f"cannot fetch {url}: it ended after {part.stat().st_size} of {total} bytes. {_KEPT}"
+        raise InputError(msg)
 
 
 def _copy(source: IO[bytes], out: IO[bytes], advance: Callable[[int], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,17 @@ def read_npz(path: str | os.PathLike[str]) -> Dataset:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                msg = f"{path} is a single array and not an .npz; {_FORM}"
+        with path.open("rb") as raw:
+            if not zipfile.is_zipfile(raw):
+                msg = f"{path}: not an .npz file; {_FORM}"
                 raise InputError(msg)
+            raw.seek(0)
+            file = np.load(raw, allow_pickle=False)
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         msg = f"no such file: {path}"
         raise InputError(msg) from error
-    except (ValueError, zipfile.BadZipFile, OSError, EOFError) as error:
+    except (ValueError, zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
         if isinstance(error, InputError):
             raise
         pickled = "pickle" in str(error).lower()

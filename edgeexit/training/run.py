@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -167,11 +167,17 @@ def _differences(recipe: Recipe, out: Path) -> str:
         old = json.loads((out / "recipe.json").read_text())
     except (OSError, ValueError):
         return "its recipe.json is missing"
-    new = json.loads(json.dumps(asdict(recipe)))
-    return (
-        ", ".join(f"{k} was {old.get(k)!r} and is {new[k]!r}" for k in new if old.get(k) != new[k])
-        or "only its code differs"
-    )
+    was, now = dict(_leaves("", old)), dict(_leaves("", json.loads(json.dumps(asdict(recipe)))))
+    changed = [f"{k} was {was.get(k)!r} and is {now.get(k)!r}" for k in {**was, **now} if was.get(k) != now.get(k)]
+    return ", ".join(changed)
+
+
+def _leaves(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _setting(recipe: Recipe, train_set: Dataset, team: Team) -> Setting:
