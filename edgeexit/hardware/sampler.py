@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import select
 import shutil
 import struct
@@ -108,7 +109,10 @@ def main(file: str) -> None:
 
 
 def _loop(read: Callable[[], tuple[float, ...]], out: IO[bytes], period_s: float) -> None:
-    """Read at fixed times; a time that was missed is skipped. Waiting for the end of stdin is the sleep."""
+    """Read at uneven times, half to one and a half periods apart: even ones would beat with a load that has a period of its own.
+
+    A time that was missed is skipped. Waiting for the end of stdin is the sleep.
+    """
     due_s = time.monotonic() + period_s
     while True:
         ended, _, _ = select.select([sys.stdin], [], [], max(0.0, due_s - time.monotonic()))
@@ -116,7 +120,7 @@ def _loop(read: Callable[[], tuple[float, ...]], out: IO[bytes], period_s: float
             return
         record = read()
         out.write(struct.pack(f"{len(record)}d", *record))
-        due_s = max(due_s + period_s, time.monotonic())
+        due_s = max(due_s + period_s * random.uniform(0.5, 1.5), time.monotonic())  # noqa: S311 - no secret
 
 
 def _reader(plan: dict[str, Any]) -> Any:

@@ -19,9 +19,20 @@ from edgeexit.hardware.sampler import Sampler
 
 
 class Recorder(ABC):
-    """Something that records power between `start` and `stop`."""
+    """Something that records power between `start` and `stop`.
+
+    Attributes:
+        capability: of the meter.
+        aligned: whether its readings carry the monotonic clock of this machine.
+    """
 
     capability: Capability
+    aligned = True
+
+    @property
+    def expected_offset_s(self) -> float | None:
+        """For one that is not aligned: the seconds to add to its times if every clock were right; None when not known."""
+        return None
 
     @abstractmethod
     def start(self) -> None:
