@@ -25,13 +25,25 @@ from numpy.typing import NDArray
 
 import edgeexit
 from edgeexit.data import Dataset, checked
+from edgeexit.documents import to_document
 from edgeexit.errors import InputError
 from edgeexit.hardware import DeviceState, device_facts, device_key, judge, snapshot, verdict
 from edgeexit.hardware.validity import Finding
 from edgeexit.measure.accuracy import decide
 from edgeexit.measure.assemble import Measured, against_of, cold_of, findings_of, notes_of, paced_of, raw_of, report_of
 from edgeexit.measure.processes import Replicate, cool_down, run_process
-from edgeexit.measure.result import Against, BenchResult, Cold, Device, Judgement, Paced, Subject, Tool, Workload
+from edgeexit.measure.result import (
+    Against,
+    BenchResult,
+    Cold,
+    Device,
+    Judgement,
+    Moment,
+    Paced,
+    Subject,
+    Tool,
+    Workload,
+)
 from edgeexit.measure.suites import Suite, load_suite
 from edgeexit.measure.worker import Job, Opening, split_samples
 from edgeexit.progress import Progress, silent
@@ -119,12 +131,13 @@ class _Session:
         with self.runner.backbone() as backbone:
             decisions = decide(self.runner, backbone, self.data, samples, self.progress)
         answers = None if self.against is None else [self.against(sample) for sample in samples]
-        replicates, interrupted = self._processes(before)
+        timeline = [_moment(before, before)]
+        replicates, interrupted = self._processes(before, timeline)
         other = None if answers is None else np.array([answer.exit for answer in answers], np.int64)
         measured = Measured(decisions, replicates, self.seed, other)
-        return self._with_against(self._result(measured, before, interrupted), measured, answers)
+        return self._with_against(self._result(measured, before, timeline, interrupted), measured, answers)
 
-    def _processes(self, before: DeviceState) -> tuple[list[Replicate], bool]:
+    def _processes(self, before: DeviceState, timeline: list[Moment]) -> tuple[list[Replicate], bool]:
         pool, found = self._pool(), list[Replicate]()
         folder = Path(tempfile.mkdtemp(prefix="edgeexit-bench-"))
         try:
@@ -134,6 +147,7 @@ class _Session:
                 job = self._job(p, _write_inputs(folder / f"inputs{p}.npz", self.data.take(pool), trace))
                 arrays = run_process(job, folder, self.progress, p, self.suite.processes)
                 found.append(Replicate(arrays, pool[trace]))
+                timeline.append(_moment(snapshot(), before))
         except KeyboardInterrupt:
             if not found:
                 raise
@@ -165,7 +179,9 @@ class _Session:
             against=None if self.against is None else Opening.of(self.against),
         )
 
-    def _result(self, measured: Measured, before: DeviceState, interrupted: bool) -> BenchResult:
+    def _result(
+        self, measured: Measured, before: DeviceState, timeline: Sequence[Moment], interrupted: bool
+    ) -> BenchResult:
         report, after = report_of(measured), snapshot()
         done = f"{len(measured.replicates)} of {self.suite.processes} processes"
         stopped: list[Finding] = [("suspect", f"interrupted after {done}")] if interrupted else []
@@ -177,7 +193,7 @@ class _Session:
             run_id=secrets.token_hex(6),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             tool=Tool(edgeexit.__version__, _git()),
-            device=Device(device_key(), device_facts(), before.as_json(), after.as_json()),
+            device=Device(device_key(), device_facts(), _plain(before), _plain(after), tuple(timeline)),
             subject=_subject(self.runner),
             workload=self._workload(),
             validity=Judgement(validity.status, validity.reasons),
@@ -257,7 +273,24 @@ def _subject(runner: Runner) -> Subject:
         threshold_unit=runner.criterion.unit,
         thresholds=tuple(runner.thresholds),
         calibrated=runner.calibration is not None,
+        target=_target(runner.calibration),
     )
+
+
+def _target(calibration: Mapping[str, Any] | None) -> str | None:
+    target = (calibration or {}).get("target")
+    return target if isinstance(target, str) else None
+
+
+def _plain(state: DeviceState) -> dict[str, Any]:
+    return dict(to_document(state.as_json()))
+
+
+def _moment(state: DeviceState, before: DeviceState) -> Moment:
+    """What of a state is drawn over time: the hottest point and the fastest clock."""
+    clocks = [clock.current_hz for clock in state.clocks if clock.current_hz is not None]
+    hottest = max(state.temperatures_c.values(), default=None)
+    return Moment(state.monotonic_s - before.monotonic_s, hottest, max(clocks, default=None))
 
 
 def _git() -> str | None:

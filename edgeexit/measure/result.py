@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -103,18 +104,28 @@ class Tool:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """The machine at the end of a process: seconds since the start, its hottest point, its fastest clock; null if unreadable."""
+
+    at_s: float
+    temperature_c: float | None
+    clock_hz: float | None
+
+
+@dataclass(frozen=True)
 class Device:
-    """The machine: key, static facts, and its state before and after (`edgeexit.hardware.DeviceState` as JSON)."""
+    """The machine: key, static facts, its state before and after (`edgeexit.hardware.DeviceState` as JSON), and in between."""
 
     key: str
     facts: dict[str, str]
     before: dict[str, Any]
     after: dict[str, Any]
+    timeline: tuple[Moment, ...] = ()
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What was measured. `threshold_unit` is that of the criterion; `calibrated` whether the bundle had a calibration."""
+    """What was measured. `threshold_unit` is the criterion's; `target` that of the calibration, null without one."""
 
     bundle: str
     manifest_sha256: str
@@ -130,6 +141,7 @@ class Subject:
     threshold_unit: str
     thresholds: tuple[float, ...]
     calibrated: bool
+    target: str | None
 
 
 @dataclass(frozen=True)
@@ -389,6 +401,6 @@ def _read_raw(file: Path, name: Any) -> dict[str, NDArray[Any]]:
     try:
         with np.load(file.parent / name, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         msg = f"{file.parent / name} does not hold the raw samples of {file.name}: {error}."
         raise InputError(msg) from error

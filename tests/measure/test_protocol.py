@@ -1,0 +1,151 @@
+"""What a measurement holds, end to end, in fresh processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import edgeexit
+from edgeexit.errors import InputError
+from edgeexit.measure import BenchResult
+from edgeexit.measure import suites as suites_module
+from edgeexit.measure.processes import run_process
+from tests.measure.conftest import open_bundle
+
+
+def test_every_exit_and_both_sides_are_measured(result: BenchResult) -> None:
+    """Strata first: each exit in the mix and forced, then the mixture, then the backbone."""
+    assert [1, 2, 3] == [e.exit for e in result.latency.per_exit]
+    assert all(e.forced.n > 0 for e in result.latency.per_exit)
+    assert result.latency.mixture.n > 0
+    assert result.latency.backbone.n > 0
+    assert 2 == result.latency.processes
+
+
+def test_decisions_are_the_same_in_every_pass(result: BenchResult) -> None:
+    """Otherwise the result would be invalid and say so."""
+    assert not any("left at another exit" in reason for reason in result.validity.reasons)
+    assert "invalid" != result.validity.status
+
+
+def test_shares_are_those_of_the_accuracy_pass(result: BenchResult, compiled: Path, balanced: list[float]) -> None:
+    """The shares add up to one, and each is the count of samples that left there."""
+    assert pytest.approx(1.0) == sum(e.share for e in result.accuracy.per_exit)
+    assert result.workload.n == sum(e.n for e in result.accuracy.per_exit)
+    assert min(e.share for e in result.accuracy.per_exit) > 0.0
+
+
+def test_the_mean_is_the_mixture_of_the_exits(result: BenchResult) -> None:
+    """Σ share · mean, so it lies between the fastest and the slowest exit."""
+    means = [e.natural.mean_s for e in result.latency.per_exit if e.natural is not None]
+    assert min(means) <= result.latency.mixture.mean_s <= max(means)
+
+
+def test_what_was_not_measured_is_null_with_a_reason(result: BenchResult) -> None:
+    """Never zero."""
+    assert result.energy is None
+    assert "not part of preset tiny" == result.energy_reason
+    assert result.cache is None
+    assert result.paced_reason is None
+
+
+def test_paced_latency_counts_from_the_scheduled_arrival(result: BenchResult) -> None:
+    """So it is never less than the inference itself."""
+    assert result.paced is not None
+    for lane in (result.paced.mixture, result.paced.backbone):
+        assert lane.n == 20
+        assert lane.mean_s >= lane.service_mean_s
+
+
+def test_cold_inferences_are_slower_than_warm_ones(result: BenchResult) -> None:
+    """The buffer that is streamed through in between does what it is for."""
+    assert result.cold is not None
+    assert result.cold.backbone.min_s > result.latency.backbone.min_s
+
+
+def test_another_early_exit_is_timed_in_the_same_processes(result: BenchResult) -> None:
+    """The comparison is paired, and names what it was against."""
+    assert result.against is not None
+    assert "staged" == result.against.subject.mode
+    assert result.against.comparison.paired
+    assert result.accuracy.overall == result.against.accuracy
+
+
+def test_few_samples_give_no_tail_bound(result: BenchResult) -> None:
+    """p99.9 of a tenth of a second has no bound, and says how many samples it needs."""
+    assert result.cold is not None
+    tail = result.cold.mixture.percentile(99.9)
+    assert tail.upper_c99_s is None
+    assert 6636 == tail.needed
+
+
+def test_raw_samples_are_kept_with_their_exits(result: BenchResult) -> None:
+    """Enough to draw every picture again."""
+    raw = result.raw
+    assert len(raw["mixture_s"]) == len(raw["mixture_exit"]) == len(raw["mixture_process"])
+    assert {1, 2, 3} == set(raw["forced_exit"].tolist())
+    assert (result.workload.n, 3) == raw["scores"].shape == raw["hits"].shape
+
+
+def test_an_interruption_keeps_the_processes_that_ended(
+    compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process of two is a result with a doubt; none at all is an interruption."""
+    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+    calls = [0]
+
+    def stops(*arguments: Any) -> dict[str, NDArray[Any]]:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise KeyboardInterrupt
+        return run_process(*arguments)
+
+    monkeypatch.setattr("edgeexit.measure.protocol.run_process", stops)
+    runner = open_bundle(compiled, [-np.inf, 0.0])
+    kept = edgeexit.bench(runner, samples, preset="tiny")
+    assert "interrupted after 1 of 2 processes" in kept.validity.reasons
+    assert "AMBIGUOUS" == kept.latency.against_backbone.verdict
+    calls[0] = 1
+    with pytest.raises(KeyboardInterrupt):
+        edgeexit.bench(runner, samples, preset="tiny")
+
+
+def test_without_labels_there_is_no_accuracy_but_agreement(
+    compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Agreement with the backbone needs no labels."""
+    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+    runner = open_bundle(compiled, [-np.inf, -np.inf])
+    accuracy = edgeexit.bench(runner, samples, preset="tiny").accuracy
+    assert accuracy.overall is None
+    assert "the data has no labels" == accuracy.reason
+    assert 1.0 == accuracy.agreement  # no entropy is at most -inf: the last exit answers
+
+
+def test_labels_out_of_range_are_refused(compiled: Path, samples: NDArray[np.float32]) -> None:
+    """Before anything is measured."""
+    runner = open_bundle(compiled, [0.0, 0.0])
+    with pytest.raises(InputError, match="labels go up to"):
+        edgeexit.bench(runner, samples, np.full(len(samples), runner.classes))
+
+
+def test_an_unknown_preset_names_the_near_miss(compiled: Path, samples: NDArray[np.float32]) -> None:
+    """All shipped suites load, and a misspelt one is refused."""
+    assert ["publish", "quick", "standard"] == suites_module.suite_names()
+    for name in suites_module.suite_names():
+        assert name == suites_module.load_suite(name).name
+    with pytest.raises(InputError, match="Did you mean 'quick'"):
+        edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="quik")
+
+
+def test_a_faulty_suite_says_every_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All faults of a file come in one message."""
+    (tmp_path / "bad.toml").write_text('description = "x"\nprocesses = "five"\nsecond = 1.0\n', encoding="utf-8")
+    monkeypatch.setattr(suites_module, "data_dir", lambda kind: tmp_path)
+    with pytest.raises(InputError) as caught:
+        suites_module.load_suite("bad")
+    assert all(part in str(caught.value) for part in ("processes", "second is unknown", "trace is missing"))
