@@ -10,7 +10,12 @@ from importlib import import_module
 from edgeexit.backends.base import Backend, Batch, Program, Settings, StagedProgram
 from edgeexit.errors import InputError, did_you_mean
 
-_KNOWN = {"onnxruntime": "edgeexit.backends.onnxruntime"}
+_KNOWN = {
+    "onnxruntime": "edgeexit.backends.onnxruntime",
+    "tensorrt": "edgeexit.backends.tensorrt",
+    "openvino": "edgeexit.backends.openvino",
+    "fake": "edgeexit.backends.fake",
+}
 """Backend name -> module whose `BACKEND` is the Backend. Imported when asked for, because runtimes are heavy."""
 
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.backends.checks import Check
 from edgeexit.bundle import Bundle
 from edgeexit.errors import InputError, did_you_mean
 
@@ -190,3 +191,7 @@ class Backend(ABC):
     @abstractmethod
     def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:
         """Stages for any number of samples (one at a time where the model's batch is fixed)."""
+
+    def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[Check]:  # noqa: ARG002 - most have none
+        """What only this backend can check of itself on this device, for the conformance suite."""
+        return ()

@@ -43,12 +43,36 @@ def with_true_batch(net: Network, *, fixed: bool = False) -> Network:
     return replace(net, proto=proto, inputs=inputs, dynamic_batch=False)
 
 
+_TOLERANCE = (
+    1e-2  # of the largest value: tells samples that see each other from arithmetic in another order, float16 included
+)
+
+
 def _takes_three(net: Network) -> bool:
+    """Whether three samples at once give what each gives alone, in every output."""
+    names = [o.name for o in net.proto.graph.output]
+    batch = random_inputs(net.inputs, seed=0, batch=3)
     try:
-        rows = _run(net, [o.name for o in net.proto.graph.output], 3)
+        run = open_model(net, names)
+        together = run(batch)
+        alone = [run({name: a[i : i + 1] for name, a in batch.items()}) for i in range(3)]
     except ModelError:
         return False
-    return all(a.ndim and a.shape[0] == 3 for a in rows.values())
+    return all(_same_rows(together[n], [row[n] for row in alone]) for n in names)
+
+
+def _same_rows(together: Array, alone: list[Array]) -> bool:
+    rows = [np.atleast_1d(row) for row in alone]
+    if together.ndim == 0 or together.shape[0] != len(rows) or any(r.shape[1:] != together.shape[1:] for r in rows):
+        return False
+    apart = np.concatenate(rows)
+    scale = float(np.abs(apart[np.isfinite(apart)]).max(initial=0.0))
+    return bool(np.allclose(together, apart, rtol=0.0, atol=_TOLERANCE * scale, equal_nan=True))
+
+
+def carries_batch(specs: Iterable[TensorSpec]) -> bool:
+    """Whether every tensor has one row per sample, so that rows of samples that left can be dropped."""
+    return all(spec.shape[:1] == (BATCH,) and "?" not in spec.shape for spec in specs)
 
 
 def probe(net: Network, names: Iterable[str]) -> dict[str, TensorSpec]:

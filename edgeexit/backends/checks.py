@@ -1,0 +1,22 @@
+"""One thing that was looked at while a backend was proved, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check.
+
+    Attributes:
+        name: what was checked, as a rule that holds.
+        passed: whether it held; None where it could not be run, or where there is only a figure to report.
+        detail: for people: the figures, or why it failed or did not run.
+        values: the figures by name, with units in the names.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str = ""
+    values: dict[str, float] = field(default_factory=dict)

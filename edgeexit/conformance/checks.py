@@ -1,0 +1,272 @@
+"""The checks that every backend must pass, in every mode it has. Each is a rule, and a function of a case and an open Runner.
+
+The reference is the unsplit model in ONNX Runtime and the criteria's NumPy code: neither the split, nor the appended criterion, nor the
+backend has a part in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.backends import Settings
+from edgeexit.backends.base import Array
+from edgeexit.backends.checks import Check
+from edgeexit.backends.probe import open_model
+from edgeexit.bundle import Bundle
+from edgeexit.criteria import criterion
+from edgeexit.errors import EdgeExitError, InputError
+from edgeexit.graph import read_model
+from edgeexit.measure.timing import time_interleaved
+from edgeexit.runtime import Prediction, Runner
+from edgeexit.runtime.loading import open_runner
+from edgeexit.units import seconds as as_time
+
+SAME = 1e-4
+"""Largest logit error over the largest logit of the sample, and distance of a score from its threshold, that count as equal in float32."""
+
+_LOGIT_LIMITS = {"float32": SAME, "float16": 2e-2, "int8": 2e-1}
+_AGREEMENTS = {"float32": 1.0, "float16": 0.98, "int8": 0.9}
+_FORCED_SAMPLES = 16
+_SHARES = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the unsplit model says: logits [n, N, classes] and inner scores [n, N]."""
+
+    logits: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network to prove a backend with."""
+
+    bundle: Bundle
+    settings: Settings
+    inputs: dict[str, Array]
+    reference: Reference
+
+    @property
+    def count(self) -> int:
+        """Number of inputs."""
+        return len(self.reference.scores)
+
+    @property
+    def exits(self) -> int:
+        """Number of exits."""
+        return self.bundle.manifest.exits
+
+    def sample(self, index: int) -> dict[str, Array]:
+        """One input."""
+        return {name: a[index : index + 1] for name, a in self.inputs.items()}
+
+    def thresholds(self, share: float) -> tuple[float, ...]:
+        """Inner thresholds at which about this share of the inputs would leave at each exit; midpoints between scores, as a search sets."""
+        ordered = np.sort(self.reference.scores[:, :-1], axis=0)
+        at = min(max(round((1 - share) * self.count), 1), self.count - 1)
+        return tuple(float(np.float32(t)) for t in (ordered[at - 1] + ordered[at]) / 2)
+
+
+CheckFunction: TypeAlias = Callable[[Case, Runner], Check]
+
+
+def reference_of(bundle: Bundle, inputs: dict[str, Array]) -> Reference:
+    """Run the unsplit model in ONNX Runtime on every input."""
+    manifest = bundle.manifest
+    run = open_model(read_model(bundle.file(manifest.model)), [s.logits for s in manifest.stages])
+    count = len(next(iter(inputs.values())))
+    rows = [run({name: a[i : i + 1] for name, a in inputs.items()}) for i in range(count)]
+    logits = np.stack([np.concatenate([row[s.logits] for row in rows]) for s in manifest.stages], axis=1)
+    rule = criterion(manifest.criterion)
+    assert rule.score is not None  # the suite compiles with a criterion of its own
+    scores = np.stack([rule.sign * rule.score(logits[:, k]) for k in range(manifest.exits)], axis=1)
+    return Reference(np.asarray(logits, np.float32), np.asarray(scores, np.float32))
+
+
+def logits_are_the_models(case: Case, runner: Runner) -> Check:
+    """Forced to each exit, the logits are those of the unsplit model, and the exit is the one asked for."""
+    worst, strays = 0.0, 0
+    for i in range(min(case.count, _FORCED_SAMPLES)):
+        for exit in range(1, case.exits + 1):
+            answer = runner.forced(case.sample(i), exit=exit)
+            worst = _larger(worst, _distance(answer.logits, case.reference.logits[i, exit - 1]))
+            strays += answer.exit != exit
+    limit = _LOGIT_LIMITS[case.settings.precision]
+    detail = f"largest error {worst:.1e} of the largest logit, allowed {limit:.0e}; {strays} left at another exit"
+    return Check("logits are the model's", worst <= limit and not strays, detail, {"logit_error": worst})
+
+
+def scores_are_the_criterions(case: Case, runner: Runner) -> Check:
+    """At every exit the score is the criterion of the unsplit model's logits."""
+    worst = 0.0
+    for i in range(min(case.count, _FORCED_SAMPLES)):
+        for exit in range(1, case.exits + 1):
+            inner = runner.criterion.inner(runner.forced(case.sample(i), exit=exit).score)
+            worst = _larger(worst, abs(inner - float(case.reference.scores[i, exit - 1])))
+    limit = _LOGIT_LIMITS[case.settings.precision] * 10  # a score moves with differences of logits
+    return Check("scores are the criterion's", worst <= limit, f"largest error {worst:.1e}", {"score_error": worst})
+
+
+def decisions_are_the_references(case: Case, runner: Runner) -> Check:
+    """At three settings of the thresholds each input leaves at the reference's exit, unless a score lies at its threshold."""
+    wrong, close, taken = 0, 0, np.zeros(case.exits, np.int64)
+    for share in _SHARES:
+        thresholds = case.thresholds(share)
+        runner.inner_thresholds = thresholds
+        for i in range(case.count):
+            answer = runner(case.sample(i))
+            taken[answer.exit - 1] += 1
+            same, at_edge = _same_decision(case, i, thresholds, answer)
+            close += at_edge
+            wrong += not (same or at_edge)
+    total = case.count * len(_SHARES)
+    agreement = 1 - wrong / total
+    needed = _AGREEMENTS[case.settings.precision]
+    detail = f"{total - wrong} of {total}; {close} with a score at a threshold; left at exits {taken.tolist()}"
+    return Check("decisions are the reference's", agreement >= needed, detail, {"agreement": agreement})
+
+
+def _same_decision(case: Case, i: int, thresholds: tuple[float, ...], answer: Prediction) -> tuple[bool, bool]:
+    """Whether exit and label are the reference's, and whether a score lies so near its threshold that either exit is right."""
+    scores = case.reference.scores[i, :-1]
+    sure = np.flatnonzero(scores >= np.asarray(thresholds, np.float32))
+    expected = int(sure[0]) + 1 if len(sure) else case.exits
+    at_edge = bool((np.abs(scores - np.asarray(thresholds)) <= SAME).any())
+    label = int(case.reference.logits[i, expected - 1].argmax())
+    return answer.exit == expected and answer.label == label, at_edge
+
+
+def thresholds_hold_at_the_ends(case: Case, runner: Runner) -> Check:
+    """-inf leaves at once, +inf never, and a score that equals its threshold leaves."""
+    x = case.sample(0)
+    runner.inner_thresholds = (-math.inf,) * (case.exits - 1)
+    first = runner(x)
+    runner.inner_thresholds = (math.inf,) * (case.exits - 1)
+    last = runner(x)
+    own = runner.criterion.inner(first.score)
+    runner.inner_thresholds = (own, *([math.inf] * (case.exits - 2)))
+    equal = runner(x)
+    just_above = float(np.nextafter(np.float32(own), np.float32(np.inf)))
+    runner.inner_thresholds = (just_above, *([math.inf] * (case.exits - 2)))
+    above = runner(x)
+    found = [first.exit, last.exit, equal.exit, above.exit]
+    expected = [1, case.exits, 1, case.exits]
+    return Check("thresholds hold at their ends", found == expected, f"exits {found}, expected {expected}")
+
+
+def nothing_is_left_over(case: Case, runner: Runner) -> Check:
+    """The same input gives the same bits after other inputs have left at other exits."""
+    runner.inner_thresholds = case.thresholds(0.5)
+    order = [*range(min(case.count, 8)), *reversed(range(min(case.count, 8)))]
+    answers: dict[int, Prediction] = {}
+    changed = 0
+    for i in order:
+        answer = runner(case.sample(i))
+        before = answers.setdefault(i, answer)
+        changed += answer.exit != before.exit or not np.array_equal(answer.logits, before.logits)
+    return Check("nothing is left over from the input before", not changed, f"{changed} of {len(order)} changed")
+
+
+def clones_are_apart(case: Case, runner: Runner) -> Check:
+    """A clone has buffers of its own: using it changes nothing of what the first holds."""
+    last = case.exits
+    with runner.clone() as other:
+        mine = runner.forced(case.sample(0), exit=last)
+        theirs = other.forced(case.sample(1 % case.count), exit=last)
+        again = runner.forced(case.sample(0), exit=last)
+        alike = other.forced(case.sample(0), exit=last)
+    same = np.array_equal(mine.logits, again.logits) and np.array_equal(mine.logits, alike.logits)
+    different = case.count < 2 or not np.array_equal(mine.logits, theirs.logits)
+    return Check("clones are apart", same and different)
+
+
+def batches_are_the_same(case: Case, runner: Runner) -> Check:
+    """Many at once leave where each alone leaves, with the same label."""
+    runner.inner_thresholds = case.thresholds(0.5)
+    count = min(case.count, 32)
+    many = runner.batch({name: a[:count] for name, a in case.inputs.items()})
+    alone = [runner(case.sample(i)) for i in range(count)]
+    edge = [bool((np.abs(case.reference.scores[i, :-1] - runner.inner_thresholds) <= SAME).any()) for i in range(count)]
+    wrong = sum(not e and (a.exit, a.label) != (b.exit, b.label) for a, b, e in zip(many, alone, edge, strict=True))
+    allowed = int((1 - _AGREEMENTS[case.settings.precision]) * count)
+    return Check("batches give the same answers", wrong <= allowed, f"{count - wrong} of {count}")
+
+
+def backbone_is_the_last_exit(case: Case, runner: Runner) -> Check:
+    """The backbone gives the last exit's logits."""
+    worst = 0.0
+    with runner.backbone() as backbone:
+        for i in range(min(case.count, _FORCED_SAMPLES)):
+            worst = _larger(worst, _distance(backbone(case.sample(i)).logits, case.reference.logits[i, -1]))
+    limit = _LOGIT_LIMITS[case.settings.precision]
+    return Check("the backbone is the last exit", worst <= limit, f"largest error {worst:.1e}", {"logit_error": worst})
+
+
+def closed_runners_refuse(case: Case, runner: Runner) -> Check:
+    """After `close`, which may be called twice, a call is an InputError."""
+    other = runner.clone()
+    other.close()
+    other.close()
+    try:
+        other(case.sample(0))
+    except InputError:
+        return Check("a closed runner refuses", True)
+    except EdgeExitError as error:
+        return Check("a closed runner refuses", False, f"{type(error).__name__} instead of InputError")
+    return Check("a closed runner refuses", False, "it answered")
+
+
+CHECKS: dict[str, CheckFunction] = {
+    "logits are the model's": logits_are_the_models,
+    "scores are the criterion's": scores_are_the_criterions,
+    "decisions are the reference's": decisions_are_the_references,
+    "thresholds hold at their ends": thresholds_hold_at_the_ends,
+    "nothing is left over from the input before": nothing_is_left_over,
+    "clones are apart": clones_are_apart,
+    "batches give the same answers": batches_are_the_same,
+    "the backbone is the last exit": backbone_is_the_last_exit,
+    "a closed runner refuses": closed_runners_refuse,
+}
+"""Every check by name, in the order in which they run."""
+
+
+def check_times(case: Case, seconds: float) -> Check:
+    """Median time of leaving at each exit in both modes and of the backbone, in turn; figures only."""
+    staged, fused = (open_runner(case.bundle, case.settings.with_mode(m)) for m in ("staged", "fused"))
+    with staged, fused, staged.backbone() as backbone:
+        calls: dict[str, Callable[[int], object]] = {
+            f"{runner.settings.mode}_{exit}": partial(_forced, case, runner, exit)
+            for exit in range(1, case.exits + 1)
+            for runner in (staged, fused)
+        }
+        calls["backbone"] = lambda i: backbone(case.sample(i % case.count))
+        found = time_interleaved(calls, seconds=seconds)
+    medians = {name: samples.median_s for name, samples in found.items()}
+    text = "; ".join(
+        f"{mode} " + " / ".join(as_time(medians[f"{mode}_{k}"]) for k in range(1, case.exits + 1))
+        for mode in ("staged", "fused")
+    )
+    values = {f"{name}_s": median for name, median in medians.items()}
+    return Check("times", None, f"{text}; backbone {as_time(medians['backbone'])}", values)
+
+
+def _forced(case: Case, runner: Runner, exit: int, i: int) -> object:
+    return runner.forced(case.sample(i % case.count), exit=exit)
+
+
+def _larger(worst: float, error: float) -> float:
+    """The larger error; NaN, which compares with nothing, is the largest."""
+    return math.inf if math.isnan(error) else max(worst, error)
+
+
+def _distance(found: Array, expected: Array) -> float:
+    scale = max(float(np.abs(expected).max()), float(np.finfo(np.float32).tiny))
+    return float(np.abs(found - expected).max()) / scale

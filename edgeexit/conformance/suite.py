@@ -1,0 +1,135 @@
+"""The suite: compile each network, open it with the backend under test, run the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import edgeexit
+from edgeexit.backends import Settings, find_backend
+from edgeexit.backends.base import Array
+from edgeexit.backends.checks import Check
+from edgeexit.backends.probe import random_inputs
+from edgeexit.bundle import Bundle
+from edgeexit.compiler import compile_model
+from edgeexit.conformance.checks import CHECKS, Case, check_times, reference_of
+from edgeexit.conformance.networks import BUILDERS, write_network
+from edgeexit.conformance.report import SCHEMA, ConformanceReport, NetworkChecks
+from edgeexit.data import demo_asset, load_data
+from edgeexit.errors import EdgeExitError, InputError, did_you_mean
+from edgeexit.hardware import device_facts, device_key
+from edgeexit.progress import Progress, silent
+from edgeexit.runtime.loading import open_runner
+
+NETWORKS = ("skips", "heads-feed-heads", "two-inputs", "lenet-digits", "alexnet-size", "resnet-size")
+"""Every network of the suite: three that are hard to cut, the shipped trained one, two of the papers' size."""
+
+_MODES = ("staged", "fused")
+
+
+def run_conformance(
+    backend: str,
+    *,
+    networks: Sequence[str] = NETWORKS,
+    precision: str = "float32",
+    samples: int = 200,
+    seconds: float = 1.0,
+    threads: int = 1,
+    progress: Progress = silent,
+) -> ConformanceReport:
+    """Prove a backend on this machine.
+
+    Args:
+        backend: its name.
+        networks: which of `NETWORKS`.
+        precision: to compile them in; float32 is compared tightly, others by the decisions and labels.
+        samples: inputs per network.
+        seconds: time to spend on timing each network; 0 skips it.
+        threads: worker threads.
+        progress: watcher.
+
+    Returns:
+        what was found. A check that fails is in the report, not an exception.
+
+    Raises:
+        InputError: no such backend or network.
+        MissingExtra, HardwareMissing: the backend cannot run here; with the remedy.
+    """
+    unknown = [f"{n!r}.{did_you_mean(n, NETWORKS)}" for n in networks if n not in NETWORKS]
+    if unknown:
+        msg = f"no network named {' '.join(unknown)} Networks: {', '.join(NETWORKS)}."
+        raise InputError(msg)
+    found = find_backend(backend)
+    settings = Settings(backend, precision=precision, threads=threads)
+    results: list[NetworkChecks] = []
+    with TemporaryDirectory(prefix="edgeexit-conformance-") as folder:
+        for done, network in enumerate(networks):
+            progress("proving the backend", done, len(networks))
+            results += _one_network(network, settings, Path(folder), samples, seconds)
+    progress("proving the backend", len(networks), len(networks))
+    return ConformanceReport(
+        schema=SCHEMA,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        tool=f"edgeexit {edgeexit.__version__}",
+        backend=backend,
+        versions=found.versions(),
+        precision=precision,
+        device=device_key(),
+        facts=device_facts(),
+        results=tuple(results),
+    )
+
+
+def _one_network(
+    network: str, settings: Settings, folder: Path, samples: int, seconds: float
+) -> Iterator[NetworkChecks]:
+    """Checks in both modes, the times of both, and what the backend checks of itself."""
+    model = demo_asset("lenet-digits.onnx") if network not in BUILDERS else write_network(network, folder)
+    bundle = compile_model(model, folder / f"{network}.eexit", seconds=0)
+    inputs = _inputs(network, bundle, samples)
+    case = Case(bundle, settings, inputs, reference_of(bundle, inputs))
+    for mode in _MODES:
+        yield NetworkChecks(network, mode, tuple(_in_mode(case, mode)))
+    if seconds > 0:
+        yield NetworkChecks(network, "", (_guarded("times", lambda: check_times(case, seconds)),))
+    own = _self_checks(case)
+    if own:
+        yield NetworkChecks(network, "", own)
+
+
+def _inputs(network: str, bundle: Bundle, samples: int) -> dict[str, Array]:
+    if network in BUILDERS:
+        return random_inputs(bundle.manifest.inputs, seed=7, batch=samples)
+    shipped = load_data("digits:test").inputs
+    assert not isinstance(shipped, dict)
+    return {bundle.manifest.inputs[0].name: shipped[:samples]}
+
+
+def _in_mode(case: Case, mode: str) -> Iterator[Check]:
+    settings = case.settings.with_mode(mode)
+    try:
+        runner = open_runner(case.bundle, settings)
+    except EdgeExitError as error:
+        yield Check("it opens", False, str(error))
+        return
+    with runner:
+        for name, check in CHECKS.items():
+            yield _guarded(name, lambda check=check: check(case, runner))  # type: ignore[misc]
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    """Run one check; an error of edgeexit's own is its failure, and the suite goes on."""
+    try:
+        return check()
+    except EdgeExitError as error:
+        return Check(name, False, f"{type(error).__name__}: {error}")
+
+
+def _self_checks(case: Case) -> tuple[Check, ...]:
+    backend = find_backend(case.settings.backend)
+    try:
+        return tuple(backend.self_checks(case.bundle, case.settings))
+    except EdgeExitError as error:
+        return (Check("its own checks run", False, f"{type(error).__name__}: {error}"),)
