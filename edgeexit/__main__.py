@@ -1,8 +1,5 @@
-"""`python -m edgeexit`: the same as `edgeexit`, for launchers that start modules (torchrun)."""
-
-from __future__ import annotations
+"""`python -m edgeexit` is `edgeexit`."""
 
 from edgeexit.cli.app import main
 
-if __name__ == "__main__":
-    main()
+main()

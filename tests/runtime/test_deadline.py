@@ -1,0 +1,88 @@
+"""The best answer in time: stages start only while their calibrated p99 fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import edgeexit
+from edgeexit.errors import InputError
+from edgeexit.hardware import device_key
+from edgeexit.runtime import CalibrationWarning, Runner, Settings
+from tests.networks import images
+
+NEVER = ["inf", "inf"]
+
+
+def calibrated(bundle_path: Path, p99_s: list[float], mode: str, inner: list[object] | None = None) -> Runner:
+    """The bundle with a calibration of this device that claims these cumulative times."""
+    document = {
+        "schema": "edgeexit.calibration/1",
+        "inner_thresholds": inner or NEVER,
+        "exits": [{"p50_s": p, "p99_s": p} for p in p99_s],
+        "settings": {"spin": False},
+    }
+    edgeexit.Bundle.open(bundle_path).write_calibration(Settings(mode=mode).key(device_key()), document)
+    return edgeexit.load(bundle_path, mode=mode)
+
+
+@pytest.mark.parametrize("mode", ["staged", "fused"])
+@pytest.mark.parametrize(("deadline_s", "exit"), [(10.0, 1), (60.0, 2), (300.0, 3)])
+def test_no_stage_starts_whose_p99_does_not_fit(bundle_path: Path, mode: str, deadline_s: float, exit: int) -> None:
+    """Stages that claim 1 s, 50 s and 200 s: the answer is the deepest exit that fits, and it is not late."""
+    runner = calibrated(bundle_path, [1.0, 51.0, 251.0], mode)
+
+    p = runner(images(1), deadline_s=deadline_s)
+
+    assert (exit, False) == (p.exit, p.late)
+
+
+def test_exit_1_always_runs_and_says_when_it_is_late(bundle_path: Path) -> None:
+    """An answer that comes too late is still an answer."""
+    runner = calibrated(bundle_path, [1.0, 2.0, 3.0], "staged")
+
+    p = runner(images(1), deadline_s=1e-9)
+
+    assert (1, True) == (p.exit, p.late)
+
+
+def test_a_sure_sample_leaves_before_the_deadline_is_used_up(bundle_path: Path) -> None:
+    """The thresholds hold under a deadline too."""
+    runner = calibrated(bundle_path, [1e-3, 2e-3, 3e-3], "staged", ["-inf", "-inf"])
+
+    assert runner(images(1), deadline_s=60.0).exit == 1
+
+
+def test_the_answer_in_time_is_that_exits_answer(bundle_path: Path) -> None:
+    """Same logits as forcing the exit."""
+    runner = calibrated(bundle_path, [1.0, 51.0, 251.0], "fused")
+
+    p = runner(images(1), deadline_s=60.0)
+
+    assert p.logits == pytest.approx(runner.forced(images(1), exit=2).logits, abs=1e-5)
+
+
+@pytest.mark.parametrize("deadline_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_deadline_that_is_no_positive_number_is_refused(bundle_path: Path, deadline_s: float) -> None:
+    """Seconds from now."""
+    runner = calibrated(bundle_path, [1.0, 2.0, 3.0], "staged")
+
+    with pytest.raises(InputError, match="deadline_s must be a positive number"):
+        runner(images(1), deadline_s=deadline_s)
+
+
+def test_load_picks_up_the_thresholds_of_this_device(bundle_path: Path) -> None:
+    """In the engines' units inside, in nats outside."""
+    runner = calibrated(bundle_path, [1.0, 2.0, 3.0], "staged", [-0.25, "inf"])
+
+    assert runner.inner_thresholds == (-0.25, float("inf"))
+    assert runner.thresholds == [0.25, float("-inf")]
+
+
+def test_load_warns_when_the_spin_setting_is_not_the_calibrated_one(bundle_path: Path) -> None:
+    """Spinning moves both time and energy by factors, so the latencies would not hold."""
+    calibrated(bundle_path, [1.0, 2.0, 3.0], "staged").close()
+
+    with pytest.warns(CalibrationWarning, match="calibrated with spin=False and runs with spin=True"):
+        edgeexit.load(bundle_path, mode="staged", spin=True)

@@ -1,0 +1,92 @@
+"""The wheel: what is in it, that it alone is enough, and that a Jetson can install what it needs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", out, ROOT], check=True, capture_output=True
+    )
+    [path] = out.glob("*.whl")
+    return path
+
+
+def test_the_wheel_ships_one_package_and_its_data(wheel: Path) -> None:
+    """Only edgeexit/ lands in site-packages; profiles, recipes, suites and the demo travel inside it."""
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert {"edgeexit"} == {n.split("/")[0] for n in names if ".dist-info/" not in n}
+    for kind in ("devices", "recipes", "suites"):
+        assert [n for n in names if n.startswith(f"edgeexit/_data/{kind}/") and n.endswith(".toml")], kind
+    assert "edgeexit/assets/demo/lenet-digits.onnx" in names
+    assert "edgeexit/py.typed" in names
+
+
+def test_the_wheel_is_small(wheel: Path) -> None:
+    """It holds code, text and a demo network, no data sets and no build leftovers."""
+    assert wheel.stat().st_size < 3_000_000
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.12"])
+def test_a_jetson_can_install_the_base(wheel: Path, python: str) -> None:
+    """JetPack 6 (Python 3.10) and JetPack 7 (3.12) on aarch64 find wheels for everything, and torch is not among it."""
+    report = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--dry-run",
+            "--quiet",
+            "--ignore-installed",
+            "--only-binary=:all:",
+            "--report=-",
+        ]
+        + [f"--platform=manylinux_2_{glibc}_aarch64" for glibc in (28, 27, 26, 24, 17)]
+        + [
+            "--platform=manylinux2014_aarch64",
+            f"--python-version={python}",
+            "--implementation=cp",
+            "--target=unused",
+            str(wheel),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = {item["metadata"]["name"].lower() for item in json.loads(report.stdout)["install"]}
+
+    assert {"edgeexit", "numpy", "onnx", "onnxruntime", "typer"} <= found
+    assert not found & {"torch", "openvino", "tensorrt", "matplotlib"}
+
+
+@pytest.mark.serial
+def test_the_wheel_alone_runs_the_demo(wheel: Path, tmp_path: Path) -> None:
+    """In an empty environment, from an empty folder, with nothing but the base install."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    constraints = ROOT / "constraints.txt"
+    subprocess.run([tmp_path / "env/bin/pip", "install", "--quiet", "--constraint", constraints, wheel], check=True)
+    installed = subprocess.check_output([tmp_path / "env/bin/pip", "list", "--format=json"], text=True)
+
+    run = subprocess.run(
+        [tmp_path / "env/bin/edgeexit", "demo", "--json"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert "torch" not in {p["name"] for p in json.loads(installed)}
+    assert run.returncode in (0, 1), run.stderr
+    result = json.loads(run.stdout)
+    assert result["accuracy"] >= result["backbone_accuracy"] - 0.03
+    assert result["measured_mean_s"] > 0

@@ -1,0 +1,48 @@
+"""The front of the house: names, import cost, and what a bare environment can import."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+
+import edgeexit
+
+HEAVY = {"torch", "onnx", "onnxruntime", "openvino", "tensorrt", "matplotlib", "typer", "rich", "sklearn"}
+
+
+def test_all_lists_every_public_name_once_and_in_order() -> None:
+    """What `dir` shows is what `__all__` promises, and every promise is kept."""
+    assert edgeexit.__all__ == sorted(set(edgeexit.__all__))
+    assert [n for n in dir(edgeexit) if not n.startswith("_")] == edgeexit.__all__
+    for name in edgeexit.__all__:
+        assert getattr(edgeexit, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """As of any module."""
+    assert not hasattr(edgeexit, "quantize")
+
+
+def test_no_module_has_the_name_of_a_public_function() -> None:
+    """`edgeexit.compile` is a function whatever was imported before."""
+    modules = {name.rpartition(".")[2] for _, name, _ in pkgutil.walk_packages(edgeexit.__path__, "edgeexit.")}
+
+    assert modules & {n for n in edgeexit.__all__ if n.islower()} == set()
+
+
+def test_importing_edgeexit_loads_nothing_heavy() -> None:
+    """A board pays for what it uses; each runtime is imported where it is first needed."""
+    code = f"import sys, edgeexit; print(sorted({HEAVY!r} & set(sys.modules)))"
+
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_running_a_bundle_does_not_load_torch() -> None:
+    """Everything but training and export works without it."""
+    modules = (
+        "edgeexit.compiler, edgeexit.calibration, edgeexit.measure, edgeexit.runtime, edgeexit.demo, edgeexit.report"
+    )
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
+
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
