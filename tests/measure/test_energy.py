@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,11 @@ from hypothesis import strategies as st
 from edgeexit.errors import InputError
 from edgeexit.hardware.power import NoPowerMeter, Rejected, find_power_meter
 from edgeexit.hardware.power.external import CsvRecorder
+from edgeexit.hardware.power.recorder import ProcessRecorder, measure_cadence
 from edgeexit.measure.energy import energy_of, measure_energy
 from edgeexit.measure.energy_report import EnergyReport
 from edgeexit.measure.energy_trace import unwrap
+from edgeexit.measure.energy_windows import SystemClock
 from edgeexit.runtime import Runner
 from tests.hardware import boards
 from tests.networks import SIDE
@@ -321,22 +322,38 @@ def test_bad_lengths_are_refused() -> None:
 
 @pytest.mark.serial
 def test_a_board_is_measured_through_the_sampling_process(tmp_path: Path) -> None:
-    """The whole way: a modelled Orin Nano whose files are read by another process; its power is constant, so gross is power * time."""
-    from edgeexit.hardware.power.recorder import ProcessRecorder, measure_cadence
-
+    """The whole way in real time: another process reads the files of a modelled Orin Nano, which show 5 W idle and 9 W in loops."""
     meter = find_power_meter(boards.plant(tmp_path, boards.jetson_orin_nano()))
-    with meter:
-        cadence = measure_cadence(meter, 0.05)
-    recorder = ProcessRecorder(meter, tmp_path)
-    recorder.start()
-    time.sleep(0.5)
-    readings = recorder.stop()
+    rail = tmp_path / "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1"
+    (rail / "in1_input").write_text("5000")
 
-    assert 15 <= len(readings) <= 27
-    assert all(reading.values[0] == pytest.approx(5.263104) for reading in readings)
-    assert all(b.time_s > a.time_s for a, b in pairwise(readings))
+    class Board(SystemClock):
+        def sleep(self, seconds: float) -> None:
+            (rail / "curr1_input").write_text("1000")
+            super().sleep(seconds)
+
+    def infer(i: int) -> None:
+        (rail / "curr1_input").write_text("1800")
+        time.sleep(0.002)
+
+    recorder = ProcessRecorder(meter, tmp_path)
+    report = measure_energy({"exit 1": infer}, recorder=recorder, clock=Board(), seconds=4.0, idle_s=0.5, trials=1)
+    call = report.of("exit 1")
+
+    assert 9.0 == pytest.approx(call.power_w, rel=0.01)
+    assert 9.0 * call.window_s / call.loops == pytest.approx(call.gross_j, rel=0.01)
+    assert 4.0 * call.window_s / call.loops == pytest.approx(call.net_j, rel=0.02)
+    assert 0.01 < (report.poll_s or 0) < 0.04
+
+
+def test_polling_a_meter_tells_its_step_and_its_cost(tmp_path: Path) -> None:
+    """A meter that never changes has no update time and no step."""
+    with find_power_meter(boards.plant(tmp_path, boards.jetson_orin_nano())) as meter:
+        cadence = measure_cadence(meter, 0.05)
+
     assert cadence.update_s is None
-    assert 0 < cadence.read_s < 0.01
+    assert cadence.step is None
+    assert 0 < cadence.read_s < 0.05
 
 
 def test_a_runner_is_measured_exit_by_exit(runner: Runner) -> None:
