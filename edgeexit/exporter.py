@@ -184,7 +184,8 @@ def _eager(module: nn.Module, inputs: Mapping[str, Tensor], names: Sequence[str]
         if isinstance(error, ModelError):
             raise
         shapes = ", ".join(f"{name} {list(x.shape)} {x.dtype}" for name, x in inputs.items())
-        msg = f"forward failed on the example ({shapes}): {type(error).__name__}: {error}"
+        hint = f" {_FIXED_BATCH}" if any(len(x) > 1 for x in inputs.values()) else ""
+        msg = f"forward failed on the example ({shapes}): {type(error).__name__}: {error}.{hint}"
         raise ModelError(msg) from error
 
 
@@ -221,15 +222,14 @@ def _cannot_export(error: Exception, *, dynamic_batch: bool) -> ModelError:
     while cause.__cause__ is not None:
         cause = cause.__cause__
     reason = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-    hint = (
-        " If the graph depends on the batch size, ask for a fixed batch (dynamic_batch=False, --batch-1)."
-        if dynamic_batch
-        else ""
-    )
+    hint = f" {_FIXED_BATCH}" if dynamic_batch else ""
     return ModelError(
         f"torch cannot export this module: {reason}. forward must compute every exit and return it, with no `if` on values; "
         f"edgeexit decides where to stop when it runs.{hint}"
     )
+
+
+_FIXED_BATCH = "If the graph depends on the batch size, ask for a batch of 1 (dynamic_batch=False, --batch-1)."
 
 
 @contextmanager
