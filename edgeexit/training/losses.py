@@ -109,7 +109,7 @@ def soft_cascade() -> Loss:
     """
 
     def loss(exits: Sequence[Exit], labels: Tensor) -> Tensor:
-        return F.cross_entropy(_total(F.log_softmax(e.logits, dim=-1) for e in exits), labels)
+        return F.cross_entropy(torch.stack([F.log_softmax(e.logits, dim=-1) for e in exits]).sum(0), labels)
 
     return loss
 

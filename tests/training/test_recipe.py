@@ -1,0 +1,131 @@
+"""Recipes are read into frozen values; every fault of a file comes in one message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeexit.data import SETS
+from edgeexit.errors import InputError
+from edgeexit.nets import build
+from edgeexit.training import load_recipe, loss
+from edgeexit.training.recipe import RECIPES, parse_recipe
+
+SHIPPED = sorted(p.stem for p in RECIPES.glob("*.toml"))
+
+
+def raw(**changes: Any) -> dict[str, Any]:
+    """A small valid recipe, as TOML gives it."""
+    base = {
+        "schema": "edgeexit.recipe/1",
+        "name": "r",
+        "about": "a",
+        "data": "digits",
+        "network": "lenet",
+        "plain": {"epochs": 1},
+        "joint": {"epochs": 2, "options": {"weights": [1.0, 0.3]}},
+    }
+    return {**base, **changes}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_recipe_names_what_exists(name: str) -> None:
+    """Its data, network with its options, and loss with its options, in every preset."""
+    presets = [None, *_presets(name)]
+    for preset in presets:
+        recipe = load_recipe(name, preset=preset)
+
+        assert recipe.data in SETS
+        build(recipe.network, **recipe.options, exits=False)
+        loss(recipe.joint.loss, **recipe.joint.options)
+
+
+def _presets(name: str) -> list[str]:
+    lines = (RECIPES / f"{name}.toml").read_text().splitlines()
+    return sorted({line.strip("[]").split(".")[1] for line in lines if line.startswith("[presets.")})
+
+
+def test_a_path_is_a_recipe_too(tmp_path: Path) -> None:
+    """Shipped recipes are files to copy and change."""
+    text = (RECIPES / "lenet-digits.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace("seed = 2016", "seed = 7"))
+
+    assert 7 == load_recipe(tmp_path / "mine.toml").seed
+
+
+def test_all_faults_come_at_once_with_near_misses() -> None:
+    """One message that a person can act on."""
+    bad = raw(sede=1, plain={"epohcs": 3, "rate": -1, "schedule": "cosin"}, joint={"epochs": True}, augment={"flip": 1})
+    del bad["about"]
+
+    with pytest.raises(InputError) as caught:
+        parse_recipe(bad, where="bad.toml")
+
+    message = str(caught.value)
+    for part in (
+        "bad.toml: about is missing",
+        "there is no sede. Did you mean 'seed'?",
+        "there is no plain.epohcs. Did you mean 'epochs'?",
+        "plain.epochs is missing",
+        "plain.rate is -1; a number from",
+        "plain.schedule is 'cosin'. Did you mean 'cosine'?",
+        "joint.epochs is True; a whole number",
+        "augment.flip is 1; true or false",
+    ):
+        assert part in message
+
+
+def test_a_newer_schema_is_refused_with_the_remedy() -> None:
+    """Not read as if it were this one."""
+    with pytest.raises(InputError, match="A newer edgeexit may read it"):
+        parse_recipe(raw(schema="edgeexit.recipe/2"), where="r.toml")
+
+
+def test_a_preset_replaces_values_table_by_table() -> None:
+    """What it does not name stays."""
+    quick = {"quick": {"plain": {"epochs": 9}, "seed": 3}}
+
+    recipe = parse_recipe(raw(presets=quick, plain={"epochs": 1, "batch": 7}), where="r", preset="quick")
+
+    assert (9, 7, 3) == (recipe.plain.epochs, recipe.plain.batch, recipe.seed)
+
+
+@pytest.mark.parametrize(
+    ("spec", "hint"), [("lenet-mnits", "Did you mean 'lenet-mnist'"), ("none.toml", "cannot read the recipe")]
+)
+def test_a_recipe_that_is_not_there_is_answered(spec: str, hint: str) -> None:
+    """With the near miss or the path."""
+    with pytest.raises(InputError, match=hint):
+        load_recipe(spec)
+
+
+def test_a_preset_that_is_not_there_is_answered() -> None:
+    """With those that are."""
+    with pytest.raises(InputError, match=r"no preset 'quik'\. Did you mean 'quick'"):
+        load_recipe("lenet-mnist", preset="quik")
+
+
+def test_a_file_that_is_no_toml_is_one_message(tmp_path: Path) -> None:
+    """With the place that the parser names."""
+    (tmp_path / "bad.toml").write_text("plain = [")
+
+    with pytest.raises(InputError, match="cannot read the recipe"):
+        load_recipe(tmp_path / "bad.toml")
+
+
+def test_the_hash_sees_everything_that_the_result_depends_on() -> None:
+    """A run is resumed only by the recipe that began it."""
+    base = parse_recipe(raw(), where="r").sha256
+
+    assert base == parse_recipe(raw(), where="elsewhere").sha256
+    assert base != parse_recipe(raw(seed=1), where="r").sha256
+    assert base != parse_recipe(raw(plain={"epochs": 1, "rate": 0.5}), where="r").sha256
+
+
+def test_epochs_can_be_set_for_all_phases_that_there_are() -> None:
+    """A phase that is left out stays out."""
+    recipe = parse_recipe(raw(joint={"epochs": 0}), where="r").with_epochs(5)
+
+    assert (5, 0) == (recipe.plain.epochs, recipe.joint.epochs)

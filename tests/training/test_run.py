@@ -1,0 +1,253 @@
+"""A run trains the plain network and then every exit, can be interrupted anywhere, and resumed gives the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edgeexit.data import Dataset, load_data
+from edgeexit.errors import InputError
+from edgeexit.training import Recipe, load_recipe, train
+from edgeexit.training.checkpoint import Checkpoint
+from edgeexit.training.metrics import early_exit
+
+
+@pytest.fixture(scope="module")
+def parts() -> dict[str, Dataset]:
+    """Few digits, so that an epoch takes a moment."""
+    whole = load_data("digits:calibration")
+    return {
+        "train": whole.take(slice(0, 160)),
+        "calibration": whole.take(slice(160, 240)),
+        "test": whole.take(slice(240, 320)),
+    }
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    """The demo's recipe, two epochs a phase."""
+    base = load_recipe("lenet-digits")
+    return replace(base, plain=replace(base.plain, epochs=2), joint=replace(base.joint, epochs=2))
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Recipe, parts: dict[str, Dataset], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run."""
+    out = tmp_path_factory.mktemp("whole")
+    train(recipe, out, parts=parts)
+    return out
+
+
+def weights(out: Path, name: str) -> dict[str, torch.Tensor]:
+    return torch.load(out / f"{name}.pt", weights_only=True)  # type: ignore[no-any-return]
+
+
+def same(a: Path, b: Path) -> bool:
+    """Whether two runs ended with the same bits."""
+    return all(
+        weights(a, name).keys() == weights(b, name).keys()
+        and all(v.equal(weights(b, name)[k]) for k, v in weights(a, name).items())
+        for name in ("joint", "plain")
+    )
+
+
+class Stop:
+    """Progress that is interrupted, as by Ctrl-C, at the n-th step."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def test_a_run_writes_its_weights_and_metrics(whole: Path, recipe: Recipe, parts: dict[str, Dataset]) -> None:
+    """What was trained, on what, with which seed and versions, how good every exit is."""
+    metrics = json.loads((whole / "metrics.json").read_text())
+
+    assert "edgeexit.training/1" == metrics["schema"]
+    assert recipe.sha256 == metrics["recipe_sha256"]
+    assert {p: d.sha256 for p, d in parts.items()} == {p: d["sha256"] for p, d in metrics["data"].items()}
+    assert {"plain": 1, "joint": 2, "control": 1} == {n: len(r["test_accuracy"]) for n, r in metrics["results"].items()}
+    assert [2, 2, 2] == [len(h) for h in metrics["history"].values()]
+    assert {"joint.pt", "plain.pt", "checkpoint.pt", "metrics.json", "recipe.json"} == {p.name for p in whole.iterdir()}
+
+
+def test_the_joint_network_starts_from_the_plain_networks_weights(
+    recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """BranchyNet, section IV: trained with a step size of almost nothing, the trunk is still the plain network's."""
+    still = replace(recipe, control=False, joint=replace(recipe.joint, epochs=1, rate=1e-9, warmup=0))
+
+    train(still, tmp_path, parts=parts)
+
+    plain, joint = weights(tmp_path, "plain"), weights(tmp_path, "joint")
+    assert {k for k in joint if k.startswith("branch.")} == set(joint) - set(plain)
+    for k, v in plain.items():
+        torch.testing.assert_close(v, joint[k], atol=1e-6, rtol=0)
+
+
+def test_from_scratch_the_joint_network_has_weights_of_its_own(
+    recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """The comparison that the paper makes."""
+    scratch = replace(recipe, start="scratch", control=False, joint=replace(recipe.joint, epochs=1, rate=1e-9))
+
+    train(scratch, tmp_path, parts=parts)
+
+    assert not torch.allclose(
+        weights(tmp_path, "plain")["conv1.weight"], weights(tmp_path, "joint")["conv1.weight"], atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("steps", [1, 4, 6, 9, 13, 15, 17])
+def test_an_interrupted_run_resumed_gives_what_an_uninterrupted_one_gives(
+    steps: int, whole: Path, recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """Bit for bit, in whichever phase and epoch it was interrupted, and twice."""
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path, parts=parts, progress=Stop(steps))
+    resume = (tmp_path / "checkpoint.pt").exists()
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path, parts=parts, resume=resume, progress=Stop(4))
+    train(recipe, tmp_path, parts=parts, resume=(tmp_path / "checkpoint.pt").exists())
+
+    assert same(whole, tmp_path)
+
+
+def test_another_seed_gives_another_network(
+    whole: Path, recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """And the same seed the same."""
+    train(replace(recipe, seed=recipe.seed + 1), tmp_path / "other", parts=parts)
+    train(recipe, tmp_path / "again", parts=parts)
+
+    assert not same(whole, tmp_path / "other")
+    assert same(whole, tmp_path / "again")
+
+
+def test_a_folder_with_a_run_is_not_overwritten(whole: Path, recipe: Recipe, parts: dict[str, Dataset]) -> None:
+    """Hours of training are not lost to a repeated command."""
+    with pytest.raises(InputError, match=r"already holds a run .* go on with --resume"):
+        train(recipe, whole, parts=parts)
+
+
+def test_a_run_is_resumed_only_by_its_own_recipe(whole: Path, recipe: Recipe, parts: dict[str, Dataset]) -> None:
+    """The message names what differs."""
+    with pytest.raises(InputError, match=r"joint\.epochs was 2 and is 3"):
+        train(replace(recipe, joint=replace(recipe.joint, epochs=3)), whole, parts=parts, resume=True)
+
+
+def test_nothing_to_resume_says_so(recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path) -> None:
+    """With what to do."""
+    with pytest.raises(InputError, match=r"nothing to resume .* leave out --resume"):
+        train(recipe, tmp_path, parts=parts, resume=True)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])
+def test_a_damaged_checkpoint_is_one_message(
+    damage: bytes | None, recipe: Recipe, whole: Path, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """Empty, other, or cut."""
+    content = (whole / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(content[: len(content) // 2] if damage is None else damage)
+
+    with pytest.raises(InputError, match=r"checkpoint\.pt is damaged"):
+        train(recipe, tmp_path, parts=parts, resume=True)
+
+
+class Code:
+    """What a pickle could hold."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.system, ("touch ran",))
+
+
+def test_code_in_a_checkpoint_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only tensors and plain values are loaded."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({"schema": "edgeexit.checkpoint/1", "model": Code()}, tmp_path / "checkpoint.pt")
+
+    with pytest.raises(InputError, match="more than tensors, which is never loaded"):
+        Checkpoint.load(tmp_path / "checkpoint.pt")
+
+    assert not (tmp_path / "ran").exists()
+
+
+def test_data_of_another_shape_is_refused(recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path) -> None:
+    """What the network takes and what the samples are."""
+    flat = {name: Dataset(d.name, d.x[:, :, ::2], d.labels) for name, d in parts.items()}
+
+    with pytest.raises(InputError, match=r"takes \[1, 28, 28\] and the samples .* are \[1, 14, 28\]"):
+        train(recipe, tmp_path, parts=flat)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(
+    recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """The checkpoint of the epoch before it is kept."""
+    wild = replace(recipe, plain=replace(recipe.plain, epochs=30, rate=10.0, optimizer="sgd", schedule="constant"))
+
+    with pytest.raises(InputError, match="a lower rate than 10 may train"):
+        train(wild, tmp_path, parts=parts)
+
+
+def test_the_early_exit_summary_is_chosen_on_one_part_and_used_on_the_other() -> None:
+    """Entropy orders the samples; the largest threshold without loss on the first part is used on the second."""
+    sure, unsure = [9.0, 0.0, 0.0], [0.3, 0.2, 0.0]
+    early = np.array([sure, sure, unsure, unsure], np.float32)
+    late = np.array([sure, sure, [0, 9.0, 0], sure], np.float32)
+    labels = np.array([0, 0, 1, 0])
+
+    row = early_exit(([early, late], labels), ([early, late], labels))
+
+    assert ([0.5, 0.5], 1.0) == (row["exit_rates"], row["accuracy"])
+    assert 0.0 < row["threshold"] < 1.0
+    assert [1.0, 0.0] == early_exit(([early, late], labels), ([early, late], labels), drop=0.25)["exit_rates"]
+
+
+def test_two_processes_train_the_network_of_one(recipe: Recipe, tmp_path: Path) -> None:
+    """With every batch shared out and no random changes of the images, gradients are those of the whole batch."""
+    script = tmp_path / "work.py"
+    script.write_text(
+        "import sys\n"
+        "from dataclasses import replace\n"
+        "from pathlib import Path\n"
+        "from edgeexit.data import load_data\n"
+        "from edgeexit.training import load_recipe, train\n"
+        "from edgeexit.training.augment import Augment\n"
+        "r = load_recipe('lenet-digits')\n"
+        "r = replace(r, control=False, augment=Augment(), plain=replace(r.plain, epochs=1, optimizer='sgd', rate=0.01),\n"
+        "            joint=replace(r.joint, epochs=1, optimizer='sgd', rate=0.01))\n"
+        "d = load_data('digits:calibration')\n"
+        "parts = {'train': d.take(slice(0, 128)), 'calibration': d.take(slice(128, 160)), 'test': d.take(slice(160, 192))}\n"
+        "train(r, Path(sys.argv[1]), parts=parts, threads=1)\n"
+    )
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(script),
+        str(tmp_path / "two"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    subprocess.run([sys.executable, str(script), str(tmp_path / "one")], check=True, env=environment, timeout=120)
+    done = subprocess.run(launch, env=environment, timeout=180, capture_output=True, text=True, check=False)
+
+    assert 0 == done.returncode, done.stderr[-2000:]
+    for name in ("plain", "joint"):
+        for k, v in weights(tmp_path / "one", name).items():
+            torch.testing.assert_close(v, weights(tmp_path / "two", name)[k], atol=1e-5, rtol=1e-4)
