@@ -1,0 +1,90 @@
+"""Scores as ranks. A search needs no score, only who is surer than whom: threshold k becomes a boundary b in 0..D_k among the D_k distinct
+scores of exit k, and a sample leaves when its rank is >= b. Boundary 0 always leaves, D_k never does, and in between lies one float32
+threshold, the midpoint of two distinct scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Ranks: TypeAlias = NDArray[np.int32]
+Boundaries: TypeAlias = tuple[int, ...]
+
+TAIL_SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.98, 0.99, 0.995, 0.998, 0.999)
+"""Extra levels of a grid near both ends: a p99 target is decided by the last two per cent of samples."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """The ranks of a table's scores.
+
+    Attributes:
+        ranks: int32, one row of M per early exit: the rank of each sample's score among the distinct ones, from 0.
+        distinct: per early exit, its distinct scores in rising order, float32 [D_k].
+    """
+
+    ranks: tuple[Ranks, ...]
+    distinct: tuple[NDArray[np.float32], ...]
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float32]) -> Ranked:
+        """Rank scores [M, N-1]."""
+        made = [np.unique(column, return_inverse=True) for column in scores.T]
+        return cls(tuple(inverse.ravel().astype(np.int32) for _, inverse in made), tuple(values for values, _ in made))
+
+    @property
+    def tops(self) -> tuple[int, ...]:
+        """The boundary that nobody reaches, D_k, per early exit."""
+        return tuple(len(d) for d in self.distinct)
+
+    def thresholds(self, boundaries: Sequence[int]) -> NDArray[np.float32]:
+        """The float32 thresholds [N-1] of boundaries."""
+        return np.array([threshold_between(d, b) for d, b in zip(self.distinct, boundaries, strict=True)], np.float32)
+
+    def boundaries(self, thresholds: ArrayLike) -> Boundaries:
+        """The boundaries at which these thresholds [N-1] stand: which samples leave is the same."""
+        inner = np.asarray(thresholds, np.float32)
+        return tuple(int(np.searchsorted(d, t, side="left")) for d, t in zip(self.distinct, inner, strict=True))
+
+    def leaves_at(self, boundaries: Sequence[int]) -> NDArray[np.int64]:
+        """The exit at which each sample leaves, from 0, [M]."""
+        leaves = np.full(len(self.ranks[0]), len(self.ranks), np.int64)
+        for k in reversed(range(len(self.ranks))):
+            leaves[self.ranks[k] >= boundaries[k]] = k
+        return leaves
+
+
+def threshold_between(distinct: NDArray[np.float32], boundary: int) -> np.float32:
+    """The float32 threshold that the scores of rank >= `boundary` reach and the others do not.
+
+    The midpoint of two neighbouring floats may round to the lower one, which would let it leave; then it is the upper one.
+    """
+    if boundary <= 0:
+        return np.float32(-np.inf)
+    if boundary >= len(distinct):
+        return np.float32(np.inf)
+    below, above = distinct[boundary - 1], distinct[boundary]
+    middle = np.float32((np.float64(below) + np.float64(above)) / 2)
+    return middle if middle > below else above
+
+
+def quantile_levels(ranks: Ranks, top: int, count: int) -> NDArray[np.int64]:
+    """About `count` boundaries that cut the samples of these ranks into equal shares, finer at both ends, with 0 and `top`."""
+    if top + 1 <= count:
+        return np.arange(top + 1)
+    ordered = np.sort(ranks)
+    tails = [s for s in TAIL_SHARES if count > 3 * len(TAIL_SHARES)]
+    shares = np.concatenate([np.linspace(0, 1, max(2, count - len(tails)))[1:-1], tails])
+    inner = ordered[(shares * len(ordered)).astype(np.int64)] if len(ordered) else np.zeros(0, np.int64)
+    return np.unique(np.concatenate([[0, top], inner]).astype(np.int64))
+
+
+def cells(ranks: Ranks, levels: NDArray[np.int64], top: int) -> NDArray[np.int64]:
+    """For each sample the largest index into `levels` whose boundary it reaches; it leaves at level p when p <= that index."""
+    marks = np.zeros(top + 1, np.int64)
+    marks[levels] = 1
+    return np.asarray((np.cumsum(marks) - 1)[ranks], np.int64)

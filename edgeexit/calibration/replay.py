@@ -1,0 +1,408 @@
+"""The replay table: every exit run once on every calibration sample, and the measured cost of leaving at each exit.
+
+Everything that calibration decides is read from it. A policy only says at which exit each sample leaves, so accuracy, mean latency,
+P(latency > L), energy and exit rates are all sums over samples of a value that depends on the exit alone (costs) or on the exit and the
+sample (right or wrong). Inner scores: higher is surer; a sample leaves at the first exit whose score is >= its threshold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgeexit.errors import InputError
+
+SCHEMA = "edgeexit.replay/1"
+
+Floats: TypeAlias = NDArray[np.float64]
+Bools: TypeAlias = NDArray[np.bool_]
+Indices: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class ReplayTable:
+    """What every exit would have done with every calibration sample, and what leaving there costs on this device.
+
+    Attributes:
+        scores: float32 [M, N-1], inner scores of the early exits.
+        correct: bool [M, N], whether each exit is right; None without labels.
+        cost_s: per exit, the measured latencies of leaving there, cumulative from the input (float64 [n_k]; one value where only a mean
+            is known). Given as [N] numbers or as a sequence of N arrays.
+        energy_j: [N], mean energy of leaving at each exit; None where nothing measures it.
+        head_s: [N-1], the part of the cost that each early head takes (head, score and comparison); None where not measured.
+        agreement: bool [M, N], whether each exit gives the last exit's answer; None where not recorded.
+        macs: [N], multiply-accumulates done by leaving at each exit; None where not counted.
+        backbone_s: mean latency of the backbone (straight to the last exit, no heads). None: the last exit's cost less the heads'.
+        origin: where it comes from: device, engine, hashes of data and bundle, seed.
+
+    Raises:
+        InputError: shapes that do not fit, too few exits or samples, non-finite scores, costs that are not positive. All faults in one.
+    """
+
+    scores: NDArray[np.float32]
+    correct: Bools | None
+    cost_s: tuple[Floats, ...]
+    energy_j: Floats | None
+    head_s: Floats | None
+    agreement: Bools | None
+    macs: Floats | None
+    backbone_s: float | None
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+    def __init__(
+        self,
+        scores: ArrayLike,
+        correct: ArrayLike | None,
+        cost_s: ArrayLike | Sequence[ArrayLike],
+        energy_j: ArrayLike | None = None,
+        head_s: ArrayLike | None = None,
+        *,
+        agreement: ArrayLike | None = None,
+        macs: ArrayLike | None = None,
+        backbone_s: float | None = None,
+        origin: Mapping[str, str] | None = None,
+    ) -> None:
+        values = {
+            "scores": _scores(scores),
+            "correct": _flags(correct, "correct"),
+            "cost_s": _costs(cost_s),
+            "energy_j": _vector(energy_j),
+            "head_s": _vector(head_s),
+            "agreement": _flags(agreement, "agreement"),
+            "macs": _vector(macs),
+            "backbone_s": None if backbone_s is None else float(backbone_s),
+            "origin": dict(origin or {}),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        faults = self._faults()
+        if faults:
+            raise InputError("the replay table does not fit together: " + "; ".join(faults) + ".")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def exits(self) -> int:
+        """The number of exits N, the last included."""
+        return len(self.cost_s)
+
+    @cached_property
+    def mean_cost_s(self) -> Floats:
+        """Mean cost of leaving at each exit, [N]."""
+        return np.array([samples.mean() for samples in self.cost_s])
+
+    @property
+    def backbone_mean_s(self) -> float:
+        """Mean latency of the backbone: as measured, else the last exit's cost without the heads."""
+        if self.backbone_s is not None:
+            return self.backbone_s
+        heads = 0.0 if self.head_s is None else float(self.head_s.sum())
+        return float(self.mean_cost_s[-1]) - heads
+
+    def over(self, limit_s: float) -> Floats:
+        """P(latency > limit) when leaving at each exit, [N]."""
+        return np.array([(samples > limit_s).mean() for samples in self.cost_s])
+
+    def leaves_at(self, thresholds: ArrayLike) -> Indices:
+        """The exit at which each sample leaves under inner thresholds [N-1], counted from 0, [M]."""
+        inner = checked_thresholds(thresholds, self.exits)
+        last = np.ones((len(self), 1), np.bool_)
+        return np.asarray(np.argmax(np.hstack([self.scores >= inner, last]), axis=1), np.int64)
+
+    def outcome(self, thresholds: ArrayLike) -> Outcome:
+        """What the policy of these inner thresholds [N-1] does on this table."""
+        return self.outcome_of(self.leaves_at(thresholds))
+
+    def outcome_of(self, leaves: Indices) -> Outcome:
+        """What happens when sample i leaves at exit `leaves[i]` (from 0)."""
+        counts = np.bincount(leaves, minlength=self.exits)
+        return Outcome(
+            counts=tuple(int(c) for c in counts),
+            accuracy=_share(self.correct, leaves),
+            agreement=_share(self.agreement, leaves),
+            mean_s=mean_of(counts, self.mean_cost_s),
+            energy_j=None if self.energy_j is None else mean_of(counts, self.energy_j),
+            macs=None if self.macs is None else mean_of(counts, self.macs),
+        )
+
+    def take(self, indices: Indices) -> ReplayTable:
+        """The same costs, with only these samples (repeats allowed)."""
+        return self._with_samples(
+            self.scores[indices],
+            None if self.correct is None else self.correct[indices],
+            None if self.agreement is None else self.agreement[indices],
+        )
+
+    def without_heads(self, exits: Sequence[int]) -> ReplayTable:
+        """The table of the network recompiled without these early exits (from 1). Later exits get cheaper by the heads' cost.
+
+        Raises:
+            InputError: head costs were not measured, or an exit is not an early one.
+        """
+        if self.head_s is None or not set(exits) <= set(range(1, self.exits)):
+            msg = f"cannot drop heads {list(exits)}: early exits are 1 to {self.exits - 1} and head_s must be known."
+            raise InputError(msg)
+        dropped = np.array([k + 1 in exits for k in range(self.exits - 1)])
+        saved = np.concatenate([[0.0], np.cumsum(np.where(dropped, self.head_s, 0.0))])
+        keep = np.concatenate([~dropped, [True]])
+        costs = [samples - saved[k] for k, samples in enumerate(self.cost_s) if keep[k]]
+        return ReplayTable(
+            self.scores[:, keep[:-1]],
+            None if self.correct is None else self.correct[:, keep],
+            costs,
+            None if self.energy_j is None else self.energy_j[keep],
+            self.head_s[keep[:-1]],
+            agreement=None if self.agreement is None else self.agreement[:, keep],
+            macs=None if self.macs is None else self.macs[keep],
+            backbone_s=self.backbone_mean_s,
+            origin=self.origin,
+        )
+
+    def with_costs(self, cost_s: Sequence[ArrayLike], *, backbone_s: float | None = None) -> ReplayTable:
+        """The same samples, with other measured latencies."""
+        return ReplayTable(
+            self.scores,
+            self.correct,
+            cost_s,
+            self.energy_j,
+            self.head_s,
+            agreement=self.agreement,
+            macs=self.macs,
+            backbone_s=self.backbone_s if backbone_s is None else backbone_s,
+            origin=self.origin,
+        )
+
+    def sha256(self) -> str:
+        """Of everything in the table but its origin."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self._arrays().items()):
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Write an `.npz` (no pickles) with the origin and the table's own hash."""
+        header = {"schema": SCHEMA, "sha256": self.sha256(), "origin": dict(self.origin)}
+        np.savez_compressed(path, allow_pickle=False, header=np.array(json.dumps(header)), **self._arrays())
+
+    @classmethod
+    def load(cls, path: str | Path) -> ReplayTable:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: not such a file, pickled, changed since it was written, or of a newer schema.
+        """
+        header, arrays = _read(path)
+        costs = [arrays.pop(name) for name in sorted((n for n in arrays if n.startswith("cost_s_")), key=_number)]
+        backbone = arrays.pop("backbone_s", None)
+        optional = {name: arrays.get(name) for name in ("energy_j", "head_s", "agreement", "macs")}
+        table = cls(
+            arrays["scores"],
+            arrays.get("correct"),
+            costs,
+            **optional,  # type: ignore[arg-type]  # names of the constructor's own keywords
+            backbone_s=None if backbone is None else float(backbone),
+            origin=header["origin"],
+        )
+        if table.sha256() != header["sha256"]:
+            msg = f"{path} has changed since it was written (its hash does not match); make the table again."
+            raise InputError(msg)
+        return table
+
+    def _arrays(self) -> dict[str, NDArray[np.generic]]:
+        optional = {
+            "correct": self.correct,
+            "energy_j": self.energy_j,
+            "head_s": self.head_s,
+            "agreement": self.agreement,
+            "macs": self.macs,
+            "backbone_s": None if self.backbone_s is None else np.array(self.backbone_s),
+        }
+        costs = {f"cost_s_{k}": samples for k, samples in enumerate(self.cost_s, 1)}
+        return {"scores": self.scores, **costs, **{n: a for n, a in optional.items() if a is not None}}
+
+    def _with_samples(self, scores: NDArray[np.float32], correct: Bools | None, agreement: Bools | None) -> ReplayTable:
+        twin = object.__new__(ReplayTable)
+        for name in self.__dataclass_fields__:
+            object.__setattr__(twin, name, getattr(self, name))
+        for name, value in (("scores", scores), ("correct", correct), ("agreement", agreement)):
+            object.__setattr__(twin, name, value)
+        return twin
+
+    def _faults(self) -> list[str]:
+        n, faults = len(self.cost_s), []
+        if n < 2:
+            faults.append(f"cost_s has {n} exits, at least 2 are needed")
+        if self.scores.ndim != 2 or self.scores.shape[1] != n - 1:
+            faults.append(
+                f"scores must be [M, N-1] = [M, {n - 1}] for the {n} exits of cost_s, not {list(self.scores.shape)}"
+            )
+        elif not len(self.scores):
+            faults.append("there are no samples")
+        if not np.isfinite(self.scores).all():
+            faults.append(f"{int((~np.isfinite(self.scores)).sum())} scores are NaN or infinite")
+        faults.extend(self._flag_faults())
+        faults.extend(self._cost_faults())
+        return faults
+
+    def _flag_faults(self) -> list[str]:
+        if self.scores.ndim != 2:
+            return []
+        shape = (len(self.scores), len(self.cost_s))
+        given = {"correct": self.correct, "agreement": self.agreement}
+        return [
+            f"{n} must be [M, N] = {list(shape)}, not {list(a.shape)}"
+            for n, a in given.items()
+            if a is not None and a.shape != shape
+        ]
+
+    def _cost_faults(self) -> list[str]:
+        n, faults = len(self.cost_s), []
+        if any(not s.size or not np.isfinite(s).all() or (s <= 0).any() for s in self.cost_s):
+            faults.append("every exit needs finite costs in seconds greater than 0")
+        for name, length in (("energy_j", n), ("head_s", n - 1), ("macs", n)):
+            array = getattr(self, name)
+            if array is not None and (array.shape != (length,) or not np.isfinite(array).all() or (array < 0).any()):
+                faults.append(f"{name} must be {length} finite numbers of at least 0, not {array.tolist()}")
+        if self.backbone_s is not None and not 0 < self.backbone_s < float("inf"):
+            faults.append(f"backbone_s must be greater than 0, not {self.backbone_s}")
+        return faults
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a policy does on a set of samples.
+
+    Attributes:
+        counts: samples leaving at each exit, [N].
+        accuracy, agreement: shares; None where the table has no labels, no recorded agreement.
+        mean_s: mean latency. energy_j, macs: means per inference; None where not known.
+    """
+
+    counts: tuple[int, ...]
+    accuracy: float | None
+    agreement: float | None
+    mean_s: float
+    energy_j: float | None
+    macs: float | None
+
+    @property
+    def exit_rates(self) -> tuple[float, ...]:
+        """Share of samples leaving at each exit, [N]."""
+        total = sum(self.counts)
+        return tuple(c / total for c in self.counts)
+
+    @property
+    def quality(self) -> float:
+        """Accuracy, or agreement where there are no labels."""
+        value = self.accuracy if self.accuracy is not None else self.agreement
+        assert value is not None
+        return value
+
+
+def mean_of(counts: ArrayLike, per_exit: Floats) -> float:
+    """Mean of a cost per exit [N] when `counts` [N] samples leave at each: the one place where such a mean is made, so that the same
+    counts always give the same float."""
+    counts = np.asarray(counts, np.float64)
+    return float((counts * per_exit).sum() / counts.sum())
+
+
+def latency_quantile(table: ReplayTable, rates: ArrayLike, q: float) -> float:
+    """The latency below or at which a share `q` of inferences ends, when shares `rates` [N] leave at each exit. Nearest rank, seconds."""
+    values = np.concatenate(table.cost_s)
+    weights = np.concatenate(
+        [np.full(len(s), r / len(s)) for s, r in zip(table.cost_s, np.asarray(rates), strict=True)]
+    )
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order])
+    return float(values[order][min(int(np.searchsorted(reached, q - 1e-12)), len(values) - 1)])
+
+
+def checked_thresholds(thresholds: ArrayLike, exits: int) -> NDArray[np.float32]:
+    """Inner thresholds as float32 [N-1].
+
+    Raises:
+        InputError: another number of them, or NaN.
+    """
+    inner = np.asarray(thresholds, np.float32)
+    if inner.shape != (exits - 1,) or np.isnan(inner).any():
+        msg = f"{exits} exits take {exits - 1} thresholds without NaN, not {np.asarray(thresholds).tolist()}."
+        raise InputError(msg)
+    return inner
+
+
+def with_origin(table: ReplayTable, **facts: str) -> ReplayTable:
+    """The same table with more facts about where it comes from."""
+    twin = table.take(np.arange(len(table)))
+    object.__setattr__(twin, "origin", {**table.origin, **facts})
+    return twin
+
+
+def _scores(scores: ArrayLike) -> NDArray[np.float32]:
+    array = np.asarray(scores)
+    if array.dtype.kind not in "fiu":
+        msg = f"scores must be numbers, not {array.dtype}."
+        raise InputError(msg)
+    return np.asarray(array, np.float32)
+
+
+def _flags(flags: ArrayLike | None, name: str) -> Bools | None:
+    if flags is None:
+        return None
+    array = np.asarray(flags)
+    if array.dtype == np.bool_:
+        return array
+    if array.dtype.kind not in "fiu" or not np.isin(array, (0, 1)).all():
+        msg = f"{name} must be true or false (0 or 1) for every sample and exit."
+        raise InputError(msg)
+    return array.astype(np.bool_)
+
+
+def _costs(cost_s: ArrayLike | Sequence[ArrayLike]) -> tuple[Floats, ...]:
+    try:
+        return tuple(np.atleast_1d(np.asarray(samples, np.float64)).ravel() for samples in cost_s)  # type: ignore[union-attr]
+    except (TypeError, ValueError) as error:
+        msg = "cost_s must be [N] seconds or a sequence of N arrays of seconds."
+        raise InputError(msg) from error
+
+
+def _vector(values: ArrayLike | None) -> Floats | None:
+    return None if values is None else np.asarray(values, np.float64)
+
+
+def _share(flags: Bools | None, leaves: Indices) -> float | None:
+    if flags is None:
+        return None
+    return int(np.count_nonzero(flags[np.arange(len(leaves)), leaves])) / len(leaves)
+
+
+def _number(name: str) -> int:
+    return int(name.rsplit("_", 1)[1])
+
+
+def _read(path: str | Path) -> tuple[dict[str, dict[str, str]], dict[str, NDArray[np.generic]]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(str(arrays.pop("header")))
+        schema = str(header["schema"])
+    except FileNotFoundError as error:
+        msg = f"no replay table at {path}."
+        raise InputError(msg) from error
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        msg = f"{path} is not a replay table that edgeexit wrote ({error})."
+        raise InputError(msg) from error
+    if schema != SCHEMA:
+        msg = f"{path} has schema {schema!r}; this edgeexit reads {SCHEMA!r}. Update edgeexit to read a newer one."
+        raise InputError(msg)
+    return header, arrays

@@ -1,0 +1,197 @@
+"""The best thresholds for a target on a replay table, with a certificate of how far from the best they can be.
+
+grid          every combination on a grid at once            summed-area tables (`grid`)
+refinement    two thresholds at a time, all scores            planes (`pairs`), then the exact sweep (`sweep`)
+certificate   no thresholds are better by more than `gap`     branch and bound (`certificate`); 0 for two and three exits
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.calibration.certificate import upper_bound
+from edgeexit.calibration.grid import Grid, starting_points
+from edgeexit.calibration.pairs import refine
+from edgeexit.calibration.problem import Problem, Sum, problem_of
+from edgeexit.calibration.ranks import Boundaries
+from edgeexit.calibration.replay import Floats, Outcome, ReplayTable
+from edgeexit.calibration.sweep import exact_pair, values_of
+from edgeexit.calibration.targets import Target, parse_target
+from edgeexit.errors import TargetNotMet
+
+PLANE_LEVELS = 256
+PART = 10_000
+PART_STARTS = 2
+"""From more than twice `PART` samples on, starts are refined on about `PART` of them, and the best `PART_STARTS` on all."""
+SWEPT_SAMPLES = 60_000
+"""A last exact sweep over all pairs is made while pairs × samples stay below this."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to search.
+
+    Attributes:
+        starts: points refined.
+        work: undecided samples times exits that the certificate may look at, in millions; 0 for no certificate. A million is about a tenth
+            of a second.
+    """
+
+    starts: int = 6
+    work: float = 2.0
+
+
+QUICK = Effort(2, 0.0)
+NORMAL = Effort()
+THOROUGH = Effort(12, 300.0)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Thresholds, and what they do on the table they were found on.
+
+    Attributes:
+        thresholds: inner, float32 values [N-1]; -inf always leaves, +inf never.
+        accuracy: share right; None without labels. agreement: share equal to the backbone's answer; None where not recorded.
+        mean_s: mean latency, seconds. energy_j, macs: means per inference; None where not known.
+        exit_rates: share leaving at each exit, [N].
+        gap: no thresholds are better by more than this: a share of samples where accuracy (or agreement) is maximised, seconds where the
+            mean latency is minimised. 0 is proved optimal; None where no certificate was asked for.
+    """
+
+    thresholds: tuple[float, ...]
+    accuracy: float | None
+    agreement: float | None
+    mean_s: float
+    energy_j: float | None
+    macs: float | None
+    exit_rates: tuple[float, ...]
+    gap: float | None
+
+    @classmethod
+    def of(cls, thresholds: NDArray[np.float32], outcome: Outcome, gap: float | None) -> Policy:
+        """Thresholds with their outcome."""
+        return cls(
+            thresholds=tuple(float(t) for t in thresholds),
+            accuracy=outcome.accuracy,
+            agreement=outcome.agreement,
+            mean_s=outcome.mean_s,
+            energy_j=outcome.energy_j,
+            macs=outcome.macs,
+            exit_rates=outcome.exit_rates,
+            gap=gap,
+        )
+
+    @property
+    def quality(self) -> float:
+        """Accuracy, or agreement where there are no labels."""
+        value = self.accuracy if self.accuracy is not None else self.agreement
+        assert value is not None
+        return value
+
+
+def optimise(table: ReplayTable, target: str | Target, *, effort: Effort = NORMAL) -> Policy:
+    """The best policy for a target; the same table and target always give the same one.
+
+    With a bound on cost accuracy (agreement, without labels) is as high as it can be and ties go to the lower mean latency; with bounds on
+    the answers only, the mean latency is as low as it can be.
+
+    Raises:
+        InputError: the target cannot be read, or needs what the table lacks.
+        TargetNotMet: no thresholds meet it; names the nearest target that some do.
+    """
+    from edgeexit.calibration.feasible import not_met
+
+    problem = problem_of(table, parse_target(target))
+    found = best_boundaries(problem, effort)
+    if problem.violation(problem.ranked.leaves_at(found)) > 0:
+        raise not_met(table, problem.target)
+    return policy_of(problem, *certified(problem, found, effort))
+
+
+def policy_of(problem: Problem, boundaries: Boundaries, gap: float | None) -> Policy:
+    """Boundaries as a policy."""
+    thresholds = problem.ranked.thresholds(boundaries)
+    return Policy.of(thresholds, problem.table.outcome(thresholds), gap)
+
+
+def certified(problem: Problem, boundaries: Boundaries, effort: Effort) -> tuple[Boundaries, float | None]:
+    """The boundaries, or better ones met while certifying them, and the gap as `Policy.gap` states it."""
+    if len(boundaries) == 1 or (len(boundaries) == 2 and exact_pair(problem, boundaries, 0, 1) is not None):
+        return boundaries, 0.0
+    if not effort.work:
+        return boundaries, None
+    bound, likely = upper_bound(problem, boundaries, int(effort.work * 1e6))
+    reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
+    if bound > reached and likely:
+        tried = max((refine(problem, point, PLANE_LEVELS) for point in likely), key=lambda b: _worth(problem, b))
+        if _worth(problem, tried) > _worth(problem, boundaries):
+            boundaries = _swept(problem, tried)
+        reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
+    return boundaries, max(0.0, bound - reached) / problem.unit
+
+
+def best_boundaries(problem: Problem, effort: Effort) -> Boundaries:
+    """The best boundaries found, feasible if any are found to be."""
+    if len(problem.ranked.ranks) == 1:
+        return _best_single(problem)
+    starts = _starts(problem, effort)
+    refined = {refine(problem, start, PLANE_LEVELS) for start in starts}
+    best = max(sorted(refined), key=lambda b: _worth(problem, b))
+    return _swept(problem, best)
+
+
+def _starts(problem: Problem, effort: Effort) -> list[Boundaries]:
+    """Good cells of a grid; where samples are many, those that a part of the samples likes best after refinement."""
+    samples = len(problem.table)
+    if samples <= 2 * PART:
+        return starting_points(problem, Grid.of(problem.ranked), effort.starts)
+    part = problem_of(problem.table.take(np.arange(0, samples, samples // PART)), problem.target)
+    refined = {
+        refine(part, start, PLANE_LEVELS) for start in starting_points(part, Grid.of(part.ranked), effort.starts)
+    }
+    best = sorted(refined, key=lambda b: _worth(part, b))[-PART_STARTS:]
+    return [problem.ranked.boundaries(part.ranked.thresholds(b)) for b in best]
+
+
+def _worth(problem: Problem, boundaries: Boundaries) -> tuple[float, ...]:
+    return tuple(values_of(problem, problem.ranked.leaves_at(boundaries)).tolist())
+
+
+def _swept(problem: Problem, start: Boundaries) -> Boundaries:
+    """Exact sweeps over the pairs until none improves."""
+    pairs = list(combinations(range(len(start)), 2))
+    if len(pairs) > 1 and len(pairs) * len(problem.table) > SWEPT_SAMPLES:
+        return start
+    now, quiet, turn = start, 0, 0
+    while quiet < len(pairs):
+        j, k = pairs[turn % len(pairs)]
+        tried = exact_pair(problem, now, j, k)
+        better = tried is not None and _worth(problem, tried) > _worth(problem, now)
+        now, quiet, turn = (tried if better and tried else now), (1 if better else quiet + 1), turn + 1
+    return now
+
+
+def _best_single(problem: Problem) -> Boundaries:
+    """Two exits: every boundary at once."""
+    ranks, top = problem.ranked.ranks[0], problem.ranked.tops[0]
+    violation = np.zeros(top + 1)
+    for limited in problem.limits:
+        over = _line(limited, ranks, top) - (limited.limit + limited.slack)
+        violation += np.maximum(0.0, over) / max(abs(limited.limit), 1e-12)
+    goal = _line(problem.goal, ranks, top)
+    goal[violation > violation.min()] = -np.inf
+    best = np.flatnonzero(goal >= goal.max() - 1e-11 * max(1.0, abs(float(goal.max()))))
+    tie = _line(problem.tie, ranks, top)[best]
+    return (int(best[np.argmin(tie)]),)
+
+
+def _line(quantity: Sum, ranks: NDArray[np.int32], top: int) -> Floats:
+    """A sum of a two-exit network for every boundary 0..top."""
+    values = quantity.matrix(len(ranks))
+    passing = np.bincount(ranks, np.asarray(values[:, 1] - values[:, 0], np.float64), top)
+    return np.asarray(values[:, 0].sum(dtype=np.float64) + np.concatenate([[0.0], np.cumsum(passing)]), np.float64)

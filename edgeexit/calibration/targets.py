@@ -1,0 +1,272 @@
+"""What to tune for: a target is bounds joined by commas, read once into frozen values and written back the same.
+
+    mean<=5ms         mean latency                            unit s, ms, us (µs) or ns
+    mean<=0.6x        ... as a multiple of the backbone's mean on this device
+    p99<=10ms         P(latency > 10 ms) <= 1 %               p50, p90, p95, p99, p99.9; a bound on tail mass, because with a few
+                                                              discrete exits a quantile jumps from one exit's latency to the next
+    energy<=2mJ       mean energy per inference               unit J, mJ or uJ (µJ)
+    macs<=40M         mean multiply-accumulates               plain, k, M or G
+    accuracy>=0.985   share of right answers
+    drop<=0.5         percentage points below the backbone
+    agreement>=0.99   share of answers equal to the backbone's; needs no labels
+    rate1>=0.5        share leaving at exit 1 (rate2, ...)
+
+With a bound on cost, accuracy is maximised under all bounds and ties go to the lower mean; with bounds on accuracy only, the mean
+latency is minimised.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+from edgeexit.errors import InputError, did_you_mean
+
+_TIME = {"s": 0, "ms": -3, "us": -6, "ns": -9}
+_ENERGY = {"J": 0, "mJ": -3, "uJ": -6}
+_COUNT = {"": 0, "k": 3, "M": 6, "G": 9}
+_PLAIN = {"": 0}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One thing that a target can bound.
+
+    Attributes:
+        name: how people write it; `rate` takes the number of an exit after it.
+        sign: "<=" or ">=", the only direction that makes sense for it.
+        units: unit -> power of ten of the SI value; a single "" for a plain number.
+        low, high: legal limits, in SI.
+        of_cost: True where it bounds what an inference costs, False where it bounds how good the answers are.
+        tail: for percentiles, the share of inferences that may take longer than the limit.
+        what: for messages.
+    """
+
+    name: str
+    sign: str
+    units: dict[str, int]
+    low: float
+    high: float
+    of_cost: bool
+    what: str
+    tail: float | None = None
+
+
+def _percentile(name: str, tail: float) -> Metric:
+    what = f"{name} of latency"
+    return Metric(name, "<=", _TIME, 0.0, float("inf"), of_cost=True, what=what, tail=tail)
+
+
+_ALL = (
+    Metric("mean", "<=", _TIME, 0.0, float("inf"), of_cost=True, what="mean latency"),
+    _percentile("p50", 0.5),
+    _percentile("p90", 0.1),
+    _percentile("p95", 0.05),
+    _percentile("p99", 0.01),
+    _percentile("p99.9", 0.001),
+    Metric("energy", "<=", _ENERGY, 0.0, float("inf"), of_cost=True, what="mean energy"),
+    Metric("macs", "<=", _COUNT, 0.0, float("inf"), of_cost=True, what="mean multiply-accumulates"),
+    Metric("accuracy", ">=", _PLAIN, 0.0, 1.0, of_cost=False, what="accuracy"),
+    Metric("drop", "<=", _PLAIN, -100.0, 100.0, of_cost=False, what="drop in percentage points"),
+    Metric("agreement", ">=", _PLAIN, 0.0, 1.0, of_cost=False, what="agreement with the backbone"),
+    Metric("rate", ">=", _PLAIN, 0.0, 1.0, of_cost=True, what="share leaving at an exit"),
+)
+METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
+"""Every metric by name."""
+
+_CLAUSE = re.compile(r"^\s*([A-Za-z][A-Za-z0-9.]*?)\s*(<=|>=|=<|=>|≤|≥|==|=|<|>)\s*(\S.*?)\s*$")
+_NUMBER = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµμ%]*)$")
+_RATE = re.compile(r"^rate(\d+)$")
+_WRITTEN = {"≤": "<=", "≥": ">=", "=<": "<=", "=>": ">="}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One bound of a target.
+
+    Attributes:
+        metric: a name of METRICS.
+        limit: in SI (seconds, joules, multiply-accumulates, a share, percentage points), or a multiple of the backbone's mean.
+        relative: True for `mean<=0.6x`.
+        exit: for `rate`, the exit, from 1.
+    """
+
+    metric: str
+    limit: float
+    relative: bool = False
+    exit: int | None = None
+
+    @property
+    def of(self) -> Metric:
+        """What kind of thing is bounded."""
+        return METRICS[self.metric]
+
+    @property
+    def name(self) -> str:
+        """The metric as people write it: `mean`, `p99`, `rate1`."""
+        return self.metric if self.exit is None else f"{self.metric}{self.exit}"
+
+    @property
+    def slot(self) -> tuple[str, bool]:
+        """What may be bounded only once."""
+        return self.name, self.relative
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.of.sign}{self._limit_text()}"
+
+    def _limit_text(self) -> str:
+        exact = Decimal(repr(self.limit))
+        if self.relative:
+            return f"{_plain(exact)}x"
+        unit, power = _best_unit(exact, self.of.units)
+        return f"{_plain(exact.scaleb(-power))}{unit}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to tune for: one or more bounds, at most one of each kind. `str()` gives text that parses back to an equal value."""
+
+    bounds: tuple[Bound, ...]
+
+    def __post_init__(self) -> None:
+        faults = list(_faults(self.bounds))
+        if faults:
+            raise InputError(" ".join(faults))
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.bounds))
+
+    @property
+    def of_cost(self) -> tuple[Bound, ...]:
+        """The bounds on what an inference costs."""
+        return tuple(b for b in self.bounds if b.of.of_cost)
+
+    @property
+    def of_answers(self) -> tuple[Bound, ...]:
+        """The bounds on how good the answers are."""
+        return tuple(b for b in self.bounds if not b.of.of_cost)
+
+    @property
+    def minimises_mean(self) -> bool:
+        """True where only the answers are bounded, so that the mean latency is what is optimised."""
+        return not self.of_cost
+
+    def replacing(self, old: Bound, new: Bound) -> Target:
+        """This target with one bound exchanged."""
+        return Target(tuple(new if b == old else b for b in self.bounds))
+
+
+def parse_target(text: str | Target) -> Target:
+    """Read a target; one already read is handed back.
+
+    Raises:
+        InputError: not of the grammar above, a unit missing or unknown, a metric unknown, bounded twice or contradictory. All faults
+            come in one message.
+    """
+    if isinstance(text, Target):
+        return text
+    clauses = [c for c in text.split(",") if c.strip()]
+    if not clauses:
+        msg = f"the target {text!r} is empty; write for example 'mean<=5ms, drop<=0.5'."
+        raise InputError(msg)
+    bounds, faults = [], []
+    for clause in clauses:
+        try:
+            bounds.append(_bound(clause))
+        except InputError as fault:
+            faults.append(str(fault))
+    if faults:
+        raise InputError(" ".join(faults))
+    return Target(tuple(bounds))
+
+
+def _bound(clause: str) -> Bound:
+    found = _CLAUSE.match(clause)
+    if not found:
+        msg = f"cannot read {clause.strip()!r} as a bound; write a metric, <= or >=, and a limit, as in mean<=5ms."
+        raise InputError(msg)
+    name, sign, limit = found.groups()
+    metric, exit_number = _metric(name)
+    sign = _WRITTEN.get(sign, sign)
+    if sign != metric.sign:
+        msg = f"{clause.strip()!r}: {metric.what} takes {metric.sign}, not {sign}."
+        raise InputError(msg)
+    value, relative = _limit(metric, name, limit)
+    return Bound(metric.name, value, relative, exit_number)
+
+
+def _metric(name: str) -> tuple[Metric, int | None]:
+    rate = _RATE.match(name)
+    if rate:
+        return METRICS["rate"], int(rate.group(1))
+    if name == "rate":
+        msg = "rate needs the number of an exit: rate1>=0.5."
+        raise InputError(msg)
+    if name not in METRICS:
+        known = [m.name for m in _ALL if m.name != "rate"] + ["rate1"]
+        msg = f"no metric named {name!r}.{did_you_mean(name, known)} Metrics: {', '.join(known)}."
+        raise InputError(msg)
+    return METRICS[name], None
+
+
+def _limit(metric: Metric, name: str, text: str) -> tuple[float, bool]:
+    found = _NUMBER.match(text)
+    if not found:
+        msg = f"{text!r} in {name}{metric.sign}{text} is not a number with a unit."
+        raise InputError(msg)
+    number, unit = found.group(1), found.group(2).replace("µ", "u").replace("μ", "u")
+    if metric.name == "mean" and unit == "x":
+        return float(number), True
+    if unit not in metric.units:
+        raise InputError(_unit_fault(metric, name, number, unit))
+    return float(Decimal(number).scaleb(metric.units[unit])), False
+
+
+def _unit_fault(metric: Metric, name: str, number: str, unit: str) -> str:
+    written = f"{name}{metric.sign}{number}{unit}"
+    units = [u for u in metric.units if u] + (["x (of the backbone's mean)"] if metric.name == "mean" else [])
+    if not units:
+        hint = "percentage points" if metric.name == "drop" else "a share between 0 and 1"
+        return f"{written!r}: {metric.what} has no unit; write {hint}."
+    example = f"{name}{metric.sign}{number}{next(u for u in ('ms', 'mJ', 'M') if u in metric.units)}"
+    if not unit:
+        return f"{written!r} has no unit; write one of {', '.join(units)}, as in {example}."
+    return f"{written!r}: unknown unit {unit!r}; write one of {', '.join(units)}, as in {example}."
+
+
+def _faults(bounds: tuple[Bound, ...]) -> list[str]:
+    faults = [] if bounds else ["a target needs at least one bound."]
+    seen: dict[tuple[str, bool], Bound] = {}
+    for bound in bounds:
+        if bound.slot in seen:
+            faults.append(f"{bound.name} is bounded twice ({seen[bound.slot]} and {bound}); keep one.")
+        seen[bound.slot] = bound
+        faults.extend(_limit_faults(bound))
+    rates = [b for b in bounds if b.metric == "rate"]
+    if sum(b.limit for b in rates) > 1 + 1e-12:
+        faults.append(f"contradictory: {' and '.join(map(str, rates))} ask for more than all samples.")
+    return faults
+
+
+def _limit_faults(bound: Bound) -> list[str]:
+    metric, limit = bound.of, bound.limit
+    if bound.metric == "rate" and bound.exit is not None and bound.exit < 1:
+        return [f"{bound.name}: exits are numbered from 1."]
+    if bound.of.sign == "<=" and bound.metric != "drop" and not 0 < limit < float("inf"):
+        return [f"{bound}: the limit must be greater than 0 and finite."]
+    if not metric.low <= limit <= metric.high:
+        share = f"; for {limit:g} % write {limit / 100:g}" if metric.high == 1 and 1 < limit <= 100 else ""
+        return [f"{bound}: the limit must lie between {metric.low:g} and {metric.high:g}{share}."]
+    return []
+
+
+def _best_unit(value: Decimal, units: dict[str, int]) -> tuple[str, int]:
+    """The unit that leaves at least one digit before the point, the smallest unit otherwise."""
+    ordered = sorted(units.items(), key=lambda item: -item[1])
+    return next((u for u in ordered if abs(value.scaleb(-u[1])) >= 1), ordered[-1] if value else ordered[0])
+
+
+def _plain(value: Decimal) -> str:
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
