@@ -19,6 +19,7 @@ COMMANDS: tuple[str, ...] = (
     "run",
     "bench",
     "compare",
+    "report",
     "devices",
 )
 """In the order in which `edgeexit --help` lists them. Command `x` is the function `x` of `edgeexit/cli/cmd_x.py`."""

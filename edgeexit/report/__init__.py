@@ -1,1 +1,15 @@
-"""To be written."""
+"""Results as pages, tables and pictures. The HTML page needs no other package and no network.
+
+    write_report([("a.json", result)], Path("report.html"))
+
+Modules: tables (cells of text) · sweep (what other thresholds would have given) · figure (a picture as a value) · svg and raster
+(draw one) · pictures (those of a result) · page (HTML) · files (the form that a file name asks for).
+"""
+
+from __future__ import annotations
+
+from edgeexit.report.files import write_report
+from edgeexit.report.page import html_report
+from edgeexit.report.tables import Table, result_tables
+
+__all__ = ["Table", "html_report", "result_tables", "write_report"]
