@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from itertools import count
+from itertools import count as counter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.grid import Grid
-from edgeexit.calibration.pairs import planes_through
+from edgeexit.calibration.pairs import Plane, planes_through
 from edgeexit.calibration.problem import Problem
 from edgeexit.calibration.ranks import Boundaries, Ranks
 from edgeexit.calibration.replay import Floats, Indices
@@ -34,23 +35,33 @@ ROUND_UP = 1e-6
 """What rounding may have taken from a bound that counts samples."""
 
 
+class Extent(NamedTuple):
+    """The boundaries of a box, both included, [N-1]."""
+
+    low: Indices
+    high: Indices
+
+
+class Settled(NamedTuple):
+    """What a box has decided: Σ of the weights of the decided samples, their part of each rising limit, and the samples not decided."""
+
+    fixed: float
+    spent: Floats
+    undecided: Indices
+
+
 @dataclass(frozen=True, eq=False)
 class Box:
-    """A box of boundaries and the samples that it leaves undecided.
+    """A box of boundaries.
 
     Attributes:
-        low, high: boundaries, both included, [N-1].
-        fixed: Σ of the weights of the decided samples. spent: their part of each rising limit.
-        samples: the undecided ones.
+        extent, settled: where it lies, and what it decides.
         bound: upper bound of the weighted sum; -inf where nothing in the box is feasible. best: the boundaries that the bound likes best.
         split: the axis to cut, and where; None for a single point.
     """
 
-    low: Indices
-    high: Indices
-    fixed: float
-    spent: Floats
-    samples: Indices
+    extent: Extent
+    settled: Settled
     bound: float
     best: Indices
     split: tuple[int, int] | None
@@ -106,18 +117,18 @@ def upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> tuple[fl
     relaxed = Relaxed.of(problem, boundaries)
     reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
     point, tops = np.array(boundaries, np.int64), np.array(problem.ranked.tops, np.int64)
-    whole = (np.zeros_like(tops), tops, 0.0, np.zeros(len(relaxed.limits)), np.arange(len(problem.table)))
-    root = _bounded(relaxed, *whole, point)
-    order = count()
+    nothing = Settled(0.0, np.zeros(len(relaxed.limits)), np.arange(len(problem.table)))
+    root = _bounded(relaxed, Extent(np.zeros_like(tops), tops), nothing, point)
+    order = counter()
     heap = [(-root.bound, next(order), root)]
     while heap and work > 0:
         box = heap[0][2]
         if relaxed.stated(box.bound) <= reached or box.split is None:
             break
         heapq.heappop(heap)
-        work -= 2 * max(len(box.samples), 200) * len(tops)
-        for low, high in _halves(box):
-            part = _bounded(relaxed, low, high, box.fixed, box.spent, box.samples, point)
+        work -= 2 * max(len(box.settled.undecided), 200) * len(tops)
+        for extent in _halves(box):
+            part = _bounded(relaxed, extent, box.settled, point)
             if relaxed.stated(part.bound) > reached:
                 heapq.heappush(heap, (-part.bound, next(order), part))
     bound = relaxed.stated(-heap[0][0]) if heap else reached
@@ -125,61 +136,70 @@ def upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> tuple[fl
     return max(reached, bound), likely
 
 
-def _halves(box: Box) -> list[tuple[Indices, Indices]]:
+def _halves(box: Box) -> tuple[Extent, Extent]:
     assert box.split is not None
     axis, at = box.split
-    first, second = box.high.copy(), box.low.copy()
+    low, high = box.extent
+    first, second = high.copy(), low.copy()
     first[axis], second[axis] = at, at + 1
-    return [(box.low, first), (second, box.high)]
+    return Extent(low, first), Extent(second, high)
 
 
-def _bounded(
-    relaxed: Relaxed, low: Indices, high: Indices, fixed: float, spent: Floats, samples: Indices, point: Indices
-) -> Box:
-    """Decide what a box decides, and bound the rest."""
-    ranks = relaxed.ranks[:, samples]
-    undecided, first_sure = _decided(ranks, low, high)
+def _bounded(relaxed: Relaxed, extent: Extent, before: Settled, point: Indices) -> Box:
+    """Decide what a box decides beyond what the box around it did, and bound the rest."""
+    ranks, exits = relaxed.ranks[:, before.undecided], relaxed.costs.shape[1]
+    undecided, first_sure = _decided(ranks, extent)
     ambiguous = undecided.sum(axis=0, dtype=np.int8)
     open_ = ambiguous > 0
-    decided = first_sure[~open_]
-    fixed += float(relaxed.weights[decided, samples[~open_]].sum())
-    spent = spent + relaxed.costs @ np.bincount(decided, minlength=relaxed.costs.shape[1])
-    cheapest = undecided[:, open_].argmax(axis=0)
-    samples = samples[open_]
-    if (spent + relaxed.costs @ np.bincount(cheapest, minlength=relaxed.costs.shape[1]) > relaxed.limits).any():
-        return Box(low, high, fixed, spent, samples, -np.inf, low, None)
-    if not len(samples):
-        return Box(low, high, fixed, spent, samples, fixed, low, None)
+    leaves, left = first_sure[~open_], before.undecided[~open_]
+    settled = Settled(
+        before.fixed + float(relaxed.weights[leaves, left].sum()),
+        before.spent + relaxed.costs @ np.bincount(leaves, minlength=exits),
+        before.undecided[open_],
+    )
+    cheapest = np.bincount(undecided[:, open_].argmax(axis=0), minlength=exits)
+    if (settled.spent + relaxed.costs @ cheapest > relaxed.limits).any():
+        return Box(extent, settled, -np.inf, extent.low, None)
+    if not len(settled.undecided):
+        return Box(extent, settled, settled.fixed, extent.low, None)
     ranks, undecided, ambiguous = ranks[:, open_], undecided[:, open_], ambiguous[open_]
-    start, delta = _telescoped(relaxed.weights[:, samples], undecided, first_sure[open_])
-    bound, best = _averaged(delta, undecided, ranks, low, high, point)
-    split = _split(undecided, ambiguous > 1, delta, ranks, low, high)
-    return Box(low, high, fixed, spent, samples, fixed + start + bound, best, split)
+    start, delta = _telescoped(relaxed.weights[:, settled.undecided], undecided, first_sure[open_])
+    open_samples = Open(ranks, undecided, delta)
+    bound, best = _averaged(open_samples, extent, point)
+    return Box(extent, settled, settled.fixed + start + bound, best, _split(open_samples, ambiguous > 1, extent))
 
 
-def _averaged(
-    delta: Floats, undecided: NDArray[np.bool_], ranks: Ranks, low: Indices, high: Indices, point: Indices
-) -> tuple[float, Indices]:
+class Open(NamedTuple):
+    """The undecided samples of a box, [N-1, n]: ranks, where each is undecided, and δ of passing there and at all before."""
+
+    ranks: Ranks
+    undecided: NDArray[np.bool_]
+    delta: Floats
+
+
+def _averaged(samples: Open, extent: Extent, point: Indices) -> tuple[float, Indices]:
     """The least of the bounds of Σ δ·Π c averaged over more and more points, each the last one's favourite; and its favourite."""
-    number = np.cumsum(undecided, axis=0, dtype=np.int8)
-    rows = [np.flatnonzero(u) for u in undecided]
-    least, best = np.inf, low
-    at = np.clip(point, low, high)
-    constant, single = 0.0, np.zeros(delta.shape)
+    rows = [np.flatnonzero(u) for u in samples.undecided]
+    number = np.cumsum(samples.undecided, axis=0, dtype=np.int8)
+    least, best = np.inf, extent.low
+    at = np.clip(point, *extent)
+    constant, single = 0.0, np.zeros(samples.delta.shape)
     for turn in range(_POINTS):
-        fresh, coefficients = _single_exits(delta, undecided, number, undecided & (ranks >= at[:, None]))
+        stops = samples.undecided & (samples.ranks >= at[:, None])
+        fresh, coefficients = _single_exits(samples, number, stops)
         share = 1 / (1 + turn)
         constant += share * (fresh - constant)
         single += share * (coefficients - single)
-        bound, at = _maxima(single, ranks, rows, low, high)
+        bound, at = _maxima(single, samples.ranks, rows, extent)
         if bound + constant < least:
             least, best = bound + constant, at
     return least, best
 
 
-def _decided(ranks: Ranks, low: Indices, high: Indices) -> tuple[NDArray[np.bool_], Indices]:
+def _decided(ranks: Ranks, extent: Extent) -> tuple[NDArray[np.bool_], Indices]:
     """Where each sample is undecided [N-1, n], and the first exit at which it leaves for sure [n]."""
     axes, samples = ranks.shape
+    low, high = extent
     undecided = np.zeros((axes, samples), np.bool_)
     first_sure = np.full(samples, axes, np.int64)
     for k in reversed(range(axes)):
@@ -201,14 +221,12 @@ def _telescoped(weights: Floats, undecided: NDArray[np.bool_], first_sure: Indic
     return float(after.sum()), delta
 
 
-def _single_exits(
-    delta: Floats, undecided: NDArray[np.bool_], number: NDArray[np.int8], stops: NDArray[np.bool_]
-) -> tuple[float, Floats]:
+def _single_exits(samples: Open, number: NDArray[np.int8], stops: NDArray[np.bool_]) -> tuple[float, Floats]:
     """The bound as a constant and a coefficient of c_k per exit and sample [N-1, n], exact where samples stop as in `stops`."""
-    axes, samples = delta.shape
+    axes, count = samples.delta.shape
     first_stop = np.where(stops.any(axis=0), stops.argmax(axis=0), axes)
-    gains, losses = np.maximum(delta, 0.0), np.minimum(delta, 0.0)
-    gain, loss, constant = np.zeros(samples), np.zeros(samples), 0.0
+    gains, losses = np.maximum(samples.delta, 0.0), np.minimum(samples.delta, 0.0)
+    gain, loss, constant = np.zeros(count), np.zeros(count), 0.0
     for k in reversed(range(axes)):
         before = first_stop > k
         gain += gains[k]
@@ -217,12 +235,13 @@ def _single_exits(
         lost = losses[k] * before
         loss += lost
         constant -= float(np.dot(lost, number[k] - 1.0))
-        gains[k] += loss * undecided[k]
+        gains[k] += loss * samples.undecided[k]
     return constant, gains
 
 
-def _maxima(single: Floats, ranks: Ranks, rows: list[Indices], low: Indices, high: Indices) -> tuple[float, Indices]:
+def _maxima(single: Floats, ranks: Ranks, rows: list[Indices], extent: Extent) -> tuple[float, Indices]:
     """Σ over exits of the maximum, over its boundaries in the box, of Σ of the coefficients of the samples below the boundary."""
+    low, high = extent
     total, where = 0.0, low.copy()
     for k, here in enumerate(rows):
         if not len(here):
@@ -235,10 +254,9 @@ def _maxima(single: Floats, ranks: Ranks, rows: list[Indices], low: Indices, hig
     return total, where
 
 
-def _split(
-    undecided: NDArray[np.bool_], several: NDArray[np.bool_], delta: Floats, ranks: Ranks, low: Indices, high: Indices
-) -> tuple[int, int] | None:
+def _split(samples: Open, several: NDArray[np.bool_], extent: Extent) -> tuple[int, int] | None:
     """Cut the exit with the most at stake among samples undecided at several exits, in the middle of its samples."""
+    (ranks, undecided, delta), (low, high) = samples, extent
     wide = high > low
     if not wide.any():
         return None
@@ -253,14 +271,13 @@ def _split(
 
 def multipliers(problem: Problem, boundaries: Boundaries, cells: int = 2**14, turns: int = 4) -> list[float]:
     """A price per limit that makes the relaxed problem's best, over a grid and over the planes through `boundaries`, as small as possible;
-    one price after the other by halving."""
+    one price after the other by halving.
+    """
     if not problem.limits:
         return []
     grid = Grid.of(problem.ranked, cells)
-    planes = planes_through(problem, boundaries, _PLANE_LEVELS)
-    goal, *over = (
-        np.concatenate([t.table(s).ravel() for t in (grid, *planes)]) for s in (problem.goal, *problem.limits)
-    )
+    places: list[Grid | Plane] = [grid, *planes_through(problem, boundaries, _PLANE_LEVELS)]
+    goal, *over = (np.concatenate([p.table(s).ravel() for p in places]) for s in (problem.goal, *problem.limits))
     over = [excess - s.limit for excess, s in zip(over, problem.limits, strict=True)]
     prices = [0.0] * len(over)
     for _ in range(turns if len(over) > 1 else 1):

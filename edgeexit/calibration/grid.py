@@ -77,7 +77,7 @@ def _plausible_survivors(ranked: Ranked) -> list[NDArray[np.bool_]]:
 def _passing(placed: Sequence[NDArray[np.int64]], shape: tuple[int, ...], weights: Floats) -> Floats:
     """Σ of weights of the samples that pass all these exits, for every combination of their levels."""
     flat = np.ravel_multi_index(tuple(placed), shape)
-    table = np.bincount(flat, weights=weights, minlength=int(np.prod(shape))).reshape(shape)
+    table = np.asarray(np.bincount(flat, weights, int(np.prod(shape))), np.float64).reshape(shape)
     for axis in range(len(shape)):
         np.cumsum(table, axis=axis, out=table)
         table = _shifted(table, axis)

@@ -1,5 +1,6 @@
 """Two thresholds at a time, the others held: every sample is then a step function of the two, so all their combinations are one
-summed-area table, evaluated on the constraint itself (no multiplier, hence no duality gap)."""
+summed-area table, evaluated on the constraint itself (no multiplier, hence no duality gap).
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
 """Scores as ranks. A search needs no score, only who is surer than whom: threshold k becomes a boundary b in 0..D_k among the D_k distinct
 scores of exit k, and a sample leaves when its rank is >= b. Boundary 0 always leaves, D_k never does, and in between lies one float32
-threshold, the midpoint of two distinct scores."""
+threshold, the midpoint of two distinct scores.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -58,18 +60,18 @@ class Ranked:
         return leaves
 
 
-def threshold_between(distinct: NDArray[np.float32], boundary: int) -> np.float32:
+def threshold_between(distinct: NDArray[np.float32], boundary: int) -> float:
     """The float32 threshold that the scores of rank >= `boundary` reach and the others do not.
 
     The midpoint of two neighbouring floats may round to the lower one, which would let it leave; then it is the upper one.
     """
     if boundary <= 0:
-        return np.float32(-np.inf)
+        return -math.inf
     if boundary >= len(distinct):
-        return np.float32(np.inf)
+        return math.inf
     below, above = distinct[boundary - 1], distinct[boundary]
     middle = np.float32((np.float64(below) + np.float64(above)) / 2)
-    return middle if middle > below else above
+    return float(middle if middle > below else above)
 
 
 def quantile_levels(ranks: Ranks, top: int, count: int) -> NDArray[np.int64]:

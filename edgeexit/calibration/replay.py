@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, Any, TypeAlias
 from zipfile import BadZipFile
 
 import numpy as np
@@ -28,7 +28,7 @@ Bools: TypeAlias = NDArray[np.bool_]
 Indices: TypeAlias = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class ReplayTable:
     """What every exit would have done with every calibration sample, and what leaving there costs on this device.
 
@@ -41,6 +41,8 @@ class ReplayTable:
         head_s: [N-1], the part of the cost that each early head takes (head, score and comparison); None where not measured.
         agreement: bool [M, N], whether each exit gives the last exit's answer; None where not recorded.
         macs: [N], multiply-accumulates done by leaving at each exit; None where not counted.
+        typical_s: [N], the mean cost of each exit where it is known better than as the mean of `cost_s` (medians of block means, which a
+            stall of the machine does not move); None otherwise.
         backbone_s: mean latency of the backbone (straight to the last exit, no heads). None: the last exit's cost less the heads'.
         origin: where it comes from: device, engine, hashes of data and bundle, seed.
 
@@ -55,6 +57,7 @@ class ReplayTable:
     head_s: Floats | None
     agreement: Bools | None
     macs: Floats | None
+    typical_s: Floats | None
     backbone_s: float | None
     origin: Mapping[str, str] = field(default_factory=dict)
 
@@ -68,6 +71,7 @@ class ReplayTable:
         *,
         agreement: ArrayLike | None = None,
         macs: ArrayLike | None = None,
+        typical_s: ArrayLike | None = None,
         backbone_s: float | None = None,
         origin: Mapping[str, str] | None = None,
     ) -> None:
@@ -79,6 +83,7 @@ class ReplayTable:
             "head_s": _vector(head_s),
             "agreement": _flags(agreement, "agreement"),
             "macs": _vector(macs),
+            "typical_s": _vector(typical_s),
             "backbone_s": None if backbone_s is None else float(backbone_s),
             "origin": dict(origin or {}),
         }
@@ -99,7 +104,7 @@ class ReplayTable:
     @cached_property
     def mean_cost_s(self) -> Floats:
         """Mean cost of leaving at each exit, [N]."""
-        return np.array([samples.mean() for samples in self.cost_s])
+        return np.array([samples.mean() for samples in self.cost_s]) if self.typical_s is None else self.typical_s
 
     @property
     def backbone_mean_s(self) -> float:
@@ -164,11 +169,14 @@ class ReplayTable:
             self.head_s[keep[:-1]],
             agreement=None if self.agreement is None else self.agreement[:, keep],
             macs=None if self.macs is None else self.macs[keep],
+            typical_s=None if self.typical_s is None else (self.typical_s - saved)[keep],
             backbone_s=self.backbone_mean_s,
             origin=self.origin,
         )
 
-    def with_costs(self, cost_s: Sequence[ArrayLike], *, backbone_s: float | None = None) -> ReplayTable:
+    def with_costs(
+        self, cost_s: Sequence[ArrayLike], *, typical_s: ArrayLike | None = None, backbone_s: float | None = None
+    ) -> ReplayTable:
         """The same samples, with other measured latencies."""
         return ReplayTable(
             self.scores,
@@ -178,6 +186,7 @@ class ReplayTable:
             self.head_s,
             agreement=self.agreement,
             macs=self.macs,
+            typical_s=typical_s,
             backbone_s=self.backbone_s if backbone_s is None else backbone_s,
             origin=self.origin,
         )
@@ -190,13 +199,13 @@ class ReplayTable:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path | IO[bytes]) -> None:
         """Write an `.npz` (no pickles) with the origin and the table's own hash."""
         header = {"schema": SCHEMA, "sha256": self.sha256(), "origin": dict(self.origin)}
         np.savez_compressed(path, allow_pickle=False, header=np.array(json.dumps(header)), **self._arrays())
 
     @classmethod
-    def load(cls, path: str | Path) -> ReplayTable:
+    def load(cls, path: str | Path | IO[bytes]) -> ReplayTable:
         """Read what `save` wrote.
 
         Raises:
@@ -205,12 +214,12 @@ class ReplayTable:
         header, arrays = _read(path)
         costs = [arrays.pop(name) for name in sorted((n for n in arrays if n.startswith("cost_s_")), key=_number)]
         backbone = arrays.pop("backbone_s", None)
-        optional = {name: arrays.get(name) for name in ("energy_j", "head_s", "agreement", "macs")}
+        optional = {name: arrays.get(name) for name in ("energy_j", "head_s", "agreement", "macs", "typical_s")}
         table = cls(
             arrays["scores"],
             arrays.get("correct"),
             costs,
-            **optional,  # type: ignore[arg-type]  # names of the constructor's own keywords
+            **optional,
             backbone_s=None if backbone is None else float(backbone),
             origin=header["origin"],
         )
@@ -219,13 +228,14 @@ class ReplayTable:
             raise InputError(msg)
         return table
 
-    def _arrays(self) -> dict[str, NDArray[np.generic]]:
+    def _arrays(self) -> dict[str, NDArray[Any]]:
         optional = {
             "correct": self.correct,
             "energy_j": self.energy_j,
             "head_s": self.head_s,
             "agreement": self.agreement,
             "macs": self.macs,
+            "typical_s": self.typical_s,
             "backbone_s": None if self.backbone_s is None else np.array(self.backbone_s),
         }
         costs = {f"cost_s_{k}": samples for k, samples in enumerate(self.cost_s, 1)}
@@ -270,7 +280,7 @@ class ReplayTable:
         n, faults = len(self.cost_s), []
         if any(not s.size or not np.isfinite(s).all() or (s <= 0).any() for s in self.cost_s):
             faults.append("every exit needs finite costs in seconds greater than 0")
-        for name, length in (("energy_j", n), ("head_s", n - 1), ("macs", n)):
+        for name, length in (("energy_j", n), ("head_s", n - 1), ("macs", n), ("typical_s", n)):
             array = getattr(self, name)
             if array is not None and (array.shape != (length,) or not np.isfinite(array).all() or (array < 0).any()):
                 faults.append(f"{name} must be {length} finite numbers of at least 0, not {array.tolist()}")
@@ -312,7 +322,8 @@ class Outcome:
 
 def mean_of(counts: ArrayLike, per_exit: Floats) -> float:
     """Mean of a cost per exit [N] when `counts` [N] samples leave at each: the one place where such a mean is made, so that the same
-    counts always give the same float."""
+    counts always give the same float.
+    """
     counts = np.asarray(counts, np.float64)
     return float((counts * per_exit).sum() / counts.sum())
 
@@ -390,7 +401,7 @@ def _number(name: str) -> int:
     return int(name.rsplit("_", 1)[1])
 
 
-def _read(path: str | Path) -> tuple[dict[str, dict[str, str]], dict[str, NDArray[np.generic]]]:
+def _read(path: str | Path | IO[bytes]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

@@ -21,7 +21,6 @@ from edgeexit.calibration.ranks import Boundaries
 from edgeexit.calibration.replay import Floats, Outcome, ReplayTable
 from edgeexit.calibration.sweep import exact_pair, values_of
 from edgeexit.calibration.targets import Target, parse_target
-from edgeexit.errors import TargetNotMet
 
 PLANE_LEVELS = 256
 PART = 10_000

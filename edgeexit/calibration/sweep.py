@@ -115,9 +115,8 @@ def _one_kind(problem: Problem, answers: list[Sum]) -> bool:
     if problem.goal.per_sample is not None:
         matrices = [m for m in matrices if not np.array_equal(m, -problem.goal.per_sample)]
         return not matrices
-    return bool((np.diff(problem.goal.per_exit) <= 0).all()) and all(
-        np.array_equal(m, matrices[0]) for m in matrices[1:]
-    )  # type: ignore[arg-type]
+    falls = problem.goal.per_exit is not None and bool(np.all(np.diff(problem.goal.per_exit) <= 0))
+    return falls and bool(matrices) and all(np.array_equal(m, matrices[0]) for m in matrices[1:])
 
 
 class _Sweep:

@@ -153,7 +153,7 @@ class Target:
         return not self.of_cost
 
     def replacing(self, old: Bound, new: Bound) -> Target:
-        """This target with one bound exchanged."""
+        """The same target with one bound exchanged."""
         return Target(tuple(new if b == old else b for b in self.bounds))
 
 
@@ -170,15 +170,18 @@ def parse_target(text: str | Target) -> Target:
     if not clauses:
         msg = f"the target {text!r} is empty; write for example 'mean<=5ms, drop<=0.5'."
         raise InputError(msg)
-    bounds, faults = [], []
-    for clause in clauses:
-        try:
-            bounds.append(_bound(clause))
-        except InputError as fault:
-            faults.append(str(fault))
+    read = [_bound_or_fault(clause) for clause in clauses]
+    faults = [str(fault) for fault in read if isinstance(fault, InputError)]
     if faults:
         raise InputError(" ".join(faults))
-    return Target(tuple(bounds))
+    return Target(tuple(bound for bound in read if isinstance(bound, Bound)))
+
+
+def _bound_or_fault(clause: str) -> Bound | InputError:
+    try:
+        return _bound(clause)
+    except InputError as fault:
+        return fault
 
 
 def _bound(clause: str) -> Bound:
