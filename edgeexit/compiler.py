@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import edgeexit
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
-from edgeexit.backends.probe import open_model, probe, random_inputs, with_true_batch
+from edgeexit.backends.probe import carries_batch, open_model, probe, random_inputs, with_settled_branches, with_true_batch
 from edgeexit.bundle import SCHEMA, Bundle, Manifest, ModeTiming, Source, StageEntry, Verified, replace_bundle
 from edgeexit.bundle.bundle import BundleChange
 from edgeexit.bundle.store import digest_of
@@ -123,7 +123,7 @@ def _take_apart(
     steps = 5
     progress("taking the network apart", 0, steps)
     rule = find_criterion(criterion)
-    net = read_model(path)
+    net = with_settled_branches(read_model(path))
     progress("taking the network apart", 1, steps)
     found = find_exits(net, exits, scores)
     net, scored = add_scores(net, found, rule)
@@ -133,7 +133,7 @@ def _take_apart(
     progress("taking the network apart", 3, steps)
     names = {name for s in stages for name in s.outputs}
     specs = probe(net, names)
-    if any("?" in spec.shape for spec in specs.values()):
+    if net.dynamic_batch and not carries_batch(specs.values()):
         net = with_true_batch(net, fixed=True)
         specs = probe(net, names)
     progress("taking the network apart", steps, steps)

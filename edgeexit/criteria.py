@@ -11,14 +11,23 @@ Inside edgeexit every score is *surer is higher* float32 ("inner"), and a sample
     margin              best minus second-best probability; leaves when >= T
     learned             the exit's own score output; leaves when >= T            EENet (Demir & Akbas 2019), section 3
 
-All are computed in float32 from log-softmax, so that logits of any finite size give a finite score.
+Two combine the exits computed so far, in the graph, from what earlier stages hand on:
+
+    running_mean        probability of the best class of the mean of all exits' probabilities so far, each weighted by what reaching
+                        that exit costs in multiply-accumulates; leaves when >= T. The mean is the answer as well as the decision:
+                        the exit's logits become ln(mean).            the ensemble of Qendro (2021), there with equal weights
+    patience            number of exits in a row, this one included, whose best class is the same; leaves when >= T exits
+                                                                                               PABEE (Zhou 2020), section 3
+
+All are computed in float32 from log-softmax, so that logits up to ±1e38 give a finite score. A score is NaN only where a logit is not
+finite; NaN is never sure, so the sample goes on, whatever the threshold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,23 +46,73 @@ Nodes: TypeAlias = "Callable[[NodeBuilder, str, int], str]"
 """A builder, the name of float32 logits [n, classes] and the number of classes in; the name of inner scores [n] out."""
 
 
+class Answers(NamedTuple):
+    """What every exit answers: logits [n, N, classes] and own-unit scores [n, N], float32."""
+
+    logits: Array
+    scores: Array
+
+
+class Combined(NamedTuple):
+    """Names of one exit's tensors: answer logits [n, classes], inner score [n], and what the next exit goes on from."""
+
+    logits: str
+    score: str
+    state: tuple[str, ...]
+
+
+Combine: TypeAlias = "Callable[[Array, Sequence[float]], Answers]"
+"""Logits of every exit [n, N, classes] and the cost of reaching each exit [N] in, the answers of every exit out."""
+
+CombineNodes: TypeAlias = "Callable[[NodeBuilder, str, tuple[str, ...], Sequence[float]], Combined]"
+"""A builder, the name of this exit's float32 logits, the state of the exit before (empty at the first) and the costs of reaching the exits
+up to this one in; the names of what this exit gives out."""
+
+
 @dataclass(frozen=True)
 class Criterion:
-    """One exit criterion.
+    """One exit criterion: of one exit (`score`, `nodes`), of the exits so far (`combine`, `combine_nodes`), or learned (neither).
 
     Attributes:
         name: how people write it.
         unit: of its thresholds, for tables.
         sign: +1 where more is surer, -1 where less is surer.
-        score: NumPy reference: logits [n, classes] -> own-unit scores [n], float32. None for `learned`.
-        nodes: ONNX: appends the nodes that give the inner score. None for `learned`.
+        score: NumPy reference: logits [n, classes] -> own-unit scores [n], float32.
+        nodes: ONNX: appends the nodes that give the inner score.
+        combine: NumPy reference of a criterion that combines exits.
+        combine_nodes: ONNX: appends the nodes of one exit.
     """
 
     name: str
     unit: str
     sign: int
-    score: Score | None
-    nodes: Nodes | None
+    score: Score | None = None
+    nodes: Nodes | None = None
+    combine: Combine | None = None
+    combine_nodes: CombineNodes | None = None
+
+    @property
+    def learned(self) -> bool:
+        """Whether the network gives the score itself."""
+        return self.nodes is None and self.combine_nodes is None
+
+    def answers(self, logits: NDArray[np.floating], costs: Sequence[float]) -> Answers:
+        """NumPy reference of every exit's answer.
+
+        Args:
+            logits: what the network gives, [n, N, classes].
+            costs: multiply-accumulates of reaching each exit, [N]; only `running_mean` looks at them.
+
+        Raises:
+            InputError: the criterion is `learned`: its scores cannot be computed from logits.
+        """
+        z = np.asarray(logits, np.float32)
+        if self.combine is not None:
+            return self.combine(z, costs)
+        if self.score is None:
+            msg = f"criterion {self.name!r} takes the network's own scores; they cannot be computed from logits."
+            raise InputError(msg)
+        return Answers(z, self.score(z))
 
     def inner(self, own: float) -> float:
         """A threshold or score in own units as an inner one. Its own inverse up to the name: see `own`."""
@@ -98,6 +157,30 @@ def margin(logits: NDArray[np.floating]) -> Array:
     return np.asarray(p[..., -1] - p[..., -2], np.float32)
 
 
+_TINY = np.float32(np.finfo(np.float32).tiny)  # ln of it is finite
+
+
+def running_mean(logits: Array, costs: Sequence[float]) -> Answers:
+    """Mean of the probabilities of exits 1 to k, weighted by the cost of reaching each; answers ln(mean), scored by its best class."""
+    weights = np.asarray(costs, np.float64)
+    shares = weights / np.cumsum(weights)
+    mean = np.zeros_like(logits)
+    now = np.zeros_like(logits[:, 0])
+    for k, p in enumerate(np.moveaxis(softmax(logits), 1, 0)):
+        now = now * np.float32(1 - shares[k]) + p * np.float32(shares[k])
+        mean[:, k] = now
+    return Answers(np.log(np.maximum(mean, _TINY)), mean.max(axis=-1))
+
+
+def patience(logits: Array, costs: Sequence[float]) -> Answers:  # noqa: ARG001 - the costs are for its sibling
+    """Number of exits in a row, up to and with this one, that agree on the best class; answers are the exits' own."""
+    labels = logits.argmax(axis=-1)
+    agreeing = np.ones(labels.shape, np.float32)
+    for k in range(1, labels.shape[1]):
+        agreeing[:, k] += agreeing[:, k - 1] * (labels[:, k] == labels[:, k - 1])
+    return Answers(logits, agreeing)
+
+
 def _entropy_nodes(b: NodeBuilder, logits: str, _classes: int) -> str:
     log_p = b.node("LogSoftmax", [logits], axis=-1)
     terms = b.node("Mul", [b.node("Exp", [log_p]), log_p])
@@ -120,12 +203,32 @@ def _margin_nodes(b: NodeBuilder, logits: str, _classes: int) -> str:
     return b.reduce("ReduceSum", b.node("Mul", [best, signs]))
 
 
+def _running_mean_nodes(b: NodeBuilder, logits: str, state: tuple[str, ...], costs: Sequence[float]) -> Combined:
+    mean = b.node("Softmax", [logits], axis=-1)
+    if state:
+        share = costs[-1] / sum(costs)
+        before = b.node("Mul", [state[0], b.constant(np.float32(1 - share))])
+        mean = b.node("Add", [before, b.node("Mul", [mean, b.constant(np.float32(share))])])
+    answer = b.node("Log", [b.node("Max", [mean, b.constant(_TINY)])])
+    return Combined(answer, b.reduce("ReduceMax", mean), (mean,))
+
+
+def _patience_nodes(b: NodeBuilder, logits: str, state: tuple[str, ...], _costs: Sequence[float]) -> Combined:
+    label = b.node("ArgMax", [logits], axis=-1, keepdims=0)
+    # At the first exit a label is compared with itself: ones of the right length, whatever the batch.
+    agrees = b.cast(b.node("Equal", [label, state[0] if state else label]), 1)
+    count = b.node("Add", [b.node("Mul", [agrees, state[1]]), b.constant(np.float32(1))]) if state else agrees
+    return Combined(logits, count, (label, count))
+
+
 _ALL = (
     Criterion("entropy", "nats", -1, entropy, _entropy_nodes),
     Criterion("normalized_entropy", "of ln(classes)", -1, normalized_entropy, _normalized_entropy_nodes),
     Criterion("max_softmax", "probability", +1, max_softmax, _max_softmax_nodes),
     Criterion("margin", "probability", +1, margin, _margin_nodes),
-    Criterion("learned", "score", +1, None, None),
+    Criterion("learned", "score", +1),
+    Criterion("running_mean", "probability", +1, combine=running_mean, combine_nodes=_running_mean_nodes),
+    Criterion("patience", "exits", +1, combine=patience, combine_nodes=_patience_nodes),
 )
 CRITERIA: dict[str, Criterion] = {c.name: c for c in _ALL}
 """Every criterion by name. A new one is a Criterion in this table and nothing else."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from edgeexit.backends.base import Array, Settings
 from edgeexit.backends.onnxruntime import open_session, refusals
 from edgeexit.errors import ModelError
+from edgeexit.graph.branches import settled_conditions, take_branches
 from edgeexit.graph.network import BATCH, Dim, Network, TensorSpec
 
 
@@ -25,6 +27,30 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Arr
     if np.issubdtype(np.dtype(dtype), np.integer) or dtype == "bool":
         return rng.integers(0, 2, shape).astype(dtype)
     return rng.random(shape).astype(dtype)
+
+
+def with_settled_branches(net: Network) -> Network:
+    """The same network, every `If` whose condition is the same for all inputs and batches replaced by the branch it takes."""
+    known = _settled(net)
+    if not known:
+        return net
+    copy = onnx.ModelProto()
+    copy.CopyFrom(net.proto)
+    settled = replace(net, proto=copy)
+    take_branches(settled, known)
+    return with_settled_branches(settled)
+
+
+def _settled(net: Network) -> dict[str, bool]:
+    names = list(settled_conditions(net))
+    if not names:
+        return {}
+    first = _run(net, names, 1)
+    more = first
+    if net.dynamic_batch:
+        with suppress(ModelError):  # then its batch will be fixed at 1
+            more = _run(net, names, 3)
+    return {n: bool(first[n].all()) for n in names if first[n].size == 1 and np.array_equal(first[n], more[n])}
 
 
 def with_true_batch(net: Network, *, fixed: bool = False) -> Network:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import onnx
 from onnx import TensorProto, helper
 
-from edgeexit.graph.network import Network, outside_location
-from edgeexit.graph.split import Stage
+from edgeexit.graph.flow import Flow, inner_graphs, node_reads
+from edgeexit.graph.network import Network, outside_range
+
+if TYPE_CHECKING:
+    from edgeexit.graph.split import Stage
 
 _Shapes = Mapping[str, tuple[int, ...]]
 
@@ -35,21 +39,37 @@ def count_costs(net: Network, stages: tuple[Stage, ...]) -> tuple[StageCost, ...
     """Cost of each stage of a network."""
     shapes = _shapes_at_1(net)
     weights = {t.name: t for t in net.proto.graph.initializer}
-    return tuple(_cost(net, stage, shapes, weights) for stage in stages)
+    return tuple(_cost([net.proto.graph.node[i] for i in stage.nodes], shapes, weights) for stage in stages)
 
 
-def _cost(net: Network, stage: Stage, shapes: _Shapes, weights: Mapping[str, TensorProto]) -> StageCost:
-    nodes = [net.proto.graph.node[i] for i in stage.nodes]
-    read = [weights[n] for n in {n for node in nodes for n in node.input} if n in weights]
-    counts = [_macs(node, shapes) for node in nodes if node.op_type in _COUNTERS]
-    macs = None if None in counts else sum(c for c in counts if c is not None)
-    return StageCost(macs, sum(math.prod(t.dims) for t in read), sum(tensor_bytes(t) for t in read))
+def costs_of_reaching(net: Network, tensors: Sequence[str]) -> tuple[float, ...]:
+    """Multiply-accumulates at batch 1 of computing each tensor and all before it; all 1 where one cannot be counted or is free."""
+    shapes = _shapes_at_1(net)
+    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    so_far = [flow.ancestors(tensors[: k + 1]) for k in range(len(tensors))]
+    counts = [_all_macs((net.proto.graph.node[i] for i in nodes), shapes) for nodes in so_far]
+    return tuple(float(c) for c in counts if c) if all(counts) else (1.0,) * len(counts)
+
+
+def _cost(nodes: Sequence[onnx.NodeProto], shapes: _Shapes, weights: Mapping[str, TensorProto]) -> StageCost:
+    names = {name for node in nodes for name in node_reads(node)}
+    held = [t for node in nodes if node.op_type == "Constant" for t in (a.t for a in node.attribute if a.HasField("t"))]
+    read = [weights[n] for n in names & weights.keys()] + held
+    learned = [t for t in read if t.data_type not in _NOT_LEARNED]
+    return StageCost(
+        _all_macs(nodes, shapes), sum(math.prod(t.dims) for t in learned), sum(tensor_bytes(t) for t in read)
+    )
+
+
+_NOT_LEARNED = frozenset({TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING})  # axes, shapes, indices, masks
 
 
 def tensor_bytes(tensor: TensorProto) -> int:
     """Size of a weight, in bytes, wherever it lies."""
-    if tensor.data_location == TensorProto.EXTERNAL and "length" in outside_location(tensor):
-        return int(outside_location(tensor)["length"])
+    if tensor.data_location == TensorProto.EXTERNAL:
+        _, length = outside_range(tensor)
+        if length is not None:
+            return length
     if tensor.data_type == TensorProto.STRING:
         return sum(len(s) for s in tensor.string_data)
     return int(math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
@@ -72,12 +92,29 @@ def _shapes_at_1(net: Network) -> dict[str, tuple[int, ...]]:
     return known
 
 
+def _all_macs(nodes: Iterable[onnx.NodeProto], shapes: _Shapes) -> int | None:
+    counts = [_macs(node, shapes) for node in nodes]
+    return None if None in counts else sum(c for c in counts if c is not None)
+
+
 def _macs(node: onnx.NodeProto, shapes: _Shapes) -> int | None:
+    if node.op_type in _UNCOUNTED or any(_counts(n) for g in inner_graphs(node) for n in g.node):
+        return None  # how often a branch or a loop body runs is not written in the graph
+    if node.op_type not in _COUNTERS:
+        return 0
     weight_at, counter = _COUNTERS[node.op_type]
     try:
         return counter(shapes[node.input[0]], shapes[node.input[weight_at]], shapes[node.output[0]])
-    except KeyError:
+    except (KeyError, IndexError):
         return None
+
+
+def _counts(node: onnx.NodeProto) -> bool:
+    return (
+        node.op_type in _COUNTERS
+        or node.op_type in _UNCOUNTED
+        or any(_counts(n) for g in inner_graphs(node) for n in g.node)
+    )
 
 
 _Shape = tuple[int, ...]
@@ -93,14 +130,19 @@ def _conv_transpose(x: _Shape, weight: _Shape, _: _Shape) -> int:
 
 
 def _gemm(x: _Shape, weight: _Shape, out: _Shape) -> int:
-    inner = (
-        math.prod(x) * math.prod(weight) // max(1, math.prod(out))
-    )  # (m·k)(k·n)/(m·n) = k², whichever side is transposed
+    # (m·k)(k·n)/(m·n) = k², whichever side is transposed
+    inner = math.prod(x) * math.prod(weight) // max(1, math.prod(out))
     return math.prod(out) * math.isqrt(inner)
 
 
 def _matmul(x: _Shape, _: _Shape, out: _Shape) -> int:
     return math.prod(out) * x[-1]
+
+
+def _recurrent(x: _Shape, weight: _Shape, out: _Shape) -> int:
+    # weight [directions, gates·hidden, in], and beside it [directions, gates·hidden, hidden]; out [steps, directions, batch, hidden]
+    gates = weight[0] * weight[1]
+    return x[0] * x[1] * gates * (weight[2] + out[-1])
 
 
 _COUNTERS: dict[str, tuple[int, _Counter]] = {
@@ -112,4 +154,8 @@ _COUNTERS: dict[str, tuple[int, _Counter]] = {
     "MatMul": (1, _matmul),
     "MatMulInteger": (1, _matmul),
     "QLinearMatMul": (3, _matmul),
+    "LSTM": (1, _recurrent),
+    "GRU": (1, _recurrent),
+    "RNN": (1, _recurrent),
 }
+_UNCOUNTED = frozenset({"Einsum", "Attention", "DeformConv", "MultiHeadAttention", "QAttention", "FusedMatMul"})

@@ -9,14 +9,16 @@ ONNX Runtime then keeps plain convolutions instead of its blocked-layout ones: 2
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeexit.errors import ModelError
 from edgeexit.graph.build import NodeBuilder
-from edgeexit.graph.flow import node_reads, renamed
+from edgeexit.graph.flow import node_reads, renamed, unused_prefix
 from edgeexit.graph.network import Network, TensorSpec
 from edgeexit.graph.split import Stage, shell
 
@@ -29,6 +31,30 @@ def threshold_name(exit: int) -> str:
     return f"threshold_{exit}"
 
 
+@dataclass(frozen=True)
+class _Names:
+    """Names in the fused graph: tensors of the model that are called as its results are give way."""
+
+    given_way: Mapping[str, str]
+    prefix: str
+
+    @classmethod
+    def of(cls, net: Network, stages: tuple[Stage, ...]) -> _Names:
+        thresholds = {threshold_name(s.exit) for s in stages[:-1]}
+        clash = [s.name for s in net.inputs if s.name in thresholds | set(RESULTS)]
+        if clash:
+            msg = (
+                f"the inputs {', '.join(map(repr, clash))} are called as the fused form calls its own"
+                f" ({', '.join(sorted(thresholds))}, {', '.join(RESULTS)}): rename them in the model."
+            )
+            raise ModelError(msg)
+        prefix = unused_prefix(net.proto.graph, "edgeexit/fused")
+        return cls({name: f"{prefix}/{name}" for name in thresholds | set(RESULTS)}, prefix)
+
+    def __call__(self, name: str) -> str:
+        return self.given_way.get(name, name)
+
+
 def fuse(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec]) -> onnx.ModelProto:
     """The fused model of a split network.
 
@@ -36,16 +62,20 @@ def fuse(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec
         net: the scored model.
         stages: its stages.
         specs: dtype and shape of every stage output.
+
+    Raises:
+        ModelError: an input of the model is called as one of the fused model's own inputs or outputs.
     """
-    outer_names: frozenset[str] = frozenset()
+    names = _Names.of(net, stages)
+    outer_names: frozenset[str] = frozenset(s.name for s in net.inputs)
     graphs = []
     for stage in stages:
-        graph = _body(net, stage, outer_names)
+        graph = _body(net, stage, outer_names, names)
         outer_names |= _names_of(graph)
         graphs.append(graph)
     classes = specs[stages[0].logits].shape[1]
     assert isinstance(classes, int)
-    whole = _nested(graphs, stages, net.opset, classes, 0)
+    whole = _Nest(graphs, stages, names, net.opset, classes).graph(0)
     whole.name = "fused"
     whole.input.extend(s.proto(batch=1) for s in net.inputs)
     whole.input.extend(
@@ -54,19 +84,19 @@ def fuse(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec
     return shell(net, whole)
 
 
-def _body(net: Network, stage: Stage, outer: frozenset[str]) -> onnx.GraphProto:
+def _body(net: Network, stage: Stage, outer: frozenset[str], names: _Names) -> onnx.GraphProto:
     """A stage's nodes and weights; names that an outer stage also uses are renamed, because ONNX forbids one name in two scopes."""
     nodes = [net.proto.graph.node[i] for i in stage.nodes]
-    own_weights = {name for node in nodes for name in node_reads(node)}
-    weights = [t for t in net.proto.graph.initializer if t.name in own_weights]
+    read = {name for node in nodes for name in node_reads(node)}
+    weights = [t for t in net.proto.graph.initializer if t.name in read]
     mine = {t.name for t in weights} | {name for node in nodes for name in node.output}
-    clash = mine & outer
+    clash = {name for name in mine if names(name) in outer}
 
     def new_name(name: str) -> str:
-        return f"{name}/stage{stage.exit}" if name in clash else name
+        return f"{names.prefix}/stage{stage.exit}/{name}" if name in clash else names(name)
 
     graph = onnx.GraphProto(name=f"stage {stage.exit}")
-    graph.node.extend(renamed(node, new_name) if clash else node for node in nodes)
+    graph.node.extend(renamed(node, new_name) for node in nodes)
     for tensor in weights:
         copy = graph.initializer.add()
         copy.CopyFrom(tensor)
@@ -78,42 +108,46 @@ def _names_of(graph: onnx.GraphProto) -> frozenset[str]:
     return frozenset(t.name for t in graph.initializer) | {name for node in graph.node for name in node.output}
 
 
-def _nested(
-    graphs: list[onnx.GraphProto], stages: tuple[Stage, ...], opset: int, classes: int, k: int
-) -> onnx.GraphProto:
-    """Stage k and, in the else branch of its decision, all later stages. Outputs carry the suffix of their nesting."""
-    graph, stage = graphs[k], stages[k]
-    builder = NodeBuilder(graph, opset, f"edgeexit/decide{stage.exit}")
-    score = builder.reshape(stage.score)
-    here = {"logits": stage.logits, "score": score, "exit": None}
-    if k + 1 == len(graphs):
-        _finish(graph, here, stage.exit, suffix=f"/{k}", classes=classes)
+@dataclass(frozen=True)
+class _Nest:
+    """Stages put inside each other."""
+
+    graphs: Sequence[onnx.GraphProto]
+    stages: Sequence[Stage]
+    names: _Names
+    opset: int
+    classes: int
+
+    def graph(self, k: int) -> onnx.GraphProto:
+        """Stage k (from 0) and, in the else branch of its decision, all later ones. Outputs carry the suffix of their nesting."""
+        graph, stage = self.graphs[k], self.stages[k]
+        builder = NodeBuilder(graph, self.opset, f"{self.names.prefix}/decide{stage.exit}")
+        score = builder.reshape(self.names(stage.score))
+        here = {"logits": self.names(stage.logits), "score": score, "exit": None}
+        if k + 1 == len(self.graphs):
+            self._finish(graph, here, stage.exit, f"{self.names.prefix}/end/")
+            return graph
+        leaves = onnx.GraphProto(name=f"leave at exit {stage.exit}")
+        self._finish(leaves, here, stage.exit, f"{self.names.prefix}/leave{stage.exit}/")
+        condition = builder.at_least(score, threshold_name(stage.exit))
+        results = [name if k == 0 else f"{self.names.prefix}/after{stage.exit}/{name}" for name in RESULTS]
+        branches = {"then_branch": leaves, "else_branch": self.graph(k + 1)}
+        graph.node.append(helper.make_node("If", [condition], results, name=f"decide {stage.exit}", **branches))
+        self._declare(graph, results)
         return graph
-    leaves = onnx.GraphProto(name=f"leave at exit {stage.exit}")
-    _finish(leaves, here, stage.exit, suffix=f"/leave{k}", classes=classes)
-    goes_on = _nested(graphs, stages, opset, classes, k + 1)
-    names = [name if k == 0 else f"{name}/{k}" for name in RESULTS]
-    condition = builder.at_least(score, threshold_name(stage.exit))
-    graph.node.append(
-        helper.make_node("If", [condition], names, name=f"decide {stage.exit}", then_branch=leaves, else_branch=goes_on)
-    )
-    _declare(graph, names, classes)
-    return graph
 
+    def _finish(self, graph: onnx.GraphProto, here: Mapping[str, str | None], exit: int, prefix: str) -> None:
+        """Make a branch end with its three results; a branch may not return a captured tensor as it is, hence Identity."""
+        results = [prefix + name for name in RESULTS]
+        for kind, name in zip(RESULTS, results, strict=True):
+            source = here[kind]
+            if source is None:
+                graph.initializer.append(numpy_helper.from_array(np.int64(exit).reshape(()), name))
+            else:
+                graph.node.append(helper.make_node("Identity", [source], [name], name=name))
+        self._declare(graph, results)
 
-def _finish(graph: onnx.GraphProto, results: Mapping[str, str | None], exit: int, *, suffix: str, classes: int) -> None:
-    """Make a branch end with its three results; a branch may not return a captured tensor as it is, hence Identity."""
-    names = [name + suffix for name in RESULTS]
-    for kind, name in zip(RESULTS, names, strict=True):
-        source = results[kind]
-        if source is None:
-            graph.initializer.append(numpy_helper.from_array(np.int64(exit).reshape(()), name))
-        else:
-            graph.node.append(helper.make_node("Identity", [source], [name], name=name))
-    _declare(graph, names, classes)
-
-
-def _declare(graph: onnx.GraphProto, names: list[str], classes: int) -> None:
-    shapes = {"logits": [1, classes], "exit": [], "score": []}
-    for kind, name in zip(RESULTS, names, strict=True):
-        graph.output.append(helper.make_tensor_value_info(name, _TYPES[kind], shapes[kind]))
+    def _declare(self, graph: onnx.GraphProto, results: Sequence[str]) -> None:
+        shapes = {"logits": [1, self.classes], "exit": [], "score": []}
+        for kind, name in zip(RESULTS, results, strict=True):
+            graph.output.append(helper.make_tensor_value_info(name, _TYPES[kind], shapes[kind]))

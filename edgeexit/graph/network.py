@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -12,10 +13,19 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
 from edgeexit.errors import ModelError
+from edgeexit.graph.flow import in_order, subgraphs_of
 
 Dim: TypeAlias = "int | str"
 BATCH = "batch"
 """The name of the dynamic first dimension in every model that edgeexit writes."""
+
+_FIRST_IR_WITH_TRUE_WEIGHTS = 4  # before it, every weight had to be an input as well
+_LARGEST_INPUT = 1 << 30  # bytes at batch 1
+_DTYPES = frozenset(
+    {"bool", "float16", "float32", "float64"} | {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)}
+)
+"""Element types that NumPy and the runtimes both hold."""
+_ELEMENTS = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
 OLDEST_OPSET = 11  # the first with the If, TopK and negative axes that the splitter and the criteria use
 
@@ -36,7 +46,7 @@ class TensorSpec:
     @property
     def bytes_at_1(self) -> int:
         """Size at batch 1, in bytes."""
-        return int(np.prod(self.shape_at_1, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape_at_1) * np.dtype(self.dtype).itemsize
 
     def proto(self, *, batch: int | None = None) -> onnx.ValueInfoProto:
         """As ONNX value info; `batch` replaces the dynamic first dimension."""
@@ -79,14 +89,13 @@ def read_model(path: Path) -> Network:
 
     Raises:
         ModelError: not a file, not ONNX, truncated, an operator set older than 11, an outside weight file that is missing,
-            too short or outside the model's folder, inputs that are not of fixed shape.
+            too short or outside the model's folder, inputs that are not of fixed shape, nodes that read each other in a circle.
     """
     proto = _parse(path)
     _check_opset(proto, path)
-    if proto.functions:
-        from onnx import inliner
-
-        proto = inliner.inline_local_functions(proto)
+    proto = _without_functions(proto, path)
+    _sort(proto.graph, path)
+    proto.ir_version = max(proto.ir_version, _FIRST_IR_WITH_TRUE_WEIGHTS)
     if proto.graph.sparse_initializer:
         msg = f"{path} has sparse weights, which are not supported: export it with dense ones."
         raise ModelError(msg)
@@ -97,6 +106,35 @@ def read_model(path: Path) -> Network:
         inputs = tuple(TensorSpec(s.name, s.dtype, s.shape_at_1) for s in inputs)
     _replace_inputs(proto.graph, inputs)
     return Network(proto, path.parent, inputs, dynamic)
+
+
+def _without_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    if not proto.functions:
+        return proto
+    from onnx import inliner
+
+    try:
+        proto = inliner.inline_local_functions(proto, convert_version=True)
+    except (RuntimeError, ValueError, IndexError) as error:
+        msg = f"the local functions of {path} cannot be written out ({error}): export the model without them."
+        raise ModelError(msg) from error
+    if proto.functions:
+        names = ", ".join(repr(f.name) for f in proto.functions)
+        msg = f"the local functions {names} of {path} cannot be written out (another operator set, or they call themselves)."
+        raise ModelError(msg)
+    return proto
+
+
+def _sort(graph: onnx.GraphProto, path: Path) -> None:
+    """Put the nodes into topological order, which ONNX demands and runtimes do not insist on."""
+    order = in_order(graph)
+    if order is None:
+        msg = f"{path} has nodes that read each other in a circle: it is no ONNX model."
+        raise ModelError(msg)
+    if order != list(range(len(order))):
+        nodes = [graph.node[i] for i in order]
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -130,13 +168,27 @@ def outside_location(tensor: TensorProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}
 
 
+def outside_range(tensor: TensorProto) -> tuple[int, int | None]:
+    """Offset and length in bytes of a weight that lies in another file; no length means to the end of the file.
+
+    Raises:
+        ModelError: they are not whole numbers from 0.
+    """
+    where = outside_location(tensor)
+    offset, length = where.get("offset", "0"), where.get("length")
+    if not all(text is None or (text.isascii() and text.isdigit() and len(text) < 19) for text in (offset, length)):
+        msg = f"weight {tensor.name!r} lies at offset {offset!r}, length {length!r} of another file; these must be whole numbers."
+        raise ModelError(msg)
+    return int(offset), None if length is None else int(length)
+
+
 def _check_outside_weights(proto: onnx.ModelProto, path: Path) -> None:
     for tensor in all_tensors(proto.graph):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
-        where = outside_location(tensor)
-        file = safe_join(path.parent, where.get("location", ""), tensor.name)
-        end = int(where.get("offset", "0")) + int(where.get("length", "0"))
+        file = safe_join(path.parent, outside_location(tensor).get("location", ""), tensor.name)
+        offset, length = outside_range(tensor)
+        end = offset + (length or 0)
         if not file.is_file() or file.stat().st_size < end:
             msg = f"weight {tensor.name!r} of {path} lies in {file}, which is missing or shorter than {end} bytes."
             raise ModelError(msg)
@@ -149,8 +201,8 @@ def safe_join(folder: Path, location: str, name: str) -> Path:
         ModelError: it would lie outside the folder, by `..`, an absolute path or a link.
     """
     file = folder / location
-    root = folder.resolve()
-    if not location or Path(location).is_absolute() or root not in file.resolve().parents:
+    inside = location and "\0" not in location and not Path(location).is_absolute()
+    if not inside or folder.resolve() not in file.resolve().parents:
         msg = f"weight {name!r} names the file {location!r}, which lies outside the model's folder {folder}: refused."
         raise ModelError(msg)
     return file
@@ -163,14 +215,10 @@ def all_tensors(graph: onnx.GraphProto) -> list[TensorProto]:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 found.append(attribute.t)
+            found += attribute.tensors
             for inner in subgraphs_of(attribute):
                 found += all_tensors(inner)
     return found
-
-
-def subgraphs_of(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
-    """The graphs that an attribute holds (branches of If, bodies of Loop and Scan)."""
-    return [attribute.g, *attribute.graphs] if attribute.HasField("g") else list(attribute.graphs)
 
 
 def _inputs(graph: onnx.GraphProto, path: Path) -> tuple[TensorSpec, ...]:
@@ -180,11 +228,19 @@ def _inputs(graph: onnx.GraphProto, path: Path) -> tuple[TensorSpec, ...]:
         msg = f"{path} has no inputs."
         raise ModelError(msg)
     faults = [str(s) for s in specs if s.shape[:1] not in (("batch",), (1,)) or "?" in s.shape[1:]]
+    strange = [str(s) for s in specs if s.dtype not in _DTYPES]
+    if strange:
+        msg = f"inputs must be of numbers that NumPy holds ({', '.join(sorted(_DTYPES))}); not {'; '.join(strange)}: cast inside the model."
+        raise ModelError(msg)
     if faults:
         msg = (
             f"inputs must have a fixed shape, and a batch of 1 or free as first dimension; found {'; '.join(faults)}."
             " Export the model with fixed sizes, or fix them with onnxruntime.tools.make_dynamic_shape_fixed."
         )
+        raise ModelError(msg)
+    large = [str(s) for s in specs if s.bytes_at_1 > _LARGEST_INPUT]
+    if large:
+        msg = f"an input may hold up to {_LARGEST_INPUT >> 20} MiB for one sample; found {'; '.join(large)}."
         raise ModelError(msg)
     return specs
 
@@ -195,7 +251,7 @@ def spec_of(value: onnx.ValueInfoProto, path: Path | str) -> TensorSpec:
     Raises:
         ModelError: it is a sequence, a map or of no tensor type.
     """
-    if not value.type.HasField("tensor_type") or value.type.tensor_type.elem_type == TensorProto.UNDEFINED:
+    if not value.type.HasField("tensor_type") or value.type.tensor_type.elem_type not in _ELEMENTS:
         msg = f"{value.name!r} of {path} is not a tensor (a sequence, a map or of unknown type)."
         raise ModelError(msg)
     kind = value.type.tensor_type

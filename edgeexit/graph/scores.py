@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from edgeexit.criteria import CRITERIA, Criterion
 from edgeexit.errors import ModelError
 from edgeexit.graph.build import NodeBuilder
+from edgeexit.graph.cost import costs_of_reaching
 from edgeexit.graph.exits import Exit
-from edgeexit.graph.network import Network
+from edgeexit.graph.flow import unused_prefix
+from edgeexit.graph.network import BATCH, Network
+
+_LARGEST = np.finfo(np.float32).max
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class ScoredExit:
 def add_scores(net: Network, exits: tuple[Exit, ...], criterion: Criterion) -> tuple[Network, tuple[ScoredExit, ...]]:
     """A copy of the model whose only outputs are each exit's logits and inner score, both float32.
 
+    Where the criterion combines exits, the logits are the combined answer.
+
     Raises:
         ModelError: the criterion is `learned` and an early exit has no score output.
     """
@@ -33,23 +41,40 @@ def add_scores(net: Network, exits: tuple[Exit, ...], criterion: Criterion) -> t
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
     del proto.graph.output[:]
-    scored = tuple(_add_one(proto.graph, net.opset, number, exit, criterion) for number, exit in enumerate(exits, 1))
+    scored = _scored(net, proto.graph, exits, criterion)
+    batch = BATCH if net.dynamic_batch else 1
     for exit, names in zip(exits, scored, strict=True):
-        shape = [exit.classes]
-        batch = "batch" if net.dynamic_batch else 1
-        proto.graph.output.append(helper.make_tensor_value_info(names.logits, TensorProto.FLOAT, [batch, *shape]))
+        proto.graph.output.append(helper.make_tensor_value_info(names.logits, TensorProto.FLOAT, [batch, exit.classes]))
         proto.graph.output.append(helper.make_tensor_value_info(names.score, TensorProto.FLOAT, [batch]))
-    return replace(net, proto=proto), scored
+    return replace(net, proto=proto), tuple(scored)
 
 
-def _add_one(graph: onnx.GraphProto, opset: int, number: int, exit: Exit, criterion: Criterion) -> ScoredExit:
-    builder = NodeBuilder(graph, opset, f"edgeexit/exit{number}")
-    logits = exit.logits if exit.dtype == "float32" else builder.cast(exit.logits, TensorProto.FLOAT)
+def _scored(
+    net: Network, graph: onnx.GraphProto, exits: Sequence[Exit], criterion: Criterion
+) -> tuple[ScoredExit, ...]:
+    costs = costs_of_reaching(net, [e.logits for e in exits]) if criterion.combine_nodes is not None else ()
+    prefix = unused_prefix(graph, "edgeexit")
+    state: tuple[str, ...] = ()
+    scored = []
+    for k, exit in enumerate(exits):
+        builder = NodeBuilder(graph, net.opset, f"{prefix}/exit{k + 1}")
+        logits = exit.logits if exit.dtype == "float32" else builder.cast(exit.logits, TensorProto.FLOAT)
+        if criterion.combine_nodes is not None:
+            logits, score, state = criterion.combine_nodes(builder, logits, state, costs[: k + 1])
+        else:
+            score = _score_of_one(builder, logits, exit, criterion)
+        scored.append(ScoredExit(exit.name, logits, score))
+    return tuple(scored)
+
+
+def _score_of_one(builder: NodeBuilder, logits: str, exit: Exit, criterion: Criterion) -> str:
     if criterion.nodes is not None:
-        return ScoredExit(exit.name, logits, criterion.nodes(builder, logits, exit.classes))
+        return criterion.nodes(builder, logits, exit.classes)
     if exit.score is None:
-        return ScoredExit(exit.name, logits, _sureness_of_last(builder, logits, exit))
-    return ScoredExit(exit.name, logits, builder.reshape(builder.cast(exit.score, TensorProto.FLOAT), -1))
+        return _sureness_of_last(builder, logits, exit)
+    score = builder.reshape(builder.cast(exit.score, TensorProto.FLOAT), -1)
+    # A learned score may be infinite; a threshold of +inf still means never.
+    return builder.node("Min", [score, builder.constant(_LARGEST)])
 
 
 def _sureness_of_last(builder: NodeBuilder, logits: str, exit: Exit) -> str:
@@ -61,7 +86,7 @@ def _sureness_of_last(builder: NodeBuilder, logits: str, exit: Exit) -> str:
 
 def _check_own_scores(exits: tuple[Exit, ...], criterion: Criterion) -> None:
     missing = [f"{i} ({e.logits!r})" for i, e in enumerate(exits[:-1], 1) if e.score is None]
-    if criterion.nodes is None and missing:
+    if criterion.learned and missing:
         msg = (
             f"criterion {criterion.name!r} needs a score output at every early exit; missing at {', '.join(missing)}:"
             " name them with --scores."

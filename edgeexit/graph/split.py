@@ -1,8 +1,8 @@
 """Cut a network at its exits, by reachability.
 
 Stage k holds exactly the nodes that exit k's outputs need and that no earlier stage holds. So residual and dense connections,
-several scales, heads that feed later heads and separate models on one input all split the same way. Nodes that depend on no input
-(constants and what is computed from them) are repeated in every stage that reads them.
+several scales, heads that feed later heads and separate models on one input all split the same way. Nodes that do not depend on the
+values of an input (constants, shape arithmetic, and what is computed from them) are repeated in every stage that reads them.
 
     x ──► [stage 1] ──► logits 1, score 1
               │ boundary tensors
@@ -18,10 +18,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx
+from onnx import TensorProto
 
+from edgeexit.graph.build import NodeBuilder
 from edgeexit.graph.exits import Exit
-from edgeexit.graph.flow import Flow
-from edgeexit.graph.network import Network, TensorSpec
+from edgeexit.graph.flow import Flow, unused_prefix
+from edgeexit.graph.network import BATCH, Network, TensorSpec, opset_of
 from edgeexit.graph.scores import ScoredExit
 
 
@@ -80,14 +82,14 @@ def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
 
 
 def _holdings(flow: Flow, exits: tuple[ScoredExit, ...]) -> list[frozenset[int]]:
-    """Per stage its nodes: those not held before, and the constant ones they read wherever those were first used."""
+    """Per stage its nodes: those not held before, and the constant ones they read, though an earlier stage may hold them too."""
     done: set[int] = set()
     holdings = []
     for exit in exits:
         fresh = {i for i in flow.ancestors([exit.logits, exit.score]) if flow.varies[i] and i not in done}
         done |= fresh
         read = frozenset().union(*(flow.reads[i] for i in fresh))
-        holdings.append(frozenset(fresh | {i for i in flow.ancestors(read) if not flow.varies[i]}))
+        holdings.append(frozenset(fresh) | flow.constant_ancestors(read))
     return holdings
 
 
@@ -108,11 +110,23 @@ def stage_model(
 
 
 def straight_model(net: Network, exit: Exit, *, batch: int | None = None) -> onnx.ModelProto:
-    """The network run straight to one exit: no other heads, no criterion. For the last exit this is the backbone."""
+    """The network run straight to one exit: no other heads, no criterion; float32 logits. For the last exit this is the backbone."""
     flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
-    nodes = tuple(sorted(flow.ancestors([exit.logits])))
-    output = TensorSpec(exit.logits, exit.dtype, ("batch" if net.dynamic_batch else 1, exit.classes))
-    return part_model(net, f"straight to {exit.name}", nodes, net.inputs, [output], batch=batch)
+    nodes = flow.ancestors([exit.logits])
+    read = frozenset().union(*(flow.reads[i] for i in nodes))
+    inputs = [s for s in net.inputs if s.name in read]
+    output = TensorSpec(exit.logits, exit.dtype, (BATCH if net.dynamic_batch else 1, exit.classes))
+    model = part_model(net, f"straight to {exit.name}", sorted(nodes), inputs, [output], batch=batch)
+    return model if exit.dtype == "float32" else _as_float32(model)
+
+
+def _as_float32(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its one output as float32."""
+    output = model.graph.output[0]
+    builder = NodeBuilder(model.graph, opset_of(model), unused_prefix(model.graph, "edgeexit"))
+    output.name = builder.cast(output.name, TensorProto.FLOAT)
+    output.type.tensor_type.elem_type = TensorProto.FLOAT
+    return model
 
 
 def part_model(

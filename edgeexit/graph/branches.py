@@ -1,0 +1,58 @@
+"""Replace an `If` whose condition never changes by the branch it takes.
+
+Exporters leave such nodes behind (a squeeze of a dimension that may be 1). ONNX Runtime takes them out itself, but inside the branch of
+another `If`, where the fused form puts them, it loses their outputs ("Missing Input", seen in 1.31.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+from onnx import helper
+
+from edgeexit.graph.flow import Flow, renamed
+from edgeexit.graph.network import Network
+
+
+def settled_conditions(net: Network) -> tuple[str, ...]:
+    """Conditions of the outermost `If` nodes that do not depend on the values of an input."""
+    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    varying = {name for node, v in zip(net.proto.graph.node, flow.varies, strict=True) if v for name in node.output}
+    varying |= {s.name for s in net.inputs}
+    conditions = (node.input[0] for node in net.proto.graph.node if node.op_type == "If" and node.input)
+    return tuple(dict.fromkeys(c for c in conditions if c not in varying))
+
+
+def take_branches(net: Network, conditions: Mapping[str, bool]) -> None:
+    """Put the branch in the place of every outermost `If` whose condition is given, in the network's own graph."""
+    graph = net.proto.graph
+    nodes: list[onnx.NodeProto] = []
+    for number, node in enumerate(graph.node):
+        if node.op_type == "If" and node.input[0] in conditions:
+            nodes += _branch(graph, node, conditions[node.input[0]], number)
+        else:
+            nodes.append(node)
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _branch(outer: onnx.GraphProto, node: onnx.NodeProto, condition: bool, number: int) -> list[onnx.NodeProto]:
+    wanted = "then_branch" if condition else "else_branch"
+    branch = next(a.g for a in node.attribute if a.name == wanted)
+    results = {value.name for value in branch.output}
+    inside = {t.name for t in branch.initializer} | {name for n in branch.node for name in n.output if name}
+
+    def new_name(name: str) -> str:
+        # The two branches, and branches elsewhere, may use the same names.
+        return f"edgeexit/branch{number}/{node.name}/{name}" if name in inside else name
+
+    for tensor in branch.initializer:
+        copy = outer.initializer.add()
+        copy.CopyFrom(tensor)
+        copy.name = new_name(tensor.name)
+    body = [renamed(n, new_name) for n in branch.node]
+    assert len(results) <= len(node.output)
+    ends = zip(branch.output, node.output, strict=False)
+    return body + [helper.make_node("Identity", [new_name(v.name)], [name], name=name) for v, name in ends if name]

@@ -1,0 +1,71 @@
+"""Splitting by reachability: the invariants that make stages the network and nothing but the network."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from edgeexit.criteria import CRITERIA
+from edgeexit.graph import Network, Stage, add_scores, find_exits, read_model, split
+from edgeexit.graph.flow import Flow
+from edgeexit.graph.scores import ScoredExit
+from tests.graph.random_networks import RandomNetwork, random_networks
+
+quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def taken_apart(network: RandomNetwork, criterion: str) -> tuple[Network, tuple[ScoredExit, ...], tuple[Stage, ...]]:
+    with tempfile.TemporaryDirectory() as folder:
+        net = read_model(network.save(Path(folder)))
+    scored_net, scored = add_scores(net, find_exits(net, network.logits), CRITERIA[criterion])
+    return scored_net, scored, split(scored_net, scored)
+
+
+@pytest.mark.parametrize("criterion", ["entropy", "margin", "running_mean", "patience"])
+@quick
+@given(network=random_networks())
+def test_every_node_that_depends_on_an_input_is_in_exactly_one_stage(network: RandomNetwork, criterion: str) -> None:
+    """Stages part the nodes that the exits need; only constants and shape arithmetic may be in two."""
+    net, exits, stages = taken_apart(network, criterion)
+    flow = Flow.of(net.proto.graph, network.inputs)
+    needed = flow.ancestors([t for e in exits for t in (e.logits, e.score)])
+
+    held = [i for s in stages for i in s.nodes if flow.varies[i]]
+
+    assert sorted(i for i in needed if flow.varies[i]) == sorted(held)
+
+
+@quick
+@given(network=random_networks())
+def test_a_stage_holds_only_what_its_exit_needs(network: RandomNetwork) -> None:
+    """No head is run by a stage that does not need it, and no constant is kept that the stage does not read."""
+    net, exits, stages = taken_apart(network, "entropy")
+    flow = Flow.of(net.proto.graph, network.inputs)
+
+    for stage, exit in zip(stages, exits, strict=True):
+        assert set(stage.nodes) <= flow.ancestors([exit.logits, exit.score])
+        read = {t for i in stage.nodes for t in flow.reads[i]}
+        idle = [i for i in stage.nodes if not flow.varies[i] and read.isdisjoint(net.proto.graph.node[i].output)]
+        assert not idle
+
+
+@quick
+@given(network=random_networks())
+def test_boundary_tensors_are_those_that_cross(network: RandomNetwork) -> None:
+    """What a stage reads is an input, made by itself, or made by an earlier stage that says so; and nothing is handed on for nobody."""
+    net, _, stages = taken_apart(network, "running_mean")
+    flow = Flow.of(net.proto.graph, network.inputs)
+    weights = {t.name for t in net.proto.graph.initializer}
+
+    handed: set[str] = set()
+    for stage in stages:
+        own = {name for i in stage.nodes for name in net.proto.graph.node[i].output}
+        read = {t for i in stage.nodes for t in flow.reads[i]} | {stage.logits, stage.score}
+        assert read - own - weights == set(stage.inputs) | set(stage.boundaries_in)
+        assert set(stage.boundaries_in) <= handed
+        handed |= set(stage.boundaries_out)
+
+    assert handed == {t for s in stages for t in s.boundaries_in}
