@@ -26,7 +26,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_no_module_has_the_name_of_a_public_function() -> None:
     """`edgeexit.compile` is a function whatever was imported before."""
-    modules = {name.rpartition(".")[2] for _, name, _ in pkgutil.walk_packages(edgeexit.__path__, "edgeexit.")}
+    modules = {module.name for module in pkgutil.iter_modules(edgeexit.__path__)}
 
     assert modules & {n for n in edgeexit.__all__ if n.islower()} == set()
 
