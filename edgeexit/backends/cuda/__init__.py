@@ -1,0 +1,38 @@
+"""CUDA for stages of any kind: memory, one stream, captured graphs, and three ways to decide whether the next stage runs.
+
+    StagePlan      what one stage enqueues on a stream, and where its score lies; nothing here knows what computes it
+      │
+      ├─ (a) HostDecider     enqueue, wait, compare one float, enqueue
+      ├─ (b) GraphDecider    the same with one captured graph per stage: one launch instead of many
+      └─ (c) DeviceDecider   one graph of nested conditional nodes; a tiny kernel compares, the host waits once
+
+    CudaDevice ── primary context (shared with torch and TensorRT), spin or blocking wait
+    Memory     ── device and page-locked memory, everything given back in the reverse order
+
+pycuda gives memory, streams and the context; it has no graph API, so graphs and the kernel use cuda-python on the same context.
+"""
+
+from edgeexit.backends.cuda.choice import Choice, choose, compare_deciders
+from edgeexit.backends.cuda.deciders import Decider, DeviceDecider, GraphDecider, HostDecider, StagePlan
+from edgeexit.backends.cuda.device import CudaDevice, DeviceFacts
+from edgeexit.backends.cuda.errors import CudaRefusal, Unavailable, cuda_refusals
+from edgeexit.backends.cuda.memory import ALIGNMENT, Memory, Pinned
+
+__all__ = [
+    "ALIGNMENT",
+    "Choice",
+    "CudaDevice",
+    "CudaRefusal",
+    "Decider",
+    "DeviceDecider",
+    "DeviceFacts",
+    "GraphDecider",
+    "HostDecider",
+    "Memory",
+    "Pinned",
+    "StagePlan",
+    "Unavailable",
+    "choose",
+    "compare_deciders",
+    "cuda_refusals",
+]

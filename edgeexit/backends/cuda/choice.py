@@ -1,0 +1,139 @@
+"""Which way to decide: the fastest by measurement among those that work here and give the same answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter
+
+from edgeexit.backends.cuda.deciders import Decider, DeviceDecider, GraphDecider, HostDecider, StagePlan
+from edgeexit.backends.cuda.device import CudaDevice
+from edgeexit.backends.cuda.errors import Unavailable
+from edgeexit.backends.cuda.memory import Memory
+
+_ROUNDS = 30
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, and why.
+
+    Attributes:
+        name: of the decider.
+        median_s: per decider that works, the median time of leaving at each exit, seconds.
+        reasons: per decider that does not, why.
+    """
+
+    name: str
+    median_s: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def forced(exits: int, exit: int) -> tuple[float, ...]:
+    """Thresholds with which every sample leaves at `exit`, from 1."""
+    return (math.inf,) * (exit - 1) + (-math.inf,) * (exits - exit)
+
+
+def disagreement(decider: Decider, reference: Decider) -> str | None:
+    """How a decider differs from the host's decision on what now lies in the input buffers; None where it does not.
+
+    Looked at are every forced exit, a score equal to its threshold, and that a stage behind the exit did not run: its score must stay as it
+    was marked.
+    """
+    for exit in range(1, reference.exits + 1):
+        thresholds = forced(reference.exits, exit)
+        expected = reference.run(thresholds)
+        scores = [float(plan.score[0]) for plan in reference.plans[:exit]]
+        for plan in decider.plans:
+            plan.score[...] = math.nan
+        found = decider.run(thresholds)
+        seen = [float(plan.score[0]) for plan in decider.plans]
+        if found != expected:
+            return f"forced to exit {expected} it left at exit {found}"
+        if not all(math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6) for a, b in zip(seen, scores, strict=False)):
+            return f"scores up to exit {exit} are {seen[:exit]}, the host's are {scores}"
+        if not all(math.isnan(value) for value in seen[exit:]):
+            return f"a stage behind exit {exit} ran though the sample had left"
+    first = float(reference.plans[0].score[0])
+    equal = (first, *forced(reference.exits, reference.exits)[1:])
+    return None if reference.exits < 2 or decider.run(equal) == 1 else "a score equal to its threshold did not leave"
+
+
+def compare_deciders(
+    device: CudaDevice, plans: Sequence[StagePlan], memory: Memory, *, rounds: int = _ROUNDS
+) -> Choice:
+    """Build every decider, prove each against the host's decision, time those that work; nothing is kept open."""
+    host = HostDecider(device, plans)
+    medians = {"host": _timed(host, rounds)}
+    reasons: dict[str, str] = {}
+    for name, make in _makers(device, plans, memory).items():
+        try:
+            decider = make()
+        except Unavailable as error:
+            reasons[name] = str(error)
+            continue
+        try:
+            wrong = disagreement(decider, host)
+            if wrong is None:
+                medians[name] = _timed(decider, rounds)
+            else:
+                reasons[name] = f"its self-test failed: {wrong}"
+        finally:
+            decider.close()
+    fastest = min(medians, key=lambda name: sum(medians[name]))
+    return Choice(fastest, medians, reasons)
+
+
+def choose(
+    device: CudaDevice, plans: Sequence[StagePlan], memory: Memory, wanted: Sequence[str]
+) -> tuple[Decider, Mapping[str, str]]:
+    """The first of the wanted deciders that works here; the host's always does.
+
+    Returns:
+        the decider, and why those before it do not work.
+    """
+    reasons: dict[str, str] = {}
+    host = HostDecider(device, plans)
+    for name in wanted:
+        make = _makers(device, plans, memory).get(name)
+        if make is None:
+            return host, reasons
+        try:
+            decider = make()
+        except Unavailable as error:
+            reasons[name] = str(error)
+            continue
+        try:
+            wrong = disagreement(decider, host)
+        except BaseException:
+            decider.close()
+            raise
+        if wrong is None:
+            return decider, reasons
+        reasons[name] = f"its self-test failed: {wrong}"
+        decider.close()
+    return host, reasons
+
+
+def _makers(device: CudaDevice, plans: Sequence[StagePlan], memory: Memory) -> dict[str, Callable[[], Decider]]:
+    return {
+        "graph": lambda: GraphDecider(device, plans),
+        "device": lambda: DeviceDecider(device, plans, memory),
+    }
+
+
+def _timed(decider: Decider, rounds: int) -> tuple[float, ...]:
+    """Median seconds of leaving at each exit."""
+    return tuple(_median_of(decider, forced(decider.exits, exit), rounds) for exit in range(1, decider.exits + 1))
+
+
+def _median_of(decider: Decider, thresholds: Sequence[float], rounds: int) -> float:
+    decider.run(thresholds)
+    spent = []
+    for _ in range(rounds):
+        start = perf_counter()
+        decider.run(thresholds)
+        spent.append(perf_counter() - start)
+    return median(spent)

@@ -1,0 +1,91 @@
+"""CUDA's refusals as one message each, with the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from edgeexit.errors import EdgeExitError, HardwareMissing, InternalError, MissingExtra
+
+_REMEDIES: tuple[tuple[tuple[str, ...], type[EdgeExitError], str], ...] = (
+    (
+        ("no_device", "no cuda-capable device", "invalid_device", "invalid device ordinal"),
+        HardwareMissing,
+        "this process sees no NVIDIA GPU. Check nvidia-smi (Jetson: tegrastats) and, in a container, that it runs with --gpus all.",
+    ),
+    (
+        ("insufficient_driver", "driver version is insufficient", "system_driver_mismatch", "driver_mismatch"),
+        HardwareMissing,
+        "the NVIDIA driver is too old for the CUDA libraries installed. Update it, or install the cuda-python of its CUDA version.",
+    ),
+    (
+        ("not_initialized", "stub_library", "stub library", "system_not_ready"),
+        HardwareMissing,
+        "the NVIDIA driver does not work. Check that nvidia-smi (Jetson: tegrastats) answers and no stub libcuda.so is on LD_LIBRARY_PATH.",
+    ),
+    (
+        ("out_of_memory", "out of memory"),
+        HardwareMissing,
+        "the GPU has no memory left. End what else uses it, load fewer runners, or take a smaller network or float16.",
+    ),
+    (
+        ("unsupported_ptx", "invalid_ptx", "no_binary_for_gpu"),
+        HardwareMissing,
+        "this GPU or driver cannot run the kernel that decides. Update the driver.",
+    ),
+)
+
+
+class CudaRefusal(Exception):  # noqa: N818 - what CUDA said, before it is known what it means here
+    """A call of cuda-python that returned an error: the call and CUDA's name of the error. Never leaves the backends."""
+
+    def __init__(self, call: str, name: str) -> None:
+        super().__init__(f"{call} failed: {name}")
+        self.name = name
+
+
+class Unavailable(Exception):  # noqa: N818 - an outcome that callers fall back from
+    """A way to decide that cannot be had here, with the reason. Never leaves the backends: they fall back and say so."""
+
+
+def translated(error: BaseException, doing: str) -> EdgeExitError:
+    """The error to raise for what CUDA said while `doing`."""
+    said = f"{type(error).__name__} {error}".lower()
+    for words, kind, remedy in _REMEDIES:
+        if any(word in said for word in words):
+            return kind(f"{doing}: {remedy} (CUDA says: {error})")
+    msg = f"{doing}: CUDA refused ({error}). The GPU may need a reset or a reboot; if it happens again, please report it with the model."
+    return InternalError(msg)
+
+
+@contextmanager
+def cuda_refusals(doing: str) -> Iterator[None]:
+    """Turn what pycuda and cuda-python raise into one message with the remedy."""
+    import pycuda.driver as cuda
+
+    try:
+        yield
+    except (cuda.Error, CudaRefusal) as error:
+        raise translated(error, doing) from error
+
+
+def checked(call: str, result: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values of a cuda-python call, which returns its error first.
+
+    Raises:
+        CudaRefusal: the error is not success.
+    """
+    error, *values = result
+    if int(error) != 0:
+        raise CudaRefusal(call, str(getattr(error, "name", error)))
+    return tuple(values)
+
+
+def missing(error: ImportError) -> EdgeExitError:
+    """What a failed import of pycuda or cuda-python means."""
+    name = (error.name or "pycuda").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError):
+        return MissingExtra({"cuda": "cuda-python"}.get(name, name), "tensorrt")
+    msg = f"{name} is installed but cannot be loaded ({error}): the NVIDIA driver is missing. Install it, or check that nvidia-smi answers."
+    return HardwareMissing(msg)

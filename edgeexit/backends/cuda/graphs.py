@@ -1,0 +1,252 @@
+"""CUDA graphs: capture what goes onto a stream, launch it in one call, nest it under conditional nodes.
+
+Rules that hold everywhere here (CUDA Programming Guide, "CUDA Graphs"): a capture that was begun is ended, also after an error, and the
+graph that comes of it is destroyed; nothing is allocated or synchronised on this thread in between; a graph holds the addresses that it was
+captured with, so memory outlives its graphs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from edgeexit.backends.cuda.device import CudaDevice
+from edgeexit.backends.cuda.errors import CudaRefusal, Unavailable, checked
+
+Enqueue: TypeAlias = Callable[[int], None]
+"""Puts work onto the stream of that handle and returns at once. It must raise when the work cannot be put there."""
+
+FIRST_CONDITIONAL = 12040
+"""CUDA 12.4, as drivers number it: the first with conditional IF nodes."""
+
+_DEPENDENCIES = 4  # where cuStreamGetCaptureInfo returns them, in the bindings of CUDA 12 and 13
+_ASSIGN_DEFAULT = 1  # CU_GRAPH_COND_ASSIGN_DEFAULT: each launch starts with the default value
+
+
+class Launchable:
+    """An instantiated graph. `close` it before the memory that it names is given back."""
+
+    def __init__(self, device: CudaDevice, graph: Any) -> None:
+        self._driver = device.driver
+        self._stream = device.stream
+        self._graph = graph
+        try:
+            (self._exec,) = checked("cuGraphInstantiate", self._driver.cuGraphInstantiate(graph, 0))
+        except CudaRefusal:
+            self._driver.cuGraphDestroy(graph)
+            raise
+
+    def launch(self) -> None:
+        """Put the whole graph onto the stream."""
+        (error,) = self._driver.cuGraphLaunch(self._exec, self._stream)
+        if error:  # on the path of every inference: no call more than needed
+            checked("cuGraphLaunch", (error,))
+
+    def close(self) -> None:
+        """Destroy it; may be called twice."""
+        if self._exec is not None:
+            self._driver.cuGraphExecDestroy(self._exec)
+            self._driver.cuGraphDestroy(self._graph)
+            self._exec = None
+
+
+def captured(device: CudaDevice, enqueue: Enqueue) -> Launchable:
+    """A graph of what `enqueue` puts onto the stream. It must have run once before: what allocates does so on its first run.
+
+    Raises:
+        Unavailable: something of it cannot be captured, with the reason.
+    """
+    driver = device.driver
+    mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+    try:
+        checked("cuStreamBeginCapture", driver.cuStreamBeginCapture(device.stream, mode))
+        graph = _captured_to_end(device, enqueue)
+        return Launchable(device, graph)
+    except refusals(device) as error:
+        raise Unavailable(f"capturing a graph failed ({error})") from error
+
+
+def refusals(device: CudaDevice) -> tuple[type[Exception], ...]:
+    """What a stage raises when CUDA refuses it: pycuda's errors, cuda-python's, and the RuntimeError of torch."""
+    return (CudaRefusal, device.cuda.Error, RuntimeError)
+
+
+def _captured_to_end(device: CudaDevice, enqueue: Enqueue) -> Any:
+    try:
+        enqueue(device.stream)
+    except BaseException:
+        _abandon(device)
+        raise
+    (graph,) = checked("cuStreamEndCapture", device.driver.cuStreamEndCapture(device.stream))
+    return graph
+
+
+def _abandon(device: CudaDevice) -> None:
+    """End a capture that failed; an invalidated one gives no graph."""
+    error, graph = device.driver.cuStreamEndCapture(device.stream)
+    if not int(error):
+        device.driver.cuGraphDestroy(graph)
+
+
+class ConditionalGraph:
+    """One graph in the making: work at the top, and below it bodies that run only where a kernel said so.
+
+        root ── stage 1 ── decide ── IF ┐
+                                        └─ body ── stage 2 ── decide ── IF ┐
+                                                                           └─ ...
+
+    Only plain IF nodes are used, nested; those with an else branch need CUDA 12.8. Bodies hold kernels, copies and such nodes alone.
+    """
+
+    def __init__(self, device: CudaDevice) -> None:
+        self._device = device
+        self._driver = device.driver
+        (self._root,) = checked("cuGraphCreate", self._driver.cuGraphCreate(0))
+        self._open: Any = self._root
+
+    def handle(self) -> int:
+        """A condition for the next `descend`, 0 at every launch until a kernel of this level sets it."""
+        (context,) = checked("cuCtxGetCurrent", self._driver.cuCtxGetCurrent())
+        (self._handle,) = checked(
+            "cuGraphConditionalHandleCreate",
+            self._driver.cuGraphConditionalHandleCreate(self._open, context, 0, _ASSIGN_DEFAULT),
+        )
+        return int(self._handle)
+
+    def add(self, enqueue: Enqueue) -> None:
+        """Capture work into the level that is open; called once per level."""
+        stream = self._device.stream
+        mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        begun = self._driver.cuStreamBeginCaptureToGraph(stream, self._open, None, None, 0, mode)
+        checked("cuStreamBeginCaptureToGraph", begun)
+        try:
+            enqueue(stream)
+            info = checked("cuStreamGetCaptureInfo", self._driver.cuStreamGetCaptureInfo(stream))
+            self._last = list(info[_DEPENDENCIES - 1] or [])
+        except BaseException:
+            self._driver.cuStreamEndCapture(stream)  # the graph is ours and stays; `abandon` destroys it
+            raise
+        checked("cuStreamEndCapture", self._driver.cuStreamEndCapture(stream))
+
+    def descend(self) -> None:
+        """Add the IF node of the last `handle` behind the captured work, and open its body."""
+        parameters = self._driver.CUgraphNodeParams()
+        parameters.type = self._driver.CUgraphNodeType.CU_GRAPH_NODE_TYPE_CONDITIONAL
+        parameters.conditional.handle = self._handle
+        parameters.conditional.type = self._driver.CUgraphConditionalNodeType.CU_GRAPH_COND_TYPE_IF
+        parameters.conditional.size = 1
+        (context,) = checked("cuCtxGetCurrent", self._driver.cuCtxGetCurrent())
+        parameters.conditional.ctx = context
+        checked("cuGraphAddNode", _add_node(self._driver, self._open, self._last, parameters))
+        self._open = parameters.conditional.phGraph_out[0]
+
+    def finish(self) -> Launchable:
+        """The graph, ready to launch."""
+        return Launchable(self._device, self._root)
+
+    def abandon(self) -> None:
+        """Destroy what was made so far, bodies with it."""
+        self._driver.cuGraphDestroy(self._root)
+
+
+def _add_node(driver: Any, graph: Any, after: list[Any], parameters: Any) -> tuple[Any, ...]:
+    """`cuGraphAddNode` took no edge data in the bindings of CUDA 12 and takes it in those of CUDA 13."""
+    if binding_major() >= 13:
+        return tuple(driver.cuGraphAddNode(graph, after, None, len(after), parameters))
+    return tuple(driver.cuGraphAddNode(graph, after, len(after), parameters))
+
+
+def binding_major() -> int:
+    """CUDA's major version that the installed cuda-python speaks."""
+    from importlib.metadata import version
+
+    return int(version("cuda-bindings").partition(".")[0])
+
+
+_SOURCE = b"""
+typedef unsigned long long cudaGraphConditionalHandle;
+extern "C" __device__ void cudaGraphSetConditional(cudaGraphConditionalHandle handle, unsigned int value);
+
+// One thread. A score that is NaN is not sure: the comparison is false and the next stage runs.
+extern "C" __global__ void edgeexit_decide(const float *score, const float *threshold, int *exit, int number,
+                                           cudaGraphConditionalHandle goes_on)
+{
+    const unsigned int unsure = !(*score >= *threshold);
+    *exit = number + (int)unsure;
+    cudaGraphSetConditional(goes_on, unsure);
+}
+"""
+
+
+class DecideKernel:
+    """The kernel that compares a score with its threshold on the GPU, compiled for it when it is first needed.
+
+    Raises:
+        Unavailable: no NVRTC, or it cannot compile for this GPU, with its reason.
+    """
+
+    def __init__(self, device: CudaDevice) -> None:
+        self._driver = device.driver
+        image = compiled(_SOURCE, device.facts.compute_capability)
+        self._module: Any = None
+        try:
+            (self._module,) = checked("cuModuleLoadData", self._driver.cuModuleLoadData(image))
+            (self._function,) = checked(
+                "cuModuleGetFunction", self._driver.cuModuleGetFunction(self._module, b"edgeexit_decide")
+            )
+        except CudaRefusal as error:
+            self.close()
+            raise Unavailable(f"the kernel that decides cannot be loaded ({error})") from error
+
+    def enqueue(self, stream: int, *, score: int, threshold: int, exit: int, number: int, condition: int) -> None:
+        """Put one decision onto a stream: addresses of score, threshold and the int32 that gets the exit; its number; the condition."""
+        values = (score, threshold, exit, number, condition)
+        kinds = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64)
+        launched = self._driver.cuLaunchKernel(self._function, 1, 1, 1, 1, 1, 1, 0, stream, (values, kinds), 0)
+        checked("cuLaunchKernel", launched)
+
+    def close(self) -> None:
+        """Unload it; may be called twice."""
+        if self._module is not None:
+            self._driver.cuModuleUnload(self._module)
+            self._module = None
+
+
+def compiled(source: bytes, compute_capability: str) -> bytes:
+    """PTX of a kernel, for this compute capability (`8.7`) and newer.
+
+    Raises:
+        Unavailable: NVRTC is missing or refuses, with its log.
+    """
+    try:
+        from cuda.bindings import nvrtc
+    except ImportError as error:
+        raise Unavailable(f"NVRTC is missing ({error}); it comes with: pip install nvidia-cuda-nvrtc") from error
+    option = f"--gpu-architecture=compute_{compute_capability.replace('.', '')}".encode()
+    try:
+        (program,) = checked("nvrtcCreateProgram", nvrtc.nvrtcCreateProgram(source, b"edgeexit.cu", 0, [], []))
+    except (CudaRefusal, RuntimeError) as error:  # cuda-python raises RuntimeError where the library itself is absent
+        raise Unavailable(f"NVRTC cannot be used ({error}); it comes with: pip install nvidia-cuda-nvrtc") from error
+    try:
+        (result,) = nvrtc.nvrtcCompileProgram(program, 1, [option])
+        if int(result):
+            raise Unavailable(
+                f"NVRTC cannot compile for compute capability {compute_capability}: {_log(nvrtc, program)}"
+            )
+        (size,) = checked("nvrtcGetPTXSize", nvrtc.nvrtcGetPTXSize(program))
+        image = bytes(size)
+        checked("nvrtcGetPTX", nvrtc.nvrtcGetPTX(program, image))
+        return image
+    finally:
+        nvrtc.nvrtcDestroyProgram(program)
+
+
+def _log(nvrtc: Any, program: Any) -> str:
+    with suppress(CudaRefusal):
+        (size,) = checked("nvrtcGetProgramLogSize", nvrtc.nvrtcGetProgramLogSize(program))
+        text = bytes(size)
+        checked("nvrtcGetProgramLog", nvrtc.nvrtcGetProgramLog(program, text))
+        return text.decode(errors="replace").strip(" \0\n")[:300]
+    return "no log"

@@ -1,0 +1,87 @@
+"""Memory for the GPU: allocated at load, given back in one place, in the reverse order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from edgeexit.backends.base import Array
+from edgeexit.backends.cuda.device import CudaDevice
+from edgeexit.backends.cuda.errors import cuda_refusals
+from edgeexit.errors import InternalError
+from edgeexit.units import bytes_
+
+ALIGNMENT = 256
+"""What CUDA gives and TensorRT asks for, in bytes."""
+
+
+def aligned(size: int) -> int:
+    """The size rounded up, so that what lies behind it in one allocation is aligned too."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """Page-locked memory that both sides see.
+
+    Attributes:
+        host: the NumPy view.
+        address: where the GPU sees it.
+    """
+
+    host: Array
+    address: int
+
+
+class Memory:
+    """Allocations on one device; `close` gives all of them back. The stream must be idle then."""
+
+    def __init__(self, device: CudaDevice) -> None:
+        self._device = device
+        self._owned = ExitStack()
+
+    def device(self, size: int) -> int:
+        """Memory of the GPU, at least one byte; its address.
+
+        Raises:
+            HardwareMissing: out of memory.
+        """
+        with cuda_refusals(f"allocating {bytes_(size)} on the GPU"):
+            allocation = self._device.cuda.mem_alloc(aligned(max(size, 1)))
+        self._owned.callback(allocation.free)
+        return _checked(int(allocation))
+
+    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> Pinned:
+        """Page-locked, mapped host memory, zeroed.
+
+        Raises:
+            HardwareMissing: out of memory.
+        """
+        cuda = self._device.cuda
+        with cuda_refusals("allocating page-locked memory"):
+            host: Array = cuda.pagelocked_empty(shape, dtype, mem_flags=cuda.host_alloc_flags.DEVICEMAP)
+            allocation = host.base
+            assert allocation is not None
+            self._owned.callback(allocation.free)  # type: ignore[attr-defined, unused-ignore]
+            address = int(allocation.get_device_pointer())  # type: ignore[attr-defined, unused-ignore]
+        host[...] = np.zeros((), host.dtype)
+        return Pinned(host, _checked(address))
+
+    def when_closed(self, give_back: Callable[[], None]) -> None:
+        """Have something given back with the rest, before what was allocated earlier."""
+        self._owned.callback(give_back)
+
+    def close(self) -> None:
+        """Give everything back; may be called twice."""
+        self._owned.close()
+
+
+def _checked(address: int) -> int:
+    if address % ALIGNMENT:
+        msg = f"CUDA gave the address {address:#x}, which is not aligned to {ALIGNMENT} bytes. Please report it with the device."
+        raise InternalError(msg)
+    return address

@@ -1,0 +1,133 @@
+"""TensorRT on NVIDIA devices: one engine per stage, built on the device and kept in a private cache; the exit decided by host or GPU.
+
+    staged   the host decides: (a) enqueue, wait, compare; or (b) the same with one captured graph per stage, whichever was faster here
+    fused    the GPU decides: (c) one CUDA graph with nested conditional nodes; falls back to (b) or (a), and says why
+
+Not used: TensorRT's own conditionals (ONNX If). They evaluate both branches or wait for the host in between, and cannot be captured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import onnx
+
+from edgeexit.backends.base import Backend, Batch, Program, Settings, StagedProgram
+from edgeexit.backends.checks import Check
+from edgeexit.backends.tensorrt.builder import BuildOptions, Workshop
+from edgeexit.backends.tensorrt.cache import cache_root
+from edgeexit.backends.tensorrt.engines import Engines, Part, open_device
+from edgeexit.backends.tensorrt.messages import Messages
+from edgeexit.backends.tensorrt.programs import (
+    DeciderWarning,
+    TensorRtBackbone,
+    TensorRtBatch,
+    TensorRtFused,
+    TensorRtStaged,
+)
+from edgeexit.backends.tensorrt.selfchecks import self_checks
+from edgeexit.backends.tensorrt.versions import check_version, version_of
+from edgeexit.backends.watch import watcher
+from edgeexit.bundle import Bundle
+from edgeexit.errors import HardwareMissing, MissingExtra
+from edgeexit.hardware import current_profile
+
+_TEGRA = Path("/etc/nv_tegra_release")
+
+
+def tensorrt_module() -> ModuleType:
+    """The tensorrt module, of a version that this backend knows.
+
+    Raises:
+        MissingExtra: it is not installed.
+        HardwareMissing: it is of another version, or its libraries or the driver are missing.
+    """
+    if find_spec("tensorrt") is None:
+        if _TEGRA.exists():
+            msg = (
+                "TensorRT is not visible here. On Jetson it comes with JetPack for the system's Python: sudo apt install"
+                " python3-libnvinfer, then make the virtual environment with: python3 -m venv --system-site-packages .venv"
+            )
+            raise HardwareMissing(msg)
+        raise MissingExtra("tensorrt", "tensorrt")
+    try:
+        import tensorrt as trt
+    except (ImportError, OSError, FileNotFoundError) as error:
+        msg = f"TensorRT is installed but cannot be loaded ({error}): its libraries or the NVIDIA driver are missing or of another version."
+        raise HardwareMissing(msg) from error
+    module: ModuleType = trt
+    check_version(version_of(module))
+    return module
+
+
+class TensorRtBackend(Backend):
+    """TensorRT.
+
+    Args:
+        options: how to build engines.
+    """
+
+    name = "tensorrt"
+
+    def __init__(self, options: BuildOptions | None = None) -> None:
+        self.options = options or BuildOptions()
+
+    def check(self) -> None:  # noqa: D102 - see base
+        tensorrt_module()
+        open_device(spin=False).close()
+
+    def versions(self) -> dict[str, str]:  # noqa: D102 - see base
+        from importlib.metadata import version
+
+        return {
+            "tensorrt": str(tensorrt_module().__version__),
+            "pycuda": version("pycuda"),
+            "cuda-bindings": version("cuda-bindings"),
+        }
+
+    def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:  # noqa: D102 - see base
+        return TensorRtStaged(self._stages(bundle, settings), bundle.manifest)
+
+    def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
+        return TensorRtFused(self._stages(bundle, settings), bundle.manifest)
+
+    def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:  # noqa: D102 - see base
+        return TensorRtBatch(self._stages(bundle, settings), bundle.manifest)
+
+    def open_backbone(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
+        file = bundle.manifest.backbone
+        logits = onnx.load(str(bundle.file(file)), load_external_data=False).graph.output[0].name
+        return TensorRtBackbone(self._engines(bundle, settings, [Part(file, "the backbone")]), logits)
+
+    def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[Check]:
+        """Memory sharing, graph capture, and every way to decide, with its times."""
+        return self_checks(self._stages(bundle, settings), bundle.manifest)
+
+    def _stages(self, bundle: Bundle, settings: Settings) -> Engines:
+        return self._engines(bundle, settings, [Part(s.file, f"stage {s.exit}") for s in bundle.manifest.stages])
+
+    def _engines(self, bundle: Bundle, settings: Settings, parts: Sequence[Part]) -> Engines:
+        trt = tensorrt_module()
+        self.options.check_dla(current_profile(), settings.precision)
+        device = open_device(spin=settings.spin)
+        try:
+            workshop = Workshop(trt, Messages(trt), self.options, settings.precision, watcher())
+            return Engines(device, workshop, bundle, parts)
+        except BaseException:
+            device.close()
+            raise
+
+
+BACKEND = TensorRtBackend()
+
+__all__ = [
+    "BACKEND",
+    "BuildOptions",
+    "DeciderWarning",
+    "TensorRtBackend",
+    "cache_root",
+    "tensorrt_module",
+]

@@ -1,0 +1,183 @@
+"""From the ONNX file of one stage to a serialised engine ("plan") for this device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import onnx
+
+from edgeexit.backends.tensorrt.messages import Messages, build_error, monitor, parse_error
+from edgeexit.backends.tensorrt.versions import Typing, typings
+from edgeexit.errors import EdgeExitError, HardwareMissing, InputError, ModelError
+from edgeexit.hardware import DeviceProfile
+from edgeexit.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import tensorrt
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How engines are built; part of the key under which they are kept.
+
+    Attributes:
+        optimization_level: 0 to 5; 3 is TensorRT's own, 5 searches longest.
+        workspace_bytes: most scratch memory that one stage may use; None leaves it to TensorRT.
+        tactic_sources: bit mask of libraries to draw kernels from; None leaves it to TensorRT.
+        aux_streams: streams beside the one given. 0: more would add synchronisation, and be refused in conditional graphs.
+        tf32: round float32 operands to 19 bits on tensor cores; off, because answers are to be those of the network.
+        dla_core: run whole stages on this DLA; None runs them on the GPU.
+    """
+
+    optimization_level: int = 3
+    workspace_bytes: int | None = None
+    tactic_sources: int | None = None
+    aux_streams: int = 0
+    tf32: bool = False
+    dla_core: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not 0 <= self.optimization_level <= 5:
+            msg = f"the optimisation level must be 0 to 5, not {self.optimization_level}."
+            raise InputError(msg)
+
+    def check_dla(self, profile: DeviceProfile | None, precision: str) -> None:
+        """Raise where a DLA is asked for and cannot be had."""
+        if self.dla_core is None:
+            return
+        engines = profile.dla.engines if profile is not None and profile.dla is not None else 0
+        title = profile.title if profile is not None else "this machine"
+        if self.dla_core >= engines:
+            msg = f"{title} has {engines} DLA cores, so stages cannot run on DLA {self.dla_core}: leave dla_core out to use the GPU."
+            raise HardwareMissing(msg)
+        if precision == "float32":
+            msg = "a DLA computes in float16 and int8 only: compile with --precision float16."
+            raise InputError(msg)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A serialised engine, and which `Typing` it was built with."""
+
+    data: bytes
+    typing: str
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What all builds of one device share.
+
+    Attributes:
+        trt: the tensorrt module.
+        messages: where it logs to.
+        options: how to build.
+        precision: of the networks.
+        progress: watcher.
+    """
+
+    trt: ModuleType
+    messages: Messages
+    options: BuildOptions
+    precision: str
+    progress: Progress = silent
+
+    def build(self, file: Path, what: str, timings: bytes) -> tuple[Plan, bytes]:
+        """Build one ONNX file; the device's context must be current.
+
+        Args:
+            file: the ONNX file; outside weights lie beside it.
+            what: it is, for messages and progress, such as `stage 2`.
+            timings: the timing cache of this device and version as earlier builds left it, or nothing.
+
+        Returns:
+            the plan, and the timing cache after it.
+
+        Raises:
+            ModelError: an operator that TensorRT does not have, dynamic shapes.
+            HardwareMissing: out of memory, no GPU.
+        """
+        model = fixed_batch(file).SerializeToString()
+        refusal: EdgeExitError | None = None
+        for typing in typings(self.trt, self.precision):
+            self.messages.clear()
+            try:
+                return self._build_typed(model, file, what, timings, typing)
+            except (ModelError, HardwareMissing):
+                raise
+            except EdgeExitError as error:
+                refusal = refusal or error
+        assert refusal is not None
+        raise refusal
+
+    def _build_typed(self, model: bytes, file: Path, what: str, timings: bytes, typing: Typing) -> tuple[Plan, bytes]:
+        builder = self._builder(what)
+        network = builder.create_network(typing.network_flags)
+        parser = self.trt.OnnxParser(network, self.messages.logger)
+        if not parser.parse(model, str(file)):
+            raise parse_error(what, parser)
+        _check_shapes(network, what)
+        config = self._config(builder, typing, what)
+        cache = config.create_timing_cache(timings)
+        if not config.set_timing_cache(cache, False):  # made by another device or version: start with none
+            cache = config.create_timing_cache(b"")
+            config.set_timing_cache(cache, False)
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise build_error(what, self.messages.errors)
+        return Plan(bytes(memoryview(plan)), typing.name), bytes(memoryview(cache.serialize()))
+
+    def _builder(self, what: str) -> tensorrt.Builder:
+        try:
+            return self.trt.Builder(self.messages.logger)  # type: ignore[no-any-return, unused-ignore]
+        except TypeError as error:  # pybind11's word for a null pointer: TensorRT found no driver or no memory
+            raise build_error(what, self.messages.errors or [str(error)]) from error
+
+    def _config(self, builder: tensorrt.Builder, typing: Typing, what: str) -> tensorrt.IBuilderConfig:
+        trt, options = self.trt, self.options
+        config = builder.create_builder_config()
+        config.builder_optimization_level = options.optimization_level
+        config.max_aux_streams = options.aux_streams
+        config.progress_monitor = monitor(trt, f"building {what}", self.progress)
+        config.clear_flag(trt.BuilderFlag.TF32)
+        for name in (*typing.builder_flags, *(["TF32"] if options.tf32 else [])):
+            config.set_flag(getattr(trt.BuilderFlag, name))
+        if options.workspace_bytes is not None:
+            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
+        if options.tactic_sources is not None:
+            config.set_tactic_sources(options.tactic_sources)
+        if options.dla_core is not None:
+            self._put_on_dla(builder, config, options.dla_core)
+        return config
+
+    def _put_on_dla(self, builder: tensorrt.Builder, config: tensorrt.IBuilderConfig, core: int) -> None:
+        if builder.num_DLA_cores <= core:
+            version = self.trt.__version__
+            msg = f"this board's TensorRT {version} offers {builder.num_DLA_cores} DLA cores: leave dla_core out to use the GPU."
+            raise HardwareMissing(msg)
+        config.default_device_type = self.trt.DeviceType.DLA
+        config.DLA_core = core
+        config.set_flag(self.trt.BuilderFlag.GPU_FALLBACK)
+
+
+def fixed_batch(file: Path) -> onnx.ModelProto:
+    """The model with its free first dimension at 1; outside weights stay outside."""
+    model = onnx.load(str(file), load_external_data=False)
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim[:1]:
+            if not dim.dim_value:
+                dim.Clear()
+                dim.dim_value = 1
+    return model
+
+
+def _check_shapes(network: tensorrt.INetworkDefinition, what: str) -> None:
+    tensors = [network.get_input(i) for i in range(network.num_inputs)]
+    tensors += [network.get_output(i) for i in range(network.num_outputs)]
+    free = [f"{t.name}{list(t.shape)}" for t in tensors if any(d < 0 for d in t.shape)]
+    if free:
+        msg = f"{what} has dynamic shapes ({', '.join(free)}); engines here are of fixed shape. Export the network with fixed sizes."
+        raise ModelError(msg)

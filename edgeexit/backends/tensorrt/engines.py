@@ -1,0 +1,215 @@
+"""Engines of one bundle, opened: from the cache where they are, built where they are not; contexts over one shared scratch memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from edgeexit.backends.cuda import CudaDevice, CudaRefusal, Memory, cuda_refusals
+from edgeexit.backends.tensorrt.builder import Plan, Workshop
+from edgeexit.backends.tensorrt.cache import EngineCache, device_facts_for_key, engine_key
+from edgeexit.backends.tensorrt.messages import Messages
+from edgeexit.bundle import Bundle
+from edgeexit.errors import HardwareMissing, InternalError
+
+if TYPE_CHECKING:
+    import tensorrt
+
+DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "BOOL": "bool",
+}
+"""TensorRT's name of an element type -> NumPy's."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One ONNX file of a bundle to make an engine of: its name in the bundle, and what to call it in messages."""
+
+    file: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor of an engine, as TensorRT sees it at batch 1."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    is_input: bool
+
+
+class Engines:
+    """Deserialised engines on one device, shared by a program and its clones; the last one to `release` them frees them.
+
+    Args:
+        device: taken over: closed with the engines.
+        workshop: how to build.
+        bundle: whose ONNX files.
+        parts: which of them.
+
+    Raises:
+        ModelError, HardwareMissing: an engine cannot be built, with the remedy.
+    """
+
+    def __init__(self, device: CudaDevice, workshop: Workshop, bundle: Bundle, parts: Sequence[Part]) -> None:
+        self.device = device
+        self.messages: Messages = workshop.messages
+        self.trt: ModuleType = workshop.trt
+        self.bundle = bundle
+        self.typings: list[str] = []
+        self._workshop = workshop
+        facts = device_facts_for_key(device.facts, str(workshop.trt.__version__))
+        self.cache = EngineCache(facts)
+        self.keys = [engine_key(bundle, p.file, workshop.options, workshop.precision, facts) for p in parts]
+        self._users = 1
+        self._runtime: tensorrt.Runtime | None = None
+        self._engines: list[tensorrt.ICudaEngine] = []
+        with device.active("opening engines"):
+            try:
+                self._runtime = self._made_runtime()
+                for part, key in zip(parts, self.keys, strict=True):
+                    self._engines.append(self._opened(part, key))
+            except BaseException:
+                self._free()
+                raise
+
+    def _made_runtime(self) -> tensorrt.Runtime:
+        try:
+            runtime: tensorrt.Runtime = self.trt.Runtime(self.messages.logger)
+        except TypeError as error:  # pybind11's word for a null pointer
+            msg = f"TensorRT cannot start ({self.messages.last}): check that nvidia-smi (Jetson: tegrastats) answers."
+            raise HardwareMissing(msg) from error
+        return runtime
+
+    def _opened(self, part: Part, key: str) -> tensorrt.ICudaEngine:
+        """From the cache; built where it is not there, or TensorRT refuses what is there."""
+        plan = self.cache.plan(key)
+        engine = self._deserialised(plan) if plan is not None else None
+        if plan is None or engine is None:
+            self.cache.forget(key)
+            plan = self._built(part, key)
+            engine = self._deserialised(plan)
+        if engine is None:
+            msg = f"TensorRT refuses the engine of {part.what} that it just built ({self.messages.last}). Please report it with the model."
+            raise InternalError(msg)
+        self.typings.append(plan.typing)
+        return engine
+
+    def _built(self, part: Part, key: str) -> Plan:
+        with self.cache.building():
+            plan = self.cache.plan(key)  # another process may have built it while this one waited
+            if plan is None:
+                file = self.bundle.file(part.file)
+                plan, timings = self._workshop.build(file, part.what, self.cache.timings)
+                self.cache.keep_timings(timings)
+                self.cache.keep(key, plan, {"of": part.what, "tensorrt": str(self.trt.__version__)})
+        return plan
+
+    def _deserialised(self, plan: Plan) -> tensorrt.ICudaEngine | None:
+        assert self._runtime is not None
+        self.messages.clear()
+        engine: tensorrt.ICudaEngine | None = self._runtime.deserialize_cuda_engine(plan.data)
+        return engine
+
+    def __len__(self) -> int:
+        return len(self._engines)
+
+    def slots(self, index: int) -> tuple[Slot, ...]:
+        """The tensors of an engine."""
+        engine = self._engines[index]
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        is_input = self.trt.TensorIOMode.INPUT
+        return tuple(
+            Slot(
+                name,
+                tuple(int(d) for d in engine.get_tensor_shape(name)),
+                DTYPES[engine.get_tensor_dtype(name).name],
+                engine.get_tensor_mode(name) == is_input,
+            )
+            for name in names
+        )
+
+    @property
+    def scratch_bytes(self) -> tuple[int, ...]:
+        """Scratch memory that each engine needs while it runs."""
+        return tuple(int(engine.device_memory_size_v2) for engine in self._engines)
+
+    def contexts(self, memory: Memory) -> list[Context]:
+        """One execution context per engine, all over one scratch of the size of the largest: they run one after the other on one stream."""
+        size = max(self.scratch_bytes)
+        scratch = memory.device(size)
+        strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        made: list[Context] = []
+        for engine in self._engines:
+            raw = engine.create_execution_context(strategy)
+            if raw is None:
+                msg = f"TensorRT makes no execution context ({self.messages.last}): the GPU's memory is probably full. Load fewer runners."
+                raise HardwareMissing(msg)
+            context = Context(raw, self.messages)
+            memory.when_closed(context.close)  # before the scratch, which was allocated earlier
+            raw.set_device_memory(scratch, max(size, 1))
+            made.append(context)
+        return made
+
+    def share(self) -> Engines:
+        """For another program."""
+        self._users += 1
+        return self
+
+    def release(self) -> None:
+        """One user fewer; the last frees the engines and the device."""
+        self._users -= 1
+        if self._users == 0:
+            with self.device.active("freeing engines"):
+                self._free()
+            self.device.close()
+
+    def _free(self) -> None:
+        """Engines before the runtime that made them."""
+        self._engines.clear()
+        self._runtime = None
+
+
+class Context:
+    """One execution context: addresses set once, then enqueued."""
+
+    def __init__(self, context: tensorrt.IExecutionContext, messages: Messages) -> None:
+        self._context: tensorrt.IExecutionContext | None = context
+        self._messages = messages
+
+    def bind(self, addresses: Iterable[tuple[str, int]]) -> None:
+        """Tell it where its tensors lie."""
+        assert self._context is not None
+        for name, address in addresses:
+            if not self._context.set_tensor_address(name, address):
+                msg = f"TensorRT refuses the address of tensor {name!r} ({self._messages.last}). Please report it with the model."
+                raise InternalError(msg)
+
+    def enqueue(self, stream: int) -> None:
+        """Put the engine's work onto a stream.
+
+        Raises:
+            CudaRefusal: TensorRT refused, with its reason; in a capture this means that the engine cannot be captured.
+        """
+        assert self._context is not None
+        if not self._context.execute_async_v3(stream):
+            raise CudaRefusal("execute_async_v3", self._messages.last)
+
+    def close(self) -> None:
+        """Free it; may be called twice."""
+        self._context = None
+
+
+def open_device(*, spin: bool) -> CudaDevice:
+    """The GPU, for TensorRT."""
+    with cuda_refusals("opening the GPU"):
+        return CudaDevice(spin=spin)

@@ -1,0 +1,112 @@
+"""What TensorRT says, kept; and what it means, as one message with the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from edgeexit.errors import EdgeExitError, HardwareMissing, InternalError, ModelError
+from edgeexit.progress import Progress
+
+if TYPE_CHECKING:
+    import tensorrt
+
+_KEPT = 20
+_NO_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "insufficient workspace", "std::bad_alloc")
+_NO_DEVICE = ("cuda initialization failure", "no cuda-capable device", "cudaerrornodevice", "insufficientdriver")
+_NO_IMPLEMENTATION = ("could not find any implementation for node", "no implementation")
+
+
+class Messages:
+    """The last errors that TensorRT logged; `logger` is what it logs to."""
+
+    def __init__(self, trt: ModuleType) -> None:
+        self.errors: list[str] = []
+        self.logger = _logger(trt, self.errors)
+
+    def clear(self) -> None:
+        """Forget them, before a new attempt."""
+        self.errors.clear()
+
+    @property
+    def last(self) -> str:
+        """The last one, in one line."""
+        return " ".join(self.errors[-1].split())[:400] if self.errors else "no reason given"
+
+
+def _logger(trt: ModuleType, errors: list[str]) -> tensorrt.ILogger:
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+        """Keeps errors; TensorRT's chatter goes nowhere."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)  # pybind11 demands the direct call
+
+        def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                errors.append(msg)
+                del errors[:-_KEPT]
+
+    return Logger()
+
+
+def monitor(trt: ModuleType, what: str, progress: Progress) -> tensorrt.IProgressMonitor:
+    """TensorRT's progress monitor, reporting its outermost phase; only that one knows how long the build is."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        """Counts steps of the phase without a parent."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            if not parent_phase:
+                self._steps[phase_name] = num_steps
+                progress(f"{what}: {phase_name}", 0, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if phase_name in self._steps:
+                progress(f"{what}: {phase_name}", min(step + 1, self._steps[phase_name]), self._steps[phase_name])
+            return True  # go on; an interrupt is seen when the build returns
+
+        def phase_finish(self, phase_name: str) -> None:
+            steps = self._steps.pop(phase_name, None)
+            if steps is not None:
+                progress(f"{what}: {phase_name}", steps, steps)
+
+    return Monitor()
+
+
+def build_error(what: str, errors: Iterable[str]) -> EdgeExitError:
+    """What a failed build of `what` means."""
+    said = list(errors)
+    last = " ".join(said[-1].split())[:400] if said else "no reason given"
+    text = " ".join(said).lower()
+    if any(words in text for words in _NO_MEMORY):
+        msg = (
+            f"building {what} ran out of memory (TensorRT says: {last}). Close what else uses the GPU (on Jetson the desktop, too),"
+            " add swap, or compile with float16."
+        )
+        return HardwareMissing(msg)
+    if any(words in text for words in _NO_DEVICE):
+        return HardwareMissing(f"TensorRT finds no working GPU ({last}). Check nvidia-smi (Jetson: tegrastats).")
+    if any(words in text for words in _NO_IMPLEMENTATION):
+        msg = f"TensorRT has no kernel for a layer of {what} ({last}). Compile with float32, or run it with --backend onnxruntime."
+        return ModelError(msg)
+    return InternalError(f"TensorRT could not build {what}: {last}. Please report it with the model.")
+
+
+def parse_error(what: str, parser: tensorrt.OnnxParser) -> ModelError:
+    """What a failed parse means: every node that TensorRT refuses, by name and operator."""
+    faults = [_fault(parser.get_error(i)) for i in range(parser.num_errors)]
+    listed = "; ".join(dict.fromkeys(faults)) or "no reason given"
+    msg = (
+        f"TensorRT cannot take {what}: {listed}. Export the network with other operators or another opset, move the exit so that"
+        " the operator falls out, or run it with --backend onnxruntime."
+    )
+    return ModelError(msg)
+
+
+def _fault(error: tensorrt.ParserError) -> str:
+    return f"node {error.node_name()!r} ({error.node_operator()}): {' '.join(error.desc().split())[:200]}"

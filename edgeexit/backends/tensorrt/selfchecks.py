@@ -1,0 +1,77 @@
+"""What only this backend can check on a device: one scratch, no copies between stages, capture, and every way to decide with its times."""
+
+from __future__ import annotations
+
+from statistics import median
+from time import perf_counter
+
+from edgeexit.backends.checks import Check
+from edgeexit.backends.cuda import Choice
+from edgeexit.backends.tensorrt.engines import Engines
+from edgeexit.backends.tensorrt.programs import Bound, measured_choice
+from edgeexit.bundle import Manifest
+from edgeexit.units import bytes_
+from edgeexit.units import seconds as as_time
+
+_LETTERS = {"host": "(a) host", "graph": "(b) host, a graph per stage", "device": "(c) GPU, conditional graph"}
+_ROUNDS = 50
+
+
+def self_checks(engines: Engines, manifest: Manifest) -> tuple[Check, ...]:
+    """Run them on these engines, which are released at the end."""
+    try:
+        with engines.device.active("checking the engines"):
+            bound = Bound(engines, [(s.logits, s.score) for s in manifest.stages])
+            try:
+                return (_memory(engines), *_deciders(bound))
+            finally:
+                bound.close()
+    finally:
+        engines.release()
+
+
+def _memory(engines: Engines) -> Check:
+    sizes = engines.scratch_bytes
+    detail = f"{bytes_(max(sizes))} instead of {bytes_(sum(sizes))}; typing {', '.join(engines.typings)}; waits by {engines.device.wait}"
+    values = {"scratch_bytes": float(max(sizes)), "separate_bytes": float(sum(sizes))}
+    return Check("stages share one scratch memory", True, detail, values)
+
+
+def _deciders(bound: Bound) -> list[Check]:
+    choice = measured_choice(bound)
+    alone = _stages_alone(bound)
+    return [_decider(name, choice, alone) for name in _LETTERS]
+
+
+def _decider(name: str, choice: Choice, alone: tuple[float, ...]) -> Check:
+    what = f"decides: {_LETTERS[name]}"
+    if name not in choice.median_s:
+        reason = choice.reasons.get(name, "not tried")
+        wrong = "self-test failed" in reason
+        return Check(what, False if wrong else None, f"not available: {reason}")
+    times = choice.median_s[name]
+    gap = times[-1] - sum(alone)
+    mark = "; chosen" if name == choice.name else ""
+    detail = (
+        f"{' / '.join(as_time(t) for t in times)}; to the last exit {as_time(gap)} over the sum of the stages{mark}"
+    )
+    values = {f"exit_{k}_s": t for k, t in enumerate(times, 1)} | {"gap_s": gap}
+    return Check(what, True, detail, values)
+
+
+def _stages_alone(bound: Bound) -> tuple[float, ...]:
+    """Time on the GPU of each stage, from many enqueued behind each other: what the host adds overlaps and falls out."""
+    return tuple(_back_to_back(bound, index) for index in range(len(bound.plans)))
+
+
+def _back_to_back(bound: Bound, index: int) -> float:
+    device, enqueue = bound.engines.device, bound.plans[index].enqueue
+    runs = []
+    for _ in range(5):
+        device.synchronize()
+        start = perf_counter()
+        for _ in range(_ROUNDS):
+            enqueue(device.stream)
+        device.synchronize()
+        runs.append((perf_counter() - start) / _ROUNDS)
+    return median(runs)

@@ -1,0 +1,69 @@
+"""TensorRT 10.3 (JetPack 6.1, 6.2), 10.13 and later (JetPack 7), and 11: everything that differs between them is in this file.
+
+                          10.3 … 10.11                  10.12 …                 11
+typing of a network       strong, else the FP16 flag    strong                  strong only
+FP16, INT8 builder flags  there                         deprecated              gone
+precision                 in the ONNX: casts and Q/DQ on all of them
+DLA                       there until 10.7              gone                    11.4.1, AGX Orin only
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from types import ModuleType
+
+from edgeexit.errors import HardwareMissing
+
+OLDEST = (10, 3)
+NEWEST_MAJOR = 11
+_STRONG_IS_WHOLE_SINCE = (10, 12)
+
+
+@dataclass(frozen=True)
+class Typing:
+    """One way to tell TensorRT the precision of a network.
+
+    Attributes:
+        name: `strong`, or `fp16-flag` for the named fallback.
+        network_flags: for `create_network`.
+        builder_flags: names of `BuilderFlag` to set.
+    """
+
+    name: str
+    network_flags: int
+    builder_flags: tuple[str, ...] = ()
+
+
+def version_of(trt: ModuleType) -> tuple[int, ...]:
+    """TensorRT's version as numbers; the build number is the fourth."""
+    return tuple(int(part) for part in re.findall(r"\d+", str(trt.__version__))[:4])
+
+
+def check_version(version: tuple[int, ...]) -> None:
+    """Raise HardwareMissing for a version that this backend was not written for."""
+    text = ".".join(map(str, version))
+    if version[:2] < OLDEST:
+        msg = (
+            f"TensorRT {text} is older than 10.3, the oldest that edgeexit runs. Jetson: JetPack 6.1 or newer. Elsewhere:"
+            ' pip install "edgeexit[tensorrt]"'
+        )
+        raise HardwareMissing(msg)
+    if version[0] > NEWEST_MAJOR:
+        msg = (
+            f"TensorRT {text} is newer than this edgeexit knows (up to {NEWEST_MAJOR}.x). Update edgeexit, or install"
+            f' tensorrt<{NEWEST_MAJOR + 1}: pip install "tensorrt<{NEWEST_MAJOR + 1}"'
+        )
+        raise HardwareMissing(msg)
+
+
+def typings(trt: ModuleType, precision: str) -> tuple[Typing, ...]:
+    """The ways to build a network of this precision, in the order in which to try them.
+
+    Before 10.12 strong typing did not cover every layer; there, and only for float16, TensorRT may choose the precision of layers itself
+    when the strongly typed build fails.
+    """
+    strong = Typing("strong", 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    if precision == "float16" and version_of(trt)[:2] < _STRONG_IS_WHOLE_SINCE:
+        return strong, Typing("fp16-flag", 0, ("FP16",))
+    return (strong,)
