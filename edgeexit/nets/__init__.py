@@ -16,6 +16,12 @@ except ImportError as error:
     raise MissingExtra("torch", "torch") from error
 
 from edgeexit.nets import branchynet as branchynet
+from edgeexit.nets import cascade as cascade
+from edgeexit.nets import densenet as densenet
+from edgeexit.nets import eenet as eenet
+from edgeexit.nets import msdnet as msdnet
+from edgeexit.nets import signal as signal
+from edgeexit.nets import vit as vit
 from edgeexit.nets.registry import NETS, Net, build, net, register
 
 __all__ = ["NETS", "Net", "build", "net", "register"]

@@ -1,22 +1,33 @@
-"""BranchyNet's networks (Teerapittayanon, McDanel and Kung, ICPR 2016, section IV).
+"""BranchyNet's networks (Teerapittayanon, McDanel and Kung, ICPR 2016, section IV): B-LeNet, B-AlexNet, B-ResNet.
 
 The forward of each returns the logits of every exit, first exit first: a list of float32 [batch, 10]. With `exits=False` it is the
 plain network, the same trunk under the same parameter names, and the list has one entry.
+
+The paper and its authors' public code place the branches differently; `branches="paper"` or `"code"` says which. The paper gives no
+widths, so both take the code's. Max pooling rounds sizes up, as in the framework of the time.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Literal, TypeAlias
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgeexit.errors import InputError, did_you_mean
 from edgeexit.nets.registry import register
+from edgeexit.nets.resnet import BasicBlock, groups
+
+Branches: TypeAlias = Literal["paper", "code"]
 
 
 class BranchyLeNet(nn.Module):
     """B-LeNet for 1x28x28 inputs in [0, 1].
 
     The branch leaves after the first convolution. The authors' code pools and rectifies that convolution once in the branch and
-    once in the trunk; the two are the same tensor, so here they are computed once. Their pooling rounds sizes up.
+    once in the trunk; the two are the same tensor, so here they are computed once.
     """
 
     def __init__(self, *, classes: int = 10, exits: bool = True) -> None:
@@ -57,3 +68,164 @@ def _pool_relu(x: Tensor) -> Tensor:
 def lenet(*, classes: int = 10, exits: bool = True) -> nn.Module:
     """B-LeNet: two exits; MNIST and the digits of the demo."""
     return BranchyLeNet(classes=classes, exits=exits)
+
+
+# ---------------------------------------------------------------- B-AlexNet
+
+
+class BranchyAlexNet(nn.Module):
+    """B-AlexNet for 3x32x32 inputs: three exits.
+
+    paper: branch 1 (2 conv, 1 FC) after the first convolution, branch 2 (1 conv, 1 FC) after the second.
+    code: the same branches after the second and the third.
+    What a branch and the trunk both begin with (relu, pool, LRN) is computed once.
+    """
+
+    def __init__(self, *, classes: int = 10, exits: bool = True, branches: Branches = "code") -> None:
+        super().__init__()
+        _check_branches(branches)
+        self.conv1 = nn.Conv2d(3, 32, 5, padding=2)
+        self.norm1 = _ResponseNorm(32)
+        self.conv2 = nn.Conv2d(32, 64, 5, padding=2)
+        self.norm2 = _ResponseNorm(64)
+        self.conv3 = nn.Conv2d(64, 96, 3, padding=1)
+        self.conv4 = nn.Conv2d(96, 96, 3, padding=1)
+        self.conv5 = nn.Conv2d(96, 64, 3, padding=1)
+        self.fc1 = nn.Linear(1024, 256)
+        self.fc2 = nn.Linear(256, 128)
+        self.fc3 = nn.Linear(128, classes)
+        self.after: dict[int, int] = {}
+        if exits and branches == "paper":
+            self.after = {1: 0, 2: 1}
+            self.branches = nn.ModuleList([_head([32, 32, 32], 2048, classes), _head([64, 32], 512, classes)])
+        elif exits:
+            self.after = {2: 0, 3: 1}
+            self.norm3 = _ResponseNorm(96)
+            self.branches = nn.ModuleList([_head([64, 32, 32], 512, classes), _head([96, 32], 128, classes)])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """x: [b, 3, 32, 32]."""
+        out: list[Tensor] = []
+        x = self._leave(out, 1, self.norm1(_pool3(F.relu(self.conv1(x)))))  # [b, 32, 16, 16]
+        x = self._leave(out, 2, self.norm2(_pool3(F.relu(self.conv2(x)))))  # [b, 64, 8, 8]
+        x = F.relu(self.conv3(x))  # [b, 96, 8, 8]
+        if 3 in self.after:
+            self._leave(out, 3, self.norm3(_pool3(x)))  # [b, 96, 4, 4]
+        x = F.relu(self.conv4(x))
+        x = _pool3(F.relu(self.conv5(x))).flatten(1)  # [b, 1024]
+        x = F.dropout(F.relu(self.fc1(x)), 0.5, self.training)
+        x = F.dropout(F.relu(self.fc2(x)), 0.5, self.training)
+        return [*out, self.fc3(x)]
+
+    def _leave(self, out: list[Tensor], place: int, x: Tensor) -> Tensor:
+        if place in self.after:
+            out.append(self.branches[self.after[place]](x))
+        return x
+
+
+class _ResponseNorm(nn.Module):
+    """Local response normalisation over 3 neighbouring channels: x / (2 + 5e-5 Σ x²)^0.75.
+
+    The sum is a 1x1 convolution with a band matrix, and the power is sqrt(d) sqrt(sqrt(d)): ONNX Runtime runs this form faster than
+    its own LRN (B-AlexNet's first two layers take 0.6 of the time), and so does everything that is compared with it.
+    """
+
+    band: Tensor
+    two: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        at = torch.arange(channels)
+        band = ((at[:, None] - at[None]).abs() <= 1).float() * 5e-5
+        self.register_buffer("band", band[:, :, None, None], persistent=False)
+        self.register_buffer("two", torch.full((channels,), 2.0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        root = F.conv2d(x * x, self.band, self.two).sqrt()
+        return x / (root * root.sqrt())
+
+
+def _head(channels: list[int], flat: int, classes: int) -> nn.Sequential:
+    """3x3 convolutions through these channels, pooling, one fully connected layer."""
+    layers: list[nn.Module] = []
+    for a, b in pairwise(channels):
+        layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.MaxPool2d(3, 2, ceil_mode=True), nn.Flatten(), nn.Linear(flat, classes))
+
+
+def _pool3(x: Tensor) -> Tensor:
+    return F.max_pool2d(x, 3, 2, ceil_mode=True)
+
+
+def _check_branches(branches: str) -> None:
+    if branches not in ("paper", "code"):
+        msg = f"branches is {branches!r}; 'paper' or 'code' is needed.{did_you_mean(branches, ('paper', 'code'))}"
+        raise InputError(msg)
+
+
+@register(input_shape=(3, 32, 32), source="BranchyNet (2016), section IV: B-AlexNet")
+def alexnet(*, classes: int = 10, exits: bool = True, branches: Branches = "code") -> nn.Module:
+    """B-AlexNet: three exits; CIFAR-10."""
+    return BranchyAlexNet(classes=classes, exits=exits, branches=branches)
+
+
+# ---------------------------------------------------------------- B-ResNet
+
+
+class BranchyResNet(nn.Module):
+    """B-ResNet-(6 n + 2) for 3x32x32 inputs: three exits; n = 18 is the paper's ResNet-110, n = 3 the 20-layer one.
+
+    paper: branch 1 (3 conv, 1 FC) after the second convolution, branch 2 (2 conv, 1 FC) after convolution 2 n + 1.
+    code: branch 1 right after the stem, branch 2 after the first group, which is the same place.
+    """
+
+    def __init__(self, *, n: int = 18, classes: int = 10, exits: bool = True, branches: Branches = "code") -> None:
+        super().__init__()
+        _check_branches(branches)
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.group1, self.group2, self.group3 = groups(n, (16, 32, 64))
+        self.fc = nn.Linear(64, classes)
+        self.inside = exits and branches == "paper"
+        self.branch1 = _ResNetBranch(classes) if exits else None
+        self.branch2 = (
+            nn.Sequential(BasicBlock(16, 16), nn.Flatten(), nn.Linear(16 * 30 * 30, classes)) if exits else None
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """x: [b, 3, 32, 32]."""
+        x = self.stem(x)  # [b, 16, 30, 30]
+        block, *others = self.group1
+        assert isinstance(block, BasicBlock)
+        half = block.first(x)
+        out = [] if self.branch1 is None else [self.branch1(half if self.inside else x)]
+        x = block.second(x, half)
+        for other in others:
+            x = other(x)
+        out += [] if self.branch2 is None else [self.branch2(x)]
+        x = self.group3(self.group2(x))  # [b, 32, 15, 15], [b, 64, 8, 8]
+        return [*out, self.fc(x.mean((2, 3)))]
+
+
+class _ResNetBranch(nn.Module):
+    """conv 5x5 to 64 channels, relu, LRN, two convolutions to 32 channels, FC: about 48 M multiplications, more than a ResNet-20."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(16, 64, 5, padding=2)
+        self.norm = _ResponseNorm(64)
+        self.conv2 = nn.Conv2d(64, 32, 3, padding=1)
+        self.conv3 = nn.Conv2d(32, 32, 3, padding=1)
+        self.fc = nn.Linear(32 * 30 * 30, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv1(x))  # [b, 64, 30, 30]
+        x = self.norm(x)
+        x = F.relu(self.conv3(F.relu(self.conv2(x))))  # [b, 32, 30, 30]
+        out: Tensor = self.fc(x.flatten(1))
+        return out
+
+
+@register(input_shape=(3, 32, 32), source="BranchyNet (2016), section IV: B-ResNet")
+def resnet(*, n: int = 18, classes: int = 10, exits: bool = True, branches: Branches = "code") -> nn.Module:
+    """B-ResNet-(6 n + 2): three exits; CIFAR-10; n = 18 is the paper's."""
+    return BranchyResNet(n=n, classes=classes, exits=exits, branches=branches)

@@ -1,6 +1,7 @@
 """Separate classifiers as one multi-exit network: cheapest first, each the exit after the one before.
 
-The cascades of Viola and Jones (2001) as networks; Guan et al. (IJCAI 2018), section 3.1, runs ResNets of growing depth this way.
+The cascades of Viola and Jones (2001) as networks; Guan et al. (IJCAI 2018), section 3, runs ResNets of growing depth this way, with a
+small network per classifier that says from its probabilities whether to stop.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from edgeexit.errors import ModelError
+from edgeexit.nets.outputs import Pair
+from edgeexit.nets.registry import register
+from edgeexit.nets.resnet import groups
 
 
 class Cascade(nn.Module):
@@ -43,3 +48,51 @@ def cascade(classifiers: Sequence[nn.Module]) -> Cascade:
         ModelError: fewer than two.
     """
     return Cascade(classifiers)
+
+
+# ---------------------------------------------------------------- ResNets of growing depth
+
+
+class ResNetCascade(nn.Module):
+    """ResNet-(6 n + 2) for each n, and a stopping probability [b, 1] for each but the last.
+
+    The stopping module reads the probabilities only (section 4.3: three fully connected layers of 64) and costs next to nothing.
+    """
+
+    def __init__(
+        self, *, depths: tuple[int, ...] = (1, 3), classes: int = 10, policy: bool = True, exits: bool = True
+    ) -> None:
+        super().__init__()
+        depths = tuple(depths) if exits else tuple(depths)[-1:]
+        self.classifiers = nn.ModuleDict({f"resnet{6 * n + 2}": _ResNet(n, classes) for n in depths})
+        self.policies = nn.ModuleList(_policy(classes) for _ in depths[:-1] if policy)
+
+    def forward(self, x: Tensor) -> list[Pair]:
+        """x: [b, 3, 32, 32]."""
+        logits = [classifier(x) for classifier in self.classifiers.values()]
+        scores = [policy(F.softmax(z, dim=-1)).sigmoid() for z, policy in zip(logits, self.policies, strict=False)]
+        return list(zip(logits, [*scores, *[None] * (len(logits) - len(scores))], strict=True))
+
+
+class _ResNet(nn.Module):
+    def __init__(self, n: int, classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.groups = nn.Sequential(*groups(n, (16, 32, 64)))
+        self.fc = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc(self.groups(self.stem(x)).mean((2, 3)))
+        return out
+
+
+def _policy(classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(classes, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+
+
+@register(input_shape=(3, 32, 32), source="Amortized inference with cascades (2018), sections 3.4 and 4.3")
+def resnet_cascade(
+    *, depths: tuple[int, ...] = (1, 3), classes: int = 10, policy: bool = True, exits: bool = True
+) -> nn.Module:
+    """Separate ResNets of growing depth with learned stopping: two models; CIFAR-10."""
+    return ResNetCascade(depths=depths, classes=classes, policy=policy, exits=exits)

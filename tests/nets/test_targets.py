@@ -1,0 +1,115 @@
+"""A module is found by a short text, its weights are loaded without running code, and misfits are listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgeexit.errors import InputError, ModelError
+from edgeexit.nets import build
+from edgeexit.nets.targets import load_module, load_weights
+
+SOURCE = """
+import torch
+from helper import WIDTH
+
+def make(classes=4):
+    return torch.nn.Linear(WIDTH, classes)
+
+ready = torch.nn.Linear(2, 2)
+number = 7
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A user's file that imports its neighbour."""
+    (tmp_path / "helper.py").write_text("WIDTH = 6\n")
+    path = tmp_path / "my-net.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def test_a_network_of_edgeexit_is_its_name() -> None:
+    """With options."""
+    assert type(build("lenet")) is type(load_module("lenet", {"classes": 5}))
+
+
+def test_a_file_gives_what_its_factory_makes(file: Path) -> None:
+    """Its folder is searched for what it imports."""
+    module = load_module(f"{file}:make", {"classes": 3})
+
+    assert isinstance(module, torch.nn.Linear)
+    assert (6, 3) == (module.in_features, module.out_features)
+
+
+def test_a_module_that_is_ready_is_taken(file: Path) -> None:
+    """No call is needed."""
+    assert isinstance(load_module(f"{file}:ready"), torch.nn.Linear)
+
+
+def test_a_package_gives_what_its_factory_makes() -> None:
+    """As in an import statement."""
+    assert type(build("lenet")) is type(load_module("edgeexit.nets.branchynet:lenet"))
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("{file}:mak", "Did you mean 'make'"),
+        ("{file}", "does not say what to take from it"),
+        ("none.py:make", "no such file"),
+        ("no_package.at_all:make", "cannot import"),
+        ("edgeexit.nets:nothing", "has no 'nothing'"),
+        ("lenett", "Did you mean 'lenet'"),
+    ],
+)
+def test_what_is_not_there_is_answered(file: Path, target: str, hint: str) -> None:
+    """With the near miss where there is one."""
+    with pytest.raises(InputError) as caught:
+        load_module(target.format(file=file))
+
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "fault"), [("number", {}, "cannot be called"), ("make", {"wide": 1}, "cannot be called")]
+)
+def test_what_makes_no_module_is_one_message(file: Path, name: str, options: dict[str, int], fault: str) -> None:
+    """With what it was called with."""
+    with pytest.raises(ModelError, match=fault):
+        load_module(f"{file}:{name}", options)
+
+
+def test_weights_are_put_into_the_module(tmp_path: Path) -> None:
+    """A state_dict, as `torch.save` writes it."""
+    a, b = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
+    torch.save(a.state_dict(), tmp_path / "a.pt")
+
+    load_weights(b, tmp_path / "a.pt")
+
+    assert a.weight.equal(b.weight)
+
+
+def test_misfits_are_listed(tmp_path: Path) -> None:
+    """All of them, in one message."""
+    torch.save({"weight": torch.zeros(3, 5), "scale": torch.zeros(1)}, tmp_path / "a.pt")
+
+    with pytest.raises(InputError, match=r"lacks bias; has scale, .*; weight is \[3, 5\] and the module's \[3, 2\]"):
+        load_weights(torch.nn.Linear(2, 3), tmp_path / "a.pt")
+
+
+def test_a_whole_pickled_module_is_not_loaded(tmp_path: Path) -> None:
+    """Only tensors: code in the file is never run."""
+    torch.save(torch.nn.Linear(2, 3), tmp_path / "a.pt")
+
+    with pytest.raises(InputError, match="more than tensors, which is never loaded"):
+        load_weights(torch.nn.Linear(2, 3), tmp_path / "a.pt")
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    """No traceback for a typo."""
+    with pytest.raises(InputError, match="no such file"):
+        load_weights(torch.nn.Linear(2, 3), tmp_path / "none.pt")
