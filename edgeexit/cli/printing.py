@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from edgeexit.report.tables import Table
 
 
+_WIDE = 140  # a file or a pipe has no width of its own
+
+
 def print_tables(tables: Sequence[Table]) -> None:
     """Print tables for people, those without rows left out. Text from files is printed as it is, not as markup."""
     from rich import box
@@ -17,12 +20,14 @@ def print_tables(tables: Sequence[Table]) -> None:
     from rich.text import Text
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDE)
     for table in tables:
         if not table.rows:
             continue
         shown = RichTable(title=Text(table.title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
-        for column in table.columns:
-            shown.add_column(Text(column), overflow="fold")
+        for place, column in enumerate(table.columns):
+            shown.add_column(Text(column), overflow="fold", no_wrap=place == 0)
         for row in table.rows:
             shown.add_row(*map(Text, row))
         console.print(shown)

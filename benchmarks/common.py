@@ -1,0 +1,173 @@
+"""What the benchmark scripts share: the cases (a trained network with its data), opening one, recording a result."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edgeexit
+from edgeexit.backends.base import Program, Settings
+from edgeexit.backends.onnxruntime import StraightProgram, open_session
+from edgeexit.cli.printing import print_tables
+from edgeexit.data import Dataset, demo_asset, load_data
+from edgeexit.documents import dumps, to_document
+from edgeexit.errors import InputError
+from edgeexit.hardware import device_facts, device_key, judge, snapshot
+from edgeexit.hardware.state import DeviceState
+from edgeexit.measure.figures import Lane, latency_of
+from edgeexit.measure.result import Latency
+from edgeexit.measure.timing import Call, Samples, harness_overhead_s, time_interleaved
+from edgeexit.measure.worker import split_samples, traced
+from edgeexit.report.tables import Table
+from edgeexit.runtime import Runner
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Case:
+    """A trained network: the multi-exit model, the same architecture trained without exits (None where there is none), its data."""
+
+    name: str
+    model: Path
+    plain: Path | None
+    calibration: str
+    test: str
+
+    def test_data(self) -> Dataset:
+        """The test set; used for final figures only."""
+        return load_data(self.test)
+
+
+def find_case(name: str) -> Case:
+    """A case by name: `lenet-digits` ships with edgeexit, the others lie in benchmarks/models/.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name == "lenet-digits":
+        return Case(name, demo_asset("lenet-digits.onnx"), None, "digits:calibration", "digits:test")
+    folder = HERE / "models" / name
+    if not (folder / "model.onnx").is_file():
+        known = ", ".join(["lenet-digits", *sorted(p.parent.name for p in HERE.glob("models/*/model.onnx"))])
+        msg = f"no benchmark case named {name!r}. Cases: {known}."
+        raise InputError(msg)
+    data = name.rsplit("-", 1)[-1]
+    plain = folder / "plain.onnx"
+    return Case(name, folder / "model.onnx", plain if plain.is_file() else None, f"{data}:calibration", f"{data}:test")
+
+
+def default_case() -> str:
+    """The MNIST network where it is there."""
+    return "lenet-mnist" if (HERE / "models" / "lenet-mnist" / "model.onnx").is_file() else "lenet-digits"
+
+
+def options(description: str | None, *, target: str = "drop<=0.1") -> argparse.ArgumentParser:
+    """The options that every script takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--case", default=default_case(), help="trained network: lenet-digits, lenet-mnist, ...")
+    parser.add_argument("--target", default=target, help="what the thresholds are calibrated to")
+    parser.add_argument("--thresholds", type=float, nargs="*", help="instead of calibrating; in the criterion's unit")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of timing in each repeat, all lanes together")
+    parser.add_argument("--repeats", type=int, default=5, help="of the interleaved timing")
+    parser.add_argument("--output", type=Path, help="result file; the default is in benchmarks/results/<device>/")
+    return parser
+
+
+def open_case(case: Case, folder: Path, arguments: argparse.Namespace) -> Runner:
+    """The case compiled into `folder`, with the thresholds given or calibrated on its calibration data."""
+    data = load_data(case.calibration)
+    bundle = edgeexit.compile(case.model, folder / f"{case.name}.eexit", inputs=data.take(slice(64)).inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        runner = edgeexit.load(bundle.path)
+    if arguments.thresholds:
+        runner.thresholds = arguments.thresholds
+    else:
+        edgeexit.calibrate(runner, data.inputs, data.labels, target=arguments.target)
+    return runner
+
+
+def same_as(runner: Runner, mode: str) -> Runner:
+    """The same bundle in another mode, with the same thresholds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        other = edgeexit.load(runner.bundle.path, mode=mode, threads=runner.settings.threads)
+    other.inner_thresholds = runner.inner_thresholds
+    return other
+
+
+def through_runner(runner: Runner, program: Program) -> Runner:
+    """Any program behind the same Runner: the same checks, buffers and predictions on both sides of a comparison."""
+    return Runner(runner.bundle, runner.settings, program)
+
+
+def straight(runner: Runner, model: Path) -> Runner:
+    """A network with one output, run by ONNX Runtime with the runner's settings through the same Runner."""
+    session = open_session(model, Settings(threads=runner.settings.threads, spin=runner.settings.spin), batch_1=True)
+    manifest = runner.bundle.manifest
+    return through_runner(runner, StraightProgram(session, manifest.inputs, manifest.classes))
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One lane: its latency over all repeats, the exit of each input of the trace, and its blocks for paired ratios."""
+
+    latency: Latency
+    exits: NDArray[np.int64]
+
+
+def time_lanes(
+    runs: Mapping[str, Any], data: Dataset, *, seconds: float, repeats: int, trace: int = 4096, seed: int = 0
+) -> dict[str, Timed]:
+    """Time callables over the same trace of the data, interleaved; each takes one input and returns something with an `.exit`."""
+    samples = split_samples(data.inputs)
+    places = np.random.default_rng(seed).integers(len(samples), size=trace)
+    feed = [samples[p] for p in places]
+    exits = {name: np.array([run(x).exit for x in feed], np.int64) for name, run in runs.items()}
+    calls: dict[str, Call] = {name: traced(run, feed, [0] * trace) for name, run in runs.items()}
+    found: dict[str, list[Samples]] = {name: [] for name in runs}
+    for repeat in range(repeats):
+        for name, timed in time_interleaved(calls, seconds=seconds, seed=seed + repeat).items():
+            found[name].append(timed)
+    return {name: Timed(_latency(found[name], exits[name]), exits[name]) for name in runs}
+
+
+def _latency(samples: Sequence[Samples], exits: NDArray[np.int64]) -> Latency:
+    lanes = [Lane(s, exits[np.arange(len(s)) % len(exits)]) for s in samples]
+    return latency_of(lanes, np.bincount(exits - 1).astype(np.int64))
+
+
+def record(name: str, case: Case, arguments: argparse.Namespace, body: Mapping[str, Any], before: DeviceState) -> Path:
+    """Write a result with the machine and its state around the body, and return where."""
+    after = snapshot()
+    document = {
+        "schema": f"edgeexit.benchmark.{name}/1",
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "tool": edgeexit.__version__,
+        "device": {"key": device_key(), "facts": device_facts(), "before": before.as_json(), "after": after.as_json()},
+        "validity": judge(before, after).as_json(),
+        "harness_overhead_s": harness_overhead_s(),
+        "case": case.name,
+        "options": {key: value for key, value in vars(arguments).items() if key not in {"output", "case"}},
+        **body,
+    }
+    path: Path = arguments.output or HERE / "results" / device_key() / f"{name}-{case.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dumps(json.loads(json.dumps(to_document(document), default=str))), encoding="utf-8")
+    print(f"recorded in {path}")
+    return path
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
+    """Print one table."""
+    print_tables([Table(title, tuple(columns), tuple(map(tuple, rows)), note)])

@@ -1,0 +1,326 @@
+"""The same network through every way to run it today, interleaved in one process: one table.
+
+    python -m benchmarks side_by_side [--case lenet-mnist] [--target "drop<=0.1"]
+
+All run one thread, batch 1, on the same inputs in the same order, and leave at the same exits where they leave early. A way that does
+not work here is a row with the reason.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from benchmarks.common import Case, Timed, find_case, open_case, options, record, same_as, show, straight, time_lanes
+from edgeexit import units
+from edgeexit.criteria import log_softmax
+from edgeexit.documents import to_document
+from edgeexit.errors import EdgeExitError
+from edgeexit.hardware import snapshot
+from edgeexit.measure.result import Latency
+from edgeexit.measure.statistics import ratio_interval
+from edgeexit.measure.verdict import Ratio
+from edgeexit.measure.worker import split_samples
+from edgeexit.report.tables import ratio_text
+from edgeexit.runtime import Runner
+
+Array: TypeAlias = "np.typing.NDArray[np.float32]"
+Way: TypeAlias = Callable[[Array], Any]
+
+
+class Answer(NamedTuple):
+    """What a user wants from an inference."""
+
+    label: int
+    exit: int
+
+
+def ways(case: Case, runner: Runner, folder: Path) -> Iterator[tuple[str, Callable[[], Way]]]:
+    """Every way: its name, and what opens it."""
+    threshold = runner.thresholds[0]
+    yield "edgeexit, fused", lambda: same_as(runner, "fused")
+    yield "edgeexit, staged", lambda: same_as(runner, "staged")
+    yield "edgeexit, backbone", runner.backbone
+    if case.plain is not None:
+        plain = case.plain
+        yield "plain network, ONNX Runtime, bound buffers", lambda: straight(runner, plain)
+        yield "plain network, ONNX Runtime, session.run", lambda: onnx_run(plain, last_exit=runner.exits)
+    yield "all exits, ONNX Runtime, session.run + NumPy", lambda: onnx_all_exits(case.model, threshold)
+    yield "torch.cond exported, ONNX Runtime", lambda: onnx_cond(case, threshold, folder)
+    yield "torch eager loop", lambda: torch_loop(case, threshold)
+    yield "torch.compile, each part", lambda: torch_loop(case, threshold, compiled=True)
+    yield "torch eager, all exits", lambda: torch_all_exits(case)
+    bundle = runner.bundle
+    yield "OpenVINO, straight", lambda: openvino_straight(bundle.file(bundle.manifest.backbone), runner.exits)
+    yield "OpenVINO, fused If", lambda: openvino_if(bundle.file(bundle.manifest.fused), runner)
+
+
+def onnx_run(model: Path, last_exit: int) -> Way:
+    """ONNX Runtime as its documentation shows it, one thread."""
+    session = _session(model)
+    name = session.get_inputs()[0].name
+
+    def run(x: Array) -> Answer:
+        return Answer(int(session.run(None, {name: x})[0].argmax()), last_exit)
+
+    return run
+
+
+def onnx_all_exits(model: Path, threshold: float) -> Way:
+    """The exported network with every exit as an output, run whole; the criterion in NumPy decides which to believe."""
+    session = _session(model)
+    name = session.get_inputs()[0].name
+
+    def run(x: Array) -> Answer:
+        *early, last = session.run(None, {name: x})
+        for exit, logits in enumerate(early, 1):
+            log_p = log_softmax(logits)
+            if -(np.exp(log_p) * log_p).sum() <= threshold:
+                return Answer(int(logits.argmax()), exit)
+        return Answer(int(last.argmax()), len(early) + 1)
+
+    return run
+
+
+def _session(model: Path) -> Any:
+    import onnxruntime as ort
+
+    chosen = ort.SessionOptions()
+    chosen.intra_op_num_threads = chosen.inter_op_num_threads = 1
+    return ort.InferenceSession(str(model), chosen, providers=["CPUExecutionProvider"])
+
+
+def onnx_cond(case: Case, threshold: float, folder: Path) -> Way:
+    """The network with its decision in the graph by torch.cond, exported as torch does it."""
+    import torch
+    from torch import Tensor, nn
+
+    net = _torch_net(case)
+
+    class Conditional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            features = net.first(x)
+            logits = net.branch(features)
+            log_p = torch.log_softmax(logits, 1)
+            sure = (-(log_p.exp() * log_p).sum() <= threshold).reshape(())
+            one, two = torch.ones(1, dtype=torch.int64), torch.full((1,), 2, dtype=torch.int64)
+            found: tuple[Tensor, Tensor] = torch.cond(
+                sure,
+                lambda _, z: (z.clone(), one.clone()),  # a branch may not return its own input: torch refuses the alias
+                lambda f, _: (net.rest(f), two.clone()),
+                (features, logits),
+            )
+            return found
+
+    path = folder / "cond.onnx"
+    torch.onnx.export(Conditional().eval(), (torch.zeros(1, 1, 28, 28),), path, dynamo=True, verbose=False)
+    session = _session(path)
+    name = session.get_inputs()[0].name
+
+    def run(x: Array) -> Answer:
+        logits, exit = session.run(None, {name: x})
+        return Answer(int(logits.argmax()), int(exit[0]))
+
+    return run
+
+
+def torch_loop(case: Case, threshold: float, *, compiled: bool = False) -> Way:
+    """The loop that people write: run to the exit, look, go on; stops at the same exits as edgeexit."""
+    import torch
+
+    net = _torch_net(case)
+    first, branch, rest = net.first, net.branch, net.rest
+    if compiled:
+        first, branch, rest = (torch.compile(part, dynamic=False) for part in (first, branch, rest))
+
+    def run(x: Array) -> Answer:
+        with torch.inference_mode():
+            features = first(torch.from_numpy(x))
+            logits = branch(features)
+            log_p = torch.log_softmax(logits, 1)
+            if (-(log_p.exp() * log_p).sum()).item() <= threshold:
+                return Answer(int(logits.argmax()), 1)
+            return Answer(int(rest(features).argmax()), 2)
+
+    run(np.zeros((1, 1, 28, 28), np.float32))
+    return run
+
+
+def torch_all_exits(case: Case) -> Way:
+    """What a multi-exit network in eager torch costs when nothing leaves early."""
+    import torch
+
+    net = _torch_net(case)
+
+    def run(x: Array) -> Answer:
+        with torch.inference_mode():
+            features = net.first(torch.from_numpy(x))
+            net.branch(features)
+            return Answer(int(net.rest(features).argmax()), 2)
+
+    return run
+
+
+def _torch_net(case: Case) -> Any:
+    """The torch module with the weights of the ONNX file, with its parts as `first`, `branch` and `rest`."""
+    import torch
+
+    from edgeexit.nets.branchynet import BranchyLeNet
+
+    torch.set_num_threads(1)
+    net: Any = BranchyLeNet()
+    weights = {
+        w.name: torch.from_numpy(numpy_helper.to_array(w).copy()) for w in onnx.load(case.model).graph.initializer
+    }
+    net.load_state_dict({name: weights[name] for name in net.state_dict()})
+    net.eval()
+
+    def pool_relu(x: Any) -> Any:
+        return torch.relu(torch.nn.functional.max_pool2d(x, 2, ceil_mode=True))
+
+    def rest(x: Any) -> Any:
+        x = pool_relu(net.conv3(pool_relu(net.conv2(x))))
+        return net.fc2(net.fc1(x.flatten(1)))
+
+    net.first, net.rest = (lambda x: pool_relu(net.conv1(x))), rest
+    return net
+
+
+def openvino_straight(model: Path, last_exit: int) -> Way:
+    """OpenVINO as its documentation shows it for latency: one request, tensors shared."""
+    request, inputs, outputs = _openvino(model)
+
+    def run(x: Array) -> Answer:
+        inputs[0][...] = x
+        request.infer()
+        return Answer(int(outputs[0].argmax()), last_exit)
+
+    return run
+
+
+def openvino_if(model: Path, runner: Runner) -> Way:
+    """The fused graph, which is plain ONNX, run by OpenVINO's own If."""
+    request, inputs, outputs = _openvino(model)
+    for buffer, value in zip(inputs[1:], runner.inner_thresholds, strict=True):
+        buffer[...] = value
+
+    def run(x: Array) -> Answer:
+        inputs[0][...] = x
+        request.infer()
+        return Answer(int(outputs[0].argmax()), int(outputs[1]))
+
+    return run
+
+
+def _openvino(model: Path) -> tuple[Any, list[Any], list[Any]]:
+    import openvino as ov
+
+    core = ov.Core()
+    network = core.read_model(str(model))
+    network.reshape(
+        {port: [1, *list(port.partial_shape)[1:]] for port in network.inputs if port.partial_shape.is_dynamic}
+    )
+    hints = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": "1"}
+    request = core.compile_model(network, "CPU", hints | {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    inputs = [request.get_input_tensor(i).data for i in range(len(network.inputs))]
+    request.infer()
+    outputs = [request.get_output_tensor(i).data for i in range(len(network.outputs))]
+    return request, inputs, outputs
+
+
+def open_ways(case: Case, runner: Runner, folder: Path) -> tuple[dict[str, Way], dict[str, str]]:
+    """Every way that works here, and why the others do not."""
+    shape = runner.bundle.manifest.inputs[0].shape_at_1
+    tried = {name: _open(opening, shape) for name, opening in ways(case, runner, folder)}
+    missing = {name: way for name, way in tried.items() if isinstance(way, str)}
+    return {name: way for name, way in tried.items() if not isinstance(way, str)}, missing
+
+
+def _open(opening: Callable[[], Way], shape: tuple[int, ...]) -> Way | str:
+    """The way, run once, or why it does not work here."""
+    try:
+        way = opening()
+        way(np.zeros(shape, np.float32))
+    except (ImportError, RuntimeError, OSError, ValueError, EdgeExitError) as error:
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+    return way
+
+
+def agreement(ours: Runner, opened: Mapping[str, Way], samples: list[Array]) -> dict[str, dict[str, float]]:
+    """How often each way gives our label, and leaves where we do."""
+    answers = [ours(x) for x in samples]
+    found = {}
+    for name, way in opened.items():
+        theirs = [way(x) for x in samples]
+        labels = float(np.mean([a.label == b.label for a, b in zip(answers, theirs, strict=True)]))
+        exits = float(np.mean([a.exit == b.exit for a, b in zip(answers, theirs, strict=True)]))
+        found[name] = {"label": labels, "exit": exits}
+    return found
+
+
+def table_of(timed: Mapping[str, Timed], agree: Mapping[str, Mapping[str, float]], ours: str) -> list[tuple[str, ...]]:
+    """The rows for people."""
+    return [
+        (
+            name,
+            units.seconds(lane.latency.mean_s),
+            units.seconds(lane.latency.typical_s),
+            units.seconds(lane.latency.percentile(99.0).value_s),
+            ratio_text(over(timed[ours].latency, lane.latency)["mean"]),
+            ratio_text(over(timed[ours].latency, lane.latency)["typical"]),
+            units.percent(agree[name]["label"]),
+            units.percent(agree[name]["exit"]),
+        )
+        for name, lane in timed.items()
+    ]
+
+
+def over(ours: Latency, theirs: Latency) -> dict[str, Ratio]:
+    """Theirs over ours, paired by repeat."""
+    return {
+        "mean": Ratio(*ratio_interval(ours.process_mean_s, theirs.process_mean_s, paired=True)),
+        "typical": Ratio(*ratio_interval(ours.process_typical_s, theirs.process_typical_s, paired=True)),
+    }
+
+
+def main() -> None:
+    """Run it."""
+    arguments = options(__doc__).parse_args()
+    case, before = find_case(arguments.case), snapshot()
+    with tempfile.TemporaryDirectory() as scratch:
+        runner = open_case(case, Path(scratch), arguments)
+        opened, missing = open_ways(case, runner, Path(scratch))
+        data = case.test_data()
+        agree = agreement(runner, opened, split_samples(data.inputs)[:2000])
+        timed = time_lanes(opened, data, seconds=arguments.seconds, repeats=arguments.repeats)
+        ours = min(("edgeexit, fused", "edgeexit, staged"), key=lambda n: timed[n].latency.typical_s)
+        shares = np.bincount(timed[ours].exits - 1) / len(timed[ours].exits)
+        columns = ("", "mean", "typical", "p99", "mean / ours", "typical / ours", "same label", "same exit")
+        note = f"Ours is {ours}; typical is the exits' medians weighted by their shares. Same label and exit: up to 2,000 samples."
+        title = f"{case.name}: {units.percent(shares[0], 1)} leave at exit 1"
+        show(title, columns, table_of(timed, agree, ours), note)
+        show("Not run", ("", "why"), list(missing.items()))
+        lanes = {
+            name: {
+                "latency": to_document(lane.latency),
+                "over_ours": to_document(over(timed[ours].latency, lane.latency)),
+                "agreement": agree[name],
+            }
+            for name, lane in timed.items()
+        }
+        policy = {"criterion": runner.criterion.name, "thresholds": runner.thresholds, "exit_shares": shares.tolist()}
+        record("peers", case, arguments, {**policy, "ours": ours, "lanes": lanes, "not_run": missing}, before)
+
+
+if __name__ == "__main__":
+    main()

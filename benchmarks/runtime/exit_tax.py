@@ -1,0 +1,142 @@
+"""No exit tax: what forcing exit k costs beside a model of its own that does everything forced k does.
+
+    python -m benchmarks exit_tax [--case lenet-mnist]
+
+The model of its own is the whole network with its criterion, cut to the logits and score of exit k and the scores of the exits before
+it (whose heads and criteria forced k runs too), opened as one ONNX Runtime session with the same settings behind the same Runner. The
+last row is the backbone, which has no heads and no criteria. Limits: within 5 % from 200 µs on; below, within 10 % or 3 µs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from benchmarks.common import find_case, open_case, options, record, same_as, show, through_runner, time_lanes
+from edgeexit import units
+from edgeexit.backends.base import Program, Settings
+from edgeexit.backends.onnxruntime import open_session
+from edgeexit.documents import to_document
+from edgeexit.hardware import snapshot
+from edgeexit.measure.statistics import ratio_interval
+from edgeexit.measure.verdict import Ratio
+from edgeexit.report.tables import ratio_text
+from edgeexit.runtime import Runner
+
+
+class OwnModel(Program):
+    """One session that computes exit k and everything that forced k computes on the way."""
+
+    def __init__(self, runner: Runner, exit: int) -> None:
+        import onnxruntime as ort
+
+        manifest, self.exits, self._exit = runner.bundle.manifest, exit, exit
+        stages = manifest.stages[:exit]
+        wanted = [stages[-1].logits, *(stage.score for stage in stages)]
+        settings = Settings(threads=runner.settings.threads, spin=runner.settings.spin)
+        source = runner.bundle.file(manifest.model)
+        session = open_session(_cut(source, wanted), settings, batch_1=True, folder=source.parent)
+        self.inputs = {spec.name: np.zeros(spec.shape_at_1, spec.dtype) for spec in manifest.inputs}
+        self._logits = np.zeros((1, manifest.classes), np.float32)
+        scores = [np.zeros(1, np.float32) for _ in stages]
+        self._score = scores[-1]
+        self._alive = {
+            name: ort.OrtValue.ortvalue_from_numpy(array)
+            for name, array in {**self.inputs, **dict(zip(wanted, [self._logits, *scores], strict=True))}.items()
+        }
+        self._session, self._binding = session, session.io_binding()
+        for name in self.inputs:
+            self._binding.bind_ortvalue_input(name, self._alive[name])
+        for name in wanted:
+            self._binding.bind_ortvalue_output(name, self._alive[name])
+
+    def run(self, thresholds: Sequence[float]) -> int:  # noqa: ARG002 - nothing to decide
+        """Run the model and answer with its exit."""
+        self._session.run_with_iobinding(self._binding)
+        return self._exit
+
+    def logits(self, exit: int) -> Any:  # noqa: ARG002 - only one exit's result exists
+        """The logits, [1, classes]."""
+        return self._logits
+
+    def score(self, exit: int) -> float:  # noqa: ARG002 - only one exit's result exists
+        """The inner score."""
+        return float(self._score[0])
+
+    def clone(self) -> Program:
+        """Not needed here."""
+        raise NotImplementedError
+
+
+def _cut(path: Path, wanted: Sequence[str]) -> bytes:
+    """The model with these outputs only, and nothing that they do not need; weights outside stay outside."""
+    model = onnx.load(path, load_external_data=False)
+    needed, kept = set(wanted), []
+    for node in reversed(model.graph.node):
+        if needed & set(node.output):
+            kept.append(node)
+            needed |= set(node.input)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(kept))
+    weights = [w for w in model.graph.initializer if w.name in needed]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(weights)
+    known = {o.name: o for o in (*model.graph.output, *model.graph.value_info)}
+    outputs = [known.get(name) or helper.make_empty_tensor_value_info(name) for name in wanted]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    return bytes(model.SerializeToString())
+
+
+def within(forced_s: float, own_s: float) -> bool:
+    """Whether the limits hold."""
+    extra_s = forced_s - own_s
+    return extra_s <= 0.05 * own_s or (own_s < 200e-6 and (extra_s <= 0.1 * own_s or extra_s <= 3e-6))
+
+
+def main() -> None:
+    """Run it."""
+    arguments = options(__doc__).parse_args()
+    case, before = find_case(arguments.case), snapshot()
+    with tempfile.TemporaryDirectory() as scratch:
+        runner = open_case(case, Path(scratch), arguments)
+        exits, data = range(1, runner.exits + 1), case.test_data()
+        lanes: dict[str, Any] = {"backbone": runner.backbone()}
+        for k in exits:
+            lanes[f"own {k}"] = through_runner(runner, OwnModel(runner, k))
+            for mode in ("fused", "staged"):
+                lanes[f"{mode} {k}"] = partial(same_as(runner, mode).forced, exit=k)
+        timed = time_lanes(lanes, data, seconds=arguments.seconds, repeats=arguments.repeats)
+        rows, found = [], []
+        for k in exits:
+            own = timed[f"own {k}"].latency
+            for mode in ("fused", "staged"):
+                forced = timed[f"{mode} {k}"].latency
+                ratio = Ratio(*ratio_interval(own.process_typical_s, forced.process_typical_s, paired=True))
+                good = within(forced.typical_s, own.typical_s)
+                rows.append(
+                    (
+                        f"exit {k}, {mode}",
+                        units.seconds(forced.typical_s),
+                        units.seconds(own.typical_s),
+                        ratio_text(ratio),
+                        units.seconds(forced.typical_s - own.typical_s),
+                        "within" if good else "beyond",
+                    )
+                )
+                found.append({"exit": k, "mode": mode, "ratio": to_document(ratio), "within": good})
+        straight = units.seconds(timed["backbone"].latency.typical_s)
+        show(case.name, ("", "forced", "own model", "ratio", "extra", "limit"), rows, f"Medians. Backbone: {straight}.")
+        medians = {name: to_document(lane.latency) for name, lane in timed.items()}
+        record("exit_tax", case, arguments, {"exits": found, "lanes": medians}, before)
+
+
+if __name__ == "__main__":
+    main()
