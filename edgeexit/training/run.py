@@ -196,6 +196,8 @@ def _setting(recipe: Recipe, train_set: Dataset, team: Team) -> Setting:
 def _run(stage: _Stage, run: _Run) -> None:
     checkpoint, path = run.checkpoint, run.out / CHECKPOINT
     module = _fresh(stage, run).to(run.setting.x.device)
+    if run.setting.channels_last:
+        module = module.to(memory_format=torch.channels_last)
     done, optimizer_state = 0, None
     if checkpoint.phase == stage.name:
         module.load_state_dict(checkpoint.model)
@@ -218,7 +220,7 @@ def _run(stage: _Stage, run: _Run) -> None:
         after_epoch=after_epoch,
         progress=run.progress,
     )
-    checkpoint.finished[stage.name] = {k: v.detach().cpu() for k, v in module.state_dict().items()}
+    checkpoint.finished[stage.name] = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     checkpoint.phase, checkpoint.epoch, checkpoint.model, checkpoint.optimizer = "", 0, {}, {}
     run.save(path)
 
