@@ -115,7 +115,7 @@ class Recipe:
         start: `plain` starts the joint phase from the plain network's weights, `scratch` from fresh ones.
         control: whether the plain network gets a second phase too, as long as the joint one, so that what the exits gain is not
             only longer training.
-        precision: `float32`, or `bfloat16` for mixed precision: three times as fast on GPUs and CPUs with bfloat16 matrix units, slower on others.
+        precision: `float32`, or `bfloat16` for mixed precision: three times as fast where there are matrix units for it.
         plain, joint: the phases.
         augment: changes of the training images, the same in every phase.
     """

@@ -197,7 +197,7 @@ def _run(stage: _Stage, run: _Run) -> None:
     checkpoint, path = run.checkpoint, run.out / CHECKPOINT
     module = _fresh(stage, run).to(run.setting.x.device)
     if run.setting.channels_last:
-        module = module.to(memory_format=torch.channels_last)
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     done, optimizer_state = 0, None
     if checkpoint.phase == stage.name:
         module.load_state_dict(checkpoint.model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,7 @@ def test_every_shipped_recipe_names_what_exists(name: str) -> None:
 
 
 def _presets(name: str) -> list[str]:
-    lines = (RECIPES / f"{name}.toml").read_text().splitlines()
-    return sorted({line.strip("[]").split(".")[1] for line in lines if line.startswith("[presets.")})
+    return re.findall(r"^\[presets\.([\w-]+)\]", (RECIPES / f"{name}.toml").read_text(), re.MULTILINE)
 
 
 def test_a_path_is_a_recipe_too(tmp_path: Path) -> None:
