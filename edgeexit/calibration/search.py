@@ -14,15 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.certificate import upper_bound
+from edgeexit.calibration.families import Q_VALUES, SHARES, best_member, equal_share, geometric, worth
 from edgeexit.calibration.grid import Grid, starting_points
 from edgeexit.calibration.pairs import refine
 from edgeexit.calibration.problem import Problem, Sum, problem_of
 from edgeexit.calibration.ranks import Boundaries
 from edgeexit.calibration.replay import Floats, Outcome, ReplayTable
-from edgeexit.calibration.sweep import exact_pair, values_of
+from edgeexit.calibration.sweep import exact_pair
 from edgeexit.calibration.targets import Target, parse_target
 
 PLANE_LEVELS = 256
+MANY_EXITS = 3
+"""From so many early exits on a grid is coarse, and the families are tried too."""
 PART = 10_000
 PART_STARTS = 2
 """From more than twice `PART` samples on, starts are refined on about `PART` of them, and the best `PART_STARTS` on all."""
@@ -35,18 +38,19 @@ class Effort:
     """How hard to search.
 
     Attributes:
-        starts: points refined.
+        starts: cells of the grid refined. families: whether to start from simple families too, where exits are many.
         work: undecided samples times exits that the certificate may look at, in millions; 0 for no certificate. A million is about a tenth
             of a second.
     """
 
     starts: int = 6
+    families: bool = True
     work: float = 2.0
 
 
-QUICK = Effort(2, 0.0)
+QUICK = Effort(2, families=False, work=0.0)
 NORMAL = Effort()
-THOROUGH = Effort(12, 300.0)
+THOROUGH = Effort(12, work=300.0)
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,8 @@ def certified(problem: Problem, boundaries: Boundaries, effort: Effort) -> tuple
     bound, likely = upper_bound(problem, boundaries, int(effort.work * 1e6))
     reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
     if bound > reached and likely:
-        tried = max((refine(problem, point, PLANE_LEVELS) for point in likely), key=lambda b: _worth(problem, b))
-        if _worth(problem, tried) > _worth(problem, boundaries):
+        tried = max((refine(problem, point, PLANE_LEVELS) for point in likely), key=lambda b: worth(problem, b))
+        if worth(problem, tried) > worth(problem, boundaries):
             boundaries = _swept(problem, tried)
         reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
     return boundaries, max(0.0, bound - reached) / problem.unit
@@ -140,25 +144,31 @@ def best_boundaries(problem: Problem, effort: Effort) -> Boundaries:
         return _best_single(problem)
     starts = _starts(problem, effort)
     refined = {refine(problem, start, PLANE_LEVELS) for start in starts}
-    best = max(sorted(refined), key=lambda b: _worth(problem, b))
+    best = max(sorted(refined), key=lambda b: worth(problem, b))
     return _swept(problem, best)
 
 
 def _starts(problem: Problem, effort: Effort) -> list[Boundaries]:
-    """Good cells of a grid; where samples are many, those that a part of the samples likes best after refinement."""
+    """Good cells of a grid and the best of two simple families; where samples are many, those that a part of the samples likes best after
+    refinement.
+    """
     samples = len(problem.table)
     if samples <= 2 * PART:
-        return starting_points(problem, Grid.of(problem.ranked), effort.starts)
+        return _simple_starts(problem, effort)
     part = problem_of(problem.table.take(np.arange(0, samples, samples // PART)), problem.target)
-    refined = {
-        refine(part, start, PLANE_LEVELS) for start in starting_points(part, Grid.of(part.ranked), effort.starts)
-    }
-    best = sorted(refined, key=lambda b: _worth(part, b))[-PART_STARTS:]
+    refined = {refine(part, start, PLANE_LEVELS) for start in _simple_starts(part, effort)}
+    best = sorted(refined, key=lambda b: worth(part, b))[-PART_STARTS:]
     return [problem.ranked.boundaries(part.ranked.thresholds(b)) for b in best]
 
 
-def _worth(problem: Problem, boundaries: Boundaries) -> tuple[float, ...]:
-    return tuple(values_of(problem, problem.ranked.leaves_at(boundaries)).tolist())
+def _simple_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
+    ranked = problem.ranked
+    cells = starting_points(problem, Grid.of(ranked), effort.starts)
+    if len(ranked.ranks) < MANY_EXITS or not effort.families:
+        return cells
+    by_shares = best_member(problem, (geometric(ranked, q) for q in Q_VALUES))
+    by_equal = best_member(problem, (equal_share(ranked, s) for s in SHARES))
+    return [*cells, by_shares, by_equal]
 
 
 def _swept(problem: Problem, start: Boundaries) -> Boundaries:
@@ -170,7 +180,7 @@ def _swept(problem: Problem, start: Boundaries) -> Boundaries:
     while quiet < len(pairs):
         j, k = pairs[turn % len(pairs)]
         tried = exact_pair(problem, now, j, k)
-        better = tried is not None and _worth(problem, tried) > _worth(problem, now)
+        better = tried is not None and worth(problem, tried) > worth(problem, now)
         now, quiet, turn = (tried if better and tried else now), (1 if better else quiet + 1), turn + 1
     return now
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeexit.calibration.pairs import Pair
 from edgeexit.calibration.problem import Problem, Sum
 from edgeexit.calibration.ranks import Boundaries
-from edgeexit.calibration.replay import Floats, Indices
+from edgeexit.calibration.replay import Indices
 
 
 class Steps:
@@ -198,8 +198,3 @@ class _Sweep:
     def _boundary_k(self, place: int) -> int:
         ranks: NDArray[np.int64] = self.line.ranks_k
         return int(ranks[place]) if place < self.places else int(ranks[-1]) + 1
-
-
-def values_of(problem: Problem, leaves: NDArray[np.int64]) -> Floats:
-    """(minus violation, goal, minus tie) of a policy: larger is better, compared in that order."""
-    return np.array([-problem.violation(leaves), problem.goal.of(leaves), -problem.tie.of(leaves)])
