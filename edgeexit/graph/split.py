@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto
 
+from edgeexit.errors import ModelError
 from edgeexit.graph.build import NodeBuilder
 from edgeexit.graph.exits import Exit
 from edgeexit.graph.flow import Flow, unused_prefix
@@ -56,7 +57,11 @@ class Stage:
 
 
 def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
-    """Stages of a model whose exits have scores, in order."""
+    """Stages of a model whose exits have scores, in order.
+
+    Raises:
+        ModelError: an exit's logits are needed by an exit before it, so that it costs nothing of its own.
+    """
     flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
     holdings = _holdings(flow, exits)
     reads = [frozenset().union(*(flow.reads[i] for i in held)) for held in holdings]
@@ -67,6 +72,9 @@ def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
     reads = [r | {e.logits, e.score} for r, e in zip(reads, exits, strict=True)]
     stages = []
     for k, exit in enumerate(exits):
+        if exit.logits in frozenset().union(*makes[:k]):
+            msg = f"exit {k + 1} ({exit.logits!r}) is already made for an exit before it, which can then cost no less: drop one of them."
+            raise ModelError(msg)
         stages.append(
             Stage(
                 exit=k + 1,

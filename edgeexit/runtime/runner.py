@@ -164,8 +164,14 @@ class Runner(_Opened):
             return self._read(self._program, self._program.run(self._forced[exit - 1]), self._sign)
 
     def batch(self, xs: Inputs) -> list[Prediction]:
-        """Classify many inputs [n, ...]; those that leave are dropped stage by stage; the order is kept."""
+        """Classify many inputs [n, ...]; those that leave are dropped stage by stage; the order is kept.
+
+        A network whose batch is fixed at 1 takes them one by one.
+        """
         arrays = check_many(xs, self._specs)
+        if not self.bundle.manifest.dynamic_batch:
+            count = len(next(iter(arrays.values())))
+            return [self({name: a[i : i + 1] for name, a in arrays.items()}) for i in range(count)]
         with self._lock:
             return leave_in_stages(self._batch_program(), self.bundle.manifest, arrays, self._inner, self._sign)
 

@@ -66,7 +66,8 @@ class _Growing:
         """A weight; sometimes one of that shape that an earlier layer has, so that stages share it."""
         same = [n for n, t in self.weights.items() if tuple(t.dims) == shape and t.data_type == TensorProto.FLOAT]
         if same and self.draw(st.booleans()):
-            return self.draw(st.sampled_from(same))
+            shared: str = self.draw(st.sampled_from(same))
+            return shared
         values = self.rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
         return self.constant(values.astype(np.float32))
 
@@ -158,7 +159,8 @@ class _Growing:
         # Names that the fused form uses itself must not matter.
         names = ["z", "logits", "exit", "score", "threshold_1", "edgeexit/exit1/LogSoftmax_1"]
         free = [n for n in names if n not in self.logits] + [f"z{len(self.logits)}"]
-        return self.draw(st.sampled_from(free))
+        name: str = self.draw(st.sampled_from(free))
+        return name
 
 
 @st.composite
