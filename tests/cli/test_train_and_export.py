@@ -1,0 +1,132 @@
+"""`edgeexit train` and `edgeexit export`, as typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from typer.testing import CliRunner
+
+from edgeexit.cli.app import app
+from edgeexit.errors import EdgeExitError
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+RECIPE = """
+schema = "edgeexit.recipe/1"
+name = "tiny"
+about = "one epoch of each"
+data = "digits"
+network = "lenet"
+seed = 1
+plain = { epochs = EPOCHS, batch = 128 }
+joint = { epochs = EPOCHS, batch = 128 }
+"""
+
+
+def edgeexit(*words: object) -> dict[str, Any]:
+    """The JSON that a command prints."""
+    result = CliRunner().invoke(app, [str(w) for w in words], catch_exceptions=False)
+    assert 0 == result.exit_code, result.output
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One short run with all its files."""
+    folder = tmp_path_factory.mktemp("train")
+    (folder / "tiny.toml").write_text(RECIPE.replace("EPOCHS", "1"))
+    document = edgeexit("train", folder / "tiny.toml", "--out", folder / "run", "--write-data", "--json")
+    assert "edgeexit.training/1" == document["schema"]
+    return folder / "run"
+
+
+def test_train_writes_both_networks_and_the_data_to_go_on_with(run: Path) -> None:
+    """model.onnx has every exit and plain.onnx one; the data are .npz files that every command takes."""
+    outputs = {name: len(ort.InferenceSession(str(run / name)).get_outputs()) for name in ("model.onnx", "plain.onnx")}
+
+    assert {"model.onnx": 2, "plain.onnx": 1} == outputs
+    with np.load(run / "test.npz") as test:
+        assert (500, 1, 28, 28) == test["x"].shape
+
+
+def test_export_writes_what_train_wrote(run: Path, tmp_path: Path) -> None:
+    """From the weights of the run: the same network."""
+    document = edgeexit("export", "lenet", "--checkpoint", run / "joint.pt", "-o", tmp_path / "m.onnx", "--json")
+
+    assert ["exit1", "exit2"] == document["exits"]
+    assert (run / "model.onnx").read_bytes() == (tmp_path / "m.onnx").read_bytes()
+
+
+def test_export_takes_a_users_file(tmp_path: Path) -> None:
+    """Its factory, options, shape, names."""
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "class Two(torch.nn.Module):\n"
+        "    def __init__(self, classes):\n"
+        "        super().__init__()\n"
+        "        self.a, self.b = torch.nn.Linear(5, classes), torch.nn.Linear(5, classes)\n"
+        "    def forward(self, signal):\n"
+        "        return [self.a(signal), self.b(signal)]\n"
+        "make = Two\n"
+    )
+
+    document = edgeexit(
+        "export", f"{tmp_path / 'net.py'}:make", "--option", "classes=3", "--input", "5", "--names", "a,b", "--batch-1",
+        "-o", tmp_path / "m.onnx", "--json",
+    )  # fmt: skip
+
+    assert {"signal": [1, 5]} == document["inputs"]
+    assert ["a", "b"] == document["exits"]
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("train", "lenet-digit", "--out", "{tmp}/run"), "Did you mean 'lenet-digits'"),
+        (("train", "lenet-digits", "--out", "{tmp}/run", "--resume"), "nothing to resume"),
+        (("train", "lenet-mnist", "--out", "{tmp}/run", "--preset", "slow"), "Presets: quick"),
+        (("export", "lenet", "-o", "{tmp}/m.onnx", "--input", "1x28x"), "cannot read --input"),
+        (("export", "lenet", "-o", "{tmp}/m.onnx", "--input", "x=1x28x28", "--input", "3"), "name all inputs or none"),
+        (("export", "lenet", "-o", "{tmp}/m.onnx", "--input", "1x9x9"), "forward failed on the example"),
+        (("export", "lenet", "-o", "{tmp}/m.onnx", "--option", "exits"), "write name=value"),
+        (("export", "{tmp}/none.py:make", "-o", "{tmp}/m.onnx"), "no such file"),
+        (("export", "edgeexit.nets.branchynet:lenet", "-o", "{tmp}/m.onnx"), "--input is missing"),
+    ],
+)
+def test_bad_input_is_one_message_and_writes_nothing(words: tuple[str, ...], hint: str, tmp_path: Path) -> None:
+    """Exit code 2 on the command line."""
+    with pytest.raises(EdgeExitError) as caught:
+        CliRunner().invoke(app, [w.format(tmp=tmp_path) for w in words], catch_exceptions=False)
+
+    assert hint in str(caught.value)
+    assert 2 == caught.value.exit_code
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_an_interrupted_training_says_how_to_go_on_and_goes_on(tmp_path: Path) -> None:
+    """Ctrl-C: exit code 130, the checkpoint is kept, the printed command ends the run."""
+    (tmp_path / "tiny.toml").write_text(RECIPE.replace("EPOCHS", "400"))
+    command = [sys.executable, "-m", "edgeexit", "train", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+
+    assert 130 == process.returncode
+    assert "--resume" in message
+    assert "Traceback" not in message
+    assert ["checkpoint.pt", "recipe.json"] == sorted(p.name for p in (tmp_path / "run").iterdir())
