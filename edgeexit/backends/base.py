@@ -158,6 +158,9 @@ class Batch(ABC):
             every output of the stage by name.
         """
 
+    def close(self) -> None:  # noqa: B027 - a backend without resources beyond memory has nothing to do
+        """Give engines and device memory back."""
+
 
 class Backend(ABC):
     """One way to run bundles.

@@ -14,6 +14,7 @@ from edgeexit.backends.base import Array, Settings
 from edgeexit.backends.onnxruntime import open_session, refusals
 from edgeexit.errors import ModelError
 from edgeexit.graph.branches import settled_conditions, take_branches
+from edgeexit.graph.exits import typed_outputs
 from edgeexit.graph.network import BATCH, Dim, Network, TensorSpec
 
 
@@ -27,6 +28,30 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Arr
     if np.issubdtype(np.dtype(dtype), np.integer) or dtype == "bool":
         return rng.integers(0, 2, shape).astype(dtype)
     return rng.random(shape).astype(dtype)
+
+
+def with_output_shapes(net: Network) -> Network:
+    """The same network, outputs whose shape neither the file nor inference knows declared as a run shows them.
+
+    Raises:
+        ModelError: it does not run.
+    """
+    outputs = typed_outputs(net)
+    unknown = [o.name for o in outputs if _is_unknown(o)]
+    if not unknown:
+        return net
+    first, more = _at_one_and_three(net, unknown)
+    specs = {n: TensorSpec(n, str(first[n].dtype), _shape(first[n].shape, more[n].shape)) for n in unknown}
+    proto = onnx.ModelProto()
+    proto.CopyFrom(net.proto)
+    del proto.graph.output[:]
+    proto.graph.output.extend(specs[o.name].proto() if o.name in specs else o for o in outputs)
+    return replace(net, proto=proto)
+
+
+def _is_unknown(output: onnx.ValueInfoProto) -> bool:
+    kind = output.type.tensor_type
+    return not kind.HasField("shape") or any(not d.dim_value for d in kind.shape.dim[1:])
 
 
 def with_settled_branches(net: Network) -> Network:
@@ -45,11 +70,7 @@ def _settled(net: Network) -> dict[str, bool]:
     names = list(settled_conditions(net))
     if not names:
         return {}
-    first = _run(net, names, 1)
-    more = first
-    if net.dynamic_batch:
-        with suppress(ModelError):  # then its batch will be fixed at 1
-            more = _run(net, names, 3)
+    first, more = _at_one_and_three(net, names)
     return {n: bool(first[n].all()) for n in names if first[n].size == 1 and np.array_equal(first[n], more[n])}
 
 
@@ -128,7 +149,19 @@ def _shape(one: tuple[int, ...], three: tuple[int, ...]) -> tuple[Dim, ...]:
     return tuple(a if a == b else "?" for a, b in zip(one, three, strict=True))
 
 
-def _run(net: Network, names: list[str], batch: int, seed: int = 0) -> Mapping[str, NDArray[np.generic]]:
+_Values = Mapping[str, NDArray[np.generic]]
+
+
+def _at_one_and_three(net: Network, names: list[str]) -> tuple[_Values, _Values]:
+    """Values for one sample and for three; for one twice where three do not run, because the batch will then be fixed at 1."""
+    first = _run(net, names, 1)
+    if net.dynamic_batch:
+        with suppress(ModelError):
+            return first, _run(net, names, 3)
+    return first, first
+
+
+def _run(net: Network, names: list[str], batch: int, seed: int = 0) -> _Values:
     return run_once(net, names, random_inputs(net.inputs, seed, batch))
 
 

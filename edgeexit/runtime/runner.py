@@ -185,6 +185,14 @@ class Runner(_Opened):
         with self._lock:
             return score_everything(self._staged_program(), arrays, progress)
 
+    def close(self) -> None:
+        """Give engines and memory back; calls after it are refused."""
+        super().close()
+        for opened in (self._staged, self._batch):
+            if opened is not None and opened is not self._program:
+                opened.close()
+        self._staged = self._batch = None
+
     def backbone(self) -> Backbone:
         """The network run straight to its last exit, under the same settings: no other heads, no criterion."""
         return Backbone(self.bundle, self.settings)

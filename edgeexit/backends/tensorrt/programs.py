@@ -192,12 +192,11 @@ class _Held:
         self._closers.append(give_back)
 
     def close(self) -> None:
-        while self._closers:
-            give_back = self._closers.pop()
-            with (
-                self.device.active() if self._closers else suppress()
-            ):  # the engines' release looks after its own context
-                give_back()
+        while len(self._closers) > 1:
+            with self.device.active("giving memory back"):
+                self._closers.pop()()
+        while self._closers:  # the engines, which look after the context themselves: with the last of them it goes
+            self._closers.pop()()
 
 
 class _ClosingOnError:
