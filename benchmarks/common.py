@@ -24,7 +24,7 @@ from edgeexit.errors import InputError
 from edgeexit.hardware import device_facts, device_key, judge, snapshot
 from edgeexit.hardware.state import DeviceState
 from edgeexit.measure.figures import Lane, latency_of
-from edgeexit.measure.result import Latency
+from edgeexit.measure.parts import Latency
 from edgeexit.measure.timing import Call, Samples, harness_overhead_s, time_interleaved
 from edgeexit.measure.worker import split_samples, traced
 from edgeexit.report.tables import Table

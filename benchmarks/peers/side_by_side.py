@@ -23,7 +23,7 @@ from edgeexit.criteria import log_softmax
 from edgeexit.documents import to_document
 from edgeexit.errors import EdgeExitError
 from edgeexit.hardware import snapshot
-from edgeexit.measure.result import Latency
+from edgeexit.measure.parts import Latency
 from edgeexit.measure.statistics import ratio_interval
 from edgeexit.measure.verdict import Ratio
 from edgeexit.measure.worker import split_samples

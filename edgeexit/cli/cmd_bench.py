@@ -28,6 +28,16 @@ def bench_command(
     against: Annotated[Path | None, typer.Option(help="Another bundle (or the same), timed interleaved.")] = None,
     against_thresholds: Annotated[str | None, typer.Option(metavar="T1,T2,...", help="Of --against.")] = None,
     against_mode: Annotated[str | None, typer.Option(help="Of --against: staged or fused.")] = None,
+    energy: Annotated[
+        bool | None, typer.Option("--energy/--no-energy", help="Measure energy. [default: the preset's]")
+    ] = None,
+    cache: Annotated[
+        bool | None,
+        typer.Option("--cache/--no-cache", help="Simulate caches, sweep thresholds. [default: the preset's]"),
+    ] = None,
+    cache_device: Annotated[
+        str | None, typer.Option(help="Simulate the caches of this device; see edgeexit devices.")
+    ] = None,
     mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
@@ -64,6 +74,9 @@ def bench_command(
                 name=samples.name,
                 pace=pace,
                 against=other,
+                energy=energy,
+                cache=cache,
+                cache_device=cache_device,
                 progress=progress,
             )
     if output is not None:

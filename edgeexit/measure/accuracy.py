@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.data import Dataset
-from edgeexit.measure.result import Accuracy, ExitAccuracy
+from edgeexit.measure.parts import Accuracy, ExitAccuracy
 from edgeexit.progress import Progress
 
 if TYPE_CHECKING:

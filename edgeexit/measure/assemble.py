@@ -12,17 +12,8 @@ from numpy.typing import NDArray
 from edgeexit.hardware.validity import Finding
 from edgeexit.measure.accuracy import Decisions
 from edgeexit.measure.figures import Lane, Strata, halves, latency_of, percentiles_of, strata_of, thinned, thirds_ratio
+from edgeexit.measure.parts import Closure, Cold, ColdStart, ExitLatency, Latency, LatencyReport, Paced, PacedLane
 from edgeexit.measure.processes import Replicate
-from edgeexit.measure.result import (
-    Closure,
-    Cold,
-    ColdStart,
-    ExitLatency,
-    Latency,
-    LatencyReport,
-    Paced,
-    PacedLane,
-)
 from edgeexit.measure.verdict import Comparison, Processes, compare_processes
 
 _MOST_RAW = 10_000

@@ -13,7 +13,8 @@ from typing import Any
 
 from edgeexit.documents import to_document
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.measure.result import BenchResult, Latency
+from edgeexit.measure.parts import Latency
+from edgeexit.measure.result import BenchResult
 from edgeexit.measure.verdict import Comparison, Processes, compare_processes
 
 _MUST_MATCH: dict[str, Callable[[BenchResult], Any]] = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.measure.result import PERCENTILES, Latency, Percentile
+from edgeexit.measure.parts import PERCENTILES, Latency, Percentile
 from edgeexit.measure.statistics import (
     Interval,
     block_bootstrap_intervals,

@@ -1,6 +1,6 @@
 """The protocol: what `edgeexit bench` does, in order.
 
-    snapshot ─ accuracy pass ─ [process 1] ─ [process 2] ─ ... ─ [energy] ─ [cache] ─ snapshot ─ verdict
+    snapshot ─ accuracy pass ─ [process 1] ─ [process 2] ─ ... ─ [energy] ─ cache ─ snapshot ─ verdict
 
 Each process is fresh and runs early exit, the backbone and every forced exit interleaved (`worker.py`). Passes are separate, because
 what measures one thing disturbs another; that all passes take the same decisions is checked. Ctrl-C ends the running process and
@@ -31,19 +31,12 @@ from edgeexit.hardware import DeviceState, device_facts, device_key, judge, snap
 from edgeexit.hardware.validity import Finding
 from edgeexit.measure.accuracy import decide
 from edgeexit.measure.assemble import Measured, against_of, cold_of, findings_of, notes_of, paced_of, raw_of, report_of
+from edgeexit.measure.cache import cache_of
+from edgeexit.measure.cache_sweep import sweep_of
+from edgeexit.measure.energy import energy_of
+from edgeexit.measure.parts import Against, Cold, Device, Judgement, Moment, Paced, Subject, Tool, Workload
 from edgeexit.measure.processes import Replicate, cool_down, run_process
-from edgeexit.measure.result import (
-    Against,
-    BenchResult,
-    Cold,
-    Device,
-    Judgement,
-    Moment,
-    Paced,
-    Subject,
-    Tool,
-    Workload,
-)
+from edgeexit.measure.result import BenchResult
 from edgeexit.measure.suites import Suite, load_suite
 from edgeexit.measure.worker import Job, Opening, split_samples
 from edgeexit.progress import Progress, silent
@@ -52,6 +45,8 @@ if TYPE_CHECKING:
     from edgeexit.runtime import Prediction, Runner
 
 _MOST_POOL_BYTES = 256 * 2**20
+_ENERGY_TRIALS = 3
+_CACHE_SAMPLES = 200
 _FLUSH_BYTES = 64 * 2**20
 """More than the last-level cache of every board in `devices/`; a server's may be larger, and the result says how much was streamed."""
 
@@ -75,6 +70,9 @@ def bench(
     name: str = "data",
     pace: Pace | None = None,
     against: Runner | None = None,
+    energy: bool | None = None,
+    cache: bool | None = None,
+    cache_device: str | None = None,
     progress: Progress = silent,
 ) -> BenchResult:
     """Measure a bundle with the thresholds that its runner has now, against its own backbone.
@@ -89,20 +87,28 @@ def bench(
         pace: also run paced requests.
         against: another runner (other bundle, mode or thresholds) for the same inputs, timed interleaved in the same processes: the
             way to see a difference of a few percent.
+        energy: whether to measure energy; None leaves it to the preset.
+        cache: whether to simulate caches and sweep thresholds; None leaves it to the preset.
+        cache_device: a profile of `devices/` whose caches are simulated; None for those of this machine.
         progress: told what is being done.
 
     Raises:
         InputError: inputs or labels do not fit, or there is no such preset.
         KeyboardInterrupt: interrupted before a single process had ended.
     """
-    suite = load_suite(preset)
+    suite = _adjusted(load_suite(preset), energy, cache or (True if cache_device else cache))
     given = checked(name, inputs, labels)
     if labels is not None and given.labels is not None and int(given.labels.max()) >= runner.classes:
         msg = f"labels go up to {int(given.labels.max())}, but the network has {runner.classes} classes (0 to {runner.classes - 1})."
         raise InputError(msg)
     data = _chosen(given, suite.samples, seed)
-    session = _Session(runner, suite, data, given, seed, pace, against, progress)
+    session = _Session(runner, suite, data, given, seed, pace, against, cache_device, progress)
     return session.run()
+
+
+def _adjusted(suite: Suite, energy: bool | None, cache: bool | None) -> Suite:
+    trials = suite.energy_trials if energy is None else energy * max(_ENERGY_TRIALS, suite.energy_trials)
+    return replace(suite, energy_trials=trials, cache=suite.cache if cache is None else cache)
 
 
 def _chosen(data: Dataset, most: int, seed: int) -> Dataset:
@@ -110,6 +116,16 @@ def _chosen(data: Dataset, most: int, seed: int) -> Dataset:
     if most == 0 or len(data) <= most:
         return data
     return data.take(np.sort(np.random.default_rng(seed).choice(len(data), most, replace=False)))
+
+
+@dataclass(frozen=True)
+class _Extras:
+    """Energy and cache as documents, or why not."""
+
+    energy: dict[str, Any] | None = None
+    energy_reason: str | None = "interrupted"
+    cache: dict[str, Any] | None = None
+    cache_reason: str | None = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -123,6 +139,7 @@ class _Session:
     seed: int
     pace: Pace | None
     against: Runner | None
+    cache_device: str | None
     progress: Progress
 
     def run(self) -> BenchResult:
@@ -135,7 +152,8 @@ class _Session:
         replicates, interrupted = self._processes(before, timeline)
         other = None if answers is None else np.array([answer.exit for answer in answers], np.int64)
         measured = Measured(decisions, replicates, self.seed, other)
-        return self._with_against(self._result(measured, before, timeline, interrupted), measured, answers)
+        extras = _Extras() if interrupted else self._extras(samples)
+        return self._with_against(self._result(measured, before, timeline, extras, interrupted), measured, answers)
 
     def _processes(self, before: DeviceState, timeline: list[Moment]) -> tuple[list[Replicate], bool]:
         pool, found = self._pool(), list[Replicate]()
@@ -155,6 +173,33 @@ class _Session:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return found, False
+
+    def _extras(self, samples: Sequence[Any]) -> _Extras:
+        """Energy and cache, each a pass of its own; Ctrl-C keeps what was measured before."""
+        try:
+            energy, reason = self._energy(samples)
+            return _Extras(energy, reason, self._cache(samples), None)
+        except KeyboardInterrupt:
+            return _Extras()
+
+    def _energy(self, samples: Sequence[Any]) -> tuple[dict[str, Any] | None, str | None]:
+        if self.suite.energy_trials == 0:
+            return None, f"not part of preset {self.suite.name} (--energy)"
+        trace = np.random.default_rng(self.seed).integers(len(samples), size=self.suite.trace)
+        report = energy_of(
+            self.runner,
+            [samples[i] for i in trace],
+            trials=self.suite.energy_trials,
+            seed=self.seed,
+            progress=self.progress,
+        )
+        return (None, report.reason) if report.reason else (report.as_json(), None)
+
+    def _cache(self, samples: Sequence[Any]) -> dict[str, Any]:
+        some, full = samples[:_CACHE_SAMPLES], self.suite.cache
+        report = cache_of(self.runner, some, device=self.cache_device, simulated=full, progress=self.progress)
+        swept = sweep_of(self.runner, some, device=self.cache_device, progress=self.progress) if full else None
+        return {"report": report.as_json(), "sweep": None if swept is None else swept.as_json()}
 
     def _pool(self) -> NDArray[np.int64]:
         """The samples that traces draw from: all, or as many as fit into 256 MiB."""
@@ -180,7 +225,12 @@ class _Session:
         )
 
     def _result(
-        self, measured: Measured, before: DeviceState, timeline: Sequence[Moment], interrupted: bool
+        self,
+        measured: Measured,
+        before: DeviceState,
+        timeline: Sequence[Moment],
+        extras: _Extras,
+        interrupted: bool,
     ) -> BenchResult:
         report, after = report_of(measured), snapshot()
         done = f"{len(measured.replicates)} of {self.suite.processes} processes"
@@ -204,10 +254,10 @@ class _Session:
             paced_reason=None if self.pace else "no rate was asked for (--rate)",
             cold=self._cold(measured),
             cold_reason=None if self.suite.cold else f"not part of preset {self.suite.name}",
-            energy=None,
-            energy_reason=f"not part of preset {self.suite.name}",
-            cache=None,
-            cache_reason=f"not part of preset {self.suite.name}",
+            energy=extras.energy,
+            energy_reason=extras.energy_reason,
+            cache=extras.cache,
+            cache_reason=extras.cache_reason,
             raw=raw_of(measured),
         )
 

@@ -24,8 +24,8 @@ class Suite:
         cooldown_s: at most this long before each process, until the machine is as cool as at the start.
         paced_s: of paced requests per lane and process; 0 for none unless a rate is asked for.
         cold: inferences with flushed caches per lane; 0 for none.
-        energy: whether to measure energy.
-        cache: whether to measure cache behaviour.
+        energy_trials: windows of every kind of inference for energy; 0 for none.
+        cache: whether to simulate caches where counters do not open, and to sweep thresholds. Counters and bytes are always told.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Suite:
     cooldown_s: float
     paced_s: float
     cold: int
-    energy: bool
+    energy_trials: int
     cache: bool
 
 

@@ -10,7 +10,7 @@ import edgeexit
 from edgeexit import units
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
-from edgeexit.measure.result import Accuracy
+from edgeexit.measure.parts import Accuracy
 from edgeexit.report.figure import Picture
 from edgeexit.report.pictures import overlay, pictures_of
 from edgeexit.report.svg import draw, palette_css

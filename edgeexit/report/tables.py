@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edgeexit import units
 from edgeexit.measure import BenchResult, ResultComparison
-from edgeexit.measure.result import Latency, PacedLane, Percentile
+from edgeexit.measure.parts import Latency, PacedLane, Percentile
 from edgeexit.measure.statistics import Interval
 from edgeexit.measure.verdict import Comparison, Ratio
 

@@ -25,7 +25,7 @@ trace = 128
 cooldown_s = 0.0
 paced_s = 0.05
 cold = 3
-energy = false
+energy_trials = 0
 cache = false
 """
 

@@ -48,8 +48,9 @@ def test_the_mean_is_the_mixture_of_the_exits(result: BenchResult) -> None:
 def test_what_was_not_measured_is_null_with_a_reason(result: BenchResult) -> None:
     """Never zero."""
     assert result.energy is None
-    assert "not part of preset tiny" == result.energy_reason
-    assert result.cache is None
+    assert "not part of preset tiny (--energy)" == result.energy_reason
+    assert result.cache is not None
+    assert result.cache["sweep"] is None
     assert result.paced_reason is None
 
 

@@ -1,0 +1,284 @@
+"""What a result is made of: frozen values with their units in their names. Times are in seconds, exits are numbered from 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgeexit.errors import InputError
+from edgeexit.measure.statistics import Interval
+from edgeexit.measure.verdict import Comparison
+
+PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """One percentile of a latency.
+
+    Attributes:
+        q: which, in percent.
+        value_s: nearest rank.
+        upper_c99_s: LoadGen's early-stopping bound at 99 % confidence, samples taken as independent; null with too few samples.
+        needed: how many samples that bound needs.
+        ci95: two-sided, by a bootstrap over the interleaved blocks; null with too few blocks.
+    """
+
+    q: float
+    value_s: float
+    upper_c99_s: float | None
+    needed: int
+    ci95: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The latency of one way to run, over all processes.
+
+    Attributes:
+        n: timed inferences.
+        mean_s: over the data set: the exits' means weighted by the shares of the accuracy pass.
+        mean_ci95: on this data set, by t over the processes.
+        mean_new_data_ci95: on new data of the same kind: exit shares uncertain as well. Null for a single exit.
+        typical_s: the exits' medians weighted by their shares: a stalled sample does not move it.
+        min_s: the fastest.
+        iqr_s: third minus first quartile.
+        percentiles: p50, p90, p95, p99, p99.9.
+        process_mean_s: `mean_s` of each process.
+        process_typical_s: `typical_s` of each process.
+        between_process_cv: standard deviation of the processes' typical latencies over their mean.
+        lag1: correlation of a sample with the next one, within processes and exits.
+        outliers_mild: samples beyond 1.5 interquartile ranges of their exit; counted, never dropped.
+        outliers_severe: beyond 3.
+    """
+
+    n: int
+    mean_s: float
+    mean_ci95: Interval | None
+    mean_new_data_ci95: Interval | None
+    typical_s: float
+    min_s: float
+    iqr_s: float
+    percentiles: tuple[Percentile, ...]
+    process_mean_s: tuple[float, ...]
+    process_typical_s: tuple[float, ...]
+    between_process_cv: float | None
+    lag1: float | None
+    outliers_mild: int
+    outliers_severe: int
+
+    def percentile(self, q: float) -> Percentile:
+        """The percentile of that q.
+
+        Raises:
+            InputError: it was not computed.
+        """
+        found = next((p for p in self.percentiles if p.q == q), None)
+        if found is None:
+            msg = f"p{q:g} is not among the percentiles of this result: {', '.join(f'p{p.q:g}' for p in self.percentiles)}."
+            raise InputError(msg)
+        return found
+
+
+@dataclass(frozen=True)
+class Tool:
+    """What measured."""
+
+    version: str
+    git: str | None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The machine at the end of a process: seconds since the start, its hottest point, its fastest clock; null if unreadable."""
+
+    at_s: float
+    temperature_c: float | None
+    clock_hz: float | None
+
+
+@dataclass(frozen=True)
+class Device:
+    """The machine: key, static facts, its state before and after (`edgeexit.hardware.DeviceState` as JSON), and in between."""
+
+    key: str
+    facts: dict[str, str]
+    before: dict[str, Any]
+    after: dict[str, Any]
+    timeline: tuple[Moment, ...] = ()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was measured. `threshold_unit` is the criterion's; `target` that of the calibration, null without one."""
+
+    bundle: str
+    manifest_sha256: str
+    model_sha256: str
+    backend: str
+    mode: str
+    precision: str
+    threads: int
+    spin: bool
+    exits: int
+    classes: int
+    criterion: str
+    threshold_unit: str
+    thresholds: tuple[float, ...]
+    calibrated: bool
+    target: str | None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """On what, and how. `n` samples of the data set were used, of `n_given`."""
+
+    data: str
+    data_sha256: str
+    n_given: int
+    n: int
+    order: str
+    seed: int
+    scenario: str
+    batch: int
+    preset: str
+    processes: int
+    seconds_per_process: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """valid, suspect or invalid, and every reason."""
+
+    status: str
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExitAccuracy:
+    """Of the samples that left at one exit. `alone` is the accuracy of this exit on all samples."""
+
+    exit: int
+    n: int
+    share: float
+    accuracy: float | None
+    alone: float | None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Each sample once. Accuracies are null without labels; agreement with the backbone needs none."""
+
+    overall: float | None
+    backbone: float | None
+    agreement: float
+    reason: str | None
+    per_exit: tuple[ExitAccuracy, ...]
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """Of fresh processes, the median of each: importing, loading the bundle, the first inference."""
+
+    import_s: float
+    load_s: float
+    first_s: float
+
+
+@dataclass(frozen=True)
+class ExitLatency:
+    """One exit: its samples in the natural mix (null if none left there while timed), and forced. `share` is the data set's."""
+
+    exit: int
+    share: float
+    natural: Latency | None
+    forced: Latency
+
+
+@dataclass(frozen=True)
+class Closure:
+    """Whether the parts explain the whole: Σ share · forced median beside the typical latency of the mix."""
+
+    predicted_s: float
+    measured_s: float
+    error: float
+
+
+@dataclass(frozen=True)
+class LatencyReport:
+    """Everything that was timed, batch 1, one request after the other, interleaved in each process.
+
+    Attributes:
+        harness_overhead_s: what the harness puts into each sample; not subtracted.
+        processes: fresh processes that finished.
+        cold_start: see `ColdStart`.
+        mixture: early exit with the thresholds of the subject.
+        backbone: the same network run straight to its last exit, no heads, no criteria, same settings.
+        per_exit: from the first to the last.
+        closure: see `Closure`.
+        against_backbone: the mixture as candidate, the backbone as reference.
+        noise_floor: the mixture against itself, even rounds against odd: what no difference looks like here.
+    """
+
+    harness_overhead_s: float
+    processes: int
+    cold_start: ColdStart
+    mixture: Latency
+    backbone: Latency
+    per_exit: tuple[ExitLatency, ...]
+    closure: Closure
+    against_backbone: Comparison
+    noise_floor: Comparison
+
+
+@dataclass(frozen=True)
+class PacedLane:
+    """One way to run under a schedule of arrivals; latency counts from the scheduled arrival, so waiting in line counts too.
+
+    Attributes:
+        n: requests.
+        mean_s: mean latency.
+        percentiles: of the latency.
+        service_mean_s: mean from the start of an inference to its end.
+        misses: requests later than the deadline.
+        achieved_hz: requests per second that were finished.
+        most_waiting: the longest line behind a request.
+    """
+
+    n: int
+    mean_s: float
+    percentiles: tuple[Percentile, ...]
+    service_mean_s: float
+    misses: int
+    achieved_hz: float
+    most_waiting: int
+
+
+@dataclass(frozen=True)
+class Paced:
+    """Requests at a rate of their own. `arrivals` is "fixed" or "poisson"."""
+
+    arrivals: str
+    rate_hz: float
+    deadline_s: float
+    mixture: PacedLane
+    backbone: PacedLane
+
+
+@dataclass(frozen=True)
+class Cold:
+    """Every inference after a buffer larger than the last-level cache was streamed through."""
+
+    flushed_bytes: int
+    mixture: Latency
+    backbone: Latency
+
+
+@dataclass(frozen=True)
+class Against:
+    """Another early exit, interleaved in the same processes; the comparison has it as the reference."""
+
+    subject: Subject
+    accuracy: float | None
+    latency: Latency
+    comparison: Comparison
