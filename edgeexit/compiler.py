@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 import edgeexit
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
-from edgeexit.backends.probe import carries_batch, open_model, probe, random_inputs, with_settled_branches, with_true_batch
+from edgeexit.backends.probe import (
+    carries_batch,
+    open_model,
+    probe,
+    random_inputs,
+    with_output_shapes,
+    with_settled_branches,
+    with_true_batch,
+)
 from edgeexit.bundle import SCHEMA, Bundle, Manifest, ModeTiming, Source, StageEntry, Verified, replace_bundle
 from edgeexit.bundle.bundle import BundleChange
 from edgeexit.bundle.store import digest_of
@@ -123,7 +131,7 @@ def _take_apart(
     steps = 5
     progress("taking the network apart", 0, steps)
     rule = find_criterion(criterion)
-    net = with_settled_branches(read_model(path))
+    net = with_settled_branches(with_output_shapes(read_model(path)))
     progress("taking the network apart", 1, steps)
     found = find_exits(net, exits, scores)
     net, scored = add_scores(net, found, rule)

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgeexit.graph.flow import Flow, inner_graphs, node_reads
-from edgeexit.graph.network import Network, outside_range
+from edgeexit.graph.network import INFERENCE_ERRORS, Network, outside_range
 
 if TYPE_CHECKING:
     from edgeexit.graph.split import Stage
@@ -82,7 +82,7 @@ def _shapes_at_1(net: Network) -> dict[str, tuple[int, ...]]:
     proto.graph.input.extend(s.proto(batch=1) for s in net.inputs)
     del proto.graph.output[:]
     del proto.graph.value_info[:]
-    with contextlib.suppress(RuntimeError, ValueError):  # operators that inference does not know: their costs are null
+    with contextlib.suppress(*INFERENCE_ERRORS):  # costs are null then
         proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     known = {t.name: tuple(t.dims) for t in proto.graph.initializer}
     for value in [*proto.graph.value_info, *proto.graph.input]:
@@ -154,6 +154,7 @@ _COUNTERS: dict[str, tuple[int, _Counter]] = {
     "MatMul": (1, _matmul),
     "MatMulInteger": (1, _matmul),
     "QLinearMatMul": (3, _matmul),
+    "QGemm": (3, _gemm),
     "LSTM": (1, _recurrent),
     "GRU": (1, _recurrent),
     "RNN": (1, _recurrent),

@@ -10,7 +10,7 @@ import onnx
 
 from edgeexit.errors import ModelError, did_you_mean
 from edgeexit.graph.flow import Flow
-from edgeexit.graph.network import Network, TensorSpec, spec_of
+from edgeexit.graph.network import INFERENCE_ERRORS, Network, TensorSpec, spec_of
 
 METADATA_KEY = "edgeexit.exits"
 """Model metadata: a JSON list of {"name", "logits", "score"} in order, written by `edgeexit export`."""
@@ -51,7 +51,7 @@ def find_exits(
         ModelError: fewer than two exits, a name that is no output, widths that differ, a score of the wrong shape,
             an exit that needs nothing beyond the exits before it.
     """
-    outputs = {value.name: spec_of(value, "the model") for value in _typed_outputs(net)}
+    outputs = {value.name: spec_of(value, "the model") for value in typed_outputs(net)}
     named = _named(exits, scores) or _from_metadata(net.proto) or _by_shape(net, outputs)
     _check_names(named, outputs)
     width = _common_width(named, outputs)
@@ -64,11 +64,11 @@ def find_exits(
 _Named = list[tuple[str, str, "str | None"]]
 
 
-def _typed_outputs(net: Network) -> list[onnx.ValueInfoProto]:
-    # Outputs may carry no shape; inference fills in what it can and never fails the model.
+def typed_outputs(net: Network) -> list[onnx.ValueInfoProto]:
+    """The model's outputs with what shape inference knows of them; it never fails the model."""
     try:
         inferred = onnx.shape_inference.infer_shapes(net.proto, check_type=False, strict_mode=False)
-    except (RuntimeError, ValueError):  # models beyond protobuf's 2 GB, or with operators that inference does not know
+    except INFERENCE_ERRORS:
         inferred = net.proto
     return list(inferred.graph.output)
 
@@ -93,7 +93,7 @@ def _from_metadata(proto: onnx.ModelProto) -> _Named:
         return []
     try:
         return [(str(e["name"]), str(e["logits"]), e["score"] and str(e["score"])) for e in json.loads(written)]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         msg = f"the model's metadata {METADATA_KEY!r} is not a list of name, logits and score ({error!r}): name the exits instead."
         raise ModelError(msg) from error
 

@@ -27,6 +27,9 @@ _DTYPES = frozenset(
 """Element types that NumPy and the runtimes both hold."""
 _ELEMENTS = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
+INFERENCE_ERRORS = (onnx.shape_inference.InferenceError, RuntimeError, ValueError)
+"""Of ONNX shape inference: shapes that contradict each other, operators it does not know, models beyond protobuf's 2 GB."""
+
 OLDEST_OPSET = 11  # the first with the If, TopK and negative axes that the splitter and the criteria use
 
 
@@ -115,7 +118,7 @@ def _without_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
     try:
         proto = inliner.inline_local_functions(proto, convert_version=True)
-    except (RuntimeError, ValueError, IndexError) as error:
+    except (RuntimeError, ValueError, IndexError, onnx.checker.ValidationError) as error:
         msg = f"the local functions of {path} cannot be written out ({error}): export the model without them."
         raise ModelError(msg) from error
     if proto.functions:

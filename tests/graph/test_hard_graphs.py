@@ -87,9 +87,7 @@ def test_an_if_that_depends_on_the_input_is_kept_whole(tmp_path: Path) -> None:
     weight = w.weight(4, 4, 1, 1)
     positive = w.op("Greater", w.op("ReduceMean", "x", keepdims=0), w.constant(0.0))
     branches = {
-        "then_branch": helper.make_graph(
-            [helper.make_node("Conv", [early, weight], ["a"])], "then", [], [value("a")]
-        ),
+        "then_branch": helper.make_graph([helper.make_node("Conv", [early, weight], ["a"])], "then", [], [value("a")]),
         "else_branch": helper.make_graph([helper.make_node("Neg", [early], ["b"])], "else", [], [value("b")]),
     }
     late = w.op("If", positive, **branches)
@@ -114,7 +112,13 @@ def test_an_if_that_exporters_leave_behind_is_taken_out(tmp_path: Path) -> None:
     then = helper.make_graph([helper.make_node("Relu", [early], ["r"])], "then", [], [value("r")])
     other = helper.make_graph([helper.make_node("Neg", [early], ["r"])], "else", [], [value("r")])
     late = w.op("If", is_four, then_branch=then, else_branch=other)
-    flat = w.op("Reshape", late, w.op("Concat", w.op("Gather", w.op("Shape", late), w.constant([0], np.int64)), w.constant([-1], np.int64), axis=0))
+    flat = w.op(
+        "Reshape",
+        late,
+        w.op(
+            "Concat", w.op("Gather", w.op("Shape", late), w.constant([0], np.int64)), w.constant([-1], np.int64), axis=0
+        ),
+    )
     w.op("Gemm", flat, w.weight(4 * 36, 3), out="z2")
     path = w.save(tmp_path / "m.onnx", {"x": ["n", *IMAGE]}, ["z1", "z2"])
 
@@ -296,7 +300,7 @@ def test_a_score_that_needs_a_later_exit_is_refused(tmp_path: Path) -> None:
     w.op("Sigmoid", w.op("Gemm", w.op("Concat", "z1", "z2", axis=1), w.weight(6, 1)), out="h1")
     path = w.save(tmp_path / "m.onnx", {"x": ["n", *IMAGE]}, ["z1", "z2", "h1"])
 
-    with pytest.raises(ModelError, match="exit 2 .'z2'. is already made"):
+    with pytest.raises(ModelError, match=r"exit 2 .'z2'. is already made"):
         edgeexit.compile(path, tmp_path / "b", exits=["z1", "z2"], criterion="learned", scores=["h1"])
 
 
@@ -366,7 +370,9 @@ def test_a_shape_that_depends_on_values_may_stay_inside_a_stage(tmp_path: Path) 
     w = Writer()
     early = w.conv("x", 3, 4)
     w.head(early, 4, "z1")
-    picked = w.op("Compress", early, w.op("Greater", w.op("Reshape", early, w.constant([-1], np.int64)), w.constant(0.1)))
+    picked = w.op(
+        "Compress", early, w.op("Greater", w.op("Reshape", early, w.constant([-1], np.int64)), w.constant(0.1))
+    )
     mean = w.op("Reshape", w.op("ReduceMean", picked, keepdims=0), w.constant([1, 1], np.int64))
     w.op("Gemm", mean, w.weight(1, 3), out="z2")
     path = w.save(tmp_path / "m.onnx", {"x": [1, *IMAGE]}, ["z1", "z2"])
