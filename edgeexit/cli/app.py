@@ -24,6 +24,9 @@ COMMANDS: tuple[str, ...] = (
 )
 """In the order in which `edgeexit --help` lists them. Command `x` is the function `x` of `edgeexit/cli/cmd_x.py`."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 app = typer.Typer(
     help="Split, compile, calibrate and measure early-exit networks on the device they will run on.",
     epilog="Start with: edgeexit demo",
@@ -66,6 +69,7 @@ def main() -> None:
     except EdgeExitError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; nothing half-written was left behind", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            typer.echo("interrupted; what was there before is unchanged", err=True)
+        raise

@@ -66,7 +66,9 @@ def test_run_classifies_and_says_where_each_sample_left(compiled: Path, tmp_path
     """With thresholds in the criterion's own unit."""
     write_npz(tmp_path / "x.npz", Dataset("x", images(30), None))
 
-    document = json.loads(command("run", compiled, "--data", tmp_path / "x.npz", "--thresholds", "1.197,1.18", "--json").stdout)
+    document = json.loads(
+        command("run", compiled, "--data", tmp_path / "x.npz", "--thresholds", "1.197,1.18", "--json").stdout
+    )
 
     assert document["schema"] == "edgeexit.run/1"
     assert sum(document["exit_rates"]) == pytest.approx(1)
