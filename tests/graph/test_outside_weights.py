@@ -1,0 +1,93 @@
+"""Weights in files of their own: of any size, stored once, and never outside the bundle."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, external_data_helper
+
+import edgeexit
+from tests.graph.hard import Writer, check, loaded, original
+
+IMAGE = (3, 6, 6)
+ROWS, WIDTH = 70_000_000, 8  # 2.24 GB in float32, beyond what a protobuf message holds
+
+
+def with_outside_weights(path: Path) -> Path:
+    """Every weight of the model in one file beside it."""
+    model = onnx.load(str(path))
+    external_data_helper.convert_model_to_external_data(model, location="weights.data", size_threshold=0)
+    onnx.save(model, path)
+    return path
+
+
+def test_outside_weights_give_the_same_answers(tmp_path: Path) -> None:
+    """Read from the file beside the model, written to the file of the bundle."""
+    w = Writer()
+    x = w.conv("x", 3, 16)
+    w.head(x, 16, "z1")
+    w.head(w.conv(x, 16, 16), 16, "z2")
+    path = with_outside_weights(w.save(tmp_path / "m.onnx", {"x": ["n", *IMAGE]}, ["z1", "z2"]))
+
+    check(path, {"x": np.random.default_rng(0).standard_normal((4, *IMAGE)).astype(np.float32)}, ["z1", "z2"])
+
+
+def test_a_weight_that_two_stages_read_is_stored_once(tmp_path: Path) -> None:
+    """Also when it is spelled twice in the model: weights are known by their content."""
+    w = Writer()
+    x = w.conv("x", 3, 16)
+    kernel = w.rng.standard_normal((16, 16, 3, 3)).astype(np.float32)
+    exits = []
+    for k in (1, 2, 3):
+        x = w.op("Tanh", w.op("Conv", x, w.constant(kernel), pads=[1, 1, 1, 1]))
+        exits.append(w.head(x, 16, f"z{k}"))
+    path = w.save(tmp_path / "m.onnx", {"x": ["n", *IMAGE]}, exits)
+
+    bundle = edgeexit.compile(path, tmp_path / "b.eexit", seconds=0)
+
+    [weights] = [entry.bytes for name, entry in bundle.manifest.files.items() if name.endswith(".bin")]
+    assert weights < 2 * kernel.nbytes
+
+
+@pytest.mark.serial
+def test_weights_beyond_two_gigabytes(tmp_path: Path) -> None:
+    """A stand-in: a table of 2.24 GB, nearly all of it a hole in the file; it stays a hole in the bundle."""
+    if shutil.disk_usage(tmp_path).free < 8 * 2**30:
+        pytest.skip("needs 8 GiB of free disk, in case the file system has no holes")
+    path = giant(tmp_path)
+    samples = {"ids": np.array([[0, 1, 2], [ROWS - 3, ROWS - 2, ROWS - 1]])}
+
+    bundle = edgeexit.compile(path, tmp_path / "b.eexit", seconds=0)
+
+    for mode in ("staged", "fused"):
+        with loaded(bundle, mode) as runner:
+            for i, row in enumerate(original(path, ["z1", "z2"], samples)):
+                for k, logits in enumerate(row, 1):
+                    answer = runner.forced(samples["ids"][i : i + 1], exit=k)
+                    np.testing.assert_allclose(answer.logits, logits[0], atol=1e-5)
+    used = sum(p.stat().st_blocks * 512 for p in tmp_path.rglob("*") if p.is_file())
+    assert used < 2**30
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 16 * 2**20  # KiB
+
+
+def giant(tmp_path: Path) -> Path:
+    w = Writer()
+    words = w.op("ReduceMean", w.op("Gather", "table", "ids"), axes=[1], keepdims=0)
+    w.op("Gemm", words, w.weight(WIDTH, 3), out="z1")
+    w.op("Gemm", w.op("Tanh", w.op("Gemm", words, w.weight(WIDTH, 64))), w.weight(64, 3), out="z2")
+    path = w.save(tmp_path / "m.onnx", {"ids": ["n", 3]}, ["z1", "z2"], elements={"ids": TensorProto.INT64})
+    with (tmp_path / "table.bin").open("wb") as stream:
+        stream.write(w.rng.standard_normal((3, WIDTH)).astype(np.float32).tobytes())
+        stream.seek((ROWS - 3) * WIDTH * 4)
+        stream.write(w.rng.standard_normal((3, WIDTH)).astype(np.float32).tobytes())
+    model = onnx.load(str(path))
+    table = model.graph.initializer.add(name="table", data_type=TensorProto.FLOAT, dims=[ROWS, WIDTH])
+    table.data_location = TensorProto.EXTERNAL
+    table.external_data.add(key="location", value="table.bin")
+    path.write_bytes(model.SerializeToString())
+    return path
