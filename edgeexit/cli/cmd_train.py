@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 def train_command(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (lenet-digits, lenet-mnist, ...) or a .toml file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
-    preset: Annotated[str | None, typer.Option(help="A preset of the recipe, such as quick.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Preset of the recipe, such as quick; several joined by commas.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of every phase instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed instead of the recipe's.")] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of torch; fixed, results repeat bit for bit.")
+    ] = None,
+    plain: Annotated[
+        Path | None, typer.Option(help="Weights (.pt) of a plain network trained already; its phase is left out.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     download: Annotated[
@@ -50,7 +55,7 @@ def train_command(
         with progress_bar() as progress:
             if download:
                 fetch_set(plan.data, progress)
-            trained = train(plan, out, resume=resume, threads=threads, progress=progress)
+            trained = train(plan, out, resume=resume, plain=plain, threads=threads, progress=progress)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; the last finished epoch is kept. Go on with:\n  {_resume_command()}", err=True)
         raise typer.Exit(130) from None

@@ -193,7 +193,7 @@ def load_recipe(spec: str | Path, *, preset: str | None = None) -> Recipe:
 
     Args:
         spec: a shipped name, or a path that ends in `.toml`.
-        preset: one of the recipe's own, whose values replace those of the file.
+        preset: one of the recipe's own, or several joined by commas, whose values replace those of the file in turn.
 
     Raises:
         InputError: no such recipe or preset, not TOML, a newer schema, or every fault of the file at once.
@@ -223,7 +223,7 @@ def parse_recipe(raw: Mapping[str, Any], *, where: str, preset: str | None = Non
     if str(raw.get("schema", SCHEMA)) != SCHEMA:
         msg = f"{where} has schema {raw['schema']!r}; this edgeexit reads {SCHEMA!r}. A newer edgeexit may read it."
         raise InputError(msg)
-    merged = _with_preset(raw, where, preset)
+    merged = _with_presets(raw, where, preset)
     faults = [f"{key} is missing" for key in _NEEDED if key not in merged]
     faults += _faults("", merged, _RECIPE)
     for key, checks in (("plain", _PHASE), ("joint", _PHASE), ("augment", _AUGMENT)):
@@ -258,15 +258,15 @@ def _faults(prefix: str, table: Mapping[str, Any], checks: Mapping[str, Check]) 
     return found
 
 
-def _with_preset(raw: Mapping[str, Any], where: str, preset: str | None) -> dict[str, Any]:
-    presets = raw.get("presets", {})
-    if preset is None:
-        return dict(raw)
-    if not isinstance(presets, Mapping) or preset not in presets:
-        known = ", ".join(presets) or "none"
-        msg = f"{where} has no preset {preset!r}.{did_you_mean(preset, presets)} Presets: {known}."
-        raise InputError(msg)
-    return _merged(raw, presets[preset])
+def _with_presets(raw: Mapping[str, Any], where: str, names: str | None) -> dict[str, Any]:
+    presets, merged = raw.get("presets", {}), dict(raw)
+    for name in names.split(",") if names else ():
+        if not isinstance(presets, Mapping) or not isinstance(presets.get(name), Mapping):
+            known = ", ".join(presets) or "none"
+            msg = f"{where} has no preset {name!r}.{did_you_mean(name, presets)} Presets: {known}."
+            raise InputError(msg)
+        merged = _merged(merged, presets[name])
+    return merged
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from edgeexit.data import Dataset, check_labels, load_data
 from edgeexit.data.files import replacing, write_bytes
 from edgeexit.errors import InputError
 from edgeexit.nets import build, net
+from edgeexit.nets.targets import load_weights
 from edgeexit.progress import Progress, silent
-from edgeexit.training.checkpoint import Checkpoint
+from edgeexit.training.checkpoint import Checkpoint, State
 from edgeexit.training.loop import Record, Setting, derived_seed, deterministic, fit, seeded
 from edgeexit.training.losses import Loss, branchynet, loss
 from edgeexit.training.metrics import accuracies, early_exit, logits_of
@@ -89,6 +90,7 @@ def train(
     out: Path,
     *,
     resume: bool = False,
+    plain: Path | None = None,
     parts: Parts | None = None,
     threads: int | None = None,
     progress: Progress = silent,
@@ -99,6 +101,7 @@ def train(
         recipe: what to train.
         out: folder of the run, made if missing.
         resume: go on from the folder's checkpoint.
+        plain: weights of a plain network that is trained already (a state_dict); the plain phase is then left out.
         parts: the `train`, `calibration` and `test` sets; otherwise those that the recipe names.
         threads: of torch on the CPU, set for this process; with the same number results repeat bit for bit.
         progress: watches the steps.
@@ -112,6 +115,8 @@ def train(
     with joined_team() as team, deterministic():
         checkpoint = _open(recipe, out, resume=resume, write=team.leads)
         parts = parts or {part: load_data(f"{recipe.data}:{part}") for part in ("train", "calibration", "test")}
+        if plain is not None and "plain" not in checkpoint.finished:
+            checkpoint.finished["plain"] = _plain_weights(recipe, plain)
         run = _Run(recipe, out, checkpoint, _setting(recipe, parts["train"], team), progress if team.leads else silent)
         for stage in _stages(recipe):
             if stage.name not in checkpoint.finished:
@@ -223,6 +228,12 @@ def _run(stage: _Stage, run: _Run) -> None:
     checkpoint.finished[stage.name] = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     checkpoint.phase, checkpoint.epoch, checkpoint.model, checkpoint.optimizer = "", 0, {}, {}
     run.save(path)
+
+
+def _plain_weights(recipe: Recipe, path: Path) -> State:
+    module = build(recipe.network, **recipe.options, exits=False)
+    load_weights(module, path)
+    return dict(module.state_dict())
 
 
 def _fresh(stage: _Stage, run: _Run) -> nn.Module:

@@ -95,7 +95,7 @@ def test_export_takes_a_users_file(tmp_path: Path) -> None:
     [
         (("train", "lenet-digit", "--out", "{tmp}/run"), "Did you mean 'lenet-digits'"),
         (("train", "lenet-digits", "--out", "{tmp}/run", "--resume"), "nothing to resume"),
-        (("train", "lenet-mnist", "--out", "{tmp}/run", "--preset", "slow"), "Presets: quick"),
+        (("train", "lenet-mnist", "--out", "{tmp}/run", "--preset", "slow"), "Presets: light, quick"),
         (("export", "lenet", "-o", "{tmp}/m.onnx", "--input", "1x28x"), "cannot read --input"),
         (("export", "lenet", "-o", "{tmp}/m.onnx", "--input", "x=1x28x28", "--input", "3"), "name all inputs or none"),
         (("export", "lenet", "-o", "{tmp}/m.onnx", "--input", "1x9x9"), "forward failed on the example"),

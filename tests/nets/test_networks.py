@@ -18,6 +18,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], int]] = {
     "lenet": ("lenet", {}, 2),
     "alexnet, code": ("alexnet", {"branches": "code"}, 3),
     "alexnet, paper": ("alexnet", {"branches": "paper"}, 3),
+    "lenet, light": ("lenet", {"branches": "light"}, 2),
+    "alexnet, light": ("alexnet", {"branches": "light"}, 3),
+    "resnet-8, light": ("resnet", {"n": 1, "branches": "light"}, 3),
     "resnet-20, code": ("resnet", {"n": 3, "branches": "code"}, 3),
     "resnet-8, paper": ("resnet", {"n": 1, "branches": "paper"}, 3),
     "eenet-20": ("eenet", {}, 3),
@@ -135,7 +138,7 @@ def test_learned_confidences_are_probabilities_and_the_last_exit_has_none(varian
 
 def test_branches_are_the_papers_or_the_codes() -> None:
     """Anything else is answered with the near miss."""
-    with pytest.raises(InputError, match=r"'paper' or 'code' is needed\. Did you mean 'paper'"):
+    with pytest.raises(InputError, match=r"one of paper, code, light is needed\. Did you mean 'paper'"):
         build("alexnet", branches="papr")
 
 

@@ -34,7 +34,7 @@ def raw(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_recipe_names_what_exists(name: str) -> None:
     """Its data, network with its options, and loss with its options, in every preset."""
-    presets = [None, *_presets(name)]
+    presets = [None, *_presets(name), ",".join(_presets(name)) or None]
     for preset in presets:
         recipe = load_recipe(name, preset=preset)
 
@@ -81,6 +81,14 @@ def test_a_newer_schema_is_refused_with_the_remedy() -> None:
     """Not read as if it were this one."""
     with pytest.raises(InputError, match="A newer edgeexit may read it"):
         parse_recipe(raw(schema="edgeexit.recipe/2"), where="r.toml")
+
+
+def test_presets_are_put_on_in_turn() -> None:
+    """The light exits, trained quickly."""
+    recipe = load_recipe("alexnet-cifar10", preset="light,quick")
+
+    assert ("light", "bfloat16") == (recipe.options["branches"], recipe.precision)
+    assert 40 >= recipe.plain.epochs + 2 * recipe.joint.epochs
 
 
 def test_a_preset_replaces_values_table_by_table() -> None:

@@ -98,6 +98,20 @@ def test_the_joint_network_starts_from_the_plain_networks_weights(
         torch.testing.assert_close(v, joint[k], atol=1e-6, rtol=0)
 
 
+def test_a_plain_network_that_is_trained_already_is_given_exits(
+    whole: Path, recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """Its phase is left out, and its weights are the start."""
+    still = replace(recipe, control=False, joint=replace(recipe.joint, epochs=1, rate=1e-9))
+
+    trained = train(still, tmp_path, parts=parts, plain=whole / "plain.pt")
+
+    assert ["joint"] == list(trained.metrics["history"])
+    torch.testing.assert_close(
+        weights(whole, "plain")["fc2.bias"], weights(tmp_path, "joint")["fc2.bias"], atol=1e-6, rtol=0
+    )
+
+
 def test_from_scratch_the_joint_network_has_weights_of_its_own(
     recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
