@@ -27,7 +27,7 @@ from edgeexit.measure.figures import Lane, latency_of
 from edgeexit.measure.parts import Latency
 from edgeexit.measure.timing import Call, Samples, harness_overhead_s, time_interleaved
 from edgeexit.measure.worker import split_samples, traced
-from edgeexit.report.tables import Table
+from edgeexit.report.table import Table
 from edgeexit.runtime import Runner
 
 HERE = Path(__file__).parent

@@ -6,6 +6,7 @@ import math
 
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _JOULES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
+_WATTS = ((1.0, "W"), (1e-3, "mW"), (1e-6, "µW"))
 _BYTES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
 _COUNT = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
@@ -34,6 +35,16 @@ def seconds_scale(value: float) -> tuple[float, str]:
 def joules(value: float | None) -> str:
     """`0.0021` -> `2.10 mJ`; None -> `n/a`."""
     return _scaled(value, _JOULES)
+
+
+def joules_scale(value: float) -> tuple[float, str]:
+    """Factor and unit in which an energy of this size reads best, for an axis."""
+    return next((scale for scale in _JOULES if abs(value) >= scale[0]), _JOULES[-1])
+
+
+def watts(value: float | None) -> str:
+    """`6.31` -> `6.31 W`; None -> `n/a`."""
+    return _scaled(value, _WATTS)
 
 
 def bytes_(value: float | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgeexit.report.tables import Table
+    from edgeexit.report.table import Table
 
 
 _WIDE = 140  # a file or a pipe has no width of its own

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from edgeexit.report.files import write_report
 from edgeexit.report.page import html_report
-from edgeexit.report.tables import Table, result_tables
+from edgeexit.report.table import Table
+from edgeexit.report.tables import result_tables
 
 __all__ = ["Table", "html_report", "result_tables", "write_report"]

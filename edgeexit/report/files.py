@@ -12,7 +12,8 @@ from edgeexit.report.page import html_report
 from edgeexit.report.pictures import pictures_of
 from edgeexit.report.raster import save_png
 from edgeexit.report.svg import standalone
-from edgeexit.report.tables import Table, result_tables, to_csv, to_markdown
+from edgeexit.report.table import Table, to_csv, to_markdown
+from edgeexit.report.tables import result_tables
 
 Results = Sequence[tuple[str, BenchResult]]
 

@@ -14,7 +14,8 @@ from edgeexit.measure.parts import Accuracy
 from edgeexit.report.figure import Picture
 from edgeexit.report.pictures import overlay, pictures_of
 from edgeexit.report.svg import draw, palette_css
-from edgeexit.report.tables import Table, comparison_table, interval_text, result_tables, speedup, verdict_text
+from edgeexit.report.table import Table
+from edgeexit.report.tables import comparison_table, interval_text, result_tables, speedup, verdict_text
 
 _CSS = """
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.55 system-ui,-apple-system,

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeexit import units
 from edgeexit.measure import BenchResult
+from edgeexit.report.extras import extra_pictures
 from edgeexit.report.figure import (
     ACCENT,
     BACKBONE,
@@ -48,6 +49,7 @@ def pictures_of(result: BenchResult) -> list[Picture]:
     if "mixture_s" in result.raw:
         found.append(distribution(result))
     found += [costs(result), closure(result)]
+    found += extra_pictures(result)
     if "mixture_block" in result.raw:
         found.append(over_time(result))
     if any(m.temperature_c is not None for m in result.device.timeline):
@@ -69,8 +71,8 @@ def _goodness(result: BenchResult) -> str:
 def frontier(result: BenchResult, swept: Sweep) -> Figure:
     """Accuracy against mean latency over all thresholds: BranchyNet's Fig. 3, with the knee, the policy and the backbone."""
     accuracy, latency = result.accuracy, result.latency
-    order = np.argsort(swept.mean_s, kind="stable")
-    xs, ys = thin(swept.mean_s[order], swept.accuracy[order])
+    order = np.argsort(swept.mean_cost, kind="stable")
+    xs, ys = thin(swept.mean_cost[order], swept.accuracy[order])
     knee = swept.knee()
     chosen = accuracy.agreement if accuracy.overall is None else accuracy.overall
     straight = 1.0 if accuracy.backbone is None else accuracy.backbone
@@ -80,7 +82,7 @@ def frontier(result: BenchResult, swept: Sweep) -> Figure:
     knee_note = f"knee: {swept.own[knee]:.3g} {result.subject.threshold_unit}"
     marks: tuple[Mark, ...] = (
         Line(xs, ys, exit_tone(1), "other thresholds (from the forced exits)"),
-        replace(_dot(float(swept.mean_s[knee]), float(swept.accuracy[knee]), INK, "", knee_note), note_below=True),
+        replace(_dot(float(swept.mean_cost[knee]), float(swept.accuracy[knee]), INK, "", knee_note), note_below=True),
         _dot(latency.backbone.mean_s, straight, BACKBONE, "backbone", "backbone"),
         replace(_dot(latency.mixture.mean_s, chosen, ACCENT, "this policy", "this policy"), spread=(half_s, half)),
     )
@@ -88,7 +90,7 @@ def frontier(result: BenchResult, swept: Sweep) -> Figure:
         f"The measured policy is {units.ratio(speedup(result))} as fast as the backbone in the mean. "
         "Crosses are 95 % intervals; the line is what other thresholds would give at the measured cost of each exit."
     )
-    x = _time_axis(result, "mean latency", float(max(swept.mean_s.max(), latency.backbone.mean_s)))
+    x = _time_axis(result, "mean latency", float(max(swept.mean_cost.max(), latency.backbone.mean_s)))
     return Figure("accuracy-latency", "Accuracy against latency", caption, x, Axis(_goodness(result), 0.01), marks)
 
 

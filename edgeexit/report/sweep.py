@@ -21,30 +21,34 @@ class Sweep:
     Attributes:
         own: the threshold in the criterion's unit, the same at every exit; finite, [m].
         accuracy: share of right answers (or of agreement with the backbone, without labels), [m].
-        mean_s: Σ share · mean of the forced exit, [m].
+        mean_cost: Σ share · cost of the exit, [m]; seconds unless other costs were given.
         shares: [m, N].
     """
 
     own: Floats
     accuracy: Floats
-    mean_s: Floats
+    mean_cost: Floats
     shares: NDArray[np.float64]
 
     def knee(self) -> int:
         """The row furthest above the straight line from the fastest to the most accurate one (Satopää 2011, Kneedle)."""
         best = int(np.argmax(self.accuracy))
-        low, high = int(np.argmin(self.mean_s)), best
-        width = (self.mean_s[high] - self.mean_s[low]) or 1.0
+        low, high = int(np.argmin(self.mean_cost)), best
+        width = (self.mean_cost[high] - self.mean_cost[low]) or 1.0
         height = (self.accuracy[high] - self.accuracy[low]) or 1.0
-        above = (self.accuracy - self.accuracy[low]) / height - (self.mean_s - self.mean_s[low]) / width
-        inside = (self.mean_s >= self.mean_s[low]) & (self.mean_s <= self.mean_s[high])
+        above = (self.accuracy - self.accuracy[low]) / height - (self.mean_cost - self.mean_cost[low]) / width
+        inside = (self.mean_cost >= self.mean_cost[low]) & (self.mean_cost <= self.mean_cost[high])
         return int(np.argmax(np.where(inside, above, -np.inf)))
 
 
-def sweep(result: BenchResult) -> Sweep | None:
+def sweep(result: BenchResult, costs: Floats | None = None) -> Sweep | None:
     """The sweep of a result; None where its raw samples are not there.
 
     The same threshold stands at every exit, which for two exits is every policy there is and for more is a line through them.
+
+    Args:
+        result: with its raw samples.
+        costs: of leaving at each exit, [N]; None for the mean latencies of the forced exits, seconds.
     """
     if "scores" not in result.raw or "hits" not in result.raw:
         return None
@@ -53,7 +57,8 @@ def sweep(result: BenchResult) -> Sweep | None:
     values = np.unique(early[np.isfinite(early)])
     if len(values) > _MOST:
         values = np.unique(np.quantile(values, np.linspace(0.0, 1.0, _MOST), method="nearest"))
-    costs = np.array([e.forced.mean_s for e in result.latency.per_exit])
+    if costs is None:
+        costs = np.array([e.forced.mean_s for e in result.latency.per_exit])
     rows = [_row(early, hits, np.float32(t)) for t in values]
     shares = np.array([row[0] for row in rows])
     own = np.array([criterion(result.subject.criterion).own(float(t)) for t in values])

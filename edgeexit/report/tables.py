@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from edgeexit import units
 from edgeexit.measure import BenchResult, ResultComparison
 from edgeexit.measure.parts import Latency, PacedLane, Percentile
 from edgeexit.measure.statistics import Interval
 from edgeexit.measure.verdict import Comparison, Ratio
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with a title; every row has as many cells as there are columns. `note` stands below it."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
+from edgeexit.report.extras import extra_tables
+from edgeexit.report.table import Table
 
 
 def result_tables(result: BenchResult) -> list[Table]:
@@ -33,7 +22,7 @@ def result_tables(result: BenchResult) -> list[Table]:
         tables.append(_paced(result))
     if result.cold is not None:
         tables.append(_pair("Cold caches", result.cold.mixture, result.cold.backbone))
-    return [*tables, _setting(result), _not_measured(result)]
+    return [*tables, *extra_tables(result), _setting(result), _not_measured(result)]
 
 
 def interval_text(interval: Interval | None) -> str:
@@ -222,26 +211,3 @@ def comparison_table(reference: BenchResult, candidate: BenchResult, compared: R
         "" if compared.control is None else f"; of the backbones, as a control, {ratio_text(compared.control.typical)}"
     )
     return Table("Comparison", ("", "first", "second", "second / first"), tuple(rows), f"{note}{control}.")
-
-
-def to_markdown(tables: Sequence[Table]) -> str:
-    """The tables as Markdown."""
-    return "\n".join(_markdown(table) for table in tables if table.rows)
-
-
-def _markdown(table: Table) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-    head = [f"### {table.title}", "", line(table.columns), line(["---"] * len(table.columns))]
-    return "\n".join([*head, *map(line, table.rows), "", *([table.note, ""] if table.note else [])])
-
-
-def to_csv(tables: Sequence[Table]) -> str:
-    """The tables as one CSV: the table's title, then its columns, in every row."""
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    for table in tables:
-        writer.writerow([table.title, *table.columns])
-        writer.writerows([table.title, *row] for row in table.rows)
-    return sink.getvalue()

@@ -1,0 +1,180 @@
+"""Tables and pictures of energy and cache behaviour, from the documents that a result holds of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeexit import units
+from edgeexit.measure import BenchResult
+from edgeexit.report.figure import ACCENT, BACKBONE, INK, Axis, Dots, Figure, Floats, Line, Mark, Picture, exit_tone
+from edgeexit.report.sweep import sweep
+from edgeexit.report.table import Table
+
+
+def extra_tables(result: BenchResult) -> list[Table]:
+    """Energy, cache misses and working sets, as far as they are there."""
+    tables = [] if result.energy is None else [_energy(result.energy)]
+    if result.cache is None:
+        return tables
+    report = result.cache["report"]
+    tables += [_cache(report[kind]) for kind in ("hardware", "simulated") if report[kind] is not None]
+    return [*tables, _working_sets(report)]
+
+
+def extra_pictures(result: BenchResult) -> list[Picture]:
+    """Accuracy against energy, and runtime and cache misses against the threshold."""
+    found: list[Picture | None] = [] if result.energy is None else [energy_frontier(result, result.energy)]
+    points = _sweep_points(result)
+    if points:
+        found += [misses(result, points), miss_rates(result, points)]
+    return [picture for picture in found if picture is not None]
+
+
+def _energy(energy: Mapping[str, Any]) -> Table:
+    rows = [
+        (
+            call["name"],
+            _with_bounds(call["gross_j"], call["gross_ci95"]),
+            _with_bounds(call["net_j"], call["net_ci95"]),
+            units.watts(call["power_w"]),
+            _budget(call["budget"]),
+            call["reason"] or "",
+        )
+        for call in energy["calls"]
+    ]
+    closure = energy["closure"]
+    note = (
+        f"{energy['meter']}, scope: {energy['scope']} ({' + '.join(energy['subject'])}), {energy['kind']}; "
+        f"idle {units.watts(energy['idle_w'])}. Net is above idle."
+        + ("" if closure is None else f" Closure: the exits explain the mix to {100 * closure:+.1f} %.")
+        + "".join(f" {reason}." for reason in (*energy["notes"], *energy["validity"]["reasons"]))
+    )
+    return Table(
+        "Energy of one inference",
+        ("", "gross", "net", "power", "error at most", "not there because"),
+        tuple(rows),
+        note,
+    )
+
+
+def _with_bounds(value: float | None, interval: Mapping[str, float] | None) -> str:
+    around = "" if interval is None else f" ({units.joules(interval['low'])} … {units.joules(interval['high'])})"
+    return units.joules(value) + around
+
+
+def _budget(budget: Mapping[str, float] | None) -> str:
+    if budget is None:
+        return "n/a"
+    return units.joules(budget["quantisation_j"] + budget["sampling_j"] + budget["offset_j"])
+
+
+def _cache(report: Mapping[str, Any]) -> Table:
+    calls: Sequence[Mapping[str, Any]] = report["calls"]
+    levels = [level["name"] for level in calls[0]["levels"]]
+    columns = ("", "instructions", *(f"{name} misses (rate)" for name in levels))
+    rows = [
+        (call["name"], units.count(call["instructions"]), *(_level(level) for level in call["levels"]))
+        for call in calls
+    ]
+    closure = ", ".join(f"{name} {100 * error:+.1f} %" for name, error in report["closure"].items())
+    note = "Per inference. " + (f"Closure: {closure}. " if closure else "") + " ".join(f"{n}." for n in report["notes"])
+    return Table(f"Caches, {report['source']}: {report['device']}", columns, tuple(rows), note)
+
+
+def _level(level: Mapping[str, Any]) -> str:
+    rate = "" if level["rate"] is None else f" ({units.percent(level['rate'])})"
+    return units.count(level["misses"]) + rate
+
+
+def _working_sets(report: Mapping[str, Any]) -> Table:
+    rows = tuple(
+        (
+            f"exit {entry['exit']}",
+            units.bytes_(entry["weight_bytes"]),
+            units.bytes_(entry["activation_bytes"]),
+            entry["fits"] or "unknown",
+        )
+        for entry in report["analytic"]
+    )
+    why = [
+        f"no {kind} figures: {report[f'{kind}_reason']}" for kind in ("hardware", "simulated") if report[kind] is None
+    ]
+    note = "Bytes on paper that leaving there touches at least once." + "".join(f" {text.rstrip('.')}." for text in why)
+    return Table("Working sets", ("", "weights", "activations", "fits into"), rows, note)
+
+
+def energy_frontier(result: BenchResult, energy: Mapping[str, Any]) -> Figure | None:
+    """Accuracy against the energy of an inference over all thresholds; None where the exits have no energies."""
+    calls = {call["name"]: call for call in energy["calls"]}
+    kind = "net_j" if all(call["net_j"] is not None for call in calls.values()) else "gross_j"
+    costs = [calls.get(f"exit {e.exit}", {}).get(kind) for e in result.latency.per_exit]
+    mix, straight = (calls.get(name, {}).get(kind) for name in ("mix", "backbone"))
+    if any(c is None for c in (*costs, mix, straight)):
+        return None
+    swept = sweep(result, np.array(costs, np.float64))
+    accuracy = result.accuracy
+    chosen = accuracy.agreement if accuracy.overall is None else accuracy.overall
+    best = 1.0 if accuracy.backbone is None else accuracy.backbone
+    marks: list[Mark] = []
+    if swept is not None:
+        order = np.argsort(swept.mean_cost, kind="stable")
+        marks.append(Line(swept.mean_cost[order], swept.accuracy[order], exit_tone(1), "other thresholds"))
+    marks.append(Dots(np.array([straight]), np.array([best]), BACKBONE, "backbone", "backbone", large=True))
+    marks.append(Dots(np.array([mix]), np.array([chosen]), ACCENT, "this policy", "this policy", large=True))
+    scale, unit = units.joules_scale(max(float(straight or 0.0), *(c or 0.0 for c in costs)))
+    what = "net energy" if kind == "net_j" else "gross energy"
+    caption = f"Energy of {energy['scope']} by {energy['meter']}; the line is what other thresholds would give at the energy of each exit."
+    x, y = Axis(f"{what} of one inference ({unit})", scale), Axis("accuracy (%)", 0.01)
+    return Figure("accuracy-energy", "Accuracy against energy", caption, x, y, tuple(marks))
+
+
+def _sweep_points(result: BenchResult) -> list[Mapping[str, Any]]:
+    swept = (result.cache or {}).get("sweep")
+    points: list[Mapping[str, Any]] = [p for p in swept["points"] if p["cache"] is not None] if swept else []
+    return sorted(points, key=_leaving)
+
+
+def _leaving(point: Mapping[str, Any]) -> float:
+    return float(1.0 - point["shares"][-1])
+
+
+def _of_level(points: Sequence[Mapping[str, Any]], name: str, key: str) -> Floats:
+    found = [level[key] for p in points for level in p["cache"]["levels"] if level["name"] == name]
+    return np.array([np.nan if v is None else v for v in found], np.float64)
+
+
+def _what_swept(result: BenchResult) -> str:
+    swept = (result.cache or {})["sweep"]
+    return f"Caches of {swept['device']}, {swept['source']}; thresholds loosen from left to right."
+
+
+def misses(result: BenchResult, points: Sequence[Mapping[str, Any]]) -> Figure:
+    """Runtime and misses per inference, relative to no early exit: BranchyNet's Fig. 6."""
+    xs = np.array([_leaving(p) for p in points])
+    runtime = np.array([p["latency_s"] for p in points])
+    marks: list[Mark] = [Line(xs, runtime / runtime[0], INK, "runtime", thick=True)]
+    for place, level in enumerate(points[0]["cache"]["levels"], 1):
+        values = _of_level(points, level["name"], "misses")
+        if values[0] > 0:
+            marks.append(Line(xs, values / values[0], exit_tone(place), f"{level['name']} misses"))
+    caption = f"Per inference, as a share of what it is when nothing leaves early. {_what_swept(result)}"
+    x, y = Axis("samples that leave early (%)", 0.01), Axis("relative to no early exit (%)", 0.01, low=0.0)
+    return Figure("cache-misses", "Runtime and cache misses against the threshold", caption, x, y, tuple(marks))
+
+
+def miss_rates(result: BenchResult, points: Sequence[Mapping[str, Any]]) -> Figure:
+    """Misses over accesses: may rise while misses fall, since the denominator shrinks."""
+    xs = np.array([_leaving(p) for p in points])
+    marks = tuple(
+        Line(xs, _of_level(points, level["name"], "rate"), exit_tone(place), f"{level['name']}")
+        for place, level in enumerate(points[0]["cache"]["levels"], 1)
+        if level["rate"] is not None
+    )
+    caption = (
+        f"Misses over accesses: a rate may rise while misses fall, because accesses fall too. {_what_swept(result)}"
+    )
+    x, y = Axis("samples that leave early (%)", 0.01), Axis("miss rate (%)", 0.01, low=0.0)
+    return Figure("cache-rates", "Cache miss rates against the threshold", caption, x, y, marks)
