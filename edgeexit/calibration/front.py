@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from edgeexit.calibration.families import Q_VALUES, geometric
 from edgeexit.calibration.grid import Grid
@@ -171,11 +171,11 @@ def _add_members(problem: Problem, bands: _Bands) -> None:
         bands.add(np.full(shape, problem.goal.of(leaves)), np.full(shape, problem.tie.of(leaves)), levels)
 
 
-def _anchor_budgets(problem: Problem, bands: _Bands) -> ArrayLike:
+def _anchor_budgets(problem: Problem, bands: _Bands) -> list[float]:
     """Means from the cheapest policy to the most accurate one of the grid."""
     samples = len(problem.table)
     most = bands.low + bands.width * int(np.argmax(bands.quality))
-    return np.linspace(bands.low / samples, most / samples, _ANCHORS + 1)[1:]
+    return [float(b) for b in np.linspace(bands.low / samples, most / samples, _ANCHORS + 1)[1:]]
 
 
 def _add_plane(problem: Problem, bands: _Bands, plane: Plane, point: Boundaries) -> None:

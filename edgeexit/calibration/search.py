@@ -141,7 +141,7 @@ def certified(problem: Problem, boundaries: Boundaries, effort: Effort) -> tuple
 def best_boundaries(problem: Problem, effort: Effort) -> Boundaries:
     """The best boundaries found, feasible if any are found to be."""
     if len(problem.ranked.ranks) == 1:
-        return _best_single(problem)
+        return best_single(problem)
     starts = _starts(problem, effort)
     refined = {refine(problem, start, PLANE_LEVELS) for start in starts}
     best = max(sorted(refined), key=lambda b: worth(problem, b))
@@ -185,7 +185,7 @@ def _swept(problem: Problem, start: Boundaries) -> Boundaries:
     return now
 
 
-def _best_single(problem: Problem) -> Boundaries:
+def best_single(problem: Problem) -> Boundaries:
     """Two exits: every boundary at once."""
     ranks, top = problem.ranked.ranks[0], problem.ranked.tops[0]
     violation = np.zeros(top + 1)

@@ -1,0 +1,67 @@
+"""Finite-sample p-values against "this bound is broken", valid for any distribution of samples drawn independently.
+
+means of bounded values     betting (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting")
+shares of a binary event    exact binomial (Clopper and Pearson 1934)
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.calibration.replay import Floats
+from edgeexit.measure.statistics import binomial_cdf
+
+MOST_STAKE = 0.5
+"""The largest share of the capital that may be lost in one bet."""
+
+
+def betting_p_value(values: Floats, limit: float, delta: float) -> Floats:
+    """p-values for "the mean is at least `limit`", one per column.
+
+    A gambler who bets that the next value lies below `limit` makes money only if the mean does; 1 / (largest capital reached) is a p-value
+    by Ville's inequality. The stake is predictable, made for a decision at `delta` after all n values.
+
+    Args:
+        values: float64 [n] or [n, policies] in [0, 1], in random order.
+        limit: in [0, 1].
+        delta: the level at which the p-value will be used; it is valid at every level.
+
+    Returns:
+        float64 [policies] (one for [n]).
+    """
+    x = values.reshape(len(values), -1)
+    if limit >= 1:
+        return np.full(x.shape[1], 0.0 if limit > 1 else 1.0)
+    n = np.arange(1, len(x) + 1)[:, None]
+    means = (0.5 + np.cumsum(x, axis=0)) / (n + 1)
+    variances = (0.25 + np.cumsum((x - means) ** 2, axis=0)) / (n + 1)
+    before = np.vstack([np.full((1, x.shape[1]), 0.25), variances[:-1]])
+    stakes = np.minimum(np.sqrt(2 * math.log(1 / delta) / (before * len(x))), MOST_STAKE / (1 - limit))
+    gains = np.cumsum(np.log1p(-stakes * (x - limit)), axis=0)
+    return np.asarray(np.minimum(1.0, np.exp(-np.maximum(gains.max(axis=0), 0.0))), np.float64)
+
+
+def share_at_least_p_value(events: NDArray[np.integer], samples: int, limit: float) -> Floats:
+    """p-values for "the event happens with probability at least `limit`", given how often it did in `samples` [policies]."""
+    return np.array([binomial_cdf(int(e), samples, limit) for e in np.atleast_1d(events)])
+
+
+def share_at_most_p_value(events: NDArray[np.integer], samples: int, limit: float) -> Floats:
+    """p-values for "the event happens with probability at most `limit`", given how often it did in `samples` [policies]."""
+    return share_at_least_p_value(samples - np.atleast_1d(events), samples, 1 - limit)
+
+
+def allowed_events(samples: int, limit: float, delta: float) -> int | None:
+    """The most events in `samples` that still prove a probability below `limit` at level `delta`; None where even none does not."""
+    if binomial_cdf(0, samples, limit) > delta:
+        return None
+    return next(k - 1 for k in count(1) if k > samples or binomial_cdf(k, samples, limit) > delta)
+
+
+def samples_for_share(limit: float, delta: float) -> int:
+    """How many samples without an event prove a probability below `limit` at level `delta`: 299 for 1 % at 0.05."""
+    return math.ceil(math.log(delta) / math.log1p(-limit))

@@ -1,0 +1,217 @@
+"""Thresholds that keep every bound of a target with a stated confidence, on data that chose nothing.
+
+    choose part     the front, or the path from the safest policy towards the best       learns anything it likes
+    certify part    along that path, a p-value per bound; the first failure ends it      learns nothing but where to stop
+
+Fixed-sequence testing (Pareto Testing, Laufer-Goldshtein et al. 2023; Learn then Test, Angelopoulos et al. 2021): the path was fixed before
+the certify part was seen, a policy passes when the largest of its p-values is at most δ, and the last that passed before the first failure
+is returned. The first policy on the path that breaks a bound passes with probability at most δ, so all bounds hold together with
+probability 1 - δ, for any number of exits and any finite number of samples. Samples must be exchangeable with those to come, and the
+device must stay in the state in which its latencies were measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.calibration.bounds import (
+    betting_p_value,
+    samples_for_share,
+    share_at_least_p_value,
+    share_at_most_p_value,
+)
+from edgeexit.calibration.feasible import not_met
+from edgeexit.calibration.pairs import refine
+from edgeexit.calibration.problem import Sum, problem_of
+from edgeexit.calibration.replay import Floats, Indices, ReplayTable
+from edgeexit.calibration.search import QUICK, Policy, best_boundaries, best_single, policy_of
+from edgeexit.calibration.targets import Bound, Target, parse_target
+from edgeexit.errors import InputError, TargetNotMet
+
+PATH_POINTS = 48
+_TIGHTEST = 0.25
+_LEVELS = 128
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was proved about a policy.
+
+    Attributes:
+        confidence: 1 - δ, of all bounds together.
+        samples: in the certify part.
+        tested: policies of the path that were tested, the first failure included.
+        p_values: of the returned policy, per bound as written.
+        needed: samples that each bound needs at the least, as said beforehand.
+    """
+
+    confidence: float
+    samples: int
+    tested: int
+    p_values: dict[str, float]
+    needed: dict[str, int]
+
+
+def samples_needed(target: str | Target, confidence: float = 0.95) -> dict[str, int]:
+    """How many certify samples each bound needs at the very least: as many as prove it when not one sample speaks against it.
+
+    A mean needs more the nearer it comes to its limit: about (1.6·cv/slack)² samples for a relative slack.
+    """
+    delta = _delta(confidence)
+    return {str(b): _fewest(b, delta) for b in parse_target(target).bounds}
+
+
+def certify(
+    choose: ReplayTable, test: ReplayTable, target: str | Target, *, confidence: float = 0.95, seed: int = 0
+) -> tuple[Policy, Certificate]:
+    """The best policy of the path from `choose` that `test` proves to keep the target.
+
+    Args:
+        choose: samples that the path is learnt from.
+        test: other samples of the same costs, in random order, which prove it.
+        target: what must hold.
+        confidence: 1 - δ, of all bounds together.
+        seed: of the latencies drawn for tails.
+
+    Raises:
+        InputError: confidence out of (0, 1), or too few samples for any proof; says how many are needed.
+        TargetNotMet: not even the safest policy can be proved to keep the target.
+    """
+    parsed, delta = parse_target(target), _delta(confidence)
+    needed = samples_needed(parsed, confidence)
+    _refuse_too_few(test, needed, confidence)
+    path = safe_path(choose, parsed)
+    leaves = [test.leaves_at(p.thresholds) for p in path]
+    per_bound = {str(b): _p_values(test, b, leaves, delta, seed) for b in parsed.bounds}
+    worst = np.max(list(per_bound.values()), axis=0)
+    failures = np.flatnonzero(worst > delta)
+    passed = int(failures[0]) if len(failures) else len(path)
+    if not passed:
+        raise _unproved(per_bound, test, confidence, delta)
+    shown = {name: float(values[passed - 1]) for name, values in per_bound.items()}
+    return path[passed - 1], Certificate(confidence, len(test), min(passed + 1, len(path)), shown, needed)
+
+
+def safe_path(choose: ReplayTable, target: Target, points: int = PATH_POINTS) -> list[Policy]:
+    """Policies from the safest to the boldest: the best with every bound tightened, less and less, down to the bounds themselves.
+
+    Raises:
+        TargetNotMet: nothing meets the target on the samples themselves.
+    """
+    problem = problem_of(choose, target)
+    boldest = best_boundaries(problem, QUICK)
+    if problem.violation(problem.ranked.leaves_at(boldest)) > 0:
+        raise not_met(choose, target)
+    made = [boldest]
+    for tightness in _TIGHTEST * np.linspace(0, 1, points)[1:] ** 2:
+        tightened = replace(problem, limits=tuple(_tighter(s, len(choose), float(tightness)) for s in problem.limits))
+        point = best_single(tightened) if choose.exits == 2 else refine(tightened, made[-1], _LEVELS, rounds=3)
+        if problem.violation(problem.ranked.leaves_at(point)) <= 0 and point not in made:
+            made.append(point)
+    return [policy_of(problem, point, None) for point in reversed(made)]
+
+
+def _tighter(limited: Sum, samples: int, tightness: float) -> Sum:
+    """A limit moved inwards: part of a cost, four times that part of a tail, and as much of what may still be lost of the answers."""
+    bound = limited.bound
+    assert bound is not None
+    if bound.of.tail is not None:
+        return replace(limited, limit=limited.limit * max(0.0, 1 - 4 * tightness))
+    if bound.metric == "drop":
+        return replace(limited, limit=limited.limit - samples * 4 * tightness * max(bound.limit, 0.5) / 100)
+    if bound.of.sign == "<=":
+        return replace(limited, limit=limited.limit * (1 - tightness))
+    return replace(limited, limit=limited.limit - tightness * (samples + limited.limit))
+
+
+def _p_values(test: ReplayTable, bound: Bound, leaves: Sequence[Indices], delta: float, seed: int) -> Floats:
+    """p-value of "the bound is broken" per policy of the path."""
+    n, metric = len(test), bound.metric
+    if metric in ("mean", "energy", "macs"):
+        limited = problem_of(test, Target((bound,))).limits[0]
+        assert limited.per_exit is not None
+        return _mean_p_values(limited.per_exit, limited.limit / n, leaves, delta)
+    if bound.of.tail is not None:
+        over = _exceedances(test, bound.limit, seed)
+        events = np.array([np.count_nonzero(over[at, np.arange(n)]) for at in leaves])
+        return share_at_least_p_value(events, n, bound.of.tail)
+    if metric == "rate":
+        assert bound.exit is not None
+        events = np.array([np.count_nonzero(at == bound.exit - 1) for at in leaves])
+        return share_at_most_p_value(events, n, bound.limit)
+    flags = test.agreement if metric == "agreement" else test.correct
+    assert flags is not None
+    right = np.stack([flags[np.arange(n), at] for at in leaves], axis=1)
+    if metric == "drop":
+        lost = flags[:, -1:].astype(np.float64) - right
+        return betting_p_value((1 + lost) / 2, (1 + bound.limit / 100) / 2, delta)
+    return share_at_most_p_value(right.sum(axis=0), n, bound.limit)
+
+
+def _mean_p_values(per_exit: Floats, limit: float, leaves: Sequence[Indices], delta: float) -> Floats:
+    """The costs lie between the cheapest and the dearest exit, so that range is what is bet on."""
+    low, high = float(per_exit.min()), float(per_exit.max())
+    if high <= limit:
+        return np.zeros(len(leaves))
+    if limit <= low:
+        return np.ones(len(leaves))
+    values = np.stack([per_exit[at] for at in leaves], axis=1)
+    return betting_p_value((values - low) / (high - low), (limit - low) / (high - low), delta)
+
+
+def _exceedances(test: ReplayTable, limit_s: float, seed: int) -> NDArray[np.bool_]:
+    """For every exit and certify sample one measured latency, drawn without replacement, and whether it is over the limit [N, M].
+
+    Input and latency together are then one draw from what will happen, so that their exceedances are binomial.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    rows = []
+    for k, samples in enumerate(test.cost_s, 1):
+        if len(samples) > 1 and len(samples) < len(test):
+            msg = (
+                f"exit {k} has {len(samples)} measured latencies for {len(test)} certify samples; a proof about a tail needs one for each. "
+                "Measure longer (--seconds)."
+            )
+            raise InputError(msg)
+        rows.append(np.full(len(test), samples[0]) if len(samples) == 1 else rng.permutation(samples)[: len(test)])
+    return np.stack(rows) > limit_s
+
+
+def _fewest(bound: Bound, delta: float) -> int:
+    if bound.of.tail is not None:
+        return samples_for_share(bound.of.tail, delta)
+    if bound.metric in ("accuracy", "agreement", "rate"):
+        return samples_for_share(1 - bound.limit, delta) if bound.limit < 1 else 2**31
+    if bound.metric == "drop":
+        share = max(1e-9, bound.limit / 200)
+        return math.ceil(math.log(1 / delta) / math.log1p(min(share * 2, 1.0) * 0.5))
+    return math.ceil(2 * math.log(1 / delta))
+
+
+def _delta(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        msg = f"the confidence must lie between 0 and 1, as in 0.95; got {confidence}."
+        raise InputError(msg)
+    return 1 - confidence
+
+
+def _refuse_too_few(test: ReplayTable, needed: dict[str, int], confidence: float) -> None:
+    short = {name: n for name, n in needed.items() if n > len(test)}
+    if short:
+        lines = ", ".join(f"{name} needs {n if n < 2**31 else 'infinitely many'}" for name, n in short.items())
+        msg = f"{len(test)} samples cannot prove this at {confidence:g} confidence: {lines}. Give more data, or a looser target."
+        raise InputError(msg)
+
+
+def _unproved(per_bound: dict[str, Floats], test: ReplayTable, confidence: float, delta: float) -> TargetNotMet:
+    failed = [f"{name} (p = {values[0]:.3g})" for name, values in per_bound.items() if values[0] > delta]
+    msg = (
+        f"not even the safest policy found can be proved to keep {', '.join(failed)} at {confidence:g} confidence "
+        f"with {len(test)} samples. Give more data, or a looser target."
+    )
+    return TargetNotMet(msg)

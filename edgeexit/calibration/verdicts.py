@@ -1,0 +1,145 @@
+"""What a careful colleague would say about a calibration: warnings with their reasons, none of them an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from edgeexit import units
+from edgeexit.calibration.problem import problem_of
+from edgeexit.calibration.replay import ReplayTable
+from edgeexit.calibration.search import QUICK, Policy, best_boundaries, policy_of
+from edgeexit.calibration.targets import Target, parse_target
+from edgeexit.measure.statistics import Interval
+
+SMALL = 0.02
+"""A sampling error of the mean latency above this is worth a word."""
+GAIN_QUALITY = 0.0005
+GAIN_MEAN = 0.01
+"""What dropping heads must gain, in accuracy or in relative mean latency, to be recommended."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One remark.
+
+    Attributes:
+        code: stable name: does_not_pay, one_exit, unused_exit, constant_scores, few_samples, drop_heads, training_data.
+        text: for people.
+    """
+
+    code: str
+    text: str
+
+
+def verdicts_of(table: ReplayTable, policy: Policy) -> tuple[Verdict, ...]:
+    """The remarks on a policy that a table alone allows."""
+    return (*_payment(table, policy), *_exits(policy), *_scores(table), *_size(table, policy))
+
+
+def sampling_error(table: ReplayTable, policy: Policy, fresh: int | None = None) -> float:
+    """Half width of the 95 % interval of the mean latency over its value, from who leaves where: 1.96·cv·√(1/M + 1/m).
+
+    `fresh` is m, the number of samples it will be compared on; None for the world's mean.
+    """
+    rates, costs = np.asarray(policy.exit_rates), table.mean_cost_s
+    spread = float(np.sqrt(np.dot(rates, (costs - policy.mean_s) ** 2))) / policy.mean_s
+    return 1.96 * spread * float(np.sqrt(1 / len(table) + (1 / fresh if fresh else 0.0)))
+
+
+def _payment(table: ReplayTable, policy: Policy) -> Iterator[Verdict]:
+    backbone_s = table.backbone_mean_s
+    if policy.mean_s >= backbone_s:
+        more = policy.mean_s / backbone_s - 1
+        text = (
+            f"early exit does not pay here: its mean of {units.seconds(policy.mean_s)} is {units.percent(more, 1)} above the backbone's "
+            f"{units.seconds(backbone_s)}. Run the backbone, or loosen the bounds on the answers."
+        )
+        yield Verdict("does_not_pay", text)
+
+
+def _exits(policy: Policy) -> Iterator[Verdict]:
+    if max(policy.exit_rates) == 1.0:
+        only = policy.exit_rates.index(1.0) + 1
+        yield Verdict("one_exit", f"all samples leave at exit {only}: a network that ends there does the same.")
+        return
+    unused = [k for k, rate in enumerate(policy.exit_rates[:-1], 1) if rate == 0]
+    for k in unused:
+        yield Verdict("unused_exit", f"nobody leaves at exit {k}: its head is paid for and never used.")
+
+
+def _scores(table: ReplayTable) -> Iterator[Verdict]:
+    for k, column in enumerate(table.scores.T, 1):
+        if (column == column[0]).all():
+            text = f"exit {k} gives every sample the score {column[0]:.4g}: no threshold can tell samples apart there."
+            yield Verdict("constant_scores", text)
+
+
+def _size(table: ReplayTable, policy: Policy) -> Iterator[Verdict]:
+    error = sampling_error(table, policy)
+    if error > SMALL:
+        needed = int(np.ceil(len(table) * (error / SMALL) ** 2))
+        text = (
+            f"{len(table)} samples fix the mean latency to ±{units.percent(error, 1)} only; for ±{units.percent(SMALL, 0)} about {needed} "
+            "are needed (they need no labels)."
+        )
+        yield Verdict("few_samples", text)
+
+
+def recommend_heads(table: ReplayTable, target: str | Target, policy: Policy) -> Verdict | None:
+    """Which heads to compile without, where that gains accuracy or time; None where none does or head costs are not known."""
+    if table.head_s is None or table.exits < 3:
+        return None
+    parsed = parse_target(target)
+    best: tuple[Sequence[int], Policy] | None = None
+    for dropped in _candidates(policy):
+        other = _policy_without(table, parsed, dropped)
+        if other is not None and _gains(parsed, other, best[1] if best else policy):
+            best = (dropped, other)
+    if best is None:
+        return None
+    heads, other = best
+    gained = f"accuracy {units.percent(policy.quality)} to {units.percent(other.quality)}"
+    faster = f"mean {units.seconds(policy.mean_s)} to {units.seconds(other.mean_s)}"
+    keep = [k for k in range(1, table.exits + 1) if k not in heads]
+    text = (
+        f"compile without the head{'s' * (len(heads) > 1)} of exit {', '.join(map(str, heads))} (keep exits {', '.join(map(str, keep))}): "
+        f"{gained}, {faster}."
+    )
+    return Verdict("drop_heads", text)
+
+
+def _candidates(policy: Policy) -> list[tuple[int, ...]]:
+    """Single heads, pairs, and all unused ones together; some exit before the last must stay."""
+    early = range(1, len(policy.exit_rates))
+    unused = tuple(k for k in early if policy.exit_rates[k - 1] == 0)
+    sets = {(k,) for k in early} | set(combinations(early, 2)) | {unused}
+    return sorted(s for s in sets if 0 < len(s) < len(early))
+
+
+def _policy_without(table: ReplayTable, target: Target, dropped: Sequence[int]) -> Policy | None:
+    if any(b.metric == "rate" for b in target.bounds):
+        return None
+    problem = problem_of(table.without_heads(dropped), target)
+    found = best_boundaries(problem, QUICK)
+    if problem.violation(problem.ranked.leaves_at(found)) > 0:
+        return None
+    return policy_of(problem, found, None)
+
+
+def _gains(target: Target, other: Policy, than: Policy) -> bool:
+    faster = other.mean_s < than.mean_s * (1 - GAIN_MEAN)
+    if target.minimises_mean:
+        return faster
+    return other.quality > than.quality + GAIN_QUALITY or (other.quality >= than.quality and faster)
+
+
+def binomial_interval(share: float, samples: int) -> Interval:
+    """Wilson's 95 % interval of a share."""
+    z = 1.959964
+    centre = (share + z * z / (2 * samples)) / (1 + z * z / samples)
+    half = z / (1 + z * z / samples) * float(np.sqrt(share * (1 - share) / samples + z * z / (4 * samples**2)))
+    return Interval(max(0.0, centre - half), min(1.0, centre + half))
