@@ -155,13 +155,21 @@ class Runner(_Opened):
             return self._read(program, program.run(self._inner), self._sign)
 
     def forced(self, x: Inputs, *, exit: int) -> Prediction:
-        """Classify one input at a given exit (from 1): the same path and work as `__call__`, the decision overridden."""
+        """Classify one input at a given exit (from 1): the same path and work as `__call__`, the decision overridden.
+
+        Raises:
+            InputError: no such exit; an input as in `__call__`; a score that is NaN, which is never sure.
+        """
         if not 1 <= exit <= self.exits:
             msg = f"exit must be 1 to {self.exits}, not {exit}."
             raise InputError(msg)
         with self._lock:
             self._write(x)
-            return self._read(self._program, self._program.run(self._forced[exit - 1]), self._sign)
+            left_at = self._program.run(self._forced[exit - 1])
+            if left_at != exit:  # only NaN is not at least -inf
+                msg = f"the score of exit {exit} is NaN: the network's weights or its precision overflow on this input."
+                raise InputError(msg)
+            return self._read(self._program, exit, self._sign)
 
     def batch(self, xs: Inputs) -> list[Prediction]:
         """Classify many inputs [n, ...]; those that leave are dropped stage by stage; the order is kept.

@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 
 import edgeexit
-from edgeexit.errors import ModelError
+from edgeexit.errors import InputError, ModelError
 from edgeexit.graph import read_model
-from tests.graph.hard import NEWEST_OPSET, Array, Writer, check, value
+from tests.graph.hard import NEWEST_OPSET, Array, Writer, check, loaded, value
 
 IMAGE = (3, 6, 6)
 
@@ -378,3 +378,21 @@ def test_a_shape_that_depends_on_values_may_stay_inside_a_stage(tmp_path: Path) 
     path = w.save(tmp_path / "m.onnx", {"x": [1, *IMAGE]}, ["z1", "z2"])
 
     check(path, images(), ["z1", "z2"])
+
+
+@pytest.mark.parametrize("mode", ["staged", "fused"])
+def test_a_score_that_is_nan_is_never_sure(tmp_path: Path, mode: str) -> None:
+    """The sample goes on to the next exit, even past a threshold that means always; asked for that very exit, it says so."""
+    w = Writer()
+    early = w.op("Flatten", w.op("GlobalAveragePool", w.op("Log", "x")))
+    w.op("Gemm", early, w.weight(3, 3), out="z1")
+    w.head(w.conv("x", 3, 4), 4, "z2")
+    path = w.save(tmp_path / "m.onnx", {"x": ["n", *IMAGE]}, ["z1", "z2"])
+    bundle = edgeexit.compile(path, tmp_path / "b.eexit", seconds=0)
+
+    with loaded(bundle, mode) as runner:
+        runner.thresholds = [np.inf]  # of entropy: always
+        assert 1 == runner(np.ones((1, *IMAGE), np.float32)).exit
+        assert 2 == runner(-np.ones((1, *IMAGE), np.float32)).exit
+        with pytest.raises(InputError, match="score of exit 1 is NaN"):
+            runner.forced(-np.ones((1, *IMAGE), np.float32), exit=1)

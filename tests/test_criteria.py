@@ -1,0 +1,219 @@
+"""Every criterion is two things that must be one: a NumPy function and ONNX nodes."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from edgeexit.criteria import CRITERIA, Answers, Criterion, criterion, entropy, max_softmax, normalized_entropy
+from edgeexit.errors import InputError
+from edgeexit.graph.build import NodeBuilder
+
+Array = NDArray[np.float32]
+
+COMPUTED = [c for c in CRITERIA.values() if not c.learned]
+COSTS = (1.0, 2.5, 7.0, 7.5)
+OPSETS = (11, 13, 18)
+
+finite = st.floats(-1e4, 1e4, width=32)
+logits_of_4_exits = st.integers(2, 6).flatmap(lambda classes: arrays(np.float32, (3, 4, classes), elements=finite))
+
+
+@cache
+def session(name: str, classes: int, opset: int) -> ort.InferenceSession:
+    """The nodes of a criterion for four exits: inputs z1..z4 [n, classes], outputs a1, s1, ... a4, s4."""
+    rule = CRITERIA[name]
+    graph = onnx.GraphProto(name=name)
+    state: tuple[str, ...] = ()
+    for k in range(1, 5):
+        z = f"z{k}"
+        graph.input.append(helper.make_tensor_value_info(z, TensorProto.FLOAT, ["n", classes]))
+        builder = NodeBuilder(graph, opset, f"exit{k}")
+        if rule.combine_nodes is not None:
+            answer, score, state = rule.combine_nodes(builder, z, state, COSTS[:k])
+        else:
+            assert rule.nodes is not None
+            answer, score = z, rule.nodes(builder, z, classes)
+        for label, source in ((f"a{k}", answer), (f"s{k}", score)):
+            graph.node.append(helper.make_node("Identity", [source], [label]))
+            graph.output.append(helper.make_tensor_value_info(label, TensorProto.FLOAT, None))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def in_graph(rule: Criterion, logits: Array, opset: int = 18) -> Answers:
+    """What the nodes give, scores in own units."""
+    feeds = {f"z{k}": np.ascontiguousarray(logits[:, k - 1]) for k in range(1, 5)}
+    values = session(rule.name, logits.shape[2], opset).run(None, feeds)
+    answers, inner = np.stack(values[0::2], axis=1), np.stack(values[1::2], axis=1)
+    return Answers(answers, np.asarray(rule.sign * inner, np.float32))
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
+@settings(max_examples=60, deadline=None)
+@given(logits=logits_of_4_exits)
+def test_nodes_and_numpy_agree(rule: Criterion, opset: int, logits: Array) -> None:
+    """For logits of up to ±1e4, under every spelling of the operators."""
+    expected = rule.answers(logits, COSTS)
+
+    actual = in_graph(rule, logits, opset)
+
+    np.testing.assert_allclose(actual.scores, expected.scores, atol=2e-6, rtol=1e-5)
+    np.testing.assert_allclose(actual.logits, expected.logits, atol=1e-4, rtol=1e-5)
+    assert np.isfinite(actual.scores).all()
+    assert np.isfinite(actual.logits).all()
+
+
+def bounds(rule: Criterion, classes: int) -> tuple[float, float]:
+    """Smallest and largest score that the unit can mean, for four exits."""
+    return {
+        "entropy": (0.0, float(np.log(classes))),
+        "normalized_entropy": (0.0, 1.0),
+        "max_softmax": (1 / classes, 1.0),
+        "margin": (0.0, 1.0),
+        "running_mean": (1 / classes, 1.0),
+        "patience": (1.0, 4.0),
+    }[rule.name]
+
+
+@pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
+@settings(max_examples=60, deadline=None)
+@given(logits=logits_of_4_exits)
+def test_scores_stay_within_what_their_unit_can_mean(rule: Criterion, logits: Array) -> None:
+    """An entropy of up to ln(classes), a probability of at least 1/classes, a number of exits."""
+    low, high = bounds(rule, logits.shape[2])
+
+    scores = rule.answers(logits, COSTS).scores
+
+    assert low - 1e-5 <= scores.min()
+    assert scores.max() <= high + 1e-5
+
+
+@pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
+@pytest.mark.parametrize("height", [100.0, 1e4, 1e30])
+def test_one_class_at_probability_one_is_as_sure_as_can_be(rule: Criterion, height: float) -> None:
+    """No NaN from 0 · ln 0, in neither form."""
+    logits = np.zeros((1, 4, 5), np.float32)
+    logits[:, :, 2] = height
+    low, high = bounds(rule, 5)
+    surest = low if rule.sign < 0 else high
+
+    for answers in (rule.answers(logits, COSTS), in_graph(rule, logits)):
+        assert surest == pytest.approx(float(answers.scores[0, 3]), abs=1e-6)
+        assert 2 == answers.logits[0, 3].argmax()
+
+
+@pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
+@given(logits=arrays(np.float16, (2, 4, 4), elements=st.floats(-60000, 60000, width=16)))
+def test_float16_logits_are_scored_in_float32(rule: Criterion, logits: NDArray[np.float16]) -> None:
+    """The largest float16 is nothing special to float32."""
+    answers = rule.answers(logits, COSTS)
+
+    assert np.float32 == answers.scores.dtype == answers.logits.dtype
+    np.testing.assert_array_equal(rule.answers(logits.astype(np.float32), COSTS).scores, answers.scores)
+    assert np.isfinite(answers.scores).all()
+
+
+@pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
+@settings(max_examples=30, deadline=None)
+@given(logits=logits_of_4_exits)
+def test_infinite_thresholds_mean_always_and_never(rule: Criterion, logits: Array) -> None:
+    """Exactly, for every score of finite logits; in the criterion's own units too."""
+    inner = rule.sign * in_graph(rule, logits).scores
+
+    assert (inner >= -np.inf).all()
+    assert not (inner >= np.inf).any()
+    always = np.inf if rule.sign < 0 else -np.inf
+    assert (-np.inf, np.inf) == (rule.inner(always), rule.inner(-always))
+
+
+@pytest.mark.parametrize("rule", [c for c in COMPUTED if c.name != "patience"], ids=lambda r: r.name)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_are_never_sure(rule: Criterion, bad: float) -> None:
+    """The score is NaN, NaN >= t is false: the sample goes on, whatever the threshold."""
+    logits = np.zeros((1, 4, 3), np.float32)
+    logits[0, 0, 1] = bad
+    with np.errstate(invalid="ignore"):
+        expected = rule.answers(logits, COSTS).scores[0, 0]
+
+    assert np.isnan(expected)
+    assert np.isnan(in_graph(rule, logits).scores[0, 0])
+
+
+def test_entropy_has_the_sign_that_its_definition_has() -> None:
+    """BranchyNet prints Σ p ln p; entropy is its negative: ln 4 for four equal classes, 0 for one."""
+    assert np.log(4) == pytest.approx(float(entropy(np.zeros((1, 4), np.float32))[0]))
+    assert 1.0 == pytest.approx(float(normalized_entropy(np.zeros((1, 4), np.float32))[0]))
+    assert -1 == criterion("entropy").sign
+
+
+@given(a=st.floats(-1000, 1000), b=st.floats(-1000, 1000))
+def test_inner_scores_put_the_surer_higher(a: float, b: float) -> None:
+    """For every criterion of one exit: a larger lead of the best class is a higher inner score, or an equal one by rounding."""
+    lead = sorted([abs(a), abs(b)])
+    logits = np.array([[lead[0], 0, 0], [lead[1], 0, 0]], np.float32)
+    for rule in COMPUTED:
+        if rule.score is not None:
+            less, more = rule.sign * rule.score(logits)
+            assert less <= more + 1e-6
+
+
+def test_running_mean_weighs_each_exit_by_its_cost() -> None:
+    """By hand: (1·p1 + 3·p2) / 4, and that mean is the answer too."""
+    p = np.array([[[0.9, 0.1], [0.2, 0.8]]], np.float32)
+
+    answers = criterion("running_mean").answers(np.log(p), [1.0, 3.0])
+
+    mean = (p[0, 0] + 3 * p[0, 1]) / 4
+    np.testing.assert_allclose(np.exp(answers.logits[0, 1]), mean, rtol=1e-6)
+    assert float(mean.max()) == pytest.approx(float(answers.scores[0, 1]))
+    np.testing.assert_allclose(np.exp(answers.logits[0, 0]), p[0, 0], rtol=1e-6)
+
+
+def test_patience_counts_exits_that_agree_in_a_row() -> None:
+    """By hand: a run starts at 1 and starts anew where the best class changes; ties go to the first class."""
+    best = [0, 0, 1, 1]
+    logits = np.eye(2, dtype=np.float32)[best][None]
+    logits[0, 1] = 0.0  # a tie: the first class
+
+    answers = criterion("patience").answers(logits, COSTS)
+
+    assert [1, 2, 1, 2] == answers.scores[0].tolist()
+    np.testing.assert_array_equal(logits, answers.logits)
+
+
+def test_learned_scores_are_the_networks_own() -> None:
+    """There is nothing to compute from logits."""
+    assert criterion("learned").learned
+    with pytest.raises(InputError, match="own scores"):
+        criterion("learned").answers(np.zeros((1, 2, 3), np.float32), [1.0, 2.0])
+
+
+def test_an_unknown_criterion_names_the_nearest_and_all() -> None:
+    """As every list of names does."""
+    with pytest.raises(
+        InputError, match=r"no criterion named 'entropie'. Did you mean 'entropy'\? Criteria: entropy, "
+    ):
+        criterion("entropie")
+
+
+@given(value=st.floats(allow_nan=False))
+def test_own_and_inner_units_are_each_others_inverse(value: float) -> None:
+    """A threshold that is read back is the one that was set."""
+    for rule in CRITERIA.values():
+        assert value == rule.own(rule.inner(value))
+
+
+def test_max_softmax_of_equal_logits_is_one_over_classes() -> None:
+    """The least sure it can be."""
+    assert 0.25 == pytest.approx(float(max_softmax(np.zeros((1, 4), np.float32))[0]))
