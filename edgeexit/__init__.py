@@ -12,6 +12,7 @@ The names below are loaded when first used, so that importing edgeexit costs a b
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from edgeexit.runtime import load as load
 
 __version__ = "0.1.0"
+
+# ONNX Runtime 1.29 and newer start a telemetry thread when imported, which disturbs what is measured. Set it to 0 to keep it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "BenchResult": "edgeexit.measure",

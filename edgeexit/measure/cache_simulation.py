@@ -172,6 +172,7 @@ def _run(command: list[str], folder: Path, regions: int, progress: Progress) -> 
         "PYTHONHASHSEED": "0",
         "PYTHONSAFEPATH": "1",  # the working folder, which is named at random, stays out of sys.path
         "PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH")))),
+        "ORT_DISABLE_TELEMETRY": "1",  # from ONNX Runtime 1.29 on, a thread of its own that moves every later allocation
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
