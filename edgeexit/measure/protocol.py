@@ -37,6 +37,7 @@ from edgeexit.measure.energy import energy_of
 from edgeexit.measure.parts import Against, Cold, Device, Judgement, Moment, Paced, Subject, Tool, Workload
 from edgeexit.measure.processes import Replicate, cool_down, run_process
 from edgeexit.measure.result import BenchResult
+from edgeexit.measure.scenarios import check_schedule
 from edgeexit.measure.suites import Suite, load_suite
 from edgeexit.measure.worker import Job, Opening, split_samples
 from edgeexit.progress import Progress, silent
@@ -58,6 +59,13 @@ class Pace:
     rate_hz: float
     arrivals: str = "fixed"
     deadline_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values, before anything is measured."""
+        check_schedule(self.arrivals, self.rate_hz)
+        if self.deadline_s is not None and not self.deadline_s > 0:
+            msg = f"a deadline must be a positive number of seconds, not {self.deadline_s}."
+            raise InputError(msg)
 
 
 def bench(

@@ -45,6 +45,14 @@ class PacedSamples:
         return int((arrived - np.arange(1, len(arrived) + 1)).max(initial=0))
 
 
+def check_schedule(arrivals: str, rate_hz: float, seconds: float = 1.0) -> None:
+    """Raise InputError unless `schedule` can make one."""
+    if arrivals not in {"fixed", "poisson"} or not rate_hz > 0 or not seconds > 0:
+        asked = f"{arrivals!r} at {rate_hz} per second for {seconds} s"
+        msg = f'a schedule needs arrivals "fixed" or "poisson", a positive rate and a positive length, not {asked}.'
+        raise InputError(msg)
+
+
 def schedule(arrivals: str, rate_hz: float, seconds: float, seed: int) -> NDArray[np.float64]:
     """Arrival times in seconds from the start, float64 [n], n >= 1.
 
@@ -57,10 +65,7 @@ def schedule(arrivals: str, rate_hz: float, seconds: float, seed: int) -> NDArra
     Raises:
         InputError: another kind of arrivals, or a rate or length that is not positive.
     """
-    if arrivals not in {"fixed", "poisson"} or not rate_hz > 0 or not seconds > 0:
-        asked = f"{arrivals!r} at {rate_hz} per second for {seconds} s"
-        msg = f'a schedule needs arrivals "fixed" or "poisson", a positive rate and a positive length, not {asked}.'
-        raise InputError(msg)
+    check_schedule(arrivals, rate_hz, seconds)
     n = max(1, round(rate_hz * seconds))
     if arrivals == "fixed":
         return np.arange(n) / rate_hz

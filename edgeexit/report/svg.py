@@ -97,11 +97,21 @@ def _grid(axis: Axis, scale: _Scale, at: Sequence[float], *, vertical: bool) -> 
         place = float(scale(value * axis.scale))
         if vertical:
             parts.append(f'<line class="grid" x1="{place:.1f}" y1="{_TOP}" x2="{place:.1f}" y2="{_HEIGHT - _BOTTOM}"/>')
-            parts.append(_text(place, _HEIGHT - _BOTTOM + 18, f"{value:g}", "f-muted", "middle"))
+            parts.append(_text(place, _HEIGHT - _BOTTOM + 18, _number(value), "f-muted", "middle"))
         else:
             parts.append(f'<line class="grid" x1="{_LEFT}" y1="{place:.1f}" x2="{_WIDTH - _RIGHT}" y2="{place:.1f}"/>')
-            parts.append(_text(_LEFT - 8, place + 4, f"{value:g}", "f-muted", "end"))
+            parts.append(_text(_LEFT - 8, place + 4, _number(value), "f-muted", "end"))
     return parts
+
+
+def _number(value: float) -> str:
+    """A tick's number; small and large ones as a power of ten."""
+    text = f"{value:g}"
+    if "e" not in text:
+        return text
+    factor, power = text.split("e")
+    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised}" if factor == "1" else f"{factor}·10{raised}"
 
 
 def _text(x: float, y: float, text: str, css: str, anchor: str = "start") -> str:

@@ -1,0 +1,114 @@
+"""`edgeexit bench`, `compare` and `report` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from edgeexit.cli.app import app
+from edgeexit.errors import EdgeExitError
+from edgeexit.measure import BenchResult, read_result
+from edgeexit.measure import suites as suites_module
+from edgeexit.measure.parts import Judgement
+from tests.measure.conftest import balanced, result, samples, suites  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::edgeexit.runtime.CalibrationWarning"
+)  # the bundle of the tests has none
+
+
+def _run(arguments: Sequence[str]) -> Result:
+    done = CliRunner().invoke(app, list(arguments))
+    if isinstance(done.exception, EdgeExitError):  # main() prints it; see there
+        done.exit_code = done.exception.exit_code
+    return done
+
+
+@pytest.fixture
+def files(result: BenchResult, tmp_path: Path) -> tuple[str, str]:  # noqa: F811 - the fixture above
+    """A valid result, and one of a run with more threads."""
+    valid = replace(result, validity=Judgement("valid"))
+    other = replace(valid, subject=replace(valid.subject, threads=2))
+    return str(valid.save(tmp_path / "a.json")), str(other.save(tmp_path / "b.json"))
+
+
+def test_bench_writes_what_it_prints(
+    compiled: Path,
+    suites: Path,  # noqa: F811 - the fixture above
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The JSON on stdout is the result in the file."""
+    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+    x = np.random.default_rng(0).normal(size=(20, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(20) % 4)
+    out = tmp_path / "out.json"
+    arguments = [
+        "bench",
+        str(compiled),
+        "--data",
+        str(tmp_path / "data.npz"),
+        "--preset",
+        "tiny",
+        "--json",
+        "-o",
+        str(out),
+    ]
+    done = _run([*arguments, "--thresholds", "1.2,1.2", "--mode", "fused"])
+    assert done.exit_code in {0, 1}, done.output
+    document = json.loads(done.stdout)
+    assert "edgeexit.bench/1" == document["schema"]
+    assert document == read_result(out).to_document()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "quik"], "Did you mean 'quick'"),
+        (["--thresholds", "a,b"], "--thresholds must be numbers"),
+        (["--rate", "10", "--arrivals", "bursts"], "a schedule needs"),
+    ],
+)
+def test_bench_refuses_bad_options(compiled: Path, options: list[str], message: str) -> None:
+    """Exit code 2 and one message."""
+    done = _run(["bench", str(compiled), "--data", "digits:test", *options])
+    assert 2 == done.exit_code
+    assert message in str(done.exception)
+
+
+def test_compare_says_what_it_finds_and_fails_on_request(files: tuple[str, str]) -> None:
+    """The same result twice: SAME or AMBIGUOUS, and never slower."""
+    same = _run(["compare", files[0], files[0], "--json", "--fail-on", "slower"])
+    assert 0 == same.exit_code
+    assert json.loads(same.stdout)["comparison"]["verdict"] in {"SAME", "AMBIGUOUS"}
+    assert 1 == _run(["compare", files[0], files[0], "--fail-on", "not-faster"]).exit_code
+
+
+def test_compare_refuses_unlike_results(files: tuple[str, str]) -> None:
+    """Unless the difference is meant."""
+    refused = _run(["compare", *files])
+    assert 2 == refused.exit_code
+    assert "threads: 1 and 2" in str(refused.exception)
+    assert 0 == _run(["compare", *files, "--vary", "threads"]).exit_code
+
+
+def test_compare_refuses_an_unknown_condition(files: tuple[str, str]) -> None:
+    """With those there are."""
+    done = _run(["compare", *files, "--fail-on", "slow"])
+    assert 2 == done.exit_code
+    assert "Did you mean 'slower'" in str(done.exception)
+
+
+def test_report_makes_a_page(files: tuple[str, str], tmp_path: Path) -> None:
+    """And says where."""
+    page = tmp_path / "report.html"
+    done = _run(["report", files[0], "-o", str(page), "--json"])
+    assert 0 == done.exit_code
+    assert [str(page)] == json.loads(done.stdout)["files"]
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")

@@ -1,0 +1,194 @@
+"""Pages, tables and pictures of results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeexit.errors import InputError
+from edgeexit.measure import BenchResult, compare_results
+from edgeexit.measure.parts import Moment
+from edgeexit.report import html_report, result_tables, write_report
+from edgeexit.report.figure import ticks
+from edgeexit.report.pictures import pictures_of
+from edgeexit.report.svg import draw, standalone
+from edgeexit.report.sweep import sweep
+from edgeexit.report.tables import comparison_table
+
+_HOSTILE = '<script>alert("x")</script>&'
+_VOID = {"meta", "br", "img", "hr", "input", "link"}
+
+
+class _Checker(HTMLParser):
+    """Notes every tag, and that all are closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.links += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def _checked(page: str) -> _Checker:
+    checker = _Checker()
+    checker.feed(page)
+    assert [] == checker.open
+    return checker
+
+
+def test_the_page_is_whole_and_needs_nothing_from_elsewhere(full: BenchResult) -> None:
+    """No script, no link, no address but the names of XML."""
+    page = html_report([("a.json", full)])
+    checker = _checked(page)
+    assert not checker.tags & {"script", "link", "img", "iframe", "object"}
+    assert [] == checker.links
+    assert [] == re.findall(r"(?:https?:)?//[\w.]+", page)
+    assert "default-src 'none'" in page
+
+
+def test_text_from_files_is_escaped(full: BenchResult) -> None:
+    """Names, notes and reasons of a result are never markup."""
+    hostile = replace(
+        full,
+        notes=(_HOSTILE,),
+        subject=replace(full.subject, bundle=_HOSTILE, criterion=full.subject.criterion, threshold_unit=_HOSTILE),
+        workload=replace(full.workload, data=_HOSTILE),
+        validity=replace(full.validity, reasons=(_HOSTILE,)),
+    )
+    page = html_report([(_HOSTILE, hostile), (_HOSTILE, full)])
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "script" not in _checked(page).tags
+
+
+def test_every_picture_is_there_and_well_formed(full: BenchResult) -> None:
+    """Those of the design, each a valid XML of its own."""
+    names = {picture.name for picture in pictures_of(full)}
+    wanted = {
+        "accuracy-latency",
+        "accuracy-threshold",
+        "exits-threshold",
+        "distribution",
+        "costs",
+        "closure",
+        "over-time",
+    }
+    assert wanted | {"accuracy-energy", "cache-misses", "cache-rates"} == names
+    for picture in pictures_of(full):
+        root = ET.fromstring(standalone(picture))
+        assert root.tag.endswith("svg")
+        assert picture.title in draw(picture)
+
+
+def test_pictures_without_data_are_left_out(result: BenchResult) -> None:
+    """No raw samples: what the figures alone allow."""
+    names = {picture.name for picture in pictures_of(replace(result, raw={}))}
+    assert {"costs", "closure"} == names
+    _checked(html_report([("a.json", replace(result, raw={}))]))
+
+
+def test_clock_and_temperature_are_drawn_where_they_were_read(result: BenchResult) -> None:
+    """A board that tells them."""
+    timeline = (Moment(0.0, 40.0, 1.5e9), Moment(5.0, 42.0, 1.4e9))
+    warm = replace(result, device=replace(result.device, timeline=timeline))
+    assert {"temperature", "clock"} <= {picture.name for picture in pictures_of(warm)}
+
+
+def test_a_latency_target_is_a_line_in_the_distribution(result: BenchResult) -> None:
+    """That of the calibration."""
+    aimed = replace(result, subject=replace(result.subject, target="p99<=5ms, drop<=0.5"))
+    picture = next(p for p in pictures_of(aimed) if p.name == "distribution")
+    assert "target: p99&lt;=5ms, drop&lt;=0.5" in draw(picture)
+
+
+def test_the_sweep_holds_the_measured_policy(result: BenchResult) -> None:
+    """All leave at exit 1 at one end, and shares always add up to one."""
+    swept = sweep(result)
+    assert swept is not None
+    assert np.allclose(1.0, swept.shares.sum(axis=1))
+    assert pytest.approx(1.0) == swept.shares[:, 0].max()
+    assert 0 <= swept.knee() < len(swept.own)
+    assert sweep(replace(result, raw={})) is None
+
+
+def test_tables_have_as_many_cells_as_columns(full: BenchResult) -> None:
+    """In every row of every table."""
+    for table in result_tables(full):
+        assert all(len(row) == len(table.columns) for row in table.rows)
+    titles = [table.title for table in result_tables(full)]
+    assert "Early exit and backbone" == titles[0]
+    assert {"Energy of one inference", "Caches, simulated: jetson-nano", "Working sets"} <= set(titles)
+
+
+def test_what_was_not_measured_is_listed_with_the_reason(result: BenchResult) -> None:
+    """Never a zero in its place."""
+    table = next(t for t in result_tables(result) if t.title == "Not measured")
+    assert ("energy", "not part of preset tiny (--energy)") in table.rows
+
+
+def test_two_results_are_compared_on_one_page(result: BenchResult) -> None:
+    """Alike or not: unlike ones say why."""
+    other = replace(result, subject=replace(result.subject, threads=2))
+    page = html_report([("a.json", result), ("b.json", result), ("c.json", other)])
+    assert "threads: 1 and 2" in page
+    assert "Distributions of the latency" in page
+    _checked(page)
+    table = comparison_table(result, result, compare_results(result, result))
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+@pytest.mark.parametrize("ending", ["html", "md", "csv", "svg", "png"])
+def test_a_report_takes_the_form_its_name_asks_for(full: BenchResult, tmp_path: Path, ending: str) -> None:
+    """One page, the tables, or a picture each."""
+    made = write_report([("a.json", full)], tmp_path / "new" / f"report.{ending}")
+    assert all(path.stat().st_size > 200 for path in made)
+    assert (10 if ending in {"svg", "png"} else 1) == len(made)
+
+
+def test_csv_reads_back(full: BenchResult, tmp_path: Path) -> None:
+    """Every row has the title of its table."""
+    (path,) = write_report([("a.json", full)], tmp_path / "report.csv")
+    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+    assert ["Early exit and backbone", "", "early exit", "backbone", "ratio"] == rows[0]
+
+
+def test_another_form_or_place_is_refused(result: BenchResult, tmp_path: Path) -> None:
+    """With the forms there are, or why the place cannot be written to."""
+    with pytest.raises(InputError, match=r"\.html, \.md, \.csv"):
+        write_report([("a.json", result)], tmp_path / "report.pdf")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match="cannot write the report"):
+        write_report([("a.json", result)], tmp_path / "file" / "report.html")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (16.0, 47.0), (-3.0, 7.5), (0.9781, 0.9902)])
+def test_linear_ticks_are_few_round_and_inside(low: float, high: float) -> None:
+    """Between three and twelve."""
+    found = ticks(low, high, log=False)
+    assert 3 <= len(found) <= 12
+    assert all(low - 1e-9 <= value <= high + 1e-9 for value in found)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-5, 1.0), (20.0, 90.0), (3.0, 5.0)])
+def test_log_ticks_are_inside(low: float, high: float) -> None:
+    """At least two."""
+    found = ticks(low, high, log=True)
+    assert 2 <= len(found)
+    assert all(low <= value <= high for value in found)
