@@ -19,7 +19,8 @@ def compile_command(
         Path | None, typer.Option("--output", "-o", help="Bundle to write. [default: <model>.eexit]")
     ] = None,
     criterion: Annotated[
-        str, typer.Option(help="entropy, normalized_entropy, max_softmax, margin or learned.")
+        str,
+        typer.Option(help="entropy, normalized_entropy, max_softmax, margin, learned, running_mean or patience."),
     ] = "entropy",
     exits: Annotated[
         str | None, typer.Option(metavar="Z1,Z2,...", help="Logits outputs in order. [default: found]")
