@@ -15,7 +15,7 @@ pycuda gives memory, streams and the context; it has no graph API, so graphs and
 from edgeexit.backends.cuda.choice import Choice, choose, compare_deciders
 from edgeexit.backends.cuda.deciders import Decider, DeviceDecider, GraphDecider, HostDecider, StagePlan
 from edgeexit.backends.cuda.device import CudaDevice, DeviceFacts
-from edgeexit.backends.cuda.errors import CudaRefusal, Unavailable, cuda_refusals
+from edgeexit.backends.cuda.errors import CudaRefusal, Unavailable, cuda_refusals, forget_frames
 from edgeexit.backends.cuda.memory import ALIGNMENT, Memory, Pinned
 
 __all__ = [
@@ -35,4 +35,5 @@ __all__ = [
     "choose",
     "compare_deciders",
     "cuda_refusals",
+    "forget_frames",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -80,6 +81,17 @@ def checked(call: str, result: tuple[Any, ...]) -> tuple[Any, ...]:
     if int(error) != 0:
         raise CudaRefusal(call, str(getattr(error, "name", error)))
     return tuple(values)
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Drop what the finished frames of an error, and of those behind it, hold on to.
+
+    A traceback keeps local variables alive for as long as someone keeps the error; engines and contexts among them would then be destroyed
+    after the GPU's context is gone.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def missing(error: ImportError) -> EdgeExitError:

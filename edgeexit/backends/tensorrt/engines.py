@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from edgeexit.backends.cuda import CudaDevice, CudaRefusal, Memory, cuda_refusals
+from edgeexit.backends.cuda import CudaDevice, CudaRefusal, Memory, cuda_refusals, forget_frames
 from edgeexit.backends.tensorrt.builder import Plan, Workshop
 from edgeexit.backends.tensorrt.cache import EngineCache, device_facts_for_key, engine_key
 from edgeexit.backends.tensorrt.messages import Messages
@@ -78,7 +78,8 @@ class Engines:
                 self._runtime = self._made_runtime()
                 for part, key in zip(parts, self.keys, strict=True):
                     self._engines.append(self._opened(part, key))
-            except BaseException:
+            except BaseException as error:
+                forget_frames(error)
                 self._free()
                 raise
 

@@ -29,6 +29,7 @@ from edgeexit.backends.cuda import (
     Unavailable,
     choose,
     compare_deciders,
+    forget_frames,
 )
 from edgeexit.backends.cuda.graphs import Launchable, captured
 from edgeexit.backends.tensorrt.engines import Engines, Slot
@@ -206,8 +207,9 @@ class _ClosingOnError:
     def __enter__(self) -> None:
         return
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
+        if error is not None:
+            forget_frames(error)
             self._held.close()
 
 

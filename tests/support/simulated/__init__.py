@@ -4,7 +4,7 @@ Work put onto a stream runs when the stream is waited for, not before: results r
 caught. What breaks a rule of the documentation is a `Violation`, also when the code under test would have got away with it on most GPUs.
 """
 
-from simulated.gpu import Gpu, Violation
-from simulated.install import installed
+from tests.support.simulated.gpu import Gpu, Violation
+from tests.support.simulated.install import installed
 
 __all__ = ["Gpu", "Violation", "installed"]

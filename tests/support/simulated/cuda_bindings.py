@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simulated.gpu import Exec, Gpu, Graph, Op
+from tests.support.simulated.gpu import Exec, Gpu, Graph, Op
 
 _BODY_KINDS = {"kernel", "memcpy", "memset", "conditional"}  # cudaConditionalNodeParams: what a body may hold
 
@@ -96,7 +96,7 @@ def driver_module(gpu: Gpu, major: int) -> ModuleType:  # noqa: C901, PLR0915 - 
         graph = gpu.end_capture(hStream)
         if gpu.fails("cuStreamEndCapture"):
             if graph.parent is None and not graph.handles:
-                graph.destroyed = True  # an invalidated capture gives no graph
+                gpu.destroy(graph)  # an invalidated capture gives no graph
             return (CUresult.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, None)
         return (_OK, graph)
 

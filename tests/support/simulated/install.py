@@ -10,10 +10,10 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from unittest import mock
 
-from simulated.cuda_bindings import driver_module, nvrtc_module
-from simulated.gpu import Gpu
-from simulated.pycuda_driver import pycuda_driver
-from simulated.tensorrt import tensorrt_module
+from tests.support.simulated.cuda_bindings import driver_module, nvrtc_module
+from tests.support.simulated.gpu import Gpu
+from tests.support.simulated.pycuda_driver import pycuda_driver
+from tests.support.simulated.tensorrt import tensorrt_module
 
 
 @contextmanager

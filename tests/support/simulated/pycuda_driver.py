@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from simulated.gpu import Block, Gpu, Op
+from tests.support.simulated.gpu import Block, Gpu, Op
 
 
 class Error(Exception):

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime as ort
 from onnx.external_data_helper import load_external_data_for_model
 
-from simulated.gpu import ALIGNMENT, Gpu, Op
+from tests.support.simulated.gpu import ALIGNMENT, Gpu, Op
 
 _MAGIC = b"simulated plan\n"
 _NAMES = {"float32": "FLOAT", "float16": "HALF", "int32": "INT32", "int64": "INT64", "int8": "INT8", "bool": "BOOL"}

@@ -1,0 +1,98 @@
+"""The conformance suite over every backend that can run here, and what it says of a backend that is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from edgeexit.backends import Program, Settings, StagedProgram, fake
+from edgeexit.backends.base import BoundStage
+from edgeexit.bundle import Bundle
+from edgeexit.conformance import run_conformance
+from edgeexit.errors import InputError
+
+SMALL = ("skips", "heads-feed-heads", "two-inputs")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "fake"])
+def test_every_backend_passes_on_the_small_networks(backend: str) -> None:
+    """Each backend gives the unsplit model's answers and decisions, staged and fused."""
+    report = run_conformance(backend, networks=SMALL, samples=24, seconds=0)
+    assert () == report.failures
+    assert report.passed
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_every_installed_runtime_passes_on_the_shipped_network(backend: str) -> None:
+    """A trained network too, whose scores lie close together at sureness."""
+    report = run_conformance(backend, networks=["lenet-digits"], samples=60, seconds=0)
+    assert () == report.failures
+
+
+def test_the_report_is_a_document_that_can_be_sent_in() -> None:
+    """It is JSON with its schema, device and versions, and times of both modes and the backbone."""
+    report = run_conformance("onnxruntime", networks=["two-inputs"], samples=8, seconds=0.05)
+    document = json.loads(report.to_json())
+    assert "edgeexit.conformance/1" == document["schema"]
+    assert {"onnxruntime"} == set(document["versions"])
+    times = next(c for r in document["results"] for c in r["checks"] if c["name"] == "times")
+    assert {"staged_1_s", "staged_2_s", "fused_1_s", "fused_2_s", "backbone_s"} == set(times["values"])
+
+
+def test_unknown_networks_are_refused_with_those_that_exist() -> None:
+    """The near miss is suggested."""
+    with pytest.raises(InputError, match=r"no network named 'skip'. Did you mean 'skips'\?"):
+        run_conformance("onnxruntime", networks=["skip"])
+
+
+class _Wrong(BoundStage):
+    """A stage whose score is a little off, or whose logits are those of the run before."""
+
+    def __init__(self, stage: BoundStage, fault: str) -> None:
+        self._stage = stage
+        self._fault = fault
+        self.logits = np.zeros_like(stage.logits)
+        self.score = np.zeros_like(stage.score)
+
+    def run(self) -> None:
+        if self._fault == "late":
+            self.logits[...] = self._stage.logits
+        self._stage.run()
+        self.score[...] = self._stage.score + (0.3 if self._fault == "score" else 0)
+        if self._fault == "nan":
+            self.score[...] = np.nan
+        if self._fault != "late":
+            self.logits[...] = self._stage.logits
+
+
+@pytest.mark.parametrize("fault", ["score", "late", "nan"])
+def test_a_backend_with_a_fault_fails(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong scores, results read too early, NaN: each is found."""
+    real = fake.FakeBackend.open_staged
+
+    class WrongProgram(StagedProgram):
+        def __init__(self, inner: StagedProgram) -> None:
+            super().__init__(inner.inputs, [_Wrong(stage, fault) for stage in inner.stages])
+            self._inner = inner
+
+        def clone(self) -> Program:
+            return WrongProgram(self._inner)
+
+    def wrong(self: fake.FakeBackend, bundle: Bundle, settings: Settings) -> StagedProgram:
+        return WrongProgram(real(self, bundle, settings))
+
+    monkeypatch.setattr(fake.FakeBackend, "open_staged", wrong)
+    report = run_conformance("fake", networks=["two-inputs"], samples=8, seconds=0)
+    assert not report.passed
+    assert any("staged" in failure for failure in report.failures)
+    assert not any("fused" in failure for failure in report.failures)
+
+
+def test_rows_tell_pass_fail_and_not_run_apart() -> None:
+    """For the table."""
+    report = run_conformance("onnxruntime", networks=["two-inputs"], samples=8, seconds=0.02)
+    outcomes: Sequence[str] = [row[3] for row in report.rows()]
+    assert {"pass", "-"} == set(outcomes)

@@ -1,0 +1,213 @@
+"""What cannot be had: each one message with the remedy, or a fallback that says why. On a simulated GPU."""
+
+from __future__ import annotations
+
+import stat
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeexit.backends import Settings, find_backend
+from edgeexit.backends.tensorrt import BuildOptions, DeciderWarning, TensorRtBackend
+from edgeexit.backends.watch import watching
+from edgeexit.bundle import Bundle
+from edgeexit.errors import HardwareMissing, InputError, MissingExtra, ModelError
+from edgeexit.runtime.loading import open_runner
+from tests.support.simulated import Gpu, installed
+
+STAGED = Settings("tensorrt", "staged")
+FUSED = Settings("tensorrt", "fused")
+
+
+def _use(bundle: Bundle, settings: Settings = STAGED) -> str:
+    with open_runner(bundle, settings) as runner:
+        x = {s.name: np.zeros(s.shape_at_1, s.dtype) for s in bundle.manifest.inputs}
+        runner(x)
+        return str(runner._program.decided_by)  # type: ignore[attr-defined]
+
+
+def test_without_tensorrt_the_extra_is_named() -> None:
+    """On machines that are no Jetson."""
+    with pytest.raises(MissingExtra, match=r"edgeexit\[tensorrt\]"):
+        find_backend("tensorrt")
+
+
+@pytest.mark.parametrize(("version", "remedy"), [("12.0.0", "Update edgeexit"), ("8.5.2", "JetPack 6.1 or newer")])
+def test_an_unknown_version_of_tensorrt_is_refused(version: str, remedy: str) -> None:
+    """Too new and too old, each with what to do."""
+    with installed(Gpu(), tensorrt=version), pytest.raises(HardwareMissing, match=remedy):
+        find_backend("tensorrt")
+
+
+def test_without_a_gpu_the_driver_is_named() -> None:
+    """CUDA's first call says so."""
+    with installed(Gpu(fail_at=1)), pytest.raises(HardwareMissing, match="nvidia-smi"):
+        find_backend("tensorrt")
+
+
+def test_an_operator_that_tensorrt_lacks_is_named_with_its_stage(bundles: dict[str, Bundle]) -> None:
+    """The node, its operator, the stage, and what to do."""
+    with installed(Gpu(), refuses="Concat"), pytest.raises(ModelError, match=r"stage 3: node '\w+' \(Concat\).*onnxruntime"):
+        _use(bundles["skips"])
+
+
+def test_memory_that_runs_out_while_building_is_told(bundles: dict[str, Bundle]) -> None:
+    """Not as TensorRT's own words alone."""
+    with installed(Gpu()) as dry:
+        _use(bundles["skips"])
+    number = dry.calls.index("build_serialized_network") + 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEEXIT_CACHE", str(bundles["skips"].path.parent / "fresh"))
+        with installed(Gpu(fail_at=number)), pytest.raises(HardwareMissing, match="building stage 1 ran out of memory"):
+            _use(bundles["skips"])
+
+
+def test_a_driver_before_12_4_falls_back_to_graphs_per_stage(bundles: dict[str, Bundle]) -> None:
+    """And says why; the answers are the same."""
+    with installed(Gpu(driver=12020)), pytest.warns(DeciderWarning, match=r"needs CUDA 12\.4; this driver speaks 12\.2"):
+        assert "graph" == _use(bundles["skips"], FUSED)
+
+
+def test_a_body_that_the_driver_refuses_falls_back(bundles: dict[str, Bundle]) -> None:
+    """Found when the graph is instantiated."""
+    gpu = Gpu()
+    gpu.body_limit = "kernel"
+    with installed(gpu), pytest.warns(DeciderWarning, match="cuGraphInstantiate"):
+        assert "graph" == _use(bundles["skips"], FUSED)
+    assert [] == gpu.leaks()
+
+
+def test_a_conditional_that_runs_everything_is_found_by_the_self_test(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage behind the exit must not run, though the answers would be right."""
+    from tests.support.simulated import gpu as machine
+
+    real = machine.Gpu.conditional
+
+    def eager(self: Gpu, graph: machine.Graph, handle: int) -> machine.Graph:
+        body = real(self, graph, handle)
+        node = graph.nodes[-1]
+        run_all = lambda: [op.run() for op in body.nodes]  # noqa: E731
+        graph.nodes[-1] = machine.Op(node.kind, run_all, node.touches)  # type: ignore[arg-type]
+        return body
+
+    monkeypatch.setattr(machine.Gpu, "conditional", eager)
+    with installed(Gpu()) as gpu, pytest.warns(DeciderWarning, match="self-test failed"):
+        assert "graph" == _use(bundles["skips"], FUSED)
+    assert [] == gpu.leaks()
+
+
+def test_engines_are_built_once(bundles: dict[str, Bundle]) -> None:
+    """The second opening builds nothing."""
+    for builds in (3, 0):
+        with installed(Gpu()) as gpu:
+            _use(bundles["skips"])
+        assert builds == gpu.calls.count("build_serialized_network")
+
+
+@pytest.mark.parametrize("other", [{"tensorrt": "10.13.0"}, {"driver": 12080}, {"integrated": True}, {"options": True}])
+def test_engines_are_built_anew_when_anything_differs(bundles: dict[str, Bundle], other: dict[str, object]) -> None:
+    """Version, driver, kind of GPU, options."""
+    with installed(Gpu()):
+        _use(bundles["skips"])
+    gpu = Gpu(integrated=bool(other.get("integrated")), driver=int(str(other.get("driver", 12060))))
+    with installed(gpu, tensorrt=str(other.get("tensorrt", "10.3.0"))):
+        options = BuildOptions(optimization_level=5) if other.get("options") else None
+        TensorRtBackend(options).open_staged(bundles["skips"], STAGED).close()
+    assert 3 == gpu.calls.count("build_serialized_network")
+
+
+def test_a_damaged_engine_is_built_anew(bundles: dict[str, Bundle], engine_cache: Path) -> None:
+    """Its hash is looked at before TensorRT sees it."""
+    with installed(Gpu()):
+        _use(bundles["skips"])
+    for file in engine_cache.rglob("*.engine"):
+        file.write_bytes(b"x" + file.read_bytes()[1:])
+    with installed(Gpu()) as gpu:
+        _use(bundles["skips"])
+    assert 3 == gpu.calls.count("build_serialized_network")
+    assert 3 + 0 == gpu.calls.count("deserialize_cuda_engine")
+
+
+def test_an_engine_that_tensorrt_refuses_is_built_anew(bundles: dict[str, Bundle]) -> None:
+    """As after an update that left the version alone."""
+    with installed(Gpu()):
+        _use(bundles["skips"])
+    with installed(Gpu()) as dry:
+        _use(bundles["skips"])
+    number = dry.calls.index("deserialize_cuda_engine") + 1
+    with installed(Gpu(fail_at=number)) as gpu:
+        _use(bundles["skips"])
+    assert 1 == gpu.calls.count("build_serialized_network")
+
+
+def test_engines_inside_a_bundle_are_never_read(bundles: dict[str, Bundle], engine_cache: Path) -> None:
+    """Every plan that is deserialised lies in the user's own cache."""
+    planted = bundles["skips"].path / "stages.engine"
+    planted.write_bytes(b"simulated plan\n{}\nevil")
+    try:
+        with installed(Gpu()) as gpu:
+            _use(bundles["skips"])
+    finally:
+        planted.unlink()
+    assert 3 == gpu.calls.count("build_serialized_network") == len(list(engine_cache.rglob("*.engine")))
+
+
+def test_the_cache_is_private(bundles: dict[str, Bundle], engine_cache: Path) -> None:
+    """Mode 0700; a folder that others can write, or a link, is refused with the remedy."""
+    with installed(Gpu()):
+        _use(bundles["skips"])
+    folder = engine_cache / "tensorrt"
+    assert 0o700 == stat.S_IMODE(folder.stat().st_mode)
+    folder.chmod(0o777)
+    with installed(Gpu()), pytest.raises(InputError, match="chmod 700"):
+        _use(bundles["skips"])
+    folder.chmod(0o700)
+    folder.rename(engine_cache / "elsewhere")
+    folder.symlink_to(engine_cache / "elsewhere")
+    with installed(Gpu()) as gpu, pytest.raises(InputError, match="this user alone"):
+        _use(bundles["skips"])
+    assert [] == gpu.leaks()
+
+
+def test_a_dla_is_refused_where_the_board_has_none(bundles: dict[str, Bundle]) -> None:
+    """With what the board has."""
+    with installed(Gpu()), pytest.raises(HardwareMissing, match="has 0 DLA cores"):
+        TensorRtBackend(BuildOptions(dla_core=0)).open_staged(bundles["skips"], STAGED)
+
+
+def test_an_optimisation_level_out_of_range_is_refused() -> None:
+    """With its range."""
+    with pytest.raises(InputError, match="0 to 5, not 7"):
+        BuildOptions(optimization_level=7)
+
+
+def test_builds_report_their_progress(bundles: dict[str, Bundle]) -> None:
+    """The phase that has no parent, to its end."""
+    seen: list[tuple[str, int, int]] = []
+    with installed(Gpu()), watching(lambda what, done, total: seen.append((what, done, total))):
+        _use(bundles["skips"])
+    assert ("building stage 1: Building", 0, 2) == seen[0]
+    assert ("building stage 3: Building", 2, 2) == seen[-1]
+
+
+def test_the_way_to_wait_is_set_and_recorded(bundles: dict[str, Bundle]) -> None:
+    """Spin or blocking, never CUDA's own choice, which depends on the power mode."""
+    for spin, wait in ((True, "spin"), (False, "blocking")):
+        with installed(Gpu()), open_runner(bundles["skips"], Settings("tensorrt", spin=spin)) as runner:
+            assert wait == runner._program._held.device.wait  # type: ignore[attr-defined]
+
+
+def test_the_choice_is_measured_once_and_kept(bundles: dict[str, Bundle], engine_cache: Path) -> None:
+    """Later openings take what the first measured."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with installed(Gpu()) as first:
+            _use(bundles["skips"])
+        with installed(Gpu()) as second:
+            _use(bundles["skips"])
+    assert 1 == len(list(engine_cache.rglob("*.choice")))
+    assert second.calls.count("cuStreamSynchronize") < first.calls.count("cuStreamSynchronize") / 3
