@@ -49,7 +49,8 @@ def bench_command(
 ) -> None:
     """Measure a bundle: early exit against its own backbone, interleaved, in fresh processes.
 
-    Ends with exit code 1 when early exit is measured to be slower than the backbone, or the run is invalid.
+    Ends with exit code 1 when early exit is measured to be slower than the backbone, or the run is invalid. Ctrl-C keeps the processes
+    that ended.
 
     Example: edgeexit bench lenet.eexit --data digits:test --output result.json
     """
@@ -82,6 +83,8 @@ def bench_command(
     if output is not None:
         result.save(output)
     emit(result.to_document(), lambda: print_tables(result_tables(result)), as_json=json)
+    if any(reason.startswith("interrupted") for reason in result.validity.reasons):
+        raise typer.Exit(130)
     if result.latency.against_backbone.verdict in {"SLOWER", "INVALID"}:
         raise typer.Exit(1)
 
