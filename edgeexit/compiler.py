@@ -48,7 +48,7 @@ from edgeexit.graph import (
 from edgeexit.hardware import device_key
 from edgeexit.measure.timing import time_interleaved
 from edgeexit.progress import Progress, silent
-from edgeexit.runtime import Runner
+from edgeexit.runtime import Backbone, Runner
 from edgeexit.runtime.inputs import Inputs, check_many
 from edgeexit.runtime.loading import open_runner
 
@@ -170,6 +170,7 @@ def _write_parts(change: BundleChange, parts: _Parts, criterion: str, source: So
             macs=cost.macs,
             parameters=cost.parameters,
             weight_bytes=cost.weight_bytes,
+            head_macs=cost.head_macs,
         )
         for stage, exit, cost in zip(stages, parts.exits, count_costs(net, stages), strict=True)
     )
@@ -259,23 +260,29 @@ def _time(draft: Bundle, settings: Settings, seconds: float, progress: Progress)
     with (
         open_runner(draft, settings.with_mode("staged")) as staged,
         open_runner(draft, settings.with_mode("fused")) as fused,
+        staged.backbone() as backbone,
     ):
         calls = {
             f"{runner.settings.mode} {exit}": partial(_forced, runner, inputs, exit)
             for exit in range(1, draft.manifest.exits + 1)
             for runner in (staged, fused)
         }
+        calls["backbone"] = partial(_straight, backbone, inputs)
         samples = time_interleaved(calls, seconds=seconds, progress=progress)
     medians = {
         mode: tuple(samples[f"{mode} {exit}"].median_s for exit in range(1, draft.manifest.exits + 1))
         for mode in ("staged", "fused")
     }
     faster = min(medians, key=lambda mode: sum(medians[mode]))
-    return ModeTiming(medians["staged"], medians["fused"], faster, _now())
+    return ModeTiming(medians["staged"], medians["fused"], faster, _now(), samples["backbone"].median_s)
 
 
 def _forced(runner: Runner, inputs: Sequence[Mapping[str, Array]], exit: int, i: int) -> object:
     return runner.forced(inputs[i % len(inputs)], exit=exit)
+
+
+def _straight(backbone: Backbone, inputs: Sequence[Mapping[str, Array]], i: int) -> object:
+    return backbone(inputs[i % len(inputs)])
 
 
 def _keep_calibrations(change: BundleChange, manifest: Manifest) -> Manifest:

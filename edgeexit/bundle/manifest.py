@@ -46,6 +46,7 @@ class StageEntry:
         macs: multiply-accumulates at batch 1; null where a shape is unknown.
         parameters: number of weights it reads.
         weight_bytes: their size.
+        head_macs: multiply-accumulates that only this exit needs and no later one; null where unknown.
     """
 
     exit: int
@@ -59,6 +60,7 @@ class StageEntry:
     macs: int | None
     parameters: int
     weight_bytes: int
+    head_macs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,13 @@ class Verified:
 
 @dataclass(frozen=True)
 class ModeTiming:
-    """Median time of leaving at each exit, in seconds, of both forms, interleaved on one device, and which is faster."""
+    """Median time of leaving at each exit, in seconds, of both forms and of the backbone, interleaved on one device, and which form is faster."""
 
     staged_s: tuple[float, ...]
     fused_s: tuple[float, ...]
     faster: str
     created: str
+    backbone_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def _document(bundle: Bundle) -> dict[str, Any]:
 
 def _print(bundle: Bundle) -> None:
     from edgeexit import units
+    from edgeexit.report.doubts import doubts
 
     manifest = bundle.manifest
     typer.echo(f"{bundle.path}: {manifest.exits} exits, {manifest.classes} classes, criterion {manifest.criterion}")
@@ -86,4 +87,6 @@ def _print(bundle: Bundle) -> None:
     for timing in manifest.timings.values():
         shown = " / ".join(units.seconds(t) for t in getattr(timing, f"{timing.faster}_s"))
         typer.echo(f"  {timing.faster} is faster here: {shown} to leave at each exit")
+    for doubt in doubts(manifest):
+        typer.echo(f"  warning: {doubt}")
     typer.echo(f"Next: edgeexit calibrate {bundle.path} --data DATA --target 'mean<=0.6x, drop<=0.5'")

@@ -34,6 +34,7 @@ def inspect_command(
 
 def _print(facts: BundleFacts) -> None:
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console()
     _print_heading(console, facts)
@@ -43,6 +44,8 @@ def _print(facts: BundleFacts) -> None:
     if facts.timings:
         console.print(_timing_table(facts))
     _print_calibrations(console, facts)
+    for doubt in facts.doubts:
+        console.print(f"warning: {escape(doubt)}", style="yellow", highlight=False)
 
 
 def _print_heading(console: Console, facts: BundleFacts) -> None:
@@ -76,9 +79,9 @@ def _table(title: str, *headings: str) -> Table:
 def _stage_table(facts: BundleFacts) -> Table:
     from rich.markup import escape
 
-    from edgeexit.units import bytes_, count
+    from edgeexit.units import bytes_, count, percent
 
-    table = _table("Stages", "exit", "MACs", "MACs so far", "parameters", "weights", "kept for later")
+    table = _table("Stages", "exit", "MACs", "MACs so far", "parameters", "weights", "kept for later", "must leave")
     for s in facts.stages:
         kept = "–" if s.cut_bytes is None else bytes_(s.cut_bytes)
         table.add_row(
@@ -88,6 +91,7 @@ def _stage_table(facts: BundleFacts) -> Table:
             count(s.parameters),
             bytes_(s.weight_bytes),
             kept,
+            "–" if s.break_even is None else f">= {percent(s.break_even, 0)}",
         )
     return table
 
@@ -116,6 +120,8 @@ def _timing_table(facts: BundleFacts) -> Table:
         for mode, medians_s in (("staged", timing.staged_s), ("fused", timing.fused_s)):
             mark = f"{mode} (faster)" if mode == timing.faster else mode
             table.add_row(key, mark, *(seconds(t) for t in medians_s))
+        if timing.backbone_s is not None:
+            table.add_row(key, "backbone", *[""] * (len(exits) - 1), seconds(timing.backbone_s))
     return table
 
 

@@ -28,18 +28,27 @@ class StageCost:
         macs: multiply-accumulates of convolutions and matrix products; None where a shape is not known.
         parameters: number of weights that the stage reads.
         weight_bytes: their size, in bytes.
+        head_macs: those of `macs` that no later exit needs.
     """
 
     macs: int | None
     parameters: int
     weight_bytes: int
+    head_macs: int | None
 
 
 def count_costs(net: Network, stages: tuple[Stage, ...]) -> tuple[StageCost, ...]:
     """Cost of each stage of a network."""
     shapes = _shapes_at_1(net)
     weights = {t.name: t for t in net.proto.graph.initializer}
-    return tuple(_cost([net.proto.graph.node[i] for i in stage.nodes], shapes, weights) for stage in stages)
+    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    costs = []
+    for k, stage in enumerate(stages):
+        later = flow.ancestors(name for s in stages[k + 1 :] for name in (s.logits, s.score))
+        nodes = {i: net.proto.graph.node[i] for i in stage.nodes}
+        own = [node for i, node in nodes.items() if i not in later]
+        costs.append(_cost(list(nodes.values()), own, shapes, weights))
+    return tuple(costs)
 
 
 def costs_of_reaching(net: Network, tensors: Sequence[str]) -> tuple[float, ...]:
@@ -51,13 +60,21 @@ def costs_of_reaching(net: Network, tensors: Sequence[str]) -> tuple[float, ...]
     return tuple(float(c) for c in counts if c) if all(counts) else (1.0,) * len(counts)
 
 
-def _cost(nodes: Sequence[onnx.NodeProto], shapes: _Shapes, weights: Mapping[str, TensorProto]) -> StageCost:
+def _cost(
+    nodes: Sequence[onnx.NodeProto],
+    own: Sequence[onnx.NodeProto],
+    shapes: _Shapes,
+    weights: Mapping[str, TensorProto],
+) -> StageCost:
     names = {name for node in nodes for name in node_reads(node)}
     held = [t for node in nodes if node.op_type == "Constant" for t in (a.t for a in node.attribute if a.HasField("t"))]
     read = [weights[n] for n in names & weights.keys()] + held
     learned = [t for t in read if t.data_type not in _NOT_LEARNED]
     return StageCost(
-        _all_macs(nodes, shapes), sum(math.prod(t.dims) for t in learned), sum(tensor_bytes(t) for t in read)
+        macs=_all_macs(nodes, shapes),
+        parameters=sum(math.prod(t.dims) for t in learned),
+        weight_bytes=sum(tensor_bytes(t) for t in learned),
+        head_macs=_all_macs(own, shapes),
     )
 
 

@@ -90,18 +90,11 @@ class WeightFile:
             self._stream.write(b"\0" * padding)
             with opened() as stream:
                 for chunk in _chunks(stream, length):
-                    self._write(chunk)
+                    _write(self._stream, chunk)
             self._places[digest] = (self._end + padding, length)
             self._end += padding + length
             self._stream.truncate(self._end)
         return self._places[digest]
-
-    def _write(self, chunk: bytes) -> None:
-        """Zeros become a hole, as they may have been in the file they come from."""
-        if chunk == bytes(len(chunk)):
-            self._stream.seek(len(chunk), io.SEEK_CUR)
-        else:
-            self._stream.write(chunk)
 
     def _point(self, tensor: TensorProto, offset: int, length: int) -> None:
         for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
@@ -117,6 +110,14 @@ def point(tensor: TensorProto, location: str, offset: int, length: int) -> None:
     for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
         entry = tensor.external_data.add()
         entry.key, entry.value = key, value
+
+
+def _write(stream: BinaryIO, chunk: bytes) -> None:
+    """Zeros become a hole, as they may have been in the file they come from."""
+    if chunk == bytes(len(chunk)):
+        stream.seek(len(chunk), io.SEEK_CUR)
+    else:
+        stream.write(chunk)
 
 
 def _as_raw(tensor: TensorProto) -> bytes:

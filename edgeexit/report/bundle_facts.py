@@ -10,6 +10,7 @@ from typing import Any
 from edgeexit.bundle import Bundle, ModeTiming
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.graph import TensorSpec
+from edgeexit.report.doubts import break_even, cut_bytes, doubts
 
 SCHEMA = "edgeexit.inspect/1"
 
@@ -48,6 +49,8 @@ class StageFacts:
         macs_so_far: of this and every earlier stage: what leaving here costs on paper.
         parameters: weights that it reads.
         weight_bytes: their size.
+        head_macs: multiply-accumulates that only this exit needs; null where unknown.
+        break_even: share of the samples that reach this exit which must leave for it to pay, on paper; null for the last.
     """
 
     exit: int
@@ -61,6 +64,8 @@ class StageFacts:
     macs_so_far: int | None
     parameters: int
     weight_bytes: int
+    head_macs: int | None
+    break_even: float | None
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class BundleFacts:
         verified: inputs run and largest errors, as the compile found them.
         timings: per device and settings, both modes.
         calibrations: one per device and settings.
+        doubts: exits and cuts that cannot pay, one sentence each.
     """
 
     schema: str
@@ -116,6 +122,7 @@ class BundleFacts:
     verified: dict[str, float]
     timings: dict[str, ModeTiming]
     calibrations: tuple[CalibrationFacts, ...]
+    doubts: tuple[str, ...]
 
 
 def bundle_facts(bundle: Bundle) -> BundleFacts:
@@ -150,6 +157,7 @@ def bundle_facts(bundle: Bundle) -> BundleFacts:
         },
         timings=m.timings,
         calibrations=tuple(_calibration(bundle, key, rule) for key in sorted(m.calibrations)),
+        doubts=doubts(m),
     )
 
 
@@ -164,22 +172,16 @@ def _stages(bundle: Bundle) -> tuple[StageFacts, ...]:
             inputs=e.inputs,
             reads=tuple(map(TensorFacts.of, e.boundaries_in)),
             makes=tuple(map(TensorFacts.of, e.boundaries_out)),
-            cut_bytes=_cut_bytes(bundle, e.exit) if e.exit < len(entries) else None,
+            cut_bytes=cut_bytes(bundle.manifest, e.exit) if e.exit < len(entries) else None,
             macs=e.macs,
             macs_so_far=total,
             parameters=e.parameters,
             weight_bytes=e.weight_bytes,
+            head_macs=e.head_macs,
+            break_even=break_even(bundle.manifest, e.exit) if e.exit < len(entries) else None,
         )
         for e, total in zip(entries, so_far, strict=True)
     )
-
-
-def _cut_bytes(bundle: Bundle, after: int) -> int:
-    """Bytes of the tensors that stages up to `after` made and later ones read: those of the cut, the long skips too."""
-    entries = bundle.manifest.stages
-    made = {spec.name: spec.bytes_at_1 for e in entries[:after] for spec in e.boundaries_out}
-    read = {spec.name for e in entries[after:] for spec in e.boundaries_in}
-    return sum(size for name, size in made.items() if name in read)
 
 
 def _calibration(bundle: Bundle, key: str, rule: Criterion) -> CalibrationFacts:

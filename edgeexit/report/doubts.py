@@ -1,0 +1,74 @@
+"""Exits and cuts of a bundle that cannot pay, by rules that a person can check.
+
+head       what only exit k needs is paid by every sample that reaches it; a leaver saves what comes after. An exit whose own
+           multiply-accumulates are at least those of all later stages saves nothing even if every sample left there.
+boundary   the tensors of a cut are written and read once more. A core multiplies and adds about four times while it moves a byte,
+           so a cut that moves B bytes costs as much as 8·B multiply-accumulates; where the later stages together hold fewer, nothing
+           is saved by stopping before them.
+measured   where the compile timed this device: leaving at exit k takes at least as long as the backbone, which has no exits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgeexit.bundle import Manifest, ModeTiming
+from edgeexit.units import bytes_, count, percent, seconds
+
+MACS_PER_BYTE = 8
+"""Multiply-accumulates in the time that one byte of a cut costs: written and read, four each."""
+
+
+def doubts(manifest: Manifest) -> tuple[str, ...]:
+    """One sentence for each exit or cut that cannot pay; none where nothing speaks against it."""
+    found = [d for k in range(1, manifest.exits) for d in _on_paper(manifest, k)]
+    for key, timing in manifest.timings.items():
+        found += _measured(manifest, key, timing)
+    return tuple(found)
+
+
+def break_even(manifest: Manifest, exit: int) -> float | None:
+    """Share of the samples that reach an exit which must leave there for it to pay, on paper; None where a cost is unknown."""
+    head, rest = manifest.stages[exit - 1].head_macs, _rest(manifest, exit)
+    return None if head is None or rest is None else min(1.0, head / rest) if rest else 1.0
+
+
+def cut_bytes(manifest: Manifest, after: int) -> int:
+    """Bytes of the tensors that stages up to `after` made and later ones read: those of the cut, long skips too; at batch 1."""
+    made = {spec.name: spec.bytes_at_1 for e in manifest.stages[:after] for spec in e.boundaries_out}
+    read = {spec.name for e in manifest.stages[after:] for spec in e.boundaries_in}
+    return sum(size for name, size in made.items() if name in read)
+
+
+def _rest(manifest: Manifest, exit: int) -> int | None:
+    counts = [s.macs for s in manifest.stages[exit:]]
+    return None if None in counts else sum(c for c in counts if c is not None)
+
+
+def _on_paper(manifest: Manifest, exit: int) -> Iterator[str]:
+    stage, rest = manifest.stages[exit - 1], _rest(manifest, exit)
+    if rest is None:
+        return
+    if stage.head_macs is not None and stage.head_macs >= rest:
+        yield (
+            f"exit {exit} ({stage.name}) costs {count(stage.head_macs)} MAC that only it needs, and leaving there saves {count(rest)}:"
+            " it cannot pay, whatever the share that leaves. Use a lighter head, or drop this exit."
+        )
+    moved = cut_bytes(manifest, exit)
+    if moved * MACS_PER_BYTE >= rest:
+        yield (
+            f"the cut after exit {exit} ({stage.name}) moves {bytes_(moved)}, which takes as long as {count(moved * MACS_PER_BYTE)} MAC;"
+            f" the stages after it hold {count(rest)}: it cannot pay. Cut where the tensors are smaller, or drop this exit."
+        )
+
+
+def _measured(manifest: Manifest, key: str, timing: ModeTiming) -> Iterator[str]:
+    if timing.backbone_s is None:
+        return
+    leaving_s = timing.fused_s if timing.faster == "fused" else timing.staged_s
+    for stage, exit_s in zip(manifest.stages[:-1], leaving_s, strict=False):
+        if exit_s >= timing.backbone_s:
+            yield (
+                f"leaving at exit {stage.exit} ({stage.name}) takes {seconds(exit_s)} on {key}, the backbone without exits"
+                f" {seconds(timing.backbone_s)} ({percent(exit_s / timing.backbone_s, 0)}): it cannot pay there."
+            )

@@ -1,0 +1,104 @@
+"""What a stage costs on paper, and when an exit or a cut cannot pay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgeexit
+from edgeexit.bundle import Bundle, ModeTiming
+from edgeexit.report.doubts import break_even, cut_bytes, doubts
+from tests.graph.hard import Writer
+
+
+def compiled(tmp_path: Path, w: Writer, exits: list[str], side: int = 8, batch: str | int = "n") -> Bundle:
+    path = w.save(tmp_path / "m.onnx", {"x": [batch, 3, side, side]}, exits)
+    return edgeexit.compile(path, tmp_path / "b.eexit", exits=exits, seconds=0)
+
+
+def plain(w: Writer, widths: list[int]) -> list[str]:
+    x, channels, exits = "x", 3, []
+    for k, width in enumerate(widths, 1):
+        x, channels = w.conv(x, channels, width), width
+        exits.append(w.head(x, channels, f"z{k}"))
+    return exits
+
+
+def test_multiply_accumulates_are_those_of_convolutions_and_products(tmp_path: Path) -> None:
+    """By hand: 64 places × 3·3·3 × 4, and a head of 4·3; weights are counted where they are read."""
+    w = Writer()
+    bundle = compiled(tmp_path, w, plain(w, [4, 8]))
+
+    first, second = bundle.manifest.stages
+    assert (64 * 27 * 4 + 4 * 3, 4 * 3) == (first.macs, first.head_macs)
+    assert (27 * 4 + 4 * 3, 4 * (27 * 4 + 4 * 3)) == (first.parameters, first.weight_bytes)
+    assert 64 * 36 * 8 + 8 * 3 == second.macs
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_recurrent_layers_are_counted(tmp_path: Path, kind: str) -> None:
+    """Steps × gates × hidden × (inputs + hidden)."""
+    gates, hidden = {"LSTM": 4, "GRU": 3}[kind], 5
+    w = Writer()
+    steps = w.op("Transpose", w.op("Reshape", "x", w.constant([-1, 8, 24], np.int64)), perm=[1, 0, 2])
+    weights = (w.weight(1, gates * hidden, 24), w.weight(1, gates * hidden, hidden))
+    w.op(kind, steps, *weights, out=["all", "last"], hidden_size=hidden)
+    w.op("Gemm", w.op("Squeeze", "last", w.constant([0], np.int64)), w.weight(hidden, 3), out="z1")
+    w.head(w.conv("x", 3, 4), 4, "z2")
+
+    bundle = compiled(tmp_path, w, ["z1", "z2"])
+
+    assert 8 * gates * hidden * (24 + hidden) + hidden * 3 == bundle.manifest.stages[0].macs
+
+
+def test_what_crosses_a_cut_counts_long_skips(tmp_path: Path) -> None:
+    """A tensor that stage 1 makes and stage 3 reads is alive at both cuts."""
+    w = Writer()
+    skip = x = w.conv("x", 3, 4)
+    w.head(x, 4, "z1")
+    x = w.conv(x, 4, 8)
+    w.head(x, 8, "z2")
+    w.head(w.op("Concat", x, skip, axis=1), 12, "z3")
+    bundle = compiled(tmp_path, w, ["z1", "z2", "z3"])
+
+    assert [64 * 4 * 4, 64 * (4 + 8) * 4] == [cut_bytes(bundle.manifest, k) for k in (1, 2)]
+
+
+def test_a_head_heavier_than_the_rest_is_doubted(tmp_path: Path) -> None:
+    """Even if every sample left there, nothing would be saved; a light head on the same trunk is fine."""
+    w = Writer()
+    x = w.conv("x", 3, 8)
+    w.head(w.conv(w.conv(x, 8, 32), 32, 32), 32, "z1")
+    w.head(w.conv(x, 8, 8), 8, "z2")
+    heavy = compiled(tmp_path, w, ["z1", "z2"]).manifest
+
+    assert 1.0 == break_even(heavy, 1)
+    assert any("exit 1 (exit1) costs" in d and "it cannot pay" in d for d in doubts(heavy))
+
+
+def test_a_cut_that_moves_more_than_it_saves_is_doubted(tmp_path: Path) -> None:
+    """A large feature map before a last layer of a few hundred multiply-accumulates."""
+    w = Writer()
+    x = w.conv("x", 3, 16)
+    w.head(x, 16, "z1")
+    w.head(w.op("Relu", w.op("Add", x, x)), 16, "z2")
+    manifest = compiled(tmp_path, w, ["z1", "z2"]).manifest
+
+    assert any("the cut after exit 1 (exit1) moves 4.00 KiB" in d for d in doubts(manifest))
+
+
+def test_an_exit_that_was_measured_slower_than_the_backbone_is_doubted(tmp_path: Path) -> None:
+    """The device has the last word, in the mode that is used."""
+    w = Writer()
+    manifest = compiled(tmp_path, w, plain(w, [8, 16, 32])).manifest
+    assert () == doubts(manifest)
+
+    timed = replace(
+        manifest, timings={"here": ModeTiming((9e-6, 20e-6, 30e-6), (9e-6, 9e-6, 9e-6), "staged", "", 15e-6)}
+    )
+
+    [doubt] = doubts(timed)
+    assert doubt.startswith("leaving at exit 2 (exit2) takes 20.0 µs on here, the backbone without exits 15.0 µs")
