@@ -82,6 +82,7 @@ def export(
     names: Sequence[str] | None = None,
     dynamic_batch: bool = True,
     opset: int = DEFAULT_OPSET,
+    metadata: Mapping[str, str] | None = None,
 ) -> Exported:
     """Write the module as ONNX with every exit as an output, and compare it with eager.
 
@@ -94,6 +95,7 @@ def export(
         names: of the exits; otherwise the dict keys, marks or exit1, exit2, ...
         dynamic_batch: any batch, named "batch"; else the batch is 1.
         opset: of ONNX, 18 or later for files that torch writes without conversion.
+        metadata: further properties of the file, such as the fingerprint of the training data (`edgeexit.data.fingerprint`).
 
     Returns:
         Names, shapes and how far the file is from eager.
@@ -110,6 +112,7 @@ def export(
         exits = _eager(module, rows, names)
         model = _onnx_model(module, rows, exits, dynamic_batch=dynamic_batch, opset=opset)
         _name_exits(model, exits)
+        model.metadata_props.update(metadata or {})
         with replacing(path) as scratch:
             _save(model, scratch, module)
             difference, checked = _compare(module, scratch, inputs, exits, dynamic_batch=dynamic_batch)

@@ -72,10 +72,16 @@ def _resume_command() -> str:
 
 
 def _export(trained: Trained, out: Path) -> list[Path]:
+    from edgeexit.data.fingerprint import KEY
     from edgeexit.exporter import export
 
+    known = {KEY: trained.fingerprint.as_text()}
     named = {"model.onnx": trained.joint, "plain.onnx": trained.plain}
-    return [export(module, trained.example, out / name).path for name, module in named.items() if module is not None]
+    return [
+        export(module, trained.example, out / name, metadata=known).path
+        for name, module in named.items()
+        if module is not None
+    ]
 
 
 def _write_data(name: str, out: Path) -> list[Path]:

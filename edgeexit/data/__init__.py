@@ -10,22 +10,25 @@ from __future__ import annotations
 
 from edgeexit.data.dataset import Dataset, check_labels, checked
 from edgeexit.data.digits import demo_asset
+from edgeexit.data.fingerprint import Fingerprint, fingerprint, read_fingerprint
 from edgeexit.data.named import PARTS, SETS, load_data
 from edgeexit.data.npz import read_npz, write_npz
-from edgeexit.data.splits import indices_sha256, overlap, refuse_overlap, split_calibration, split_counts
+from edgeexit.data.splits import indices_sha256, overlap, split_calibration, split_counts
 
 __all__ = [
     "PARTS",
     "SETS",
     "Dataset",
+    "Fingerprint",
     "check_labels",
     "checked",
     "demo_asset",
+    "fingerprint",
     "indices_sha256",
     "load_data",
     "overlap",
+    "read_fingerprint",
     "read_npz",
-    "refuse_overlap",
     "split_calibration",
     "split_counts",
     "write_npz",

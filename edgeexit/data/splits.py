@@ -66,18 +66,3 @@ def overlap(dataset: Dataset, hashes: Iterable[bytes]) -> Indices:
     """Places in `dataset` whose inputs are among samples with these hashes (`Dataset.sample_hashes`), such as the training data."""
     known = hashes if isinstance(hashes, set | frozenset) else set(hashes)
     return np.flatnonzero([h in known for h in dataset.sample_hashes()]).astype(np.int64)
-
-
-def refuse_overlap(dataset: Dataset, hashes: Iterable[bytes], *, what: str = "the training data") -> None:
-    """Do nothing if no sample of `dataset` is among those with these hashes.
-
-    Raises:
-        InputError: some are. Thresholds chosen on samples that the network was trained on are too optimistic.
-    """
-    shared = overlap(dataset, hashes)
-    if len(shared):
-        msg = (
-            f"{len(shared)} of the {len(dataset)} samples of {dataset.name} are in {what} (first: sample {shared[0]}). "
-            "The network is surer of what it was trained on, so thresholds from them would not hold; use samples it has not seen."
-        )
-        raise InputError(msg)

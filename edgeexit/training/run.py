@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import edgeexit
-from edgeexit.data import Dataset, check_labels, load_data
+from edgeexit.data import Dataset, Fingerprint, check_labels, fingerprint, load_data
 from edgeexit.data.files import replacing, write_bytes
 from edgeexit.errors import InputError
 from edgeexit.nets import build, net
@@ -49,12 +49,14 @@ class Trained:
         plain: the plain network; the control's weights where the recipe asks for one.
         example: one input of zeros, [1, ...].
         metrics: the document of metrics.json.
+        fingerprint: of the training data, for the metadata of exported files.
     """
 
     joint: nn.Module | None
     plain: nn.Module
     example: torch.Tensor
     metrics: dict[str, Any]
+    fingerprint: Fingerprint
 
 
 @dataclass(frozen=True)
@@ -267,7 +269,13 @@ def _finish(run: _Run, parts: Parts, seconds: float) -> Trained:
     plain = modules.get("control", modules["plain"])
     if run.setting.team.leads:
         _write(run.out, {"joint": modules.get("joint"), "plain": plain}, metrics)
-    return Trained(modules.get("joint"), plain, torch.zeros(1, *net(recipe.network).input_shape), metrics)
+    return Trained(
+        modules.get("joint"),
+        plain,
+        torch.zeros(1, *net(recipe.network).input_shape),
+        metrics,
+        fingerprint(parts["train"]),
+    )
 
 
 def _with_weights(recipe: Recipe, name: str, state: Mapping[str, torch.Tensor]) -> nn.Module:

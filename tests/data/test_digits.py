@@ -54,7 +54,7 @@ def test_the_shipped_model_has_two_exits_and_no_trace_of_where_it_was_made() -> 
     model = onnx.load(demo_asset("lenet-digits.onnx"))
 
     assert ["exit1", "exit2"] == [o.name for o in model.graph.output]
-    assert ["edgeexit.exits"] == [p.key for p in model.metadata_props]
+    assert ["edgeexit.exits", "edgeexit.training"] == [p.key for p in model.metadata_props]
     assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
 
 
