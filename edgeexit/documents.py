@@ -119,8 +119,7 @@ def _read_union(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
         if not mine:
             return result
         tries.append(mine)
-    tries.sort(key=len)
-    faults += tries[-1] if isinstance(value, (dict, list)) else tries[0]
+    faults += max(tries, key=len) if isinstance(value, (dict, list)) else min(tries, key=len)
     return None
 
 

@@ -21,6 +21,7 @@ COMMANDS: tuple[str, ...] = (
     "compare",
     "report",
     "devices",
+    "doctor",
 )
 """In the order in which `edgeexit --help` lists them. Command `x` is the function `x` of `edgeexit/cli/cmd_x.py`."""
 

@@ -14,10 +14,13 @@ from pathlib import Path
 from edgeexit.hardware.commands import run_tool
 from edgeexit.hardware.sysfs import read_int, read_text
 
+SWAPPING = "pages swapped in"
+"""The one counter that is not about clocks."""
+PEAK_OVER_CURRENT = "peak over-current (oc3)"
 _KHZ = 1e3
 _THROTTLED_NOW = {0: "under-voltage", 1: "ARM frequency capped", 2: "throttled", 3: "soft temperature limit"}
 """Bits 0 to 3 of the Raspberry Pi firmware's `get_throttled`; bits 16 to 19 are the same since boot."""
-_OVER_CURRENT = {"oc1": "under-voltage (oc1)", "oc2": "average over-current (oc2)", "oc3": "peak over-current (oc3)"}
+_OVER_CURRENT = {"oc1": "under-voltage (oc1)", "oc2": "average over-current (oc2)", "oc3": PEAK_OVER_CURRENT}
 """NVIDIA Jetson Linux developer guide, "Over-current event counters": names of the three counters on Orin and Thor."""
 
 
@@ -190,7 +193,7 @@ def _x86_throttling(root: Path) -> dict[str, int]:
 def _swapping(root: Path) -> dict[str, int]:
     text = read_text(root / "proc/vmstat") or ""
     found = re.search(r"^pswpin (\d+)$", text, re.MULTILINE)
-    return {"pages swapped in": int(found.group(1))} if found else {}
+    return {SWAPPING: int(found.group(1))} if found else {}
 
 
 def _throttled_bits(root: Path) -> int | None:

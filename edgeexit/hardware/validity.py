@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from edgeexit.hardware.clocks import PEAK_OVER_CURRENT, SWAPPING
 from edgeexit.hardware.state import DeviceState
 
 Status: TypeAlias = Literal["valid", "suspect", "invalid"]
@@ -17,7 +18,7 @@ Finding: TypeAlias = tuple[Status, str]
 """How bad, and what: one sentence with the values."""
 
 _ORDER: tuple[Status, ...] = ("valid", "suspect", "invalid")
-_SUSPECT_COUNTERS = ("peak over-current (oc3)", "pages swapped in")
+_SUSPECT_COUNTERS = (PEAK_OVER_CURRENT, SWAPPING)
 """Short events, common on healthy boards: they disturb single samples. Every other counter means that clocks were lowered."""
 _MAX_TEMPERATURE_CHANGE_C = 5.0
 _MAX_FOREIGN_CORES = 0.5

@@ -1,0 +1,107 @@
+"""`edgeexit doctor`: everything that a measurement on this machine needs, and the fix for what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeexit.cli.common import Json, emit
+
+if TYPE_CHECKING:
+    from edgeexit.hardware.checks import Check
+
+_SIGNS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
+
+
+def doctor_command(
+    backend: Annotated[str, typer.Option(help="Backend that is to run here.")] = "onnxruntime",
+    as_json: Json = False,
+) -> None:
+    """Check everything a measurement needs: packages, sensors, clocks, counters, load; print the fix for each.
+
+    Ends with exit code 1 when the backend cannot run here. Example: edgeexit doctor --backend tensorrt
+    """
+    from edgeexit.hardware.checks import check_machine
+
+    checks = [*_packages(backend), *check_machine(), *_counters(), _simulation()]
+    failed = any(check.status == "fail" for check in checks)
+    document = {"schema": "edgeexit.doctor/1", "ready": not failed, "checks": [check.as_json() for check in checks]}
+    emit(document, lambda: _print(checks), as_json=as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _packages(name: str) -> list[Check]:
+    """The backend opens, with which versions; what runs beside it."""
+    from edgeexit.backends import find_backend
+    from edgeexit.errors import HardwareMissing, MissingExtra
+    from edgeexit.hardware import current_profile
+    from edgeexit.hardware.checks import Check
+    from edgeexit.hardware.identity import package_version
+
+    profile = current_profile()
+    if name == "tensorrt" and profile is not None and not profile.software.tensorrt:
+        fix = profile.software.note or profile.software.source
+        return [Check(f"backend {name}", "fail", f"does not run on {profile.title}", fix)]
+    try:
+        versions = find_backend(name).versions()
+    except (HardwareMissing, MissingExtra) as error:
+        return [Check(f"backend {name}", "fail", "cannot run here", str(error))]
+    shown = ", ".join(f"{package} {version}" for package, version in versions.items())
+    beside = ", ".join(f"{p} {v}" for p in ("numpy", "onnx") if (v := package_version(p)))
+    checks = [Check(f"backend {name}", "ok", f"{shown}; {beside}; Python {platform.python_version()}")]
+    if os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
+        fix = "unset ORT_DISABLE_TELEMETRY: edgeexit then switches it off"
+        checks.append(
+            Check("telemetry", "warn", "ONNX Runtime's telemetry thread may run beside what is measured", fix)
+        )
+    return checks
+
+
+def _counters() -> list[Check]:
+    """Every pass of cache counters opens."""
+    from edgeexit.errors import HardwareMissing
+    from edgeexit.hardware.checks import Check
+    from edgeexit.measure.cache_counters import Counters, passes
+
+    try:
+        for events in passes():
+            with Counters(events):
+                pass
+    except HardwareMissing as error:
+        return [Check("cache counters", "warn", "do not open: misses are simulated instead", str(error))]
+    return [Check("cache counters", "ok", f"open: {', '.join(e.raw for events in passes() for e in events)}")]
+
+
+def _simulation() -> Check:
+    """Valgrind is there, on a machine where it can be used."""
+    from edgeexit.hardware.checks import Check
+
+    if platform.machine() != "x86_64":
+        fix = "copy the bundle to an x86-64 PC and name this device there"
+        return Check("cache simulation", "warn", f"runs on x86-64, not on {platform.machine()}", fix)
+    found = shutil.which("valgrind")
+    fix = "" if found else "sudo apt install valgrind"
+    return Check("cache simulation", "ok" if found else "warn", found or "valgrind is not installed", fix)
+
+
+def _print(checks: list[Check]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for check in checks:
+        fix = f"\n[dim]→ {escape(check.fix)}[/]" if check.fix else ""
+        table.add_row(_SIGNS[check.status], check.name, f"{escape(check.found)}{fix}")
+    console = Console()
+    console.print(table)
+    counts = {status: sum(check.status == status for check in checks) for status in _SIGNS}
+    console.print(f"{counts['ok']} in order, {counts['warn']} to look at, {counts['fail']} missing.")

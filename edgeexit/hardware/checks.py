@@ -1,0 +1,200 @@
+"""What a measurement needs of the machine, each need checked by using it, with the fix beside every one that is not met.
+
+`ok`: there. `warn`: measurements run, but a part is missing or less sure. `fail`: what was asked for cannot run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from edgeexit import units
+from edgeexit.errors import HardwareMissing
+from edgeexit.hardware.caches import caches
+from edgeexit.hardware.clocks import SWAPPING
+from edgeexit.hardware.identity import ROOT, compatible, container, device_facts, device_key, is_virtual
+from edgeexit.hardware.power import PowerMeter, find_power_meter
+from edgeexit.hardware.profiles import current_profile
+from edgeexit.hardware.state import DeviceState, snapshot
+
+Status: TypeAlias = Literal["ok", "warn", "fail"]
+
+_LOAD_S = 0.5
+_MAX_FOREIGN_CORES = 0.1
+_ENOUGH_MEMORY_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Check:
+    """One need: what was found, and what to do where that is not enough.
+
+    Attributes:
+        name: of the need.
+        status: see the module.
+        found: in words, with values.
+        fix: what to do; "" when nothing is.
+    """
+
+    name: str
+    status: Status
+    found: str
+    fix: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """As a dictionary."""
+        return asdict(self)
+
+
+def check_machine(root: Path = ROOT, meter: Callable[[Path], PowerMeter] = find_power_meter) -> list[Check]:
+    """Every check of the machine itself; takes about a second.
+
+    Args:
+        root: of the file system.
+        meter: finds the power meter; a test gives another one.
+    """
+    before = snapshot(root)
+    time.sleep(_LOAD_S)
+    after = snapshot(root)
+    rules: tuple[Iterator[Check], ...] = (
+        _device(root),
+        _surroundings(root),
+        _clocks(after),
+        _power_mode(after),
+        _throttling(after),
+        _load(before, after),
+        _memory(after),
+        _power(root, meter),
+        _geometry(root),
+    )
+    return [check for rule in rules for check in rule]
+
+
+def _device(root: Path) -> Iterator[Check]:
+    profile, facts = current_profile(root), device_facts(root)
+    what = f"{facts.get('board') or facts['cpu']}, key {device_key(root)}"
+    if profile is not None:
+        note = profile.software.note if not profile.software.tensorrt and profile.software.note else ""
+        yield Check("device", "ok", f"{what}, profile {profile.name}{': ' + note if note else ''}")
+    else:
+        strings = ", ".join(compatible(root)) or facts["arch"]
+        yield Check(
+            "device", "warn", f"{what}: no profile knows {strings}", "devices/README.md says how to add a board"
+        )
+
+
+def _surroundings(root: Path) -> Iterator[Check]:
+    if is_virtual(root):
+        yield Check(
+            "virtual machine",
+            "warn",
+            "clocks, power and cache counters belong to the host",
+            "measure on the machine itself",
+        )
+    kind = container(root)
+    if kind is not None:
+        fix = "for counters: --cap-add PERFMON; for power rails: -v /sys:/sys:ro"
+        yield Check("container", "ok", f"{kind}: counters and sensors may be hidden", fix)
+
+
+def _clocks(state: DeviceState) -> Iterator[Check]:
+    readable = [clock for clock in state.clocks if clock.current_hz is not None]
+    if not readable:
+        yield Check(
+            "clocks", "warn", "cannot be read, so a change of speed goes unseen", "measure on the machine itself"
+        )
+        return
+    free = [clock for clock in readable if not clock.fixed]
+    if not free:
+        yield Check("clocks", "ok", f"fixed: {', '.join(clock.name for clock in readable)}")
+        return
+    names = ", ".join(f"{c.name} ({c.governor or 'no governor'})" for c in free)
+    jetson = any(c.name.endswith(".gpu") or c.name.startswith("gpu-") for c in readable) or state.power_mode is not None
+    fix = "sudo jetson_clocks" if jetson else "sudo cpupower frequency-set --governor performance"
+    governed = all(c.governor == "performance" for c in free)
+    yield Check("clocks", "ok" if governed else "warn", f"left to their governors: {names}", "" if governed else fix)
+
+
+def _power_mode(state: DeviceState) -> Iterator[Check]:
+    if state.power_mode is not None:
+        yield Check("power mode", "ok", f"{state.power_mode}; it is part of every result")
+    if state.boost:
+        fix = "echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost (intel_pstate: echo 1 into no_turbo)"
+        yield Check("boost", "warn", "turbo frequencies are allowed: speed depends on temperature", fix)
+
+
+def _throttling(state: DeviceState) -> Iterator[Check]:
+    now = [name for name, on in state.alarms.items() if on and not name.endswith("since boot")]
+    counters = {name: count for name, count in state.counters.items() if name != SWAPPING}
+    since_boot = [f"{name}: {count}" for name, count in counters.items() if count > 0]
+    since_boot += [name for name, on in state.alarms.items() if on and name.endswith("since boot")]
+    hot = [name for name, level in state.cooling.items() if level > 0]
+    if now or hot:
+        yield Check(
+            "throttling", "warn", f"now: {', '.join(now + hot)}", "cool the device, or give it a stronger power supply"
+        )
+    elif since_boot:
+        yield Check(
+            "throttling",
+            "ok",
+            f"not now; since boot {', '.join(since_boot)}; a rise during a run is told with its result",
+        )
+    elif counters or state.alarms or state.cooling:
+        yield Check("throttling", "ok", "none since boot")
+    else:
+        yield Check(
+            "throttling", "warn", "this machine shows no throttle counters", "watch the temperature by other means"
+        )
+
+
+def _load(before: DeviceState, after: DeviceState) -> Iterator[Check]:
+    if before.busy_cpu_s is None or after.busy_cpu_s is None:
+        yield Check("other load", "warn", "/proc/stat cannot be read", "")
+        return
+    own_s = after.own_cpu_s - before.own_cpu_s
+    cores = max(0.0, after.busy_cpu_s - before.busy_cpu_s - own_s) / (after.monotonic_s - before.monotonic_s)
+    busy = cores > _MAX_FOREIGN_CORES
+    fix = "end other programs: `top` shows them" if busy else ""
+    yield Check("other load", "warn" if busy else "ok", f"other processes use {cores:.1f} cores", fix)
+
+
+def _memory(state: DeviceState) -> Iterator[Check]:
+    available = state.memory_available_bytes
+    if available is None:
+        return
+    short = available < _ENOUGH_MEMORY_BYTES
+    fix = "end other programs, or the desktop: sudo systemctl isolate multi-user.target" if short else ""
+    yield Check("memory", "warn" if short else "ok", f"{units.bytes_(available)} available", fix)
+
+
+def _power(root: Path, find: Callable[[Path], PowerMeter]) -> Iterator[Check]:
+    meter = find(root)
+    if not meter.present:
+        why = "; ".join(f"{r.name}: {r.why}" for r in meter.rejected)
+        yield Check(
+            "power meter", "warn", f"none: energy is not measured ({why})", "an external meter's CSV can be given"
+        )
+        return
+    with meter:
+        reading = meter.read()
+    values = zip(meter.capability.names, reading.values, strict=True)
+    unit = "J" if meter.capability.kind == "counter" else "W"
+    shown = ", ".join(f"{name} {value:.4g} {unit}" for name, value in values)
+    found = f"{meter.capability.name}, {meter.capability.subject_scope}: {shown}"
+    notes = "; ".join(meter.capability.notes)
+    whole = bool(meter.capability.total)
+    yield Check("power meter", "ok" if whole else "warn", found, notes)
+
+
+def _geometry(root: Path) -> Iterator[Check]:
+    try:
+        known = caches(root)
+    except HardwareMissing as error:
+        yield Check(
+            "cache geometry", "warn", str(error), "name a device for cache simulation, such as jetson-orin-nano"
+        )
+        return
+    shown = ", ".join(f"L{c.level} {c.kind} {units.bytes_(c.size_bytes)}" for c in known)
+    yield Check("cache geometry", "ok", shown)
