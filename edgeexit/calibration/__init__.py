@@ -1,1 +1,65 @@
-"""To be written."""
+"""Thresholds that meet a target on the device they will run on, and the proof that they do.
+
+    calibrate(runner, inputs, labels, target="p99<=5ms, drop<=0.5")     the whole of it -> Calibration, kept in the bundle
+    retune(runner, "mean<=0.5x")                                        another target, nothing measured anew
+
+As a library on recorded tables, no device needed:
+
+    table = ReplayTable(scores=..., correct=..., cost_s=...)            who is how sure, who is right, what leaving costs
+    optimise(table, "mean<=5ms") -> Policy                              the best thresholds, and how far from the best they can be
+    front(table) -> Front                                               all targets at once; budgets; the path of control
+    choose(table, target)                                               guarded against overfitting where samples are few
+    certify(choose, test, target, confidence=0.95)                      proved on data that chose nothing
+    baseline("exit_distribution", table, target)                        how others choose
+    Controller(runner, front, law)                                      holds a mean or a tail under drift
+    DriftAlarm(seen)                                                    says when the data is no longer what calibration saw
+"""
+
+from __future__ import annotations
+
+from edgeexit.calibration.baselines import BASELINES, baseline
+from edgeexit.calibration.certify import Certificate, certify, samples_needed
+from edgeexit.calibration.control import Controller, Dial, Law
+from edgeexit.calibration.drift import DriftAlarm, Seen
+from edgeexit.calibration.front import Front, front
+from edgeexit.calibration.guard import Choice, choose
+from edgeexit.calibration.procedure import calibrate, retune
+from edgeexit.calibration.replay import Outcome, ReplayTable
+from edgeexit.calibration.result import Calibration, calibration_from
+from edgeexit.calibration.search import NORMAL, QUICK, THOROUGH, Effort, Policy, optimise
+from edgeexit.calibration.targets import Bound, Target, parse_target
+from edgeexit.calibration.verdicts import Verdict, verdicts_of
+
+__all__ = [
+    "BASELINES",
+    "NORMAL",
+    "QUICK",
+    "THOROUGH",
+    "Bound",
+    "Calibration",
+    "Certificate",
+    "Choice",
+    "Controller",
+    "Dial",
+    "DriftAlarm",
+    "Effort",
+    "Front",
+    "Law",
+    "Outcome",
+    "Policy",
+    "ReplayTable",
+    "Seen",
+    "Target",
+    "Verdict",
+    "baseline",
+    "calibrate",
+    "calibration_from",
+    "certify",
+    "choose",
+    "front",
+    "optimise",
+    "parse_target",
+    "retune",
+    "samples_needed",
+    "verdicts_of",
+]

@@ -90,6 +90,11 @@ class Policy:
         )
 
     @property
+    def inner(self) -> NDArray[np.float32]:
+        """The thresholds as an array, float32 [N-1]."""
+        return np.array(self.thresholds, np.float32)
+
+    @property
     def quality(self) -> float:
         """Accuracy, or agreement where there are no labels."""
         value = self.accuracy if self.accuracy is not None else self.agreement

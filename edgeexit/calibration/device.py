@@ -1,0 +1,194 @@
+"""What calibration measures on the device: every exit replayed once, the cost of leaving at each, and the chosen policy at work.
+
+    lanes of one timing    exit 1 ... exit N forced · the backbone · the policy (A) · the policy again (B)
+
+All lanes run in short blocks of each in turn (`measure.timing`), so that what drifts drifts for all. A mean is the median of its blocks'
+means: a stall of the machine spoils one block and moves nothing. For the policy the blocks' means are taken per exit and weighted with the
+exit rates, since a block of a few slow inferences is seldom a fair mix. A against B is the noise floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgeexit.calibration.replay import Floats, Indices, ReplayTable
+from edgeexit.data import Dataset
+from edgeexit.measure.timing import Call, Samples, time_interleaved
+from edgeexit.progress import Progress, silent
+from edgeexit.runtime import Backbone, Prediction, Runner
+
+KEPT_LATENCIES = 20_000
+"""Latencies kept per exit; more are thinned evenly."""
+_FORCED_INPUTS = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """Measured latencies.
+
+    Attributes:
+        cost_s: per exit, its forced runs. typical_s: [N], medians of block means.
+        backbone_s: the backbone's runs. backbone_typical_s: its median of block means.
+    """
+
+    cost_s: tuple[Floats, ...]
+    typical_s: Floats
+    backbone_s: Floats
+    backbone_typical_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """The policy at work on the device.
+
+    Attributes:
+        costs: of the forced exits and the backbone in the same rounds.
+        labels, leaves: what the policy answered for each validation input, and where it left (from 0).
+        mean_s: typical mean latency. noise_floor: relative difference of the two lanes.
+        latency_s: every latency of both lanes.
+    """
+
+    costs: Costs
+    labels: Indices
+    leaves: Indices
+    mean_s: float
+    noise_floor: float
+    latency_s: Floats
+
+
+def replay(runner: Runner, data: Dataset, progress: Progress = silent) -> ReplayTable:
+    """Run every exit once on every sample: a table whose costs are placeholders of one second until `priced` puts measured ones in."""
+    scores, logits = runner.replay(data.inputs, progress)
+    answers = logits.argmax(axis=-1)
+    correct = None if data.labels is None else answers == data.labels[:, None]
+    return ReplayTable(
+        scores[:, :-1],
+        correct,
+        np.ones(runner.exits),
+        agreement=answers == answers[:, -1:],
+        macs=_macs(runner),
+    )
+
+
+def priced(table: ReplayTable, costs: Costs) -> ReplayTable:
+    """A table with measured costs. What the heads take together is the last exit less the backbone; it is split evenly over them."""
+    spare = max(0.0, float(costs.typical_s[-1]) - costs.backbone_typical_s)
+    return ReplayTable(
+        table.scores,
+        table.correct,
+        [_thinned(samples) for samples in costs.cost_s],
+        table.energy_j,
+        np.full(table.exits - 1, spare / (table.exits - 1)),
+        agreement=table.agreement,
+        macs=table.macs,
+        typical_s=costs.typical_s,
+        backbone_s=costs.backbone_typical_s,
+        origin=table.origin,
+    )
+
+
+def with_energy(table: ReplayTable, energy_j: ArrayLike) -> ReplayTable:
+    """A table with measured energies per exit, [N] joules."""
+    return ReplayTable(
+        table.scores,
+        table.correct,
+        table.cost_s,
+        energy_j,
+        agreement=table.agreement,
+        macs=table.macs,
+        origin=table.origin,
+    )
+
+
+def time_exits(runner: Runner, data: Dataset, seconds: float, seed: int, progress: Progress = silent) -> Costs:
+    """Time leaving at every exit, and the backbone."""
+    inputs = singles(data.take(slice(_FORCED_INPUTS)))
+    with runner.backbone() as backbone:
+        timed = time_interleaved(_forced_lanes(runner, backbone, inputs), seconds=seconds, seed=seed, progress=progress)
+    return _costs(timed, runner.exits)
+
+
+def try_policy(runner: Runner, data: Dataset, seconds: float, seed: int, progress: Progress = silent) -> Trial:
+    """Run the thresholds that the runner has now on the validation part: once for the answers, then timed among the forced exits."""
+    inputs = singles(data)
+    answers = [runner(x) for x in inputs]
+    leaves = np.array([a.exit - 1 for a in answers])
+    with runner.backbone() as backbone:
+        policy: Call = _in_turn(runner, inputs)
+        lanes = {**_forced_lanes(runner, backbone, inputs), "policy A": policy, "policy B": policy}
+        timed = time_interleaved(lanes, seconds=seconds, seed=seed, progress=progress)
+    rates = np.bincount(leaves, minlength=runner.exits) / len(leaves)
+    first, second = (_typical_mix(timed[f"policy {lane}"], leaves, rates) for lane in "AB")
+    return Trial(
+        costs=_costs(timed, runner.exits),
+        labels=np.array([a.label for a in answers]),
+        leaves=leaves,
+        mean_s=(first + second) / 2,
+        noise_floor=abs(first / second - 1),
+        latency_s=np.concatenate([timed["policy A"].values_s, timed["policy B"].values_s]),
+    )
+
+
+def singles(data: Dataset) -> list[Any]:
+    """The samples one by one, as a Runner takes them, made beforehand so that slicing is not timed."""
+    if isinstance(data.inputs, dict):
+        return [{name: array[i : i + 1] for name, array in data.inputs.items()} for i in range(len(data))]
+    return [data.inputs[i : i + 1] for i in range(len(data))]
+
+
+def _forced_lanes(runner: Runner, backbone: Backbone, inputs: list[Any]) -> dict[str, Call]:
+    def forced(exit: int) -> Call:
+        def call(i: int) -> Prediction:
+            return runner.forced(inputs[i % len(inputs)], exit=exit)
+
+        return call
+
+    lanes = {f"exit {k}": forced(k) for k in range(1, runner.exits + 1)}
+    return {**lanes, "backbone": _in_turn(backbone, inputs)}
+
+
+def _in_turn(run: Callable[[Any], Prediction], inputs: list[Any]) -> Call:
+    return lambda i: run(inputs[i % len(inputs)])
+
+
+def _costs(timed: Mapping[str, Samples], exits: int) -> Costs:
+    lanes = [timed[f"exit {k}"] for k in range(1, exits + 1)]
+    return Costs(
+        cost_s=tuple(lane.values_s for lane in lanes),
+        typical_s=np.array([_typical(lane) for lane in lanes]),
+        backbone_s=timed["backbone"].values_s,
+        backbone_typical_s=_typical(timed["backbone"]),
+    )
+
+
+def _typical(samples: Samples) -> float:
+    return float(np.median(samples.block_means_s))
+
+
+def _typical_mix(samples: Samples, leaves: Indices, rates: Floats) -> float:
+    """Per exit the median over blocks of the mean of its inferences, weighted with the exit rates."""
+    at = leaves[np.arange(len(samples)) % len(leaves)]
+    total = 0.0
+    for k in np.unique(at):
+        here = at == k
+        total += float(rates[k]) * float(np.median(_block_means(samples.values_s[here], samples.blocks[here])))
+    return total / float(rates[np.unique(at)].sum())
+
+
+def _block_means(values: Floats, blocks: NDArray[np.int64]) -> Floats:
+    _, place, counts = np.unique(blocks, return_inverse=True, return_counts=True)
+    return np.asarray(np.bincount(place.ravel(), weights=values) / counts, np.float64)
+
+
+def _thinned(samples: Floats) -> Floats:
+    return samples if len(samples) <= KEPT_LATENCIES else samples[:: -(-len(samples) // KEPT_LATENCIES)]
+
+
+def _macs(runner: Runner) -> Floats | None:
+    stages = [stage.macs for stage in runner.bundle.manifest.stages]
+    return None if any(m is None for m in stages) else np.cumsum(np.array(stages, np.float64))

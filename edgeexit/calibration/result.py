@@ -1,0 +1,268 @@
+"""The result of calibrating: what was chosen, what it was predicted to do, what it did on the device, and everything to choose again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from edgeexit.calibration.certify import Certificate
+from edgeexit.calibration.front import Front
+from edgeexit.calibration.guard import Choice
+from edgeexit.calibration.replay import Outcome, ReplayTable, latency_quantile
+from edgeexit.calibration.search import Policy
+from edgeexit.calibration.verdicts import Verdict
+from edgeexit.documents import check_schema, from_document, to_document
+from edgeexit.errors import BundleError
+from edgeexit.measure.statistics import Interval, nearest_rank
+
+SCHEMA = "edgeexit.calibration/1"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ExitRow:
+    """One exit: what an anytime user gets who stops there, and what it costs.
+
+    Attributes:
+        exit: number, from 1.
+        accuracy, agreement: if all samples left here; accuracy is None without labels.
+        mean_s: median of block means of forced runs. p50_s, p99_s: nearest rank; seconds from the input.
+        samples: latencies measured.
+        head_s: part of it that the head takes, None where not known.
+        macs: multiply-accumulates up to here; None where a shape is unknown.
+        energy_j: per inference; None where nothing measured it (`energy_reason` of the calibration says why).
+    """
+
+    exit: int
+    accuracy: float | None
+    agreement: float | None
+    mean_s: float
+    p50_s: float
+    p99_s: float
+    samples: int
+    head_s: float | None
+    macs: float | None
+    energy_j: float | None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a policy does, predicted or measured.
+
+    Attributes:
+        samples: inputs it is about.
+        accuracy, agreement: shares; accuracy is None without labels.
+        mean_s, p50_s, p99_s: latency, seconds.
+        exit_rates: share leaving at each exit, [N].
+        energy_j, macs: means per inference; None where not known.
+    """
+
+    samples: int
+    accuracy: float | None
+    agreement: float | None
+    mean_s: float
+    p50_s: float
+    p99_s: float
+    exit_rates: tuple[float, ...]
+    energy_j: float | None
+    macs: float | None
+
+    @classmethod
+    def predicted(cls, table: ReplayTable, outcome: Outcome) -> Figures:
+        """From a replay table."""
+        rates = outcome.exit_rates
+        return cls(
+            samples=len(table),
+            accuracy=outcome.accuracy,
+            agreement=outcome.agreement,
+            mean_s=outcome.mean_s,
+            p50_s=latency_quantile(table, rates, 0.5),
+            p99_s=latency_quantile(table, rates, 0.99),
+            exit_rates=rates,
+            energy_j=outcome.energy_j,
+            macs=outcome.macs,
+        )
+
+
+@dataclass(frozen=True)
+class Check:
+    """One bound of the target, held against the device.
+
+    Attributes:
+        bound: as written.
+        limit: in SI (seconds, joules, multiply-accumulates, a share, percentage points).
+        predicted, measured: the same quantity on the choose part and on the device; None where it cannot be measured.
+        room: how far beyond the limit the measured value may be before it counts as missed: noise and sampling error, in the same unit.
+        met: whether it holds within the room.
+    """
+
+    bound: str
+    limit: float
+    predicted: float
+    measured: float | None
+    room: float
+    met: bool
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A policy of the front: inner thresholds and what it does on the choose part."""
+
+    inner_thresholds: tuple[float, ...]
+    mean_s: float
+    accuracy: float | None
+    agreement: float | None
+    exit_rates: tuple[float, ...]
+    energy_j: float | None
+    macs: float | None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How the data was divided: counts and hashes of the indices, and of the data themselves."""
+
+    choose: int
+    certify: int
+    validate: int
+    seed: int
+    choose_sha256: str
+    certify_sha256: str | None
+    validate_sha256: str
+    data: str
+    data_sha256: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibration of one bundle on one device under one set of settings. `to_document` and `calibration_from` are each other's inverse.
+
+    Attributes:
+        schema, created, versions: `edgeexit.calibration/1`; UTC; of edgeexit, the engine and numpy.
+        key, device, settings: for which device, backend, mode, precision and threads.
+        criterion, unit: of `thresholds`.
+        target, confidence: as asked.
+        thresholds: own units, [N-1]. inner_thresholds: as engines see them.
+        policy: what was chosen, with its certificate of optimality `gap`. choice: by which method. certificate: with confidence only.
+        exits: the anytime table. backbone_mean_s, backbone_p99_s: straight to the last exit.
+        predicted: of the policy from the choose part. measured: on the device, on the validation part; None where another target was
+            tuned from the curve, which measures nothing.
+        replayed_mean_s: the mean on the validation part as its own exits predict it; next to `measured` it shows the device alone, without
+            the luck of the draw. None where nothing was run.
+        noise_floor: relative difference of the same protocol run twice (A/A). sampling_error: relative, of the mean, 95 %.
+        tolerance: relative, for `measured` against `predicted`: the larger of 2 %, 1.25 noise floors and the sampling error.
+        on_track: whether measured is within the tolerance of predicted; None where nothing was run.
+        checks: every bound of the target. met: all of them, and on track.
+        validity, reasons: of the device's state while measuring.
+        state: of the device before and after.
+        energy_reason: why there is no energy, where there is none.
+        verdicts: remarks. curve: the front. parts: of the data.
+    """
+
+    schema: str
+    created: str
+    versions: dict[str, str]
+    key: str
+    device: dict[str, str]
+    settings: dict[str, Any]
+    criterion: str
+    unit: str
+    target: str
+    confidence: float | None
+    thresholds: tuple[float, ...]
+    inner_thresholds: tuple[float, ...]
+    policy: Policy
+    choice: Choice
+    certificate: Certificate | None
+    exits: tuple[ExitRow, ...]
+    backbone_mean_s: float
+    backbone_p99_s: float
+    predicted: Figures
+    measured: Figures | None
+    replayed_mean_s: float | None
+    noise_floor: float
+    sampling_error: float
+    accuracy_interval: Interval | None
+    tolerance: float
+    on_track: bool | None
+    checks: tuple[Check, ...]
+    met: bool
+    validity: str
+    reasons: tuple[str, ...]
+    state: dict[str, Any]
+    energy_reason: str | None
+    verdicts: tuple[Verdict, ...]
+    curve: tuple[CurvePoint, ...]
+    parts: Parts
+
+    def to_document(self) -> dict[str, Any]:
+        """As JSON values; infinite thresholds as "inf" and "-inf"."""
+        document: dict[str, Any] = to_document(self)
+        return document
+
+    @property
+    def speedup(self) -> float:
+        """The backbone's mean latency over the measured one (the predicted one, tuned from the curve)."""
+        return self.backbone_mean_s / (self.measured or self.predicted).mean_s
+
+    @property
+    def front(self) -> Front:
+        """The curve as policies, for budgets and for control."""
+        return Front(tuple(_policy(point) for point in self.curve))
+
+    def retuned(self, **changes: Any) -> Calibration:
+        """The same calibration with some fields exchanged."""
+        return replace(self, **changes)
+
+
+def calibration_from(document: Any, where: str) -> Calibration:
+    """The calibration that `to_document` wrote.
+
+    Raises:
+        BundleError: another schema, a newer one, or faults; all in one message.
+    """
+    check_schema(document, "calibration", VERSION, where, BundleError)
+    return from_document(Calibration, document, where, BundleError)
+
+
+def exit_rows(table: ReplayTable) -> tuple[ExitRow, ...]:
+    """The anytime table of a replay table."""
+    return tuple(_exit_row(table, k) for k in range(table.exits))
+
+
+def curve_of(front: Front) -> tuple[CurvePoint, ...]:
+    """A front as a calibration keeps it."""
+    return tuple(
+        CurvePoint(p.thresholds, p.mean_s, p.accuracy, p.agreement, p.exit_rates, p.energy_j, p.macs)
+        for p in front.policies
+    )
+
+
+def _policy(point: CurvePoint) -> Policy:
+    return Policy(
+        thresholds=point.inner_thresholds,
+        accuracy=point.accuracy,
+        agreement=point.agreement,
+        mean_s=point.mean_s,
+        energy_j=point.energy_j,
+        macs=point.macs,
+        exit_rates=point.exit_rates,
+        gap=None,
+    )
+
+
+def _exit_row(table: ReplayTable, k: int) -> ExitRow:
+    latencies, early = table.cost_s[k], k < table.exits - 1
+    return ExitRow(
+        exit=k + 1,
+        accuracy=None if table.correct is None else float(np.mean(table.correct[:, k])),
+        agreement=None if table.agreement is None else float(np.mean(table.agreement[:, k])),
+        mean_s=float(table.mean_cost_s[k]),
+        p50_s=nearest_rank(latencies, 50.0),
+        p99_s=nearest_rank(latencies, 99.0),
+        samples=len(latencies),
+        head_s=float(table.head_s[k]) if early and table.head_s is not None else None,
+        macs=None if table.macs is None else float(table.macs[k]),
+        energy_j=None if table.energy_j is None else float(table.energy_j[k]),
+    )
