@@ -11,7 +11,7 @@ As a library on recorded tables, no device needed:
     choose(table, target)                                               guarded against overfitting where samples are few
     certify(choose, test, target, confidence=0.95)                      proved on data that chose nothing
     baseline("exit_distribution", table, target)                        how others choose
-    Controller(runner, front, law)                                      holds a mean or a tail under drift
+    controller(runner, "mean<=2ms")                                     holds a mean or a tail under drift
     DriftAlarm(seen)                                                    says when the data is no longer what calibration saw
 """
 
@@ -23,7 +23,7 @@ from edgeexit.calibration.control import Controller, Dial, Law
 from edgeexit.calibration.drift import DriftAlarm, Seen
 from edgeexit.calibration.front import Front, front
 from edgeexit.calibration.guard import Choice, choose
-from edgeexit.calibration.procedure import calibrate, retune
+from edgeexit.calibration.procedure import calibrate, controller, retune
 from edgeexit.calibration.replay import Outcome, ReplayTable
 from edgeexit.calibration.result import Calibration, calibration_from
 from edgeexit.calibration.search import NORMAL, QUICK, THOROUGH, Effort, Policy, optimise
@@ -56,6 +56,7 @@ __all__ = [
     "calibration_from",
     "certify",
     "choose",
+    "controller",
     "front",
     "optimise",
     "parse_target",

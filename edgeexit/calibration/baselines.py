@@ -1,11 +1,11 @@
-"""How others choose thresholds, behind one interface, to measure against. None of them is used to calibrate unless few samples ask for it.
+"""How others choose thresholds, behind one interface, to measure against. None of them calibrates unless few samples ask for it.
 
-branchynet          every combination of 11 values per exit, evenly over the scores' range     BranchyNet (2016), section V-B
-exit_distribution   exit k gets a share ∝ q^k, one q                                           Algorithm 1 of "Overthinking in MSDNet" (2022)
-shared              one threshold for all exits                                                Fast yet Safe (2024), PCEE (2024)
-target_accuracy     per exit, as low as the survivors that leave are right often enough        PCEE (2024), CalexNet (2026)
-hill_climb          greedy steps that grow on success and halve on failure                     Apparate (2024)
-genetic             selection, crossover, mutation                                             Dynamic Vision Transformer (2021)
+branchynet          every combination of 11 evenly spaced values per exit: BranchyNet (2016), section V-B
+exit_distribution   exit k gets a share ∝ q^k, one q: "Overthinking in MSDNet" (2022), Algorithm 1
+shared              one threshold for all exits: Fast yet Safe (2024)
+target_accuracy     per exit, as low as what leaves there is right often enough: PCEE (2024)
+hill_climb          greedy steps that grow on success and halve on failure: Apparate (2024)
+genetic             selection, crossover, mutation: Dynamic Vision Transformer (2021)
 """
 
 from __future__ import annotations

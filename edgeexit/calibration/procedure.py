@@ -19,6 +19,7 @@ import onnx
 
 import edgeexit
 from edgeexit.calibration.certify import Certificate, certify, samples_needed
+from edgeexit.calibration.control import STEP, Controller, Law, start_of
 from edgeexit.calibration.device import Costs, Trial, priced, replay, singles, time_exits, try_policy, with_energy
 from edgeexit.calibration.front import front
 from edgeexit.calibration.guard import Choice, choose
@@ -152,15 +153,7 @@ def retune(runner: Runner, target: str | Target, *, progress: Progress = silent)
         InputError: the bundle has no calibration for this device and these settings.
         TargetNotMet: nothing meets the target.
     """
-    key = runner.settings.key(device_key())
-    document = runner.bundle.read_calibration(key)
-    path = runner.bundle.attachment(key, REPLAY)
-    if document is None or path is None:
-        msg = (
-            f"{runner.bundle.path} has no calibration for {key} to tune from. Run edgeexit calibrate with --data first."
-        )
-        raise InputError(msg)
-    old, table, parsed = calibration_from(document, str(path)), ReplayTable.load(path), parse_target(target)
+    (old, table), parsed = kept(runner), parse_target(target)
     progress("choosing thresholds", 0, 1)
     policy, choice = choose(table, parsed, seed=old.parts.seed, method=old.choice.method, effort=Effort(work=1.0))
     progress("choosing thresholds", 1, 1)
@@ -184,6 +177,36 @@ def retune(runner: Runner, target: str | Target, *, progress: Progress = silent)
     )
     keep(runner, result, table)
     return result
+
+
+def kept(runner: Runner) -> tuple[Calibration, ReplayTable]:
+    """What the bundle holds for this device and these settings.
+
+    Raises:
+        InputError: no calibration, or none with its replay table.
+    """
+    key = runner.settings.key(device_key())
+    document, path = runner.bundle.read_calibration(key), runner.bundle.attachment(key, REPLAY)
+    if document is None or path is None:
+        msg = f"{runner.bundle.path} has no calibration for {key} to go by. Run edgeexit calibrate with --data first."
+        raise InputError(msg)
+    return calibration_from(document, f"the calibration of {runner.bundle.path}"), ReplayTable.load(path)
+
+
+def controller(runner: Runner, target: str | Target, *, step: float = STEP) -> Controller:
+    """A Controller that holds a bound on time (one mean or one percentile) by moving along the calibrated front.
+
+    Args:
+        runner: with a calibration of this device; its thresholds are set before every inference from now on.
+        target: such as "mean<=2ms" or "p99<=10ms"; bounds on anything else are not controlled.
+        step: how far one overspending inference moves; larger reacts faster and wanders more.
+
+    Raises:
+        InputError: no calibration, or not exactly one bound on time.
+    """
+    result, table = kept(runner)
+    law = Law.of(table, target, step)
+    return Controller(runner, result.front, law, start=start_of(result.front, law, table))
 
 
 def keep(runner: Runner, result: Calibration, table: ReplayTable) -> None:

@@ -16,6 +16,7 @@ COMMANDS: tuple[str, ...] = (
     "export",
     "compile",
     "inspect",
+    "calibrate",
     "run",
     "bench",
     "compare",

@@ -1,0 +1,137 @@
+"""`edgeexit calibrate`: thresholds that meet a target on this device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeexit.cli.common import Json, emit, progress_bar
+
+if TYPE_CHECKING:
+    from edgeexit.calibration import Calibration
+    from edgeexit.calibration.recipes import Recipe
+    from edgeexit.data import Dataset
+    from edgeexit.progress import Progress
+    from edgeexit.runtime import Runner
+
+_TARGET_HELP = (
+    "Bounds joined by commas: mean<=5ms, mean<=0.6x (of the backbone), p50|p90|p95|p99|p99.9<=10ms, energy<=2mJ, macs<=40M, "
+    "accuracy>=0.985, drop<=0.5 (points), agreement>=0.99, rate1>=0.5. With a bound on cost accuracy is maximised, else the mean minimised."
+)
+
+
+def calibrate_command(
+    bundle: Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")],
+    data: Annotated[
+        str | None, typer.Option(help=".npz (x, and y if known), image folder or named set such as digits:calibration.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help=_TARGET_HELP)] = None,
+    recipe: Annotated[str | None, typer.Option(help="Target by application; see calibrate/recipes.")] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Prove every bound with this confidence, as 0.95, on data of its own.")
+    ] = None,
+    from_curve: Annotated[
+        bool, typer.Option("--from-curve", help="Tune anew from what the last calibration measured; needs no data.")
+    ] = False,
+    seconds: Annotated[float | None, typer.Option(help="Wall time of the timing. [default: 6]", min=0.1)] = None,
+    seed: Annotated[int, typer.Option(help="Of splits, folds and order.")] = 0,
+    method: Annotated[
+        str | None, typer.Option(help="exact, bagged, exit_distribution or shared. [default: guarded choice]")
+    ] = None,
+    mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
+    backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
+    threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
+    json: Json = False,
+) -> None:
+    """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
+
+    Ends with exit code 1 when nothing meets the target (the nearest that can be met is named) or the device did not confirm it.
+
+    Example: edgeexit calibrate lenet.eexit --data digits:calibration --target "mean<=0.6x, drop<=0.5"
+    """
+    import warnings
+
+    import edgeexit
+    from edgeexit.cli.calibration_tables import print_calibration
+    from edgeexit.runtime import CalibrationWarning
+
+    plan = _plan(target, recipe, confidence, seconds)
+    samples = _samples(data, from_curve=from_curve)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
+        runner = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads)
+    with runner, progress_bar() as progress:
+        result = _first_possible(runner, samples, plan, seed, method, progress)
+    emit(result.to_document(), lambda: print_calibration(result), as_json=json)
+    if not result.met:
+        raise typer.Exit(1)
+
+
+def _plan(target: str | None, recipe: str | None, confidence: float | None, seconds: float | None) -> Recipe:
+    """What to tune for, from a target or a recipe; options given win over the recipe's."""
+    from dataclasses import replace
+
+    from edgeexit.calibration import parse_target
+    from edgeexit.calibration.recipes import Recipe, load_recipe, recipe_names
+    from edgeexit.errors import InputError
+
+    if (target is None) == (recipe is None):
+        msg = f'give either --target, as in --target "mean<=5ms, drop<=0.5", or --recipe, one of {", ".join(recipe_names())}.'
+        raise InputError(msg)
+    plan = load_recipe(recipe) if recipe else Recipe("", "", "", (parse_target(target or ""),))
+    return replace(plan, confidence=confidence or plan.confidence, seconds=seconds or plan.seconds)
+
+
+def _samples(data: str | None, *, from_curve: bool) -> Dataset | None:
+    from edgeexit.data import load_data
+    from edgeexit.errors import InputError
+
+    if (data is None) != from_curve:
+        msg = "give --data to measure on, or --from-curve to tune from the last calibration; one of the two."
+        raise InputError(msg)
+    return None if data is None else load_data(data)
+
+
+def _first_possible(
+    runner: Runner, samples: Dataset | None, plan: Recipe, seed: int, method: str | None, progress: Progress
+) -> Calibration:
+    """The calibration for the first target of the plan that this machine can measure; the last one's refusal stands."""
+    from edgeexit.errors import InputError
+
+    for target in plan.targets[:-1]:
+        if not any(b.metric == "energy" for b in target.bounds):
+            break
+        try:
+            return _calibrate(runner, samples, str(target), plan, (seed, method), progress)
+        except InputError as fault:
+            typer.echo(f"note: {fault}", err=True)
+    return _calibrate(runner, samples, str(plan.targets[-1]), plan, (seed, method), progress)
+
+
+def _calibrate(
+    runner: Runner,
+    samples: Dataset | None,
+    target: str,
+    plan: Recipe,
+    how: tuple[int, str | None],
+    progress: Progress,
+) -> Calibration:
+    from edgeexit.calibration import calibrate, retune
+    from edgeexit.calibration.procedure import SECONDS
+
+    if samples is None:
+        return retune(runner, target, progress=progress)
+    return calibrate(
+        runner,
+        samples.inputs,
+        samples.labels,
+        target=target,
+        confidence=plan.confidence,
+        seed=how[0],
+        seconds=plan.seconds or SECONDS,
+        method=how[1],
+        name=samples.name,
+        progress=progress,
+    )
