@@ -28,6 +28,16 @@ _FILE = "records"
 _START_TIMEOUT_S = 10.0
 
 
+def child_environment() -> dict[str, str]:
+    """For a child that runs a module of edgeexit: finds the same edgeexit, and nothing in the working folder in its stead.
+
+    `python -m` searches the working folder first, where a user's `random.py` would shadow the standard library's.
+    """
+    home = str(Path(__file__).resolve().parents[2])
+    search = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": search}
+
+
 class Sampler:
     """A sampling process. Started by `start`, ended by `stop`, which returns its records.
 
@@ -50,7 +60,8 @@ class Sampler:
         """
         self._folder = Path(tempfile.mkdtemp(prefix="edgeexit-"))
         command = [sys.executable, "-m", "edgeexit.hardware.sampler", str(self._folder / _FILE)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=child_environment())
         stdin, stdout = _pipes(self._process)
         stdin.write(json.dumps(self.plan).encode() + b"\n")
         stdin.flush()

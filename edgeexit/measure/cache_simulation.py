@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import re
 import shutil
@@ -26,6 +25,7 @@ import numpy as np
 
 from edgeexit.errors import HardwareMissing, InternalError
 from edgeexit.hardware.profiles import Cache
+from edgeexit.hardware.sampler import child_environment
 from edgeexit.measure.cache_report import CallCache, level
 from edgeexit.progress import Progress, silent
 
@@ -166,12 +166,9 @@ def _may_fix_addresses(setarch: str) -> bool:
 
 
 def _run(command: list[str], folder: Path, regions: int, progress: Progress) -> None:
-    home = str(Path(__file__).resolve().parents[2])
     environment = {
-        **os.environ,
+        **child_environment(),
         "PYTHONHASHSEED": "0",
-        "PYTHONSAFEPATH": "1",  # the working folder, which is named at random, stays out of sys.path
-        "PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH")))),
         "ORT_DISABLE_TELEMETRY": "1",  # from ONNX Runtime 1.29 on, a thread of its own that moves every later allocation
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

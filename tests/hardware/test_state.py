@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -247,3 +248,16 @@ def test_the_timeline_is_read_by_another_process(orin: Path) -> None:
     assert 3 == len(timeline.of("counter"))
     assert "suspect" == timeline.judge().status
     assert 1020e6 == timeline.as_json()["17000000.gpu"]["max"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="older Pythons cannot keep the working folder out")
+def test_a_file_in_the_working_folder_does_not_shadow_the_standard_library(
+    orin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The sampling process runs wherever the user is."""
+    (tmp_path / "random.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    recorder = StateRecorder(orin)
+    recorder.start()
+
+    assert recorder.stop().of("clock")
