@@ -26,6 +26,21 @@ def print_calibration(result: Calibration) -> None:
 
 def _summary(result: Calibration) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
     shown = [("predicted", result.predicted), *([("measured", result.measured)] if result.measured else [])]
+    rows = [_figures(name, figures) for name, figures in shown]
+    rows.append(("backbone", "", units.seconds(result.backbone_mean_s), units.seconds(result.backbone_p99_s), ""))
+    thresholds = ", ".join(f"{t:.4g}" for t in result.thresholds)
+    title = f"{result.target}: {result.criterion} thresholds {thresholds} ({result.unit})"
+    return title, ("", "accuracy", "mean", "p99", "leave at exit 1, 2, ..."), rows
+
+
+def _figures(name: str, figures: Figures) -> tuple[str, ...]:
+    quality = figures.accuracy if figures.accuracy is not None else figures.agreement
+    rates = " · ".join(units.percent(r, 1) for r in figures.exit_rates)
+    times = units.seconds(figures.mean_s), units.seconds(figures.p99_s)
+    return f"{name} ({figures.samples} samples)", units.percent(quality), *times, rates
+
+
+def _bounds(result: Calibration) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
     rows = [_bound(check) for check in result.checks]
     return "Bounds", ("bound", "limit", "predicted", "measured", "room for noise", ""), rows
 
