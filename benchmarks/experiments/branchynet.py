@@ -1,0 +1,259 @@
+"""BranchyNet's Table I and figures 3 and 4 for one trained network, under the authors' timing protocol and an honest one.
+
+    python -m benchmarks branchynet [--case lenet-mnist]
+
+paper:   the clock runs over the trunk up to the branch and nothing else, as in the authors' code; heads, softmax, entropy and decision
+         are free, and the plain network beside it is timed whole.
+honest:  the clock runs over everything that the user waits for.
+
+Both compare with the plain network on the same runtime and settings, through the same Runner. Thresholds are the authors' screens
+(entropy, nats), and the best of them is chosen on the calibration part: the fastest at which accuracy is not below the plain network's.
+The figures shown are from the test part. The authors chose on the test part; `printed` rows use the thresholds that the paper prints.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.common import HERE, Case, find_case, open_case, options, record, show, straight, time_lanes
+from benchmarks.experiments._trunk import Trunk
+from edgeexit import units
+from edgeexit.criteria import entropy
+from edgeexit.data import Dataset, load_data
+from edgeexit.errors import InputError
+from edgeexit.hardware import device_key, snapshot
+from edgeexit.report.figure import ACCENT, BACKBONE, Axis, Dots, Figure, Line, exit_tone
+from edgeexit.report.raster import save_png
+from edgeexit.report.svg import standalone
+from edgeexit.runtime import Runner
+
+Floats = NDArray[np.float64]
+
+SCREENS = {
+    "lenet": (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2, 3, 5, 10),
+    "alexnet": (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 0.75, 1, 5, 10),
+    "resnet": (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 5, 10),
+}
+"""Thresholds that the authors' code screens; those of B-ResNet were not read, the paper's own 0.2 and 0.3 are among ours."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A row of the paper's Table I."""
+
+    thresholds: tuple[float, ...]
+    accuracy: float
+    plain_accuracy: float
+    gain_cpu: float
+    gain_gpu: float
+    exit_rates: tuple[float, ...]
+
+
+PRINTED = {
+    "lenet": Printed((0.025,), 0.9925, 0.9920, 5.4, 4.7, (0.943, 0.0563)),
+    "alexnet": Printed((0.0001, 0.05), 0.7919, 0.7838, 1.5, 2.4, (0.656, 0.252, 0.092)),
+    "resnet": Printed((0.3, 0.2), 0.7917, 0.8070, 1.9, 1.9, (0.415, 0.138, 0.447)),
+}
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One part of the data, every exit run: entropies [n, N - 1], right answers [n, N], right answers of the plain network [n]."""
+
+    entropies: Floats
+    right: NDArray[np.bool_]
+    plain_right: NDArray[np.bool_]
+
+    def leave(self, thresholds: Sequence[float]) -> tuple[float, Floats]:
+        """Accuracy and exit rates [N] with these thresholds."""
+        sure = np.column_stack([self.entropies <= np.asarray(thresholds), np.ones(len(self.right), bool)])
+        left = sure.argmax(axis=1)
+        rates = np.bincount(left, minlength=self.right.shape[1]) / len(left)
+        return float(self.right[np.arange(len(left)), left].mean()), rates
+
+
+def replayed(runner: Runner, plain: Runner, data: Dataset) -> Replayed:
+    """Every exit and the plain network on a part of the data."""
+    _, logits = runner.replay(data.inputs)
+    labels = data.y
+    entropies = np.column_stack([entropy(logits[:, k]) for k in range(runner.exits - 1)]).astype(np.float64)
+    plain_labels = np.array([plain(x[None]).label for x in data.x])
+    return Replayed(entropies, logits.argmax(-1) == labels[:, None], plain_labels == labels)
+
+
+def costs_of(case: Case, runner: Runner, plain: Runner, arguments: Any) -> dict[str, Any]:
+    """Seconds of each lane: the plain network, each forced exit, the trunk up to each branch."""
+    lanes: dict[str, Any] = {"plain": plain, "backbone": runner.backbone()}
+    for k in range(1, runner.exits + 1):
+        lanes[f"forced {k}"] = partial(runner.forced, exit=k)
+    for k in range(1, runner.exits):
+        lanes[f"trunk {k}"] = Trunk(runner, k)
+    timed = time_lanes(lanes, case.test_data(), seconds=arguments.seconds, repeats=arguments.repeats)
+    typical = {name: lane.latency.typical_s for name, lane in timed.items()}
+    last = [typical["backbone"]]
+    return {
+        "lanes_s": typical,
+        "plain": typical["plain"],
+        "honest": np.array([typical[f"forced {k}"] for k in range(1, runner.exits + 1)]),
+        "paper": np.array([typical[f"trunk {k}"] for k in range(1, runner.exits)] + last),
+    }
+
+
+def sweep(part: Replayed, costs: Mapping[str, Any], screen: Sequence[float]) -> Iterator[dict[str, Any]]:
+    """Every combination of the screen's thresholds on one part, with its mean time under both protocols."""
+    for thresholds in product(screen, repeat=part.entropies.shape[1]):
+        yield row(part, costs, thresholds)
+
+
+def row(part: Replayed, costs: Mapping[str, Any], thresholds: Sequence[float]) -> dict[str, Any]:
+    """One point of figure 3."""
+    accuracy, rates = part.leave(thresholds)
+    means = {protocol: float(rates @ costs[protocol]) for protocol in ("paper", "honest")}
+    gains = {protocol: costs["plain"] / mean for protocol, mean in means.items()}
+    return {
+        "thresholds": list(thresholds),
+        "accuracy": accuracy,
+        "exit_rates": rates.tolist(),
+        "mean_s": means,
+        "gain": gains,
+    }
+
+
+def knee(rows: Sequence[Mapping[str, Any]], protocol: str, need: float) -> Mapping[str, Any]:
+    """The fastest at which accuracy is at least `need`; the most accurate where none reaches it."""
+    good = [r for r in rows if r["accuracy"] >= need - 1e-12]
+    return min(good, key=lambda r: r["mean_s"][protocol]) if good else max(rows, key=lambda r: r["accuracy"])
+
+
+def table(test: Replayed, costs: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Table I for people."""
+    plain = ("plain", "", units.percent(float(test.plain_right.mean())), units.seconds(costs["plain"]), "", "")
+    rows: list[tuple[str, ...]] = [plain]
+    for name, r in chosen.items():
+        thresholds = ", ".join(f"{t:g}" for t in r["thresholds"])
+        rates = ", ".join(units.percent(s, 1) for s in r["exit_rates"])
+        gain = f"{units.ratio(r['gain']['paper'])} / {units.ratio(r['gain']['honest'])}"
+        rows.append((name, thresholds, units.percent(r["accuracy"]), units.seconds(r["mean_s"]["honest"]), gain, rates))
+    return rows
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def figure_3(
+    case: Case, test: Replayed, costs: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any]
+) -> Figure:
+    """Accuracy against mean time over all thresholds, knee marked."""
+
+    def points(chosen: Sequence[Mapping[str, Any]], tone: str, label: str, *, large: bool = False) -> Dots:
+        xs = np.array([r["mean_s"]["honest"] for r in chosen])
+        return Dots(xs, np.array([r["accuracy"] for r in chosen]), tone, label, large=large)
+
+    plain = Dots(np.array([costs["plain"]]), np.array([test.plain_right.mean()]), BACKBONE, "plain network", large=True)
+    return Figure(
+        f"branchynet-fig3-{case.name}",
+        f"{case.name}: accuracy against time (BranchyNet, figure 3)",
+        "Each point is one combination of entropy thresholds, timed honestly; the large one was chosen on the calibration part.",
+        Axis("mean time, µs", scale=1e-6),
+        Axis("accuracy on the test part, %", scale=0.01),
+        (points(rows, exit_tone(1), "thresholds"), points([best], ACCENT, "chosen", large=True), plain),
+    )
+
+
+def figure_4(case: Case, test: Replayed) -> Figure:
+    """Overall accuracy against the share that leaves at exit 1, everything else going to the last exit."""
+    order = np.argsort(test.entropies[:, 0], kind="stable")
+    early, late = test.right[order, 0].cumsum(), test.right[order, -1]
+    overall = (early + late.sum() - late.cumsum()) / len(order)
+    share = np.arange(1, len(order) + 1) / len(order)
+    largest = test.entropies[order, 0]
+    return Figure(
+        f"branchynet-fig4-{case.name}",
+        f"{case.name}: the first exit's threshold (BranchyNet, figure 4)",
+        "Samples in the order of their entropy at exit 1; those that do not leave there go to the last exit.",
+        Axis("share leaving at exit 1, %", scale=0.01),
+        Axis("overall accuracy, %", scale=0.01),
+        (
+            Line(share, overall, exit_tone(1), "accuracy", thick=True),
+            Line(
+                share,
+                overall.min() + (overall.max() - overall.min()) * largest / largest.max(),
+                BACKBONE,
+                "entropy (scaled)",
+                dashed=True,
+            ),
+        ),
+    )
+
+
+def save(figures: Sequence[Figure]) -> list[str]:
+    """SVG and PNG beside the results."""
+    folder = HERE / "results" / device_key()
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in figures:
+        (folder / f"{figure.name}.svg").write_text(standalone(figure), encoding="utf-8")
+        save_png(figure, folder / f"{figure.name}.png")
+    return [f.name for f in figures]
+
+
+def main() -> None:
+    """Run it."""
+    parser = options(__doc__)
+    parser.set_defaults(thresholds=[])
+    arguments = parser.parse_args()
+    case, before = find_case(arguments.case), snapshot()
+    if case.plain is None:
+        msg = f"case {case.name!r} has no plain network beside it"
+        raise InputError(msg)
+    family = case.name.split("-")[0]
+    printed = PRINTED[family]
+    with tempfile.TemporaryDirectory() as scratch:
+        screen = SCREENS[family]
+        arguments.thresholds = arguments.thresholds or list(printed.thresholds)
+        runner = open_case(case, Path(scratch), arguments)
+        plain = straight(runner, case.plain)
+        costs = costs_of(case, runner, plain, arguments)
+        calibration, test = (replayed(runner, plain, load_data(d)) for d in (case.calibration, case.test))
+        rows, need = list(sweep(calibration, costs, screen)), float(calibration.plain_right.mean())
+        chosen = {f"chosen, {p}": row(test, costs, knee(rows, p, need)["thresholds"]) for p in ("honest", "paper")}
+        chosen["printed thresholds"] = row(test, costs, printed.thresholds)
+        runner.thresholds = chosen["chosen, honest"]["thresholds"]
+        mixed = time_lanes(
+            {"plain": plain, "mixed": runner}, case.test_data(), seconds=arguments.seconds, repeats=arguments.repeats
+        )
+        measured = mixed["plain"].latency.mean_s / mixed["mixed"].latency.mean_s
+    note = (
+        f"Gain: plain network's time over the mean, paper / honest. Chosen, honest, run as a mixture: {units.ratio(measured)} by means. "
+        f"The paper prints {printed.gain_cpu} × on its CPU at {units.percent(printed.accuracy)}."
+    )
+    show(
+        f"{case.name}: Table I",
+        ("", "thresholds", "accuracy", "time", "gain paper / honest", "leave"),
+        table(test, costs, chosen),
+        note,
+    )
+    test_rows = list(sweep(test, costs, screen))
+    body = {
+        "costs_s": {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in costs.items()},
+        "plain_accuracy": {"calibration": need, "test": float(test.plain_right.mean())},
+        "exit_accuracy": {"calibration": calibration.right.mean(0).tolist(), "test": test.right.mean(0).tolist()},
+        "chosen": chosen,
+        "mixed_gain_of_means": measured,
+        "printed": asdict(printed),
+        "sweep_on_test": test_rows,
+        "pictures": save([figure_3(case, test, costs, test_rows, chosen["chosen, honest"]), figure_4(case, test)]),
+    }
+    record("branchynet", case, arguments, body, before)
+
+
+if __name__ == "__main__":
+    main()
