@@ -75,12 +75,12 @@ def measure_energy(
         readings = recorder.stop()
     trace = trace_of(recorder.capability, readings)
     if recorder.aligned:
-        return report_of(trace, windows, shares=shares, rejected=rejected)
+        return report_of(trace, windows, list(calls), shares=shares, rejected=rejected)
     aligned = align(trace, windows, recorder.expected_offset_s)
     if aligned.offset_s is None:
         return nothing_measured(list(calls), aligned.reason, rejected, trace)
     return report_of(
-        trace.shifted(aligned.offset_s), windows, shares=shares, rejected=rejected, notes=(aligned.reason,)
+        trace.shifted(aligned.offset_s), windows, list(calls), shares=shares, rejected=rejected, notes=(aligned.reason,)
     )
 
 

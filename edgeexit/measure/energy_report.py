@@ -184,6 +184,7 @@ def nothing_measured(
 def report_of(
     trace: Trace,
     windows: Sequence[Window],
+    names: Sequence[str],
     *,
     shares: Mapping[str, float] | None = None,
     mix: str = "mix",
@@ -195,12 +196,12 @@ def report_of(
     Args:
         trace: the meter's readings, on the windows' clock.
         windows: as `run_windows` gave them.
+        names: of the calls, in the order of the report.
         shares: of the mix: name of a call -> how often it happens in it; for the closure.
         mix: name of the call that is the mix.
         rejected: meters that are not there.
         notes: to be handed on.
     """
-    names = list(dict.fromkeys(window.name for window in windows if window.name != IDLE))
     capability = trace.capability
     unusable = _unusable(trace)
     if unusable is not None:

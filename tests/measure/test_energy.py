@@ -58,6 +58,7 @@ def test_known_joules_come_out_within_the_budget_and_within_one_percent() -> Non
     assert abs((exit_1.gross_j or 0) - 0.009) <= exit_1.budget.gross_j
     assert IDLE_W == pytest.approx(report.idle_w, rel=0.01)
     assert "valid" == report.validity.status
+    assert ["exit 1", "exit 2", "mix"] == [call.name for call in report.calls]
 
 
 @settings(max_examples=25, deadline=None)
