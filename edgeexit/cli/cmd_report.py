@@ -12,20 +12,22 @@ from edgeexit.cli.common import Json, emit
 
 def report_command(
     results: Annotated[
-        list[Path], typer.Argument(help="Results of edgeexit bench; several are compared with the first.")
+        list[Path],
+        typer.Argument(
+            help="Results of edgeexit bench, calibrations, or calibrated bundles; several results are compared with the first."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="report.html, .md, .csv, .svg or .png (pictures, one file each).")
     ] = Path("report.html"),
     json: Json = False,
 ) -> None:
-    """Turn results into one HTML page, Markdown, CSV, or pictures. The page works without a network.
+    """Turn results and calibrations into one HTML page, Markdown, CSV, or pictures. The page works without a network.
 
     Example: edgeexit report result.json -o report.html
     """
-    from edgeexit.measure import read_result
-    from edgeexit.report import write_report
+    from edgeexit.report import read_items, write_report
 
-    made = write_report([(path.name, read_result(path)) for path in results], output)
+    made = write_report([item for path in results for item in read_items(path)], output)
     document = {"schema": "edgeexit.report/1", "files": [str(path) for path in made]}
     emit(document, lambda: typer.echo("\n".join(document["files"])), as_json=json)

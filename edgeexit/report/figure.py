@@ -55,7 +55,7 @@ class Area:
 
 @dataclass(frozen=True)
 class Dots:
-    """Points [n]; `note` is written above or below the last one. `spread` are half widths (x, y) of a cross at each."""
+    """Points [n]; `note` is written above or below the last one. `spread` is a cross: to each side, below, above."""
 
     xs: Floats
     ys: Floats
@@ -63,7 +63,7 @@ class Dots:
     label: str = ""
     note: str = ""
     large: bool = False
-    spread: tuple[float, float] | None = None
+    spread: tuple[float, float, float] | None = None
     note_below: bool = False
 
 
@@ -143,8 +143,8 @@ def _values(mark: Mark, vertical: bool) -> Sequence[Floats]:
         return [mark.low, mark.high] if vertical else [mark.xs]
     values = mark.ys if vertical else mark.xs
     if isinstance(mark, Dots) and mark.spread is not None:
-        half = mark.spread[1 if vertical else 0]
-        return [values - half, values + half]
+        side, below, above = mark.spread
+        return [values - below, values + above] if vertical else [values - side, values + side]
     return [values]
 
 

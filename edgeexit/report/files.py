@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from edgeexit.errors import InputError
-from edgeexit.measure import BenchResult
 from edgeexit.report.figure import Picture
-from edgeexit.report.page import html_report
-from edgeexit.report.pictures import pictures_of
+from edgeexit.report.page import html_report, item_pictures, item_tables
 from edgeexit.report.raster import save_png
+from edgeexit.report.sources import Item
 from edgeexit.report.svg import standalone
 from edgeexit.report.table import Table, to_csv, to_markdown
-from edgeexit.report.tables import result_tables
 
-Results = Sequence[tuple[str, BenchResult]]
+Results: TypeAlias = Sequence[tuple[str, Item]]
 
 
 def write_report(results: Results, output: Path) -> list[Path]:
     """Write a report and return the files that were made.
 
     Args:
-        results: name and result, at least one.
+        results: name and result or calibration, at least one.
         output: `.html` (everything on one page), `.md` or `.csv` (the tables), `.svg` or `.png` (every picture as a file of its
             own beside it: `report.svg` becomes `report-accuracy-latency.svg` and so on).
 
@@ -59,7 +58,7 @@ def _tables(results: Results) -> list[Table]:
     return [
         Table(f"{name}: {table.title}" if several else table.title, table.columns, table.rows, table.note)
         for name, result in results
-        for table in result_tables(result)
+        for table in item_tables(result)
     ]
 
 
@@ -67,7 +66,7 @@ def _pictures(results: Results, output: Path, save: Callable[[Picture, Path], ob
     made = []
     for place, (_, result) in enumerate(results, 1):
         number = f"-{place}" if len(results) > 1 else ""
-        for picture in pictures_of(result):
+        for picture in item_pictures(result):
             made.append(output.with_name(f"{output.stem}{number}-{picture.name}{output.suffix}"))
             save(picture, made[-1])
     return made

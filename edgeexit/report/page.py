@@ -8,11 +8,14 @@ from html import escape
 
 import edgeexit
 from edgeexit import units
+from edgeexit.calibration import Calibration
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
 from edgeexit.measure.parts import Accuracy
+from edgeexit.report.calibrated import calibration_pictures, calibration_tables
 from edgeexit.report.figure import Picture
 from edgeexit.report.pictures import overlay, pictures_of
+from edgeexit.report.sources import Item
 from edgeexit.report.svg import draw, palette_css
 from edgeexit.report.table import Table
 from edgeexit.report.tables import comparison_table, interval_text, result_tables, speedup, verdict_text
@@ -37,28 +40,68 @@ footer{margin-top:56px;padding-top:14px;border-top:1px solid var(--grid);color:v
 @media print{main{padding:0}figure,table{break-inside:avoid}}
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-_GOOD = {"FASTER": "good", "valid": "good", "SLOWER": "bad", "INVALID": "bad", "invalid": "bad"}
+_GOOD = {"FASTER": "good", "valid": "good", "SLOWER": "bad", "INVALID": "bad", "invalid": "bad",
+         "target met": "good", "target not met": "bad"}  # fmt: skip
 
 
-def html_report(results: Sequence[tuple[str, BenchResult]], pictures: Sequence[Picture] = ()) -> str:
-    """The page of one or several results.
+def html_report(items: Sequence[tuple[str, Item]]) -> str:
+    """The page of one or several results and calibrations.
 
     Args:
-        results: name (a file's) and result, at least one; several are compared with the first.
-        pictures: further pictures, shown after those of the results.
+        items: name (a file's) and result or calibration, at least one; several results are compared with the first of them.
     """
-    sections = [_section(name, result, several=len(results) > 1) for name, result in results]
+    results = [(name, item) for name, item in items if isinstance(item, BenchResult)]
+    several = len(items) > 1
+    sections = [
+        _section(name, item, several=several)
+        if isinstance(item, BenchResult)
+        else _calibrated(name, item, several=several)
+        for name, item in items
+    ]
     compared = _comparisons(results) if len(results) > 1 else ""
-    more = f"<h2>More</h2>{_figures(pictures)}" if pictures else ""
-    title = results[0][1].subject.bundle if len(results) == 1 else f"{len(results)} measurements"
+    title = f"{len(items)} measurements" if several else items[0][0]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>edgeexit · {escape(title)}</title><style>{palette_css()}{_CSS}</style></head><body><main>"
-        f"{compared}{''.join(sections)}{more}"
+        f"{compared}{''.join(sections)}"
         f"<footer>Made by edgeexit {edgeexit.__version__}. Times are wall-clock, batch 1; nothing is subtracted. "
         "What was not measured is not a number.</footer></main></body></html>\n"
+    )
+
+
+def item_pictures(item: Item) -> list[Picture]:
+    """The pictures of a result or a calibration."""
+    return pictures_of(item) if isinstance(item, BenchResult) else calibration_pictures(item)
+
+
+def item_tables(item: Item) -> list[Table]:
+    """The tables of a result or a calibration."""
+    return result_tables(item) if isinstance(item, BenchResult) else calibration_tables(item)
+
+
+def _calibrated(name: str, calibration: Calibration, *, several: bool) -> str:
+    heading = "h2" if several else "h1"
+    verdict = "target met" if calibration.met else "target not met"
+    predicted, measured = calibration.predicted, calibration.measured or calibration.predicted
+    what = "measured" if calibration.measured else "predicted"
+    cards = (
+        (
+            f"as fast as the backbone, in the mean, {what}",
+            units.ratio(calibration.speedup),
+            f"target: {calibration.target}",
+        ),
+        (f"mean latency, {what}", units.seconds(measured.mean_s), f"predicted {units.seconds(predicted.mean_s)}"),
+        (f"p99 latency, {what}", units.seconds(measured.p99_s), f"predicted {units.seconds(predicted.p99_s)}"),
+        (f"accuracy, {what}", units.percent(measured.accuracy), f"predicted {units.percent(predicted.accuracy)}"),
+    )
+    doubts = [*calibration.reasons, *(verdict.text for verdict in calibration.verdicts)]
+    return (
+        f"<{heading}>{escape(name)} {_pill(verdict)}</{heading}>"
+        f'<p class="sub">calibrated for {escape(calibration.target)}, {escape(calibration.criterion)}</p>'
+        f"{_card_row(cards)}{_doubt_list(calibration.validity, doubts)}"
+        f"{_figures(calibration_pictures(calibration))}{''.join(map(_table, calibration_tables(calibration)))}"
     )
 
 
@@ -102,6 +145,10 @@ def _cards(result: BenchResult) -> str:
             f"at exit 1: {units.percent(accuracy.per_exit[0].share, 1)}",
         ),
     )
+    return _card_row(cards)
+
+
+def _card_row(cards: Sequence[tuple[str, str, str]]) -> str:
     shown = "".join(
         f'<div class="card"><i>{escape(what)}</i><b>{escape(value)}</b><i>{escape(around)}</i></div>'
         for what, value, around in cards
@@ -117,10 +164,14 @@ def _change(accuracy: Accuracy) -> str:
 
 def _doubts(result: BenchResult) -> str:
     entries = [*result.validity.reasons, *result.latency.against_backbone.reasons, *result.notes]
+    return _doubt_list(result.validity.status, entries)
+
+
+def _doubt_list(status: str, entries: Sequence[str]) -> str:
     if not entries:
         return ""
     listed = "".join(f"<li>{escape(entry)}</li>" for entry in dict.fromkeys(entries))
-    return f'<div class="doubt">This measurement is {_pill(result.validity.status)}<ul>{listed}</ul></div>'
+    return f'<div class="doubt">This measurement is {_pill(status)}<ul>{listed}</ul></div>'
 
 
 def _figures(pictures: Sequence[Picture]) -> str:

@@ -84,7 +84,10 @@ def frontier(result: BenchResult, swept: Sweep) -> Figure:
         Line(xs, ys, exit_tone(1), "other thresholds (from the forced exits)"),
         replace(_dot(float(swept.mean_cost[knee]), float(swept.accuracy[knee]), INK, "", knee_note), note_below=True),
         _dot(latency.backbone.mean_s, straight, BACKBONE, "backbone", "backbone"),
-        replace(_dot(latency.mixture.mean_s, chosen, ACCENT, "this policy", "this policy"), spread=(half_s, half)),
+        replace(
+            _dot(latency.mixture.mean_s, chosen, ACCENT, "this policy", "this policy"),
+            spread=(half_s, half, min(half, 1.0 - chosen)),
+        ),
     )
     caption = (
         f"The measured policy is {units.ratio(speedup(result))} as fast as the backbone in the mean. "

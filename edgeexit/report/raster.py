@@ -56,9 +56,18 @@ def _mark(mark: Any, axes: Any, figure: Figure) -> None:
     elif isinstance(mark, Area):
         axes.fill_between(mark.xs / x, mark.low / y, mark.high / y, color=color, alpha=0.34, linewidth=0, label=label)
     elif isinstance(mark, Dots):
-        dx, dy = mark.spread or (0.0, 0.0)
+        side, below, above = mark.spread or (0.0, 0.0, 0.0)
         size = 7 if mark.large else 3
-        axes.errorbar(mark.xs / x, mark.ys / y, dy / y, dx / x, "o", color=color, markersize=size, label=label)
+        axes.errorbar(
+            mark.xs / x,
+            mark.ys / y,
+            [[below / y], [above / y]],
+            side / x,
+            "o",
+            color=color,
+            markersize=size,
+            label=label,
+        )
     else:
         (axes.axvline if mark.vertical else axes.axhline)(
             mark.at / (x if mark.vertical else y), color=color, linestyle="--"

@@ -139,11 +139,10 @@ def _dots(mark: Dots, x: _Scale, y: _Scale) -> list[str]:
     for a, b in zip(mark.xs, mark.ys, strict=True):
         px, py = float(x(a)), float(y(b))
         if mark.spread is not None:
-            dx, dy = mark.spread
-            parts += [
-                f'<line class="line s-{mark.tone}" x1="{float(x(a - dx)):.1f}" y1="{py:.1f}" x2="{float(x(a + dx)):.1f}" y2="{py:.1f}"/>',
-                f'<line class="line s-{mark.tone}" x1="{px:.1f}" y1="{float(y(b - dy)):.1f}" x2="{px:.1f}" y2="{float(y(b + dy)):.1f}"/>',
-            ]
+            side, below, above = mark.spread
+            (left, right), (low, high) = x(np.array([a - side, a + side])), y(np.array([b - below, b + above]))
+            parts.append(_stroke(mark.tone, left, py, right, py))
+            parts.append(_stroke(mark.tone, px, low, px, high))
         ring = ' s-paper" stroke-width="1.5' if mark.large else ""
         parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{radius}" class="f-{mark.tone}{ring}"/>')
     if mark.note and len(mark.xs):
@@ -158,6 +157,10 @@ def _dots(mark: Dots, x: _Scale, y: _Scale) -> list[str]:
             )
         )
     return parts
+
+
+def _stroke(tone: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line class="line s-{tone}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
 def _rule(mark: Rule, x: _Scale, y: _Scale) -> list[str]:
@@ -212,13 +215,17 @@ def _bar(bar: object, x: _Scale, top: float, scale: float) -> list[str]:
     parts, total = [_text(_BAR_LEFT - 10, top + _BAR * 0.68, label, "f-ink", "end")], 0.0
     for tone, length, what in pieces:
         start, end = float(x(total)), float(x(total + length))
-        hint = escape(f"{what}: {length / scale:.3g}")
+        hint = escape(f"{what}: {_length(length / scale)}")
         parts.append(
             f'<rect x="{start:.1f}" y="{top:.0f}" width="{max(0.0, end - start):.1f}" height="{_BAR}" '
             f'class="bar f-{tone}"><title>{hint}</title></rect>'
         )
         total += length
-    return [*parts, _text(float(x(total)) + 7, top + _BAR * 0.68, f"{total / scale:.3g}", "f-ink")]
+    return [*parts, _text(float(x(total)) + 7, top + _BAR * 0.68, _length(total / scale), "f-ink")]
+
+
+def _length(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _bar_key(figure: BarFigure) -> list[str]:

@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import edgeexit
+from edgeexit.data import demo_asset, load_data
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
 from edgeexit.measure.parts import Moment
-from edgeexit.report import html_report, result_tables, write_report
+from edgeexit.report import html_report, read_items, result_tables, write_report
 from edgeexit.report.figure import ticks
+from edgeexit.report.page import item_pictures
 from edgeexit.report.pictures import pictures_of
 from edgeexit.report.svg import draw, standalone
 from edgeexit.report.sweep import sweep
 from edgeexit.report.tables import comparison_table
+from tests.measure.conftest import open_bundle
 
 _HOSTILE = '<script>alert("x")</script>&'
 _VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -192,3 +196,36 @@ def test_log_ticks_are_inside(low: float, high: float) -> None:
     found = ticks(low, high, log=True)
     assert 2 <= len(found)
     assert all(low <= value <= high for value in found)
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's bundle, calibrated."""
+    path = tmp_path_factory.mktemp("calibrated") / "demo.eexit"
+    bundle = edgeexit.compile(demo_asset("lenet-digits.onnx"), path, seconds=0)
+    data = load_data("digits:calibration")
+    with open_bundle(bundle.path, [0.5], "staged") as runner:
+        edgeexit.calibrate(runner, data.inputs, data.labels, target="mean<=5ms, drop<=5", seconds=0.5)
+    return path
+
+
+def test_a_calibrated_bundle_is_a_report_too(calibrated: Path, tmp_path: Path) -> None:
+    """The choice, what it was chosen from, and whether the device did as predicted; from the bundle or the document alone."""
+    items = read_items(calibrated)
+    page = html_report(items)
+    _checked(page)
+    assert "Target: mean&lt;=5ms, drop&lt;=5" in page
+    assert {"calibration-front", "calibration-rates", "calibration-kept"} == {
+        p.name for p in item_pictures(items[0][1])
+    }
+    document = next((calibrated / "calibrations").rglob("*.json"))
+    assert [document.name] == [name for name, _ in read_items(document)]
+
+
+def test_a_bundle_without_a_calibration_says_what_to_do(compiled: Path, tmp_path: Path) -> None:
+    """And a file that is neither names itself."""
+    with pytest.raises(InputError, match="edgeexit calibrate"):
+        read_items(compiled)
+    (tmp_path / "x.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError, match=r"x\.json"):
+        read_items(tmp_path / "x.json")

@@ -1,0 +1,193 @@
+"""Tables and pictures of a calibration: what was chosen, out of what, and whether the device did as predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgeexit import units
+from edgeexit.calibration import Calibration
+from edgeexit.calibration.result import Figures
+from edgeexit.report.figure import (
+    ACCENT,
+    BACKBONE,
+    INK,
+    Area,
+    Axis,
+    Bar,
+    BarFigure,
+    Dots,
+    Figure,
+    Line,
+    Mark,
+    Picture,
+    Rule,
+    exit_tone,
+)
+from edgeexit.report.table import Table
+
+
+def calibration_pictures(calibration: Calibration) -> list[Picture]:
+    """The front with the chosen policy, who leaves where along it, and predicted beside measured."""
+    found: list[Picture] = [front(calibration), rates(calibration)]
+    return found if calibration.measured is None else [*found, kept(calibration, calibration.measured)]
+
+
+def calibration_tables(calibration: Calibration) -> list[Table]:
+    """The target's bounds, predicted and measured figures, the exits, and how it came about."""
+    return [_checks(calibration), _figures(calibration), _exits(calibration), _setting(calibration)]
+
+
+def _good(point: Figures) -> float:
+    return (point.agreement if point.accuracy is None else point.accuracy) or 0.0
+
+
+def _axes(calibration: Calibration) -> tuple[Axis, Axis]:
+    scale, unit = units.seconds_scale(calibration.backbone_mean_s)
+    labelled = calibration.predicted.accuracy is not None
+    return Axis(f"mean latency ({unit})", scale), Axis(
+        "accuracy (%)" if labelled else "agreement with the backbone (%)", 0.01
+    )
+
+
+def front(calibration: Calibration) -> Figure:
+    """Accuracy against mean latency of the best policies, the target's limits, and the chosen one as predicted and as measured."""
+    points = sorted(calibration.curve, key=lambda p: p.mean_s)
+    xs = np.array([p.mean_s for p in points])
+    ys = np.array([(p.agreement if p.accuracy is None else p.accuracy) or 0.0 for p in points])
+    marks: list[Mark] = [Line(xs, ys, exit_tone(1), "best policies"), *_limits(calibration)]
+    marks.append(Rule(calibration.backbone_mean_s, vertical=True, tone=BACKBONE, label="backbone"))
+    predicted = calibration.predicted
+    marks.append(_dot(predicted.mean_s, _good(predicted), INK, "predicted", (0.0, 0.0, 0.0)))
+    if calibration.measured is not None:
+        measured, interval = calibration.measured, calibration.accuracy_interval
+        good = _good(measured)
+        below, above = (0.0, 0.0) if interval is None else (good - interval.low, interval.high - good)
+        spread = (calibration.tolerance * measured.mean_s, below, above)
+        marks.append(_dot(measured.mean_s, good, ACCENT, "measured", spread))
+    caption = (
+        f"Each point of the line is the best policy for its latency on the {calibration.parts.choose} samples that chose. "
+        f"The cross is what the device did on {calibration.parts.validate} others."
+    )
+    x, y = _axes(calibration)
+    return Figure("calibration-front", "The choice and what it was chosen from", caption, x, y, tuple(marks))
+
+
+def _dot(x: float, y: float, tone: str, label: str, spread: tuple[float, float, float]) -> Dots:
+    return Dots(
+        np.array([x]), np.array([y]), tone, label, label, large=True, spread=spread, note_below=label == "predicted"
+    )
+
+
+def _limits(calibration: Calibration) -> list[Mark]:
+    """The bounds of the target that this picture has an axis for."""
+    marks: list[Mark] = []
+    for check in calibration.checks:
+        if check.bound.startswith("mean"):
+            marks.append(Rule(check.limit, vertical=True, tone=ACCENT, label=check.bound))
+        elif check.bound.startswith(("accuracy", "agreement")):
+            marks.append(Rule(check.limit, vertical=False, tone=ACCENT, label=check.bound))
+    return marks
+
+
+def rates(calibration: Calibration) -> Figure:
+    """The share that leaves at each exit, along the front."""
+    points = sorted(calibration.curve, key=lambda p: p.mean_s)
+    xs, below = np.array([p.mean_s for p in points]), np.zeros(len(points))
+    shares, marks = np.array([p.exit_rates for p in points]), list[Mark]()
+    for k in range(shares.shape[1]):
+        marks.append(Area(xs, below, below + shares[:, k], exit_tone(k + 1), f"exit {k + 1}"))
+        below = below + shares[:, k]
+    marks.append(Rule(calibration.predicted.mean_s, vertical=True, tone=ACCENT, label="chosen"))
+    caption = "Stacked, along the best policies, from the fastest to the slowest."
+    y = Axis("share (%)", 0.01, low=0.0, high=100.0)
+    return Figure("calibration-rates", "Exits along the front", caption, _axes(calibration)[0], y, tuple(marks))
+
+
+def kept(calibration: Calibration, measured: Figures) -> BarFigure:
+    """Mean and p99, predicted and measured, beside the backbone."""
+    predicted = calibration.predicted
+    bars = (
+        Bar("mean, predicted", ((INK, predicted.mean_s, "predicted"),)),
+        Bar("mean, measured", ((ACCENT, measured.mean_s, "measured"),)),
+        Bar("mean, backbone", ((BACKBONE, calibration.backbone_mean_s, "backbone"),)),
+        Bar("p99, predicted", ((INK, predicted.p99_s, "predicted"),)),
+        Bar("p99, measured", ((ACCENT, measured.p99_s, "measured"),)),
+    )
+    scale, unit = units.seconds_scale(calibration.backbone_mean_s)
+    error = measured.mean_s / predicted.mean_s - 1.0
+    caption = (
+        f"The mean is off by {100 * error:+.1f} %; within ±{100 * calibration.tolerance:.1f} % it cannot be told from the prediction "
+        f"(noise floor {units.percent(calibration.noise_floor, 1)}, sampling error {units.percent(calibration.sampling_error, 1)})."
+    )
+    return BarFigure("calibration-kept", "Predicted and measured", caption, Axis(f"latency ({unit})", scale), bars)
+
+
+def _checks(calibration: Calibration) -> Table:
+    rows = tuple(
+        (
+            check.bound,
+            f"{check.predicted:.5g}",
+            "n/a" if check.measured is None else f"{check.measured:.5g}",
+            "yes" if check.met else "NO",
+        )
+        for check in calibration.checks
+    )
+    verdicts = " ".join(verdict.text for verdict in calibration.verdicts)
+    confidence = "not asked for" if calibration.confidence is None else units.percent(calibration.confidence)
+    note = f"In SI units. Confidence {confidence}. {verdicts}"
+    return Table(f"Target: {calibration.target}", ("bound", "predicted", "measured", "met"), rows, note)
+
+
+def _figures(calibration: Calibration) -> Table:
+    both: Sequence[Figures | None] = (calibration.predicted, calibration.measured)
+
+    def row(name: str, cells: Sequence[str]) -> tuple[str, ...]:
+        return (name, *cells)
+
+    rows = (
+        row("samples", ["n/a" if f is None else str(f.samples) for f in both]),
+        row("accuracy", [units.percent(None if f is None else f.accuracy) for f in both]),
+        row("agreement with the backbone", [units.percent(None if f is None else f.agreement) for f in both]),
+        row("mean", [units.seconds(None if f is None else f.mean_s) for f in both]),
+        row("p99", [units.seconds(None if f is None else f.p99_s) for f in both]),
+        row("exit rates", ["n/a" if f is None else ", ".join(units.percent(r, 1) for r in f.exit_rates) for f in both]),
+        row("energy", [units.joules(None if f is None else f.energy_j) for f in both]),
+    )
+    note = (
+        f"Backbone: mean {units.seconds(calibration.backbone_mean_s)}, p99 {units.seconds(calibration.backbone_p99_s)}."
+    )
+    return Table("Predicted and measured", ("", "predicted", "measured"), rows, note)
+
+
+def _exits(calibration: Calibration) -> Table:
+    rows = tuple(
+        (
+            str(e.exit),
+            units.percent(e.accuracy),
+            units.percent(e.agreement),
+            units.seconds(e.mean_s),
+            units.seconds(e.p99_s),
+            units.count(e.macs),
+        )
+        for e in calibration.exits
+    )
+    columns = ("exit", "accuracy", "agreement", "mean", "p99", "MACs")
+    return Table("If all samples left at one exit", columns, rows)
+
+
+def _setting(calibration: Calibration) -> Table:
+    c = calibration
+    thresholds = ", ".join(f"{t:.4g}" for t in c.thresholds)
+    rows = (
+        ("thresholds", f"{thresholds} {c.unit} ({c.criterion}), chosen by: {c.choice.method}"),
+        ("device and settings", c.key),
+        (
+            "data",
+            f"{c.parts.data}: {c.parts.choose} chose, {c.parts.certify} certified, {c.parts.validate} validated, seed {c.parts.seed}",
+        ),
+        ("validity", "; ".join([c.validity, *c.reasons])),
+        ("made", c.created),
+    )
+    return Table("How it was calibrated", ("", ""), rows)
