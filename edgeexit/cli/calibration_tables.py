@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeexit import units
 from edgeexit.calibration import Calibration, parse_target
-from edgeexit.calibration.result import Check
+from edgeexit.calibration.result import Check, Figures
 
 
 def print_calibration(result: Calibration) -> None:
