@@ -14,10 +14,15 @@ test: $(VENV)/.dev               ## every test, the ones that time something las
 	$(BIN)/python -m pytest -n 2 -m "not serial"
 	$(BIN)/python -m pytest -m serial
 
+# The GPU backends once more, against the signatures of NVIDIA's own bindings (scripts/make_typings.py).
+GPU := --config-file typings/mypy.ini edgeexit/backends/tensorrt edgeexit/backends/cuda
+
 check: $(VENV)/.dev              ## linters, types, direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=typings/tensorrt-10.3:typings/cuda-12:typings/pycuda $(BIN)/mypy --cache-dir .mypy_cache/10.3 $(GPU)
+	MYPYPATH=typings/tensorrt-11.4:typings/cuda-13:typings/pycuda $(BIN)/mypy --cache-dir .mypy_cache/11.4 $(GPU)
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev

@@ -59,7 +59,9 @@ def test_a_table_decides_what_is_answered(bundles: dict[str, Bundle], mode: str)
 
 def test_an_input_that_the_table_lacks_is_refused(bundles: dict[str, Bundle]) -> None:
     """It is no silent guess."""
-    empty = fake.Table(np.zeros((0, 3, 12, 12), np.float32), np.zeros((0, 3), np.float32), np.zeros((0, 3, 10), np.float32))
+    empty = fake.Table(
+        np.zeros((0, 3, 12, 12), np.float32), np.zeros((0, 3), np.float32), np.zeros((0, 3, 10), np.float32)
+    )
     with (
         fake.playing(fake.Script(table=empty)),
         open_runner(bundles["skips"], Settings("fake")) as runner,
@@ -79,7 +81,7 @@ def test_a_script_ends_with_its_block(bundles: dict[str, Bundle]) -> None:
 
 
 def test_scores_stay_finite_where_a_softmax_underflows() -> None:
-    """onnx's reference LogSoftmax gives -inf there, and the entropy would be NaN."""
+    """Onnx's reference LogSoftmax gives -inf there, and the entropy would be NaN."""
     from edgeexit.conformance import run_conformance
 
     report = run_conformance("fake", networks=["lenet-digits"], samples=8, seconds=0)

@@ -1,7 +1,8 @@
 """The TensorRT backend on a simulated GPU: every path keeps the documented contracts and gives everything back, whatever fails.
 
-The simulated GPU runs work only when its stream is waited for, catches memory that is used or freed too early, knows the rules of captures
-and conditional bodies, and computes engines with ONNX Runtime. It proves order, lifetime and logic; not that NVIDIA's software does the same.
+The simulated GPU runs work only when its stream is waited for, catches memory that is used or freed too early, knows the rules of
+captures and conditional bodies, and computes engines with ONNX Runtime. It proves order, lifetime and logic; not that NVIDIA's software
+does the same.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def quick_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _two(decider: object) -> tuple[float, ...]:
-    from edgeexit.backends.cuda.choice import Decider, _median_of, forced
+    from edgeexit.backends.cuda import Decider
+    from edgeexit.backends.cuda.choice import _median_of, forced
 
     assert isinstance(decider, Decider)
     return tuple(_median_of(decider, forced(decider.exits, exit), 2) for exit in range(1, decider.exits + 1))
@@ -85,7 +87,9 @@ def _everything(bundle: Bundle) -> None:
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["integrated", "discrete"])
-def recorded(request: pytest.FixtureRequest, bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def recorded(
+    request: pytest.FixtureRequest, bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
     """Every call that can fail, in order, of one run over everything."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEEXIT_CACHE", str(tmp_path_factory.mktemp("recorded")))
@@ -98,10 +102,10 @@ def recorded(request: pytest.FixtureRequest, bundles: dict[str, Bundle], tmp_pat
 
 
 def _failing_places(calls: list[str]) -> Iterator[int]:
-    """Numbers of calls from 1: of each kind the first three, the middle one and the last."""
+    """Numbers of calls from 1: of each kind the first two, the middle one and the last."""
     for name in dict.fromkeys(calls):
         places = [i for i, call in enumerate(calls, 1) if call == name]
-        yield from {*places[:3], places[len(places) // 2], places[-1]}
+        yield from {*places[:2], places[len(places) // 2], places[-1]}
 
 
 def test_whatever_call_fails_everything_is_given_back(
@@ -129,9 +133,11 @@ def test_whatever_call_fails_everything_is_given_back(
     assert {"went on"} == outcomes["cuStreamBeginCapture"]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1), integrated=st.booleans())
-def test_any_call_may_fail(bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory, place: float, integrated: bool) -> None:
+def test_any_call_may_fail(
+    bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory, place: float, integrated: bool
+) -> None:
     """The same at places drawn at random."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeciderWarning)

@@ -29,7 +29,7 @@ def test_a_model_that_openvino_refuses_is_one_message(bundles: dict[str, Bundle]
     shutil.copytree(bundles["skips"].path, copy)
     bundle = Bundle.open(copy)
     bundle.file(bundle.manifest.stages[0].file).write_bytes(b"not an onnx file")
-    with pytest.raises(ModelError, match="OpenVINO .* cannot take"):
+    with pytest.raises(ModelError, match=r"OpenVINO .* cannot take"):
         find_backend("openvino").open_staged(bundle, Settings("openvino"))
 
 

@@ -49,7 +49,10 @@ def test_without_a_gpu_the_driver_is_named() -> None:
 
 def test_an_operator_that_tensorrt_lacks_is_named_with_its_stage(bundles: dict[str, Bundle]) -> None:
     """The node, its operator, the stage, and what to do."""
-    with installed(Gpu(), refuses="Concat"), pytest.raises(ModelError, match=r"stage 3: node '\w+' \(Concat\).*onnxruntime"):
+    with (
+        installed(Gpu(), refuses="Concat"),
+        pytest.raises(ModelError, match=r"stage 3: node '\w+' \(Concat\).*onnxruntime"),
+    ):
         _use(bundles["skips"])
 
 
@@ -66,7 +69,10 @@ def test_memory_that_runs_out_while_building_is_told(bundles: dict[str, Bundle])
 
 def test_a_driver_before_12_4_falls_back_to_graphs_per_stage(bundles: dict[str, Bundle]) -> None:
     """And says why; the answers are the same."""
-    with installed(Gpu(driver=12020)), pytest.warns(DeciderWarning, match=r"needs CUDA 12\.4; this driver speaks 12\.2"):
+    with (
+        installed(Gpu(driver=12020)),
+        pytest.warns(DeciderWarning, match=r"needs CUDA 12\.4; this driver speaks 12\.2"),
+    ):
         assert "graph" == _use(bundles["skips"], FUSED)
 
 
@@ -90,8 +96,12 @@ def test_a_conditional_that_runs_everything_is_found_by_the_self_test(
     def eager(self: Gpu, graph: machine.Graph, handle: int) -> machine.Graph:
         body = real(self, graph, handle)
         node = graph.nodes[-1]
-        run_all = lambda: [op.run() for op in body.nodes]  # noqa: E731
-        graph.nodes[-1] = machine.Op(node.kind, run_all, node.touches)  # type: ignore[arg-type]
+
+        def run_all() -> None:
+            for op in body.nodes:
+                op.run()
+
+        graph.nodes[-1] = machine.Op(node.kind, run_all, node.touches)
         return body
 
     monkeypatch.setattr(machine.Gpu, "conditional", eager)

@@ -84,18 +84,17 @@ class CudaDevice:
     def __init__(self, *, spin: bool, ordinal: int = 0) -> None:
         try:
             import pycuda.driver as cuda
-            from cuda.bindings import driver
+            from cuda.bindings import driver  # noqa: F401 - that it is there is checked with the rest
         except ImportError as error:
             raise missing(error) from error
         self.cuda = cuda
-        self.driver = driver
         with cuda_refusals("opening the GPU"):
             cuda.init()
             if cuda.Device.count() <= ordinal:
                 msg = f"there is no GPU number {ordinal}; CUDA sees {cuda.Device.count()}. Check CUDA_VISIBLE_DEVICES."
                 raise HardwareMissing(msg)
             self._device = cuda.Device(ordinal)
-            self.facts = _facts_of(cuda, self._device)
+            self.facts = _facts_of(self._device)
             self.wait = self._set_wait(ordinal, spin=spin)
             self._context = self._device.retain_primary_context()
         self._open = True
@@ -108,10 +107,12 @@ class CudaDevice:
             raise
 
     def _set_wait(self, ordinal: int, *, spin: bool) -> str:
-        (device,) = checked("cuDeviceGet", self.driver.cuDeviceGet(ordinal))
+        from cuda.bindings import driver
+
+        (device,) = checked("cuDeviceGet", driver.cuDeviceGet(ordinal))
         # Refused only by drivers older than CUDA 11 when the context is active already; then the flags in force are read back.
-        self.driver.cuDevicePrimaryCtxSetFlags(device, _SPIN if spin else _BLOCKING)
-        flags, _active = checked("cuDevicePrimaryCtxGetState", self.driver.cuDevicePrimaryCtxGetState(device))
+        driver.cuDevicePrimaryCtxSetFlags(device, _SPIN if spin else _BLOCKING)
+        flags, _active = checked("cuDevicePrimaryCtxGetState", driver.cuDevicePrimaryCtxGetState(device))
         return _WAITS.get(int(flags) & _WAIT_MASK, "auto")
 
     def active(self, doing: str) -> Active:
@@ -140,7 +141,9 @@ class CudaDevice:
             self._context.detach()
 
 
-def _facts_of(cuda: pycuda.driver, device: pycuda.driver.Device) -> DeviceFacts:  # type: ignore[valid-type, unused-ignore]
+def _facts_of(device: pycuda.driver.Device) -> DeviceFacts:
+    import pycuda.driver as cuda
+
     attribute = cuda.device_attribute
     major, minor = device.compute_capability()
     return DeviceFacts(

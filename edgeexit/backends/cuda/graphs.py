@@ -29,26 +29,30 @@ class Launchable:
     """An instantiated graph. `close` it before the memory that it names is given back."""
 
     def __init__(self, device: CudaDevice, graph: Any) -> None:
-        self._driver = device.driver
+        from cuda.bindings import driver
+
         self._stream = device.stream
         self._graph = graph
+        self._launch = driver.cuGraphLaunch
         try:
-            (self._exec,) = checked("cuGraphInstantiate", self._driver.cuGraphInstantiate(graph, 0))
+            (self._exec,) = checked("cuGraphInstantiate", driver.cuGraphInstantiate(graph, 0))
         except CudaRefusal:
-            self._driver.cuGraphDestroy(graph)
+            driver.cuGraphDestroy(graph)
             raise
 
     def launch(self) -> None:
         """Put the whole graph onto the stream."""
-        (error,) = self._driver.cuGraphLaunch(self._exec, self._stream)
+        (error,) = self._launch(self._exec, self._stream)
         if error:  # on the path of every inference: no call more than needed
             checked("cuGraphLaunch", (error,))
 
     def close(self) -> None:
         """Destroy it; may be called twice."""
+        from cuda.bindings import driver
+
         if self._exec is not None:
-            self._driver.cuGraphExecDestroy(self._exec)
-            self._driver.cuGraphDestroy(self._graph)
+            driver.cuGraphExecDestroy(self._exec)
+            driver.cuGraphDestroy(self._graph)
             self._exec = None
 
 
@@ -58,7 +62,8 @@ def captured(device: CudaDevice, enqueue: Enqueue) -> Launchable:
     Raises:
         Unavailable: something of it cannot be captured, with the reason.
     """
-    driver = device.driver
+    from cuda.bindings import driver
+
     mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
     try:
         checked("cuStreamBeginCapture", driver.cuStreamBeginCapture(device.stream, mode))
@@ -74,20 +79,24 @@ def refusals(device: CudaDevice) -> tuple[type[Exception], ...]:
 
 
 def _captured_to_end(device: CudaDevice, enqueue: Enqueue) -> Any:
+    from cuda.bindings import driver
+
     try:
         enqueue(device.stream)
     except BaseException:
         _abandon(device)
         raise
-    (graph,) = checked("cuStreamEndCapture", device.driver.cuStreamEndCapture(device.stream))
+    (graph,) = checked("cuStreamEndCapture", driver.cuStreamEndCapture(device.stream))
     return graph
 
 
 def _abandon(device: CudaDevice) -> None:
     """End a capture that failed; an invalidated one gives no graph."""
-    error, graph = device.driver.cuStreamEndCapture(device.stream)
+    from cuda.bindings import driver
+
+    error, graph = driver.cuStreamEndCapture(device.stream)
     if not int(error):
-        device.driver.cuGraphDestroy(graph)
+        driver.cuGraphDestroy(graph)
 
 
 class ConditionalGraph:
@@ -101,45 +110,52 @@ class ConditionalGraph:
     """
 
     def __init__(self, device: CudaDevice) -> None:
+        from cuda.bindings import driver
+
         self._device = device
-        self._driver = device.driver
-        (self._root,) = checked("cuGraphCreate", self._driver.cuGraphCreate(0))
+        (self._root,) = checked("cuGraphCreate", driver.cuGraphCreate(0))
         self._open: Any = self._root
 
     def handle(self) -> int:
         """A condition for the next `descend`, 0 at every launch until a kernel of this level sets it."""
-        (context,) = checked("cuCtxGetCurrent", self._driver.cuCtxGetCurrent())
+        from cuda.bindings import driver
+
+        (context,) = checked("cuCtxGetCurrent", driver.cuCtxGetCurrent())
         (self._handle,) = checked(
             "cuGraphConditionalHandleCreate",
-            self._driver.cuGraphConditionalHandleCreate(self._open, context, 0, _ASSIGN_DEFAULT),
+            driver.cuGraphConditionalHandleCreate(self._open, context, 0, _ASSIGN_DEFAULT),
         )
         return int(self._handle)
 
     def add(self, enqueue: Enqueue) -> None:
         """Capture work into the level that is open; called once per level."""
+        from cuda.bindings import driver
+
         stream = self._device.stream
-        mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        begun = self._driver.cuStreamBeginCaptureToGraph(stream, self._open, None, None, 0, mode)
+        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        begun = driver.cuStreamBeginCaptureToGraph(stream, self._open, None, None, 0, mode)
         checked("cuStreamBeginCaptureToGraph", begun)
         try:
             enqueue(stream)
-            info = checked("cuStreamGetCaptureInfo", self._driver.cuStreamGetCaptureInfo(stream))
+            info = checked("cuStreamGetCaptureInfo", driver.cuStreamGetCaptureInfo(stream))
             self._last = list(info[_DEPENDENCIES - 1] or [])
         except BaseException:
-            self._driver.cuStreamEndCapture(stream)  # the graph is ours and stays; `abandon` destroys it
+            driver.cuStreamEndCapture(stream)  # the graph is ours and stays; `abandon` destroys it
             raise
-        checked("cuStreamEndCapture", self._driver.cuStreamEndCapture(stream))
+        checked("cuStreamEndCapture", driver.cuStreamEndCapture(stream))
 
     def descend(self) -> None:
         """Add the IF node of the last `handle` behind the captured work, and open its body."""
-        parameters = self._driver.CUgraphNodeParams()
-        parameters.type = self._driver.CUgraphNodeType.CU_GRAPH_NODE_TYPE_CONDITIONAL
+        from cuda.bindings import driver
+
+        parameters = driver.CUgraphNodeParams()
+        parameters.type = driver.CUgraphNodeType.CU_GRAPH_NODE_TYPE_CONDITIONAL
         parameters.conditional.handle = self._handle
-        parameters.conditional.type = self._driver.CUgraphConditionalNodeType.CU_GRAPH_COND_TYPE_IF
+        parameters.conditional.type = driver.CUgraphConditionalNodeType.CU_GRAPH_COND_TYPE_IF
         parameters.conditional.size = 1
-        (context,) = checked("cuCtxGetCurrent", self._driver.cuCtxGetCurrent())
+        (context,) = checked("cuCtxGetCurrent", driver.cuCtxGetCurrent())
         parameters.conditional.ctx = context
-        checked("cuGraphAddNode", _add_node(self._driver, self._open, self._last, parameters))
+        checked("cuGraphAddNode", _add_node(self._open, self._last, parameters))
         self._open = parameters.conditional.phGraph_out[0]
 
     def finish(self) -> Launchable:
@@ -148,14 +164,18 @@ class ConditionalGraph:
 
     def abandon(self) -> None:
         """Destroy what was made so far, bodies with it."""
-        self._driver.cuGraphDestroy(self._root)
+        from cuda.bindings import driver
+
+        driver.cuGraphDestroy(self._root)
 
 
-def _add_node(driver: Any, graph: Any, after: list[Any], parameters: Any) -> tuple[Any, ...]:
+def _add_node(graph: Any, after: list[Any], parameters: Any) -> tuple[Any, ...]:
     """`cuGraphAddNode` took no edge data in the bindings of CUDA 12 and takes it in those of CUDA 13."""
-    if binding_major() >= 13:
-        return tuple(driver.cuGraphAddNode(graph, after, None, len(after), parameters))
-    return tuple(driver.cuGraphAddNode(graph, after, len(after), parameters))
+    from cuda.bindings import driver
+
+    add: Any = driver.cuGraphAddNode
+    edges = (None,) if binding_major() >= 13 else ()
+    return tuple(add(graph, after, *edges, len(after), parameters))
 
 
 def binding_major() -> int:
@@ -188,13 +208,14 @@ class DecideKernel:
     """
 
     def __init__(self, device: CudaDevice) -> None:
-        self._driver = device.driver
+        from cuda.bindings import driver
+
         image = compiled(_SOURCE, device.facts.compute_capability)
         self._module: Any = None
         try:
-            (self._module,) = checked("cuModuleLoadData", self._driver.cuModuleLoadData(image))
+            (self._module,) = checked("cuModuleLoadData", driver.cuModuleLoadData(image))
             (self._function,) = checked(
-                "cuModuleGetFunction", self._driver.cuModuleGetFunction(self._module, b"edgeexit_decide")
+                "cuModuleGetFunction", driver.cuModuleGetFunction(self._module, b"edgeexit_decide")
             )
         except CudaRefusal as error:
             self.close()
@@ -202,15 +223,19 @@ class DecideKernel:
 
     def enqueue(self, stream: int, *, score: int, threshold: int, exit: int, number: int, condition: int) -> None:
         """Put one decision onto a stream: addresses of score, threshold and the int32 that gets the exit; its number; the condition."""
+        from cuda.bindings import driver
+
         values = (score, threshold, exit, number, condition)
         kinds = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64)
-        launched = self._driver.cuLaunchKernel(self._function, 1, 1, 1, 1, 1, 1, 0, stream, (values, kinds), 0)
+        launched = driver.cuLaunchKernel(self._function, 1, 1, 1, 1, 1, 1, 0, stream, (values, kinds), 0)
         checked("cuLaunchKernel", launched)
 
     def close(self) -> None:
         """Unload it; may be called twice."""
+        from cuda.bindings import driver
+
         if self._module is not None:
-            self._driver.cuModuleUnload(self._module)
+            driver.cuModuleUnload(self._module)
             self._module = None
 
 

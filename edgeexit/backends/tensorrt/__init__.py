@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 
 import onnx
 
@@ -29,7 +28,7 @@ from edgeexit.backends.tensorrt.programs import (
     TensorRtStaged,
 )
 from edgeexit.backends.tensorrt.selfchecks import self_checks
-from edgeexit.backends.tensorrt.versions import check_version, version_of
+from edgeexit.backends.tensorrt.versions import check_version, installed_version
 from edgeexit.backends.watch import watcher
 from edgeexit.bundle import Bundle
 from edgeexit.errors import HardwareMissing, MissingExtra
@@ -38,8 +37,8 @@ from edgeexit.hardware import current_profile
 _TEGRA = Path("/etc/nv_tegra_release")
 
 
-def tensorrt_module() -> ModuleType:
-    """The tensorrt module, of a version that this backend knows.
+def check_tensorrt() -> None:
+    """Check that tensorrt is installed, loads, and is of a version that this backend knows.
 
     Raises:
         MissingExtra: it is not installed.
@@ -54,13 +53,11 @@ def tensorrt_module() -> ModuleType:
             raise HardwareMissing(msg)
         raise MissingExtra("tensorrt", "tensorrt")
     try:
-        import tensorrt as trt
-    except (ImportError, OSError, FileNotFoundError) as error:
+        import tensorrt  # noqa: F401 - whether it loads is the question
+    except (ImportError, OSError) as error:
         msg = f"TensorRT is installed but cannot be loaded ({error}): its libraries or the NVIDIA driver are missing or of another version."
         raise HardwareMissing(msg) from error
-    module: ModuleType = trt
-    check_version(version_of(module))
-    return module
+    check_version(installed_version())
 
 
 class TensorRtBackend(Backend):
@@ -76,14 +73,14 @@ class TensorRtBackend(Backend):
         self.options = options or BuildOptions()
 
     def check(self) -> None:  # noqa: D102 - see base
-        tensorrt_module()
+        check_tensorrt()
         open_device(spin=False).close()
 
     def versions(self) -> dict[str, str]:  # noqa: D102 - see base
         from importlib.metadata import version
 
         return {
-            "tensorrt": str(tensorrt_module().__version__),
+            "tensorrt": ".".join(map(str, installed_version())),
             "pycuda": version("pycuda"),
             "cuda-bindings": version("cuda-bindings"),
         }
@@ -110,11 +107,11 @@ class TensorRtBackend(Backend):
         return self._engines(bundle, settings, [Part(s.file, f"stage {s.exit}") for s in bundle.manifest.stages])
 
     def _engines(self, bundle: Bundle, settings: Settings, parts: Sequence[Part]) -> Engines:
-        trt = tensorrt_module()
+        check_tensorrt()
         self.options.check_dla(current_profile(), settings.precision)
         device = open_device(spin=settings.spin)
         try:
-            workshop = Workshop(trt, Messages(trt), self.options, settings.precision, watcher())
+            workshop = Workshop(Messages(), self.options, settings.precision, watcher())
             return Engines(device, workshop, bundle, parts)
         except BaseException:
             device.close()
@@ -129,5 +126,5 @@ __all__ = [
     "DeciderWarning",
     "TensorRtBackend",
     "cache_root",
-    "tensorrt_module",
+    "check_tensorrt",
 ]

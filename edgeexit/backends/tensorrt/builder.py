@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import onnx
 
 from edgeexit.backends.tensorrt.messages import Messages, build_error, monitor, parse_error
-from edgeexit.backends.tensorrt.versions import Typing, typings
+from edgeexit.backends.tensorrt.versions import Typing, sizes, typings
 from edgeexit.errors import EdgeExitError, HardwareMissing, InputError, ModelError
 from edgeexit.hardware import DeviceProfile
 from edgeexit.progress import Progress, silent
@@ -72,14 +71,12 @@ class Workshop:
     """What all builds of one device share.
 
     Attributes:
-        trt: the tensorrt module.
         messages: where it logs to.
         options: how to build.
         precision: of the networks.
         progress: watcher.
     """
 
-    trt: ModuleType
     messages: Messages
     options: BuildOptions
     precision: str
@@ -102,7 +99,7 @@ class Workshop:
         """
         model = fixed_batch(file).SerializeToString()
         refusal: EdgeExitError | None = None
-        for typing in typings(self.trt, self.precision):
+        for typing in typings(self.precision):
             self.messages.clear()
             try:
                 return self._build_typed(model, file, what, timings, typing)
@@ -114,9 +111,11 @@ class Workshop:
         raise refusal
 
     def _build_typed(self, model: bytes, file: Path, what: str, timings: bytes, typing: Typing) -> tuple[Plan, bytes]:
+        import tensorrt as trt
+
         builder = self._builder(what)
         network = builder.create_network(typing.network_flags)
-        parser = self.trt.OnnxParser(network, self.messages.logger)
+        parser = trt.OnnxParser(network, self.messages.logger)
         if not parser.parse(model, str(file)):
             raise parse_error(what, parser)
         _check_shapes(network, what)
@@ -131,17 +130,21 @@ class Workshop:
         return Plan(bytes(memoryview(plan)), typing.name), bytes(memoryview(cache.serialize()))
 
     def _builder(self, what: str) -> tensorrt.Builder:
+        import tensorrt as trt
+
         try:
-            return self.trt.Builder(self.messages.logger)  # type: ignore[no-any-return, unused-ignore]
+            return trt.Builder(self.messages.logger)
         except TypeError as error:  # pybind11's word for a null pointer: TensorRT found no driver or no memory
             raise build_error(what, self.messages.errors or [str(error)]) from error
 
     def _config(self, builder: tensorrt.Builder, typing: Typing, what: str) -> tensorrt.IBuilderConfig:
-        trt, options = self.trt, self.options
+        import tensorrt as trt
+
+        options = self.options
         config = builder.create_builder_config()
         config.builder_optimization_level = options.optimization_level
         config.max_aux_streams = options.aux_streams
-        config.progress_monitor = monitor(trt, f"building {what}", self.progress)
+        config.progress_monitor = monitor(f"building {what}", self.progress)
         config.clear_flag(trt.BuilderFlag.TF32)
         for name in (*typing.builder_flags, *(["TF32"] if options.tf32 else [])):
             config.set_flag(getattr(trt.BuilderFlag, name))
@@ -154,13 +157,15 @@ class Workshop:
         return config
 
     def _put_on_dla(self, builder: tensorrt.Builder, config: tensorrt.IBuilderConfig, core: int) -> None:
+        import tensorrt as trt
+
         if builder.num_DLA_cores <= core:
-            version = self.trt.__version__
+            version = trt.__version__
             msg = f"this board's TensorRT {version} offers {builder.num_DLA_cores} DLA cores: leave dla_core out to use the GPU."
             raise HardwareMissing(msg)
-        config.default_device_type = self.trt.DeviceType.DLA
+        config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = core
-        config.set_flag(self.trt.BuilderFlag.GPU_FALLBACK)
+        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
 
 
 def fixed_batch(file: Path) -> onnx.ModelProto:
@@ -177,7 +182,7 @@ def fixed_batch(file: Path) -> onnx.ModelProto:
 def _check_shapes(network: tensorrt.INetworkDefinition, what: str) -> None:
     tensors = [network.get_input(i) for i in range(network.num_inputs)]
     tensors += [network.get_output(i) for i in range(network.num_outputs)]
-    free = [f"{t.name}{list(t.shape)}" for t in tensors if any(d < 0 for d in t.shape)]
+    free = [f"{t.name}{list(sizes(t.shape))}" for t in tensors if any(d < 0 for d in sizes(t.shape))]
     if free:
         msg = f"{what} has dynamic shapes ({', '.join(free)}); engines here are of fixed shape. Export the network with fixed sizes."
         raise ModelError(msg)

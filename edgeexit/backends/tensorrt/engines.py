@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from edgeexit.backends.cuda import CudaDevice, CudaRefusal, Memory, cuda_refusals, forget_frames
 from edgeexit.backends.tensorrt.builder import Plan, Workshop
 from edgeexit.backends.tensorrt.cache import EngineCache, device_facts_for_key, engine_key
 from edgeexit.backends.tensorrt.messages import Messages
+from edgeexit.backends.tensorrt.versions import installed_version, sizes
 from edgeexit.bundle import Bundle
 from edgeexit.errors import HardwareMissing, InternalError
 
@@ -63,11 +63,11 @@ class Engines:
     def __init__(self, device: CudaDevice, workshop: Workshop, bundle: Bundle, parts: Sequence[Part]) -> None:
         self.device = device
         self.messages: Messages = workshop.messages
-        self.trt: ModuleType = workshop.trt
+        self.tensorrt = ".".join(map(str, installed_version()))
         self.bundle = bundle
         self.typings: list[str] = []
         self._workshop = workshop
-        facts = device_facts_for_key(device.facts, str(workshop.trt.__version__))
+        facts = device_facts_for_key(device.facts, self.tensorrt)
         self.cache = EngineCache(facts)
         self.keys = [engine_key(bundle, p.file, workshop.options, workshop.precision, facts) for p in parts]
         self._users = 1
@@ -84,12 +84,13 @@ class Engines:
                 raise
 
     def _made_runtime(self) -> tensorrt.Runtime:
+        import tensorrt as trt
+
         try:
-            runtime: tensorrt.Runtime = self.trt.Runtime(self.messages.logger)
+            return trt.Runtime(self.messages.logger)
         except TypeError as error:  # pybind11's word for a null pointer
             msg = f"TensorRT cannot start ({self.messages.last}): check that nvidia-smi (Jetson: tegrastats) answers."
             raise HardwareMissing(msg) from error
-        return runtime
 
     def _opened(self, part: Part, key: str) -> tensorrt.ICudaEngine:
         """From the cache; built where it is not there, or TensorRT refuses what is there."""
@@ -112,27 +113,28 @@ class Engines:
                 file = self.bundle.file(part.file)
                 plan, timings = self._workshop.build(file, part.what, self.cache.timings)
                 self.cache.keep_timings(timings)
-                self.cache.keep(key, plan, {"of": part.what, "tensorrt": str(self.trt.__version__)})
+                self.cache.keep(key, plan, {"of": part.what, "tensorrt": self.tensorrt})
         return plan
 
     def _deserialised(self, plan: Plan) -> tensorrt.ICudaEngine | None:
         assert self._runtime is not None
         self.messages.clear()
-        engine: tensorrt.ICudaEngine | None = self._runtime.deserialize_cuda_engine(plan.data)
-        return engine
+        return self._runtime.deserialize_cuda_engine(plan.data)  # type: ignore[no-any-return, unused-ignore]
 
     def __len__(self) -> int:
         return len(self._engines)
 
     def slots(self, index: int) -> tuple[Slot, ...]:
         """The tensors of an engine."""
+        import tensorrt as trt
+
         engine = self._engines[index]
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        is_input = self.trt.TensorIOMode.INPUT
+        is_input = trt.TensorIOMode.INPUT
         return tuple(
             Slot(
                 name,
-                tuple(int(d) for d in engine.get_tensor_shape(name)),
+                sizes(engine.get_tensor_shape(name)),
                 DTYPES[engine.get_tensor_dtype(name).name],
                 engine.get_tensor_mode(name) == is_input,
             )
@@ -146,9 +148,11 @@ class Engines:
 
     def contexts(self, memory: Memory) -> list[Context]:
         """One execution context per engine, all over one scratch of the size of the largest: they run one after the other on one stream."""
+        import tensorrt as trt
+
         size = max(self.scratch_bytes)
         scratch = memory.device(size)
-        strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         made: list[Context] = []
         for engine in self._engines:
             raw = engine.create_execution_context(strategy)

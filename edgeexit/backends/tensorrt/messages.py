@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsInt
 
 from edgeexit.errors import EdgeExitError, HardwareMissing, InternalError, ModelError
 from edgeexit.progress import Progress
@@ -21,9 +20,9 @@ _NO_IMPLEMENTATION = ("could not find any implementation for node", "no implemen
 class Messages:
     """The last errors that TensorRT logged; `logger` is what it logs to."""
 
-    def __init__(self, trt: ModuleType) -> None:
+    def __init__(self) -> None:
         self.errors: list[str] = []
-        self.logger = _logger(trt, self.errors)
+        self.logger = _logger(self.errors)
 
     def clear(self) -> None:
         """Forget them, before a new attempt."""
@@ -35,14 +34,16 @@ class Messages:
         return " ".join(self.errors[-1].split())[:400] if self.errors else "no reason given"
 
 
-def _logger(trt: ModuleType, errors: list[str]) -> tensorrt.ILogger:
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+def _logger(errors: list[str]) -> tensorrt.ILogger:
+    import tensorrt as trt
+
+    class Logger(trt.ILogger):  # type: ignore[misc, unused-ignore]
         """Keeps errors; TensorRT's chatter goes nowhere."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)  # pybind11 demands the direct call
 
-        def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
+        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 errors.append(msg)
                 del errors[:-_KEPT]
@@ -50,24 +51,25 @@ def _logger(trt: ModuleType, errors: list[str]) -> tensorrt.ILogger:
     return Logger()
 
 
-def monitor(trt: ModuleType, what: str, progress: Progress) -> tensorrt.IProgressMonitor:
+def monitor(what: str, progress: Progress) -> tensorrt.IProgressMonitor:
     """TensorRT's progress monitor, reporting its outermost phase; only that one knows how long the build is."""
+    import tensorrt as trt
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]
         """Counts steps of the phase without a parent."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self._steps: dict[str, int] = {}
 
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: SupportsInt) -> None:
             if not parent_phase:
-                self._steps[phase_name] = num_steps
-                progress(f"{what}: {phase_name}", 0, num_steps)
+                self._steps[phase_name] = int(num_steps)
+                progress(f"{what}: {phase_name}", 0, int(num_steps))
 
-        def step_complete(self, phase_name: str, step: int) -> bool:
+        def step_complete(self, phase_name: str, step: SupportsInt) -> bool:
             if phase_name in self._steps:
-                progress(f"{what}: {phase_name}", min(step + 1, self._steps[phase_name]), self._steps[phase_name])
+                progress(f"{what}: {phase_name}", min(int(step) + 1, self._steps[phase_name]), self._steps[phase_name])
             return True  # go on; an interrupt is seen when the build returns
 
         def phase_finish(self, phase_name: str) -> None:

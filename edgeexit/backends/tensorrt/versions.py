@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from edgeexit.errors import HardwareMissing
+
+if TYPE_CHECKING:
+    import tensorrt
 
 OLDEST = (10, 3)
 NEWEST_MAJOR = 11
@@ -35,9 +38,11 @@ class Typing:
     builder_flags: tuple[str, ...] = ()
 
 
-def version_of(trt: ModuleType) -> tuple[int, ...]:
+def installed_version() -> tuple[int, ...]:
     """TensorRT's version as numbers; the build number is the fourth."""
-    return tuple(int(part) for part in re.findall(r"\d+", str(trt.__version__))[:4])
+    import tensorrt as trt
+
+    return tuple(int(part) for part in re.findall(r"\d+", trt.__version__)[:4])
 
 
 def check_version(version: tuple[int, ...]) -> None:
@@ -57,13 +62,20 @@ def check_version(version: tuple[int, ...]) -> None:
         raise HardwareMissing(msg)
 
 
-def typings(trt: ModuleType, precision: str) -> tuple[Typing, ...]:
+def sizes(dims: tensorrt.Dims) -> tuple[int, ...]:
+    """TensorRT's dimensions, which have a length and items but are no Python sequence, as numbers."""
+    return tuple(int(dims[i]) for i in range(len(dims)))
+
+
+def typings(precision: str) -> tuple[Typing, ...]:
     """The ways to build a network of this precision, in the order in which to try them.
 
     Before 10.12 strong typing did not cover every layer; there, and only for float16, TensorRT may choose the precision of layers itself
     when the strongly typed build fails.
     """
+    import tensorrt as trt
+
     strong = Typing("strong", 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    if precision == "float16" and version_of(trt)[:2] < _STRONG_IS_WHOLE_SINCE:
+    if precision == "float16" and installed_version()[:2] < _STRONG_IS_WHOLE_SINCE:
         return strong, Typing("fp16-flag", 0, ("FP16",))
     return (strong,)

@@ -46,7 +46,7 @@ _OK = CUresult.CUDA_SUCCESS
 _BAD = CUresult.CUDA_ERROR_INVALID_VALUE
 
 
-def driver_module(gpu: Gpu, major: int) -> ModuleType:  # noqa: C901, PLR0915 - one module, its functions
+def driver_module(gpu: Gpu, major: int) -> ModuleType:
     """The driver bindings, on a GPU."""
     module = ModuleType("cuda.bindings.driver")
 
@@ -67,16 +67,25 @@ def driver_module(gpu: Gpu, major: int) -> ModuleType:  # noqa: C901, PLR0915 - 
         return (_BAD, None) if gpu.fails("cuCtxGetCurrent") else (_OK, "primary")
 
     def cuStreamBeginCapture(hStream: int, mode: CUstreamCaptureMode) -> tuple[Any, ...]:
-        gpu.need(mode == CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, "a capture that other threads can break")
+        gpu.need(
+            mode == CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, "a capture that other threads can break"
+        )
         if gpu.fails("cuStreamBeginCapture"):
             return (_BAD,)
         gpu.begin_capture(hStream, None)
         return (_OK,)
 
     def cuStreamBeginCaptureToGraph(
-        hStream: int, hGraph: Graph, dependencies: Any, dependencyData: Any, numDependencies: int, mode: CUstreamCaptureMode
+        hStream: int,
+        hGraph: Graph,
+        dependencies: Any,
+        dependencyData: Any,
+        numDependencies: int,
+        mode: CUstreamCaptureMode,
     ) -> tuple[Any, ...]:
-        gpu.need(mode == CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, "a capture that other threads can break")
+        gpu.need(
+            mode == CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, "a capture that other threads can break"
+        )
         gpu.need(numDependencies == len(dependencies or ()), "dependencies and their number differ")
         if gpu.fails("cuStreamBeginCaptureToGraph"):
             return (_BAD,)
@@ -110,9 +119,7 @@ def driver_module(gpu: Gpu, major: int) -> ModuleType:  # noqa: C901, PLR0915 - 
 
     handles = {"next": 100}
 
-    def cuGraphConditionalHandleCreate(
-        hGraph: Graph, ctx: Any, defaultLaunchValue: int, flags: int
-    ) -> tuple[Any, ...]:
+    def cuGraphConditionalHandleCreate(hGraph: Graph, ctx: Any, defaultLaunchValue: int, flags: int) -> tuple[Any, ...]:
         gpu.need(flags == 1, "a condition without a default would keep the value of the launch before")
         gpu.need(ctx == "primary", "a condition without its context")
         if gpu.fails("cuGraphConditionalHandleCreate"):
@@ -197,7 +204,7 @@ def driver_module(gpu: Gpu, major: int) -> ModuleType:  # noqa: C901, PLR0915 - 
         gpu.modules -= 1
         return (_OK,)
 
-    def cuLaunchKernel(  # noqa: PLR0917 - CUDA's
+    def cuLaunchKernel(
         f: bytes,
         gridDimX: int,
         gridDimY: int,
@@ -244,7 +251,9 @@ def nvrtc_module(gpu: Gpu) -> ModuleType:
     module = ModuleType("cuda.bindings.nvrtc")
     image = b".version 8.4\n\0"
 
-    def nvrtcCreateProgram(src: bytes, name: bytes, numHeaders: int, headers: Any, includeNames: Any) -> tuple[Any, ...]:
+    def nvrtcCreateProgram(
+        src: bytes, name: bytes, numHeaders: int, headers: Any, includeNames: Any
+    ) -> tuple[Any, ...]:
         if gpu.fails("nvrtcCreateProgram"):
             return (_BAD, None)
         gpu.programs += 1
@@ -261,7 +270,7 @@ def nvrtc_module(gpu: Gpu) -> ModuleType:
         # The bindings write through the pointer of a bytes object.
         import ctypes
 
-        ctypes.memmove(ptx, image, len(image))
+        ctypes.memmove(ctypes.c_char_p(ptx), image, len(image))
         return (_OK,)
 
     def nvrtcGetProgramLogSize(prog: Any) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ ALIGNMENT = 256
 LEGACY_STREAM = 0
 
 
-class Violation(AssertionError):  # noqa: N818 - says what happened
+class Violation(AssertionError):
     """A rule of the documented contract was broken."""
 
 
@@ -166,7 +166,9 @@ class Gpu:
         self.need(not block.freed, f"memory {block.address:#x} freed twice")
         self.need_context("freeing memory")
         for op in self._in_flight():
-            self.need(not self._touches(op, block), f"memory {block.address:#x} freed while {op.kind} on it is in flight")
+            self.need(
+                not self._touches(op, block), f"memory {block.address:#x} freed while {op.kind} on it is in flight"
+            )
         for graph in self.execs:
             live = () if graph.destroyed else graph.nodes
             self.need(not any(self._touches(op, block) for op in live), "memory freed before the graph that names it")
@@ -206,7 +208,9 @@ class Gpu:
 
     def stream(self, handle: int) -> Stream:
         """A stream by its handle."""
-        self.need(handle != LEGACY_STREAM, "the legacy default stream is used; TensorRT would synchronise the device on it")
+        self.need(
+            handle != LEGACY_STREAM, "the legacy default stream is used; TensorRT would synchronise the device on it"
+        )
         self.need(handle in self.streams, f"stream {handle} does not exist")
         stream = self.streams[handle]
         self.need(not stream.destroyed, f"stream {handle} used after it was destroyed")
@@ -269,7 +273,7 @@ class Gpu:
                 for op in body.nodes:
                     op.run()
 
-        graph.nodes.append(Op("conditional", run, _BodyTouches(body)))  # type: ignore[arg-type]
+        graph.nodes.append(Op("conditional", run, _BodyTouches(body)))
         return body
 
     def instantiate(self, graph: Graph) -> Exec:
@@ -292,7 +296,7 @@ class _BodyTouches(tuple):  # type: ignore[type-arg]
 
     body: Graph
 
-    def __new__(cls, body: Graph) -> _BodyTouches:
+    def __new__(cls, body: Graph) -> _BodyTouches:  # noqa: PYI034 - typing.Self needs Python 3.11
         made = super().__new__(cls)
         made.body = body
         return made

@@ -27,17 +27,17 @@ class LaunchError(Error):
     """A kernel failed."""
 
 
-class _HostArray(np.ndarray):  # type: ignore[type-arg]
+class _HostArray(np.ndarray):
     """An array whose `base` is its allocation, as pycuda's are."""
 
     allocation: Any = None
 
     @property
-    def base(self) -> Any:  # type: ignore[override]
+    def base(self) -> Any:
         return self.allocation
 
 
-def pycuda_driver(gpu: Gpu) -> ModuleType:  # noqa: C901, PLR0915 - one module, its functions
+def pycuda_driver(gpu: Gpu) -> ModuleType:
     """The module, on a GPU."""
     module = ModuleType("pycuda.driver")
 
@@ -84,9 +84,11 @@ def pycuda_driver(gpu: Gpu) -> ModuleType:  # noqa: C901, PLR0915 - one module, 
         refuse("cuMemHostAlloc", MemoryError, "out of memory")
         size = max(int(np.prod(shape)) * np.dtype(dtype).itemsize, 1)
         block = gpu.allocate(size, pinned=True)
-        array = block.data[: int(np.prod(shape)) * np.dtype(dtype).itemsize].view(dtype).reshape(shape).view(_HostArray)
+        array: Any = (
+            block.data[: int(np.prod(shape)) * np.dtype(dtype).itemsize].view(dtype).reshape(shape).view(_HostArray)
+        )
         array.allocation = HostAllocation(block)
-        return array
+        return np.asanyarray(array)
 
     def copy(host: NDArray[Any], address: int, stream: Any, *, into_gpu: bool, call: str) -> None:
         refuse(call)
