@@ -59,6 +59,8 @@ def train_command(
     except KeyboardInterrupt:
         typer.echo(f"interrupted; the last finished epoch is kept. Go on with:\n  {_resume_command()}", err=True)
         raise typer.Exit(130) from None
+    if not trained.leads:
+        return
     files = _export(trained, out)
     if write_data:
         files += _write_data(plan.data, out)

@@ -90,9 +90,20 @@ class BranchyAlexNet(nn.Module):
     code: the same branches after the second and the third.
     light: branch 1 (2 conv, the first strided, 1 FC) after the first convolution, branch 2 (1 FC) after the third.
     What a branch and the trunk both begin with (relu, pool, LRN) is computed once.
+
+    `first_only` leaves branch 2 out, and `first_convs` is the number of convolutions in branch 1 of the paper's and the code's form: the
+    simplified networks of sections V-A and V-C.
     """
 
-    def __init__(self, *, classes: int = 10, exits: bool = True, branches: Branches = "code") -> None:
+    def __init__(
+        self,
+        *,
+        classes: int = 10,
+        exits: bool = True,
+        branches: Branches = "code",
+        first_only: bool = False,
+        first_convs: int = 2,
+    ) -> None:
         super().__init__()
         _check_branches(branches)
         self.conv1 = nn.Conv2d(3, 32, 5, padding=2)
@@ -105,17 +116,10 @@ class BranchyAlexNet(nn.Module):
         self.fc1 = nn.Linear(1024, 256)
         self.fc2 = nn.Linear(256, 128)
         self.fc3 = nn.Linear(128, classes)
-        self.after: dict[int, int] = {}
-        self.norm3 = _ResponseNorm(96) if exits and branches == "code" else None
-        if exits and branches == "paper":
-            self.after = {1: 0, 2: 1}
-            self.branches = nn.ModuleList([_head([32, 32, 32], 2048, classes), _head([64, 32], 512, classes)])
-        elif exits and branches == "light":
-            self.after = {1: 0, 3: 1}
-            self.branches = nn.ModuleList([_light_alexnet_branch(classes), _head([], 1536, classes)])
-        elif exits:
-            self.after = {2: 0, 3: 1}
-            self.branches = nn.ModuleList([_head([64, 32, 32], 512, classes), _head([96, 32], 128, classes)])
+        made = _alexnet_branches(branches, first_convs, classes)[: 1 if first_only else 2] if exits else []
+        self.places = tuple(place for place, _ in made)
+        self.branches = nn.ModuleList(branch for _, branch in made)
+        self.norm3 = _ResponseNorm(96) if branches == "code" and 3 in self.places else None
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x: [b, 3, 32, 32]."""
@@ -123,7 +127,7 @@ class BranchyAlexNet(nn.Module):
         x = self._leave(out, 1, self.norm1(_pool3(F.relu(self.conv1(x)))))  # [b, 32, 16, 16]
         x = self._leave(out, 2, self.norm2(_pool3(F.relu(self.conv2(x)))))  # [b, 64, 8, 8]
         x = F.relu(self.conv3(x))  # [b, 96, 8, 8]
-        if 3 in self.after:
+        if 3 in self.places:
             self._leave(out, 3, x if self.norm3 is None else self.norm3(_pool3(x)))
         x = F.relu(self.conv4(x))
         x = _pool3(F.relu(self.conv5(x))).flatten(1)  # [b, 1024]
@@ -132,9 +136,18 @@ class BranchyAlexNet(nn.Module):
         return [*out, self.fc3(x)]
 
     def _leave(self, out: list[Tensor], place: int, x: Tensor) -> Tensor:
-        if place in self.after:
-            out.append(self.branches[self.after[place]](x))
+        if place in self.places:
+            out.append(self.branches[self.places.index(place)](x))
         return x
+
+
+def _alexnet_branches(branches: Branches, first_convs: int, classes: int) -> list[tuple[int, nn.Module]]:
+    """The convolution after which each branch leaves, and the branch."""
+    if branches == "light":
+        return [(1, _light_alexnet_branch(classes)), (3, _head([96], 4 * 4, classes))]
+    if branches == "paper":
+        return [(1, _head([32, *[32] * first_convs], 8 * 8, classes)), (2, _head([64, 32], 4 * 4, classes))]
+    return [(2, _head([64, *[32] * first_convs], 4 * 4, classes)), (3, _head([96, 32], 2 * 2, classes))]
 
 
 class _ResponseNorm(nn.Module):
@@ -159,12 +172,14 @@ class _ResponseNorm(nn.Module):
         return x / (root * root.sqrt())
 
 
-def _head(channels: list[int], flat: int, classes: int) -> nn.Sequential:
-    """3x3 convolutions through these channels, pooling, one fully connected layer."""
+def _head(channels: list[int], pixels: int, classes: int) -> nn.Sequential:
+    """3x3 convolutions through these channels, pooling to so many pixels, one fully connected layer."""
     layers: list[nn.Module] = []
     for a, b in pairwise(channels):
         layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.MaxPool2d(3, 2, ceil_mode=True), nn.Flatten(), nn.Linear(flat, classes))
+    return nn.Sequential(
+        *layers, nn.MaxPool2d(3, 2, ceil_mode=True), nn.Flatten(), nn.Linear(channels[-1] * pixels, classes)
+    )
 
 
 def _light_alexnet_branch(classes: int) -> nn.Sequential:
@@ -183,9 +198,18 @@ def _check_branches(branches: str) -> None:
 
 
 @register(input_shape=(3, 32, 32), source="BranchyNet (2016), section IV: B-AlexNet")
-def alexnet(*, classes: int = 10, exits: bool = True, branches: Branches = "code") -> nn.Module:
+def alexnet(
+    *,
+    classes: int = 10,
+    exits: bool = True,
+    branches: Branches = "code",
+    first_only: bool = False,
+    first_convs: int = 2,
+) -> nn.Module:
     """B-AlexNet: three exits; CIFAR-10."""
-    return BranchyAlexNet(classes=classes, exits=exits, branches=branches)
+    return BranchyAlexNet(
+        classes=classes, exits=exits, branches=branches, first_only=first_only, first_convs=first_convs
+    )
 
 
 # ---------------------------------------------------------------- B-ResNet

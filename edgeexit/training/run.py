@@ -3,6 +3,7 @@
 out/checkpoint.pt     where the run stands; `resume=True` goes on from it and gives what an uninterrupted run gives
 out/joint.pt          weights of the network with its exits        (state_dict)
 out/plain.pt          weights of the plain network                 (state_dict)
+out/control.pt        those of the plain network trained as long as the joint one, where the recipe asks for it
 out/metrics.json      schema edgeexit.training/1
 """
 
@@ -50,6 +51,7 @@ class Trained:
         example: one input of zeros, [1, ...].
         metrics: the document of metrics.json.
         fingerprint: of the training data, for the metadata of exported files.
+        leads: whether this process is the one that writes, of several that trained together.
     """
 
     joint: nn.Module | None
@@ -57,6 +59,7 @@ class Trained:
     example: torch.Tensor
     metrics: dict[str, Any]
     fingerprint: Fingerprint
+    leads: bool = True
 
 
 @dataclass(frozen=True)
@@ -266,15 +269,15 @@ def _finish(run: _Run, parts: Parts, seconds: float) -> Trained:
         "seconds_of_this_call": round(seconds, 3),
         "made_with": _versions(),
     }
-    plain = modules.get("control", modules["plain"])
     if run.setting.team.leads:
-        _write(run.out, {"joint": modules.get("joint"), "plain": plain}, metrics)
+        _write(run.out, modules, metrics)
     return Trained(
         modules.get("joint"),
-        plain,
+        modules.get("control", modules["plain"]),
         torch.zeros(1, *net(recipe.network).input_shape),
         metrics,
         fingerprint(parts["train"]),
+        run.setting.team.leads,
     )
 
 
@@ -314,9 +317,8 @@ def _versions() -> dict[str, str | int]:
     }
 
 
-def _write(out: Path, modules: Mapping[str, nn.Module | None], metrics: Mapping[str, Any]) -> None:
+def _write(out: Path, modules: Mapping[str, nn.Module], metrics: Mapping[str, Any]) -> None:
     for name, module in modules.items():
-        if module is not None:
-            with replacing(out / f"{name}.pt") as scratch:
-                torch.save(module.state_dict(), scratch)
+        with replacing(out / f"{name}.pt") as scratch:
+            torch.save(module.state_dict(), scratch)
     write_bytes(out / "metrics.json", (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode())

@@ -21,6 +21,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], int]] = {
     "lenet, light": ("lenet", {"branches": "light"}, 2),
     "alexnet, light": ("alexnet", {"branches": "light"}, 3),
     "resnet-8, light": ("resnet", {"n": 1, "branches": "light"}, 3),
+    "alexnet, first branch only": ("alexnet", {"first_only": True, "first_convs": 4}, 2),
     "resnet-20, code": ("resnet", {"n": 3, "branches": "code"}, 3),
     "resnet-8, paper": ("resnet", {"n": 1, "branches": "paper"}, 3),
     "eenet-20": ("eenet", {}, 3),

@@ -56,7 +56,7 @@ def same(a: Path, b: Path) -> bool:
     return all(
         weights(a, name).keys() == weights(b, name).keys()
         and all(v.equal(weights(b, name)[k]) for k, v in weights(a, name).items())
-        for name in ("joint", "plain")
+        for name in ("joint", "plain", "control")
     )
 
 
@@ -81,7 +81,9 @@ def test_a_run_writes_its_weights_and_metrics(whole: Path, recipe: Recipe, parts
     assert {p: d.sha256 for p, d in parts.items()} == {p: d["sha256"] for p, d in metrics["data"].items()}
     assert {"plain": 1, "joint": 2, "control": 1} == {n: len(r["test_accuracy"]) for n, r in metrics["results"].items()}
     assert [2, 2, 2] == [len(h) for h in metrics["history"].values()]
-    assert {"joint.pt", "plain.pt", "checkpoint.pt", "metrics.json", "recipe.json"} == {p.name for p in whole.iterdir()}
+    assert {"joint.pt", "plain.pt", "control.pt", "checkpoint.pt", "metrics.json", "recipe.json"} == {
+        p.name for p in whole.iterdir()
+    }
 
 
 def test_the_joint_network_starts_from_the_plain_networks_weights(

@@ -1,0 +1,119 @@
+"""What training does to a network with exits: branch weights, start, depth of the first branch (BranchyNet, IV, V-A, V-C, figure 5).
+
+    python -m benchmarks branch_training weights --out runs/weights [--recipe alexnet-cifar10] [--preset quick] [--seeds 0 1]
+
+weights      first exit 1.0 and last 0.3 against equal weights, on the network with the first and the last exit only (V-A)
+start        from the plain network's weights against from scratch (IV)
+depth        0 to 4 convolutions in the first branch, against the accuracy of the last exit (V-C, figure 5)
+
+The plain network of each seed is trained once and shared. Every row also has the last exit beside the plain network that was trained for
+as long (the regularisation claim). A run that was interrupted is gone on with by the same command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import HERE, show
+from edgeexit import units
+from edgeexit.cli.common import progress_bar
+from edgeexit.documents import dumps
+from edgeexit.training import Recipe, load_recipe, train
+
+ALEXNET_ONLY = {"first_only": True}
+
+
+def variants(experiment: str, base: Recipe) -> Iterator[tuple[str, Recipe]]:
+    """What is compared: name and recipe."""
+    simple = replace(base, options={**base.options, **(ALEXNET_ONLY if base.network == "alexnet" else {})})
+    if experiment == "weights":
+        for name, weights in {"1.0 / 0.3": [1.0, 0.3], "equal": [1.0, 1.0], "0.3 / 1.0": [0.3, 1.0]}.items():
+            yield name, _with_weights(simple, weights)
+    elif experiment == "start":
+        yield "from the plain network", base
+        yield "from scratch", replace(base, start="scratch")
+        longer = replace(base.joint, epochs=base.plain.epochs + base.joint.epochs)
+        yield "from scratch, as long in all", replace(base, start="scratch", joint=longer)
+    else:
+        for convs in range(5):
+            options = {**simple.options, "first_convs": convs}
+            yield f"{convs} convolutions", _with_weights(replace(simple, options=options), [1.0, 0.3])
+
+
+def _with_weights(recipe: Recipe, weights: list[float]) -> Recipe:
+    return replace(recipe, joint=replace(recipe.joint, loss="branchynet", options={"weights": weights}))
+
+
+def run(recipe: Recipe, folder: Path, plain: Path | None, arguments: argparse.Namespace) -> Mapping[str, Any]:
+    """One training, gone on with where it was interrupted: its figures."""
+    resume = (folder / "checkpoint.pt").exists()
+    with progress_bar() as progress:
+        trained = train(recipe, folder, resume=resume, plain=plain, threads=arguments.threads, progress=progress)
+    results: Mapping[str, Any] = trained.metrics["results"]
+    return results
+
+
+def compare(base: Recipe, arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Every variant with every seed; the first of a seed trains the plain network for all, and once more as long as the joint phase."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for seed in arguments.seeds:
+        shared: Path | None = None
+        control: Mapping[str, Any] = {}
+        for name, recipe in variants(arguments.experiment, replace(base, seed=seed)):
+            folder = arguments.out / f"{re.sub(r'[^0-9a-z.]+', '-', name)}-{seed}"
+            plain = None if shared is None else shared / "plain.pt"
+            results = run(replace(recipe, control=shared is None), folder, plain, arguments)
+            if shared is None:
+                shared, control = folder, results
+            figures = {"joint": results["joint"], "plain": control["plain"], "control": control["control"]}
+            found.setdefault(name, []).append({"seed": seed, **figures})
+    return found
+
+
+def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, ...]]:
+    """Means over the seeds, and the spread of the last exit."""
+    rows: list[tuple[str, ...]] = []
+    for name, runs in found.items():
+        last = np.array([r["joint"]["test_accuracy"][-1] for r in runs])
+        control = np.array([r["control"]["test_accuracy"][-1] for r in runs])
+        first = np.mean([r["joint"]["test_accuracy"][0] for r in runs])
+        spread = f"{100 * np.ptp(last):.2f}" if len(runs) > 1 else "one seed"
+        gain = f"{100 * (last - control).mean():+.2f}"
+        rows.append((name, units.percent(float(first)), units.percent(float(last.mean())), spread, gain))
+    return rows
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", choices=("weights", "start", "depth"))
+    parser.add_argument("--recipe", default="alexnet-cifar10")
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--epochs", type=int, help="of every phase")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    arguments = parser.parse_args()
+    base = load_recipe(arguments.recipe, preset=arguments.preset or None)
+    base = base.with_epochs(arguments.epochs) if arguments.epochs else base
+    found = compare(base, arguments)
+    columns = ("", "exit 1", "last exit", "spread over seeds, points", "last exit over the plain network, points")
+    show(f"{arguments.experiment}: {base.about}", columns, table(found))
+    path = HERE / "results" / "training" / f"branch-{arguments.experiment}-{base.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = {k: v for k, v in vars(arguments).items() if k != "out"}
+    path.write_text(
+        dumps({"schema": "edgeexit.benchmark.branch_training/1", "options": options, "runs": found}), encoding="utf-8"
+    )
+    print(f"recorded in {path}")
+
+
+if __name__ == "__main__":
+    main()
