@@ -12,6 +12,7 @@ import edgeexit
 from edgeexit.errors import EdgeExitError
 
 COMMANDS: tuple[str, ...] = (
+    "demo",
     "train",
     "export",
     "compile",
@@ -58,14 +59,14 @@ for _name in COMMANDS:
     app.command(_name)(getattr(import_module(f"edgeexit.cli.cmd_{_name}"), f"{_name}_command"))
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_place: object, **_more: object) -> None:
     if not issubclass(category, DeprecationWarning):
         typer.echo(f"warning: {message}", err=True)
 
 
 def main() -> None:
     """Run the command line; every edgeexit error is one message on stderr and its exit code, never a traceback."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # where it was raised is of no use to a user
     try:
         app()
     except EdgeExitError as error:

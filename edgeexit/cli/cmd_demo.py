@@ -1,0 +1,69 @@
+"""`edgeexit demo`: the whole path on the shipped network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeexit.cli.common import Json, emit, progress_bar
+
+if TYPE_CHECKING:
+    from edgeexit.demo import DemoResult
+
+
+def demo_command(
+    target: Annotated[str | None, typer.Option(help="What to calibrate for. [default: mean<=0.6x, drop<=0.5]")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Leave the bundle here.")] = None,
+    json: Json = False,
+) -> None:
+    """Split, compile, calibrate and measure a shipped BranchyNet-LeNet on this machine. Base install only: no torch, no network.
+
+    Ends with exit code 1 when the target is not met.
+
+    Example: edgeexit demo --target "mean<=0.5x, drop<=1"
+    """
+    from edgeexit.demo import TARGET, run_demo
+    from edgeexit.documents import to_document
+
+    with progress_bar() as progress:
+        result = run_demo(target=target or TARGET, keep=keep, progress=progress)
+    emit(to_document(result), lambda: _print(result, keep), as_json=json)
+    if not result.target_met:
+        raise typer.Exit(1)
+
+
+def _print(result: DemoResult, keep: Path | None) -> None:
+    from edgeexit import units
+    from edgeexit.cli.printing import print_tables
+    from edgeexit.report.table import Table
+
+    rates = " · ".join(units.percent(r, 1) for r in result.exit_rates)
+    rows = (
+        ("accuracy", units.percent(result.accuracy), units.percent(result.backbone_accuracy)),
+        ("drop", f"{result.drop_points:.2f} ± {result.drop_room_points:.2f} points", ""),
+        ("mean latency", units.seconds(result.test_mean_s), units.seconds(result.backbone_mean_s)),
+        ("p99 latency", units.seconds(result.test_p99_s), units.seconds(result.backbone_p99_s)),
+        ("leave at exit 1, 2", rates, "all at 2"),
+    )
+    title = f"BranchyNet-LeNet on {result.samples} digits it has never seen, {result.device}"
+    promise = (
+        ("target", result.target),
+        ("threshold", f"{', '.join(f'{t:.4g}' for t in result.thresholds)} {result.unit} ({result.criterion})"),
+        ("predicted mean", units.seconds(result.predicted_mean_s)),
+        ("measured mean", units.seconds(result.measured_mean_s)),
+        ("noise floor", units.percent(result.noise_floor, 1)),
+        ("target", "met" if result.target_met else "NOT MET"),
+    )
+    print_tables(
+        [
+            Table(title, ("", "early exit", "backbone"), rows),
+            Table("The promise of the calibration", ("", ""), promise, note="; ".join(result.notes)),
+        ]
+    )
+    gain = f"{units.ratio(result.speedup)} as fast as the backbone in the mean"
+    typer.echo(f"{result.verdict}: early exit is {gain} ({result.mode}, {result.backend}).")
+    typer.echo(
+        f"The bundle is in {keep}." if keep else "Keep the bundle with --keep PATH; try another target with --target."
+    )

@@ -1,0 +1,141 @@
+"""The shipped network taken through everything: split, compiled, calibrated to a target on this machine, measured against its backbone.
+
+    lenet-digits.onnx ─► compile ─► calibrate (digits:calibration) ─► bench (digits:test, fresh processes)
+
+Two exits, 10 classes, 28x28 images; trained as `edgeexit train lenet-digits` does. Needs no torch and no network.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeexit.calibration import Calibration, calibrate, parse_target
+from edgeexit.compiler import compile_model
+from edgeexit.data import demo_asset, load_data
+from edgeexit.measure import BenchResult, bench
+from edgeexit.progress import Progress, silent
+from edgeexit.runtime import CalibrationWarning, load
+
+MODEL = "lenet-digits.onnx"
+TARGET = "mean<=0.6x, drop<=0.5"
+SCHEMA = "edgeexit.demo/1"
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found; times in seconds, accuracies and rates as shares.
+
+    Attributes:
+        schema: `edgeexit.demo/1`.
+        target: what was asked for.
+        target_met: whether the policy met it when it ran on the device, on data it was not chosen on.
+        verdict: FASTER, SLOWER, SAME, AMBIGUOUS or INVALID, of early exit against the backbone on the test slice.
+        device: key of this machine. backend, mode: how the bundle ran.
+        criterion: of the exits; `thresholds` are in its `unit`.
+        accuracy, backbone_accuracy: on the test slice.
+        drop_points: their difference, in percentage points; so many samples fix it to ± `drop_room_points` (95 %, paired).
+        exit_rates: share leaving at each exit, test slice.
+        predicted_mean_s: mean latency that the calibration predicted for its validation part.
+        measured_mean_s: what the policy then took on the device, same part, same session.
+        noise_floor: relative difference of the same measurement made twice in that session.
+        test_mean_s, test_p99_s: early exit on the test slice, in fresh processes.
+        backbone_mean_s, backbone_p99_s: the network run straight to its last exit, interleaved with it.
+        speedup: backbone_mean_s over test_mean_s.
+        samples: size of the test slice.
+        notes: what else the measurement says of itself.
+    """
+
+    schema: str
+    target: str
+    target_met: bool
+    verdict: str
+    device: str
+    backend: str
+    mode: str
+    criterion: str
+    unit: str
+    thresholds: tuple[float, ...]
+    accuracy: float
+    backbone_accuracy: float
+    drop_points: float
+    drop_room_points: float
+    exit_rates: tuple[float, ...]
+    predicted_mean_s: float
+    measured_mean_s: float
+    noise_floor: float
+    test_mean_s: float
+    test_p99_s: float
+    backbone_mean_s: float
+    backbone_p99_s: float
+    speedup: float
+    samples: int
+    notes: tuple[str, ...]
+
+
+def run_demo(*, target: str = TARGET, keep: Path | None = None, progress: Progress = silent) -> DemoResult:
+    """Take the shipped network through everything.
+
+    Args:
+        target: what to calibrate for; the grammar is that of `edgeexit calibrate`.
+        keep: where to leave the bundle; None removes it.
+        progress: watcher.
+
+    Raises:
+        TargetNotMet: nothing meets the target; names the nearest that can be met.
+    """
+    wanted = parse_target(target)  # refused before any work
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeexit-demo-")))
+        path = keep or folder / "lenet-digits.eexit"
+        known, unseen = load_data("digits:calibration"), load_data("digits:test")
+        compile_model(demo_asset(MODEL), path, inputs=known.inputs, progress=progress)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CalibrationWarning)  # there is none yet, that is what comes next
+            runner = stack.enter_context(load(path))
+        calibration = calibrate(runner, known.inputs, known.labels, target=wanted, progress=progress)
+        measured = bench(runner, unseen.inputs, unseen.labels, name=unseen.name, progress=progress)
+        return _result(calibration, measured)
+
+
+def _result(calibration: Calibration, measured: BenchResult) -> DemoResult:
+    assert calibration.measured is not None, "calibrate runs what it chose"
+    accuracy, latency, subject = measured.accuracy, measured.latency, measured.subject
+    assert accuracy.overall is not None, "the test slice has labels"
+    assert accuracy.backbone is not None, "the test slice has labels"
+    return DemoResult(
+        schema=SCHEMA,
+        target=calibration.target,
+        target_met=calibration.met,
+        verdict=latency.against_backbone.verdict,
+        device=measured.device.key,
+        backend=subject.backend,
+        mode=subject.mode,
+        criterion=subject.criterion,
+        unit=subject.threshold_unit,
+        thresholds=calibration.thresholds,
+        accuracy=accuracy.overall,
+        backbone_accuracy=accuracy.backbone,
+        drop_points=100 * (accuracy.backbone - accuracy.overall),
+        drop_room_points=100 * _room(accuracy.agreement, measured.workload.n),
+        exit_rates=tuple(e.share for e in accuracy.per_exit),
+        predicted_mean_s=calibration.predicted.mean_s,
+        measured_mean_s=calibration.measured.mean_s,
+        noise_floor=calibration.noise_floor,
+        test_mean_s=latency.mixture.mean_s,
+        test_p99_s=latency.mixture.percentile(99.0).value_s,
+        backbone_mean_s=latency.backbone.mean_s,
+        backbone_p99_s=latency.backbone.percentile(99.0).value_s,
+        speedup=latency.backbone.mean_s / latency.mixture.mean_s,
+        samples=measured.workload.n,
+        notes=tuple(dict.fromkeys((*calibration.reasons, *measured.validity.reasons))),
+    )
+
+
+def _room(agreement: float, samples: int) -> float:
+    """Half the 95 % interval of a paired difference of accuracies: only samples that the two answer differently can move it."""
+    return 1.96 * math.sqrt((1 - agreement) / samples)

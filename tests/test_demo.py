@@ -1,0 +1,58 @@
+"""The demo: the whole path on the shipped network, as a new user runs it first."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgeexit
+
+PROMISED = {
+    "accuracy", "backbone_accuracy", "target", "thresholds", "exit_rates", "predicted_mean_s", "measured_mean_s", "backbone_mean_s",
+    "speedup", "target_met",
+}  # fmt: skip
+
+
+def demo(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edgeexit", "demo", *map(str, words)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.serial
+def test_the_demo_prints_everything_it_promises_and_leaves_a_calibrated_bundle(tmp_path: Path) -> None:
+    """One JSON object; the figures fit together; the bundle runs with the thresholds that were found."""
+    run = demo("--json", "--keep", tmp_path / "demo.eexit")
+
+    assert run.returncode in (0, 1), run.stderr
+    result = json.loads(run.stdout)
+    assert result["schema"] == "edgeexit.demo/1"
+    assert set(result) >= PROMISED
+    assert result["target_met"] == (run.returncode == 0)
+    assert sum(result["exit_rates"]) == pytest.approx(1)
+    assert result["speedup"] == pytest.approx(result["backbone_mean_s"] / result["test_mean_s"])
+    assert result["accuracy"] > 0.95
+    with edgeexit.load(tmp_path / "demo.eexit") as runner:
+        assert runner.thresholds == pytest.approx(result["thresholds"])
+
+
+@pytest.mark.serial
+def test_an_infeasible_target_ends_with_exit_code_1_and_the_nearest_feasible_one() -> None:
+    """Refused with what can be had; no traceback."""
+    run = demo("--target", "mean<=1ns")
+
+    assert run.returncode == 1
+    assert "nearest" in run.stderr.lower()
+    assert "Traceback" not in run.stderr
+
+
+def test_a_target_without_a_unit_is_refused_before_any_work() -> None:
+    """Exit code 2, and the words say what is missing."""
+    run = demo("--target", "mean<=5")
+
+    assert run.returncode == 2
+    assert "unit" in run.stderr
