@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Sketch:
 
     def weight(self, *shape: int) -> str:
         name = f"w{len(self.weights)}"
-        values = (self._rng.standard_normal(shape) / np.sqrt(max(1, np.prod(shape[1:])))).astype(np.float32)
+        values = (self._rng.standard_normal(shape) / math.sqrt(max(1, math.prod(shape[1:])))).astype(np.float32)
         self.weights.append(numpy_helper.from_array(values, name))
         return name
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from types import TracebackType
 from typing import Any, NoReturn, TypeAlias
 
@@ -204,6 +205,15 @@ class Runner(_Opened):
     def backbone(self) -> Backbone:
         """The network run straight to its last exit, under the same settings: no other heads, no criterion."""
         return Backbone(self.bundle, self.settings)
+
+    def control(self, target: str, **options: Any) -> Any:
+        """A `edgeexit.calibration.Controller` that holds a mean or a tail of this runner under drift; see there for its options.
+
+        Raises:
+            InputError: the target is not one that can be held, or there is no calibration of this device.
+        """
+        # The control law stands above this module; found by name, so that imports still point one way.
+        return import_module("edgeexit.calibration").controller(self, target, **options)
 
     def clone(self) -> Runner:
         """The same engines with buffers of its own, for another thread; thresholds are copied, then independent."""

@@ -24,7 +24,7 @@ from tests.networks import images
 def answers(model: Path) -> list[np.ndarray]:
     """Logits of every exit for 40 images, by the original model: the oracle."""
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    return session.run(["z1", "z2", "z3"], {"x": images(40)})
+    return list(session.run(["z1", "z2", "z3"], {"x": images(40)}))
 
 
 def expected_exit(scores: list[float], thresholds: list[float]) -> int:
