@@ -41,6 +41,7 @@ def bench_command(
     mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
+    spin: Annotated[bool, typer.Option("--spin", help="Idle worker threads burn a core while they wait.")] = False,
     seed: Annotated[int, typer.Option(help="Of samples, trace and order.")] = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Result file; raw samples go beside it.")
@@ -59,11 +60,11 @@ def bench_command(
     from edgeexit.report.tables import result_tables
 
     samples, pace = load_data(data), _pace(rate, arrivals, deadline_ms)
-    with edgeexit.load(bundle, mode=mode, backend=backend, threads=threads) as runner:
+    with edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin) as runner:
         _set_thresholds(runner, "--thresholds", thresholds)
         other = None
         if against is not None:
-            other = edgeexit.load(against, mode=against_mode or mode, backend=backend, threads=threads)
+            other = edgeexit.load(against, mode=against_mode or mode, backend=backend, threads=threads, spin=spin)
             _set_thresholds(other, "--against-thresholds", against_thresholds)
         with progress_bar() as progress:
             result = edgeexit.bench(

@@ -25,7 +25,12 @@ def print_tables(tables: Sequence[Table]) -> None:
     for table in tables:
         if not table.rows:
             continue
-        shown = RichTable(title=Text(table.title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+        shown = RichTable(
+            title=Text(table.title, style="bold"),
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_header=any(table.columns),
+        )
         for place, column in enumerate(table.columns):
             shown.add_column(Text(column), overflow="fold", no_wrap=place == 0)
         for row in table.rows:
