@@ -11,7 +11,7 @@ from typing import Any
 from edgeexit.backends import Settings, find_backend
 from edgeexit.bundle import Bundle
 from edgeexit.errors import BundleError
-from edgeexit.hardware import device_key
+from edgeexit.hardware import device_key, snapshot
 from edgeexit.runtime.runner import Runner
 
 
@@ -38,7 +38,7 @@ def load(
 
     Warns:
         CalibrationWarning: there is no calibration for this device and settings (the Runner then never leaves early), or it was made
-            under other spin settings.
+            under another power mode, core count or spin setting.
 
     Raises:
         BundleError: the bundle is damaged, unsafe or too new.
@@ -95,14 +95,36 @@ def thresholds_of(calibration: Mapping[str, Any], bundle: Bundle) -> tuple[float
     return inner
 
 
+_HELD = {
+    "power_mode": "power mode",
+    "boost": "clock boost",
+    "cores_online": "number of cores online",
+    "cpu_limit": "CPU limit",
+}
+"""Fields of the device state that must be now what they were when the latencies were measured."""
+
+
 def _warn_of_changes(calibration: Mapping[str, Any], settings: Settings) -> None:
     then = calibration.get("settings")
-    spun = then.get("spin") if isinstance(then, Mapping) else None
-    if spun is not None and spun != settings.spin:
-        _warn(
-            f"this bundle was calibrated with spin={spun} and runs with spin={settings.spin}: its latencies will not hold. Calibrate again."
-        )
+    changes = _differences({"spin": "spinning"}, then, {"spin": settings.spin})
+    state = calibration.get("state")
+    before = state.get("before") if isinstance(state, Mapping) else None
+    if isinstance(before, Mapping):
+        now = snapshot()
+        changes += _differences(_HELD, before, {name: getattr(now, name) for name in _HELD})
+    if changes:
+        _warn(f"calibrated with another {'; another '.join(changes)}: its latencies will not hold. Calibrate again.")
+
+
+def _differences(names: Mapping[str, str], then: object, now: Mapping[str, object]) -> list[str]:
+    if not isinstance(then, Mapping):
+        return []
+    return [
+        f"{said} ({then[name]}, now {now[name]})"
+        for name, said in names.items()
+        if name in then and then[name] != now[name]
+    ]
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, CalibrationWarning, stacklevel=3)
+    warnings.warn(message, CalibrationWarning, stacklevel=4)

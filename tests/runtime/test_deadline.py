@@ -80,9 +80,24 @@ def test_load_picks_up_the_thresholds_of_this_device(bundle_path: Path) -> None:
     assert runner.thresholds == [0.25, float("-inf")]
 
 
+def test_load_warns_when_the_device_is_in_another_state(bundle_path: Path) -> None:
+    """Latencies measured in one power mode say nothing about another."""
+    calibrated(bundle_path, [1.0, 2.0, 3.0], "staged").close()
+    bundle = edgeexit.Bundle.open(bundle_path)
+    key = Settings().key(device_key())
+    document = bundle.read_calibration(key)
+    assert document is not None
+    bundle.write_calibration(key, {**document, "state": {"before": {"power_mode": "15W", "cores_online": 1}}})
+
+    with pytest.warns(
+        CalibrationWarning, match=r"another power mode \(15W, now .*\); another number of cores online \(1, now"
+    ):
+        edgeexit.load(bundle_path, mode="staged")
+
+
 def test_load_warns_when_the_spin_setting_is_not_the_calibrated_one(bundle_path: Path) -> None:
     """Spinning moves both time and energy by factors, so the latencies would not hold."""
     calibrated(bundle_path, [1.0, 2.0, 3.0], "staged").close()
 
-    with pytest.warns(CalibrationWarning, match="calibrated with spin=False and runs with spin=True"):
+    with pytest.warns(CalibrationWarning, match=r"another spinning \(False, now True\)"):
         edgeexit.load(bundle_path, mode="staged", spin=True)
