@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import edgeexit
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
+from edgeexit.backends.precision import in_precision
 from edgeexit.backends.probe import (
     carries_batch,
     open_model,
@@ -25,6 +26,7 @@ from edgeexit.backends.probe import (
     with_settled_branches,
     with_true_batch,
 )
+from edgeexit.backends.watch import watching
 from edgeexit.bundle import SCHEMA, Bundle, Manifest, ModeTiming, Source, StageEntry, Verified, replace_bundle
 from edgeexit.bundle.bundle import BundleChange
 from edgeexit.bundle.store import digest_of
@@ -66,6 +68,7 @@ class _Parts:
 
     net: Network
     exits: tuple[Exit, ...]
+    precision: str
     stages: tuple[Stage, ...]
     specs: Mapping[str, TensorSpec]
 
@@ -78,6 +81,7 @@ def compile_model(
     exits: Sequence[str] | None = None,
     scores: Sequence[str] | None = None,
     backend: str = "onnxruntime",
+    precision: str | None = None,
     threads: int = 1,
     inputs: Inputs | None = None,
     seconds: float = 1.0,
@@ -92,6 +96,7 @@ def compile_model(
         exits: names of the logits outputs in order; None finds them.
         scores: names of the exits' own score outputs, for criterion `learned`.
         backend: that the bundle is verified and timed with.
+        precision: `float32`, `float16` or `int8` (with ranges from `inputs`); None keeps the model's own.
         threads: worker threads for the timing.
         inputs: real inputs [n, ...] to verify with, beside random ones.
         seconds: time to spend on timing both forms; 0 skips it.
@@ -104,13 +109,14 @@ def compile_model(
     """
     source, folder = Path(model), Path(output)
     find_backend(backend)
-    parts = _take_apart(source, criterion, exits, scores, progress)
+    parts = _take_apart(source, criterion, exits, scores, progress, precision=precision, inputs=inputs)
     how = {
         "exits": ",".join(exits) if exits else None,
         "scores": ",".join(scores) if scores else None,
         "backend": backend,
+        "precision": precision,
     }
-    with replace_bundle(folder) as change:
+    with replace_bundle(folder) as change, watching(progress):
         progress("writing the parts", 0, 1)
         manifest = _write_parts(change, parts, criterion, Source(source.name, digest_of(source), parts.net.opset, how))
         progress("writing the parts", 1, 1)
@@ -126,7 +132,14 @@ def compile_model(
 
 
 def _take_apart(
-    path: Path, criterion: str, exits: Sequence[str] | None, scores: Sequence[str] | None, progress: Progress
+    path: Path,
+    criterion: str,
+    exits: Sequence[str] | None,
+    scores: Sequence[str] | None,
+    progress: Progress,
+    *,
+    precision: str | None,
+    inputs: Inputs | None,
 ) -> _Parts:
     steps = 5
     progress("taking the network apart", 0, steps)
@@ -134,6 +147,9 @@ def _take_apart(
     net = with_settled_branches(with_output_shapes(read_model(path)))
     progress("taking the network apart", 1, steps)
     found = find_exits(net, exits, scores)
+    if precision is not None:
+        given = check_many(inputs, net.inputs) if inputs is not None else None
+        net, found = in_precision(net, found, precision, given)
     net, scored = add_scores(net, found, rule)
     net = with_true_batch(net)
     progress("taking the network apart", 2, steps)
@@ -145,7 +161,7 @@ def _take_apart(
         net = with_true_batch(net, fixed=True)
         specs = probe(net, names)
     progress("taking the network apart", steps, steps)
-    return _Parts(net, found, stages, specs)
+    return _Parts(net, found, precision or found[-1].dtype, stages, specs)
 
 
 def _write_parts(change: BundleChange, parts: _Parts, criterion: str, source: Source) -> Manifest:
@@ -180,7 +196,7 @@ def _write_parts(change: BundleChange, parts: _Parts, criterion: str, source: So
         tool=f"edgeexit {edgeexit.__version__}",
         source=source,
         criterion=criterion,
-        precision=parts.exits[-1].dtype,
+        precision=parts.precision,
         classes=parts.exits[-1].classes,
         dynamic_batch=net.dynamic_batch,
         inputs=net.inputs,

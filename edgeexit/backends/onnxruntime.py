@@ -5,13 +5,16 @@ What its defaults would cost, and what is done about it:
   time of one. So one thread by default, which needs no pool, and no spinning unless asked for (recorded in the settings).
 * `run` with NumPy arrays allocates its outputs on each call; bound buffers are written in place.
 * a free batch dimension keeps shape arithmetic in the graph; sessions for single samples fix it at 1.
+* each session has an arena of its own, so stage 2 computes in memory that stage 1 did not just warm; one arena for all of the process
+  took the tax off a vision transformer's three stages (619 -> 541 µs, the network in one piece 531) and is smaller.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,11 +37,23 @@ if TYPE_CHECKING:
 _ERRORS_ONLY = 3  # ONNX Runtime's log severity; its warnings speak of its own optimiser
 
 
+@cache
+def _share_one_arena() -> None:
+    """Give the process an arena that sessions may ask for."""
+    import onnxruntime as ort
+
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    with suppress(RuntimeError):  # somebody else in the process has registered one: then it is theirs that is shared
+        ort.create_and_register_allocator(memory, None)
+
+
 def session_options(settings: Settings, *, batch_1: bool) -> ort.SessionOptions:
     """Options of every session that edgeexit opens."""
     import onnxruntime as ort
 
+    _share_one_arena()
     options = ort.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -75,27 +90,34 @@ def open_session(
         )
 
 
-@contextmanager
-def refusals(what: str) -> Iterator[None]:
-    """Turn ONNX Runtime's exceptions, which derive from RuntimeError or Exception, into a ModelError."""
+@cache
+def _refusal_kinds() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises; some derive from RuntimeError, some from Exception alone."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    kinds = (
+    own = (
         state.Fail,
         state.InvalidArgument,
         state.InvalidGraph,
         state.InvalidProtobuf,
+        state.NoSuchFile,
         state.NotImplemented,
         state.RuntimeException,
     )
+    return (*own, RuntimeError, MemoryError)
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Turn ONNX Runtime's exceptions into a ModelError."""
     try:
         yield
-    except (*kinds, RuntimeError) as error:
+    except _refusal_kinds() as error:
         raise ModelError(f"{what}: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:400]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:400]
 
 
 def _on_cpu(array: Array) -> ort.OrtValue:
@@ -133,7 +155,10 @@ class _Bound:
             self._binding.bind_ortvalue_output(name, value)
 
     def run(self) -> None:
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except _refusal_kinds() as error:  # looked up only when there is one
+            raise ModelError(f"ONNX Runtime cannot run the model: {_first_line(error)}") from error
 
 
 class _Stage(BoundStage):

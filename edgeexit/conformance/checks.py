@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -22,7 +23,7 @@ from edgeexit.backends.probe import open_model
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import criterion
 from edgeexit.errors import EdgeExitError, InputError
-from edgeexit.graph import read_model
+from edgeexit.graph import find_exits, read_model
 from edgeexit.measure.timing import time_interleaved
 from edgeexit.runtime import Prediction, Runner
 from edgeexit.runtime.loading import open_runner
@@ -78,16 +79,17 @@ class Case:
 CheckFunction: TypeAlias = Callable[[Case, Runner], Check]
 
 
-def reference_of(bundle: Bundle, inputs: dict[str, Array]) -> Reference:
-    """Run the unsplit model in ONNX Runtime on every input."""
-    manifest = bundle.manifest
-    run = open_model(read_model(bundle.file(manifest.model)), [s.logits for s in manifest.stages])
+def reference_of(model: Path, bundle: Bundle, inputs: dict[str, Array]) -> Reference:
+    """Run the unsplit model in ONNX Runtime on every input, in the precision it came in."""
+    net = read_model(model)
+    names = [exit.logits for exit in find_exits(net)]
+    run = open_model(net, names)
     count = len(next(iter(inputs.values())))
     rows = [run({name: a[i : i + 1] for name, a in inputs.items()}) for i in range(count)]
-    logits = np.stack([np.concatenate([row[s.logits] for row in rows]) for s in manifest.stages], axis=1)
-    rule = criterion(manifest.criterion)
+    logits = np.stack([np.concatenate([row[name] for row in rows]) for name in names], axis=1)
+    rule = criterion(bundle.manifest.criterion)
     assert rule.score is not None  # the suite compiles with a criterion of its own
-    scores = np.stack([rule.sign * rule.score(logits[:, k]) for k in range(manifest.exits)], axis=1)
+    scores = np.stack([rule.sign * rule.score(logits[:, k]) for k in range(len(names))], axis=1)
     return Reference(np.asarray(logits, np.float32), np.asarray(scores, np.float32))
 
 

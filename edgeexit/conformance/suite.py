@@ -12,13 +12,13 @@ from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.backends.checks import Check
 from edgeexit.backends.probe import random_inputs
-from edgeexit.bundle import Bundle
 from edgeexit.compiler import compile_model
 from edgeexit.conformance.checks import CHECKS, Case, check_times, reference_of
 from edgeexit.conformance.networks import BUILDERS, write_network
 from edgeexit.conformance.report import SCHEMA, ConformanceReport, NetworkChecks
 from edgeexit.data import demo_asset, load_data
 from edgeexit.errors import EdgeExitError, InputError, did_you_mean
+from edgeexit.graph.network import Network, read_model
 from edgeexit.hardware import device_facts, device_key
 from edgeexit.progress import Progress, silent
 from edgeexit.runtime.loading import open_runner
@@ -87,9 +87,9 @@ def _one_network(
 ) -> Iterator[NetworkChecks]:
     """Checks in both modes, the times of both, and what the backend checks of itself."""
     model = demo_asset("lenet-digits.onnx") if network not in BUILDERS else write_network(network, folder)
-    bundle = compile_model(model, folder / f"{network}.eexit", seconds=0)
-    inputs = _inputs(network, bundle, samples)
-    case = Case(bundle, settings, inputs, reference_of(bundle, inputs))
+    inputs = _inputs(network, read_model(model), samples)
+    bundle = compile_model(model, folder / f"{network}.eexit", precision=settings.precision, inputs=inputs, seconds=0)
+    case = Case(bundle, settings, inputs, reference_of(model, bundle, inputs))
     for mode in _MODES:
         yield NetworkChecks(network, mode, tuple(_in_mode(case, mode)))
     if seconds > 0:
@@ -99,12 +99,12 @@ def _one_network(
         yield NetworkChecks(network, "", own)
 
 
-def _inputs(network: str, bundle: Bundle, samples: int) -> dict[str, Array]:
+def _inputs(network: str, net: Network, samples: int) -> dict[str, Array]:
     if network in BUILDERS:
-        return random_inputs(bundle.manifest.inputs, seed=7, batch=samples)
+        return random_inputs(net.inputs, seed=7, batch=samples)
     shipped = load_data("digits:test").inputs
     assert not isinstance(shipped, dict)
-    return {bundle.manifest.inputs[0].name: shipped[:samples]}
+    return {net.inputs[0].name: shipped[:samples]}
 
 
 def _in_mode(case: Case, mode: str) -> Iterator[Check]:
