@@ -1,0 +1,142 @@
+"""Proofs: p-values, and certified policies against a population whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeexit.calibration import ReplayTable, certify, samples_needed
+from edgeexit.calibration.bounds import (
+    allowed_events,
+    betting_p_value,
+    samples_for_share,
+    share_at_least_p_value,
+    share_at_most_p_value,
+)
+from edgeexit.errors import InputError, TargetNotMet
+from edgeexit.measure.statistics import binomial_cdf
+from tests.calibration.worlds import budget, world
+
+
+@pytest.mark.parametrize("delta", [0.05, 0.2])
+def test_the_betting_p_value_is_valid_when_the_bound_is_just_broken(delta: float) -> None:
+    """With the mean exactly at the limit, p <= δ happens at most a share δ of the time (here: within three standard errors)."""
+    rng = np.random.default_rng(0)
+    runs = 600
+    values = rng.beta(0.5, 1.5, size=(400, runs))
+
+    rejected = (betting_p_value(values, 0.25, delta) <= delta).mean()
+
+    assert rejected <= delta + 3 * np.sqrt(delta * (1 - delta) / runs)
+
+
+def test_the_betting_p_value_sees_a_mean_well_below_the_limit() -> None:
+    """It is not valid by being useless: half the limit is proved with a few hundred samples."""
+    values = np.random.default_rng(0).random((500, 1)) * 0.4
+
+    assert betting_p_value(values, 0.4, 0.05)[0] < 1e-6
+
+
+def test_the_share_p_values_are_the_binomial_tails() -> None:
+    """Exact, and each other's mirror."""
+    assert binomial_cdf(3, 100, 0.1) == share_at_least_p_value(np.array([3]), 100, 0.1)[0]
+    assert pytest.approx(binomial_cdf(3, 100, 0.1)) == share_at_most_p_value(np.array([97]), 100, 0.9)[0]
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"), [(298, None), (299, 0), (1000, 4), (2000, 12), (5000, 38), (10_000, 83)]
+)
+def test_so_many_exceedances_are_allowed_for_a_p99(samples: int, expected: int | None) -> None:
+    """Known values of the exact binomial bound at 95 % confidence."""
+    assert expected == allowed_events(samples, 0.01, 0.05)
+
+
+def test_a_p99_needs_299_samples_at_95_per_cent() -> None:
+    """And 230 at 90 %; said before anything is measured."""
+    assert 299 == samples_for_share(0.01, 0.05)
+    assert {"p99<=10ms": 299} == samples_needed("p99<=10ms", 0.95)
+    assert {"p99<=10ms": 230} == samples_needed("p99<=10ms", 0.9)
+
+
+POPULATION = world(11, 60_000, 3)
+SPREAD = POPULATION.with_costs(
+    [c * np.random.default_rng(k).gamma(400, 1 / 400, 60_000) for k, c in enumerate(POPULATION.mean_cost_s)]
+)
+
+
+def draw(
+    rng: np.random.Generator, samples: int, population: ReplayTable = POPULATION
+) -> tuple[ReplayTable, ReplayTable]:
+    """Two disjoint parts of the population."""
+    picked = rng.choice(len(population), 2 * samples, replace=False)
+    return population.take(picked[:samples]), population.take(picked[samples:])
+
+
+def test_certified_policies_break_their_bounds_no_more_often_than_promised() -> None:
+    """Joint violations of a mean and a drop over draws from a known population: within the exact binomial test of δ = 0.2."""
+    limit = budget(POPULATION, 0.45)
+    rng, delta, broken, proved = np.random.default_rng(3), 0.2, 0, 0
+    assert POPULATION.correct is not None
+    backbone = float(POPULATION.correct[:, -1].mean())
+    for _ in range(25):
+        choose, test = draw(rng, 1500)
+        try:
+            policy, _ = certify(choose, test, f"mean<={limit!r}s, drop<=12", confidence=1 - delta)
+        except TargetNotMet:
+            continue
+        truth = POPULATION.outcome(policy.thresholds)
+        proved += 1
+        broken += truth.mean_s > limit or 100 * (backbone - truth.quality) > 12
+
+    assert proved >= 15
+    assert binomial_cdf(proved - broken, proved, 1 - delta) > 0.001
+
+
+def test_the_slack_of_a_proved_mean_is_small() -> None:
+    """With some thousands of samples a certified policy still uses the budget to within a few per cent."""
+    limit = budget(POPULATION, 0.5)
+    choose, test = draw(np.random.default_rng(1), 5000)
+
+    policy, certificate = certify(choose, test, f"mean<={limit!r}s", confidence=0.9)
+
+    assert 0.96 * limit < POPULATION.outcome(policy.thresholds).mean_s < limit
+    assert all(p <= 0.1 for p in certificate.p_values.values())
+
+
+def test_a_tail_is_proved_from_measured_exceedances() -> None:
+    """p95 of a network with jittering exits: the true tail of the certified policy keeps the bound."""
+    limit = float(SPREAD.mean_cost_s[1] * 1.02)
+    choose, test = draw(np.random.default_rng(2), 2000, SPREAD)
+
+    policy, _ = certify(choose, test, f"p95<={limit!r}s", confidence=0.9)
+
+    truth = SPREAD.outcome(policy.thresholds)
+    assert float(np.dot(truth.exit_rates, SPREAD.over(limit))) <= 0.05
+
+
+def test_too_few_samples_are_refused_with_how_many_are_needed() -> None:
+    """It refuses rather than pretends."""
+    choose, test = draw(np.random.default_rng(0), 200)
+
+    with pytest.raises(InputError, match="p99<=100ms needs 299"):
+        certify(choose, test, "p99<=100ms")
+
+
+def test_too_few_latencies_for_a_tail_are_refused() -> None:
+    """One measured latency per certify sample, or the exceedances are not independent."""
+    table = world(0, 800, 3)
+    jitter = table.with_costs([c * np.random.default_rng(0).uniform(0.9, 1.1, 50) for c in table.mean_cost_s])
+
+    with pytest.raises(InputError, match="50 measured latencies"):
+        certify(jitter.take(np.arange(400)), jitter.take(np.arange(400, 800)), "p99<=100ms")
+
+
+def test_what_cannot_be_proved_is_not_claimed() -> None:
+    """A bound that holds on the samples by a hair is refused at a high confidence."""
+    choose, test = draw(np.random.default_rng(5), 400)
+    accuracy = float(np.mean(choose.correct)) if choose.correct is not None else 0.0
+    assert choose.correct is not None
+    best = float(choose.correct[:, -1].mean())
+
+    with pytest.raises(TargetNotMet, match="proved"):
+        certify(choose, test, f"accuracy>={min(best, accuracy + 0.2) - 0.001}", confidence=0.999)

@@ -1,0 +1,209 @@
+"""Calibrating a real bundle on this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgeexit
+from edgeexit.calibration import ReplayTable, calibrate, calibration_from, controller, retune
+from edgeexit.calibration.device import replay
+from edgeexit.calibration.procedure import REPLAY
+from edgeexit.calibration.recipes import load_recipe, recipe_names
+from edgeexit.data import Dataset
+from edgeexit.errors import BundleError, InputError, TargetNotMet
+from edgeexit.runtime import Runner
+
+QUICKLY = 0.4
+"""Seconds of timing: enough to run every lane, not to measure well."""
+
+
+def test_a_calibration_lands_in_the_bundle_and_load_picks_it_up(
+    demo_runner: Runner, digits: Dataset, demo_path: Path
+) -> None:
+    """The thresholds are the runner's, and those of the next one that opens the bundle; a deadline works at once."""
+    result = calibrate(demo_runner, digits.inputs, digits.labels, target="mean<=0.9x, drop<=2", seconds=QUICKLY)
+
+    with edgeexit.load(demo_path) as again:
+        assert list(result.thresholds) == demo_runner.thresholds == again.thresholds
+        assert again(digits.x[:1], deadline_s=10.0).late is False
+
+
+def test_the_document_reads_back_as_the_same_calibration(demo_runner: Runner, digits: Dataset) -> None:
+    """Through JSON without a non-finite number, thresholds "never" and "always" included; a newer schema is refused."""
+    result = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
+    text = json.dumps(result.to_document(), allow_nan=False)
+
+    assert result == calibration_from(json.loads(text), "here")
+    with pytest.raises(BundleError, match="newer edgeexit"):
+        calibration_from({**json.loads(text), "schema": "edgeexit.calibration/2"}, "here")
+
+
+def test_a_calibration_says_what_it_was_made_from(demo_runner: Runner, digits: Dataset) -> None:
+    """Parts, hashes, seed, device, settings, state, the anytime table and the curve are in it."""
+    result = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=1", seconds=QUICKLY, name="digits")
+
+    assert (400, 0, 100) == (result.parts.choose, result.parts.certify, result.parts.validate)
+    assert digits.sha256 == result.parts.data_sha256
+    assert {"before", "after"} == set(result.state)
+    assert [1, 2] == [e.exit for e in result.exits]
+    assert result.exits[0].p99_s < result.exits[1].p99_s
+    assert all(a.mean_s < b.mean_s for a, b in zip(result.curve, result.curve[1:], strict=False))
+    assert result.measured is not None
+    assert 100 == result.measured.samples
+    assert result.device
+
+
+def test_the_replay_table_is_what_the_runner_does(demo_runner: Runner, digits: Dataset) -> None:
+    """A policy's exits in the table are the exits of the very runner."""
+    few = digits.take(slice(60))
+    table = replay(demo_runner, few)
+    middle = float(np.quantile(table.scores[:, 0], 0.3)) + 1e-3
+    demo_runner.inner_thresholds = (middle,)
+
+    expected = [demo_runner(few.x[i : i + 1]).exit for i in range(60)]
+
+    assert expected == (table.leaves_at([middle]) + 1).tolist()
+
+
+def test_another_target_is_tuned_without_measuring(demo_runner: Runner, digits: Dataset) -> None:
+    """From the kept table, in under a second; it says that it was not run."""
+    first = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
+    start = time.perf_counter()
+
+    result = retune(demo_runner, "rate2>=0.2, agreement>=0.9")
+
+    assert time.perf_counter() - start < 1.0
+    assert result.measured is None
+    assert result.on_track is None
+    assert result.exits == first.exits
+    assert result.policy.exit_rates[1] >= 0.2
+    assert list(result.thresholds) == demo_runner.thresholds
+
+
+def test_the_kept_table_is_that_of_the_choose_part(demo_runner: Runner, digits: Dataset) -> None:
+    """It can be loaded as a library table, and knows its device and data."""
+    result = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
+    path = demo_runner.bundle.attachment(result.key, REPLAY)
+    assert path is not None
+
+    table = ReplayTable.load(path)
+
+    assert result.parts.choose == len(table)
+    assert (result.key, digits.sha256) == (table.origin["key"], table.origin["data_sha256"])
+
+
+def test_an_infeasible_target_changes_nothing(demo_runner: Runner, digits: Dataset) -> None:
+    """The nearest is named, the bundle has no calibration, the runner its old thresholds."""
+    before = demo_runner.thresholds
+
+    with pytest.raises(TargetNotMet, match="nearest") as refusal:
+        calibrate(demo_runner, digits.inputs, digits.labels, target="mean<=0.001x", seconds=QUICKLY)
+
+    assert refusal.value.nearest is not None
+    assert before == demo_runner.thresholds
+    assert not edgeexit.Bundle.open(demo_runner.bundle.path).manifest.calibrations
+
+
+def test_confidence_takes_a_part_of_its_own(demo_runner: Runner, digits: Dataset) -> None:
+    """40/40/20, and the certificate names its samples and p-values."""
+    result = calibrate(
+        demo_runner, digits.inputs, digits.labels, target="accuracy>=0.9", confidence=0.9, seconds=QUICKLY
+    )
+
+    assert (200, 200, 100) == (result.parts.choose, result.parts.certify, result.parts.validate)
+    assert result.certificate is not None
+    assert result.certificate.p_values["accuracy>=0.9"] <= 0.1
+
+
+def test_a_proof_that_needs_more_samples_is_refused_beforehand(demo_runner: Runner, digits: Dataset) -> None:
+    """Nothing is timed first."""
+    start = time.perf_counter()
+
+    with pytest.raises(InputError, match="p99<=10ms needs 299"):
+        calibrate(demo_runner, digits.inputs, digits.labels, target="p99<=10ms", confidence=0.95, seconds=60)
+
+    assert time.perf_counter() - start < 10
+
+
+def test_unlabelled_data_tune_for_agreement(demo_runner: Runner, digits: Dataset) -> None:
+    """Accuracy is null, agreement is not, and a bound on accuracy is refused."""
+    result = calibrate(demo_runner, digits.inputs, target="mean<=0.9x", seconds=QUICKLY)
+
+    assert result.predicted.accuracy is None
+    assert result.predicted.agreement is not None
+    with pytest.raises(InputError, match="needs labels"):
+        calibrate(demo_runner, digits.inputs, target="accuracy>=0.9", seconds=QUICKLY)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"labels": np.full(500, 10)}, "10 classes"),
+        ({"labels": np.zeros(3)}, "lengths differ"),
+        ({"inputs": np.zeros((0, 1, 28, 28), np.float32), "labels": None}, "empty"),
+        ({"inputs": np.zeros((30, 1, 27, 28), np.float32), "labels": None}, "28"),
+        ({"inputs": np.full((30, 1, 28, 28), np.nan, np.float32), "labels": None}, "NaN"),
+        ({"inputs": np.zeros((5, 1, 28, 28), np.float32), "labels": None}, "at the very least"),
+        ({"target": "mean<=5"}, "no unit"),
+        ({"target": "rate3>=0.5"}, "2 exits"),
+        ({"method": "best"}, "exact, bagged"),
+        ({"target": "energy<=1uJ"}, "energy"),
+    ],
+)
+def test_bad_input_is_one_clear_refusal(
+    demo_runner: Runner, digits: Dataset, change: dict[str, object], told: str
+) -> None:
+    """Nothing is written, and the runner keeps its thresholds."""
+    given: dict[str, object] = {"inputs": digits.inputs, "labels": digits.labels, "target": "drop<=5", **change}
+
+    with pytest.raises(InputError, match=told):
+        calibrate(demo_runner, **given, seconds=QUICKLY)  # type: ignore[arg-type]
+
+    assert not edgeexit.Bundle.open(demo_runner.bundle.path).manifest.calibrations
+
+
+def test_a_calibrated_runner_can_be_controlled(demo_runner: Runner, digits: Dataset) -> None:
+    """The controller answers like the runner; without a calibration it says what to run."""
+    with pytest.raises(InputError, match="edgeexit calibrate"):
+        controller(demo_runner, "mean<=1ms")
+    calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
+
+    held = controller(demo_runner, "mean<=0.9x")
+    labels = [held(digits.x[i : i + 1]).label for i in range(50)]
+
+    assert np.mean(np.array(labels) == digits.y[:50]) > 0.8
+    assert held.mean_cost is not None
+
+
+def test_every_recipe_runs_on_the_demo(demo_runner: Runner, digits: Dataset) -> None:
+    """At least one of its targets is met on this machine; recipes are read without faults."""
+    assert {"accuracy-first", "batch-budget", "battery-sensor", "camera-30fps", "fast-half-point"} == set(
+        recipe_names()
+    )
+    calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
+    for name in recipe_names():
+        recipe = load_recipe(name)
+
+        result = retune(demo_runner, recipe.targets[-1])
+
+        assert result.met, name
+
+
+def test_an_unknown_recipe_is_refused_with_the_near_miss() -> None:
+    """Names are suggested."""
+    with pytest.raises(InputError, match="Did you mean 'camera-30fps'"):
+        load_recipe("camera-30fp")
+
+
+@pytest.mark.serial
+def test_the_device_confirms_the_prediction(demo_runner: Runner, digits: Dataset) -> None:
+    """Measured on fresh samples within 10 % of predicted, or within what noise and few samples take."""
+    result = calibrate(demo_runner, digits.inputs, digits.labels, target="mean<=0.7x, drop<=1", seconds=4.0)
+
+    assert result.measured is not None
+    assert abs(result.measured.mean_s / result.predicted.mean_s - 1) <= max(0.1, result.tolerance)

@@ -1,0 +1,66 @@
+"""`edgeexit calibrate`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgeexit
+from edgeexit.data import demo_asset
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo network, compiled."""
+    path = tmp_path_factory.mktemp("demo") / "digits.eexit"
+    edgeexit.compile(demo_asset("lenet-digits.onnx"), path, seconds=0)
+    return path
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    command = [sys.executable, "-m", "edgeexit", "calibrate", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_met_target_ends_with_0_and_prints_its_document(bundle: Path, tmp_path: Path) -> None:
+    """--json is the document that lands in the bundle; --from-curve tunes from it without data."""
+    own = shutil.copytree(bundle, tmp_path / "digits.eexit")
+
+    done = run(own, "--data", "digits:calibration", "--target", "drop<=5", "--seconds", 0.5, "--json")
+    again = run(own, "--from-curve", "--target", "agreement>=0.9")
+
+    document = json.loads(done.stdout)
+    assert "edgeexit.calibration/1" == document["schema"]
+    assert done.returncode == (0 if document["met"] else 1)
+    assert 0 == again.returncode
+    assert "agreement>=0.9" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--data", "digits:calibration", "--target", "mean<=0.001x", "--seconds", 0.3], 1, "nearest that can be met"),
+        (["--data", "digits:calibration", "--target", "mean<=5"], 2, "has no unit"),
+        (["--data", "digits:calibration"], 2, "either --target"),
+        (["--target", "drop<=1"], 2, "--from-curve"),
+        (["--data", "digits:calibration", "--recipe", "camera-30fp"], 2, "Did you mean 'camera-30fps'"),
+        (["--from-curve", "--target", "drop<=1"], 2, "Run edgeexit calibrate with --data first"),
+        (["--data", "nowhere.npz", "--target", "drop<=1"], 2, "nowhere.npz"),
+    ],
+)
+def test_what_cannot_be_done_is_one_message_and_its_exit_code(
+    bundle: Path, arguments: list[object], code: int, told: str
+) -> None:
+    """No traceback, nothing written."""
+    done = run(bundle, *arguments)
+
+    assert code == done.returncode
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not edgeexit.Bundle.open(bundle).manifest.calibrations
