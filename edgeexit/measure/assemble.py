@@ -20,6 +20,7 @@ _MOST_RAW = 10_000
 _MOST_CV = 0.05
 _MOST_DRIFT = 0.05
 _MOST_CLOSURE = 0.05
+_MOST_WIDTH = 0.03
 _MOST_OVERHEAD_S = 1e-6
 
 
@@ -175,9 +176,19 @@ def notes_of(measured: Measured, report: LatencyReport) -> Iterator[str]:
         )
     if (measured.decisions.counts == len(measured.decisions.exits)).any():
         yield f"every sample leaves at exit {int(measured.decisions.exits[0])}: the other exits cost and never answer"
+    for name, latency in (("early exit", report.mixture), ("the backbone", report.backbone)):
+        half = _width(latency)
+        if half is not None and half > _MOST_WIDTH:
+            yield f"the mean of {name} is known to ±{half:.1%} only: measure longer (--preset standard) on a quiet machine"
     missing = [str(e.exit) for e in report.per_exit if e.natural is None and e.share > 0]
     if missing:
         yield f"too few samples of exit {', '.join(missing)} in the mix: its share of the mean is from the forced loop"
+
+
+def _width(latency: Latency) -> float | None:
+    """Half the interval of the mean, as a share of it."""
+    interval = latency.mean_ci95
+    return None if interval is None else (interval.high - interval.low) / 2.0 / latency.mean_s
 
 
 def raw_of(measured: Measured) -> dict[str, NDArray[Any]]:

@@ -57,9 +57,9 @@ class Replicate:
         return Lane(self.samples(name))
 
     def differing(self, name: str, exits: NDArray[np.int64] | int) -> int:
-        """How many of the inputs that a lane ran left elsewhere than expected."""
-        seen = self.arrays[f"{name}.seen"]
-        return int(((seen != exits) & (seen != 0)).sum())
+        """How many of the inputs that a lane ran left elsewhere than expected, in any pass."""
+        passes = [self.arrays.get(f"{scenario}{name}.seen") for scenario in ("", "paced.", "cold.")]
+        return sum(int(((seen != exits) & (seen != 0)).sum()) for seen in passes if seen is not None)
 
 
 def run_process(job: Job, folder: Path, progress: Progress, done: int, total: int) -> dict[str, NDArray[Any]]:

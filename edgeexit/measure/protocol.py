@@ -243,7 +243,7 @@ class _Session:
         report, after = report_of(measured), snapshot()
         done = f"{len(measured.replicates)} of {self.suite.processes} processes"
         stopped: list[Finding] = [("suspect", f"interrupted after {done}")] if interrupted else []
-        validity = judge(before, after) & verdict([*stopped, *findings_of(measured, report)])
+        validity = verdict([*stopped, *findings_of(measured, report)]) & judge(before, after)
         if validity.status == "invalid":
             invalid = replace(report.against_backbone, verdict="INVALID", reasons=validity.reasons)
             report = replace(report, against_backbone=invalid)

@@ -194,9 +194,11 @@ class _Bench:
         if self.job.rate_hz is None:
             return {}
         due_s = schedule(self.job.arrivals, self.job.rate_hz, self.job.paced_s, self.job.seed)
+        calls, seen = self._calls(self._pair())
         found: Arrays = {}
-        for name, call in self._calls(self._pair())[0].items():
+        for name, call in calls.items():
             samples = run_paced(call, due_s)
+            found[f"paced.{name}.seen"] = np.array(seen[name], np.int16)
             found |= {f"paced.{name}.{part}": getattr(samples, part) for part in ("due_s", "start_s", "end_s")}
         return found
 
@@ -204,10 +206,11 @@ class _Bench:
         """Inferences with flushed caches."""
         if self.job.cold <= 0:
             return {}
+        calls, seen = self._calls(self._pair())
         found: Arrays = {}
-        calls = self._calls(self._pair())[0]
         for name, samples in run_cold(calls, self.job.cold, self.job.flush_bytes).items():
             found |= _pack(f"cold.{name}", samples)
+            found[f"cold.{name}.seen"] = np.array(seen[name], np.int16)
         return found
 
     def _pair(self) -> dict[str, Run]:

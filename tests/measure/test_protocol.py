@@ -14,6 +14,8 @@ from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult
 from edgeexit.measure import suites as suites_module
 from edgeexit.measure.processes import run_process
+from edgeexit.measure.worker import Opening
+from edgeexit.runtime import Runner
 from tests.measure.conftest import open_bundle
 
 
@@ -150,3 +152,20 @@ def test_a_faulty_suite_says_every_fault(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(InputError) as caught:
         suites_module.load_suite("bad")
     assert all(part in str(caught.value) for part in ("processes", "second is unknown", "trace is missing"))
+
+
+def test_a_decision_that_changes_between_passes_makes_the_result_invalid(
+    compiled: Path, suites: Path, samples: NDArray[np.float32], balanced: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here because the processes are told other thresholds than the accuracy pass had."""
+    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+    monkeypatch.setattr("edgeexit.measure.protocol.Opening.of", _never_early)
+    changed = edgeexit.bench(open_bundle(compiled, balanced), samples, preset="tiny")
+    assert "invalid" == changed.validity.status
+    assert "left at another exit" in changed.validity.reasons[0]
+    assert "INVALID" == changed.latency.against_backbone.verdict
+
+
+def _never_early(runner: Runner) -> Opening:
+    settings = {name: getattr(runner.settings, name) for name in ("backend", "mode", "threads", "spin")}
+    return Opening(str(runner.bundle.path), settings, ("inf", "inf"))
