@@ -1,7 +1,7 @@
 """OpenVINO on CPU: staged and fused, infer requests made once, tensors shared between them.
 
-* the LATENCY hint, one stream and a fixed number of threads; arithmetic in float32, because on machines with bfloat16 units OpenVINO would
-  otherwise take those and the answers would no longer be the network's.
+* the LATENCY hint, one stream and a fixed number of threads; arithmetic in float32, because on machines with bfloat16 or float16 units
+  OpenVINO would otherwise take those for everything, the criterion too, and the answers would no longer be the network's.
 * an output of stage k is the very tensor that is an input of stage k+1. OpenVINO keeps it in plain layout and its convolutions work in
   another, so each boundary costs one reorder: measured, it is more than the whole call floor where the feature map is large.
 * OpenVINO has no setting for spinning worker threads; `Settings.spin` changes nothing here.
@@ -47,7 +47,7 @@ def _compiled(file: Path, settings: Settings, *, batch_1: bool) -> Any:
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": "1",
         "INFERENCE_NUM_THREADS": str(settings.threads),
-        "INFERENCE_PRECISION_HINT": "f16" if settings.precision == "float16" else "f32",
+        "INFERENCE_PRECISION_HINT": "f32",
     }
     with _refusals(str(file)):
         core = ov.Core()

@@ -33,7 +33,11 @@ SAME = 1e-4
 """Largest logit error over the largest logit of the sample, and distance of a score from its threshold, that count as equal in float32."""
 
 _LOGIT_LIMITS = {"float32": SAME, "float16": 2e-2, "int8": 2e-1}
-_AGREEMENTS = {"float32": 1.0, "float16": 0.98, "int8": 0.9}
+_AGREEMENTS = {
+    "float32": 1.0,
+    "float16": 0.98,
+    "int8": 0.8,
+}  # of weights drawn at random, whose scores lie close together
 _FORCED_SAMPLES = 16
 _SHARES = (0.1, 0.5, 0.9)
 
