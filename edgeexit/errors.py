@@ -18,11 +18,17 @@ import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
+_LONGEST = 3000  # characters of a message; names in damaged files may be of any length
+
 
 class EdgeExitError(Exception):
     """Base of every error that edgeexit raises on purpose."""
 
     exit_code: ClassVar[int] = 3
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 500]} ... {text[-400:]}"
 
 
 class InputError(EdgeExitError, ValueError):

@@ -26,7 +26,7 @@ from edgeexit.bundle.store import (
 )
 from edgeexit.documents import dumps
 from edgeexit.errors import BundleError, EdgeExitError
-from edgeexit.graph.network import all_tensors, outside_location
+from edgeexit.graph.network import all_tensors, is_file, lies_in, outside_location
 
 MANIFEST = "manifest.json"
 _HASH_DIGITS = 16
@@ -254,10 +254,10 @@ def _read_json(path: Path) -> Any:
 
 def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
     path = folder / name
-    if Path(name).is_absolute() or folder.resolve() not in path.resolve().parents:
+    if Path(name).is_absolute() or not lies_in(folder, path):
         msg = f"the manifest of {folder} names {name!r}, which lies outside the bundle: refused."
         raise BundleError(msg)
-    if not path.is_file():
+    if not is_file(path):
         msg = f"{path} is missing: the bundle is damaged; copy it again, or compile it again."
         raise BundleError(msg)
     if path.stat().st_size != entry.bytes or digest_of(path) != entry.sha256:

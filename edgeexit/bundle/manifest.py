@@ -10,6 +10,7 @@ from edgeexit.errors import BundleError
 from edgeexit.graph.network import TensorSpec
 
 SCHEMA = "edgeexit.bundle/1"
+_MOST_CLASSES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class ModeTiming:
-    """Median time of leaving at each exit, in seconds, of both forms and of the backbone, interleaved on one device, and which form is faster."""
+    """Median time of leaving at each exit, in seconds, both forms and the backbone, interleaved on one device; which form is faster."""
 
     staged_s: tuple[float, ...]
     fused_s: tuple[float, ...]
@@ -147,8 +148,12 @@ class Manifest:
         faults = [f"file {name!r} is used but not listed in files" for name in used if name not in self.files]
         if [s.exit for s in self.stages] != list(range(1, len(self.stages) + 1)) or len(self.stages) < 2:
             faults.append(f"stages must be those of exits 1 to N >= 2, not {[s.exit for s in self.stages]}")
-        if self.classes < 2:
-            faults.append(f"classes must be 2 or more, not {self.classes}")
+        if not 2 <= self.classes <= _MOST_CLASSES:
+            faults.append(f"classes must be 2 to {_MOST_CLASSES}, not {self.classes}")
+        if not self.inputs:
+            faults.append("there are no inputs")
+        for spec in (*self.inputs, *(t for s in self.stages for t in (*s.boundaries_in, *s.boundaries_out))):
+            faults += spec.faults()
         if faults:
             raise BundleError("the manifest does not fit together: " + "; ".join(faults) + ".")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from edgeexit.errors import ModelError
 from edgeexit.graph.build import NodeBuilder
@@ -121,30 +121,29 @@ class _Nest:
     def graph(self, k: int) -> onnx.GraphProto:
         """Stage k (from 0) and, in the else branch of its decision, all later ones. Outputs carry the suffix of their nesting."""
         graph, stage = self.graphs[k], self.stages[k]
-        builder = NodeBuilder(graph, self.opset, f"{self.names.prefix}/decide{stage.exit}")
-        score = builder.reshape(self.names(stage.score))
-        here = {"logits": self.names(stage.logits), "score": score, "exit": None}
         if k + 1 == len(self.graphs):
-            self._finish(graph, here, stage.exit, f"{self.names.prefix}/end/")
+            self._finish(graph, stage, "end")
             return graph
         leaves = onnx.GraphProto(name=f"leave at exit {stage.exit}")
-        self._finish(leaves, here, stage.exit, f"{self.names.prefix}/leave{stage.exit}/")
-        condition = builder.at_least(score, threshold_name(stage.exit))
+        self._finish(leaves, stage, f"leave{stage.exit}")
+        # The score of one sample is [1]; both GreaterOrEqual and If take that, so only a sample that leaves pays for a scalar.
+        builder = NodeBuilder(graph, self.opset, f"{self.names.prefix}/decide{stage.exit}")
+        condition = builder.at_least(self.names(stage.score), threshold_name(stage.exit))
         results = [name if k == 0 else f"{self.names.prefix}/after{stage.exit}/{name}" for name in RESULTS]
         branches = {"then_branch": leaves, "else_branch": self.graph(k + 1)}
         graph.node.append(helper.make_node("If", [condition], results, name=f"decide {stage.exit}", **branches))
         self._declare(graph, results)
         return graph
 
-    def _finish(self, graph: onnx.GraphProto, here: Mapping[str, str | None], exit: int, prefix: str) -> None:
+    def _finish(self, graph: onnx.GraphProto, stage: Stage, label: str) -> None:
         """Make a branch end with its three results; a branch may not return a captured tensor as it is, hence Identity."""
-        results = [prefix + name for name in RESULTS]
-        for kind, name in zip(RESULTS, results, strict=True):
-            source = here[kind]
-            if source is None:
-                graph.initializer.append(numpy_helper.from_array(np.int64(exit).reshape(()), name))
-            else:
-                graph.node.append(helper.make_node("Identity", [source], [name], name=name))
+        builder = NodeBuilder(graph, self.opset, f"{self.names.prefix}/{label}")
+        number = builder.constant(np.int64(stage.exit).reshape(()))
+        results = [
+            builder.node("Identity", [self.names(stage.logits)]),
+            number,
+            builder.reshape(self.names(stage.score)),
+        ]
         self._declare(graph, results)
 
     def _declare(self, graph: onnx.GraphProto, results: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -21,7 +22,8 @@ BATCH = "batch"
 
 _FIRST_IR_WITH_TRUE_WEIGHTS = 4  # before it, every weight had to be an input as well
 _LARGEST_INPUT = 1 << 30  # bytes at batch 1
-_DTYPES = frozenset(
+_LARGEST_TENSOR = 1 << 32  # bytes at batch 1, of what crosses a cut
+DTYPES = frozenset(
     {"bool", "float16", "float32", "float64"} | {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)}
 )
 """Element types that NumPy and the runtimes both hold."""
@@ -50,6 +52,15 @@ class TensorSpec:
     def bytes_at_1(self) -> int:
         """Size at batch 1, in bytes."""
         return math.prod(self.shape_at_1) * np.dtype(self.dtype).itemsize
+
+    def faults(self) -> list[str]:
+        """What is wrong with a spec that was read from a file."""
+        if self.dtype not in DTYPES:
+            return [f"tensor {self.name!r} is of dtype {self.dtype!r}"]
+        wrong = any(d < 0 if isinstance(d, int) else d not in (BATCH, "?") for d in self.shape)
+        if wrong or self.bytes_at_1 > _LARGEST_TENSOR:
+            return [f"tensor {self.name!r} has the shape {list(self.shape)}"]
+        return []
 
     def proto(self, *, batch: int | None = None) -> onnx.ValueInfoProto:
         """As ONNX value info; `batch` replaces the dynamic first dimension."""
@@ -149,10 +160,29 @@ def _parse(path: Path) -> onnx.ModelProto:
     except (DecodeError, ValueError, UnicodeDecodeError) as error:
         msg = f"{path} is not an ONNX model, or is truncated ({path.stat().st_size} bytes): {error}"
         raise ModelError(msg) from error
+    if any(isinstance(text, bytes) for text in _texts(proto.graph)):
+        msg = f"{path} is not an ONNX model: a name in it is not UTF-8."
+        raise ModelError(msg)
     if not proto.graph.node or not proto.graph.output:
         msg = f"{path} is not an ONNX model, or is truncated: it has {len(proto.graph.node)} nodes and {len(proto.graph.output)} outputs."
         raise ModelError(msg)
     return proto
+
+
+def _texts(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    """Every name in a graph, as protobuf gives it: bytes where it is not UTF-8."""
+    for value in (*graph.input, *graph.output):
+        yield value.name
+    for tensor in graph.initializer:
+        yield tensor.name
+    for tensor in all_tensors(graph):
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+    for node in graph.node:
+        yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            for inner in subgraphs_of(attribute):
+                yield from _texts(inner)
 
 
 def _check_opset(proto: onnx.ModelProto, path: Path) -> None:
@@ -192,7 +222,7 @@ def _check_outside_weights(proto: onnx.ModelProto, path: Path) -> None:
         file = safe_join(path.parent, outside_location(tensor).get("location", ""), tensor.name)
         offset, length = outside_range(tensor)
         end = offset + (length or 0)
-        if not file.is_file() or file.stat().st_size < end:
+        if not is_file(file) or file.stat().st_size < end:
             msg = f"weight {tensor.name!r} of {path} lies in {file}, which is missing or shorter than {end} bytes."
             raise ModelError(msg)
 
@@ -204,11 +234,26 @@ def safe_join(folder: Path, location: str, name: str) -> Path:
         ModelError: it would lie outside the folder, by `..`, an absolute path or a link.
     """
     file = folder / location
-    inside = location and "\0" not in location and not Path(location).is_absolute()
-    if not inside or folder.resolve() not in file.resolve().parents:
+    if not location or Path(location).is_absolute() or not lies_in(folder, file):
         msg = f"weight {name!r} names the file {location!r}, which lies outside the model's folder {folder}: refused."
         raise ModelError(msg)
     return file
+
+
+def lies_in(folder: Path, file: Path) -> bool:
+    """Whether a path, links followed, lies in a folder."""
+    try:
+        return folder.resolve() in file.resolve().parents
+    except (OSError, RuntimeError, ValueError):  # a circle of links, a name with a zero byte
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path that comes from a file is one of a file; names too long for the system are not."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def all_tensors(graph: onnx.GraphProto) -> list[TensorProto]:
@@ -231,9 +276,9 @@ def _inputs(graph: onnx.GraphProto, path: Path) -> tuple[TensorSpec, ...]:
         msg = f"{path} has no inputs."
         raise ModelError(msg)
     faults = [str(s) for s in specs if s.shape[:1] not in (("batch",), (1,)) or "?" in s.shape[1:]]
-    strange = [str(s) for s in specs if s.dtype not in _DTYPES]
+    strange = [str(s) for s in specs if s.dtype not in DTYPES]
     if strange:
-        msg = f"inputs must be of numbers that NumPy holds ({', '.join(sorted(_DTYPES))}); not {'; '.join(strange)}: cast inside the model."
+        msg = f"inputs must be of numbers that NumPy holds ({', '.join(sorted(DTYPES))}); not {'; '.join(strange)}: cast inside the model."
         raise ModelError(msg)
     if faults:
         msg = (

@@ -1,0 +1,145 @@
+"""No exit tax on any network: forced exit k beside a model of its own, for every network of edgeexit/nets, with random weights.
+
+    python -m benchmarks.graph.networks [--only msdnet vit] [--seconds 8]
+
+The model of its own is the scored network cut to what forced k computes, criteria included, as one ONNX Runtime session behind the same
+Runner (see benchmarks/runtime/exit_tax.py, which does the same for a trained network and its data). Judged is the mode that the compile
+chose on this device; the other is recorded beside it. Limits: within 5 % from 200 µs on; below, within 10 % or 3 µs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edgeexit
+from benchmarks.common import Case, record, show, through_runner
+from benchmarks.runtime.exit_tax import OwnModel, within
+from edgeexit import units
+from edgeexit.backends.base import Settings
+from edgeexit.bundle import Bundle
+from edgeexit.hardware import snapshot
+from edgeexit.measure.timing import time_interleaved
+from edgeexit.report.doubts import cut_bytes
+from edgeexit.runtime import Runner
+from edgeexit.runtime.loading import open_runner
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "lenet": {},
+    "lenet/paper": {"branches": "paper"},
+    "alexnet": {},
+    "alexnet/paper": {"branches": "paper"},
+    "resnet": {},
+    "resnet/paper": {"branches": "paper"},
+    "eenet": {},
+    "msdnet": {},
+    "vit": {},
+    "signal": {},
+    "resnet-cascade": {},
+    "densenet": {},
+}
+_LEARNED = {"eenet", "resnet-cascade"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One exit of one network in one mode; medians in seconds."""
+
+    network: str
+    exit: int
+    mode: str
+    chosen: bool
+    forced_s: float
+    own_s: float
+    within: bool
+
+
+def compiled(network: str, folder: Path) -> Bundle:
+    """The network with random weights, exported and compiled."""
+    import torch
+
+    from edgeexit.nets.registry import build, net
+
+    name = network.partition("/")[0]
+    torch.manual_seed(0)
+    module = build(name, **NETWORKS[network]).eval()
+    model = folder / "m.onnx"
+    edgeexit.export(module, torch.zeros(1, *net(name).input_shape), model)
+    criterion = "learned" if name in _LEARNED else "entropy"
+    return edgeexit.compile(model, folder / "b.eexit", criterion=criterion, seconds=2.0)
+
+
+def measure(network: str, bundle: Bundle, seconds: float) -> tuple[list[Row], float]:
+    """Rows of one network, and the median of its backbone."""
+    runners = {mode: open_runner(bundle, Settings(mode=mode)) for mode in ("staged", "fused")}
+    lanes = dict(_lanes(bundle, runners))
+    [spec] = bundle.manifest.inputs
+    x = [np.random.default_rng(seed).standard_normal(spec.shape_at_1).astype(np.float32) for seed in range(16)]
+    calls = {name: partial(_call, lane, x) for name, lane in lanes.items()}
+    median_s = {name: s.median_s for name, s in time_interleaved(calls, seconds=seconds).items()}
+    [timing] = bundle.manifest.timings.values()
+    rows = []
+    for exit in range(1, bundle.manifest.exits + 1):
+        own_s = median_s[f"own {exit}"]
+        for mode in runners:
+            forced_s = median_s[f"{mode} {exit}"]
+            rows.append(Row(network, exit, mode, mode == timing.faster, forced_s, own_s, within(forced_s, own_s)))
+    return rows, median_s["backbone"]
+
+
+def _lanes(bundle: Bundle, runners: dict[str, Runner]) -> Iterator[tuple[str, Any]]:
+    yield "backbone", runners["staged"].backbone()
+    for exit in range(1, bundle.manifest.exits + 1):
+        yield f"own {exit}", through_runner(runners["staged"], OwnModel(runners["staged"], exit))
+        for mode, runner in runners.items():
+            yield f"{mode} {exit}", partial(runner.forced, exit=exit)
+
+
+def _call(lane: Any, inputs: list[Any], i: int) -> object:
+    return lane(inputs[i % len(inputs)])
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--seconds", type=float, default=8.0, help="of timing per network, all lanes together")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    before, rows, networks = snapshot(), [], {}
+    for network in arguments.only:
+        with tempfile.TemporaryDirectory() as scratch:
+            bundle = compiled(network, Path(scratch))
+            found, backbone_s = measure(network, bundle, arguments.seconds)
+        manifest = bundle.manifest
+        networks[network] = {
+            "backbone_s": backbone_s,
+            "macs": [s.macs for s in manifest.stages],
+            "cut_bytes": [cut_bytes(manifest, k) for k in range(1, manifest.exits)],
+            "exits": [vars(row) for row in found],
+        }
+        rows += found
+        show(network, ("exit", "mode", "forced", "own model", "ratio", "limit"), [_shown(r) for r in found])
+    judged = [r for r in rows if r.chosen]
+    summary = {"judged": len(judged), "within": sum(r.within for r in judged)}
+    print(f"{summary['within']} of {summary['judged']} exits within the limits in the chosen mode")
+    case = Case("random-weights", Path(), None, "", "")
+    record("networks", case, arguments, {"summary": summary, "networks": networks}, before)
+
+
+def _shown(row: Row) -> tuple[str, ...]:
+    mode = f"{row.mode} (chosen)" if row.chosen else row.mode
+    ratio = units.ratio(row.forced_s / row.own_s)
+    forced, own = units.seconds(row.forced_s), units.seconds(row.own_s)
+    return (str(row.exit), mode, forced, own, ratio, "within" if row.within else "beyond")
+
+
+if __name__ == "__main__":
+    main()

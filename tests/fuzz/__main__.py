@@ -1,0 +1,117 @@
+"""Attack models, manifests and bundles with damaged files: no crash, no hang, no traceback.
+
+    python -m tests.fuzz --seconds 1200 [--seed 0] [--case open_damaged_file:1234]
+
+Cases run in a worker process that says which one it is in; when it dies or stands still, that case is a finding and a new worker goes
+on behind it. A finding is printed with the command that repeats it. Ends with 1 when there is any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+
+from tests.fuzz.targets import TARGETS, seeds
+
+HANG_S = 60.0
+_MEMORY = 8 << 30  # bytes of address space of a worker: what asks for more is refused, as on a small board
+
+
+def main() -> None:
+    """Read the options; run one case, a worker or the whole."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=1200.0)
+    parser.add_argument("--seed", type=int, default=0, help="number of the first case")
+    parser.add_argument("--case", help="run one case, TARGET:NUMBER, and show its traceback")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        target, _, number = arguments.case.partition(":")
+        with tempfile.TemporaryDirectory() as folder:
+            seeds(Path(folder))
+            TARGETS[target](random.Random(int(number)), Path(folder))
+    elif arguments.worker:
+        work(arguments.seed, arguments.seconds)
+    else:
+        sys.exit(bool(attack(arguments.seed, arguments.seconds)))
+
+
+def work(first: int, seconds: float) -> None:
+    """Run cases from `first` on; one line before each and one for each finding."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    end = time.monotonic() + seconds
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        seeds(folder)
+        number = first
+        while time.monotonic() < end:
+            for target, attacked in TARGETS.items():
+                print(f"case {target}:{number}", flush=True)
+                try:
+                    attacked(random.Random(number), folder)
+                except Exception:
+                    last = traceback.format_exc().strip().splitlines()
+                    print(f"finding {target}:{number} {' | '.join(last[-6:])}", flush=True)
+            number += 1
+
+
+def attack(first: int, seconds: float) -> list[str]:
+    """Keep a worker running for `seconds`; the findings."""
+    end = time.monotonic() + seconds
+    findings: list[str] = []
+    cases: Counter[str] = Counter()
+    number = first
+    while (left := end - time.monotonic()) > 0:
+        number = _watch(number, left, findings, cases) + 1
+    print(f"{sum(cases.values())} cases ({', '.join(f'{n} {t}' for t, n in cases.items())}), {len(findings)} findings")
+    for finding in findings:
+        print(f"  {finding[:600]}\n    python -m tests.fuzz --case {finding.split()[0]}")
+    return findings
+
+
+def _watch(first: int, seconds: float, findings: list[str], cases: Counter[str]) -> int:
+    """Run one worker until it ends; the number of its last case."""
+    command = [sys.executable, "-m", "tests.fuzz", "--worker", "--seed", str(first), "--seconds", str(seconds)]
+    case = f"start:{first}"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as worker:
+        lines: Queue[str] = Queue()
+        Thread(target=_read, args=(worker, lines), daemon=True).start()
+        while True:
+            try:
+                line = lines.get(timeout=HANG_S)
+            except Empty:
+                worker.kill()
+                findings.append(f"{case} stood still for {HANG_S:.0f} s")
+                break
+            if not line:
+                break
+            kind, _, rest = line.strip().partition(" ")
+            if kind == "case":
+                case = rest
+                cases[case.partition(":")[0]] += 1
+            elif kind == "finding":
+                findings.append(rest)
+    if worker.returncode not in (0, -9):
+        findings.append(f"{case} ended the process with {worker.returncode}")
+    return int(case.partition(":")[2])
+
+
+def _read(worker: subprocess.Popen[str], lines: Queue[str]) -> None:
+    assert worker.stdout is not None
+    for line in worker.stdout:
+        lines.put(line)
+    lines.put("")
+
+
+if __name__ == "__main__":
+    main()
