@@ -217,7 +217,17 @@ def _onnx_model(
     except torch.onnx.OnnxExporterError as error:
         raise _cannot_export(error, dynamic_batch=dynamic_batch) from error
     assert program is not None
+    if dynamic_batch:
+        _check_batch(program.model)
     return program.model
+
+
+def _check_batch(model: Any) -> None:
+    """Torch may fix a batch that was asked to be free, as where forward says `len(x)`, and say nothing."""
+    fixed = [v.name for v in (*model.graph.inputs, *model.graph.outputs) if isinstance(v.shape[0], int)]
+    if fixed:
+        msg = f"the batch of {', '.join(fixed)} is fixed by forward (`len(x)` fixes it, `x.shape[0]` does not). {_FIXED_BATCH}"
+        raise ModelError(msg)
 
 
 def _cannot_export(error: Exception, *, dynamic_batch: bool) -> ModelError:

@@ -271,6 +271,19 @@ def test_a_graph_that_needs_batch_one_can_be_exported_with_batch_one(tmp_path: P
     export(module, torch.zeros(1, 6), tmp_path / "m.onnx", dynamic_batch=False)
 
 
+class FixesTheBatch(Net):
+    def forward(self, x: Tensor) -> Any:
+        return [z + torch.zeros(1, 4).expand(len(x), 4) for z in super().forward(x)]
+
+
+def test_a_batch_that_forward_fixes_is_noticed(tmp_path: Path) -> None:
+    """Torch bakes it in and says nothing; the message has the remedy."""
+    with pytest.raises(ModelError, match=r"is fixed by forward \(`len\(x\)` fixes it, `x\.shape\[0\]` does not\)"):
+        export(FixesTheBatch(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+    assert [] == list(tmp_path.iterdir())
+
+
 def test_dropout_and_batch_norm_are_exported_for_inference_and_left_as_they_were(tmp_path: Path) -> None:
     """The module goes on training where it was."""
     early, late = nn.Sequential(nn.BatchNorm1d(6), nn.Dropout(0.9), nn.Linear(6, 4)), nn.Linear(6, 4)
