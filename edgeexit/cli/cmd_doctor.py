@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeexit.cli.common import Json, emit
+from edgeexit.documents import to_document
 
 if TYPE_CHECKING:
     from edgeexit.hardware.checks import Check
@@ -18,20 +20,31 @@ _SIGNS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
 
 
 def doctor_command(
-    backend: Annotated[str, typer.Option(help="Backend that is to run here.")] = "onnxruntime",
+    backend: Annotated[
+        str | None, typer.Option(help="Prove that this backend gives the right answers here, and time it.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Where the proof is written; to send in.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Prove it on the small networks only.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check everything a measurement needs: packages, sensors, clocks, counters, load; print the fix for each.
 
-    Ends with exit code 1 when the backend cannot run here. Example: edgeexit doctor --backend tensorrt
+    With --backend the conformance suite runs too: small and real networks, compared with ONNX Runtime exit by exit. Ends with exit code 1
+    when the backend cannot run here or a check of it fails. Example: edgeexit doctor --backend tensorrt
     """
+    from edgeexit.cli.conformance import print_report, prove
     from edgeexit.hardware.checks import check_machine
 
-    checks = [*_packages(backend), *check_machine(), *_counters(), _simulation()]
+    checks = [*_packages(backend or "onnxruntime"), *check_machine(), *_counters(), _simulation()]
     failed = any(check.status == "fail" for check in checks)
+    proof = prove(backend, output, quick=quick) if backend is not None and not failed else None
     document = {"schema": "edgeexit.doctor/1", "ready": not failed, "checks": [check.as_json() for check in checks]}
+    if proof is not None:
+        document["conformance"] = to_document(proof[0])
     emit(document, lambda: _print(checks), as_json=as_json)
-    if failed:
+    if proof is not None and not as_json:
+        print_report(*proof)
+    if failed or (proof is not None and not proof[0].passed):
         raise typer.Exit(1)
 
 

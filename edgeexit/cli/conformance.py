@@ -1,0 +1,50 @@
+"""The conformance part of `edgeexit doctor --backend NAME`: run the suite, print it, write what can be sent in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeexit.cli.common import progress_bar
+
+if TYPE_CHECKING:
+    from edgeexit.conformance import ConformanceReport
+
+
+def prove(backend: str, output: Path | None, *, quick: bool = False) -> tuple[ConformanceReport, Path]:
+    """Run the conformance suite over a backend and write its document.
+
+    Args:
+        backend: its name.
+        output: the file; None names it after the backend, in the current folder.
+        quick: the small networks only.
+
+    Raises:
+        MissingExtra, HardwareMissing: the backend cannot run here.
+        InputError: the file cannot be written.
+    """
+    from edgeexit.conformance import NETWORKS, run_conformance
+    from edgeexit.errors import InputError
+
+    with progress_bar() as progress:
+        report = run_conformance(backend, networks=NETWORKS[:4] if quick else NETWORKS, progress=progress)
+    path = output or Path(f"conformance-{backend}.json")
+    try:
+        path.write_text(report.to_json(), encoding="utf-8")
+    except OSError as error:
+        msg = f"{path} cannot be written ({error.strerror}): give another file with --output."
+        raise InputError(msg) from error
+    return report, path
+
+
+def print_report(report: ConformanceReport, path: Path) -> None:
+    """One line per network, mode and check that failed or has figures; a count of the rest."""
+    from edgeexit.cli.printing import print_tables
+    from edgeexit.report.table import Table
+
+    rows = [row for row in report.rows() if row[3] != "pass" or row[2].startswith(("decides", "stages share"))]
+    passed = sum(1 for check in report.checks if check.passed)
+    failed = len(report.failures)
+    verdict = f"{passed} checks passed, {failed} failed. Written: {path}"
+    title = f"Conformance of {report.backend} ({', '.join(f'{k} {v}' for k, v in report.versions.items())})"
+    print_tables([Table(title, ("network", "mode", "check", "outcome", "figures"), tuple(rows), verdict)])
