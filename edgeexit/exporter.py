@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from edgeexit.backends.base import Settings
+from edgeexit.backends.onnxruntime import open_session, refusals
 from edgeexit.data.files import replacing
 from edgeexit.errors import InternalError, MissingExtra, ModelError
 
@@ -309,7 +310,9 @@ def _compare(
     module: nn.Module, path: Path, inputs: Mapping[str, Tensor], exits: Sequence[Exit], *, dynamic_batch: bool
 ) -> tuple[float, int]:
     """Largest relative difference between the file and eager over a few random batches, and how many there were."""
-    session = _session(path)
+    refused = "ONNX Runtime cannot run the exported file"
+    with refusals(refused):
+        session = open_session(path, Settings(), batch_1=False)
     names = [e.name for e in exits]
     batches = [1, 3, 1, 5] if dynamic_batch else [1] * 4
     generator = torch.Generator().manual_seed(0)
@@ -318,19 +321,13 @@ def _compare(
         feed = {name: _random_like(x, rows, generator) for name, x in inputs.items()}
         eager = run_exits(module, *feed.values(), names=names)
         want = [t for e in eager for t in (e.logits, e.score) if t is not None]
-        got = session.run(None, {name: x.cpu().numpy() for name, x in feed.items()})
+        with refusals(refused):
+            got = session.run(None, {name: x.cpu().numpy() for name, x in feed.items()})
         worst = max(worst, *(_difference(w.detach().cpu().float().numpy(), g) for w, g in zip(want, got, strict=True)))
     if worst > TOLERANCE:
         msg = f"the exported file differs from eager by {worst:.2e} of the largest logit (at most {TOLERANCE:.0e} is taken)"
         raise InternalError(msg)
     return worst, len(batches)
-
-
-def _session(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _random_like(example: Tensor, rows: int, generator: torch.Generator) -> Tensor:
