@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,10 @@ class Block:
     alias: int = 0
 
 
+Kernel: TypeAlias = "Callable[[Gpu, tuple[Any, ...]], tuple[Callable[[], None], tuple[tuple[int, int], ...]]]"
+"""Takes the GPU and a launch's arguments; gives what the launch does and what it touches."""
+
+
 class Gpu:
     """One simulated GPU.
 
@@ -98,6 +102,7 @@ class Gpu:
         self.primary_users = 0
         self.conditions: dict[int, int] = {}
         self.trt_objects: dict[str, int] = {}
+        self.kernels: dict[bytes, Kernel] = {}  # other kernels than the one that decides, by name
         self.body_limit: str | None = None  # a kind of node that bodies refuse, for tests of the fallback
         self._next = 0x7F00_0000_0000
 
