@@ -18,17 +18,26 @@ if TYPE_CHECKING:
 
 def inspect_command(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="PAGE", help="Draw it on one self-contained page instead.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show a bundle: stages, boundary tensors, cost per stage, times of both modes, calibrations.
 
-    Example: edgeexit inspect lenet.eexit
+    Example: edgeexit inspect lenet.eexit --html lenet.html
     """
     from edgeexit.bundle import Bundle
     from edgeexit.documents import to_document
     from edgeexit.report.bundle_facts import bundle_facts
 
     facts = bundle_facts(Bundle.open(bundle))
+    if html is not None:
+        from edgeexit.report.bundle_page import write_bundle_page
+
+        write_bundle_page(facts, html)
+        emit({"schema": "edgeexit.inspect-page/1", "page": str(html)}, lambda: typer.echo(html), as_json=as_json)
+        return
     emit(to_document(facts), lambda: _print(facts), as_json=as_json)
 
 

@@ -1,0 +1,147 @@
+"""`inspect --html`: one page that needs nothing else, whatever the names in the model are."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import helper
+from typer.testing import CliRunner
+
+import edgeexit
+from edgeexit.bundle import Bundle
+from edgeexit.cli.app import app
+from edgeexit.report.bundle_facts import bundle_facts
+from edgeexit.report.bundle_page import bundle_page
+from tests.graph.hard import Writer
+
+HOSTILE = (
+    '<script>document.title="owned"</script>',
+    '"><img src=x onerror="document.title=1">',
+    "</svg></title><style>*{display:none}</style>",
+    "\u202egnitirw sdrawkcab\u202c\x07",
+    "&lt;" + "n" * 3000,
+)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Four exits, a skip over two stages, and names of tensors, inputs, exits and the file that are markup."""
+    folder = tmp_path_factory.mktemp("page")
+    w = Writer()
+    image, skip, late, exit_name, long = HOSTILE
+    w.nodes.append(helper.make_node("Conv", [image, w.weight(8, 3, 3, 3)], [skip], pads=[1, 1, 1, 1]))
+    w.head(skip, 8, "z1")
+    w.nodes.append(helper.make_node("Relu", [w.conv(skip, 8, 8)], [late]))
+    w.head(late, 8, "z2")
+    w.nodes.append(helper.make_node("Relu", [w.conv(late, 8, 8)], [long]))
+    w.head(long, 8, "z3")
+    w.head(w.op("Add", w.conv(long, 8, 8), skip), 8, "z4")
+    path = w.save(folder / "x<b>&.onnx", {image: ["n", 3, 8, 8]}, ["z1", "z2", "z3", "z4"])
+    model = onnx.load(str(path))
+    names = [exit_name, "two", "<b>three</b>", "four"]
+    entries = [{"name": n, "logits": f"z{k}", "score": None} for k, n in enumerate(names, 1)]
+    helper.set_model_props(model, {"edgeexit.exits": json.dumps(entries)})
+    onnx.save(model, path)
+    return edgeexit.compile(path, folder / "b<i>.eexit", seconds=0.2)
+
+
+class _Tags(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: dict[str, int] = {}
+        self.attributes: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen[tag] = self.seen.get(tag, 0) + 1
+        self.attributes |= {name for name, _ in attrs}
+
+
+def test_names_from_models_are_text_and_nothing_else(hostile: Bundle) -> None:
+    """No element, attribute or unseen character comes from a name."""
+    page = bundle_page(bundle_facts(hostile))
+    tags = _Tags(page)
+
+    assert {"script", "img", "b", "i"}.isdisjoint(set(tags.seen) - {"b", "i"})
+    assert 1 == tags.seen["style"]
+    assert {"onerror", "src", "href"}.isdisjoint(tags.attributes)
+    assert "\x07" not in page
+    assert "\u202e" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_the_page_needs_nothing_from_elsewhere(hostile: Bundle) -> None:
+    """No address in it, and a policy that would refuse one."""
+    page = bundle_page(bundle_facts(hostile))
+
+    assert not re.search(r"(src|href|url)\s*[=(]\s*[\"']?(https?:)?//", page)
+    assert "default-src 'none'" in page
+
+
+def test_every_stage_cut_and_boundary_tensor_is_drawn(hostile: Bundle) -> None:
+    """Four stages, three cuts, and what crosses them by name, shape and size."""
+    facts = bundle_facts(hostile)
+    page = bundle_page(facts)
+
+    assert 4 == page.count('rx="10"')
+    for k in (1, 2, 3):
+        assert f"cut {k} · " in page
+    assert page.count("float32[batch, 8, 8, 8]") >= 2 * sum(len(s.makes) for s in facts.stages)
+    assert "stage 1 to stage 4" in page, "the skip runs beside the stages that it passes over"
+
+
+def test_the_command_writes_the_page(hostile: Bundle, tmp_path: Path) -> None:
+    """And says where; with --json as an object."""
+    page = tmp_path / "page.html"
+
+    result = CliRunner().invoke(app, ["inspect", str(hostile.path), "--html", str(page), "--json"])
+
+    assert 0 == result.exit_code
+    assert str(page) == json.loads(result.stdout)["page"]
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_inspect_prints_tables_and_json(hostile: Bundle) -> None:
+    """Hostile names do not break the tables either; the JSON has every stage."""
+    tables = CliRunner().invoke(app, ["inspect", str(hostile.path)])
+    document = json.loads(CliRunner().invoke(app, ["inspect", str(hostile.path), "--json"]).stdout)
+
+    assert 0 == tables.exit_code
+    assert "Boundary tensors" in tables.stdout
+    assert "edgeexit.inspect/1" == document["schema"]
+    assert [1, 2, 3, 4] == [s["exit"] for s in document["stages"]]
+    assert None is document["stages"][3]["cut_bytes"]
+
+
+def test_a_page_that_cannot_be_written_says_so(hostile: Bundle, tmp_path: Path) -> None:
+    """Exit code 2, by the error's own code."""
+    result = CliRunner().invoke(app, ["inspect", str(hostile.path), "--html", str(tmp_path / "none" / "page.html")])
+
+    assert "cannot be written" in str(result.exception)
+
+
+def test_a_browser_shows_the_drawing_and_runs_nothing(hostile: Bundle, tmp_path: Path) -> None:
+    """Opened in Chromium: the title is the bundle's, the drawing has its boxes, nothing came to life."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here")
+    page = tmp_path / "page.html"
+    page.write_text(bundle_page(bundle_facts(hostile)), encoding="utf-8")
+
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
+    shown = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=60, check=False)
+    if shown.returncode:
+        pytest.skip(f"Chromium does not start here: {shown.stderr[-200:]}")
+
+    tags = _Tags(shown.stdout)
+    assert "<title>edgeexit · b&lt;i&gt;.eexit</title>" in shown.stdout
+    assert {"script", "img"}.isdisjoint(tags.seen)
+    assert 4 == shown.stdout.count('rx="10"')
+    assert 4 == tags.seen["circle"]
