@@ -31,7 +31,8 @@ line-height:1.25;font-weight:650;font-variant-numeric:tabular-nums}.card i{font-
 display:block}.pill{display:inline-block;border-radius:99px;padding:1px 11px;font-size:13px;font-weight:650;border:1.5px solid}
 .good{color:var(--exit3)}.bad{color:var(--accent)}.even{color:var(--warn)}.doubt{border-left:3px solid var(--warn);padding:2px 0 2px 14px;
 margin:18px 0;color:var(--ink)}.doubt ul{margin:4px 0;padding-left:18px}.figures{display:grid;
-grid-template-columns:repeat(auto-fit,minmax(min(100%,540px),1fr));gap:30px 36px;margin-top:18px}figure{margin:0;min-width:0;max-width:720px}
+grid-template-columns:repeat(auto-fit,minmax(min(100%,540px),1fr));gap:30px 36px;margin-top:18px}
+figure{margin:0;min-width:0;max-width:720px}
 figure h3{margin:0 0 4px}figure svg{width:100%;height:auto;display:block}figcaption{color:var(--muted);font-size:13.5px;max-width:64ch}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}
 th,td{text-align:left;padding:6px 16px 6px 0;border-bottom:1px solid var(--grid);vertical-align:top}th{color:var(--muted);font-weight:550}

@@ -1,0 +1,69 @@
+"""The benchmark scripts run on the shipped network, each by its one command, and record what they found."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def _run(name: str, output: Path, *options: str) -> dict[str, Any]:
+    case = ["--case", "lenet-digits", "--thresholds", "0.5", "--seconds", "0.1", "--repeats", "2"]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks", name, *case, *options, "--output", str(output)]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(output.read_text(encoding="utf-8")))
+
+
+def test_the_scripts_are_listed() -> None:
+    """With what each is for."""
+    done = subprocess.run([sys.executable, "-m", "benchmarks"], cwd=_ROOT, capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name in ("side_by_side", "exit_tax", "same_answers", "sensitivity"))
+
+
+def test_the_answers_are_the_same(tmp_path: Path) -> None:
+    """Staged, fused and original, on every sample of the shipped test slice."""
+    found = _run("same_answers", tmp_path / "a.json")
+    assert "edgeexit.benchmark.same_answers/1" == found["schema"]
+    assert all(mode["same_answers"] for mode in found["modes"].values())
+
+
+def test_the_exit_tax_is_taken_of_every_exit_and_mode(tmp_path: Path) -> None:
+    """Each beside a model of its own."""
+    found = _run("exit_tax", tmp_path / "a.json")
+    assert {(k, mode) for k in (1, 2) for mode in ("fused", "staged")} == {
+        (e["exit"], e["mode"]) for e in found["exits"]
+    }
+    assert {"backbone", "own 1", "own 2", "engine 1", "engine 2"} <= found["lanes"].keys()
+
+
+def test_the_harness_is_asked_what_it_can_tell_apart(tmp_path: Path) -> None:
+    """As often as wished."""
+    found = _run("sensitivity", tmp_path / "a.json", "--rounds", "1")
+    assert {"the same", "slowed by 5 %"} == found["verdicts"].keys()
+
+
+@pytest.mark.serial
+def test_every_way_to_run_the_network_gives_the_same_labels(tmp_path: Path) -> None:
+    """Those that leave early leave where we do; what cannot run here says why."""
+    pytest.importorskip("torch")
+    found = _run("side_by_side", tmp_path / "a.json")
+    early = [lane["agreement"] for lane in found["lanes"].values() if lane["agreement"]["exit"] is not None]
+    assert len(early) >= 4
+    assert all(agreement["label"] >= 0.995 and agreement["exit"] >= 0.995 for agreement in early)
+    assert all(reason for reason in found["not_run"].values())
+
+
+def test_an_unknown_case_is_one_message(tmp_path: Path) -> None:
+    """With the cases there are."""
+    command = [sys.executable, "-m", "benchmarks", "same_answers", "--case", "nothing"]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "no benchmark case named 'nothing'" in done.stderr
+    assert "Traceback" not in done.stderr
