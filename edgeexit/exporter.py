@@ -218,6 +218,10 @@ def _onnx_model(
     except torch.onnx.OnnxExporterError as error:
         raise _cannot_export(error, dynamic_batch=dynamic_batch) from error
     assert program is not None
+    written = program.model.opset_imports[""]
+    if written != opset:  # torch converts downwards where it can, and keeps its own where it cannot
+        msg = f"torch cannot write this module in opset {opset}, only in {written}; leave the opset out"
+        raise ModelError(msg)
     if dynamic_batch:
         _check_batch(program.model)
     return program.model
@@ -249,15 +253,16 @@ _FIXED_BATCH = "If the graph depends on the batch size, ask for a batch of 1 (dy
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Torch's exporter warns about its own deprecated calls and about packages that nobody asked for."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in ("torch.onnx", "onnxscript")}
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 @contextmanager

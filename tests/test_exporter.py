@@ -271,6 +271,24 @@ def test_a_graph_that_needs_batch_one_can_be_exported_with_batch_one(tmp_path: P
     export(module, torch.zeros(1, 6), tmp_path / "m.onnx", dynamic_batch=False)
 
 
+@pytest.mark.parametrize("opset", [18, 21])
+def test_the_file_has_the_opset_that_was_asked_for(tmp_path: Path, opset: int) -> None:
+    """Newer runtimes may want a newer one."""
+    exported = export(Net(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx", opset=opset)
+
+    assert opset == exported.opset
+    assert [opset] == [o.version for o in onnx.load(tmp_path / "m.onnx").opset_import if o.domain == ""]
+
+
+@pytest.mark.parametrize("opset", [0, 99])
+def test_an_opset_that_torch_cannot_write_is_refused(tmp_path: Path, opset: int) -> None:
+    """Torch itself writes another one and says nothing."""
+    with pytest.raises(ModelError, match=f"cannot write this module in opset {opset}"):
+        export(Net(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx", opset=opset)
+
+    assert [] == list(tmp_path.iterdir())
+
+
 class FixesTheBatch(Net):
     def forward(self, x: Tensor) -> Any:
         return [z + torch.zeros(1, 4).expand(len(x), 4) for z in super().forward(x)]
