@@ -1,13 +1,12 @@
 """Thresholds that keep every bound of a target with a stated confidence, on data that chose nothing.
 
-    choose part     the front, or the path from the safest policy towards the best       learns anything it likes
-    certify part    along that path, a p-value per bound; the first failure ends it      learns nothing but where to stop
+    choose part     a path of policies, in the order in which this part itself would prove them     learns anything it likes
+    certify part    along that path, a p-value per bound; the first failure ends it                 learns nothing but where to stop
 
 Fixed-sequence testing (Pareto Testing, Laufer-Goldshtein et al. 2023; Learn then Test, Angelopoulos et al. 2021): the path was fixed before
-the certify part was seen, a policy passes when the largest of its p-values is at most δ, and the last that passed before the first failure
-is returned. The first policy on the path that breaks a bound passes with probability at most δ, so all bounds hold together with
-probability 1 - δ, for any number of exits and any finite number of samples. Samples must be exchangeable with those to come, and the
-device must stay in the state in which its latencies were measured.
+the certify part was seen, a policy passes when the largest of its p-values is at most δ, and the first failure ends the walk. With
+probability 1 - δ all policies that passed keep all their bounds, for any number of exits and any finite number of samples; the best of them
+is returned. Samples must be exchangeable with those to come, and the device must stay in the state in which its latencies were measured.
 """
 
 from __future__ import annotations
@@ -86,15 +85,32 @@ def certify(
     needed = samples_needed(parsed, confidence)
     _refuse_too_few(test, needed, confidence)
     path = safe_path(choose, parsed)
-    leaves = [test.leaves_at(p.thresholds) for p in path]
-    per_bound = {str(b): _p_values(test, b, leaves, delta, seed) for b in parsed.bounds}
-    worst = np.max(list(per_bound.values()), axis=0)
-    failures = np.flatnonzero(worst > delta)
+    foreseen = _worst(_all_p_values(choose, parsed, path, delta, seed))
+    path = [path[i] for i in np.argsort(foreseen, kind="stable")]
+    per_bound = _all_p_values(test, parsed, path, delta, seed)
+    failures = np.flatnonzero(_worst(per_bound) > delta)
     passed = int(failures[0]) if len(failures) else len(path)
     if not passed:
         raise _unproved(per_bound, test, confidence, delta)
-    shown = {name: float(values[passed - 1]) for name, values in per_bound.items()}
-    return path[passed - 1], Certificate(confidence, len(test), min(passed + 1, len(path)), shown, needed)
+    best = max(range(passed), key=lambda i: _goal(parsed, path[i]))
+    shown = {name: float(values[best]) for name, values in per_bound.items()}
+    return path[best], Certificate(confidence, len(test), min(passed + 1, len(path)), shown, needed)
+
+
+def _goal(target: Target, policy: Policy) -> tuple[float, float]:
+    """What is wanted of a policy that is proved: larger is better."""
+    return (-policy.mean_s, policy.quality) if target.minimises_mean else (policy.quality, -policy.mean_s)
+
+
+def _all_p_values(
+    table: ReplayTable, target: Target, path: Sequence[Policy], delta: float, seed: int
+) -> dict[str, Floats]:
+    leaves = [table.leaves_at(p.thresholds) for p in path]
+    return {str(b): _p_values(table, b, leaves, delta, seed) for b in target.bounds}
+
+
+def _worst(per_bound: dict[str, Floats]) -> Floats:
+    return np.asarray(np.max(list(per_bound.values()), axis=0), np.float64)
 
 
 def safe_path(choose: ReplayTable, target: Target, points: int = PATH_POINTS) -> list[Policy]:

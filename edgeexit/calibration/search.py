@@ -45,7 +45,7 @@ class Effort:
 
     starts: int = 6
     families: bool = True
-    work: float = 2.0
+    work: float = 1.5
 
 
 QUICK = Effort(2, families=False, work=0.0)
@@ -135,7 +135,7 @@ def certified(problem: Problem, boundaries: Boundaries, effort: Effort) -> tuple
         return boundaries, None
     bound, likely = upper_bound(problem, boundaries, int(effort.work * 1e6))
     reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
-    if bound > reached and likely:
+    if bound > reached and likely and len(problem.table) <= 2 * PART:
         tried = max((refine(problem, point, PLANE_LEVELS) for point in likely), key=lambda b: worth(problem, b))
         if worth(problem, tried) > worth(problem, boundaries):
             boundaries = _swept(problem, tried)
