@@ -30,6 +30,9 @@ def compile_command(
         str | None, typer.Option(help="Real inputs to verify with: .npz, image folder or named set.")
     ] = None,
     backend: Annotated[str, typer.Option(help="Backend to verify and time with.")] = "onnxruntime",
+    precision: Annotated[
+        str | None, typer.Option(help="float32, float16, or int8 with ranges from --data. [default: the model's own]")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads for the timing.")] = 1,
     seconds: Annotated[float, typer.Option(help="Time for comparing both forms; 0 skips it.")] = 2.0,
     json: Json = False,
@@ -49,6 +52,7 @@ def compile_command(
             exits=_names(exits),
             scores=_names(scores),
             backend=backend,
+            precision=precision,
             threads=threads,
             inputs=load_data(data).inputs if data else None,
             seconds=seconds,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import Json, emit, progress_bar
+from edgeexit.cli.common import Json, emit, numbers, progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.data import Dataset
@@ -41,20 +41,10 @@ def run_command(
     samples = samples.take(slice(limit)) if limit else samples
     with edgeexit.load(bundle, mode=mode, backend=backend, threads=threads) as runner:
         if thresholds is not None:
-            runner.thresholds = _numbers(thresholds)
+            runner.thresholds = numbers("--thresholds", thresholds)
         with progress_bar() as progress:
             answers = _classify(runner, samples, exit, deadline_ms, progress)
         emit(_document(runner, samples, answers), lambda: _print(runner, samples, answers), as_json=json)
-
-
-def _numbers(text: str) -> list[float]:
-    from edgeexit.errors import InputError
-
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        msg = f"--thresholds must be numbers with commas between, such as 0.1,0.25; got {text!r}."
-        raise InputError(msg) from error
 
 
 def _classify(

@@ -47,13 +47,13 @@ class _Opened:
         else:
             _write_by_name(x, self._specs, self._fills)
 
-    def _read(self, program: Program, exit: int, sign: int, *, late: bool = False) -> Prediction:
+    def _read(self, program: Program, exit: int, sign: int, *, late: bool = False, shown: int = 0) -> Prediction:
         logits = program.logits(exit)[0].copy()
         label = int(logits.argmax())
         if logits[label] != logits[label]:  # argmax finds NaN before any number
             msg = f"the network gave NaN at exit {exit}; its weights or its precision overflow on this input."
             raise InputError(msg)
-        return Prediction(label, exit, sign * program.score(exit), logits, late)
+        return Prediction(label, shown or exit, sign * program.score(exit), logits, late)
 
     def close(self) -> None:
         """Give engines and memory back; calls after it are refused."""
@@ -262,7 +262,7 @@ class Backbone(_Opened):
         with self._lock:
             self._write(x)
             self._program.run(())
-            return self._read(self._program, 1, 1)._replace(exit=self._last)
+            return self._read(self._program, 1, 1, shown=self._last)
 
     def __enter__(self) -> Backbone:  # noqa: PYI034 - typing.Self needs Python 3.11
         return self
