@@ -173,7 +173,7 @@ def test_a_calibrated_runner_can_be_controlled(demo_runner: Runner, digits: Data
         controller(demo_runner, "mean<=1ms")
     calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
 
-    held = controller(demo_runner, "mean<=0.9x")
+    held = demo_runner.control("mean<=0.9x")
     labels = [held(digits.x[i : i + 1]).label for i in range(50)]
 
     assert np.mean(np.array(labels) == digits.y[:50]) > 0.8
