@@ -5,8 +5,8 @@ What its defaults would cost, and what is done about it:
   time of one. So one thread by default, which needs no pool, and no spinning unless asked for (recorded in the settings).
 * `run` with NumPy arrays allocates its outputs on each call; bound buffers are written in place.
 * a free batch dimension keeps shape arithmetic in the graph; sessions for single samples fix it at 1.
-* each session has an arena of its own, so stage 2 computes in memory that stage 1 did not just warm; one arena for all of the process
-  took the tax off a vision transformer's three stages (619 -> 541 µs, the network in one piece 531) and is smaller.
+* each session has an arena of its own, so stage 2 computes in memory that stage 1 did not just warm; one arena for all stages of the
+  process took the tax off a vision transformer's three stages (619 -> 541 µs, the network in one piece 531).
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ def _share_one_arena() -> None:
         ort.create_and_register_allocator(memory, None)
 
 
-def session_options(settings: Settings, *, batch_1: bool) -> ort.SessionOptions:
-    """Options of every session that edgeexit opens."""
+def session_options(settings: Settings, *, batch_1: bool, shared_arena: bool = False) -> ort.SessionOptions:
+    """Options of every session that edgeexit opens; those that run in turn share an arena."""
     import onnxruntime as ort
 
-    _share_one_arena()
     options = ort.SessionOptions()
-    options.add_session_config_entry("session.use_env_allocators", "1")
+    if shared_arena:
+        _share_one_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -65,7 +66,7 @@ def session_options(settings: Settings, *, batch_1: bool) -> ort.SessionOptions:
 
 
 def open_session(
-    model: Path | bytes, settings: Settings, *, batch_1: bool, folder: Path | None = None
+    model: Path | bytes, settings: Settings, *, batch_1: bool, folder: Path | None = None, shared_arena: bool = False
 ) -> ort.InferenceSession:
     """A session on CPU.
 
@@ -74,13 +75,14 @@ def open_session(
         settings: threads and spinning.
         batch_1: fix the batch at 1.
         folder: where outside weights lie, for a model given as bytes.
+        shared_arena: compute in the memory of the process's other sessions that share it.
 
     Raises:
         ModelError: ONNX Runtime cannot take the model; with its reason.
     """
     import onnxruntime as ort
 
-    options = session_options(settings, batch_1=batch_1)
+    options = session_options(settings, batch_1=batch_1, shared_arena=shared_arena)
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     name = model if isinstance(model, Path) else "the model"
@@ -317,7 +319,7 @@ class OnnxRuntimeBackend(Backend):
 
 def _stage_sessions(bundle: Bundle, settings: Settings, *, batch_1: bool) -> _Source:
     files = (bundle.file(s.file) for s in bundle.manifest.stages)
-    return _Source(bundle, tuple(open_session(file, settings, batch_1=batch_1) for file in files))
+    return _Source(bundle, tuple(open_session(file, settings, batch_1=batch_1, shared_arena=True) for file in files))
 
 
 BACKEND = OnnxRuntimeBackend()

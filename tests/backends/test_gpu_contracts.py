@@ -52,7 +52,8 @@ def _two(decider: object) -> tuple[float, ...]:
 
 
 def _clean(gpu: Gpu) -> None:
-    gc.collect()
+    if gpu.leaks():
+        gc.collect()  # slow, and needed only where an error's frames form a cycle
     assert [] == gpu.violations
     assert [] == gpu.leaks()
 
@@ -102,10 +103,10 @@ def recorded(
 
 
 def _failing_places(calls: list[str]) -> Iterator[int]:
-    """Numbers of calls from 1: of each kind the first two, the middle one and the last."""
+    """Numbers of calls from 1: of each kind the first and the last."""
     for name in dict.fromkeys(calls):
         places = [i for i, call in enumerate(calls, 1) if call == name]
-        yield from {*places[:2], places[len(places) // 2], places[-1]}
+        yield from {places[0], places[-1]}
 
 
 def test_whatever_call_fails_everything_is_given_back(
@@ -133,7 +134,7 @@ def test_whatever_call_fails_everything_is_given_back(
     assert {"went on"} == outcomes["cuStreamBeginCapture"]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1), integrated=st.booleans())
 def test_any_call_may_fail(
     bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory, place: float, integrated: bool

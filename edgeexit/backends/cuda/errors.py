@@ -96,8 +96,8 @@ def forget_frames(error: BaseException | None) -> None:
 
 def missing(error: ImportError) -> EdgeExitError:
     """What a failed import of pycuda or cuda-python means."""
-    name = (error.name or "pycuda").partition(".")[0]
+    name = "cuda-python" if (error.name or "").partition(".")[0] == "cuda" else "pycuda"
     if isinstance(error, ModuleNotFoundError):
-        return MissingExtra({"cuda": "cuda-python"}.get(name, name), "tensorrt")
+        return MissingExtra(name, "tensorrt")
     msg = f"{name} is installed but cannot be loaded ({error}): the NVIDIA driver is missing. Install it, or check that nvidia-smi answers."
     return HardwareMissing(msg)

@@ -64,13 +64,13 @@ class TensorRtBackend(Backend):
     """TensorRT.
 
     Args:
-        options: how to build engines.
+        options: how to build engines; None takes what suits the device.
     """
 
     name = "tensorrt"
 
     def __init__(self, options: BuildOptions | None = None) -> None:
-        self.options = options or BuildOptions()
+        self.options = options
 
     def check(self) -> None:  # noqa: D102 - see base
         check_tensorrt()
@@ -108,10 +108,12 @@ class TensorRtBackend(Backend):
 
     def _engines(self, bundle: Bundle, settings: Settings, parts: Sequence[Part]) -> Engines:
         check_tensorrt()
-        self.options.check_dla(current_profile(), settings.precision)
+        if self.options is not None:
+            self.options.check_dla(current_profile(), settings.precision)
         device = open_device(spin=settings.spin)
         try:
-            workshop = Workshop(Messages(), self.options, settings.precision, watcher())
+            options = self.options or BuildOptions.of(device.facts)
+            workshop = Workshop(Messages(), options, settings.precision, watcher())
             return Engines(device, workshop, bundle, parts)
         except BaseException:
             device.close()

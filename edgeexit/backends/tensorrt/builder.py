@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from edgeexit.backends.cuda import DeviceFacts
 from edgeexit.backends.tensorrt.messages import Messages, build_error, monitor, parse_error
 from edgeexit.backends.tensorrt.versions import Typing, sizes, typings
 from edgeexit.errors import EdgeExitError, HardwareMissing, InputError, ModelError
@@ -43,6 +44,11 @@ class BuildOptions:
         if not 0 <= self.optimization_level <= 5:
             msg = f"the optimisation level must be 0 to 5, not {self.optimization_level}."
             raise InputError(msg)
+
+    @classmethod
+    def of(cls, facts: DeviceFacts) -> BuildOptions:
+        """What a device gets when the user asks for nothing: where CPU and GPU share their memory, TensorRT may not take all of it."""
+        return cls(workspace_bytes=facts.memory_bytes // 4 if facts.integrated else None)
 
     def check_dla(self, profile: DeviceProfile | None, precision: str) -> None:
         """Raise where a DLA is asked for and cannot be had."""

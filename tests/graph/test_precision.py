@@ -1,0 +1,220 @@
+"""float16 by casts and int8 by Q/DQ: what stays, what changes, what is refused. Run by ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeexit.backends import Settings
+from edgeexit.backends.precision import activation_ranges, in_precision
+from edgeexit.backends.probe import open_model, random_inputs
+from edgeexit.bundle import Bundle
+from edgeexit.compiler import compile_model
+from edgeexit.conformance.networks import BUILDERS, write_network
+from edgeexit.data import demo_asset, load_data
+from edgeexit.errors import InputError, ModelError
+from edgeexit.graph import find_exits, read_model
+from edgeexit.graph.half import to_float16
+from edgeexit.graph.network import Network
+from edgeexit.graph.quantise import quantisable, quantised
+from edgeexit.runtime.loading import open_runner
+
+SMALL = ("skips", "heads-feed-heads", "two-inputs")
+
+
+def _network(name: str, folder: Path) -> Network:
+    return read_model(write_network(name, folder))
+
+
+def _model(nodes: list[Any], weights: dict[str, np.ndarray], folder: Path, opset: int = 17) -> Network:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+        [numpy_helper.from_array(w, name) for name, w in weights.items()],
+    )
+    path = folder / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), str(path))
+    return read_model(path)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_float16_gives_nearly_the_same_logits(name: str, tmp_path: Path) -> None:
+    """Within a few units of float16's last place, from float32 inputs."""
+    net = _network(name, tmp_path)
+    half = to_float16(net)
+    onnx.checker.check_model(half.proto, full_check=True)
+    names = [e.logits for e in find_exits(net)]
+    x = random_inputs(net.inputs, seed=0)
+    expected, found = open_model(net, names)(x), open_model(half, names)(x)
+    for n in names:
+        assert np.float16 == found[n].dtype
+        assert np.allclose(expected[n], found[n], atol=2e-2 * np.abs(expected[n]).max())
+
+
+def test_float16_halves_the_weights(tmp_path: Path) -> None:
+    """Each is converted once, and no float32 copy stays behind."""
+    net = _network("alexnet-size", tmp_path)
+    size = {
+        n: sum(len(t.raw_data) for t in g.proto.graph.initializer)
+        for n, g in (("full", net), ("half", to_float16(net)))
+    }
+    assert abs(size["full"] - 2 * size["half"]) < 1024
+
+
+def test_inputs_stay_float32_and_are_cast_once(tmp_path: Path) -> None:
+    """However many nodes read them."""
+    half = to_float16(_network("skips", tmp_path))
+    assert ["float32"] == [s.dtype for s in half.inputs]
+    assert 1 == sum(n.op_type == "Cast" and "x" in n.input for n in half.proto.graph.node)
+
+
+def test_the_criterion_is_computed_in_float32(tmp_path: Path) -> None:
+    """On logits that were cast back: the score of a float16 bundle is the criterion of its own logits to float32's last places."""
+    bundle = compile_model(write_network("skips", tmp_path), tmp_path / "b.eexit", precision="float16", seconds=0)
+    assert "float16" == bundle.manifest.precision
+    with open_runner(bundle, Settings(precision="float16")) as runner:
+        answer = runner.forced(random_inputs(bundle.manifest.inputs, seed=1)["x"], exit=1)
+        assert runner.criterion.score is not None
+        assert abs(float(runner.criterion.score(answer.logits[None])[0]) - answer.score) < 1e-6
+
+
+def test_operators_that_overflow_stay_in_float32(tmp_path: Path) -> None:
+    """The sum of squares of 300s is beyond 65504."""
+    nodes = [
+        helper.make_node("Mul", ["x", "w"], ["a"]),
+        helper.make_node("ReduceSumSquare", ["a"], ["s"], keepdims=1),
+        helper.make_node("Sqrt", ["s"], ["r"]),
+        helper.make_node("Div", ["a", "r"], ["y"]),
+    ]
+    net = _model(nodes, {"w": np.full(4, 300, np.float32)}, tmp_path)
+    found = open_model(to_float16(net), ["y"])({"x": np.ones((1, 4), np.float32)})["y"]
+    assert np.allclose(0.5, found, atol=1e-3)
+
+
+def test_a_weight_beyond_float16_is_refused_by_name(tmp_path: Path) -> None:
+    """Instead of becoming infinite."""
+    net = _model([helper.make_node("Mul", ["x", "w"], ["y"])], {"w": np.full(4, 1e6, np.float32)}, tmp_path)
+    with pytest.raises(ModelError, match=r"weight 'w' holds 1e\+06, beyond float16"):
+        to_float16(net)
+
+
+def test_constants_casts_and_sizes_follow(tmp_path: Path) -> None:
+    """A Constant node, a cast to float, and Resize, whose scales stay float32."""
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.array([1, 2, 3, 4], np.float32))),
+        helper.make_node("Constant", [], ["one"], value_float=1.0),
+        helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT32),
+        helper.make_node("Cast", ["i"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["f", "c"], ["b"]),
+        helper.make_node("Mul", ["b", "one"], ["a"]),
+        helper.make_node("Resize", ["a", "", "scales"], ["y"], mode="nearest"),
+    ]
+    net = _model(nodes, {"scales": np.ones(2, np.float32)}, tmp_path)
+    found = open_model(to_float16(net), ["y"])({"x": np.array([[0, 1, 2, 3]], np.float32)})["y"]
+    assert [[1.0, 3.0, 5.0, 7.0]] == found.tolist()
+
+
+def test_int8_keeps_labels_and_decisions_of_a_trained_network(tmp_path: Path) -> None:
+    """Accuracy within a point on the shipped digits, decisions on 97 %."""
+    calibration, test = load_data("digits:calibration"), load_data("digits:test")
+    assert test.labels is not None
+    labels = test.labels[:, None]
+    found: dict[str, Any] = {}
+    for precision in ("float32", "int8"):
+        bundle = compile_model(
+            demo_asset("lenet-digits.onnx"),
+            tmp_path / precision,
+            precision=precision,
+            inputs=calibration.inputs,
+            seconds=0,
+        )
+        with open_runner(bundle, Settings(precision=precision)) as runner:
+            found[precision] = runner.replay(test.inputs)
+    scores, logits = found["int8"]
+    accuracy = {p: (r[1].argmax(-1) == labels).mean(0) for p, r in found.items()}
+    assert np.abs(accuracy["int8"] - accuracy["float32"]).max() <= 0.01
+    limit = np.median(found["float32"][0][:, 0])
+    assert ((scores[:, 0] >= limit) == (found["float32"][0][:, 0] >= limit)).mean() >= 0.97
+    assert logits.shape == found["float32"][1].shape
+
+
+def test_int8_leaves_the_last_layers_alone(tmp_path: Path) -> None:
+    """The layer that makes an exit's logits is not among the quantised ones."""
+    net = _network("skips", tmp_path)
+    logits = [e.logits for e in find_exits(net)]
+    made = {name for layer in quantisable(net, logits) for name in net.proto.graph.node[layer.node].output}
+    assert set() == made & set(logits)
+    assert len(quantisable(net, logits)) + len(logits) == len(quantisable(net, []))
+
+
+def test_int8_weights_are_rounded_per_channel(tmp_path: Path) -> None:
+    """To half a step of each channel's own scale."""
+    weight = np.float32(np.diag([1, 10, 100, 1000]))
+    net = _model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weight}, tmp_path)
+    done = quantised(net, quantisable(net, []), {"x": 1.0})
+    onnx.checker.check_model(done.proto, full_check=True)
+    found = open_model(done, ["y"])({"x": np.array([[1, 1, 1, 1]], np.float32)})["y"]
+    assert np.allclose([[1, 10, 100, 1000]], found, rtol=1e-5)
+
+
+def test_int8_without_inputs_is_refused(tmp_path: Path) -> None:
+    """Ranges cannot be guessed."""
+    net = _network("skips", tmp_path)
+    with pytest.raises(InputError, match="int8 needs inputs"):
+        in_precision(net, find_exits(net), "int8", None)
+
+
+def test_int8_of_an_old_operator_set_is_refused(tmp_path: Path) -> None:
+    """Scales per channel came with 13."""
+    net = _model(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": np.eye(4, dtype=np.float32)}, tmp_path, opset=12
+    )
+    with pytest.raises(ModelError, match="operator set 13"):
+        quantised(net, quantisable(net, []), {"x": 1.0})
+
+
+def test_ranges_leave_out_single_outliers(tmp_path: Path) -> None:
+    """One pixel in twenty thousand does not set the scale."""
+    del tmp_path
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 20_000])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 20_000])],
+    )
+    net = Network(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), Path(), (), False
+    )
+    x = np.ones((1, 20_000), np.float32)
+    x[0, 0] = 1000
+    assert 1.0 == activation_ranges(net, ["y"], {"x": x})["y"]
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_an_unknown_or_second_conversion_is_refused(precision: str, tmp_path: Path) -> None:
+    """A model that is float16 already cannot be brought to anything."""
+    net = _network("skips", tmp_path)
+    half, exits = in_precision(net, find_exits(net), "float16", None)
+    with pytest.raises(ModelError, match="computes in float16"):
+        in_precision(half, exits, precision, None)
+    with pytest.raises(InputError, match=r"no precision named 'float61'. Did you mean 'float16'\?"):
+        in_precision(net, exits, "float61", None)
+
+
+def test_every_network_of_the_suite_can_be_brought_to_float16(tmp_path: Path) -> None:
+    """None has an operator that is in the way."""
+    for name in BUILDERS:
+        onnx.checker.check_model(to_float16(_network(name, tmp_path)).proto)
+
+
+def test_a_bundle_says_its_precision(tmp_path: Path) -> None:
+    """In the manifest, from which load takes it."""
+    compile_model(write_network("skips", tmp_path), tmp_path / "b", precision="float16", seconds=0)
+    assert "float16" == Bundle.open(tmp_path / "b").manifest.precision
