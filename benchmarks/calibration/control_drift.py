@@ -75,7 +75,7 @@ def main() -> None:
     options = parser.parse_args()
     tables = [(f"synthetic {n} exits", synthetic(1, 20_000, n)) for n in (2, 3, 4)]
     tables += [(name, test) for name, _, test in [*real_networks(3)][::4]]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, table in tables:
         for share in (0.2, 0.4, 0.6):
             for drift, stream in streams(options.inferences).items():

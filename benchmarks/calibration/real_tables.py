@@ -73,7 +73,7 @@ def trained(name: str, epochs: int, seed: int) -> FiveExits:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=steps)
     for _ in range(epochs):
         order = torch.randperm(len(x))
-        for batch in order[: len(order) // 128 * 128].split(128):
+        for batch in order[: len(order) // 128 * 128].view(-1, 128):
             loss = torch.stack([F.cross_entropy(a, y[batch]) for a in network(x[batch])]).sum()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--certificate-work", type=float, default=60.0)
     options = parser.parse_args()
     sizes = np.random.default_rng(0).choice(
-        [200, 500, 1000, 1500, options.largest], options.random, p=[0.3, 0.35, 0.2, 0.1, 0.05]
+        [200, 500, 1000, 1500, options.largest], options.random, p=[0.3, 0.4, 0.2, 0.08, 0.02]
     )
     with tempfile.TemporaryDirectory() as folder:
         oracle = Oracle(Path(folder))

@@ -166,8 +166,11 @@ def test_the_two_sample_p_value_is_about_uniform_under_equality() -> None:
     """It says 5 % about 5 % of the time."""
     rng = np.random.default_rng(0)
     shares = rng.dirichlet(np.ones(9))
-    values = [
-        two_sample_p_value(rng.multinomial(500, shares) * 1.0, rng.multinomial(5000, shares) * 1.0) for _ in range(1000)
-    ]
+
+    def p_value() -> float:
+        now, then = (rng.multinomial(n, shares).astype(np.float64) for n in (500, 5000))
+        return two_sample_p_value(now, then)
+
+    values = [p_value() for _ in range(1000)]
 
     assert 0.03 < np.mean(np.array(values) < 0.05) < 0.08
