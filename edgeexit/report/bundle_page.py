@@ -26,7 +26,8 @@ svg .mono{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;f
 svg .track{fill:var(--grid)}svg .cut{opacity:.55}.doubt{border-left:3px solid var(--warn);padding:2px 0 2px 14px;margin:22px 0}
 .doubt ul{margin:4px 0;padding-left:18px}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;
 font-variant-numeric:tabular-nums;font-size:14px}th,td{text-align:right;padding:6px 0 6px 18px;border-bottom:1px solid var(--grid);
-vertical-align:top;overflow-wrap:anywhere}th{color:var(--muted);font-weight:550}th:first-child,td:first-child{text-align:left;padding-left:0}
+vertical-align:top;white-space:nowrap}th{color:var(--muted);font-weight:550}th:first-child,td:first-child{text-align:left;padding-left:0;
+white-space:normal;overflow-wrap:anywhere}
 footer{margin-top:52px;padding-top:14px;border-top:1px solid var(--grid);color:var(--muted);font-size:13px}
 @media print{main{padding:0}svg,table{break-inside:avoid}}
 """

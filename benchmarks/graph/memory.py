@@ -1,0 +1,187 @@
+"""Memory of loading a bundle: growth of peak RSS beside that of the plain model in the same runtime, each in a process of its own.
+
+    python -m benchmarks.graph.memory [--megabytes 60] [--repeats 5]
+
+The network has convolutions and wide layers of random weights, three exits. The plain model is its backbone, without heads and criteria:
+once as exporters write it, weights inside the .onnx, once with its weights in a file beside it, which is lighter to load and is what is
+judged against. Each process imports everything and runs a model of one node first; growth is the peak RSS after loading and one
+inference, less the RSS before (Linux, VmHWM of /proc/self/status). Limit: one mode at most 1.15 times the plain model.
+
+glibc's allocator is told to give large blocks back (MALLOC_MMAP_THRESHOLD_), else what happened to be freed before decides over a third
+of the figure. Beside the peak stands the anonymous part of the RSS at the end: the rest is pages of weight files, which the system can
+drop; ONNX Runtime keeps those of the fused form mapped after it has packed them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import onnx
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
+
+import edgeexit
+from benchmarks.common import Case, record, show
+from edgeexit import units
+from edgeexit.backends.base import Settings
+from edgeexit.backends.onnxruntime import open_session
+from edgeexit.bundle import Bundle
+from edgeexit.hardware import device_key, snapshot
+
+LIMIT = 1.15
+_SIDE, _CHANNELS, _CLASSES = 8, 256, 10
+
+
+def write_model(path: Path, megabytes: float) -> None:
+    """A chain of convolutions, each followed by a wide layer back to it, three exits, about `megabytes` of weights."""
+    rng = np.random.default_rng(0)
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
+
+    def weight(*shape: int) -> str:
+        name = f"w{len(weights)}"
+        weights.append(numpy_helper.from_array((rng.standard_normal(shape) / 50).astype(np.float32), name))
+        return name
+
+    def op(kind: str, *inputs: str, to: str = "", **attributes: object) -> str:
+        name = to or f"t{len(nodes)}"
+        nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))  # type: ignore[arg-type]
+        return name
+
+    each = _CHANNELS * _CHANNELS * 9 * 4 / 1e6
+    x = op("Relu", op("Conv", "x", weight(_CHANNELS, 3, 3, 3), pads=[1, 1, 1, 1]))
+    blocks = max(3, round(megabytes / 2 / each / 3) * 3)
+    wide = int(megabytes / 2 * 1e6 / 3 / 4 / _CHANNELS / 2)
+    for k in range(blocks):
+        x = op("Relu", op("Conv", x, weight(_CHANNELS, _CHANNELS, 3, 3), pads=[1, 1, 1, 1]))
+        if (k + 1) % (blocks // 3) == 0:
+            pooled = op("Flatten", op("GlobalAveragePool", x))
+            mixed = op("Gemm", op("Relu", op("Gemm", pooled, weight(_CHANNELS, wide))), weight(wide, _CHANNELS))
+            x = op("Add", x, op("Reshape", mixed, _shape(weights)))
+            op("Gemm", mixed, weight(_CHANNELS, _CLASSES), to=f"z{3 * (k + 1) // blocks}")
+    value = helper.make_tensor_value_info
+    outputs = [value(f"z{k}", TensorProto.FLOAT, ["n", _CLASSES]) for k in (1, 2, 3)]
+    graph = helper.make_graph(nodes, "heavy", [value("x", TensorProto.FLOAT, ["n", 3, _SIDE, _SIDE])], outputs, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def _shape(weights: list[onnx.TensorProto]) -> str:
+    name = "as image"
+    if all(t.name != name for t in weights):
+        weights.append(numpy_helper.from_array(np.array([-1, _CHANNELS, 1, 1], np.int64), name))
+    return name
+
+
+def growth_bytes(subject: str, path: Path) -> dict[str, int]:
+    """What loading and one inference add to a process that has imported everything: at the peak, and in anonymous memory."""
+    open_session(_smallest(), Settings(), batch_1=True)
+    device_key()
+    before, anonymous = _status("VmRSS"), _status("RssAnon")
+    x = np.zeros((1, 3, _SIDE, _SIDE), np.float32)
+    if subject == "plain":
+        session = open_session(path, Settings(), batch_1=True)
+        session.run(None, {"x": x})
+        _KEPT.append(session)
+    else:
+        for mode in ("staged", "fused") if subject == "both" else (subject,):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                runner = edgeexit.load(path, mode=mode)
+            _KEPT.append(runner)
+            runner.forced(x, exit=3)
+    return {"peak": _status("VmHWM") - before, "anonymous": _status("RssAnon") - anonymous}
+
+
+def _smallest() -> bytes:
+    value = helper.make_tensor_value_info
+    ends = ([value("x", TensorProto.FLOAT, [1])], [value("y", TensorProto.FLOAT, [1])])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "smallest", *ends)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+_KEPT: list[object] = []  # so that "both" holds both
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(field)
+
+
+def measure(subject: str, path: Path, repeats: int) -> dict[str, float]:
+    """Median growth over fresh processes."""
+    command = [sys.executable, "-m", "benchmarks.graph.memory", "--subject", subject, "--path", str(path)]
+    tidy = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 17)}
+    runs = [
+        json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=tidy).stdout)
+        for _ in range(repeats)
+    ]
+    return {kind: median(run[kind] for run in runs) for kind in ("peak", "anonymous")}
+
+
+def main() -> None:
+    """Run it, or be one of its processes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=float, default=60.0, help="of weights")
+    parser.add_argument("--repeats", type=int, default=5, help="fresh processes for each")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--subject", help=argparse.SUPPRESS)
+    parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.subject:
+        print(json.dumps(growth_bytes(arguments.subject, arguments.path)))
+        return
+    before = snapshot()
+    with tempfile.TemporaryDirectory() as scratch:
+        found = _compare(Path(scratch), arguments.megabytes, arguments.repeats)
+    plain = found["plain, weights beside it"]
+    ratios = {name: {kind: growth[kind] / plain[kind] for kind in growth} for name, growth in found.items()}
+    rows = [
+        (
+            name,
+            units.bytes_(growth["peak"]),
+            units.ratio(ratios[name]["peak"]),
+            _judged(name, ratios[name]["peak"]),
+            units.bytes_(growth["anonymous"]),
+            units.ratio(ratios[name]["anonymous"]),
+        )
+        for name, growth in found.items()
+    ]
+    show("growth of RSS", ("", "peak", "of plain", "limit", "anonymous", "of plain"), rows)
+    body = {"growth_bytes": found, "ratio": ratios}
+    case = Case("heavy", Path(), None, "", "")
+    record("memory", case, arguments, body, before)
+
+
+def _compare(folder: Path, megabytes: float, repeats: int) -> dict[str, dict[str, float]]:
+    write_model(folder / "heavy.onnx", megabytes)
+    bundle = edgeexit.compile(folder / "heavy.onnx", folder / "heavy.eexit", seconds=0)
+    inside, beside = folder / "inside.onnx", folder / "beside.onnx"
+    backbone = onnx.load(str(bundle.file(bundle.manifest.backbone)))
+    onnx.save(backbone, inside)
+    external_data_helper.convert_model_to_external_data(backbone, location="beside.data", size_threshold=1024)
+    onnx.save(backbone, beside)
+    Bundle.open(bundle.path)
+    return {
+        "plain, weights inside": measure("plain", inside, repeats),
+        "plain, weights beside it": measure("plain", beside, repeats),
+        **{mode: measure(mode, bundle.path, repeats) for mode in ("staged", "fused", "both")},
+    }
+
+
+def _judged(name: str, ratio: float) -> str:
+    return ("within" if ratio <= LIMIT else "beyond") if name in ("staged", "fused") else ""
+
+
+if __name__ == "__main__":
+    main()
