@@ -103,7 +103,7 @@ def test_few_samples_are_guarded_and_many_are_not() -> None:
 
 def test_a_guarded_policy_still_meets_the_target_on_the_samples() -> None:
     """Whichever method wins, its bounds hold where it was chosen."""
-    for seed in range(4):
+    for seed in range(2):
         table = world(seed, 250, 4)
         limit = budget(table, 0.4)
 
