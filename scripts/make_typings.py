@@ -80,6 +80,9 @@ REPAIRS = (
 
 DRIVER = [
     "cuDeviceGet",
+    "cuDevicePrimaryCtxRetain",
+    "cuDevicePrimaryCtxRelease",
+    "cuCtxPopCurrent",
     "cuDevicePrimaryCtxSetFlags",
     "cuDevicePrimaryCtxGetState",
     "cuCtxGetCurrent",

@@ -8,6 +8,7 @@ does the same.
 from __future__ import annotations
 
 import gc
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +158,17 @@ def test_closing_twice_gives_back_once(bundles: dict[str, Bundle]) -> None:
         program = find_backend("tensorrt").open_staged(bundles["skips"], Settings("tensorrt"))
         program.close()
         program.close()
+    _clean(gpu)
+
+
+def test_a_runner_can_be_closed_on_another_thread(bundles: dict[str, Bundle]) -> None:
+    """By itself pycuda would keep the primary context for ever."""
+    with installed(Gpu()) as gpu:
+        program = find_backend("tensorrt").open_staged(bundles["skips"], Settings("tensorrt"))
+        closing = threading.Thread(target=program.close)
+        closing.start()
+        closing.join()
+        del program
     _clean(gpu)
 
 

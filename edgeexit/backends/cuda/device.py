@@ -7,6 +7,7 @@ their addresses and streams mean nothing; so it is never imported.
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import astuple, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -97,19 +98,22 @@ class CudaDevice:
             self.facts = _facts_of(self._device)
             self.wait = self._set_wait(ordinal, spin=spin)
             self._context = self._device.retain_primary_context()
+        self._ordinal = ordinal
+        self._thread = threading.get_ident()
         self._open = True
         try:
             with self.active("making a stream"):
                 self._stream: pycuda.driver.Stream | None = cuda.Stream(_NON_BLOCKING)
                 self.stream = int(self._stream.handle)
         except BaseException:
-            self._context.detach()
+            self._release()
             raise
 
     def _set_wait(self, ordinal: int, *, spin: bool) -> str:
         from cuda.bindings import driver
 
         (device,) = checked("cuDeviceGet", driver.cuDeviceGet(ordinal))
+        self._handle = device
         # Refused only by drivers older than CUDA 11 when the context is active already; then the flags in force are read back.
         driver.cuDevicePrimaryCtxSetFlags(device, _SPIN if spin else _BLOCKING)
         flags, _active = checked("cuDevicePrimaryCtxGetState", driver.cuDevicePrimaryCtxGetState(device))
@@ -138,7 +142,24 @@ class CudaDevice:
             self._open = False
             with self.active("closing the GPU"):
                 self._stream = None  # pycuda destroys it, for which its context must be there
+            self._release()
+
+    def _release(self) -> None:
+        """Give the primary context back.
+
+        pycuda's `detach` makes the context current to release it and leaves it so; on another thread than the one that retained it, it
+        releases nothing. Both is put right here; errors are not looked at, because nothing can be done about them.
+        """
+        from cuda.bindings import driver
+
+        if threading.get_ident() != self._thread:
             self._context.detach()
+            driver.cuDevicePrimaryCtxRelease(self._handle)
+            return
+        driver.cuDevicePrimaryCtxRetain(self._handle)  # so that what is taken off the thread's stack still exists
+        self._context.detach()
+        driver.cuCtxPopCurrent()
+        driver.cuDevicePrimaryCtxRelease(self._handle)
 
 
 def _facts_of(device: pycuda.driver.Device) -> DeviceFacts:

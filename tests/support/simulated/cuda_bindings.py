@@ -63,6 +63,21 @@ def driver_module(gpu: Gpu, major: int) -> ModuleType:
         failed = gpu.fails("cuDevicePrimaryCtxGetState")
         return (_BAD, 0, 0) if failed else (_OK, flags_set["flags"], int(gpu.primary_users > 0))
 
+    def cuDevicePrimaryCtxRetain(dev: Any) -> tuple[Any, ...]:
+        gpu.primary_users += 1
+        return (_OK, "primary")
+
+    def cuDevicePrimaryCtxRelease(dev: Any) -> tuple[Any, ...]:
+        gpu.need(gpu.primary_users > 0, "the primary context is released twice")
+        gpu.primary_users -= 1
+        return (_OK,)
+
+    def cuCtxPopCurrent() -> tuple[Any, ...]:
+        gpu.need(gpu.primary_users > 0, "a context that no longer exists is popped")
+        gpu.need(gpu.left_current > 0, "another library's context is popped")
+        gpu.left_current -= 1
+        return (_OK, "primary")
+
     def cuCtxGetCurrent() -> tuple[Any, ...]:
         return (_BAD, None) if gpu.fails("cuCtxGetCurrent") else (_OK, "primary")
 

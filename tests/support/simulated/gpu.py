@@ -100,6 +100,7 @@ class Gpu:
         self.programs = 0
         self.context_stack = 0
         self.primary_users = 0
+        self.left_current = 0  # contexts that pycuda's detach leaves current
         self.conditions: dict[int, int] = {}
         self.trt_objects: dict[str, int] = {}
         self.kernels: dict[bytes, Kernel] = {}  # other kernels than the one that decides, by name
@@ -149,6 +150,7 @@ class Gpu:
             "NVRTC programs": self.programs,
             "pushed contexts": self.context_stack,
             "retained primary contexts": self.primary_users,
+            "contexts left current": self.left_current,
         }
         return found + [f"{count} {name}" for name, count in counts.items() if count]
 

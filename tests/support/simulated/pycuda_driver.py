@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -132,6 +133,10 @@ def pycuda_driver(gpu: Gpu) -> ModuleType:
                 self._stream.destroyed = True
 
     class Context:
+        def __init__(self) -> None:
+            self._thread = threading.get_ident()
+            self._valid = True
+
         def push(self) -> None:
             gpu.need(gpu.primary_users > 0, "a released context is made current")
             gpu.context_stack += 1
@@ -143,8 +148,12 @@ def pycuda_driver(gpu: Gpu) -> ModuleType:
 
         def detach(self) -> None:
             gpu.need(gpu.context_stack == 0, "the primary context is released while it is current")
-            gpu.need(gpu.primary_users > 0, "the primary context is released twice")
-            gpu.primary_users -= 1
+            gpu.need(self._valid, "a context is detached twice")
+            self._valid = False
+            if threading.get_ident() == self._thread:  # elsewhere pycuda does nothing, silently
+                gpu.need(gpu.primary_users > 0, "the primary context is released twice")
+                gpu.left_current += 1
+                gpu.primary_users -= 1
 
     class Device:
         def __init__(self, number: int) -> None:
