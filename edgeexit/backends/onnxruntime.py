@@ -11,7 +11,7 @@ What its defaults would cost, and what is done about it:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
-from onnx import helper
+import onnx
 
-from edgeexit.backends.base import Array, Backend, Batch, BoundStage, Program, Settings, StagedProgram
-from edgeexit.bundle import Bundle
+from edgeexit.backends.base import Array, Backend, Batch, Program, Settings, StagedProgram
+from edgeexit.backends.host import Bind, HostFused, HostStaged, HostStraight
+from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.errors import ModelError
-from edgeexit.graph.fuse import RESULTS, threshold_name
+from edgeexit.graph.layout import bridge_model
 from edgeexit.graph.network import BATCH, TensorSpec
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _refusal_kinds() -> tuple[type[Exception], ...]:
         state.NotImplemented,
         state.RuntimeException,
     )
-    return (*own, RuntimeError, MemoryError)
+    return (*own, RuntimeError, MemoryError, UnicodeDecodeError)  # its own messages may quote what is no text
 
 
 @contextmanager
@@ -122,39 +122,31 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:400]
 
 
-def _on_cpu(array: Array) -> ort.OrtValue:
-    """ONNX Runtime's view of a NumPy buffer; no copy."""
+def _binder(sessions: Sequence[ort.InferenceSession]) -> Bind:
+    """Sessions bound to NumPy buffers without copies; they are shared between clones, the buffers are not."""
     import onnxruntime as ort
 
-    return ort.OrtValue.ortvalue_from_numpy(array)
+    def bind(place: int, buffers: Mapping[str, Array]) -> Callable[[], None]:
+        session = sessions[place]
+        binding = session.io_binding()
+        inputs = {i.name: ort.OrtValue.ortvalue_from_numpy(buffers[i.name]) for i in session.get_inputs()}
+        outputs = {o.name: ort.OrtValue.ortvalue_from_numpy(buffers[o.name]) for o in session.get_outputs()}
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, value)
+        for name, value in outputs.items():
+            binding.bind_ortvalue_output(name, value)
+        return _Bound(session, binding, (inputs, outputs, buffers)).run
 
-
-def _boundary(spec: TensorSpec) -> ort.OrtValue:
-    import onnxruntime as ort
-
-    element = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
-    return ort.OrtValue.ortvalue_from_shape_and_type(list(spec.shape_at_1), element, "cpu")
-
-
-def _input_buffers(specs: Sequence[TensorSpec]) -> dict[str, Array]:
-    return {s.name: np.zeros(s.shape_at_1, s.dtype) for s in specs}
+    return bind
 
 
 class _Bound:
-    """A session with inputs and outputs bound."""
+    """A session with everything bound; `alive` is what the binding points at and holds no reference to."""
 
-    def __init__(
-        self, session: ort.InferenceSession, inputs: Mapping[str, ort.OrtValue], outputs: Mapping[str, ort.OrtValue]
-    ) -> None:
+    def __init__(self, session: ort.InferenceSession, binding: ort.IOBinding, alive: object) -> None:
         self._session = session
-        self._binding = session.io_binding()
-        self._alive = (inputs, outputs)  # the binding holds no reference to what it points at
-        taken = {i.name for i in session.get_inputs()}
-        for name, value in inputs.items():
-            if name in taken:
-                self._binding.bind_ortvalue_input(name, value)
-        for name, value in outputs.items():
-            self._binding.bind_ortvalue_output(name, value)
+        self._binding = binding
+        self._alive = alive
 
     def run(self) -> None:
         try:
@@ -163,117 +155,20 @@ class _Bound:
             raise ModelError(f"ONNX Runtime cannot run the model: {_first_line(error)}") from error
 
 
-class _Stage(BoundStage):
-    def __init__(self, bound: _Bound, logits: NDArray[np.float32], score: NDArray[np.float32]) -> None:
-        self._bound = bound
-        self.logits = logits
-        self.score = score
-
-    def run(self) -> None:
-        self._bound.run()
+def straight_program(session: ort.InferenceSession, inputs: Sequence[TensorSpec], classes: int) -> HostStraight:
+    """A session with logits and, as second output, perhaps a score, as a Program: the backbone, or a model to compare with."""
+    names = [o.name for o in session.get_outputs()]
+    dtype = "float16" if session.get_outputs()[0].type == "tensor(float16)" else "float32"
+    logits = TensorSpec(names[0], dtype, (1, classes))
+    return HostStraight(_binder([session]), inputs, logits, names[1] if len(names) > 1 else None)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Sessions are shared between clones; buffers are not."""
+    """The stages' sessions."""
 
     bundle: Bundle
     sessions: tuple[ort.InferenceSession, ...]
-
-
-class _Staged(StagedProgram):
-    def __init__(self, source: _Source) -> None:
-        self._source = source
-        manifest = source.bundle.manifest
-        inputs = _input_buffers(manifest.inputs)
-        tensors = {name: _on_cpu(buffer) for name, buffer in inputs.items()}
-        stages = []
-        for entry, session in zip(manifest.stages, source.sessions, strict=True):
-            logits = np.zeros((1, manifest.classes), np.float32)
-            score = np.zeros(1, np.float32)
-            # An exit's logits may also feed a later head: then both names are one buffer.
-            made = {spec.name: _boundary(spec) for spec in entry.boundaries_out}
-            made |= {entry.logits: _on_cpu(logits), entry.score: _on_cpu(score)}
-            tensors |= made
-            stages.append(_Stage(_Bound(session, tensors, made), logits, score))
-        super().__init__(inputs, stages)
-
-    def clone(self) -> _Staged:
-        return _Staged(self._source)
-
-
-class _Fused(Program):
-    def __init__(self, source: _Source) -> None:
-        self._source = source
-        manifest = source.bundle.manifest
-        self.exits = manifest.exits
-        self.inputs = _input_buffers(manifest.inputs)
-        self._thresholds = [np.zeros((), np.float32) for _ in range(self.exits - 1)]
-        self._set: Sequence[float] | None = None
-        self._logits = np.zeros((1, manifest.classes), np.float32)
-        self._exit = np.zeros((), np.int64)
-        self._score = np.zeros((), np.float32)
-        thresholds = {threshold_name(k): t for k, t in enumerate(self._thresholds, 1)}
-        results: dict[str, Array] = dict(zip(RESULTS, (self._logits, self._exit, self._score), strict=True))
-        bound = _Bound(
-            source.sessions[0],
-            {name: _on_cpu(a) for name, a in {**self.inputs, **thresholds}.items()},
-            {name: _on_cpu(a) for name, a in results.items()},
-        )
-        self._run = bound.run
-
-    def run(self, thresholds: Sequence[float]) -> int:
-        if thresholds is not self._set:  # callers pass the same object until they change a threshold
-            for buffer, value in zip(self._thresholds, thresholds, strict=True):
-                buffer[...] = value
-            self._set = thresholds
-        self._run()
-        return int(self._exit)
-
-    def logits(self, exit: int) -> NDArray[np.float32]:  # noqa: ARG002 - only one exit's result exists
-        return self._logits
-
-    def score(self, exit: int) -> float:  # noqa: ARG002 - only one exit's result exists
-        return float(self._score)
-
-    def clone(self) -> _Fused:
-        return _Fused(self._source)
-
-
-class StraightProgram(Program):
-    """A network with one output, run straight: the backbone, or a model of its own to compare with.
-
-    Args:
-        session: its session; outputs are logits and, if there is a second one, a score.
-        inputs: its inputs.
-        classes: width of the logits.
-    """
-
-    exits = 1
-
-    def __init__(self, session: ort.InferenceSession, inputs: Sequence[TensorSpec], classes: int) -> None:
-        self._made_of = (session, inputs, classes)
-        self.inputs = _input_buffers(inputs)
-        first = session.get_outputs()[0]
-        self._logits = np.zeros((1, classes), np.float16 if first.type == "tensor(float16)" else np.float32)
-        self._score = np.full(1, np.nan, np.float32)
-        names = [o.name for o in session.get_outputs()]
-        results: list[Array] = [self._logits, self._score]
-        outputs = {name: _on_cpu(buffer) for name, buffer in zip(names, results, strict=False)}
-        self._run = _Bound(session, {n: _on_cpu(a) for n, a in self.inputs.items()}, outputs).run
-
-    def run(self, thresholds: Sequence[float]) -> int:  # noqa: ARG002, D102 - nothing to decide
-        self._run()
-        return 1
-
-    def logits(self, exit: int) -> NDArray[np.float32]:  # noqa: ARG002, D102 - see base
-        return np.asarray(self._logits, np.float32)
-
-    def score(self, exit: int) -> float:  # noqa: ARG002, D102 - see base
-        return float(self._score[0])
-
-    def clone(self) -> StraightProgram:  # noqa: D102 - see base
-        return StraightProgram(*self._made_of)
 
 
 class _Batch(Batch):
@@ -303,23 +198,31 @@ class OnnxRuntimeBackend(Backend):
         return {"onnxruntime": version("onnxruntime")}
 
     def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:  # noqa: D102 - see base
-        return _Staged(_stage_sessions(bundle, settings, batch_1=True))
+        return HostStaged(bundle.manifest, _binder(_stage_sessions(bundle, settings, batch_1=True).sessions))
 
     def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
         session = open_session(bundle.file(bundle.manifest.fused), settings, batch_1=True)
-        return _Fused(_Source(bundle, (session,)))
+        return HostFused(bundle.manifest, _binder([session]))
 
     def open_backbone(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
         session = open_session(bundle.file(bundle.manifest.backbone), settings, batch_1=True)
-        return StraightProgram(session, bundle.manifest.inputs, bundle.manifest.classes)
+        return straight_program(session, bundle.manifest.inputs, bundle.manifest.classes)
 
     def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:  # noqa: D102 - see base
         return _Batch(_stage_sessions(bundle, settings, batch_1=False))
 
 
 def _stage_sessions(bundle: Bundle, settings: Settings, *, batch_1: bool) -> _Source:
-    files = (bundle.file(s.file) for s in bundle.manifest.stages)
-    return _Source(bundle, tuple(open_session(file, settings, batch_1=batch_1, shared_arena=True) for file in files))
+    models = (_stage_model(bundle, entry) for entry in bundle.manifest.stages)
+    opened = (open_session(model, settings, batch_1=batch_1, folder=bundle.path, shared_arena=True) for model in models)
+    return _Source(bundle, tuple(opened))
+
+
+def _stage_model(bundle: Bundle, entry: StageEntry) -> Path | bytes:
+    """The stage's file, or its content where it is better with a bridge to the blocked layout, which only this runtime wants."""
+    path = bundle.file(entry.file)
+    model = onnx.load(str(path), load_external_data=False)
+    return bytes(model.SerializeToString()) if bridge_model(model, entry.boundaries_in) else path
 
 
 BACKEND = OnnxRuntimeBackend()

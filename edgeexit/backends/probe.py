@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from edgeexit.backends.onnxruntime import open_session, refusals
 from edgeexit.errors import ModelError
 from edgeexit.graph.branches import settled_conditions, take_branches
 from edgeexit.graph.exits import typed_outputs
+from edgeexit.graph.flow import Flow
 from edgeexit.graph.network import BATCH, Dim, Network, TensorSpec
 
 
@@ -178,13 +179,16 @@ def open_model(net: Network, names: list[str]) -> Callable[[Mapping[str, Array]]
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
+    _keep_only(proto.graph, Flow.of(proto.graph, []).ancestors(names))
     del proto.graph.output[:]
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = open_session(proto.SerializeToString(), Settings(), batch_1=False, folder=net.folder)
 
+    taken = {i.name for i in session.get_inputs()}
+
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
         with refusals("ONNX Runtime cannot run the model"):
-            values = session.run(names, dict(inputs))
+            values = session.run(names, {n: x for n, x in inputs.items() if n in taken})
         strange = [name for name, value in zip(names, values, strict=True) if not isinstance(value, np.ndarray)]
         if strange:
             msg = f"{', '.join(map(repr, strange))} crosses from one stage to another and is no dense tensor; move the exit."
@@ -192,3 +196,10 @@ def open_model(net: Network, names: list[str]) -> Callable[[Mapping[str, Array]]
         return dict(zip(names, values, strict=True))
 
     return run
+
+
+def _keep_only(graph: onnx.GraphProto, kept: Collection[int]) -> None:
+    """Drop the nodes that are not needed: they may be what the runtime stumbles over."""
+    for index in reversed(range(len(graph.node))):
+        if index not in kept:
+            del graph.node[index]

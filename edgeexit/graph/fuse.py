@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 from edgeexit.errors import ModelError
 from edgeexit.graph.build import NodeBuilder
 from edgeexit.graph.flow import node_reads, renamed, unused_prefix
+from edgeexit.graph.layout import bridged
 from edgeexit.graph.network import Network, TensorSpec
 from edgeexit.graph.split import Stage, shell
 
@@ -71,6 +72,11 @@ def fuse(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec
     graphs = []
     for stage in stages:
         graph = _body(net, stage, outer_names, names)
+        nodes = bridged(
+            graph.node, [_as(names, specs[n]) for n in stage.boundaries_in], f"/{names.prefix}/stage{stage.exit}"
+        )
+        del graph.node[:]
+        graph.node.extend(nodes)
         outer_names |= _names_of(graph)
         graphs.append(graph)
     classes = specs[stages[0].logits].shape[1]
@@ -102,6 +108,10 @@ def _body(net: Network, stage: Stage, outer: frozenset[str], names: _Names) -> o
         copy.CopyFrom(tensor)
         copy.name = new_name(tensor.name)
     return graph
+
+
+def _as(names: _Names, spec: TensorSpec) -> TensorSpec:
+    return TensorSpec(names(spec.name), spec.dtype, spec.shape)
 
 
 def _names_of(graph: onnx.GraphProto) -> frozenset[str]:

@@ -129,7 +129,7 @@ def _without_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
     try:
         proto = inliner.inline_local_functions(proto, convert_version=True)
-    except (RuntimeError, ValueError, IndexError, onnx.checker.ValidationError) as error:
+    except (*INFERENCE_ERRORS, IndexError, onnx.checker.ValidationError) as error:
         msg = f"the local functions of {path} cannot be written out ({error}): export the model without them."
         raise ModelError(msg) from error
     if proto.functions:

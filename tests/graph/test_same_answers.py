@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 import edgeexit
 from edgeexit.criteria import CRITERIA
@@ -24,7 +25,10 @@ Logits = NDArray[np.float32]
 
 def original_logits(path: Path, network: RandomNetwork, samples: dict[str, Logits]) -> Logits:
     """[n, N, classes], by the file as it was given."""
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    try:
+        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except InvalidArgument:  # a branch that captures what ONNX Runtime has fused away: there is nothing to compare with
+        reject()
     rows = [session.run(list(network.logits), {n: a[i : i + 1] for n, a in samples.items()}) for i in range(COUNT)]
     return np.array(rows, np.float32).reshape(COUNT, len(network.logits), CLASSES)
 
@@ -47,10 +51,11 @@ def test_staged_fused_batch_and_original_agree(network: RandomNetwork, criterion
         folder = Path(name)
         path = network.save(folder)
         samples = network.samples(COUNT, seed)
+        original = original_logits(path, network, samples)
         bundle = edgeexit.compile(path, folder / "b.eexit", criterion=criterion, exits=network.logits, seconds=0)
         macs = [s.macs for s in bundle.manifest.stages]
         costs = [1.0] * len(macs) if None in macs else np.cumsum([m or 0 for m in macs]).tolist()
-        expected = CRITERIA[criterion].answers(original_logits(path, network, samples), costs)
+        expected = CRITERIA[criterion].answers(original, costs)
         for mode in ("staged", "fused"):
             with loaded(bundle.path, mode) as runner:
                 check_forced(runner, samples, expected.logits)
