@@ -11,7 +11,7 @@ What its defaults would cost, and what is done about it:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +26,7 @@ from edgeexit.backends.base import Array, Backend, Batch, Program, Settings, Sta
 from edgeexit.backends.host import Bind, HostFused, HostStaged, HostStraight
 from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.errors import ModelError
+from edgeexit.graph.fuse import RESULTS, threshold_name
 from edgeexit.graph.layout import bridge_model
 from edgeexit.graph.network import BATCH, TensorSpec
 
@@ -140,6 +141,19 @@ def _binder(sessions: Sequence[ort.InferenceSession]) -> Bind:
     return bind
 
 
+def _check_ends(session: ort.InferenceSession, file: str, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    """A session takes nothing that the manifest does not name, and gives all that it names.
+
+    Raises:
+        ModelError: the model and the manifest are not of one bundle.
+    """
+    strange = sorted({i.name for i in session.get_inputs()} - set(inputs))
+    missing = sorted(set(outputs) ^ {o.name for o in session.get_outputs()})
+    if strange or missing:
+        msg = f"{file} does not fit its manifest (inputs {strange}, outputs {missing}): compile the bundle again."
+        raise ModelError(msg)
+
+
 class _Bound:
     """A session with everything bound; `alive` is what the binding points at and holds no reference to."""
 
@@ -179,10 +193,11 @@ class _Batch(Batch):
         session = self._source.sessions[stage - 1]
         feeds = {i.name: tensors[i.name] for i in session.get_inputs()}
         names = [o.name for o in session.get_outputs()]
-        if self._source.bundle.manifest.dynamic_batch:
-            return dict(zip(names, session.run(names, feeds), strict=True))
-        count = len(next(iter(feeds.values())))
-        rows = [session.run(names, {n: a[i : i + 1] for n, a in feeds.items()}) for i in range(count)]
+        with refusals("ONNX Runtime cannot run the model"):
+            if self._source.bundle.manifest.dynamic_batch:
+                return dict(zip(names, session.run(names, feeds), strict=True))
+            count = len(next(iter(feeds.values())))
+            rows = [session.run(names, {n: a[i : i + 1] for n, a in feeds.items()}) for i in range(count)]
         return {name: np.concatenate([np.atleast_1d(row[j]) for row in rows]) for j, name in enumerate(names)}
 
 
@@ -201,21 +216,31 @@ class OnnxRuntimeBackend(Backend):
         return HostStaged(bundle.manifest, _binder(_stage_sessions(bundle, settings, batch_1=True).sessions))
 
     def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
-        session = open_session(bundle.file(bundle.manifest.fused), settings, batch_1=True)
-        return HostFused(bundle.manifest, _binder([session]))
+        m = bundle.manifest
+        session = open_session(bundle.file(m.fused), settings, batch_1=True)
+        thresholds = [threshold_name(k) for k in range(1, m.exits)]
+        _check_ends(session, m.fused, [*(s.name for s in m.inputs), *thresholds], RESULTS)
+        return HostFused(m, _binder([session]))
 
     def open_backbone(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
-        session = open_session(bundle.file(bundle.manifest.backbone), settings, batch_1=True)
-        return straight_program(session, bundle.manifest.inputs, bundle.manifest.classes)
+        m = bundle.manifest
+        session = open_session(bundle.file(m.backbone), settings, batch_1=True)
+        _check_ends(session, m.backbone, [s.name for s in m.inputs], [o.name for o in session.get_outputs()[:1]])
+        return straight_program(session, m.inputs, m.classes)
 
     def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:  # noqa: D102 - see base
         return _Batch(_stage_sessions(bundle, settings, batch_1=False))
 
 
 def _stage_sessions(bundle: Bundle, settings: Settings, *, batch_1: bool) -> _Source:
-    models = (_stage_model(bundle, entry) for entry in bundle.manifest.stages)
-    opened = (open_session(model, settings, batch_1=batch_1, folder=bundle.path, shared_arena=True) for model in models)
-    return _Source(bundle, tuple(opened))
+    sessions = []
+    for entry in bundle.manifest.stages:
+        model = _stage_model(bundle, entry)
+        session = open_session(model, settings, batch_1=batch_1, folder=bundle.path, shared_arena=True)
+        made = [entry.logits, entry.score, *(t.name for t in entry.boundaries_out)]
+        _check_ends(session, entry.file, [*entry.inputs, *(t.name for t in entry.boundaries_in)], made)
+        sessions.append(session)
+    return _Source(bundle, tuple(sessions))
 
 
 def _stage_model(bundle: Bundle, entry: StageEntry) -> Path | bytes:
