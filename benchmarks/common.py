@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import edgeexit
 from edgeexit.backends.base import Program, Settings
-from edgeexit.backends.onnxruntime import StraightProgram, open_session
+from edgeexit.backends.onnxruntime import open_session, straight_program
 from edgeexit.cli.printing import print_tables
 from edgeexit.data import Dataset, demo_asset, load_data
 from edgeexit.documents import dumps, to_document
@@ -115,7 +115,7 @@ def straight(runner: Runner, model: Path) -> Runner:
     """A network with one output, run by ONNX Runtime with the runner's settings through the same Runner."""
     session = open_session(model, Settings(threads=runner.settings.threads, spin=runner.settings.spin), batch_1=True)
     manifest = runner.bundle.manifest
-    return through_runner(runner, StraightProgram(session, manifest.inputs, manifest.classes))
+    return through_runner(runner, straight_program(session, manifest.inputs, manifest.classes))
 
 
 @dataclass(frozen=True)

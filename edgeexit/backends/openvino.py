@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeexit.backends.base import Array, Backend, Batch, BoundStage, Program, Settings, StagedProgram
+from edgeexit.backends.base import Array, Backend, Batch, Program, Settings, StagedProgram
+from edgeexit.backends.host import Bind, HostFused, HostStaged, HostStraight
 from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.errors import MissingExtra, ModelError
-from edgeexit.graph.fuse import RESULTS, threshold_name
 from edgeexit.graph.network import TensorSpec
 
 
@@ -62,16 +61,27 @@ def _at_1(port: Any) -> list[int]:
     return [1 if dim.is_dynamic else dim.get_length() for dim in port.partial_shape]
 
 
-class _Bound:
-    """One infer request with its tensors set; `tensors` holds those that are there and takes those that it makes."""
+def _binder(models: Sequence[Any]) -> Bind:
+    """Infer requests on NumPy buffers without copies; the models are shared between clones, requests and buffers are not."""
+    import openvino as ov
 
-    def __init__(self, model: Any, tensors: Mapping[str, Any]) -> None:
-        self._request = model.create_infer_request()
-        self._alive = tensors  # the request holds no reference to the NumPy buffers behind its tensors
-        for port in model.inputs:
-            self._request.set_tensor(port, tensors[_known(port, tensors)])
-        for port in model.outputs:
-            self._request.set_tensor(port, tensors[_known(port, tensors)])
+    def bind(place: int, buffers: Mapping[str, Array]) -> Callable[[], None]:
+        model = models[place]
+        request = model.create_infer_request()
+        tensors = {name: ov.Tensor(array, shared_memory=True) for name, array in buffers.items()}
+        for port in (*model.inputs, *model.outputs):
+            request.set_tensor(port, tensors[_known(port, tensors)])
+        return _Bound(request, (tensors, buffers)).run
+
+    return bind
+
+
+class _Bound:
+    """A request with its tensors set; it holds no reference to the NumPy buffers behind them, which `alive` are."""
+
+    def __init__(self, request: Any, alive: object) -> None:
+        self._request = request
+        self._alive = alive
 
     def run(self) -> None:
         self._request.infer(share_inputs=True, share_outputs=True)
@@ -82,114 +92,19 @@ def _known(port: Any, names: Mapping[str, object]) -> str:
     return str(next(name for name in port.get_names() if name in names))
 
 
-def _tensor(array: Array) -> Any:
-    """OpenVINO's view of a NumPy buffer; no copy."""
-    import openvino as ov
-
-    return ov.Tensor(array, shared_memory=True)
-
-
-class _Stage(BoundStage):
-    def __init__(self, bound: _Bound, logits: NDArray[np.float32], score: NDArray[np.float32]) -> None:
-        self._bound = bound
-        self.logits = logits
-        self.score = score
-
-    def run(self) -> None:
-        self._bound.run()
+def _straight(model: Any, bundle: Bundle) -> HostStraight:
+    port = model.output(0)
+    dtype = str(np.dtype(port.element_type.to_dtype()))
+    logits = TensorSpec(str(next(iter(port.get_names()))), dtype, (1, bundle.manifest.classes))
+    return HostStraight(_binder([model]), bundle.manifest.inputs, logits)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Compiled models are shared between clones; requests and buffers are not."""
+    """The stages' compiled models."""
 
     bundle: Bundle
     models: tuple[Any, ...]
-
-
-class _Staged(StagedProgram):
-    def __init__(self, source: _Source) -> None:
-        self._source = source
-        manifest = source.bundle.manifest
-        inputs = _buffers(manifest.inputs)
-        tensors = {name: _tensor(buffer) for name, buffer in inputs.items()}
-        stages = []
-        for entry, model in zip(manifest.stages, source.models, strict=True):
-            logits = np.zeros((1, manifest.classes), np.float32)
-            score = np.zeros(1, np.float32)
-            made = {name: _tensor(buffer) for name, buffer in _buffers(entry.boundaries_out).items()}
-            made |= {entry.logits: _tensor(logits), entry.score: _tensor(score)}
-            tensors |= made
-            stages.append(_Stage(_Bound(model, dict(tensors)), logits, score))
-        super().__init__(inputs, stages)
-
-    def clone(self) -> _Staged:
-        return _Staged(self._source)
-
-
-def _buffers(specs: Sequence[TensorSpec]) -> dict[str, Array]:
-    return {s.name: np.zeros(s.shape_at_1, s.dtype) for s in specs}
-
-
-class _Fused(Program):
-    def __init__(self, source: _Source) -> None:
-        self._source = source
-        manifest = source.bundle.manifest
-        self.exits = manifest.exits
-        self.inputs = _buffers(manifest.inputs)
-        self._thresholds = [np.zeros((), np.float32) for _ in range(self.exits - 1)]
-        self._set: Sequence[float] | None = None
-        self._results: dict[str, Array] = {
-            "logits": np.zeros((1, manifest.classes), np.float32),
-            "exit": np.zeros((), np.int64),
-            "score": np.zeros((), np.float32),
-        }
-        named = {threshold_name(k): t for k, t in enumerate(self._thresholds, 1)}
-        everything = {**self.inputs, **named, **{name: self._results[name] for name in RESULTS}}
-        self._run: Callable[[], None] = _Bound(source.models[0], {n: _tensor(a) for n, a in everything.items()}).run
-
-    def run(self, thresholds: Sequence[float]) -> int:
-        if thresholds is not self._set:  # callers pass the same object until they change a threshold
-            for buffer, value in zip(self._thresholds, thresholds, strict=True):
-                buffer[...] = value
-            self._set = thresholds
-        self._run()
-        return int(self._results["exit"])
-
-    def logits(self, exit: int) -> NDArray[np.float32]:  # noqa: ARG002 - only one exit's result exists
-        return self._results["logits"]
-
-    def score(self, exit: int) -> float:  # noqa: ARG002 - only one exit's result exists
-        return float(self._results["score"])
-
-    def clone(self) -> _Fused:
-        return _Fused(self._source)
-
-
-class _Straight(Program):
-    exits = 1
-
-    def __init__(self, source: _Source) -> None:
-        self._source = source
-        manifest = source.bundle.manifest
-        self.inputs = _buffers(manifest.inputs)
-        port = source.models[0].output(0)
-        self._logits = np.zeros((1, manifest.classes), port.element_type.to_dtype())
-        everything = {**self.inputs, next(iter(port.get_names())): self._logits}
-        self._run = _Bound(source.models[0], {name: _tensor(a) for name, a in everything.items()}).run
-
-    def run(self, thresholds: Sequence[float]) -> int:  # noqa: ARG002 - nothing to decide
-        self._run()
-        return 1
-
-    def logits(self, exit: int) -> NDArray[np.float32]:  # noqa: ARG002 - see base
-        return np.asarray(self._logits, np.float32)
-
-    def score(self, exit: int) -> float:  # noqa: ARG002 - it has no criterion
-        return float("nan")
-
-    def clone(self) -> _Straight:
-        return _Straight(self._source)
 
 
 class _Batch(Batch):
@@ -227,13 +142,14 @@ class OpenVinoBackend(Backend):
         return {"openvino": version("openvino")}
 
     def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:  # noqa: D102 - see base
-        return _Staged(_stages(bundle, settings, batch_1=True))
+        return HostStaged(bundle.manifest, _binder(_stages(bundle, settings, batch_1=True).models))
 
     def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
-        return _Fused(_Source(bundle, (_compiled(bundle.file(bundle.manifest.fused), settings, batch_1=True),)))
+        model = _compiled(bundle.file(bundle.manifest.fused), settings, batch_1=True)
+        return HostFused(bundle.manifest, _binder([model]))
 
     def open_backbone(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
-        return _Straight(_Source(bundle, (_compiled(bundle.file(bundle.manifest.backbone), settings, batch_1=True),)))
+        return _straight(_compiled(bundle.file(bundle.manifest.backbone), settings, batch_1=True), bundle)
 
     def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:  # noqa: D102 - see base
         return _Batch(_stages(bundle, settings, batch_1=not bundle.manifest.dynamic_batch))
