@@ -284,9 +284,9 @@ def _cuda_stubs(python: Path, package: str) -> dict[str, str]:
     code = _READ_CUDA.format(wanted=json.dumps({"driver": DRIVER, "nvrtc": NVRTC}))
     found = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
     documents = json.loads(found.stdout)
-    lines = [_header(package), "import enum\nfrom typing import Any\n"]
+    lines = [_header(package), "from typing import Any\n"]
     for name, member in ENUMS.items():
-        lines.append(f"class {name}(enum.IntEnum):\n    {member}: int\n")
+        lines.append(f"class {name}:\n    {member}: {name}\n")
     for name, fields in STRUCTS.items():
         lines.append(f"class {name}:\n" + "\n".join(f"    {field}: Any" for field in fields.split()) + "\n")
     driver = [_function(name, documents["driver"][name]) for name in DRIVER]

@@ -98,7 +98,6 @@ class CudaDevice:
             self.facts = _facts_of(self._device)
             self.wait = self._set_wait(ordinal, spin=spin)
             self._context = self._device.retain_primary_context()
-        self._ordinal = ordinal
         self._thread = threading.get_ident()
         self._open = True
         try:

@@ -1,19 +1,18 @@
 # Signatures of cuda-bindings==12.9.*, made by scripts/make_typings.py. Not to be edited.
 
-import enum
 from typing import Any
 
-class CUstreamCaptureMode(enum.IntEnum):
-    CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: int
+class CUstreamCaptureMode:
+    CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: CUstreamCaptureMode
 
-class CUgraphNodeType(enum.IntEnum):
-    CU_GRAPH_NODE_TYPE_CONDITIONAL: int
+class CUgraphNodeType:
+    CU_GRAPH_NODE_TYPE_CONDITIONAL: CUgraphNodeType
 
-class CUgraphConditionalNodeType(enum.IntEnum):
-    CU_GRAPH_COND_TYPE_IF: int
+class CUgraphConditionalNodeType:
+    CU_GRAPH_COND_TYPE_IF: CUgraphConditionalNodeType
 
-class CUresult(enum.IntEnum):
-    CUDA_SUCCESS: int
+class CUresult:
+    CUDA_SUCCESS: CUresult
 
 class CUgraphNodeParams:
     type: Any
