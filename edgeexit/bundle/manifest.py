@@ -154,6 +154,11 @@ class Manifest:
             faults.append("there are no inputs")
         for spec in (*self.inputs, *(t for s in self.stages for t in (*s.boundaries_in, *s.boundaries_out))):
             faults += spec.faults()
+        known = {spec.name for spec in self.inputs}
+        for stage in self.stages:
+            strange = {*stage.inputs, *(t.name for t in stage.boundaries_in)} - known
+            faults += [f"stage {stage.exit} reads {name!r}, which nothing makes" for name in sorted(strange)]
+            known |= {t.name for t in stage.boundaries_out}
         if faults:
             raise BundleError("the manifest does not fit together: " + "; ".join(faults) + ".")
 
