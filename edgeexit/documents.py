@@ -18,6 +18,9 @@ from edgeexit.errors import InputError, did_you_mean
 
 T = TypeVar("T")
 
+_VERSION_DIGITS = 9
+_WHOLE_BELOW = 1 << 63  # larger ones fit no counter of bytes or operations, and not every float
+
 
 def to_document(value: Any) -> Any:
     """A dataclass, and what it holds, as JSON values: dataclasses as objects, tuples as lists, infinities as strings.
@@ -52,7 +55,8 @@ def check_schema(document: Any, thing: str, newest: int, where: str, error: type
     """
     schema = document.get("schema") if isinstance(document, dict) else None
     name, _, version = str(schema).partition("/")
-    if name != f"edgeexit.{thing}" or not version.isdigit():
+    number = version.isascii() and version.isdigit() and len(version) <= _VERSION_DIGITS
+    if name != f"edgeexit.{thing}" or not number:
         msg = f"{where} is not an edgeexit {thing}: its schema is {schema!r}, not 'edgeexit.{thing}/{newest}'."
         raise error(msg)
     if int(version) > newest:
@@ -95,7 +99,7 @@ def _read(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
 
 def _read_object(cls: type[Any], value: Any, at: str, faults: list[str]) -> Any:
     if not isinstance(value, dict):
-        faults.append(f"{at or 'the document'} must be an object, not {_short(value)}")
+        faults.append(f"{at.rstrip('.') or 'the document'} must be an object, not {_short(value)}")
         return None
     kinds = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -143,13 +147,20 @@ def _read_plain(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
         return value
     if kind is float and value in ("inf", "-inf"):
         return float(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
     expected = type(None) if kind is None else kind
-    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    fits = isinstance(value, expected) or (kind is float and whole)
+    if not fits or (isinstance(value, bool) and expected is not bool) or _out_of_range(value):
         faults.append(f"{at.rstrip('.')} must be {_called(expected)}, not {_short(value)}")
         return None
-    return value
+    return float(value) if kind is float else value
+
+
+def _out_of_range(value: Any) -> bool:
+    """NaN, which Python's JSON reader takes, and whole numbers that nothing here can count up to."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    return isinstance(value, int) and abs(value) >= _WHOLE_BELOW
 
 
 def _called(kind: type) -> str:

@@ -29,6 +29,7 @@ from edgeexit.errors import BundleError, EdgeExitError
 from edgeexit.graph.network import all_tensors, is_file, lies_in, outside_location
 
 MANIFEST = "manifest.json"
+PROBE = ".tmp-probe"
 _HASH_DIGITS = 16
 _CONTENT_NAME = re.compile(rf"-[0-9a-f]{{{_HASH_DIGITS}}}\.\w+$")
 
@@ -53,12 +54,15 @@ class Bundle:
             BundleError: with what is wrong and what to do.
         """
         folder = Path(path)
-        bundle = cls(folder, _read_manifest(folder))
-        for name, entry in bundle.manifest.files.items():
-            _check_file(folder, name, entry)
-        for name in bundle.models:
-            _check_pointers(bundle, name)
-        return bundle
+        with _reading(folder):
+            bundle = cls(folder, _read_manifest(folder))
+            try:
+                _check(bundle)
+            except (BundleError, FileNotFoundError):
+                if _read_manifest(folder) == bundle.manifest:
+                    raise
+                return cls.open(folder)  # a writer has replaced it while it was being read
+            return bundle
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -113,6 +117,16 @@ class Bundle:
             entry = CalibrationEntry(name, {purpose.split(".")[0]: file for purpose, file in files.items()})
             return change.commit(lambda m: replace(m, calibrations={**m.calibrations, key: entry}))
 
+    def check_writable(self) -> None:
+        """Refuse before long work whose result could not be kept.
+
+        Raises:
+            BundleError: another process writes, no permission.
+        """
+        with locked(self.path):
+            write_whole(self.path / PROBE, b"")
+            (self.path / PROBE).unlink()
+
     def write_timing(self, key: str, timing: Any) -> Bundle:
         """Record how long both forms take on a device; returns the bundle as it is then."""
         with _changing(self.path) as change:
@@ -126,6 +140,7 @@ class BundleChange:
         self.folder = folder
         self.old = old
         self.files: dict[str, FileEntry] = {}
+        self._made: list[Path] = []
 
     def add(self, name: str, content: bytes) -> str:
         """Add a file; the name gets its content's hash before the suffix. Returns that name."""
@@ -135,6 +150,9 @@ class BundleChange:
 
     def unfinished(self, name: str) -> Path:
         """Where to write a file that `adopt` will take in."""
+        if ".." in Path(name).parts or Path(name).is_absolute():  # a key is made of what manifests say
+            msg = f"{name!r} lies outside the bundle {self.folder}: refused."
+            raise BundleError(msg)
         path = temporary((self.folder / name).parent, Path(name).name)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -145,8 +163,18 @@ class BundleChange:
         plain = Path(name)
         final = str(plain.with_name(f"{plain.stem}-{digest[:_HASH_DIGITS]}{plain.suffix}"))
         self.files[final] = FileEntry(digest, unfinished.stat().st_size)
+        if not (self.folder / final).exists():
+            self._made.append(self.folder / final)
         move_into_place(unfinished, self.folder / final)
         return final
+
+    def undo(self) -> None:
+        """Remove what was added, unless the manifest in force names it."""
+        manifest = _old_manifest(self.folder)
+        for path in self._made:
+            if manifest is None or str(path.relative_to(self.folder)) not in manifest.files:
+                path.unlink(missing_ok=True)
+        _sweep(self.folder, manifest)
 
     def commit(self, make: Callable[[Manifest], Manifest]) -> Bundle:
         """Replace the manifest by what `make` makes of the old one; files that nothing names are then removed."""
@@ -174,10 +202,11 @@ def replace_bundle(path: Path) -> Iterator[BundleChange]:
         path.mkdir(parents=True, exist_ok=True)
         with locked(path):
             _sweep(path, old)
+            change = BundleChange(path, old)
             try:
-                yield BundleChange(path, old)
+                yield change
             except BaseException:
-                _sweep(path, _old_manifest(path))
+                change.undo()
                 if fresh and not (path / MANIFEST).exists():
                     _remove_empty(path)
                 raise
@@ -190,7 +219,7 @@ def _changing(path: Path) -> Iterator[BundleChange]:
         try:
             yield change
         except BaseException:
-            _sweep(path, _read_manifest(path))
+            change.undo()
             raise
 
 
@@ -206,10 +235,14 @@ def _old_manifest(path: Path) -> Manifest | None:
 
 
 def _sweep(folder: Path, manifest: Manifest | None) -> None:
-    """Remove what no manifest names: unfinished files of killed writers, and files of the manifest before. Other people's stay."""
+    """Remove what no manifest names: unfinished files of killed writers, and files of the manifest before. Other people's stay.
+
+    A manifest that is there and cannot be read (damaged, or of a newer edgeexit) may name anything: then only unfinished files go.
+    """
+    unknown = manifest is None and (folder / MANIFEST).exists()
     keep = manifest.files if manifest else {}
     for path in sorted(folder.rglob("*"), reverse=True):
-        ours = _CONTENT_NAME.search(path.name) and str(path.relative_to(folder)) not in keep
+        ours = not unknown and _CONTENT_NAME.search(path.name) and str(path.relative_to(folder)) not in keep
         if path.is_file() and (is_temporary(path) or ours):
             path.unlink()
         elif path.is_dir() and not any(path.iterdir()):
@@ -252,6 +285,22 @@ def _read_json(path: Path) -> Any:
         raise BundleError(msg) from error
 
 
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        msg = f"{error.filename or folder} cannot be read ({error.strerror})."
+        raise BundleError(msg) from error
+
+
+def _check(bundle: Bundle) -> None:
+    for name, entry in bundle.manifest.files.items():
+        _check_file(bundle.path, name, entry)
+    for name in bundle.models:
+        _check_pointers(bundle, name)
+
+
 def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
     path = folder / name
     if Path(name).is_absolute() or not lies_in(folder, path):
@@ -272,10 +321,13 @@ def _check_pointers(bundle: Bundle, name: str) -> None:
     except (DecodeError, ValueError) as error:
         msg = f"{bundle.file(name)} is not an ONNX model ({error}): compile the bundle again."
         raise BundleError(msg) from error
+    if proto.functions or proto.graph.sparse_initializer:  # weights could hide there
+        msg = f"{bundle.file(name)} holds functions or sparse weights, which edgeexit never writes: refused."
+        raise BundleError(msg)
     for tensor in all_tensors(proto.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             where = outside_location(tensor)
-            file = bundle.manifest.files.get(where.get("location", ""))
+            file = bundle.manifest.files.get(str(Path(name).parent / where.get("location", "")))
             if file is None or _end_of(where) > file.bytes:
                 msg = f"weight {tensor.name!r} of {name} points to {where}, which is not in the bundle: refused."
                 raise BundleError(msg)

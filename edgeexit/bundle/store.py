@@ -72,6 +72,9 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             msg = f"another process is writing {folder}; wait until it is done, or end it."
             raise BundleError(msg) from error
+        if not os.fstat(lock.fileno()).st_nlink:  # the writer before failed and took its new folder away, lock and all
+            msg = f"another process has just removed {folder}; try again."
+            raise BundleError(msg)
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -190,6 +191,8 @@ def _calibration(bundle: Bundle, key: str, rule: Criterion) -> CalibrationFacts:
     try:
         thresholds = tuple(rule.own(float(t)) for t in inner) if isinstance(inner, list) else None
     except (TypeError, ValueError):
+        thresholds = None
+    if thresholds is not None and any(map(math.isnan, thresholds)):  # "nan" reads as a number
         thresholds = None
     target, created = document.get("target"), document.get("created")
     return CalibrationFacts(

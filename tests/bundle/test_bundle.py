@@ -19,7 +19,7 @@ import pytest
 import edgeexit
 from edgeexit.bundle import store
 from edgeexit.bundle.store import LOCK
-from edgeexit.errors import BundleError
+from edgeexit.errors import BundleError, InputError
 from edgeexit.graph.network import all_tensors
 from edgeexit.runtime import Settings
 from edgeexit.runtime.loading import open_runner
@@ -328,3 +328,94 @@ def test_a_writer_killed_at_any_point_leaves_the_old_bundle_or_the_new_one(tmp_p
     edgeexit.compile(two, path, seconds=0)
     leftovers = [p.name for p in path.iterdir() if p.name.startswith(".") and p.name != LOCK]
     assert leftovers == [], "the next writer sweeps up what killed ones left"
+
+
+@pytest.mark.parametrize("version", ["2", "²"])
+def test_a_compile_that_fails_loses_nothing_of_a_bundle_that_cannot_be_read(
+    tmp_path: Path, model: Path, bundle_path: Path, version: str
+) -> None:
+    """Of a newer edgeexit, or damaged: its files are somebody's until a new bundle stands in their place."""
+    edit_manifest(bundle_path, schema=f"edgeexit.bundle/{version}")
+    before = {p.name: p.read_bytes() for p in bundle_path.iterdir() if p.name != LOCK}
+    wrong = np.zeros((1, 3, 5, 5), np.float32)
+
+    with pytest.raises(InputError, match="must have shape"):
+        edgeexit.compile(model, bundle_path, inputs=wrong, seconds=0)
+    with pytest.raises(InputError, match="must have shape"):
+        edgeexit.compile(chain(tmp_path / "other.onnx", width=20), bundle_path, inputs=wrong, seconds=0)
+
+    assert before == {p.name: p.read_bytes() for p in bundle_path.iterdir() if p.name != LOCK}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"edgeexit.bundle/1"', '"edgeexit.bundle/²"', "is not an edgeexit bundle"),
+        ('"edgeexit.bundle/1"', f'"edgeexit.bundle/{"9" * 5000}"', "is not an edgeexit bundle"),
+        ('"staged_error": ', '"staged_error": NaN, "was": ', "staged_error must be a number, not NaN"),
+        ('"staged_error": ', f'"staged_error": {10**400}, "was": ', "staged_error must be a number"),
+        ('"bytes": ', f'"bytes": {1 << 63}, "was": ', "bytes must be a whole number"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(bundle_path: Path, old: str, new: str, told: str) -> None:
+    """As one message, whatever Python's JSON reader makes of them."""
+    manifest = bundle_path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(old, new, 1))
+
+    with pytest.raises(BundleError, match=told):
+        edgeexit.Bundle.open(bundle_path)
+
+
+def test_a_calibration_cannot_be_written_outside_of_the_bundle(bundle_path: Path, tmp_path: Path) -> None:
+    """Its key is made of what the manifest says, and a stranger's manifest says anything."""
+    with pytest.raises(BundleError, match="lies outside the bundle"):
+        edgeexit.Bundle.open(bundle_path).write_calibration("here/onnxruntime-staged-../../../x-t1", {})
+
+    assert [bundle_path.name] == [p.name for p in tmp_path.iterdir()]
+
+
+def test_a_model_with_functions_is_refused(bundle_path: Path) -> None:
+    """Edgeexit writes none, and weights inside them are not looked at."""
+    name = edgeexit.Bundle.open(bundle_path).manifest.backbone
+    proto = onnx.load(bundle_path / name, load_external_data=False)
+    proto.functions.add(name="f", domain="d")
+    (bundle_path / name).write_bytes(proto.SerializeToString())
+    document = json.loads((bundle_path / "manifest.json").read_text())
+    entry = {"sha256": store.digest_of(bundle_path / name), "bytes": (bundle_path / name).stat().st_size}
+    edit_manifest(bundle_path, files={**document["files"], name: entry})
+
+    with pytest.raises(BundleError, match="holds functions or sparse weights"):
+        edgeexit.Bundle.open(bundle_path)
+
+
+def test_a_reader_gets_the_bundle_that_replaced_the_one_it_was_reading(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old files vanish under it; that is no damage."""
+    other, real, calls = chain(tmp_path / "other.onnx", exits=2), store.digest_of, []
+
+    def slow(path: Path) -> str:
+        calls.append(path)
+        if len(calls) == 2:
+            edgeexit.compile(other, bundle_path, seconds=0)
+        return real(path)
+
+    monkeypatch.setattr("edgeexit.bundle.bundle.digest_of", slow)
+
+    assert 2 == edgeexit.Bundle.open(bundle_path).manifest.exits
+
+
+def test_what_may_not_be_written_is_refused_before_the_work(bundle_path: Path) -> None:
+    """As writing would be, and nothing stays behind."""
+    bundle = edgeexit.Bundle.open(bundle_path)
+    bundle.check_writable()
+
+    with store.locked(bundle_path), pytest.raises(BundleError, match="another process is writing"):
+        bundle.check_writable()
+    assert not [p for p in bundle_path.iterdir() if store.is_temporary(p)]
+
+
+def test_a_path_that_cannot_even_be_looked_at_is_one_message(tmp_path: Path) -> None:
+    """Whatever the system's reason."""
+    with pytest.raises(BundleError, match=r"cannot be read \(File name too long\)"):
+        edgeexit.Bundle.open(tmp_path / ("a" * 300))
