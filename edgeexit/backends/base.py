@@ -25,6 +25,7 @@ from edgeexit.errors import InputError, did_you_mean
 Array: TypeAlias = NDArray[Any]
 
 MODES = ("staged", "fused")
+_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Settings:
         if self.mode not in MODES:
             msg = f"no mode named {self.mode!r}.{did_you_mean(self.mode, MODES)} Modes: {', '.join(MODES)}."
             raise InputError(msg)
-        if self.threads < 1:
-            msg = f"threads must be 1 or more, not {self.threads}."
+        if not 1 <= self.threads <= _MOST_THREADS:
+            msg = f"threads must be 1 to {_MOST_THREADS}, not {self.threads}."
             raise InputError(msg)
 
     def with_mode(self, mode: str) -> Settings:

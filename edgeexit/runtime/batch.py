@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edgeexit.backends import Batch, StagedProgram
 from edgeexit.backends.base import Array
 from edgeexit.bundle import Manifest
+from edgeexit.errors import InputError
 from edgeexit.progress import Progress
 from edgeexit.runtime.prediction import Prediction
 
@@ -17,7 +18,11 @@ from edgeexit.runtime.prediction import Prediction
 def leave_in_stages(
     batch: Batch, manifest: Manifest, inputs: Mapping[str, Array], thresholds: Sequence[float], sign: int
 ) -> list[Prediction]:
-    """Predictions of many samples, in their order; each stage sees only those that have not left."""
+    """Predictions of many samples, in their order; each stage sees only those that have not left.
+
+    Raises:
+        InputError: the network gave NaN.
+    """
     tensors = dict(inputs)
     waiting = np.arange(len(next(iter(tensors.values()))))
     answers: list[Prediction | None] = [None] * len(waiting)
@@ -27,6 +32,9 @@ def leave_in_stages(
         leaves = scores >= np.float32(threshold) if stage.exit < manifest.exits else np.ones(len(scores), bool)
         for row in np.flatnonzero(leaves):
             label = int(logits[row].argmax())
+            if np.isnan(logits[row, label]):
+                msg = f"the network gave NaN at exit {stage.exit} for sample {waiting[row]}; its weights or its precision overflow on it."
+                raise InputError(msg)
             answers[waiting[row]] = Prediction(label, stage.exit, sign * float(scores[row]), logits[row].copy())
         waiting = waiting[~leaves]
         if not len(waiting):

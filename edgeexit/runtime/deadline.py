@@ -35,21 +35,27 @@ class Deadlines:
         if not (math.isfinite(deadline_s) and deadline_s > 0):
             msg = f"deadline_s must be a positive number of seconds, not {deadline_s}."
             raise InputError(msg)
-        p99 = [e.get("p99_s") for e in (calibration or {}).get("exits", [])]
+        p99 = _times(calibration, "p99_s")
         if len(p99) != exits or any(v is None for v in p99):
             msg = "a deadline needs the p99 of each exit on this device: run edgeexit calibrate first."
             raise InputError(msg)
-        return cls(now + deadline_s, stage_times(calibration or {}, p99))
+        return cls(now + deadline_s, stage_times([v or 0.0 for v in p99], _times(calibration, "p50_s")))
 
     def allow(self, stage: int) -> bool:
         """Whether stage `stage` (from 0) fits, started now."""
         return perf_counter() + self.stage_p99_s[stage] <= self.end_s
 
 
-def stage_times(calibration: Mapping[str, Any], p99_s: Sequence[float]) -> tuple[float, ...]:
+def stage_times(p99_s: Sequence[float], median_s: Sequence[float | None]) -> tuple[float, ...]:
     """p99 of each stage alone: from the cumulative p99 less the median before it, so never less than the stage's own."""
-    medians = [e.get("p50_s") or 0.0 for e in calibration["exits"]]
-    return (p99_s[0], *(late - early for late, early in zip(p99_s[1:], medians, strict=False)))
+    return (p99_s[0], *(late - (early or 0.0) for late, early in zip(p99_s[1:], median_s, strict=False)))
+
+
+def _times(calibration: Mapping[str, Any] | None, name: str) -> list[float | None]:
+    """One time per exit of a calibration document; None where it says none."""
+    exits = (calibration or {}).get("exits")
+    values = [e.get(name) if isinstance(e, Mapping) else None for e in exits] if isinstance(exits, list) else []
+    return [float(v) if isinstance(v, (int, float)) else None for v in values]
 
 
 def run_until(

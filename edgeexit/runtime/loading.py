@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeexit.backends import Settings, find_backend
 from edgeexit.bundle import Bundle
+from edgeexit.documents import check_schema
 from edgeexit.errors import BundleError
 from edgeexit.hardware import device_key, snapshot
 from edgeexit.runtime.runner import Runner
@@ -81,8 +82,9 @@ def thresholds_of(calibration: Mapping[str, Any], bundle: Bundle) -> tuple[float
     """Inner thresholds of a calibration document.
 
     Raises:
-        BundleError: they are not one number per early exit.
+        BundleError: it was written by a newer edgeexit, or they are not one number per early exit.
     """
+    check_schema(calibration, "calibration", 1, f"the calibration in {bundle.path}", BundleError)
     values = calibration.get("inner_thresholds")
     try:
         inner = tuple(float(v) for v in values) if isinstance(values, list) else ()

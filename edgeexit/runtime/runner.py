@@ -38,10 +38,14 @@ class _Opened:
         self._lock = threading.Lock()
         self._open = True
 
-    def _write(self, x: Inputs) -> None:
+    def _refuse_closed(self) -> None:
         if not self._open:
             msg = "this runner is closed: load the bundle again."
             raise InputError(msg)
+
+    def _write(self, x: Inputs) -> None:
+        if not self._open:
+            self._refuse_closed()
         if self._fill_only is not None and type(x) is np.ndarray:
             self._fill_only(x)
         else:
@@ -118,9 +122,13 @@ class Runner(_Opened):
 
     @thresholds.setter
     def thresholds(self, values: Iterable[float]) -> None:
-        own = [float(v) for v in values]
+        given = list(values) if isinstance(values, Iterable) else [values]
+        try:
+            own = [float(v) for v in given]
+        except (TypeError, ValueError):
+            own = []
         if len(own) != self.exits - 1 or any(math.isnan(v) for v in own):
-            msg = f"thresholds must be {self.exits - 1} numbers ({self.criterion.unit}), one per exit but the last; got {own}."
+            msg = f"thresholds must be {self.exits - 1} numbers ({self.criterion.unit}), one per exit but the last; got {given}."
             raise InputError(msg)
         self.inner_thresholds = tuple(self.criterion.inner(v) for v in own)
 
@@ -131,7 +139,7 @@ class Runner(_Opened):
 
     @inner_thresholds.setter
     def inner_thresholds(self, values: Sequence[float]) -> None:
-        if len(values) != self.exits - 1:
+        if len(values) != self.exits - 1 or any(math.isnan(v) for v in values):
             msg = f"inner thresholds must be {self.exits - 1} numbers; got {list(values)}."
             raise InputError(msg)
         with np.errstate(over="ignore"):
@@ -182,6 +190,7 @@ class Runner(_Opened):
             count = len(next(iter(arrays.values())))
             return [self({name: a[i : i + 1] for name, a in arrays.items()}) for i in range(count)]
         with self._lock:
+            self._refuse_closed()
             return leave_in_stages(self._batch_program(), self.bundle.manifest, arrays, self._inner, self._sign)
 
     def replay(self, xs: Inputs, progress: Progress = silent) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -192,15 +201,17 @@ class Runner(_Opened):
         """
         arrays = check_many(xs, self._specs)
         with self._lock:
+            self._refuse_closed()
             return score_everything(self._staged_program(), arrays, progress)
 
     def close(self) -> None:
         """Give engines and memory back; calls after it are refused."""
         super().close()
-        for opened in (self._staged, self._batch):
-            if opened is not None and opened is not self._program:
-                opened.close()
-        self._staged = self._batch = None
+        with self._lock:
+            for opened in (self._staged, self._batch):
+                if opened is not None and opened is not self._program:
+                    opened.close()
+            self._staged = self._batch = None
 
     def backbone(self) -> Backbone:
         """The network run straight to its last exit, under the same settings: no other heads, no criterion."""
@@ -218,6 +229,7 @@ class Runner(_Opened):
     def clone(self) -> Runner:
         """The same engines with buffers of its own, for another thread; thresholds are copied, then independent."""
         with self._lock:
+            self._refuse_closed()
             other = Runner(self.bundle, self.settings, self._program.clone(), self.calibration)
             other.inner_thresholds = self._inner
             return other
@@ -233,6 +245,7 @@ class Runner(_Opened):
         return self._batch
 
     def _in_time(self, x: Inputs, deadline_s: float) -> Prediction:
+        self._refuse_closed()
         deadlines = Deadlines.of(self.calibration, self.exits, deadline_s)
         program = self._staged_program()
 

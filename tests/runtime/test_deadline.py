@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import edgeexit
-from edgeexit.errors import InputError
+from edgeexit.errors import BundleError, InputError
 from edgeexit.hardware import device_key
 from edgeexit.runtime import CalibrationWarning, Runner, Settings
 from tests.networks import images
@@ -101,3 +101,23 @@ def test_load_warns_when_the_spin_setting_is_not_the_calibrated_one(bundle_path:
 
     with pytest.warns(CalibrationWarning, match=r"another spinning \(False, now True\)"):
         edgeexit.load(bundle_path, mode="staged", spin=True)
+
+
+@pytest.mark.parametrize("exits", ["abc", [1, 2, 3], [{"p99_s": "a", "p50_s": "b"}] * 3, [{}, {}, {}]])
+def test_a_calibration_without_times_is_refused_for_a_deadline(bundle_path: Path, exits: object) -> None:
+    """A document from a stranger may hold anything there."""
+    document = {"schema": "edgeexit.calibration/1", "inner_thresholds": NEVER, "exits": exits}
+    edgeexit.Bundle.open(bundle_path).write_calibration(Settings(mode="staged").key(device_key()), document)
+    runner = edgeexit.load(bundle_path, mode="staged")
+
+    with pytest.raises(InputError, match="needs the p99 of each exit"):
+        runner(images(1), deadline_s=1.0)
+
+
+def test_a_calibration_of_a_newer_edgeexit_is_refused_with_the_remedy(bundle_path: Path) -> None:
+    """Its thresholds may mean something else."""
+    document = {"schema": "edgeexit.calibration/2", "inner_thresholds": NEVER}
+    edgeexit.Bundle.open(bundle_path).write_calibration(Settings(mode="staged").key(device_key()), document)
+
+    with pytest.raises(BundleError, match=r"newer edgeexit .*pip install -U"):
+        edgeexit.load(bundle_path, mode="staged")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import pickle
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -261,3 +263,52 @@ def test_unknown_settings_are_refused(compiled: Path, arguments: dict[str, objec
     """Modes, backends and thread counts that do not exist."""
     with pytest.raises(EdgeExitError):
         edgeexit.load(compiled, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("call", ["batch", "replay", "clone", "in time"])
+def test_a_closed_runner_refuses_every_call(runner: Runner, call: str) -> None:
+    """None of them opens engines anew."""
+    runner.close()
+
+    calls: dict[str, Callable[[], object]] = {
+        "batch": lambda: runner.batch(images(2)),
+        "replay": lambda: runner.replay(images(2)),
+        "clone": runner.clone,
+        "in time": lambda: runner(images(1), deadline_s=1.0),
+    }
+    with pytest.raises(InputError, match="this runner is closed"):
+        calls[call]()
+
+
+@pytest.mark.parametrize("values", [0.5, "ab", [None, 1.0], [[0.1], 0.2]])
+def test_thresholds_that_are_no_numbers_are_refused(runner: Runner, values: Any) -> None:
+    """One message, and the ones before stay."""
+    before = runner.thresholds
+
+    with pytest.raises(InputError, match="thresholds must be 2 numbers"):
+        runner.thresholds = values
+
+    assert before == runner.thresholds
+
+
+def test_nan_is_no_inner_threshold(runner: Runner) -> None:
+    """It would be neither always nor never."""
+    with pytest.raises(InputError, match="inner thresholds must be 2 numbers"):
+        runner.inner_thresholds = (math.nan, 0.0)
+
+
+def test_a_batch_whose_logits_are_nan_is_refused_as_a_single_sample_is(runner: Runner) -> None:
+    """Argmax of NaN is no label."""
+    xs = images(3)
+    xs[1] = np.inf
+
+    with pytest.raises(InputError, match="NaN at exit 3"):
+        runner(xs[1:2])
+    with pytest.raises(InputError, match="NaN at exit 3 for sample 1"):
+        runner.batch(xs)
+
+
+def test_more_threads_than_any_machine_has_are_refused(compiled: Path) -> None:
+    """Before the runtime tries to start them."""
+    with pytest.raises(InputError, match="threads must be 1 to 1024, not 100000"):
+        edgeexit.load(compiled, threads=100_000)
