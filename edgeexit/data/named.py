@@ -44,10 +44,14 @@ def load_data(spec: str | os.PathLike[str]) -> Dataset:
     """
     text = os.fspath(spec)
     path = Path(text)
-    if path.is_dir():
-        return read_image_folder(path)
-    if path.suffix == ".npz" or path.is_file():
-        return read_npz(path)
+    try:
+        if path.is_dir():
+            return read_image_folder(path)
+        if path.suffix == ".npz" or path.is_file():
+            return read_npz(path)
+    except OSError as error:
+        msg = f"{error.filename or text} cannot be read ({error.strerror})"
+        raise InputError(msg) from error
     return _named(text)
 
 

@@ -19,6 +19,9 @@ _FORM = (
     "an .npz for edgeexit holds x [samples, ...] (or x_<name> for each of several inputs) and optionally y [samples]"
 )
 
+_DAMAGE = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""What zip files raise: the last one where they are encrypted or packed in a way that Python does not know."""
+
 
 def read_npz(path: str | os.PathLike[str]) -> Dataset:
     """Read a dataset. Objects that would need unpickling are refused, not loaded.
@@ -50,7 +53,13 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     except FileNotFoundError as error:
         msg = f"no such file: {path}"
         raise InputError(msg) from error
-    except (ValueError, zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+    except MemoryError as error:
+        msg = f"{path} does not fit into memory ({error}): give a smaller part of it."
+        raise InputError(msg) from error
+    except PermissionError as error:
+        msg = f"{path} cannot be read ({error.strerror})"
+        raise InputError(msg) from error
+    except (*_DAMAGE, OSError) as error:
         if isinstance(error, InputError):
             raise
         pickled = "pickle" in str(error).lower()

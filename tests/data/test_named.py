@@ -123,3 +123,9 @@ def test_cifar10_is_read_and_standardised() -> None:
     assert [3, 8, 8, 0, 6] == data.y[:5].tolist()
     np.testing.assert_allclose(0.0, data.x.mean(axis=(0, 2, 3)), atol=0.03)
     np.testing.assert_allclose(1.0, data.x.std(axis=(0, 2, 3)), atol=0.03)
+
+
+def test_a_path_that_cannot_be_looked_at_is_refused() -> None:
+    """Whatever the system's reason."""
+    with pytest.raises(InputError, match="File name too long"):
+        load_data("a" * 300)

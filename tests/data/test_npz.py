@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +106,27 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
     assert before == (tmp_path / "d.npz").read_bytes()
     assert ["d.npz"] == [p.name for p in tmp_path.iterdir()]
+
+
+def test_what_no_memory_holds_is_refused(tmp_path: Path) -> None:
+    """The header alone promises 700 TB."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**12, 3, 8, 8)})
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as file:
+        file.writestr("x.npy", header.getvalue())
+
+    with pytest.raises(InputError, match="does not fit into memory"):
+        read_npz(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(("at", "value"), [(8, 1), (10, 99)])
+def test_an_encrypted_or_strangely_packed_file_is_refused(tmp_path: Path, at: int, value: int) -> None:
+    """As no .npz."""
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 3), np.float32))
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[content.index(b"PK\x01\x02") + at] = value
+    content[content.index(b"PK\x03\x04") + at - 2] = value
+    (tmp_path / "x.npz").write_bytes(content)
+
+    with pytest.raises(InputError, match=r"not an \.npz file"):
+        read_npz(tmp_path / "x.npz")
