@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeexit.cli.common import Json, emit, numbers, progress_bar
+from edgeexit.cli.common import Interrupted, Json, emit, numbers, progress_bar
 from edgeexit.cli.printing import print_tables
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def bench_command(
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
     spin: Annotated[bool, typer.Option("--spin", help="Idle worker threads burn a core while they wait.")] = False,
-    seed: Annotated[int, typer.Option(help="Of samples, trace and order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of samples, trace and order.", min=0)] = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Result file; raw samples go beside it.")
     ] = None,
@@ -57,8 +57,13 @@ def bench_command(
     """
     import edgeexit
     from edgeexit.data import load_data
+    from edgeexit.measure.result import check_place
     from edgeexit.report.tables import result_tables
 
+    _refuse_idle("--against", against, {"--against-thresholds": against_thresholds, "--against-mode": against_mode})
+    _refuse_idle("--rate", rate, {"--deadline-ms": deadline_ms})
+    if output is not None:
+        check_place(output)
     samples, pace = load_data(data), _pace(rate, arrivals, deadline_ms)
     with edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin) as runner:
         _set_thresholds(runner, "--thresholds", thresholds)
@@ -81,13 +86,24 @@ def bench_command(
                 cache_device=cache_device,
                 progress=progress,
             )
+    emit(result.to_document(), lambda: print_tables(result_tables(result)), as_json=json)
     if output is not None:
         result.save(output)
-    emit(result.to_document(), lambda: print_tables(result_tables(result)), as_json=json)
     if any(reason.startswith("interrupted") for reason in result.validity.reasons):
-        raise typer.Exit(130)
+        typer.echo("interrupted; the result is of the processes that had ended", err=True)
+        raise Interrupted
     if result.latency.against_backbone.verdict in {"SLOWER", "INVALID"}:
         raise typer.Exit(1)
+
+
+def _refuse_idle(option: str, value: object, others: dict[str, object]) -> None:
+    """Options that say how `option` goes mean nothing without it."""
+    from edgeexit.errors import InputError
+
+    given = [name for name, other in others.items() if other is not None]
+    if value is None and given:
+        msg = f"{', '.join(given)} needs {option}: give both, or leave it out."
+        raise InputError(msg)
 
 
 def _pace(rate: float | None, arrivals: str, deadline_ms: float | None) -> Pace | None:

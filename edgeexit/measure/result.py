@@ -8,8 +8,10 @@ null, and the field beside it that ends in `_reason` says why. Raw samples lie i
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import tempfile
 import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -93,6 +95,24 @@ class BenchResult:
             msg = f"cannot write the result to {target}: {error.strerror or error}."
             raise InputError(msg) from error
         return target
+
+
+def check_place(path: str | Path) -> None:
+    """Refuse a place that `BenchResult.save` could not write to, before anything is measured.
+
+    Raises:
+        InputError: it is a folder, or its folder cannot be written to.
+    """
+    target = Path(path)
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        msg = f"cannot write the result to {target}: {error.strerror or error}."
+        raise InputError(msg) from error
 
 
 def _replace(target: Path, write: Any) -> None:

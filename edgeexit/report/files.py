@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from edgeexit.data.files import write_bytes
 from edgeexit.errors import InputError
 from edgeexit.report.figure import Picture
 from edgeexit.report.page import html_report, item_pictures, item_tables
@@ -49,7 +50,7 @@ def write_report(results: Results, output: Path) -> list[Path]:
 
 
 def _text(path: Path, text: str) -> list[Path]:
-    path.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
     return [path]
 
 

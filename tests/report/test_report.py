@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import os
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -229,3 +231,21 @@ def test_a_bundle_without_a_calibration_says_what_to_do(compiled: Path, tmp_path
     (tmp_path / "x.json").write_text("[]", encoding="utf-8")
     with pytest.raises(InputError, match=r"x\.json"):
         read_items(tmp_path / "x.json")
+
+
+def test_a_report_that_cannot_be_finished_leaves_the_one_before(
+    result: BenchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up while writing is simulated."""
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "r.html").write_text("old")
+    monkeypatch.setattr("os.fsync", full)
+
+    with pytest.raises(InputError, match="No space left on device"):
+        write_report([("a", result)], tmp_path / "r.html")
+
+    assert "old" == (tmp_path / "r.html").read_text()
+    assert ["r.html"] == [p.name for p in tmp_path.iterdir()]
