@@ -128,10 +128,12 @@ def calibrate(
 
     Raises:
         InputError: the target, the data, or data that the network was trained on.
+        BundleError: the bundle cannot be written, or another process writes it.
         TargetNotMet: nothing meets the target; names the nearest that can be met. Nothing is written.
     """
     plan = _Plan(parse_target(target), confidence, seed, seconds, method, progress)
     data = _checked(runner, inputs, labels, name)
+    runner.bundle.check_writable()
     split = _split(runner, data, plan)
     were = runner.inner_thresholds
     try:

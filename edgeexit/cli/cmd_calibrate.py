@@ -36,7 +36,7 @@ def calibrate_command(
         bool, typer.Option("--from-curve", help="Tune anew from what the last calibration measured; needs no data.")
     ] = False,
     seconds: Annotated[float | None, typer.Option(help="Wall time of the timing. [default: 6]", min=0.1)] = None,
-    seed: Annotated[int, typer.Option(help="Of splits, folds and order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of splits, folds and order.", min=0)] = 0,
     method: Annotated[
         str | None, typer.Option(help="exact, bagged, exit_distribution or shared. [default: guarded choice]")
     ] = None,
@@ -81,7 +81,11 @@ def _plan(target: str | None, recipe: str | None, confidence: float | None, seco
         msg = f'give either --target, as in --target "mean<=5ms, drop<=0.5", or --recipe, one of {", ".join(recipe_names())}.'
         raise InputError(msg)
     plan = load_recipe(recipe) if recipe else Recipe("", "", "", (parse_target(target or ""),))
-    return replace(plan, confidence=confidence or plan.confidence, seconds=seconds or plan.seconds)
+    return replace(
+        plan,
+        confidence=plan.confidence if confidence is None else confidence,
+        seconds=plan.seconds if seconds is None else seconds,
+    )
 
 
 def _samples(data: str | None, *, from_curve: bool) -> Dataset | None:
