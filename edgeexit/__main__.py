@@ -1,5 +1,20 @@
 """`python -m edgeexit` is `edgeexit`."""
 
-from edgeexit.cli.app import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C while it is still being imported ends it as Ctrl-C later does."""
+    try:
+        from edgeexit.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; what was there before is unchanged\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import edgeexit
+from edgeexit.cli.app import app
+from edgeexit.demo import DemoResult
 
 PROMISED = {
     "accuracy", "backbone_accuracy", "target", "thresholds", "exit_rates", "predicted_mean_s", "measured_mean_s", "backbone_mean_s",
@@ -56,3 +60,16 @@ def test_a_target_without_a_unit_is_refused_before_any_work() -> None:
 
     assert run.returncode == 2
     assert "unit" in run.stderr
+
+
+def test_a_demo_cut_short_while_measuring_ends_as_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C then leaves figures of the processes that had ended; they are shown, and the exit code is that of Ctrl-C."""
+    plain = {"str": "text", "float": 1.0, "int": 1, "bool": True, "tuple[float, ...]": (0.5, 0.5)}
+    values = {f.name: plain.get(str(f.type)) for f in dataclasses.fields(DemoResult)}
+    cut_short = DemoResult(**{**values, "notes": ("interrupted after 3 of 5 processes",)})  # type: ignore[arg-type]
+    monkeypatch.setattr("edgeexit.demo.run_demo", lambda **_: cut_short)
+
+    result = CliRunner().invoke(app, ["demo", "--json"])
+
+    assert 130 == result.exit_code
+    assert "interrupted after 3 of 5 processes" in result.stdout

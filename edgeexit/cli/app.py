@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import warnings
 from importlib import import_module
+from io import TextIOWrapper
 
 import typer
 
 import edgeexit
-from edgeexit.errors import EdgeExitError
+from edgeexit.cli.common import INTERRUPTED, Interrupted, plain
+from edgeexit.errors import EdgeExitError, InputError
 
 COMMANDS: tuple[str, ...] = (
     "demo",
@@ -26,9 +28,6 @@ COMMANDS: tuple[str, ...] = (
     "doctor",
 )
 """In the order in which `edgeexit --help` lists them. Command `x` is the function `x` of `edgeexit/cli/cmd_x.py`."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 app = typer.Typer(
     help="Split, compile, calibrate and measure early-exit networks on the device they will run on.",
@@ -61,18 +60,27 @@ for _name in COMMANDS:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_place: object, **_more: object) -> None:
     if not issubclass(category, DeprecationWarning):
-        typer.echo(f"warning: {message}", err=True)
+        typer.echo(f"warning: {plain(' '.join(str(message).splitlines()))}", err=True)
 
 
 def main() -> None:
     """Run the command line; every edgeexit error is one message on stderr and its exit code, never a traceback."""
     warnings.showwarning = _show_warning  # where it was raised is of no use to a user
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal without the letters of a table still gets the numbers
     try:
         app()
     except EdgeExitError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {plain(str(error))}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # the system refused something that no command looked out for
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"error: {plain(where)}{error.strerror or error}", err=True)
+        sys.exit(InputError.exit_code)
     except SystemExit as end:
-        if end.code == INTERRUPTED:
+        if end.code == INTERRUPTED and not isinstance(end, Interrupted):
             typer.echo("interrupted; what was there before is unchanged", err=True)
         raise

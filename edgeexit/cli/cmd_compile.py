@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def compile_command(
     model: Annotated[Path, typer.Argument(help="ONNX model whose outputs include every exit's logits.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Bundle to write. [default: <model>.eexit]")
+        Path | None, typer.Option("--output", "-o", help="Bundle to write. [default: MODEL.eexit]")
     ] = None,
     criterion: Annotated[
         str,
@@ -34,7 +34,7 @@ def compile_command(
         str | None, typer.Option(help="float32, float16, or int8 with ranges from --data. [default: the model's own]")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads for the timing.")] = 1,
-    seconds: Annotated[float, typer.Option(help="Time for comparing both forms; 0 skips it.")] = 2.0,
+    seconds: Annotated[float, typer.Option(help="Time for comparing both forms; 0 skips it.", min=0)] = 2.0,
     json: Json = False,
 ) -> None:
     """Split a multi-exit network at its exits and compile it into a bundle.

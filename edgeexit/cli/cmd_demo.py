@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeexit.cli.common import Json, emit, progress_bar
+from edgeexit.cli.common import INTERRUPTED, Json, emit, progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.demo import DemoResult
@@ -30,6 +30,8 @@ def demo_command(
     with progress_bar() as progress:
         result = run_demo(target=target or TARGET, keep=keep, progress=progress)
     emit(to_document(result), lambda: _print(result, keep), as_json=json)
+    if any(note.startswith("interrupted") for note in result.notes):
+        raise typer.Exit(INTERRUPTED)
     if not result.target_met:
         raise typer.Exit(1)
 

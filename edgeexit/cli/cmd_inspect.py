@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeexit.cli.common import Json, emit
+from edgeexit.cli.common import Json, emit, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +54,7 @@ def _print(facts: BundleFacts) -> None:
         console.print(_timing_table(facts))
     _print_calibrations(console, facts)
     for doubt in facts.doubts:
-        console.print(f"warning: {escape(doubt)}", style="yellow", highlight=False)
+        console.print(f"warning: {escape(plain(doubt))}", style="yellow", highlight=False)
 
 
 def _print_heading(console: Console, facts: BundleFacts) -> None:
@@ -72,7 +72,7 @@ def _print_heading(console: Console, facts: BundleFacts) -> None:
         f" staged {facts.verified['staged_error']:.1e}, fused {facts.verified['fused_error']:.1e} of the largest logit",
     )
     for line in lines:
-        console.print(escape(line), highlight=False)
+        console.print(escape(plain(line)), highlight=False)
 
 
 def _table(title: str, *headings: str) -> Table:
@@ -94,7 +94,7 @@ def _stage_table(facts: BundleFacts) -> Table:
     for s in facts.stages:
         kept = "–" if s.cut_bytes is None else bytes_(s.cut_bytes)
         table.add_row(
-            escape(f"{s.exit} {s.name}"),
+            escape(plain(f"{s.exit} {s.name}")),
             count(s.macs),
             count(s.macs_so_far),
             count(s.parameters),
@@ -115,17 +115,24 @@ def _boundary_table(facts: BundleFacts) -> Table:
         for tensor in stage.makes:
             readers = [str(s.exit) for s in facts.stages if tensor.name in {t.name for t in s.reads}]
             table.add_row(
-                escape(tensor.name), str(stage.exit), ", ".join(readers), escape(str(tensor)), bytes_(tensor.bytes)
+                escape(plain(tensor.name)),
+                str(stage.exit),
+                ", ".join(readers),
+                escape(str(tensor)),
+                bytes_(tensor.bytes),
             )
     return table
 
 
 def _timing_table(facts: BundleFacts) -> Table:
+    from rich.markup import escape
+
     from edgeexit.units import seconds
 
     exits = [f"exit {s.exit}" for s in facts.stages]
     table = _table("Median time of leaving at each exit, as the compile measured it", "device", "mode", *exits)
-    for key, timing in facts.timings.items():
+    for name, timing in facts.timings.items():
+        key = escape(plain(name))
         for mode, medians_s in (("staged", timing.staged_s), ("fused", timing.fused_s)):
             mark = f"{mode} (faster)" if mode == timing.faster else mode
             table.add_row(key, mark, *(seconds(t) for t in medians_s))
@@ -143,5 +150,7 @@ def _print_calibrations(console: Console, facts: BundleFacts) -> None:
     table = _table("Calibrations", "device and settings", "target", f"thresholds ({facts.unit})", "made")
     for c in facts.calibrations:
         thresholds = "n/a" if c.thresholds is None else ", ".join(f"{t:.4g}" for t in c.thresholds)
-        table.add_row(escape(c.key), escape(c.target or "n/a"), thresholds, escape(c.created or "n/a"))
+        told = (escape(plain(text or "n/a")) for text in (c.key, c.target, c.created))
+        key, target, created = told
+        table.add_row(key, target, thresholds, created)
     console.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,16 +35,25 @@ def run_command(
 
     Example: edgeexit run lenet.eexit --data digits:test --limit 10
     """
+    import warnings
+
     import edgeexit
-    from edgeexit.data import load_data
+    from edgeexit.data import check_labels, load_data
+    from edgeexit.runtime import CalibrationWarning
 
     samples = load_data(data)
     samples = samples.take(slice(limit)) if limit else samples
-    with edgeexit.load(bundle, mode=mode, backend=backend, threads=threads) as runner:
+    with warnings.catch_warnings():
+        if thresholds is not None or exit is not None:
+            warnings.simplefilter("ignore", CalibrationWarning)  # then no calibration says who leaves where
+        opened = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads)
+    with opened as runner:
         if thresholds is not None:
             runner.thresholds = numbers("--thresholds", thresholds)
         with progress_bar() as progress:
             answers = _classify(runner, samples, exit, deadline_ms, progress)
+        if samples.labels is not None:
+            check_labels(samples, runner.classes)
         emit(_document(runner, samples, answers), lambda: _print(runner, samples, answers), as_json=json)
 
 
@@ -74,7 +84,11 @@ def _summary(runner: Runner, samples: Dataset, answers: Sequence[Prediction]) ->
 def _document(runner: Runner, samples: Dataset, answers: Sequence[Prediction]) -> dict[str, Any]:
     from edgeexit.documents import to_document
 
-    rows = [{"label": a.label, "exit": a.exit, "score": a.score, "late": a.late} for a in answers]
+    rows = [
+        # logits that overflow have no score
+        {"label": a.label, "exit": a.exit, "score": None if math.isnan(a.score) else a.score, "late": a.late}
+        for a in answers
+    ]
     summary = _summary(runner, samples, answers)
     document = {
         "schema": "edgeexit.run/1",

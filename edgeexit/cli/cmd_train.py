@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import Json, emit, progress_bar
+from edgeexit.cli.common import Interrupted, Json, emit, progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.training import Trained
@@ -58,7 +58,7 @@ def train_command(
             trained = train(plan, out, resume=resume, plain=plain, threads=threads, progress=progress)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; the last finished epoch is kept. Go on with:\n  {_resume_command()}", err=True)
-        raise typer.Exit(130) from None
+        raise Interrupted from None
     if not trained.leads:
         return
     files = _export(trained, out)

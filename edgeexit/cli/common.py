@@ -22,15 +22,35 @@ def emit(document: Mapping[str, Any], table: Callable[[], None], *, as_json: boo
         table()
 
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class Interrupted(SystemExit):
+    """Ends a command that Ctrl-C cut short and that has told what became of its work."""
+
+    def __init__(self) -> None:
+        super().__init__(INTERRUPTED)
+
+
+_CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
+
+
+def plain(text: str) -> str:
+    """Text as a terminal may have it: control characters, with which a name in a file could steer it, are written as numbers."""
+    return text.translate(_CONTROL)
+
+
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A progress display on stderr; each distinct `what` is one line."""
+    """A progress display on stderr, where that is a terminal; each distinct `what` is one line."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
         def advance(what: str, done: int, total: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edgeexit.cli.common import plain
+
 if TYPE_CHECKING:
     from edgeexit.report.table import Table
 
@@ -26,7 +28,7 @@ def print_tables(tables: Sequence[Table]) -> None:
         if not table.rows:
             continue
         shown = RichTable(
-            title=Text(table.title, style="bold"),
+            title=Text(plain(table.title), style="bold"),
             title_justify="left",
             box=box.SIMPLE_HEAD,
             show_header=any(table.columns),
@@ -34,8 +36,8 @@ def print_tables(tables: Sequence[Table]) -> None:
         for place, column in enumerate(table.columns):
             shown.add_column(Text(column), overflow="fold", no_wrap=place == 0)
         for row in table.rows:
-            shown.add_row(*map(Text, row))
+            shown.add_row(*(Text(plain(cell)) for cell in row))
         console.print(shown)
         if table.note:
-            console.print(Text(table.note), soft_wrap=False)
+            console.print(Text(plain(table.note)), soft_wrap=False)
             console.print()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -102,3 +104,93 @@ def test_bad_usage_is_one_message_and_exit_code_2(
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
     assert not (tmp_path / "out.eexit").exists()
+
+
+def test_labels_that_the_network_does_not_have_are_refused(compiled: Path, tmp_path: Path) -> None:
+    """`run` counts what is right, so they must mean something."""
+    write_npz(tmp_path / "d.npz", Dataset("d", images(3), np.array([0, 1, 9])))
+
+    result = command("run", compiled, "--data", tmp_path / "d.npz")
+
+    assert 2 == result.returncode
+    assert "label 9 of sample 2 is out of range" in result.stderr
+
+
+def test_a_sample_without_a_score_is_null_in_json(compiled: Path, tmp_path: Path) -> None:
+    """Logits that overflow to infinity have a label and no entropy."""
+    write_npz(tmp_path / "d.npz", Dataset("d", images(64) * np.float32(1e37), None))
+
+    result = command("run", compiled, "--data", tmp_path / "d.npz", "--exit", 3, "--json")
+
+    assert result.returncode in (0, 2), result.stderr
+    assert "Traceback" not in result.stderr
+    if not result.returncode:
+        assert None in [p["score"] for p in json.loads(result.stdout)["predictions"]]
+
+
+def test_no_warning_of_a_missing_calibration_where_none_is_used(compiled: Path, tmp_path: Path) -> None:
+    """Thresholds or an exit on the command line decide alone; and stderr is then empty, without a terminal's progress."""
+    write_npz(tmp_path / "d.npz", Dataset("d", images(3), None))
+
+    for option in (("--exit", 1), ("--thresholds", "inf,inf")):
+        result = command("run", compiled, "--data", tmp_path / "d.npz", *option)
+
+        assert (0, "") == (result.returncode, result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("run", "a" * 300, "--data", "digits:test"), "File name too long"),
+        (("compile", "a" * 300), "File name too long"),
+        (("calibrate", "b", "--seed", "-1"), "greater than or equal to 0"),
+        (("bench", "b", "--data", "digits:test", "--seed", "-1"), "greater than or equal to 0"),
+        (("bench", "b", "--data", "digits:test", "--against-thresholds", "1"), "needs --against"),
+        (("bench", "b", "--data", "digits:test", "--deadline-ms", "1"), "needs --rate"),
+        (("bench", "b", "--data", "digits:test", "-o", "/proc/r.json"), "cannot write the result to /proc/r.json"),
+    ],
+)
+def test_what_cannot_go_well_is_refused_at_once(words: tuple[str, ...], told: str) -> None:
+    """Before a bundle is opened or anything measured."""
+    result = command(*words)
+
+    assert 2 == result.returncode
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_names_in_a_bundle_cannot_steer_the_terminal(bundle_path: Path) -> None:
+    """Neither escape codes nor the markup of tables."""
+    document = json.loads((bundle_path / "manifest.json").read_text())
+    hostile = "\x1b]0;owned\x07[/x]"
+    document["source"]["name"] = document["created"] = hostile
+    document["timings"] = {hostile: {"staged_s": [1.0] * 3, "fused_s": [1.0] * 3, "faster": hostile, "created": ""}}
+    (bundle_path / "manifest.json").write_text(json.dumps(document))
+
+    shown = command("inspect", bundle_path)
+
+    assert 0 == shown.returncode, shown.stderr
+    assert "\x1b" not in shown.stdout
+    assert r"\x1b]0;owned\x07[/x]" in shown.stdout
+    assert hostile == json.loads(command("inspect", bundle_path, "--json").stdout)["source"]
+
+
+def test_a_terminal_without_the_letters_of_a_table_gets_the_rest(compiled: Path) -> None:
+    """An old locale is no reason for a traceback."""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    words = [sys.executable, "-m", "edgeexit", "inspect", str(compiled)]
+    result = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+
+    assert 0 == result.returncode, result.stderr
+    assert "Boundary tensors" in result.stdout
+
+
+def test_a_full_disk_behind_stdout_is_one_message(compiled: Path) -> None:
+    """`edgeexit inspect > file`."""
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "edgeexit", "inspect", str(compiled)]
+        result = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert result.returncode
+    assert "No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -45,3 +45,32 @@ def test_ctrl_c_while_compiling_leaves_no_bundle_or_the_old_one(
     assert "interrupted; what was there before is unchanged" in stderr
     assert before == {p.name: p.read_bytes() for p in bundle_path.iterdir()}
     assert replaces or not output.exists()
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.1, 0.2, 0.4])
+def test_ctrl_c_while_starting_is_one_line(after_s: float) -> None:
+    """The imports of the command line are part of the command."""
+    script = "import sys; print('up', flush=True); sys.argv = ['edgeexit', 'doctor']; from edgeexit.__main__ import main; main()"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", script], text=True, **pipes)  # type: ignore[call-overload]
+    process.stdout.readline()
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+
+    assert process.returncode in (130, -signal.SIGINT), stderr
+    assert stderr == "interrupted; what was there before is unchanged\n"
+
+
+def test_ctrl_c_while_training_is_told_once(tmp_path: Path) -> None:
+    """With the command that goes on, and no second message beside it."""
+    pytest.importorskip("torch")
+    words = ["train", "lenet-digits", "--out", tmp_path / "run", "--epochs", "100000", "--threads", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "edgeexit", *map(str, words)], stderr=subprocess.PIPE, text=True)
+    wait_for_files(tmp_path / "run", {"recipe.json"})
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+
+    assert 130 == process.returncode
+    assert 1 == stderr.count("interrupted")
+    assert "--resume" in stderr
