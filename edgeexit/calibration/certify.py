@@ -204,7 +204,9 @@ def _fewest(bound: Bound, delta: float) -> int:
     if bound.metric in ("accuracy", "agreement", "rate"):
         return samples_for_share(1 - bound.limit, delta) if bound.limit < 1 else 2**31
     if bound.metric == "drop" and bound.limit > 0:
-        return math.ceil(math.log(1 / delta) / math.log1p(bound.limit / 200))  # no sample lost, each bet at most all of it
+        return math.ceil(
+            math.log(1 / delta) / math.log1p(bound.limit / 200)
+        )  # no sample lost, each bet at most all of it
     return math.ceil(2 * math.log(1 / delta))
 
 
