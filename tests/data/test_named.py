@@ -76,7 +76,15 @@ def test_an_idx_file_is_an_array_of_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"plain", idx((2, 3), b"short"), idx((2,), b"ab", kind=13), gzip.compress(b"\0")]
+    "content",
+    [b"", b"plain", idx((2, 3), b"short"), idx((2,), b"ab", kind=13), gzip.compress(b"\0")],
+    ids=[
+        "empty",
+        "not gzip",
+        "short",
+        "another kind",
+        "no header",
+    ],  # gzip stamps the time, which is no name for a test
 )
 def test_a_bad_idx_file_is_one_message(tmp_path: Path, content: bytes) -> None:
     """Empty, not gzip, cut, another type, no header."""
