@@ -29,8 +29,8 @@ DTYPES = frozenset(
 """Element types that NumPy and the runtimes both hold."""
 _ELEMENTS = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
-INFERENCE_ERRORS = (onnx.shape_inference.InferenceError, RuntimeError, ValueError)
-"""Of ONNX shape inference: shapes that contradict each other, operators it does not know, models beyond protobuf's 2 GB."""
+INFERENCE_ERRORS = (onnx.shape_inference.InferenceError, RuntimeError, ValueError, MemoryError)
+"""Of ONNX shape inference: shapes that contradict each other or that nobody can hold, unknown operators, models beyond protobuf's 2 GB."""
 
 OLDEST_OPSET = 11  # the first with the If, TopK and negative axes that the splitter and the criteria use
 
@@ -198,7 +198,12 @@ def _check_opset(proto: onnx.ModelProto, path: Path) -> None:
 
 def outside_location(tensor: TensorProto) -> dict[str, str]:
     """The `external_data` entries of a weight that lies in another file: location, offset, length."""
-    return {entry.key: entry.value for entry in tensor.external_data}
+    return {_as_text(entry.key): _as_text(entry.value) for entry in tensor.external_data}
+
+
+def _as_text(value: str | bytes) -> str:
+    """What protobuf gives for a string: bytes where it is not UTF-8."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def outside_range(tensor: TensorProto) -> tuple[int, int | None]:
