@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
@@ -165,14 +163,3 @@ def test_the_sampling_error_is_that_of_a_mean() -> None:
     predicted = sampling_error(table.take(np.arange(500)), policy)
 
     assert pytest.approx(1.96 * np.std(means) / np.mean(means), rel=0.25) == predicted
-
-
-@pytest.mark.serial
-def test_all_targets_of_four_exits_take_about_a_second() -> None:
-    """The whole front of 4 exits and 10,000 samples, with generous room for a busy machine."""
-    table = world(1, 10_000, 4)
-    start = time.process_time()
-
-    front(table)
-
-    assert time.process_time() - start < 2.0
