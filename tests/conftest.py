@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import edgeexit
 from edgeexit.runtime import CalibrationWarning, Runner
 from tests.networks import chain
+
+# A job in the background ignores Ctrl-C and so would all its children, which the tests of interruption start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Where a failure must be one of the change and not of the day, the same examples are drawn each time.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

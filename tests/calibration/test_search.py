@@ -28,7 +28,7 @@ def best(quality: np.ndarray, mean: np.ndarray, feasible: np.ndarray) -> tuple[f
 def test_a_bound_on_the_mean_gives_what_brute_force_finds(
     size: tuple[int, int], seed: int, share: float, ties: bool
 ) -> None:
-    """Highest accuracy within the mean, lowest mean among equals, or TargetNotMet where nothing fits."""
+    """Highest accuracy within the mean, or TargetNotMet where nothing fits; lowest mean among equals, proved up to three exits."""
     table = world(seed, size[1], size[0], ties=ties)
     limit = budget(table, share)
     quality, mean, _ = every_outcome(table)
@@ -40,7 +40,12 @@ def test_a_bound_on_the_mean_gives_what_brute_force_finds(
         return
     policy = optimise(table, f"mean<={limit!r}s")
 
-    assert pytest.approx(expected) == (policy.accuracy, policy.mean_s)
+    assert policy.accuracy is not None
+    assert policy.gap is not None
+    assert expected[0] - policy.gap - 1e-9 <= policy.accuracy <= expected[0] + 1e-9
+    assert policy.mean_s <= limit * (1 + 1e-9)
+    if table.exits <= 3:
+        assert pytest.approx(expected) == (policy.accuracy, policy.mean_s)
 
 
 @settings(max_examples=40, deadline=None)
@@ -48,7 +53,7 @@ def test_a_bound_on_the_mean_gives_what_brute_force_finds(
 def test_a_bound_on_the_drop_gives_the_lowest_mean_of_brute_force(
     size: tuple[int, int], seed: int, drop: float
 ) -> None:
-    """With bounds on answers only, the mean is minimised."""
+    """With bounds on answers only, the mean is minimised: exactly up to three exits, beyond that to within the printed gap."""
     table = world(seed, size[1], size[0])
     quality, mean, _ = every_outcome(table)
     assert table.correct is not None
@@ -56,7 +61,11 @@ def test_a_bound_on_the_drop_gives_the_lowest_mean_of_brute_force(
 
     policy = optimise(table, f"drop<={drop}")
 
-    assert pytest.approx(mean[quality >= least - 1e-12].min()) == policy.mean_s
+    lowest = mean[quality >= least - 1e-12].min()
+    assert policy.gap is not None
+    assert lowest * (1 - 1e-9) <= policy.mean_s <= lowest * (1 + 1e-9) + policy.gap
+    if table.exits <= 3:
+        assert pytest.approx(lowest) == policy.mean_s
 
 
 @settings(max_examples=40, deadline=None)
@@ -87,7 +96,11 @@ def test_all_bounds_together_give_what_brute_force_finds(size: tuple[int, int], 
         return
     policy = optimise(table, target)
 
-    assert pytest.approx(expected[0]) == policy.accuracy
+    assert policy.accuracy is not None
+    assert policy.gap is not None
+    assert expected[0] - policy.gap - 1e-9 <= policy.accuracy <= expected[0] + 1e-9
+    if table.exits <= 3:
+        assert pytest.approx(expected[0]) == policy.accuracy
 
 
 @pytest.mark.parametrize("exits", [4, 5, 6, 8])
