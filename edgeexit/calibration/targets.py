@@ -17,6 +17,7 @@ latency is minimised.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -77,6 +78,7 @@ METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
 
 _CLAUSE = re.compile(r"^\s*([A-Za-z][A-Za-z0-9.]*?)\s*(<=|>=|=<|=>|≤|≥|==|=|<|>)\s*(\S.*?)\s*$")
 _NUMBER = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµμ%]*)$")
+_NEXT_BOUND = re.compile(r"^(\S+?)[\s;&]+(?:and\s+)?([A-Za-z][A-Za-z0-9.]*\s*(?:<=|>=|=<|=>|≤|≥|=|<|>).*)$")
 _RATE = re.compile(r"^rate(\d+)$")
 _WRITTEN = {"≤": "<=", "≥": ">=", "=<": "<=", "=>": ">="}
 
@@ -216,14 +218,31 @@ def _metric(name: str) -> tuple[Metric, int | None]:
 def _limit(metric: Metric, name: str, text: str) -> tuple[float, bool]:
     found = _NUMBER.match(text)
     if not found:
-        msg = f"{text!r} in {name}{metric.sign}{text} is not a number with a unit."
+        msg = f"{text!r} in {name}{metric.sign}{text} is not a number with a unit.{_comma_hint(name, metric, text)}"
         raise InputError(msg)
     number, unit = found.group(1), found.group(2).replace("µ", "u").replace("μ", "u")
-    if metric.name == "mean" and unit == "x":
-        return float(number), True
-    if unit not in metric.units:
+    relative = metric.name == "mean" and unit == "x"
+    if not relative and unit not in metric.units:
         raise InputError(_unit_fault(metric, name, number, unit))
-    return float(Decimal(number).scaleb(metric.units[unit])), False
+    return _si(number, 0 if relative else metric.units[unit], f"{name}{metric.sign}{text}"), relative
+
+
+def _si(number: str, power: int, written: str) -> float:
+    value = float(number)
+    if value and math.isfinite(value):
+        value = float(Decimal(number).scaleb(power))
+    if not math.isfinite(value):
+        msg = f"{written!r}: the limit is larger than any number that can be computed with; write a smaller one."
+        raise InputError(msg)
+    return value
+
+
+def _comma_hint(name: str, metric: Metric, text: str) -> str:
+    """For two bounds written without a comma between."""
+    found = _NEXT_BOUND.match(text)
+    if not found:
+        return ""
+    return f" Bounds are joined by commas: '{name}{metric.sign}{found.group(1)}, {found.group(2)}'."
 
 
 def _unit_fault(metric: Metric, name: str, number: str, unit: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgeexit.calibration import Calibration
     from edgeexit.calibration.recipes import Recipe
     from edgeexit.data import Dataset
+    from edgeexit.errors import TargetNotMet
     from edgeexit.progress import Progress
     from edgeexit.runtime import Runner
 
@@ -47,7 +48,8 @@ def calibrate_command(
 ) -> None:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
 
-    Ends with exit code 1 when nothing meets the target (the nearest that can be met is named) or the device did not confirm it.
+    Ends with exit code 1 when nothing meets the target (the nearest that can be met is named, with --json in an object of the schema
+    edgeexit.target-not-met/1) or the device did not confirm it.
 
     Example: edgeexit calibrate lenet.eexit --data digits:calibration --target "mean<=0.6x, drop<=0.5"
     """
@@ -55,6 +57,7 @@ def calibrate_command(
 
     import edgeexit
     from edgeexit.cli.calibration_tables import print_calibration
+    from edgeexit.errors import TargetNotMet
     from edgeexit.runtime import CalibrationWarning
 
     plan = _plan(target, recipe, confidence, seconds)
@@ -62,11 +65,26 @@ def calibrate_command(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
         runner = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads)
-    with runner, progress_bar() as progress:
-        result = _first_possible(runner, samples, plan, seed, method, progress)
+    try:
+        with runner, progress_bar() as progress:
+            result = _first_possible(runner, samples, plan, seed, method, progress)
+    except TargetNotMet as refusal:
+        emit(_refused(plan, refusal), lambda: None, as_json=json)
+        raise
     emit(result.to_document(), lambda: print_calibration(result), as_json=json)
     if not result.met:
         raise typer.Exit(1)
+
+
+def _refused(plan: Recipe, refusal: TargetNotMet) -> dict[str, Any]:
+    """What a program that reads --json is told where nothing meets the target."""
+    return {
+        "schema": "edgeexit.target-not-met/1",
+        "target": str(plan.targets[-1]),
+        "met": False,
+        "nearest": refusal.nearest,
+        "reason": str(refusal),
+    }
 
 
 def _plan(target: str | None, recipe: str | None, confidence: float | None, seconds: float | None) -> Recipe:

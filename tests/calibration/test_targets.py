@@ -71,6 +71,14 @@ def test_every_metric_is_read_into_si_units(text: str, bound: Bound) -> None:
         ("mean<=abcms", "not a number"),
         ("5ms", "cannot read"),
         ("mean<=5, p99<=3", "'p99<=3' has no unit"),
+        ("mean<=5ms drop<=1", "Bounds are joined by commas: 'mean<=5ms, drop<=1'."),
+        ("mean<=5ms and drop<=1", "Bounds are joined by commas: 'mean<=5ms, drop<=1'."),
+        ("mean<=5ms; drop<=1", "Bounds are joined by commas: 'mean<=5ms, drop<=1'."),
+        ("mean<=1e400ms", "'mean<=1e400ms': the limit is larger than any number"),
+        ("mean<=1e400x", "larger than any number"),
+        ("macs<=1e308G", "larger than any number"),
+        ("drop<=1e999999999999999999999", "larger than any number"),
+        ("mean<=1e-999999999999999999999ms", "greater than 0"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_reason(text: str, told: str) -> None:

@@ -64,3 +64,16 @@ def test_what_cannot_be_done_is_one_message_and_its_exit_code(
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert not edgeexit.Bundle.open(bundle).manifest.calibrations
+
+
+def test_a_refusal_in_json_names_the_nearest_target(bundle: Path) -> None:
+    """A program that reads stdout gets an object, and the exit code stays 1."""
+    done = run(bundle, "--data", "digits:calibration", "--target", "mean<=0.001x", "--seconds", 0.3, "--json")
+    document = json.loads(done.stdout)
+
+    assert 1 == done.returncode
+    assert ("edgeexit.target-not-met/1", "mean<=0.001x", False) == tuple(
+        document[k] for k in ("schema", "target", "met")
+    )
+    assert document["nearest"] in document["reason"]
+    assert document["reason"] in done.stderr
