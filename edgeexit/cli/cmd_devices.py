@@ -10,7 +10,7 @@ import typer
 from edgeexit.cli.common import Json, emit
 
 if TYPE_CHECKING:
-    from edgeexit.hardware.profiles import DeviceProfile
+    from edgeexit.hardware.profiles import DeviceProfile, TensorRt
 
 
 def devices_command(
@@ -104,6 +104,8 @@ def _rows(profile: DeviceProfile) -> list[tuple[str, str, str]]:
             profile.software.source,
         )
     )
+    if profile.tensorrt is not None:
+        rows.append(("TensorRT", _tensorrt(profile.tensorrt), profile.tensorrt.source))
     rows.append(("defaults", f"{profile.defaults.backend}, {profile.defaults.precision}", profile.defaults.source))
     return rows
 
@@ -128,6 +130,17 @@ def _power(profile: DeviceProfile) -> str:
     rails = "\n".join(f"{rail.label}: {rail.role}" for rail in power.rails)
     step = f"step {power.step_w:g} W" if power.step_w else ""
     return "\n".join(part for part in (power.meter, total, rails, step) if part)
+
+
+def _tensorrt(table: TensorRt) -> str:
+    share = f"{table.workspace_share:.0%} of the memory" if table.workspace_share is not None else "TensorRT's own"
+    lines = [
+        f"optimisation level {table.optimization_level}, {table.aux_streams} auxiliary streams",
+        f"most scratch of a stage: {share}",
+        f"tactic sources: {' + '.join(table.tactic_sources) if table.tactic_sources is not None else 'the default ones'}",
+        f"stages on {'the GPU' if table.dla_core is None else f'DLA {table.dla_core}'}",
+    ]
+    return "\n".join(lines)
 
 
 def _join(*parts: object) -> str:

@@ -140,6 +140,26 @@ class Defaults:
 
 
 @dataclass(frozen=True)
+class TensorRt:
+    """How TensorRT builds engines there, where the user says nothing.
+
+    Attributes:
+        optimization_level: 0 to 5; higher ones search longer.
+        aux_streams: streams beside the one that edgeexit gives.
+        workspace_share: most of the GPU's memory, 0 to 1, that one stage may use as scratch; None leaves it to TensorRT.
+        tactic_sources: libraries of kernels; None leaves them to TensorRT.
+        dla_core: where whole stages run; None is the GPU.
+    """
+
+    source: str
+    optimization_level: int = 3
+    aux_streams: int = 0
+    workspace_share: float | None = None
+    tactic_sources: tuple[str, ...] | None = None
+    dla_core: int | None = None
+
+
+@dataclass(frozen=True)
 class DeviceProfile:
     """One device. `name` is that of its file."""
 
@@ -154,6 +174,7 @@ class DeviceProfile:
     cache: tuple[Cache, ...] = ()
     gpu: Gpu | None = None
     dla: Dla | None = None
+    tensorrt: TensorRt | None = None
     power_modes: PowerModes | None = None
 
 
@@ -167,6 +188,7 @@ def read_profile(path: Path) -> DeviceProfile:
     check_schema(table, "device", _SCHEMA, str(path))
     found = from_document(DeviceProfile, table, str(path))
     faults = [*_name_faults(found, path), *_word_faults(found), *_cache_faults(found), *_power_faults(found)]
+    faults += _tensorrt_faults(found)
     if faults:
         msg = f"{path} has {len(faults)} fault{'s' * (len(faults) > 1)}: {'; '.join(faults)}."
         raise InputError(msg)
@@ -277,3 +299,18 @@ def _power_faults(found: DeviceProfile) -> list[str]:
     faults += [f"power.rails has {label!r} twice" for label in sorted({x for x in labels if labels.count(x) > 1})]
     unused = {rail.label for rail in found.power.rails if rail.role == "unused"}
     return faults + [f"power.total names {t!r}, whose role is unused" for t in found.power.total if t in unused]
+
+
+def _tensorrt_faults(found: DeviceProfile) -> list[str]:
+    if found.tensorrt is None:
+        return ["tensorrt is missing, and software.tensorrt is true"] if found.software.tensorrt else []
+    table, cores = found.tensorrt, found.dla.engines if found.dla is not None else 0
+    share = table.workspace_share
+    faults = {
+        f"tensorrt.optimization_level is {table.optimization_level}, not 0 to 5": 0 <= table.optimization_level <= 5,
+        f"tensorrt.aux_streams is {table.aux_streams}, less than 0": table.aux_streams >= 0,
+        f"tensorrt.workspace_share is {share}, not above 0 and up to 1": share is None or 0 < share <= 1,
+        f"tensorrt.dla_core is {table.dla_core}, and dla.engines {cores}": table.dla_core is None
+        or 0 <= table.dla_core < cores,
+    }
+    return [fault for fault, holds in faults.items() if not holds]

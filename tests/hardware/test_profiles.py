@@ -83,7 +83,9 @@ def test_every_profile_says_where_its_values_come_from() -> None:
             t.source for t in (profile.recognise, profile.cpu, profile.power, profile.software, profile.defaults)
         ]
         sources += [cache.source for cache in profile.cache]
-        sources += [t.source for t in (profile.gpu, profile.dla, profile.power_modes) if t is not None]
+        sources += [
+            t.source for t in (profile.gpu, profile.dla, profile.tensorrt, profile.power_modes) if t is not None
+        ]
 
         assert all(source.strip() for source in sources), profile.name
 
@@ -143,6 +145,33 @@ def test_a_total_must_name_rails_that_are_there(faulty: Path) -> None:
 
     with pytest.raises(InputError, match="Did you mean 'VDD_IN'"):
         read_profile(faulty)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "told"),
+    [
+        ("optimization_level = 3", "optimization_level = 6", "level is 6, not 0 to 5"),
+        ("aux_streams = 0", "aux_streams = -1", "aux_streams is -1"),
+        ("workspace_share = 0.25", "workspace_share = 25", "workspace_share is 25"),
+        ("workspace_share = 0.25", "dla_core = 0", "dla_core is 0, and dla.engines 0"),
+        ("[tensorrt]\n", "[tensorrrt]\n", "Did you mean 'tensorrt'"),
+    ],
+)
+def test_how_engines_are_built_is_checked(faulty: Path, good: str, bad: str, told: str) -> None:
+    """What TensorRT would refuse on the board is refused where the file is read."""
+    faulty.write_text(faulty.read_text().replace(good, bad))
+
+    with pytest.raises(InputError, match=told):
+        read_profile(faulty)
+
+
+def test_boards_that_run_tensorrt_say_how_engines_are_built() -> None:
+    """Without auxiliary streams, which conditional graphs refuse; where CPU and GPU share the memory, with part of it."""
+    for profile in load_profiles().values():
+        assert profile.software.tensorrt == (profile.tensorrt is not None)
+        if profile.tensorrt is not None:
+            assert 0 == profile.tensorrt.aux_streams
+            assert (profile.name != "nvidia-gpu") == (profile.tensorrt.workspace_share is not None)
 
 
 def test_words_outside_the_lists_are_refused(faulty: Path) -> None:
