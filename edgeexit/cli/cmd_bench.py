@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +12,7 @@ from edgeexit.cli.common import Interrupted, Json, emit, numbers, progress_bar
 from edgeexit.cli.printing import print_tables
 
 if TYPE_CHECKING:
-    from edgeexit.measure import Pace
+    from edgeexit.measure import BenchResult, Pace
     from edgeexit.runtime import Runner
 
 
@@ -58,35 +59,51 @@ def bench_command(
     import edgeexit
     from edgeexit.data import load_data
     from edgeexit.measure.result import check_place
-    from edgeexit.report.tables import result_tables
 
     _refuse_idle("--against", against, {"--against-thresholds": against_thresholds, "--against-mode": against_mode})
     _refuse_idle("--rate", rate, {"--deadline-ms": deadline_ms})
     if output is not None:
         check_place(output)
     samples, pace = load_data(data), _pace(rate, arrivals, deadline_ms)
-    with edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin) as runner:
-        _set_thresholds(runner, "--thresholds", thresholds)
+    settings = {"backend": backend, "threads": threads, "spin": spin}
+    with ExitStack() as opened:
+        runner = opened.enter_context(_open(bundle, "--thresholds", thresholds, mode=mode, **settings))
         other = None
         if against is not None:
-            other = edgeexit.load(against, mode=against_mode or mode, backend=backend, threads=threads, spin=spin)
-            _set_thresholds(other, "--against-thresholds", against_thresholds)
-        with progress_bar() as progress:
-            result = edgeexit.bench(
-                runner,
-                samples.inputs,
-                samples.labels,
-                preset=preset,
-                seed=seed,
-                name=samples.name,
-                pace=pace,
-                against=other,
-                energy=energy,
-                cache=cache,
-                cache_device=cache_device,
-                progress=progress,
-            )
-    emit(result.to_document(), lambda: print_tables(result_tables(result)), as_json=json)
+            second = _open(against, "--against-thresholds", against_thresholds, mode=against_mode or mode, **settings)
+            other = opened.enter_context(second)
+        result = edgeexit.bench(
+            runner,
+            samples.inputs,
+            samples.labels,
+            preset=preset,
+            seed=seed,
+            name=samples.name,
+            pace=pace,
+            against=other,
+            energy=energy,
+            cache=cache,
+            cache_device=cache_device,
+            progress=opened.enter_context(progress_bar()),
+        )
+    _tell(result, output, as_json=json)
+
+
+def _open(bundle: Path, option: str, thresholds: str | None, **settings: Any) -> Runner:
+    """A runner, with the thresholds that an option of that name gave."""
+    import edgeexit
+
+    runner = edgeexit.load(bundle, **settings)
+    if thresholds is not None:
+        runner.thresholds = numbers(option, thresholds)
+    return runner
+
+
+def _tell(result: BenchResult, output: Path | None, *, as_json: bool) -> None:
+    """Print and save the result, and end with the exit code that it asks for."""
+    from edgeexit.report.tables import result_tables
+
+    emit(result.to_document(), lambda: print_tables(result_tables(result)), as_json=as_json)
     if output is not None:
         result.save(output)
     if any(reason.startswith("interrupted") for reason in result.validity.reasons):
@@ -110,8 +127,3 @@ def _pace(rate: float | None, arrivals: str, deadline_ms: float | None) -> Pace 
     from edgeexit.measure import Pace
 
     return None if rate is None else Pace(rate, arrivals, None if deadline_ms is None else deadline_ms / 1e3)
-
-
-def _set_thresholds(runner: Runner, option: str, thresholds: str | None) -> None:
-    if thresholds is not None:
-        runner.thresholds = numbers(option, thresholds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgeexit
-from edgeexit.errors import InternalError
+from edgeexit.errors import HardwareMissing, InputError, InternalError
 from edgeexit.hardware import DeviceState, snapshot
 from edgeexit.measure.figures import Lane
 from edgeexit.measure.timing import Samples
-from edgeexit.measure.worker import Job
+from edgeexit.measure.worker import Job, refusal_file
 from edgeexit.progress import Progress
 
 _CHILD = (
@@ -73,7 +74,9 @@ def run_process(job: Job, folder: Path, progress: Progress, done: int, total: in
         total: of how many.
 
     Raises:
-        InternalError: the process failed; the message has its last lines.
+        InputError: the process refused what it was given, such as a bundle that gives NaN.
+        HardwareMissing: it found a device or a package missing.
+        InternalError: it failed otherwise; the message has its last lines.
     """
     job_path, out_path = folder / f"job{done}.json", folder / f"out{done}.npz"
     job.write(job_path)
@@ -87,11 +90,20 @@ def run_process(job: Job, folder: Path, progress: Progress, done: int, total: in
         finally:
             _end(child)
     if child.returncode != 0:
+        _raise_refusal(refusal_file(out_path))
         tail = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
         msg = f"a measuring process ended with {child.returncode}: {' | '.join(tail) or 'it said nothing'}"
         raise InternalError(msg)
     with np.load(out_path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
+
+
+def _raise_refusal(file: Path) -> None:
+    """Raise what the process raised, if it was an edgeexit error: the user's message is that of the process."""
+    if file.is_file():
+        refusal = json.loads(file.read_text(encoding="utf-8"))
+        kinds = {InputError.exit_code: InputError, HardwareMissing.exit_code: HardwareMissing}
+        raise kinds.get(refusal["code"], InternalError)(refusal["message"])
 
 
 def _environment() -> dict[str, str]:

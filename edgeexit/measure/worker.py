@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.documents import dumps, from_document
+from edgeexit.errors import EdgeExitError
 from edgeexit.measure.scenarios import run_cold, run_paced, schedule
 from edgeexit.measure.timing import Call, Samples, harness_overhead_s, time_interleaved
 
@@ -226,8 +228,17 @@ def _pack(name: str, samples: Samples) -> Arrays:
     return {f"{name}.values_s": samples.values_s, f"{name}.blocks": samples.blocks}
 
 
+def refusal_file(out_path: str | Path) -> Path:
+    """Where a worker says why it measured nothing: the exit code and message of an edgeexit error, as JSON."""
+    return Path(out_path).with_suffix(".refused")
+
+
 def main(import_s: float, job_path: str, out_path: str) -> None:
-    """Read a job, measure, write the arrays. Ctrl-C is left to the parent, which ends this process."""
+    """Read a job, measure, write the arrays, or why not. Ctrl-C is left to the parent, which ends this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     job = from_document(Job, json.loads(Path(job_path).read_text(encoding="utf-8")), job_path)
-    np.savez(out_path, allow_pickle=False, **measure(job, import_s))
+    try:
+        np.savez(out_path, allow_pickle=False, **measure(job, import_s))
+    except EdgeExitError as error:
+        refusal_file(out_path).write_text(dumps({"code": error.exit_code, "message": str(error)}), encoding="utf-8")
+        sys.exit(error.exit_code)

@@ -12,10 +12,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from edgeexit.cli.app import app
-from edgeexit.errors import EdgeExitError
+from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.measure import BenchResult, read_result
 from edgeexit.measure import suites as suites_module
 from edgeexit.measure.parts import Judgement
+from edgeexit.runtime import Runner
 from tests.measure.conftest import balanced, result, samples, suites  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.filterwarnings(
@@ -65,6 +66,23 @@ def test_bench_writes_what_it_prints(
     document = json.loads(done.stdout)
     assert "edgeexit.bench/1" == document["schema"]
     assert document == read_result(out).to_document()
+
+
+def test_bench_closes_what_it_opened(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both sides of --against, also when the measurement fails."""
+    opened: list[Runner] = []
+
+    def bench(runner: Runner, *_: object, against: Runner, **__: object) -> None:
+        opened.extend((runner, against))
+        raise InputError("enough")
+
+    monkeypatch.setattr("edgeexit.bench", bench)
+    done = _run(["bench", str(compiled), "--data", "digits:test", "--against", str(compiled)])
+    assert 2 == done.exit_code
+    assert 2 == len(opened)
+    for runner in opened:
+        with pytest.raises(InputError, match="is closed"):
+            runner(np.zeros((1, 3, 8, 8), np.float32))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult
 from edgeexit.measure import suites as suites_module
 from edgeexit.measure.processes import run_process
-from edgeexit.measure.worker import Opening
+from edgeexit.measure.worker import Job, Opening
+from edgeexit.progress import silent
 from edgeexit.runtime import Runner
 from tests.measure.conftest import open_bundle
 
@@ -164,6 +165,16 @@ def test_a_decision_that_changes_between_passes_makes_the_result_invalid(
     assert "invalid" == changed.validity.status
     assert "left at another exit" in changed.validity.reasons[0]
     assert "INVALID" == changed.latency.against_backbone.verdict
+
+
+def test_what_a_process_refuses_is_the_users_message(compiled: Path, tmp_path: Path) -> None:
+    """Its own error and nothing around it: no exit code, no lines of a traceback."""
+    gone = Opening(str(tmp_path / "gone.eexit"), {}, ("inf", "inf"))
+    job = Job(gone, str(tmp_path / "inputs.npz"), seconds=0.1, warmup_s=0.0, seed=0)
+    with pytest.raises(InputError, match=r"gone\.eexit") as caught:
+        run_process(job, tmp_path, silent, 0, 1)
+    assert "Traceback" not in str(caught.value)
+    assert "a measuring process" not in str(caught.value)
 
 
 def _never_early(runner: Runner) -> Opening:
