@@ -106,7 +106,8 @@ def train(
         recipe: what to train.
         out: folder of the run, made if missing.
         resume: go on from the folder's checkpoint.
-        plain: weights of a plain network that is trained already (a state_dict); the plain phase is then left out.
+        plain: weights of a plain network that is trained already (a state_dict); the plain phase is then left out. Of the folder of
+            an earlier run both of its plain networks are taken, so that only the joint one is trained.
         parts: the `train`, `calibration` and `test` sets; otherwise those that the recipe names.
         threads: of torch on the CPU, set for this process; with the same number results repeat bit for bit.
         progress: watches the steps.
@@ -121,7 +122,7 @@ def train(
         checkpoint = _open(recipe, out, resume=resume, write=team.leads)
         parts = parts or {part: load_data(f"{recipe.data}:{part}") for part in ("train", "calibration", "test")}
         if plain is not None and "plain" not in checkpoint.finished:
-            checkpoint.finished["plain"] = _plain_weights(recipe, plain)
+            checkpoint.finished.update(_plain_networks(recipe, plain))
         run = _Run(recipe, out, checkpoint, _setting(recipe, parts["train"], team), progress if team.leads else silent)
         for stage in _stages(recipe):
             if stage.name not in checkpoint.finished:
@@ -172,13 +173,14 @@ def _begin(recipe: Recipe, out: Path) -> None:
     write_bytes(out / "recipe.json", json.dumps(asdict(recipe), indent=2).encode())
 
 
-def _differences(recipe: Recipe, out: Path) -> str:
+def _differences(recipe: Recipe, out: Path, *, only: tuple[str, ...] = ("",)) -> str:
     try:
         old = json.loads((out / "recipe.json").read_text())
     except (OSError, ValueError):
         return "its recipe.json is missing"
     was, now = dict(_leaves("", old)), dict(_leaves("", json.loads(json.dumps(asdict(recipe)))))
-    changed = [f"{k} was {was.get(k)!r} and is {now.get(k)!r}" for k in {**was, **now} if was.get(k) != now.get(k)]
+    keys = [k for k in {**was, **now} if k.startswith(only) and was.get(k) != now.get(k)]
+    changed = [f"{k} was {was.get(k)!r} and is {now.get(k)!r}" for k in keys]
     return ", ".join(changed)
 
 
@@ -233,6 +235,18 @@ def _run(stage: _Stage, run: _Run) -> None:
     checkpoint.finished[stage.name] = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     checkpoint.phase, checkpoint.epoch, checkpoint.model, checkpoint.optimizer = "", 0, {}, {}
     run.save(path)
+
+
+def _plain_networks(recipe: Recipe, path: Path) -> dict[str, State]:
+    """Weights by phase: of a file the plain network's; of a run's folder also those of the one that trained on."""
+    if not path.is_dir():
+        return {"plain": _plain_weights(recipe, path)}
+    same = ("data", "network", "precision", "plain.", "augment.", "joint.epochs", "joint.batch", "joint.rate")
+    if changed := _differences(recipe, path, only=same):
+        msg = f"the plain networks of {path} were trained with another recipe: {changed}; use the same, or name one file of weights"
+        raise InputError(msg)
+    names = ["plain", *(["control"] if recipe.control and (path / "control.pt").exists() else [])]
+    return {name: _plain_weights(recipe, path / f"{name}.pt") for name in names}
 
 
 def _plain_weights(recipe: Recipe, path: Path) -> State:

@@ -114,6 +114,29 @@ def test_a_plain_network_that_is_trained_already_is_given_exits(
     )
 
 
+def test_other_exits_take_both_plain_networks_of_an_earlier_run(
+    whole: Path, recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """Only the joint phase is trained; the comparison with the plain network that trained on is the earlier run's."""
+    light = replace(recipe, options={"branches": "light"})
+
+    trained = train(light, tmp_path, parts=parts, plain=whole)
+
+    assert ["joint"] == list(trained.metrics["history"])
+    for name in ("plain", "control"):
+        torch.testing.assert_close(weights(whole, name), weights(tmp_path, name), atol=0, rtol=0)
+
+
+def test_the_plain_networks_of_another_recipe_are_refused(
+    whole: Path, recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """Otherwise exits and plain network would be compared that saw different training."""
+    longer = replace(recipe, plain=replace(recipe.plain, epochs=3))
+
+    with pytest.raises(InputError, match=r"plain\.epochs was 2 and is 3"):
+        train(longer, tmp_path, parts=parts, plain=whole)
+
+
 def test_from_scratch_the_joint_network_has_weights_of_its_own(
     recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:

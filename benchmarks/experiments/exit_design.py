@@ -1,0 +1,284 @@
+"""Where exits should branch off and how large their heads should be, by measured cost and trained accuracy (BranchyNet, section V-C).
+
+    python -m benchmarks exit_design --run runs/alexnet [--epochs 5]
+
+On the trained plain network of a run (`edgeexit train`), every candidate head is trained at every place at once, the trunk left as it
+is. Each is then exported, compiled and timed alone, and every set of one or two exits is replayed on the calibration part: thresholds
+that lose no accuracy there, and the mean time under them. The best sets are shown with their figures on the test part.
+A joint training of the chosen design can only be better: here the trunk does not help its exits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import edgeexit
+from benchmarks.common import Case, record, show, straight, time_lanes
+from benchmarks.experiments._candidates import HEADS, WithHeads, make_heads
+from benchmarks.experiments._trunk import Trunk
+from edgeexit import units
+from edgeexit.calibration import ReplayTable, optimise
+from edgeexit.cli.common import progress_bar
+from edgeexit.criteria import criterion, entropy
+from edgeexit.data import Dataset, load_data
+from edgeexit.errors import InputError
+from edgeexit.exporter import export
+from edgeexit.hardware import snapshot
+from edgeexit.nets import NETS, build
+from edgeexit.nets.targets import load_weights
+from edgeexit.runtime import CalibrationWarning, Runner
+from edgeexit.training import Recipe
+from edgeexit.training.loop import Setting, derived_seed, fit, seeded
+from edgeexit.training.losses import branchynet
+from edgeexit.training.metrics import logits_of
+from edgeexit.training.recipe import Phase, parse_recipe
+from edgeexit.training.team import joined_team
+
+PLACES = {
+    "lenet": ("conv2", "conv3"),
+    "alexnet": ("conv2", "conv3", "conv4", "conv5"),
+    "resnet": (
+        "group1.0",
+        "group1.1",
+        "group1.2",
+        "group2.0",
+        "group2.1",
+        "group2.2",
+        "group3.0",
+        "group3.1",
+        "group3.2",
+    ),
+}
+"""Modules on whose input a candidate exit may hang."""
+
+
+class Cost(NamedTuple):
+    """Typical seconds of one candidate: leaving there, and of that the trunk before it."""
+
+    leave_s: float
+    trunk_s: float
+
+
+class Design(NamedTuple):
+    """One set of exits, judged on the calibration part."""
+
+    exits: tuple[int, ...]
+    thresholds: NDArray[np.float32]
+    gain: float
+
+
+def trained_heads(recipe: Recipe, trunk: torch.nn.Module, epochs: int) -> WithHeads:
+    """Every candidate trained on the recipe's data with its augmentation and batch."""
+    train_set = load_data(f"{recipe.data}:train")
+    example = torch.zeros(1, *NETS[recipe.network].input_shape)
+    with seeded(derived_seed(recipe.seed, "candidates")):
+        network = WithHeads(trunk, make_heads(trunk, places(recipe), example, 10))
+    phase = Phase(epochs=epochs, batch=recipe.joint.batch, rate=2e-3, schedule="cosine")
+    with joined_team() as team, progress_bar() as progress:
+        x, y = torch.from_numpy(train_set.x), torch.from_numpy(train_set.y)
+        setting = Setting(x, y, recipe.augment, recipe.seed, team, bfloat16=recipe.precision == "bfloat16")
+        if setting.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fit(network, branchynet(), phase, setting, name="candidates", after_epoch=_keep_nothing, progress=progress)
+    return network.eval()
+
+
+def _keep_nothing(*_: object) -> None:
+    """Heads are trained in minutes; what is kept is the result."""
+
+
+def places(recipe: Recipe) -> tuple[str, ...]:
+    """Where exits may be."""
+    return PLACES[recipe.network]
+
+
+def names_of(recipe: Recipe) -> list[str]:
+    """The candidates in the order they are met."""
+    return [f"{place}/{head}" for place in places(recipe) for head in HEADS]
+
+
+def measure(network: WithHeads, recipe: Recipe, arguments: argparse.Namespace) -> tuple[float, list[Cost]]:
+    """The plain network's typical time, and each candidate's beside it."""
+    shape = NETS[recipe.network].input_shape
+    data = Dataset("noise", np.random.default_rng(0).normal(size=(64, *shape)).astype(np.float32), None)
+    plain_s, costs = [], []
+    with tempfile.TemporaryDirectory() as scratch, progress_bar() as progress:
+        export(_fresh_trunk(recipe), torch.zeros(1, *shape), Path(scratch) / "plain.onnx")
+        for i, name in enumerate(names_of(recipe)):
+            progress("time candidates", i, len(names_of(recipe)))
+            with _alone(network, recipe, i, Path(scratch) / f"{i}") as runner:
+                plain = straight(runner, Path(scratch) / "plain.onnx")
+                lanes = {"plain": plain, "leave": partial(runner.forced, exit=1), "trunk": Trunk(runner, 1)}
+                timed = time_lanes(lanes, data, seconds=arguments.seconds, repeats=arguments.repeats, trace=256)
+                found = {lane: t.latency.typical_s for lane, t in timed.items()}
+            plain_s.append(found["plain"])
+            costs.append(Cost(found["leave"] / found["plain"], found["trunk"] / found["plain"]))
+            print(f"{name}: leaves after {costs[-1].leave_s:.2f} of the plain network's time")
+    middle = float(np.median(plain_s))
+    return middle, [Cost(c.leave_s * middle, c.trunk_s * middle) for c in costs]
+
+
+def _fresh_trunk(recipe: Recipe) -> torch.nn.Module:
+    """The plain network with fresh weights: cost does not depend on them."""
+    with seeded(0):
+        return build(recipe.network, **recipe.options, exits=False)
+
+
+def _alone(network: WithHeads, recipe: Recipe, index: int, folder: Path) -> Runner:
+    """A plain network with one of the candidates, compiled and opened."""
+    place, name = names_of(recipe)[index].split("/")
+    folder.mkdir()
+    alone = WithHeads(_fresh_trunk(recipe), {place: {name: network.heads[index]}})
+    export(alone, torch.zeros(1, *NETS[recipe.network].input_shape), folder / "model.onnx")
+    bundle = edgeexit.compile(folder / "model.onnx", folder / "model.eexit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        return edgeexit.load(bundle.path)
+
+
+class Part(NamedTuple):
+    """One part of the data: inner scores of the candidates [n, K], right answers of the candidates and the plain network [n, K + 1]."""
+
+    scores: NDArray[np.float32]
+    right: NDArray[np.bool_]
+
+
+def replayed(network: WithHeads, name: str) -> Part:
+    """Every candidate on every sample."""
+    data = load_data(name)
+    *early, last = logits_of(network, data)
+    sign = criterion("entropy").sign
+    return Part(
+        np.column_stack([sign * entropy(z) for z in early]),
+        np.column_stack([z.argmax(-1) == data.y for z in (*early, last)]),
+    )
+
+
+def table_of(part: Part, exits: Sequence[int], costs: Sequence[Cost], plain_s: float) -> ReplayTable:
+    """A set of candidates as a network: later exits also pay for the heads before them."""
+    heads = np.array([costs[k].leave_s - costs[k].trunk_s for k in exits])
+    before = np.concatenate([[0.0], heads.cumsum()])
+    leave = np.append([costs[k].leave_s for k in exits], plain_s) + before
+    chosen = [*exits, part.right.shape[1] - 1]
+    return ReplayTable(part.scores[:, list(exits)], part.right[:, chosen], leave, backbone_s=plain_s)
+
+
+def designs(part: Part, recipe: Recipe, costs: Sequence[Cost], plain_s: float) -> Iterator[Design]:
+    """Every set of one or two exits in different places, with thresholds that lose nothing on this part."""
+    names = names_of(recipe)
+    singles: list[tuple[int, ...]] = [(k,) for k in range(len(names))]
+    pairs = [p for p in combinations(range(len(names)), 2) if names[p[0]].split("/")[0] != names[p[1]].split("/")[0]]
+    for exits in [*singles, *pairs]:
+        table = table_of(part, exits, costs, plain_s)
+        policy = optimise(table, "drop<=0")
+        yield Design(exits, np.asarray(policy.thresholds, np.float32), plain_s / policy.mean_s)
+
+
+def load_run(folder: Path) -> tuple[Recipe, torch.nn.Module]:
+    """The recipe of a run and the plain network that its joint phase starts from."""
+    try:
+        raw = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{folder} is not a run of edgeexit train: {error}"
+        raise InputError(msg) from error
+    recipe = parse_recipe({"schema": "edgeexit.recipe/1", **raw}, where=str(folder / "recipe.json"))
+    trunk = build(recipe.network, **recipe.options, exits=False)
+    load_weights(trunk, folder / "plain.pt")
+    return recipe, trunk
+
+
+def rows_of(
+    best: Sequence[Design], test: Part, recipe: Recipe, costs: Sequence[Cost], plain_s: float
+) -> list[dict[str, Any]]:
+    """The best designs with their figures on the test part."""
+    names, rows = names_of(recipe), []
+    for design in best:
+        outcome = table_of(test, design.exits, costs, plain_s).outcome(design.thresholds)
+        rows.append(
+            {
+                "exits": [names[k] for k in design.exits],
+                "exit_accuracy": [float(test.right[:, k].mean()) for k in design.exits],
+                "leave_share_of_plain": [costs[k].leave_s / plain_s for k in design.exits],
+                "gain_on_calibration": design.gain,
+                "gain": plain_s / outcome.mean_s,
+                "accuracy": outcome.accuracy,
+                "exit_rates": list(outcome.exit_rates),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="folder of a finished `edgeexit train`")
+    parser.add_argument("--epochs", type=int, default=5, help="of the heads")
+    parser.add_argument("--seconds", type=float, default=0.6, help="of timing in each repeat, per candidate")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    before = snapshot()
+    recipe, trunk = load_run(arguments.run)
+    network = _heads(recipe, trunk, arguments)
+    calibration, test = (replayed(network, f"{recipe.data}:{part}") for part in ("calibration", "test"))
+    plain_s, costs = measure(network, recipe, arguments)
+    ranked = sorted(designs(calibration, recipe, costs, plain_s), key=lambda d: -d.gain)
+    rows = rows_of(ranked[:10], test, recipe, costs, plain_s)
+    show(
+        f"{recipe.name}: exits by measured cost and trained accuracy, trunk untouched",
+        ("exits", "their accuracy", "cost of leaving", "gain", "accuracy", "leave"),
+        [_row(r) for r in rows],
+        f"Plain network: {units.percent(float(test.right[:, -1].mean()))} in {units.seconds(plain_s)}. Chosen on the calibration part.",
+    )
+    candidates = [
+        {"name": n, "accuracy": float(test.right[:, k].mean()), **costs[k]._asdict()}
+        for k, n in enumerate(names_of(recipe))
+    ]
+    body = {
+        "plain_s": plain_s,
+        "plain_accuracy": float(test.right[:, -1].mean()),
+        "candidates": candidates,
+        "designs": rows,
+    }
+    arguments.run = arguments.run.name
+    record("exit_design", Case(recipe.name, Path(), None, "", ""), arguments, body, before)
+
+
+def _heads(recipe: Recipe, trunk: torch.nn.Module, arguments: argparse.Namespace) -> WithHeads:
+    """The trained candidates: those of an earlier call in the same run's folder, else trained now."""
+    path = arguments.run / f"candidates-{arguments.epochs}.pt"
+    if not path.exists():
+        torch.save(trained_heads(recipe, trunk, arguments.epochs).heads.state_dict(), path)
+        recipe, trunk = load_run(arguments.run)
+    network = WithHeads(trunk, make_heads(trunk, places(recipe), torch.zeros(1, *NETS[recipe.network].input_shape), 10))
+    network.heads.load_state_dict(torch.load(path, weights_only=True))
+    return network.eval()
+
+
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        " + ".join(row["exits"]),
+        ", ".join(units.percent(a, 1) for a in row["exit_accuracy"]),
+        ", ".join(f"{s:.2f}" for s in row["leave_share_of_plain"]),
+        units.ratio(row["gain"]),
+        units.percent(row["accuracy"]),
+        ", ".join(units.percent(r, 1) for r in row["exit_rates"]),
+    )
+
+
+if __name__ == "__main__":
+    main()
