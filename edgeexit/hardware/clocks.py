@@ -76,9 +76,14 @@ def temperature_files(root: Path) -> dict[str, Path]:
 
 def cooling(root: Path) -> dict[str, int]:
     """Cooling devices that slow something down, by type: their state, 0 or less meaning idle. Fans are not among them."""
+    return {name: state for name, path in cooling_files(root).items() if (state := read_int(path)) is not None}
+
+
+def cooling_files(root: Path) -> dict[str, Path]:
+    """For a sampler: the files of these states by name, as far as they can be read."""
     devices = _numbered(root / "sys/class/thermal", "cooling_device")
-    named = {_unique_name(device, "type"): read_int(device / "cur_state") for device in devices}
-    return {name: state for name, state in named.items() if state is not None and "fan" not in name.lower()}
+    named = {_unique_name(device, "type"): device / "cur_state" for device in devices}
+    return {n: path for n, path in named.items() if "fan" not in n.lower() and read_int(path) is not None}
 
 
 def fans(root: Path) -> dict[str, int]:

@@ -12,6 +12,7 @@ import os
 import random
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -105,8 +106,15 @@ def _records(data: bytes) -> list[tuple[float, ...]]:
     return list(record.iter_unpack(data[8:usable]))
 
 
+def spare_cpu() -> int | None:
+    """The last CPU that this process may use, for a sampler to keep to; None when there is only one: the two would wait for each other."""
+    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return cpus[-1] if len(cpus) > 1 else None
+
+
 def main(file: str) -> None:
-    """Sample until stdin is closed."""
+    """Sample until stdin is closed. Ctrl-C is left to the parent, which wants the records all the same."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     plan = json.loads(sys.stdin.buffer.readline())
     if plan["cpu"] is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {plan["cpu"]})

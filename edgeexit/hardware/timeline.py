@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeexit.hardware.clocks import clock_files, event_counter_files, temperature_files
+from edgeexit.hardware.clocks import clock_files, cooling_files, event_counter_files, temperature_files
 from edgeexit.hardware.identity import ROOT
 from edgeexit.hardware.power.base import Capability, Channel
 from edgeexit.hardware.power.files import FileMeter, Sensor
@@ -32,25 +32,29 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True)
 class Timeline:
-    """What happened between `start` and `stop`: clocks in Hz, temperatures in °C, counters in events."""
+    """What happened between `start` and `stop`: clocks in Hz, temperatures in °C, cooling states, counters in events."""
 
     series: tuple[Series, ...]
 
     def of(self, kind: str) -> tuple[Series, ...]:
-        """The series of a kind: `clock`, `temperature` or `counter`."""
+        """The series of a kind: `clock`, `temperature`, `cooling` or `counter`."""
         return tuple(series for series in self.series if series.kind == kind)
 
-    def judge(self) -> Validity:
-        """Suspect where a clock moved by more than 2 % (standard deviation over mean), as a clock left to its governor does."""
-        findings: list[Finding] = []
-        for clock in self.of("clock"):
-            variation = _variation(clock.values)
-            if variation > _MAX_CLOCK_VARIATION:
-                low, high = min(clock.values) / 1e6, max(clock.values) / 1e6
-                findings.append(
-                    ("suspect", f"clock {clock.name} moved between {low:.0f} and {high:.0f} MHz during the run")
-                )
-        return verdict(findings)
+    def within(self, spans: Sequence[tuple[float, float]]) -> Timeline:
+        """The readings in any of some spans of time (start and end, on the monotonic clock)."""
+        return Timeline(tuple(_cut(series, spans) for series in self.series))
+
+    def judge(self, fixed: Collection[str] = ()) -> Validity:
+        """What speaks against a measurement that took place meanwhile.
+
+        A clock that moved by more than 2 % (standard deviation over mean) makes it suspect, as a clock left to its governor does; one
+        that had been fixed was pulled down by something, and a cooling device that slowed something down in between has done so even
+        if both snapshots find it idle: either makes it invalid.
+
+        Args:
+            fixed: names of the clocks whose governor had no choice.
+        """
+        return verdict([*_moved(self.of("clock"), fixed), *_cooled(self.of("cooling"))])
 
     def as_json(self) -> dict[str, dict[str, float]]:
         """Smallest, mean and largest value of every series; the series themselves belong into an .npz."""
@@ -99,13 +103,39 @@ def _sensors(root: Path) -> list[tuple[str, str, Sensor]]:
     temperatures = [
         (name, "temperature", Sensor((path,), 1e-3)) for name, path in sorted(temperature_files(root).items())
     ]
+    cooling = [(name, "cooling", Sensor((path,), 1.0)) for name, path in sorted(cooling_files(root).items())]
     counters = [(name, "counter", Sensor((path,), 1.0)) for name, path in sorted(event_counter_files(root).items())]
-    return clocks + temperatures + counters
+    return clocks + temperatures + cooling + counters
 
 
 def _series(records: list[tuple[float, ...]], column: int, name: str, kind: str) -> Series:
     kept = [(record[0], record[2 + column]) for record in records if not math.isnan(record[2 + column])]
     return Series(name, kind, tuple(time_s for time_s, _ in kept), tuple(value for _, value in kept))
+
+
+def _cut(series: Series, spans: Sequence[tuple[float, float]]) -> Series:
+    pairs = zip(series.times_s, series.values, strict=True)
+    kept = [(at, value) for at, value in pairs if any(start <= at <= end for start, end in spans)]
+    return series._replace(times_s=tuple(at for at, _ in kept), values=tuple(value for _, value in kept))
+
+
+def _moved(clocks: Sequence[Series], fixed: Collection[str]) -> Iterator[Finding]:
+    for clock in clocks:
+        if _variation(clock.values) > _MAX_CLOCK_VARIATION:
+            low, high = min(clock.values) / 1e6, max(clock.values) / 1e6
+            moved = f"moved between {low:.0f} and {high:.0f} MHz during the run"
+            if clock.name in fixed:
+                yield "invalid", f"clock {clock.name}, which was fixed, {moved}"
+            else:
+                yield "suspect", f"clock {clock.name} {moved}"
+
+
+def _cooled(devices: Sequence[Series]) -> Iterator[Finding]:
+    for device in devices:
+        before = int(device.values[0]) if device.values else 0
+        highest = int(max(device.values, default=0))
+        if highest > max(0, before):
+            yield "invalid", f"cooling device {device.name} rose from state {before} to {highest}"
 
 
 def _variation(values: tuple[float, ...]) -> float:

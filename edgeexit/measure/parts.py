@@ -98,14 +98,39 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class StateChannel:
+    """What a recorder read ten times a second, in the stretches that were timed; the readings are in the raw file.
+
+    Attributes:
+        name: of the clock, thermal zone, cooling device or counter.
+        kind: `clock` (Hz), `temperature` (°C), `cooling` (state, 0 is idle) or `counter` (events since boot).
+        n: readings.
+        low: the smallest; null without a reading.
+        mean: of all.
+        high: the largest.
+    """
+
+    name: str
+    kind: str
+    n: int
+    low: float | None
+    mean: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
 class Device:
-    """The machine: key, static facts, its state before and after (`edgeexit.hardware.DeviceState` as JSON), and in between."""
+    """The machine: key, static facts, its state before and after (`edgeexit.hardware.DeviceState` as JSON), and in between.
+
+    `timeline` is of snapshots between the processes, `channels` of the recorder that ran meanwhile; empty where nothing can be read.
+    """
 
     key: str
     facts: dict[str, str]
     before: dict[str, Any]
     after: dict[str, Any]
     timeline: tuple[Moment, ...] = ()
+    channels: tuple[StateChannel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +152,7 @@ class Subject:
     thresholds: tuple[float, ...]
     calibrated: bool
     target: str | None
+    options: str = ""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,11 @@ class Replicate:
         """The samples of a lane: `mixture`, `backbone`, `forced_1`, ..., or one of `cold.`."""
         return Samples(self.arrays[f"{name}.values_s"], self.arrays[f"{name}.blocks"])
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """When the timing began and ended, on the monotonic clock, seconds."""
+        return float(self.arrays["start_s"][0]), float(self.arrays["rounds_s"][-1])
+
     def mixed(self, name: str, exits: NDArray[np.int64]) -> Lane:
         """A lane that ran the trace, each sample with the exit that the accuracy pass saw; `exits` are those of the data set."""
         samples, expected = self.samples(name), exits[self.places]

@@ -25,20 +25,20 @@ from numpy.typing import NDArray
 
 import edgeexit
 from edgeexit.data import Dataset, checked
-from edgeexit.documents import to_document
 from edgeexit.errors import InputError
-from edgeexit.hardware import DeviceState, device_facts, device_key, judge, snapshot, verdict
+from edgeexit.hardware import verdict
 from edgeexit.hardware.validity import Finding
 from edgeexit.measure.accuracy import decide
 from edgeexit.measure.assemble import Measured, against_of, cold_of, findings_of, notes_of, paced_of, raw_of, report_of
 from edgeexit.measure.cache import cache_of
 from edgeexit.measure.cache_sweep import sweep_of
 from edgeexit.measure.energy import energy_of
-from edgeexit.measure.parts import Against, Cold, Device, Judgement, Moment, Paced, Subject, Tool, Workload
+from edgeexit.measure.parts import Against, Cold, Judgement, Paced, Subject, Tool, Workload
 from edgeexit.measure.processes import Replicate, cool_down, run_process
 from edgeexit.measure.result import BenchResult
 from edgeexit.measure.scenarios import check_schedule
 from edgeexit.measure.suites import Suite, load_suite
+from edgeexit.measure.watch import Watch
 from edgeexit.measure.worker import Job, Opening, split_samples
 from edgeexit.progress import Progress, silent
 
@@ -151,29 +151,29 @@ class _Session:
     progress: Progress
 
     def run(self) -> BenchResult:
-        before = snapshot()
+        watch = Watch()
         samples = split_samples(self.data.inputs)
         with self.runner.backbone() as backbone:
             decisions = decide(self.runner, backbone, self.data, samples, self.progress)
         answers = None if self.against is None else [self.against(sample) for sample in samples]
-        timeline = [_moment(before, before)]
-        replicates, interrupted = self._processes(before, timeline)
+        with watch.recording():
+            replicates, interrupted = self._processes(watch)
         other = None if answers is None else np.array([answer.exit for answer in answers], np.int64)
         measured = Measured(decisions, replicates, self.seed, other)
         extras = _Extras() if interrupted else self._extras(samples)
-        return self._with_against(self._result(measured, before, timeline, extras, interrupted), measured, answers)
+        return self._with_against(self._result(measured, watch, extras, interrupted), measured, answers)
 
-    def _processes(self, before: DeviceState, timeline: list[Moment]) -> tuple[list[Replicate], bool]:
+    def _processes(self, watch: Watch) -> tuple[list[Replicate], bool]:
         pool, found = self._pool(), list[Replicate]()
         folder = Path(tempfile.mkdtemp(prefix="edgeexit-bench-"))
         try:
             for p in range(self.suite.processes):
-                cool_down(before, self.suite.cooldown_s)
+                cool_down(watch.before, self.suite.cooldown_s)
                 trace = np.random.default_rng([self.seed, p]).integers(len(pool), size=self.suite.trace)
                 job = self._job(p, _write_inputs(folder / f"inputs{p}.npz", self.data.take(pool), trace))
                 arrays = run_process(job, folder, self.progress, p, self.suite.processes)
                 found.append(Replicate(arrays, pool[trace]))
-                timeline.append(_moment(snapshot(), before))
+                watch.note()
         except KeyboardInterrupt:
             if not found:
                 raise
@@ -232,18 +232,11 @@ class _Session:
             against=None if self.against is None else Opening.of(self.against),
         )
 
-    def _result(
-        self,
-        measured: Measured,
-        before: DeviceState,
-        timeline: Sequence[Moment],
-        extras: _Extras,
-        interrupted: bool,
-    ) -> BenchResult:
-        report, after = report_of(measured), snapshot()
+    def _result(self, measured: Measured, watch: Watch, extras: _Extras, interrupted: bool) -> BenchResult:
+        report, (device, seen) = report_of(measured), watch.device(measured.replicates)
         done = f"{len(measured.replicates)} of {self.suite.processes} processes"
         stopped: list[Finding] = [("suspect", f"interrupted after {done}")] if interrupted else []
-        validity = verdict([*stopped, *findings_of(measured, report)]) & judge(before, after)
+        validity = verdict([*stopped, *findings_of(measured, report)]) & seen
         if validity.status == "invalid":
             invalid = replace(report.against_backbone, verdict="INVALID", reasons=validity.reasons)
             report = replace(report, against_backbone=invalid)
@@ -251,7 +244,7 @@ class _Session:
             run_id=secrets.token_hex(6),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             tool=Tool(edgeexit.__version__, _git()),
-            device=Device(device_key(), device_facts(), _plain(before), _plain(after), tuple(timeline)),
+            device=device,
             subject=_subject(self.runner),
             workload=self._workload(),
             validity=Judgement(validity.status, validity.reasons),
@@ -266,7 +259,7 @@ class _Session:
             energy_reason=extras.energy_reason,
             cache=extras.cache,
             cache_reason=extras.cache_reason,
-            raw=raw_of(measured),
+            raw=raw_of(measured) | watch.raw(measured.replicates),
         )
 
     def _with_against(
@@ -332,23 +325,13 @@ def _subject(runner: Runner) -> Subject:
         thresholds=tuple(runner.thresholds),
         calibrated=runner.calibration is not None,
         target=_target(runner.calibration),
+        options=settings.options,
     )
 
 
 def _target(calibration: Mapping[str, Any] | None) -> str | None:
     target = (calibration or {}).get("target")
     return target if isinstance(target, str) else None
-
-
-def _plain(state: DeviceState) -> dict[str, Any]:
-    return dict(to_document(state.as_json()))
-
-
-def _moment(state: DeviceState, before: DeviceState) -> Moment:
-    """What of a state is drawn over time: the hottest point and the fastest clock."""
-    clocks = [clock.current_hz for clock in state.clocks if clock.current_hz is not None]
-    hottest = max(state.temperatures_c.values(), default=None)
-    return Moment(state.monotonic_s - before.monotonic_s, hottest, max(clocks, default=None))
 
 
 def _git() -> str | None:

@@ -47,7 +47,9 @@ class BenchResult:
 
     `raw` holds the arrays of the .npz beside the file: `mixture_s`, `mixture_exit`, `mixture_process`, `mixture_sample`,
     `backbone_s`, `backbone_process`, `forced_s`, `forced_exit`, `forced_process`, and of the accuracy pass `exits`, `scores`
-    (inner, [n, exits]) and `hits` (correct, or agreeing with the backbone where there are no labels; [n, exits]).
+    (inner, [n, exits]) and `hits` (correct, or agreeing with the backbone where there are no labels; [n, exits]). `rounds_s` is when
+    each round of blocks ended, `rounds_process` in which process, and `state_0`, ... [2, n] are times and readings of the device's
+    `channels`; all times from the start.
     """
 
     run_id: str

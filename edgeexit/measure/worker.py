@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -55,7 +55,7 @@ class Opening:
     @classmethod
     def of(cls, runner: Runner) -> Opening:
         """The one of an open runner."""
-        settings = {name: getattr(runner.settings, name) for name in ("backend", "mode", "threads", "spin")}
+        settings = {name: getattr(runner.settings, name) for name in ("backend", "mode", "threads", "spin", "options")}
         return cls(str(Path(runner.bundle.path).resolve()), settings, tuple(map(str, runner.inner_thresholds)))
 
     def open(self) -> Runner:
@@ -185,8 +185,15 @@ class _Bench:
         for exit in range(1, self.runner.exits + 1):
             runs[f"forced_{exit}"] = partial(self.runner.forced, exit=exit)
         calls, seen = self._calls(runs)
-        found = time_interleaved(calls, seconds=self.job.seconds, seed=self.job.seed)
+        times = [monotonic()]
+        found = time_interleaved(
+            calls, seconds=self.job.seconds, seed=self.job.seed, progress=lambda *_: times.append(monotonic())
+        )
         arrays: Arrays = {f"{name}.seen": np.array(exits, np.int16) for name, exits in seen.items()}
+        arrays |= {
+            "start_s": np.array(times[:1]),
+            "rounds_s": np.array(times[1:-1]),
+        }  # told after each round, and at the end
         for name, samples in found.items():
             arrays |= _pack(name, samples)
         return arrays

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -222,6 +224,44 @@ def test_a_clock_that_moves_during_the_run_is_suspect() -> None:
     assert "suspect" == Timeline((moving, fixed)).judge().status
     assert "306 and 1020 MHz" in Timeline((moving,)).judge().reasons[0]
     assert "valid" == Timeline((fixed,)).judge().status
+
+
+def test_a_fixed_clock_that_moves_was_pulled_down() -> None:
+    """Not a governor's choice, so the machine was not the same throughout."""
+    moving = Series("gpu", "clock", (0.0, 1.0, 2.0), (1020e6, 306e6, 1020e6))
+
+    assert "invalid" == Timeline((moving,)).judge(fixed={"gpu"}).status
+    assert "which was fixed" in Timeline((moving,)).judge(fixed={"gpu"}).reasons[0]
+
+
+def test_cooling_that_came_and_went_between_the_snapshots_is_told() -> None:
+    """Both snapshots find it idle; the timed stretch does not."""
+    throttled = Series("cpufreq-cpu0#1", "cooling", (0.0, 1.0, 2.0), (0.0, 3.0, 0.0))
+
+    assert "invalid" == Timeline((throttled,)).judge().status
+    assert "rose from state 0 to 3" in Timeline((throttled,)).judge().reasons[0]
+
+
+def test_only_the_timed_stretches_are_judged() -> None:
+    """A clock may do as it likes while a process starts."""
+    series = Series("gpu", "clock", (0.0, 1.0, 2.0, 3.0), (306e6, 1020e6, 1020e6, 306e6))
+    timed = Timeline((series,)).within([(0.5, 1.5), (1.8, 2.5)])
+
+    assert (1020e6, 1020e6) == timed.series[0].values
+    assert "valid" == timed.judge().status
+
+
+def test_ctrl_c_does_not_cost_the_records(orin: Path) -> None:
+    """The terminal interrupts the sampling process too; only its parent ends it."""
+    recorder = StateRecorder(orin)
+    recorder.start()
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    for child in map(int, children):
+        if b"edgeexit.hardware.sampler" in Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(child, signal.SIGINT)
+    time.sleep(0.3)
+
+    assert 2 <= len(recorder.stop().of("clock")[0].values)
 
 
 def test_a_machine_that_shows_nothing_costs_no_process(tmp_path: Path) -> None:

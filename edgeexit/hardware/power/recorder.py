@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 from edgeexit.hardware.identity import ROOT
 from edgeexit.hardware.power.base import Capability, PowerMeter, Reading
 from edgeexit.hardware.power.find import find_power_meter
-from edgeexit.hardware.sampler import Sampler
+from edgeexit.hardware.sampler import Sampler, spare_cpu
 
 
 class Recorder(ABC):
@@ -54,7 +53,7 @@ class ProcessRecorder(Recorder):
     def __init__(self, meter: PowerMeter, root: Path = ROOT) -> None:
         self.capability = meter.capability
         plan = {"kind": "power", "root": str(root), "adapter": meter.adapter}
-        self._sampler = Sampler(plan, meter.capability.rate_hz, _last_cpu())
+        self._sampler = Sampler(plan, meter.capability.rate_hz, spare_cpu())
 
     def start(self) -> None:
         """Begin to record; returns when the first reading is there."""
@@ -107,9 +106,3 @@ def measure_cadence(meter: PowerMeter, seconds: float = 2.0) -> Cadence:
 
 def _median(values: list[float]) -> float | None:
     return sorted(values)[len(values) // 2] if values else None
-
-
-def _last_cpu() -> int | None:
-    """None when there is only one: two processes pinned to it would wait for each other."""
-    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    return cpus[-1] if len(cpus) > 1 else None

@@ -1,0 +1,104 @@
+"""The machine while it is measured: snapshots before, between and after the processes, and a recorder that reads on meanwhile.
+
+The recorder is a process of its own on another CPU; what it saw is judged over the timed stretches only, since a clock left to its
+governor falls whenever a process starts or ends.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.documents import to_document
+from edgeexit.errors import HardwareMissing
+from edgeexit.hardware import DeviceState, device_facts, device_key, judge, snapshot
+from edgeexit.hardware.identity import ROOT
+from edgeexit.hardware.sampler import spare_cpu
+from edgeexit.hardware.timeline import Series, StateRecorder, Timeline
+from edgeexit.hardware.validity import Validity
+from edgeexit.measure.parts import Device, Moment, StateChannel
+from edgeexit.measure.processes import Replicate
+
+
+class Watch:
+    """What is known of the machine's state during one measurement.
+
+    Args:
+        root: of the file system; another one than `/` is for tests.
+
+    Attributes:
+        before: the state at the start.
+    """
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self._root = root
+        self.before = snapshot(root)
+        self._moments = [self._moment(self.before)]
+        self._timeline = Timeline(())
+        self._unrecorded: str | None = None
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record in the body. A recorder that cannot start is a doubt, and the body runs all the same."""
+        recorder = StateRecorder(self._root, spare_cpu())
+        try:
+            recorder.start()
+        except HardwareMissing as error:
+            self._unrecorded = f"the state between the snapshots is not known: {error}"
+        try:
+            yield
+        finally:
+            self._timeline = recorder.stop()
+
+    def note(self) -> None:
+        """Note the state now, between two processes."""
+        self._moments.append(self._moment(snapshot(self._root)))
+
+    def device(self, replicates: Sequence[Replicate]) -> tuple[Device, Validity]:
+        """The machine as the result holds it, and what speaks against what the processes timed on it."""
+        after = snapshot(self._root)
+        timed = self._timeline.within([replicate.span for replicate in replicates])
+        fixed = {clock.name for clock in self.before.clocks if clock.fixed}
+        channels = tuple(map(_channel, self._timeline.series, timed.series))
+        before, seen = _plain(self.before), _plain(after)
+        device = Device(device_key(self._root), device_facts(self._root), before, seen, tuple(self._moments), channels)
+        return device, judge(self.before, after) & timed.judge(fixed) & self._blind()
+
+    def _blind(self) -> Validity:
+        return Validity("valid") if self._unrecorded is None else Validity("suspect", (self._unrecorded,))
+
+    def raw(self, replicates: Sequence[Replicate]) -> dict[str, NDArray[Any]]:
+        """For the raw file: each channel as `state_0`, ... [2, n] (seconds since the start, values), and when each round ended."""
+        rounds = [replicate.arrays["rounds_s"] for replicate in replicates]
+        arrays = {f"state_{i}": self._since_start(series) for i, series in enumerate(self._timeline.series)}
+        arrays["rounds_s"] = np.concatenate(rounds) - self.before.monotonic_s
+        arrays["rounds_process"] = np.repeat(np.arange(len(rounds)), [len(r) for r in rounds]).astype(np.int16)
+        return arrays
+
+    def _since_start(self, series: Series) -> NDArray[np.float64]:
+        return np.array([np.array(series.times_s) - self.before.monotonic_s, series.values], np.float64)
+
+    def _moment(self, state: DeviceState) -> Moment:
+        """What of a snapshot is drawn over time: the hottest point and the fastest clock."""
+        clocks = [clock.current_hz for clock in state.clocks if clock.current_hz is not None]
+        hottest = max(state.temperatures_c.values(), default=None)
+        return Moment(state.monotonic_s - self.before.monotonic_s, hottest, max(clocks, default=None))
+
+
+def _channel(whole: Series, timed: Series) -> StateChannel:
+    """Its figures over the timed stretches."""
+    channel = StateChannel(whole.name, whole.kind, len(timed.values), None, None, None)
+    if not timed.values:
+        return channel
+    return replace(channel, low=min(timed.values), mean=statistics.fmean(timed.values), high=max(timed.values))
+
+
+def _plain(state: DeviceState) -> dict[str, Any]:
+    return dict(to_document(state.as_json()))

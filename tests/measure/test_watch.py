@@ -1,0 +1,73 @@
+"""The machine's state while it is measured."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeexit.errors import HardwareMissing
+from edgeexit.hardware.timeline import StateRecorder
+from edgeexit.measure.processes import Replicate
+from edgeexit.measure.watch import Watch
+from tests.hardware.boards import jetson_orin_nano, plant
+
+_GPU = "sys/class/devfreq/17000000.gpu"
+
+
+def _replicate(start_s: float, end_s: float) -> Replicate:
+    """A process that timed one round between two moments."""
+    return Replicate({"start_s": np.array([start_s]), "rounds_s": np.array([end_s])}, np.zeros(1, np.int64))
+
+
+def test_a_clock_that_drops_in_the_middle_is_seen_and_kept(tmp_path: Path) -> None:
+    """Both snapshots find it where it was fixed; the recorder does not."""
+    root = plant(tmp_path, {**jetson_orin_nano(), f"{_GPU}/cur_freq": 1020000000, f"{_GPU}/min_freq": 1020000000})
+    watch, start_s = Watch(root), time.monotonic()
+    with watch.recording():
+        time.sleep(0.5)
+        (root / _GPU / "cur_freq").write_text("306000000")
+        time.sleep(0.5)
+        (root / _GPU / "cur_freq").write_text("1020000000")
+    replicates = [_replicate(start_s, time.monotonic())]
+    device, validity = watch.device(replicates)
+
+    assert "invalid" == validity.status
+    assert any("17000000.gpu, which was fixed, moved between 306 and 1020 MHz" in r for r in validity.reasons)
+    place = next(i for i, channel in enumerate(device.channels) if channel.name == "17000000.gpu")
+    times_s, values = watch.raw(replicates)[f"state_{place}"]
+    assert {306e6, 1020e6} == set(values.tolist())
+    assert 0.0 <= times_s[0] < times_s[-1] < 5.0
+    assert (306e6, 1020e6) == (device.channels[place].low, device.channels[place].high)
+
+
+def test_what_happened_while_nothing_was_timed_is_kept_and_not_judged(tmp_path: Path) -> None:
+    """A process that starts may move a clock."""
+    root = plant(tmp_path, jetson_orin_nano())
+    watch = Watch(root)
+    with watch.recording():
+        (root / _GPU / "cur_freq").write_text("1020000000")
+        time.sleep(0.3)
+        start_s = time.monotonic()
+        time.sleep(0.3)
+    device, validity = watch.device([_replicate(start_s, time.monotonic())])
+
+    assert not any("17000000.gpu" in reason for reason in validity.reasons)
+    assert next(channel for channel in device.channels if channel.name == "17000000.gpu").low == 1020e6
+
+
+def test_a_recorder_that_cannot_start_is_a_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measurement goes on without it."""
+
+    def broken(self: StateRecorder) -> None:
+        raise HardwareMissing("no process")
+
+    monkeypatch.setattr(StateRecorder, "start", broken)
+    watch = Watch(plant(tmp_path, jetson_orin_nano()))
+    with watch.recording():
+        pass
+    _, validity = watch.device([_replicate(0.0, 1.0)])
+
+    assert "the state between the snapshots is not known: no process" in validity.reasons
