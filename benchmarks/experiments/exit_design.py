@@ -49,17 +49,7 @@ from edgeexit.training.team import joined_team
 PLACES = {
     "lenet": ("conv2", "conv3"),
     "alexnet": ("conv2", "conv3", "conv4", "conv5"),
-    "resnet": (
-        "group1.0",
-        "group1.1",
-        "group1.2",
-        "group2.0",
-        "group2.1",
-        "group2.2",
-        "group3.0",
-        "group3.1",
-        "group3.2",
-    ),
+    "resnet": tuple(f"group{g}.{b}.conv1" for g in (1, 2, 3) for b in range(3)),
 }
 """Modules on whose input a candidate exit may hang."""
 
