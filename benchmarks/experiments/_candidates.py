@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edgeexit.nets.outputs import mark_exit
 
-HEADS: Mapping[str, tuple[int, ...]] = {"fc": (), "1 conv": (64,), "2 conv": (64, 64), "3 conv": (32, 64, 128)}
+HEADS: Mapping[str, tuple[int, ...]] = {"fc": (), "1-conv": (64,), "2-conv": (64, 64), "3-conv": (32, 64, 128)}
 """Channels of each candidate's 3x3 convolutions; the first of them halves the size, of three all do."""
 
 
