@@ -88,6 +88,7 @@ def compile_model(
     backend: str = "onnxruntime",
     precision: str | None = None,
     threads: int = 1,
+    options: str = "",
     inputs: Inputs | None = None,
     seconds: float = 1.0,
     progress: Progress = silent,
@@ -103,6 +104,7 @@ def compile_model(
         backend: that the bundle is verified and timed with.
         precision: `float32`, `float16` or `int8` (with ranges from `inputs`); None keeps the model's own.
         threads: worker threads for the timing.
+        options: of the backend, see `load`.
         inputs: real inputs [n, ...] to verify with, beside random ones.
         seconds: time to spend on timing both forms; 0 skips it.
         progress: watcher.
@@ -113,7 +115,7 @@ def compile_model(
         InternalError: the split network does not give the original's answers; nothing is written then.
     """
     source, folder = Path(model), Path(output)
-    find_backend(backend)
+    find_backend(backend).check_options(options)
     parts = _take_apart(source, criterion, exits, scores, progress, precision=precision, inputs=inputs)
     how = {
         "exits": ",".join(exits) if exits else None,
@@ -126,7 +128,7 @@ def compile_model(
         manifest = _write_parts(change, parts, criterion, Source(source.name, digest_of(source), parts.net.opset, how))
         progress("writing the parts", 1, 1)
         draft = Bundle(folder, manifest)
-        settings = Settings(backend, "staged", manifest.precision, threads)
+        settings = Settings(backend, "staged", manifest.precision, threads, options=options)
         verified = _verify(draft, settings, parts, inputs, progress)
         manifest = replace(manifest, verified=verified)
         if seconds > 0:

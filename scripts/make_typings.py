@@ -47,6 +47,7 @@ CLASSES: dict[str, str] = {
     "DeviceType": "GPU DLA",
     "BuilderFlag": "TF32 GPU_FALLBACK FP16",
     "MemoryPoolType": "WORKSPACE",
+    "TacticSource": "__int__ __members__",
     "NetworkDefinitionCreationFlag": "STRONGLY_TYPED __int__",
     "TensorIOMode": "INPUT OUTPUT",
     "ExecutionContextAllocationStrategy": "USER_MANAGED",

@@ -38,6 +38,7 @@ class Settings:
         precision: of the engines.
         threads: worker threads of the runtime.
         spin: whether idle worker threads burn a core while they wait.
+        options: of the backend, `name=value` joined by commas; kept in the order of the names. What is left out, the backend chooses.
     """
 
     backend: str = "onnxruntime"
@@ -45,6 +46,7 @@ class Settings:
     precision: str = "float32"
     threads: int = 1
     spin: bool = False
+    options: str = ""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -54,6 +56,8 @@ class Settings:
         if not 1 <= self.threads <= _MOST_THREADS:
             msg = f"threads must be 1 to {_MOST_THREADS}, not {self.threads}."
             raise InputError(msg)
+        ordered = ",".join(f"{name}={value}" for name, value in sorted(read_options(self.options).items()))
+        object.__setattr__(self, "options", ordered)
 
     def with_mode(self, mode: str) -> Settings:
         """The same in another mode."""
@@ -66,6 +70,25 @@ class Settings:
     def timing_key(self, device: str) -> str:
         """Name of the comparison of the two modes on a device."""
         return f"{device}/{self.backend}-{self.precision}-t{self.threads}"
+
+
+def read_options(text: str) -> dict[str, str]:
+    """Options of a backend by name.
+
+    Args:
+        text: as in `Settings.options`.
+
+    Raises:
+        InputError: something else, or a name twice.
+    """
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        if not (name and equals and value) or name in found:
+            msg = f"cannot read the option {part!r}: write name=value, joined by commas, each name once."
+            raise InputError(msg)
+        found[name] = value
+    return found
 
 
 class Program(ABC):
@@ -175,6 +198,12 @@ class Backend(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raise MissingExtra or HardwareMissing when it cannot run here."""
+
+    def check_options(self, options: str) -> None:
+        """Raise InputError where `Settings.options` names an option that this backend does not have."""
+        if options:
+            msg = f"backend {self.name} has no options, and {options!r} was given: leave it out."
+            raise InputError(msg)
 
     @abstractmethod
     def versions(self) -> dict[str, str]:

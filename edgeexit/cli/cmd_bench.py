@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import Interrupted, Json, emit, numbers, progress_bar
+from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, emit, numbers, progress_bar
 from edgeexit.cli.printing import print_tables
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def bench_command(
     mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
-    spin: Annotated[bool, typer.Option("--spin", help="Idle worker threads burn a core while they wait.")] = False,
+    spin: Spin = False,
+    options: BackendOptions = "",
     seed: Annotated[int, typer.Option(help="Of samples, trace and order.", min=0)] = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Result file; raw samples go beside it.")
@@ -65,7 +66,7 @@ def bench_command(
     if output is not None:
         check_place(output)
     samples, pace = load_data(data), _pace(rate, arrivals, deadline_ms)
-    settings = {"backend": backend, "threads": threads, "spin": spin}
+    settings = {"backend": backend, "threads": threads, "spin": spin, "options": options}
     with ExitStack() as opened:
         runner = opened.enter_context(_open(bundle, "--thresholds", thresholds, mode=mode, **settings))
         other = None

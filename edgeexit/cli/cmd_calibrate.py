@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import Json, emit, progress_bar
+from edgeexit.cli.common import BackendOptions, Json, Spin, emit, progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.calibration import Calibration
@@ -44,6 +44,8 @@ def calibrate_command(
     mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
+    spin: Spin = False,
+    options: BackendOptions = "",
     json: Json = False,
 ) -> None:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
@@ -64,7 +66,7 @@ def calibrate_command(
     samples = _samples(data, from_curve=from_curve)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
-        runner = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads)
+        runner = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=options)
     try:
         with runner, progress_bar() as progress:
             result = _first_possible(runner, samples, plan, seed, method, progress)

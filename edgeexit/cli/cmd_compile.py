@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import Json, emit, progress_bar
+from edgeexit.cli.common import BackendOptions, Json, emit, progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.bundle import Bundle
@@ -34,6 +34,7 @@ def compile_command(
         str | None, typer.Option(help="float32, float16, or int8 with ranges from --data. [default: the model's own]")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads for the timing.")] = 1,
+    options: BackendOptions = "",
     seconds: Annotated[float, typer.Option(help="Time for comparing both forms; 0 skips it.", min=0)] = 2.0,
     json: Json = False,
 ) -> None:
@@ -54,6 +55,7 @@ def compile_command(
             backend=backend,
             precision=precision,
             threads=threads,
+            options=options,
             inputs=load_data(data).inputs if data else None,
             seconds=seconds,
             progress=progress,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeexit.cli.common import Json, emit
+from edgeexit.cli.common import BackendOptions, Json, Spin, emit
 from edgeexit.documents import to_document
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ def doctor_command(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Where the proof is written; to send in.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Prove it on the small networks only.")] = False,
+    precision: Annotated[str, typer.Option(help="Of the proof: float32, float16 or int8.")] = "float32",
+    threads: Annotated[int, typer.Option(help="Worker threads of the proof.")] = 1,
+    spin: Spin = False,
+    options: BackendOptions = "",
     as_json: Json = False,
 ) -> None:
     """Check everything a measurement needs: packages, sensors, clocks, counters, load; print the fix for each.
@@ -37,7 +41,8 @@ def doctor_command(
 
     checks = [*_packages(backend or "onnxruntime"), *check_machine(), *_counters(), _simulation()]
     failed = any(check.status == "fail" for check in checks)
-    proof = prove(backend, output, quick=quick) if backend is not None and not failed else None
+    settings = {"precision": precision, "threads": threads, "spin": spin, "options": options}
+    proof = prove(backend, output, quick=quick, **settings) if backend is not None and not failed else None
     document = {"schema": "edgeexit.doctor/1", "ready": not failed, "checks": [check.as_json() for check in checks]}
     if proof is not None:
         document["conformance"] = to_document(proof[0])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import Json, emit, numbers, progress_bar
+from edgeexit.cli.common import BackendOptions, Json, Spin, emit, numbers, progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.data import Dataset
@@ -29,6 +29,8 @@ def run_command(
     mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
+    spin: Spin = False,
+    options: BackendOptions = "",
     json: Json = False,
 ) -> None:
     """Classify data with a bundle, one sample at a time, and say where each left.
@@ -46,7 +48,7 @@ def run_command(
     with warnings.catch_warnings():
         if thresholds is not None or exit is not None:
             warnings.simplefilter("ignore", CalibrationWarning)  # then no calibration says who leaves where
-        opened = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads)
+        opened = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=options)
     with opened as runner:
         if thresholds is not None:
             runner.thresholds = numbers("--thresholds", thresholds)

@@ -13,6 +13,18 @@ from edgeexit.progress import Progress
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
+Spin: TypeAlias = Annotated[
+    bool, typer.Option("--spin", help="Burn a core while waiting for worker threads or the GPU.")
+]
+BackendOptions: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--options",
+        metavar="A=1,B=2",
+        help="Of the backend, as optimization_level=5 of tensorrt; see devices/README.md.",
+    ),
+]
+
 
 def emit(document: Mapping[str, Any], table: Callable[[], None], *, as_json: bool) -> None:
     """Print `document` as JSON, or call `table` to print it for people."""

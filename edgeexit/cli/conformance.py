@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeexit.cli.common import progress_bar
 
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from edgeexit.conformance import ConformanceReport
 
 
-def prove(backend: str, output: Path | None, *, quick: bool = False) -> tuple[ConformanceReport, Path]:
+def prove(backend: str, output: Path | None, *, quick: bool = False, **settings: Any) -> tuple[ConformanceReport, Path]:
     """Run the conformance suite over a backend and write its document.
 
     Args:
         backend: its name.
         output: the file; None names it after the backend, in the current folder.
         quick: the small networks only.
+        settings: precision, threads, spin and options of `run_conformance`.
 
     Raises:
         MissingExtra, HardwareMissing: the backend cannot run here.
@@ -27,7 +28,8 @@ def prove(backend: str, output: Path | None, *, quick: bool = False) -> tuple[Co
     from edgeexit.errors import InputError
 
     with progress_bar() as progress:
-        report = run_conformance(backend, networks=NETWORKS[:4] if quick else NETWORKS, progress=progress)
+        networks = NETWORKS[:4] if quick else NETWORKS
+        report = run_conformance(backend, networks=networks, progress=progress, **settings)
     path = output or Path(f"conformance-{backend}.json")
     try:
         path.write_text(report.to_json(), encoding="utf-8")

@@ -27,6 +27,7 @@ from edgeexit.graph import find_exits, read_model
 from edgeexit.measure.timing import time_interleaved
 from edgeexit.runtime import Prediction, Runner
 from edgeexit.runtime.loading import open_runner
+from edgeexit.units import percent
 from edgeexit.units import seconds as as_time
 
 SAME = 1e-4
@@ -38,6 +39,7 @@ _AGREEMENTS = {
     "float16": 0.98,
     "int8": 0.8,
 }  # of weights drawn at random, whose scores lie close together
+_ACCURACY_LIMITS = {"float32": 0.005, "float16": 0.01, "int8": 0.03}
 _FORCED_SAMPLES = 16
 _SHARES = (0.1, 0.5, 0.9)
 
@@ -52,12 +54,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Case:
-    """One network to prove a backend with."""
+    """One network to prove a backend with; `labels` [n] where it is a trained one."""
 
     bundle: Bundle
     settings: Settings
     inputs: dict[str, Array]
     reference: Reference
+    labels: NDArray[np.int64] | None = None
 
     @property
     def count(self) -> int:
@@ -142,12 +145,29 @@ def decisions_are_the_references(case: Case, runner: Runner) -> Check:
 
 def _same_decision(case: Case, i: int, thresholds: tuple[float, ...], answer: Prediction) -> tuple[bool, bool]:
     """Whether exit and label are the reference's, and whether a score lies so near its threshold that either exit is right."""
-    scores = case.reference.scores[i, :-1]
-    sure = np.flatnonzero(scores >= np.asarray(thresholds, np.float32))
-    expected = int(sure[0]) + 1 if len(sure) else case.exits
-    at_edge = bool((np.abs(scores - np.asarray(thresholds)) <= SAME).any())
-    label = int(case.reference.logits[i, expected - 1].argmax())
+    expected, label = _expected(case, i, thresholds)
+    at_edge = bool((np.abs(case.reference.scores[i, :-1] - np.asarray(thresholds)) <= SAME).any())
     return answer.exit == expected and answer.label == label, at_edge
+
+
+def _expected(case: Case, i: int, thresholds: tuple[float, ...]) -> tuple[int, int]:
+    """Exit and label of the reference."""
+    sure = np.flatnonzero(case.reference.scores[i, :-1] >= np.asarray(thresholds, np.float32))
+    exit = int(sure[0]) + 1 if len(sure) else case.exits
+    return exit, int(case.reference.logits[i, exit - 1].argmax())
+
+
+def accuracy_is_the_models(case: Case, runner: Runner) -> Check:
+    """With half of the inputs leaving at each exit, as many are right as by the reference; in lower precision, nearly as many."""
+    assert case.labels is not None
+    thresholds = case.thresholds(0.5)
+    runner.inner_thresholds = thresholds
+    mine = [runner(case.sample(i)).label for i in range(case.count)]
+    reference = [_expected(case, i, thresholds)[1] for i in range(case.count)]
+    found, expected = (float(np.mean(np.asarray(labels) == case.labels)) for labels in (mine, reference))
+    limit = _ACCURACY_LIMITS[case.settings.precision]
+    detail = f"{percent(found)}, the model's {percent(expected)}, allowed difference {limit * 100:g} points"
+    return Check("accuracy is the model's", abs(found - expected) <= limit, detail, {"accuracy": found})
 
 
 def thresholds_hold_at_the_ends(case: Case, runner: Runner) -> Check:
@@ -234,6 +254,7 @@ CHECKS: dict[str, CheckFunction] = {
     "logits are the model's": logits_are_the_models,
     "scores are the criterion's": scores_are_the_criterions,
     "decisions are the reference's": decisions_are_the_references,
+    "accuracy is the model's": accuracy_is_the_models,
     "thresholds hold at their ends": thresholds_hold_at_the_ends,
     "nothing is left over from the input before": nothing_is_left_over,
     "clones are apart": clones_are_apart,

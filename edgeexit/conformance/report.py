@@ -31,6 +31,7 @@ class ConformanceReport:
         backend: which backend.
         versions: of what it stands on.
         precision: that the networks were compiled in.
+        threads, spin, options: as in `Settings`.
         device: its key.
         facts: static facts of the device.
         results: per network and mode.
@@ -42,6 +43,9 @@ class ConformanceReport:
     backend: str
     versions: dict[str, str]
     precision: str
+    threads: int
+    spin: bool
+    options: str
     device: str
     facts: dict[str, str]
     results: tuple[NetworkChecks, ...]

@@ -7,13 +7,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+from numpy.typing import NDArray
+
 import edgeexit
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.backends.checks import Check
 from edgeexit.backends.probe import random_inputs
 from edgeexit.compiler import compile_model
-from edgeexit.conformance.checks import CHECKS, Case, check_times, reference_of
+from edgeexit.conformance.checks import CHECKS, Case, accuracy_is_the_models, check_times, reference_of
 from edgeexit.conformance.networks import BUILDERS, write_network
 from edgeexit.conformance.report import SCHEMA, ConformanceReport, NetworkChecks
 from edgeexit.data import demo_asset, load_data
@@ -37,6 +40,8 @@ def run_conformance(
     samples: int = 200,
     seconds: float = 1.0,
     threads: int = 1,
+    spin: bool = False,
+    options: str = "",
     progress: Progress = silent,
 ) -> ConformanceReport:
     """Prove a backend on this machine.
@@ -48,6 +53,8 @@ def run_conformance(
         samples: inputs per network.
         seconds: time to spend on timing each network; 0 skips it.
         threads: worker threads.
+        spin: burn a core while waiting.
+        options: of the backend, see `edgeexit.load`.
         progress: watcher.
 
     Returns:
@@ -62,7 +69,8 @@ def run_conformance(
         msg = f"no network named {' '.join(unknown)} Networks: {', '.join(NETWORKS)}."
         raise InputError(msg)
     found = find_backend(backend)
-    settings = Settings(backend, precision=precision, threads=threads)
+    found.check_options(options)
+    settings = Settings(backend, precision=precision, threads=threads, spin=spin, options=options)
     results: list[NetworkChecks] = []
     with TemporaryDirectory(prefix="edgeexit-conformance-") as folder:
         for done, network in enumerate(networks):
@@ -76,6 +84,9 @@ def run_conformance(
         backend=backend,
         versions=found.versions(),
         precision=precision,
+        threads=threads,
+        spin=spin,
+        options=settings.options,
         device=device_key(),
         facts=device_facts(),
         results=tuple(results),
@@ -87,9 +98,9 @@ def _one_network(
 ) -> Iterator[NetworkChecks]:
     """Checks in both modes, the times of both, and what the backend checks of itself."""
     model = demo_asset("lenet-digits.onnx") if network not in BUILDERS else write_network(network, folder)
-    inputs = _inputs(network, read_model(model), samples)
+    inputs, labels = _inputs(network, read_model(model), samples)
     bundle = compile_model(model, folder / f"{network}.eexit", precision=settings.precision, inputs=inputs, seconds=0)
-    case = Case(bundle, settings, inputs, reference_of(model, bundle, inputs))
+    case = Case(bundle, settings, inputs, reference_of(model, bundle, inputs), labels)
     for mode in _MODES:
         yield NetworkChecks(network, mode, tuple(_in_mode(case, mode)))
     if seconds > 0:
@@ -99,12 +110,13 @@ def _one_network(
         yield NetworkChecks(network, "", own)
 
 
-def _inputs(network: str, net: Network, samples: int) -> dict[str, Array]:
+def _inputs(network: str, net: Network, samples: int) -> tuple[dict[str, Array], NDArray[np.int64] | None]:
+    """Inputs, and labels where the network is a trained one."""
     if network in BUILDERS:
-        return random_inputs(net.inputs, seed=7, batch=samples)
-    shipped = load_data("digits:test").inputs
-    assert not isinstance(shipped, dict)
-    return {net.inputs[0].name: shipped[:samples]}
+        return random_inputs(net.inputs, seed=7, batch=samples), None
+    shipped = load_data("digits:test").take(slice(samples))
+    assert not isinstance(shipped.inputs, dict)
+    return {net.inputs[0].name: shipped.inputs}, shipped.labels
 
 
 def _in_mode(case: Case, mode: str) -> Iterator[Check]:
@@ -116,6 +128,8 @@ def _in_mode(case: Case, mode: str) -> Iterator[Check]:
         return
     with runner:
         for name, check in CHECKS.items():
+            if check is accuracy_is_the_models and case.labels is None:
+                continue
             yield _guarded(name, lambda check=check: check(case, runner))  # type: ignore[misc]
 
 

@@ -26,6 +26,7 @@ _MUST_MATCH: dict[str, Callable[[BenchResult], Any]] = {
     "precision": lambda r: r.subject.precision,
     "threads": lambda r: r.subject.threads,
     "spin": lambda r: r.subject.spin,
+    "options": lambda r: r.subject.options,
     "criterion": lambda r: r.subject.criterion,
     "thresholds": lambda r: r.subject.thresholds,
     "data": lambda r: r.workload.data_sha256,
@@ -35,7 +36,7 @@ _MUST_MATCH: dict[str, Callable[[BenchResult], Any]] = {
     "batch": lambda r: r.workload.batch,
     "preset": lambda r: r.workload.preset,
 }
-_BACKBONE_NEEDS = ("device", "power_mode", "model", "backend", "precision", "threads", "spin")
+_BACKBONE_NEEDS = ("device", "power_mode", "model", "backend", "precision", "threads", "spin", "options")
 """What the backbone's latency depends on; thresholds, mode and data are not among it."""
 
 VARIABLE = tuple(_MUST_MATCH)

@@ -27,6 +27,7 @@ def load(
     mode: str | None = None,
     threads: int = 1,
     spin: bool = False,
+    options: str = "",
 ) -> Runner:
     """Open a bundle for running.
 
@@ -36,17 +37,18 @@ def load(
         mode: `staged` or `fused`; None takes the one that was faster on this device, or for which it was calibrated.
         threads: worker threads of the runtime; 1 has the tightest tail.
         spin: let idle worker threads burn a core; faster with several threads, at many times the energy.
+        options: of the backend, as `optimization_level=5,workspace_mib=512` of tensorrt; what is left out, the backend chooses.
 
     Warns:
         CalibrationWarning: there is no calibration for this device and settings (the Runner then never leaves early), or it was made
-            under another power mode, core count or spin setting.
+            under another power mode, core count, spin setting or set of options.
 
     Raises:
         BundleError: the bundle is damaged, unsafe or too new.
         InputError: no such backend or mode.
     """
     bundle = Bundle.open(path)
-    settings = Settings(backend, mode or "staged", bundle.manifest.precision, threads, spin)
+    settings = Settings(backend, mode or "staged", bundle.manifest.precision, threads, spin, options)
     if mode is None:
         settings = settings.with_mode(chosen_mode(bundle, settings))
     calibration = bundle.read_calibration(settings.key(device_key()))
@@ -64,6 +66,7 @@ def load(
 def open_runner(bundle: Bundle, settings: Settings, calibration: Mapping[str, Any] | None = None) -> Runner:
     """A Runner with exactly these settings; its thresholds are "never" until they are set."""
     opened = find_backend(settings.backend)
+    opened.check_options(settings.options)
     program = (opened.open_fused if settings.mode == "fused" else opened.open_staged)(bundle, settings)
     return Runner(bundle, settings, program, calibration)
 
@@ -97,6 +100,9 @@ def thresholds_of(calibration: Mapping[str, Any], bundle: Bundle) -> tuple[float
     return inner
 
 
+_CHOSEN = {"spin": "spinning", "options": "set of backend options"}
+"""Settings outside the calibration's key that must be now what they were when the latencies were measured."""
+
 _HELD = {
     "power_mode": "power mode",
     "boost": "clock boost",
@@ -108,7 +114,7 @@ _HELD = {
 
 def _warn_of_changes(calibration: Mapping[str, Any], settings: Settings) -> None:
     then = calibration.get("settings")
-    changes = _differences({"spin": "spinning"}, then, {"spin": settings.spin})
+    changes = _differences(_CHOSEN, then, {name: getattr(settings, name) for name in _CHOSEN})
     state = calibration.get("state")
     before = state.get("before") if isinstance(state, Mapping) else None
     if isinstance(before, Mapping):
@@ -122,10 +128,14 @@ def _differences(names: Mapping[str, str], then: object, now: Mapping[str, objec
     if not isinstance(then, Mapping):
         return []
     return [
-        f"{said} ({then[name]}, now {now[name]})"
+        f"{said} ({_shown(then[name])}, now {_shown(now[name])})"
         for name, said in names.items()
         if name in then and then[name] != now[name]
     ]
+
+
+def _shown(value: object) -> object:
+    return "none" if value == "" else value
 
 
 def _warn(message: str) -> None:

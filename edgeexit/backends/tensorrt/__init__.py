@@ -16,10 +16,11 @@ import onnx
 
 from edgeexit.backends.base import Backend, Batch, Program, Settings, StagedProgram
 from edgeexit.backends.checks import Check
-from edgeexit.backends.tensorrt.builder import BuildOptions, Workshop
+from edgeexit.backends.tensorrt.builder import Workshop
 from edgeexit.backends.tensorrt.cache import cache_root
 from edgeexit.backends.tensorrt.engines import Engines, Part, open_device
 from edgeexit.backends.tensorrt.messages import Messages
+from edgeexit.backends.tensorrt.options import BuildOptions, given_options
 from edgeexit.backends.tensorrt.programs import (
     DeciderWarning,
     TensorRtBackbone,
@@ -61,20 +62,16 @@ def check_tensorrt() -> None:
 
 
 class TensorRtBackend(Backend):
-    """TensorRT.
-
-    Args:
-        options: how to build engines; None takes what suits the device.
-    """
+    """TensorRT. Its options are those of `BuildOptions`; what the user leaves out, the profile of the device says."""
 
     name = "tensorrt"
-
-    def __init__(self, options: BuildOptions | None = None) -> None:
-        self.options = options
 
     def check(self) -> None:  # noqa: D102 - see base
         check_tensorrt()
         open_device(spin=False).close()
+
+    def check_options(self, options: str) -> None:  # noqa: D102 - see base
+        given_options(options)
 
     def versions(self) -> dict[str, str]:  # noqa: D102 - see base
         from importlib.metadata import version
@@ -108,11 +105,11 @@ class TensorRtBackend(Backend):
 
     def _engines(self, bundle: Bundle, settings: Settings, parts: Sequence[Part]) -> Engines:
         check_tensorrt()
-        if self.options is not None:
-            self.options.check_dla(current_profile(), settings.precision)
+        profile = current_profile()
         device = open_device(spin=settings.spin)
         try:
-            options = self.options or BuildOptions.of(device.facts)
+            options = BuildOptions.of(device.facts, profile, settings.options)
+            options.check_dla(profile, settings.precision, installed_version())
             workshop = Workshop(Messages(), options, settings.precision, watcher())
             return Engines(device, workshop, bundle, parts)
         except BaseException:

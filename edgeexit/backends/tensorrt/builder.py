@@ -2,66 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
 
-from edgeexit.backends.cuda import DeviceFacts
 from edgeexit.backends.tensorrt.messages import Messages, build_error, monitor, parse_error
+from edgeexit.backends.tensorrt.options import BuildOptions
 from edgeexit.backends.tensorrt.versions import Typing, sizes, typings
-from edgeexit.errors import EdgeExitError, HardwareMissing, InputError, ModelError
-from edgeexit.hardware import DeviceProfile
+from edgeexit.errors import EdgeExitError, HardwareMissing, InputError, ModelError, did_you_mean
 from edgeexit.progress import Progress, silent
 
 if TYPE_CHECKING:
     import tensorrt
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """How engines are built; part of the key under which they are kept.
-
-    Attributes:
-        optimization_level: 0 to 5; 3 is TensorRT's own, 5 searches longest.
-        workspace_bytes: most scratch memory that one stage may use; None leaves it to TensorRT.
-        tactic_sources: bit mask of libraries to draw kernels from; None leaves it to TensorRT.
-        aux_streams: streams beside the one given. 0: more would add synchronisation, and be refused in conditional graphs.
-        tf32: round float32 operands to 19 bits on tensor cores; off, because answers are to be those of the network.
-        dla_core: run whole stages on this DLA; None runs them on the GPU.
-    """
-
-    optimization_level: int = 3
-    workspace_bytes: int | None = None
-    tactic_sources: int | None = None
-    aux_streams: int = 0
-    tf32: bool = False
-    dla_core: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if not 0 <= self.optimization_level <= 5:
-            msg = f"the optimisation level must be 0 to 5, not {self.optimization_level}."
-            raise InputError(msg)
-
-    @classmethod
-    def of(cls, facts: DeviceFacts) -> BuildOptions:
-        """What a device gets when the user asks for nothing: where CPU and GPU share their memory, TensorRT may not take all of it."""
-        return cls(workspace_bytes=facts.memory_bytes // 4 if facts.integrated else None)
-
-    def check_dla(self, profile: DeviceProfile | None, precision: str) -> None:
-        """Raise where a DLA is asked for and cannot be had."""
-        if self.dla_core is None:
-            return
-        engines = profile.dla.engines if profile is not None and profile.dla is not None else 0
-        title = profile.title if profile is not None else "this machine"
-        if self.dla_core >= engines:
-            msg = f"{title} has {engines} DLA cores, so stages cannot run on DLA {self.dla_core}: leave dla_core out to use the GPU."
-            raise HardwareMissing(msg)
-        if precision == "float32":
-            msg = "a DLA computes in float16 and int8 only: compile with --precision float16."
-            raise InputError(msg)
 
 
 @dataclass(frozen=True)
@@ -105,7 +60,7 @@ class Workshop:
         """
         model = fixed_batch(file).SerializeToString()
         refusal: EdgeExitError | None = None
-        for typing in typings(self.precision):
+        for typing in typings(self.precision, dla=self.options.dla_core is not None):
             self.messages.clear()
             try:
                 return self._build_typed(model, file, what, timings, typing)
@@ -157,7 +112,7 @@ class Workshop:
         if options.workspace_bytes is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
         if options.tactic_sources is not None:
-            config.set_tactic_sources(options.tactic_sources)
+            config.set_tactic_sources(tactic_mask(options.tactic_sources))
         if options.dla_core is not None:
             self._put_on_dla(builder, config, options.dla_core)
         return config
@@ -167,11 +122,30 @@ class Workshop:
 
         if builder.num_DLA_cores <= core:
             version = trt.__version__
-            msg = f"this board's TensorRT {version} offers {builder.num_DLA_cores} DLA cores: leave dla_core out to use the GPU."
+            msg = (
+                f"TensorRT {version} offers {builder.num_DLA_cores} DLA cores on this board: leave dla_core out to use the GPU. DLAs are"
+                " served up to TensorRT 10.7, and on AGX Orin from 11.4.1 on."
+            )
             raise HardwareMissing(msg)
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = core
         config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+
+
+def tactic_mask(names: Sequence[str]) -> int:
+    """TensorRT's bit mask of libraries to draw kernels from.
+
+    Raises:
+        InputError: this version does not have one of them.
+    """
+    import tensorrt as trt
+
+    known = trt.TacticSource.__members__
+    unknown = [f"{n.lower()!r}.{did_you_mean(n, known)}" for n in names if n not in known]
+    if unknown:
+        msg = f"TensorRT {trt.__version__} has no tactic source {' '.join(unknown)} It has: {', '.join(known).lower()}."
+        raise InputError(msg)
+    return sum(1 << int(known[name]) for name in set(names))
 
 
 def fixed_batch(file: Path) -> onnx.ModelProto:

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeexit.backends.cuda import DeviceFacts
-from edgeexit.backends.tensorrt.builder import BuildOptions, Plan
+from edgeexit.backends.tensorrt.builder import Plan
+from edgeexit.backends.tensorrt.options import BuildOptions
 from edgeexit.bundle import Bundle
 from edgeexit.bundle.store import write_whole
 from edgeexit.errors import InputError

@@ -67,15 +67,18 @@ def sizes(dims: tensorrt.Dims) -> tuple[int, ...]:
     return tuple(int(dims[i]) for i in range(len(dims)))
 
 
-def typings(precision: str) -> tuple[Typing, ...]:
+def typings(precision: str, *, dla: bool = False) -> tuple[Typing, ...]:
     """The ways to build a network of this precision, in the order in which to try them.
 
     Before 10.12 strong typing did not cover every layer; there, and only for float16, TensorRT may choose the precision of layers itself
-    when the strongly typed build fails.
+    when the strongly typed build fails. A DLA takes strongly typed networks from TensorRT 11 on; before it, only those with the flag.
     """
     import tensorrt as trt
 
     strong = Typing("strong", 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    if precision == "float16" and installed_version()[:2] < _STRONG_IS_WHOLE_SINCE:
-        return strong, Typing("fp16-flag", 0, ("FP16",))
+    version, flagged = installed_version(), Typing("fp16-flag", 0, ("FP16",))
+    if dla and version[0] < NEWEST_MAJOR:
+        return (flagged,)
+    if precision == "float16" and version[:2] < _STRONG_IS_WHOLE_SINCE:
+        return strong, flagged
     return (strong,)

@@ -104,6 +104,8 @@ class Gpu:
         self.conditions: dict[int, int] = {}
         self.trt_objects: dict[str, int] = {}
         self.kernels: dict[bytes, Kernel] = {}  # other kernels than the one that decides, by name
+        self.dla_cores = 0
+        self.builds: list[Any] = []  # the builder configuration of every engine that was built
         self.body_limit: str | None = None  # a kind of node that bodies refuse, for tests of the fallback
         self._next = 0x7F00_0000_0000
 

@@ -71,6 +71,10 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
         BOOL = 4
         INT64 = 8
 
+    sources = ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
+    gone = ["CUBLAS", "CUBLAS_LT", "CUDNN"] if major < 11 else []
+    TacticSource = enum.IntEnum("TacticSource", [*gone, *sources], start=0)  # type: ignore[misc]
+
     class TensorIOMode(enum.Enum):
         NONE = 0
         INPUT = 1
@@ -109,6 +113,8 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
             self.DLA_core = -1
             self.set: set[Any] = {BuilderFlag["TF32"]}
             self.cache: TimingCache | None = None
+            self.workspace: int | None = None
+            self.tactic_sources: int | None = None
 
         def set_flag(self, flag: Any) -> None:
             self.set.add(flag)
@@ -118,8 +124,10 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
 
         def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
             gpu.need(pool_size > 0, "a pool of no bytes")
+            self.workspace = pool_size
 
         def set_tactic_sources(self, tactic_sources: int) -> bool:
+            self.tactic_sources = tactic_sources
             return True
 
         def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache:
@@ -206,7 +214,7 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
 
         @property
         def num_DLA_cores(self) -> int:
-            return 0
+            return gpu.dla_cores
 
         def create_network(self, flags: int = 0) -> Network:
             gpu.need(major < 11 or bool(flags & 2), "TensorRT 11 builds strongly typed networks only")
@@ -222,7 +230,7 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
             typed = {f.name for f in config.set} & {"FP16"}
             gpu.need(not (strongly and typed), "a precision flag on a strongly typed network")
             gpu.need(BuilderFlag["TF32"] not in config.set, "float32 with TF32 rounding")
-            gpu.need(config.max_aux_streams == 0, "auxiliary streams")
+            gpu.builds.append(config)
             monitor = config.progress_monitor
             gpu.need(monitor.ready, "a monitor whose base class was not initialised")
             monitor.phase_start("Building", None, 2)
@@ -379,6 +387,7 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
     module.__dict__.update(
         __version__=version,
         BuilderFlag=BuilderFlag,
+        TacticSource=TacticSource,
         ICudaEngine=Engine,
         IExecutionContext=ExecutionContext,
         IBuilderConfig=BuilderConfig,

@@ -36,6 +36,10 @@ class BuilderFlag:
 class MemoryPoolType:
     WORKSPACE: typing.ClassVar[MemoryPoolType]
 
+class TacticSource:
+    __members__: typing.ClassVar[dict[str, TacticSource]]
+    def __int__(self) -> int: ...
+
 class NetworkDefinitionCreationFlag:
     STRONGLY_TYPED: typing.ClassVar[NetworkDefinitionCreationFlag]
     def __int__(self) -> int: ...

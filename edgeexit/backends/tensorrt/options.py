@@ -1,0 +1,143 @@
+"""How engines are built: what the user says, else the profile of this device, else TensorRT's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from edgeexit.backends.base import read_options
+from edgeexit.backends.cuda import DeviceFacts
+from edgeexit.errors import HardwareMissing, InputError, did_you_mean
+from edgeexit.hardware import DeviceProfile
+
+_AUTO = "auto"
+_FLOAT16_ONLY_BEFORE = (11,)  # until then a DLA took int8 from calibrators alone, which edgeexit does not use
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How engines are built; part of the key under which they are kept.
+
+    Attributes:
+        optimization_level: 0 to 5; 3 is TensorRT's own, 5 searches longest.
+        workspace_bytes: most scratch memory that one stage may use; None leaves it to TensorRT.
+        tactic_sources: libraries to draw kernels from, by TensorRT's names; None leaves it to TensorRT.
+        aux_streams: streams beside the one given. 0: more would add synchronisation, and be refused in conditional graphs.
+        tf32: round float32 operands to 19 bits on tensor cores; off, because answers are to be those of the network.
+        dla_core: run whole stages on this DLA; None runs them on the GPU.
+    """
+
+    optimization_level: int = 3
+    workspace_bytes: int | None = None
+    tactic_sources: tuple[str, ...] | None = None
+    aux_streams: int = 0
+    tf32: bool = False
+    dla_core: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not 0 <= self.optimization_level <= 5:
+            msg = f"the optimisation level must be 0 to 5, not {self.optimization_level}."
+            raise InputError(msg)
+
+    @classmethod
+    def of(cls, facts: DeviceFacts, profile: DeviceProfile | None = None, given: str = "") -> BuildOptions:
+        """What a device gets.
+
+        Args:
+            facts: of the GPU.
+            profile: of the machine; without one, where CPU and GPU share their memory TensorRT may not take all of it.
+            given: the user's, as in `Settings.options`; they win.
+
+        Raises:
+            InputError: an option that there is not, or with a value that it cannot have.
+        """
+        return replace(_of_device(facts, profile), **given_options(given))
+
+    def check_dla(self, profile: DeviceProfile | None, precision: str, version: tuple[int, ...]) -> None:
+        """Raise where a DLA is asked for and cannot be had."""
+        if self.dla_core is None:
+            return
+        engines = profile.dla.engines if profile is not None and profile.dla is not None else 0
+        title = profile.title if profile is not None else "this machine"
+        if self.dla_core >= engines:
+            cores = f"has {engines} DLA core{'s' * (engines != 1)}" if engines else "has no DLA"
+            msg = f"{title} {cores}, so stages cannot run on DLA {self.dla_core}: leave dla_core out to use the GPU."
+            raise HardwareMissing(msg)
+        if precision == "float32":
+            msg = "a DLA computes in float16 and int8 only: compile with --precision float16."
+            raise InputError(msg)
+        if precision == "int8" and version[:1] < _FLOAT16_ONLY_BEFORE:
+            text = ".".join(map(str, version))
+            msg = f"with TensorRT {text} a DLA takes no int8 that stands in the network (Q/DQ): compile with --precision float16."
+            raise InputError(msg)
+
+
+def _of_device(facts: DeviceFacts, profile: DeviceProfile | None) -> BuildOptions:
+    table = profile.tensorrt if profile is not None else None
+    if table is None:
+        return BuildOptions(workspace_bytes=facts.memory_bytes // 4 if facts.integrated else None)
+    share = table.workspace_share
+    return BuildOptions(
+        optimization_level=table.optimization_level,
+        workspace_bytes=int(share * facts.memory_bytes) if share is not None else None,
+        tactic_sources=table.tactic_sources,
+        aux_streams=table.aux_streams,
+        dla_core=table.dla_core,
+    )
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isdecimal() else _refused("a whole number")
+
+
+def _or_auto(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: None if text == _AUTO else read(text)
+
+
+def _truth(text: str) -> bool:
+    return {"true": True, "false": False}[text] if text in ("true", "false") else _refused("true or false")
+
+
+def _mebibytes(text: str) -> int:
+    return _whole(text) * 2**20 or _refused("more than 0")
+
+
+def _refused(expected: str) -> Any:
+    raise ValueError(expected)
+
+
+_Reader: TypeAlias = Callable[[str], Any]
+
+_READERS: Mapping[str, tuple[str, _Reader]] = {
+    "optimization_level": ("optimization_level", _whole),
+    "workspace_mib": ("workspace_bytes", _or_auto(_mebibytes)),
+    "tactic_sources": ("tactic_sources", _or_auto(lambda text: tuple(text.upper().split("+")))),
+    "aux_streams": ("aux_streams", _whole),
+    "tf32": ("tf32", _truth),
+    "dla_core": ("dla_core", _or_auto(_whole)),
+}
+"""Name that the user writes -> field of BuildOptions, and what reads the value. `auto` undoes what the profile says."""
+
+
+def given_options(text: str) -> dict[str, Any]:
+    """Fields of BuildOptions out of `Settings.options`.
+
+    Raises:
+        InputError: an option that there is not, or with a value that it cannot have.
+    """
+    return dict(_field(name, value) for name, value in read_options(text).items())
+
+
+def _field(name: str, value: str) -> tuple[str, Any]:
+    if name not in _READERS:
+        known = ", ".join(_READERS)
+        msg = f"backend tensorrt has no option {name!r}.{did_you_mean(name, _READERS)} Options: {known}."
+        raise InputError(msg)
+    field, read = _READERS[name]
+    try:
+        return field, read(value)
+    except ValueError as error:
+        msg = f"the option {name} must be {error}, not {value!r}."
+        raise InputError(msg) from error
