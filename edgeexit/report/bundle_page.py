@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 import edgeexit
-from edgeexit.errors import InputError
+from edgeexit.data.files import write_bytes
 from edgeexit.report.bundle_drawing import draw_bundle, short
 from edgeexit.report.bundle_facts import BundleFacts
 from edgeexit.report.svg import palette_css
@@ -40,11 +40,7 @@ def write_bundle_page(facts: BundleFacts, path: Path) -> None:
     Raises:
         InputError: it cannot be written there.
     """
-    try:
-        path.write_text(bundle_page(facts), encoding="utf-8")
-    except OSError as error:
-        msg = f"{path} cannot be written ({error.strerror}): choose another path."
-        raise InputError(msg) from error
+    write_bytes(path, bundle_page(facts).encode())
 
 
 def bundle_page(facts: BundleFacts) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgeexit import units
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -119,7 +121,17 @@ class BarFigure:
     bars: tuple[Bar, ...]
 
 
-Picture: TypeAlias = Figure | BarFigure
+@dataclass(frozen=True)
+class Panels:
+    """Pictures one above the other that share their x axis: what was measured, and the machine meanwhile."""
+
+    name: str
+    title: str
+    caption: str
+    panels: tuple[Figure, ...]
+
+
+Picture: TypeAlias = Figure | BarFigure | Panels
 
 
 def extent(figure: Figure, *, vertical: bool) -> tuple[float, float]:
@@ -148,6 +160,12 @@ def _values(mark: Mark, vertical: bool) -> Sequence[Floats]:
     return [values]
 
 
+def latency_axis(label: str, largest_s: float, *, log: bool = False) -> Axis:
+    """An axis of times in the unit that fits the largest of them."""
+    scale, unit = units.seconds_scale(largest_s)
+    return Axis(f"{label} ({unit})", scale, log)
+
+
 def ticks(low: float, high: float, *, log: bool, about: int = 6) -> list[float]:
     """Round values between low and high for the marks of an axis."""
     return _log_ticks(low, high) if log else _linear_ticks(low, high, about)
@@ -170,6 +188,14 @@ def _log_ticks(low: float, high: float) -> list[float]:
         steps = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
     found = [m * 10.0**d for d in decades for m in steps]
     return [float(v) for v in found if low <= v <= high]
+
+
+def shared_x(figures: Sequence[Figure]) -> tuple[Figure, ...]:
+    """The figures over one and the same extent of x; only the last names it."""
+    ends = np.array([extent(figure, vertical=False) for figure in figures])
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+    bare = [replace(figure, x=replace(figure.x, label="", low=low, high=high)) for figure in figures[:-1]]
+    return (*bare, replace(figures[-1], x=replace(figures[-1].x, low=low, high=high)))
 
 
 def thin(xs: Floats, *others: Floats, most: int = 600) -> tuple[Floats, ...]:

@@ -27,10 +27,12 @@ from edgeexit.report.figure import (
     Picture,
     Rule,
     exit_tone,
+    latency_axis,
     thin,
 )
 from edgeexit.report.sweep import Sweep, sweep
 from edgeexit.report.tables import speedup
+from edgeexit.report.timeline import time_pictures
 
 _TARGET = re.compile(r"^\s*(mean|p[\d.]+)\s*<=\s*([\d.]+)\s*(ns|us|µs|ms|s)\s*$")
 _INFERENCES = Axis("inferences (%)", 0.01, False, 0.0, 102.0)
@@ -50,18 +52,11 @@ def pictures_of(result: BenchResult) -> list[Picture]:
         found.append(distribution(result))
     found += [costs(result), closure(result)]
     found += extra_pictures(result)
-    if "mixture_block" in result.raw:
-        found.append(over_time(result))
-    if any(m.temperature_c is not None for m in result.device.timeline):
-        found.append(temperature(result))
-    if any(m.clock_hz is not None for m in result.device.timeline):
-        found.append(clock(result))
-    return found
+    return [*found, *time_pictures(result)]
 
 
 def _time_axis(result: BenchResult, label: str, largest_s: float | None = None, *, log: bool = False) -> Axis:
-    scale, unit = units.seconds_scale(largest_s or result.latency.backbone.mean_s)
-    return Axis(f"{label} ({unit})", scale, log)
+    return latency_axis(label, largest_s or result.latency.backbone.mean_s, log=log)
 
 
 def _goodness(result: BenchResult) -> str:
@@ -229,51 +224,6 @@ def closure(result: BenchResult) -> Figure:
     )
     x, y = (_time_axis(result, label, float(both.max())) for label in ("from the forced exits", "measured in the mix"))
     return Figure("closure", "Closure: do the exits explain the mix?", caption, x, y, marks)
-
-
-def over_time(result: BenchResult) -> Figure:
-    """The typical latency of every block, process after process."""
-    marks, ends, largest_s = list[Mark](), list[float](), 0.0
-    for name, tone, label in (("mixture", exit_tone(1), "early exit"), ("backbone", BACKBONE, "backbone")):
-        values, process, block = (result.raw[f"{name}_{part}"] for part in ("s", "process", "block"))
-        start, xs, ys = 0, list[float](), list[float]()
-        for p in np.unique(process):
-            here = process == p
-            rounds = np.unique(block[here])
-            xs += [float(start + r) for r in rounds]
-            ys += [float(values[here & (block == r)].mean()) for r in rounds]
-            start += int(rounds.max()) + 1
-            ends.append(start - 0.5)
-        marks.append(Line(np.array(xs), np.array(ys), tone, label))
-        largest_s = max(largest_s, float(np.median(ys)))
-    borders = sorted(set(ends))[:-1]
-    marks += [Rule(end, vertical=True, tone=MUTED, label="") for end in borders]
-    caption = "The mean of each interleaved block; dashed lines separate the fresh processes. A drift or a step here is the machine's."
-    y = _time_axis(result, "mean of a block", largest_s)
-    y = Axis(y.label, y.scale, False, 0.0)
-    return Figure("over-time", "Latency over time", caption, Axis("round"), y, tuple(marks))
-
-
-def temperature(result: BenchResult) -> Figure:
-    """The hottest point after each process."""
-    moments = [(m.at_s, m.temperature_c) for m in result.device.timeline if m.temperature_c is not None]
-    xs, ys = (np.array(column) for column in zip(*moments, strict=True))
-    marks = (Line(xs, ys, ACCENT), Dots(xs, ys, ACCENT))
-    caption = "The hottest thermal zone before the first and after each process."
-    return Figure(
-        "temperature", "Temperature", caption, Axis("seconds since the start"), Axis("temperature (°C)"), marks
-    )
-
-
-def clock(result: BenchResult) -> Figure:
-    """The fastest clock after each process."""
-    moments = [(m.at_s, m.clock_hz) for m in result.device.timeline if m.clock_hz is not None]
-    xs, ys = (np.array(column) for column in zip(*moments, strict=True))
-    marks = (Line(xs, ys, exit_tone(3)), Dots(xs, ys, exit_tone(3)))
-    caption = "The fastest clock that can be read, before the first and after each process."
-    return Figure(
-        "clock", "Clock", caption, Axis("seconds since the start"), Axis("clock (MHz)", 1e6, False, 0.0), marks
-    )
 
 
 def overlay(results: list[tuple[str, BenchResult]]) -> Figure | None:

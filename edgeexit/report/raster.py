@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgeexit.data.files import replacing
 from edgeexit.errors import MissingExtra
-from edgeexit.report.figure import Area, BarFigure, Dots, Figure, Line, Picture, Rule, extent
+from edgeexit.report.figure import Area, BarFigure, Dots, Figure, Line, Panels, Picture, Rule, extent
 from edgeexit.report.svg import LIGHT
 
 
@@ -21,13 +22,15 @@ def save_png(picture: Picture, path: Path, dpi: int = 150) -> None:
         from matplotlib.figure import Figure as Canvas
     except ImportError as error:
         raise MissingExtra("matplotlib", "report") from error
-    canvas = Canvas(figsize=(6.4, 3.8), layout="constrained")
+    parts = picture.panels if isinstance(picture, Panels) else (picture,)
+    canvas = Canvas(figsize=(6.4, 3.8 if len(parts) == 1 else 2.2 * len(parts)), layout="constrained")
     FigureCanvasAgg(canvas)
-    axes = canvas.add_subplot()
-    axes.set_title(picture.title, loc="left", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    (_bars if isinstance(picture, BarFigure) else _curves)(picture, axes)
-    canvas.savefig(path, dpi=dpi)
+    for part, axes in zip(parts, canvas.subplots(len(parts), squeeze=False)[:, 0], strict=True):
+        axes.spines[["top", "right"]].set_visible(False)
+        (_bars if isinstance(part, BarFigure) else _curves)(part, axes)
+    canvas.axes[0].set_title(picture.title, loc="left", fontsize=11)
+    with replacing(path) as scratch:
+        canvas.savefig(scratch, dpi=dpi)
 
 
 def _curves(figure: Any, axes: Any) -> None:

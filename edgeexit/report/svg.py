@@ -7,10 +7,25 @@ from html import escape
 
 import numpy as np
 
-from edgeexit.report.figure import Area, Axis, BarFigure, Dots, Figure, Floats, Line, Mark, Picture, Rule, extent, ticks
+from edgeexit.report.figure import (
+    Area,
+    Axis,
+    BarFigure,
+    Dots,
+    Figure,
+    Floats,
+    Line,
+    Mark,
+    Panels,
+    Picture,
+    Rule,
+    extent,
+    ticks,
+)
 
 _WIDTH, _HEIGHT = 640, 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 18, 40, 50
+_PANEL, _BARE_BOTTOM = 170, 26
 _BAR, _BAR_GAP, _BAR_LEFT = 26, 14, 118
 
 LIGHT = {
@@ -47,7 +62,9 @@ def standalone(picture: Picture) -> str:
 
 def draw(picture: Picture) -> str:
     """A picture as an `<svg>` element."""
-    return _draw_bars(picture) if isinstance(picture, BarFigure) else _draw_axes(picture)
+    if isinstance(picture, BarFigure):
+        return _draw_bars(picture)
+    return _draw_panels(picture) if isinstance(picture, Panels) else _element(picture, _HEIGHT, _axes(picture, _HEIGHT))
 
 
 class _Scale:
@@ -67,20 +84,31 @@ class _Scale:
         return np.asarray(self.start + limited * (self.end - self.start), np.float64)
 
 
-def _draw_axes(figure: Figure) -> str:
+def _draw_panels(picture: Panels) -> str:
+    parts, top = list[str](), 0
+    for figure in picture.panels:
+        height = _PANEL + (_BOTTOM if figure.x.label else _BARE_BOTTOM)
+        parts += [f'<g transform="translate(0 {top})">', *_axes(figure, height), "</g>"]
+        top += height
+    return _element(picture, top, parts)
+
+
+def _axes(figure: Figure, height: int) -> list[str]:
+    """Everything of a picture that is `height` high."""
+    bottom = height - (_BOTTOM if figure.x.label else _BARE_BOTTOM)
     (x_low, x_high), (y_low, y_high) = extent(figure, vertical=False), extent(figure, vertical=True)
     x = _Scale(figure.x, x_low, x_high, _LEFT, _WIDTH - _RIGHT)
-    y = _Scale(figure.y, y_low, y_high, _HEIGHT - _BOTTOM, _TOP)
-    parts = [
-        *_grid(figure.x, x, ticks(x_low, x_high, log=figure.x.log), vertical=True),
-        *_grid(figure.y, y, ticks(y_low, y_high, log=figure.y.log), vertical=False),
-        _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 10, figure.x.label, "f-muted", "middle"),
-        f'<text transform="translate(15 {(_TOP + _HEIGHT - _BOTTOM) / 2:.0f}) rotate(-90)" text-anchor="middle" '
+    y = _Scale(figure.y, y_low, y_high, bottom, _TOP)
+    about = max(3, (bottom - _TOP) // 45)
+    return [
+        *_grid(figure.x, x, ticks(x_low, x_high, log=figure.x.log), bottom),
+        *_grid(figure.y, y, ticks(y_low, y_high, log=figure.y.log, about=about)),
+        _text((_LEFT + _WIDTH - _RIGHT) / 2, height - 10, figure.x.label, "f-muted", "middle"),
+        f'<text transform="translate(15 {(_TOP + bottom) / 2:.0f}) rotate(-90)" text-anchor="middle" '
         f'class="f-muted">{escape(figure.y.label)}</text>',
         *(part for mark in figure.marks for part in _mark(mark, x, y)),
         *_key(figure.marks),
     ]
-    return _element(figure, _HEIGHT, parts)
 
 
 def _element(picture: Picture, height: float, parts: Iterable[str]) -> str:
@@ -91,13 +119,14 @@ def _element(picture: Picture, height: float, parts: Iterable[str]) -> str:
     )
 
 
-def _grid(axis: Axis, scale: _Scale, at: Sequence[float], *, vertical: bool) -> list[str]:
+def _grid(axis: Axis, scale: _Scale, at: Sequence[float], bottom: int | None = None) -> list[str]:
+    """Lines and numbers of an axis: down to `bottom` for x, across for y."""
     parts = []
     for value in at:
         place = float(scale(value * axis.scale))
-        if vertical:
-            parts.append(f'<line class="grid" x1="{place:.1f}" y1="{_TOP}" x2="{place:.1f}" y2="{_HEIGHT - _BOTTOM}"/>')
-            parts.append(_text(place, _HEIGHT - _BOTTOM + 18, _number(value), "f-muted", "middle"))
+        if bottom is not None:
+            parts.append(f'<line class="grid" x1="{place:.1f}" y1="{_TOP}" x2="{place:.1f}" y2="{bottom}"/>')
+            parts.append(_text(place, bottom + 18, _number(value), "f-muted", "middle"))
         else:
             parts.append(f'<line class="grid" x1="{_LEFT}" y1="{place:.1f}" x2="{_WIDTH - _RIGHT}" y2="{place:.1f}"/>')
             parts.append(_text(_LEFT - 8, place + 4, _number(value), "f-muted", "end"))
@@ -167,7 +196,7 @@ def _rule(mark: Rule, x: _Scale, y: _Scale) -> list[str]:
     if mark.vertical:
         at = float(x(mark.at))
         right = at > _WIDTH * 0.7
-        where = f'x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{_HEIGHT - _BOTTOM}"'
+        where = f'x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{y.start:.0f}"'
         label = _text(
             at + (-6 if right else 6), _TOP + 14, mark.label, f"halo f-{mark.tone}", "end" if right else "start"
         )

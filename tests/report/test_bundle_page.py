@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -124,7 +126,24 @@ def test_a_page_that_cannot_be_written_says_so(hostile: Bundle, tmp_path: Path) 
     """Exit code 2, by the error's own code."""
     result = CliRunner().invoke(app, ["inspect", str(hostile.path), "--html", str(tmp_path / "none" / "page.html")])
 
-    assert "cannot be written" in str(result.exception)
+    assert "cannot write" in str(result.exception)
+    assert "none/page.html" in str(result.exception)
+
+
+def test_a_page_that_cannot_be_finished_leaves_the_one_before(
+    hostile: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up while writing is simulated."""
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "page.html").write_text("old")
+    monkeypatch.setattr("os.fsync", full)
+    result = CliRunner().invoke(app, ["inspect", str(hostile.path), "--html", str(tmp_path / "page.html")])
+
+    assert "No space left on device" in str(result.exception)
+    assert "old" == (tmp_path / "page.html").read_text()
 
 
 def test_a_browser_shows_the_drawing_and_runs_nothing(hostile: Bundle, tmp_path: Path) -> None:

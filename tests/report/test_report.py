@@ -19,9 +19,9 @@ import edgeexit
 from edgeexit.data import demo_asset, load_data
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
-from edgeexit.measure.parts import Moment
+from edgeexit.measure.parts import Moment, StateChannel
 from edgeexit.report import html_report, read_items, result_tables, write_report
-from edgeexit.report.figure import ticks
+from edgeexit.report.figure import Panels, ticks
 from edgeexit.report.page import item_pictures
 from edgeexit.report.pictures import pictures_of
 from edgeexit.report.svg import draw, standalone
@@ -111,10 +111,21 @@ def test_pictures_without_data_are_left_out(result: BenchResult) -> None:
 
 
 def test_clock_and_temperature_are_drawn_where_they_were_read(result: BenchResult) -> None:
-    """A board that tells them."""
-    timeline = (Moment(0.0, 40.0, 1.5e9), Moment(5.0, 42.0, 1.4e9))
-    warm = replace(result, device=replace(result.device, timeline=timeline))
-    assert {"temperature", "clock"} <= {picture.name for picture in pictures_of(warm)}
+    """Below the latency, over the same seconds: from the recorder, or from the snapshots where it could read nothing."""
+    channels = (
+        StateChannel("cpu-policy0", "clock", 2, 1.4e9, 1.45e9, 1.5e9),
+        StateChannel("oc1", "counter", 2, 0, 0, 0),
+    )
+    raw = result.raw | {"state_0": np.array([[0.0, 1.0], [1.5e9, 1.4e9]]), "state_1": np.zeros((2, 2))}
+    timeline = (Moment(0.0, 40.0, None), Moment(5.0, 42.0, None))
+    warm = replace(result, raw=raw, device=replace(result.device, timeline=timeline, channels=channels))
+    picture = next(p for p in pictures_of(warm) if p.name == "over-time")
+    assert isinstance(picture, Panels)
+    assert ["over-time", "clock", "temperature"] == [p.name for p in picture.panels]
+    assert 1 == len({(p.x.low, p.x.high) for p in picture.panels})
+    drawn = draw(picture)
+    assert "cpu-policy0" in drawn
+    assert "hottest point, between processes" in drawn
 
 
 def test_a_latency_target_is_a_line_in_the_distribution(result: BenchResult) -> None:
@@ -233,19 +244,21 @@ def test_a_bundle_without_a_calibration_says_what_to_do(compiled: Path, tmp_path
         read_items(tmp_path / "x.json")
 
 
+@pytest.mark.parametrize("ending", ["html", "png"])
 def test_a_report_that_cannot_be_finished_leaves_the_one_before(
-    result: BenchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    result: BenchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     """A disk that fills up while writing is simulated."""
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    (tmp_path / "r.html").write_text("old")
+    first = "r.html" if ending == "html" else f"r-{pictures_of(result)[0].name}.png"
+    (tmp_path / first).write_text("old")
     monkeypatch.setattr("os.fsync", full)
 
     with pytest.raises(InputError, match="No space left on device"):
-        write_report([("a", result)], tmp_path / "r.html")
+        write_report([("a", result)], tmp_path / f"r.{ending}")
 
-    assert "old" == (tmp_path / "r.html").read_text()
-    assert ["r.html"] == [p.name for p in tmp_path.iterdir()]
+    assert "old" == (tmp_path / first).read_text()
+    assert [first] == [p.name for p in tmp_path.iterdir()]
