@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeexit.hardware.validity import Finding
 from edgeexit.measure.accuracy import Decisions
+from edgeexit.measure.breakdown import breakdown_of
 from edgeexit.measure.figures import Lane, Strata, halves, latency_of, percentiles_of, strata_of, thinned, thirds_ratio
 from edgeexit.measure.parts import Closure, Cold, ColdStart, ExitLatency, Latency, LatencyReport, Paced, PacedLane
 from edgeexit.measure.processes import Replicate
@@ -76,6 +77,7 @@ def report_of(measured: Measured) -> LatencyReport:
         closure=Closure(predicted_s, mixture.typical_s, predicted_s / mixture.typical_s - 1.0),
         against_backbone=compare_processes(sides(backbone), sides(mixture), paired=True),
         noise_floor=_noise_floor(measured),
+        breakdown=breakdown_of([r.parts for r in replicates]),
     )
 
 

@@ -231,6 +231,31 @@ class Closure:
 
 
 @dataclass(frozen=True)
+class StageCost:
+    """What one stage adds, and what leaving at its exit costs besides the engines; medians, each measured by itself.
+
+    Attributes:
+        exit: of the stage.
+        stage_s: the network's own work from the exit before to this one.
+        gate_s: the criterion that decides here; null where it cannot be taken out of the stage.
+        overhead_s: of leaving here: end to end less all engines run: checking and copying the input, comparing, making the prediction.
+    """
+
+    exit: int
+    stage_s: float
+    gate_s: float | None
+    overhead_s: float
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Where the time goes, exit by exit; `reason` says why criteria are not told apart."""
+
+    exits: tuple[StageCost, ...]
+    reason: str | None
+
+
+@dataclass(frozen=True)
 class LatencyReport:
     """Everything that was timed, batch 1, one request after the other, interleaved in each process.
 
@@ -244,6 +269,7 @@ class LatencyReport:
         closure: see `Closure`.
         against_backbone: the mixture as candidate, the backbone as reference.
         noise_floor: the mixture against itself, even rounds against odd: what no difference looks like here.
+        breakdown: stages, gates and overhead; null in results of before it was measured.
     """
 
     harness_overhead_s: float
@@ -255,6 +281,7 @@ class LatencyReport:
     closure: Closure
     against_backbone: Comparison
     noise_floor: Comparison
+    breakdown: Breakdown | None = None
 
 
 @dataclass(frozen=True)

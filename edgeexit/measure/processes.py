@@ -53,6 +53,11 @@ class Replicate:
         """When the timing began and ended, on the monotonic clock, seconds."""
         return float(self.arrays["start_s"][0]), float(self.arrays["rounds_s"][-1])
 
+    @property
+    def parts(self) -> dict[str, NDArray[np.float64]]:
+        """Stages, gates and overhead; see `breakdown`."""
+        return {name: self.arrays[f"parts.{name}"] for name in ("stage_s", "gate_s", "overhead_s")}
+
     def mixed(self, name: str, exits: NDArray[np.int64]) -> Lane:
         """A lane that ran the trace, each sample with the exit that the accuracy pass saw; `exits` are those of the data set."""
         samples, expected = self.samples(name), exits[self.places]

@@ -1,6 +1,6 @@
 """One fresh process of a measurement: opens the bundle as a user would, times it, writes what it measured to a file.
 
-    start ─ import ─ load ─ first inference ─ every exit forced 10 × ─ warm-up ─ timing ─ [paced] ─ [cold] ─ arrays to .npz
+    start ─ import ─ load ─ first inference ─ every exit forced 10 × ─ warm-up ─ timing ─ parts ─ [paced] ─ [cold] ─ arrays to .npz
 
 Memory layout and address randomisation differ from process to process and move a result by percents, so that several processes
 are needed to know how sure it is; everything that is compared runs interleaved within each.
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from edgeexit.documents import dumps, from_document
 from edgeexit.errors import EdgeExitError
+from edgeexit.measure.breakdown import time_parts
 from edgeexit.measure.scenarios import run_cold, run_paced, schedule
 from edgeexit.measure.timing import Call, Samples, harness_overhead_s, time_interleaved
 
@@ -36,6 +37,7 @@ Run: TypeAlias = "Callable[[Any], Prediction]"
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 _FORCED_WARMUPS = 10
+_SHORTEST_PARTS_S, _PARTS_SHARE = 0.2, 0.1
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def measure(job: Job, import_s: float) -> Arrays:
         found: Arrays = {"cold_start_s": np.array(cold_start), "trace": trace}
         found["overhead_s"] = np.array([harness_overhead_s(call=_idle_call(runner, feed))])
         bench.warm_up()
-        return found | bench.time_lanes() | bench.paced() | bench.cold()
+        return found | bench.time_lanes() | bench.parts() | bench.paced() | bench.cold()
 
 
 def _read_inputs(path: Path) -> tuple[list[Any], NDArray[np.int64]]:
@@ -197,6 +199,12 @@ class _Bench:
         for name, samples in found.items():
             arrays |= _pack(name, samples)
         return arrays
+
+    def parts(self) -> Arrays:
+        """Stages, gates and overhead."""
+        seconds = max(_SHORTEST_PARTS_S, _PARTS_SHARE * self.job.seconds)
+        found = time_parts(self.runner, self.feed, seconds, self.job.seed)
+        return {f"parts.{name}": values for name, values in found.items()}
 
     def paced(self) -> Arrays:
         """Requests on a schedule, one lane after the other."""

@@ -9,12 +9,14 @@ import numpy as np
 
 from edgeexit import units
 from edgeexit.measure import BenchResult
+from edgeexit.measure.parts import Breakdown, LatencyReport
 from edgeexit.report.extras import extra_pictures
 from edgeexit.report.figure import (
     ACCENT,
     BACKBONE,
     INK,
     MUTED,
+    WARN,
     Area,
     Axis,
     Bar,
@@ -187,23 +189,45 @@ def _target_s(result: BenchResult) -> float | None:
 
 
 def costs(result: BenchResult) -> BarFigure:
-    """What leaving at each exit costs, as what each stage adds, beside the backbone and the mix."""
-    latency, bars, before_s = result.latency, list[Bar](), 0.0
-    parts: list[tuple[str, float, str]] = []
+    """What leaving at each exit costs: stages, gates and overhead, beside the backbone and the mix."""
+    latency, shares = result.latency, [units.percent(entry.share, 1) for entry in result.latency.per_exit]
+    parted = _forced_parts(latency) if latency.breakdown is None else _measured_parts(latency.breakdown)
+    bars = [
+        Bar(f"exit {k} · {share}", tuple(parts)) for k, (share, parts) in enumerate(zip(shares, parted, strict=True), 1)
+    ]
+    longest_s = max(sum(length for _, length, _ in parts) for parts in parted)
+    bars.append(Bar("early exit", ((INK, latency.mixture.typical_s, "the mix"),)))
+    bars.append(Bar("backbone", ((BACKBONE, latency.backbone.typical_s, "backbone"),)))
+    tax_s = latency.per_exit[-1].forced.typical_s - latency.backbone.typical_s
+    within = None if latency.breakdown is None else latency.breakdown.reason
+    caption = (
+        "Medians of the forced exits; the mix weights them by their shares. Reaching the last exit through all heads and criteria costs "
+        f"{units.seconds(tax_s)} more than the backbone."
+    ) + (f" {within.capitalize()}." if within else "")
+    x = _time_axis(result, "latency", max(latency.backbone.typical_s, longest_s))
+    return BarFigure("costs", "Where the time goes", caption, x, tuple(bars))
+
+
+def _measured_parts(breakdown: Breakdown) -> list[list[tuple[str, float, str]]]:
+    """Of leaving at each exit: every stage and gate up to it, and what is not in any engine."""
+    engines, found = list[tuple[str, float, str]](), []
+    for cost in breakdown.exits:
+        engines.append((exit_tone(cost.exit), max(0.0, cost.stage_s), f"stage {cost.exit}"))
+        if cost.gate_s is not None:
+            engines.append((WARN, max(0.0, cost.gate_s), "gates"))
+        found.append([*engines, (MUTED, max(0.0, cost.overhead_s), "overhead")])
+    return found
+
+
+def _forced_parts(latency: LatencyReport) -> list[list[tuple[str, float, str]]]:
+    """For a result without a breakdown: what leaving one exit later adds."""
+    parts, found, before_s = list[tuple[str, float, str]](), [], 0.0
     for entry in latency.per_exit:
         added_s = max(0.0, entry.forced.typical_s - before_s)
         parts.append((exit_tone(entry.exit), added_s, f"to exit {entry.exit}"))
         before_s += added_s
-        bars.append(Bar(f"exit {entry.exit} · {units.percent(entry.share, 1)}", tuple(parts)))
-    bars.append(Bar("early exit", ((INK, latency.mixture.typical_s, "the mix"),)))
-    bars.append(Bar("backbone", ((BACKBONE, latency.backbone.typical_s, "backbone"),)))
-    tax_s = latency.per_exit[-1].forced.typical_s - latency.backbone.typical_s
-    caption = (
-        f"Medians of the forced exits; the mix weights them by their shares. Reaching the last exit through all heads and criteria costs "
-        f"{units.seconds(tax_s)} more than the backbone."
-    )
-    x = _time_axis(result, "latency", max(latency.backbone.typical_s, before_s))
-    return BarFigure("costs", "Where the time goes", caption, x, tuple(bars))
+        found.append(list(parts))
+    return found
 
 
 def closure(result: BenchResult) -> Figure:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from edgeexit import units
 from edgeexit.measure import BenchResult, ResultComparison
-from edgeexit.measure.parts import Latency, PacedLane, Percentile
+from edgeexit.measure.parts import Breakdown, Latency, PacedLane, Percentile
 from edgeexit.measure.statistics import Interval
 from edgeexit.measure.verdict import Comparison, Ratio
 from edgeexit.report.extras import extra_tables
@@ -16,6 +16,8 @@ from edgeexit.report.table import Table
 def result_tables(result: BenchResult) -> list[Table]:
     """Every table of a result, the headline first; a part that was not measured is a row with the reason."""
     tables = [headline(result), per_exit(result)]
+    if result.latency.breakdown is not None:
+        tables.append(_breakdown(result.latency.breakdown))
     if result.against is not None:
         tables.append(_against(result))
     if result.paced is not None:
@@ -109,6 +111,18 @@ def per_exit(result: BenchResult) -> Table:
         f"{units.seconds(closure.measured_s)} ({100 * closure.error:+.1f} %)."
     )
     return Table("Exits", columns, tuple(rows), note)
+
+
+def _breakdown(breakdown: Breakdown) -> Table:
+    rows, stages_s, gates_s = [], 0.0, 0.0
+    for cost in breakdown.exits:
+        stages_s, gates_s = stages_s + cost.stage_s, gates_s + (cost.gate_s or 0.0)
+        gates = None if cost.gate_s is None else gates_s
+        cells = (stages_s, gates, cost.overhead_s, stages_s + gates_s + cost.overhead_s)
+        rows.append((f"exit {cost.exit}", *map(units.seconds, cells)))
+    reason = "" if breakdown.reason is None else f" {breakdown.reason.capitalize()}."
+    note = f"Medians of leaving there. Overhead is end to end less the engines: input, comparing, prediction.{reason}"
+    return Table("Where the time goes", ("", "stages", "gates", "overhead", "end to end"), tuple(rows), note)
 
 
 def _against(result: BenchResult) -> Table:

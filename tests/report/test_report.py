@@ -19,11 +19,11 @@ import edgeexit
 from edgeexit.data import demo_asset, load_data
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
-from edgeexit.measure.parts import Moment, StateChannel
+from edgeexit.measure.parts import Breakdown, Moment, StageCost, StateChannel
 from edgeexit.report import html_report, read_items, result_tables, write_report
 from edgeexit.report.figure import Panels, ticks
 from edgeexit.report.page import item_pictures
-from edgeexit.report.pictures import pictures_of
+from edgeexit.report.pictures import costs, pictures_of
 from edgeexit.report.svg import draw, standalone
 from edgeexit.report.sweep import sweep
 from edgeexit.report.tables import comparison_table
@@ -126,6 +126,18 @@ def test_clock_and_temperature_are_drawn_where_they_were_read(result: BenchResul
     drawn = draw(picture)
     assert "cpu-policy0" in drawn
     assert "hottest point, between processes" in drawn
+
+
+def test_the_time_goes_into_stages_gates_and_overhead(result: BenchResult) -> None:
+    """Gates where they were told apart, and in an older result what each exit adds."""
+    cost = StageCost(1, 2e-5, 1e-6, 5e-6)
+    told = replace(result.latency, breakdown=Breakdown((cost, replace(cost, exit=2), replace(cost, exit=3)), None))
+    drawn = draw(costs(replace(result, latency=told)))
+    assert all(f">{what}</text>" in drawn for what in ("stage 1", "stage 3", "gates", "overhead"))
+    older = draw(costs(replace(result, latency=replace(told, breakdown=None))))
+    assert ">to exit 3</text>" in older
+    table = next(t for t in result_tables(replace(result, latency=told)) if t.title == "Where the time goes")
+    assert ("exit 2", "40.0 µs", "2.00 µs", "5.00 µs", "47.0 µs") == table.rows[1]
 
 
 def test_a_latency_target_is_a_line_in_the_distribution(result: BenchResult) -> None:

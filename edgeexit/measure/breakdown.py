@@ -1,0 +1,172 @@
+"""Where the time of leaving at an exit goes: the network's own work, the criteria that decide, and everything outside the engines.
+
+    whole        a forced exit through the Runner, end to end
+    engines      the same engines in a chain, a clock read between any two
+    bare         the same chain without criteria: the score's nodes are cut out of each stage
+
+    stage = bare · gate = engine - bare · overhead = whole - the engines up to here
+
+All are timed interleaved, each process by itself. A fused network is one engine: a stage is what leaving one exit later adds, its gate
+within; only staged engines of ONNX Runtime have their criteria taken out. What cannot be told apart is NaN here and null in the result.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgeexit.backends import Program, Settings, StagedProgram, find_backend
+from edgeexit.backends.host import HostStaged
+from edgeexit.backends.onnxruntime import open_session
+from edgeexit.graph.flow import Flow
+from edgeexit.graph.layout import bridge_model
+from edgeexit.measure.parts import Breakdown, StageCost
+from edgeexit.measure.timing import Call, time_interleaved
+
+if TYPE_CHECKING:
+    from edgeexit.bundle import Bundle
+    from edgeexit.bundle.manifest import StageEntry
+    from edgeexit.runtime import Runner
+
+_WITHIN = "criteria are told apart from the stages only in staged mode on onnxruntime; here a stage holds its own"
+
+
+def time_parts(runner: Runner, feed: Sequence[Any], seconds: float, seed: int) -> dict[str, NDArray[np.float64]]:
+    """Medians of one process, seconds, [N] each: `stage_s`, `gate_s` (NaN where it is within the stage) and `overhead_s` of every exit.
+
+    Args:
+        runner: an open bundle; its engines are opened once more.
+        feed: inputs as the runner takes them.
+        seconds: of timing, all together.
+        seed: of the order of the lanes.
+    """
+    exits = range(1, runner.exits + 1)
+    calls: dict[str, Call] = {f"whole {k}": _looped(partial(runner.forced, exit=k), feed) for k in exits}
+    backend, settings = find_backend(runner.settings.backend), runner.settings
+    program: Program
+    if settings.mode == "staged":
+        program = backend.open_staged(runner.bundle, settings)
+        clocks = {"engine": _Chain(program, feed)}
+        if settings.backend == "onnxruntime":
+            clocks["bare"] = _Chain(bare_stages(runner.bundle, settings), feed)
+    else:
+        program = backend.open_fused(runner.bundle, settings)
+        clocks = {f"engine {k}": _Chain(program, feed, leaving=k) for k in exits}
+    try:
+        timed = time_interleaved({**calls, **clocks}, seconds=seconds, block_s=0.01, seed=seed)
+    finally:
+        program.close()
+    whole_s = np.array([timed[f"whole {k}"].median_s for k in exits])
+    return _parts(whole_s, {name: clock.medians_s() for name, clock in clocks.items()})
+
+
+def _parts(whole_s: NDArray[np.float64], clocks: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    if "engine" in clocks:
+        engine_s = clocks["engine"]
+    else:
+        engine_s = np.diff([0.0, *(float(clocks[f"engine {k}"][0]) for k in range(1, len(whole_s) + 1))])
+    gate_s = engine_s - clocks["bare"] if "bare" in clocks else np.full(len(whole_s), np.nan)
+    return {
+        "stage_s": engine_s - np.nan_to_num(gate_s),
+        "gate_s": gate_s,
+        "overhead_s": whole_s - np.cumsum(engine_s),
+    }
+
+
+class _Chain:
+    """A timing call that runs engines one after the other, and keeps the time of each by itself.
+
+    Args:
+        program: its stages; with `leaving`, the whole program.
+        feed: inputs as a runner takes them.
+        leaving: the exit at which a fused program is made to leave.
+    """
+
+    def __init__(self, program: Program, feed: Sequence[Any], leaving: int | None = None) -> None:
+        self._inputs, self._feed = program.inputs, feed
+        runs: list[Callable[[], object]]
+        if leaving is None:
+            assert isinstance(program, StagedProgram)
+            runs = [stage.run for stage in program.stages]
+        else:
+            early = [np.inf] * (leaving - 1) + [-np.inf] * (program.exits - leaving)
+            runs = [partial(program.run, tuple(early))]
+        self._clocked = [(run, array("q")) for run in runs]
+
+    def __call__(self, i: int) -> None:
+        x = self._feed[i % len(self._feed)]
+        for name, buffer in self._inputs.items():
+            buffer[...] = x[name] if isinstance(x, Mapping) else x
+        for run, times in self._clocked:
+            start = perf_counter_ns()
+            run()
+            times.append(perf_counter_ns() - start)
+
+    def medians_s(self) -> NDArray[np.float64]:
+        """Of each engine."""
+        return np.array([float(np.median(np.frombuffer(times, np.int64))) * 1e-9 for _, times in self._clocked])
+
+
+def _looped(run: Callable[[Any], object], feed: Sequence[Any]) -> Call:
+    n = len(feed)
+    return lambda i: run(feed[i % n])
+
+
+def bare_stages(bundle: Bundle, settings: Settings) -> HostStaged:
+    """The stages of a bundle on ONNX Runtime without their criteria; their scores stay 0."""
+    import onnxruntime as ort
+
+    entries = bundle.manifest.stages
+    sessions = [
+        open_session(_without_score(bundle, entry), settings, batch_1=True, folder=bundle.path, shared_arena=True)
+        for entry in entries
+    ]
+
+    def bind(place: int, buffers: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
+        session, binding = sessions[place], sessions[place].io_binding()
+        alive = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in buffers.items()}
+        for tensor in session.get_inputs():
+            binding.bind_ortvalue_input(tensor.name, alive[tensor.name])
+        for tensor in session.get_outputs():
+            binding.bind_ortvalue_output(tensor.name, alive[tensor.name])
+
+        def run(_alive: object = (alive, buffers)) -> None:
+            session.run_with_iobinding(binding)
+
+        return run
+
+    return HostStaged(bundle.manifest, bind)
+
+
+def _without_score(bundle: Bundle, entry: StageEntry) -> bytes:
+    """A stage's model less its score and every node that only the score needs."""
+    model = onnx.load(str(bundle.file(entry.file)), load_external_data=False)
+    bridge_model(model, entry.boundaries_in)
+    kept = [output for output in model.graph.output if output.name != entry.score]
+    flow = Flow.of(model.graph, [tensor.name for tensor in model.graph.input])
+    needed = sorted(flow.ancestors(output.name for output in kept))
+    nodes = [model.graph.node[place] for place in needed]
+    del model.graph.node[:], model.graph.output[:]
+    model.graph.node.extend(nodes)
+    model.graph.output.extend(kept)
+    return bytes(model.SerializeToString())
+
+
+def breakdown_of(processes: Sequence[Mapping[str, NDArray[np.float64]]]) -> Breakdown:
+    """The medians over processes, of what `time_parts` gave in each."""
+    stage_s, gate_s, overhead_s = (
+        np.median([found[name] for found in processes], axis=0) for name in ("stage_s", "gate_s", "overhead_s")
+    )
+    within = bool(np.isnan(gate_s).any())
+    exits = tuple(
+        StageCost(k + 1, float(stage_s[k]), None if within else float(gate_s[k]), float(overhead_s[k]))
+        for k in range(len(stage_s))
+    )
+    return Breakdown(exits, _WITHIN if within else None)
