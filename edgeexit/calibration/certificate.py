@@ -1,14 +1,9 @@
 """How much better any thresholds could be: an upper bound by branch and bound over boxes of boundaries.
 
 Limits go into the goal with multipliers (any non-negative ones give a valid bound). Within a box most samples leave where they leave
-whatever the thresholds; for the others the value telescopes, value(1) + Σ_k δ_k Π_{j<=k} c_j with c_j = 1 where the sample passes exit j,
-and every product is bounded above by a sum of single c_j that is exact at one chosen point of the box:
-
-    δ > 0:  Π c <= c_m             for one m that is 0 at the point, or the last
-    δ < 0:  Π c >= Σ c - (n - 1)   where all are 1 at the point; Π c >= 0 otherwise
-
-What is left is one step function per threshold, whose maxima are found exactly. The bound is loose only by samples that are undecided at
-two exits at once, so it tightens with the square of the box.
+whatever the thresholds; the others are bounded by terms of one and of two exits (`majorant`). The bound is loose only by samples that are
+undecided at several exits at once, so it tightens faster than the box shrinks. Each box moves the multipliers of its halves towards what
+makes its own bound less, by a Polyak step, so that boxes far below a limit do not pay for it.
 """
 
 from __future__ import annotations
@@ -22,14 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.grid import Grid
+from edgeexit.calibration.majorant import Open
 from edgeexit.calibration.pairs import Plane, planes_through
 from edgeexit.calibration.problem import Problem
 from edgeexit.calibration.ranks import Boundaries, Ranks
 from edgeexit.calibration.replay import Floats, Indices
 
 _PLANE_LEVELS = 64
-_POINTS = 4
-"""Points of a box at which the bound is made exact; the bounds are averaged as in fictitious play, which is again a bound."""
+_LIKELY = 4
+_CHARGE, _LEAST_CHARGED = 6, 400
+"""What bounding the two halves of a box costs per undecided sample and exit, and samples that the smallest box costs as much as."""
+_LARGEST_STEP = 0.3
+"""The most that a multiplier changes from a box to its halves, as a share."""
 
 ROUND_UP = 1e-6
 """What rounding may have taken from a bound that counts samples."""
@@ -43,10 +42,9 @@ class Extent(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What a box has decided: Σ of the weights of the decided samples, their part of each rising limit, and the samples not decided."""
+    """What a box has decided: the goal's and each limit's sum over the decided samples [1 + limits], and the samples not decided."""
 
-    fixed: float
-    spent: Floats
+    sums: Floats
     undecided: Indices
 
 
@@ -56,7 +54,9 @@ class Box:
 
     Attributes:
         extent, settled: where it lies, and what it decides.
-        bound: upper bound of the weighted sum; -inf where nothing in the box is feasible. best: the boundaries that the bound likes best.
+        bound: upper bound of the goal; -inf where nothing in the box is feasible. best: the boundaries that the bound likes best.
+        reached: the goal at `best` where it keeps all limits, else -inf.
+        prices: multipliers for its halves, [limits].
         split: the axis to cut, and where; None for a single point.
     """
 
@@ -64,76 +64,94 @@ class Box:
     settled: Settled
     bound: float
     best: Indices
+    reached: float
+    prices: Floats
     split: tuple[int, int] | None
 
 
 @dataclass(frozen=True, eq=False)
-class Relaxed:
+class Priced:
     """The problem with its limits as prices.
 
     Attributes:
-        weights: [N, M] goal less priced sums. room: Σ multiplier·limit, to be added.
-        ranks: [N-1, M]. whole: True where the goal counts samples, so that bounds may be rounded down.
-        costs: [limits that rise with the exits, N]. limits: theirs.
+        ranks: [N-1, M]. exits: N. limits: [limits], rounding included.
+        sums: the goal, then each limited sum: values [N, M] or, where they depend on the exit alone, [N, 1].
+        rising: which limits only rise with the exits.
+        whole: True where the goal counts samples, so that bounds may be rounded down.
     """
 
-    weights: Floats
-    room: float
     ranks: Ranks
-    whole: bool
-    costs: Floats
+    exits: int
     limits: Floats
+    sums: tuple[Floats, ...]
+    rising: NDArray[np.bool_]
+    whole: bool
 
     @classmethod
-    def of(cls, problem: Problem, boundaries: Boundaries) -> Relaxed:
-        """Price the limits as the surroundings of the best boundaries known say."""
-        prices = multipliers(problem, boundaries)
-        samples = len(problem.table)
-        weights = np.array(problem.goal.matrix(samples), np.float64)
-        for price, limited in zip(prices, problem.limits, strict=True):
-            weights -= price * limited.matrix(samples)
-        room = sum(p * (s.limit + s.slack) for p, s in zip(prices, problem.limits, strict=True) if p)
-        rising = [s for s in problem.limits if s.rises_with_exits]
+    def of(cls, problem: Problem) -> Priced:
+        """Lay out the values by exit."""
+        values = []
+        for quantity in (problem.goal, *problem.limits):
+            per_exit = quantity.per_exit is not None
+            matrix = quantity.matrix(1 if per_exit else len(problem.table))
+            values.append(np.ascontiguousarray(matrix.T, np.float64))
         return cls(
-            weights=np.ascontiguousarray(weights.T),
-            room=float(room),
             ranks=np.stack(problem.ranked.ranks),
+            exits=problem.table.exits,
+            limits=np.array([s.limit + s.slack for s in problem.limits]),
+            sums=tuple(values),
+            rising=np.array([s.rises_with_exits for s in problem.limits], np.bool_),
             whole=problem.goal.per_sample is not None,
-            costs=np.array([s.per_exit for s in rising]).reshape(len(rising), problem.table.exits),
-            limits=np.array([s.limit + s.slack for s in rising]),
         )
 
+    def at(self, exits: Indices, samples: Indices) -> Floats:
+        """Every sum over `samples` that leave at `exits`, [1 + limits]."""
+        return np.array([v[exits, samples if v.shape[1] > 1 else 0].sum() for v in self.sums])
+
+    def weights(self, prices: Floats, samples: Indices) -> Floats:
+        """The goal less the priced sums of samples, [N, samples]."""
+        goal, *limited = (v[:, samples] if v.shape[1] > 1 else v for v in self.sums)
+        priced = sum((p * v for p, v in zip(prices, limited, strict=True) if p), np.zeros((self.exits, len(samples))))
+        return np.asarray(goal - priced, np.float64)
+
     def stated(self, bound: float) -> float:
-        """A bound of the weighted sum as a bound of the goal."""
-        value = bound + self.room
-        return float(np.floor(value + ROUND_UP)) if self.whole and np.isfinite(value) else value
+        """A bound, rounded down where the goal counts samples."""
+        return float(np.floor(bound + ROUND_UP)) if self.whole and np.isfinite(bound) else bound
 
 
 def upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> tuple[float, list[Boundaries]]:
     """An upper bound of the goal over all feasible boundaries, after looking at `work` undecided samples times exits.
 
-    Also the points that the boxes with the highest bounds like best: worth a try where the bound is above what is reached.
+    Also the points that the boxes with the highest bounds like best, and the best feasible one met: worth a try where the bound is above
+    what is reached.
     """
-    relaxed = Relaxed.of(problem, boundaries)
-    reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
+    priced = Priced.of(problem)
+    reached, met = problem.goal.of(problem.ranked.leaves_at(boundaries)), boundaries
     point, tops = np.array(boundaries, np.int64), np.array(problem.ranked.tops, np.int64)
-    nothing = Settled(0.0, np.zeros(len(relaxed.limits)), np.arange(len(problem.table)))
-    root = _bounded(relaxed, Extent(np.zeros_like(tops), tops), nothing, point)
+    nothing = Settled(np.zeros(len(priced.sums)), np.arange(len(problem.table)))
+    prices = np.array(multipliers(problem, boundaries))
     order = counter()
+    root = _bounded(priced, Extent(np.zeros_like(tops), tops), nothing, (prices, point, np.inf), reached)
     heap = [(-root.bound, next(order), root)]
     while heap and work > 0:
         box = heap[0][2]
-        if relaxed.stated(box.bound) <= reached or box.split is None:
+        if priced.stated(box.bound) <= reached or box.split is None:
             break
         heapq.heappop(heap)
-        work -= 2 * max(len(box.settled.undecided), 200) * len(tops)
+        work -= _CHARGE * max(len(box.settled.undecided), _LEAST_CHARGED) * len(tops)
         for extent in _halves(box):
-            part = _bounded(relaxed, extent, box.settled, point)
-            if relaxed.stated(part.bound) > reached:
+            part = _bounded(priced, extent, box.settled, (box.prices, point, box.bound), reached)
+            if part.reached > reached:
+                reached, met = part.reached, _boundaries(part.best)
+            if priced.stated(part.bound) > reached:
                 heapq.heappush(heap, (-part.bound, next(order), part))
-    bound = relaxed.stated(-heap[0][0]) if heap else reached
-    likely = [tuple(int(b) for b in box.best) for _, _, box in heapq.nsmallest(4, heap)]
-    return max(reached, bound), likely
+    bound = priced.stated(-heap[0][0]) if heap else reached
+    likely = [_boundaries(box.best) for _, _, box in heapq.nsmallest(_LIKELY, heap)]
+    return max(reached, bound), [*likely, *([met] if met != boundaries else [])]
+
+
+def _boundaries(best: Indices) -> Boundaries:
+    return tuple(int(b) for b in best)
 
 
 def _halves(box: Box) -> tuple[Extent, Extent]:
@@ -145,55 +163,51 @@ def _halves(box: Box) -> tuple[Extent, Extent]:
     return Extent(low, first), Extent(second, high)
 
 
-def _bounded(relaxed: Relaxed, extent: Extent, before: Settled, point: Indices) -> Box:
-    """Decide what a box decides beyond what the box around it did, and bound the rest."""
-    ranks, exits = relaxed.ranks[:, before.undecided], relaxed.costs.shape[1]
+def _bounded(
+    priced: Priced, extent: Extent, before: Settled, known: tuple[Floats, Indices, float], reached: float
+) -> Box:
+    """Decide what a box decides beyond what the box around it did, and bound the rest at its prices; `known` also has a good point, and
+    the bound of the box around.
+    """
+    prices, point, above = known
+    ranks = priced.ranks[:, before.undecided]
     undecided, first_sure = _decided(ranks, extent)
-    ambiguous = undecided.sum(axis=0, dtype=np.int8)
-    open_ = ambiguous > 0
-    leaves, left = first_sure[~open_], before.undecided[~open_]
-    settled = Settled(
-        before.fixed + float(relaxed.weights[leaves, left].sum()),
-        before.spent + relaxed.costs @ np.bincount(leaves, minlength=exits),
-        before.undecided[open_],
+    open_ = undecided.any(axis=0)
+    settled = Settled(before.sums + priced.at(first_sure[~open_], before.undecided[~open_]), before.undecided[open_])
+    ranks, undecided, first_sure = ranks[:, open_], undecided[:, open_], first_sure[open_]
+    least = settled.sums + priced.at(undecided.argmax(axis=0), settled.undecided)
+    if (least[1:] > priced.limits)[priced.rising].any():
+        return Box(extent, settled, -np.inf, extent.low, -np.inf, prices, None)
+    if not len(first_sure):
+        worth = float(settled.sums[0])
+        return Box(extent, settled, min(worth, above), extent.low, worth, prices, None)
+    start, delta = _telescoped(priced.weights(prices, settled.undecided), undecided, first_sure)
+    samples = Open(ranks, undecided, delta)
+    bound, best = samples.bound(point, *extent)
+    bound += settled.sums[0] + start + float(prices @ (priced.limits - settled.sums[1:]))
+    stops = undecided & (ranks >= best[:, None])
+    leaves = np.where(stops.any(axis=0), stops.argmax(axis=0), first_sure)
+    sums = settled.sums + priced.at(leaves, settled.undecided)
+    over = sums[1:] - priced.limits
+    return Box(
+        extent,
+        settled,
+        min(bound, above),
+        best,
+        float(sums[0]) if (over <= 0).all() else -np.inf,
+        _moved(prices, over, bound - reached),
+        _split(samples, extent),
     )
-    cheapest = np.bincount(undecided[:, open_].argmax(axis=0), minlength=exits)
-    if (settled.spent + relaxed.costs @ cheapest > relaxed.limits).any():
-        return Box(extent, settled, -np.inf, extent.low, None)
-    if not len(settled.undecided):
-        return Box(extent, settled, settled.fixed, extent.low, None)
-    ranks, undecided, ambiguous = ranks[:, open_], undecided[:, open_], ambiguous[open_]
-    start, delta = _telescoped(relaxed.weights[:, settled.undecided], undecided, first_sure[open_])
-    open_samples = Open(ranks, undecided, delta)
-    bound, best = _averaged(open_samples, extent, point)
-    return Box(extent, settled, settled.fixed + start + bound, best, _split(open_samples, ambiguous > 1, extent))
 
 
-class Open(NamedTuple):
-    """The undecided samples of a box, [N-1, n]: ranks, where each is undecided, and δ of passing there and at all before."""
-
-    ranks: Ranks
-    undecided: NDArray[np.bool_]
-    delta: Floats
-
-
-def _averaged(samples: Open, extent: Extent, point: Indices) -> tuple[float, Indices]:
-    """The least of the bounds of Σ δ·Π c averaged over more and more points, each the last one's favourite; and its favourite."""
-    rows = [np.flatnonzero(u) for u in samples.undecided]
-    number = np.cumsum(samples.undecided, axis=0, dtype=np.int8)
-    least, best = np.inf, extent.low
-    at = np.clip(point, *extent)
-    constant, single = 0.0, np.zeros(samples.delta.shape)
-    for turn in range(_POINTS):
-        stops = samples.undecided & (samples.ranks >= at[:, None])
-        fresh, coefficients = _single_exits(samples, number, stops)
-        share = 1 / (1 + turn)
-        constant += share * (fresh - constant)
-        single += share * (coefficients - single)
-        bound, at = _maxima(single, samples.ranks, rows, extent)
-        if bound + constant < least:
-            least, best = bound + constant, at
-    return least, best
+def _moved(prices: Floats, over: Floats, gap: float) -> Floats:
+    """Prices after a Polyak step towards a bound less by `gap`: up where the favourite is over a limit, down where it has room."""
+    steepness = float(over @ over)
+    if gap <= 0 or not steepness:
+        return prices
+    step = gap * over / steepness
+    most = _LARGEST_STEP * np.maximum(prices, 1e-3 * prices.max(initial=0.0))
+    return np.asarray(np.maximum(prices + np.clip(step, -most, most), 0.0), np.float64)
 
 
 def _decided(ranks: Ranks, extent: Extent) -> tuple[NDArray[np.bool_], Indices]:
@@ -221,50 +235,18 @@ def _telescoped(weights: Floats, undecided: NDArray[np.bool_], first_sure: Indic
     return float(after.sum()), delta
 
 
-def _single_exits(samples: Open, number: NDArray[np.int8], stops: NDArray[np.bool_]) -> tuple[float, Floats]:
-    """The bound as a constant and a coefficient of c_k per exit and sample [N-1, n], exact where samples stop as in `stops`."""
-    axes, count = samples.delta.shape
-    first_stop = np.where(stops.any(axis=0), stops.argmax(axis=0), axes)
-    gains, losses = np.maximum(samples.delta, 0.0), np.minimum(samples.delta, 0.0)
-    gain, loss, constant = np.zeros(count), np.zeros(count), 0.0
-    for k in reversed(range(axes)):
-        before = first_stop > k
-        gain += gains[k]
-        gains[k] *= before
-        np.copyto(gains[k], gain, where=first_stop == k)
-        lost = losses[k] * before
-        loss += lost
-        constant -= float(np.dot(lost, number[k] - 1.0))
-        gains[k] += loss * samples.undecided[k]
-    return constant, gains
-
-
-def _maxima(single: Floats, ranks: Ranks, rows: list[Indices], extent: Extent) -> tuple[float, Indices]:
-    """Σ over exits of the maximum, over its boundaries in the box, of Σ of the coefficients of the samples below the boundary."""
+def _split(samples: Open, extent: Extent) -> tuple[int, int] | None:
+    """Cut the exit with the most at stake among samples whose bound is loose, in the middle of them."""
     low, high = extent
-    total, where = 0.0, low.copy()
-    for k, here in enumerate(rows):
-        if not len(here):
-            continue
-        sums = np.cumsum(np.bincount(ranks[k, here] - low[k], single[k, here], int(high[k] - low[k])))
-        best = int(sums.argmax())
-        if sums[best] > 0:
-            total += float(sums[best])
-            where[k] = low[k] + best + 1
-    return total, where
-
-
-def _split(samples: Open, several: NDArray[np.bool_], extent: Extent) -> tuple[int, int] | None:
-    """Cut the exit with the most at stake among samples undecided at several exits, in the middle of its samples."""
-    (ranks, undecided, delta), (low, high) = samples, extent
     wide = high > low
     if not wide.any():
         return None
-    stake = undecided @ (np.abs(delta).sum(axis=0) * several)
+    loose = samples.loose()
+    stake = samples.undecided @ ((samples.gains - samples.losses).sum(axis=0) * loose)
     if not (stake * wide).any():
-        stake, several = undecided.sum(axis=1).astype(np.float64), np.ones_like(several)
+        stake, loose = samples.undecided.sum(axis=1).astype(np.float64), np.ones_like(loose)
     axis = int(np.argmax(np.where(wide, stake, -1.0)))
-    here = ranks[axis, several & undecided[axis]]
+    here = samples.ranks[axis, loose & samples.undecided[axis]]
     at = int(np.partition(here, len(here) // 2)[len(here) // 2]) if len(here) else int(low[axis])
     return axis, min(max(at, int(low[axis])), int(high[axis]) - 1)
 

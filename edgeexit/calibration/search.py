@@ -136,8 +136,10 @@ def certified(problem: Problem, boundaries: Boundaries, effort: Effort) -> tuple
         return boundaries, None
     bound, likely = upper_bound(problem, boundaries, int(effort.work * 1e6))
     reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
-    if bound > reached and likely and len(problem.table) <= 2 * PART:
-        tried = max((refine(problem, point, PLANE_LEVELS) for point in likely), key=lambda b: worth(problem, b))
+    if bound > reached and likely:
+        small = len(problem.table) <= 2 * PART
+        points = [refine(problem, point, PLANE_LEVELS) if small else point for point in likely]
+        tried = max(points, key=lambda b: worth(problem, b))
         if worth(problem, tried) > worth(problem, boundaries):
             boundaries = _swept(problem, tried)
         reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
