@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeexit.backends import Settings, find_backend
-from edgeexit.backends.tensorrt import DeciderWarning
+from edgeexit.backends.tensorrt import DeciderWarning, EngineWarning
 from edgeexit.bundle import Bundle
 from edgeexit.conformance import run_conformance
 from edgeexit.errors import EdgeExitError
@@ -120,6 +120,7 @@ def test_whatever_call_fails_everything_is_given_back(
         monkeypatch.setenv("EDGEEXIT_CACHE", str(tmp_path / str(number)))
         with installed(Gpu(integrated=integrated, fail_at=number)) as gpu, warnings.catch_warnings():
             warnings.simplefilter("ignore", DeciderWarning)
+            warnings.simplefilter("ignore", EngineWarning)
             try:
                 _everything(bundles["two-inputs"])
                 outcome = "went on"
@@ -143,6 +144,7 @@ def test_any_call_may_fail(
     """The same at places drawn at random."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeciderWarning)
+        warnings.simplefilter("ignore", EngineWarning)
         patch.setenv("EDGEEXIT_CACHE", str(tmp_path_factory.mktemp("any")))
         with installed(Gpu(integrated=integrated, fail_at=1 + int(place * 700))) as gpu:
             try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import stat
 import warnings
 from pathlib import Path
@@ -10,10 +12,14 @@ import numpy as np
 import pytest
 
 from edgeexit.backends import Settings, find_backend
-from edgeexit.backends.tensorrt import BACKEND, DeciderWarning
+from edgeexit.backends.cuda import choice
+from edgeexit.backends.tensorrt import BACKEND, DeciderWarning, EngineWarning
 from edgeexit.backends.watch import watching
 from edgeexit.bundle import Bundle
-from edgeexit.errors import HardwareMissing, InputError, MissingExtra, ModelError
+from edgeexit.compiler import compile_model
+from edgeexit.conformance.networks import write_network
+from edgeexit.errors import HardwareMissing, InputError, MissingExtra
+from edgeexit.hardware import device_key
 from edgeexit.runtime.loading import open_runner
 from tests.support.simulated import Gpu, installed
 
@@ -45,26 +51,6 @@ def test_without_a_gpu_the_driver_is_named() -> None:
     """CUDA's first call says so."""
     with installed(Gpu(fail_at=1)), pytest.raises(HardwareMissing, match="nvidia-smi"):
         find_backend("tensorrt")
-
-
-def test_an_operator_that_tensorrt_lacks_is_named_with_its_stage(bundles: dict[str, Bundle]) -> None:
-    """The node, its operator, the stage, and what to do."""
-    with (
-        installed(Gpu(), refuses="Concat"),
-        pytest.raises(ModelError, match=r"stage 3: node '\w+' \(Concat\).*onnxruntime"),
-    ):
-        _use(bundles["skips"])
-
-
-def test_memory_that_runs_out_while_building_is_told(bundles: dict[str, Bundle]) -> None:
-    """Not as TensorRT's own words alone."""
-    with installed(Gpu()) as dry:
-        _use(bundles["skips"])
-    number = dry.calls.index("build_serialized_network") + 1
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEEXIT_CACHE", str(bundles["skips"].path.parent / "fresh"))
-        with installed(Gpu(fail_at=number)), pytest.raises(HardwareMissing, match="building stage 1 ran out of memory"):
-            _use(bundles["skips"])
 
 
 def test_a_driver_before_12_4_falls_back_to_graphs_per_stage(bundles: dict[str, Bundle]) -> None:
@@ -149,9 +135,38 @@ def test_an_engine_that_tensorrt_refuses_is_built_anew(bundles: dict[str, Bundle
     with installed(Gpu()) as dry:
         _use(bundles["skips"])
     number = dry.calls.index("deserialize_cuda_engine") + 1
-    with installed(Gpu(fail_at=number)) as gpu:
+    with installed(Gpu(fail_at=number)) as gpu, pytest.warns(EngineWarning, match="stage 1 .*built anew"):
         _use(bundles["skips"])
     assert 1 == gpu.calls.count("build_serialized_network")
+
+
+def test_an_engine_of_another_device_is_never_used(bundles: dict[str, Bundle], engine_cache: Path) -> None:
+    """Copied with the whole cache to a board of the same name with less memory, it lies there under another key."""
+    with installed(Gpu(integrated=True)):
+        _use(bundles["skips"])
+    before = set(engine_cache.rglob("*.engine"))
+    gpu = Gpu(integrated=True)
+    gpu.memory_bytes //= 2
+    with installed(gpu):
+        _use(bundles["skips"])
+    assert 3 == gpu.calls.count("build_serialized_network")
+    assert 6 == len(before | set(engine_cache.rglob("*.engine")))
+
+
+def test_an_engine_of_another_device_under_our_key_is_refused_and_built_anew(
+    bundles: dict[str, Bundle], engine_cache: Path
+) -> None:
+    """Whatever put it there: TensorRT refuses it, and the user is told why the opening takes long."""
+    with installed(Gpu()):
+        _use(bundles["skips"])
+    for file in engine_cache.rglob("*.engine"):
+        file.write_bytes(b"of a GPU of another architecture")
+        about = json.loads(file.with_suffix(".json").read_text())
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        file.with_suffix(".json").write_text(json.dumps({**about, "sha256": digest}))
+    with installed(Gpu()) as gpu, pytest.warns(EngineWarning, match="magic tag does not match.*built anew"):
+        _use(bundles["skips"])
+    assert 3 == gpu.calls.count("build_serialized_network")
 
 
 def test_engines_inside_a_bundle_are_never_read(bundles: dict[str, Bundle], engine_cache: Path) -> None:
@@ -209,3 +224,42 @@ def test_the_choice_is_measured_once_and_kept(bundles: dict[str, Bundle], engine
             _use(bundles["skips"])
     assert 1 == len(list(engine_cache.rglob("*.choice")))
     assert second.calls.count("cuStreamSynchronize") < first.calls.count("cuStreamSynchronize") / 3
+
+
+@pytest.mark.parametrize(("graph_s", "taken"), [(1e-4, "graph"), (3e-4, "host")])
+def test_the_way_that_was_measured_to_be_faster_is_taken(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, graph_s: float, taken: str
+) -> None:
+    """Between (a) and (b), for the staged form."""
+    times = {"host": 2e-4, "graph": graph_s, "device": 5e-5}
+    monkeypatch.setattr(choice, "_timed", lambda decider, _rounds: (times[decider.name],) * decider.exits)
+    with installed(Gpu()):
+        assert taken == _use(bundles["skips"])
+
+
+def test_what_was_measured_is_recorded_with_the_way_to_wait(
+    bundles: dict[str, Bundle], engine_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times of all three at every exit; another way to wait measures anew."""
+    monkeypatch.setattr(choice, "_timed", lambda decider, _rounds: (1e-4,) * decider.exits)
+    for spin, wait in ((False, "blocking"), (True, "spin")):
+        with installed(Gpu()):
+            _use(bundles["skips"], Settings("tensorrt", spin=spin))
+        (file,) = engine_cache.rglob("*.choice")
+        document = json.loads(file.read_text())
+        assert wait == document["wait"]
+        assert {name: [1e-4] * 3 for name in ("host", "graph", "device")} == document["median_s"]
+
+
+def test_compiling_measures_on_the_device(tmp_path: Path) -> None:
+    """Both forms, the GPU's decision among them, so that loading takes the faster one; nothing is measured later."""
+    model = write_network("two-inputs", tmp_path)
+    with installed(Gpu()):
+        bundle = compile_model(model, tmp_path / "net.eexit", backend="tensorrt", seconds=0.05)
+    with installed(Gpu()) as gpu:
+        settings = Settings("tensorrt")
+        timing = bundle.manifest.timings[settings.timing_key(device_key())]
+        _use(bundle, settings.with_mode(timing.faster))
+    assert timing.staged_s
+    assert timing.fused_s
+    assert 0 == gpu.calls.count("build_serialized_network")

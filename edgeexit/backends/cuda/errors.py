@@ -16,14 +16,35 @@ _REMEDIES: tuple[tuple[tuple[str, ...], type[EdgeExitError], str], ...] = (
         "this process sees no NVIDIA GPU. Check nvidia-smi (Jetson: tegrastats) and, in a container, that it runs with --gpus all.",
     ),
     (
-        ("insufficient_driver", "driver version is insufficient", "system_driver_mismatch", "driver_mismatch"),
+        (
+            "insufficient_driver",
+            "driver version is insufficient",
+            "driver_mismatch",
+            "unsupported display driver",
+            "compat_not_supported",
+            "forward compatibility",
+        ),
         HardwareMissing,
         "the NVIDIA driver is too old for the CUDA libraries installed. Update it, or install the cuda-python of its CUDA version.",
     ),
     (
-        ("not_initialized", "stub_library", "stub library", "system_not_ready"),
+        (
+            "not_initialized",
+            "initialization error",
+            "stub_library",
+            "stub library",
+            "system_not_ready",
+            "system not yet initialized",
+            "operating_system",
+            "os call failed",
+        ),
         HardwareMissing,
         "the NVIDIA driver does not work. Check that nvidia-smi (Jetson: tegrastats) answers and no stub libcuda.so is on LD_LIBRARY_PATH.",
+    ),
+    (
+        ("device_unavailable", "busy or unavailable"),
+        HardwareMissing,
+        "another process has the GPU for itself. End it, or set its compute mode to default: nvidia-smi -c 0.",
     ),
     (
         ("out_of_memory", "out of memory"),
@@ -31,7 +52,14 @@ _REMEDIES: tuple[tuple[tuple[str, ...], type[EdgeExitError], str], ...] = (
         "the GPU has no memory left. End what else uses it, load fewer runners, or take a smaller network or float16.",
     ),
     (
-        ("unsupported_ptx", "invalid_ptx", "no_binary_for_gpu"),
+        (
+            "unsupported_ptx",
+            "unsupported toolchain",
+            "invalid_ptx",
+            "ptx jit compilation",
+            "no_binary_for_gpu",
+            "no kernel image",
+        ),
         HardwareMissing,
         "this GPU or driver cannot run the kernel that decides. Update the driver.",
     ),

@@ -18,7 +18,7 @@ from edgeexit.backends.base import Backend, Batch, Program, Settings, StagedProg
 from edgeexit.backends.checks import Check
 from edgeexit.backends.tensorrt.builder import Workshop
 from edgeexit.backends.tensorrt.cache import cache_root
-from edgeexit.backends.tensorrt.engines import Engines, Part, open_device
+from edgeexit.backends.tensorrt.engines import Engines, EngineWarning, Part, open_device
 from edgeexit.backends.tensorrt.messages import Messages
 from edgeexit.backends.tensorrt.options import BuildOptions, given_options
 from edgeexit.backends.tensorrt.programs import (
@@ -123,6 +123,7 @@ __all__ = [
     "BACKEND",
     "BuildOptions",
     "DeciderWarning",
+    "EngineWarning",
     "TensorRtBackend",
     "cache_root",
     "check_tensorrt",

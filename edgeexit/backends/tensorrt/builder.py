@@ -149,8 +149,13 @@ def tactic_mask(names: Sequence[str]) -> int:
 
 
 def fixed_batch(file: Path) -> onnx.ModelProto:
-    """The model with its free first dimension at 1; outside weights stay outside."""
+    """The model with its free first dimension at 1 and a name for every node, by which TensorRT speaks of it.
+
+    Outside weights stay outside.
+    """
     model = onnx.load(str(file), load_external_data=False)
+    for node in model.graph.node:
+        node.name = node.name or next(filter(None, node.output), "")
     for value in (*model.graph.input, *model.graph.output):
         for dim in value.type.tensor_type.shape.dim[:1]:
             if not dim.dim_value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgeexit.backends.cuda import CudaDevice, CudaRefusal, Memory, cuda_refusals, forget_frames
 from edgeexit.backends.tensorrt.builder import Plan, Workshop
 from edgeexit.backends.tensorrt.cache import EngineCache, device_facts_for_key, engine_key
-from edgeexit.backends.tensorrt.messages import Messages
+from edgeexit.backends.tensorrt.messages import Messages, start_error
 from edgeexit.backends.tensorrt.versions import installed_version, sizes
 from edgeexit.bundle import Bundle
 from edgeexit.errors import HardwareMissing, InternalError
@@ -45,6 +46,10 @@ class Slot:
     shape: tuple[int, ...]
     dtype: str
     is_input: bool
+
+
+class EngineWarning(UserWarning):
+    """An engine that was kept cannot be used, and is built anew, which takes a while."""
 
 
 class Engines:
@@ -89,13 +94,15 @@ class Engines:
         try:
             return trt.Runtime(self.messages.logger)
         except TypeError as error:  # pybind11's word for a null pointer
-            msg = f"TensorRT cannot start ({self.messages.last}): check that nvidia-smi (Jetson: tegrastats) answers."
-            raise HardwareMissing(msg) from error
+            raise start_error(self.messages.errors) from error
 
     def _opened(self, part: Part, key: str) -> tensorrt.ICudaEngine:
         """From the cache; built where it is not there, or TensorRT refuses what is there."""
         plan = self.cache.plan(key)
         engine = self._deserialised(plan) if plan is not None else None
+        if plan is not None and engine is None:
+            msg = f"TensorRT refuses the engine of {part.what} that was kept here ({self.messages.last}): it is built anew."
+            warnings.warn(msg, EngineWarning, stacklevel=2)
         if plan is None or engine is None:
             self.cache.forget(key)
             plan = self._built(part, key)
@@ -157,7 +164,10 @@ class Engines:
         for engine in self._engines:
             raw = engine.create_execution_context(strategy)
             if raw is None:
-                msg = f"TensorRT makes no execution context ({self.messages.last}): the GPU's memory is probably full. Load fewer runners."
+                msg = (
+                    f"TensorRT makes no execution context ({self.messages.last}): the GPU's memory is probably full. End what else uses"
+                    " it, or load fewer runners."
+                )
                 raise HardwareMissing(msg)
             context = Context(raw, self.messages)
             memory.when_closed(context.close)  # before the scratch, which was allocated earlier

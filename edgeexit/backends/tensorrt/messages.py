@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, SupportsInt
 
 from edgeexit.errors import EdgeExitError, HardwareMissing, InternalError, ModelError
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     import tensorrt
 
 _KEPT = 20
-_NO_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "insufficient workspace", "std::bad_alloc")
-_NO_DEVICE = ("cuda initialization failure", "no cuda-capable device", "cudaerrornodevice", "insufficientdriver")
+_NO_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "std::bad_alloc")
+_NO_SCRATCH = ("insufficient workspace",)
+_OLD_DRIVER = ("initialization failure with error: 35", "driver version is insufficient", "insufficientdriver")
+_NO_DEVICE = ("cuda initialization failure", "no cuda-capable device", "cudaerrornodevice")
 _NO_IMPLEMENTATION = ("could not find any implementation for node", "no implementation")
 
 
@@ -31,7 +33,11 @@ class Messages:
     @property
     def last(self) -> str:
         """The last one, in one line."""
-        return " ".join(self.errors[-1].split())[:400] if self.errors else "no reason given"
+        return _last(self.errors)
+
+
+def _last(errors: Sequence[str]) -> str:
+    return " ".join(errors[-1].split())[:400] if errors else "no reason given"
 
 
 def _logger(errors: list[str]) -> tensorrt.ILogger:
@@ -80,19 +86,38 @@ def monitor(what: str, progress: Progress) -> tensorrt.IProgressMonitor:
     return Monitor()
 
 
+def start_error(errors: Sequence[str]) -> HardwareMissing:
+    """What it means that TensorRT does not start."""
+    last, text = _last(errors), " ".join(errors).lower()
+    if any(words in text for words in _OLD_DRIVER):
+        msg = (
+            f"the NVIDIA driver is too old for this TensorRT ({last}). Update the driver (Jetson: the JetPack), or install a TensorRT for"
+            " the CUDA version that nvidia-smi shows."
+        )
+        return HardwareMissing(msg)
+    return HardwareMissing(
+        f"TensorRT finds no working GPU ({last}). Check that nvidia-smi (Jetson: tegrastats) answers."
+    )
+
+
 def build_error(what: str, errors: Iterable[str]) -> EdgeExitError:
     """What a failed build of `what` means."""
     said = list(errors)
-    last = " ".join(said[-1].split())[:400] if said else "no reason given"
-    text = " ".join(said).lower()
+    last, text = _last(said), " ".join(said).lower()
+    if any(words in text for words in _NO_SCRATCH):
+        msg = (
+            f"{what} needs more scratch memory than it may use ({last}). Give more with --options workspace_mib=N, or"
+            " workspace_mib=auto for all there is; or compile with float16."
+        )
+        return HardwareMissing(msg)
     if any(words in text for words in _NO_MEMORY):
         msg = (
             f"building {what} ran out of memory (TensorRT says: {last}). Close what else uses the GPU (on Jetson the desktop, too),"
             " add swap, or compile with float16."
         )
         return HardwareMissing(msg)
-    if any(words in text for words in _NO_DEVICE):
-        return HardwareMissing(f"TensorRT finds no working GPU ({last}). Check nvidia-smi (Jetson: tegrastats).")
+    if any(words in text for words in (*_OLD_DRIVER, *_NO_DEVICE)):
+        return start_error(said)
     if any(words in text for words in _NO_IMPLEMENTATION):
         msg = f"TensorRT has no kernel for a layer of {what} ({last}). Compile with float32, or run it with --backend onnxruntime."
         return ModelError(msg)

@@ -105,7 +105,9 @@ class Gpu:
         self.trt_objects: dict[str, int] = {}
         self.kernels: dict[bytes, Kernel] = {}  # other kernels than the one that decides, by name
         self.dla_cores = 0
+        self.memory_bytes = 8 * 2**30
         self.builds: list[Any] = []  # the builder configuration of every engine that was built
+        self.says: dict[str, str] = {}  # what TensorRT logs when a call of that name fails
         self.body_limit: str | None = None  # a kind of node that bodies refuse, for tests of the fallback
         self._next = 0x7F00_0000_0000
 

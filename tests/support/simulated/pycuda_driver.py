@@ -171,7 +171,7 @@ def pycuda_driver(gpu: Gpu) -> ModuleType:
             return (8, 7)
 
         def total_memory(self) -> int:
-            return 8 << 30
+            return gpu.memory_bytes
 
         def get_attribute(self, attribute: str) -> int:
             return int({"INTEGRATED": gpu.integrated, "MULTIPROCESSOR_COUNT": 8}.get(attribute, 128))

@@ -44,6 +44,10 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
     def counted(name: str, by: int) -> None:
         gpu.trt_objects[name] = gpu.trt_objects.get(name, 0) + by
 
+    def said(logger: Any, call: str, otherwise: str = "") -> None:
+        if gpu.says.get(call, otherwise):
+            logger.log(Severity.ERROR, gpu.says.get(call, otherwise))
+
     class ILogger:
         Severity = Severity
         INTERNAL_ERROR = Severity.INTERNAL_ERROR
@@ -208,6 +212,7 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
             gpu.need_context("trt.Builder")
             gpu.need(logger.ready, "a logger whose base class was not initialised")
             if gpu.fails("trt.Builder"):
+                said(logger, "trt.Builder")
                 msg = "pybind11::init(): factory function returned nullptr"
                 raise TypeError(msg)
             self._logger = logger
@@ -239,7 +244,7 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
             monitor.phase_finish("Timing")
             monitor.phase_finish("Building")
             if gpu.fails("build_serialized_network"):
-                self._logger.log(Severity.ERROR, "Error Code 2: OutOfMemory (no further information)")
+                said(self._logger, "build_serialized_network", "Error Code 2: OutOfMemory (no further information)")
                 return None
             assert config.cache is not None
             config.cache.data += b"."
@@ -247,8 +252,9 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
             return host_memory(_MAGIC + json.dumps(about).encode() + b"\n" + network.model.SerializeToString())
 
     class Engine:
-        def __init__(self, model: bytes, siblings: dict[str, int]) -> None:
+        def __init__(self, model: bytes, siblings: dict[str, int], logger: Any) -> None:
             counted("engines", 1)
+            self.logger = logger
             self._siblings = siblings
             siblings["engines"] += 1
             options = ort.SessionOptions()
@@ -288,7 +294,10 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
             gpu.need(
                 strategy is ExecutionContextAllocationStrategy.USER_MANAGED, "each context with scratch of its own"
             )
-            return None if gpu.fails("create_execution_context") else ExecutionContext(self)
+            if gpu.fails("create_execution_context"):
+                said(self.logger, "create_execution_context")
+                return None
+            return ExecutionContext(self)
 
     class ExecutionContext:
         def __init__(self, engine: Engine) -> None:
@@ -331,6 +340,7 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
             capturing = gpu.stream(stream_handle).capture is not None
             gpu.need(self._warm or not capturing, "the first enqueue of a context is inside a capture")
             if gpu.fails("execute_async_v3"):
+                said(self._engine.logger, "execute_async_v3")
                 return False
             assert self._scratch is not None
             touches = (self._scratch, *((a, self._bytes(n)) for n, a in self._addresses.items()))
@@ -360,6 +370,7 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
         def __init__(self, logger: Any) -> None:
             gpu.need_context("trt.Runtime")
             if gpu.fails("trt.Runtime"):
+                said(logger, "trt.Runtime")
                 msg = "pybind11::init(): factory function returned nullptr"
                 raise TypeError(msg)
             counted("runtimes", 1)
@@ -380,7 +391,7 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
             if json.loads(about)["version"] != version:
                 self._logger.log(Severity.ERROR, "Serialization assertion failed: version tag does not match")
                 return None
-            return Engine(model, self._mine)
+            return Engine(model, self._mine, self._logger)
 
     found = {name: value for name, value in locals().items() if isinstance(value, type)}
     module.__dict__.update(found)
