@@ -11,9 +11,7 @@ A joint training of the chosen design can only be better: here the trunk does no
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
@@ -24,26 +22,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import edgeexit
 from benchmarks.common import Case, record, show, straight, time_lanes
 from benchmarks.experiments._candidates import HEADS, WithHeads, make_heads
+from benchmarks.experiments._runs import example_of, opened, plain_of, recipe_of
 from benchmarks.experiments._trunk import Trunk
 from edgeexit import units
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.cli.common import progress_bar
 from edgeexit.criteria import criterion, entropy
 from edgeexit.data import Dataset, load_data
-from edgeexit.errors import InputError
 from edgeexit.exporter import export
 from edgeexit.hardware import snapshot
 from edgeexit.nets import NETS, build
-from edgeexit.nets.targets import load_weights
-from edgeexit.runtime import CalibrationWarning, Runner
+from edgeexit.runtime import Runner
 from edgeexit.training import Recipe
 from edgeexit.training.loop import Setting, derived_seed, fit, seeded
 from edgeexit.training.losses import branchynet
 from edgeexit.training.metrics import logits_of
-from edgeexit.training.recipe import Phase, parse_recipe
+from edgeexit.training.recipe import Phase
 from edgeexit.training.team import joined_team
 
 PLACES = {
@@ -72,9 +68,8 @@ class Design(NamedTuple):
 def trained_heads(recipe: Recipe, trunk: torch.nn.Module, epochs: int) -> WithHeads:
     """Every candidate trained on the recipe's data with its augmentation and batch."""
     train_set = load_data(f"{recipe.data}:train")
-    example = torch.zeros(1, *NETS[recipe.network].input_shape)
     with seeded(derived_seed(recipe.seed, "candidates")):
-        network = WithHeads(trunk, make_heads(trunk, places(recipe), example, 10))
+        network = WithHeads(trunk, make_heads(trunk, places(recipe), example_of(recipe), 10))
     phase = Phase(epochs=epochs, batch=recipe.joint.batch, rate=2e-3, schedule="cosine")
     with joined_team() as team, progress_bar() as progress:
         x, y = torch.from_numpy(train_set.x), torch.from_numpy(train_set.y)
@@ -105,7 +100,7 @@ def measure(network: WithHeads, recipe: Recipe, arguments: argparse.Namespace) -
     data = Dataset("noise", np.random.default_rng(0).normal(size=(64, *shape)).astype(np.float32), None)
     plain_s, costs = [], []
     with tempfile.TemporaryDirectory() as scratch, progress_bar() as progress:
-        export(_fresh_trunk(recipe), torch.zeros(1, *shape), Path(scratch) / "plain.onnx")
+        export(_fresh_trunk(recipe), example_of(recipe), Path(scratch) / "plain.onnx")
         for i, name in enumerate(names_of(recipe)):
             progress("time candidates", i, len(names_of(recipe)))
             with _alone(network, recipe, i, Path(scratch) / f"{i}") as runner:
@@ -129,13 +124,7 @@ def _fresh_trunk(recipe: Recipe) -> torch.nn.Module:
 def _alone(network: WithHeads, recipe: Recipe, index: int, folder: Path) -> Runner:
     """A plain network with one of the candidates, compiled and opened."""
     place, name = names_of(recipe)[index].split("/")
-    folder.mkdir()
-    alone = WithHeads(_fresh_trunk(recipe), {place: {name: network.heads[index]}})
-    export(alone, torch.zeros(1, *NETS[recipe.network].input_shape), folder / "model.onnx")
-    bundle = edgeexit.compile(folder / "model.onnx", folder / "model.eexit")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)
-        return edgeexit.load(bundle.path)
+    return opened(WithHeads(_fresh_trunk(recipe), {place: {name: network.heads[index]}}), recipe, folder)
 
 
 class Part(NamedTuple):
@@ -176,19 +165,6 @@ def designs(part: Part, recipe: Recipe, costs: Sequence[Cost], plain_s: float) -
         yield Design(exits, np.asarray(policy.thresholds, np.float32), plain_s / policy.mean_s)
 
 
-def load_run(folder: Path) -> tuple[Recipe, torch.nn.Module]:
-    """The recipe of a run and the plain network that its joint phase starts from."""
-    try:
-        raw = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{folder} is not a run of edgeexit train: {error}"
-        raise InputError(msg) from error
-    recipe = parse_recipe({"schema": "edgeexit.recipe/1", **raw}, where=str(folder / "recipe.json"))
-    trunk = build(recipe.network, **recipe.options, exits=False)
-    load_weights(trunk, folder / "plain.pt")
-    return recipe, trunk
-
-
 def rows_of(
     best: Sequence[Design], test: Part, recipe: Recipe, costs: Sequence[Cost], plain_s: float
 ) -> list[dict[str, Any]]:
@@ -222,8 +198,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     before = snapshot()
-    recipe, trunk = load_run(arguments.run)
-    network = _heads(recipe, trunk, arguments)
+    recipe = recipe_of(arguments.run)
+    network = _heads(recipe, arguments)
     calibration, test = (replayed(network, f"{recipe.data}:{part}") for part in ("calibration", "test"))
     plain_s, costs = measure(network, recipe, arguments)
     ranked = sorted(designs(calibration, recipe, costs, plain_s), key=lambda d: -d.gain)
@@ -248,13 +224,13 @@ def main() -> None:
     record("exit_design", Case(recipe.name, Path(), None, "", ""), arguments, body, before)
 
 
-def _heads(recipe: Recipe, trunk: torch.nn.Module, arguments: argparse.Namespace) -> WithHeads:
+def _heads(recipe: Recipe, arguments: argparse.Namespace) -> WithHeads:
     """The trained candidates: those of an earlier call in the same run's folder, else trained now."""
     path = arguments.run / f"candidates-{arguments.epochs}.pt"
     if not path.exists():
-        torch.save(trained_heads(recipe, trunk, arguments.epochs).heads.state_dict(), path)
-        recipe, trunk = load_run(arguments.run)
-    network = WithHeads(trunk, make_heads(trunk, places(recipe), torch.zeros(1, *NETS[recipe.network].input_shape), 10))
+        torch.save(trained_heads(recipe, plain_of(arguments.run), arguments.epochs).heads.state_dict(), path)
+    trunk = plain_of(arguments.run)
+    network = WithHeads(trunk, make_heads(trunk, places(recipe), example_of(recipe), 10))
     network.heads.load_state_dict(torch.load(path, weights_only=True))
     return network.eval()
 

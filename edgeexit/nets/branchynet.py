@@ -88,7 +88,7 @@ class BranchyAlexNet(nn.Module):
 
     paper: branch 1 (2 conv, 1 FC) after the first convolution, branch 2 (1 conv, 1 FC) after the second.
     code: the same branches after the second and the third.
-    light: branch 1 (2 conv, the first strided, 1 FC) after the first convolution, branch 2 (1 FC) after the third.
+    light: branch 1 after the first convolution and branch 2 after the second: 2 conv, the first strided, with batch normalisation, 1 FC.
     What a branch and the trunk both begin with (relu, pool, LRN) is computed once.
 
     `first_only` leaves branch 2 out, and `first_convs` is the number of convolutions in branch 1 of the paper's and the code's form: the
@@ -144,7 +144,7 @@ class BranchyAlexNet(nn.Module):
 def _alexnet_branches(branches: Branches, first_convs: int, classes: int) -> list[tuple[int, nn.Module]]:
     """The convolution after which each branch leaves, and the branch."""
     if branches == "light":
-        return [(1, _light_alexnet_branch(classes)), (3, _head([96], 4 * 4, classes))]
+        return [(1, _light_alexnet_branch(32, classes)), (2, _light_alexnet_branch(64, classes))]
     if branches == "paper":
         return [(1, _head([32, *[32] * first_convs], 8 * 8, classes)), (2, _head([64, 32], 4 * 4, classes))]
     return [(2, _head([64, *[32] * first_convs], 4 * 4, classes)), (3, _head([96, 32], 2 * 2, classes))]
@@ -182,9 +182,13 @@ def _head(channels: list[int], pixels: int, classes: int) -> nn.Sequential:
     )
 
 
-def _light_alexnet_branch(classes: int) -> nn.Sequential:
-    convolutions = [nn.Conv2d(32, 64, 3, 2, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*convolutions, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64 * 4 * 4, classes))
+def _light_alexnet_branch(channels: int, classes: int) -> nn.Sequential:
+    """Batch normalisation costs nothing when run, as it goes into the convolution before it, and these exits train better with it."""
+    layers: list[nn.Module] = []
+    for inside, stride in ((channels, 2), (64, 1)):
+        layers += [nn.Conv2d(inside, 64, 3, stride, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    side = 4 if channels == 32 else 2
+    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64 * side * side, classes))
 
 
 def _pool3(x: Tensor) -> Tensor:
