@@ -23,7 +23,10 @@ def bench_command(
     thresholds: Annotated[
         str | None, typer.Option(metavar="T1,T2,...", help="In the criterion's unit. [default: calibrated]")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Also run requests at this rate per second.")] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Also run requests at this rate per second."),
+    ] = None,
     arrivals: Annotated[str, typer.Option(help="Of --rate: fixed or poisson.")] = "fixed",
     deadline_ms: Annotated[float | None, typer.Option(help="Of --rate. [default: one period]")] = None,
     against: Annotated[Path | None, typer.Option(help="Another bundle (or the same), timed interleaved.")] = None,
@@ -31,6 +34,9 @@ def bench_command(
     against_mode: Annotated[str | None, typer.Option(help="Of --against: staged or fused.")] = None,
     energy: Annotated[
         bool | None, typer.Option("--energy/--no-energy", help="Measure energy. [default: the preset's]")
+    ] = None,
+    power_log: Annotated[
+        Path | None, typer.Option(help="CSV that an external power meter writes meanwhile; turns --energy on.")
     ] = None,
     cache: Annotated[
         bool | None,
@@ -85,6 +91,7 @@ def bench_command(
             energy=energy,
             cache=cache,
             cache_device=cache_device,
+            power_log=power_log,
             progress=opened.enter_context(progress_bar()),
         )
     _tell(result, output, as_json=json)

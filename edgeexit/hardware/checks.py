@@ -174,7 +174,10 @@ def _power(root: Path, find: Callable[[Path], PowerMeter]) -> Iterator[Check]:
     if not meter.present:
         why = "; ".join(f"{r.name}: {r.why}" for r in meter.rejected)
         yield Check(
-            "power meter", "warn", f"none: energy is not measured ({why})", "an external meter's CSV can be given"
+            "power meter",
+            "warn",
+            f"none: energy is not measured ({why})",
+            "give an external meter's CSV: edgeexit bench --power-log",
         )
         return
     with meter:

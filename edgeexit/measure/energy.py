@@ -10,16 +10,19 @@ Whether the exits' energies add up to the mix's is the closure. What cannot be m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgeexit.errors import InputError
-from edgeexit.hardware.power import NoPowerMeter, PowerMeter, find_power_meter
+from edgeexit.hardware.power import PowerMeter, Reading, Rejected, find_power_meter, find_power_meters
 from edgeexit.hardware.power.recorder import ProcessRecorder, Recorder
 from edgeexit.measure.energy_align import align
 from edgeexit.measure.energy_report import EnergyReport, nothing_measured, report_of
 from edgeexit.measure.energy_trace import trace_of
-from edgeexit.measure.energy_windows import Clock, Plan, SystemClock, run_windows
+from edgeexit.measure.energy_windows import Clock, Frames, Plan, SystemClock, Window, run_windows
+from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.timing import Call
 from edgeexit.progress import Progress, silent
 
@@ -35,6 +38,7 @@ def measure_energy(
     shares: Mapping[str, float] | None = None,
     meter: PowerMeter | None = None,
     recorder: Recorder | None = None,
+    also: Sequence[Recorder] = (),
     seconds: float = 10.0,
     idle_s: float = 5.0,
     trials: int = 5,
@@ -47,8 +51,9 @@ def measure_energy(
     Args:
         calls: by name; `mix`, if there, is the natural mix of the others.
         shares: how often each other call happens in the mix, for the closure.
-        meter: whose; None takes the best of this machine.
+        meter: whose; None takes every one of this machine, the best as the report and the others beside it.
         recorder: instead of sampling `meter` by another process: an external meter's log, or a test's simulation.
+        also: more recorders of the same work; their reports stand beside the first one's and are never added to it.
         seconds: of every loop; more where the meter needs it (200 of its updates).
         idle_s: of the idle windows.
         trials: how often all calls are measured.
@@ -60,40 +65,73 @@ def measure_energy(
         InputError: there are no calls, or a length is not positive.
     """
     _check(calls, seconds, idle_s, trials)
-    if recorder is None:
-        meter = meter or find_power_meter()
-        if isinstance(meter, NoPowerMeter) or not meter.present:
-            return nothing_measured(list(calls), _no_meter(meter), meter.rejected)
-        recorder = ProcessRecorder(meter)
-    rejected = meter.rejected if meter else ()
-    update_s = max(recorder.capability.interval_s or 0.0, 1.0 / recorder.capability.rate_hz)
+    meters = [] if recorder is not None else [meter] if meter is not None else find_power_meters()
+    present = [m for m in meters if m.present]
+    recorders = [*([] if recorder is None else [recorder]), *map(ProcessRecorder, present), *also]
+    rejected = meters[0].rejected if meters else ()
+    if not recorders:
+        missing = meters[0] if meters else find_power_meter()
+        return nothing_measured(list(calls), _no_meter(missing), missing.rejected)
+    update_s = max(max(r.capability.interval_s or 0.0, 1.0 / r.capability.rate_hz) for r in recorders)
     plan = Plan(max(seconds, _UPDATES * update_s), max(idle_s, 10 * update_s), trials=trials, seed=seed)
-    recorder.start()
-    try:
-        windows = run_windows(calls, plan, clock or SystemClock(), progress)
-    finally:
-        readings = recorder.stop()
+    windows, readings = _recorded(recorders, lambda: run_windows(calls, plan, clock or SystemClock(), progress))
+    first, *others = (
+        _report(r, found, windows, list(calls), shares=shares, rejected=rejected)
+        for r, found in zip(recorders, readings, strict=True)
+    )
+    return replace(first, others=tuple(others))
+
+
+def _recorded(
+    recorders: Sequence[Recorder], work: Callable[[], list[Window]]
+) -> tuple[list[Window], list[list[Reading]]]:
+    """Do the work while all recorders record, each started one is also stopped; the windows, and the readings of each."""
+    with ExitStack() as started:
+        readings: dict[int, list[Reading]] = {}
+        for place, recorder in enumerate(recorders):
+            recorder.start()
+            started.callback(_stop, recorder, place, readings)
+        windows = work()
+    return windows, [readings[place] for place in range(len(recorders))]
+
+
+def _stop(recorder: Recorder, place: int, readings: dict[int, list[Reading]]) -> None:
+    readings[place] = recorder.stop()
+
+
+def _report(
+    recorder: Recorder,
+    readings: Sequence[Reading],
+    windows: Sequence[Window],
+    names: list[str],
+    *,
+    shares: Mapping[str, float] | None,
+    rejected: tuple[Rejected, ...],
+) -> EnergyReport:
+    """What one meter has to say of the windows, its clock aligned to theirs."""
     trace = trace_of(recorder.capability, readings)
     if recorder.aligned:
-        return report_of(trace, windows, list(calls), shares=shares, rejected=rejected)
+        return report_of(trace, windows, names, shares=shares, rejected=rejected)
     aligned = align(trace, windows, recorder.expected_offset_s)
     if aligned.offset_s is None:
-        return nothing_measured(list(calls), aligned.reason, rejected, trace)
-    return report_of(
-        trace.shifted(aligned.offset_s), windows, list(calls), shares=shares, rejected=rejected, notes=(aligned.reason,)
-    )
+        return nothing_measured(names, aligned.reason, rejected, trace)
+    shifted = trace.shifted(aligned.offset_s)
+    return report_of(shifted, windows, names, shares=shares, rejected=rejected, notes=(aligned.reason,))
 
 
 def energy_of(
     runner: Runner,
     samples: Sequence[Any],
     *,
+    pace: Pace | None = None,
     meter: PowerMeter | None = None,
     recorder: Recorder | None = None,
+    also: Sequence[Recorder] = (),
     seconds: float = 10.0,
     idle_s: float = 5.0,
     trials: int = 5,
     seed: int = 0,
+    clock: Clock | None = None,
     progress: Progress = silent,
 ) -> EnergyReport:
     """The energy of leaving at each exit (`exit 1`, ...), of the mix (`mix`) and of the backbone (`backbone`).
@@ -101,12 +139,16 @@ def energy_of(
     Args:
         runner: with the thresholds of the mix.
         samples: inputs as the runner takes them; the mix runs through them in order, again and again.
+        pace: also measure the joules of one frame at this rate (`paced mix`, `paced backbone`), the idle time up to the next frame
+            included: what a camera that runs all day draws.
         meter: see `measure_energy`, as for all that follow.
         recorder: the same.
+        also: the same.
         seconds: the same.
         idle_s: the same.
         trials: the same.
         seed: the same.
+        clock: the same.
         progress: the same.
 
     Raises:
@@ -117,20 +159,38 @@ def energy_of(
         raise InputError(msg)
     exits = Counter(runner(x).exit for x in samples)
     shares = {f"exit {k}": exits[k] / len(samples) for k in range(1, runner.exits + 1)}
+    clock = clock or SystemClock()
     with runner.backbone() as backbone:
-        calls = {name: _forced(runner, samples, k + 1) for k, name in enumerate(shares)}
-        calls |= {"mix": _looped(runner, samples), "backbone": _looped(backbone, samples)}
-        return measure_energy(
+        calls: dict[str, Call] = {name: _forced(runner, samples, k + 1) for k, name in enumerate(shares)}
+        looped = {"mix": _looped(runner, samples), "backbone": _looped(backbone, samples)}
+        calls |= looped
+        if pace is not None:
+            calls |= {f"paced {name}": Frames(call, pace, clock, seed) for name, call in looped.items()}
+        report = measure_energy(
             calls,
             shares=shares,
             meter=meter,
             recorder=recorder,
+            also=also,
             seconds=seconds,
             idle_s=idle_s,
             trials=trials,
             seed=seed,
+            clock=clock,
             progress=progress,
         )
+    return report if pace is None else replace(report, notes=(*report.notes, *_achieved(report, pace)))
+
+
+def _achieved(report: EnergyReport, pace: Pace) -> Iterator[str]:
+    """How many of the frames asked for were run."""
+    for call in report.calls:
+        if call.name.startswith("paced ") and call.loops:
+            ran_hz = call.loops / (call.window_s * call.trials)
+            yield (
+                f"{call.name}: joules per frame, idle time between frames included; {ran_hz:.4g} of {pace.rate_hz:g} frames per "
+                f"second were run, {pace.arrivals}"
+            )
 
 
 def _forced(runner: Runner, samples: Sequence[Any], exit: int) -> Call:

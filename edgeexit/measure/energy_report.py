@@ -106,6 +106,7 @@ class EnergyReport:
         notes: what a reader must know.
         rejected: meters that are not there, and why.
         validity: what speaks against the figures.
+        others: the same work by other meters, side by side: their scopes overlap, so nothing is ever added.
     """
 
     meter: str
@@ -124,6 +125,7 @@ class EnergyReport:
     notes: tuple[str, ...]
     rejected: tuple[Rejected, ...]
     validity: Validity
+    others: tuple[EnergyReport, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The document `edgeexit.energy/1`; what was not measured is null."""

@@ -8,6 +8,7 @@ and nothing periodic in the system can hide behind it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.timing import Call
 from edgeexit.progress import Progress, silent
 
@@ -86,6 +88,36 @@ class Plan:
     guard_s: float = 0.2
     trials: int = 5
     seed: int = 0
+
+
+class Frames:
+    """A call that waits for its frame: one inference per frame of a schedule, asleep in between.
+
+    Back to back where the machine cannot keep up. A call long after the last one (there was an idle window) begins a new schedule.
+
+    Args:
+        call: the inference.
+        pace: rate and kind of arrivals.
+        clock: to wait by; it sleeps to the end, since spinning would draw power that is the harness's own.
+        seed: of Poisson arrivals.
+    """
+
+    def __init__(self, call: Call, pace: Pace, clock: Clock, seed: int = 0) -> None:
+        self._call, self._pace, self._clock = call, pace, clock
+        self._rng = np.random.default_rng(seed)
+        self._due_s = -math.inf
+        self._stale_s = max(1.0, 10.0 / pace.rate_hz)
+
+    def __call__(self, i: int) -> object:
+        """Wait until the next frame is due, and run it."""
+        now = self._clock.now()
+        if now - self._due_s > self._stale_s:
+            self._due_s = now
+        if now < self._due_s:
+            self._clock.sleep(self._due_s - now)
+        period_s = 1.0 / self._pace.rate_hz
+        self._due_s += period_s if self._pace.arrivals == "fixed" else float(self._rng.exponential(period_s))
+        return self._call(i)
 
 
 def run_windows(calls: Mapping[str, Call], plan: Plan, clock: Clock, progress: Progress = silent) -> list[Window]:

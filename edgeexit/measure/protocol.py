@@ -27,6 +27,8 @@ import edgeexit
 from edgeexit.data import Dataset, checked
 from edgeexit.errors import InputError
 from edgeexit.hardware import verdict
+from edgeexit.hardware.power.external import CsvRecorder
+from edgeexit.hardware.power.recorder import Recorder
 from edgeexit.hardware.validity import Finding
 from edgeexit.measure.accuracy import decide
 from edgeexit.measure.assemble import Measured, against_of, cold_of, findings_of, notes_of, paced_of, raw_of, report_of
@@ -36,7 +38,7 @@ from edgeexit.measure.energy import energy_of
 from edgeexit.measure.parts import Against, Cold, Judgement, Paced, Subject, Tool, Workload
 from edgeexit.measure.processes import Replicate, cool_down, run_process
 from edgeexit.measure.result import BenchResult
-from edgeexit.measure.scenarios import check_schedule
+from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.suites import Suite, load_suite
 from edgeexit.measure.watch import Watch
 from edgeexit.measure.worker import Job, Opening, split_samples
@@ -52,22 +54,6 @@ _FLUSH_BYTES = 64 * 2**20
 """More than the last-level cache of every board in `devices/`; a server's may be larger, and the result says how much was streamed."""
 
 
-@dataclass(frozen=True)
-class Pace:
-    """Requests on a schedule of their own: `rate_hz` per second, "fixed" or "poisson", each due `deadline_s` after its arrival."""
-
-    rate_hz: float
-    arrivals: str = "fixed"
-    deadline_s: float | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values, before anything is measured."""
-        check_schedule(self.arrivals, self.rate_hz)
-        if self.deadline_s is not None and not self.deadline_s > 0:
-            msg = f"a deadline must be a positive number of seconds, not {self.deadline_s}."
-            raise InputError(msg)
-
-
 def bench(
     runner: Runner,
     inputs: Any,
@@ -81,6 +67,7 @@ def bench(
     energy: bool | None = None,
     cache: bool | None = None,
     cache_device: str | None = None,
+    power_log: Path | None = None,
     progress: Progress = silent,
 ) -> BenchResult:
     """Measure a bundle with the thresholds that its runner has now, against its own backbone.
@@ -98,19 +85,25 @@ def bench(
         energy: whether to measure energy; None leaves it to the preset.
         cache: whether to simulate caches and sweep thresholds; None leaves it to the preset.
         cache_device: a profile of `devices/` whose caches are simulated; None for those of this machine.
+        power_log: CSV that an external power meter writes meanwhile: read beside the meters of this machine.
         progress: told what is being done.
 
     Raises:
-        InputError: inputs or labels do not fit, or there is no such preset.
+        InputError: inputs, labels or power log do not fit, or there is no such preset.
         KeyboardInterrupt: interrupted before a single process had ended.
     """
-    suite = _adjusted(load_suite(preset), energy, cache or (True if cache_device else cache))
+    suite = _adjusted(
+        load_suite(preset), energy or (True if power_log else energy), cache or (True if cache_device else cache)
+    )
+    external = None if power_log is None else CsvRecorder(power_log)
+    if external is not None:
+        external.start()  # says at once when the log is not there or not understood
     given = checked(name, inputs, labels)
     if labels is not None and given.labels is not None and int(given.labels.max()) >= runner.classes:
         msg = f"labels go up to {int(given.labels.max())}, but the network has {runner.classes} classes (0 to {runner.classes - 1})."
         raise InputError(msg)
     data = _chosen(given, suite.samples, seed)
-    session = _Session(runner, suite, data, given, seed, pace, against, cache_device, progress)
+    session = _Session(runner, suite, data, given, seed, pace, against, cache_device, external, progress)
     return session.run()
 
 
@@ -148,6 +141,7 @@ class _Session:
     pace: Pace | None
     against: Runner | None
     cache_device: str | None
+    external: Recorder | None
     progress: Progress
 
     def run(self) -> BenchResult:
@@ -197,6 +191,8 @@ class _Session:
         report = energy_of(
             self.runner,
             [samples[i] for i in trace],
+            pace=self.pace,
+            also=() if self.external is None else (self.external,),
             trials=self.suite.energy_trials,
             seed=self.seed,
             progress=self.progress,

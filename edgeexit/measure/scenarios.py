@@ -20,6 +20,22 @@ _OVERLOAD = 3.0  # a schedule that takes this many times its length is given up
 
 
 @dataclass(frozen=True)
+class Pace:
+    """Requests on a schedule of their own: `rate_hz` per second, "fixed" or "poisson", each due `deadline_s` after its arrival."""
+
+    rate_hz: float
+    arrivals: str = "fixed"
+    deadline_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values, before anything is measured."""
+        check_schedule(self.arrivals, self.rate_hz)
+        if self.deadline_s is not None and not self.deadline_s > 0:
+            msg = f"a deadline must be a positive number of seconds, not {self.deadline_s}."
+            raise InputError(msg)
+
+
+@dataclass(frozen=True)
 class PacedSamples:
     """Requests on a schedule; all float64 [n], seconds from the start.
 

@@ -16,7 +16,8 @@ from edgeexit.report.table import Table
 
 def extra_tables(result: BenchResult) -> list[Table]:
     """Energy, cache misses and working sets, as far as they are there."""
-    tables = [] if result.energy is None else [_energy(result.energy)]
+    energy = result.energy
+    tables = [] if energy is None else [_energy(energy), *map(_energy, energy.get("others", ()))]
     if result.cache is None:
         return tables
     report = result.cache["report"]
@@ -47,13 +48,13 @@ def _energy(energy: Mapping[str, Any]) -> Table:
     ]
     closure = energy["closure"]
     note = (
-        f"{energy['meter']}, scope: {energy['scope']} ({' + '.join(energy['subject'])}), {energy['kind']}; "
+        f"Scope: {energy['scope']} ({' + '.join(energy['subject'])}), {energy['kind']}; "
         f"idle {units.watts(energy['idle_w'])}. Net is above idle."
         + ("" if closure is None else f" Closure: the exits explain the mix to {100 * closure:+.1f} %.")
         + "".join(f" {reason}." for reason in (*energy["notes"], *energy["validity"]["reasons"]))
     )
     return Table(
-        "Energy of one inference",
+        f"Energy of one inference, by {energy['meter']}",
         ("", "gross", "net", "power", "error at most", "not there because"),
         tuple(rows),
         note,
@@ -109,7 +110,8 @@ def _working_sets(report: Mapping[str, Any]) -> Table:
 def energy_frontier(result: BenchResult, energy: Mapping[str, Any]) -> Figure | None:
     """Accuracy against the energy of an inference over all thresholds; None where the exits have no energies."""
     calls = {call["name"]: call for call in energy["calls"]}
-    kind = "net_j" if all(call["net_j"] is not None for call in calls.values()) else "gross_j"
+    needed = [*(f"exit {e.exit}" for e in result.latency.per_exit), "mix", "backbone"]
+    kind = "net_j" if all(calls.get(name, {}).get("net_j") is not None for name in needed) else "gross_j"
     costs = [calls.get(f"exit {e.exit}", {}).get(kind) for e in result.latency.per_exit]
     mix, straight = (calls.get(name, {}).get(kind) for name in ("mix", "backbone"))
     if any(c is None for c in (*costs, mix, straight)):

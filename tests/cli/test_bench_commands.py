@@ -89,6 +89,7 @@ def test_bench_closes_what_it_opened(compiled: Path, monkeypatch: pytest.MonkeyP
     ("options", "message"),
     [
         (["--preset", "quik"], "Did you mean 'quick'"),
+        (["--power-log", "no-such-log.csv"], "cannot read the external meter's log"),
         (["--thresholds", "a,b"], "--thresholds must be numbers"),
         (["--rate", "10", "--arrivals", "bursts"], "a schedule needs"),
     ],

@@ -163,7 +163,7 @@ def test_tables_have_as_many_cells_as_columns(full: BenchResult) -> None:
         assert all(len(row) == len(table.columns) for row in table.rows)
     titles = [table.title for table in result_tables(full)]
     assert "Early exit and backbone" == titles[0]
-    assert {"Energy of one inference", "Caches, simulated: jetson-nano", "Working sets"} <= set(titles)
+    assert {"Energy of one inference, by ina3221", "Caches, simulated: jetson-nano", "Working sets"} <= set(titles)
 
 
 def test_what_was_not_measured_is_listed_with_the_reason(result: BenchResult) -> None:

@@ -11,7 +11,7 @@ from edgeexit.hardware.power.base import (
     Reading,
     Rejected,
 )
-from edgeexit.hardware.power.find import ADAPTERS, find_power_meter
+from edgeexit.hardware.power.find import ADAPTERS, find_power_meter, find_power_meters
 
 __all__ = [
     "ADAPTERS",
@@ -23,4 +23,5 @@ __all__ = [
     "Reading",
     "Rejected",
     "find_power_meter",
+    "find_power_meters",
 ]

@@ -35,7 +35,7 @@ class CsvRecorder(Recorder):
 
     aligned = False
 
-    def __init__(self, path: Path, scope: str, rate_hz: float = 50.0) -> None:
+    def __init__(self, path: Path, scope: str = "external meter", rate_hz: float = 50.0) -> None:
         channel = Channel("external", "total")
         self.capability = Capability("external", scope, "sampled", (channel,), ("external",), rate_hz=rate_hz)
         self.path = path

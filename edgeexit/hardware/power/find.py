@@ -44,6 +44,18 @@ def find_power_meter(
     return NoPowerMeter(tuple(rejected))
 
 
+def find_power_meters(root: Path = ROOT, *, nvml: Callable[[], Nvml] | None = None) -> list[PowerMeter]:
+    """Every power meter that gave a value, the best first: their scopes differ, so they are read side by side and never added."""
+    found = [_try(name, root, nvml) for name in ADAPTERS]
+    rejected = tuple(meter for meter in found if isinstance(meter, Rejected))
+    present: list[PowerMeter] = []
+    for name, meter in zip(ADAPTERS, found, strict=True):
+        if isinstance(meter, PowerMeter):
+            meter.adapter, meter.rejected = name, rejected
+            present.append(meter)
+    return present
+
+
 def _try(name: str, root: Path, nvml: Callable[[], Nvml] | None) -> PowerMeter | Rejected:
     finders: dict[str, Callable[[], PowerMeter]] = {
         "ina": lambda: find_ina(root),
