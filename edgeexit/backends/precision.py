@@ -13,7 +13,7 @@ from edgeexit.errors import InputError, ModelError, did_you_mean
 from edgeexit.graph.exits import Exit
 from edgeexit.graph.half import to_float16
 from edgeexit.graph.network import Network
-from edgeexit.graph.quantise import quantisable, quantised
+from edgeexit.graph.quantise import quantisable, quantised, shortcuts
 
 PRECISIONS = ("float32", "float16", "int8")
 
@@ -53,8 +53,11 @@ def _to_int8(net: Network, exits: Iterable[Exit], inputs: Mapping[str, Array] | 
     if not inputs:
         msg = "int8 needs inputs to measure ranges on: give calibration data (compile: --data)."
         raise InputError(msg)
-    layers = quantisable(net, [e.logits for e in exits])
-    return quantised(net, layers, activation_ranges(net, {layer.data for layer in layers}, inputs))
+    kept = [e.logits for e in exits]
+    layers = quantisable(net, kept)
+    passing = shortcuts(net, layers, kept)
+    read = {layer.data for layer in layers} | {shortcut.data for shortcut in passing}
+    return quantised(net, layers, activation_ranges(net, read, inputs), passing)
 
 
 def activation_ranges(net: Network, tensors: Iterable[str], inputs: Mapping[str, Array]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from edgeexit.errors import InputError, ModelError
 from edgeexit.graph import find_exits, read_model
 from edgeexit.graph.half import to_float16
 from edgeexit.graph.network import Network
-from edgeexit.graph.quantise import quantisable, quantised
+from edgeexit.graph.quantise import quantisable, quantised, shortcuts
 from edgeexit.runtime.loading import open_runner
 
 SMALL = ("skips", "heads-feed-heads", "two-inputs")
@@ -152,6 +152,104 @@ def test_int8_leaves_the_last_layers_alone(tmp_path: Path) -> None:
     made = {name for layer in quantisable(net, logits) for name in net.proto.graph.node[layer.node].output}
     assert set() == made & set(logits)
     assert len(quantisable(net, logits)) + len(logits) == len(quantisable(net, []))
+
+
+def _block(nodes: list[Any], tmp_path: Path) -> Network:
+    """A residual block on x [1, 4, 6, 6] with weights w1, w2 and a projection p."""
+    rng = np.random.default_rng(0)
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "block",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 6, 6])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 6, 6])],
+            [
+                *(
+                    numpy_helper.from_array(rng.standard_normal((4, 4, 3, 3)).astype(np.float32), w)
+                    for w in ("w1", "w2")
+                ),
+                numpy_helper.from_array(rng.standard_normal((4, 4, 1, 1)).astype(np.float32), "p"),
+                *(numpy_helper.from_array(np.ones(4, np.float32), n) for n in ("scale", "bias", "mean", "var")),
+            ],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    onnx.save(model, str(tmp_path / "block.onnx"))
+    return read_model(tmp_path / "block.onnx")
+
+
+_MAIN = [
+    helper.make_node("Conv", ["x", "w1"], ["a"], pads=[1, 1, 1, 1]),
+    helper.make_node("Relu", ["a"], ["b"]),
+    helper.make_node("Conv", ["b", "w2"], ["c"], pads=[1, 1, 1, 1]),
+]
+_PROJECTION = helper.make_node("Conv", ["x", "p"], ["s"])
+_NORMALISED = helper.make_node("BatchNormalization", ["c", "scale", "bias", "mean", "var"], ["n"])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        pytest.param([*_MAIN, helper.make_node("Add", ["c", "x"], ["y"])], [(1, "x")], id="identity"),
+        pytest.param([*_MAIN, helper.make_node("Add", ["x", "c"], ["y"])], [(0, "x")], id="the other way round"),
+        pytest.param([*_MAIN, _PROJECTION, helper.make_node("Add", ["s", "c"], ["y"])], [(0, "s")], id="projection"),
+        pytest.param(
+            [_PROJECTION, *_MAIN, helper.make_node("Add", ["c", "s"], ["y"])], [(1, "s")], id="projection first"
+        ),
+        pytest.param([*_MAIN, _NORMALISED, helper.make_node("Add", ["n", "x"], ["y"])], [(1, "x")], id="normalised"),
+        pytest.param([*_MAIN, helper.make_node("Add", ["c", "bias3"], ["y"])], [], id="a bias is no shortcut"),
+        pytest.param(
+            [*_MAIN, helper.make_node("Sigmoid", ["c"], ["g"]), helper.make_node("Add", ["g", "x"], ["y"])],
+            [],
+            id="no convolution's output",
+        ),
+        pytest.param(
+            [*_MAIN, helper.make_node("Add", ["c", "x"], ["z"]), helper.make_node("Mul", ["z", "c"], ["y"])],
+            [],
+            id="an output that others read too",
+        ),
+    ],
+)
+def test_int8_rounds_what_passes_by_a_convolution(
+    nodes: list[Any], expected: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    """The shortcut of a sum, and never the convolution's own output, which then fuses with the sum."""
+    if nodes[-1].input[1] == "bias3":
+        nodes = [
+            helper.make_node("Constant", [], ["bias3"], value=numpy_helper.from_array(np.ones((4, 1, 1), np.float32))),
+            *nodes,
+        ]
+    net = _block(nodes, tmp_path)
+    layers = quantisable(net, [])
+    found = shortcuts(net, layers, [])
+    assert expected == [(s.slot, s.data) for s in found]
+    ranges = dict.fromkeys([*(layer.data for layer in layers), *(s.data for s in found)], 10.0)
+    done = quantised(net, layers, ranges, found)
+    onnx.checker.check_model(done.proto, full_check=True)
+    made = {n.output[0]: n.op_type for n in done.proto.graph.node}
+    for add in (n for n in done.proto.graph.node if n.op_type == "Add"):
+        assert len(found) == sum(made.get(name) == "DequantizeLinear" for name in add.input)
+
+
+def test_int8_leaves_sums_that_make_logits_alone(tmp_path: Path) -> None:
+    """The criterion is to see logits that were not rounded."""
+    net = _block([*_MAIN, helper.make_node("Add", ["c", "x"], ["y"])], tmp_path)
+    assert () == shortcuts(net, quantisable(net, ["y"]), ["y"])
+
+
+def test_int8_of_a_residual_network_stays_near_it(tmp_path: Path) -> None:
+    """With its shortcuts rounded too; 54 blocks."""
+    net = _network("resnet-size", tmp_path)
+    exits = find_exits(net)
+    inputs = random_inputs(net.inputs, seed=0, batch=8)
+    done, _ = in_precision(net, exits, "int8", inputs)
+    sums = [n for n in done.proto.graph.node if n.op_type == "Add"]
+    assert len(sums) == sum(any("/int8 at" in name for name in n.input) for n in sums)
+    names = [e.logits for e in exits]
+    sample = {name: a[:1] for name, a in inputs.items()}
+    before, after = open_model(net, names)(sample), open_model(done, names)(sample)
+    for name in names:
+        assert np.abs(after[name] - before[name]).max() <= 0.2 * np.abs(before[name]).max()
 
 
 def test_int8_weights_are_rounded_per_channel(tmp_path: Path) -> None:
