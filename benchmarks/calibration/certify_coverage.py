@@ -1,6 +1,6 @@
 """Certified calibration judged against a population whose truth is known: joint violations, and the slack they cost.
 
-    python -m benchmarks.calibration.certify_coverage [--draws 500] [--samples 2000]
+    python -m benchmarks.calibration.certify_coverage [--draws 500] [--samples 2000 10000]
 
 Half of each draw chooses, half certifies. The violations of all bounds together are held against δ by the exact binomial test.
 """
@@ -8,89 +8,122 @@ Half of each draw chooses, half certifies. The violations of all bounds together
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from benchmarks.calibration._shared import budget, record, synthetic
-from edgeexit.calibration import ReplayTable, certify
+from edgeexit.calibration import Policy, ReplayTable, parse_target
+from edgeexit.calibration.certify import prove, safe_path
 from edgeexit.errors import TargetNotMet
 from edgeexit.measure.statistics import binomial_cdf
+
+LATENCIES = 100_000
+"""Per exit."""
+TESTS = 5
+"""Certify parts per choose part."""
+
+Truths: TypeAlias = dict[str, tuple[float, float]]
+"""Per bound its true value and its limit."""
+Proof: TypeAlias = Truths | None
 
 
 def population(samples: int = 400_000) -> ReplayTable:
     """A four-exit network whose latencies jitter by 5 %."""
     table = synthetic(3, samples, 4)
     jitter = np.random.default_rng(9)
-    return table.with_costs([c * jitter.gamma(400, 1 / 400, samples) for c in table.mean_cost_s])
+    return table.with_costs([c * jitter.gamma(400, 1 / 400, LATENCIES) for c in table.mean_cost_s])
 
 
-def drawn(world: ReplayTable, target: str, delta: float, draws: int, samples: int) -> dict[str, Any]:
-    """Certify `draws` times and look up the truth of what was returned."""
-    rng = np.random.default_rng(int(delta * 1000))
-    assert world.correct is not None
-    backbone = float(world.correct[:, -1].mean())
-    broken = unproved = 0
-    slacks: dict[str, list[float]] = {}
+def drawn(world: ReplayTable, target: str, draws: int, samples: int, deltas: Sequence[float]) -> list[dict[str, Any]]:
+    """Certify `draws` times at each level and look up the truth of what was returned.
+
+    A choose part serves `TESTS` certify parts: the promise holds whatever the choose part, so the draws stay independent draws of it.
+    """
+    rng = np.random.default_rng(samples)
+    found: dict[float, list[Proof]] = {delta: [] for delta in deltas}
+    truth = lru_cache(maxsize=1000)(lambda thresholds: truths(world, target, thresholds))
     for draw in range(draws):
-        picked = rng.choice(len(world), samples, replace=False)
-        parts = world.take(picked[: samples // 2]), world.take(picked[samples // 2 :])
-        try:
-            policy, _ = certify(*parts, target, confidence=1 - delta, seed=draw)
-        except TargetNotMet:
-            unproved += 1
-            continue
-        truth = truths(world, target, policy.thresholds, backbone)
-        broken += any(value > limit for value, limit in truth.values())
-        for name, (value, limit) in truth.items():
-            slacks.setdefault(name, []).append(1 - value / limit)
-    proved = draws - unproved
+        if draw % TESTS == 0:
+            choose = world.take(rng.choice(len(world), samples // 2, replace=False))
+            path = safe_path(choose, parse_target(target))
+        test = world.take(rng.integers(len(world), size=samples // 2))
+        for delta in deltas:
+            found[delta].append(proved((path, choose, test), target, delta, draw, truth))
+    return [summary(target, delta, samples, proofs) for delta, proofs in found.items()]
+
+
+def proved(
+    parts: tuple[list[Policy], ReplayTable, ReplayTable],
+    target: str,
+    delta: float,
+    seed: int,
+    truth: Callable[[tuple[float, ...]], Truths],
+) -> Proof:
+    """The truth of each bound of the policy proved on one draw, or None where nothing was."""
+    try:
+        policy, _ = prove(*parts, target, confidence=1 - delta, seed=seed)
+    except TargetNotMet:
+        return None
+    return truth(policy.thresholds)
+
+
+def summary(target: str, delta: float, samples: int, proofs: list[Proof]) -> dict[str, Any]:
+    """Violations of all bounds together, and how far from each limit the policies stay."""
+    held = [p for p in proofs if p is not None]
+    broken = sum(any(value > limit for value, limit in p.values()) for p in held)
     return {
         "target": target,
         "delta": delta,
-        "draws": draws,
+        "draws": len(proofs),
         "samples": samples,
-        "unproved": unproved,
+        "unproved": len(proofs) - len(held),
         "broken": broken,
-        "rate": broken / max(1, proved),
-        "p_value_of_at_most_delta": binomial_cdf(proved - broken, proved, 1 - delta) if proved else None,
-        "mean_relative_slack": {name: float(np.mean(s)) for name, s in slacks.items()},
+        "rate": broken / len(proofs),
+        "p_value_of_at_most_delta": binomial_cdf(len(proofs) - broken, len(proofs), 1 - delta),
+        "mean_relative_slack": {
+            name: float(np.mean([1 - p[name][0] / p[name][1] for p in held])) for name in (held[0] if held else ())
+        },
     }
 
 
-def truths(
-    world: ReplayTable, target: str, thresholds: tuple[float, ...], backbone: float
-) -> dict[str, tuple[float, float]]:
+def truths(world: ReplayTable, target: str, thresholds: tuple[float, ...]) -> Truths:
     """Each bound's true value and its limit."""
-    from edgeexit.calibration import parse_target
-
     outcome, found = world.outcome(thresholds), {}
+    assert world.correct is not None
     for bound in parse_target(target).bounds:
         if bound.of.tail is not None:
             found[str(bound)] = (float(np.dot(outcome.exit_rates, world.over(bound.limit))), bound.of.tail)
         elif bound.metric == "drop":
-            found[str(bound)] = (100 * (backbone - outcome.quality), bound.limit)
+            found[str(bound)] = (100 * (float(world.correct[:, -1].mean()) - outcome.quality), bound.limit)
         else:
             found[str(bound)] = (outcome.mean_s, bound.limit)
     return found
+
+
+def targets(world: ReplayTable) -> list[str]:
+    """A mean, and three bounds of which each leaves a certify part of 1,000 something to prove.
+
+    Within the p90 the best policy has a drop of 1.6 points and 3 % less than the mean asked for; half of 2,000 samples proves a drop to
+    about 3 points, so 6 are asked for, and 8.4 % of exceedances at the most.
+    """
+    mean, tail_s = f"mean<={budget(world, 0.35)!r}s", float(world.mean_cost_s[-2] * 1.15)
+    return [mean, f"{mean}, p90<={tail_s!r}s, drop<=6"]
 
 
 def main() -> None:
     """Run and record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=500)
-    parser.add_argument("--samples", type=int, default=2_000, help="of each draw for the violation rates")
-    parser.add_argument("--slack-samples", type=int, default=10_000)
-    parser.add_argument("--slack-draws", type=int, default=25)
+    parser.add_argument("--samples", type=int, nargs="*", default=[2_000, 10_000], help="of each draw, both parts")
     options = parser.parse_args()
-    world = population()
-    mean_s, tail_s = budget(world, 0.35), float(world.mean_cost_s[-2] * 1.04)
-    rows = []
-    for delta in (0.05, 0.10):
-        for target in (f"mean<={mean_s!r}s", f"mean<={mean_s!r}s, p90<={tail_s!r}s, drop<=8"):
-            for draws, samples in ((options.slack_draws, options.slack_samples), (options.draws, options.samples)):
-                rows.append(drawn(world, target, delta, draws, samples))
-                print(rows[-1], flush=True)
+    world, rows = population(), []
+    for samples in options.samples:
+        for target in targets(world):
+            rows += drawn(world, target, options.draws, samples, (0.05, 0.10))
+            print(*rows[-2:], sep="\n", flush=True)
     record("certify", {"population": len(world), "rows": rows})
 
 

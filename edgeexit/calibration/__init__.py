@@ -23,7 +23,8 @@ from edgeexit.calibration.control import Controller, Dial, Law
 from edgeexit.calibration.drift import DriftAlarm, Seen
 from edgeexit.calibration.front import Front, front
 from edgeexit.calibration.guard import Choice, choose
-from edgeexit.calibration.procedure import calibrate, controller, retune
+from edgeexit.calibration.kept import controller, retune
+from edgeexit.calibration.procedure import calibrate
 from edgeexit.calibration.replay import Outcome, ReplayTable
 from edgeexit.calibration.result import Calibration, calibration_from
 from edgeexit.calibration.search import NORMAL, QUICK, THOROUGH, Effort, Policy, optimise

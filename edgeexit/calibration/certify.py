@@ -81,10 +81,27 @@ def certify(
         InputError: confidence out of (0, 1), or too few samples for any proof; says how many are needed.
         TargetNotMet: not even the safest policy can be proved to keep the target.
     """
+    parsed = parse_target(target)
+    _refuse_too_few(test, samples_needed(parsed, confidence), confidence)
+    return prove(safe_path(choose, parsed), choose, test, parsed, confidence=confidence, seed=seed)
+
+
+def prove(
+    path: Sequence[Policy],
+    choose: ReplayTable,
+    test: ReplayTable,
+    target: str | Target,
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[Policy, Certificate]:
+    """The best policy of a path learnt without `test` that `test` proves to keep the target; `choose` says in which order to try.
+
+    Args and errors as for `certify`.
+    """
     parsed, delta = parse_target(target), _delta(confidence)
     needed = samples_needed(parsed, confidence)
     _refuse_too_few(test, needed, confidence)
-    path = safe_path(choose, parsed)
     foreseen = _worst(_all_p_values(choose, parsed, path, delta, seed))
     path = [path[i] for i in np.argsort(foreseen, kind="stable")]
     per_bound = _all_p_values(test, parsed, path, delta, seed)

@@ -7,11 +7,9 @@ check the data ─► split ─► replay every exit ─► time every exit ─�
 
 from __future__ import annotations
 
-import io
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -19,14 +17,14 @@ import onnx
 
 import edgeexit
 from edgeexit.calibration.certify import Certificate, certify, samples_needed
-from edgeexit.calibration.control import STEP, Controller, Law, start_of
 from edgeexit.calibration.device import Costs, Trial, priced, replay, singles, time_exits, try_policy, with_energy
 from edgeexit.calibration.front import front
 from edgeexit.calibration.guard import Choice, choose
 from edgeexit.calibration.judge import accuracy_interval, checks_of, tolerance_of
+from edgeexit.calibration.kept import keep, now, own_thresholds
 from edgeexit.calibration.problem import problem_of
 from edgeexit.calibration.replay import ReplayTable, with_origin
-from edgeexit.calibration.result import SCHEMA, Calibration, Figures, Parts, calibration_from, curve_of, exit_rows
+from edgeexit.calibration.result import SCHEMA, Calibration, Figures, Parts, curve_of, exit_rows
 from edgeexit.calibration.search import Effort, Policy
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.calibration.verdicts import Verdict, recommend_heads, sampling_error, verdicts_of
@@ -43,7 +41,6 @@ from edgeexit.runtime import Runner
 SECONDS = 6.0
 """Wall time of the timing, by default."""
 EFFORT = Effort(work=10.0)
-REPLAY = "replay"
 _EXITS_SHARE = 0.35
 _ROUNDS = 3
 _FEWEST = 20
@@ -144,81 +141,6 @@ def calibrate(
     result = _result(runner, session, plan)
     keep(runner, result, session.split.choose)
     return result
-
-
-def retune(runner: Runner, target: str | Target, *, progress: Progress = silent) -> Calibration:
-    """Another target from what the last calibration measured: no new measurement, well under a second.
-
-    The policy has not been run: `measured` is None, and `met` says what the replay table predicts.
-
-    Raises:
-        InputError: the bundle has no calibration for this device and these settings.
-        TargetNotMet: nothing meets the target.
-    """
-    (old, table), parsed = kept(runner), parse_target(target)
-    progress("choosing thresholds", 0, 1)
-    policy, choice = choose(table, parsed, seed=old.parts.seed, method=old.choice.method, effort=Effort(work=1.0))
-    progress("choosing thresholds", 1, 1)
-    figures = Figures.predicted(table, table.outcome(policy.thresholds))
-    result = old.retuned(
-        created=_now(),
-        target=str(parsed),
-        confidence=None,
-        certificate=None,
-        thresholds=_own(runner, policy),
-        inner_thresholds=policy.thresholds,
-        policy=policy,
-        choice=choice,
-        predicted=figures,
-        measured=None,
-        replayed_mean_s=None,
-        on_track=None,
-        checks=checks_of(table, parsed, figures, None, 0.0),
-        met=True,
-        verdicts=verdicts_of(table, policy),
-    )
-    keep(runner, result, table)
-    return result
-
-
-def kept(runner: Runner) -> tuple[Calibration, ReplayTable]:
-    """What the bundle holds for this device and these settings.
-
-    Raises:
-        InputError: no calibration, or none with its replay table.
-    """
-    key = runner.settings.key(device_key())
-    document, path = runner.bundle.read_calibration(key), runner.bundle.attachment(key, REPLAY)
-    if document is None or path is None:
-        msg = f"{runner.bundle.path} has no calibration for {key} to go by. Run edgeexit calibrate with --data first."
-        raise InputError(msg)
-    return calibration_from(document, f"the calibration of {runner.bundle.path}"), ReplayTable.load(path)
-
-
-def controller(runner: Runner, target: str | Target, *, step: float = STEP) -> Controller:
-    """A Controller that holds a bound on time (one mean or one percentile) by moving along the calibrated front.
-
-    Args:
-        runner: with a calibration of this device; its thresholds are set before every inference from now on.
-        target: such as "mean<=2ms" or "p99<=10ms"; bounds on anything else are not controlled.
-        step: how far one overspending inference moves; larger reacts faster and wanders more.
-
-    Raises:
-        InputError: no calibration, or not exactly one bound on time.
-    """
-    result, table = kept(runner)
-    law = Law.of(table, target, step)
-    return Controller(runner, result.front, law, start=start_of(result.front, law, table))
-
-
-def keep(runner: Runner, result: Calibration, table: ReplayTable) -> None:
-    """Write a calibration and its replay table into the bundle, and set the runner's thresholds."""
-    document = result.to_document()
-    file = io.BytesIO()
-    table.save(file)
-    runner.bundle = runner.bundle.write_calibration(result.key, document, {f"{REPLAY}.npz": file.getvalue()})
-    runner.calibration = document
-    runner.inner_thresholds = result.inner_thresholds
 
 
 def _checked(runner: Runner, inputs: Any, labels: Any, name: str) -> Dataset:
@@ -363,7 +285,7 @@ def _result(runner: Runner, session: _Session, plan: _Plan) -> Calibration:
     validity = judge(*session.states)
     return Calibration(
         schema=SCHEMA,
-        created=_now(),
+        created=now(),
         versions=_versions(),
         key=settings.key(device_key()),
         device=dict(device_facts()),
@@ -372,7 +294,7 @@ def _result(runner: Runner, session: _Session, plan: _Plan) -> Calibration:
         unit=runner.criterion.unit,
         target=str(plan.target),
         confidence=plan.confidence,
-        thresholds=_own(runner, policy),
+        thresholds=own_thresholds(runner, policy),
         inner_thresholds=policy.thresholds,
         policy=policy,
         choice=chosen.choice,
@@ -407,10 +329,6 @@ def _verdicts(table: ReplayTable, target: Target, policy: Policy) -> tuple[Verdi
     return (*verdicts_of(table, policy), *((heads,) if heads else ()))
 
 
-def _own(runner: Runner, policy: Policy) -> tuple[float, ...]:
-    return tuple(runner.criterion.own(t) for t in policy.thresholds)
-
-
 def _origin(runner: Runner, data: Dataset) -> dict[str, str]:
     return {
         "key": runner.settings.key(device_key()),
@@ -423,10 +341,6 @@ def _origin(runner: Runner, data: Dataset) -> dict[str, str]:
 
 def _versions() -> dict[str, str]:
     return {"edgeexit": edgeexit.__version__, "numpy": np.__version__, "python": platform.python_version()}
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _named(progress: Progress, what: str) -> Progress:

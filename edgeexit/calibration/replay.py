@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeAlias
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgeexit.calibration.arrays import as_costs, as_flags, as_scores, as_vector, exit_number, read_arrays
 from edgeexit.errors import InputError
 
 SCHEMA = "edgeexit.replay/1"
@@ -76,14 +76,14 @@ class ReplayTable:
         origin: Mapping[str, str] | None = None,
     ) -> None:
         values = {
-            "scores": _scores(scores),
-            "correct": _flags(correct, "correct"),
-            "cost_s": _costs(cost_s),
-            "energy_j": _vector(energy_j),
-            "head_s": _vector(head_s),
-            "agreement": _flags(agreement, "agreement"),
-            "macs": _vector(macs),
-            "typical_s": _vector(typical_s),
+            "scores": as_scores(scores),
+            "correct": as_flags(correct, "correct"),
+            "cost_s": as_costs(cost_s),
+            "energy_j": as_vector(energy_j),
+            "head_s": as_vector(head_s),
+            "agreement": as_flags(agreement, "agreement"),
+            "macs": as_vector(macs),
+            "typical_s": as_vector(typical_s),
             "backbone_s": None if backbone_s is None else float(backbone_s),
             "origin": dict(origin or {}),
         }
@@ -160,7 +160,14 @@ class ReplayTable:
         dropped = np.array([k + 1 in exits for k in range(self.exits - 1)])
         saved = np.concatenate([[0.0], np.cumsum(np.where(dropped, self.head_s, 0.0))])
         keep = np.concatenate([~dropped, [True]])
-        costs = [samples - saved[k] for k, samples in enumerate(self.cost_s) if keep[k]]
+        least = float(
+            self.cost_s[0].min()
+        )  # head costs are estimates: no inference is faster than the fastest measured
+
+        def cheaper(cost_s: Floats, saved_s: Floats | float) -> Floats:
+            return np.maximum(cost_s - saved_s, np.minimum(cost_s, least))
+
+        costs = [cheaper(samples, saved[k]) for k, samples in enumerate(self.cost_s) if keep[k]]
         return ReplayTable(
             self.scores[:, keep[:-1]],
             None if self.correct is None else self.correct[:, keep],
@@ -169,7 +176,7 @@ class ReplayTable:
             self.head_s[keep[:-1]],
             agreement=None if self.agreement is None else self.agreement[:, keep],
             macs=None if self.macs is None else self.macs[keep],
-            typical_s=None if self.typical_s is None else (self.typical_s - saved)[keep],
+            typical_s=None if self.typical_s is None else cheaper(self.typical_s, saved)[keep],
             backbone_s=self.backbone_mean_s,
             origin=self.origin,
         )
@@ -211,8 +218,8 @@ class ReplayTable:
         Raises:
             InputError: not such a file, pickled, changed since it was written, or of a newer schema.
         """
-        header, arrays = _read(path)
-        costs = [arrays.pop(name) for name in sorted((n for n in arrays if n.startswith("cost_s_")), key=_number)]
+        header, arrays = read_arrays(path, SCHEMA)
+        costs = [arrays.pop(name) for name in sorted((n for n in arrays if n.startswith("cost_s_")), key=exit_number)]
         backbone = arrays.pop("backbone_s", None)
         optional = {name: arrays.get(name) for name in ("energy_j", "head_s", "agreement", "macs", "typical_s")}
         table = cls(
@@ -359,61 +366,7 @@ def with_origin(table: ReplayTable, **facts: str) -> ReplayTable:
     return twin
 
 
-def _scores(scores: ArrayLike) -> NDArray[np.float32]:
-    array = np.asarray(scores)
-    if array.dtype.kind not in "fiu":
-        msg = f"scores must be numbers, not {array.dtype}."
-        raise InputError(msg)
-    return np.asarray(array, np.float32)
-
-
-def _flags(flags: ArrayLike | None, name: str) -> Bools | None:
-    if flags is None:
-        return None
-    array = np.asarray(flags)
-    if array.dtype == np.bool_:
-        return array
-    if array.dtype.kind not in "fiu" or not np.isin(array, (0, 1)).all():
-        msg = f"{name} must be true or false (0 or 1) for every sample and exit."
-        raise InputError(msg)
-    return array.astype(np.bool_)
-
-
-def _costs(cost_s: ArrayLike | Sequence[ArrayLike]) -> tuple[Floats, ...]:
-    try:
-        return tuple(np.atleast_1d(np.asarray(samples, np.float64)).ravel() for samples in cost_s)  # type: ignore[union-attr]
-    except (TypeError, ValueError) as error:
-        msg = "cost_s must be [N] seconds or a sequence of N arrays of seconds."
-        raise InputError(msg) from error
-
-
-def _vector(values: ArrayLike | None) -> Floats | None:
-    return None if values is None else np.asarray(values, np.float64)
-
-
 def _share(flags: Bools | None, leaves: Indices) -> float | None:
     if flags is None:
         return None
     return int(np.count_nonzero(flags[np.arange(len(leaves)), leaves])) / len(leaves)
-
-
-def _number(name: str) -> int:
-    return int(name.rsplit("_", 1)[1])
-
-
-def _read(path: str | Path | IO[bytes]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(str(arrays.pop("header")))
-        schema = str(header["schema"])
-    except FileNotFoundError as error:
-        msg = f"no replay table at {path}."
-        raise InputError(msg) from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        msg = f"{path} is not a replay table that edgeexit wrote ({error})."
-        raise InputError(msg) from error
-    if schema != SCHEMA:
-        msg = f"{path} has schema {schema!r}; this edgeexit reads {SCHEMA!r}. Update edgeexit to read a newer one."
-        raise InputError(msg)
-    return header, arrays

@@ -12,7 +12,7 @@ import pytest
 import edgeexit
 from edgeexit.calibration import Calibration, ReplayTable, calibrate, calibration_from, controller, retune
 from edgeexit.calibration.device import replay
-from edgeexit.calibration.procedure import REPLAY
+from edgeexit.calibration.kept import REPLAY
 from edgeexit.calibration.recipes import load_recipe, recipe_names
 from edgeexit.data import Dataset
 from edgeexit.errors import BundleError, InputError, TargetNotMet

@@ -115,3 +115,19 @@ def test_dropping_a_head_makes_later_exits_cheaper() -> None:
     assert [1.75, 3.75] == smaller.mean_cost_s.tolist()
     assert table.scores[:, 1].tolist() == smaller.scores[:, 0].tolist()
     assert table.backbone_mean_s == smaller.backbone_mean_s
+
+
+def test_a_head_that_seems_to_cost_more_than_all_leaves_costs_of_the_first_exit() -> None:
+    """Head costs are estimates and latencies have noise; no inference is then said to be faster than the fastest measured."""
+    table = ReplayTable(
+        [[0.0, 0.0]],
+        [[True, True, True]],
+        [[2e-3], [2.5e-3, 6e-3], [7e-3]],
+        head_s=[3e-3, 0.0],
+        typical_s=[2e-3, 4e-3, 7e-3],
+    )
+
+    without = table.without_heads([1])
+
+    assert [2e-3, 3e-3] == pytest.approx(without.cost_s[0].tolist())
+    assert [2e-3, 4e-3] == pytest.approx(without.mean_cost_s.tolist())

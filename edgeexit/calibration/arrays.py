@@ -1,0 +1,90 @@
+"""The arrays of a replay table as people give them and as a file holds them, each made into one form or refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgeexit.errors import InputError
+
+
+def as_scores(scores: ArrayLike) -> NDArray[np.float32]:
+    """Scores as float32.
+
+    Raises:
+        InputError: not numbers.
+    """
+    array = np.asarray(scores)
+    if array.dtype.kind not in "fiu":
+        msg = f"scores must be numbers, not {array.dtype}."
+        raise InputError(msg)
+    return np.asarray(array, np.float32)
+
+
+def as_flags(flags: ArrayLike | None, name: str) -> NDArray[np.bool_] | None:
+    """Flags as bool; 0 and 1 will do.
+
+    Raises:
+        InputError: other values.
+    """
+    if flags is None:
+        return None
+    array = np.asarray(flags)
+    if array.dtype == np.bool_:
+        return array
+    if array.dtype.kind not in "fiu" or not np.isin(array, (0, 1)).all():
+        msg = f"{name} must be true or false (0 or 1) for every sample and exit."
+        raise InputError(msg)
+    return array.astype(np.bool_)
+
+
+def as_costs(cost_s: ArrayLike | Sequence[ArrayLike]) -> tuple[NDArray[np.float64], ...]:
+    """Costs as one float64 array per exit.
+
+    Raises:
+        InputError: not numbers.
+    """
+    try:
+        return tuple(np.atleast_1d(np.asarray(samples, np.float64)).ravel() for samples in cost_s)  # type: ignore[union-attr]
+    except (TypeError, ValueError) as error:
+        msg = "cost_s must be [N] seconds or a sequence of N arrays of seconds."
+        raise InputError(msg) from error
+
+
+def as_vector(values: ArrayLike | None) -> NDArray[np.float64] | None:
+    """Values as float64."""
+    return None if values is None else np.asarray(values, np.float64)
+
+
+def exit_number(name: str) -> int:
+    """The exit in the name of an array: 3 of `cost_s_3`."""
+    return int(name.rsplit("_", 1)[1])
+
+
+def read_arrays(path: str | Path | IO[bytes], known: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Header and arrays of a table's file.
+
+    Raises:
+        InputError: not such a file, pickled, or of another schema than `known`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(str(arrays.pop("header")))
+        schema = str(header["schema"])
+    except FileNotFoundError as error:
+        msg = f"no replay table at {path}."
+        raise InputError(msg) from error
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        msg = f"{path} is not a replay table that edgeexit wrote ({error})."
+        raise InputError(msg) from error
+    if schema != known:
+        msg = f"{path} has schema {schema!r}; this edgeexit reads {known!r}. Update edgeexit to read a newer one."
+        raise InputError(msg)
+    return header, arrays
