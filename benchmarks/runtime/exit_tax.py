@@ -22,7 +22,7 @@ from onnx import helper
 from benchmarks.common import find_case, open_case, options, record, same_as, show, through_runner, time_lanes
 from edgeexit import units
 from edgeexit.backends.base import Program, Settings
-from edgeexit.backends.onnxruntime import open_session
+from edgeexit.backends.onnxruntime import bound, open_session
 from edgeexit.documents import to_document
 from edgeexit.hardware import snapshot
 from edgeexit.measure.statistics import ratio_interval
@@ -47,19 +47,20 @@ class OwnModel(Program):
         self._logits = np.zeros((1, manifest.classes), np.float32)
         scores = [np.zeros(1, np.float32) for _ in stages]
         self._score = scores[-1]
-        self._alive = {
+        alive = {
             name: ort.OrtValue.ortvalue_from_numpy(array)
             for name, array in {**self.inputs, **dict(zip(wanted, [self._logits, *scores], strict=True))}.items()
         }
-        self._session, self._binding = session, session.io_binding()
+        binding = session.io_binding()
         for name in self.inputs:
-            self._binding.bind_ortvalue_input(name, self._alive[name])
+            binding.bind_ortvalue_input(name, alive[name])
         for name in wanted:
-            self._binding.bind_ortvalue_output(name, self._alive[name])
+            binding.bind_ortvalue_output(name, alive[name])
+        self._run = bound(session, binding, alive)
 
     def run(self, thresholds: Sequence[float]) -> int:  # noqa: ARG002 - nothing to decide
         """Run the model and answer with its exit."""
-        self._session.run_with_iobinding(self._binding)
+        self._run()
         return self._exit
 
     def logits(self, exit: int) -> Any:  # noqa: ARG002 - only one exit's result exists

@@ -97,10 +97,12 @@ class Program(ABC):
     Attributes:
         inputs: host buffers by input name, batch 1; fill them, then `run`.
         exits: number of exits it can leave at.
+        note: why it could not be opened in the quickest way, for people; empty where it was.
     """
 
     inputs: Mapping[str, Array]
     exits: int
+    note: str = ""
 
     @abstractmethod
     def run(self, thresholds: Sequence[float]) -> int:

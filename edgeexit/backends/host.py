@@ -52,8 +52,9 @@ class _Stage(BoundStage):
 class HostStaged(StagedProgram):
     """One model per stage, in the order of the manifest's stages."""
 
-    def __init__(self, manifest: Manifest, bind: Bind) -> None:
-        self._made_of = (manifest, bind)
+    def __init__(self, manifest: Manifest, bind: Bind, note: str = "") -> None:
+        self._made_of = (manifest, bind, note)
+        self.note = note
         inputs = buffers(manifest.inputs)
         tensors: dict[str, Array] = dict(inputs)
         stages = []

@@ -145,6 +145,11 @@ class Runner(_Opened):
         with np.errstate(over="ignore"):
             self._inner = tuple(float(np.float32(v)) for v in values)
 
+    @property
+    def note(self) -> str:
+        """Why the bundle could not be opened in the quickest way; empty where it was."""
+        return self._program.note
+
     def __call__(self, x: Inputs, *, deadline_s: float | None = None) -> Prediction:
         """Classify one input.
 
