@@ -3,8 +3,9 @@
     python -m benchmarks sensitivity [--rounds 20]
 
 Each round opens the bundle three times, interleaves the three for a few short repeats, and asks for the verdict of the second against
-the first (the same) and of the third against the first (slowed by 5 % of its own time, busily). Wanted: FASTER or SLOWER in at most 3
-of 20 for the same, SLOWER in at least 17 of 20 for the slowed.
+the first (the same) and of the third against the first (slowed by 5 % of its own time, busily). Then it asks `edgeexit bench --against`
+the same bundle, preset `quick`: fresh processes, as a user would. Wanted of either: FASTER or SLOWER in at most 3 of 20 for the same,
+SLOWER in at least 17 of 20 for the slowed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,16 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
+import edgeexit
 from benchmarks.common import find_case, open_case, options, record, same_as, show, time_lanes
+from edgeexit.data import Dataset
 from edgeexit.hardware import snapshot
 from edgeexit.measure.assemble import sides
-from edgeexit.measure.verdict import compare_processes
+from edgeexit.measure.verdict import Comparison, compare_processes
+from edgeexit.runtime import Runner
+
+SAME, SLOWED, BENCH = "the same", "slowed by 5 %", "the same, by edgeexit bench --against"
+VERDICTS = ("FASTER", "SLOWER", "SAME", "AMBIGUOUS", "INVALID")
 
 
 def slowed(run: Callable[[Any], Any], share: float) -> Callable[[Any], Any]:
@@ -37,31 +44,59 @@ def slowed(run: Callable[[Any], Any], share: float) -> Callable[[Any], Any]:
     return slow
 
 
+def interleaved(runner: Runner, data: Dataset, turn: int, *, seconds: float, repeats: int) -> dict[str, Comparison]:
+    """One round: the bundle opened three times in this process, the third slowed."""
+    first, second, third = (same_as(runner, runner.settings.mode) for _ in range(3))
+    lanes = {"first": first, SAME: second, SLOWED: slowed(third, 0.05)}
+    timed = time_lanes(lanes, data, seconds=seconds, repeats=repeats, seed=turn)
+    compared = {
+        name: compare_processes(sides(timed["first"].latency), sides(timed[name].latency), paired=True)
+        for name in (SAME, SLOWED)
+    }
+    for opened in (first, second, third):
+        opened.close()
+    return compared
+
+
+def benched(runner: Runner, data: Dataset, turn: int) -> Comparison:
+    """One round through the command's own protocol."""
+    with same_as(runner, runner.settings.mode) as other:
+        result = edgeexit.bench(runner, data.inputs, data.labels, against=other, seed=turn)
+    assert result.against is not None
+    return result.against.comparison
+
+
+def as_wanted(verdicts: Counter[str], name: str) -> bool:
+    """Whether a line of verdicts is what was asked for, in proportion to 20 rounds."""
+    rounds = sum(verdicts.values())
+    if name == SLOWED:
+        return verdicts["SLOWER"] >= 17 / 20 * rounds
+    return verdicts["FASTER"] + verdicts["SLOWER"] <= 3 / 20 * rounds and verdicts["INVALID"] == 0
+
+
 def main() -> None:
     """Run it."""
     parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="how often to ask")
+    parser.add_argument("--bench-rounds", type=int, help="how often to ask edgeexit bench; as often without it")
     parser.set_defaults(seconds=0.3, repeats=5)
     arguments = parser.parse_args()
     case, before = find_case(arguments.case), snapshot()
+    asked: dict[str, list[Comparison]] = {SAME: [], SLOWED: [], BENCH: []}
     with tempfile.TemporaryDirectory() as scratch:
-        runner = open_case(case, Path(scratch), arguments)
-        data, mode = case.test_data(), runner.settings.mode
-        asked: dict[str, Counter[str]] = {"the same": Counter(), "slowed by 5 %": Counter()}
-        ratios: dict[str, list[float]] = {name: [] for name in asked}
+        runner, data = open_case(case, Path(scratch), arguments), case.test_data()
         for turn in range(arguments.rounds):
-            first, second, third = (same_as(runner, mode) for _ in range(3))
-            lanes = {"first": first, "the same": second, "slowed by 5 %": slowed(third, 0.05)}
-            timed = time_lanes(lanes, data, seconds=arguments.seconds, repeats=arguments.repeats, seed=turn)
-            for name, counted in asked.items():
-                pair = (sides(timed[n].latency) for n in ("first", name))
-                compared = compare_processes(*pair, paired=True)
-                counted[compared.verdict] += 1
-                ratios[name].append(compared.typical.value)
-        verdicts = ("FASTER", "SLOWER", "SAME", "AMBIGUOUS")
-        rows = [(name, *(str(counted[v]) for v in verdicts)) for name, counted in asked.items()]
-        show(f"{case.name}: verdicts in {arguments.rounds} rounds", ("", *verdicts), rows)
-        record("sensitivity", case, arguments, {"verdicts": asked, "ratios": ratios}, before)
+            found = interleaved(runner, data, turn, seconds=arguments.seconds, repeats=arguments.repeats)
+            for name, comparison in found.items():
+                asked[name].append(comparison)
+        again = arguments.rounds if arguments.bench_rounds is None else arguments.bench_rounds
+        asked[BENCH] = [benched(runner, data, turn) for turn in range(again)]
+    verdicts = {name: Counter(c.verdict for c in comparisons) for name, comparisons in asked.items()}
+    met = {name: as_wanted(counted, name) for name, counted in verdicts.items() if counted}
+    rows = [(name, *(str(verdicts[name][v]) for v in VERDICTS), "yes" if good else "NO") for name, good in met.items()]
+    show(f"{case.name}: verdicts in {arguments.rounds} rounds", ("", *VERDICTS, "as wanted"), rows)
+    ratios = {name: [c.typical.value for c in comparisons] for name, comparisons in asked.items()}
+    record("sensitivity", case, arguments, {"verdicts": verdicts, "ratios": ratios, "as_wanted": met}, before)
 
 
 if __name__ == "__main__":

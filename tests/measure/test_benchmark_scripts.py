@@ -24,7 +24,7 @@ def _run(name: str, output: Path, *options: str) -> dict[str, Any]:
 def test_the_scripts_are_listed() -> None:
     """With what each is for."""
     done = subprocess.run([sys.executable, "-m", "benchmarks"], cwd=_ROOT, capture_output=True, text=True, check=True)
-    assert all(name in done.stdout for name in ("side_by_side", "exit_tax", "same_answers", "sensitivity"))
+    assert all(name in done.stdout for name in ("side_by_side", "exit_tax", "same_answers", "sensitivity", "coverage"))
 
 
 def test_the_answers_are_the_same(tmp_path: Path) -> None:
@@ -45,8 +45,20 @@ def test_the_exit_tax_is_taken_of_every_exit_and_mode(tmp_path: Path) -> None:
 
 def test_the_harness_is_asked_what_it_can_tell_apart(tmp_path: Path) -> None:
     """As often as wished."""
-    found = _run("sensitivity", tmp_path / "a.json", "--rounds", "1")
-    assert {"the same", "slowed by 5 %"} == found["verdicts"].keys()
+    found = _run("sensitivity", tmp_path / "a.json", "--rounds", "1", "--bench-rounds", "0")
+    assert {"the same", "slowed by 5 %", "the same, by edgeexit bench --against"} == found["verdicts"].keys()
+    assert {"the same", "slowed by 5 %"} == found["as_wanted"].keys()
+
+
+def test_intervals_are_held_against_simulated_truth(tmp_path: Path) -> None:
+    """Each claim by itself; two hundred runs are enough to see a gross fault."""
+    output = tmp_path / "a.json"
+    command = [sys.executable, "-m", "benchmarks", "coverage", "--runs", "200", "--output", str(output)]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text(encoding="utf-8"))
+    assert 8 == len(found["claims"])
+    assert all(claim["accepted"] for claim in found["claims"]), found["claims"]
 
 
 @pytest.mark.serial
