@@ -22,15 +22,20 @@ def prove(backend: str, output: Path | None, *, quick: bool = False, **settings:
 
     Raises:
         MissingExtra, HardwareMissing: the backend cannot run here.
-        InputError: the file cannot be written.
+        InputError: the file cannot be written; told before anything runs.
     """
     from edgeexit.conformance import NETWORKS, run_conformance
     from edgeexit.errors import InputError
+    from edgeexit.measure.result import check_place
 
+    path = output or Path(f"conformance-{backend}.json")
+    try:
+        check_place(path)
+    except InputError as error:
+        raise InputError(f"{error} Give another file with --output.") from error
     with progress_bar() as progress:
         networks = NETWORKS[:4] if quick else NETWORKS
         report = run_conformance(backend, networks=networks, progress=progress, **settings)
-    path = output or Path(f"conformance-{backend}.json")
     try:
         path.write_text(report.to_json(), encoding="utf-8")
     except OSError as error:
@@ -44,9 +49,12 @@ def print_report(report: ConformanceReport, path: Path) -> None:
     from edgeexit.cli.printing import print_tables
     from edgeexit.report.table import Table
 
-    rows = [row for row in report.rows() if row[3] != "pass" or row[2].startswith(("decides", "stages share"))]
+    figures = ("decides", "stages share", *(() if report.precision == "float32" else ("decisions", "accuracy")))
+    rows = [row for row in report.rows() if row[3] != "pass" or row[2].startswith(figures)]
     passed = sum(1 for check in report.checks if check.passed)
     failed = len(report.failures)
     verdict = f"{passed} checks passed, {failed} failed. Written: {path}"
-    title = f"Conformance of {report.backend} ({', '.join(f'{k} {v}' for k, v in report.versions.items())})"
+    versions = ", ".join(f"{k} {v}" for k, v in report.versions.items())
+    how = ", ".join(filter(None, (report.precision, "spinning" if report.spin else "", report.options)))
+    title = f"Conformance of {report.backend} ({versions}) in {how}"
     print_tables([Table(title, ("network", "mode", "check", "outcome", "figures"), tuple(rows), verdict)])

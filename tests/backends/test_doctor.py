@@ -9,8 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from edgeexit import conformance
+from edgeexit.backends.checks import Check
+from edgeexit.backends.cuda import choice
 from edgeexit.cli.app import app
+from edgeexit.conformance.checks import CHECKS
 from edgeexit.errors import InputError
+from edgeexit.hardware import find_profile
+from tests.support.simulated import Gpu, installed
 
 
 def test_the_doctor_proves_a_backend_and_writes_what_can_be_sent_in(
@@ -26,10 +31,66 @@ def test_the_doctor_proves_a_backend_and_writes_what_can_be_sent_in(
     assert "edgeexit.conformance/1" == document["conformance"]["schema"]
 
 
-def test_a_file_that_cannot_be_written_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
     """With the option that gives another."""
     from edgeexit.cli.conformance import prove
 
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/proof\.json.* Give another file with --output"):
+        prove("onnxruntime", tmp_path / "file" / "proof.json", precision="never looked at")
+
+
+def test_a_check_that_fails_ends_with_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And stands in the table with what was found."""
     monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
-    with pytest.raises(InputError, match="--output"):
-        prove("onnxruntime", tmp_path / "no" / "such" / "folder.json")
+    name = "logits are the model's"
+    monkeypatch.setitem(CHECKS, name, lambda _case, _runner: Check(name, False, "made to fail"))
+    result = CliRunner().invoke(app, ["doctor", "--backend", "fake", "--output", str(tmp_path / "proof.json")])
+    assert 1 == result.exit_code
+    assert "made to fail" in result.output
+    assert "2 failed" in result.output
+
+
+def test_the_doctor_proves_other_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By decisions and, on the trained network, by accuracy; both stand in the table."""
+    monkeypatch.setattr(conformance, "NETWORKS", ("lenet-digits",))
+    output = tmp_path / "proof.json"
+    command = ["doctor", "--backend", "onnxruntime", "--precision", "float16", "--output", str(output)]
+    result = CliRunner().invoke(app, command)
+    assert 0 == result.exit_code, result.output
+    assert "in float16" in result.output
+    assert "accuracy is the model's" in result.output
+    assert "float16" == json.loads(output.read_text(encoding="utf-8"))["precision"]
+
+
+def test_without_tensorrt_the_doctor_says_what_is_missing_and_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 1, the fix, and no file."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["doctor", "--backend", "tensorrt", "--json"])
+    assert 1 == result.exit_code
+    document = json.loads(result.stdout)
+    assert document["ready"] is False
+    assert "conformance" not in document
+    (first,) = [check for check in document["checks"] if check["name"] == "backend tensorrt"]
+    assert "fail" == first["status"]
+    assert first["fix"]
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_on_a_simulated_board_the_doctor_times_all_three_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user with a board runs, from the command line to the table."""
+    monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
+    monkeypatch.setattr("edgeexit.hardware.current_profile", lambda: find_profile("jetson-orin-nano"))
+    monkeypatch.setattr(choice, "_ROUNDS", 2)
+    output = tmp_path / "proof.json"
+    with installed(Gpu(integrated=True)):
+        command = ["doctor", "--backend", "tensorrt", "--output", str(output), "--options", "optimization_level=1"]
+        result = CliRunner().invoke(app, command)
+    assert 0 == result.exit_code, result.output
+    for way in ("(a) host", "(b) host, a graph per stage", "(c) GPU, conditional graph"):
+        assert way in result.output
+    document = json.loads(output.read_text(encoding="utf-8"))
+    assert "optimization_level=1" == document["options"]
+    assert "10.3.0" == document["versions"]["tensorrt"]
