@@ -104,13 +104,13 @@ def truths(world: ReplayTable, target: str, thresholds: tuple[float, ...]) -> Tr
 
 
 def targets(world: ReplayTable) -> list[str]:
-    """A mean, and three bounds of which each leaves a certify part of 1,000 something to prove.
+    """A mean, and three bounds together of which each leaves a certify part of 1,000 something to prove.
 
-    Within the p90 the best policy has a drop of 1.6 points and 3 % less than the mean asked for; half of 2,000 samples proves a drop to
-    about 3 points, so 6 are asked for, and 8.4 % of exceedances at the most.
+    The best policy within this p90 loses 1.6 points and has a mean 17 % below the one asked for. A certify part of 1,000 proves the p90
+    where 8.4 % of it or less are over, and a drop to about 3 points.
     """
-    mean, tail_s = f"mean<={budget(world, 0.35)!r}s", float(world.mean_cost_s[-2] * 1.15)
-    return [mean, f"{mean}, p90<={tail_s!r}s, drop<=6"]
+    tail_s = float(world.mean_cost_s[-2] * 1.15)
+    return [f"mean<={budget(world, 0.35)!r}s", f"mean<={budget(world, 0.5)!r}s, p90<={tail_s!r}s, drop<=8"]
 
 
 def main() -> None:
