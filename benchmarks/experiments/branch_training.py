@@ -6,13 +6,14 @@ weights      first exit 1.0 and last 0.3 against equal weights, on the network w
 start        from the plain network's weights against from scratch (IV)
 depth        0 to 4 convolutions in the first branch, against the accuracy of the last exit (V-C, figure 5)
 
-The plain network of each seed is trained once and shared. Every row also has the last exit beside the plain network that was trained for
-as long (the regularisation claim). A run that was interrupted is gone on with by the same command.
+The plain network of each seed is trained once and shared, or is an earlier run's (--plain). Every row also has the last exit beside the
+plain network that was trained for as long (the regularisation claim). A run that was interrupted is gone on with by the same command.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -60,16 +61,21 @@ def run(recipe: Recipe, folder: Path, plain: Path | None, arguments: argparse.Na
     return results
 
 
+def figures_of(run: Path) -> Mapping[str, Any]:
+    """What a finished run measured of each of its networks."""
+    results: Mapping[str, Any] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["results"]
+    return results
+
+
 def compare(base: Recipe, arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Every variant with every seed; the first of a seed trains the plain network for all, and once more as long as the joint phase."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for seed in arguments.seeds:
-        shared: Path | None = None
-        control: Mapping[str, Any] = {}
+    for seed in arguments.seeds or [base.seed]:
+        shared: Path | None = arguments.plain
+        control: Mapping[str, Any] = figures_of(shared) if shared else {}
         for name, recipe in variants(arguments.experiment, replace(base, seed=seed)):
             folder = arguments.out / f"{re.sub(r'[^0-9a-z.]+', '-', name)}-{seed}"
-            plain = None if shared is None else shared / "plain.pt"
-            results = run(replace(recipe, control=shared is None), folder, plain, arguments)
+            results = run(replace(recipe, control=shared is None), folder, shared, arguments)
             if shared is None:
                 shared, control = folder, results
             figures = {"joint": results["joint"], "plain": control["plain"], "control": control["control"]}
@@ -97,7 +103,10 @@ def main() -> None:
     parser.add_argument("--recipe", default="alexnet-cifar10")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--epochs", type=int, help="of every phase")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[], help="[the recipe's]")
+    parser.add_argument(
+        "--plain", type=Path, help="folder of a finished run with the same recipe and seed, for its plain networks"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     arguments = parser.parse_args()
@@ -108,7 +117,7 @@ def main() -> None:
     show(f"{arguments.experiment}: {base.about}", columns, table(found))
     path = HERE / "results" / "training" / f"branch-{arguments.experiment}-{base.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {k: v for k, v in vars(arguments).items() if k != "out"}
+    options = {k: v for k, v in vars(arguments).items() if k not in {"out", "plain"}}
     path.write_text(
         dumps({"schema": "edgeexit.benchmark.branch_training/1", "options": options, "runs": found}), encoding="utf-8"
     )

@@ -241,8 +241,9 @@ def _plain_networks(recipe: Recipe, path: Path) -> dict[str, State]:
     """Weights by phase: of a file the plain network's; of a run's folder also those of the one that trained on."""
     if not path.is_dir():
         return {"plain": _plain_weights(recipe, path)}
-    same = ("data", "network", "precision", "plain.", "augment.", "joint.epochs", "joint.batch", "joint.rate")
-    if changed := _differences(recipe, path, only=same):
+    same = ["data", "network", "precision", "plain.", "augment."]
+    same += ["joint.epochs", "joint.batch", "joint.rate"] if recipe.control else []
+    if changed := _differences(recipe, path, only=tuple(same)):
         msg = f"the plain networks of {path} were trained with another recipe: {changed}; use the same, or name one file of weights"
         raise InputError(msg)
     names = ["plain", *(["control"] if recipe.control and (path / "control.pt").exists() else [])]
