@@ -2,9 +2,9 @@
 
     whole        a forced exit through the Runner, end to end
     engines      the same engines in a chain, a clock read between any two
-    bare         the same chain without criteria: the score's nodes are cut out of each stage
+    scored, bare a chain of the bundle's stage files as they are, and one of them with the score's nodes cut out
 
-    stage = bare · gate = engine - bare · overhead = whole - the engines up to here
+    gate = scored - bare · stage = engine - gate · overhead = whole - the engines up to here
 
 All are timed interleaved, each process by itself. A fused network is one engine: a stage is what leaving one exit later adds, its gate
 within; only staged engines of ONNX Runtime have their criteria taken out. What cannot be told apart is NaN here and null in the result.
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from edgeexit.backends import Program, Settings, StagedProgram, find_backend
 from edgeexit.backends.host import HostStaged
-from edgeexit.backends.onnxruntime import open_session
+from edgeexit.backends.onnxruntime import bound, open_session
 from edgeexit.graph.flow import Flow
 from edgeexit.graph.layout import bridge_model
 from edgeexit.measure.parts import Breakdown, StageCost
@@ -55,7 +55,8 @@ def time_parts(runner: Runner, feed: Sequence[Any], seconds: float, seed: int) -
         program = backend.open_staged(runner.bundle, settings)
         clocks = {"engine": _Chain(program, feed)}
         if settings.backend == "onnxruntime":
-            clocks["bare"] = _Chain(bare_stages(runner.bundle, settings), feed)
+            clocks["scored"] = _Chain(stages_of_files(runner.bundle, settings, scored=True), feed)
+            clocks["bare"] = _Chain(stages_of_files(runner.bundle, settings, scored=False), feed)
     else:
         program = backend.open_fused(runner.bundle, settings)
         clocks = {f"engine {k}": _Chain(program, feed, leaving=k) for k in exits}
@@ -72,7 +73,7 @@ def _parts(whole_s: NDArray[np.float64], clocks: Mapping[str, NDArray[np.float64
         engine_s = clocks["engine"]
     else:
         engine_s = np.diff([0.0, *(float(clocks[f"engine {k}"][0]) for k in range(1, len(whole_s) + 1))])
-    gate_s = engine_s - clocks["bare"] if "bare" in clocks else np.full(len(whole_s), np.nan)
+    gate_s = clocks["scored"] - clocks["bare"] if "bare" in clocks else np.full(len(whole_s), np.nan)
     return {
         "stage_s": engine_s - np.nan_to_num(gate_s),
         "gate_s": gate_s,
@@ -119,44 +120,41 @@ def _looped(run: Callable[[Any], object], feed: Sequence[Any]) -> Call:
     return lambda i: run(feed[i % n])
 
 
-def bare_stages(bundle: Bundle, settings: Settings) -> HostStaged:
-    """The stages of a bundle on ONNX Runtime without their criteria; their scores stay 0."""
+def stages_of_files(bundle: Bundle, settings: Settings, *, scored: bool) -> HostStaged:
+    """The stages of a bundle on ONNX Runtime, each optimised by itself; without criteria, their scores stay 0."""
     import onnxruntime as ort
 
-    entries = bundle.manifest.stages
-    sessions = [
-        open_session(_without_score(bundle, entry), settings, batch_1=True, folder=bundle.path, shared_arena=True)
-        for entry in entries
-    ]
+    models = [_stage_model(bundle, entry, scored=scored) for entry in bundle.manifest.stages]
+    sessions = [open_session(m, settings, batch_1=True, folder=bundle.path, shared_arena=True) for m in models]
 
     def bind(place: int, buffers: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
         session, binding = sessions[place], sessions[place].io_binding()
-        alive = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in buffers.items()}
+        values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in buffers.items()}
         for tensor in session.get_inputs():
-            binding.bind_ortvalue_input(tensor.name, alive[tensor.name])
+            binding.bind_ortvalue_input(tensor.name, values[tensor.name])
         for tensor in session.get_outputs():
-            binding.bind_ortvalue_output(tensor.name, alive[tensor.name])
-
-        def run(_alive: object = (alive, buffers)) -> None:
-            session.run_with_iobinding(binding)
-
-        return run
+            binding.bind_ortvalue_output(tensor.name, values[tensor.name])
+        return bound(session, binding, (values, buffers))
 
     return HostStaged(bundle.manifest, bind)
 
 
-def _without_score(bundle: Bundle, entry: StageEntry) -> bytes:
-    """A stage's model less its score and every node that only the score needs."""
+def _stage_model(bundle: Bundle, entry: StageEntry, *, scored: bool) -> bytes:
+    """A stage's model; without its score and every node that only the score needs, unless `scored`."""
     model = onnx.load(str(bundle.file(entry.file)), load_external_data=False)
     bridge_model(model, entry.boundaries_in)
-    kept = [output for output in model.graph.output if output.name != entry.score]
+    if not scored:
+        _cut(model, [output for output in model.graph.output if output.name != entry.score])
+    return bytes(model.SerializeToString())
+
+
+def _cut(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -> None:
+    """Leave only these outputs and what they need."""
     flow = Flow.of(model.graph, [tensor.name for tensor in model.graph.input])
-    needed = sorted(flow.ancestors(output.name for output in kept))
-    nodes = [model.graph.node[place] for place in needed]
+    nodes = [model.graph.node[place] for place in sorted(flow.ancestors(output.name for output in outputs))]
     del model.graph.node[:], model.graph.output[:]
     model.graph.node.extend(nodes)
-    model.graph.output.extend(kept)
-    return bytes(model.SerializeToString())
+    model.graph.output.extend(outputs)
 
 
 def breakdown_of(processes: Sequence[Mapping[str, NDArray[np.float64]]]) -> Breakdown:

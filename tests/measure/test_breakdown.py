@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeexit.backends import Settings, find_backend
+from edgeexit.backends import Settings
 from edgeexit.bundle import Bundle
-from edgeexit.measure.breakdown import bare_stages, breakdown_of, time_parts
+from edgeexit.measure.breakdown import breakdown_of, stages_of_files, time_parts
 from edgeexit.measure.worker import split_samples
 from tests.measure.conftest import open_bundle
 
@@ -31,7 +31,7 @@ def test_every_part_of_every_exit_is_measured(compiled: Path, samples: NDArray[n
 def test_without_their_criteria_the_stages_answer_the_same(compiled: Path, samples: NDArray[np.float32]) -> None:
     """Only the score is gone."""
     bundle, settings = Bundle.open(compiled), Settings(mode="staged")
-    whole, bare = find_backend("onnxruntime").open_staged(bundle, settings), bare_stages(bundle, settings)
+    whole, bare = (stages_of_files(bundle, settings, scored=scored) for scored in (True, False))
     for program in (whole, bare):
         next(iter(program.inputs.values()))[...] = samples[:1]
         program.run((np.inf, np.inf))
