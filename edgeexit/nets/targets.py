@@ -116,6 +116,21 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict(state)
 
 
+_UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
+"""What `torch.load` raises on files that it did not write, or that hold objects."""
+
+
+def _why_unreadable(path: Path, said: str) -> str:
+    """In our words: torch's own name an argument that would run the file's code."""
+    objects = re.search(r"GLOBAL (\S+)", said)
+    if objects is None:
+        return f"{path} is damaged, or torch.save did not write it."
+    return (
+        f"{path} holds {objects[1]}, and only tensors are taken: code in a file is never run. Save the weights alone:"
+        " torch.save(module.state_dict(), path)."
+    )
+
+
 def read_tensors(path: Path) -> dict[str, Any]:
     """A dict that `torch.save` wrote, on the CPU. Only tensors and plain values are taken; code in the file is never run.
 
@@ -124,13 +139,13 @@ def read_tensors(path: Path) -> dict[str, Any]:
     """
     try:
         raw = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        msg = f"no such file: {path}"
+    except OSError as error:
+        msg = (
+            f"no such file: {path}" if isinstance(error, FileNotFoundError) else f"cannot read {path}: {error.strerror}"
+        )
         raise InputError(msg) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        msg = f"{path} is damaged or holds more than tensors, which is never loaded: {first}"
-        raise InputError(msg) from error
+    except _UNREADABLE as error:
+        raise InputError(_why_unreadable(path, str(error))) from error
     if not isinstance(raw, dict):
         msg = f"{path} holds a {type(raw).__name__}; a dict of tensors (a state_dict) is needed"
         raise InputError(msg)
