@@ -51,6 +51,8 @@ class Case:
 def find_case(name: str) -> Case:
     """A case by name: `lenet-digits` ships with edgeexit, the others lie in benchmarks/models/.
 
+    A folder without a plain network of its own, such as alexnet-light-cifar10, shares that of alexnet-cifar10.
+
     Raises:
         InputError: there is none of that name.
     """
@@ -61,8 +63,9 @@ def find_case(name: str) -> Case:
         known = ", ".join(["lenet-digits", *sorted(p.parent.name for p in HERE.glob("models/*/model.onnx"))])
         msg = f"no benchmark case named {name!r}. Cases: {known}."
         raise InputError(msg)
-    data = name.rsplit("-", 1)[-1]
-    plain = folder / "plain.onnx"
+    family, data = name.split("-")[0], name.rsplit("-", 1)[-1]
+    own, shared = folder / "plain.onnx", HERE / "models" / f"{family}-{data}" / "plain.onnx"
+    plain = own if own.is_file() else shared
     return Case(name, folder / "model.onnx", plain if plain.is_file() else None, f"{data}:calibration", f"{data}:test")
 
 
