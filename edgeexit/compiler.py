@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 import edgeexit
+from edgeexit.arguments import as_names, as_path, as_seconds
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.backends.precision import in_precision
@@ -112,9 +113,13 @@ def compile_model(
     Raises:
         ModelError: the model cannot be taken, with the reason.
         BundleError: the bundle cannot be written.
+        InputError: an argument of another kind, or no such criterion, backend or precision.
         InternalError: the split network does not give the original's answers; nothing is written then.
     """
-    source, folder = Path(model), Path(output)
+    source, folder = as_path("model", model), as_path("output", output)
+    exits, scores = as_names("exits", exits), as_names("scores", scores)
+    seconds = as_seconds("seconds", seconds)
+    settings = Settings(backend, "staged", threads=threads, options=options)
     find_backend(backend).check_options(options)
     parts = _take_apart(source, criterion, exits, scores, progress, precision=precision, inputs=inputs)
     how = {
@@ -128,7 +133,7 @@ def compile_model(
         manifest = _write_parts(change, parts, criterion, Source(source.name, digest_of(source), parts.net.opset, how))
         progress("writing the parts", 1, 1)
         draft = Bundle(folder, manifest)
-        settings = Settings(backend, "staged", manifest.precision, threads, options=options)
+        settings = replace(settings, precision=manifest.precision)
         verified = _verify(draft, settings, parts, inputs, progress)
         manifest = replace(manifest, verified=verified)
         if seconds > 0:

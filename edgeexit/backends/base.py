@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.arguments import as_whole
 from edgeexit.backends.checks import Check
 from edgeexit.bundle import Bundle
 from edgeexit.errors import InputError, did_you_mean
@@ -53,8 +54,9 @@ class Settings:
         if self.mode not in MODES:
             msg = f"no mode named {self.mode!r}.{did_you_mean(self.mode, MODES)} Modes: {', '.join(MODES)}."
             raise InputError(msg)
-        if not 1 <= self.threads <= _MOST_THREADS:
-            msg = f"threads must be 1 to {_MOST_THREADS}, not {self.threads}."
+        object.__setattr__(self, "threads", as_whole("threads", self.threads, 1, _MOST_THREADS))
+        if self.spin not in (True, False) or not isinstance(self.options, str):
+            msg = f"spin must be True or False and options a text, not {self.spin!r} and {self.options!r}."
             raise InputError(msg)
         ordered = ",".join(f"{name}={value}" for name, value in sorted(read_options(self.options).items()))
         object.__setattr__(self, "options", ordered)

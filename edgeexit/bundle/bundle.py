@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
+from edgeexit.arguments import as_path
 from edgeexit.bundle.manifest import CalibrationEntry, FileEntry, Manifest, manifest_from
 from edgeexit.bundle.store import (
     LOCK,
@@ -53,7 +54,7 @@ class Bundle:
         Raises:
             BundleError: with what is wrong and what to do.
         """
-        folder = Path(path)
+        folder = as_path("path", path)
         with _reading(folder):
             bundle = cls(folder, _read_manifest(folder))
             try:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.arguments import as_whole
 from edgeexit.backends import Batch, Program, Settings, StagedProgram, find_backend
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import Criterion, criterion
@@ -89,6 +90,16 @@ def _write_by_name(x: Inputs, specs: Sequence[TensorSpec], fills: _Fills) -> Non
         fill(arrays[name])
 
 
+def _numbers(values: object) -> list[float]:
+    """One number or the numbers in a sequence; none where it is something else, so that a text is not read digit by digit."""
+    if isinstance(values, (str, bytes)):
+        return []
+    try:
+        return [float(v) for v in (values if isinstance(values, Iterable) else [values])]  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return []
+
+
 class Runner(_Opened):
     """A bundle opened for running. One Runner serialises its calls; `clone` gives another thread its own.
 
@@ -122,13 +133,9 @@ class Runner(_Opened):
 
     @thresholds.setter
     def thresholds(self, values: Iterable[float]) -> None:
-        given = list(values) if isinstance(values, Iterable) else [values]
-        try:
-            own = [float(v) for v in given]
-        except (TypeError, ValueError):
-            own = []
+        own = _numbers(values)
         if len(own) != self.exits - 1 or any(math.isnan(v) for v in own):
-            msg = f"thresholds must be {self.exits - 1} numbers ({self.criterion.unit}), one per exit but the last; got {given}."
+            msg = f"thresholds must be {self.exits - 1} numbers ({self.criterion.unit}), one per exit but the last; got {values!r}."
             raise InputError(msg)
         self.inner_thresholds = tuple(self.criterion.inner(v) for v in own)
 
@@ -139,11 +146,12 @@ class Runner(_Opened):
 
     @inner_thresholds.setter
     def inner_thresholds(self, values: Sequence[float]) -> None:
-        if len(values) != self.exits - 1 or any(math.isnan(v) for v in values):
-            msg = f"inner thresholds must be {self.exits - 1} numbers; got {list(values)}."
+        inner = _numbers(values)
+        if len(inner) != self.exits - 1 or any(math.isnan(v) for v in inner):
+            msg = f"inner thresholds must be {self.exits - 1} numbers; got {values!r}."
             raise InputError(msg)
         with np.errstate(over="ignore"):
-            self._inner = tuple(float(np.float32(v)) for v in values)
+            self._inner = tuple(float(np.float32(v)) for v in inner)
 
     @property
     def note(self) -> str:
@@ -174,9 +182,8 @@ class Runner(_Opened):
         Raises:
             InputError: no such exit; an input as in `__call__`; a score that is NaN, which is never sure.
         """
-        if not 1 <= exit <= self.exits:
-            msg = f"exit must be 1 to {self.exits}, not {exit}."
-            raise InputError(msg)
+        if type(exit) is not int or not 1 <= exit <= self.exits:
+            exit = as_whole("exit", exit, 1, self.exits)
         with self._lock:
             self._write(x)
             left_at = self._program.run(self._forced[exit - 1])

@@ -1,0 +1,67 @@
+"""What people hand to the public functions from Python, made into one form or refused in words."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgeexit.errors import InputError
+
+
+def as_path(what: str, value: object) -> Path:
+    """A path.
+
+    Raises:
+        InputError: neither text nor a path.
+    """
+    if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
+        msg = f"{what} must be a path, not {value!r}."
+        raise InputError(msg)
+    return Path(value)
+
+
+def as_names(what: str, value: object) -> list[str] | None:
+    """A list of names, or None where none are given.
+
+    Raises:
+        InputError: one name by itself, which would be read letter by letter, or what holds no names.
+    """
+    if value is None:
+        return None
+    names = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        msg = f"{what} must be a list of names, such as ['z1', 'z2'], not {value!r}."
+        raise InputError(msg)
+    return names
+
+
+def as_whole(what: str, value: object, least: int, most: int) -> int:
+    """A whole number in a range.
+
+    Raises:
+        InputError: anything else.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = least - 1
+    if not least <= number <= most:
+        msg = f"{what} must be {least} to {most}, not {value!r}."
+        raise InputError(msg)
+    return number
+
+
+def as_seconds(what: str, value: object) -> float:
+    """A time of 0 or more, in seconds.
+
+    Raises:
+        InputError: no number, NaN, infinite or below 0.
+    """
+    number = float(value) if isinstance(value, (int, float)) else math.nan
+    if not 0 <= number < math.inf:
+        msg = f"{what} must be a number of 0 or more, not {value!r}."
+        raise InputError(msg)
+    return number
