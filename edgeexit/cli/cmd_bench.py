@@ -50,6 +50,7 @@ def bench_command(
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
     spin: Spin = False,
     options: BackendOptions = "",
+    audit: Annotated[bool, typer.Option("--audit", help="Check that nothing keeps inputs or answers.")] = False,
     seed: Annotated[int, typer.Option(help="Of samples, trace and order.", min=0)] = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Result file; raw samples go beside it.")
@@ -92,6 +93,7 @@ def bench_command(
             cache=cache,
             cache_device=cache_device,
             power_log=power_log,
+            audit=audit,
             progress=opened.enter_context(progress_bar()),
         )
     _tell(result, output, as_json=json)

@@ -13,7 +13,17 @@ from edgeexit.hardware.validity import Finding
 from edgeexit.measure.accuracy import Decisions
 from edgeexit.measure.breakdown import breakdown_of
 from edgeexit.measure.figures import Lane, Strata, halves, latency_of, percentiles_of, strata_of, thinned, thirds_ratio
-from edgeexit.measure.parts import Closure, Cold, ColdStart, ExitLatency, Latency, LatencyReport, Paced, PacedLane
+from edgeexit.measure.parts import (
+    Audit,
+    Closure,
+    Cold,
+    ColdStart,
+    ExitLatency,
+    Latency,
+    LatencyReport,
+    Paced,
+    PacedLane,
+)
 from edgeexit.measure.processes import Replicate
 from edgeexit.measure.verdict import Comparison, Processes, compare_processes
 
@@ -23,6 +33,7 @@ _MOST_DRIFT = 0.05
 _MOST_CLOSURE = 0.05
 _MOST_WIDTH = 0.03
 _MOST_OVERHEAD_S = 1e-6
+_LEAST_SAME = 0.9
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,25 @@ def against_of(measured: Measured, report: LatencyReport) -> tuple[Latency, Comp
     lanes = [r.mixed("against", measured.other) for r in measured.replicates]
     other = latency_of(lanes, np.bincount(measured.other - 1).astype(np.int64), seed=measured.seed)
     return other, compare_processes(sides(other), sides(report.mixture), paired=True)
+
+
+def audit_of(replicates: Sequence[Replicate]) -> Audit:
+    """The report of the audit; the processes had as many different inputs as the smallest of their traces."""
+    unique, same = (latency_of([r.lane(f"audit.{name}") for r in replicates]) for name in ("unique", "same"))
+    comparison = compare_processes(sides(unique), sides(same), paired=True)
+    return Audit(min(int(r.arrays["audit.inputs"][0]) for r in replicates), unique, same, comparison)
+
+
+def audit_findings(audit: Audit | None) -> Iterator[Finding]:
+    """Answers that come sooner for an input seen just before were not computed anew, or their input was kept."""
+    if audit is not None and audit.comparison.verdict == "FASTER" and audit.comparison.typical.value < _LEAST_SAME:
+        yield (
+            "suspect",
+            (
+                f"one input again and again takes {audit.comparison.typical.value:.2f} times as long as {audit.inputs} inputs in turn: "
+                "something keeps inputs or answers"
+            ),
+        )
 
 
 def paced_of(replicates: Sequence[Replicate], arrivals: str, rate_hz: float, deadline_s: float) -> Paced:

@@ -12,13 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgeexit.errors import HardwareMissing, InputError
-from edgeexit.hardware.profiles import Cache
 from edgeexit.hardware.validity import Finding, Validity, verdict
 from edgeexit.measure.cache_analytic import working_sets
 from edgeexit.measure.cache_counters import Counters, Opener, open_event, passes
 from edgeexit.measure.cache_report import MIX, CacheReport, CacheResult, CallCache, closures
 from edgeexit.measure.cache_runs import Run, call_of, count, geometry_source, named, shares_of, some_of, this_device
-from edgeexit.measure.cache_simulation import EVENTS, Geometry, Region, geometry_of, simulate
+from edgeexit.measure.cache_simulation import EVENTS, Geometry, Region, find_valgrind, geometry_of, simulate
 from edgeexit.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -59,8 +58,8 @@ def cache_of(
     known, unknown = geometry_source(device)
     hardware, why_not = _attempt(partial(_counted, runner, samples, opener))
     simulation, why_no_simulation = None, unknown or "not asked for"
-    if simulated and unknown is None:
-        simulation, failure = _attempt(partial(_simulated, runner, some_of(samples), known, device, progress))
+    if simulated:
+        simulation, failure = _attempt(partial(_simulated, runner, some_of(samples), device, progress))
         why_no_simulation = failure or ""
     return CacheResult(
         hardware,
@@ -79,9 +78,11 @@ def _attempt(work: Callable[[], CacheReport]) -> tuple[CacheReport | None, str |
         return None, str(error)
 
 
-def _simulated(
-    runner: Runner, samples: Sequence[Any], known: Sequence[Cache], device: str | None, progress: Progress
-) -> CacheReport:
+def _simulated(runner: Runner, samples: Sequence[Any], device: str | None, progress: Progress) -> CacheReport:
+    find_valgrind()  # a machine that cannot simulate is told so first: naming a device would not help it
+    known, unknown = geometry_source(device)
+    if unknown is not None:
+        raise HardwareMissing(unknown)
     geometry = geometry_of(known)
     regions = [Region(f"exit {k}", "forced", exit=k) for k in range(1, runner.exits + 1)]
     regions += [Region(MIX, "mix", inner_thresholds=runner.inner_thresholds), Region("backbone", "backbone")]

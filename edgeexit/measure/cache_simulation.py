@@ -113,7 +113,7 @@ def simulate(
         HardwareMissing: valgrind is not there, or cannot run this program.
         InternalError: it ran and wrote something else than was asked for.
     """
-    valgrind = _valgrind()
+    valgrind = find_valgrind()
     folder = Path(tempfile.mkdtemp(prefix="edgeexit-cache-"))
     try:
         feed = _enough(samples)
@@ -134,9 +134,17 @@ def _enough(samples: Sequence[Any]) -> list[Any]:
     return list(samples) * math.ceil(_FEWEST_INFERENCES / len(samples))
 
 
-def _valgrind() -> str:
+def find_valgrind() -> str:
+    """Where valgrind is.
+
+    Raises:
+        HardwareMissing: it is not there, or this is no x86-64 machine, whose instructions alone the simulation is written for.
+    """
     if platform.machine() != "x86_64":
-        msg = f"cache simulation runs on x86-64 only, not on {platform.machine()}: copy the bundle to a PC and name this device there."
+        msg = (
+            f"cache simulation runs on x86-64 only, not on {platform.machine()}: copy the bundle to a PC and name this device there "
+            "(edgeexit bench --cache-device NAME)."
+        )
         raise HardwareMissing(msg)
     found = shutil.which("valgrind")
     if found is None:

@@ -16,7 +16,7 @@ from edgeexit.errors import HardwareMissing, InputError
 from edgeexit.measure.cache_counters import Opener, open_event, passes
 from edgeexit.measure.cache_report import MIX, CallCache
 from edgeexit.measure.cache_runs import call_of, count, geometry_source, shares_of, some_of, this_device
-from edgeexit.measure.cache_simulation import Region, geometry_of, simulate
+from edgeexit.measure.cache_simulation import Region, find_valgrind, geometry_of, simulate
 from edgeexit.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -166,11 +166,12 @@ class _Caches(NamedTuple):
 def _simulated(
     runner: Runner, samples: Sequence[Any], settings: _Settings, device: str | None, progress: Progress
 ) -> _Caches:
-    known, unknown = geometry_source(device)
-    if unknown is not None:
-        return _Caches(None, (), unknown)
     regions = [Region(f"{MIX} {i}", "mix", inner_thresholds=inner) for i, inner in enumerate(settings)]
     try:
+        find_valgrind()
+        known, unknown = geometry_source(device)
+        if unknown is not None:
+            return _Caches(None, (), unknown)
         return _Caches("simulated", simulate(runner, some_of(samples), regions, geometry_of(known), progress), None)
     except HardwareMissing as error:
         return _Caches(None, (), str(error))

@@ -328,6 +328,23 @@ class Cold:
 
 
 @dataclass(frozen=True)
+class Audit:
+    """Whether an input that was just seen is answered sooner: MLPerf LoadGen's audit for caches of answers or inputs.
+
+    Attributes:
+        inputs: different inputs run in turn.
+        unique: forced to the last exit, each input as rarely as can be.
+        same: forced to the last exit, one input again and again.
+        comparison: the same input as candidate, inputs in turn as reference.
+    """
+
+    inputs: int
+    unique: Latency
+    same: Latency
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
 class Against:
     """Another early exit, interleaved in the same processes; the comparison has it as the reference."""
 

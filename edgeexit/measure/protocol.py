@@ -31,7 +31,18 @@ from edgeexit.hardware.power.external import CsvRecorder
 from edgeexit.hardware.power.recorder import Recorder
 from edgeexit.hardware.validity import Finding
 from edgeexit.measure.accuracy import decide
-from edgeexit.measure.assemble import Measured, against_of, cold_of, findings_of, notes_of, paced_of, raw_of, report_of
+from edgeexit.measure.assemble import (
+    Measured,
+    against_of,
+    audit_findings,
+    audit_of,
+    cold_of,
+    findings_of,
+    notes_of,
+    paced_of,
+    raw_of,
+    report_of,
+)
 from edgeexit.measure.cache import cache_of
 from edgeexit.measure.cache_sweep import sweep_of
 from edgeexit.measure.energy import energy_of
@@ -50,6 +61,7 @@ if TYPE_CHECKING:
 _MOST_POOL_BYTES = 256 * 2**20
 _ENERGY_TRIALS = 3
 _CACHE_SAMPLES = 200
+_SHORTEST_AUDIT_S, _AUDIT_SHARE = 0.3, 0.1
 _FLUSH_BYTES = 64 * 2**20
 """More than the last-level cache of every board in `devices/`; a server's may be larger, and the result says how much was streamed."""
 
@@ -68,6 +80,7 @@ def bench(
     cache: bool | None = None,
     cache_device: str | None = None,
     power_log: Path | None = None,
+    audit: bool = False,
     progress: Progress = silent,
 ) -> BenchResult:
     """Measure a bundle with the thresholds that its runner has now, against its own backbone.
@@ -86,6 +99,7 @@ def bench(
         cache: whether to simulate caches and sweep thresholds; None leaves it to the preset.
         cache_device: a profile of `devices/` whose caches are simulated; None for those of this machine.
         power_log: CSV that an external power meter writes meanwhile: read beside the meters of this machine.
+        audit: also time one input again and again beside inputs in turn: whether something keeps inputs or answers.
         progress: told what is being done.
 
     Raises:
@@ -103,7 +117,7 @@ def bench(
         msg = f"labels go up to {int(given.labels.max())}, but the network has {runner.classes} classes (0 to {runner.classes - 1})."
         raise InputError(msg)
     data = _chosen(given, suite.samples, seed)
-    session = _Session(runner, suite, data, given, seed, pace, against, cache_device, external, progress)
+    session = _Session(runner, suite, data, given, seed, pace, against, cache_device, external, audit, progress)
     return session.run()
 
 
@@ -142,6 +156,7 @@ class _Session:
     against: Runner | None
     cache_device: str | None
     external: Recorder | None
+    audit: bool
     progress: Progress
 
     def run(self) -> BenchResult:
@@ -226,13 +241,15 @@ class _Session:
             cold=self.suite.cold,
             flush_bytes=_FLUSH_BYTES,
             against=None if self.against is None else Opening.of(self.against),
+            audit_s=max(_SHORTEST_AUDIT_S, _AUDIT_SHARE * self.suite.seconds) if self.audit else 0.0,
         )
 
     def _result(self, measured: Measured, watch: Watch, extras: _Extras, interrupted: bool) -> BenchResult:
         report, (device, seen) = report_of(measured), watch.device(measured.replicates)
         done = f"{len(measured.replicates)} of {self.suite.processes} processes"
         stopped: list[Finding] = [("suspect", f"interrupted after {done}")] if interrupted else []
-        validity = verdict([*stopped, *findings_of(measured, report)]) & seen
+        audit = audit_of(measured.replicates) if self.audit else None
+        validity = verdict([*stopped, *findings_of(measured, report), *audit_findings(audit)]) & seen
         if validity.status == "invalid":
             invalid = replace(report.against_backbone, verdict="INVALID", reasons=validity.reasons)
             report = replace(report, against_backbone=invalid)
@@ -255,6 +272,7 @@ class _Session:
             energy_reason=extras.energy_reason,
             cache=extras.cache,
             cache_reason=extras.cache_reason,
+            audit=audit,
             raw=raw_of(measured) | watch.raw(measured.replicates),
         )
 

@@ -25,6 +25,7 @@ from edgeexit.errors import InputError
 from edgeexit.measure.parts import (
     Accuracy,
     Against,
+    Audit,
     Cold,
     Device,
     Judgement,
@@ -71,6 +72,7 @@ class BenchResult:
     cache: dict[str, Any] | None
     cache_reason: str | None
     against: Against | None = None
+    audit: Audit | None = None
     raw: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def to_document(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """One fresh process of a measurement: opens the bundle as a user would, times it, writes what it measured to a file.
 
-    start ─ import ─ load ─ first inference ─ every exit forced 10 × ─ warm-up ─ timing ─ parts ─ [paced] ─ [cold] ─ arrays to .npz
+    start ─ import ─ load ─ first inference ─ every exit forced ─ warm-up ─ timing ─ parts ─ [audit] ─ [paced] ─ [cold] ─ arrays to .npz
 
 Memory layout and address randomisation differ from process to process and move a result by percents, so that several processes
 are needed to know how sure it is; everything that is compared runs interleaved within each.
@@ -87,6 +87,7 @@ class Job:
         cold: inferences with flushed caches per lane.
         flush_bytes: size of the flushing buffer.
         against: another early exit, timed as a lane of its own; None for none.
+        audit_s: of timing one input again and again beside inputs in turn; 0 for none.
     """
 
     subject: Opening
@@ -100,6 +101,7 @@ class Job:
     cold: int = 0
     flush_bytes: int = 0
     against: Opening | None = None
+    audit_s: float = 0.0
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -146,7 +148,7 @@ def measure(job: Job, import_s: float) -> Arrays:
         found: Arrays = {"cold_start_s": np.array(cold_start), "trace": trace}
         found["overhead_s"] = np.array([harness_overhead_s(call=_idle_call(runner, feed))])
         bench.warm_up()
-        return found | bench.time_lanes() | bench.parts() | bench.paced() | bench.cold()
+        return found | bench.time_lanes() | bench.parts() | bench.audit(trace) | bench.paced() | bench.cold()
 
 
 def _read_inputs(path: Path) -> tuple[list[Any], NDArray[np.int64]]:
@@ -205,6 +207,19 @@ class _Bench:
         seconds = max(_SHORTEST_PARTS_S, _PARTS_SHARE * self.job.seconds)
         found = time_parts(self.runner, self.feed, seconds, self.job.seed)
         return {f"parts.{name}": values for name, values in found.items()}
+
+    def audit(self, trace: NDArray[np.int64]) -> Arrays:
+        """One input again and again beside every input of the trace in turn, all forced to the last exit."""
+        if self.job.audit_s <= 0:
+            return {}
+        _, first = np.unique(trace, return_index=True)
+        feeds = {"unique": [self.feed[place] for place in first], "same": self.feed[:1]}
+        deepest = partial(self.runner.forced, exit=self.runner.exits)
+        calls = {name: traced(deepest, feed, [0] * len(feed)) for name, feed in feeds.items()}
+        found: Arrays = {"audit.inputs": np.array([len(first)])}
+        for name, samples in time_interleaved(calls, seconds=self.job.audit_s, seed=self.job.seed).items():
+            found |= _pack(f"audit.{name}", samples)
+        return found
 
     def paced(self) -> Arrays:
         """Requests on a schedule, one lane after the other."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from edgeexit import units
 from edgeexit.measure import BenchResult, ResultComparison
-from edgeexit.measure.parts import Breakdown, Latency, PacedLane, Percentile
+from edgeexit.measure.parts import Audit, Breakdown, Latency, PacedLane, Percentile
 from edgeexit.measure.statistics import Interval
 from edgeexit.measure.verdict import Comparison, Ratio
 from edgeexit.report.extras import extra_tables
@@ -20,6 +20,8 @@ def result_tables(result: BenchResult) -> list[Table]:
         tables.append(_breakdown(result.latency.breakdown))
     if result.against is not None:
         tables.append(_against(result))
+    if result.audit is not None:
+        tables.append(_audit(result.audit))
     if result.paced is not None:
         tables.append(_paced(result))
     if result.cold is not None:
@@ -137,6 +139,17 @@ def _against(result: BenchResult) -> Table:
     ]
     note = f"{verdict_text(other.comparison)}. Ratio of the typical latencies {ratio_text(other.comparison.typical)}."
     return Table("Against another early exit", ("", "this", "other", "ratio"), tuple(rows), note)
+
+
+def _audit(audit: Audit) -> Table:
+    rows = tuple(_latency_rows(audit.same, audit.unique))
+    note = (
+        f"Forced to the last exit: {verdict_text(audit.comparison)}. Typical: {ratio_text(audit.comparison.typical)}. "
+        "An input that was just seen must not be answered sooner."
+    )
+    return Table(
+        "Audit for caches of inputs or answers", ("", "one input", f"{audit.inputs} in turn", "ratio"), rows, note
+    )
 
 
 def _paced(result: BenchResult) -> Table:

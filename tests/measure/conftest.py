@@ -69,5 +69,11 @@ def result(compiled: Path, suites: Path, samples: NDArray[np.float32], balanced:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(suites_module, "data_dir", lambda kind: suites)
         runner, other = (open_bundle(compiled, balanced, mode) for mode in ("fused", "staged"))
-        arguments: dict[str, Any] = {"preset": "tiny", "name": "noise", "pace": Pace(200.0), "against": other}
+        arguments: dict[str, Any] = {
+            "preset": "tiny",
+            "name": "noise",
+            "pace": Pace(200.0),
+            "against": other,
+            "audit": True,
+        }
         return edgeexit.bench(runner, samples, np.arange(80) % 10 % runner.classes, **arguments)

@@ -287,6 +287,21 @@ def test_misses_fall_as_the_threshold_loosens(runner: Runner, samples: list[np.n
     assert json.loads(json.dumps(sweep.as_json(), allow_nan=False))["points"][0]["thresholds"][0] in ("inf", "-inf")
 
 
+@pytest.mark.parametrize("device", [None, ORIN_NANO])
+def test_another_machine_than_x86_64_is_told_that_it_cannot_simulate(
+    runner: Runner, samples: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, device: str | None
+) -> None:
+    """Before anything else: naming a device or installing valgrind would not help it."""
+    monkeypatch.setattr("edgeexit.measure.cache_simulation.platform.machine", lambda: "aarch64")
+    report = cache_of(runner, samples, device=device, opener=refusing(errno.ENOENT))
+    swept = sweep_of(runner, samples, points=2, device=device, opener=refusing(errno.ENOENT))
+
+    assert report.simulated is None
+    for reason in (report.simulated_reason, swept.reason):
+        assert "runs on x86-64 only, not on aarch64" in (reason or "")
+        assert "--cache-device" in (reason or "")
+
+
 def test_without_samples_or_points_there_is_nothing_to_measure(runner: Runner, samples: list[np.ndarray]) -> None:
     """Told before anything runs."""
     with pytest.raises(InputError, match="at least one sample"):

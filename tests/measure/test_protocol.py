@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import edgeexit
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult
 from edgeexit.measure import suites as suites_module
+from edgeexit.measure.assemble import audit_findings
 from edgeexit.measure.processes import run_process
+from edgeexit.measure.verdict import Processes, compare_processes
 from edgeexit.measure.worker import Job, Opening
 from edgeexit.progress import silent
 from edgeexit.runtime import Runner
@@ -77,6 +80,25 @@ def test_another_early_exit_is_timed_in_the_same_processes(result: BenchResult) 
     assert "staged" == result.against.subject.mode
     assert result.against.comparison.paired
     assert result.accuracy.overall == result.against.accuracy
+
+
+def test_an_input_seen_again_is_timed_beside_inputs_in_turn(result: BenchResult) -> None:
+    """Both forced to the last exit, so that only what is kept could tell them apart."""
+    assert result.audit is not None
+    assert 32 < result.audit.inputs <= 64
+    assert result.audit.comparison.paired
+    assert result.audit.same.n > 0
+    assert result.audit.unique.n > 0
+
+
+@pytest.mark.parametrize(("ratio", "doubts"), [(1.0, 0), (0.95, 0), (0.5, 1)])
+def test_answers_that_come_sooner_the_second_time_are_doubted(result: BenchResult, ratio: float, doubts: int) -> None:
+    """From a tenth on; less is what an input in the first-level cache saves."""
+    assert result.audit is not None
+    slow = (1e-5, 1.01e-5, 0.99e-5)
+    fast = tuple(ratio * s for s in slow)
+    comparison = compare_processes(Processes(slow, slow), Processes(fast, fast), paired=True)
+    assert doubts == len(list(audit_findings(replace(result.audit, comparison=comparison))))
 
 
 def test_few_samples_give_no_tail_bound(result: BenchResult) -> None:
