@@ -13,7 +13,7 @@ from edgeexit import units
 
 Floats: TypeAlias = NDArray[np.float64]
 
-INK, MUTED, ACCENT, BACKBONE, WARN = "ink", "muted", "accent", "backbone", "warn"
+INK, MUTED, ACCENT, BACKBONE, WARN, GRID = "ink", "muted", "accent", "backbone", "warn", "grid"
 
 
 def exit_tone(exit: int) -> str:

@@ -14,9 +14,9 @@ from edgeexit.report.extras import extra_pictures
 from edgeexit.report.figure import (
     ACCENT,
     BACKBONE,
+    GRID,
     INK,
     MUTED,
-    WARN,
     Area,
     Axis,
     Bar,
@@ -214,8 +214,8 @@ def _measured_parts(breakdown: Breakdown) -> list[list[tuple[str, float, str]]]:
     for cost in breakdown.exits:
         engines.append((exit_tone(cost.exit), max(0.0, cost.stage_s), f"stage {cost.exit}"))
         if cost.gate_s is not None:
-            engines.append((WARN, max(0.0, cost.gate_s), "gates"))
-        found.append([*engines, (MUTED, max(0.0, cost.overhead_s), "overhead")])
+            engines.append((ACCENT, max(0.0, cost.gate_s), "gates"))
+        found.append([*engines, (GRID, max(0.0, cost.overhead_s), "overhead")])
     return found
 
 

@@ -207,12 +207,13 @@ def _rule(mark: Rule, x: _Scale, y: _Scale) -> list[str]:
     return [f'<line class="line dash s-{mark.tone}" {where}/>', label]
 
 
-def _key(marks: Sequence[Mark]) -> list[str]:
+def _key(marks: Sequence[Mark], area: str = "area") -> list[str]:
+    """What the marks are; `area` is the style of those that fill one."""
     parts, at = [], float(_LEFT)
     for mark in marks:
         if isinstance(mark, Rule) or not mark.label:
             continue
-        shape = f'<rect x="{at:.0f}" y="14" width="14" height="10" rx="2" class="area f-{mark.tone}"/>'
+        shape = f'<rect x="{at:.0f}" y="14" width="14" height="10" rx="2" class="{area} f-{mark.tone}"/>'
         if isinstance(mark, Line):
             dash = " dash" if mark.dashed else ""
             shape = f'<line x1="{at:.0f}" y1="19" x2="{at + 16:.0f}" y2="19" class="line{dash} s-{mark.tone}"/>'
@@ -259,7 +260,7 @@ def _length(value: float) -> str:
 
 def _bar_key(figure: BarFigure) -> list[str]:
     tones: dict[str, str] = {}
-    for bar in figure.bars:
+    for bar in sorted(figure.bars, key=lambda bar: -len(bar.parts)):  # the one with the most parts has them in order
         for tone, _, what in bar.parts:
             tones.setdefault(what, tone)
-    return _key([Area(np.zeros(0), np.zeros(0), np.zeros(0), tone, what) for what, tone in tones.items()])
+    return _key([Area(np.zeros(0), np.zeros(0), np.zeros(0), tone, what) for what, tone in tones.items()], "bar")
