@@ -1,9 +1,14 @@
 """Calibrated on one half, judged on data never seen: is the latency what was predicted, and who is more accurate at equal latency?
 
-    python -m benchmarks.calibration.fresh_data [--splits 12] [--samples 10000]
+    python -m benchmarks.calibration.fresh_data [--splits 12] [--samples 10000]     a quarter of an hour
 
 Tracking: realised mean on fresh data against the prediction and the target. Accuracy: each baseline against the search, paired on the same
 fresh samples, both brought to the same mean latency there by the slope of the front at that point; 95 % intervals over splits.
+With 12 splits a mean has an error of its own of about 0.05 point, and the least of six lies below their true least; hence also the share
+of pairs in which a whole interval lies beyond 0.1 point. Tried on sixteen of the pairs and not kept, for 10,000 samples: choosing by five
+folds among the optimum, one shared threshold and the exit distribution (-0.005 point on average), and bagging (+0.007 for eight times the
+work).
+
 Replayed: costs are those of the table, so this is the error of who leaves where, without the device's noise (see `device_tracking`).
 """
 
@@ -23,6 +28,8 @@ from edgeexit.measure.statistics import mean_interval
 
 SHARES = (0.15, 0.3, 0.45, 0.6)
 TRACKING = 0.02
+LEAST_POINTS = 0.1
+"""Smaller differences of accuracy do not count."""
 
 
 def networks(exits: tuple[int, ...]) -> Iterator[tuple[str, ReplayTable]]:
@@ -56,33 +63,38 @@ def at_equal_mean(fresh_front: Front, quality: float, mean_s: float, wanted_s: f
     return quality + float(np.interp(wanted_s, means, qualities) - np.interp(mean_s, means, qualities))
 
 
-def judged(name: str, pool: ReplayTable, share: float, splits: int, samples: int) -> dict[str, Any]:
-    """One network and target over many splits."""
-    errors, over, differences = [], [], defaultdict(list)
+def judged(name: str, pool: ReplayTable, splits: int, samples: int) -> list[dict[str, Any]]:
+    """One network over many splits, every target."""
+    rows: list[dict[str, Any]] = [
+        {"network": name, "share": share, "tracking_errors": [], "over_target": [], "points_above": defaultdict(list)}
+        for share in SHARES
+    ]
     for seed in range(splits):
         choose, fresh = split_once(pool, samples, seed)
-        limit = budget(choose, share)
-        target = f"mean<={limit!r}s"
-        policy = optimise(choose, target, effort=Effort(work=0))
-        seen = fresh.outcome(policy.thresholds)
-        errors.append(seen.mean_s / policy.mean_s - 1)
-        over.append(seen.mean_s / limit - 1)
         truth = front(fresh)
-        for method in BASELINES:
-            try:
-                other = fresh.outcome(baseline(method, choose, target).thresholds)
-            except TargetNotMet:
-                continue
-            theirs = at_equal_mean(truth, other.quality, other.mean_s, seen.mean_s)
-            differences[method].append(100 * (seen.quality - theirs))
-    return {
-        "network": name,
-        "share": share,
-        "samples": len(choose),
-        "tracking_errors": errors,
-        "over_target": over,
-        "points_above": {method: interval(values) for method, values in differences.items()},
-    }
+        for row in rows:
+            row["samples"] = len(choose)
+            compare(row, choose, fresh, truth)
+    for row in rows:
+        row["points_above"] = {method: interval(values) for method, values in row["points_above"].items()}
+    return rows
+
+
+def compare(row: dict[str, Any], choose: ReplayTable, fresh: ReplayTable, truth: Front) -> None:
+    """Add one split to a row."""
+    limit = budget(choose, row["share"])
+    target = f"mean<={limit!r}s"
+    policy = optimise(choose, target, effort=Effort(work=0))
+    seen = fresh.outcome(policy.thresholds)
+    row["tracking_errors"].append(seen.mean_s / policy.mean_s - 1)
+    row["over_target"].append(seen.mean_s / limit - 1)
+    for method in BASELINES:
+        try:
+            other = fresh.outcome(baseline(method, choose, target).thresholds)
+        except TargetNotMet:
+            continue
+        theirs = at_equal_mean(truth, other.quality, other.mean_s, seen.mean_s)
+        row["points_above"][method].append(100 * (seen.quality - theirs))
 
 
 def interval(values: list[float]) -> dict[str, float | None]:
@@ -100,9 +112,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for name, pool in networks(tuple(options.exits)):
-        for share in SHARES:
-            rows.append(judged(name, pool, share, options.splits, options.samples))
-            print(name, share, {m: round(v["mean"] or 0, 3) for m, v in rows[-1]["points_above"].items()}, flush=True)
+        for row in judged(name, pool, options.splits, options.samples):
+            rows.append(row)
+            print(name, row["share"], {m: round(v["mean"], 3) for m, v in row["points_above"].items()}, flush=True)
     record("fresh-data", {"splits": options.splits, **summary(rows), "instances": rows})
 
 
@@ -112,6 +124,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     errors = np.abs([e for r in large for e in r["tracking_errors"]])
     over = np.array([e for r in large for e in r["over_target"]])
     best = [min(v["mean"] for v in r["points_above"].values()) for r in rows]
+    surely = [
+        any(v["high"] is not None and v["high"] < -LEAST_POINTS for v in r["points_above"].values()) for r in rows
+    ]
     over_q = [r["points_above"]["exit_distribution"]["mean"] for r in rows if "exit_distribution" in r["points_above"]]
     return {
         "tracking": {
@@ -122,7 +137,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         },
         "accuracy": {
             "pairs": len(rows),
-            "not_worse_than_best_baseline_by_0_1_point": float(np.mean(np.array(best) >= -0.1)),
+            "not_worse_than_best_baseline_by_0_1_point": float(np.mean(np.array(best) >= -LEAST_POINTS)),
+            "surely_worse_than_a_baseline_by_0_1_point": float(np.mean(surely)),
             "worst_against_best_baseline_points": float(min(best)),
             "mean_above_exit_distribution_points": float(np.mean(over_q)),
             "mean_above_each_points": {
