@@ -144,7 +144,7 @@ class BranchyAlexNet(nn.Module):
 def _alexnet_branches(branches: Branches, first_convs: int, classes: int) -> list[tuple[int, nn.Module]]:
     """The convolution after which each branch leaves, and the branch."""
     if branches == "light":
-        return [(1, _light_alexnet_branch(32, classes)), (2, _light_alexnet_branch(64, classes))]
+        return [(1, _light_branch(32, 4 * 4, classes)), (2, _light_branch(64, 2 * 2, classes))]
     if branches == "paper":
         return [(1, _head([32, *[32] * first_convs], 8 * 8, classes)), (2, _head([64, 32], 4 * 4, classes))]
     return [(2, _head([64, *[32] * first_convs], 4 * 4, classes)), (3, _head([96, 32], 2 * 2, classes))]
@@ -182,13 +182,15 @@ def _head(channels: list[int], pixels: int, classes: int) -> nn.Sequential:
     )
 
 
-def _light_alexnet_branch(channels: int, classes: int) -> nn.Sequential:
-    """Batch normalisation costs nothing when run, as it goes into the convolution before it, and these exits train better with it."""
+def _light_branch(channels: int, pixels: int, classes: int) -> nn.Sequential:
+    """Two 3x3 convolutions to 64 channels, the first strided, pooling by two, one fully connected layer.
+
+    Batch normalisation costs nothing when run, as it goes into the convolution before it, and these exits train better with it.
+    """
     layers: list[nn.Module] = []
     for inside, stride in ((channels, 2), (64, 1)):
         layers += [nn.Conv2d(inside, 64, 3, stride, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-    side = 4 if channels == 32 else 2
-    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64 * side * side, classes))
+    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64 * pixels, classes))
 
 
 def _pool3(x: Tensor) -> Tensor:
@@ -224,7 +226,7 @@ class BranchyResNet(nn.Module):
 
     paper: branch 1 (3 conv, 1 FC) after the second convolution, branch 2 (2 conv, 1 FC) after convolution 2 n + 1.
     code: branch 1 right after the stem, branch 2 after the first group, which is the same place.
-    light: after a third of the first group's blocks and after the second group, strided convolutions and pooled features.
+    light: after the first block of the second group and of the third, 2 conv, the first strided, with batch normalisation, 1 FC.
     """
 
     def __init__(self, *, n: int = 18, classes: int = 10, exits: bool = True, branches: Branches = "code") -> None:
@@ -256,19 +258,11 @@ class BranchyResNet(nn.Module):
 def _resnet_branches(branches: Branches, n: int, classes: int) -> tuple[nn.ModuleList, tuple[str, ...]]:
     """The branches, first one first, and where each leaves: after the stem, inside a block or after it."""
     if branches == "light":
-        early, late = _strided_head([16, 32, 64], classes), _strided_head([32, 64], classes)
-        return nn.ModuleList([early, late]), (f"block {-(-n // 3)}", f"block {2 * n}")
+        early, late = _light_branch(32, 4 * 4, classes), _light_branch(64, 2 * 2, classes)
+        return nn.ModuleList([early, late]), (f"block {n + 1}", f"block {2 * n + 1}")
     second = nn.Sequential(BasicBlock(16, 16), nn.Flatten(), nn.Linear(16 * 30 * 30, classes))
     first_place = "inside 1" if branches == "paper" else "stem"
     return nn.ModuleList([_ResNetBranch(classes), second]), (first_place, f"block {n}")
-
-
-def _strided_head(channels: list[int], classes: int) -> nn.Sequential:
-    """Strided 3x3 convolutions with batch normalisation through these channels, pooled to one pixel, one fully connected layer."""
-    layers: list[nn.Module] = []
-    for a, b in pairwise(channels):
-        layers += [nn.Conv2d(a, b, 3, 2, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], classes))
 
 
 class _ResNetBranch(nn.Module):
