@@ -139,8 +139,7 @@ def energy_of(
     Args:
         runner: with the thresholds of the mix.
         samples: inputs as the runner takes them; the mix runs through them in order, again and again.
-        pace: also measure the joules of one frame at this rate (`paced mix`, `paced backbone`), the idle time up to the next frame
-            included: what a camera that runs all day draws.
+        pace: also the joules of a frame at this rate, idle time up to the next one included (`paced mix`, `paced backbone`).
         meter: see `measure_energy`, as for all that follow.
         recorder: the same.
         also: the same.

@@ -114,23 +114,38 @@ def energy_frontier(result: BenchResult, energy: Mapping[str, Any]) -> Figure | 
     kind = "net_j" if all(calls.get(name, {}).get("net_j") is not None for name in needed) else "gross_j"
     costs = [calls.get(f"exit {e.exit}", {}).get(kind) for e in result.latency.per_exit]
     mix, straight = (calls.get(name, {}).get(kind) for name in ("mix", "backbone"))
-    if any(c is None for c in (*costs, mix, straight)):
+    if mix is None or straight is None or any(c is None for c in costs):
         return None
-    swept = sweep(result, np.array(costs, np.float64))
+    scale, unit = units.joules_scale(max(float(straight or 0.0), *(c or 0.0 for c in costs)))
+    caption = f"Energy of {energy['scope']} by {energy['meter']}; the line is what other thresholds would give at the energy of each exit."
+    what = "net energy" if kind == "net_j" else "gross energy"
+    x, y = Axis(f"{what} of one inference ({unit})", scale), Axis("accuracy (%)", 0.01)
+    marks = (*_energy_curve(result, np.array(costs, np.float64)), *_energy_points(result, float(mix), float(straight)))
+    return Figure("accuracy-energy", "Accuracy against energy", caption, x, y, marks)
+
+
+def _energy_curve(result: BenchResult, costs_j: Floats) -> list[Mark]:
+    """What other thresholds would give, with the knee; nothing without the scores of the accuracy pass."""
+    swept = sweep(result, costs_j)
+    if swept is None:
+        return []
+    order, knee = np.argsort(swept.mean_cost, kind="stable"), swept.knee()
+    at = swept.mean_cost[knee : knee + 1], swept.accuracy[knee : knee + 1]
+    note = f"knee: {swept.own[knee]:.3g} {result.subject.threshold_unit}"
+    return [
+        Line(swept.mean_cost[order], swept.accuracy[order], exit_tone(1), "other thresholds"),
+        Dots(*at, INK, "", note, large=True, note_below=True),
+    ]
+
+
+def _energy_points(result: BenchResult, mix_j: float, straight_j: float) -> list[Mark]:
     accuracy = result.accuracy
     chosen = accuracy.agreement if accuracy.overall is None else accuracy.overall
     best = 1.0 if accuracy.backbone is None else accuracy.backbone
-    marks: list[Mark] = []
-    if swept is not None:
-        order = np.argsort(swept.mean_cost, kind="stable")
-        marks.append(Line(swept.mean_cost[order], swept.accuracy[order], exit_tone(1), "other thresholds"))
-    marks.append(Dots(np.array([straight]), np.array([best]), BACKBONE, "backbone", "backbone", large=True))
-    marks.append(Dots(np.array([mix]), np.array([chosen]), ACCENT, "this policy", "this policy", large=True))
-    scale, unit = units.joules_scale(max(float(straight or 0.0), *(c or 0.0 for c in costs)))
-    what = "net energy" if kind == "net_j" else "gross energy"
-    caption = f"Energy of {energy['scope']} by {energy['meter']}; the line is what other thresholds would give at the energy of each exit."
-    x, y = Axis(f"{what} of one inference ({unit})", scale), Axis("accuracy (%)", 0.01)
-    return Figure("accuracy-energy", "Accuracy against energy", caption, x, y, tuple(marks))
+    return [
+        Dots(np.array([straight_j]), np.array([best]), BACKBONE, "backbone", "backbone", large=True),
+        Dots(np.array([mix_j]), np.array([chosen]), ACCENT, "this policy", "this policy", large=True),
+    ]
 
 
 def _sweep_points(result: BenchResult) -> list[Mapping[str, Any]]:
