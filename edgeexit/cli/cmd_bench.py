@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, emit, numbers, progress_bar
+from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, builds_shown, emit, numbers, progress_bar
 from edgeexit.cli.printing import print_tables
 
 if TYPE_CHECKING:
@@ -16,45 +16,55 @@ if TYPE_CHECKING:
     from edgeexit.runtime import Runner
 
 
+_Numbers: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="T1,T2,...", help="In the criterion's unit. [default: calibrated]")
+]
+_Rate: TypeAlias = Annotated[
+    float | None, typer.Option(help="Also run requests at this rate per second; with --energy, joules per request too.")
+]
+_Against: TypeAlias = Annotated[Path | None, typer.Option(help="Another bundle (or the same), timed interleaved.")]
+_AgainstNumbers: TypeAlias = Annotated[str | None, typer.Option(metavar="T1,T2,...", help="Of --against.")]
+_Energy: TypeAlias = Annotated[
+    bool | None, typer.Option("--energy/--no-energy", help="Measure energy. [default: the preset's]")
+]
+_Log: TypeAlias = Annotated[
+    Path | None, typer.Option(help="CSV that an external power meter writes meanwhile; turns --energy on.")
+]
+_Cache: TypeAlias = Annotated[
+    bool | None, typer.Option("--cache/--no-cache", help="Simulate caches, sweep thresholds. [default: the preset's]")
+]
+_Device: TypeAlias = Annotated[
+    str | None, typer.Option(help="Simulate the caches of this device; see edgeexit devices.")
+]
+_Audit: TypeAlias = Annotated[bool, typer.Option("--audit", help="Check that nothing keeps inputs or answers.")]
+_Output: TypeAlias = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Result file; raw samples go beside it.")
+]
+
+
 def bench_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")],
     data: Annotated[str, typer.Option(help=".npz (x, and y if known), image folder or named set such as digits:test.")],
     preset: Annotated[str, typer.Option(help="How long and how much: quick, standard or publish.")] = "quick",
-    thresholds: Annotated[
-        str | None, typer.Option(metavar="T1,T2,...", help="In the criterion's unit. [default: calibrated]")
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(help="Also run requests at this rate per second."),
-    ] = None,
+    thresholds: _Numbers = None,
+    rate: _Rate = None,
     arrivals: Annotated[str, typer.Option(help="Of --rate: fixed or poisson.")] = "fixed",
     deadline_ms: Annotated[float | None, typer.Option(help="Of --rate. [default: one period]")] = None,
-    against: Annotated[Path | None, typer.Option(help="Another bundle (or the same), timed interleaved.")] = None,
-    against_thresholds: Annotated[str | None, typer.Option(metavar="T1,T2,...", help="Of --against.")] = None,
+    against: _Against = None,
+    against_thresholds: _AgainstNumbers = None,
     against_mode: Annotated[str | None, typer.Option(help="Of --against: staged or fused.")] = None,
-    energy: Annotated[
-        bool | None, typer.Option("--energy/--no-energy", help="Measure energy. [default: the preset's]")
-    ] = None,
-    power_log: Annotated[
-        Path | None, typer.Option(help="CSV that an external power meter writes meanwhile; turns --energy on.")
-    ] = None,
-    cache: Annotated[
-        bool | None,
-        typer.Option("--cache/--no-cache", help="Simulate caches, sweep thresholds. [default: the preset's]"),
-    ] = None,
-    cache_device: Annotated[
-        str | None, typer.Option(help="Simulate the caches of this device; see edgeexit devices.")
-    ] = None,
+    energy: _Energy = None,
+    power_log: _Log = None,
+    cache: _Cache = None,
+    cache_device: _Device = None,
+    audit: _Audit = False,
     mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
     spin: Spin = False,
     options: BackendOptions = "",
-    audit: Annotated[bool, typer.Option("--audit", help="Check that nothing keeps inputs or answers.")] = False,
     seed: Annotated[int, typer.Option(help="Of samples, trace and order.", min=0)] = 0,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Result file; raw samples go beside it.")
-    ] = None,
+    output: _Output = None,
     json: Json = False,
 ) -> None:
     """Measure a bundle: early exit against its own backbone, interleaved, in fresh processes.
@@ -73,29 +83,25 @@ def bench_command(
     if output is not None:
         check_place(output)
     samples, pace = load_data(data), _pace(rate, arrivals, deadline_ms)
-    settings = {"backend": backend, "threads": threads, "spin": spin, "options": options}
+    settings: dict[str, Any] = {"backend": backend, "threads": threads, "spin": spin, "options": options}
+    second = {**settings, "mode": against_mode or mode}
     with ExitStack() as opened:
         runner = opened.enter_context(_open(bundle, "--thresholds", thresholds, mode=mode, **settings))
-        other = None
-        if against is not None:
-            second = _open(against, "--against-thresholds", against_thresholds, mode=against_mode or mode, **settings)
-            other = opened.enter_context(second)
-        result = edgeexit.bench(
-            runner,
-            samples.inputs,
-            samples.labels,
-            preset=preset,
-            seed=seed,
-            name=samples.name,
-            pace=pace,
-            against=other,
-            energy=energy,
-            cache=cache,
-            cache_device=cache_device,
-            power_log=power_log,
-            audit=audit,
-            progress=opened.enter_context(progress_bar()),
+        other = (
+            None
+            if against is None
+            else opened.enter_context(_open(against, "--against-thresholds", against_thresholds, **second))
         )
+        asked: dict[str, Any] = {
+            "energy": energy,
+            "power_log": power_log,
+            "cache": cache,
+            "cache_device": cache_device,
+            "audit": audit,
+        }
+        asked |= {"preset": preset, "seed": seed, "name": samples.name, "pace": pace, "against": other}
+        progress = opened.enter_context(progress_bar())
+        result = edgeexit.bench(runner, samples.inputs, samples.labels, progress=progress, **asked)
     _tell(result, output, as_json=json)
 
 
@@ -103,7 +109,8 @@ def _open(bundle: Path, option: str, thresholds: str | None, **settings: Any) ->
     """A runner, with the thresholds that an option of that name gave."""
     import edgeexit
 
-    runner = edgeexit.load(bundle, **settings)
+    with builds_shown():
+        runner = edgeexit.load(bundle, **settings)
     if thresholds is not None:
         runner.thresholds = numbers(option, thresholds)
     return runner

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, Spin, emit, progress_bar
+from edgeexit.cli.common import BackendOptions, Json, Spin, builds_shown, emit, progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.calibration import Calibration
@@ -64,7 +64,7 @@ def calibrate_command(
 
     plan = _plan(target, recipe, confidence, seconds)
     samples = _samples(data, from_curve=from_curve)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), builds_shown():
         warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
         runner = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=options)
     try:

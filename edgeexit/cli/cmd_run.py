@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, Spin, emit, numbers, progress_bar
+from edgeexit.cli.common import BackendOptions, Json, Spin, builds_shown, emit, numbers, progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.data import Dataset
@@ -45,7 +45,7 @@ def run_command(
 
     samples = load_data(data)
     samples = samples.take(slice(limit)) if limit else samples
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), builds_shown():
         if thresholds is not None or exit is not None:
             warnings.simplefilter("ignore", CalibrationWarning)  # then no calibration says who leaves where
         opened = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=options)

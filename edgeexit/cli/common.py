@@ -73,6 +73,15 @@ def progress_bar() -> Iterator[Progress]:
         yield advance
 
 
+@contextmanager
+def builds_shown() -> Iterator[None]:
+    """A progress display for what opening a bundle may have to build first, such as engines of TensorRT: that takes minutes."""
+    from edgeexit.backends.watch import watching
+
+    with progress_bar() as progress, watching(progress):
+        yield
+
+
 def numbers(option: str, text: str) -> list[float]:
     """Numbers with commas between, as an option takes them.
 

@@ -15,6 +15,7 @@ from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.backends.checks import Check
 from edgeexit.backends.probe import random_inputs
+from edgeexit.backends.watch import watching
 from edgeexit.compiler import compile_model
 from edgeexit.conformance.checks import CHECKS, Case, accuracy_is_the_models, check_times, reference_of
 from edgeexit.conformance.networks import BUILDERS, write_network
@@ -72,7 +73,7 @@ def run_conformance(
     found.check_options(options)
     settings = Settings(backend, precision=precision, threads=threads, spin=spin, options=options)
     results: list[NetworkChecks] = []
-    with TemporaryDirectory(prefix="edgeexit-conformance-") as folder:
+    with TemporaryDirectory(prefix="edgeexit-conformance-") as folder, watching(progress):
         for done, network in enumerate(networks):
             progress("proving the backend", done, len(networks))
             results += _one_network(network, settings, Path(folder), samples, seconds)

@@ -11,7 +11,9 @@ import gc
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.tensorrt import DeciderWarning, EngineWarning
+from edgeexit.backends.tensorrt.programs import Bound
 from edgeexit.bundle import Bundle
 from edgeexit.conformance import run_conformance
 from edgeexit.errors import EdgeExitError
@@ -194,6 +197,43 @@ def test_stages_share_one_scratch_memory(bundles: dict[str, Bundle]) -> None:
     shared = next(c for c in checks if "scratch" in c.name)
     assert shared.values["scratch_bytes"] < shared.values["separate_bytes"]
     _clean(gpu)
+
+
+def test_a_stage_that_disturbs_an_earlier_one_is_found(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when an engine's output lay in the scratch memory."""
+    real = Bound.__init__
+
+    def disturbing(self: Bound, *arguments: Any) -> None:
+        real(self, *arguments)
+        last, score = self.plans[-1], self.results[0].score
+
+        def enqueue(stream: int) -> None:
+            last.enqueue(stream)
+            score[...] = score + 1
+
+        self.plans[-1] = replace(last, enqueue=enqueue)
+
+    monkeypatch.setattr(Bound, "__init__", disturbing)
+    with installed(Gpu(integrated=True)) as gpu:
+        checks = find_backend("tensorrt").self_checks(bundles["skips"], Settings("tensorrt"))
+    assert [False] == [c.passed for c in checks if "scratch" in c.name]
+    _clean(gpu)
+
+
+def test_the_suite_reports_the_builds_of_engines() -> None:
+    """On a board they take most of its time."""
+    seen: list[str] = []
+    with installed(Gpu()):
+        run_conformance(
+            "tensorrt",
+            networks=["two-inputs"],
+            samples=4,
+            seconds=0,
+            progress=lambda what, _done, _total: seen.append(what),
+        )
+    assert "building stage 2: Building" in seen
 
 
 def test_nothing_is_copied_on_integrated_gpus(bundles: dict[str, Bundle]) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from statistics import median
 from time import perf_counter
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgeexit.backends.checks import Check
 from edgeexit.backends.cuda import Choice
 from edgeexit.backends.tensorrt.engines import Engines
@@ -23,18 +26,44 @@ def self_checks(engines: Engines, manifest: Manifest) -> tuple[Check, ...]:
         with engines.device.active("checking the engines"):
             bound = Bound(engines, [(s.logits, s.score) for s in manifest.stages])
             try:
-                return (_memory(engines), *_deciders(bound))
+                return (_memory(bound), *_deciders(bound))
             finally:
                 bound.close()
     finally:
         engines.release()
 
 
-def _memory(engines: Engines) -> Check:
+def _memory(bound: Bound) -> Check:
+    """No stage disturbs what another one made or makes: results stay while later stages run, and come again in the reverse order."""
+    engines = bound.engines
     sizes = engines.scratch_bytes
+    rng = np.random.default_rng(0)
+    for host in bound.inputs.values():
+        host[...] = rng.random(host.shape).astype(host.dtype)
+    places = range(len(bound.plans))
+    first = [_run(bound, k) for k in places]
+    kept = [_results(bound, k) for k in places]
+    again = [_run(bound, k) for k in reversed(places)][::-1]
+    holds = all(
+        np.allclose(a, b, rtol=1e-5, equal_nan=True)
+        for found in (kept, again)
+        for a, b in zip(first, found, strict=True)
+    )
     detail = f"{bytes_(max(sizes))} instead of {bytes_(sum(sizes))}; typing {', '.join(engines.typings)}; waits by {engines.device.wait}"
     values = {"scratch_bytes": float(max(sizes)), "separate_bytes": float(sum(sizes))}
-    return Check("stages share one scratch memory", True, detail, values)
+    return Check("stages share one scratch memory", holds, detail, values)
+
+
+def _run(bound: Bound, index: int) -> NDArray[np.float64]:
+    bound.plans[index].enqueue(bound.engines.device.stream)
+    bound.engines.device.synchronize()
+    return _results(bound, index)
+
+
+def _results(bound: Bound, index: int) -> NDArray[np.float64]:
+    """A copy of a stage's score and logits."""
+    made = bound.results[index]
+    return np.concatenate([made.score.astype(np.float64), made.logits.astype(np.float64).ravel()])
 
 
 def _deciders(bound: Bound) -> list[Check]:
