@@ -405,6 +405,18 @@ def test_two_meters_stand_side_by_side() -> None:
     assert 1 == len(report.as_json()["others"])
 
 
+def test_an_external_meter_is_enough() -> None:
+    """Where the machine has none of its own: the log's clock is found, and its figures are the report."""
+    world = World()
+    log = Simulated(world, clock_offset_s=37.0)
+    report = measure_energy(
+        {"exit 1": world.work(*EXIT_1)}, meter=NoPowerMeter(), also=[log], clock=world, seconds=5.0, trials=3
+    )
+
+    assert () == report.others
+    assert 0.009 == pytest.approx(report.of("exit 1").gross_j, rel=0.02)
+
+
 @pytest.mark.serial
 def test_every_meter_of_a_machine_is_read_at_once(tmp_path: Path) -> None:
     """A modelled PC with package counters, and a modelled board's rails under the same root: two sampling processes, two reports."""
