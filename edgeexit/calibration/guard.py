@@ -7,6 +7,9 @@ a policy that is accurate because it overspends does not win. The way that does 
     bagged              the median, in ranks, of the optima of bootstraps, moved as a whole until it lands on the target
     exit_distribution   one parameter: exit k gets a share ∝ q^k
     shared              one parameter: the same threshold everywhere
+
+Above, the optimum stands: at 10,000 samples neither this choice nor bagging gained what could be told from noise (`fresh_data` among the
+benchmarks).
 """
 
 from __future__ import annotations
