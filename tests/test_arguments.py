@@ -95,3 +95,20 @@ def test_thresholds_are_numbers(runner: Runner, values: Any) -> None:
     for name in ("thresholds", "inner_thresholds"):
         with pytest.raises(InputError, match="thresholds must be"):
             setattr(runner, name, values)
+
+
+@pytest.mark.parametrize("what", ["target", "confidence", "seed", "seconds", "runner"])
+@pytest.mark.parametrize("value", ["much", [1]])
+def test_arguments_of_a_calibration_are_checked_before_anything_is_timed(runner: Runner, what: str, value: Any) -> None:
+    """Each is named, with its value."""
+    [spec] = runner.bundle.manifest.inputs
+    given: dict[str, Any] = {
+        "runner": runner,
+        "inputs": np.zeros((40, *spec.shape_at_1[1:]), np.float32),
+        "labels": np.arange(40) % 2,
+        "target": "drop<=5",
+    }
+
+    told = refused(edgeexit.calibrate, **{**given, what: value})
+
+    assert what in told or repr(value) in told

@@ -228,8 +228,8 @@ def _fewest(bound: Bound, delta: float) -> int:
 
 
 def _delta(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        msg = f"the confidence must lie between 0 and 1, as in 0.95; got {confidence}."
+    if not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
+        msg = f"the confidence must lie between 0 and 1, as in 0.95; got {confidence!r}."
         raise InputError(msg)
     return 1 - confidence
 

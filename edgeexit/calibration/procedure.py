@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 
 import edgeexit
+from edgeexit.arguments import as_seconds, as_whole
 from edgeexit.calibration.certify import Certificate, certify, samples_needed
 from edgeexit.calibration.device import Costs, Trial, priced, replay, singles, time_exits, try_policy, with_energy
 from edgeexit.calibration.front import front
@@ -44,6 +45,7 @@ EFFORT = Effort(work=10.0)
 _EXITS_SHARE = 0.35
 _ROUNDS = 3
 _FEWEST = 20
+_LARGEST_SEED = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,10 @@ def calibrate(
         BundleError: the bundle cannot be written, or another process writes it.
         TargetNotMet: nothing meets the target; names the nearest that can be met. Nothing is written.
     """
+    if not isinstance(runner, Runner):
+        msg = f"runner must be an open bundle, as edgeexit.load(path) gives it, not {runner!r}."  # type: ignore[unreachable]
+        raise InputError(msg)
+    seed, seconds = as_whole("seed", seed, 0, _LARGEST_SEED), as_seconds("seconds", seconds)
     plan = _Plan(parse_target(target), confidence, seed, seconds, method, progress)
     data = _checked(runner, inputs, labels, name)
     runner.bundle.check_writable()

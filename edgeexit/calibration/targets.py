@@ -168,6 +168,9 @@ def parse_target(text: str | Target) -> Target:
     """
     if isinstance(text, Target):
         return text
+    if not isinstance(text, str):
+        msg = f"a target is a text such as 'mean<=5ms, drop<=0.5', not {text!r}."  # type: ignore[unreachable]
+        raise InputError(msg)
     clauses = [c for c in text.split(",") if c.strip()]
     if not clauses:
         msg = f"the target {text!r} is empty; write for example 'mean<=5ms, drop<=0.5'."
