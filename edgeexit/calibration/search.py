@@ -39,7 +39,7 @@ class Effort:
 
     Attributes:
         starts: cells of the grid refined. families: whether to start from simple families too, where exits are many.
-        work: undecided samples times exits that the certificate may look at, in millions; 0 for no certificate. A million is about a tenth
+        work: undecided samples times exits that the certificate may look at, in millions; 0 for no certificate. A million is about a fifth
             of a second.
     """
 
