@@ -123,8 +123,9 @@ def _tell(result: BenchResult, output: Path | None, *, as_json: bool) -> None:
     emit(result.to_document(), lambda: print_tables(result_tables(result)), as_json=as_json)
     if output is not None:
         result.save(output)
-    if any(reason.startswith("interrupted") for reason in result.validity.reasons):
-        typer.echo("interrupted; the result is of the processes that had ended", err=True)
+    reasons = (*result.validity.reasons, result.energy_reason or "", result.cache_reason or "")
+    if any(reason.startswith("interrupted") for reason in reasons):
+        typer.echo("interrupted; the result is of what had been measured", err=True)
         raise Interrupted
     if result.latency.against_backbone.verdict in {"SLOWER", "INVALID"}:
         raise typer.Exit(1)

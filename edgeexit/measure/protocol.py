@@ -193,11 +193,13 @@ class _Session:
 
     def _extras(self, samples: Sequence[Any]) -> _Extras:
         """Energy and cache, each a pass of its own; Ctrl-C keeps what was measured before."""
+        found = _Extras()
         try:
             energy, reason = self._energy(samples)
+            found = _Extras(energy, reason)
             return _Extras(energy, reason, self._cache(samples), None)
         except KeyboardInterrupt:
-            return _Extras()
+            return found
 
     def _energy(self, samples: Sequence[Any]) -> tuple[dict[str, Any] | None, str | None]:
         if self.suite.energy_trials == 0:

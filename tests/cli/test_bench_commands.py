@@ -68,6 +68,21 @@ def test_bench_writes_what_it_prints(
     assert document == read_result(out).to_document()
 
 
+def test_a_bench_cut_short_after_its_processes_says_so(
+    compiled: Path,
+    result: BenchResult,  # noqa: F811 - the fixture above
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Exit code 130 as after any Ctrl-C, and the file holds what had been measured."""
+    short = replace(result, cache=None, cache_reason="interrupted")
+    monkeypatch.setattr("edgeexit.bench", lambda *_, **__: short)
+    out = tmp_path / "out.json"
+    done = _run(["bench", str(compiled), "--data", "digits:test", "-o", str(out)])
+    assert 130 == done.exit_code
+    assert "interrupted" == read_result(out).cache_reason
+
+
 def test_bench_closes_what_it_opened(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both sides of --against, also when the measurement fails."""
     opened: list[Runner] = []

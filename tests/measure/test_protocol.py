@@ -140,6 +140,21 @@ def test_an_interruption_keeps_the_processes_that_ended(
         edgeexit.bench(runner, samples, preset="tiny")
 
 
+def test_an_interruption_of_the_caches_keeps_the_energy(
+    compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the reason why there is none, which is not that it was interrupted."""
+    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+
+    def stops(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgeexit.measure.protocol.cache_of", stops)
+    kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="tiny")
+    assert "not part of preset tiny (--energy)" == kept.energy_reason
+    assert (None, "interrupted") == (kept.cache, kept.cache_reason)
+
+
 def test_without_labels_there_is_no_accuracy_but_agreement(
     compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
