@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 import shutil
 from pathlib import Path
@@ -21,7 +22,7 @@ from edgeexit.backends.tensorrt.messages import Messages
 from edgeexit.bundle import Bundle
 from edgeexit.compiler import compile_model
 from edgeexit.conformance.networks import write_network
-from edgeexit.errors import EdgeExitError, HardwareMissing, ModelError
+from edgeexit.errors import EdgeExitError, HardwareMissing, MissingExtra, ModelError
 from edgeexit.runtime.loading import open_runner
 from tests.support.simulated import Gpu, installed
 
@@ -208,3 +209,45 @@ def test_dynamic_shapes_are_told_with_their_stage_and_tensor(tmp_path: Path) -> 
         workshop = Workshop(Messages(), BuildOptions(), "float32")
         with pytest.raises(ModelError, match=r"stage 2 has dynamic shapes \(x\[1, 3, -1, 8\].*fixed sizes"):
             workshop.build(tmp_path / "free.onnx", "stage 2", b"")
+
+
+@pytest.mark.parametrize(
+    "says", ["Error Code 10: Could not find any implementation for node conv_1.", "Error Code 9: Internal"]
+)
+def test_what_strong_typing_cannot_build_is_built_with_the_flag(
+    bundles: dict[str, Bundle], engine_cache: Path, says: str
+) -> None:
+    """Float16 before TensorRT 10.12; the engine says which it is. Later versions, and other precisions, have no such way."""
+    for version, precision, falls_back in (
+        ("10.3.0", "float16", True),
+        ("10.13.0", "float16", False),
+        ("10.3.0", "float32", False),
+    ):
+        place = engine_cache / f"{version}-{precision}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("EDGEEXIT_CACHE", str(place / "dry"))
+            settings = Settings("tensorrt", precision=precision)
+            with installed(Gpu(), tensorrt=version) as dry:
+                find_backend("tensorrt").open_staged(bundles["skips"], settings).close()
+            patch.setenv("EDGEEXIT_CACHE", str(place / "real"))
+            gpu = Gpu(fail_at=dry.calls.index("build_serialized_network") + 1)
+            gpu.says["build_serialized_network"] = says
+            with installed(gpu, tensorrt=version):
+                if falls_back:
+                    find_backend("tensorrt").open_staged(bundles["skips"], settings).close()
+                    kept = [json.loads(file.read_text())["typing"] for file in (place / "real").rglob("*.json")]
+                    assert ["fp16-flag", "strong", "strong"] == sorted(kept)
+                    assert "FP16" in {flag.name for flag in gpu.builds[1].set}
+                else:
+                    with pytest.raises(EdgeExitError, match="stage 1"):
+                        find_backend("tensorrt").open_staged(bundles["skips"], settings)
+
+
+def test_the_benchmark_of_deciders_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU's bindings, before it measures anything."""
+    pytest.importorskip("torch")
+    from benchmarks.gpu import deciders
+
+    monkeypatch.setattr("sys.argv", ["deciders"])
+    with pytest.raises(MissingExtra, match=r"edgeexit\[tensorrt\]"):
+        deciders.main()

@@ -64,7 +64,7 @@ class Workshop:
             self.messages.clear()
             try:
                 return self._build_typed(model, file, what, timings, typing)
-            except (ModelError, HardwareMissing):
+            except HardwareMissing:
                 raise
             except EdgeExitError as error:
                 refusal = refusal or error
