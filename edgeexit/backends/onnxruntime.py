@@ -33,9 +33,9 @@ from edgeexit.bundle import Bundle, Manifest, StageEntry
 from edgeexit.errors import ModelError
 from edgeexit.graph.fuse import RESULTS, threshold_name
 from edgeexit.graph.layout import bridge_model
-from edgeexit.graph.network import BATCH, TensorSpec
+from edgeexit.graph.network import BATCH, TensorSpec, all_tensors, outside_range
 from edgeexit.graph.recut import Piece, declare_shapes, recut
-from edgeexit.graph.weights import WeightFile
+from edgeexit.graph.weights import point
 from edgeexit.units import bytes_
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _LARGEST_RECUT = 1 << 29  # bytes of weights: what is beyond would be written and read again for too long at every load
+_CACHE_LINE = 64  # bytes
 _ERRORS_ONLY = 3  # ONNX Runtime's log severity; its warnings speak of its own optimiser
 
 
@@ -286,7 +287,7 @@ def _recut_stages(bundle: Bundle, settings: Settings) -> tuple[Manifest, list[or
     with TemporaryDirectory(prefix="edgeexit-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         pieces = recut(_optimised(bundle, settings, folder), [(e.logits, e.score) for e in m.stages])
-        _settle_weights([piece.model for piece in pieces], folder)
+        _align_weights([piece.model for piece in pieces], folder)
         return _open_pieces(m, pieces, settings, folder)
 
 
@@ -308,13 +309,21 @@ def _optimised(bundle: Bundle, settings: Settings, folder: Path) -> onnx.ModelPr
     return onnx.load(options.optimized_model_filepath, load_external_data=False)
 
 
-def _settle_weights(models: Sequence[onnx.ModelProto], folder: Path) -> None:
+def _align_weights(models: Sequence[onnx.ModelProto], folder: Path) -> None:
     """Weights on cache lines, where ONNX Runtime maps and uses them as they lie; it writes them without gaps."""
-    with (folder / "weights.bin").open("wb") as stream:
-        weights = WeightFile(stream)
-        for model in models:
-            weights.take(model, folder)
-    weights.settle("weights.bin")
+    outside = [t for m in models for t in all_tensors(m.graph) if t.data_location == TensorProto.EXTERNAL]
+    if not outside:
+        return
+    places: dict[int, int] = {}
+    with (folder / "optimised.bin").open("rb") as source, (folder / "weights.bin").open("wb") as stream:
+        for tensor in outside:
+            offset, length = outside_range(tensor)
+            if offset not in places:
+                stream.write(b"\0" * (-stream.tell() % _CACHE_LINE))
+                places[offset] = stream.tell()
+                source.seek(offset)
+                stream.write(source.read(length or 0))
+            point(tensor, "weights.bin", places[offset], length or 0)
 
 
 def _open_pieces(
