@@ -27,6 +27,9 @@ from edgeexit.measure.figures import Lane, latency_of
 from edgeexit.measure.parts import Latency
 from edgeexit.measure.timing import Call, Samples, harness_overhead_s, time_interleaved
 from edgeexit.measure.worker import split_samples, traced
+from edgeexit.report.figure import Figure
+from edgeexit.report.raster import save_png
+from edgeexit.report.svg import standalone
 from edgeexit.report.table import Table
 from edgeexit.runtime import Runner
 
@@ -63,7 +66,7 @@ def find_case(name: str) -> Case:
         known = ", ".join(["lenet-digits", *sorted(p.parent.name for p in HERE.glob("models/*/model.onnx"))])
         msg = f"no benchmark case named {name!r}. Cases: {known}."
         raise InputError(msg)
-    family, data = name.split("-")[0], name.rsplit("-", 1)[-1]
+    family, data = name.split("-", 1)[0], name.rsplit("-", 1)[-1]
     own, shared = folder / "plain.onnx", HERE / "models" / f"{family}-{data}" / "plain.onnx"
     plain = own if own.is_file() else shared
     return Case(name, folder / "model.onnx", plain if plain.is_file() else None, f"{data}:calibration", f"{data}:test")
@@ -169,6 +172,15 @@ def record(name: str, case: Case, arguments: argparse.Namespace, body: Mapping[s
     path.write_text(dumps(json.loads(json.dumps(to_document(document), default=str))), encoding="utf-8")
     print(f"recorded in {path}")
     return path
+
+
+def save_pictures(folder: Path, figures: Sequence[Figure]) -> list[str]:
+    """SVG and PNG beside the results; their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in figures:
+        (folder / f"{figure.name}.svg").write_text(standalone(figure), encoding="utf-8")
+        save_png(figure, folder / f"{figure.name}.png")
+    return [f.name for f in figures]
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:

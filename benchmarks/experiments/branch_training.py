@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.common import HERE, show
+from benchmarks.common import HERE, save_pictures, show
 from edgeexit import units
 from edgeexit.cli.common import progress_bar
 from edgeexit.documents import dumps
+from edgeexit.report.figure import BACKBONE, Axis, Figure, Line, exit_tone
 from edgeexit.training import Recipe, load_recipe, train
 
 ALEXNET_ONLY = {"first_only": True}
@@ -96,6 +98,24 @@ def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, .
     return rows
 
 
+def figure_5(found: Mapping[str, Sequence[Mapping[str, Any]]], name: str) -> Figure:
+    """Accuracy of both exits against the number of convolutions in the first branch; the plain network as a line."""
+    xs = np.arange(len(found), dtype=np.float64)
+
+    def mean_of(network: str, exit: int) -> NDArray[np.float64]:
+        runs = [[r[network]["test_accuracy"][exit] for r in of_one] for of_one in found.values()]
+        return np.array([np.mean(of_one) for of_one in runs])
+
+    marks = (
+        Line(xs, mean_of("joint", -1), exit_tone(2), "last exit", thick=True),
+        Line(xs, mean_of("joint", 0), exit_tone(1), "exit 1"),
+        Line(xs, mean_of("control", 0), BACKBONE, "plain network, trained as long", dashed=True),
+    )
+    caption = "Test accuracy of the network with the first and the last exit only, for each depth of the first branch."
+    x, y = Axis("convolutions in branch 1"), Axis("accuracy, %", scale=0.01)
+    return Figure(f"branchynet-fig5-{name}", f"{name}: layers in the first branch (figure 5)", caption, x, y, marks)
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -121,6 +141,8 @@ def main() -> None:
     path.write_text(
         dumps({"schema": "edgeexit.benchmark.branch_training/1", "options": options, "runs": found}), encoding="utf-8"
     )
+    if arguments.experiment == "depth":
+        save_pictures(path.parent, [figure_5(found, base.name)])
     print(f"recorded in {path}")
 
 

@@ -24,7 +24,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import HERE, Case, find_case, open_case, options, record, show, straight, time_lanes
+from benchmarks.common import (
+    HERE,
+    Case,
+    find_case,
+    open_case,
+    options,
+    record,
+    save_pictures,
+    show,
+    straight,
+    time_lanes,
+)
 from benchmarks.experiments._trunk import Trunk
 from edgeexit import units
 from edgeexit.criteria import entropy
@@ -32,8 +43,6 @@ from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError
 from edgeexit.hardware import device_key, snapshot
 from edgeexit.report.figure import ACCENT, BACKBONE, Axis, Dots, Figure, Line, exit_tone
-from edgeexit.report.raster import save_png
-from edgeexit.report.svg import standalone
 from edgeexit.runtime import Runner
 
 Floats = NDArray[np.float64]
@@ -195,16 +204,6 @@ def figure_4(case: Case, test: Replayed) -> Figure:
     )
 
 
-def save(figures: Sequence[Figure]) -> list[str]:
-    """SVG and PNG beside the results."""
-    folder = HERE / "results" / device_key()
-    folder.mkdir(parents=True, exist_ok=True)
-    for figure in figures:
-        (folder / f"{figure.name}.svg").write_text(standalone(figure), encoding="utf-8")
-        save_png(figure, folder / f"{figure.name}.png")
-    return [f.name for f in figures]
-
-
 def main() -> None:
     """Run it."""
     parser = options(__doc__)
@@ -250,7 +249,10 @@ def main() -> None:
         "mixed_gain_of_means": measured,
         "printed": asdict(printed),
         "sweep_on_test": test_rows,
-        "pictures": save([figure_3(case, test, costs, test_rows, chosen["chosen, honest"]), figure_4(case, test)]),
+        "pictures": save_pictures(
+            HERE / "results" / device_key(),
+            [figure_3(case, test, costs, test_rows, chosen["chosen, honest"]), figure_4(case, test)],
+        ),
     }
     record("branchynet", case, arguments, body, before)
 

@@ -27,7 +27,8 @@ def train_command(
         int | None, typer.Option(min=1, help="Threads of torch; fixed, results repeat bit for bit.")
     ] = None,
     plain: Annotated[
-        Path | None, typer.Option(help="Plain network trained already: its weights (.pt), or the folder of an earlier run.")
+        Path | None,
+        typer.Option(help="Plain network trained already: its weights (.pt), or the folder of an earlier run."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     download: Annotated[
