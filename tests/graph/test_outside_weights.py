@@ -64,8 +64,9 @@ def test_weights_beyond_two_gigabytes(tmp_path: Path) -> None:
 
     bundle = edgeexit.compile(path, tmp_path / "b.eexit", seconds=0)
 
-    for mode in ("staged", "fused"):
+    for mode, note in (("staged", "its weights are"), ("fused", "")):
         with loaded(bundle, mode) as runner:
+            assert note in runner.note
             for i, row in enumerate(original(path, ["z1", "z2"], samples)):
                 for k, logits in enumerate(row, 1):
                     answer = runner.forced(samples["ids"][i : i + 1], exit=k)
