@@ -23,7 +23,7 @@ from threading import Thread
 
 from tests.fuzz.targets import TARGETS, seeds
 
-HANG_S = 60.0
+HANG_S = 180.0  # by the clock: a worker at low priority beside busy programs may take a minute to import what it needs
 _MEMORY = 8 << 30  # bytes of address space of a worker: what asks for more is refused, as on a small board
 
 
