@@ -50,7 +50,7 @@ def test_ctrl_c_while_compiling_leaves_no_bundle_or_the_old_one(
 @pytest.mark.parametrize("after_s", [0.05, 0.1, 0.2, 0.4])
 def test_ctrl_c_while_starting_is_one_line(after_s: float) -> None:
     """The imports of the command line are part of the command."""
-    script = "import sys; print('up', flush=True); sys.argv = ['edgeexit', 'doctor']; from edgeexit.__main__ import main; main()"
+    script = "import sys; sys.argv = ['edgeexit', 'doctor']; from edgeexit.__main__ import main; print('up', flush=True); main()"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", script], text=True, **pipes)  # type: ignore[call-overload]
     process.stdout.readline()
