@@ -29,6 +29,25 @@ DTYPES = frozenset(
 """Element types that NumPy and the runtimes both hold."""
 _ELEMENTS = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
+_WHOLE_NUMBERED = frozenset(
+    getattr(TensorProto, name)
+    for name in (
+        "FLOAT",
+        "DOUBLE",
+        "FLOAT16",
+        "INT8",
+        "INT16",
+        "INT32",
+        "INT64",
+        "UINT8",
+        "UINT16",
+        "UINT32",
+        "UINT64",
+        "BOOL",
+    )
+)
+"""Element types of which each number takes bytes or a field entry of its own."""
+
 INFERENCE_ERRORS = (onnx.shape_inference.InferenceError, RuntimeError, ValueError, MemoryError)
 """Of ONNX shape inference: shapes that contradict each other or that nobody can hold, unknown operators, models beyond protobuf's 2 GB."""
 
@@ -102,8 +121,9 @@ def read_model(path: Path) -> Network:
     """Read an ONNX file.
 
     Raises:
-        ModelError: not a file, not ONNX, truncated, an operator set older than 11, an outside weight file that is missing,
-            too short or outside the model's folder, inputs that are not of fixed shape, nodes that read each other in a circle.
+        ModelError: not a file, not ONNX, truncated, an operator set older than 11, an outside weight file that is missing, too short
+            or outside the model's folder, a weight of another size than its shape, inputs that are not of fixed shape, nodes that
+            read each other in a circle.
     """
     proto = _parse(path)
     _check_opset(proto, path)
@@ -113,6 +133,7 @@ def read_model(path: Path) -> Network:
     if proto.graph.sparse_initializer:
         msg = f"{path} has sparse weights, which are not supported: export it with dense ones."
         raise ModelError(msg)
+    _check_inside_weights(proto, path)
     _check_outside_weights(proto, path)
     inputs = _inputs(proto.graph, path)
     dynamic = all(spec.shape[:1] == (BATCH,) for spec in inputs)
@@ -218,6 +239,24 @@ def outside_range(tensor: TensorProto) -> tuple[int, int | None]:
         msg = f"weight {tensor.name!r} lies at offset {offset!r}, length {length!r} of another file; these must be whole numbers."
         raise ModelError(msg)
     return int(offset), None if length is None else int(length)
+
+
+def _check_inside_weights(proto: onnx.ModelProto, path: Path) -> None:
+    """A shape with more numbers than there are keeps ONNX's shape inference busy for minutes."""
+    for tensor in all_tensors(proto.graph):
+        have = _elements(tensor)
+        if have is not None and (min(tensor.dims, default=0) < 0 or have != math.prod(tensor.dims)):
+            msg = f"{path} is damaged: weight {tensor.name!r} has shape {list(tensor.dims)} and {have:g} numbers."
+            raise ModelError(msg)
+
+
+def _elements(tensor: TensorProto) -> float | None:
+    """How many numbers a tensor's data hold; None where they lie elsewhere or in another form than one number at a time."""
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.data_type not in _WHOLE_NUMBERED:
+        return None
+    if tensor.HasField("raw_data"):
+        return len(tensor.raw_data) / helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
 
 
 def _check_outside_weights(proto: onnx.ModelProto, path: Path) -> None:

@@ -55,6 +55,18 @@ def test_a_folder(tmp_path: Path) -> None:
     refused(tmp_path, "is not a file; give the .onnx file")
 
 
+@pytest.mark.parametrize("dims", [[2147483647], [-1], [3]])
+def test_a_weight_of_another_size_than_its_shape(tmp_path: Path, dims: list[int]) -> None:
+    """Two thousand million indices that are not there kept shape inference busy for minutes."""
+
+    def damage(model: onnx.ModelProto) -> None:
+        weight = model.graph.initializer[0]
+        del weight.dims[:]
+        weight.dims.extend(dims)
+
+    refused(changed(net(tmp_path), damage), "is damaged: weight .* has shape .* numbers")
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 100, b"PK\x03\x04" + bytes(range(256)) * 4])
 def test_not_an_onnx_file(tmp_path: Path, content: bytes) -> None:
     """Whatever the bytes are."""
