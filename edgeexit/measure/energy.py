@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgeexit.errors import InputError
+from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.hardware.power import PowerMeter, Reading, Rejected, find_power_meter, find_power_meters
 from edgeexit.hardware.power.recorder import ProcessRecorder, Recorder
 from edgeexit.measure.energy_align import align
@@ -51,9 +51,9 @@ def measure_energy(
     Args:
         calls: by name; `mix`, if there, is the natural mix of the others.
         shares: how often each other call happens in the mix, for the closure.
-        meter: whose; None takes every one of this machine, the best as the report and the others beside it.
+        meter: whose; None takes every one of this machine: the report is that of the best one that measured, the others stand beside it.
         recorder: instead of sampling `meter` by another process: an external meter's log, or a test's simulation.
-        also: more recorders of the same work; their reports stand beside the first one's and are never added to it.
+        also: more recorders of the same work; their reports stand beside the first one that measured and are never added to it.
         seconds: of every loop; more where the meter needs it (200 of its updates).
         idle_s: of the idle windows.
         trials: how often all calls are measured.
@@ -75,40 +75,63 @@ def measure_energy(
     update_s = max(max(r.capability.interval_s or 0.0, 1.0 / r.capability.rate_hz) for r in recorders)
     plan = Plan(max(seconds, _UPDATES * update_s), max(idle_s, 10 * update_s), trials=trials, seed=seed)
     windows, readings = _recorded(recorders, lambda: run_windows(calls, plan, clock or SystemClock(), progress))
-    first, *others = (
+    reports = [
         _report(r, found, windows, list(calls), shares=shares, rejected=rejected)
         for r, found in zip(recorders, readings, strict=True)
-    )
-    return replace(first, others=tuple(others))
+    ]
+    main = next((report for report in reports if report.reason is None), reports[0])
+    return replace(main, others=tuple(report for report in reports if report is not main))
 
 
 def _recorded(
     recorders: Sequence[Recorder], work: Callable[[], list[Window]]
-) -> tuple[list[Window], list[list[Reading]]]:
-    """Do the work while all recorders record, each started one is also stopped; the windows, and the readings of each."""
+) -> tuple[list[Window], list[list[Reading] | str]]:
+    """Do the work while all recorders record, each started one is also stopped; the windows, and the readings of each or why none.
+
+    The fault of one meter leaves the others theirs; where none records, there is nothing to work for.
+    """
+    found: dict[int, list[Reading] | str] = {}
+    windows: list[Window] = []
     with ExitStack() as started:
-        readings: dict[int, list[Reading]] = {}
         for place, recorder in enumerate(recorders):
-            recorder.start()
-            started.callback(_stop, recorder, place, readings)
-        windows = work()
-    return windows, [readings[place] for place in range(len(recorders))]
+            fault = _start(recorder)
+            if fault is None:
+                started.callback(_stop, recorder, place, found)
+            else:
+                found[place] = fault
+        if len(found) < len(recorders):
+            windows = work()
+    return windows, [found[place] for place in range(len(recorders))]
 
 
-def _stop(recorder: Recorder, place: int, readings: dict[int, list[Reading]]) -> None:
-    readings[place] = recorder.stop()
+def _start(recorder: Recorder) -> str | None:
+    """Start it; None, or why it does not start."""
+    try:
+        recorder.start()
+    except EdgeExitError as error:
+        return str(error)
+    return None
+
+
+def _stop(recorder: Recorder, place: int, found: dict[int, list[Reading] | str]) -> None:
+    try:
+        found[place] = recorder.stop()
+    except EdgeExitError as error:
+        found[place] = str(error)
 
 
 def _report(
     recorder: Recorder,
-    readings: Sequence[Reading],
+    readings: Sequence[Reading] | str,
     windows: Sequence[Window],
     names: list[str],
     *,
     shares: Mapping[str, float] | None,
     rejected: tuple[Rejected, ...],
 ) -> EnergyReport:
-    """What one meter has to say of the windows, its clock aligned to theirs."""
+    """What one meter has to say of the windows, its clock aligned to theirs, or why it gave no readings."""
+    if isinstance(readings, str):
+        return nothing_measured(names, readings, rejected, trace_of(recorder.capability, ()))
     trace = trace_of(recorder.capability, readings)
     if recorder.aligned:
         return report_of(trace, windows, names, shares=shares, rejected=rejected)

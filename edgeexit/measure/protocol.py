@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import edgeexit
 from edgeexit.data import Dataset, checked
-from edgeexit.errors import InputError
+from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.hardware import verdict
 from edgeexit.hardware.power.external import CsvRecorder
 from edgeexit.hardware.power.recorder import Recorder
@@ -205,15 +205,18 @@ class _Session:
         if self.suite.energy_trials == 0:
             return None, f"not part of preset {self.suite.name} (--energy)"
         trace = np.random.default_rng(self.seed).integers(len(samples), size=self.suite.trace)
-        report = energy_of(
-            self.runner,
-            [samples[i] for i in trace],
-            pace=self.pace,
-            also=() if self.external is None else (self.external,),
-            trials=self.suite.energy_trials,
-            seed=self.seed,
-            progress=self.progress,
-        )
+        try:
+            report = energy_of(
+                self.runner,
+                [samples[i] for i in trace],
+                pace=self.pace,
+                also=() if self.external is None else (self.external,),
+                trials=self.suite.energy_trials,
+                seed=self.seed,
+                progress=self.progress,
+            )
+        except EdgeExitError as error:  # everything else has been measured by now
+            return None, str(error)
         return (None, report.reason) if report.reason else (report.as_json(), None)
 
     def _cache(self, samples: Sequence[Any]) -> dict[str, Any]:

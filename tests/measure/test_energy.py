@@ -314,6 +314,25 @@ def test_a_log_with_a_broken_line_names_it(tmp_path: Path) -> None:
         CsvRecorder(path, "DC input").start()
 
 
+@pytest.mark.parametrize("last", ["1.2,", "1.2,1"])
+def test_a_row_that_is_still_being_written_is_left_out(last: str, tmp_path: Path) -> None:
+    """Of `12.3` only `1` may be there yet, which would be a watt."""
+    path = tmp_path / "log.csv"
+    path.write_text(f"time_s,power_w\n1.0,12.1\n1.1,12.2\n{last}")
+
+    assert [(12.1,), (12.2,)] == [reading.values for reading in CsvRecorder(path, "DC input").stop()]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_a_log_in_another_encoding_is_refused_with_the_remedy(encoding: str, tmp_path: Path) -> None:
+    """Common on Windows; no traceback."""
+    path = tmp_path / "log.csv"
+    path.write_bytes("time_s,power_w,\u00b5\n1.0,12.1,0\n".encode(encoding))
+
+    with pytest.raises(InputError, match=r"UTF-8|Columns understood"):
+        CsvRecorder(path, "DC input").start()
+
+
 def test_bad_lengths_are_refused() -> None:
     """Before anything runs."""
     with pytest.raises(InputError, match="positive"):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeexit.hardware.power import NoPowerMeter, find_power_meters
+from edgeexit.errors import HardwareMissing, InputError
+from edgeexit.hardware.power import NoPowerMeter, Reading, find_power_meters
 from edgeexit.hardware.power.recorder import ProcessRecorder
 from edgeexit.measure.energy import measure_energy
 from edgeexit.measure.energy_windows import Frames, SystemClock
@@ -16,7 +17,7 @@ from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.timing import Call
 from tests.hardware import boards
 
-from .sources import Simulated, World
+from .sources import Simulated, World, stuck
 
 EXIT_1 = (0.001, 9.0)
 """Length in s and power in W of an inference: 9 mJ gross, 5 mJ net of 4 W."""
@@ -87,6 +88,55 @@ def test_an_external_meter_is_enough() -> None:
 
     assert () == report.others
     assert 0.009 == pytest.approx(report.of("exit 1").gross_j, rel=0.02)
+
+
+class Faulty(Simulated):
+    """Its sampling process does not start, or its log cannot be read at the end."""
+
+    def __init__(self, world: World, when: str) -> None:
+        super().__init__(world)
+        self.when = when
+
+    def start(self) -> None:
+        if self.when == "start":
+            msg = "the sampling process did not start"
+            raise HardwareMissing(msg)
+        super().start()
+
+    def stop(self) -> list[Reading]:
+        if self.when == "stop":
+            msg = "the log is gone"
+            raise InputError(msg)
+        return super().stop()
+
+
+@pytest.mark.parametrize(
+    ("when", "reason"), [("start", "did not start"), ("stop", "log is gone"), ("values", "is stuck")]
+)
+def test_a_meter_that_fails_leaves_the_others_their_joules(when: str, reason: str) -> None:
+    """The report is that of the first meter that measured; the faulty one stands beside it with its reason."""
+    world = World()
+    faulty = Simulated(world, fault=stuck) if when == "values" else Faulty(world, when)
+    log = Simulated(world, clock_offset_s=37.0)
+    calls: dict[str, Call] = {"exit 1": world.work(*EXIT_1)}
+    report = measure_energy(calls, recorder=faulty, also=[log], clock=world, seconds=5.0, trials=3)
+
+    assert report.reason is None
+    assert 0.009 == pytest.approx(report.of("exit 1").gross_j, rel=0.02)
+    (other,) = report.others
+    assert reason in (other.reason or "")
+    assert "simulated" == other.meter
+
+
+def test_where_every_meter_fails_nothing_is_run() -> None:
+    """Loops of minutes would give nothing; the reason is the first meter's."""
+    world = World()
+    calls: dict[str, Call] = {"exit 1": world.work(*EXIT_1)}
+    start_s = world.now()
+    report = measure_energy(calls, recorder=Faulty(world, "start"), also=[Faulty(world, "start")], clock=world)
+
+    assert "did not start" in (report.reason or "")
+    assert start_s == world.now()
 
 
 @pytest.mark.serial

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import edgeexit
-from edgeexit.errors import InputError
+from edgeexit.errors import HardwareMissing, InputError
 from edgeexit.measure import BenchResult
 from edgeexit.measure import suites as suites_module
 from edgeexit.measure.assemble import audit_findings
@@ -153,6 +153,22 @@ def test_an_interruption_of_the_caches_keeps_the_energy(
     kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="tiny")
     assert "not part of preset tiny (--energy)" == kept.energy_reason
     assert (None, "interrupted") == (kept.cache, kept.cache_reason)
+
+
+def test_a_fault_of_the_energy_pass_keeps_what_was_timed(
+    compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All processes had ended; energy is null with the fault as its reason."""
+    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+
+    def fails(*_: Any, **__: Any) -> None:
+        msg = "the sampling process did not start"
+        raise HardwareMissing(msg)
+
+    monkeypatch.setattr("edgeexit.measure.protocol.energy_of", fails)
+    kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="tiny", energy=True)
+    assert (None, "the sampling process did not start") == (kept.energy, kept.energy_reason)
+    assert kept.cache is not None
 
 
 def test_without_labels_there_is_no_accuracy_but_agreement(

@@ -8,6 +8,7 @@ before the measurement and end after it; its clock is aligned by the pattern of 
 from __future__ import annotations
 
 import csv
+import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,13 +63,21 @@ class CsvRecorder(Recorder):
 
     def _read(self) -> list[Reading]:
         try:
-            with self.path.open(newline="", encoding="utf-8-sig") as file:
-                rows = csv.DictReader(file, skipinitialspace=True)
-                columns = _columns(rows.fieldnames or (), self.path)
-                return sorted(_reading(row, columns, self.path, rows.line_num) for row in rows)
+            text = _whole_lines(self.path.read_bytes()).decode("utf-8-sig")
+            rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+            columns = _columns(rows.fieldnames or (), self.path)
+            return sorted(_reading(row, columns, self.path, rows.line_num) for row in rows)
         except OSError as error:
             msg = f"cannot read the external meter's log {self.path}: {error.strerror or error}."
             raise InputError(msg) from error
+        except (UnicodeError, csv.Error) as error:
+            msg = f"{self.path} is no CSV in UTF-8 ({error}); have the meter's software write UTF-8, not UTF-16 or a spreadsheet."
+            raise InputError(msg) from error
+
+
+def _whole_lines(data: bytes) -> bytes:
+    """Without a last row that is still being written, of which `1` may be the beginning of `12.3`; a header alone is kept."""
+    return data[: data.rfind(b"\n") + 1] or data
 
 
 def _columns(header: object, path: Path) -> tuple[str, Mapping[str, float]]:
