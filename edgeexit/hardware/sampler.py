@@ -1,4 +1,4 @@
-"""The process that reads sensors while another one works: `python -m edgeexit.hardware.sampler <file>`.
+"""The process that reads sensors while another one works: `main` of this module, started by `Sampler`.
 
 What to read comes as one JSON line on stdin; readings go to <file> as native float64 records; a closed stdin ends it. It runs
 apart from the measured process, so that neither the interpreter lock nor its allocations touch the measured work, and it also runs
@@ -29,14 +29,14 @@ _FILE = "records"
 _START_TIMEOUT_S = 10.0
 
 
-def child_environment() -> dict[str, str]:
-    """For a child that runs a module of edgeexit: finds the same edgeexit, and nothing in the working folder in its stead.
+def child_command(code: str, *arguments: str) -> list[str]:
+    """A command that runs `code` with `arguments` in `sys.argv[1:]`, on this very edgeexit.
 
-    `python -m` searches the working folder first, where a user's `random.py` would shadow the standard library's.
+    Not `python -m`: that searches the working folder first, where a user's `random.py` would shadow the standard library's, and
+    PYTHONSAFEPATH exists from Python 3.11 only.
     """
-    home = str(Path(__file__).resolve().parents[2])
-    search = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": search}
+    search = "import sys; sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]; "
+    return [sys.executable, "-c", search + code, str(Path(__file__).resolve().parents[2]), *arguments]
 
 
 class Sampler:
@@ -60,9 +60,10 @@ class Sampler:
             HardwareMissing: it ends, or is not ready in time.
         """
         self._folder = Path(tempfile.mkdtemp(prefix="edgeexit-"))
-        command = [sys.executable, "-m", "edgeexit.hardware.sampler", str(self._folder / _FILE)]
+        code = "from edgeexit.hardware.sampler import main; main(sys.argv[1])"
+        command = child_command(code, str(self._folder / _FILE))
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=child_environment())
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe)
         stdin, stdout = _pipes(self._process)
         stdin.write(json.dumps(self.plan).encode() + b"\n")
         stdin.flush()
@@ -151,7 +152,3 @@ def _reader(plan: dict[str, Any]) -> Any:
     from edgeexit.hardware.timeline import state_reader
 
     return state_reader(Path(plan["root"]))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -1,4 +1,4 @@
-"""What runs inside callgrind: `python -m edgeexit.measure.cache_child <plan.json>`.
+"""What runs inside callgrind: `main` of this module, with a plan in JSON.
 
     import, load ─ instrumentation on ─ every region: warm-up ─ collect on ─ inferences ─ collect off ─ dump
 
@@ -123,7 +123,3 @@ def _feed(path: str) -> list[Any]:
     if list(arrays) == ["only"]:
         return [np.ascontiguousarray(arrays["only"][i : i + 1]) for i in range(n)]
     return [{name: np.ascontiguousarray(array[i : i + 1]) for name, array in arrays.items()} for i in range(n)]
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

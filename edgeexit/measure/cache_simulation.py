@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ import numpy as np
 
 from edgeexit.errors import HardwareMissing, InternalError
 from edgeexit.hardware.profiles import Cache
-from edgeexit.hardware.sampler import child_environment
+from edgeexit.hardware.sampler import child_command
 from edgeexit.measure.cache_report import CallCache, level
 from edgeexit.progress import Progress, silent
 
@@ -164,7 +164,7 @@ def _command(valgrind: str, geometry: Geometry) -> list[str]:
         "--collect-atstart=no",
         "--callgrind-out-file=out",
     ]
-    child = [sys.executable, "-m", "edgeexit.measure.cache_child", _PLAN]
+    child = child_command("from edgeexit.measure.cache_child import main; main(sys.argv[1])", _PLAN)
     return [*fixed, valgrind, *options, *geometry.options, *child]
 
 
@@ -175,7 +175,7 @@ def _may_fix_addresses(setarch: str) -> bool:
 
 def _run(command: list[str], folder: Path, regions: int, progress: Progress) -> None:
     environment = {
-        **child_environment(),
+        **os.environ,
         "PYTHONHASHSEED": "0",
         "ORT_DISABLE_TELEMETRY": "1",  # from ONNX Runtime 1.29 on, a thread of its own that moves every later allocation
         "OMP_NUM_THREADS": "1",

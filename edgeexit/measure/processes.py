@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import edgeexit
 from edgeexit.errors import HardwareMissing, InputError, InternalError
 from edgeexit.hardware import DeviceState, snapshot
+from edgeexit.hardware.sampler import child_command
 from edgeexit.measure.figures import Lane
 from edgeexit.measure.timing import Samples
 from edgeexit.measure.worker import Job, refusal_file
 from edgeexit.progress import Progress
 
 _CHILD = (
-    "import sys, time; sys.path[0] = sys.argv[1]; start_s = time.perf_counter(); import edgeexit.runtime; "
-    "import_s = time.perf_counter() - start_s; "
-    "from edgeexit.measure.worker import main; main(import_s, sys.argv[2], sys.argv[3])"
+    "import time; start_s = time.perf_counter(); import edgeexit.runtime; import_s = time.perf_counter() - start_s; "
+    "from edgeexit.measure.worker import main; main(import_s, sys.argv[1], sys.argv[2])"
 )
-"""Not `python -m`: that would put the user's folder first on the path, with whatever `statistics.py` lies in it."""
 _POLL_S = 0.1
 _COOL_WITHIN_C = 2.0
 
@@ -90,8 +87,7 @@ def run_process(job: Job, folder: Path, progress: Progress, done: int, total: in
     """
     job_path, out_path = folder / f"job{done}.json", folder / f"out{done}.npz"
     job.write(job_path)
-    package_root = str(Path(edgeexit.__file__).resolve().parent.parent)
-    command = [sys.executable, "-c", _CHILD, package_root, str(job_path), str(out_path)]
+    command = child_command(_CHILD, str(job_path), str(out_path))
     errors = folder / f"errors{done}.txt"
     with errors.open("wb") as sink:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_environment())

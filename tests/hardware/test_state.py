@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -290,13 +291,20 @@ def test_the_timeline_is_read_by_another_process(orin: Path) -> None:
     assert 1020e6 == timeline.as_json()["17000000.gpu"]["max"]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="older Pythons cannot keep the working folder out")
 def test_a_file_in_the_working_folder_does_not_shadow_the_standard_library(
     orin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The sampling process runs wherever the user is."""
+    """The sampling process runs wherever the user is, on any Python: one before 3.11 knows no PYTHONSAFEPATH, as here."""
     (tmp_path / "random.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
+    start = subprocess.Popen
+
+    def started(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        environment = dict(options.pop("env", None) or os.environ)
+        environment.pop("PYTHONSAFEPATH", None)
+        return start(command, env=environment, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", started)
     recorder = StateRecorder(orin)
     recorder.start()
 
