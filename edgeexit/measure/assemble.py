@@ -75,6 +75,8 @@ def report_of(measured: Measured) -> LatencyReport:
     mixture = _mixture(measured, "mixture")
     backbone = latency_of([r.lane("backbone") for r in replicates])
     predicted_s = float(measured.shares @ [f.typical_s for f in forced])
+    parts = [r.parts for r in replicates]
+    fault = next((part for part in parts if isinstance(part, str)), None)
     return LatencyReport(
         harness_overhead_s=float(np.median([r.arrays["overhead_s"] for r in replicates])),
         processes=len(replicates),
@@ -88,7 +90,8 @@ def report_of(measured: Measured) -> LatencyReport:
         closure=Closure(predicted_s, mixture.typical_s, predicted_s / mixture.typical_s - 1.0),
         against_backbone=compare_processes(sides(backbone), sides(mixture), paired=True),
         noise_floor=_noise_floor(measured),
-        breakdown=breakdown_of([r.parts for r in replicates]),
+        breakdown=breakdown_of([part for part in parts if not isinstance(part, str)]) if fault is None else None,
+        breakdown_reason=fault,
     )
 
 
@@ -206,6 +209,8 @@ def notes_of(measured: Measured, report: LatencyReport) -> Iterator[str]:
         yield (
             f"the forced exits explain the mix to {report.closure.error:+.1%} only: exits disturb each other (caches, clocks, branches)"
         )
+    if report.breakdown_reason is not None:
+        yield f"where the time goes was not measured: {report.breakdown_reason}"
     if (measured.decisions.counts == len(measured.decisions.exits)).any():
         yield f"every sample leaves at exit {int(measured.decisions.exits[0])}: the other exits cost and never answer"
     for name, latency in (("early exit", report.mixture), ("the backbone", report.backbone)):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -46,24 +47,29 @@ def time_parts(runner: Runner, feed: Sequence[Any], seconds: float, seed: int) -
         feed: inputs as the runner takes them.
         seconds: of timing, all together.
         seed: of the order of the lanes.
+
+    Raises:
+        HardwareMissing: the engines do not open once more, such as for want of memory.
     """
     exits = range(1, runner.exits + 1)
     calls: dict[str, Call] = {f"whole {k}": _looped(partial(runner.forced, exit=k), feed) for k in exits}
     backend, settings = find_backend(runner.settings.backend), runner.settings
-    program: Program
-    if settings.mode == "staged":
-        program = backend.open_staged(runner.bundle, settings)
-        clocks = {"engine": _Chain(program, feed)}
-        if settings.backend == "onnxruntime":
-            clocks["scored"] = _Chain(stages_of_files(runner.bundle, settings, scored=True), feed)
-            clocks["bare"] = _Chain(stages_of_files(runner.bundle, settings, scored=False), feed)
-    else:
-        program = backend.open_fused(runner.bundle, settings)
-        clocks = {f"engine {k}": _Chain(program, feed, leaving=k) for k in exits}
-    try:
+    with ExitStack() as opened:
+
+        def kept(program: Program) -> Program:
+            opened.callback(program.close)
+            return program
+
+        if settings.mode == "staged":
+            clocks = {"engine": _Chain(kept(backend.open_staged(runner.bundle, settings)), feed)}
+            if settings.backend == "onnxruntime":
+                for name in ("scored", "bare"):
+                    program = stages_of_files(runner.bundle, settings, scored=name == "scored")
+                    clocks[name] = _Chain(kept(program), feed)
+        else:
+            fused = kept(backend.open_fused(runner.bundle, settings))
+            clocks = {f"engine {k}": _Chain(fused, feed, leaving=k) for k in exits}
         timed = time_interleaved({**calls, **clocks}, seconds=seconds, block_s=0.01, seed=seed)
-    finally:
-        program.close()
     whole_s = np.array([timed[f"whole {k}"].median_s for k in exits])
     return _parts(whole_s, {name: clock.medians_s() for name, clock in clocks.items()})
 

@@ -269,7 +269,8 @@ class LatencyReport:
         closure: see `Closure`.
         against_backbone: the mixture as candidate, the backbone as reference.
         noise_floor: the mixture against itself, even rounds against odd: what no difference looks like here.
-        breakdown: stages, gates and overhead; null in results of before it was measured.
+        breakdown: stages, gates and overhead; null where a process could not measure it, and in results of before it was measured.
+        breakdown_reason: why a process could not.
     """
 
     harness_overhead_s: float
@@ -282,6 +283,7 @@ class LatencyReport:
     against_backbone: Comparison
     noise_floor: Comparison
     breakdown: Breakdown | None = None
+    breakdown_reason: str | None = None
 
 
 @dataclass(frozen=True)

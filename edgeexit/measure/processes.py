@@ -47,12 +47,14 @@ class Replicate:
 
     @property
     def span(self) -> tuple[float, float]:
-        """When the timing began and ended, on the monotonic clock, seconds."""
-        return float(self.arrays["start_s"][0]), float(self.arrays["rounds_s"][-1])
+        """When the timing began and the last pass ended (paced, cold, whatever was asked for), on the monotonic clock, seconds."""
+        return float(self.arrays["start_s"][0]), float(self.arrays["end_s"][0])
 
     @property
-    def parts(self) -> dict[str, NDArray[np.float64]]:
-        """Stages, gates and overhead; see `breakdown`."""
+    def parts(self) -> dict[str, NDArray[np.float64]] | str:
+        """Stages, gates and overhead; see `breakdown`. A text says why there are none."""
+        if "parts.reason" in self.arrays:
+            return str(self.arrays["parts.reason"])
         return {name: self.arrays[f"parts.{name}"] for name in ("stage_s", "gate_s", "overhead_s")}
 
     def mixed(self, name: str, exits: NDArray[np.int64]) -> Lane:

@@ -148,7 +148,8 @@ def measure(job: Job, import_s: float) -> Arrays:
         found: Arrays = {"cold_start_s": np.array(cold_start), "trace": trace}
         found["overhead_s"] = np.array([harness_overhead_s(call=_idle_call(runner, feed))])
         bench.warm_up()
-        return found | bench.time_lanes() | bench.parts() | bench.audit(trace) | bench.paced() | bench.cold()
+        found |= bench.time_lanes() | bench.parts() | bench.audit(trace) | bench.paced() | bench.cold()
+        return found | {"end_s": np.array([monotonic()])}
 
 
 def _read_inputs(path: Path) -> tuple[list[Any], NDArray[np.int64]]:
@@ -203,9 +204,12 @@ class _Bench:
         return arrays
 
     def parts(self) -> Arrays:
-        """Stages, gates and overhead."""
+        """Stages, gates and overhead; `parts.reason` where its engines fail, which costs nothing that was timed before."""
         seconds = max(_SHORTEST_PARTS_S, _PARTS_SHARE * self.job.seconds)
-        found = time_parts(self.runner, self.feed, seconds, self.job.seed)
+        try:
+            found = time_parts(self.runner, self.feed, seconds, self.job.seed)
+        except (EdgeExitError, MemoryError) as error:
+            return {"parts.reason": np.array(str(error) or "out of memory")}
         return {f"parts.{name}": values for name, values in found.items()}
 
     def audit(self, trace: NDArray[np.int64]) -> Arrays:

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeexit.backends import Settings
+from edgeexit.backends import Settings, find_backend
+from edgeexit.backends.host import HostStaged
 from edgeexit.bundle import Bundle
+from edgeexit.errors import HardwareMissing
 from edgeexit.measure.breakdown import breakdown_of, stages_of_files, time_parts
-from edgeexit.measure.worker import split_samples
+from edgeexit.measure.processes import Replicate
+from edgeexit.measure.worker import Job, Opening, measure, split_samples
 from tests.measure.conftest import open_bundle
 
 
@@ -40,6 +43,57 @@ def test_without_their_criteria_the_stages_answer_the_same(compiled: Path, sampl
         assert np.array_equal(whole.logits(k), bare.logits(k))
         assert 0.0 != whole.score(k)
         assert 0.0 == bare.score(k)
+
+
+def test_what_was_opened_is_closed_where_a_later_chain_cannot_be_built(
+    compiled: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Engines hold memory, of which there may be too little: then the last one opened is closed first."""
+    closed: list[str] = []
+
+    def stages(bundle: Bundle, settings: Settings, *, scored: bool) -> HostStaged:
+        if not scored:
+            msg = "out of memory"
+            raise HardwareMissing(msg)
+        program = stages_of_files(bundle, settings, scored=scored)
+        monkeypatch.setattr(program, "close", lambda: closed.append("scored"))
+        return program
+
+    def open_staged(bundle: Bundle, settings: Settings) -> HostStaged:
+        program = stages_of_files(bundle, settings, scored=True)
+        monkeypatch.setattr(program, "close", lambda: closed.append("engine"))
+        return program
+
+    monkeypatch.setattr("edgeexit.measure.breakdown.stages_of_files", stages)
+    with open_bundle(compiled, [0.0, 0.0], "staged") as runner:
+        backend = find_backend("onnxruntime")
+        monkeypatch.setattr(backend, "open_staged", open_staged)
+        monkeypatch.setattr("edgeexit.measure.breakdown.find_backend", lambda name: backend)
+        with pytest.raises(HardwareMissing, match="out of memory"):
+            time_parts(runner, split_samples(samples), seconds=0.2, seed=0)
+
+    assert ["scored", "engine"] == closed
+
+
+def test_a_breakdown_that_fails_keeps_the_latencies(
+    compiled: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its engines are opened once more, for which a device may lack the memory; when the last pass ended is noted all the same."""
+
+    def fails(*_: object) -> None:
+        msg = "the engines need more memory than there is"
+        raise HardwareMissing(msg)
+
+    monkeypatch.setattr("edgeexit.measure.worker.time_parts", fails)
+    inputs = tmp_path / "inputs.npz"
+    np.savez(inputs, allow_pickle=False, trace=np.arange(8), **{"input.": samples[:8]})
+    with open_bundle(compiled, [0.0, 0.0]) as runner:
+        job = Job(Opening.of(runner), str(inputs), seconds=0.1, warmup_s=0.0, seed=0, cold=1, flush_bytes=1024)
+    found = Replicate(measure(job, import_s=0.0), np.arange(8))
+
+    assert "the engines need more memory than there is" == found.parts
+    assert len(found.samples("mixture")) > 0
+    assert found.arrays["rounds_s"][-1] < found.span[1]
 
 
 def test_the_median_over_processes_is_reported() -> None:

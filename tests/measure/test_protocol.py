@@ -155,6 +155,22 @@ def test_an_interruption_of_the_caches_keeps_the_energy(
     assert (None, "interrupted") == (kept.cache, kept.cache_reason)
 
 
+def test_a_breakdown_that_was_not_measured_is_null_with_its_reason(
+    compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The latencies stay, and a note says it."""
+    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+
+    def lacks(*arguments: Any) -> dict[str, NDArray[Any]]:
+        return {**run_process(*arguments), "parts.reason": np.array("out of memory")}
+
+    monkeypatch.setattr("edgeexit.measure.protocol.run_process", lacks)
+    kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="tiny")
+    assert (None, "out of memory") == (kept.latency.breakdown, kept.latency.breakdown_reason)
+    assert "where the time goes was not measured: out of memory" in kept.notes
+    assert kept.latency.mixture.n > 0
+
+
 def test_a_fault_of_the_energy_pass_keeps_what_was_timed(
     compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,8 +18,9 @@ _GPU = "sys/class/devfreq/17000000.gpu"
 
 
 def _replicate(start_s: float, end_s: float) -> Replicate:
-    """A process that timed one round between two moments."""
-    return Replicate({"start_s": np.array([start_s]), "rounds_s": np.array([end_s])}, np.zeros(1, np.int64))
+    """A process that timed one round, which took half of the time, and other passes between two moments."""
+    times = {"start_s": [start_s], "rounds_s": [(start_s + end_s) / 2], "end_s": [end_s]}
+    return Replicate({name: np.array(values) for name, values in times.items()}, np.zeros(1, np.int64))
 
 
 def test_a_clock_that_drops_in_the_middle_is_seen_and_kept(tmp_path: Path) -> None:
@@ -41,6 +42,19 @@ def test_a_clock_that_drops_in_the_middle_is_seen_and_kept(tmp_path: Path) -> No
     assert {306e6, 1020e6} == set(values.tolist())
     assert 0.0 <= times_s[0] < times_s[-1] < 5.0
     assert (306e6, 1020e6) == (device.channels[place].low, device.channels[place].high)
+
+
+def test_a_clock_that_drops_in_the_last_pass_is_seen(tmp_path: Path) -> None:
+    """Paced and cold inferences come after the last round of the main lanes, and their clocks are judged too."""
+    root = plant(tmp_path, {**jetson_orin_nano(), f"{_GPU}/cur_freq": 1020000000, f"{_GPU}/min_freq": 1020000000})
+    watch, start_s = Watch(root), time.monotonic()
+    with watch.recording():
+        time.sleep(0.8)
+        (root / _GPU / "cur_freq").write_text("306000000")
+        time.sleep(0.5)
+    _, validity = watch.device([_replicate(start_s, time.monotonic())])
+
+    assert any("17000000.gpu, which was fixed, moved between 306 and 1020 MHz" in r for r in validity.reasons)
 
 
 def test_what_happened_while_nothing_was_timed_is_kept_and_not_judged(tmp_path: Path) -> None:
