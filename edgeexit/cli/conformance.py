@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeexit.cli.common import progress_bar
 
 if TYPE_CHECKING:
+    from edgeexit.backends import Settings
     from edgeexit.conformance import ConformanceReport
 
 
@@ -16,7 +18,7 @@ def prove(backend: str, output: Path | None, *, quick: bool = False, **settings:
 
     Args:
         backend: its name.
-        output: the file; None names it after the backend, in the current folder.
+        output: the file; None names it after the backend and whatever is not its default, in the current folder.
         quick: the small networks only.
         settings: precision, threads, spin and options of `run_conformance`.
 
@@ -24,11 +26,13 @@ def prove(backend: str, output: Path | None, *, quick: bool = False, **settings:
         MissingExtra, HardwareMissing: the backend cannot run here.
         InputError: the file cannot be written; told before anything runs.
     """
+    from edgeexit.backends import Settings
     from edgeexit.conformance import NETWORKS, run_conformance
+    from edgeexit.data.files import write_bytes
     from edgeexit.errors import InputError
     from edgeexit.measure.result import check_place
 
-    path = output or Path(f"conformance-{backend}.json")
+    path = output or _named_after(Settings(backend, **settings))
     try:
         check_place(path)
     except InputError as error:
@@ -37,11 +41,22 @@ def prove(backend: str, output: Path | None, *, quick: bool = False, **settings:
         networks = NETWORKS[:4] if quick else NETWORKS
         report = run_conformance(backend, networks=networks, progress=progress, **settings)
     try:
-        path.write_text(report.to_json(), encoding="utf-8")
-    except OSError as error:
-        msg = f"{path} cannot be written ({error.strerror}): give another file with --output."
-        raise InputError(msg) from error
+        write_bytes(path, report.to_json().encode())
+    except InputError as error:
+        raise InputError(f"{error}: give another file with --output.") from error
     return report, path
+
+
+def _named_after(settings: Settings) -> Path:
+    """Proofs under different settings lie side by side."""
+    words = (
+        settings.backend,
+        settings.precision if settings.precision != "float32" else "",
+        f"t{settings.threads}" if settings.threads != 1 else "",
+        "spin" if settings.spin else "",
+        settings.options,
+    )
+    return Path(re.sub(r"[^\w.+-]+", "-", "-".join(["conformance", *filter(None, words)])) + ".json")
 
 
 def print_report(report: ConformanceReport, path: Path) -> None:

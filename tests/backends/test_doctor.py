@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +15,7 @@ from edgeexit import conformance
 from edgeexit.backends.checks import Check
 from edgeexit.backends.cuda import choice
 from edgeexit.cli.app import app
+from edgeexit.cli.conformance import prove
 from edgeexit.conformance.checks import CHECKS
 from edgeexit.errors import InputError
 from edgeexit.hardware import find_profile
@@ -33,11 +37,61 @@ def test_the_doctor_proves_a_backend_and_writes_what_can_be_sent_in(
 
 def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
     """With the option that gives another."""
-    from edgeexit.cli.conformance import prove
-
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file/proof\.json.* Give another file with --output"):
         prove("onnxruntime", tmp_path / "file" / "proof.json", precision="never looked at")
+
+
+@pytest.mark.parametrize(
+    ("backend", "settings", "name"),
+    [
+        ("fake", {}, "conformance-fake.json"),
+        ("fake", {"precision": "float16"}, "conformance-fake-float16.json"),
+        ("fake", {"threads": 2, "spin": True}, "conformance-fake-t2-spin.json"),
+        ("tensorrt", {"options": "tf32=true, aux_streams=1"}, "conformance-tensorrt-aux_streams-1-tf32-true.json"),
+    ],
+)
+def test_proofs_under_different_settings_lie_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, settings: dict[str, Any], name: str
+) -> None:
+    """Whatever is not the default stands in the file's name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(conformance, "NETWORKS", ())
+    with installed(Gpu()):
+        _, path = prove(backend, None, **settings)
+    assert name == str(path)
+    assert path.exists()
+
+
+def test_a_proof_that_cannot_be_kept_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written whole or not at all."""
+    monkeypatch.setattr(conformance, "NETWORKS", ())
+    output = tmp_path / "proof.json"
+    output.write_text("before", encoding="utf-8")
+
+    def full(path: Path, data: bytes) -> int:
+        with path.open("wb") as stream:
+            stream.write(data[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_text", lambda path, text, **_: full(path, text.encode()))
+    with pytest.raises(InputError, match="No space left on device: give another file with --output"):
+        prove("fake", output)
+    assert b"before" == output.read_bytes()
+
+
+def test_why_the_stages_are_not_cut_from_the_optimised_network_stands_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no failure, and costs time."""
+    monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
+    monkeypatch.setattr("edgeexit.backends.onnxruntime._LARGEST_RECUT", 0)
+    output = tmp_path / "proof.json"
+    result = CliRunner().invoke(app, ["doctor", "--backend", "onnxruntime", "--output", str(output)])
+    assert 0 == result.exit_code, result.output
+    assert "stages are cut from the optimised network" in result.output
+    assert "stages optimised one by one" in result.output
 
 
 def test_a_check_that_fails_ends_with_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
