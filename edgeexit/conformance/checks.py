@@ -164,10 +164,11 @@ def accuracy_is_the_models(case: Case, runner: Runner) -> Check:
     runner.inner_thresholds = thresholds
     mine = [runner(case.sample(i)).label for i in range(case.count)]
     reference = [_expected(case, i, thresholds)[1] for i in range(case.count)]
-    found, expected = (float(np.mean(np.asarray(labels) == case.labels)) for labels in (mine, reference))
-    limit = _ACCURACY_LIMITS[case.settings.precision]
-    detail = f"{percent(found)}, the model's {percent(expected)}, allowed difference {limit * 100:g} points"
-    return Check("accuracy is the model's", abs(found - expected) <= limit, detail, {"accuracy": found})
+    hits, expected = (int((np.asarray(labels) == case.labels).sum()) for labels in (mine, reference))
+    allowed = round(_ACCURACY_LIMITS[case.settings.precision] * case.count)
+    accuracy = hits / case.count
+    detail = f"{percent(accuracy)}, the model's {percent(expected / case.count)}, allowed difference {allowed} of {case.count}"
+    return Check("accuracy is the model's", abs(hits - expected) <= allowed, detail, {"accuracy": accuracy})
 
 
 def thresholds_hold_at_the_ends(case: Case, runner: Runner) -> Check:
