@@ -48,7 +48,7 @@ def bench_command(
     preset: Annotated[str, typer.Option(help="How long and how much: quick, standard or publish.")] = "quick",
     thresholds: _Numbers = None,
     rate: _Rate = None,
-    arrivals: Annotated[str, typer.Option(help="Of --rate: fixed or poisson.")] = "fixed",
+    arrivals: Annotated[str | None, typer.Option(help="Of --rate: fixed or poisson. [default: fixed]")] = None,
     deadline_ms: Annotated[float | None, typer.Option(help="Of --rate. [default: one period]")] = None,
     against: _Against = None,
     against_thresholds: _AgainstNumbers = None,
@@ -79,7 +79,7 @@ def bench_command(
     from edgeexit.measure.result import check_place
 
     _refuse_idle("--against", against, {"--against-thresholds": against_thresholds, "--against-mode": against_mode})
-    _refuse_idle("--rate", rate, {"--deadline-ms": deadline_ms})
+    _refuse_idle("--rate", rate, {"--arrivals": arrivals, "--deadline-ms": deadline_ms})
     if output is not None:
         check_place(output)
     samples, pace = load_data(data), _pace(rate, arrivals, deadline_ms)
@@ -87,19 +87,17 @@ def bench_command(
     second = {**settings, "mode": against_mode or mode}
     with ExitStack() as opened:
         runner = opened.enter_context(_open(bundle, "--thresholds", thresholds, mode=mode, **settings))
-        other = (
-            None
-            if against is None
-            else opened.enter_context(_open(against, "--against-thresholds", against_thresholds, **second))
-        )
-        asked: dict[str, Any] = {
+        other = None
+        if against is not None:
+            other = opened.enter_context(_open(against, "--against-thresholds", against_thresholds, **second))
+        asked: dict[str, Any] = {"preset": preset, "seed": seed, "name": samples.name, "pace": pace, "against": other}
+        asked |= {
             "energy": energy,
             "power_log": power_log,
             "cache": cache,
             "cache_device": cache_device,
             "audit": audit,
         }
-        asked |= {"preset": preset, "seed": seed, "name": samples.name, "pace": pace, "against": other}
         progress = opened.enter_context(progress_bar())
         result = edgeexit.bench(runner, samples.inputs, samples.labels, progress=progress, **asked)
     _tell(result, output, as_json=json)
@@ -141,7 +139,7 @@ def _refuse_idle(option: str, value: object, others: dict[str, object]) -> None:
         raise InputError(msg)
 
 
-def _pace(rate: float | None, arrivals: str, deadline_ms: float | None) -> Pace | None:
+def _pace(rate: float | None, arrivals: str | None, deadline_ms: float | None) -> Pace | None:
     from edgeexit.measure import Pace
 
-    return None if rate is None else Pace(rate, arrivals, None if deadline_ms is None else deadline_ms / 1e3)
+    return None if rate is None else Pace(rate, arrivals or "fixed", None if deadline_ms is None else deadline_ms / 1e3)

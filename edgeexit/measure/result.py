@@ -46,11 +46,11 @@ class BenchResult:
     `energy` is a document `edgeexit.energy/1`. `cache` has a `report`, `edgeexit.cache/1`, and a `sweep`, `edgeexit.cache-sweep/1` or
     null.
 
-    `raw` holds the arrays of the .npz beside the file: `mixture_s`, `mixture_exit`, `mixture_process`, `mixture_sample`,
-    `backbone_s`, `backbone_process`, `forced_s`, `forced_exit`, `forced_process`, and of the accuracy pass `exits`, `scores`
-    (inner, [n, exits]) and `hits` (correct, or agreeing with the backbone where there are no labels; [n, exits]). `rounds_s` is when
-    each round of blocks ended, `rounds_process` in which process, and `state_0`, ... [2, n] are times and readings of the device's
-    `channels`; all times from the start.
+    `raw` holds the arrays of the .npz beside the file, one value per kept sample: `mixture_s`, `mixture_exit`, `mixture_process`,
+    `mixture_block`, `backbone_s`, `backbone_process`, `backbone_block`, `forced_s`, `forced_exit`; a block is the round of its
+    process, from 0. Of the accuracy pass `exits` [n], `scores` (inner, [n, exits]) and `hits` (correct, or agreeing with the backbone
+    where there are no labels; [n, exits]). `rounds_s` is when each round ended, `rounds_process` in which process, and `state_0`, ...
+    [2, n] are times and readings of the device's `channels`; both count seconds from the start.
     """
 
     run_id: str

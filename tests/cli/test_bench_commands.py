@@ -107,6 +107,7 @@ def test_bench_closes_what_it_opened(compiled: Path, monkeypatch: pytest.MonkeyP
         (["--power-log", "no-such-log.csv"], "cannot read the external meter's log"),
         (["--thresholds", "a,b"], "--thresholds must be numbers"),
         (["--rate", "10", "--arrivals", "bursts"], "a schedule needs"),
+        (["--arrivals", "poisson"], "--arrivals needs --rate"),
     ],
 )
 def test_bench_refuses_bad_options(compiled: Path, options: list[str], message: str) -> None:

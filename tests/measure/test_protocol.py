@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,14 @@ def test_raw_samples_are_kept_with_their_exits(result: BenchResult) -> None:
     assert len(raw["mixture_s"]) == len(raw["mixture_exit"]) == len(raw["mixture_process"])
     assert {1, 2, 3} == set(raw["forced_exit"].tolist())
     assert (result.workload.n, 3) == raw["scores"].shape == raw["hits"].shape
+
+
+def test_every_raw_array_is_described_and_every_described_one_is_there(result: BenchResult) -> None:
+    """The docstring is the only description of the .npz."""
+    _, _, said = (BenchResult.__doc__ or "").partition("`raw` holds")
+    described = set(re.findall(r"`(\w+)`", said)) - {"channels"}
+    kept = {name for name in result.raw if not re.fullmatch(r"state_[1-9]\d*", name)}
+    assert described - {"state_0"} == kept - {"state_0"}  # a machine may show no state
 
 
 def test_an_interruption_keeps_the_processes_that_ended(
