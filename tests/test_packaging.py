@@ -9,6 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+from edgeexit.hardware.files import read_toml
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,6 +74,14 @@ def test_a_jetson_can_install_the_base(wheel: Path, python: str) -> None:
 
     assert {"edgeexit", "numpy", "onnx", "onnxruntime", "typer"} <= found
     assert not found & {"torch", "openvino", "tensorrt", "matplotlib"}
+
+
+def test_the_tensorrt_extra_asks_for_what_its_backend_imports() -> None:
+    """`cuda.bindings`, and the distribution of that name whose version is told: both came with cuda-python 12.8."""
+    extra = read_toml(ROOT / "pyproject.toml")["project"]["optional-dependencies"]["tensorrt"]
+    [found] = [r.specifier for r in map(Requirement, extra) if r.name == "cuda-python"]
+
+    assert ["12.8.0", "13.0.0"] == list(found.filter(["12.4.0", "12.6.2.post1", "12.8.0", "13.0.0"]))
 
 
 @pytest.mark.serial

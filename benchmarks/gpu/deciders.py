@@ -2,7 +2,7 @@
 
     python -m benchmarks deciders [--samples 10000]
 
-Needs an NVIDIA GPU, CUDA 12.4 or newer, torch with CUDA, pycuda and cuda-python; not TensorRT. For TensorRT itself:
+Needs an NVIDIA GPU, CUDA 12.4 or newer, torch with CUDA, pycuda and cuda-python 12.8 or newer; not TensorRT. For TensorRT itself:
 edgeexit doctor --backend tensorrt
 """
 

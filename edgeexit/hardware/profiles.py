@@ -23,6 +23,7 @@ METERS = ("ina3221", "ina3221+ina238", "rapl", "nvml", "rpi-pmic", "none")
 CACHE_KINDS = ("data", "instruction", "unified")
 BACKENDS = ("onnxruntime", "tensorrt", "openvino")
 PRECISIONS = ("float32", "float16", "int8")
+TACTIC_SOURCES = ("cublas", "cublas_lt", "cudnn", "edge_mask_convolutions", "jit_convolutions")
 _SCHEMA = 1
 
 
@@ -147,7 +148,7 @@ class TensorRt:
         optimization_level: 0 to 5; higher ones search longer.
         aux_streams: streams beside the one that edgeexit gives.
         workspace_share: most of the GPU's memory, 0 to 1, that one stage may use as scratch; None leaves it to TensorRT.
-        tactic_sources: libraries of kernels; None leaves them to TensorRT.
+        tactic_sources: libraries of kernels, in small letters or capitals; None leaves them to TensorRT.
         dla_core: where whole stages run; None is the GPU.
     """
 
@@ -273,6 +274,8 @@ def _word_faults(found: DeviceProfile) -> list[str]:
         ("defaults.backend", found.defaults.backend, BACKENDS),
         ("defaults.precision", found.defaults.precision, PRECISIONS),
     ]
+    sources = (found.tensorrt.tactic_sources if found.tensorrt is not None else None) or ()
+    words += [(f"tensorrt.tactic_sources[{i}]", name.lower(), TACTIC_SOURCES) for i, name in enumerate(sources)]
     return [
         f"{where} is {word!r}, not one of {', '.join(known)}.{did_you_mean(word, known)}".rstrip(".")
         for where, word, known in words

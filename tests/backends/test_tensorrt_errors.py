@@ -164,6 +164,12 @@ def test_bindings_that_find_no_driver_are_told(module: str, told: str) -> None:
     assert re.match(f"{told} but cannot be loaded .*NVIDIA driver is missing.*nvidia-smi", str(missing(error)))
 
 
+def test_bindings_that_are_too_old_are_told() -> None:
+    """Before cuda-python 12.8 there is a module `cuda`, and none in it by the name of `bindings`."""
+    error = ModuleNotFoundError("No module named 'cuda.bindings'", name="cuda.bindings")
+    assert str(missing(error)).startswith("cuda-python 12.8 or newer is not installed. It comes with: pip install")
+
+
 def test_a_tensorrt_whose_libraries_do_not_load_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As on a machine without the driver, or with only half of TensorRT."""
     (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: cannot open shared object file')")

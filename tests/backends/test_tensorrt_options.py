@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,20 @@ def test_the_users_options_win_over_the_profile(bundles: dict[str, Bundle], monk
     built = gpu.builds[0]
     assert (5, 64 * 2**20, 1) == (built.builder_optimization_level, built.workspace, built.max_aux_streams)
     assert 1 << 4 == built.tactic_sources
+
+
+def test_a_profile_names_tactic_sources_in_small_letters_too(
+    bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the user's options do, and the engines are the same ones."""
+    profile = find_profile("jetson-orin-nano")
+    assert profile.tensorrt is not None
+    with installed(Gpu(integrated=True), tensorrt="10.3.0") as gpu:
+        for name in ("jit_convolutions", "JIT_CONVOLUTIONS"):
+            written = replace(profile, tensorrt=replace(profile.tensorrt, tactic_sources=(name,)))
+            monkeypatch.setattr(f"{tensorrt_module}.current_profile", lambda written=written: written)
+            _open(bundles["skips"])
+    assert [1 << 4] * 3 == [b.tactic_sources for b in gpu.builds]
 
 
 def test_auto_leaves_to_tensorrt_what_the_profile_says(

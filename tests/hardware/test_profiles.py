@@ -154,6 +154,7 @@ def test_a_total_must_name_rails_that_are_there(faulty: Path) -> None:
         ("aux_streams = 0", "aux_streams = -1", "aux_streams is -1"),
         ("workspace_share = 0.25", "workspace_share = 25", "workspace_share is 25"),
         ("workspace_share = 0.25", "dla_core = 0", "dla_core is 0, and dla.engines 0"),
+        ("aux_streams = 0", 'tactic_sources = ["jit_convolution"]', "Did you mean 'jit_convolutions'"),
         ("[tensorrt]\n", "[tensorrrt]\n", "Did you mean 'tensorrt'"),
     ],
 )

@@ -126,6 +126,6 @@ def missing(error: ImportError) -> EdgeExitError:
     """What a failed import of pycuda or cuda-python means."""
     name = "cuda-python" if (error.name or "").partition(".")[0] == "cuda" else "pycuda"
     if isinstance(error, ModuleNotFoundError):
-        return MissingExtra(name, "tensorrt")
+        return MissingExtra(f"{name} 12.8 or newer" if name == "cuda-python" else name, "tensorrt")
     msg = f"{name} is installed but cannot be loaded ({error}): the NVIDIA driver is missing. Install it, or check that nvidia-smi answers."
     return HardwareMissing(msg)

@@ -36,7 +36,9 @@ class BuildOptions:
     dla_core: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Check the values; the tactic sources are in capitals, as TensorRT's are."""
+        if self.tactic_sources is not None:
+            object.__setattr__(self, "tactic_sources", tuple(name.upper() for name in self.tactic_sources))
         if not 0 <= self.optimization_level <= 5:
             msg = f"the optimisation level must be 0 to 5, not {self.optimization_level}."
             raise InputError(msg)
@@ -113,7 +115,7 @@ _Reader: TypeAlias = Callable[[str], Any]
 _READERS: Mapping[str, tuple[str, _Reader]] = {
     "optimization_level": ("optimization_level", _whole),
     "workspace_mib": ("workspace_bytes", _or_auto(_mebibytes)),
-    "tactic_sources": ("tactic_sources", _or_auto(lambda text: tuple(text.upper().split("+")))),
+    "tactic_sources": ("tactic_sources", _or_auto(lambda text: tuple(text.split("+")))),
     "aux_streams": ("aux_streams", _whole),
     "tf32": ("tf32", _truth),
     "dla_core": ("dla_core", _or_auto(_whole)),
