@@ -23,7 +23,7 @@ from edgeexit.measure.cache import cache_of
 from edgeexit.measure.cache_child import client_request
 from edgeexit.measure.cache_counters import PASSES, Counters, Event, advice, open_event
 from edgeexit.measure.cache_report import CallCache, closures, level
-from edgeexit.measure.cache_simulation import geometry_of
+from edgeexit.measure.cache_simulation import Region, geometry_of, simulate
 from edgeexit.measure.cache_sweep import sweep_of
 from edgeexit.runtime import Runner
 from tests.hardware.boards import plant
@@ -285,6 +285,19 @@ def test_misses_fall_as_the_threshold_loosens(runner: Runner, samples: list[np.n
     assert 1.0 == sweep.points[0].shares[-1]
     assert before == runner.inner_thresholds
     assert json.loads(json.dumps(sweep.as_json(), allow_nan=False))["points"][0]["thresholds"][0] in ("inf", "-inf")
+
+
+@simulates
+def test_the_first_region_finds_the_inputs_in_the_cache_as_the_next_does(runner: Runner) -> None:
+    """An input is read once before anything is counted; otherwise the strictest threshold alone pays for reading all."""
+    if runner.settings.mode == "staged":
+        pytest.skip("one mode is enough: each simulation takes seconds")
+    inputs = list(np.random.default_rng(0).standard_normal((200, 1, 3, SIDE, SIDE)).astype(np.float32))
+    twice = [Region("first", "forced", 1), Region("second", "forced", 1)]
+
+    first, second = simulate(runner, inputs, twice, geometry_of(find_profile(ORIN_NANO).cache))
+
+    assert first.level("LL").misses == pytest.approx(second.level("LL").misses, abs=1)
 
 
 @pytest.mark.parametrize("device", [None, ORIN_NANO])
