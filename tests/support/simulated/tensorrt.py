@@ -15,19 +15,18 @@ import onnxruntime as ort
 from onnx.external_data_helper import load_external_data_for_model
 
 from tests.support.simulated.gpu import ALIGNMENT, Gpu, Op
+from tests.support.simulated.tensorrt_enums import (
+    ENUMERATIONS,
+    DataType,
+    DeviceType,
+    ExecutionContextAllocationStrategy,
+    MemoryPoolType,
+    Severity,
+    TensorIOMode,
+)
 
 _MAGIC = b"simulated plan\n"
 _NAMES = {"float32": "FLOAT", "float16": "HALF", "int32": "INT32", "int64": "INT64", "int8": "INT8", "bool": "BOOL"}
-
-
-class Severity(enum.Enum):
-    """Of messages."""
-
-    INTERNAL_ERROR = 0
-    ERROR = 1
-    WARNING = 2
-    INFO = 3
-    VERBOSE = 4
 
 
 def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = None) -> ModuleType:
@@ -64,36 +63,9 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
         def __init__(self) -> None:
             self.ready = True
 
-    class NetworkDefinitionCreationFlag(enum.IntEnum):
-        STRONGLY_TYPED = 1
-
-    class DataType(enum.Enum):
-        FLOAT = 0
-        HALF = 1
-        INT8 = 2
-        INT32 = 3
-        BOOL = 4
-        INT64 = 8
-
     sources = ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
     gone = ["CUBLAS", "CUBLAS_LT", "CUDNN"] if major < 11 else []
     TacticSource = enum.IntEnum("TacticSource", [*gone, *sources], start=0)  # type: ignore[misc]
-
-    class TensorIOMode(enum.Enum):
-        NONE = 0
-        INPUT = 1
-        OUTPUT = 2
-
-    class DeviceType(enum.Enum):
-        GPU = 0
-        DLA = 1
-
-    class MemoryPoolType(enum.Enum):
-        WORKSPACE = 0
-
-    class ExecutionContextAllocationStrategy(enum.Enum):
-        STATIC = 0
-        USER_MANAGED = 2
 
     flags = ["TF32", "GPU_FALLBACK", *(["FP16"] if major < 11 else [])]
     BuilderFlag = enum.Enum("BuilderFlag", flags)  # type: ignore[misc]
@@ -394,7 +366,7 @@ def tensorrt_module(gpu: Gpu, version: str = "10.3.0", refuses: str | None = Non
             return Engine(model, self._mine, self._logger)
 
     found = {name: value for name, value in locals().items() if isinstance(value, type)}
-    module.__dict__.update(found)
+    module.__dict__.update(found, **{kind.__name__: kind for kind in ENUMERATIONS})
     module.__dict__.update(
         __version__=version,
         BuilderFlag=BuilderFlag,
