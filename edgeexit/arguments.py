@@ -65,3 +65,10 @@ def as_seconds(what: str, value: object) -> float:
         msg = f"{what} must be a number of 0 or more, not {value!r}."
         raise InputError(msg)
     return number
+
+
+def check_progress(progress: object) -> None:
+    """Raise an InputError where who watches is no function."""
+    if not callable(progress):
+        msg = f"progress must be a function of (what, done, total), not {progress!r}."
+        raise InputError(msg)

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 import edgeexit
-from edgeexit.arguments import as_names, as_path, as_seconds
+from edgeexit.arguments import as_names, as_path, as_seconds, check_progress
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.backends.precision import in_precision
@@ -119,28 +119,27 @@ def compile_model(
     source, folder = as_path("model", model), as_path("output", output)
     exits, scores = as_names("exits", exits), as_names("scores", scores)
     seconds = as_seconds("seconds", seconds)
+    check_progress(progress)
     settings = Settings(backend, "staged", threads=threads, options=options)
     find_backend(backend).check_options(options)
     parts = _take_apart(source, criterion, exits, scores, progress, precision=precision, inputs=inputs)
-    how = {
-        "exits": ",".join(exits) if exits else None,
-        "scores": ",".join(scores) if scores else None,
-        "backend": backend,
-        "precision": precision,
-    }
+    how = {"exits": _joined(exits), "scores": _joined(scores), "backend": backend, "precision": precision}
     with replace_bundle(folder) as change, watching(progress):
         progress("writing the parts", 0, 1)
         manifest = _write_parts(change, parts, criterion, Source(source.name, digest_of(source), parts.net.opset, how))
         progress("writing the parts", 1, 1)
         draft = Bundle(folder, manifest)
         settings = replace(settings, precision=manifest.precision)
-        verified = _verify(draft, settings, parts, inputs, progress)
-        manifest = replace(manifest, verified=verified)
-        if seconds > 0:
-            manifest = replace(
-                manifest, timings={settings.timing_key(device_key()): _time(draft, settings, seconds, progress)}
-            )
+        manifest = replace(
+            manifest,
+            verified=_verify(draft, settings, parts, inputs, progress),
+            timings=_timings(draft, settings, seconds, progress),
+        )
         return change.install(_keep_calibrations(change, manifest))
+
+
+def _joined(names: Sequence[str] | None) -> str | None:
+    return ",".join(names) if names else None
 
 
 def _take_apart(
@@ -280,6 +279,11 @@ def _error(runner: Runner, sample: Mapping[str, Array], expected: Sequence[NDArr
         scale = max(float(np.abs(logits).max()), np.finfo(np.float32).tiny)
         differences.append(float(np.abs(answer.logits - np.asarray(logits[0], np.float32)).max()) / scale)
     return float(max(differences))
+
+
+def _timings(draft: Bundle, settings: Settings, seconds: float, progress: Progress) -> dict[str, ModeTiming]:
+    """Of this device; none where no time is to be spent on it."""
+    return {settings.timing_key(device_key()): _time(draft, settings, seconds, progress)} if seconds > 0 else {}
 
 
 def _time(draft: Bundle, settings: Settings, seconds: float, progress: Progress) -> ModeTiming:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgeexit
+from edgeexit.arguments import check_progress
 from edgeexit.data import Dataset, checked
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.hardware import verdict
@@ -106,6 +107,7 @@ def bench(
         InputError: inputs, labels or power log do not fit, or there is no such preset.
         KeyboardInterrupt: interrupted before a single process had ended.
     """
+    check_progress(progress)
     suite = _adjusted(
         load_suite(preset), energy or (True if power_log else energy), cache or (True if cache_device else cache)
     )

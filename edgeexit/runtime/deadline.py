@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from time import perf_counter
 from typing import Any
 
@@ -25,21 +26,22 @@ class Deadlines:
     stage_p99_s: tuple[float, ...]
 
     @classmethod
-    def of(cls, calibration: Mapping[str, Any] | None, exits: int, deadline_s: float) -> Deadlines:
+    def of(cls, calibration: Mapping[str, Any] | None, exits: int, deadline_s: object) -> Deadlines:
         """From now and a calibration.
 
         Raises:
             InputError: the deadline is not a positive number, or there is no calibration of this device with the p99 of each exit.
         """
         now = perf_counter()
-        if not (math.isfinite(deadline_s) and deadline_s > 0):
-            msg = f"deadline_s must be a positive number of seconds, not {deadline_s}."
+        seconds = float(deadline_s) if isinstance(deadline_s, Real) else math.nan
+        if not 0 < seconds < math.inf:
+            msg = f"deadline_s must be a positive number of seconds, not {deadline_s!r}."
             raise InputError(msg)
         p99 = _times(calibration, "p99_s")
         if len(p99) != exits or any(v is None for v in p99):
             msg = "a deadline needs the p99 of each exit on this device: run edgeexit calibrate first."
             raise InputError(msg)
-        return cls(now + deadline_s, stage_times([v or 0.0 for v in p99], _times(calibration, "p50_s")))
+        return cls(now + seconds, stage_times([v or 0.0 for v in p99], _times(calibration, "p50_s")))
 
     def allow(self, stage: int) -> bool:
         """Whether stage `stage` (from 0) fits, started now."""

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.arguments import as_whole
+from edgeexit.arguments import as_whole, check_progress
 from edgeexit.backends import Batch, Program, Settings, StagedProgram, find_backend
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import Criterion, criterion
@@ -211,6 +211,7 @@ class Runner(_Opened):
         Returns:
             inner scores [n, N] and logits [n, N, classes], from the very engines that `__call__` runs.
         """
+        check_progress(progress)
         arrays = check_many(xs, self._specs)
         with self._lock:
             self._refuse_closed()

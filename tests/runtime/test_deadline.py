@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import edgeexit
@@ -63,13 +65,20 @@ def test_the_answer_in_time_is_that_exits_answer(bundle_path: Path) -> None:
     assert p.logits == pytest.approx(runner.forced(images(1), exit=2).logits, abs=1e-5)
 
 
-@pytest.mark.parametrize("deadline_s", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_deadline_that_is_no_positive_number_is_refused(bundle_path: Path, deadline_s: float) -> None:
+@pytest.mark.parametrize("deadline_s", [0.0, -1.0, float("nan"), float("inf"), "1", [1], 1j])
+def test_a_deadline_that_is_no_positive_number_is_refused(bundle_path: Path, deadline_s: Any) -> None:
     """Seconds from now."""
     runner = calibrated(bundle_path, [1.0, 2.0, 3.0], "staged")
 
     with pytest.raises(InputError, match="deadline_s must be a positive number"):
         runner(images(1), deadline_s=deadline_s)
+
+
+def test_a_deadline_may_be_a_number_of_numpy(bundle_path: Path) -> None:
+    """As it comes out of a table."""
+    runner = calibrated(bundle_path, [1.0, 2.0, 3.0], "staged")
+
+    assert 3 == runner(images(1), deadline_s=np.float32(60.0)).exit
 
 
 def test_load_picks_up_the_thresholds_of_this_device(bundle_path: Path) -> None:
