@@ -104,7 +104,7 @@ def train(
 
     Args:
         recipe: what to train.
-        out: folder of the run, made if missing.
+        out: folder of the run, made if missing, once nothing is left to refuse.
         resume: go on from the folder's checkpoint.
         plain: weights of a plain network that is trained already (a state_dict); the plain phase is then left out. Of the folder of
             an earlier run both of its plain networks are taken, so that only the joint one is trained.
@@ -119,12 +119,15 @@ def train(
         torch.set_num_threads(threads)
     began = time.perf_counter()
     with joined_team() as team, deterministic():
-        checkpoint = _open(recipe, out, resume=resume, write=team.leads)
+        checkpoint = _open(recipe, out, resume=resume, leads=team.leads)
         parts = parts or {part: load_data(f"{recipe.data}:{part}") for part in ("train", "calibration", "test")}
         if plain is not None and "plain" not in checkpoint.finished:
             checkpoint.finished.update(_plain_networks(recipe, plain))
         run = _Run(recipe, out, checkpoint, _setting(recipe, parts["train"], team), progress if team.leads else silent)
-        for stage in _stages(recipe):
+        stages = _stages(recipe)
+        if team.leads and not resume:
+            _begin(recipe, out)
+        for stage in stages:
             if stage.name not in checkpoint.finished:
                 _run(stage, run)
         return _finish(run, parts, time.perf_counter() - began)
@@ -143,11 +146,12 @@ def _stages(recipe: Recipe) -> list[_Stage]:
     return [s for s in stages if s.phase.epochs or s.name == "plain"]
 
 
-def _open(recipe: Recipe, out: Path, *, resume: bool, write: bool) -> Checkpoint:
+def _open(recipe: Recipe, out: Path, *, resume: bool, leads: bool) -> Checkpoint:
+    """Where the folder's run stands, or the beginning of one. Who leads looks what the folder holds, before it writes."""
     path = out / CHECKPOINT
     if not resume:
-        if write:
-            _begin(recipe, out)
+        if leads:
+            _refuse_a_run(out)
         return Checkpoint(recipe.sha256)
     if not path.exists():
         msg = f"there is nothing to resume in {out}: it has no {CHECKPOINT}; leave out --resume to begin"
@@ -159,12 +163,15 @@ def _open(recipe: Recipe, out: Path, *, resume: bool, write: bool) -> Checkpoint
     return checkpoint
 
 
-def _begin(recipe: Recipe, out: Path) -> None:
+def _refuse_a_run(out: Path) -> None:
     if (out / CHECKPOINT).exists():
         old = Checkpoint.load(out / CHECKPOINT)
         where = f"epoch {old.epoch} of {old.phase}" if old.phase else f"finished: {', '.join(old.finished)}"
         msg = f"{out} already holds a run ({where}); go on with --resume, or choose another folder with --out"
         raise InputError(msg)
+
+
+def _begin(recipe: Recipe, out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

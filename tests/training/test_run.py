@@ -232,6 +232,25 @@ def test_data_of_another_shape_is_refused(recipe: Recipe, parts: dict[str, Datas
         train(recipe, tmp_path, parts=flat)
 
 
+def test_a_run_that_is_refused_leaves_no_folder(
+    recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where the data are missing or do not fit, nor where there are no weights to begin with."""
+    monkeypatch.setenv("EDGEEXIT_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "nobody")
+    flat = {name: Dataset(d.name, d.x[:, :, ::2], d.labels) for name, d in parts.items()}
+    out = tmp_path / "runs" / "new"
+
+    with pytest.raises(InputError):
+        train(replace(recipe, data="mnist"), out)
+    with pytest.raises(InputError, match="takes"):
+        train(recipe, out, parts=flat)
+    with pytest.raises(InputError):
+        train(recipe, out, parts=parts, plain=tmp_path / "missing.pt")
+
+    assert not out.parent.exists()
+
+
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(
     recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
