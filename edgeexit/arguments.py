@@ -6,6 +6,7 @@ import math
 import operator
 import os
 from collections.abc import Iterable
+from numbers import Real
 from pathlib import Path
 
 from edgeexit.errors import InputError
@@ -60,7 +61,7 @@ def as_seconds(what: str, value: object) -> float:
     Raises:
         InputError: no number, NaN, infinite or below 0.
     """
-    number = float(value) if isinstance(value, (int, float)) else math.nan
+    number = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
     if not 0 <= number < math.inf:
         msg = f"{what} must be a number of 0 or more, not {value!r}."
         raise InputError(msg)

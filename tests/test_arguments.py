@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import edgeexit
+from edgeexit.arguments import as_seconds
+from edgeexit.calibration import samples_needed
 from edgeexit.errors import InputError, ModelError
 from edgeexit.runtime import CalibrationWarning, Runner
 
 NOT_NAMES: list[Any] = ["exit1", b"exit1", 5, [1, 2], ["exit1", None]]
-NOT_SECONDS: list[Any] = ["1", None, float("nan"), -1, float("inf")]
+NOT_SECONDS: list[Any] = ["1", None, float("nan"), -1, float("inf"), True]
 NOT_THREADS: list[Any] = ["2", 1.5, None, 0, 1025]
 
 
@@ -78,6 +80,8 @@ def test_numpy_numbers_are_numbers(compiled: Path) -> None:
     """As they come out of a table."""
     with pytest.warns(CalibrationWarning), edgeexit.load(compiled, threads=np.int64(1)) as runner:
         assert 1 == runner.settings.threads
+    assert 6.0 == as_seconds("seconds", np.int64(6)) == 6 * as_seconds("seconds", np.float32(1))
+    assert {"rate1>=0.5": 2} == samples_needed("rate1>=0.5", np.float32(0.75))
 
 
 @pytest.mark.parametrize("exit", ["1", 1.5, None, 0, [1]])

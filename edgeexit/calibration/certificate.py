@@ -179,7 +179,8 @@ def _bounded(
     if (least[1:] > priced.limits)[priced.rising].any():
         return Box(extent, settled, -np.inf, extent.low, -np.inf, prices, None)
     if not len(first_sure):
-        worth = float(settled.sums[0])
+        feasible = not (settled.sums[1:] > priced.limits).any()
+        worth = float(settled.sums[0]) if feasible else -np.inf
         return Box(extent, settled, min(worth, above), extent.low, worth, prices, None)
     start, delta = _telescoped(priced.weights(prices, settled.undecided), undecided, first_sure)
     samples = Open(ranks, undecided, delta)

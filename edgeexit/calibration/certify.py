@@ -7,6 +7,7 @@ Fixed-sequence testing (Pareto Testing, Laufer-Goldshtein et al. 2023; Learn the
 the certify part was seen, a policy passes when the largest of its p-values is at most δ, and the first failure ends the walk. With
 probability 1 - δ all policies that passed keep all their bounds, for any number of exits and any finite number of samples; the best of them
 is returned. Samples must be exchangeable with those to come, and the device must stay in the state in which its latencies were measured.
+Latencies are samples too: where both parts have the same ones, each part of a proof about a tail gets half of them.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.arguments import as_whole
 from edgeexit.calibration.bounds import (
     betting_p_value,
     samples_for_share,
@@ -45,7 +48,7 @@ class Certificate:
         confidence: 1 - δ, of all bounds together.
         samples: in the certify part.
         tested: policies of the path that were tested, the first failure included.
-        p_values: of the returned policy, per bound as written.
+        p_values: of the returned policy, per bound as written; each at most δ / rounds.
         needed: samples that each bound needs at the least, as said beforehand.
     """
 
@@ -56,34 +59,62 @@ class Certificate:
     needed: dict[str, int]
 
 
-def samples_needed(target: str | Target, confidence: float = 0.95) -> dict[str, int]:
+def samples_needed(target: str | Target, confidence: float = 0.95, *, rounds: int = 1) -> dict[str, int]:
     """How many certify samples each bound needs at the very least: as many as prove it when not one sample speaks against it.
 
-    A mean needs more the nearer it comes to its limit: about (1.6·cv/slack)² samples for a relative slack.
+    A mean needs more the nearer it comes to its limit: about (1.6·cv/slack)² samples for a relative slack. `rounds` as for `certify`.
     """
-    delta = _delta(confidence)
+    delta = _delta(confidence, rounds)
     return {str(b): _fewest(b, delta) for b in parse_target(target).bounds}
 
 
 def certify(
-    choose: ReplayTable, test: ReplayTable, target: str | Target, *, confidence: float = 0.95, seed: int = 0
+    choose: ReplayTable,
+    test: ReplayTable,
+    target: str | Target,
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+    rounds: int = 1,
 ) -> tuple[Policy, Certificate]:
     """The best policy of the path from `choose` that `test` proves to keep the target.
 
     Args:
         choose: samples that the path is learnt from.
-        test: other samples of the same costs, in random order, which prove it.
+        test: other samples of the same costs, in random order, which prove it. A bound on a tail needs latencies of its own; where an exit
+            has the same ones in both tables, `choose` gets every other one and `test` those between.
         target: what must hold.
         confidence: 1 - δ, of all bounds together.
         seed: of the latencies drawn for tails.
+        rounds: how often `test` may be asked altogether, as with new costs; each time may spend δ / rounds, so that all hold together.
 
     Raises:
         InputError: confidence out of (0, 1), or too few samples for any proof; says how many are needed.
         TargetNotMet: not even the safest policy can be proved to keep the target.
     """
     parsed = parse_target(target)
-    _refuse_too_few(test, samples_needed(parsed, confidence), confidence)
-    return prove(safe_path(choose, parsed), choose, test, parsed, confidence=confidence, seed=seed)
+    _refuse_too_few(test, samples_needed(parsed, confidence, rounds=rounds), confidence)
+    choose, test = apart(choose, test, parsed)
+    path = safe_path(choose, parsed)
+    return prove(path, choose, test, parsed, confidence=confidence, seed=seed, rounds=rounds)
+
+
+def apart(choose: ReplayTable, test: ReplayTable, target: Target) -> tuple[ReplayTable, ReplayTable]:
+    """Both tables with latencies of their own, where a tail is bounded and an exit has the same ones in both: every other one each.
+
+    Means stay those of all latencies. A cost known only as its mean stays in both.
+    """
+    shared = [
+        len(ours) > 1 and np.array_equal(ours, theirs) for ours, theirs in zip(choose.cost_s, test.cost_s, strict=False)
+    ]
+    if not any(shared) or all(bound.of.tail is None for bound in target.bounds):
+        return choose, test
+
+    def every_other(table: ReplayTable, first: int) -> ReplayTable:
+        costs = [c[first::2] if halve else c for c, halve in zip(table.cost_s, shared, strict=False)]
+        return table.with_costs(costs, typical_s=table.mean_cost_s)
+
+    return every_other(choose, 0), every_other(test, 1)
 
 
 def prove(
@@ -94,14 +125,17 @@ def prove(
     *,
     confidence: float = 0.95,
     seed: int = 0,
+    rounds: int = 1,
 ) -> tuple[Policy, Certificate]:
     """The best policy of a path learnt without `test` that `test` proves to keep the target; `choose` says in which order to try.
 
-    Args and errors as for `certify`.
+    A path learnt from measured latencies has seen those of `test` unless the tables were taken `apart` before. Args and errors as for
+    `certify`.
     """
-    parsed, delta = parse_target(target), _delta(confidence)
-    needed = samples_needed(parsed, confidence)
+    parsed, delta = parse_target(target), _delta(confidence, rounds)
+    needed = samples_needed(parsed, confidence, rounds=rounds)
     _refuse_too_few(test, needed, confidence)
+    choose, test = apart(choose, test, parsed)
     foreseen = _worst(_all_p_values(choose, parsed, path, delta, seed))
     path = [path[i] for i in np.argsort(foreseen, kind="stable")]
     per_bound = _all_p_values(test, parsed, path, delta, seed)
@@ -207,8 +241,8 @@ def _exceedances(test: ReplayTable, limit_s: float, seed: int) -> NDArray[np.boo
     for k, samples in enumerate(test.cost_s, 1):
         if len(samples) > 1 and len(samples) < len(test):
             msg = (
-                f"exit {k} has {len(samples)} measured latencies for {len(test)} certify samples; a proof about a tail needs one for each. "
-                "Measure longer (--seconds)."
+                f"exit {k} has {len(samples)} measured latencies for {len(test)} samples; a proof about a tail needs one for each, "
+                "and the certify part others than the choose part. Measure longer (--seconds)."
             )
             raise InputError(msg)
         rows.append(np.full(len(test), samples[0]) if len(samples) == 1 else rng.permutation(samples)[: len(test)])
@@ -227,11 +261,11 @@ def _fewest(bound: Bound, delta: float) -> int:
     return math.ceil(2 * math.log(1 / delta))
 
 
-def _delta(confidence: float) -> float:
-    if not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
+def _delta(confidence: object, rounds: int) -> float:
+    if not isinstance(confidence, Real) or not 0 < float(confidence) < 1:
         msg = f"the confidence must lie between 0 and 1, as in 0.95; got {confidence!r}."
         raise InputError(msg)
-    return 1 - confidence
+    return (1 - float(confidence)) / as_whole("rounds", rounds, 1, 1000)
 
 
 def _refuse_too_few(test: ReplayTable, needed: dict[str, int], confidence: float) -> None:

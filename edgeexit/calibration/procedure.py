@@ -193,7 +193,7 @@ def _split(runner: Runner, data: Dataset, plan: _Plan) -> _Split:
 def _refuse_early(plan: _Plan, samples: int) -> None:
     """Say how many samples a proof needs before anything is measured."""
     assert plan.confidence is not None
-    needed = samples_needed(plan.target, plan.confidence)
+    needed = samples_needed(plan.target, plan.confidence, rounds=_ROUNDS)
     short = {bound: n for bound, n in needed.items() if n > samples}
     if short:
         listed = ", ".join(f"{bound} needs {n}" for bound, n in short.items())
@@ -228,7 +228,7 @@ def _choose(split: _Split, plan: _Plan) -> _Chosen:
     plan.progress("choosing thresholds", 0, 1)
     if plan.confidence is not None and split.certify is not None:
         policy, certificate = certify(
-            split.choose, split.certify, plan.target, confidence=plan.confidence, seed=plan.seed
+            split.choose, split.certify, plan.target, confidence=plan.confidence, seed=plan.seed, rounds=_ROUNDS
         )
         chosen = _Chosen(policy, Choice("exact", {}), certificate)
     else:

@@ -37,7 +37,7 @@ def calibrate_command(
         bool, typer.Option("--from-curve", help="Tune anew from what the last calibration measured; needs no data.")
     ] = False,
     seconds: Annotated[float | None, typer.Option(help="Wall time of the timing. [default: 6]", min=0.1)] = None,
-    seed: Annotated[int, typer.Option(help="Of splits, folds and order.", min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of splits, folds and order. [default: 0]", min=0)] = None,
     method: Annotated[
         str | None, typer.Option(help="exact, bagged, exit_distribution or shared. [default: guarded choice]")
     ] = None,
@@ -63,13 +63,15 @@ def calibrate_command(
     from edgeexit.runtime import CalibrationWarning
 
     plan = _plan(target, recipe, confidence, seconds)
+    if from_curve:
+        _refuse_unmeasured(plan, {"--method": method, "--seed": seed, "--seconds": seconds})
     samples = _samples(data, from_curve=from_curve)
     with warnings.catch_warnings(), builds_shown():
         warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
         runner = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=options)
     try:
         with runner, progress_bar() as progress:
-            result = _first_possible(runner, samples, plan, seed, method, progress)
+            result = _first_possible(runner, samples, plan, seed or 0, method, progress)
     except TargetNotMet as refusal:
         emit(_refused(plan, refusal), lambda: None, as_json=json)
         raise
@@ -106,6 +108,18 @@ def _plan(target: str | None, recipe: str | None, confidence: float | None, seco
         confidence=plan.confidence if confidence is None else confidence,
         seconds=plan.seconds if seconds is None else seconds,
     )
+
+
+def _refuse_unmeasured(plan: Recipe, options: dict[str, object]) -> None:
+    """What only a measurement can do is not left out in silence, least of all a proof."""
+    from edgeexit.errors import InputError
+
+    recipes = f"the confidence of recipe {plan.name}"
+    given = {"--confidence" if not plan.name else recipes: plan.confidence, **options}
+    idle = [name for name, value in given.items() if value is not None]
+    if idle:
+        msg = f"--from-curve measures and proves nothing anew, so it cannot take {', '.join(idle)}; leave that out, or give --data."
+        raise InputError(msg)
 
 
 def _samples(data: str | None, *, from_curve: bool) -> Dataset | None:

@@ -138,6 +138,19 @@ def test_the_certificate_of_a_small_table_is_right(seed: int, share: float) -> N
     assert quality[mean <= limit].max() <= policy.accuracy + policy.gap + 1e-12
 
 
+@pytest.mark.parametrize("target", ["drop<=3", "agreement>=0.9, mean<=0.9x", "accuracy>=0.5, rate1>=0.3"])
+def test_enough_work_leaves_no_gap(target: str) -> None:
+    """A box that is decided and breaks a limit which does not rise with the exits is no better than it is reached."""
+    for seed in range(8):
+        table = world(seed, 14, 4)
+        try:
+            policy = optimise(table, target, effort=Effort(4, work=50))
+        except TargetNotMet:
+            continue
+
+        assert 0.0 == pytest.approx(policy.gap, abs=1e-12)
+
+
 def test_two_and_three_exits_are_proved_optimal() -> None:
     """Their search is exhaustive, so the gap is exactly 0."""
     for exits in (2, 3):
