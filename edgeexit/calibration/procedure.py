@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 
 import edgeexit
-from edgeexit.arguments import as_seconds, as_whole
+from edgeexit.arguments import as_seconds, as_whole, check_progress
 from edgeexit.calibration.certify import Certificate, certify, samples_needed
 from edgeexit.calibration.device import Costs, Trial, priced, replay, singles, time_exits, try_policy, with_energy
 from edgeexit.calibration.front import front
@@ -134,6 +134,7 @@ def calibrate(
         msg = f"runner must be an open bundle, as edgeexit.load(path) gives it, not {runner!r}."  # type: ignore[unreachable]
         raise InputError(msg)
     seed, seconds = as_whole("seed", seed, 0, _LARGEST_SEED), as_seconds("seconds", seconds)
+    check_progress(progress)
     plan = _Plan(parse_target(target), confidence, seed, seconds, method, progress)
     data = _checked(runner, inputs, labels, name)
     runner.bundle.check_writable()
