@@ -1,8 +1,10 @@
 """Certified calibration judged against a population whose truth is known: joint violations, and the slack they cost.
 
     python -m benchmarks.calibration.certify_coverage [--draws 500] [--samples 2000 10000]
+    python -m benchmarks.calibration.certify_coverage --scarce [--draws 300]
 
-Half of each draw chooses, half certifies. The violations of all bounds together are held against δ by the exact binomial test.
+Half of each draw chooses, half certifies; with --scarce every draw has as many measured latencies per exit as samples, the same in both
+halves, and every policy is just over its p99. The violations of all bounds together are held against δ by the exact binomial test.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 
 from benchmarks.calibration._shared import budget, record, synthetic
 from edgeexit.calibration import Policy, ReplayTable, parse_target
-from edgeexit.calibration.certify import prove, safe_path
+from edgeexit.calibration.certify import apart, certify, prove, safe_path
 from edgeexit.errors import TargetNotMet
 from edgeexit.measure.statistics import binomial_cdf
 
@@ -47,9 +49,10 @@ def drawn(world: ReplayTable, target: str, draws: int, samples: int, deltas: Seq
     truth = lru_cache(maxsize=1000)(lambda thresholds: truths(world, target, thresholds))
     for draw in range(draws):
         if draw % TESTS == 0:
-            choose = world.take(rng.choice(len(world), samples // 2, replace=False))
+            part = world.take(rng.choice(len(world), samples // 2, replace=False))
+            choose, others = apart(part, world, parse_target(target))
             path = safe_path(choose, parse_target(target))
-        test = world.take(rng.integers(len(world), size=samples // 2))
+        test = others.take(rng.integers(len(world), size=samples // 2))
         for delta in deltas:
             found[delta].append(proved((path, choose, test), target, delta, draw, truth))
     return [summary(target, delta, samples, proofs) for delta, proofs in found.items()]
@@ -103,6 +106,21 @@ def truths(world: ReplayTable, target: str, thresholds: tuple[float, ...]) -> Tr
     return found
 
 
+def scarce(draws: int, samples: int = 2_000, delta: float = 0.05) -> dict[str, Any]:
+    """Proofs that all are wrong: eight exits, as many latencies as samples, of which 1.2 % are over the p99, shared by both halves."""
+    world, rng, broken = synthetic(3, 50_000, 8), np.random.default_rng(samples), 0
+    for draw in range(draws):
+        table = world.with_costs([np.where(rng.random(samples) < 0.012, 2.0, 1.0) for _ in range(8)])
+        choose, test = (table.take(rng.integers(len(world), size=samples // 2)) for _ in range(2))
+        try:
+            certify(choose, test, "p99<=1.5s", confidence=1 - delta, seed=draw)
+            broken += 1
+        except TargetNotMet:
+            pass
+    exact = binomial_cdf(draws - broken, draws, 1 - delta)
+    return {"delta": delta, "draws": draws, "samples": samples, "broken": broken, "p_value_of_at_most_delta": exact}
+
+
 def targets(world: ReplayTable) -> list[str]:
     """A mean, and three bounds together of which each leaves a certify part of 1,000 something to prove.
 
@@ -118,7 +136,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--samples", type=int, nargs="*", default=[2_000, 10_000], help="of each draw, both parts")
+    parser.add_argument("--scarce", action="store_true", help="only the case of as many latencies as samples")
     options = parser.parse_args()
+    if options.scarce:
+        record("certify-scarce", scarce(options.draws))
+        return
     world, rows = population(), []
     for samples in options.samples:
         for target in targets(world):
