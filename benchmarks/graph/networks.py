@@ -7,8 +7,8 @@ Runner (see benchmarks/runtime/exit_tax.py, which does the same for a trained ne
 chose on this device; the other is recorded beside it. Limits: within 5 % from 200 µs on; below, within 10 % or 3 µs.
 
 What is left of the tax of the staged form: its stages run the very nodes of the whole network, in the same time by ONNX Runtime's
-profiler, so what remains is the entry into the runtime, about 2 µs per stage (which is what the three stages of the 28 µs of `signal`
-show), and where memory happens to lie: two sessions of one model differ by up to 2 % here, on a busy machine by more.
+profiler; the entry into the runtime takes about 2 µs per stage, which is what the three stages of the 28 µs of `signal` show. The 6 to 15 %
+of the later exits of MSDNet, ViT, the cascade and B-AlexNet are not explained: they stay over several openings, in both forms.
 """
 
 from __future__ import annotations
