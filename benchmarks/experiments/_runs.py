@@ -54,10 +54,10 @@ def example_of(recipe: Recipe) -> torch.Tensor:
     return torch.zeros(1, *NETS[recipe.network].input_shape)
 
 
-def opened(network: torch.nn.Module, recipe: Recipe, folder: Path, criterion: str = "entropy") -> Runner:
-    """The network exported into a new folder, compiled and opened."""
-    folder.mkdir()
-    export(network, example_of(recipe), folder / "model.onnx")
+def opened(network: torch.nn.Module, example: torch.Tensor, folder: Path, criterion: str = "entropy") -> Runner:
+    """The network exported into the folder, compiled and opened."""
+    folder.mkdir(exist_ok=True)
+    export(network, example, folder / "model.onnx")
     bundle = edgeexit.compile(folder / "model.onnx", folder / "model.eexit", criterion=criterion)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)

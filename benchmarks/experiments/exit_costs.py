@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import edgeexit
 from benchmarks.common import Case, record, show, straight, time_lanes
+from benchmarks.experiments._runs import opened
 from edgeexit import units
 from edgeexit.data import Dataset
 from edgeexit.exporter import export
 from edgeexit.hardware import snapshot
 from edgeexit.nets import NETS, build
-from edgeexit.runtime import CalibrationWarning, Runner
+from edgeexit.runtime import Runner
 
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "lenet": {"code": {"branches": "code"}, "light": {"branches": "light"}},
@@ -38,11 +37,7 @@ def open_fresh(network: str, options: dict[str, Any], folder: Path) -> Runner:
     import torch
 
     torch.manual_seed(0)
-    export(build(network, **options), torch.zeros(1, *NETS[network].input_shape), folder / "model.onnx")
-    bundle = edgeexit.compile(folder / "model.onnx", folder / "model.eexit")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)
-        return edgeexit.load(bundle.path)
+    return opened(build(network, **options), torch.zeros(1, *NETS[network].input_shape), folder)
 
 
 def plain_of(network: str, options: dict[str, Any], runner: Runner, folder: Path) -> Runner:

@@ -124,7 +124,7 @@ def _fresh_trunk(recipe: Recipe) -> torch.nn.Module:
 def _alone(network: WithHeads, recipe: Recipe, index: int, folder: Path) -> Runner:
     """A plain network with one of the candidates, compiled and opened."""
     place, name = names_of(recipe)[index].split("/")
-    return opened(WithHeads(_fresh_trunk(recipe), {place: {name: network.heads[index]}}), recipe, folder)
+    return opened(WithHeads(_fresh_trunk(recipe), {place: {name: network.heads[index]}}), example_of(recipe), folder)
 
 
 class Part(NamedTuple):

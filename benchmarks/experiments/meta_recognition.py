@@ -170,7 +170,7 @@ def main() -> None:
 def open_all(found: Mapping[str, Rule], recipe: Recipe, folder: Path) -> dict[str, Runner]:
     """Every score's network, exported, compiled and opened."""
     return {
-        name: opened(rule.network, recipe, folder / str(i), rule.criterion)
+        name: opened(rule.network, example_of(recipe), folder / str(i), rule.criterion)
         for i, (name, rule) in enumerate(found.items())
     }
 
