@@ -72,6 +72,11 @@ def find_case(name: str) -> Case:
     return Case(name, folder / "model.onnx", plain if plain.is_file() else None, f"{data}:calibration", f"{data}:test")
 
 
+def noise(shape: Sequence[int]) -> Dataset:
+    """Inputs for timing where their values do not matter: 64 of normal numbers."""
+    return Dataset("noise", np.random.default_rng(0).normal(size=(64, *shape)).astype(np.float32), None)
+
+
 def default_case() -> str:
     """The MNIST network where it is there."""
     return "lenet-mnist" if (HERE / "models" / "lenet-mnist" / "model.onnx").is_file() else "lenet-digits"

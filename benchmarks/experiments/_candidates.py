@@ -75,13 +75,14 @@ def _input_shapes(trunk: nn.Module, places: Sequence[str], example: Tensor) -> d
 
 def _head(shape: torch.Size, widths: tuple[int, ...], classes: int) -> nn.Module:
     """Convolutions with batch normalisation, pooling to at most 4x4 (one pixel after three), one fully connected layer."""
+    to_one_pixel = len(widths) > 2
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(pairwise((shape[0], *widths))):
-        stride = 2 if i == 0 or len(widths) > 2 else 1
-        layers += [nn.Conv2d(a, b, 3, stride, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+        layers += [nn.Conv2d(a, b, 3, 2 if i == 0 or to_one_pixel else 1, padding=1, bias=False)]
+        layers += [nn.BatchNorm2d(b), nn.ReLU()]
     convolutions = nn.Sequential(*layers)
     with torch.no_grad():
-        side = convolutions.eval()(torch.zeros(1, *shape)).shape[-1]
-    pool = nn.AvgPool2d(side) if len(widths) > 2 else nn.MaxPool2d(max(side // 4, 1))
-    pixels = (side // (side if len(widths) > 2 else max(side // 4, 1))) ** 2
-    return nn.Sequential(convolutions, pool, nn.Flatten(), nn.Linear((widths or (shape[0],))[-1] * pixels, classes))
+        channels, side = convolutions.eval()(torch.zeros(1, *shape)).shape[1:3]
+    window = side if to_one_pixel else max(side // 4, 1)
+    pool = nn.AvgPool2d(window) if to_one_pixel else nn.MaxPool2d(window)
+    return nn.Sequential(convolutions, pool, nn.Flatten(), nn.Linear(channels * (side // window) ** 2, classes))

@@ -14,12 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
-from benchmarks.common import Case, record, show, straight, time_lanes
+from benchmarks.common import Case, noise, record, show, straight, time_lanes
 from benchmarks.experiments._runs import opened
 from edgeexit import units
-from edgeexit.data import Dataset
 from edgeexit.exporter import export
 from edgeexit.hardware import snapshot
 from edgeexit.nets import NETS, build
@@ -34,16 +33,12 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 
 def open_fresh(network: str, options: dict[str, Any], folder: Path) -> Runner:
     """A network with fresh weights, exported, compiled and opened."""
-    import torch
-
     torch.manual_seed(0)
     return opened(build(network, **options), torch.zeros(1, *NETS[network].input_shape), folder)
 
 
 def plain_of(network: str, options: dict[str, Any], runner: Runner, folder: Path) -> Runner:
     """The plain network, through the same Runner."""
-    import torch
-
     trunk = {k: v for k, v in options.items() if k != "branches"}
     export(build(network, **trunk, exits=False), torch.zeros(1, *NETS[network].input_shape), folder / "plain.onnx")
     return straight(runner, folder / "plain.onnx")
@@ -51,8 +46,7 @@ def plain_of(network: str, options: dict[str, Any], runner: Runner, folder: Path
 
 def costs(network: str, options: dict[str, Any], arguments: argparse.Namespace) -> dict[str, float]:
     """Typical seconds of the plain network and of each forced exit."""
-    shape = NETS[network].input_shape
-    data = Dataset("noise", np.random.default_rng(0).normal(size=(64, *shape)).astype(np.float32), None)
+    data = noise(NETS[network].input_shape)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         runner = open_fresh(network, options, folder)

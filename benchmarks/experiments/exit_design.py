@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.common import Case, record, show, straight, time_lanes
+from benchmarks.common import Case, noise, record, show, straight, time_lanes
 from benchmarks.experiments._candidates import HEADS, WithHeads, make_heads
 from benchmarks.experiments._runs import example_of, opened, plain_of, recipe_of
 from benchmarks.experiments._trunk import Trunk
@@ -30,7 +30,7 @@ from edgeexit import units
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.cli.common import progress_bar
 from edgeexit.criteria import criterion, entropy
-from edgeexit.data import Dataset, load_data
+from edgeexit.data import load_data
 from edgeexit.exporter import export
 from edgeexit.hardware import snapshot
 from edgeexit.nets import NETS, build
@@ -96,8 +96,7 @@ def names_of(recipe: Recipe) -> list[str]:
 
 def measure(network: WithHeads, recipe: Recipe, arguments: argparse.Namespace) -> tuple[float, list[Cost]]:
     """The plain network's typical time, and each candidate's beside it."""
-    shape = NETS[recipe.network].input_shape
-    data = Dataset("noise", np.random.default_rng(0).normal(size=(64, *shape)).astype(np.float32), None)
+    data = noise(NETS[recipe.network].input_shape)
     plain_s, costs = [], []
     with tempfile.TemporaryDirectory() as scratch, progress_bar() as progress:
         export(_fresh_trunk(recipe), example_of(recipe), Path(scratch) / "plain.onnx")
