@@ -96,16 +96,23 @@ def options(description: str | None, *, target: str = "drop<=0.1") -> argparse.A
 
 def open_case(case: Case, folder: Path, arguments: argparse.Namespace) -> Runner:
     """The case compiled into `folder`, with the thresholds given or calibrated on its calibration data."""
-    data = load_data(case.calibration)
-    bundle = edgeexit.compile(case.model, folder / f"{case.name}.eexit", inputs=data.take(slice(64)).inputs)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        runner = edgeexit.load(bundle.path)
+    runner = open_uncalibrated(case, folder, getattr(arguments, "criterion", "entropy"))
     if arguments.thresholds:
         runner.thresholds = arguments.thresholds
     else:
+        data = load_data(case.calibration)
         edgeexit.calibrate(runner, data.inputs, data.labels, target=arguments.target)
     return runner
+
+
+def open_uncalibrated(case: Case, folder: Path, criterion: str = "entropy") -> Runner:
+    """The case compiled into `folder`; it never leaves early."""
+    path = folder / f"{case.name}-{criterion}.eexit"
+    inputs = load_data(case.calibration).take(slice(64)).inputs
+    bundle = edgeexit.compile(case.model, path, criterion=criterion, inputs=inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return edgeexit.load(bundle.path)
 
 
 def same_as(runner: Runner, mode: str) -> Runner:

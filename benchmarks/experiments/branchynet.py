@@ -1,15 +1,16 @@
 """BranchyNet's Table I and figures 3 and 4 for one trained network, under the authors' timing protocol and an honest one.
 
-    python -m benchmarks branchynet [--case lenet-mnist]
+    python -m benchmarks branchynet [--case lenet-mnist] [--criterion entropy]
 
 paper:   the clock runs over the trunk up to the branch and nothing else, as in the authors' code; heads, softmax, entropy and decision
          are free, and the plain network beside it is timed whole.
 honest:  the clock runs over everything that the user waits for.
 
 Both compare with the plain network on the same runtime and settings, through the same Runner. Thresholds are the authors' screens
-(entropy, nats), and the best of them is chosen on the calibration part: the fastest at which accuracy is not below the plain network's,
-and the fastest at which it is above it by one standard error of the paired difference, so that it is likely to hold on other data, too.
-The figures shown are from the test part. The authors chose on the test part; `printed` rows use the thresholds that the paper prints.
+(entropy, nats); for exits of our own and for other criteria they are finer. The best is chosen on the calibration part: the fastest at
+which accuracy is not below the plain network's, and the fastest at which it is above it by one standard error of the paired difference,
+so that it is likely to hold on other data, too. The figures shown are from the test part. The authors chose on the test part; `printed`
+rows use the thresholds that the paper prints.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from benchmarks.common import (
     HERE,
     Case,
     find_case,
-    open_case,
+    open_uncalibrated,
     options,
     record,
     save_pictures,
@@ -39,7 +40,7 @@ from benchmarks.common import (
 )
 from benchmarks.experiments._trunk import Trunk
 from edgeexit import units
-from edgeexit.criteria import entropy
+from edgeexit.criteria import Criterion, criterion
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError
 from edgeexit.hardware import device_key, snapshot
@@ -54,6 +55,32 @@ SCREENS = {
     "resnet": (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 5, 10),
 }
 """Thresholds that the authors' code screens; those of B-ResNet were not read, the paper's own 0.2 and 0.3 are among ours."""
+
+FINE_SCREENS = {
+    "nats": tuple(float(t) for t in np.geomspace(0.003, 2.3, 24).round(4)),
+    "probability": (
+        0.3,
+        0.4,
+        0.45,
+        0.5,
+        0.55,
+        0.6,
+        0.65,
+        0.7,
+        0.75,
+        0.8,
+        0.85,
+        0.9,
+        0.93,
+        0.95,
+        0.97,
+        0.98,
+        0.99,
+        0.995,
+        0.999,
+    ),
+}
+"""By the criterion's unit: for exits that the authors did not have, and for criteria that they did not use."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +113,17 @@ class Left(NamedTuple):
 
 @dataclass(frozen=True)
 class Replayed:
-    """One part of the data, every exit run: entropies [n, N - 1], right answers [n, N], right answers of the plain network [n]."""
+    """One part of the data, every exit run: inner scores [n, N - 1], right answers [n, N], right answers of the plain network [n]."""
 
-    entropies: Floats
+    criterion: Criterion
+    scores: Floats
     right: NDArray[np.bool_]
     plain_right: NDArray[np.bool_]
 
     def leave(self, thresholds: Sequence[float]) -> Left:
-        """What these thresholds do."""
-        sure = np.column_stack([self.entropies <= np.asarray(thresholds), np.ones(len(self.right), bool)])
+        """What these thresholds, in the criterion's unit, do."""
+        inner = [self.criterion.inner(t) for t in thresholds]
+        sure = np.column_stack([self.scores >= np.asarray(inner), np.ones(len(self.right), bool)])
         left = sure.argmax(axis=1)
         rates = np.bincount(left, minlength=self.right.shape[1]) / len(left)
         right = self.right[np.arange(len(left)), left]
@@ -104,20 +133,34 @@ class Replayed:
 
 def replayed(runner: Runner, plain: Runner, data: Dataset) -> Replayed:
     """Every exit and the plain network on a part of the data."""
-    _, logits = runner.replay(data.inputs)
+    scores, logits = runner.replay(data.inputs)
     labels = data.y
-    entropies = np.column_stack([entropy(logits[:, k]) for k in range(runner.exits - 1)]).astype(np.float64)
     plain_labels = np.array([plain(x[None]).label for x in data.x])
-    return Replayed(entropies, logits.argmax(-1) == labels[:, None], plain_labels == labels)
+    early = scores[:, :-1].astype(np.float64)
+    return Replayed(runner.criterion, early, logits.argmax(-1) == labels[:, None], plain_labels == labels)
 
 
-def costs_of(case: Case, runner: Runner, plain: Runner, arguments: Any) -> dict[str, Any]:
-    """Seconds of each lane: the plain network, each forced exit, the trunk up to each branch."""
+def screen_of(case: Case, rule: Criterion) -> Sequence[float]:
+    """The thresholds to try at each exit."""
+    family, exits, *_ = case.name.split("-")
+    if rule.name == "entropy" and exits != "light":
+        return SCREENS[family]
+    if rule.unit not in FINE_SCREENS:
+        msg = f"no thresholds to try for criterion {rule.name!r} ({rule.unit}); take one in {' or '.join(FINE_SCREENS)}"
+        raise InputError(msg)
+    return FINE_SCREENS[rule.unit]
+
+
+def costs_of(case: Case, runner: Runner, plain: Runner, bare: Runner, arguments: Any) -> dict[str, Any]:
+    """Seconds of each lane: the plain network, each forced exit, the trunk up to each branch.
+
+    The trunk is cut from `bare`, the same network under a criterion that hands nothing from stage to stage.
+    """
     lanes: dict[str, Any] = {"plain": plain, "backbone": runner.backbone()}
     for k in range(1, runner.exits + 1):
         lanes[f"forced {k}"] = partial(runner.forced, exit=k)
     for k in range(1, runner.exits):
-        lanes[f"trunk {k}"] = Trunk(runner, k)
+        lanes[f"trunk {k}"] = Trunk(bare, k)
     timed = time_lanes(lanes, case.test_data(), seconds=arguments.seconds, repeats=arguments.repeats)
     typical = {name: lane.latency.typical_s for name, lane in timed.items()}
     last = [typical["backbone"]]
@@ -131,7 +174,7 @@ def costs_of(case: Case, runner: Runner, plain: Runner, arguments: Any) -> dict[
 
 def sweep(part: Replayed, costs: Mapping[str, Any], screen: Sequence[float]) -> Iterator[dict[str, Any]]:
     """Every combination of the screen's thresholds on one part, with its mean time under both protocols."""
-    for thresholds in product(screen, repeat=part.entropies.shape[1]):
+    for thresholds in product(screen, repeat=part.scores.shape[1]):
         yield row(part, costs, thresholds)
 
 
@@ -186,7 +229,7 @@ def figure_3(
     return Figure(
         f"branchynet-fig3-{case.name}",
         f"{case.name}: accuracy against time (BranchyNet, figure 3)",
-        "Each point is one combination of entropy thresholds, timed honestly; the large one was chosen on the calibration part.",
+        f"Each point is one combination of thresholds ({test.criterion.name}), timed honestly; the large one is the chosen one.",
         Axis("mean time, µs", scale=1e-6),
         Axis("accuracy on the test part, %", scale=0.01),
         (points(rows, exit_tone(1), "thresholds"), points([best], ACCENT, "chosen", large=True), plain),
@@ -195,24 +238,24 @@ def figure_3(
 
 def figure_4(case: Case, test: Replayed) -> Figure:
     """Overall accuracy against the share that leaves at exit 1, everything else going to the last exit."""
-    order = np.argsort(test.entropies[:, 0], kind="stable")
+    order = np.argsort(-test.scores[:, 0], kind="stable")
     early, late = test.right[order, 0].cumsum(), test.right[order, -1]
     overall = (early + late.sum() - late.cumsum()) / len(order)
     share = np.arange(1, len(order) + 1) / len(order)
-    largest = test.entropies[order, 0]
+    own = test.criterion.sign * test.scores[order, 0]
     return Figure(
         f"branchynet-fig4-{case.name}",
         f"{case.name}: the first exit's threshold (BranchyNet, figure 4)",
-        "Samples in the order of their entropy at exit 1; those that do not leave there go to the last exit.",
+        f"Samples in the order of their score ({test.criterion.name}) at exit 1; those that do not leave there go to the last exit.",
         Axis("share leaving at exit 1, %", scale=0.01),
         Axis("overall accuracy, %", scale=0.01),
         (
             Line(share, overall, exit_tone(1), "accuracy", thick=True),
             Line(
                 share,
-                overall.min() + (overall.max() - overall.min()) * largest / largest.max(),
+                overall.min() + (overall.max() - overall.min()) * own / own.max(),
                 BACKBONE,
-                "entropy (scaled)",
+                f"{test.criterion.name} (scaled)",
                 dashed=True,
             ),
         ),
@@ -222,6 +265,9 @@ def figure_4(case: Case, test: Replayed) -> Figure:
 def main() -> None:
     """Run it."""
     parser = options(__doc__)
+    parser.add_argument(
+        "--criterion", default="entropy", help="what decides: entropy as in the paper, running_mean, ..."
+    )
     parser.set_defaults(thresholds=[])
     arguments = parser.parse_args()
     case, before = find_case(arguments.case), snapshot()
@@ -231,11 +277,11 @@ def main() -> None:
     family = case.name.split("-")[0]
     printed = PRINTED[family]
     with tempfile.TemporaryDirectory() as scratch:
-        screen = SCREENS[family]
-        arguments.thresholds = arguments.thresholds or list(printed.thresholds)
-        runner = open_case(case, Path(scratch), arguments)
+        screen = screen_of(case, criterion(arguments.criterion))
+        runner = open_uncalibrated(case, Path(scratch), arguments.criterion)
+        bare = open_uncalibrated(case, Path(scratch)) if runner.criterion.combine else runner
         plain = straight(runner, case.plain)
-        costs = costs_of(case, runner, plain, arguments)
+        costs = costs_of(case, runner, plain, bare, arguments)
         calibration, test = (replayed(runner, plain, load_data(d)) for d in (case.calibration, case.test))
         rows = list(sweep(calibration, costs, screen))
         knees = {
@@ -244,7 +290,8 @@ def main() -> None:
             "not below, paper's clock": knee(rows, "paper"),
         }
         chosen = {name: row(test, costs, found["thresholds"]) for name, found in knees.items()}
-        chosen["printed thresholds"] = row(test, costs, printed.thresholds)
+        if arguments.criterion == "entropy":
+            chosen["printed thresholds"] = row(test, costs, printed.thresholds)
         runner.thresholds = chosen["above by its error"]["thresholds"]
         mixed = time_lanes(
             {"plain": plain, "mixed": runner}, case.test_data(), seconds=arguments.seconds, repeats=arguments.repeats

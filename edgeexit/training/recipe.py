@@ -270,8 +270,10 @@ def _with_presets(raw: Mapping[str, Any], where: str, names: str | None) -> dict
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables merge key by key; anything else is replaced."""
+    """Tables merge key by key; anything else is replaced. A phase with another loss does not inherit the options of the first."""
     out = dict(base)
+    if "loss" in over and over["loss"] != base.get("loss"):
+        out.pop("options", None)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
         out[key] = _merged(out[key], value) if both else value

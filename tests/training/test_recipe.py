@@ -47,6 +47,13 @@ def _presets(name: str) -> list[str]:
     return re.findall(r"^\[presets\.([\w-]+)\]", (RECIPES / f"{name}.toml").read_text(), re.MULTILINE)
 
 
+def test_a_preset_with_another_loss_does_not_inherit_the_options_of_the_first() -> None:
+    """They are options of the loss, not of the phase; what else the phase says stays."""
+    recipe = parse_recipe(raw(presets={"taught": {"joint": {"loss": "distill"}}}), where="r.toml", preset="taught")
+
+    assert ("distill", {}, 2) == (recipe.joint.loss, dict(recipe.joint.options), recipe.joint.epochs)
+
+
 def test_a_path_is_a_recipe_too(tmp_path: Path) -> None:
     """Shipped recipes are files to copy and change."""
     text = (RECIPES / "lenet-digits.toml").read_text()
