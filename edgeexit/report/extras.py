@@ -28,9 +28,8 @@ def extra_tables(result: BenchResult) -> list[Table]:
 def extra_pictures(result: BenchResult) -> list[Picture]:
     """Accuracy against energy, and runtime and cache misses against the threshold."""
     found: list[Picture | None] = [] if result.energy is None else [energy_frontier(result, result.energy)]
-    points = _sweep_points(result)
-    if points:
-        found += [misses(result, points), miss_rates(result, points)]
+    swept = (result.cache or {}).get("sweep")
+    found += sweep_pictures(swept) if swept else []
     return [picture for picture in found if picture is not None]
 
 
@@ -148,10 +147,11 @@ def _energy_points(result: BenchResult, mix_j: float, straight_j: float) -> list
     ]
 
 
-def _sweep_points(result: BenchResult) -> list[Mapping[str, Any]]:
-    swept = (result.cache or {}).get("sweep")
-    points: list[Mapping[str, Any]] = [p for p in swept["points"] if p["cache"] is not None] if swept else []
-    return sorted(points, key=_leaving)
+def sweep_pictures(swept: Mapping[str, Any]) -> list[Figure]:
+    """Runtime and cache misses against the threshold, from a document `edgeexit.cache-sweep/1`; none where no cache was seen."""
+    points = sorted((p for p in swept["points"] if p["cache"] is not None), key=_leaving)
+    whose = f"Caches of {swept['device']}, {swept['source']}; thresholds loosen from left to right."
+    return [_misses(points, whose), _miss_rates(points, whose)] if points else []
 
 
 def _leaving(point: Mapping[str, Any]) -> float:
@@ -163,12 +163,7 @@ def _of_level(points: Sequence[Mapping[str, Any]], name: str, key: str) -> Float
     return np.array([np.nan if v is None else v for v in found], np.float64)
 
 
-def _what_swept(result: BenchResult) -> str:
-    swept = (result.cache or {})["sweep"]
-    return f"Caches of {swept['device']}, {swept['source']}; thresholds loosen from left to right."
-
-
-def misses(result: BenchResult, points: Sequence[Mapping[str, Any]]) -> Figure:
+def _misses(points: Sequence[Mapping[str, Any]], whose: str) -> Figure:
     """Runtime and misses per inference, relative to no early exit: BranchyNet's Fig. 6."""
     xs = np.array([_leaving(p) for p in points])
     runtime = np.array([p["latency_s"] for p in points])
@@ -177,12 +172,12 @@ def misses(result: BenchResult, points: Sequence[Mapping[str, Any]]) -> Figure:
         values = _of_level(points, level["name"], "misses")
         if values[0] > 0:
             marks.append(Line(xs, values / values[0], exit_tone(place), f"{level['name']} misses"))
-    caption = f"Per inference, as a share of what it is when nothing leaves early. {_what_swept(result)}"
+    caption = f"Per inference, as a share of what it is when nothing leaves early. {whose}"
     x, y = Axis("samples that leave early (%)", 0.01), Axis("relative to no early exit (%)", 0.01, low=0.0)
     return Figure("cache-misses", "Runtime and cache misses against the threshold", caption, x, y, tuple(marks))
 
 
-def miss_rates(result: BenchResult, points: Sequence[Mapping[str, Any]]) -> Figure:
+def _miss_rates(points: Sequence[Mapping[str, Any]], whose: str) -> Figure:
     """Misses over accesses: may rise while misses fall, since the denominator shrinks."""
     xs = np.array([_leaving(p) for p in points])
     marks = tuple(
@@ -190,8 +185,6 @@ def miss_rates(result: BenchResult, points: Sequence[Mapping[str, Any]]) -> Figu
         for place, level in enumerate(points[0]["cache"]["levels"], 1)
         if level["rate"] is not None
     )
-    caption = (
-        f"Misses over accesses: a rate may rise while misses fall, because accesses fall too. {_what_swept(result)}"
-    )
+    caption = f"Misses over accesses: a rate may rise while misses fall, because accesses fall too. {whose}"
     x, y = Axis("samples that leave early (%)", 0.01), Axis("miss rate (%)", 0.01, low=0.0)
     return Figure("cache-rates", "Cache miss rates against the threshold", caption, x, y, marks)
