@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeexit.errors import InputError
-from edgeexit.nets.outputs import run_exits
+from edgeexit.nets.outputs import Exit, run_exits
 from edgeexit.progress import Progress, silent
 from edgeexit.training.augment import Augment, augmented
 from edgeexit.training.losses import Loss
@@ -140,7 +140,7 @@ def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setti
     def train_step(x: Tensor, y: Tensor) -> dict[str, Tensor]:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device, torch.bfloat16, enabled=setting.bfloat16):
-            exits = run_exits(module, x)
+            exits = [_in_float32(e) for e in run_exits(module, x)]
         value = loss(exits, y)
         torch.autograd.backward(value)
         optimizer.step()
@@ -148,6 +148,11 @@ def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setti
         return {"loss": value.detach(), "correct": correct.cpu()}
 
     return train_step
+
+
+def _in_float32(e: Exit) -> Exit:
+    # A softmax of bfloat16 rounds a sure answer to 1, which then has no gradient.
+    return Exit(e.name, e.logits.float(), e.score if e.score is None else e.score.float())
 
 
 # ---------------------------------------------------------------- optimiser and its step size

@@ -5,6 +5,7 @@ A loss is a plain callable: exits (`edgeexit.nets.outputs.Exit`, first exit firs
     branchynet     Σ w_n CE(z_n)                                              Teerapittayanon et al. 2016, III-B
     sum            Σ CE(z_n)                                                  MSDNet, Huang et al. 2018, section 4
     distill        Σ CE(z_n) + w Σ KL(last exit ‖ exit n)                     one-for-all distillation, Li et al. 2019
+    running-mean   distill + Σ CE(mean of exits 1 to n)                       boosted exits, Yu et al. 2023; here of probabilities
     eenet-v1       CE(Ŷ_1) + λ C_1, Ŷ and C mixed by the learned confidences  EENet, Demir 2019, equation 9
     eenet-v2       Σ_n CE(Ŷ_n) + λ C_n                                        EENet, equation 11
     soft-cascade   CE of the product of the exits' probabilities              Pimpley and Indulkar 2017, 3.3
@@ -61,6 +62,27 @@ def distill(*, weight: float = 1.0, temperature: float = 1.0) -> Loss:
         students = [F.log_softmax(e.logits / temperature, dim=-1) for e in exits[:-1]]
         pull = _total(F.kl_div(s, teacher, reduction="batchmean") for s in students)
         return _total(F.cross_entropy(e.logits, labels) for e in exits) + weight * temperature**2 * pull
+
+    return loss
+
+
+def running_mean(*, costs: Sequence[float], weight: float = 1.0, temperature: float = 1.0) -> Loss:
+    """`distill`, and the cross-entropy of what the criterion of this name answers, so that later exits learn what earlier ones miss.
+
+    Args:
+        costs: of leaving at each exit, in any unit: the weights of the mean.
+        weight: of the divergence from the last exit.
+        temperature: of both sides of it.
+    """
+    alone = distill(weight=weight, temperature=temperature)
+
+    def loss(exits: Sequence[Exit], labels: Tensor) -> Tensor:
+        _as_many("costs", costs, exits)
+        means, total, paid = [], torch.zeros_like(exits[0].logits), 0.0
+        for e, cost in zip(exits, costs, strict=True):
+            total, paid = total + cost * F.softmax(e.logits, dim=-1), paid + cost
+            means.append(total / paid)
+        return alone(exits, labels) + _total(_nll(mean, labels) for mean in means[1:])
 
     return loss
 
@@ -192,6 +214,7 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "branchynet": branchynet,
     "sum": sum_,
     "distill": distill,
+    "running-mean": running_mean,
     "eenet-v1": eenet_v1,
     "eenet-v2": eenet_v2,
     "soft-cascade": soft_cascade,

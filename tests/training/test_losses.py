@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgeexit.criteria import criterion
 from edgeexit.errors import InputError
 from edgeexit.nets.outputs import Exit
 from edgeexit.training import LOSSES, loss
@@ -18,6 +19,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "branchynet": {"weights": [1.0, 0.5, 0.3]},
     "eenet-v1": {"costs": [0.2, 0.5, 1.0]},
     "eenet-v2": {"costs": [0.2, 0.5, 1.0]},
+    "running-mean": {"costs": [0.2, 0.5, 1.0]},
     "stopping": {"costs": [0.2, 0.3, 0.5]},
 }
 
@@ -65,6 +67,17 @@ def test_branchynet_is_the_weighted_sum() -> None:
         1.0 * ce(a) + 0.5 * ce(b) + 0.3 * ce(c), loss("branchynet", **OPTIONS["branchynet"])([a, b, c], LABELS)
     )
     torch.testing.assert_close(ce(a) + ce(b) + ce(c), loss("sum")([a, b, c], LABELS))
+
+
+def test_running_mean_trains_what_the_criterion_of_that_name_answers() -> None:
+    """The negative log-likelihood of its answers at every exit but the first, whose answer is its own, on top of distillation."""
+    outputs, costs = exits(), OPTIONS["running-mean"]["costs"]
+    logits = torch.stack([e.logits for e in outputs], dim=1).detach().numpy()
+    answers = torch.from_numpy(criterion("running_mean").answers(logits, costs).logits)
+
+    added = loss("running-mean", costs=costs)(outputs, LABELS) - loss("distill")(outputs, LABELS)
+
+    torch.testing.assert_close(F.cross_entropy(answers[:, 1], LABELS) + F.cross_entropy(answers[:, 2], LABELS), added)
 
 
 def test_distillation_of_equal_exits_adds_nothing_and_does_not_move_the_last() -> None:
