@@ -13,7 +13,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -248,8 +248,8 @@ def _plain_networks(recipe: Recipe, path: Path) -> dict[str, State]:
     """Weights by phase: of a file the plain network's; of a run's folder also those of the one that trained on."""
     if not path.is_dir():
         return {"plain": _plain_weights(recipe, path)}
-    same = ["data", "network", "precision", "plain.", "augment."]
-    same += ["joint.epochs", "joint.batch", "joint.rate"] if recipe.control else []
+    same = ["data", "network", "precision", "seed", "plain.", "augment."]
+    same += [f"joint.{f.name}" for f in fields(Phase) if f.name not in ("loss", "options")] if recipe.control else []
     if changed := _differences(recipe, path, only=tuple(same)):
         msg = f"the plain networks of {path} were trained with another recipe: {changed}; use the same, or name one file of weights"
         raise InputError(msg)

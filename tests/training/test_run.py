@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import torch
 
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError
-from edgeexit.training import Recipe, load_recipe, train
+from edgeexit.nets.outputs import Exit
+from edgeexit.training import LOSSES, Recipe, load_recipe, train
 from edgeexit.training.checkpoint import Checkpoint
+from edgeexit.training.losses import Loss, branchynet
 from edgeexit.training.metrics import early_exit
 
 
@@ -127,14 +130,49 @@ def test_other_exits_take_both_plain_networks_of_an_earlier_run(
         torch.testing.assert_close(weights(whole, name), weights(tmp_path, name), atol=0, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda r: {"plain": replace(r.plain, epochs=3)}, r"plain\.epochs was 2 and is 3"),
+        (lambda r: {"joint": replace(r.joint, optimizer="sgd")}, r"joint\.optimizer was 'adam' and is 'sgd'"),
+        (lambda r: {"joint": replace(r.joint, weight_decay=0.1)}, r"joint\.weight_decay was 0\.0 and is 0\.1"),
+        (lambda r: {"seed": r.seed + 1}, r"seed was \d+ and is \d+"),
+    ],
+)
 def test_the_plain_networks_of_another_recipe_are_refused(
-    whole: Path, recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+    change: Callable[[Recipe], dict[str, Any]],
+    said: str,
+    whole: Path,
+    recipe: Recipe,
+    parts: dict[str, Dataset],
+    tmp_path: Path,
 ) -> None:
     """Otherwise exits and plain network would be compared that saw different training."""
-    longer = replace(recipe, plain=replace(recipe.plain, epochs=3))
+    with pytest.raises(InputError, match=said):
+        train(replace(recipe, **change(recipe)), tmp_path, parts=parts, plain=whole)
 
-    with pytest.raises(InputError, match=r"plain\.epochs was 2 and is 3"):
-        train(longer, tmp_path, parts=parts, plain=whole)
+
+def test_the_loss_sees_float32_where_the_network_runs_in_bfloat16(
+    recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A softmax of bfloat16 rounds a sure answer to 1, which then has no gradient."""
+    seen: set[torch.dtype] = set()
+
+    def spying() -> Loss:
+        def spy(exits: Sequence[Exit], labels: torch.Tensor) -> torch.Tensor:
+            seen.update(e.logits.dtype for e in exits)
+            return branchynet()(exits, labels)
+
+        return spy
+
+    monkeypatch.setitem(LOSSES, "spy", spying)
+    short = replace(
+        recipe, control=False, precision="bfloat16", joint=replace(recipe.joint, epochs=1, loss="spy", options={})
+    )
+
+    train(short, tmp_path, parts=parts)
+
+    assert {torch.float32} == seen
 
 
 def test_from_scratch_the_joint_network_has_weights_of_its_own(
