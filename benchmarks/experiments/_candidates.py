@@ -11,8 +11,16 @@ from torch import Tensor, nn
 
 from edgeexit.nets.outputs import mark_exit
 
-HEADS: Mapping[str, tuple[int, ...]] = {"fc": (), "1-conv": (64,), "2-conv": (64, 64), "3-conv": (32, 64, 128)}
-"""Channels of each candidate's 3x3 convolutions; the first of them halves the size, of three all do."""
+HEADS: Mapping[str, tuple[int, ...]] = {
+    "fc": (),
+    "1-conv": (64,),
+    "2-conv": (64, 64),
+    "2-conv-narrow": (48, 48),
+    "3-conv": (32, 64, 128),
+    "4-conv": (32, 64, 64, 64),
+}
+"""Channels of each candidate's 3x3 convolutions; the first of them halves the size, of three all do, of four a pool follows the first
+and the third."""
 
 
 class WithHeads(nn.Module):
@@ -74,12 +82,14 @@ def _input_shapes(trunk: nn.Module, places: Sequence[str], example: Tensor) -> d
 
 
 def _head(shape: torch.Size, widths: tuple[int, ...], classes: int) -> nn.Module:
-    """Convolutions with batch normalisation, pooling to at most 4x4 (one pixel after three), one fully connected layer."""
+    """Convolutions with batch normalisation, pooling to at most 4x4 (one pixel after three and more), one fully connected layer."""
     to_one_pixel = len(widths) > 2
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(pairwise((shape[0], *widths))):
-        layers += [nn.Conv2d(a, b, 3, 2 if i == 0 or to_one_pixel else 1, padding=1, bias=False)]
+        layers += [nn.Conv2d(a, b, 3, 2 if i == 0 or len(widths) == 3 else 1, padding=1, bias=False)]
         layers += [nn.BatchNorm2d(b), nn.ReLU()]
+        if len(widths) == 4 and i in (0, 2):
+            layers += [nn.MaxPool2d(2, ceil_mode=True)]
     convolutions = nn.Sequential(*layers)
     with torch.no_grad():
         channels, side = convolutions.eval()(torch.zeros(1, *shape)).shape[1:3]
