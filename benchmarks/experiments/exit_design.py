@@ -151,7 +151,7 @@ def replayed(network: WithHeads, name: str) -> Part:
 def summed(exits: Sequence[int], costs: Sequence[Cost], plain_s: float) -> NDArray[np.float64]:
     """What leaving at each exit of a set takes by what each took alone: later exits also pay for the heads before them."""
     heads = np.array([costs[k].leave_s - costs[k].trunk_s for k in exits])
-    before = np.concatenate([[0.0], heads.cumsum()])
+    before: NDArray[np.float64] = np.concatenate([[0.0], heads.cumsum()])
     return np.asarray([*(costs[k].leave_s for k in exits), plain_s], np.float64) + before
 
 
