@@ -49,6 +49,8 @@ def run_command(
         if thresholds is not None or exit is not None:
             warnings.simplefilter("ignore", CalibrationWarning)  # then no calibration says who leaves where
         opened = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=options)
+        if deadline_ms is not None and exit is None:
+            opened.prepare_deadlines()
     with opened as runner:
         if thresholds is not None:
             runner.thresholds = numbers("--thresholds", thresholds)

@@ -26,31 +26,46 @@ class Deadlines:
     stage_p99_s: tuple[float, ...]
 
     @classmethod
-    def of(cls, calibration: Mapping[str, Any] | None, exits: int, deadline_s: object) -> Deadlines:
-        """From now and a calibration.
+    def of(cls, called_s: float, deadline_s: object, stage_p99_s: tuple[float, ...] | None) -> Deadlines:
+        """From when the caller asked, so that what it waited for is not given away.
+
+        Args:
+            called_s: that moment, on the clock of `perf_counter`.
+            deadline_s: seconds from then.
+            stage_p99_s: as of `stage_times`.
 
         Raises:
-            InputError: the deadline is not a positive number, or there is no calibration of this device with the p99 of each exit.
+            InputError: the deadline is not a positive number, or there are no times.
         """
-        now = perf_counter()
         seconds = float(deadline_s) if isinstance(deadline_s, Real) else math.nan
         if not 0 < seconds < math.inf:
             msg = f"deadline_s must be a positive number of seconds, not {deadline_s!r}."
             raise InputError(msg)
-        p99 = _times(calibration, "p99_s")
-        if len(p99) != exits or any(v is None for v in p99):
-            msg = "a deadline needs the p99 of each exit on this device: run edgeexit calibrate first."
-            raise InputError(msg)
-        return cls(now + seconds, stage_times([v or 0.0 for v in p99], _times(calibration, "p50_s")))
+        return cls(called_s + seconds, known(stage_p99_s))
 
     def allow(self, stage: int) -> bool:
         """Whether stage `stage` (from 0) fits, started now."""
         return perf_counter() + self.stage_p99_s[stage] <= self.end_s
 
 
-def stage_times(p99_s: Sequence[float], median_s: Sequence[float | None]) -> tuple[float, ...]:
-    """p99 of each stage alone: from the cumulative p99 less the median before it, so never less than the stage's own."""
-    return (p99_s[0], *(late - (early or 0.0) for late, early in zip(p99_s[1:], median_s, strict=False)))
+def known(stage_p99_s: tuple[float, ...] | None) -> tuple[float, ...]:
+    """The times, or an InputError where there are none: nobody can then promise to be in time."""
+    if stage_p99_s is None:
+        msg = "a deadline needs the p99 of each exit on this device: run edgeexit calibrate first."
+        raise InputError(msg)
+    return stage_p99_s
+
+
+def stage_times(calibration: Mapping[str, Any] | None, exits: int) -> tuple[float, ...] | None:
+    """p99 of each stage alone, or None where the calibration document does not have the p99 of each exit.
+
+    From the cumulative p99 less the median before it, so never less than the stage's own.
+    """
+    p99_s, median_s = _times(calibration, "p99_s"), _times(calibration, "p50_s")
+    late_s = [v for v in p99_s if v is not None]
+    if not len(late_s) == len(p99_s) == exits:
+        return None
+    return (late_s[0], *(late - (early or 0.0) for late, early in zip(late_s[1:], median_s, strict=False)))
 
 
 def _times(calibration: Mapping[str, Any] | None, name: str) -> list[float | None]:

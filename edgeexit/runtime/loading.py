@@ -13,7 +13,10 @@ from edgeexit.bundle import Bundle
 from edgeexit.documents import check_schema
 from edgeexit.errors import BundleError
 from edgeexit.hardware import device_key, snapshot
+from edgeexit.runtime.deadline import stage_times
 from edgeexit.runtime.runner import Runner
+
+_SCHEMA = "edgeexit.calibration/1"
 
 
 class CalibrationWarning(UserWarning):
@@ -52,7 +55,7 @@ def load(
     if mode is None:
         settings = settings.with_mode(chosen_mode(bundle, settings))
     calibration = bundle.read_calibration(settings.key(device_key()))
-    runner = open_runner(bundle, settings, calibration)
+    runner = open_runner(bundle, settings, calibration, stage_p99_s=_staged_times(bundle, settings))
     if calibration is None:
         _warn(
             f"{bundle.path} has no calibration for {settings.key(device_key())}: it never leaves early. Run: edgeexit calibrate"
@@ -63,12 +66,21 @@ def load(
     return runner
 
 
-def open_runner(bundle: Bundle, settings: Settings, calibration: Mapping[str, Any] | None = None) -> Runner:
-    """A Runner with exactly these settings; its thresholds are "never" until they are set."""
+def open_runner(
+    bundle: Bundle,
+    settings: Settings,
+    calibration: Mapping[str, Any] | None = None,
+    *,
+    stage_p99_s: tuple[float, ...] | None = None,
+) -> Runner:
+    """A Runner with exactly these settings; its thresholds are "never" until they are set.
+
+    `stage_p99_s` are the times of the staged form where they are known from elsewhere than `calibration`, for deadlines.
+    """
     opened = find_backend(settings.backend)
     opened.check_options(settings.options)
     program = (opened.open_fused if settings.mode == "fused" else opened.open_staged)(bundle, settings)
-    return Runner(bundle, settings, program, calibration)
+    return Runner(bundle, settings, program, calibration, stage_p99_s=stage_p99_s)
 
 
 def chosen_mode(bundle: Bundle, settings: Settings) -> str:
@@ -79,6 +91,20 @@ def chosen_mode(bundle: Bundle, settings: Settings) -> str:
         return timing.faster
     calibrated = [m for m in ("fused", "staged") if settings.with_mode(m).key(device) in bundle.manifest.calibrations]
     return calibrated[0] if calibrated else "staged"
+
+
+def _staged_times(bundle: Bundle, settings: Settings) -> tuple[float, ...] | None:
+    """p99 of each stage of the staged form, which is what deadlines run in fused mode too; None in staged mode.
+
+    None as well where the bundle has no calibration of it for this device, or one that was made under other conditions or by a newer
+    edgeexit: the fused form's times are then nearer, though each stage alone takes longer than it does inside the fused graph.
+    """
+    if settings.mode == "staged":
+        return None
+    calibration = bundle.read_calibration(settings.with_mode("staged").key(device_key()))
+    if calibration is None or calibration.get("schema") != _SCHEMA or _changes(calibration, settings):
+        return None
+    return stage_times(calibration, bundle.manifest.exits)
 
 
 def thresholds_of(calibration: Mapping[str, Any], bundle: Bundle) -> tuple[float, ...]:
@@ -113,15 +139,21 @@ _HELD = {
 
 
 def _warn_of_changes(calibration: Mapping[str, Any], settings: Settings) -> None:
-    then = calibration.get("settings")
-    changes = _differences(_CHOSEN, then, {name: getattr(settings, name) for name in _CHOSEN})
+    changes = _changes(calibration, settings)
+    if changes:
+        _warn(f"calibrated with another {'; another '.join(changes)}: its latencies will not hold. Calibrate again.")
+
+
+def _changes(calibration: Mapping[str, Any], settings: Settings) -> list[str]:
+    """What is not as it was when the latencies were measured, for people."""
+    now = {name: getattr(settings, name) for name in _CHOSEN}
+    changes = _differences(_CHOSEN, calibration.get("settings"), now)
     state = calibration.get("state")
     before = state.get("before") if isinstance(state, Mapping) else None
     if isinstance(before, Mapping):
-        now = snapshot()
-        changes += _differences(_HELD, before, {name: getattr(now, name) for name in _HELD})
-    if changes:
-        _warn(f"calibrated with another {'; another '.join(changes)}: its latencies will not hold. Calibrate again.")
+        found = snapshot()
+        changes += _differences(_HELD, before, {name: getattr(found, name) for name in _HELD})
+    return changes
 
 
 def _differences(names: Mapping[str, str], then: object, now: Mapping[str, object]) -> list[str]:

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
+from time import perf_counter
 from types import TracebackType
 from typing import Any, NoReturn, TypeAlias
 
@@ -20,7 +21,7 @@ from edgeexit.errors import InputError
 from edgeexit.graph.network import TensorSpec
 from edgeexit.progress import Progress, silent
 from edgeexit.runtime.batch import leave_in_stages, score_everything
-from edgeexit.runtime.deadline import Deadlines, run_until
+from edgeexit.runtime.deadline import Deadlines, known, run_until, stage_times
 from edgeexit.runtime.inputs import Inputs, by_name, check_many, slot
 from edgeexit.runtime.prediction import Prediction
 
@@ -113,13 +114,21 @@ class Runner(_Opened):
     """
 
     def __init__(
-        self, bundle: Bundle, settings: Settings, program: Program, calibration: Mapping[str, Any] | None = None
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        program: Program,
+        calibration: Mapping[str, Any] | None = None,
+        *,
+        stage_p99_s: tuple[float, ...] | None = None,
     ) -> None:
         super().__init__(bundle, settings, program)
         self.criterion: Criterion = criterion(bundle.manifest.criterion)
         self.exits = bundle.manifest.exits
         self.calibration = calibration
+        self._stage_p99_s = stage_p99_s  # of the staged form, where it is known from elsewhere than `calibration`
         self._staged: StagedProgram | None = program if isinstance(program, StagedProgram) else None
+        self._staged_fills: _Fills = self._fills
         self._batch: Batch | None = None
         self._sign = self.criterion.sign
         self._inner: tuple[float, ...] = (math.inf,) * (self.exits - 1)
@@ -163,18 +172,32 @@ class Runner(_Opened):
 
         Args:
             x: array [1, ...] of the input's shape and dtype, or a dict of them by name.
-            deadline_s: seconds from now; stages start only while their calibrated p99 fits, so the answer is the deepest exit reached
-                in time. Exit 1 always runs; `late` says when the answer came after the deadline.
+            deadline_s: seconds from now, waiting for other threads' calls included; stages start only while their calibrated p99 fits,
+                so the answer is the deepest exit reached in time. Exit 1 always runs; `late` says when the answer came after the
+                deadline. Stages run one by one whatever the mode: `prepare_deadlines` opens them, else the first such call does.
 
         Raises:
             InputError: wrong shape, dtype or NaN; a deadline without a calibration of this device.
         """
+        if deadline_s is not None:
+            return self._in_time(x, deadline_s, perf_counter())
         with self._lock:
-            if deadline_s is not None:
-                return self._in_time(x, deadline_s)
             program = self._program
             self._write(x)
             return self._read(program, program.run(self._inner), self._sign)
+
+    def prepare_deadlines(self) -> None:
+        """Open now what calls with `deadline_s` run; in fused mode the first of them does it otherwise, and is late for that.
+
+        It takes the memory of the staged form beside the fused one. In staged mode nothing is left to open.
+
+        Raises:
+            InputError: there is no calibration of this device, so that a deadline would be refused.
+        """
+        with self._lock:
+            self._refuse_closed()
+            known(self._stage_times())
+            self._staged_program()
 
     def forced(self, x: Inputs, *, exit: int) -> Prediction:
         """Classify one input at a given exit (from 1): the same path and work as `__call__`, the decision overridden.
@@ -243,30 +266,42 @@ class Runner(_Opened):
         """The same engines with buffers of its own, for another thread; thresholds are copied, then independent."""
         with self._lock:
             self._refuse_closed()
-            other = Runner(self.bundle, self.settings, self._program.clone(), self.calibration)
+            other = Runner(
+                self.bundle, self.settings, self._program.clone(), self.calibration, stage_p99_s=self._stage_p99_s
+            )
             other.inner_thresholds = self._inner
+            if other._staged is None and self._staged is not None:
+                other._take_staged(self._staged.clone())
             return other
 
     def _staged_program(self) -> StagedProgram:
         if self._staged is None:
-            self._staged = find_backend(self.settings.backend).open_staged(self.bundle, self.settings)
+            self._take_staged(find_backend(self.settings.backend).open_staged(self.bundle, self.settings))
+        assert self._staged is not None
         return self._staged
+
+    def _take_staged(self, program: Program) -> None:
+        assert isinstance(program, StagedProgram)
+        self._staged, self._staged_fills = program, _slots(self._specs, program)
+
+    def _stage_times(self) -> tuple[float, ...] | None:
+        """Of the staged form where they are known; else those of the mode that was calibrated."""
+        return self._stage_p99_s or stage_times(self.calibration, self.exits)
 
     def _batch_program(self) -> Batch:
         if self._batch is None:
             self._batch = find_backend(self.settings.backend).open_batch(self.bundle, self.settings)
         return self._batch
 
-    def _in_time(self, x: Inputs, deadline_s: float) -> Prediction:
-        self._refuse_closed()
-        deadlines = Deadlines.of(self.calibration, self.exits, deadline_s)
-        program = self._staged_program()
-
-        def start() -> None:
-            _write_by_name(x, self._specs, self._fills if program is self._program else _slots(self._specs, program))
-
-        exit, late = run_until(program, self._inner, deadlines, start)
-        return self._read(program, exit, self._sign, late=late)
+    def _in_time(self, x: Inputs, deadline_s: float, called_s: float) -> Prediction:
+        with self._lock:
+            self._refuse_closed()
+            deadlines = Deadlines.of(called_s, deadline_s, self._stage_times())
+            program = self._staged_program()
+            exit, late = run_until(
+                program, self._inner, deadlines, lambda: _write_by_name(x, self._specs, self._staged_fills)
+            )
+            return self._read(program, exit, self._sign, late=late)
 
     def __enter__(self) -> Runner:  # noqa: PYI034 - typing.Self needs Python 3.11
         return self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 
 import edgeexit
+from edgeexit.backends import StagedProgram, onnxruntime
+from edgeexit.bundle import Bundle
 from edgeexit.errors import BundleError, InputError
 from edgeexit.hardware import device_key
 from edgeexit.runtime import CalibrationWarning, Runner, Settings
@@ -17,15 +21,24 @@ from tests.networks import images
 NEVER = ["inf", "inf"]
 
 
-def calibrated(bundle_path: Path, p99_s: list[float], mode: str, inner: list[object] | None = None) -> Runner:
-    """The bundle with a calibration of this device that claims these cumulative times."""
-    document = {
+def claiming(p99_s: list[float], inner: list[object] | None = None, *, spin: bool = False) -> dict[str, Any]:
+    """A calibration that claims these cumulative times."""
+    return {
         "schema": "edgeexit.calibration/1",
         "inner_thresholds": inner or NEVER,
         "exits": [{"p50_s": p, "p99_s": p} for p in p99_s],
-        "settings": {"spin": False},
+        "settings": {"spin": spin},
     }
-    edgeexit.Bundle.open(bundle_path).write_calibration(Settings(mode=mode).key(device_key()), document)
+
+
+def keep(bundle_path: Path, mode: str, calibration: dict[str, Any]) -> None:
+    """Put it into the bundle, as one of this device."""
+    edgeexit.Bundle.open(bundle_path).write_calibration(Settings(mode=mode).key(device_key()), calibration)
+
+
+def calibrated(bundle_path: Path, p99_s: list[float], mode: str, inner: list[object] | None = None) -> Runner:
+    """The bundle with a calibration of this device that claims these cumulative times."""
+    keep(bundle_path, mode, claiming(p99_s, inner))
     return edgeexit.load(bundle_path, mode=mode)
 
 
@@ -47,6 +60,94 @@ def test_exit_1_always_runs_and_says_when_it_is_late(bundle_path: Path) -> None:
     p = runner(images(1), deadline_s=1e-9)
 
     assert (1, True) == (p.exit, p.late)
+
+
+@pytest.mark.parametrize("mode", ["staged", "fused"])
+def test_waiting_for_another_thread_counts(bundle_path: Path, mode: str) -> None:
+    """Seconds from the call, not from when the runner was free: by then only exit 1 is run, and it is late."""
+    runner = calibrated(bundle_path, [1e-6, 2e-6, 3e-6], mode)
+    busy, free = threading.Event(), threading.Event()
+
+    def hold(_what: str, _done: int, _total: int) -> None:
+        busy.set()
+        free.wait(60)
+
+    other = threading.Thread(target=lambda: runner.replay(images(1), hold))
+    other.start()
+    assert busy.wait(60)
+    threading.Timer(0.2, free.set).start()
+    p = runner(images(1), deadline_s=0.1)
+    other.join()
+
+    assert (1, True) == (p.exit, p.late)
+
+
+@pytest.fixture
+def slow_to_open(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Seconds that opening the staged form takes, as where engines have to be built."""
+    seconds, opened = 1.0, onnxruntime.BACKEND.open_staged
+
+    def open_slowly(bundle: Bundle, settings: Settings) -> StagedProgram:
+        time.sleep(seconds)
+        return opened(bundle, settings)
+
+    monkeypatch.setattr(onnxruntime.BACKEND, "open_staged", open_slowly)
+    return seconds
+
+
+def test_opening_the_stages_counts_where_nobody_prepared_it(bundle_path: Path, slow_to_open: float) -> None:
+    """The first call with a deadline pays for it in fused mode, and says that it is late."""
+    runner = calibrated(bundle_path, [1e-6, 2e-6, 3e-6], "fused")
+
+    p = runner(images(1), deadline_s=slow_to_open / 2)
+
+    assert (1, True) == (p.exit, p.late)
+
+
+@pytest.mark.parametrize("cloned", [False, True])
+def test_a_prepared_runner_is_in_time_at_once(bundle_path: Path, slow_to_open: float, cloned: bool) -> None:
+    """Its clones are prepared with it."""
+    runner = calibrated(bundle_path, [1e-6, 2e-6, 3e-6], "fused")
+    runner.prepare_deadlines()
+
+    p = (runner.clone() if cloned else runner)(images(1), deadline_s=slow_to_open / 2)
+
+    assert (3, False) == (p.exit, p.late)
+
+
+def test_the_times_of_the_staged_form_decide_in_fused_mode_too(bundle_path: Path) -> None:
+    """Deadlines run its stages; inside the fused graph the same stages take less."""
+    keep(bundle_path, "staged", claiming([1.0, 51.0, 251.0]))
+    runner = calibrated(bundle_path, [1.0, 2.0, 3.0], "fused")
+
+    assert 2 == runner(images(1), deadline_s=60.0).exit
+    assert 2 == runner.clone()(images(1), deadline_s=60.0).exit
+
+
+@pytest.mark.parametrize(
+    "staged",
+    [
+        claiming([1.0, 51.0, 251.0], spin=True),
+        {**claiming([1.0, 51.0, 251.0]), "schema": "edgeexit.calibration/2"},
+        {**claiming([1.0, 51.0, 251.0]), "exits": "none"},
+    ],
+    ids=["other settings", "newer", "no times"],
+)
+def test_times_of_the_staged_form_that_do_not_hold_are_left_aside(bundle_path: Path, staged: dict[str, Any]) -> None:
+    """Those of the fused form are then nearer."""
+    keep(bundle_path, "staged", staged)
+    runner = calibrated(bundle_path, [1.0, 2.0, 3.0], "fused")
+
+    assert 3 == runner(images(1), deadline_s=60.0).exit
+
+
+def test_preparing_for_deadlines_needs_a_calibration(bundle_path: Path) -> None:
+    """It would open what no call may use."""
+    with pytest.warns(CalibrationWarning):
+        runner = edgeexit.load(bundle_path, mode="fused")
+
+    with pytest.raises(InputError, match="needs the p99 of each exit"):
+        runner.prepare_deadlines()
 
 
 def test_a_sure_sample_leaves_before_the_deadline_is_used_up(bundle_path: Path) -> None:

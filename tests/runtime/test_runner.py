@@ -265,7 +265,7 @@ def test_unknown_settings_are_refused(compiled: Path, arguments: dict[str, objec
         edgeexit.load(compiled, **arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("call", ["batch", "replay", "clone", "in time"])
+@pytest.mark.parametrize("call", ["batch", "replay", "clone", "in time", "prepare"])
 def test_a_closed_runner_refuses_every_call(runner: Runner, call: str) -> None:
     """None of them opens engines anew."""
     runner.close()
@@ -275,6 +275,7 @@ def test_a_closed_runner_refuses_every_call(runner: Runner, call: str) -> None:
         "replay": lambda: runner.replay(images(2)),
         "clone": runner.clone,
         "in time": lambda: runner(images(1), deadline_s=1.0),
+        "prepare": runner.prepare_deadlines,
     }
     with pytest.raises(InputError, match="this runner is closed"):
         calls[call]()
