@@ -11,13 +11,13 @@ from collections.abc import Mapping
 import onnx
 from onnx import helper
 
-from edgeexit.graph.flow import Flow, renamed
+from edgeexit.graph.flow import renamed
 from edgeexit.graph.network import Network
 
 
 def settled_conditions(net: Network) -> tuple[str, ...]:
-    """Conditions of the outermost `If` nodes that do not depend on the values of an input."""
-    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    """Conditions of the outermost `If` nodes that come from constants or from shapes that every input gives alike."""
+    flow = net.flow()
     varying = {name for node, v in zip(net.proto.graph.node, flow.varies, strict=True) if v for name in node.output}
     varying |= {s.name for s in net.inputs}
     conditions = (node.input[0] for node in net.proto.graph.node if node.op_type == "If" and node.input)

@@ -1,18 +1,19 @@
-"""Who makes and who reads each tensor: the reachability on which splitting stands."""
+"""Who makes and who reads each tensor, and what varies with the values of the inputs: the ground on which splitting stands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 
 import onnx
 
+from edgeexit.graph.shapes import SHAPE_ONLY, shape_wanders
+
 _RANDOM = frozenset(
     {"RandomNormal", "RandomUniform", "Multinomial", "Bernoulli", "RandomNormalLike", "RandomUniformLike"}
 )
-_SHAPE_ONLY = frozenset({"Shape", "Size"})
 
 
 @dataclass(frozen=True)
@@ -23,25 +24,41 @@ class Flow:
         reads: per node, every tensor it reads: its inputs and what the graphs inside it capture.
         maker: for each tensor that a node makes, the index of that node.
         varies: per node, whether its outputs depend on the values of an input of the model. Those that depend on nothing, or only on
-            the shapes of tensors (the arithmetic that a free batch dimension brings), do not: they may be repeated anywhere.
+            shapes that every input gives alike (the arithmetic that a free batch dimension brings), do not: they may be repeated
+            anywhere.
+        wandering: tensors whose shape may depend on the values of an input.
+        decisions: the nodes inside which values of an input decide which branch of an `If` runs, or how often a `Loop`.
     """
 
     reads: tuple[frozenset[str], ...]
     maker: dict[str, int]
     varies: tuple[bool, ...]
+    wandering: frozenset[str]
+    decisions: frozenset[int]
 
     @classmethod
-    def of(cls, graph: onnx.GraphProto, inputs: Iterable[str]) -> Flow:
-        """Read the flow off a graph whose nodes stand in topological order, as ONNX demands and `read_model` sees to."""
+    def of(
+        cls, graph: onnx.GraphProto, inputs: Iterable[str], fixed: Collection[str] = (), *, cautious: bool = True
+    ) -> Flow:
+        """Read the flow off a graph whose nodes stand in topological order, as ONNX demands and `read_model` sees to.
+
+        Args:
+            graph: of the model.
+            inputs: of the model, without those that are weights.
+            fixed: tensors whose shape is known not to depend on values.
+            cautious: take it that branches of an `If`, and turns of a `Loop`, give tensors of different shapes.
+        """
         reads = tuple(frozenset(node_reads(node)) for node in graph.node)
         maker = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
-        live = set(inputs)
+        walk = _Walk(inputs, fixed, cautious=cautious)
         varies = []
-        for node, names in zip(graph.node, reads, strict=True):
-            varies.append(node.op_type not in _SHAPE_ONLY and (not live.isdisjoint(names) or _draws_random(node)))
-            if varies[-1]:
-                live.update(node.output)
-        return cls(reads, maker, tuple(varies))
+        decisions = set()
+        for index, (node, names) in enumerate(zip(graph.node, reads, strict=True)):
+            walk.decides = False
+            varies.append(walk.visit(node, names))
+            if walk.decides:
+                decisions.add(index)
+        return cls(reads, maker, tuple(varies), frozenset(walk.wandering), frozenset(decisions))
 
     def ancestors(self, tensors: Iterable[str]) -> frozenset[int]:
         """Indices of every node that the tensors need."""
@@ -60,6 +77,103 @@ class Flow:
                 found.add(index)
                 queue += [self.maker[t] for t in self.reads[index] if t in self.maker]
         return frozenset(found)
+
+
+class _Walk:
+    """Goes through a graph and the graphs inside it, and notes which tensors vary, and which in shape.
+
+    One set holds the names of all scopes: where two use one name, it counts as varying in both.
+
+    Attributes:
+        varying: tensors that depend on the values of an input.
+        wandering: those whose shape does.
+        decides: whether such values decided over an `If` or a `Loop` on the way.
+    """
+
+    def __init__(self, inputs: Iterable[str], fixed: Collection[str], *, cautious: bool) -> None:
+        self.varying = set(inputs)
+        self.wandering: set[str] = set()
+        self.decides = False
+        self._fixed = fixed
+        self._cautious = cautious
+
+    def visit(self, node: onnx.NodeProto, reads: frozenset[str]) -> bool:
+        """Note what a node makes; whether that varies."""
+        if node.op_type in SHAPE_ONLY:
+            varies = not self.wandering.isdisjoint(reads)
+        else:
+            varies = not self.varying.isdisjoint(reads) or _draws_random(node)
+        if varies:
+            self.varying.update(name for name in node.output if name)
+            self.wandering.update(n for n in self._wandering_outputs(node) if n and n not in self._fixed)
+        return varies
+
+    def _wandering_outputs(self, node: onnx.NodeProto) -> Sequence[str]:
+        bodies = inner_graphs(node)
+        if not bodies:
+            wanders = shape_wanders(node, self.varying, self.wandering, cautious=self._cautious)
+            return node.output if wanders else ()
+        if node.op_type == "If":
+            return self._of_if(node, bodies)
+        return self._of_loop(node, bodies[0]) if node.op_type == "Loop" else self._of_scan(node, bodies[0])
+
+    def _of_if(self, node: onnx.NodeProto, branches: Sequence[onnx.GraphProto]) -> list[str]:
+        decides = self._any_varies(node.input[:1])
+        self.decides |= decides
+        for branch in branches:
+            self._inside(branch)
+        ends = zip(node.output, *(branch.output for branch in branches), strict=False)
+        return [n for n, *made in ends if (decides and self._cautious) or any(m.name in self.wandering for m in made)]
+
+    def _of_loop(self, node: onnx.NodeProto, body: onnx.GraphProto) -> list[str]:
+        """Body: (turn, going, *states) to (going, *states, *what each turn gives, which is put together)."""
+        taken, made = [v.name for v in body.input[1:]], [v.name for v in body.output]
+        self._until_settled(body, zip(node.input[1:], taken, strict=False), list(zip(made, taken, strict=False)))
+        decides = self._any_varies([*node.input[:2], *made[:1]])
+        self.decides |= decides
+        put_together = len(taken) - 1
+        return [
+            name
+            for k, (name, inner) in enumerate(zip(node.output, made[1:], strict=False))
+            if inner in self.wandering or (decides and (k >= put_together or self._cautious))
+        ]
+
+    def _of_scan(self, node: onnx.NodeProto, body: onnx.GraphProto) -> list[str]:
+        """Body: (*states, *slices) to (*states, *what each turn gives); of `SequenceMap`, slices alone."""
+        taken, made = [v.name for v in body.input], [v.name for v in body.output]
+        slices = next((a.i for a in node.attribute if a.name == "num_scan_inputs"), len(taken))
+        states = len(taken) - slices
+        self._until_settled(body, zip(node.input, taken, strict=False), list(zip(made[:states], taken, strict=False)))
+        wanders = any(name in self.wandering for name in node.input[max(states, 0) :])
+        return [
+            name
+            for k, (name, inner) in enumerate(zip(node.output, made, strict=False))
+            if inner in self.wandering or (wanders and k >= states)
+        ]
+
+    def _until_settled(
+        self, body: onnx.GraphProto, given: Iterable[tuple[str, str]], back: Sequence[tuple[str, str]]
+    ) -> None:
+        """Walk a body until what one turn hands to the next brings nothing new."""
+        self._hand_over(given)
+        before = -1
+        while before != len(self.varying) + len(self.wandering):
+            before = len(self.varying) + len(self.wandering)
+            self._inside(body)
+            self._hand_over(back)
+
+    def _hand_over(self, pairs: Iterable[tuple[str, str]]) -> None:
+        for source, target in pairs:
+            for names in (self.varying, self.wandering):
+                if source in names:
+                    names.add(target)
+
+    def _inside(self, graph: onnx.GraphProto) -> None:
+        for node in graph.node:
+            self.visit(node, frozenset(node_reads(node)))
+
+    def _any_varies(self, names: Iterable[str]) -> bool:
+        return any(name in self.varying for name in names)
 
 
 def _draws_random(node: onnx.NodeProto) -> bool:

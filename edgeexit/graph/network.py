@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
 from edgeexit.errors import ModelError
-from edgeexit.graph.flow import in_order, subgraphs_of
+from edgeexit.graph.flow import Flow, in_order, subgraphs_of
 
 Dim: TypeAlias = "int | str"
 BATCH = "batch"
@@ -111,10 +111,36 @@ class Network:
         """Version of the default operator set."""
         return opset_of(self.proto)
 
+    def flow(self, fixed: Collection[str] = (), *, cautious: bool = True) -> Flow:
+        """Its data flow; see `Flow.of`. Shape inference is asked only where the shape of a tensor may depend on values."""
+        inputs = [s.name for s in self.inputs]
+        flow = Flow.of(self.proto.graph, inputs, fixed, cautious=cautious)
+        if not flow.wandering:
+            return flow
+        return Flow.of(self.proto.graph, inputs, {*fixed, *_settled_shapes(self.proto)}, cautious=cautious)
+
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Version of the default operator set that a model imports; 0 when it imports none."""
     return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+
+
+def _settled_shapes(proto: onnx.ModelProto) -> Iterator[str]:
+    """Tensors whose whole shape, but for the batch, follows from the operators; what the file says about them is left aside."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(proto)
+    del bare.graph.value_info[:]
+    for output in bare.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    try:
+        graph = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
+    except INFERENCE_ERRORS:
+        return
+    for value in (*graph.value_info, *graph.output):
+        kind = value.type.tensor_type
+        if kind.HasField("shape") and all(d.HasField("dim_value") or d.dim_param == BATCH for d in kind.shape.dim):
+            yield value.name
 
 
 def read_model(path: Path) -> Network:
