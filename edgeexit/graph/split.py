@@ -60,9 +60,10 @@ def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
     """Stages of a model whose exits have scores, in order.
 
     Raises:
-        ModelError: an exit's logits are needed by an exit before it, so that it costs nothing of its own.
+        ModelError: an exit's logits are needed by an exit before it, so that it costs nothing of its own; a tensor whose shape
+            depends on the values of the input crosses a cut.
     """
-    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    flow = net.flow()
     holdings = _holdings(flow, exits)
     reads = [frozenset().union(*(flow.reads[i] for i in held)) for held in holdings]
     makes = [
@@ -86,7 +87,27 @@ def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
                 score=exit.score,
             )
         )
+    if flow.wandering:
+        _check_shapes(net, stages)
     return tuple(stages)
+
+
+def _check_shapes(net: Network, stages: Iterable[Stage]) -> None:
+    ends = {
+        name for s in stages for name in (s.logits, s.score)
+    }  # [batch, classes] and [batch], whatever they come from
+    wandering = net.flow(ends, cautious=False).wandering
+    crossing = sorted({name for s in stages for name in s.boundaries_out if name in wandering and name not in ends})
+    if crossing:
+        raise ModelError(shapes_depend_on_values(crossing))
+
+
+def shapes_depend_on_values(crossing: Iterable[str]) -> str:
+    """What is wrong with boundary tensors whose shape depends on the values of the input, and what to do."""
+    return (
+        f"the shape of {', '.join(map(repr, crossing))} depends on the values of the input, and it crosses from one stage to"
+        " another; buffers bound once need fixed shapes. Move the exit, or bring the tensor to a fixed size (pad it, then Reshape)."
+    )
 
 
 def _holdings(flow: Flow, exits: tuple[ScoredExit, ...]) -> list[frozenset[int]]:
