@@ -19,8 +19,9 @@ Two combine the exits computed so far, in the graph, from what earlier stages ha
     patience            number of exits in a row, this one included, whose best class is the same; leaves when >= T exits
                                                                                                PABEE (Zhou 2020), section 3
 
-All are computed in float32 from log-softmax, so that logits up to ±1e38 give a finite score. A score is NaN only where a logit is not
-finite; NaN is never sure, so the sample goes on, whatever the threshold.
+All are computed in float32 from log-softmax, so that logits up to ±1e38 give a finite score. A logit of -inf is a class that is masked:
+its probability is 0, and so is its part of the entropy. A score is NaN only where a logit is NaN or +inf, or all are -inf (patience, which
+counts labels, has none); NaN is never sure, so the sample goes on, whatever the threshold.
 """
 
 from __future__ import annotations
@@ -135,10 +136,13 @@ def softmax(logits: NDArray[np.floating]) -> Array:
     return np.exp(log_softmax(logits))
 
 
+_LEAST_LOG = np.float32(-1e4)  # exp of it is 0 in float32, so no probability above 0 has a lower logarithm
+
+
 def entropy(logits: NDArray[np.floating]) -> Array:
-    """Shannon entropy in nats, [n]."""
+    """Shannon entropy in nats, [n]; 0 · ln 0 is 0."""
     log_p = log_softmax(logits)
-    return np.asarray(-(np.exp(log_p) * log_p).sum(axis=-1), np.float32)
+    return np.asarray(-(np.exp(log_p) * np.maximum(log_p, _LEAST_LOG)).sum(axis=-1), np.float32)
 
 
 def normalized_entropy(logits: NDArray[np.floating]) -> Array:
@@ -183,7 +187,9 @@ def patience(logits: Array, costs: Sequence[float]) -> Answers:  # noqa: ARG001 
 
 def _entropy_nodes(b: NodeBuilder, logits: str, _classes: int) -> str:
     log_p = b.node("LogSoftmax", [logits], axis=-1)
-    terms = b.node("Mul", [b.node("Exp", [log_p]), log_p])
+    bounded = b.node("Max", [log_p, b.constant(_LEAST_LOG)])
+    # The probability is that of the unbounded one, so that NaN stays NaN on runtimes whose Max drops it.
+    terms = b.node("Mul", [b.node("Exp", [log_p]), bounded])
     return b.reduce("ReduceSum", terms)
 
 

@@ -150,6 +150,44 @@ def test_logits_that_are_no_numbers_are_never_sure(rule: Criterion, bad: float) 
     assert np.isnan(in_graph(rule, logits).scores[0, 0])
 
 
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
+@settings(max_examples=30, deadline=None)
+@given(logits=logits_of_4_exits, masked=st.integers(1, 20))
+def test_a_masked_class_is_as_if_it_were_not_there(rule: Criterion, opset: int, logits: Array, masked: int) -> None:
+    """A logit of -inf has probability 0, and 0 · ln 0 is 0: every score is that of the other classes."""
+    mask = np.full((*logits.shape[:2], masked), -np.inf, np.float32)
+    alone = rule.answers(logits, COSTS)
+    expected = alone.scores
+    if rule.name == "normalized_entropy":
+        expected = expected * np.float32(np.log(logits.shape[2]) / np.log(logits.shape[2] + masked))
+
+    with_mask = np.concatenate([logits, mask], axis=2)
+    for answers in (rule.answers(with_mask, COSTS), in_graph(rule, with_mask, opset)):
+        np.testing.assert_allclose(answers.scores, expected, atol=2e-6, rtol=1e-5)
+        np.testing.assert_allclose(answers.logits[:, :, : logits.shape[2]], alone.logits, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", [c for c in COMPUTED if c.name != "patience"], ids=lambda r: r.name)
+def test_a_sample_whose_classes_are_all_masked_is_never_sure(rule: Criterion) -> None:
+    """There is nothing to choose from: NaN, in both forms."""
+    logits = np.full((1, 4, 20), -np.inf, np.float32)
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(rule.answers(logits, COSTS).scores).all()
+    assert np.isnan(in_graph(rule, logits).scores).all()
+
+
+@pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
+def test_logits_at_both_ends_of_float32_have_a_score(rule: Criterion) -> None:
+    """Their difference is beyond float32; the lower one's probability is 0 all the same."""
+    logits = np.tile(np.array([3e38, -3e38, 0.0, -1e38], np.float32), (1, 4, 1))
+    with np.errstate(over="ignore"):
+        expected = rule.answers(logits, COSTS)
+
+    assert bounds(rule, 4)[0 if rule.sign < 0 else 1] == pytest.approx(float(expected.scores[0, 3]))
+    np.testing.assert_allclose(in_graph(rule, logits).scores, expected.scores)
+
+
 def test_entropy_has_the_sign_that_its_definition_has() -> None:
     """BranchyNet prints Σ p ln p; entropy is its negative: ln 4 for four equal classes, 0 for one."""
     assert np.log(4) == pytest.approx(float(entropy(np.zeros((1, 4), np.float32))[0]))
