@@ -55,6 +55,12 @@ def _to_int8(net: Network, exits: Iterable[Exit], inputs: Mapping[str, Array] | 
         raise InputError(msg)
     kept = [e.logits for e in exits]
     layers = quantisable(net, kept)
+    if not layers:
+        msg = (
+            "there is nothing to bring to int8: no convolution or dense layer with constant weights, beside those that make the exits'"
+            " logits, which stay in float32. Compile it with float32 or float16."
+        )
+        raise ModelError(msg)
     passing = shortcuts(net, layers, kept)
     read = {layer.data for layer in layers} | {shortcut.data for shortcut in passing}
     return quantised(net, layers, activation_ranges(net, read, inputs), passing)
@@ -65,10 +71,16 @@ def activation_ranges(net: Network, tensors: Iterable[str], inputs: Mapping[str,
     names = sorted(tensors)
     largest = dict.fromkeys(names, 0.0)
     own = {s.name for s in net.inputs}
-    run = open_model(net, [n for n in names if n not in own])
+    inside = [n for n in names if n not in own]
+    run = open_model(net, inside) if inside else _nothing
     for i in range(min(_MOST_SAMPLES, len(next(iter(inputs.values()))))):
         sample = {name: a[i : i + 1] for name, a in inputs.items()}
         found = {**sample, **run(sample)}
         for name in names:
             largest[name] = max(largest[name], float(np.percentile(np.abs(found[name]), _PERCENTILE)))
     return largest
+
+
+def _nothing(_sample: Mapping[str, Array]) -> dict[str, Array]:
+    """In the place of a model of which nothing is asked: ONNX Runtime takes none without nodes."""
+    return {}

@@ -269,6 +269,37 @@ def test_int8_without_inputs_is_refused(tmp_path: Path) -> None:
         in_precision(net, find_exits(net), "int8", None)
 
 
+def _dense(tmp_path: Path, *, first: bool) -> Path:
+    """Two heads on a dense layer of the input, or on the input itself."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]) if first else helper.make_node("Abs", ["x"], ["a"])]
+    nodes += [helper.make_node("MatMul", ["a", "w"], ["z1"]), helper.make_node("Tanh", ["a"], ["b"])]
+    nodes.append(helper.make_node("MatMul", ["b", "w"], ["z2"]))
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "z1", "z2")]
+    weight = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], [numpy_helper.from_array(weight, "w")])
+    path = tmp_path / "dense.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
+def test_int8_of_layers_that_read_the_input_alone(tmp_path: Path) -> None:
+    """Their ranges are those of the inputs; no model has to run for them."""
+    net = read_model(_dense(tmp_path, first=True))
+    x = np.random.default_rng(1).random((8, 4), dtype=np.float32)
+    done, exits = in_precision(net, find_exits(net), "int8", {"x": x})
+    assert 2 == sum(n.op_type == "QuantizeLinear" for n in done.proto.graph.node)
+    names = [e.logits for e in exits]
+    before, after = open_model(net, names)({"x": x[:1]}), open_model(done, names)({"x": x[:1]})
+    assert all(np.allclose(before[n], after[n], atol=0.1) for n in names)
+
+
+def test_int8_of_a_model_without_layers_to_round_is_refused(tmp_path: Path) -> None:
+    """Instead of a bundle that is called int8 and is not."""
+    net = read_model(_dense(tmp_path, first=False))
+    with pytest.raises(ModelError, match="nothing to bring to int8"):
+        in_precision(net, find_exits(net), "int8", {"x": np.ones((1, 4), np.float32)})
+
+
 def test_int8_of_an_old_operator_set_is_refused(tmp_path: Path) -> None:
     """Scales per channel came with 13."""
     net = _model(
