@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from edgeexit.backends.base import Array, Settings
 from edgeexit.backends.onnxruntime import open_session, refusals
@@ -17,6 +17,7 @@ from edgeexit.graph.branches import settled_conditions, take_branches
 from edgeexit.graph.exits import typed_outputs
 from edgeexit.graph.flow import Flow
 from edgeexit.graph.network import BATCH, Dim, Network, TensorSpec
+from edgeexit.graph.split import shapes_depend_on_values
 
 
 def random_inputs(inputs: Iterable[TensorSpec], seed: int, batch: int = 1) -> dict[str, Array]:
@@ -29,6 +30,42 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Arr
     if np.issubdtype(np.dtype(dtype), np.integer) or dtype == "bool":
         return rng.integers(0, 2, shape).astype(dtype)
     return rng.random(shape).astype(dtype)
+
+
+_Values: TypeAlias = Mapping[str, Array]
+_Run: TypeAlias = Callable[[_Values], dict[str, Array]]
+
+_REACHES = (100, 10, 2)  # widest first: indices and tokens allow only so much
+_FATAL_ONLY = 4  # ONNX Runtime's log severity
+_ROWS = ((1.0, -1.0, 100.0), (-10.0, 1.0, -0.1))
+
+
+def unlike_inputs(inputs: Iterable[TensorSpec], seed: int, reach: int) -> dict[str, Array]:
+    """Three samples that differ in sign and size as the random ones do not.
+
+    Args:
+        inputs: of the network.
+        seed: from 0.
+        reach: largest size; integers of the first sample are 0 or 1, of the second not negative, and with a reach of 2 of none.
+    """
+    rng = np.random.default_rng(seed)
+    return {s.name: _unlike(rng, s, _ROWS[seed % len(_ROWS)], reach) for s in inputs}
+
+
+def _unlike(rng: np.random.Generator, spec: TensorSpec, scales: Iterable[float], reach: int) -> Array:
+    shape, dtype = spec.shape_at_1[1:], np.dtype(spec.dtype)
+    if dtype.kind in "iu":
+        lowest = -reach if dtype.kind == "i" and reach > 2 else 0
+        ranges = ((0, 2), (0, reach), (lowest, reach))
+        return np.stack([rng.integers(low, high, shape) for low, high in ranges]).astype(dtype)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, (3, *shape)).astype(dtype)
+    return np.stack([np.clip(scale, -reach, reach) * rng.random(shape) for scale in scales]).astype(dtype)
+
+
+def _rows(batch: Mapping[str, Array]) -> list[dict[str, Array]]:
+    """Each of three samples by itself."""
+    return [{name: a[i : i + 1] for name, a in batch.items()} for i in range(3)]
 
 
 def with_output_shapes(net: Network) -> Network:
@@ -76,8 +113,15 @@ def _settled(net: Network) -> dict[str, bool]:
 
 
 def with_true_batch(net: Network, *, fixed: bool = False) -> Network:
-    """The same network, its batch fixed at 1 where a free one does not work (a reshape to a fixed size, say) or `fixed` asks for it."""
-    if not net.dynamic_batch or (not fixed and _takes_three(net)):
+    """The same network, its batch fixed at 1 where a free one does not work (a reshape to a fixed size, say) or `fixed` asks for it.
+
+    A decision that the values of an input take, over an `If` or the turns of a `Loop`, is one for all samples of a batch.
+    """
+    if not net.dynamic_batch:
+        return net
+    flow = net.flow()
+    decided = not flow.decisions.isdisjoint(flow.ancestors(o.name for o in net.proto.graph.output))
+    if not fixed and not decided and _takes_three(net, _REACHES[-1:] if flow.wandering else _REACHES):
         return net
     inputs = tuple(TensorSpec(s.name, s.dtype, s.shape_at_1) for s in net.inputs)
     proto = onnx.ModelProto()
@@ -94,28 +138,56 @@ def with_true_batch(net: Network, *, fixed: bool = False) -> Network:
 _TOLERANCE = (
     1e-2  # of the largest value: tells samples that see each other from arithmetic in another order, float16 included
 )
+_ROUGH = 5e-2  # for samples unlike each other, whose largest values int8 rounds by a step or two the other way
+_SMALL = 1e-3  # of the largest value of all samples: below it the values of a sample are noise
 
 
-def _takes_three(net: Network) -> bool:
-    """Whether three samples at once give what each gives alone, in every output."""
+def _takes_three(net: Network, reaches: Iterable[int]) -> bool:
+    """Whether three samples at once give what each gives alone, in every output; also for signed, large and uneven samples.
+
+    Args:
+        net: with a free batch.
+        reaches: of integers to try, until the network takes them one sample at a time.
+    """
     names = [o.name for o in net.proto.graph.output]
-    batch = random_inputs(net.inputs, seed=0, batch=3)
     try:
-        run = open_model(net, names)
-        together = run(batch)
-        alone = [run({name: a[i : i + 1] for name, a in batch.items()}) for i in range(3)]
+        run = open_model(net, names, quiet=True)
+        batch = random_inputs(net.inputs, seed=0, batch=3)
+        if not _same_alone(run, batch, [run(row) for row in _rows(batch)], _TOLERANCE):
+            return False
+        return all(_same_alone(run, batch, alone, _ROUGH) for batch, alone in _taken(run, net, reaches))
     except ModelError:
         return False
-    return all(_same_rows(together[n], [row[n] for row in alone]) for n in names)
 
 
-def _same_rows(together: Array, alone: list[Array]) -> bool:
+def _taken(run: _Run, net: Network, reaches: Iterable[int]) -> Iterator[tuple[_Values, list[_Values]]]:
+    """Unlike samples and what each gives alone, with the widest integers that the network takes; none where it takes no such samples."""
+    for reach in reaches:
+        batches = [unlike_inputs(net.inputs, seed, reach) for seed in range(len(_ROWS))]
+        with suppress(ModelError):
+            alone = [[run(row) for row in _rows(batch)] for batch in batches]
+            yield from zip(batches, alone, strict=True)
+            return
+
+
+def _same_alone(run: _Run, batch: _Values, alone: Sequence[_Values], tolerance: float) -> bool:
+    together = run(batch)
+    return all(_same_rows(values, [row[name] for row in alone], tolerance) for name, values in together.items())
+
+
+def _same_rows(together: Array, alone: list[Array], tolerance: float) -> bool:
     rows = [np.atleast_1d(row) for row in alone]
     if together.ndim == 0 or together.shape[0] != len(rows) or any(r.shape[1:] != together.shape[1:] for r in rows):
         return False
     apart = np.concatenate(rows)
-    scale = float(np.abs(apart[np.isfinite(apart)]).max(initial=0.0))
-    return bool(np.allclose(together, apart, rtol=0.0, atol=_TOLERANCE * scale, equal_nan=True))
+    if apart.shape != together.shape:
+        return False
+    sizes = [float(np.abs(row[np.isfinite(row)]).max(initial=0.0)) for row in apart]
+    limits = [tolerance * max(size, _SMALL * max(sizes)) for size in sizes]
+    return all(
+        np.allclose(one, other, rtol=0.0, atol=limit, equal_nan=True)
+        for one, other, limit in zip(together, apart, limits, strict=True)
+    )
 
 
 def carries_batch(specs: Iterable[TensorSpec]) -> bool:
@@ -130,15 +202,13 @@ def probe(net: Network, names: Iterable[str]) -> dict[str, TensorSpec]:
         ModelError: a tensor is no dense tensor, or its shape depends on the values of the input.
     """
     wanted = sorted(set(names))
-    first, second = _run(net, wanted, 1, seed=0), _run(net, wanted, 1, seed=1)
-    wandering = [n for n in wanted if first[n].shape != second[n].shape]
+    run = open_model(net, wanted, quiet=True)
+    first, second = run(random_inputs(net.inputs, 0)), run(random_inputs(net.inputs, 1))
+    others = [second, *(row for _, alone in _taken(run, net, _REACHES[-1:]) for row in alone)]
+    wandering = [n for n in wanted if any(first[n].shape != other[n].shape for other in others)]
     if wandering:
-        msg = (
-            f"the shape of {', '.join(map(repr, wandering))} depends on the values of the input, and it crosses from one stage to"
-            " another; buffers bound once need fixed shapes. Move the exit, or pad the tensor to a fixed size."
-        )
-        raise ModelError(msg)
-    more = _run(net, wanted, 3) if net.dynamic_batch else first
+        raise ModelError(shapes_depend_on_values(wandering))
+    more = run(random_inputs(net.inputs, 0, 3)) if net.dynamic_batch else first
     return {n: TensorSpec(n, str(first[n].dtype), _shape(first[n].shape, more[n].shape)) for n in wanted}
 
 
@@ -148,9 +218,6 @@ def _shape(one: tuple[int, ...], three: tuple[int, ...]) -> tuple[Dim, ...]:
     if one[1:] == three[1:] and (one[0], three[0]) == (1, 3):
         return (BATCH, *one[1:])
     return tuple(a if a == b else "?" for a, b in zip(one, three, strict=True))
-
-
-_Values = Mapping[str, NDArray[np.generic]]
 
 
 def _at_one_and_three(net: Network, names: list[str]) -> tuple[_Values, _Values]:
@@ -171,12 +238,16 @@ def run_once(net: Network, names: list[str], inputs: Mapping[str, Array]) -> dic
     return open_model(net, names)(inputs)
 
 
-def open_model(net: Network, names: list[str]) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    """A function from inputs by name to the values of any tensors of a model by name.
+def open_model(
+    net: Network, names: list[str], *, quiet: bool = False
+) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """A function from inputs by name to the values of any tensors of a model by name; `quiet` for inputs that it may well refuse.
 
     Raises:
         ModelError: ONNX Runtime cannot take or run the model, or a tensor is a sequence, a map or absent.
     """
+    import onnxruntime as ort
+
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
     _keep_only(proto.graph, Flow.of(proto.graph, []).ancestors(names))
@@ -184,11 +255,13 @@ def open_model(net: Network, names: list[str]) -> Callable[[Mapping[str, Array]]
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = open_session(proto.SerializeToString(), Settings(), batch_1=False, folder=net.folder)
 
+    options = ort.RunOptions()
+    options.log_severity_level = _FATAL_ONLY if quiet else options.log_severity_level
     taken = {i.name for i in session.get_inputs()}
 
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
         with refusals("ONNX Runtime cannot run the model"):
-            values = session.run(names, {n: x for n, x in inputs.items() if n in taken})
+            values = session.run(names, {n: x for n, x in inputs.items() if n in taken}, options)
         strange = [name for name, value in zip(names, values, strict=True) if not isinstance(value, np.ndarray)]
         if strange:
             msg = f"{', '.join(map(repr, strange))} crosses from one stage to another and is no dense tensor; move the exit."
