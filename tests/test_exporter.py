@@ -77,6 +77,8 @@ FORMS: dict[str, tuple[Shape, list[str], list[bool]]] = {
     ),
     "dict of lists": (lambda z, h: {"logits": z, "scores": h}, ["exit1", "exit2", "exit3"], [True] * 3),
     "one exit": (lambda z, h: z[2], ["exit1"], [False]),
+    "one exit by name": (lambda z, h: {"logits": z[2]}, ["exit1"], [False]),
+    "one exit and its score by name": (lambda z, h: {"logits": z[2], "scores": h[2]}, ["exit1"], [True]),
 }
 
 
@@ -130,6 +132,68 @@ def test_marked_exits_are_found(tmp_path: Path, mark_last: bool, names: list[str
 
     assert names == [e["name"] for e in table(tmp_path / "m.onnx")]
     assert ["early_score", None] == [e["score"] for e in table(tmp_path / "m.onnx")]
+
+
+class Says(Net):
+    """Marks its first two exits and returns what `shape` makes of all three."""
+
+    def forward(self, x: Tensor) -> Any:
+        logits, scores = [], []
+        for trunk, head, score in zip(self.trunk, self.heads, self.scores, strict=True):
+            x = torch.relu(trunk(x))
+            logits.append(head(x))
+            scores.append(torch.sigmoid(score(x)))
+        for name, marked in zip(("early", "mid"), logits, strict=False):
+            mark_exit(name, marked)
+        return self.shape(logits, scores)
+
+
+@pytest.mark.parametrize(
+    ("shape", "last", "scored"),
+    [
+        (lambda z, h: z[2], "exit3", False),
+        (lambda z, h: (z[2],), "exit3", False),
+        (lambda z, h: [(z[2], h[2])], "exit3", True),
+        (lambda z, h: {"logits": z[2]}, "exit3", False),
+        (lambda z, h: {"logits": z[2], "scores": h[2]}, "exit3", True),
+        (lambda z, h: {"final": (z[2], h[2])}, "final", True),
+        (lambda z, h: {"one": z[0], "two": z[1], "final": z[2]}, "final", False),
+        (lambda z, h: z, "exit3", False),
+        (lambda z, h: (z, h), "exit3", True),
+        (lambda z, h: None, None, False),
+        (lambda z, h: z[1], None, False),
+        (lambda z, h: {"logits": z[1]}, None, False),
+    ],
+)
+def test_beside_marks_every_form_is_read(shape: Shape, last: str | None, scored: bool) -> None:
+    """What is returned and was not marked is the last exit, in whatever form it comes."""
+    exits = run_exits(Says(shape), torch.zeros(2, 6))
+
+    assert ["early", "mid", *([last] if last else [])] == [e.name for e in exits]
+    assert scored == (exits[-1].score is not None)
+
+
+def test_a_marked_exit_may_come_back_with_its_score() -> None:
+    """As in a list of all exits and their scores."""
+    exits = run_exits(Says(lambda z, h: list(zip(z, h, strict=True))), torch.zeros(2, 6))
+
+    assert [True] * 3 == [e.score is not None for e in exits]
+
+
+@pytest.mark.parametrize(
+    ("shape", "fault"),
+    [
+        (lambda z, h: [z[2], z[2] + 1], "marks early, mid and returns 2 tensors that it did not mark .* mark them too"),
+        (lambda z, h: "logits", "forward returned str"),
+        (lambda z, h: {"early": z[2]}, "two exits are named 'early'"),
+        (lambda z, h: mark_exit(7, z[2]), "exit name 7 must start with a letter"),  # type: ignore[arg-type]
+        (lambda z, h: [mark_exit("last", "z")][:0], "exit 'last' is tuple of str"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_has_no_place_beside_marks_is_refused(shape: Shape, fault: str) -> None:
+    """Nothing that forward returns is dropped in silence."""
+    with pytest.raises(ModelError, match=fault):
+        run_exits(Says(shape), torch.zeros(2, 6))
 
 
 def test_a_mark_changes_nothing_outside_of_edgeexit() -> None:

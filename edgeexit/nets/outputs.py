@@ -5,10 +5,10 @@
     [(z1, h1), (z2, h2), ...]             with the exit's own score [batch] or [batch, 1], higher meaning surer; None where it has none
     ([z1, z2, ...], [h1, h2, ...])        the same as a pair of lists; the last score may be missing
     {"early": z1, "final": (z2, h2)}      the same by name, in the order of the dict
-    {"logits": [...], "scores": [...]}    a pair of lists by name
+    {"logits": [...], "scores": [...]}    a pair of lists by name; a tensor each where there is one exit
 
-Where forward calls `mark_exit(name, logits)`, the marked tensors are the exits in the order of the calls, and what forward returns, if
-it is one tensor that was not marked, is the last exit.
+Where forward calls `mark_exit(name, logits)`, the marked tensors are the exits in the order of the calls. What it returns may then be
+nothing, or any of these forms: what is in it and was not marked is the last exit; two such tensors have no place and are refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -93,15 +93,27 @@ def exits_of(returned: Any, marks: Sequence[Exit] = (), *, names: Sequence[str] 
 
 
 def _with_marks(returned: Any, marks: Sequence[Exit]) -> list[Exit]:
-    exits = list(marks)
-    if isinstance(returned, Tensor) and all(returned is not e.logits for e in exits):
-        exits.append(Exit(f"exit{len(exits) + 1}", returned))
-    return exits
+    """The marked exits, and as the last one what is returned and was not marked."""
+    found = [] if returned is None else _named(returned)
+    scores = {id(e.logits): e.score for e in found}  # a marked tensor may come back with the score that its mark lacks
+    exits = [
+        Exit(m.name, *_pair(m.name, (m.logits, scores.get(id(m.logits)) if m.score is None else m.score)))
+        for m in marks
+    ]
+    rest = [e for e in found if all(e.logits is not mark.logits for mark in marks)]
+    if len(rest) > 1:
+        msg = (
+            f"forward marks {', '.join(e.name for e in exits)} and returns {len(rest)} tensors that it did not mark "
+            f"({', '.join(f'{e.name} {list(e.logits.shape)}' for e in rest)}): mark them too, or return only the last exit"
+        )
+        raise ModelError(msg)
+    own_name = isinstance(returned, Mapping) and not _is_lists_by_name(returned)
+    return exits + [e if own_name else replace(e, name=f"exit{len(exits) + 1}") for e in rest]
 
 
 def _named(returned: Any) -> list[Exit]:
-    if isinstance(returned, Mapping) and "logits" in returned and set(returned) <= {"logits", "scores"}:
-        returned = (returned["logits"], returned.get("scores") or [])
+    if isinstance(returned, Mapping) and _is_lists_by_name(returned):
+        returned = _unnamed(returned["logits"], returned.get("scores"))
     if isinstance(returned, Mapping):
         return [Exit(str(name), *_pair(str(name), value)) for name, value in returned.items()]
     if isinstance(returned, Tensor):
@@ -111,6 +123,17 @@ def _named(returned: Any) -> list[Exit]:
         raise ModelError(msg)
     values = _zipped(returned) if _is_pair_of_lists(returned) else returned
     return [Exit(f"exit{i}", *_pair(f"exit{i}", value)) for i, value in enumerate(values, 1)]
+
+
+def _is_lists_by_name(value: Mapping[Any, Any]) -> bool:
+    return "logits" in value and set(value) <= {"logits", "scores"}
+
+
+def _unnamed(logits: Any, scores: Any) -> Any:
+    """A pair of lists, or a list of one pair where there are no lists."""
+    if isinstance(logits, Tensor):
+        return [(logits, scores)]
+    return (logits, [] if scores is None else scores)
 
 
 _FORMS = (
@@ -171,7 +194,7 @@ def _check(exits: Sequence[Exit]) -> None:
     """All faults at once: one message that a person can act on."""
     faults = [] if exits else [f"forward returned no exit. {_FORMS}"]
     names = [e.name for e in exits]
-    faults += [f"two exits are named {name!r}" for name in sorted({n for n in names if names.count(n) > 1})]
+    faults += [f"two exits are named {name!r}" for name in sorted({n for n in names if names.count(n) > 1}, key=str)]
     for e in exits:
         faults += _faults(e)
     widths = {e.name: e.logits.shape[-1] for e in exits if e.logits.ndim == 2}
@@ -185,7 +208,7 @@ def _check(exits: Sequence[Exit]) -> None:
 
 def _faults(e: Exit) -> list[str]:
     faults = []
-    if not _NAME.fullmatch(e.name):
+    if not isinstance(e.name, str) or not _NAME.fullmatch(e.name):
         faults.append(f"exit name {e.name!r} must start with a letter and hold letters, digits, and _ . - / only")
     if e.logits.ndim != 2 or e.logits.shape[1] < 2 or not e.logits.is_floating_point():
         faults.append(
