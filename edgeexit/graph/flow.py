@@ -239,28 +239,39 @@ def in_order(graph: onnx.GraphProto) -> list[int] | None:
     return order if len(order) == len(needs) else None
 
 
-def renamed(node: onnx.NodeProto, new_name: Callable[[str], str]) -> onnx.NodeProto:
-    """A copy of a node with every tensor name of its own scope, also inside its graphs, passed through `new_name`."""
+def _same(name: str) -> str:
+    return name
+
+
+def renamed(
+    node: onnx.NodeProto, new_name: Callable[[str], str], new_inner: Callable[[str], str] = _same
+) -> onnx.NodeProto:
+    """A copy of a node with every tensor name of its own scope, also inside its graphs, passed through `new_name`.
+
+    Names that belong to the graphs inside it pass through `new_inner`.
+    """
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     copy.input[:] = [new_name(n) if n else n for n in node.input]
     copy.output[:] = [new_name(n) if n else n for n in node.output]
     for graph in inner_graphs(copy):
-        _rename_captures(graph, new_name)
+        _rename_inside(graph, new_name, new_inner)
     return copy
 
 
-def _rename_captures(graph: onnx.GraphProto, new_name: Callable[[str], str]) -> None:
+def _rename_inside(graph: onnx.GraphProto, new_name: Callable[[str], str], new_inner: Callable[[str], str]) -> None:
     outer = set(captured(graph))
 
-    def new_if_outer(name: str) -> str:
-        return new_name(name) if name in outer else name
+    def new(name: str) -> str:
+        return new_name(name) if name in outer else new_inner(name)
 
-    nodes = [renamed(node, new_if_outer) for node in graph.node]
+    nodes = [renamed(node, new, new_inner) for node in graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    for value in graph.output:
-        value.name = new_if_outer(value.name)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.name = new(value.name)
+    for tensor in graph.initializer:
+        tensor.name = new(tensor.name)
 
 
 def unused_prefix(graph: onnx.GraphProto, prefix: str) -> str:

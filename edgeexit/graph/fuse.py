@@ -91,7 +91,10 @@ def fuse(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec
 
 
 def _body(net: Network, stage: Stage, outer: frozenset[str], names: _Names) -> onnx.GraphProto:
-    """A stage's nodes and weights; names that an outer stage also uses are renamed, because ONNX forbids one name in two scopes."""
+    """A stage's nodes and weights; names that an outer stage also uses are renamed, because ONNX forbids one name in two scopes.
+
+    So are names inside its nodes that this graph, or those around it, use.
+    """
     nodes = [net.proto.graph.node[i] for i in stage.nodes]
     read = {name for node in nodes for name in node_reads(node)}
     weights = [t for t in net.proto.graph.initializer if t.name in read]
@@ -101,8 +104,13 @@ def _body(net: Network, stage: Stage, outer: frozenset[str], names: _Names) -> o
     def new_name(name: str) -> str:
         return f"{names.prefix}/stage{stage.exit}/{name}" if name in clash else names(name)
 
+    taken = outer | names.given_way.keys() | {new_name(name) for name in mine}
+
+    def new_inner(name: str) -> str:
+        return f"{names.prefix}/inside{stage.exit}/{name}" if name in taken else name
+
     graph = onnx.GraphProto(name=f"stage {stage.exit}")
-    graph.node.extend(renamed(node, new_name) for node in nodes)
+    graph.node.extend(renamed(node, new_name, new_inner) for node in nodes)
     for tensor in weights:
         copy = graph.initializer.add()
         copy.CopyFrom(tensor)

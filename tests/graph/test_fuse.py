@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import edgeexit
 from edgeexit.backends import Settings
 from edgeexit.backends.onnxruntime import session_options
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import CRITERIA
-from tests.graph.hard import Writer
+from tests.graph.hard import Writer, check, value
 
 BLOCKED = "com.microsoft.nchwc"  # ONNX Runtime's domain of convolutions on its blocked layout
 
@@ -101,6 +102,30 @@ def test_no_name_is_in_two_scopes_that_see_each_other(bundle: Bundle) -> None:
                     walk(attribute.g, above | frozenset(made))
 
     walk(graph, frozenset())
+
+
+@pytest.mark.parametrize("name", ["threshold_1", "logits", "exit", "score"])
+def test_names_inside_a_branch_may_be_those_of_the_fused_form(tmp_path: Path, name: str) -> None:
+    """Tensors, weights and a loop's states inside the network's own nodes are theirs alone; they give way."""
+    w = Writer()
+    w.head("x", 3, "z1")
+    early = w.conv("x", 3, 4)
+    positive = w.op("Greater", w.op("ReduceMean", "x", keepdims=0), w.constant(0.0))
+    weight = numpy_helper.from_array(np.full((1, 4, 1, 1), 2, np.float32), name)
+    then = helper.make_graph([helper.make_node("Mul", [early, name], ["made"])], "then", [], [value("made")], [weight])
+    starts = [value("turn", TensorProto.INT64, []), value("going", TensorProto.BOOL, []), value(name)]
+    turn = [helper.make_node("Identity", ["going"], ["on"]), helper.make_node("Tanh", [name], ["next"])]
+    body = helper.make_graph(turn, "body", starts, [value("on", TensorProto.BOOL, []), value("next")])
+    nodes = [helper.make_node("Loop", [w.constant(2, np.int64), "", early], [name], body=body)]
+    other = helper.make_graph(nodes, "else", [], [value(name)])
+    w.head(w.op("If", positive, then_branch=then, else_branch=other), 4, "z2")
+    path = w.save(tmp_path / "m.onnx", {"x": [1, 3, 8, 8]}, ["z1", "z2"])
+
+    x = np.random.default_rng(0).random((4, 3, 8, 8)).astype(np.float32)
+    x[::2] *= -1
+    bundle = check(path, {"x": x}, ["z1", "z2"])
+
+    onnx.checker.check_model(str(bundle.file(bundle.manifest.fused)), full_check=True)
 
 
 @pytest.mark.parametrize("criterion", [name for name, c in CRITERIA.items() if not c.learned])
