@@ -121,7 +121,8 @@ def _write(stream: BinaryIO, chunk: bytes) -> None:
 
 
 def _as_raw(tensor: TensorProto) -> bytes:
-    return numpy_helper.to_array(tensor).tobytes()
+    """As a file holds it: of elements smaller than a byte, NumPy gives each a byte of its own."""
+    return numpy_helper.from_array(numpy_helper.to_array(tensor)).raw_data
 
 
 def _chunks(stream: BinaryIO, length: int) -> Iterable[bytes]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, external_data_helper
+from onnx import TensorProto, external_data_helper, helper
 
 import edgeexit
 from tests.graph.hard import Writer, check, loaded, original
@@ -52,6 +52,20 @@ def test_a_weight_that_two_stages_read_is_stored_once(tmp_path: Path) -> None:
 
     [weights] = [entry.bytes for name, entry in bundle.manifest.files.items() if name.endswith(".bin")]
     assert weights < 2 * kernel.nbytes
+
+
+@pytest.mark.parametrize("element", [TensorProto.INT4, TensorProto.UINT4, TensorProto.INT8, TensorProto.FLOAT16])
+def test_weights_that_are_not_held_as_bytes_are_written_as_such(tmp_path: Path, element: int) -> None:
+    """As onnx's own `make_tensor` spells them, one number per entry; two of four bits go into one byte of the file."""
+    w = Writer()
+    numbers = w.rng.integers(0, 8, (64, 64))
+    w.weights.append(helper.make_tensor("packed", element, numbers.shape, numbers.ravel().tolist()))
+    w.op("MatMul", "x", w.weight(64, 3), out="z1")
+    wide = w.op("Cast", "packed", to=TensorProto.FLOAT)
+    w.op("MatMul", w.op("Tanh", w.op("MatMul", "x", wide)), w.weight(64, 3), out="z2")
+    path = w.save(tmp_path / "m.onnx", {"x": ["n", 64]}, ["z1", "z2"], opset=21)
+
+    check(path, {"x": w.rng.standard_normal((3, 64)).astype(np.float32)}, ["z1", "z2"])
 
 
 @pytest.mark.serial
