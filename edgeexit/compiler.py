@@ -7,11 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 import edgeexit
 from edgeexit.arguments import as_names, as_path, as_seconds, check_progress
@@ -20,7 +17,6 @@ from edgeexit.backends.base import Array
 from edgeexit.backends.precision import in_precision
 from edgeexit.backends.probe import (
     carries_batch,
-    open_model,
     probe,
     random_inputs,
     with_output_shapes,
@@ -32,7 +28,6 @@ from edgeexit.bundle import SCHEMA, Bundle, Manifest, ModeTiming, Source, StageE
 from edgeexit.bundle.bundle import BundleChange
 from edgeexit.bundle.store import digest_of
 from edgeexit.criteria import criterion as find_criterion
-from edgeexit.errors import InternalError
 from edgeexit.graph import (
     Exit,
     Network,
@@ -54,18 +49,7 @@ from edgeexit.progress import Progress, silent
 from edgeexit.runtime import Backbone, Runner
 from edgeexit.runtime.inputs import Inputs, check_many
 from edgeexit.runtime.loading import open_runner
-
-TOLERANCE = 1e-4
-"""Largest difference of a logit from the original's, over the largest logit of the sample, that counts as the same answer in float32."""
-
-_TOLERANCES = {
-    "float32": TOLERANCE,
-    "float64": TOLERANCE,
-    "float16": 1e-2,
-    "int8": 1e-1,
-}  # rounding to int8 falls otherwise where a runtime fuses otherwise
-_RANDOM_INPUTS = 16
-_GIVEN_INPUTS = 64
+from edgeexit.runtime.verify import Original, verify
 
 
 @dataclass(frozen=True)
@@ -77,6 +61,7 @@ class _Parts:
     precision: str
     stages: tuple[Stage, ...]
     specs: Mapping[str, TensorSpec]
+    own_precision: str
 
 
 def compile_model(
@@ -111,10 +96,10 @@ def compile_model(
         progress: watcher.
 
     Raises:
-        ModelError: the model cannot be taken, with the reason.
+        ModelError: the model cannot be taken, or is of no use in the precision asked for, with the reason.
         BundleError: the bundle cannot be written.
         InputError: an argument of another kind, or no such criterion, backend or precision.
-        InternalError: the split network does not give the original's answers; nothing is written then.
+        InternalError: the split network does not give the answers and scores of the file as it was given; nothing is written then.
     """
     source, folder = as_path("model", model), as_path("output", output)
     exits, scores = as_names("exits", exits), as_names("scores", scores)
@@ -129,10 +114,12 @@ def compile_model(
         manifest = _write_parts(change, parts, criterion, Source(source.name, digest_of(source), parts.net.opset, how))
         progress("writing the parts", 1, 1)
         draft = Bundle(folder, manifest)
+        converted = parts.precision != parts.own_precision
+        original = Original(source, parts.net, parts.exits, converted, partial(_read, source))
         settings = replace(settings, precision=manifest.precision)
         manifest = replace(
             manifest,
-            verified=_verify(draft, settings, parts, inputs, progress),
+            verified=verify(draft, settings, original, inputs, progress),
             timings=_timings(draft, settings, seconds, progress),
         )
         return change.install(_keep_calibrations(change, manifest))
@@ -155,9 +142,10 @@ def _take_apart(
     steps = 5
     progress("taking the network apart", 0, steps)
     rule = find_criterion(criterion)
-    net = with_settled_branches(with_output_shapes(read_model(path)))
+    net = _read(path)
     progress("taking the network apart", 1, steps)
     found = find_exits(net, exits, scores)
+    own = found[-1].dtype
     if precision is not None:
         given = check_many(inputs, net.inputs) if inputs is not None else None
         net, found = in_precision(net, found, precision, given)
@@ -172,7 +160,11 @@ def _take_apart(
         net = with_true_batch(net, fixed=True)
         specs = probe(net, names)
     progress("taking the network apart", steps, steps)
-    return _Parts(net, found, precision or found[-1].dtype, stages, specs)
+    return _Parts(net, found, precision or own, stages, specs, own)
+
+
+def _read(path: Path) -> Network:
+    return with_settled_branches(with_output_shapes(read_model(path)))
 
 
 def _write_parts(change: BundleChange, parts: _Parts, criterion: str, source: Source) -> Manifest:
@@ -239,46 +231,6 @@ def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     return copy
-
-
-def _verify(draft: Bundle, settings: Settings, parts: _Parts, given: Inputs | None, progress: Progress) -> Verified:
-    """Compare both forms with the original model, every exit, on random and given inputs."""
-    samples = [random_inputs(parts.net.inputs, seed) for seed in range(_RANDOM_INPUTS)]
-    arrays = check_many(given, parts.net.inputs) if given is not None else {}
-    count = min(_GIVEN_INPUTS, len(next(iter(arrays.values())))) if arrays else 0
-    samples += [{name: a[i : i + 1] for name, a in arrays.items()} for i in range(count)]
-    worst = dict.fromkeys(("staged", "fused"), 0.0)
-    limit = _TOLERANCES.get(draft.manifest.precision, 1e-2)
-    names = [s.logits for s in parts.stages]
-    original = open_model(parts.net, names)
-    with (
-        open_runner(draft, settings.with_mode("staged")) as staged,
-        open_runner(draft, settings.with_mode("fused")) as fused,
-    ):
-        for i, sample in enumerate(samples):
-            expected = original(sample)
-            for mode, runner in (("staged", staged), ("fused", fused)):
-                worst[mode] = max(worst[mode], _error(runner, sample, [expected[n] for n in names]))
-            progress("verifying", i + 1, len(samples))
-    if max(worst.values()) > limit:
-        msg = (
-            f"the split network differs from the original: staged by {worst['staged']:.1e}, fused by {worst['fused']:.1e} of the largest"
-            f" logit, allowed {limit:.0e}. Nothing was written. Please report it with the model."
-        )
-        raise InternalError(msg)
-    return Verified(_RANDOM_INPUTS, count, worst["staged"], worst["fused"])
-
-
-def _error(runner: Runner, sample: Mapping[str, Array], expected: Sequence[NDArray[Any]]) -> float:
-    differences: list[float] = []
-    for exit, logits in enumerate(expected, 1):
-        answer = runner.forced(dict(sample), exit=exit)
-        if answer.exit != exit:
-            msg = f"forced to exit {exit}, the {runner.settings.mode} form left at exit {answer.exit}. Please report it with the model."
-            raise InternalError(msg)
-        scale = max(float(np.abs(logits).max()), np.finfo(np.float32).tiny)
-        differences.append(float(np.abs(answer.logits - np.asarray(logits[0], np.float32)).max()) / scale)
-    return float(max(differences))
 
 
 def _timings(draft: Bundle, settings: Settings, seconds: float, progress: Progress) -> dict[str, ModeTiming]:

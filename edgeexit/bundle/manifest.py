@@ -66,12 +66,56 @@ class StageEntry:
 
 @dataclass(frozen=True)
 class Verified:
-    """What the compile checked: the inputs run, the largest logit error of both forms over the largest logit, per form."""
+    """What the compile checked. What bundles of before do not say is null.
+
+    Attributes:
+        random_inputs: number of them that were run.
+        given_inputs: number of them.
+        staged_error: largest difference of a logit over the largest logit, of the staged form; from the network in its new precision
+            where that was changed.
+        fused_error: of the fused form.
+        reference: `original`: the file as it was given; `rewritten`: as edgeexit reads it, where ONNX Runtime does not run the file.
+        score_error: largest difference of a score, over its largest or over max(1, largest logit); null where scores were not compared.
+        precision_error: where the precision was changed, largest difference of a logit from the original's, over the largest.
+        same_labels: where the precision was changed, share of the answers whose best class is the original's.
+    """
 
     random_inputs: int
     given_inputs: int
     staged_error: float
     fused_error: float
+    reference: str | None = None
+    score_error: float | None = None
+    precision_error: float | None = None
+    same_labels: float | None = None
+
+    def remarks(self, precision: str) -> tuple[str, ...]:
+        """What was compared with what, in sentences, where it is not simply the original."""
+        said = []
+        if self.precision_error is not None and self.same_labels is not None:
+            said.append(
+                f"{precision} differs from the original by up to {self.precision_error:.1e} of the largest logit,"
+                f" with the same best class in {100 * self.same_labels:.1f} % of the answers"
+            )
+        if self.reference == "rewritten":
+            said.append(
+                "compared with the model as edgeexit rewrites it: ONNX Runtime does not run the file as it stands"
+            )
+        return tuple(said)
+
+    def warnings(self, precision: str) -> tuple[str, ...]:
+        """What speaks against using the bundle."""
+        if self.precision_error is None or self.same_labels is None:
+            return ()
+        if self.precision_error <= _FAR and self.same_labels >= _MOST_LABELS:
+            return ()
+        return (
+            f"{precision} gives other answers than the original: measure its accuracy on your own data before using it",
+        )
+
+
+_FAR = 0.25  # of the largest logit
+_MOST_LABELS = 0.9
 
 
 @dataclass(frozen=True)

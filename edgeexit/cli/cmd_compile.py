@@ -90,9 +90,11 @@ def _print(bundle: Bundle) -> None:
     typer.echo(
         f"  verified on {checked.random_inputs + checked.given_inputs} inputs: largest difference {worst:.1e} of the logits"
     )
+    for remark in checked.remarks(manifest.precision):
+        typer.echo(f"  {remark}")
     for timing in manifest.timings.values():
         shown = " / ".join(units.seconds(t) for t in getattr(timing, f"{timing.faster}_s"))
         typer.echo(f"  {timing.faster} is faster here: {shown} to leave at each exit")
-    for doubt in doubts(manifest):
+    for doubt in (*checked.warnings(manifest.precision), *doubts(manifest)):
         typer.echo(f"  warning: {doubt}")
     typer.echo(f"Next: edgeexit calibrate {bundle.path} --data DATA --target 'mean<=0.6x, drop<=0.5'")

@@ -53,7 +53,7 @@ def _print(facts: BundleFacts) -> None:
     if facts.timings:
         console.print(_timing_table(facts))
     _print_calibrations(console, facts)
-    for doubt in facts.doubts:
+    for doubt in (*facts.verified.warnings(facts.precision), *facts.doubts):
         console.print(f"warning: {escape(plain(doubt))}", style="yellow", highlight=False)
 
 
@@ -62,14 +62,16 @@ def _print_heading(console: Console, facts: BundleFacts) -> None:
 
     from edgeexit.units import bytes_
 
+    verified = facts.verified
     inputs = ", ".join(f"{t.name} {t}" for t in facts.inputs)
     lines = (
         f"{facts.path}: {len(facts.stages)} exits, {facts.classes} classes, criterion {facts.criterion} ({facts.unit}), {facts.precision},"
         f" {bytes_(facts.bytes)} on disk",
         f"made {facts.created} by {facts.tool} from {facts.source} (opset {facts.opset})",
         f"input: {inputs}",
-        f"verified on {facts.verified['random_inputs']:.0f} random and {facts.verified['given_inputs']:.0f} given inputs: largest error"
-        f" staged {facts.verified['staged_error']:.1e}, fused {facts.verified['fused_error']:.1e} of the largest logit",
+        f"verified on {verified.random_inputs} random and {verified.given_inputs} given inputs: largest error"
+        f" staged {verified.staged_error:.1e}, fused {verified.fused_error:.1e} of the largest logit",
+        *verified.remarks(facts.precision),
     )
     for line in lines:
         console.print(escape(plain(line)), highlight=False)

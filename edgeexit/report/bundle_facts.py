@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from edgeexit.bundle import Bundle, ModeTiming
+from edgeexit.bundle import Bundle, ModeTiming, Verified
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.graph import TensorSpec
 from edgeexit.report.doubts import break_even, cut_bytes, doubts
@@ -120,7 +120,7 @@ class BundleFacts:
     bytes: int
     inputs: tuple[TensorFacts, ...]
     stages: tuple[StageFacts, ...]
-    verified: dict[str, float]
+    verified: Verified
     timings: dict[str, ModeTiming]
     calibrations: tuple[CalibrationFacts, ...]
     doubts: tuple[str, ...]
@@ -150,12 +150,7 @@ def bundle_facts(bundle: Bundle) -> BundleFacts:
         bytes=sum(entry.bytes for entry in m.files.values()),
         inputs=tuple(map(TensorFacts.of, m.inputs)),
         stages=_stages(bundle),
-        verified={
-            "random_inputs": m.verified.random_inputs,
-            "given_inputs": m.verified.given_inputs,
-            "staged_error": m.verified.staged_error,
-            "fused_error": m.verified.fused_error,
-        },
+        verified=m.verified,
         timings=m.timings,
         calibrations=tuple(_calibration(bundle, key, rule) for key in sorted(m.calibrations)),
         doubts=doubts(m),

@@ -73,8 +73,8 @@ def _heading(facts: BundleFacts) -> str:
 
 def _cards(facts: BundleFacts) -> str:
     verified = facts.verified
-    checked = verified["random_inputs"] + verified["given_inputs"]
-    worst = max(verified["staged_error"], verified["fused_error"])
+    checked = verified.random_inputs + verified.given_inputs
+    worst = max(verified.staged_error, verified.fused_error)
     batch = "any batch" if facts.dynamic_batch else "batch 1"
     cards = (
         ("exits", str(len(facts.stages)), f"{facts.classes} classes"),

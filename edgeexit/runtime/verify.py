@@ -1,0 +1,383 @@
+"""Compare both forms of a bundle, exit by exit, with the file as the user gave it, run by ONNX Runtime.
+
+Inputs: uniform in 0..1, standard normal, and up to ±10 or 0..255, beside given ones. One that the file itself refuses, or has no numbers
+for, says nothing of the bundle and is left out. Large ones must agree to 1 %: there, the order of additions alone moves what a softmax
+inside makes of two that are nearly equal. One engine is open at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.backends import Settings
+from edgeexit.backends.base import Array
+from edgeexit.backends.onnxruntime import refusals, session_options
+from edgeexit.backends.probe import open_model, random_inputs
+from edgeexit.bundle import Bundle, Verified
+from edgeexit.criteria import criterion, max_softmax
+from edgeexit.errors import InternalError, ModelError
+from edgeexit.graph import Exit, Network, TensorSpec
+from edgeexit.graph.cost import costs_of_reaching
+from edgeexit.progress import Progress
+from edgeexit.runtime.inputs import Inputs, check_many
+from edgeexit.runtime.loading import open_runner
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit from the original's, over the largest logit of the sample, that counts as the same answer in float32."""
+
+_TOLERANCES = {
+    "float32": TOLERANCE,
+    "float64": TOLERANCE,
+    "float16": 1e-2,
+    "int8": 1e-1,
+}  # rounding to int8 falls otherwise where a runtime fuses otherwise
+_LOOSE = 1e-2
+_RANDOM_INPUTS = 16
+_GIVEN_INPUTS = 64
+_SILENT = 4  # ONNX Runtime's log severity: a file that it refuses is told in the result
+_LARGEST = np.finfo(np.float32).max
+_VARIES = (
+    0.05  # of the largest logit: what a network must vary by over the inputs for answers that never vary to be wrong
+)
+
+
+@dataclass(frozen=True)
+class Original:
+    """What a bundle was made from.
+
+    Attributes:
+        path: the file as it was given.
+        net: the network that was split, criterion included.
+        exits: its exits.
+        converted: whether its precision was changed.
+        rewritten: reads the file again, as it is before its precision is changed.
+    """
+
+    path: Path
+    net: Network
+    exits: tuple[Exit, ...]
+    converted: bool
+    rewritten: Callable[[], Network]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    inputs: Mapping[str, Array]
+    given: bool = False
+    optional: bool = False
+    loose: bool = False
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Of one sample: logits [N, classes] and own-unit scores [N], float32; None where scores are not known."""
+
+    logits: Array
+    scores: Array | None
+
+    @property
+    def scale(self) -> Array:
+        """Largest finite magnitude of each exit's logits, [N]."""
+        finite = np.where(np.isfinite(self.logits), np.abs(self.logits), 0)
+        return np.asarray(np.maximum(finite.max(axis=1), np.finfo(np.float32).tiny))
+
+    @property
+    def masked_at_most(self) -> bool:
+        """Whether there is nothing but numbers and -inf."""
+        return not (np.isnan(self.logits) | np.isposinf(self.logits)).any()
+
+
+_Reference = Callable[[Mapping[str, Array]], _Answers]
+
+
+def verify(draft: Bundle, settings: Settings, original: Original, given: Inputs | None, progress: Progress) -> Verified:
+    """Compare both forms with the original, every exit, on random and given inputs.
+
+    Raises:
+        InternalError: the split network does not give the original's answers.
+        ModelError: in its new precision the network is of no use.
+    """
+    with np.errstate(all="ignore"):  # infinities are compared, not computed with
+        return _verify(draft, settings, original, given, progress)
+
+
+def _verify(
+    draft: Bundle, settings: Settings, original: Original, given: Inputs | None, progress: Progress
+) -> Verified:
+    precision = draft.manifest.precision
+    wide = not original.converted and precision in ("float32", "float64")
+    samples = _samples(original.net.inputs, given, wide=wide)
+    told, wanted = _of_original(draft, original, samples)
+    samples, truth = _known(samples, wanted)
+    expected = truth
+    if original.converted:
+        _, expected = _known(samples, _answers(_as_split(draft, original), samples))
+        _refuse_useless(truth, expected, precision)
+    found = _forms(draft, settings, samples, progress)
+    result = Verified(
+        sum(not s.given for s in samples),
+        sum(s.given for s in samples),
+        _checked(found["staged"], expected, samples, precision, "staged"),
+        _checked(found["fused"], expected, samples, precision, "fused"),
+        reference=told,
+    )
+    if original.converted:
+        judged = [i for i, s in enumerate(samples) if s.given] or list(range(len(samples)))
+        error, same = _distance(found, truth, judged)
+        return replace(result, precision_error=error, same_labels=same)
+    learned = criterion(draft.manifest.criterion).learned
+    return replace(result, score_error=_scores_checked(found, expected, samples, precision, learned=learned))
+
+
+def _samples(specs: Sequence[TensorSpec], given: Inputs | None, *, wide: bool) -> list[_Sample]:
+    plain = [random_inputs(specs, seed) for seed in range(_RANDOM_INPUTS)]
+    samples = [_Sample(x) for x in plain]
+    if wide:
+        quarter = _RANDOM_INPUTS // 4
+        samples[-2 * quarter :] = [
+            *(_Sample(_signed(x, seed), optional=True) for seed, x in enumerate(plain[:quarter])),
+            *(_Sample(_large(x, seed), optional=True, loose=True) for seed, x in enumerate(plain[:quarter])),
+        ]
+    arrays = check_many(given, specs) if given is not None else {}
+    count = min(_GIVEN_INPUTS, len(next(iter(arrays.values())))) if arrays else 0
+    return samples + [_Sample({n: a[i : i + 1] for n, a in arrays.items()}, given=True) for i in range(count)]
+
+
+def _signed(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    return {n: rng.standard_normal(a.shape).astype(a.dtype) if a.dtype.kind == "f" else a for n, a in inputs.items()}
+
+
+def _large(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+
+    def value(a: Array) -> Array:
+        if a.dtype.kind == "f":
+            return np.asarray(rng.uniform(-10, 10, a.shape), a.dtype)
+        return (
+            a if a.dtype.kind == "b" else rng.integers(0, min(255, np.iinfo(a.dtype).max) + 1, a.shape).astype(a.dtype)
+        )
+
+    return {n: value(a) for n, a in inputs.items()}
+
+
+def _of_original(draft: Bundle, original: Original, samples: Sequence[_Sample]) -> tuple[str, list[_Answers | None]]:
+    """What it is compared with, and that's answers; None for an input that the original does not take."""
+    try:
+        return "original", _answers(_as_given(draft, original), samples)
+    except ModelError:  # the file itself may hold what ONNX Runtime refuses and the rewriting has removed
+        if original.converted:
+            names = [e.logits for e in original.exits]
+            reference = _criterion_of(open_model(original.rewritten(), names), draft, original)
+        else:
+            reference = _as_split(draft, original)
+        return "rewritten", _answers(reference, samples)
+
+
+def _answers(reference: _Reference, samples: Sequence[_Sample]) -> list[_Answers | None]:
+    return [_answer(reference, s) for s in samples]
+
+
+def _answer(reference: _Reference, sample: _Sample) -> _Answers | None:
+    try:
+        answers = reference(sample.inputs)
+    except ModelError:
+        if not sample.optional:
+            raise
+        return None
+    return answers if answers.masked_at_most or not sample.optional else None
+
+
+def _known(samples: Sequence[_Sample], wanted: Sequence[_Answers | None]) -> tuple[list[_Sample], list[_Answers]]:
+    both = [(s, a) for s, a in zip(samples, wanted, strict=True) if a is not None]
+    return [s for s, _ in both], [a for _, a in both]
+
+
+def _as_given(draft: Bundle, original: Original) -> _Reference:
+    """The file, untouched."""
+    import onnxruntime as ort
+
+    options = session_options(Settings(), batch_1=False)
+    options.log_severity_level = _SILENT
+    with refusals(f"ONNX Runtime cannot take {original.path}"):
+        session = ort.InferenceSession(str(original.path), options, providers=["CPUExecutionProvider"])
+    taken = {i.name for i in session.get_inputs()}
+    rule = criterion(draft.manifest.criterion)
+    own = [e.score for e in original.exits if e.score and rule.learned]
+    names = [*(e.logits for e in original.exits), *own]
+
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        with refusals("ONNX Runtime cannot run the model"):
+            values = session.run(names, {n: x for n, x in inputs.items() if n in taken})
+        return dict(zip(names, values, strict=True))
+
+    return _criterion_of(run, draft, original)
+
+
+def _criterion_of(
+    run: Callable[[Mapping[str, Array]], dict[str, Array]], draft: Bundle, original: Original
+) -> _Reference:
+    """The criterion's NumPy reference behind a network."""
+    rule = criterion(draft.manifest.criterion)
+    costs = costs_of_reaching(original.net, [e.logits for e in original.exits]) if rule.combine else ()
+
+    def answers(inputs: Mapping[str, Array]) -> _Answers:
+        values = run(inputs)
+        logits = np.stack([np.asarray(values[e.logits], np.float32).reshape(-1) for e in original.exits])
+        if rule.learned:
+            return _Answers(logits, _own_scores(values, logits, original.exits))
+        found = rule.answers(logits[None], costs)
+        return _Answers(found.logits[0], found.scores[0])
+
+    return answers
+
+
+def _own_scores(values: Mapping[str, Array], logits: Array, exits: Sequence[Exit]) -> Array | None:
+    """As `graph.scores` appends them: never +inf, and the best probability for an exit that has none."""
+    if any(e.score not in values for e in exits if e.score):
+        return None
+    pairs = zip(exits, logits, strict=True)
+    scores = [values[e.score].reshape(-1)[0] if e.score else max_softmax(z[None])[0] for e, z in pairs]
+    return np.asarray(np.minimum(np.asarray(scores, np.float32), _LARGEST), np.float32)
+
+
+def _as_split(draft: Bundle, original: Original) -> _Reference:
+    """The network that was split, in one piece, its answers without scores."""
+    names = [s.logits for s in draft.manifest.stages]
+    run = open_model(original.net, names)
+
+    def answers(inputs: Mapping[str, Array]) -> _Answers:
+        values = run(inputs)
+        return _Answers(np.stack([np.asarray(values[n], np.float32).reshape(-1) for n in names]), None)
+
+    return answers
+
+
+def _forms(
+    draft: Bundle, settings: Settings, samples: Sequence[_Sample], progress: Progress
+) -> dict[str, list[_Answers]]:
+    found: dict[str, list[_Answers]] = {"staged": [], "fused": []}
+    for place, (mode, answers) in enumerate(found.items()):
+        with open_runner(draft, settings.with_mode(mode)) as runner:
+            for i, sample in enumerate(samples):
+                answers.append(_forced(runner, sample.inputs))
+                progress("verifying", place * len(samples) + i + 1, 2 * len(samples))
+    return found
+
+
+def _forced(runner: Any, inputs: Mapping[str, Array]) -> _Answers:
+    answers = []
+    for exit in range(1, runner.exits + 1):
+        answer = runner.forced(dict(inputs), exit=exit)
+        if answer.exit != exit:
+            msg = f"forced to exit {exit}, the {runner.settings.mode} form left at exit {answer.exit}. Please report it with the model."
+            raise InternalError(msg)
+        answers.append(answer)
+    return _Answers(np.stack([a.logits for a in answers]), np.asarray([a.score for a in answers], np.float32))
+
+
+def difference(found: NDArray[Any], expected: NDArray[Any], scale: NDArray[Any]) -> float:
+    """Largest difference over `scale`; infinite where the expected is NaN, or not the same places hold the same infinities."""
+    odd = ~np.isfinite(expected)
+    if not np.array_equal(found[odd], expected[odd]) or not np.isfinite(found[~odd]).all():
+        return float("inf")
+    apart = np.abs(np.where(odd, 0, found) - np.where(odd, 0, expected)) / scale
+    return float(apart.max(initial=0.0))
+
+
+def _limit(sample: _Sample, precision: str) -> float:
+    limit = _TOLERANCES.get(precision, _LOOSE)
+    return max(limit, _LOOSE) if sample.loose else limit
+
+
+def _checked(
+    found: Sequence[_Answers], expected: Sequence[_Answers], samples: Sequence[_Sample], precision: str, mode: str
+) -> float:
+    """Largest difference of a logit over the largest of its sample; of large inputs only that it is allowed."""
+    worst = 0.0
+    for a, b, sample in zip(found, expected, samples, strict=True):
+        error = difference(a.logits, b.logits, b.scale[:, None])
+        if not error <= _limit(sample, precision):
+            _refuse(f"the {mode} form by {error:.1e} of the largest logit", _limit(sample, precision))
+        worst = max(worst, 0.0 if sample.loose else error)
+    return worst
+
+
+def _refuse(what: str, limit: float) -> None:
+    msg = f"the split network differs from the original: {what}, allowed {limit:.0e}. Nothing was written. Please report it with the model."
+    raise InternalError(msg)
+
+
+def _scores_checked(
+    found: Mapping[str, Sequence[_Answers]],
+    expected: Sequence[_Answers],
+    samples: Sequence[_Sample],
+    precision: str,
+    *,
+    learned: bool,
+) -> float | None:
+    """Largest difference of a score, over the largest score of its exit or, of one computed from logits, over max(1, largest logit)."""
+    if any(e.scores is None for e in expected):
+        return None
+    own = np.abs(_finite(np.stack([e.scores for e in expected if e.scores is not None]))).max(axis=0, initial=1e-30)
+    worst = 0.0
+    for mode, answers in found.items():
+        for a, b, sample in zip(answers, expected, samples, strict=True):
+            assert a.scores is not None
+            assert b.scores is not None
+            if not np.array_equal(a.logits.argmax(axis=1), b.logits.argmax(axis=1)):
+                continue  # two classes equal to rounding: a criterion that counts labels may differ by whole numbers
+            error = difference(a.scores, b.scores, own if learned else np.maximum(b.scale, 1))
+            if not error <= _limit(sample, precision):
+                _refuse(f"a score of the {mode} form by {error:.1e}", _limit(sample, precision))
+            worst = max(worst, 0.0 if sample.loose else error)
+    return worst
+
+
+def _finite(values: Array) -> Array:
+    return np.where(np.isfinite(values), values, 0)
+
+
+def _distance(
+    found: Mapping[str, Sequence[_Answers]], truth: Sequence[_Answers], judged: Sequence[int]
+) -> tuple[float, float]:
+    """How far a network in another precision is from the original: largest difference of a logit, share of the same best classes."""
+    pairs = [(answers[i], truth[i]) for answers in found.values() for i in judged]
+    same = [(a.logits.argmax(axis=1) == b.logits.argmax(axis=1)).mean() for a, b in pairs]
+    return max(difference(a.logits, b.logits, b.scale[:, None]) for a, b in pairs), float(np.mean(same))
+
+
+def _refuse_useless(truth: Sequence[_Answers], converted: Sequence[_Answers], precision: str) -> None:
+    """Raise ModelError where a precision leaves nothing of an exit's answers."""
+    was, now = (np.stack([a.logits for a in answers]) for answers in (truth, converted))
+    lost = np.isfinite(was) & ~np.isfinite(now)
+    scale = np.abs(_finite(was)).max(axis=(0, 2))
+    for k in range(was.shape[1]):
+        what = None
+        if lost[:, k].any():
+            what = "logits that are no finite numbers, where the original's are"
+        elif _flat(now[:, k], 1) and not _flat(was[:, k], 1):
+            what = "the same logit for every class, where the original's differ"
+        elif _flat(now[:, k], 0) and _spread(was[:, k], 0) > _VARIES * scale[k]:
+            what = "the same logits for every input, where the original's differ"
+        if what:
+            msg = (
+                f"in {precision}, exit {k + 1} gives {what}: numbers inside it leave that precision's range. Compile it with float32,"
+                " or bring its weights and activations into range."
+            )
+            raise ModelError(msg)
+
+
+def _spread(logits: Array, axis: int) -> float:
+    finite = _finite(logits)
+    return float((finite.max(axis=axis) - finite.min(axis=axis)).max())
+
+
+def _flat(logits: Array, axis: int) -> bool:
+    return _spread(logits, axis) == 0.0
