@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.arguments import as_names
 from edgeexit.backends.base import Settings
 from edgeexit.backends.onnxruntime import open_session, refusals
 from edgeexit.data.files import replacing
@@ -39,6 +40,7 @@ except ImportError as error:
 from edgeexit.graph.exits import METADATA_KEY
 from edgeexit.nets.cascade import cascade
 from edgeexit.nets.outputs import Exit, mark_exit, run_exits
+from edgeexit.nets.targets import users_code
 
 __all__ = ["Example", "Exported", "cascade", "export", "mark_exit"]
 
@@ -47,6 +49,9 @@ DEFAULT_OPSET = 18
 
 TOLERANCE = 1e-4
 """Largest difference from eager, as a share of the largest logit's magnitude (at least 1)."""
+
+_TOLERANCES = {torch.float16: 1e-2, torch.bfloat16: 8e-2}
+"""The same where the module computes in fewer bits: about ten roundings."""
 
 _EXTERNAL_BYTES = 2**31 - 2**24
 """Weights above this go into a second file: a protobuf message ends at 2 GiB."""
@@ -104,13 +109,15 @@ def export(
     Raises:
         ModelError: forward does not return exits, or cannot be exported, or depends on the batch size.
         MissingExtra: onnxscript is not installed.
-        InputError: the file cannot be written.
+        InputError: the file cannot be written; `names` is no list of names.
         InternalError: the file computes something else than eager.
     """
+    names = as_names("names", names)
     inputs = _arguments(module, example)
     with _evaluation_mode(module), torch.no_grad():
         rows = {name: x[:1].repeat(2 if dynamic_batch else 1, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
         exits = _eager(module, rows, names)
+        _check_names(inputs, exits)
         model = _onnx_model(module, rows, exits, dynamic_batch=dynamic_batch, opset=opset)
         _name_exits(model, exits)
         model.metadata_props.update(metadata or {})
@@ -124,8 +131,11 @@ def export(
 # ---------------------------------------------------------------- inputs
 
 
-def _arguments(module: nn.Module, example: Example) -> dict[str, Tensor]:
+def _arguments(module: object, example: Example) -> dict[str, Tensor]:
     """The example as inputs by name, in the order in which forward takes them."""
+    if not isinstance(module, nn.Module):
+        msg = f"module must be a torch.nn.Module whose forward returns every exit, not {module!r}"
+        raise ModelError(msg)
     parameters = [p for p in inspect.signature(module.forward).parameters.values() if p.kind != p.KEYWORD_ONLY]
     given: tuple[Any, ...]
     if isinstance(example, Mapping):
@@ -133,7 +143,7 @@ def _arguments(module: nn.Module, example: Example) -> dict[str, Tensor]:
     else:
         given = example if isinstance(example, tuple | list) else (example,)
     names = _input_names(parameters, len(given))
-    inputs = {name: torch.as_tensor(x) for name, x in zip(names, given, strict=True)}
+    inputs = {name: _tensor(name, x) for name, x in zip(names, given, strict=True)}
     sizes = {name: x.shape[0] if x.ndim else 0 for name, x in inputs.items()}
     if not sizes or 0 in sizes.values() or len(set(sizes.values())) > 1:
         msg = (
@@ -141,6 +151,18 @@ def _arguments(module: nn.Module, example: Example) -> dict[str, Tensor]:
         )
         raise ModelError(msg)
     return inputs
+
+
+def _tensor(name: str, value: object) -> Tensor:
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        msg = f"example input {name!r} must be a tensor, such as torch.zeros(1, 3, 32, 32), not {value!r}"
+        raise ModelError(msg) from error
+    if tensor.dtype == torch.bfloat16:
+        msg = f"example input {name!r} is bfloat16, which NumPy's arrays do not have: give float32 and convert it in forward"
+        raise ModelError(msg)
+    return tensor
 
 
 def _by_name(parameters: Sequence[str], example: Mapping[str, Tensor]) -> list[Tensor]:
@@ -182,15 +204,27 @@ class _EveryExit(nn.Module):
 
 
 def _eager(module: nn.Module, inputs: Mapping[str, Tensor], names: Sequence[str] | None) -> list[Exit]:
+    shapes = ", ".join(f"{name} {list(x.shape)} {x.dtype}" for name, x in inputs.items())
+    hint = f" {_FIXED_BATCH}" if any(len(x) > 1 for x in inputs.values()) else ""
     try:
-        return run_exits(module, *inputs.values(), names=names)
-    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
-        if isinstance(error, ModelError):
+        with users_code(f"forward failed on the example ({shapes})"):
+            return run_exits(module, *inputs.values(), names=names)
+    except ModelError as error:
+        if error.__cause__ is None:  # ours, of the form
             raise
-        shapes = ", ".join(f"{name} {list(x.shape)} {x.dtype}" for name, x in inputs.items())
-        hint = f" {_FIXED_BATCH}" if any(len(x) > 1 for x in inputs.values()) else ""
-        msg = f"forward failed on the example ({shapes}): {type(error).__name__}: {error}.{hint}"
-        raise ModelError(msg) from error
+        raise ModelError(f"{error}.{hint}") from error.__cause__
+
+
+def _check_names(inputs: Iterable[str], exits: Sequence[Exit]) -> None:
+    """A graph has one name for one tensor: its inputs, every exit's logits and every exit's score."""
+    taken = [*inputs, *(name for e in exits for name in _output_names(e) if name is not None)]
+    twice = sorted({name for name in taken if taken.count(name) > 1})
+    if twice:
+        msg = (
+            f"{', '.join(map(repr, twice))} would name two tensors of the file: an exit may not have the name of an input, nor of "
+            "another exit's score, which is the exit's name with _score. Give other names (names=[...], --names)"
+        )
+        raise ModelError(msg)
 
 
 def _onnx_model(
@@ -324,15 +358,30 @@ def _compare(
     worst = 0.0
     for rows in batches:
         feed = {name: _random_like(x, rows, generator) for name, x in inputs.items()}
-        eager = run_exits(module, *feed.values(), names=names)
-        want = [t for e in eager for t in (e.logits, e.score) if t is not None]
+        want = _tensors(_eager(module, feed, names))
         with refusals(refused):
             got = session.run(None, {name: x.cpu().numpy() for name, x in feed.items()})
-        worst = max(worst, *(_difference(w.detach().cpu().float().numpy(), g) for w, g in zip(want, got, strict=True)))
-    if worst > TOLERANCE:
-        msg = f"the exported file differs from eager by {worst:.2e} of the largest logit (at most {TOLERANCE:.0e} is taken)"
+        worst = max(worst, *(_difference(w, g) for w, g in zip(want, got, strict=True)))
+    limit = _tolerance(module, inputs, exits)
+    if worst > limit:
+        msg = f"the exported file differs from eager by {worst:.2e} of the largest logit (at most {limit:.0e} is taken)"
         raise InternalError(msg)
     return worst, len(batches)
+
+
+def _tensors(exits: Sequence[Exit]) -> list[NDArray[np.float32]]:
+    """Logits and scores of every exit, in the order of the file's outputs."""
+    tensors = [t.detach().cpu().float().numpy() for e in exits for t in (e.logits, e.score) if t is not None]
+    if not all(np.isfinite(t).any() for t in tensors):
+        msg = "forward gives no finite number on random inputs of the example's shape, so the file cannot be compared with it"
+        raise ModelError(msg)
+    return tensors
+
+
+def _tolerance(module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[Exit]) -> float:
+    """That of the coarsest numbers that the module reads, keeps or returns."""
+    tensors = [*inputs.values(), *module.parameters(), *(e.logits for e in exits)]
+    return max(_TOLERANCES.get(t.dtype, TOLERANCE) for t in tensors)
 
 
 def _random_like(example: Tensor, rows: int, generator: torch.Generator) -> Tensor:
@@ -344,8 +393,15 @@ def _random_like(example: Tensor, rows: int, generator: torch.Generator) -> Tens
     return example.flatten()[picks.to(example.device)].reshape(shape)
 
 
-def _difference(want: NDArray[np.float32], got: NDArray[np.float32]) -> float:
-    """Largest difference as a share of the largest magnitude; NaN anywhere counts as infinite."""
-    if want.shape != got.shape or not np.isfinite(got).all():
+def _difference(want: NDArray[np.float32], got: NDArray[Any]) -> float:
+    """Largest difference as a share of the largest magnitude, over finite entries; infinite where others do not agree.
+
+    A masked class has a logit of -inf, in the file as in eager.
+    """
+    if want.shape != got.shape:
         return float("inf")
-    return float(np.abs(want - got).max() / max(1.0, float(np.abs(want).max())))
+    finite = np.isfinite(want) & np.isfinite(got)
+    if not np.array_equal(want[~finite], got[~finite], equal_nan=True):
+        return float("inf")
+    want, got = want[finite], got[finite].astype(np.float32)
+    return float(np.abs(want - got).max(initial=0.0) / max(1.0, float(np.abs(want).max(initial=0.0))))

@@ -307,6 +307,77 @@ def test_what_is_no_exit_is_one_message(tmp_path: Path, shape: Shape, fault: str
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [
+        (lambda z, h: {"x": z[0], "y": z[1]}, "x"),
+        (lambda z, h: {"a": (z[0], h[0]), "a_score": z[1]}, "a_score"),
+    ],
+)
+def test_names_that_would_be_two_tensors_are_refused(tmp_path: Path, shape: Shape, name: str) -> None:
+    """An exit's and an input's, an exit's and another's score's: a graph knows tensors by name."""
+    with pytest.raises(ModelError, match=f"^'{name}' would name two tensors .* Give other names"):
+        export(Net(shape), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"module": lambda x: x}, "module must be a torch.nn.Module"),
+        ({"example": "abc"}, "example input 'x' must be a tensor, .* not 'abc'"),
+        ({"example": torch.zeros(1, 6, dtype=torch.bfloat16)}, "example input 'x' is bfloat16"),
+        ({"names": "ab"}, "names must be a list of names"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_in_words(tmp_path: Path, arguments: Any, fault: str) -> None:
+    """Before anything is run; one text is no list of names."""
+    given = {"module": Net(lambda z, h: z[:2]), "example": torch.zeros(1, 6), **arguments}
+
+    with pytest.raises(InputError, match=fault):
+        export(path=tmp_path / "m.onnx", **given)
+
+
+def test_a_module_in_half_precision_may_differ_by_its_rounding(tmp_path: Path) -> None:
+    """Ten roundings of float16 are 1e-2 of the largest logit."""
+    torch.manual_seed(0)
+
+    exported = export(Net(lambda z, h: z).half(), torch.zeros(1, 6).half(), tmp_path / "m.onnx")
+
+    assert exported.largest_difference < 1e-2
+
+
+def masked(z: list[Tensor], h: list[Tensor]) -> list[Tensor]:
+    """The first class can never be the answer."""
+    return [t.masked_fill(torch.tensor([True, False, False, False]), float("-inf")) for t in z]
+
+
+def test_classes_that_are_masked_out_agree_by_being_masked(tmp_path: Path) -> None:
+    """A logit of -inf has no difference; the others are compared."""
+    exported = export(Net(masked), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+    assert exported.largest_difference < 1e-4
+
+
+def test_logits_that_are_all_infinite_compare_nothing(tmp_path: Path) -> None:
+    """Then nobody could say that the file is the network."""
+    with pytest.raises(ModelError, match="no finite number on random inputs"):
+        export(Net(lambda z, h: [t / 0 for t in z]), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+
+class Asserts(Net):
+    def forward(self, x: Tensor) -> Any:
+        assert x.ndim == 4, "images only"
+        return super().forward(x)
+
+
+def test_whatever_forward_raises_is_one_message_with_its_line(tmp_path: Path) -> None:
+    """Any exception of a user's code, not only torch's."""
+    with pytest.raises(ModelError, match=r"AssertionError: images only.*test_exporter\.py, line \d+\)"):
+        export(Asserts(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+
 class LeavesEarlyItself(Net):
     def forward(self, x: Tensor) -> Any:
         logits = super().forward(x)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pickle
 import re
 import sys
-from collections.abc import Mapping
+import sysconfig
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeexit.errors import InputError, ModelError, did_you_mean
+from edgeexit.errors import EdgeExitError, InputError, ModelError, did_you_mean
 from edgeexit.nets.registry import NETS, build
 
 
@@ -29,7 +33,7 @@ def load_module(target: str, options: Mapping[str, Any] | None = None) -> nn.Mod
 
     Raises:
         InputError: nothing of that name.
-        ModelError: it is no torch module and gives none.
+        ModelError: it is no torch module and gives none, or the user's code fails; with its file and line.
     """
     options = dict(options or {})
     if ":" not in target:
@@ -44,11 +48,43 @@ def load_module(target: str, options: Mapping[str, Any] | None = None) -> nn.Mod
     return _made(target, found, options)
 
 
+_NOT_THE_USERS = (
+    f"{Path(__file__).parents[1]}{os.sep}",
+    *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
+    "<",  # frozen modules and generated code
+)
+
+
+def place_of(error: BaseException) -> str:
+    """` (net.py, line 7)`: where the user's code raised it or called what did; empty where no frame is theirs."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if not f.filename.startswith(_NOT_THE_USERS)]
+    return f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
+
+
+@contextmanager
+def users_code(what_failed: str) -> Iterator[None]:
+    """Turn whatever a user's code raises, and its `sys.exit`, into a ModelError that names its file and line."""
+    try:
+        yield
+    except EdgeExitError:
+        raise
+    except (Exception, SystemExit) as error:
+        said = error.msg if isinstance(error, SyntaxError) else str(error)
+        msg = f"{what_failed}: {type(error).__name__}: {said or 'no message'}{place_of(error)}"
+        raise ModelError(msg) from error
+
+
 def _imported(where: str) -> ModuleType:
     try:
-        return _file_module(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-    except ImportError as error:
-        msg = f"cannot import {where!r}: {error}"
+        with users_code(f"running {where} failed"):
+            return _file_module(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    except ModelError as error:
+        if not isinstance(error.__cause__, ImportError):
+            raise
+        msg = f"cannot import {where!r}: {error.__cause__}{place_of(error.__cause__)}"
         raise InputError(msg) from error
 
 
@@ -66,11 +102,9 @@ def _file_module(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except SyntaxError as error:
-        msg = f"{path} is not Python: {error}"
-        raise InputError(msg) from error
     finally:
-        sys.path.remove(str(path.resolve().parent))
+        with suppress(ValueError):  # the file may have taken it out itself
+            sys.path.remove(str(path.resolve().parent))
     return module
 
 
@@ -83,15 +117,24 @@ def _attribute(module: ModuleType, where: str, name: str) -> Any:
 
 
 def _made(target: str, factory: Any, options: Mapping[str, Any]) -> nn.Module:
-    try:
-        made = factory(**options)
-    except TypeError as error:
-        msg = f"{target} cannot be called with {dict(options) or 'no options'}: {error}"
-        raise ModelError(msg) from error
+    with users_code(f"calling {target} failed"):
+        made = _called(target, factory, options)
     if not isinstance(made, nn.Module):
         msg = f"{target} gave a {type(made).__name__}; a torch.nn.Module is needed"
         raise ModelError(msg)
     return made
+
+
+def _called(target: str, factory: Any, options: Mapping[str, Any]) -> Any:
+    try:
+        return factory(**options)
+    except TypeError as error:
+        if (
+            len(traceback.extract_tb(error.__traceback__)) > 1
+        ):  # raised inside, by what it does and not by how it was called
+            raise
+        msg = f"{target} cannot be called with {dict(options) or 'no options'}: {error}"
+        raise ModelError(msg) from error
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

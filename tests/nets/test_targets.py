@@ -83,6 +83,35 @@ def test_what_makes_no_module_is_one_message(file: Path, name: str, options: dic
         load_module(f"{file}:{name}", options)
 
 
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("import torch\nx = undefined_name\n", r"NameError: name 'undefined_name' is not defined .*bad\.py, line 2\)"),
+        ("def make():\n    raise ValueError('no such variant')\n", r"ValueError: no such variant .*bad\.py, line 2\)"),
+        ("def make():\n    return 1 + 'a'\n", r"calling .* TypeError: unsupported .*bad\.py, line 2\)"),
+        ("def make():\n    import torch\n    return torch.zeros(2).view(3)\n", r"RuntimeError: .*bad\.py, line 3\)"),
+        ("x = 1\ndef make(:\n", r"SyntaxError: .*bad\.py, line 2\)"),
+        ("import sys\nsys.exit(0)\n", r"SystemExit: 0 .*bad\.py, line 2\)"),
+        ("\nimport no_such_package\n", r"cannot import .*no_such_package.*bad\.py, line 2\)"),
+        ("import sys\nsys.path.pop(0)\nmake = 3\n", "cannot be called"),
+    ],
+)
+def test_a_failing_file_is_one_message_with_its_line(tmp_path: Path, source: str, fault: str) -> None:
+    """Whether it fails when it is run or when its factory is called; `sys.exit` does not end the command in silence."""
+    (tmp_path / "bad.py").write_text(source)
+
+    with pytest.raises(InputError, match=fault):
+        load_module(f"{tmp_path / 'bad.py'}:make")
+
+
+def test_an_error_of_edgeexit_in_a_users_file_stays_as_it_is(tmp_path: Path) -> None:
+    """It says already what is wrong."""
+    (tmp_path / "net.py").write_text("from edgeexit.nets import build\ndef make():\n    return build('lenett')\n")
+
+    with pytest.raises(InputError, match=r"^no network named 'lenett'"):
+        load_module(f"{tmp_path / 'net.py'}:make")
+
+
 def test_weights_are_put_into_the_module(tmp_path: Path) -> None:
     """A state_dict, as `torch.save` writes it."""
     a, b = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
