@@ -142,7 +142,7 @@ _ROUGH = 5e-2  # for samples unlike each other, whose largest values int8 rounds
 _SMALL = 1e-3  # of the largest value of all samples: below it the values of a sample are noise
 
 
-def _takes_three(net: Network, reaches: Iterable[int]) -> bool:
+def _takes_three(net: Network, reaches: Sequence[int]) -> bool:
     """Whether three samples at once give what each gives alone, in every output; also for signed, large and uneven samples.
 
     Args:
@@ -160,14 +160,15 @@ def _takes_three(net: Network, reaches: Iterable[int]) -> bool:
         return False
 
 
-def _taken(run: _Run, net: Network, reaches: Iterable[int]) -> Iterator[tuple[_Values, list[_Values]]]:
+def _taken(run: _Run, net: Network, reaches: Sequence[int]) -> Iterator[tuple[_Values, Sequence[_Values]]]:
     """Unlike samples and what each gives alone, with the widest integers that the network takes; none where it takes no such samples."""
-    for reach in reaches:
-        batches = [unlike_inputs(net.inputs, seed, reach) for seed in range(len(_ROWS))]
-        with suppress(ModelError):
-            alone = [[run(row) for row in _rows(batch)] for batch in batches]
-            yield from zip(batches, alone, strict=True)
-            return
+    for seed in range(len(_ROWS)):
+        for reach in reaches:
+            batch = unlike_inputs(net.inputs, seed, reach)
+            with suppress(ModelError):
+                alone = [run(row) for row in _rows(batch)]
+                yield batch, alone
+                break
 
 
 def _same_alone(run: _Run, batch: _Values, alone: Sequence[_Values], tolerance: float) -> bool:
