@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -328,11 +329,23 @@ def _name_exits(model: Any, exits: Sequence[Exit]) -> None:
             value.metadata_props.clear()
     for name in [n for n in model.graph.initializers if n.startswith("module.")]:
         model.graph.initializers[name].name = name.removeprefix("module.")
+    _make_way(model.graph)
     table = [dict(zip(("name", "logits", "score"), (e.name, *_output_names(e)), strict=True)) for e in exits]
     model.metadata_props.clear()
     model.metadata_props[METADATA_KEY] = json.dumps(table)
     model.producer_name, model.producer_version = "edgeexit", ""
     model.graph.name = "edgeexit"
+
+
+def _make_way(graph: Any) -> None:
+    """Rename what inside the graph has the name of one of its inputs or outputs: an exit may be called `linear`, as the exporter's own."""
+    ends = [*graph.inputs, *graph.outputs]
+    inner = [*graph.initializers.values(), *(value for node in graph.all_nodes() for value in node.outputs)]
+    taken = {value.name for value in (*ends, *inner)}
+    for value in inner:
+        if value.name in {end.name for end in ends if end is not value}:
+            value.name = next(n for i in count(1) if (n := f"{value.name}.{i}") not in taken)
+            taken.add(value.name)
 
 
 def _save(model: Any, path: Path, module: nn.Module) -> None:

@@ -322,6 +322,16 @@ def test_names_that_would_be_two_tensors_are_refused(tmp_path: Path, shape: Shap
     assert [] == list(tmp_path.iterdir())
 
 
+def test_exits_may_be_called_as_the_tensors_inside(tmp_path: Path) -> None:
+    """The exporter names those; a weight of the module is one of them."""
+    inside = onnx.load(export(Net(lambda z, h: list(z)), torch.zeros(1, 6), tmp_path / "m.onnx").path).graph
+    names = [inside.initializer[0].name, inside.node[0].output[0], "last"]
+
+    exported = export(Net(lambda z, h: list(z)), torch.zeros(1, 6), tmp_path / "named.onnx", names=names)
+
+    assert tuple(names) == exported.exits
+
+
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
