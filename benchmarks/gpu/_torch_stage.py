@@ -61,6 +61,7 @@ OPERATORS: dict[str, Operator] = {
     "Flatten": lambda x, _: x[0].flatten(1),
     "Add": lambda x, _: x[0] + x[1],
     "Mul": lambda x, _: x[0] * x[1],
+    "Max": lambda x, _: torch.maximum(x[0], x[1]),
     "Exp": lambda x, _: x[0].exp(),
     "LogSoftmax": lambda x, a: F.log_softmax(x[0], dim=a.get("axis", -1)),
     "Concat": lambda x, a: torch.cat(x, dim=a["axis"]),

@@ -69,7 +69,9 @@ def _cost(
     names = {name for node in nodes for name in node_reads(node)}
     held = [t for node in nodes if node.op_type == "Constant" for t in (a.t for a in node.attribute if a.HasField("t"))]
     read = [weights[n] for n in names & weights.keys()] + held
-    learned = [t for t in read if t.data_type not in _NOT_LEARNED]
+    learned = [
+        t for t in read if t.dims and t.data_type not in _NOT_LEARNED
+    ]  # without dimensions: a number of arithmetic
     return StageCost(
         macs=_all_macs(nodes, shapes),
         parameters=sum(math.prod(t.dims) for t in learned),
