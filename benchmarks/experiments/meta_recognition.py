@@ -32,7 +32,7 @@ from edgeexit.runtime import Runner
 from edgeexit.training import Recipe
 from edgeexit.training.meta import fit_openmax_judges, fit_softmax_judges
 
-SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 """Budgets between leaving everything at the first exit (0) and at the last (1), by the costs of the entropy network."""
 
 
