@@ -6,8 +6,9 @@ The model of its own is the scored network cut to what forced k computes, criter
 Runner (see benchmarks/runtime/exit_tax.py, which does the same for a trained network and its data). Judged is the mode that the compile
 chose on this device; the other is recorded beside it. Limits: within 5 % from 200 µs on; below, within 10 % or 3 µs.
 
-Every opening is a process of its own, as the process that compiled leaves the arena that all stages share in pieces: measured there, the
-later exits of MSDNet, ViT and DenseNet lie 5 to 15 % above.
+Every opening is a process of its own: in the one that compiled, and opened the bundle again and again, the later exits of MSDNet, ViT and
+DenseNet lay 5 to 15 % above in both forms. The memory that sessions leave behind in the arena that all stages share is the likely cause.
+A compile times the two forms in such a process, and may then choose the slower one by a few percent, as for MSDNet here.
 
 What is left of the tax of the staged form: its stages run the very nodes of the whole network, in the same time by ONNX Runtime's
 profiler; the entry into the runtime takes about 1.5 µs per stage, which is what the three stages of the 28 µs of `signal` show; and
