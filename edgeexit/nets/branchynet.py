@@ -201,8 +201,7 @@ def _stem_branch(classes: int) -> nn.Sequential:
     """Four 3x3 convolutions from 16 to 64 channels, the size halved before each but the third, the mean over the pixels, 1 FC.
 
     An exit that hangs on the first layer has to see by itself; halving first leaves it an eighth of the ResNet-20's time. Narrow, since
-    weights cost more than their multiplications: where heads and trunk outgrow the second-level cache, the later exits read theirs
-    from the third.
+    weights cost more than their multiplications where those of heads and trunk together outgrow a cache.
     """
     return nn.Sequential(
         *_normalised(16, 32, 2),
