@@ -14,8 +14,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from edgeexit.backends.base import Array, BoundStage, Program, StagedProgram
 from edgeexit.bundle import Manifest
+from edgeexit.errors import ModelError
 from edgeexit.graph.fuse import RESULTS, threshold_name
 from edgeexit.graph.network import TensorSpec
+from edgeexit.units import bytes_
 
 Bind: TypeAlias = Callable[[int, Mapping[str, Array]], Callable[[], None]]
 """Binds an opened model, by its place from 0, to buffers by tensor name and returns the function that runs it once.
@@ -26,10 +28,18 @@ _ALIGNMENT = 64  # bytes: a cache line, and the widest vector load
 
 
 def aligned(shape: Sequence[int], dtype: DTypeLike) -> Array:
-    """Zeros [shape] whose first byte starts a cache line."""
+    """Zeros [shape] whose first byte starts a cache line.
+
+    Raises:
+        ModelError: there is not so much memory.
+    """
     kind = np.dtype(dtype)
     size = math.prod(shape) * kind.itemsize
-    memory = np.zeros(size + _ALIGNMENT, np.uint8)
+    try:
+        memory = np.zeros(size + _ALIGNMENT, np.uint8)
+    except (MemoryError, ValueError) as error:  # ValueError: more than an array can ever have
+        msg = f"a tensor of shape {list(shape)} needs {bytes_(size)}, which this machine does not give: make the network smaller."
+        raise ModelError(msg) from error
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + size].view(kind).reshape(shape)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import onnx
 from onnx import helper
 
+from edgeexit.errors import ModelError
 from edgeexit.graph.flow import renamed
 from edgeexit.graph.network import Network
 
@@ -40,7 +41,10 @@ def take_branches(net: Network, conditions: Mapping[str, bool]) -> None:
 
 def _branch(outer: onnx.GraphProto, node: onnx.NodeProto, condition: bool, number: int) -> list[onnx.NodeProto]:
     wanted = "then_branch" if condition else "else_branch"
-    branch = next(a.g for a in node.attribute if a.name == wanted)
+    branch = next((a.g for a in node.attribute if a.name == wanted), None)
+    if branch is None:
+        msg = f"node {node.name!r} (If) has no {wanted}: the model is damaged; export it again."
+        raise ModelError(msg)
     results = {value.name for value in branch.output}
     inside = {t.name for t in branch.initializer} | {name for n in branch.node for name in n.output if name}
 

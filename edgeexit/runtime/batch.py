@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from edgeexit.backends import Batch, StagedProgram
 from edgeexit.backends.base import Array
-from edgeexit.bundle import Manifest
-from edgeexit.errors import InputError
+from edgeexit.bundle import Manifest, StageEntry
+from edgeexit.errors import InputError, ModelError
 from edgeexit.progress import Progress
 from edgeexit.runtime.prediction import Prediction
 
@@ -27,7 +27,7 @@ def leave_in_stages(
     waiting = np.arange(len(next(iter(tensors.values()))))
     answers: list[Prediction | None] = [None] * len(waiting)
     for stage, threshold in zip(manifest.stages, [*thresholds, -np.inf], strict=True):
-        tensors |= batch.run(stage.exit, tensors)
+        tensors |= _checked(batch.run(stage.exit, tensors), stage, len(waiting), manifest.classes)
         logits, scores = tensors[stage.logits], tensors[stage.score]
         leaves = scores >= np.float32(threshold) if stage.exit < manifest.exits else np.ones(len(scores), bool)
         for row in np.flatnonzero(leaves):
@@ -41,6 +41,16 @@ def leave_in_stages(
             break
         tensors = {name: np.ascontiguousarray(array[~leaves]) for name, array in tensors.items()}
     return [a for a in answers if a is not None]
+
+
+def _checked(made: dict[str, Array], stage: StageEntry, count: int, classes: int) -> dict[str, Array]:
+    """What a stage gave, if it is of the shapes that the manifest names; boundary tensors may be anything of one row per sample."""
+    shapes = {stage.logits: (count, classes), stage.score: (count,)}
+    strange = [f"{n} {list(a.shape)}" for n, a in made.items() if a.shape != shapes.get(n, (count, *a.shape[1:]))]
+    if strange:
+        msg = f"{stage.file} does not fit its manifest: for {count} samples it gives {', '.join(strange)}. Compile the bundle again."
+        raise ModelError(msg)
+    return made
 
 
 def score_everything(

@@ -365,3 +365,29 @@ def test_weights_that_lie_in_the_wrong_place(tmp_path: Path, kind: str) -> None:
     path.write_bytes(model.SerializeToString())
 
     refused(path, "outside the model's folder|is missing or shorter|must be whole numbers")
+
+
+def test_an_if_without_the_branch_that_its_condition_chooses_is_refused(tmp_path: Path) -> None:
+    """The condition is known, so the branch would take the place of the If."""
+    w = Writer()
+    early = w.conv("x", 3, 4)
+    w.head(early, 4, "z1")
+    branches = {
+        name: helper.make_graph([helper.make_node("Relu", [early], ["r"])], name, [], [value("r")])
+        for name in ("then_branch", "has no else_branch")
+    }
+    channels = w.op("Gather", w.op("Shape", early), w.constant(1, np.int64))
+    w.head(w.op("If", w.op("Equal", channels, w.constant(5, np.int64)), **branches), 4, "z2")
+
+    def drop(model: onnx.ModelProto) -> None:
+        [node] = [n for n in model.graph.node if n.op_type == "If"]
+        kept = [a for a in node.attribute if a.name != "else_branch"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+        ends = [helper.make_tensor_value_info(o.name, TensorProto.FLOAT, ["n", 3]) for o in model.graph.output]
+        del model.graph.output[:]
+        model.graph.output.extend(ends)
+
+    path = changed(w.save(tmp_path / "m.onnx", {"x": ["n", *IMAGE]}, ["z1", "z2"]), drop)
+
+    refused(path, "has no else_branch")

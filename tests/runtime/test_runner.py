@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edgeexit
+from edgeexit.backends import Batch
+from edgeexit.backends.host import aligned
 from edgeexit.criteria import criterion
-from edgeexit.errors import EdgeExitError, InputError
+from edgeexit.errors import EdgeExitError, InputError, ModelError
 from edgeexit.runtime import CalibrationWarning, Runner
+from edgeexit.runtime.batch import leave_in_stages
 from tests.networks import images
 
 
@@ -112,6 +115,30 @@ def test_batch_gives_what_one_by_one_gives_in_the_same_order(
     for a, b in zip(single, many, strict=True):
         if a.exit == b.exit:
             np.testing.assert_allclose(a.logits, b.logits, atol=1e-4 * np.abs(a.logits).max())
+
+
+@pytest.mark.parametrize("shape", [(), (3, 2), (2,)])
+def test_a_stage_whose_outputs_do_not_fit_its_manifest_is_an_error_in_words(
+    compiled: Path, shape: tuple[int, ...]
+) -> None:
+    """A damaged file that the manifest vouches for may give scores of any shape."""
+    manifest = edgeexit.Bundle.open(compiled).manifest
+    first = manifest.stages[0]
+
+    class Odd(Batch):
+        def run(self, stage: int, tensors: Mapping[str, Any]) -> dict[str, Any]:
+            return {first.logits: np.zeros((3, manifest.classes), np.float32), first.score: np.zeros(shape, np.float32)}
+
+    with pytest.raises(
+        ModelError, match=r"does not fit its manifest: for 3 samples it gives .* Compile the bundle again"
+    ):
+        leave_in_stages(Odd(), manifest, {"x": images(3)}, [0.0, 0.0], -1)
+
+
+def test_a_buffer_that_no_machine_has_is_an_error_in_words() -> None:
+    """A manifest or a model may claim any shape."""
+    with pytest.raises(ModelError, match="needs 131072 GiB, which this machine does not give"):
+        aligned((1 << 45,), np.float32)
 
 
 def test_replay_runs_every_exit_of_every_sample(runner: Runner, answers: list[np.ndarray]) -> None:
