@@ -31,13 +31,17 @@ class Net(nn.Module):
         self.scores = nn.ModuleList(nn.Linear(6, 1) for _ in range(3))
         self.shape = shape
 
-    def forward(self, x: Tensor) -> Any:
+    def computed(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Logits and scores of all three."""
         logits, scores = [], []
         for trunk, head, score in zip(self.trunk, self.heads, self.scores, strict=True):
             x = torch.relu(trunk(x))
             logits.append(head(x))
             scores.append(torch.sigmoid(score(x)))
-        return self.shape(logits, scores)
+        return logits, scores
+
+    def forward(self, x: Tensor) -> Any:
+        return self.shape(*self.computed(x))
 
 
 def table(path: Path) -> list[dict[str, str | None]]:
@@ -138,11 +142,7 @@ class Says(Net):
     """Marks its first two exits and returns what `shape` makes of all three."""
 
     def forward(self, x: Tensor) -> Any:
-        logits, scores = [], []
-        for trunk, head, score in zip(self.trunk, self.heads, self.scores, strict=True):
-            x = torch.relu(trunk(x))
-            logits.append(head(x))
-            scores.append(torch.sigmoid(score(x)))
+        logits, scores = self.computed(x)
         for name, marked in zip(("early", "mid"), logits, strict=False):
             mark_exit(name, marked)
         return self.shape(logits, scores)
