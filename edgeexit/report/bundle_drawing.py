@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from edgeexit.report.bundle_facts import BundleFacts, StageFacts, TensorFacts
+from edgeexit.report.names import short
 from edgeexit.units import bytes_, count, percent, seconds
 
 _WIDTH = 1120
@@ -72,12 +73,6 @@ def _colour(exit: int) -> str:
 def _text(x: float, y: float, text: str, style: str = "f-ink", *, anchor: str = "start", title: str = "") -> str:
     tip = f"<title>{escape(short(title, 500))}</title>" if title else ""
     return f'<text x="{x:g}" y="{y:g}" class="{style}" text-anchor="{anchor}">{escape(text)}{tip}</text>'
-
-
-def short(name: str, most: int = 40) -> str:
-    """A name cut in the middle, without characters that change how the text around it is read."""
-    plain = "".join(c if c.isprintable() else "\ufffd" for c in name)
-    return plain if len(plain) <= most else f"{plain[: most // 2]}…{plain[-(most // 2 - 1) :]}"
 
 
 def _inputs(facts: BundleFacts, first_top: int) -> Iterator[str]:

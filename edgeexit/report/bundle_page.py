@@ -8,8 +8,9 @@ from pathlib import Path
 
 import edgeexit
 from edgeexit.data.files import write_bytes
-from edgeexit.report.bundle_drawing import draw_bundle, short
+from edgeexit.report.bundle_drawing import draw_bundle
 from edgeexit.report.bundle_facts import BundleFacts
+from edgeexit.report.names import short
 from edgeexit.report.svg import palette_css
 from edgeexit.units import bytes_, count, seconds
 

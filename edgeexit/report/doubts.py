@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgeexit.bundle import Manifest, ModeTiming
+from edgeexit.report.names import short
 from edgeexit.units import bytes_, count, percent, seconds
 
 MACS_PER_BYTE = 8
@@ -51,13 +52,13 @@ def _on_paper(manifest: Manifest, exit: int) -> Iterator[str]:
         return
     if stage.head_macs is not None and stage.head_macs >= rest:
         yield (
-            f"exit {exit} ({stage.name}) costs {count(stage.head_macs)} MAC that only it needs, and leaving there saves {count(rest)}:"
+            f"exit {exit} ({short(stage.name)}) costs {count(stage.head_macs)} MAC that only it needs, and leaving there saves {count(rest)}:"
             " it cannot pay, whatever the share that leaves. Use a lighter head, or drop this exit."
         )
     moved = cut_bytes(manifest, exit)
     if moved * MACS_PER_BYTE >= rest:
         yield (
-            f"the cut after exit {exit} ({stage.name}) moves {bytes_(moved)}, which takes as long as {count(moved * MACS_PER_BYTE)} MAC;"
+            f"the cut after exit {exit} ({short(stage.name)}) moves {bytes_(moved)}, which takes as long as {count(moved * MACS_PER_BYTE)} MAC;"
             f" the stages after it hold {count(rest)}: it cannot pay. Cut where the tensors are smaller, or drop this exit."
         )
 
@@ -69,6 +70,6 @@ def _measured(manifest: Manifest, key: str, timing: ModeTiming) -> Iterator[str]
     for stage, exit_s in zip(manifest.stages[:-1], leaving_s, strict=False):
         if exit_s >= timing.backbone_s:
             yield (
-                f"leaving at exit {stage.exit} ({stage.name}) takes {seconds(exit_s)} on {key}, the backbone without exits"
+                f"leaving at exit {stage.exit} ({short(stage.name)}) takes {seconds(exit_s)} on {key}, the backbone without exits"
                 f" {seconds(timing.backbone_s)} ({percent(exit_s / timing.backbone_s, 0)}): it cannot pay there."
             )

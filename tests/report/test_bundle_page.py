@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from onnx import helper
 from typer.testing import CliRunner
 
 import edgeexit
-from edgeexit.bundle import Bundle
+from edgeexit.bundle import Bundle, ModeTiming
 from edgeexit.cli.app import app
 from edgeexit.report.bundle_facts import bundle_facts
 from edgeexit.report.bundle_page import bundle_page
@@ -77,6 +78,18 @@ def test_names_from_models_are_text_and_nothing_else(hostile: Bundle) -> None:
     assert "\x07" not in page
     assert "\u202e" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_names_in_sentences_are_text_too(hostile: Bundle) -> None:
+    """Of an exit that is slower than the backbone, say; whether there is such a sentence hangs on the machine."""
+    slow = ModeTiming((1.0,) * 4, (1.0,) * 4, "staged", "2026-01-01T00:00:00+00:00", 0.5)
+    timed = Bundle(hostile.path, replace(hostile.manifest, timings={"some device": slow}))
+
+    page = bundle_page(bundle_facts(timed))
+
+    assert 3 == page.count("it cannot pay there")
+    assert "\x07" not in page
+    assert "\u202e" not in page
 
 
 def test_the_page_needs_nothing_from_elsewhere(hostile: Bundle) -> None:

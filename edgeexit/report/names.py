@@ -1,0 +1,9 @@
+"""Names that come from files, as pages and sentences may hold them."""
+
+from __future__ import annotations
+
+
+def short(name: str, most: int = 40) -> str:
+    """A name cut in the middle, without characters that change how the text around it is read."""
+    plain = "".join(c if c.isprintable() else "\ufffd" for c in name)
+    return plain if len(plain) <= most else f"{plain[: most // 2]}…{plain[-(most // 2 - 1) :]}"
