@@ -13,12 +13,10 @@ import onnx
 import edgeexit
 from edgeexit.arguments import as_names, as_path, as_seconds, check_progress
 from edgeexit.backends import Settings, find_backend
-from edgeexit.backends.base import Array
 from edgeexit.backends.precision import in_precision
 from edgeexit.backends.probe import (
     carries_batch,
     probe,
-    random_inputs,
     with_output_shapes,
     with_settled_branches,
     with_true_batch,
@@ -44,11 +42,9 @@ from edgeexit.graph import (
     straight_model,
 )
 from edgeexit.hardware import device_key
-from edgeexit.measure.timing import time_interleaved
+from edgeexit.measure.forms import time_forms
 from edgeexit.progress import Progress, silent
-from edgeexit.runtime import Backbone, Runner
 from edgeexit.runtime.inputs import Inputs, check_many
-from edgeexit.runtime.loading import open_runner
 from edgeexit.runtime.verify import Original, verify
 
 
@@ -235,38 +231,11 @@ def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _timings(draft: Bundle, settings: Settings, seconds: float, progress: Progress) -> dict[str, ModeTiming]:
     """Of this device; none where no time is to be spent on it."""
-    return {settings.timing_key(device_key()): _time(draft, settings, seconds, progress)} if seconds > 0 else {}
-
-
-def _time(draft: Bundle, settings: Settings, seconds: float, progress: Progress) -> ModeTiming:
-    """Median time of leaving at each exit, both forms in turn; the faster one has the lower mean over the exits."""
-    inputs = [random_inputs(draft.manifest.inputs, seed) for seed in range(8)]
-    with (
-        open_runner(draft, settings.with_mode("staged")) as staged,
-        open_runner(draft, settings.with_mode("fused")) as fused,
-        staged.backbone() as backbone,
-    ):
-        calls = {
-            f"{runner.settings.mode} {exit}": partial(_forced, runner, inputs, exit)
-            for exit in range(1, draft.manifest.exits + 1)
-            for runner in (staged, fused)
-        }
-        calls["backbone"] = partial(_straight, backbone, inputs)
-        samples = time_interleaved(calls, seconds=seconds, progress=progress)
-    medians = {
-        mode: tuple(samples[f"{mode} {exit}"].median_s for exit in range(1, draft.manifest.exits + 1))
-        for mode in ("staged", "fused")
-    }
-    faster = min(medians, key=lambda mode: sum(medians[mode]))
-    return ModeTiming(medians["staged"], medians["fused"], faster, _now(), samples["backbone"].median_s)
-
-
-def _forced(runner: Runner, inputs: Sequence[Mapping[str, Array]], exit: int, i: int) -> object:
-    return runner.forced(inputs[i % len(inputs)], exit=exit)
-
-
-def _straight(backbone: Backbone, inputs: Sequence[Mapping[str, Array]], i: int) -> object:
-    return backbone(inputs[i % len(inputs)])
+    if not seconds > 0:
+        return {}
+    times = time_forms(draft, settings, seconds, progress)
+    timing = ModeTiming(times.staged_s, times.fused_s, times.faster, _now(), times.backbone_s)
+    return {settings.timing_key(device_key()): timing}
 
 
 def _keep_calibrations(change: BundleChange, manifest: Manifest) -> Manifest:

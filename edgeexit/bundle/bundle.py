@@ -128,11 +128,6 @@ class Bundle:
             write_whole(self.path / PROBE, b"")
             (self.path / PROBE).unlink()
 
-    def write_timing(self, key: str, timing: Any) -> Bundle:
-        """Record how long both forms take on a device; returns the bundle as it is then."""
-        with _changing(self.path) as change:
-            return change.commit(lambda m: replace(m, timings={**m.timings, key: timing}))
-
 
 class BundleChange:
     """New files for a bundle, and the one step that makes them its content. Made by `replace_bundle` and the writing methods."""

@@ -8,7 +8,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,14 @@ from edgeexit.hardware import DeviceState, snapshot
 from edgeexit.hardware.sampler import child_command
 from edgeexit.measure.figures import Lane
 from edgeexit.measure.timing import Samples
-from edgeexit.measure.worker import Job, refusal_file
+from edgeexit.measure.worker import refusal_file
 from edgeexit.progress import Progress
 
 _CHILD = (
     "import time; start_s = time.perf_counter(); import edgeexit.runtime; import_s = time.perf_counter() - start_s; "
-    "from edgeexit.measure.worker import main; main(import_s, sys.argv[1], sys.argv[2])"
+    "from {module} import main; main(import_s, sys.argv[1], sys.argv[2])"
 )
+_WORKER = "edgeexit.measure.worker"
 _POLL_S = 0.1
 _COOL_WITHIN_C = 2.0
 
@@ -72,7 +73,16 @@ class Replicate:
         return sum(int(((seen != exits) & (seen != 0)).sum()) for seen in passes if seen is not None)
 
 
-def run_process(job: Job, folder: Path, progress: Progress, done: int, total: int) -> dict[str, NDArray[Any]]:
+class Written(Protocol):
+    """What a process is told."""
+
+    def write(self, path: Path) -> None:
+        """As a file."""
+
+
+def run_process(
+    job: Written, folder: Path, progress: Progress, done: int, total: int, *, module: str = _WORKER
+) -> dict[str, NDArray[Any]]:
     """Run one job in a fresh process.
 
     Args:
@@ -81,6 +91,7 @@ def run_process(job: Job, folder: Path, progress: Progress, done: int, total: in
         progress: told of process `done` of `total` while it runs.
         done: how many processes ended before this one.
         total: of how many.
+        module: whose `main` does the job, given the seconds that the import took, the job's file and the file for the results.
 
     Raises:
         InputError: the process refused what it was given, such as a bundle that gives NaN.
@@ -89,7 +100,7 @@ def run_process(job: Job, folder: Path, progress: Progress, done: int, total: in
     """
     job_path, out_path = folder / f"job{done}.json", folder / f"out{done}.npz"
     job.write(job_path)
-    command = child_command(_CHILD, str(job_path), str(out_path))
+    command = child_command(_CHILD.format(module=module), str(job_path), str(out_path))
     errors = folder / f"errors{done}.txt"
     with errors.open("wb") as sink:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_environment())

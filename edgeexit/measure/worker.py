@@ -267,12 +267,17 @@ def refusal_file(out_path: str | Path) -> Path:
     return Path(out_path).with_suffix(".refused")
 
 
-def main(import_s: float, job_path: str, out_path: str) -> None:
-    """Read a job, measure, write the arrays, or why not. Ctrl-C is left to the parent, which ends this process."""
+def serve(job_path: str, out_path: str, work: Callable[[Any], Arrays]) -> None:
+    """Read a job's document, work, write the arrays, or why not. Ctrl-C is left to the parent, which ends this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    job = from_document(Job, json.loads(Path(job_path).read_text(encoding="utf-8")), job_path)
+    document = json.loads(Path(job_path).read_text(encoding="utf-8"))
     try:
-        np.savez(out_path, allow_pickle=False, **measure(job, import_s))
+        np.savez(out_path, allow_pickle=False, **work(document))
     except EdgeExitError as error:
         refusal_file(out_path).write_text(dumps({"code": error.exit_code, "message": str(error)}), encoding="utf-8")
         sys.exit(error.exit_code)
+
+
+def main(import_s: float, job_path: str, out_path: str) -> None:
+    """Of one process: measure a `Job`."""
+    serve(job_path, out_path, lambda document: measure(from_document(Job, document, job_path), import_s))

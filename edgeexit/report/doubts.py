@@ -50,15 +50,16 @@ def _on_paper(manifest: Manifest, exit: int) -> Iterator[str]:
     stage, rest = manifest.stages[exit - 1], _rest(manifest, exit)
     if rest is None:
         return
+    name = short(stage.name)
     if stage.head_macs is not None and stage.head_macs >= rest:
         yield (
-            f"exit {exit} ({short(stage.name)}) costs {count(stage.head_macs)} MAC that only it needs, and leaving there saves {count(rest)}:"
+            f"exit {exit} ({name}) costs {count(stage.head_macs)} MAC that only it needs, and leaving there saves {count(rest)}:"
             " it cannot pay, whatever the share that leaves. Use a lighter head, or drop this exit."
         )
     moved = cut_bytes(manifest, exit)
     if moved * MACS_PER_BYTE >= rest:
         yield (
-            f"the cut after exit {exit} ({short(stage.name)}) moves {bytes_(moved)}, which takes as long as {count(moved * MACS_PER_BYTE)} MAC;"
+            f"the cut after exit {exit} ({name}) moves {bytes_(moved)}, which takes as long as {count(moved * MACS_PER_BYTE)} MAC;"
             f" the stages after it hold {count(rest)}: it cannot pay. Cut where the tensors are smaller, or drop this exit."
         )
 

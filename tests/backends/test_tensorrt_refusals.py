@@ -20,6 +20,7 @@ from edgeexit.compiler import compile_model
 from edgeexit.conformance.networks import write_network
 from edgeexit.errors import HardwareMissing, InputError, MissingExtra
 from edgeexit.hardware import device_key
+from edgeexit.measure.forms import times_here
 from edgeexit.runtime.loading import open_runner
 from tests.support.simulated import Gpu, installed
 
@@ -251,8 +252,12 @@ def test_what_was_measured_is_recorded_with_the_way_to_wait(
         assert {name: [1e-4] * 3 for name in ("host", "graph", "device")} == document["median_s"]
 
 
-def test_compiling_measures_on_the_device(tmp_path: Path) -> None:
-    """Both forms, the GPU's decision among them, so that loading takes the faster one; nothing is measured later."""
+def test_compiling_measures_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both forms, the GPU's decision among them, so that loading takes the faster one; nothing is measured later.
+
+    In this process, since another has no simulated GPU.
+    """
+    monkeypatch.setattr("edgeexit.compiler.time_forms", lambda draft, how, seconds, _: times_here(draft, how, seconds))
     model = write_network("two-inputs", tmp_path)
     with installed(Gpu()):
         bundle = compile_model(model, tmp_path / "net.eexit", backend="tensorrt", seconds=0.05)

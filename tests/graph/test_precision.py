@@ -360,7 +360,9 @@ def test_int8_products_at_the_end_of_their_range_are_added_whole(tmp_path: Path)
     path = w.save(tmp_path / "m.onnx", {"x": ["n", 4, 8, 8]}, ["z1", "z2"])
     ones = np.ones((4, 4, 8, 8), np.float32)
 
-    error = compile_model(path, tmp_path / "b", precision="int8", inputs=ones, seconds=0).manifest.verified.precision_error
+    error = compile_model(
+        path, tmp_path / "b", precision="int8", inputs=ones, seconds=0
+    ).manifest.verified.precision_error
 
     assert error is not None
     assert error < 0.02

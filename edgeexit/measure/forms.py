@@ -1,0 +1,138 @@
+"""How long both forms of a bundle take to leave at each exit, and its backbone: what the choice between the forms rests on.
+
+In fresh processes, as a bundle is used: in the one that compiled, and opened the network again and again, the later exits of three
+networks took 5 to 15 % longer, one form more than the other, and the slower one was chosen. Several processes, since where memory lies
+moves each by percents.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeexit.backends import Settings
+from edgeexit.backends.base import Array
+from edgeexit.backends.probe import random_inputs
+from edgeexit.bundle import Bundle
+from edgeexit.bundle.manifest import manifest_from
+from edgeexit.documents import dumps, to_document
+from edgeexit.measure.processes import run_process
+from edgeexit.measure.timing import time_interleaved
+from edgeexit.measure.worker import Arrays, serve
+from edgeexit.progress import Progress, silent
+from edgeexit.runtime import Backbone, Runner
+from edgeexit.runtime.loading import open_runner
+
+_PROCESSES = 3
+_MODES = ("staged", "fused")
+
+
+@dataclass(frozen=True)
+class FormTimes:
+    """Median seconds: of leaving at each exit in either form, and of the backbone."""
+
+    staged_s: tuple[float, ...]
+    fused_s: tuple[float, ...]
+    backbone_s: float
+
+    @property
+    def faster(self) -> str:
+        """The form with the lower mean over the exits."""
+        return "fused" if sum(self.fused_s) < sum(self.staged_s) else "staged"
+
+
+@dataclass(frozen=True)
+class FormsJob:
+    """What one process is to time; JSON.
+
+    Attributes:
+        folder: of the bundle.
+        manifest: of the bundle, as a document; a compile times what it has not committed yet.
+        settings: those of `Settings`, whatever the mode.
+        seconds: of timing, all lanes together.
+        seed: of the order of the lanes.
+    """
+
+    folder: str
+    manifest: dict[str, Any]
+    settings: dict[str, Any]
+    seconds: float
+    seed: int
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        path.write_text(dumps(self), encoding="utf-8")
+
+
+def time_forms(bundle: Bundle, settings: Settings, seconds: float, progress: Progress = silent) -> FormTimes:
+    """Time both forms and the backbone, each process by itself; medians over the processes of their medians.
+
+    Args:
+        bundle: whose files are in place, its manifest committed or not.
+        settings: backend, precision, threads and whatever else but the mode.
+        seconds: of timing, over all processes.
+        progress: told of each process.
+
+    Raises:
+        HardwareMissing: a process finds too little memory, or no device.
+        InternalError: a process fails otherwise.
+    """
+    document, how = to_document(bundle.manifest), to_document(settings)
+    found = []
+    with tempfile.TemporaryDirectory(prefix="edgeexit-") as scratch:
+        for place in range(_PROCESSES):
+            job = FormsJob(str(bundle.path.resolve()), document, how, seconds / _PROCESSES, place)
+            found.append(run_process(job, Path(scratch), progress, place, _PROCESSES, module=__name__))
+    staged, fused, backbone = (np.median([arrays[f"{n}_s"] for arrays in found], axis=0) for n in (*_MODES, "backbone"))
+    return FormTimes(tuple(map(float, staged)), tuple(map(float, fused)), float(backbone[0]))
+
+
+def times_here(bundle: Bundle, settings: Settings, seconds: float, seed: int = 0) -> FormTimes:
+    """The same in this process, once."""
+    inputs = [random_inputs(bundle.manifest.inputs, n) for n in range(8)]
+    exits = range(1, bundle.manifest.exits + 1)
+    with (
+        open_runner(bundle, settings.with_mode("staged")) as staged,
+        open_runner(bundle, settings.with_mode("fused")) as fused,
+        staged.backbone() as backbone,
+    ):
+        calls = {
+            f"{runner.settings.mode} {exit}": partial(_forced, runner, inputs, exit)
+            for exit in exits
+            for runner in (staged, fused)
+        }
+        samples = time_interleaved(
+            {**calls, "backbone": partial(_straight, backbone, inputs)}, seconds=seconds, seed=seed
+        )
+    medians = {mode: tuple(samples[f"{mode} {exit}"].median_s for exit in exits) for mode in _MODES}
+    return FormTimes(medians["staged"], medians["fused"], samples["backbone"].median_s)
+
+
+def _forced(runner: Runner, inputs: Sequence[Mapping[str, Array]], exit: int, i: int) -> object:
+    return runner.forced(inputs[i % len(inputs)], exit=exit)
+
+
+def _straight(backbone: Backbone, inputs: Sequence[Mapping[str, Array]], i: int) -> object:
+    return backbone(inputs[i % len(inputs)])
+
+
+def _measure(document: Mapping[str, Any], where: str) -> Arrays:
+    bundle = Bundle(Path(document["folder"]), manifest_from(document["manifest"], where))
+    found = times_here(bundle, Settings(**document["settings"]), document["seconds"], document["seed"])
+    return {
+        "staged_s": np.array(found.staged_s),
+        "fused_s": np.array(found.fused_s),
+        "backbone_s": np.array([found.backbone_s]),
+    }
+
+
+def main(import_s: float, job_path: str, out_path: str) -> None:
+    """Of one process: read the job, time, write the medians, or why not."""
+    del import_s
+    serve(job_path, out_path, partial(_measure, where=job_path))
