@@ -127,12 +127,13 @@ def _verify(
         _checked(found["fused"], expected, samples, precision, "fused"),
         reference=told,
     )
-    if original.converted:
-        judged = [i for i, s in enumerate(samples) if s.given] or list(range(len(samples)))
-        error, same = _distance(found, truth, judged)
-        return replace(result, precision_error=error, same_labels=same)
     learned = criterion(draft.manifest.criterion).learned
-    return replace(result, score_error=_scores_checked(found, expected, samples, precision, learned=learned))
+    result = replace(result, score_error=_scores_checked(found, expected, samples, precision, learned=learned))
+    if not original.converted:
+        return result
+    judged = [i for i, s in enumerate(samples) if s.given] or list(range(len(samples)))
+    error, same = _distance(found, truth, judged)
+    return replace(result, precision_error=error, same_labels=same)
 
 
 def _samples(specs: Sequence[TensorSpec], given: Inputs | None, *, wide: bool) -> list[_Sample]:
@@ -248,13 +249,15 @@ def _own_scores(values: Mapping[str, Array], logits: Array, exits: Sequence[Exit
 
 
 def _as_split(draft: Bundle, original: Original) -> _Reference:
-    """The network that was split, in one piece, its answers without scores."""
-    names = [s.logits for s in draft.manifest.stages]
-    run = open_model(original.net, names)
+    """The network that was split, in one piece, its criterion in the graph."""
+    logits, scores = ([getattr(s, end) for s in draft.manifest.stages] for end in ("logits", "score"))
+    run = open_model(original.net, [*logits, *scores])
+    sign = np.float32(criterion(draft.manifest.criterion).sign)
 
     def answers(inputs: Mapping[str, Array]) -> _Answers:
         values = run(inputs)
-        return _Answers(np.stack([np.asarray(values[n], np.float32).reshape(-1) for n in names]), None)
+        stacked = np.stack([np.asarray(values[n], np.float32).reshape(-1) for n in logits])
+        return _Answers(stacked, sign * np.stack([values[n].reshape(-1)[0] for n in scores]))
 
     return answers
 

@@ -12,12 +12,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeexit.backends import Settings
+from edgeexit.backends.precision import in_precision
 from edgeexit.bundle import Bundle, Verified
 from edgeexit.bundle.manifest import manifest_from
 from edgeexit.compiler import compile_model
+from edgeexit.criteria import criterion
 from edgeexit.documents import to_document
 from edgeexit.errors import InternalError, ModelError
-from edgeexit.graph import find_exits, read_model
+from edgeexit.graph import add_scores, find_exits, read_model
 from edgeexit.progress import silent
 from edgeexit.runtime.verify import Original, difference, verify
 
@@ -102,6 +104,21 @@ def test_another_answer_than_the_files_is_found(change: dict[str, Any], told: st
     assert "original" == against(bundle, source, source).reference
     with pytest.raises(InternalError, match=told):
         against(bundle, source, masked(tmp_path / "other.onnx", **change))
+
+
+def test_another_score_is_found_in_another_precision(tmp_path: Path) -> None:
+    """Beside the network that was brought to it, in one piece."""
+    source, other = masked(tmp_path / "m.onnx"), masked(tmp_path / "other.onnx", score=1.1)
+    exits, scores = ["z1", "z2"], ["h1"]
+    bundle = compile_model(
+        source, tmp_path / "b", criterion="learned", exits=exits, scores=scores, precision="float16", seconds=0
+    )
+    assert (bundle.manifest.verified.score_error or 1) < 1e-3
+    net, found = in_precision(read_model(other), find_exits(read_model(other), exits, scores), "float16", None)
+    net, _ = add_scores(net, found, criterion("learned"))
+    original = Original(other, net, found, True, lambda: read_model(other))
+    with pytest.raises(InternalError, match="a score of the staged form"):
+        verify(bundle, Settings(precision="float16"), original, None, silent)
 
 
 def test_what_is_not_a_number_never_agrees() -> None:
