@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import onnx
@@ -16,8 +16,11 @@ from edgeexit.errors import ModelError
 from edgeexit.graph.branches import settled_conditions, take_branches
 from edgeexit.graph.exits import typed_outputs
 from edgeexit.graph.flow import Flow
-from edgeexit.graph.network import BATCH, Dim, Network, TensorSpec
+from edgeexit.graph.network import BATCH, DTYPES, Dim, Network, TensorSpec
 from edgeexit.graph.split import shapes_depend_on_values
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 
 def random_inputs(inputs: Iterable[TensorSpec], seed: int, batch: int = 1) -> dict[str, Array]:
@@ -245,7 +248,7 @@ def open_model(
     """A function from inputs by name to the values of any tensors of a model by name; `quiet` for inputs that it may well refuse.
 
     Raises:
-        ModelError: ONNX Runtime cannot take or run the model, or a tensor is a sequence, a map or absent.
+        ModelError: ONNX Runtime cannot take or run the model, or a tensor is a sequence, a map, or of elements that NumPy has not.
     """
     import onnxruntime as ort
 
@@ -255,7 +258,7 @@ def open_model(
     del proto.graph.output[:]
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = open_session(proto.SerializeToString(), Settings(), batch_1=False, folder=net.folder)
-
+    _refuse_strange(session)
     options = ort.RunOptions()
     options.log_severity_level = _FATAL_ONLY if quiet else options.log_severity_level
     taken = {i.name for i in session.get_inputs()}
@@ -263,13 +266,26 @@ def open_model(
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
         with refusals("ONNX Runtime cannot run the model"):
             values = session.run(names, {n: x for n, x in inputs.items() if n in taken}, options)
-        strange = [name for name, value in zip(names, values, strict=True) if not isinstance(value, np.ndarray)]
-        if strange:
-            msg = f"{', '.join(map(repr, strange))} crosses from one stage to another and is no dense tensor; move the exit."
-            raise ModelError(msg)
         return dict(zip(names, values, strict=True))
 
     return run
+
+
+def _refuse_strange(session: ort.InferenceSession) -> None:
+    """Raise ModelError where what it gives cannot lie in a buffer between stages."""
+    strange = [f"{o.name!r} ({_element(o.type)})" for o in session.get_outputs() if _element(o.type) not in DTYPES]
+    if strange:
+        msg = (
+            f"{', '.join(strange)} crosses from one stage to another, where only dense tensors of {', '.join(sorted(DTYPES))} can:"
+            " cast it to one of them before that, or move the exit."
+        )
+        raise ModelError(msg)
+
+
+def _element(kind: str) -> str:
+    """NumPy's name of the elements of a type as ONNX Runtime writes it; that type where it is no tensor."""
+    name = kind.removeprefix("tensor(").removesuffix(")") if kind.startswith("tensor(") else kind
+    return {"float": "float32", "double": "float64"}.get(name, name)
 
 
 def _keep_only(graph: onnx.GraphProto, kept: Collection[int]) -> None:
