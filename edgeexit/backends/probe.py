@@ -38,6 +38,15 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Arr
 _Values: TypeAlias = Mapping[str, Array]
 _Run: TypeAlias = Callable[[_Values], dict[str, Array]]
 
+_BATCHES = (
+    2,
+    3,
+    4,
+    5,
+    8,
+    16,
+    33,
+)  # ends of loops, powers and what is neither: where a branch for large batches may begin
 _REACHES = (100, 10, 2)  # widest first: indices and tokens allow only so much
 _FATAL_ONLY = 4  # ONNX Runtime's log severity
 _ROWS = ((1.0, -1.0, 100.0), (-10.0, 1.0, -0.1))
@@ -96,8 +105,17 @@ def _is_unknown(output: onnx.ValueInfoProto) -> bool:
 
 
 def with_settled_branches(net: Network) -> Network:
-    """The same network, every `If` whose condition is the same for all inputs and batches replaced by the branch it takes."""
-    known = _settled(net)
+    """The same network, every `If` whose condition is the same for all inputs replaced by the branch it takes.
+
+    Where it asks for the size of the batch, that is fixed at 1: a batch gives what its samples give one by one.
+    """
+    names = list(settled_conditions(net))
+    if not names:
+        return net
+    alone, *together = _at_batches(net, names)
+    if any(not np.array_equal(alone[n], values[n]) for values in together for n in names):
+        return with_settled_branches(with_true_batch(net, fixed=True))
+    known = {n: bool(alone[n].all()) for n in names if alone[n].size == 1}
     if not known:
         return net
     copy = onnx.ModelProto()
@@ -107,12 +125,13 @@ def with_settled_branches(net: Network) -> Network:
     return with_settled_branches(settled)
 
 
-def _settled(net: Network) -> dict[str, bool]:
-    names = list(settled_conditions(net))
-    if not names:
-        return {}
-    first, more = _at_one_and_three(net, names)
-    return {n: bool(first[n].all()) for n in names if first[n].size == 1 and np.array_equal(first[n], more[n])}
+def _at_batches(net: Network, names: list[str]) -> list[_Values]:
+    """Values for one sample and, where the batch is free and they run, for several: a condition may ask for the size of the batch."""
+    found = [_run(net, names, 1)]
+    for batch in _BATCHES if net.dynamic_batch else ():
+        with suppress(ModelError):
+            found.append(_run(net, names, batch))
+    return found
 
 
 def with_true_batch(net: Network, *, fixed: bool = False) -> Network:

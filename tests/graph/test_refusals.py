@@ -288,7 +288,9 @@ def test_a_tensor_of_elements_that_numpy_has_not_may_not_cross(tmp_path: Path, e
         w.head(part if k == 1 else w.conv(part, 3, 3), 3, f"z{k}")
     path = w.save(tmp_path / "m.onnx", {"x": [1, *IMAGE]}, ["z1", "z2"], opset=21)
 
-    refused(path, rf"'odd' \({element.lower()}\) crosses from one stage to another, .*: cast it to one of them before that")
+    refused(
+        path, rf"'odd' \({element.lower()}\) crosses from one stage to another, .*: cast it to one of them before that"
+    )
 
 
 def test_an_input_that_is_called_as_the_fused_form_calls_its_own(tmp_path: Path) -> None:

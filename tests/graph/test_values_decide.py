@@ -153,6 +153,19 @@ def test_values_written_at_picked_places_leave_the_shape_alone(batch: str | int,
     assert settled(w, w.op("Relu", written), tmp_path, batch)
 
 
+@pytest.mark.parametrize("most", [1, 2, 4, 7])
+def test_a_branch_for_larger_batches_is_not_taken(most: int, tmp_path: Path) -> None:
+    """A batch gives what its samples give one by one, so the branch of one sample is taken for all."""
+    w = Writer()
+    count = w.op("Gather", w.op("Shape", "x"), w.constant(0, np.int64))
+    path = with_branches(w, w.op("Greater", count, w.constant(most, np.int64)), tmp_path, "n")
+
+    bundle = check(path, of_both_signs(9), ["z1", "z2"])
+
+    assert not bundle.manifest.dynamic_batch
+    assert not any(node.op_type == "If" for node in onnx.load(str(bundle.file(bundle.manifest.backbone))).graph.node)
+
+
 def test_shape_arithmetic_of_a_free_batch_settles_a_branch(tmp_path: Path) -> None:
     """Shape, Gather, Concat, Reshape, Expand and Range over sizes, as exporters write them."""
     w = Writer()
