@@ -51,7 +51,7 @@ _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _LARGEST_RECUT = 1 << 29  # bytes of weights: what is beyond would be written and read again for too long at every load
 _CACHE_LINE = 64  # bytes
 _FULL_INT8_SUMS = "session.x64quantprecision"
-_ERRORS_ONLY = 3  # ONNX Runtime's log severity; its warnings speak of its own optimiser
+_ERRORS_ONLY, _FATAL_ONLY = 3, 4  # ONNX Runtime's log severity; its warnings speak of its own optimiser
 
 
 @cache
@@ -95,6 +95,7 @@ def open_session(
     shared_arena: bool = False,
     optimised: bool = False,
     packed: bool = True,
+    quiet: bool = False,
 ) -> ort.InferenceSession:
     """A session on CPU.
 
@@ -106,6 +107,7 @@ def open_session(
         shared_arena: compute in the memory of the process's other sessions that share it.
         optimised: the model is, and is left as it stands.
         packed: copy the weights of matrix products into the order in which their kernels read them.
+        quiet: say nothing on stderr, for a model that may well be refused.
 
     Raises:
         ModelError: ONNX Runtime cannot take the model; with its reason.
@@ -113,6 +115,8 @@ def open_session(
     import onnxruntime as ort
 
     options = session_options(settings, batch_1=batch_1, shared_arena=shared_arena, packed=packed)
+    if quiet:
+        options.log_severity_level = _FATAL_ONLY
     if optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if folder is not None:

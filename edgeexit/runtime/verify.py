@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgeexit.backends import Settings
 from edgeexit.backends.base import Array
-from edgeexit.backends.onnxruntime import refusals, session_options
+from edgeexit.backends.onnxruntime import open_session, refusals
 from edgeexit.backends.probe import open_model, random_inputs
 from edgeexit.bundle import Bundle, Verified
 from edgeexit.criteria import criterion, max_softmax
@@ -40,7 +40,6 @@ _TOLERANCES = {
 _LOOSE = 1e-2
 _RANDOM_INPUTS = 16
 _GIVEN_INPUTS = 64
-_SILENT = 4  # ONNX Runtime's log severity: a file that it refuses is told in the result
 _LARGEST = np.finfo(np.float32).max
 _VARIES = (
     0.05  # of the largest logit: what a network must vary by over the inputs for answers that never vary to be wrong
@@ -202,12 +201,9 @@ def _known(samples: Sequence[_Sample], wanted: Sequence[_Answers | None]) -> tup
 
 def _as_given(draft: Bundle, original: Original) -> _Reference:
     """The file, untouched."""
-    import onnxruntime as ort
-
-    options = session_options(Settings(), batch_1=False)
-    options.log_severity_level = _SILENT
-    with refusals(f"ONNX Runtime cannot take {original.path}"):
-        session = ort.InferenceSession(str(original.path), options, providers=["CPUExecutionProvider"])
+    session = open_session(
+        original.path, Settings(), batch_1=False, quiet=True
+    )  # where it is refused, the result says so
     taken = {i.name for i in session.get_inputs()}
     rule = criterion(draft.manifest.criterion)
     own = [e.score for e in original.exits if e.score and rule.learned]
