@@ -1,0 +1,118 @@
+"""From torch: a module whose forward returns every exit, as one ONNX file that says where its exits are.
+
+    edgeexit.export(module, example, "model.onnx")
+
+    forward ─► read its exits ─► torch.onnx.export ─► name the exits ─► compare with eager ─► write, whole or not at all
+    (example)  (eager)           (conversion)         (onnx_file)       (comparison)
+
+The metadata property `edgeexit.exits` holds a JSON list of `{"name", "logits", "score"}`, first exit first; `score` is null where the
+exit has none. `edgeexit compile` reads it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeexit.arguments import as_names
+from edgeexit.data.files import replacing
+from edgeexit.errors import MissingExtra
+
+try:
+    import torch
+    from torch import nn
+except ImportError as error:
+    raise MissingExtra("torch", "torch") from error
+
+from edgeexit.exporter.comparison import compare
+from edgeexit.exporter.conversion import DEFAULT_OPSET, onnx_model
+from edgeexit.exporter.eager import eager_exits
+from edgeexit.exporter.example import Example, inputs_by_name
+from edgeexit.exporter.onnx_file import check_names, name_exits, save
+from edgeexit.nets.cascade import cascade
+from edgeexit.nets.outputs import mark_exit
+
+__all__ = ["Example", "Exported", "cascade", "export", "mark_exit"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: the ONNX file.
+        exits: names, first exit first.
+        inputs: name and shape of each input; the batch is None where it is dynamic.
+        opset: of the default domain.
+        largest_difference: from eager, over all exits and checked inputs, as a share of the largest logit's magnitude.
+        checked_inputs: how many random batches were compared.
+    """
+
+    path: Path
+    exits: tuple[str, ...]
+    inputs: dict[str, tuple[int | None, ...]]
+    opset: int
+    largest_difference: float
+    checked_inputs: int
+
+
+def export(
+    module: nn.Module,
+    example: Example,
+    path: str | os.PathLike[str],
+    *,
+    names: Sequence[str] | None = None,
+    dynamic_batch: bool = True,
+    opset: int = DEFAULT_OPSET,
+    metadata: Mapping[str, str] | None = None,
+) -> Exported:
+    """Write the module as ONNX with every exit as an output, and compare it with eager.
+
+    Args:
+        module: its forward returns or marks every exit; `edgeexit.nets.outputs` lists the forms. It is exported in evaluation mode
+            and left in the mode it was in.
+        example: one input [batch, ...], a tuple of inputs, or a dict of inputs by the names of forward's parameters. Its values do
+            not matter beyond being possible ones; its shapes, without the batch, become those of the model.
+        path: of the file. It is written beside itself and moved into place. Weights of 2 GiB and more go into `<path>.data`.
+        names: of the exits; otherwise the dict keys, marks or exit1, exit2, ...
+        dynamic_batch: any batch, named "batch"; else the batch is 1.
+        opset: of ONNX, 18 or later for files that torch writes without conversion.
+        metadata: further properties of the file, such as the fingerprint of the training data (`edgeexit.data.fingerprint`).
+
+    Returns:
+        Names, shapes and how far the file is from eager.
+
+    Raises:
+        ModelError: forward does not return exits, or cannot be exported, or depends on the batch size.
+        MissingExtra: onnxscript is not installed.
+        InputError: the file cannot be written; `names` is no list of names.
+        InternalError: the file computes something else than eager.
+    """
+    names = as_names("names", names)
+    inputs = inputs_by_name(module, example)
+    with _evaluation_mode(module), torch.no_grad():
+        rows = {name: x[:1].repeat(2 if dynamic_batch else 1, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
+        exits = eager_exits(module, rows, names)
+        check_names(inputs, exits)
+        model = onnx_model(module, rows, exits, dynamic_batch=dynamic_batch, opset=opset)
+        name_exits(model, exits)
+        model.metadata_props.update(metadata or {})
+        with replacing(path) as scratch:
+            save(model, scratch, module)
+            difference, checked = compare(module, scratch, inputs, exits, dynamic_batch=dynamic_batch)
+    shapes = {name: (None if dynamic_batch else 1, *x.shape[1:]) for name, x in inputs.items()}
+    return Exported(Path(path), tuple(e.name for e in exits), shapes, opset, difference, checked)
+
+
+@contextmanager
+def _evaluation_mode(module: nn.Module) -> Iterator[None]:
+    modes = {m: m.training for m in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in modes.items():
+            m.training = training

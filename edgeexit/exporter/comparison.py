@@ -1,0 +1,86 @@
+"""The file beside eager, on random inputs, one at a time and several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgeexit.backends.base import Settings
+from edgeexit.backends.onnxruntime import open_session, refusals
+from edgeexit.errors import InternalError, ModelError
+from edgeexit.exporter.eager import eager_exits
+from edgeexit.nets.outputs import Exit
+
+TOLERANCE = 1e-4
+"""Largest difference from eager, as a share of the largest logit's magnitude (at least 1)."""
+
+_TOLERANCES = {torch.float16: 1e-2, torch.bfloat16: 8e-2}
+"""The same where the module computes in fewer bits: about ten roundings."""
+
+
+def compare(
+    module: nn.Module, path: Path, inputs: Mapping[str, Tensor], exits: Sequence[Exit], *, dynamic_batch: bool
+) -> tuple[float, int]:
+    """Largest relative difference between the file and eager over a few random batches, and how many there were."""
+    refused = "ONNX Runtime cannot run the exported file"
+    with refusals(refused):
+        session = open_session(path, Settings(), batch_1=False)
+    names = [e.name for e in exits]
+    batches = [1, 3, 1, 5] if dynamic_batch else [1] * 4
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for rows in batches:
+        feed = {name: _random_like(x, rows, generator) for name, x in inputs.items()}
+        want = _tensors(eager_exits(module, feed, names))
+        with refusals(refused):
+            got = session.run(None, {name: x.cpu().numpy() for name, x in feed.items()})
+        worst = max(worst, *(_difference(w, g) for w, g in zip(want, got, strict=True)))
+    limit = _tolerance(module, inputs, exits)
+    if worst > limit:
+        msg = f"the exported file differs from eager by {worst:.2e} of the largest logit (at most {limit:.0e} is taken)"
+        raise InternalError(msg)
+    return worst, len(batches)
+
+
+def _tensors(exits: Sequence[Exit]) -> list[NDArray[np.float32]]:
+    """Logits and scores of every exit, in the order of the file's outputs."""
+    tensors = [t.detach().cpu().float().numpy() for e in exits for t in (e.logits, e.score) if t is not None]
+    if not all(np.isfinite(t).any() for t in tensors):
+        msg = "forward gives no finite number on random inputs of the example's shape, so the file cannot be compared with it"
+        raise ModelError(msg)
+    return tensors
+
+
+def _tolerance(module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[Exit]) -> float:
+    """That of the coarsest numbers that the module reads, keeps or returns."""
+    tensors = [*inputs.values(), *module.parameters(), *(e.logits for e in exits)]
+    return max(_TOLERANCES.get(t.dtype, TOLERANCE) for t in tensors)
+
+
+def _random_like(example: Tensor, rows: int, generator: torch.Generator) -> Tensor:
+    """Noise of the example's shape and dtype; integers are drawn from the example's own, which may be the only legal ones."""
+    shape = (rows, *example.shape[1:])
+    if example.is_floating_point():
+        return torch.randn(shape, generator=generator).to(example)
+    picks = torch.randint(example.numel(), (int(np.prod(shape)),), generator=generator)
+    return example.flatten()[picks.to(example.device)].reshape(shape)
+
+
+def _difference(want: NDArray[np.float32], got: NDArray[Any]) -> float:
+    """Largest difference as a share of the largest magnitude, over finite entries; infinite where others do not agree.
+
+    A masked class has a logit of -inf, in the file as in eager.
+    """
+    if want.shape != got.shape:
+        return float("inf")
+    finite = np.isfinite(want) & np.isfinite(got)
+    if not np.array_equal(want[~finite], got[~finite], equal_nan=True):
+        return float("inf")
+    want, got = want[finite], got[finite].astype(np.float32)
+    return float(np.abs(want - got).max(initial=0.0) / max(1.0, float(np.abs(want).max(initial=0.0))))

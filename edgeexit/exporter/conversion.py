@@ -1,0 +1,102 @@
+"""The module as an ONNX graph, by torch's graph exporter; every refusal in words."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeexit.errors import MissingExtra, ModelError
+from edgeexit.exporter.eager import FIXED_BATCH
+from edgeexit.exporter.onnx_file import output_names
+from edgeexit.nets.outputs import Exit, run_exits
+
+DEFAULT_OPSET = 18
+"""The lowest opset that torch's graph exporter writes without conversion; every supported runtime reads it."""
+
+
+class _EveryExit(nn.Module):
+    """The module with a flat tuple of tensors as its result, which is what an ONNX graph can return."""
+
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        self.names = tuple(names)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        exits = run_exits(self.module, *inputs, names=self.names)
+        return tuple(t for e in exits for t in (e.logits, e.score) if t is not None)
+
+
+def onnx_model(
+    module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[Exit], *, dynamic_batch: bool, opset: int
+) -> Any:
+    """The module as an onnx_ir model."""
+    wrapper = _EveryExit(module, [e.name for e in exits]).eval()
+    batch = torch.export.Dim("batch", min=1) if dynamic_batch else None
+    dynamic = {"inputs": tuple({0: batch} for _ in inputs)} if dynamic_batch else None
+    outputs = [name for e in exits for name in output_names(e) if name is not None]
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                wrapper,
+                tuple(inputs.values()),
+                dynamo=True,
+                verbose=False,
+                opset_version=opset,
+                input_names=list(inputs),
+                output_names=outputs,
+                dynamic_shapes=dynamic,
+            )
+    except ImportError as error:
+        raise MissingExtra("onnxscript", "torch") from error
+    except torch.onnx.OnnxExporterError as error:
+        raise _cannot_export(error, dynamic_batch=dynamic_batch) from error
+    assert program is not None
+    written = program.model.opset_imports[""]
+    if written != opset:  # torch converts downwards where it can, and keeps its own where it cannot
+        msg = f"torch cannot write this module in opset {opset}, only in {written}; leave the opset out"
+        raise ModelError(msg)
+    if dynamic_batch:
+        _check_batch(program.model)
+    return program.model
+
+
+def _check_batch(model: Any) -> None:
+    """Torch may fix a batch that was asked to be free, as where forward says `len(x)`, and say nothing."""
+    fixed = [v.name for v in (*model.graph.inputs, *model.graph.outputs) if isinstance(v.shape[0], int)]
+    if fixed:
+        msg = f"the batch of {', '.join(fixed)} is fixed by forward (`len(x)` fixes it, `x.shape[0]` does not). {FIXED_BATCH}"
+        raise ModelError(msg)
+
+
+def _cannot_export(error: Exception, *, dynamic_batch: bool) -> ModelError:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    reason = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+    hint = f" {FIXED_BATCH}" if dynamic_batch else ""
+    return ModelError(
+        f"torch cannot export this module: {reason}. forward must compute every exit and return it, with no `if` on values; "
+        f"edgeexit decides where to stop when it runs.{hint}"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Torch's exporter warns about its own deprecated calls and about packages that nobody asked for."""
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in ("torch.onnx", "onnxscript")}
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)

@@ -1,0 +1,73 @@
+"""The file: which of its outputs are exits, and where its weights lie."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgeexit.errors import ModelError
+from edgeexit.graph.exits import METADATA_KEY
+from edgeexit.nets.outputs import Exit
+
+_EXTERNAL_BYTES = 2**31 - 2**24
+"""Weights above this go into a second file: a protobuf message ends at 2 GiB."""
+
+
+def output_names(e: Exit) -> tuple[str, str | None]:
+    """Names of an exit's logits and, where it has one, its score."""
+    return e.name, None if e.score is None else f"{e.name}_score"
+
+
+def check_names(inputs: Iterable[str], exits: Sequence[Exit]) -> None:
+    """A graph has one name for one tensor: its inputs, every exit's logits and every exit's score."""
+    taken = [*inputs, *(name for e in exits for name in output_names(e) if name is not None)]
+    twice = sorted({name for name in taken if taken.count(name) > 1})
+    if twice:
+        msg = (
+            f"{', '.join(map(repr, twice))} would name two tensors of the file: an exit may not have the name of an input, nor of "
+            "another exit's score, which is the exit's name with _score. Give other names (names=[...], --names)"
+        )
+        raise ModelError(msg)
+
+
+def name_exits(model: Any, exits: Sequence[Exit]) -> None:
+    """Write the exits into the metadata, and leave out what the exporter noted about the machine it ran on."""
+    for graph in (model.graph, *[f.graph for f in model.functions.values()]):
+        graph.metadata_props.clear()
+        for node in graph.all_nodes():
+            node.metadata_props.clear()
+            node.doc_string = None
+        for value in graph.initializers.values():
+            value.metadata_props.clear()
+    for name in [n for n in model.graph.initializers if n.startswith("module.")]:
+        model.graph.initializers[name].name = name.removeprefix("module.")
+    _make_way(model.graph)
+    table = [dict(zip(("name", "logits", "score"), (e.name, *output_names(e)), strict=True)) for e in exits]
+    model.metadata_props.clear()
+    model.metadata_props[METADATA_KEY] = json.dumps(table)
+    model.producer_name, model.producer_version = "edgeexit", ""
+    model.graph.name = "edgeexit"
+
+
+def _make_way(graph: Any) -> None:
+    """Rename what inside the graph has the name of one of its inputs or outputs: an exit may be called `linear`, as the exporter's own."""
+    ends = [*graph.inputs, *graph.outputs]
+    inner = [*graph.initializers.values(), *(value for node in graph.all_nodes() for value in node.outputs)]
+    taken = {value.name for value in (*ends, *inner)}
+    for value in inner:
+        if value.name in {end.name for end in ends if end is not value}:
+            value.name = next(n for i in count(1) if (n := f"{value.name}.{i}") not in taken)
+            taken.add(value.name)
+
+
+def save(model: Any, path: Path, module: nn.Module) -> None:
+    """Write the model; weights beyond protobuf's limit go into `<path>.data`."""
+    import onnx_ir
+
+    size = sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
+    onnx_ir.save(model, path, external_data=f"{path.name}.data" if size > _EXTERNAL_BYTES else None)
