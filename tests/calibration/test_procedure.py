@@ -180,6 +180,7 @@ def test_a_calibrated_runner_can_be_controlled(demo_runner: Runner, digits: Data
     assert held.mean_cost is not None
 
 
+@pytest.mark.serial
 def test_every_recipe_runs_on_the_demo(demo_runner: Runner, digits: Dataset) -> None:
     """At least one of its targets is met on this machine; recipes are read without faults."""
     assert {"accuracy-first", "batch-budget", "battery-sensor", "camera-30fps", "fast-half-point"} == set(
