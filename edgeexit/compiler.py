@@ -17,6 +17,7 @@ from edgeexit.backends.precision import in_precision
 from edgeexit.backends.probe import (
     carries_batch,
     probe,
+    rows_stand_alone,
     with_output_shapes,
     with_settled_branches,
     with_true_batch,
@@ -26,9 +27,11 @@ from edgeexit.bundle import SCHEMA, Bundle, Manifest, ModeTiming, Source, StageE
 from edgeexit.bundle.bundle import BundleChange
 from edgeexit.bundle.store import digest_of
 from edgeexit.criteria import criterion as find_criterion
+from edgeexit.errors import ModelError
 from edgeexit.graph import (
     Exit,
     Network,
+    ScoredExit,
     Stage,
     TensorSpec,
     WeightFile,
@@ -41,6 +44,8 @@ from edgeexit.graph import (
     stage_model,
     straight_model,
 )
+from edgeexit.graph.chance import refuse_chance
+from edgeexit.graph.network import BATCH
 from edgeexit.hardware import device_key
 from edgeexit.measure.forms import time_forms
 from edgeexit.progress import Progress, silent
@@ -111,7 +116,7 @@ def compile_model(
         progress("writing the parts", 1, 1)
         draft = Bundle(folder, manifest)
         converted = parts.precision != parts.own_precision
-        original = Original(source, parts.net, parts.exits, converted, partial(_read, source))
+        original = Original(source, parts.net, parts.exits, converted, partial(_read, source, inputs))
         settings = replace(settings, precision=manifest.precision)
         manifest = replace(
             manifest,
@@ -138,13 +143,13 @@ def _take_apart(
     steps = 5
     progress("taking the network apart", 0, steps)
     rule = find_criterion(criterion)
-    net = _read(path)
+    net = _read(path, inputs)
     progress("taking the network apart", 1, steps)
     found = find_exits(net, exits, scores)
+    refuse_chance(net, found)
     own = found[-1].dtype
     if precision is not None:
-        given = check_many(inputs, net.inputs) if inputs is not None else None
-        net, found = in_precision(net, found, precision, given)
+        net, found = in_precision(net, found, precision, net.examples)
     net, scored = add_scores(net, found, rule)
     net = with_true_batch(net)
     progress("taking the network apart", 2, steps)
@@ -152,15 +157,39 @@ def _take_apart(
     progress("taking the network apart", 3, steps)
     names = {name for s in stages for name in s.outputs}
     specs = probe(net, names)
-    if net.dynamic_batch and not carries_batch(specs.values()):
+    if net.dynamic_batch and not (carries_batch(specs.values()) and rows_stand_alone(net, names)):
         net = with_true_batch(net, fixed=True)
         specs = probe(net, names)
+    _check_ends(net, scored, specs)
     progress("taking the network apart", steps, steps)
     return _Parts(net, found, precision or own, stages, specs, own)
 
 
-def _read(path: Path) -> Network:
-    return with_settled_branches(with_output_shapes(read_model(path)))
+def _read(path: Path, inputs: Inputs | None) -> Network:
+    net = read_model(path)
+    examples = None if inputs is None else check_many(inputs, net.inputs)
+    return with_settled_branches(with_output_shapes(replace(net, examples=examples)))
+
+
+def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, TensorSpec]) -> None:
+    """What a run gives is what the exits were declared as.
+
+    Raises:
+        ModelError: logits of another shape than [batch, classes], or a score of another than [batch].
+    """
+    batch = BATCH if net.dynamic_batch else 1
+    wrong = [
+        str(specs[e.logits]) for e in exits if len(specs[e.logits].shape) != 2 or specs[e.logits].shape[0] != batch
+    ]
+    wrong += [str(specs[e.score]) for e in exits if specs[e.score].shape != (batch,)]
+    widths = {specs[e.logits].shape[-1:] for e in exits}
+    if wrong or len(widths) > 1:
+        told = "; ".join(wrong or [str(specs[e.logits]) for e in exits])
+        msg = (
+            f"run on one sample the exits are {told}; logits must be [{batch}, classes], as wide at every exit, and scores [{batch}]."
+            " A Squeeze without axes also drops a batch of 1: name the axes, or reshape to [-1, classes]."
+        )
+        raise ModelError(msg)
 
 
 def _write_parts(change: BundleChange, parts: _Parts, criterion: str, source: Source) -> Manifest:

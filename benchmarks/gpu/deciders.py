@@ -35,7 +35,7 @@ from edgeexit.backends.cuda import (
     Unavailable,
 )
 from edgeexit.backends.cuda.choice import forced
-from edgeexit.backends.probe import random_inputs
+from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.compiler import compile_model
 from edgeexit.conformance.networks import write_network

@@ -20,7 +20,7 @@ from typing import Any
 import edgeexit
 from benchmarks.common import HERE, show
 from edgeexit.backends import Settings
-from edgeexit.backends.probe import random_inputs
+from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.compiler import compile_model
 from edgeexit.conformance.networks import write_network

@@ -32,13 +32,14 @@ from onnx import TensorProto, helper
 
 from edgeexit.backends.base import Array, Backend, Batch, Program, Settings, StagedProgram
 from edgeexit.backends.checks import Check
-from edgeexit.backends.host import Bind, HostFused, HostStaged, HostStraight, buffers
+from edgeexit.backends.host import Bind, HostFused, HostStaged, HostStraight
+from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle, Manifest, StageEntry
 from edgeexit.errors import ModelError
 from edgeexit.graph.fuse import RESULTS, threshold_name
 from edgeexit.graph.layout import bridge_model, packing_pays
 from edgeexit.graph.network import BATCH, TensorSpec, all_tensors, outside_range
-from edgeexit.graph.recut import Piece, declare_shapes, recut
+from edgeexit.graph.recut import Piece, declare, recut
 from edgeexit.graph.weights import point
 from edgeexit.units import bytes_
 
@@ -348,10 +349,10 @@ def _align_weights(models: Sequence[onnx.ModelProto], folder: Path) -> None:
 def _open_pieces(
     manifest: Manifest, pieces: Sequence[Piece], settings: Settings, folder: Path
 ) -> tuple[Manifest, list[ort.InferenceSession]]:
-    tensors = dict(buffers(manifest.inputs))
+    tensors = dict(random_inputs(manifest.inputs, 0))  # not zeros, which a loop may never leave
     sessions, entries = [], []
     for piece, entry in zip(pieces, manifest.stages, strict=True):
-        declare_shapes(piece.model, {name: tensors[name].shape for name in piece.reads})
+        declare(piece.model, {name: tensors[name] for name in piece.reads})
         content = bytes(piece.model.SerializeToString())
         session = open_session(content, settings, batch_1=True, folder=folder, shared_arena=True, optimised=True)
         made = list(dict.fromkeys((entry.logits, entry.score, *piece.makes)))

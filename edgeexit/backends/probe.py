@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,6 +12,7 @@ import onnx
 
 from edgeexit.backends.base import Array, Settings
 from edgeexit.backends.onnxruntime import open_session, refusals
+from edgeexit.backends.samples import REACHES, UNLIKE_SEEDS, Values, inputs_for, rows, unlike_inputs
 from edgeexit.errors import ModelError
 from edgeexit.graph.branches import settled_conditions, take_branches
 from edgeexit.graph.exits import typed_outputs
@@ -23,20 +24,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 
-def random_inputs(inputs: Iterable[TensorSpec], seed: int, batch: int = 1) -> dict[str, Array]:
-    """Inputs of the right shapes: uniform in 0..1 for floats, 0 or 1 for integers and booleans."""
-    rng = np.random.default_rng(seed)
-    return {s.name: _random(rng, (batch, *s.shape_at_1[1:]), s.dtype) for s in inputs}
-
-
-def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
-    if np.issubdtype(np.dtype(dtype), np.integer) or dtype == "bool":
-        return rng.integers(0, 2, shape).astype(dtype)
-    return rng.random(shape).astype(dtype)
-
-
-_Values: TypeAlias = Mapping[str, Array]
-_Run: TypeAlias = Callable[[_Values], dict[str, Array]]
+_Run: TypeAlias = Callable[[Values], dict[str, Array]]
 
 _BATCHES = (
     2,
@@ -47,37 +35,8 @@ _BATCHES = (
     16,
     33,
 )  # ends of loops, powers and what is neither: where a branch for large batches may begin
-_REACHES = (100, 10, 2)  # widest first: indices and tokens allow only so much
+_CROWD = 17  # samples, few of them distinct: what is dealt out over a batch, such as the places of an expert, then runs short
 _FATAL_ONLY = 4  # ONNX Runtime's log severity
-_ROWS = ((1.0, -1.0, 100.0), (-10.0, 1.0, -0.1))
-
-
-def unlike_inputs(inputs: Iterable[TensorSpec], seed: int, reach: int) -> dict[str, Array]:
-    """Three samples that differ in sign and size as the random ones do not.
-
-    Args:
-        inputs: of the network.
-        seed: from 0.
-        reach: largest size; integers of the first sample are 0 or 1, of the second not negative, and with a reach of 2 of none.
-    """
-    rng = np.random.default_rng(seed)
-    return {s.name: _unlike(rng, s, _ROWS[seed % len(_ROWS)], reach) for s in inputs}
-
-
-def _unlike(rng: np.random.Generator, spec: TensorSpec, scales: Iterable[float], reach: int) -> Array:
-    shape, dtype = spec.shape_at_1[1:], np.dtype(spec.dtype)
-    if dtype.kind in "iu":
-        lowest = -reach if dtype.kind == "i" and reach > 2 else 0
-        ranges = ((0, 2), (0, reach), (lowest, reach))
-        return np.stack([rng.integers(low, high, shape) for low, high in ranges]).astype(dtype)
-    if dtype.kind == "b":
-        return rng.integers(0, 2, (3, *shape)).astype(dtype)
-    return np.stack([np.clip(scale, -reach, reach) * rng.random(shape) for scale in scales]).astype(dtype)
-
-
-def _rows(batch: Mapping[str, Array]) -> list[dict[str, Array]]:
-    """Each of three samples by itself."""
-    return [{name: a[i : i + 1] for name, a in batch.items()} for i in range(3)]
 
 
 def with_output_shapes(net: Network) -> Network:
@@ -125,7 +84,7 @@ def with_settled_branches(net: Network) -> Network:
     return with_settled_branches(settled)
 
 
-def _at_batches(net: Network, names: list[str]) -> list[_Values]:
+def _at_batches(net: Network, names: list[str]) -> list[Values]:
     """Values for one sample and, where the batch is free and they run, for several: a condition may ask for the size of the batch."""
     found = [_run(net, names, 1)]
     for batch in _BATCHES if net.dynamic_batch else ():
@@ -143,7 +102,11 @@ def with_true_batch(net: Network, *, fixed: bool = False) -> Network:
         return net
     flow = net.flow()
     decided = not flow.decisions.isdisjoint(flow.ancestors(o.name for o in net.proto.graph.output))
-    if not fixed and not decided and _takes_three(net, _REACHES[-1:] if flow.wandering else _REACHES):
+    if (
+        not fixed
+        and not decided
+        and _runs_together(net, [o.name for o in net.proto.graph.output], bool(flow.wandering))
+    ):
         return net
     inputs = tuple(TensorSpec(s.name, s.dtype, s.shape_at_1) for s in net.inputs)
     proto = onnx.ModelProto()
@@ -164,36 +127,45 @@ _ROUGH = 5e-2  # for samples unlike each other, whose largest values int8 rounds
 _SMALL = 1e-3  # of the largest value of all samples: below it the values of a sample are noise
 
 
-def _takes_three(net: Network, reaches: Sequence[int]) -> bool:
-    """Whether three samples at once give what each gives alone, in every output; also for signed, large and uneven samples.
+def rows_stand_alone(net: Network, names: Iterable[str]) -> bool:
+    """Whether tensors inside a network with a free batch hold, row by row, what each sample gives alone.
 
-    Args:
-        net: with a free batch.
-        reaches: of integers to try, until the network takes them one sample at a time.
+    Only then may rows of samples that left be dropped from them: positions in the batch, as `MaxPool` gives them to `MaxUnpool`, or sums
+    over the samples before, mean something in the whole batch only.
     """
-    names = [o.name for o in net.proto.graph.output]
+    return _runs_together(net, sorted(names), bool(net.flow().wandering))
+
+
+def _runs_together(net: Network, names: list[str], wandering: bool) -> bool:
+    """Whether several samples at once give what each gives alone; also signed, large and uneven ones, and many that are alike."""
     try:
         run = open_model(net, names, quiet=True)
-        batch = random_inputs(net.inputs, seed=0, batch=3)
-        if not _same_alone(run, batch, [run(row) for row in _rows(batch)], _TOLERANCE):
+        batch = inputs_for(net, 0, 3)
+        alone = [run(rows(batch, [i])) for i in range(3)]
+        order = np.random.default_rng(0).integers(3, size=_CROWD).tolist()
+        crowd = rows(batch, order)
+        if not _same_alone(run, batch, alone, _TOLERANCE) or not _same_alone(
+            run, crowd, [alone[i] for i in order], _TOLERANCE
+        ):
             return False
-        return all(_same_alone(run, batch, alone, _ROUGH) for batch, alone in _taken(run, net, reaches))
+        unlike = _taken(run, net, REACHES[-1:] if wandering else REACHES)
+        return all(_same_alone(run, batch, alone, _ROUGH) for batch, alone in unlike)
     except ModelError:
         return False
 
 
-def _taken(run: _Run, net: Network, reaches: Sequence[int]) -> Iterator[tuple[_Values, Sequence[_Values]]]:
+def _taken(run: _Run, net: Network, reaches: Sequence[int]) -> Iterator[tuple[Values, Sequence[Values]]]:
     """Unlike samples and what each gives alone, with the widest integers that the network takes; none where it takes no such samples."""
-    for seed in range(len(_ROWS)):
+    for seed in UNLIKE_SEEDS:
         for reach in reaches:
             batch = unlike_inputs(net.inputs, seed, reach)
             with suppress(ModelError):
-                alone = [run(row) for row in _rows(batch)]
+                alone = [run(rows(batch, [i])) for i in range(3)]
                 yield batch, alone
                 break
 
 
-def _same_alone(run: _Run, batch: _Values, alone: Sequence[_Values], tolerance: float) -> bool:
+def _same_alone(run: _Run, batch: Values, alone: Sequence[Values], tolerance: float) -> bool:
     together = run(batch)
     return all(_same_rows(values, [row[name] for row in alone], tolerance) for name, values in together.items())
 
@@ -205,6 +177,10 @@ def _same_rows(together: Array, alone: list[Array], tolerance: float) -> bool:
     apart = np.concatenate(rows)
     if apart.shape != together.shape:
         return False
+    if apart.dtype.kind == "b" or (
+        apart.dtype.kind in "iu" and apart.dtype.itemsize > 1
+    ):  # places and labels; int8 is rounded
+        return np.array_equal(together, apart)
     sizes = [float(np.abs(row[np.isfinite(row)]).max(initial=0.0)) for row in apart]
     limits = [tolerance * max(size, _SMALL * max(sizes)) for size in sizes]
     return all(
@@ -226,24 +202,27 @@ def probe(net: Network, names: Iterable[str]) -> dict[str, TensorSpec]:
     """
     wanted = sorted(set(names))
     run = open_model(net, wanted, quiet=True)
-    first, second = run(random_inputs(net.inputs, 0)), run(random_inputs(net.inputs, 1))
-    others = [second, *(row for _, alone in _taken(run, net, _REACHES[-1:]) for row in alone)]
+    with needing_examples(net):
+        first, second = run(inputs_for(net, 0)), run(inputs_for(net, 1))
+    others = [second, *(row for _, alone in _taken(run, net, REACHES[-1:]) for row in alone)]
     wandering = [n for n in wanted if any(first[n].shape != other[n].shape for other in others)]
     if wandering:
         raise ModelError(shapes_depend_on_values(wandering))
-    more = run(random_inputs(net.inputs, 0, 3)) if net.dynamic_batch else first
+    more = run(inputs_for(net, 0, 3)) if net.dynamic_batch else first
     return {n: TensorSpec(n, str(first[n].dtype), _shape(first[n].shape, more[n].shape)) for n in wanted}
 
 
 def _shape(one: tuple[int, ...], three: tuple[int, ...]) -> tuple[Dim, ...]:
-    if one == three:
+    if (
+        len(one) != len(three) or one == three
+    ):  # of another rank, as `Squeeze` of a single sample: the batch will be fixed at 1
         return one
     if one[1:] == three[1:] and (one[0], three[0]) == (1, 3):
         return (BATCH, *one[1:])
     return tuple(a if a == b else "?" for a, b in zip(one, three, strict=True))
 
 
-def _at_one_and_three(net: Network, names: list[str]) -> tuple[_Values, _Values]:
+def _at_one_and_three(net: Network, names: list[str]) -> tuple[Values, Values]:
     """Values for one sample and for three; for one twice where three do not run, because the batch will then be fixed at 1."""
     first = _run(net, names, 1)
     if net.dynamic_batch:
@@ -252,13 +231,22 @@ def _at_one_and_three(net: Network, names: list[str]) -> tuple[_Values, _Values]
     return first, first
 
 
-def _run(net: Network, names: list[str], batch: int, seed: int = 0) -> _Values:
-    return run_once(net, names, random_inputs(net.inputs, seed, batch))
+def _run(net: Network, names: list[str], batch: int) -> Values:
+    run = open_model(net, names)
+    with needing_examples(net):
+        return run(inputs_for(net, 0, batch))
 
 
-def run_once(net: Network, names: list[str], inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Values of any tensors of a model for one input; see `open_model`."""
-    return open_model(net, names)(inputs)
+@contextmanager
+def needing_examples(net: Network) -> Iterator[None]:
+    """Where a network without examples is run: what it refuses may be the random inputs."""
+    try:
+        yield
+    except ModelError as error:
+        if net.examples is not None:
+            raise
+        msg = f"{error} It was run on random inputs: where it takes only certain ones, give some of those (inputs=, --data)."
+        raise ModelError(msg) from error
 
 
 def open_model(

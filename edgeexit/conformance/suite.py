@@ -14,7 +14,7 @@ import edgeexit
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.backends.checks import Check
-from edgeexit.backends.probe import random_inputs
+from edgeexit.backends.samples import random_inputs
 from edgeexit.backends.watch import watching
 from edgeexit.compiler import compile_model
 from edgeexit.conformance.checks import CHECKS, Case, accuracy_is_the_models, check_times, reference_of

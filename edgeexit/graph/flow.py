@@ -102,7 +102,7 @@ class _Walk:
         if node.op_type in SHAPE_ONLY:
             varies = not self.wandering.isdisjoint(reads)
         else:
-            varies = not self.varying.isdisjoint(reads) or _draws_random(node)
+            varies = not self.varying.isdisjoint(reads) or draws_random(node)
         if varies:
             self.varying.update(name for name in node.output if name)
             self.wandering.update(n for n in self._wandering_outputs(node) if n and n not in self._fixed)
@@ -176,9 +176,9 @@ class _Walk:
         return any(name in self.varying for name in names)
 
 
-def _draws_random(node: onnx.NodeProto) -> bool:
-    # Never repeated in two stages: each copy would draw its own numbers.
-    return node.op_type in _RANDOM or any(_draws_random(n) for g in inner_graphs(node) for n in g.node)
+def draws_random(node: onnx.NodeProto) -> bool:
+    """Whether a node, or one inside it, draws numbers of its own: never repeated in two stages, where each copy would draw others."""
+    return node.op_type in _RANDOM or any(draws_random(n) for g in inner_graphs(node) for n in g.node)
 
 
 def subgraphs_of(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:

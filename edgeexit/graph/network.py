@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgeexit.errors import ModelError
@@ -99,12 +100,14 @@ class Network:
         folder: where outside weight files lie.
         inputs: its inputs, without those that are weights.
         dynamic_batch: whether every input's first dimension is free.
+        examples: the user's own inputs [n, ...] by name, to run it with where it has to be run; None where there are none.
     """
 
     proto: onnx.ModelProto
     folder: Path
     inputs: tuple[TensorSpec, ...]
     dynamic_batch: bool
+    examples: Mapping[str, NDArray[Any]] | None = None
 
     @property
     def opset(self) -> int:

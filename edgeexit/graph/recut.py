@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
-from onnx import TensorProto, helper
+from numpy.typing import NDArray
+from onnx import helper
 
 from edgeexit.errors import ModelError
 from edgeexit.graph.flow import Flow
@@ -23,7 +25,7 @@ class Piece:
     """One stage of an optimised model.
 
     Attributes:
-        model: its nodes and weights, its inputs and outputs without shapes.
+        model: its nodes and weights, its outputs and the boundary tensors it reads by name alone; see `declare`.
         reads: boundary tensors that earlier pieces make.
         makes: boundary tensors that it makes; its exit's own outputs among them where later pieces read those.
     """
@@ -59,19 +61,19 @@ def recut(model: onnx.ModelProto, exits: Sequence[tuple[str, str]]) -> tuple[Pie
         part.node.extend(graph.node[i] for i in held[k])
         part.initializer.extend(t for t in graph.initializer if t.name in reads[k])
         part.input.extend(value for value in graph.input if value.name in reads[k])
-        kinds = _kinds(graph)
-        part.input.extend(_value(name, kinds) for name in crossing_in)
-        part.output.extend(_value(name, kinds) for name in dict.fromkeys((*ends, *crossing_out)))
+        part.input.extend(onnx.ValueInfoProto(name=name) for name in crossing_in)
+        part.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys((*ends, *crossing_out)))
         pieces.append(Piece(_around(model, part), tuple(crossing_in), tuple(crossing_out)))
     return tuple(pieces)
 
 
-def declare_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Write the shapes of inputs that a run of the pieces before has shown: with them the runtime can plan its memory."""
+def declare(model: onnx.ModelProto, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Write the types and shapes of inputs that a run of the pieces before has shown: with them the runtime can plan its memory."""
     for value in model.graph.input:
-        if value.name in shapes:
-            kind = value.type.tensor_type
-            value.CopyFrom(helper.make_tensor_value_info(value.name, kind.elem_type, shapes[value.name]))
+        if value.name in tensors:
+            tensor = tensors[value.name]
+            kind = helper.np_dtype_to_tensor_dtype(tensor.dtype)
+            value.CopyFrom(helper.make_tensor_value_info(value.name, kind, tensor.shape))
 
 
 def _held(flow: Flow, exits: Sequence[tuple[str, str]]) -> list[list[int]]:
@@ -82,15 +84,6 @@ def _held(flow: Flow, exits: Sequence[tuple[str, str]]) -> list[list[int]]:
         done |= fresh
         held.append(sorted(fresh))
     return held
-
-
-def _kinds(graph: onnx.GraphProto) -> dict[str, int]:
-    return {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
-
-
-def _value(name: str, kinds: Mapping[str, int]) -> onnx.ValueInfoProto:
-    # Tensors in ONNX Runtime's blocked layout are not described; they are all float32.
-    return helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), None)
 
 
 def _around(model: onnx.ModelProto, graph: onnx.GraphProto) -> onnx.ModelProto:

@@ -117,7 +117,8 @@ def _holdings(flow: Flow, exits: tuple[ScoredExit, ...]) -> list[frozenset[int]]
     for exit in exits:
         fresh = {i for i in flow.ancestors([exit.logits, exit.score]) if flow.varies[i] and i not in done}
         done |= fresh
-        read = frozenset().union(*(flow.reads[i] for i in fresh))
+        # A score that varies with no input, as of an exit that always answers alike, is made in its stage all the same.
+        read = frozenset({exit.logits, exit.score}).union(*(flow.reads[i] for i in fresh))
         holdings.append(frozenset(fresh) | flow.constant_ancestors(read))
     return holdings
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from edgeexit.backends import Settings
 from edgeexit.backends.base import Array
-from edgeexit.backends.probe import random_inputs
+from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.bundle.manifest import manifest_from
 from edgeexit.documents import dumps, to_document

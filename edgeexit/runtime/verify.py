@@ -1,8 +1,8 @@
 """Compare both forms of a bundle, exit by exit, with the file as the user gave it, run by ONNX Runtime.
 
 Inputs: uniform in 0..1, standard normal, and up to ±10 or 0..255, beside given ones. One that the file itself refuses, or has no numbers
-for, says nothing of the bundle and is left out. Large ones must agree to 1 %: there, the order of additions alone moves what a softmax
-inside makes of two that are nearly equal. One engine is open at a time.
+for, says nothing of the bundle and is left out; only uniform ones must be taken, where none are given. Large ones must agree to 1 %:
+there, the order of additions alone moves what a softmax inside makes of two that are nearly equal. One engine is open at a time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from edgeexit.backends import Settings
 from edgeexit.backends.base import Array
 from edgeexit.backends.onnxruntime import open_session, refusals
-from edgeexit.backends.probe import open_model, random_inputs
+from edgeexit.backends.probe import needing_examples, open_model
+from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle, Verified
 from edgeexit.criteria import criterion, max_softmax
 from edgeexit.errors import InternalError, ModelError
 from edgeexit.graph import Exit, Network, TensorSpec
+from edgeexit.graph.arithmetic import coarsest
 from edgeexit.graph.cost import costs_of_reaching
 from edgeexit.progress import Progress
 from edgeexit.runtime.inputs import Inputs, check_many
@@ -31,12 +33,9 @@ from edgeexit.runtime.loading import open_runner
 TOLERANCE = 1e-4
 """Largest difference of a logit from the original's, over the largest logit of the sample, that counts as the same answer in float32."""
 
-_TOLERANCES = {
-    "float32": TOLERANCE,
-    "float64": TOLERANCE,
-    "float16": 1e-2,
-    "int8": 1e-1,
-}  # rounding to int8 falls otherwise where a runtime fuses otherwise
+_TOLERANCES = {"float32": TOLERANCE, "float16": 1e-2, "int8": 1e-1}
+"""By the coarsest numbers that the network computes with: rounding to int8 falls otherwise where a runtime fuses otherwise."""
+
 _LOOSE = 1e-2
 _RANDOM_INPUTS = 16
 _GIVEN_INPUTS = 64
@@ -88,8 +87,13 @@ class _Answers:
 
     @property
     def masked_at_most(self) -> bool:
-        """Whether there is nothing but numbers and -inf."""
-        return not (np.isnan(self.logits) | np.isposinf(self.logits)).any()
+        """Whether there is nothing but numbers, and logits of -inf."""
+        return not self.holds_nan and not np.isposinf(self.logits).any()
+
+    @property
+    def holds_nan(self) -> bool:
+        """Whether a logit or a score is NaN."""
+        return bool(np.isnan(self.logits).any() or (self.scores is not None and np.isnan(self.scores).any()))
 
 
 _Reference = Callable[[Mapping[str, Array]], _Answers]
@@ -109,25 +113,27 @@ def verify(draft: Bundle, settings: Settings, original: Original, given: Inputs 
 def _verify(
     draft: Bundle, settings: Settings, original: Original, given: Inputs | None, progress: Progress
 ) -> Verified:
-    precision = draft.manifest.precision
-    wide = not original.converted and precision in ("float32", "float64")
+    numbers = coarsest(original.net)
+    wide = not original.converted and numbers == "float32"
     samples = _samples(original.net.inputs, given, wide=wide)
     told, wanted = _of_original(draft, original, samples)
+    with needing_examples(original.net):
+        _refuse_nan(samples, wanted)
     samples, truth = _known(samples, wanted)
     expected = truth
     if original.converted:
         _, expected = _known(samples, _answers(_as_split(draft, original), samples))
-        _refuse_useless(truth, expected, precision)
+        _refuse_useless(truth, expected, draft.manifest.precision)
     found = _forms(draft, settings, samples, progress)
     result = Verified(
         sum(not s.given for s in samples),
         sum(s.given for s in samples),
-        _checked(found["staged"], expected, samples, precision, "staged"),
-        _checked(found["fused"], expected, samples, precision, "fused"),
+        _checked(found["staged"], expected, samples, numbers, "staged"),
+        _checked(found["fused"], expected, samples, numbers, "fused"),
         reference=told,
     )
     learned = criterion(draft.manifest.criterion).learned
-    result = replace(result, score_error=_scores_checked(found, expected, samples, precision, learned=learned))
+    result = replace(result, score_error=_scores_checked(found, expected, samples, numbers, learned=learned))
     if not original.converted:
         return result
     judged = [i for i, s in enumerate(samples) if s.given] or list(range(len(samples)))
@@ -137,7 +143,7 @@ def _verify(
 
 def _samples(specs: Sequence[TensorSpec], given: Inputs | None, *, wide: bool) -> list[_Sample]:
     plain = [random_inputs(specs, seed) for seed in range(_RANDOM_INPUTS)]
-    samples = [_Sample(x) for x in plain]
+    samples = [_Sample(x, optional=given is not None) for x in plain]
     if wide:
         quarter = _RANDOM_INPUTS // 4
         samples[-2 * quarter :] = [
@@ -177,7 +183,8 @@ def _of_original(draft: Bundle, original: Original, samples: Sequence[_Sample]) 
             reference = _criterion_of(open_model(original.rewritten(), names), draft, original)
         else:
             reference = _as_split(draft, original)
-        return "rewritten", _answers(reference, samples)
+        with needing_examples(original.net):
+            return "rewritten", _answers(reference, samples)
 
 
 def _answers(reference: _Reference, samples: Sequence[_Sample]) -> list[_Answers | None]:
@@ -194,6 +201,14 @@ def _answer(reference: _Reference, sample: _Sample) -> _Answers | None:
     return answers if answers.masked_at_most or not sample.optional else None
 
 
+def _refuse_nan(samples: Sequence[_Sample], wanted: Sequence[_Answers | None]) -> None:
+    for sample, answers in zip(samples, wanted, strict=True):
+        if answers is not None and answers.holds_nan:
+            which = "one of the inputs given" if sample.given else "inputs between 0 and 1"
+            msg = f"the network gives NaN on {which}, so that there is nothing to compare."
+            raise ModelError(msg)
+
+
 def _known(samples: Sequence[_Sample], wanted: Sequence[_Answers | None]) -> tuple[list[_Sample], list[_Answers]]:
     both = [(s, a) for s, a in zip(samples, wanted, strict=True) if a is not None]
     return [s for s, _ in both], [a for _, a in both]
@@ -201,9 +216,7 @@ def _known(samples: Sequence[_Sample], wanted: Sequence[_Answers | None]) -> tup
 
 def _as_given(draft: Bundle, original: Original) -> _Reference:
     """The file, untouched."""
-    session = open_session(
-        original.path, Settings(), batch_1=False, quiet=True
-    )  # where it is refused, the result says so
+    session = open_session(original.path, Settings(), batch_1=False, quiet=True)  # the result says where it is refused
     taken = {i.name for i in session.get_inputs()}
     rule = criterion(draft.manifest.criterion)
     own = [e.score for e in original.exits if e.score and rule.learned]
@@ -290,20 +303,20 @@ def difference(found: NDArray[Any], expected: NDArray[Any], scale: NDArray[Any])
     return float(apart.max(initial=0.0))
 
 
-def _limit(sample: _Sample, precision: str) -> float:
-    limit = _TOLERANCES.get(precision, _LOOSE)
+def _limit(sample: _Sample, numbers: str) -> float:
+    limit = _TOLERANCES[numbers]
     return max(limit, _LOOSE) if sample.loose else limit
 
 
 def _checked(
-    found: Sequence[_Answers], expected: Sequence[_Answers], samples: Sequence[_Sample], precision: str, mode: str
+    found: Sequence[_Answers], expected: Sequence[_Answers], samples: Sequence[_Sample], numbers: str, mode: str
 ) -> float:
     """Largest difference of a logit over the largest of its sample; of large inputs only that it is allowed."""
     worst = 0.0
     for a, b, sample in zip(found, expected, samples, strict=True):
         error = difference(a.logits, b.logits, b.scale[:, None])
-        if not error <= _limit(sample, precision):
-            _refuse(f"the {mode} form by {error:.1e} of the largest logit", _limit(sample, precision))
+        if not error <= _limit(sample, numbers):
+            _refuse(f"the {mode} form by {error:.1e} of the largest logit", _limit(sample, numbers))
         worst = max(worst, 0.0 if sample.loose else error)
     return worst
 
@@ -317,7 +330,7 @@ def _scores_checked(
     found: Mapping[str, Sequence[_Answers]],
     expected: Sequence[_Answers],
     samples: Sequence[_Sample],
-    precision: str,
+    numbers: str,
     *,
     learned: bool,
 ) -> float | None:
@@ -333,8 +346,8 @@ def _scores_checked(
             if not np.array_equal(a.logits.argmax(axis=1), b.logits.argmax(axis=1)):
                 continue  # two classes equal to rounding: a criterion that counts labels may differ by whole numbers
             error = difference(a.scores, b.scores, own if learned else np.maximum(b.scale, 1))
-            if not error <= _limit(sample, precision):
-                _refuse(f"a score of the {mode} form by {error:.1e}", _limit(sample, precision))
+            if not error <= _limit(sample, numbers):
+                _refuse(f"a score of the {mode} form by {error:.1e}", _limit(sample, numbers))
             worst = max(worst, 0.0 if sample.loose else error)
     return worst
 

@@ -160,7 +160,7 @@ def test_the_torch_body_computes_the_stages(alexnet: Bundle) -> None:
     torch = pytest.importorskip("torch")
     from benchmarks.gpu._torch_stage import TorchStage
     from benchmarks.gpu.deciders import cpu_scores
-    from edgeexit.backends.probe import random_inputs
+    from edgeexit.backends.samples import random_inputs
 
     inputs = random_inputs(alexnet.manifest.inputs, seed=3, batch=3)
     buffers = {name: torch.from_numpy(a[:1].copy()) for name, a in inputs.items()}

@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, external_data_helper, helper
 
 import edgeexit
-from edgeexit.backends.probe import random_inputs
+from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.errors import EdgeExitError, InternalError
 from edgeexit.report.bundle_facts import bundle_facts

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeexit.backends import Settings
 from edgeexit.backends.precision import activation_ranges, in_precision
-from edgeexit.backends.probe import open_model, random_inputs
+from edgeexit.backends.probe import open_model
+from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.compiler import compile_model
 from edgeexit.conformance.networks import BUILDERS, write_network

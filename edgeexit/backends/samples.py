@@ -1,0 +1,67 @@
+"""Inputs to run a network with where no answer matters but its shape, or its agreement with another: real ones where the user gave some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from edgeexit.backends.base import Array
+from edgeexit.graph.network import Network, TensorSpec
+
+Values: TypeAlias = Mapping[str, Array]
+
+REACHES = (1000, 100, 10, 2)
+"""Largest sizes of unlike inputs, widest first: indices and tokens allow only so much."""
+_SCALES = ((1.0, -1.0, 100.0), (-10.0, 1.0, -0.1), (255.0, -1000.0, 0.5))
+UNLIKE_SEEDS = range(len(_SCALES))
+
+
+def random_inputs(inputs: Iterable[TensorSpec], seed: int, batch: int = 1) -> dict[str, Array]:
+    """Inputs of the right shapes: uniform in 0..1 for floats, 0 or 1 for integers and booleans."""
+    rng = np.random.default_rng(seed)
+    return {s.name: _random(rng, (batch, *s.shape_at_1[1:]), s.dtype) for s in inputs}
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    if np.issubdtype(np.dtype(dtype), np.integer) or dtype == "bool":
+        return rng.integers(0, 2, shape).astype(dtype)
+    return rng.random(shape).astype(dtype)
+
+
+def inputs_for(net: Network, seed: int, batch: int = 1) -> dict[str, Array]:
+    """The user's own examples, round and round from place `seed`, or random ones."""
+    if net.examples is None:
+        return random_inputs(net.inputs, seed, batch)
+    count = len(next(iter(net.examples.values())))
+    return rows(net.examples, [(seed + i) % count for i in range(batch)])
+
+
+def rows(batch: Values, places: Sequence[int]) -> dict[str, Array]:
+    """Those samples of a batch, as a batch."""
+    return {name: a[list(places)] for name, a in batch.items()}
+
+
+def unlike_inputs(inputs: Iterable[TensorSpec], seed: int, reach: int) -> dict[str, Array]:
+    """Three samples that differ in sign and size as the random ones do not.
+
+    Args:
+        inputs: of the network.
+        seed: from 0.
+        reach: largest size; integers of the first sample are 0 or 1, of the second not negative, and with a reach of 2 of none.
+    """
+    rng = np.random.default_rng(seed)
+    return {s.name: _unlike(rng, s, _SCALES[seed % len(_SCALES)], reach) for s in inputs}
+
+
+def _unlike(rng: np.random.Generator, spec: TensorSpec, scales: Iterable[float], reach: int) -> Array:
+    shape, dtype = spec.shape_at_1[1:], np.dtype(spec.dtype)
+    if dtype.kind in "iu":
+        most = min(reach, np.iinfo(dtype).max)
+        lowest = max(-reach, np.iinfo(dtype).min) if dtype.kind == "i" and reach > 2 else 0
+        ranges = ((0, 2), (0, most), (lowest, most))
+        return np.stack([rng.integers(low, high, shape) for low, high in ranges]).astype(dtype)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, (3, *shape)).astype(dtype)
+    return np.stack([np.clip(scale, -reach, reach) * rng.random(shape) for scale in scales]).astype(dtype)
