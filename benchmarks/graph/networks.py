@@ -122,7 +122,8 @@ def _medians(bundle: Bundle, seconds: float, seed: int) -> dict[str, float]:
 def _lanes(bundle: Bundle, runners: dict[str, Runner]) -> Iterator[tuple[str, Any]]:
     yield "backbone", runners["staged"].backbone()
     for exit in range(1, bundle.manifest.exits + 1):
-        yield f"own {exit}", through_runner(runners["staged"], OwnModel(runners["staged"], exit))
+        own = through_runner(runners["staged"], OwnModel(runners["staged"], exit))
+        yield f"own {exit}", partial(own.forced, exit=exit)
         for mode, runner in runners.items():
             yield f"{mode} {exit}", partial(runner.forced, exit=exit)
 

@@ -124,7 +124,7 @@ def main() -> None:
         lanes: dict[str, Any] = {"backbone": runner.backbone()}
         for k in exits:
             own_model = OwnModel(runner, k)
-            lanes[f"own {k}"] = through_runner(runner, own_model)
+            lanes[f"own {k}"] = partial(through_runner(runner, own_model).forced, exit=k)
             lanes[f"engine {k}"] = EngineAlone(own_model, k)
             for mode in ("fused", "staged"):
                 lanes[f"{mode} {k}"] = partial(same_as(runner, mode).forced, exit=k)

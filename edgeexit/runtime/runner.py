@@ -56,7 +56,7 @@ class _Opened:
     def _read(self, program: Program, exit: int, sign: int, *, late: bool = False, shown: int = 0) -> Prediction:
         logits = program.logits(exit)[0].copy()
         label = int(logits.argmax())
-        if logits[label] != logits[label]:  # argmax finds NaN before any number
+        if math.isnan(logits.item(label)):  # argmax finds NaN before any number
             msg = f"the network gave NaN at exit {exit}; its weights or its precision overflow on this input."
             raise InputError(msg)
         return Prediction(label, shown or exit, sign * program.score(exit), logits, late)
