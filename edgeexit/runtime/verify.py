@@ -1,8 +1,6 @@
-"""Compare both forms of a bundle, exit by exit, with the file as the user gave it, run by ONNX Runtime.
+"""Compare both forms of a bundle, exit by exit, with the file as the user gave it, run by ONNX Runtime; on what, see `trials`.
 
-Inputs: uniform in 0..1, standard normal, and up to ±10 or 0..255, beside given ones. One that the file itself refuses, or has no numbers
-for, says nothing of the bundle and is left out; only uniform ones must be taken, where none are given. Large ones must agree to 1 %:
-there, the order of additions alone moves what a softmax inside makes of two that are nearly equal. One engine is open at a time.
+One engine is open at a time.
 """
 
 from __future__ import annotations
@@ -15,20 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.backends import Settings
+from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.backends.onnxruntime import open_session, refusals
 from edgeexit.backends.probe import needing_examples, open_model
-from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle, Verified
 from edgeexit.criteria import criterion, max_softmax
 from edgeexit.errors import InternalError, ModelError
-from edgeexit.graph import Exit, Network, TensorSpec
+from edgeexit.graph import Exit, Network
 from edgeexit.graph.arithmetic import coarsest
 from edgeexit.graph.cost import costs_of_reaching
 from edgeexit.progress import Progress
-from edgeexit.runtime.inputs import Inputs, check_many
+from edgeexit.runtime.batch import leave_in_stages
+from edgeexit.runtime.inputs import Inputs
 from edgeexit.runtime.loading import open_runner
+from edgeexit.runtime.trials import Trial, trials
 
 TOLERANCE = 1e-4
 """Largest difference of a logit from the original's, over the largest logit of the sample, that counts as the same answer in float32."""
@@ -37,8 +36,7 @@ _TOLERANCES = {"float32": TOLERANCE, "float16": 1e-2, "int8": 1e-1}
 """By the coarsest numbers that the network computes with: rounding to int8 falls otherwise where a runtime fuses otherwise."""
 
 _LOOSE = 1e-2
-_RANDOM_INPUTS = 16
-_GIVEN_INPUTS = 64
+_BATCH = 8
 _LARGEST = np.finfo(np.float32).max
 _VARIES = (
     0.05  # of the largest logit: what a network must vary by over the inputs for answers that never vary to be wrong
@@ -62,14 +60,6 @@ class Original:
     exits: tuple[Exit, ...]
     converted: bool
     rewritten: Callable[[], Network]
-
-
-@dataclass(frozen=True)
-class _Sample:
-    inputs: Mapping[str, Array]
-    given: bool = False
-    optional: bool = False
-    loose: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +105,7 @@ def _verify(
 ) -> Verified:
     numbers = coarsest(original.net)
     wide = not original.converted and numbers == "float32"
-    samples = _samples(original.net.inputs, given, wide=wide)
+    samples = trials(original.net.inputs, given, wide=wide)
     told, wanted = _of_original(draft, original, samples)
     with needing_examples(original.net):
         _refuse_nan(samples, wanted)
@@ -132,6 +122,8 @@ def _verify(
         _checked(found["fused"], expected, samples, numbers, "fused"),
         reference=told,
     )
+    if draft.manifest.dynamic_batch:
+        _check_batch(draft, settings, samples, found["staged"], numbers)
     learned = criterion(draft.manifest.criterion).learned
     result = replace(result, score_error=_scores_checked(found, expected, samples, numbers, learned=learned))
     if not original.converted:
@@ -141,39 +133,7 @@ def _verify(
     return replace(result, precision_error=error, same_labels=same)
 
 
-def _samples(specs: Sequence[TensorSpec], given: Inputs | None, *, wide: bool) -> list[_Sample]:
-    plain = [random_inputs(specs, seed) for seed in range(_RANDOM_INPUTS)]
-    samples = [_Sample(x, optional=given is not None) for x in plain]
-    if wide:
-        quarter = _RANDOM_INPUTS // 4
-        samples[-2 * quarter :] = [
-            *(_Sample(_signed(x, seed), optional=True) for seed, x in enumerate(plain[:quarter])),
-            *(_Sample(_large(x, seed), optional=True, loose=True) for seed, x in enumerate(plain[:quarter])),
-        ]
-    arrays = check_many(given, specs) if given is not None else {}
-    count = min(_GIVEN_INPUTS, len(next(iter(arrays.values())))) if arrays else 0
-    return samples + [_Sample({n: a[i : i + 1] for n, a in arrays.items()}, given=True) for i in range(count)]
-
-
-def _signed(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
-    rng = np.random.default_rng(seed)
-    return {n: rng.standard_normal(a.shape).astype(a.dtype) if a.dtype.kind == "f" else a for n, a in inputs.items()}
-
-
-def _large(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
-    rng = np.random.default_rng(seed)
-
-    def value(a: Array) -> Array:
-        if a.dtype.kind == "f":
-            return np.asarray(rng.uniform(-10, 10, a.shape), a.dtype)
-        return (
-            a if a.dtype.kind == "b" else rng.integers(0, min(255, np.iinfo(a.dtype).max) + 1, a.shape).astype(a.dtype)
-        )
-
-    return {n: value(a) for n, a in inputs.items()}
-
-
-def _of_original(draft: Bundle, original: Original, samples: Sequence[_Sample]) -> tuple[str, list[_Answers | None]]:
+def _of_original(draft: Bundle, original: Original, samples: Sequence[Trial]) -> tuple[str, list[_Answers | None]]:
     """What it is compared with, and that's answers; None for an input that the original does not take."""
     try:
         return "original", _answers(_as_given(draft, original), samples)
@@ -187,11 +147,11 @@ def _of_original(draft: Bundle, original: Original, samples: Sequence[_Sample]) 
             return "rewritten", _answers(reference, samples)
 
 
-def _answers(reference: _Reference, samples: Sequence[_Sample]) -> list[_Answers | None]:
+def _answers(reference: _Reference, samples: Sequence[Trial]) -> list[_Answers | None]:
     return [_answer(reference, s) for s in samples]
 
 
-def _answer(reference: _Reference, sample: _Sample) -> _Answers | None:
+def _answer(reference: _Reference, sample: Trial) -> _Answers | None:
     try:
         answers = reference(sample.inputs)
     except ModelError:
@@ -201,7 +161,7 @@ def _answer(reference: _Reference, sample: _Sample) -> _Answers | None:
     return answers if answers.masked_at_most or not sample.optional else None
 
 
-def _refuse_nan(samples: Sequence[_Sample], wanted: Sequence[_Answers | None]) -> None:
+def _refuse_nan(samples: Sequence[Trial], wanted: Sequence[_Answers | None]) -> None:
     for sample, answers in zip(samples, wanted, strict=True):
         if answers is not None and answers.holds_nan:
             which = "one of the inputs given" if sample.given else "inputs between 0 and 1"
@@ -209,7 +169,7 @@ def _refuse_nan(samples: Sequence[_Sample], wanted: Sequence[_Answers | None]) -
             raise ModelError(msg)
 
 
-def _known(samples: Sequence[_Sample], wanted: Sequence[_Answers | None]) -> tuple[list[_Sample], list[_Answers]]:
+def _known(samples: Sequence[Trial], wanted: Sequence[_Answers | None]) -> tuple[list[Trial], list[_Answers]]:
     both = [(s, a) for s, a in zip(samples, wanted, strict=True) if a is not None]
     return [s for s, _ in both], [a for _, a in both]
 
@@ -272,7 +232,7 @@ def _as_split(draft: Bundle, original: Original) -> _Reference:
 
 
 def _forms(
-    draft: Bundle, settings: Settings, samples: Sequence[_Sample], progress: Progress
+    draft: Bundle, settings: Settings, samples: Sequence[Trial], progress: Progress
 ) -> dict[str, list[_Answers]]:
     found: dict[str, list[_Answers]] = {"staged": [], "fused": []}
     for place, (mode, answers) in enumerate(found.items()):
@@ -294,6 +254,30 @@ def _forced(runner: Any, inputs: Mapping[str, Array]) -> _Answers:
     return _Answers(np.stack([a.logits for a in answers]), np.asarray([a.score for a in answers], np.float32))
 
 
+def _check_batch(
+    draft: Bundle, settings: Settings, samples: Sequence[Trial], alone: Sequence[_Answers], numbers: str
+) -> None:
+    """A few samples at once, of which half leave at each exit, give what they gave alone.
+
+    On ONNX Runtime, where single samples run stages that are cut anew, it is also the run of the stages as they are written.
+    """
+    places = range(0, len(samples), max(1, len(samples) // _BATCH))[:_BATCH]
+    inputs = {n: np.concatenate([samples[i].inputs[n] for i in places]) for n in samples[0].inputs}
+    rule = criterion(draft.manifest.criterion)
+    scores = np.stack([a.scores for i in places if (a := alone[i]).scores is not None])
+    thresholds = tuple(rule.sign * float(t) for t in np.median(scores[:, :-1], axis=0))
+    batch = find_backend(settings.backend).open_batch(draft, settings)
+    try:
+        found = leave_in_stages(batch, draft.manifest, inputs, thresholds, rule.sign)
+    finally:
+        batch.close()
+    for place, answer in zip(places, found, strict=True):
+        k, limit = answer.exit - 1, _limit(samples[place], numbers)
+        error = difference(answer.logits, alone[place].logits[k], alone[place].scale[k])
+        if not error <= limit:
+            _refuse(f"samples in a batch by {error:.1e} of the largest logit", limit)
+
+
 def difference(found: NDArray[Any], expected: NDArray[Any], scale: NDArray[Any]) -> float:
     """Largest difference over `scale`; infinite where the expected is NaN, or not the same places hold the same infinities."""
     odd = ~np.isfinite(expected)
@@ -303,13 +287,13 @@ def difference(found: NDArray[Any], expected: NDArray[Any], scale: NDArray[Any])
     return float(apart.max(initial=0.0))
 
 
-def _limit(sample: _Sample, numbers: str) -> float:
+def _limit(sample: Trial, numbers: str) -> float:
     limit = _TOLERANCES[numbers]
     return max(limit, _LOOSE) if sample.loose else limit
 
 
 def _checked(
-    found: Sequence[_Answers], expected: Sequence[_Answers], samples: Sequence[_Sample], numbers: str, mode: str
+    found: Sequence[_Answers], expected: Sequence[_Answers], samples: Sequence[Trial], numbers: str, mode: str
 ) -> float:
     """Largest difference of a logit over the largest of its sample; of large inputs only that it is allowed."""
     worst = 0.0
@@ -329,7 +313,7 @@ def _refuse(what: str, limit: float) -> None:
 def _scores_checked(
     found: Mapping[str, Sequence[_Answers]],
     expected: Sequence[_Answers],
-    samples: Sequence[_Sample],
+    samples: Sequence[Trial],
     numbers: str,
     *,
     learned: bool,

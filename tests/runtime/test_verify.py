@@ -22,6 +22,7 @@ from edgeexit.errors import InternalError, ModelError
 from edgeexit.graph import add_scores, find_exits, read_model
 from edgeexit.progress import silent
 from edgeexit.runtime.verify import Original, difference, verify
+from tests.networks import chain
 
 MASK = (0.0, 0.0, 0.0, -np.inf)
 
@@ -243,3 +244,20 @@ def test_manifests_of_before_are_read(tmp_path: Path) -> None:
     old = manifest_from(document, "it").verified
     assert old.reference is None
     assert () == (*old.remarks("float32"), *old.warnings("float32"))
+
+
+def test_stages_as_they_are_written_are_run_too(tmp_path: Path) -> None:
+    """In a batch; single samples run others, cut from the optimised network, and would not see a stage that is wrong."""
+    source = chain(tmp_path / "m.onnx", exits=3)
+    bundle = compile_model(source, tmp_path / "b", seconds=0)
+    file = bundle.file(bundle.manifest.stages[1].file)
+    stage = onnx.load(str(file), load_external_data=False)
+    gemm = next(n for n in stage.graph.node if "z2" in n.output)
+    gemm.output[0] = "z2 before"
+    stage.graph.node.insert(list(stage.graph.node).index(gemm) + 1, helper.make_node("Neg", ["z2 before"], ["z2"]))
+    onnx.save(stage, str(file))
+    exits = find_exits(read_model(source), ["z1", "z2", "z3"])
+    original = Original(source, read_model(source), exits, False, lambda: read_model(source))
+
+    with pytest.raises(InternalError, match="samples in a batch by .* of the largest logit"):
+        verify(bundle, Settings(), original, None, silent)
