@@ -24,7 +24,6 @@ from edgeexit.graph import Exit, Network
 from edgeexit.graph.arithmetic import coarsest
 from edgeexit.graph.cost import costs_of_reaching
 from edgeexit.progress import Progress
-from edgeexit.runtime.batch import leave_in_stages
 from edgeexit.runtime.inputs import Inputs
 from edgeexit.runtime.loading import open_runner
 from edgeexit.runtime.trials import Trial, trials
@@ -115,6 +114,7 @@ def _verify(
         _, expected = _known(samples, _answers(_as_split(draft, original), samples))
         _refuse_useless(truth, expected, draft.manifest.precision)
     found = _forms(draft, settings, samples, progress)
+    learned = criterion(draft.manifest.criterion).learned
     result = Verified(
         sum(not s.given for s in samples),
         sum(s.given for s in samples),
@@ -123,8 +123,7 @@ def _verify(
         reference=told,
     )
     if draft.manifest.dynamic_batch:
-        _check_batch(draft, settings, samples, found["staged"], numbers)
-    learned = criterion(draft.manifest.criterion).learned
+        _check_batch(draft, settings, samples, expected, numbers)
     result = replace(result, score_error=_scores_checked(found, expected, samples, numbers, learned=learned))
     if not original.converted:
         return result
@@ -255,27 +254,33 @@ def _forced(runner: Any, inputs: Mapping[str, Array]) -> _Answers:
 
 
 def _check_batch(
-    draft: Bundle, settings: Settings, samples: Sequence[Trial], alone: Sequence[_Answers], numbers: str
+    draft: Bundle, settings: Settings, samples: Sequence[Trial], expected: Sequence[_Answers], numbers: str
 ) -> None:
-    """A few samples at once, of which half leave at each exit, give what they gave alone.
-
-    On ONNX Runtime, where single samples run stages that are cut anew, it is also the run of the stages as they are written.
-    """
+    """A few samples at once give what each must give, at every exit."""
     places = range(0, len(samples), max(1, len(samples) // _BATCH))[:_BATCH]
-    inputs = {n: np.concatenate([samples[i].inputs[n] for i in places]) for n in samples[0].inputs}
-    rule = criterion(draft.manifest.criterion)
-    scores = np.stack([a.scores for i in places if (a := alone[i]).scores is not None])
-    thresholds = tuple(rule.sign * float(t) for t in np.median(scores[:, :-1], axis=0))
+    few, wanted = [samples[i] for i in places], [expected[i] for i in places]
+    found = {"batch": _in_a_batch(draft, settings, few)}
+    _checked(found["batch"], wanted, few, numbers, "batch")
+    _scores_checked(found, wanted, few, numbers, learned=criterion(draft.manifest.criterion).learned)
+
+
+def _in_a_batch(draft: Bundle, settings: Settings, samples: Sequence[Trial]) -> list[_Answers]:
+    """What the stages as they are written give for samples at once, every exit.
+
+    On ONNX Runtime single samples run stages that are cut anew, so that nothing else of a compile runs these.
+    """
+    tensors = {n: np.concatenate([s.inputs[n] for s in samples]) for n in samples[0].inputs}
     batch = find_backend(settings.backend).open_batch(draft, settings)
     try:
-        found = leave_in_stages(batch, draft.manifest, inputs, thresholds, rule.sign)
+        for stage in draft.manifest.stages:
+            tensors |= batch.run(stage.exit, tensors)
     finally:
         batch.close()
-    for place, answer in zip(places, found, strict=True):
-        k, limit = answer.exit - 1, _limit(samples[place], numbers)
-        error = difference(answer.logits, alone[place].logits[k], alone[place].scale[k])
-        if not error <= limit:
-            _refuse(f"samples in a batch by {error:.1e} of the largest logit", limit)
+    sign = np.float32(criterion(draft.manifest.criterion).sign)
+    logits, scores = (
+        np.stack([tensors[getattr(s, end)] for s in draft.manifest.stages], axis=1) for end in ("logits", "score")
+    )
+    return [_Answers(z, sign * h) for z, h in zip(logits, scores, strict=True)]
 
 
 def difference(found: NDArray[Any], expected: NDArray[Any], scale: NDArray[Any]) -> float:

@@ -259,5 +259,5 @@ def test_stages_as_they_are_written_are_run_too(tmp_path: Path) -> None:
     exits = find_exits(read_model(source), ["z1", "z2", "z3"])
     original = Original(source, read_model(source), exits, False, lambda: read_model(source))
 
-    with pytest.raises(InternalError, match="samples in a batch by .* of the largest logit"):
+    with pytest.raises(InternalError, match=r"the batch form by .* of the largest logit"):
         verify(bundle, Settings(), original, None, silent)
