@@ -16,12 +16,18 @@ def as_path(what: str, value: object) -> Path:
     """A path.
 
     Raises:
-        InputError: neither text nor a path.
+        InputError: neither text nor a path, or one that is not UTF-8.
     """
     if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
         msg = f"{what} must be a path, not {value!r}."
         raise InputError(msg)
-    return Path(value)
+    path = Path(value)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        msg = f"{what} {path!r} holds bytes that are not UTF-8, which the runtimes cannot open: rename it."
+        raise InputError(msg) from error
+    return path
 
 
 def as_names(what: str, value: object) -> list[str] | None:
@@ -55,13 +61,21 @@ def as_whole(what: str, value: object, least: int, most: int) -> int:
     return number
 
 
+def as_float(value: object) -> float:
+    """A real number; NaN where it is none, or where no float holds it."""
+    try:
+        return float(value) if isinstance(value, Real) else math.nan
+    except OverflowError:
+        return math.nan
+
+
 def as_seconds(what: str, value: object) -> float:
     """A time of 0 or more, in seconds.
 
     Raises:
         InputError: no number, NaN, infinite or below 0.
     """
-    number = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
+    number = math.nan if isinstance(value, bool) else as_float(value)
     if not 0 <= number < math.inf:
         msg = f"{what} must be a number of 0 or more, not {value!r}."
         raise InputError(msg)

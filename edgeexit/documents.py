@@ -14,6 +14,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from edgeexit.arguments import as_float
 from edgeexit.errors import InputError, did_you_mean
 
 T = TypeVar("T")
@@ -40,6 +41,11 @@ def to_document(value: Any) -> Any:
             raise ValueError(msg)
         return "inf" if value > 0 else "-inf"
     return value
+
+
+def number_in(value: object) -> float:
+    """A number of a document, whose infinities are text; NaN where it is none, or where no float holds it."""
+    return float(str(value)) if value in ("inf", "-inf") else as_float(value)
 
 
 def dumps(document: Any) -> str:

@@ -19,7 +19,8 @@ def _scaled(value: float | None, scales: tuple[tuple[float, str], ...], digits: 
     factor, unit = next((s for s in scales if abs(value) >= s[0]), scales[-1])
     scaled = value / factor
     whole = len(str(int(abs(scaled))))
-    return f"{scaled:.{max(0, digits - whole)}f} {unit}".rstrip()
+    countable = scales in (_BYTES, _COUNT) and factor == 1.0  # there is no half of one
+    return f"{scaled:.{0 if countable else max(0, digits - whole)}f} {unit}".rstrip()
 
 
 def seconds(value: float | None) -> str:
@@ -48,7 +49,7 @@ def watts(value: float | None) -> str:
 
 
 def bytes_(value: float | None) -> str:
-    """`4096` -> `4.00 KiB`; None -> `n/a`."""
+    """`4096` -> `4.00 KiB`, `48` -> `48 B`; None -> `n/a`."""
     return _scaled(value, _BYTES)
 
 

@@ -101,6 +101,7 @@ class HostFused(Program):
 
     def run(self, thresholds: Sequence[float]) -> int:  # noqa: D102 - see base
         if thresholds is not self._set:  # callers pass the same object until they change a threshold
+            self._set = None  # until all are written: Ctrl-C may come between
             for buffer, value in zip(self._thresholds, thresholds, strict=True):
                 buffer[...] = value
             self._set = thresholds

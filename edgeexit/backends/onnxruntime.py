@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import numpy as np
 import onnx
@@ -235,6 +236,10 @@ class _Source:
     sessions: tuple[ort.InferenceSession, ...]
 
 
+_BATCHES: WeakValueDictionary[tuple[Path, tuple[str, ...], Settings], _Source] = WeakValueDictionary()
+"""Sessions for batches that are open now."""
+
+
 class _Batch(Batch):
     def __init__(self, source: _Source) -> None:
         self._source = source
@@ -285,7 +290,12 @@ class OnnxRuntimeBackend(Backend):
         return straight_program(session, m.inputs, m.classes)
 
     def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:  # noqa: D102 - see base
-        return _Batch(_stage_sessions(bundle, settings, batch_1=False))
+        # Files never change and sessions may be called from many threads: clones of a Runner share them.
+        key = (bundle.path.resolve(), tuple(entry.file for entry in bundle.manifest.stages), settings)
+        source = _BATCHES.get(key)
+        if source is None:
+            source = _BATCHES[key] = _stage_sessions(bundle, settings, batch_1=False)
+        return _Batch(source)
 
     def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[Check]:
         """Whether the stages are those of the optimised network, which is quicker."""

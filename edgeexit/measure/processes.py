@@ -111,7 +111,7 @@ def run_process(
     if child.returncode != 0:
         _raise_refusal(refusal_file(out_path))
         tail = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-        msg = f"a measuring process ended with {child.returncode}: {' | '.join(tail) or 'it said nothing'}"
+        msg = f"a measuring process ended with {child.returncode}: {' | '.join(tail) or f'it said nothing; is there room in {folder}?'}"
         raise InternalError(msg)
     with np.load(out_path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}

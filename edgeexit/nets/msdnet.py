@@ -10,7 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgeexit.errors import ModelError
 from edgeexit.nets.registry import register
+
+_WIDER = [1, 2, 4, 4]
+"""How many times as many channels as the finest each scale has."""
 
 
 class MSDNet(nn.Module):
@@ -38,7 +42,10 @@ class MSDNet(nn.Module):
         exits: bool = True,
     ) -> None:
         super().__init__()
-        factor = [1, 2, 4, 4][:scales]
+        if not 1 <= scales <= len(_WIDER):
+            msg = f"MSDNet has 1 to {len(_WIDER)} scales, not {scales}"
+            raise ModelError(msg)
+        factor = _WIDER[:scales]
         widths = [channels * f for f in factor]
         left = base + step * (blocks - 1)
         self.first = _First(widths)

@@ -26,6 +26,8 @@ _BOX_LEFT, _BOX_WIDTH, _BOX_HEIGHT = 120, 350, 86
 _MIDDLE = _BOX_LEFT + _BOX_WIDTH / 2
 _EXIT_LEFT = 560
 _BAR_LEFT, _BAR_WIDTH = 800, 290
+_BOX_LETTERS = 46  # of 12 px beside each other in a box
+_NAME_LETTERS = 20  # of 14 px, bold, before the bar
 _LINE = 19
 _MOST_TENSORS = 5
 _COLOURS = 7
@@ -97,11 +99,11 @@ def _stage(facts: BundleFacts, stage: StageFacts, top: int) -> Iterator[str]:
     yield _text(
         left, top + 48, f"{_macs(stage.macs)} · {count(stage.parameters)} parameters · {bytes_(stage.weight_bytes)}"
     )
-    reads = ", ".join(short(n, 24) for n in stage.inputs)
-    beside = f"reads {reads}" if stage.inputs and stage.exit > 1 else ""
     alone = percent(stage.head_macs / stage.macs, 0) if stage.head_macs is not None and stage.macs else ""
     own = f"{alone} of it for this exit alone" if alone and stage.break_even is not None else ""
-    yield _text(left, top + 69, " · ".join(part for part in (own, beside) if part), "f-muted")
+    reads = ", ".join(stage.inputs) if stage.exit > 1 else ""
+    beside = f"reads {short(reads, _BOX_LETTERS - len(own))}" if reads else ""
+    yield _text(left, top + 69, " · ".join(part for part in (own, beside) if part), "f-muted", title=reads)
     yield from _exit(facts, stage, top)
 
 
@@ -110,7 +112,7 @@ def _exit(facts: BundleFacts, stage: StageFacts, top: int) -> Iterator[str]:
     yield f'<path d="M{_BOX_LEFT + _BOX_WIDTH} {middle:g}H{_EXIT_LEFT - 20}" class="line s-{colour}" marker-end="url(#tip)"/>'
     yield f'<circle cx="{_EXIT_LEFT}" cy="{middle:g}" r="13" class="f-{colour}"/>'
     yield _text(_EXIT_LEFT, middle + 4.5, str(stage.exit), "f-paper head", anchor="middle")
-    yield _text(_EXIT_LEFT + 24, middle - 12, short(stage.name, 26), "f-ink head", title=stage.name)
+    yield _text(_EXIT_LEFT + 24, middle - 12, short(stage.name, _NAME_LETTERS), "f-ink head", title=stage.name)
     last = stage.exit == len(facts.stages)
     yield _text(_EXIT_LEFT + 24, middle + 7, "answers what is left" if last else f"asks {facts.criterion}", "f-muted")
     if stage.break_even is not None:
@@ -177,10 +179,12 @@ def _skips(facts: BundleFacts, tops: Sequence[int]) -> Iterator[str]:
         for j, reader in enumerate(facts.stages)
         if j > k + 1 and {t.name for t in maker.makes} & {t.name for t in reader.reads}
     ]
+    apart = min(9.0, (_BOX_LEFT - 36) / max(1, len(pairs)))
     for lane, (k, j) in enumerate(pairs):
-        x = _BOX_LEFT - 18 - 9 * (lane % 10)
+        x = _BOX_LEFT - 18 - apart * lane
         start, end = tops[k] + _BOX_HEIGHT - 16, tops[j] + 18
+        down = f"M{_BOX_LEFT} {start}H{x + 8:g}Q{x:g} {start} {x:g} {start + 8}V{end - 8}"
         yield (
-            f'<path d="M{_BOX_LEFT} {start}H{x + 8}Q{x} {start} {x} {start + 8}V{end - 8}Q{x} {end} {x + 8} {end}H{_BOX_LEFT - 3}"'
+            f'<path d="{down}Q{x:g} {end} {x + 8:g} {end}H{_BOX_LEFT - 3}"'
             f' class="line s-{_colour(k + 1)}" marker-end="url(#tip)"><title>stage {k + 1} to stage {j + 1}</title></path>'
         )

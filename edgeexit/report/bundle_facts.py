@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeexit.bundle import Bundle, ModeTiming, Verified
 from edgeexit.criteria import Criterion, criterion
+from edgeexit.documents import number_in
 from edgeexit.graph import TensorSpec
 from edgeexit.report.doubts import break_even, cut_bytes, doubts
 
@@ -183,12 +184,8 @@ def _stages(bundle: Bundle) -> tuple[StageFacts, ...]:
 def _calibration(bundle: Bundle, key: str, rule: Criterion) -> CalibrationFacts:
     document: Mapping[str, Any] = bundle.read_calibration(key) or {}
     inner = document.get("inner_thresholds")
-    try:
-        thresholds = tuple(rule.own(float(t)) for t in inner) if isinstance(inner, list) else None
-    except (TypeError, ValueError):
-        thresholds = None
-    if thresholds is not None and any(map(math.isnan, thresholds)):  # "nan" reads as a number
-        thresholds = None
+    numbers = tuple(rule.own(number_in(t)) for t in inner) if isinstance(inner, list) else (math.nan,)
+    thresholds = None if any(map(math.isnan, numbers)) else numbers
     target, created = document.get("target"), document.get("created")
     return CalibrationFacts(
         key, target if isinstance(target, str) else None, thresholds, created if isinstance(created, str) else None

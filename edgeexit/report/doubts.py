@@ -48,7 +48,7 @@ def _rest(manifest: Manifest, exit: int) -> int | None:
 
 def _on_paper(manifest: Manifest, exit: int) -> Iterator[str]:
     stage, rest = manifest.stages[exit - 1], _rest(manifest, exit)
-    if rest is None:
+    if rest is None or not any(s.macs for s in manifest.stages):  # nothing that is counted: paper says nothing
         return
     name = short(stage.name)
     if stage.head_macs is not None and stage.head_macs >= rest:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from time import perf_counter
 from typing import Any
 
+from edgeexit.arguments import as_float
 from edgeexit.backends import StagedProgram
 from edgeexit.errors import InputError
 
@@ -37,7 +37,7 @@ class Deadlines:
         Raises:
             InputError: the deadline is not a positive number, or there are no times.
         """
-        seconds = float(deadline_s) if isinstance(deadline_s, Real) else math.nan
+        seconds = as_float(deadline_s)
         if not 0 < seconds < math.inf:
             msg = f"deadline_s must be a positive number of seconds, not {deadline_s!r}."
             raise InputError(msg)
@@ -72,7 +72,8 @@ def _times(calibration: Mapping[str, Any] | None, name: str) -> list[float | Non
     """One time per exit of a calibration document; None where it says none."""
     exits = (calibration or {}).get("exits")
     values = [e.get(name) if isinstance(e, Mapping) else None for e in exits] if isinstance(exits, list) else []
-    return [float(v) if isinstance(v, (int, float)) else None for v in values]
+    numbers = [as_float(v) for v in values]
+    return [None if math.isnan(n) else n for n in numbers]
 
 
 def run_until(

@@ -21,6 +21,9 @@ def check_input(name: str, x: object, shape: tuple[int, ...], dtype: str) -> Non
     if not isinstance(x, np.ndarray):
         msg = f"input {name!r} must be a NumPy array, not {type(x).__name__}: use numpy.asarray(x, {dtype!r})."
         raise InputError(msg)
+    if isinstance(x, np.ma.MaskedArray):
+        msg = f"input {name!r} is masked, and what is masked would be taken as any other value: fill it (x.filled(0))."
+        raise InputError(msg)
     if x.shape != shape:
         hint = " Add the batch dimension: x[None]." if (1, *x.shape) == shape else ""
         hint = hint or (" For several samples use runner.batch(xs)." if x.shape[1:] == shape[1:] else "")
@@ -85,7 +88,7 @@ def check_many(inputs: Inputs, specs: Sequence[TensorSpec]) -> dict[str, NDArray
         InputError: with what is wrong.
     """
     arrays = by_name(inputs, specs)
-    counts = {len(a) if isinstance(a, np.ndarray) and a.ndim else -1 for a in arrays.values()}
+    counts = {len(a) if isinstance(a, np.ndarray) and a.ndim else 1 for a in arrays.values()}
     if counts == {0} or len(counts) > 1:
         msg = f"inputs must hold the same number of samples, and at least one; found {sorted(counts)}."
         raise InputError(msg)

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeexit.backends import Settings, find_backend
 from edgeexit.bundle import Bundle
-from edgeexit.documents import check_schema
+from edgeexit.documents import check_schema, number_in
 from edgeexit.errors import BundleError
 from edgeexit.hardware import device_key, snapshot
 from edgeexit.runtime.deadline import stage_times
@@ -115,10 +115,7 @@ def thresholds_of(calibration: Mapping[str, Any], bundle: Bundle) -> tuple[float
     """
     check_schema(calibration, "calibration", 1, f"the calibration in {bundle.path}", BundleError)
     values = calibration.get("inner_thresholds")
-    try:
-        inner = tuple(float(v) for v in values) if isinstance(values, list) else ()
-    except (TypeError, ValueError):
-        inner = ()
+    inner = tuple(number_in(v) for v in values) if isinstance(values, list) else ()
     if len(inner) != bundle.manifest.exits - 1 or any(math.isnan(v) for v in inner):
         needed = bundle.manifest.exits - 1
         msg = f"the calibration in {bundle.path} has inner_thresholds {values!r}; it needs {needed} numbers: calibrate again."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from importlib import import_module
 from time import perf_counter
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.arguments import as_whole, check_progress
+from edgeexit.arguments import as_float, as_whole, check_progress
 from edgeexit.backends import Batch, Program, Settings, StagedProgram, find_backend
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import Criterion, criterion
@@ -92,13 +93,10 @@ def _write_by_name(x: Inputs, specs: Sequence[TensorSpec], fills: _Fills) -> Non
 
 
 def _numbers(values: object) -> list[float]:
-    """One number or the numbers in a sequence; none where it is something else, so that a text is not read digit by digit."""
-    if isinstance(values, (str, bytes)):
+    """One number or the numbers in a sequence, NaN for what is none; nothing where there is no order, or where it is text."""
+    if isinstance(values, (str, bytes, bytearray, AbstractSet, Mapping)):
         return []
-    try:
-        return [float(v) for v in (values if isinstance(values, Iterable) else [values])]  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return []
+    return [as_float(v) for v in (values if isinstance(values, Iterable) else [values])]
 
 
 class Runner(_Opened):
@@ -229,7 +227,7 @@ class Runner(_Opened):
             return leave_in_stages(self._batch_program(), self.bundle.manifest, arrays, self._inner, self._sign)
 
     def replay(self, xs: Inputs, progress: Progress = silent) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run every exit on many inputs [n, ...]; what calibration searches over.
+        """Run every exit on many inputs [n, ...]; what calibration searches over. `progress` may not call this runner.
 
         Returns:
             inner scores [n, N] and logits [n, N, classes], from the very engines that `__call__` runs.
@@ -251,6 +249,7 @@ class Runner(_Opened):
 
     def backbone(self) -> Backbone:
         """The network run straight to its last exit, under the same settings: no other heads, no criterion."""
+        self._refuse_closed()
         return Backbone(self.bundle, self.settings)
 
     def control(self, target: str, **options: Any) -> Any:
@@ -304,6 +303,7 @@ class Runner(_Opened):
             return self._read(program, exit, self._sign, late=late)
 
     def __enter__(self) -> Runner:  # noqa: PYI034 - typing.Self needs Python 3.11
+        self._refuse_closed()
         return self
 
     def __repr__(self) -> str:
@@ -326,4 +326,5 @@ class Backbone(_Opened):
             return self._read(self._program, 1, 1, shown=self._last)
 
     def __enter__(self) -> Backbone:  # noqa: PYI034 - typing.Self needs Python 3.11
+        self._refuse_closed()
         return self

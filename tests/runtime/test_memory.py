@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edgeexit
+from edgeexit.errors import InputError
 from edgeexit.runtime import Settings
 from edgeexit.runtime.loading import open_runner
 from tests.networks import images
@@ -32,6 +35,33 @@ def test_memory_does_not_grow_over_a_hundred_thousand_calls(compiled: Path, mode
         before = resident_bytes()
         for i in range(100_000):
             runner.forced(x, exit=1 + i % 3)
+        gc.collect()
+
+        assert resident_bytes() - before < 1 << 20
+
+
+@pytest.mark.serial
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+@pytest.mark.parametrize("mode", ["staged", "fused"])
+def test_no_kind_of_call_keeps_what_it_was_given(compiled: Path, mode: str) -> None:
+    """Free calls, batches, replays and refused inputs in turn; half a kilobyte kept by each would be told."""
+    xs, bad = images(4), np.full((1, *images(1).shape[1:]), np.nan, np.float32)
+    with open_runner(edgeexit.Bundle.open(compiled), Settings(mode=mode)) as runner:
+
+        def every_kind() -> None:
+            for _ in range(8):
+                runner(xs[:1])
+            runner.batch(xs)
+            runner.replay(xs[:1])
+            with suppress(InputError):
+                runner(bad)
+
+        for _ in range(500):
+            every_kind()
+        gc.collect()
+        before = resident_bytes()
+        for _ in range(4000):
+            every_kind()
         gc.collect()
 
         assert resident_bytes() - before < 1 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from edgeexit.backends import Batch
 from edgeexit.backends.host import aligned
 from edgeexit.criteria import criterion
 from edgeexit.errors import EdgeExitError, InputError, ModelError
-from edgeexit.runtime import CalibrationWarning, Runner
+from edgeexit.runtime import CalibrationWarning, Runner, Settings
 from edgeexit.runtime.batch import leave_in_stages
+from edgeexit.runtime.loading import open_runner
 from tests.networks import images
 
 
@@ -208,12 +209,18 @@ def test_one_runner_may_be_called_from_many_threads(runner: Runner) -> None:
 
 
 def test_answers_do_not_depend_on_the_number_of_threads(compiled: Path) -> None:
-    """Worker threads change when, never what."""
+    """Worker threads change when, never what: to the last bit, in either form."""
     bundle = edgeexit.Bundle.open(compiled)
-    one, two = (edgeexit.runtime.loading.open_runner(bundle, edgeexit.runtime.Settings(threads=n)) for n in (1, 2))
-    one.thresholds = two.thresholds = [1.197, 1.18]
-
-    assert [one(x[None])[:2] for x in images(20)] == [two(x[None])[:2] for x in images(20)]
+    for mode in ("staged", "fused"):
+        with (
+            open_runner(bundle, Settings(mode=mode)) as one,
+            open_runner(bundle, Settings(mode=mode, threads=3)) as more,
+        ):
+            one.thresholds = more.thresholds = [1.197, 1.18]
+            for x in images(20):
+                alone, together = one(x[None]), more(x[None])
+                assert (alone.exit, alone.score) == (together.exit, together.score)
+                np.testing.assert_array_equal(alone.logits, together.logits)
 
 
 @pytest.mark.parametrize(
@@ -292,51 +299,26 @@ def test_unknown_settings_are_refused(compiled: Path, arguments: dict[str, objec
         edgeexit.load(compiled, **arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("call", ["batch", "replay", "clone", "in time", "prepare"])
-def test_a_closed_runner_refuses_every_call(runner: Runner, call: str) -> None:
-    """None of them opens engines anew."""
-    runner.close()
+def test_answers_do_not_depend_on_earlier_calls(runner: Runner) -> None:
+    """To the last bit, whatever was asked in between: another exit, a batch, a refusal."""
+    xs = images(12)
+    first = [runner(x[None]) for x in xs]
+    for x in xs:
+        runner.forced(x[None] * 1e4, exit=3)
+        runner.batch(xs[:5] * -3)
+        with pytest.raises(InputError):
+            runner(np.full_like(x[None], np.nan))
+    again = [runner(x[None]) for x in xs]
 
-    calls: dict[str, Callable[[], object]] = {
-        "batch": lambda: runner.batch(images(2)),
-        "replay": lambda: runner.replay(images(2)),
-        "clone": runner.clone,
-        "in time": lambda: runner(images(1), deadline_s=1.0),
-        "prepare": runner.prepare_deadlines,
-    }
-    with pytest.raises(InputError, match="this runner is closed"):
-        calls[call]()
-
-
-@pytest.mark.parametrize("values", [0.5, "ab", [None, 1.0], [[0.1], 0.2]])
-def test_thresholds_that_are_no_numbers_are_refused(runner: Runner, values: Any) -> None:
-    """One message, and the ones before stay."""
-    before = runner.thresholds
-
-    with pytest.raises(InputError, match="thresholds must be 2 numbers"):
-        runner.thresholds = values
-
-    assert before == runner.thresholds
+    assert [(p.exit, p.label, p.score) for p in first] == [(p.exit, p.label, p.score) for p in again]
+    np.testing.assert_array_equal([p.logits for p in first], [p.logits for p in again])
 
 
-def test_nan_is_no_inner_threshold(runner: Runner) -> None:
-    """It would be neither always nor never."""
-    with pytest.raises(InputError, match="inner thresholds must be 2 numbers"):
-        runner.inner_thresholds = (math.nan, 0.0)
+def test_clones_share_what_batches_run_on(compiled: Path) -> None:
+    """Sessions hold weights; each clone that asked for a batch had its own."""
+    with open_runner(edgeexit.Bundle.open(compiled), Settings()) as runner, runner.clone() as other:
+        for one in (runner, other):
+            one.batch(images(2))
+        sources = {id(one._batch_program()._source) for one in (runner, other)}  # type: ignore[attr-defined]
 
-
-def test_a_batch_whose_logits_are_nan_is_refused_as_a_single_sample_is(runner: Runner) -> None:
-    """Argmax of NaN is no label."""
-    xs = images(3)
-    xs[1] = np.inf
-
-    with pytest.raises(InputError, match="NaN at exit 3"):
-        runner(xs[1:2])
-    with pytest.raises(InputError, match="NaN at exit 3 for sample 1"):
-        runner.batch(xs)
-
-
-def test_more_threads_than_any_machine_has_are_refused(compiled: Path) -> None:
-    """Before the runtime tries to start them."""
-    with pytest.raises(InputError, match="threads must be 1 to 1024, not 100000"):
-        edgeexit.load(compiled, threads=100_000)
+    assert 1 == len(sources)
