@@ -27,6 +27,7 @@ from edgeexit.bundle.store import (
 )
 from edgeexit.documents import dumps
 from edgeexit.errors import BundleError, EdgeExitError
+from edgeexit.graph.damage import damage_of
 from edgeexit.graph.network import all_tensors, is_file, lies_in, outside_location
 
 MANIFEST = "manifest.json"
@@ -317,6 +318,10 @@ def _check_pointers(bundle: Bundle, name: str) -> None:
     except (DecodeError, ValueError) as error:
         msg = f"{bundle.file(name)} is not an ONNX model ({error}): compile the bundle again."
         raise BundleError(msg) from error
+    fault = damage_of(proto)
+    if fault is not None:
+        msg = f"{bundle.file(name)} is damaged: {fault}. Compile the bundle again."
+        raise BundleError(msg)
     if proto.functions or proto.graph.sparse_initializer:  # weights could hide there
         msg = f"{bundle.file(name)} holds functions or sparse weights, which edgeexit never writes: refused."
         raise BundleError(msg)

@@ -12,7 +12,7 @@ import onnx
 from onnx import helper
 
 from edgeexit.errors import ModelError
-from edgeexit.graph.flow import renamed
+from edgeexit.graph.flow import renamed, unused_prefix
 from edgeexit.graph.network import Network
 
 
@@ -28,10 +28,13 @@ def settled_conditions(net: Network) -> tuple[str, ...]:
 def take_branches(net: Network, conditions: Mapping[str, bool]) -> None:
     """Put the branch in the place of every outermost `If` whose condition is given, in the network's own graph."""
     graph = net.proto.graph
+    prefix = unused_prefix(
+        graph, "edgeexit/branch"
+    )  # another one where branches were taken before: what they held may be as now
     nodes: list[onnx.NodeProto] = []
     for number, node in enumerate(graph.node):
         if node.op_type == "If" and node.input[0] in conditions:
-            nodes += _branch(graph, node, conditions[node.input[0]], number)
+            nodes += _branch(graph, node, conditions[node.input[0]], f"{prefix}/{number}")
         else:
             nodes.append(node)
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
@@ -39,7 +42,7 @@ def take_branches(net: Network, conditions: Mapping[str, bool]) -> None:
     graph.node.extend(kept)
 
 
-def _branch(outer: onnx.GraphProto, node: onnx.NodeProto, condition: bool, number: int) -> list[onnx.NodeProto]:
+def _branch(outer: onnx.GraphProto, node: onnx.NodeProto, condition: bool, prefix: str) -> list[onnx.NodeProto]:
     wanted = "then_branch" if condition else "else_branch"
     branch = next((a.g for a in node.attribute if a.name == wanted), None)
     if branch is None:
@@ -50,13 +53,17 @@ def _branch(outer: onnx.GraphProto, node: onnx.NodeProto, condition: bool, numbe
 
     def new_name(name: str) -> str:
         # The two branches, and branches elsewhere, may use the same names.
-        return f"edgeexit/branch{number}/{node.name}/{name}" if name in inside else name
+        return f"{prefix}/{name}" if name in inside else name
 
     for tensor in branch.initializer:
         copy = outer.initializer.add()
         copy.CopyFrom(tensor)
         copy.name = new_name(tensor.name)
     body = [renamed(n, new_name) for n in branch.node]
+    for inner in body:
+        inner.name = f"{prefix}/{inner.name}"
     assert len(results) <= len(node.output)
     ends = zip(branch.output, node.output, strict=False)
-    return body + [helper.make_node("Identity", [new_name(v.name)], [name], name=name) for v, name in ends if name]
+    return body + [
+        helper.make_node("Identity", [new_name(v.name)], [name], name=f"{prefix}//{name}") for v, name in ends if name
+    ]

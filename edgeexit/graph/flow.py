@@ -274,8 +274,13 @@ def _rename_inside(graph: onnx.GraphProto, new_name: Callable[[str], str], new_i
         tensor.name = new(tensor.name)
 
 
+def node_names(graph: onnx.GraphProto) -> set[str]:
+    """Every name of a node in a graph and in the graphs inside it."""
+    return {node.name for node in graph.node}.union(*(node_names(g) for node in graph.node for g in inner_graphs(node)))
+
+
 def unused_prefix(graph: onnx.GraphProto, prefix: str) -> str:
-    """`prefix`, or with the first number behind it such that no name in the graph starts with it."""
-    names = all_names(graph)
+    """`prefix`, or with the first number behind it such that no name in the graph, of a tensor or a node, starts with it."""
+    names = all_names(graph) | node_names(graph)
     candidates = (prefix if n == 1 else f"{prefix}{n}" for n in count(1))
     return next(c for c in candidates if not any(name.startswith(f"{c}/") for name in names))

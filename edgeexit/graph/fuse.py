@@ -149,7 +149,9 @@ class _Nest:
         condition = builder.at_least(self.names(stage.score), threshold_name(stage.exit))
         results = [name if k == 0 else f"{self.names.prefix}/after{stage.exit}/{name}" for name in RESULTS]
         branches = {"then_branch": leaves, "else_branch": self.graph(k + 1)}
-        graph.node.append(helper.make_node("If", [condition], results, name=f"decide {stage.exit}", **branches))
+        graph.node.append(
+            helper.make_node("If", [condition], results, name=f"{self.names.prefix}/decide {stage.exit}", **branches)
+        )
         self._declare(graph, results)
         return graph
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgeexit.errors import ModelError
+from edgeexit.graph.damage import damage_of
 from edgeexit.graph.flow import Flow, in_order, subgraphs_of
 
 Dim: TypeAlias = "int | str"
@@ -210,29 +211,14 @@ def _parse(path: Path) -> onnx.ModelProto:
     except (DecodeError, ValueError, UnicodeDecodeError) as error:
         msg = f"{path} is not an ONNX model, or is truncated ({path.stat().st_size} bytes): {error}"
         raise ModelError(msg) from error
-    if any(isinstance(text, bytes) for text in _texts(proto.graph)):
-        msg = f"{path} is not an ONNX model: a name in it is not UTF-8."
+    fault = damage_of(proto)
+    if fault is not None:
+        msg = f"{path} is not an ONNX model: {fault}."
         raise ModelError(msg)
     if not proto.graph.node or not proto.graph.output:
         msg = f"{path} is not an ONNX model, or is truncated: it has {len(proto.graph.node)} nodes and {len(proto.graph.output)} outputs."
         raise ModelError(msg)
     return proto
-
-
-def _texts(graph: onnx.GraphProto) -> Iterator[str | bytes]:
-    """Every name in a graph, as protobuf gives it: bytes where it is not UTF-8."""
-    for value in (*graph.input, *graph.output):
-        yield value.name
-    for tensor in graph.initializer:
-        yield tensor.name
-    for tensor in all_tensors(graph):
-        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
-    for node in graph.node:
-        yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
-        for attribute in node.attribute:
-            yield attribute.name
-            for inner in subgraphs_of(attribute):
-                yield from _texts(inner)
 
 
 def _check_opset(proto: onnx.ModelProto, path: Path) -> None:

@@ -43,7 +43,8 @@ def main() -> None:
     elif arguments.worker:
         work(arguments.seed, arguments.seconds)
     else:
-        sys.exit(bool(attack(arguments.seed, arguments.seconds)))
+        _, findings = attack(arguments.seed, arguments.seconds)
+        sys.exit(bool(findings))
 
 
 def work(first: int, seconds: float) -> None:
@@ -65,8 +66,8 @@ def work(first: int, seconds: float) -> None:
             number += 1
 
 
-def attack(first: int, seconds: float) -> list[str]:
-    """Keep a worker running for `seconds`; the findings."""
+def attack(first: int, seconds: float) -> tuple[Counter[str], list[str]]:
+    """Keep a worker running for `seconds`; how many cases of each target there were, and the findings."""
     end = time.monotonic() + seconds
     findings: list[str] = []
     cases: Counter[str] = Counter()
@@ -76,7 +77,7 @@ def attack(first: int, seconds: float) -> list[str]:
     print(f"{sum(cases.values())} cases ({', '.join(f'{n} {t}' for t, n in cases.items())}), {len(findings)} findings")
     for finding in findings:
         print(f"  {finding[:600]}\n    python -m tests.fuzz --case {finding.split()[0]}")
-    return findings
+    return cases, findings
 
 
 def _watch(first: int, seconds: float, findings: list[str], cases: Counter[str]) -> int:
@@ -92,7 +93,7 @@ def _watch(first: int, seconds: float, findings: list[str], cases: Counter[str])
             except Empty:
                 worker.kill()
                 findings.append(f"{case} stood still for {HANG_S:.0f} s")
-                break
+                return int(case.partition(":")[2])
             if not line:
                 break
             kind, _, rest = line.strip().partition(" ")
@@ -101,7 +102,7 @@ def _watch(first: int, seconds: float, findings: list[str], cases: Counter[str])
                 cases[case.partition(":")[0]] += 1
             elif kind == "finding":
                 findings.append(rest)
-    if worker.returncode not in (0, -9):
+    if worker.returncode != 0:
         findings.append(f"{case} ended the process with {worker.returncode}")
     return int(case.partition(":")[2])
 

@@ -140,4 +140,4 @@ def _damage_entry(rng: random.Random, holder: Any, key: Any) -> None:
     elif kind == 2 and isinstance(holder, list):
         holder.append(holder[key])
     else:
-        holder[key] = rng.choice((None, True, -1, 0, 10**30, 1.5, 1e308, "", [], {}, [[]], *_TEXTS, *_NUMBERS))
+        holder[key] = rng.choice((None, True, -1, 0, 10**30, 10**400, 1.5, 1e308, "", [], {}, [[]], *_TEXTS, *_NUMBERS))

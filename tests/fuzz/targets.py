@@ -17,8 +17,12 @@ from onnx import TensorProto, external_data_helper, helper
 import edgeexit
 from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle
+from edgeexit.documents import dumps
 from edgeexit.errors import EdgeExitError, InternalError
+from edgeexit.hardware import device_key
 from edgeexit.report.bundle_facts import bundle_facts
+from edgeexit.report.bundle_page import bundle_page
+from edgeexit.runtime import Settings
 from tests.fuzz.mutations import damaged_bytes, damaged_json, damaged_model
 from tests.graph.hard import Writer, value
 
@@ -35,7 +39,22 @@ def seeds(folder: Path) -> None:
     _with_functions(folder)
     _with_outside_weights(folder)
     for name in ("plain", "outside"):
-        edgeexit.compile(folder / f"{name}.onnx", folder / f"{name}.eexit", seconds=0)
+        bundle = edgeexit.compile(folder / f"{name}.onnx", folder / f"{name}.eexit", seconds=0)
+        for mode in ("staged", "fused"):
+            bundle = bundle.write_calibration(Settings(mode=mode).key(device_key()), _calibration())
+
+
+def _calibration() -> dict[str, Any]:
+    """As `calibrate` writes it, in what loading and inspecting read."""
+    return {
+        "schema": "edgeexit.calibration/1",
+        "target": "mean<=0.6x",
+        "created": "2026-01-01T00:00:00+00:00",
+        "inner_thresholds": [0.5],
+        "settings": {"spin": False, "options": ""},
+        "state": {"before": {"power_mode": None, "cores_online": 2}},
+        "exits": [{"p50_s": 1e-3 * k, "p99_s": 2e-3 * k} for k in (1, 2)],
+    }
 
 
 def _plain(folder: Path) -> None:
@@ -138,13 +157,21 @@ def open_damaged_file(rng: random.Random, folder: Path) -> None:
         manifest = bundle / "manifest.json"
         document = json.loads(manifest.read_text())
         name = rng.choice(sorted(document["files"]))
-        damage = damaged_model if name.endswith(".onnx") and rng.random() < 0.7 else damaged_bytes
+        damage = _SENSIBLY.get(Path(name).suffix, damaged_bytes) if rng.random() < 0.7 else damaged_bytes
         content = damage(rng, (bundle / name).read_bytes())
         (bundle / name).write_bytes(content)
         if rng.random() < 0.9:
             document["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
             manifest.write_text(json.dumps(document))
         use_if_sound(bundle)
+
+
+def _damaged_document(rng: random.Random, content: bytes) -> bytes:
+    return json.dumps(damaged_json(rng, json.loads(content))).encode()
+
+
+_SENSIBLY = {".onnx": damaged_model, ".json": _damaged_document}
+"""Damage to what a file says, instead of its bytes."""
 
 
 class _Copy:
@@ -172,7 +199,9 @@ def use_if_sound(bundle: Path) -> None:
 
 def use(path: Path) -> None:
     """Inspect and run, both modes."""
-    bundle_facts(Bundle.open(path))
+    facts = bundle_facts(Bundle.open(path))
+    dumps(facts)
+    bundle_page(facts)
     for mode in ("staged", "fused"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
