@@ -59,6 +59,8 @@ def with_output_shapes(net: Network) -> Network:
 
 
 def _is_unknown(output: onnx.ValueInfoProto) -> bool:
+    if output.type.WhichOneof("value") not in (None, "tensor_type"):
+        return False  # a sequence or a map, whose shape nobody asks for
     kind = output.type.tensor_type
     return not kind.HasField("shape") or any(not d.dim_value for d in kind.shape.dim[1:])
 

@@ -1,20 +1,24 @@
-"""Find the exits of a model: what the user names, what the exporter wrote, or all logits-like outputs in order of depth."""
+"""Find the exits of a model: what the user names, what the exporter wrote, or all logits-like outputs in order of depth.
+
+Depth is the number of nodes that an output needs: an early exit whose head is longer than all that comes after it has to be named.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx
 
 from edgeexit.errors import ModelError, did_you_mean
 from edgeexit.graph.flow import Flow
-from edgeexit.graph.network import INFERENCE_ERRORS, Network, TensorSpec, spec_of
+from edgeexit.graph.network import INFERENCE_ERRORS, Network, TensorSpec, is_tensor, spec_of
 
 METADATA_KEY = "edgeexit.exits"
 """Model metadata: a JSON list of {"name", "logits", "score"} in order, written by `edgeexit export`."""
 
+_PROBABILITIES = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 
 
@@ -51,8 +55,10 @@ def find_exits(
         ModelError: fewer than two exits, a name that is no output, widths that differ, a score of the wrong shape,
             an exit that needs nothing beyond the exits before it.
     """
-    outputs = {value.name: spec_of(value, "the model") for value in typed_outputs(net)}
+    values = typed_outputs(net)
+    outputs = {value.name: spec_of(value, "the model") for value in values if is_tensor(value)}
     named = _named(exits, scores) or _from_metadata(net.proto) or _by_shape(net, outputs)
+    _check_tensors(named, values)
     _check_names(named, outputs)
     width = _common_width(named, outputs)
     _check_scores(named, outputs)
@@ -92,25 +98,51 @@ def _from_metadata(proto: onnx.ModelProto) -> _Named:
     if written is None:
         return []
     try:
-        return [(str(e["name"]), str(e["logits"]), e["score"] and str(e["score"])) for e in json.loads(written)]
+        return [(str(e["name"]), str(e["logits"]), _score_name(e["score"])) for e in json.loads(written)]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         msg = f"the model's metadata {METADATA_KEY!r} is not a list of name, logits and score ({error!r}): name the exits instead."
         raise ModelError(msg) from error
 
 
+def _score_name(value: object) -> str | None:
+    """None where there is no score, which an empty name says, too.
+
+    Raises:
+        TypeError: neither text nor null.
+    """
+    if value is not None and not isinstance(value, str):
+        raise TypeError(value)
+    return value or None
+
+
 def _by_shape(net: Network, outputs: dict[str, TensorSpec]) -> _Named:
     flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
-    logits = [s for s in outputs.values() if s.dtype in _FLOATS and len(s.shape) == 2 and s.shape[1] != 1]
-    logits.sort(key=lambda s: len(flow.ancestors([s.name])))
-    return [(f"exit{i}", spec.name, None) for i, spec in enumerate(logits, 1)]
+    logits = [s.name for s in outputs.values() if s.dtype in _FLOATS and len(s.shape) == 2 and s.shape[1] != 1]
+    raw = [name for name in logits if not _is_softmax_of(net, name, logits)]
+    raw.sort(key=lambda name: len(flow.ancestors([name])))
+    return [(f"exit{i}", name, None) for i, name in enumerate(raw, 1)]
+
+
+def _is_softmax_of(net: Network, name: str, others: Sequence[str]) -> bool:
+    """Whether an output is only the probabilities of another."""
+    makers = (node for node in net.proto.graph.node if name in node.output)
+    return any(node.op_type in _PROBABILITIES and node.input[0] in others for node in makers)
 
 
 def _listing(outputs: dict[str, TensorSpec]) -> str:
     return "Outputs of the model: " + "; ".join(str(s) for s in outputs.values()) + "."
 
 
+def _check_tensors(named: _Named, values: Iterable[onnx.ValueInfoProto]) -> None:
+    """An output that is a sequence or a map, as converters add them for people, is passed over unless it is named."""
+    wanted = {name for _, *names in named for name in names}
+    for value in values:
+        if value.name in wanted and not is_tensor(value):
+            spec_of(value, "the model")  # which says what it is
+
+
 def _check_names(named: _Named, outputs: dict[str, TensorSpec]) -> None:
-    wanted = [n for _, logits, score in named for n in (logits, score) if n]
+    wanted = [logits for _, logits, _ in named] + [score for _, _, score in named if score]
     missing = [f"{n!r} is not an output of the model.{did_you_mean(n, outputs)}" for n in wanted if n not in outputs]
     if missing:
         raise ModelError(" ".join([*missing, _listing(outputs)]))
@@ -156,6 +188,9 @@ def _check_order(net: Network, exits: tuple[Exit, ...]) -> None:
     done: set[int] = set()
     for number, exit in enumerate(exits, 1):
         needs = {i for i in flow.ancestors([exit.logits]) if flow.varies[i]}
+        if not needs:
+            msg = f"exit {number} ({exit.logits!r}) does not depend on the input: what is the same for every sample is no exit."
+            raise ModelError(msg)
         if not needs - done:
             msg = (
                 f"exit {number} ({exit.logits!r}) needs nothing beyond the exits before it, so it can never be later."

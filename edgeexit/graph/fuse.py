@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
 from edgeexit.errors import ModelError
@@ -24,6 +25,7 @@ from edgeexit.graph.network import Network, TensorSpec
 from edgeexit.graph.split import Stage, shell
 
 RESULTS = ("logits", "exit", "score")
+_MOST_EXITS = 32
 _TYPES = {"logits": TensorProto.FLOAT, "exit": TensorProto.INT64, "score": TensorProto.FLOAT}
 
 
@@ -65,8 +67,19 @@ def fuse(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec
         specs: dtype and shape of every stage output.
 
     Raises:
-        ModelError: an input of the model is called as one of the fused model's own inputs or outputs.
+        ModelError: an input of the model is called as one of the fused model's own inputs or outputs, or there are too many exits.
     """
+    try:
+        return _fused(net, stages, specs)
+    except DecodeError as error:  # protobuf reads no message that lies in more than a hundred others
+        msg = (
+            f"{len(stages)} exits, with the branches and loops in the network, nest deeper than an ONNX file may: a plain network"
+            f" may have {_MOST_EXITS}. Drop some exits (--exits)."
+        )
+        raise ModelError(msg) from error
+
+
+def _fused(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec]) -> onnx.ModelProto:
     names = _Names.of(net, stages)
     outer_names: frozenset[str] = frozenset(s.name for s in net.inputs)
     graphs = []

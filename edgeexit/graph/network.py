@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 
 from edgeexit.errors import ModelError
 from edgeexit.graph.damage import damage_of
+from edgeexit.graph.defaults import give_defaults
 from edgeexit.graph.flow import Flow, in_order, subgraphs_of
 
 Dim: TypeAlias = "int | str"
@@ -30,6 +31,13 @@ DTYPES = frozenset(
 )
 """Element types that NumPy and the runtimes both hold."""
 _ELEMENTS = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
+
+_NARROW = {
+    getattr(TensorProto, name): bits
+    for name, bits in (("INT4", 4), ("UINT4", 4), ("FLOAT4E2M1", 4), ("INT2", 2), ("UINT2", 2))
+    if hasattr(TensorProto, name)  # the newest ones are not in every onnx
+}
+"""Bits of the elements that are smaller than a byte."""
 
 _WHOLE_NUMBERED = frozenset(
     getattr(TensorProto, name)
@@ -178,6 +186,7 @@ def _without_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         return proto
     from onnx import inliner
 
+    give_defaults(proto)
     try:
         proto = inliner.inline_local_functions(proto, convert_version=True)
     except (*INFERENCE_ERRORS, IndexError, onnx.checker.ValidationError) as error:
@@ -256,6 +265,19 @@ def outside_range(tensor: TensorProto) -> tuple[int, int | None]:
     return int(offset), None if length is None else int(length)
 
 
+def size_of(tensor: TensorProto) -> int:
+    """Bytes of a weight as a file holds it; elements smaller than a byte lie side by side.
+
+    Raises:
+        ModelError: its element type is none.
+    """
+    if tensor.data_type not in _ELEMENTS or tensor.data_type == TensorProto.STRING:
+        msg = f"weight {tensor.name!r} lies in another file and is of elements that have no size (type {tensor.data_type})."
+        raise ModelError(msg)
+    bits = _NARROW.get(tensor.data_type) or 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(-(-math.prod(tensor.dims) * bits // 8))
+
+
 def _check_inside_weights(proto: onnx.ModelProto, path: Path) -> None:
     """A shape with more numbers than there are keeps ONNX's shape inference busy for minutes."""
     for tensor in all_tensors(proto.graph):
@@ -280,7 +302,7 @@ def _check_outside_weights(proto: onnx.ModelProto, path: Path) -> None:
             continue
         file = safe_join(path.parent, outside_location(tensor).get("location", ""), tensor.name)
         offset, length = outside_range(tensor)
-        end = offset + (length or 0)
+        end = offset + (size_of(tensor) if length is None else length)
         if not is_file(file) or file.stat().st_size < end:
             msg = f"weight {tensor.name!r} of {path} lies in {file}, which is missing or shorter than {end} bytes."
             raise ModelError(msg)
@@ -352,13 +374,18 @@ def _inputs(graph: onnx.GraphProto, path: Path) -> tuple[TensorSpec, ...]:
     return specs
 
 
+def is_tensor(value: onnx.ValueInfoProto) -> bool:
+    """Whether an input or output is a tensor of known elements; sequences, maps and optional values are none."""
+    return value.type.HasField("tensor_type") and value.type.tensor_type.elem_type in _ELEMENTS
+
+
 def spec_of(value: onnx.ValueInfoProto, path: Path | str) -> TensorSpec:
     """Spec of a graph's input or output; its free first dimension becomes `"batch"`, other free ones `"?"`.
 
     Raises:
         ModelError: it is a sequence, a map or of no tensor type.
     """
-    if not value.type.HasField("tensor_type") or value.type.tensor_type.elem_type not in _ELEMENTS:
+    if not is_tensor(value):
         msg = f"{value.name!r} of {path} is not a tensor (a sequence, a map or of unknown type)."
         raise ModelError(msg)
     kind = value.type.tensor_type

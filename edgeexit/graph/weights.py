@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeAlias
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from edgeexit.graph.network import all_tensors, outside_location, outside_range, safe_join
+from edgeexit.graph.network import all_tensors, outside_location, outside_range, safe_join, size_of
 
 SMALLEST = 1024  # bytes; below this a tensor stays inline
 _ALIGN_SMALL, _ALIGN_LARGE, _LARGE = 64, 4096, 1 << 20  # large tensors start on a page, so that a runtime can map them
@@ -72,7 +72,7 @@ class WeightFile:
     def _store_outside(self, tensor: TensorProto, folder: Path) -> tuple[int, int]:
         file = safe_join(folder, outside_location(tensor).get("location", ""), tensor.name)
         offset, length = outside_range(tensor)
-        length = file.stat().st_size - offset if length is None else length
+        length = size_of(tensor) if length is None else length
 
         def opened() -> BinaryIO:
             stream = file.open("rb")

@@ -1,0 +1,193 @@
+"""Files as exporters and converters write them: what ONNX leaves open is taken as ONNX Runtime takes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import edgeexit
+from edgeexit.errors import ModelError
+from edgeexit.graph import find_exits, read_model
+from tests.graph.hard import Array, Writer, check
+
+WIDTH = 8
+
+
+def dense(w: Writer, x: str, into: int = WIDTH, out: int = WIDTH) -> str:
+    return w.op("Tanh", w.op("MatMul", x, w.weight(into, out)))
+
+
+def two_heads(w: Writer) -> None:
+    a = dense(w, "x")
+    w.op("MatMul", a, w.weight(WIDTH, 3), out="z1")
+    w.op("MatMul", dense(w, a), w.weight(WIDTH, 3), out="z2")
+
+
+def samples() -> dict[str, Array]:
+    return {"x": np.random.default_rng(0).standard_normal((4, WIDTH)).astype(np.float32)}
+
+
+def saved(folder: Path, w: Writer, outputs: list[str], **options: Any) -> Path:
+    return w.save(folder / "m.onnx", {"x": ["n", WIDTH]}, outputs, **options)
+
+
+@pytest.mark.parametrize("given", [None, 0.1])
+def test_a_local_function_keeps_its_defaults(given: float | None, tmp_path: Path) -> None:
+    """Where the calling node does not say otherwise, also when another function calls it."""
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    leaky = helper.make_function("own", "Leaky", ["a"], ["b"], [helper.make_node("LeakyRelu", ["a"], ["b"])], imports)
+    leaky.node[0].attribute.add(name="alpha", ref_attr_name="alpha", type=onnx.AttributeProto.FLOAT)
+    leaky.attribute_proto.append(helper.make_attribute("alpha", 0.7))
+    own: dict[str, Any] = {} if given is None else {"alpha": given}
+    inside = helper.make_node("Leaky", ["a"], ["b"], domain="own", **own)
+    twice = helper.make_function("own", "Outer", ["a"], ["b"], [inside], imports)
+    w = Writer()
+    a = dense(w, "x")
+    w.op("MatMul", w.op("Leaky", a, domain="own", **own), w.weight(WIDTH, 3), out="z1")
+    w.op("MatMul", dense(w, w.op("Outer", a, domain="own")), w.weight(WIDTH, 3), out="z2")
+
+    check(saved(tmp_path, w, ["z1", "z2"], functions=[leaky, twice]), samples(), ["z1", "z2"])
+
+
+def outside(path: Path, **place: str) -> None:
+    """Move weights of a kilobyte and more into one file; of their places only the offset is written."""
+    model, data = onnx.load(str(path)), b""
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) >= 1024:
+            entries = {"location": "w.bin", "offset": str(len(data)), **place}
+            data += tensor.raw_data
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in entries.items():
+                entry = tensor.external_data.add()
+                entry.key, entry.value = key, value
+    (path.parent / "w.bin").write_bytes(data)
+    onnx.save(model, str(path))
+
+
+def test_weights_outside_need_no_length(tmp_path: Path) -> None:
+    """It follows from shape and element type; several lie behind each other."""
+    w = Writer()
+    a = dense(w, dense(w, "x", WIDTH, 400), 400)
+    w.op("MatMul", a, w.weight(WIDTH, 3), out="z1")
+    w.op("MatMul", dense(w, dense(w, a, WIDTH, 300), 300), w.weight(WIDTH, 3), out="z2")
+    path = saved(tmp_path, w, ["z1", "z2"])
+    outside(path)
+
+    check(path, samples(), ["z1", "z2"])
+
+
+def test_weights_outside_that_end_early_are_told(tmp_path: Path) -> None:
+    """Without a length, too."""
+    w = Writer()
+    a = dense(w, dense(w, "x", WIDTH, 400), 400)
+    w.op("MatMul", a, w.weight(WIDTH, 3), out="z1")
+    w.op("MatMul", dense(w, a), w.weight(WIDTH, 3), out="z2")
+    path = saved(tmp_path, w, ["z1", "z2"])
+    outside(path)
+    (tmp_path / "w.bin").write_bytes((tmp_path / "w.bin").read_bytes()[:-4])
+
+    with pytest.raises(ModelError, match="missing or shorter than 25600 bytes"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("kind", ["sequence", "map"])
+def test_an_output_that_is_no_tensor_is_passed_over(kind: str, tmp_path: Path) -> None:
+    """As converters add them for people; named as an exit, it is told what it is."""
+    w = Writer()
+    two_heads(w)
+    path = saved(tmp_path, w, ["z1", "z2"])
+    model = onnx.load(str(path))
+    if kind == "sequence":
+        model.graph.node.append(helper.make_node("SequenceConstruct", ["z1", "z2"], ["s"]))
+        model.graph.output.append(helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None))
+    else:
+        labels: dict[str, Any] = {"classlabels_int64s": [0, 1, 2]}
+        model.graph.node.append(helper.make_node("ZipMap", ["z2"], ["s"], domain="ai.onnx.ml", **labels))
+        model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+        mapped = model.graph.output.add(name="s").type.sequence_type.elem_type.map_type
+        mapped.key_type = TensorProto.INT64
+        mapped.value_type.tensor_type.elem_type = TensorProto.FLOAT
+    onnx.save(model, str(path))
+
+    check(path, samples(), ["z1", "z2"])
+    assert ["z1", "z2"] == [e.logits for e in find_exits(read_model(path))]
+    with pytest.raises(ModelError, match="'s' of the model is not a tensor"):
+        find_exits(read_model(path), ["z1", "s"])
+
+
+def test_probabilities_beside_logits_are_no_exits_of_their_own(tmp_path: Path) -> None:
+    """Unless they are named."""
+    w = Writer()
+    two_heads(w)
+    w.op("Softmax", "z1", out="p1", axis=-1)
+    w.op("Softmax", "z2", out="p2", axis=-1)
+    path = saved(tmp_path, w, ["z1", "p1", "z2", "p2"])
+
+    assert ["z1", "z2"] == [e.logits for e in find_exits(read_model(path))]
+    assert ["p1", "p2"] == [e.logits for e in find_exits(read_model(path), ["p1", "p2"])]
+
+
+def test_as_many_exits_as_a_file_can_nest(tmp_path: Path) -> None:
+    """Thirty-two; one more is refused with the number."""
+    for exits in (32, 33):
+        w = Writer()
+        x, names = "x", []
+        for k in range(exits):
+            x = dense(w, x)
+            names.append(w.op("MatMul", x, w.weight(WIDTH, 3), out=f"z{k}"))
+        path = w.save(tmp_path / f"{exits}.onnx", {"x": ["n", WIDTH]}, names)
+        if exits == 32:
+            check(path, {"x": samples()["x"][:1]}, names)
+        else:
+            with pytest.raises(ModelError, match=r"33 exits, .* nest deeper than an ONNX file may: .* may have 32"):
+                edgeexit.compile(path, tmp_path / "b", exits=names, seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ([("z1", None), ("", None)], "'' is not an output of the model"),
+        ([("z1", 0), ("z2", 0)], "is not a list of name, logits and score"),
+        ([("z1", []), ("z2", None)], "is not a list of name, logits and score"),
+        ([("z1", ""), ("z2", "")], "needs a score output at every early exit"),
+    ],
+)
+def test_metadata_that_names_nothing_is_told(entries: list[tuple[str, Any]], told: str, tmp_path: Path) -> None:
+    """Written by another tool, say."""
+    w = Writer()
+    two_heads(w)
+    path = saved(tmp_path, w, ["z1", "z2"])
+    model = onnx.load(str(path))
+    table = [{"name": f"e{k}", "logits": logits, "score": score} for k, (logits, score) in enumerate(entries)]
+    helper.set_model_props(model, {"edgeexit.exits": json.dumps(table)})
+    onnx.save(model, str(path))
+
+    with pytest.raises(ModelError, match=told):
+        edgeexit.compile(path, tmp_path / "b", criterion="learned", seconds=0)
+
+
+def test_an_exit_without_a_name_is_told(tmp_path: Path) -> None:
+    """As any other that is no output."""
+    w = Writer()
+    two_heads(w)
+
+    with pytest.raises(ModelError, match="'' is not an output of the model"):
+        edgeexit.compile(saved(tmp_path, w, ["z1", "z2"]), tmp_path / "b", exits=["z1", ""], seconds=0)
+
+
+def test_a_weight_is_no_exit(tmp_path: Path) -> None:
+    """It answers alike for every sample."""
+    w = Writer()
+    w.constant(np.ones((1, 3)))
+    two_heads(w)
+    path = w.save(tmp_path / "m.onnx", {"x": [1, WIDTH]}, ["w0", "z2"])
+
+    with pytest.raises(ModelError, match=r"exit 1 \('w0'\) does not depend on the input"):
+        edgeexit.compile(path, tmp_path / "b", exits=["w0", "z2"], seconds=0)
