@@ -1,8 +1,9 @@
 """Memory of loading a bundle: growth of peak RSS beside that of the plain model in the same runtime, each in a process of its own.
 
-    python -m benchmarks.graph.memory [--megabytes 60] [--repeats 5]
+    python -m benchmarks.graph.memory [--network convolutions|products] [--megabytes 60] [--repeats 5]
 
-The network has convolutions and wide layers of random weights, three exits. The plain model is its backbone, without heads and criteria:
+The network has random weights and three exits: of convolutions and wide layers, or of the matrix products of a transformer's blocks, 64
+tokens each. The plain model is its backbone, without heads and criteria:
 once as exporters write it, weights inside the .onnx, once with its weights in a file beside it, which is lighter to load and is what is
 judged against. Each process imports everything and runs a model of one node first; growth is the peak RSS after loading and one
 inference, less the RSS before (Linux, VmHWM of /proc/self/status). Limit: one mode at most 1.15 times the plain model.
@@ -10,8 +11,8 @@ inference, less the RSS before (Linux, VmHWM of /proc/self/status). Limit: one m
 glibc's allocator is told to give large blocks back (MALLOC_MMAP_THRESHOLD_), else what happened to be freed before decides over a third
 of the figure. Beside the peak stands the anonymous part of the RSS at the end: the rest is pages of weight files, which the system can
 drop. The staged form maps weights that ONNX Runtime has reordered once, from a file that has lost its name: clean pages as well, on a
-disk unless temporary files lie in memory. The fused form maps those of its wide layers and does not pack them anew; a network that needs
-packing, such as a transformer, keeps both copies there (this one took 1.27 with packing).
+disk unless temporary files lie in memory. The fused form maps those of its wide layers and does not pack them anew; one that gains by
+packing, as products of many rows do, keeps both copies of what lies inside its branches, and is beyond the limit there.
 """
 
 from __future__ import annotations
@@ -40,46 +41,73 @@ from edgeexit.hardware import device_key, snapshot
 
 LIMIT = 1.15
 _SIDE, _CHANNELS, _CLASSES = 8, 256, 10
+_TOKENS, _WIDTH = 64, 512
 
 
-def write_model(path: Path, megabytes: float) -> None:
-    """A chain of convolutions, each followed by a wide layer back to it, three exits, about `megabytes` of weights."""
-    rng = np.random.default_rng(0)
-    nodes: list[onnx.NodeProto] = []
-    weights: list[onnx.TensorProto] = []
+class _Sketch:
+    """A model of x [n, 3, 8, 8] and three exits in the making."""
 
-    def weight(*shape: int) -> str:
-        name = f"w{len(weights)}"
-        weights.append(numpy_helper.from_array((rng.standard_normal(shape) / 50).astype(np.float32), name))
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: dict[str, onnx.TensorProto] = {}
+
+    def weight(self, *shape: int) -> str:
+        return self.constant((self._rng.standard_normal(shape) / 50).astype(np.float32), f"w{len(self._weights)}")
+
+    def constant(self, values: np.ndarray, name: str) -> str:
+        self._weights[name] = numpy_helper.from_array(values, name)
         return name
 
-    def op(kind: str, *inputs: str, to: str = "", **attributes: object) -> str:
-        name = to or f"t{len(nodes)}"
-        nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))  # type: ignore[arg-type]
+    def op(self, kind: str, *inputs: str, to: str = "", **attributes: object) -> str:
+        name = to or f"t{len(self._nodes)}"
+        self._nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))  # type: ignore[arg-type]
         return name
 
+    def save(self, path: Path) -> None:
+        value = helper.make_tensor_value_info
+        outputs = [value(f"z{k}", TensorProto.FLOAT, ["n", _CLASSES]) for k in (1, 2, 3)]
+        x = value("x", TensorProto.FLOAT, ["n", 3, _SIDE, _SIDE])
+        graph = helper.make_graph(self._nodes, "heavy", [x], outputs, list(self._weights.values()))
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def write_convolutions(path: Path, megabytes: float) -> None:
+    """A chain of convolutions, each followed by a wide layer back to it, about `megabytes` of weights."""
+    s = _Sketch()
     each = _CHANNELS * _CHANNELS * 9 * 4 / 1e6
-    x = op("Relu", op("Conv", "x", weight(_CHANNELS, 3, 3, 3), pads=[1, 1, 1, 1]))
+    x = s.op("Relu", s.op("Conv", "x", s.weight(_CHANNELS, 3, 3, 3), pads=[1, 1, 1, 1]))
     blocks = max(3, round(megabytes / 2 / each / 3) * 3)
     wide = int(megabytes / 2 * 1e6 / 3 / 4 / _CHANNELS / 2)
+    as_image = s.constant(np.array([-1, _CHANNELS, 1, 1], np.int64), "as image")
     for k in range(blocks):
-        x = op("Relu", op("Conv", x, weight(_CHANNELS, _CHANNELS, 3, 3), pads=[1, 1, 1, 1]))
+        x = s.op("Relu", s.op("Conv", x, s.weight(_CHANNELS, _CHANNELS, 3, 3), pads=[1, 1, 1, 1]))
         if (k + 1) % (blocks // 3) == 0:
-            pooled = op("Flatten", op("GlobalAveragePool", x))
-            mixed = op("Gemm", op("Relu", op("Gemm", pooled, weight(_CHANNELS, wide))), weight(wide, _CHANNELS))
-            x = op("Add", x, op("Reshape", mixed, _shape(weights)))
-            op("Gemm", mixed, weight(_CHANNELS, _CLASSES), to=f"z{3 * (k + 1) // blocks}")
-    value = helper.make_tensor_value_info
-    outputs = [value(f"z{k}", TensorProto.FLOAT, ["n", _CLASSES]) for k in (1, 2, 3)]
-    graph = helper.make_graph(nodes, "heavy", [value("x", TensorProto.FLOAT, ["n", 3, _SIDE, _SIDE])], outputs, weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+            pooled = s.op("Flatten", s.op("GlobalAveragePool", x))
+            mixed = s.op(
+                "Gemm", s.op("Relu", s.op("Gemm", pooled, s.weight(_CHANNELS, wide))), s.weight(wide, _CHANNELS)
+            )
+            x = s.op("Add", x, s.op("Reshape", mixed, as_image))
+            s.op("Gemm", mixed, s.weight(_CHANNELS, _CLASSES), to=f"z{3 * (k + 1) // blocks}")
+    s.save(path)
 
 
-def _shape(weights: list[onnx.TensorProto]) -> str:
-    name = "as image"
-    if all(t.name != name for t in weights):
-        weights.append(numpy_helper.from_array(np.array([-1, _CHANNELS, 1, 1], np.int64), name))
-    return name
+def write_products(path: Path, megabytes: float) -> None:
+    """The wide layers of a transformer's blocks over 64 tokens, about `megabytes` of weights."""
+    s = _Sketch()
+    x = s.op("Reshape", "x", s.constant(np.array([-1, _TOKENS, 3], np.int64), "as tokens"))
+    x = s.op("MatMul", x, s.weight(3, _WIDTH))
+    blocks = max(3, round(megabytes * 1e6 / 4 / _WIDTH / (8 * _WIDTH) / 3) * 3)
+    for k in range(blocks):
+        inner = s.op("Tanh", s.op("MatMul", x, s.weight(_WIDTH, 4 * _WIDTH)))
+        x = s.op("Add", x, s.op("MatMul", inner, s.weight(4 * _WIDTH, _WIDTH)))
+        if (k + 1) % (blocks // 3) == 0:
+            pooled = s.op("ReduceMean", x, axes=[1], keepdims=0)
+            s.op("Gemm", pooled, s.weight(_WIDTH, _CLASSES), to=f"z{3 * (k + 1) // blocks}")
+    s.save(path)
+
+
+NETWORKS = {"convolutions": write_convolutions, "products": write_products}
 
 
 def growth_bytes(subject: str, path: Path) -> dict[str, int]:
@@ -134,6 +162,7 @@ def measure(subject: str, path: Path, repeats: int) -> dict[str, float]:
 def main() -> None:
     """Run it, or be one of its processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=list(NETWORKS), default="convolutions")
     parser.add_argument("--megabytes", type=float, default=60.0, help="of weights")
     parser.add_argument("--repeats", type=int, default=5, help="fresh processes for each")
     parser.add_argument("--output", type=Path)
@@ -145,7 +174,7 @@ def main() -> None:
         return
     before = snapshot()
     with tempfile.TemporaryDirectory() as scratch:
-        found = _compare(Path(scratch), arguments.megabytes, arguments.repeats)
+        found = _compare(Path(scratch), arguments.network, arguments.megabytes, arguments.repeats)
     plain = found["plain, weights beside it"]
     ratios = {name: {kind: growth[kind] / plain[kind] for kind in growth} for name, growth in found.items()}
     rows = [
@@ -161,12 +190,12 @@ def main() -> None:
     ]
     show("growth of RSS", ("", "peak", "of plain", "limit", "anonymous", "of plain"), rows)
     body = {"growth_bytes": found, "ratio": ratios}
-    case = Case("heavy", Path(), None, "", "")
+    case = Case(arguments.network, Path(), None, "", "")
     record("memory", case, arguments, body, before)
 
 
-def _compare(folder: Path, megabytes: float, repeats: int) -> dict[str, dict[str, float]]:
-    write_model(folder / "heavy.onnx", megabytes)
+def _compare(folder: Path, network: str, megabytes: float, repeats: int) -> dict[str, dict[str, float]]:
+    NETWORKS[network](folder / "heavy.onnx", megabytes)
     bundle = edgeexit.compile(folder / "heavy.onnx", folder / "heavy.eexit", seconds=0)
     inside, beside = folder / "inside.onnx", folder / "beside.onnx"
     backbone = onnx.load(str(bundle.file(bundle.manifest.backbone)))
