@@ -1,0 +1,87 @@
+"""The graph has the batch and the opset that were asked for; what torch cannot export is refused with the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from torch import Tensor
+
+from edgeexit.errors import ModelError
+from edgeexit.exporter import export
+from tests.exporter.networks import Net
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_the_batch_is_dynamic_or_one(tmp_path: Path, dynamic: bool) -> None:
+    """Dynamic is named `batch`, whatever the example's batch was."""
+    example = torch.zeros(7, 6)
+
+    exported = export(Net(lambda z, h: z), example, tmp_path / "m.onnx", dynamic_batch=dynamic)
+
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    dims = [tensor.type.tensor_type.shape.dim[0] for tensor in (*graph.input, *graph.output)]
+    assert {"batch" if dynamic else 1} == {d.dim_param or d.dim_value for d in dims}
+    assert {"x": (None if dynamic else 1, 6)} == exported.inputs
+
+
+class LeavesEarlyItself(Net):
+    def forward(self, x: Tensor) -> Any:
+        logits = super().forward(x)
+        return logits[:1] if logits[0].amax() > 1e9 else logits
+
+
+def test_a_forward_that_decides_itself_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """Deciding where to stop is edgeexit's part."""
+    with pytest.raises(ModelError, match="forward must compute every exit and return it, with no `if` on values"):
+        export(LeavesEarlyItself(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+    assert [] == list(tmp_path.iterdir())
+
+
+class NeedsBatchOne(Net):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x.reshape(1, 6))
+
+
+def test_a_graph_that_needs_batch_one_can_be_exported_with_batch_one(tmp_path: Path) -> None:
+    """Refused with the hint where the batch is to be dynamic."""
+    module = NeedsBatchOne(lambda z, h: z)
+
+    with pytest.raises(ModelError, match="dynamic_batch=False"):
+        export(module, torch.zeros(1, 6), tmp_path / "m.onnx")
+    export(module, torch.zeros(1, 6), tmp_path / "m.onnx", dynamic_batch=False)
+
+
+@pytest.mark.parametrize("opset", [18, 21])
+def test_the_file_has_the_opset_that_was_asked_for(tmp_path: Path, opset: int) -> None:
+    """Newer runtimes may want a newer one."""
+    exported = export(Net(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx", opset=opset)
+
+    assert opset == exported.opset
+    assert [opset] == [o.version for o in onnx.load(tmp_path / "m.onnx").opset_import if o.domain == ""]
+
+
+@pytest.mark.parametrize("opset", [0, 99])
+def test_an_opset_that_torch_cannot_write_is_refused(tmp_path: Path, opset: int) -> None:
+    """Torch itself writes another one and says nothing."""
+    with pytest.raises(ModelError, match=f"cannot write this module in opset {opset}"):
+        export(Net(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx", opset=opset)
+
+    assert [] == list(tmp_path.iterdir())
+
+
+class FixesTheBatch(Net):
+    def forward(self, x: Tensor) -> Any:
+        return [z + torch.zeros(1, 4).expand(len(x), 4) for z in super().forward(x)]
+
+
+def test_a_batch_that_forward_fixes_is_noticed(tmp_path: Path) -> None:
+    """Torch bakes it in and says nothing; the message has the remedy."""
+    with pytest.raises(ModelError, match=r"is fixed by forward \(`len\(x\)` fixes it, `x\.shape\[0\]` does not\)"):
+        export(FixesTheBatch(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+    assert [] == list(tmp_path.iterdir())
