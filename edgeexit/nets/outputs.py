@@ -7,8 +7,9 @@
     {"early": z1, "final": (z2, h2)}      the same by name, in the order of the dict
     {"logits": [...], "scores": [...]}    a pair of lists by name; a tensor each where there is one exit
 
-Where forward calls `mark_exit(name, logits)`, the marked tensors are the exits in the order of the calls. What it returns may then be
-nothing, or any of these forms: what is in it and was not marked is the last exit; two such tensors have no place and are refused.
+Where forward calls `mark_exit(name, logits)`, the marked tensors are the exits in the order of the calls, as they were when marked. What
+it returns may then be nothing, or any of these forms: what is in it and was not marked, or was changed in place since, is the last exit;
+two such tensors have no place and are refused.
 """
 
 from __future__ import annotations
@@ -42,24 +43,55 @@ class Exit:
     score: Tensor | None = None
 
 
-_marked: ContextVar[list[Exit] | None] = ContextVar("marked exits", default=None)
+@dataclass(frozen=True)
+class Mark:
+    """One call of `mark_exit`.
+
+    Attributes:
+        given: the tensor that was marked, which forward goes on with.
+        exit: the exit as it was then, in tensors of its own.
+        version: of `given` then; each change in place counts it up. None where torch does not count.
+    """
+
+    given: Tensor
+    exit: Exit
+    version: int | None
+
+    def is_still(self, tensor: Tensor) -> bool:
+        """Whether this is the marked tensor, not changed in place since."""
+        return tensor is self.given and _version(tensor) == self.version
+
+
+_marked: ContextVar[list[Mark] | None] = ContextVar("marked exits", default=None)
 
 
 def mark_exit(name: str, tensor: Tensor, score: Tensor | None = None) -> Tensor:
     """Say inside `forward` that `tensor` [batch, classes] is the logits of an exit, and go on.
 
-    Returns `tensor` itself, so that a call can be wrapped around an expression. Does nothing unless edgeexit is looking.
+    Returns `tensor` itself, so that a call can be wrapped around an expression; what forward does to it in place afterwards does not
+    change the exit. Does nothing unless edgeexit is looking.
     """
     marks = _marked.get()
     if marks is not None:
-        marks.append(Exit(name, tensor, score))
+        marks.append(Mark(tensor, Exit(name, _kept(tensor), _kept(score)), _version(tensor)))
     return tensor
 
 
+def _kept(value: Any) -> Any:
+    """A copy, of a tensor; what is none is refused later, with all other faults."""
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _version(value: Any) -> int | None:
+    if not isinstance(value, Tensor) or value.is_inference():
+        return None
+    return value._version  # noqa: SLF001 - torch documents it by this name
+
+
 @contextmanager
-def recording() -> Iterator[list[Exit]]:
+def recording() -> Iterator[list[Mark]]:
     """Collect what `mark_exit` is called with in the body."""
-    marks: list[Exit] = []
+    marks: list[Mark] = []
     token = _marked.set(marks)
     try:
         yield marks
@@ -74,7 +106,7 @@ def run_exits(module: Any, *inputs: Tensor, names: Sequence[str] | None = None) 
     return exits_of(returned, marks, names=names)
 
 
-def exits_of(returned: Any, marks: Sequence[Exit] = (), *, names: Sequence[str] | None = None) -> list[Exit]:
+def exits_of(returned: Any, marks: Sequence[Mark] = (), *, names: Sequence[str] | None = None) -> list[Exit]:
     """Every exit of one forward pass, first exit first, checked.
 
     Args:
@@ -92,15 +124,12 @@ def exits_of(returned: Any, marks: Sequence[Exit] = (), *, names: Sequence[str] 
     return exits
 
 
-def _with_marks(returned: Any, marks: Sequence[Exit]) -> list[Exit]:
+def _with_marks(returned: Any, marks: Sequence[Mark]) -> list[Exit]:
     """The marked exits, and as the last one what is returned and was not marked."""
     found = [] if returned is None else _named(returned)
-    scores = {id(e.logits): e.score for e in found}  # a marked tensor may come back with the score that its mark lacks
-    exits = [
-        Exit(m.name, *_pair(m.name, (m.logits, scores.get(id(m.logits)) if m.score is None else m.score)))
-        for m in marks
-    ]
-    rest = [e for e in found if all(e.logits is not mark.logits for mark in marks)]
+    _check_changed(marks, found)
+    exits = [_marked_exit(mark, found) for mark in marks]
+    rest = [e for e in found if not any(mark.is_still(e.logits) for mark in marks)]
     if len(rest) > 1:
         msg = (
             f"forward marks {', '.join(e.name for e in exits)} and returns {len(rest)} tensors that it did not mark "
@@ -109,6 +138,26 @@ def _with_marks(returned: Any, marks: Sequence[Exit]) -> list[Exit]:
         raise ModelError(msg)
     own_name = isinstance(returned, Mapping) and not _is_lists_by_name(returned)
     return exits + [e if own_name else replace(e, name=f"exit{len(exits) + 1}") for e in rest]
+
+
+def _check_changed(marks: Sequence[Mark], found: Sequence[Exit]) -> None:
+    """A marked tensor that was changed in place can only come back as the last exit."""
+    early = [e.logits for e in found[:-1]]
+    changed = [m.exit.name for m in marks if any(m.given is z and not m.is_still(z) for z in early)]
+    if changed:
+        msg = (
+            f"forward changes the tensor of {', '.join(map(repr, changed))} in place after its mark and returns it before the last exit, "
+            "so that it is two exits of one name: let it change a new tensor (torch.relu(z), not z.relu_()), or not return this one"
+        )
+        raise ModelError(msg)
+
+
+def _marked_exit(mark: Mark, found: Sequence[Exit]) -> Exit:
+    """The marked tensor may come back with the score that its mark lacks."""
+    name, logits, score = mark.exit.name, mark.exit.logits, mark.exit.score
+    if score is None:
+        score = next((e.score for e in found if mark.is_still(e.logits)), None)
+    return Exit(name, *_pair(name, (logits, score)))
 
 
 def _named(returned: Any) -> list[Exit]:

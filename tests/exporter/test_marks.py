@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from edgeexit.errors import ModelError
 from edgeexit.exporter import export, mark_exit
 from edgeexit.nets.outputs import run_exits
-from tests.exporter.networks import Net, Shape, table
+from tests.exporter.networks import Net, Shape, run, table
 
 
 class Marked(nn.Module):
@@ -85,6 +87,10 @@ def test_a_marked_exit_may_come_back_with_its_score() -> None:
     ("shape", "fault"),
     [
         (lambda z, h: [z[2], z[2] + 1], "marks early, mid and returns 2 tensors that it did not mark .* mark them too"),
+        (
+            lambda z, h: [z[0].relu_(), z[1], z[2]],
+            "changes the tensor of 'early' in place after its mark and returns it before",
+        ),
         (lambda z, h: "logits", "forward returned str"),
         (lambda z, h: {"early": z[2]}, "two exits are named 'early'"),
         (lambda z, h: mark_exit(7, z[2]), "exit name 7 must start with a letter"),  # type: ignore[arg-type]
@@ -102,3 +108,50 @@ def test_a_mark_changes_nothing_outside_of_edgeexit() -> None:
     z = torch.ones(1, 4)
 
     assert z is mark_exit("early", z)
+
+
+class GoesOnInPlace(nn.Module):
+    """Marks an exit and its score, then changes both in place on its way to the last exit."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor], *, returns_it: bool) -> None:
+        super().__init__()
+        self.head, self.last, self.change = nn.Linear(6, 4), nn.Linear(4, 4), change
+        self.returns_it = returns_it
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = x.amax(-1)
+        z = self.change(mark_exit("early", self.head(x), score))
+        score.mul_(-1)
+        return z if self.returns_it else self.last(z)
+
+
+@pytest.mark.parametrize("returns_it", [True, False])
+@pytest.mark.parametrize("change", [torch.relu_, lambda z: z.add_(1), nn.ReLU(inplace=True)])
+def test_an_exit_stays_what_it_was_when_it_was_marked(
+    tmp_path: Path, change: Callable[[Tensor], Tensor], returns_it: bool
+) -> None:
+    """Whatever forward does in place afterwards, in eager as in the file; what becomes of it is the last exit where it is returned."""
+    torch.manual_seed(0)
+    module = GoesOnInPlace(change, returns_it=returns_it)
+    x = torch.randn(3, 6)
+    with torch.no_grad():
+        z = module.head(x)
+        want = [z, x.amax(-1), module(x)]
+
+    exits = run_exits(module, x)
+    export(module, torch.zeros(1, 6), tmp_path / "m.onnx")
+
+    got = [t.detach() for e in exits for t in (e.logits, e.score) if t is not None]
+    for expected, eager, written in zip(want, got, run(tmp_path / "m.onnx", x.numpy()), strict=True):
+        np.testing.assert_allclose(expected.numpy(), eager.numpy())
+        np.testing.assert_allclose(expected.numpy(), written, atol=1e-5)
+
+
+def test_a_marked_exit_trains_what_is_before_it() -> None:
+    """What is kept of it is still a part of the graph."""
+    module = GoesOnInPlace(lambda z: z.add_(1), returns_it=False)
+
+    torch.autograd.backward(run_exits(module, torch.randn(2, 6))[0].logits.sum())
+
+    assert module.head.weight.grad is not None
+    assert module.last.weight.grad is None
