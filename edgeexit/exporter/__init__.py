@@ -27,7 +27,7 @@ try:
 except ImportError as error:
     raise MissingExtra("torch", "torch") from error
 
-from edgeexit.exporter.comparison import compare
+from edgeexit.exporter.comparison import check_repeats, compare
 from edgeexit.exporter.conversion import DEFAULT_OPSET, onnx_model
 from edgeexit.exporter.eager import eager_exits
 from edgeexit.exporter.example import Example, inputs_by_name
@@ -73,7 +73,7 @@ def export(
 
     Args:
         module: its forward returns or marks every exit; `edgeexit.nets.outputs` lists the forms. It is exported in evaluation mode
-            and left in the mode it was in.
+            and left in the mode it was in, with the buffers it had.
         example: one input [batch, ...], a tuple of inputs, or a dict of inputs by the names of forward's parameters. Its values do
             not matter beyond being possible ones; its shapes, without the batch, become those of the model.
         path: of the file. It is written beside itself and moved into place. Weights of 2 GiB and more go into `<path>.data`.
@@ -86,7 +86,7 @@ def export(
         Names, shapes and how far the file is from eager.
 
     Raises:
-        ModelError: forward does not return exits, or cannot be exported, or depends on the batch size.
+        ModelError: forward does not return exits, gives other answers each time, cannot be exported, or depends on the batch size.
         MissingExtra: onnxscript is not installed.
         InputError: the file cannot be written; `names` is no list of names.
         InternalError: the file computes something else than eager.
@@ -97,6 +97,7 @@ def export(
         rows = {name: x[:1].repeat(2 if dynamic_batch else 1, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
         exits = eager_exits(module, rows, names)
         check_names(inputs, exits)
+        check_repeats(module, rows, exits)
         model = onnx_model(module, rows, exits, dynamic_batch=dynamic_batch, opset=opset)
         name_exits(model, exits)
         model.metadata_props.update(metadata or {})

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeexit.errors import MissingExtra, ModelError
-from edgeexit.exporter.eager import FIXED_BATCH
+from edgeexit.exporter.eager import FIXED_BATCH, buffers_kept
 from edgeexit.exporter.onnx_file import output_names
 from edgeexit.nets.outputs import Exit, run_exits
 
@@ -42,7 +42,7 @@ def onnx_model(
     dynamic = {"inputs": tuple({0: batch} for _ in inputs)} if dynamic_batch else None
     outputs = [name for e in exits for name in output_names(e) if name is not None]
     try:
-        with _quiet():
+        with _quiet(), buffers_kept(module):
             program = torch.onnx.export(
                 wrapper,
                 tuple(inputs.values()),

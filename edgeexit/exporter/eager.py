@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from edgeexit.errors import ModelError
 from edgeexit.nets.outputs import Exit, run_exits
@@ -13,8 +16,10 @@ from edgeexit.nets.targets import users_code
 FIXED_BATCH = "If the graph depends on the batch size, ask for a batch of 1 (dynamic_batch=False, --batch-1)."
 
 
-def eager_exits(module: nn.Module, inputs: Mapping[str, Tensor], names: Sequence[str] | None) -> list[Exit]:
-    """The exits that forward returns or marks for these inputs.
+def eager_exits(
+    module: nn.Module, inputs: Mapping[str, Tensor], names: Sequence[str] | None, *, on: str = "the example"
+) -> list[Exit]:
+    """The exits that forward returns or marks for these inputs. Every call starts from the same buffers.
 
     Raises:
         ModelError: forward fails, in the user's own file and line, or returns something else.
@@ -22,9 +27,31 @@ def eager_exits(module: nn.Module, inputs: Mapping[str, Tensor], names: Sequence
     shapes = ", ".join(f"{name} {list(x.shape)} {x.dtype}" for name, x in inputs.items())
     hint = f" {FIXED_BATCH}" if any(len(x) > 1 for x in inputs.values()) else ""
     try:
-        with users_code(f"forward failed on the example ({shapes})"):
+        with buffers_kept(module), users_code(f"forward failed on {on} ({shapes})"):
             return run_exits(module, *inputs.values(), names=names)
     except ModelError as error:
         if error.__cause__ is None:  # ours, of the form
             raise
         raise ModelError(f"{error}.{hint}") from error.__cause__
+
+
+@contextmanager
+def buffers_kept(module: nn.Module) -> Iterator[None]:
+    """The buffers are those from before, with the values from before, whatever the body does to them."""
+    tables = [m._buffers for m in module.modules() if isinstance(m._buffers, dict)]  # noqa: SLF001 - empty ones have no other place
+    registered = [(table, dict(table)) for table in tables]
+    values = [(buffer, buffer.clone()) for buffer in module.buffers() if _can_change(buffer)]
+    try:
+        yield
+    finally:
+        for now, before in registered:
+            now.clear()
+            now.update(before)
+        for buffer, value in values:
+            if not torch.equal(buffer, value):
+                buffer.copy_(value)
+
+
+def _can_change(buffer: Tensor) -> bool:
+    """Not one that has no values yet, nor one whose places share memory, as torch writes into neither."""
+    return not is_lazy(buffer) and buffer.layout == torch.strided and 0 not in buffer.stride()
