@@ -63,9 +63,26 @@ def compare(
 def _asked(
     module: nn.Module, inputs: Mapping[str, Tensor], names: Sequence[str], rows: int, generator: torch.Generator
 ) -> tuple[dict[str, Tensor], list[Exit]]:
-    """Random inputs and what forward gives for them."""
-    feed = {name: _random_like(x, rows, generator) for name, x in inputs.items()}
-    exits = eager_exits(module, feed, names)
+    """Random inputs and what forward gives for them: noise, or where forward cannot take it, the example's own values."""
+    try:
+        return _answered(module, {name: _noise(x, rows, generator) for name, x in inputs.items()}, names)
+    except ModelError:  # an index or a category may be carried in a float
+        feed = {name: _shuffled(x, rows, generator) for name, x in inputs.items()}
+    try:
+        return _answered(module, feed, names)
+    except ModelError as error:
+        raise ModelError(f"{error} {_ANY_PLACE}" if error.__cause__ else str(error)) from error.__cause__
+
+
+_DRAWN = "inputs that edgeexit drew from the example's values, to compare the file on; on the example itself it works"
+_ANY_PLACE = (
+    "Where an input holds indices or categories beside other numbers, give them as an integer input of their own: the values of an input "
+    "are drawn for any of its places."
+)
+
+
+def _answered(module: nn.Module, feed: dict[str, Tensor], names: Sequence[str]) -> tuple[dict[str, Tensor], list[Exit]]:
+    exits = eager_exits(module, feed, names, on=_DRAWN)
     if not all(np.isfinite(t).any() for t in _tensors(exits)):
         msg = "forward gives no finite number on random inputs of the example's shape, so the file cannot be compared with it"
         raise ModelError(msg)
@@ -83,11 +100,16 @@ def _tolerance(module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[
     return max(_TOLERANCES.get(t.dtype, TOLERANCE) for t in tensors)
 
 
-def _random_like(example: Tensor, rows: int, generator: torch.Generator) -> Tensor:
+def _noise(example: Tensor, rows: int, generator: torch.Generator) -> Tensor:
     """Noise of the example's shape and dtype; integers are drawn from the example's own, which may be the only legal ones."""
+    if not example.is_floating_point():
+        return _shuffled(example, rows, generator)
+    return torch.randn((rows, *example.shape[1:]), generator=generator).to(example)
+
+
+def _shuffled(example: Tensor, rows: int, generator: torch.Generator) -> Tensor:
+    """The example's shape, dtype and values, in any order."""
     shape = (rows, *example.shape[1:])
-    if example.is_floating_point():
-        return torch.randn(shape, generator=generator).to(example)
     picks = torch.randint(example.numel(), (int(np.prod(shape)),), generator=generator)
     return example.flatten()[picks.to(example.device)].reshape(shape)
 

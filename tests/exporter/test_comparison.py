@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeexit.errors import ModelError
 from edgeexit.exporter import export
@@ -38,3 +39,44 @@ def test_logits_that_are_all_infinite_compare_nothing(tmp_path: Path) -> None:
     """Then nobody could say that the file is the network."""
     with pytest.raises(ModelError, match="no finite number on random inputs"):
         export(Net(lambda z, h: [t / 0 for t in z]), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+
+class Picks(Net):
+    """The first of its floats is the number of a category, from 10 to 14."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda z, h: z)
+        self.embed = nn.Embedding(5, 6)
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x + self.embed(x[:, 0].long() - 10))
+
+
+def test_a_category_in_a_float_is_compared_on_the_examples_own_values(tmp_path: Path) -> None:
+    """Noise is no category."""
+    exported = export(Picks(), torch.tensor([[14.0, 10.5, 13.5, 11.0, 12.1, 10.2]]), tmp_path / "m.onnx")
+
+    assert exported.largest_difference < 1e-4
+
+
+class SumOfLogarithms(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.log() + x.log().sum(-1, keepdim=True)
+
+
+def test_logarithms_are_compared_on_the_examples_own_values(tmp_path: Path) -> None:
+    """Where noise gives no finite number."""
+    module = nn.Sequential(SumOfLogarithms(), Net(lambda z, h: z))
+
+    assert export(module, torch.full((1, 6), 2.0), tmp_path / "m.onnx").largest_difference < 1e-4
+
+
+def test_a_forward_that_takes_nothing_but_its_example_is_told_whose_inputs_failed(tmp_path: Path) -> None:
+    """The example is not to blame, and the message has the remedy."""
+    with pytest.raises(ModelError) as caught:
+        export(Picks(), torch.tensor([[14.0, 90, 90, 90, 90, 90]]), tmp_path / "m.onnx")
+
+    assert "failed on inputs that edgeexit drew from the example's values" in str(caught.value)
+    assert "IndexError: index out of range" in str(caught.value)
+    assert "as an integer input of their own" in str(caught.value)
+    assert [] == list(tmp_path.iterdir())
