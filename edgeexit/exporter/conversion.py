@@ -80,11 +80,17 @@ def _cannot_export(error: Exception, *, dynamic_batch: bool) -> ModelError:
     while cause.__cause__ is not None:
         cause = cause.__cause__
     reason = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-    hint = f" {FIXED_BATCH}" if dynamic_batch else ""
-    return ModelError(
-        f"torch cannot export this module: {reason}. forward must compute every exit and return it, with no `if` on values; "
-        f"edgeexit decides where to stop when it runs.{hint}"
-    )
+    remedy = _remedy(reason) or (FIXED_BATCH if dynamic_batch else "")
+    return ModelError(f"torch cannot export this module: {reason.rstrip('.')}. {remedy}".rstrip())
+
+
+def _remedy(reason: str) -> str:
+    """What to do, where torch's reason is one that is known."""
+    if "data-dependent" in reason.lower():
+        return "forward must compute every exit and return it, with no `if` on values; edgeexit decides where to stop when it runs."
+    if "No ONNX function" in reason:
+        return "Compute it in forward by other operators, which ONNX has."
+    return ""
 
 
 @contextmanager

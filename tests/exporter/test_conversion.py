@@ -85,3 +85,16 @@ def test_a_batch_that_forward_fixes_is_noticed(tmp_path: Path) -> None:
         export(FixesTheBatch(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx")
 
     assert [] == list(tmp_path.iterdir())
+
+
+def without_its_median(z: list[Tensor], h: list[Tensor]) -> list[Tensor]:
+    return [t - t.median(1, keepdim=True).values for t in z]
+
+
+def test_an_operator_that_onnx_has_not_is_refused_by_its_name(tmp_path: Path) -> None:
+    """With no word of branches, which are not to blame."""
+    with pytest.raises(ModelError, match=r"aten\.median.*\. Compute it in forward by other operators") as caught:
+        export(Net(without_its_median), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+    assert "`if`" not in str(caught.value)
+    assert [] == list(tmp_path.iterdir())
