@@ -30,8 +30,8 @@ except ImportError as error:
 from edgeexit.exporter.comparison import check_repeats, compare
 from edgeexit.exporter.conversion import DEFAULT_OPSET, onnx_model
 from edgeexit.exporter.eager import eager_exits
-from edgeexit.exporter.example import Example, inputs_by_name
-from edgeexit.exporter.onnx_file import check_names, name_exits, save
+from edgeexit.exporter.example import Example, by_position
+from edgeexit.exporter.onnx_file import as_properties, check_dtypes, check_names, name_exits, save
 from edgeexit.nets.cascade import cascade
 from edgeexit.nets.outputs import mark_exit
 
@@ -74,13 +74,15 @@ def export(
     Args:
         module: its forward returns or marks every exit; `edgeexit.nets.outputs` lists the forms. It is exported in evaluation mode
             and left in the mode it was in, with the buffers it had.
-        example: one input [batch, ...], a tuple of inputs, or a dict of inputs by the names of forward's parameters. Its values do
-            not matter beyond being possible ones; its shapes, without the batch, become those of the model.
+        example: one input [batch, ...], a tuple of inputs, or a dict of inputs by the names of forward's parameters; those that forward
+            takes by keyword need a dict. Its values do not matter beyond being possible ones; its shapes, without the batch, become
+            those of the model.
         path: of the file. It is written beside itself and moved into place. Weights of 2 GiB and more go into `<path>.data`.
         names: of the exits; otherwise the dict keys, marks or exit1, exit2, ...
         dynamic_batch: any batch, named "batch"; else the batch is 1.
         opset: of ONNX, 18 or later for files that torch writes without conversion.
-        metadata: further properties of the file, such as the fingerprint of the training data (`edgeexit.data.fingerprint`).
+        metadata: further properties of the file, text by name, such as the fingerprint of the training data
+            (`edgeexit.data.fingerprint`).
 
     Returns:
         Names, shapes and how far the file is from eager.
@@ -88,19 +90,21 @@ def export(
     Raises:
         ModelError: forward does not return exits, gives other answers each time, cannot be exported, or depends on the batch size.
         MissingExtra: onnxscript is not installed.
-        InputError: the file cannot be written; `names` is no list of names.
+        InputError: the file cannot be written; `names` is no list of names; `metadata` is not text.
         InternalError: the file computes something else than eager.
     """
     names = as_names("names", names)
-    inputs = inputs_by_name(module, example)
+    properties = as_properties(metadata)
+    module, inputs = by_position(module, example)
     with _evaluation_mode(module), torch.no_grad():
         rows = {name: x[:1].repeat(2 if dynamic_batch else 1, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
         exits = eager_exits(module, rows, names)
         check_names(inputs, exits)
+        check_dtypes(exits)
         check_repeats(module, rows, exits)
         model = onnx_model(module, rows, exits, dynamic_batch=dynamic_batch, opset=opset)
         name_exits(model, exits)
-        model.metadata_props.update(metadata or {})
+        model.metadata_props.update(properties)
         with replacing(path) as scratch:
             save(model, scratch, module)
             difference, checked = compare(module, scratch, inputs, exits, dynamic_batch=dynamic_batch)

@@ -14,26 +14,52 @@ from edgeexit.errors import ModelError
 Example: TypeAlias = "Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]"
 
 
-def inputs_by_name(module: object, example: Example) -> dict[str, Tensor]:
-    """The example as inputs by name, in the order in which forward takes them."""
-    if not isinstance(module, nn.Module):
-        msg = f"module must be a torch.nn.Module whose forward returns every exit, not {module!r}"
-        raise ModelError(msg)
-    parameters = [p for p in inspect.signature(module.forward).parameters.values() if p.kind != p.KEYWORD_ONLY]
-    given: tuple[Any, ...]
+def by_position(module: object, example: Example) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The module as one that takes all its inputs by position, and the example as inputs by name in that order."""
+    checked = _module(module)
+    parameters = list(inspect.signature(checked.forward).parameters.values())
     if isinstance(example, Mapping):
-        given = tuple(_by_name([p.name for p in parameters], example))
+        given, keywords = _by_name(parameters, example)
     else:
-        given = example if isinstance(example, tuple | list) else (example,)
-    names = _input_names(parameters, len(given))
-    inputs = {name: _tensor(name, x) for name, x in zip(names, given, strict=True)}
+        given, keywords = _in_order(parameters, example if isinstance(example, tuple | list) else (example,)), []
+    inputs = {name: _tensor(name, x) for name, x in given.items()}
     sizes = {name: x.shape[0] if x.ndim else 0 for name, x in inputs.items()}
     if not sizes or 0 in sizes.values() or len(set(sizes.values())) > 1:
         msg = (
             f"every example input needs the same batch of at least 1 in its first dimension; got {sizes or 'no input'}"
         )
         raise ModelError(msg)
-    return inputs
+    return _ByKeyword(checked, keywords) if keywords else checked, inputs
+
+
+class _ByKeyword(nn.Module):
+    """A module whose last inputs have names, as one that takes them by position."""
+
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.by_keyword = module
+        self.names = tuple(names)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        first = len(inputs) - len(self.names)
+        return self.by_keyword(*inputs[:first], **dict(zip(self.names, inputs[first:], strict=True)))
+
+
+def _module(module: object) -> nn.Module:
+    if not isinstance(module, nn.Module):
+        msg = f"module must be a torch.nn.Module whose forward returns every exit, not {module!r}"
+        raise ModelError(msg)
+    scripted = [name for name, part in module.named_modules() if _is_scripted(part)]
+    if isinstance(module, torch.jit.ScriptModule) or scripted:
+        what = f"{scripted[0]!r} inside the module" if scripted and scripted[0] else "the module"
+        msg = f"{what} was made by torch.jit, whose code torch cannot export: give the module as it was before scripting or tracing"
+        raise ModelError(msg)
+    return module
+
+
+def _is_scripted(module: nn.Module) -> bool:
+    """A part that was only traced can be exported."""
+    return isinstance(module, torch.jit.RecursiveScriptModule)  # type: ignore[attr-defined]
 
 
 def _tensor(name: str, value: object) -> Tensor:
@@ -48,23 +74,44 @@ def _tensor(name: str, value: object) -> Tensor:
     return tensor
 
 
-def _by_name(parameters: Sequence[str], example: Mapping[str, Tensor]) -> list[Tensor]:
-    unknown = [name for name in example if name not in parameters]
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _by_name(
+    parameters: Sequence[inspect.Parameter], example: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Inputs by name, those first that are taken by position; and the names of the others."""
+    ordered = [p.name for p in parameters if p.kind in (*_POSITIONAL, p.VAR_POSITIONAL)]
+    named = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY]
+    others = [name for name in example if name not in (*ordered, *named)]
+    unknown = [name for name in others if not isinstance(name, str)] if _takes(parameters, "VAR_KEYWORD") else others
     if unknown:
-        msg = f"forward takes no input named {', '.join(map(repr, unknown))}; it takes {', '.join(parameters)}"
+        known = ", ".join((*ordered, *named)) or "names that are text"
+        msg = f"forward takes no input named {', '.join(map(repr, unknown))}; it takes {known}"
         raise ModelError(msg)
-    order = [name for name in parameters if name in example]
-    if order != list(parameters[: len(order)]):
-        msg = f"forward takes {', '.join(parameters)} in this order; an example is missing before {order[-1]!r}"
+    order = [name for name in ordered if name in example]
+    if order != ordered[: len(order)]:
+        msg = f"forward takes {', '.join(ordered)} in this order; an example is missing before {order[-1]!r}"
         raise ModelError(msg)
-    return [example[name] for name in order]
+    keywords = [name for name in named if name in example] + others
+    return _in_order(parameters, [example[name] for name in order]) | {n: example[n] for n in keywords}, keywords
 
 
-def _input_names(parameters: Sequence[inspect.Parameter], count: int) -> list[str]:
-    """Forward's own names; `input`, `input2`, ... where it takes `*inputs`."""
-    named = [p.name for p in parameters if p.kind != p.VAR_POSITIONAL]
-    extra = ["input", *[f"input{i}" for i in range(2, count + 1)]]
-    if len(named) < count and not any(p.kind == p.VAR_POSITIONAL for p in parameters):
-        msg = f"the example has {count} inputs and forward takes {len(named)}: {', '.join(named)}"
+def _in_order(parameters: Sequence[inspect.Parameter], given: Sequence[Tensor]) -> dict[str, Tensor]:
+    """By forward's own names; `input`, `input2`, ... where it takes `*inputs`."""
+    names = [p.name for p in parameters if p.kind in _POSITIONAL]
+    if len(names) < len(given) and not _takes(parameters, "VAR_POSITIONAL"):
+        takes = f"{len(names)}: {', '.join(names)}" if names else "no input by position"
+        msg = f"the example has {len(given)} inputs and forward takes {takes}{_by_name_remedy(parameters)}"
         raise ModelError(msg)
-    return [*named[:count], *extra[: max(0, count - len(named))]]
+    extra = [name for name in ("input", *(f"input{i}" for i in range(2, len(given) + 2))) if name not in names]
+    return dict(zip([*names, *extra], given, strict=False))
+
+
+def _by_name_remedy(parameters: Sequence[inspect.Parameter]) -> str:
+    named = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY] or ["x"] * _takes(parameters, "VAR_KEYWORD")
+    return f". Give what it takes by name as a dict: {{{named[0]!r}: tensor, ...}}" if named else ""
+
+
+def _takes(parameters: Sequence[inspect.Parameter], kind: str) -> bool:
+    return any(p.kind.name == kind for p in parameters)

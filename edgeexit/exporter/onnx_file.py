@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from edgeexit.errors import ModelError
+from edgeexit.errors import InputError, ModelError
 from edgeexit.graph.exits import METADATA_KEY
 from edgeexit.nets.outputs import Exit
 
@@ -35,6 +36,43 @@ def check_names(inputs: Iterable[str], exits: Sequence[Exit]) -> None:
         raise ModelError(msg)
 
 
+def as_properties(metadata: object) -> dict[str, str]:
+    """Further properties of the file, or none.
+
+    Raises:
+        InputError: no mapping from text to text, or the exits' own property.
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        msg = f"metadata must be a dict of text by name, such as {{'seed': '5'}}, not {metadata!r}"
+        raise InputError(msg)
+    wrong = [
+        f"{key!r}: {value!r}"
+        for key, value in metadata.items()
+        if not isinstance(key, str) or not isinstance(value, str)
+    ]
+    if wrong:
+        msg = f"metadata must be text by name, which {', '.join(wrong)} is not: write numbers as text, such as {{'seed': '5'}}"
+        raise InputError(msg)
+    if METADATA_KEY in metadata:
+        msg = f"metadata {METADATA_KEY!r} says where the exits are, which export writes itself: give yours another name"
+        raise InputError(msg)
+    return dict(metadata)
+
+
+def check_dtypes(exits: Sequence[Exit]) -> None:
+    """A file's outputs become NumPy arrays."""
+    known = (torch.float16, torch.float32, torch.float64)
+    tensors = {
+        name: t for e in exits for name, t in zip(output_names(e), (e.logits, e.score), strict=True) if t is not None
+    }
+    wrong = [f"{name} ({t.dtype})" for name, t in tensors.items() if t.dtype not in known]
+    if wrong:
+        msg = f"NumPy has no numbers of the type of {', '.join(wrong)}: let forward return them as float32, such as `logits.float()`"
+        raise ModelError(msg)
+
+
 def name_exits(model: Any, exits: Sequence[Exit]) -> None:
     """Write the exits into the metadata, and leave out what the exporter noted about the machine it ran on."""
     for graph in (model.graph, *[f.graph for f in model.functions.values()]):
@@ -45,7 +83,7 @@ def name_exits(model: Any, exits: Sequence[Exit]) -> None:
         for value in graph.initializers.values():
             value.metadata_props.clear()
     for name in [n for n in model.graph.initializers if n.startswith("module.")]:
-        model.graph.initializers[name].name = name.removeprefix("module.")
+        model.graph.initializers[name].name = name.removeprefix("module.").removeprefix("by_keyword.")
     _make_way(model.graph)
     table = [dict(zip(("name", "logits", "score"), (e.name, *output_names(e)), strict=True)) for e in exits]
     model.metadata_props.clear()

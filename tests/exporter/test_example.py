@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
 
 from edgeexit.errors import InputError, ModelError
-from edgeexit.exporter import export
-from tests.exporter.networks import Net
+from edgeexit.exporter import cascade, export
+from tests.exporter.networks import Net, run
 
 
 class TwoInputs(nn.Module):
@@ -62,6 +65,10 @@ def test_an_example_that_does_not_fit_is_one_message(tmp_path: Path, example: An
         ({"example": "abc"}, "example input 'x' must be a tensor, .* not 'abc'"),
         ({"example": torch.zeros(1, 6, dtype=torch.bfloat16)}, "example input 'x' is bfloat16"),
         ({"names": "ab"}, "names must be a list of names"),
+        ({"metadata": {"seed": 5}}, "metadata must be text by name, which 'seed': 5 is not"),
+        ({"metadata": {5: "seed"}}, "metadata must be text by name, which 5: 'seed' is not"),
+        ({"metadata": ["seed"]}, "metadata must be a dict of text by name"),
+        ({"metadata": {"edgeexit.exits": "[]"}}, "metadata 'edgeexit.exits' says where the exits are"),
     ],
 )
 def test_arguments_of_another_kind_are_refused_in_words(tmp_path: Path, arguments: Any, fault: str) -> None:
@@ -70,3 +77,100 @@ def test_arguments_of_another_kind_are_refused_in_words(tmp_path: Path, argument
 
     with pytest.raises(InputError, match=fault):
         export(path=tmp_path / "m.onnx", **given)
+    assert [] == list(tmp_path.iterdir())
+
+
+class Holds(nn.Module):
+    """A network inside, whose inputs are what a subclass makes of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Net(lambda z, h: z)
+
+
+class ByName(Holds):
+    """Takes `x` by position and `shift` by keyword only."""
+
+    def forward(self, x: Tensor, *, shift: Tensor) -> Any:
+        return self.net(x - shift)
+
+
+class OnlyByName(Holds):
+    def forward(self, *, x: Tensor, shift: Tensor) -> Any:
+        return self.net(x - shift)
+
+
+class AnyName(Holds):
+    def forward(self, **inputs: Tensor) -> Any:
+        return self.net(inputs["x"] - inputs["shift"])
+
+
+@pytest.mark.parametrize("kind", [ByName, OnlyByName, AnyName])
+def test_inputs_that_forward_takes_by_keyword_are_given_by_name(tmp_path: Path, kind: type[Holds]) -> None:
+    """Their order is that of forward's parameters, or of the example where forward takes any; weights keep their names."""
+    module = kind()
+    x, shift = torch.randn(3, 6), torch.randn(3, 6)
+
+    exported = export(module, {"x": x, "shift": shift}, tmp_path / "m.onnx")
+
+    assert ["x", "shift"] == list(exported.inputs)
+    assert "net.trunk.0.weight" in {w.name for w in onnx.load(exported.path).graph.initializer}
+    with torch.no_grad():
+        np.testing.assert_allclose(
+            module(x=x, shift=shift)[2], run(exported.path, x.numpy(), shift.numpy())[2], atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "example", "fault"),
+    [
+        (
+            OnlyByName,
+            torch.zeros(1, 6),
+            "forward takes no input by position. Give what it takes by name as a dict: {'x': tensor",
+        ),
+        (AnyName, torch.zeros(1, 6), "Give what it takes by name as a dict: {'x': tensor"),
+        (
+            ByName,
+            (torch.zeros(1, 6),) * 2,
+            "forward takes 1: x. Give what it takes by name as a dict: {'shift': tensor",
+        ),
+        (OnlyByName, {"y": torch.zeros(1, 6)}, "no input named 'y'; it takes x, shift"),
+        (AnyName, {5: torch.zeros(1, 6)}, "no input named 5; it takes names that are text"),
+        (ByName, {"x": torch.zeros(1, 6)}, "missing 1 required keyword-only argument: 'shift'"),
+    ],
+)
+def test_a_forward_that_takes_names_says_which(tmp_path: Path, kind: type[Holds], example: Any, fault: str) -> None:
+    """And that they are given in a dict."""
+    with pytest.raises(ModelError) as caught:
+        export(kind(), example, tmp_path / "m.onnx")
+
+    assert fault in str(caught.value)
+
+
+class FirstAndMore(Holds):
+    def forward(self, input: Tensor, *more: Tensor) -> Any:
+        return self.net(input + more[0] * more[1])
+
+
+def test_inputs_beyond_those_that_have_names_get_names_of_their_own(tmp_path: Path) -> None:
+    """Also where forward calls its first `input`."""
+    exported = export(FirstAndMore(), (torch.zeros(1, 6),) * 3, tmp_path / "m.onnx")
+
+    assert ["input", "input2", "input3"] == list(exported.inputs)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize(
+    ("made", "what"),
+    [
+        (lambda: torch.jit.trace(nn.Linear(6, 4), torch.zeros(1, 6)), "the module"),  # type: ignore[no-untyped-call]
+        (lambda: torch.jit.script(nn.Linear(6, 4)), "the module"),
+        (lambda: cascade([nn.Linear(6, 4), torch.jit.script(nn.Linear(6, 4))]), "'classifiers.1' inside the module"),
+    ],
+    ids=["traced", "scripted", "a part is scripted"],
+)
+def test_what_torch_jit_made_is_refused_in_words(tmp_path: Path, made: Callable[[], nn.Module], what: str) -> None:
+    """Its Python is gone, and with it what torch exports."""
+    with pytest.raises(ModelError, match=f"^{what} was made by torch.jit, .* as it was before scripting or tracing"):
+        export(made(), torch.zeros(1, 6), tmp_path / "m.onnx")

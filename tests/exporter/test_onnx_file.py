@@ -70,3 +70,18 @@ def test_two_exports_of_one_module_are_the_same_file(tmp_path: Path) -> None:
     second: Exported = export(module, torch.zeros(1, 6), tmp_path / "b.onnx")
 
     assert first.path.read_bytes() == second.path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "which"),
+    [
+        (lambda z, h: [t.bfloat16() for t in z[:2]], r"exit1 \(torch.bfloat16\), exit2 \(torch.bfloat16\)"),
+        (lambda z, h: [(z[0], h[0].bfloat16()), z[1]], r"exit1_score \(torch.bfloat16\)"),
+    ],
+)
+def test_outputs_that_numpy_has_no_numbers_for_are_refused(tmp_path: Path, shape: Shape, which: str) -> None:
+    """The message has the remedy."""
+    with pytest.raises(ModelError, match=rf"the type of {which}: .* `logits\.float\(\)`"):
+        export(Net(shape), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+    assert [] == list(tmp_path.iterdir())
