@@ -6,14 +6,14 @@ small network per classifier that says from its probabilities whether to stop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeexit.errors import ModelError
-from edgeexit.nets.outputs import Pair
+from edgeexit.nets.outputs import Pair, one_exit
 from edgeexit.nets.registry import register
 from edgeexit.nets.resnet import groups
 
@@ -21,31 +21,42 @@ from edgeexit.nets.resnet import groups
 class Cascade(nn.Module):
     """k classifiers that each see the whole input; exit i is classifier i. They share nothing but the input.
 
-    forward takes what each classifier takes and returns a list with what each returned: logits [batch, classes] or (logits, score).
+    forward takes what each classifier takes and returns a list with the exit of each, in any of the forms that
+    `edgeexit.nets.outputs` lists for one exit: logits [batch, classes], (logits, score), a list or a dict of either.
     """
 
-    def __init__(self, classifiers: Sequence[nn.Module]) -> None:
+    def __init__(self, classifiers: Iterable[nn.Module]) -> None:
         super().__init__()
-        if len(classifiers) < 2:
-            msg = f"a cascade needs two classifiers or more; got {len(classifiers)}"
+        listed = _listed(classifiers)
+        if len(listed) < 2:
+            msg = f"a cascade needs two classifiers or more; got {len(listed)}"
             raise ModelError(msg)
-        self.classifiers = nn.ModuleList(classifiers)
+        self.classifiers = nn.ModuleList(listed)
 
     def forward(self, *inputs: Tensor) -> list[Any]:
         """inputs: as every classifier takes them."""
-        return [_only(classifier(*inputs)) for classifier in self.classifiers]
+        return [one_exit(classifier(*inputs)) for classifier in self.classifiers]
 
 
-def _only(returned: Any) -> Any:
-    """A classifier that returns a list of one exit, as the networks here do with `exits=False`, gives that exit."""
-    return returned[0] if isinstance(returned, list) and len(returned) == 1 else returned
+def _listed(classifiers: object) -> list[nn.Module]:
+    single = isinstance(classifiers, nn.Module) and not isinstance(classifiers, nn.ModuleList)
+    if single or not isinstance(classifiers, Iterable):
+        what = f"one {type(classifiers).__name__}" if single else repr(classifiers)
+        msg = f"a cascade needs a list of classifiers (torch.nn.Module), cheapest first, not {what}"
+        raise ModelError(msg)
+    listed = list(classifiers)
+    wrong = [f"classifier {i} is {c!r}" for i, c in enumerate(listed, 1) if not isinstance(c, nn.Module)]
+    if wrong:
+        msg = f"a cascade needs classifiers that are torch.nn.Module, and {', '.join(wrong)}: call it in a module's forward"
+        raise ModelError(msg)
+    return listed
 
 
-def cascade(classifiers: Sequence[nn.Module]) -> Cascade:
+def cascade(classifiers: Iterable[nn.Module]) -> Cascade:
     """Independent classifiers, cheapest first, as one multi-exit module.
 
     Raises:
-        ModelError: fewer than two.
+        ModelError: fewer than two, or something else than modules.
     """
     return Cascade(classifiers)
 

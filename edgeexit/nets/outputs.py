@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -122,6 +122,15 @@ def exits_of(returned: Any, marks: Sequence[Mark] = (), *, names: Sequence[str] 
         exits = _renamed(exits, names)
     _check(exits)
     return exits
+
+
+def one_exit(returned: Any) -> Any:
+    """The exit of a network that has only one, as logits or (logits, score), from any of the forms; anything else as it is."""
+    with suppress(ModelError):
+        exits = _named(returned)
+        if len(exits) == 1:
+            return exits[0].logits, exits[0].score
+    return returned
 
 
 def _with_marks(returned: Any, marks: Sequence[Mark]) -> list[Exit]:
@@ -266,4 +275,6 @@ def _faults(e: Exit) -> list[str]:
         return faults
     if e.score is not None and (tuple(e.score.shape[1:]) not in ((), (1,)) or e.score.ndim == 0):
         faults.append(f"score of {e.name!r} is {list(e.score.shape)}; it must be [batch] or [batch, 1]")
+    if e.score is not None and not e.score.is_floating_point():
+        faults.append(f"score of {e.name!r} is {e.score.dtype}; it must be float, such as score.float()")
     return faults

@@ -90,6 +90,11 @@ def test_names_given_replace_all_others(tmp_path: Path) -> None:
         (lambda z, h: [z[0][:, :1], z[1]], "logits of 'exit1' are"),
         (lambda z, h: [z[0].argmax(-1), z[1]], "logits of 'exit1' are"),
         (lambda z, h: [(z[0], z[1]), (z[1], h[1])], "score of 'exit1' is [2, 4]"),
+        (
+            lambda z, h: [(z[0], z[0].argmax(-1)), z[1]],
+            "score of 'exit1' is torch.int64; it must be float, such as score.float()",
+        ),
+        (lambda z, h: [z[0], (z[1], h[1] > 0.5)], "score of 'exit2' is torch.bool; it must be float"),
         (lambda z, h: (z, h[:1]), "3 logits and 1 scores"),
         (lambda z, h: {"a b": z[0], "c": z[1]}, "exit name 'a b'"),
     ],
