@@ -111,7 +111,8 @@ class Program(ABC):
         """Run to the first exit whose inner score is at least its threshold; returns its number from 1.
 
         Args:
-            thresholds: one inner threshold per early exit, each exactly a float32 value.
+            thresholds: one inner threshold per early exit, each exactly a float32 value. The same object means the same values: a
+                program may see by that alone that nothing changed.
         """
 
     @abstractmethod

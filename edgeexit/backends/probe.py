@@ -26,15 +26,8 @@ if TYPE_CHECKING:
 
 _Run: TypeAlias = Callable[[Values], dict[str, Array]]
 
-_BATCHES = (
-    2,
-    3,
-    4,
-    5,
-    8,
-    16,
-    33,
-)  # ends of loops, powers and what is neither: where a branch for large batches may begin
+# Ends of loops, powers and what is neither: where a branch for large batches may begin.
+_BATCHES = (2, 3, 4, 5, 8, 16, 33)
 _CROWD = 17  # samples, few of them distinct: what is dealt out over a batch, such as the places of an expert, then runs short
 _FATAL_ONLY = 4  # ONNX Runtime's log severity
 
@@ -122,9 +115,8 @@ def with_true_batch(net: Network, *, fixed: bool = False) -> Network:
     return replace(net, proto=proto, inputs=inputs, dynamic_batch=False)
 
 
-_TOLERANCE = (
-    1e-2  # of the largest value: tells samples that see each other from arithmetic in another order, float16 included
-)
+# Of the largest value: tells samples that see each other from arithmetic in another order, float16 included.
+_TOLERANCE = 1e-2
 _ROUGH = 5e-2  # for samples unlike each other, whose largest values int8 rounds by a step or two the other way
 _SMALL = 1e-3  # of the largest value of all samples: below it the values of a sample are noise
 

@@ -22,7 +22,7 @@ class Net:
     Attributes:
         name: how recipes and the command line write it.
         factory: keyword arguments in, module out.
-        input_shape: of one sample, without the batch; several inputs have one shape each, by name.
+        input_shape: of one sample, without the batch.
         source: the paper and section that the network follows.
     """
 

@@ -26,6 +26,7 @@ from edgeexit.graph.cost import costs_of_reaching
 from edgeexit.progress import Progress
 from edgeexit.runtime.inputs import Inputs
 from edgeexit.runtime.loading import open_runner
+from edgeexit.runtime.runner import Runner
 from edgeexit.runtime.trials import Trial, trials
 
 TOLERANCE = 1e-4
@@ -37,9 +38,8 @@ _TOLERANCES = {"float32": TOLERANCE, "float16": 1e-2, "int8": 1e-1}
 _LOOSE = 1e-2
 _BATCH = 8
 _LARGEST = np.finfo(np.float32).max
-_VARIES = (
-    0.05  # of the largest logit: what a network must vary by over the inputs for answers that never vary to be wrong
-)
+_VARIES = 0.05
+"""Of the largest logit: what a network must vary by over the inputs for answers that never vary to be wrong."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _forms(
     return found
 
 
-def _forced(runner: Any, inputs: Mapping[str, Array]) -> _Answers:
+def _forced(runner: Runner, inputs: Mapping[str, Array]) -> _Answers:
     answers = []
     for exit in range(1, runner.exits + 1):
         answer = runner.forced(dict(inputs), exit=exit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +128,19 @@ def check(
 
 def check_batch(runner: Runner, samples: Mapping[str, Array], tolerance: float) -> None:
     """A batch is its samples one by one, whoever leaves where."""
-    singles = [runner.forced({n: a[:1] for n, a in samples.items()}, exit=k + 1) for k in range(runner.exits - 1)]
-    runner.thresholds = [p.score for p in singles]
-    ones = [runner({n: a[i : i + 1] for n, a in samples.items()}) for i in range(len(next(iter(samples.values()))))]
-    for single, row in zip(ones, runner.batch(dict(samples)), strict=True):
-        if single.exit == row.exit:  # a score at its threshold may fall on either side
-            assert_close(single.logits, row.logits, tolerance)
+    each = [{n: a[i : i + 1] for n, a in samples.items()} for i in range(len(next(iter(samples.values()))))]
+    runner.thresholds = [between([runner.forced(x, exit=exit).score for x in each]) for exit in range(1, runner.exits)]
+    for x, row in zip(each, runner.batch(dict(samples)), strict=True):
+        alone = runner(x)
+        assert alone.exit == row.exit
+        assert_close(alone.logits, row.logits, tolerance)
+
+
+def between(scores: Sequence[float]) -> float:
+    """A threshold in the widest gap between scores, where no rounding decides; beside them where all are one."""
+    ordered = sorted({s for s in scores if np.isfinite(s)}) or [0.0]
+    gaps = [(high - low, (high + low) / 2) for low, high in pairwise(ordered)]
+    return max(gaps)[1] if gaps and max(gaps)[0] > 1e-5 else ordered[0] + 1.0
 
 
 def assert_close(expected: Array, actual: Array, tolerance: float) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from edgeexit.criteria import CRITERIA
-from edgeexit.graph import Network, Stage, add_scores, find_exits, read_model, split
-from edgeexit.graph.flow import Flow
+from edgeexit.graph import Network, Stage, TensorSpec, add_scores, find_exits, fuse, read_model, split, stage_model
+from edgeexit.graph.flow import Flow, inner_graphs, node_reads
 from edgeexit.graph.scores import ScoredExit
 from tests.graph.random_networks import RandomNetwork, random_networks
 
@@ -69,3 +70,32 @@ def test_boundary_tensors_are_those_that_cross(network: RandomNetwork) -> None:
         handed |= set(stage.boundaries_out)
 
     assert handed == {t for s in stages for t in s.boundaries_in}
+
+
+@quick
+@given(network=random_networks())
+def test_weights_go_with_the_stage_that_reads_them(network: RandomNetwork) -> None:
+    """A stage's file has every weight that its nodes read, and no other; the fused form has each in the branches that read it."""
+    net, _, stages = taken_apart(network, "entropy")
+    weights = {t.name for t in net.proto.graph.initializer}
+    specs = {name: TensorSpec(name, "float32", (1, 1)) for s in stages for name in (*s.outputs, *s.boundaries_in)}
+
+    for stage in stages:
+        graph = stage_model(net, stage, specs).graph
+        assert {t.name for t in graph.initializer} == {n for node in graph.node for n in node_reads(node)} & weights
+
+    for graph in nested(fuse(net, stages, specs).graph):
+        read = {o.name for o in graph.output} | {name for node in graph.node for name in node.input}
+        read |= {name for node in graph.node if not decides(node) for name in node_reads(node)}
+        assert {t.name for t in graph.initializer} <= read, "a weight that only a later stage reads belongs there"
+
+
+def decides(node: onnx.NodeProto) -> bool:
+    """Whether it is the fused form's own `If`, not one of the network."""
+    return node.op_type == "If" and "/decide " in node.name
+
+
+def nested(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
+    """The graph and the stages inside it; graphs of the network's own nodes are left out."""
+    inner = [g for node in graph.node if decides(node) for g in inner_graphs(node)]
+    return [graph, *(g for part in inner for g in nested(part))]
