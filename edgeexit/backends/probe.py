@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -95,13 +95,7 @@ def with_true_batch(net: Network, *, fixed: bool = False) -> Network:
     """
     if not net.dynamic_batch:
         return net
-    flow = net.flow()
-    decided = not flow.decisions.isdisjoint(flow.ancestors(o.name for o in net.proto.graph.output))
-    if (
-        not fixed
-        and not decided
-        and _runs_together(net, [o.name for o in net.proto.graph.output], bool(flow.wandering))
-    ):
+    if not fixed and _is_free(net):
         return net
     inputs = tuple(TensorSpec(s.name, s.dtype, s.shape_at_1) for s in net.inputs)
     proto = onnx.ModelProto()
@@ -113,6 +107,12 @@ def with_true_batch(net: Network, *, fixed: bool = False) -> Network:
             dim.Clear()
             dim.dim_value = 1
     return replace(net, proto=proto, inputs=inputs, dynamic_batch=False)
+
+
+def _is_free(net: Network) -> bool:
+    flow, outputs = net.flow(), [o.name for o in net.proto.graph.output]
+    decided = not flow.decisions.isdisjoint(flow.ancestors(outputs))
+    return not decided and _runs_together(net, outputs, bool(flow.wandering))
 
 
 # Of the largest value: tells samples that see each other from arithmetic in another order, float16 included.
@@ -138,10 +138,9 @@ def _runs_together(net: Network, names: list[str], wandering: bool) -> bool:
         alone = [run(rows(batch, [i])) for i in range(3)]
         order = np.random.default_rng(0).integers(3, size=_CROWD).tolist()
         crowd = rows(batch, order)
-        if not _same_alone(run, batch, alone, _TOLERANCE) or not _same_alone(
-            run, crowd, [alone[i] for i in order], _TOLERANCE
-        ):
-            return False
+        for many, each in ((batch, alone), (crowd, [alone[i] for i in order])):
+            if not _same_alone(run, many, each, _TOLERANCE):
+                return False
         unlike = _taken(run, net, REACHES[-1:] if wandering else REACHES)
         return all(_same_alone(run, batch, alone, _ROUGH) for batch, alone in unlike)
     except ModelError:
@@ -165,15 +164,13 @@ def _same_alone(run: _Run, batch: Values, alone: Sequence[Values], tolerance: fl
 
 
 def _same_rows(together: Array, alone: list[Array], tolerance: float) -> bool:
-    rows = [np.atleast_1d(row) for row in alone]
-    if together.ndim == 0 or together.shape[0] != len(rows) or any(r.shape[1:] != together.shape[1:] for r in rows):
+    singles = [np.atleast_1d(row) for row in alone]
+    if together.ndim == 0 or any(single.shape[1:] != together.shape[1:] for single in singles):
         return False
-    apart = np.concatenate(rows)
+    apart = np.concatenate(singles)
     if apart.shape != together.shape:
         return False
-    if apart.dtype.kind == "b" or (
-        apart.dtype.kind in "iu" and apart.dtype.itemsize > 1
-    ):  # places and labels; int8 is rounded
+    if _is_exact(apart.dtype):
         return np.array_equal(together, apart)
     sizes = [float(np.abs(row[np.isfinite(row)]).max(initial=0.0)) for row in apart]
     limits = [tolerance * max(size, _SMALL * max(sizes)) for size in sizes]
@@ -181,6 +178,11 @@ def _same_rows(together: Array, alone: list[Array], tolerance: float) -> bool:
         np.allclose(one, other, rtol=0.0, atol=limit, equal_nan=True)
         for one, other, limit in zip(together, apart, limits, strict=True)
     )
+
+
+def _is_exact(dtype: np.dtype[Any]) -> bool:
+    """Whether values are places, labels or decisions; those of 8 bits may be rounded numbers."""
+    return dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize > 1)
 
 
 def carries_batch(specs: Iterable[TensorSpec]) -> bool:
@@ -207,9 +209,9 @@ def probe(net: Network, names: Iterable[str]) -> dict[str, TensorSpec]:
 
 
 def _shape(one: tuple[int, ...], three: tuple[int, ...]) -> tuple[Dim, ...]:
-    if (
-        len(one) != len(three) or one == three
-    ):  # of another rank, as `Squeeze` of a single sample: the batch will be fixed at 1
+    if len(one) != len(three):  # as `Squeeze` of a single sample gives it: the batch will be fixed at 1
+        return one
+    if one == three:
         return one
     if one[1:] == three[1:] and (one[0], three[0]) == (1, 3):
         return (BATCH, *one[1:])
