@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import edgeexit
 from edgeexit.backends.base import Program, Settings
-from edgeexit.backends.onnxruntime import open_session, straight_program
+from edgeexit.backends.sessions import open_session, straight_program
 from edgeexit.cli.printing import print_tables
 from edgeexit.data import Dataset, demo_asset, load_data
 from edgeexit.documents import dumps, to_document

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from edgeexit.backends.base import Settings
-from edgeexit.backends.onnxruntime import open_session
+from edgeexit.backends.sessions import open_session
 from edgeexit.bundle.manifest import StageEntry
 from edgeexit.graph.flow import Flow
 from edgeexit.graph.network import read_model

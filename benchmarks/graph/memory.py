@@ -35,7 +35,7 @@ import edgeexit
 from benchmarks.common import Case, record, show
 from edgeexit import units
 from edgeexit.backends.base import Settings
-from edgeexit.backends.onnxruntime import open_session
+from edgeexit.backends.sessions import open_session
 from edgeexit.bundle import Bundle
 from edgeexit.hardware import device_key, snapshot
 

@@ -22,7 +22,7 @@ from onnx import helper
 from benchmarks.common import find_case, open_case, options, record, same_as, show, through_runner, time_lanes
 from edgeexit import units
 from edgeexit.backends.base import Program, Settings
-from edgeexit.backends.onnxruntime import bound, open_session
+from edgeexit.backends.sessions import bound, open_session
 from edgeexit.documents import to_document
 from edgeexit.hardware import snapshot
 from edgeexit.measure.statistics import ratio_interval

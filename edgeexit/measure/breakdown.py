@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from edgeexit.backends import Program, Settings, StagedProgram, find_backend
 from edgeexit.backends.host import HostStaged
-from edgeexit.backends.onnxruntime import bound, open_session
+from edgeexit.backends.sessions import bound, open_session
 from edgeexit.graph.flow import Flow
 from edgeexit.graph.layout import bridge_model
 from edgeexit.measure.parts import Breakdown, StageCost

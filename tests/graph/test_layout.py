@@ -12,7 +12,7 @@ import pytest
 
 import edgeexit
 from edgeexit.backends import Settings
-from edgeexit.backends.onnxruntime import session_options
+from edgeexit.backends.sessions import session_options
 from edgeexit.bundle import Bundle
 from edgeexit.graph.layout import bridge_model, packing_pays
 from tests.graph.hard import Writer, check

@@ -10,7 +10,7 @@ import pytest
 
 import edgeexit
 from edgeexit.backends import Settings, find_backend
-from edgeexit.backends.onnxruntime import open_session
+from edgeexit.backends.sessions import open_session
 from edgeexit.bundle import Bundle
 from edgeexit.errors import ModelError
 from edgeexit.graph.recut import recut
