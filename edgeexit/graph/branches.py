@@ -6,13 +6,13 @@ another `If`, where the fused form puts them, it loses their outputs ("Missing I
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import onnx
 from onnx import helper
 
 from edgeexit.errors import ModelError
-from edgeexit.graph.flow import renamed, unused_prefix
+from edgeexit.graph.flow import all_names, renamed, unused_prefix
 from edgeexit.graph.network import Network
 
 
@@ -28,9 +28,8 @@ def settled_conditions(net: Network) -> tuple[str, ...]:
 def take_branches(net: Network, conditions: Mapping[str, bool]) -> None:
     """Put the branch in the place of every outermost `If` whose condition is given, in the network's own graph."""
     graph = net.proto.graph
-    prefix = unused_prefix(
-        graph, "edgeexit/branch"
-    )  # another one where branches were taken before: what they held may be as now
+    # Another one where branches were taken before: what they held may be called as now.
+    prefix = unused_prefix(graph, "edgeexit/branch")
     nodes: list[onnx.NodeProto] = []
     for number, node in enumerate(graph.node):
         if node.op_type == "If" and node.input[0] in conditions:
@@ -48,12 +47,19 @@ def _branch(outer: onnx.GraphProto, node: onnx.NodeProto, condition: bool, prefi
     if branch is None:
         msg = f"node {node.name!r} (If) has no {wanted}: the model is damaged; export it again."
         raise ModelError(msg)
-    results = {value.name for value in branch.output}
+    if len(branch.output) > len(node.output):
+        msg = (
+            f"node {node.name!r} (If) has {len(node.output)} outputs and a {wanted} of {len(branch.output)}:"
+            " the model is damaged; export it again."
+        )
+        raise ModelError(msg)
+    ends = [(v.name, name) for v, name in zip(branch.output, node.output, strict=False) if name]
+    given = _given_names(branch, ends)
     inside = {t.name for t in branch.initializer} | {name for n in branch.node for name in n.output if name}
 
     def new_name(name: str) -> str:
         # The two branches, and branches elsewhere, may use the same names.
-        return f"{prefix}/{name}" if name in inside else name
+        return given.get(name, f"{prefix}/{name}" if name in inside else name)
 
     for tensor in branch.initializer:
         copy = outer.initializer.add()
@@ -61,9 +67,23 @@ def _branch(outer: onnx.GraphProto, node: onnx.NodeProto, condition: bool, prefi
         copy.name = new_name(tensor.name)
     body = [renamed(n, new_name) for n in branch.node]
     for inner in body:
-        inner.name = f"{prefix}/{inner.name}"
-    assert len(results) <= len(node.output)
-    ends = zip(branch.output, node.output, strict=False)
+        inner.name = f"{prefix}/node/{inner.name}" if inner.name else ""  # without a name, any number may be
     return body + [
-        helper.make_node("Identity", [new_name(v.name)], [name], name=f"{prefix}//{name}") for v, name in ends if name
+        helper.make_node("Identity", [new_name(made)], [name], name=f"{prefix}/end/{name}")
+        for made, name in ends
+        if given.get(made) != name
     ]
+
+
+def _given_names(branch: onnx.GraphProto, ends: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """What the nodes of a branch make, to the name that the `If` gives it; an `Identity` would take no sequence before operator set 14.
+
+    Left out is what has such a name already, and what is called as another tensor inside the branch.
+    """
+    makes = {name for n in branch.node for name in n.output}
+    taken = all_names(branch)
+    given: dict[str, str] = {}
+    for made, name in ends:
+        if made in makes and name not in taken:
+            given.setdefault(made, name)
+    return given
