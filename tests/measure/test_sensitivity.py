@@ -47,17 +47,35 @@ def _measured(runs: dict[str, Any], feed: list[Any], seed: int) -> dict[str, Lat
     return {name: latency_of(lanes, counts) for name, lanes in found.items()}
 
 
+TELLING = 0.01
+"""Standard deviation of the ratio of two equal things over five repeats up to which 5 % are told apart."""
+
+
+def _spread(one: Latency, other: Latency) -> float:
+    """Of the ratio of two equal things over the repeats."""
+    return float(np.std(np.log(np.divide(one.process_typical_s, other.process_typical_s)), ddof=1))
+
+
 def test_the_same_is_the_same_and_five_percent_slower_is_slower(
     compiled: Path, samples: NDArray[np.float32], balanced: list[float]
 ) -> None:
-    """In 20 rounds: called FASTER or SLOWER at most 3 times when nothing differs, SLOWER at least 17 times when 5 % do."""
+    """In 20 rounds: called FASTER or SLOWER at most 3 times when nothing differs, SLOWER at least 17 times when 5 % do.
+
+    Only where the machine lets five short repeats tell so little apart: a host that is shared changes speed by more.
+    """
     feed, verdicts = split_samples(samples), {"second": Counter[str](), "slowed": Counter[str]()}
+    noise = []
     for turn in range(20):
         first, second, third = (open_bundle(compiled, balanced) for _ in range(3))
         latencies = _measured({"first": first, "second": second, "slowed": _slowed(third, 0.05)}, feed, turn)
         sides = {name: Processes(lat.process_typical_s, lat.process_mean_s) for name, lat in latencies.items()}
+        noise.append(_spread(latencies["first"], latencies["second"]))
         for name, counted in verdicts.items():
             counted[compare_processes(sides["first"], sides[name], paired=True).verdict] += 1
+    if np.median(noise) > TELLING:
+        pytest.skip(
+            f"repeats of the same differ by {np.median(noise):.1%} here, too much to tell 5 % apart in so short a time"
+        )
     assert verdicts["second"]["FASTER"] + verdicts["second"]["SLOWER"] <= 3, verdicts
     assert verdicts["slowed"]["SLOWER"] >= 17, verdicts
 
