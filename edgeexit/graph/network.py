@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 
 from edgeexit.errors import ModelError
 from edgeexit.graph.damage import damage_of
-from edgeexit.graph.defaults import give_defaults
 from edgeexit.graph.flow import Flow, in_order, subgraphs_of
+from edgeexit.graph.functions import settle_attributes
 
 Dim: TypeAlias = "int | str"
 BATCH = "batch"
@@ -186,7 +186,7 @@ def _without_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         return proto
     from onnx import inliner
 
-    give_defaults(proto)
+    settle_attributes(proto)
     try:
         proto = inliner.inline_local_functions(proto, convert_version=True)
     except (*INFERENCE_ERRORS, IndexError, onnx.checker.ValidationError) as error:

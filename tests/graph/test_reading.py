@@ -37,24 +37,6 @@ def saved(folder: Path, w: Writer, outputs: list[str], **options: Any) -> Path:
     return w.save(folder / "m.onnx", {"x": ["n", WIDTH]}, outputs, **options)
 
 
-@pytest.mark.parametrize("given", [None, 0.1])
-def test_a_local_function_keeps_its_defaults(given: float | None, tmp_path: Path) -> None:
-    """Where the calling node does not say otherwise, also when another function calls it."""
-    imports = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
-    leaky = helper.make_function("own", "Leaky", ["a"], ["b"], [helper.make_node("LeakyRelu", ["a"], ["b"])], imports)
-    leaky.node[0].attribute.add(name="alpha", ref_attr_name="alpha", type=onnx.AttributeProto.FLOAT)
-    leaky.attribute_proto.append(helper.make_attribute("alpha", 0.7))
-    own: dict[str, Any] = {} if given is None else {"alpha": given}
-    inside = helper.make_node("Leaky", ["a"], ["b"], domain="own", **own)
-    twice = helper.make_function("own", "Outer", ["a"], ["b"], [inside], imports)
-    w = Writer()
-    a = dense(w, "x")
-    w.op("MatMul", w.op("Leaky", a, domain="own", **own), w.weight(WIDTH, 3), out="z1")
-    w.op("MatMul", dense(w, w.op("Outer", a, domain="own")), w.weight(WIDTH, 3), out="z2")
-
-    check(saved(tmp_path, w, ["z1", "z2"], functions=[leaky, twice]), samples(), ["z1", "z2"])
-
-
 def outside(path: Path, **place: str) -> None:
     """Move weights of a kilobyte and more into one file; of their places only the offset is written."""
     model, data = onnx.load(str(path)), b""
