@@ -20,7 +20,8 @@ from edgeexit.backends.base import Array, Backend, Batch, Program, Settings, Sta
 from edgeexit.backends.checks import Check
 from edgeexit.backends.host import HostFused, HostStaged
 from edgeexit.backends.recut_stages import recut_stages
-from edgeexit.backends.sessions import binder, check_ends, open_session, refusals, straight_program
+from edgeexit.backends.refusals import refusals
+from edgeexit.backends.sessions import binder, check_ends, open_session, straight_program
 from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.errors import ModelError
 from edgeexit.graph.fuse import RESULTS, threshold_name

@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 
 from edgeexit.backends.base import Array, Settings
+from edgeexit.backends.refusals import refusals
 from edgeexit.backends.samples import REACHES, UNLIKE_SEEDS, Values, inputs_for, rows, unlike_inputs
-from edgeexit.backends.sessions import open_session, refusals
+from edgeexit.backends.sessions import open_session
 from edgeexit.errors import ModelError
 from edgeexit.graph.branches import settled_conditions, take_branches
 from edgeexit.graph.exits import typed_outputs

@@ -16,8 +16,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgeexit.backends.base import Array, Settings
+from edgeexit.backends.refusals import refusals
 from edgeexit.backends.samples import random_inputs
-from edgeexit.backends.sessions import WEIGHTS_FOLDER, check_ends, open_session, refusals, session_options
+from edgeexit.backends.sessions import WEIGHTS_FOLDER, check_ends, open_session, session_options
 from edgeexit.bundle import Bundle, Manifest
 from edgeexit.errors import ModelError
 from edgeexit.graph.network import TensorSpec, all_tensors, outside_range

@@ -13,14 +13,15 @@ What its defaults would cost, and what is done about it:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeexit.backends.base import Array, Settings
 from edgeexit.backends.host import Bind, HostStraight
+from edgeexit.backends.refusals import reason, refusal_kinds, refusals
 from edgeexit.errors import ModelError
 from edgeexit.graph.network import BATCH, TensorSpec
 
@@ -107,36 +108,6 @@ def open_session(
         )
 
 
-@cache
-def _refusal_kinds() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises; some derive from RuntimeError, some from Exception alone."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    own = (
-        state.Fail,
-        state.InvalidArgument,
-        state.InvalidGraph,
-        state.InvalidProtobuf,
-        state.NoSuchFile,
-        state.NotImplemented,
-        state.RuntimeException,
-    )
-    return (*own, RuntimeError, MemoryError, UnicodeDecodeError)  # its own messages may quote what is no text
-
-
-@contextmanager
-def refusals(what: str) -> Iterator[None]:
-    """Turn ONNX Runtime's exceptions into a ModelError."""
-    try:
-        yield
-    except _refusal_kinds() as error:
-        raise ModelError(f"{what}: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:400]
-
-
 def binder(sessions: Sequence[ort.InferenceSession]) -> Bind:
     """Sessions bound to NumPy buffers without copies; they are shared between clones, the buffers are not."""
     import onnxruntime as ort
@@ -191,8 +162,8 @@ def bound(session: ort.InferenceSession, binding: ort.IOBinding, alive: object) 
     def run(_alive: object = (session, binding, alive)) -> None:
         try:
             call(handle, options)
-        except _refusal_kinds() as error:  # looked up only when there is one
-            raise ModelError(f"ONNX Runtime cannot run the model: {_first_line(error)}") from error
+        except refusal_kinds() as error:  # looked up only when there is one
+            raise ModelError(f"ONNX Runtime cannot run the model: {reason(error)}") from error
 
     return run
 

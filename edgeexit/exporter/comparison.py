@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeexit.backends.base import Settings
-from edgeexit.backends.sessions import open_session, refusals
+from edgeexit.backends.refusals import refusals
+from edgeexit.backends.sessions import open_session
 from edgeexit.errors import InternalError, ModelError
 from edgeexit.exporter.eager import eager_exits
 from edgeexit.nets.outputs import Exit

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.backends.probe import needing_examples, open_model
-from edgeexit.backends.sessions import open_session, refusals
+from edgeexit.backends.refusals import refusals
+from edgeexit.backends.sessions import open_session
 from edgeexit.bundle import Bundle, Verified
 from edgeexit.criteria import criterion, max_softmax
 from edgeexit.errors import InternalError, ModelError
