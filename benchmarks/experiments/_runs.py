@@ -12,7 +12,7 @@ import edgeexit
 from edgeexit.errors import InputError
 from edgeexit.exporter import export
 from edgeexit.nets import NETS, build
-from edgeexit.nets.targets import load_weights
+from edgeexit.nets.weights import load_weights
 from edgeexit.runtime import CalibrationWarning, Runner
 from edgeexit.training import Recipe
 from edgeexit.training.recipe import parse_recipe

@@ -44,7 +44,8 @@ def export_command(
     Example: edgeexit export lenet --checkpoint runs/digits/joint.pt -o lenet.onnx
     """
     from edgeexit.exporter import export
-    from edgeexit.nets.targets import load_module, load_weights
+    from edgeexit.nets.modules import load_module
+    from edgeexit.nets.weights import load_weights
 
     module = load_module(target, dict(_option(o) for o in option or ()))
     if checkpoint is not None:

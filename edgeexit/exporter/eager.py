@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from edgeexit.errors import ModelError
 from edgeexit.nets.outputs import Exit, run_exits
-from edgeexit.nets.targets import users_code
+from edgeexit.nets.users_code import users_code
 
 FIXED_BATCH = "If the graph depends on the batch size, ask for a batch of 1 (dynamic_batch=False, --batch-1)."
 

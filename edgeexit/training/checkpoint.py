@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgeexit.data.files import replacing
 from edgeexit.errors import InputError
-from edgeexit.nets.targets import read_tensors
+from edgeexit.nets.weights import read_tensors
 
 SCHEMA = "edgeexit.checkpoint/1"
 

@@ -26,7 +26,7 @@ from edgeexit.data import Dataset, Fingerprint, check_labels, fingerprint, load_
 from edgeexit.data.files import replacing, write_bytes
 from edgeexit.errors import InputError
 from edgeexit.nets import build, net
-from edgeexit.nets.targets import load_weights
+from edgeexit.nets.weights import load_weights
 from edgeexit.progress import Progress, silent
 from edgeexit.training.checkpoint import Checkpoint, State
 from edgeexit.training.loop import Record, Setting, derived_seed, deterministic, fit, seeded
