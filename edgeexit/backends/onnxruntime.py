@@ -19,13 +19,14 @@ import onnx
 from edgeexit.backends.base import Array, Backend, Batch, Program, Settings, StagedProgram
 from edgeexit.backends.checks import Check
 from edgeexit.backends.host import HostFused, HostStaged
+from edgeexit.backends.packing import packing_pays
 from edgeexit.backends.recut_stages import recut_stages
 from edgeexit.backends.refusals import refusals
 from edgeexit.backends.sessions import binder, check_ends, open_session, straight_program
 from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.errors import ModelError
 from edgeexit.graph.fuse import RESULTS, threshold_name
-from edgeexit.graph.layout import bridge_model, packing_pays
+from edgeexit.graph.layout import bridge_model
 
 if TYPE_CHECKING:
     import onnxruntime as ort

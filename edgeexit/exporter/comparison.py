@@ -16,7 +16,7 @@ from edgeexit.backends.refusals import refusals
 from edgeexit.backends.sessions import open_session
 from edgeexit.errors import InternalError, ModelError
 from edgeexit.exporter.eager import eager_exits
-from edgeexit.nets.outputs import Exit
+from edgeexit.nets.outputs import ExitTensors
 
 TOLERANCE = 1e-4
 """Largest difference from eager, as a share of the largest logit's magnitude (at least 1)."""
@@ -25,7 +25,7 @@ _TOLERANCES = {torch.float16: 1e-2, torch.bfloat16: 8e-2}
 """The same where the module computes in fewer bits: about ten roundings."""
 
 
-def check_repeats(module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[Exit]) -> None:
+def check_repeats(module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[ExitTensors]) -> None:
     """Raise a ModelError where forward, asked again, does not give these exits again."""
     again = eager_exits(module, inputs, None)
     worst = _worst(_tensors(exits), _tensors(again))
@@ -39,7 +39,7 @@ def check_repeats(module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequen
 
 
 def compare(
-    module: nn.Module, path: Path, inputs: Mapping[str, Tensor], exits: Sequence[Exit], *, dynamic_batch: bool
+    module: nn.Module, path: Path, inputs: Mapping[str, Tensor], exits: Sequence[ExitTensors], *, dynamic_batch: bool
 ) -> tuple[float, int]:
     """Largest relative difference between the file and eager over a few random batches, and how many there were."""
     refused = "ONNX Runtime cannot run the exported file"
@@ -63,7 +63,7 @@ def compare(
 
 def _asked(
     module: nn.Module, inputs: Mapping[str, Tensor], names: Sequence[str], rows: int, generator: torch.Generator
-) -> tuple[dict[str, Tensor], list[Exit]]:
+) -> tuple[dict[str, Tensor], list[ExitTensors]]:
     """Random inputs and what forward gives for them: noise, or where forward cannot take it, the example's own values."""
     try:
         return _answered(module, {name: _noise(x, rows, generator) for name, x in inputs.items()}, names)
@@ -82,7 +82,9 @@ _ANY_PLACE = (
 )
 
 
-def _answered(module: nn.Module, feed: dict[str, Tensor], names: Sequence[str]) -> tuple[dict[str, Tensor], list[Exit]]:
+def _answered(
+    module: nn.Module, feed: dict[str, Tensor], names: Sequence[str]
+) -> tuple[dict[str, Tensor], list[ExitTensors]]:
     exits = eager_exits(module, feed, names, on=_DRAWN)
     if not all(np.isfinite(t).any() for t in _tensors(exits)):
         msg = "forward gives no finite number on random inputs of the example's shape, so the file cannot be compared with it"
@@ -90,12 +92,12 @@ def _answered(module: nn.Module, feed: dict[str, Tensor], names: Sequence[str]) 
     return feed, exits
 
 
-def _tensors(exits: Sequence[Exit]) -> list[NDArray[np.float32]]:
+def _tensors(exits: Sequence[ExitTensors]) -> list[NDArray[np.float32]]:
     """Logits and scores of every exit, in the order of the file's outputs."""
     return [t.detach().cpu().float().numpy() for e in exits for t in (e.logits, e.score) if t is not None]
 
 
-def _tolerance(module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[Exit]) -> float:
+def _tolerance(module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[ExitTensors]) -> float:
     """That of the coarsest numbers that the module reads, keeps or returns."""
     tensors = [*inputs.values(), *module.parameters(), *(e.logits for e in exits)]
     return max(_TOLERANCES.get(t.dtype, TOLERANCE) for t in tensors)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgeexit.errors import MissingExtra, ModelError
 from edgeexit.exporter.eager import FIXED_BATCH, buffers_kept
 from edgeexit.exporter.onnx_file import output_names
-from edgeexit.nets.outputs import Exit, run_exits
+from edgeexit.nets.outputs import ExitTensors, run_exits
 
 DEFAULT_OPSET = 18
 """The lowest opset that torch's graph exporter writes without conversion; every supported runtime reads it."""
@@ -34,7 +34,7 @@ class _EveryExit(nn.Module):
 
 
 def onnx_model(
-    module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[Exit], *, dynamic_batch: bool, opset: int
+    module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[ExitTensors], *, dynamic_batch: bool, opset: int
 ) -> Any:
     """The module as an onnx_ir model."""
     wrapper = _EveryExit(module, [e.name for e in exits]).eval()

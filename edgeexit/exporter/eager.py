@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from edgeexit.errors import ModelError
-from edgeexit.nets.outputs import Exit, run_exits
+from edgeexit.nets.outputs import ExitTensors, run_exits
 from edgeexit.nets.users_code import users_code
 
 FIXED_BATCH = "If the graph depends on the batch size, ask for a batch of 1 (dynamic_batch=False, --batch-1)."
@@ -18,7 +18,7 @@ FIXED_BATCH = "If the graph depends on the batch size, ask for a batch of 1 (dyn
 
 def eager_exits(
     module: nn.Module, inputs: Mapping[str, Tensor], names: Sequence[str] | None, *, on: str = "the example"
-) -> list[Exit]:
+) -> list[ExitTensors]:
     """The exits that forward returns or marks for these inputs. Every call starts from the same buffers.
 
     Raises:

@@ -13,18 +13,18 @@ from torch import nn
 
 from edgeexit.errors import InputError, ModelError
 from edgeexit.graph.exits import METADATA_KEY
-from edgeexit.nets.outputs import Exit
+from edgeexit.nets.outputs import ExitTensors
 
 _EXTERNAL_BYTES = 2**31 - 2**24
 """Weights above this go into a second file: a protobuf message ends at 2 GiB."""
 
 
-def output_names(e: Exit) -> tuple[str, str | None]:
+def output_names(e: ExitTensors) -> tuple[str, str | None]:
     """Names of an exit's logits and, where it has one, its score."""
     return e.name, None if e.score is None else f"{e.name}_score"
 
 
-def check_names(inputs: Iterable[str], exits: Sequence[Exit]) -> None:
+def check_names(inputs: Iterable[str], exits: Sequence[ExitTensors]) -> None:
     """A graph has one name for one tensor: its inputs, every exit's logits and every exit's score."""
     taken = [*inputs, *(name for e in exits for name in output_names(e) if name is not None)]
     twice = sorted({name for name in taken if taken.count(name) > 1})
@@ -61,7 +61,7 @@ def as_properties(metadata: object) -> dict[str, str]:
     return dict(metadata)
 
 
-def check_dtypes(exits: Sequence[Exit]) -> None:
+def check_dtypes(exits: Sequence[ExitTensors]) -> None:
     """A file's outputs become NumPy arrays."""
     known = (torch.float16, torch.float32, torch.float64)
     tensors = {
@@ -73,7 +73,7 @@ def check_dtypes(exits: Sequence[Exit]) -> None:
         raise ModelError(msg)
 
 
-def name_exits(model: Any, exits: Sequence[Exit]) -> None:
+def name_exits(model: Any, exits: Sequence[ExitTensors]) -> None:
     """Write the exits into the metadata, and leave out what the exporter noted about the machine it ran on."""
     for graph in (model.graph, *[f.graph for f in model.functions.values()]):
         graph.metadata_props.clear()

@@ -1,4 +1,4 @@
-"""How ONNX Runtime lays out what it computes with: its blocked layout across a cut, and weights that it packs.
+"""ONNX Runtime's blocked layout across a cut.
 
 It computes convolutions on blocks of channels and reorders where the plain layout is needed. A sum of a convolution and a tensor that
 comes in plain, as the shortcut of a residual block does when the cut lies before it, is done plain; so is what reads it, and every block
@@ -7,33 +7,16 @@ after it reorders twice: 12 % of B-ResNet-110's second stage. An average pool of
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Sequence
 
 import onnx
 from onnx import helper
 
-from edgeexit.graph.flow import inner_graphs, renamed
+from edgeexit.graph.flow import renamed
 from edgeexit.graph.network import TensorSpec
 
 _BLOCK = 16  # channels; the widest of its blocks, so a multiple of the others
 _SUMS = frozenset({"Add", "Sum"})
-_PACKED_WITH_GAIN = frozenset(
-    {
-        "ConvInteger",
-        "ConvTranspose",
-        "DeformConv",
-        "GRU",
-        "LSTM",
-        "MatMul",
-        "MatMulInteger",
-        "QLinearConv",
-        "QLinearMatMul",
-        "QuantizeLinear",
-        "RNN",
-        "Attention",
-    }
-)
 
 
 def bridged(nodes: Sequence[onnx.NodeProto], specs: Iterable[TensorSpec], suffix: str) -> list[onnx.NodeProto]:
@@ -72,20 +55,3 @@ def bridge_model(model: onnx.ModelProto, specs: Iterable[TensorSpec]) -> bool:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return True
-
-
-def packing_pays(graph: onnx.GraphProto) -> bool:
-    """Whether a network for single samples runs faster with its weights packed, on the x86-64 processors where this was timed.
-
-    Packing serves products of many rows: a vision transformer's 65 tokens are 4 % slower without. The one row of a classifier's `Gemm`
-    is not (0.98 to 1.01 on four networks), and float convolutions go by the blocked layout instead. On other processors, with other
-    kernels, it is taken to pay.
-    """
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return True
-    return any(
-        node.domain not in ("", "ai.onnx")
-        or node.op_type in _PACKED_WITH_GAIN
-        or any(packing_pays(inner) for inner in inner_graphs(node))
-        for node in graph.node
-    )

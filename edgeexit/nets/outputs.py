@@ -29,7 +29,7 @@ Pair: TypeAlias = "tuple[Tensor, Tensor | None]"
 
 
 @dataclass(frozen=True)
-class Exit:
+class ExitTensors:
     """One exit of one forward pass.
 
     Attributes:
@@ -54,7 +54,7 @@ class Mark:
     """
 
     given: Tensor
-    exit: Exit
+    exit: ExitTensors
     version: int | None
 
     def is_still(self, tensor: Tensor) -> bool:
@@ -73,7 +73,7 @@ def mark_exit(name: str, tensor: Tensor, score: Tensor | None = None) -> Tensor:
     """
     marks = _marked.get()
     if marks is not None:
-        marks.append(Mark(tensor, Exit(name, _kept(tensor), _kept(score)), _version(tensor)))
+        marks.append(Mark(tensor, ExitTensors(name, _kept(tensor), _kept(score)), _version(tensor)))
     return tensor
 
 
@@ -99,14 +99,14 @@ def recording() -> Iterator[list[Mark]]:
         _marked.reset(token)
 
 
-def run_exits(module: Any, *inputs: Tensor, names: Sequence[str] | None = None) -> list[Exit]:
+def run_exits(module: Any, *inputs: Tensor, names: Sequence[str] | None = None) -> list[ExitTensors]:
     """Call the module and read every exit from what it returns and marks. See `exits_of`."""
     with recording() as marks:
         returned = module(*inputs)
     return exits_of(returned, marks, names=names)
 
 
-def exits_of(returned: Any, marks: Sequence[Mark] = (), *, names: Sequence[str] | None = None) -> list[Exit]:
+def exits_of(returned: Any, marks: Sequence[Mark] = (), *, names: Sequence[str] | None = None) -> list[ExitTensors]:
     """Every exit of one forward pass, first exit first, checked.
 
     Args:
@@ -133,7 +133,7 @@ def one_exit(returned: Any) -> Any:
     return returned
 
 
-def _with_marks(returned: Any, marks: Sequence[Mark]) -> list[Exit]:
+def _with_marks(returned: Any, marks: Sequence[Mark]) -> list[ExitTensors]:
     """The marked exits, and as the last one what is returned and was not marked."""
     found = [] if returned is None else _named(returned)
     _check_changed(marks, found)
@@ -149,7 +149,7 @@ def _with_marks(returned: Any, marks: Sequence[Mark]) -> list[Exit]:
     return exits + [e if own_name else replace(e, name=f"exit{len(exits) + 1}") for e in rest]
 
 
-def _check_changed(marks: Sequence[Mark], found: Sequence[Exit]) -> None:
+def _check_changed(marks: Sequence[Mark], found: Sequence[ExitTensors]) -> None:
     """A marked tensor that was changed in place can only come back as the last exit."""
     early = [e.logits for e in found[:-1]]
     changed = [m.exit.name for m in marks if any(m.given is z and not m.is_still(z) for z in early)]
@@ -161,26 +161,26 @@ def _check_changed(marks: Sequence[Mark], found: Sequence[Exit]) -> None:
         raise ModelError(msg)
 
 
-def _marked_exit(mark: Mark, found: Sequence[Exit]) -> Exit:
+def _marked_exit(mark: Mark, found: Sequence[ExitTensors]) -> ExitTensors:
     """The marked tensor may come back with the score that its mark lacks."""
     name, logits, score = mark.exit.name, mark.exit.logits, mark.exit.score
     if score is None:
         score = next((e.score for e in found if mark.is_still(e.logits)), None)
-    return Exit(name, *_pair(name, (logits, score)))
+    return ExitTensors(name, *_pair(name, (logits, score)))
 
 
-def _named(returned: Any) -> list[Exit]:
+def _named(returned: Any) -> list[ExitTensors]:
     if isinstance(returned, Mapping) and _is_lists_by_name(returned):
         returned = _unnamed(returned["logits"], returned.get("scores"))
     if isinstance(returned, Mapping):
-        return [Exit(str(name), *_pair(str(name), value)) for name, value in returned.items()]
+        return [ExitTensors(str(name), *_pair(str(name), value)) for name, value in returned.items()]
     if isinstance(returned, Tensor):
         returned = [returned]
     if not isinstance(returned, tuple | list):
         msg = f"forward returned {type(returned).__name__}; it must return the logits of every exit. {_FORMS}"
         raise ModelError(msg)
     values = _zipped(returned) if _is_pair_of_lists(returned) else returned
-    return [Exit(f"exit{i}", *_pair(f"exit{i}", value)) for i, value in enumerate(values, 1)]
+    return [ExitTensors(f"exit{i}", *_pair(f"exit{i}", value)) for i, value in enumerate(values, 1)]
 
 
 def _is_lists_by_name(value: Mapping[Any, Any]) -> bool:
@@ -238,17 +238,17 @@ def _describe(value: Any) -> str:
     return f"tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
-def _renamed(exits: Sequence[Exit], names: Sequence[str]) -> list[Exit]:
+def _renamed(exits: Sequence[ExitTensors], names: Sequence[str]) -> list[ExitTensors]:
     if len(names) != len(exits):
         msg = f"{len(names)} names were given ({', '.join(names)}) for {len(exits)} exits ({', '.join(e.name for e in exits)})"
         raise ModelError(msg)
-    return [Exit(name, e.logits, e.score) for name, e in zip(names, exits, strict=True)]
+    return [ExitTensors(name, e.logits, e.score) for name, e in zip(names, exits, strict=True)]
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]*")
 
 
-def _check(exits: Sequence[Exit]) -> None:
+def _check(exits: Sequence[ExitTensors]) -> None:
     """All faults at once: one message that a person can act on."""
     faults = [] if exits else [f"forward returned no exit. {_FORMS}"]
     names = [e.name for e in exits]
@@ -264,7 +264,7 @@ def _check(exits: Sequence[Exit]) -> None:
         raise ModelError("; ".join(faults))
 
 
-def _faults(e: Exit) -> list[str]:
+def _faults(e: ExitTensors) -> list[str]:
     faults = []
     if not isinstance(e.name, str) or not _NAME.fullmatch(e.name):
         faults.append(f"exit name {e.name!r} must start with a letter and hold letters, digits, and _ . - / only")

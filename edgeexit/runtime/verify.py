@@ -63,7 +63,7 @@ class Original:
 
 
 @dataclass(frozen=True)
-class _Answers:
+class _ExitAnswers:
     """Of one sample: logits [N, classes] and own-unit scores [N], float32; None where scores are not known."""
 
     logits: Array
@@ -86,7 +86,7 @@ class _Answers:
         return bool(np.isnan(self.logits).any() or (self.scores is not None and np.isnan(self.scores).any()))
 
 
-_Reference = Callable[[Mapping[str, Array]], _Answers]
+_Reference = Callable[[Mapping[str, Array]], _ExitAnswers]
 
 
 def verify(draft: Bundle, settings: Settings, original: Original, given: Inputs | None, progress: Progress) -> Verified:
@@ -133,7 +133,7 @@ def _verify(
     return replace(result, precision_error=error, same_labels=same)
 
 
-def _of_original(draft: Bundle, original: Original, samples: Sequence[Trial]) -> tuple[str, list[_Answers | None]]:
+def _of_original(draft: Bundle, original: Original, samples: Sequence[Trial]) -> tuple[str, list[_ExitAnswers | None]]:
     """What it is compared with, and that's answers; None for an input that the original does not take."""
     try:
         return "original", _answers(_as_given(draft, original), samples)
@@ -147,11 +147,11 @@ def _of_original(draft: Bundle, original: Original, samples: Sequence[Trial]) ->
             return "rewritten", _answers(reference, samples)
 
 
-def _answers(reference: _Reference, samples: Sequence[Trial]) -> list[_Answers | None]:
+def _answers(reference: _Reference, samples: Sequence[Trial]) -> list[_ExitAnswers | None]:
     return [_answer(reference, s) for s in samples]
 
 
-def _answer(reference: _Reference, sample: Trial) -> _Answers | None:
+def _answer(reference: _Reference, sample: Trial) -> _ExitAnswers | None:
     try:
         answers = reference(sample.inputs)
     except ModelError:
@@ -161,7 +161,7 @@ def _answer(reference: _Reference, sample: Trial) -> _Answers | None:
     return answers if answers.masked_at_most or not sample.optional else None
 
 
-def _refuse_nan(samples: Sequence[Trial], wanted: Sequence[_Answers | None]) -> None:
+def _refuse_nan(samples: Sequence[Trial], wanted: Sequence[_ExitAnswers | None]) -> None:
     for sample, answers in zip(samples, wanted, strict=True):
         if answers is not None and answers.holds_nan:
             which = "one of the inputs given" if sample.given else "inputs between 0 and 1"
@@ -169,7 +169,7 @@ def _refuse_nan(samples: Sequence[Trial], wanted: Sequence[_Answers | None]) -> 
             raise ModelError(msg)
 
 
-def _known(samples: Sequence[Trial], wanted: Sequence[_Answers | None]) -> tuple[list[Trial], list[_Answers]]:
+def _known(samples: Sequence[Trial], wanted: Sequence[_ExitAnswers | None]) -> tuple[list[Trial], list[_ExitAnswers]]:
     both = [(s, a) for s, a in zip(samples, wanted, strict=True) if a is not None]
     return [s for s, _ in both], [a for _, a in both]
 
@@ -197,13 +197,13 @@ def _criterion_of(
     rule = criterion(draft.manifest.criterion)
     costs = costs_of_reaching(original.net, [e.logits for e in original.exits]) if rule.combine else ()
 
-    def answers(inputs: Mapping[str, Array]) -> _Answers:
+    def answers(inputs: Mapping[str, Array]) -> _ExitAnswers:
         values = run(inputs)
         logits = np.stack([np.asarray(values[e.logits], np.float32).reshape(-1) for e in original.exits])
         if rule.learned:
-            return _Answers(logits, _own_scores(values, logits, original.exits))
+            return _ExitAnswers(logits, _own_scores(values, logits, original.exits))
         found = rule.answers(logits[None], costs)
-        return _Answers(found.logits[0], found.scores[0])
+        return _ExitAnswers(found.logits[0], found.scores[0])
 
     return answers
 
@@ -223,18 +223,18 @@ def _as_split(draft: Bundle, original: Original) -> _Reference:
     run = open_model(original.net, [*logits, *scores])
     sign = np.float32(criterion(draft.manifest.criterion).sign)
 
-    def answers(inputs: Mapping[str, Array]) -> _Answers:
+    def answers(inputs: Mapping[str, Array]) -> _ExitAnswers:
         values = run(inputs)
         stacked = np.stack([np.asarray(values[n], np.float32).reshape(-1) for n in logits])
-        return _Answers(stacked, sign * np.stack([values[n].reshape(-1)[0] for n in scores]))
+        return _ExitAnswers(stacked, sign * np.stack([values[n].reshape(-1)[0] for n in scores]))
 
     return answers
 
 
 def _forms(
     draft: Bundle, settings: Settings, samples: Sequence[Trial], progress: Progress
-) -> dict[str, list[_Answers]]:
-    found: dict[str, list[_Answers]] = {"staged": [], "fused": []}
+) -> dict[str, list[_ExitAnswers]]:
+    found: dict[str, list[_ExitAnswers]] = {"staged": [], "fused": []}
     for place, (mode, answers) in enumerate(found.items()):
         with open_runner(draft, settings.with_mode(mode)) as runner:
             for i, sample in enumerate(samples):
@@ -243,7 +243,7 @@ def _forms(
     return found
 
 
-def _forced(runner: Runner, inputs: Mapping[str, Array]) -> _Answers:
+def _forced(runner: Runner, inputs: Mapping[str, Array]) -> _ExitAnswers:
     answers = []
     for exit in range(1, runner.exits + 1):
         answer = runner.forced(dict(inputs), exit=exit)
@@ -251,11 +251,11 @@ def _forced(runner: Runner, inputs: Mapping[str, Array]) -> _Answers:
             msg = f"forced to exit {exit}, the {runner.settings.mode} form left at exit {answer.exit}. Please report it with the model."
             raise InternalError(msg)
         answers.append(answer)
-    return _Answers(np.stack([a.logits for a in answers]), np.asarray([a.score for a in answers], np.float32))
+    return _ExitAnswers(np.stack([a.logits for a in answers]), np.asarray([a.score for a in answers], np.float32))
 
 
 def _check_batch(
-    draft: Bundle, settings: Settings, samples: Sequence[Trial], expected: Sequence[_Answers], numbers: str
+    draft: Bundle, settings: Settings, samples: Sequence[Trial], expected: Sequence[_ExitAnswers], numbers: str
 ) -> None:
     """A few samples at once give what each must give, at every exit."""
     places = range(0, len(samples), max(1, len(samples) // _BATCH))[:_BATCH]
@@ -265,7 +265,7 @@ def _check_batch(
     _scores_checked(found, wanted, few, numbers, learned=criterion(draft.manifest.criterion).learned)
 
 
-def _in_a_batch(draft: Bundle, settings: Settings, samples: Sequence[Trial]) -> list[_Answers]:
+def _in_a_batch(draft: Bundle, settings: Settings, samples: Sequence[Trial]) -> list[_ExitAnswers]:
     """What the stages as they are written give for samples at once, every exit.
 
     On ONNX Runtime single samples run stages that are cut anew, so that nothing else of a compile runs these.
@@ -281,7 +281,7 @@ def _in_a_batch(draft: Bundle, settings: Settings, samples: Sequence[Trial]) -> 
     logits, scores = (
         np.stack([tensors[getattr(s, end)] for s in draft.manifest.stages], axis=1) for end in ("logits", "score")
     )
-    return [_Answers(z, sign * h) for z, h in zip(logits, scores, strict=True)]
+    return [_ExitAnswers(z, sign * h) for z, h in zip(logits, scores, strict=True)]
 
 
 def difference(found: NDArray[Any], expected: NDArray[Any], scale: NDArray[Any]) -> float:
@@ -299,7 +299,7 @@ def _limit(sample: Trial, numbers: str) -> float:
 
 
 def _checked(
-    found: Sequence[_Answers], expected: Sequence[_Answers], samples: Sequence[Trial], numbers: str, mode: str
+    found: Sequence[_ExitAnswers], expected: Sequence[_ExitAnswers], samples: Sequence[Trial], numbers: str, mode: str
 ) -> float:
     """Largest difference of a logit over the largest of its sample; of large inputs only that it is allowed."""
     worst = 0.0
@@ -317,8 +317,8 @@ def _refuse(what: str, limit: float) -> None:
 
 
 def _scores_checked(
-    found: Mapping[str, Sequence[_Answers]],
-    expected: Sequence[_Answers],
+    found: Mapping[str, Sequence[_ExitAnswers]],
+    expected: Sequence[_ExitAnswers],
     samples: Sequence[Trial],
     numbers: str,
     *,
@@ -347,7 +347,7 @@ def _finite(values: Array) -> Array:
 
 
 def _distance(
-    found: Mapping[str, Sequence[_Answers]], truth: Sequence[_Answers], judged: Sequence[int]
+    found: Mapping[str, Sequence[_ExitAnswers]], truth: Sequence[_ExitAnswers], judged: Sequence[int]
 ) -> tuple[float, float]:
     """How far a network in another precision is from the original: largest difference of a logit, share of the same best classes."""
     pairs = [(answers[i], truth[i]) for answers in found.values() for i in judged]
@@ -355,7 +355,7 @@ def _distance(
     return max(difference(a.logits, b.logits, b.scale[:, None]) for a, b in pairs), float(np.mean(same))
 
 
-def _refuse_useless(truth: Sequence[_Answers], converted: Sequence[_Answers], precision: str) -> None:
+def _refuse_useless(truth: Sequence[_ExitAnswers], converted: Sequence[_ExitAnswers], precision: str) -> None:
     """Raise ModelError where a precision leaves nothing of an exit's answers."""
     was, now = (np.stack([a.logits for a in answers]) for answers in (truth, converted))
     lost = np.isfinite(was) & ~np.isfinite(now)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeexit.errors import InputError
-from edgeexit.nets.outputs import Exit, run_exits
+from edgeexit.nets.outputs import ExitTensors, run_exits
 from edgeexit.progress import Progress, silent
 from edgeexit.training.augment import Augment, augmented
 from edgeexit.training.losses import Loss
@@ -150,9 +150,9 @@ def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setti
     return train_step
 
 
-def _in_float32(e: Exit) -> Exit:
+def _in_float32(e: ExitTensors) -> ExitTensors:
     # A softmax of bfloat16 rounds a sure answer to 1, which then has no gradient.
-    return Exit(e.name, e.logits.float(), e.score if e.score is None else e.score.float())
+    return ExitTensors(e.name, e.logits.float(), e.score if e.score is None else e.score.float())
 
 
 # ---------------------------------------------------------------- optimiser and its step size

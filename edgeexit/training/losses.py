@@ -1,6 +1,6 @@
 """Losses over every exit of a network, those of the papers, by name.
 
-A loss is a plain callable: exits (`edgeexit.nets.outputs.Exit`, first exit first) and labels int64 [b] in, one scalar out.
+A loss is a plain callable: exits (`edgeexit.nets.outputs.ExitTensors`, first exit first) and labels int64 [b] in, one scalar out.
 
     branchynet     Σ w_n CE(z_n)                                              Teerapittayanon et al. 2016, III-B
     sum            Σ CE(z_n)                                                  MSDNet, Huang et al. 2018, section 4
@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.nets.outputs import Exit
+from edgeexit.nets.outputs import ExitTensors
 
-Loss: TypeAlias = Callable[[Sequence[Exit], Tensor], Tensor]
+Loss: TypeAlias = Callable[[Sequence[ExitTensors], Tensor], Tensor]
 """Exits and labels int64 [b] in, scalar out."""
 
 _TINY = 1e-12
@@ -38,7 +38,7 @@ def branchynet(*, weights: Sequence[float] = ()) -> Loss:
     The paper found earlier exits heavier to help: 1.0 for the first and 0.3 for the last (section V-A).
     """
 
-    def loss(exits: Sequence[Exit], labels: Tensor) -> Tensor:
+    def loss(exits: Sequence[ExitTensors], labels: Tensor) -> Tensor:
         _as_many("weights", weights, exits, needed=bool(weights))
         factors = weights or [1.0] * len(exits)
         return _total(w * F.cross_entropy(e.logits, labels) for w, e in zip(factors, exits, strict=True))
@@ -57,7 +57,7 @@ def distill(*, weight: float = 1.0, temperature: float = 1.0) -> Loss:
     Found to lessen overthinking in MSDNets ("Overthinking in MSDNets", 2022, section 2).
     """
 
-    def loss(exits: Sequence[Exit], labels: Tensor) -> Tensor:
+    def loss(exits: Sequence[ExitTensors], labels: Tensor) -> Tensor:
         teacher = F.softmax(exits[-1].logits.detach() / temperature, dim=-1)
         students = [F.log_softmax(e.logits / temperature, dim=-1) for e in exits[:-1]]
         pull = _total(F.kl_div(s, teacher, reduction="batchmean") for s in students)
@@ -76,7 +76,7 @@ def running_mean(*, costs: Sequence[float], weight: float = 1.0, temperature: fl
     """
     alone = distill(weight=weight, temperature=temperature)
 
-    def loss(exits: Sequence[Exit], labels: Tensor) -> Tensor:
+    def loss(exits: Sequence[ExitTensors], labels: Tensor) -> Tensor:
         _as_many("costs", costs, exits)
         means, total, paid = [], torch.zeros_like(exits[0].logits), 0.0
         for e, cost in zip(exits, costs, strict=True):
@@ -95,7 +95,7 @@ def eenet_v1(*, costs: Sequence[float], trade_off: float = 1.0) -> Loss:
         trade_off: λ of the paper, 1 in its experiments.
     """
 
-    def loss(exits: Sequence[Exit], labels: Tensor) -> Tensor:
+    def loss(exits: Sequence[ExitTensors], labels: Tensor) -> Tensor:
         mixed, cost = _eenet_mixtures(exits, costs)
         return _nll(mixed[0], labels) + trade_off * cost[0].mean()
 
@@ -105,14 +105,14 @@ def eenet_v1(*, costs: Sequence[float], trade_off: float = 1.0) -> Loss:
 def eenet_v2(*, costs: Sequence[float], trade_off: float = 1.0) -> Loss:
     """The sum of the v1 terms started at every exit, so that none is starved by a confident earlier one."""
 
-    def loss(exits: Sequence[Exit], labels: Tensor) -> Tensor:
+    def loss(exits: Sequence[ExitTensors], labels: Tensor) -> Tensor:
         mixed, cost = _eenet_mixtures(exits, costs)
         return _total(_nll(p, labels) + trade_off * c.mean() for p, c in zip(mixed, cost, strict=True))
 
     return loss
 
 
-def _eenet_mixtures(exits: Sequence[Exit], costs: Sequence[float]) -> tuple[list[Tensor], list[Tensor]]:
+def _eenet_mixtures(exits: Sequence[ExitTensors], costs: Sequence[float]) -> tuple[list[Tensor], list[Tensor]]:
     """Ŷ_n [b, classes] and C_n [b] for every n, equations 6 and 7: the last exit's confidence is 1."""
     _as_many("costs", costs, exits)
     mixed = [F.softmax(exits[-1].logits, dim=-1)]
@@ -130,7 +130,7 @@ def soft_cascade() -> Loss:
     The paper leaves the product as it is; without the normalisation the loss of an exit that is surely right is not zero.
     """
 
-    def loss(exits: Sequence[Exit], labels: Tensor) -> Tensor:
+    def loss(exits: Sequence[ExitTensors], labels: Tensor) -> Tensor:
         return F.cross_entropy(torch.stack([F.log_softmax(e.logits, dim=-1) for e in exits]).sum(0), labels)
 
     return loss
@@ -143,7 +143,7 @@ def firm_cascade(*, alpha: float = 128.0, penalty: float = 0.6) -> Loss:
     that one sample leaves as a whole (the paper applies it to each class by itself). `penalty` is its λ. Start from trained weights.
     """
 
-    def loss(exits: Sequence[Exit], labels: Tensor) -> Tensor:
+    def loss(exits: Sequence[ExitTensors], labels: Tensor) -> Tensor:
         answer, reach, passed = torch.zeros_like(exits[0].logits), torch.ones_like(exits[0].logits[:, 0]), []
         for e in exits[:-1]:
             p = F.softmax(e.logits, dim=-1)
@@ -172,7 +172,7 @@ def stopping(*, costs: Sequence[float], alpha: float = 1e-3) -> Loss:
         alpha: the price of cost, 1e-4 to 1e-2 in the paper with costs in its own normalisation.
     """
 
-    def loss(exits: Sequence[Exit], labels: Tensor) -> Tensor:
+    def loss(exits: Sequence[ExitTensors], labels: Tensor) -> Tensor:
         _as_many("costs", costs, exits)
         reach, total, paid = torch.ones_like(exits[0].logits[:, 0]), [], 0.0
         for e, c in zip(exits, costs, strict=True):
@@ -185,7 +185,7 @@ def stopping(*, costs: Sequence[float], alpha: float = 1e-3) -> Loss:
     return loss
 
 
-def _confidence(e: Exit) -> Tensor:
+def _confidence(e: ExitTensors) -> Tensor:
     """The exit's own score as a probability [b]."""
     if e.score is None:
         msg = f"exit {e.name!r} has no score of its own, which this loss trains; use a network with learned confidences (eenet)"
@@ -202,7 +202,7 @@ def _total(terms: Any) -> Tensor:
     return out
 
 
-def _as_many(what: str, values: Sequence[float], exits: Sequence[Exit], *, needed: bool = True) -> None:
+def _as_many(what: str, values: Sequence[float], exits: Sequence[ExitTensors], *, needed: bool = True) -> None:
     if needed and len(values) != len(exits):
         msg = (
             f"the loss has {len(values)} {what} ({', '.join(map(str, values))}) and the network has {len(exits)} exits"

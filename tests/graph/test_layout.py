@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import edgeexit
 from edgeexit.backends import Settings
 from edgeexit.backends.sessions import session_options
 from edgeexit.bundle import Bundle
-from edgeexit.graph.layout import bridge_model, packing_pays
+from edgeexit.graph.layout import bridge_model
 from tests.graph.hard import Writer, check
 
 
@@ -103,31 +102,3 @@ def test_a_pool_of_one_place_is_the_identity(value: float) -> None:
     [found] = session.run(None, {"x": given})
 
     np.testing.assert_array_equal(given, found)
-
-
-def fused_graph(path: Path, folder: Path) -> onnx.GraphProto:
-    """The fused form of a network."""
-    bundle = edgeexit.compile(path, folder / "b.eexit", seconds=0)
-    return onnx.load(str(bundle.file(bundle.manifest.fused)), load_external_data=False).graph
-
-
-def test_a_network_of_convolutions_and_classifiers_gains_nothing_by_packed_weights(tmp_path: Path) -> None:
-    """Where that was timed: on other processors packing is taken to pay."""
-    path, _ = residual(tmp_path)
-
-    measured = platform.machine().lower() in ("x86_64", "amd64")
-
-    assert packing_pays(fused_graph(path, tmp_path)) is not measured
-
-
-def test_products_of_many_rows_are_packed_however_deep_in_branches_they_lie(tmp_path: Path) -> None:
-    """The last stage of the fused form lies in an If inside an If."""
-    w = Writer()
-    x = w.conv("x", 3, 4)
-    w.head(x, 4, "z1")
-    x = w.conv(x, 4, 4)
-    w.head(x, 4, "z2")
-    w.head(w.op("MatMul", x, w.weight(8, 8)), 4, "z3")
-    path = w.save(tmp_path / "m.onnx", {"x": ["n", 3, 8, 8]}, ["z1", "z2", "z3"])
-
-    assert packing_pays(fused_graph(path, tmp_path))

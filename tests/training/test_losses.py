@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from edgeexit.criteria import criterion
 from edgeexit.errors import InputError
-from edgeexit.nets.outputs import Exit
+from edgeexit.nets.outputs import ExitTensors
 from edgeexit.training import LOSSES, loss
 
 LABELS = torch.tensor([0, 2, 1, 2])
@@ -24,14 +24,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def exits(seed: int = 0, *, scores: tuple[float, ...] | None = (0.3, 0.6, 0.9)) -> list[Exit]:
+def exits(seed: int = 0, *, scores: tuple[float, ...] | None = (0.3, 0.6, 0.9)) -> list[ExitTensors]:
     generator = torch.Generator().manual_seed(seed)
     logits = [torch.randn(4, 3, generator=generator, requires_grad=True) for _ in range(3)]
     given = [None] * 3 if scores is None else [torch.full((4, 1), s, requires_grad=True) for s in scores]
-    return [Exit(f"exit{i}", z, h) for i, (z, h) in enumerate(zip(logits, given, strict=True), 1)]
+    return [ExitTensors(f"exit{i}", z, h) for i, (z, h) in enumerate(zip(logits, given, strict=True), 1)]
 
 
-def ce(e: Exit) -> Tensor:
+def ce(e: ExitTensors) -> Tensor:
     return F.cross_entropy(e.logits, LABELS)
 
 
@@ -50,7 +50,7 @@ def test_every_loss_is_finite_and_trains_every_exit(name: str) -> None:
 @pytest.mark.parametrize("name", LOSSES)
 def test_no_loss_breaks_on_extreme_logits(name: str) -> None:
     """Logits of 1e4, right and wrong."""
-    outputs = [Exit(e.name, (e.logits * 1e4).detach().requires_grad_(), e.score) for e in exits()]
+    outputs = [ExitTensors(e.name, (e.logits * 1e4).detach().requires_grad_(), e.score) for e in exits()]
 
     value = loss(name, **OPTIONS.get(name, {}))(outputs, LABELS)
     torch.autograd.backward(value)
@@ -82,7 +82,7 @@ def test_running_mean_trains_what_the_criterion_of_that_name_answers() -> None:
 
 def test_distillation_of_equal_exits_adds_nothing_and_does_not_move_the_last() -> None:
     """The teacher is not pulled towards its pupils."""
-    same = [Exit(f"exit{i}", exits()[0].logits) for i in range(3)]
+    same = [ExitTensors(f"exit{i}", exits()[0].logits) for i in range(3)]
     torch.testing.assert_close(loss("sum")(same, LABELS), loss("distill")(same, LABELS))
 
     outputs = exits()
@@ -134,7 +134,7 @@ def test_the_soft_cascade_multiplies_probabilities() -> None:
 def test_the_firm_cascade_answers_as_the_exit_that_is_sure() -> None:
     """With a steep step and a sure first exit its loss is that exit's, and nothing is passed on."""
     _, second, third = exits()
-    sure = Exit("exit1", F.one_hot(LABELS, 3) * 5.0)
+    sure = ExitTensors("exit1", F.one_hot(LABELS, 3) * 5.0)
 
     value = loss("firm-cascade", alpha=500.0, penalty=0.6)([sure, second, third], LABELS)
 
@@ -143,7 +143,7 @@ def test_the_firm_cascade_answers_as_the_exit_that_is_sure() -> None:
 
 def test_the_firm_cascade_pays_for_every_sample_passed_on() -> None:
     """With an unsure first exit the last one answers and the penalty is added in full."""
-    unsure, last = Exit("exit1", torch.zeros(4, 3)), exits()[2]
+    unsure, last = ExitTensors("exit1", torch.zeros(4, 3)), exits()[2]
 
     value = loss("firm-cascade", alpha=500.0, penalty=0.6)([unsure, last], LABELS)
 

@@ -17,7 +17,7 @@ import torch
 
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError
-from edgeexit.nets.outputs import Exit
+from edgeexit.nets.outputs import ExitTensors
 from edgeexit.training import LOSSES, Recipe, load_recipe, train
 from edgeexit.training.checkpoint import Checkpoint
 from edgeexit.training.losses import Loss, branchynet
@@ -159,7 +159,7 @@ def test_the_loss_sees_float32_where_the_network_runs_in_bfloat16(
     seen: set[torch.dtype] = set()
 
     def spying() -> Loss:
-        def spy(exits: Sequence[Exit], labels: torch.Tensor) -> torch.Tensor:
+        def spy(exits: Sequence[ExitTensors], labels: torch.Tensor) -> torch.Tensor:
             seen.update(e.logits.dtype for e in exits)
             return branchynet()(exits, labels)
 
