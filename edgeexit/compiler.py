@@ -87,7 +87,7 @@ def compile_model(
         output: folder of the bundle, conventionally `<name>.eexit`; a bundle that is there is replaced at the end, in one step.
         criterion: name of the exit criterion.
         exits: names of the logits outputs in order; None finds them.
-        scores: names of the exits' own score outputs, for criterion `learned`.
+        scores: names of the exits' own score outputs, for criterion `learned`; None takes those that `edgeexit.export` wrote down.
         backend: that the bundle is verified and timed with.
         precision: `float32`, `float16` or `int8` (with ranges from `inputs`); None keeps the model's own.
         threads: worker threads for the timing.

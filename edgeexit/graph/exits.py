@@ -49,7 +49,8 @@ def find_exits(
     Args:
         net: the model.
         exits: names of the logits outputs, in order; None looks at the metadata, then at the shapes.
-        scores: names of the score outputs, one per exit or one per exit but the last.
+        scores: names of the score outputs, one per exit or one per exit but the last; None takes those that the metadata has for
+            the exits.
 
     Raises:
         ModelError: fewer than two exits, a name that is no output, widths that differ, a score of the wrong shape,
@@ -57,7 +58,7 @@ def find_exits(
     """
     values = typed_outputs(net)
     outputs = {value.name: spec_of(value, "the model") for value in values if is_tensor(value)}
-    named = _named(exits, scores) or _from_metadata(net.proto) or _by_shape(net, outputs)
+    named = _named(net.proto, exits, scores) or _from_metadata(net.proto) or _by_shape(net, outputs)
     _check_tensors(named, values)
     _check_names(named, outputs)
     width = _common_width(named, outputs)
@@ -79,18 +80,27 @@ def typed_outputs(net: Network) -> list[onnx.ValueInfoProto]:
     return list(inferred.graph.output)
 
 
-def _named(exits: Sequence[str] | None, scores: Sequence[str] | None) -> _Named:
+def _named(proto: onnx.ModelProto, exits: Sequence[str] | None, scores: Sequence[str] | None) -> _Named:
     if exits is None:
         if scores is not None:
             msg = "scores were named but exits were not: name both, in the same order."
             raise ModelError(msg)
         return []
-    given = list(scores or [])
+    given = _scores_of(proto, exits) if scores is None else list(scores)
     if given and len(given) not in (len(exits), len(exits) - 1):
         msg = f"{len(exits)} exits were named but {len(given)} scores: give one per exit, or one per exit but the last."
         raise ModelError(msg)
-    padded: list[str | None] = [*given, *([None] * (len(exits) - len(given)))]
+    padded = [*given, *([None] * (len(exits) - len(given)))]
     return [(f"exit{i}", logits, score) for i, (logits, score) in enumerate(zip(exits, padded, strict=True), 1)]
+
+
+def _scores_of(proto: onnx.ModelProto, exits: Iterable[str]) -> list[str | None]:
+    """What the metadata has for these exits; nothing where it is damaged, which naming the exits is the way around."""
+    try:
+        written = {logits: score for _, logits, score in _from_metadata(proto)}
+    except ModelError:
+        return []
+    return [written.get(logits) for logits in exits]
 
 
 def _from_metadata(proto: onnx.ModelProto) -> _Named:

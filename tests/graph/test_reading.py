@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 import edgeexit
 from edgeexit.errors import ModelError
 from edgeexit.graph import find_exits, read_model
-from tests.graph.hard import Array, Writer, check
+from tests.graph.hard import Array, Writer, assert_close, check, loaded, original
 
 WIDTH = 8
 
@@ -153,6 +153,29 @@ def test_metadata_that_names_nothing_is_told(entries: list[tuple[str, Any]], tol
 
     with pytest.raises(ModelError, match=told):
         edgeexit.compile(path, tmp_path / "b", criterion="learned", seconds=0)
+
+
+def test_exits_that_are_named_keep_the_scores_that_the_metadata_has_for_them(tmp_path: Path) -> None:
+    """So that an exit can be left out without naming every score anew."""
+    w = Writer()
+    x, table = "x", []
+    for k in (1, 2, 3):
+        x = dense(w, x)
+        w.op("MatMul", x, w.weight(WIDTH, 3), out=f"z{k}")
+        w.op("Sigmoid", w.op("MatMul", x, w.weight(WIDTH, 1)), out=f"h{k}")
+        table.append({"name": f"e{k}", "logits": f"z{k}", "score": f"h{k}"})
+    path = saved(tmp_path, w, ["z1", "z2", "z3", "h1", "h2", "h3"])
+    model = onnx.load(str(path))
+    helper.set_model_props(model, {"edgeexit.exits": json.dumps(table)})
+    onnx.save(model, str(path))
+
+    bundle = check(path, samples(), ["z1", "z3"], criterion="learned")
+
+    with loaded(bundle, "staged") as runner:
+        expected = [h for [h] in original(path, ["h1"], samples())]
+        assert_close(
+            np.stack(expected)[:, 0, 0], np.array([runner.forced(x[None], exit=1).score for x in samples()["x"]]), 1e-5
+        )
 
 
 def test_an_exit_without_a_name_is_told(tmp_path: Path) -> None:
