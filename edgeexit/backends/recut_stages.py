@@ -19,6 +19,7 @@ from edgeexit.backends.base import Array, Settings
 from edgeexit.backends.refusals import refusals
 from edgeexit.backends.samples import random_inputs
 from edgeexit.backends.sessions import WEIGHTS_FOLDER, check_ends, open_session, session_options
+from edgeexit.backends.whole_sums import trying_whole_sums
 from edgeexit.bundle import Bundle, Manifest
 from edgeexit.errors import ModelError
 from edgeexit.graph.network import TensorSpec, all_tensors, outside_range
@@ -60,13 +61,18 @@ def _optimised(bundle: Bundle, settings: Settings, folder: Path) -> onnx.ModelPr
     del model.graph.output[:]
     for name in (n for e in bundle.manifest.stages for n in (e.logits, e.score)):
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    options = session_options(settings, batch_1=True, packed=False)  # it is opened to be written, not to run
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
-    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimised.bin")
-    options.add_session_config_entry(WEIGHTS_FOLDER, str(bundle.path))
+    content, written = model.SerializeToString(), folder / "optimised.onnx"
+
+    def write(whole_sums: bool) -> None:
+        options = session_options(settings, batch_1=True, packed=False, whole_sums=whole_sums)  # to be written, not run
+        options.optimized_model_filepath = str(written)
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimised.bin")
+        options.add_session_config_entry(WEIGHTS_FOLDER, str(bundle.path))
+        ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
     with refusals("ONNX Runtime cannot optimise the network in one piece"):
-        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return onnx.load(options.optimized_model_filepath, load_external_data=False)
+        trying_whole_sums(write)
+    return onnx.load(str(written), load_external_data=False)
 
 
 def _align_weights(models: Sequence[onnx.ModelProto], folder: Path) -> None:

@@ -7,8 +7,7 @@ What its defaults would cost, and what is done about it:
 * a free batch dimension keeps shape arithmetic in the graph; sessions for single samples fix it at 1.
 * each session has an arena of its own, so stage 2 computes in memory that stage 1 did not just warm; one arena for all stages of the
   process took the tax off a vision transformer's three stages (619 -> 541 µs, the network in one piece 531).
-* on x86-64 without VNNI its int8 products add two of them in 16 bits, and what does not fit is cut off: logits by a third off where weights
-  use all of their range. Asked for precision it adds them in 32 bits there (its pull request 12088), at the price of speed.
+* int8 on x86-64 without VNNI: see `whole_sums`.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from edgeexit.backends.base import Array, Settings
 from edgeexit.backends.host import Bind, HostStraight
 from edgeexit.backends.refusals import reason, refusal_kinds, refusals
+from edgeexit.backends.whole_sums import WHOLE_SUMS, trying_whole_sums
 from edgeexit.errors import ModelError
 from edgeexit.graph.network import BATCH, TensorSpec
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 """The option that says where outside weights lie, for a model given as bytes."""
-_FULL_INT8_SUMS = "session.x64quantprecision"
 _ERRORS_ONLY, _FATAL_ONLY = 3, 4  # ONNX Runtime's log severity; its warnings speak of its own optimiser
 
 
@@ -45,9 +44,15 @@ def _share_one_arena() -> None:
 
 
 def session_options(
-    settings: Settings, *, batch_1: bool, shared_arena: bool = False, packed: bool = True
+    settings: Settings,
+    *,
+    batch_1: bool,
+    shared_arena: bool = False,
+    packed: bool = True,
+    quiet: bool = False,
+    whole_sums: bool = False,
 ) -> ort.SessionOptions:
-    """Options of every session that edgeexit opens; those that run in turn share an arena."""
+    """Options of every session that edgeexit opens; those that run in turn share an arena, for the rest see `open_session`."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -57,10 +62,10 @@ def session_options(
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY if quiet or whole_sums else _ERRORS_ONLY  # whole sums are a try
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(settings.spin)))
     options.add_session_config_entry("session.disable_prepacking", str(int(not packed)))
-    options.add_session_config_entry(_FULL_INT8_SUMS, "1")
+    options.add_session_config_entry(WHOLE_SUMS, str(int(whole_sums)))
     if batch_1:
         options.add_free_dimension_override_by_name(BATCH, 1)
     return options
@@ -94,18 +99,20 @@ def open_session(
     """
     import onnxruntime as ort
 
-    options = session_options(settings, batch_1=batch_1, shared_arena=shared_arena, packed=packed)
-    if quiet:
-        options.log_severity_level = _FATAL_ONLY
-    if optimised:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if folder is not None:
-        options.add_session_config_entry(WEIGHTS_FOLDER, str(folder))
+    def open_with(whole_sums: bool) -> ort.InferenceSession:
+        options = session_options(
+            settings, batch_1=batch_1, shared_arena=shared_arena, packed=packed, quiet=quiet, whole_sums=whole_sums
+        )
+        if optimised:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if folder is not None:
+            options.add_session_config_entry(WEIGHTS_FOLDER, str(folder))
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    content = str(model) if isinstance(model, Path) else model
     name = model if isinstance(model, Path) else "the model"
     with refusals(f"ONNX Runtime {ort.__version__} cannot take {name}"):
-        return ort.InferenceSession(
-            str(model) if isinstance(model, Path) else model, options, providers=["CPUExecutionProvider"]
-        )
+        return trying_whole_sums(open_with)
 
 
 def binder(sessions: Sequence[ort.InferenceSession]) -> Bind:
