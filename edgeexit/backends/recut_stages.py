@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from edgeexit.backends.base import Array, Settings
 from edgeexit.backends.refusals import refusals
 from edgeexit.backends.samples import random_inputs
-from edgeexit.backends.sessions import WEIGHTS_FOLDER, check_ends, open_session, session_options
+from edgeexit.backends.sessions import WEIGHTS_FOLDER, check_ends, cpu_session, open_session, session_options
 from edgeexit.backends.whole_sums import trying_whole_sums
 from edgeexit.bundle import Bundle, Manifest
 from edgeexit.errors import ModelError
@@ -55,8 +55,6 @@ def recut_stages(bundle: Bundle, settings: Settings) -> tuple[Manifest, list[ort
 
 def _optimised(bundle: Bundle, settings: Settings, folder: Path) -> onnx.ModelProto:
     """The whole network as ONNX Runtime optimises it on this machine, its weights in `folder`."""
-    import onnxruntime as ort
-
     model = onnx.load(str(bundle.file(bundle.manifest.model)), load_external_data=False)
     del model.graph.output[:]
     for name in (n for e in bundle.manifest.stages for n in (e.logits, e.score)):
@@ -68,7 +66,7 @@ def _optimised(bundle: Bundle, settings: Settings, folder: Path) -> onnx.ModelPr
         options.optimized_model_filepath = str(written)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimised.bin")
         options.add_session_config_entry(WEIGHTS_FOLDER, str(bundle.path))
-        ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        cpu_session(content, options)
 
     with refusals("ONNX Runtime cannot optimise the network in one piece"):
         trying_whole_sums(write)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from edgeexit.backends.base import Array, Settings
 from edgeexit.backends.host import Bind, HostStraight
+from edgeexit.backends.optimisers import unsafe_optimisers
 from edgeexit.backends.refusals import reason, refusal_kinds, refusals
 from edgeexit.backends.whole_sums import WHOLE_SUMS, trying_whole_sums
 from edgeexit.errors import ModelError
@@ -71,6 +72,16 @@ def session_options(
     return options
 
 
+def cpu_session(model: Path | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+    """A session on CPU with these options, without optimisers that would end the process."""
+    import onnxruntime as ort
+
+    content = str(model) if isinstance(model, Path) else model
+    return ort.InferenceSession(
+        content, options, providers=["CPUExecutionProvider"], disabled_optimizers=unsafe_optimisers(model)
+    )
+
+
 def open_session(
     model: Path | bytes,
     settings: Settings,
@@ -107,9 +118,8 @@ def open_session(
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if folder is not None:
             options.add_session_config_entry(WEIGHTS_FOLDER, str(folder))
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return cpu_session(model, options)
 
-    content = str(model) if isinstance(model, Path) else model
     name = model if isinstance(model, Path) else "the model"
     with refusals(f"ONNX Runtime {ort.__version__} cannot take {name}"):
         return trying_whole_sums(open_with)

@@ -23,10 +23,16 @@ def coarsest(net: Network) -> str:
     nodes = list(_nodes(net.proto.graph))
     if any(node.op_type in _QUANTISED or node.op_type.startswith("QLinear") for node in nodes):
         return "int8"
-    kinds = {tensor.data_type for tensor in all_tensors(net.proto.graph)}
-    kinds |= {a.i for node in nodes if node.op_type == "Cast" for a in node.attribute if a.name == "to"}
-    halved = not kinds.isdisjoint(_HALVES) or any(spec.dtype == "float16" for spec in net.inputs)
-    return "float16" if halved else "float32"
+    return "float16" if computes_in_halves(net.proto.graph) else "float32"
+
+
+def computes_in_halves(graph: onnx.GraphProto) -> bool:
+    """Whether a weight, an input or a cast of a graph has 16 bits."""
+    casts = (node for node in _nodes(graph) if node.op_type == "Cast")
+    kinds = {attribute.i for cast in casts for attribute in cast.attribute if attribute.name == "to"}
+    kinds |= {tensor.data_type for tensor in all_tensors(graph)}
+    kinds |= {value.type.tensor_type.elem_type for value in graph.input}
+    return not kinds.isdisjoint(_HALVES)
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

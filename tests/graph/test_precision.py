@@ -24,7 +24,7 @@ from edgeexit.graph.half import to_float16
 from edgeexit.graph.network import Network
 from edgeexit.graph.quantise import quantisable, quantised, shortcuts
 from edgeexit.runtime.loading import open_runner
-from tests.graph.hard import Writer
+from tests.graph.hard import Writer, check
 
 SMALL = ("skips", "heads-feed-heads", "two-inputs")
 
@@ -349,6 +349,22 @@ def test_a_bundle_says_its_precision(tmp_path: Path) -> None:
     """In the manifest, from which load takes it."""
     compile_model(write_network("skips", tmp_path), tmp_path / "b", precision="float16", seconds=0)
     assert "float16" == Bundle.open(tmp_path / "b").manifest.precision
+
+
+def test_attention_that_swaps_batch_and_sequence_runs_in_float16(tmp_path: Path) -> None:
+    """As torch's begins: where a boundary tensor was its input, ONNX Runtime ended the process."""
+    w = Writer()
+    x = "x"
+    for logits in ("z1", "z2"):
+        swapped = w.op("MatMul", w.op("Transpose", x, perm=[1, 0, 2]), w.weight(8, 8))
+        x = w.op("Add", x, w.op("Transpose", w.op("Tanh", swapped), perm=[1, 0, 2]))
+        w.op("MatMul", w.op("Flatten", x), w.weight(5 * 8, 3), out=logits)
+    path = w.save(tmp_path / "m.onnx", {"x": ["n", 5, 8]}, ["z1", "z2"])
+
+    samples = {"x": np.random.default_rng(0).random((3, 5, 8), np.float32)}
+    bundle = check(path, samples, ["z1", "z2"], precision="float16", tolerance=1e-2)
+
+    assert ["float16"] == [tensor.dtype for tensor in bundle.manifest.stages[1].boundaries_in]
 
 
 def test_int8_products_at_the_end_of_their_range_are_added_whole(tmp_path: Path) -> None:
