@@ -174,3 +174,11 @@ def test_what_torch_jit_made_is_refused_in_words(tmp_path: Path, made: Callable[
     """Its Python is gone, and with it what torch exports."""
     with pytest.raises(ModelError, match=f"^{what} was made by torch.jit, .* as it was before scripting or tracing"):
         export(made(), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+
+def test_what_torch_export_made_is_refused_in_words(tmp_path: Path) -> None:
+    """It has no mode to set, and the shapes that it was exported with."""
+    program = torch.export.export(Net(lambda z, h: z), (torch.zeros(2, 6),))
+
+    with pytest.raises(ModelError, match=r"the module was made by torch.export, .* as it was before"):
+        export(program.module(), torch.zeros(2, 6), tmp_path / "m.onnx")
