@@ -44,8 +44,8 @@ from edgeexit.graph import (
     stage_model,
     straight_model,
 )
-from edgeexit.graph.chance import refuse_chance
 from edgeexit.graph.network import BATCH
+from edgeexit.graph.training_mode import refuse_training_mode
 from edgeexit.hardware import device_key
 from edgeexit.measure.forms import time_forms
 from edgeexit.progress import Progress, silent
@@ -146,7 +146,7 @@ def _take_apart(
     net = _read(path, inputs)
     progress("taking the network apart", 1, steps)
     found = find_exits(net, exits, scores)
-    refuse_chance(net, found)
+    refuse_training_mode(net, found)
     own = found[-1].dtype
     if precision is not None:
         net, found = in_precision(net, found, precision, net.examples)

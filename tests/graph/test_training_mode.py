@@ -1,4 +1,4 @@
-"""Networks that draw random numbers are refused; those that could and do not are taken."""
+"""Networks in training mode, which draw random numbers or normalise by the batch, are refused; those that could and do not are taken."""
 
 from __future__ import annotations
 
@@ -53,3 +53,21 @@ def test_dropout_that_drops_nothing_is_none(training: bool, tmp_path: Path) -> N
     path = w.save(tmp_path / "m.onnx", {"x": ["n", WIDTH]}, ["z1", "z2"])
 
     check(path, {"x": np.random.default_rng(0).random((3, WIDTH), np.float32)}, ["z1", "z2"])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_network_that_normalises_by_its_batch_is_refused(training: bool, tmp_path: Path) -> None:
+    """In evaluation mode it normalises by what it has learnt."""
+    w = Writer()
+    learnt = [w.constant(np.full(WIDTH, v)) for v in (1, 0, 0.1, 2)]
+    out = ["n", "mean", "var"] if training else "n"
+    two_heads(w, w.op("BatchNormalization", dense(w, "x"), *learnt, out=out, training_mode=int(training)))
+    path = w.save(tmp_path / "m.onnx", {"x": ["n", WIDTH]}, ["z1", "z2"])
+
+    if training:
+        with pytest.raises(
+            ModelError, match=r"normalises by the batch .*: 'n\d' \(BatchNormalization\). Export it in eval"
+        ):
+            edgeexit.compile(path, tmp_path / "b", exits=["z1", "z2"], seconds=0)
+    else:
+        check(path, {"x": np.random.default_rng(0).random((3, WIDTH), np.float32)}, ["z1", "z2"])
