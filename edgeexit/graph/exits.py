@@ -6,7 +6,7 @@ Depth is the number of nodes that an output needs: an early exit whose head is l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -18,6 +18,7 @@ from edgeexit.graph.network import INFERENCE_ERRORS, Network, TensorSpec, is_ten
 METADATA_KEY = "edgeexit.exits"
 """Model metadata: a JSON list of {"name", "logits", "score"} in order, written by `edgeexit export`."""
 
+_ONLY_PASSES_ON = frozenset({"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"})
 _PROBABILITIES = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 
@@ -32,6 +33,7 @@ class Exit:
         score: name of its own score output [batch] or [batch, 1], higher meaning surer; None where it has none.
         classes: number of classes.
         dtype: NumPy dtype name of the logits.
+        probabilities: whether that output holds the softmax of the logits; a criterion then takes the logarithm of it.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Exit:
     score: str | None
     classes: int
     dtype: str
+    probabilities: bool = False
 
 
 def find_exits(
@@ -63,7 +66,11 @@ def find_exits(
     _check_names(named, outputs)
     width = _common_width(named, outputs)
     _check_scores(named, outputs)
-    found = tuple(Exit(name, logits, score, width, outputs[logits].dtype) for name, logits, score in named)
+    makers = {name: node for node in net.proto.graph.node for name in node.output}
+    found = tuple(
+        Exit(name, logits, score, width, outputs[logits].dtype, _is_softmax(logits, makers))
+        for name, logits, score in named
+    )
     _check_order(net, found)
     return found
 
@@ -137,6 +144,18 @@ def _is_softmax_of(net: Network, name: str, others: Sequence[str]) -> bool:
     """Whether an output is only the probabilities of another."""
     makers = (node for node in net.proto.graph.node if name in node.output)
     return any(node.op_type in _PROBABILITIES and node.input[0] in others for node in makers)
+
+
+def _is_softmax(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Whether a tensor [batch, classes] is a softmax over the classes, as Keras ends its networks, whatever passes it on."""
+    node = makers.get(name)
+    while node is not None and node.op_type in _ONLY_PASSES_ON:
+        node = makers.get(node.input[0])
+    if node is None or node.op_type != "Softmax":
+        return False
+    return all(
+        a.i in (1, -1) for a in node.attribute if a.name == "axis"
+    )  # the default is one of them in every version
 
 
 def _listing(outputs: dict[str, TensorSpec]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgeexit.criteria import CRITERIA, Criterion
@@ -18,6 +19,7 @@ from edgeexit.graph.flow import unused_prefix
 from edgeexit.graph.network import BATCH, Network
 
 _LARGEST = np.finfo(np.float32).max
+_LEAST_PROBABILITY = np.finfo(np.float32).tiny  # its logarithm is finite, and it adds nothing to an entropy
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ScoredExit:
 def add_scores(net: Network, exits: tuple[Exit, ...], criterion: Criterion) -> tuple[Network, tuple[ScoredExit, ...]]:
     """A copy of the model whose only outputs are each exit's logits and inner score, both float32.
 
-    Where the criterion combines exits, the logits are the combined answer.
+    Where the criterion combines exits, the logits are the combined answer; where an exit gives probabilities, they stay what it gives.
 
     Raises:
         ModelError: the criterion is `learned` and an early exit has no score output.
@@ -58,13 +60,24 @@ def _scored(
     scored = []
     for k, exit in enumerate(exits):
         builder = NodeBuilder(graph, net.opset, f"{prefix}/exit{k + 1}")
-        logits = exit.logits if exit.dtype == "float32" else builder.cast(exit.logits, TensorProto.FLOAT)
+        given = exit.logits if exit.dtype == "float32" else builder.cast(exit.logits, TensorProto.FLOAT)
+        logits = _logarithm(builder, given) if exit.probabilities else given
         if criterion.combine_nodes is not None:
-            logits, score, state = criterion.combine_nodes(builder, logits, state, costs[: k + 1])
+            given, score, state = criterion.combine_nodes(builder, logits, state, costs[: k + 1])
         else:
             score = _score_of_one(builder, logits, exit, criterion)
-        scored.append(ScoredExit(exit.name, logits, score))
+        scored.append(ScoredExit(exit.name, given, score))
     return tuple(scored)
+
+
+def as_logits(outputs: NDArray[np.float32], exits: Sequence[Exit]) -> NDArray[np.float32]:
+    """What criteria work on, [N, classes], of the exits' outputs [N, classes]: the logarithm of those that are probabilities."""
+    logs = np.log(np.maximum(outputs, _LEAST_PROBABILITY))
+    return np.where([[exit.probabilities] for exit in exits], logs, outputs)
+
+
+def _logarithm(builder: NodeBuilder, probabilities: str) -> str:
+    return builder.node("Log", [builder.node("Max", [probabilities, builder.constant(_LEAST_PROBABILITY)])])
 
 
 def _score_of_one(builder: NodeBuilder, logits: str, exit: Exit, criterion: Criterion) -> str:

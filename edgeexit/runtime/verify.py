@@ -24,6 +24,7 @@ from edgeexit.errors import InternalError, ModelError
 from edgeexit.graph import Exit, Network
 from edgeexit.graph.arithmetic import coarsest
 from edgeexit.graph.cost import costs_of_reaching
+from edgeexit.graph.scores import as_logits
 from edgeexit.progress import Progress
 from edgeexit.runtime.inputs import Inputs
 from edgeexit.runtime.loading import open_runner
@@ -201,9 +202,9 @@ def _criterion_of(
         values = run(inputs)
         logits = np.stack([np.asarray(values[e.logits], np.float32).reshape(-1) for e in original.exits])
         if rule.learned:
-            return _ExitAnswers(logits, _own_scores(values, logits, original.exits))
-        found = rule.answers(logits[None], costs)
-        return _ExitAnswers(found.logits[0], found.scores[0])
+            return _ExitAnswers(logits, _own_scores(values, as_logits(logits, original.exits), original.exits))
+        found = rule.answers(as_logits(logits, original.exits)[None], costs)
+        return _ExitAnswers(found.logits[0] if rule.combine else logits, found.scores[0])
 
     return answers
 
