@@ -18,6 +18,7 @@ from edgeexit.graph.network import INFERENCE_ERRORS, Network, TensorSpec, is_ten
 METADATA_KEY = "edgeexit.exits"
 """Model metadata: a JSON list of {"name", "logits", "score"} in order, written by `edgeexit export`."""
 
+_BINARY = " Where one number z says yes or no, let the exit give two logits: 0 and z (before a sigmoid)."
 _ONLY_PASSES_ON = frozenset({"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"})
 _PROBABILITIES = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
@@ -179,7 +180,11 @@ def _check_names(named: _Named, outputs: dict[str, TensorSpec]) -> None:
         msg = f"an output is named more than once: {', '.join(wanted)}."
         raise ModelError(msg)
     if len(named) < 2:
-        msg = f"a multi-exit network has two or more exits (2-D float outputs of equal width); found {len(named)}. {_listing(outputs)}"
+        binary = any(spec.shape[1:] == (1,) for spec in outputs.values())
+        msg = (
+            f"a multi-exit network has two or more exits (2-D float outputs of equal width); found {len(named)}."
+            f" {_listing(outputs)}{_BINARY if binary else ''}"
+        )
         raise ModelError(msg)
 
 
@@ -195,7 +200,7 @@ def _common_width(named: _Named, outputs: dict[str, TensorSpec]) -> int:
         raise ModelError(msg)
     width = int(widths.pop())
     if width < 2:
-        msg = f"exits must have two or more classes; found {'; '.join(str(s) for s in specs)}."
+        msg = f"exits must have two or more classes; found {'; '.join(str(s) for s in specs)}.{_BINARY}"
         raise ModelError(msg)
     return width
 

@@ -9,6 +9,7 @@ import pytest
 
 import edgeexit
 from edgeexit.criteria import CRITERIA
+from edgeexit.errors import ModelError
 from edgeexit.graph import find_exits, read_model
 from tests.graph.hard import CLASSES, Array, Writer, assert_close, check, loaded, original
 
@@ -97,3 +98,17 @@ def test_probabilities_in_float16_and_int8(tmp_path: Path) -> None:
         with loaded(bundle, "staged") as runner:
             p = original(path, NAMES, samples())[0][0]
             assert -(p * np.log(p)).sum() == pytest.approx(runner.forced(samples()["x"][:1], exit=1).score, abs=off)
+
+
+@pytest.mark.parametrize("exits", [None, NAMES])
+def test_one_number_that_says_yes_or_no_is_told_how_to_be_two(tmp_path: Path, exits: list[str] | None) -> None:
+    """Named or not."""
+    w = Writer()
+    x = "x"
+    for name in NAMES:
+        x = w.op("Tanh", w.op("MatMul", x, w.weight(WIDTH, WIDTH)))
+        w.op("Sigmoid", w.op("MatMul", x, w.weight(WIDTH, 1)), out=name)
+    path = w.save(tmp_path / "m.onnx", {"x": ["n", WIDTH]}, NAMES)
+
+    with pytest.raises(ModelError, match=r"let the exit give two logits: 0 and z"):
+        edgeexit.compile(path, tmp_path / "b", exits=exits, seconds=0)
