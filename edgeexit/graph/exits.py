@@ -192,7 +192,10 @@ def _common_width(named: _Named, outputs: dict[str, TensorSpec]) -> int:
     specs = [outputs[logits] for _, logits, _ in named]
     wrong = [str(s) for s in specs if s.dtype not in _FLOATS or len(s.shape) != 2 or not isinstance(s.shape[1], int)]
     if wrong:
-        msg = f"an exit's logits must be a float output [batch, classes]; found {'; '.join(wrong)}. {_listing(outputs)}"
+        msg = (
+            f"an exit's logits must be a float output [batch, classes]; found {'; '.join(wrong)}. {_listing(outputs)}"
+            " Places or tokens that are left are flattened or averaged in the network."
+        )
         raise ModelError(msg)
     widths = {s.shape[1] for s in specs}
     if len(widths) > 1:

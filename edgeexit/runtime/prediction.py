@@ -15,7 +15,7 @@ class Prediction(NamedTuple):
         label: number of the class with the largest logit.
         exit: the exit that answered, from 1.
         score: its score, in the criterion's own unit; NaN for the backbone, which has none.
-        logits: float32 [classes], the caller's to keep.
+        logits: float32 [classes], the caller's to keep; what the exit gives, so probabilities where it ends in a softmax.
         late: whether a deadline had passed when the answer was there.
     """
 
