@@ -9,6 +9,7 @@ import onnx
 from edgeexit.graph.arithmetic import computes_in_halves
 
 _HALF_TRANSPOSES = "MatmulTransposeFusion"
+_LARGEST_READ = 1 << 28  # bytes; the files of a bundle, whose weights lie outside, are far below
 
 
 def unsafe_optimisers(model: Path | bytes) -> list[str]:
@@ -25,8 +26,9 @@ def unsafe_optimisers(model: Path | bytes) -> list[str]:
 
 
 def _parsed(model: Path | bytes) -> onnx.ModelProto:
-    if isinstance(model, Path):
-        return onnx.load(str(model), load_external_data=False)
     proto = onnx.ModelProto()
+    if isinstance(model, Path):
+        small = model.stat().st_size <= _LARGEST_READ
+        return onnx.load(str(model), load_external_data=False) if small else proto
     proto.ParseFromString(model)
     return proto
