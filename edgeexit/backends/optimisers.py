@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from edgeexit.graph.arithmetic import computes_in_halves
 
@@ -20,15 +21,13 @@ def unsafe_optimisers(model: Path | bytes) -> list[str]:
     """
     try:
         proto = _parsed(model)
-    except Exception:
+    except (DecodeError, OSError, ValueError):  # the runtime says what is wrong with it
         return []
     return [_HALF_TRANSPOSES] if computes_in_halves(proto.graph) else []
 
 
 def _parsed(model: Path | bytes) -> onnx.ModelProto:
     proto = onnx.ModelProto()
-    if isinstance(model, Path):
-        small = model.stat().st_size <= _LARGEST_READ
-        return onnx.load(str(model), load_external_data=False) if small else proto
-    proto.ParseFromString(model)
+    if isinstance(model, bytes) or model.stat().st_size <= _LARGEST_READ:
+        proto.ParseFromString(model if isinstance(model, bytes) else model.read_bytes())
     return proto
