@@ -10,8 +10,10 @@ import pytest
 
 from edgeexit.backends import Settings, find_backend
 from edgeexit.bundle import Bundle
+from edgeexit.compiler import compile_model
 from edgeexit.errors import ModelError
 from edgeexit.runtime.loading import open_runner
+from tests.graph.hard import Writer
 
 
 def test_no_copy_lies_between_stages(bundles: dict[str, Bundle]) -> None:
@@ -36,3 +38,20 @@ def test_a_model_that_openvino_refuses_is_one_message(bundles: dict[str, Bundle]
 def test_versions_name_openvino() -> None:
     """For records."""
     assert {"openvino"} == set(find_backend("openvino").versions())
+
+
+@pytest.mark.parametrize("activation", ["Tanh", "Relu"])
+def test_heads_of_two_dense_layers_that_add_what_is_computed_compile(tmp_path: Path, activation: str) -> None:
+    """As heads that go on from the exit before do: OpenVINO ended the process."""
+    w = Writer()
+
+    def dense(x: str, out: int) -> str:
+        return w.op("Gemm", x, w.weight(16, out), w.weight(out))
+
+    w.op("Identity", dense("x", 5), out="z1")
+    w.op("Add", dense(w.op(activation, dense("x", 16)), 5), w.op("Mul", "z1", w.constant(0.5)), out="z2")
+    path = w.save(tmp_path / "m.onnx", {"x": ["n", 16]}, ["z1", "z2"])
+
+    bundle = compile_model(path, tmp_path / "b", backend="openvino", seconds=0)
+
+    assert 2 == bundle.manifest.exits
