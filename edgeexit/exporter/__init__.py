@@ -31,7 +31,7 @@ from edgeexit.exporter.comparison import check_repeats, compare
 from edgeexit.exporter.conversion import DEFAULT_OPSET, onnx_model
 from edgeexit.exporter.eager import eager_exits
 from edgeexit.exporter.example import Example, by_position
-from edgeexit.exporter.onnx_file import as_properties, check_count, check_dtypes, check_names, name_exits, save
+from edgeexit.exporter.onnx_file import as_properties, check_dtypes, check_names, name_exits, save
 from edgeexit.nets.cascade import cascade
 from edgeexit.nets.outputs import mark_exit
 
@@ -99,7 +99,6 @@ def export(
     with _evaluation_mode(module), torch.no_grad():
         rows = {name: x[:1].repeat(2 if dynamic_batch else 1, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
         exits = eager_exits(module, rows, names)
-        check_count(exits)
         check_names(inputs, exits)
         check_dtypes(exits)
         check_repeats(module, rows, exits)

@@ -13,7 +13,7 @@ from torch import nn
 
 from edgeexit.errors import InputError, ModelError
 from edgeexit.graph.exits import METADATA_KEY
-from edgeexit.nets.outputs import FORMS, ExitTensors
+from edgeexit.nets.outputs import ExitTensors
 
 _EXTERNAL_BYTES = 2**31 - 2**24
 """Weights above this go into a second file: a protobuf message ends at 2 GiB."""
@@ -22,17 +22,6 @@ _EXTERNAL_BYTES = 2**31 - 2**24
 def output_names(e: ExitTensors) -> tuple[str, str | None]:
     """Names of an exit's logits and, where it has one, its score."""
     return e.name, None if e.score is None else f"{e.name}_score"
-
-
-def check_count(exits: Sequence[ExitTensors]) -> None:
-    """A network that leaves early has an exit to leave at.
-
-    Raises:
-        ModelError: there is only one.
-    """
-    if len(exits) < 2:
-        msg = f"forward returned one exit ({exits[0].name}), and a multi-exit network has two or more. {FORMS}"
-        raise ModelError(msg)
 
 
 def check_names(inputs: Iterable[str], exits: Sequence[ExitTensors]) -> None:

@@ -177,7 +177,7 @@ def _named(returned: Any) -> list[ExitTensors]:
     if isinstance(returned, Tensor):
         returned = [returned]
     if not isinstance(returned, tuple | list):
-        msg = f"forward returned {type(returned).__name__}; it must return the logits of every exit. {FORMS}"
+        msg = f"forward returned {type(returned).__name__}; it must return the logits of every exit. {_FORMS}"
         raise ModelError(msg)
     values = _zipped(returned) if _is_pair_of_lists(returned) else returned
     return [ExitTensors(f"exit{i}", *_pair(f"exit{i}", value)) for i, value in enumerate(values, 1)]
@@ -194,7 +194,7 @@ def _unnamed(logits: Any, scores: Any) -> Any:
     return (logits, [] if scores is None else scores)
 
 
-FORMS = (
+_FORMS = (
     "Taken are: a list of logits, a list of (logits, score), a dict of either by name, a pair of lists (all logits, all scores), "
     "or a tensor where forward marks its exits with edgeexit.mark_exit(name, logits)."
 )
@@ -228,7 +228,7 @@ def _pair(name: str, value: Any) -> Pair:
         score = value[1]
         if score is None or isinstance(score, Tensor):
             return value[0], score
-    msg = f"exit {name!r} is {_describe(value)}; it must be logits or (logits, score). {FORMS}"
+    msg = f"exit {name!r} is {_describe(value)}; it must be logits or (logits, score). {_FORMS}"
     raise ModelError(msg)
 
 
@@ -250,7 +250,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]*")
 
 def _check(exits: Sequence[ExitTensors]) -> None:
     """All faults at once: one message that a person can act on."""
-    faults = [] if exits else [f"forward returned no exit. {FORMS}"]
+    faults = [] if exits else [f"forward returned no exit. {_FORMS}"]
     names = [e.name for e in exits]
     faults += [f"two exits are named {name!r}" for name in sorted({n for n in names if names.count(n) > 1}, key=str)]
     for e in exits:

@@ -106,12 +106,3 @@ def test_what_is_no_exit_is_one_message(tmp_path: Path, shape: Shape, fault: str
 
     assert fault in str(caught.value)
     assert [] == list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("shape", [lambda z, h: z[-1], lambda z, h: z[-1:]])
-def test_a_single_exit_is_told_what_is_taken(tmp_path: Path, shape: Shape) -> None:
-    """As of a forward whose exits are returned in training alone."""
-    with pytest.raises(
-        ModelError, match=r"forward returned one exit \(exit1\), .* two or more. Taken are: a list of logits"
-    ):
-        export(Net(shape), torch.zeros(2, 6), tmp_path / "m.onnx")
