@@ -67,7 +67,7 @@ def find_exits(
     _check_names(named, outputs)
     width = _common_width(named, outputs)
     _check_scores(named, outputs)
-    makers = {name: node for node in net.proto.graph.node for name in node.output}
+    makers = {name: node for node in net.proto.graph.node for name in node.output if name}
     found = tuple(
         Exit(name, logits, score, width, outputs[logits].dtype, _is_softmax(logits, makers))
         for name, logits, score in named
@@ -154,9 +154,8 @@ def _is_softmax(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
         node = makers.get(node.input[0])
     if node is None or node.op_type != "Softmax":
         return False
-    return all(
-        a.i in (1, -1) for a in node.attribute if a.name == "axis"
-    )  # the default is one of them in every version
+    # The default, 1 before operator set 13 and -1 since, is the classes in every version.
+    return all(a.i in (1, -1) for a in node.attribute if a.name == "axis")
 
 
 def _listing(outputs: dict[str, TensorSpec]) -> str:
