@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -194,11 +194,11 @@ def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, T
 
 def _write_parts(change: BundleChange, parts: _Parts, criterion: str, source: Source) -> Manifest:
     net, stages = parts.net, parts.stages
-    models = {
-        "model": net.proto,
-        "backbone": straight_model(net, parts.exits[-1]),
-        "fused": fuse(net, stages, parts.specs),
-        **{f"stage-{s.exit}": stage_model(net, s, parts.specs) for s in stages},
+    models: dict[str, Callable[[], onnx.ModelProto]] = {
+        "model": partial(_copy, net.proto),
+        "backbone": partial(straight_model, net, parts.exits[-1]),
+        "fused": partial(fuse, net, stages, parts.specs),
+        **{f"stage-{s.exit}": partial(stage_model, net, s, parts.specs) for s in stages},
     }
     files = _write_models(change, models, net.folder)
     entries = tuple(
@@ -237,19 +237,24 @@ def _write_parts(change: BundleChange, parts: _Parts, criterion: str, source: So
     )
 
 
-def _write_models(change: BundleChange, models: Mapping[str, onnx.ModelProto], folder: Path) -> dict[str, str]:
-    """Write the models and, once, their large weights; the models learn the weights' file name when its content is known."""
+def _write_models(
+    change: BundleChange, models: Mapping[str, Callable[[], onnx.ModelProto]], folder: Path
+) -> dict[str, str]:
+    """Write the models and, once, their large weights; the models learn the weights' file name when its content is known.
+
+    Each is made when its turn comes: made at once they would hold the weights that lie in the model's own file many times over.
+    """
     unfinished = change.unfinished("weights.bin")
-    copies = {name: _copy(proto) for name, proto in models.items()}
+    made = {}
     with unfinished.open("wb") as stream:
         weights = WeightFile(stream)
-        for proto in copies.values():
-            weights.take(proto, folder)
+        for name, make in models.items():
+            made[name] = weights.take(make(), folder)
     if weights.bytes:
         weights.settle(change.adopt(unfinished, "weights.bin"))
     else:
         unfinished.unlink()
-    return {name: change.add(f"{name}.onnx", proto.SerializeToString()) for name, proto in copies.items()}
+    return {name: change.add(f"{name}.onnx", proto.SerializeToString()) for name, proto in made.items()}
 
 
 def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -44,15 +44,22 @@ class WeightFile:
         """Bytes written so far."""
         return self._end
 
-    def take(self, model: onnx.ModelProto, folder: Path) -> None:
-        """Move every large weight of a model into the file, in place.
+    def take(self, model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+        """Move every large weight of a model into the file.
 
         Args:
-            model: rewritten so that its large weights point into the file.
+            model: of no use afterwards.
             folder: where the model's outside weights lie now.
+
+        Returns:
+            The model whose large weights point into the file: another message, since one keeps the memory of what was taken out of it.
         """
         for tensor in all_tensors(model.graph):
             self._take_one(tensor, folder)
+        lean = onnx.ModelProto()
+        lean.CopyFrom(model)
+        self._taken += [t for t in all_tensors(lean.graph) if outside_location(t).get("location") == _UNSETTLED]
+        return lean
 
     def settle(self, location: str) -> None:
         """Tell every model that was taken the name of the file."""
@@ -100,7 +107,6 @@ class WeightFile:
         for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
             tensor.ClearField(field)
         point(tensor, _UNSETTLED, offset, length)
-        self._taken.append(tensor)
 
 
 def point(tensor: TensorProto, location: str, offset: int, length: int) -> None:

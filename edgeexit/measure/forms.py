@@ -31,6 +31,8 @@ from edgeexit.runtime.loading import open_runner
 
 _PROCESSES = 3
 _BLOCK_S = 0.005  # short, for many pairs of blocks in little time
+_WARMUP_S = 0.2  # of each call: a network of tenths of a second is warm after a few
+_FEWEST_ROUNDS = 5  # of such a network, whose rounds take longer than the time asked for
 _CLEARLY = 0.99
 
 
@@ -110,7 +112,9 @@ def times_here(bundle: Bundle, settings: Settings, seconds: float, seed: int = 0
             for runner in (staged, fused)
         }
         calls["backbone"] = partial(_straight, backbone, inputs)
-        samples = time_interleaved(calls, seconds=seconds, seed=seed, block_s=_BLOCK_S)
+        samples = time_interleaved(
+            calls, seconds=seconds, warmup_s=_WARMUP_S, block_s=_BLOCK_S, fewest_rounds=_FEWEST_ROUNDS, seed=seed
+        )
     staged_s = tuple(samples[f"staged {exit}"].median_s for exit in exits)
     fused_s = tuple(
         s * _ratio(samples[f"fused {exit}"], samples[f"staged {exit}"]) for exit, s in zip(exits, staged_s, strict=True)

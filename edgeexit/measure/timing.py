@@ -13,6 +13,7 @@ block find caches that the other callables have filled; they are run and not tim
 from __future__ import annotations
 
 import gc
+import math
 import random
 from array import array
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,7 @@ Call: TypeAlias = Callable[[int], object]
 
 _SETTLE_SHARE = 20  # one untimed inference before every 20 timed ones, at least one
 _MOST_PER_BLOCK = 100_000
-_FEWEST_ROUNDS = 2
+_FEWEST_WARM = 3  # inferences, of which the later ones say how many make a block
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,13 @@ class _Lane:
         self.chunks: list[NDArray[np.float64]] = []
         self.buffer = array("q")
 
-    def warm_up(self, times: int, block_s: float) -> None:
-        """Run `times` inferences and fix how many make a block of about `block_s` seconds."""
-        trial = array("q", bytes(8 * max(times, 3)))
-        _time_block(self.call, 0, trial)
+    def warm_up(self, times: int, longest_s: float, block_s: float) -> None:
+        """Run `times` inferences, or as many as `longest_s` holds, and fix how many make a block of about `block_s` seconds."""
+        trial, one = array("q"), array("q", [0])
+        end_ns = perf_counter_ns() + longest_s * 1e9
+        while len(trial) < _FEWEST_WARM or (len(trial) < times and perf_counter_ns() < end_ns):
+            _time_block(self.call, len(trial), one)
+            trial.extend(one)
         usual_s = float(np.median(np.frombuffer(trial, np.int64)[len(trial) // 2 :])) * 1e-9
         per_block = int(min(max(1.0, block_s / max(usual_s, 1e-9)), _MOST_PER_BLOCK))
         self.buffer = array("q", bytes(8 * per_block))
@@ -137,7 +141,9 @@ def time_interleaved(
     *,
     seconds: float,
     warmup: int = 30,
+    warmup_s: float = math.inf,
     block_s: float = 0.02,
+    fewest_rounds: int = 2,
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Samples]:
@@ -148,9 +154,11 @@ def time_interleaved(
 
     Args:
         calls: by name. Each is called with 0, 1, 2, ... of its own trace (the settling inferences repeat indices).
-        seconds: wall time of all rounds together, after the warm-up. Whole rounds are run, two at the least.
+        seconds: wall time of all rounds together, after the warm-up. Whole rounds are run.
         warmup: untimed inferences of each callable before the first round.
+        warmup_s: the longest that these may take, of each callable; three are run at the least.
         block_s: wished length of one block, seconds.
+        fewest_rounds: run even where they take longer than `seconds`.
         seed: of the order within the rounds.
         progress: told the elapsed share after every round, as "timing", in hundredths.
 
@@ -166,14 +174,15 @@ def time_interleaved(
     lanes = {name: _Lane(call) for name, call in calls.items()}
     with collector_off():
         for lane in lanes.values():
-            lane.warm_up(warmup, block_s)
-        _run_rounds(list(lanes.values()), seconds, random.Random(seed), progress)  # noqa: S311 - an order, not a secret
+            lane.warm_up(warmup, warmup_s, block_s)
+        order = random.Random(seed)  # noqa: S311 - an order, not a secret
+        _run_rounds(list(lanes.values()), seconds, fewest_rounds, order, progress)
     return {name: lane.samples() for name, lane in lanes.items()}
 
 
-def _run_rounds(lanes: list[_Lane], seconds: float, order: random.Random, progress: Progress) -> None:
+def _run_rounds(lanes: list[_Lane], seconds: float, fewest: int, order: random.Random, progress: Progress) -> None:
     start, rounds, elapsed_s = perf_counter_ns(), 0, 0.0
-    while elapsed_s < seconds or rounds < _FEWEST_ROUNDS:
+    while elapsed_s < seconds or rounds < fewest:
         order.shuffle(lanes)
         for lane in lanes:
             lane.run_block()

@@ -39,6 +39,20 @@ def test_the_collector_is_off_inside_and_as_before_outside() -> None:
     assert gc.isenabled()
 
 
+def test_what_is_slow_is_warmed_no_longer_than_asked() -> None:
+    """Three times at the least, which is what the length of a block is known from."""
+    seen: list[int] = []
+    rounds = 4
+
+    def slow(i: int) -> None:
+        seen.append(i)
+        time.sleep(0.002)
+
+    time_interleaved({"a": slow}, seconds=1e-6, warmup=1000, warmup_s=1e-6, block_s=1e-6, fewest_rounds=rounds)
+
+    assert 3 + 2 * rounds == len(seen)  # each block is of one inference, after one to settle
+
+
 def test_two_rounds_run_even_when_one_takes_longer_than_asked() -> None:
     """One block has no spread to speak of."""
     samples = time_interleaved({"a": lambda _: time.sleep(0.002)}, seconds=1e-6, warmup=1)["a"]
