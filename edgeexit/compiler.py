@@ -22,6 +22,7 @@ from edgeexit.backends.probe import (
     with_settled_branches,
     with_true_batch,
 )
+from edgeexit.backends.samples import inputs_for
 from edgeexit.backends.watch import watching
 from edgeexit.bundle import SCHEMA, Bundle, Manifest, ModeTiming, Source, StageEntry, Verified, replace_bundle
 from edgeexit.bundle.bundle import BundleChange
@@ -51,6 +52,8 @@ from edgeexit.measure.forms import time_forms
 from edgeexit.progress import Progress, silent
 from edgeexit.runtime.inputs import Inputs, check_many
 from edgeexit.runtime.verify import Original, verify
+
+_TIMED_INPUTS = 8
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def compile_model(
         manifest = replace(
             manifest,
             verified=verify(draft, settings, original, inputs, progress),
-            timings=_timings(draft, settings, seconds, progress),
+            timings=_timings(draft, settings, parts.net, seconds, progress),
         )
         return change.install(_keep_calibrations(change, manifest))
 
@@ -263,11 +266,13 @@ def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _timings(draft: Bundle, settings: Settings, seconds: float, progress: Progress) -> dict[str, ModeTiming]:
+def _timings(
+    draft: Bundle, settings: Settings, net: Network, seconds: float, progress: Progress
+) -> dict[str, ModeTiming]:
     """Of this device; none where no time is to be spent on it."""
     if not seconds > 0:
         return {}
-    times = time_forms(draft, settings, seconds, progress)
+    times = time_forms(draft, settings, seconds, progress, inputs=inputs_for(net, 0, _TIMED_INPUTS))
     timing = ModeTiming(times.staged_s, times.fused_s, times.faster, _now(), times.backbone_s)
     return {settings.timing_key(device_key()): timing}
 

@@ -19,15 +19,11 @@ def unsafe_optimisers(model: Path | bytes) -> list[str]:
     In float16 a product of a tensor with its first two dimensions swapped, as the attention of torch begins, is a segmentation fault in
     1.31 where the tensor is an input of the model. Boundary tensors make it one in every stage of a transformer.
     """
+    if isinstance(model, Path) and model.is_file() and model.stat().st_size > _LARGEST_READ:
+        return [_HALF_TRANSPOSES]  # without it such a model is at worst slower
+    proto = onnx.ModelProto()
     try:
-        proto = _parsed(model)
-    except (DecodeError, OSError, ValueError):  # the runtime says what is wrong with it
+        proto.ParseFromString(model if isinstance(model, bytes) else model.read_bytes())
+    except (DecodeError, OSError):  # the runtime says what is wrong with it
         return []
     return [_HALF_TRANSPOSES] if computes_in_halves(proto.graph) else []
-
-
-def _parsed(model: Path | bytes) -> onnx.ModelProto:
-    proto = onnx.ModelProto()
-    if isinstance(model, bytes) or model.stat().st_size <= _LARGEST_READ:
-        proto.ParseFromString(model if isinstance(model, bytes) else model.read_bytes())
-    return proto

@@ -182,7 +182,8 @@ class BundleChange:
         """Replace the manifest; from here on the bundle is the new one."""
         manifest = _without_orphans(manifest)
         write_whole(self.folder / MANIFEST, dumps(manifest).encode())
-        _sweep(self.folder, manifest)
+        with suppress(OSError):  # it is committed; what is left over goes when it is written next
+            _sweep(self.folder, manifest)
         return Bundle(self.folder, manifest)
 
 
@@ -193,11 +194,12 @@ def replace_bundle(path: Path) -> Iterator[BundleChange]:
     Raises:
         BundleError: `path` holds something that is no bundle, another process writes, no permission, no room.
     """
-    old = _old_manifest(path)
+    _old_manifest(path)  # refuses what is no bundle, before anything is written
     fresh = not path.exists()
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
         with locked(path):
+            old = _old_manifest(path)  # another writer may have replaced it meanwhile
             _sweep(path, old)
             change = BundleChange(path, old)
             try:
@@ -238,12 +240,17 @@ def _sweep(folder: Path, manifest: Manifest | None) -> None:
     """
     unknown = manifest is None and (folder / MANIFEST).exists()
     keep = manifest.files if manifest else {}
+    calibrations = folder / "calibrations"
     for path in sorted(folder.rglob("*"), reverse=True):
         ours = not unknown and _CONTENT_NAME.search(path.name) and str(path.relative_to(folder)) not in keep
         if path.is_file() and (is_temporary(path) or ours):
             path.unlink()
-        elif path.is_dir() and not any(path.iterdir()):
+        elif calibrations in (path, *path.parents) and _is_empty_folder(path):
             path.rmdir()
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 def _remove_empty(folder: Path) -> None:

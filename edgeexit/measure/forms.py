@@ -18,7 +18,6 @@ import numpy as np
 
 from edgeexit.backends import Settings
 from edgeexit.backends.base import Array
-from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.bundle.manifest import manifest_from
 from edgeexit.documents import dumps, to_document
@@ -60,6 +59,7 @@ class FormsJob:
         settings: those of `Settings`, whatever the mode.
         seconds: of timing, all lanes together.
         seed: of the order of the lanes.
+        inputs: of what every call is given: an .npz of arrays [n, ...], in the order of the manifest's inputs.
     """
 
     folder: str
@@ -67,13 +67,16 @@ class FormsJob:
     settings: dict[str, Any]
     seconds: float
     seed: int
+    inputs: str
 
     def write(self, path: Path) -> None:
         """As JSON."""
         path.write_text(dumps(self), encoding="utf-8")
 
 
-def time_forms(bundle: Bundle, settings: Settings, seconds: float, progress: Progress = silent) -> FormTimes:
+def time_forms(
+    bundle: Bundle, settings: Settings, seconds: float, progress: Progress = silent, *, inputs: Mapping[str, Array]
+) -> FormTimes:
     """Time both forms and the backbone, each process by itself; medians over the processes of their medians.
 
     Args:
@@ -81,6 +84,7 @@ def time_forms(bundle: Bundle, settings: Settings, seconds: float, progress: Pro
         settings: backend, precision, threads and whatever else but the mode.
         seconds: of timing, over all processes.
         progress: told of each process.
+        inputs: that the network takes, [n, ...] by name; every call gets one of them.
 
     Raises:
         HardwareMissing: a process finds too little memory, or no device.
@@ -89,17 +93,21 @@ def time_forms(bundle: Bundle, settings: Settings, seconds: float, progress: Pro
     document, how = to_document(bundle.manifest), to_document(settings)
     found = []
     with tempfile.TemporaryDirectory(prefix="edgeexit-") as scratch:
+        taken = Path(scratch) / "inputs.npz"
+        np.savez(taken, *(inputs[spec.name] for spec in bundle.manifest.inputs))  # by place: names may be anything
         for place in range(_PROCESSES):
-            job = FormsJob(str(bundle.path.resolve()), document, how, seconds / _PROCESSES, place)
+            job = FormsJob(str(bundle.path.resolve()), document, how, seconds / _PROCESSES, place, str(taken))
             found.append(run_process(job, Path(scratch), progress, place, _PROCESSES, module=__name__))
     staged, backbone = (np.median([arrays[f"{n}_s"] for arrays in found], axis=0) for n in ("staged", "backbone"))
     fused = staged * np.median([arrays["fused_s"] / arrays["staged_s"] for arrays in found], axis=0)
     return FormTimes(tuple(map(float, staged)), tuple(map(float, fused)), float(backbone[0]))
 
 
-def times_here(bundle: Bundle, settings: Settings, seconds: float, seed: int = 0) -> FormTimes:
+def times_here(
+    bundle: Bundle, settings: Settings, seconds: float, seed: int = 0, *, inputs: Mapping[str, Array]
+) -> FormTimes:
     """The same in this process, once."""
-    inputs = [random_inputs(bundle.manifest.inputs, n) for n in range(8)]
+    singles = _singles(inputs)
     exits = range(1, bundle.manifest.exits + 1)
     with (
         open_runner(bundle, settings.with_mode("staged")) as staged,
@@ -107,11 +115,11 @@ def times_here(bundle: Bundle, settings: Settings, seconds: float, seed: int = 0
         staged.backbone() as backbone,
     ):
         calls = {
-            f"{runner.settings.mode} {exit}": partial(_forced, runner, inputs, exit)
+            f"{runner.settings.mode} {exit}": partial(_forced, runner, singles, exit)
             for exit in exits
             for runner in (staged, fused)
         }
-        calls["backbone"] = partial(_straight, backbone, inputs)
+        calls["backbone"] = partial(_straight, backbone, singles)
         samples = time_interleaved(
             calls, seconds=seconds, warmup_s=_WARMUP_S, block_s=_BLOCK_S, fewest_rounds=_FEWEST_ROUNDS, seed=seed
         )
@@ -137,12 +145,23 @@ def _straight(backbone: Backbone, inputs: Sequence[Mapping[str, Array]], i: int)
 
 def _measure(document: Mapping[str, Any], where: str) -> Arrays:
     bundle = Bundle(Path(document["folder"]), manifest_from(document["manifest"], where))
-    found = times_here(bundle, Settings(**document["settings"]), document["seconds"], document["seed"])
+    settings, inputs = Settings(**document["settings"]), _read_inputs(bundle, document["inputs"])
+    found = times_here(bundle, settings, document["seconds"], document["seed"], inputs=inputs)
     return {
         "staged_s": np.array(found.staged_s),
         "fused_s": np.array(found.fused_s),
         "backbone_s": np.array([found.backbone_s]),
     }
+
+
+def _read_inputs(bundle: Bundle, path: str) -> dict[str, Array]:
+    with np.load(path, allow_pickle=False) as file:
+        return {spec.name: file[f"arr_{i}"] for i, spec in enumerate(bundle.manifest.inputs)}
+
+
+def _singles(inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
+    count = len(next(iter(inputs.values())))
+    return [{name: array[i : i + 1] for name, array in inputs.items()} for i in range(count)]
 
 
 def main(import_s: float, job_path: str, out_path: str) -> None:

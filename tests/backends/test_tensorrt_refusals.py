@@ -257,7 +257,10 @@ def test_compiling_measures_on_the_device(tmp_path: Path, monkeypatch: pytest.Mo
 
     In this process, since another has no simulated GPU.
     """
-    monkeypatch.setattr("edgeexit.compiler.time_forms", lambda draft, how, seconds, _: times_here(draft, how, seconds))
+    monkeypatch.setattr(
+        "edgeexit.compiler.time_forms",
+        lambda draft, how, seconds, _, inputs: times_here(draft, how, seconds, inputs=inputs),
+    )
     model = write_network("two-inputs", tmp_path)
     with installed(Gpu()):
         bundle = compile_model(model, tmp_path / "net.eexit", backend="tensorrt", seconds=0.05)

@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import edgeexit
-from edgeexit.bundle import store
+from edgeexit.bundle import replace_bundle, store
 from edgeexit.bundle.store import LOCK
 from edgeexit.errors import BundleError, InputError
 from edgeexit.runtime import Settings
@@ -39,6 +41,41 @@ def test_a_strangers_file_in_a_bundle_survives_a_new_compile(model: Path, bundle
     edgeexit.compile(model, bundle_path, seconds=0)
 
     assert (bundle_path / "notes-2024.txt").read_text() == "mine"
+
+
+def test_a_strangers_folder_and_link_in_a_bundle_survive_a_new_compile(
+    model: Path, bundle_path: Path, tmp_path: Path
+) -> None:
+    """Empty as they may be; what is committed is told as committed."""
+    (bundle_path / "notes").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (bundle_path / "link").symlink_to(tmp_path / "elsewhere")
+
+    edgeexit.compile(model, bundle_path, seconds=0)
+
+    assert (bundle_path / "notes").is_dir()
+    assert (bundle_path / "link").is_symlink()
+
+
+def test_a_bundle_that_is_committed_while_another_writer_waits_is_whole_when_that_one_fails(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second writer goes by what is there once the lock is its own."""
+    other = chain(tmp_path / "other.onnx", width=20)
+    locked = store.locked
+
+    @contextmanager
+    def waiting(folder: Path) -> Iterator[None]:
+        monkeypatch.setattr("edgeexit.bundle.bundle.locked", locked)
+        edgeexit.compile(other, bundle_path, seconds=0)
+        with locked(folder):
+            yield
+
+    monkeypatch.setattr("edgeexit.bundle.bundle.locked", waiting)
+    with pytest.raises(RuntimeError, match="fails"), replace_bundle(bundle_path):
+        raise RuntimeError("fails")
+
+    assert "other.onnx" == edgeexit.Bundle.open(bundle_path).manifest.source.name
 
 
 def test_a_second_writer_is_refused(model: Path, bundle_path: Path) -> None:

@@ -59,6 +59,15 @@ def test_a_network_that_takes_no_random_inputs_compiles_with_examples(network: A
     assert not (tmp_path / "none.eexit").exists()
 
 
+def test_the_forms_are_timed_on_the_examples(tmp_path: Path) -> None:
+    """In their fresh processes, too, where a network may take no random inputs."""
+    path, examples = rare_tokens(tmp_path)
+
+    bundle = edgeexit.compile(path, tmp_path / "b.eexit", exits=["z1", "z2"], seconds=0.05, inputs=examples)
+
+    assert 1 == len(bundle.manifest.timings)
+
+
 def test_an_example_that_gives_nan_is_told(tmp_path: Path) -> None:
     """It is the network that does, so the examples are not blamed on edgeexit."""
     path, examples = mean_over_lengths(tmp_path)

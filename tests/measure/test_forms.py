@@ -8,6 +8,7 @@ import pytest
 
 import edgeexit
 from edgeexit.backends import Settings
+from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.errors import InputError
 from edgeexit.hardware import device_key
@@ -32,7 +33,10 @@ def test_times_are_those_of_this_machine(compiled: Path) -> None:
     """In fresh processes as in this one, to a factor that no load reaches."""
     bundle = Bundle.open(compiled)
 
-    here, fresh = times_here(bundle, Settings(), 0.2), time_forms(bundle, Settings(), 0.2)
+    inputs = random_inputs(bundle.manifest.inputs, 0, 8)
+
+    here = times_here(bundle, Settings(), 0.2, inputs=inputs)
+    fresh = time_forms(bundle, Settings(), 0.2, inputs=inputs)
 
     for one, other in zip(here.staged_s + here.fused_s, fresh.staged_s + fresh.fused_s, strict=True):
         assert 0.02 < one / other < 50
@@ -51,5 +55,8 @@ def test_the_form_with_the_lower_mean_over_the_exits_is_faster(
 
 def test_what_a_process_refuses_is_told_in_its_words(compiled: Path) -> None:
     """Without a traceback, and with the exit code of the error."""
+    bundle = Bundle.open(compiled)
+    inputs = random_inputs(bundle.manifest.inputs, 0, 8)
+
     with pytest.raises(InputError, match="backend onnxruntime has no options, and 'a=1' was given"):
-        time_forms(Bundle.open(compiled), Settings(options="a=1"), 0.1)
+        time_forms(bundle, Settings(options="a=1"), 0.1, inputs=inputs)
