@@ -40,7 +40,7 @@ def test_versions_name_openvino() -> None:
     assert {"openvino"} == set(find_backend("openvino").versions())
 
 
-@pytest.mark.parametrize("activation", ["Tanh", "Relu"])
+@pytest.mark.parametrize("activation", ["Tanh", "Relu", "Exp", "Abs", "Softsign", "Erf"])
 def test_heads_of_two_dense_layers_that_add_what_is_computed_compile(tmp_path: Path, activation: str) -> None:
     """As heads that go on from the exit before do: OpenVINO ended the process."""
     w = Writer()
