@@ -74,8 +74,7 @@ def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
     stages = []
     for k, exit in enumerate(exits):
         if exit.logits in frozenset().union(*makes[:k]):
-            msg = f"exit {k + 1} ({exit.logits!r}) is already made for an exit before it, which can then cost no less: drop one of them."
-            raise ModelError(msg)
+            raise ModelError(_already_made(flow, exits, k))
         stages.append(
             Stage(
                 exit=k + 1,
@@ -90,6 +89,19 @@ def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
     if flow.wandering:
         _check_shapes(net, stages)
     return tuple(stages)
+
+
+def _already_made(flow: Flow, exits: tuple[ScoredExit, ...], k: int) -> str:
+    """Why exit k, from 0, costs nothing beyond the exits before it."""
+    logits = exits[k].logits
+    for number, early in enumerate(exits[:k], 1):
+        by_score = flow.maker[logits] in flow.ancestors([early.score]) - flow.ancestors([early.logits])
+        if by_score:
+            return (
+                f"the score of exit {number} ({early.logits!r}) needs the logits of exit {k + 1} ({logits!r}), so that leaving at exit"
+                f" {number} saves nothing: compute it from what exit {number} has."
+            )
+    return f"exit {k + 1} ({logits!r}) is already made for an exit before it, which can then cost no less: drop one of them."
 
 
 def _check_shapes(net: Network, stages: Iterable[Stage]) -> None:

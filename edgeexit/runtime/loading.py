@@ -62,7 +62,11 @@ def load(
         )
     else:
         runner.inner_thresholds = thresholds_of(calibration, bundle)
-        _warn_of_changes(calibration, settings)
+        changes = _changes(calibration, settings)
+        if changes:
+            _warn(
+                f"calibrated with another {'; another '.join(changes)}: its latencies will not hold. Calibrate again."
+            )
     return runner
 
 
@@ -135,12 +139,6 @@ _HELD = {
 """Fields of the device state that must be now what they were when the latencies were measured."""
 
 
-def _warn_of_changes(calibration: Mapping[str, Any], settings: Settings) -> None:
-    changes = _changes(calibration, settings)
-    if changes:
-        _warn(f"calibrated with another {'; another '.join(changes)}: its latencies will not hold. Calibrate again.")
-
-
 def _changes(calibration: Mapping[str, Any], settings: Settings) -> list[str]:
     """What is not as it was when the latencies were measured, for people."""
     now = {name: getattr(settings, name) for name in _CHOSEN}
@@ -168,4 +166,4 @@ def _shown(value: object) -> object:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, CalibrationWarning, stacklevel=4)
+    warnings.warn(message, CalibrationWarning, stacklevel=3)  # whoever called `load`

@@ -298,7 +298,7 @@ def test_a_score_that_needs_a_later_exit_is_refused(tmp_path: Path) -> None:
     w.op("Sigmoid", w.op("Gemm", w.op("Concat", "z1", "z2", axis=1), w.weight(6, 1)), out="h1")
     path = w.save(tmp_path / "m.onnx", {"x": ["n", *IMAGE]}, ["z1", "z2", "h1"])
 
-    with pytest.raises(ModelError, match=r"exit 2 .'z2'. is already made"):
+    with pytest.raises(ModelError, match=r"the score of exit 1 .'z1'. needs the logits of exit 2 .'z2'."):
         edgeexit.compile(path, tmp_path / "b", exits=["z1", "z2"], criterion="learned", scores=["h1"])
 
 

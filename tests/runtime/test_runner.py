@@ -279,10 +279,11 @@ def test_an_exit_that_does_not_exist_cannot_be_forced(runner: Runner, exit: int)
 
 
 def test_without_a_calibration_a_bundle_never_leaves_early_and_says_so(compiled: Path) -> None:
-    """The warning names the command that makes one."""
-    with pytest.warns(CalibrationWarning, match="never leaves early. Run: edgeexit calibrate"):
+    """The warning names the command that makes one, and the line that loaded."""
+    with pytest.warns(CalibrationWarning, match="never leaves early. Run: edgeexit calibrate") as caught:
         runner = edgeexit.load(compiled)
 
+    assert __file__ == caught[0].filename
     assert {3} == {runner(x[None]).exit for x in images(5)}
 
 
