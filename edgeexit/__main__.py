@@ -14,6 +14,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was there before is unchanged\n")
         sys.exit(130)
+    except Exception as error:  # only imports can fail here: the installation is not complete
+        sys.stderr.write(f"error: edgeexit cannot start: {type(error).__name__}: {error}. Install it again.\n")
+        sys.exit(3)
 
 
 if __name__ == "__main__":

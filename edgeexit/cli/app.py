@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
 
 import typer
 
 import edgeexit
-from edgeexit.cli.common import INTERRUPTED, Interrupted, plain
-from edgeexit.errors import EdgeExitError, InputError
+from edgeexit.cli.common import plain
+from edgeexit.cli.failures import run_command
 
 COMMANDS: tuple[str, ...] = (
     "demo",
@@ -64,23 +65,13 @@ def _show_warning(message: Warning | str, category: type[Warning], *_place: obje
 
 
 def main() -> None:
-    """Run the command line; every edgeexit error is one message on stderr and its exit code, never a traceback."""
+    """Run the command line; whatever goes wrong is one message on stderr and an exit code, never a traceback."""
     warnings.showwarning = _show_warning  # where it was raised is of no use to a user
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(
                 errors="backslashreplace"
             )  # a terminal without the letters of a table still gets the numbers
-    try:
-        app()
-    except EdgeExitError as error:
-        typer.echo(f"error: {plain(str(error))}", err=True)
-        sys.exit(error.exit_code)
-    except OSError as error:  # the system refused something that no command looked out for
-        where = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"error: {plain(where)}{error.strerror or error}", err=True)
-        sys.exit(InputError.exit_code)
-    except SystemExit as end:
-        if end.code == INTERRUPTED and not isinstance(end, Interrupted):
-            typer.echo("interrupted; what was there before is unchanged", err=True)
-        raise
+    given = sys.argv[1:]
+    options = given[: given.index("--")] if "--" in given else given
+    sys.exit(run_command(partial(app, standalone_mode=False), as_json="--json" in options))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -26,10 +27,15 @@ BackendOptions: TypeAlias = Annotated[
 ]
 
 
+JSON_PRINTED: ContextVar[bool] = ContextVar("whether the command has printed its JSON object", default=False)
+
+
 def emit(document: Mapping[str, Any], table: Callable[[], None], *, as_json: bool) -> None:
     """Print `document` as JSON, or call `table` to print it for people."""
     if as_json:
-        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+        text = json.dumps(document, indent=2, allow_nan=False)
+        JSON_PRINTED.set(True)
+        typer.echo(text)
     else:
         table()
 

@@ -1,0 +1,173 @@
+"""How a command ends when it does not end well: one message on stderr, an exit code and, with `--json`, one JSON object on stdout.
+
+* 2: bad usage or input, or a file that the system refuses to read or write.
+* 3: hardware or a package is missing, or an error that nobody expected; its traceback goes to a file that the message names.
+* 130: Ctrl-C. SIGTERM (143) and SIGHUP (129) end a command in the same way, so that no temporary file and no process is left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, TextIO
+
+import typer
+
+import edgeexit
+from edgeexit.cli.common import INTERRUPTED, JSON_PRINTED, Interrupted, plain
+from edgeexit.errors import EdgeExitError, InputError, InternalError
+
+SURPRISE = InternalError.exit_code
+_SIGNALLED = 128  # a process that a signal ended: exit code 128 + its number, as shells have it
+_BAD_USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""The base of typer's usage errors. Typer brings its own copy of click from 0.29 on, so it cannot be imported by one name."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: whatever handles Ctrl-C handles it too."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = _SIGNALLED + number
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[list[Terminated]]:
+    """SIGTERM and SIGHUP raise `Terminated` inside; yields those that came. Where one is ignored (nohup) or handled, it stays so.
+
+    Later ones are ignored, so that they do not cut short the cleaning up after the first.
+    """
+    came: list[Terminated] = []
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if not came:
+            came.append(Terminated(number))
+            raise came[0]
+
+    taken = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield came
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def run_command(command: Callable[[], object], *, as_json: bool = False) -> int:
+    """Run a command to its end; its exit code. Whatever it raises ends here, as one message.
+
+    Args:
+        command: returns its exit code, or None for 0, as a typer application with `standalone_mode=False` does.
+        as_json: whether an error is also printed as a JSON object, where the command has printed none.
+    """
+    JSON_PRINTED.set(False)
+    with terminated_as_interrupted() as came:
+        code = _outcome(command, as_json=as_json)
+        return came[0].exit_code if came and code == INTERRUPTED else code
+
+
+def _outcome(command: Callable[[], object], *, as_json: bool) -> int:
+    try:
+        result = command()
+        sys.stdout.flush()
+    except Interrupted:
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BaseException as error:  # the last one to catch it
+        return _report(error, as_json=as_json)
+    code = result if isinstance(result, int) else 0
+    return _interrupted() if code == INTERRUPTED else code
+
+
+def _interrupted() -> int:
+    _say(sys.stderr, "interrupted; what was there before is unchanged")
+    return INTERRUPTED
+
+
+def _report(error: BaseException, *, as_json: bool) -> int:
+    if isinstance(error, SystemExit) and error.code in (0, None):
+        return 0
+    if isinstance(error, OSError):
+        _drop_unwritten(sys.stdout)
+    message, code = _describe(error)
+    written = _write_traceback(error) if code == SURPRISE and _is_surprise(error) else None
+    if written:
+        message = f"{message} {written}"
+    if isinstance(error, _BAD_USAGE):
+        _show_usage(error)
+    else:
+        _say(sys.stderr, f"error: {plain(message)}")
+    if as_json and not JSON_PRINTED.get():
+        document = {"schema": "edgeexit.error/1", "kind": type(error).__name__, "message": message, "exit_code": code}
+        _say(sys.stdout, json.dumps(document, indent=2))
+    return code
+
+
+def _describe(error: BaseException) -> tuple[str, int]:
+    """What to tell the user, and the exit code."""
+    if isinstance(error, EdgeExitError):
+        return str(error), error.exit_code
+    if isinstance(error, _BAD_USAGE):
+        return error.format_message(), error.exit_code
+    if isinstance(error, BrokenPipeError):
+        return "the program that reads the output closed it before everything was printed.", SURPRISE
+    if isinstance(error, OSError) and error.errno is not None:  # the system refused something
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return f"{where}{error.strerror or error}", InputError.exit_code
+    if isinstance(error, MemoryError):
+        return "out of memory: give fewer samples (--limit) or a smaller network.", SURPRISE
+    text = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}{f': {text[:500]}' if text else ''}.", SURPRISE
+
+
+def _is_surprise(error: BaseException) -> bool:
+    """Whether it may be a fault of edgeexit, so that a report needs the traceback."""
+    return isinstance(error, InternalError) or not isinstance(error, EdgeExitError | BrokenPipeError)
+
+
+def _write_traceback(error: BaseException) -> str:
+    """Write it to a new file among the temporary ones; the sentence that names the file, or says that there is none."""
+    try:
+        handle, path = tempfile.mkstemp(prefix="edgeexit-error-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"edgeexit {edgeexit.__version__}, Python {platform.python_version()}, {platform.platform()}\n")
+            file.write(f"command: {sys.argv!r}\n\n")
+            file.writelines(traceback.format_exception(error))
+    except (OSError, MemoryError, RecursionError) as fault:
+        return f"Its traceback could not be written ({type(fault).__name__})."
+    return f"Please report it with the traceback in {path}"
+
+
+def _show_usage(error: Any) -> None:
+    from typer import rich_utils
+
+    with suppress(OSError):
+        rich_utils.rich_format_error(error)
+
+
+def _say(stream: TextIO | None, text: str) -> None:
+    """Print a line where somebody may still read it."""
+    with suppress(OSError, ValueError):  # ValueError: the stream is closed
+        typer.echo(text, file=stream)
+
+
+def _drop_unwritten(stream: TextIO | None) -> None:
+    """Send what a closed pipe or a full disk did not take to nowhere, so that the interpreter does not try it again when it ends."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            stream.flush()

@@ -1,0 +1,181 @@
+"""How commands end: every error is one message and an exit code, whatever raised it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgeexit.cli.common import emit
+from edgeexit.cli.failures import run_command
+from edgeexit.errors import HardwareMissing, InputError, InternalError, TargetNotMet
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    """A command that ends with this error."""
+
+    def command() -> object:
+        raise error
+
+    return command
+
+
+def recursing() -> object:
+    """A command whose calls are nested too deeply."""
+    return recursing()
+
+
+class Panic(BaseException):
+    """As extension modules written in Rust raise; not an Exception."""
+
+
+@pytest.fixture(autouse=True)
+def folder_for_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Tracebacks are written here."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+SURPRISES = [KeyError("x"), RuntimeError("two\nlines"), MemoryError(), Panic("p"), SystemExit(1), OSError("no number")]
+
+
+@pytest.mark.parametrize("error", SURPRISES, ids=lambda e: type(e).__name__)
+def test_a_surprise_is_one_line_that_names_the_file_with_its_traceback(
+    error: BaseException, capsys: pytest.CaptureFixture[str], folder_for_reports: Path
+) -> None:
+    """Exit code 3, never 1, which is a negative verdict."""
+    assert 3 == run_command(raising(error))
+
+    told = capsys.readouterr().err
+    (report,) = folder_for_reports.iterdir()
+    assert 1 == len(told.splitlines())
+    assert str(report) in told
+    assert "Traceback (most recent call last)" in report.read_text()
+
+
+def test_calls_nested_too_deeply_are_a_surprise_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """RecursionError leaves little room to write anything."""
+    assert 3 == run_command(recursing)
+    assert "RecursionError" in capsys.readouterr().err
+
+
+def test_a_surprise_without_a_place_for_its_traceback_is_still_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full or read-only disk must not hide the first error."""
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+
+    assert 3 == run_command(raising(ValueError("first")))
+    assert re.fullmatch(r"error: unexpected ValueError: first\. .*could not be written.*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("wrong"), 2),
+        (HardwareMissing("no GPU"), 3),
+        (InternalError("check failed"), 3),
+        (TargetNotMet("none"), 1),
+        (PermissionError(13, "Permission denied", "/x"), 2),
+        (ZeroDivisionError(), 3),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_with_json_an_error_is_one_json_object(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stdout, with its kind, message and exit code; and the message on stderr as before."""
+    assert code == run_command(raising(error), as_json=True)
+
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert ("edgeexit.error/1", type(error).__name__, code) == tuple(
+        document[key] for key in ("schema", "kind", "exit_code")
+    )
+    assert f"error: {document['message']}\n" == shown.err
+
+
+def test_stdout_holds_one_json_object_even_when_a_command_fails_after_its_result(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A program that reads it parses it once."""
+
+    def command() -> object:
+        emit({"schema": "x/1"}, lambda: None, as_json=True)
+        raise InputError("afterwards")
+
+    assert 2 == run_command(command, as_json=True)
+    assert {"schema": "x/1"} == json.loads(capsys.readouterr().out)
+
+
+def edgeexit(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "edgeexit", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_bad_usage_is_a_json_object_too() -> None:
+    """An unknown option never reaches the command."""
+    result = edgeexit("inspect", "x.eexit", "--jsn", "--json")
+
+    assert 2 == result.returncode
+    assert "--jsn" in json.loads(result.stdout)["message"]
+
+
+def test_a_reader_that_closes_the_pipe_is_no_traceback() -> None:
+    """`edgeexit ... | head -1`: neither exit code 1 nor a word of the interpreter."""
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "edgeexit", "devices", "--json"]
+    result = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+
+    assert 3 == result.returncode
+    assert 1 == len(result.stderr.splitlines())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_that_ends_a_process_ends_a_command_as_ctrl_c_does(
+    number: int, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cleans up after Ctrl-C cleans up after it; a second one does not cut that short."""
+    cleaned = []
+
+    def command() -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(number)
+            cleaned.append(True)
+
+    assert code == run_command(command)
+    assert cleaned
+    assert "interrupted; what was there before is unchanged\n" == capsys.readouterr().err
+    assert signal.SIG_DFL is signal.getsignal(number)
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """Under nohup a command outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert 0 == run_command(lambda: signal.raise_signal(signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_incomplete_installation_is_one_line(tmp_path: Path) -> None:
+    """A dependency that cannot be imported is exit code 3."""
+    (tmp_path / "typer.py").write_text("raise ImportError('broken')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    result = edgeexit("devices", env=environment)
+
+    assert 3 == result.returncode
+    assert "Traceback" not in result.stderr
+    assert "broken" in result.stderr
