@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from edgeexit.errors import MissingExtra, ModelError
 from edgeexit.exporter.eager import FIXED_BATCH, buffers_kept
 from edgeexit.exporter.onnx_file import output_names
+from edgeexit.exporter.simplification import simplify
 from edgeexit.nets.outputs import ExitTensors, run_exits
 
 DEFAULT_OPSET = 18
@@ -52,12 +53,14 @@ def onnx_model(
                 input_names=list(inputs),
                 output_names=outputs,
                 dynamic_shapes=dynamic,
+                optimize=False,  # its optimiser drops tiny constants
             )
+            assert program is not None
+            simplify(program.model)
     except ImportError as error:
         raise MissingExtra("onnxscript", "torch") from error
     except torch.onnx.OnnxExporterError as error:
         raise _cannot_export(error, dynamic_batch=dynamic_batch) from error
-    assert program is not None
     written = program.model.opset_imports[""]
     if written != opset:  # torch converts downwards where it can, and keeps its own where it cannot
         msg = f"torch cannot write this module in opset {opset}, only in {written}; leave the opset out"

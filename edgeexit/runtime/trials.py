@@ -2,7 +2,8 @@
 
 Inputs: uniform in 0..1, standard normal, and up to ±10 or 0..255, beside given ones. One that the file itself refuses, or has no numbers
 for, says nothing of the bundle and is left out; only uniform ones must be taken, where none are given. Large ones must agree to 1 %:
-there, the order of additions alone moves what a softmax inside makes of two that are nearly equal.
+there, the order of additions alone moves what a softmax inside makes of two that are nearly equal. Extreme ones, zeros, tiny values and
+values of ±1000, are where terms such as `+ 1e-8` decide; they count where rounding of the input does not move the original's answers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeexit.backends.base import Array
-from edgeexit.backends.samples import random_inputs
+from edgeexit.backends.samples import extreme_inputs, random_inputs
 from edgeexit.graph import TensorSpec
 from edgeexit.runtime.inputs import Inputs, check_many
 
@@ -30,16 +31,18 @@ class Trial:
         given: by the user.
         optional: the file need not take it, nor have numbers for it.
         loose: it is large, and agreement to 1 % is enough.
+        extreme: it is compared only where the original is steady.
     """
 
     inputs: Mapping[str, Array]
     given: bool = False
     optional: bool = False
     loose: bool = False
+    extreme: bool = False
 
 
 def trials(specs: Sequence[TensorSpec], given: Inputs | None, *, wide: bool) -> list[Trial]:
-    """Random inputs and up to 64 of the given; `wide` has signed and large ones among the random.
+    """Random inputs and up to 64 of the given; `wide` has signed and large ones among the random, and extreme ones beside them.
 
     Raises:
         InputError: the given ones are not of the network's inputs.
@@ -52,6 +55,7 @@ def trials(specs: Sequence[TensorSpec], given: Inputs | None, *, wide: bool) -> 
             *(Trial(_signed(x, seed), optional=True) for seed, x in enumerate(plain[:quarter])),
             *(Trial(_large(x, seed), optional=True, loose=True) for seed, x in enumerate(plain[:quarter])),
         ]
+        samples += [Trial(x, optional=True, loose=True, extreme=True) for x in extreme_inputs(specs)]
     arrays = check_many(given, specs) if given is not None else {}
     count = min(_GIVEN_INPUTS, len(next(iter(arrays.values())))) if arrays else 0
     return samples + [Trial({n: a[i : i + 1] for n, a in arrays.items()}, given=True) for i in range(count)]

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.backends.probe import needing_examples, open_model
 from edgeexit.backends.refusals import refusals
+from edgeexit.backends.samples import is_steady
 from edgeexit.backends.sessions import open_session
 from edgeexit.bundle import Bundle, Verified
 from edgeexit.criteria import criterion, max_softmax
@@ -26,6 +25,7 @@ from edgeexit.graph.arithmetic import coarsest
 from edgeexit.graph.cost import costs_of_reaching
 from edgeexit.graph.scores import as_logits
 from edgeexit.progress import Progress
+from edgeexit.runtime.answers import ExitAnswers, difference, distance, finite, refuse_useless
 from edgeexit.runtime.inputs import Inputs
 from edgeexit.runtime.loading import open_runner
 from edgeexit.runtime.runner import Runner
@@ -40,8 +40,8 @@ _TOLERANCES = {"float32": TOLERANCE, "float16": 1e-2, "int8": 1e-1}
 _LOOSE = 1e-2
 _BATCH = 8
 _LARGEST = np.finfo(np.float32).max
-_VARIES = 0.05
-"""Of the largest logit: what a network must vary by over the inputs for answers that never vary to be wrong."""
+_LEAST_SCORE = 3e-3
+"""Learned scores that are smaller are compared in absolute terms: to 3e-7 in float32."""
 
 
 @dataclass(frozen=True)
@@ -63,31 +63,7 @@ class Original:
     rewritten: Callable[[], Network]
 
 
-@dataclass(frozen=True)
-class _ExitAnswers:
-    """Of one sample: logits [N, classes] and own-unit scores [N], float32; None where scores are not known."""
-
-    logits: Array
-    scores: Array | None
-
-    @property
-    def scale(self) -> Array:
-        """Largest finite magnitude of each exit's logits, [N]."""
-        finite = np.where(np.isfinite(self.logits), np.abs(self.logits), 0)
-        return np.asarray(np.maximum(finite.max(axis=1), np.finfo(np.float32).tiny))
-
-    @property
-    def masked_at_most(self) -> bool:
-        """Whether there is nothing but numbers, and logits of -inf."""
-        return not self.holds_nan and not np.isposinf(self.logits).any()
-
-    @property
-    def holds_nan(self) -> bool:
-        """Whether a logit or a score is NaN."""
-        return bool(np.isnan(self.logits).any() or (self.scores is not None and np.isnan(self.scores).any()))
-
-
-_Reference = Callable[[Mapping[str, Array]], _ExitAnswers]
+_Reference = Callable[[Mapping[str, Array]], ExitAnswers]
 
 
 def verify(draft: Bundle, settings: Settings, original: Original, given: Inputs | None, progress: Progress) -> Verified:
@@ -114,11 +90,11 @@ def _verify(
     expected = truth
     if original.converted:
         _, expected = _known(samples, _answers(_as_split(draft, original), samples))
-        _refuse_useless(truth, expected, draft.manifest.precision)
+        refuse_useless(truth, expected, draft.manifest.precision)
     found = _forms(draft, settings, samples, progress)
     learned = criterion(draft.manifest.criterion).learned
     result = Verified(
-        sum(not s.given for s in samples),
+        sum(not (s.given or s.extreme) for s in samples),
         sum(s.given for s in samples),
         _checked(found["staged"], expected, samples, numbers, "staged"),
         _checked(found["fused"], expected, samples, numbers, "fused"),
@@ -130,11 +106,11 @@ def _verify(
     if not original.converted:
         return result
     judged = [i for i, s in enumerate(samples) if s.given] or list(range(len(samples)))
-    error, same = _distance(found, truth, judged)
+    error, same = distance(found, truth, judged)
     return replace(result, precision_error=error, same_labels=same)
 
 
-def _of_original(draft: Bundle, original: Original, samples: Sequence[Trial]) -> tuple[str, list[_ExitAnswers | None]]:
+def _of_original(draft: Bundle, original: Original, samples: Sequence[Trial]) -> tuple[str, list[ExitAnswers | None]]:
     """What it is compared with, and that's answers; None for an input that the original does not take."""
     try:
         return "original", _answers(_as_given(draft, original), samples)
@@ -148,21 +124,34 @@ def _of_original(draft: Bundle, original: Original, samples: Sequence[Trial]) ->
             return "rewritten", _answers(reference, samples)
 
 
-def _answers(reference: _Reference, samples: Sequence[Trial]) -> list[_ExitAnswers | None]:
+def _answers(reference: _Reference, samples: Sequence[Trial]) -> list[ExitAnswers | None]:
     return [_answer(reference, s) for s in samples]
 
 
-def _answer(reference: _Reference, sample: Trial) -> _ExitAnswers | None:
+def _answer(reference: _Reference, sample: Trial) -> ExitAnswers | None:
     try:
         answers = reference(sample.inputs)
     except ModelError:
         if not sample.optional:
             raise
         return None
-    return answers if answers.masked_at_most or not sample.optional else None
+    if sample.optional and not answers.masked_at_most:
+        return None
+    return answers if not sample.extreme or _steady(reference, sample) else None
 
 
-def _refuse_nan(samples: Sequence[Trial], wanted: Sequence[_ExitAnswers | None]) -> None:
+def _steady(reference: _Reference, sample: Trial) -> bool:
+    def run(inputs: Mapping[str, Array]) -> list[Array]:
+        answers = reference(inputs)
+        return [answers.logits, *([] if answers.scores is None else [answers.scores])]
+
+    try:
+        return is_steady(run, sample.inputs, _LOOSE)
+    except ModelError:  # values near it are refused
+        return False
+
+
+def _refuse_nan(samples: Sequence[Trial], wanted: Sequence[ExitAnswers | None]) -> None:
     for sample, answers in zip(samples, wanted, strict=True):
         if answers is not None and answers.holds_nan:
             which = "one of the inputs given" if sample.given else "inputs between 0 and 1"
@@ -170,14 +159,16 @@ def _refuse_nan(samples: Sequence[Trial], wanted: Sequence[_ExitAnswers | None])
             raise ModelError(msg)
 
 
-def _known(samples: Sequence[Trial], wanted: Sequence[_ExitAnswers | None]) -> tuple[list[Trial], list[_ExitAnswers]]:
+def _known(samples: Sequence[Trial], wanted: Sequence[ExitAnswers | None]) -> tuple[list[Trial], list[ExitAnswers]]:
     both = [(s, a) for s, a in zip(samples, wanted, strict=True) if a is not None]
     return [s for s, _ in both], [a for _, a in both]
 
 
 def _as_given(draft: Bundle, original: Original) -> _Reference:
-    """The file, untouched."""
-    session = open_session(original.path, Settings(), batch_1=False, quiet=True)  # the result says where it is refused
+    """The file, untouched; float32 arithmetic as it is written, without the runtime's optimisers."""
+    as_written = coarsest(original.net) == "float32"
+    # Quiet: the result says where it is refused.
+    session = open_session(original.path, Settings(), batch_1=False, optimised=as_written, quiet=True)
     taken = {i.name for i in session.get_inputs()}
     rule = criterion(draft.manifest.criterion)
     own = [e.score for e in original.exits if e.score and rule.learned]
@@ -198,13 +189,13 @@ def _criterion_of(
     rule = criterion(draft.manifest.criterion)
     costs = costs_of_reaching(original.net, [e.logits for e in original.exits]) if rule.combine else ()
 
-    def answers(inputs: Mapping[str, Array]) -> _ExitAnswers:
+    def answers(inputs: Mapping[str, Array]) -> ExitAnswers:
         values = run(inputs)
         logits = np.stack([np.asarray(values[e.logits], np.float32).reshape(-1) for e in original.exits])
         if rule.learned:
-            return _ExitAnswers(logits, _own_scores(values, as_logits(logits, original.exits), original.exits))
+            return ExitAnswers(logits, _own_scores(values, as_logits(logits, original.exits), original.exits))
         found = rule.answers(as_logits(logits, original.exits)[None], costs)
-        return _ExitAnswers(found.logits[0] if rule.combine else logits, found.scores[0])
+        return ExitAnswers(found.logits[0] if rule.combine else logits, found.scores[0])
 
     return answers
 
@@ -224,18 +215,18 @@ def _as_split(draft: Bundle, original: Original) -> _Reference:
     run = open_model(original.net, [*logits, *scores])
     sign = np.float32(criterion(draft.manifest.criterion).sign)
 
-    def answers(inputs: Mapping[str, Array]) -> _ExitAnswers:
+    def answers(inputs: Mapping[str, Array]) -> ExitAnswers:
         values = run(inputs)
         stacked = np.stack([np.asarray(values[n], np.float32).reshape(-1) for n in logits])
-        return _ExitAnswers(stacked, sign * np.stack([values[n].reshape(-1)[0] for n in scores]))
+        return ExitAnswers(stacked, sign * np.stack([values[n].reshape(-1)[0] for n in scores]))
 
     return answers
 
 
 def _forms(
     draft: Bundle, settings: Settings, samples: Sequence[Trial], progress: Progress
-) -> dict[str, list[_ExitAnswers]]:
-    found: dict[str, list[_ExitAnswers]] = {"staged": [], "fused": []}
+) -> dict[str, list[ExitAnswers]]:
+    found: dict[str, list[ExitAnswers]] = {"staged": [], "fused": []}
     for place, (mode, answers) in enumerate(found.items()):
         with open_runner(draft, settings.with_mode(mode)) as runner:
             for i, sample in enumerate(samples):
@@ -244,7 +235,7 @@ def _forms(
     return found
 
 
-def _forced(runner: Runner, inputs: Mapping[str, Array]) -> _ExitAnswers:
+def _forced(runner: Runner, inputs: Mapping[str, Array]) -> ExitAnswers:
     answers = []
     for exit in range(1, runner.exits + 1):
         answer = runner.forced(dict(inputs), exit=exit)
@@ -252,11 +243,11 @@ def _forced(runner: Runner, inputs: Mapping[str, Array]) -> _ExitAnswers:
             msg = f"forced to exit {exit}, the {runner.settings.mode} form left at exit {answer.exit}. Please report it with the model."
             raise InternalError(msg)
         answers.append(answer)
-    return _ExitAnswers(np.stack([a.logits for a in answers]), np.asarray([a.score for a in answers], np.float32))
+    return ExitAnswers(np.stack([a.logits for a in answers]), np.asarray([a.score for a in answers], np.float32))
 
 
 def _check_batch(
-    draft: Bundle, settings: Settings, samples: Sequence[Trial], expected: Sequence[_ExitAnswers], numbers: str
+    draft: Bundle, settings: Settings, samples: Sequence[Trial], expected: Sequence[ExitAnswers], numbers: str
 ) -> None:
     """A few samples at once give what each must give, at every exit."""
     places = range(0, len(samples), max(1, len(samples) // _BATCH))[:_BATCH]
@@ -266,7 +257,7 @@ def _check_batch(
     _scores_checked(found, wanted, few, numbers, learned=criterion(draft.manifest.criterion).learned)
 
 
-def _in_a_batch(draft: Bundle, settings: Settings, samples: Sequence[Trial]) -> list[_ExitAnswers]:
+def _in_a_batch(draft: Bundle, settings: Settings, samples: Sequence[Trial]) -> list[ExitAnswers]:
     """What the stages as they are written give for samples at once, every exit.
 
     On ONNX Runtime single samples run stages that are cut anew, so that nothing else of a compile runs these.
@@ -282,16 +273,7 @@ def _in_a_batch(draft: Bundle, settings: Settings, samples: Sequence[Trial]) -> 
     logits, scores = (
         np.stack([tensors[getattr(s, end)] for s in draft.manifest.stages], axis=1) for end in ("logits", "score")
     )
-    return [_ExitAnswers(z, sign * h) for z, h in zip(logits, scores, strict=True)]
-
-
-def difference(found: NDArray[Any], expected: NDArray[Any], scale: NDArray[Any]) -> float:
-    """Largest difference over `scale`; infinite where the expected is NaN, or not the same places hold the same infinities."""
-    odd = ~np.isfinite(expected)
-    if not np.array_equal(found[odd], expected[odd]) or not np.isfinite(found[~odd]).all():
-        return float("inf")
-    apart = np.abs(np.where(odd, 0, found) - np.where(odd, 0, expected)) / scale
-    return float(apart.max(initial=0.0))
+    return [ExitAnswers(z, sign * h) for z, h in zip(logits, scores, strict=True)]
 
 
 def _limit(sample: Trial, numbers: str) -> float:
@@ -300,7 +282,7 @@ def _limit(sample: Trial, numbers: str) -> float:
 
 
 def _checked(
-    found: Sequence[_ExitAnswers], expected: Sequence[_ExitAnswers], samples: Sequence[Trial], numbers: str, mode: str
+    found: Sequence[ExitAnswers], expected: Sequence[ExitAnswers], samples: Sequence[Trial], numbers: str, mode: str
 ) -> float:
     """Largest difference of a logit over the largest of its sample; of large inputs only that it is allowed."""
     worst = 0.0
@@ -318,17 +300,17 @@ def _refuse(what: str, limit: float) -> None:
 
 
 def _scores_checked(
-    found: Mapping[str, Sequence[_ExitAnswers]],
-    expected: Sequence[_ExitAnswers],
+    found: Mapping[str, Sequence[ExitAnswers]],
+    expected: Sequence[ExitAnswers],
     samples: Sequence[Trial],
     numbers: str,
     *,
     learned: bool,
 ) -> float | None:
-    """Largest difference of a score, over the largest score of its exit or, of one computed from logits, over max(1, largest logit)."""
+    """Largest difference of a score, over the scale of its exit or, of one computed from logits, over max(1, largest logit)."""
     if any(e.scores is None for e in expected):
         return None
-    own = np.abs(_finite(np.stack([e.scores for e in expected if e.scores is not None]))).max(axis=0, initial=1e-30)
+    own = _score_scale(expected, samples)
     worst = 0.0
     for mode, answers in found.items():
         for a, b, sample in zip(answers, expected, samples, strict=True):
@@ -336,51 +318,22 @@ def _scores_checked(
             assert b.scores is not None
             if not np.array_equal(a.logits.argmax(axis=1), b.logits.argmax(axis=1)):
                 continue  # two classes equal to rounding: a criterion that counts labels may differ by whole numbers
-            error = difference(a.scores, b.scores, own if learned else np.maximum(b.scale, 1))
+            scale = (
+                np.maximum(own, np.abs(finite(b.scores)) if sample.extreme else 0)
+                if learned
+                else np.maximum(b.scale, 1)
+            )
+            error = difference(a.scores, b.scores, scale)
             if not error <= _limit(sample, numbers):
                 _refuse(f"a score of the {mode} form by {error:.1e}", _limit(sample, numbers))
             worst = max(worst, 0.0 if sample.loose else error)
     return worst
 
 
-def _finite(values: Array) -> Array:
-    return np.where(np.isfinite(values), values, 0)
+def _score_scale(expected: Sequence[ExitAnswers], samples: Sequence[Trial]) -> Array:
+    """Largest magnitude of each exit's own scores, [N], extreme inputs aside; at least what makes a few roundings near 1 no difference.
 
-
-def _distance(
-    found: Mapping[str, Sequence[_ExitAnswers]], truth: Sequence[_ExitAnswers], judged: Sequence[int]
-) -> tuple[float, float]:
-    """How far a network in another precision is from the original: largest difference of a logit, share of the same best classes."""
-    pairs = [(answers[i], truth[i]) for answers in found.values() for i in judged]
-    same = [(a.logits.argmax(axis=1) == b.logits.argmax(axis=1)).mean() for a, b in pairs]
-    return max(difference(a.logits, b.logits, b.scale[:, None]) for a, b in pairs), float(np.mean(same))
-
-
-def _refuse_useless(truth: Sequence[_ExitAnswers], converted: Sequence[_ExitAnswers], precision: str) -> None:
-    """Raise ModelError where a precision leaves nothing of an exit's answers."""
-    was, now = (np.stack([a.logits for a in answers]) for answers in (truth, converted))
-    lost = np.isfinite(was) & ~np.isfinite(now)
-    scale = np.abs(_finite(was)).max(axis=(0, 2))
-    for k in range(was.shape[1]):
-        what = None
-        if lost[:, k].any():
-            what = "logits that are no finite numbers, where the original's are"
-        elif _flat(now[:, k], 1) and not _flat(was[:, k], 1):
-            what = "the same logit for every class, where the original's differ"
-        elif _flat(now[:, k], 0) and _spread(was[:, k], 0) > _VARIES * scale[k]:
-            what = "the same logits for every input, where the original's differ"
-        if what:
-            msg = (
-                f"in {precision}, exit {k + 1} gives {what}: numbers inside it leave that precision's range. Compile it with float32,"
-                " or bring its weights and activations into range."
-            )
-            raise ModelError(msg)
-
-
-def _spread(logits: Array, axis: int) -> float:
-    finite = _finite(logits)
-    return float((finite.max(axis=axis) - finite.min(axis=axis)).max())
-
-
-def _flat(logits: Array, axis: int) -> bool:
-    return _spread(logits, axis) == 0.0
+    A sigmoid is exact to about 6e-8 in absolute terms, however small its value.
+    """
+    plain = [e.scores for e, s in zip(expected, samples, strict=True) if e.scores is not None and not s.extreme]
+    return np.asarray(np.abs(finite(np.stack(plain))).max(axis=0, initial=_LEAST_SCORE))

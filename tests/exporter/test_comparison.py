@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeexit.errors import ModelError
+from edgeexit.errors import InternalError, ModelError
 from edgeexit.exporter import export
-from tests.exporter.networks import Net
+from edgeexit.nets.outputs import run_exits
+from tests.exporter.networks import Net, run
 
 
 def test_a_module_in_half_precision_may_differ_by_its_rounding(tmp_path: Path) -> None:
@@ -80,3 +82,46 @@ def test_a_forward_that_takes_nothing_but_its_example_is_told_whose_inputs_faile
     assert "IndexError: index out of range" in str(caught.value)
     assert "as an integer input of their own" in str(caught.value)
     assert [] == list(tmp_path.iterdir())
+
+
+def normed(z: list[Tensor], h: list[Tensor]) -> list[Tensor]:
+    """Logits over their length, kept from a division by 0 by a tiny constant."""
+    return [t.relu() / (t.relu().norm(dim=1, keepdim=True) + 1e-8) for t in z]
+
+
+def entropy_scores(z: list[Tensor], h: list[Tensor]) -> Any:
+    """A score that is finite for saturated logits thanks to a tiny constant."""
+    p = [t.softmax(1) for t in z]
+    return z, [(q * (q + 1e-10).log()).sum(1) for q in p]
+
+
+@pytest.mark.parametrize("shape", [normed, entropy_scores])
+def test_constants_below_1e_8_stay_in_the_file(shape: Any, tmp_path: Path) -> None:
+    """They keep a division or a logarithm from 0, whatever the exporter's optimiser takes them for."""
+    net = Net(shape).eval()
+    export(net, torch.zeros(1, 6), tmp_path / "m.onnx")
+
+    for x in (torch.zeros(1, 6), torch.full((1, 6), 900.0), torch.full((1, 6), -900.0)):
+        want = [t.detach().numpy() for e in run_exits(net, x) for t in (e.logits, e.score) if t is not None]
+        for expected, found in zip(want, run(tmp_path / "m.onnx", x.numpy()), strict=True):
+            assert np.allclose(expected, found.reshape(expected.shape), rtol=1e-4, atol=1e-4)
+
+
+def test_a_rewriting_that_drops_a_tiny_constant_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison looks where such a constant decides, whoever dropped it."""
+    from onnxscript import optimizer
+
+    monkeypatch.setattr("edgeexit.exporter.conversion.simplify", optimizer.optimize_ir)
+
+    with pytest.raises(InternalError, match="small constants such as"):
+        export(Net(entropy_scores), torch.zeros(1, 6), tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_logarithm_that_is_infinite_where_it_saturates_may_differ_there(tmp_path: Path) -> None:
+    """One runtime rounds a probability to 0 before another does; forward itself has no number a little further on."""
+
+    def raw(z: list[Tensor], h: list[Tensor]) -> Any:
+        return z, [t.softmax(1).log().amin(1) for t in z]
+
+    assert export(Net(raw), torch.zeros(1, 6), tmp_path / "m.onnx").largest_difference < 1e-4

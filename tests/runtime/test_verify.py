@@ -21,7 +21,8 @@ from edgeexit.documents import to_document
 from edgeexit.errors import InternalError, ModelError
 from edgeexit.graph import add_scores, find_exits, read_model
 from edgeexit.progress import silent
-from edgeexit.runtime.verify import Original, difference, verify
+from edgeexit.runtime.answers import difference
+from edgeexit.runtime.verify import Original, verify
 from tests.networks import chain
 
 MASK = (0.0, 0.0, 0.0, -np.inf)
@@ -261,3 +262,48 @@ def test_stages_as_they_are_written_are_run_too(tmp_path: Path) -> None:
 
     with pytest.raises(InternalError, match=r"the batch form by .* of the largest logit"):
         verify(bundle, Settings(), original, None, silent)
+
+
+def gated(path: Path, epsilon: float) -> Path:
+    """Two exits, the first with the logarithm of a probability as its score, kept finite by a tiny constant."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["z1"]),
+        helper.make_node("Softmax", ["z1"], ["p"], axis=-1),
+        helper.make_node("Add", ["p", "epsilon"], ["q"]),
+        helper.make_node("Log", ["q"], ["l"]),
+        helper.make_node("ReduceMin", ["l"], ["h1"], axes=[1], keepdims=1),
+        helper.make_node("MatMul", ["z1", "w3"], ["z2"]),
+    ]
+    return save(path, nodes, {"w1": weight(8, 4), "w3": weight(4, 4), "epsilon": epsilon}, ("z1", "z2", "h1"))
+
+
+def test_a_split_that_lost_a_tiny_constant_is_refused(tmp_path: Path) -> None:
+    """On noise both agree; on saturated inputs one has a number and the other an infinity."""
+    lost, kept = gated(tmp_path / "lost.onnx", 0.0), gated(tmp_path / "kept.onnx", 1e-10)
+    bundle = compile_model(
+        kept, tmp_path / "kept.eexit", exits=["z1", "z2"], scores=["h1"], criterion="learned", seconds=0
+    )
+    assert 16 == bundle.manifest.verified.random_inputs
+    bundle = compile_model(
+        lost, tmp_path / "lost.eexit", exits=["z1", "z2"], scores=["h1"], criterion="learned", seconds=0
+    )
+
+    with pytest.raises(InternalError, match="differs from the original"):
+        against(bundle, lost, kept)
+
+
+def test_a_learned_score_that_is_nearly_0_everywhere_may_differ_by_the_rounding_of_1(tmp_path: Path) -> None:
+    """A sigmoid is exact to 6e-8, which is a large share of a score of 1e-5 and which no threshold sees."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["z1"]),
+        helper.make_node("MatMul", ["z1", "s"], ["a"]),
+        helper.make_node("Add", ["a", "low"], ["b"]),
+        helper.make_node("Sigmoid", ["b"], ["h1"]),
+        helper.make_node("MatMul", ["z1", "w3"], ["z2"]),
+    ]
+    weights = {"w1": weight(8, 4), "w3": weight(4, 4), "s": np.full((4, 1), 0.01), "low": -12.0}
+    path = save(tmp_path / "m.onnx", nodes, weights, ("z1", "z2", "h1"))
+
+    found = compile_model(path, tmp_path / "b", exits=["z1", "z2"], scores=["h1"], criterion="learned", seconds=0)
+
+    assert found.manifest.verified.score_error is not None

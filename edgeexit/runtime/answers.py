@@ -1,0 +1,93 @@
+"""What every exit answers for one sample, and how far the answers of two networks are from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.backends.base import Array
+from edgeexit.errors import ModelError
+
+_VARIES = 0.05
+"""Of the largest logit: what a network must vary by over the inputs for answers that never vary to be wrong."""
+
+
+@dataclass(frozen=True)
+class ExitAnswers:
+    """Of one sample: logits [N, classes] and own-unit scores [N], float32; None where scores are not known."""
+
+    logits: Array
+    scores: Array | None
+
+    @property
+    def scale(self) -> Array:
+        """Largest finite magnitude of each exit's logits, [N]."""
+        finite = np.where(np.isfinite(self.logits), np.abs(self.logits), 0)
+        return np.asarray(np.maximum(finite.max(axis=1), np.finfo(np.float32).tiny))
+
+    @property
+    def masked_at_most(self) -> bool:
+        """Whether there is nothing but numbers, and logits of -inf."""
+        return not self.holds_nan and not np.isposinf(self.logits).any()
+
+    @property
+    def holds_nan(self) -> bool:
+        """Whether a logit or a score is NaN."""
+        return bool(np.isnan(self.logits).any() or (self.scores is not None and np.isnan(self.scores).any()))
+
+
+def difference(found: NDArray[Any], expected: NDArray[Any], scale: NDArray[Any]) -> float:
+    """Largest difference over `scale`; infinite where the expected is NaN, or not the same places hold the same infinities."""
+    odd = ~np.isfinite(expected)
+    if not np.array_equal(found[odd], expected[odd]) or not np.isfinite(found[~odd]).all():
+        return float("inf")
+    apart = np.abs(np.where(odd, 0, found) - np.where(odd, 0, expected)) / scale
+    return float(apart.max(initial=0.0))
+
+
+def finite(values: Array) -> Array:
+    """The values, with 0 in the place of what is no finite number."""
+    return np.where(np.isfinite(values), values, 0)
+
+
+def distance(
+    found: Mapping[str, Sequence[ExitAnswers]], truth: Sequence[ExitAnswers], judged: Sequence[int]
+) -> tuple[float, float]:
+    """How far a network in another precision is from the original: largest difference of a logit, share of the same best classes."""
+    pairs = [(answers[i], truth[i]) for answers in found.values() for i in judged]
+    same = [(a.logits.argmax(axis=1) == b.logits.argmax(axis=1)).mean() for a, b in pairs]
+    return max(difference(a.logits, b.logits, b.scale[:, None]) for a, b in pairs), float(np.mean(same))
+
+
+def refuse_useless(truth: Sequence[ExitAnswers], converted: Sequence[ExitAnswers], precision: str) -> None:
+    """Raise ModelError where a precision leaves nothing of an exit's answers."""
+    was, now = (np.stack([a.logits for a in answers]) for answers in (truth, converted))
+    lost = np.isfinite(was) & ~np.isfinite(now)
+    scale = np.abs(finite(was)).max(axis=(0, 2))
+    for k in range(was.shape[1]):
+        what = None
+        if lost[:, k].any():
+            what = "logits that are no finite numbers, where the original's are"
+        elif _flat(now[:, k], 1) and not _flat(was[:, k], 1):
+            what = "the same logit for every class, where the original's differ"
+        elif _flat(now[:, k], 0) and _spread(was[:, k], 0) > _VARIES * scale[k]:
+            what = "the same logits for every input, where the original's differ"
+        if what:
+            msg = (
+                f"in {precision}, exit {k + 1} gives {what}: numbers inside it leave that precision's range. Compile it with float32,"
+                " or bring its weights and activations into range."
+            )
+            raise ModelError(msg)
+
+
+def _spread(logits: Array, axis: int) -> float:
+    numbers = finite(logits)
+    return float((numbers.max(axis=axis) - numbers.min(axis=axis)).max())
+
+
+def _flat(logits: Array, axis: int) -> bool:
+    return _spread(logits, axis) == 0.0
