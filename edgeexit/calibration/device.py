@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeexit.calibration.replay import Floats, Indices, ReplayTable
 from edgeexit.data import Dataset
+from edgeexit.errors import InputError
 from edgeexit.measure.timing import Call, Samples, time_interleaved
 from edgeexit.progress import Progress, silent
 from edgeexit.runtime import Backbone, Prediction, Runner
@@ -63,16 +64,41 @@ class Trial:
 
 def replay(runner: Runner, data: Dataset, progress: Progress = silent) -> ReplayTable:
     """Run every exit once on every sample: a table whose costs are placeholders of one second until `priced` puts measured ones in."""
+    return replay_answers(runner, data, progress)[0]
+
+
+def replay_answers(runner: Runner, data: Dataset, progress: Progress = silent) -> tuple[ReplayTable, Indices]:
+    """The table of `replay`, and the label that each exit gives each sample [M, N].
+
+    Raises:
+        InputError: an exit gives NaN, or a score that is no number; names the samples.
+    """
     scores, logits = runner.replay(data.inputs, progress)
-    answers = logits.argmax(axis=-1)
+    _refuse_nan(data.name, scores[:, :-1], logits)
+    answers = logits.argmax(axis=-1).astype(np.int64)
     correct = None if data.labels is None else answers == data.labels[:, None]
-    return ReplayTable(
+    table = ReplayTable(
         scores[:, :-1],
         correct,
         np.ones(runner.exits),
         agreement=answers == answers[:, -1:],
         macs=_macs(runner),
     )
+    return table, answers
+
+
+def _refuse_nan(name: str, scores: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
+    bad: NDArray[np.bool_] = np.isnan(logits.max(axis=2))  # the largest value is NaN where any is
+    bad[:, :-1] |= ~np.isfinite(scores)
+    samples: Indices = np.flatnonzero(bad.max(axis=1))
+    if len(samples):
+        shown = ", ".join(map(str, samples[:5])) + (", ..." if len(samples) > 5 else "")
+        msg = (
+            f"{name}: the network gives NaN for {len(samples)} of {len(bad)} samples (numbered from 0: {shown}), first at exit "
+            f"{int(bad[samples[0]].argmax()) + 1} of sample {samples[0]}. Look at these inputs, or leave them out; an empty mask or a "
+            "constant input is the usual cause."
+        )
+        raise InputError(msg)
 
 
 def priced(table: ReplayTable, costs: Costs) -> ReplayTable:

@@ -28,7 +28,7 @@ from edgeexit.calibration.ranks import Boundaries
 from edgeexit.calibration.replay import Indices, ReplayTable
 from edgeexit.calibration.search import NORMAL, QUICK, Effort, Policy, best_boundaries, optimise, policy_of
 from edgeexit.calibration.targets import Target, parse_target
-from edgeexit.errors import InputError
+from edgeexit.errors import InputError, did_you_mean
 
 GUARDED_BELOW = 2000
 FOLDS = 5
@@ -75,6 +75,17 @@ METHODS: dict[str, Method] = {
 }
 
 
+def check_method(method: str | None) -> None:
+    """Do nothing for a name of METHODS, or None for the comparison of all.
+
+    Raises:
+        InputError: something else, with the nearest name.
+    """
+    if method is not None and method not in METHODS:
+        msg = f"no method named {method!r}.{did_you_mean(method, METHODS)} Methods: {', '.join(METHODS)}."
+        raise InputError(msg)
+
+
 def choose(
     table: ReplayTable, target: str | Target, *, seed: int = 0, effort: Effort = NORMAL, method: str | None = None
 ) -> tuple[Policy, Choice]:
@@ -91,11 +102,9 @@ def choose(
         InputError: no such method; the target cannot be read.
         TargetNotMet: nothing meets the target.
     """
+    check_method(method)
     parsed = parse_target(target)
     exact = optimise(table, parsed, effort=effort)
-    if method is not None and method not in METHODS:
-        msg = f"no way of choosing named {method!r}: {', '.join(METHODS)}."
-        raise InputError(msg)
     scores = _scores(table, parsed, seed) if method is None and len(table) < GUARDED_BELOW else {}
     best = method or (max(scores, key=lambda name: scores[name]) if scores else "exact")
     if best != "exact":

@@ -17,6 +17,12 @@ from edgeexit.calibration.replay import Bools, Floats, ReplayTable
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.errors import InputError
 
+_ENERGY_UNKNOWN = "energy cannot be bounded: it was not measured on this device. Bound mean<= or macs<= instead."
+_MACS_UNKNOWN = (
+    "macs cannot be bounded: the multiply-accumulates of this network are not known (edgeexit inspect shows n/a where an operator or a "
+    "shape cannot be counted). Bound mean<= instead, or compile from the model as it was exported, before a runtime optimised it."
+)
+
 ROUNDING = 1e-10
 """Relative room for the rounding of long sums; a final policy is checked again from its exact counts."""
 
@@ -148,11 +154,7 @@ def _limit(table: ReplayTable, bound: Bound) -> Sum:
 def _per_exit(table: ReplayTable, metric: str) -> Floats:
     values = table.energy_j if metric == "energy" else table.macs
     if values is None:
-        reason = table.origin.get(
-            f"{metric}_reason", "it was not measured on this device" if metric == "energy" else "they were not counted"
-        )
-        other = "use macs<= instead" if metric == "energy" else "give macs= to the table"
-        msg = f"the table has no {metric}: {reason}; {other}, or bound another cost."
+        msg = _ENERGY_UNKNOWN if metric == "energy" else _MACS_UNKNOWN
         raise InputError(msg)
     return values
 

@@ -8,7 +8,7 @@ check the data ─► split ─► replay every exit ─► time every exit ─�
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,11 +18,21 @@ import onnx
 import edgeexit
 from edgeexit.arguments import as_seconds, as_whole, check_progress
 from edgeexit.calibration.certify import Certificate, certify, samples_needed
-from edgeexit.calibration.device import Costs, Trial, priced, replay, singles, time_exits, try_policy, with_energy
+from edgeexit.calibration.device import (
+    Costs,
+    Trial,
+    priced,
+    replay_answers,
+    singles,
+    time_exits,
+    try_policy,
+    with_energy,
+)
 from edgeexit.calibration.front import front
-from edgeexit.calibration.guard import Choice, choose
+from edgeexit.calibration.guard import Choice, check_method, choose
 from edgeexit.calibration.judge import accuracy_interval, checks_of, tolerance_of
 from edgeexit.calibration.kept import keep, now, own_thresholds
+from edgeexit.calibration.plausibility import Evidence, Finding, find_implausible, refuse_implausible
 from edgeexit.calibration.problem import problem_of
 from edgeexit.calibration.replay import ReplayTable, with_origin
 from edgeexit.calibration.result import SCHEMA, Calibration, Figures, Parts, curve_of, exit_rows
@@ -58,6 +68,7 @@ class _Plan:
     seconds: float
     method: str | None
     progress: Progress
+    force: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +87,7 @@ class _Split:
     validate: Dataset
     validate_table: ReplayTable
     parts: Parts
+    findings: tuple[Finding, ...]
 
     def priced(self, costs: Costs) -> _Split:
         """With measured costs in all tables."""
@@ -106,6 +118,7 @@ def calibrate(
     seconds: float = SECONDS,
     method: str | None = None,
     name: str = "data",
+    force: bool = False,
     progress: Progress = silent,
 ) -> Calibration:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
@@ -120,13 +133,14 @@ def calibrate(
         seconds: of timing altogether.
         method: one way of choosing (exact, bagged, exit_distribution, shared) instead of the guarded choice.
         name: of the data, for the record.
+        force: calibrate although the data are implausible (`edgeexit.calibration.plausibility`); the findings are recorded.
         progress: told what is being done.
 
     Returns:
         The calibration. `met` is False where the device did not confirm the prediction or a bound.
 
     Raises:
-        InputError: the target, the data, or data that the network was trained on.
+        InputError: the target, the method, the data, data that the network was trained on, or implausible data.
         BundleError: the bundle cannot be written, or another process writes it.
         TargetNotMet: nothing meets the target; names the nearest that can be met. Nothing is written.
     """
@@ -135,7 +149,8 @@ def calibrate(
         raise InputError(msg)
     seed, seconds = as_whole("seed", seed, 0, _LARGEST_SEED), as_seconds("seconds", seconds)
     check_progress(progress)
-    plan = _Plan(parse_target(target), confidence, seed, seconds, method, progress)
+    check_method(method)
+    plan = _Plan(parse_target(target), confidence, seed, seconds, method, progress, force)
     data = _checked(runner, inputs, labels, name)
     runner.bundle.check_writable()
     split = _split(runner, data, plan)
@@ -151,6 +166,7 @@ def calibrate(
 
 
 def _checked(runner: Runner, inputs: Any, labels: Any, name: str) -> Dataset:
+    _refuse_masked(inputs if isinstance(inputs, Mapping) else {"x": inputs}, labels)
     data = checked(name, inputs, labels)
     if data.labels is not None:
         check_labels(data, runner.classes)
@@ -159,6 +175,15 @@ def _checked(runner: Runner, inputs: Any, labels: Any, name: str) -> Dataset:
         raise InputError(msg)
     _refuse_training_data(runner, data)
     return data
+
+
+def _refuse_masked(inputs: Mapping[Any, Any], labels: Any) -> None:
+    """NumPy would take what is masked as any other value."""
+    for name, array in {**inputs, "y": labels}.items():
+        if isinstance(array, np.ma.MaskedArray):
+            what = "is a masked array, and what is masked would be taken as any other value"
+            msg = f"{name} {what}: fill it (x.filled(0)) or leave those samples out."
+            raise InputError(msg)
 
 
 def _refuse_training_data(runner: Runner, data: Dataset) -> None:
@@ -173,8 +198,12 @@ def _split(runner: Runner, data: Dataset, plan: _Plan) -> _Split:
     indices = split_calibration(len(data), plan.seed, shares)
     if plan.confidence is not None:
         _refuse_early(plan, len(indices[1]))
-    table = with_origin(replay(runner, data, plan.progress), **_origin(runner, data))
+    replayed, answers = replay_answers(runner, data, plan.progress)
+    table = with_origin(replayed, **_origin(runner, data))
     problem_of(table, _without_energy(plan.target))  # refuses what the data cannot answer before anything is timed
+    findings = find_implausible(Evidence(data, answers, runner.classes, plan.target, runner.bundle.manifest))
+    if not plan.force:
+        refuse_implausible(findings, data.name)
     hashes = [indices_sha256(i) for i in indices]
     parts = Parts(
         choose=len(indices[0]),
@@ -188,7 +217,7 @@ def _split(runner: Runner, data: Dataset, plan: _Plan) -> _Split:
         data_sha256=data.sha256,
     )
     proof = None if plan.confidence is None else table.take(indices[1])
-    return _Split(table.take(indices[0]), proof, data.take(indices[-1]), table.take(indices[-1]), parts)
+    return _Split(table.take(indices[0]), proof, data.take(indices[-1]), table.take(indices[-1]), parts, findings)
 
 
 def _refuse_early(plan: _Plan, samples: int) -> None:
@@ -328,6 +357,7 @@ def _result(runner: Runner, session: _Session, plan: _Plan) -> Calibration:
         verdicts=_verdicts(table, plan.target, policy),
         curve=curve_of(front(table)),
         parts=split.parts,
+        findings=split.findings,
     )
 
 

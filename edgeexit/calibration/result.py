@@ -10,6 +10,7 @@ import numpy as np
 from edgeexit.calibration.certify import Certificate
 from edgeexit.calibration.front import Front
 from edgeexit.calibration.guard import Choice
+from edgeexit.calibration.plausibility import Finding
 from edgeexit.calibration.replay import Outcome, ReplayTable, latency_quantile
 from edgeexit.calibration.search import Policy
 from edgeexit.calibration.verdicts import Verdict
@@ -158,6 +159,7 @@ class Calibration:
         state: of the device before and after.
         energy_reason: why there is no energy, where there is none.
         verdicts: remarks. curve: the front. parts: of the data.
+        findings: why the data are implausible, where they were used all the same (`force`).
     """
 
     schema: str
@@ -195,6 +197,7 @@ class Calibration:
     verdicts: tuple[Verdict, ...]
     curve: tuple[CurvePoint, ...]
     parts: Parts
+    findings: tuple[Finding, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
         """As JSON values; infinite thresholds as "inf" and "-inf"."""

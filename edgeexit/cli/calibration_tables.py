@@ -90,6 +90,7 @@ def _remarks(result: Calibration) -> list[str]:
         lines.append(
             f"proved at {result.certificate.confidence:g} confidence with {result.certificate.samples} samples"
         )
+    lines += [f"implausible data, used with --force: {finding.text}" for finding in result.findings]
     lines += [f"note: {v.text}" for v in result.verdicts]
     verdict = "met" if result.met else "NOT MET: the device did not confirm the target"
     return [*lines, f"{units.ratio(result.speedup)} the speed of the backbone; target {verdict}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,15 @@ _TARGET_HELP = (
 )
 
 
+@dataclass(frozen=True)
+class _How:
+    """Options that only a measurement takes."""
+
+    seed: int
+    method: str | None
+    force: bool
+
+
 def calibrate_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")],
     data: Annotated[
@@ -41,6 +51,9 @@ def calibrate_command(
     method: Annotated[
         str | None, typer.Option(help="exact, bagged, exit_distribution or shared. [default: guarded choice]")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Calibrate although the data look wrong; what was found is recorded.")
+    ] = False,
     mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
@@ -64,14 +77,14 @@ def calibrate_command(
 
     plan = _plan(target, recipe, confidence, seconds)
     if from_curve:
-        _refuse_unmeasured(plan, {"--method": method, "--seed": seed, "--seconds": seconds})
+        _refuse_unmeasured(plan, {"--method": method, "--seed": seed, "--seconds": seconds, "--force": force or None})
     samples = _samples(data, from_curve=from_curve)
     with warnings.catch_warnings(), builds_shown():
         warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
         runner = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=options)
     try:
         with runner, progress_bar() as progress:
-            result = _first_possible(runner, samples, plan, seed or 0, method, progress)
+            result = _first_possible(runner, samples, plan, _How(seed or 0, method, force), progress)
     except TargetNotMet as refusal:
         emit(_refused(plan, refusal), lambda: None, as_json=json)
         raise
@@ -133,7 +146,7 @@ def _samples(data: str | None, *, from_curve: bool) -> Dataset | None:
 
 
 def _first_possible(
-    runner: Runner, samples: Dataset | None, plan: Recipe, seed: int, method: str | None, progress: Progress
+    runner: Runner, samples: Dataset | None, plan: Recipe, how: _How, progress: Progress
 ) -> Calibration:
     """The calibration for the first target of the plan that this machine can measure; the last one's refusal stands."""
     from edgeexit.errors import InputError
@@ -142,10 +155,10 @@ def _first_possible(
         if not any(b.metric == "energy" for b in target.bounds):
             break
         try:
-            return _calibrate(runner, samples, str(target), plan, (seed, method), progress)
+            return _calibrate(runner, samples, str(target), plan, how, progress)
         except InputError as fault:
             typer.echo(f"note: {fault}", err=True)
-    return _calibrate(runner, samples, str(plan.targets[-1]), plan, (seed, method), progress)
+    return _calibrate(runner, samples, str(plan.targets[-1]), plan, how, progress)
 
 
 def _calibrate(
@@ -153,7 +166,7 @@ def _calibrate(
     samples: Dataset | None,
     target: str,
     plan: Recipe,
-    how: tuple[int, str | None],
+    how: _How,
     progress: Progress,
 ) -> Calibration:
     from edgeexit.calibration import calibrate, retune
@@ -167,9 +180,10 @@ def _calibrate(
         samples.labels,
         target=target,
         confidence=plan.confidence,
-        seed=how[0],
+        seed=how.seed,
         seconds=plan.seconds or SECONDS,
-        method=how[1],
+        method=how.method,
         name=samples.name,
+        force=how.force,
         progress=progress,
     )

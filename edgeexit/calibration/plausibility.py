@@ -1,0 +1,143 @@
+"""Whether calibration data can be what they are taken for, checked before anything is timed or written.
+
+A broken input pipeline meets every bound relative to the last exit (`drop`, `agreement`): nothing is lost where nothing was right. So the
+data are held against what any network and any target need, and against what the bundle recorded when it was compiled.
+
+    CHECKS    plain functions of the Evidence, each yielding its findings; a finding of a new kind is one more function here
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from edgeexit import units
+from edgeexit.bundle import Manifest
+from edgeexit.calibration.replay import Indices
+from edgeexit.calibration.targets import Bound, Target
+from edgeexit.data import Dataset
+from edgeexit.errors import InputError
+
+CHANCE_KAPPA = 0.1
+"""Cohen's kappa (agreement with the labels beyond chance, 1 for a perfect network) below which the last exit counts as guessing."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason not to believe the data.
+
+    Attributes:
+        code: stable name, for programs: one_class, near_chance, too_few_samples.
+        text: what is wrong, with its values; one sentence.
+        remedy: what to do; one sentence.
+    """
+
+    code: str
+    text: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.remedy}"
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the checks look at.
+
+    Attributes:
+        data: inputs, and labels where there are any.
+        answers: int64 [M, N], the label that each exit gives each sample.
+        classes: of the network.
+        target: what is to be met.
+        manifest: of the bundle, for what was recorded when it was compiled.
+    """
+
+    data: Dataset
+    answers: Indices
+    classes: int
+    target: Target
+    manifest: Manifest
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the last exit; None without labels."""
+        return None if self.data.labels is None else float(np.mean(self.answers[:, -1] == self.data.labels))
+
+
+Check: TypeAlias = Callable[[Evidence], Iterator[Finding]]
+
+
+def find_implausible(evidence: Evidence) -> tuple[Finding, ...]:
+    """Everything that CHECKS find, in their order."""
+    return tuple(finding for check in CHECKS for finding in check(evidence))
+
+
+def refuse_implausible(findings: Sequence[Finding], name: str) -> None:
+    """Do nothing without findings.
+
+    Raises:
+        InputError: with every finding, and how to calibrate all the same.
+    """
+    if findings:
+        listed = " ".join(map(str, findings))
+        msg = f"{name} cannot be used to calibrate this bundle. {listed} To calibrate anyway: --force (in Python, force=True)."
+        raise InputError(msg)
+
+
+def check_one_class(evidence: Evidence) -> Iterator[Finding]:
+    """Labels of one class only, such as the first files of a sorted folder."""
+    labels = evidence.data.labels
+    if labels is not None and evidence.classes > 1 and (labels == labels[0]).all():
+        text = f"All {len(labels)} samples have the label {labels[0]}; the network knows {evidence.classes} classes."
+        yield Finding("one_class", text, "Give samples of every class, drawn at random, as they will be met in use.")
+
+
+def check_chance(evidence: Evidence) -> Iterator[Finding]:
+    """A last exit that is right no more often than guessing: other preprocessing, other labels, or another network."""
+    labels, accuracy = evidence.data.labels, evidence.accuracy
+    if labels is None or accuracy is None or (labels == labels[0]).all():
+        return
+    chance = _chance(evidence.answers[:, -1], labels, evidence.classes)
+    if accuracy - chance < CHANCE_KAPPA * (1 - chance):
+        text = (
+            f"The last exit is right on {units.percent(accuracy)} of the {len(labels)} samples, close to chance ({units.percent(chance)} "
+            "for these labels)."
+        )
+        remedy = (
+            "Check that the inputs are preprocessed as in training (size, scale, mean and standard deviation, colour order, layout) and "
+            "that the labels are numbered as in training."
+        )
+        yield Finding("near_chance", text, remedy)
+
+
+def _chance(answers: Indices, labels: Indices, classes: int) -> float:
+    """How often answers and labels would agree if they had nothing to do with each other."""
+    given, true = (np.bincount(column, minlength=classes) / len(column) for column in (answers, labels))
+    return float(given @ true)
+
+
+def check_samples(evidence: Evidence) -> Iterator[Finding]:
+    """Fewer samples than a bound on the answers can be judged with: one sample must not weigh more than the bound allows to lose."""
+    samples = len(evidence.data)
+    for bound in evidence.target.of_answers:
+        needed = fewest_samples(bound)
+        if needed is not None and samples < needed:
+            weight = f"one of them is {100 / samples:.3g} points, more than the bound allows"
+            text = f"{bound} cannot be judged with {samples} samples: {weight}."
+            yield Finding(
+                "too_few_samples", text, f"At least {needed} are needed, and some thousands to decide it well."
+            )
+
+
+def fewest_samples(bound: Bound) -> int | None:
+    """Samples needed for one of them to weigh no more than a bound on the answers allows to lose; None where it allows nothing."""
+    allowed = bound.limit / 100 if bound.metric == "drop" else 1 - bound.limit
+    return math.ceil(1 / allowed - 1e-9) if allowed > 0 else None
+
+
+CHECKS: tuple[Check, ...] = (check_one_class, check_chance, check_samples)
+"""In the order in which their findings are listed."""
