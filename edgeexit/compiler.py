@@ -26,6 +26,7 @@ from edgeexit.backends.samples import inputs_for
 from edgeexit.backends.watch import watching
 from edgeexit.bundle import SCHEMA, Bundle, Manifest, ModeTiming, Source, StageEntry, Verified, replace_bundle
 from edgeexit.bundle.bundle import BundleChange
+from edgeexit.bundle.history import carried_over
 from edgeexit.bundle.store import digest_of
 from edgeexit.criteria import criterion as find_criterion
 from edgeexit.errors import ModelError
@@ -126,7 +127,7 @@ def compile_model(
             verified=verify(draft, settings, original, inputs, progress),
             timings=_timings(draft, settings, parts.net, seconds, progress),
         )
-        return change.install(_keep_calibrations(change, manifest))
+        return change.install(carried_over(manifest, change.old))
 
 
 def _joined(names: Sequence[str] | None) -> str | None:
@@ -275,16 +276,6 @@ def _timings(
     times = time_forms(draft, settings, seconds, progress, inputs=inputs_for(net, 0, _TIMED_INPUTS))
     timing = ModeTiming(times.staged_s, times.fused_s, times.faster, _now(), times.backbone_s)
     return {settings.timing_key(device_key()): timing}
-
-
-def _keep_calibrations(change: BundleChange, manifest: Manifest) -> Manifest:
-    """Calibrations of the bundle before stay when the very same stages are written again; of another network they would be wrong."""
-    old = change.old
-    if old is None or [s.file for s in old.stages] != [s.file for s in manifest.stages]:
-        return manifest
-    kept = {n for e in old.calibrations.values() for n in (e.file, *e.attachments.values())}
-    files = {**manifest.files, **{n: old.files[n] for n in kept}}
-    return replace(manifest, files=files, calibrations=old.calibrations, timings={**old.timings, **manifest.timings})
 
 
 def _now() -> str:

@@ -1,13 +1,13 @@
 """The artefact on disk: one folder that holds a split network, how it was made and verified, and its calibrations.
 
     lenet.eexit/
-      manifest.json                      the one commit point; names every other file with its SHA-256
+      manifest.json                      the one commit point; names every other file with its SHA-256, and ends with its own
       model-<hash>.onnx                  the whole network with its criterion, for rebuilding a stage
       backbone-<hash>.onnx               the network run straight to its last exit
       stage-<k>-<hash>.onnx              one per exit
       fused-<hash>.onnx                  the same split as one graph
       weights-<hash>.bin                 every large weight once; the models beside it point into it
-      calibrations/<device>/<key>-<hash>.json
+      calibrations/<device>/<key>-<hash>.json     every calibration that was made; the manifest says which is active
 
 Files are immutable and named by content. A writer holds the lock, writes new files, then replaces the manifest; a killed writer leaves
 the old bundle or the new one. Nothing in a bundle is unpickled or executed as native code.
@@ -17,6 +17,7 @@ from edgeexit.bundle.bundle import Bundle, replace_bundle
 from edgeexit.bundle.manifest import (
     SCHEMA,
     CalibrationEntry,
+    CalibrationRecord,
     FileEntry,
     Manifest,
     ModeTiming,
@@ -29,6 +30,7 @@ __all__ = [
     "SCHEMA",
     "Bundle",
     "CalibrationEntry",
+    "CalibrationRecord",
     "FileEntry",
     "Manifest",
     "ModeTiming",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,28 +9,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import onnx
-from google.protobuf.message import DecodeError
-
 from edgeexit.arguments import as_path
-from edgeexit.bundle.manifest import CalibrationEntry, FileEntry, Manifest, manifest_from
+from edgeexit.bundle import history
+from edgeexit.bundle.manifest import SCHEMA, CalibrationEntry, CalibrationRecord, FileEntry, Manifest
+from edgeexit.bundle.reading import MANIFEST, check_files, read_json, read_manifest, reading
+from edgeexit.bundle.seal import seal
 from edgeexit.bundle.store import (
     LOCK,
+    check_room_to_write,
+    create_temporary,
     digest_of,
     is_temporary,
     locked,
+    make_folder,
     move_into_place,
-    temporary,
     write_whole,
     writing,
 )
 from edgeexit.documents import dumps
 from edgeexit.errors import BundleError, EdgeExitError
-from edgeexit.graph.damage import damage_of
-from edgeexit.graph.network import all_tensors, is_file, lies_in, outside_location
+from edgeexit.progress import Progress, silent
 
-MANIFEST = "manifest.json"
-PROBE = ".tmp-probe"
 _HASH_DIGITS = 16
 _CONTENT_NAME = re.compile(rf"-[0-9a-f]{{{_HASH_DIGITS}}}\.\w+$")
 
@@ -56,12 +54,12 @@ class Bundle:
             BundleError: with what is wrong and what to do.
         """
         folder = as_path("path", path)
-        with _reading(folder):
-            bundle = cls(folder, _read_manifest(folder))
+        with reading(folder):
+            bundle = cls(folder, read_manifest(folder))
             try:
-                _check(bundle)
+                check_files(folder, bundle.manifest)
             except (BundleError, FileNotFoundError):
-                if _read_manifest(folder) == bundle.manifest:
+                if not bundle.is_replaced():
                     raise
                 return cls.open(folder)  # a writer has replaced it while it was being read
             return bundle
@@ -69,65 +67,171 @@ class Bundle:
     @property
     def models(self) -> tuple[str, ...]:
         """Names of the ONNX files."""
-        m = self.manifest
-        return (m.model, m.backbone, m.fused, *(s.file for s in m.stages))
+        return self.manifest.models
+
+    def is_replaced(self) -> bool:
+        """Whether the folder holds another manifest by now: it was compiled again, or calibrated."""
+        return read_manifest(self.path) != self.manifest
+
+    def refuse_recompiled(self) -> None:
+        """Raise a BundleError where the folder holds another network by now."""
+        if read_manifest(self.path).network != self.manifest.network:
+            msg = f"{self.path} was compiled anew since it was opened: load it again (of a Runner: runner.reload())."
+            raise BundleError(msg)
 
     def file(self, name: str) -> Path:
-        """Path of one of its files."""
-        return self.path / name
+        """Path of one of its files.
+
+        Raises:
+            BundleError: it is gone; the message says whether the bundle was compiled anew.
+        """
+        path = self.path / name
+        if not path.exists():
+            self.refuse_recompiled()
+            msg = f"{path} is missing: the bundle is damaged; copy it again, or compile it again."
+            raise BundleError(msg)
+        return path
+
+    @property
+    def history(self) -> tuple[CalibrationRecord, ...]:
+        """Every calibration that is kept, oldest first; `manifest.calibrations` has the active ones by key."""
+        return history.with_records(self.manifest, self._read_document).history
+
+    def active(self, key: str) -> CalibrationRecord | None:
+        """The active calibration of a key, or None."""
+        manifest = history.with_records(self.manifest, self._read_document)
+        entry = manifest.calibrations.get(key)
+        return None if entry is None else history.find_record(manifest, entry.name)
+
+    def find_calibration(self, name: str) -> CalibrationRecord:
+        """The calibration of a name.
+
+        Raises:
+            InputError: there is none; the message lists the names.
+        """
+        return history.find_record(history.with_records(self.manifest, self._read_document), name)
 
     def read_calibration(self, key: str) -> dict[str, Any] | None:
-        """The calibration document of a key, or None where there is none.
+        """The document of the active calibration of a key, or None where there is none.
 
         Raises:
             BundleError: it is not a JSON object.
         """
         entry = self.manifest.calibrations.get(key)
-        if entry is None:
-            return None
-        document = _read_json(self.file(entry.file))
+        return None if entry is None else self._read_document(entry.file)
+
+    def read_record(self, record: CalibrationRecord) -> dict[str, Any]:
+        """The document of a calibration of the history.
+
+        Raises:
+            BundleError: it is not a JSON object.
+        """
+        return self._read_document(record.file)
+
+    def _read_document(self, file: str) -> dict[str, Any]:
+        document = read_json(self.file(file))
         if not isinstance(document, dict):
-            msg = f"{self.file(entry.file)} is not a calibration (a JSON object)."
+            msg = f"{self.path / file} is not a calibration (a JSON object)."
             raise BundleError(msg)
         return document
 
     def attachment(self, key: str, purpose: str) -> Path | None:
-        """Path of a file that goes with a calibration, such as its replay table; None where there is none."""
+        """Path of a file that goes with the active calibration, such as its replay table; None where there is none."""
         entry = self.manifest.calibrations.get(key)
         name = entry.attachments.get(purpose) if entry else None
         return self.file(name) if name else None
 
     def write_calibration(
-        self, key: str, document: Mapping[str, Any], attachments: Mapping[str, bytes] | None = None
+        self,
+        key: str,
+        document: Mapping[str, Any],
+        attachments: Mapping[str, bytes] | None = None,
+        *,
+        name: str | None = None,
+        activate: bool = True,
+        waiting: Progress | None = None,
     ) -> Bundle:
-        """Add or replace a calibration; returns the bundle as it is then.
+        """Add a calibration to the history; returns the bundle as it is then.
 
         Args:
             key: `<device>/<backend>-<mode>-<precision>-t<threads>`.
             document: JSON values.
             attachments: contents of files that go with it, by name with a suffix (`replay.npz`); the purpose is the part before the dot.
+            name: of the calibration; None takes `cal-<n>`. Where another process has taken it meanwhile, `-2` is appended.
+            activate: make it the active one of its key; the one before stays in the history.
+            waiting: called while another process writes the bundle, which is then waited for; None raises an error at once.
 
         Raises:
-            BundleError: another process writes, no permission, no room; the bundle is then as it was.
+            BundleError: another process writes, no permission, no room, or the bundle was compiled anew since it was opened; the bundle is
+                then as it was.
+            InputError: a name that no calibration can have.
         """
-        with _changing(self.path) as change:
+        if name is not None:
+            history.check_name(replace(self.manifest, history=(), activated={}, calibrations={}), name)
+        with self._changing(waiting) as change:
             files = {
-                purpose: change.add(f"calibrations/{key}-{purpose}", data)
+                purpose.split(".")[0]: change.add(f"calibrations/{key}-{purpose}", data)
                 for purpose, data in (attachments or {}).items()
             }
-            name = change.add(f"calibrations/{key}.json", dumps(document).encode())
-            entry = CalibrationEntry(name, {purpose.split(".")[0]: file for purpose, file in files.items()})
-            return change.commit(lambda m: replace(m, calibrations={**m.calibrations, key: entry}))
+            entry = CalibrationEntry(change.add(f"calibrations/{key}.json", dumps(document).encode()), files)
 
-    def check_writable(self) -> None:
-        """Refuse before long work whose result could not be kept.
+            def add(manifest: Manifest) -> Manifest:
+                record = history.record_of(history.free_name(manifest, name), key, document, entry)
+                manifest = replace(manifest, history=(*manifest.history, record))
+                return history.activate(manifest, record) if activate else manifest
+
+            return change.commit(add)
+
+    def use(self, name: str, key: str | None = None) -> Bundle:
+        """Make a calibration the active one of its key, or of another key; returns the bundle as it is then.
 
         Raises:
-            BundleError: another process writes, no permission.
+            InputError: there is none of that name.
+            BundleError: the bundle cannot be written.
         """
-        with locked(self.path):
-            write_whole(self.path / PROBE, b"")
-            (self.path / PROBE).unlink()
+        return self._changed(lambda m: history.activate(m, history.find_record(m, name), key))
+
+    def roll_back(self, key: str) -> Bundle:
+        """Make active again what was active before on a key; returns the bundle as it is then.
+
+        Raises:
+            InputError: nothing was active before.
+            BundleError: the bundle cannot be written.
+        """
+        return self._changed(lambda m: history.roll_back(m, key))
+
+    def remove_calibration(self, name: str) -> Bundle:
+        """Remove a calibration and its files; returns the bundle as it is then.
+
+        Raises:
+            InputError: there is none of that name, or it is active.
+            BundleError: the bundle cannot be written.
+        """
+        return self._changed(lambda m: history.remove(m, name))
+
+    def _changed(self, make: Callable[[Manifest], Manifest]) -> Bundle:
+        with self._changing(silent) as change:
+            return change.commit(make)
+
+    @contextmanager
+    def _changing(self, waiting: Progress | None) -> Iterator[BundleChange]:
+        with writing(self.path), locked(self.path, waiting):
+            self.refuse_recompiled()
+            change = BundleChange(self.path, read_manifest(self.path))
+            try:
+                yield change
+            except BaseException:
+                change.undo()
+                raise
+
+    def check_writable(self) -> None:
+        """Refuse before long work whose result could not be kept. A writer at work is no reason: it will be done by then.
+
+        Raises:
+            BundleError: no permission, or the bundle was compiled anew since it was opened.
+        """
+        check_room_to_write(self.path)
+        self.refuse_recompiled()
 
 
 class BundleChange:
@@ -146,13 +250,11 @@ class BundleChange:
         return self.adopt(unfinished, name)
 
     def unfinished(self, name: str) -> Path:
-        """Where to write a file that `adopt` will take in."""
+        """An empty file, new, to write what `adopt` will take in."""
         if ".." in Path(name).parts or Path(name).is_absolute():  # a key is made of what manifests say
             msg = f"{name!r} lies outside the bundle {self.folder}: refused."
             raise BundleError(msg)
-        path = temporary((self.folder / name).parent, Path(name).name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        return create_temporary(make_folder(self.folder, Path(name).parent), Path(name).name)
 
     def adopt(self, unfinished: Path, name: str) -> str:
         """Take in a finished file under its content's name. Returns that name."""
@@ -176,12 +278,14 @@ class BundleChange:
     def commit(self, make: Callable[[Manifest], Manifest]) -> Bundle:
         """Replace the manifest by what `make` makes of the old one; files that nothing names are then removed."""
         assert self.old is not None
-        return self.install(make(replace(self.old, files={**self.old.files, **self.files})))
+        old = Bundle(self.folder, self.old)
+        known = history.with_records(self.old, old._read_document)  # noqa: SLF001
+        return self.install(make(replace(known, files={**known.files, **self.files})))
 
     def install(self, manifest: Manifest) -> Bundle:
         """Replace the manifest; from here on the bundle is the new one."""
-        manifest = _without_orphans(manifest)
-        write_whole(self.folder / MANIFEST, dumps(manifest).encode())
+        manifest = _without_orphans(replace(manifest, schema=SCHEMA))
+        write_whole(self.folder / MANIFEST, seal(manifest))
         with suppress(OSError):  # it is committed; what is left over goes when it is written next
             _sweep(self.folder, manifest)
         return Bundle(self.folder, manifest)
@@ -211,21 +315,10 @@ def replace_bundle(path: Path) -> Iterator[BundleChange]:
                 raise
 
 
-@contextmanager
-def _changing(path: Path) -> Iterator[BundleChange]:
-    with writing(path), locked(path):
-        change = BundleChange(path, _read_manifest(path))
-        try:
-            yield change
-        except BaseException:
-            change.undo()
-            raise
-
-
 def _old_manifest(path: Path) -> Manifest | None:
     if (path / MANIFEST).exists():
         with suppress(EdgeExitError):  # a damaged bundle may be compiled anew
-            return _read_manifest(path)
+            return read_manifest(path)
         return None
     if path.exists() and (not path.is_dir() or any(path.iterdir())) and not (path / LOCK).exists():
         msg = f"{path} exists and is not a bundle: choose another path, or remove it first."
@@ -243,7 +336,7 @@ def _sweep(folder: Path, manifest: Manifest | None) -> None:
     calibrations = folder / "calibrations"
     for path in sorted(folder.rglob("*"), reverse=True):
         ours = not unknown and _CONTENT_NAME.search(path.name) and str(path.relative_to(folder)) not in keep
-        if path.is_file() and (is_temporary(path) or ours):
+        if (path.is_file() or path.is_symlink()) and (is_temporary(path) or ours):
             path.unlink()
         elif calibrations in (path, *path.parents) and _is_empty_folder(path):
             path.rmdir()
@@ -260,91 +353,6 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _without_orphans(manifest: Manifest) -> Manifest:
-    used = {manifest.model, manifest.backbone, manifest.fused, *(s.file for s in manifest.stages)}
-    for entry in manifest.calibrations.values():
-        used |= {entry.file, *entry.attachments.values()}
+    used = {*manifest.models, *(file for entry in manifest.calibrations.values() for file in entry.files)}
+    used |= {file for record in manifest.history for file in record.entry.files}
     return replace(manifest, files={n: f for n, f in manifest.files.items() if n in used or n.endswith(".bin")})
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    if not (folder / MANIFEST).is_file():
-        kind = (
-            "does not exist"
-            if not folder.exists()
-            else "holds no manifest.json (not a bundle, or its compile never finished)"
-        )
-        msg = f"{folder} {kind}. Make one: edgeexit compile model.onnx -o {folder}"
-        raise BundleError(msg)
-    return manifest_from(_read_json(folder / MANIFEST), str(folder / MANIFEST))
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        msg = f"{path} is not JSON ({error}): the bundle is damaged; compile it again."
-        raise BundleError(msg) from error
-    except OSError as error:
-        msg = f"{path} cannot be read ({error.strerror})."
-        raise BundleError(msg) from error
-
-
-@contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        msg = f"{error.filename or folder} cannot be read ({error.strerror})."
-        raise BundleError(msg) from error
-
-
-def _check(bundle: Bundle) -> None:
-    for name, entry in bundle.manifest.files.items():
-        _check_file(bundle.path, name, entry)
-    for name in bundle.models:
-        _check_pointers(bundle, name)
-
-
-def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
-    path = folder / name
-    if Path(name).is_absolute() or not lies_in(folder, path):
-        msg = f"the manifest of {folder} names {name!r}, which lies outside the bundle: refused."
-        raise BundleError(msg)
-    if not is_file(path):
-        msg = f"{path} is missing: the bundle is damaged; copy it again, or compile it again."
-        raise BundleError(msg)
-    if path.stat().st_size != entry.bytes or digest_of(path) != entry.sha256:
-        msg = f"{path} is not the file that was written (its SHA-256 differs): the bundle is damaged; copy it again, or compile it again."
-        raise BundleError(msg)
-
-
-def _check_pointers(bundle: Bundle, name: str) -> None:
-    """Outside weights of a model must lie in a listed file beside it, within its size."""
-    try:
-        proto = onnx.load(str(bundle.file(name)), load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        msg = f"{bundle.file(name)} is not an ONNX model ({error}): compile the bundle again."
-        raise BundleError(msg) from error
-    fault = damage_of(proto)
-    if fault is not None:
-        msg = f"{bundle.file(name)} is damaged: {fault}. Compile the bundle again."
-        raise BundleError(msg)
-    if proto.functions or proto.graph.sparse_initializer:  # weights could hide there
-        msg = f"{bundle.file(name)} holds functions or sparse weights, which edgeexit never writes: refused."
-        raise BundleError(msg)
-    for tensor in all_tensors(proto.graph):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            where = outside_location(tensor)
-            file = bundle.manifest.files.get(str(Path(name).parent / where.get("location", "")))
-            if file is None or _end_of(where) > file.bytes:
-                msg = f"weight {tensor.name!r} of {name} points to {where}, which is not in the bundle: refused."
-                raise BundleError(msg)
-
-
-def _end_of(where: Mapping[str, str]) -> int:
-    try:
-        offset, length = int(where.get("offset", "0")), int(where.get("length", "0"))
-    except ValueError as error:
-        msg = f"a weight's place {dict(where)} is not made of numbers: refused."
-        raise BundleError(msg) from error
-    return offset + length if offset >= 0 and length >= 0 else 1 << 62

@@ -1,4 +1,8 @@
-"""What a bundle says of itself: `manifest.json` as frozen values, schema `edgeexit.bundle/1`."""
+"""What a bundle says of itself: `manifest.json` as frozen values, schema `edgeexit.bundle/2`.
+
+Schema 2 added the digest of the manifest itself (`seal`) and the history of calibrations. Bundles of schema 1 are read as before, and
+become schema 2 when they are next written.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,8 @@ from edgeexit.documents import check_schema, from_document
 from edgeexit.errors import BundleError
 from edgeexit.graph.network import TensorSpec
 
-SCHEMA = "edgeexit.bundle/1"
+VERSION = 2
+SCHEMA = f"edgeexit.bundle/{VERSION}"
 _MOST_CLASSES = 1 << 24
 
 
@@ -131,10 +136,46 @@ class ModeTiming:
 
 @dataclass(frozen=True)
 class CalibrationEntry:
-    """Where a calibration lies, and the files that go with it by purpose (`replay`)."""
+    """The active calibration of a key: its file, the files that go with it by purpose (`replay`), and its name in the history.
+
+    The name is empty in bundles of schema 1, which had no history.
+    """
 
     file: str
     attachments: dict[str, str] = field(default_factory=dict)
+    name: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file of it."""
+        return (self.file, *self.attachments.values())
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """One calibration of the history.
+
+    Attributes:
+        name: unique in the bundle.
+        key: `<device>/<backend>-<mode>-<precision>-t<threads>` that it was measured for.
+        created: UTC, ISO 8601; empty where the document does not say.
+        target: as asked; empty where the document does not say.
+        verdict: `met`, `not met` or `undecided`.
+        file, attachments: as of a `CalibrationEntry`.
+    """
+
+    name: str
+    key: str
+    created: str
+    target: str
+    verdict: str
+    file: str
+    attachments: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def entry(self) -> CalibrationEntry:
+        """It as the active calibration of a key."""
+        return CalibrationEntry(self.file, self.attachments, self.name)
 
 
 @dataclass(frozen=True)
@@ -142,7 +183,7 @@ class Manifest:
     """Everything a bundle says of itself.
 
     Attributes:
-        schema: `edgeexit.bundle/1`.
+        schema: `edgeexit.bundle/2`, or 1 of a bundle that an earlier version wrote.
         created: time of the compile, UTC, ISO 8601.
         tool: name and version of the writer.
         source: the model that was compiled.
@@ -158,7 +199,9 @@ class Manifest:
         files: every file by name.
         verified: what was checked.
         timings: per device key and settings, both forms.
-        calibrations: by key `<device>/<backend>-<mode>-<precision>-t<threads>`.
+        calibrations: the active ones, by key `<device>/<backend>-<mode>-<precision>-t<threads>`.
+        history: every calibration that is kept, oldest first.
+        activated: per key, the names of the calibrations that were made active one after the other; the last one is active.
     """
 
     schema: str
@@ -178,18 +221,35 @@ class Manifest:
     verified: Verified
     timings: dict[str, ModeTiming] = field(default_factory=dict)
     calibrations: dict[str, CalibrationEntry] = field(default_factory=dict)
+    history: tuple[CalibrationRecord, ...] = ()
+    activated: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def exits(self) -> int:
         """Number of exits."""
         return len(self.stages)
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the ONNX files."""
+        return (self.model, self.backbone, self.fused, *(s.file for s in self.stages))
+
+    @property
+    def network(self) -> tuple[object, ...]:
+        """What a calibration holds for: bundles that agree in it give the same scores and answers."""
+        files = {name: self.files[name].sha256 for name in self.models}
+        return (self.criterion, self.precision, self.classes, self.inputs, self.stages, files)
+
     def __post_init__(self) -> None:
         """Check what types alone do not say."""
-        used = [self.model, self.backbone, self.fused, *(s.file for s in self.stages)]
-        for entry in self.calibrations.values():
-            used += [entry.file, *entry.attachments.values()]
-        faults = [f"file {name!r} is used but not listed in files" for name in used if name not in self.files]
+        used = {*self.models, *(file for entry in self.calibrations.values() for file in entry.files)}
+        used |= {file for record in self.history for file in record.entry.files}
+        faults = [f"file {name!r} is used but not listed in files" for name in sorted(used - self.files.keys())]
+        names = [record.name for record in self.history]
+        faults += [f"calibration {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1})]
+        active = {entry.name for entry in self.calibrations.values() if entry.name}
+        active |= {name for log in self.activated.values() for name in log}
+        faults += [f"active calibration {name!r} is not in the history" for name in sorted(active - set(names))]
         if [s.exit for s in self.stages] != list(range(1, len(self.stages) + 1)) or len(self.stages) < 2:
             faults.append(f"stages must be those of exits 1 to N >= 2, not {[s.exit for s in self.stages]}")
         if not 2 <= self.classes <= _MOST_CLASSES:
@@ -207,11 +267,20 @@ class Manifest:
             raise BundleError("the manifest does not fit together: " + "; ".join(faults) + ".")
 
 
+def version_of(document: Any, where: str) -> int:
+    """The schema's version of a manifest.
+
+    Raises:
+        BundleError: it is no manifest, or a newer one.
+    """
+    return check_schema(document, "bundle", VERSION, where, BundleError)
+
+
 def manifest_from(document: Any, where: str) -> Manifest:
     """A manifest from its JSON document.
 
     Raises:
         BundleError: it is of another or a newer schema, or has faults; all in one message.
     """
-    check_schema(document, "bundle", 1, where, BundleError)
+    version_of(document, where)
     return from_document(Manifest, document, where, BundleError)

@@ -1,4 +1,8 @@
-"""Files that are whole or absent: content names, atomic replacement, one writer at a time."""
+"""Files that are whole or absent: content names, atomic replacement, one writer at a time.
+
+A bundle may come from a stranger, so nothing here follows a link that lies in it: new files are created under random names with
+O_EXCL and O_NOFOLLOW, folders are checked to be folders, and the lock must be a plain file.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,40 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic, sleep
 
 from edgeexit.errors import BundleError
+from edgeexit.progress import Progress
 
 LOCK = ".lock"
+LONGEST_WAIT_S = 600.0
+"""How long a writer that waits for another one does so."""
 _TEMPORARY = ".tmp-"
 _CHUNK = 1 << 22
+_POLL_S = 0.1
+_LONGEST_NAME = 100  # of the readable part of a temporary name
+_OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CANNOT_WRITE = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EFBIG,
+        errno.ENAMETOOLONG,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENOENT,
+        errno.ENOTEMPTY,
+        errno.ELOOP,
+        errno.EIO,
+    }
+)
 
 
 def digest_of(path: Path) -> str:
@@ -26,14 +55,33 @@ def digest_of(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def temporary(folder: Path, name: str) -> Path:
-    """A name in `folder` for a file that is not finished; such files are swept away by the next writer."""
-    return folder / f"{_TEMPORARY}{os.getpid()}-{name}"
+def create_temporary(folder: Path, name: str) -> Path:
+    """Create an empty file under a new random name in `folder`; the next writer removes it if it is left unfinished."""
+    path = folder / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}-{name[-_LONGEST_NAME:]}"
+    os.close(os.open(path, _OPEN_NEW, 0o666))
+    return path
 
 
 def is_temporary(path: Path) -> bool:
     """Whether a file was left unfinished."""
     return path.name.startswith(_TEMPORARY)
+
+
+def make_folder(root: Path, name: Path) -> Path:
+    """Create the folder `name` below `root`, which must consist of folders: a link inside a bundle may lead anywhere.
+
+    Raises:
+        BundleError: part of it is a link or a file.
+    """
+    folder = root
+    for part in name.parts:
+        folder /= part
+        with suppress(FileExistsError):
+            folder.mkdir()
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            msg = f"{folder} is a link or a file where a bundle has a folder; nothing was written. Remove it, then try again."
+            raise BundleError(msg)
+    return folder
 
 
 def move_into_place(unfinished: Path, final: Path) -> None:
@@ -50,7 +98,7 @@ def move_into_place(unfinished: Path, final: Path) -> None:
 
 def write_whole(final: Path, content: bytes) -> None:
     """Write a small file so that its name holds the old content or the new one, never part of it."""
-    unfinished = temporary(final.parent, final.name)
+    unfinished = create_temporary(final.parent, final.name)
     try:
         unfinished.write_bytes(content)
         move_into_place(unfinished, final)
@@ -59,23 +107,69 @@ def write_whole(final: Path, content: bytes) -> None:
             unfinished.unlink()
 
 
+def check_room_to_write(folder: Path) -> None:
+    """Create a file in a folder and remove it again; needs no lock, so a writer at work is not in the way.
+
+    Raises:
+        BundleError: no permission, no room, no such folder.
+    """
+    with writing(folder):
+        probe = create_temporary(folder, "probe")
+        with suppress(FileNotFoundError):  # a writer at work has swept it up
+            probe.unlink()
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, waiting: Progress | None = None) -> Iterator[None]:
     """Hold the bundle's lock; the system gives it back however the process ends.
+
+    Args:
+        folder: of the bundle.
+        waiting: called while another process holds the lock, which is then waited for, `LONGEST_WAIT_S` at most; None does not wait.
 
     Raises:
         BundleError: another process writes this bundle, or the folder cannot be written.
     """
-    with writing(folder), (folder / LOCK).open("a") as lock:
+    until_s = monotonic() + (LONGEST_WAIT_S if waiting else 0.0)
+    with writing(folder):
+        handle = _open_lock(folder)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            msg = f"another process is writing {folder}; wait until it is done, or end it."
-            raise BundleError(msg) from error
-        if not os.fstat(lock.fileno()).st_nlink:  # the writer before failed and took its new folder away, lock and all
-            msg = f"another process has just removed {folder}; try again."
-            raise BundleError(msg)
-        yield
+            while not _try_lock(handle):
+                if waiting is None or monotonic() > until_s:
+                    msg = f"another process is writing {folder}; wait until it is done, or end it."
+                    raise BundleError(msg)
+                waiting("waiting for another process that writes the bundle", 0, 1)
+                sleep(_POLL_S)
+            if not os.fstat(handle).st_nlink:  # the writer before failed and took its new folder away, lock and all
+                msg = f"another process has just removed {folder}; try again."
+                raise BundleError(msg)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _open_lock(folder: Path) -> int:
+    path = folder / LOCK
+    try:
+        handle = os.open(path, _OPEN_LOCK, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+        handle = -1
+    if handle < 0 or not stat.S_ISREG(os.fstat(handle).st_mode):
+        if handle >= 0:
+            os.close(handle)
+        msg = f"{path} is not a plain file, as the lock of a bundle is; nothing was written. Remove it, then try again."
+        raise BundleError(msg)
+    return handle
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager
@@ -87,15 +181,7 @@ def writing(folder: Path) -> Iterator[None]:
         msg = f"{folder} cannot be written ({error.strerror}): give write permission, or another path."
         raise BundleError(msg) from error
     except OSError as error:
-        if error.errno not in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EROFS,
-            errno.EFBIG,
-            errno.ENAMETOOLONG,
-            errno.ENOTDIR,
-            errno.ENOENT,
-        ):
+        if error.errno not in _CANNOT_WRITE:
             raise
         msg = f"writing {folder} failed: {error.strerror}. What was there before is unchanged; make room, or choose another path."
         raise BundleError(msg) from error

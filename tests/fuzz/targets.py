@@ -25,6 +25,7 @@ from edgeexit.report.bundle_page import bundle_page
 from edgeexit.runtime import Settings
 from tests.fuzz.mutations import damaged_bytes, damaged_json, damaged_model
 from tests.graph.hard import Writer, value
+from tests.support.manifests import write_manifest
 
 Target = Callable[[random.Random, Path], None]
 """Damages something in a scratch folder and uses it; raises nothing, or what it should not."""
@@ -147,7 +148,7 @@ def open_damaged_manifest(rng: random.Random, folder: Path) -> None:
             document = json.loads(manifest.read_text())
             for _ in range(rng.choice((1, 1, 2, 4))):
                 document = damaged_json(rng, document)
-            manifest.write_text(json.dumps(document))
+            write_manifest(manifest.parent, document)
         use_if_sound(bundle)
 
 
@@ -162,7 +163,7 @@ def open_damaged_file(rng: random.Random, folder: Path) -> None:
         (bundle / name).write_bytes(content)
         if rng.random() < 0.9:
             document["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-            manifest.write_text(json.dumps(document))
+            write_manifest(manifest.parent, document)
         use_if_sound(bundle)
 
 

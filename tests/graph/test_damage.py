@@ -17,6 +17,7 @@ from edgeexit.graph import read_model
 from edgeexit.graph.damage import damage_of
 from tests.graph.hard import Writer, check
 from tests.networks import chain, images
+from tests.support.manifests import write_manifest
 
 
 def with_function(folder: Path) -> Path:
@@ -69,7 +70,7 @@ def test_a_stage_that_would_end_the_process_is_not_opened(tmp_path: Path) -> Non
     manifest = bundle.path / "manifest.json"
     document = json.loads(manifest.read_text())
     document["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    manifest.write_text(json.dumps(document))
+    write_manifest(manifest.parent, document)
 
     with pytest.raises(BundleError, match=r"is damaged: node .* \(Max\) lacks its input 1. Compile the bundle again"):
         Bundle.open(bundle.path)

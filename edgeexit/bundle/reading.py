@@ -1,0 +1,137 @@
+"""Read a bundle's manifest and check the files that it names: schema, digests, and that every path stays inside."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from edgeexit.bundle.manifest import FileEntry, Manifest
+from edgeexit.bundle.seal import read_sealed
+from edgeexit.bundle.store import digest_of
+from edgeexit.errors import BundleError
+from edgeexit.graph.damage import damage_of
+from edgeexit.graph.network import all_tensors, is_file, lies_in, outside_location
+
+MANIFEST = "manifest.json"
+_LARGEST_DOCUMENT = 1 << 28  # bytes of a manifest or a calibration
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder.
+
+    Raises:
+        BundleError: there is none, or it is damaged, changed or too new.
+    """
+    if not is_file(folder / MANIFEST):
+        kind = (
+            "does not exist"
+            if not folder.exists()
+            else "holds no manifest.json (not a bundle, or its compile never finished)"
+        )
+        msg = f"{folder} {kind}. Make one: edgeexit compile model.onnx -o {folder}"
+        raise BundleError(msg)
+    if not lies_in(folder, folder / MANIFEST):
+        msg = f"{folder / MANIFEST} is a link that leads out of the bundle: refused."
+        raise BundleError(msg)
+    return read_sealed(_content(folder / MANIFEST), str(folder / MANIFEST))
+
+
+def read_json(path: Path) -> Any:
+    """The JSON values of a file.
+
+    Raises:
+        BundleError: it cannot be read or is not JSON.
+    """
+    try:
+        return json.loads(_content(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        msg = f"{path} is not JSON ({error}): the bundle is damaged; compile it again."
+        raise BundleError(msg) from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST_DOCUMENT:
+            msg = f"{path} is not a file of at most {_LARGEST_DOCUMENT >> 20} MiB: the bundle is damaged."
+            raise BundleError(msg)
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror})."
+        raise BundleError(msg) from error
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turn the system's refusals to read into one message."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"{error.filename or folder} cannot be read ({error.strerror})."
+        raise BundleError(msg) from error
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Check every file that a manifest names.
+
+    Raises:
+        BundleError: one is missing, changed, or lies outside; outside weights of a model do.
+        FileNotFoundError: one vanished meanwhile.
+    """
+    for name, entry in manifest.files.items():
+        _check_file(folder, name, entry)
+    for name in manifest.models:
+        _check_pointers(folder, manifest, name)
+
+
+def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
+    path = folder / name
+    if Path(name).is_absolute() or not lies_in(folder, path):
+        msg = f"the manifest of {folder} names {name!r}, which lies outside the bundle: refused."
+        raise BundleError(msg)
+    if not is_file(path):
+        msg = f"{path} is missing: the bundle is damaged; copy it again, or compile it again."
+        raise BundleError(msg)
+    if path.stat().st_size != entry.bytes or digest_of(path) != entry.sha256:
+        msg = f"{path} is not the file that was written (its SHA-256 differs): the bundle is damaged; copy it again, or compile it again."
+        raise BundleError(msg)
+
+
+def _check_pointers(folder: Path, manifest: Manifest, name: str) -> None:
+    """Outside weights of a model must lie in a listed file beside it, within its size."""
+    path = folder / name
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        msg = f"{path} is not an ONNX model ({error}): compile the bundle again."
+        raise BundleError(msg) from error
+    fault = damage_of(proto)
+    if fault is not None:
+        msg = f"{path} is damaged: {fault}. Compile the bundle again."
+        raise BundleError(msg)
+    if proto.functions or proto.graph.sparse_initializer:  # weights could hide there
+        msg = f"{path} holds functions or sparse weights, which edgeexit never writes: refused."
+        raise BundleError(msg)
+    for tensor in all_tensors(proto.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            where = outside_location(tensor)
+            file = manifest.files.get(str(Path(name).parent / where.get("location", "")))
+            if file is None or _end_of(where) > file.bytes:
+                msg = f"weight {tensor.name!r} of {name} points to {where}, which is not in the bundle: refused."
+                raise BundleError(msg)
+
+
+def _end_of(where: Mapping[str, str]) -> int:
+    try:
+        offset, length = int(where.get("offset", "0")), int(where.get("length", "0"))
+    except ValueError as error:
+        msg = f"a weight's place {dict(where)} is not made of numbers: refused."
+        raise BundleError(msg) from error
+    return offset + length if offset >= 0 and length >= 0 else 1 << 62
