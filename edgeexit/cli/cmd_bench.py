@@ -45,7 +45,9 @@ _Output: TypeAlias = Annotated[
 def bench_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")],
     data: Annotated[str, typer.Option(help=".npz (x, and y if known), image folder or named set such as digits:test.")],
-    preset: Annotated[str, typer.Option(help="How long and how much: quick, standard or publish.")] = "quick",
+    preset: Annotated[
+        str, typer.Option(help="How long and how much: quick, standard, publish, or a .toml file like theirs.")
+    ] = "quick",
     thresholds: _Numbers = None,
     rate: _Rate = None,
     arrivals: Annotated[str | None, typer.Option(help="Of --rate: fixed or poisson. [default: fixed]")] = None,

@@ -90,7 +90,7 @@ def bench(
         runner: an open bundle; fresh processes open the same bundle with the same settings and thresholds.
         inputs: float32 [n, ...], or a mapping of input name to such an array.
         labels: [n] whole numbers from 0, or None; without them accuracy is null and the agreement with the backbone remains.
-        preset: name of a suite in `benchmarks/suites/`.
+        preset: quick, standard, publish, or the path of a .toml file with the same keys.
         seed: of the choice of samples, the trace, the order of the lanes and every resampling.
         name: of the data, for the record.
         pace: also run paced requests.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgeexit.documents import from_document
 from edgeexit.errors import InputError, did_you_mean
@@ -48,20 +49,27 @@ def suite_names() -> list[str]:
 
 
 def load_suite(name: str) -> Suite:
-    """The suite of that name.
+    """The suite of that name, or of a TOML file with the same keys.
+
+    Args:
+        name: a preset, such as `quick`, or the path of a `.toml` file.
 
     Raises:
         InputError: there is none, or its file is faulty; all faults in one message.
     """
-    path = data_dir("suites") / f"{name}.toml"
-    names = suite_names()
-    if name not in names:
-        msg = f"no preset named {name!r}.{did_you_mean(name, names)} Presets: {', '.join(names)}."
-        raise InputError(msg)
-    suite = from_document(Suite, {"name": name, **read_toml(path)}, str(path))
+    path = Path(name) if name.endswith(".toml") else _shipped(name)
+    suite = from_document(Suite, {**read_toml(path), "name": path.stem}, str(path))
     positive = {"processes": suite.processes, "seconds": suite.seconds, "trace": suite.trace}
     wrong = [f"{key} is {value}" for key, value in positive.items() if value <= 0]
     if wrong:
         msg = f"{path}: must be more than 0: {', '.join(wrong)}."
         raise InputError(msg)
     return suite
+
+
+def _shipped(name: str) -> Path:
+    names = suite_names()
+    if name not in names:
+        msg = f"no preset named {name!r}.{did_you_mean(name, names)} Presets: {', '.join(names)}, or a .toml file with the same keys."
+        raise InputError(msg)
+    return data_dir("suites") / f"{name}.toml"
