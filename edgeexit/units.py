@@ -66,3 +66,22 @@ def percent(share: float | None, digits: int = 2) -> str:
 def ratio(value: float | None) -> str:
     """`1.834` -> `1.83 ×`; None -> `n/a`."""
     return "n/a" if value is None or math.isnan(value) else f"{value:.2f} ×"
+
+
+def duration(value: float | None) -> str:
+    """How long something takes, for people who wait: `4.2` -> `4 s`, `95.0` -> `1 min 35 s`, `5400.0` -> `1 h 30 min`; None -> `n/a`."""
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    whole = round(max(0.0, value))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def plural(number: int, noun: str, nouns: str | None = None) -> str:
+    """A count with its noun: `(1, "exit")` -> `1 exit`, `(3, "exit")` -> `3 exits`, `(2, "process", "processes")` -> `2 processes`."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import HERE, save_pictures, show
 from edgeexit import units
-from edgeexit.cli.common import progress_bar
+from edgeexit.cli.progress import progress_bar
 from edgeexit.documents import dumps
 from edgeexit.report.figure import BACKBONE, Axis, Figure, Line, exit_tone
 from edgeexit.training import Recipe, load_recipe, train

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.common import HERE, default_case, find_case, open_uncalibrated, record, save_pictures, show
 from edgeexit import units
-from edgeexit.cli.common import progress_bar
+from edgeexit.cli.progress import progress_bar
 from edgeexit.hardware import device_key, snapshot
 from edgeexit.measure.cache_sweep import Sweep, sweep_of
 from edgeexit.measure.worker import split_samples

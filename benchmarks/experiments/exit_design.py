@@ -31,7 +31,7 @@ from benchmarks.experiments._runs import example_of, opened, plain_of, recipe_of
 from benchmarks.experiments._trunk import Trunk
 from edgeexit import units
 from edgeexit.calibration import ReplayTable, optimise
-from edgeexit.cli.common import progress_bar
+from edgeexit.cli.progress import progress_bar
 from edgeexit.criteria import criterion, entropy
 from edgeexit.data import load_data
 from edgeexit.exporter import export

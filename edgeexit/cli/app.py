@@ -11,8 +11,10 @@ from io import TextIOWrapper
 import typer
 
 import edgeexit
-from edgeexit.cli.common import plain
+from edgeexit.cli.common import VERBOSITY
 from edgeexit.cli.failures import run_command
+from edgeexit.cli.help import Group, add_command
+from edgeexit.cli.printing import print_warning
 
 COMMANDS: tuple[str, ...] = (
     "demo",
@@ -33,14 +35,15 @@ COMMANDS: tuple[str, ...] = (
 app = typer.Typer(
     help="Split, compile, calibrate and measure early-exit networks on the device they will run on.",
     epilog="Start with: edgeexit demo",
+    cls=Group,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # usage errors look like all others; `help` draws the rest
 )
 
 
-def _version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"edgeexit {edgeexit.__version__}")
         raise typer.Exit
@@ -48,20 +51,23 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and end."
+    _version: bool = typer.Option(
+        False, "--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."
     ),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="As -q of the command.", hidden=True),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="As -v of the command.", hidden=True),
 ) -> None:
-    """Options that stand before any command."""
+    """Options before the command."""
+    VERBOSITY.set(-1 if quiet else int(verbose))
 
 
 for _name in COMMANDS:
-    app.command(_name)(getattr(import_module(f"edgeexit.cli.cmd_{_name}"), f"{_name}_command"))
+    add_command(app, _name, getattr(import_module(f"edgeexit.cli.cmd_{_name}"), f"{_name}_command"))
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_place: object, **_more: object) -> None:
     if not issubclass(category, DeprecationWarning):
-        typer.echo(f"warning: {plain(' '.join(str(message).splitlines()))}", err=True)
+        print_warning(str(message))
 
 
 def main() -> None:
@@ -74,4 +80,4 @@ def main() -> None:
             )  # a terminal without the letters of a table still gets the numbers
     given = sys.argv[1:]
     options = given[: given.index("--")] if "--" in given else given
-    sys.exit(run_command(partial(app, standalone_mode=False), as_json="--json" in options))
+    sys.exit(run_command(partial(app, prog_name="edgeexit", standalone_mode=False), as_json="--json" in options))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, builds_shown, emit, numbers, progress_bar
+from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, emit, numbers
 from edgeexit.cli.printing import print_tables
+from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.measure import BenchResult, Pace

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, Spin, builds_shown, emit, progress_bar
+from edgeexit.cli.common import BackendOptions, Json, Spin, emit
+from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.calibration import Calibration

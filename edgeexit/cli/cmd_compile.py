@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, emit, progress_bar
+from edgeexit.cli.common import BackendOptions, Json, emit
+from edgeexit.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.bundle import Bundle

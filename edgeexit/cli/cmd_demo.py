@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeexit.cli.common import INTERRUPTED, Json, emit, progress_bar
+from edgeexit.cli.common import INTERRUPTED, Json, emit
+from edgeexit.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.demo import DemoResult

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, Spin, builds_shown, emit, numbers, progress_bar
+from edgeexit.cli.common import BackendOptions, Json, Spin, emit, numbers
+from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.data import Dataset

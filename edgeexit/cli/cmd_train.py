@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import Interrupted, Json, emit, progress_bar
+from edgeexit.cli.common import Interrupted, Json, emit
+from edgeexit.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.training import Trained

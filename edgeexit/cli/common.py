@@ -1,16 +1,16 @@
-"""What the commands share: options, progress on stderr, one way to print a result as a table or as JSON."""
+"""What the commands share: options, and one way to print a result as a table or as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from edgeexit.progress import Progress
+VERBOSITY: ContextVar[int] = ContextVar("how much is printed", default=0)
+"""-1 with --quiet, 1 with --verbose; set anew by every command."""
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
@@ -57,35 +57,6 @@ _CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(
 def plain(text: str) -> str:
     """Text as a terminal may have it: control characters, with which a name in a file could steer it, are written as numbers."""
     return text.translate(_CONTROL)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A progress display on stderr, where that is a terminal; each distinct `what` is one line."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def advance(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield advance
-
-
-@contextmanager
-def builds_shown() -> Iterator[None]:
-    """A progress display for what opening a bundle may have to build first, such as engines of TensorRT: that takes minutes."""
-    from edgeexit.backends.watch import watching
-
-    with progress_bar() as progress, watching(progress):
-        yield
 
 
 def numbers(option: str, text: str) -> list[float]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeexit.cli.common import progress_bar
+from edgeexit.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.backends import Settings

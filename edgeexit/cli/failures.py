@@ -22,7 +22,8 @@ from typing import Any, TextIO
 import typer
 
 import edgeexit
-from edgeexit.cli.common import INTERRUPTED, JSON_PRINTED, Interrupted, plain
+from edgeexit.cli.common import INTERRUPTED, JSON_PRINTED, Interrupted
+from edgeexit.cli.printing import print_error
 from edgeexit.errors import EdgeExitError, InputError, InternalError
 
 SURPRISE = InternalError.exit_code
@@ -106,7 +107,7 @@ def _report(error: BaseException, *, as_json: bool) -> int:
     if isinstance(error, _BAD_USAGE):
         _show_usage(error)
     else:
-        _say(sys.stderr, f"error: {plain(message)}")
+        _print_error(message)
     if as_json and not JSON_PRINTED.get():
         document = {"schema": "edgeexit.error/1", "kind": type(error).__name__, "message": message, "exit_code": code}
         _say(sys.stdout, json.dumps(document, indent=2))
@@ -149,10 +150,20 @@ def _write_traceback(error: BaseException) -> str:
 
 
 def _show_usage(error: Any) -> None:
-    from typer import rich_utils
+    """What is wrong, how the command is used, and where the help is; the help itself where nothing was given."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+        _say(sys.stderr, error.format_message())
+        return
+    _print_error(error.format_message())
+    if context is not None:
+        _say(sys.stderr, context.get_usage())
+        _say(sys.stderr, f"Help: {context.command_path} --help")
 
-    with suppress(OSError):
-        rich_utils.rich_format_error(error)
+
+def _print_error(message: str) -> None:
+    with suppress(OSError, ValueError):
+        print_error(message)
 
 
 def _say(stream: TextIO | None, text: str) -> None:

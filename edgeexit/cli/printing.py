@@ -1,43 +1,145 @@
-"""Tables of a report on the terminal."""
+"""Text on the terminal: tables, verdicts, warnings and errors, wrapped at words and coloured.
+
+Colour is used where the stream is a terminal, unless NO_COLOR or FORCE_COLOR says otherwise. Lines are wrapped to the width of the
+terminal, or to COLUMNS where that is set; a file or a pipe gets whole lines, so that they can be searched.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TextIO
 
 from edgeexit.cli.common import plain
+from edgeexit.cli.layout import RULE, lay_out
+from edgeexit.cli.wrapping import wrap
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
     from edgeexit.report.table import Table
 
+_WIDE = 140  # a table in a file or a pipe, which have no width of their own
 
-_WIDE = 140  # a file or a pipe has no width of its own
+_STYLES: dict[str, str] = {
+    **dict.fromkeys(("met", "confirmed", "quiet", "FASTER", "pass", "ok", "valid", "active"), "green"),
+    **dict.fromkeys(("NOT MET", "not met", "MISSED", "SLOWER", "INVALID", "FAIL", "fail", "invalid"), "bold red"),
+    **dict.fromkeys(("undecided", "noisy", "AMBIGUOUS", "suspect", "warn", "SAME"), "yellow"),
+}
+"""Colours of the words that judge, wherever a cell or a line begins with one of them."""
+
+
+def line_width(stream: TextIO) -> int | None:
+    """Characters of a line: the terminal's, or COLUMNS; None for a file or a pipe."""
+    if stream.isatty():
+        return _columns() or os.get_terminal_size(stream.fileno()).columns or 80
+    # readline exports COLUMNS together with LINES to every child of a shell or a Python that loads it: nobody asked for that
+    return None if "LINES" in os.environ else _columns()
+
+
+def _columns() -> int | None:
+    told = os.environ.get("COLUMNS", "")
+    return int(told) if told.isdecimal() and int(told) >= 20 else None
+
+
+def console(*, err: bool = False) -> Console:
+    """A console on stdout or stderr that prints text as it is: no markup, no highlighting."""
+    from rich.console import Console
+
+    return Console(stderr=err, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def print_text(text: str, *, style: str = "", err: bool = False, indent: int = 0, hanging: int = 0) -> None:
+    """Print text wrapped at words; text from files is printed as it is, control characters as numbers."""
+    from rich.text import Text
+
+    shown = console(err=err)
+    for line in wrap(plain(text), line_width(sys.stderr if err else sys.stdout), indent=indent, hanging=hanging):
+        shown.print(Text(line, style=style))
+
+
+def print_list(items: Iterable[str], *, heading: str = "", style: str = "", err: bool = False) -> None:
+    """Print items as a list, duplicates merged; nothing where there are none."""
+    distinct = list(dict.fromkeys(items))
+    if distinct and heading:
+        print_text(heading, style=style, err=err)
+    for item in distinct:
+        print_text(f"- {item}", style=style, err=err, indent=2, hanging=2)
+
+
+def print_command(command: str, *, heading: str = "") -> None:
+    """Print a command on a line of its own, never broken, so that it can be copied."""
+    from rich.text import Text
+
+    if heading:
+        print_text(heading)
+    console().print(Text(f"  {plain(command)}", style="bold"))
+
+
+def print_verdict(verdict: str, sentence: str) -> None:
+    """Print a judging word in its colour, and the sentence that goes with it."""
+    from rich.text import Text
+
+    shown = console()
+    for place, line in enumerate(wrap(plain(f"{verdict}: {sentence}"), line_width(sys.stdout))):
+        text = Text(line)
+        if place == 0:
+            text.stylize(_STYLES.get(verdict, "bold"), 0, len(verdict))
+        shown.print(text)
+
+
+def print_note(text: str) -> None:
+    """Print a remark on stderr."""
+    _print_labelled("note", text, "cyan")
+
+
+def print_warning(text: str) -> None:
+    """Print a warning on stderr, in one paragraph."""
+    _print_labelled("warning", " ".join(text.splitlines()), "yellow")
+
+
+def print_error(text: str) -> None:
+    """Print an error on stderr."""
+    _print_labelled("error", text, "bold red")
+
+
+def _print_labelled(label: str, text: str, style: str) -> None:
+    from rich.text import Text
+
+    shown = console(err=True)
+    for place, line in enumerate(wrap(plain(f"{label}: {text}"), line_width(sys.stderr))):
+        styled = Text(line)
+        if place == 0:
+            styled.stylize(style, 0, len(label) + 1)
+        shown.print(styled)
 
 
 def print_tables(tables: Sequence[Table]) -> None:
-    """Print tables for people, those without rows left out. Text from files is printed as it is, not as markup."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDE)
+    """Print tables for people, those without rows left out; numbers stand on the right. Each table's note follows it."""
+    shown = console()
     for table in tables:
         if not table.rows:
             continue
-        shown = RichTable(
-            title=Text(plain(table.title), style="bold"),
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            show_header=any(table.columns),
-        )
-        for place, column in enumerate(table.columns):
-            shown.add_column(Text(column), overflow="fold", no_wrap=place == 0)
-        for row in table.rows:
-            shown.add_row(*(Text(plain(cell)) for cell in row))
-        console.print(shown)
+        if table.title:
+            print_text(table.title, style="bold")
+        rows = [[plain(cell) for cell in row] for row in table.rows]
+        for line in lay_out([plain(c) for c in table.columns], rows, line_width(sys.stdout) or _WIDE):
+            shown.print(_styled(line.cells, heading=line.heading))
         if table.note:
-            console.print(Text(plain(table.note)), soft_wrap=False)
-            console.print()
+            print_text(table.note)
+        shown.print()
+
+
+def _styled(cells: Sequence[str], *, heading: bool) -> Text:
+    """The cells of a line, headings bold and judging words coloured."""
+    from rich.text import Text
+
+    text = Text(style="bold" if heading else "")
+    for cell in cells:
+        if cell.startswith(RULE) and not (sys.stdout.encoding or "").lower().startswith("utf"):
+            cell = "-" * len(cell)  # noqa: PLW2901
+        text.append(cell, style="" if heading else _STYLES.get(cell.strip(), ""))
+    text.rstrip()
+    return text

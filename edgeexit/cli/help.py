@@ -1,0 +1,206 @@
+"""`--help` that reads well at 80 columns: options in groups, their names never cut, the text wrapped at words.
+
+    Usage, summary, example     from the function's docstring; a paragraph that begins with "Example:" is a command, never broken
+    Arguments, groups           an option's `rich_help_panel` is its group; one without a group stands under "Options"
+
+Every command also has -h, -q and -v.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from edgeexit.cli.common import VERBOSITY
+from edgeexit.cli.wrapping import wrap
+
+_WIDEST = 100  # longer lines are hard to read
+_NAMES = 26  # columns for the names of options; a longer one has a line of its own
+OUTPUT = "Output"
+"""The group of what every command has; it stands last."""
+_QUIET = "Print only results, warnings and errors: no progress, no remarks."
+_VERBOSE = "Print more: every step, every table, the traceback of an unexpected error."
+
+
+class Command(TyperCommand):
+    """A command with edgeexit's help."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What follows the command's name in its usage."""
+        return _usage(self, ctx)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        formatter.write(_render(self, ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands with edgeexit's help."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What follows the group's name in its usage."""
+        return _usage(self, ctx)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        formatter.write(_render(self, ctx))
+
+
+def add_command(to: typer.Typer, name: str, function: Callable[..., None], *, group: str = "Commands") -> None:
+    """Make a function a command with edgeexit's help, and with -q and -v.
+
+    Args:
+        to: the application or the group of commands.
+        name: of the command.
+        function: its parameters are the options.
+        group: under which the command is listed.
+    """
+    to.command(name, cls=Command, rich_help_panel=group)(_with_verbosity(function))
+
+
+def _with_verbosity(function: Callable[..., None]) -> Callable[..., None]:
+    """The function with two more options, which say how much is printed."""
+
+    @functools.wraps(function)
+    def run(*, quiet: bool = False, verbose: bool = False, **given: Any) -> None:
+        if quiet or verbose:
+            VERBOSITY.set(-1 if quiet else 1)
+        function(**given)
+
+    more = {
+        "quiet": Annotated[bool, typer.Option("--quiet", "-q", help=_QUIET, rich_help_panel=OUTPUT)],
+        "verbose": Annotated[bool, typer.Option("--verbose", "-v", help=_VERBOSE, rich_help_panel=OUTPUT)],
+    }
+    kind = inspect.Parameter.KEYWORD_ONLY
+    known = inspect.signature(function, eval_str=True)
+    added = [inspect.Parameter(name, kind, default=False, annotation=hint) for name, hint in more.items()]
+    run.__annotations__ = {**inspect.get_annotations(function, eval_str=True), **more}
+    run.__signature__ = known.replace(parameters=[*known.parameters.values(), *added])  # type: ignore[attr-defined]
+    return run
+
+
+_VALUES = {"path": "PATH", "file": "PATH", "int": "N", "float": "X"}
+"""What stands for a value in the help, by a part of the framework's name of its type."""
+
+
+class _Styles(NamedTuple):
+    """Escape codes, empty where there is no colour."""
+
+    heading: str = ""
+    name: str = ""
+    end: str = ""
+
+
+def _render(command: Any, ctx: typer.Context) -> str:
+    """The whole help of a command or group."""
+    width, styles = _width_and_styles(ctx)
+    usage = " ".join((ctx.command_path, *command.collect_usage_pieces(ctx)))
+    parts = [wrap(f"Usage: {usage}", width, hanging=7), *_prose(command.help or "", width, styles)]
+    parts += [_section(title, rows, width, styles) for title, rows in _groups(command, ctx).items()]
+    if command.epilog:
+        parts.append(wrap(inspect.cleandoc(command.epilog), width))
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _usage(command: Any, ctx: typer.Context) -> list[str]:
+    """Arguments and the options that must be given."""
+    if isinstance(command, TyperGroup):
+        return ["COMMAND", "..."]
+    params = command.get_params(ctx)
+    arguments = [p for p in params if p.param_type_name == "argument"]
+    needed = [p for p in params if p.required and p not in arguments]
+    named = [_argument_name(p) if p.required else f"[{_argument_name(p)}]" for p in arguments]
+    return [*named, *(_names(p, p.opts[0]).split(", ")[-1] for p in needed), "[OPTIONS]"]
+
+
+def _width_and_styles(ctx: typer.Context) -> tuple[int, _Styles]:
+    from edgeexit.cli.printing import console
+
+    shown = console()
+    ctx.color = shown.is_terminal and not shown.no_color
+    width = min(_WIDEST, shutil.get_terminal_size().columns)
+    return width, _Styles("\x1b[1m", "\x1b[36m", "\x1b[0m") if ctx.color else _Styles()
+
+
+def _prose(text: str, width: int, styles: _Styles) -> Iterator[list[str]]:
+    """The paragraphs of a docstring, rewrapped; examples as commands on lines of their own."""
+    for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(text.split("\f", maxsplit=1)[0])):
+        before, example, command = paragraph.partition("Example:")
+        if before.strip():
+            yield wrap(" ".join(before.split()), width)
+        if example:
+            yield [f"{styles.heading}Example:{styles.end}", *(f"  {line.strip()}" for line in _commands(command))]
+
+
+def _commands(text: str) -> list[str]:
+    """The commands of an example, each on one line however it was broken in the source."""
+    return [f"edgeexit{part}" for part in " ".join(text.split()).split("edgeexit")[1:]]
+
+
+def _groups(command: Any, ctx: typer.Context) -> dict[str, list[tuple[str, str]]]:
+    """Names and texts of arguments, options and sub-commands, by group; the common options last."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name in command.list_commands(ctx) if isinstance(command, TyperGroup) else ():
+        sub = command.get_command(ctx, name)
+        if sub is not None and not sub.hidden:
+            title = getattr(sub, "rich_help_panel", None)
+            groups.setdefault(title if isinstance(title, str) else "Commands", []).append((name, _summary(sub)))
+    for param in command.get_params(ctx):
+        record = None if getattr(param, "hidden", False) else param.get_help_record(ctx)
+        if record is not None:
+            groups.setdefault(_group_of(param), []).append((_names(param, record[0]), " ".join(record[1].split())))
+    output = groups.pop(OUTPUT, None)
+    return groups if output is None else {**groups, OUTPUT: output}
+
+
+def _group_of(param: Any) -> str:
+    told = getattr(param, "rich_help_panel", None)
+    if isinstance(told, str):
+        return told
+    if param.param_type_name == "argument":
+        return "Arguments"
+    return OUTPUT if set(param.opts) & {"--json", "--help", "--version"} else "Options"
+
+
+def _names(param: Any, shown: str) -> str:
+    """`-o, --output PATH`: short names first. `shown` is how the framework would write it."""
+    if param.param_type_name == "argument":
+        return _argument_name(param)
+    names = [*sorted(param.opts, key=lambda name: name.startswith("--")), *param.secondary_opts]
+    if param.is_flag:
+        return ", ".join(names)
+    kind = shown.rpartition("--")[2].partition(" ")[2].lower()
+    value = param.metavar or next((word for part, word in _VALUES.items() if part in kind), "TEXT")
+    return f"{', '.join(names)} {value}"
+
+
+def _argument_name(param: Any) -> str:
+    name = str(param.metavar or param.name).upper()
+    return f"{name} ..." if param.nargs == -1 else name
+
+
+def _summary(command: Any) -> str:
+    """The first sentence of a command's help."""
+    first = inspect.cleandoc(command.help or "").split("\n\n")[0]
+    return " ".join(first.split()).partition(". ")[0].removesuffix(".")
+
+
+def _section(title: str, rows: list[tuple[str, str]], width: int, styles: _Styles) -> list[str]:
+    room = min(_NAMES, max(len(names) for names, _ in rows) + 4)
+    lines = [f"{styles.heading}{title}:{styles.end}"]
+    for names, text in rows:
+        wrapped = wrap(text, width - room)
+        head = f"  {styles.name}{names}{styles.end}"
+        if len(names) + 4 > room:
+            lines.append(head)
+        else:
+            lines.append((head + " " * (room - 2 - len(names)) + wrapped.pop(0)).rstrip())
+        lines += [" " * room + line for line in wrapped if line]
+    return lines

@@ -1,0 +1,137 @@
+"""Progress of long work on stderr: one line for every step, the current one with a spinner and the time left.
+
+Steps may be reported again (a second round of processes): that is a new line, so that the last line is always the one that moves.
+Without a terminal nothing is shown, unless -v asks for one plain line a step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import typer
+
+from edgeexit.cli.common import VERBOSITY
+from edgeexit.progress import Progress, silent
+from edgeexit.units import duration
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import ProgressColumn, Task, TaskID
+
+_REFRESH_HZ = 4.0  # the drawing shares this process with what may be timed in it
+_OVERALL = "in all"
+
+
+@contextmanager
+def progress_bar(about_s: float | None = None) -> Iterator[Progress]:
+    """A progress display on stderr.
+
+    Args:
+        about_s: how long all steps together will take, in seconds, where that is known: shown as a line of its own.
+    """
+    from edgeexit.cli.printing import console
+
+    shown = console(err=True)
+    if VERBOSITY.get() < 0:
+        yield silent
+    elif shown.is_terminal and shown.file.isatty():
+        with _bars(about_s) as bars:
+            yield _Rows(bars).advance
+    else:
+        yield _Lines(time.monotonic()).advance if VERBOSITY.get() > 0 else silent
+
+
+def _bars(about_s: float | None) -> Bars:
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    from edgeexit.cli.printing import console
+
+    columns = (
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(),
+        _time_column(),
+    )
+    bars = Bars(*columns, console=console(err=True), transient=True, refresh_per_second=_REFRESH_HZ)
+    if about_s is not None:
+        bars.add_task(_OVERALL, total=None, about_s=about_s)
+    return bars
+
+
+def _time_column() -> ProgressColumn:
+    """How long a step took, or how long it still takes, as far as that is known."""
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class Time(ProgressColumn):
+        max_refresh = 0.25
+
+        def render(self, task: Task) -> Text:
+            return Text(_time_text(task.elapsed or 0.0, _left_s(task), finished=task.finished))
+
+    return Time()
+
+
+def _left_s(task: Task) -> float | None:
+    about_s = task.fields.get("about_s")
+    return task.time_remaining if about_s is None else about_s - (task.elapsed or 0.0)
+
+
+def _time_text(elapsed_s: float, left_s: float | None, *, finished: bool) -> str:
+    if finished or left_s is None:
+        return duration(elapsed_s)
+    return f"about {duration(left_s)} left" if left_s > 0 else f"{duration(elapsed_s)}, almost done"
+
+
+@dataclass
+class _Rows:
+    """The lines of a display; a step that was done and starts again gets a new one."""
+
+    bars: Bars
+    tasks: dict[str, TaskID] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
+
+    def advance(self, what: str, done: int, total: int) -> None:
+        """Watch one step."""
+        if what not in self.tasks or done < self.done[what]:
+            if what in self.tasks:
+                self.bars.update(self.tasks[what], completed=total)
+            self.tasks[what] = self.bars.add_task(what, total=total)
+        self.done[what] = done
+        self.bars.update(self.tasks[what], completed=done, total=total)
+
+
+@dataclass
+class _Lines:
+    """One plain line when a step starts and one when it is done."""
+
+    start_s: float
+    running: set[str] = field(default_factory=set)
+    write: Callable[[str], None] = lambda text: typer.echo(text, err=True)
+
+    def advance(self, what: str, done: int, total: int) -> None:
+        """Watch one step."""
+        if what not in self.running:
+            self.running.add(what)
+            self._tell(f"{what} ...")
+        if done >= total:
+            self.running.discard(what)
+            self._tell(f"{what}: done ({total})")
+
+    def _tell(self, text: str) -> None:
+        self.write(f"[{duration(time.monotonic() - self.start_s)}] {text}")
+
+
+@contextmanager
+def builds_shown() -> Iterator[None]:
+    """A progress display for what opening a bundle may have to build first, such as engines of TensorRT: that takes minutes."""
+    from edgeexit.backends.watch import watching
+
+    with progress_bar() as progress, watching(progress):
+        yield
