@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import stat
 from collections.abc import Iterable
 from numbers import Real
 from pathlib import Path
@@ -28,6 +29,60 @@ def as_path(what: str, value: object) -> Path:
         msg = f"{what} {path!r} holds bytes that are not UTF-8, which the runtimes cannot open: rename it."
         raise InputError(msg) from error
     return path
+
+
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def check_regular_file(path: Path, error: type[InputError] = InputError) -> None:
+    """Refuse a pipe, a socket or a device, links followed: reading one may wait for ever or never end. A missing file is left to others.
+
+    Raises:
+        InputError: (or `error`) with what it is instead of a file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), None)
+    if kind is not None:
+        msg = f"{printable(path)} is {kind}, not a file: copy what it holds into a file and give that."
+        raise error(msg)
+
+
+def check_small(path: Path, most: int) -> None:
+    """Refuse what is no regular file, or one of more than `most` bytes; a missing one is left to others.
+
+    Raises:
+        InputError: with the size.
+    """
+    check_regular_file(path)
+    if path.is_file() and path.stat().st_size > most:
+        msg = f"{printable(path)} has {path.stat().st_size} bytes; up to {most} are read here: it is another kind of file."
+        raise InputError(msg)
+
+
+_CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0))}
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """A name that any file and terminal can hold: bytes that are not UTF-8, and control characters, are written as numbers."""
+    whole = os.fspath(name)
+    return "".join(c if not _is_surrogate(c) else _escaped(c) for c in whole).translate(_CONTROL)
+
+
+def _is_surrogate(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"
+
+
+def _escaped(surrogate: str) -> str:
+    code = ord(surrogate)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def as_names(what: str, value: object) -> list[str] | None:

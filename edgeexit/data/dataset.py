@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.arguments import printable
+from edgeexit.data.arrays import as_array, as_float32, fit_array, from_pixels, input_faults
+from edgeexit.data.labels import as_labels
+from edgeexit.data.model import InputSpec, ModelInfo
 from edgeexit.errors import InputError
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -26,11 +30,15 @@ class Dataset:
         name: for messages and records.
         inputs: float32 [n, ...], or one array per input name, all of the same n.
         labels: int64 [n], from 0; None where there are none.
+        files: of each sample, where each has one of its own.
+        class_names: in the order of the labels; empty where they are not known.
     """
 
     name: str
     inputs: Inputs
     labels: Labels | None
+    files: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(_arrays(self.inputs)))
@@ -73,7 +81,8 @@ class Dataset:
         where = indices if isinstance(indices, slice) else np.asarray(indices, np.int64)
         whole = self.inputs
         inputs = {name: array[where] for name, array in whole.items()} if isinstance(whole, dict) else whole[where]
-        return Dataset(self.name, inputs, None if self.labels is None else self.labels[where])
+        files = self.files[where] if isinstance(where, slice) else tuple(self.files[i] for i in where if self.files)
+        return replace(self, inputs=inputs, labels=None if self.labels is None else self.labels[where], files=files)
 
     def sample_hashes(self) -> list[bytes]:
         """One 16-byte hash per sample, of its inputs only: equal inputs have equal hashes in every set."""
@@ -90,68 +99,75 @@ def _arrays(inputs: Inputs) -> Iterator[NDArray[Any]]:
     return iter((inputs,))
 
 
-def checked(name: str, inputs: Any, labels: Any = None) -> Dataset:
+def checked(
+    name: str, inputs: Any, labels: Any = None, model: ModelInfo | None = None, class_names: tuple[str, ...] = ()
+) -> Dataset:
     """A Dataset from arrays as they come, or every fault of them in one message.
 
-    Floating inputs become float32 and labels int64. Inputs by name may also be integers (token numbers) and keep their type.
+    With `model` the inputs become what the network declares (see `edgeexit.data.arrays`); without it floating inputs become float32, and
+    integers (token numbers) keep their type. Labels become int64 (see `edgeexit.data.labels`).
 
     Args:
         name: for messages: a path or the name of a set.
-        inputs: [n, ...], or a mapping of such by input name.
-        labels: [n] whole numbers from 0, or None.
+        inputs: [n, ...], or a mapping of such by input name; arrays, lists or tensors.
+        labels: whole numbers from 0 [n] or [n, 1], one-hot rows, or text that names classes; None where there are none.
+        model: what the network expects.
+        class_names: that the data brings, for labels that are text.
 
     Raises:
-        InputError: no samples; other lengths; not numbers; NaN or infinite values; labels that are negative or not whole.
+        InputError: no samples; other lengths; not numbers; NaN or infinite values; inputs that the network does not take; labels that
+            are negative or not whole.
     """
-    arrays = (
-        {str(k): np.asarray(v) for k, v in inputs.items()} if isinstance(inputs, Mapping) else {"x": np.asarray(inputs)}
-    )
-    faults = [fault for key, array in arrays.items() for fault in _input_faults(key, array)]
-    lengths = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
+    name = printable(name)
+    given = inputs if isinstance(inputs, Mapping) else {"x": inputs}
+    arrays = {str(k): as_array(v, f"{name}: {k}") for k, v in given.items()}
+    if not isinstance(inputs, Mapping) and model is not None:
+        _refuse_single(name, model)
+    specs = {s.name: s for s in model.inputs} if model is not None else {}
+    only = model.inputs[0] if model is not None and len(model.inputs) == 1 else None
+    fitted: dict[str, NDArray[Any]] = {}
+    faults: list[str] = []
+    for key, array in arrays.items():
+        own = input_faults(key, _with_batch(array, specs.get(key, only)))
+        if not own:
+            fitted[key], own = _fit(key, _with_batch(array, specs.get(key, only)), specs.get(key, only), model)
+        faults += own
+    lengths = {key: len(array) if array.ndim else 0 for key, array in (arrays | fitted).items()}
+    numbers = None
     if labels is not None:
-        labels = np.asarray(labels)
-        faults += _label_faults(labels)
-        lengths["y"] = len(labels) if labels.ndim else 0
+        given_labels = as_array(labels, f"{name}: y")
+        numbers, wrong = as_labels(given_labels, name, model, class_names)
+        faults += wrong
+        lengths["y"] = len(given_labels) if given_labels.ndim else 0
     if len(set(lengths.values())) > 1:
         faults.append(f"lengths differ: {', '.join(f'{k} has {n}' for k, n in lengths.items())}")
     if faults:
         msg = f"{name}: {'; '.join(faults)}"
         raise InputError(msg)
-    cast = {key: _as_input(array) for key, array in arrays.items()}
-    clean: Inputs = cast if isinstance(inputs, Mapping) else cast["x"]
-    return Dataset(name, clean, None if labels is None else labels.astype(np.int64))
+    clean: Inputs = fitted if isinstance(inputs, Mapping) else fitted["x"]
+    return Dataset(name, clean, numbers)
 
 
-def _input_faults(key: str, array: NDArray[Any]) -> list[str]:
-    if array.dtype.kind not in "fiub":
-        return [f"{key} is {array.dtype}; numbers are needed"]
-    if array.ndim < 2:
-        return [f"{key} has shape {list(array.shape)}; it needs [samples, ...]"]
-    if array.size == 0:
-        return [f"{key} is empty, shape {list(array.shape)}"]
-    if array.dtype.kind == "f":
-        bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
-        if bad.any():
-            return [
-                f"{key} has NaN or infinite values in {int(bad.sum())} of {len(array)} samples, first in sample {int(bad.argmax())}"
-            ]
-    return []
+def _refuse_single(name: str, model: ModelInfo) -> None:
+    if len(model.inputs) > 1:
+        msg = f"{name} has one array; the network has the inputs {', '.join(map(str, model.inputs))}: give one array for each by name."
+        raise InputError(msg)
 
 
-def _label_faults(labels: NDArray[Any]) -> list[str]:
-    if labels.ndim != 1:
-        return [f"y has shape {list(labels.shape)}; it needs [samples]"]
-    if labels.dtype.kind not in "fiu" or not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
-        return [f"y is {labels.dtype}; whole numbers from 0 are needed"]
-    if labels.size and labels.min() < 0:
-        return [f"y has the label {int(labels.min())}; labels count from 0"]
-    return []
+def _with_batch(array: NDArray[Any], spec: InputSpec | None) -> NDArray[Any]:
+    """One sample without its batch dimension gets one."""
+    return array[None] if spec is not None and array.ndim and array.shape == spec.shape else array
 
 
-def _as_input(array: NDArray[Any]) -> NDArray[Any]:
-    if array.dtype.kind == "f":
-        return np.ascontiguousarray(array, np.float32)
-    return np.ascontiguousarray(array)
+def _fit(
+    key: str, array: NDArray[Any], spec: InputSpec | None, model: ModelInfo | None
+) -> tuple[NDArray[Any], list[str]]:
+    if spec is None:
+        return as_float32(key, array)
+    how = model.preprocess if model is not None and spec is model.image_input else None
+    if how is not None and array.dtype == np.uint8:
+        return from_pixels(key, array, spec, how)
+    return fit_array(key, array, spec)
 
 
 def check_labels(dataset: Dataset, classes: int) -> Labels:

@@ -1,58 +1,249 @@
-"""A folder of images as data: one sub-folder per class, in the order of their names.
+"""Pictures as data: a folder with one sub-folder per class, a folder of pictures, or one picture.
 
-The preprocessing, which a network must have been trained with for this to make sense: pixels of 0..255 as float32 / 255, channels
-first; colour images keep red, green, blue, grey ones their single channel; no resizing, so that all images must have one size.
+Without a network the preprocessing is pixels / 255 as float32 [3, height, width] ([1, height, width] where all are grey), turned upright
+as EXIF says. With one it is what the network's bundle, or the user, says; what is not known is not guessed (`open_pictures`).
 """
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeexit.data.dataset import Dataset, checked
-from edgeexit.errors import InputError, MissingExtra
+from edgeexit.arguments import printable
+from edgeexit.data.classes import number_classes, warn
+from edgeexit.data.dataset import Dataset
+from edgeexit.data.model import InputSpec, ModelInfo
+from edgeexit.data.picture import SUFFIXES, is_picture, picture_kind, read_picture
+from edgeexit.data.preprocess import UNIT_RANGE, Preprocess
+from edgeexit.errors import InputError
+from edgeexit.units import bytes_, plural
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
+_LITTER = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "lost+found"})
+_MOST_FILES = 10_000_000
+_MOST_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures on disk, read when asked.
+
+    Attributes:
+        name: of the folder or file, for messages.
+        files: in order: by class, then by path.
+        shown: each as text, from the folder on.
+        labels: one per file; empty where there are no classes.
+        class_names: in the order of the labels; empty where they are not all known.
+        how: each is prepared, completed for the input.
+        spec: the input.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    shown: tuple[str, ...]
+    labels: tuple[int, ...]
+    class_names: tuple[str, ...]
+    how: Preprocess
+    spec: InputSpec
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, start: int = 0, stop: int | None = None) -> Dataset:
+        """Those of the files from `start` up to `stop`, each read once into its place.
+
+        Raises:
+            InputError: one cannot be read (it is named), or all together do not fit into memory.
+        """
+        files = self.files[start:stop]
+        shape = (len(files), *self.spec.shape)
+        self._refuse_too_large(shape)
+        try:
+            inputs = np.empty(shape, self.spec.dtype)
+            for i, file in enumerate(files):
+                inputs[i] = read_picture(file, self.how)
+        except MemoryError as error:
+            raise self._too_large(shape) from error
+        labels = np.array(self.labels[start:stop], np.int64) if self.labels else None
+        return Dataset(self.name, inputs, labels, self.shown[start:stop], self.class_names)
+
+    def _refuse_too_large(self, shape: tuple[int, ...]) -> None:
+        free = _free_memory()
+        if free is not None and np.dtype(self.spec.dtype).itemsize * np.prod(shape, dtype=np.float64) > free:
+            raise self._too_large(shape)
+
+    def _too_large(self, shape: tuple[int, ...]) -> InputError:
+        needed = bytes_(float(np.dtype(self.spec.dtype).itemsize * np.prod(shape, dtype=np.float64)))
+        msg = f"{self.name} does not fit into memory: {plural(shape[0], 'picture')} as {self.spec} take {needed}. Give a smaller folder."
+        return InputError(msg)
 
 
 def read_image_folder(folder: Path) -> Dataset:
-    """Every image of `folder/<class>/`, labels numbered in the order of the class names; or of `folder/` itself, without labels.
+    """Every picture of `folder/<class>/`, labels numbered in the order of the class names; or of `folder/` itself, without labels.
 
     Raises:
-        InputError: no images, images of several sizes or modes, or one that cannot be read.
+        InputError: no pictures, pictures of several sizes, or one that cannot be read.
         MissingExtra: Pillow is not installed.
     """
-    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    files = [(f, label) for label, c in enumerate(classes) for f in _images(c)] or [(f, -1) for f in _images(folder)]
+    return open_pictures(folder, None).read()
+
+
+def open_pictures(path: Path, model: ModelInfo | None, *, strict: bool = False) -> Pictures:
+    """The pictures at a path, known to suit a network; none is decoded yet.
+
+    Args:
+        path: a folder or one file.
+        model: what the network expects; None takes pixels / 255 and the size of the pictures.
+        strict: raise an error where the preprocessing, or the numbers of the classes, are not known, instead of a warning.
+
+    Raises:
+        InputError: no pictures; a network without a picture's input; what is not known, with `strict`.
+        MissingExtra: Pillow is not installed.
+    """
+    name = printable(path)
+    found = _list_pictures(path, name)
+    if not found.files:
+        msg = f"{name} holds no images ({', '.join(SUFFIXES)}), neither itself nor in sub-folders, one per class"
+        raise InputError(msg)
+    numbers, class_names = (
+        number_classes(found.folders, model, name, strict=strict)
+        if found.folders
+        else ({}, model.class_names if model else ())
+    )
+    labels = [numbers[c] for c in found.classes]
+    spec, how = _unit_range(found.files, name) if model is None else _prepared(model, name, strict=strict)
+    order = sorted(range(len(found.files)), key=lambda i: labels[i] if labels else 0)  # stable: by path within a class
+    return Pictures(
+        name,
+        tuple(found.files[i] for i in order),
+        tuple(printable(found.shown[i]) for i in order),
+        tuple(labels[i] for i in order) if labels else (),
+        class_names,
+        how,
+        spec,
+    )
+
+
+def _prepared(model: ModelInfo, name: str, *, strict: bool) -> tuple[InputSpec, Preprocess]:
+    """The network's input, and how pictures are prepared for it.
+
+    Raises:
+        InputError: the network takes no pictures, the preprocessing does not fit it, or, with `strict`, is not known.
+    """
+    spec = model.image_input
+    if spec is None:
+        msg = f"{name} holds pictures, but the network takes {', '.join(map(str, model.inputs))}: give the inputs as an .npz."
+        raise InputError(msg)
+    how = model.preprocess
+    if how is None and spec.dtype != "uint8":  # 8-bit pixels are as they are
+        advice = (
+            "Say how the network's training images were prepared, as --preprocess imagenet, --preprocess unit (pixels / 255),"
+            " --preprocess mean=0.5,std=0.25 or the configuration file that came with the network; edgeexit compile --preprocess keeps it."
+        )
+        if strict:
+            msg = (
+                f"{name} holds pictures, and {model.name} does not say how they are prepared for the network. {advice}"
+            )
+            raise InputError(msg)
+        warn(
+            f"{model.name} does not say how pictures are prepared for the network; {name} is read as pixels / 255 without"
+            f" normalisation, and the predictions are wrong if training did otherwise. {advice}"
+        )
+    return spec, (how or UNIT_RANGE).completed(spec.shape, spec.dtype)
+
+
+def _unit_range(files: Sequence[Path], name: str) -> tuple[InputSpec, Preprocess]:
+    """Pixels / 255, in the size that all pictures have."""
+    kinds = [picture_kind(f) for f in files]
+    sizes = {size: f for f, (_, size) in zip(reversed(files), reversed(kinds), strict=True)}
+    if len(sizes) > 1:
+        listed = "; ".join(f"{h}x{w} as {f.name}" for (h, w), f in sorted(sizes.items())[:_MOST_SHOWN])
+        msg = f"the images of {name} have several sizes ({printable(listed)}); resize them as they were for training"
+        raise InputError(msg)
+    depth = 1 if all(grey for grey, _ in kinds) else 3
+    spec = InputSpec("x", "float32", (depth, *kinds[0][1]))
+    return spec, replace(UNIT_RANGE, layout="nchw").completed(spec.shape, spec.dtype)
+
+
+def _free_memory() -> float | None:
+    """Bytes that the system says are free for use; None where it does not say."""
+    try:
+        with Path("/proc/meminfo").open(encoding="ascii") as lines:
+            found = next(line for line in lines if line.startswith("MemAvailable"))
+        return float(found.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+
+
+# ---------------------------------------------------------------- what lies in the folder
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """Files, each as text from the folder on and with its class folder; no classes where pictures lie in the folder itself."""
+
+    files: tuple[Path, ...]
+    shown: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+
+def _list_pictures(path: Path, name: str) -> _Listing:
+    """Every picture at a path. A class folder without pictures is a class as well."""
+    if not path.is_dir():
+        return _Listing((path,), (path.name,))
+    entries = sorted(p for p in path.iterdir() if not _is_litter(p))
+    folders = [p for p in entries if p.is_dir()]
+    loose = [p for p in entries if is_picture(p) and not p.is_dir()]
+    other: Counter[str] = Counter()
+    inside = {folder: _walk(folder, other) for folder in folders}
+    files = [f for found in inside.values() for f in found]
     if not files:
-        msg = f"{folder} holds no images ({', '.join(SUFFIXES)}), neither itself nor in sub-folders, one per class"
-        raise InputError(msg)
-    pixels = [_pixels(f) for f, _ in files]
-    shapes = {p.shape: f for p, (f, _) in zip(pixels, files, strict=True)}
-    if len(shapes) > 1:
-        listed = "; ".join(f"{list(shape)} as {f.name}" for shape, f in sorted(shapes.items())[:4])
-        msg = f"the images of {folder} have several shapes ({listed}); resize them as they were for training"
-        raise InputError(msg)
-    labels = None if files[0][1] < 0 else np.array([label for _, label in files])
-    return checked(str(folder), np.stack(pixels), labels)
+        return _Listing(tuple(loose), tuple(p.name for p in loose))
+    other.update({"beside the class folders": len(loose)} if loose else {})
+    _tell_left_out(name, other)
+    return _Listing(
+        tuple(files),
+        tuple(str(f.relative_to(path)) for f in files),
+        tuple(printable(folder.name) for folder, found in inside.items() for _ in found),
+        tuple(printable(folder.name) for folder in folders),
+    )
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
+def _is_litter(path: Path) -> bool:
+    """Files that systems leave behind: hidden ones, those of macOS archives, thumbnails."""
+    return path.name.startswith(".") or path.name.casefold() in _LITTER
 
 
-def _pixels(path: Path) -> NDArray[np.float32]:
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        raise MissingExtra("Pillow", "images") from error
-    try:
-        with Image.open(path) as image:
-            mode = "L" if image.mode in ("1", "L", "LA", "I;16") else "RGB"
-            array: NDArray[np.float32] = np.asarray(image.convert(mode), np.float32) / np.float32(255)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        msg = f"cannot read the image {path}: {error}"
-        raise InputError(msg) from error
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+def _walk(folder: Path, other: Counter[str]) -> list[Path]:
+    """Pictures in a folder and the folders inside, in order; suffixes of what is no picture are counted. Circles of links are cut."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for here, inner, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        inner[:] = sorted(n for n in inner if not _is_litter(Path(n)))
+        for file in (Path(here) / n for n in names):
+            if is_picture(file) and not _is_litter(file):
+                found.append(file)
+            elif not _is_litter(file):
+                other[file.suffix.lower() or "without a suffix"] += 1
+        if len(found) > _MOST_FILES:
+            msg = f"{printable(folder)} holds more than {_MOST_FILES} pictures."
+            raise InputError(msg)
+    return sorted(found)
+
+
+def _tell_left_out(name: str, other: Counter[str]) -> None:
+    if other:
+        kinds = ", ".join(printable(kind) for kind, _ in other.most_common(_MOST_SHOWN))
+        warn(
+            f"{name}: {plural(sum(other.values()), 'file')} left out ({kinds}); pictures are {', '.join(SUFFIXES)} in the class folders."
+        )

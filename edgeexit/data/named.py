@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from edgeexit.arguments import check_regular_file, printable
 from edgeexit.data import cifar10, mnist
-from edgeexit.data.dataset import Dataset
+from edgeexit.data.dataset import Dataset, checked
 from edgeexit.data.digits import digits
 from edgeexit.data.download import SetFile, data_folder, fetch
-from edgeexit.data.images import read_image_folder
-from edgeexit.data.npz import read_npz
+from edgeexit.data.images import open_pictures
+from edgeexit.data.model import ModelInfo
+from edgeexit.data.npz import read_npy, read_npz
+from edgeexit.data.picture import is_picture
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.progress import Progress, silent
 
@@ -31,28 +35,89 @@ DOWNLOADS: dict[str, tuple[str, tuple[SetFile, ...]]] = {
 PARTS = ("train", "calibration", "test")
 
 
-def load_data(spec: str | os.PathLike[str]) -> Dataset:
+@dataclass(frozen=True)
+class Source:
+    """Data that is read piece by piece.
+
+    Attributes:
+        name: for messages and records.
+        count: number of samples.
+        read: samples from a first place up to an end; pictures are decoded then.
+        class_names: in the order of the labels; empty where they are not known.
+        pictures: whether samples are picture files.
+    """
+
+    name: str
+    count: int
+    read: Callable[[int, int], Dataset]
+    class_names: tuple[str, ...] = ()
+    pictures: bool = False
+
+
+def load_data(
+    spec: str | os.PathLike[str], model: ModelInfo | None = None, *, limit: int | None = None, strict: bool = False
+) -> Dataset:
     """Read data.
 
     Args:
-        spec: `<set>:<part>` of a named set (digits, mnist, cifar10; train, calibration, test), the path of an .npz (`x`, `y`; never
-            unpickled), or an image folder with one sub-folder per class. `digits:calibration` and `digits:test` are part of
-            edgeexit; MNIST and CIFAR-10 are looked for under $EDGEEXIT_DATA, or ~/.cache/edgeexit where it is not set.
+        spec: `<set>:<part>` of a named set (digits, mnist, cifar10; train, calibration, test), the path of an .npz or .npy (never
+            unpickled; `data.npz:test` where a file holds parts; `x.npy,y.npy`), an image folder with one sub-folder per class, or one
+            picture. `digits:calibration` and `digits:test` are part of edgeexit; MNIST and CIFAR-10 are looked for under
+            $EDGEEXIT_DATA, or ~/.cache/edgeexit where it is not set.
+        model: what the network expects, as `edgeexit.runtime.model_info(bundle)` gives it: the inputs are then of its dtypes and
+            shapes, and pictures prepared as its bundle says. None: float32, pictures as pixels / 255.
+        limit: read this many samples, the first ones.
+        strict: raise an error where the preprocessing of pictures, or the numbers of their classes, are not known, instead of a warning.
 
     Raises:
         InputError: nothing of that name or at that path, or any fault of what is there.
+
+    Warns:
+        DataWarning: something that the data's owner should know, such as files that were left out.
+
+    Example:
+        load_data("digits:test").x.shape
     """
+    source = open_data(spec, model, strict=strict)
+    return source.read(0, source.count if limit is None else min(limit, source.count))
+
+
+def open_data(spec: str | os.PathLike[str], model: ModelInfo | None = None, *, strict: bool = False) -> Source:
+    """Find data, to be read piece by piece; see `load_data`. Pictures are not decoded yet, arrays are read whole."""
     text = os.fspath(spec)
     path = Path(text)
     try:
-        if path.is_dir():
-            return read_image_folder(path)
-        if path.suffix == ".npz" or path.is_file():
-            return read_npz(path)
-    except OSError as error:
-        msg = f"{error.filename or text} cannot be read ({error.strerror})"
+        check_regular_file(path)
+        if path.is_dir() or (is_picture(path) and path.is_file()):
+            pictures = open_pictures(path, model, strict=strict)
+            return Source(pictures.name, len(pictures), pictures.read, pictures.class_names, pictures=True)
+        return _whole(_arrays(text, path, model))
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error
+        msg = f"{printable(str(getattr(error, 'filename', None) or text))} cannot be read ({reason})"
         raise InputError(msg) from error
-    return _named(text)
+
+
+def _whole(data: Dataset) -> Source:
+    return Source(data.name, len(data), lambda start, stop: data.take(slice(start, stop)), data.class_names)
+
+
+def _arrays(text: str, path: Path, model: ModelInfo | None) -> Dataset:
+    """Data that is read whole: NumPy files and named sets."""
+    first, comma, second = text.partition(",")
+    if comma and first.endswith(".npy"):
+        return read_npy(Path(first), Path(second), model)
+    if path.suffix == ".npy":
+        return read_npy(path, None, model)
+    file, _, part = text.rpartition(":")
+    if file.endswith(".npz") and not path.is_file():
+        return read_npz(file, model, part)
+    if path.suffix == ".npz" or path.is_file():
+        return read_npz(path, model)
+    named = _named(text)
+    return named if model is None else replace(checked(named.name, named.inputs, named.labels, model), name=named.name)
 
 
 def fetch_set(name: str, progress: Progress = silent) -> None:

@@ -1,71 +1,250 @@
-"""Datasets as .npz files: `x` [n, ...] and, where there are labels, `y` [n]; several inputs as `x_<name>`. Never pickled."""
+"""Datasets as NumPy files, never unpickled: an .npz with `x` [n, ...] and, where there are labels, `y`; or .npy files.
+
+Written are `x` and `y`, or `x_<name>` for each of several inputs. Read are also the names that other tools write: see `_chosen`.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.arguments import check_regular_file, printable
+from edgeexit.data.classes import read_class_names, warn
 from edgeexit.data.dataset import Dataset, checked
 from edgeexit.data.files import replacing
+from edgeexit.data.model import ModelInfo, near_name
 from edgeexit.errors import InputError
 
 _FORM = (
     "an .npz for edgeexit holds x [samples, ...] (or x_<name> for each of several inputs) and optionally y [samples]"
 )
+_DAMAGE = (
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    SyntaxError,
+    TypeError,
+)
+"""What damaged zip files and array headers raise: RuntimeError where they are encrypted, SyntaxError for a header."""
 
-_DAMAGE = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
-"""What zip files raise: the last one where they are encrypted or packed in a way that Python does not know."""
+_INPUTS = ("x", "X", "images", "image", "imgs", "data", "inputs", "input", "features", "samples", "arr_0")
+_LABELS = ("y", "Y", "labels", "label", "targets", "target", "arr_1")
+_NAMES = ("names", "class_names", "label_names", "target_names", "classes")
+_PARTS = {"train": "train", "training": "train", "test": "test", "val": "val", "valid": "val", "validation": "val",
+          "cal": "calibration", "calib": "calibration", "calibration": "calibration"}  # fmt: skip
 
 
-def read_npz(path: str | os.PathLike[str]) -> Dataset:
+@dataclass(frozen=True)
+class _Choice:
+    """Which arrays of a file are what: inputs by name (`x` where there is one), labels, class names, and those not used."""
+
+    inputs: Mapping[str, str]
+    labels: str | None
+    names: str | None
+    unused: tuple[str, ...] = ()
+
+
+def read_npz(path: str | os.PathLike[str], model: ModelInfo | None = None, part: str = "") -> Dataset:
     """Read a dataset. Objects that would need unpickling are refused, not loaded.
 
+    Args:
+        path: of the file.
+        model: what the network expects.
+        part: which of several that the file holds, such as `test` of x_train, y_train, x_test, y_test.
+
     Raises:
-        InputError: no such file, not an .npz, pickled, other arrays than x and y, or any fault of `checked`.
+        InputError: no such file, not an .npz, pickled, no arrays that can be taken as inputs, or any fault of `checked`.
     """
     path = Path(path)
-    arrays = _arrays(path)
-    labels = arrays.pop("y", None)
-    named = {name.removeprefix("x_"): a for name, a in arrays.items() if name.startswith("x_")}
-    if "x" in arrays and len(arrays) == 1:
-        return checked(str(path), arrays["x"], labels)
-    if named and len(named) == len(arrays):
-        return checked(str(path), named, labels)
-    msg = f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; {_FORM}"
-    raise InputError(msg)
+    where = printable(path)
+    with _reading(path, f"not an .npz file; {_FORM}"), path.open("rb") as raw:
+        if not zipfile.is_zipfile(raw):
+            msg = f"{where}: not an .npz file; {_FORM}"
+            raise InputError(msg)
+        raw.seek(0)
+        file = np.load(raw, allow_pickle=False)
+        chosen = _chosen(file.files, model, where, part)
+        inputs = {name: file[key] for name, key in chosen.inputs.items()}
+        labels = None if chosen.labels is None else file[chosen.labels]
+        names = None if chosen.names is None else file[chosen.names]
+    if chosen.unused:
+        warn(f"{where}: not used: {', '.join(map(printable, chosen.unused))}.")
+    single = set(inputs) == {"x"} and (
+        model is None or {s.name for s in model.inputs} != {"x"} or len(model.inputs) == 1
+    )
+    return checked(where, inputs["x"] if single else inputs, labels, model, _names_of(names))
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_npy(path: Path, labels: Path | None, model: ModelInfo | None = None) -> Dataset:
+    """Read inputs [n, ...] from one .npy and labels from another, which by default is the file beside it: y.npy for x.npy.
+
+    Raises:
+        InputError: no such file, not an .npy, pickled, or any fault of `checked`.
+    """
+    companion = labels or next((p for p in _companions(path) if p.is_file()), None)
+    inputs = _read_array(path)
+    return checked(printable(path), inputs, None if companion is None else _read_array(companion), model)
+
+
+def _companions(path: Path) -> Iterator[Path]:
+    """Files that hold the labels of `path` by the usual names: y_test.npy of X_test.npy, labels.npy of images.npy."""
+    for inputs, labels in (
+        ("x", "y"),
+        ("images", "labels"),
+        ("data", "labels"),
+        ("inputs", "labels"),
+        ("data", "target"),
+    ):
+        found = re.fullmatch(rf"(.*?)\b{inputs}((?:[_\-.].*)?)", path.stem.replace("_x", " x"), re.IGNORECASE)
+        if found is not None:
+            front = found[1].replace(" ", "_")
+            for word in (labels, labels.upper()):
+                yield path.with_name(f"{front}{word}{found[2]}{path.suffix}")
+
+
+def _read_array(path: Path) -> NDArray[Any]:
+    form = "not an .npy file (one array, as numpy.save writes it)"
+    with _reading(path, form), path.open("rb") as raw:
+        if raw.read(6) != b"\x93NUMPY":
+            msg = f"{printable(path)}: {form}"
+            raise InputError(msg)
+        raw.seek(0)
+        return np.asarray(np.load(raw, allow_pickle=False))
+
+
+@contextmanager
+def _reading(path: Path, form: str) -> Iterator[None]:
+    """Every fault of a file as one message that names it."""
+    check_regular_file(path)
+    where = printable(path)
     try:
-        with path.open("rb") as raw:
-            if not zipfile.is_zipfile(raw):
-                msg = f"{path}: not an .npz file; {_FORM}"
-                raise InputError(msg)
-            raw.seek(0)
-            file = np.load(raw, allow_pickle=False)
-            return {name: file[name] for name in file.files}
+        yield
     except FileNotFoundError as error:
-        msg = f"no such file: {path}"
+        msg = f"no such file: {where}"
         raise InputError(msg) from error
     except MemoryError as error:
-        msg = f"{path} does not fit into memory ({error}): give a smaller part of it."
+        msg = f"{where} does not fit into memory ({error}): give a smaller part of it."
         raise InputError(msg) from error
     except PermissionError as error:
-        msg = f"{path} cannot be read ({error.strerror})"
+        msg = f"{where} cannot be read ({error.strerror})"
         raise InputError(msg) from error
     except (*_DAMAGE, OSError) as error:
         if isinstance(error, InputError):
             raise
         pickled = "pickle" in str(error).lower()
-        why = "it holds pickled objects, which are never loaded" if pickled else f"not an .npz file ({error})"
-        msg = f"{path}: {why}; {_FORM}"
+        why = "it holds pickled objects, which are never loaded" if pickled else f"{form} ({printable(str(error))})"
+        msg = f"{where}: {why}"
         raise InputError(msg) from error
+
+
+def _names_of(array: NDArray[Any] | None) -> tuple[str, ...]:
+    if array is None or array.dtype.kind != "U" or array.ndim != 1 or len(array) < 2:
+        return ()
+    return read_class_names(array.tolist())
+
+
+# ---------------------------------------------------------------- which array is what
+
+
+def _chosen(keys: Sequence[str], model: ModelInfo | None, where: str, part: str) -> _Choice:
+    """Which arrays are inputs and labels, by the first that fits:
+
+    the network's input names · x (and y) · x_<name> (and y) · x_train, y_train, x_test, ... · X, images, data, arr_0, ... with
+    y, labels, targets, arr_1, ... · the only array
+
+    Raises:
+        InputError: none fits, or a part has to be named.
+    """
+    names = next((k for k in _NAMES if k in keys), None)
+    rest = [k for k in keys if k != names]
+    wanted = [s.name for s in model.inputs] if model is not None else []
+    for find in (_by_model, _by_prefix, _by_part, _by_usual_name, _by_being_alone):
+        found = find(rest, wanted, where, part)
+        if found is not None:
+            inputs, labels = found
+            unused = tuple(k for k in rest if k not in inputs.values() and k != labels)
+            if unused and model is None and find is not _by_part:
+                break
+            return _Choice(inputs, labels, names, unused if find is not _by_part else ())
+    near = next((f" Did you mean {k!r} for {n!r}?" for n in wanted for k in (near_name(n, tuple(rest)),) if k), "")
+    needs = f"; the network's inputs are {', '.join(wanted)}" if wanted else ""
+    msg = f"{where} holds {', '.join(sorted(map(printable, keys))) or 'nothing'}{needs}; {_FORM}.{near}"
+    raise InputError(msg)
+
+
+_Found = tuple[dict[str, str], "str | None"]
+
+
+def _label_in(keys: Sequence[str]) -> str | None:
+    return next((k for k in _LABELS if k in keys), None)
+
+
+def _by_model(keys: Sequence[str], wanted: Sequence[str], _where: str, _part: str) -> _Found | None:
+    if not wanted or not set(wanted) <= set(keys):
+        return None
+    labels = _label_in([k for k in keys if k not in wanted])
+    return ({"x": wanted[0]} if len(wanted) == 1 else {n: n for n in wanted}), labels
+
+
+def _by_prefix(keys: Sequence[str], wanted: Sequence[str], _where: str, part: str) -> _Found | None:
+    labels = "y" if "y" in keys else None
+    if "x" in keys and not part and len(wanted) < 2:
+        return {"x": "x"}, labels
+    named = {k.removeprefix("x_"): k for k in keys if k.startswith("x_")}
+    split = {k for k in keys if _part_of(k, ("y",)) is not None}
+    if not named or split or part or (wanted and set(named) != set(wanted)):
+        return None
+    return (named, labels) if wanted or len(named) + (labels is not None) == len(keys) else None
+
+
+def _by_part(keys: Sequence[str], _wanted: Sequence[str], where: str, part: str) -> _Found | None:
+    inputs = {p: k for k in keys if (p := _part_of(k, _INPUTS)) is not None}
+    labels = {p: k for k in keys if (p := _part_of(k, _LABELS)) is not None}
+    if not inputs:
+        return None
+    asked = _PARTS.get(part.lower(), part) if part else next(iter(inputs)) if len(inputs) == 1 else ""
+    if asked not in inputs:
+        choices = ", ".join(f"{where}:{p}" for p in inputs)
+        msg = f"{where} holds the parts {', '.join(inputs)}: say which to use, as {choices}."
+        raise InputError(msg)
+    return {"x": inputs[asked]}, labels.get(asked)
+
+
+def _part_of(key: str, stems: Sequence[str]) -> str | None:
+    """`test` of `x_test`, `test_images` or `Xtest`, where the rest is among `stems`."""
+    found = re.fullmatch(
+        r"(?:(?P<a>[a-zA-Z]+?)_?(?P<p>PARTS)|(?P<q>PARTS)_(?P<b>[a-zA-Z]+))".replace("PARTS", "|".join(_PARTS)), key
+    )
+    if found is None or (found["a"] or found["b"]) not in stems:
+        return None
+    return _PARTS[found["p"] or found["q"]]
+
+
+def _by_usual_name(keys: Sequence[str], wanted: Sequence[str], _where: str, _part: str) -> _Found | None:
+    inputs = [k for k in _INPUTS if k in keys]
+    if len(wanted) > 1 or not inputs:
+        return None
+    return {"x": inputs[0]}, _label_in(keys)
+
+
+def _by_being_alone(keys: Sequence[str], wanted: Sequence[str], _where: str, _part: str) -> _Found | None:
+    """One array beside labels, whatever its name, where the network has one input."""
+    labels = _label_in(keys)
+    others = [k for k in keys if k != labels]
+    return ({"x": others[0]}, labels) if len(wanted) == 1 and len(others) == 1 else None
 
 
 def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:

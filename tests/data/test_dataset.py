@@ -34,8 +34,13 @@ def test_whole_numbers_as_floats_are_labels() -> None:
         (np.ones((2, 2)), np.array([0]), "x has 2, y has 1"),
         (np.ones((2, 2)), np.array([0, -1]), "label -1"),
         (np.ones((2, 2)), np.array([0.0, 0.5]), "whole numbers"),
-        (np.ones((2, 2)), np.array([0.0, np.nan]), "whole numbers"),
-        (np.ones((2, 2)), np.array([[0], [1]]), "y has shape [2, 1]"),
+        (np.ones((2, 2)), np.array([0.0, np.nan]), "y has NaN or infinite values in 1 of 2 samples, first in sample 1"),
+        (np.ones((2, 2)), np.array([[1, 1], [0, 1]]), "not one-hot"),
+        (np.ones((2, 2)), np.array([[0.9, 0.1], [0.2, 0.8]]), "y.argmax(axis=1)"),
+        (np.ones((2, 2)), np.array([0, 2**63], np.uint64), "9223372036854775808 in sample 1, beyond any number"),
+        (np.ones((2, 2)), np.array([0.0, 1e19]), "beyond any number"),
+        (np.ones((2, 2)), np.array(["cat", "dog"]), "--classes"),
+        (np.ones((2, 2)), np.array([None, 1]), "whole numbers"),
     ],
 )
 def test_a_fault_is_one_clear_message(inputs: np.ndarray, labels: np.ndarray | None, fault: str) -> None:

@@ -49,7 +49,7 @@ def test_images_of_several_sizes_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "a" / "1.png", size=(4, 3))
     save(tmp_path / "a" / "2.png", size=(5, 3))
 
-    with pytest.raises(InputError, match="several shapes"):
+    with pytest.raises(InputError, match="several sizes"):
         load_data(tmp_path)
 
 

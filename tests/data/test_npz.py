@@ -42,8 +42,8 @@ def test_a_pickled_npz_is_refused_and_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "fault"),
     [
-        ({"images": np.ones((2, 2))}, "holds images"),
-        ({"y": np.ones(2)}, "holds nothing"),
+        ({"pictures": np.ones((2, 2))}, "holds pictures"),
+        ({"y": np.ones(2)}, "holds y"),
         ({"x": np.ones((2, 2)), "z": np.ones(1)}, "x, z"),
     ],
 )

@@ -1,0 +1,57 @@
+"""What a network expects of data: its inputs, its classes, and how pictures are prepared for it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from edgeexit.data.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a network.
+
+    Attributes:
+        name: of the input.
+        dtype: NumPy dtype name.
+        shape: of one sample, without the batch.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype}[samples{''.join(f', {n}' for n in self.shape)}]"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a network expects of data.
+
+    Attributes:
+        name: for messages: the bundle's or the model's path.
+        inputs: of the network.
+        classes: how many; None where it is not known yet.
+        class_names: in the order of the network's outputs; empty where they are not known.
+        preprocess: how a picture becomes an input; None where it is not known.
+    """
+
+    name: str
+    inputs: tuple[InputSpec, ...]
+    classes: int | None = None
+    class_names: tuple[str, ...] = ()
+    preprocess: Preprocess | None = None
+
+    @property
+    def image_input(self) -> InputSpec | None:
+        """The only input, where one picture fits it; None otherwise."""
+        only = self.inputs[0] if len(self.inputs) == 1 else None
+        return only if only is not None and len(only.shape) == 3 else None
+
+
+def near_name(name: str, known: tuple[str, ...]) -> str | None:
+    """The name among `known` that differs only in case, or else the nearest one; None where none is near."""
+    same = [k for k in known if k.lower() == name.lower()]
+    return next(iter(same or difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)

@@ -1,0 +1,185 @@
+"""One picture from a file: pixels as a network's preprocessing wants them, or an error that names the file.
+
+Grey pictures of 16 bits are brought to 0..255 in full (not clipped); a palette is looked up; transparency is dropped, as torchvision does;
+CMYK and other colour spaces become RGB; the rotation noted in EXIF is applied unless the preprocessing says otherwise.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.arguments import check_regular_file, printable
+from edgeexit.data.preprocess import Preprocess
+from edgeexit.errors import InputError, MissingExtra
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".gif",
+)  # fmt: skip
+
+_GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
+_DEEP = 65535 / 255  # 16 bits to 8
+
+T = TypeVar("T")
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file has the suffix of a picture that can be read."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def picture_kind(path: Path) -> tuple[bool, tuple[int, int]]:
+    """Whether a picture is grey, and its height and width when it stands upright; from the head of the file alone.
+
+    Raises:
+        InputError: it cannot be read.
+        MissingExtra: Pillow is not installed.
+    """
+    return _opened(path, lambda image: (_is_grey(image), _upright_size(image)))
+
+
+def read_picture(path: Path, how: Preprocess) -> NDArray[Any]:
+    """One sample of a network's input; see `Preprocess.completed` for what must be known before.
+
+    Raises:
+        InputError: it is no file, cannot be read, is larger than Pillow takes, or has another size where nothing resizes it.
+        MissingExtra: Pillow is not installed.
+    """
+    return _opened(path, lambda image: prepare(image, how, path))
+
+
+def prepare(image: Image, how: Preprocess, path: Path) -> NDArray[Any]:
+    """An opened picture as one sample."""
+    if how.upright:
+        from PIL import ImageOps
+
+        image = ImageOps.exif_transpose(image)
+    image, factor = _in_colours(image, grey=how.channels == "grey")
+    image = _cropped(_resized(image, how), how, path)
+    pixels = np.atleast_3d(np.asarray(image))
+    return how.apply(pixels if factor == 1 else pixels / np.float32(factor))
+
+
+def pillow() -> ModuleType:
+    """Pillow's Image module.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtra("Pillow", "images") from error
+    return Image
+
+
+def _opened(path: Path, use: Callable[[Image], T]) -> T:
+    """What `use` makes of a picture, every fault of the file as one error that names it."""
+    opener = pillow()
+    check_regular_file(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, and of sizes below Pillow's limit
+            with opener.open(path) as image:
+                return use(image)
+    except InputError:
+        raise
+    except MemoryError as error:
+        msg = f"the image {printable(path)} does not fit into memory."
+        raise InputError(msg) from error
+    except Exception as error:  # Pillow's readers raise whatever their parsers meet in a damaged file
+        msg = f"cannot read the image {printable(path)}: {_reason(error, path)}"
+        raise InputError(msg) from error
+
+
+def _reason(error: Exception, path: Path) -> str:
+    text = printable(str(error).replace(str(path), "the file").replace(repr(str(path)), "the file"))
+    if type(error).__name__ == "DecompressionBombError":
+        return f"it is too large ({text}); resize it, or take it out"
+    return text or type(error).__name__
+
+
+_ORIENTATION = 0x0112  # of EXIF
+_ON_ITS_SIDE = (5, 6, 7, 8)
+
+
+def _upright_size(image: Image) -> tuple[int, int]:
+    turned = image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
+    return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _is_grey(image: Image) -> bool:
+    if image.mode == "P":
+        return _palette_is_grey(image)
+    return image.mode in _GREY
+
+
+def _palette_is_grey(image: Image) -> bool:
+    """A palette of greys only, as many PNGs of masks and scans have."""
+    colours = np.array(image.getpalette() or [0, 0, 0]).reshape(-1, 3)
+    return bool((colours == colours[:, :1]).all())
+
+
+def _in_colours(image: Image, *, grey: bool) -> tuple[Image, float]:
+    """The picture in grey or RGB, and the factor of its values over 0..255."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep(image, grey=grey)
+    if image.mode in ("P", "PA") and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("L" if grey else "RGB"), 1.0
+
+
+def _deep(image: Image, *, grey: bool) -> tuple[Image, float]:
+    """16-bit grey as numbers with a fraction, which Pillow resizes without a loss; RGB repeats it in three channels."""
+    wide = image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM"))
+    if wide:
+        msg = f"its pixels are 32-bit ({image.mode}), whose range is not known: save it with 8 or 16 bits"
+        raise InputError(msg)
+    values = np.asarray(image).astype(np.float32)
+    opener = pillow()
+    if grey:
+        return opener.fromarray(values), _DEEP
+    eight = np.rint(values / _DEEP).astype(np.uint8)
+    return opener.fromarray(np.repeat(eight[..., None], 3, axis=2)), 1.0
+
+
+def _resized(image: Image, how: Preprocess) -> Image:
+    """As torchvision's Resize: two numbers are height and width; one is the shorter side, the longer one keeps the ratio, rounded down."""
+    if not how.resize:
+        return image
+    if len(how.resize) == 2:
+        height, width = how.resize
+    else:
+        short, long = sorted((image.width, image.height))
+        other = max(1, int(how.resize[0] * long / short))
+        height, width = (how.resize[0], other) if image.height <= image.width else (other, how.resize[0])
+    method = getattr(pillow().Resampling, how.interpolation.upper())
+    return image if image.size == (width, height) else image.resize((width, height), method)
+
+
+def _cropped(image: Image, how: Preprocess, path: Path) -> Image:
+    """The middle, as torchvision's CenterCrop has it; without resizing the picture must have the size already.
+
+    Raises:
+        InputError: it is smaller, or nothing says how it is brought to that size.
+    """
+    if not how.size or (image.height, image.width) == how.size:
+        return image
+    height, width = how.size
+    if not how.resize or image.height < height or image.width < width:
+        msg = (
+            f"{printable(path)} has {image.height}x{image.width} pixels (height x width), the network takes {height}x{width}: say how it is"
+            f" brought to that size, as --preprocess resize={height}x{width} or resize={max(height, width) * 8 // 7},size={height}x{width}"
+        )
+        raise InputError(msg)
+    top, left = round((image.height - height) / 2), round((image.width - width) / 2)
+    return image.crop((left, top, left + width, top + height))
