@@ -8,7 +8,6 @@ Two exits, 10 classes, 28x28 images; trained as `edgeexit train lenet-digits` do
 from __future__ import annotations
 
 import math
-import tempfile
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from edgeexit.data import demo_asset, load_data
 from edgeexit.measure import BenchResult, bench
 from edgeexit.progress import Progress, silent
 from edgeexit.runtime import CalibrationWarning, load
+from edgeexit.scratch import scratch_folder
 
 MODEL = "lenet-digits.onnx"
 TARGET = "mean<=0.6x, drop<=0.5"
@@ -90,7 +90,7 @@ def run_demo(*, target: str = TARGET, keep: Path | None = None, progress: Progre
     """
     wanted = parse_target(target)  # refused before any work
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeexit-demo-")))
+        folder = stack.enter_context(scratch_folder())
         path = keep or folder / "lenet-digits.eexit"
         known, unseen = load_data("digits:calibration"), load_data("digits:test")
         compile_model(demo_asset(MODEL), path, inputs=known.inputs, progress=progress)

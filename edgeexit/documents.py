@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeexit.arguments import as_float
@@ -48,9 +50,36 @@ def number_in(value: object) -> float:
     return float(str(value)) if value in ("inf", "-inf") else as_float(value)
 
 
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # what Python makes of a byte of a file name that is not UTF-8
+
+
 def dumps(document: Any) -> str:
-    """A document as indented JSON text with a final newline."""
-    return json.dumps(to_document(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    """A document as indented JSON text with a final newline, which UTF-8 can hold whatever names are in it."""
+    text = json.dumps(to_document(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def read_json(path: Path, what: str, error: type[InputError] = InputError) -> Any:
+    """The JSON values in a file.
+
+    Args:
+        path: the file.
+        what: that it should be, for the message, such as "a bench result".
+        error: class to raise.
+
+    Raises:
+        InputError: (or `error`) it cannot be read, is a pipe or a device, or is not JSON.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise error(
+                f"cannot read {path}: it is {'a folder' if path.is_dir() else 'a pipe or a device'}, not a file."
+            )
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise error(f"cannot read {path}: {fault.strerror or fault}.") from fault
+    except (ValueError, RecursionError) as fault:
+        raise error(f"{path} is not {what}: not JSON ({fault}).") from fault
 
 
 def check_schema(document: Any, thing: str, newest: int, where: str, error: type[InputError] = InputError) -> int:

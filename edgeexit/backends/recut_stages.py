@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import onnx
@@ -25,6 +24,7 @@ from edgeexit.errors import ModelError
 from edgeexit.graph.network import TensorSpec, all_tensors, outside_range
 from edgeexit.graph.recut import Piece, declare, recut
 from edgeexit.graph.weights import point
+from edgeexit.scratch import scratch_folder
 from edgeexit.units import bytes_
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def recut_stages(bundle: Bundle, settings: Settings) -> tuple[Manifest, list[ort
     if weights > _LARGEST_RECUT:
         msg = f"its weights are {bytes_(weights)}, and {bytes_(_LARGEST_RECUT)} are the most to optimise at every load"
         raise ModelError(msg)
-    with TemporaryDirectory(prefix="edgeexit-", ignore_cleanup_errors=True) as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         pieces = recut(_optimised(bundle, settings, folder), [(e.logits, e.score) for e in m.stages])
         _align_weights([piece.model for piece in pieces], folder)
         return _open_pieces(m, pieces, settings, folder)

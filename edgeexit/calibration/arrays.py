@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgeexit.archives import read_archive
 from edgeexit.errors import InputError
 
 
@@ -73,16 +73,12 @@ def read_arrays(path: str | Path | IO[bytes], known: str) -> tuple[dict[str, Any
     Raises:
         InputError: not such a file, pickled, or of another schema than `known`.
     """
+    arrays = read_archive(path, "a replay table")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop("header")))
-        schema = str(header["schema"])
-    except FileNotFoundError as error:
-        msg = f"no replay table at {path}."
-        raise InputError(msg) from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        msg = f"{path} is not a replay table that edgeexit wrote ({error})."
+        schema, _, _ = str(header["schema"]), header["sha256"], header["origin"].items()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        msg = f"{path} is not a replay table that edgeexit wrote: its header is damaged ({error})."
         raise InputError(msg) from error
     if schema != known:
         msg = f"{path} has schema {schema!r}; this edgeexit reads {known!r}. Update edgeexit to read a newer one."

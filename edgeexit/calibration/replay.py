@@ -219,21 +219,31 @@ class ReplayTable:
             InputError: not such a file, pickled, changed since it was written, or of a newer schema.
         """
         header, arrays = read_arrays(path, SCHEMA)
+        try:
+            table = cls._from_arrays(arrays, header["origin"])
+        except InputError:
+            raise
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            msg = f"{path} is not a replay table that edgeexit wrote: {error}."
+            raise InputError(msg) from error
+        if table.sha256() != header["sha256"]:
+            msg = f"{path} has changed since it was written (its hash does not match); make the table again."
+            raise InputError(msg)
+        return table
+
+    @classmethod
+    def _from_arrays(cls, arrays: dict[str, NDArray[Any]], origin: Mapping[str, str]) -> ReplayTable:
         costs = [arrays.pop(name) for name in sorted((n for n in arrays if n.startswith("cost_s_")), key=exit_number)]
         backbone = arrays.pop("backbone_s", None)
         optional = {name: arrays.get(name) for name in ("energy_j", "head_s", "agreement", "macs", "typical_s")}
-        table = cls(
+        return cls(
             arrays["scores"],
             arrays.get("correct"),
             costs,
             **optional,
             backbone_s=None if backbone is None else float(backbone),
-            origin=header["origin"],
+            origin=origin,
         )
-        if table.sha256() != header["sha256"]:
-            msg = f"{path} has changed since it was written (its hash does not match); make the table again."
-            raise InputError(msg)
-        return table
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         optional = {

@@ -15,6 +15,7 @@ from edgeexit.cli.common import VERBOSITY
 from edgeexit.cli.failures import run_command
 from edgeexit.cli.help import Group, add_command
 from edgeexit.cli.printing import print_warning
+from edgeexit.scratch import remove_stale
 
 COMMANDS: tuple[str, ...] = (
     "demo",
@@ -78,6 +79,7 @@ def main() -> None:
             stream.reconfigure(
                 errors="backslashreplace"
             )  # a terminal without the letters of a table still gets the numbers
+    remove_stale()  # what killed commands left among the temporary files
     given = sys.argv[1:]
     options = given[: given.index("--")] if "--" in given else given
     sys.exit(run_command(partial(app, prog_name="edgeexit", standalone_mode=False), as_json="--json" in options))

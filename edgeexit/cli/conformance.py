@@ -28,7 +28,7 @@ def prove(backend: str, output: Path | None, *, quick: bool = False, **settings:
     """
     from edgeexit.backends import Settings
     from edgeexit.conformance import NETWORKS, run_conformance
-    from edgeexit.data.files import write_bytes
+    from edgeexit.data.files import write_text
     from edgeexit.errors import InputError
     from edgeexit.measure.result import check_place
 
@@ -41,7 +41,7 @@ def prove(backend: str, output: Path | None, *, quick: bool = False, **settings:
         networks = NETWORKS[:4] if quick else NETWORKS
         report = run_conformance(backend, networks=networks, progress=progress, **settings)
     try:
-        write_bytes(path, report.to_json().encode())
+        write_text(path, report.to_json())
     except InputError as error:
         raise InputError(f"{error}: give another file with --output.") from error
     return report, path

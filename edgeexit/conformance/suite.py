@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from edgeexit.graph.network import Network, read_model
 from edgeexit.hardware import device_facts, device_key
 from edgeexit.progress import Progress, silent
 from edgeexit.runtime.loading import open_runner
+from edgeexit.scratch import scratch_folder
 
 NETWORKS = ("skips", "heads-feed-heads", "two-inputs", "lenet-digits", "alexnet-size", "resnet-size")
 """Every network of the suite: three that are hard to cut, the shipped trained one, two of the papers' size."""
@@ -73,10 +73,10 @@ def run_conformance(
     found.check_options(options)
     settings = Settings(backend, precision=precision, threads=threads, spin=spin, options=options)
     results: list[NetworkChecks] = []
-    with TemporaryDirectory(prefix="edgeexit-conformance-") as folder, watching(progress):
+    with scratch_folder() as folder, watching(progress):
         for done, network in enumerate(networks):
             progress("proving the backend", done, len(networks))
-            results += _one_network(network, settings, Path(folder), samples, seconds)
+            results += _one_network(network, settings, folder, samples, seconds)
     progress("proving the backend", len(networks), len(networks))
     return ConformanceReport(
         schema=SCHEMA,

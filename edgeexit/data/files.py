@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import rmtree
 
 from edgeexit.errors import InputError
+from edgeexit.scratch import scratch_folder
 
 
 @contextmanager
@@ -23,25 +22,25 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        with scratch_folder(target.parent, f".{target.name}.") as folder:
+            yield folder / target.name
+            for file in sorted(folder.iterdir(), key=lambda f: f.name == target.name):
+                _sync(file)
+                file.replace(target.parent / file.name)
+            _sync(target.parent)
     except OSError as error:
         raise _cannot_write(target, error) from error
-    try:
-        yield folder / target.name
-        for file in sorted(folder.iterdir(), key=lambda f: f.name == target.name):
-            _sync(file)
-            file.replace(target.parent / file.name)
-        _sync(target.parent)
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-    finally:
-        rmtree(folder, ignore_errors=True)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file whole or not at all; see `replacing`."""
     with replacing(path) as scratch:
         scratch.write_bytes(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    r"""Write text as UTF-8, whole or not at all; a byte of a file name that is not UTF-8 becomes its number, as `\udce9`."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def _cannot_write(target: Path, error: OSError) -> InputError:

@@ -11,32 +11,23 @@ import json
 import os
 import random
 import select
-import shutil
 import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
+from edgeexit.children import child_command
 from edgeexit.errors import HardwareMissing
+from edgeexit.scratch import scratch_folder
 
 _READY = b"ready\n"
 _FILE = "records"
 _START_TIMEOUT_S = 10.0
-
-
-def child_command(code: str, *arguments: str) -> list[str]:
-    """A command that runs `code` with `arguments` in `sys.argv[1:]`, on this very edgeexit.
-
-    Not `python -m`: that searches the working folder first, where a user's `random.py` would shadow the standard library's, and
-    PYTHONSAFEPATH exists from Python 3.11 only.
-    """
-    search = "import sys; sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]; "
-    return [sys.executable, "-c", search + code, str(Path(__file__).resolve().parents[2]), *arguments]
 
 
 class Sampler:
@@ -50,6 +41,7 @@ class Sampler:
 
     def __init__(self, plan: dict[str, str], rate_hz: float, cpu: int | None = None) -> None:
         self.plan = {**plan, "rate_hz": rate_hz, "cpu": cpu}
+        self._scratch = ExitStack()
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -59,7 +51,7 @@ class Sampler:
         Raises:
             HardwareMissing: it ends, or is not ready in time.
         """
-        self._folder = Path(tempfile.mkdtemp(prefix="edgeexit-"))
+        self._folder = self._scratch.enter_context(scratch_folder())
         code = "from edgeexit.hardware.sampler import main; main(sys.argv[1])"
         command = child_command(code, str(self._folder / _FILE))
         pipe = subprocess.PIPE
@@ -87,7 +79,7 @@ class Sampler:
             return []
         file = folder / _FILE
         data = file.read_bytes() if file.exists() else b""
-        shutil.rmtree(folder, ignore_errors=True)
+        self._scratch.close()
         return _records(data)
 
 

@@ -14,7 +14,6 @@ import platform
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeexit.children import child_command
 from edgeexit.errors import HardwareMissing, InternalError
 from edgeexit.hardware.profiles import Cache
-from edgeexit.hardware.sampler import child_command
 from edgeexit.measure.cache_report import CallCache, level
 from edgeexit.progress import Progress, silent
+from edgeexit.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Runner
@@ -41,6 +41,10 @@ EVENTS = {
 }
 _POLL_S = 0.2
 _PLAN = "plan.json"
+_CHILD = (
+    "from edgeexit.children import end_with_parent; end_with_parent(parent); "
+    "from edgeexit.measure.cache_child import main; main(sys.argv[1])"
+)
 _FEWEST_INFERENCES = 50
 """Per region; samples are repeated to reach them."""
 
@@ -114,14 +118,11 @@ def simulate(
         InternalError: it ran and wrote something else than was asked for.
     """
     valgrind = find_valgrind()
-    folder = Path(tempfile.mkdtemp(prefix="edgeexit-cache-"))
-    try:
-        feed = _enough(samples)
+    feed = _enough(samples)
+    with scratch_folder() as folder:
         _write_plan(folder, runner, feed, regions)
         _run(_command(valgrind, geometry), folder, len(regions), progress)
         counts = dict(map(_read_dump, sorted(folder.glob("out.*"))))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     missing = [region.name for region in regions if region.name not in counts]
     if missing:
         msg = f"callgrind wrote no counts for {', '.join(missing)}; it wrote {sorted(counts)}."
@@ -164,7 +165,7 @@ def _command(valgrind: str, geometry: Geometry) -> list[str]:
         "--collect-atstart=no",
         "--callgrind-out-file=out",
     ]
-    child = child_command("from edgeexit.measure.cache_child import main; main(sys.argv[1])", _PLAN)
+    child = child_command(_CHILD, _PLAN)
     return [*fixed, valgrind, *options, *geometry.options, *child]
 
 
@@ -177,6 +178,7 @@ def _run(command: list[str], folder: Path, regions: int, progress: Progress) -> 
     environment = {
         **os.environ,
         "PYTHONHASHSEED": "0",
+        "TMPDIR": ".",  # the working folder, which is removed even if the process is killed
         "ORT_DISABLE_TELEMETRY": "1",  # from ONNX Runtime 1.29 on, a thread of its own that moves every later allocation
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

@@ -7,7 +7,6 @@ moves each by percents.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +26,7 @@ from edgeexit.measure.worker import Arrays, serve
 from edgeexit.progress import Progress, silent
 from edgeexit.runtime import Backbone, Runner
 from edgeexit.runtime.loading import open_runner
+from edgeexit.scratch import scratch_folder
 
 _PROCESSES = 3
 _BLOCK_S = 0.005  # short, for many pairs of blocks in little time
@@ -92,12 +92,12 @@ def time_forms(
     """
     document, how = to_document(bundle.manifest), to_document(settings)
     found = []
-    with tempfile.TemporaryDirectory(prefix="edgeexit-") as scratch:
-        taken = Path(scratch) / "inputs.npz"
+    with scratch_folder() as scratch:
+        taken = scratch / "inputs.npz"
         np.savez(taken, *(inputs[spec.name] for spec in bundle.manifest.inputs))  # by place: names may be anything
         for place in range(_PROCESSES):
             job = FormsJob(str(bundle.path.resolve()), document, how, seconds / _PROCESSES, place, str(taken))
-            found.append(run_process(job, Path(scratch), progress, place, _PROCESSES, module=__name__))
+            found.append(run_process(job, scratch, progress, place, _PROCESSES, module=__name__))
     staged, backbone = (np.median([arrays[f"{n}_s"] for arrays in found], axis=0) for n in ("staged", "backbone"))
     fused = staged * np.median([arrays["fused_s"] / arrays["staged_s"] for arrays in found], axis=0)
     return FormTimes(tuple(map(float, staged)), tuple(map(float, fused)), float(backbone[0]))

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.children import child_command
 from edgeexit.errors import HardwareMissing, InputError, InternalError
 from edgeexit.hardware import DeviceState, snapshot
-from edgeexit.hardware.sampler import child_command
 from edgeexit.measure.figures import Lane
 from edgeexit.measure.timing import Samples
 from edgeexit.measure.worker import refusal_file
@@ -23,6 +23,7 @@ from edgeexit.progress import Progress
 
 _CHILD = (
     "import time; start_s = time.perf_counter(); import edgeexit.runtime; import_s = time.perf_counter() - start_s; "
+    "from edgeexit.children import end_with_parent; end_with_parent(parent); "
     "from {module} import main; main(import_s, sys.argv[1], sys.argv[2])"
 )
 _WORKER = "edgeexit.measure.worker"
@@ -103,7 +104,7 @@ def run_process(
     command = child_command(_CHILD.format(module=module), str(job_path), str(out_path))
     errors = folder / f"errors{done}.txt"
     with errors.open("wb") as sink:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_environment())
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_environment(folder))
         try:
             _watch(child, progress, done, total)
         finally:
@@ -125,9 +126,13 @@ def _raise_refusal(file: Path) -> None:
         raise kinds.get(refusal["code"], InternalError)(refusal["message"])
 
 
-def _environment() -> dict[str, str]:
-    """The caller's, so that library paths hold; warnings of a test run must not become errors of the measurement."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+def _environment(folder: Path) -> dict[str, str]:
+    """The caller's, so that library paths hold; warnings of a test run must not become errors of the measurement.
+
+    What the process writes as temporary files goes into the job's folder, which its parent removes: it may be killed while it writes.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    return kept | {"TMPDIR": str(folder)}
 
 
 def _watch(child: subprocess.Popen[bytes], progress: Progress, done: int, total: int) -> None:

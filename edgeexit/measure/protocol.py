@@ -13,7 +13,6 @@ import hashlib
 import secrets
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -55,6 +54,7 @@ from edgeexit.measure.suites import Suite, load_suite
 from edgeexit.measure.watch import Watch
 from edgeexit.measure.worker import Job, Opening, split_samples
 from edgeexit.progress import Progress, silent
+from edgeexit.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Prediction, Runner
@@ -176,21 +176,19 @@ class _Session:
 
     def _processes(self, watch: Watch) -> tuple[list[Replicate], bool]:
         pool, found = self._pool(), list[Replicate]()
-        folder = Path(tempfile.mkdtemp(prefix="edgeexit-bench-"))
         try:
-            for p in range(self.suite.processes):
-                cool_down(watch.before, self.suite.cooldown_s)
-                trace = np.random.default_rng([self.seed, p]).integers(len(pool), size=self.suite.trace)
-                job = self._job(p, _write_inputs(folder / f"inputs{p}.npz", self.data.take(pool), trace))
-                arrays = run_process(job, folder, self.progress, p, self.suite.processes)
-                found.append(Replicate(arrays, pool[trace]))
-                watch.note()
+            with scratch_folder() as folder:
+                for p in range(self.suite.processes):
+                    cool_down(watch.before, self.suite.cooldown_s)
+                    trace = np.random.default_rng([self.seed, p]).integers(len(pool), size=self.suite.trace)
+                    job = self._job(p, _write_inputs(folder / f"inputs{p}.npz", self.data.take(pool), trace))
+                    arrays = run_process(job, folder, self.progress, p, self.suite.processes)
+                    found.append(Replicate(arrays, pool[trace]))
+                    watch.note()
         except KeyboardInterrupt:
             if not found:
                 raise
             return found, True
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         return found, False
 
     def _extras(self, samples: Sequence[Any]) -> _Extras:

@@ -9,10 +9,8 @@ null, and the field beside it that ends in `_reason` says why. Raw samples lie i
 from __future__ import annotations
 
 import errno
-import json
 import os
 import tempfile
-import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.documents import check_schema, dumps, from_document, to_document
+from edgeexit.archives import read_archive
+from edgeexit.data.files import replacing, write_text
+from edgeexit.documents import check_schema, dumps, from_document, read_json, to_document
 from edgeexit.errors import InputError
 from edgeexit.measure.parts import (
     Accuracy,
@@ -92,9 +92,9 @@ class BenchResult:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             if self.raw:
-                _replace(raw, lambda at: np.savez_compressed(at, allow_pickle=False, **self.raw))
-            document = self.to_document() | {"raw": raw.name if self.raw else None}
-            _replace(target, lambda at: at.write_text(dumps(document), encoding="utf-8"))
+                with replacing(raw) as scratch:
+                    np.savez_compressed(scratch, allow_pickle=False, **self.raw)
+            write_text(target, dumps(self.to_document() | {"raw": raw.name if self.raw else None}))
         except OSError as error:
             msg = f"cannot write the result to {target}: {error.strerror or error}."
             raise InputError(msg) from error
@@ -119,16 +119,6 @@ def check_place(path: str | Path) -> None:
         raise InputError(msg) from error
 
 
-def _replace(target: Path, write: Any) -> None:
-    """Write beside the target and move into place, so that a killed run leaves the old file or the new one."""
-    beside = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-    try:
-        write(beside)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def result_from(document: Any, where: str = "result") -> BenchResult:
     """The result that `BenchResult.to_document` wrote.
 
@@ -147,14 +137,7 @@ def read_result(path: str | Path) -> BenchResult:
         InputError: not readable, not JSON, not a bench result, or of a newer schema.
     """
     file = Path(path)
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"cannot read {file}: {error.strerror or error}."
-        raise InputError(msg) from error
-    except ValueError as error:
-        msg = f"{file} is not a bench result: not JSON ({error})."
-        raise InputError(msg) from error
+    document = read_json(file, "a bench result")
     result = result_from(document, str(file))
     return replace(result, raw=_read_raw(file, document.get("raw")))
 
@@ -162,9 +145,4 @@ def read_result(path: str | Path) -> BenchResult:
 def _read_raw(file: Path, name: Any) -> dict[str, NDArray[Any]]:
     if not isinstance(name, str) or Path(name).name != name or not (file.parent / name).is_file():
         return {}
-    try:
-        with np.load(file.parent / name, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        msg = f"{file.parent / name} does not hold the raw samples of {file.name}: {error}."
-        raise InputError(msg) from error
+    return read_archive(file.parent / name, f"the raw samples of {file.name}")

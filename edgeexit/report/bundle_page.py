@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 import edgeexit
-from edgeexit.data.files import write_bytes
+from edgeexit.data.files import write_text
 from edgeexit.report.bundle_drawing import draw_bundle
 from edgeexit.report.bundle_facts import BundleFacts
 from edgeexit.report.names import short
@@ -41,7 +41,7 @@ def write_bundle_page(facts: BundleFacts, path: Path) -> None:
     Raises:
         InputError: it cannot be written there.
     """
-    write_bytes(path, bundle_page(facts).encode())
+    write_text(path, bundle_page(facts))
 
 
 def bundle_page(facts: BundleFacts) -> str:

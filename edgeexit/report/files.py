@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from edgeexit.data.files import write_bytes
+from edgeexit.data.files import write_text
 from edgeexit.errors import InputError
 from edgeexit.report.figure import Picture
 from edgeexit.report.page import html_report, item_pictures, item_tables
@@ -50,7 +50,7 @@ def write_report(results: Results, output: Path) -> list[Path]:
 
 
 def _text(path: Path, text: str) -> list[Path]:
-    write_bytes(path, text.encode())
+    write_text(path, text)
     return [path]
 
 

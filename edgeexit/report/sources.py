@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TypeAlias
 
 from edgeexit.bundle import Bundle
 from edgeexit.calibration import Calibration, calibration_from
+from edgeexit.documents import read_json
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, read_result
 
@@ -22,17 +22,10 @@ def read_items(path: Path) -> list[tuple[str, Item]]:
     """
     if path.is_dir():
         return _of_bundle(path)
-    if _is_calibration(path):
-        return [(path.name, calibration_from(json.loads(path.read_text(encoding="utf-8")), str(path)))]
+    document = read_json(path, "a bench result or a calibration")
+    if isinstance(document, dict) and str(document.get("schema")).startswith("edgeexit.calibration/"):
+        return [(path.name, calibration_from(document, str(path)))]
     return [(path.name, read_result(path))]
-
-
-def _is_calibration(path: Path) -> bool:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False  # read_result says what is wrong with it
-    return isinstance(document, dict) and str(document.get("schema")).startswith("edgeexit.calibration/")
 
 
 def _of_bundle(path: Path) -> list[tuple[str, Item]]:

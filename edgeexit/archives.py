@@ -1,0 +1,57 @@
+"""Arrays in .npz files: read whole, never unpickled, every damage one message."""
+
+from __future__ import annotations
+
+import struct
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.errors import InputError
+
+DAMAGE = (
+    OSError,
+    ValueError,  # a header that is none, pickled objects
+    KeyError,
+    TypeError,
+    OverflowError,
+    SyntaxError,  # of a header, which NumPy reads as Python literals
+    tokenize.TokenError,
+    EOFError,
+    RuntimeError,  # encrypted, or packed in a way that Python does not know
+    MemoryError,  # a shape that nobody can hold
+    RecursionError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged .npz raises."""
+
+
+def read_archive(path: str | Path | IO[bytes], what: str) -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz file, by name.
+
+    Args:
+        path: the file, or an open one.
+        what: that it should be, for the message, such as "a replay table".
+
+    Raises:
+        InputError: it cannot be read, is no .npz, is damaged, or holds pickled objects.
+    """
+    try:
+        if isinstance(path, str | Path) and Path(path).exists() and not Path(path).is_file():
+            raise OSError("it is not a file")
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        msg = f"there is no file {path}, which should be {what}."
+        raise InputError(msg) from error
+    except DAMAGE as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        msg = f"{path} is not {what} that can be read: {reason}."
+        raise InputError(msg) from error

@@ -1,0 +1,114 @@
+"""Temporary folders that do not stay behind, however their process ends.
+
+* It ends well, or an exception or Ctrl-C ends it: the folder is removed on the way out.
+* SIGTERM or SIGHUP ends it: where nobody else handles them, they are handled while there is such a folder.
+* SIGKILL or a power cut: the next process that makes such a folder, or the next command, removes it. A live process holds a lock on its
+  folders, and the kernel releases that however the process ends; a process number could belong to another container by then.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from shutil import rmtree
+from types import FrameType
+
+PREFIX = "edgeexit-"
+_UNLOCKED, _LOCKED = "new-", "in-use-"
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_ABANDONED_S = 3600.0  # a folder that is still not locked after this belongs to nobody: locking it takes microseconds
+
+_LIVE: set[Path] = set()
+"""Scratch folders of this process, for the handler of signals that end it."""
+
+
+@contextmanager
+def scratch_folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator[Path]:
+    """A new folder that only this user may read, removed with all that is in it when the body ends.
+
+    Args:
+        parent: where to make it; None for the system's place for temporary files.
+        prefix: how its name begins. Folders of that prefix which killed processes left in `parent` are removed first.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    place = Path(tempfile.gettempdir()) if parent is None else parent
+    remove_stale(place, prefix)
+    folder, lock = _make_locked(place, prefix)
+    owner = os.getpid()
+    _LIVE.add(folder)
+    _handle_signals()
+    try:
+        yield folder
+    finally:
+        if os.getpid() == owner:  # not in a forked child, whose parent may still use it
+            rmtree(folder, ignore_errors=True)
+        _LIVE.discard(folder)
+        _restore_signals()
+        os.close(lock)
+
+
+def remove_stale(parent: Path | None = None, prefix: str = PREFIX) -> None:
+    """Remove the scratch folders of that prefix which processes of this user left when they were killed."""
+    place = Path(tempfile.gettempdir()) if parent is None else parent
+    with suppress(OSError):  # the folder cannot be listed: then there is nothing to do here
+        for path in list(place.iterdir()):
+            if path.name.startswith(prefix):
+                _remove_if_stale(path, path.name.removeprefix(prefix))
+
+
+def _make_locked(place: Path, prefix: str) -> tuple[Path, int]:
+    """A locked folder and its lock. Locked under a name that `remove_stale` leaves alone, so that there is no moment to take it away."""
+    made = Path(tempfile.mkdtemp(prefix=prefix + _UNLOCKED, dir=place))
+    lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
+    with suppress(OSError):  # a file system without locks: the folder is then never taken for a stale one
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return made.rename(place / (prefix + _LOCKED + made.name.removeprefix(prefix + _UNLOCKED))), lock
+    return made, lock
+
+
+def _remove_if_stale(path: Path, kind: str) -> None:
+    if not kind.startswith((_UNLOCKED, _LOCKED)):
+        return
+    with suppress(OSError):  # somebody else's, no folder, or removed meanwhile
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            facts = os.fstat(handle)
+            fresh = kind.startswith(_UNLOCKED) and time.time() - facts.st_mtime < _ABANDONED_S
+            if facts.st_uid != os.geteuid() or fresh:
+                return
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an OSError where its process lives
+            rmtree(path, ignore_errors=True)
+        finally:
+            os.close(handle)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Remove what there is, then end as without a handler."""
+    for folder in list(_LIVE):
+        rmtree(folder, ignore_errors=True)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _handle_signals() -> None:
+    """Where nobody handles them; only the main thread may say so."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _end)
+
+
+def _restore_signals() -> None:
+    if threading.current_thread() is threading.main_thread() and not _LIVE:
+        for number in _SIGNALS:
+            if signal.getsignal(number) is _end:
+                signal.signal(number, signal.SIG_DFL)
