@@ -52,6 +52,12 @@ def read_archive(path: str | Path | IO[bytes], what: str) -> dict[str, NDArray[A
         msg = f"there is no file {path}, which should be {what}."
         raise InputError(msg) from error
     except DAMAGE as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        msg = f"{path} is not {what} that can be read: {reason}."
+        msg = f"{path} is not {what} that edgeexit wrote, or it is damaged: {_reason(error)}."
         raise InputError(msg) from error
+
+
+def _reason(error: BaseException) -> str:
+    text = str(getattr(error, "strerror", None) or error).strip()
+    if "pickle" in text.lower():  # NumPy's own words advise to load them
+        return "it holds pickled objects, which are never loaded"
+    return text.rstrip(".") or type(error).__name__

@@ -72,7 +72,7 @@ def test_raw_samples_are_only_read_from_the_folder_of_the_result(result: BenchRe
     assert {} == read_result(path).raw
     path.write_text(json.dumps(document), encoding="utf-8")
     (tmp_path / "a.npz").write_bytes(b"PK damaged")
-    with pytest.raises(InputError, match=r"a\.npz does not hold the raw samples"):
+    with pytest.raises(InputError, match=r"a\.npz is not the raw samples of a\.json .* pickled objects"):
         read_result(path)
 
 
