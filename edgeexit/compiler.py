@@ -275,7 +275,7 @@ def _timings(
         return {}
     times = time_forms(draft, settings, seconds, progress, inputs=inputs_for(net, 0, _TIMED_INPUTS))
     timing = ModeTiming(times.staged_s, times.fused_s, times.faster, _now(), times.backbone_s)
-    return {settings.timing_key(device_key()): timing}
+    return {settings.timing_key(device_key(backend=settings.backend)): timing}
 
 
 def _now() -> str:

@@ -98,6 +98,9 @@ def run_demo(*, target: str = TARGET, keep: Path | None = None, progress: Progre
             warnings.simplefilter("ignore", CalibrationWarning)  # there is none yet, that is what comes next
             runner = stack.enter_context(load(path))
         calibration = calibrate(runner, known.inputs, known.labels, target=wanted, progress=progress)
+        runner.inner_thresholds = (
+            calibration.inner_thresholds
+        )  # a policy that was not confirmed is measured all the same
         measured = bench(runner, unseen.inputs, unseen.labels, name=unseen.name, progress=progress)
         return _result(calibration, measured)
 

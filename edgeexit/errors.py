@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 _LONGEST = 3000  # characters of a message; names in damaged files may be of any length
 
@@ -42,7 +43,15 @@ class ModelError(InputError):
 
 
 class BundleError(InputError):
-    """A bundle is damaged, unsafe, too new, locked or not writable."""
+    """A bundle is damaged, unsafe, too new, locked or not writable.
+
+    Attributes:
+        calibration: of an error that kept a finished calibration out of its bundle, the calibration; else None.
+        written_to: the file that it was written to instead; else None.
+    """
+
+    calibration: Any = None
+    written_to: Path | None = None
 
 
 class TargetNotMet(EdgeExitError):  # noqa: N818 - an outcome that the user asked to be told, not a fault

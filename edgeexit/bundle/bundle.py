@@ -111,6 +111,10 @@ class Bundle:
         """
         return history.find_record(history.with_records(self.manifest, self._read_document), name)
 
+    def check_calibration_name(self, name: str) -> None:
+        """Raise an InputError where a new calibration cannot have this name."""
+        history.check_name(history.with_records(self.manifest, self._read_document), name)
+
     def read_calibration(self, key: str) -> dict[str, Any] | None:
         """The document of the active calibration of a key, or None where there is none.
 

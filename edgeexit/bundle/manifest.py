@@ -6,10 +6,11 @@ become schema 2 when they are next written.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgeexit.documents import check_schema, from_document
+from edgeexit.documents import check_schema, dumps, from_document
 from edgeexit.errors import BundleError
 from edgeexit.graph.network import TensorSpec
 
@@ -237,8 +238,12 @@ class Manifest:
     @property
     def network(self) -> tuple[object, ...]:
         """What a calibration holds for: bundles that agree in it give the same scores and answers."""
-        files = {name: self.files[name].sha256 for name in self.models}
-        return (self.criterion, self.precision, self.classes, self.inputs, self.stages, files)
+        return (self.criterion, {name: self.files[name].sha256 for name in self.models})
+
+    @property
+    def network_sha256(self) -> str:
+        """SHA-256 of `network`, by which a calibration outside of a bundle says what it holds for."""
+        return hashlib.sha256(dumps(list(self.network)).encode()).hexdigest()
 
     def __post_init__(self) -> None:
         """Check what types alone do not say."""

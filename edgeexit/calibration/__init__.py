@@ -2,6 +2,7 @@
 
     calibrate(runner, inputs, labels, target="p99<=5ms, drop<=0.5")     the whole of it -> Calibration, kept in the bundle
     retune(runner, "mean<=0.5x")                                        another target, nothing measured anew
+    list_calibrations(bundle), load_calibration(bundle, name)           what the bundle keeps; export_ and import_calibration carry it
 
 As a library on recorded tables, no device needed:
 
@@ -12,7 +13,7 @@ As a library on recorded tables, no device needed:
     certify(choose, test, target, confidence=0.95)                      proved on data that chose nothing
     baseline("exit_distribution", table, target)                        how others choose
     controller(runner, "mean<=2ms")                                     holds a mean or a tail under drift
-    DriftAlarm(seen)                                                    says when the data is no longer what calibration saw
+    drift_alarm(runner), DriftAlarm(seen)                               says when the data is no longer what calibration saw
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from edgeexit.calibration.control import Controller, Dial, Law
 from edgeexit.calibration.drift import DriftAlarm, Seen
 from edgeexit.calibration.front import Front, front
 from edgeexit.calibration.guard import Choice, choose
-from edgeexit.calibration.kept import controller, retune
+from edgeexit.calibration.kept import controller, drift_alarm, retune
 from edgeexit.calibration.procedure import calibrate
 from edgeexit.calibration.replay import Outcome, ReplayTable
 from edgeexit.calibration.result import Calibration, calibration_from
 from edgeexit.calibration.search import NORMAL, QUICK, THOROUGH, Effort, Policy, optimise
+from edgeexit.calibration.stored import export_calibration, import_calibration, list_calibrations, load_calibration
 from edgeexit.calibration.targets import Bound, Target, parse_target
 from edgeexit.calibration.verdicts import Verdict, verdicts_of
 
@@ -58,7 +60,12 @@ __all__ = [
     "certify",
     "choose",
     "controller",
+    "drift_alarm",
+    "export_calibration",
     "front",
+    "import_calibration",
+    "list_calibrations",
+    "load_calibration",
     "optimise",
     "parse_target",
     "retune",

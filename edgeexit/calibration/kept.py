@@ -8,7 +8,12 @@ from __future__ import annotations
 import io
 from datetime import datetime, timezone
 
+from edgeexit.bundle import CalibrationRecord
+from edgeexit.bundle.archive import SCHEMA as ARCHIVE
+from edgeexit.bundle.archive import About, Archive
+from edgeexit.calibration.aside import write_aside
 from edgeexit.calibration.control import STEP, Controller, Law, start_of
+from edgeexit.calibration.drift import FALSE_ALARM, WINDOW, DriftAlarm, Seen
 from edgeexit.calibration.guard import choose
 from edgeexit.calibration.judge import checks_of
 from edgeexit.calibration.replay import ReplayTable
@@ -16,31 +21,48 @@ from edgeexit.calibration.result import Calibration, Figures, calibration_from
 from edgeexit.calibration.search import Effort, Policy
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.calibration.verdicts import verdicts_of
-from edgeexit.errors import InputError
-from edgeexit.hardware import device_key
+from edgeexit.errors import BundleError, InputError
 from edgeexit.progress import Progress, silent
 from edgeexit.runtime import Runner
+from edgeexit.runtime.calibrations import find_calibration, key_here, measured_calibration
 
 REPLAY = "replay"
 """Name of the table among the attachments of a calibration."""
 
 
-def retune(runner: Runner, target: str | Target, *, progress: Progress = silent) -> Calibration:
-    """Another target from what the last calibration measured: no new measurement, well under a second.
+def retune(
+    runner: Runner,
+    target: str | Target,
+    *,
+    save_as: str | None = None,
+    dry_run: bool = False,
+    progress: Progress = silent,
+) -> Calibration:
+    """Another target from what the last calibration measured, active or not: no new measurement, well under a second.
 
     The policy has not been run: `measured` is None, and `met` says what the replay table predicts.
+
+    Args:
+        runner: an open bundle; afterwards it has the thresholds, if the target is met.
+        target: as of `calibrate`.
+        save_as: name of the calibration in the bundle's history; None takes `cal-<n>`.
+        dry_run: write nothing, and leave the runner's thresholds.
+        progress: watcher.
 
     Raises:
         InputError: the bundle has no calibration for this device and these settings.
         TargetNotMet: nothing meets the target.
     """
-    (old, table), parsed = kept(runner), parse_target(target)
+    if save_as is not None:
+        runner.bundle.check_calibration_name(save_as)
+    (old, table), parsed = _measured(runner), parse_target(target)
     progress("choosing thresholds", 0, 1)
     policy, choice = choose(table, parsed, seed=old.parts.seed, method=old.choice.method, effort=Effort(work=1.0))
     progress("choosing thresholds", 1, 1)
     figures = Figures.predicted(table, table.outcome(policy.thresholds))
     result = old.retuned(
         created=now(),
+        key=key_here(runner.settings),
         target=str(parsed),
         confidence=None,
         certificate=None,
@@ -56,22 +78,34 @@ def retune(runner: Runner, target: str | Target, *, progress: Progress = silent)
         met=True,
         verdicts=verdicts_of(table, policy),
     )
-    keep(runner, result, table)
+    if not dry_run:
+        keep(runner, result, table, save_as=save_as, progress=progress)
     return result
 
 
 def kept(runner: Runner) -> tuple[Calibration, ReplayTable]:
-    """What the bundle holds for this device and these settings.
+    """The active calibration of this device and these settings, with its replay table.
 
     Raises:
         InputError: no calibration, or none with its replay table.
     """
-    key = runner.settings.key(device_key())
-    document, path = runner.bundle.read_calibration(key), runner.bundle.attachment(key, REPLAY)
-    if document is None or path is None:
-        msg = f"{runner.bundle.path} has no calibration for {key} to go by. Run edgeexit calibrate with --data first."
+    found = find_calibration(runner.bundle, runner.settings)
+    return _read(runner, None if found is None else found.record)
+
+
+def _measured(runner: Runner) -> tuple[Calibration, ReplayTable]:
+    """What was measured last for this device and these settings, whether its target was met or not."""
+    return _read(runner, measured_calibration(runner.bundle, runner.settings, REPLAY))
+
+
+def _read(runner: Runner, record: CalibrationRecord | None) -> tuple[Calibration, ReplayTable]:
+    bundle = runner.bundle
+    if record is None or REPLAY not in record.attachments:
+        key = key_here(runner.settings)
+        msg = f"{bundle.path} has no calibration for {key} to go by. Run edgeexit calibrate with --data first."
         raise InputError(msg)
-    return calibration_from(document, f"the calibration of {runner.bundle.path}"), ReplayTable.load(path)
+    result = calibration_from(bundle.read_record(record), f"calibration {record.name!r} of {bundle.path}")
+    return result, ReplayTable.load(bundle.file(record.attachments[REPLAY]))
 
 
 def controller(runner: Runner, target: str | Target, *, step: float = STEP) -> Controller:
@@ -90,14 +124,64 @@ def controller(runner: Runner, target: str | Target, *, step: float = STEP) -> C
     return Controller(runner, result.front, law, start=start_of(result.front, law, table))
 
 
-def keep(runner: Runner, result: Calibration, table: ReplayTable) -> None:
-    """Write a calibration and its replay table into the bundle, and set the runner's thresholds."""
+def drift_alarm(runner: Runner, *, window: int = WINDOW, false_alarm: float = FALSE_ALARM) -> DriftAlarm:
+    """A DriftAlarm that compares what a runner is given with what its calibration saw, under the runner's present thresholds.
+
+    Args:
+        runner: with a calibration of this device.
+        window: inferences per test.
+        false_alarm: probability of a false alarm, over an endless stream.
+
+    Raises:
+        InputError: no calibration.
+    """
+    _, table = kept(runner)
+    seen = Seen.of(table, runner.inner_thresholds)
+    return DriftAlarm(seen, sign=runner.criterion.sign, window=window, false_alarm=false_alarm)
+
+
+def keep(
+    runner: Runner, result: Calibration, table: ReplayTable, *, save_as: str | None = None, progress: Progress = silent
+) -> None:
+    """Write a calibration and its replay table into the bundle; where its target is met it becomes active, also in the runner.
+
+    Another process that writes the bundle is waited for. Where the bundle cannot be written, or was compiled anew meanwhile, the
+    calibration goes to a file elsewhere.
+
+    Raises:
+        BundleError: the bundle cannot be written; with the calibration, and the file that it was written to.
+    """
     document = result.to_document()
     file = io.BytesIO()
     table.save(file)
-    runner.bundle = runner.bundle.write_calibration(result.key, document, {f"{REPLAY}.npz": file.getvalue()})
-    runner.calibration = document
-    runner.inner_thresholds = result.inner_thresholds
+    attachments = {f"{REPLAY}.npz": file.getvalue()}
+    try:
+        bundle = runner.bundle.write_calibration(
+            result.key, document, attachments, name=save_as, activate=result.met, waiting=progress
+        )
+    except (BundleError, OSError) as error:
+        raise _kept_elsewhere(
+            runner, result, Archive(_about(runner, result, save_as), document, attachments), error
+        ) from error
+    runner.bundle = bundle
+    if result.met:
+        runner.calibration, runner.calibration_name = document, bundle.history[-1].name
+        runner.inner_thresholds = result.inner_thresholds
+
+
+def _about(runner: Runner, result: Calibration, save_as: str | None) -> About:
+    return About(ARCHIVE, save_as or "calibration", result.key, runner.bundle.manifest.network_sha256)
+
+
+def _kept_elsewhere(runner: Runner, result: Calibration, archive: Archive, cause: Exception) -> BundleError:
+    path = write_aside(f"{runner.bundle.path.name}-{archive.about.name}", archive.to_bytes())
+    if path is None:
+        error = BundleError(f"{cause} Nor could the calibration be written anywhere else.")
+    else:
+        way = f"edgeexit calibrations import {runner.bundle.path} {path}"
+        error = BundleError(f"{cause} The calibration was written to {path} instead; to take it into the bundle: {way}")
+    error.calibration, error.written_to = result, path
+    return error
 
 
 def own_thresholds(runner: Runner, policy: Policy) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ check the data ─► split ─► replay every exit ─► time every exit ─�
 from __future__ import annotations
 
 import platform
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -42,12 +43,13 @@ from edgeexit.calibration.verdicts import Verdict, recommend_heads, sampling_err
 from edgeexit.data import Dataset, check_labels, checked, indices_sha256, read_fingerprint, split_calibration
 from edgeexit.data.fingerprint import KEY as TRAINING
 from edgeexit.documents import to_document
-from edgeexit.errors import InputError
-from edgeexit.hardware import DeviceState, device_facts, device_key, judge, snapshot
+from edgeexit.errors import BundleError, InputError
+from edgeexit.hardware import DeviceState, device_facts, judge, snapshot
 from edgeexit.measure.energy import energy_of
 from edgeexit.measure.statistics import nearest_rank
 from edgeexit.progress import Progress, silent
-from edgeexit.runtime import Runner
+from edgeexit.runtime import CalibrationWarning, Runner
+from edgeexit.runtime.calibrations import key_here
 
 SECONDS = 6.0
 """Wall time of the timing, by default."""
@@ -119,12 +121,14 @@ def calibrate(
     method: str | None = None,
     name: str = "data",
     force: bool = False,
+    save_as: str | None = None,
+    dry_run: bool = False,
     progress: Progress = silent,
 ) -> Calibration:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
 
     Args:
-        runner: an open bundle; afterwards it has the thresholds.
+        runner: an open bundle; afterwards it has the thresholds, if the target is met.
         inputs: float32 [n, ...], or arrays by input name; samples that the network was not trained on.
         labels: [n] whole numbers from 0; None tunes for agreement with the backbone.
         target: such as "mean<=0.6x, drop<=0.5"; `edgeexit.calibration.targets` has the grammar.
@@ -134,14 +138,18 @@ def calibrate(
         method: one way of choosing (exact, bagged, exit_distribution, shared) instead of the guarded choice.
         name: of the data, for the record.
         force: calibrate although the data are implausible (`edgeexit.calibration.plausibility`); the findings are recorded.
+        save_as: name of the calibration in the bundle's history; None takes `cal-<n>`.
+        dry_run: write nothing, and leave the runner's thresholds.
         progress: told what is being done.
 
     Returns:
-        The calibration. `met` is False where the device did not confirm the prediction or a bound.
+        The calibration. It is kept in the bundle's history, and where its target is met it becomes the active one.
+        `met` is False where the device did not confirm the prediction or a bound.
 
     Raises:
         InputError: the target, the method, the data, data that the network was trained on, or implausible data.
-        BundleError: the bundle cannot be written, or another process writes it.
+        BundleError: the bundle cannot be written, or was compiled anew meanwhile; the error has the calibration
+            (`error.calibration`) and the file that it was written to instead (`error.written_to`).
         TargetNotMet: nothing meets the target; names the nearest that can be met. Nothing is written.
     """
     if not isinstance(runner, Runner):
@@ -151,18 +159,30 @@ def calibrate(
     check_progress(progress)
     check_method(method)
     plan = _Plan(parse_target(target), confidence, seed, seconds, method, progress, force)
+    if save_as is not None:
+        runner.bundle.check_calibration_name(save_as)
     data = _checked(runner, inputs, labels, name)
-    runner.bundle.check_writable()
+    if not dry_run:
+        _check_place(runner)
     split = _split(runner, data, plan)
     were = runner.inner_thresholds
     try:
         session = _chosen_and_tried(runner, data, split, plan)
-    except BaseException:
+    finally:
         runner.inner_thresholds = were
-        raise
     result = _result(runner, session, plan)
-    keep(runner, result, session.split.choose)
+    if not dry_run:
+        keep(runner, result, session.split.choose, save_as=save_as, progress=progress)
     return result
+
+
+def _check_place(runner: Runner) -> None:
+    """Say before the work where its result will go."""
+    try:
+        runner.bundle.check_writable()
+    except BundleError as error:
+        runner.bundle.refuse_recompiled()  # the measurement would be of a network that is no longer there
+        warnings.warn(f"{error} The calibration will be written to a file elsewhere.", CalibrationWarning, stacklevel=3)
 
 
 def _checked(runner: Runner, inputs: Any, labels: Any, name: str) -> Dataset:
@@ -323,7 +343,7 @@ def _result(runner: Runner, session: _Session, plan: _Plan) -> Calibration:
         schema=SCHEMA,
         created=now(),
         versions=_versions(),
-        key=settings.key(device_key()),
+        key=key_here(settings),
         device=dict(device_facts()),
         settings=asdict(settings),
         criterion=runner.criterion.name,
@@ -368,7 +388,7 @@ def _verdicts(table: ReplayTable, target: Target, policy: Policy) -> tuple[Verdi
 
 def _origin(runner: Runner, data: Dataset) -> dict[str, str]:
     return {
-        "key": runner.settings.key(device_key()),
+        "key": key_here(runner.settings),
         "model_sha256": runner.bundle.manifest.files[runner.bundle.manifest.model].sha256,
         "data": data.name,
         "data_sha256": data.sha256,

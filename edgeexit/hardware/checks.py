@@ -15,7 +15,8 @@ from edgeexit import units
 from edgeexit.errors import HardwareMissing
 from edgeexit.hardware.caches import caches
 from edgeexit.hardware.clocks import SWAPPING
-from edgeexit.hardware.identity import ROOT, compatible, container, device_facts, device_key, is_virtual
+from edgeexit.hardware.identity import ROOT, compatible, container, device_facts, is_virtual
+from edgeexit.hardware.keys import device_key
 from edgeexit.hardware.power import PowerMeter, find_power_meter
 from edgeexit.hardware.profiles import current_profile
 from edgeexit.hardware.state import DeviceState, snapshot

@@ -1,8 +1,7 @@
-"""What this machine is: the key under which calibrations and engines are kept, and the facts it was made from."""
+"""What this machine is: the facts from which the device key is made (`keys`), and others for people."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
@@ -13,10 +12,6 @@ from pathlib import Path
 from edgeexit.hardware.sysfs import read_strings, read_text
 
 ROOT = Path("/")
-
-_KEY_FACTS = ("board", "cpu", "isa", "arch", "cores", "gpu", "l4t", "python", "numpy", "onnxruntime")
-"""What the key depends on: whatever can change which kernels run, or how fast. Not the clocks and not the number of
-cores now online: those are the device's state, which may change between two runs on one device."""
 
 _PACKAGES = {
     "numpy": ("numpy",),
@@ -29,21 +24,8 @@ _PACKAGES = {
 _TRADEMARKS = re.compile(r"\((r|tm|c)\)|\b(cpu|processor|developer kit|rev(ision)? [\d.]+)\b|@.*", re.IGNORECASE)
 
 
-@lru_cache(maxsize=8)
-def device_key(root: Path = ROOT) -> str:
-    """A file-name-safe name of this device, such as `nvidia-jetson-orin-nano-1c9a07f3b2`.
-
-    It stays the same until the hardware or a library version changes:
-    a slug of the board (or the CPU model where there is no device tree) and ten hexadecimal digits of the SHA-256 over
-    CPU model, instruction sets, architecture, core count, GPU, L4T, Python, NumPy and ONNX Runtime versions.
-    """
-    facts = _facts(root)
-    digest = hashlib.sha256("\n".join(f"{name}={facts.get(name, '')}" for name in _KEY_FACTS).encode()).hexdigest()
-    return f"{_slug(facts.get('board') or facts['cpu'])}-{digest[:10]}"
-
-
 def device_facts(root: Path = ROOT) -> dict[str, str]:
-    """The static facts of this device, for people: those the key was made from, then system, memory and other packages.
+    """The static facts of this device, for people: those the key is made from, then system, memory and other packages.
 
     A fact that is not known is not in the dictionary.
     """
@@ -108,7 +90,8 @@ def _facts(root: Path) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """A name for files: lower-case letters, digits and hyphens, without trademarks, 40 characters at most."""
     plain = _TRADEMARKS.sub(" ", text)
     words = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-").split("-")
     return "-".join(dict.fromkeys(words))[:40].strip("-") or "device"

@@ -5,15 +5,27 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeexit.arguments import as_path
 from edgeexit.backends import Settings, find_backend
 from edgeexit.bundle import Bundle
+from edgeexit.bundle.reading import read_manifest
 from edgeexit.documents import check_schema, number_in
-from edgeexit.errors import BundleError
-from edgeexit.hardware import device_key, snapshot
+from edgeexit.errors import BundleError, InputError
+from edgeexit.hardware import snapshot
+from edgeexit.runtime.calibrations import (
+    Found,
+    find_calibration,
+    inactive_calibration,
+    key_here,
+    nearest_calibration,
+    timing_keys_here,
+)
 from edgeexit.runtime.deadline import stage_times
+from edgeexit.runtime.recheck import recheck
 from edgeexit.runtime.runner import Runner
 
 _SCHEMA = "edgeexit.calibration/1"
@@ -31,6 +43,7 @@ def load(
     threads: int = 1,
     spin: bool = False,
     options: str = "",
+    accept_device: bool = False,
 ) -> Runner:
     """Open a bundle for running.
 
@@ -41,33 +54,115 @@ def load(
         threads: worker threads of the runtime; 1 has the tightest tail.
         spin: let idle worker threads burn a core; faster with several threads, at many times the energy.
         options: of the backend, as `optimization_level=5,workspace_mib=512` of tensorrt; what is left out, the backend chooses.
+        accept_device: where there is no calibration of this device, take the nearest of another one (another version of the runtime, say)
+            if the times of its exits still hold; that is measured for 5 seconds. `edgeexit calibrations use` does so once and for all.
 
     Warns:
-        CalibrationWarning: there is no calibration for this device and settings (the Runner then never leaves early), or it was made
-            under another power mode, core count, spin setting or set of options.
+        CalibrationWarning: there is no calibration for this device and settings (the Runner then never leaves early), its target was not
+            met, or it was made under another power mode, core count, spin setting or set of options.
 
     Raises:
         BundleError: the bundle is damaged, unsafe or too new.
         InputError: no such backend or mode.
     """
-    bundle = Bundle.open(path)
-    settings = Settings(backend, mode or "staged", bundle.manifest.precision, threads, spin, options)
-    if mode is None:
-        settings = settings.with_mode(chosen_mode(bundle, settings))
-    calibration = bundle.read_calibration(settings.key(device_key()))
-    runner = open_runner(bundle, settings, calibration, stage_p99_s=_staged_times(bundle, settings))
-    if calibration is None:
-        _warn(
-            f"{bundle.path} has no calibration for {settings.key(device_key())}: it never leaves early. Run: edgeexit calibrate"
-        )
-    else:
-        runner.inner_thresholds = thresholds_of(calibration, bundle)
-        changes = _changes(calibration, settings)
-        if changes:
-            _warn(
-                f"calibrated with another {'; another '.join(changes)}: its latencies will not hold. Calibrate again."
-            )
+    settings = Settings(backend, mode or "staged", threads=threads, spin=spin, options=options)
+    runner = _open_whole(as_path("path", path), settings, mode)
+    for remark in take_calibration(runner, accept_device=accept_device):
+        _warn(remark)
     return runner
+
+
+def _open_whole(path: Path, settings: Settings, mode: str | None) -> Runner:
+    """The bundle opened; where it is compiled anew while that is done, the new one."""
+    while True:
+        bundle = Bundle.open(path)
+        chosen = replace(settings, precision=bundle.manifest.precision)
+        if mode is None:
+            chosen = chosen.with_mode(chosen_mode(bundle, chosen))
+        try:
+            return open_runner(bundle, chosen)
+        except (OSError, InputError):
+            if read_manifest(path).network == bundle.manifest.network:
+                raise
+
+
+def take_calibration(runner: Runner, *, accept_device: bool = False) -> list[str]:
+    """Give a Runner the thresholds of the calibration that is active for it; returns what is to be said of it.
+
+    Raises:
+        BundleError: the calibration is damaged or too new.
+    """
+    bundle, settings = runner.bundle, runner.settings
+    found = find_calibration(bundle, settings)
+    if found is None and accept_device:
+        return _take_nearest(runner)
+    runner.take(found, _staged_times(bundle, settings))
+    if found is None:
+        return [_missing(bundle, settings)]
+    runner.inner_thresholds = thresholds_of(found.document, bundle)
+    remarks = _doubts(found)
+    changes = _changes(found.document, settings)
+    if changes:
+        remarks.append(
+            f"calibrated with another {'; another '.join(changes)}: its latencies will not hold. Calibrate again."
+        )
+    return remarks
+
+
+def _take_nearest(runner: Runner) -> list[str]:
+    nearest = nearest_calibration(runner.bundle, runner.settings)
+    if nearest is None:
+        return [_missing(runner.bundle, runner.settings)]
+    inner = thresholds_of(nearest.document, runner.bundle)
+    checked = recheck(runner, nearest.document)
+    made = f"calibration {nearest.record.name!r} was made on another device ({'; '.join(nearest.changes)})"
+    if not checked.agrees:
+        return [
+            f"{made}, and its times do not hold here ({checked}): it is not used, and nothing leaves early. Calibrate again."
+        ]
+    runner.take(nearest, _staged_times(runner.bundle, runner.settings))
+    runner.inner_thresholds = inner
+    return [f"{made}; its times hold here ({checked}), so it is used.", *_doubts(nearest)]
+
+
+def _doubts(found: Found) -> list[str]:
+    """What speaks against an active calibration."""
+    record = found.record
+    if record.verdict not in ("not met", "undecided"):
+        return []
+    target = f"its target {record.target}" if record.target else "its target"
+    what = f"calibration {record.name!r} is active although {target} was {record.verdict} when it was measured."
+    return [f"{what} Calibrate again, or go back: edgeexit calibrations rollback"]
+
+
+def _missing(bundle: Bundle, settings: Settings) -> str:
+    """That there is no calibration, and what can be done about it."""
+    text = f"{bundle.path} has no calibration for {key_here(settings)}: it never leaves early. Run: edgeexit calibrate"
+    inactive, nearest = inactive_calibration(bundle, settings), nearest_calibration(bundle, settings)
+    if inactive is not None:
+        kept = f"Calibration {inactive.name!r} ({inactive.target}: {inactive.verdict}) is kept but not active"
+        return f"{text}. {kept}; to use it all the same: edgeexit calibrations use {bundle.path} {inactive.name}"
+    if nearest is not None:
+        made = f"The nearest is {nearest.record.name!r}, made on another device ({'; '.join(nearest.changes)})"
+        return f"{text}. {made}; to use it if its times hold here: --accept-device, or load(accept_device=True)"
+    return text
+
+
+def reload_runner(runner: Runner) -> bool:
+    """See `Runner.reload`."""
+    if read_manifest(runner.bundle.path) == runner.bundle.manifest:
+        return False
+    fresh = Bundle.open(runner.bundle.path)
+    if fresh.manifest.network != runner.bundle.manifest.network:
+        runner.become(_open_whole(fresh.path, runner.settings, runner.settings.mode))
+    else:
+        runner.bundle = fresh
+        found = find_calibration(fresh, runner.settings)
+        if found is None or found.document == runner.calibration:
+            return False
+    for remark in take_calibration(runner):
+        _warn(remark, called_from=4)
+    return True
 
 
 def open_runner(
@@ -89,11 +184,10 @@ def open_runner(
 
 def chosen_mode(bundle: Bundle, settings: Settings) -> str:
     """The faster mode on this device as the compile measured it; else one that is calibrated; else staged, which every backend has."""
-    device = device_key()
-    timing = bundle.manifest.timings.get(settings.timing_key(device))
-    if timing is not None:
-        return timing.faster
-    calibrated = [m for m in ("fused", "staged") if settings.with_mode(m).key(device) in bundle.manifest.calibrations]
+    for key in timing_keys_here(settings):
+        if key in bundle.manifest.timings:
+            return bundle.manifest.timings[key].faster
+    calibrated = [m for m in ("fused", "staged") if find_calibration(bundle, settings.with_mode(m))]
     return calibrated[0] if calibrated else "staged"
 
 
@@ -105,10 +199,10 @@ def _staged_times(bundle: Bundle, settings: Settings) -> tuple[float, ...] | Non
     """
     if settings.mode == "staged":
         return None
-    calibration = bundle.read_calibration(settings.with_mode("staged").key(device_key()))
-    if calibration is None or calibration.get("schema") != _SCHEMA or _changes(calibration, settings):
+    found = find_calibration(bundle, settings.with_mode("staged"))
+    if found is None or found.document.get("schema") != _SCHEMA or _changes(found.document, settings):
         return None
-    return stage_times(calibration, bundle.manifest.exits)
+    return stage_times(found.document, bundle.manifest.exits)
 
 
 def thresholds_of(calibration: Mapping[str, Any], bundle: Bundle) -> tuple[float, ...]:
@@ -165,5 +259,5 @@ def _shown(value: object) -> object:
     return "none" if value == "" else value
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, CalibrationWarning, stacklevel=3)  # whoever called `load`
+def _warn(message: str, called_from: int = 3) -> None:
+    warnings.warn(message, CalibrationWarning, stacklevel=called_from)  # whoever called `load`

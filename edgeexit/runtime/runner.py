@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from importlib import import_module
 from time import perf_counter
 from types import TracebackType
@@ -22,6 +23,7 @@ from edgeexit.errors import InputError
 from edgeexit.graph.network import TensorSpec
 from edgeexit.progress import Progress, silent
 from edgeexit.runtime.batch import leave_in_stages, score_everything
+from edgeexit.runtime.calibrations import Found
 from edgeexit.runtime.deadline import Deadlines, known, run_until, stage_times
 from edgeexit.runtime.inputs import Inputs, by_name, check_many, slot
 from edgeexit.runtime.prediction import Prediction
@@ -108,7 +110,8 @@ class Runner(_Opened):
         criterion: the exit criterion, with the unit of `thresholds` and of a prediction's score.
         exits: number of exits N.
         classes: number of classes.
-        calibration: the calibration document that was found for this device and these settings, or None.
+        calibration: the document of the calibration in use, or None.
+        calibration_name: its name in the bundle's history, or None.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class Runner(_Opened):
         self.criterion: Criterion = criterion(bundle.manifest.criterion)
         self.exits = bundle.manifest.exits
         self.calibration = calibration
+        self.calibration_name: str | None = None
         self._stage_p99_s = stage_p99_s  # of the staged form, where it is known from elsewhere than `calibration`
         self._staged: StagedProgram | None = program if isinstance(program, StagedProgram) else None
         self._staged_fills: _Fills = self._fills
@@ -250,7 +254,8 @@ class Runner(_Opened):
     def backbone(self) -> Backbone:
         """The network run straight to its last exit, under the same settings: no other heads, no criterion."""
         self._refuse_closed()
-        return Backbone(self.bundle, self.settings)
+        with self._opening():
+            return Backbone(self.bundle, self.settings)
 
     def control(self, target: str, **options: Any) -> Any:
         """A `edgeexit.calibration.Controller` that holds a mean or a tail of this runner under drift; see there for its options.
@@ -261,6 +266,61 @@ class Runner(_Opened):
         # The control law stands above this module; found by name, so that imports still point one way.
         return import_module("edgeexit.calibration").controller(self, target, **options)
 
+    def drift_alarm(self, **options: Any) -> Any:
+        """A `edgeexit.DriftAlarm` over this runner's calibration and present thresholds; see there for its options.
+
+        Example:
+            alarm = runner.drift_alarm()
+            p = runner(x)
+            if alarm.observe(p.exit, p.score):
+                print(alarm.reason)
+
+        Raises:
+            InputError: there is no calibration of this device.
+        """
+        return import_module("edgeexit.calibration").drift_alarm(self, **options)  # as in `control`
+
+    def reload(self) -> bool:
+        """Take the calibration that is active in the bundle now, and its network where that was compiled anew.
+
+        Costs the reading of one small file while nothing has changed, so that a service may call it now and then. Thresholds that were set
+        by hand stay until another calibration is active. Clones are reloaded one by one.
+
+        Returns:
+            Whether anything changed.
+
+        Raises:
+            BundleError: the bundle is damaged, or no longer there; the Runner goes on as it was.
+        """
+        # Finding calibrations stands above this module.
+        return bool(import_module("edgeexit.runtime.loading").reload_runner(self))
+
+    def take(self, found: Found | None, stage_p99_s: tuple[float, ...] | None) -> None:
+        """Note which calibration is in use, and the times of the staged form where they are known from elsewhere."""
+        self.calibration = None if found is None else found.document
+        self.calibration_name = None if found is None else found.record.name
+        self._stage_p99_s = stage_p99_s
+
+    def become(self, other: Runner) -> None:
+        """Take over everything of another Runner, which must not be used any more; for other threads in one step."""
+        with self._lock:
+            self._refuse_closed()
+            old, lock = {self._program, self._staged, self._batch}, self._lock
+            vars(self).update(vars(other))
+            self._lock = lock
+            for opened in old - {None}:
+                assert opened is not None
+                opened.close()
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """What is opened late may be gone: the bundle was compiled anew."""
+        try:
+            yield
+        except (OSError, InputError):
+            self.bundle.refuse_recompiled()
+            raise
+
     def clone(self) -> Runner:
         """The same engines with buffers of its own, for another thread; thresholds are copied, then independent."""
         with self._lock:
@@ -269,13 +329,15 @@ class Runner(_Opened):
                 self.bundle, self.settings, self._program.clone(), self.calibration, stage_p99_s=self._stage_p99_s
             )
             other.inner_thresholds = self._inner
+            other.calibration_name = self.calibration_name
             if other._staged is None and self._staged is not None:
                 other._take_staged(self._staged.clone())
             return other
 
     def _staged_program(self) -> StagedProgram:
         if self._staged is None:
-            self._take_staged(find_backend(self.settings.backend).open_staged(self.bundle, self.settings))
+            with self._opening():
+                self._take_staged(find_backend(self.settings.backend).open_staged(self.bundle, self.settings))
         assert self._staged is not None
         return self._staged
 
@@ -289,7 +351,8 @@ class Runner(_Opened):
 
     def _batch_program(self) -> Batch:
         if self._batch is None:
-            self._batch = find_backend(self.settings.backend).open_batch(self.bundle, self.settings)
+            with self._opening():
+                self._batch = find_backend(self.settings.backend).open_batch(self.bundle, self.settings)
         return self._batch
 
     def _in_time(self, x: Inputs, deadline_s: float, called_s: float) -> Prediction:

@@ -1,0 +1,100 @@
+"""The calibrations of a bundle: list, read, and carry them from bundle to bundle."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from edgeexit.arguments import as_path
+from edgeexit.bundle import Bundle, CalibrationRecord
+from edgeexit.bundle.archive import SCHEMA, About, Archive, read_archive
+from edgeexit.calibration.kept import REPLAY
+from edgeexit.calibration.replay import ReplayTable
+from edgeexit.calibration.result import Calibration, calibration_from
+from edgeexit.errors import InputError
+from edgeexit.progress import silent
+
+
+def list_calibrations(bundle: Bundle | Path | str) -> tuple[CalibrationRecord, ...]:
+    """Every calibration of a bundle, oldest first: name, key, date, target and verdict.
+
+    Example:
+        for record in edgeexit.list_calibrations("lenet.eexit"):
+            print(record.name, record.created, record.target, record.verdict)
+
+    Raises:
+        BundleError: the bundle is damaged.
+    """
+    return _opened(bundle).history
+
+
+def load_calibration(bundle: Bundle | Path | str, name: str) -> Calibration:
+    """A calibration of a bundle by its name in the history.
+
+    Raises:
+        InputError: there is none of that name; the message lists the names.
+        BundleError: the bundle or the calibration is damaged.
+    """
+    opened = _opened(bundle)
+    record = opened.find_calibration(name)
+    return calibration_from(opened.read_record(record), f"calibration {name!r} of {opened.path}")
+
+
+def export_calibration(bundle: Bundle | Path | str, name: str) -> bytes:
+    """A calibration of a bundle as the bytes of a file, to be written and imported into a bundle of the same network elsewhere.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    opened = _opened(bundle)
+    record = opened.find_calibration(name)
+    files = {f"{purpose}{Path(file).suffix}": opened.file(file) for purpose, file in record.attachments.items()}
+    about = About(SCHEMA, name, record.key, opened.manifest.network_sha256)
+    return Archive(about, opened.read_record(record), {n: f.read_bytes() for n, f in files.items()}).to_bytes()
+
+
+def import_calibration(bundle: Bundle | Path | str, path: Path | str, *, save_as: str | None = None) -> Bundle:
+    """Add a calibration from a file to a bundle's history; it does not become active. Returns the bundle as it is then.
+
+    Args:
+        bundle: of the same network.
+        path: what `export_calibration` made.
+        save_as: its name in the history; None keeps the one that it had, with `-2` where that is taken.
+
+    Raises:
+        InputError: the file is damaged, or of another network; a name that is taken.
+        BundleError: the bundle cannot be written.
+    """
+    opened, file = _opened(bundle), as_path("path", path)
+    archive = read_archive(file)
+    if archive.about.network != opened.manifest.network_sha256:
+        what = "another network, criterion or precision"
+        msg = f"{file} was calibrated on {what} than {opened.path} holds: its thresholds would be wrong here."
+        raise InputError(msg)
+    result = calibration_from(archive.document, str(file))
+    _check_fits(opened, result, archive, file)
+    if save_as is not None:
+        opened.check_calibration_name(save_as)
+    return opened.write_calibration(
+        result.key,
+        result.to_document(),
+        {f"{REPLAY}.npz": archive.attachments[f"{REPLAY}.npz"]},
+        name=save_as or archive.about.name,
+        activate=False,
+        waiting=silent,
+    )
+
+
+def _check_fits(bundle: Bundle, result: Calibration, archive: Archive, file: Path) -> None:
+    table = archive.attachments.get(f"{REPLAY}.npz")
+    if table is None:
+        msg = f"{file} has no replay table: export it again."
+        raise InputError(msg)
+    exits = ReplayTable.load(io.BytesIO(table)).exits
+    if not exits == bundle.manifest.exits == len(result.inner_thresholds) + 1:
+        msg = f"{file} is of a network with {exits} exits, {bundle.path} has {bundle.manifest.exits}."
+        raise InputError(msg)
+
+
+def _opened(bundle: Bundle | Path | str) -> Bundle:
+    return bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)

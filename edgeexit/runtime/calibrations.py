@@ -1,0 +1,96 @@
+"""Which of a bundle's calibrations holds here: that of this device and these settings, or the nearest one of another device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgeexit.backends import Settings
+from edgeexit.bundle import Bundle, CalibrationRecord
+from edgeexit.hardware import device_facts, device_key
+from edgeexit.hardware.keys import distance, key_changes, old_device_key
+
+
+@dataclass(frozen=True)
+class Found:
+    """An active calibration of a bundle.
+
+    Attributes:
+        key: under which it is active.
+        record: what the history says of it.
+        document: it, as JSON values.
+        changes: what of the device key was different when it was measured, for people; none for a calibration of this device.
+        distance: how far that device is from this one; 0 for this one.
+    """
+
+    key: str
+    record: CalibrationRecord
+    document: Mapping[str, Any]
+    changes: tuple[str, ...] = ()
+    distance: int = 0
+
+
+def key_here(settings: Settings) -> str:
+    """Under which key a calibration for these settings on this device is written."""
+    return settings.key(device_key(backend=settings.backend))
+
+
+def timing_keys_here(settings: Settings) -> tuple[str, str]:
+    """Under which keys the comparison of the two modes on this device lies: as now, and as earlier versions wrote it."""
+    return (settings.timing_key(device_key(backend=settings.backend)), settings.timing_key(old_device_key()))
+
+
+def find_calibration(bundle: Bundle, settings: Settings) -> Found | None:
+    """The active calibration of this device and these settings.
+
+    One under a key that an earlier version wrote counts where the device is the same.
+    """
+    for key in (key_here(settings), settings.key(old_device_key())):
+        found = _active(bundle, key, {})
+        if found is not None:
+            return found
+    same = [found for found in _others(bundle, settings) if not found.changes]
+    return max(same, key=lambda found: found.record.created, default=None)
+
+
+def nearest_calibration(bundle: Bundle, settings: Settings) -> Found | None:
+    """The active calibration for these settings of the device that is most like this one, and what differs."""
+    others = sorted(_others(bundle, settings), key=lambda found: found.record.created, reverse=True)
+    return min(others, key=lambda found: found.distance, default=None)
+
+
+def measured_calibration(bundle: Bundle, settings: Settings, attachment: str) -> CalibrationRecord | None:
+    """The newest calibration of this device and these settings that has an attachment, active or not."""
+    keys = {key_here(settings), settings.key(old_device_key())}
+    found = find_calibration(bundle, settings)
+    records = [
+        r for r in bundle.history if (r.key in keys or (found and r == found.record)) and attachment in r.attachments
+    ]
+    return records[-1] if records else None
+
+
+def inactive_calibration(bundle: Bundle, settings: Settings) -> CalibrationRecord | None:
+    """The newest calibration of this device and these settings that is not active."""
+    keys = {key_here(settings), settings.key(old_device_key())}
+    records = [record for record in bundle.history if record.key in keys]
+    return records[-1] if records else None
+
+
+def _others(bundle: Bundle, settings: Settings) -> Iterator[Found]:
+    """Active calibrations for these settings whose documents say on which device they were measured."""
+    suffix = settings.key("")
+    for key in sorted(bundle.manifest.calibrations):
+        facts = (bundle.read_calibration(key) or {}).get("device") if key.endswith(suffix) else None
+        if isinstance(facts, Mapping):
+            then = {str(name): value for name, value in facts.items() if isinstance(value, str)}
+            found = _active(bundle, key, key_changes(then, device_facts(), settings.backend))
+            if found is not None:
+                yield found
+
+
+def _active(bundle: Bundle, key: str, changes: Mapping[str, str]) -> Found | None:
+    record, document = bundle.active(key), bundle.read_calibration(key)
+    if record is None or document is None:
+        return None
+    return Found(key, record, document, tuple(changes.values()), distance(changes))

@@ -1,0 +1,98 @@
+"""Time every exit for a few seconds, and compare with what a calibration of another device measured.
+
+A calibration's thresholds give the same answers wherever the network runs; whether they also meet a bound on time depends on what each exit
+costs. They are taken over where no exit is slower than it was, and the exits cost the same shares of the last one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from edgeexit import units
+from edgeexit.arguments import as_float
+from edgeexit.backends.samples import random_inputs
+from edgeexit.errors import InputError
+from edgeexit.runtime.runner import Runner
+
+SECONDS = 5.0
+"""How long a re-check takes."""
+TOLERANCE = 0.15
+"""How much slower an exit may be, and how much its share of the last exit's time may differ, relative."""
+_BLOCK = 10
+_FEWEST_BLOCKS = 3
+
+
+@dataclass(frozen=True)
+class Recheck:
+    """Mean times of leaving at each exit, in seconds: as the calibration has them, and now.
+
+    Attributes:
+        then_s, now_s: [N].
+    """
+
+    then_s: tuple[float, ...]
+    now_s: tuple[float, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the calibration's times hold here."""
+        return self.slower <= TOLERANCE and self.reshaped <= TOLERANCE
+
+    @property
+    def slower(self) -> float:
+        """By what share the exit that lost most is slower; below 0 where every exit is faster."""
+        return max(now / then for then, now in zip(self.then_s, self.now_s, strict=True)) - 1
+
+    @property
+    def reshaped(self) -> float:
+        """Largest relative difference of an exit's share of the last exit's time."""
+        then, now = (np.asarray(times) / times[-1] for times in (self.then_s, self.now_s))
+        return float(np.abs(now / then - 1).max())
+
+    def __str__(self) -> str:
+        """The times side by side."""
+        pairs = zip(self.then_s, self.now_s, strict=True)
+        return ", ".join(
+            f"exit {k} {units.seconds(then)}, now {units.seconds(now)}" for k, (then, now) in enumerate(pairs, 1)
+        )
+
+
+def recheck(runner: Runner, calibration: Mapping[str, Any], seconds: float = SECONDS) -> Recheck:
+    """Force every exit in turn, on random inputs, and compare with the times in a calibration document.
+
+    Raises:
+        InputError: the document has no time of each exit, or the network gives NaN on random inputs.
+    """
+    then_s = _recorded(calibration, runner.exits)
+    x = random_inputs(runner.bundle.manifest.inputs, 0)
+    blocks: list[list[float]] = [[] for _ in range(runner.exits)]
+    end_s = perf_counter() + seconds
+    for k in range(runner.exits):
+        _block_mean(runner, x, k + 1)  # the first calls are slower
+    while perf_counter() < end_s or len(blocks[0]) < _FEWEST_BLOCKS:
+        for k, means in enumerate(blocks):
+            means.append(_block_mean(runner, x, k + 1))
+    return Recheck(then_s, tuple(float(np.median(means)) for means in blocks))
+
+
+def _block_mean(runner: Runner, x: Mapping[str, Any], exit: int) -> float:
+    start_s = perf_counter()
+    for _ in range(_BLOCK):
+        runner.forced(dict(x), exit=exit)
+    return (perf_counter() - start_s) / _BLOCK
+
+
+def _recorded(calibration: Mapping[str, Any], exits: int) -> tuple[float, ...]:
+    rows = calibration.get("exits")
+    rows = rows if isinstance(rows, (list, tuple)) else []
+    times = [as_float(row.get("mean_s")) if isinstance(row, Mapping) else math.nan for row in rows]
+    if len(times) != exits or not all(0 < t < math.inf for t in times):
+        msg = "the calibration has no time of each exit to compare with: calibrate on this device."
+        raise InputError(msg)
+    return tuple(times)
