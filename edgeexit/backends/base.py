@@ -100,11 +100,13 @@ class Program(ABC):
         inputs: host buffers by input name, batch 1; fill them, then `run`.
         exits: number of exits it can leave at.
         note: why it could not be opened in the quickest way, for people; empty where it was.
+        survives_fork: whether it still runs in a child that `os.fork` made.
     """
 
     inputs: Mapping[str, Array]
     exits: int
     note: str = ""
+    survives_fork: bool = True
 
     @abstractmethod
     def run(self, thresholds: Sequence[float]) -> int:

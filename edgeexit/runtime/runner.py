@@ -25,6 +25,7 @@ from edgeexit.progress import Progress, silent
 from edgeexit.runtime.batch import leave_in_stages, score_everything
 from edgeexit.runtime.calibrations import Found
 from edgeexit.runtime.deadline import Deadlines, known, run_until, stage_times
+from edgeexit.runtime.forking import never_free, register
 from edgeexit.runtime.inputs import Inputs, by_name, check_many, slot
 from edgeexit.runtime.prediction import Prediction
 
@@ -42,11 +43,18 @@ class _Opened:
         self._fill_only = next(iter(self._fills.values())) if len(self._fills) == 1 else None
         self._lock = threading.Lock()
         self._open = True
+        self._why_closed = "it is closed: load the bundle again."
+        abandon = type(self)._abandon  # noqa: SLF001 - its own method, not bound to it, so that it can be freed
+        register(self, self._lock, abandon, survives=program.survives_fork)
 
     def _refuse_closed(self) -> None:
         if not self._open:
-            msg = "this runner is closed: load the bundle again."
-            raise InputError(msg)
+            raise InputError(f"this runner cannot run: {self._why_closed}")
+
+    def _abandon(self, reason: str) -> None:
+        """In a forked child: refuse every call, and leave the engines alone."""
+        never_free(self._program)
+        self._open, self._why_closed = False, reason
 
     def _write(self, x: Inputs) -> None:
         if not self._open:
@@ -250,6 +258,11 @@ class Runner(_Opened):
                 if opened is not None and opened is not self._program:
                     opened.close()
             self._staged = self._batch = None
+
+    def _abandon(self, reason: str) -> None:
+        super()._abandon(reason)
+        never_free((self._staged, self._batch))
+        self._staged = self._batch = None
 
     def backbone(self) -> Backbone:
         """The network run straight to its last exit, under the same settings: no other heads, no criterion."""

@@ -28,7 +28,7 @@ def test_a_closed_runner_refuses_every_call(runner: Runner, call: str) -> None:
         "in time": lambda: runner(images(1), deadline_s=1.0),
         "prepare": runner.prepare_deadlines,
     }
-    with pytest.raises(InputError, match="this runner is closed"):
+    with pytest.raises(InputError, match="it is closed"):
         calls[call]()
 
 
@@ -79,10 +79,10 @@ def test_a_closed_runner_opens_nothing_anew(runner: Runner) -> None:
     runner.close()
     backbone.close()
 
-    with pytest.raises(InputError, match="this runner is closed"):
+    with pytest.raises(InputError, match="it is closed"):
         runner.backbone()
     for closed in (runner, backbone):
-        with pytest.raises(InputError, match="this runner is closed"), closed:
+        with pytest.raises(InputError, match="it is closed"), closed:
             pass
 
 

@@ -236,6 +236,8 @@ class TensorRtStaged(StagedProgram):
         reasons: why a faster way is not taken, by its name.
     """
 
+    survives_fork = False  # CUDA cannot be used in a forked process
+
     def __init__(self, engines: Engines, manifest: Manifest) -> None:
         held = _Held(engines, [(s.logits, s.score) for s in manifest.stages])
         self._held = held
@@ -280,6 +282,8 @@ class TensorRtFused(Program):
         reasons: why those before it do not work, by name.
     """
 
+    survives_fork = False
+
     def __init__(self, engines: Engines, manifest: Manifest) -> None:
         held = _Held(engines, [(s.logits, s.score) for s in manifest.stages])
         self._held = held
@@ -317,6 +321,7 @@ class TensorRtBackbone(Program):
     """The network straight to its last exit, as one captured graph where it can be captured: a fair opponent."""
 
     exits = 1
+    survives_fork = False
 
     def __init__(self, engines: Engines, logits: str) -> None:
         held = _Held(engines, [(logits, None)])
