@@ -32,6 +32,8 @@ COMMANDS: tuple[str, ...] = (
     "doctor",
 )
 """In the order in which `edgeexit --help` lists them. Command `x` is the function `x` of `edgeexit/cli/cmd_x.py`."""
+ABOUT = ("help", "version")
+"""Commands about edgeexit itself."""
 
 app = typer.Typer(
     help="Split, compile, calibrate and measure early-exit networks on the device they will run on.",
@@ -62,7 +64,7 @@ def _options(
     VERBOSITY.set(-1 if quiet else int(verbose))
 
 
-for _name in COMMANDS:
+for _name in (*COMMANDS, *ABOUT):
     add_command(app, _name, getattr(import_module(f"edgeexit.cli.cmd_{_name}"), f"{_name}_command"))
 
 

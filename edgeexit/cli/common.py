@@ -22,7 +22,7 @@ BackendOptions: TypeAlias = Annotated[
     typer.Option(
         "--options",
         metavar="A=1,B=2",
-        help="Of the backend, as optimization_level=5 of tensorrt; see devices/README.md.",
+        help="Options of the backend, such as optimization_level=5 for tensorrt.",
     ),
 ]
 

@@ -8,23 +8,23 @@ Every command also has -h, -q and -v.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from edgeexit.cli.common import VERBOSITY
+from edgeexit.cli.options import OUTPUT, describe, shown_names
 from edgeexit.cli.wrapping import wrap
 
 _WIDEST = 100  # longer lines are hard to read
 _NAMES = 26  # columns for the names of options; a longer one has a line of its own
-OUTPUT = "Output"
-"""The group of what every command has; it stands last."""
 _QUIET = "Print only results, warnings and errors: no progress, no remarks."
 _VERBOSE = "Print more: every step, every table, the traceback of an unexpected error."
 
@@ -54,7 +54,7 @@ class Group(TyperGroup):
 
 
 def add_command(to: typer.Typer, name: str, function: Callable[..., None], *, group: str = "Commands") -> None:
-    """Make a function a command with edgeexit's help, and with -q and -v.
+    """Make a function a command with edgeexit's help, with what `options` says of its parameters, and with -q and -v.
 
     Args:
         to: the application or the group of commands.
@@ -62,11 +62,6 @@ def add_command(to: typer.Typer, name: str, function: Callable[..., None], *, gr
         function: its parameters are the options.
         group: under which the command is listed.
     """
-    to.command(name, cls=Command, rich_help_panel=group)(_with_verbosity(function))
-
-
-def _with_verbosity(function: Callable[..., None]) -> Callable[..., None]:
-    """The function with two more options, which say how much is printed."""
 
     @functools.wraps(function)
     def run(*, quiet: bool = False, verbose: bool = False, **given: Any) -> None:
@@ -74,16 +69,26 @@ def _with_verbosity(function: Callable[..., None]) -> Callable[..., None]:
             VERBOSITY.set(-1 if quiet else 1)
         function(**given)
 
-    more = {
-        "quiet": Annotated[bool, typer.Option("--quiet", "-q", help=_QUIET, rich_help_panel=OUTPUT)],
-        "verbose": Annotated[bool, typer.Option("--verbose", "-v", help=_VERBOSE, rich_help_panel=OUTPUT)],
-    }
-    kind = inspect.Parameter.KEYWORD_ONLY
-    known = inspect.signature(function, eval_str=True)
-    added = [inspect.Parameter(name, kind, default=False, annotation=hint) for name, hint in more.items()]
-    run.__annotations__ = {**inspect.get_annotations(function, eval_str=True), **more}
-    run.__signature__ = known.replace(parameters=[*known.parameters.values(), *added])  # type: ignore[attr-defined]
-    return run
+    parameters = [*_described(name, function), *_verbosity_parameters()]
+    run.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    to.command(name, cls=Command, rich_help_panel=group)(run)
+
+
+def _described(command: str, function: Callable[..., None]) -> Iterator[inspect.Parameter]:
+    """The parameters of a command's function, each as `options` describes it."""
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        hint, *told = get_args(parameter.annotation)
+        info = copy.copy(told[0])  # an alias may be in several commands
+        describe(command, parameter.name, info)
+        yield parameter.replace(annotation=Annotated[hint, info], kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _verbosity_parameters() -> Iterator[inspect.Parameter]:
+    for name, text in (("quiet", _QUIET), ("verbose", _VERBOSE)):
+        info = typer.Option(f"--{name}", f"-{name[0]}", help=text, rich_help_panel=OUTPUT)
+        hint = Annotated[bool, info]
+        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=hint)
 
 
 _VALUES = {"path": "PATH", "file": "PATH", "int": "N", "float": "X"}
@@ -155,7 +160,7 @@ def _groups(command: Any, ctx: typer.Context) -> dict[str, list[tuple[str, str]]
     for param in command.get_params(ctx):
         record = None if getattr(param, "hidden", False) else param.get_help_record(ctx)
         if record is not None:
-            groups.setdefault(_group_of(param), []).append((_names(param, record[0]), " ".join(record[1].split())))
+            groups.setdefault(_group_of(param), []).append((_names(param, record[0]), _text(record[1])))
     output = groups.pop(OUTPUT, None)
     return groups if output is None else {**groups, OUTPUT: output}
 
@@ -173,17 +178,23 @@ def _names(param: Any, shown: str) -> str:
     """`-o, --output PATH`: short names first. `shown` is how the framework would write it."""
     if param.param_type_name == "argument":
         return _argument_name(param)
-    names = [*sorted(param.opts, key=lambda name: name.startswith("--")), *param.secondary_opts]
+    names = ", ".join(shown_names(param))
     if param.is_flag:
-        return ", ".join(names)
+        return names
     kind = shown.rpartition("--")[2].partition(" ")[2].lower()
     value = param.metavar or next((word for part, word in _VALUES.items() if part in kind), "TEXT")
-    return f"{', '.join(names)} {value}"
+    return f"{names} {value}"
 
 
 def _argument_name(param: Any) -> str:
     name = str(param.metavar or param.name).upper()
     return f"{name} ..." if param.nargs == -1 else name
+
+
+def _text(shown: str) -> str:
+    """An option's help; the framework's `[x>=0]` in words."""
+    text = re.sub(r"x>=(-?[\d.]+)", r"at least \1", " ".join(shown.split()))
+    return text.replace("; required", "").replace("] [at", "; at")
 
 
 def _summary(command: Any) -> str:

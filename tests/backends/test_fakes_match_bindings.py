@@ -48,12 +48,19 @@ def _differences(stub: Path, module: ModuleType) -> list[str]:
     return wrong
 
 
+def _parameters(fake: Any) -> list[str] | None:
+    """Names as a caller of the bindings has them; None for what is no function."""
+    if isinstance(fake, classmethod):  # a static method of the bindings
+        return list(inspect.signature(fake.__func__).parameters)[1:]
+    fake = fake.__func__ if isinstance(fake, staticmethod) else fake
+    return list(inspect.signature(fake).parameters) if inspect.isfunction(fake) or inspect.ismethod(fake) else None
+
+
 def _unlike(overloads: list[ast.FunctionDef], fake: Any) -> Iterator[str]:
     """How a fake's parameters differ from every overload of the real one; a fake need not have what is not used."""
-    fake = getattr(fake, "__func__", fake)
-    if not inspect.isfunction(fake):
+    mine = _parameters(fake)
+    if mine is None:
         return
-    mine = list(inspect.signature(fake).parameters)
     real = [_names(o) for o in overloads]
     # Boost.Python calls what has no name arg1, arg2; pybind11 calls it arg0.
     if not any(

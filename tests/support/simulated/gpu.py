@@ -314,3 +314,9 @@ class _BodyTouches(tuple):  # type: ignore[type-arg]
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return (touched for op in self.body.nodes for touched in op.touches)
+
+
+def bind(kind: type, **attributes: Any) -> Any:
+    """A copy of a class with class attributes of its own, such as the machine that its objects belong to."""
+    body = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
+    return type(kind.__name__, kind.__bases__, {**body, **attributes})

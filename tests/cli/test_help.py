@@ -1,0 +1,146 @@
+"""Help that a terminal of 80 columns can show, names that work however they are typed, and completion by the shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+import edgeexit
+from edgeexit.cli.app import app
+from edgeexit.criteria import CRITERIA
+
+
+def commands() -> dict[tuple[str, ...], Any]:
+    """Every command by its words, those inside groups too, and the application itself."""
+    found: dict[tuple[str, ...], Any] = {}
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), get_command(app))]
+    while waiting:
+        words, command = waiting.pop()
+        found[words] = command
+        waiting += [((*words, name), sub) for name, sub in getattr(command, "commands", {}).items()]
+    return found
+
+
+COMMANDS = commands()
+every_command = pytest.mark.parametrize("words", list(COMMANDS), ids=" ".join)
+
+
+def invoke(*words: str, **environment: str) -> Result:
+    """Run it in this process."""
+    return CliRunner().invoke(app, list(words), env=environment, prog_name="edgeexit")
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "120"])
+@every_command
+def test_no_line_of_the_help_is_wider_than_the_terminal(words: tuple[str, ...], columns: str) -> None:
+    """Commands in examples excepted: they are for copying and are never broken."""
+    lines = invoke(*words, "--help", COLUMNS=columns).output.splitlines()
+
+    assert [] == [line for line in lines if len(line) > int(columns) and not line.startswith("  edgeexit ")]
+
+
+@every_command
+def test_the_help_names_every_option_whole(words: tuple[str, ...]) -> None:
+    """At 80 columns; an option of several names stands there under at least one of them."""
+    output = invoke(*words, "--help", COLUMNS="80").output
+    shown = set(re.findall(r"(?<!\S)--?[a-z][\w-]*(?=[,\s])", output))
+
+    options = [p for p in COMMANDS[words].params if p.param_type_name == "option" and not getattr(p, "hidden", False)]
+    assert [] == [p.opts for p in options if not shown & set(p.opts)]
+
+
+@every_command
+def test_the_short_option_and_the_word_help_show_the_same(words: tuple[str, ...]) -> None:
+    """`-h`, `--help` and `edgeexit help`."""
+    told = {invoke(*form).output for form in ((*words, "-h"), (*words, "--help"), ("help", *words))}
+
+    assert 1 == len(told)
+    assert "Usage: edgeexit" in told.pop()
+
+
+def test_the_version_can_be_asked_for_in_three_ways() -> None:
+    """`-V`, `--version` and `edgeexit version`, which also names what it runs on."""
+    for words in (("-V",), ("--version",), ("version",)):
+        assert invoke(*words).output.startswith(f"edgeexit {edgeexit.__version__}\n")
+
+    assert "onnxruntime" in invoke("version").output
+
+
+def test_help_is_coloured_only_where_colour_is_wanted() -> None:
+    """FORCE_COLOR asks for it, NO_COLOR forbids it, and a file gets none."""
+    plain = {"FORCE_COLOR": "", "NO_COLOR": ""}
+
+    assert "\x1b[" not in invoke("run", "-h", **plain).output
+    assert "\x1b[" in invoke("run", "-h", **{**plain, "FORCE_COLOR": "1"}).output
+    assert "\x1b[" not in invoke("run", "-h", FORCE_COLOR="1", NO_COLOR="1").output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("bench", "--vary"), "No such option: --vary"),
+        (("compille",), "Did you mean 'compile'"),
+        (("bench", "x.eexit"), "Missing option"),
+        (("run",), "Missing argument"),
+    ],
+)
+def test_bad_usage_says_what_is_wrong_and_where_the_help_is(words: tuple[str, ...], told: str) -> None:
+    """Three lines, without a frame that would cut words."""
+    result = subprocess.run([sys.executable, "-m", "edgeexit", *words], capture_output=True, text=True, check=False)
+
+    lines = result.stderr.splitlines()
+    assert (2, "") == (result.returncode, result.stdout)
+    assert told in lines[0]
+    assert lines[1].startswith("Usage: edgeexit")
+    assert lines[2].startswith("Help: edgeexit")
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What a real bash completes for each line, once the script of `--show-completion` is loaded."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash")
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "edgeexit").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edgeexit "$@"\n')
+    (folder / "edgeexit").chmod(0o755)
+    lines = [
+        "com",
+        "compile --criterion ",
+        "run --mode f",
+        "bench --preset ",
+        "calibrate --backend onnxr",
+        "calibrate --recipe ",
+        "train lenet-d",
+        "devices jetson-orin-n",
+        "run --data dig",
+        "bench --against-t",
+    ]
+    ask = 'COMP_WORDS=(edgeexit "$@"); COMP_CWORD=$#; _edgeexit_completion edgeexit; echo "${COMPREPLY[*]}" | tr "\\n" " "; echo'
+    calls = "\n".join(f'ask {line}""' if line.endswith(" ") else f"ask {line}" for line in lines)
+    script = f'eval "$(edgeexit --show-completion)"\nask() {{ {ask}; }}\n{calls}\n'
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    result = subprocess.run([bash, "--norc", "-c", script], capture_output=True, text=True, env=environment, check=True)
+    return {line: words.split() for line, words in zip(lines, result.stdout.splitlines(), strict=True)}
+
+
+def test_bash_completes_commands_options_and_values(completed: dict[str, list[str]]) -> None:
+    """Values from the same tables that the commands check them with."""
+    assert {"compile", "compare"} == set(completed["com"])
+    assert set(CRITERIA) == set(completed["compile --criterion "])
+    assert ["fused"] == completed["run --mode f"]
+    assert {"quick", "standard", "publish"} <= set(completed["bench --preset "])
+    assert ["onnxruntime"] == completed["calibrate --backend onnxr"]
+    assert completed["calibrate --recipe "]
+    assert "lenet-digits" in completed["train lenet-d"]
+    assert "jetson-orin-nano" in completed["devices jetson-orin-n"]
+    assert {"digits:train", "digits:calibration", "digits:test"} == set(completed["run --data dig"])
+    assert ["--against-thresholds"] == completed["bench --against-t"]
