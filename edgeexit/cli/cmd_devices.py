@@ -39,40 +39,29 @@ def devices_command(
 
 
 def _print_list(profiles: dict[str, DeviceProfile], current: DeviceProfile | None) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+    from edgeexit.cli.printing import print_result, print_tables
     from edgeexit.hardware import device_facts, device_key
+    from edgeexit.report.table import Table
+    from edgeexit.units import plural
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("device", "power meter", "backend", "what"):
-        table.add_column(heading, no_wrap=heading != "what")
-    for profile in profiles.values():
-        title = f"{profile.title} ← this machine" if profile is current else profile.title
-        table.add_row(profile.name, profile.power.meter, profile.defaults.backend, title)
-    console = Console()
-    console.print(table)
+    rows = [
+        (p.name, p.power.meter, p.defaults.backend, f"{p.title} ← this machine" if p is current else p.title)
+        for p in profiles.values()
+    ]
+    print_tables([Table("Device profiles", ("device", "power meter", "backend", "what"), tuple(rows))])
     facts = device_facts()
-    console.print(f"This machine: {facts.get('board') or facts['cpu']}, {facts['cores']} cores, key {device_key()}")
+    machine = facts.get("board") or facts["cpu"]
+    print_result(f"This machine: {machine}, {plural(int(facts['cores']), 'core')}, key {device_key()}")
     if current is None:
-        console.print("No profile fits it. devices/README.md says how to add one.")
+        print_result("No profile fits it; measurements work all the same, power needs a profile or --power-log.")
 
 
 def _print_one(profile: DeviceProfile) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    from edgeexit.cli.printing import print_tables
+    from edgeexit.report.table import Table
 
-    console = Console()
-    table = Table(title=profile.title, title_justify="left", box=box.SIMPLE, show_header=False)
-    for _ in range(3):
-        table.add_column(overflow="fold")
-    for row in _rows(profile):
-        table.add_row(*row)
-    console.print(table)
-    if profile.software.note:
-        console.print(profile.software.note)
+    rows = tuple(_rows(profile))
+    print_tables([Table(profile.title, ("what", "value", "source"), rows, profile.software.note)])
 
 
 def _rows(profile: DeviceProfile) -> list[tuple[str, str, str]]:

@@ -16,17 +16,20 @@ from edgeexit.documents import to_document
 if TYPE_CHECKING:
     from edgeexit.hardware.checks import Check
 
-_SIGNS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
+_SIGNS = {"ok": "✓", "warn": "!", "fail": "✗"}
 
 
 def doctor_command(
     backend: Annotated[
-        str | None, typer.Option(help="Prove that this backend gives the right answers here, and time it.")
+        str | None,
+        typer.Option(help="Run the conformance suite: compare this backend with ONNX Runtime here, and time it."),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Where the proof is written; to send in.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Prove it on the small networks only.")] = False,
-    precision: Annotated[str, typer.Option(help="Of the proof: float32, float16 or int8.")] = "float32",
-    threads: Annotated[int, typer.Option(help="Worker threads of the proof.")] = 1,
+    output: Annotated[
+        Path | None, typer.Option(help="Also write the results of the conformance suite to this JSON file.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The small networks of the suite only.")] = False,
+    precision: Annotated[str, typer.Option(help="Of the suite: float32, float16 or int8.")] = "float32",
+    threads: Annotated[int, typer.Option(help="Worker threads of the suite.")] = 1,
     spin: Spin = False,
     options: BackendOptions = "",
     as_json: Json = False,
@@ -36,20 +39,20 @@ def doctor_command(
     With --backend the conformance suite runs too: small and real networks, compared with ONNX Runtime exit by exit. Ends with exit code 1
     when the backend cannot run here or a check of it fails. Example: edgeexit doctor --backend tensorrt
     """
-    from edgeexit.cli.conformance import print_report, prove
+    from edgeexit.cli.conformance import print_report, run_suite
     from edgeexit.hardware.checks import check_machine
 
     checks = [*_packages(backend or "onnxruntime"), *check_machine(), *_counters(), _simulation()]
     failed = any(check.status == "fail" for check in checks)
     settings = {"precision": precision, "threads": threads, "spin": spin, "options": options}
-    proof = prove(backend, output, quick=quick, **settings) if backend is not None and not failed else None
+    suite = run_suite(backend, output, quick=quick, **settings) if backend is not None and not failed else None
     document = {"schema": "edgeexit.doctor/1", "ready": not failed, "checks": [check.as_json() for check in checks]}
-    if proof is not None:
-        document["conformance"] = to_document(proof[0])
+    if suite is not None:
+        document["conformance"] = to_document(suite)
     emit(document, lambda: _print(checks), as_json=as_json)
-    if proof is not None and not as_json:
-        print_report(*proof)
-    if failed or (proof is not None and not proof[0].passed):
+    if suite is not None and not as_json:
+        print_report(suite, output)
+    if failed or (suite is not None and not suite.passed):
         raise typer.Exit(1)
 
 
@@ -108,18 +111,10 @@ def _simulation() -> Check:
 
 
 def _print(checks: list[Check]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from edgeexit.cli.printing import print_result, print_tables
+    from edgeexit.report.table import Table
 
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for check in checks:
-        fix = f"\n[dim]→ {escape(check.fix)}[/]" if check.fix else ""
-        table.add_row(_SIGNS[check.status], check.name, f"{escape(check.found)}{fix}")
-    console = Console()
-    console.print(table)
+    rows = tuple((_SIGNS[c.status], c.name, f"{c.found}\n→ {c.fix}" if c.fix else c.found) for c in checks)
+    print_tables([Table("", ("", "", ""), rows)])
     counts = {status: sum(check.status == status for check in checks) for status in _SIGNS}
-    console.print(f"{counts['ok']} in order, {counts['warn']} to look at, {counts['fail']} missing.")
+    print_result(f"{counts['ok']} in order, {counts['warn']} to look at, {counts['fail']} missing.")

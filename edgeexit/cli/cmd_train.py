@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def train_command(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (lenet-digits, lenet-mnist, ...) or a .toml file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that the run is written to.")],
     preset: Annotated[
         str | None, typer.Option(help="Preset of the recipe, such as quick; several joined by commas.")
     ] = None,
@@ -29,11 +29,13 @@ def train_command(
     ] = None,
     plain: Annotated[
         Path | None,
-        typer.Option(help="Plain network trained already: its weights (.pt), or the folder of an earlier run."),
+        typer.Option(help="Plain network that is already trained: its weights (.pt), or the folder of an earlier run."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the last checkpoint in the output folder.")
+    ] = False,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch the recipe's data first if it is missing.")
+        bool, typer.Option("--download", help="Download the recipe's data first if it is missing.")
     ] = False,
     write_data: Annotated[bool, typer.Option("--write-data", help="Also write calibration.npz and test.npz.")] = False,
     as_json: Json = False,
@@ -41,7 +43,7 @@ def train_command(
     """Train a multi-exit network: the plain network first, then all exits from its weights.
 
     Writes model.onnx (every exit), plain.onnx (the same architecture trained without exits), joint.pt, plain.pt and metrics.json.
-    A run that was interrupted goes on with --resume and gives what an uninterrupted one gives.
+    An interrupted run continues with --resume and gives the same result as an uninterrupted one.
 
     Example: edgeexit train lenet-digits --out runs/digits
     """
@@ -99,26 +101,23 @@ def _write_data(name: str, out: Path) -> list[Path]:
 
 
 def _print(trained: Trained, files: list[Path]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+    from edgeexit.cli.printing import print_list, print_tables, print_text
+    from edgeexit.report.table import Table
     from edgeexit.units import percent
 
-    console = Console()
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("network", "exit", "calibration", "test"):
-        table.add_column(heading)
     results: dict[str, Any] = trained.metrics["results"]
-    for name, result in results.items():
-        columns = zip(result["calibration_accuracy"], result["test_accuracy"], strict=True)
-        for i, (calibration, test) in enumerate(columns, 1):
-            table.add_row(name if i == 1 else "", str(i), percent(calibration), percent(test))
-    console.print(table)
-    for row in results.get("joint", {}).get("early_exit", [])[:1]:
-        rates = ", ".join(percent(r, 1) for r in row["exit_rates"])
-        console.print(
-            f"Leaving early at entropy {row['threshold']:.3g} nats (no loss on the calibration part): "
-            f"{percent(row['accuracy'])} on the test part, leaving {rates}"
+    rows = [
+        (name if i == 1 else "", str(i), percent(calibration), percent(test))
+        for name, result in results.items()
+        for i, (calibration, test) in enumerate(
+            zip(result["calibration_accuracy"], result["test_accuracy"], strict=True), 1
         )
-    console.print("Wrote " + ", ".join(str(f) for f in files), highlight=False)
+    ]
+    print_tables([Table("Accuracy", ("network", "exit", "calibration", "test"), tuple(rows))])
+    for row in results.get("joint", {}).get("early_exit", [])[:1]:
+        rates = ", ".join(f"exit {k} {percent(r, 1)}" for k, r in enumerate(row["exit_rates"], 1))
+        print_text(
+            f"Leaving early at entropy {row['threshold']:.3g} nats (no loss on the calibration part): "
+            f"{percent(row['accuracy'])} on the test part; {rates}"
+        )
+    print_list(map(str, files), heading="Written:")

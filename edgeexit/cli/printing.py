@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from edgeexit.cli.common import plain
+from edgeexit.cli.common import VERBOSITY, plain
 from edgeexit.cli.layout import RULE, lay_out
 from edgeexit.cli.wrapping import wrap
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _WIDE = 140  # a table in a file or a pipe, which have no width of their own
 
 _STYLES: dict[str, str] = {
-    **dict.fromkeys(("met", "confirmed", "quiet", "FASTER", "pass", "ok", "valid", "active"), "green"),
-    **dict.fromkeys(("NOT MET", "not met", "MISSED", "SLOWER", "INVALID", "FAIL", "fail", "invalid"), "bold red"),
-    **dict.fromkeys(("undecided", "noisy", "AMBIGUOUS", "suspect", "warn", "SAME"), "yellow"),
+    **dict.fromkeys(("met", "confirmed", "quiet", "FASTER", "pass", "ok", "valid", "active", "✓"), "green"),
+    **dict.fromkeys(("NOT MET", "not met", "MISSED", "SLOWER", "INVALID", "FAIL", "fail", "invalid", "✗"), "bold red"),
+    **dict.fromkeys(("undecided", "noisy", "AMBIGUOUS", "suspect", "warn", "SAME", "!"), "yellow"),
 }
 """Colours of the words that judge, wherever a cell or a line begins with one of them."""
 
@@ -51,8 +51,18 @@ def console(*, err: bool = False) -> Console:
     return Console(stderr=err, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
+def print_result(text: str, *, style: str = "") -> None:
+    """Print what a command was called for, also with --quiet."""
+    _print_wrapped(text, style=style)
+
+
 def print_text(text: str, *, style: str = "", err: bool = False, indent: int = 0, hanging: int = 0) -> None:
-    """Print text wrapped at words; text from files is printed as it is, control characters as numbers."""
+    """Print text wrapped at words, unless --quiet; text from files is printed as it is, control characters as numbers."""
+    if VERBOSITY.get() >= 0:
+        _print_wrapped(text, style=style, err=err, indent=indent, hanging=hanging)
+
+
+def _print_wrapped(text: str, *, style: str = "", err: bool = False, indent: int = 0, hanging: int = 0) -> None:
     from rich.text import Text
 
     shown = console(err=err)
@@ -70,9 +80,11 @@ def print_list(items: Iterable[str], *, heading: str = "", style: str = "", err:
 
 
 def print_command(command: str, *, heading: str = "") -> None:
-    """Print a command on a line of its own, never broken, so that it can be copied."""
+    """Print a command on a line of its own, never broken, so that it can be copied; unless --quiet."""
     from rich.text import Text
 
+    if VERBOSITY.get() < 0:
+        return
     if heading:
         print_text(heading)
     console().print(Text(f"  {plain(command)}", style="bold"))
@@ -91,8 +103,9 @@ def print_verdict(verdict: str, sentence: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """Print a remark on stderr."""
-    _print_labelled("note", text, "cyan")
+    """Print a remark on stderr, unless --quiet."""
+    if VERBOSITY.get() >= 0:
+        _print_labelled("note", text, "cyan")
 
 
 def print_warning(text: str) -> None:
@@ -117,7 +130,9 @@ def _print_labelled(label: str, text: str, style: str) -> None:
 
 
 def print_tables(tables: Sequence[Table]) -> None:
-    """Print tables for people, those without rows left out; numbers stand on the right. Each table's note follows it."""
+    """Print tables for people, those without rows left out; numbers stand on the right. Each table's note follows it. Not with --quiet."""
+    if VERBOSITY.get() < 0:
+        return
     shown = console()
     for table in tables:
         if not table.rows:

@@ -49,6 +49,7 @@ def _wrap_line(text: str, width: int | None, first: str, rest: str) -> list[str]
     if width is None or cell_len(first + text) <= width:
         return [(first + text).rstrip()]
     own = text[: len(text) - len(text.lstrip(" "))]  # the indentation a text brings along is kept
+    rest += "  " if text.lstrip().startswith(("- ", "→ ")) else ""
     lines, line = [], first + own
     for piece in pieces(text):
         begun = line.strip() != ""

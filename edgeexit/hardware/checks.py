@@ -173,11 +173,11 @@ def _memory(state: DeviceState) -> Iterator[Check]:
 def _power(root: Path, find: Callable[[Path], PowerMeter]) -> Iterator[Check]:
     meter = find(root)
     if not meter.present:
-        why = "; ".join(f"{r.name}: {r.why}" for r in meter.rejected)
+        why = "".join(f"\n- {r.name}: {r.why}" for r in meter.rejected)
         yield Check(
             "power meter",
             "warn",
-            f"none: energy is not measured ({why})",
+            f"none: energy is not measured{why}",
             "give an external meter's CSV: edgeexit bench --power-log",
         )
         return

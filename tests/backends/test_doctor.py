@@ -15,7 +15,7 @@ from edgeexit import conformance
 from edgeexit.backends.checks import Check
 from edgeexit.backends.cuda import choice
 from edgeexit.cli.app import app
-from edgeexit.cli.conformance import prove
+from edgeexit.cli.conformance import run_suite, suggested_name
 from edgeexit.conformance.checks import CHECKS
 from edgeexit.errors import InputError
 from edgeexit.hardware import find_profile
@@ -39,7 +39,7 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Pa
     """With the option that gives another."""
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file/proof\.json.* Give another file with --output"):
-        prove("onnxruntime", tmp_path / "file" / "proof.json", precision="never looked at")
+        run_suite("onnxruntime", tmp_path / "file" / "proof.json", precision="never looked at")
 
 
 @pytest.mark.parametrize(
@@ -51,16 +51,16 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Pa
         ("tensorrt", {"options": "tf32=true, aux_streams=1"}, "conformance-tensorrt-aux_streams-1-tf32-true.json"),
     ],
 )
-def test_proofs_under_different_settings_lie_side_by_side(
+def test_the_name_of_the_file_tells_settings_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, settings: dict[str, Any], name: str
 ) -> None:
-    """Whatever is not the default stands in the file's name."""
+    """Whatever is not the default stands in the name that is suggested; without --output nothing is written."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(conformance, "NETWORKS", ())
     with installed(Gpu()):
-        _, path = prove(backend, None, **settings)
-    assert name == str(path)
-    assert path.exists()
+        report = run_suite(backend, None, **settings)
+    assert name == suggested_name(report)
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_a_proof_that_cannot_be_kept_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_a_proof_that_cannot_be_kept_leaves_the_one_before(tmp_path: Path, monke
     monkeypatch.setattr(Path, "write_bytes", full)
     monkeypatch.setattr(Path, "write_text", lambda path, text, **_: full(path, text.encode()))
     with pytest.raises(InputError, match="No space left on device: give another file with --output"):
-        prove("fake", output)
+        run_suite("fake", output)
     assert b"before" == output.read_bytes()
 
 
