@@ -28,7 +28,7 @@ from edgeexit.measure.parts import Latency
 from edgeexit.measure.timing import Call, Samples, harness_overhead_s, time_interleaved
 from edgeexit.measure.worker import split_samples, traced
 from edgeexit.report.figure import Figure
-from edgeexit.report.raster import save_png
+from edgeexit.report.raster import save_picture
 from edgeexit.report.svg import standalone
 from edgeexit.report.table import Table
 from edgeexit.runtime import Runner
@@ -191,7 +191,7 @@ def save_pictures(folder: Path, figures: Sequence[Figure]) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     for figure in figures:
         (folder / f"{figure.name}.svg").write_text(standalone(figure), encoding="utf-8")
-        save_png(figure, folder / f"{figure.name}.png")
+        save_picture(figure, folder / f"{figure.name}.png")
     return [f.name for f in figures]
 
 

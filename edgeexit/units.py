@@ -85,3 +85,13 @@ def duration(value: float | None) -> str:
 def plural(number: int, noun: str, nouns: str | None = None) -> str:
     """A count with its noun: `(1, "exit")` -> `1 exit`, `(3, "exit")` -> `3 exits`, `(2, "process", "processes")` -> `2 processes`."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def percent_range(low: float, high: float, digits: int = 1) -> str:
+    """`0.971, 0.9952` -> `97.1 … 99.5 %`."""
+    return f"{100 * low:.{digits}f} … {100 * high:.{digits}f} %"
+
+
+def points(change: float | None) -> str:
+    """A difference of two shares: `-0.006` -> `-0.60 points`; None -> `n/a`."""
+    return "n/a" if change is None or math.isnan(change) else f"{100 * change:+.2f} points"

@@ -46,7 +46,7 @@ from edgeexit.criteria import Criterion, criterion
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError, TargetNotMet
 from edgeexit.hardware import device_key, snapshot
-from edgeexit.report.figure import ACCENT, BACKBONE, Axis, Dots, Figure, Line, exit_tone
+from edgeexit.report.figure import BACKBONE, POLICY, Axis, Dots, Figure, Line, exit_tone
 from edgeexit.runtime import Runner
 
 Floats = NDArray[np.float64]
@@ -244,7 +244,7 @@ def figure_3(
         f"Each point is one combination of thresholds ({test.criterion.name}), timed honestly; the large one is the chosen one.",
         Axis("mean time, µs", scale=1e-6),
         Axis("accuracy on the test part, %", scale=0.01),
-        (points(rows, exit_tone(1), "thresholds"), points([best], ACCENT, "chosen", large=True), plain),
+        (points(rows, exit_tone(1), "thresholds"), points([best], POLICY, "chosen", large=True), plain),
     )
 
 

@@ -11,11 +11,13 @@ from edgeexit.calibration.certify import Certificate
 from edgeexit.calibration.front import Front
 from edgeexit.calibration.guard import Choice
 from edgeexit.calibration.plausibility import Finding
+from edgeexit.calibration.records import calibration_records
 from edgeexit.calibration.replay import Outcome, ReplayTable, latency_quantile
 from edgeexit.calibration.search import Policy
 from edgeexit.calibration.verdicts import Verdict
 from edgeexit.documents import check_schema, from_document, to_document
 from edgeexit.errors import BundleError
+from edgeexit.measure.records import Record, data_frame
 from edgeexit.measure.statistics import Interval, nearest_rank
 
 SCHEMA = "edgeexit.calibration/1"
@@ -203,6 +205,18 @@ class Calibration:
         """As JSON values; infinite thresholds as "inf" and "-inf"."""
         document: dict[str, Any] = to_document(self)
         return document
+
+    def to_records(self) -> list[Record]:
+        """One flat record for what was predicted, measured, every exit and every policy of the curve; times in seconds."""
+        return calibration_records(self)
+
+    def to_pandas(self) -> Any:
+        """The records as a pandas.DataFrame.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        return data_frame(self.to_records())
 
     @property
     def speedup(self) -> float:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeexit.cli.common import Json, emit
+from edgeexit.cli.common import Json, emit, plain
 
 
 def report_command(
@@ -18,16 +18,30 @@ def report_command(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="report.html, .md, .csv, .svg or .png (pictures, one file each).")
+        Path,
+        typer.Option(
+            "--output", "-o", help="report.html, .md, .csv or .tex; .svg, .png or .pdf (one file per picture)."
+        ),
     ] = Path("report.html"),
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY",
+            help="What else compared results may differ in, such as threads or backend; repeatable. "
+            "Criterion, exits, thresholds and mode always may.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Turn results and calibrations into one HTML page, Markdown, CSV, or pictures. The page works without a network.
+    """Turn results and calibrations into one HTML page, Markdown, CSV, LaTeX tables, or pictures. The page works without a network.
 
     Example: edgeexit report result.json -o report.html
     """
-    from edgeexit.report import read_items, write_report
+    from edgeexit.report import read_all, write_report
 
-    made = write_report([item for path in results for item in read_items(path)], output)
-    document = {"schema": "edgeexit.report/1", "files": [str(path) for path in made]}
-    emit(document, lambda: typer.echo("\n".join(document["files"])), as_json=json)
+    items, left_out = read_all(results)
+    for sentence in left_out:
+        typer.echo(f"warning: left out: {plain(sentence)}", err=True)
+    made = write_report(items, output, vary=vary or ())
+    document = {"schema": "edgeexit.report/1", "files": [str(path) for path in made], "left_out": left_out}
+    emit(document, lambda: typer.echo("\n".join(str(path) for path in made)), as_json=json)

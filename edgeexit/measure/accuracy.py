@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from edgeexit.data import Dataset
 from edgeexit.measure.parts import Accuracy, ExitAccuracy
+from edgeexit.measure.shares import paired_change_interval, share_interval
+from edgeexit.measure.statistics import Interval
 from edgeexit.progress import Progress
 
 if TYPE_CHECKING:
@@ -53,18 +55,52 @@ class Decisions:
     def accuracy(self) -> Accuracy:
         """The figures of this pass."""
         counts, right = self.counts, None if self.truth is None else self.labels == self.truth
-        return Accuracy(
+        plain = Accuracy(
             overall=None if right is None else float(right.mean()),
             backbone=None if self.truth is None else float((self.backbone == self.truth).mean()),
             agreement=float((self.labels == self.backbone).mean()),
             reason=NO_LABELS if right is None else None,
             per_exit=tuple(self._exit(k + 1, int(counts[k]), right) for k in range(len(counts))),
         )
+        if right is None:
+            return with_intervals(plain, len(self.exits))
+        straight = self.backbone == self.truth
+        return with_intervals(plain, len(self.exits), (int((right & ~straight).sum()), int((straight & ~right).sum())))
 
     def _exit(self, exit: int, n: int, right: NDArray[np.bool_] | None) -> ExitAccuracy:
         here = None if right is None or n == 0 else float(right[self.exits == exit].mean())
         alone = None if right is None else float(self.hits[:, exit - 1].mean())
         return ExitAccuracy(exit, n, n / len(self.exits), here, alone)
+
+
+def with_intervals(accuracy: Accuracy, n: int, moved: tuple[float, float] | None = None) -> Accuracy:
+    """The accuracy of n samples with its intervals filled in.
+
+    Args:
+        accuracy: of early exit and backbone.
+        n: samples.
+        moved: how many samples early exit alone answers rightly, and how many the backbone alone; None where that was not kept,
+            as in older results: the widest interval that their agreement allows.
+    """
+    change = accuracy.change
+    if moved is None and change is not None:
+        differing = (1.0 - accuracy.agreement) * n
+        moved = max(0.0, differing + change * n) / 2, max(0.0, differing - change * n) / 2
+    return replace(
+        accuracy,
+        per_exit=tuple(
+            replace(e, accuracy_ci95=_interval(e.accuracy, e.n), alone_ci95=_interval(e.alone, n))
+            for e in accuracy.per_exit
+        ),
+        overall_ci95=_interval(accuracy.overall, n),
+        backbone_ci95=_interval(accuracy.backbone, n),
+        agreement_ci95=_interval(accuracy.agreement, n),
+        change_ci95=None if change is None or moved is None else paired_change_interval(*moved, n),
+    )
+
+
+def _interval(share: float | None, n: int) -> Interval | None:
+    return None if share is None or n == 0 else share_interval(share, n)
 
 
 def decide(runner: Runner, backbone: Backbone, data: Dataset, samples: Sequence[Any], progress: Progress) -> Decisions:

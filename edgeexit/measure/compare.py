@@ -7,7 +7,7 @@ changed says that the machine did.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,8 @@ from edgeexit.measure.verdict import Comparison, Processes, compare_processes
 _MUST_MATCH: dict[str, Callable[[BenchResult], Any]] = {
     "device": lambda r: r.device.key,
     "power_mode": lambda r: r.device.before.get("power_mode"),
-    "model": lambda r: r.subject.model_sha256,
+    "model": lambda r: r.subject.source_sha256 or r.subject.model_sha256,
+    "exits": lambda r: r.subject.exits,
     "backend": lambda r: r.subject.backend,
     "mode": lambda r: r.subject.mode,
     "precision": lambda r: r.subject.precision,
@@ -36,6 +37,15 @@ _MUST_MATCH: dict[str, Callable[[BenchResult], Any]] = {
     "batch": lambda r: r.workload.batch,
     "preset": lambda r: r.workload.preset,
 }
+_IMPLIED = {
+    "criterion": ("thresholds", "mode"),
+    "exits": ("thresholds", "mode"),
+    "mode": (),
+    "model": ("criterion", "exits", "thresholds", "mode"),
+    "device": ("power_mode",),
+    "data": ("samples",),
+}
+"""What differs along with a key: two criteria have thresholds of their own, and each bundle runs in the mode that is faster for it."""
 _BACKBONE_NEEDS = ("device", "power_mode", "model", "backend", "precision", "threads", "spin", "options")
 """What the backbone's latency depends on; thresholds, mode and data are not among it."""
 
@@ -52,7 +62,7 @@ class ResultComparison:
         control: the backbone in the same way; None where it was meant to differ.
         p99_ratio: of the nearest-rank p99, without an interval.
         accuracy_change: of the overall accuracy, second minus first; None without labels.
-        varied: the keys that were allowed to differ and did, with both values as text.
+        varied: the keys that were allowed to differ and did, with both values as text; digests are shortened.
     """
 
     comparison: Comparison
@@ -72,7 +82,8 @@ def compare_results(reference: BenchResult, candidate: BenchResult, *, vary: Col
     Args:
         reference: what the ratios are relative to.
         candidate: the result in question.
-        vary: keys that are meant to differ, such as `thresholds`.
+        vary: keys that are meant to differ, such as `thresholds`; `criterion` allows other thresholds and another mode as well, and
+            `model` all of these.
 
     Raises:
         InputError: the results differ in anything else (every difference with both values), or `vary` names no such key.
@@ -103,19 +114,42 @@ def _check(reference: BenchResult, candidate: BenchResult, vary: Collection[str]
         if key not in _MUST_MATCH:
             msg = f"no key named {key!r} to vary.{did_you_mean(key, _MUST_MATCH)} Keys: {', '.join(_MUST_MATCH)}."
             raise InputError(msg)
-    values = {key: (read(reference), read(candidate)) for key, read in _MUST_MATCH.items()}
-    differing = {key: both for key, both in values.items() if both[0] != both[1]}
-    unlike = [key for key in differing if key not in vary]
+    allowed = {*vary, *(implied for key in vary for implied in _IMPLIED.get(key, ()))}
+    differing = [key for key, read in _must_match(reference, candidate) if read(reference) != read(candidate)]
+    values: dict[str, tuple[str, ...]] = {key: (_text(key, reference), _text(key, candidate)) for key in differing}
+    unlike = [key for key in differing if key not in allowed]
     if unlike:
-        listed = "; ".join(f"{key}: {_text(differing[key][0])} and {_text(differing[key][1])}" for key in unlike)
-        options = " ".join(f"--vary {key}" for key in unlike)
-        msg = f"these results are not comparable. They differ in {listed}. If that is what you want to compare, add: {options}"
+        listed = "".join(f"\n  {key}: {values[key][0]} and {values[key][1]}" for key in unlike)
+        options = " ".join(f"--vary {key}" for key in _fewest(unlike))
+        msg = f"these results are not comparable. They differ in{listed}\nIf that is what you want to compare, add: {options}"
         raise InputError(msg)
-    return {key: (_text(both[0]), _text(both[1])) for key, both in differing.items()}
+    return values
 
 
-def _text(value: Any) -> str:
-    return ", ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+def _must_match(reference: BenchResult, candidate: BenchResult) -> Iterator[tuple[str, Callable[[BenchResult], Any]]]:
+    """The keys and how to read them; models are told apart by their files where both results know them."""
+    both_know = reference.subject.source_sha256 and candidate.subject.source_sha256
+    for key, read in _MUST_MATCH.items():
+        yield key, (lambda r: r.subject.model_sha256) if key == "model" and not both_know else read
+
+
+def _fewest(unlike: Sequence[str]) -> list[str]:
+    """The keys that have to be named: those that another one implies are left out."""
+    implied = {other for key in unlike for other in _IMPLIED.get(key, ())}
+    return [key for key in unlike if key not in implied]
+
+
+def _text(key: str, result: BenchResult) -> str:
+    """A value as a person reads it: names with short digests."""
+    subject, workload = result.subject, result.workload
+    if key == "model":
+        return f"{subject.source or subject.bundle} ({(subject.source_sha256 or subject.model_sha256)[:12]})"
+    if key == "data":
+        return f"{workload.data} ({workload.data_sha256[:12]})"
+    value = _MUST_MATCH[key](result)
+    if isinstance(value, tuple):
+        return ", ".join(f"{v:.6g}" for v in value)
+    return "none" if value in (None, "") else str(value)
 
 
 def _sides(latency: Latency) -> Processes:

@@ -135,7 +135,11 @@ class Device:
 
 @dataclass(frozen=True)
 class Subject:
-    """What was measured. `threshold_unit` is the criterion's; `target` that of the calibration, null without one."""
+    """What was measured. `threshold_unit` is the criterion's; `target` that of the calibration, null without one.
+
+    `source` is the file name of the model that the bundle was compiled from and `source_sha256` its digest: two bundles of one model
+    have it in common, whatever their criteria. Null in results of older versions.
+    """
 
     bundle: str
     manifest_sha256: str
@@ -153,6 +157,8 @@ class Subject:
     calibrated: bool
     target: str | None
     options: str = ""
+    source: str | None = None
+    source_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -182,24 +188,38 @@ class Judgement:
 
 @dataclass(frozen=True)
 class ExitAccuracy:
-    """Of the samples that left at one exit. `alone` is the accuracy of this exit on all samples."""
+    """Of the samples that left at one exit. `alone` is the accuracy of this exit on all samples. `_ci95` are 95 % intervals."""
 
     exit: int
     n: int
     share: float
     accuracy: float | None
     alone: float | None
+    accuracy_ci95: Interval | None = None
+    alone_ci95: Interval | None = None
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Each sample once. Accuracies are null without labels; agreement with the backbone needs none."""
+    """Each sample once. Accuracies are null without labels; agreement with the backbone needs none.
+
+    The 95 % intervals are of new data of the same kind; that of the change (overall less backbone) is paired, sample by sample.
+    """
 
     overall: float | None
     backbone: float | None
     agreement: float
     reason: str | None
     per_exit: tuple[ExitAccuracy, ...]
+    overall_ci95: Interval | None = None
+    backbone_ci95: Interval | None = None
+    agreement_ci95: Interval | None = None
+    change_ci95: Interval | None = None
+
+    @property
+    def change(self) -> float | None:
+        """Accuracy of early exit less that of the backbone, a share; None without labels."""
+        return None if self.overall is None or self.backbone is None else self.overall - self.backbone
 
 
 @dataclass(frozen=True)

@@ -345,6 +345,8 @@ def _subject(runner: Runner) -> Subject:
         calibrated=runner.calibration is not None,
         target=_target(runner.calibration),
         options=settings.options,
+        source=manifest.source.name,
+        source_sha256=manifest.source.sha256,
     )
 
 

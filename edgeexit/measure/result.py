@@ -22,6 +22,7 @@ from edgeexit.archives import read_archive
 from edgeexit.data.files import replacing, write_text
 from edgeexit.documents import check_schema, dumps, from_document, read_json, to_document
 from edgeexit.errors import InputError
+from edgeexit.measure.accuracy import with_intervals
 from edgeexit.measure.parts import (
     Accuracy,
     Against,
@@ -35,6 +36,7 @@ from edgeexit.measure.parts import (
     Tool,
     Workload,
 )
+from edgeexit.measure.records import Record, bench_records, data_frame
 
 SCHEMA_VERSION = 1
 
@@ -80,6 +82,18 @@ class BenchResult:
         document = to_document(replace(self, raw={}))
         del document["raw"]
         return {"schema": f"edgeexit.bench/{SCHEMA_VERSION}", **document}
+
+    def to_records(self) -> list[Record]:
+        """One flat record per measurement (early exit, backbone, every exit, ...), times in seconds; see `edgeexit.measure.records`."""
+        return bench_records(self)
+
+    def to_pandas(self) -> Any:
+        """The records as a pandas.DataFrame.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        return data_frame(self.to_records())
 
     def save(self, path: str | Path) -> Path:
         """Write the JSON file and the .npz beside it, the JSON last; an older file of that name is replaced whole.
@@ -127,7 +141,10 @@ def result_from(document: Any, where: str = "result") -> BenchResult:
     """
     check_schema(document, "bench", SCHEMA_VERSION, where)
     body = {key: value for key, value in document.items() if key not in {"schema", "raw"}}
-    return from_document(BenchResult, body, where)
+    result = from_document(BenchResult, body, where)
+    if result.accuracy.agreement_ci95 is not None:
+        return result
+    return replace(result, accuracy=with_intervals(result.accuracy, result.workload.n))  # an older file
 
 
 def read_result(path: str | Path) -> BenchResult:

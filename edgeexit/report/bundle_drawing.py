@@ -19,6 +19,7 @@ from html import escape
 
 from edgeexit.report.bundle_facts import BundleFacts, StageFacts, TensorFacts
 from edgeexit.report.names import short
+from edgeexit.report.palette import exit_tone
 from edgeexit.units import bytes_, count, percent, seconds
 
 _WIDTH = 1120
@@ -30,7 +31,6 @@ _BOX_LETTERS = 46  # of 12 px beside each other in a box
 _NAME_LETTERS = 20  # of 14 px, bold, before the bar
 _LINE = 19
 _MOST_TENSORS = 5
-_COLOURS = 7
 
 
 def draw_bundle(facts: BundleFacts) -> str:
@@ -68,10 +68,6 @@ def alive(facts: BundleFacts, after: int) -> list[TensorFacts]:
     return sorted((t for name, t in made.items() if name in read), key=lambda t: -t.bytes)
 
 
-def _colour(exit: int) -> str:
-    return f"exit{(exit - 1) % _COLOURS + 1}"
-
-
 def _text(x: float, y: float, text: str, style: str = "f-ink", *, anchor: str = "start", title: str = "") -> str:
     tip = f"<title>{escape(short(title, 500))}</title>" if title else ""
     return f'<text x="{x:g}" y="{y:g}" class="{style}" text-anchor="{anchor}">{escape(text)}{tip}</text>'
@@ -89,7 +85,7 @@ def _arrow(x: float, top: float, bottom: float) -> str:
 
 
 def _stage(facts: BundleFacts, stage: StageFacts, top: int) -> Iterator[str]:
-    colour = _colour(stage.exit)
+    colour = exit_tone(stage.exit, len(facts.stages))
     yield (
         f'<rect x="{_BOX_LEFT}" y="{top}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="10" class="f-{colour} s-{colour} stage"/>'
         f'<rect x="{_BOX_LEFT}" y="{top}" width="6" height="{_BOX_HEIGHT}" rx="3" class="f-{colour}"/>'
@@ -108,7 +104,7 @@ def _stage(facts: BundleFacts, stage: StageFacts, top: int) -> Iterator[str]:
 
 
 def _exit(facts: BundleFacts, stage: StageFacts, top: int) -> Iterator[str]:
-    colour, middle = _colour(stage.exit), top + _BOX_HEIGHT / 2
+    colour, middle = exit_tone(stage.exit, len(facts.stages)), top + _BOX_HEIGHT / 2
     yield f'<path d="M{_BOX_LEFT + _BOX_WIDTH} {middle:g}H{_EXIT_LEFT - 20}" class="line s-{colour}" marker-end="url(#tip)"/>'
     yield f'<circle cx="{_EXIT_LEFT}" cy="{middle:g}" r="13" class="f-{colour}"/>'
     yield _text(_EXIT_LEFT, middle + 4.5, str(stage.exit), "f-paper head", anchor="middle")
@@ -123,10 +119,11 @@ def _exit(facts: BundleFacts, stage: StageFacts, top: int) -> Iterator[str]:
 def _bar(facts: BundleFacts, stage: StageFacts, middle: float) -> Iterator[str]:
     total, so_far = facts.stages[-1].macs_so_far, stage.macs_so_far
     share = so_far / total if total and so_far is not None else None
+    tone = exit_tone(stage.exit, len(facts.stages))
     yield f'<rect x="{_BAR_LEFT}" y="{middle - 6:g}" width="{_BAR_WIDTH}" height="12" rx="6" class="track"/>'
     if share is not None:
         width = max(12.0, _BAR_WIDTH * share)
-        yield f'<rect x="{_BAR_LEFT}" y="{middle - 6:g}" width="{width:.1f}" height="12" rx="6" class="f-{_colour(stage.exit)}"/>'
+        yield f'<rect x="{_BAR_LEFT}" y="{middle - 6:g}" width="{width:.1f}" height="12" rx="6" class="f-{tone}"/>'
     part = f" · {percent(share, 0)}" if share is not None else ""
     yield _text(_BAR_LEFT, middle - 15, f"{_macs(so_far)} to here{part}")
     taken = leaving_s(facts, stage.exit)
@@ -183,8 +180,9 @@ def _skips(facts: BundleFacts, tops: Sequence[int]) -> Iterator[str]:
     for lane, (k, j) in enumerate(pairs):
         x = _BOX_LEFT - 18 - apart * lane
         start, end = tops[k] + _BOX_HEIGHT - 16, tops[j] + 18
+        tone = exit_tone(k + 1, len(facts.stages))
         down = f"M{_BOX_LEFT} {start}H{x + 8:g}Q{x:g} {start} {x:g} {start + 8}V{end - 8}"
         yield (
             f'<path d="{down}Q{x:g} {end} {x + 8:g} {end}H{_BOX_LEFT - 3}"'
-            f' class="line s-{_colour(k + 1)}" marker-end="url(#tip)"><title>stage {k + 1} to stage {j + 1}</title></path>'
+            f' class="line s-{tone}" marker-end="url(#tip)"><title>stage {k + 1} to stage {j + 1}</title></path>'
         )

@@ -11,7 +11,7 @@ from edgeexit.data.files import write_text
 from edgeexit.report.bundle_drawing import draw_bundle
 from edgeexit.report.bundle_facts import BundleFacts
 from edgeexit.report.names import short
-from edgeexit.report.svg import palette_css
+from edgeexit.report.palette import palette_css
 from edgeexit.units import bytes_, count, seconds
 
 _CSS = """

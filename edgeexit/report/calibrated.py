@@ -9,10 +9,13 @@ import numpy as np
 from edgeexit import units
 from edgeexit.calibration import Calibration
 from edgeexit.calibration.result import Figures
+from edgeexit.measure.shares import share_interval
+from edgeexit.measure.statistics import Interval
 from edgeexit.report.figure import (
-    ACCENT,
     BACKBONE,
     INK,
+    POLICY,
+    TARGET,
     Area,
     Axis,
     Bar,
@@ -25,13 +28,22 @@ from edgeexit.report.figure import (
     Rule,
     exit_tone,
 )
+from edgeexit.report.reasons import gravest_first
 from edgeexit.report.table import Table
+from edgeexit.report.tables import share_text
 
 
 def calibration_pictures(calibration: Calibration) -> list[Picture]:
     """The front with the chosen policy, who leaves where along it, and predicted beside measured."""
-    found: list[Picture] = [front(calibration), rates(calibration)]
+    several = len({(p.mean_s, p.exit_rates) for p in calibration.curve}) > 1  # one point makes no curve
+    found: list[Picture] = [front(calibration), rates(calibration)] if several else []
     return found if calibration.measured is None else [*found, kept(calibration, calibration.measured)]
+
+
+def quality_interval(figures: Figures) -> Interval | None:
+    """The 95 % interval of the accuracy, or of the agreement where there are no labels."""
+    share = figures.agreement if figures.accuracy is None else figures.accuracy
+    return None if share is None or not figures.samples else share_interval(share, figures.samples)
 
 
 def calibration_tables(calibration: Calibration) -> list[Table]:
@@ -65,7 +77,7 @@ def front(calibration: Calibration) -> Figure:
         good = _good(measured)
         below, above = (0.0, 0.0) if interval is None else (good - interval.low, interval.high - good)
         spread = (calibration.tolerance * measured.mean_s, below, above)
-        marks.append(_dot(measured.mean_s, good, ACCENT, "measured", spread))
+        marks.append(_dot(measured.mean_s, good, POLICY, "measured", spread))
     caption = (
         f"Each point of the line is the best policy for its latency on the {calibration.parts.choose} samples that chose. "
         f"The cross is what the device did on {calibration.parts.validate} others."
@@ -85,9 +97,9 @@ def _limits(calibration: Calibration) -> list[Mark]:
     marks: list[Mark] = []
     for check in calibration.checks:
         if check.bound.startswith("mean"):
-            marks.append(Rule(check.limit, vertical=True, tone=ACCENT, label=check.bound))
+            marks.append(Rule(check.limit, vertical=True, tone=TARGET, label=check.bound))
         elif check.bound.startswith(("accuracy", "agreement")):
-            marks.append(Rule(check.limit, vertical=False, tone=ACCENT, label=check.bound))
+            marks.append(Rule(check.limit, vertical=False, tone=TARGET, label=check.bound))
     return marks
 
 
@@ -97,9 +109,9 @@ def rates(calibration: Calibration) -> Figure:
     xs, below = np.array([p.mean_s for p in points]), np.zeros(len(points))
     shares, marks = np.array([p.exit_rates for p in points]), list[Mark]()
     for k in range(shares.shape[1]):
-        marks.append(Area(xs, below, below + shares[:, k], exit_tone(k + 1), f"exit {k + 1}"))
+        marks.append(Area(xs, below, below + shares[:, k], exit_tone(k + 1, shares.shape[1]), f"exit {k + 1}"))
         below = below + shares[:, k]
-    marks.append(Rule(calibration.predicted.mean_s, vertical=True, tone=ACCENT, label="chosen"))
+    marks.append(Rule(calibration.predicted.mean_s, vertical=True, tone=POLICY, label="chosen"))
     caption = "Stacked, along the best policies, from the fastest to the slowest."
     y = Axis("share (%)", 0.01, low=0.0, high=100.0)
     return Figure("calibration-rates", "Exits along the front", caption, _axes(calibration)[0], y, tuple(marks))
@@ -110,10 +122,10 @@ def kept(calibration: Calibration, measured: Figures) -> BarFigure:
     predicted = calibration.predicted
     bars = (
         Bar("mean, predicted", ((INK, predicted.mean_s, "predicted"),)),
-        Bar("mean, measured", ((ACCENT, measured.mean_s, "measured"),)),
+        Bar("mean, measured", ((POLICY, measured.mean_s, "measured"),)),
         Bar("mean, backbone", ((BACKBONE, calibration.backbone_mean_s, "backbone"),)),
         Bar("p99, predicted", ((INK, predicted.p99_s, "predicted"),)),
-        Bar("p99, measured", ((ACCENT, measured.p99_s, "measured"),)),
+        Bar("p99, measured", ((POLICY, measured.p99_s, "measured"),)),
     )
     scale, unit = units.seconds_scale(calibration.backbone_mean_s)
     error = measured.mean_s / predicted.mean_s - 1.0
@@ -128,16 +140,26 @@ def _checks(calibration: Calibration) -> Table:
     rows = tuple(
         (
             check.bound,
-            f"{check.predicted:.5g}",
-            "n/a" if check.measured is None else f"{check.measured:.5g}",
+            *(bound_value(check.bound, v) for v in (check.limit, check.predicted, check.measured, check.room)),
             "yes" if check.met else "NO",
         )
         for check in calibration.checks
     )
-    verdicts = " ".join(verdict.text for verdict in calibration.verdicts)
     confidence = "not asked for" if calibration.confidence is None else units.percent(calibration.confidence)
-    note = f"In SI units. Confidence {confidence}. {verdicts}"
-    return Table(f"Target: {calibration.target}", ("bound", "predicted", "measured", "met"), rows, note)
+    note = f"Room: how far beyond the limit noise alone can push what is measured. Confidence: {confidence}."
+    columns = ("bound", "limit", "predicted", "measured", "room for noise", "met")
+    return Table(f"Target: {calibration.target}", columns, rows, note)
+
+
+def bound_value(bound: str, value: float | None) -> str:
+    """A value in the unit of its bound, such as seconds for `mean<=0.6x` and percentage points for `drop<=1`."""
+    if value is None:
+        return "not run"
+    metric = bound.split("<", maxsplit=1)[0].split(">", maxsplit=1)[0].strip()
+    if metric == "drop":
+        return f"{value:.2f} points"
+    shown = {"mean": units.seconds, "energy": units.joules, "macs": units.count}
+    return shown.get(metric, units.percent)(value)
 
 
 def _figures(calibration: Calibration) -> Table:
@@ -148,8 +170,8 @@ def _figures(calibration: Calibration) -> Table:
 
     rows = (
         row("samples", ["n/a" if f is None else str(f.samples) for f in both]),
-        row("accuracy", [units.percent(None if f is None else f.accuracy) for f in both]),
-        row("agreement with the backbone", [units.percent(None if f is None else f.agreement) for f in both]),
+        row("accuracy", [_share(f, "accuracy") for f in both]),
+        row("agreement with the backbone", [_share(f, "agreement") for f in both]),
         row("mean", [units.seconds(None if f is None else f.mean_s) for f in both]),
         row("p99", [units.seconds(None if f is None else f.p99_s) for f in both]),
         row("exit rates", ["n/a" if f is None else ", ".join(units.percent(r, 1) for r in f.exit_rates) for f in both]),
@@ -161,12 +183,17 @@ def _figures(calibration: Calibration) -> Table:
     return Table("Predicted and measured", ("", "predicted", "measured"), rows, note)
 
 
+def _share(figures: Figures | None, name: str) -> str:
+    share = None if figures is None else getattr(figures, name)
+    return "n/a" if figures is None or share is None else share_text(share, share_interval(share, figures.samples))
+
+
 def _exits(calibration: Calibration) -> Table:
+    n = calibration.parts.choose
     rows = tuple(
         (
             str(e.exit),
-            units.percent(e.accuracy),
-            units.percent(e.agreement),
+            *(share_text(v, None if v is None or not n else share_interval(v, n)) for v in (e.accuracy, e.agreement)),
             units.seconds(e.mean_s),
             units.seconds(e.p99_s),
             units.count(e.macs),
@@ -187,7 +214,7 @@ def _setting(calibration: Calibration) -> Table:
             "data",
             f"{c.parts.data}: {c.parts.choose} chose, {c.parts.certify} certified, {c.parts.validate} validated, seed {c.parts.seed}",
         ),
-        ("validity", "; ".join([c.validity, *c.reasons])),
+        ("validity", "; ".join([c.validity, *gravest_first(c.reasons)])),
         ("made", c.created),
     )
     return Table("How it was calibrated", ("", ""), rows)

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeexit import units
 from edgeexit.measure import BenchResult
-from edgeexit.report.figure import ACCENT, BACKBONE, INK, Axis, Dots, Figure, Floats, Line, Mark, Picture, exit_tone
+from edgeexit.report.figure import BACKBONE, INK, POLICY, Axis, Dots, Figure, Floats, Line, Mark, Picture, exit_tone
 from edgeexit.report.sweep import sweep
 from edgeexit.report.table import Table
 
@@ -133,7 +133,7 @@ def _energy_curve(result: BenchResult, costs_j: Floats) -> list[Mark]:
     note = f"knee: {swept.own[knee]:.3g} {result.subject.threshold_unit}"
     return [
         Line(swept.mean_cost[order], swept.accuracy[order], exit_tone(1), "other thresholds"),
-        Dots(*at, INK, "", note, large=True, note_below=True),
+        Dots(*at, INK, note, note, large=True, note_below=True),
     ]
 
 
@@ -143,7 +143,7 @@ def _energy_points(result: BenchResult, mix_j: float, straight_j: float) -> list
     best = 1.0 if accuracy.backbone is None else accuracy.backbone
     return [
         Dots(np.array([straight_j]), np.array([best]), BACKBONE, "backbone", "backbone", large=True),
-        Dots(np.array([mix_j]), np.array([chosen]), ACCENT, "this policy", "this policy", large=True),
+        Dots(np.array([mix_j]), np.array([chosen]), POLICY, "this policy", "this policy", large=True),
     ]
 
 

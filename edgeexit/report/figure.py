@@ -10,15 +10,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit import units
+from edgeexit.report.palette import BACKBONE, GATE, GRID, INK, MUTED, POLICY, TARGET, WARN, exit_tone
+
+__all__ = [
+    "BACKBONE",
+    "GATE",
+    "GRID",
+    "INK",
+    "MUTED",
+    "POLICY",
+    "TARGET",
+    "WARN",
+    "Area",
+    "Axis",
+    "Bar",
+    "BarFigure",
+    "Dots",
+    "Figure",
+    "Floats",
+    "Line",
+    "Mark",
+    "Panels",
+    "Picture",
+    "Rule",
+    "exit_tone",
+    "extent",
+    "latency_axis",
+    "shared_x",
+    "thin",
+    "ticks",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
-
-INK, MUTED, ACCENT, BACKBONE, WARN, GRID = "ink", "muted", "accent", "backbone", "warn", "grid"
-
-
-def exit_tone(exit: int) -> str:
-    """The colour of an exit, from 1; the same in every picture. Seven colours, then again from the first."""
-    return f"exit{(exit - 1) % 7 + 1}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +80,7 @@ class Area:
 
 @dataclass(frozen=True)
 class Dots:
-    """Points [n]; `note` is written above or below the last one. `spread` is a cross: to each side, below, above."""
+    """Points [n]; `note` is written beside the last one. `spread` is a cross: to each side, below, above."""
 
     xs: Floats
     ys: Floats

@@ -2,50 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from edgeexit.data.files import write_text
-from edgeexit.errors import InputError
+from edgeexit.errors import InputError, did_you_mean
+from edgeexit.measure.compare import VARIABLE
 from edgeexit.report.figure import Picture
 from edgeexit.report.page import html_report, item_pictures, item_tables
-from edgeexit.report.raster import save_png
-from edgeexit.report.sources import Item
+from edgeexit.report.raster import save_picture
+from edgeexit.report.several import compared_tables, joint_pictures
+from edgeexit.report.sources import Given, Item, items_of
 from edgeexit.report.svg import standalone
-from edgeexit.report.table import Table, to_csv, to_markdown
+from edgeexit.report.table import Table, to_latex, to_markdown
+from edgeexit.report.tidy import to_csv
 
-Results: TypeAlias = Sequence[tuple[str, Item]]
+
+@dataclass(frozen=True)
+class _Job:
+    """What to write where."""
+
+    items: Sequence[tuple[str, Item]]
+    output: Path
+    vary: Collection[str]
 
 
-def write_report(results: Results, output: Path) -> list[Path]:
-    """Write a report and return the files that were made.
+def write_report(results: Given | Sequence[Given], output: str | Path, *, vary: Collection[str] = ()) -> list[Path]:
+    """Write a report of one or many results and return the files that were made.
 
     Args:
-        results: name and result or calibration, at least one.
-        output: `.html` (everything on one page), `.md` or `.csv` (the tables), `.svg` or `.png` (every picture as a file of its
-            own beside it: `report.svg` becomes `report-accuracy-latency.svg` and so on).
+        results: a `BenchResult`, a `Calibration`, a calibrated `Bundle`, the path of one of them, a pair of a name and one of them, or
+            a list of such. Several are shown side by side, and benchmarks are compared with the first.
+        output: the ending says what it becomes. `.html`: everything on one page. `.md`, `.tex`: the tables. `.csv`: one row per
+            measurement, the units in the names of the columns. `.svg`, `.png`, `.pdf`: every picture as a file of its own beside it
+            (`report.svg` becomes `report-accuracy-latency.svg` and so on).
+        vary: keys in which compared benchmarks may differ besides criterion, exits, thresholds and mode, such as `threads`.
 
     Raises:
-        InputError: another ending, or the place cannot be written to.
-        MissingExtra: `.png` without matplotlib.
+        InputError: another ending, nothing to report, or the place cannot be written to.
+        MissingExtra: `.png` or `.pdf` without matplotlib.
+
+    Example:
+        edgeexit.write_report([before, after], "report.html")
     """
-    writers: dict[str, Callable[[Results, Path], list[Path]]] = {
-        ".html": lambda r, at: _text(at, html_report(r)),
-        ".md": lambda r, at: _text(at, to_markdown(_tables(r))),
-        ".csv": lambda r, at: _text(at, to_csv(_tables(r))),
-        ".svg": lambda r, at: _pictures(r, at, lambda picture, file: _text(file, standalone(picture))),
-        ".png": lambda r, at: _pictures(r, at, save_png),
-    }
-    writer = writers.get(output.suffix.lower())
+    path = Path(output)
+    writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
-        msg = f"a report is one of {', '.join(writers)}, not {output.suffix or 'a file without an ending'!r}: {output}"
+        msg = f"a report is one of {', '.join(_WRITERS)}, not {path.suffix or 'a file without an ending'!r}: {path}"
         raise InputError(msg)
+    for key in vary:
+        if key not in VARIABLE:
+            msg = f"no key named {key!r} to vary.{did_you_mean(key, VARIABLE)} Keys: {', '.join(VARIABLE)}."
+            raise InputError(msg)
+    job = _Job(items_of(results), path, vary)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        return writer(results, output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return writer(job)
     except OSError as error:
-        msg = f"cannot write the report to {output}: {error.strerror or error}."
+        msg = f"cannot write the report to {path}: {error.strerror or error}."
         raise InputError(msg) from error
 
 
@@ -54,20 +70,32 @@ def _text(path: Path, text: str) -> list[Path]:
     return [path]
 
 
-def _tables(results: Results) -> list[Table]:
-    several = len(results) > 1
-    return [
-        Table(f"{name}: {table.title}" if several else table.title, table.columns, table.rows, table.note)
-        for name, result in results
-        for table in item_tables(result)
-    ]
+def _tables(job: _Job) -> list[Table]:
+    if len(job.items) == 1:
+        return item_tables(job.items[0][1])
+    each = [replace(table, title=f"{name}: {table.title}") for name, item in job.items for table in item_tables(item)]
+    return [*compared_tables(job.items, job.vary), *each]
 
 
-def _pictures(results: Results, output: Path, save: Callable[[Picture, Path], object]) -> list[Path]:
+def _pictures(job: _Job, save: Callable[[Picture, Path], object]) -> list[Path]:
+    several = len(job.items) > 1
+    named = [("", picture) for picture in joint_pictures(job.items)] if several else []
+    for place, (_, item) in enumerate(job.items, 1):
+        named += [(f"-{place}" if several else "", picture) for picture in item_pictures(item)]
     made = []
-    for place, (_, result) in enumerate(results, 1):
-        number = f"-{place}" if len(results) > 1 else ""
-        for picture in item_pictures(result):
-            made.append(output.with_name(f"{output.stem}{number}-{picture.name}{output.suffix}"))
-            save(picture, made[-1])
+    for number, picture in named:
+        made.append(job.output.with_name(f"{job.output.stem}{number}-{picture.name}{job.output.suffix}"))
+        save(picture, made[-1])
     return made
+
+
+_Writer: TypeAlias = Callable[[_Job], list[Path]]
+_WRITERS: dict[str, _Writer] = {
+    ".html": lambda job: _text(job.output, html_report(job.items, vary=job.vary)),
+    ".md": lambda job: _text(job.output, to_markdown(_tables(job))),
+    ".csv": lambda job: _text(job.output, to_csv(job.items)),
+    ".tex": lambda job: _text(job.output, to_latex(_tables(job))),
+    ".svg": lambda job: _pictures(job, lambda picture, file: _text(file, standalone(picture))),
+    ".png": lambda job: _pictures(job, save_picture),
+    ".pdf": lambda job: _pictures(job, save_picture),
+}

@@ -12,11 +12,13 @@ from edgeexit.measure import BenchResult
 from edgeexit.measure.parts import Breakdown, LatencyReport
 from edgeexit.report.extras import extra_pictures
 from edgeexit.report.figure import (
-    ACCENT,
     BACKBONE,
+    GATE,
     GRID,
     INK,
     MUTED,
+    POLICY,
+    TARGET,
     Area,
     Axis,
     Bar,
@@ -57,6 +59,11 @@ def pictures_of(result: BenchResult) -> list[Picture]:
     return [*found, *time_pictures(result)]
 
 
+def _points(result: BenchResult) -> int:
+    """Of each curve: fewer where there are many exits, so that a page stays small."""
+    return max(100, 500 // max(1, result.subject.exits // 4))
+
+
 def _time_axis(result: BenchResult, label: str, largest_s: float | None = None, *, log: bool = False) -> Axis:
     return latency_axis(label, largest_s or result.latency.backbone.mean_s, log=log)
 
@@ -79,10 +86,12 @@ def frontier(result: BenchResult, swept: Sweep) -> Figure:
     knee_note = f"knee: {swept.own[knee]:.3g} {result.subject.threshold_unit}"
     marks: tuple[Mark, ...] = (
         Line(xs, ys, exit_tone(1), "other thresholds (from the forced exits)"),
-        replace(_dot(float(swept.mean_cost[knee]), float(swept.accuracy[knee]), INK, "", knee_note), note_below=True),
+        replace(
+            _dot(float(swept.mean_cost[knee]), float(swept.accuracy[knee]), INK, knee_note, knee_note), note_below=True
+        ),
         _dot(latency.backbone.mean_s, straight, BACKBONE, "backbone", "backbone"),
         replace(
-            _dot(latency.mixture.mean_s, chosen, ACCENT, "this policy", "this policy"),
+            _dot(latency.mixture.mean_s, chosen, POLICY, "this policy", "this policy"),
             spread=(half_s, half, min(half, 1.0 - chosen)),
         ),
     )
@@ -104,8 +113,8 @@ def exits_over_thresholds(result: BenchResult, swept: Sweep) -> Figure:
     below, marks = np.zeros(len(order)), list[Mark]()
     for k in range(result.subject.exits):
         above = below + swept.shares[order, k]
-        xs, bottom, top = thin(swept.own[order], below, above)
-        marks.append(Area(xs, bottom, top, exit_tone(k + 1), f"exit {k + 1}"))
+        xs, bottom, top = thin(swept.own[order], below, above, most=_points(result))
+        marks.append(Area(xs, bottom, top, exit_tone(k + 1, result.subject.exits), f"exit {k + 1}"))
         below = above
     caption = "The share of samples that leave at each exit, stacked, if this threshold stands at every exit."
     title, y = "Exits against the threshold", Axis("share (%)", 0.01, False, 0.0, 100.0)
@@ -138,8 +147,9 @@ def accuracy_over_thresholds(result: BenchResult, swept: Sweep) -> Figure:
 
 
 def _used_thresholds(result: BenchResult) -> list[Mark]:
-    used = [t for t in result.subject.thresholds if np.isfinite(t)]
-    return [Rule(t, vertical=True, tone=ACCENT, label=f"exit {k}: {t:.3g}") for k, t in enumerate(used, 1)]
+    used = [(k, t) for k, t in enumerate(result.subject.thresholds, 1) if np.isfinite(t)]
+    tones = {k: exit_tone(k, result.subject.exits) for k, _ in used}
+    return [Rule(t, vertical=True, tone=tones[k], label=f"exit {k}: {t:.3g}") for k, t in used]
 
 
 def _threshold_axis(result: BenchResult, swept: Sweep) -> Axis:
@@ -154,20 +164,21 @@ def distribution(result: BenchResult) -> Figure:
     """The latency's distribution as stacked contributions of the exits, beside the backbone's."""
     raw, marks = result.raw, list[Mark]()
     values, exits = raw["mixture_s"].astype(np.float64), raw["mixture_exit"]
-    grid = np.geomspace(values.min(), max(values.max(), float(raw["backbone_s"].max())), 500)
+    grid = np.geomspace(values.min(), max(values.max(), float(raw["backbone_s"].max())), _points(result))
     below = np.zeros(len(grid))
     for latency in result.latency.per_exit:
         own = np.sort(values[exits == latency.exit])
         above = below + (latency.share * _ecdf(own, grid) if len(own) else 0.0)
-        marks.append(Area(grid, below, above, exit_tone(latency.exit), f"exit {latency.exit}"))
+        marks.append(Area(grid, below, above, exit_tone(latency.exit, result.subject.exits), f"exit {latency.exit}"))
         below = above
     marks.append(Line(grid, below, INK, "early exit", thick=True))
     marks.append(
         Line(grid, _ecdf(np.sort(raw["backbone_s"].astype(np.float64)), grid), BACKBONE, "backbone", dashed=True)
     )
-    target_s = _target_s(result)
-    if target_s is not None:
-        marks.append(Rule(target_s, vertical=True, tone=ACCENT, label=f"target: {result.subject.target}"))
+    target = _target(result)
+    target_s = None if target is None else target[1]
+    if target is not None:
+        marks.append(Rule(target[1], vertical=True, tone=TARGET, label=f"target: {target[0]}"))
     high_s = max(nearest for nearest in (result.latency.backbone.percentile(99.9).value_s, target_s or 0.0)) * 1.3
     axis = _time_axis(result, "latency", log=True)
     x = Axis(axis.label, axis.scale, True, float(values.min()) / axis.scale / 1.1, high_s / axis.scale)
@@ -179,12 +190,12 @@ def _ecdf(ordered: Floats, grid: Floats) -> Floats:
     return np.asarray(np.searchsorted(ordered, grid, side="right") / len(ordered), np.float64)
 
 
-def _target_s(result: BenchResult) -> float | None:
-    """The latency of the calibration's first latency target, seconds."""
+def _target(result: BenchResult) -> tuple[str, float] | None:
+    """The first latency bound of the calibration's target, as written and in seconds."""
     for part in (result.subject.target or "").split(","):
         found = _TARGET.match(part)
         if found:
-            return float(found.group(2)) * _UNITS[found.group(3)]
+            return part.strip(), float(found.group(2)) * _UNITS[found.group(3)]
     return None
 
 
@@ -196,12 +207,12 @@ def costs(result: BenchResult) -> BarFigure:
         Bar(f"exit {k} · {share}", tuple(parts)) for k, (share, parts) in enumerate(zip(shares, parted, strict=True), 1)
     ]
     longest_s = max(sum(length for _, length, _ in parts) for parts in parted)
-    bars.append(Bar("early exit", ((INK, latency.mixture.typical_s, "the mix"),)))
+    bars.append(Bar("early exit", ((INK, latency.mixture.typical_s, "early exit"),)))
     bars.append(Bar("backbone", ((BACKBONE, latency.backbone.typical_s, "backbone"),)))
     tax_s = latency.per_exit[-1].forced.typical_s - latency.backbone.typical_s
     within = None if latency.breakdown is None else latency.breakdown.reason
     caption = (
-        "Medians of the forced exits; the mix weights them by their shares. Reaching the last exit through all heads and criteria costs "
+        "Medians of the forced exits; early exit weights them by their shares. Reaching the last exit through all heads and criteria costs "
         f"{units.seconds(tax_s)} more than the backbone."
     ) + (f" {within.capitalize()}." if within else "")
     x = _time_axis(result, "latency", max(latency.backbone.typical_s, longest_s))
@@ -212,9 +223,9 @@ def _measured_parts(breakdown: Breakdown) -> list[list[tuple[str, float, str]]]:
     """Of leaving at each exit: every stage and gate up to it, and what is not in any engine."""
     engines, found = list[tuple[str, float, str]](), []
     for cost in breakdown.exits:
-        engines.append((exit_tone(cost.exit), max(0.0, cost.stage_s), f"stage {cost.exit}"))
+        engines.append((exit_tone(cost.exit, len(breakdown.exits)), max(0.0, cost.stage_s), f"stage {cost.exit}"))
         if cost.gate_s is not None:
-            engines.append((ACCENT, max(0.0, cost.gate_s), "gates"))
+            engines.append((GATE, max(0.0, cost.gate_s), "gates"))
         found.append([*engines, (GRID, max(0.0, cost.overhead_s), "overhead")])
     return found
 
@@ -224,7 +235,7 @@ def _forced_parts(latency: LatencyReport) -> list[list[tuple[str, float, str]]]:
     parts, found, before_s = list[tuple[str, float, str]](), [], 0.0
     for entry in latency.per_exit:
         added_s = max(0.0, entry.forced.typical_s - before_s)
-        parts.append((exit_tone(entry.exit), added_s, f"to exit {entry.exit}"))
+        parts.append((exit_tone(entry.exit, len(latency.per_exit)), added_s, f"to exit {entry.exit}"))
         before_s += added_s
         found.append(list(parts))
     return found
@@ -240,7 +251,7 @@ def closure(result: BenchResult) -> Figure:
     line = np.array([both.min() - room, both.max() + room])
     marks = (
         Line(line, line, MUTED, "predicted = measured", dashed=True),
-        Dots(predicted, measured, ACCENT, "one process each", large=True),
+        Dots(predicted, measured, POLICY, "one process each", large=True),
     )
     error = f"{100 * result.latency.closure.error:+.1f} %"
     caption = (

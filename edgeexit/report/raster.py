@@ -1,36 +1,50 @@
-"""Pictures as PNG, by matplotlib (extra `report`); the same pictures that `svg.py` draws for the page."""
+"""Pictures as PNG and PDF, by matplotlib (extra `report`); the same pictures that `svg.py` draws for the page."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeexit.data.files import replacing
 from edgeexit.errors import MissingExtra
-from edgeexit.report.figure import Area, BarFigure, Dots, Figure, Line, Panels, Picture, Rule, extent
-from edgeexit.report.svg import LIGHT
+from edgeexit.report.figure import Area, BarFigure, Dots, Figure, Line, Panels, Picture, extent
+from edgeexit.report.keys import thinned_labels
+from edgeexit.report.palette import LIGHT
 
 
-def save_png(picture: Picture, path: Path, dpi: int = 150) -> None:
-    """Draw a picture into a PNG file.
+def save_picture(picture: Picture, path: Path, dpi: int = 150) -> None:
+    """Draw a picture into a PNG file, or into the form of the file's ending (PDF: text stays text).
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
     try:
+        from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Canvas
     except ImportError as error:
         raise MissingExtra("matplotlib", "report") from error
     parts = picture.panels if isinstance(picture, Panels) else (picture,)
-    canvas = Canvas(figsize=(6.4, 3.8 if len(parts) == 1 else 2.2 * len(parts)), layout="constrained")
+    canvas = Canvas(figsize=(6.4, _height(parts)), layout="constrained")
     FigureCanvasAgg(canvas)
     for part, axes in zip(parts, canvas.subplots(len(parts), squeeze=False)[:, 0], strict=True):
         axes.spines[["top", "right"]].set_visible(False)
         (_bars if isinstance(part, BarFigure) else _curves)(part, axes)
     canvas.axes[0].set_title(picture.title, loc="left", fontsize=11)
-    with replacing(path) as scratch:
-        canvas.savefig(scratch, dpi=dpi)
+    with (
+        replacing(path) as scratch,
+        rc_context({"pdf.fonttype": 42}),
+    ):  # TrueType: searchable, and what journals ask for
+        canvas.savefig(scratch, dpi=dpi, format=path.suffix.lower().lstrip(".") or "png")
+
+
+def _height(parts: Sequence[Picture]) -> float:
+    """Inches; many bars need more."""
+    if len(parts) > 1:
+        return 2.2 * len(parts)
+    bars = len(parts[0].bars) if isinstance(parts[0], BarFigure) else 0
+    return max(3.8, 1.4 + 0.2 * bars)
 
 
 def _curves(figure: Any, axes: Any) -> None:
@@ -46,8 +60,16 @@ def _curves(figure: Any, axes: Any) -> None:
     axes.set_ylim(extent(figure, vertical=True))
     axes.grid(color=LIGHT["grid"])
     axes.set_axisbelow(True)
-    if any(getattr(mark, "label", "") for mark in figure.marks if not isinstance(mark, Rule)):
-        axes.legend(fontsize=8, frameon=False)
+    _legend(axes)
+
+
+def _legend(axes: Any) -> None:
+    """Every labelled mark once; of many exits the first, the last and some between, as on the page."""
+    handles, labels = axes.get_legend_handles_labels()
+    named = dict(zip(labels, handles, strict=True))
+    if named:
+        kept = thinned_labels(list(named))
+        axes.legend([named[label] for label in kept], kept, fontsize=8, frameon=False, ncols=1 + (len(kept) > 6))
 
 
 def _mark(mark: Any, axes: Any, figure: Figure) -> None:
@@ -73,17 +95,21 @@ def _mark(mark: Any, axes: Any, figure: Figure) -> None:
         )
     else:
         (axes.axvline if mark.vertical else axes.axhline)(
-            mark.at / (x if mark.vertical else y), color=color, linestyle="--"
+            mark.at / (x if mark.vertical else y), color=color, linestyle="--", label=label
         )
 
 
 def _bars(figure: Any, axes: Any) -> None:
     assert isinstance(figure, BarFigure)
+    named: set[str] = set()
     for row, bar in enumerate(figure.bars):
         before = 0.0
-        for tone, length, _ in bar.parts:
-            axes.barh(row, length / figure.x.scale, left=before / figure.x.scale, color=LIGHT[tone], height=0.65)
+        for tone, length, what in bar.parts:
+            placed = {"left": before / figure.x.scale, "height": 0.65, "label": None if what in named else what}
+            axes.barh(row, length / figure.x.scale, color=LIGHT[tone], **placed)
+            named.add(what)
             before += length
     axes.set_yticks(range(len(figure.bars)), [bar.label for bar in figure.bars])
     axes.invert_yaxis()
     axes.set_xlabel(figure.x.label)
+    _legend(axes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from edgeexit.bundle import Bundle
 from edgeexit.calibration import Calibration, calibration_from
@@ -12,6 +14,83 @@ from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, read_result
 
 Item: TypeAlias = BenchResult | Calibration
+Given: TypeAlias = BenchResult | Calibration | Bundle | str | Path | tuple[str, Any]
+"""What `write_report` takes; of a pair the first is a name."""
+
+
+class NoCalibrationError(InputError):
+    """A bundle has nothing to report yet."""
+
+
+def items_of(results: Given | Sequence[Given]) -> list[tuple[str, Item]]:
+    """Named items of what a caller has: results, calibrations, bundles, files of these, pairs of a name and one of them, or a list.
+
+    Raises:
+        InputError: something else, nothing at all, or a file that is none of these.
+    """
+    given = results if isinstance(results, (list, Sequence)) and not _is_one(results) else [results]
+    named = [entry for one in given for entry in _items_of_one(one)]
+    if not named:
+        msg = "a report needs at least one result, calibration or calibrated bundle."
+        raise InputError(msg)
+    return _with_own_names(named)
+
+
+def _is_one(given: object) -> bool:
+    return isinstance(given, str) or (
+        isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str) and not isinstance(given[1], str)
+    )
+
+
+def _items_of_one(given: Any) -> list[tuple[str, Item]]:
+    if isinstance(given, BenchResult):
+        return [(given.subject.bundle, given)]
+    if isinstance(given, Calibration):
+        return [(f"calibration for {given.target}", given)]
+    if isinstance(given, Bundle):
+        return _of_bundle(Path(given.path))
+    if isinstance(given, (str, Path)):
+        return read_items(Path(given))
+    if _is_one(given):
+        return [(given[0], item) for _, item in _items_of_one(given[1])]
+    msg = f"a report takes results, calibrations, bundles or their paths, not {type(given).__name__}."
+    raise InputError(msg)
+
+
+def _with_own_names(named: Sequence[tuple[str, Item]]) -> list[tuple[str, Item]]:
+    """Names that several items share get a number."""
+    total, seen = Counter(name for name, _ in named), Counter[str]()
+    found: list[tuple[str, Item]] = []
+    for name, item in named:
+        seen[name] += 1
+        found.append((name if total[name] == 1 else f"{name} ({seen[name]})", item))
+    return found
+
+
+def read_all(paths: Sequence[Path]) -> tuple[list[tuple[str, Item]], list[str]]:
+    """Everything that files and bundles hold, and a sentence for each bundle that was left out since it has no calibration.
+
+    Raises:
+        InputError: a file is none of these, or nothing is left.
+    """
+    found, left_out = list[tuple[str, Item]](), list[str]()
+    for path in paths:
+        try:
+            found += read_items(path)
+        except NoCalibrationError as error:  # noqa: PERF203 - a bundle without one does not end the report of the others
+            left_out.append(str(error))
+    if not found:
+        raise InputError("\n".join(left_out))
+    return _with_own_names(_told_apart(found, paths)), left_out
+
+
+def _told_apart(named: list[tuple[str, Item]], paths: Sequence[Path]) -> list[tuple[str, Item]]:
+    """With the folder before the name where files in several folders have the same one."""
+    if len(named) != len(paths) or len({name for name, _ in named}) == len(named):
+        return named
+    return [
+        (str(Path(path.absolute().parent.name) / name), item) for path, (name, item) in zip(paths, named, strict=True)
+    ]
 
 
 def read_items(path: Path) -> list[tuple[str, Item]]:
@@ -34,8 +113,8 @@ def _of_bundle(path: Path) -> list[tuple[str, Item]]:
     for key in bundle.manifest.calibrations:
         document = bundle.read_calibration(key)
         if document is not None:
-            found.append((f"{path.name} on {key}", calibration_from(document, f"{path}, calibration {key}")))
+            found.append((key, calibration_from(document, f"{path}, calibration {key}")))
     if not found:
         msg = f"{path} has no calibration to report. Run: edgeexit calibrate {path}"
-        raise InputError(msg)
-    return found
+        raise NoCalibrationError(msg)
+    return [(path.name if len(found) == 1 else f"{path.name} on {key}", item) for key, item in found]

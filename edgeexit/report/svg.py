@@ -1,56 +1,38 @@
-"""Pictures as SVG, drawn here so that the HTML report needs no other package. Colours are CSS classes: light and dark are one file."""
+"""Pictures as SVG, drawn here so that the HTML report needs no other package. Colours are CSS classes: light and dark are one file.
+
+draw(picture)              640 wide, for a desk
+draw(picture, NARROW)      360 wide, for a phone: the same marks, fewer ticks, the text as large
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
-from edgeexit.report.figure import (
-    Area,
-    Axis,
-    BarFigure,
-    Dots,
-    Figure,
-    Floats,
-    Line,
-    Mark,
-    Panels,
-    Picture,
-    Rule,
-    extent,
-    ticks,
-)
+from edgeexit.report.figure import Area, Dots, Figure, Floats, Line, Mark, Panels, Picture, Rule, extent, thin, ticks
+from edgeexit.report.keys import draw_key, key_height, key_of
+from edgeexit.report.labels import Box, Label, along, around, beside, place, text_width
+from edgeexit.report.numbers import axis_numbers
+from edgeexit.report.palette import INK, palette_css
+from edgeexit.report.svg_bars import draw_bars
+from edgeexit.report.svg_parts import Scale, element, text
 
-_WIDTH, _HEIGHT = 640, 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 18, 40, 50
-_PANEL, _BARE_BOTTOM = 170, 26
-_BAR, _BAR_GAP, _BAR_LEFT = 26, 14, 118
-
-LIGHT = {
-    "ink": "#1f2933", "muted": "#66727f", "grid": "#e4e8ec", "paper": "#ffffff", "accent": "#b42318", "backbone": "#7b8794",
-    "warn": "#b54708", "exit1": "#0f6fc5", "exit2": "#e08a00", "exit3": "#0b8a62", "exit4": "#b0509b", "exit5": "#3aa0d8",
-    "exit6": "#c4451c", "exit7": "#7a6ad8",
-}  # fmt: skip
-DARK = {
-    "ink": "#e6eaee", "muted": "#9aa5b1", "grid": "#2b3440", "paper": "#161b22", "accent": "#ff8a7a", "backbone": "#94a1af",
-    "warn": "#f7b267", "exit1": "#5aaaf5", "exit2": "#f5b041", "exit3": "#3ecf9a", "exit4": "#df8fce", "exit5": "#7fcdf5",
-    "exit6": "#f08a66", "exit7": "#aea2f5",
-}  # fmt: skip
+WIDE, NARROW = 640, 360
+_RIGHT, _BOTTOM, _BARE_BOTTOM = 18, 52, 28
+_PANEL = 130
+_MOST_RULES, _SHOWN_RULES = 8, 5  # of more lines across the picture, such as 31 thresholds, five are named
 
 
-def palette_css() -> str:
-    """Custom properties for both colour schemes, and the classes that the drawings use."""
-    light, dark = ("".join(f"--{name}:{value};" for name, value in tones.items()) for tones in (LIGHT, DARK))
-    tones = "".join(f".s-{name}{{stroke:var(--{name})}}.f-{name}{{fill:var(--{name})}}" for name in LIGHT)
-    return (
-        f":root{{{light}color-scheme:light dark}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}{tones}"
-        "svg text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;font-size:12px}"
-        "svg .line{fill:none;stroke-width:1.8;stroke-linejoin:round}svg .thick{stroke-width:2.6}"
-        "svg .dash{stroke-dasharray:5 4}svg .area{opacity:.34;stroke:none}svg .bar{opacity:.86}"
-        "svg .grid{stroke:var(--grid);stroke-width:1}svg .halo{stroke:var(--paper);stroke-width:3.5px;paint-order:stroke}"
-    )
+@dataclass(frozen=True)
+class Frame:
+    """A drawing `width` by `height` whose axes span the box `plot`, pixels."""
+
+    width: int
+    height: float
+    plot: Box
 
 
 def standalone(picture: Picture) -> str:
@@ -60,98 +42,83 @@ def standalone(picture: Picture) -> str:
     return f'{head}><style>{palette_css()}</style><rect width="100%" height="100%" class="f-paper"/>{rest}\n'
 
 
-def draw(picture: Picture) -> str:
-    """A picture as an `<svg>` element."""
-    if isinstance(picture, BarFigure):
-        return _draw_bars(picture)
-    return _draw_panels(picture) if isinstance(picture, Panels) else _element(picture, _HEIGHT, _axes(picture, _HEIGHT))
+def draw(picture: Picture, width: int = WIDE) -> str:
+    """A picture as an `<svg>` element of that width."""
+    if isinstance(picture, Figure):
+        height = round(width * 0.5) + key_height(key_of(picture.marks), _left(width), width)
+        return element(picture, width, height + _BOTTOM, _axes(picture, width, height + _BOTTOM))
+    if isinstance(picture, Panels):
+        return _draw_panels(picture, width)
+    return draw_bars(picture, width)
 
 
-class _Scale:
-    """Values of one axis to pixels."""
-
-    def __init__(self, axis: Axis, low: float, high: float, start: float, end: float) -> None:
-        self.axis, self.start, self.end = axis, start, end
-        self.low = float(np.log10(low)) if axis.log else low
-        self.high = float(np.log10(high)) if axis.log else high
-
-    def __call__(self, values: Floats | float) -> Floats:
-        scaled = np.asarray(values, np.float64) / self.axis.scale
-        with np.errstate(divide="ignore", invalid="ignore"):
-            placed = np.log10(scaled) if self.axis.log else scaled
-        share = (placed - self.low) / ((self.high - self.low) or 1.0)
-        limited = np.clip(np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0), -0.02, 1.02)
-        return np.asarray(self.start + limited * (self.end - self.start), np.float64)
+def _left(width: int) -> int:
+    return 64 if width >= WIDE else 52
 
 
-def _draw_panels(picture: Panels) -> str:
-    parts, top = list[str](), 0
+def _draw_panels(picture: Panels, width: int) -> str:
+    parts, top = list[str](), 0.0
     for figure in picture.panels:
-        height = _PANEL + (_BOTTOM if figure.x.label else _BARE_BOTTOM)
-        parts += [f'<g transform="translate(0 {top})">', *_axes(figure, height), "</g>"]
+        bottom = _BOTTOM if figure.x.label else _BARE_BOTTOM
+        height = _PANEL + key_height(key_of(figure.marks), _left(width), width) + bottom
+        parts += [f'<g transform="translate(0 {top:g})">', *_axes(figure, width, height), "</g>"]
         top += height
-    return _element(picture, top, parts)
+    return element(picture, width, top, parts)
 
 
-def _axes(figure: Figure, height: int) -> list[str]:
+def _axes(figure: Figure, width: int, height: float) -> list[str]:
     """Everything of a picture that is `height` high."""
+    key = key_of(figure.marks)
+    top = key_height(key, _left(width), width)
     bottom = height - (_BOTTOM if figure.x.label else _BARE_BOTTOM)
+    frame = Frame(width, height, Box(_left(width), top, width - _RIGHT, bottom))
+    plot = frame.plot
     (x_low, x_high), (y_low, y_high) = extent(figure, vertical=False), extent(figure, vertical=True)
-    x = _Scale(figure.x, x_low, x_high, _LEFT, _WIDTH - _RIGHT)
-    y = _Scale(figure.y, y_low, y_high, bottom, _TOP)
-    about = max(3, (bottom - _TOP) // 45)
+    x = Scale(figure.x, x_low, x_high, plot.left, plot.right)
+    y = Scale(figure.y, y_low, y_high, plot.bottom, plot.top)
+    wide = max(3, int(plot.right - plot.left) // 90)
+    high = max(3, int(plot.bottom - plot.top) // 45)
     return [
-        *_grid(figure.x, x, ticks(x_low, x_high, log=figure.x.log), bottom),
-        *_grid(figure.y, y, ticks(y_low, y_high, log=figure.y.log, about=about)),
-        _text((_LEFT + _WIDTH - _RIGHT) / 2, height - 10, figure.x.label, "f-muted", "middle"),
-        f'<text transform="translate(15 {(_TOP + bottom) / 2:.0f}) rotate(-90)" text-anchor="middle" '
+        *_x_grid(frame, x, ticks(x_low, x_high, log=figure.x.log, about=wide)),
+        *_y_grid(frame, y, ticks(y_low, y_high, log=figure.y.log, about=high)),
+        text((plot.left + plot.right) / 2, height - 10, figure.x.label, "f-muted", "middle"),
+        f'<text transform="translate(13 {(plot.top + plot.bottom) / 2:.0f}) rotate(-90)" text-anchor="middle" '
         f'class="f-muted">{escape(figure.y.label)}</text>',
         *(part for mark in figure.marks for part in _mark(mark, x, y)),
-        *_key(figure.marks),
+        *_names(figure.marks, x, y, plot),
+        *draw_key(key, _left(width), width),
     ]
 
 
-def _element(picture: Picture, height: float, parts: Iterable[str]) -> str:
-    title = f"<title>{escape(picture.title)}</title>"
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" width="{_WIDTH}" role="img" '
-        f'aria-label="{escape(picture.title)}">{title}{"".join(parts)}</svg>'
-    )
-
-
-def _grid(axis: Axis, scale: _Scale, at: Sequence[float], bottom: int | None = None) -> list[str]:
-    """Lines and numbers of an axis: down to `bottom` for x, across for y."""
-    parts = []
-    for value in at:
-        place = float(scale(value * axis.scale))
-        if bottom is not None:
-            parts.append(f'<line class="grid" x1="{place:.1f}" y1="{_TOP}" x2="{place:.1f}" y2="{bottom}"/>')
-            parts.append(_text(place, bottom + 18, _number(value), "f-muted", "middle"))
-        else:
-            parts.append(f'<line class="grid" x1="{_LEFT}" y1="{place:.1f}" x2="{_WIDTH - _RIGHT}" y2="{place:.1f}"/>')
-            parts.append(_text(_LEFT - 8, place + 4, _number(value), "f-muted", "end"))
+def _x_grid(frame: Frame, scale: Scale, at: Sequence[float]) -> list[str]:
+    """Lines and numbers of the x axis; a number that would touch the one before is left out."""
+    parts, free, plot = list[str](), 0.0, frame.plot
+    for value, number in zip(at, axis_numbers(at), strict=True):
+        x, half = float(scale(value * scale.axis.scale)), text_width(number) / 2
+        parts.append(f'<line class="grid" x1="{x:.1f}" y1="{plot.top:g}" x2="{x:.1f}" y2="{plot.bottom:g}"/>')
+        if x - half >= free and x + half <= frame.width:
+            parts.append(text(x, plot.bottom + 20, number, "f-muted", "middle"))
+            free = x + half + 6
     return parts
 
 
-def _number(value: float) -> str:
-    """A tick's number; small and large ones as a power of ten."""
-    text = f"{value:g}"
-    if "e" not in text:
-        return text
-    factor, power = text.split("e")
-    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"10{raised}" if factor == "1" else f"{factor}·10{raised}"
-
-
-def _text(x: float, y: float, text: str, css: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{css}">{escape(text)}</text>'
+def _y_grid(frame: Frame, scale: Scale, at: Sequence[float]) -> list[str]:
+    """Lines and numbers of the y axis; a number that would touch the one before is left out."""
+    parts, free, plot = list[str](), float("inf"), frame.plot
+    for value, number in zip(at, axis_numbers(at), strict=True):
+        y = float(scale(value * scale.axis.scale))
+        parts.append(f'<line class="grid" x1="{plot.left:g}" y1="{y:.1f}" x2="{plot.right:g}" y2="{y:.1f}"/>')
+        if y + 8 <= free:
+            parts.append(text(plot.left - 8, y + 4, number, "f-muted", "end"))
+            free = y - 8
+    return parts
 
 
 def _points(xs: Floats, ys: Floats) -> str:
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(xs, ys, strict=True))
 
 
-def _mark(mark: Mark, x: _Scale, y: _Scale) -> list[str]:
+def _mark(mark: Mark, x: Scale, y: Scale) -> list[str]:
     if isinstance(mark, Line):
         css = f"line s-{mark.tone}{' dash' if mark.dashed else ''}{' thick' if mark.thick else ''}"
         return [f'<polyline class="{css}" points="{_points(x(mark.xs), y(mark.ys))}"/>']
@@ -160,10 +127,10 @@ def _mark(mark: Mark, x: _Scale, y: _Scale) -> list[str]:
             np.concatenate([x(mark.xs), x(mark.xs)[::-1]]), np.concatenate([y(mark.high), y(mark.low)[::-1]])
         )
         return [f'<polygon class="area f-{mark.tone}" points="{outline}"/>']
-    return _dots(mark, x, y) if isinstance(mark, Dots) else _rule(mark, x, y)
+    return _dots(mark, x, y) if isinstance(mark, Dots) else [_rule(mark, x, y)]
 
 
-def _dots(mark: Dots, x: _Scale, y: _Scale) -> list[str]:
+def _dots(mark: Dots, x: Scale, y: Scale) -> list[str]:
     parts, radius = [], 5.5 if mark.large else 2.4
     for a, b in zip(mark.xs, mark.ys, strict=True):
         px, py = float(x(a)), float(y(b))
@@ -174,17 +141,6 @@ def _dots(mark: Dots, x: _Scale, y: _Scale) -> list[str]:
             parts.append(_stroke(mark.tone, px, low, px, high))
         ring = ' s-paper" stroke-width="1.5' if mark.large else ""
         parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{radius}" class="f-{mark.tone}{ring}"/>')
-    if mark.note and len(mark.xs):
-        right = px > (_LEFT + _WIDTH) / 2
-        parts.append(
-            _text(
-                px + (-10 if right else 10),
-                py + (19 if mark.note_below else -9),
-                mark.note,
-                f"halo f-{mark.tone}",
-                "end" if right else "start",
-            )
-        )
     return parts
 
 
@@ -192,75 +148,58 @@ def _stroke(tone: str, x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line class="line s-{tone}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _rule(mark: Rule, x: _Scale, y: _Scale) -> list[str]:
+def _rule(mark: Rule, x: Scale, y: Scale) -> str:
     if mark.vertical:
         at = float(x(mark.at))
-        right = at > _WIDTH * 0.7
-        where = f'x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{y.start:.0f}"'
-        label = _text(
-            at + (-6 if right else 6), _TOP + 14, mark.label, f"halo f-{mark.tone}", "end" if right else "start"
-        )
+        where = f'x1="{at:.1f}" y1="{y.end:.0f}" x2="{at:.1f}" y2="{y.start:.0f}"'
     else:
         at = float(y(mark.at))
-        where = f'x1="{_LEFT}" y1="{at:.1f}" x2="{_WIDTH - _RIGHT}" y2="{at:.1f}"'
-        label = _text(_WIDTH - _RIGHT - 4, at - 6, mark.label, f"halo f-{mark.tone}", "end")
-    return [f'<line class="line dash s-{mark.tone}" {where}/>', label]
+        where = f'x1="{x.start:.0f}" y1="{at:.1f}" x2="{x.end:.0f}" y2="{at:.1f}"'
+    return f'<line class="line dash s-{mark.tone}" {where}><title>{escape(mark.label)}</title></line>'
 
 
-def _key(marks: Sequence[Mark], area: str = "area") -> list[str]:
-    """What the marks are; `area` is the style of those that fill one."""
-    parts, at = [], float(_LEFT)
-    for mark in marks:
-        if isinstance(mark, Rule) or not mark.label:
-            continue
-        shape = f'<rect x="{at:.0f}" y="14" width="14" height="10" rx="2" class="{area} f-{mark.tone}"/>'
-        if isinstance(mark, Line):
-            dash = " dash" if mark.dashed else ""
-            shape = f'<line x1="{at:.0f}" y1="19" x2="{at + 16:.0f}" y2="19" class="line{dash} s-{mark.tone}"/>'
-        elif isinstance(mark, Dots):
-            shape = f'<circle cx="{at + 7:.0f}" cy="19" r="4" class="f-{mark.tone}"/>'
-        parts += [shape, _text(at + 22, 23, mark.label, "f-ink")]
-        at += 38 + 6.6 * len(mark.label)
-    return parts
+def _names(marks: Sequence[Mark], x: Scale, y: Scale, plot: Box) -> list[str]:
+    """The names of points and lines, those of points first; one that finds no free place stands in the key or the hint alone."""
+    inside = Box(plot.left + 2, plot.top, plot.right + _RIGHT - 2, plot.bottom)
+    dots = [m for m in marks if isinstance(m, Dots) and len(m.xs)]
+    taken = [_disc(float(x(a)), float(y(b))) for m in dots if m.large for a, b in zip(m.xs, m.ys, strict=True)]
+    labels = [
+        Label(m.note, m.tone, around(float(x(m.xs[-1])), float(y(m.ys[-1])), below=m.note_below))
+        for m in dots
+        if m.note
+    ]
+    rules = [m for m in marks if isinstance(m, Rule) and m.label]
+    if len(rules) > _MOST_RULES:
+        rules = [rules[round(i * (len(rules) - 1) / (_SHOWN_RULES - 1))] for i in range(_SHOWN_RULES)]
+    labels += [_rule_label(m, x, y, plot) for m in rules]
+    placed = place(labels, inside, taken, [box for mark in marks for box in _covered(mark, x, y)])
+    return [text(spot.x, spot.y, label.text, f"halo f-{label.tone}", spot.anchor) for label, spot in placed]
 
 
-def _draw_bars(figure: BarFigure) -> str:
-    longest = max(sum(length for _, length, _ in bar.parts) for bar in figure.bars) / figure.x.scale
-    bottom = _TOP + len(figure.bars) * (_BAR + _BAR_GAP)
-    x = _Scale(figure.x, 0.0, longest * 1.12, _BAR_LEFT, _WIDTH - _RIGHT)
-    parts = []
-    for value in ticks(0.0, longest * 1.12, log=False):
-        at = float(x(value * figure.x.scale))
-        parts.append(f'<line class="grid" x1="{at:.1f}" y1="{_TOP - 6}" x2="{at:.1f}" y2="{bottom}"/>')
-        parts.append(_text(at, bottom + 18, f"{value:g}", "f-muted", "middle"))
-    for row, bar in enumerate(figure.bars):
-        parts += _bar(bar, x, _TOP + row * (_BAR + _BAR_GAP), figure.x.scale)
-    parts.append(_text((_BAR_LEFT + _WIDTH - _RIGHT) / 2, bottom + 38, figure.x.label, "f-muted", "middle"))
-    parts += _bar_key(figure)
-    return _element(figure, bottom + 50, parts)
+def _covered(mark: Mark, x: Scale, y: Scale) -> list[Box]:
+    """Small boxes along what a label had better not cover: lines, and the crosses of points."""
+    if isinstance(mark, Rule):
+        at = float(x(mark.at) if mark.vertical else y(mark.at))
+        return [Box(at - 1, y.end, at + 1, y.start) if mark.vertical else Box(x.start, at - 1, x.end, at + 1)]
+    if isinstance(mark, Line):
+        (xs, ys) = thin(np.asarray(x(mark.xs)), np.asarray(y(mark.ys)), most=80)
+        return [Box(a - 2, b - 2, a + 2, b + 2) for a, b in zip(xs.tolist(), ys.tolist(), strict=True)]
+    if isinstance(mark, Dots) and mark.spread is not None:
+        a, b, (side, below, above) = mark.xs[-1], mark.ys[-1], mark.spread
+        (left, right), (low, high) = x(np.array([a - side, a + side])), y(np.array([b - below, b + above]))
+        px, py = float(x(a)), float(y(b))
+        return [Box(left, py - 1, right, py + 1), Box(px - 1, high, px + 1, low)]
+    return []
 
 
-def _bar(bar: object, x: _Scale, top: float, scale: float) -> list[str]:
-    label, pieces = getattr(bar, "label", ""), getattr(bar, "parts", ())
-    parts, total = [_text(_BAR_LEFT - 10, top + _BAR * 0.68, label, "f-ink", "end")], 0.0
-    for tone, length, what in pieces:
-        start, end = float(x(total)), float(x(total + length))
-        hint = escape(f"{what}: {_length(length / scale)}")
-        parts.append(
-            f'<rect x="{start:.1f}" y="{top:.0f}" width="{max(0.0, end - start):.1f}" height="{_BAR}" '
-            f'class="bar f-{tone}"><title>{hint}</title></rect>'
-        )
-        total += length
-    return [*parts, _text(float(x(total)) + 7, top + _BAR * 0.68, _length(total / scale), "f-ink")]
+def _disc(px: float, py: float) -> Box:
+    return Box(px - 7, py - 7, px + 7, py + 7)
 
 
-def _length(value: float) -> str:
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
-
-
-def _bar_key(figure: BarFigure) -> list[str]:
-    tones: dict[str, str] = {}
-    for bar in sorted(figure.bars, key=lambda bar: -len(bar.parts)):  # the one with the most parts has them in order
-        for tone, _, what in bar.parts:
-            tones.setdefault(what, tone)
-    return _key([Area(np.zeros(0), np.zeros(0), np.zeros(0), tone, what) for what, tone in tones.items()], "bar")
+def _rule_label(mark: Rule, x: Scale, y: Scale, plot: Box) -> Label:
+    if not mark.vertical:
+        return Label(mark.label, INK, along(float(y(mark.at)), plot.left, plot.right))
+    at = float(x(mark.at))
+    rows = max(1, int(plot.bottom - plot.top) // 15)
+    spots = beside(at, plot.top, rows, left_first=at > plot.left + 0.65 * (plot.right - plot.left))
+    return Label(mark.label, INK, spots)

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from edgeexit import units
 from edgeexit.measure import BenchResult, ResultComparison
-from edgeexit.measure.parts import Audit, Breakdown, Latency, PacedLane, Percentile
+from edgeexit.measure.parts import Accuracy, Audit, Breakdown, Latency, PacedLane, Percentile
+from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
 from edgeexit.measure.verdict import Comparison, Ratio
 from edgeexit.report.extras import extra_tables
+from edgeexit.report.reasons import gravest_first
 from edgeexit.report.table import Table
 
 
@@ -50,22 +52,46 @@ def verdict_text(comparison: Comparison) -> str:
     return comparison.verdict + (f": {'; '.join(comparison.reasons)}" if comparison.reasons else "")
 
 
+def share_text(share: float | None, interval: Interval | None) -> str:
+    """`98.75 % (97.1 … 99.5 %)`, or `n/a`."""
+    around = "" if interval is None else f" ({units.percent_range(interval.low, interval.high)})"
+    return units.percent(share) + around
+
+
+def share_range(interval: Interval | None) -> str:
+    """`97.1 … 99.5 %`, or `n/a`."""
+    return "n/a" if interval is None else units.percent_range(interval.low, interval.high)
+
+
+def change_text(accuracy: Accuracy) -> str:
+    """The change of accuracy against the backbone: `-0.60 points (-1.48 … +0.28)`, or `n/a`."""
+    interval = accuracy.change_ci95
+    around = "" if interval is None else f" ({100 * interval.low:+.2f} … {100 * interval.high:+.2f})"
+    return units.points(accuracy.change) + around
+
+
 def headline(result: BenchResult) -> Table:
     """Early exit beside the backbone."""
     latency, accuracy = result.latency, result.accuracy
-    rows = [("accuracy", units.percent(accuracy.overall), units.percent(accuracy.backbone), _points(accuracy))]
-    rows += _latency_rows(latency.mixture, latency.backbone)
+    rows = [_accuracy_row(accuracy), *_latency_rows(latency.mixture, latency.backbone)]
     note = (
         f"{verdict_text(latency.against_backbone)}. Ratio of the typical latencies {ratio_text(latency.against_backbone.typical)}, "
         f"of the means {ratio_text(latency.against_backbone.mean)}; early exit is {units.ratio(speedup(result))} as fast in the mean. "
-        "Intervals are 95 %, over processes. ≤ is the upper bound at 99 % confidence."
+        "Intervals are 95 %: of times over processes, of accuracies over samples. ≤ is the upper bound at 99 % confidence."
     )
-    return Table("Early exit and backbone", ("", "early exit", "backbone", "ratio"), tuple(rows), note)
+    return Table("Early exit and backbone", ("", "early exit", "backbone", "ratio"), tuple(rows), note, _mark(result))
 
 
-def _points(accuracy: object) -> str:
-    overall, backbone = getattr(accuracy, "overall", None), getattr(accuracy, "backbone", None)
-    return "n/a" if overall is None or backbone is None else f"{100 * (overall - backbone):+.2f} points"
+def _accuracy_row(accuracy: Accuracy) -> tuple[str, str, str, str]:
+    if accuracy.overall is None:
+        return "agreement", share_text(accuracy.agreement, accuracy.agreement_ci95), "", "no labels"
+    ours, theirs = (accuracy.overall, accuracy.overall_ci95), (accuracy.backbone, accuracy.backbone_ci95)
+    return "accuracy", share_text(*ours), share_text(*theirs), change_text(accuracy)
+
+
+def _mark(result: BenchResult) -> str:
+    """What limits the worth of every time in a table."""
+    return "" if result.validity.status == "valid" else result.validity.status
 
 
 def _latency_rows(mixture: Latency, backbone: Latency) -> Iterator[tuple[str, str, str, str]]:
@@ -86,8 +112,13 @@ def _with_interval(value_s: float, interval: Interval | None) -> str:
 def percentile_text(percentile: Percentile) -> str:
     """The percentile with its bound, or how many samples a bound needs."""
     if percentile.upper_c99_s is None:
-        return f"{units.seconds(percentile.value_s)} (bound needs {percentile.needed} samples)"
+        return f"{units.seconds(percentile.value_s)} ({percentile_need(percentile)})"
     return f"{units.seconds(percentile.value_s)} (≤ {units.seconds(percentile.upper_c99_s)})"
+
+
+def percentile_need(percentile: Percentile) -> str:
+    """How many samples a bound of this percentile needs."""
+    return f"bound needs {percentile.needed} samples"
 
 
 def per_exit(result: BenchResult) -> Table:
@@ -100,8 +131,8 @@ def per_exit(result: BenchResult) -> Table:
             (
                 str(accuracy.exit),
                 units.percent(accuracy.share, 1),
-                units.percent(accuracy.accuracy),
-                units.percent(accuracy.alone),
+                share_text(accuracy.accuracy, accuracy.accuracy_ci95),
+                share_text(accuracy.alone, accuracy.alone_ci95),
                 units.seconds(latency.natural.mean_s if latency.natural else None),
                 units.seconds(forced.typical_s),
                 percentile_text(forced.percentile(99.0)),
@@ -112,7 +143,7 @@ def per_exit(result: BenchResult) -> Table:
         f"Closure: the forced medians weighted by the shares give {units.seconds(closure.predicted_s)}, the mix took "
         f"{units.seconds(closure.measured_s)} ({100 * closure.error:+.1f} %)."
     )
-    return Table("Exits", columns, tuple(rows), note)
+    return Table("Exits", columns, tuple(rows), note, _mark(result))
 
 
 def _breakdown(breakdown: Breakdown) -> Table:
@@ -134,11 +165,20 @@ def _against(result: BenchResult) -> Table:
         ("bundle", result.subject.bundle, other.subject.bundle, ""),
         ("mode", result.subject.mode, other.subject.mode, ""),
         ("thresholds", _numbers(result.subject.thresholds), _numbers(other.subject.thresholds), ""),
-        ("accuracy", units.percent(result.accuracy.overall), units.percent(other.accuracy), ""),
+        (
+            "accuracy",
+            share_text(result.accuracy.overall, result.accuracy.overall_ci95),
+            share_text(other.accuracy, _interval(other.accuracy, result.workload.n)),
+            "",
+        ),
         *_latency_rows(mine, other.latency),
     ]
     note = f"{verdict_text(other.comparison)}. Ratio of the typical latencies {ratio_text(other.comparison.typical)}."
-    return Table("Against another early exit", ("", "this", "other", "ratio"), tuple(rows), note)
+    return Table("Against another early exit", ("", "this", "other", "ratio"), tuple(rows), note, _mark(result))
+
+
+def _interval(share: float | None, n: int) -> Interval | None:
+    return None if share is None else share_interval(share, n)
 
 
 def _audit(audit: Audit) -> Table:
@@ -188,12 +228,12 @@ def _setting(result: BenchResult) -> Table:
     s, w, latency = result.subject, result.workload, result.latency
     cold = latency.cold_start
     rows = (
-        ("validity", result.validity.status + "".join(f"; {r}" for r in result.validity.reasons)),
+        ("validity", "; ".join([result.validity.status, *gravest_first(result.validity.reasons)])),
         ("device", f"{result.device.key}: {result.device.facts.get('cpu', '')}"),
-        ("bundle", f"{s.bundle}, model {s.model_sha256[:12]}"),
+        ("bundle", f"{s.bundle}, model {s.source or ''} {(s.source_sha256 or s.model_sha256)[:12]}".replace("  ", " ")),
         (
             "settings",
-            f"{s.backend}, {s.mode}, {s.precision}, {s.threads} threads, spinning {'on' if s.spin else 'off'}",
+            f"{s.backend}, {s.mode}, {s.precision}, {units.plural(s.threads, 'thread')}, spinning {'on' if s.spin else 'off'}",
         ),
         ("policy", f"{s.criterion}, thresholds {_numbers(s.thresholds)} {s.threshold_unit}"),
         ("data", f"{w.data}, {w.n} of {w.n_given} samples, {w.order}, seed {w.seed}"),
@@ -226,10 +266,8 @@ def comparison_table(reference: BenchResult, candidate: BenchResult, compared: R
     """Two results that were measured apart."""
     first, second = reference.latency.mixture, candidate.latency.mixture
     rows = [(key, *both, "") for key, both in compared.varied.items()]
-    pair = reference.accuracy.overall, candidate.accuracy.overall
-    change = compared.accuracy_change
-    points = "n/a" if change is None else f"{100 * change:+.2f} points"
-    rows.append(("accuracy", units.percent(pair[0]), units.percent(pair[1]), points))
+    pair = [share_text(r.accuracy.overall, r.accuracy.overall_ci95) for r in (reference, candidate)]
+    rows.append(("accuracy", *pair, units.points(compared.accuracy_change)))
     rows += [(name, one, two, ratio) for name, two, one, ratio in _latency_rows(second, first)]
     note = (
         f"{verdict_text(compared.comparison)}. Ratio of the typical latencies {ratio_text(compared.comparison.typical)}"

@@ -83,3 +83,33 @@ def test_an_invalid_result_makes_the_comparison_invalid(reference: BenchResult) 
 def test_the_comparison_is_a_document(reference: BenchResult) -> None:
     """Of its own schema."""
     assert "edgeexit.compare/1" == compare_results(reference, reference).to_document()["schema"]
+
+
+def test_two_criteria_of_one_model_are_allowed_by_one_key(reference: BenchResult) -> None:
+    """Their thresholds, and the mode that is faster for each, differ along with them; the model is the file that was compiled."""
+    known = replace(reference, subject=replace(reference.subject, source="net.onnx", source_sha256="a" * 64))
+    subject = replace(known.subject, criterion="margin", thresholds=(0.1, 0.2), mode="staged", model_sha256="b" * 64)
+    other = replace(known, subject=subject)
+
+    assert {"criterion", "thresholds", "mode"} == set(compare_results(known, other, vary=["criterion"]).varied)
+    with pytest.raises(InputError) as caught:
+        compare_results(known, other)
+    assert str(caught.value).endswith("add: --vary criterion")
+
+
+def test_models_are_named_with_short_digests(reference: BenchResult) -> None:
+    """Names of files and twelve digits, so that a person can tell them apart."""
+    first, second = (
+        replace(reference, subject=replace(reference.subject, source=f"{name}.onnx", source_sha256=digit * 64))
+        for name, digit in (("small", "a"), ("large", "b"))
+    )
+    with pytest.raises(InputError, match=r"model: small\.onnx \(aaaaaaaaaaaa\) and large\.onnx \(bbbbbbbbbbbb\)"):
+        compare_results(first, second)
+
+
+def test_a_result_that_does_not_know_its_source_is_told_apart_by_its_model(reference: BenchResult) -> None:
+    """As results of older versions are."""
+    older = replace(reference, subject=replace(reference.subject, source=None, source_sha256=None))
+    assert {} == compare_results(older, reference).varied
+    with pytest.raises(InputError, match="model"):
+        compare_results(older, replace(reference, subject=replace(reference.subject, model_sha256="c" * 64)))

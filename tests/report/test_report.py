@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import errno
-import io
 import os
 import re
 import xml.etree.ElementTree as ET
@@ -60,11 +58,11 @@ def _checked(page: str) -> _Checker:
 
 
 def test_the_page_is_whole_and_needs_nothing_from_elsewhere(full: BenchResult) -> None:
-    """No script, no link, no address but the names of XML."""
+    """No script, no link but to its own parts, no address but the names of XML."""
     page = html_report([("a.json", full)])
     checker = _checked(page)
     assert not checker.tags & {"script", "link", "img", "iframe", "object"}
-    assert [] == checker.links
+    assert all(link.startswith("#") for link in checker.links)
     assert [] == re.findall(r"(?:https?:)?//[\w.]+", page)
     assert "default-src 'none'" in page
 
@@ -141,10 +139,10 @@ def test_the_time_goes_into_stages_gates_and_overhead(result: BenchResult) -> No
 
 
 def test_a_latency_target_is_a_line_in_the_distribution(result: BenchResult) -> None:
-    """That of the calibration."""
+    """That of the calibration; of several bounds the one on latency."""
     aimed = replace(result, subject=replace(result.subject, target="p99<=5ms, drop<=0.5"))
     picture = next(p for p in pictures_of(aimed) if p.name == "distribution")
-    assert "target: p99&lt;=5ms, drop&lt;=0.5" in draw(picture)
+    assert "target: p99&lt;=5ms</text>" in draw(picture)
 
 
 def test_the_sweep_holds_the_measured_policy(result: BenchResult) -> None:
@@ -193,25 +191,18 @@ def test_two_results_are_compared_on_one_page(result: BenchResult) -> None:
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 
-@pytest.mark.parametrize("ending", ["html", "md", "csv", "svg", "png"])
+@pytest.mark.parametrize("ending", ["html", "md", "csv", "tex", "svg", "png", "pdf"])
 def test_a_report_takes_the_form_its_name_asks_for(full: BenchResult, tmp_path: Path, ending: str) -> None:
     """One page, the tables, or a picture each."""
     made = write_report([("a.json", full)], tmp_path / "new" / f"report.{ending}")
     assert all(path.stat().st_size > 200 for path in made)
-    assert (10 if ending in {"svg", "png"} else 1) == len(made)
-
-
-def test_csv_reads_back(full: BenchResult, tmp_path: Path) -> None:
-    """Every row has the title of its table."""
-    (path,) = write_report([("a.json", full)], tmp_path / "report.csv")
-    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
-    assert ["Early exit and backbone", "", "early exit", "backbone", "ratio"] == rows[0]
+    assert (10 if ending in {"svg", "png", "pdf"} else 1) == len(made)
 
 
 def test_another_form_or_place_is_refused(result: BenchResult, tmp_path: Path) -> None:
     """With the forms there are, or why the place cannot be written to."""
     with pytest.raises(InputError, match=r"\.html, \.md, \.csv"):
-        write_report([("a.json", result)], tmp_path / "report.pdf")
+        write_report([("a.json", result)], tmp_path / "report.doc")
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="cannot write the report"):
         write_report([("a.json", result)], tmp_path / "file" / "report.html")

@@ -1,0 +1,34 @@
+"""Intervals of shares such as an accuracy: how far the samples at hand fix them."""
+
+from __future__ import annotations
+
+import math
+
+from edgeexit.measure.statistics import Interval
+
+_Z = 1.959964
+
+
+def share_interval(share: float, samples: int) -> Interval:
+    """Wilson's 95 % interval of a share of `samples` (Wilson 1927); it never leaves 0 to 1.
+
+    Example: `share_interval(1.0, 100)` is 0.963 to 1: a hundred right answers of a hundred are no proof of perfection.
+    """
+    scale = 1 + _Z * _Z / samples
+    centre = (share + _Z * _Z / (2 * samples)) / scale
+    half = _Z / scale * math.sqrt(share * (1 - share) / samples + _Z * _Z / (4 * samples**2))
+    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+
+
+def paired_change_interval(gained: float, lost: float, samples: int) -> Interval:
+    """The 95 % interval of a change of accuracy on the same samples (Bonett and Price 2012).
+
+    Args:
+        gained: how many samples the second answers rightly and the first does not.
+        lost: the other way round.
+        samples: of all.
+    """
+    first, second = (gained + 1) / (samples + 2), (lost + 1) / (samples + 2)
+    change = first - second
+    half = _Z * math.sqrt((first + second - change**2) / (samples + 2))
+    return Interval(max(-1.0, change - half), min(1.0, change + half))

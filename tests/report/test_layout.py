@@ -1,0 +1,116 @@
+"""Pages as a browser shows them, and the rules by which labels find a place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeexit.report import html_report
+from edgeexit.report.figure import exit_tone
+from edgeexit.report.labels import Box, Label, around, beside, place, text_width
+from edgeexit.report.numbers import axis_numbers
+from edgeexit.report.reasons import gravest_first, merge_alike
+from edgeexit.report.sources import Item
+from tests.report.browser import layout_faults
+from tests.report.made import made_calibration, made_result
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    """Benchmarks and calibrations of 2, 3, 8 and 32 exits, and four results on one page."""
+    made = {f"bench {n}": html_report([("a.json", made_result(n))]) for n in (2, 3, 8, 32)}
+    made |= {f"calibration {n}": html_report([("a.eexit", made_calibration(n))]) for n in (2, 3, 8, 32)}
+    first, other = made_result(3), made_result(3, seed=1)
+    unlike = replace(other, subject=replace(other.subject, threads=2))
+    named: list[tuple[str, Item]] = [
+        ("before.json", first),
+        ("after.json", other),
+        ("unlike.json", unlike),
+        ("lenet.eexit", made_calibration(3)),
+    ]
+    return made | {"several": html_report(named)}
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_labels_overlap_and_nothing_scrolls_sideways(pages: dict[str, str], width: int, tmp_path: Path) -> None:
+    """On a phone and on a desk, whatever the number of exits; text is never shrunk below 10 px."""
+    found = layout_faults(pages, width, tmp_path)
+
+    assert set(pages) == set(found)
+    assert {name: [] for name in pages} == found
+
+
+def test_the_check_of_the_layout_sees_faults(tmp_path: Path) -> None:
+    """An overlap, a label outside its drawing, and a page too wide."""
+    drawing = '<svg viewBox="0 0 100 50" width="100"><text x="5" y="20">hello there</text><text x="9" y="22">again</text></svg>'
+    found = layout_faults({"bad": f'<!doctype html><main>{drawing}<p style="width:900px">x</p></main>'}, 390, tmp_path)
+
+    assert any("scrolls sideways" in fault for fault in found["bad"])
+    assert any("overlaps" in fault for fault in found["bad"])
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 600), st.floats(0, 300), st.text("abc 0.9:", min_size=1, max_size=20)), max_size=12)
+)
+def test_placed_labels_never_overlap_and_stay_inside(points: list[tuple[float, float, str]]) -> None:
+    """Whatever the points; a label without a free place is left out."""
+    inside = Box(0, 0, 600, 300)
+    labels = [
+        Label(words, "ink", around(x, y) if i % 2 else beside(x, 0, 8, left_first=x > 300))
+        for i, (x, y, words) in enumerate(points)
+    ]
+
+    boxes = [spot.box(label.text) for label, spot in place(labels, inside)]
+
+    assert all(box.within(inside) for box in boxes)
+    assert not any(one.meets(other) for one, other in combinations(boxes, 2))
+
+
+def test_a_label_avoids_lines_where_it_can() -> None:
+    """It covers one only where no free place is beside it."""
+    spots = beside(100, 0, 3, left_first=False)
+    line = Box(110, 0, 112, 300)
+    [(_, spot)] = place([Label("exit 1", "ink", spots)], Box(0, 0, 600, 300), avoided=[line])
+    [(_, forced)] = place([Label("exit 1", "ink", spots[:1])], Box(0, 0, 600, 300), avoided=[line])
+
+    assert "end" == spot.anchor
+    assert spots[0] == forced
+
+
+def test_longer_text_is_wider() -> None:
+    """The estimate grows with every character."""
+    assert text_width("exit 1") < text_width("exit 1: 0.92") < text_width("exit 1: 0.92 probability")
+
+
+@pytest.mark.parametrize("exits", [2, 7, 8, 32])
+def test_exits_that_stand_beside_each_other_differ_in_colour(exits: int) -> None:
+    """All of them, up to 32."""
+    assert exits == len({exit_tone(k, exits) for k in range(1, exits + 1)})
+
+
+def test_one_axis_has_one_notation() -> None:
+    """Powers of ten for all where one number needs them."""
+    assert ["0.01", "0.1", "1"] == axis_numbers([0.01, 0.1, 1.0])
+    assert ["10⁻⁵", "2·10⁻⁴", "10⁻³"] == axis_numbers([1e-5, 2e-4, 1e-3])
+
+
+def test_what_spoils_a_measurement_most_stands_first() -> None:
+    """Another behaviour before drift, drift before load, and last what could merely not be seen."""
+    load, unseen = "other processes used 1.7 cores on average", "clocks cannot be read (this is a virtual machine)"
+    drift, changed = "early exit differs by 7.0% between processes (1 sigma)", "power mode changed from a to b"
+
+    assert (changed, drift, load, unseen) == gravest_first([unseen, load, drift, changed])
+
+
+def test_reasons_that_differ_in_a_number_are_said_once() -> None:
+    """With the range; those that differ in more are kept apart."""
+    both = merge_alike(["other processes used 1.8 cores on average", "other processes used 1.7 cores on average"])
+
+    assert ("other processes used 1.7 to 1.8 cores on average",) == both
+    assert 2 == len(merge_alike(["went from 40.0 to 50.0 °C", "went from 41.0 to 51.0 °C"]))
+    assert ("a 1", "b 1") == merge_alike(["a 1", "b 1", "a 1"])
