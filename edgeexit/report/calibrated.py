@@ -28,9 +28,9 @@ from edgeexit.report.figure import (
     Rule,
     exit_tone,
 )
-from edgeexit.report.reasons import gravest_first
 from edgeexit.report.table import Table
 from edgeexit.report.tables import share_text
+from edgeexit.report.validity_reasons import gravest_first
 
 
 def calibration_pictures(calibration: Calibration) -> list[Picture]:

@@ -14,11 +14,11 @@ from edgeexit.report.calibrated import calibration_pictures, calibration_tables,
 from edgeexit.report.figure import Picture
 from edgeexit.report.html import CONTENTS, box, cards, document, figures, heading, pill, table
 from edgeexit.report.pictures import pictures_of
-from edgeexit.report.reasons import gravest_first
 from edgeexit.report.several import comparison_section, comparison_title
 from edgeexit.report.sources import Item
 from edgeexit.report.table import Table
 from edgeexit.report.tables import change_text, interval_text, percentile_need, result_tables, share_range, speedup
+from edgeexit.report.validity_reasons import gravest_first
 
 _KIND = {"FASTER": "good", "valid": "good", "SLOWER": "bad", "INVALID": "bad", "invalid": "bad",
          "target met": "good", "target not met": "bad"}  # fmt: skip

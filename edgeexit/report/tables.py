@@ -11,8 +11,8 @@ from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
 from edgeexit.measure.verdict import Comparison, Ratio
 from edgeexit.report.extras import extra_tables
-from edgeexit.report.reasons import gravest_first
 from edgeexit.report.table import Table
+from edgeexit.report.validity_reasons import gravest_first
 
 
 def result_tables(result: BenchResult) -> list[Table]:

@@ -14,8 +14,8 @@ from edgeexit.report import html_report
 from edgeexit.report.figure import exit_tone
 from edgeexit.report.labels import Box, Label, around, beside, place, text_width
 from edgeexit.report.numbers import axis_numbers
-from edgeexit.report.reasons import gravest_first, merge_alike
 from edgeexit.report.sources import Item
+from edgeexit.report.validity_reasons import gravest_first, merge_alike
 from tests.report.browser import layout_faults
 from tests.report.made import made_calibration, made_result
 
