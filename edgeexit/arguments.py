@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from numbers import Real
 from pathlib import Path
 
+import numpy as np
+
 from edgeexit.errors import InputError
 
 
@@ -117,11 +119,23 @@ def as_whole(what: str, value: object, least: int, most: int) -> int:
 
 
 def as_float(value: object) -> float:
-    """A real number; NaN where it is none, or where no float holds it."""
+    """A real number, also in an array or tensor of no dimensions; NaN where it is none, or where no float holds it."""
+    number = value if isinstance(value, Real) else _element(value)
     try:
-        return float(value) if isinstance(value, Real) else math.nan
+        return float(number) if isinstance(number, Real) else math.nan
     except OverflowError:
         return math.nan
+
+
+def _element(value: object) -> object:
+    """The one element of a 0-d array or tensor; None of anything else, and of what is masked or a truth value."""
+    if getattr(value, "shape", None) != () or isinstance(value, np.ma.MaskedArray):
+        return None
+    try:
+        element = value.item()  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError, TypeError, ValueError):  # a tensor without content
+        return None
+    return None if isinstance(element, bool) else element
 
 
 def as_seconds(what: str, value: object) -> float:

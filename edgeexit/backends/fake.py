@@ -120,7 +120,7 @@ def _evaluator(bundle: Bundle, name: str) -> ReferenceEvaluator:
             assert axis in (None, -1, x.ndim - 1)
             return (log_softmax(x),)
 
-    return ReferenceEvaluator(onnx.load(str(bundle.file(name))), new_ops=[LogSoftmax])
+    return ReferenceEvaluator(onnx.load(str(bundle.file(name)), format="protobuf"), new_ops=[LogSoftmax])
 
 
 def _evaluated(evaluator: ReferenceEvaluator, tensors: Mapping[str, Array]) -> dict[str, Array]:

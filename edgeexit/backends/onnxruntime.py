@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import numpy as np
-import onnx
 
 from edgeexit.backends.base import Array, Backend, Batch, Program, Settings, StagedProgram
 from edgeexit.backends.checks import Check
@@ -27,6 +26,7 @@ from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.errors import ModelError
 from edgeexit.graph.fuse import RESULTS, threshold_name
 from edgeexit.graph.layout import bridge_model
+from edgeexit.graph.onnx_files import load_binary
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -81,7 +81,7 @@ class OnnxRuntimeBackend(Backend):
 
     def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
         m = bundle.manifest
-        graph = onnx.load(str(bundle.file(m.fused)), load_external_data=False).graph
+        graph = load_binary(bundle.file(m.fused)).graph
         session = open_session(bundle.file(m.fused), settings, batch_1=True, packed=packing_pays(graph))
         thresholds = [threshold_name(k) for k in range(1, m.exits)]
         check_ends(session, m.fused, [*(s.name for s in m.inputs), *thresholds], RESULTS)
@@ -121,7 +121,7 @@ def _stage_sessions(bundle: Bundle, settings: Settings, *, batch_1: bool) -> _So
 def _stage_model(bundle: Bundle, entry: StageEntry) -> Path | bytes:
     """The stage's file, or its content where it is better with a bridge to the blocked layout, which only this runtime wants."""
     path = bundle.file(entry.file)
-    model = onnx.load(str(path), load_external_data=False)
+    model = load_binary(path)
     return bytes(model.SerializeToString()) if bridge_model(model, entry.boundaries_in) else path
 
 

@@ -22,6 +22,7 @@ from edgeexit.backends.whole_sums import trying_whole_sums
 from edgeexit.bundle import Bundle, Manifest
 from edgeexit.errors import ModelError
 from edgeexit.graph.network import TensorSpec, all_tensors, outside_range
+from edgeexit.graph.onnx_files import load_binary
 from edgeexit.graph.recut import Piece, declare, recut
 from edgeexit.graph.weights import point
 from edgeexit.scratch import scratch_folder
@@ -54,7 +55,7 @@ def recut_stages(bundle: Bundle, settings: Settings) -> tuple[Manifest, list[ort
 
 def _optimised(bundle: Bundle, settings: Settings, folder: Path) -> onnx.ModelProto:
     """The whole network as ONNX Runtime optimises it on this machine, its weights in `folder`."""
-    model = onnx.load(str(bundle.file(bundle.manifest.model)), load_external_data=False)
+    model = load_binary(bundle.file(bundle.manifest.model))
     del model.graph.output[:]
     for name in (n for e in bundle.manifest.stages for n in (e.logits, e.score)):
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
@@ -69,7 +70,7 @@ def _optimised(bundle: Bundle, settings: Settings, folder: Path) -> onnx.ModelPr
 
     with refusals("ONNX Runtime cannot optimise the network in one piece"):
         trying_whole_sums(write)
-    return onnx.load(str(written), load_external_data=False)
+    return load_binary(written)
 
 
 def _align_weights(models: Sequence[onnx.ModelProto], folder: Path) -> None:

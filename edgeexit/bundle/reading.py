@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from edgeexit.bundle.manifest import FileEntry, Manifest
 from edgeexit.bundle.seal import read_sealed
@@ -18,6 +17,7 @@ from edgeexit.bundle.store import digest_of
 from edgeexit.errors import BundleError
 from edgeexit.graph.damage import damage_of
 from edgeexit.graph.network import all_tensors, is_file, lies_in, outside_location
+from edgeexit.graph.onnx_files import UNREADABLE, load_binary, parse_reason
 
 MANIFEST = "manifest.json"
 _LARGEST_DOCUMENT = 1 << 28  # bytes of a manifest or a calibration
@@ -108,9 +108,9 @@ def _check_pointers(folder: Path, manifest: Manifest, name: str) -> None:
     """Outside weights of a model must lie in a listed file beside it, within its size."""
     path = folder / name
     try:
-        proto = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        msg = f"{path} is not an ONNX model ({error}): compile the bundle again."
+        proto = load_binary(path)
+    except UNREADABLE as error:
+        msg = f"{path} is not an ONNX model ({parse_reason(error)}): compile the bundle again."
         raise BundleError(msg) from error
     fault = damage_of(proto)
     if fault is not None:

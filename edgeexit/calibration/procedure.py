@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import onnx
 
 import edgeexit
 from edgeexit.arguments import as_seconds, as_whole, check_progress
@@ -44,6 +43,7 @@ from edgeexit.data import Dataset, check_labels, checked, indices_sha256, read_f
 from edgeexit.data.fingerprint import KEY as TRAINING
 from edgeexit.documents import to_document
 from edgeexit.errors import BundleError, InputError
+from edgeexit.graph.onnx_files import load_binary
 from edgeexit.hardware import DeviceState, device_facts, judge, snapshot
 from edgeexit.measure.energy import energy_of
 from edgeexit.measure.statistics import nearest_rank
@@ -207,7 +207,7 @@ def _refuse_masked(inputs: Mapping[Any, Any], labels: Any) -> None:
 
 
 def _refuse_training_data(runner: Runner, data: Dataset) -> None:
-    model = onnx.load(str(runner.bundle.file(runner.bundle.manifest.model)), load_external_data=False)
+    model = load_binary(runner.bundle.file(runner.bundle.manifest.model))
     for entry in model.metadata_props:
         if entry.key == TRAINING:
             read_fingerprint(entry.value).refuse(data)

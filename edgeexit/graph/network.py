@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -18,6 +17,7 @@ from edgeexit.errors import ModelError
 from edgeexit.graph.damage import damage_of
 from edgeexit.graph.flow import Flow, in_order, subgraphs_of
 from edgeexit.graph.functions import settle_attributes
+from edgeexit.graph.onnx_files import UNREADABLE, parse_reason
 
 Dim: TypeAlias = "int | str"
 BATCH = "batch"
@@ -217,8 +217,8 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise ModelError(msg)
     try:
         proto = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, ValueError, UnicodeDecodeError) as error:
-        msg = f"{path} is not an ONNX model, or is truncated ({path.stat().st_size} bytes): {error}"
+    except UNREADABLE as error:
+        msg = f"{path} is not an ONNX model, or is truncated ({path.stat().st_size} bytes): {parse_reason(error)}"
         raise ModelError(msg) from error
     fault = damage_of(proto)
     if fault is not None:

@@ -28,6 +28,7 @@ from edgeexit.backends.host import HostStaged
 from edgeexit.backends.sessions import bound, open_session
 from edgeexit.graph.flow import Flow
 from edgeexit.graph.layout import bridge_model
+from edgeexit.graph.onnx_files import load_binary
 from edgeexit.measure.parts import Breakdown, StageCost
 from edgeexit.measure.timing import Call, time_interleaved
 
@@ -147,7 +148,7 @@ def stages_of_files(bundle: Bundle, settings: Settings, *, scored: bool) -> Host
 
 def _stage_model(bundle: Bundle, entry: StageEntry, *, scored: bool) -> bytes:
     """A stage's model; without its score and every node that only the score needs, unless `scored`."""
-    model = onnx.load(str(bundle.file(entry.file)), load_external_data=False)
+    model = load_binary(bundle.file(entry.file))
     bridge_model(model, entry.boundaries_in)
     if not scored:
         _cut(model, [output for output in model.graph.output if output.name != entry.score])

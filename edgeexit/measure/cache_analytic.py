@@ -8,6 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeexit.graph.onnx_files import load_binary
 from edgeexit.hardware.profiles import Cache
 from edgeexit.measure.cache_report import WorkingSet
 
@@ -38,7 +39,7 @@ def _activation_bytes(file: Path) -> int | None:
     """Size of everything that the nodes of one stage make, at batch 1; None where a shape is not known."""
     import onnx
 
-    model = onnx.shape_inference.infer_shapes(onnx.load(str(file), load_external_data=False))
+    model = onnx.shape_inference.infer_shapes(load_binary(file))
     graph = model.graph
     values = {v.name: v for v in (*graph.value_info, *graph.output)}
     sizes = [

@@ -106,7 +106,9 @@ def _numbers(values: object) -> list[float]:
     """One number or the numbers in a sequence, NaN for what is none; nothing where there is no order, or where it is text."""
     if isinstance(values, (str, bytes, bytearray, AbstractSet, Mapping)):
         return []
-    return [as_float(v) for v in (values if isinstance(values, Iterable) else [values])]
+    if not isinstance(values, Iterable) or getattr(values, "shape", None) == ():  # 0-d arrays cannot be iterated
+        return [as_float(values)]
+    return [as_float(v) for v in values]
 
 
 class Runner(_Opened):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import edgeexit
 from edgeexit.bundle import Bundle, store
 from edgeexit.errors import BundleError
+from tests.support.manifests import edit_manifest
 
 KEY = "board/onnxruntime-staged-float32-t1"
 PRECIOUS = "precious\n"
@@ -123,3 +126,16 @@ def test_a_calibration_of_a_network_that_was_compiled_anew_meanwhile_is_refused(
         before.check_writable()
 
     assert not Bundle.open(bundle_path).manifest.calibrations
+
+
+@pytest.mark.parametrize("field", ["backbone", "fused", "model"])
+def test_a_manifest_that_names_a_file_which_is_no_model_is_a_bundle_error(bundle_path: Path, field: str) -> None:
+    """Whatever the file's name ends in; the engines never see it."""
+    content = b'{"schema": "edgeexit.bench/1"}'
+    (bundle_path / "result.json").write_bytes(content)
+    files = json.loads((bundle_path / "manifest.json").read_text())["files"]
+    files["result.json"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    edit_manifest(bundle_path, **{field: "result.json", "files": files})
+
+    with pytest.raises(BundleError, match=r"result\.json is not an ONNX model"):
+        edgeexit.load(bundle_path)

@@ -196,3 +196,34 @@ def test_a_weight_is_no_exit(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match=r"exit 1 \('w0'\) does not depend on the input"):
         edgeexit.compile(path, tmp_path / "b", exits=["w0", "z2"], seconds=0)
+
+
+@pytest.mark.parametrize(
+    "suffix", [".json", ".onnxjson", ".txtpb", ".textproto", ".prototxt", ".pbtxt", ".onnxtxt", ".onnx", ""]
+)
+@pytest.mark.parametrize(
+    "content", [b'{"schema": "edgeexit.bench/1"}', b"\x00\xffgarbage{{{", b"[" * 50_000, b"", b"{}"]
+)
+@pytest.mark.filterwarnings("ignore:The onnxtxt format is experimental")
+def test_a_file_that_is_no_model_is_a_model_error_whatever_its_name_ends_in(
+    tmp_path: Path, suffix: str, content: bytes
+) -> None:
+    """ONNX chooses among its formats by the ending, and each parser has errors of its own."""
+    path = tmp_path / f"m{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="is not an ONNX model") as refused:
+        read_model(path)
+
+    assert len(str(refused.value)) < 600, "a parser may quote the whole file"
+
+
+@pytest.mark.parametrize("suffix", [".json", ".textproto", ".onnxtxt"])
+@pytest.mark.filterwarnings("ignore:The onnxtxt format is experimental")
+def test_a_model_in_a_text_format_is_read(tmp_path: Path, suffix: str) -> None:
+    """As onnx.save writes it under such a name."""
+    w = Writer()
+    two_heads(w)
+    path = tmp_path / f"m{suffix}"
+    onnx.save(onnx.load(str(saved(tmp_path, w, ["z1", "z2"]))), str(path))
+
+    assert ["z1", "z2"] == [e.logits for e in find_exits(read_model(path))]

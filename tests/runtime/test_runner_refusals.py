@@ -1,4 +1,4 @@
-"""What the Runner refuses, in words, and what it is like afterwards."""
+"""What raises an InputError in a Runner, and that the Runner works as before afterwards."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 import edgeexit
 from edgeexit.errors import InputError
-from edgeexit.runtime import Runner
-from tests.networks import images
+from edgeexit.runtime import CalibrationWarning, Runner
+from tests.networks import chain, images
 
 
 @pytest.mark.parametrize("call", ["batch", "replay", "clone", "in time", "prepare"])
@@ -96,3 +96,26 @@ def test_a_number_is_no_batch(runner: Runner) -> None:
     """It has no samples to count."""
     with pytest.raises(InputError, match=r"must have shape \[1, 3, 8, 8\], not \[\]"):
         runner.batch(np.array(1, np.float32))
+
+
+def test_arrays_without_dimensions_are_numbers(tmp_path: Path) -> None:
+    """One early exit has one threshold, which programs compute as an array."""
+    edgeexit.compile(chain(tmp_path / "two.onnx", exits=2), tmp_path / "two.eexit", seconds=0)
+    with pytest.warns(CalibrationWarning):
+        runner = edgeexit.load(tmp_path / "two.eexit")
+    for value in (np.array(0.5), np.float32(0.5), [np.array(0.5)], np.array([0.5])):
+        runner.thresholds = value  # type: ignore[assignment]
+        assert [0.5] == runner.thresholds
+    for wrong in (np.ma.masked, np.array(True), np.array("0.5"), np.array(None), np.array([[0.5]])):
+        with pytest.raises(InputError, match="thresholds must be 1 number"):
+            runner.thresholds = wrong
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.array(1.0, object), np.array("x"), np.zeros((1, 3, 8, 8), object), None, 1.0, "x"]
+)
+def test_what_is_no_array_of_numbers_is_refused_by_every_call(runner: Runner, wrong: Any) -> None:
+    """With what it is instead."""
+    for call in (runner, lambda x: runner.forced(x, exit=1), runner.batch, runner.replay, runner.backbone()):
+        with pytest.raises(InputError, match="input 'x' must"):
+            call(wrong)

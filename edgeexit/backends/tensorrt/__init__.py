@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import onnx
-
 from edgeexit.backends.base import Backend, Batch, Program, Settings, StagedProgram
 from edgeexit.backends.checks import Check
 from edgeexit.backends.tensorrt.builder import Workshop
@@ -33,6 +31,7 @@ from edgeexit.backends.tensorrt.versions import check_version, installed_version
 from edgeexit.backends.watch import watcher
 from edgeexit.bundle import Bundle
 from edgeexit.errors import HardwareMissing, MissingExtra
+from edgeexit.graph.onnx_files import load_binary
 from edgeexit.hardware import current_profile
 
 _TEGRA = Path("/etc/nv_tegra_release")
@@ -93,7 +92,7 @@ class TensorRtBackend(Backend):
 
     def open_backbone(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
         file = bundle.manifest.backbone
-        logits = onnx.load(str(bundle.file(file)), load_external_data=False).graph.output[0].name
+        logits = load_binary(bundle.file(file)).graph.output[0].name
         return TensorRtBackbone(self._engines(bundle, settings, [Part(file, "the backbone")]), logits)
 
     def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[Check]:

@@ -13,6 +13,7 @@ from edgeexit.backends.tensorrt.messages import Messages, build_error, monitor, 
 from edgeexit.backends.tensorrt.options import BuildOptions
 from edgeexit.backends.tensorrt.versions import Typing, sizes, typings
 from edgeexit.errors import EdgeExitError, HardwareMissing, InputError, ModelError, did_you_mean
+from edgeexit.graph.onnx_files import load_binary
 from edgeexit.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def fixed_batch(file: Path) -> onnx.ModelProto:
 
     Outside weights stay outside.
     """
-    model = onnx.load(str(file), load_external_data=False)
+    model = load_binary(file)
     for node in model.graph.node:
         node.name = node.name or next(filter(None, node.output), "")
     for value in (*model.graph.input, *model.graph.output):
