@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, emit, numbers
-from edgeexit.cli.printing import print_tables
 from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
@@ -78,8 +77,10 @@ def bench_command(
     Example: edgeexit bench lenet.eexit --data digits:test --output result.json
     """
     import edgeexit
+    from edgeexit.cli.bench_output import announce
     from edgeexit.data import load_data
     from edgeexit.measure.result import check_place
+    from edgeexit.measure.suites import load_suite
 
     _refuse_idle("--against", against, {"--against-thresholds": against_thresholds, "--against-mode": against_mode})
     _refuse_idle("--rate", rate, {"--arrivals": arrivals, "--deadline-ms": deadline_ms})
@@ -101,7 +102,8 @@ def bench_command(
             "cache_device": cache_device,
             "audit": audit,
         }
-        progress = opened.enter_context(progress_bar())
+        about_s = announce(load_suite(preset), rate=rate is not None)
+        progress = opened.enter_context(progress_bar(about_s))
         result = edgeexit.bench(runner, samples.inputs, samples.labels, progress=progress, **asked)
     _tell(result, output, as_json=json)
 
@@ -119,11 +121,18 @@ def _open(bundle: Path, option: str, thresholds: str | None, **settings: Any) ->
 
 def _tell(result: BenchResult, output: Path | None, *, as_json: bool) -> None:
     """Print and save the result, and end with the exit code that it asks for."""
-    from edgeexit.report.tables import result_tables
+    from edgeexit.cli.bench_output import print_bench
+    from edgeexit.errors import EdgeExitError
 
-    emit(result.to_document(), lambda: print_tables(result_tables(result)), as_json=as_json)
-    if output is not None:
-        result.save(output)
+    saved: Path | None = None
+    fault: Exception | None = None
+    try:
+        saved = None if output is None else result.save(output)
+    except (EdgeExitError, OSError) as error:  # what was measured is at least printed
+        fault = error
+    emit(result.to_document(), lambda: print_bench(result, saved), as_json=as_json)
+    if fault is not None:
+        raise fault
     reasons = (*result.validity.reasons, result.energy_reason or "", result.cache_reason or "")
     if any(reason.startswith("interrupted") for reason in reasons):
         typer.echo("interrupted; the result is of what had been measured", err=True)

@@ -76,7 +76,7 @@ def print_list(items: Iterable[str], *, heading: str = "", style: str = "", err:
     if distinct and heading:
         print_text(heading, style=style, err=err)
     for item in distinct:
-        print_text(f"- {item}", style=style, err=err, indent=2, hanging=2)
+        print_text(f"- {item}", style=style, err=err, indent=2)
 
 
 def print_command(command: str, *, heading: str = "") -> None:

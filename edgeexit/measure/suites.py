@@ -9,6 +9,9 @@ from edgeexit.documents import from_document
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.hardware import data_dir, read_toml
 
+_START_S = 1.5
+"""Seconds that a process takes to start, load a bundle and force every exit: about right for small networks."""
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -41,6 +44,16 @@ class Suite:
     cold: int
     energy_trials: int
     cache: bool
+
+    def expected_s(self, *, paced: bool = False) -> tuple[float, float]:
+        """Least and most time that the processes take, in seconds: the most where each must wait for the machine to cool.
+
+        Args:
+            paced: whether requests at a fixed rate are asked for.
+        """
+        paced_s = 2 * (self.paced_s or self.seconds) if paced else 0.0
+        least_s = self.processes * (_START_S + self.warmup_s + self.seconds + paced_s)
+        return least_s, least_s + self.processes * self.cooldown_s
 
 
 def suite_names() -> list[str]:
