@@ -16,9 +16,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.calibration.families import Q_VALUES, geometric, narrowed, one_threshold, worth
+from edgeexit.calibration.families import Q_VALUES, best_member, geometric, narrowed, one_threshold, worth
 from edgeexit.calibration.grid import CELLS, Grid, starting_points
-from edgeexit.calibration.problem import Problem, problem_of
+from edgeexit.calibration.problem import FEW_EXITS, Problem, problem_of
 from edgeexit.calibration.ranks import Boundaries, cells
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.search import Policy, policy_of
@@ -33,15 +33,27 @@ _POPULATION, _GENERATIONS = 48, 40
 
 
 def branchynet(problem: Problem) -> Boundaries:
-    """A sweep over evenly spaced values, fewer per exit where there are many exits."""
-    ranked = problem.ranked
-    count = min(SWEEP_VALUES, max(3, int(CELLS ** (1 / len(ranked.ranks)))))
+    """A sweep over evenly spaced values, fewer per exit where there are many exits; with more than 8, one exit after the other."""
+    ranked, few = problem.ranked, problem.table.exits <= FEW_EXITS
+    count = min(SWEEP_VALUES, int(CELLS ** (1 / len(ranked.ranks)))) if few else SWEEP_VALUES
     levels = []
     for distinct, top in zip(ranked.distinct, ranked.tops, strict=True):
         values = np.linspace(distinct[0], distinct[-1], count).astype(np.float32)
         levels.append(np.unique(np.concatenate([[0], np.searchsorted(distinct, values), [top]])).astype(np.int64))
+    if not few:
+        return _one_after_the_other(problem, levels)
     placed = tuple(cells(r, lv, top) for r, lv, top in zip(ranked.ranks, levels, ranked.tops, strict=True))
     return starting_points(problem, Grid(tuple(levels), placed), 1)[0]
+
+
+def _one_after_the_other(problem: Problem, levels: list[NDArray[np.int64]]) -> Boundaries:
+    """From "never": each exit at its best value, the others held, until none improves."""
+    now, before = problem.ranked.tops, None
+    while now != before:
+        before = now
+        for k, values in enumerate(levels):
+            now = best_member(problem, [now, *((*now[:k], int(v), *now[k + 1 :]) for v in values)])
+    return now
 
 
 def exit_distribution(problem: Problem) -> Boundaries:

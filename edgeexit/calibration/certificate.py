@@ -16,10 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.calibration.ascent import priced_ascent
+from edgeexit.calibration.decomposition import decomposed_bound
 from edgeexit.calibration.grid import Grid
 from edgeexit.calibration.majorant import Open
 from edgeexit.calibration.pairs import Plane, planes_through
-from edgeexit.calibration.problem import Problem
+from edgeexit.calibration.priced import Priced
+from edgeexit.calibration.problem import FEW_EXITS, Problem
 from edgeexit.calibration.ranks import Boundaries, Ranks
 from edgeexit.calibration.replay import Floats, Indices
 
@@ -29,9 +32,6 @@ _CHARGE, _LEAST_CHARGED = 6, 400
 """What bounding the two halves of a box costs per undecided sample and exit, and samples that the smallest box costs as much as."""
 _LARGEST_STEP = 0.3
 """The most that a multiplier changes from a box to its halves, as a share."""
-
-ROUND_UP = 1e-6
-"""What rounding may have taken from a bound that counts samples."""
 
 
 class Extent(NamedTuple):
@@ -69,62 +69,14 @@ class Box:
     split: tuple[int, int] | None
 
 
-@dataclass(frozen=True, eq=False)
-class Priced:
-    """The problem with its limits as prices.
-
-    Attributes:
-        ranks: [N-1, M]. exits: N. limits: [limits], rounding included.
-        sums: the goal, then each limited sum: values [N, M] or, where they depend on the exit alone, [N, 1].
-        rising: which limits only rise with the exits.
-        whole: True where the goal counts samples, so that bounds may be rounded down.
-    """
-
-    ranks: Ranks
-    exits: int
-    limits: Floats
-    sums: tuple[Floats, ...]
-    rising: NDArray[np.bool_]
-    whole: bool
-
-    @classmethod
-    def of(cls, problem: Problem) -> Priced:
-        """Lay out the values by exit."""
-        values = []
-        for quantity in (problem.goal, *problem.limits):
-            per_exit = quantity.per_exit is not None
-            matrix = quantity.matrix(1 if per_exit else len(problem.table))
-            values.append(np.ascontiguousarray(matrix.T, np.float64))
-        return cls(
-            ranks=np.stack(problem.ranked.ranks),
-            exits=problem.table.exits,
-            limits=np.array([s.limit + s.slack for s in problem.limits]),
-            sums=tuple(values),
-            rising=np.array([s.rises_with_exits for s in problem.limits], np.bool_),
-            whole=problem.goal.per_sample is not None,
-        )
-
-    def at(self, exits: Indices, samples: Indices) -> Floats:
-        """Every sum over `samples` that leave at `exits`, [1 + limits]."""
-        return np.array([v[exits, samples if v.shape[1] > 1 else 0].sum() for v in self.sums])
-
-    def weights(self, prices: Floats, samples: Indices) -> Floats:
-        """The goal less the priced sums of samples, [N, samples]."""
-        goal, *limited = (v[:, samples] if v.shape[1] > 1 else v for v in self.sums)
-        priced = sum((p * v for p, v in zip(prices, limited, strict=True) if p), np.zeros((self.exits, len(samples))))
-        return np.asarray(goal - priced, np.float64)
-
-    def stated(self, bound: float) -> float:
-        """A bound, rounded down where the goal counts samples."""
-        return float(np.floor(bound + ROUND_UP)) if self.whole and np.isfinite(bound) else bound
-
-
 def upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> tuple[float, list[Boundaries]]:
     """An upper bound of the goal over all feasible boundaries, after looking at `work` undecided samples times exits.
 
     Also the points that the boxes with the highest bounds like best, and the best feasible one met: worth a try where the bound is above
-    what is reached.
+    what is reached. With many exits boxes tighten too slowly, and the bound is that of `decomposition`.
     """
+    if problem.table.exits > FEW_EXITS:
+        return decomposed_bound(problem, boundaries, multipliers(problem, boundaries), work), []
     priced = Priced.of(problem)
     reached, met = problem.goal.of(problem.ranked.leaves_at(boundaries)), boundaries
     point, tops = np.array(boundaries, np.int64), np.array(problem.ranked.tops, np.int64)
@@ -254,10 +206,12 @@ def _split(samples: Open, extent: Extent) -> tuple[int, int] | None:
 
 def multipliers(problem: Problem, boundaries: Boundaries, cells: int = 2**14, turns: int = 4) -> list[float]:
     """A price per limit that makes the relaxed problem's best, over a grid and over the planes through `boundaries`, as small as possible;
-    one price after the other by halving.
+    one price after the other by halving. With many exits they are those of `ascent`.
     """
     if not problem.limits:
         return []
+    if problem.table.exits > FEW_EXITS:
+        return [float(p) for p in priced_ascent(problem)[1]]
     grid = Grid.of(problem.ranked, cells)
     places: list[Grid | Plane] = [grid, *planes_through(problem, boundaries, _PLANE_LEVELS)]
     goal, *over = (np.concatenate([p.table(s).ravel() for p in places]) for s in (problem.goal, *problem.limits))

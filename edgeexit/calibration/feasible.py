@@ -71,12 +71,8 @@ def _best_value(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> fl
 
     limited = problem_of(table, Target((bound,))).limits[0]
     limits = problem_of(table, Target(kept)).limits if kept else ()
-    if limited.per_exit is not None:
-        goal, tie = Sum(-limited.per_exit), Sum(table.mean_cost_s)
-    else:
-        assert limited.per_sample is not None
-        goal, tie = Sum(None, -limited.per_sample), Sum(table.mean_cost_s)
-    problem = Problem(table, Target((bound,)), goal, tie, limits)
+    goal = limited.negated()
+    problem = Problem(table, Target((bound,)), goal, Sum(table.mean_cost_s), limits)
     reached = -goal.of(problem.ranked.leaves_at(best_boundaries(problem, QUICK)))
     return _limit_of(table, bound, reached / len(table))
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.calibration.ascent import ascents
 from edgeexit.calibration.families import Q_VALUES, geometric
 from edgeexit.calibration.grid import Grid
 from edgeexit.calibration.pairs import Plane, planes_through, refine
-from edgeexit.calibration.problem import Problem, Sum, problem_of
+from edgeexit.calibration.problem import FEW_EXITS, Problem, Sum, problem_of
 from edgeexit.calibration.ranks import Boundaries
 from edgeexit.calibration.replay import Floats, ReplayTable
 from edgeexit.calibration.search import MANY_EXITS, PART, Policy, policy_of
@@ -24,7 +25,9 @@ from edgeexit.errors import InputError
 
 POINTS = 128
 _BANDS = 400
-_ANCHORS = 14
+_ANCHORS, _ROUNDS = 14, 4
+_MANY_ANCHORS, _MANY_ROUNDS = 24, 8
+_ASCENTS = 80
 _PLANE_LEVELS = 96
 _REFINE_LEVELS = 128
 
@@ -146,16 +149,21 @@ def _harvest_line(problem: Problem) -> _Bands:
 
 
 def _harvest(problem: Problem) -> _Bands:
-    bands, grid = _bands(problem), Grid.of(problem.ranked)
-    bands.add(grid.table(problem.goal), grid.table(problem.tie), grid.levels)
+    bands = _bands(problem)
+    if problem.table.exits > FEW_EXITS:
+        _add_points(problem, bands, ascents(problem, _ASCENTS))
+    else:
+        grid = Grid.of(problem.ranked)
+        bands.add(grid.table(problem.goal), grid.table(problem.tie), grid.levels)
     _add_members(problem, bands)
     samples, costs = len(problem.table), problem.table.mean_cost_s
+    rounds = _ROUNDS if problem.table.exits <= FEW_EXITS else _MANY_ROUNDS
     for budget_s in _anchor_budgets(problem, bands):
         start = bands.near(budget_s * samples)
         if start is None:
             continue
         anchored = replace(problem, limits=(Sum(costs, limit=samples * budget_s),))
-        point = refine(anchored, start, _REFINE_LEVELS, rounds=4)
+        point = refine(anchored, start, _REFINE_LEVELS, rounds)
         for plane in planes_through(problem, point, _PLANE_LEVELS):
             _add_plane(problem, bands, plane, point)
     return bands
@@ -163,8 +171,12 @@ def _harvest(problem: Problem) -> _Bands:
 
 def _add_members(problem: Problem, bands: _Bands) -> None:
     """The geometric exit distributions: where exits are many, better than any cell of a coarse grid."""
-    for q in Q_VALUES[:: 1 if len(problem.ranked.ranks) >= MANY_EXITS else 4]:
-        point = geometric(problem.ranked, q)
+    step = 1 if len(problem.ranked.ranks) >= MANY_EXITS else 4
+    _add_points(problem, bands, [geometric(problem.ranked, q) for q in Q_VALUES[::step]])
+
+
+def _add_points(problem: Problem, bands: _Bands, points: Sequence[Boundaries]) -> None:
+    for point in points:
         leaves = problem.ranked.leaves_at(point)
         levels = [np.array([b]) for b in point]
         shape = (1,) * len(point)
@@ -172,10 +184,17 @@ def _add_members(problem: Problem, bands: _Bands) -> None:
 
 
 def _anchor_budgets(problem: Problem, bands: _Bands) -> list[float]:
-    """Means from the cheapest policy to the most accurate one of the grid."""
+    """Means from the cheapest policy to the most accurate one met: evenly spaced, and with many exits evenly along the front."""
     samples = len(problem.table)
-    most = bands.low + bands.width * int(np.argmax(bands.quality))
-    return [float(b) for b in np.linspace(bands.low / samples, most / samples, _ANCHORS + 1)[1:]]
+    last = int(np.argmax(bands.quality))
+    if problem.table.exits <= FEW_EXITS:
+        most = bands.low + bands.width * last
+        return [float(b) for b in np.linspace(bands.low / samples, most / samples, _ANCHORS + 1)[1:]]
+    quality = np.maximum.accumulate(bands.quality[: last + 1])
+    way = np.linspace(0, 1, last + 1) + (quality - quality[0]) / max(quality[-1] - quality[0], 1e-300)
+    places = np.unique(np.searchsorted(way, np.linspace(0, way[-1], _MANY_ANCHORS + 1)[1:]))
+    budgets = [float(bands.low + bands.width * min(p, last)) / samples for p in places]
+    return [*budgets, float(problem.table.mean_cost_s.max())]
 
 
 def _add_plane(problem: Problem, bands: _Bands, plane: Plane, point: Boundaries) -> None:

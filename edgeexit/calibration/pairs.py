@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.calibration.problem import Problem, Sum, scale
+from edgeexit.calibration.problem import FEW_EXITS, Problem, Sum, scale
 from edgeexit.calibration.ranks import Boundaries, Ranked, cells, quantile_levels
 from edgeexit.calibration.replay import Floats, Indices
 
@@ -37,19 +37,14 @@ class Pair:
     @classmethod
     def of(cls, ranked: Ranked, boundaries: Boundaries, j: int, k: int) -> Pair:
         """Split the samples for this pair."""
-        samples, last = len(ranked.ranks[0]), len(ranked.ranks)
-        before = np.full(samples, -1, np.int64)
-        between = np.full(samples, -1, np.int64)
-        after = np.full(samples, last, np.int64)
-        for m in reversed(range(last)):
-            target = before if m < j else between if j < m < k else after if m > k else None
-            if target is not None:
-                target[ranked.ranks[m] >= boundaries[m]] = m
-        gone = before >= 0
-        held = ~gone & (between >= 0)
-        free = ~gone & (between < 0)
-        parts = ((np.flatnonzero(mask), at[mask]) for mask, at in ((gone, before), (held, between), (free, after)))
-        return cls(j, k, *(array for part in parts for array in part))
+        last, everyone = len(ranked.ranks), np.arange(len(ranked.ranks[0]))
+        at = np.full(len(everyone), last, np.int64)
+        reach = _passing(ranked, boundaries, range(j), everyone, at)
+        gone = np.flatnonzero(at < j)
+        free = _passing(ranked, boundaries, range(j + 1, k), reach, at)
+        held = reach[at[reach] < k]
+        _passing(ranked, boundaries, range(k + 1, last), free, at)
+        return cls(j, k, *(array for part in (gone, held, free) for array in (part, at[part])))
 
     def base(self, quantity: Sum) -> float:
         """The sum when all that reach j leave there."""
@@ -65,6 +60,15 @@ class Pair:
         held = quantity.at(self.held_at, self.held) - at_j_held
         after = quantity.at(self.free_at, self.free) - at_k_free
         return (np.asarray(a, np.float64) for a in (held, at_k_free - at_j_free, after))  # type: ignore[return-value]
+
+
+def _passing(ranked: Ranked, boundaries: Boundaries, exits: range, samples: Indices, at: Indices) -> Indices:
+    """The samples that pass all these exits; where the others leave is written into `at`."""
+    for m in exits:
+        stops = ranked.ranks[m][samples] >= boundaries[m]
+        at[samples[stops]] = m
+        samples = samples[~stops]
+    return samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +121,20 @@ def best_of(problem: Problem, plane: Plane) -> tuple[int, int]:
     return int(plane.levels_j[row]), int(plane.levels_k[column])
 
 
+NEAR = 3
+"""With many exits only pairs at most this far apart are looked at, unless asked: 465 pairs of 32 exits become 90."""
+
+
+def near_pairs(axes: int) -> list[tuple[int, int]]:
+    """The pairs of early exits (from 0) worth refining: all of them where exits are few, neighbours where they are many."""
+    few = axes < FEW_EXITS  # the last exit has no threshold
+    return [(j, k) for j, k in combinations(range(axes), 2) if few or k - j <= NEAR]
+
+
 def planes_through(problem: Problem, boundaries: Boundaries, levels: int) -> list[Plane]:
-    """The planes of all pairs through a point, on about `levels` per axis."""
+    """The planes of all near pairs through a point, on about `levels` per axis."""
     ranked, planes = problem.ranked, []
-    for j, k in combinations(range(len(boundaries)), 2):
+    for j, k in near_pairs(len(boundaries)):
         pair = Pair.of(ranked, boundaries, j, k)
         planes.append(
             Plane.of(ranked, pair, *(_levels(ranked, pair, axis, boundaries[axis], levels) for axis in (j, k)))
@@ -128,10 +142,15 @@ def planes_through(problem: Problem, boundaries: Boundaries, levels: int) -> lis
     return planes
 
 
-def refine(problem: Problem, start: Boundaries, levels: int, rounds: int = 12) -> Boundaries:
-    """Improve pair after pair until none improves, each on `levels` per axis: half spread over all, half the nearest distinct scores."""
+def refine(
+    problem: Problem, start: Boundaries, levels: int, rounds: int = 12, *, every_pair: bool = False
+) -> Boundaries:
+    """Improve pair after pair until none improves, each on `levels` per axis: half spread over all, half the nearest distinct scores.
+
+    The pairs are the near ones, or all with `every_pair`.
+    """
     ranked, now, quiet = problem.ranked, start, 0
-    pairs = list(combinations(range(len(start)), 2))
+    pairs = list(combinations(range(len(start)), 2)) if every_pair else near_pairs(len(start))
     for turn in range(rounds * len(pairs)):
         j, k = pairs[turn % len(pairs)]
         pair = Pair.of(ranked, now, j, k)

@@ -26,6 +26,9 @@ _MACS_UNKNOWN = (
 ROUNDING = 1e-10
 """Relative room for the rounding of long sums; a final policy is checked again from its exact counts."""
 
+FEW_EXITS = 8
+"""Networks with more exits are searched without a grid, which would have fewer than five levels per exit and soon fill the memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sum:
@@ -62,6 +65,13 @@ class Sum:
             return self.per_sample
         assert self.per_exit is not None
         return np.broadcast_to(self.per_exit, (samples, len(self.per_exit)))
+
+    def negated(self) -> Sum:
+        """Minus this quantity, without a limit."""
+        if self.per_exit is not None:
+            return Sum(-self.per_exit)
+        assert self.per_sample is not None
+        return Sum(None, -self.per_sample)
 
     @property
     def slack(self) -> float:

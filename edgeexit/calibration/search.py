@@ -1,8 +1,9 @@
 """The best thresholds for a target on a replay table, with a certificate of how far from the best they can be.
 
-grid          every combination on a grid at once            summed-area tables (`grid`)
+grid          every combination on a grid at once            summed-area tables (`grid`); above 8 exits coordinate ascent (`ascent`)
 refinement    two thresholds at a time, all scores            planes (`pairs`), then the exact sweep (`sweep`)
-certificate   no thresholds are better by more than `gap`     branch and bound (`certificate`); 0 for two and three exits
+certificate   no thresholds are better by more than `gap`     branch and bound (`certificate`), above 8 exits `decomposition`; 0 for
+                                                              two and three exits
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.calibration.ascent import ascended, priced_ascent
 from edgeexit.calibration.certificate import upper_bound
 from edgeexit.calibration.families import Q_VALUES, SHARES, best_member, equal_share, geometric, worth
 from edgeexit.calibration.grid import Grid, starting_points
 from edgeexit.calibration.pairs import refine
-from edgeexit.calibration.problem import Problem, Sum, problem_of
+from edgeexit.calibration.problem import FEW_EXITS, Problem, Sum, excess, problem_of
 from edgeexit.calibration.ranks import Boundaries
 from edgeexit.calibration.replay import Floats, Outcome, ReplayTable
 from edgeexit.calibration.sweep import exact_pair
@@ -29,6 +31,8 @@ MANY_EXITS = 3
 PART = 10_000
 PART_STARTS = 2
 """From more than twice `PART` samples on, starts are refined on about `PART` of them, and the best `PART_STARTS` on all."""
+_ASCENDED_STARTS = 3
+_FAR_ROUNDS = 3
 SWEPT_SAMPLES = 60_000
 """A last exact sweep over all pairs is made while pairs × samples stay below this."""
 
@@ -39,16 +43,18 @@ class Effort:
 
     Attributes:
         starts: cells of the grid refined. families: whether to start from simple families too, where exits are many.
+        every_pair: whether to refine all pairs of thresholds of the best point where exits are many, not only near ones.
         work: undecided samples times exits that the certificate may look at, in millions; 0 for no certificate. A million is about a fifth
             of a second.
     """
 
     starts: int = 6
     families: bool = True
+    every_pair: bool = True
     work: float = 1.5
 
 
-QUICK = Effort(2, families=False, work=0.0)
+QUICK = Effort(2, families=False, every_pair=False, work=0.0)
 NORMAL = Effort()
 THOROUGH = Effort(12, work=300.0)
 
@@ -153,7 +159,25 @@ def best_boundaries(problem: Problem, effort: Effort) -> Boundaries:
     starts = _starts(problem, effort)
     refined = {refine(problem, start, PLANE_LEVELS) for start in starts}
     best = max(sorted(refined), key=lambda b: worth(problem, b))
-    return _swept(problem, best)
+    if problem.table.exits > FEW_EXITS and effort.every_pair:
+        best = refine(problem, best, PLANE_LEVELS, _FAR_ROUNDS, every_pair=True)
+    best = _swept(problem, best)
+    if problem.table.exits > FEW_EXITS:
+        best = max([best, *_nearer_to_feasible(problem, best)], key=lambda b: worth(problem, b))
+    return best
+
+
+def _nearer_to_feasible(problem: Problem, found: Boundaries) -> list[Boundaries]:
+    """For each limit that the search could not keep: the boundaries that come furthest below it while the other limits hold."""
+    leaves = problem.ranked.leaves_at(found)
+    broken = [s for s in problem.limits if excess(s.of(leaves), s) > 0]
+    return [best_boundaries(_minimising(problem, limited), QUICK) for limited in broken]
+
+
+def _minimising(problem: Problem, limited: Sum) -> Problem:
+    """The problem with one limited sum as small as the other limits allow."""
+    others = tuple(s for s in problem.limits if s is not limited)
+    return Problem(problem.table, problem.target, limited.negated(), Sum(problem.table.mean_cost_s), others)
 
 
 def _starts(problem: Problem, effort: Effort) -> list[Boundaries]:
@@ -171,12 +195,24 @@ def _starts(problem: Problem, effort: Effort) -> list[Boundaries]:
 
 def _simple_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
     ranked = problem.ranked
+    if problem.table.exits > FEW_EXITS:
+        return _ascended_starts(problem, effort)
     cells = starting_points(problem, Grid.of(ranked), effort.starts)
-    if len(ranked.ranks) < MANY_EXITS or not effort.families:
-        return cells
-    by_shares = best_member(problem, (geometric(ranked, q) for q in Q_VALUES))
-    by_equal = best_member(problem, (equal_share(ranked, s) for s in SHARES))
-    return [*cells, by_shares, by_equal]
+    return cells if len(ranked.ranks) < MANY_EXITS or not effort.families else [*cells, *_family_starts(problem)]
+
+
+def _family_starts(problem: Problem) -> list[Boundaries]:
+    by_shares = best_member(problem, (geometric(problem.ranked, q) for q in Q_VALUES))
+    by_equal = best_member(problem, (equal_share(problem.ranked, s) for s in SHARES))
+    return [by_shares, by_equal]
+
+
+def _ascended_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
+    """Many exits: the best points of an ascent, and with families the points that ascents from these reach at the same prices."""
+    met, prices = priced_ascent(problem)
+    if effort.families:
+        met += [ascended(problem, prices, start) for start in _family_starts(problem)]
+    return sorted(set(met), key=lambda b: worth(problem, b))[-_ASCENDED_STARTS if effort.families else -1 :]
 
 
 def _swept(problem: Problem, start: Boundaries) -> Boundaries:

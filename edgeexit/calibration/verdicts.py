@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from edgeexit import units
-from edgeexit.calibration.problem import problem_of
+from edgeexit.calibration.problem import FEW_EXITS, problem_of
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.search import QUICK, Policy, best_boundaries, policy_of
 from edgeexit.calibration.targets import Target, parse_target
@@ -113,10 +113,18 @@ def recommend_heads(table: ReplayTable, target: str | Target, policy: Policy) ->
 
 
 def _candidates(policy: Policy) -> list[tuple[int, ...]]:
-    """Single heads, pairs, and all unused ones together; some exit before the last must stay."""
-    early = range(1, len(policy.exit_rates))
-    unused = tuple(k for k in early if policy.exit_rates[k - 1] == 0)
-    sets = {(k,) for k in early} | set(combinations(early, 2)) | {unused}
+    """Single heads, pairs, and all unused ones together; some exit before the last must stay.
+
+    With many exits, whose pairs are hundreds: the unused ones, and the 1, 2, 4, ... that the fewest samples leave at.
+    """
+    rates = policy.exit_rates
+    early = range(1, len(rates))
+    unused = tuple(k for k in early if rates[k - 1] == 0)
+    if len(rates) <= FEW_EXITS:
+        sets = {(k,) for k in early} | set(combinations(early, 2)) | {unused}
+    else:
+        seldom = sorted(early, key=lambda k: rates[k - 1])
+        sets = {tuple(sorted(seldom[: 2**i])) for i in range(len(rates).bit_length())} | {unused}
     return sorted(s for s in sets if 0 < len(s) < len(early))
 
 
