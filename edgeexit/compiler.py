@@ -116,7 +116,9 @@ def compile_model(
     how = {"exits": _joined(exits), "scores": _joined(scores), "backend": backend, "precision": precision}
     with replace_bundle(folder) as change, watching(progress):
         progress("writing the parts", 0, 1)
-        manifest = _write_parts(change, parts, criterion, Source(source.name, digest_of(source), parts.net.opset, how))
+        manifest = _write_parts(
+            change, parts, find_criterion(criterion).name, Source(source.name, digest_of(source), parts.net.opset, how)
+        )
         progress("writing the parts", 1, 1)
         draft = Bundle(folder, manifest)
         converted = parts.precision != parts.own_precision

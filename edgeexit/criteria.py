@@ -241,11 +241,12 @@ CRITERIA: dict[str, Criterion] = {c.name: c for c in _ALL}
 
 
 def criterion(name: str) -> Criterion:
-    """The criterion of that name.
+    """The criterion of that name; `max-softmax` is `max_softmax`.
 
     Raises:
         InputError: no criterion has that name; the message lists those that exist.
     """
+    name = name.replace("-", "_") if isinstance(name, str) else name
     if name not in CRITERIA:
         msg = f"no criterion named {name!r}.{did_you_mean(name, CRITERIA)} Criteria: {', '.join(CRITERIA)}."
         raise InputError(msg)

@@ -255,3 +255,9 @@ def test_own_and_inner_units_are_each_others_inverse(value: float) -> None:
 def test_max_softmax_of_equal_logits_is_one_over_classes() -> None:
     """The least sure it can be."""
     assert 0.25 == pytest.approx(float(max_softmax(np.zeros((1, 4), np.float32))[0]))
+
+
+def test_a_criterion_may_be_written_with_hyphens() -> None:
+    """`max-softmax` is what people type; the name in files stays `max_softmax`."""
+    assert criterion("max-softmax") is criterion("max_softmax")
+    assert criterion("running-mean").name == "running_mean"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from edgeexit.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.bundle import Bundle
+    from edgeexit.report.table import Table
 
 
 def compile_command(
@@ -75,27 +77,41 @@ def _document(bundle: Bundle) -> dict[str, Any]:
 
 
 def _print(bundle: Bundle) -> None:
+    """What was split, how well it agrees with the original, how fast it is, and what to type next."""
     from edgeexit import units
+    from edgeexit.cli.printing import print_command, print_list, print_result, print_tables, print_text
     from edgeexit.report.doubts import doubts
 
-    manifest = bundle.manifest
-    typer.echo(f"{bundle.path}: {manifest.exits} exits, {manifest.classes} classes, criterion {manifest.criterion}")
-    for stage in manifest.stages:
-        crosses = sum(t.bytes_at_1 for t in stage.boundaries_out)
-        typer.echo(
-            f"  stage {stage.exit}  {units.count(stage.macs)} MAC  {units.count(stage.parameters)} parameters"
-            + (f"  hands on {units.bytes_(crosses)}" if crosses else "")
-        )
-    checked = manifest.verified
+    manifest, checked = bundle.manifest, bundle.manifest.verified
+    sizes = f"{units.plural(manifest.exits, 'exit')}, {units.plural(manifest.classes, 'class', 'classes')}"
+    print_result(f"{bundle.path}: {sizes}, criterion {manifest.criterion}")
+    print_tables([_stages(bundle)])
     worst = max(checked.staged_error, checked.fused_error)
-    typer.echo(
-        f"  verified on {checked.random_inputs + checked.given_inputs} inputs: largest difference {worst:.1e} of the logits"
+    inputs = units.plural(checked.random_inputs + checked.given_inputs, "input")
+    print_text(f"Verified on {inputs}: largest difference {worst:.1e} of the largest logit.")
+    print_list(checked.remarks(manifest.precision))
+    print_list((*checked.warnings(manifest.precision), *doubts(manifest)), heading="Warnings:", style="yellow")
+    command = f"edgeexit calibrate {shlex.quote(str(bundle.path))} --data DATA --target 'mean<=0.6x, drop<=0.5'"
+    print_command(command, label="Next: ")
+
+
+def _stages(bundle: Bundle) -> Table:
+    """One row an exit; times where they were measured, of the mode that is faster here."""
+    from edgeexit import units
+    from edgeexit.report.table import Table
+
+    manifest = bundle.manifest
+    timing = next(iter(manifest.timings.values()), None)
+    times = [""] * manifest.exits if timing is None else map(units.seconds, getattr(timing, f"{timing.faster}_s"))
+    rows = tuple(
+        (
+            f"{stage.exit} {stage.name}",
+            units.count(stage.macs),
+            units.count(stage.parameters),
+            units.bytes_(sum(t.bytes_at_1 for t in stage.boundaries_out)) if stage.boundaries_out else "–",
+            time,
+        )
+        for stage, time in zip(manifest.stages, times, strict=True)
     )
-    for remark in checked.remarks(manifest.precision):
-        typer.echo(f"  {remark}")
-    for timing in manifest.timings.values():
-        shown = " / ".join(units.seconds(t) for t in getattr(timing, f"{timing.faster}_s"))
-        typer.echo(f"  {timing.faster} is faster here: {shown} to leave at each exit")
-    for doubt in (*checked.warnings(manifest.precision), *doubts(manifest)):
-        typer.echo(f"  warning: {doubt}")
-    typer.echo(f"Next: edgeexit calibrate {bundle.path} --data DATA --target 'mean<=0.6x, drop<=0.5'")
+    mode = "" if timing is None else f" ({timing.faster})"
+    return Table("Stages", ("exit", "MACs", "parameters", "boundary tensors", f"time to leave here{mode}"), rows)

@@ -79,15 +79,12 @@ def print_list(items: Iterable[str], *, heading: str = "", style: str = "", err:
         print_text(f"- {item}", style=style, err=err, indent=2)
 
 
-def print_command(command: str, *, heading: str = "") -> None:
-    """Print a command on a line of its own, never broken, so that it can be copied; unless --quiet."""
+def print_command(command: str, *, label: str) -> None:
+    """Print a label and a command on one line, never broken, so that it can be copied; unless --quiet."""
     from rich.text import Text
 
-    if VERBOSITY.get() < 0:
-        return
-    if heading:
-        print_text(heading)
-    console().print(Text(f"  {plain(command)}", style="bold"))
+    if VERBOSITY.get() >= 0:
+        console().print(Text.assemble(label, (plain(command), "bold")))
 
 
 def print_verdict(verdict: str, sentence: str) -> None:

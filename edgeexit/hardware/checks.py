@@ -81,9 +81,7 @@ def _device(root: Path) -> Iterator[Check]:
         yield Check("device", "ok", f"{what}, profile {profile.name}{': ' + note if note else ''}")
     else:
         strings = ", ".join(compatible(root)) or facts["arch"]
-        yield Check(
-            "device", "warn", f"{what}: no profile knows {strings}", "devices/README.md says how to add a board"
-        )
+        yield Check("device", "warn", f"{what}: no profile knows {strings}", "choose the nearest of: edgeexit devices")
 
 
 def _surroundings(root: Path) -> Iterator[Check]:
