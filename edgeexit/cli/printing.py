@@ -135,7 +135,7 @@ def print_tables(tables: Sequence[Table]) -> None:
         if not table.rows:
             continue
         if table.title:
-            print_text(table.title, style="bold")
+            print_text(table.heading, style="bold")
         rows = [[plain(cell) for cell in row] for row in table.rows]
         for line in lay_out([plain(c) for c in table.columns], rows, line_width(sys.stdout) or _WIDE):
             shown.print(_styled(line.cells, heading=line.heading))

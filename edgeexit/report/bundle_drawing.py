@@ -1,63 +1,100 @@
-"""A bundle as a drawing: stages from top to bottom, their exits to the right, cuts between them with the tensors that cross.
+"""A bundle as a drawing: stages from top to bottom, their exits beside them, cuts between them with the tensors that cross.
 
     inputs
-      │
-    ┌─▼──────────┐
-    │ stage 1    │──────► exit 1   ▓▓░░░░░░░  what leaving here costs, of everything
-    └─┬──────────┘
+      │                                        ┊ backbone
+    ┌─▼──────────┐                             ┊
+    │ stage 1    │──────► exit 1   ▓▓░░░░░░░░░░┊  how long leaving here takes
+    └─┬──────────┘                             ┊
     - │ - cut 1 - - - -  4.39 KiB  relu float32[batch, 5, 15, 15]
-    ┌─▼──────────┐
-    │ stage 2    │──────► exit 2   ▓▓▓▓▓▓▓▓▓
+    ┌─▼──────────┐                             ┊
+    │ stage 2    │──────► exit 2   ▓▓▓▓▓▓▓▓▓▓▓▓┊▓▓
 
-Tensors that pass over a stage run beside it, on the left. Names come from models and are escaped.
+Where no device was timed the bars are multiply-accumulates. On a phone an exit stands below its stage. Tensors that pass over a stage run
+beside it, on the left. Names come from models and are escaped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from edgeexit.report.bundle_facts import BundleFacts, StageFacts, TensorFacts
+from edgeexit.report.labels import text_width
 from edgeexit.report.names import short
 from edgeexit.report.palette import exit_tone
 from edgeexit.units import bytes_, count, percent, seconds
 
-_WIDTH = 1120
-_BOX_LEFT, _BOX_WIDTH, _BOX_HEIGHT = 120, 350, 86
-_MIDDLE = _BOX_LEFT + _BOX_WIDTH / 2
-_EXIT_LEFT = 560
-_BAR_LEFT, _BAR_WIDTH = 800, 290
-_BOX_LETTERS = 46  # of 12 px beside each other in a box
-_NAME_LETTERS = 20  # of 14 px, bold, before the bar
 _LINE = 19
 _MOST_TENSORS = 5
 
 
-def draw_bundle(facts: BundleFacts) -> str:
+@dataclass(frozen=True)
+class Plan:
+    """Where things stand, pixels; heights are from the top of a stage's box.
+
+    Attributes:
+        width: of the drawing.
+        box_left, box_width: of the boxes, which are 86 high.
+        flow_x: of the arrows from one stage to the next.
+        exit_x, exit_y: of an exit's disc.
+        bar_left, bar_width, bar_y: of the bar that shows its cost.
+        height: of a stage with its exit.
+        tensors_x: where the names of boundary tensors begin.
+        box_letters, name_letters, tensor_letters, input_letters: that fit a line of a box, beside a disc, and of a tensor's name at
+            a cut and above.
+        through: whether the backbone's line runs through the whole drawing, or through each bar alone.
+    """
+
+    width: int
+    box_left: int
+    box_width: int
+    flow_x: int
+    exit_x: int
+    exit_y: int
+    bar_left: int
+    bar_width: int
+    bar_y: int
+    height: int
+    tensors_x: int
+    box_letters: int
+    name_letters: int
+    tensor_letters: int
+    input_letters: int
+    through: bool
+
+
+_BOX = 86
+DESK = Plan(1120, 120, 350, 295, 560, 43, 800, 270, 43, 86, 311, 46, 20, 48, 40, through=True)
+PHONE = Plan(360, 44, 308, 340, 62, 118, 44, 270, 190, 222, 44, 34, 28, 24, 12, through=False)
+
+
+def draw_bundle(facts: BundleFacts, plan: Plan = DESK) -> str:
     """The drawing as an `<svg>` element; its classes are those of `palette_css`."""
-    tops = _tops(facts)
-    height = tops[-1] + _BOX_HEIGHT + 24
-    parts = [*_inputs(facts, tops[0]), *_skips(facts, tops)]
+    tops = _tops(facts, plan)
+    height = tops[-1] + plan.height + 24
+    parts = [*_inputs(facts, plan, tops[0]), *_skips(facts, plan, tops), *_backbone_line(facts, plan, tops)]
     for k, stage in enumerate(facts.stages):
-        parts += _stage(facts, stage, tops[k])
+        parts += _stage(facts, plan, stage, tops[k])
         if k + 1 < len(facts.stages):
-            parts += _cut(facts, stage, tops[k] + _BOX_HEIGHT, tops[k + 1])
+            parts += _cut(facts, plan, stage, tops[k], tops[k + 1])
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="stages, cuts and boundary tensors of the bundle">'
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto-start-reverse">'
+        f'<svg viewBox="0 0 {plan.width} {height}" role="img" aria-label="stages, cuts and boundary tensors of the bundle">'
+        f'<defs><marker id="tip{plan.width}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
+        'orient="auto-start-reverse">'
         f'<path d="M0 0 8 4 0 8z" class="f-muted"/></marker></defs>{"".join(parts)}</svg>'
     )
 
 
-def _tops(facts: BundleFacts) -> list[int]:
+def _tops(facts: BundleFacts, plan: Plan) -> list[int]:
     """Upper edge of each stage's box."""
-    top = 34 + _LINE * len(facts.inputs)
+    top = 50 + _LINE * len(facts.inputs)
     tops = []
     for stage in facts.stages:
         tops.append(top)
         crossing = alive(facts, stage.exit)
         lines = min(len(crossing), _MOST_TENSORS) + (len(crossing) > _MOST_TENSORS)
-        top += _BOX_HEIGHT + 46 + _LINE * max(1, lines)
+        top += plan.height + 46 + _LINE * max(1, lines) * (1 if plan.through else 2)
     return tops
 
 
@@ -73,94 +110,153 @@ def _text(x: float, y: float, text: str, style: str = "f-ink", *, anchor: str = 
     return f'<text x="{x:g}" y="{y:g}" class="{style}" text-anchor="{anchor}">{escape(text)}{tip}</text>'
 
 
-def _inputs(facts: BundleFacts, first_top: int) -> Iterator[str]:
+def _inputs(facts: BundleFacts, plan: Plan, first_top: int) -> Iterator[str]:
+    middle = plan.flow_x if plan.through else plan.width / 2
     for i, tensor in enumerate(facts.inputs):
-        line = f"{short(tensor.name)} · {tensor} · {bytes_(tensor.bytes)}"
-        yield _text(_MIDDLE, 20 + _LINE * i, line, anchor="middle", title=tensor.name)
-    yield _arrow(_MIDDLE, first_top - 24, first_top - 3)
+        line = short(
+            f"{short(tensor.name, plan.input_letters)} · {tensor} · {bytes_(tensor.bytes)}", plan.width // 8 + 4
+        )
+        yield _text(middle, 20 + _LINE * i, line, anchor="middle", title=tensor.name)
+    yield _arrow(plan, plan.flow_x, first_top - 34, first_top - 3)
 
 
-def _arrow(x: float, top: float, bottom: float) -> str:
-    return f'<path d="M{x:g} {top:g}V{bottom:g}" class="line s-muted" marker-end="url(#tip)"/>'
+def _arrow(plan: Plan, x: float, top: float, bottom: float) -> str:
+    return f'<path d="M{x:g} {top:g}V{bottom:g}" class="line s-muted" marker-end="url(#tip{plan.width})"/>'
 
 
-def _stage(facts: BundleFacts, stage: StageFacts, top: int) -> Iterator[str]:
-    colour = exit_tone(stage.exit, len(facts.stages))
+def _stage(facts: BundleFacts, plan: Plan, stage: StageFacts, top: int) -> Iterator[str]:
+    tone = exit_tone(stage.exit, len(facts.stages))
     yield (
-        f'<rect x="{_BOX_LEFT}" y="{top}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="10" class="f-{colour} s-{colour} stage"/>'
-        f'<rect x="{_BOX_LEFT}" y="{top}" width="6" height="{_BOX_HEIGHT}" rx="3" class="f-{colour}"/>'
+        f'<rect x="{plan.box_left}" y="{top}" width="{plan.box_width}" height="{_BOX}" rx="10" class="f-{tone} s-{tone} stage"/>'
+        f'<rect x="{plan.box_left}" y="{top}" width="6" height="{_BOX}" rx="3" class="f-{tone}"/>'
     )
-    left = _BOX_LEFT + 22
+    left = plan.box_left + 22
     yield _text(left, top + 27, f"stage {stage.exit}", "f-ink head")
-    yield _text(
-        left, top + 48, f"{_macs(stage.macs)} · {count(stage.parameters)} parameters · {bytes_(stage.weight_bytes)}"
-    )
+    parameters = f" · {count(stage.parameters)} parameters" if plan.through else ""
+    yield _text(left, top + 48, f"{_macs(stage.macs)}{parameters} · {bytes_(stage.weight_bytes)}")
+    yield _reads(plan, stage, left, top + 69)
+    yield from _exit(facts, plan, stage, top, tone)
+
+
+def _reads(plan: Plan, stage: StageFacts, left: float, y: float) -> str:
     alone = percent(stage.head_macs / stage.macs, 0) if stage.head_macs is not None and stage.macs else ""
     own = f"{alone} of it for this exit alone" if alone and stage.break_even is not None else ""
     reads = ", ".join(stage.inputs) if stage.exit > 1 else ""
-    beside = f"reads {short(reads, _BOX_LETTERS - len(own))}" if reads else ""
-    yield _text(left, top + 69, " · ".join(part for part in (own, beside) if part), "f-muted", title=reads)
-    yield from _exit(facts, stage, top)
+    room = plan.box_letters - len(own)
+    beside = f"reads {short(reads, room)}" if reads and room > 8 else ""
+    return _text(left, y, " · ".join(part for part in (own, beside) if part), "f-muted", title=reads)
 
 
-def _exit(facts: BundleFacts, stage: StageFacts, top: int) -> Iterator[str]:
-    colour, middle = exit_tone(stage.exit, len(facts.stages)), top + _BOX_HEIGHT / 2
-    yield f'<path d="M{_BOX_LEFT + _BOX_WIDTH} {middle:g}H{_EXIT_LEFT - 20}" class="line s-{colour}" marker-end="url(#tip)"/>'
-    yield f'<circle cx="{_EXIT_LEFT}" cy="{middle:g}" r="13" class="f-{colour}"/>'
-    yield _text(_EXIT_LEFT, middle + 4.5, str(stage.exit), "f-paper head", anchor="middle")
-    yield _text(_EXIT_LEFT + 24, middle - 12, short(stage.name, _NAME_LETTERS), "f-ink head", title=stage.name)
+def _exit(facts: BundleFacts, plan: Plan, stage: StageFacts, top: int, tone: str) -> Iterator[str]:
+    x, y = plan.exit_x, top + plan.exit_y
+    start = f"M{plan.box_left + plan.box_width} {y:g}H{x - 20}" if plan.through else f"M{x} {top + _BOX}V{y - 16:g}"
+    yield f'<path d="{start}" class="line s-{tone}" marker-end="url(#tip{plan.width})"/>'
+    yield f'<circle cx="{x}" cy="{y:g}" r="13" class="f-{tone}"/>'
+    yield _text(x, y + 4.5, str(stage.exit), "f-paper head", anchor="middle")
+    yield _text(x + 24, y - 12, short(stage.name, plan.name_letters), "f-ink head", title=stage.name)
     last = stage.exit == len(facts.stages)
-    yield _text(_EXIT_LEFT + 24, middle + 7, "answers what is left" if last else f"asks {facts.criterion}", "f-muted")
+    yield _text(x + 24, y + 7, "answers what is left" if last else f"decides by {facts.criterion}", "f-muted")
     if stage.break_even is not None:
-        yield _text(_EXIT_LEFT + 24, middle + 26, f"pays from {percent(stage.break_even, 0)} leaving", "f-muted")
-    yield from _bar(facts, stage, middle)
+        yield _text(x + 24, y + 26, f"pays from {percent(stage.break_even, 0)} leaving", "f-muted")
+    yield from _bar(facts, plan, stage, top + plan.bar_y, tone)
 
 
-def _bar(facts: BundleFacts, stage: StageFacts, middle: float) -> Iterator[str]:
-    total, so_far = facts.stages[-1].macs_so_far, stage.macs_so_far
-    share = so_far / total if total and so_far is not None else None
-    tone = exit_tone(stage.exit, len(facts.stages))
-    yield f'<rect x="{_BAR_LEFT}" y="{middle - 6:g}" width="{_BAR_WIDTH}" height="12" rx="6" class="track"/>'
+def _bar(facts: BundleFacts, plan: Plan, stage: StageFacts, middle: float, tone: str) -> Iterator[str]:
+    share, above, below = _cost(facts, stage)
+    yield f'<rect x="{plan.bar_left}" y="{middle - 6:g}" width="{plan.bar_width}" height="12" rx="6" class="track"/>'
     if share is not None:
-        width = max(12.0, _BAR_WIDTH * share)
-        yield f'<rect x="{_BAR_LEFT}" y="{middle - 6:g}" width="{width:.1f}" height="12" rx="6" class="f-{tone}"/>'
-    part = f" · {percent(share, 0)}" if share is not None else ""
-    yield _text(_BAR_LEFT, middle - 15, f"{_macs(so_far)} to here{part}")
-    taken = leaving_s(facts, stage.exit)
-    if taken is not None:
-        yield _text(_BAR_LEFT, middle + 26, f"{seconds(taken)} to leave here", "f-muted")
+        width = max(12.0, plan.bar_width * share)
+        yield f'<rect x="{plan.bar_left}" y="{middle - 6:g}" width="{width:.1f}" height="12" rx="6" class="f-{tone}"/>'
+    yield _text(plan.bar_left, middle - 15, above, "f-ink halo")
+    if below:
+        yield _text(plan.bar_left, middle + 24, below, "f-muted halo")
+    backbone_x = _backbone_x(facts, plan)
+    if backbone_x is not None and not plan.through:
+        yield f'<path d="M{backbone_x:.1f} {middle - 9:g}V{middle + 9:g}" class="line thick s-ink"/>'
+
+
+def _cost(facts: BundleFacts, stage: StageFacts) -> tuple[float | None, str, str]:
+    """The share of a bar that is filled, and what stands above and below it: times where a device was timed, else operations."""
+    total, so_far = facts.stages[-1].macs_so_far, stage.macs_so_far
+    operations = None if not total or so_far is None else so_far / total
+    macs = f"{_macs(so_far)} to here" + ("" if operations is None else f" · {percent(operations, 0)}")
+    taken_s, longest_s = leaving_s(facts, stage.exit), _longest_s(facts)
+    if taken_s is None or longest_s is None:
+        return operations, macs, ""
+    backbone_s = timing_shown(facts)[2]
+    beside = "" if backbone_s is None else f" · {percent(taken_s / backbone_s, 0)} of the backbone"
+    return taken_s / longest_s, f"{seconds(taken_s)} to leave here{beside}", macs
+
+
+def timing_shown(facts: BundleFacts) -> tuple[str, str, float | None]:
+    """Of the first device that was timed: its key, the mode that is faster there, and the backbone's time, seconds; empty for none."""
+    if not facts.timings:
+        return "", "", None
+    key = min(facts.timings)
+    return key, facts.timings[key].faster, facts.timings[key].backbone_s
 
 
 def leaving_s(facts: BundleFacts, exit: int) -> float | None:
-    """Median time of leaving at an exit in the faster mode, where one device alone was timed."""
-    if len(facts.timings) != 1:
+    """Median time of leaving at an exit, in the faster mode of the device that is shown."""
+    key, faster, _ = timing_shown(facts)
+    if not key:
         return None
-    [timing] = facts.timings.values()
-    medians = timing.fused_s if timing.faster == "fused" else timing.staged_s
+    medians = facts.timings[key].fused_s if faster == "fused" else facts.timings[key].staged_s
     return medians[exit - 1] if exit <= len(medians) else None
+
+
+def _longest_s(facts: BundleFacts) -> float | None:
+    times = [leaving_s(facts, s.exit) for s in facts.stages] + [timing_shown(facts)[2]]
+    return max((t for t in times if t is not None), default=None)
+
+
+def _backbone_x(facts: BundleFacts, plan: Plan) -> float | None:
+    backbone_s, longest_s = timing_shown(facts)[2], _longest_s(facts)
+    return None if backbone_s is None or not longest_s else plan.bar_left + plan.bar_width * backbone_s / longest_s
+
+
+def _backbone_line(facts: BundleFacts, plan: Plan, tops: Sequence[int]) -> Iterator[str]:
+    """The time of the network without exits, through all bars: what leaving anywhere is compared with."""
+    x, backbone_s = _backbone_x(facts, plan), timing_shown(facts)[2]
+    if x is None or not plan.through:
+        return
+    words = f"backbone {seconds(backbone_s)}"
+    half = text_width(words) / 2
+    yield f'<path d="M{x:.1f} {tops[0] - 12}V{tops[-1] + plan.height}" class="line dash s-ink"/>'
+    yield _text(min(x, plan.width - half - 2), tops[0] - 20, words, "f-ink", anchor="middle")
 
 
 def _macs(macs: int | None) -> str:
     return "MAC unknown" if macs is None else f"{count(macs)} MAC"
 
 
-def _cut(facts: BundleFacts, stage: StageFacts, top: int, bottom: int) -> Iterator[str]:
-    crossing = alive(facts, stage.exit)
-    y = top + 25
-    yield f'<path d="M24 {y}H{_WIDTH - 30}" class="line dash s-muted cut"/>'
-    yield _text(_WIDTH - 30, y - 7, f"cut {stage.exit} · {bytes_(stage.cut_bytes)}", "f-muted", anchor="end")
+def _cut(facts: BundleFacts, plan: Plan, stage: StageFacts, stage_top: int, bottom: int) -> Iterator[str]:
+    top = stage_top + plan.height
+    crossing, y = alive(facts, stage.exit), top + 25
+    right = plan.bar_left - 20 if plan.through else plan.width - 36
+    yield f'<path d="M{24 if plan.through else 4} {y}H{plan.width - 4}" class="line dash s-muted cut"/>'
+    yield _text(right, y - 7, f"cut {stage.exit} · {bytes_(stage.cut_bytes)}", "f-muted halo", anchor="end")
     if _goes_straight(facts, stage.exit):
-        yield _arrow(_MIDDLE, top + 3, bottom - 3)
-    left = _MIDDLE + 16
-    for i, tensor in enumerate(crossing[:_MOST_TENSORS]):
-        line = f"{bytes_(tensor.bytes)} · {short(tensor.name, 48)} · {tensor}"
-        yield _text(left, y + 22 + _LINE * i, line, "f-ink mono halo", title=tensor.name)
+        yield _arrow(plan, plan.flow_x, stage_top + _BOX + 3, bottom - 3)
+    lines = _tensor_lines(plan, crossing)
+    for i, (words, style, title) in enumerate(lines):
+        yield _text(plan.tensors_x, y + 22 + _LINE * i, words, style, title=title)
+
+
+def _tensor_lines(plan: Plan, crossing: Sequence[TensorFacts]) -> Iterator[tuple[str, str, str]]:
+    """What crosses, in lines: text, style, hint. On a phone a tensor takes two."""
+    for tensor in crossing[:_MOST_TENSORS]:
+        first, second = f"{bytes_(tensor.bytes)} · {short(tensor.name, plan.tensor_letters)}", str(tensor)
+        if plan.through:
+            yield f"{first} · {second}", "f-ink mono halo", tensor.name
+        else:
+            yield first, "f-ink mono halo", tensor.name
+            yield short(second, 36), "f-muted mono halo", second
     rest = crossing[_MOST_TENSORS:]
     if rest:
-        more = f"and {len(rest)} more, {bytes_(sum(t.bytes for t in rest))}"
-        yield _text(left, y + 22 + _LINE * _MOST_TENSORS, more, "f-muted")
+        yield f"and {len(rest)} more, {bytes_(sum(t.bytes for t in rest))}", "f-muted", ""
     if not crossing:
-        yield _text(left, y + 22, "nothing crosses: the next stage starts from the inputs", "f-muted")
+        yield "nothing crosses" + (": the next stage starts from the inputs" if plan.through else ""), "f-muted", ""
 
 
 def _goes_straight(facts: BundleFacts, exit: int) -> bool:
@@ -168,7 +264,7 @@ def _goes_straight(facts: BundleFacts, exit: int) -> bool:
     return bool({t.name for t in facts.stages[exit - 1].makes} & {t.name for t in facts.stages[exit].reads})
 
 
-def _skips(facts: BundleFacts, tops: Sequence[int]) -> Iterator[str]:
+def _skips(facts: BundleFacts, plan: Plan, tops: Sequence[int]) -> Iterator[str]:
     """Lines beside the stages that tensors pass over, one for each pair of stages."""
     pairs = [
         (k, j)
@@ -176,13 +272,13 @@ def _skips(facts: BundleFacts, tops: Sequence[int]) -> Iterator[str]:
         for j, reader in enumerate(facts.stages)
         if j > k + 1 and {t.name for t in maker.makes} & {t.name for t in reader.reads}
     ]
-    apart = min(9.0, (_BOX_LEFT - 36) / max(1, len(pairs)))
+    apart = min(9.0, (plan.box_left - 36) / max(1, len(pairs)))
     for lane, (k, j) in enumerate(pairs):
-        x = _BOX_LEFT - 18 - apart * lane
-        start, end = tops[k] + _BOX_HEIGHT - 16, tops[j] + 18
+        x = plan.box_left - 18 - apart * lane
+        start, end = tops[k] + _BOX - 16, tops[j] + 18
         tone = exit_tone(k + 1, len(facts.stages))
-        down = f"M{_BOX_LEFT} {start}H{x + 8:g}Q{x:g} {start} {x:g} {start + 8}V{end - 8}"
+        down = f"M{plan.box_left} {start}H{x + 8:g}Q{x:g} {start} {x:g} {start + 8}V{end - 8}"
         yield (
-            f'<path d="{down}Q{x:g} {end} {x + 8:g} {end}H{_BOX_LEFT - 3}"'
-            f' class="line s-{tone}" marker-end="url(#tip)"><title>stage {k + 1} to stage {j + 1}</title></path>'
+            f'<path d="{down}Q{x:g} {end} {x + 8:g} {end}H{plan.box_left - 3}"'
+            f' class="line s-{tone}" marker-end="url(#tip{plan.width})"><title>stage {k + 1} to stage {j + 1}</title></path>'
         )

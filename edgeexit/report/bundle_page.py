@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-import edgeexit
 from edgeexit.data.files import write_text
-from edgeexit.report.bundle_drawing import draw_bundle
+from edgeexit.report.bundle_drawing import PHONE, draw_bundle, timing_shown
 from edgeexit.report.bundle_facts import BundleFacts
+from edgeexit.report.bundle_tables import boundary_table, calibration_table, timing_table
+from edgeexit.report.html import CONTENTS, box, cards, document, heading, table
 from edgeexit.report.names import short
-from edgeexit.report.palette import palette_css
-from edgeexit.units import bytes_, count, seconds
+from edgeexit.report.table import Table
+from edgeexit.units import bytes_, count
 
 _CSS = """
-*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.55 system-ui,-apple-system,
-'Segoe UI',Roboto,'DejaVu Sans',sans-serif}main{max-width:1200px;margin:0 auto;padding:40px 28px 64px}
-h1{font-size:27px;line-height:1.2;margin:0 0 6px;letter-spacing:-.01em;overflow-wrap:anywhere}
-h2{font-size:19px;margin:44px 0 8px;letter-spacing:-.01em}.sub{color:var(--muted);margin:0 0 4px;overflow-wrap:anywhere}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:14px;margin:24px 0 30px}
-.card{border:1px solid var(--grid);border-radius:10px;padding:12px 16px}.card b{display:block;font-size:22px;line-height:1.3;
-font-weight:650;font-variant-numeric:tabular-nums}.card i{font-style:normal;color:var(--muted);font-size:13px;display:block}
-.drawing{overflow-x:auto}svg{width:100%;min-width:820px;height:auto;display:block}svg .head{font-size:14px;font-weight:650}
-svg .mono{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:11.5px}svg .stage{fill-opacity:.1}
-svg .track{fill:var(--grid)}svg .cut{opacity:.55}.doubt{border-left:3px solid var(--warn);padding:2px 0 2px 14px;margin:22px 0}
-.doubt ul{margin:4px 0;padding-left:18px}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;
-font-variant-numeric:tabular-nums;font-size:14px}th,td{text-align:right;padding:6px 0 6px 18px;border-bottom:1px solid var(--grid);
-vertical-align:top;white-space:nowrap}th{color:var(--muted);font-weight:550}th:first-child,td:first-child{text-align:left;padding-left:0;
-white-space:normal;overflow-wrap:anywhere}
-footer{margin-top:52px;padding-top:14px;border-top:1px solid var(--grid);color:var(--muted);font-size:13px}
-@media print{main{padding:0}svg,table{break-inside:avoid}}
+.drawing{margin-top:22px}.drawing svg{width:100%;height:auto;display:block}.drawing .phone{display:none}
+svg .head{font-size:14px;font-weight:650}svg .mono{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:11.5px}
+svg .stage{fill-opacity:.1}svg .track{fill:var(--grid)}svg .cut{opacity:.55}
+@media(max-width:1000px){.drawing .desk{display:none}.drawing .phone{display:block;max-width:560px}}
 """
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def write_bundle_page(facts: BundleFacts, path: Path) -> None:
@@ -46,101 +34,62 @@ def write_bundle_page(facts: BundleFacts, path: Path) -> None:
 
 def bundle_page(facts: BundleFacts) -> str:
     """The page as text."""
-    tables = (_boundaries(facts), _timings(facts), _calibrations(facts))
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>edgeexit · {_safe(Path(facts.path).name)}</title><style>{palette_css()}{_CSS}</style></head><body><main>"
-        f"{_heading(facts)}{_cards(facts)}{_doubts(facts)}"
-        f'<div class="drawing">{draw_bundle(facts)}</div>{"".join(tables)}'
-        f"<footer>Made by edgeexit {edgeexit.__version__}. Sizes and multiply-accumulates (MAC) are those of one sample. An exit pays,"
-        " on paper, once the share shown leaves there: what only it needs, over what a leaver saves.</footer></main></body></html>\n"
+    name = Path(facts.path).name
+    body = (
+        f'{heading(1, f"Bundle {_safe(name)}")}<p class="sub">{escape(_origin(facts))}</p>{CONTENTS}{cards(_cards(facts))}'
+        f"{box('Cannot pay as it stands', facts.doubts)}{_drawing(facts)}"
+        f"{_shown(boundary_table(facts), 'None: every stage starts from the inputs.')}"
+        f"{_shown(timing_table(facts), 'Not timed on any device.')}"
+        f"{_shown(calibration_table(facts), 'None yet: it never leaves early. Make one with edgeexit calibrate.')}"
     )
+    footer = (
+        "Sizes and multiply-accumulates (MAC) are those of one sample. An exit pays, on paper, once the share shown leaves there: "
+        "what only it needs, over what a leaver saves."
+    )
+    return document(f"edgeexit · {_safe(name)}", body, footer, css=_CSS)
 
 
 def _safe(text: object) -> str:
-    """Text from a file, made harmless: no markup, no characters that are not seen."""
-    return escape(short(str(text), 200))
+    """Text from a file without characters that are not seen; escaping is the page's."""
+    return short(str(text), 200)
 
 
-def _heading(facts: BundleFacts) -> str:
+def _origin(facts: BundleFacts) -> str:
     return (
-        f"<h1>{_safe(Path(facts.path).name)}</h1>"
-        f'<p class="sub">{_safe(facts.source)} (opset {facts.opset}, SHA-256 {_safe(facts.source_sha256[:12])}…), taken apart'
-        f" {_safe(facts.created)} by {_safe(facts.tool)}</p>"
+        f"made of {_safe(facts.source)} (opset {facts.opset}, SHA-256 {_safe(facts.source_sha256[:12])}…),"
+        f" {_safe(facts.created)}, by {_safe(facts.tool)}"
     )
 
 
-def _cards(facts: BundleFacts) -> str:
+def _drawing(facts: BundleFacts) -> str:
+    desk = draw_bundle(facts).replace("<svg ", '<svg class="desk" ', 1)
+    phone = draw_bundle(facts, PHONE).replace("<svg ", '<svg class="phone" ', 1)
+    key, mode, backbone_s = timing_shown(facts)
+    if not key:
+        words = "Bars: multiply-accumulates up to each exit, of those of the whole network. Nothing was timed."
+    else:
+        line = "; the line across is the backbone, the same network without its other exits" if backbone_s else ""
+        words = f"Bars: median time to leave at each exit ({mode}, {_safe(key)}){line}."
+    return f'{heading(2, "Stages, exits and cuts")}<div class="drawing">{desk}{phone}</div><p class="note">{escape(words)}</p>'
+
+
+def _cards(facts: BundleFacts) -> list[tuple[str, str, str]]:
     verified = facts.verified
     checked = verified.random_inputs + verified.given_inputs
     worst = max(verified.staged_error, verified.fused_error)
     batch = "any batch" if facts.dynamic_batch else "batch 1"
-    cards = (
+    return [
         ("exits", str(len(facts.stages)), f"{facts.classes} classes"),
-        ("criterion", facts.criterion, f"thresholds in {facts.unit}"),
-        ("whole network", f"{count(facts.stages[-1].macs_so_far)} MAC", f"{facts.precision}, {batch}"),
+        ("criterion", _safe(facts.criterion), f"thresholds in {_safe(facts.unit)}"),
+        ("whole network", f"{count(facts.stages[-1].macs_so_far)} MAC", f"{_safe(facts.precision)}, {batch}"),
         ("on disk", bytes_(facts.bytes), "each weight once"),
         ("checked against the model", f"{checked:.0f} inputs", f"largest difference {worst:.1e} of the logits"),
-    )
-    shown = "".join(
-        f'<div class="card"><i>{_safe(what)}</i><b>{_safe(value)}</b><i>{_safe(around)}</i></div>'
-        for what, value, around in cards
-    )
-    return f'<div class="cards">{shown}</div>'
-
-
-def _doubts(facts: BundleFacts) -> str:
-    items = "".join(f"<li>{escape(doubt)}</li>" for doubt in facts.doubts)
-    return f'<div class="doubt"><b>Cannot pay as it stands</b><ul>{items}</ul></div>' if items else ""
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> str:
-    head = "".join(f"<th>{_safe(c)}</th>" for c in columns)
-    body = "".join(f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    shown = (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>' if rows else ""
-    )
-    return f"<h2>{_safe(title)}</h2>{f'<p class=sub>{_safe(note)}</p>' if note else ''}{shown}"
-
-
-def _boundaries(facts: BundleFacts) -> str:
-    rows = [
-        (
-            t.name,
-            str(stage.exit),
-            ", ".join(str(s.exit) for s in facts.stages if t.name in {r.name for r in s.reads}),
-            str(t),
-            bytes_(t.bytes),
-        )
-        for stage in facts.stages
-        for t in stage.makes
     ]
-    note = "" if rows else "None: every stage starts from the inputs."
-    return _table("Boundary tensors", ("tensor", "made by stage", "read by stages", "shape", "one sample"), rows, note)
 
 
-def _timings(facts: BundleFacts) -> str:
-    rows = []
-    for key, timing in facts.timings.items():
-        for mode, medians_s in (("staged", timing.staged_s), ("fused", timing.fused_s)):
-            label = f"{mode}, chosen" if mode == timing.faster else mode
-            rows.append((key, label, *(seconds(t) for t in medians_s), seconds(timing.backbone_s)))
-    columns = ("device and settings", "mode", *(f"exit {s.exit}" for s in facts.stages), "backbone")
-    note = "Medians, both modes and the backbone in turn." if rows else "Not timed on any device."
-    return _table("Time to leave at each exit", columns, rows, note)
-
-
-def _calibrations(facts: BundleFacts) -> str:
-    rows = [
-        (
-            c.key,
-            c.target or "n/a",
-            "n/a" if c.thresholds is None else ", ".join(f"{t:.4g}" for t in c.thresholds),
-            c.created or "n/a",
-        )
-        for c in facts.calibrations
-    ]
-    note = "" if rows else "None yet: it never leaves early. Make one with edgeexit calibrate."
-    return _table("Calibrations", ("device and settings", "target", f"thresholds ({facts.unit})", "made"), rows, note)
+def _shown(shown: Table, nothing: str) -> str:
+    """A table without characters that are not seen, or a sentence where it has no rows."""
+    if not shown.rows:
+        return heading(2, shown.title) + f'<p class="sub">{escape(nothing)}</p>'
+    rows = tuple(tuple(map(_safe, row)) for row in shown.rows)
+    return table(replace(shown, rows=rows, columns=tuple(map(_safe, shown.columns)), note=short(shown.note, 2000)), 2)

@@ -46,7 +46,7 @@ footer{margin-top:52px;padding-top:14px;border-top:1px solid var(--grid);color:v
 .cards{grid-template-columns:1fr}.card b{font-size:21px}thead{display:none}table,tbody,tr,td{display:block;width:auto}
 tr{border-bottom:1px solid var(--grid);padding:7px 0}td{display:flex;justify-content:space-between;gap:14px;border:0;padding:1px 0;
 text-align:right}td:before{content:attr(data-column);color:var(--muted);text-align:left;flex:none;max-width:46%}
-td:first-child{color:var(--ink);font-weight:600;display:block;text-align:left}td:first-child:before{padding-right:.5em}
+td:first-child{color:var(--ink);font-weight:600;display:block;text-align:left}td:not([data-column=""]):first-child:before{padding-right:.5em}
 td:empty{display:none}td{overflow-wrap:anywhere}.bare td{display:block;text-align:left}}
 @media print{main{padding:0}figure,table{break-inside:avoid}.contents{display:none}}
 """

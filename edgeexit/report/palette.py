@@ -52,6 +52,6 @@ def palette_css() -> str:
         f":root{{{light}color-scheme:light dark}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}{tones}"
         "svg text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;font-size:12px}"
         "svg .line{fill:none;stroke-width:1.8;stroke-linejoin:round}svg .thick{stroke-width:2.6}"
-        "svg .dash{stroke-dasharray:5 4}svg .area{opacity:.34;stroke:none}svg .bar{opacity:.86}"
+        "svg .dash{stroke-dasharray:5 4}svg .area{opacity:.42;stroke:none}svg .bar{opacity:.86}"
         "svg .grid{stroke:var(--grid);stroke-width:1}svg .halo{stroke:var(--paper);stroke-width:3.5px;paint-order:stroke}"
     )

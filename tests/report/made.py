@@ -18,7 +18,7 @@ from edgeexit.measure.accuracy import Decisions
 from edgeexit.measure.assemble import Measured, notes_of, raw_of, report_of
 from edgeexit.measure.parts import Device, Judgement, Subject, Tool, Workload
 from edgeexit.measure.processes import Replicate
-from edgeexit.measure.statistics import Interval
+from edgeexit.measure.shares import share_interval
 from tests.calibration.worlds import world
 
 SAMPLES, TRACE, PROCESSES = 400, 600, 3
@@ -119,7 +119,7 @@ def made_calibration(exits: int, seed: int = 0, *, points: int | None = None) ->
         choice=Choice("search", {}), certificate=None, exits=exit_rows(table), backbone_mean_s=float(table.mean_cost_s[-1]),
         backbone_p99_s=float(table.mean_cost_s[-1]) * 1.2, predicted=predicted,
         measured=replace(predicted, mean_s=predicted.mean_s * 1.01, samples=100), replayed_mean_s=None, noise_floor=0.01,
-        sampling_error=0.03, accuracy_interval=Interval(0.6, 0.8), tolerance=0.03, on_track=True,
+        sampling_error=0.03, accuracy_interval=share_interval(predicted.accuracy or 0.0, 100), tolerance=0.03, on_track=True,
         checks=(
             Check("mean<=0.6x", limit_s, predicted.mean_s, predicted.mean_s * 1.01, 0.05 * limit_s, True),
             Check("drop<=5", 5.0, 1.2, 1.4, 0.5, True),

@@ -20,9 +20,12 @@ from typer.testing import CliRunner
 import edgeexit
 from edgeexit.bundle import Bundle, ModeTiming
 from edgeexit.cli.app import app
+from edgeexit.report.bundle_drawing import draw_bundle
 from edgeexit.report.bundle_facts import bundle_facts
 from edgeexit.report.bundle_page import bundle_page
 from tests.graph.hard import Writer
+from tests.networks import chain
+from tests.report.browser import layout_faults
 
 HOSTILE = (
     '<script>document.title="owned"</script>',
@@ -60,11 +63,13 @@ class _Tags(HTMLParser):
         super().__init__()
         self.seen: dict[str, int] = {}
         self.attributes: set[str] = set()
+        self.links: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen[tag] = self.seen.get(tag, 0) + 1
         self.attributes |= {name for name, _ in attrs}
+        self.links += [value or "" for name, value in attrs if name == "href"]
 
 
 def test_names_from_models_are_text_and_nothing_else(hostile: Bundle) -> None:
@@ -74,7 +79,8 @@ def test_names_from_models_are_text_and_nothing_else(hostile: Bundle) -> None:
 
     assert {"script", "img", "b", "i"}.isdisjoint(set(tags.seen) - {"b", "i"})
     assert 1 == tags.seen["style"]
-    assert {"onerror", "src", "href"}.isdisjoint(tags.attributes)
+    assert {"onerror", "src"}.isdisjoint(tags.attributes)
+    assert all(link.startswith("#") for link in tags.links)
     assert "\x07" not in page
     assert "\u202e" not in page
     assert "&lt;script&gt;" in page
@@ -101,11 +107,11 @@ def test_the_page_needs_nothing_from_elsewhere(hostile: Bundle) -> None:
 
 
 def test_every_stage_cut_and_boundary_tensor_is_drawn(hostile: Bundle) -> None:
-    """Four stages, three cuts, and what crosses them by name, shape and size."""
+    """Four stages, three cuts, and what crosses them by name, shape and size; once for a desk and once for a phone."""
     facts = bundle_facts(hostile)
     page = bundle_page(facts)
 
-    assert 4 == page.count('rx="10"')
+    assert 2 * 4 == page.count('rx="10"')
     for k in (1, 2, 3):
         assert f"cut {k} · " in page
     assert page.count("float32[batch, 8, 8, 8]") >= 2 * sum(len(s.makes) for s in facts.stages)
@@ -175,5 +181,34 @@ def test_a_browser_shows_the_drawing_and_runs_nothing(hostile: Bundle, tmp_path:
     tags = _Tags(shown.stdout)
     assert "<title>edgeexit · b&lt;i&gt;.eexit</title>" in shown.stdout
     assert {"script", "img"}.isdisjoint(tags.seen)
-    assert 4 == shown.stdout.count('rx="10"')
-    assert 4 == tags.seen["circle"]
+    assert 2 * 4 == shown.stdout.count('rx="10"')
+    assert 2 * 4 == tags.seen["circle"]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_drawing_fits_its_window(hostile: Bundle, timed: Bundle, width: int, tmp_path: Path) -> None:
+    """On a phone and on a desk: no texts overlap, none leaves the drawing, the page does not scroll sideways."""
+    pages = {name: bundle_page(bundle_facts(bundle)) for name, bundle in (("hostile", hostile), ("timed", timed))}
+
+    assert {name: [] for name in pages} == layout_faults(pages, width, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Eight exits, timed by hand on one device."""
+    folder = tmp_path_factory.mktemp("timed")
+    bundle = edgeexit.compile(chain(folder / "chain.onnx", exits=8), folder / "chain.eexit", seconds=0)
+    times = tuple(k * 1e-4 for k in range(1, 9))
+    timing = ModeTiming(times, times, "staged", "2026-01-01T00:00:00+00:00", 6.5e-4)
+    return Bundle(bundle.path, replace(bundle.manifest, timings={"some-cpu/onnxruntime-float32-t1": timing}))
+
+
+def test_the_time_of_the_backbone_is_a_line_through_the_bars(timed: Bundle) -> None:
+    """Where a device was timed, bars are times, and leaving late is seen to take longer than the network without exits."""
+    facts = bundle_facts(timed)
+
+    drawn = draw_bundle(facts)
+
+    assert ">backbone 650 µs</text>" in drawn
+    assert "800 µs to leave here · 123 % of the backbone" in drawn
+    assert "backbone" not in draw_bundle(replace(facts, timings={}))

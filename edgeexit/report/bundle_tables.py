@@ -1,0 +1,86 @@
+"""The tables of a bundle, as the terminal and the page show them."""
+
+from __future__ import annotations
+
+from edgeexit.report.bundle_facts import BundleFacts
+from edgeexit.report.table import Table
+from edgeexit.units import bytes_, count, percent, seconds
+
+
+def stage_table(facts: BundleFacts) -> Table:
+    """What each stage costs."""
+    rows = tuple(
+        (
+            f"{s.exit} {s.name}",
+            count(s.macs),
+            count(s.macs_so_far),
+            count(s.parameters),
+            bytes_(s.weight_bytes),
+            "–" if s.cut_bytes is None else bytes_(s.cut_bytes),
+            "–" if s.break_even is None else f"≥ {percent(s.break_even, 0)}",
+        )
+        for s in facts.stages
+    )
+    columns = ("exit", "MACs", "MACs so far", "parameters", "weights", "kept for later", "must leave")
+    note = "Must leave: share of the samples that reach an exit from which on it pays, counted in multiply-accumulates."
+    return Table("Stages", columns, rows, note)
+
+
+def boundary_table(facts: BundleFacts) -> Table:
+    """What one stage makes and a later one reads."""
+    rows = tuple(
+        (
+            t.name,
+            str(stage.exit),
+            ", ".join(str(s.exit) for s in facts.stages if t.name in {r.name for r in s.reads}),
+            str(t),
+            bytes_(t.bytes),
+        )
+        for stage in facts.stages
+        for t in stage.makes
+    )
+    return Table("Boundary tensors", ("tensor", "made by stage", "read by stages", "shape", "one sample"), rows)
+
+
+def timing_table(facts: BundleFacts) -> Table:
+    """Median time of leaving at each exit, both modes, beside the backbone; exits are rows, so that many fit."""
+    keys = sorted(facts.timings)
+    columns = ["exit", *(f"{mode}{_of(key, keys)}" for key in keys for mode in _modes(facts, key))]
+    rows = []
+    for k, stage in enumerate(facts.stages):
+        times = [m[k] if k < len(m) else None for key in keys for m in _medians(facts, key)]
+        rows.append((f"{stage.exit} {stage.name}", *map(seconds, times)))
+    if any(facts.timings[key].backbone_s is not None for key in keys):
+        rows.append(("backbone", *(seconds(facts.timings[key].backbone_s) for key in keys for _ in range(2))))
+    note = f"Medians, all measured in turn when the bundle was compiled. {'; '.join(_devices(keys))}"
+    return Table("Time to leave at each exit", tuple(columns), tuple(rows) if keys else (), note)
+
+
+def _of(key: str, keys: list[str]) -> str:
+    return f" [{keys.index(key) + 1}]" if len(keys) > 1 else ""
+
+
+def _devices(keys: list[str]) -> list[str]:
+    return [f"Device{_of(key, keys)}: {key}" for key in keys]
+
+
+def _modes(facts: BundleFacts, key: str) -> list[str]:
+    return [f"{mode}, faster" if mode == facts.timings[key].faster else mode for mode in ("staged", "fused")]
+
+
+def _medians(facts: BundleFacts, key: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return facts.timings[key].staged_s, facts.timings[key].fused_s
+
+
+def calibration_table(facts: BundleFacts) -> Table:
+    """The calibrations in use, one per device and settings."""
+    rows = tuple(
+        (
+            c.key,
+            c.target or "n/a",
+            "n/a" if c.thresholds is None else ", ".join(f"{t:.4g}" for t in c.thresholds),
+            c.created or "n/a",
+        )
+        for c in facts.calibrations
+    )
+    return Table("Calibrations", ("device and settings", "target", f"thresholds ({facts.unit})", "made"), rows)
