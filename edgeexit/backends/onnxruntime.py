@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -69,7 +68,9 @@ class OnnxRuntimeBackend(Backend):
         return
 
     def versions(self) -> dict[str, str]:  # noqa: D102 - see base
-        return {"onnxruntime": version("onnxruntime")}
+        import onnxruntime as ort  # its distribution may be onnxruntime-gpu, onnxruntime-openvino, ...
+
+        return {"onnxruntime": ort.__version__}
 
     def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:  # noqa: D102 - see base
         try:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import Json, emit
+from edgeexit.cli.common import Json, emit, users_output_on_stderr
 from edgeexit.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeexit.exporter import Exported
+    from edgeexit.nets.weights import Found
 
 
 def export_command(
@@ -29,12 +31,26 @@ def export_command(
         ),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights: a state_dict (.pt); only tensors are loaded.")
+        Path | None,
+        typer.Option(
+            help="Weights: a state_dict (.pt, .pth, .safetensors), also inside a checkpoint; only tensors are loaded."
+        ),
     ] = None,
     option: Annotated[list[str] | None, typer.Option("--option", help="name=value for the factory.")] = None,
     names: Annotated[str | None, typer.Option(help="Names of the exits, joined by commas.")] = None,
     fixed_batch: Annotated[bool, typer.Option("--batch-1", help="Fix the batch at 1; else it is dynamic.")] = False,
     opset: Annotated[int, typer.Option(help="ONNX opset.")] = 18,
+    training_forward: Annotated[
+        bool,
+        typer.Option(
+            "--training-forward",
+            help="Export what forward returns in training mode; batch norm and dropout stay in evaluation.",
+        ),
+    ] = False,
+    read: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.py:FUNCTION", help="Function that takes the exits out of what forward returns."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a torch module whose forward returns every exit as ONNX, exits named in its metadata, compared with eager.
@@ -44,22 +60,23 @@ def export_command(
     Example: edgeexit export lenet --checkpoint runs/digits/joint.pt -o lenet.onnx
     """
     from edgeexit.exporter import export
-    from edgeexit.nets.modules import load_module
-    from edgeexit.nets.weights import load_weights
+    from edgeexit.nets.modules import load_function, load_module
+    from edgeexit.nets.weights import Found, load_weights
 
-    module = load_module(target, dict(_option(o) for o in option or ()))
-    if checkpoint is not None:
-        load_weights(module, checkpoint)
-    example = _example(inputs or _shapes_of(target))
-    exported = export(
-        module,
-        example,
-        output,
-        names=names.split(",") if names else None,
-        dynamic_batch=not fixed_batch,
-        opset=opset,
-    )
-    emit(_document(exported), lambda: _print(exported), as_json=as_json)
+    with users_output_on_stderr():
+        module = load_module(target, dict(_option(o) for o in option or ()))
+        found = load_weights(module, checkpoint) if checkpoint is not None else Found()
+        exported = export(
+            module,
+            _example(inputs or _shapes_of(target)),
+            output,
+            names=names.split(",") if names else None,
+            dynamic_batch=not fixed_batch,
+            opset=opset,
+            read=load_function(read) if read is not None else None,
+            training_forward=training_forward,
+        )
+    emit(_document(exported, found), lambda: _print(exported, found), as_json=as_json)
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -110,7 +127,7 @@ def _example(texts: list[str]) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor
     return named or tuple(plain)
 
 
-def _document(exported: Exported) -> dict[str, Any]:
+def _document(exported: Exported, found: Found) -> dict[str, Any]:
     return {
         "schema": "edgeexit.export/1",
         "path": str(exported.path),
@@ -119,15 +136,17 @@ def _document(exported: Exported) -> dict[str, Any]:
         "opset": exported.opset,
         "largest_difference": exported.largest_difference,
         "checked_inputs": exported.checked_inputs,
+        "weights": asdict(found),
     }
 
 
-def _print(exported: Exported) -> None:
+def _print(exported: Exported, found: Found) -> None:
     shapes = ", ".join(
         f"{name} [{', '.join('batch' if d is None else str(d) for d in s)}]" for name, s in exported.inputs.items()
     )
-    typer.echo(
-        f"{exported.path}: {len(exported.exits)} exits ({', '.join(exported.exits)}), input {shapes}, opset {exported.opset}"
-    )
+    if str(found):
+        typer.echo(f"Checkpoint: {found}.")
+    count = f"{len(exported.exits)} exit{'s' if len(exported.exits) > 1 else ''}"
+    typer.echo(f"{exported.path}: {count} ({', '.join(exported.exits)}), input {shapes}, opset {exported.opset}")
     share = f"{exported.largest_difference:.1e} of the largest logit"
     typer.echo(f"Largest difference from eager over {exported.checked_inputs} random batches: {share}")

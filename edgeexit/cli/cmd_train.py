@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,15 +80,17 @@ def _resume_command() -> str:
 
 def _export(trained: Trained, out: Path) -> list[Path]:
     from edgeexit.data.fingerprint import KEY
-    from edgeexit.exporter import export
+    from edgeexit.exporter import ExportWarning, export
 
     known = {KEY: trained.fingerprint.as_text()}
     named = {"model.onnx": trained.joint, "plain.onnx": trained.plain}
-    return [
-        export(module, trained.example, out / name, metadata=known).path
-        for name, module in named.items()
-        if module is not None
-    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExportWarning)  # the plain network has one exit
+        return [
+            export(module, trained.example, out / name, metadata=known).path
+            for name, module in named.items()
+            if module is not None
+        ]
 
 
 def _write_data(name: str, out: Path) -> list[Path]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
 from contextvars import ContextVar
 from typing import Annotated, Any, TypeAlias
 
@@ -57,6 +60,24 @@ _CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(
 def plain(text: str) -> str:
     """Text as a terminal may have it: control characters, with which a name in a file could steer it, are written as numbers."""
     return text.translate(_CONTROL)
+
+
+@contextmanager
+def users_output_on_stderr() -> Iterator[None]:
+    """Whatever the user's own code prints in the body goes to stderr, so that stdout holds the command's result alone."""
+    sys.stdout.flush()
+    kept = None
+    with suppress(OSError, ValueError):  # there may be no file behind stdout
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stderr.flush()
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def numbers(option: str, text: str) -> list[float]:

@@ -38,11 +38,12 @@ class _Layers:
         self.weights.append(numpy_helper.from_array(values, name))
         return name
 
-    def conv(self, x: str, channels_in: int, channels: int, kernel: int = 3, stride: int = 1) -> str:
-        """A convolution that keeps the size (before its stride), and a ReLU."""
-        weight = self._weight(
-            channels, channels_in, kernel, kernel, spread=float(np.sqrt(2 / (channels_in * kernel**2)))
-        )
+    def conv(
+        self, x: str, channels_in: int, channels: int, *, kernel: int = 3, stride: int = 1, gain: float = 1.0
+    ) -> str:
+        """A convolution that keeps the size (before its stride), and a ReLU; its output is `gain` times as large as its input."""
+        spread = gain * float(np.sqrt(2 / (channels_in * kernel**2)))
+        weight = self._weight(channels, channels_in, kernel, kernel, spread=spread)
         bias = self._weight(channels, spread=0.1)
         pad = kernel // 2
         y = self.node("Conv", [x, weight, bias], strides=[stride] * 2, pads=[pad] * 4, kernel_shape=[kernel] * 2)
@@ -62,9 +63,9 @@ class _Layers:
         flat = self.node("Flatten", [self.node("GlobalAveragePool", [x])])
         return self.dense(flat, channels, _CLASSES, name)
 
-    def residual(self, x: str, channels_in: int, channels: int, stride: int) -> str:
-        """Two convolutions and a shortcut."""
-        body = self.conv(self.conv(x, channels_in, channels, stride=stride), channels, channels)
+    def residual(self, x: str, channels_in: int, channels: int, *, stride: int, gain: float) -> str:
+        """Two convolutions and a shortcut; `gain` of the body keeps the sum of many blocks in the range of float16."""
+        body = self.conv(self.conv(x, channels_in, channels, stride=stride), channels, channels, gain=gain)
         same = stride == 1 and channels_in == channels
         short = x if same else self.conv(x, channels_in, channels, kernel=1, stride=stride)
         return self.node("Relu", [self.node("Add", [body, short])])
@@ -141,13 +142,14 @@ def alexnet_size() -> onnx.ModelProto:
 def resnet_size(blocks: int = 18) -> onnx.ModelProto:
     """The size of B-ResNet-110 on CIFAR-10 (same paper): 3 x `blocks` residual blocks of 16, 32 and 64 channels, three exits."""
     net = _Layers(5)
+    gain = 1 / float(np.sqrt(2 * blocks))
     y = net.conv("x", 3, 16)
     channels_in = 16
     for group, channels in enumerate((16, 32, 64)):
         for block in range(blocks):
             if (group, block) in ((0, 1), (1, blocks // 2)):
                 net.head(net.conv(y, channels_in, 32), 32, f"logits{group + 1}")
-            y = net.residual(y, channels_in, channels, stride=2 if group and not block else 1)
+            y = net.residual(y, channels_in, channels, stride=2 if group and not block else 1, gain=gain)
             channels_in = channels
     net.head(y, 64, "logits3")
     return net.model({"x": [3, 32, 32]}, _exits(3))

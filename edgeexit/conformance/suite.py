@@ -76,7 +76,7 @@ def run_conformance(
     with scratch_folder() as folder, watching(progress):
         for done, network in enumerate(networks):
             progress("proving the backend", done, len(networks))
-            results += _one_network(network, settings, folder, samples, seconds)
+            results += _whatever_happens(network, settings, folder, samples, seconds)
     progress("proving the backend", len(networks), len(networks))
     return ConformanceReport(
         schema=SCHEMA,
@@ -92,6 +92,22 @@ def run_conformance(
         facts=device_facts(),
         results=tuple(results),
     )
+
+
+def _whatever_happens(
+    network: str, settings: Settings, folder: Path, samples: int, seconds: float
+) -> list[NetworkChecks]:
+    """What was found of one network; where it does not even compile, that is what was found, and the suite goes on."""
+    found: list[NetworkChecks] = []
+    try:
+        found += _one_network(network, settings, folder, samples, seconds)
+    except Exception as error:  # a surprise of a backend is what the suite looks for
+        found.append(NetworkChecks(network, "", (Check("it compiles and runs", False, _told(error)),)))
+    return found
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _one_network(
@@ -139,7 +155,7 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except EdgeExitError as error:
-        return Check(name, False, f"{type(error).__name__}: {error}")
+        return Check(name, False, _told(error))
 
 
 def _self_checks(case: Case) -> tuple[Check, ...]:
@@ -147,4 +163,4 @@ def _self_checks(case: Case) -> tuple[Check, ...]:
     try:
         return tuple(backend.self_checks(case.bundle, case.settings))
     except EdgeExitError as error:
-        return (Check("its own checks run", False, f"{type(error).__name__}: {error}"),)
+        return (Check("its own checks run", False, _told(error)),)

@@ -12,10 +12,12 @@ exit has none. `edgeexit compile` reads it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeexit.arguments import as_names
 from edgeexit.data.files import replacing
@@ -30,12 +32,17 @@ except ImportError as error:
 from edgeexit.exporter.comparison import check_repeats, compare
 from edgeexit.exporter.conversion import DEFAULT_OPSET, onnx_model
 from edgeexit.exporter.eager import eager_exits
-from edgeexit.exporter.example import Example, by_position
+from edgeexit.exporter.example import Example, Reading, by_position
+from edgeexit.exporter.modes import export_mode, training_hint
 from edgeexit.exporter.onnx_file import as_properties, check_dtypes, check_names, name_exits, save
 from edgeexit.nets.cascade import cascade
 from edgeexit.nets.outputs import mark_exit
 
-__all__ = ["Example", "Exported", "cascade", "export", "mark_exit"]
+__all__ = ["Example", "ExportWarning", "Exported", "cascade", "export", "mark_exit"]
+
+
+class ExportWarning(UserWarning):
+    """A file was written that is of no use for early exits."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ def export(
     dynamic_batch: bool = True,
     opset: int = DEFAULT_OPSET,
     metadata: Mapping[str, str] | None = None,
+    read: Callable[[Any], Any] | None = None,
+    training_forward: bool = False,
 ) -> Exported:
     """Write the module as ONNX with every exit as an output, and compare it with eager.
 
@@ -83,6 +92,12 @@ def export(
         opset: of ONNX, 18 or later for files that torch writes without conversion.
         metadata: further properties of the file, text by name, such as the fingerprint of the training data
             (`edgeexit.data.fingerprint`).
+        read: takes the exits out of what forward returns, such as `lambda returned: returned[0]`; None where forward returns them.
+        training_forward: export what forward returns in training mode, where that lists every exit; batch normalisation, dropout and
+            all other modules of `torch.nn` still compute as in evaluation.
+
+    Warns:
+        ExportWarning: there is one exit only, which cannot be compiled.
 
     Returns:
         Names, shapes and how far the file is from eager.
@@ -96,32 +111,42 @@ def export(
     names = as_names("names", names)
     properties = as_properties(metadata)
     module, inputs = by_position(module, example)
-    with _evaluation_mode(module), torch.no_grad():
+    if read is not None:
+        module = Reading(module, read)
+    with export_mode(module, training_forward=training_forward), torch.no_grad():
         rows = {name: x[:1].repeat(2 if dynamic_batch else 1, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
-        exits = eager_exits(module, rows, names)
-        check_names(inputs, exits)
-        check_dtypes(exits)
-        check_repeats(module, rows, exits)
-        model = onnx_model(module, rows, exits, dynamic_batch=dynamic_batch, opset=opset)
+        with _hinting(module, rows):
+            exits = eager_exits(module, rows, names)
+            check_names(inputs, exits)
+            check_dtypes(exits)
+            check_repeats(module, rows, exits)
+            model = onnx_model(module, rows, exits, dynamic_batch=dynamic_batch, opset=opset)
         name_exits(model, exits)
         model.metadata_props.update(properties)
         with replacing(path) as scratch:
             save(model, scratch, module)
             difference, checked = compare(module, scratch, inputs, exits, dynamic_batch=dynamic_batch)
+        if len(exits) == 1:
+            _warn_of_one_exit(module, rows, exits[0].name)
     shapes = {name: (None if dynamic_batch else 1, *x.shape[1:]) for name, x in inputs.items()}
     return Exported(Path(path), tuple(e.name for e in exits), shapes, opset, difference, checked)
 
 
 @contextmanager
-def _evaluation_mode(module: nn.Module) -> Iterator[None]:
-    modes = {m: m.training for m in module.modules()}
-    try:
-        module.eval()
-    except NotImplementedError as error:  # its programs keep the mode and the shapes that they were exported with
-        msg = "the module was made by torch.export, which cannot export it again: give the module as it was before"
-        raise ModelError(msg) from error
+def _hinting(module: nn.Module, rows: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Add to what is wrong with forward, or with its export, that its training branch returns more exits."""
     try:
         yield
-    finally:
-        for m, training in modes.items():
-            m.training = training
+    except ModelError as error:
+        hint = training_hint(module, rows, 0) if not module.training else ""
+        if not hint:
+            raise
+        raise ModelError(f"{error}{hint}") from error.__cause__
+
+
+def _warn_of_one_exit(module: nn.Module, rows: Mapping[str, torch.Tensor], name: str) -> None:
+    hint = (
+        training_hint(module, rows, 1) or " Let forward return or mark (edgeexit.mark_exit) the logits of every exit."
+    )
+    msg = f"forward returns one exit ({name}), and edgeexit compiles networks of two or more.{hint}"
+    warnings.warn(msg, ExportWarning, stacklevel=3)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _LOOSE = 1e-2
 """The tolerance on extreme inputs, where the order of additions alone moves more."""
 
+_REPEATS = 4
+"""How often forward is asked again before a difference is the file's: two draws of a few random numbers may be equal."""
+
 TOLERANCE = 1e-4
 """Largest difference from eager, as a share of the largest logit's magnitude (at least 1)."""
 
@@ -64,7 +67,8 @@ def compare(
             got = session.run(None, {name: x.cpu().numpy() for name, x in feed.items()})
         worst = max(worst, _worst(_tensors(want), got))
         if worst > limit:
-            check_repeats(module, feed, want)
+            for _ in range(_REPEATS):
+                check_repeats(module, feed, want)
             msg = f"the exported file differs from eager by {worst:.2e} of the largest logit (at most {limit:.0e} is taken)"
             raise InternalError(msg)
     _compare_extremes(module, session, inputs, exits, dynamic_batch=dynamic_batch)

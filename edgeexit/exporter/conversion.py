@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edgeexit.errors import MissingExtra, ModelError
-from edgeexit.exporter.eager import FIXED_BATCH, buffers_kept
+from edgeexit.exporter.eager import DECIDES, FIXED_BATCH, buffers_kept
 from edgeexit.exporter.onnx_file import output_names
 from edgeexit.exporter.simplification import simplify
 from edgeexit.nets.outputs import ExitTensors, run_exits
@@ -26,6 +27,7 @@ class _EveryExit(nn.Module):
 
     def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
+        self.training = False  # its parts keep the mode that they are in
         self.module = module
         self.names = tuple(names)
 
@@ -38,7 +40,7 @@ def onnx_model(
     module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[ExitTensors], *, dynamic_batch: bool, opset: int
 ) -> Any:
     """The module as an onnx_ir model."""
-    wrapper = _EveryExit(module, [e.name for e in exits]).eval()
+    wrapper = _EveryExit(module, [e.name for e in exits])
     batch = torch.export.Dim("batch", min=1) if dynamic_batch else None
     dynamic = {"inputs": tuple({0: batch} for _ in inputs)} if dynamic_batch else None
     outputs = [name for e in exits for name in output_names(e) if name is not None]
@@ -90,20 +92,24 @@ def _cannot_export(error: Exception, *, dynamic_batch: bool) -> ModelError:
 def _remedy(reason: str) -> str:
     """What to do, where torch's reason is one that is known."""
     if "data-dependent" in reason.lower():
-        return "forward must compute every exit and return it, with no `if` on values; edgeexit decides where to stop when it runs."
+        return DECIDES
     if "No ONNX function" in reason:
         return "Compute it in forward by other operators, which ONNX has."
     return ""
 
 
+_TALKERS = ("torch.onnx", "torch.export", "torch.fx.experimental.symbolic_shapes", "onnxscript")
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Torch's exporter warns about its own deprecated calls and about packages that nobody asked for."""
-    levels = {logging.getLogger(name): logging.getLogger(name).level for name in ("torch.onnx", "onnxscript")}
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in _TALKERS}
     for logger in levels:
         logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        # Where a guess about a value fails, it also prints its whole graph.
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

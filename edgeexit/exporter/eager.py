@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -14,6 +15,10 @@ from edgeexit.nets.outputs import ExitTensors, run_exits
 from edgeexit.nets.users_code import users_code
 
 FIXED_BATCH = "If the graph depends on the batch size, ask for a batch of 1 (dynamic_batch=False, --batch-1)."
+
+DECIDES = "forward must compute every exit and return it, with no `if` on values; edgeexit decides where to stop when it runs."
+_ONE_VALUE = re.compile(r"cannot be converted to Scalar|Boolean value of Tensor|only one element tensors")
+"""What torch says where several samples are asked for one number or one truth value."""
 
 
 def eager_exits(
@@ -32,7 +37,8 @@ def eager_exits(
     except ModelError as error:
         if error.__cause__ is None:  # ours, of the form
             raise
-        raise ModelError(f"{error}.{hint}") from error.__cause__
+        remedy = f" {DECIDES}" if _ONE_VALUE.search(str(error)) else hint
+        raise ModelError(f"{error}.{remedy}") from error.__cause__
 
 
 @contextmanager

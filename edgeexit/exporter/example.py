@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -43,6 +43,18 @@ class _ByKeyword(nn.Module):
     def forward(self, *inputs: Tensor) -> Any:
         first = len(inputs) - len(self.names)
         return self.by_keyword(*inputs[:first], **dict(zip(self.names, inputs[first:], strict=True)))
+
+
+class Reading(nn.Module):
+    """A module whose result is what `read` makes of that of another."""
+
+    def __init__(self, module: nn.Module, read: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.read_from = module
+        self.read = read
+
+    def forward(self, *inputs: Tensor) -> Any:  # noqa: D102 - torch's own method
+        return self.read(self.read_from(*inputs))
 
 
 def _module(module: object) -> nn.Module:

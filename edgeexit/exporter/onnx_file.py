@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -83,7 +84,7 @@ def name_exits(model: Any, exits: Sequence[ExitTensors]) -> None:
         for value in graph.initializers.values():
             value.metadata_props.clear()
     for name in [n for n in model.graph.initializers if n.startswith("module.")]:
-        model.graph.initializers[name].name = name.removeprefix("module.").removeprefix("by_keyword.")
+        model.graph.initializers[name].name = re.sub(r"^module\.(read_from\.)?(by_keyword\.)?", "", name)
     _make_way(model.graph)
     table = [dict(zip(("name", "logits", "score"), (e.name, *output_names(e)), strict=True)) for e in exits]
     model.metadata_props.clear()

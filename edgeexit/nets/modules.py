@@ -7,11 +7,11 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -43,6 +43,24 @@ def load_module(target: str, options: Mapping[str, Any] | None = None) -> nn.Mod
     if isinstance(found, nn.Module):
         return found
     return _made(target, found, options)
+
+
+def load_function(target: str) -> Callable[[Any], Any]:
+    """A function by name: `package.module:name` or `path/to/file.py:name`. The file is run.
+
+    Raises:
+        InputError: nothing of that name, or it cannot be called.
+        ModelError: the user's code fails; with its file and line.
+    """
+    where, colon, name = target.rpartition(":")
+    if not colon:
+        msg = f"{target!r} does not say what to take from it; write file.py:function"
+        raise InputError(msg)
+    found = _attribute(_imported(where), where, name)
+    if not callable(found):
+        msg = f"{target} is a {type(found).__name__}; a function is needed"
+        raise InputError(msg)
+    return cast("Callable[[Any], Any]", found)
 
 
 def _imported(where: str) -> ModuleType:

@@ -7,6 +7,8 @@
     {"early": z1, "final": (z2, h2)}      the same by name, in the order of the dict
     {"logits": [...], "scores": [...]}    a pair of lists by name; a tensor each where there is one exit
 
+and what `forms` brings to these: a stacked tensor, a list in a tuple, a dataclass, values without tensors beside the lists.
+
 Where forward calls `mark_exit(name, logits)`, the marked tensors are the exits in the order of the calls, as they were when marked. What
 it returns may then be nothing, or any of these forms: what is in it and was not marked, or was changed in place since, is the last exit;
 two such tensors have no place and are refused.
@@ -24,6 +26,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from edgeexit.errors import ModelError
+from edgeexit.nets.forms import as_form, describe, is_logits, remembering_stacks
 
 Pair: TypeAlias = "tuple[Tensor, Tensor | None]"
 
@@ -101,9 +104,9 @@ def recording() -> Iterator[list[Mark]]:
 
 def run_exits(module: Any, *inputs: Tensor, names: Sequence[str] | None = None) -> list[ExitTensors]:
     """Call the module and read every exit from what it returns and marks. See `exits_of`."""
-    with recording() as marks:
+    with recording() as marks, remembering_stacks() as parts_of:
         returned = module(*inputs)
-    return exits_of(returned, marks, names=names)
+    return exits_of(as_form(returned, parts_of), marks, names=names)
 
 
 def exits_of(returned: Any, marks: Sequence[Mark] = (), *, names: Sequence[str] | None = None) -> list[ExitTensors]:
@@ -205,11 +208,7 @@ def _is_pair_of_lists(value: Sequence[Any]) -> bool:
     if len(value) != 2 or not all(isinstance(part, tuple | list) for part in value):
         return False
     logits, scores = value
-    return all(_is_logits(t) for t in logits) and not any(_is_logits(t) for t in scores)
-
-
-def _is_logits(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] > 1
+    return all(is_logits(t) for t in logits) and not any(is_logits(t) for t in scores)
 
 
 def _zipped(value: Sequence[Any]) -> list[Any]:
@@ -228,14 +227,8 @@ def _pair(name: str, value: Any) -> Pair:
         score = value[1]
         if score is None or isinstance(score, Tensor):
             return value[0], score
-    msg = f"exit {name!r} is {_describe(value)}; it must be logits or (logits, score). {_FORMS}"
+    msg = f"exit {name!r} is {describe(value)}; it must be logits or (logits, score). {_FORMS}"
     raise ModelError(msg)
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return f"{type(value).__name__} of {', '.join(_describe(v) for v in value) or 'nothing'}"
-    return f"tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
 def _renamed(exits: Sequence[ExitTensors], names: Sequence[str]) -> list[ExitTensors]:
@@ -271,6 +264,7 @@ def _faults(e: ExitTensors) -> list[str]:
     if e.logits.ndim != 2 or e.logits.shape[1] < 2 or not e.logits.is_floating_point():
         faults.append(
             f"logits of {e.name!r} are {e.logits.dtype} {list(e.logits.shape)}; they must be float [batch, classes >= 2]"
+            f"{_shape_remedy(e.logits)}"
         )
         return faults
     if e.score is not None and (tuple(e.score.shape[1:]) not in ((), (1,)) or e.score.ndim == 0):
@@ -278,3 +272,10 @@ def _faults(e: ExitTensors) -> list[str]:
     if e.score is not None and not e.score.is_floating_point():
         faults.append(f"score of {e.name!r} is {e.score.dtype}; it must be float, such as score.float()")
     return faults
+
+
+def _shape_remedy(logits: Tensor) -> str:
+    """What to write where logits have other dimensions than two."""
+    if logits.ndim == 3:
+        return ": a tensor of all exits is returned as a list (z.unbind(0)), logits per place or token are averaged (z.mean(1))"
+    return ": write z.flatten(1)" if logits.ndim == 4 and tuple(logits.shape[2:]) == (1, 1) else ""

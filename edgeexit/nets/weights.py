@@ -1,26 +1,108 @@
-"""Weights that `torch.save` wrote, read without running code in the file."""
+"""Weights from a checkpoint, read without running code in the file: of `torch.save` or safetensors, plain, nested or prefixed."""
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import re
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgeexit.errors import InputError
+from edgeexit.nets.safetensors import is_safetensors, read_safetensors
+
+_PLACES = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params", "module")
+"""Where training scripts keep the weights, the likeliest first."""
+
+_DEEPEST = 3
+_SHOWN = 3
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Put a state_dict that `torch.save` wrote into the module. Only tensors are taken; code in the file is never run.
+@dataclass(frozen=True)
+class Found:
+    """Where in a checkpoint the weights of a module were.
+
+    Attributes:
+        place: the keys that lead to them, such as `state_dict`; empty where the file holds nothing else.
+        prefix: what stands before every name there, such as `module.`; with a plus where it stands before those of the module instead.
+        others: further places whose weights fit as well.
+    """
+
+    place: str = ""
+    prefix: str = ""
+    others: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """For people; empty where the file is a plain state_dict."""
+        parts = [f"weights from {self.place!r}"] if self.place else []
+        if self.prefix:
+            word = "with" if self.prefix.startswith("+") else "without"
+            parts.append(f"{word} the prefix {self.prefix.removeprefix('+')!r}")
+        parts += [f"{', '.join(map(repr, self.others))} would fit, too"] if self.others else []
+        return ", ".join(parts)
+
+
+def load_weights(module: nn.Module, path: Path) -> Found:
+    """Put the weights of a checkpoint into the module. Only tensors are taken; code in the file is never run.
+
+    The weights may lie in a dict inside (`{"state_dict": ..., "epoch": 3}`), and their names may have a common prefix (`module.` of
+    DataParallel).
+
+    Args:
+        module: all its weights must be there, in their shapes.
+        path: of a file that `torch.save` or safetensors wrote, or of the index of a safetensors file in several parts.
+
+    Returns:
+        where in the file they were.
 
     Raises:
-        InputError: no such file, damaged, holding more than tensors, or not fitting the module; every misfit is listed.
+        InputError: no such file, damaged, holding more than tensors, or not fitting the module; every misfit is counted.
     """
-    state = read_tensors(path)
+    raw = read_safetensors(path) if is_safetensors(path) else read_tensors(path)
     own = module.state_dict()
+    fitting = [(place, prefix, state) for place, prefix, state in _candidates(raw, own) if not _misfits(own, state)]
+    if not fitting:
+        raise InputError(_does_not_fit(path, raw, own))
+    place, prefix, state = fitting[0]
+    module.load_state_dict(state)
+    others = dict.fromkeys(other or "the file itself" for other, _, _ in fitting[1:] if other != place)
+    return Found(place, prefix, tuple(others))
+
+
+def _candidates(raw: Mapping[str, Any], own: Mapping[str, Tensor]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Place, prefix and weights of every dict in a checkpoint, each under every prefix that one of the module's names has there."""
+    for place, held in _dicts(raw):
+        yield place, "", dict(held)
+        for prefix in _prefixes(held, own):
+            yield place, prefix, {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
+        for prefix in _prefixes(own, held):
+            yield place, f"+{prefix}", {f"{prefix}{k}": v for k, v in held.items()}
+
+
+def _dicts(raw: Mapping[str, Any], place: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every dict with names of text, outer ones first, by the likeliest place."""
+    yield place, {k: v for k, v in raw.items() if isinstance(k, str)}
+    inner = [k for k, v in raw.items() if isinstance(k, str) and isinstance(v, Mapping)]
+    for key in sorted(inner, key=lambda k: _PLACES.index(k) if k in _PLACES else len(_PLACES)):
+        if depth < _DEEPEST:
+            yield from _dicts(raw[key], f"{place}.{key}" if place else key, depth + 1)
+
+
+def _prefixes(held: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """What stands in `held` before the first name of `own`, shortest first."""
+    first = next(iter(own), "")
+    found = [name.removesuffix(first) for name in held if first and name.endswith(f".{first}")]
+    return sorted(found, key=len)
+
+
+def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[str]:
     faults = [f"lacks {k}" for k in own if k not in state]
     faults += [f"has {k}, which the module does not" for k in state if k not in own]
     faults += [
@@ -28,11 +110,32 @@ def load_weights(module: nn.Module, path: Path) -> None:
         for k, v in own.items()
         if isinstance(state.get(k), Tensor) and state[k].shape != v.shape
     ]
-    if faults:
-        more = f"; and {len(faults) - 6} more" if len(faults) > 6 else ""
-        msg = f"{path} does not fit the module: {'; '.join(faults[:6])}{more}"
-        raise InputError(msg)
-    module.load_state_dict(state)
+    return faults + [f"{k} is no tensor" for k in own if k in state and not isinstance(state[k], Tensor)]
+
+
+def _does_not_fit(path: Path, raw: Mapping[str, Any], own: Mapping[str, Tensor]) -> str:
+    """The misfits of the dict that fits best, a few of each kind."""
+
+    def rank(candidate: tuple[str, str, dict[str, Any]]) -> tuple[int, bool, int]:
+        _, prefix, state = candidate
+        common = len(own.keys() & state.keys())
+        tensors = sum(isinstance(v, Tensor) for v in state.values())
+        return (-common if 2 * common > len(own) else 0, bool(prefix), -tensors)
+
+    place, prefix, state = min(_candidates(raw, own), key=rank)
+    faults = _misfits(own, state)
+    lacking = _few(faults, "lacks ")
+    strange = _few(faults, "has ")
+    shapes = _few([f for f in faults if not f.startswith(("lacks ", "has "))], "")
+    where = str(Found(place, prefix))
+    return f"{path}{f' ({where})' if where else ''} does not fit the module: {'; '.join(filter(None, (lacking, strange, shapes)))}"
+
+
+def _few(faults: list[str], kind: str) -> str:
+    """The first faults that begin with `kind`, and how many more there are."""
+    those = [f for f in faults if f.startswith(kind)]
+    more = f" and {len(those) - _SHOWN} more" if len(those) > _SHOWN else ""
+    return f"{'; '.join(those[:_SHOWN])}{more}"
 
 
 _UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
@@ -50,6 +153,13 @@ def _why_unreadable(path: Path, said: str) -> str:
     )
 
 
+def _plain_values() -> list[Any]:
+    """What checkpoints hold beside tensors and cannot run code when it is read: options of a command line, numbers of NumPy."""
+    scalar = np.float64(0).__reduce__()[0]
+    dtypes = [getattr(np.dtypes, name) for name in dir(getattr(np, "dtypes", None)) if name.endswith("DType")]
+    return [argparse.Namespace, OrderedDict, defaultdict, np.dtype, scalar, *dtypes]
+
+
 def read_tensors(path: Path) -> dict[str, Any]:
     """A dict that `torch.save` wrote, on the CPU. Only tensors and plain values are taken; code in the file is never run.
 
@@ -57,7 +167,8 @@ def read_tensors(path: Path) -> dict[str, Any]:
         InputError: no such file, damaged, or holding other objects.
     """
     try:
-        raw = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_plain_values()):
+            raw = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         msg = (
             f"no such file: {path}" if isinstance(error, FileNotFoundError) else f"cannot read {path}: {error.strerror}"

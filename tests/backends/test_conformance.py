@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from edgeexit.backends import Program, Settings, StagedProgram, fake
+from edgeexit.backends import Program, Settings, StagedProgram, fake, find_backend
 from edgeexit.backends.base import BoundStage
+from edgeexit.backends.probe import open_model
+from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle
+from edgeexit.compiler import compile_model
 from edgeexit.conformance import run_conformance
+from edgeexit.conformance.networks import write_network
 from edgeexit.errors import InputError
+from edgeexit.graph import read_model
 
 SMALL = ("skips", "heads-feed-heads", "two-inputs")
 
@@ -46,6 +55,45 @@ def test_unknown_networks_are_refused_with_those_that_exist() -> None:
     """The near miss is suggested."""
     with pytest.raises(InputError, match=r"no network named 'skip'. Did you mean 'skips'\?"):
         run_conformance("onnxruntime", networks=["skip"])
+
+
+def test_a_network_that_does_not_compile_is_a_failed_check_and_the_suite_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that the document is written whatever one network does."""
+
+    def compile_all_but_one(model: Path, *args: Any, **options: Any) -> Bundle:
+        if model.stem == "skips":
+            raise RuntimeError("the driver is gone")
+        return compile_model(model, *args, **options)
+
+    monkeypatch.setattr("edgeexit.conformance.suite.compile_model", compile_all_but_one)
+    report = run_conformance("onnxruntime", networks=["skips", "two-inputs"], samples=8, seconds=0)
+
+    assert ("skips : it compiles and runs: RuntimeError: the driver is gone",) == report.failures
+    assert any(r.network == "two-inputs" and all(c.passed for c in r.checks) for r in report.results)
+
+
+@pytest.mark.parametrize("network", ["alexnet-size", "resnet-size"])
+def test_the_large_networks_stay_in_the_range_of_float16(network: str, tmp_path: Path) -> None:
+    """Every tensor inside them does, with room to spare, so that they can be compiled with that precision."""
+    path = write_network(network, tmp_path)
+    net = read_model(path)
+    names = [name for node in net.proto.graph.node for name in node.output]
+
+    values = open_model(net, names)(random_inputs(net.inputs, 7))
+
+    assert max(float(np.abs(v).max()) for v in values.values()) < np.finfo(np.float16).max / 100
+
+
+def test_the_runtimes_version_does_not_hang_on_the_name_of_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a Jetson it is installed as onnxruntime-gpu, and no package is called onnxruntime."""
+
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert {"onnxruntime": onnxruntime.__version__} == find_backend("onnxruntime").versions()
 
 
 class _Wrong(BoundStage):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from torch import Tensor, nn
 
 from edgeexit.errors import ModelError
-from edgeexit.exporter import export
+from edgeexit.exporter import ExportWarning, export
 from edgeexit.nets.outputs import run_exits
 from tests.exporter.networks import Net, Shape, run, table
 
@@ -43,6 +47,27 @@ FORMS: dict[str, tuple[Shape, list[str], list[bool]]] = {
 }
 
 
+@dataclass
+class Output:
+    """As outputs of Hugging Face are: what was not asked for is None."""
+
+    loss: Tensor | None
+    logits: Any
+    hidden_states: Any = None
+
+
+FORMS |= {
+    "stacked": (lambda z, h: torch.stack(z), ["exit1", "exit2", "exit3"], [False] * 3),
+    "stacked behind the batch": (lambda z, h: torch.stack(z, dim=1), ["exit1", "exit2", "exit3"], [False] * 3),
+    "two stacks": (lambda z, h: (torch.stack(z), torch.stack(h)), ["exit1", "exit2", "exit3"], [True] * 3),
+    "list in a tuple": (lambda z, h: (z,), ["exit1", "exit2", "exit3"], [False] * 3),
+    "lists and costs": (lambda z, h: (z, h, [0.2, 0.5, 1.0]), ["exit1", "exit2", "exit3"], [True] * 3),
+    "list and depth": (lambda z, h: (z, 3), ["exit1", "exit2", "exit3"], [False] * 3),
+    "generator": (lambda z, h: (t for t in z), ["exit1", "exit2", "exit3"], [False] * 3),
+    "dataclass": (lambda z, h: Output(None, z, [torch.ones(2, 6)]), ["exit1", "exit2", "exit3"], [False] * 3),
+}
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_forward_is_read_as_its_exits(form: str) -> None:
     """Names and scores are those that forward returns."""
@@ -54,7 +79,7 @@ def test_every_form_of_forward_is_read_as_its_exits(form: str) -> None:
     assert scored == [e.score is not None for e in exits]
 
 
-@pytest.mark.parametrize("form", ["list of logits", "pairs and none", "dict"])
+@pytest.mark.parametrize("form", ["list of logits", "pairs and none", "dict", "two stacks"])
 def test_the_file_computes_what_eager_computes(form: str, tmp_path: Path) -> None:
     """Exits in order, each its logits and then its score, named in the metadata."""
     shape, names, scored = FORMS[form]
@@ -106,3 +131,94 @@ def test_what_is_no_exit_is_one_message(tmp_path: Path, shape: Shape, fault: str
 
     assert fault in str(caught.value)
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [
+        (lambda z, h: (z[2], z[:2]), r"read=lambda returned: returned\[1\], or \[\*returned\[1\], returned\[0\]\]"),
+        (lambda z, h: (z, [t.relu() for t in z]), r"read=lambda returned: returned\[0\]"),
+        (lambda z, h: {"logits": z[2], "exits": z}, r"read=lambda returned: returned\['exits'\]"),
+        (lambda z, h: torch.cat([t[None] for t in z]), r"returned as a list \(z\.unbind\(0\)\)"),
+        (lambda z, h: [t[:, :, None, None] for t in z], r"write z\.flatten\(1\)"),
+    ],
+)
+def test_a_form_that_leaves_a_choice_says_what_to_write(shape: Shape, remedy: str) -> None:
+    """Nothing that forward returns is dropped in silence."""
+    with pytest.raises(ModelError, match=remedy):
+        run_exits(Net(shape), torch.zeros(2, 6))
+
+
+def test_a_function_may_take_the_exits_out_of_what_forward_returns(tmp_path: Path) -> None:
+    """As the message of a form that leaves a choice says; weights keep their names."""
+    module = Net(lambda z, h: (z[2], z[:2]))
+
+    exported = export(module, torch.zeros(1, 6), tmp_path / "m.onnx", read=lambda r: [*r[1], r[0]])
+
+    assert ("exit1", "exit2", "exit3") == exported.exits
+    assert "trunk.0.weight" in {t.name for t in onnx.load(tmp_path / "m.onnx").graph.initializer}
+
+
+class TrainingOnly(Net):
+    """All exits in training mode; in evaluation mode the last one, or where `decides` the first that is sure."""
+
+    def __init__(self, *, decides: bool = False) -> None:
+        super().__init__(lambda z, h: z)
+        self.norm, self.drop, self.decides = nn.BatchNorm1d(4), nn.Dropout(0.5), decides
+
+    def forward(self, x: Tensor) -> Any:
+        z, h = self.computed(x)
+        z = [self.drop(self.norm(t)) for t in z]
+        if self.training:
+            return z, h, [0.2, 0.5, 1.0]
+        if self.decides and z[0].softmax(1).max().item() > 0.9:
+            return z[0], 1
+        return z[2]
+
+
+def test_a_forward_with_one_exit_in_evaluation_mode_says_that_training_mode_has_more(tmp_path: Path) -> None:
+    """And that one exit cannot be compiled."""
+    with pytest.warns(ExportWarning, match=r"one exit .*In training mode forward returns 3 exits.*--training-forward"):
+        export(TrainingOnly(), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+
+def test_a_forward_that_decides_on_values_says_so(tmp_path: Path) -> None:
+    """Not that the batch should be 1, and not with torch's graph on stderr."""
+    with pytest.raises(ModelError, match=r"no `if` on values.*In training mode forward returns 3 exits") as caught:
+        export(TrainingOnly(decides=True), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+    assert "batch of 1" not in str(caught.value)
+
+
+class Picks(Net):
+    """Returns the first sure exit's logits and nothing else."""
+
+    def forward(self, x: Tensor) -> Any:
+        z, _ = self.computed(x)
+        return z[0] if z[0].softmax(1).amax() > 0.9 else z[2]
+
+
+def test_torch_does_not_print_its_graph_where_it_cannot_export(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The message is all there is."""
+    with pytest.raises(ModelError, match="no `if` on values"):
+        export(Picks(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+    printed = capfd.readouterr()
+    assert "" == printed.out + printed.err
+
+
+def test_the_training_branch_is_exported_as_evaluation_computes_it(tmp_path: Path) -> None:
+    """Every exit, batch normalisation by its statistics, nothing dropped, and the module left in its mode."""
+    module = TrainingOnly(decides=True)
+    module.norm.running_mean = torch.tensor([1.0, 2.0, 3.0, 4.0])
+
+    export(module, torch.zeros(1, 6), tmp_path / "m.onnx", training_forward=True)
+
+    x = torch.randn(3, 6)
+    with torch.no_grad():
+        want = [module.norm.eval()(t).numpy() for t in module.computed(x)[0]]
+    for expected, found in zip(want, run(tmp_path / "m.onnx", x.numpy())[::2], strict=True):
+        np.testing.assert_allclose(expected, found, atol=1e-5)
+    assert module.training

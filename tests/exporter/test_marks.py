@@ -94,7 +94,7 @@ def test_a_marked_exit_may_come_back_with_its_score() -> None:
         (lambda z, h: "logits", "forward returned str"),
         (lambda z, h: {"early": z[2]}, "two exits are named 'early'"),
         (lambda z, h: mark_exit(7, z[2]), "exit name 7 must start with a letter"),  # type: ignore[arg-type]
-        (lambda z, h: [mark_exit("last", "z")][:0], "exit 'last' is tuple of str"),  # type: ignore[arg-type]
+        (lambda z, h: [mark_exit("last", "z")][:0], "exit 'last' is tuple of .str"),  # type: ignore[arg-type]
     ],
 )
 def test_what_has_no_place_beside_marks_is_refused(shape: Shape, fault: str) -> None:

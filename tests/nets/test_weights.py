@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import struct
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -58,3 +63,100 @@ def test_files_that_torch_refuses_are_told_in_our_words(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=words) as refusal:
             load_weights(torch.nn.Linear(2, 2), tmp_path / name)
         assert "weights_only" not in str(refusal.value)
+
+
+def wrapped(state: dict[str, Any], how: str) -> Any:
+    """A state_dict as training scripts save it."""
+    parallel = {f"module.{k}": v for k, v in state.items()}
+    return {
+        "nested": {"epoch": 3, "arch": "small", "state_dict": state, "optimizer": {"state": {}, "lr": 0.1}},
+        "parallel": parallel,
+        "both": {"net": parallel, "best": np.float64(0.7)},
+        "deep": {"checkpoint": {"model": state}, "args": argparse.Namespace(lr=0.1)},
+        "lightning": {"state_dict": {**{f"net.{k}": v for k, v in state.items()}, "loss.weight": torch.ones(2)}},
+        "averaged too": {"model": state, "model_ema": {k: v * 0 for k, v in state.items()}},
+        "compiled": {f"_orig_mod.{k}": v for k, v in state.items()},
+    }[how]
+
+
+PLACES = {
+    "nested": ("state_dict", ""),
+    "parallel": ("", "module."),
+    "both": ("net", "module."),
+    "deep": ("checkpoint.model", ""),
+    "lightning": ("state_dict", "net."),
+    "averaged too": ("model", ""),
+    "compiled": ("", "_orig_mod."),
+}
+
+
+@pytest.mark.parametrize("how", PLACES)
+def test_weights_are_found_in_a_checkpoint_as_training_scripts_write_it(how: str, tmp_path: Path) -> None:
+    """One or more levels down, and behind a common prefix; the result says where."""
+    a, b = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
+    torch.save(wrapped(a.state_dict(), how), tmp_path / "a.pt")
+
+    found = load_weights(b, tmp_path / "a.pt")
+
+    assert a.weight.equal(b.weight)
+    assert PLACES[how] == (found.place, found.prefix)
+    assert ("model_ema" in str(found)) is (how == "averaged too")
+
+
+def test_a_wrapper_takes_the_weights_of_what_it_wraps(tmp_path: Path) -> None:
+    """The prefix is then the module's own."""
+    inner, wrapper = torch.nn.Linear(2, 3), torch.nn.Sequential(torch.nn.Linear(2, 3))
+    torch.save(inner.state_dict(), tmp_path / "a.pt")
+
+    assert "with the prefix '0.'" == str(load_weights(wrapper, tmp_path / "a.pt"))
+    assert inner.bias.equal(next(p for n, p in wrapper.named_parameters() if n == "0.bias"))
+
+
+def test_a_nested_checkpoint_of_another_module_says_where_it_looked_and_what_it_has(tmp_path: Path) -> None:
+    """Names of the file beside those of the module, few of each."""
+    torch.save({"state_dict": {f"layer{i}.weight": torch.zeros(1) for i in range(9)}}, tmp_path / "a.pt")
+
+    with pytest.raises(InputError, match=r"lacks weight; lacks bias; has layer0.weight, .* and 6 more"):
+        load_weights(torch.nn.Linear(2, 3), tmp_path / "a.pt")
+
+
+def write_safetensors(path: Path, state: dict[str, torch.Tensor]) -> None:
+    """As the format's description says."""
+    header, data = {}, b""
+    names = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64"}
+    for name, tensor in state.items():
+        raw = tensor.contiguous().view(torch.uint8).numpy().tobytes()
+        offsets = [len(data), len(data) + len(raw)]
+        header[name] = {"dtype": names[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
+        data += raw
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def test_safetensors_are_read_whole_and_in_parts(tmp_path: Path) -> None:
+    """In bfloat16 as well, which NumPy does not have."""
+    a, b = torch.nn.Linear(2, 3).bfloat16(), torch.nn.Linear(2, 3)
+    write_safetensors(tmp_path / "model.safetensors", a.state_dict())
+    load_weights(b, tmp_path / "model.safetensors")
+    assert a.weight.float().equal(b.weight)
+
+    write_safetensors(tmp_path / "w.safetensors", {"weight": torch.ones(3, 2)})
+    write_safetensors(tmp_path / "b.safetensors", {"bias": torch.zeros(3)})
+    parts = {"weight": "w.safetensors", "bias": "b.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
+    load_weights(b, tmp_path / "model.safetensors.index.json")
+    assert torch.ones(3, 2).equal(b.weight)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damaged_safetensors_are_one_message(seed: int, tmp_path: Path) -> None:
+    """Whatever bytes change or are missing."""
+    path = tmp_path / "model.safetensors"
+    write_safetensors(path, torch.nn.Linear(2, 3).state_dict())
+    content, rng = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    for _ in range(4):
+        content[rng.integers(len(content) // 2)] = rng.integers(256)
+    path.write_bytes(content[: rng.integers(len(content) // 2, len(content))])
+
+    with pytest.raises(InputError):
+        load_weights(torch.nn.Linear(2, 3), path)

@@ -1,0 +1,45 @@
+"""The mode in which forward runs while a module is exported: evaluation, or with forward's own training branch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from torch import Tensor, nn
+
+from edgeexit.errors import ModelError
+from edgeexit.exporter.eager import eager_exits
+
+
+@contextmanager
+def export_mode(module: nn.Module, *, training_forward: bool = False) -> Iterator[None]:
+    """Evaluation mode in the body, and every part as it was after it.
+
+    Args:
+        module: the module.
+        training_forward: set the training flag of all modules but those of `torch.nn`: forward takes its training branch, which lists
+            every exit, while batch normalisation and dropout still compute as in evaluation.
+    """
+    before = {m: m.training for m in module.modules()}
+    try:
+        module.eval()
+    except NotImplementedError as error:  # its programs keep the mode and the shapes that they were exported with
+        msg = "the module was made by torch.export, which cannot export it again: give the module as it was before"
+        raise ModelError(msg) from error
+    try:
+        for part in before:
+            part.training = training_forward and not type(part).__module__.startswith("torch.nn.")
+        yield
+    finally:
+        for part, training in before.items():
+            part.training = training
+
+
+def training_hint(module: nn.Module, inputs: Mapping[str, Tensor], found: int) -> str:
+    """What to do where forward returns more exits in its training branch than the `found`; empty where it does not."""
+    count = 0
+    with suppress(ModelError), export_mode(module, training_forward=True):
+        count = len(eager_exits(module, inputs, None))
+    if count <= max(found, 1):
+        return ""
+    return f" In training mode forward returns {count} exits: export those with training_forward=True (--training-forward)."

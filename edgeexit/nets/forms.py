@@ -1,0 +1,147 @@
+"""What published networks return around their exits, brought to the forms that `outputs` reads.
+
+torch.stack([z1, z2, ...])            the list that was stacked
+([z1, z2, ...],)                      the list inside
+([z1, ...], [h1, ...], [0.4, 1.0])    without what holds no tensor
+a dataclass, an output of Hugging Face   a dict, without what such outputs hold beside logits
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from edgeexit.errors import ModelError
+
+_BESIDE_LOGITS = frozenset(
+    {"loss", "hidden_states", "attentions", "past_key_values", "last_hidden_state", "pooler_output"}
+)
+"""What outputs of Hugging Face hold beside logits, and no exit is."""
+
+
+class _Stacks(TorchFunctionMode):
+    """Remembers of which tensors each stacked one was made."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[Tensor, list[Any]]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.stack:
+            self.made.append((result, list(args[0] if args else kwargs["tensors"])))
+        return result
+
+
+@contextmanager
+def remembering_stacks() -> Iterator[Callable[[Tensor], list[Any] | None]]:
+    """A function from a tensor that `torch.stack` makes in the body to those that were stacked; None for any other."""
+    stacks = _Stacks()
+    with stacks:
+        yield lambda tensor: next((parts for made, parts in stacks.made if made is tensor), None)
+
+
+def is_logits(value: Any) -> bool:
+    """Whether a value is a tensor [batch, classes]."""
+    return isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] > 1
+
+
+def is_list_of_logits(value: Any) -> bool:
+    """Whether a value is a list of two or more tensors [batch, classes] of one width."""
+    if not isinstance(value, tuple | list) or len(value) < 2 or not all(is_logits(v) for v in value):
+        return False
+    return len({v.shape[1] for v in value}) == 1
+
+
+def as_form(returned: Any, parts_of: Callable[[Tensor], list[Any] | None]) -> Any:
+    """What forward returned, in one of the forms that `outputs` lists where it can be brought to one.
+
+    Raises:
+        ModelError: it holds a list of exits and other tensors beside it; with what to write.
+    """
+    returned = _unstacked(returned, parts_of)
+    if isinstance(returned, Iterator):
+        returned = list(returned)
+    if is_dataclass(returned) and not isinstance(returned, type | Mapping):
+        returned = {
+            f.name: getattr(returned, f.name) for f in fields(returned) if getattr(returned, f.name) is not None
+        }
+    if isinstance(returned, Mapping):
+        return _of_mapping(returned)
+    return _of_sequence(returned) if isinstance(returned, tuple | list) else returned
+
+
+def _unstacked(value: Any, parts_of: Callable[[Tensor], list[Any] | None]) -> Any:
+    """The same with lists in the place of tensors that were stacked of them."""
+    if isinstance(value, Tensor):
+        parts = parts_of(value)
+        return value if parts is None or is_logits(value) else parts
+    if type(value) in (list, tuple):
+        return type(value)(_unstacked(v, parts_of) for v in value)
+    if type(value) is dict:
+        return {k: _unstacked(v, parts_of) for k, v in value.items()}
+    return value
+
+
+def _of_mapping(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    kept = (
+        {k: v for k, v in value.items() if k not in _BESIDE_LOGITS or is_logits(v)}
+        if "logits" in value
+        else dict(value)
+    )
+    lists = [k for k, v in kept.items() if is_list_of_logits(v)]
+    if lists and not set(kept) <= {"logits", "scores"}:
+        raise ModelError(_say_which(value, [f"[{k!r}]" for k in lists]))
+    return kept
+
+
+def _of_sequence(value: Sequence[Any]) -> Sequence[Any]:
+    if len(value) == 1 and is_list_of_logits(value[0]):
+        return list(value[0])
+    pairs = all(isinstance(v, tuple) and len(v) == 2 for v in value)
+    lists = [i for i, v in enumerate(value) if is_list_of_logits(v)]
+    if pairs or not lists:
+        return value
+    rest = [v for i, v in enumerate(value) if i != lists[0] and _holds_tensor(v)]
+    if lists[0] == 0 and len(rest) <= 1 and not any(_holds_logits(v) for v in rest):
+        return [value[0], *rest] if rest else list(value[0])
+    raise ModelError(_say_which(value, [f"[{i}]" for i in lists]))
+
+
+def _holds_tensor(value: Any) -> bool:
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
+    return isinstance(value, Tensor) or any(map(_holds_tensor, parts))
+
+
+def _holds_logits(value: Any) -> bool:
+    """Whether there is any tensor in it that is no score [batch] or [batch, 1]."""
+    if isinstance(value, tuple | list):
+        return any(map(_holds_logits, value))
+    return value is not None and not (isinstance(value, Tensor) and tuple(value.shape[1:]) in ((), (1,)))
+
+
+def _say_which(value: Any, places: Sequence[str]) -> str:
+    """What to write where a result holds a list of exits and other tensors."""
+    only = f"returned{places[0]}"
+    last_first = isinstance(value, tuple | list) and is_logits(value[0]) and is_list_of_logits(value[1])
+    also = ", or [*returned[1], returned[0]] where the first is the last exit and not among them" if last_first else ""
+    return (
+        f"forward returned a {describe(value)}; say which of it are the exits, first exit first: read=lambda returned: {only}{also}"
+        f" (command line: --read FILE.py:FUNCTION)"
+    )
+
+
+def describe(value: Any) -> str:
+    """The structure of a result, for people."""
+    if isinstance(value, Mapping):
+        return f"{type(value).__name__} of {', '.join(f'{k}: {describe(v)}' for k, v in value.items()) or 'nothing'}"
+    if isinstance(value, tuple | list):
+        if len(value) > 2 and len({describe(v) for v in value}) == 1:
+            return f"{type(value).__name__} of {len(value)} x {describe(value[0])}"
+        return f"{type(value).__name__} of ({', '.join(describe(v) for v in value) or 'nothing'})"
+    return f"tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
