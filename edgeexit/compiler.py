@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -29,7 +30,11 @@ from edgeexit.bundle.bundle import BundleChange
 from edgeexit.bundle.history import carried_over
 from edgeexit.bundle.store import digest_of
 from edgeexit.criteria import criterion as find_criterion
-from edgeexit.errors import ModelError
+from edgeexit.data import Dataset, ModelInfo, checked, read_class_names, read_preprocess
+from edgeexit.data.classes import check_class_count
+from edgeexit.data.model import complete_preprocess
+from edgeexit.data.reference import DataRecord
+from edgeexit.errors import InputError, ModelError
 from edgeexit.graph import (
     Exit,
     Network,
@@ -46,12 +51,14 @@ from edgeexit.graph import (
     stage_model,
     straight_model,
 )
+from edgeexit.graph.expected_data import data_record, input_specs, network_info
 from edgeexit.graph.network import BATCH
 from edgeexit.graph.training_mode import refuse_training_mode
 from edgeexit.hardware import device_key
 from edgeexit.measure.forms import time_forms
 from edgeexit.progress import Progress, silent
 from edgeexit.runtime.inputs import Inputs, check_many
+from edgeexit.runtime.reference import measure_reference
 from edgeexit.runtime.verify import Original, verify
 
 _TIMED_INPUTS = 8
@@ -80,7 +87,11 @@ def compile_model(
     precision: str | None = None,
     threads: int = 1,
     options: str = "",
-    inputs: Inputs | None = None,
+    inputs: Any = None,
+    labels: Any = None,
+    preprocess: object = None,
+    class_names: object = None,
+    data_name: str = "inputs",
     seconds: float = 1.0,
     progress: Progress = silent,
 ) -> Bundle:
@@ -96,7 +107,11 @@ def compile_model(
         precision: `float32`, `float16` or `int8` (with ranges from `inputs`); None keeps the model's own.
         threads: worker threads for the timing.
         options: of the backend, see `load`.
-        inputs: real inputs [n, ...] to verify with, beside random ones.
+        inputs: real inputs [n, ...] to verify with, beside random ones; their statistics are recorded in the bundle.
+        labels: of the inputs; the accuracy of the last exit on them is then recorded, and calibration data are held against it.
+        preprocess: how a picture becomes an input, see `edgeexit.data.read_preprocess`; None takes what the model's metadata says.
+        class_names: in the order of the outputs, see `edgeexit.data.read_class_names`; None takes what the metadata says.
+        data_name: of the inputs, for the record.
         seconds: time to spend on timing both forms; 0 skips it.
         progress: watcher.
 
@@ -112,6 +127,12 @@ def compile_model(
     check_progress(progress)
     settings = Settings(backend, "staged", threads=threads, options=options)
     find_backend(backend).check_options(options)
+    data = _data_of(source, inputs, labels, data_name)
+    inputs = None if data is None else data.inputs
+    given = DataRecord(
+        None if preprocess is None else read_preprocess(preprocess),
+        () if class_names is None else read_class_names(class_names),
+    )
     parts = _take_apart(source, criterion, exits, scores, progress, precision=precision, inputs=inputs)
     how = {"exits": _joined(exits), "scores": _joined(scores), "backend": backend, "precision": precision}
     with replace_bundle(folder) as change, watching(progress):
@@ -119,6 +140,7 @@ def compile_model(
         manifest = _write_parts(
             change, parts, find_criterion(criterion).name, Source(source.name, digest_of(source), parts.net.opset, how)
         )
+        manifest = _with_record(manifest, given.over(data_record(parts.net.proto, str(source))), change.old)
         progress("writing the parts", 1, 1)
         draft = Bundle(folder, manifest)
         converted = parts.precision != parts.own_precision
@@ -127,9 +149,34 @@ def compile_model(
         manifest = replace(
             manifest,
             verified=verify(draft, settings, original, inputs, progress),
+            reference=manifest.reference if data is None else measure_reference(draft, settings, data, progress),
             timings=_timings(draft, settings, parts.net, seconds, progress),
         )
         return change.install(carried_over(manifest, change.old))
+
+
+def _data_of(source: Path, inputs: Any, labels: Any, name: str) -> Dataset | None:
+    """What was given to verify with, in the form of the model's inputs."""
+    if inputs is None:
+        if labels is not None:
+            msg = "labels were given without inputs: give both."
+            raise InputError(msg)
+        return None
+    return checked(name, inputs, labels, network_info(read_model(source), str(source)))
+
+
+def _with_record(manifest: Manifest, record: DataRecord, old: Manifest | None) -> Manifest:
+    """The manifest with what is known of the network's data; of a bundle of the same file before, where nothing newer says it.
+
+    Raises:
+        InputError: the preprocessing or the class names do not fit the network.
+    """
+    if old is not None and old.source.sha256 == manifest.source.sha256:
+        record = record.over(DataRecord(old.preprocess, old.class_names, old.reference))
+    check_class_count(record.class_names, manifest.classes, "the model")
+    names, specs = record.class_names, input_specs(manifest.inputs)
+    how = complete_preprocess(ModelInfo("the model", specs, manifest.classes, names, record.preprocess))
+    return replace(manifest, preprocess=how, class_names=names, reference=record.reference)
 
 
 def _joined(names: Sequence[str] | None) -> str | None:

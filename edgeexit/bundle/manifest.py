@@ -10,6 +10,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeexit.data.preprocess import Preprocess
+from edgeexit.data.reference import Reference
 from edgeexit.documents import check_schema, dumps, from_document
 from edgeexit.errors import BundleError
 from edgeexit.graph.network import TensorSpec
@@ -203,6 +205,9 @@ class Manifest:
         calibrations: the active ones, by key `<device>/<backend>-<mode>-<precision>-t<threads>`.
         history: every calibration that is kept, oldest first.
         activated: per key, the names of the calibrations that were made active one after the other; the last one is active.
+        preprocess: how a picture becomes an input; null where it is not known.
+        class_names: in the order of the outputs; empty where they are not known.
+        reference: data that the network is known to do well on; null where none was given.
     """
 
     schema: str
@@ -224,6 +229,9 @@ class Manifest:
     calibrations: dict[str, CalibrationEntry] = field(default_factory=dict)
     history: tuple[CalibrationRecord, ...] = ()
     activated: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    preprocess: Preprocess | None = None
+    class_names: tuple[str, ...] = ()
+    reference: Reference | None = None
 
     @property
     def exits(self) -> int:
@@ -261,6 +269,9 @@ class Manifest:
             faults.append(f"classes must be 2 to {_MOST_CLASSES}, not {self.classes}")
         if not self.inputs:
             faults.append("there are no inputs")
+        if self.class_names and len(self.class_names) != self.classes:
+            faults.append(f"there are {len(self.class_names)} class names for {self.classes} classes")
+        faults += self.preprocess.faults() if self.preprocess is not None else []
         for spec in (*self.inputs, *(t for s in self.stages for t in (*s.boundaries_in, *s.boundaries_out))):
             faults += spec.faults()
         known = {spec.name for spec in self.inputs}

@@ -48,7 +48,7 @@ from edgeexit.hardware import DeviceState, device_facts, judge, snapshot
 from edgeexit.measure.energy import energy_of
 from edgeexit.measure.statistics import nearest_rank
 from edgeexit.progress import Progress, silent
-from edgeexit.runtime import CalibrationWarning, Runner
+from edgeexit.runtime import CalibrationWarning, Runner, model_info
 from edgeexit.runtime.calibrations import key_here
 
 SECONDS = 6.0
@@ -187,7 +187,7 @@ def _check_place(runner: Runner) -> None:
 
 def _checked(runner: Runner, inputs: Any, labels: Any, name: str) -> Dataset:
     _refuse_masked(inputs if isinstance(inputs, Mapping) else {"x": inputs}, labels)
-    data = checked(name, inputs, labels)
+    data = checked(name, inputs, labels, model_info(runner.bundle))
     if data.labels is not None:
         check_labels(data, runner.classes)
     if len(data) < _FEWEST:

@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass
 
 from edgeexit.data.preprocess import Preprocess
+from edgeexit.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,21 @@ class ModelInfo:
         """The only input, where one picture fits it; None otherwise."""
         only = self.inputs[0] if len(self.inputs) == 1 else None
         return only if only is not None and len(only.shape) == 3 else None
+
+
+def complete_preprocess(info: ModelInfo) -> Preprocess | None:
+    """The preprocessing with everything taken from the network's input; None where there is none.
+
+    Raises:
+        InputError: it does not fit the input, or the network takes no picture.
+    """
+    if info.preprocess is None:
+        return None
+    spec = info.image_input
+    if spec is None:
+        msg = f"{info.name} takes {', '.join(map(str, info.inputs))}, which is no picture: a preprocessing has no use."
+        raise InputError(msg)
+    return info.preprocess.completed(spec.shape, spec.dtype)
 
 
 def near_name(name: str, known: tuple[str, ...]) -> str | None:

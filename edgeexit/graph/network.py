@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from edgeexit.arguments import check_regular_file
 from edgeexit.errors import ModelError
 from edgeexit.graph.damage import damage_of
 from edgeexit.graph.flow import Flow, in_order, subgraphs_of
@@ -212,6 +213,7 @@ def _sort(graph: onnx.GraphProto, path: Path) -> None:
 
 
 def _parse(path: Path) -> onnx.ModelProto:
+    check_regular_file(path, ModelError)
     if not path.is_file():
         msg = f"there is no file {path}." if not path.exists() else f"{path} is not a file; give the .onnx file."
         raise ModelError(msg)

@@ -54,6 +54,7 @@ from edgeexit.measure.suites import Suite, load_suite
 from edgeexit.measure.watch import Watch
 from edgeexit.measure.worker import Job, Opening, split_samples
 from edgeexit.progress import Progress, silent
+from edgeexit.runtime.inputs import model_info
 from edgeexit.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def bench(
     external = None if power_log is None else CsvRecorder(power_log)
     if external is not None:
         external.start()  # says at once when the log is not there or not understood
-    given = checked(name, inputs, labels)
+    given = checked(name, inputs, labels, model_info(runner.bundle))
     if labels is not None and given.labels is not None and int(given.labels.max()) >= runner.classes:
         msg = f"labels go up to {int(given.labels.max())}, but the network has {runner.classes} classes (0 to {runner.classes - 1})."
         raise InputError(msg)

@@ -9,11 +9,42 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.arguments import printable
+from edgeexit.bundle import Bundle, Manifest
+from edgeexit.data import ModelInfo, read_class_names, read_preprocess
+from edgeexit.data.classes import check_class_count
+from edgeexit.data.model import complete_preprocess
 from edgeexit.errors import InputError, did_you_mean
+from edgeexit.graph.expected_data import input_specs
 from edgeexit.graph.network import TensorSpec
 
 Inputs: TypeAlias = "NDArray[Any] | Mapping[str, NDArray[Any]]"
 """One array for a network with one input, or arrays by input name."""
+
+
+def model_info(
+    bundle: Bundle | Manifest, *, name: str = "", preprocess: object = None, classes: object = None
+) -> ModelInfo:
+    """What a bundle's network expects of data.
+
+    Args:
+        bundle: an open bundle, or its manifest.
+        name: for messages; the bundle's path by default.
+        preprocess: instead of the one that the bundle records; see `edgeexit.data.read_preprocess`.
+        classes: class names instead of those that it records; see `edgeexit.data.read_class_names`.
+
+    Raises:
+        InputError: the preprocessing or the class names do not fit the network.
+    """
+    manifest = bundle if isinstance(bundle, Manifest) else bundle.manifest
+    name = printable(name or ("the bundle" if isinstance(bundle, Manifest) else bundle.path))
+    names = manifest.class_names if classes is None else read_class_names(classes)
+    check_class_count(names, manifest.classes, name)
+    how = manifest.preprocess if preprocess is None else read_preprocess(preprocess)
+    info = ModelInfo(name, input_specs(manifest.inputs), manifest.classes, names, how)
+    if how is not None and preprocess is not None:
+        complete_preprocess(info)
+    return info
 
 
 def check_input(name: str, x: object, shape: tuple[int, ...], dtype: str) -> None:
@@ -30,7 +61,8 @@ def check_input(name: str, x: object, shape: tuple[int, ...], dtype: str) -> Non
         msg = f"input {name!r} must have shape {list(shape)}, not {list(x.shape)}.{hint}"
         raise InputError(msg)
     if x.dtype != dtype:
-        msg = f"input {name!r} must be {dtype}, not {x.dtype}: use x.astype({dtype!r}), scaled as in training."
+        scaled = ", scaled as in training" if dtype.startswith("float") and x.dtype.kind in "iu" else ""
+        msg = f"input {name!r} must be {dtype}, not {x.dtype}: use x.astype({dtype!r}){scaled}."
         raise InputError(msg)
 
 
