@@ -25,6 +25,7 @@ from edgeexit.bundle.manifest import (
     StageEntry,
     Verified,
 )
+from edgeexit.bundle.reading import read_manifest
 
 __all__ = [
     "SCHEMA",
@@ -37,5 +38,6 @@ __all__ = [
     "Source",
     "StageEntry",
     "Verified",
+    "read_manifest",
     "replace_bundle",
 ]

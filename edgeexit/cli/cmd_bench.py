@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, emit, numbers
+from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
 from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ _Output: TypeAlias = Annotated[
 
 def bench_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")],
-    data: Annotated[str, typer.Option(help=".npz (x, and y if known), image folder or named set such as digits:test.")],
+    data: Annotated[str, typer.Option(help=f"{DATA} digits:test.")],
+    preprocess: Preprocessing = None,
+    classes: ClassNames = None,
     preset: Annotated[
         str, typer.Option(help="How long and how much: quick, standard, publish, or a .toml file like theirs.")
     ] = "quick",
@@ -86,7 +89,10 @@ def bench_command(
     _refuse_idle("--rate", rate, {"--arrivals": arrivals, "--deadline-ms": deadline_ms})
     if output is not None:
         check_place(output)
-    samples, pace = load_data(data), _pace(rate, arrivals, deadline_ms)
+    samples, pace = (
+        load_data(data, bundle_info(bundle, preprocess, classes), strict=True),
+        _pace(rate, arrivals, deadline_ms),
+    )
     settings: dict[str, Any] = {"backend": backend, "threads": threads, "spin": spin, "options": options}
     second = {**settings, "mode": against_mode or mode}
     with ExitStack() as opened:

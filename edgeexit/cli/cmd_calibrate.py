@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeexit.cli.common import BackendOptions, Json, Spin, emit
+from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
 from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ class _How:
 
 def calibrate_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")],
-    data: Annotated[
-        str | None, typer.Option(help=".npz (x, and y if known), image folder or named set such as digits:calibration.")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help=f"{DATA} digits:calibration.")] = None,
+    preprocess: Preprocessing = None,
+    classes: ClassNames = None,
     target: Annotated[str | None, typer.Option(help=_TARGET_HELP)] = None,
     recipe: Annotated[str | None, typer.Option(help="Target by application; see calibrate/recipes.")] = None,
     confidence: Annotated[
@@ -79,7 +80,7 @@ def calibrate_command(
     plan = _plan(target, recipe, confidence, seconds)
     if from_curve:
         _refuse_unmeasured(plan, {"--method": method, "--seed": seed, "--seconds": seconds, "--force": force or None})
-    samples = _samples(data, from_curve=from_curve)
+    samples = _samples(bundle, data, preprocess, classes, from_curve=from_curve)
     with warnings.catch_warnings(), builds_shown():
         warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
         runner = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=options)
@@ -136,14 +137,16 @@ def _refuse_unmeasured(plan: Recipe, options: dict[str, object]) -> None:
         raise InputError(msg)
 
 
-def _samples(data: str | None, *, from_curve: bool) -> Dataset | None:
+def _samples(
+    bundle: Path, data: str | None, preprocess: str | None, classes: str | None, *, from_curve: bool
+) -> Dataset | None:
     from edgeexit.data import load_data
     from edgeexit.errors import InputError
 
     if (data is None) != from_curve:
         msg = "give --data to measure on, or --from-curve to tune from the last calibration; one of the two."
         raise InputError(msg)
-    return None if data is None else load_data(data)
+    return None if data is None else load_data(data, bundle_info(bundle, preprocess, classes), strict=True)
 
 
 def _first_possible(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeexit.cli.common import BackendOptions, Json, emit
+from edgeexit.cli.data import NewClassNames, NewPreprocessing, file_info
 from edgeexit.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -30,8 +31,14 @@ def compile_command(
     ] = None,
     scores: Annotated[str | None, typer.Option(metavar="H1,H2,...", help="Own score outputs, for learned.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="Real inputs to verify with: .npz, image folder or named set.")
+        str | None,
+        typer.Option(
+            help="Real inputs to verify with: .npz or .npy, image folder or named set. Their statistics, and with labels the accuracy of"
+            " the last exit, are recorded."
+        ),
     ] = None,
+    preprocess: NewPreprocessing = None,
+    classes: NewClassNames = None,
     backend: Annotated[str, typer.Option(help="Backend to verify and time with.")] = "onnxruntime",
     precision: Annotated[
         str | None, typer.Option(help="float32, float16, or int8 with ranges from --data. [default: the model's own]")
@@ -48,6 +55,8 @@ def compile_command(
     from edgeexit.compiler import compile_model
     from edgeexit.data import load_data
 
+    samples = load_data(data, file_info(model, preprocess, classes), strict=True) if data else None
+    names = classes or (samples.class_names if samples is not None and samples.class_names else None)
     with progress_bar() as progress:
         bundle = compile_model(
             model,
@@ -59,7 +68,11 @@ def compile_command(
             precision=precision,
             threads=threads,
             options=options,
-            inputs=load_data(data).inputs if data else None,
+            inputs=None if samples is None else samples.inputs,
+            labels=None if samples is None else samples.labels,
+            data_name="inputs" if samples is None else samples.name,
+            preprocess=preprocess,
+            class_names=names,
             seconds=seconds,
             progress=progress,
         )

@@ -2,50 +2,64 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeexit.cli.common import BackendOptions, Json, Spin, emit, numbers
+from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
 from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
-    from edgeexit.data import Dataset
-    from edgeexit.progress import Progress
+    from edgeexit.cli.predictions import Answered
     from edgeexit.runtime import Prediction, Runner
+
+_SHOWN = 20
 
 
 def run_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")],
-    data: Annotated[str, typer.Option(help=".npz (x, and y if known), image folder or named set such as digits:test.")],
+    data: Annotated[str, typer.Option(help=f"{DATA} digits:test.")],
+    preprocess: Preprocessing = None,
+    classes: ClassNames = None,
     thresholds: Annotated[
         str | None, typer.Option(metavar="T1,T2,...", help="In the criterion's unit. [default: calibrated]")
     ] = None,
     exit: Annotated[int | None, typer.Option(help="Force every sample to this exit, from 1.")] = None,
     deadline_ms: Annotated[float | None, typer.Option(help="Best answer within this time, per sample.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many samples.", min=1)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Number of samples to classify, the first ones. [default: all]", min=1)
+    ] = None,
     mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
     spin: Spin = False,
     options: BackendOptions = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File for the predictions: .csv or .json.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Classify data with a bundle, one sample at a time, and say where each left.
+
+    Pictures are prepared as the bundle records (size, mean and standard deviation, colour order), or as --preprocess says.
 
     Example: edgeexit run lenet.eexit --data digits:test --limit 10
     """
     import warnings
 
     import edgeexit
-    from edgeexit.data import check_labels, load_data
+    from edgeexit.cli.predictions import Answered, check_predictions_file, predictions_document, save_predictions
+    from edgeexit.data import open_data
     from edgeexit.runtime import CalibrationWarning
 
-    samples = load_data(data)
-    samples = samples.take(slice(limit)) if limit else samples
+    own = None if thresholds is None else numbers("--thresholds", thresholds)
+    source = open_data(data, bundle_info(bundle, preprocess, classes))
+    wanted = range(min(limit or source.count, source.count))
+    if output is not None:
+        check_predictions_file(output)
     with warnings.catch_warnings(), builds_shown():
         if thresholds is not None or exit is not None:
             warnings.simplefilter("ignore", CalibrationWarning)  # then no calibration says who leaves where
@@ -53,70 +67,33 @@ def run_command(
         if deadline_ms is not None and exit is None:
             opened.prepare_deadlines()
     with opened as runner:
-        if thresholds is not None:
-            runner.thresholds = numbers("--thresholds", thresholds)
+        if own is not None:
+            runner.thresholds = own
+        classify = partial(_classify, runner, exit, deadline_ms)
         with progress_bar() as progress:
-            answers = _classify(runner, samples, exit, deadline_ms, progress)
-        if samples.labels is not None:
-            check_labels(samples, runner.classes)
-        emit(_document(runner, samples, answers), lambda: _print(runner, samples, answers), as_json=json)
+            answered = Answered.of(source, wanted, runner.classes, classify, progress)
+        document = predictions_document(runner, answered)
+        emit(document, lambda: _print(runner, answered), as_json=json)
+        if output is not None:
+            save_predictions(document, output)
 
 
-def _classify(
-    runner: Runner, samples: Dataset, exit: int | None, deadline_ms: float | None, progress: Progress
-) -> list[Prediction]:
-    answers = []
-    for i in range(len(samples)):
-        x = samples.take(slice(i, i + 1)).inputs
-        if exit is not None:
-            answers.append(runner.forced(x, exit=exit))
-        else:
-            answers.append(runner(x, deadline_s=deadline_ms / 1e3 if deadline_ms is not None else None))
-        if i % 64 == 0 or i + 1 == len(samples):
-            progress("classifying", i + 1, len(samples))
-    return answers
+def _classify(runner: Runner, exit: int | None, deadline_ms: float | None, x: Any) -> Prediction:
+    if exit is not None:
+        return runner.forced(x, exit=exit)
+    return runner(x, deadline_s=deadline_ms / 1e3 if deadline_ms is not None else None)
 
 
-def _summary(runner: Runner, samples: Dataset, answers: Sequence[Prediction]) -> dict[str, Any]:
-    rates = [sum(a.exit == k for a in answers) / len(answers) for k in range(1, runner.exits + 1)]
-    right = (
-        None if samples.labels is None else sum(int(a.label == y) for a, y in zip(answers, samples.labels, strict=True))
-    )
-    accuracy = None if right is None else right / len(answers)
-    return {"samples": len(answers), "accuracy": accuracy, "exit_rates": rates, "late": sum(a.late for a in answers)}
-
-
-def _document(runner: Runner, samples: Dataset, answers: Sequence[Prediction]) -> dict[str, Any]:
-    from edgeexit.documents import to_document
-
-    rows = [
-        # logits that overflow have no score
-        {"label": a.label, "exit": a.exit, "score": None if math.isnan(a.score) else a.score, "late": a.late}
-        for a in answers
-    ]
-    summary = _summary(runner, samples, answers)
-    document = {
-        "schema": "edgeexit.run/1",
-        "bundle": str(runner.bundle.path),
-        "thresholds": runner.thresholds,
-        **summary,
-    }
-    return dict(to_document({**document, "predictions": rows}))
-
-
-def _print(runner: Runner, samples: Dataset, answers: Sequence[Prediction]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+def _print(runner: Runner, answered: Answered) -> None:
     from edgeexit import units
+    from edgeexit.cli.printing import print_tables, print_text
+    from edgeexit.report.table import Table
 
-    table = Table("sample", "label", "exit", f"{runner.criterion.name} ({runner.criterion.unit})", "true label")
-    for i, a in enumerate(answers[:20]):
-        true = "" if samples.labels is None else str(samples.labels[i])
-        table.add_row(str(i), str(a.label), str(a.exit), f"{a.score:.4g}", true)
-    Console().print(table)
-    if len(answers) > 20:
-        typer.echo(f"... and {len(answers) - 20} more (--json lists all)")
-    summary = _summary(runner, samples, answers)
+    columns, rows = answered.table(_SHOWN)
+    score = f"{runner.criterion.name} ({runner.criterion.unit})"
+    print_tables([Table("", tuple(score if c == "score" else c for c in columns), rows)])
+    if answered.count > _SHOWN:
+        print_text(f"... and {answered.count - _SHOWN} more (--json lists all, --output FILE.csv writes them)")
+    summary = answered.summary(runner.exits)
     shares = ", ".join(f"exit {k} {units.percent(r, 1)}" for k, r in enumerate(summary["exit_rates"], 1))
-    typer.echo(f"{len(answers)} samples, accuracy {units.percent(summary['accuracy'])}; {shares}")
+    print_text(f"{units.plural(answered.count, 'sample')}, accuracy {units.percent(summary['accuracy'])}; {shares}")

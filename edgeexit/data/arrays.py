@@ -131,7 +131,8 @@ def _in_order(key: str, array: NDArray[Any], spec: InputSpec) -> tuple[NDArray[A
     hint = (
         f": use {key}.reshape(-1{''.join(f', {n}' for n in wanted)})" if math.prod(shape) == math.prod(wanted) else ""
     )
-    return array, [f"{key} has shape {list(array.shape)}, the network's input {spec}{hint}"]
+    needed = ", ".join(["samples", *map(str, wanted)])
+    return array, [f"{key} has shape {list(array.shape)}; input {spec.name!r} must have shape [{needed}]{hint}"]
 
 
 def _as_pictures(array: NDArray[Any]) -> list[NDArray[Any]]:

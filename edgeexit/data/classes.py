@@ -96,7 +96,7 @@ def check_class_count(names: tuple[str, ...], classes: int, where: str) -> None:
         InputError: another number.
     """
     if names and len(names) != classes:
-        msg = f"{where} has {len(names)} class names ({_listed(names)}), the network has {classes} classes."
+        msg = f"{where}: {len(names)} class names ({_listed(names)}) for {classes} classes of the network. {_GIVE_CLASSES}"
         raise InputError(msg)
 
 
