@@ -78,7 +78,8 @@ def test_a_bench_cut_short_after_its_processes_says_so(
     short = replace(result, cache=None, cache_reason="interrupted")
     monkeypatch.setattr("edgeexit.bench", lambda *_, **__: short)
     out = tmp_path / "out.json"
-    done = _run(["bench", str(compiled), "--data", "digits:test", "-o", str(out)])
+    np.savez(tmp_path / "data.npz", x=images(20))
+    done = _run(["bench", str(compiled), "--data", str(tmp_path / "data.npz"), "-o", str(out)])
     assert 130 == done.exit_code
     assert "interrupted" == read_result(out).cache_reason
 
