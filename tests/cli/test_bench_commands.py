@@ -18,6 +18,7 @@ from edgeexit.measure import suites as suites_module
 from edgeexit.measure.parts import Judgement
 from edgeexit.runtime import Runner
 from tests.measure.conftest import balanced, result, samples, suites  # noqa: F401 - fixtures
+from tests.networks import images
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::edgeexit.runtime.CalibrationWarning"
