@@ -56,7 +56,7 @@ from edgeexit.graph.network import BATCH
 from edgeexit.graph.training_mode import refuse_training_mode
 from edgeexit.hardware import device_key
 from edgeexit.measure.forms import time_forms
-from edgeexit.progress import Progress, silent
+from edgeexit.progress import Progress, in_notebooks
 from edgeexit.runtime.inputs import Inputs, check_many
 from edgeexit.runtime.reference import measure_reference
 from edgeexit.runtime.verify import Original, verify
@@ -93,7 +93,7 @@ def compile_model(
     class_names: object = None,
     data_name: str = "inputs",
     seconds: float = 1.0,
-    progress: Progress = silent,
+    progress: Progress = in_notebooks,
 ) -> Bundle:
     """Compile a multi-exit ONNX model into a bundle.
 
@@ -113,7 +113,7 @@ def compile_model(
         class_names: in the order of the outputs, see `edgeexit.data.read_class_names`; None takes what the metadata says.
         data_name: of the inputs, for the record.
         seconds: time to spend on timing both forms; 0 skips it.
-        progress: watcher.
+        progress: called with what is being done; by default a line that counts in a notebook, and nothing elsewhere.
 
     Raises:
         ModelError: the model cannot be taken, or is of no use in the precision asked for, with the reason.

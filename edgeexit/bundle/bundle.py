@@ -26,6 +26,8 @@ from edgeexit.bundle.store import (
     write_whole,
     writing,
 )
+from edgeexit.bundle.summary import bundle_summary
+from edgeexit.display import Summarised, Summary
 from edgeexit.documents import dumps
 from edgeexit.errors import BundleError, EdgeExitError
 from edgeexit.progress import Progress, silent
@@ -34,8 +36,8 @@ _HASH_DIGITS = 16
 _CONTENT_NAME = re.compile(rf"-[0-9a-f]{{{_HASH_DIGITS}}}\.\w+$")
 
 
-@dataclass(frozen=True)
-class Bundle:
+@dataclass(frozen=True, repr=False)
+class Bundle(Summarised):
     """A bundle on disk, checked when it was opened.
 
     Attributes:
@@ -63,6 +65,9 @@ class Bundle:
                     raise
                 return cls.open(folder)  # a writer has replaced it while it was being read
             return bundle
+
+    def _summary(self) -> Summary:
+        return bundle_summary(self.path, self.manifest)
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ from edgeexit.graph.onnx_files import load_binary
 from edgeexit.hardware import DeviceState, device_facts, judge, snapshot
 from edgeexit.measure.energy import energy_of
 from edgeexit.measure.statistics import nearest_rank
-from edgeexit.progress import Progress, silent
+from edgeexit.progress import Progress, in_notebooks
 from edgeexit.runtime import CalibrationWarning, Runner, model_info
 from edgeexit.runtime.calibrations import key_here
 
@@ -123,7 +123,7 @@ def calibrate(
     force: bool = False,
     save_as: str | None = None,
     dry_run: bool = False,
-    progress: Progress = silent,
+    progress: Progress = in_notebooks,
 ) -> Calibration:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
 
@@ -140,7 +140,7 @@ def calibrate(
         force: calibrate although the data are implausible (`edgeexit.calibration.plausibility`); the findings are recorded.
         save_as: name of the calibration in the bundle's history; None takes `cal-<n>`.
         dry_run: write nothing, and leave the runner's thresholds.
-        progress: told what is being done.
+        progress: called with what is being done; by default a line that counts in a notebook, and nothing elsewhere.
 
     Returns:
         The calibration. It is kept in the bundle's history, and where its target is met it becomes the active one.

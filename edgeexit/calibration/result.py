@@ -14,7 +14,9 @@ from edgeexit.calibration.plausibility import Finding
 from edgeexit.calibration.records import calibration_records
 from edgeexit.calibration.replay import Outcome, ReplayTable, latency_quantile
 from edgeexit.calibration.search import Policy
+from edgeexit.calibration.summary import calibration_summary
 from edgeexit.calibration.verdicts import Verdict
+from edgeexit.display import Summarised, Summary
 from edgeexit.documents import check_schema, from_document, to_document
 from edgeexit.errors import BundleError
 from edgeexit.measure.records import Record, data_frame
@@ -137,8 +139,8 @@ class Parts:
     data_sha256: str
 
 
-@dataclass(frozen=True)
-class Calibration:
+@dataclass(frozen=True, repr=False)
+class Calibration(Summarised):
     """A calibration of one bundle on one device under one set of settings. `to_document` and `calibration_from` are each other's inverse.
 
     Attributes:
@@ -200,6 +202,9 @@ class Calibration:
     curve: tuple[CurvePoint, ...]
     parts: Parts
     findings: tuple[Finding, ...] = ()
+
+    def _summary(self) -> Summary:
+        return calibration_summary(self)
 
     def to_document(self) -> dict[str, Any]:
         """As JSON values; infinite thresholds as "inf" and "-inf"."""

@@ -53,7 +53,7 @@ from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.suites import Suite, load_suite
 from edgeexit.measure.watch import Watch
 from edgeexit.measure.worker import Job, Opening, split_samples
-from edgeexit.progress import Progress, silent
+from edgeexit.progress import Progress, in_notebooks
 from edgeexit.runtime.inputs import model_info
 from edgeexit.scratch import scratch_folder
 
@@ -83,7 +83,7 @@ def bench(
     cache_device: str | None = None,
     power_log: Path | None = None,
     audit: bool = False,
-    progress: Progress = silent,
+    progress: Progress = in_notebooks,
 ) -> BenchResult:
     """Measure a bundle with the thresholds that its runner has now, against its own backbone.
 
@@ -102,7 +102,7 @@ def bench(
         cache_device: a profile of `devices/` whose caches are simulated; None for those of this machine.
         power_log: CSV that an external power meter writes meanwhile: read beside the meters of this machine.
         audit: also time one input again and again beside inputs in turn: whether something keeps inputs or answers.
-        progress: told what is being done.
+        progress: called with what is being done; by default a line that counts in a notebook, and nothing elsewhere.
 
     Raises:
         InputError: inputs, labels or power log do not fit, or there is no such preset.

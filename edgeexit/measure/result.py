@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgeexit.archives import read_archive
 from edgeexit.data.files import replacing, write_text
+from edgeexit.display import Summarised, Summary
 from edgeexit.documents import check_schema, dumps, from_document, read_json, to_document
 from edgeexit.errors import InputError
 from edgeexit.measure.accuracy import with_intervals
@@ -37,12 +38,13 @@ from edgeexit.measure.parts import (
     Workload,
 )
 from edgeexit.measure.records import Record, bench_records, data_frame
+from edgeexit.measure.summary import bench_summary
 
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True)
-class BenchResult:
+@dataclass(frozen=True, repr=False)
+class BenchResult(Summarised):
     """A measurement with all that is needed to judge it.
 
     `energy` is a document `edgeexit.energy/1`. `cache` has a `report`, `edgeexit.cache/1`, and a `sweep`, `edgeexit.cache-sweep/1` or
@@ -76,6 +78,9 @@ class BenchResult:
     against: Against | None = None
     audit: Audit | None = None
     raw: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    def _summary(self) -> Summary:
+        return bench_summary(self)
 
     def to_document(self) -> dict[str, Any]:
         """A JSON-able object of schema `edgeexit.bench/1`, without the raw samples."""

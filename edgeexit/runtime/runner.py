@@ -19,6 +19,7 @@ from edgeexit.arguments import as_float, as_whole, check_progress
 from edgeexit.backends import Batch, Program, Settings, StagedProgram, find_backend
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import Criterion, criterion
+from edgeexit.display import Summarised, Summary
 from edgeexit.errors import InputError
 from edgeexit.graph.network import TensorSpec
 from edgeexit.progress import Progress, silent
@@ -28,6 +29,7 @@ from edgeexit.runtime.deadline import Deadlines, known, run_until, stage_times
 from edgeexit.runtime.forking import never_free, register
 from edgeexit.runtime.inputs import Inputs, by_name, check_many, slot
 from edgeexit.runtime.prediction import Prediction
+from edgeexit.runtime.summary import runner_summary
 
 
 class _Opened:
@@ -111,7 +113,7 @@ def _numbers(values: object) -> list[float]:
     return [as_float(v) for v in values]
 
 
-class Runner(_Opened):
+class Runner(_Opened, Summarised):
     """A bundle opened for running. One Runner serialises its calls; `clone` gives another thread its own.
 
     Attributes:
@@ -384,9 +386,8 @@ class Runner(_Opened):
         self._refuse_closed()
         return self
 
-    def __repr__(self) -> str:
-        s = self.settings
-        return f"<Runner {self.bundle.path} {s.backend} {s.mode} threads={s.threads} thresholds={self.thresholds}>"
+    def _summary(self) -> Summary:
+        return runner_summary(self)
 
 
 class Backbone(_Opened):

@@ -1,0 +1,33 @@
+"""A bundle in short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeexit.bundle.manifest import Manifest
+from edgeexit.criteria import criterion
+from edgeexit.display import Summary
+from edgeexit.units import bytes_, count, plural
+
+
+def bundle_summary(path: Path, manifest: Manifest) -> Summary:
+    """Exits, criterion, cost, and for which devices it is calibrated."""
+    m, unit = manifest, criterion(manifest.criterion).unit
+    macs = [stage.macs for stage in m.stages]
+    whole = None if None in macs else sum(n for n in macs if n is not None)
+    calibrated = plural(len(m.calibrations), "calibration") if m.calibrations else "not calibrated"
+    line = f"{plural(m.exits, 'exit')}, {plural(m.classes, 'class', 'classes')}, {m.criterion}, {m.precision}, {calibrated}"
+    inputs = ", ".join(f"{t.name} {t.dtype}[{', '.join(map(str, t.shape))}]" for t in m.inputs)
+    facts = (
+        ("exits", ", ".join(f"{stage.exit} {stage.name}" for stage in m.stages)),
+        ("criterion", f"{m.criterion} (thresholds in {unit})"),
+        ("inputs", inputs),
+        ("classes", str(m.classes)),
+        ("multiply-accumulates", "unknown" if whole is None else count(whole)),
+        ("precision", m.precision),
+        ("on disk", bytes_(sum(entry.bytes for entry in m.files.values()))),
+        ("model", f"{m.source.name} (opset {m.source.opset})"),
+        ("calibrated for", ", ".join(sorted(m.calibrations)) or "nothing yet"),
+        ("made", f"{m.created} by {m.tool}"),
+    )
+    return Summary(path.name, line, facts)

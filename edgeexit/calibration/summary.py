@@ -1,0 +1,51 @@
+"""A calibration in short."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeexit import units
+from edgeexit.display import Summary
+from edgeexit.measure.shares import share_interval
+
+if TYPE_CHECKING:
+    from edgeexit.calibration.result import Calibration, Figures
+
+
+def calibration_summary(calibration: Calibration) -> Summary:
+    """Target, thresholds, and what the device did, or what is predicted where nothing was run."""
+    c, shown = calibration, calibration.measured or calibration.predicted
+    thresholds = " ".join(f"{t:.4g}" for t in c.thresholds)
+    met, how = "met" if c.met else "not confirmed", "measured" if c.measured else "predicted"
+    line = (
+        f"target {met}, thresholds {thresholds} {c.unit}, {how} mean {units.seconds(shown.mean_s)} "
+        f"({units.ratio(c.speedup)} as fast as the backbone), {_quality(shown)}"
+    )
+    facts = (
+        ("target", f"{c.target}: {met}"),
+        ("thresholds", f"{thresholds} {c.unit} ({c.criterion})"),
+        (f"mean latency, {how}", units.seconds(shown.mean_s)),
+        ("mean latency, backbone", units.seconds(c.backbone_mean_s)),
+        ("speed of the backbone", units.ratio(c.speedup)),
+        (f"p99 latency, {how}", units.seconds(shown.p99_s)),
+        ("quality", f"{_quality(shown)}{_interval(shown)}"),
+        ("leave at each exit", " · ".join(units.percent(rate, 1) for rate in shown.exit_rates)),
+        ("device and settings", c.key),
+        ("data", f"{c.parts.data}: {c.parts.choose} chose, {c.parts.validate} validated"),
+        ("validity", "; ".join([c.validity, *c.reasons])),
+    )
+    return Summary(c.target, line, facts)
+
+
+def _quality(figures: Figures) -> str:
+    if figures.accuracy is None:
+        return f"agreement {units.percent(figures.agreement)}"
+    return f"accuracy {units.percent(figures.accuracy)}"
+
+
+def _interval(figures: Figures) -> str:
+    share = figures.agreement if figures.accuracy is None else figures.accuracy
+    if share is None or not figures.samples:
+        return ""
+    interval = share_interval(share, figures.samples)
+    return f" ({units.percent_range(interval.low, interval.high)})"
