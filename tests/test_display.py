@@ -22,12 +22,9 @@ def value(request: pytest.FixtureRequest, compiled: object) -> Summarised:
     if request.param == "runner":
         runner: Runner = request.getfixturevalue("runner_of_tests")
         return runner
-    made = {
-        "bundle": lambda: Bundle.open(str(compiled)),
-        "benchmark": lambda: made_result(3),
-        "calibration": lambda: made_calibration(3),
-    }
-    return made[request.param]()
+    if request.param == "bundle":
+        return Bundle.open(str(compiled))
+    return made_result(3) if request.param == "benchmark" else made_calibration(3)
 
 
 @pytest.fixture
