@@ -136,12 +136,12 @@ def compile_model(
     parts = _take_apart(source, criterion, exits, scores, progress, precision=precision, inputs=inputs)
     how = {"exits": _joined(exits), "scores": _joined(scores), "backend": backend, "precision": precision}
     with replace_bundle(folder) as change, watching(progress):
-        progress("writing the parts", 0, 1)
+        progress("writing the stages", 0, 1)
         manifest = _write_parts(
             change, parts, find_criterion(criterion).name, Source(source.name, digest_of(source), parts.net.opset, how)
         )
         manifest = _with_record(manifest, given.over(data_record(parts.net.proto, str(source))), change.old)
-        progress("writing the parts", 1, 1)
+        progress("writing the stages", 1, 1)
         draft = Bundle(folder, manifest)
         converted = parts.precision != parts.own_precision
         original = Original(source, parts.net, parts.exits, converted, partial(_read, source, inputs))
@@ -194,10 +194,10 @@ def _take_apart(
     inputs: Inputs | None,
 ) -> _Parts:
     steps = 5
-    progress("taking the network apart", 0, steps)
+    progress("splitting the network", 0, steps)
     rule = find_criterion(criterion)
     net = _read(path, inputs)
-    progress("taking the network apart", 1, steps)
+    progress("splitting the network", 1, steps)
     found = find_exits(net, exits, scores)
     refuse_training_mode(net, found)
     own = found[-1].dtype
@@ -205,16 +205,16 @@ def _take_apart(
         net, found = in_precision(net, found, precision, net.examples)
     net, scored = add_scores(net, found, rule)
     net = with_true_batch(net)
-    progress("taking the network apart", 2, steps)
+    progress("splitting the network", 2, steps)
     stages = split(net, scored)
-    progress("taking the network apart", 3, steps)
+    progress("splitting the network", 3, steps)
     names = {name for s in stages for name in s.outputs}
     specs = probe(net, names)
     if net.dynamic_batch and not (carries_batch(specs.values()) and rows_stand_alone(net, names)):
         net = with_true_batch(net, fixed=True)
         specs = probe(net, names)
     _check_ends(net, scored, specs)
-    progress("taking the network apart", steps, steps)
+    progress("splitting the network", steps, steps)
     return _Parts(net, found, precision or own, stages, specs, own)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, emit, numbers
+from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, emit, joined, numbers
 from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
 from edgeexit.cli.progress import builds_shown, progress_bar
 
@@ -67,7 +67,7 @@ def bench_command(
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
     spin: Spin = False,
-    options: BackendOptions = "",
+    options: BackendOptions = None,
     seed: Annotated[int, typer.Option(help="Of samples, trace and order.", min=0)] = 0,
     output: _Output = None,
     json: Json = False,
@@ -93,7 +93,7 @@ def bench_command(
         load_data(data, bundle_info(bundle, preprocess, classes), strict=True),
         _pace(rate, arrivals, deadline_ms),
     )
-    settings: dict[str, Any] = {"backend": backend, "threads": threads, "spin": spin, "options": options}
+    settings: dict[str, Any] = {"backend": backend, "threads": threads, "spin": spin, "options": joined(options)}
     second = {**settings, "mode": against_mode or mode}
     with ExitStack() as opened:
         runner = opened.enter_context(_open(bundle, "--thresholds", thresholds, mode=mode, **settings))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, Spin, emit
+from edgeexit.cli.common import BackendOptions, Json, Spin, emit, joined
 from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
 from edgeexit.cli.progress import builds_shown, progress_bar
 
@@ -60,7 +60,7 @@ def calibrate_command(
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
     spin: Spin = False,
-    options: BackendOptions = "",
+    options: BackendOptions = None,
     json: Json = False,
 ) -> None:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
@@ -83,7 +83,7 @@ def calibrate_command(
     samples = _samples(bundle, data, preprocess, classes, from_curve=from_curve)
     with warnings.catch_warnings(), builds_shown():
         warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
-        runner = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=options)
+        runner = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=joined(options))
     try:
         with runner, progress_bar() as progress:
             result = _first_possible(runner, samples, plan, _How(seed or 0, method, force), progress)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, emit
+from edgeexit.cli.common import BackendOptions, Json, emit, joined
 from edgeexit.cli.data import NewClassNames, NewPreprocessing, file_info
 from edgeexit.cli.progress import progress_bar
 
@@ -44,7 +44,7 @@ def compile_command(
         str | None, typer.Option(help="float32, float16, or int8 with ranges from --data. [default: the model's own]")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads for the timing.")] = 1,
-    options: BackendOptions = "",
+    options: BackendOptions = None,
     seconds: Annotated[float, typer.Option(help="Time for comparing both forms; 0 skips it.", min=0)] = 2.0,
     json: Json = False,
 ) -> None:
@@ -67,7 +67,7 @@ def compile_command(
             backend=backend,
             precision=precision,
             threads=threads,
-            options=options,
+            options=joined(options),
             inputs=None if samples is None else samples.inputs,
             labels=None if samples is None else samples.labels,
             data_name="inputs" if samples is None else samples.name,

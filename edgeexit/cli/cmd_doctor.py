@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, Spin, emit
+from edgeexit.cli.common import BackendOptions, Json, Spin, emit, joined
 from edgeexit.documents import to_document
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def doctor_command(
     precision: Annotated[str, typer.Option(help="Of the suite: float32, float16 or int8.")] = "float32",
     threads: Annotated[int, typer.Option(help="Worker threads of the suite.")] = 1,
     spin: Spin = False,
-    options: BackendOptions = "",
+    options: BackendOptions = None,
     as_json: Json = False,
 ) -> None:
     """Check everything a measurement needs: packages, sensors, clocks, counters, load; print the fix for each.
@@ -44,7 +44,7 @@ def doctor_command(
 
     checks = [*_packages(backend or "onnxruntime"), *check_machine(), *_counters(), _simulation()]
     failed = any(check.status == "fail" for check in checks)
-    settings = {"precision": precision, "threads": threads, "spin": spin, "options": options}
+    settings = {"precision": precision, "threads": threads, "spin": spin, "options": joined(options)}
     suite = run_suite(backend, output, quick=quick, **settings) if backend is not None and not failed else None
     document = {"schema": "edgeexit.doctor/1", "ready": not failed, "checks": [check.as_json() for check in checks]}
     if suite is not None:

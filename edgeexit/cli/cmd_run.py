@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, Spin, emit, numbers
+from edgeexit.cli.common import BackendOptions, Json, Spin, emit, joined, numbers
 from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
 from edgeexit.cli.progress import builds_shown, progress_bar
 
@@ -36,7 +36,7 @@ def run_command(
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
     spin: Spin = False,
-    options: BackendOptions = "",
+    options: BackendOptions = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File for the predictions: .csv or .json.")
     ] = None,
@@ -63,7 +63,7 @@ def run_command(
     with warnings.catch_warnings(), builds_shown():
         if thresholds is not None or exit is not None:
             warnings.simplefilter("ignore", CalibrationWarning)  # then no calibration says who leaves where
-        opened = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=options)
+        opened = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=joined(options))
         if deadline_ms is not None and exit is None:
             opened.prepare_deadlines()
     with opened as runner:

@@ -21,13 +21,18 @@ Spin: TypeAlias = Annotated[
     bool, typer.Option("--spin", help="Burn a core while waiting for worker threads or the GPU.")
 ]
 BackendOptions: TypeAlias = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
         "--options",
         metavar="A=1,B=2",
-        help="Options of the backend, such as optimization_level=5 for tensorrt.",
+        help="Options of the backend, such as optimization_level=5 for tensorrt; may be repeated.",
     ),
 ]
+
+
+def joined(options: list[str] | None) -> str:
+    """The options of a backend as the library takes them, however often the option was given."""
+    return ",".join(options or ())
 
 
 JSON_PRINTED: ContextVar[bool] = ContextVar("whether the command has printed its JSON object", default=False)

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import typer
 
 import edgeexit
-from edgeexit.cli.common import INTERRUPTED, JSON_PRINTED, Interrupted
+from edgeexit.cli.common import INTERRUPTED, JSON_PRINTED, VERBOSITY, Interrupted, plain
 from edgeexit.cli.printing import print_error
 from edgeexit.errors import EdgeExitError, InputError, InternalError
 
@@ -101,9 +101,10 @@ def _report(error: BaseException, *, as_json: bool) -> int:
     if isinstance(error, OSError):
         _drop_unwritten(sys.stdout)
     message, code = _describe(error)
-    written = _write_traceback(error) if code == SURPRISE and _is_surprise(error) else None
-    if written:
-        message = f"{message} {written}"
+    if code == SURPRISE and _is_surprise(error):
+        message = f"{message} {_write_traceback(error)}"
+        if VERBOSITY.get() > 0:
+            _say(sys.stderr, plain("".join(traceback.format_exception(error)).rstrip()))
     if isinstance(error, _BAD_USAGE):
         _show_usage(error)
     else:

@@ -46,7 +46,7 @@ def progress_bar(about_s: float | None = None) -> Iterator[Progress]:
 
 
 def _bars(about_s: float | None) -> Bars:
-    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
     from rich.progress import Progress as Bars
 
     from edgeexit.cli.printing import console
@@ -55,8 +55,8 @@ def _bars(about_s: float | None) -> Bars:
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=12),
-        MofNCompleteColumn(),
-        _time_column(),
+        _column(_count_text),
+        _column(_time_text),
     )
     bars = Bars(*columns, console=console(err=True), transient=True, refresh_per_second=_REFRESH_HZ)
     if about_s is not None:
@@ -64,27 +64,29 @@ def _bars(about_s: float | None) -> Bars:
     return bars
 
 
-def _time_column() -> ProgressColumn:
-    """How long a step took, or how long it still takes, as far as that is known."""
+def _column(text_of: Callable[[Task], str]) -> ProgressColumn:
     from rich.progress import ProgressColumn
     from rich.text import Text
 
-    class Time(ProgressColumn):
-        max_refresh = 0.25
-
+    class Column(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(_time_text(task.elapsed or 0.0, _left_s(task), finished=task.finished))
+            return Text(text_of(task))
 
-    return Time()
-
-
-def _left_s(task: Task) -> float | None:
-    about_s = task.fields.get("about_s")
-    return task.time_remaining if about_s is None else about_s - (task.elapsed or 0.0)
+    return Column()
 
 
-def _time_text(elapsed_s: float, left_s: float | None, *, finished: bool) -> str:
-    if finished or left_s is None:
+def _count_text(task: Task) -> str:
+    """`3/5`; nothing for all steps together, which have no count."""
+    return "" if task.total is None else f"{task.completed:,.0f}/{task.total:,.0f}"
+
+
+def _time_text(task: Task) -> str:
+    """How long a step took, or how long it still takes, as far as that is known."""
+    if task.finished_time is not None:
+        return duration(task.finished_time)
+    elapsed_s, about_s = task.elapsed or 0.0, task.fields.get("about_s")
+    left_s = task.time_remaining if about_s is None else about_s - elapsed_s
+    if left_s is None:
         return duration(elapsed_s)
     return f"about {duration(left_s)} left" if left_s > 0 else f"{duration(elapsed_s)}, almost done"
 
@@ -100,8 +102,6 @@ class _Rows:
     def advance(self, what: str, done: int, total: int) -> None:
         """Watch one step."""
         if what not in self.tasks or done < self.done[what]:
-            if what in self.tasks:
-                self.bars.update(self.tasks[what], completed=total)
             self.tasks[what] = self.bars.add_task(what, total=total)
         self.done[what] = done
         self.bars.update(self.tasks[what], completed=done, total=total)

@@ -75,9 +75,9 @@ def run_conformance(
     results: list[NetworkChecks] = []
     with scratch_folder() as folder, watching(progress):
         for done, network in enumerate(networks):
-            progress("proving the backend", done, len(networks))
+            progress("running the conformance suite", done, len(networks))
             results += _whatever_happens(network, settings, folder, samples, seconds)
-    progress("proving the backend", len(networks), len(networks))
+    progress("running the conformance suite", len(networks), len(networks))
     return ConformanceReport(
         schema=SCHEMA,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -136,11 +136,11 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _watch(child: subprocess.Popen[bytes], progress: Progress, done: int, total: int) -> None:
-    progress("fresh processes", done, total)
+    progress("timing in fresh processes", done, total)
     while child.poll() is None:
         time.sleep(_POLL_S)
-        progress("fresh processes", done, total)
-    progress("fresh processes", done + 1, total)
+        progress("timing in fresh processes", done, total)
+    progress("timing in fresh processes", done + 1, total)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -26,7 +26,7 @@ def test_a_compile_times_both_forms_elsewhere(model: Path, tmp_path: Path, monke
     assert 3 == len(timing.staged_s) == len(timing.fused_s)
     assert min(*timing.staged_s, *timing.fused_s, timing.backbone_s or 0) > 0
     assert timing.faster == FormTimes(timing.staged_s, timing.fused_s, 1.0).faster
-    assert ("fresh processes", 3, 3) in told
+    assert ("timing in fresh processes", 3, 3) in told
 
 
 def test_times_are_those_of_this_machine(compiled: Path) -> None:
