@@ -216,6 +216,10 @@ class Backend(ABC):
     def versions(self) -> dict[str, str]:
         """Versions of what it stands on, for records."""
 
+    def left_out(self, mode: str, exits: int) -> str | None:  # noqa: ARG002 - most run every form
+        """Why networks with so many exits are not run in a mode, known before anything is compiled; None where they are."""
+        return None
+
     @abstractmethod
     def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:
         """One engine per stage."""

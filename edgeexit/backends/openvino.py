@@ -4,17 +4,21 @@
   OpenVINO would otherwise take those for everything, the criterion too, and the answers would no longer be the network's.
 * an output of stage k is the very tensor that is an input of stage k+1. OpenVINO keeps it in plain layout and its convolutions work in
   another, so each boundary costs one reorder: measured, it is more than the whole call floor where the feature map is large.
+* its usage reports, which it sends when it is imported, are off; see `import_openvino`.
 * OpenVINO has no setting for spinning worker threads; `Settings.spin` changes nothing here.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,7 +29,38 @@ from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.errors import MissingExtra, ModelError
 from edgeexit.graph.network import TensorSpec
 
+MOST_FUSED_EXITS = 12
+"""Compiling nested If doubles its time with each level (2026.4: 16 small stages 1 s, 20 half a minute, 24 over seven minutes)."""
+_REPORTS = "openvino_telemetry"
 _NO_SNIPPETS = {"SNIPPETS_MODE": "DISABLE"}
+
+
+TELEMETRY = "EDGEEXIT_OPENVINO_TELEMETRY"
+"""Environment variable; at 1 OpenVINO is imported with its usage reports."""
+_importing = Lock()
+
+
+def import_openvino() -> Any:
+    """The `openvino` package, imported without its usage reports.
+
+    Importing it looks up a host of Google Analytics, sends an event there and keeps a client id in ~/intel. It does not where it finds no
+    `openvino_telemetry`, so that is hidden during the import, unless the variable `TELEMETRY` is 1 or the program has imported it before.
+    """
+    with _importing, _hidden_telemetry():
+        import openvino
+    return openvino
+
+
+@contextmanager
+def _hidden_telemetry() -> Iterator[None]:
+    if os.environ.get(TELEMETRY) == "1" or _REPORTS in sys.modules:
+        yield
+        return
+    sys.modules[_REPORTS] = None  # type: ignore[assignment]  # the documented way to make an import fail
+    try:
+        yield
+    finally:
+        del sys.modules[_REPORTS]
 
 
 @contextmanager
@@ -34,16 +69,14 @@ def _refusals(what: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        import openvino
-
+        openvino = import_openvino()
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")[:400]
         raise ModelError(f"OpenVINO {openvino.__version__} cannot take {what}: {reason.strip()}") from error
 
 
 def _compiled(file: Path, settings: Settings, *, batch_1: bool) -> Any:
     """A model compiled for the CPU."""
-    import openvino as ov
-
+    ov = import_openvino()
     config = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": "1",
@@ -82,7 +115,7 @@ def _at_1(port: Any) -> list[int]:
 
 def _binder(models: Sequence[Any]) -> Bind:
     """Infer requests on NumPy buffers without copies; the models are shared between clones, requests and buffers are not."""
-    import openvino as ov
+    ov = import_openvino()
 
     def bind(place: int, buffers: Mapping[str, Array]) -> Callable[[], None]:
         model = models[place]
@@ -159,6 +192,14 @@ class OpenVinoBackend(Backend):
 
     def versions(self) -> dict[str, str]:  # noqa: D102 - see base
         return {"openvino": version("openvino")}
+
+    def left_out(self, mode: str, exits: int) -> str | None:  # noqa: D102 - see base
+        if mode != "fused" or exits <= MOST_FUSED_EXITS:
+            return None
+        return (
+            f"OpenVINO takes twice as long to compile it with every exit more; up to {MOST_FUSED_EXITS} exits are fused, and this"
+            f" network has {exits}"
+        )
 
     def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:  # noqa: D102 - see base
         return HostStaged(bundle.manifest, _binder(_stages(bundle, settings, batch_1=True).models))

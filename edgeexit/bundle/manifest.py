@@ -85,6 +85,8 @@ class Verified:
         reference: `original`: the file as it was given; `rewritten`: as edgeexit reads it, where ONNX Runtime does not run the file.
         score_error: largest difference of a score, over its largest or over max(1, largest logit); null where scores were not compared.
         precision_error: where the precision was changed, largest difference of a logit from the original's, over the largest.
+        fused_left_out: why the backend that the bundle was compiled with does not run the fused form, which was then checked with ONNX
+            Runtime and not timed; null where it does.
         same_labels: where the precision was changed, share of the answers whose best class is the original's.
     """
 
@@ -96,6 +98,7 @@ class Verified:
     score_error: float | None = None
     precision_error: float | None = None
     same_labels: float | None = None
+    fused_left_out: str | None = None
 
     def remarks(self, precision: str) -> tuple[str, ...]:
         """What was compared with what, in sentences, where it is not simply the original."""
@@ -105,6 +108,8 @@ class Verified:
                 f"{precision} differs from the original by up to {self.precision_error:.1e} of the largest logit,"
                 f" with the same best class in {100 * self.same_labels:.1f} % of the answers"
             )
+        if self.fused_left_out:
+            said.append(f"the fused form is left out: {self.fused_left_out}")
         if self.reference == "rewritten":
             said.append(
                 "compared with the model as edgeexit rewrites it: ONNX Runtime does not run the file as it stands"
@@ -128,7 +133,10 @@ _MOST_LABELS = 0.9
 
 @dataclass(frozen=True)
 class ModeTiming:
-    """Median time of leaving at each exit, in seconds, both forms and the backbone, interleaved on one device; which form is faster."""
+    """Median time of leaving at each exit, in seconds, both forms and the backbone, interleaved on one device; which form is faster.
+
+    `fused_s` is empty where the backend leaves that form out.
+    """
 
     staged_s: tuple[float, ...]
     fused_s: tuple[float, ...]

@@ -8,6 +8,7 @@ moves each by percents.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeexit.backends import Settings
+from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.bundle import Bundle
 from edgeexit.bundle.manifest import manifest_from
@@ -37,7 +38,10 @@ _CLEARLY = 0.99
 
 @dataclass(frozen=True)
 class FormTimes:
-    """Median seconds: of leaving at each exit in either form, the fused one relative to the other, and of the backbone."""
+    """Median seconds: of leaving at each exit in either form, the fused one relative to the other, and of the backbone.
+
+    `fused_s` is empty where the backend leaves that form out.
+    """
 
     staged_s: tuple[float, ...]
     fused_s: tuple[float, ...]
@@ -46,7 +50,7 @@ class FormTimes:
     @property
     def faster(self) -> str:
         """The form with the lower mean over the exits: staged, which takes deadlines, too, unless the other one is clearly faster."""
-        return "fused" if sum(self.fused_s) < _CLEARLY * sum(self.staged_s) else "staged"
+        return "fused" if self.fused_s and sum(self.fused_s) < _CLEARLY * sum(self.staged_s) else "staged"
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ def time_forms(
             job = FormsJob(str(bundle.path.resolve()), document, how, seconds / _PROCESSES, place, str(taken))
             found.append(run_process(job, scratch, progress, place, _PROCESSES, module=__name__))
     staged, backbone = (np.median([arrays[f"{n}_s"] for arrays in found], axis=0) for n in ("staged", "backbone"))
-    fused = staged * np.median([arrays["fused_s"] / arrays["staged_s"] for arrays in found], axis=0)
+    ratios = [arrays["fused_s"] / arrays["staged_s"] for arrays in found if len(arrays["fused_s"])]
+    fused = staged * np.median(ratios, axis=0) if ratios else ()
     return FormTimes(tuple(map(float, staged)), tuple(map(float, fused)), float(backbone[0]))
 
 
@@ -109,15 +114,15 @@ def times_here(
     """The same in this process, once."""
     singles = _singles(inputs)
     exits = range(1, bundle.manifest.exits + 1)
-    with (
-        open_runner(bundle, settings.with_mode("staged")) as staged,
-        open_runner(bundle, settings.with_mode("fused")) as fused,
-        staged.backbone() as backbone,
-    ):
+    backend = find_backend(settings.backend)
+    modes = [m for m in ("staged", "fused") if not backend.left_out(m, bundle.manifest.exits)]
+    with ExitStack() as stack:
+        runners = [stack.enter_context(open_runner(bundle, settings.with_mode(m))) for m in modes]
+        backbone = stack.enter_context(runners[0].backbone())
         calls = {
             f"{runner.settings.mode} {exit}": partial(_forced, runner, singles, exit)
             for exit in exits
-            for runner in (staged, fused)
+            for runner in runners
         }
         calls["backbone"] = partial(_straight, backbone, singles)
         samples = time_interleaved(
@@ -125,7 +130,9 @@ def times_here(
         )
     staged_s = tuple(samples[f"staged {exit}"].median_s for exit in exits)
     fused_s = tuple(
-        s * _ratio(samples[f"fused {exit}"], samples[f"staged {exit}"]) for exit, s in zip(exits, staged_s, strict=True)
+        s * _ratio(samples[f"fused {exit}"], samples[f"staged {exit}"])
+        for exit, s in zip(exits, staged_s, strict=True)
+        if "fused" in modes
     )
     return FormTimes(staged_s, fused_s, samples["backbone"].median_s)
 

@@ -63,7 +63,7 @@ def load(
 
     Raises:
         BundleError: the bundle is damaged, unsafe or too new.
-        InputError: no such backend or mode.
+        InputError: no such backend or mode, or a mode that the backend leaves out for a network with so many exits.
     """
     settings = Settings(backend, mode or "staged", threads=threads, spin=spin, options=options)
     runner = _open_whole(as_path("path", path), settings, mode)
@@ -178,6 +178,10 @@ def open_runner(
     """
     opened = find_backend(settings.backend)
     opened.check_options(settings.options)
+    reason = opened.left_out(settings.mode, bundle.manifest.exits)
+    if reason:
+        msg = f"backend {settings.backend} does not run this bundle in mode {settings.mode}: {reason}. Use mode staged."
+        raise InputError(msg)
     program = (opened.open_fused if settings.mode == "fused" else opened.open_staged)(bundle, settings)
     return Runner(bundle, settings, program, calibration, stage_p99_s=stage_p99_s)
 

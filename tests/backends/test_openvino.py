@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeexit.backends import Settings, find_backend
+import edgeexit
+from edgeexit.backends import Settings, find_backend, openvino
 from edgeexit.bundle import Bundle
 from edgeexit.compiler import compile_model
-from edgeexit.errors import ModelError
+from edgeexit.errors import InputError, ModelError
+from edgeexit.measure.forms import times_here
 from edgeexit.runtime.loading import open_runner
 from tests.graph.hard import Writer
+from tests.networks import chain, images
 
 
 def test_no_copy_lies_between_stages(bundles: dict[str, Bundle]) -> None:
@@ -33,6 +39,47 @@ def test_a_model_that_openvino_refuses_is_one_message(bundles: dict[str, Bundle]
     bundle.file(bundle.manifest.stages[0].file).write_bytes(b"not an onnx file")
     with pytest.raises(ModelError, match=r"OpenVINO .* cannot take"):
         find_backend("openvino").open_staged(bundle, Settings("openvino"))
+
+
+def test_the_fused_form_of_many_exits_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    """OpenVINO would compile it for minutes to weeks: the bundle says so, is staged there, and its fused form still runs elsewhere."""
+    model = chain(tmp_path / "m.onnx", exits=13, width=1)
+
+    bundle = compile_model(model, tmp_path / "m.eexit", backend="openvino", seconds=0)
+
+    assert any("fused form is left out" in remark for remark in bundle.manifest.verified.remarks("float32"))
+    with pytest.raises(InputError, match="Use mode staged"):
+        edgeexit.load(bundle.path, backend="openvino", mode="fused")
+    with open_runner(bundle, Settings("openvino")) as staged, open_runner(bundle, Settings(mode="fused")) as fused:
+        x = images(1)
+        assert np.allclose(staged.forced(x, exit=13).logits, fused.forced(x, exit=13).logits, atol=1e-4)
+
+
+def test_a_form_that_is_left_out_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The staged form then counts as the faster one."""
+    monkeypatch.setattr(openvino, "MOST_FUSED_EXITS", 1)
+    bundle = compile_model(chain(tmp_path / "m.onnx", width=1), tmp_path / "m.eexit", backend="openvino", seconds=0)
+
+    times = times_here(bundle, Settings("openvino"), 0.01, inputs={"x": images(1)})
+
+    assert ((), "staged") == (times.fused_s, times.faster)
+
+
+def test_importing_openvino_sends_no_usage_reports(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    """Its reporting package is not loaded, and nothing is written to the home folder."""
+    code = (
+        "import sys\n"
+        "from edgeexit.backends import Settings, find_backend\n"
+        "from edgeexit.bundle import Bundle\n"
+        "find_backend('openvino').open_staged(Bundle.open(sys.argv[1]), Settings('openvino'))\n"
+        "sys.exit('openvino_telemetry' in sys.modules)"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path)}
+
+    done = subprocess.run([sys.executable, "-c", code, str(bundles["skips"].path)], env=environment, check=False)
+
+    assert 0 == done.returncode
+    assert [] == list(tmp_path.rglob("*"))
 
 
 def test_versions_name_openvino() -> None:
