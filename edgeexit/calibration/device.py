@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeexit.calibration.replay import Floats, Indices, ReplayTable
+from edgeexit.calibration.replay import FALL, Floats, Indices, ReplayTable, falling_exits
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
+from edgeexit.measure.statistics import t_quantile
 from edgeexit.measure.timing import Call, Samples, time_interleaved
 from edgeexit.progress import Progress, silent
 from edgeexit.runtime import Backbone, Prediction, Runner
@@ -26,6 +27,8 @@ from edgeexit.runtime import Backbone, Prediction, Runner
 KEPT_LATENCIES = 20_000
 """Latencies kept per exit; more are thinned evenly."""
 _FORCED_INPUTS = 512
+_WANTED_ROUNDS = 16
+_BLOCK_S = (0.005, 0.02)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +38,23 @@ class Costs:
     Attributes:
         cost_s: per exit, its forced runs. typical_s: [N], medians of block means.
         backbone_s: the backbone's runs. backbone_typical_s: its median of block means.
+        error: half width of the 99 % interval of a typical latency over its value, of the least certain lane; from one round to the next.
+        ratio_error: the same of a typical latency over the backbone's in the same round, from which what drifts for all is gone.
+        drift: relative difference of the first and the second half of the rounds, all lanes together.
     """
 
     cost_s: tuple[Floats, ...]
     typical_s: Floats
     backbone_s: Floats
     backbone_typical_s: float
+    error: float
+    ratio_error: float
+    drift: float
+
+    @property
+    def falling(self) -> tuple[int, ...]:
+        """Exits (from 1) measured as faster than the exit before, whose work they contain, by more than the error of both."""
+        return falling_exits(self.typical_s, max(FALL, 2 * self.error))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +65,8 @@ class Trial:
         costs: of the forced exits and the backbone in the same rounds.
         labels, leaves: what the policy answered for each validation input, and where it left (from 0).
         mean_s: typical mean latency. noise_floor: relative difference of the two lanes.
-        latency_s: every latency of both lanes.
+        error, ratio_error: of the mean, as those of the costs.
+        latency_s: every latency of both lanes. blocks: the round of each.
     """
 
     costs: Costs
@@ -59,7 +74,15 @@ class Trial:
     leaves: Indices
     mean_s: float
     noise_floor: float
+    error: float
+    ratio_error: float
     latency_s: Floats
+    blocks: Indices
+
+    @property
+    def noise(self) -> float:
+        """What is known of the noise: the difference of the two lanes, or the drift from half to half where that is larger."""
+        return max(self.noise_floor, self.costs.drift)
 
 
 def replay(runner: Runner, data: Dataset, progress: Progress = silent) -> ReplayTable:
@@ -135,8 +158,14 @@ def time_exits(runner: Runner, data: Dataset, seconds: float, seed: int, progres
     """Time leaving at every exit, and the backbone."""
     inputs = singles(data.take(slice(_FORCED_INPUTS)))
     with runner.backbone() as backbone:
-        timed = time_interleaved(_forced_lanes(runner, backbone, inputs), seconds=seconds, seed=seed, progress=progress)
+        timed = _timed(_forced_lanes(runner, backbone, inputs), seconds, seed, progress)
     return _costs(timed, runner.exits)
+
+
+def _timed(lanes: Mapping[str, Call], seconds: float, seed: int, progress: Progress) -> dict[str, Samples]:
+    """In blocks short enough for rounds to be compared with each other."""
+    block_s = float(np.clip(seconds / (len(lanes) * _WANTED_ROUNDS), *_BLOCK_S))
+    return time_interleaved(lanes, seconds=seconds, block_s=block_s, seed=seed, progress=progress)
 
 
 def try_policy(runner: Runner, data: Dataset, seconds: float, seed: int, progress: Progress = silent) -> Trial:
@@ -147,16 +176,21 @@ def try_policy(runner: Runner, data: Dataset, seconds: float, seed: int, progres
     with runner.backbone() as backbone:
         policy: Call = _in_turn(runner, inputs)
         lanes = {**_forced_lanes(runner, backbone, inputs), "policy A": policy, "policy B": policy}
-        timed = time_interleaved(lanes, seconds=seconds, seed=seed, progress=progress)
+        timed = _timed(lanes, seconds, seed, progress)
     rates = np.bincount(leaves, minlength=runner.exits) / len(leaves)
-    first, second = (_typical_mix(timed[f"policy {lane}"], leaves, rates) for lane in "AB")
+    lane_a, lane_b = timed["policy A"], timed["policy B"]
+    first, second = (_typical_mix(lane, leaves, rates) for lane in (lane_a, lane_b))
+    rounds = (_round_mixes(lane_a, leaves, rates) + _round_mixes(lane_b, leaves, rates)) / 2
     return Trial(
         costs=_costs(timed, runner.exits),
         labels=np.array([a.label for a in answers]),
         leaves=leaves,
         mean_s=(first + second) / 2,
         noise_floor=abs(first / second - 1),
-        latency_s=np.concatenate([timed["policy A"].values_s, timed["policy B"].values_s]),
+        error=relative_error(rounds),
+        ratio_error=relative_error(rounds / timed["backbone"].block_means_s),
+        latency_s=np.concatenate([lane_a.values_s, lane_b.values_s]),
+        blocks=np.concatenate([lane_a.blocks, lane_b.blocks]),
     )
 
 
@@ -184,12 +218,29 @@ def _in_turn(run: Callable[[Any], Prediction], inputs: list[Any]) -> Call:
 
 def _costs(timed: Mapping[str, Samples], exits: int) -> Costs:
     lanes = [timed[f"exit {k}"] for k in range(1, exits + 1)]
+    straight = timed["backbone"].block_means_s
+    totals = np.sum([lane.block_means_s for lane in timed.values()], axis=0)
+    half = len(totals) // 2
     return Costs(
         cost_s=tuple(lane.values_s for lane in lanes),
         typical_s=np.array([_typical(lane) for lane in lanes]),
         backbone_s=timed["backbone"].values_s,
         backbone_typical_s=_typical(timed["backbone"]),
+        error=max(relative_error(lane.block_means_s) for lane in timed.values()),
+        ratio_error=max(relative_error(lane.block_means_s / straight) for lane in lanes),
+        drift=abs(float(np.median(totals[:half]) / np.median(totals[half:])) - 1),
     )
+
+
+def relative_error(rounds: Floats) -> float:
+    """Half width of the 99 % interval of the median of `rounds` over its value.
+
+    From the median absolute deviation, which a stall of the machine in a few rounds does not move; 1.4826 and 1.2533 make of it the
+    standard error of a median of normal values.
+    """
+    middle = float(np.median(rounds))
+    deviation = 1.4826 * float(np.median(np.abs(rounds - middle)))
+    return float(t_quantile(0.995, len(rounds) - 1) * 1.2533 * deviation / (middle * len(rounds) ** 0.5))
 
 
 def _typical(samples: Samples) -> float:
@@ -203,6 +254,20 @@ def _typical_mix(samples: Samples, leaves: Indices, rates: Floats) -> float:
     for k in np.unique(at):
         here = at == k
         total += float(rates[k]) * float(np.median(_block_means(samples.values_s[here], samples.blocks[here])))
+    return total / float(rates[np.unique(at)].sum())
+
+
+def _round_mixes(samples: Samples, leaves: Indices, rates: Floats) -> Floats:
+    """Per round, the mean of its inferences weighted with the exit rates; an exit that a round has not met counts as it usually takes."""
+    at = leaves[np.arange(len(samples)) % len(leaves)]
+    rounds = int(samples.blocks[-1]) + 1
+    total = np.zeros(rounds)
+    for k in np.unique(at):
+        here = at == k
+        met, values = np.unique(samples.blocks[here]), _block_means(samples.values_s[here], samples.blocks[here])
+        usual = np.full(rounds, np.median(values))
+        usual[met] = values
+        total += float(rates[k]) * usual
     return total / float(rates[np.unique(at)].sum())
 
 

@@ -1,22 +1,78 @@
-"""Whether the device confirms what was chosen: every bound of a target, predicted beside measured, with the room that noise takes."""
+"""Whether the device confirms what was chosen: every bound of a target as an interval for data never seen, and the three statements.
+
+    met          the whole interval lies on the right side of the limit
+    not met      the whole interval lies on the wrong side
+    undecided    it lies on both; or the room for noise is larger than the bound itself; or times were taken on a noisy machine
+
+Means are those of the run, taken from the validation part to all samples by who leaves where.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeexit.calibration.device import Trial
+from edgeexit.calibration.decision import (
+    CONFIRMED,
+    MET,
+    NOISE_LIMIT,
+    NOISY,
+    NOT_MET,
+    NOT_RUN,
+    OFF,
+    QUIET,
+    UNDECIDED,
+    CalibrationVerdict,
+    all_bounds,
+)
+from edgeexit.calibration.device import Costs, Trial
 from edgeexit.calibration.problem import limit_s
-from edgeexit.calibration.replay import Floats, ReplayTable
+from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import Check, Figures
 from edgeexit.calibration.targets import Bound, Target
+from edgeexit.calibration.uncertainty import Sample, half_width
 from edgeexit.calibration.verdicts import binomial_interval
+from edgeexit.hardware import DeviceState, Validity, foreign_cores
 from edgeexit.measure.statistics import Interval
 
 TRACKING = 0.02
 NOISE_FACTOR = 1.25
-_Z = 1.959964
+_FOREIGN = 0.25
+"""Cores used by others that can slow this process down, where no core is free for them."""
+_STOLEN = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The chosen policy at work.
+
+    Attributes:
+        figures: of the validation part, which the device ran. validation: its table.
+        whole: all samples under the policy.
+        trial: times and answers of the run.
+        reasons: why the machine was too noisy to decide anything about time; empty on a quiet one.
+        proved: whether a certificate holds for the bounds on answers and shares.
+    """
+
+    figures: Figures
+    validation: ReplayTable
+    whole: Sample
+    trial: Trial
+    reasons: tuple[str, ...]
+    proved: bool
+
+    @property
+    def noisy(self) -> bool:
+        """Whether nothing about time can be decided."""
+        return bool(self.reasons)
+
+    @property
+    def bias(self) -> float:
+        """What the policy's mean is above that of its exits run alone, relative: mixing them costs caches and branch predictions."""
+        return self.figures.mean_s / self.validation.outcome_of(self.trial.leaves).mean_s - 1
 
 
 def tolerance_of(noise_floor: float, sampling_error: float) -> float:
@@ -29,40 +85,171 @@ def accuracy_interval(measured: Figures) -> Interval | None:
     return None if measured.accuracy is None else binomial_interval(measured.accuracy, measured.samples)
 
 
-def checks_of(
-    table: ReplayTable,
-    target: Target,
-    predicted: Figures,
-    run: tuple[Figures, ReplayTable, Trial] | None,
-    tolerance: float,
+def noise_reasons(
+    trial: Trial, states: tuple[DeviceState, DeviceState], validity: Validity, threads: int
+) -> tuple[str, ...]:
+    """Why times measured between two states of the machine cannot be decided on; empty on a quiet machine."""
+    return tuple(_noise_reasons(trial, states, validity, threads))
+
+
+def _noise_reasons(
+    trial: Trial, states: tuple[DeviceState, DeviceState], validity: Validity, threads: int
+) -> Iterator[str]:
+    if trial.noise > NOISE_LIMIT:
+        yield "the same measurement made twice differs by more than that limit"
+    yield from _busy_reasons(states, threads)
+    if validity.status == "invalid":
+        yield from validity.reasons
+    yield from _falling_reasons(trial.costs)
+
+
+def cost_reasons(costs: Costs, states: tuple[DeviceState, DeviceState], threads: int) -> tuple[str, ...]:
+    """The same of the timing of the exits, before any policy has run."""
+    drift = ("times drifted by more than that limit",) if costs.drift > NOISE_LIMIT else ()
+    return (*drift, *_busy_reasons(states, threads), *_falling_reasons(costs))
+
+
+def _falling_reasons(costs: Costs) -> Iterator[str]:
+    for k in costs.falling:
+        yield f"leaving at exit {k} was measured as faster than at exit {k - 1}, whose work it contains"
+
+
+def _busy_reasons(states: tuple[DeviceState, DeviceState], threads: int) -> Iterator[str]:
+    """Other work that leaves no core free: logical cores are often two to a physical one, so half of them count."""
+    before, after = states
+    foreign, cores = foreign_cores(before, after), after.cores_online or 1
+    if foreign is not None and foreign > _FOREIGN and foreign + threads > max(1, cores / 2):
+        yield f"other processes used {foreign:.1f} of {cores} cores"
+    elapsed_s = after.monotonic_s - before.monotonic_s
+    stolen_s = (after.steal_cpu_s or 0.0) - (before.steal_cpu_s or 0.0)
+    if elapsed_s > 0 and stolen_s / elapsed_s / cores > _STOLEN:
+        yield f"the hypervisor took {stolen_s / elapsed_s / cores:.0%} of the CPU time for others"
+
+
+def checks_of(table: ReplayTable, target: Target, predicted: Figures, run: Run) -> tuple[Check, ...]:
+    """Every bound held against the run on the device."""
+    return tuple(_check_run(table, bound, predicted, run) for bound in target.bounds)
+
+
+def predicted_checks(
+    table: ReplayTable, target: Target, predicted: Figures, whole: Sample, timing: float | None
 ) -> tuple[Check, ...]:
-    """Every bound held against the prediction and, where there was one, the run on the device (figures, validation table, trial)."""
-    return tuple(_check(table, bound, predicted, run, tolerance) for bound in target.bounds)
+    """Every bound held against the prediction alone; `timing` is the relative error of the times in the table, None on a noisy machine."""
+    return tuple(_check_predicted(table, bound, predicted, whole, timing) for bound in target.bounds)
 
 
-def _check(
-    table: ReplayTable,
-    bound: Bound,
-    predicted: Figures,
-    run: tuple[Figures, ReplayTable, Trial] | None,
-    tolerance: float,
+def _check_predicted(
+    table: ReplayTable, bound: Bound, predicted: Figures, whole: Sample, timing: float | None
 ) -> Check:
-    limit = (
-        limit_s(table, bound) if bound.metric == "mean" else bound.of.tail if bound.of.tail is not None else bound.limit
-    )
-    assert limit is not None
-    foreseen = _value(bound, predicted, table)
+    foreseen = _predicted_value(bound, predicted, table)
+    half = half_width(bound, whole, timing or 0.0)
+    ends = foreseen - half, foreseen + half
     if bound.of.tail is not None:
-        foreseen = float(np.dot(predicted.exit_rates, table.over(bound.limit)))
-    if run is None:
-        return Check(str(bound), limit, foreseen, None, 0.0, met=True)
-    measured, validation, trial = run
-    value = _value(bound, measured, validation)
+        error = whole.mean_error(table.over(bound.limit))
+        ends = _tail_range(lambda at: float(whole.rates @ table.over(at)), bound.limit, half, error)
+    values = _limit(table, bound), foreseen, None
+    return _made(bound, values, ends, decidable=timing is not None or not on_time(bound))
+
+
+def _check_run(table: ReplayTable, bound: Bound, predicted: Figures, run: Run) -> Check:
+    value = _value(bound, run.figures, run.validation)
     if bound.of.tail is not None:
-        value = _tail_of_run(bound.limit, trial)
-    room = _room(bound, limit, measured, validation, tolerance)
-    beyond = value - limit if bound.of.sign == "<=" else limit - value
-    return Check(str(bound), limit, foreseen, value, room, met=beyond <= room)
+        value = float((run.trial.latency_s > bound.limit).mean())
+    values = _limit(run.validation, bound), _predicted_value(bound, predicted, table), value
+    check = _made(bound, values, _range(bound, run), decidable=not (run.noisy and on_time(bound)))
+    return replace(check, met=True, state=MET) if run.proved and not on_time(bound) else check
+
+
+def _made(
+    bound: Bound, values: tuple[float, float, float | None], ends: tuple[float, float], *, decidable: bool
+) -> Check:
+    (limit, foreseen, value), (low, high) = values, _possible(bound, ends)
+    state = _state(bound, limit, low, high) if decidable else UNDECIDED
+    room = (high - low) / 2
+    return Check(str(bound), limit, foreseen, value, room, met=state == MET, state=state, low=low, high=high)
+
+
+def _possible(bound: Bound, ends: tuple[float, float]) -> tuple[float, float]:
+    """The part of an interval that the quantity can lie in."""
+    least = -100.0 if bound.metric == "drop" else 0.0
+    most = 1.0 if bound.metric in ("accuracy", "agreement", "rate") or bound.of.tail is not None else math.inf
+    return max(least, ends[0]), min(most, ends[1])
+
+
+def on_time(bound: Bound) -> bool:
+    """Whether a bound is on what a busy machine changes: time, and the energy that everything on the machine draws."""
+    return bound.metric in ("mean", "energy") or bound.of.tail is not None
+
+
+def _state(bound: Bound, limit: float, low: float, high: float) -> str:
+    if bound.metric == "drop" and 0 < limit < (high - low) / 2:
+        return UNDECIDED
+    if bound.of.sign == "<=":
+        return MET if high <= limit else NOT_MET if low > limit else UNDECIDED
+    return MET if low >= limit else NOT_MET if high < limit else UNDECIDED
+
+
+def _limit(table: ReplayTable, bound: Bound) -> float:
+    if bound.metric == "mean":
+        return limit_s(table, bound)
+    return bound.limit if bound.of.tail is None else bound.of.tail
+
+
+def _range(bound: Bound, run: Run) -> tuple[float, float]:
+    """The interval of a bounded quantity for data never seen, after the run."""
+    whole, trial = run.whole, run.trial
+    timing = trial.ratio_error if bound.relative else trial.error
+    half = half_width(bound, whole, timing)
+    if bound.of.tail is not None:
+        return _tail_of_run(bound.limit, run, half)
+    middle = _estimate(bound, run)
+    return middle - half, middle + half
+
+
+def _estimate(bound: Bound, run: Run) -> float:
+    whole, table = run.whole, run.whole.table
+    outcome = table.outcome_of(whole.leaves)
+    if (
+        bound.metric == "mean"
+    ):  # what mixing exits does to each is in the run only, the luck of the draw is less in all samples
+        return run.figures.mean_s * outcome.mean_s / run.validation.outcome_of(run.trial.leaves).mean_s
+    if bound.metric == "rate":
+        assert bound.exit is not None
+        return float(whole.rates[bound.exit - 1])
+    if bound.metric == "drop":
+        lost, gained = whole.lost_and_gained()
+        return 100 * (lost - gained) / len(whole.leaves)
+    value = {
+        "energy": outcome.energy_j,
+        "macs": outcome.macs,
+        "accuracy": outcome.accuracy,
+        "agreement": outcome.agreement,
+    }[bound.metric]
+    assert value is not None
+    return value
+
+
+def _tail_of_run(limit: float, run: Run, relative: float) -> tuple[float, float]:
+    """Of the share of inferences over a limit: rounds differ, inputs differ, and every latency may be off by `relative`."""
+    trial, z = run.trial, run.whole.z
+    over = trial.latency_s > limit
+    shares = np.bincount(trial.blocks, weights=over) / np.bincount(trial.blocks)
+    between = float(shares.var(ddof=1)) / len(shares) if len(shares) > 1 else 0.25
+    chance = z * math.sqrt(between + (z / len(over)) ** 2 / 2)
+    drawn = run.whole.mean_error(np.array([(cost > limit).mean() for cost in trial.costs.cost_s]))
+    return _tail_range(lambda at: float((trial.latency_s > at).mean()), limit, relative, math.hypot(chance, drawn))
+
+
+def _tail_range(
+    share_over: Callable[[float], float], limit: float, relative: float, error: float
+) -> tuple[float, float]:
+    return share_over(limit * (1 + relative)) - error, share_over(limit / (1 + relative)) + error
+
+
+def _predicted_value(bound: Bound, predicted: Figures, table: ReplayTable) -> float:
+    if bound.of.tail is not None:
+        return float(np.dot(predicted.exit_rates, table.over(bound.limit)))
+    return _value(bound, predicted, table)
 
 
 def _value(bound: Bound, figures: Figures, table: ReplayTable) -> float:
@@ -79,19 +266,60 @@ def _value(bound: Bound, figures: Figures, table: ReplayTable) -> float:
     return value
 
 
-def _tail_of_run(limit: float, trial: Trial) -> float:
-    """Share of the run's inferences over the limit."""
-    latencies: Floats = trial.latency_s
-    return float((latencies > limit).mean())
+def verdict_of_run(
+    target: Target, checks: Sequence[Check], run: Run, predicted: Figures, tolerance: float
+) -> CalibrationVerdict:
+    """The three statements after a run on the device."""
+    off_by = run.figures.mean_s / predicted.mean_s - 1
+    prediction = UNDECIDED if run.noisy else OFF if off_by > tolerance else CONFIRMED
+    undecided, missed = (tuple(c.bound for c in checks if c.state == state) for state in (UNDECIDED, NOT_MET))
+    return CalibrationVerdict(
+        bounds=all_bounds(c.state for c in checks),
+        prediction=prediction,
+        off_by=off_by,
+        machine=NOISY if run.noisy else QUIET,
+        noise=run.trial.noise,
+        reasons=run.reasons,
+        undecided=undecided,
+        missed=missed,
+        advice=tuple(_advice(target, set(undecided), run)),
+    )
 
 
-def _room(bound: Bound, limit: float, measured: Figures, validation: ReplayTable, tolerance: float) -> float:
-    """Noise and sampling error of a measured value, in its own unit: 95 % for shares, the tolerance for means."""
-    n = measured.samples
-    if bound.metric in ("mean", "energy", "macs"):
-        return limit * tolerance
-    if bound.of.tail is not None or bound.metric in ("rate", "accuracy", "agreement"):
-        return _Z * math.sqrt(max(limit * (1 - limit), 1 / n) / n)
-    assert validation.correct is not None
-    differing = float((validation.correct != validation.correct[:, -1:]).any(axis=1).mean())
-    return 100 * _Z * math.sqrt(max(differing, 1 / n) / n)
+def infeasible_verdict(checks: Sequence[Check], noise: float, reasons: tuple[str, ...]) -> CalibrationVerdict:
+    """The statements where no thresholds meet the target."""
+    missed = tuple(c.bound for c in checks if c.state != MET)
+    return CalibrationVerdict(
+        NOT_MET, machine=NOISY if reasons else QUIET, noise=noise, reasons=reasons, missed=missed, advice=(_ANOTHER,)
+    )
+
+
+_ANOTHER = "What was measured is kept: edgeexit calibrate --from-curve tries another target without measuring again."
+
+
+def predicted_verdict(checks: Sequence[Check], measurement: CalibrationVerdict) -> CalibrationVerdict:
+    """The statements where nothing was run: the bounds as the replay table predicts them, on the machine that measured its times."""
+    undecided, missed = (tuple(c.bound for c in checks if c.state == state) for state in (UNDECIDED, NOT_MET))
+    return replace(
+        measurement,
+        bounds=all_bounds(c.state for c in checks),
+        prediction=NOT_RUN,
+        off_by=None,
+        undecided=undecided,
+        missed=missed,
+        advice=(_MEASURE,) if undecided or missed else (),
+    )
+
+
+_MEASURE = "Run edgeexit calibrate with --data to measure these thresholds on the device."
+
+
+def _advice(target: Target, undecided: set[str], run: Run) -> Iterator[str]:
+    open_bounds = [bound for bound in target.bounds if str(bound) in undecided]
+    if run.noisy:
+        yield "Stop other work on this machine and calibrate again: nothing about time can be decided while it is noisy."
+    elif any(on_time(bound) for bound in open_bounds):
+        yield "Measure longer (--seconds), or give more samples: the interval of a time lies on both sides of its limit."
+    if any(not on_time(bound) for bound in open_bounds):
+        n = len(run.whole.leaves)
+        yield f"Give more samples ({n} leave too much room for chance), or a looser bound."

@@ -13,13 +13,16 @@ from edgeexit.bundle.archive import SCHEMA as ARCHIVE
 from edgeexit.bundle.archive import About, Archive
 from edgeexit.calibration.aside import write_aside
 from edgeexit.calibration.control import STEP, Controller, Law, start_of
+from edgeexit.calibration.decision import NOISY
 from edgeexit.calibration.drift import FALSE_ALARM, WINDOW, DriftAlarm, Seen
 from edgeexit.calibration.guard import choose
-from edgeexit.calibration.judge import checks_of
+from edgeexit.calibration.judge import NOISE_FACTOR, predicted_checks, predicted_verdict
+from edgeexit.calibration.margins import Errors, tightened
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import Calibration, Figures, calibration_from
 from edgeexit.calibration.search import Effort, Policy
 from edgeexit.calibration.targets import Target, parse_target
+from edgeexit.calibration.uncertainty import Sample
 from edgeexit.calibration.verdicts import verdicts_of
 from edgeexit.errors import BundleError, InputError
 from edgeexit.progress import Progress, silent
@@ -40,7 +43,8 @@ def retune(
 ) -> Calibration:
     """Another target from what the last calibration measured, active or not: no new measurement, well under a second.
 
-    The policy has not been run: `measured` is None, and `met` says what the replay table predicts.
+    The policy has not been run: `measured` is None, and `verdict` says what the replay table predicts, from the times that the last
+    calibration measured; where its machine was noisy, bounds on time stay undecided.
 
     Args:
         runner: an open bundle; afterwards it has the thresholds, if the target is met.
@@ -57,9 +61,13 @@ def retune(
         runner.bundle.check_calibration_name(save_as)
     (old, table), parsed = _measured(runner), parse_target(target)
     progress("choosing thresholds", 0, 1)
-    policy, choice = choose(table, parsed, seed=old.parts.seed, method=old.choice.method, effort=Effort(work=1.0))
+    timing = None if old.verdict.machine == NOISY else NOISE_FACTOR * old.noise_floor
+    wanted = tightened(table, parsed, Errors(timing or 0.0, timing or 0.0), len(table))
+    policy, choice = choose(table, wanted, seed=old.parts.seed, method=old.choice.method, effort=Effort(work=1.0))
     progress("choosing thresholds", 1, 1)
     figures = Figures.predicted(table, table.outcome(policy.thresholds))
+    checks = predicted_checks(table, parsed, figures, Sample.under(table, policy.thresholds), timing)
+    verdict = predicted_verdict(checks, old.verdict)
     result = old.retuned(
         created=now(),
         key=key_here(runner.settings),
@@ -74,9 +82,11 @@ def retune(
         measured=None,
         replayed_mean_s=None,
         on_track=None,
-        checks=checks_of(table, parsed, figures, None, 0.0),
-        met=True,
+        checks=checks,
+        met=verdict.met,
         verdicts=verdicts_of(table, policy),
+        chosen_for=str(wanted),
+        verdict=verdict,
     )
     if not dry_run:
         keep(runner, result, table, save_as=save_as, progress=progress)

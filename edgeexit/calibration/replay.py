@@ -337,6 +337,15 @@ class Outcome:
         return value
 
 
+FALL = 0.03
+"""How much faster than the one before an exit may be measured: more than that, relative, is noise."""
+
+
+def falling_exits(mean_s: Floats, room: float = FALL) -> tuple[int, ...]:
+    """Exits (from 1) that take less than the exit before, whose work they contain, by more than `room` of it."""
+    return tuple(int(k) + 2 for k in np.flatnonzero(mean_s[1:] < mean_s[:-1] * (1 - room)))
+
+
 def mean_of(counts: ArrayLike, per_exit: Floats) -> float:
     """Mean of a cost per exit [N] when `counts` [N] samples leave at each: the one place where such a mean is made, so that the same
     counts always give the same float.

@@ -8,6 +8,17 @@ from typing import Any
 import numpy as np
 
 from edgeexit.calibration.certify import Certificate
+from edgeexit.calibration.decision import (
+    CONFIRMED,
+    MET,
+    NOISE_LIMIT,
+    NOISY,
+    NOT_MET,
+    OFF,
+    QUIET,
+    UNDECIDED,
+    CalibrationVerdict,
+)
 from edgeexit.calibration.front import Front
 from edgeexit.calibration.guard import Choice
 from edgeexit.calibration.plausibility import Finding
@@ -99,8 +110,10 @@ class Check:
         bound: as written.
         limit: in SI (seconds, joules, multiply-accumulates, a share, percentage points).
         predicted, measured: the same quantity on the choose part and on the device; None where it cannot be measured.
-        room: how far beyond the limit the measured value may be before it counts as missed: noise and sampling error, in the same unit.
-        met: whether it holds within the room.
+        room: half the width of the interval from `low` to `high`: noise and sampling error, in the same unit.
+        met: whether the whole interval keeps the limit.
+        state: "met", "not met" or "undecided"; empty in documents that were written before there were three.
+        low, high: 99 % interval of the quantity for data never seen; None in such documents.
     """
 
     bound: str
@@ -109,6 +122,9 @@ class Check:
     measured: float | None
     room: float
     met: bool
+    state: str = ""
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +155,9 @@ class Parts:
     data_sha256: str
 
 
+_NOTHING = CalibrationVerdict()
+
+
 @dataclass(frozen=True, repr=False)
 class Calibration(Summarised):
     """A calibration of one bundle on one device under one set of settings. `to_document` and `calibration_from` are each other's inverse.
@@ -157,13 +176,15 @@ class Calibration(Summarised):
             the luck of the draw. None where nothing was run.
         noise_floor: relative difference of the same protocol run twice (A/A). sampling_error: relative, of the mean, 95 %.
         tolerance: relative, for `measured` against `predicted`: the larger of 2 %, 1.25 noise floors and the sampling error.
-        on_track: whether measured is within the tolerance of predicted; None where nothing was run.
-        checks: every bound of the target. met: all of them, and on track.
+        on_track: whether the mean took no longer than predicted, within the tolerance; None where nothing was run.
+        checks: every bound of the target. met: whether all of them are.
         validity, reasons: of the device's state while measuring.
         state: of the device before and after.
         energy_reason: why there is no energy, where there is none.
         verdicts: remarks. curve: the front. parts: of the data.
         findings: why the data are implausible, where they were used all the same (`force`).
+        chosen_for: the target as it was tightened for the choice, so that noise and chance leave the target itself met.
+        verdict: what it all says of the bounds, of the prediction and of the machine.
     """
 
     schema: str
@@ -202,6 +223,8 @@ class Calibration(Summarised):
     curve: tuple[CurvePoint, ...]
     parts: Parts
     findings: tuple[Finding, ...] = ()
+    chosen_for: str = ""
+    verdict: CalibrationVerdict = _NOTHING
 
     def _summary(self) -> Summary:
         return calibration_summary(self)
@@ -245,7 +268,26 @@ def calibration_from(document: Any, where: str) -> Calibration:
         BundleError: another schema, a newer one, or faults; all in one message.
     """
     check_schema(document, "calibration", VERSION, where, BundleError)
-    return from_document(Calibration, document, where, BundleError)
+    found = from_document(Calibration, document, where, BundleError)
+    return found if "verdict" in document else replace(found, verdict=_earlier_verdict(found))
+
+
+def _earlier_verdict(found: Calibration) -> CalibrationVerdict:
+    """Of a calibration written before it had one: `met` then also said that the prediction was confirmed."""
+    measured, noisy = found.measured, found.noise_floor > NOISE_LIMIT
+    missed = tuple(c.bound for c in found.checks if not c.met)
+    bounds = MET if found.met else NOT_MET if missed else UNDECIDED
+    if measured is None:
+        return CalibrationVerdict(bounds, missed=missed)
+    return CalibrationVerdict(
+        bounds,
+        CONFIRMED if found.on_track else OFF,
+        off_by=measured.mean_s / found.predicted.mean_s - 1,
+        machine=NOISY if noisy else QUIET,
+        noise=found.noise_floor,
+        undecided=tuple(c.bound for c in found.checks) if bounds == UNDECIDED else (),
+        missed=missed,
+    )
 
 
 def exit_rows(table: ReplayTable) -> tuple[ExitRow, ...]:

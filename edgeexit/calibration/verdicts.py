@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeexit import units
 from edgeexit.calibration.problem import FEW_EXITS, problem_of
-from edgeexit.calibration.replay import ReplayTable
+from edgeexit.calibration.replay import Indices, ReplayTable, falling_exits
 from edgeexit.calibration.search import QUICK, Policy, best_boundaries, policy_of
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.measure.statistics import Interval
@@ -22,12 +22,16 @@ GAIN_MEAN = 0.01
 """What dropping heads must gain, in accuracy or in relative mean latency, to be recommended."""
 
 
+LOST_SAMPLES, LOST_SHARE = 3, 0.5
+"""A class counts as lost where at least so many samples of it, and this share of those that the last exit has right, become wrong."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One remark.
 
     Attributes:
-        code: stable name: does_not_pay, one_exit, unused_exit, constant_scores, few_samples, drop_heads, training_data.
+        code: stable name: does_not_pay, times_fall, one_exit, unused_exit, constant_scores, few_samples, lost_class, drop_heads.
         text: for people.
     """
 
@@ -51,6 +55,16 @@ def sampling_error(table: ReplayTable, policy: Policy, fresh: int | None = None)
 
 
 def _payment(table: ReplayTable, policy: Policy) -> Iterator[Verdict]:
+    falling = falling_exits(table.mean_cost_s)
+    for k in falling:
+        now_s, before_s = (units.seconds(float(table.mean_cost_s[i])) for i in (k - 1, k - 2))
+        text = (
+            f"leaving at exit {k} was measured as faster ({now_s}) than at exit {k - 1} ({before_s}), whose work it contains: nothing is "
+            "advised from these times. Calibrate again on a quiet machine."
+        )
+        yield Verdict("times_fall", text)
+    if falling:
+        return
     backbone_s = table.backbone_mean_s
     if policy.mean_s >= backbone_s:
         more = policy.mean_s / backbone_s - 1
@@ -89,9 +103,33 @@ def _size(table: ReplayTable, policy: Policy) -> Iterator[Verdict]:
         yield Verdict("few_samples", text)
 
 
+def lost_classes(answers: Indices, labels: Indices, leaves: Indices) -> tuple[Verdict, ...]:
+    """A remark where classes that the last exit recognises are lost by leaving early, which the accuracy of all hides where they are rare.
+
+    Args:
+        answers: int64 [M, N], the label that each exit gives each sample.
+        labels: int64 [M].
+        leaves: int64 [M], the exit (from 0) where each sample leaves.
+    """
+    last, policy = answers[:, -1] == labels, answers[np.arange(len(labels)), leaves] == labels
+    lost = []
+    for label in np.unique(labels):
+        of_class = labels == label
+        before, after = int(last[of_class].sum()), int(policy[of_class].sum())
+        if before - after >= LOST_SAMPLES and before - after >= LOST_SHARE * before:
+            lost.append(
+                f"{label} ({before} of {int(of_class.sum())} samples right at the last exit, {after} with these thresholds)"
+            )
+    if not lost:
+        return ()
+    shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+    text = f"leaving early loses whole classes: {shown}. Raise the thresholds, or give more samples of them."
+    return (Verdict("lost_class", text),)
+
+
 def recommend_heads(table: ReplayTable, target: str | Target, policy: Policy) -> Verdict | None:
     """Which heads to compile without, where that gains accuracy or time; None where none does or head costs are not known."""
-    if table.head_s is None or table.exits < 3:
+    if table.head_s is None or table.exits < 3 or falling_exits(table.mean_cost_s):
         return None
     parsed = parse_target(target)
     best: tuple[Sequence[int], Policy] | None = None

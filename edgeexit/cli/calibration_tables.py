@@ -4,96 +4,80 @@ from __future__ import annotations
 
 from edgeexit import units
 from edgeexit.calibration import Calibration, parse_target
-from edgeexit.calibration.result import Check, Figures
+from edgeexit.calibration.result import Figures
+from edgeexit.cli.printing import print_list, print_tables, print_text, print_verdict
+from edgeexit.report.calibrated import bounds_table
+from edgeexit.report.table import Table
+
+_LISTED = 4
+"""Exits whose thresholds and shares fit into one line; of more, the table of the exits has them."""
 
 
 def print_calibration(result: Calibration) -> None:
-    """Print what was chosen, predicted beside measured, every bound, every exit, and the remarks."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    for title, columns, rows in (_summary(result), _bounds(result), _exits(result)):
-        table = Table(*columns, title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
-        for row in rows:
-            table.add_row(*map(Text, row))
-        console.print(table)
-    for line in _remarks(result):
-        console.print(Text(line))
+    """Print what was chosen, predicted beside measured, every bound, every exit, the remarks, and the verdict last."""
+    print_tables([_summary(result), bounds_table(result), _exits(result)])
+    print_list(_remarks(result)[:-1])
+    for what, sentence in result.verdict.lines():
+        state, _, rest = sentence.partition(": ")
+        print_verdict(f"{what} {state}", rest) if rest else print_text(f"{what} {state}")
+    print_list(result.verdict.advice)
+    print_text(_last_line(result))
 
 
-def _summary(result: Calibration) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+def _summary(result: Calibration) -> Table:
     shown = [("predicted", result.predicted), *([("measured", result.measured)] if result.measured else [])]
-    rows = [_figures(name, figures) for name, figures in shown]
-    rows.append(("backbone", "", units.seconds(result.backbone_mean_s), units.seconds(result.backbone_p99_s), ""))
-    thresholds = ", ".join(f"{t:.4g}" for t in result.thresholds)
-    title = f"{result.target}: {result.criterion} thresholds {thresholds} ({result.unit})"
-    return title, ("", "accuracy", "mean", "p99", "leave at exit 1, 2, ..."), rows
+    few = len(result.exits) <= _LISTED
+    rows = [_figures(name, figures, few=few) for name, figures in shown]
+    rows.append(
+        ("backbone", "", units.seconds(result.backbone_mean_s), units.seconds(result.backbone_p99_s), *[""] * few)
+    )
+    thresholds = f" {', '.join(f'{t:.4g}' for t in result.thresholds)}" if few else ""
+    title = f"{result.target}: {result.criterion} thresholds{thresholds} ({result.unit})"
+    return Table(title, ("", "accuracy", "mean", "p99", *["leave at exit 1, 2, ..."] * few), tuple(rows))
 
 
-def _figures(name: str, figures: Figures) -> tuple[str, ...]:
+def _figures(name: str, figures: Figures, *, few: bool) -> tuple[str, ...]:
     quality = figures.accuracy if figures.accuracy is not None else figures.agreement
-    rates = " · ".join(units.percent(r, 1) for r in figures.exit_rates)
+    rates = [" · ".join(units.percent(r, 1) for r in figures.exit_rates)] * few
     times = units.seconds(figures.mean_s), units.seconds(figures.p99_s)
-    return f"{name} ({figures.samples} samples)", units.percent(quality), *times, rates
+    return f"{name} ({figures.samples} samples)", units.percent(quality), *times, *rates
 
 
-def _bounds(result: Calibration) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
-    rows = [_bound(check) for check in result.checks]
-    return "Bounds", ("bound", "limit", "predicted", "measured", "room for noise", ""), rows
-
-
-def _bound(check: Check) -> tuple[str, ...]:
-    values = (check.limit, check.predicted, check.measured, check.room)
-    return check.bound, *(_value(check, v) for v in values), "met" if check.met else "MISSED"
-
-
-def _value(check: Check, value: float | None) -> str:
-    """A value in the unit of its bound."""
-    if value is None:
-        return "not run"
-    name = check.bound.split("<")[0].split(">")[0]
-    if name == "mean":
-        return units.seconds(value)
-    if name == "energy":
-        return units.joules(value)
-    if name == "macs":
-        return units.count(value)
-    return f"{value:.2f} points" if name == "drop" else units.percent(value)
-
-
-def _exits(result: Calibration) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
-    rows: list[tuple[str, ...]] = [
+def _exits(result: Calibration) -> Table:
+    rates = (result.measured or result.predicted).exit_rates
+    thresholds = (*(f"{t:.4g}" for t in result.thresholds), "")
+    rows = tuple(
         (
             str(e.exit),
             units.percent(e.accuracy if e.accuracy is not None else e.agreement),
             units.seconds(e.mean_s),
             units.seconds(e.p99_s),
             units.count(e.macs),
+            threshold,
+            units.percent(rate, 1),
         )
-        for e in result.exits
-    ]
-    return "Every exit, if all samples left there", ("exit", "accuracy", "mean", "p99", "MACs"), rows
+        for e, threshold, rate in zip(result.exits, thresholds, rates, strict=True)
+    )
+    columns = ("exit", "accuracy", "mean", "p99", "MACs", "threshold", "leave here")
+    return Table("Every exit, if all samples left there, and the thresholds", columns, rows)
 
 
 def _remarks(result: Calibration) -> list[str]:
     lines = [] if result.policy.gap is None else [_gap(result)]
-    if result.measured is not None:
-        lines.append(
-            f"noise floor {units.percent(result.noise_floor)}, sampling error {units.percent(result.sampling_error)}, "
-            f"tolerance {units.percent(result.tolerance)}; device state {result.validity}"
-            + (f" ({'; '.join(result.reasons)})" if result.reasons else "")
-        )
+    if result.chosen_for not in ("", result.target):
+        lines.append(f"chosen for '{result.chosen_for}', so that noise and chance leave the target itself met")
     if result.certificate is not None:
         lines.append(
             f"proved at {result.certificate.confidence:g} confidence with {result.certificate.samples} samples"
         )
+    if result.reasons:
+        lines.append(f"device state {result.validity}: {'; '.join(result.reasons)}")
     lines += [f"implausible data, used with --force: {finding.text}" for finding in result.findings]
-    lines += [f"note: {v.text}" for v in result.verdicts]
-    verdict = "met" if result.met else "NOT MET: the device did not confirm the target"
-    return [*lines, f"{units.ratio(result.speedup)} the speed of the backbone; target {verdict}"]
+    return [*lines, *(f"note: {v.text}" for v in result.verdicts), _last_line(result)]
+
+
+def _last_line(result: Calibration) -> str:
+    return f"{units.ratio(result.speedup)} the speed of the backbone; {result.verdict.summary()}"
 
 
 def _gap(result: Calibration) -> str:

@@ -56,6 +56,9 @@ def calibrate_command(
     force: Annotated[
         bool, typer.Option("--force", help="Calibrate although the data look wrong; what was found is recorded.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with exit code 1 also where the target stays undecided.")
+    ] = False,
     mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
@@ -65,14 +68,16 @@ def calibrate_command(
 ) -> None:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
 
-    Ends with exit code 1 when nothing meets the target (the nearest that can be met is named, with --json in an object of the schema
-    edgeexit.target-not-met/1) or the device did not confirm it.
+    Every bound is met, not met or undecided (too few samples or a noisy machine to tell). Ends with exit code 1 when a bound is not met, or
+    nothing meets the target (the nearest that can be met is named, with --json in an object of the schema edgeexit.target-not-met/1);
+    with --strict also when a bound is undecided.
 
-    Example: edgeexit calibrate lenet.eexit --data digits:calibration --target "mean<=0.6x, drop<=0.5"
+    Example: edgeexit calibrate lenet.eexit --data digits:calibration --target "mean<=0.6x, accuracy>=0.95"
     """
     import warnings
 
     import edgeexit
+    from edgeexit.calibration.decision import NOT_MET
     from edgeexit.cli.calibration_tables import print_calibration
     from edgeexit.errors import TargetNotMet
     from edgeexit.runtime import CalibrationWarning
@@ -91,7 +96,7 @@ def calibrate_command(
         emit(_refused(plan, refusal), lambda: None, as_json=json)
         raise
     emit(result.to_document(), lambda: print_calibration(result), as_json=json)
-    if not result.met:
+    if result.verdict.bounds == NOT_MET or (strict and not result.met):
         raise typer.Exit(1)
 
 

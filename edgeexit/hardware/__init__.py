@@ -17,7 +17,7 @@ from edgeexit.hardware.identity import device_facts
 from edgeexit.hardware.keys import device_key
 from edgeexit.hardware.profiles import DeviceProfile, current_profile, find_profile, load_profiles
 from edgeexit.hardware.state import DeviceState, snapshot, state_from_json
-from edgeexit.hardware.validity import Validity, judge, verdict
+from edgeexit.hardware.validity import Validity, foreign_cores, judge, verdict
 
 __all__ = [
     "DeviceProfile",
@@ -28,6 +28,7 @@ __all__ = [
     "device_facts",
     "device_key",
     "find_profile",
+    "foreign_cores",
     "judge",
     "load_profiles",
     "read_toml",

@@ -97,14 +97,20 @@ def _temperatures(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
         yield "suspect", f"temperature of {name} went from {old:.1f} to {new:.1f} °C"
 
 
-def _foreign_load(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
+def foreign_cores(before: DeviceState, after: DeviceState) -> float | None:
+    """How many cores other processes used on average; None where it cannot be read, or over too short a time to say."""
     elapsed_s = after.monotonic_s - before.monotonic_s
     if before.busy_cpu_s is None or after.busy_cpu_s is None or elapsed_s < _MIN_INTERVAL_S:
-        return
+        return None
     stolen_s = (after.steal_cpu_s or 0) - (before.steal_cpu_s or 0)
     foreign_s = after.busy_cpu_s - before.busy_cpu_s - stolen_s - (after.own_cpu_s - before.own_cpu_s)
-    if foreign_s / elapsed_s > _MAX_FOREIGN_CORES:
-        yield "suspect", f"other processes used {foreign_s / elapsed_s:.1f} cores on average"
+    return max(0.0, foreign_s / elapsed_s)
+
+
+def _foreign_load(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
+    cores = foreign_cores(before, after)
+    if cores is not None and cores > _MAX_FOREIGN_CORES:
+        yield "suspect", f"other processes used {cores:.1f} cores on average"
 
 
 def _steal(before: DeviceState, after: DeviceState) -> Iterator[Finding]:

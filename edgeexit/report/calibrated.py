@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from edgeexit import units
 from edgeexit.calibration import Calibration
-from edgeexit.calibration.result import Figures
+from edgeexit.calibration.result import Check, Figures
+from edgeexit.calibration.targets import METRICS
 from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
 from edgeexit.report.figure import (
@@ -137,18 +139,28 @@ def kept(calibration: Calibration, measured: Figures) -> BarFigure:
 
 
 def _checks(calibration: Calibration) -> Table:
-    rows = tuple(
-        (
-            check.bound,
-            *(bound_value(check.bound, v) for v in (check.limit, check.predicted, check.measured, check.room)),
-            "yes" if check.met else "NO",
-        )
-        for check in calibration.checks
-    )
     confidence = "not asked for" if calibration.confidence is None else units.percent(calibration.confidence)
-    note = f"Room: how far beyond the limit noise alone can push what is measured. Confidence: {confidence}."
-    columns = ("bound", "limit", "predicted", "measured", "room for noise", "met")
-    return Table(f"Target: {calibration.target}", columns, rows, note)
+    tightened = calibration.chosen_for not in ("", calibration.target)
+    chosen = (
+        f" Chosen for {calibration.chosen_for}, so that noise and chance leave the target met." if tightened else ""
+    )
+    note = f"A bound is met where the whole 99 % interval for new data keeps its limit. Proof (--confidence): {confidence}.{chosen}"
+    return replace(bounds_table(calibration), title=f"Target: {calibration.target}", note=note)
+
+
+def bounds_table(calibration: Calibration) -> Table:
+    """Every bound of the target with its limit, what was predicted and measured, its interval, and whether it is met."""
+    columns = ("bound", "limit", "predicted", "measured", "for new data (99 %)", "state")
+    return Table("Bounds", columns, tuple(map(_bound_row, calibration.checks)))
+
+
+def _bound_row(check: Check) -> tuple[str, ...]:
+    values = (bound_value(check.bound, v) for v in (check.limit, check.predicted, check.measured))
+    interval = "n/a"
+    if check.low is not None and check.high is not None:
+        interval = f"{bound_value(check.bound, check.low)} to {bound_value(check.bound, check.high)}"
+    state = check.state or ("met" if check.met else "not met")
+    return check.bound, *values, interval, "NOT MET" if state == "not met" else state
 
 
 def bound_value(bound: str, value: float | None) -> str:
@@ -158,6 +170,8 @@ def bound_value(bound: str, value: float | None) -> str:
     metric = bound.split("<", maxsplit=1)[0].split(">", maxsplit=1)[0].strip()
     if metric == "drop":
         return f"{value:.2f} points"
+    if metric in METRICS and METRICS[metric].tail is not None:
+        return f"{units.percent(value)} above"
     shown = {"mean": units.seconds, "energy": units.joules, "macs": units.count}
     return shown.get(metric, units.percent)(value)
 

@@ -62,7 +62,7 @@ def item_title(item: Item) -> str:
 
 
 def _calibrated(name: str, calibration: Calibration, *, several: bool) -> str:
-    verdict = "target met" if calibration.met else "target not met"
+    verdict = f"target {calibration.verdict.bounds}"
     predicted, measured = calibration.predicted, calibration.measured or calibration.predicted
     what = "measured" if calibration.measured else "predicted"
     quality = "accuracy" if measured.accuracy is not None else "agreement with the backbone"
@@ -81,12 +81,17 @@ def _calibrated(name: str, calibration: Calibration, *, several: bool) -> str:
             f"predicted {units.percent(_quality(predicted))}",
         ),
     )
-    remarks = [verdict.text for verdict in calibration.verdicts]
+    statements = [
+        *(f"{what} {sentence}" for what, sentence in calibration.verdict.lines()),
+        *calibration.verdict.advice,
+    ]
+    remarks = [*(found.text for found in calibration.findings), *(remark.text for remark in calibration.verdicts)]
     title = f"{name}: calibration for {calibration.target}" if several else item_title(calibration)
     return (
         f"{heading(2 if several else 1, title, pill(verdict, _KIND.get(verdict, 'even')))}"
         f'<p class="sub">{escape("" if several else f"{name} · ")}{escape(calibration.criterion)} · '
         f"{escape(_where(calibration))}</p>{'' if several else CONTENTS}{cards(shown)}"
+        f"{box('What the calibration says', statements, 'notes')}"
         f"{_doubts(calibration.validity, calibration.reasons)}{box('Remarks', remarks, 'notes')}"
         f"{figures(calibration_pictures(calibration))}{''.join(map(table, calibration_tables(calibration)))}"
     )

@@ -26,8 +26,9 @@ def test_a_calibration_lands_in_the_bundle_and_load_picks_it_up(
     demo_runner: Runner, digits: Dataset, demo_path: Path
 ) -> None:
     """The thresholds are the runner's, and those of the next one that opens the bundle; a deadline works at once."""
-    result = calibrate(demo_runner, digits.inputs, digits.labels, target="mean<=0.9x, drop<=2", seconds=QUICKLY)
+    result = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
 
+    assert result.met
     with edgeexit.load(demo_path) as again:
         assert list(result.thresholds) == demo_runner.thresholds == again.thresholds
         assert again(digits.x[:1], deadline_s=10.0).late is False
@@ -51,7 +52,6 @@ def test_a_calibration_says_what_it_was_made_from(demo_runner: Runner, digits: D
     assert digits.sha256 == result.parts.data_sha256
     assert {"before", "after"} == set(result.state)
     assert [1, 2] == [e.exit for e in result.exits]
-    assert result.exits[0].p99_s < result.exits[1].p99_s
     assert all(a.mean_s < b.mean_s for a, b in zip(result.curve, result.curve[1:], strict=False))
     assert result.measured is not None
     assert 100 == result.measured.samples
@@ -182,7 +182,7 @@ def test_a_calibrated_runner_can_be_controlled(demo_runner: Runner, digits: Data
 
 @pytest.mark.serial
 def test_every_recipe_runs_on_the_demo(demo_runner: Runner, digits: Dataset) -> None:
-    """Its last target is met, or, where it is one of time that this machine does not allow, refused with the nearest."""
+    """No bound of its last target is missed; one of time that this machine does not allow is an error that names the nearest."""
     assert {"accuracy-first", "batch-budget", "battery-sensor", "camera-30fps", "fast-half-point"} == set(
         recipe_names()
     )
@@ -191,7 +191,7 @@ def test_every_recipe_runs_on_the_demo(demo_runner: Runner, digits: Dataset) -> 
         recipe = load_recipe(name)
 
         try:
-            assert retune(demo_runner, recipe.targets[-1]).met, name
+            assert () == retune(demo_runner, recipe.targets[-1]).verdict.missed, name
         except TargetNotMet as refusal:  # a share of the backbone's time that this machine does not allow
             assert any(bound.relative for bound in recipe.targets[-1].bounds), name
             assert refusal.nearest is not None, name

@@ -58,15 +58,17 @@ def test_a_met_target_ends_with_0_and_prints_its_document(bundle: Path, tmp_path
     ],
 )
 def test_what_cannot_be_done_is_one_message_and_its_exit_code(
-    bundle: Path, arguments: list[object], code: int, told: str
+    bundle: Path, tmp_path: Path, arguments: list[object], code: int, told: str
 ) -> None:
-    """No traceback, nothing written."""
-    done = run(bundle, *arguments)
+    """No traceback, nothing active."""
+    own = Path(shutil.copytree(bundle, tmp_path / "digits.eexit"))
+
+    done = run(own, *arguments)
 
     assert code == done.returncode
     assert told in done.stderr
     assert "Traceback" not in done.stderr
-    assert not edgeexit.Bundle.open(bundle).manifest.calibrations
+    assert not edgeexit.Bundle.open(own).manifest.calibrations
 
 
 def test_a_refusal_in_json_names_the_nearest_target(bundle: Path) -> None:

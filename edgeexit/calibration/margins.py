@@ -1,0 +1,108 @@
+"""Targets with room: tightened, so that the thresholds chosen keep the target itself on data never seen; loosened, so that noise alone
+does not make a target infeasible.
+
+The best policy under a bound lies at the bound, and half of all measurements of it would then lie beyond. So the choice keeps each bound
+by the half width with which it will be judged, wherever that leaves thresholds to choose from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from edgeexit.calibration.feasible import is_met
+from edgeexit.calibration.problem import problem_of
+from edgeexit.calibration.replay import ReplayTable
+from edgeexit.calibration.search import QUICK, best_boundaries
+from edgeexit.calibration.targets import Bound, Target
+from edgeexit.calibration.uncertainty import FLOOR, Sample, half_width
+from edgeexit.errors import InputError
+
+SAFETY = 1.1
+"""On half widths: those of the tightened choice are a little other than those that it was tightened by."""
+NOISY_TIMES = 2.0
+"""On a busy machine an inference may take this many times what it takes on a quiet one."""
+NOISY_TAIL = 20.0
+"""... and the slowest one of many this many times: whole time slices of the scheduler."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Relative errors of measured times: `absolute`, and `ratio` to the backbone's; `bias` of the policy's mean above its exits'."""
+
+    absolute: float
+    ratio: float
+    bias: float = 0.0
+
+    def of(self, bound: Bound) -> float:
+        """The one that a bound on time is judged by."""
+        return self.ratio if bound.relative else self.absolute
+
+
+def tightened(table: ReplayTable, target: Target, errors: Errors, samples: int) -> Target:
+    """The target with every bound kept by its half width; a bound stays as it is where that leaves nothing to choose.
+
+    Args:
+        table: the choose part, with costs.
+        target: as asked.
+        errors: of the times in the table.
+        samples: by how many the choice will be judged.
+    """
+    problem = problem_of(table, target)
+    thresholds = problem.ranked.thresholds(best_boundaries(problem, QUICK))
+    sample = Sample.under(table, tuple(float(t) for t in thresholds))
+    found = target
+    for bound in (*target.of_cost, *target.of_answers):
+        closer = _tightened(bound, sample, errors, samples)
+        candidate = found if closer is None else _replaced(found, bound, closer)
+        if candidate != found and is_met(table, candidate):
+            found = candidate
+    return found
+
+
+def _replaced(target: Target, old: Bound, new: Bound) -> Target:
+    try:
+        return target.replacing(old, replace(new, limit=float(f"{new.limit:.4g}")))
+    except InputError:  # exit rates that would add up to more than all samples
+        return target
+
+
+def _tightened(bound: Bound, sample: Sample, errors: Errors, samples: int) -> Bound | None:
+    """None where the half width is as large as the bound, so that no choice would help."""
+    fewer = (len(sample.leaves) / samples) ** 0.5  # half widths of all samples, from those of a part
+    room = SAFETY * half_width(bound, sample, errors.of(bound))
+    if bound.of.tail is not None:
+        return replace(bound, limit=bound.limit / (1 + room))
+    if bound.metric == "mean":
+        mean = sample.mean(sample.table.mean_cost_s)
+        share = FLOOR + fewer * (room / mean - FLOOR) + max(0.0, errors.bias)
+        return replace(bound, limit=bound.limit / (1 + share))
+    room *= fewer
+    if bound.of.sign == "<=":
+        return replace(bound, limit=bound.limit - room) if room < bound.limit else None
+    return replace(bound, limit=bound.limit + room) if bound.limit + room < 1 else None
+
+
+def tightened_times(target: Target, errors: Errors) -> Target:
+    """The target with only the limits on time tightened, by the error of the times: a proof takes times as exact."""
+
+    def closer(bound: Bound) -> Bound:
+        if bound.metric != "mean" and bound.of.tail is None:
+            return bound
+        limit = bound.limit / (1 + FLOOR + errors.of(bound) + max(0.0, errors.bias))
+        return replace(bound, limit=float(f"{limit:.4g}"))
+
+    return Target(tuple(closer(b) for b in target.bounds))
+
+
+def loosened(target: Target, errors: Errors, *, noisy: bool) -> Target:
+    """The target with the limits on time at the far end of the error of the times; on a noisy machine, of what noise can do."""
+
+    def looser(bound: Bound) -> Bound:
+        if bound.metric != "mean" and bound.of.tail is None:
+            return bound
+        factor = 1 + FLOOR + min(1.0, errors.of(bound))
+        if noisy:
+            factor *= NOISY_TIMES if bound.of.tail is None else NOISY_TAIL
+        return replace(bound, limit=bound.limit * factor)
+
+    return Target(tuple(looser(b) for b in target.bounds))

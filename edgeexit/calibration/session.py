@@ -1,0 +1,351 @@
+"""From calibration data to a policy that has run on the device: split, replay, time, choose, run, and again where it decided nothing.
+
+Everything here measures or chooses; nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgeexit.calibration.certify import Certificate, certify, samples_needed
+from edgeexit.calibration.device import (
+    Costs,
+    Trial,
+    priced,
+    replay_answers,
+    singles,
+    time_exits,
+    try_policy,
+    with_energy,
+)
+from edgeexit.calibration.feasible import is_met
+from edgeexit.calibration.guard import Choice, choose
+from edgeexit.calibration.judge import Run, checks_of, cost_reasons, noise_reasons, on_time
+from edgeexit.calibration.margins import Errors, loosened, tightened, tightened_times
+from edgeexit.calibration.plausibility import Evidence, Finding, find_implausible, refuse_implausible
+from edgeexit.calibration.problem import problem_of
+from edgeexit.calibration.replay import Indices, ReplayTable, with_origin
+from edgeexit.calibration.result import Check, Figures, Parts
+from edgeexit.calibration.search import Effort, Policy
+from edgeexit.calibration.targets import Target, parse_target
+from edgeexit.calibration.uncertainty import Sample
+from edgeexit.data import Dataset, indices_sha256, split_calibration
+from edgeexit.errors import InputError, TargetNotMet
+from edgeexit.hardware import DeviceState, Validity, judge, snapshot
+from edgeexit.measure.energy import energy_of
+from edgeexit.measure.statistics import nearest_rank
+from edgeexit.progress import Progress
+from edgeexit.runtime import Runner
+from edgeexit.runtime.calibrations import key_here
+
+EFFORT = Effort(work=10.0)
+_EXITS_SHARE = 0.35
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked."""
+
+    target: Target
+    confidence: float | None
+    seed: int
+    seconds: float
+    method: str | None
+    progress: Progress
+    force: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A policy, how it was chosen and for which target (tightened by what noise and chance may take), and its proof."""
+
+    policy: Policy
+    choice: Choice
+    certificate: Certificate | None
+    wanted: Target
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The data and its replay tables: choose, certify (only with confidence), validate; `whole` and `answers` are of all samples."""
+
+    data: Dataset
+    whole: ReplayTable
+    answers: Indices
+    choose: ReplayTable
+    certify: ReplayTable | None
+    validate: Dataset
+    validate_table: ReplayTable
+    parts: Parts
+    findings: tuple[Finding, ...]
+
+    def priced(self, costs: Costs) -> Split:
+        """With measured costs in all tables."""
+        return self._with(lambda table: priced(table, costs))
+
+    def with_energy(self, energy_j: list[float]) -> Split:
+        """With measured energies in all tables."""
+        return self._with(lambda table: with_energy(table, energy_j))
+
+    def _with(self, made: Callable[[ReplayTable], ReplayTable]) -> Split:
+        return replace(
+            self,
+            whole=made(self.whole),
+            choose=made(self.choose),
+            certify=None if self.certify is None else made(self.certify),
+            validate_table=made(self.validate_table),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """What was chosen, how it ran, and what the device was like.
+
+    Attributes:
+        split: with the costs of the run.
+        chosen, run, checks: the policy, the run, and every bound held against it.
+        predicted: of the policy, from the choose part and the costs of the run.
+        states, validity: of the device before and after all of it.
+    """
+
+    split: Split
+    chosen: Chosen
+    run: Run
+    checks: tuple[Check, ...]
+    predicted: Figures
+    states: tuple[DeviceState, DeviceState]
+    validity: Validity
+
+
+class Infeasible(TargetNotMet):
+    """Nothing meets the target; what was measured before that was found."""
+
+    def __init__(self, refusal: TargetNotMet, split: Split, costs: Costs, reasons: tuple[str, ...]) -> None:
+        super().__init__(str(refusal), refusal.nearest)
+        self.split, self.costs, self.reasons = split, costs, reasons
+
+
+def split_data(runner: Runner, data: Dataset, plan: Plan) -> Split:
+    """Divide the data and run every exit on them once.
+
+    Raises:
+        InputError: too few samples for a proof, what the data cannot answer, or implausible data.
+    """
+    shares = (0.8, 0.2) if plan.confidence is None else (0.4, 0.4, 0.2)
+    indices = split_calibration(len(data), plan.seed, shares)
+    if plan.confidence is not None:
+        _refuse_early(plan, len(indices[1]))
+    replayed, answers = replay_answers(runner, data, plan.progress)
+    table = with_origin(replayed, **_origin(runner, data))
+    problem_of(table, _without_energy(plan.target))  # refuses what the data cannot answer before anything is timed
+    findings = find_implausible(Evidence(data, answers, runner.classes, plan.target, runner.bundle.manifest))
+    if not plan.force:
+        refuse_implausible(findings, data.name)
+    proof = None if plan.confidence is None else table.take(indices[1])
+    return Split(
+        data,
+        table,
+        answers,
+        table.take(indices[0]),
+        proof,
+        data.take(indices[-1]),
+        table.take(indices[-1]),
+        _parts(data, indices, plan),
+        findings,
+    )
+
+
+def _parts(data: Dataset, indices: list[Indices], plan: Plan) -> Parts:
+    hashes = [indices_sha256(i) for i in indices]
+    return Parts(
+        choose=len(indices[0]),
+        certify=0 if plan.confidence is None else len(indices[1]),
+        validate=len(indices[-1]),
+        seed=plan.seed,
+        choose_sha256=hashes[0],
+        certify_sha256=None if plan.confidence is None else hashes[1],
+        validate_sha256=hashes[-1],
+        data=data.name,
+        data_sha256=data.sha256,
+    )
+
+
+def _refuse_early(plan: Plan, samples: int) -> None:
+    """Say how many samples a proof needs before anything is measured."""
+    assert plan.confidence is not None
+    needed = samples_needed(plan.target, plan.confidence, rounds=_ROUNDS)
+    short = {bound: n for bound, n in needed.items() if n > samples}
+    if short:
+        listed = ", ".join(f"{bound} needs {n}" for bound, n in short.items())
+        msg = f"the certify part has {samples} samples; at {plan.confidence:g} confidence {listed}. It is 40 % of the data: give more."
+        raise InputError(msg)
+
+
+def _origin(runner: Runner, data: Dataset) -> dict[str, str]:
+    return {
+        "key": key_here(runner.settings),
+        "model_sha256": runner.bundle.manifest.files[runner.bundle.manifest.model].sha256,
+        "data": data.name,
+        "data_sha256": data.sha256,
+        "criterion": runner.criterion.name,
+    }
+
+
+def choose_and_run(runner: Runner, split: Split, plan: Plan) -> Session:
+    """Time the exits, choose, run; where the run decided nothing about time, or missed, choose and run again with its costs.
+
+    Raises:
+        Infeasible: nothing meets the target, and not for want of a quiet machine.
+    """
+    before = snapshot()
+    costs = _time_exits(runner, split.data, plan)
+    reasons = cost_reasons(costs, (before, snapshot()), runner.settings.threads)
+    split = _with_energy(runner, split, plan)
+    errors = Errors(costs.error, costs.ratio_error)
+    for turn in range(1, _ROUNDS + 1):
+        try:
+            chosen = _choose(split.priced(costs), plan, errors, noisy=bool(reasons))
+        except TargetNotMet as refusal:
+            raise Infeasible(refusal, split.priced(costs), costs, reasons) from None
+        runner.inner_thresholds = chosen.policy.thresholds
+        session = _run(runner, split, chosen, plan, turn)
+        run = session.run
+        if all(c.met for c, b in zip(session.checks, plan.target.bounds, strict=True) if on_time(b)):
+            break
+        costs, reasons = run.trial.costs, run.reasons
+        errors = Errors(run.trial.error, run.trial.ratio_error, run.bias)
+    after = snapshot()
+    return replace(session, states=(before, after), validity=judge(before, after))
+
+
+def _time_exits(runner: Runner, data: Dataset, plan: Plan) -> Costs:
+    """Once more where a later exit was faster than one before it."""
+    seconds, told = plan.seconds * _EXITS_SHARE, _named(plan.progress, "timing every exit")
+    costs = time_exits(runner, data, seconds, plan.seed, told)
+    if costs.falling:
+        costs = time_exits(runner, data, seconds, plan.seed + 1, _named(plan.progress, "timing every exit again"))
+    return costs
+
+
+def _run(runner: Runner, split: Split, chosen: Chosen, plan: Plan, turn: int) -> Session:
+    """One run of the policy that the runner has, judged."""
+    before = snapshot()
+    told = _named(plan.progress, f"running the chosen policy, round {turn}")
+    trial = try_policy(runner, split.validate, plan.seconds * (1 - _EXITS_SHARE) / 2, plan.seed + turn, told)
+    states = before, snapshot()
+    validity = judge(*states)
+    split = split.priced(trial.costs)
+    run = Run(
+        figures=_measured(split, trial),
+        validation=split.validate_table,
+        whole=Sample.under(split.whole, chosen.policy.thresholds),
+        trial=trial,
+        reasons=noise_reasons(trial, states, validity, runner.settings.threads),
+        proved=chosen.certificate is not None,
+    )
+    predicted = Figures.predicted(split.choose, split.choose.outcome(chosen.policy.thresholds))
+    checks = checks_of(split.choose, plan.target, predicted, run)
+    return Session(split, chosen, run, checks, predicted, states, validity)
+
+
+def _measured(split: Split, trial: Trial) -> Figures:
+    outcome = split.validate_table.outcome_of(trial.leaves)
+    labels = split.validate.labels
+    return Figures(
+        samples=len(trial.leaves),
+        accuracy=None if labels is None else float(np.mean(trial.labels == labels)),
+        agreement=outcome.agreement,
+        mean_s=trial.mean_s,
+        p50_s=nearest_rank(trial.latency_s, 50.0),
+        p99_s=nearest_rank(trial.latency_s, 99.0),
+        exit_rates=outcome.exit_rates,
+        energy_j=outcome.energy_j,
+        macs=outcome.macs,
+    )
+
+
+def _choose(split: Split, plan: Plan, errors: Errors, *, noisy: bool) -> Chosen:
+    plan.progress("choosing thresholds", 0, 1)
+    try:
+        chosen = _proved(split, plan, errors) if plan.confidence is not None else _best(split, plan, errors)
+    except TargetNotMet as refusal:
+        nearest = _within_noise(split.choose, plan.target, errors, refusal, noisy=noisy)
+        if nearest is None:
+            raise
+        chosen = _chosen_for(nearest, split, plan)
+    plan.progress("choosing thresholds", 1, 1)
+    return chosen
+
+
+def _best(split: Split, plan: Plan, errors: Errors) -> Chosen:
+    return _chosen_for(tightened(split.choose, plan.target, errors, len(split.whole)), split, plan)
+
+
+def _chosen_for(wanted: Target, split: Split, plan: Plan) -> Chosen:
+    policy, choice = choose(split.choose, wanted, seed=plan.seed, effort=EFFORT, method=plan.method)
+    return Chosen(policy, choice, None, wanted)
+
+
+def _proved(split: Split, plan: Plan, errors: Errors) -> Chosen:
+    """Proved with limits on time tightened by the error of the times, which a proof takes as exact; else with the target as it is."""
+    assert split.certify is not None
+    closer = tightened_times(plan.target, errors)
+    for wanted in (closer, plan.target):
+        try:
+            policy, certificate = certify(
+                split.choose, split.certify, wanted, confidence=plan.confidence or 0.0, seed=plan.seed, rounds=_ROUNDS
+            )
+        except TargetNotMet:
+            if wanted == plan.target:
+                raise
+            continue
+        return Chosen(policy, Choice("exact", {}), _renamed(certificate, wanted, plan.target), wanted)
+    raise AssertionError  # the loop returns or raises
+
+
+def _renamed(certificate: Certificate, proved: Target, asked: Target) -> Certificate:
+    """What is proved of a closer bound holds for the bound asked for."""
+    names = {str(p): str(a) for p, a in zip(proved.bounds, asked.bounds, strict=True)}
+    return replace(
+        certificate,
+        p_values={names[name]: p for name, p in certificate.p_values.items()},
+        needed={names[name]: n for name, n in certificate.needed.items()},
+    )
+
+
+def _within_noise(
+    table: ReplayTable, target: Target, errors: Errors, refusal: TargetNotMet, *, noisy: bool
+) -> Target | None:
+    """The nearest target that can be met, where the error of the times alone may be why the target itself cannot."""
+    looser = loosened(target, errors, noisy=noisy)
+    if looser == target or not is_met(table, looser):
+        return None
+    return looser if refusal.nearest is None else parse_target(refusal.nearest)
+
+
+def _without_energy(target: Target) -> Target:
+    rest = tuple(b for b in target.bounds if b.metric != "energy")
+    return Target(rest) if rest else parse_target("mean<=1000s")
+
+
+def _with_energy(runner: Runner, split: Split, plan: Plan) -> Split:
+    """The tables with measured energies where the target asks for them; where no meter answers, the target is refused with the reason."""
+    if not any(b.metric == "energy" for b in plan.target.bounds):
+        return split
+    report = energy_of(runner, singles(split.validate), seed=plan.seed, progress=plan.progress)
+    joules = {c.name: c.gross_j for c in report.calls}
+    energy_j = [j for j in (joules.get(f"exit {k}") for k in range(1, runner.exits + 1)) if j is not None]
+    if report.reason or len(energy_j) < runner.exits:
+        msg = f"the target bounds energy, which cannot be measured here: {report.reason or 'a loop gave no value'}; bound macs<= instead."
+        raise InputError(msg)
+    return split.with_energy(energy_j)
+
+
+def _named(progress: Progress, what: str) -> Progress:
+    """The same watcher, told another name of the work."""
+    renamed: Callable[[str, int, int], None] = lambda _, done, total: progress(what, done, total)  # noqa: E731
+    return renamed

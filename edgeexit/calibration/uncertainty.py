@@ -1,0 +1,135 @@
+"""How far from its estimate a bounded quantity may be for data never seen, from the samples at hand and the rounds of the timing.
+
+All samples count, those that chose the thresholds too: they were chosen among thresholds of N-1 exits, which by the reflection principle
+(the largest partial sum is beyond a level at most twice as often as the last one, once per threshold) costs a factor of 2^(N-1) in the
+error probability. `z_of` has it. Small counts are smoothed as Agresti and Coull do (z²/2 made-up events), so that "none of 30" is not
+"never".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from edgeexit.calibration.problem import problem_of
+from edgeexit.calibration.replay import Bools, Floats, Indices, ReplayTable
+from edgeexit.calibration.targets import Bound, Target
+
+CONFIDENCE = 0.99
+"""Of every interval that a bound is judged by, two-sided."""
+FLOOR = 0.02
+"""Relative: what times differ by from one process to the next, however long each is measured."""
+ENERGY_FLOOR = 0.05
+_MOST_DOUBLINGS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Who leaves where, of how many.
+
+    Attributes:
+        table: all samples, with costs.
+        leaves: int64 [M], the exit (from 0) where each leaves.
+        reachable: bool [N], whether any input can leave there; False where a threshold is "never".
+    """
+
+    table: ReplayTable
+    leaves: Indices
+    reachable: Bools
+
+    @classmethod
+    def under(cls, table: ReplayTable, inner_thresholds: tuple[float, ...]) -> Sample:
+        """What the thresholds do with the samples."""
+        reachable = np.array([*(t < math.inf for t in inner_thresholds), True])
+        return cls(table, table.leaves_at(inner_thresholds), reachable)
+
+    @property
+    def z(self) -> float:
+        """Standard errors of a half width."""
+        return z_of(self.table.exits)
+
+    @property
+    def early(self) -> bool:
+        """Whether any input can leave before the last exit."""
+        return bool(self.reachable[:-1].any())
+
+    @property
+    def rates(self) -> Floats:
+        """Share of samples leaving at each exit, [N]."""
+        return np.bincount(self.leaves, minlength=self.table.exits) / len(self.leaves)
+
+    def mean(self, per_exit: Floats) -> float:
+        """Of a cost per exit [N]."""
+        return float(self.rates @ per_exit)
+
+    def mean_error(self, per_exit: Floats) -> float:
+        """Half width of the mean of a cost per exit, in its unit, from who happened to be among the samples."""
+        counts = self.rates * len(self.leaves) + self.reachable
+        rates = counts / counts.sum()
+        variance = float(rates @ (per_exit - float(rates @ per_exit)) ** 2)
+        return self.z * math.sqrt(variance / len(self.leaves))
+
+    def share_error(self, share: float) -> float:
+        """Half width of a share of the samples."""
+        n, more = len(self.leaves), self.z**2
+        smoothed = (share * n + more / 2) / (n + more)
+        return self.z * math.sqrt(smoothed * (1 - smoothed) / (n + more)) + abs(smoothed - share)
+
+    def lost_and_gained(self) -> tuple[int, int]:
+        """How many samples the last exit alone has right, and how many the policy alone."""
+        assert self.table.correct is not None
+        right, last = self.table.correct[np.arange(len(self.leaves)), self.leaves], self.table.correct[:, -1]
+        return int(np.count_nonzero(last & ~right)), int(np.count_nonzero(right & ~last))
+
+    def drop_error(self) -> float:
+        """Half width of the drop below the last exit, in points; 0 where all samples run to the last exit."""
+        if not self.early:
+            return 0.0
+        n, (lost, gained) = len(self.leaves), self.lost_and_gained()
+        variance = (lost + gained + self.z**2 / 2) / n - ((lost - gained) / n) ** 2
+        return 100 * self.z * math.sqrt(variance / n)
+
+
+def z_of(exits: int) -> float:
+    """Standard errors of a half width at CONFIDENCE, where the samples also chose the thresholds of `exits` exits."""
+    return NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / 2 ** min(exits - 1, _MOST_DOUBLINGS))
+
+
+def half_width(bound: Bound, sample: Sample, timing: float) -> float:
+    """How far the value of a bound may be from its estimate, in the bound's unit (relative for tails, whose limit is a latency).
+
+    Args:
+        bound: what is bounded.
+        sample: who leaves where.
+        timing: relative error of measured times, without FLOOR.
+    """
+    if bound.of.tail is not None:
+        return FLOOR + timing
+    if bound.metric == "mean":
+        costs = sample.table.mean_cost_s
+        mean = sample.mean(costs)
+        return mean * (FLOOR + math.hypot(timing, sample.mean_error(costs) / mean))
+    if bound.metric in ("energy", "macs"):
+        per_exit = problem_of(sample.table, Target((bound,))).limits[0].per_exit
+        assert per_exit is not None
+        floor = ENERGY_FLOOR * sample.mean(per_exit) if bound.metric == "energy" else 0.0
+        return floor + sample.mean_error(per_exit)
+    return _share_half_width(bound, sample)
+
+
+def _share_half_width(bound: Bound, sample: Sample) -> float:
+    """Of a bound on answers or on an exit rate."""
+    if bound.metric == "drop":
+        return sample.drop_error()
+    if bound.metric == "rate":
+        assert bound.exit is not None
+        return sample.share_error(float(sample.rates[bound.exit - 1]))
+    if bound.metric == "agreement" and not sample.early:
+        return 0.0
+    outcome = sample.table.outcome_of(sample.leaves)
+    share = outcome.agreement if bound.metric == "agreement" else outcome.accuracy
+    assert share is not None
+    return sample.share_error(share)

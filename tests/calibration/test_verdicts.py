@@ -1,0 +1,259 @@
+"""Three facts, three statements: the bounds, the prediction, the machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgeexit
+from edgeexit.calibration import Bound, ReplayTable, calibrate, calibration_from, parse_target, retune
+from edgeexit.calibration.decision import MET, NOT_MET, UNDECIDED
+from edgeexit.calibration.device import Costs, Trial, relative_error
+from edgeexit.calibration.judge import Run, checks_of, cost_reasons, verdict_of_run
+from edgeexit.calibration.margins import Errors, loosened, tightened
+from edgeexit.calibration.result import Figures
+from edgeexit.calibration.search import optimise
+from edgeexit.calibration.uncertainty import Sample, half_width, z_of
+from edgeexit.calibration.verdicts import lost_classes, recommend_heads, verdicts_of
+from edgeexit.data import Dataset
+from edgeexit.errors import TargetNotMet
+from edgeexit.hardware import snapshot
+from edgeexit.runtime import Runner
+
+QUICKLY = 0.4
+RNG = np.random.Generator(np.random.PCG64(0))
+"""Only for arrays whose values do not matter."""
+
+
+def world(samples: int, seed: int, *, exits: int = 2) -> ReplayTable:
+    """A network whose exits get better and dearer with depth, and whose scores say something about being right."""
+    rng = np.random.default_rng(seed)
+    easy = rng.random(samples)
+    right = np.stack([rng.random(samples) < 0.75 + 0.25 * easy ** (exits - k) for k in range(exits)], axis=1)
+    scores = np.stack([easy + 0.2 * rng.random(samples) for _ in range(exits - 1)], axis=1).astype(np.float32)
+    costs = np.linspace(1e-3, 3e-3, exits)
+    return ReplayTable(scores, right, costs, agreement=right == right[:, -1:], backbone_s=float(costs[-1]))
+
+
+def trial_of(table: ReplayTable, leaves: np.ndarray, *, slower: float = 1.0, noise: float = 0.0) -> Trial:
+    """A run on a steady device that takes `slower` times what the table says."""
+    at = table.mean_cost_s[leaves] * slower
+    costs = Costs(
+        tuple(np.full(50, c * slower) for c in table.mean_cost_s),
+        table.mean_cost_s * slower,
+        np.full(50, table.backbone_mean_s),
+        table.backbone_mean_s,
+        0.0,
+        0.0,
+        noise,
+    )
+    return Trial(costs, leaves, leaves, float(at.mean()), noise, 0.0, 0.0, at, np.arange(len(at)) % 10)
+
+
+def run_of(
+    table: ReplayTable, thresholds: tuple[float, ...], *, slower: float = 1.0, reasons: tuple[str, ...] = ()
+) -> Run:
+    """The policy run on all samples of a table."""
+    sample = Sample.under(table, thresholds)
+    trial = trial_of(table, sample.leaves, slower=slower)
+    figures = replace(Figures.predicted(table, table.outcome(thresholds)), mean_s=trial.mean_s)
+    return Run(figures, table, sample, trial, reasons, proved=False)
+
+
+def states_of(target: str, run: Run, table: ReplayTable) -> dict[str, str]:
+    """The state of every bound."""
+    predicted = Figures.predicted(table, table.outcome_of(run.trial.leaves))
+    return {c.bound: c.state for c in checks_of(table, parse_target(target), predicted, run)}
+
+
+def test_a_bound_is_met_missed_or_undecided_by_where_its_interval_lies() -> None:
+    """Far inside, far outside, and at the limit."""
+    table = world(4000, 0)
+    run = run_of(table, (0.6,))
+    ratio = run.figures.mean_s / table.backbone_mean_s
+
+    found = [states_of(f"mean<={ratio * share:.4f}x", run, table) for share in (1.2, 0.8, 1.001)]
+
+    assert [MET, NOT_MET, UNDECIDED] == [state for states in found for state in states.values()]
+
+
+def test_a_device_faster_than_predicted_fails_nothing() -> None:
+    """One-sided: the prediction is confirmed, and every bound is met."""
+    table = world(4000, 1)
+    run = run_of(table, (0.6,), slower=0.7)
+    predicted, target = Figures.predicted(table, table.outcome((0.6,))), parse_target("mean<=0.9x")
+
+    verdict = verdict_of_run(target, checks_of(table, target, predicted, run), run, predicted, 0.05)
+
+    assert (MET, "confirmed", "quiet") == (verdict.bounds, verdict.prediction, verdict.machine)
+
+
+def test_a_slower_device_is_said_to_be_off_and_fails_only_the_bounds_it_misses() -> None:
+    """The prediction is one thing, the bounds another."""
+    table = world(4000, 1)
+    run = run_of(table, (0.6,), slower=1.3)
+    predicted, target = Figures.predicted(table, table.outcome((0.6,))), parse_target("mean<=10s, rate1>=0.1")
+
+    verdict = verdict_of_run(target, checks_of(table, target, predicted, run), run, predicted, 0.05)
+
+    assert (MET, "off") == (verdict.bounds, verdict.prediction)
+    assert "prediction off by 30.0 %" in verdict.summary()
+
+
+def test_on_a_noisy_machine_nothing_about_time_is_decided() -> None:
+    """Bounds on answers, rates and multiply-accumulates are, and the advice says what to do."""
+    table = world(4000, 2)
+    run = run_of(table, (0.6,), slower=5.0, reasons=("other processes used 2.0 of 2 cores",))
+    target = parse_target("mean<=0.1x, p99<=1ns, rate1>=0.01, accuracy>=0.1")
+    predicted = Figures.predicted(table, table.outcome((0.6,)))
+    checks = checks_of(table, target, predicted, run)
+
+    verdict = verdict_of_run(target, checks, run, predicted, 0.05)
+
+    assert [UNDECIDED, UNDECIDED, MET, MET] == [c.state for c in checks]
+    assert ("undecided", "noisy") == (verdict.prediction, verdict.machine)
+    assert any("Stop other work" in line for line in verdict.advice)
+
+
+def test_a_drop_whose_room_is_larger_than_itself_is_undecided() -> None:
+    """Twenty samples cannot say anything about one point."""
+    table = world(20, 3)
+
+    assert {"drop<=1": UNDECIDED} == states_of("drop<=1", run_of(table, (-1.0,)), table)
+
+
+def test_a_policy_that_never_leaves_early_drops_nothing_for_certain() -> None:
+    """However few samples there are."""
+    table = world(20, 3)
+
+    assert {"drop<=0": MET, "agreement>=1": MET} == states_of(
+        "drop<=0, agreement>=1", run_of(table, (float("inf"),)), table
+    )
+
+
+@pytest.mark.parametrize("target", ["drop<=8", "accuracy>=0.8", "agreement>=0.85", "rate1>=0.3", "mean<=0.75x"])
+def test_no_statement_about_a_tightened_choice_is_false(target: str) -> None:
+    """Against the truth of a very large sample, over many worlds: nothing is called met that is not, nor missed that is met."""
+    parsed, wrong, decided = parse_target(target), [], 0
+    for seed in range(40):
+        whole, truth = world(1000, seed), world(100_000, 1000 + seed)
+        choose = whole.take(np.arange(800))
+        wanted = tightened(choose, parsed, Errors(0.0, 0.0), len(whole))
+        inner = optimise(choose, wanted).thresholds
+        [state] = states_of(target, run_of(whole, inner), whole).values()
+        [true] = states_of(target, run_of(truth, inner), truth).values()
+        decided += state != UNDECIDED
+        wrong += [seed] if {state, true} == {MET, NOT_MET} else []
+
+    assert [] == wrong
+    assert decided >= 30
+
+
+@pytest.mark.parametrize("exits", [2, 3, 5])
+def test_half_widths_shrink_with_samples_and_grow_with_exits(exits: int) -> None:
+    """More data decides more; more thresholds to choose from ask for more of it."""
+    bound = Bound("accuracy", 0.9)
+    thresholds = (0.7,) * (exits - 1)
+
+    few, many = (half_width(bound, Sample.under(world(n, 0, exits=exits), thresholds), 0.0) for n in (200, 5000))
+
+    assert many < few
+    assert z_of(exits) < z_of(exits + 1)
+
+
+def test_limits_on_time_are_loosened_by_what_noise_can_do() -> None:
+    """Other bounds stay as they are."""
+    target, errors = parse_target("mean<=1ms, drop<=1"), Errors(0.1, 0.1)
+
+    quiet, noisy = (loosened(target, errors, noisy=noisy).bounds for noisy in (False, True))
+
+    assert 1e-3 < quiet[0].limit < noisy[0].limit
+    assert quiet[1] == noisy[1] == target.bounds[1]
+
+
+def test_the_error_of_a_median_ignores_a_stall() -> None:
+    """One round of twenty that takes ten times as long moves it little."""
+    rounds = 1 + 0.01 * np.sin(np.arange(20))
+    stalled = rounds.copy()
+    stalled[3] *= 10
+
+    assert relative_error(stalled) < 2 * relative_error(rounds) < 0.05
+
+
+def test_times_that_fall_with_the_exit_make_the_machine_noisy_and_advise_nothing() -> None:
+    """Leaving at exit 3 contains the work of exit 2."""
+    table = world(2000, 4, exits=3)
+    falling = ReplayTable(table.scores, table.correct, [3e-3, 6.6e-3, 2.2e-3], head_s=[1e-4, 1e-4], backbone_s=2e-3)
+    costs = trial_of(falling, np.zeros(2000, np.int64)).costs
+    policy = optimise(falling, "drop<=5")
+    now = snapshot()
+
+    assert (3,) == costs.falling
+    assert any("exit 3 was measured as faster" in reason for reason in cost_reasons(costs, (now, now), 1))
+    assert recommend_heads(falling, "drop<=5", policy) is None
+    assert ["times_fall"] == [v.code for v in verdicts_of(falling, policy) if v.code in ("times_fall", "does_not_pay")]
+
+
+def test_a_class_that_leaving_early_loses_is_named() -> None:
+    """Twelve samples of a thousand do not show in the accuracy of all."""
+    labels = np.where(np.arange(1000) < 12, 7, 1)
+    answers = np.stack([np.ones(1000, np.int64), labels], axis=1)
+
+    [remark] = lost_classes(answers, labels, np.zeros(1000, np.int64))
+
+    assert "lost_class" == remark.code
+    assert "7 (12 of 12 samples right at the last exit, 0 with these thresholds)" in remark.text
+    assert () == lost_classes(answers, labels, np.ones(1000, np.int64))
+
+
+def test_a_calibration_carries_its_verdict_through_json(demo_runner: Runner, digits: Dataset) -> None:
+    """`met` is that all bounds are; documents of before have one made from what they say."""
+    result = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
+    document = json.loads(json.dumps(result.to_document()))
+    before = {k: v for k, v in document.items() if k not in ("verdict", "findings", "chosen_for")}
+    before["checks"] = [{k: v for k, v in c.items() if k not in ("state", "low", "high")} for c in before["checks"]]
+
+    earlier = calibration_from(before, "here")
+
+    assert (MET, True) == (result.verdict.bounds, result.met)
+    assert {"bounds", "prediction", "machine"} <= set(document["verdict"])
+    assert (MET, 0.02 < result.noise_floor) == (earlier.verdict.bounds, 0.02 < (earlier.verdict.noise or 0.0))
+    assert earlier.verdict.machine in ("quiet", "noisy")
+
+
+def test_a_search_that_finds_nothing_keeps_its_measurement(demo_runner: Runner, digits: Dataset) -> None:
+    """Another target is tuned from it; it is in the history, and not active."""
+    with pytest.raises(TargetNotMet, match="--from-curve"):
+        calibrate(demo_runner, digits.inputs, digits.labels, target="mean<=0.001x", seconds=QUICKLY)
+
+    bundle = edgeexit.Bundle.open(demo_runner.bundle.path)
+    [record] = bundle.history
+    assert ("not met", None) == (record.verdict, bundle.active(record.key))
+    assert retune(demo_runner, "drop<=5").met
+
+
+@pytest.fixture
+def own(compiled_demo: Path, tmp_path: Path) -> Path:
+    """A copy of the demo's bundle for a process of its own."""
+    import shutil
+
+    return Path(shutil.copytree(compiled_demo, tmp_path / "own.eexit"))
+
+
+@pytest.mark.parametrize(("strict", "code"), [([], 0), (["--strict"], 1)])
+def test_undecided_ends_with_0_and_with_strict_with_1(own: Path, strict: list[str], code: int) -> None:
+    """500 samples cannot say whether half a point is lost."""
+    command = [sys.executable, "-m", "edgeexit", "calibrate", own, "--data", "digits:calibration", "--seconds", "0.3"]
+
+    done = subprocess.run(
+        [*map(str, command), "--target", "rate1>=0.1, drop<=0.5", *strict], capture_output=True, text=True, check=False
+    )
+
+    assert code == done.returncode, done.stderr
+    assert "undecided: drop<=0.5" in done.stdout
