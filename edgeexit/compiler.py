@@ -14,6 +14,7 @@ import onnx
 import edgeexit
 from edgeexit.arguments import as_names, as_path, as_seconds, check_progress
 from edgeexit.backends import Settings, find_backend
+from edgeexit.backends.output_kinds import with_output_kinds
 from edgeexit.backends.precision import in_precision
 from edgeexit.backends.probe import (
     carries_batch,
@@ -200,6 +201,7 @@ def _take_apart(
     progress("splitting the network", 1, steps)
     found = find_exits(net, exits, scores)
     refuse_training_mode(net, found)
+    found = with_output_kinds(net, found, rule)
     own = found[-1].dtype
     if precision is not None:
         net, found = in_precision(net, found, precision, net.examples)
@@ -268,6 +270,7 @@ def _write_parts(change: BundleChange, parts: _Parts, criterion: str, source: So
             parameters=cost.parameters,
             weight_bytes=cost.weight_bytes,
             head_macs=cost.head_macs,
+            output=exit.logits,
         )
         for stage, exit, cost in zip(stages, parts.exits, count_costs(net, stages), strict=True)
     )

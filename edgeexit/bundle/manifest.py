@@ -56,6 +56,7 @@ class StageEntry:
         parameters: number of weights it reads.
         weight_bytes: their size.
         head_macs: multiply-accumulates that only this exit needs and no later one; null where unknown.
+        output: name of the model's output that became this exit; null in bundles written by older versions.
     """
 
     exit: int
@@ -70,6 +71,7 @@ class StageEntry:
     parameters: int
     weight_bytes: int
     head_macs: int | None = None
+    output: str | None = None
 
 
 @dataclass(frozen=True)

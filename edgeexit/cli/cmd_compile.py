@@ -111,6 +111,7 @@ def _print(bundle: Bundle) -> None:
 def _stages(bundle: Bundle) -> Table:
     """One row an exit; times where they were measured, of the mode that is faster here."""
     from edgeexit import units
+    from edgeexit.report.names import exit_title
     from edgeexit.report.table import Table
 
     manifest = bundle.manifest
@@ -118,7 +119,7 @@ def _stages(bundle: Bundle) -> Table:
     times = [""] * manifest.exits if timing is None else map(units.seconds, getattr(timing, f"{timing.faster}_s"))
     rows = tuple(
         (
-            f"{stage.exit} {stage.name}",
+            exit_title(stage.exit, stage.name, stage.output),
             units.count(stage.macs),
             units.count(stage.parameters),
             units.bytes_(sum(t.bytes_at_1 for t in stage.boundaries_out)) if stage.boundaries_out else "–",

@@ -20,6 +20,8 @@ METADATA_KEY = "edgeexit.exits"
 
 _BINARY = " Where one number z says yes or no, let the exit give two logits: 0 and z (before a sigmoid)."
 _ONLY_PASSES_ON = frozenset({"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"})
+_KEEPS_NUMBERS = _ONLY_PASSES_ON | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Clip", "Dropout"}
+"""What an exit's numbers may go through after their last arithmetic."""
 _PROBABILITIES = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 
@@ -34,7 +36,7 @@ class Exit:
         score: name of its own score output [batch] or [batch, 1], higher meaning surer; None where it has none.
         classes: number of classes.
         dtype: NumPy dtype name of the logits.
-        probabilities: whether that output holds the softmax of the logits; a criterion then takes the logarithm of it.
+        probabilities: whether that output holds probabilities that add up to 1; a criterion then takes the logarithm of them.
     """
 
     name: str
@@ -67,7 +69,7 @@ def find_exits(
     _check_names(named, outputs)
     width = _common_width(named, outputs)
     _check_scores(named, outputs)
-    makers = {name: node for node in net.proto.graph.node for name in node.output if name}
+    makers = _makers(net.proto.graph)
     found = tuple(
         Exit(name, logits, score, width, outputs[logits].dtype, _is_softmax(logits, makers))
         for name, logits, score in named
@@ -143,8 +145,32 @@ def _by_shape(net: Network, outputs: dict[str, TensorSpec]) -> _Named:
 
 def _is_softmax_of(net: Network, name: str, others: Sequence[str]) -> bool:
     """Whether an output is only the probabilities of another."""
-    makers = (node for node in net.proto.graph.node if name in node.output)
-    return any(node.op_type in _PROBABILITIES and node.input[0] in others for node in makers)
+    makers = _makers(net.proto.graph)
+    node = _last_arithmetic(name, makers)
+    if node is None or node.op_type not in _PROBABILITIES:
+        return False
+    before = node.input[0]
+    while before not in others and before in makers and makers[before].op_type in _KEEPS_NUMBERS:
+        before = makers[before].input[0]
+    return before in others
+
+
+def _makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    return {name: node for node in graph.node for name in node.output if name}
+
+
+def _last_arithmetic(name: str, makers: Mapping[str, onnx.NodeProto]) -> onnx.NodeProto | None:
+    """The node that computes the numbers of a tensor, whatever gives them another shape or type."""
+    node = makers.get(name)
+    while node is not None and node.op_type in _KEEPS_NUMBERS:
+        node = makers.get(node.input[0])
+    return node
+
+
+def ends_in_sigmoid(net: Network, name: str) -> bool:
+    """Whether the numbers of an output come out of a Sigmoid per class."""
+    node = _last_arithmetic(name, _makers(net.proto.graph))
+    return node is not None and node.op_type in {"Sigmoid", "HardSigmoid"}
 
 
 def _is_softmax(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:

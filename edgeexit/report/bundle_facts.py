@@ -53,6 +53,7 @@ class StageFacts:
         weight_bytes: their size.
         head_macs: multiply-accumulates that only this exit needs; null where unknown.
         break_even: share of the samples that reach this exit which must leave for it to pay, on paper; null for the last.
+        output: name of the model's output that became this exit; null in bundles written by older versions.
     """
 
     exit: int
@@ -68,6 +69,7 @@ class StageFacts:
     weight_bytes: int
     head_macs: int | None
     break_even: float | None
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def _stages(bundle: Bundle) -> tuple[StageFacts, ...]:
             weight_bytes=e.weight_bytes,
             head_macs=e.head_macs,
             break_even=break_even(bundle.manifest, e.exit) if e.exit < len(entries) else None,
+            output=e.output,
         )
         for e, total in zip(entries, so_far, strict=True)
     )

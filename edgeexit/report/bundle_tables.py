@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgeexit.report.bundle_facts import BundleFacts
+from edgeexit.report.names import exit_title
 from edgeexit.report.table import Table
 from edgeexit.units import bytes_, count, percent, seconds
 
@@ -11,7 +12,7 @@ def stage_table(facts: BundleFacts) -> Table:
     """What each stage costs."""
     rows = tuple(
         (
-            f"{s.exit} {s.name}",
+            exit_title(s.exit, s.name, s.output),
             count(s.macs),
             count(s.macs_so_far),
             count(s.parameters),

@@ -5,16 +5,21 @@ head       what only exit k needs is paid by every sample that reaches it; a lea
 boundary   the tensors of a cut are written and read once more. A core multiplies and adds about four times while it moves a byte,
            so a cut that moves B bytes costs as much as 8·B multiply-accumulates; where the later stages together hold fewer, nothing
            is saved by stopping before them.
+order      an exit that alone costs far less than the one before it probably stands before it in the network.
 measured   where the compile timed this device: leaving at exit k takes at least as long as the backbone, which has no exits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from edgeexit.bundle import Manifest, ModeTiming
 from edgeexit.report.names import short
 from edgeexit.units import bytes_, count, percent, seconds
+
+FAR_LESS = 0.7
+"""Share of the multiply-accumulates of the exit before it below which the order of an exit is questioned."""
 
 MACS_PER_BYTE = 8
 """Multiply-accumulates in the time that one byte of a cut costs: written and read, four each."""
@@ -22,7 +27,7 @@ MACS_PER_BYTE = 8
 
 def doubts(manifest: Manifest) -> tuple[str, ...]:
     """One sentence for each exit or cut that cannot pay; none where nothing speaks against it."""
-    found = [d for k in range(1, manifest.exits) for d in _on_paper(manifest, k)]
+    found = [*_order(manifest), *(d for k in range(1, manifest.exits) for d in _on_paper(manifest, k))]
     for key, timing in manifest.timings.items():
         found += _measured(manifest, key, timing)
     return tuple(found)
@@ -44,6 +49,32 @@ def cut_bytes(manifest: Manifest, after: int) -> int:
 def _rest(manifest: Manifest, exit: int) -> int | None:
     counts = [s.macs for s in manifest.stages[exit:]]
     return None if None in counts else sum(c for c in counts if c is not None)
+
+
+def _order(manifest: Manifest) -> Iterator[str]:
+    """Exits that stand behind one that needs much more than they do."""
+    alone = [_alone(manifest, k) for k in range(1, manifest.exits + 1)]
+    for k, (before, after) in enumerate(pairwise(alone), 1):
+        if before is None or after is None or after > FAR_LESS * before:
+            continue
+        order = ", ".join(s.output or s.name for s in manifest.stages)
+        yield (
+            f"exit {k + 1} ({_output(manifest, k + 1)}) alone takes {count(after)} MAC, exit {k} ({_output(manifest, k)}) before it"
+            f" {count(before)}: is the order of the exits right? It is {order}; another is given with --exits, the earliest first."
+        )
+
+
+def _output(manifest: Manifest, exit: int) -> str:
+    stage = manifest.stages[exit - 1]
+    return short(stage.output or stage.name)
+
+
+def _alone(manifest: Manifest, exit: int) -> int | None:
+    """Multiply-accumulates of a run straight to an exit: all stages up to it without the heads of the exits before; None where unknown."""
+    counts = [s.macs for s in manifest.stages[:exit]]
+    heads = [s.head_macs for s in manifest.stages[: exit - 1]]
+    known = [c for c in (*counts, *heads) if c is not None]
+    return sum(known[:exit]) - sum(known[exit:]) if len(known) == 2 * exit - 1 else None
 
 
 def _on_paper(manifest: Manifest, exit: int) -> Iterator[str]:

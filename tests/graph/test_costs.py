@@ -102,3 +102,20 @@ def test_an_exit_that_was_measured_slower_than_the_backbone_is_doubted(tmp_path:
 
     [doubt] = doubts(timed)
     assert doubt.startswith("leaving at exit 2 (exit2) takes 20.0 µs on here, the backbone without exits 15.0 µs")
+
+
+def test_an_exit_before_which_a_much_deeper_one_stands_has_its_order_questioned(tmp_path: Path) -> None:
+    """As where a network lists its main exit first and the auxiliary one behind it; both outputs are named."""
+    w = Writer()
+    a = w.op("Relu", w.op("MatMul", "x", w.weight(8, 8)))
+    b = w.op("Relu", w.op("MatMul", w.op("MatMul", a, w.weight(8, 64)), w.weight(64, 8)))
+    w.op("MatMul", b, w.weight(8, 4), out="main")
+    w.op("MatMul", a, w.weight(8, 4), out="aux")
+    path = w.save(tmp_path / "m.onnx", {"x": ["n", 8]}, ["main", "aux"])
+
+    wrong = edgeexit.compile(path, tmp_path / "w.eexit", exits=["main", "aux"], seconds=0).manifest
+    right = edgeexit.compile(path, tmp_path / "r.eexit", seconds=0).manifest
+
+    assert any("is the order of the exits right? It is main, aux" in d for d in doubts(wrong))
+    assert not any("order" in d for d in doubts(right))
+    assert ["aux", "main"] == [stage.output for stage in right.stages]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import edgeexit
+from edgeexit.backends.output_kinds import OutputWarning
 from edgeexit.criteria import CRITERIA
 from edgeexit.errors import ModelError
 from edgeexit.graph import find_exits, read_model
@@ -112,3 +114,66 @@ def test_one_number_that_says_yes_or_no_is_told_how_to_be_two(tmp_path: Path, ex
 
     with pytest.raises(ModelError, match=r"let the exit give two logits: 0 and z"):
         edgeexit.compile(path, tmp_path / "b", exits=exits, seconds=0)
+
+
+HIDDEN = {
+    "Reshape": lambda w, z: w.op("Reshape", w.op("Softmax", z, axis=-1), w.constant([-1, CLASSES], np.int64)),
+    "Flatten of maps": lambda w, z: w.op(
+        "Flatten", w.op("Softmax", w.op("Reshape", z, w.constant([-1, CLASSES, 1, 1], np.int64)), axis=1), axis=1
+    ),
+    "Clip": lambda w, z: w.op("Clip", w.op("Softmax", z, axis=-1), w.constant(1e-7), w.constant(1 - 1e-7)),
+    "mean of two": lambda w, z: w.op(
+        "Mean", w.op("Softmax", z, axis=-1), w.op("Softmax", w.op("Mul", z, w.constant(2.0)), axis=-1)
+    ),
+    "written out": lambda w, z: w.op(
+        "Div",
+        w.op("Exp", w.op("Tanh", z)),
+        w.op("ReduceSum", w.op("Exp", w.op("Tanh", z)), w.constant([1], np.int64), keepdims=1),
+    ),
+}
+
+
+def ending(path: Path, tail: Callable[[Writer, str], str]) -> Path:
+    """Two exits that end in what `tail` puts behind their logits."""
+    w = Writer()
+    x = "x"
+    for name in NAMES:
+        x = w.op("Tanh", w.op("MatMul", x, w.weight(WIDTH, WIDTH)))
+        logits = w.op("Mul", w.op("MatMul", x, w.weight(WIDTH, CLASSES)), w.constant(4.0))
+        w.op("Identity", tail(w, logits), out=name)
+    return w.save(path, {"x": ["n", WIDTH]}, NAMES)
+
+
+@pytest.mark.parametrize("how", HIDDEN)
+def test_probabilities_are_found_whatever_nodes_lie_behind_them(tmp_path: Path, how: str) -> None:
+    """Rows that are never negative and add up to 1; the entropy is theirs."""
+    path = ending(tmp_path / "m.onnx", HIDDEN[how])
+    bundle = edgeexit.compile(path, tmp_path / "b.eexit", seconds=0)
+
+    with loaded(bundle, "staged") as runner:
+        for x, row in zip(samples()["x"], original(path, NAMES, samples()), strict=True):
+            p = row[0].astype(np.float64)
+            assert -(p * np.log(p)).sum() == pytest.approx(runner.forced(x[None], exit=1).score, abs=1e-4)
+
+
+@pytest.mark.parametrize("behind", ["Identity", "Reshape"])
+def test_a_sigmoid_per_class_is_refused_with_what_to_do(tmp_path: Path, behind: str) -> None:
+    """A softmax over sigmoids is no distribution; a score of the network's own may decide all the same."""
+
+    def tail(w: Writer, z: str) -> str:
+        return w.op(behind, w.op("Sigmoid", z), *([w.constant([-1, CLASSES], np.int64)] if behind == "Reshape" else []))
+
+    with pytest.raises(
+        ModelError, match=r"'p1', 'p2' ends in a sigmoid per class.*before the sigmoid.*--criterion learned"
+    ):
+        edgeexit.compile(ending(tmp_path / "m.onnx", tail), tmp_path / "b.eexit", seconds=0)
+
+
+def test_numbers_between_0_and_1_that_do_not_add_up_are_warned_about(tmp_path: Path) -> None:
+    """As a sigmoid that is written out gives them."""
+
+    def tail(w: Writer, z: str) -> str:
+        return w.op("Reciprocal", w.op("Add", w.op("Exp", w.op("Neg", z)), w.constant(1.0)))
+
+    with pytest.warns(OutputWarning, match="'p1', 'p2' lie between 0 and 1 and do not add up to 1"):
+        edgeexit.compile(ending(tmp_path / "m.onnx", tail), tmp_path / "b.eexit", seconds=0)
