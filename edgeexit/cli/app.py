@@ -7,6 +7,7 @@ import warnings
 from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
+from typing import Any
 
 import typer
 
@@ -24,6 +25,7 @@ COMMANDS: tuple[str, ...] = (
     "compile",
     "inspect",
     "calibrate",
+    "calibrations",
     "run",
     "bench",
     "compare",
@@ -31,14 +33,24 @@ COMMANDS: tuple[str, ...] = (
     "devices",
     "doctor",
 )
-"""In the order in which `edgeexit --help` lists them. Command `x` is the function `x` of `edgeexit/cli/cmd_x.py`."""
+"""In the order in which `edgeexit --help` lists them. Command `x` is `x_command` of `edgeexit/cli/cmd_x.py`: a function, or a group."""
 ABOUT = ("help", "version")
 """Commands about edgeexit itself."""
+
+
+class _InOrder(Group):
+    """Commands and groups of commands in one order."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names as `COMMANDS` has them."""
+        names = (*COMMANDS, *ABOUT)
+        return sorted(super().list_commands(ctx), key=names.index)
+
 
 app = typer.Typer(
     help="Split, compile, calibrate and measure early-exit networks on the device they will run on.",
     epilog="Start with: edgeexit demo",
-    cls=Group,
+    cls=_InOrder,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -65,7 +77,11 @@ def _options(
 
 
 for _name in (*COMMANDS, *ABOUT):
-    add_command(app, _name, getattr(import_module(f"edgeexit.cli.cmd_{_name}"), f"{_name}_command"))
+    _command = getattr(import_module(f"edgeexit.cli.cmd_{_name}"), f"{_name}_command")
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name, rich_help_panel="Commands")
+    else:
+        add_command(app, _name, _command)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_place: object, **_more: object) -> None:

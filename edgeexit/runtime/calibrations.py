@@ -77,6 +77,13 @@ def inactive_calibration(bundle: Bundle, settings: Settings) -> CalibrationRecor
     return records[-1] if records else None
 
 
+def changes_here(document: Mapping[str, Any], settings: Settings) -> tuple[str, ...]:
+    """What of the device key is different here from where a calibration was measured; empty on the same device."""
+    facts = document.get("device")
+    then = {str(n): v for n, v in facts.items() if isinstance(v, str)} if isinstance(facts, Mapping) else {}
+    return tuple(key_changes(then, device_facts(), settings.backend).values())
+
+
 def _others(bundle: Bundle, settings: Settings) -> Iterator[Found]:
     """Active calibrations for these settings whose documents say on which device they were measured."""
     suffix = settings.key("")

@@ -1,0 +1,301 @@
+"""`edgeexit calibrations`: list a bundle's calibrations, choose the active one, carry them from bundle to bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeexit.cli.common import Json, emit
+from edgeexit.cli.help import Group, add_command
+from edgeexit.cli.printing import print_command, print_note, print_tables, print_text
+from edgeexit.cli.progress import builds_shown
+
+if TYPE_CHECKING:
+    from edgeexit.backends import Settings
+    from edgeexit.bundle import Bundle, CalibrationRecord
+
+_Bundle = Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")]
+_Name = Annotated[str, typer.Argument(help="Name of the calibration; see edgeexit calibrations list.")]
+_AcceptDevice = Annotated[
+    bool,
+    typer.Option(
+        "--accept-device",
+        help="Use a calibration of another device on this one, if the times of its exits hold here; measured for 5 s.",
+    ),
+]
+
+
+def list_command(bundle: _Bundle, json: Json = False) -> None:
+    """List every calibration of a bundle, oldest first: name, date, target, verdict, and which are active.
+
+    Example: edgeexit calibrations list lenet.eexit
+    """
+    from edgeexit.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    emit(_document(opened), lambda: _print_list(opened), as_json=json)
+
+
+def use_command(bundle: _Bundle, name: _Name, accept_device: _AcceptDevice = False, json: Json = False) -> None:
+    """Make a calibration the active one of the device and settings that it was measured for.
+
+    Example: edgeexit calibrations use lenet.eexit cal-2
+    """
+    from edgeexit.bundle import Bundle
+    from edgeexit.runtime.calibrations import key_here
+
+    opened = Bundle.open(bundle)
+    record = opened.find_calibration(name)
+    here = key_here(_settings(opened, record))
+    if accept_device and record.key != here:
+        _check_times(opened, record)
+        changed = opened.use(name, here)
+    else:
+        changed = opened.use(name)
+    emit(_document(changed), lambda: _print_used(changed, record, accepted=accept_device), as_json=json)
+
+
+def rollback_command(
+    bundle: _Bundle,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Device and settings. [default: the ones with something to go back to]"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make active again the calibration that was active before.
+
+    Example: edgeexit calibrations rollback lenet.eexit
+    """
+    from edgeexit.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    chosen = key or _only_key(opened)
+    changed = opened.roll_back(chosen)
+    now = changed.active(chosen)
+    assert now is not None
+    emit(
+        _document(changed), lambda: print_text(f"{now.name} ({now.target}) is active again for {chosen}."), as_json=json
+    )
+
+
+def export_command(
+    bundle: _Bundle,
+    name: _Name,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. [default: BUNDLE-NAME.calibration.zip]")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a calibration to a file, for a bundle of the same network elsewhere.
+
+    Example: edgeexit calibrations export lenet.eexit cal-2 -o night.calibration.zip
+    """
+    from edgeexit.bundle.archive import SUFFIX
+    from edgeexit.bundle.store import write_whole
+    from edgeexit.calibration import export_calibration
+
+    target = output or Path(f"{bundle.name.removesuffix('.eexit')}-{name}{SUFFIX}")
+    write_whole(target, export_calibration(bundle, name))
+    document = {"schema": "edgeexit.calibration-exported/1", "bundle": str(bundle), "name": name, "file": str(target)}
+    emit(document, lambda: print_text(f"{name} of {bundle} is in {target}."), as_json=json)
+
+
+def import_command(
+    bundle: _Bundle,
+    file: Annotated[Path, typer.Argument(help="File made by edgeexit calibrations export.")],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its name here. [default: the one that it had]")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Add a calibration from a file to a bundle of the same network. It does not become active by itself.
+
+    Example: edgeexit calibrations import lenet.eexit night.calibration.zip
+    """
+    from edgeexit.calibration import import_calibration
+
+    changed = import_calibration(bundle, file, save_as=name)
+    added = changed.history[-1]
+
+    def tell() -> None:
+        print_text(f"{added.name} ({added.target}: {added.verdict}) is kept, and not active.")
+        print_command(f"edgeexit calibrations use {bundle} {added.name}", heading="To use it:")
+
+    emit(_document(changed), tell, as_json=json)
+
+
+def remove_command(bundle: _Bundle, name: _Name, json: Json = False) -> None:
+    """Remove a calibration that is not active.
+
+    Example: edgeexit calibrations remove lenet.eexit cal-1
+    """
+    from edgeexit.bundle import Bundle
+
+    changed = Bundle.open(bundle).remove_calibration(name)
+    emit(_document(changed), lambda: print_text(f"{name} is removed."), as_json=json)
+
+
+def diff_command(
+    bundle: _Bundle,
+    first: Annotated[str, typer.Argument(help="Name of a calibration.")],
+    second: Annotated[str, typer.Argument(help="Name of another one.")],
+    json: Json = False,
+) -> None:
+    """Show where two calibrations of a bundle differ: target, thresholds, times, accuracy, device.
+
+    Example: edgeexit calibrations diff lenet.eexit cal-1 cal-2
+    """
+    from edgeexit.calibration import load_calibration
+    from edgeexit.calibration.differences import differences
+    from edgeexit.documents import to_document
+    from edgeexit.report.table import Table
+
+    a, b = load_calibration(bundle, first), load_calibration(bundle, second)
+    changed = [line for line in differences(a, b) if not line.same]
+    table = Table("Differences", ("", first, second), tuple((d.what, d.first, d.second) for d in changed))
+    document = {
+        "schema": "edgeexit.calibrations-diff/1",
+        "bundle": str(bundle),
+        "first": first,
+        "second": second,
+        "differences": to_document(changed),
+    }
+    emit(document, lambda: print_tables([table]) if changed else print_text("They do not differ."), as_json=json)
+
+
+calibrations_command = typer.Typer(
+    help="List a bundle's calibrations, choose the active one, and carry them from bundle to bundle.",
+    cls=Group,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_command,
+    "use": use_command,
+    "rollback": rollback_command,
+    "diff": diff_command,
+    "export": export_command,
+    "import": import_command,
+    "remove": remove_command,
+}
+for _name_of, _function in _COMMANDS.items():
+    add_command(calibrations_command, _name_of, _function)
+
+
+def _document(bundle: Bundle) -> dict[str, Any]:
+    from edgeexit.documents import to_document
+
+    active = _active_keys(bundle)
+    rows = [
+        {
+            "name": record.name,
+            "key": record.key,
+            "created": record.created,
+            "target": record.target,
+            "verdict": record.verdict,
+            "active_for": active.get(record.name, []),
+        }
+        for record in bundle.history
+    ]
+    return dict(to_document({"schema": "edgeexit.calibrations/1", "bundle": str(bundle.path), "calibrations": rows}))
+
+
+def _active_keys(bundle: Bundle) -> dict[str, list[str]]:
+    """By name of an active calibration, the keys for which it is."""
+    found: dict[str, list[str]] = {}
+    for key in sorted(bundle.manifest.calibrations):
+        record = bundle.active(key)
+        if record is not None:
+            found.setdefault(record.name, []).append(key)
+    return found
+
+
+def _print_list(bundle: Bundle) -> None:
+    from edgeexit.report.table import Table
+
+    active = _active_keys(bundle)
+    rows = tuple(
+        (r.name, "active" if r.name in active else "", r.verdict, r.target, r.created, r.key) for r in bundle.history
+    )
+    if not rows:
+        print_text(f"{bundle.path} has no calibration yet: it never leaves early.")
+        print_command(f"edgeexit calibrate {bundle.path} --data DATA --target BOUNDS", heading="Make one:")
+    print_tables(
+        [
+            Table(
+                f"Calibrations of {bundle.path}", ("name", "", "verdict", "target", "made", "device and settings"), rows
+            )
+        ]
+    )
+
+
+def _print_used(bundle: Bundle, record: CalibrationRecord, *, accepted: bool) -> None:
+    from edgeexit.runtime.calibrations import changes_here, key_here
+
+    settings = _settings(bundle, record)
+    here = key_here(settings)
+    print_text(f"{record.name} ({record.target}: {record.verdict}) is active for {here if accepted else record.key}.")
+    changes = changes_here(bundle.read_record(record), settings)
+    if changes and not accepted:
+        print_note(f"this device is another one ({'; '.join(changes)}); to use it here too, add --accept-device.")
+
+
+def _check_times(bundle: Bundle, record: CalibrationRecord) -> None:
+    """Time the exits on this device.
+
+    Raises:
+        InputError: the calibration's times do not hold here.
+    """
+    from edgeexit.errors import InputError
+    from edgeexit.runtime.loading import open_runner
+    from edgeexit.runtime.recheck import recheck
+
+    with builds_shown(), open_runner(bundle, _settings(bundle, record)) as runner:
+        checked = recheck(runner, bundle.read_record(record))
+    if not checked.agrees:
+        msg = f"the times of {record.name!r} do not hold on this device ({checked}): calibrate here."
+        raise InputError(msg)
+
+
+def _settings(bundle: Bundle, record: CalibrationRecord) -> Settings:
+    """The settings that a calibration was measured with.
+
+    Raises:
+        InputError: the document does not say.
+    """
+    from edgeexit.backends import Settings
+    from edgeexit.documents import from_document
+
+    where = f"the settings of calibration {record.name!r} in {bundle.path}"
+    return from_document(Settings, bundle.read_record(record).get("settings"), where)
+
+
+def _only_key(bundle: Bundle) -> str:
+    """The key with something to go back to, of this device where there are several.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    from edgeexit.errors import InputError
+    from edgeexit.hardware import device_key
+
+    logs = bundle.manifest.activated
+    keys = [key for key, log in sorted(logs.items()) if len(log) > 1]
+    here = [key for key in keys if key.startswith(f"{device_key(backend=key.rpartition('/')[2].split('-')[0])}/")]
+    chosen = here or keys
+    if len(chosen) != 1:
+        several = "several devices or settings have something to go back to; choose one with --key: " + ", ".join(
+            chosen
+        )
+        msg = (
+            several
+            if chosen
+            else f"{bundle.path} has nothing to go back to: no calibration was replaced as the active one."
+        )
+        raise InputError(msg)
+    return chosen[0]
