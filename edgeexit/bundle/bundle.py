@@ -158,6 +158,7 @@ class Bundle(Summarised):
         *,
         name: str | None = None,
         activate: bool = True,
+        old_key: str | None = None,
         waiting: Progress | None = None,
     ) -> Bundle:
         """Add a calibration to the history; returns the bundle as it is then.
@@ -168,6 +169,7 @@ class Bundle(Summarised):
             attachments: contents of files that go with it, by name with a suffix (`replay.npz`); the purpose is the part before the dot.
             name: of the calibration; None takes `cal-<n>`. Where another process has taken it meanwhile, `-2` is appended.
             activate: make it the active one of its key; the one before stays in the history.
+            old_key: another name of the key, under which an earlier version wrote; what is active under it is then so under `key`.
             waiting: called while another process writes the bundle, which is then waited for; None raises an error at once.
 
         Raises:
@@ -186,19 +188,27 @@ class Bundle(Summarised):
 
             def add(manifest: Manifest) -> Manifest:
                 record = history.record_of(history.free_name(manifest, name), key, document, entry)
+                manifest = history.move_key(manifest, old_key or key, key)
                 manifest = replace(manifest, history=(*manifest.history, record))
                 return history.activate(manifest, record) if activate else manifest
 
             return change.commit(add)
 
-    def use(self, name: str, key: str | None = None) -> Bundle:
+    def use(self, name: str, key: str | None = None, *, old_key: str | None = None) -> Bundle:
         """Make a calibration the active one of its key, or of another key; returns the bundle as it is then.
+
+        `old_key` is as of `write_calibration`.
 
         Raises:
             InputError: there is none of that name.
             BundleError: the bundle cannot be written.
         """
-        return self._changed(lambda m: history.activate(m, history.find_record(m, name), key))
+
+        def activate(manifest: Manifest) -> Manifest:
+            record = history.find_record(manifest, name)
+            return history.activate(history.move_key(manifest, old_key or "", key or record.key), record, key)
+
+        return self._changed(activate)
 
     def roll_back(self, key: str) -> Bundle:
         """Make active again what was active before on a key; returns the bundle as it is then.

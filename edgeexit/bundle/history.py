@@ -106,6 +106,16 @@ def activate(manifest: Manifest, record: CalibrationRecord, key: str | None = No
     )
 
 
+def move_key(manifest: Manifest, old: str, new: str) -> Manifest:
+    """Rename a key under which earlier versions wrote the calibrations of a device; nothing where the new one is in use."""
+    if old == new or old not in manifest.calibrations or new in manifest.calibrations:
+        return manifest
+    calibrations, activated = dict(manifest.calibrations), dict(manifest.activated)
+    calibrations[new] = calibrations.pop(old)
+    activated[new] = activated.pop(old, ())
+    return replace(manifest, calibrations=calibrations, activated=activated)
+
+
 def roll_back(manifest: Manifest, key: str) -> Manifest:
     """Make active again what was active before on this key.
 

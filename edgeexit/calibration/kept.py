@@ -165,9 +165,16 @@ def keep(
     file = io.BytesIO()
     table.save(file)
     attachments = {f"{REPLAY}.npz": file.getvalue()}
+    before = find_calibration(runner.bundle, runner.settings)
     try:
         bundle = runner.bundle.write_calibration(
-            result.key, document, attachments, name=save_as, activate=result.met, waiting=progress
+            result.key,
+            document,
+            attachments,
+            name=save_as,
+            activate=result.met,
+            old_key=before.key if before else None,
+            waiting=progress,
         )
     except (BundleError, OSError) as error:
         raise _kept_elsewhere(

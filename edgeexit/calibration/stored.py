@@ -73,11 +73,16 @@ def import_calibration(bundle: Bundle | Path | str, path: Path | str, *, save_as
         raise InputError(msg)
     result = calibration_from(archive.document, str(file))
     _check_fits(opened, result, archive, file)
+    document = result.to_document()
+    for record in opened.history:
+        if record.key == result.key and opened.read_record(record) == document:
+            msg = f"{file} is in {opened.path} already, as {record.name!r}."
+            raise InputError(msg)
     if save_as is not None:
         opened.check_calibration_name(save_as)
     return opened.write_calibration(
         result.key,
-        result.to_document(),
+        document,
         {f"{REPLAY}.npz": archive.attachments[f"{REPLAY}.npz"]},
         name=save_as or archive.about.name,
         activate=False,

@@ -10,6 +10,8 @@ import typer
 
 from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, emit, joined, numbers
 from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
+from edgeexit.cli.kept import AcceptDevice, describe_thresholds
+from edgeexit.cli.printing import print_note
 from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ def bench_command(
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
     spin: Spin = False,
     options: BackendOptions = None,
+    accept_device: AcceptDevice = False,
     seed: Annotated[int, typer.Option(help="Of samples, trace and order.", min=0)] = 0,
     output: _Output = None,
     json: Json = False,
@@ -94,6 +97,7 @@ def bench_command(
         _pace(rate, arrivals, deadline_ms),
     )
     settings: dict[str, Any] = {"backend": backend, "threads": threads, "spin": spin, "options": joined(options)}
+    settings["accept_device"] = accept_device
     second = {**settings, "mode": against_mode or mode}
     with ExitStack() as opened:
         runner = opened.enter_context(_open(bundle, "--thresholds", thresholds, mode=mode, **settings))
@@ -122,6 +126,7 @@ def _open(bundle: Path, option: str, thresholds: str | None, **settings: Any) ->
         runner = edgeexit.load(bundle, **settings)
     if thresholds is not None:
         runner.thresholds = numbers(option, thresholds)
+    print_note(f"thresholds of {bundle}: {describe_thresholds(runner)}")
     return runner
 
 

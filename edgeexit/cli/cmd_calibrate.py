@@ -28,11 +28,13 @@ _TARGET_HELP = (
 
 @dataclass(frozen=True)
 class _How:
-    """Options that only a measurement takes."""
+    """How to measure, which only a measurement takes, and where the result goes."""
 
     seed: int
     method: str | None
     force: bool
+    save_as: str | None
+    dry_run: bool
 
 
 def calibrate_command(
@@ -59,6 +61,11 @@ def calibrate_command(
     strict: Annotated[
         bool, typer.Option("--strict", help="End with exit code 1 also where the target stays undecided.")
     ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the calibration in the bundle's history. [default: cal-1, ...]"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and print; write nothing.")] = False,
     mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
     backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
@@ -67,6 +74,8 @@ def calibrate_command(
     json: Json = False,
 ) -> None:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
+
+    Every calibration is kept in the bundle; it becomes the active one if its target is met. See edgeexit calibrations.
 
     Every bound is met, not met or undecided (too few samples or a noisy machine to tell). Ends with exit code 1 when a bound is not met, or
     nothing meets the target (the nearest that can be met is named, with --json in an object of the schema edgeexit.target-not-met/1);
@@ -79,7 +88,8 @@ def calibrate_command(
     import edgeexit
     from edgeexit.calibration.decision import NOT_MET
     from edgeexit.cli.calibration_tables import print_calibration
-    from edgeexit.errors import TargetNotMet
+    from edgeexit.cli.kept import print_kept
+    from edgeexit.errors import BundleError, TargetNotMet
     from edgeexit.runtime import CalibrationWarning
 
     plan = _plan(target, recipe, confidence, seconds)
@@ -91,11 +101,18 @@ def calibrate_command(
         runner = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=joined(options))
     try:
         with runner, progress_bar() as progress:
-            result = _first_possible(runner, samples, plan, _How(seed or 0, method, force), progress)
+            result = _first_possible(runner, samples, plan, _How(seed or 0, method, force, name, dry_run), progress)
+            added = None if dry_run else runner.bundle.history[-1]
+    except BundleError as error:
+        measured = error.calibration
+        if measured is not None:  # and written elsewhere, as the error says
+            emit(measured.to_document(), lambda: print_calibration(measured), as_json=json)
+        raise
     except TargetNotMet as refusal:
         emit(_refused(plan, refusal), lambda: None, as_json=json)
         raise
     emit(result.to_document(), lambda: print_calibration(result), as_json=json)
+    print_kept(bundle, added, active=result.met)
     if result.verdict.bounds == NOT_MET or (strict and not result.met):
         raise typer.Exit(1)
 
@@ -182,7 +199,7 @@ def _calibrate(
     from edgeexit.calibration.procedure import SECONDS
 
     if samples is None:
-        return retune(runner, target, progress=progress)
+        return retune(runner, target, save_as=how.save_as, dry_run=how.dry_run, progress=progress)
     return calibrate(
         runner,
         samples.inputs,
@@ -194,5 +211,7 @@ def _calibrate(
         method=how.method,
         name=samples.name,
         force=how.force,
+        save_as=how.save_as,
+        dry_run=how.dry_run,
         progress=progress,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,17 +45,21 @@ def use_command(bundle: _Bundle, name: _Name, accept_device: _AcceptDevice = Fal
     Example: edgeexit calibrations use lenet.eexit cal-2
     """
     from edgeexit.bundle import Bundle
-    from edgeexit.runtime.calibrations import key_here
+    from edgeexit.runtime.calibrations import changes_here, find_calibration, key_here
 
     opened = Bundle.open(bundle)
     record = opened.find_calibration(name)
-    here = key_here(_settings(opened, record))
-    if accept_device and record.key != here:
-        _check_times(opened, record)
-        changed = opened.use(name, here)
+    settings = _settings(opened, record)
+    changes = changes_here(opened.read_record(record), settings)
+    if changes and not accept_device:
+        key, changed = record.key, opened.use(name)
     else:
-        changed = opened.use(name)
-    emit(_document(changed), lambda: _print_used(changed, record, accepted=accept_device), as_json=json)
+        if changes:
+            _check_times(opened, record)
+        before = find_calibration(opened, settings)
+        key = key_here(settings)
+        changed = opened.use(name, key, old_key=before.key if before else None)
+    emit(_document(changed), lambda: _print_used(record, key, () if accept_device else changes), as_json=json)
 
 
 def rollback_command(
@@ -123,7 +127,8 @@ def import_command(
 
     def tell() -> None:
         print_text(f"{added.name} ({added.target}: {added.verdict}) is kept, and not active.")
-        print_command(f"edgeexit calibrations use {bundle} {added.name}", heading="To use it:")
+        print_text("To use it:")
+        print_command(f"edgeexit calibrations use {bundle} {added.name}")
 
     emit(_document(changed), tell, as_json=json)
 
@@ -168,7 +173,8 @@ def diff_command(
 
 
 calibrations_command = typer.Typer(
-    help="List a bundle's calibrations, choose the active one, and carry them from bundle to bundle.",
+    help="List a bundle's calibrations, choose the active one, and carry them from bundle to bundle.\n\n"
+    "Example: edgeexit calibrations list lenet.eexit",
     cls=Group,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -224,7 +230,8 @@ def _print_list(bundle: Bundle) -> None:
     )
     if not rows:
         print_text(f"{bundle.path} has no calibration yet: it never leaves early.")
-        print_command(f"edgeexit calibrate {bundle.path} --data DATA --target BOUNDS", heading="Make one:")
+        print_text("Make one:")
+        print_command(f"edgeexit calibrate {bundle.path} --data DATA --target BOUNDS")
     print_tables(
         [
             Table(
@@ -234,14 +241,9 @@ def _print_list(bundle: Bundle) -> None:
     )
 
 
-def _print_used(bundle: Bundle, record: CalibrationRecord, *, accepted: bool) -> None:
-    from edgeexit.runtime.calibrations import changes_here, key_here
-
-    settings = _settings(bundle, record)
-    here = key_here(settings)
-    print_text(f"{record.name} ({record.target}: {record.verdict}) is active for {here if accepted else record.key}.")
-    changes = changes_here(bundle.read_record(record), settings)
-    if changes and not accepted:
+def _print_used(record: CalibrationRecord, key: str, changes: Sequence[str]) -> None:
+    print_text(f"{record.name} ({record.target}: {record.verdict}) is active for {key}.")
+    if changes:
         print_note(f"this device is another one ({'; '.join(changes)}); to use it here too, add --accept-device.")
 
 

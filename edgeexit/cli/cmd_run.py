@@ -10,6 +10,7 @@ import typer
 
 from edgeexit.cli.common import BackendOptions, Json, Spin, emit, joined, numbers
 from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
+from edgeexit.cli.kept import AcceptDevice, describe_thresholds
 from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def run_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File for the predictions: .csv or .json.")
     ] = None,
+    accept_device: AcceptDevice = False,
     json: Json = False,
 ) -> None:
     """Classify data with a bundle, one sample at a time, and say where each left.
@@ -63,7 +65,15 @@ def run_command(
     with warnings.catch_warnings(), builds_shown():
         if thresholds is not None or exit is not None:
             warnings.simplefilter("ignore", CalibrationWarning)  # then no calibration says who leaves where
-        opened = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=joined(options))
+        opened = edgeexit.load(
+            bundle,
+            mode=mode,
+            backend=backend,
+            threads=threads,
+            spin=spin,
+            options=joined(options),
+            accept_device=accept_device and thresholds is None and exit is None,
+        )
         if deadline_ms is not None and exit is None:
             opened.prepare_deadlines()
     with opened as runner:
@@ -97,3 +107,4 @@ def _print(runner: Runner, answered: Answered) -> None:
     summary = answered.summary(runner.exits)
     shares = ", ".join(f"exit {k} {units.percent(r, 1)}" for k, r in enumerate(summary["exit_rates"], 1))
     print_text(f"{units.plural(answered.count, 'sample')}, accuracy {units.percent(summary['accuracy'])}; {shares}")
+    print_text(f"Thresholds: {describe_thresholds(runner)}")

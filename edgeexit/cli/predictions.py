@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeexit.cli.kept import calibration_in_use
 from edgeexit.errors import InputError
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def predictions_document(runner: Runner, answered: Answered) -> dict[str, Any]:
         "schema": "edgeexit.run/1",
         "bundle": str(runner.bundle.path),
         "thresholds": runner.thresholds,
+        "calibration": calibration_in_use(runner),
         **answered.summary(runner.exits),
         "class_names": list(answered.class_names),
         "predictions": answered.rows(),

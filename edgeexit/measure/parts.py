@@ -135,7 +135,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Subject:
-    """What was measured. `threshold_unit` is the criterion's; `target` that of the calibration, null without one.
+    """What was measured. `threshold_unit` is the criterion's; `target` and `calibration` (its name) are null without one.
 
     `source` is the file name of the model that the bundle was compiled from and `source_sha256` its digest: two bundles of one model
     have it in common, whatever their criteria. Null in results of older versions.
@@ -159,6 +159,7 @@ class Subject:
     options: str = ""
     source: str | None = None
     source_sha256: str | None = None
+    calibration: str | None = None
 
 
 @dataclass(frozen=True)

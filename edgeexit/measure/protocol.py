@@ -348,6 +348,7 @@ def _subject(runner: Runner) -> Subject:
         options=settings.options,
         source=manifest.source.name,
         source_sha256=manifest.source.sha256,
+        calibration=runner.calibration_name,
     )
 
 

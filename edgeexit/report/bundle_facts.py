@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -74,12 +74,16 @@ class StageFacts:
 
 @dataclass(frozen=True)
 class CalibrationFacts:
-    """One calibration: its key, target, thresholds in own units and when it was made; null where its document does not say."""
+    """One active calibration: its key, target, thresholds in own units, when it was made, name and verdict; null where its document does
+    not say.
+    """
 
     key: str
     target: str | None
     thresholds: tuple[float, ...] | None
     created: str | None
+    name: str | None = None
+    verdict: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,9 @@ class BundleFacts:
         stages: in order.
         verified: inputs run and largest errors, as the compile found them.
         timings: per device and settings, both modes.
-        calibrations: one per device and settings.
-        doubts: exits and cuts that cannot pay, one sentence each.
+        calibrations: the active ones, one per device and settings.
+        doubts: exits and cuts that cannot pay, and active calibrations whose target was not met, one sentence each.
+        kept: number of calibrations in the history.
     """
 
     schema: str
@@ -127,6 +132,7 @@ class BundleFacts:
     timings: dict[str, ModeTiming]
     calibrations: tuple[CalibrationFacts, ...]
     doubts: tuple[str, ...]
+    kept: int = 0
 
 
 def bundle_facts(bundle: Bundle) -> BundleFacts:
@@ -156,7 +162,8 @@ def bundle_facts(bundle: Bundle) -> BundleFacts:
         verified=m.verified,
         timings=m.timings,
         calibrations=tuple(_calibration(bundle, key, rule) for key in sorted(m.calibrations)),
-        doubts=doubts(m),
+        kept=len(bundle.history),
+        doubts=(*doubts(m), *_unmet(bundle)),
     )
 
 
@@ -190,6 +197,20 @@ def _calibration(bundle: Bundle, key: str, rule: Criterion) -> CalibrationFacts:
     numbers = tuple(rule.own(number_in(t)) for t in inner) if isinstance(inner, list) else (math.nan,)
     thresholds = None if any(map(math.isnan, numbers)) else numbers
     target, created = document.get("target"), document.get("created")
+    record = bundle.active(key)
     return CalibrationFacts(
-        key, target if isinstance(target, str) else None, thresholds, created if isinstance(created, str) else None
+        key,
+        target if isinstance(target, str) else None,
+        thresholds,
+        created if isinstance(created, str) else None,
+        None if record is None else record.name,
+        None if record is None else record.verdict,
     )
+
+
+def _unmet(bundle: Bundle) -> Iterator[str]:
+    """Active calibrations whose target was not met when they were measured."""
+    for key in sorted(bundle.manifest.calibrations):
+        record = bundle.active(key)
+        if record is not None and record.verdict in ("not met", "undecided"):
+            yield f"calibration {record.name} is active for {key} although its target {record.target} was {record.verdict}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeexit.report.bundle_facts import BundleFacts
 from edgeexit.report.names import exit_title
 from edgeexit.report.table import Table
-from edgeexit.units import bytes_, count, percent, seconds
+from edgeexit.units import bytes_, count, percent, plural, seconds
 
 
 def stage_table(facts: BundleFacts) -> Table:
@@ -78,10 +78,14 @@ def calibration_table(facts: BundleFacts) -> Table:
     rows = tuple(
         (
             c.key,
+            c.name or "n/a",
+            c.verdict or "n/a",
             c.target or "n/a",
             "n/a" if c.thresholds is None else ", ".join(f"{t:.4g}" for t in c.thresholds),
             c.created or "n/a",
         )
         for c in facts.calibrations
     )
-    return Table("Calibrations", ("device and settings", "target", f"thresholds ({facts.unit})", "made"), rows)
+    columns = ("device and settings", "name", "verdict", "target", f"thresholds ({facts.unit})", "made")
+    note = f"Active of {plural(facts.kept, 'calibration')}; all of them: edgeexit calibrations list {facts.path}"
+    return Table("Active calibrations", columns, rows, note)

@@ -1,0 +1,61 @@
+"""What the commands say of a bundle's calibrations: where a new one went, and which one is in use."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from edgeexit.cli.printing import print_note
+
+if TYPE_CHECKING:
+    from edgeexit.bundle import CalibrationRecord
+    from edgeexit.runtime import Runner
+
+AcceptDevice: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--accept-device",
+        help="Without a calibration of this device, use the nearest of another one if its times hold here; measured for 5 s.",
+    ),
+]
+
+
+def print_kept(bundle: Path, added: CalibrationRecord | None, *, active: bool) -> None:
+    """Say under which name a new calibration is kept and whether it is active; None after a dry run."""
+    if added is None:
+        print_note("dry run: nothing was written.")
+    elif active:
+        print_note(f"kept as {added.name!r} and active.")
+    else:
+        use = f"edgeexit calibrations use {bundle} {added.name}"
+        print_note(f"kept as {added.name!r}, not active: its target was {added.verdict}. To use it all the same: {use}")
+
+
+def calibration_in_use(runner: Runner) -> dict[str, Any] | None:
+    """Name, target and verdict of the calibration whose thresholds a runner has, for --json; None where it has others."""
+    from edgeexit.runtime.loading import thresholds_of
+
+    if runner.calibration is None or runner.calibration_name is None:
+        return None
+    calibrated = tuple(map(_as_float32, thresholds_of(runner.calibration, runner.bundle)))
+    if calibrated != runner.inner_thresholds:
+        return None
+    record = runner.bundle.find_calibration(runner.calibration_name)
+    return {"name": record.name, "target": record.target, "verdict": record.verdict}
+
+
+def describe_thresholds(runner: Runner) -> str:
+    """Where a runner's thresholds come from: `calibration cal-1 (drop<=1: met)`, or given, or none."""
+    found = calibration_in_use(runner)
+    if found is not None:
+        return f"calibration {found['name']} ({found['target']}: {found['verdict']})"
+    return "as given" if any(map(math.isfinite, runner.inner_thresholds)) else "none, so that nothing leaves early"
+
+
+def _as_float32(value: float) -> float:
+    import numpy as np
+
+    return float(np.float32(value))
