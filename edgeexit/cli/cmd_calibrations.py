@@ -127,8 +127,7 @@ def import_command(
 
     def tell() -> None:
         print_text(f"{added.name} ({added.target}: {added.verdict}) is kept, and not active.")
-        print_text("To use it:")
-        print_command(f"edgeexit calibrations use {bundle} {added.name}")
+        print_command(f"edgeexit calibrations use {bundle} {added.name}", label="To use it: ")
 
     emit(_document(changed), tell, as_json=json)
 
@@ -230,8 +229,7 @@ def _print_list(bundle: Bundle) -> None:
     )
     if not rows:
         print_text(f"{bundle.path} has no calibration yet: it never leaves early.")
-        print_text("Make one:")
-        print_command(f"edgeexit calibrate {bundle.path} --data DATA --target BOUNDS")
+        print_command(f"edgeexit calibrate {bundle.path} --data DATA --target BOUNDS", label="Make one: ")
     print_tables(
         [
             Table(
