@@ -28,12 +28,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_ships_one_package_and_its_data(wheel: Path) -> None:
-    """Only edgeexit/ lands in site-packages; profiles, recipes, suites and the demo travel inside it."""
+    """Only edgeexit/ lands in site-packages; profiles, recipes, suites, schemas and the demo travel inside it."""
     names = zipfile.ZipFile(wheel).namelist()
 
     assert {"edgeexit"} == {n.split("/")[0] for n in names if ".dist-info/" not in n}
     for kind in ("devices", "recipes", "suites"):
         assert [n for n in names if n.startswith(f"edgeexit/_data/{kind}/") and n.endswith(".toml")], kind
+    assert "edgeexit/_data/schemas/bench-1.schema.json" in names
     assert "edgeexit/assets/demo/lenet-digits.onnx" in names
     assert "edgeexit/py.typed" in names
 

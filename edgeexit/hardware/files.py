@@ -13,13 +13,18 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Kind: TypeAlias = Literal["devices", "recipes", "suites"]
+Kind: TypeAlias = Literal["devices", "recipes", "schemas", "suites"]
 
-_IN_A_CHECKOUT = {"devices": "devices", "recipes": "calibrate/recipes", "suites": "benchmarks/suites"}
+_IN_A_CHECKOUT = {
+    "devices": "devices",
+    "recipes": "calibrate/recipes",
+    "schemas": "schemas",
+    "suites": "benchmarks/suites",
+}
 
 
 def data_dir(kind: Kind) -> Path:
-    """The folder of that kind of TOML file: the wheel carries it inside the package, a checkout beside it.
+    """The folder of that kind of data file: the wheel carries it inside the package, a checkout beside it.
 
     Raises:
         InternalError: neither place has it, so the installation is damaged.
