@@ -43,7 +43,7 @@ def test_a_model_that_openvino_refuses_is_one_message(bundles: dict[str, Bundle]
 
 def test_the_fused_form_of_many_exits_is_left_out_with_the_reason(tmp_path: Path) -> None:
     """OpenVINO would compile it for minutes to weeks: the bundle says so, is staged there, and its fused form still runs elsewhere."""
-    model = chain(tmp_path / "m.onnx", exits=13, width=1)
+    model = chain(tmp_path / "m.onnx", exits=13, width=4)
 
     bundle = compile_model(model, tmp_path / "m.eexit", backend="openvino", seconds=0)
 
