@@ -40,7 +40,7 @@ def devices_command(
 
 def _print_list(profiles: dict[str, DeviceProfile], current: DeviceProfile | None) -> None:
     from edgeexit.cli.printing import print_result, print_tables
-    from edgeexit.hardware import device_facts, device_key
+    from edgeexit.hardware import device_facts, device_key, snapshot
     from edgeexit.report.table import Table
     from edgeexit.units import plural
 
@@ -52,6 +52,9 @@ def _print_list(profiles: dict[str, DeviceProfile], current: DeviceProfile | Non
     facts = device_facts()
     machine = facts.get("board") or facts["cpu"]
     print_result(f"This machine: {machine}, {plural(int(facts['cores']), 'core')}, key {device_key()}")
+    usable = snapshot().usable_cpus
+    if usable is not None and usable < int(facts["cores"]):
+        print_result(f"This process may use {usable:g} of them, by its CPU affinity or the limit of its control group.")
     if current is None:
         print_result("No profile fits it; measurements work all the same, power needs a profile or --power-log.")
 

@@ -29,7 +29,7 @@ def doctor_command(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The small networks of the suite only.")] = False,
     precision: Annotated[str, typer.Option(help="Of the suite: float32, float16 or int8.")] = "float32",
-    threads: Annotated[int, typer.Option(help="Worker threads of the suite.")] = 1,
+    threads: Annotated[int, typer.Option(help="Worker threads of the suite, and to check room for.")] = 1,
     spin: Spin = False,
     options: BackendOptions = None,
     as_json: Json = False,
@@ -42,7 +42,7 @@ def doctor_command(
     from edgeexit.cli.conformance import print_report, run_suite
     from edgeexit.hardware.checks import check_machine
 
-    checks = [*_packages(backend or "onnxruntime"), *check_machine(), *_counters(), _simulation()]
+    checks = [*_packages(backend or "onnxruntime"), *check_machine(threads=threads), *_counters(), _simulation()]
     failed = any(check.status == "fail" for check in checks)
     settings = {"precision": precision, "threads": threads, "spin": spin, "options": joined(options)}
     suite = run_suite(backend, output, quick=quick, **settings) if backend is not None and not failed else None

@@ -49,12 +49,15 @@ class Check:
         return asdict(self)
 
 
-def check_machine(root: Path = ROOT, meter: Callable[[Path], PowerMeter] = find_power_meter) -> list[Check]:
+def check_machine(
+    root: Path = ROOT, meter: Callable[[Path], PowerMeter] = find_power_meter, *, threads: int = 1
+) -> list[Check]:
     """Every check of the machine itself; takes about a second.
 
     Args:
         root: of the file system.
         meter: finds the power meter; a test gives another one.
+        threads: worker threads that will be asked for.
     """
     before = snapshot(root)
     time.sleep(_LOAD_S)
@@ -62,6 +65,7 @@ def check_machine(root: Path = ROOT, meter: Callable[[Path], PowerMeter] = find_
     rules: tuple[Iterator[Check], ...] = (
         _device(root),
         _surroundings(root),
+        _cpus(after, threads),
         _clocks(after),
         _power_mode(after),
         _throttling(after),
@@ -96,6 +100,24 @@ def _surroundings(root: Path) -> Iterator[Check]:
     if kind is not None:
         fix = "for counters: --cap-add PERFMON; for power rails: -v /sys:/sys:ro"
         yield Check("container", "ok", f"{kind}: counters and sensors may be hidden", fix)
+
+
+def _cpus(state: DeviceState, threads: int) -> Iterator[Check]:
+    """Whether the threads have a CPU each, all of the time."""
+    usable, online = state.usable_cpus, state.cores_online
+    if usable is None:
+        return
+    found = f"this process may use {usable:g}{f' of {online}' if online else ''} CPUs"
+    if state.cpu_limit is not None and state.cpu_limit <= min(threads, online or threads):
+        fix = "give whole CPUs: docker run --cpuset-cpus=0-1 without --cpus, or CPUQuota= of the service empty"
+        yield Check("CPUs", "warn", f"{found}: the limit of its control group stops it for part of every period", fix)
+    elif threads > usable:
+        fix = (
+            f"--threads {max(1, int(usable))}, or let the process run on more CPUs (taskset, docker run --cpuset-cpus)"
+        )
+        yield Check("CPUs", "warn", f"{found}, and {threads} threads are asked for", fix)
+    else:
+        yield Check("CPUs", "ok", found)
 
 
 def _clocks(state: DeviceState) -> Iterator[Check]:

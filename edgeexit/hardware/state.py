@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeexit.errors import InputError
+from edgeexit.hardware import cgroups
 from edgeexit.hardware import clocks as read
 from edgeexit.hardware.clocks import Clock
 from edgeexit.hardware.identity import ROOT, container, count_cpus, is_virtual
@@ -33,7 +34,7 @@ class DeviceState:
         temperatures_c: thermal zones, °C.
         cooling: devices that slow something down, with their state; 0 is idle.
         fans: PWM duty, 0 to 255.
-        counters: events since boot that pull clocks down.
+        counters: events since boot that pull clocks down, or stop this process for a while.
         alarms: conditions that hold now, and those seen since boot.
         power_mode: name and number of the Jetson's power mode, or a PC's platform profile.
         boost: whether x86 turbo is allowed.
@@ -69,6 +70,12 @@ class DeviceState:
     memory_available_bytes: int | None
     container: str | None
     virtual: bool
+
+    @property
+    def usable_cpus(self) -> float | None:
+        """CPUs' worth of time that this process can use at once: those it may run on, or less by its limit; None where not known."""
+        known = [float(n) for n in (len(self.affinity) or None, self.cores_online, self.cpu_limit) if n is not None]
+        return min(known, default=None)
 
     def as_json(self) -> dict[str, Any]:
         """A JSON-able dictionary; `state_from_json` is its inverse."""
@@ -108,13 +115,13 @@ def snapshot(root: Path = ROOT, nvml: Nvml | None = None) -> DeviceState:
         },
         cooling=read.cooling(root),
         fans=read.fans(root),
-        counters=read.event_counters(root),
+        counters={**read.event_counters(root), **cgroups.stops(root)},
         alarms={**read.alarms(root), **{f"{g.name} {name}": on for g in gpus for name, on in g.slowdowns.items()}},
         power_mode=read.power_mode(root),
         boost=read.boost(root),
         cores_online=_cores_online(root),
         affinity=_affinity(),
-        cpu_limit=_cpu_limit(root),
+        cpu_limit=cgroups.cpu_limit(root),
         load_1m=_load(root),
         busy_cpu_s=busy_s,
         steal_cpu_s=steal_s,
@@ -132,16 +139,6 @@ def _affinity() -> tuple[int, ...]:
 def _cores_online(root: Path) -> int | None:
     listed = read_text(root / "sys/devices/system/cpu/online")
     return count_cpus(listed) if listed else None
-
-
-def _cpu_limit(root: Path) -> float | None:
-    """Of control groups 2 (`cpu.max`: quota and period, or `max`) or 1 (`cpu.cfs_quota_us`, -1 for none)."""
-    text = read_text(root / "sys/fs/cgroup/cpu.max")
-    if text is None:
-        parts = [read_text(root / f"sys/fs/cgroup/cpu/cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
-        text = " ".join(parts)
-    found = re.fullmatch(r"(\d+) (\d+)", text)
-    return int(found.group(1)) / int(found.group(2)) if found else None
 
 
 def _load(root: Path) -> float | None:

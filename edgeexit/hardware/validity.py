@@ -50,10 +50,19 @@ def verdict(findings: Iterable[Finding]) -> Validity:
     return Validity(ordered[0][0], tuple(text for _, text in ordered)) if ordered else Validity("valid")
 
 
-def judge(before: DeviceState, after: DeviceState) -> Validity:
-    """The verdict over what happened between two snapshots of one machine."""
+def judge(before: DeviceState, after: DeviceState, *, threads: int = 1) -> Validity:
+    """The verdict over what happened between two snapshots of one machine, with so many worker threads at work."""
+    room = _room(after, threads)
     rules = (_settings, _counters, _cooling, _alarms, _temperatures, _foreign_load, _steal, _blind_spots)
-    return verdict(finding for rule in rules for finding in rule(before, after))
+    return verdict([*room, *(finding for rule in rules for finding in rule(before, after))])
+
+
+def _room(after: DeviceState, threads: int) -> Iterator[Finding]:
+    usable, limit = after.usable_cpus, after.cpu_limit
+    if usable is None or threads <= usable:
+        return
+    why = f"; the limit of its control group is {limit:g}" if limit is not None and limit <= usable else ""
+    yield "suspect", f"{threads} threads share {usable:g} CPUs{why}: they wait for each other, which shows in p99"
 
 
 def _settings(before: DeviceState, after: DeviceState) -> Iterator[Finding]:

@@ -163,7 +163,7 @@ class _Session:
     progress: Progress
 
     def run(self) -> BenchResult:
-        watch = Watch()
+        watch = Watch(threads=self.runner.settings.threads)
         samples = split_samples(self.data.inputs)
         with self.runner.backbone() as backbone:
             decisions = decide(self.runner, backbone, self.data, samples, self.progress)

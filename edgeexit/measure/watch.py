@@ -32,13 +32,14 @@ class Watch:
 
     Args:
         root: of the file system; another one than `/` is for tests.
+        threads: worker threads of what is measured.
 
     Attributes:
         before: the state at the start.
     """
 
-    def __init__(self, root: Path = ROOT) -> None:
-        self._root = root
+    def __init__(self, root: Path = ROOT, *, threads: int = 1) -> None:
+        self._root, self._threads = root, threads
         self.before = snapshot(root)
         self._moments = [self._moment(self.before)]
         self._timeline = Timeline(())
@@ -69,7 +70,7 @@ class Watch:
         channels = tuple(map(_channel, self._timeline.series, timed.series))
         before, seen = _plain(self.before), _plain(after)
         device = Device(device_key(self._root), device_facts(self._root), before, seen, tuple(self._moments), channels)
-        return device, judge(self.before, after) & timed.judge(fixed) & self._blind()
+        return device, judge(self.before, after, threads=self._threads) & timed.judge(fixed) & self._blind()
 
     def _blind(self) -> Validity:
         return Validity("valid") if self._unrecorded is None else Validity("suspect", (self._unrecorded,))

@@ -73,6 +73,21 @@ def test_boards_whose_jetpack_is_too_old_hear_it_from_the_doctor(tmp_path: Path)
     assert "too old" in checks(plant(tmp_path, boards.jetson_nano_jp4()))["device"].found
 
 
+def test_a_cpu_limit_and_too_many_threads_are_warned_of(tmp_path: Path) -> None:
+    """Both stop threads for parts of a run; a whole machine to itself is in order."""
+    online = {"sys/devices/system/cpu/online": "0-7"}
+    limited = plant(tmp_path / "limited", {**online, "sys/fs/cgroup/cpu.max": "50000 100000"})
+    free = plant(tmp_path / "free", online)
+
+    warned = checks(limited)["CPUs"]
+    crowded = {check.name: check for check in check_machine(free, threads=64)}["CPUs"]
+
+    assert "warn" == warned.status == crowded.status
+    assert "0.5 of 8 CPUs" in warned.found
+    assert "64 threads" in crowded.found
+    assert "ok" == checks(free)["CPUs"].status
+
+
 def test_every_warning_has_a_fix(tmp_path: Path) -> None:
     """On an empty machine, where nearly everything is missing."""
     assert all(check.fix for check in check_machine(tmp_path) if check.status == "warn" and check.name != "other load")

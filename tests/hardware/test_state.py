@@ -191,6 +191,65 @@ def test_a_containers_cpu_limit_is_known(tree: dict[str, object], limit: float |
     assert limit == snapshot(plant(tmp_path, tree)).cpu_limit
 
 
+SERVICE = "sys/fs/cgroup/system.slice/cam.service"
+
+
+@pytest.mark.parametrize(
+    ("tree", "limit"),
+    [
+        ({"proc/self/cgroup": "0::/system.slice/cam.service\n", f"{SERVICE}/cpu.max": "50000 100000\n"}, 0.5),
+        (
+            {
+                "proc/self/cgroup": "0::/system.slice/cam.service\n",
+                f"{SERVICE}/cpu.max": "max 100000",
+                "sys/fs/cgroup/system.slice/cpu.max": "25000 100000",
+            },
+            0.25,
+        ),
+        (
+            {
+                "proc/self/cgroup": "5:cpu,cpuacct:/box\n1:name=systemd:/\n",
+                "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_quota_us": 75000,
+                "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_period_us": 100000,
+            },
+            0.75,
+        ),
+        ({"proc/self/cgroup": "0::/../outside\n", "sys/fs/cgroup/cpu.max": "50000 100000"}, 0.5),
+        ({"proc/self/cgroup": "no such line", "sys/fs/cgroup/cpu.max": "50000 0"}, None),
+    ],
+)
+def test_the_limit_of_a_service_is_the_least_of_its_group_and_those_above(
+    tree: dict[str, object], limit: float | None, tmp_path: Path
+) -> None:
+    """Of systemd, Kubernetes and both versions of control groups; a group outside of the container's view is left alone."""
+    assert limit == snapshot(plant(tmp_path, tree)).cpu_limit
+
+
+def test_a_run_that_its_cpu_limit_stopped_is_invalid(tmp_path: Path) -> None:
+    """The control group counts how often it stopped the process."""
+    tree = {"sys/fs/cgroup/cpu.max": "50000 100000", "sys/fs/cgroup/cpu.stat": "nr_periods 9\nnr_throttled 3\n"}
+    before = snapshot(plant(tmp_path, tree))
+    plant(tmp_path, {"sys/fs/cgroup/cpu.stat": "nr_periods 20\nnr_throttled 8\n"})
+
+    found = judge(before, snapshot(tmp_path))
+
+    assert "invalid" == found.status
+    assert any("stopped by the control group's CPU limit +5" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("affinity", "limit", "threads", "suspect"),
+    [(8, None, 8, False), (1, None, 2, True), (8, 0.5, 1, True), (8, 4.0, 2, False)],
+)
+def test_more_threads_than_usable_cpus_make_a_result_suspect(
+    affinity: int, limit: float | None, threads: int, suspect: bool, orin: Path
+) -> None:
+    """They wait for each other."""
+    state = replace(snapshot(orin), affinity=tuple(range(affinity)), cores_online=8, cpu_limit=limit)
+
+    assert suspect == any("threads share" in reason for reason in judge(state, state, threads=threads).reasons)
+
+
 def test_the_key_is_stable_and_safe_in_a_file_name(orin: Path) -> None:
     """The same twice, without anything that a path could trip over, and told by its facts."""
     assert device_key(orin) == device_key(Path(str(orin)))
