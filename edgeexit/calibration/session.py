@@ -219,9 +219,7 @@ def choose_and_run(runner: Runner, split: Split, plan: Plan) -> Session:
         costs, reasons = run.trial.costs, run.reasons
         errors = Errors(run.trial.error, run.trial.ratio_error, run.bias)
     after = snapshot()
-    return replace(
-        session, states=(before, after), validity=judge(before, after, threads=session.runner.settings.threads)
-    )
+    return replace(session, states=(before, after), validity=judge(before, after, threads=runner.settings.threads))
 
 
 def _time_exits(runner: Runner, data: Dataset, plan: Plan) -> Costs:
