@@ -93,6 +93,7 @@ def _print(bundle: Bundle) -> None:
     """What was split, how well it agrees with the original, how fast it is, and what to type next."""
     from edgeexit import units
     from edgeexit.cli.printing import print_command, print_list, print_result, print_tables, print_text
+    from edgeexit.report.bundle_facts import data_lines
     from edgeexit.report.doubts import doubts
 
     manifest, checked = bundle.manifest, bundle.manifest.verified
@@ -103,6 +104,8 @@ def _print(bundle: Bundle) -> None:
     inputs = units.plural(checked.random_inputs + checked.given_inputs, "input")
     print_text(f"Verified on {inputs}: largest difference {worst:.1e} of the largest logit.")
     print_list(checked.remarks(manifest.precision))
+    for line in data_lines(manifest.preprocess, manifest.class_names, manifest.reference):
+        print_text(f"{line[0].upper()}{line[1:]}.")
     print_list((*checked.warnings(manifest.precision), *doubts(manifest)), heading="Warnings:", style="yellow")
     command = f"edgeexit calibrate {shlex.quote(str(bundle.path))} --data DATA --target 'mean<=0.6x, drop<=0.5'"
     print_command(command, label="Next: ")

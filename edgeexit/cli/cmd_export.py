@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeexit.cli.common import Json, emit, users_output_on_stderr
+from edgeexit.cli.data import NewClassNames, NewPreprocessing
 from edgeexit.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from edgeexit.data.reference import DataRecord
     from edgeexit.exporter import Exported
     from edgeexit.nets.weights import Found
 
@@ -51,6 +53,8 @@ def export_command(
         str | None,
         typer.Option(metavar="FILE.py:FUNCTION", help="Function that takes the exits out of what forward returns."),
     ] = None,
+    preprocess: NewPreprocessing = None,
+    classes: NewClassNames = None,
     as_json: Json = False,
 ) -> None:
     """Write a torch module whose forward returns every exit as ONNX, exits named in its metadata, compared with eager.
@@ -63,6 +67,7 @@ def export_command(
     from edgeexit.nets.modules import load_function, load_module
     from edgeexit.nets.weights import Found, load_weights
 
+    record = _record(preprocess, classes)
     with users_output_on_stderr():
         module = load_module(target, dict(_option(o) for o in option or ()))
         found = load_weights(module, checkpoint) if checkpoint is not None else Found()
@@ -75,8 +80,20 @@ def export_command(
             opset=opset,
             read=load_function(read) if read is not None else None,
             training_forward=training_forward,
+            metadata=record.as_metadata(),
         )
     emit(_document(exported, found), lambda: _print(exported, found), as_json=as_json)
+
+
+def _record(preprocess: str | None, classes: str | None) -> DataRecord:
+    """What the file will say of the network's data."""
+    from edgeexit.data import read_class_names, read_preprocess
+    from edgeexit.data.reference import DataRecord
+
+    return DataRecord(
+        None if preprocess is None else read_preprocess(preprocess),
+        () if classes is None else read_class_names(classes),
+    )
 
 
 def _option(text: str) -> tuple[str, Any]:

@@ -63,6 +63,7 @@ def _heading(facts: BundleFacts) -> Iterator[str]:
     )
     yield f"made {facts.created} by {facts.tool} from {facts.source} (opset {facts.opset})"
     yield f"input: {', '.join(f'{t.name} {t}' for t in facts.inputs)}"
+    yield from facts.data_lines()
     yield (
         f"verified on {verified.random_inputs} random and {verified.given_inputs} given inputs: largest error "
         f"staged {verified.staged_error:.1e}, fused {verified.fused_error:.1e} of the largest logit"

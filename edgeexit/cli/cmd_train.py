@@ -83,12 +83,13 @@ def _export(trained: Trained, out: Path) -> list[Path]:
     from edgeexit.exporter import ExportWarning, export
 
     known = {KEY: trained.fingerprint.as_text()}
-    named = {"model.onnx": trained.joint, "plain.onnx": trained.plain}
+    plain = "control" if "control" in trained.metrics["results"] else "plain"
+    named = {"model.onnx": ("joint", trained.joint), "plain.onnx": (plain, trained.plain)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExportWarning)  # the plain network has one exit
         return [
-            export(module, trained.example, out / name, metadata=known).path
-            for name, module in named.items()
+            export(module, trained.example, out / name, metadata=known | trained.metadata(network)).path
+            for name, (network, module) in named.items()
             if module is not None
         ]
 

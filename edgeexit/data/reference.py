@@ -154,3 +154,64 @@ def _channels(spec: InputSpec, array: NDArray[Any]) -> list[NDArray[Any]]:
     axis = 1 if layout_of(spec.shape) == "nchw" else 3
     count = array.shape[axis]
     return [array.take(c, axis=axis) for c in range(count)] if count <= _MOST_FEATURES else [array]
+
+
+_MOST_RATIO = 3.0  # of standard deviations
+_REVERSED = 3.0  # times as near with the channels in the other order
+_SURE = 4.0  # standard errors of a channel's mean, samples taken as one value each
+
+
+def input_differences(reference: Reference, data: Dataset, inputs: tuple[InputSpec, ...]) -> list[str]:
+    """How data differ from the reference in a way that other samples of the same kind do not: scale, offset, order of channels.
+
+    One clause for each input that differs. Whole numbers that are no picture, such as tokens, have no scale and are left out.
+    """
+    found = describe_inputs(data, inputs)
+    known = {s.name: s for s in reference.inputs}
+    if len(found) == len(reference.inputs) == 1:
+        known = {found[0].name: reference.inputs[0]}
+    told = []
+    for spec, now in zip(inputs, found, strict=True):
+        then = known.get(now.name)
+        scaled = np.dtype(spec.dtype).kind == "f" or len(spec.shape) == 3
+        reason = None if then is None or not scaled else _difference(then, now, min(len(data), reference.samples))
+        if reason is not None and then is not None:
+            told.append(f"input {now.name!r} {reason}: {_shown(now)} here, {_shown(then)} in {reference.data}")
+    return told
+
+
+def _difference(then: InputStatistics, now: InputStatistics, samples: int) -> str | None:
+    mean, std = _whole(then)
+    mean_now, std_now = _whole(now)
+    if std == 0 or len(then.mean) != len(now.mean):
+        return None
+    if std_now / std > _MOST_RATIO:
+        return "looks like pixel values of 0 to 255 that were not scaled" if now.maximum > 2 and now.minimum >= 0 else "is spread wider"
+    unit = 0 <= now.minimum and now.maximum <= 1
+    if std_now / std < 1 / _MOST_RATIO:
+        return "looks like values of 0 to 1 that were not normalised" if unit else "is spread less"
+    if then.minimum < -std and now.minimum >= 0:
+        return "has no value below 0, as if it was not normalised"
+    if abs(mean_now - mean) > _MOST_RATIO * std:
+        return "is shifted"
+    return "looks like BGR where RGB was given, or the other way round" if _is_reversed(then, now, samples) else None
+
+
+def _whole(statistics: InputStatistics) -> tuple[float, float]:
+    """Mean and standard deviation over all channels."""
+    means, stds = np.array(statistics.mean), np.array(statistics.std)
+    return float(means.mean()), float(np.sqrt((stds**2 + (means - means.mean()) ** 2).mean()))
+
+
+def _is_reversed(then: InputStatistics, now: InputStatistics, samples: int) -> bool:
+    """Whether three channels fit far better in the other order, and differ by more than chance in the one they have."""
+    if len(now.mean) != 3:
+        return False
+    means = np.array(then.mean), np.array(now.mean)
+    apart, other = (float(np.linalg.norm(means[0] - m)) for m in (means[1], means[1][::-1]))
+    return apart > _REVERSED * other and apart > _SURE * max(then.std) / np.sqrt(samples)
+
+
+def _shown(statistics: InputStatistics) -> str:
+    means, stds = (", ".join(f"{v:.3g}" for v in values) for values in (statistics.mean, statistics.std))
+    return f"from {statistics.minimum:.3g} to {statistics.maximum:.3g}, mean {means}, standard deviation {stds}"

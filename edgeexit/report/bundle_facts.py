@@ -10,9 +10,12 @@ from typing import Any
 
 from edgeexit.bundle import Bundle, ModeTiming, Verified
 from edgeexit.criteria import Criterion, criterion
+from edgeexit.data.preprocess import Preprocess
+from edgeexit.data.reference import Reference
 from edgeexit.documents import number_in
 from edgeexit.graph import TensorSpec
 from edgeexit.report.doubts import break_even, cut_bytes, doubts
+from edgeexit.units import percent, plural
 
 SCHEMA = "edgeexit.inspect/1"
 
@@ -111,6 +114,9 @@ class BundleFacts:
         calibrations: the active ones, one per device and settings.
         doubts: exits and cuts that cannot pay, and active calibrations whose target was not met, one sentence each.
         kept: number of calibrations in the history.
+        preprocess: how a picture becomes an input; null where it is not known.
+        class_names: in the order of the outputs; empty where they are not known.
+        reference: data that the network is known to do well on; null where none was given.
     """
 
     schema: str
@@ -133,6 +139,31 @@ class BundleFacts:
     calibrations: tuple[CalibrationFacts, ...]
     doubts: tuple[str, ...]
     kept: int = 0
+    preprocess: Preprocess | None = None
+    class_names: tuple[str, ...] = ()
+    reference: Reference | None = None
+
+    def data_lines(self) -> tuple[str, ...]:
+        """What is known of the network's data, one sentence each."""
+        return data_lines(self.preprocess, self.class_names, self.reference)
+
+
+_MOST_NAMES = 10
+
+
+def data_lines(preprocess: Preprocess | None, names: tuple[str, ...], reference: Reference | None) -> tuple[str, ...]:
+    """Preprocessing, class names and reference for people; what is not known is left out."""
+    lines = [f"preprocessing of pictures: {preprocess}"] if preprocess is not None else []
+    if names:
+        more = f", ... ({len(names)})" if len(names) > _MOST_NAMES else ""
+        lines.append(f"classes: {', '.join(names[:_MOST_NAMES])}{more}")
+    if reference is not None:
+        right = "" if reference.accuracy is None else f", last exit right on {percent(reference.accuracy)}"
+        ranges = "; ".join(f"{s.name} from {s.minimum:.4g} to {s.maximum:.4g}" for s in reference.inputs)
+        lines.append(
+            f"reference data ({reference.source}): {reference.data}, {plural(reference.samples, 'sample')}{right}; {ranges}"
+        )
+    return tuple(lines)
 
 
 def bundle_facts(bundle: Bundle) -> BundleFacts:
@@ -164,6 +195,9 @@ def bundle_facts(bundle: Bundle) -> BundleFacts:
         calibrations=tuple(_calibration(bundle, key, rule) for key in sorted(m.calibrations)),
         kept=len(bundle.history),
         doubts=(*doubts(m), *_unmet(bundle)),
+        preprocess=m.preprocess,
+        class_names=m.class_names,
+        reference=m.reference,
     )
 
 

@@ -22,8 +22,9 @@ import torch
 from torch import nn
 
 import edgeexit
-from edgeexit.data import Dataset, Fingerprint, check_labels, fingerprint, load_data
+from edgeexit.data import Dataset, Fingerprint, InputSpec, ModelInfo, check_labels, fingerprint, load_data
 from edgeexit.data.files import replacing, write_bytes
+from edgeexit.data.reference import DataRecord, Reference, describe_data
 from edgeexit.errors import InputError
 from edgeexit.nets import build, net
 from edgeexit.nets.weights import load_weights
@@ -52,6 +53,7 @@ class Trained:
         metrics: the document of metrics.json.
         fingerprint: of the training data, for the metadata of exported files.
         leads: whether this process is the one that writes, of several that trained together.
+        calibration: the calibration part's statistics, which exported files carry.
     """
 
     joint: nn.Module | None
@@ -60,6 +62,19 @@ class Trained:
     metrics: dict[str, Any]
     fingerprint: Fingerprint
     leads: bool = True
+    calibration: Reference | None = None
+
+    def metadata(self, name: str) -> dict[str, str]:
+        """Metadata of an exported network: statistics of the calibration part, and the accuracy of its last exit there.
+
+        Args:
+            name: of the network: joint, plain or control.
+        """
+        result = self.metrics["results"].get(name)
+        if self.calibration is None or result is None:
+            return {}
+        reference = replace(self.calibration, accuracy=result["calibration_accuracy"][-1])
+        return DataRecord(reference=reference).as_metadata()
 
 
 @dataclass(frozen=True)
@@ -300,7 +315,13 @@ def _finish(run: _Run, parts: Parts, seconds: float) -> Trained:
         metrics,
         fingerprint(parts["train"]),
         run.setting.team.leads,
+        _described(parts["calibration"]),
     )
+
+
+def _described(data: Dataset) -> Reference:
+    spec = InputSpec("input", str(data.x.dtype), tuple(data.x.shape[1:]))
+    return describe_data(data, ModelInfo("the network", (spec,)), None, "train")
 
 
 def _with_weights(recipe: Recipe, name: str, state: Mapping[str, torch.Tensor]) -> nn.Module:

@@ -25,6 +25,13 @@ pytestmark = pytest.mark.filterwarnings(
 )  # the bundle of the tests has none
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    """A file of data that fits the bundle."""
+    np.savez(tmp_path / "data.npz", x=images(20))
+    return str(tmp_path / "data.npz")
+
+
 def _run(arguments: Sequence[str]) -> Result:
     done = CliRunner().invoke(app, list(arguments))
     if isinstance(done.exception, EdgeExitError):  # main() prints it; see there
@@ -74,18 +81,18 @@ def test_a_bench_cut_short_after_its_processes_says_so(
     result: BenchResult,  # noqa: F811 - the fixture above
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    data: str,
 ) -> None:
     """Exit code 130 as after any Ctrl-C, and the file holds what had been measured."""
     short = replace(result, cache=None, cache_reason="interrupted")
     monkeypatch.setattr("edgeexit.bench", lambda *_, **__: short)
     out = tmp_path / "out.json"
-    np.savez(tmp_path / "data.npz", x=images(20))
-    done = _run(["bench", str(compiled), "--data", str(tmp_path / "data.npz"), "-o", str(out)])
+    done = _run(["bench", str(compiled), "--data", data, "-o", str(out)])
     assert 130 == done.exit_code
     assert "interrupted" == read_result(out).cache_reason
 
 
-def test_bench_closes_what_it_opened(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_closes_what_it_opened(compiled: Path, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both sides of --against, also when the measurement fails."""
     opened: list[Runner] = []
 
@@ -94,7 +101,7 @@ def test_bench_closes_what_it_opened(compiled: Path, monkeypatch: pytest.MonkeyP
         raise InputError("enough")
 
     monkeypatch.setattr("edgeexit.bench", bench)
-    done = _run(["bench", str(compiled), "--data", "digits:test", "--against", str(compiled)])
+    done = _run(["bench", str(compiled), "--data", data, "--against", str(compiled)])
     assert 2 == done.exit_code
     assert 2 == len(opened)
     for runner in opened:
@@ -112,9 +119,9 @@ def test_bench_closes_what_it_opened(compiled: Path, monkeypatch: pytest.MonkeyP
         (["--arrivals", "poisson"], "--arrivals needs --rate"),
     ],
 )
-def test_bench_refuses_bad_options(compiled: Path, options: list[str], message: str) -> None:
+def test_bench_refuses_bad_options(compiled: Path, data: str, options: list[str], message: str) -> None:
     """Exit code 2 and one message."""
-    done = _run(["bench", str(compiled), "--data", "digits:test", *options])
+    done = _run(["bench", str(compiled), "--data", data, *options])
     assert 2 == done.exit_code
     assert message in str(done.exception)
 
