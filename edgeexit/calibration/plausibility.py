@@ -20,7 +20,9 @@ from edgeexit.bundle import Manifest
 from edgeexit.calibration.replay import Indices
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.data import Dataset
+from edgeexit.data.reference import input_differences
 from edgeexit.errors import InputError
+from edgeexit.graph.expected_data import input_specs
 
 CHANCE_KAPPA = 0.1
 """Cohen's kappa (agreement with the labels beyond chance, 1 for a perfect network) below which the last exit counts as guessing."""
@@ -31,7 +33,7 @@ class Finding:
     """One reason not to believe the data.
 
     Attributes:
-        code: stable name, for programs: one_class, near_chance, too_few_samples.
+        code: stable name, for programs: one_class, near_chance, below_recorded_accuracy, unlike_recorded_inputs, too_few_samples.
         text: what is wrong, with its values; one sentence.
         remedy: what to do; one sentence.
     """
@@ -120,6 +122,39 @@ def _chance(answers: Indices, labels: Indices, classes: int) -> float:
     return float(given @ true)
 
 
+_FAR = 0.1
+"""How much less accurate the last exit may be on other data of the same kind than on the recorded ones, as a share."""
+_STANDARD_ERRORS = 3.0
+_CHECK_PREPARATION = (
+    "Check that they are prepared as in training (scale, mean and standard deviation, colour order, layout); edgeexit inspect shows what "
+    "the bundle says of it."
+)
+
+
+def check_recorded_accuracy(evidence: Evidence) -> Iterator[Finding]:
+    """A last exit that is far less accurate than it was on the data that the bundle was compiled, exported or trained with."""
+    reference, accuracy = evidence.manifest.reference, evidence.accuracy
+    if reference is None or reference.accuracy is None or accuracy is None:
+        return
+    then = reference.accuracy
+    error = math.sqrt(then * (1 - then) * (1 / len(evidence.data) + 1 / max(1, reference.samples)))
+    if accuracy < then - max(_FAR, _STANDARD_ERRORS * error):
+        text = (
+            f"The last exit is right on {units.percent(accuracy)} of the {len(evidence.data)} samples; it was on {units.percent(then)} of "
+            f"{reference.data} ({reference.source})."
+        )
+        yield Finding("below_recorded_accuracy", text, _CHECK_PREPARATION)
+
+
+def check_recorded_inputs(evidence: Evidence) -> Iterator[Finding]:
+    """Inputs of another scale, offset or order of channels than the recorded data."""
+    reference = evidence.manifest.reference
+    if reference is None:
+        return
+    for difference in input_differences(reference, evidence.data, input_specs(evidence.manifest.inputs)):
+        yield Finding("unlike_recorded_inputs", f"{difference[0].upper()}{difference[1:]}.", _CHECK_PREPARATION)
+
+
 def check_samples(evidence: Evidence) -> Iterator[Finding]:
     """Fewer samples than a bound on the answers can be judged with: one sample must not weigh more than the bound allows to lose."""
     samples = len(evidence.data)
@@ -139,5 +174,11 @@ def fewest_samples(bound: Bound) -> int | None:
     return math.ceil(1 / allowed - 1e-9) if allowed > 0 else None
 
 
-CHECKS: tuple[Check, ...] = (check_one_class, check_chance, check_samples)
+CHECKS: tuple[Check, ...] = (
+    check_one_class,
+    check_chance,
+    check_recorded_accuracy,
+    check_recorded_inputs,
+    check_samples,
+)
 """In the order in which their findings are listed."""

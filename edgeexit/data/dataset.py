@@ -145,7 +145,8 @@ def checked(
         msg = f"{name}: {'; '.join(faults)}"
         raise InputError(msg)
     clean: Inputs = fitted if isinstance(inputs, Mapping) else fitted["x"]
-    return Dataset(name, clean, numbers)
+    known = model.class_names if model is not None and model.class_names else class_names
+    return Dataset(name, clean, numbers, class_names=known)
 
 
 def _refuse_single(name: str, model: ModelInfo) -> None:

@@ -186,12 +186,18 @@ def _difference(then: InputStatistics, now: InputStatistics, samples: int) -> st
     if std == 0 or len(then.mean) != len(now.mean):
         return None
     if std_now / std > _MOST_RATIO:
-        return "looks like pixel values of 0 to 255 that were not scaled" if now.maximum > 2 and now.minimum >= 0 else "is spread wider"
-    unit = 0 <= now.minimum and now.maximum <= 1
+        return (
+            "looks like pixel values of 0 to 255 that were not scaled"
+            if now.maximum > 2 and now.minimum >= 0
+            else "is spread wider"
+        )
+    unit = now.minimum >= 0 and now.maximum <= 1
     if std_now / std < 1 / _MOST_RATIO:
         return "looks like values of 0 to 1 that were not normalised" if unit else "is spread less"
     if then.minimum < -std and now.minimum >= 0:
         return "has no value below 0, as if it was not normalised"
+    if then.minimum >= 0 and now.minimum < -std:
+        return "has values below 0, as if it was normalised where the network takes it without"
     if abs(mean_now - mean) > _MOST_RATIO * std:
         return "is shifted"
     return "looks like BGR where RGB was given, or the other way round" if _is_reversed(then, now, samples) else None
