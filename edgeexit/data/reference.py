@@ -194,13 +194,16 @@ def _difference(then: InputStatistics, now: InputStatistics, samples: int) -> st
     unit = now.minimum >= 0 and now.maximum <= 1
     if std_now / std < 1 / _MOST_RATIO:
         return "looks like values of 0 to 1 that were not normalised" if unit else "is spread less"
-    if then.minimum < -std and now.minimum >= 0:
-        return "has no value below 0, as if it was not normalised"
-    if then.minimum >= 0 and now.minimum < -std:
-        return "has values below 0, as if it was normalised where the network takes it without"
-    if abs(mean_now - mean) > _MOST_RATIO * std:
-        return "is shifted"
-    return "looks like BGR where RGB was given, or the other way round" if _is_reversed(then, now, samples) else None
+    rules = (
+        (then.minimum < -std and now.minimum >= 0, "has no value below 0, as if it was not normalised"),
+        (
+            then.minimum >= 0 and now.minimum < -std,
+            "has values below 0, as if it was normalised where the network takes it without",
+        ),
+        (abs(mean_now - mean) > _MOST_RATIO * std, "is shifted"),
+        (_is_reversed(then, now, samples), "looks like BGR where RGB was given, or the other way round"),
+    )
+    return next((reason for holds, reason in rules if holds), None)
 
 
 def _whole(statistics: InputStatistics) -> tuple[float, float]:
