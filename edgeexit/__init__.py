@@ -19,13 +19,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeexit.bundle import Bundle as Bundle
     from edgeexit.calibration import Calibration as Calibration
+    from edgeexit.calibration import DriftAlarm as DriftAlarm
+    from edgeexit.calibration import ReplayTable as ReplayTable
     from edgeexit.calibration import calibrate as calibrate
+    from edgeexit.calibration import export_calibration as export_calibration
+    from edgeexit.calibration import import_calibration as import_calibration
+    from edgeexit.calibration import list_calibrations as list_calibrations
+    from edgeexit.calibration import load_calibration as load_calibration
+    from edgeexit.calibration import optimise as optimise
+    from edgeexit.calibration import retune as retune
+    from edgeexit.calibration import samples_needed as samples_needed
+    from edgeexit.calibration.front import front as front
     from edgeexit.compiler import compile_model as compile
+    from edgeexit.errors import BundleError as BundleError
+    from edgeexit.errors import EdgeExitError as EdgeExitError
+    from edgeexit.errors import HardwareMissing as HardwareMissing
+    from edgeexit.errors import InputError as InputError
+    from edgeexit.errors import InternalError as InternalError
+    from edgeexit.errors import MissingExtra as MissingExtra
+    from edgeexit.errors import ModelError as ModelError
+    from edgeexit.errors import TargetNotMet as TargetNotMet
     from edgeexit.exporter import cascade as cascade
     from edgeexit.exporter import export as export
     from edgeexit.exporter import mark_exit as mark_exit
     from edgeexit.measure import BenchResult as BenchResult
     from edgeexit.measure import bench as bench
+    from edgeexit.report import write_report as write_report
+    from edgeexit.runtime import CalibrationWarning as CalibrationWarning
     from edgeexit.runtime import Prediction as Prediction
     from edgeexit.runtime import Runner as Runner
     from edgeexit.runtime import load as load
@@ -38,32 +58,72 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _HOMES = {
     "BenchResult": "edgeexit.measure",
     "Bundle": "edgeexit.bundle",
+    "BundleError": "edgeexit.errors",
     "Calibration": "edgeexit.calibration",
+    "CalibrationWarning": "edgeexit.runtime",
+    "DriftAlarm": "edgeexit.calibration",
+    "EdgeExitError": "edgeexit.errors",
+    "HardwareMissing": "edgeexit.errors",
+    "InputError": "edgeexit.errors",
+    "InternalError": "edgeexit.errors",
+    "MissingExtra": "edgeexit.errors",
+    "ModelError": "edgeexit.errors",
     "Prediction": "edgeexit.runtime",
+    "ReplayTable": "edgeexit.calibration",
     "Runner": "edgeexit.runtime",
+    "TargetNotMet": "edgeexit.errors",
     "bench": "edgeexit.measure",
     "calibrate": "edgeexit.calibration",
     "cascade": "edgeexit.exporter",
     "compile": "edgeexit.compiler",
     "export": "edgeexit.exporter",
+    "export_calibration": "edgeexit.calibration",
+    "front": "edgeexit.calibration",
+    "import_calibration": "edgeexit.calibration",
+    "list_calibrations": "edgeexit.calibration",
     "load": "edgeexit.runtime",
+    "load_calibration": "edgeexit.calibration",
     "mark_exit": "edgeexit.exporter",
+    "optimise": "edgeexit.calibration",
+    "retune": "edgeexit.calibration",
+    "samples_needed": "edgeexit.calibration",
+    "write_report": "edgeexit.report",
 }
 _RENAMED = {"compile": "compile_model"}
 
 __all__ = [
     "BenchResult",
     "Bundle",
+    "BundleError",
     "Calibration",
+    "CalibrationWarning",
+    "DriftAlarm",
+    "EdgeExitError",
+    "HardwareMissing",
+    "InputError",
+    "InternalError",
+    "MissingExtra",
+    "ModelError",
     "Prediction",
+    "ReplayTable",
     "Runner",
+    "TargetNotMet",
     "bench",
     "calibrate",
     "cascade",
     "compile",
     "export",
+    "export_calibration",
+    "front",
+    "import_calibration",
+    "list_calibrations",
     "load",
+    "load_calibration",
     "mark_exit",
+    "optimise",
+    "retune",
+    "samples_needed",
+    "write_report",
 ]
 
 
