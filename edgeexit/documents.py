@@ -104,7 +104,8 @@ def from_document(cls: type[T], document: Any, where: str, error: type[InputErro
     """A dataclass from JSON values, every field checked against its type.
 
     Args:
-        cls: a dataclass whose fields are str, int, float, bool, None, Any, dataclasses, tuples `tuple[X, ...]` and dicts `dict[str, X]`.
+        cls: a dataclass whose fields are str, int, float, bool, None, Any, dataclasses, tuples
+            `tuple[X, ...]`, dicts and mappings of text to X, and literals.
         document: the JSON values.
         where: the file, for the message.
         error: class to raise.
@@ -127,9 +128,17 @@ def _read(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
         return _read_union(kind, value, at, faults)
     if origin is tuple:
         return _read_list(typing.get_args(kind)[0], value, at, faults)
-    if origin is dict:
+    if origin in (dict, Mapping):
         return _read_dict(typing.get_args(kind)[1], value, at, faults)
+    if origin is typing.Literal:
+        return _read_choice(typing.get_args(kind), value, at, faults)
     return _read_plain(kind, value, at, faults)
+
+
+def _read_choice(choices: tuple[Any, ...], value: Any, at: str, faults: list[str]) -> Any:
+    if not isinstance(value, str) or value not in choices:
+        faults.append(f"{at.rstrip('.')} must be {' or '.join(map(repr, choices))}, not {_short(value)}")
+    return value
 
 
 def _read_object(cls: type[Any], value: Any, at: str, faults: list[str]) -> Any:

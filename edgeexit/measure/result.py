@@ -24,6 +24,9 @@ from edgeexit.display import Summarised, Summary
 from edgeexit.documents import check_schema, dumps, from_document, read_json, to_document
 from edgeexit.errors import InputError
 from edgeexit.measure.accuracy import with_intervals
+from edgeexit.measure.cache_report import CacheResult
+from edgeexit.measure.cache_sweep import Sweep
+from edgeexit.measure.energy_report import EnergyReport
 from edgeexit.measure.parts import (
     Accuracy,
     Against,
@@ -147,9 +150,27 @@ def result_from(document: Any, where: str = "result") -> BenchResult:
     check_schema(document, "bench", SCHEMA_VERSION, where)
     body = {key: value for key, value in document.items() if key not in {"schema", "raw"}}
     result = from_document(BenchResult, body, where)
+    _check_extras(result, where)
     if result.accuracy.agreement_ci95 is not None:
         return result
     return replace(result, accuracy=with_intervals(result.accuracy, result.workload.n))  # an older file
+
+
+def _check_extras(result: BenchResult, where: str) -> None:
+    """Energy and cache are kept as the documents that they came as; reports read them by the fields of these values."""
+    if result.energy is not None:
+        _check_part(EnergyReport, result.energy, f"the energy of {where}")
+    if result.cache is not None:
+        _check_part(CacheResult, result.cache.get("report"), f"the cache of {where}")
+        swept = result.cache.get("sweep")
+        if swept is not None:
+            _check_part(Sweep, swept, f"the cache sweep of {where}")
+
+
+def _check_part(kind: type[Any], document: Any, where: str) -> None:
+    if isinstance(document, dict):
+        document = {name: value for name, value in document.items() if name != "schema"}
+    from_document(kind, document, where)
 
 
 def read_result(path: str | Path) -> BenchResult:

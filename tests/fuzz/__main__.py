@@ -1,7 +1,8 @@
-"""Attack models, manifests and bundles with damaged files: no crash, no hang, no traceback.
+"""Attack everything that reads a file with damaged ones: no crash, no hang, no traceback.
 
-    python -m tests.fuzz --seconds 1200 [--seed 0] [--case open_damaged_file:1234]
+    python -m tests.fuzz --seconds 1200 [--seed 0] [--target read_damaged_result] [--case open_damaged_file:1234]
 
+Targets are those of `tests.fuzz.targets.TARGETS`; without `--target`, each gets its turn.
 Cases run in a worker process that says which one it is in; when it dies or stands still, that case is a finding and a new worker goes
 on behind it. A finding is printed with the command that repeats it. Ends with 1 when there is any.
 """
@@ -17,11 +18,13 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
 
-from tests.fuzz.targets import TARGETS, seeds
+from tests.fuzz.seeds import seeds
+from tests.fuzz.targets import TARGETS
 
 HANG_S = 180.0  # by the clock: a worker at low priority beside busy programs may take a minute to import what it needs
 _MEMORY = 8 << 30  # bytes of address space of a worker: what asks for more is refused, as on a small board
@@ -32,22 +35,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=1200.0)
     parser.add_argument("--seed", type=int, default=0, help="number of the first case")
+    parser.add_argument("--target", action="append", choices=TARGETS, help="attack only this; repeatable")
     parser.add_argument("--case", help="run one case, TARGET:NUMBER, and show its traceback")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    targets = tuple(arguments.target or TARGETS)
     if arguments.case:
         target, _, number = arguments.case.partition(":")
         with tempfile.TemporaryDirectory() as folder:
             seeds(Path(folder))
             TARGETS[target](random.Random(int(number)), Path(folder))
     elif arguments.worker:
-        work(arguments.seed, arguments.seconds)
+        work(arguments.seed, arguments.seconds, targets)
     else:
-        _, findings = attack(arguments.seed, arguments.seconds)
+        _, findings = attack(arguments.seed, arguments.seconds, targets)
         sys.exit(bool(findings))
 
 
-def work(first: int, seconds: float) -> None:
+def work(first: int, seconds: float, targets: Sequence[str]) -> None:
     """Run cases from `first` on; one line before each and one for each finding."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     end = time.monotonic() + seconds
@@ -56,33 +61,34 @@ def work(first: int, seconds: float) -> None:
         seeds(folder)
         number = first
         while time.monotonic() < end:
-            for target, attacked in TARGETS.items():
+            for target in targets:
                 print(f"case {target}:{number}", flush=True)
                 try:
-                    attacked(random.Random(number), folder)
+                    TARGETS[target](random.Random(number), folder)
                 except Exception:
                     last = traceback.format_exc().strip().splitlines()
                     print(f"finding {target}:{number} {' | '.join(last[-6:])}", flush=True)
             number += 1
 
 
-def attack(first: int, seconds: float) -> tuple[Counter[str], list[str]]:
+def attack(first: int, seconds: float, targets: Sequence[str] = tuple(TARGETS)) -> tuple[Counter[str], list[str]]:
     """Keep a worker running for `seconds`; how many cases of each target there were, and the findings."""
     end = time.monotonic() + seconds
     findings: list[str] = []
     cases: Counter[str] = Counter()
     number = first
     while (left := end - time.monotonic()) > 0:
-        number = _watch(number, left, findings, cases) + 1
+        number = _watch(number, left, targets, findings, cases) + 1
     print(f"{sum(cases.values())} cases ({', '.join(f'{n} {t}' for t, n in cases.items())}), {len(findings)} findings")
     for finding in findings:
         print(f"  {finding[:600]}\n    python -m tests.fuzz --case {finding.split()[0]}")
     return cases, findings
 
 
-def _watch(first: int, seconds: float, findings: list[str], cases: Counter[str]) -> int:
+def _watch(first: int, seconds: float, targets: Sequence[str], findings: list[str], cases: Counter[str]) -> int:
     """Run one worker until it ends; the number of its last case."""
     command = [sys.executable, "-m", "tests.fuzz", "--worker", "--seed", str(first), "--seconds", str(seconds)]
+    command += [word for target in targets for word in ("--target", target)]
     case = f"start:{first}"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as worker:
         lines: Queue[str] = Queue()

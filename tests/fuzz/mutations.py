@@ -1,11 +1,13 @@
-"""Damage: to bytes, to the messages of an ONNX model, to JSON."""
+"""Damage: to bytes, to text, to the messages of an ONNX model, to JSON, to the arrays of an .npz."""
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -13,6 +15,7 @@ from google.protobuf.message import Message
 Mutation = Callable[[random.Random, bytes], bytes]
 
 _NUMBERS = (0, 1, -1, 2, 7, 255, 2**16, 2**31 - 1, 2**31, -(2**31), 2**40, 2**62, -(2**62))
+_ODD_TEXTS = ("inf", "-inf", "nan", "\udce9", "\x1b[2J\x07", "1e999", "true", "2026-01-01T00:00:00+00:00")
 _TEXTS = ("", "x", "z1", "\0", "../../etc/passwd", "/etc/passwd", "a" * 5000, "é\u202e", "w0", "Conv", "If", "ai.onnx")
 
 
@@ -118,6 +121,21 @@ def _scalar(rng: random.Random, field: FieldDescriptor, old: Any) -> Any:
     return rng.choice([*fits, rng.randrange(64)])
 
 
+_ODD_VALUES: tuple[Any, ...] = (
+    float("nan"),
+    float("inf"),
+    5e-324,
+    -0.5,
+    "",
+    [],
+    {},
+    [[]],
+    [0.5],
+    {"a": None},
+    *_ODD_TEXTS,
+)
+
+
 def damaged_json(rng: random.Random, document: Any) -> Any:
     """One value somewhere replaced, removed or doubled."""
     path = document
@@ -140,4 +158,93 @@ def _damage_entry(rng: random.Random, holder: Any, key: Any) -> None:
     elif kind == 2 and isinstance(holder, list):
         holder.append(holder[key])
     else:
-        holder[key] = rng.choice((None, True, -1, 0, 10**30, 10**400, 1.5, 1e308, "", [], {}, [[]], *_TEXTS, *_NUMBERS))
+        holder[key] = rng.choice((None, True, -1, 0, 10**30, 10**400, 1.5, 1e308, *_ODD_VALUES, *_TEXTS, *_NUMBERS))
+
+
+_TOKENS = (
+    "=",
+    "[",
+    "]",
+    "{",
+    "}",
+    '"',
+    "\n",
+    ",",
+    ":",
+    "#",
+    ".",
+    "[[a]]",
+    "'''",
+    "0x",
+    "1e999",
+    "nan",
+    "\\u0000",
+    "\x1b[2J",
+)
+
+
+def damaged_text(rng: random.Random, content: bytes) -> bytes:
+    """Values and lines of a text exchanged, so that much of it can still be parsed; now and then nested very deeply."""
+    text = content.decode(errors="replace")
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        lines = text.split("\n")
+        at, kind = rng.randrange(len(lines)), rng.randrange(6)
+        name, sign, _ = lines[at].partition(rng.choice(("=", ":")))
+        if kind == 0:
+            del lines[at]
+        elif kind == 1:
+            lines.insert(rng.randrange(len(lines)), lines[at])
+        elif kind == 2 and sign:
+            lines[at] = f"{name}{sign} {_token(rng)}"
+        elif kind == 3:
+            place = rng.randrange(len(lines[at]) + 1)
+            lines[at] = lines[at][:place] + _token(rng) + lines[at][place:]
+        elif kind == 4 and sign:
+            lines[at] = f"{_token(rng)}{sign}{lines[at][len(name) + 1 :]}"
+        elif rng.random() < 0.1:
+            lines[at] += rng.choice(("[", "{", "a.")) * 20_000
+        text = "\n".join(lines)
+    return text.encode(errors="replace")
+
+
+def _token(rng: random.Random) -> str:
+    return str(rng.choice((*_TOKENS, *_TEXTS, *_NUMBERS, "[1, 2]", "true", '"x"', "[]", "{}")))
+
+
+_DTYPES = ("f2", "f4", "f8", "i1", "u1", "i8", "u8", "?", "c8", "U3", "S2", "M8[s]", "V4")
+
+
+def damaged_arrays(rng: random.Random, content: bytes, keep: tuple[str, ...] = ()) -> bytes:
+    """An .npz with arrays removed, renamed, reshaped, of another type, or with other values; those named in `keep` stay."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        names = [name for name in arrays if name not in keep]
+        if names:
+            _damage_array(rng, arrays, rng.choice(names))
+    return npz_bytes({name.encode(errors="replace").decode(): array for name, array in arrays.items()})
+
+
+def _damage_array(rng: random.Random, arrays: dict[str, Any], name: str) -> None:
+    array, kind = arrays[name], rng.randrange(5)
+    if kind == 0:
+        del arrays[name]
+    elif kind == 1:
+        arrays[rng.choice((*arrays, "x", "cost_s_x", "cost_s_9", "a/b", "\udce9"))] = arrays.pop(name)
+    elif kind == 2:
+        one = array.ravel()[:1]
+        arrays[name] = rng.choice((array[:0] if array.ndim else array, array.ravel(), array[..., None], one))
+    elif kind == 3:
+        arrays[name] = np.zeros(array.shape, rng.choice(_DTYPES))
+    elif array.size and array.dtype.kind in "fiu":
+        changed = array.copy()
+        odd = (np.nan, np.inf, -1.0, 0.0) if array.dtype.kind == "f" else (0, 1, 100)
+        changed.flat[rng.randrange(array.size)] = rng.choice(odd)
+        arrays[name] = changed
+
+
+def npz_bytes(arrays: dict[str, Any]) -> bytes:
+    """Arrays as the content of an .npz file."""
+    made = io.BytesIO()
+    np.savez(made, allow_pickle=False, **arrays)
+    return made.getvalue()

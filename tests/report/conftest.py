@@ -26,6 +26,7 @@ def energy_document() -> dict[str, Any]:
     calls = [_call(f"exit {k}", k * 1e-3) for k in (1, 2, 3)] + [_call("mix", 1.7e-3), _call("backbone", 2.8e-3)]
     return {
         "schema": "edgeexit.energy/1", "meter": "ina3221", "scope": "module", "kind": "sampled", "subject": ["VDD_IN"],
+        "step": None, "interval_s": None, "poll_s": None, "read_s": None, "idle_drift": None, "reason": None, "rejected": [],
         "idle_w": 4.2, "calls": calls, "closure": 0.012, "notes": ["shunt of 5 mΩ"], "validity": {"status": "valid", "reasons": []},
     }  # fmt: skip
 
@@ -39,6 +40,7 @@ def cache_document() -> dict[str, Any]:
     """Simulated caches and a sweep of three thresholds."""
     simulated = {
         "source": "simulated", "device": "jetson-nano", "calls": [_levels(50.0)], "closure": {"L1D": 0.02}, "notes": ["no prefetch"],
+        "events": {}, "geometry": [], "running": 1.0, "validity": {"status": "valid", "reasons": []},
     }  # fmt: skip
     points = [
         {
@@ -56,6 +58,7 @@ def cache_document() -> dict[str, Any]:
         "simulated": simulated,
         "simulated_reason": None,
         "analytic": analytic,
+        "caches": [],
     }
     sweep = {"source": "simulated", "device": "jetson-nano", "reason": None, "points": points}
     return {"report": report, "sweep": sweep}

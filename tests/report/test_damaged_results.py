@@ -1,0 +1,54 @@
+"""Results that are damaged are refused when they are read, not while a page is made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeexit.documents import dumps, read_json
+from edgeexit.errors import InputError
+from edgeexit.measure import BenchResult
+from edgeexit.measure.result import result_from
+from edgeexit.report import read_items
+
+
+@pytest.mark.parametrize(
+    ("part", "damage"),
+    [
+        ("energy", lambda d: d["energy"].pop("calls")),
+        ("energy", lambda d: d["energy"]["calls"][0].update(power_w="much")),
+        ("energy", lambda d: d["energy"]["validity"].update(status="fine")),
+        ("cache", lambda d: d["cache"].pop("report")),
+        ("cache", lambda d: d["cache"]["report"]["simulated"].update(calls=None)),
+        ("cache sweep", lambda d: d["cache"]["sweep"]["points"][0].update(shares=0.5)),
+    ],
+)
+def test_damage_to_energy_or_cache_is_named(
+    full: BenchResult, part: str, damage: Callable[[dict[str, Any]], object]
+) -> None:
+    """They are documents inside the document."""
+    document = json.loads(dumps(full.to_document()))
+    assert full.energy == result_from(document).energy
+    damage(document)
+    with pytest.raises(InputError, match=f"the {part} of result has 1 fault"):
+        result_from(document)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b'{"schema": "x"', b"[]", b"1" * 5000])
+def test_a_file_that_is_no_document_is_an_input_error(tmp_path: Path, content: bytes) -> None:
+    """Not JSON, not UTF-8, nested too deeply, of another kind."""
+    (tmp_path / "r.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"r\.json"):
+        read_items(tmp_path / "r.json")
+
+
+def test_a_document_with_a_name_that_is_not_utf_8_is_written_and_read_back(tmp_path: Path) -> None:
+    """A data file's name may hold any bytes; what was measured with it may not be lost."""
+    name = "caf\udce9 é.npz"
+    (tmp_path / "d.json").write_text(dumps({"name": name}), encoding="utf-8")
+
+    assert {"name": name} == read_json(tmp_path / "d.json", "a document")
