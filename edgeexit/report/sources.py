@@ -108,13 +108,18 @@ def read_items(path: Path) -> list[tuple[str, Item]]:
 
 
 def _of_bundle(path: Path) -> list[tuple[str, Item]]:
+    """The active calibrations of a bundle; where none is active, all that it kept, and the names say so."""
     bundle = Bundle.open(path)
-    found: list[tuple[str, Item]] = []
-    for key in bundle.manifest.calibrations:
-        document = bundle.read_calibration(key)
-        if document is not None:
-            found.append((key, calibration_from(document, f"{path}, calibration {key}")))
-    if not found:
+    active = [record for key in bundle.manifest.calibrations if (record := bundle.active(key)) is not None]
+    records, state = (active, "") if active else (bundle.history, ", not active")
+    if not records:
         msg = f"{path} has no calibration to report. Run: edgeexit calibrate {path}"
         raise NoCalibrationError(msg)
-    return [(path.name if len(found) == 1 else f"{path.name} on {key}", item) for key, item in found]
+    alone = len(active) == 1
+    return [
+        (
+            path.name if alone else f"{path.name}, {record.name}{state}",
+            calibration_from(bundle.read_record(record), f"{path}, calibration {record.name}"),
+        )
+        for record in records
+    ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edgeexit.bundle import Bundle
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult
 from edgeexit.report import read_all, write_report
@@ -118,3 +119,19 @@ def test_criteria_of_one_model_are_compared_without_being_asked(tmp_path: Path) 
     assert "--vary threads" in text
     (page,) = write_report([("a", first), ("c", unlike)], tmp_path / "r.html", vary=["threads"])
     assert "c against a: " in page.read_text(encoding="utf-8")
+
+
+def test_a_calibration_that_is_not_active_is_reported_as_such(calibrated_aside: Path, tmp_path: Path) -> None:
+    """A bundle whose only calibration was undecided still has its measurement to show."""
+    items, left_out = read_all([calibrated_aside])
+
+    assert [] == left_out
+    assert [True] == ["not active" in name for name, _ in items]
+
+
+@pytest.fixture
+def calibrated_aside(bundle_path: Path) -> Path:
+    """A bundle that keeps a calibration which is not active."""
+    document = made_calibration(3).to_document()
+    Bundle.open(bundle_path).write_calibration(document["key"], document, activate=False)
+    return bundle_path
