@@ -16,7 +16,7 @@ def calibration_summary(calibration: Calibration) -> Summary:
     """Target, thresholds, and what the device did, or what is predicted where nothing was run."""
     c, shown = calibration, calibration.measured or calibration.predicted
     thresholds = " ".join(f"{t:.4g}" for t in c.thresholds)
-    met, how = "met" if c.met else "not confirmed", "measured" if c.measured else "predicted"
+    met, how = c.verdict.bounds, "measured" if c.measured else "predicted"
     line = (
         f"target {met}, thresholds {thresholds} {c.unit}, {how} mean {units.seconds(shown.mean_s)} "
         f"({units.ratio(c.speedup)} as fast as the backbone), {_quality(shown)}"
@@ -32,6 +32,7 @@ def calibration_summary(calibration: Calibration) -> Summary:
         ("leave at each exit", " · ".join(units.percent(rate, 1) for rate in shown.exit_rates)),
         ("device and settings", c.key),
         ("data", f"{c.parts.data}: {c.parts.choose} chose, {c.parts.validate} validated"),
+        *((what, sentence) for what, sentence in c.verdict.lines() if what != "bounds"),
         ("validity", "; ".join([c.validity, *c.reasons])),
     )
     return Summary(c.target, line, facts)
