@@ -26,7 +26,9 @@ _Rate: TypeAlias = Annotated[
     float | None, typer.Option(help="Also run requests at this rate per second; with --energy, joules per request too.")
 ]
 _Against: TypeAlias = Annotated[Path | None, typer.Option(help="Another bundle (or the same), timed interleaved.")]
-_AgainstNumbers: TypeAlias = Annotated[str | None, typer.Option(metavar="T1,T2,...", help="Of --against.")]
+_AgainstNumbers: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="T1,T2,...", help="Thresholds of the second bundle.")
+]
 _Energy: TypeAlias = Annotated[
     bool | None, typer.Option("--energy/--no-energy", help="Measure energy. [default: the preset's]")
 ]
@@ -55,11 +57,13 @@ def bench_command(
     ] = "quick",
     thresholds: _Numbers = None,
     rate: _Rate = None,
-    arrivals: Annotated[str | None, typer.Option(help="Of --rate: fixed or poisson. [default: fixed]")] = None,
-    deadline_ms: Annotated[float | None, typer.Option(help="Of --rate. [default: one period]")] = None,
+    arrivals: Annotated[str | None, typer.Option(help="Arrivals of --rate: fixed or poisson. [default: fixed]")] = None,
+    deadline_ms: Annotated[
+        float | None, typer.Option(help="Deadline of a request of --rate, in ms. [default: one period]")
+    ] = None,
     against: _Against = None,
     against_thresholds: _AgainstNumbers = None,
-    against_mode: Annotated[str | None, typer.Option(help="Of --against: staged or fused.")] = None,
+    against_mode: Annotated[str | None, typer.Option(help="Mode of the second bundle: staged or fused.")] = None,
     energy: _Energy = None,
     power_log: _Log = None,
     cache: _Cache = None,
@@ -71,7 +75,7 @@ def bench_command(
     spin: Spin = False,
     options: BackendOptions = None,
     accept_device: AcceptDevice = False,
-    seed: Annotated[int, typer.Option(help="Of samples, trace and order.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the choice and the order of samples.", min=0)] = 0,
     output: _Output = None,
     json: Json = False,
 ) -> None:

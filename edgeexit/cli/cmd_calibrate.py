@@ -37,13 +37,23 @@ class _How:
     dry_run: bool
 
 
+_RECIPE_HELP = (
+    "Target of a shipped recipe: accuracy-first, batch-budget, battery-sensor, camera-30fps or fast-half-point."
+)
+
+
 def calibrate_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")],
     data: Annotated[str | None, typer.Option(help=f"{DATA} digits:calibration.")] = None,
     preprocess: Preprocessing = None,
     classes: ClassNames = None,
     target: Annotated[str | None, typer.Option(help=_TARGET_HELP)] = None,
-    recipe: Annotated[str | None, typer.Option(help="Target by application; see calibrate/recipes.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Target of a shipped recipe: accuracy-first, batch-budget, battery-sensor, camera-30fps or fast-half-point."
+        ),
+    ] = None,
     confidence: Annotated[
         float | None, typer.Option(help="Prove every bound with this confidence, as 0.95, on data of its own.")
     ] = None,
@@ -51,7 +61,7 @@ def calibrate_command(
         bool, typer.Option("--from-curve", help="Tune anew from what the last calibration measured; needs no data.")
     ] = False,
     seconds: Annotated[float | None, typer.Option(help="Wall time of the timing. [default: 6]", min=0.1)] = None,
-    seed: Annotated[int | None, typer.Option(help="Of splits, folds and order. [default: 0]", min=0)] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of splits, folds and order. [default: 0]", min=0)] = None,
     method: Annotated[
         str | None, typer.Option(help="exact, bagged, exit_distribution or shared. [default: guarded choice]")
     ] = None,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeexit.cli.common import Json, emit
-from edgeexit.cli.printing import print_tables
+
+if TYPE_CHECKING:
+    from edgeexit.measure import BenchResult, ResultComparison
 
 _FAILS = {
     "slower": {"SLOWER", "INVALID"},
@@ -34,13 +36,27 @@ def compare_command(
     """
     from edgeexit.errors import InputError, did_you_mean
     from edgeexit.measure import compare_results, read_result
-    from edgeexit.report.tables import comparison_table
 
     if fail_on is not None and fail_on not in _FAILS:
         msg = f"--fail-on takes {', '.join(_FAILS)}, not {fail_on!r}.{did_you_mean(fail_on, _FAILS)}"
         raise InputError(msg)
     first, second = read_result(reference), read_result(candidate)
     compared = compare_results(first, second, vary=vary or ())
-    emit(compared.to_document(), lambda: print_tables([comparison_table(first, second, compared)]), as_json=json)
+    emit(compared.to_document(), lambda: _print(first, second, compared), as_json=json)
     if fail_on is not None and compared.comparison.verdict in _FAILS[fail_on]:
         raise typer.Exit(1)
+
+
+def _print(first: BenchResult, second: BenchResult, compared: ResultComparison) -> None:
+    """The table, why the verdict is not plainer, and the verdict."""
+    from dataclasses import replace
+
+    from edgeexit.cli.printing import print_list, print_tables, print_verdict
+    from edgeexit.report.tables import comparison_table, ratio_text
+
+    print_tables([replace(comparison_table(first, second, compared), note="")])
+    print_list(compared.comparison.reasons)
+    ratio = f"the second result's typical latency is {ratio_text(compared.comparison.typical)} that of the first"
+    control = compared.control
+    beside = "" if control is None else f"; of the backbones, as a control, {ratio_text(control.typical)}"
+    print_verdict(compared.comparison.verdict, f"{ratio}{beside}.")

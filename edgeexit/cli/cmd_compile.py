@@ -29,7 +29,9 @@ def compile_command(
     exits: Annotated[
         str | None, typer.Option(metavar="Z1,Z2,...", help="Logits outputs in order. [default: found]")
     ] = None,
-    scores: Annotated[str | None, typer.Option(metavar="H1,H2,...", help="Own score outputs, for learned.")] = None,
+    scores: Annotated[
+        str | None, typer.Option(metavar="H1,H2,...", help="Score outputs of the exits, for criterion learned.")
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -45,7 +47,7 @@ def compile_command(
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads for the timing.")] = 1,
     options: BackendOptions = None,
-    seconds: Annotated[float, typer.Option(help="Time for comparing both forms; 0 skips it.", min=0)] = 2.0,
+    seconds: Annotated[float, typer.Option(help="Seconds for timing both modes; 0 skips it.", min=0)] = 2.0,
     json: Json = False,
 ) -> None:
     """Split a multi-exit network at its exits and compile it into a bundle.

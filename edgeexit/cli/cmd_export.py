@@ -29,7 +29,7 @@ def export_command(
     inputs: Annotated[
         list[str] | None,
         typer.Option(
-            "--input", help="Shape of one sample: 3x32x32, or name=3x32x32, or name=128:int64. Once per input."
+            "--input", help="Shape of one sample: 3x32x32 (or 3,32,32), name=3x32x32 or name=128:int64. Once per input."
         ),
     ] = None,
     checkpoint: Annotated[
@@ -38,7 +38,9 @@ def export_command(
             help="Weights: a state_dict (.pt, .pth, .safetensors), also inside a checkpoint; only tensors are loaded."
         ),
     ] = None,
-    option: Annotated[list[str] | None, typer.Option("--option", help="name=value for the factory.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="Arguments of the factory: name=value,...; may be repeated.")
+    ] = None,
     names: Annotated[str | None, typer.Option(help="Names of the exits, joined by commas.")] = None,
     fixed_batch: Annotated[bool, typer.Option("--batch-1", help="Fix the batch at 1; else it is dynamic.")] = False,
     opset: Annotated[int, typer.Option(help="ONNX opset.")] = 18,
@@ -69,7 +71,7 @@ def export_command(
 
     record = _record(preprocess, classes)
     with users_output_on_stderr():
-        module = load_module(target, dict(_option(o) for o in option or ()))
+        module = load_module(target, dict(_option(one) for text in option or () for one in _each_option(text)))
         found = load_weights(module, checkpoint) if checkpoint is not None else Found()
         exported = export(
             module,
@@ -94,6 +96,11 @@ def _record(preprocess: str | None, classes: str | None) -> DataRecord:
         None if preprocess is None else read_preprocess(preprocess),
         () if classes is None else read_class_names(classes),
     )
+
+
+def _each_option(text: str) -> list[str]:
+    """`n=3,exits=false` as two options; a comma inside a value stays."""
+    return re.split(r",(?=[A-Za-z_]\w*=)", text)
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -158,12 +165,15 @@ def _document(exported: Exported, found: Found) -> dict[str, Any]:
 
 
 def _print(exported: Exported, found: Found) -> None:
+    from edgeexit.cli.printing import print_result, print_text
+    from edgeexit.units import plural
+
     shapes = ", ".join(
         f"{name} [{', '.join('batch' if d is None else str(d) for d in s)}]" for name, s in exported.inputs.items()
     )
     if str(found):
-        typer.echo(f"Checkpoint: {found}.")
-    count = f"{len(exported.exits)} exit{'s' if len(exported.exits) > 1 else ''}"
-    typer.echo(f"{exported.path}: {count} ({', '.join(exported.exits)}), input {shapes}, opset {exported.opset}")
+        print_text(f"Checkpoint: {found}.")
+    count = plural(len(exported.exits), "exit")
+    print_result(f"{exported.path}: {count} ({', '.join(exported.exits)}), input {shapes}, opset {exported.opset}")
     share = f"{exported.largest_difference:.1e} of the largest logit"
-    typer.echo(f"Largest difference from eager over {exported.checked_inputs} random batches: {share}")
+    print_text(f"Largest difference from eager over {exported.checked_inputs} random batches: {share}")

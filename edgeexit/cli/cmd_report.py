@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeexit.cli.common import Json, emit, plain
+from edgeexit.cli.common import Json, emit
 
 
 def report_command(
@@ -37,11 +37,12 @@ def report_command(
 
     Example: edgeexit report result.json -o report.html
     """
+    from edgeexit.cli.printing import print_warning
     from edgeexit.report import read_all, write_report
 
     items, left_out = read_all(results)
     for sentence in left_out:
-        typer.echo(f"warning: left out: {plain(sentence)}", err=True)
+        print_warning(f"left out: {sentence}")
     made = write_report(items, output, vary=vary or ())
     document = {"schema": "edgeexit.report/1", "files": [str(path) for path in made], "left_out": left_out}
     emit(document, lambda: typer.echo("\n".join(str(path) for path in made)), as_json=json)

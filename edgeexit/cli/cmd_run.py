@@ -96,7 +96,7 @@ def _classify(runner: Runner, exit: int | None, deadline_ms: float | None, x: An
 
 def _print(runner: Runner, answered: Answered) -> None:
     from edgeexit import units
-    from edgeexit.cli.printing import print_tables, print_text
+    from edgeexit.cli.printing import print_result, print_tables, print_text
     from edgeexit.report.table import Table
 
     columns, rows = answered.table(_SHOWN)
@@ -106,5 +106,5 @@ def _print(runner: Runner, answered: Answered) -> None:
         print_text(f"... and {answered.count - _SHOWN} more (--json lists all, --output FILE.csv writes them)")
     summary = answered.summary(runner.exits)
     shares = ", ".join(f"exit {k} {units.percent(r, 1)}" for k, r in enumerate(summary["exit_rates"], 1))
-    print_text(f"{units.plural(answered.count, 'sample')}, accuracy {units.percent(summary['accuracy'])}; {shares}")
+    print_result(f"{units.plural(answered.count, 'sample')}, accuracy {units.percent(summary['accuracy'])}; {shares}")
     print_text(f"Thresholds: {describe_thresholds(runner)}")

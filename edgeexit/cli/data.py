@@ -14,7 +14,7 @@ DATA = ".npz or .npy, image folder (one sub-folder per class), picture, or named
 """Beginning of every help text of --data; an example of a named set follows."""
 
 _PREPROCESS = (
-    "How pictures are prepared: key=value,... such as resize=256,size=224,mean=0.485,0.456,0.406,std=0.229,0.224,0.225; unit, signed, raw"
+    "How pictures are prepared: key=value,... such as resize=256,size=224,mean=0.5,std=0.25; unit, signed, raw"
     " or imagenet; or a file: .toml, .json, also of torchvision, timm or Hugging Face."
 )
 
