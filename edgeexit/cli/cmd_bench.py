@@ -96,18 +96,17 @@ def bench_command(
     _refuse_idle("--rate", rate, {"--arrivals": arrivals, "--deadline-ms": deadline_ms})
     if output is not None:
         check_place(output)
-    samples, pace = (
-        load_data(data, bundle_info(bundle, preprocess, classes), strict=True),
-        _pace(rate, arrivals, deadline_ms),
-    )
+    suite, pace = load_suite(preset), _pace(rate, arrivals, deadline_ms)
+    own, others = _thresholds("--thresholds", thresholds), _thresholds("--against-thresholds", against_thresholds)
+    samples = load_data(data, bundle_info(bundle, preprocess, classes), strict=True)
     settings: dict[str, Any] = {"backend": backend, "threads": threads, "spin": spin, "options": joined(options)}
     settings["accept_device"] = accept_device
     second = {**settings, "mode": against_mode or mode}
     with ExitStack() as opened:
-        runner = opened.enter_context(_open(bundle, "--thresholds", thresholds, mode=mode, **settings))
+        runner = opened.enter_context(_open(bundle, own, mode=mode, **settings))
         other = None
         if against is not None:
-            other = opened.enter_context(_open(against, "--against-thresholds", against_thresholds, **second))
+            other = opened.enter_context(_open(against, others, **second))
         asked: dict[str, Any] = {"preset": preset, "seed": seed, "name": samples.name, "pace": pace, "against": other}
         asked |= {
             "energy": energy,
@@ -116,20 +115,24 @@ def bench_command(
             "cache_device": cache_device,
             "audit": audit,
         }
-        about_s = announce(load_suite(preset), rate=rate is not None)
+        about_s = announce(suite, rate=rate is not None)
         progress = opened.enter_context(progress_bar(about_s))
         result = edgeexit.bench(runner, samples.inputs, samples.labels, progress=progress, **asked)
     _tell(result, output, as_json=json)
 
 
-def _open(bundle: Path, option: str, thresholds: str | None, **settings: Any) -> Runner:
-    """A runner, with the thresholds that an option of that name gave."""
+def _thresholds(option: str, text: str | None) -> list[float] | None:
+    return None if text is None else numbers(option, text)
+
+
+def _open(bundle: Path, thresholds: list[float] | None, **settings: Any) -> Runner:
+    """A runner, with the thresholds of an option where they were given."""
     import edgeexit
 
     with builds_shown():
         runner = edgeexit.load(bundle, **settings)
     if thresholds is not None:
-        runner.thresholds = numbers(option, thresholds)
+        runner.thresholds = thresholds
     print_note(f"thresholds of {bundle}: {describe_thresholds(runner)}")
     return runner
 

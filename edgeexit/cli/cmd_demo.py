@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeexit import units
 from edgeexit.cli.common import INTERRUPTED, Json, emit
+from edgeexit.cli.printing import print_note
 from edgeexit.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.demo import DemoResult
+
+
+_ABOUT_S = 40.0
 
 
 def demo_command(
@@ -31,7 +36,8 @@ def demo_command(
     from edgeexit.demo import TARGET, run_demo
     from edgeexit.documents import to_document
 
-    with progress_bar() as progress:
+    print_note(f"compile, calibrate and measure: about {units.duration(_ABOUT_S)}, longer on a slow or busy machine.")
+    with progress_bar(_ABOUT_S) as progress:
         result = run_demo(target=target or TARGET, keep=keep, progress=progress)
     emit(to_document(result), lambda: _print(result, keep), as_json=json)
     if any(note.startswith("interrupted") for note in result.notes):
@@ -41,8 +47,7 @@ def demo_command(
 
 
 def _print(result: DemoResult, keep: Path | None) -> None:
-    from edgeexit import units
-    from edgeexit.cli.printing import print_list, print_tables
+    from edgeexit.cli.printing import print_list, print_tables, print_text, print_verdict
     from edgeexit.report.table import Table
 
     rates = " · ".join(units.percent(r, 1) for r in result.exit_rates)
@@ -64,12 +69,12 @@ def _print(result: DemoResult, keep: Path | None) -> None:
     print_tables(
         [
             Table(title, ("", "early exit", "backbone"), rows),
-            Table("The promise of the calibration", ("", ""), promise, note="; ".join(result.notes)),
+            Table("The promise of the calibration", ("", ""), promise),
         ]
     )
-    gain = f"{units.ratio(result.speedup)} as fast as the backbone in the mean"
-    typer.echo(f"{result.verdict}: early exit is {gain} ({result.mode}, {result.backend}).")
+    print_list(result.notes, heading="What limits this measurement:", style="yellow")
     print_list((*result.statements, *result.advice), heading="What the calibration says:")
-    typer.echo(
-        f"The bundle is in {keep}." if keep else "Keep the bundle with --keep PATH; try another target with --target."
-    )
+    kept = "The bundle is in " + str(keep) if keep else "Keep the bundle with --output PATH; try another --target."
+    print_text(kept)
+    gain = f"early exit is {units.ratio(result.speedup)} as fast as the backbone in the mean"
+    print_verdict(result.verdict, f"{gain} ({result.mode}, {result.backend}).")

@@ -158,6 +158,7 @@ OPTIONS: dict[str, Shared] = {
     "export --training-forward": Shared(NETWORK),
     "export --batch-1": Shared(NETWORK),
     "export --opset": Shared(NETWORK, "N"),
+    "demo --keep": Shared(OUTPUT, "PATH"),
     "doctor --quick": Shared(RUNTIME),
     "compile --seconds": Shared(RUNTIME, "S"),
     "--criterion": Shared(NETWORK, "NAME", _criteria),

@@ -7,6 +7,7 @@ terminal, or to COLUMNS where that is set; a file or a pipe gets whole lines, so
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from edgeexit.report.table import Table
 
 _WIDE = 140  # a table in a file or a pipe, which have no width of their own
+
+_A_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 _STYLES: dict[str, str] = {
     **dict.fromkeys(("met", "confirmed", "quiet", "FASTER", "pass", "ok", "valid", "active", "✓"), "green"),
@@ -71,12 +74,26 @@ def _print_wrapped(text: str, *, style: str = "", err: bool = False, indent: int
 
 
 def print_list(items: Iterable[str], *, heading: str = "", style: str = "", err: bool = False) -> None:
-    """Print items as a list, duplicates merged; nothing where there are none."""
-    distinct = list(dict.fromkeys(items))
+    """Print items as a list, those that say the same merged; nothing where there are none."""
+    distinct = _merged(items)
     if distinct and heading:
         print_text(heading, style=style, err=err)
     for item in distinct:
         print_text(f"- {item}", style=style, err=err, indent=2)
+
+
+def _merged(items: Iterable[str]) -> list[str]:
+    """Items in order, once each; of several that differ only in numbers the first, with the numbers of the others behind it."""
+    alike: dict[str, list[str]] = {}
+    for item in dict.fromkeys(items):
+        alike.setdefault(_A_NUMBER.sub("0", item), []).append(item)
+    return [
+        first if not more else f"{first} (and {', '.join(map(_numbers_of, more))})" for first, *more in alike.values()
+    ]
+
+
+def _numbers_of(item: str) -> str:
+    return " and ".join(_A_NUMBER.findall(item))
 
 
 def print_command(command: str, *, label: str) -> None:
@@ -95,8 +112,15 @@ def print_verdict(verdict: str, sentence: str) -> None:
     for place, line in enumerate(wrap(plain(f"{verdict}: {sentence}"), line_width(sys.stdout))):
         text = Text(line)
         if place == 0:
-            text.stylize(_STYLES.get(verdict, "bold"), 0, len(verdict))
+            text.stylize(_style_of(verdict), 0, len(verdict))
         shown.print(text)
+
+
+def _style_of(verdict: str) -> str:
+    """The colour of the judging word that a verdict is or ends with: `bounds not met` is as red as `not met`."""
+    words = verdict.split()
+    endings = (" ".join(words[start:]) for start in range(len(words)))
+    return next((_STYLES[ending] for ending in endings if ending in _STYLES), "bold")
 
 
 def print_note(text: str) -> None:
