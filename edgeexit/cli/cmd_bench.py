@@ -33,7 +33,10 @@ _Energy: TypeAlias = Annotated[
     bool | None, typer.Option("--energy/--no-energy", help="Measure energy. [default: the preset's]")
 ]
 _Log: TypeAlias = Annotated[
-    Path | None, typer.Option(help="CSV that an external power meter writes meanwhile; turns --energy on.")
+    Path | None,
+    typer.Option(
+        help="Log that an external power meter writes meanwhile: CSV, tegrastats or PTDaemon; turns --energy on."
+    ),
 ]
 _Cache: TypeAlias = Annotated[
     bool | None, typer.Option("--cache/--no-cache", help="Simulate caches, sweep thresholds. [default: the preset's]")

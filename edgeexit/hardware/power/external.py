@@ -1,27 +1,21 @@
-"""An external power meter, through the CSV that it logs: any meter, any scope, on a clock of its own.
+"""An external power meter, through the log that it writes: any meter, any scope, on a clock of its own.
 
-The file has a header. Time: `time_s` (any origin), `timestamp` or `time` (seconds since 1970). Power: `power_w`, `power_mw`, or
-voltage (`voltage_v`, `voltage_mv`) and current (`current_a`, `current_ma`). Other columns are left alone. The log must begin
-before the measurement and end after it; its clock is aligned by the pattern of load and idle time.
+A table has a header. Time: `time_s` (any origin), `timestamp` or `time` (since 1970, or dates). Power: `power_w`, `power_mw`, or voltage
+(`voltage_v`, `voltage_mv`) and current (`current_a`, `current_ma`). Other columns are left alone. Which other forms are read, `logs` says.
+The log must begin before the measurement and end after it; its clock is aligned by the pattern of load and idle time.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
-from edgeexit.errors import InputError, did_you_mean
+from edgeexit.errors import InputError
 from edgeexit.hardware.power.base import Capability, Channel, Reading
+from edgeexit.hardware.power.logs import read_log
 from edgeexit.hardware.power.recorder import Recorder
 
-_TIMES = ("time_s", "timestamp", "time")
-_POWERS = {"power_w": 1.0, "power_mw": 1e-3}
-_VOLTAGES = {"voltage_v": 1.0, "voltage_mv": 1e-3}
-_CURRENTS = {"current_a": 1.0, "current_ma": 1e-3}
-_KNOWN = (*_TIMES, *_POWERS, *_VOLTAGES, *_CURRENTS)
 _SINCE_1970_S = 1e9
 
 
@@ -63,10 +57,7 @@ class CsvRecorder(Recorder):
 
     def _read(self) -> list[Reading]:
         try:
-            text = _whole_lines(self.path.read_bytes()).decode("utf-8-sig")
-            rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
-            columns = _columns(rows.fieldnames or (), self.path)
-            return sorted(_reading(row, columns, self.path, rows.line_num) for row in rows)
+            return read_log(_whole_lines(self.path.read_bytes()).decode("utf-8-sig"), self.path)
         except OSError as error:
             msg = f"cannot read the external meter's log {self.path}: {error.strerror or error}."
             raise InputError(msg) from error
@@ -78,29 +69,3 @@ class CsvRecorder(Recorder):
 def _whole_lines(data: bytes) -> bytes:
     """Without a last row that is still being written, of which `1` may be the beginning of `12.3`; a header alone is kept."""
     return data[: data.rfind(b"\n") + 1] or data
-
-
-def _columns(header: object, path: Path) -> tuple[str, Mapping[str, float]]:
-    """The column of the time, and those whose product is the power with their units."""
-    names = [str(name).strip().lower() for name in header] if isinstance(header, (list, tuple)) else []
-    times = [name for name in _TIMES if name in names]
-    powers = {name: unit for name, unit in _POWERS.items() if name in names}
-    pair = {name: unit for units in (_VOLTAGES, _CURRENTS) for name, unit in units.items() if name in names}
-    if not times or not (powers or len(pair) == 2):
-        hints = "".join(did_you_mean(name, _KNOWN) for name in names if name not in _KNOWN)
-        msg = f"{path}: the header {names} has no time and power.{hints} Columns understood: {', '.join(_KNOWN)}."
-        raise InputError(msg)
-    return times[0], dict([next(iter(powers.items()))]) if powers else pair
-
-
-def _reading(row: Mapping[str, str], columns: tuple[str, Mapping[str, float]], path: Path, line: int) -> Reading:
-    lowered = {str(name).strip().lower(): value for name, value in row.items()}
-    time_column, factors = columns
-    try:
-        power_w = 1.0
-        for name, unit in factors.items():
-            power_w *= float(lowered[name]) * unit
-        return Reading(float(lowered[time_column]), 0.0, (power_w,))
-    except (TypeError, ValueError) as error:
-        msg = f"{path}, line {line}: {dict(row)} holds no numbers in {', '.join((time_column, *factors))}."
-        raise InputError(msg) from error
