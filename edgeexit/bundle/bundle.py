@@ -81,7 +81,7 @@ class Bundle(Summarised):
     def refuse_recompiled(self) -> None:
         """Raise a BundleError where the folder holds another network by now."""
         if read_manifest(self.path).network != self.manifest.network:
-            msg = f"{self.path} was compiled anew since it was opened: load it again (of a Runner: runner.reload())."
+            msg = f"{self.path} was compiled anew since it was opened: load it again, or call runner.reload()."
             raise BundleError(msg)
 
     def file(self, name: str) -> Path:

@@ -30,6 +30,7 @@ COMMANDS: tuple[str, ...] = (
     "bench",
     "compare",
     "report",
+    "sign",
     "devices",
     "doctor",
 )

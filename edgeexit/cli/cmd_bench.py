@@ -10,7 +10,7 @@ import typer
 
 from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, emit, joined, numbers
 from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
-from edgeexit.cli.kept import AcceptDevice, describe_thresholds
+from edgeexit.cli.kept import AcceptDevice, Verify, describe_thresholds
 from edgeexit.cli.printing import print_note
 from edgeexit.cli.progress import builds_shown, progress_bar
 
@@ -78,7 +78,7 @@ def bench_command(
     spin: Spin = False,
     options: BackendOptions = None,
     accept_device: AcceptDevice = False,
-    seed: Annotated[int, typer.Option(help="Seed of the choice and the order of samples.", min=0)] = 0,
+    verify: Verify = None,
     output: _Output = None,
     json: Json = False,
 ) -> None:
@@ -103,7 +103,7 @@ def bench_command(
     own, others = _thresholds("--thresholds", thresholds), _thresholds("--against-thresholds", against_thresholds)
     samples = load_data(data, bundle_info(bundle, preprocess, classes), strict=True)
     settings: dict[str, Any] = {"backend": backend, "threads": threads, "spin": spin, "options": joined(options)}
-    settings["accept_device"] = accept_device
+    settings |= {"accept_device": accept_device, "verify": verify}
     second = {**settings, "mode": against_mode or mode}
     with ExitStack() as opened:
         runner = opened.enter_context(_open(bundle, own, mode=mode, **settings))

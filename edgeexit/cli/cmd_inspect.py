@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeexit.cli.common import Json, emit
+from edgeexit.cli.kept import Verify
 
 if TYPE_CHECKING:
     from edgeexit.report.bundle_facts import BundleFacts
@@ -19,6 +20,7 @@ def inspect_command(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="PAGE", help="Draw it on one self-contained page instead.")
     ] = None,
+    verify: Verify = None,
     as_json: Json = False,
 ) -> None:
     """Show a bundle: stages, boundary tensors, cost per stage, times of both modes, calibrations.
@@ -26,10 +28,14 @@ def inspect_command(
     Example: edgeexit inspect lenet.eexit --html lenet.html
     """
     from edgeexit.bundle import Bundle
+    from edgeexit.bundle.signing import verify_signature
     from edgeexit.documents import to_document
     from edgeexit.report.bundle_facts import bundle_facts
 
-    facts = bundle_facts(Bundle.open(bundle))
+    opened = Bundle.open(bundle)
+    if verify is not None:
+        verify_signature(opened, verify)
+    facts = bundle_facts(opened)
     if html is not None:
         from edgeexit.report.bundle_page import write_bundle_page
 

@@ -10,7 +10,7 @@ import typer
 
 from edgeexit.cli.common import BackendOptions, Json, Spin, emit, joined, numbers
 from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
-from edgeexit.cli.kept import AcceptDevice, describe_thresholds
+from edgeexit.cli.kept import AcceptDevice, Verify, describe_thresholds
 from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def run_command(
         Path | None, typer.Option("--output", "-o", help="File for the predictions: .csv or .json.")
     ] = None,
     accept_device: AcceptDevice = False,
+    verify: Verify = None,
     json: Json = False,
 ) -> None:
     """Classify data with a bundle, one sample at a time, and say where each left.
@@ -73,6 +74,7 @@ def run_command(
             spin=spin,
             options=joined(options),
             accept_device=accept_device and thresholds is None and exit is None,
+            verify=verify,
         )
         if deadline_ms is not None and exit is None:
             opened.prepare_deadlines()

@@ -22,6 +22,11 @@ AcceptDevice: TypeAlias = Annotated[
     ),
 ]
 
+Verify: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--verify", metavar="KEY", help="Public key that the bundle must be signed with; see edgeexit sign."),
+]
+
 
 def print_kept(bundle: Path, added: CalibrationRecord | None, *, active: bool) -> None:
     """Say under which name a new calibration is kept and whether it is active; None after a dry run."""

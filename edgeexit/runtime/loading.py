@@ -44,6 +44,7 @@ def load(
     spin: bool = False,
     options: str = "",
     accept_device: bool = False,
+    verify: Path | str | None = None,
 ) -> Runner:
     """Open a bundle for running.
 
@@ -57,33 +58,48 @@ def load(
         accept_device: where there is no calibration of this device, take the nearest of another one (another version of the runtime, say)
             if the times of its exits still hold; that is measured for 5 seconds. `edgeexit calibrations use` does so once and for all.
 
+        verify: file of a public key that the bundle must be signed with (`edgeexit sign`); checked again by `Runner.reload`.
+
     Warns:
         CalibrationWarning: there is no calibration for this device and settings (the Runner then never leaves early), its target was not
             met, or it was made under another power mode, core count, spin setting or set of options.
 
     Raises:
-        BundleError: the bundle is damaged, unsafe or too new.
+        BundleError: the bundle is damaged, unsafe or too new, or not signed with the key.
         InputError: no such backend or mode, or a mode that the backend leaves out for a network with so many exits.
     """
     settings = Settings(backend, mode or "staged", threads=threads, spin=spin, options=options)
-    runner = _open_whole(as_path("path", path), settings, mode)
+    key = None if verify is None else as_path("verify", verify)
+    runner = _open_whole(as_path("path", path), settings, mode, key)
     for remark in take_calibration(runner, accept_device=accept_device):
         _warn(remark)
     return runner
 
 
-def _open_whole(path: Path, settings: Settings, mode: str | None) -> Runner:
+def _open_whole(path: Path, settings: Settings, mode: str | None, verify: Path | None) -> Runner:
     """The bundle opened; where it is compiled anew while that is done, the new one."""
     while True:
-        bundle = Bundle.open(path)
+        bundle = _open_signed(path, verify)
         chosen = replace(settings, precision=bundle.manifest.precision)
         if mode is None:
             chosen = chosen.with_mode(chosen_mode(bundle, chosen))
         try:
-            return open_runner(bundle, chosen)
+            runner = open_runner(bundle, chosen)
         except (OSError, InputError):
             if read_manifest(path).network == bundle.manifest.network:
                 raise
+        else:
+            runner.verify = verify
+            return runner
+
+
+def _open_signed(path: Path, verify: Path | None) -> Bundle:
+    bundle = Bundle.open(path)
+    if verify is not None:
+        from edgeexit.bundle.signing import verify_signature
+
+        verify_signature(bundle, verify)
+    return bundle
 
 
 def take_calibration(runner: Runner, *, accept_device: bool = False) -> list[str]:
@@ -152,9 +168,9 @@ def reload_runner(runner: Runner) -> bool:
     """See `Runner.reload`."""
     if read_manifest(runner.bundle.path) == runner.bundle.manifest:
         return False
-    fresh = Bundle.open(runner.bundle.path)
+    fresh = _open_signed(runner.bundle.path, runner.verify)
     if fresh.manifest.network != runner.bundle.manifest.network:
-        runner.become(_open_whole(fresh.path, runner.settings, runner.settings.mode))
+        runner.become(_open_whole(fresh.path, runner.settings, runner.settings.mode, runner.verify))
     else:
         runner.bundle = fresh
         found = find_calibration(fresh, runner.settings)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Any, NoReturn, TypeAlias
@@ -124,6 +125,7 @@ class Runner(_Opened, Summarised):
         classes: number of classes.
         calibration: the document of the calibration in use, or None.
         calibration_name: its name in the bundle's history, or None.
+        verify: file of the public key that the bundle must be signed with, or None.
     """
 
     def __init__(
@@ -140,6 +142,7 @@ class Runner(_Opened, Summarised):
         self.exits = bundle.manifest.exits
         self.calibration = calibration
         self.calibration_name: str | None = None
+        self.verify: Path | None = None
         self._stage_p99_s = stage_p99_s  # of the staged form, where it is known from elsewhere than `calibration`
         self._staged: StagedProgram | None = program if isinstance(program, StagedProgram) else None
         self._staged_fills: _Fills = self._fills
@@ -346,7 +349,7 @@ class Runner(_Opened, Summarised):
                 self.bundle, self.settings, self._program.clone(), self.calibration, stage_p99_s=self._stage_p99_s
             )
             other.inner_thresholds = self._inner
-            other.calibration_name = self.calibration_name
+            other.calibration_name, other.verify = self.calibration_name, self.verify
             if other._staged is None and self._staged is not None:
                 other._take_staged(self._staged.clone())
             return other
