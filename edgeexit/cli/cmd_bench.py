@@ -79,6 +79,7 @@ def bench_command(
     options: BackendOptions = None,
     accept_device: AcceptDevice = False,
     verify: Verify = None,
+    seed: Annotated[int, typer.Option(help="Seed of the choice and the order of samples.", min=0)] = 0,
     output: _Output = None,
     json: Json = False,
 ) -> None:
