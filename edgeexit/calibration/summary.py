@@ -16,13 +16,14 @@ def calibration_summary(calibration: Calibration) -> Summary:
     """Target, thresholds, and what the device did, or what is predicted where nothing was run."""
     c, shown = calibration, calibration.measured or calibration.predicted
     thresholds = " ".join(f"{t:.4g}" for t in c.thresholds)
-    met, how = c.verdict.bounds, "measured" if c.measured else "predicted"
+    bounds, how = c.verdict.bounds, "measured" if c.measured else "predicted"
     line = (
-        f"target {met}, thresholds {thresholds} {c.unit}, {how} mean {units.seconds(shown.mean_s)} "
+        f"target {bounds}, thresholds {thresholds} {c.unit}, {how} mean {units.seconds(shown.mean_s)} "
         f"({units.ratio(c.speedup)} as fast as the backbone), {_quality(shown)}"
     )
     facts = (
-        ("target", f"{c.target}: {met}"),
+        ("target", c.target),
+        *c.verdict.lines(),
         ("thresholds", f"{thresholds} {c.unit} ({c.criterion})"),
         (f"mean latency, {how}", units.seconds(shown.mean_s)),
         ("mean latency, backbone", units.seconds(c.backbone_mean_s)),

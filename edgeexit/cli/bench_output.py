@@ -12,6 +12,7 @@ from edgeexit.measure import BenchResult
 from edgeexit.measure.suites import Suite
 from edgeexit.report.reasons import explain
 from edgeexit.report.tables import ratio_text, result_tables, speedup
+from edgeexit.report.validity_reasons import gravest_first
 
 DETAILS = ("Where the time goes", "How it was measured", "Not measured")
 """Tables that only --verbose prints; the report holds them too."""
@@ -49,7 +50,7 @@ def _print_limits(result: BenchResult) -> None:
     validity = result.validity
     if validity.reasons:
         heading = f"The measurement is {validity.status}:"
-        print_list(validity.reasons, heading=heading, style="yellow")
+        print_list(gravest_first(validity.reasons), heading=heading, style="yellow")
 
 
 def _print_verdict(result: BenchResult) -> None:

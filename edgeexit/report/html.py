@@ -30,6 +30,7 @@ line-height:1.3;font-weight:650;font-variant-numeric:tabular-nums}.card i{font-s
 display:block}.pill{display:inline-block;border-radius:99px;padding:1px 11px;font-size:13px;font-weight:650;border:1.5px solid;
 vertical-align:middle;white-space:nowrap;letter-spacing:0}.good{color:var(--good)}.bad{color:var(--bad)}.even{color:var(--warn)}
 .doubt{border-left:3px solid var(--warn);padding:2px 0 2px 14px;margin:18px 0}.doubt.bad{border-color:var(--bad);color:var(--ink)}
+.said{list-style:none;padding:0;margin:16px 0}.said li{padding:3px 0}.said b{display:inline-block;min-width:6.5em;font-weight:600}
 .doubt ul{margin:4px 0;padding-left:18px}.notes{border-color:var(--grid)}
 .contents{margin:14px 0 0;font-size:14px}.contents summary{color:var(--muted);cursor:pointer}
 .contents ol{list-style:none;margin:6px 0 0;padding:0;columns:260px;column-gap:28px}.contents li{break-inside:avoid;padding:1px 0}
@@ -50,6 +51,8 @@ td:first-child{color:var(--ink);font-weight:600;display:block;text-align:left}td
 td:empty{display:none}td{overflow-wrap:anywhere}.bare td{display:block;text-align:left}}
 @media print{main{padding:0}figure,table{break-inside:avoid}.contents{display:none}}
 """
+_GOOD = frozenset(("FASTER", "valid", "met", "target met", "confirmed", "quiet"))
+_BAD = frozenset(("SLOWER", "INVALID", "invalid", "not met", "target not met"))
 _HEADING = re.compile(r"<h([123])>(.*?)</h\1>", re.DOTALL)
 _PILL = re.compile(r"\s*<span.*?</span>")
 
@@ -100,8 +103,9 @@ def heading(level: int, words: str, after: str = "") -> str:
     return f"<h{level}>{escape(words)}{f' {after}' if after else ''}</h{level}>"
 
 
-def pill(words: str, kind: str) -> str:
-    """A short verdict in a frame; `kind` is good, bad or even."""
+def pill(words: str) -> str:
+    """A short verdict in a frame, in the colour of its kind."""
+    kind = "good" if words in _GOOD else "bad" if words in _BAD else "even"
     return f'<span class="pill {kind}">{escape(words)}</span>'
 
 
@@ -122,6 +126,12 @@ def box(words: str, entries: Sequence[str], kind: str = "") -> str:
     return f'<div class="doubt {kind}">{words}<ul>{listed}</ul></div>'
 
 
+def statements(said: Sequence[tuple[str, str, str]]) -> str:
+    """Short judgements one below the other: what it is about, the judgement, and the sentence."""
+    each = "".join(f"<li><b>{escape(what)}</b> {pill(word)} {escape(sentence)}</li>" for what, word, sentence in said)
+    return f'<ul class="said">{each}</ul>'
+
+
 def table(shown: Table, level: int = 3) -> str:
     """A table; on a phone each row is a block in which every cell has its column's name before it."""
     if not shown.rows:
@@ -131,7 +141,7 @@ def table(shown: Table, level: int = 3) -> str:
     headed = f"<thead><tr>{head}</tr></thead>" if any(shown.columns) else ""
     note = f'<p class="note">{escape(shown.note)}</p>' if shown.note else ""
     bare = "" if headed else ' class="bare"'
-    mark = pill(shown.mark, "even") if shown.mark else ""
+    mark = pill(shown.mark) if shown.mark else ""
     return (
         f'{heading(level, shown.title, mark)}<div class="wide"><table{bare}>{headed}<tbody>{rows}</tbody></table></div>'
         f"{note}"

@@ -12,16 +12,14 @@ from edgeexit.measure import BenchResult
 from edgeexit.measure.parts import Accuracy
 from edgeexit.report.calibrated import calibration_pictures, calibration_tables, quality_interval
 from edgeexit.report.figure import Picture
-from edgeexit.report.html import CONTENTS, box, cards, document, figures, heading, pill, table
+from edgeexit.report.html import CONTENTS, box, cards, document, figures, heading, pill, statements, table
 from edgeexit.report.pictures import pictures_of
+from edgeexit.report.reasons import explain
 from edgeexit.report.several import comparison_section, comparison_title
 from edgeexit.report.sources import Item
 from edgeexit.report.table import Table
 from edgeexit.report.tables import change_text, interval_text, percentile_need, result_tables, share_range, speedup
 from edgeexit.report.validity_reasons import gravest_first
-
-_KIND = {"FASTER": "good", "valid": "good", "SLOWER": "bad", "INVALID": "bad", "invalid": "bad",
-         "target met": "good", "target not met": "bad"}  # fmt: skip
 
 
 def html_report(items: Sequence[tuple[str, Item]], vary: Collection[str] = ()) -> str:
@@ -81,20 +79,30 @@ def _calibrated(name: str, calibration: Calibration, *, several: bool) -> str:
             f"predicted {units.percent(_quality(predicted))}",
         ),
     )
-    statements = [
-        *(f"{what} {sentence}" for what, sentence in calibration.verdict.lines()),
-        *calibration.verdict.advice,
-    ]
     remarks = [*(found.text for found in calibration.findings), *(remark.text for remark in calibration.verdicts)]
     title = f"{name}: calibration for {calibration.target}" if several else item_title(calibration)
     return (
-        f"{heading(2 if several else 1, title, pill(verdict, _KIND.get(verdict, 'even')))}"
+        f"{heading(2 if several else 1, title, pill(verdict))}"
         f'<p class="sub">{escape("" if several else f"{name} · ")}{escape(calibration.criterion)} · '
         f"{escape(_where(calibration))}</p>{'' if several else CONTENTS}{cards(shown)}"
-        f"{box('What the calibration says', statements, 'notes')}"
+        f"{_said(calibration)}{box('What to do', calibration.verdict.advice, 'notes')}"
         f"{_doubts(calibration.validity, calibration.reasons)}{box('Remarks', remarks, 'notes')}"
         f"{figures(calibration_pictures(calibration))}{''.join(map(table, calibration_tables(calibration)))}"
     )
+
+
+def _said(calibration: Calibration) -> str:
+    """The three statements: bounds, prediction and machine."""
+    verdict = calibration.verdict
+    words = (verdict.bounds, verdict.prediction, verdict.machine)
+    each = zip(verdict.lines(), words, strict=True)
+    return statements([(what, word, _after(word, text)) for (what, text), word in each])
+
+
+def _after(word: str, sentence: str) -> str:
+    """A sentence without the judging word that it begins with."""
+    rest = sentence[len(word) :] if sentence.lower().startswith(word) else sentence
+    return rest.lstrip(":; ")
 
 
 def _quality(figures: Figures) -> float | None:
@@ -114,12 +122,13 @@ def _section(name: str, result: BenchResult, *, several: bool) -> str:
     subject, workload, verdict = result.subject, result.workload, result.latency.against_backbone.verdict
     title = f"{name}: {subject.bundle}" if several else item_title(result)
     return (
-        f"{heading(2 if several else 1, title, pill(verdict, _KIND.get(verdict, 'even')))}"
+        f"{heading(2 if several else 1, title, pill(verdict))}"
         f'<p class="sub">{escape(subject.criterion)} on {escape(workload.data)}, {workload.n} samples · '
         f"{escape(subject.backend)}, {escape(subject.mode)}, {escape(subject.precision)}, "
         f"{units.plural(subject.threads, 'thread')} · "
         f"{escape(result.device.facts.get('board') or result.device.facts.get('cpu') or result.device.key)}</p>"
-        f"{'' if several else CONTENTS}{cards(_cards(result))}{_doubts(result.validity.status, result.validity.reasons)}"
+        f"{'' if several else CONTENTS}{cards(_cards(result))}"
+        f'<p class="note">Why: {escape(explain(result))}</p>{_doubts(result.validity.status, result.validity.reasons)}'
         f"{box('Why the verdict is not plainer', result.latency.against_backbone.reasons)}{box('Notes', result.notes, 'notes')}"
         f"{figures(pictures_of(result))}{''.join(map(table, result_tables(result)))}"
     )
@@ -161,6 +170,6 @@ def _accuracy_card(accuracy: Accuracy) -> tuple[str, str, str]:
 
 
 def _doubts(status: str, reasons: Sequence[str]) -> str:
-    words = f"This measurement is {pill(status, _KIND.get(status, 'even'))}"
+    words = f"This measurement is {pill(status)}"
     several = "; what disturbs it most stands first" if len(reasons) > 1 else ""
     return box(words + several, gravest_first(reasons), "bad" if status == "invalid" else "")

@@ -33,7 +33,7 @@ from edgeexit.report.pictures import overlay
 from edgeexit.report.sources import Item
 from edgeexit.report.sweep import sweep
 from edgeexit.report.table import Table
-from edgeexit.report.tables import comparison_table, interval_text, share_text, verdict_text
+from edgeexit.report.tables import comparison_table, interval_text, share_text
 
 POLICY_KEYS = ("criterion", "exits", "thresholds", "mode")
 """What a report of several results exists to compare; anything else that differs has to be named."""
@@ -123,7 +123,7 @@ def _calibration_row(name: str, calibration: Calibration) -> Row:
         labelled=labelled,
         criterion=calibration.criterion,
         settings=", ".join(str(s[k]) for k in ("backend", "mode", "precision") if k in s),
-        kind=f"calibration, {'measured' if calibration.measured else 'predicted'}",
+        kind=f"target {calibration.verdict.bounds}" + ("" if calibration.measured else ", not run"),
     )
 
 
@@ -145,8 +145,13 @@ def joint_table(items: Sequence[tuple[str, Item]]) -> Table:
     ]
     labelled = {row.labelled for row in rows}
     what = "accuracy or agreement" if len(labelled) > 1 else "accuracy" if True in labelled else "agreement"
-    columns = ("", "criterion", "settings", what, "mean", "p99", "speed of its backbone", "verdict")
-    return Table("All side by side", columns, tuple(cells), "In brackets: 95 % intervals.")
+    columns = ("", "criterion", "settings", what, "mean", "p99", "against its backbone", "verdict")
+    return Table(
+        "All side by side",
+        columns,
+        tuple(cells),
+        "In brackets: 95 % intervals. Against its backbone: how many times as fast it is in the mean.",
+    )
 
 
 def joint_chart(items: Sequence[tuple[str, Item]]) -> Figure | None:
@@ -226,4 +231,4 @@ def _comparison(first: tuple[str, BenchResult], other: tuple[str, BenchResult], 
         return str(error)
     shown = comparison_table(first[1], other[1], compared)
     columns = ("", first[0], other[0], "second / first")
-    return replace(shown, title=f"{other[0]} against {first[0]}: {verdict_text(compared.comparison)}", columns=columns)
+    return replace(shown, title=f"{other[0]} against {first[0]}", columns=columns, mark=compared.comparison.verdict)

@@ -76,7 +76,7 @@ def _axes(figure: Figure, width: int, height: float) -> list[str]:
     (x_low, x_high), (y_low, y_high) = extent(figure, vertical=False), extent(figure, vertical=True)
     x = Scale(figure.x, x_low, x_high, plot.left, plot.right)
     y = Scale(figure.y, y_low, y_high, plot.bottom, plot.top)
-    wide = max(3, int(plot.right - plot.left) // 90)
+    wide = max(4, int(plot.right - plot.left) // 90)
     high = max(3, int(plot.bottom - plot.top) // 45)
     return [
         *_x_grid(frame, x, ticks(x_low, x_high, log=figure.x.log, about=wide)),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration import Calibration, Front, Policy
+from edgeexit.calibration.decision import CalibrationVerdict
 from edgeexit.calibration.guard import Choice
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import Check, Figures, Parts, curve_of, exit_rows
@@ -121,10 +122,11 @@ def made_calibration(exits: int, seed: int = 0, *, points: int | None = None) ->
         measured=replace(predicted, mean_s=predicted.mean_s * 1.01, samples=100), replayed_mean_s=None, noise_floor=0.01,
         sampling_error=0.03, accuracy_interval=share_interval(predicted.accuracy or 0.0, 100), tolerance=0.03, on_track=True,
         checks=(
-            Check("mean<=0.6x", limit_s, predicted.mean_s, predicted.mean_s * 1.01, 0.05 * limit_s, True),
-            Check("drop<=5", 5.0, 1.2, 1.4, 0.5, True),
+            Check("mean<=0.6x", limit_s, predicted.mean_s, predicted.mean_s * 1.01, 0.05 * limit_s, True, "met", predicted.mean_s, limit_s),
+            Check("drop<=5", 5.0, 1.2, 1.4, 0.5, True, "met", 0.9, 1.9),
         ),
         met=True, validity="suspect", reasons=REASONS, state={}, energy_reason=None, verdicts=(), curve=curve[:points],
+        verdict=CalibrationVerdict("met", "confirmed", 0.01, "quiet", 0.02),
         parts=Parts(SAMPLES, 0, 100, 0, "a" * 64, None, "b" * 64, "made:calibration", "c" * 64),
     )  # fmt: skip
 
