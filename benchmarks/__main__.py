@@ -2,19 +2,18 @@
 
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 
-from edgeexit.errors import EdgeExitError
+from edgeexit.cli.failures import run_command
 
 HERE = Path(__file__).parent
 SCRIPTS = {path.stem: path for path in sorted(HERE.glob("*/*.py")) if not path.stem.startswith("_")}
 
 if len(sys.argv) > 1 and sys.argv[1] in SCRIPTS:
     sys.argv = sys.argv[1:]
-    try:
-        runpy.run_path(str(SCRIPTS[sys.argv[0]]), run_name="__main__")
-    except EdgeExitError as error:
-        sys.exit(f"error: {error}")
+    script = str(SCRIPTS[sys.argv[0]])
+    sys.exit(run_command(partial(runpy.run_path, script, run_name="__main__")))
 else:
     print("python -m benchmarks NAME [--help]\n")
     for name, path in SCRIPTS.items():

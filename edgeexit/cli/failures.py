@@ -96,8 +96,12 @@ def _interrupted() -> int:
 
 
 def _report(error: BaseException, *, as_json: bool) -> int:
-    if isinstance(error, SystemExit) and error.code in (0, None):
-        return 0
+    if isinstance(error, SystemExit) and error.code in (
+        None,
+        0,
+        2,
+    ):  # argparse of a script, which has said what is wrong
+        return error.code or 0
     if isinstance(error, OSError):
         _drop_unwritten(sys.stdout)
     message, code = _describe(error)

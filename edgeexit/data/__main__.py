@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from edgeexit.data.download import data_folder
 from edgeexit.data.named import DOWNLOADS, fetch_set
-from edgeexit.errors import EdgeExitError
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Fetch what is named; what is there already, with the right hash, is left alone."""
     parser = argparse.ArgumentParser(prog="python -m edgeexit.data", description=__doc__)
     parser.add_argument("sets", nargs="+", choices=sorted(DOWNLOADS))
-    sets = parser.parse_args().sets
-    try:
-        for name in sets:
-            fetch_set(name, _show)
-    except EdgeExitError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+    sets = parser.parse_args(words).sets
+    for name in sets:
+        fetch_set(name, _show)
     sys.stdout.write(f"{data_folder()}\n")
     return 0
 
@@ -31,4 +27,6 @@ def _show(what: str, done: int, total: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from edgeexit.cli.failures import run_command
+
+    sys.exit(run_command(main))

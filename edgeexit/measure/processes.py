@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,9 +112,7 @@ def run_process(
             _end(child)
     if child.returncode != 0:
         _raise_refusal(refusal_file(out_path))
-        tail = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-        msg = f"a measuring process ended with {child.returncode}: {' | '.join(tail) or f'it said nothing; is there room in {folder}?'}"
-        raise InternalError(msg)
+        _raise_failure(child.returncode, errors.read_text(encoding="utf-8", errors="replace"), folder)
     with np.load(out_path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
@@ -124,6 +123,15 @@ def _raise_refusal(file: Path) -> None:
         refusal = json.loads(file.read_text(encoding="utf-8"))
         kinds = {InputError.exit_code: InputError, HardwareMissing.exit_code: HardwareMissing}
         raise kinds.get(refusal["code"], InternalError)(refusal["message"])
+
+
+def _raise_failure(code: int, said: str, folder: Path) -> NoReturn:
+    tail = " | ".join(said.strip().splitlines()[-3:])
+    if code == -signal.SIGKILL and not tail:
+        msg = "a measuring process was killed (SIGKILL), as the system does where memory runs out: give fewer samples, or free some memory."
+        raise HardwareMissing(msg)
+    msg = f"a measuring process ended with {code}: {tail or f'it said nothing; is there room in {folder}?'}"
+    raise InternalError(msg)
 
 
 def _environment(folder: Path) -> dict[str, str]:
