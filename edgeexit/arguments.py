@@ -28,7 +28,7 @@ def as_path(what: str, value: object) -> Path:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        msg = f"{what} {path!r} holds bytes that are not UTF-8, which the runtimes cannot open: rename it."
+        msg = f"{what} {printable(path)} holds bytes that are not UTF-8, which the runtimes cannot open: rename it."
         raise InputError(msg) from error
     return path
 

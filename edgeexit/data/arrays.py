@@ -19,6 +19,7 @@ from edgeexit.data.model import InputSpec
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.errors import InputError
 
+_CHANNELS = (1, 3, 4)
 _CHUNK = 1 << 22  # numbers checked at a time, so that a check of gigabytes takes megabytes
 
 
@@ -139,10 +140,9 @@ def _as_pictures(array: NDArray[Any]) -> list[NDArray[Any]]:
     """Pictures in the other order of channels, or with the channel that grey ones lack."""
     if array.ndim == 3:
         return [array[:, None], array[..., None]]
-    if array.ndim == 4 and array.shape[-1] in (1, 3, 4) and array.shape[1] not in (1, 3, 4):
-        return [array.transpose(0, 3, 1, 2)]
-    if array.ndim == 4 and array.shape[1] in (1, 3, 4) and array.shape[-1] not in (1, 3, 4):
-        return [array.transpose(0, 2, 3, 1)]
+    if array.ndim == 4:
+        turned = (array.transpose(0, 3, 1, 2), 1), (array.transpose(0, 2, 3, 1), 3)
+        return [candidate for candidate, channels in turned if candidate.shape[channels] in _CHANNELS]
     return []
 
 

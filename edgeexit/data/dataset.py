@@ -166,7 +166,7 @@ def _fit(
     if spec is None:
         return as_float32(key, array)
     how = model.preprocess if model is not None and spec is model.image_input else None
-    if how is not None and array.dtype == np.uint8:
+    if how is not None and array.dtype == np.uint8 and np.dtype(spec.dtype).kind == "f":
         return from_pixels(key, array, spec, how)
     return fit_array(key, array, spec)
 

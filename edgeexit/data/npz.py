@@ -179,7 +179,8 @@ def _chosen(keys: Sequence[str], model: ModelInfo | None, where: str, part: str)
             if unused and model is None and find is not _by_part:
                 break
             return _Choice(inputs, labels, names, unused if find is not _by_part else ())
-    near = next((f" Did you mean {k!r} for {n!r}?" for n in wanted for k in (near_name(n, tuple(rest)),) if k), "")
+    free, missing = tuple(k for k in rest if k not in wanted), [n for n in wanted if n not in rest]
+    near = next((f" Did you mean {k!r} for {n!r}?" for n in missing for k in (near_name(n, free),) if k), "")
     needs = f"; the network's inputs are {', '.join(wanted)}" if wanted else ""
     msg = f"{where} holds {', '.join(sorted(map(printable, keys))) or 'nothing'}{needs}; {_FORM}.{near}"
     raise InputError(msg)

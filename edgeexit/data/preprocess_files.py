@@ -355,11 +355,11 @@ def _interpolation(value: Any) -> str:
 
 
 _FOREIGN: tuple[tuple[frozenset[str], Callable[[Table], Preprocess]], ...] = (
-    (frozenset({"resize_size"}), _torchvision),
-    (frozenset({"input_size", "crop_pct"}), _timm),
     (
         frozenset({"do_resize", "do_rescale", "do_normalize", "image_mean", "image_std", "rescale_factor"}),
         _hugging_face,
     ),
+    (frozenset({"resize_size"}), _torchvision),
+    (frozenset({"input_size"}), _timm),
 )
 """Keys by which a file is known, and how it is read."""

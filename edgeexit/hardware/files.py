@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from edgeexit.arguments import check_regular_file
 from edgeexit.errors import InputError, InternalError
 
 if sys.version_info >= (3, 11):
@@ -47,6 +48,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read or is not TOML; the message has the line.
     """
+    check_regular_file(path)
     try:
         document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgeexit.arguments import check_regular_file
 from edgeexit.errors import InputError
 
 _INDEX = ".safetensors.index.json"
@@ -49,6 +50,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: no such file, damaged, or numbers of a kind that is not read.
     """
+    check_regular_file(path)
     try:
         if path.name.endswith(_INDEX):
             return _parts(path)
@@ -66,6 +68,7 @@ def _parts(index: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for name in sorted(set(listed.values())):
         part = index.parent / name
+        check_regular_file(part)
         state |= _tensors(part, part.read_bytes())
     return state
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgeexit.arguments import check_regular_file
 from edgeexit.errors import InputError
 from edgeexit.nets.safetensors import is_safetensors, read_safetensors
 
@@ -166,6 +167,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     Raises:
         InputError: no such file, damaged, or holding other objects.
     """
+    check_regular_file(path)
     try:
         with torch.serialization.safe_globals(_plain_values()):
             raw = torch.load(path, map_location="cpu", weights_only=True)

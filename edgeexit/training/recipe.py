@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from edgeexit.arguments import check_regular_file
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.training.augment import Augment
 
@@ -199,6 +200,7 @@ def load_recipe(spec: str | Path, *, preset: str | None = None) -> Recipe:
         InputError: no such recipe or preset, not TOML, a newer schema, or every fault of the file at once.
     """
     path = recipe_path(spec)
+    check_regular_file(path)
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
