@@ -109,13 +109,13 @@ def open_pictures(path: Path, model: ModelInfo | None, *, strict: bool = False) 
     if not found.files:
         msg = f"{name} holds no images ({', '.join(SUFFIXES)}), neither itself nor in sub-folders, one per class"
         raise InputError(msg)
+    spec, how = _unit_range(found.files, name) if model is None else _prepared(model, name, strict=strict)
     numbers, class_names = (
         number_classes(found.folders, model, name, strict=strict)
         if found.folders
         else ({}, model.class_names if model else ())
     )
     labels = [numbers[c] for c in found.classes]
-    spec, how = _unit_range(found.files, name) if model is None else _prepared(model, name, strict=strict)
     order = sorted(range(len(found.files)), key=lambda i: labels[i] if labels else 0)  # stable: by path within a class
     return Pictures(
         name,
