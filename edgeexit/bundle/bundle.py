@@ -78,9 +78,16 @@ class Bundle(Summarised):
         """Whether the folder holds another manifest by now: it was compiled again, or calibrated."""
         return read_manifest(self.path) != self.manifest
 
+    def is_recompiled(self) -> bool:
+        """Whether the folder holds another network by now, or one whose pictures are prepared otherwise; False where it cannot be read."""
+        try:
+            return not self.manifest.agrees_with(read_manifest(self.path))
+        except BundleError:
+            return False
+
     def refuse_recompiled(self) -> None:
-        """Raise a BundleError where the folder holds another network by now."""
-        if read_manifest(self.path).network != self.manifest.network:
+        """Raise a BundleError where the folder holds another network by now, or none."""
+        if not self.manifest.agrees_with(read_manifest(self.path)):
             msg = f"{self.path} was compiled anew since it was opened: load it again, or call runner.reload()."
             raise BundleError(msg)
 
@@ -251,6 +258,8 @@ class Bundle(Summarised):
         """
         check_room_to_write(self.path)
         self.refuse_recompiled()
+        with suppress(BundleError, OSError), locked(self.path):
+            _sweep(self.path, read_manifest(self.path))  # what killed writers left
 
 
 class BundleChange:

@@ -157,11 +157,11 @@ def _without(log: tuple[str, ...], name: str) -> tuple[str, ...]:
 
 
 def carried_over(new: Manifest, old: Manifest | None) -> Manifest:
-    """A new compile's manifest with the calibrations and timings of the bundle before, where the network is the same.
+    """A new compile's manifest with the calibrations and timings of the bundle before, where they agree.
 
     Calibrations of another network would be wrong, so they are left out.
     """
-    if old is None or [s.file for s in old.stages] != [s.file for s in new.stages]:
+    if old is None or not old.agrees_with(new):
         return new
     used = {file for entry in old.calibrations.values() for file in entry.files}
     used |= {file for record in old.history for file in record.entry.files}

@@ -258,6 +258,11 @@ class Manifest:
         """What a calibration holds for: bundles that agree in it give the same scores and answers."""
         return (self.criterion, {name: self.files[name].sha256 for name in self.models})
 
+    def agrees_with(self, other: Manifest) -> bool:
+        """Whether a calibration of one holds for the other: the same network, and pictures prepared alike where both say how."""
+        known = (self.preprocess, other.preprocess)
+        return self.network == other.network and (None in known or known[0] == known[1])
+
     @property
     def network_sha256(self) -> str:
         """SHA-256 of `network`, by which a calibration outside of a bundle says what it holds for."""

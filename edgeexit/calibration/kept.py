@@ -165,8 +165,8 @@ def keep(
     file = io.BytesIO()
     table.save(file)
     attachments = {f"{REPLAY}.npz": file.getvalue()}
-    before = find_calibration(runner.bundle, runner.settings)
     try:
+        before = find_calibration(runner.bundle, runner.settings)
         bundle = runner.bundle.write_calibration(
             result.key,
             document,
@@ -191,12 +191,15 @@ def _about(runner: Runner, result: Calibration, save_as: str | None) -> About:
 
 
 def _kept_elsewhere(runner: Runner, result: Calibration, archive: Archive, cause: Exception) -> BundleError:
-    path = write_aside(f"{runner.bundle.path.name}-{archive.about.name}", archive.to_bytes())
+    bundle = runner.bundle
+    path = write_aside(f"{bundle.path.name.removesuffix('.eexit')}-{archive.about.name}", archive.to_bytes())
     if path is None:
-        error = BundleError(f"{cause} Nor could the calibration be written anywhere else.")
+        told = "Nor could the calibration be written anywhere else."
+    elif bundle.is_recompiled():
+        told = f"The calibration is of the network as it was, and was written to {path}, for a bundle of that network."
     else:
-        way = f"edgeexit calibrations import {runner.bundle.path} {path}"
-        error = BundleError(f"{cause} The calibration was written to {path} instead; to take it into the bundle: {way}")
+        told = f"The calibration was written to {path} instead. To add it: edgeexit calibrations import {bundle.path} {path}"
+    error = BundleError(f"{cause} {told}")
     error.calibration, error.written_to = result, path
     return error
 

@@ -86,7 +86,7 @@ def _open_whole(path: Path, settings: Settings, mode: str | None, verify: Path |
         try:
             runner = open_runner(bundle, chosen)
         except (OSError, InputError):
-            if read_manifest(path).network == bundle.manifest.network:
+            if not bundle.is_recompiled():
                 raise
         else:
             runner.verify = verify
@@ -169,7 +169,7 @@ def reload_runner(runner: Runner) -> bool:
     if read_manifest(runner.bundle.path) == runner.bundle.manifest:
         return False
     fresh = _open_signed(runner.bundle.path, runner.verify)
-    if fresh.manifest.network != runner.bundle.manifest.network:
+    if not fresh.manifest.agrees_with(runner.bundle.manifest):
         runner.become(_open_whole(fresh.path, runner.settings, runner.settings.mode, runner.verify))
     else:
         runner.bundle = fresh
