@@ -17,7 +17,7 @@ from edgeexit.calibration.ranks import Boundaries, Ranked, Ranks
 from edgeexit.calibration.replay import Floats, Indices
 
 _SWEEPS = 50
-_DOUBLINGS, _HALVINGS = 20, 18
+_RAISES, _HALVINGS = 6, 18
 _TURNS = 3
 """How often every price is halved again where there are several limits."""
 _PRICE_RANGE = 1e2, 1e-3
@@ -97,10 +97,12 @@ class _Ascent:
         if not exceeded(0.0):
             return 0.0
         low, high = 0.0, self.unit(which)
-        for _ in range(_DOUBLINGS):
+        for _ in range(_RAISES):
             if not exceeded(high):
                 break
             low, high = high, 4 * high
+        else:
+            return high  # no price keeps this limit
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             low, high = (middle, high) if exceeded(middle) else (low, middle)

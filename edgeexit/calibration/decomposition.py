@@ -30,8 +30,8 @@ _STEP = 0.05
 """The first step, as a share of the mean spread of a sample's weights; it falls linearly to 0."""
 _PRICE_STEP = 0.1
 _MOMENTUM = 0.9
-_LEAST_PRICE = 1e-4
-"""Prices start at no less than this share of what makes a limit's range weigh as much as the goal's, so that they can grow."""
+_LEAST_PRICE, _MOST_PRICE = 1e-4, 1e2
+"""Prices start within these multiples of what makes a limit's range weigh as much as the goal's: they can grow and fall from there."""
 
 
 def decomposed_bound(problem: Problem, boundaries: Boundaries, prices: Sequence[float], work: int) -> float:
@@ -46,12 +46,17 @@ def decomposed_bound(problem: Problem, boundaries: Boundaries, prices: Sequence[
     state = _Decomposition.of(problem, prices)
     reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
     rounds = int(np.clip(work / (COST * state.multipliers.size), _FEWEST_ROUNDS, _MOST_ROUNDS))
-    least = np.inf
+    least = _unpriced(state.priced)
     for done in range(rounds):
         least = min(least, state.priced.stated(state.move(1 - done / rounds)))
         if least <= reached:
             break
     return max(reached, least)
+
+
+def _unpriced(priced: Priced) -> float:
+    """The bound without limits and multipliers: every sample leaves where it is worth most. Prices that are far off cannot exceed it."""
+    return priced.stated(float(priced.weights(np.zeros(len(priced.limits))).max(axis=0).sum()))
 
 
 @dataclass(eq=False)
@@ -72,7 +77,8 @@ class _Decomposition:
         """Multipliers of 0: every sample leaves where it likes best."""
         priced = Priced.of(problem)
         ranges = [float(np.ptp(v)) or 1.0 for v in priced.sums]
-        start = np.array([max(p, _LEAST_PRICE * ranges[0] / r) for p, r in zip(prices, ranges[1:], strict=True)])
+        units = [ranges[0] / r for r in ranges[1:]]
+        start = np.array([np.clip(p, _LEAST_PRICE * u, _MOST_PRICE * u) for p, u in zip(prices, units, strict=True)])
         spread = float(np.ptp(priced.weights(start), axis=0).mean())
         shape = priced.ranks.shape
         scales = np.array([scale(s) for s in problem.limits])

@@ -46,7 +46,7 @@ def inspect_command(
 
 
 def _print(facts: BundleFacts) -> None:
-    from edgeexit.cli.printing import print_tables, print_text, print_warning
+    from edgeexit.cli.printing import merge_alike, print_tables, print_text, print_warning
     from edgeexit.report.bundle_tables import boundary_table, calibration_table, stage_table, timing_table
 
     for line in _heading(facts):
@@ -55,7 +55,7 @@ def _print(facts: BundleFacts) -> None:
     print_tables([stage_table(facts), boundary_table(facts), timing_table(facts), calibration_table(facts)])
     if not facts.calibrations:
         print_text("No calibration yet: it never leaves early. Make one: edgeexit calibrate")
-    for doubt in (*facts.verified.warnings(facts.precision), *facts.doubts):
+    for doubt in merge_alike((*facts.verified.warnings(facts.precision), *facts.doubts)):
         print_warning(doubt)
 
 

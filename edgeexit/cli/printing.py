@@ -75,25 +75,35 @@ def _print_wrapped(text: str, *, style: str = "", err: bool = False, indent: int
 
 def print_list(items: Iterable[str], *, heading: str = "", style: str = "", err: bool = False) -> None:
     """Print items as a list, those that say the same merged; nothing where there are none."""
-    distinct = _merged(items)
+    distinct = merge_alike(items)
     if distinct and heading:
         print_text(heading, style=style, err=err)
     for item in distinct:
         print_text(f"- {item}", style=style, err=err, indent=2)
 
 
-def _merged(items: Iterable[str]) -> list[str]:
-    """Items in order, once each; of several that differ only in numbers the first, with the numbers of the others behind it."""
+def merge_alike(items: Iterable[str]) -> list[str]:
+    """Items in order, once each; of several that differ only in numbers the first, with those of the others behind it.
+
+    Where several numbers differ, the first of them names the others: the exit, not its times.
+    """
     alike: dict[str, list[str]] = {}
     for item in dict.fromkeys(items):
         alike.setdefault(_A_NUMBER.sub("0", item), []).append(item)
-    return [
-        first if not more else f"{first} (and {', '.join(map(_numbers_of, more))})" for first, *more in alike.values()
-    ]
+    return [group[0] if len(group) == 1 else f"{group[0]} (and {_others(group)})" for group in alike.values()]
 
 
-def _numbers_of(item: str) -> str:
-    return " and ".join(_A_NUMBER.findall(item))
+def _others(alike: Sequence[str]) -> str:
+    """The first number that differs, of every item but the first; whole numbers in a row as a range."""
+    columns = zip(*(_A_NUMBER.findall(item) for item in alike), strict=True)
+    values = next(column for column in columns if len(set(column)) > 1)
+    runs: list[list[str]] = []
+    for value in dict.fromkeys(values[1:]):
+        if runs and value.isdecimal() and runs[-1][-1].isdecimal() and int(value) == int(runs[-1][-1]) + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)
 
 
 def print_command(command: str, *, label: str) -> None:

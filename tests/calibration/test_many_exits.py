@@ -139,4 +139,9 @@ def test_an_infeasible_target_of_many_exits_names_one_that_can_be_met() -> None:
         optimise(table, "mean<=0.05x, drop<=-5")
 
     assert caught.value.nearest is not None
-    optimise(table, caught.value.nearest)
+    policy = optimise(table, caught.value.nearest)
+    assert policy.gap is not None
+    assert 0 <= policy.gap <= 1
+    fastest = optimise(table, caught.value.nearest.split(", ")[1])
+    assert fastest.gap is not None
+    assert 0 <= fastest.gap <= fastest.mean_s

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeexit.cli.layout import lay_out
+from edgeexit.cli.printing import merge_alike
 from edgeexit.cli.wrapping import pieces, wrap
 
 WORDS = st.lists(st.text(st.sampled_from("abcäé_./:"), min_size=1, max_size=30), max_size=30).map(" ".join)
@@ -92,3 +93,11 @@ def test_numbers_stand_on_the_right_and_words_on_the_left() -> None:
     lines = [line.text for line in lay_out(("bound", "measured", ""), rows, 80)]
 
     assert ["mean     3.90 ms  met", "drop    12.90 ms  NOT MET", "energy       n/a  met"] == lines[2:]
+
+
+def test_sentences_that_differ_in_numbers_become_one_that_lists_the_exits() -> None:
+    """With 32 exits they are dozens: the first as it is, of the others the first number that differs, ranges shortened."""
+    exits = [1, 3, 4, 5, 6, 9]
+    sentences = [f"leaving at exit {k} takes {k}.5 ms, the backbone 2 ms: it cannot pay." for k in exits]
+
+    assert [f"{sentences[0]} (and 3 to 6, 9)", "another"] == merge_alike([*sentences, "another", sentences[0]])
