@@ -23,7 +23,12 @@ def compare_command(
     reference: Annotated[Path, typer.Argument(help="Result that ratios are relative to.")],
     candidate: Annotated[Path, typer.Argument(help="Result in question.")],
     vary: Annotated[
-        list[str] | None, typer.Option(help="What is meant to differ, such as thresholds or mode; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="KEY",
+            help="What is meant to differ, such as thresholds or threads; criterion allows other thresholds and another mode too. "
+            "Repeatable.",
+        ),
     ] = None,
     fail_on: Annotated[
         str | None, typer.Option(help="Exit code 1 when the candidate is: slower, ambiguous or not-faster.")
@@ -42,19 +47,26 @@ def compare_command(
         raise InputError(msg)
     first, second = read_result(reference), read_result(candidate)
     compared = compare_results(first, second, vary=vary or ())
-    emit(compared.to_document(), lambda: _print(first, second, compared), as_json=json)
+    emit(compared.to_document(), lambda: _print(first, second, compared, _names(reference, candidate)), as_json=json)
     if fail_on is not None and compared.comparison.verdict in _FAILS[fail_on]:
         raise typer.Exit(1)
 
 
-def _print(first: BenchResult, second: BenchResult, compared: ResultComparison) -> None:
+def _names(reference: Path, candidate: Path) -> tuple[str, str]:
+    """Short names of the files that are told apart."""
+    if reference.name != candidate.name:
+        return reference.name, candidate.name
+    return "first", "second"
+
+
+def _print(first: BenchResult, second: BenchResult, compared: ResultComparison, names: tuple[str, str]) -> None:
     """The table, why the verdict is not plainer, and the verdict."""
     from dataclasses import replace
 
     from edgeexit.cli.printing import print_list, print_tables, print_verdict
     from edgeexit.report.tables import comparison_table, ratio_text
 
-    print_tables([replace(comparison_table(first, second, compared), note="")])
+    print_tables([replace(comparison_table(first, second, compared, names), note="")])
     print_list(compared.comparison.reasons)
     ratio = f"the second result's typical latency is {ratio_text(compared.comparison.typical)} that of the first"
     control = compared.control

@@ -53,6 +53,7 @@ td:empty{display:none}td{overflow-wrap:anywhere}.bare td{display:block;text-alig
 """
 _GOOD = frozenset(("FASTER", "valid", "met", "target met", "confirmed", "quiet"))
 _BAD = frozenset(("SLOWER", "INVALID", "invalid", "not met", "target not met"))
+_UNIT, _NO_BREAK = re.compile(r"(?<=\d) (?=(?:[nµm]?s|[µm]?[JW]|[KMG]iB|B|[kMG]|%|×)(?![\w%]))"), "\N{NO-BREAK SPACE}"
 _HEADING = re.compile(r"<h([123])>(.*?)</h\1>", re.DOTALL)
 _PILL = re.compile(r"\s*<span.*?</span>")
 
@@ -150,7 +151,8 @@ def table(shown: Table, level: int = 3) -> str:
 
 def _cells(columns: Sequence[str], row: Sequence[str]) -> str:
     return "".join(
-        f'<td data-column="{escape(column)}">{escape(cell)}</td>' for column, cell in zip(columns, row, strict=True)
+        f'<td data-column="{escape(column)}">{escape(_UNIT.sub(_NO_BREAK, cell))}</td>'
+        for column, cell in zip(columns, row, strict=True)
     )
 
 

@@ -207,7 +207,7 @@ def costs(result: BenchResult) -> BarFigure:
         Bar(f"exit {k} · {share}", tuple(parts)) for k, (share, parts) in enumerate(zip(shares, parted, strict=True), 1)
     ]
     longest_s = max(sum(length for _, length, _ in parts) for parts in parted)
-    bars.append(Bar("early exit", ((INK, latency.mixture.typical_s, "early exit"),)))
+    bars.append(Bar("early exit", ((POLICY, latency.mixture.typical_s, "early exit"),)))
     bars.append(Bar("backbone", ((BACKBONE, latency.backbone.typical_s, "backbone"),)))
     tax_s = latency.per_exit[-1].forced.typical_s - latency.backbone.typical_s
     within = None if latency.breakdown is None else latency.breakdown.reason
@@ -270,7 +270,9 @@ def overlay(results: list[tuple[str, BenchResult]]) -> Figure | None:
     high = max(r.latency.mixture.percentile(99.9).value_s for _, r in held) * 1.3
     grid = np.geomspace(low, high, 500)
     marks = tuple(
-        Line(grid, _ecdf(np.sort(r.raw["mixture_s"].astype(np.float64)), grid), exit_tone(i), name, thick=True)
+        Line(
+            grid, _ecdf(np.sort(r.raw["mixture_s"].astype(np.float64)), grid), exit_tone(i, len(held)), name, thick=True
+        )
         for i, (name, r) in enumerate(held, 1)
     )
     axis = _time_axis(held[0][1], "latency", log=True)

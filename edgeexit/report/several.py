@@ -229,6 +229,5 @@ def _comparison(first: tuple[str, BenchResult], other: tuple[str, BenchResult], 
         compared = compare_results(first[1], other[1], vary={*POLICY_KEYS, *vary})
     except InputError as error:
         return str(error)
-    shown = comparison_table(first[1], other[1], compared)
-    columns = ("", first[0], other[0], "second / first")
-    return replace(shown, title=f"{other[0]} against {first[0]}", columns=columns, mark=compared.comparison.verdict)
+    shown = comparison_table(first[1], other[1], compared, (first[0], other[0]))
+    return replace(shown, title=f"{other[0]} against {first[0]}", mark=compared.comparison.verdict)

@@ -262,8 +262,13 @@ def _not_measured(result: BenchResult) -> Table:
     return Table("Not measured", ("", "why"), rows)
 
 
-def comparison_table(reference: BenchResult, candidate: BenchResult, compared: ResultComparison) -> Table:
-    """Two results that were measured apart."""
+def comparison_table(
+    reference: BenchResult,
+    candidate: BenchResult,
+    compared: ResultComparison,
+    names: tuple[str, str] = ("first", "second"),
+) -> Table:
+    """Two results that were measured apart, under the names of their files."""
     first, second = reference.latency.mixture, candidate.latency.mixture
     rows = [(key, *both, "") for key, both in compared.varied.items()]
     pair = [share_text(r.accuracy.overall, r.accuracy.overall_ci95) for r in (reference, candidate)]
@@ -275,4 +280,4 @@ def comparison_table(reference: BenchResult, candidate: BenchResult, compared: R
     control = (
         "" if compared.control is None else f"; of the backbones, as a control, {ratio_text(compared.control.typical)}"
     )
-    return Table("Comparison", ("", "first", "second", "second / first"), tuple(rows), f"{note}{control}.")
+    return Table("Comparison", ("", *names, "second / first"), tuple(rows), f"{note}{control}.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from edgeexit.measure import BenchResult
@@ -45,17 +47,29 @@ def time_pictures(result: BenchResult) -> list[Picture]:
 def _latency(result: BenchResult, *, alone: bool) -> Figure:
     """The mean of every block, at the time at which its round ended."""
     raw, marks, largest_s = result.raw, list[Mark](), 0.0
+    shifts = _pauses(result) if alone else {}
     for name, tone, label in (("mixture", exit_tone(1), "early exit"), ("backbone", BACKBONE, "backbone")):
-        lines = _blocks(result, name)
+        lines = _blocks(result, name, shifts)
         marks += [_line(*line, tone, label if place == 0 else "") for place, line in enumerate(lines)]
         largest_s = max(largest_s, *(float(np.median(ys)) for _, ys in lines))
     for p in np.unique(raw["rounds_process"])[1:]:
-        first_s = float(raw["rounds_s"][raw["rounds_process"] == p][0])
+        first_s = float(raw["rounds_s"][raw["rounds_process"] == p][0]) - shifts.get(int(p), 0.0)
         marks.append(Rule(first_s, vertical=True, tone=MUTED, label=""))
     y = latency_axis("mean of a block" if alone else "latency", largest_s)
     caption = "The mean of each interleaved block; dashed lines begin the fresh processes. A drift or a step here is the machine's."
-    x = Axis("seconds since the start")
+    x = Axis("seconds of measuring, pauses left out" if alone else "seconds since the start")
     return Figure("over-time", _TITLE, caption, x, Axis(y.label, y.scale, False, 0.0), tuple(marks))
+
+
+def _pauses(result: BenchResult) -> dict[int, float]:
+    """How long, before each process, nothing was timed, seconds; without these the processes stand side by side."""
+    raw, shifts, free_s = result.raw, dict[int, float](), 0.0
+    for p in np.unique(raw["rounds_process"]):
+        ends = raw["rounds_s"][raw["rounds_process"] == p]
+        round_s = float(np.median(np.diff(ends))) if len(ends) > 1 else float(ends[0])
+        shifts[int(p)] = float(ends[0]) - round_s - free_s
+        free_s = float(ends[-1]) - shifts[int(p)]
+    return shifts
 
 
 def _line(xs: Floats, ys: Floats, tone: str, label: str) -> Line:
@@ -63,14 +77,14 @@ def _line(xs: Floats, ys: Floats, tone: str, label: str) -> Line:
     return Line(xs, ys, tone, label)
 
 
-def _blocks(result: BenchResult, name: str) -> list[tuple[Floats, Floats]]:
-    """Of each process: when the round of each block ended, and the mean of the block."""
+def _blocks(result: BenchResult, name: str, shifts: Mapping[int, float]) -> list[tuple[Floats, Floats]]:
+    """Of each process: when the round of each block ended, less its shift, and the mean of the block."""
     raw, lines = result.raw, list[tuple[Floats, Floats]]()
     values, process, block = (raw[f"{name}_{part}"] for part in ("s", "process", "block"))
     for p in np.unique(process):
         here = process == p
         rounds, place = np.unique(block[here], return_inverse=True)
-        ends = raw["rounds_s"][raw["rounds_process"] == p][rounds]
+        ends = raw["rounds_s"][raw["rounds_process"] == p][rounds] - shifts.get(int(p), 0.0)
         lines.append((ends, np.bincount(place, weights=values[here]) / np.bincount(place)))
     return lines
 
