@@ -68,7 +68,7 @@ def test_export_writes_what_train_wrote(run: Path, tmp_path: Path) -> None:
     assert ["exit1", "exit2"] == document["exits"]
     ours, theirs = onnx.load(tmp_path / "m.onnx"), onnx.load(run / "model.onnx")
     assert ours.graph == theirs.graph
-    assert ["edgeexit.exits", "edgeexit.training"] == [p.key for p in theirs.metadata_props]
+    assert ["edgeexit.exits", "edgeexit.reference", "edgeexit.training"] == [p.key for p in theirs.metadata_props]
 
 
 def test_export_takes_a_users_file(tmp_path: Path) -> None:
