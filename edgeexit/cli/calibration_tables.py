@@ -18,9 +18,10 @@ def print_calibration(result: Calibration) -> None:
     """Print what was chosen, predicted beside measured, every bound, every exit, the remarks, and the verdict last."""
     print_tables([_summary(result), bounds_table(result), _exits(result)])
     print_list(_remarks(result)[:-1])
+    print_list(result.reasons, heading=f"The device's state was {result.validity}:", style="yellow")
     for what, sentence in result.verdict.lines():
         state, _, rest = sentence.partition(": ")
-        print_verdict(f"{what} {state}", rest) if rest else print_text(f"{what} {state}")
+        print_verdict(f"{what} {state}", rest)
     print_list(result.verdict.advice)
     print_text(_last_line(result))
 

@@ -15,7 +15,9 @@ from edgeexit.cli.wrapping import pieces, wrap
 
 RULE = "─"
 _GAP = 2  # blanks between columns
-_NUMBER = re.compile(r"(?:[≤≥<>~±]=? ?)?[+-]?\d[\d.,e+-]*\s?(?:[^\W\d]{1,3}|[%×]|points?)?(?: \(.*\))?")
+_ONE = r"(?:[≤≥<>~±]=? ?)?[+-]?\d[\d.,e+-]*\s?(?:[^\W\d]{1,3}|[%×]|points?)?"
+_NUMBER = re.compile(rf"{_ONE}(?: (?:to|…|±|·) {_ONE})*(?: \(.*\))?")
+"""A cell that is a number, with a unit, an interval or a bound."""
 _BLANK = frozenset(("", "–", "-", "n/a", "not run", "∞", "-∞"))
 
 

@@ -114,12 +114,14 @@ def print_command(command: str, *, label: str) -> None:
         console().print(Text.assemble(label, (plain(command), "bold")))
 
 
-def print_verdict(verdict: str, sentence: str) -> None:
-    """Print a judging word in its colour, and the sentence that goes with it."""
+def print_verdict(verdict: str, sentence: str = "") -> None:
+    """Print a judging word in its colour, and the sentence that goes with it, if any."""
     from rich.text import Text
 
     shown = console()
-    for place, line in enumerate(wrap(plain(f"{verdict}: {sentence}"), line_width(sys.stdout))):
+    for place, line in enumerate(
+        wrap(plain(f"{verdict}: {sentence}" if sentence else verdict), line_width(sys.stdout))
+    ):
         text = Text(line)
         if place == 0:
             text.stylize(_style_of(verdict), 0, len(verdict))
