@@ -36,7 +36,7 @@ from edgeexit.calibration.result import Check, Figures
 from edgeexit.calibration.uncertainty import Sample
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import TargetNotMet
-from edgeexit.hardware import judge, snapshot
+from edgeexit.hardware import snapshot
 from edgeexit.measure.statistics import nearest_rank
 from edgeexit.runtime import Runner
 
@@ -136,7 +136,7 @@ def true_checks(world: World, said: Calibration, seconds: float, seed: int) -> t
         macs=outcome.macs,
     )
     run = Run(figures, table, Sample.under(table, said.inner_thresholds), trial, (), proved=False)
-    quiet = not noise_reasons(trial, states, judge(*states), runner.settings.threads)
+    quiet = not noise_reasons(trial, trial.costs, states, runner.settings.threads)
     return checks_of(table, parse_target(said.target), said.predicted, run), quiet
 
 

@@ -28,6 +28,8 @@ KEPT_LATENCIES = 20_000
 """Latencies kept per exit; more are thinned evenly."""
 _FORCED_INPUTS = 512
 _WANTED_ROUNDS = 16
+_DECILES = 2.563
+"""Standard deviations between the first and the last decile of normal values."""
 _BLOCK_S = (0.005, 0.02)
 
 
@@ -41,6 +43,7 @@ class Costs:
         error: half width of the 99 % interval of a typical latency over its value, of the least certain lane; from one round to the next.
         ratio_error: the same of a typical latency over the backbone's in the same round, from which what drifts for all is gone.
         drift: relative difference of the first and the second half of the rounds, all lanes together.
+        spread: relative deviation of one round from the next, all lanes together.
     """
 
     cost_s: tuple[Floats, ...]
@@ -50,6 +53,12 @@ class Costs:
     error: float
     ratio_error: float
     drift: float
+    spread: float
+
+    @property
+    def noise(self) -> float:
+        """What is known of the noise: drift from half to half, or spread from round to round where that is larger."""
+        return max(self.drift, self.spread)
 
     @property
     def falling(self) -> tuple[int, ...]:
@@ -81,8 +90,8 @@ class Trial:
 
     @property
     def noise(self) -> float:
-        """What is known of the noise: the difference of the two lanes, or the drift from half to half where that is larger."""
-        return max(self.noise_floor, self.costs.drift)
+        """What is known of the noise: the difference of the two lanes, or the noise of all lanes where that is larger."""
+        return max(self.noise_floor, self.costs.noise)
 
 
 def replay(runner: Runner, data: Dataset, progress: Progress = silent) -> ReplayTable:
@@ -229,6 +238,7 @@ def _costs(timed: Mapping[str, Samples], exits: int) -> Costs:
         error=max(relative_error(lane.block_means_s) for lane in timed.values()),
         ratio_error=max(relative_error(lane.block_means_s / straight) for lane in lanes),
         drift=abs(float(np.median(totals[:half]) / np.median(totals[half:])) - 1),
+        spread=float(np.quantile(totals, 0.9) - np.quantile(totals, 0.1)) / (_DECILES * float(np.median(totals))),
     )
 
 
@@ -241,6 +251,11 @@ def relative_error(rounds: Floats) -> float:
     middle = float(np.median(rounds))
     deviation = 1.4826 * float(np.median(np.abs(rounds - middle)))
     return float(t_quantile(0.995, len(rounds) - 1) * 1.2533 * deviation / (middle * len(rounds) ** 0.5))
+
+
+def change(before: Costs, after: Costs) -> float:
+    """Largest relative change of an exit's typical latency from one timing to another."""
+    return float(np.max(np.abs(after.typical_s / before.typical_s - 1)))
 
 
 def _typical(samples: Samples) -> float:

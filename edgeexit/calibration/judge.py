@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgeexit import units
 from edgeexit.calibration.decision import (
     CONFIRMED,
     MET,
@@ -28,14 +29,14 @@ from edgeexit.calibration.decision import (
     CalibrationVerdict,
     all_bounds,
 )
-from edgeexit.calibration.device import Costs, Trial
+from edgeexit.calibration.device import Costs, Trial, change
 from edgeexit.calibration.problem import limit_s
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import Check, Figures
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.calibration.uncertainty import Sample, half_width
 from edgeexit.calibration.verdicts import binomial_interval
-from edgeexit.hardware import DeviceState, Validity, foreign_cores
+from edgeexit.hardware import DeviceState, foreign_cores, judge
 from edgeexit.measure.statistics import Interval
 
 TRACKING = 0.02
@@ -86,26 +87,40 @@ def accuracy_interval(measured: Figures) -> Interval | None:
 
 
 def noise_reasons(
-    trial: Trial, states: tuple[DeviceState, DeviceState], validity: Validity, threads: int
+    trial: Trial, before: Costs, states: tuple[DeviceState, DeviceState], threads: int
 ) -> tuple[str, ...]:
-    """Why times measured between two states of the machine cannot be decided on; empty on a quiet machine."""
-    return tuple(_noise_reasons(trial, states, validity, threads))
+    """Why times measured between two states of the machine cannot be decided on; empty on a quiet machine.
+
+    Args:
+        trial: the run.
+        before: of the exits, from the timing before it.
+        states: of the machine, before and after the run.
+        threads: that the run used.
+    """
+    return tuple(_noise_reasons(trial, before, states, threads))
 
 
-def _noise_reasons(
-    trial: Trial, states: tuple[DeviceState, DeviceState], validity: Validity, threads: int
-) -> Iterator[str]:
+def _noise_reasons(trial: Trial, before: Costs, states: tuple[DeviceState, DeviceState], threads: int) -> Iterator[str]:
+    validity = judge(*states)
     if trial.noise > NOISE_LIMIT:
-        yield "the same measurement made twice differs by more than that limit"
+        yield "measured again and again, the same thing differs by more than that limit"
     yield from _busy_reasons(states, threads)
     if validity.status == "invalid":
         yield from validity.reasons
     yield from _falling_reasons(trial.costs)
+    yield from change_reasons(before, trial.costs)
+
+
+def change_reasons(before: Costs, after: Costs) -> Iterator[str]:
+    """Times that another timing shortly after does not repeat."""
+    changed = change(before, after)
+    if changed > NOISE_LIMIT:
+        yield f"times changed by {units.percent(changed, 1)} from one measurement to the next"
 
 
 def cost_reasons(costs: Costs, states: tuple[DeviceState, DeviceState], threads: int) -> tuple[str, ...]:
     """The same of the timing of the exits, before any policy has run."""
-    drift = ("times drifted by more than that limit",) if costs.drift > NOISE_LIMIT else ()
+    drift = ("times drifted by more than that limit",) if costs.noise > NOISE_LIMIT else ()
     return (*drift, *_busy_reasons(states, threads), *_falling_reasons(costs))
 
 

@@ -217,7 +217,7 @@ def _infeasible_result(runner: Runner, found: Infeasible, plan: Plan) -> Calibra
     predicted = Figures.predicted(table, table.outcome(never))
     timing = None if found.reasons else costs.error
     checks = predicted_checks(table, plan.target, predicted, Sample.under(table, policy.thresholds), timing)
-    verdict = infeasible_verdict(checks, costs.drift, found.reasons)
+    verdict = infeasible_verdict(checks, costs.noise, found.reasons)
     return Calibration(
         **_setting(runner, plan, split, policy),
         choice=Choice("exact", {}),
@@ -226,10 +226,10 @@ def _infeasible_result(runner: Runner, found: Infeasible, plan: Plan) -> Calibra
         predicted=predicted,
         measured=None,
         replayed_mean_s=None,
-        noise_floor=costs.drift,
+        noise_floor=costs.noise,
         sampling_error=0.0,
         accuracy_interval=None,
-        tolerance=tolerance_of(costs.drift, 0.0),
+        tolerance=tolerance_of(costs.noise, 0.0),
         on_track=None,
         checks=checks,
         met=False,

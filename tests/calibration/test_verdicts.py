@@ -52,6 +52,7 @@ def trial_of(table: ReplayTable, leaves: np.ndarray, *, slower: float = 1.0, noi
         0.0,
         0.0,
         noise,
+        0.0,
     )
     return Trial(costs, leaves, leaves, float(at.mean()), noise, 0.0, 0.0, at, np.arange(len(at)) % 10)
 
