@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgeexit.arguments import printable
 from edgeexit.errors import InputError
 from edgeexit.scratch import scratch_folder
 
@@ -39,8 +41,11 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    r"""Write text as UTF-8, whole or not at all; a byte of a file name that is not UTF-8 becomes its number, as `\udce9`."""
-    write_bytes(path, text.encode(errors="backslashreplace"))
+    """Write text as UTF-8, whole or not at all. What no page may hold, and what would steer a terminal, is written as by `printable`."""
+    write_bytes(path, _UNPRINTABLE.sub(lambda found: printable(found[0]), text).encode())
+
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tabs and ends of lines
 
 
 def _cannot_write(target: Path, error: OSError) -> InputError:

@@ -108,7 +108,10 @@ def spare_cpu() -> int | None:
 def main(file: str) -> None:
     """Sample until stdin is closed. Ctrl-C is left to the parent, which wants the records all the same."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    plan = json.loads(sys.stdin.buffer.readline())
+    line = sys.stdin.buffer.readline()
+    if not line:  # the process that started this one has ended before it could say what to read
+        return
+    plan = json.loads(line)
     if plan["cpu"] is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {plan["cpu"]})
     with Path(file).open("wb") as out, _reader(plan) as read:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from edgeexit.documents import dumps, read_json
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult
 from edgeexit.measure.result import result_from
-from edgeexit.report import read_items
+from edgeexit.report import read_items, write_report
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,15 @@ def test_a_document_with_a_name_that_is_not_utf_8_is_written_and_read_back(tmp_p
     (tmp_path / "d.json").write_text(dumps({"name": name}), encoding="utf-8")
 
     assert {"name": name} == read_json(tmp_path / "d.json", "a document")
+
+
+@pytest.mark.parametrize("suffix", ["html", "md", "csv", "tex"])
+def test_names_from_a_result_cannot_steer_a_terminal_that_shows_its_report(
+    full: BenchResult, tmp_path: Path, suffix: str
+) -> None:
+    """Neither escape codes nor bytes that are not UTF-8 reach a file of text."""
+    odd = "a\x1b[2J\udce9\x07\x9b"
+    result = replace(full, workload=replace(full.workload, data=odd), notes=(odd,))
+    [made] = write_report([("r", result)], tmp_path / f"r.{suffix}")
+
+    assert not set("\x1b\x07\x9b\ufffd") & set(made.read_text(encoding="utf-8"))
