@@ -47,14 +47,20 @@ def inspect_command(
 
 def _print(facts: BundleFacts) -> None:
     from edgeexit.cli.printing import merge_alike, print_tables, print_text, print_warning
-    from edgeexit.report.bundle_tables import boundary_table, calibration_table, stage_table, timing_table
+    from edgeexit.report.bundle_tables import (
+        boundary_table,
+        calibration_table,
+        stage_table,
+        timing_table,
+        without_calibration,
+    )
 
     for line in _heading(facts):
         print_text(line)
     print_text("")
     print_tables([stage_table(facts), boundary_table(facts), timing_table(facts), calibration_table(facts)])
     if not facts.calibrations:
-        print_text("No calibration yet: it never leaves early. Make one: edgeexit calibrate")
+        print_text(without_calibration(facts))
     for doubt in merge_alike((*facts.verified.warnings(facts.precision), *facts.doubts)):
         print_warning(doubt)
 

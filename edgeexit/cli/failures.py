@@ -85,9 +85,16 @@ def _outcome(command: Callable[[], object], *, as_json: bool) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except BaseException as error:  # the last one to catch it
-        return _report(error, as_json=as_json)
+        return _report(_closed_pipe(error) or error, as_json=as_json)
     code = result if isinstance(result, int) else 0
     return _interrupted() if code == INTERRUPTED else code
+
+
+def _closed_pipe(error: BaseException) -> BrokenPipeError | None:
+    """The closed pipe behind a SystemExit: typer and rich end a process with exit code 1 where a reader such as `head` is done."""
+    if isinstance(error, SystemExit) and error.code == 1 and isinstance(error.__context__, BrokenPipeError):
+        return error.__context__
+    return None
 
 
 def _interrupted() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeexit.data.files import write_text
 from edgeexit.report.bundle_drawing import PHONE, draw_bundle, timing_shown
 from edgeexit.report.bundle_facts import BundleFacts
-from edgeexit.report.bundle_tables import boundary_table, calibration_table, timing_table
+from edgeexit.report.bundle_tables import boundary_table, calibration_table, timing_table, without_calibration
 from edgeexit.report.html import CONTENTS, box, cards, document, heading, table
 from edgeexit.report.names import short
 from edgeexit.report.table import Table
@@ -40,7 +40,7 @@ def bundle_page(facts: BundleFacts) -> str:
         f"{box('Cannot pay as it stands', facts.doubts)}{_drawing(facts)}"
         f"{_shown(boundary_table(facts), 'None: every stage starts from the inputs.')}"
         f"{_shown(timing_table(facts), 'Not timed on any device.')}"
-        f"{_shown(calibration_table(facts), 'None yet: it never leaves early. Make one with edgeexit calibrate.')}"
+        f"{_shown(calibration_table(facts), without_calibration(facts))}"
     )
     footer = (
         "Sizes and multiply-accumulates (MAC) are those of one sample. An exit pays, on paper, once the share shown leaves there: "

@@ -89,3 +89,13 @@ def calibration_table(facts: BundleFacts) -> Table:
     columns = ("device and settings", "name", "verdict", "target", f"thresholds ({facts.unit})", "made")
     note = f"Active of {plural(facts.kept, 'calibration')}; all of them: edgeexit calibrations list {facts.path}"
     return Table("Active calibrations", columns, rows, note)
+
+
+def without_calibration(facts: BundleFacts) -> str:
+    """What to tell of a bundle that has no active calibration."""
+    if not facts.kept:
+        return f"No calibration yet: it never leaves early. Make one: edgeexit calibrate {facts.path}"
+    return (
+        f"No calibration is active, so it never leaves early; {plural(facts.kept, 'calibration')} kept. "
+        f"See edgeexit calibrations list {facts.path}"
+    )

@@ -129,16 +129,18 @@ def test_bad_usage_is_a_json_object_too() -> None:
     assert "--jsn" in json.loads(result.stdout)["message"]
 
 
-def test_a_reader_that_closes_the_pipe_is_no_traceback() -> None:
-    """`edgeexit ... | head -1`: neither exit code 1 nor a word of the interpreter."""
+@pytest.mark.parametrize("form", [["--json"], []])
+def test_a_reader_that_closes_the_pipe_is_no_traceback(form: list[str]) -> None:
+    """`edgeexit ... | head -1`: neither exit code 1 nor a word of the interpreter, for tables as for JSON."""
     read, write = os.pipe()
     os.close(read)
-    words = [sys.executable, "-m", "edgeexit", "devices", "--json"]
+    words = [sys.executable, "-m", "edgeexit", "devices", *form]
     result = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
 
     assert 3 == result.returncode
     assert 1 == len(result.stderr.splitlines())
+    assert "unexpected" not in result.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])

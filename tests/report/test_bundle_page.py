@@ -23,6 +23,7 @@ from edgeexit.cli.app import app
 from edgeexit.report.bundle_drawing import draw_bundle
 from edgeexit.report.bundle_facts import bundle_facts
 from edgeexit.report.bundle_page import bundle_page
+from edgeexit.report.bundle_tables import without_calibration
 from tests.graph.hard import Writer
 from tests.networks import chain
 from tests.report.browser import layout_faults
@@ -212,3 +213,12 @@ def test_the_time_of_the_backbone_is_a_line_through_the_bars(timed: Bundle) -> N
     assert ">backbone 650 µs</text>" in drawn
     assert "800 µs to leave here · 123 % of the backbone" in drawn
     assert "backbone" not in draw_bundle(replace(facts, timings={}))
+
+
+def test_a_bundle_whose_calibrations_are_not_active_says_so(timed: Bundle) -> None:
+    """They are kept, and can be looked at and used; a bundle without any says how to make one."""
+    facts = replace(bundle_facts(timed), kept=2)
+
+    assert "2 calibrations kept" in without_calibration(facts)
+    assert "2 calibrations kept" in bundle_page(facts)
+    assert "edgeexit calibrate " in without_calibration(replace(facts, kept=0))
