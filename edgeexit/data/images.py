@@ -23,6 +23,9 @@ from edgeexit.data.preprocess import UNIT_RANGE, Preprocess
 from edgeexit.errors import InputError
 from edgeexit.units import bytes_, plural
 
+_PART_NAMES = frozenset(
+    {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "calibration", "calib"}
+)
 _LITTER = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "lost+found"})
 _MOST_FILES = 10_000_000
 _MOST_SHOWN = 4
@@ -106,9 +109,6 @@ def open_pictures(path: Path, model: ModelInfo | None, *, strict: bool = False) 
     """
     name = printable(path)
     found = _list_pictures(path, name)
-    if not found.files:
-        msg = f"{name} holds no images ({', '.join(SUFFIXES)}), neither itself nor in sub-folders, one per class"
-        raise InputError(msg)
     spec, how = _unit_range(found.files, name) if model is None else _prepared(model, name, strict=strict)
     numbers, class_names = (
         number_classes(found.folders, model, name, strict=strict)
@@ -198,11 +198,14 @@ def _list_pictures(path: Path, name: str) -> _Listing:
         return _Listing((path,), (path.name,))
     entries = sorted(p for p in path.iterdir() if not _is_litter(p))
     folders = [p for p in entries if p.is_dir()]
+    _refuse_parts(path, folders)
     loose = [p for p in entries if is_picture(p) and not p.is_dir()]
     other: Counter[str] = Counter()
     inside = {folder: _walk(folder, other) for folder in folders}
     files = [f for found in inside.values() for f in found]
     if not files:
+        if not loose:
+            _refuse_empty(name, other, [p for p in entries if not p.is_dir()])
         return _Listing(tuple(loose), tuple(p.name for p in loose))
     other.update({"beside the class folders": len(loose)} if loose else {})
     _tell_left_out(name, other)
@@ -214,6 +217,14 @@ def _list_pictures(path: Path, name: str) -> _Listing:
     )
 
 
+def _refuse_empty(name: str, other: Counter[str], beside: Sequence[Path]) -> None:
+    kinds = Counter(p.suffix.lower() or "without a suffix" for p in beside) + other
+    found = ", ".join(printable(kind) for kind, _ in kinds.most_common(_MOST_SHOWN))
+    there = f"; it holds {plural(sum(kinds.values()), 'other file')} ({found})" if kinds else ""
+    msg = f"{name} holds no images ({', '.join(SUFFIXES)}), neither itself nor in sub-folders, one per class{there}"
+    raise InputError(msg)
+
+
 def _is_litter(path: Path) -> bool:
     """Files that systems leave behind: hidden ones, those of macOS archives, thumbnails."""
     return path.name.startswith(".") or path.name.casefold() in _LITTER
@@ -223,7 +234,7 @@ def _walk(folder: Path, other: Counter[str]) -> list[Path]:
     """Pictures in a folder and the folders inside, in order; suffixes of what is no picture are counted. Circles of links are cut."""
     found: list[Path] = []
     seen: set[str] = set()
-    for here, inner, names in os.walk(folder, followlinks=True):
+    for here, inner, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
         real = os.path.realpath(here)
         if real in seen:
             inner.clear()
@@ -239,6 +250,23 @@ def _walk(folder: Path, other: Counter[str]) -> list[Path]:
             msg = f"{printable(folder)} holds more than {_MOST_FILES} pictures."
             raise InputError(msg)
     return sorted(found)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """A folder that cannot be listed would otherwise be left out in silence."""
+    raise error
+
+
+def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
+    """Class folders inside folders for training, validation and test: those would be taken for the classes."""
+    if not folders or not all(f.name.casefold() in _PART_NAMES for f in folders):
+        return
+    if any(inner.is_dir() and not _is_litter(inner) for f in folders for inner in f.iterdir()):
+        parts = ", ".join(printable(path / f.name) for f in folders)
+        msg = (
+            f"{printable(path)} holds parts of a data set, each with class folders inside: give one of them ({parts})."
+        )
+        raise InputError(msg)
 
 
 def _tell_left_out(name: str, other: Counter[str]) -> None:

@@ -37,7 +37,7 @@ def bundle_page(facts: BundleFacts) -> str:
     name = Path(facts.path).name
     body = (
         f'{heading(1, f"Bundle {_safe(name)}")}<p class="sub">{escape(_origin(facts))}</p>{CONTENTS}{cards(_cards(facts))}'
-        f"{box('Cannot pay as it stands', facts.doubts)}{_drawing(facts)}"
+        f"{_data(facts)}{box('Cannot pay as it stands', facts.doubts)}{_drawing(facts)}"
         f"{_shown(boundary_table(facts), 'None: every stage starts from the inputs.')}"
         f"{_shown(timing_table(facts), 'Not timed on any device.')}"
         f"{_shown(calibration_table(facts), without_calibration(facts))}"
@@ -59,6 +59,11 @@ def _origin(facts: BundleFacts) -> str:
         f"made of {_safe(facts.source)} (opset {facts.opset}, SHA-256 {_safe(facts.source_sha256[:12])}…),"
         f" {_safe(facts.created)}, by {_safe(facts.tool)}"
     )
+
+
+def _data(facts: BundleFacts) -> str:
+    """What is known of the network's data, a line each."""
+    return "".join(f'<p class="note">{escape(short(line, 600))}</p>' for line in facts.data_lines())
 
 
 def _drawing(facts: BundleFacts) -> str:

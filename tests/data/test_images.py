@@ -66,6 +66,24 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         load_data(tmp_path)
 
 
+def test_a_folder_of_parts_is_not_one_of_classes(tmp_path: Path) -> None:
+    """Else `train` would be class 0 and `val` class 1."""
+    save(tmp_path / "train" / "cat" / "1.png")
+    save(tmp_path / "val" / "cat" / "1.png")
+
+    with pytest.raises(InputError, match=r"parts of a data set.*give one of them"):
+        load_data(tmp_path)
+
+
+def test_a_folder_of_other_files_says_what_it_holds(tmp_path: Path) -> None:
+    """Pictures of a kind that is not read are not passed over in silence."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.heic").write_bytes(b"0")
+
+    with pytest.raises(InputError, match=r"it holds 1 other file \(\.heic\)"):
+        load_data(tmp_path)
+
+
 def test_a_broken_image_is_named(tmp_path: Path) -> None:
     """Which file it is."""
     save(tmp_path / "a" / "1.png")
