@@ -25,7 +25,7 @@ def inspect_command(
 ) -> None:
     """Show a bundle: stages, boundary tensors, cost per stage, times of both modes, calibrations.
 
-    Example: edgeexit inspect lenet.eexit --html lenet.html
+    Example: edgeexit inspect lenet.eexit -o lenet.html
     """
     from edgeexit.bundle import Bundle
     from edgeexit.bundle.signing import verify_signature

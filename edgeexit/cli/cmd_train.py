@@ -46,7 +46,7 @@ def train_command(
     Writes model.onnx (every exit), plain.onnx (the same architecture trained without exits), joint.pt, plain.pt and metrics.json.
     An interrupted run continues with --resume and gives the same result as an uninterrupted one.
 
-    Example: edgeexit train lenet-digits --out runs/digits
+    Example: edgeexit train lenet-digits -o runs/digits
     """
     from dataclasses import replace
 
