@@ -26,6 +26,8 @@ _WIDE = 140  # a table in a file or a pipe, which have no width of their own
 
 _A_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
+_FAULTS = re.compile(r"(has \d+ faults:) (.+)$", re.DOTALL)
+
 _STYLES: dict[str, str] = {
     **dict.fromkeys(("met", "confirmed", "quiet", "FASTER", "pass", "ok", "valid", "active", "✓"), "green"),
     **dict.fromkeys(("NOT MET", "not met", "MISSED", "SLOWER", "INVALID", "FAIL", "fail", "invalid", "✗"), "bold red"),
@@ -147,8 +149,9 @@ def print_warning(text: str) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print an error on stderr."""
-    _print_labelled("error", text, "bold red")
+    """Print an error on stderr; the faults of a file, which come in one message, as a list."""
+    shown = _FAULTS.sub(lambda found: "\n- ".join((found[1], *found[2].split("; "))), text)
+    _print_labelled("error", shown, "bold red")
 
 
 def _print_labelled(label: str, text: str, style: str) -> None:

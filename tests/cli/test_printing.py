@@ -101,6 +101,17 @@ def test_reasons_that_say_the_same_stand_once(capsys: pytest.CaptureFixture[str]
     assert ["Doubts:", "  - used 1.7 cores (and 1.8)", "  - no clocks"] == capsys.readouterr().out.splitlines()
 
 
+def test_the_faults_of_a_file_are_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    """One message for all of them, one line for each."""
+    printing.print_error("suite.toml has 2 faults: seconds is missing; trace is 'x'.")
+
+    assert [
+        "error: suite.toml has 2 faults:",
+        "- seconds is missing",
+        "- trace is 'x'.",
+    ] == capsys.readouterr().err.splitlines()
+
+
 def test_a_width_that_was_asked_for_holds_for_pipes_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
