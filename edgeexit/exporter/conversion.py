@@ -16,6 +16,7 @@ from edgeexit.errors import MissingExtra, ModelError
 from edgeexit.exporter.eager import DECIDES, FIXED_BATCH, buffers_kept
 from edgeexit.exporter.onnx_file import output_names
 from edgeexit.exporter.simplification import simplify
+from edgeexit.exporter.translations import translations
 from edgeexit.nets.outputs import ExitTensors, run_exits
 
 DEFAULT_OPSET = 18
@@ -55,6 +56,7 @@ def onnx_model(
                 input_names=list(inputs),
                 output_names=outputs,
                 dynamic_shapes=dynamic,
+                custom_translation_table=translations(),
                 optimize=False,  # its optimiser drops tiny constants
             )
             assert program is not None

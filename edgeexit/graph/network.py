@@ -19,6 +19,7 @@ from edgeexit.graph.damage import damage_of
 from edgeexit.graph.flow import Flow, in_order, subgraphs_of
 from edgeexit.graph.functions import settle_attributes
 from edgeexit.graph.onnx_files import UNREADABLE, parse_reason
+from edgeexit.graph.paths import follow_links, is_file, safe_join
 
 Dim: TypeAlias = "int | str"
 BATCH = "batch"
@@ -173,13 +174,14 @@ def read_model(path: Path) -> Network:
         msg = f"{path} has sparse weights, which are not supported: export it with dense ones."
         raise ModelError(msg)
     _check_inside_weights(proto, path)
-    _check_outside_weights(proto, path)
+    folder = follow_links(all_tensors(proto.graph), path)
+    _check_outside_weights(proto, path, folder)
     inputs = _inputs(proto.graph, path)
     dynamic = all(spec.shape[:1] == (BATCH,) for spec in inputs)
     if not dynamic:
         inputs = tuple(TensorSpec(s.name, s.dtype, s.shape_at_1) for s in inputs)
     _replace_inputs(proto.graph, inputs)
-    return Network(proto, path.parent, inputs, dynamic)
+    return Network(proto, folder, inputs, dynamic)
 
 
 def _without_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
@@ -298,45 +300,16 @@ def _elements(tensor: TensorProto) -> float | None:
     return len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
 
 
-def _check_outside_weights(proto: onnx.ModelProto, path: Path) -> None:
+def _check_outside_weights(proto: onnx.ModelProto, path: Path, folder: Path) -> None:
     for tensor in all_tensors(proto.graph):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
-        file = safe_join(path.parent, outside_location(tensor).get("location", ""), tensor.name)
+        file = safe_join(folder, outside_location(tensor).get("location", ""), tensor.name)
         offset, length = outside_range(tensor)
         end = offset + (size_of(tensor) if length is None else length)
         if not is_file(file) or file.stat().st_size < end:
             msg = f"weight {tensor.name!r} of {path} lies in {file}, which is missing or shorter than {end} bytes."
             raise ModelError(msg)
-
-
-def safe_join(folder: Path, location: str, name: str) -> Path:
-    """The file `location` inside `folder`.
-
-    Raises:
-        ModelError: it would lie outside the folder, by `..`, an absolute path or a link.
-    """
-    file = folder / location
-    if not location or Path(location).is_absolute() or not lies_in(folder, file):
-        msg = f"weight {name!r} names the file {location!r}, which lies outside the model's folder {folder}: refused."
-        raise ModelError(msg)
-    return file
-
-
-def lies_in(folder: Path, file: Path) -> bool:
-    """Whether a path, links followed, lies in a folder."""
-    try:
-        return folder.resolve() in file.resolve().parents
-    except (OSError, RuntimeError, ValueError):  # a circle of links, a name with a zero byte
-        return False
-
-
-def is_file(path: Path) -> bool:
-    """Whether a path that comes from a file is one of a file; names too long for the system are not."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def all_tensors(graph: onnx.GraphProto) -> list[TensorProto]:

@@ -14,7 +14,8 @@ from typing import BinaryIO, TypeAlias
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from edgeexit.graph.network import all_tensors, outside_location, outside_range, safe_join, size_of
+from edgeexit.graph.network import all_tensors, outside_location, outside_range, size_of
+from edgeexit.graph.paths import safe_join
 
 SMALLEST = 1024  # bytes; below this a tensor stays inline
 _ALIGN_SMALL, _ALIGN_LARGE, _LARGE = 64, 4096, 1 << 20  # large tensors start on a page, so that a runtime can map them

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeexit.errors import ModelError
 from edgeexit.exporter import export
@@ -98,3 +99,33 @@ def test_an_operator_that_onnx_has_not_is_refused_by_its_name(tmp_path: Path) ->
 
     assert "`if`" not in str(caught.value)
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape"),
+    [
+        (nn.AdaptiveMaxPool2d(4), (3, 7, 7)),
+        (nn.AdaptiveMaxPool2d((4, None)), (3, 15, 6)),
+        (nn.AdaptiveMaxPool2d(2), (3, 8, 4)),
+        (nn.AdaptiveMaxPool2d(4), (3, 2, 2)),
+        (nn.AdaptiveMaxPool1d(3), (3, 10)),
+        (nn.AdaptiveMaxPool3d(2), (3, 5, 3, 4)),
+    ],
+)
+def test_adaptive_max_pooling_is_exported_whatever_size_it_brings_to_which(
+    pool: nn.Module, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    """It is a maximum over fixed windows; `export` compares the file with eager."""
+    features = pool(torch.zeros(1, *shape)).numel()
+    early = nn.Sequential(pool, nn.Flatten(), nn.Linear(features, 4))
+    late = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), 4))
+
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.early, self.late = early, late
+
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+            return [self.early(x), self.late(x)]
+
+    assert export(Pooled(), torch.zeros(1, *shape), tmp_path / "m.onnx").largest_difference < 1e-5

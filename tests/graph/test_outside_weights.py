@@ -12,7 +12,9 @@ import pytest
 from onnx import TensorProto, external_data_helper, helper
 
 import edgeexit
+from edgeexit.errors import ModelError
 from tests.graph.hard import Writer, check, loaded, original
+from tests.networks import chain
 
 IMAGE = (3, 6, 6)
 ROWS, WIDTH = 70_000_000, 8  # 2.24 GB in float32, beyond what a protobuf message holds
@@ -106,3 +108,24 @@ def giant(tmp_path: Path) -> Path:
     table.external_data.add(key="location", value="table.bin")
     path.write_bytes(model.SerializeToString())
     return path
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_links_of_a_model_and_its_weights_into_one_folder_are_followed(tmp_path: Path, elsewhere: bool) -> None:
+    """As a model hub's cache keeps them; a link that leads anywhere else is refused with what to do."""
+    plain = chain(tmp_path / "plain.onnx")
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    model = onnx.load(plain)
+    onnx.save(model, blobs / "model.onnx", save_as_external_data=True, location="model.onnx_data", size_threshold=0)
+    (blobs / "model.onnx").rename(blobs / "1111")
+    (blobs / "model.onnx_data").rename((tmp_path if elsewhere else blobs) / "2222")
+    (snapshot / "model.onnx").symlink_to("../../blobs/1111")
+    (snapshot / "model.onnx_data").symlink_to("../../2222" if elsewhere else "../../blobs/2222")
+
+    if elsewhere:
+        with pytest.raises(ModelError, match=r"outside the model's folder.*cp -rL"):
+            edgeexit.compile(snapshot / "model.onnx", tmp_path / "b.eexit", seconds=0)
+    else:
+        assert edgeexit.compile(snapshot / "model.onnx", tmp_path / "b.eexit", seconds=0).manifest.exits == 2
