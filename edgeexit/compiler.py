@@ -25,6 +25,7 @@ from edgeexit.backends.probe import (
     with_true_batch,
 )
 from edgeexit.backends.samples import inputs_for
+from edgeexit.backends.stopping import limit_runs_of, limited_runs
 from edgeexit.backends.watch import watching
 from edgeexit.bundle import SCHEMA, Bundle, Manifest, ModeTiming, Source, StageEntry, Verified, replace_bundle
 from edgeexit.bundle.bundle import BundleChange
@@ -134,9 +135,11 @@ def compile_model(
         None if preprocess is None else read_preprocess(preprocess),
         () if class_names is None else read_class_names(class_names),
     )
-    parts = _take_apart(source, criterion, exits, scores, progress, precision=precision, inputs=inputs)
+    with limited_runs():
+        parts = _take_apart(source, criterion, exits, scores, progress, precision=precision, inputs=inputs)
     how = {"exits": _joined(exits), "scores": _joined(scores), "backend": backend, "precision": precision}
-    with replace_bundle(folder) as change, watching(progress):
+    with replace_bundle(folder) as change, watching(progress), limited_runs():
+        limit_runs_of(parts.net.proto.graph)
         progress("writing the stages", 0, 1)
         manifest = _write_parts(
             change, parts, find_criterion(criterion).name, Source(source.name, digest_of(source), parts.net.opset, how)
@@ -222,6 +225,7 @@ def _take_apart(
 
 def _read(path: Path, inputs: Inputs | None) -> Network:
     net = read_model(path)
+    limit_runs_of(net.proto.graph)
     examples = None if inputs is None else check_many(inputs, net.inputs)
     return with_settled_branches(with_output_shapes(replace(net, examples=examples)))
 

@@ -21,6 +21,7 @@ from edgeexit.backends.packing import packing_pays
 from edgeexit.backends.recut_stages import recut_stages
 from edgeexit.backends.refusals import refusals
 from edgeexit.backends.sessions import binder, check_ends, open_session, straight_program
+from edgeexit.backends.stopping import run_options, within_limit
 from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.errors import ModelError
 from edgeexit.graph.fuse import RESULTS, threshold_name
@@ -51,11 +52,12 @@ class _Batch(Batch):
         session = self._source.sessions[stage - 1]
         feeds = {i.name: tensors[i.name] for i in session.get_inputs()}
         names = [o.name for o in session.get_outputs()]
-        with refusals("ONNX Runtime cannot run the model"):
+        options = run_options()
+        with within_limit(), refusals("ONNX Runtime cannot run the model"):
             if self._source.bundle.manifest.dynamic_batch:
-                return dict(zip(names, session.run(names, feeds), strict=True))
+                return dict(zip(names, session.run(names, feeds, options), strict=True))
             count = len(next(iter(feeds.values())))
-            rows = [session.run(names, {n: a[i : i + 1] for n, a in feeds.items()}) for i in range(count)]
+            rows = [session.run(names, {n: a[i : i + 1] for n, a in feeds.items()}, options) for i in range(count)]
         return {name: np.concatenate([np.atleast_1d(row[j]) for row in rows]) for j, name in enumerate(names)}
 
 

@@ -14,6 +14,7 @@ from edgeexit.backends.base import Array, Settings
 from edgeexit.backends.refusals import refusals
 from edgeexit.backends.samples import REACHES, UNLIKE_SEEDS, Values, inputs_for, rows, unlike_inputs
 from edgeexit.backends.sessions import open_session
+from edgeexit.backends.stopping import run_options, within_limit
 from edgeexit.errors import ModelError
 from edgeexit.graph.branches import settled_conditions, take_branches
 from edgeexit.graph.exits import typed_outputs
@@ -254,8 +255,6 @@ def open_model(
     Raises:
         ModelError: ONNX Runtime cannot take or run the model, or a tensor is a sequence, a map, or of elements that NumPy has not.
     """
-    import onnxruntime as ort
-
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
     _keep_only(proto.graph, Flow.of(proto.graph, []).ancestors(names))
@@ -263,12 +262,12 @@ def open_model(
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = open_session(proto.SerializeToString(), Settings(), batch_1=False, folder=net.folder)
     _refuse_strange(session)
-    options = ort.RunOptions()
+    options = run_options()
     options.log_severity_level = _FATAL_ONLY if quiet else options.log_severity_level
     taken = {i.name for i in session.get_inputs()}
 
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
-        with refusals("ONNX Runtime cannot run the model"):
+        with within_limit(), refusals("ONNX Runtime cannot run the model"):
             values = session.run(names, {n: x for n, x in inputs.items() if n in taken}, options)
         return dict(zip(names, values, strict=True))
 

@@ -22,6 +22,7 @@ from edgeexit.backends.base import Array, Settings
 from edgeexit.backends.host import Bind, HostStraight
 from edgeexit.backends.optimisers import unsafe_optimisers
 from edgeexit.backends.refusals import reason, refusal_kinds, refusals
+from edgeexit.backends.stopping import run_options
 from edgeexit.backends.whole_sums import WHOLE_SUMS, trying_whole_sums
 from edgeexit.errors import ModelError
 from edgeexit.graph.network import BATCH, TensorSpec
@@ -168,13 +169,11 @@ def bound(session: ort.InferenceSession, binding: ort.IOBinding, alive: object) 
         binding: of every input and output.
         alive: what the binding points at and holds no reference to.
     """
-    import onnxruntime as ort
-
     call: Callable[..., None] | None = getattr(getattr(session, "_sess", None), "run_with_iobinding", None)
     handle = getattr(binding, "_iobinding", None)
     if call is None or handle is None:
         call, handle = session.run_with_iobinding, binding
-    options = ort.RunOptions()
+    options = run_options()
 
     def run(_alive: object = (session, binding, alive)) -> None:
         try:

@@ -15,6 +15,7 @@ import edgeexit
 from edgeexit.cli.common import VERBOSITY
 from edgeexit.cli.failures import run_command
 from edgeexit.cli.help import Group, add_command
+from edgeexit.cli.interrupts import interruptible
 from edgeexit.cli.printing import print_warning
 from edgeexit.scratch import remove_stale
 
@@ -101,4 +102,6 @@ def main() -> None:
     remove_stale()  # what killed commands left among the temporary files
     given = sys.argv[1:]
     options = given[: given.index("--")] if "--" in given else given
-    sys.exit(run_command(partial(app, prog_name="edgeexit", standalone_mode=False), as_json="--json" in options))
+    with interruptible():
+        code = run_command(partial(app, prog_name="edgeexit", standalone_mode=False), as_json="--json" in options)
+    sys.exit(code)

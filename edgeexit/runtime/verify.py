@@ -17,6 +17,7 @@ from edgeexit.backends.probe import needing_examples, open_model
 from edgeexit.backends.refusals import refusals
 from edgeexit.backends.samples import is_steady
 from edgeexit.backends.sessions import open_session
+from edgeexit.backends.stopping import run_options, within_limit
 from edgeexit.bundle import Bundle, Verified
 from edgeexit.criteria import criterion, max_softmax
 from edgeexit.errors import InternalError, ModelError
@@ -174,14 +175,14 @@ def _as_given(draft: Bundle, original: Original) -> _Reference:
     as_written = coarsest(original.net) == "float32"
     # Quiet: the result says where it is refused.
     session = open_session(original.path, Settings(), batch_1=False, optimised=as_written, quiet=True)
-    taken = {i.name for i in session.get_inputs()}
+    taken, options = {i.name for i in session.get_inputs()}, run_options()
     rule = criterion(draft.manifest.criterion)
     own = [e.score for e in original.exits if e.score and rule.learned]
     names = [*(e.logits for e in original.exits), *own]
 
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
-        with refusals("ONNX Runtime cannot run the model"):
-            values = session.run(names, {n: x for n, x in inputs.items() if n in taken})
+        with within_limit(), refusals("ONNX Runtime cannot run the model"):
+            values = session.run(names, {n: x for n, x in inputs.items() if n in taken}, options)
         return dict(zip(names, values, strict=True))
 
     return _criterion_of(run, draft, original)
@@ -238,7 +239,8 @@ def _forms(
             how = replace(how, backend=_OF_LEFT_OUT, options="")
         with open_runner(draft, how) as runner:
             for i, sample in enumerate(samples):
-                answers.append(_forced(runner, sample.inputs))
+                with within_limit():
+                    answers.append(_forced(runner, sample.inputs))
                 progress("verifying", place * len(samples) + i + 1, 2 * len(samples))
     return found
 
