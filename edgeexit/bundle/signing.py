@@ -21,7 +21,7 @@ from edgeexit.bundle.reading import read_json
 from edgeexit.bundle.store import locked, write_whole, writing
 from edgeexit.documents import check_schema, dumps, from_document, to_document
 from edgeexit.errors import BundleError, InputError, MissingExtra
-from edgeexit.graph.network import is_file, lies_in
+from edgeexit.graph.paths import is_file, lies_in
 from edgeexit.progress import silent
 
 if TYPE_CHECKING:
