@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import edgeexit
 
@@ -46,3 +47,16 @@ def test_running_a_bundle_does_not_load_torch() -> None:
     code = f"import sys, {modules}; print('torch' in sys.modules)"
 
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_every_public_name_is_on_the_page_of_the_api() -> None:
+    """By its own path, or as a member of a module that is there as a whole."""
+    page = (Path(__file__).parent.parent / "docs/api.md").read_text()
+    listed = {line.removeprefix("::: ") for line in page.splitlines() if line.startswith("::: ")}
+
+    homes = {name: edgeexit._HOMES[name] for name in edgeexit.__all__}
+    assert [] == [
+        name
+        for name, home in homes.items()
+        if home not in listed and not any(one.rpartition(".")[2] in (name, f"{name}_model") for one in listed)
+    ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edgeexit.arguments import as_path
 from edgeexit.bundle import Bundle, CalibrationRecord
@@ -74,11 +76,9 @@ def import_calibration(bundle: Bundle | Path | str, path: Path | str, *, save_as
     result = calibration_from(archive.document, str(file))
     _check_fits(opened, result, archive, file)
     document = result.to_document()
-    for record in opened.history:
-        if record.key == result.key and opened.read_record(record) == document:
-            msg = f"{file} is in {opened.path} already, as {record.name!r}."
-            raise InputError(msg)
-    if save_as is not None:
+    if save_as is None:
+        _refuse_known(opened, document, file)
+    else:
         opened.check_calibration_name(save_as)
     return opened.write_calibration(
         result.key,
@@ -88,6 +88,13 @@ def import_calibration(bundle: Bundle | Path | str, path: Path | str, *, save_as
         activate=False,
         waiting=silent,
     )
+
+
+def _refuse_known(bundle: Bundle, document: Mapping[str, Any], file: Path) -> None:
+    for record in bundle.history:
+        if record.key == document["key"] and bundle.read_record(record) == document:
+            msg = f"{file} is in {bundle.path} already, as {record.name!r}; to add it once more, give it another name."
+            raise InputError(msg)
 
 
 def _check_fits(bundle: Bundle, result: Calibration, archive: Archive, file: Path) -> None:
