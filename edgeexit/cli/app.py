@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -91,14 +93,19 @@ def _show_warning(message: Warning | str, category: type[Warning], *_place: obje
         print_warning(str(message))
 
 
+def _prepare_streams() -> None:
+    """What a stream cannot show is shown as numbers, and one that was closed before the start goes nowhere."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - to the end of the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line; whatever goes wrong is one message on stderr and an exit code, never a traceback."""
     warnings.showwarning = _show_warning  # where it was raised is of no use to a user
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # a terminal without the letters of a table still gets the numbers
+    _prepare_streams()
     remove_stale()  # what killed commands left among the temporary files
     given = sys.argv[1:]
     options = given[: given.index("--")] if "--" in given else given

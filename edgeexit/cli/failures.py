@@ -32,6 +32,10 @@ _BAD_USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__nam
 """The base of typer's usage errors. Typer brings its own copy of click from 0.29 on, so it cannot be imported by one name."""
 
 
+_GOOD_ENDS = (None, 0, 2)
+"""Codes of a SystemExit that pass: argparse of a script ends with 2 and has said what is wrong."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP: whatever handles Ctrl-C handles it too."""
 
@@ -103,12 +107,10 @@ def _interrupted() -> int:
 
 
 def _report(error: BaseException, *, as_json: bool) -> int:
-    if isinstance(error, SystemExit) and error.code in (
-        None,
-        0,
-        2,
-    ):  # argparse of a script, which has said what is wrong
+    if isinstance(error, SystemExit) and error.code in _GOOD_ENDS:
         return error.code or 0
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # so typer and rich end then
+        error = error.__context__
     if isinstance(error, OSError):
         _drop_unwritten(sys.stdout)
     message, code = _describe(error)

@@ -129,17 +129,28 @@ def test_bad_usage_is_a_json_object_too() -> None:
     assert "--jsn" in json.loads(result.stdout)["message"]
 
 
-@pytest.mark.parametrize("form", [["--json"], []])
-def test_a_reader_that_closes_the_pipe_is_no_traceback(form: list[str]) -> None:
-    """`edgeexit ... | head -1`: neither exit code 1 nor a word of the interpreter, for tables as for JSON."""
+@pytest.mark.parametrize("words", [("devices",), ("devices", "--json"), ("--help",)])
+def test_a_reader_that_closes_the_pipe_is_one_line(words: tuple[str, ...]) -> None:
+    """`edgeexit ... | head -1`: not exit code 1, no message of the interpreter, and no report of a fault."""
     read, write = os.pipe()
     os.close(read)
-    words = [sys.executable, "-m", "edgeexit", "devices", *form]
-    result = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    command = [sys.executable, "-m", "edgeexit", *words]
+    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
 
     assert 3 == result.returncode
-    assert 1 == len(result.stderr.splitlines())
+    assert "error: the program that reads the output closed it before everything was printed.\n" == result.stderr
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "code"), [(1, "devices", 0), (2, "devices", 0), (1, "nope", 2), (2, "nope --json", 2)]
+)
+def test_a_command_whose_streams_are_closed_ends_with_its_exit_code(closed: int, words: str, code: int) -> None:
+    """As services and cron jobs start programs; there is nobody to read, and so no fault."""
+    shell = f"{sys.executable} -m edgeexit {words} {closed}>&-"
+    result = subprocess.run(shell, shell=True, capture_output=True, text=True, check=False)
+
+    assert code == result.returncode
     assert "unexpected" not in result.stderr
 
 
