@@ -109,8 +109,6 @@ def _interrupted() -> int:
 def _report(error: BaseException, *, as_json: bool) -> int:
     if isinstance(error, SystemExit) and error.code in _GOOD_ENDS:
         return error.code or 0
-    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # so typer and rich end then
-        error = error.__context__
     if isinstance(error, OSError):
         _drop_unwritten(sys.stdout)
     message, code = _describe(error)
