@@ -17,7 +17,6 @@ from edgeexit.measure import BenchResult, read_result
 from edgeexit.measure import suites as suites_module
 from edgeexit.measure.parts import Judgement
 from edgeexit.runtime import Runner
-from tests.measure.conftest import balanced, result, samples, suites  # noqa: F401 - fixtures
 from tests.networks import images
 
 pytestmark = pytest.mark.filterwarnings(
@@ -40,7 +39,7 @@ def _run(arguments: Sequence[str]) -> Result:
 
 
 @pytest.fixture
-def files(result: BenchResult, tmp_path: Path) -> tuple[str, str]:  # noqa: F811 - the fixture above
+def files(result: BenchResult, tmp_path: Path) -> tuple[str, str]:
     """A valid result, and one of a run with more threads."""
     valid = replace(result, validity=Judgement("valid"))
     other = replace(valid, subject=replace(valid.subject, threads=2))
@@ -49,7 +48,7 @@ def files(result: BenchResult, tmp_path: Path) -> tuple[str, str]:  # noqa: F811
 
 def test_bench_writes_what_it_prints(
     compiled: Path,
-    suites: Path,  # noqa: F811 - the fixture above
+    suites: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -78,7 +77,7 @@ def test_bench_writes_what_it_prints(
 
 def test_a_bench_cut_short_after_its_processes_says_so(
     compiled: Path,
-    result: BenchResult,  # noqa: F811 - the fixture above
+    result: BenchResult,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     data: str,

@@ -12,12 +12,11 @@ from edgeexit.measure import BenchResult
 from edgeexit.measure.suites import load_suite, suite_names
 from edgeexit.report.reasons import explain
 from edgeexit.report.tables import result_tables
-from tests.measure.conftest import balanced, result, samples, suites  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.filterwarnings("ignore::edgeexit.runtime.CalibrationWarning")  # the bundle has none
 
 
-def slower(result: BenchResult) -> BenchResult:  # noqa: F811 - the fixture above
+def slower(result: BenchResult) -> BenchResult:
     """The same result, with a verdict against early exit."""
     latency = result.latency
     comparison = replace(latency.against_backbone, verdict="SLOWER", reasons=())
@@ -25,7 +24,7 @@ def slower(result: BenchResult) -> BenchResult:  # noqa: F811 - the fixture abov
 
 
 def test_the_verdict_is_the_last_thing_that_is_printed(
-    result: BenchResult,  # noqa: F811 - the fixture above
+    result: BenchResult,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In one sentence, behind all tables."""
@@ -38,7 +37,7 @@ def test_the_verdict_is_the_last_thing_that_is_printed(
 
 
 def test_a_slower_early_exit_comes_with_the_reason(
-    result: BenchResult,  # noqa: F811 - the fixture above
+    result: BenchResult,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Which exit costs what, so that nobody must put it together from the tables."""
@@ -47,7 +46,7 @@ def test_a_slower_early_exit_comes_with_the_reason(
     assert f"Why: {explain(result)}" in capsys.readouterr().out
 
 
-def test_the_reason_names_an_exit_that_nothing_leaves_by(result: BenchResult) -> None:  # noqa: F811 - the fixture above
+def test_the_reason_names_an_exit_that_nothing_leaves_by(result: BenchResult) -> None:
     """All samples at the last exit: then it is only the heads that cost time."""
     *early, last = result.accuracy.per_exit
     per_exit = (*(replace(exit, share=0.0) for exit in early), replace(last, share=1.0))
@@ -58,7 +57,7 @@ def test_the_reason_names_an_exit_that_nothing_leaves_by(result: BenchResult) ->
 
 
 def test_tables_of_details_are_printed_on_request(
-    result: BenchResult,  # noqa: F811 - the fixture above
+    result: BenchResult,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """--verbose prints every table of the report, the plain command leaves out how it was measured."""
