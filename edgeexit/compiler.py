@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -14,18 +15,20 @@ import onnx
 import edgeexit
 from edgeexit.arguments import as_names, as_path, as_seconds, check_progress
 from edgeexit.backends import Settings, find_backend
-from edgeexit.backends.output_kinds import with_output_kinds
+from edgeexit.backends.output_kinds import OutputWarning, with_output_kinds
 from edgeexit.backends.precision import in_precision
 from edgeexit.backends.probe import (
     carries_batch,
     probe,
     rows_stand_alone,
     with_output_shapes,
+    with_run_shapes,
     with_settled_branches,
     with_true_batch,
 )
 from edgeexit.backends.samples import inputs_for
 from edgeexit.backends.stopping import limit_runs_of, limited_runs
+from edgeexit.backends.subnormals import warn_of_subnormals
 from edgeexit.backends.watch import watching
 from edgeexit.bundle import SCHEMA, Bundle, Manifest, ModeTiming, Source, StageEntry, Verified, replace_bundle
 from edgeexit.bundle.bundle import BundleChange
@@ -64,6 +67,10 @@ from edgeexit.runtime.reference import measure_reference
 from edgeexit.runtime.verify import Original, verify
 
 _TIMED_INPUTS = 8
+_ALIKE = (
+    "the multiply-accumulates of this network cannot be counted: {} weighs all exits alike, not by what reaching them costs. Compile the"
+    " model as it was before a runtime optimised it, where there is one."
+)
 
 
 @dataclass(frozen=True)
@@ -205,6 +212,7 @@ def _take_apart(
     found = find_exits(net, exits, scores)
     refuse_training_mode(net, found)
     found = with_output_kinds(net, found, rule)
+    warn_of_subnormals(net)
     own = found[-1].dtype
     if precision is not None:
         net, found = in_precision(net, found, precision, net.examples)
@@ -212,6 +220,8 @@ def _take_apart(
     net = with_true_batch(net)
     progress("splitting the network", 2, steps)
     stages = split(net, scored)
+    if rule.weighs_costs and any(cost.macs is None for cost in count_costs(net, stages)):
+        warnings.warn(_ALIKE.format(rule.name), OutputWarning, stacklevel=3)
     progress("splitting the network", 3, steps)
     names = {name for s in stages for name in s.outputs}
     specs = probe(net, names)
@@ -227,7 +237,7 @@ def _read(path: Path, inputs: Inputs | None) -> Network:
     net = read_model(path)
     limit_runs_of(net.proto.graph)
     examples = None if inputs is None else check_many(inputs, net.inputs)
-    return with_settled_branches(with_output_shapes(replace(net, examples=examples)))
+    return with_run_shapes(with_settled_branches(with_output_shapes(replace(net, examples=examples))))
 
 
 def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, TensorSpec]) -> None:

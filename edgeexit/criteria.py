@@ -82,6 +82,7 @@ class Criterion:
         nodes: ONNX: appends the nodes that give the inner score.
         combine: NumPy reference of a criterion that combines exits.
         combine_nodes: ONNX: appends the nodes of one exit.
+        weighs_costs: whether it weighs exits by what reaching them costs.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Criterion:
     nodes: Nodes | None = None
     combine: Combine | None = None
     combine_nodes: CombineNodes | None = None
+    weighs_costs: bool = False
 
     @property
     def learned(self) -> bool:
@@ -233,7 +235,9 @@ _ALL = (
     Criterion("max_softmax", "probability", +1, max_softmax, _max_softmax_nodes),
     Criterion("margin", "probability", +1, margin, _margin_nodes),
     Criterion("learned", "score", +1),
-    Criterion("running_mean", "probability", +1, combine=running_mean, combine_nodes=_running_mean_nodes),
+    Criterion(
+        "running_mean", "probability", +1, combine=running_mean, combine_nodes=_running_mean_nodes, weighs_costs=True
+    ),
     Criterion("patience", "exits", +1, combine=patience, combine_nodes=_patience_nodes),
 )
 CRITERIA: dict[str, Criterion] = {c.name: c for c in _ALL}

@@ -20,7 +20,7 @@ from edgeexit.backends.host import HostFused, HostStaged
 from edgeexit.backends.packing import packing_pays
 from edgeexit.backends.recut_stages import recut_stages
 from edgeexit.backends.refusals import refusals
-from edgeexit.backends.sessions import binder, check_ends, open_session, straight_program
+from edgeexit.backends.sessions import binder, check_ends, check_session_settings, open_session, straight_program
 from edgeexit.backends.stopping import run_options, within_limit
 from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.errors import ModelError
@@ -68,6 +68,9 @@ class OnnxRuntimeBackend(Backend):
 
     def check(self) -> None:  # noqa: D102 - see base
         return
+
+    def check_options(self, options: str) -> None:  # noqa: D102 - see base
+        check_session_settings(options)
 
     def versions(self) -> dict[str, str]:  # noqa: D102 - see base
         import onnxruntime as ort  # its distribution may be onnxruntime-gpu, onnxruntime-openvino, ...

@@ -17,6 +17,7 @@ from edgeexit.backends.sessions import open_session
 from edgeexit.backends.stopping import run_options, within_limit
 from edgeexit.errors import ModelError
 from edgeexit.graph.branches import settled_conditions, take_branches
+from edgeexit.graph.cost import uncounted_tensors
 from edgeexit.graph.exits import typed_outputs
 from edgeexit.graph.flow import Flow
 from edgeexit.graph.network import BATCH, DTYPES, Dim, Network, TensorSpec
@@ -51,6 +52,18 @@ def with_output_shapes(net: Network) -> Network:
     del proto.graph.output[:]
     proto.graph.output.extend(specs[o.name].proto() if o.name in specs else o for o in outputs)
     return replace(net, proto=proto)
+
+
+def with_run_shapes(net: Network) -> Network:
+    """The same network with the shapes that its costs are counted from and that inference does not know, as a run shows them."""
+    unknown = uncounted_tensors(net)
+    if not unknown:
+        return net
+    try:
+        values = open_model(net, list(unknown), quiet=True)(inputs_for(net, 0))
+    except ModelError:  # the costs stay unknown
+        return net
+    return replace(net, run_shapes={name: value.shape for name, value in values.items()})
 
 
 def _is_unknown(output: onnx.ValueInfoProto) -> bool:

@@ -60,6 +60,14 @@ def costs_of_reaching(net: Network, tensors: Sequence[str]) -> tuple[float, ...]
     return tuple(float(c) for c in counts if c) if all(counts) else (1.0,) * len(counts)
 
 
+def uncounted_tensors(net: Network) -> tuple[str, ...]:
+    """Tensors whose unknown shapes are all that keeps multiply-accumulates from being counted, as behind operators of a runtime's own."""
+    shapes = _shapes_at_1(net)
+    nodes = [n for n in net.proto.graph.node if n.op_type in _COUNTERS]
+    read = [name for n in nodes for name in (n.input[0], n.input[_COUNTERS[n.op_type][0]], n.output[0])]
+    return tuple(name for name in dict.fromkeys(read) if name not in shapes)
+
+
 def _cost(
     nodes: Sequence[onnx.NodeProto],
     own: Sequence[onnx.NodeProto],
@@ -108,7 +116,7 @@ def _shapes_at_1(net: Network) -> dict[str, tuple[int, ...]]:
         dims = value.type.tensor_type.shape.dim
         if value.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in dims):
             known[value.name] = tuple(d.dim_value for d in dims)
-    return known
+    return {**net.run_shapes, **known}
 
 
 def _all_macs(nodes: Iterable[onnx.NodeProto], shapes: _Shapes) -> int | None:
@@ -117,7 +125,11 @@ def _all_macs(nodes: Iterable[onnx.NodeProto], shapes: _Shapes) -> int | None:
 
 
 def _macs(node: onnx.NodeProto, shapes: _Shapes) -> int | None:
-    if node.op_type in _UNCOUNTED or any(_counts(n) for g in inner_graphs(node) for n in g.node):
+    if (
+        node.op_type in _UNCOUNTED
+        or _is_transposed(node)
+        or any(_counts(n) for g in inner_graphs(node) for n in g.node)
+    ):
         return None  # how often a branch or a loop body runs is not written in the graph
     if node.op_type not in _COUNTERS:
         return 0
@@ -126,6 +138,11 @@ def _macs(node: onnx.NodeProto, shapes: _Shapes) -> int | None:
         return counter(shapes[node.input[0]], shapes[node.input[weight_at]], shapes[node.output[0]])
     except (KeyError, IndexError):
         return None
+
+
+def _is_transposed(node: onnx.NodeProto) -> bool:
+    """Whether a product of the runtime's own swaps dimensions first, so that the inner one is not where it is read."""
+    return node.op_type == "FusedMatMul" and any(a.name.startswith("trans") and a.i for a in node.attribute)
 
 
 def _counts(node: onnx.NodeProto) -> bool:
@@ -167,10 +184,13 @@ def _recurrent(x: _Shape, weight: _Shape, out: _Shape) -> int:
 _COUNTERS: dict[str, tuple[int, _Counter]] = {
     "Conv": (1, _conv),
     "ConvInteger": (1, _conv),
+    "FusedConv": (1, _conv),
     "QLinearConv": (3, _conv),
     "ConvTranspose": (1, _conv_transpose),
     "Gemm": (1, _gemm),
+    "FusedGemm": (1, _gemm),
     "MatMul": (1, _matmul),
+    "FusedMatMul": (1, _matmul),
     "MatMulInteger": (1, _matmul),
     "QLinearMatMul": (3, _matmul),
     "QGemm": (3, _gemm),
@@ -178,4 +198,4 @@ _COUNTERS: dict[str, tuple[int, _Counter]] = {
     "GRU": (1, _recurrent),
     "RNN": (1, _recurrent),
 }
-_UNCOUNTED = frozenset({"Einsum", "Attention", "DeformConv", "MultiHeadAttention", "QAttention", "FusedMatMul"})
+_UNCOUNTED = frozenset({"Einsum", "Attention", "DeformConv", "MultiHeadAttention", "QAttention"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -112,6 +112,7 @@ class Network:
         inputs: its inputs, without those that are weights.
         dynamic_batch: whether every input's first dimension is free.
         examples: the user's own inputs [n, ...] by name, to run it with where it has to be run; None where there are none.
+        run_shapes: shapes at batch 1 of tensors that shape inference does not know, as a run showed them.
     """
 
     proto: onnx.ModelProto
@@ -119,6 +120,7 @@ class Network:
     inputs: tuple[TensorSpec, ...]
     dynamic_batch: bool
     examples: Mapping[str, NDArray[Any]] | None = None
+    run_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def opset(self) -> int:

@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import edgeexit
+from edgeexit.backends.output_kinds import OutputWarning
 from edgeexit.bundle import Bundle, ModeTiming
+from edgeexit.errors import InputError
 from edgeexit.report.doubts import break_even, cut_bytes, doubts
 from tests.graph.hard import Writer
 
@@ -119,3 +122,51 @@ def test_an_exit_before_which_a_much_deeper_one_stands_has_its_order_questioned(
     assert any("is the order of the exits right? It is main, aux" in d for d in doubts(wrong))
     assert not any("order" in d for d in doubts(right))
     assert ["aux", "main"] == [stage.output for stage in right.stages]
+
+
+def optimised(tmp_path: Path) -> Path:
+    """Two exits behind operators of ONNX Runtime's own, at which ONNX's shape inference stops."""
+    w = Writer()
+    a = w.op("Gelu", w.op("MatMul", "x", w.weight(8, 16)), domain="com.microsoft")
+    w.op("MatMul", a, w.weight(16, 4), out="z1")
+    b = w.op("Gelu", w.op("MatMul", a, w.weight(16, 16)), domain="com.microsoft")
+    w.op("MatMul", b, w.weight(16, 4), out="z2")
+    path = w.save(tmp_path / "m.onnx", {"x": ["n", 8]}, ["z1", "z2"])
+    model = onnx.load(path)
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, path)
+    return path
+
+
+def test_costs_behind_operators_of_the_runtime_are_counted_from_a_run(tmp_path: Path) -> None:
+    """As in a model that ONNX Runtime has optimised and saved."""
+    bundle = edgeexit.compile(optimised(tmp_path), tmp_path / "b.eexit", criterion="running_mean", seconds=0)
+
+    assert [8 * 16 + 16 * 4, 16 * 16 + 16 * 4] == [stage.macs for stage in bundle.manifest.stages]
+
+
+def test_a_criterion_that_weighs_by_costs_says_where_there_are_none(tmp_path: Path) -> None:
+    """It then weighs all exits alike."""
+    w = Writer()
+    a = w.op("Einsum", "x", w.weight(8, 8), equation="ab,bc->ac")
+    w.op("MatMul", a, w.weight(8, 4), out="z1")
+    w.op("MatMul", w.op("Relu", a), w.weight(8, 4), out="z2")
+    path = w.save(tmp_path / "m.onnx", {"x": ["n", 8]}, ["z1", "z2"])
+
+    with pytest.warns(OutputWarning, match="running_mean weighs all exits alike"):
+        edgeexit.compile(path, tmp_path / "b.eexit", criterion="running_mean", seconds=0)
+
+
+def test_subnormal_activations_are_warned_about_and_can_be_flushed(tmp_path: Path) -> None:
+    """Weights that decayed to 1e-22 make them; some CPUs are slow with them."""
+    w = Writer()
+    a = w.op("Mul", w.op("MatMul", "x", w.weight(8, 8)), w.constant(1e-22))
+    w.op("MatMul", a, w.weight(8, 4), out="z1")
+    b = w.op("MatMul", a, w.op("Mul", w.weight(8, 8), w.constant(1e-22)))
+    w.op("MatMul", b, w.weight(8, 4), out="z2")
+    path = w.save(tmp_path / "m.onnx", {"x": ["n", 8]}, ["z1", "z2"])
+
+    with pytest.warns(OutputWarning, match=r"subnormal.*--options denormal_as_zero=1"):
+        edgeexit.compile(path, tmp_path / "b.eexit", seconds=0)
+    with pytest.raises(InputError, match=r"no option named 'denormals_as_zero'\. Did you mean 'denormal_as_zero'"):
+        edgeexit.load(tmp_path / "b.eexit", options="denormals_as_zero=1")
