@@ -57,6 +57,14 @@ def check_regular_file(path: Path, error: type[InputError] = InputError) -> None
         raise error(msg)
 
 
+def path_exists(path: Path) -> bool:
+    """Whether there is something at a path; text that the system takes for no name, as one too long, is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def check_small(path: Path, most: int) -> None:
     """Refuse what is no regular file, or one of more than `most` bytes; a missing one is left to others.
 

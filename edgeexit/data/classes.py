@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeexit.arguments import check_small, printable
+from edgeexit.arguments import check_small, path_exists, printable
 from edgeexit.data.model import ModelInfo, near_name
 from edgeexit.errors import InputError
 
@@ -39,7 +39,7 @@ def read_class_names(given: object) -> tuple[str, ...]:
     if isinstance(given, (str, os.PathLike)) and not isinstance(os.fspath(given), bytes):
         text = os.fspath(given)
         path = Path(text)
-        is_file = path.exists() or path.suffix.lower() in _FILES or not isinstance(given, str)
+        is_file = path_exists(path) or path.suffix.lower() in _FILES or not isinstance(given, str)
         return _checked(_from_file(path), printable(text)) if is_file else _checked(text.split(","), "the class names")
     if isinstance(given, Iterable) and not isinstance(given, (bytes, Mapping)):
         return _checked(list(given), "the class names")

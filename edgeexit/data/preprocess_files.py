@@ -21,7 +21,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edgeexit.arguments import as_float, check_small, printable
+from edgeexit.arguments import as_float, check_small, path_exists, printable
 from edgeexit.data.preprocess import INTERPOLATIONS, Preprocess
 from edgeexit.errors import InputError, did_you_mean
 
@@ -71,7 +71,7 @@ def read_preprocess(given: object) -> Preprocess:
     text = os.fspath(given)
     if isinstance(given, str) and text.strip().lower() in PRESETS:
         return PRESETS[text.strip().lower()]
-    if isinstance(given, str) and "=" in text and not Path(text).exists():
+    if isinstance(given, str) and "=" in text and not path_exists(Path(text)):
         return _from_table(_table_of(text), f"preprocess {text!r}")
     return _from_file(Path(text))
 
@@ -100,7 +100,7 @@ def _table_of(text: str) -> dict[str, str]:
 
 def _from_file(path: Path) -> Preprocess:
     where = printable(path)
-    if not path.exists():
+    if not path_exists(path):
         hint = did_you_mean(str(path), PRESETS)
         msg = f"no preprocessing {where!r}: no such file, no preset ({', '.join(PRESETS)}) and no key=value text.{hint}"
         raise InputError(msg)
