@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgeexit.bundle.manifest import CalibrationEntry, CalibrationRecord, Manifest
+from edgeexit.bundle.manifest import CALIBRATION_NAME, CalibrationEntry, CalibrationRecord, Manifest
 from edgeexit.errors import InputError, did_you_mean
 
 VERDICTS = ("met", "not met", "undecided")
 UNKNOWN = "unknown"
 """Verdict of a document that states none."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NUMBERED = re.compile(r"cal-(\d{1,9})")
 
 
@@ -27,7 +26,7 @@ def check_name(manifest: Manifest, name: str) -> str:
     Raises:
         InputError: it is not letters, digits, '.', '_' and '-', or another calibration of the bundle has it.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not CALIBRATION_NAME.fullmatch(name):
         msg = f"{name!r} cannot name a calibration: use 1 to 64 letters, digits, '.', '_' and '-', a letter or digit first."
         raise InputError(msg)
     if any(record.name == name for record in manifest.history):

@@ -7,6 +7,7 @@ become schema 2 when they are next written.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,8 @@ from edgeexit.graph.network import TensorSpec
 
 VERSION = 2
 SCHEMA = f"edgeexit.bundle/{VERSION}"
+CALIBRATION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What the name of a calibration may be: it becomes part of the names of files."""
 _MOST_CLASSES = 1 << 24
 
 
@@ -275,6 +278,7 @@ class Manifest:
         faults = [f"file {name!r} is used but not listed in files" for name in sorted(used - self.files.keys())]
         names = [record.name for record in self.history]
         faults += [f"calibration {name!r} is listed twice" for name in sorted({n for n in names if names.count(n) > 1})]
+        faults += [f"{name!r} cannot name a calibration" for name in names if not CALIBRATION_NAME.fullmatch(name)]
         active = {entry.name for entry in self.calibrations.values() if entry.name}
         active |= {name for log in self.activated.values() for name in log}
         faults += [f"active calibration {name!r} is not in the history" for name in sorted(active - set(names))]

@@ -10,6 +10,7 @@ import typer
 
 from edgeexit.cli.common import BackendOptions, Json, emit, joined
 from edgeexit.cli.data import NewClassNames, NewPreprocessing, file_info
+from edgeexit.cli.kept import kept_names, print_dropped
 from edgeexit.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -59,10 +60,12 @@ def compile_command(
 
     samples = load_data(data, file_info(model, preprocess, classes), strict=True) if data else None
     names = classes or (samples.class_names if samples is not None and samples.class_names else None)
+    folder = output or model.with_suffix(".eexit")
+    before = kept_names(folder)
     with progress_bar() as progress:
         bundle = compile_model(
             model,
-            output or model.with_suffix(".eexit"),
+            folder,
             criterion=criterion,
             exits=_names(exits),
             scores=_names(scores),
@@ -78,6 +81,7 @@ def compile_command(
             seconds=seconds,
             progress=progress,
         )
+    print_dropped(before, bundle)
     emit(_document(bundle), lambda: _print(bundle), as_json=json)
 
 

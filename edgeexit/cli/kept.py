@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -11,7 +12,7 @@ import typer
 from edgeexit.cli.printing import print_note
 
 if TYPE_CHECKING:
-    from edgeexit.bundle import CalibrationRecord
+    from edgeexit.bundle import Bundle, CalibrationRecord
     from edgeexit.runtime import Runner
 
 AcceptDevice: TypeAlias = Annotated[
@@ -37,6 +38,31 @@ def print_kept(bundle: Path, added: CalibrationRecord | None, *, active: bool) -
     else:
         use = f"edgeexit calibrations use {bundle} {added.name}"
         print_note(f"kept as {added.name!r}, not active: its target was {added.verdict}. To use it all the same: {use}")
+
+
+def kept_names(folder: Path) -> list[str]:
+    """Names of the calibrations of a bundle that may be there; none where there is none that can be read."""
+    from edgeexit.bundle.reading import MANIFEST, read_manifest
+    from edgeexit.errors import EdgeExitError
+
+    try:
+        manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else None
+    except (EdgeExitError, OSError):
+        return []
+    if manifest is None:
+        return []
+    return [r.name for r in manifest.history] or sorted(manifest.calibrations)
+
+
+def print_dropped(before: Sequence[str], bundle: Bundle) -> None:
+    """Say which calibrations of the bundle before were not carried over."""
+    left = set(kept_names(bundle.path))
+    dropped = [name for name in before if name not in left]
+    if dropped:
+        print_note(
+            f"the calibrations of the bundle before ({', '.join(dropped)}) were of another network, criterion or preprocessing"
+            " and are removed. Calibrate again."
+        )
 
 
 def calibration_in_use(runner: Runner) -> dict[str, Any] | None:

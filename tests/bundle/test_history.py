@@ -15,6 +15,7 @@ import edgeexit
 from edgeexit.bundle import Bundle, history
 from edgeexit.bundle.manifest import CalibrationEntry, CalibrationRecord
 from edgeexit.errors import BundleError, InputError
+from tests.support.manifests import write_manifest
 
 KEY = "board-1/onnxruntime-staged-float32-t1"
 
@@ -141,6 +142,18 @@ def test_a_history_that_does_not_fit_together_is_refused(bundle_path: Path) -> N
 
     with pytest.raises(BundleError, match="active calibration 'cal-1' is not in the history"):
         type(bundle.manifest)(**{**vars(bundle.manifest), "history": ()})
+
+
+@pytest.mark.parametrize("name", ["../../x", "\x1b[2J", ""])
+def test_a_name_in_a_manifest_that_is_no_name_is_refused(bundle_path: Path, name: str) -> None:
+    """It would become part of the name of a file that is exported."""
+    Bundle.open(bundle_path).write_calibration(KEY, document("drop<=1"), activate=False)
+    manifest = json.loads((bundle_path / "manifest.json").read_text())
+    manifest["history"][0]["name"] = name
+    write_manifest(bundle_path, manifest)
+
+    with pytest.raises(BundleError, match="cannot name a calibration"):
+        Bundle.open(bundle_path)
 
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])

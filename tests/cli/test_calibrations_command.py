@@ -151,3 +151,15 @@ def test_a_dry_run_writes_nothing(bundle: Path) -> None:
     assert before == listed(bundle)
     with pytest.raises(InputError, match="has a calibration named 'first' already"):
         invoke("calibrate", bundle, "--mode", "staged", "--from-curve", "--target", "agreement>=0.7", "--name", "first")
+
+
+def test_compiling_another_network_over_a_bundle_says_which_calibrations_go(bundle: Path) -> None:
+    """Of the same network they stay, and nothing is said."""
+    words = ("compile", demo_asset("lenet-digits.onnx"), "-o", bundle, "--seconds", 0)
+
+    same = CliRunner().invoke(app, list(map(str, words)))
+    other = CliRunner().invoke(app, list(map(str, (*words, "--criterion", "margin"))))
+
+    assert "removed" not in same.output
+    assert "first, second" in " ".join(other.output.split())
+    assert not listed(bundle)
