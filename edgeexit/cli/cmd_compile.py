@@ -25,7 +25,11 @@ def compile_command(
     ] = None,
     criterion: Annotated[
         str,
-        typer.Option(help="entropy, normalized_entropy, max_softmax, margin, learned, running_mean or patience."),
+        typer.Option(
+            help="entropy, normalized_entropy, max_softmax, margin, learned (the exit's own score), running_mean (leave when the best class"
+            " of the mean of all exits so far has probability T), or patience (leave when T exits in a row, this one included, agree on"
+            " the label: the patience p of PABEE is T = p + 1)."
+        ),
     ] = "entropy",
     exits: Annotated[
         str | None, typer.Option(metavar="Z1,Z2,...", help="Logits outputs in order. [default: found]")
