@@ -8,6 +8,7 @@ from edgeexit.calibration.result import Figures
 from edgeexit.cli.printing import print_list, print_tables, print_text, print_verdict
 from edgeexit.report.calibrated import bounds_table
 from edgeexit.report.table import Table
+from edgeexit.report.tables import share_of
 from edgeexit.report.validity_reasons import gravest_first
 
 _LISTED = 4
@@ -31,18 +32,18 @@ def _summary(result: Calibration) -> Table:
     few = len(result.exits) <= _LISTED
     rows = [_figures(name, figures, few=few) for name, figures in shown]
     rows.append(
-        ("backbone", "", units.seconds(result.backbone_mean_s), units.seconds(result.backbone_p99_s), *[""] * few)
+        ("backbone", "", "", units.seconds(result.backbone_mean_s), units.seconds(result.backbone_p99_s), *[""] * few)
     )
     thresholds = f" {', '.join(f'{t:.4g}' for t in result.thresholds)}" if few else ""
     title = f"{result.target}: {result.criterion} thresholds{thresholds} ({result.unit})"
-    return Table(title, ("", "accuracy", "mean", "p99", *["leave at exit 1, 2, ..."] * few), tuple(rows))
+    return Table(title, ("", "samples", "accuracy", "mean", "p99", *["exit rates"] * few), tuple(rows))
 
 
 def _figures(name: str, figures: Figures, *, few: bool) -> tuple[str, ...]:
     quality = figures.accuracy if figures.accuracy is not None else figures.agreement
     rates = [" · ".join(units.percent(r, 1) for r in figures.exit_rates)] * few
     times = units.seconds(figures.mean_s), units.seconds(figures.p99_s)
-    return f"{name} ({figures.samples} samples)", units.percent(quality), *times, *rates
+    return name, str(figures.samples), share_of(quality, figures.samples), *times, *rates
 
 
 def _exits(result: Calibration) -> Table:
@@ -51,7 +52,7 @@ def _exits(result: Calibration) -> Table:
     rows = tuple(
         (
             str(e.exit),
-            units.percent(e.accuracy if e.accuracy is not None else e.agreement),
+            share_of(e.accuracy if e.accuracy is not None else e.agreement, result.parts.choose),
             units.seconds(e.mean_s),
             units.seconds(e.p99_s),
             units.count(e.macs),

@@ -49,10 +49,11 @@ def demo_command(
 def _print(result: DemoResult, keep: Path | None) -> None:
     from edgeexit.cli.printing import print_list, print_tables, print_text, print_verdict
     from edgeexit.report.table import Table
+    from edgeexit.report.tables import share_of
 
     rates = " · ".join(units.percent(r, 1) for r in result.exit_rates)
     rows = (
-        ("accuracy", units.percent(result.accuracy), units.percent(result.backbone_accuracy)),
+        ("accuracy", *(share_of(a, result.samples) for a in (result.accuracy, result.backbone_accuracy))),
         ("drop", f"{result.drop_points:.2f} ± {result.drop_room_points:.2f} points", ""),
         ("mean latency", units.seconds(result.test_mean_s), units.seconds(result.backbone_mean_s)),
         ("p99 latency", units.seconds(result.test_p99_s), units.seconds(result.backbone_p99_s)),

@@ -100,6 +100,7 @@ def _print(runner: Runner, answered: Answered) -> None:
     from edgeexit import units
     from edgeexit.cli.printing import print_result, print_tables, print_text
     from edgeexit.report.table import Table
+    from edgeexit.report.tables import share_of
 
     columns, rows = answered.table(_SHOWN)
     score = f"{runner.criterion.name} ({runner.criterion.unit})"
@@ -108,5 +109,7 @@ def _print(runner: Runner, answered: Answered) -> None:
         print_text(f"... and {answered.count - _SHOWN} more (--json lists all, --output FILE.csv writes them)")
     summary = answered.summary(runner.exits)
     shares = ", ".join(f"exit {k} {units.percent(r, 1)}" for k, r in enumerate(summary["exit_rates"], 1))
-    print_result(f"{units.plural(answered.count, 'sample')}, accuracy {units.percent(summary['accuracy'])}; {shares}")
+    print_result(
+        f"{units.plural(answered.count, 'sample')}, accuracy {share_of(summary['accuracy'], answered.count)}; {shares}"
+    )
     print_text(f"Thresholds: {describe_thresholds(runner)}")

@@ -107,11 +107,13 @@ def _write_data(name: str, out: Path) -> list[Path]:
 def _print(trained: Trained, files: list[Path]) -> None:
     from edgeexit.cli.printing import print_list, print_tables, print_text
     from edgeexit.report.table import Table
+    from edgeexit.report.tables import share_of
     from edgeexit.units import percent
 
     results: dict[str, Any] = trained.metrics["results"]
+    sizes = {part: int(about["samples"]) for part, about in trained.metrics["data"].items()}
     rows = [
-        (name if i == 1 else "", str(i), percent(calibration), percent(test))
+        (name if i == 1 else "", str(i), share_of(calibration, sizes["calibration"]), share_of(test, sizes["test"]))
         for name, result in results.items()
         for i, (calibration, test) in enumerate(
             zip(result["calibration_accuracy"], result["test_accuracy"], strict=True), 1
@@ -122,6 +124,6 @@ def _print(trained: Trained, files: list[Path]) -> None:
         rates = ", ".join(f"exit {k} {percent(r, 1)}" for k, r in enumerate(row["exit_rates"], 1))
         print_text(
             f"Leaving early at entropy {row['threshold']:.3g} nats (no loss on the calibration part): "
-            f"{percent(row['accuracy'])} on the test part; {rates}"
+            f"{share_of(row['accuracy'], sizes['test'])} on the test part; {rates}"
         )
     print_list(map(str, files), heading="Written:")

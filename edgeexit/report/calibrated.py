@@ -31,7 +31,7 @@ from edgeexit.report.figure import (
     exit_tone,
 )
 from edgeexit.report.table import Table
-from edgeexit.report.tables import share_text
+from edgeexit.report.tables import share_of
 from edgeexit.report.validity_reasons import gravest_first
 
 
@@ -199,7 +199,7 @@ def _figures(calibration: Calibration) -> Table:
 
 def _share(figures: Figures | None, name: str) -> str:
     share = None if figures is None else getattr(figures, name)
-    return "n/a" if figures is None or share is None else share_text(share, share_interval(share, figures.samples))
+    return "n/a" if figures is None else share_of(share, figures.samples)
 
 
 def _exits(calibration: Calibration) -> Table:
@@ -207,7 +207,7 @@ def _exits(calibration: Calibration) -> Table:
     rows = tuple(
         (
             str(e.exit),
-            *(share_text(v, None if v is None or not n else share_interval(v, n)) for v in (e.accuracy, e.agreement)),
+            *(share_of(v, n) for v in (e.accuracy, e.agreement)),
             units.seconds(e.mean_s),
             units.seconds(e.p99_s),
             units.count(e.macs),

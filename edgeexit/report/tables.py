@@ -58,6 +58,11 @@ def share_text(share: float | None, interval: Interval | None) -> str:
     return units.percent(share) + around
 
 
+def share_of(share: float | None, samples: int) -> str:
+    """A share of that many samples with its 95 % interval: `98.75 % (97.1 … 99.5 %)`; `n/a` for None."""
+    return share_text(share, _interval(share, samples))
+
+
 def share_range(interval: Interval | None) -> str:
     """`97.1 … 99.5 %`, or `n/a`."""
     return "n/a" if interval is None else units.percent_range(interval.low, interval.high)
@@ -168,7 +173,7 @@ def _against(result: BenchResult) -> Table:
         (
             "accuracy",
             share_text(result.accuracy.overall, result.accuracy.overall_ci95),
-            share_text(other.accuracy, _interval(other.accuracy, result.workload.n)),
+            share_of(other.accuracy, result.workload.n),
             "",
         ),
         *_latency_rows(mine, other.latency),
@@ -178,7 +183,7 @@ def _against(result: BenchResult) -> Table:
 
 
 def _interval(share: float | None, n: int) -> Interval | None:
-    return None if share is None else share_interval(share, n)
+    return None if share is None or n == 0 else share_interval(share, n)
 
 
 def _audit(audit: Audit) -> Table:
