@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +31,7 @@ from edgeexit.calibration.verdicts import Verdict
 from edgeexit.display import Summarised, Summary
 from edgeexit.documents import check_schema, from_document, to_document
 from edgeexit.errors import BundleError
+from edgeexit.measure.consistency import length_faults, value_faults
 from edgeexit.measure.records import Record, data_frame
 from edgeexit.measure.statistics import Interval, nearest_rank
 
@@ -269,7 +271,28 @@ def calibration_from(document: Any, where: str) -> Calibration:
     """
     check_schema(document, "calibration", VERSION, where, BundleError)
     found = from_document(Calibration, document, where, BundleError)
+    faults = [*value_faults(found), *_faults(found)]
+    if faults:
+        raise BundleError(f"the figures of {where} contradict each other: {'; '.join(faults)}.")
     return found if "verdict" in document else replace(found, verdict=_earlier_verdict(found))
+
+
+def _faults(found: Calibration) -> Iterator[str]:
+    exits = len(found.exits)
+    lengths: dict[str, tuple[Sized | None, int]] = {
+        "thresholds": (found.thresholds, exits - 1),
+        "inner_thresholds": (found.inner_thresholds, exits - 1),
+        "policy.thresholds": (found.policy.thresholds, exits - 1),
+        "policy.exit_rates": (found.policy.exit_rates, exits),
+        "predicted.exit_rates": (found.predicted.exit_rates, exits),
+        "measured.exit_rates": (None if found.measured is None else found.measured.exit_rates, exits),
+    }
+    for i, point in enumerate(found.curve):
+        lengths[f"curve[{i}].inner_thresholds"] = point.inner_thresholds, exits - 1
+        lengths[f"curve[{i}].exit_rates"] = point.exit_rates, exits
+    yield from length_faults(lengths)
+    if exits < 2 or any(row.exit != k for k, row in enumerate(found.exits, 1)):
+        yield "the exits are not two or more, numbered from 1"
 
 
 def _earlier_verdict(found: Calibration) -> CalibrationVerdict:

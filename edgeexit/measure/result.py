@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from edgeexit.errors import InputError
 from edgeexit.measure.accuracy import with_intervals
 from edgeexit.measure.cache_report import CacheResult
 from edgeexit.measure.cache_sweep import Sweep
+from edgeexit.measure.consistency import length_faults, value_faults
 from edgeexit.measure.energy_report import EnergyReport
 from edgeexit.measure.parts import (
     Accuracy,
@@ -145,15 +147,35 @@ def result_from(document: Any, where: str = "result") -> BenchResult:
     """The result that `BenchResult.to_document` wrote.
 
     Raises:
-        InputError: another schema, a newer one, or fields that are missing or of another type.
+        InputError: another schema, a newer one, fields that are missing or of another type, or figures that cannot all be true.
     """
     check_schema(document, "bench", SCHEMA_VERSION, where)
     body = {key: value for key, value in document.items() if key not in {"schema", "raw"}}
     result = from_document(BenchResult, body, where)
+    faults = [*value_faults(result), *_faults(result)]
+    if faults:
+        raise InputError(f"the figures of {where} contradict each other: {'; '.join(faults)}.")
     _check_extras(result, where)
     if result.accuracy.agreement_ci95 is not None:
         return result
     return replace(result, accuracy=with_intervals(result.accuracy, result.workload.n))  # an older file
+
+
+def _faults(result: BenchResult) -> Iterator[str]:
+    exits = result.subject.exits
+    if result.workload.n < 1:
+        yield "workload.n is less than 1"
+    accuracy, latency = result.accuracy.per_exit, result.latency.per_exit
+    yield from length_faults(
+        {
+            "subject.thresholds": (result.subject.thresholds, exits - 1),
+            "accuracy.per_exit": (accuracy, exits),
+            "latency.per_exit": (latency, exits),
+        }
+    )
+    numbered = list(range(1, exits + 1))
+    if [part.exit for part in accuracy] != numbered or [part.exit for part in latency] != numbered:
+        yield f"the exits are not numbered from 1 to {exits}"
 
 
 def _check_extras(result: BenchResult, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -65,3 +66,27 @@ def test_names_from_a_result_cannot_steer_a_terminal_that_shows_its_report(
     [made] = write_report([("r", result)], tmp_path / f"r.{suffix}")
 
     assert not set("\x1b\x07\x9b\ufffd") & set(made.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda d: d["accuracy"].update(overall=1.5), "accuracy.overall is 1.5, which is no share from 0 to 1"),
+        (lambda d: d["latency"]["per_exit"].pop(), "latency.per_exit has 2 values instead of 3"),
+        (
+            lambda d: d["latency"]["backbone"].update(mean_s=0),
+            "latency.backbone.mean_s is 0.0, which is no time above 0",
+        ),
+        (lambda d: d["workload"].update(n=0), "workload.n is less than 1"),
+        (lambda d: d["accuracy"]["per_exit"][0].update(exit=7), "the exits are not numbered from 1"),
+        (lambda d: d["subject"].update(thresholds=[]), "subject.thresholds has 0 values instead of 2"),
+    ],
+)
+def test_figures_that_cannot_all_be_true_are_named(
+    full: BenchResult, damage: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    """Every field has the right type, and no page could be made of them."""
+    document = json.loads(dumps(full.to_document()))
+    damage(document)
+    with pytest.raises(InputError, match=re.escape(told)):
+        result_from(document)
