@@ -6,6 +6,7 @@ A model file carries it, with preprocessing and class names, in its metadata; `e
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -137,14 +138,20 @@ def describe_inputs(data: Dataset, inputs: tuple[InputSpec, ...]) -> tuple[Input
 
 def _statistics(spec: InputSpec, array: NDArray[Any]) -> InputStatistics:
     channels = _channels(spec, array)
-    return InputStatistics(
-        name=spec.name,
-        dtype=spec.dtype,
-        minimum=float(array.min()),
-        maximum=float(array.max()),
-        mean=tuple(float(c.mean(dtype=np.float64)) for c in channels),
-        std=tuple(float(c.std(dtype=np.float64)) for c in channels),
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # float64 inputs may be as large as any number
+        return InputStatistics(
+            name=spec.name,
+            dtype=spec.dtype,
+            minimum=float(array.min()),
+            maximum=float(array.max()),
+            mean=tuple(_number(c.mean(dtype=np.float64)) for c in channels),
+            std=tuple(_number(c.std(dtype=np.float64)) for c in channels),
+        )
+
+
+def _number(value: float) -> float:
+    """A number that a document holds."""
+    return math.inf if math.isnan(value) else float(value)
 
 
 def _channels(spec: InputSpec, array: NDArray[Any]) -> list[NDArray[Any]]:
