@@ -99,11 +99,11 @@ def export_command(
     Example: edgeexit calibrations export lenet.eexit cal-2 -o night.calibration.zip
     """
     from edgeexit.bundle.archive import SUFFIX
-    from edgeexit.bundle.store import write_whole
     from edgeexit.calibration import export_calibration
+    from edgeexit.data.files import write_bytes
 
     target = output or Path(f"{bundle.name.removesuffix('.eexit')}-{name}{SUFFIX}")
-    write_whole(target, export_calibration(bundle, name))
+    write_bytes(target, export_calibration(bundle, name))
     document = {"schema": "edgeexit.calibration-exported/1", "bundle": str(bundle), "name": name, "file": str(target)}
     emit(document, lambda: print_text(f"{name} of {bundle} is in {target}."), as_json=json)
 

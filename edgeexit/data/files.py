@@ -20,10 +20,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Files that the body writes beside the scratch path (the weights of a large ONNX model) move with it, before it.
 
     Raises:
-        InputError: the folder does not exist or cannot be written, or the disk is full.
+        InputError: the folder does not exist or cannot be written, the disk is full, or `path` is a pipe or a device, whose place no file
+            may take.
     """
     target = Path(path)
     try:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            msg = f"cannot write {target}: it is a pipe or a device, not a file."
+            raise InputError(msg)
         with scratch_folder(target.parent, f".{target.name}.") as folder:
             yield folder / target.name
             for file in sorted(folder.iterdir(), key=lambda f: f.name == target.name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,15 @@ def test_compiling_another_network_over_a_bundle_says_which_calibrations_go(bund
     assert "removed" not in same.output
     assert "first, second" in " ".join(other.output.split())
     assert not listed(bundle)
+
+
+def test_a_pipe_is_not_replaced_by_an_export(bundle: Path, tmp_path: Path) -> None:
+    """Nor a device, which root could; one message."""
+    os.mkfifo(tmp_path / "pipe")
+
+    for place in (tmp_path / "pipe", Path("/dev/null"), tmp_path / "nowhere" / "x.zip"):
+        with pytest.raises(InputError, match=f"cannot write {place}"):
+            invoke("calibrations", "export", bundle, "first", "-o", place)
+
+    assert (tmp_path / "pipe").is_fifo()
+    assert Path("/dev/null").is_char_device()
