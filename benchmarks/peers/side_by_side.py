@@ -19,6 +19,7 @@ from onnx import numpy_helper
 
 from benchmarks.common import Case, Timed, find_case, open_case, options, record, same_as, show, straight, time_lanes
 from edgeexit import units
+from edgeexit.backends.openvino import import_openvino
 from edgeexit.criteria import log_softmax
 from edgeexit.data import Dataset
 from edgeexit.documents import to_document
@@ -224,8 +225,7 @@ def openvino_if(model: Path, runner: Runner) -> Way:
 
 
 def _openvino(model: Path) -> tuple[Any, list[Any], list[Any]]:
-    import openvino as ov
-
+    ov = import_openvino()
     core = ov.Core()
     network = core.read_model(str(model))
     network.reshape(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _WIDE = 140  # a table in a file or a pipe, which have no width of their own
 
 _A_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_A_QUANTITY = re.compile(rf"{_A_NUMBER.pattern}(?: (?:[nµm]?s|[nµm]?J|[KMGT]i?B|B|[kMGT])\b)?")
 
 _FAULTS = re.compile(r"(has \d+ faults:) (.+)$", re.DOTALL)
 
@@ -85,13 +86,13 @@ def print_list(items: Iterable[str], *, heading: str = "", style: str = "", err:
 
 
 def merge_alike(items: Iterable[str]) -> list[str]:
-    """Items in order, once each; of several that differ only in numbers the first, with those of the others behind it.
+    """Items in order, once each; of several that differ only in numbers and their units the first, with those of the others behind it.
 
     Where several numbers differ, the first of them names the others: the exit, not its times.
     """
     alike: dict[str, list[str]] = {}
     for item in dict.fromkeys(items):
-        alike.setdefault(_A_NUMBER.sub("0", item), []).append(item)
+        alike.setdefault(_A_QUANTITY.sub("0", item), []).append(item)
     return [group[0] if len(group) == 1 else f"{group[0]} (and {_others(group)})" for group in alike.values()]
 
 

@@ -98,6 +98,8 @@ def test_numbers_stand_on_the_right_and_words_on_the_left() -> None:
 def test_sentences_that_differ_in_numbers_become_one_that_lists_the_exits() -> None:
     """With 32 exits they are dozens: the first as it is, of the others the first number that differs, ranges shortened."""
     exits = [1, 3, 4, 5, 6, 9]
-    sentences = [f"leaving at exit {k} takes {k}.5 ms, the backbone 2 ms: it cannot pay." for k in exits]
+    sentences = [
+        f"leaving at exit {k} takes {k}.5 {'ms' if k < 5 else 's'}, the backbone 2 ms: it cannot pay." for k in exits
+    ]
 
     assert [f"{sentences[0]} (and 3 to 6, 9)", "another"] == merge_alike([*sentences, "another", sentences[0]])
