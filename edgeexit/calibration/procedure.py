@@ -32,7 +32,7 @@ from edgeexit.calibration.search import Policy
 from edgeexit.calibration.session import Infeasible, Plan, Session, Split, choose_and_run, split_data
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.calibration.uncertainty import Sample
-from edgeexit.calibration.verdicts import Verdict, lost_classes, recommend_heads, sampling_error, verdicts_of
+from edgeexit.calibration.verdicts import Verdict, lost_classes, one_sided, recommend_heads, sampling_error, verdicts_of
 from edgeexit.data import Dataset, check_labels, checked, read_fingerprint
 from edgeexit.data.fingerprint import KEY as TRAINING
 from edgeexit.documents import to_document
@@ -273,7 +273,8 @@ def _verdicts(session: Session, policy: Policy, target: Target) -> tuple[Verdict
     heads = None if run.noisy else recommend_heads(split.choose, target, policy)
     labels = split.data.labels
     classes = () if labels is None else lost_classes(split.answers, labels, run.whole.leaves)
-    return (*verdicts_of(split.choose, policy), *classes, *((heads,) if heads else ()))
+    partial = one_sided(split.answers, labels, split.classes)
+    return (*verdicts_of(split.choose, policy), *partial, *classes, *((heads,) if heads else ()))
 
 
 def _versions() -> dict[str, str]:

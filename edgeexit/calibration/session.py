@@ -84,6 +84,7 @@ class Split:
     validate_table: ReplayTable
     parts: Parts
     findings: tuple[Finding, ...]
+    classes: int
 
     def priced(self, costs: Costs) -> Split:
         """With measured costs in all tables."""
@@ -158,6 +159,7 @@ def split_data(runner: Runner, data: Dataset, plan: Plan) -> Split:
         table.take(indices[-1]),
         _parts(data, indices, plan),
         findings,
+        runner.classes,
     )
 
 
@@ -301,7 +303,7 @@ def _choose(split: Split, plan: Plan, errors: Errors, *, noisy: bool) -> Chosen:
         chosen = _proved(split, plan, errors) if plan.confidence is not None else _best(split, plan, errors)
     except TargetNotMet as refusal:
         nearest = _within_noise(split.choose, plan.target, errors, refusal, noisy=noisy)
-        if nearest is None:
+        if nearest is None or plan.confidence is not None:  # a proof that was asked for is not given up
             raise
         chosen = _chosen_for(nearest, split, plan)
     plan.progress("choosing thresholds", 1, 1)

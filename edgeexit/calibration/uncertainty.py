@@ -24,6 +24,7 @@ FLOOR = 0.02
 """Relative: what times differ by from one process to the next, however long each is measured."""
 ENERGY_FLOOR = 0.05
 _MOST_DOUBLINGS = 8
+"""Where many exits are, few of their thresholds decide: those with a share of the samples large enough to move the sum."""
 
 
 @dataclass(frozen=True, eq=False)

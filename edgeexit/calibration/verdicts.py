@@ -31,7 +31,8 @@ class Verdict:
     """One remark.
 
     Attributes:
-        code: stable name: does_not_pay, times_fall, one_exit, unused_exit, constant_scores, few_samples, lost_class, drop_heads.
+        code: stable name: does_not_pay, times_fall, one_exit, unused_exit, constant_scores, few_samples, lost_class, missing_classes,
+            one_answer, drop_heads.
         text: for people.
     """
 
@@ -125,6 +126,28 @@ def lost_classes(answers: Indices, labels: Indices, leaves: Indices) -> tuple[Ve
     shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
     text = f"leaving early loses whole classes: {shown}. Raise the thresholds, or give more samples of them."
     return (Verdict("lost_class", text),)
+
+
+def one_sided(answers: Indices, labels: Indices | None, classes: int) -> tuple[Verdict, ...]:
+    """Remarks where the samples show only a part of what the network knows, such as the first files of a sorted folder.
+
+    Args:
+        answers: int64 [M, N], the label that each exit gives each sample.
+        labels: int64 [M], or None.
+        classes: of the network.
+    """
+    if labels is None:
+        if classes > 1 and (answers[:, -1] == answers[0, -1]).all():
+            same = f"the last exit gives all {len(answers)} samples the same answer ({answers[0, -1]})"
+            text = f"{same}: check that they are what the network was made for."
+            return (Verdict("one_answer", text),)
+        return ()
+    present = len(np.unique(labels))
+    if present > classes / 2 or len(labels) < 10 * classes:
+        return ()
+    few = f"the labels of {len(labels)} samples are of {present} of {classes} classes"
+    text = f"{few}: draw samples at random from all that will be met in use."
+    return (Verdict("missing_classes", text),)
 
 
 def recommend_heads(table: ReplayTable, target: str | Target, policy: Policy) -> Verdict | None:

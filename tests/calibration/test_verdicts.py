@@ -20,7 +20,7 @@ from edgeexit.calibration.margins import Errors, loosened, tightened
 from edgeexit.calibration.result import Figures
 from edgeexit.calibration.search import optimise
 from edgeexit.calibration.uncertainty import Sample, half_width, z_of
-from edgeexit.calibration.verdicts import lost_classes, recommend_heads, verdicts_of
+from edgeexit.calibration.verdicts import lost_classes, one_sided, recommend_heads, verdicts_of
 from edgeexit.data import Dataset
 from edgeexit.errors import TargetNotMet
 from edgeexit.hardware import snapshot
@@ -211,6 +211,33 @@ def test_a_class_that_leaving_early_loses_is_named() -> None:
     assert "lost_class" == remark.code
     assert "7 (12 of 12 samples right at the last exit, 0 with these thresholds)" in remark.text
     assert () == lost_classes(answers, labels, np.ones(1000, np.int64))
+
+
+def test_samples_of_a_part_of_the_classes_are_remarked() -> None:
+    """The first files of a sorted folder; without labels, answers that never change."""
+    labels = np.arange(200) % 2
+    answers = np.stack([labels, labels], axis=1)
+
+    assert ["missing_classes"] == [v.code for v in one_sided(answers, labels, 10)]
+    assert ["one_answer"] == [v.code for v in one_sided(np.zeros((200, 2), np.int64), None, 10)]
+    assert () == one_sided(answers, None, 10) == one_sided(answers, labels, 2)
+
+
+def test_a_proof_that_was_asked_for_is_not_given_up(demo_runner: Runner, digits: Dataset) -> None:
+    """Where it fails, nothing unproved is chosen in its place, whatever the machine is like."""
+    guesses = np.random.default_rng(0).integers(0, 10, len(digits))
+    labels = np.where(np.arange(len(digits)) % 10 < 3, guesses, digits.y)  # about 72 % are right
+
+    with pytest.raises(TargetNotMet):
+        calibrate(
+            demo_runner,
+            digits.inputs,
+            labels,
+            target="mean<=10s, accuracy>=0.7",
+            confidence=0.9,
+            seconds=QUICKLY,
+            dry_run=True,
+        )
 
 
 def test_a_calibration_carries_its_verdict_through_json(demo_runner: Runner, digits: Dataset) -> None:
