@@ -139,3 +139,20 @@ def test_a_manifest_that_names_a_file_which_is_no_model_is_a_bundle_error(bundle
 
     with pytest.raises(BundleError, match=r"result\.json is not an ONNX model"):
         edgeexit.load(bundle_path)
+
+
+@pytest.mark.parametrize("part", ["calibrations", "calibrations/board", "notes"])
+def test_nothing_is_removed_through_a_link(model: Path, bundle_path: Path, tmp_path: Path, part: str) -> None:
+    """Files outside that are named as a bundle names its own, or its unfinished ones, stay."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    names = ("model-0123456789abcdef.onnx", ".tmp-1-x")
+    for name in names:
+        (outside / name).write_text(PRECIOUS)
+    (bundle_path / part).parent.mkdir(exist_ok=True)
+    (bundle_path / part).symlink_to(outside)
+
+    Bundle.open(bundle_path).check_writable()
+    edgeexit.compile(model, bundle_path, seconds=0)
+
+    assert [PRECIOUS, PRECIOUS] == [(outside / name).read_text() for name in names]
