@@ -1,11 +1,13 @@
-"""Ctrl-C anywhere ends with one line and leaves what was there before."""
+"""Ctrl-C, or a signal that ends a process, leaves what was there before, no temporary file and no process."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,57 @@ def test_ctrl_c_while_training_is_told_once(tmp_path: Path) -> None:
     assert 130 == process.returncode
     assert 1 == stderr.count("interrupted")
     assert "--resume" in stderr
+
+
+def processes_of(session: int) -> list[int]:
+    """The live processes of a session."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            facts = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # ended meanwhile
+            continue
+        if int(facts[3]) == session and facts[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """For at most a minute."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])
+def test_a_command_that_is_ended_leaves_no_process_and_no_temporary_file(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    """While a process of it measures; after SIGKILL, the next command removes the files."""
+    scratch, model = tmp_path / "tmp", chain(tmp_path / "m.onnx", exits=2)
+    scratch.mkdir()
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    words = [
+        sys.executable,
+        "-m",
+        "edgeexit",
+        "compile",
+        str(model),
+        "-o",
+        str(tmp_path / "m.eexit"),
+        "--seconds",
+        "60",
+    ]
+    process = subprocess.Popen(
+        words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
+    wait_until(lambda: len(processes_of(process.pid)) > 1)
+    process.send_signal(number)
+
+    assert code == process.wait(timeout=60)
+    wait_until(lambda: not processes_of(process.pid))
+    if number == signal.SIGKILL:
+        subprocess.run([*words[:3], "devices"], stdout=subprocess.DEVNULL, env=environment, check=True)
+    assert [] == list(scratch.iterdir())
