@@ -9,7 +9,6 @@ from edgeexit.cli.printing import print_list, print_tables, print_text, print_ve
 from edgeexit.report.calibrated import bounds_table
 from edgeexit.report.table import Table
 from edgeexit.report.tables import share_of
-from edgeexit.report.validity_reasons import gravest_first
 
 _LISTED = 4
 """Exits whose thresholds and shares fit into one line; of more, the table of the exits has them."""
@@ -73,8 +72,6 @@ def _remarks(result: Calibration) -> list[str]:
         lines.append(
             f"proved at {result.certificate.confidence:g} confidence with {result.certificate.samples} samples"
         )
-    if result.reasons:
-        lines.append(f"device state {result.validity}: {'; '.join(gravest_first(result.reasons))}")
     lines += [f"implausible data, used with --force: {finding.text}" for finding in result.findings]
     return [*lines, *(f"note: {v.text}" for v in result.verdicts), _last_line(result)]
 
