@@ -35,8 +35,8 @@ from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import Check, Figures
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.calibration.uncertainty import Sample, half_width
-from edgeexit.calibration.verdicts import binomial_interval
 from edgeexit.hardware import DeviceState, foreign_cores, judge
+from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
 
 TRACKING = 0.02
@@ -83,7 +83,7 @@ def tolerance_of(noise_floor: float, sampling_error: float) -> float:
 
 def accuracy_interval(measured: Figures) -> Interval | None:
     """95 % interval of the measured accuracy; None without labels."""
-    return None if measured.accuracy is None else binomial_interval(measured.accuracy, measured.samples)
+    return None if measured.accuracy is None else share_interval(measured.accuracy, measured.samples)
 
 
 def noise_reasons(

@@ -15,7 +15,8 @@ from edgeexit.calibration.replay import Floats, ReplayTable
 from edgeexit.calibration.result import Calibration
 from edgeexit.calibration.search import Policy, policy_of
 from edgeexit.calibration.targets import Bound, Target
-from edgeexit.calibration.verdicts import binomial_interval, sampling_error
+from edgeexit.calibration.verdicts import sampling_error
+from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
 
 
@@ -137,4 +138,4 @@ def _threshold_picture(table: ReplayTable, k: int, points: int) -> ThresholdPict
 def _spot(table: ReplayTable, name: str, policy: Policy) -> Spot:
     half = policy.mean_s * sampling_error(table, policy)
     box = Interval(policy.mean_s - half, policy.mean_s + half)
-    return Spot(name, policy.mean_s, policy.quality, box, binomial_interval(policy.quality, len(table)))
+    return Spot(name, policy.mean_s, policy.quality, box, share_interval(policy.quality, len(table)))

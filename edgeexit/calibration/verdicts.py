@@ -13,7 +13,6 @@ from edgeexit.calibration.problem import FEW_EXITS, problem_of
 from edgeexit.calibration.replay import Indices, ReplayTable, falling_exits
 from edgeexit.calibration.search import QUICK, Policy, best_boundaries, policy_of
 from edgeexit.calibration.targets import Target, parse_target
-from edgeexit.measure.statistics import Interval
 
 SMALL = 0.02
 """A sampling error of the mean latency above this is worth a word."""
@@ -204,11 +203,3 @@ def _gains(target: Target, other: Policy, than: Policy) -> bool:
     if target.minimises_mean:
         return faster
     return other.quality > than.quality + GAIN_QUALITY or (other.quality >= than.quality and faster)
-
-
-def binomial_interval(share: float, samples: int) -> Interval:
-    """Wilson's 95 % interval of a share."""
-    z = 1.959964
-    centre = (share + z * z / (2 * samples)) / (1 + z * z / samples)
-    half = z / (1 + z * z / samples) * float(np.sqrt(share * (1 - share) / samples + z * z / (4 * samples**2)))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
