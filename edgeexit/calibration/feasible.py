@@ -11,6 +11,7 @@ from edgeexit.calibration.problem import Problem, Sum, problem_of
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.errors import TargetNotMet
+from edgeexit.units import plural
 
 _DIGITS = 4
 
@@ -18,7 +19,7 @@ _DIGITS = 4
 def not_met(table: ReplayTable, target: Target) -> TargetNotMet:
     """The error for a target that nothing meets, with the nearest that can be met: bounds on the answers are kept before those on cost."""
     nearest = nearest_feasible(table, (*target.of_answers, *target.of_cost))
-    message = f"no thresholds meet '{target}' on these {len(table)} samples."
+    message = f"no thresholds meet '{target}' on these {plural(len(table), 'sample')}."
     if nearest is None:
         return TargetNotMet(f"{message} No looser target of this form was found either.")
     shown = _in_order(target, nearest)

@@ -16,6 +16,7 @@ from edgeexit.calibration.ranks import Ranked
 from edgeexit.calibration.replay import Bools, Floats, ReplayTable
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.errors import InputError
+from edgeexit.units import plural
 
 _ENERGY_UNKNOWN = "energy cannot be bounded: it was not measured on this device. Bound mean<= or macs<= instead."
 _MACS_UNKNOWN = (
@@ -172,7 +173,7 @@ def _per_exit(table: ReplayTable, metric: str) -> Floats:
 def _rate(table: ReplayTable, bound: Bound) -> Sum:
     assert bound.exit is not None
     if bound.exit > table.exits:
-        msg = f"{bound}: this network has {table.exits} exits."
+        msg = f"{bound}: this network has {plural(table.exits, 'exit')}."
         raise InputError(msg)
     chosen = np.zeros(table.exits)
     chosen[bound.exit - 1] = -1.0

@@ -43,6 +43,7 @@ from edgeexit.measure.statistics import nearest_rank
 from edgeexit.progress import Progress, in_notebooks
 from edgeexit.runtime import CalibrationWarning, Runner, model_info
 from edgeexit.runtime.calibrations import key_here
+from edgeexit.units import plural
 
 SECONDS = 6.0
 """Wall time of the timing, by default."""
@@ -153,7 +154,8 @@ def _checked(runner: Runner, inputs: Any, labels: Any, name: str) -> Dataset:
     if data.labels is not None:
         check_labels(data, runner.classes)
     if len(data) < _FEWEST:
-        msg = f"{name} has {len(data)} samples; a calibration needs {_FEWEST} at the very least, and some thousands to be worth much."
+        found = f"{name} has {plural(len(data), 'sample')}"
+        msg = f"{found}; a calibration needs {_FEWEST} at the very least, and some thousands to be worth much."
         raise InputError(msg)
     _refuse_training_data(runner, data)
     return data

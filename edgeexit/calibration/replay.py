@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeexit.calibration.arrays import as_costs, as_flags, as_scores, as_vector, exit_number, read_arrays
 from edgeexit.errors import InputError
+from edgeexit.units import plural
 
 SCHEMA = "edgeexit.replay/1"
 
@@ -373,7 +374,7 @@ def checked_thresholds(thresholds: ArrayLike, exits: int) -> NDArray[np.float32]
     """
     inner = np.asarray(thresholds, np.float32)
     if inner.shape != (exits - 1,) or np.isnan(inner).any():
-        msg = f"{exits} exits take {exits - 1} thresholds without NaN, not {np.asarray(thresholds).tolist()}."
+        msg = f"{plural(exits, 'exit')} take {plural(exits - 1, 'threshold')} without NaN, not {np.asarray(thresholds).tolist()}."
         raise InputError(msg)
     return inner
 

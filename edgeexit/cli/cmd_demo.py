@@ -74,7 +74,9 @@ def _print(result: DemoResult, keep: Path | None) -> None:
         ]
     )
     print_list(result.notes, heading="What limits this measurement:", style="yellow")
-    print_list((*result.statements, *result.advice), heading="What the calibration says:")
+    for statement in result.statements:
+        print_verdict(*statement.split(": ", 1))
+    print_list(result.advice)
     kept = "The bundle is in " + str(keep) if keep else "Keep the bundle with --output PATH; try another --target."
     print_text(kept)
     gain = f"early exit is {units.ratio(result.speedup)} as fast as the backbone in the mean"

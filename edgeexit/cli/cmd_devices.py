@@ -107,7 +107,9 @@ def _recognition(profile: DeviceProfile) -> str:
 
 
 def _cpu(profile: DeviceProfile) -> str:
-    return _join(profile.cpu.model, profile.cpu.arch, f"{profile.cpu.cores} cores" if profile.cpu.cores else None)
+    from edgeexit.units import plural
+
+    return _join(profile.cpu.model, profile.cpu.arch, plural(profile.cpu.cores, "core") if profile.cpu.cores else None)
 
 
 def _cache(cache: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from edgeexit.arguments import check_small, path_exists, printable
 from edgeexit.data.model import ModelInfo, near_name
 from edgeexit.errors import InputError
+from edgeexit.units import plural
 
 _MOST_SHOWN = 12
 _LARGEST_FILE = 1 << 24
@@ -96,7 +97,8 @@ def check_class_count(names: tuple[str, ...], classes: int, where: str) -> None:
         InputError: another number.
     """
     if names and len(names) != classes:
-        msg = f"{where}: {len(names)} class names ({_listed(names)}) for {classes} classes of the network. {_GIVE_CLASSES}"
+        given = f"{where}: {plural(len(names), 'class name')} ({_listed(names)})"
+        msg = f"{given} for {plural(classes, 'class', 'classes')} of the network. {_GIVE_CLASSES}"
         raise InputError(msg)
 
 
@@ -121,7 +123,7 @@ def number_classes(
     classes = len(found) if model is None or model.classes is None else model.classes
     ordered = tuple(sorted(found))
     if len(found) > classes:
-        msg = f"{where} has {len(found)} classes ({_listed(ordered)}), the network has {classes}. {_GIVE_CLASSES}"
+        msg = f"{where} has {plural(len(found), 'class', 'classes')} ({_listed(ordered)}), the network has {classes}. {_GIVE_CLASSES}"
         raise InputError(msg)
     counted = _as_numbers(found, classes)
     names = counted or ordered

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeexit.errors import ModelError
+from edgeexit.units import plural
 
 Example: TypeAlias = "Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]"
 
@@ -114,7 +115,7 @@ def _in_order(parameters: Sequence[inspect.Parameter], given: Sequence[Tensor]) 
     names = [p.name for p in parameters if p.kind in _POSITIONAL]
     if len(names) < len(given) and not _takes(parameters, "VAR_POSITIONAL"):
         takes = f"{len(names)}: {', '.join(names)}" if names else "no input by position"
-        msg = f"the example has {len(given)} inputs and forward takes {takes}{_by_name_remedy(parameters)}"
+        msg = f"the example has {plural(len(given), 'input')} and forward takes {takes}{_by_name_remedy(parameters)}"
         raise ModelError(msg)
     extra = [name for name in ("input", *(f"input{i}" for i in range(2, len(given) + 2))) if name not in names]
     return dict(zip([*names, *extra], given, strict=False))

@@ -14,6 +14,7 @@ import onnx
 from edgeexit.errors import ModelError, did_you_mean
 from edgeexit.graph.flow import Flow
 from edgeexit.graph.network import INFERENCE_ERRORS, Network, TensorSpec, is_tensor, spec_of
+from edgeexit.units import plural
 
 METADATA_KEY = "edgeexit.exits"
 """Model metadata: a JSON list of {"name", "logits", "score"} in order, written by `edgeexit export`."""
@@ -98,7 +99,7 @@ def _named(proto: onnx.ModelProto, exits: Sequence[str] | None, scores: Sequence
         return []
     given = _scores_of(proto, exits) if scores is None else list(scores)
     if given and len(given) not in (len(exits), len(exits) - 1):
-        msg = f"{len(exits)} exits were named but {len(given)} scores: give one per exit, or one per exit but the last."
+        msg = f"{plural(len(exits), 'exit')} named but {plural(len(given), 'score')}: give one per exit, or one per exit but the last."
         raise ModelError(msg)
     padded = [*given, *([None] * (len(exits) - len(given)))]
     return [(f"exit{i}", logits, score) for i, (logits, score) in enumerate(zip(exits, padded, strict=True), 1)]

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from edgeexit.errors import ModelError
 from edgeexit.nets.forms import as_form, describe, is_logits, remembering_stacks
+from edgeexit.units import plural
 
 Pair: TypeAlias = "tuple[Tensor, Tensor | None]"
 
@@ -233,7 +234,8 @@ def _pair(name: str, value: Any) -> Pair:
 
 def _renamed(exits: Sequence[ExitTensors], names: Sequence[str]) -> list[ExitTensors]:
     if len(names) != len(exits):
-        msg = f"{len(names)} names were given ({', '.join(names)}) for {len(exits)} exits ({', '.join(e.name for e in exits)})"
+        given = f"{plural(len(names), 'name')} {'was' if len(names) == 1 else 'were'} given ({', '.join(names)})"
+        msg = f"{given} for {plural(len(exits), 'exit')} ({', '.join(e.name for e in exits)})"
         raise ModelError(msg)
     return [ExitTensors(name, e.logits, e.score) for name, e in zip(names, exits, strict=True)]
 

@@ -244,7 +244,8 @@ def _setting(result: BenchResult) -> Table:
         ("data", f"{w.data}, {w.n} of {w.n_given} samples, {w.order}, seed {w.seed}"),
         (
             "protocol",
-            f"{w.preset}: {latency.processes} processes of {w.seconds_per_process:g} s, {latency.mixture.n} samples",
+            f"{w.preset}: {units.plural(latency.processes, 'process', 'processes')} of {w.seconds_per_process:g} s, "
+            f"{units.plural(latency.mixture.n, 'sample')}",
         ),
         (
             "noise floor",
