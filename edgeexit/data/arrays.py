@@ -53,11 +53,11 @@ def _on_the_host(value: Any) -> Any:
     return plain.float() if "bfloat16" in str(plain.dtype) else plain
 
 
-def input_faults(key: str, array: NDArray[Any]) -> list[str]:
+def input_faults(key: str, array: NDArray[Any], dimensions: int = 2) -> list[str]:
     """What makes an array useless as inputs, whatever the network: no numbers, no samples, NaN or infinite values."""
     if array.dtype.kind not in "fiub":
         return [f"{key} is {array.dtype}; numbers are needed"]
-    if array.ndim < 2:
+    if array.ndim < dimensions:
         return [f"{key} has shape {list(array.shape)}; it needs [samples, ...]"]
     if array.size == 0:
         return [f"{key} is empty, shape {list(array.shape)}"]

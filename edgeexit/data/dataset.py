@@ -128,7 +128,9 @@ def checked(
     fitted: dict[str, NDArray[Any]] = {}
     faults: list[str] = []
     for key, array in arrays.items():
-        own = input_faults(key, _with_batch(array, specs.get(key, only)))
+        spec = specs.get(key, only)
+        least = 1 if spec is not None and not spec.shape else 2  # an input may be one number per sample
+        own = input_faults(key, _with_batch(array, spec), least)
         if not own:
             fitted[key], own = _fit(key, _with_batch(array, specs.get(key, only)), specs.get(key, only), model)
         faults += own

@@ -41,8 +41,9 @@ class Trial:
     extreme: bool = False
 
 
-def trials(specs: Sequence[TensorSpec], given: Inputs | None, *, wide: bool) -> list[Trial]:
-    """Random inputs and up to 64 of the given; `wide` has signed and large ones among the random, and extreme ones beside them.
+def trials(specs: Sequence[TensorSpec], given: Inputs | None, *, wide: bool, extreme: bool = True) -> list[Trial]:
+    """Random inputs and up to 64 of the given; `wide` has signed and large ones among the random and, with `extreme`, extreme ones
+    beside them.
 
     Raises:
         InputError: the given ones are not of the network's inputs.
@@ -55,6 +56,7 @@ def trials(specs: Sequence[TensorSpec], given: Inputs | None, *, wide: bool) -> 
             *(Trial(_signed(x, seed), optional=True) for seed, x in enumerate(plain[:quarter])),
             *(Trial(_large(x, seed), optional=True, loose=True) for seed, x in enumerate(plain[:quarter])),
         ]
+    if wide and extreme:
         samples += [Trial(x, optional=True, loose=True, extreme=True) for x in extreme_inputs(specs)]
     arrays = check_many(given, specs) if given is not None else {}
     count = min(_GIVEN_INPUTS, len(next(iter(arrays.values())))) if arrays else 0

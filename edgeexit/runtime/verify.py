@@ -17,7 +17,7 @@ from edgeexit.backends.probe import needing_examples, open_model
 from edgeexit.backends.refusals import refusals
 from edgeexit.backends.samples import is_steady
 from edgeexit.backends.sessions import open_session
-from edgeexit.backends.stopping import run_options, within_limit
+from edgeexit.backends.stopping import may_run_for_ever, run_options, within_limit
 from edgeexit.bundle import Bundle, Verified
 from edgeexit.criteria import criterion, max_softmax
 from edgeexit.errors import InternalError, ModelError
@@ -85,7 +85,9 @@ def _verify(
 ) -> Verified:
     numbers = coarsest(original.net)
     wide = not original.converted and numbers == "float32"
-    samples = trials(original.net.inputs, given, wide=wide)
+    # A loop that waits for a value to grow would never leave zeros.
+    extreme = not may_run_for_ever(original.net.proto.graph)
+    samples = trials(original.net.inputs, given, wide=wide, extreme=extreme)
     told, wanted = _of_original(draft, original, samples)
     with needing_examples(original.net):
         _refuse_nan(samples, wanted)
