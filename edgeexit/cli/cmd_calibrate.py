@@ -10,6 +10,7 @@ import typer
 
 from edgeexit.cli.common import BackendOptions, Json, Spin, emit, joined
 from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
+from edgeexit.cli.printing import print_note
 from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _first_possible(
         try:
             return _calibrate(runner, samples, str(target), plan, how, progress)
         except InputError as fault:
-            typer.echo(f"note: {fault}", err=True)
+            print_note(str(fault))
     return _calibrate(runner, samples, str(plan.targets[-1]), plan, how, progress)
 
 

@@ -176,6 +176,7 @@ OPTIONS: dict[str, Shared] = {
     "--options": Shared(RUNTIME, "A=1,B=2"),
     "--accept-device": Shared(RUNTIME),
     "--verify": Shared(RUNTIME, "FILE"),
+    "--vary": Shared("Comparison", "KEY"),
     "--fail-on": Shared(OUTPUT, "VERDICT", _verdicts),
     "--json": Shared(OUTPUT),
     "--output": Shared(OUTPUT, "PATH"),
