@@ -201,12 +201,12 @@ def schema_of(thing: str) -> dict[str, Any]:
 
 
 def _object(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
-    hints, told = typing.get_type_hints(kind), _descriptions(kind)
+    hints, descriptions = typing.get_type_hints(kind), _descriptions(kind)
     properties = {}
     for field in dataclasses.fields(kind):
         if field.name == "raw" and kind is BenchResult:
             continue
-        about = {"description": told[field.name]} if field.name in told else {}
+        about = {"description": descriptions[field.name]} if field.name in descriptions else {}
         properties[field.name] = {**_schema(hints[field.name], definitions), **about}
     missing = dataclasses.MISSING
     required = [f.name for f in dataclasses.fields(kind) if f.default is missing and f.default_factory is missing]

@@ -74,7 +74,7 @@ def test_names_from_files_are_no_markup_in_a_notebook() -> None:
 def test_progress_is_shown_in_a_notebook_and_nowhere_else(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Jupyter kernel is told by its shell; Jupyter itself is simulated."""
+    """A Jupyter kernel is recognised by its shell, which is simulated here."""
     in_notebooks("timing", 1, 2)
     assert "" == capsys.readouterr().out
     ipython = ModuleType("IPython")

@@ -127,7 +127,7 @@ def _check(reference: BenchResult, candidate: BenchResult, vary: Collection[str]
 
 
 def _must_match(reference: BenchResult, candidate: BenchResult) -> Iterator[tuple[str, Callable[[BenchResult], Any]]]:
-    """The keys and how to read them; models are told apart by their files where both results know them."""
+    """The keys and how to read them; models are compared by source file where both results record it."""
     both_know = reference.subject.source_sha256 and candidate.subject.source_sha256
     for key, read in _MUST_MATCH.items():
         yield key, (lambda r: r.subject.model_sha256) if key == "model" and not both_know else read

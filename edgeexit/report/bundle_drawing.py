@@ -155,7 +155,7 @@ def _exit(facts: BundleFacts, plan: Plan, stage: StageFacts, top: int, tone: str
     yield _text(x, y + 4.5, str(stage.exit), "f-paper head", anchor="middle")
     yield _text(x + 24, y - 12, short(stage.name, plan.name_letters), "f-ink head", title=stage.name)
     last = stage.exit == len(facts.stages)
-    yield _text(x + 24, y + 7, "answers what is left" if last else f"decides by {facts.criterion}", "f-muted")
+    yield _text(x + 24, y + 7, "answers what is left" if last else f"criterion {facts.criterion}", "f-muted")
     if stage.break_even is not None:
         yield _text(x + 24, y + 26, f"pays from {percent(stage.break_even, 0)} leaving", "f-muted")
     yield from _bar(facts, plan, stage, top + plan.bar_y, tone)

@@ -132,7 +132,7 @@ def kept(calibration: Calibration, measured: Figures) -> BarFigure:
     scale, unit = units.seconds_scale(calibration.backbone_mean_s)
     error = measured.mean_s / predicted.mean_s - 1.0
     caption = (
-        f"The mean is off by {100 * error:+.1f} %; within ±{100 * calibration.tolerance:.1f} % it cannot be told from the prediction "
+        f"The mean is off by {100 * error:+.1f} %; within ±{100 * calibration.tolerance:.1f} % it agrees with the prediction "
         f"(noise floor {units.percent(calibration.noise_floor, 1)}, sampling error {units.percent(calibration.sampling_error, 1)})."
     )
     return BarFigure("calibration-kept", "Predicted and measured", caption, Axis(f"latency ({unit})", scale), bars)

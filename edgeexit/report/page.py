@@ -110,7 +110,7 @@ def _quality(figures: Figures) -> float | None:
 
 
 def _where(calibration: Calibration) -> str:
-    """The settings and the machine in words."""
+    """The settings and the machine as text."""
     s = calibration.settings
     parts = [str(s[name]) for name in ("backend", "mode", "precision") if name in s]
     threads = [units.plural(int(s["threads"]), "thread")] if isinstance(s.get("threads"), int) else []

@@ -38,7 +38,7 @@ DARK = {
 
 
 def exit_tone(exit: int, exits: int = CATEGORIES) -> str:
-    """The colour of an exit (from 1) of a network with so many exits; the same in every picture of it."""
+    """The colour of an exit (from 1) of a network with `exits` exits; the same in every picture of it."""
     if exits <= CATEGORIES:
         return f"exit{(exit - 1) % CATEGORIES + 1}"
     return f"ramp{1 + round((min(exit, exits) - 1) * (RAMP_STEPS - 1) / (exits - 1))}"

@@ -32,7 +32,7 @@ REASONS = (
 
 
 def made_result(exits: int, seed: int = 0) -> BenchResult:
-    """A benchmark with raw samples of a network with so many exits, whose exits get better and dearer with depth."""
+    """A benchmark with raw samples of a network with that number of exits, whose exits get better and dearer with depth."""
     rng = np.random.default_rng(seed)
     decisions, thresholds = _decisions(rng, exits)
     costs_s = np.linspace(0.3e-3, 2e-3, exits)
@@ -103,7 +103,7 @@ def _replicate(
 
 
 def made_calibration(exits: int, seed: int = 0, *, points: int | None = None) -> Calibration:
-    """A calibration of a network with so many exits; `points` cuts its curve."""
+    """A calibration of a network with that number of exits; `points` cuts its curve."""
     table = world(seed, SAMPLES, exits)
     policies = _policies(table)
     policy = policies[len(policies) // 2]
