@@ -91,7 +91,9 @@ def _inputs(net: Network) -> Iterator[Values]:
 def _adds_up(values: Array, dtype: str) -> bool:
     """Whether every row without NaN is a distribution, and they are not all alike."""
     numbers = values[~np.isnan(values).any(axis=1)] if values.size else values
-    if not numbers.size or np.ptp(numbers, axis=0).max() < _LEAST_SPREAD or numbers.min() < 0:
+    if not numbers.size or not np.isfinite(numbers).all():  # the logit of a masked class is -inf
+        return False
+    if np.ptp(numbers, axis=0).max() < _LEAST_SPREAD or numbers.min() < 0:
         return False
     return bool(np.abs(numbers.sum(axis=1) - 1).max() <= _SUM_TOLERANCE.get(dtype, _SUM_TOLERANCE_FLOAT32))
 
