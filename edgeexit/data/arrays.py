@@ -178,7 +178,7 @@ def _as_float(key: str, array: NDArray[Any], dtype: np.dtype[Any], *, picture: b
 
 
 def _rounded(key: str, array: NDArray[Any], dtype: np.dtype[Any]) -> tuple[NDArray[Any], list[str]]:
-    """Rounded to another float type; infinities are told before this."""
+    """Rounded to another float type; infinities are errors before this."""
     if array.dtype.itemsize > dtype.itemsize:
         faults = not_finite(key, array, float(np.finfo(dtype).max))
         if faults:

@@ -59,8 +59,8 @@ class Fingerprint:
             )
             msg = (
                 f"{dataset.name} has samples that the model was trained on: {len(shared)} are in {self.name}{kept}, first sample "
-                f"{shared[0]}. The network is surer of what it was trained on, so thresholds from them would not hold; use samples "
-                "that it has not seen."
+                f"{shared[0]}. The network is more confident on what it was trained on, so thresholds from them would not hold; use "
+                "samples that it has not seen."
             )
             raise InputError(msg)
 

@@ -141,17 +141,17 @@ class Preprocess:
 
     def __str__(self) -> str:
         """One line for people."""
-        said = [f"resize {_by(self.resize)}{' (shorter side)' if len(self.resize) == 1 else ''} {self.interpolation}"]
-        said = [*(said if self.resize else []), *([f"crop {_by(self.size)}"] if self.size else [])]
-        said.append(self.channels or "channels as the network has them")
-        said.append("pixels / 255" if self.scale == 1 / 255 else f"pixels × {self.scale:.6g}")
-        said += [
+        parts = [f"resize {_by(self.resize)}{' (shorter side)' if len(self.resize) == 1 else ''} {self.interpolation}"]
+        parts = [*(parts if self.resize else []), *([f"crop {_by(self.size)}"] if self.size else [])]
+        parts.append(self.channels or "channels as the network has them")
+        parts.append("pixels / 255" if self.scale == 1 / 255 else f"pixels × {self.scale:.6g}")
+        parts += [
             f"{n} {', '.join(f'{v:g}' for v in values)}"
             for n, values in (("mean", self.mean), ("std", self.std))
             if values
         ]
-        said += [text for text in (self.layout.upper(), self.dtype) if text]
-        return "; ".join([*said, *([] if self.upright else ["EXIF rotation ignored"])])
+        parts += [text for text in (self.layout.upper(), self.dtype) if text]
+        return "; ".join([*parts, *([] if self.upright else ["EXIF rotation ignored"])])
 
 
 UNIT_RANGE = Preprocess()

@@ -26,7 +26,7 @@ REFERENCE_KEY = "edgeexit.reference"
 """Metadata properties of an ONNX file, each JSON."""
 
 _MOST_SAMPLES = 4096
-_MOST_FEATURES = 16  # of a vector whose features are told apart
+_MOST_FEATURES = 16  # of a vector whose features are listed apart
 
 
 @dataclass(frozen=True)
@@ -177,14 +177,14 @@ def input_differences(reference: Reference, data: Dataset, inputs: tuple[InputSp
     known = {s.name: s for s in reference.inputs}
     if len(found) == len(reference.inputs) == 1:
         known = {found[0].name: reference.inputs[0]}
-    told = []
+    differences = []
     for spec, now in zip(inputs, found, strict=True):
         then = known.get(now.name)
         scaled = np.dtype(spec.dtype).kind == "f" or len(spec.shape) == 3
         reason = None if then is None or not scaled else _difference(then, now, min(len(data), reference.samples))
         if reason is not None and then is not None:
-            told.append(f"input {now.name!r} {reason}: {_shown(now)} here, {_shown(then)} in {reference.data}")
-    return told
+            differences.append(f"input {now.name!r} {reason}: {_shown(now)} here, {_shown(then)} in {reference.data}")
+    return differences
 
 
 def _difference(then: InputStatistics, now: InputStatistics, samples: int) -> str | None:

@@ -66,6 +66,7 @@ def load_weights(module: nn.Module, path: Path) -> Found:
     Raises:
         InputError: no such file, damaged, holding more than tensors, or not fitting the module; every misfit is counted.
     """
+    check_regular_file(path)  # which kind it is shows only when it is opened
     raw = read_safetensors(path) if is_safetensors(path) else read_tensors(path)
     own = module.state_dict()
     fitting = [(place, prefix, state) for place, prefix, state in _candidates(raw, own) if not _misfits(own, state)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,12 @@ def test_damaged_safetensors_are_one_message(seed: int, tmp_path: Path) -> None:
 
     with pytest.raises(InputError):
         load_weights(torch.nn.Linear(2, 3), path)
+
+
+@pytest.mark.parametrize("name", ["c.pt", "c.safetensors", "c.safetensors.index.json"])
+def test_a_pipe_is_no_checkpoint(name: str, tmp_path: Path) -> None:
+    """Reading one would wait for ever."""
+    os.mkfifo(tmp_path / name)
+
+    with pytest.raises(InputError, match="is a pipe, not a file"):
+        load_weights(torch.nn.Linear(2, 2), tmp_path / name)
