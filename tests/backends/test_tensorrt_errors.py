@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -18,7 +19,7 @@ from edgeexit.backends.cuda import CudaDevice, CudaRefusal, cuda_refusals
 from edgeexit.backends.cuda.errors import missing
 from edgeexit.backends.tensorrt import BuildOptions
 from edgeexit.backends.tensorrt.builder import Workshop
-from edgeexit.backends.tensorrt.messages import Messages
+from edgeexit.backends.tensorrt.messages import Messages, parse_error
 from edgeexit.bundle import Bundle
 from edgeexit.compiler import compile_model
 from edgeexit.conformance.networks import write_network
@@ -257,3 +258,29 @@ def test_the_benchmark_of_deciders_says_what_is_missing(monkeypatch: pytest.Monk
     monkeypatch.setattr("sys.argv", ["deciders"])
     with pytest.raises(MissingExtra, match=r"edgeexit\[tensorrt\]"):
         deciders.main()
+
+
+class _Refusal:
+    """What the parser says of an operator that it does not know: its own condition, `false`."""
+
+    num_errors = 1
+
+    def get_error(self, _index: int) -> _Refusal:
+        return self
+
+    def node_name(self) -> str:
+        return "y"
+
+    def node_operator(self) -> str:
+        return "Det"
+
+    def desc(self) -> str:
+        return "false"
+
+    def code(self) -> SimpleNamespace:
+        return SimpleNamespace(name="UNSUPPORTED_NODE")
+
+
+def test_a_refused_node_is_told_by_its_code_where_the_parser_says_nothing_else() -> None:
+    """Not as `(Det): false`."""
+    assert "node 'y' (Det): unsupported node" in str(parse_error("the model", _Refusal()))

@@ -92,9 +92,12 @@ class Engines:
         import tensorrt as trt
 
         try:
-            return trt.Runtime(self.messages.logger)
+            runtime = trt.Runtime(self.messages.logger)
         except TypeError as error:  # pybind11's word for a null pointer
             raise start_error(self.messages.errors) from error
+        if self._workshop.options.dla_core is not None:  # an engine runs on the core of the runtime that opens it
+            runtime.DLA_core = self._workshop.options.dla_core
+        return runtime
 
     def _opened(self, part: Part, key: str) -> tensorrt.ICudaEngine:
         """From the cache; built where it is not there, or TensorRT refuses what is there."""

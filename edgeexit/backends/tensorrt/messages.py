@@ -136,4 +136,8 @@ def parse_error(what: str, parser: tensorrt.OnnxParser) -> ModelError:
 
 
 def _fault(error: tensorrt.ParserError) -> str:
-    return f"node {error.node_name()!r} ({error.node_operator()}): {' '.join(error.desc().split())[:200]}"
+    said = " ".join(error.desc().split())[:200]
+    if said.lower() in {"", "false", "true"}:  # TensorRT's own condition, which says nothing
+        code = error.code()
+        said = str(getattr(code, "name", code)).lower().replace("_", " ")
+    return f"node {error.node_name()!r} ({error.node_operator()}): {said}"
