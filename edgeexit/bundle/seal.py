@@ -42,6 +42,9 @@ def read_sealed(content: bytes, where: str) -> Manifest:
     Raises:
         BundleError: not JSON, another or a newer schema, changed since it was written, or faults; all faults in one message.
     """
+    content = content.replace(
+        b"\r\n", b"\n"
+    )  # as Windows tools and Git rewrite text files; JSON text holds no line ends
     try:
         document = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:

@@ -232,6 +232,18 @@ def test_a_model_with_functions_is_refused(bundle_path: Path) -> None:
         edgeexit.Bundle.open(bundle_path)
 
 
+def test_a_manifest_with_the_line_ends_of_windows_is_the_same_manifest(bundle_path: Path) -> None:
+    """As Git and editors there write text files; any other change is found."""
+    before, path = edgeexit.Bundle.open(bundle_path).manifest, bundle_path / "manifest.json"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\n", b"\r\n"))
+    assert before == edgeexit.Bundle.open(bundle_path).manifest
+
+    path.write_bytes(content.replace(b"\n", b"\r\n").replace(b"entropy", b"margin"))
+    with pytest.raises(BundleError, match="was changed after it was written"):
+        edgeexit.Bundle.open(bundle_path)
+
+
 def test_a_path_that_cannot_even_be_looked_at_is_one_message(tmp_path: Path) -> None:
     """Whatever the system's reason."""
     with pytest.raises(BundleError, match=r"cannot be read \(File name too long\)"):
