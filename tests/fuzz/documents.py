@@ -22,14 +22,14 @@ from edgeexit.bundle import Bundle
 from edgeexit.calibration import list_calibrations, load_calibration
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.stored import export_calibration, import_calibration
-from edgeexit.data.fingerprint import KEY
+from edgeexit.data.classes import read_class_names
 from edgeexit.data.preprocess_files import read_preprocess
 from edgeexit.errors import EdgeExitError
 from edgeexit.measure.suites import load_suite
 from tests.fuzz.bundles import use
 from tests.fuzz.checks import check_message, only_edgeexit_errors, run_edgeexit
 from tests.fuzz.mutations import damaged_arrays, damaged_bytes, damaged_json, damaged_text, npz_bytes
-from tests.fuzz.seeds import RESULT, SETTINGS, TEXT_SUFFIXES
+from tests.fuzz.seeds import PICTURE, RESULT, SETTINGS, TEXT_SUFFIXES
 from tests.support.manifests import write_manifest
 
 _REPORTS = (".html", ".md", ".csv", ".tex", ".svg")
@@ -51,12 +51,7 @@ def compile_any_suffix(rng: random.Random, folder: Path) -> None:
 def compile_damaged_metadata(rng: random.Random, folder: Path) -> None:
     """A sound model whose notes by `edgeexit export` and `edgeexit train` are damaged."""
     model = onnx.load(str(folder / "plain.onnx"))
-    notes = {prop.key: prop.value for prop in model.metadata_props} | {
-        KEY: json.dumps({"name": "d", "samples": 2, "hashes": "AAAAAAAAAAA="}),
-        "edgeexit.reference": json.dumps({"accuracy": 0.9, "classes": ["a", "b", "c"]}),
-        "edgeexit.preprocess": json.dumps({"size": [6, 6], "mean": [0.5], "std": [0.2]}),
-        "edgeexit.classes": json.dumps(["a", "b", "c"]),
-    }
+    notes = {prop.key: prop.value for prop in model.metadata_props}
     for key in rng.sample(sorted(notes), rng.choice((1, 1, 2, 4))):
         notes[key] = _damaged_note(rng, notes[key])
     helper.set_model_props(model, notes)
@@ -66,6 +61,7 @@ def compile_damaged_metadata(rng: random.Random, folder: Path) -> None:
         edgeexit.compile(path, output, criterion=rng.choice(("entropy", "learned")), seconds=0)
         use(output)
         run_edgeexit("inspect", output)
+        run_edgeexit("run", output, "--data", folder / PICTURE)
 
 
 def _damaged_note(rng: random.Random, note: str) -> str:
@@ -116,10 +112,11 @@ def read_damaged_result(rng: random.Random, folder: Path) -> None:
 
 
 def read_damaged_settings(rng: random.Random, folder: Path) -> None:
-    """A training recipe, a suite of `bench`, a preprocessing: TOML and JSON that people write."""
+    """A training recipe, a suite of `bench`, a preprocessing, class names: files that people write or download."""
     name = rng.choice(SETTINGS)
     path = folder / f"damaged-{name}"
-    path.write_bytes(rng.choice((damaged_bytes, damaged_text, damaged_text))(rng, (folder / name).read_bytes()))
+    damages = (damaged_bytes, damaged_text, _damaged_document if path.suffix == ".json" else damaged_text)
+    path.write_bytes(rng.choice(damages)(rng, (folder / name).read_bytes()))
     with only_edgeexit_errors():
         _READERS[name](path)
 
@@ -134,7 +131,10 @@ _READERS: dict[str, Callable[[Path], object]] = {
     "recipe.toml": _read_recipe,
     "suite.toml": lambda path: load_suite(str(path)),
     "preprocess.toml": read_preprocess,
-    "preprocess.json": read_preprocess,
+    "timm.json": read_preprocess,
+    "transformers.json": read_preprocess,
+    "classes.json": read_class_names,
+    "classes.txt": read_class_names,
 }
 
 

@@ -10,16 +10,32 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, external_data_helper, helper
+from PIL import Image
 
 import edgeexit
 from edgeexit.backends.samples import random_inputs
+from edgeexit.data import Dataset
+from edgeexit.data.fingerprint import KEY, fingerprint
+from edgeexit.data.model import InputSpec
+from edgeexit.data.preprocess import Preprocess
+from edgeexit.data.reference import DataRecord, Reference, describe_inputs
+from edgeexit.graph.exits import METADATA_KEY
 from edgeexit.hardware import data_dir
 from tests.graph.hard import Writer, value
 
 MODELS = ("plain", "control", "functions", "outside")
 TEXT_SUFFIXES = (".json", ".textproto", ".onnxtxt")
 RESULT = "result.json"
-SETTINGS = ("recipe.toml", "suite.toml", "preprocess.toml", "preprocess.json")
+SETTINGS = (
+    "recipe.toml",
+    "suite.toml",
+    "preprocess.toml",
+    "timm.json",
+    "transformers.json",
+    "classes.json",
+    "classes.txt",
+)
+PICTURE = "picture.png"
 _RECORDED = Path(__file__).parents[2] / "benchmarks/results/intel-xeon-ba8395495e/bench-quick-lenet-mnist.json"
 _SAMPLES = 40
 
@@ -65,10 +81,29 @@ def _settings(folder: Path) -> None:
     shutil.copy(min(data_dir("suites").glob("*.toml")), folder / "suite.toml")
     shutil.copy(Path(edgeexit.__file__).parent / "training/recipes/lenet-digits.toml", folder / "recipe.toml")
     (folder / "preprocess.toml").write_text(
-        'size = [6, 6]\nresize = 7\nmean = [0.5, 0.5, 0.5]\nstd = [0.2, 0.2, 0.2]\ncolour = "rgb"\nlayout = "nchw"\n'
+        'size = [6, 6]\nresize = 7\ninterpolation = "bicubic"\nchannels = "rgb"\nscale = 0.00392\nmean = [0.5, 0.5, 0.5]\n'
+        'std = [0.2, 0.2, 0.2]\nlayout = "nchw"\ndtype = "float32"\nupright = true\n'
     )
-    entries = {"input_size": [3, 6, 6], "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "interpolation": "bilinear"}
-    (folder / "preprocess.json").write_text(json.dumps(entries | {"crop_pct": 0.9}))
+    norm = [0.5, 0.5, 0.5], [0.2, 0.2, 0.2]
+    timm = {"input_size": [3, 6, 6], "mean": norm[0], "std": norm[1], "interpolation": "bilinear", "crop_pct": 0.9}
+    transformers = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": 7},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": 6, "width": 6},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": norm[0],
+        "image_std": norm[1],
+    }
+    classes = {"id2label": {"0": "cat", "1": "dog", "2": "horse"}}
+    for name, document in (("timm", timm), ("transformers", transformers), ("classes", classes)):
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    (folder / "classes.txt").write_text("cat\ndog\nhorse\n")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 8, 3), np.uint8)).save(folder / PICTURE)
 
 
 def _plain(folder: Path) -> None:
@@ -80,8 +115,20 @@ def _plain(folder: Path) -> None:
     path = w.save(folder / "plain.onnx", {"x": ["n", 3, 6, 6]}, ["z1", "z2", "h1"])
     model = onnx.load(str(path))
     entries = [{"name": "a", "logits": "z1", "score": "h1"}, {"name": "b", "logits": "z2", "score": None}]
-    helper.set_model_props(model, {"edgeexit.exits": json.dumps(entries)})
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(entries), **_data_metadata()})
     onnx.save(model, path)
+
+
+def _data_metadata() -> dict[str, str]:
+    """What `edgeexit export` and `edgeexit train` note of data: preprocessing, class names, reference, what it was trained on."""
+    x = np.random.default_rng(1).normal(size=(8, 3, 6, 6)).astype(np.float32)
+    data = Dataset("pictures", x, np.arange(8) % 3)
+    preprocess = Preprocess(
+        (6, 6), (7,), "bilinear", "rgb", mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), layout="nchw", dtype="float32"
+    )
+    inputs = describe_inputs(data, (InputSpec("x", "float32", (3, 6, 6)),))
+    record = DataRecord(preprocess, ("cat", "dog", "horse"), Reference("pictures", 8, 0.9, inputs, "train"))
+    return {**record.as_metadata(), KEY: fingerprint(data).as_text()}
 
 
 def _with_control_flow(folder: Path) -> None:
