@@ -159,6 +159,19 @@ def as_seconds(what: str, value: object) -> float:
     return number
 
 
+def as_share(what: str, value: object) -> float:
+    """A number between 0 and 1, both excluded.
+
+    Raises:
+        InputError: anything else.
+    """
+    number = math.nan if isinstance(value, bool) else as_float(value)
+    if not 0 < number < 1:
+        msg = f"{what} must be a number between 0 and 1, not {value!r}."
+        raise InputError(msg)
+    return number
+
+
 def check_progress(progress: object) -> None:
     """Raise an InputError where who watches is no function."""
     if not callable(progress):

@@ -70,6 +70,11 @@ class Bundle(Summarised):
         return bundle_summary(self.path, self.manifest)
 
     @property
+    def name(self) -> str:
+        """Of its folder, wherever it was opened from, without `.eexit`; for the names of files that are made of it."""
+        return self.path.absolute().resolve().name.removesuffix(".eexit") or "bundle"
+
+    @property
     def models(self) -> tuple[str, ...]:
         """Names of the ONNX files."""
         return self.manifest.models

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgeexit.arguments import as_float, as_share, as_whole
 from edgeexit.calibration.replay import Floats, ReplayTable, checked_thresholds
+from edgeexit.errors import InputError
 
 WINDOW = 500
 FALSE_ALARM = 0.01
 _BINS = 4
+_LONGEST_WINDOW = 10**9
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,18 +58,31 @@ class DriftAlarm:
         sign: of the criterion, so that `observe` takes scores in own units.
         window: inferences per test.
         false_alarm: probability of a false alarm, over an endless stream.
+
+    Raises:
+        InputError: no Seen, a window of less than one inference, or a probability that is not between 0 and 1.
     """
 
     def __init__(self, seen: Seen, *, sign: int = 1, window: int = WINDOW, false_alarm: float = FALSE_ALARM) -> None:
-        self.window, self.false_alarm = window, false_alarm
+        self.window = as_whole("window", window, 1, _LONGEST_WINDOW)
+        self.false_alarm = as_share("false_alarm", false_alarm)
         self.raised = False
         self.reason: str | None = None
-        self._seen, self._sign = seen, sign
-        self._counts = np.zeros(len(seen.counts))
+        self._seen, self._sign = _as_seen(seen), sign
+        self._counts = np.zeros(len(self._seen.counts))
         self._filled = self._tests = 0
 
     def observe(self, exit: int, score: float) -> bool:
-        """Take in one prediction (exit from 1, score in the criterion's own unit); True from the window that raises the alarm on."""
+        """Take in one prediction (exit from 1, score in the criterion's own unit); True from the window that raises the alarm on.
+
+        Raises:
+            InputError: no such exit, or a score of an early exit that is no number.
+        """
+        early = len(self._seen.edges)
+        as_whole("exit", exit, 1, early + 1)
+        if exit <= early and math.isnan(as_float(score)):
+            msg = f"score must be a number, as a Prediction has it, not {score!r}."
+            raise InputError(msg)
         self._counts[cell_of(self._seen.edges, exit, self._sign * score)] += 1
         self._filled += 1
         if self._filled == self.window:
@@ -89,6 +105,13 @@ class DriftAlarm:
             f"the last {self.window} inferences are not like the calibration data (p = {p_value:.1e}): "
             f"{100 * now[k]:.1f} % left at exit {k + 1}, {100 * then[k]:.1f} % did at calibration. Calibrate again."
         )
+
+
+def _as_seen(value: object) -> Seen:
+    if not isinstance(value, Seen):
+        msg = f"a DriftAlarm is made of what calibration saw, Seen.of(table, thresholds), not of {value!r}; or use runner.drift_alarm()."
+        raise InputError(msg)
+    return value
 
 
 def two_sample_p_value(counts: Floats, reference: Floats, least: float = 5.0) -> float:

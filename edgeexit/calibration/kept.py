@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from datetime import datetime, timezone
 
+from edgeexit.arguments import as_share
 from edgeexit.bundle import CalibrationRecord
 from edgeexit.bundle.archive import SCHEMA as ARCHIVE
 from edgeexit.bundle.archive import About, Archive
@@ -124,13 +125,13 @@ def controller(runner: Runner, target: str | Target, *, step: float = STEP) -> C
     Args:
         runner: with a calibration of this device; its thresholds are set before every inference from now on.
         target: such as "mean<=2ms" or "p99<=10ms"; bounds on anything else are not controlled.
-        step: how far one overspending inference moves; larger reacts faster and wanders more.
+        step: how far one overspending inference moves, between 0 and 1; larger reacts faster and wanders more.
 
     Raises:
-        InputError: no calibration, or not exactly one bound on time.
+        InputError: no calibration, not exactly one bound on time, or no such step.
     """
     result, table = kept(runner)
-    law = Law.of(table, target, step)
+    law = Law.of(table, target, as_share("step", step))
     return Controller(runner, result.front, law, start=start_of(result.front, law, table))
 
 
@@ -143,7 +144,7 @@ def drift_alarm(runner: Runner, *, window: int = WINDOW, false_alarm: float = FA
         false_alarm: probability of a false alarm, over an endless stream.
 
     Raises:
-        InputError: no calibration.
+        InputError: no calibration, a window of less than one inference, or a probability that is not between 0 and 1.
     """
     _, table = kept(runner)
     seen = Seen.of(table, runner.inner_thresholds)
@@ -192,7 +193,7 @@ def _about(runner: Runner, result: Calibration, save_as: str | None) -> About:
 
 def _kept_elsewhere(runner: Runner, result: Calibration, archive: Archive, cause: Exception) -> BundleError:
     bundle = runner.bundle
-    path = write_aside(f"{bundle.path.name.removesuffix('.eexit')}-{archive.about.name}", archive.to_bytes())
+    path = write_aside(f"{bundle.name}-{archive.about.name}", archive.to_bytes())
     if path is None:
         told = "Nor could the calibration be written anywhere else."
     elif bundle.is_recompiled():

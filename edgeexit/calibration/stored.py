@@ -13,7 +13,7 @@ from edgeexit.bundle.archive import SCHEMA, About, Archive, read_archive
 from edgeexit.calibration.kept import REPLAY
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import Calibration, calibration_from
-from edgeexit.errors import InputError
+from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.progress import silent
 
 
@@ -92,9 +92,17 @@ def import_calibration(bundle: Bundle | Path | str, path: Path | str, *, save_as
 
 def _refuse_known(bundle: Bundle, document: Mapping[str, Any], file: Path) -> None:
     for record in bundle.history:
-        if record.key == document["key"] and bundle.read_record(record) == document:
+        if record.key == document["key"] and _is_same(bundle.read_record(record), document):
             msg = f"{file} is in {bundle.path} already, as {record.name!r}; to add it once more, give it another name."
             raise InputError(msg)
+
+
+def _is_same(kept: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
+    """Whether a document of a bundle says what another one says; earlier versions wrote fewer fields."""
+    try:
+        return calibration_from(kept, "").to_document() == document
+    except EdgeExitError:  # damaged, or of a newer edgeexit
+        return False
 
 
 def _check_fits(bundle: Bundle, result: Calibration, archive: Archive, file: Path) -> None:

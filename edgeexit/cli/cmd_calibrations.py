@@ -98,12 +98,15 @@ def export_command(
 
     Example: edgeexit calibrations export lenet.eexit cal-2 -o night.calibration.zip
     """
+    from edgeexit.bundle import Bundle
     from edgeexit.bundle.archive import SUFFIX
     from edgeexit.calibration import export_calibration
     from edgeexit.data.files import write_bytes
 
-    target = output or Path(f"{bundle.name.removesuffix('.eexit')}-{name}{SUFFIX}")
-    write_bytes(target, export_calibration(bundle, name))
+    opened = Bundle.open(bundle)
+    content = export_calibration(opened, name)
+    target = output or Path(f"{opened.name}-{name}{SUFFIX}")
+    write_bytes(target, content)
     document = {"schema": "edgeexit.calibration-exported/1", "bundle": str(bundle), "name": name, "file": str(target)}
     emit(document, lambda: print_text(f"{name} of {bundle} is in {target}."), as_json=json)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+import math
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -152,6 +153,37 @@ def test_the_alarm_is_raised_when_samples_get_harder() -> None:
     assert watch(alarm, np.argsort(TABLE.scores[:, 0])[:2000], thresholds)
     assert alarm.reason is not None
     assert "left at exit" in alarm.reason
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"window": 0},
+        {"window": -5},
+        {"window": 2.5},
+        {"false_alarm": 0.0},
+        {"false_alarm": 2},
+        {"false_alarm": math.nan},
+    ],
+)
+def test_an_alarm_that_could_never_be_raised_is_refused(wrong: dict[str, Any]) -> None:
+    """A window of no inferences is never full, and no p-value is below a level of 0."""
+    [name] = wrong
+    with pytest.raises(InputError, match=name):
+        DriftAlarm(Seen.of(TABLE, [0.8, 0.8, 0.7]), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("exit", "score"), [(0, 0.5), (-1, 0.5), (5, 0.5), (1.5, 0.5), ("1", 0.5), (1, math.nan), (1, "x"), (1, None)]
+)
+def test_an_alarm_refuses_what_is_no_prediction(exit: Any, score: Any) -> None:
+    """Exits count from 1; one that the network does not have would be counted as another."""
+    alarm = DriftAlarm(Seen.of(TABLE, [0.8, 0.8, 0.7]))
+
+    with pytest.raises(InputError, match=r"exit must be|score must be"):
+        alarm.observe(exit, score)
+
+    assert not alarm.observe(4, math.nan), "the score of the last exit is not used"
 
 
 def watch(alarm: DriftAlarm, order: np.ndarray, thresholds: list[float]) -> bool:

@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from edgeexit.calibration import Calibration, calibrate, import_calibration, ret
 from edgeexit.calibration.kept import keep, kept
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.data import Dataset
-from edgeexit.errors import BundleError
+from edgeexit.errors import BundleError, InputError
 from edgeexit.runtime import CalibrationWarning, Runner
 
 Measured = tuple[Calibration, ReplayTable]
@@ -177,3 +178,10 @@ def test_a_drift_alarm_is_made_of_the_calibration_in_use(
     assert not calm.raised
     assert alarmed.raised
     assert "Calibrate again" in str(alarmed.reason)
+
+
+@pytest.mark.parametrize("step", [0, -0.1, 1.5, float("nan"), "fast"])
+def test_control_refuses_a_step_that_holds_nothing(demo_runner: Runner, measured: Measured, step: Any) -> None:
+    """With a step of 0 the thresholds would never move."""
+    with pytest.raises(InputError, match="step must be"):
+        demo_runner.control("mean<=0.9x", step=step)

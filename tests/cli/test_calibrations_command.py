@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import edgeexit
+from edgeexit.bundle import Bundle
 from edgeexit.calibration import calibrate, retune
 from edgeexit.cli.app import app
 from edgeexit.data import demo_asset, load_data
@@ -92,6 +93,33 @@ def test_an_exported_calibration_can_be_imported_into_a_copy_of_the_bundle(bundl
     invoke("calibrations", "use", bundle, "again")
     with edgeexit.load(bundle, mode="staged") as runner:
         assert retune(runner, "agreement>=0.7", dry_run=True).met
+
+
+def test_an_exported_calibration_is_named_after_the_folder_of_the_bundle(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the bundle is given as the working folder."""
+    monkeypatch.chdir(bundle)
+
+    document = json.loads(invoke("calibrations", "export", ".", "first", "--json"))
+
+    assert f"{bundle.name.removesuffix('.eexit')}-first.calibration.zip" == document["file"]
+    (bundle / document["file"]).unlink()
+
+
+def test_a_calibration_that_an_earlier_version_wrote_is_not_imported_twice(bundle: Path, tmp_path: Path) -> None:
+    """Its document lacks fields that are filled in when it is read."""
+    opened = Bundle.open(bundle)
+    record = opened.find_calibration("first")
+    old = opened.read_record(record)
+    del old["verdict"]
+    table = opened.file(record.attachments["replay"]).read_bytes()
+    opened.write_calibration(record.key, old, {"replay.npz": table}, name="old", activate=False)
+    file = tmp_path / "old.calibration.zip"
+    invoke("calibrations", "export", bundle, "old", "-o", file)
+
+    with pytest.raises(InputError, match="already, as 'old'"):
+        invoke("calibrations", "import", bundle, file)
 
 
 def test_a_calibration_of_another_network_is_not_imported(bundle: Path, tmp_path: Path) -> None:
