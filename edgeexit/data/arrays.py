@@ -105,13 +105,18 @@ def fit_array(key: str, array: NDArray[Any], spec: InputSpec) -> tuple[NDArray[A
 
 
 def from_pixels(key: str, array: NDArray[Any], spec: InputSpec, how: Preprocess) -> tuple[NDArray[Any], list[str]]:
-    """Pixels of 8 bits, [n, height, width, 3], [n, 3, height, width] or [n, height, width], prepared as pictures are."""
+    """Pixels 0 to 255 as whole numbers, [n, height, width, 3], [n, 3, height, width] or [n, height, width], prepared as pictures are."""
     ready = how.completed(spec.shape, spec.dtype)
     depth = 1 if ready.channels == "grey" else 3
     last = InputSpec(spec.name, "uint8", (*ready.size, depth))
     pixels, faults = _in_order(key, array, last)
     if faults:
-        return array, [f"{key} has shape {list(array.shape)}, the network's input {spec}; arrays are not resized"]
+        return array, [
+            f"{key} has shape {list(array.shape)}, the network's input {spec}; arrays are not resized, and their colours not changed"
+        ]
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > 255:
+        return array, [f"{key} has values from {low} to {high}; whole numbers are taken as pixels, 0 to 255"]
     out = np.empty((len(pixels), *spec.shape), spec.dtype)
     for i, one in enumerate(pixels):
         out[i] = ready.apply(one)

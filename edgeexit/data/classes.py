@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,11 +29,13 @@ def read_class_names(given: object) -> tuple[str, ...]:
     """Class names in the order of the network's outputs.
 
     Args:
-        given: a sequence of names; text with commas between; or a file: one name a line, a JSON list, a JSON object by number, or one
-            with `id2label` (Hugging Face) or `label_names` (timm).
+        given: a sequence of names; a mapping of numbers to names, or of names to numbers; text with commas between; or a file: one name a
+            line, with or without its number before it, a JSON list or object, or one with `id2label` (Hugging Face), `label_names` (timm)
+            or `class_to_idx` (torchvision).
 
     Raises:
-        InputError: no such file, fewer than two names, a name twice or an empty one.
+        InputError: no such file, fewer than two names, an empty one, or one that is typed twice. Lists and files may hold a name twice, as
+            those of ImageNet do.
 
     Example:
         read_class_names("cat,dog,horse")
@@ -41,8 +44,10 @@ def read_class_names(given: object) -> tuple[str, ...]:
         text = os.fspath(given)
         path = Path(text)
         is_file = path_exists(path) or path.suffix.lower() in _FILES or not isinstance(given, str)
-        return _checked(_from_file(path), printable(text)) if is_file else _checked(text.split(","), "the class names")
-    if isinstance(given, Iterable) and not isinstance(given, (bytes, Mapping)):
+        return _checked(_from_file(path), printable(text)) if is_file else _checked_once(_split(text))
+    if isinstance(given, Mapping):
+        return _checked(_from_json(given, "the class names"), "the class names")
+    if isinstance(given, Iterable) and not isinstance(given, bytes):
         return _checked(list(given), "the class names")
     msg = f"class names must be a list, text with commas between, or a file, not {given!r}."
     raise InputError(msg)
@@ -53,26 +58,75 @@ def _from_file(path: Path) -> list[Any]:
     try:
         check_small(path, _LARGEST_FILE)
         text = path.read_text(encoding="utf-8-sig")
-        return _from_json(json.loads(text), where) if path.suffix.lower() == ".json" else text.strip().splitlines()
+        return _from_json(json.loads(text), where) if path.suffix.lower() == ".json" else _from_lines(text)
     except InputError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        msg = f"cannot read the class names {where}: {printable(str(reason))}"
+        hint = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        msg = f"cannot read the class names {where}: {printable(str(reason))}{hint}"
         raise InputError(msg) from error
 
 
+def _split(line: str) -> list[str]:
+    """Names with commas between, also as a list is printed."""
+    return [name.strip(" \t[]'\"") for name in line.split(",")]
+
+
+_NUMBERED = re.compile(r"\s*(\d{1,9})(?:\s*[,;:\t]\s*|\s+)(\S.*)")
+
+
+def _from_lines(text: str) -> list[str]:
+    """One name a line, or all on one line; `0 cat`, `0: cat` and `0,cat` in order, a line of titles above them or not, are the names."""
+    lines = text.strip().splitlines()
+    if len(lines) == 1:
+        return _split(lines[0])
+    for body in (lines, lines[1:]):
+        found = [m for m in map(_NUMBERED.fullmatch, body) if m is not None]
+        numbers = [int(m[1]) for m in found]
+        if len(body) == len(found) > 1 and numbers in (list(range(len(body))), list(range(1, len(body) + 1))):
+            return [m[2] for m in found]
+    return lines
+
+
+_NESTED = ("id2label", "label_names", "classes", "names", "class_names", "class_to_idx", "label2id")
+
+
 def _from_json(document: Any, where: str) -> list[Any]:
-    if isinstance(document, dict):
-        nested = next((document[k] for k in ("id2label", "label_names", "classes", "names") if k in document), document)
-        document = nested
-    if isinstance(document, dict):
-        numbers = {int(k): v for k, v in document.items() if re.fullmatch(r"\d{1,9}", str(k))}
-        document = [numbers[k] for k in sorted(numbers)] if set(numbers) == set(range(len(document))) else None
+    if isinstance(document, Mapping):
+        document = next((document[k] for k in _NESTED if k in document), document)
+    if isinstance(document, Mapping):
+        document = _in_order(document)
     if not isinstance(document, list):
         msg = f"{where} holds no class names: a list, or an object by number from 0, is needed."
         raise InputError(msg)
     return document
+
+
+def _in_order(table: Mapping[Any, Any]) -> list[Any] | None:
+    """Names by number, numbers by name, or Keras' pairs of identifier and name by number; None where the numbers are not 0, 1, 2, ..."""
+    if table and all(type(v) is int for v in table.values()):
+        table = {v: k for k, v in table.items()}
+    numbers = {int(k): v for k, v in table.items() if re.fullmatch(r"\d{1,9}", str(k))}
+    if len(numbers) != len(table) or set(numbers) != set(range(len(numbers))):
+        return None
+    names = [numbers[k] for k in sorted(numbers)]
+    pairs = all(isinstance(n, list) and len(n) == 2 for n in names)
+    return [n[1] for n in names] if pairs else names
+
+
+def _checked_once(names: Sequence[str]) -> tuple[str, ...]:
+    """Names that somebody typed: one that is there twice is a slip."""
+    twice = [n for n in dict.fromkeys(names) if n and names.count(n) > 1]
+    if twice:
+        msg = f"the class names: {', '.join(map(repr, twice))} twice; give each class a name of its own."
+        raise InputError(msg)
+    return _checked(names, "the class names")
+
+
+def clean_name(text: str) -> str:
+    """A class name as names are compared: without space around it, in composed letters (a Mac's file names are not), printable."""
+    return printable(unicodedata.normalize("NFC", text.strip()))
 
 
 def _checked(names: Sequence[Any], where: str) -> tuple[str, ...]:
@@ -80,12 +134,10 @@ def _checked(names: Sequence[Any], where: str) -> tuple[str, ...]:
     if wrong:
         msg = f"{where}: class names are text, not {wrong[0]!r}."
         raise InputError(msg)
-    clean = [printable(n.strip()) for n in names]
-    twice = sorted({n for n in clean if clean.count(n) > 1}) if len(set(clean)) < len(clean) else []
-    faults = [f"{', '.join(map(repr, twice))} twice"] if twice else []
-    faults += ["an empty name"] if "" in clean else []
-    if faults or len(clean) < 2:
-        msg = f"{where}: {' and '.join(faults) or f'{len(clean)} class name'}; two or more different ones are needed."
+    clean = [clean_name(n) for n in names]
+    if "" in clean or len(set(clean)) < 2:
+        fault = "an empty name" if "" in clean else plural(len(set(clean)), "class name")
+        msg = f"{where}: {fault}; two or more different ones are needed."
         raise InputError(msg)
     return tuple(clean)
 
@@ -128,16 +180,16 @@ def number_classes(
     counted = _as_numbers(found, classes)
     names = counted or ordered
     numbers = {name: names.index(name) for name in found}
-    if counted and (list(names) != sorted(names, key=int) or len(found) < classes):
-        shown = ", ".join(f"{n} is class {numbers[n]}" for n in sorted(found, key=int)[:_MOST_SHOWN])
-        warn(
-            f"{where}: the classes are numbered in the order of their names as text, as in torchvision: {shown}. {_GIVE_CLASSES}"
-        )
-    elif len(found) < classes:
+    if len(found) < classes and not counted:
         _tell(
             f"{where} has {len(found)} of the network's {classes} classes ({_listed(ordered)}), and nothing says which, so the labels"
             f" may be wrong. {_GIVE_CLASSES}",
             strict=strict,
+        )
+    elif len(found) < classes or _counts_otherwise(names):
+        shown = _listed(f"{n} is class {numbers[n]}" for n in sorted(found, key=_numbers_in))
+        warn(
+            f"{where}: the classes are numbered in the order of their names as text, as in torchvision: {shown}. {_GIVE_CLASSES}"
         )
     return numbers, names if len(names) == classes else ()
 
@@ -154,10 +206,23 @@ def _as_numbers(found: Sequence[str], classes: int) -> tuple[str, ...]:
     return whole if set(found) <= set(whole) else ()
 
 
+def _numbers_in(name: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"[0-9]{1,18}", name)))
+
+
+def _counts_otherwise(names: Sequence[str]) -> bool:
+    """Whether names that differ in their numbers only, such as `class 2` and `class 10`, stand in another order than these."""
+    alike: dict[str, list[tuple[int, ...]]] = {}
+    for name in names:
+        alike.setdefault(re.sub(r"[0-9]+", "0", name), []).append(_numbers_in(name))
+    return any(numbers != sorted(numbers) for numbers in alike.values())
+
+
 def _by_known_names(found: Sequence[str], model: ModelInfo, where: str) -> dict[str, int]:
-    known = {name: i for i, name in enumerate(model.class_names)}
+    known = {clean_name(name): i for i, name in enumerate(model.class_names)}
     folded = {name.casefold(): i for name, i in known.items()}
-    numbers = {n: known.get(n, folded.get(n.casefold())) for n in found}
+    numbers = {n: known.get(clean_name(n), folded.get(clean_name(n).casefold())) for n in found}
+    _refuse_shared(numbers, model, where)
     unknown = [n for n, i in numbers.items() if i is None]
     if len(unknown) == len(found) and all(re.fullmatch(r"[0-9]{1,9}", n) and int(n) < len(known) for n in found):
         return {n: int(n) for n in found}
@@ -173,6 +238,15 @@ def _by_known_names(found: Sequence[str], model: ModelInfo, where: str) -> dict[
     if missing:
         warn(f"{where} has no samples of {len(missing)} of the {len(known)} classes: {_listed(missing)}.")
     return {n: i for n, i in numbers.items() if i is not None}
+
+
+def _refuse_shared(numbers: Mapping[str, int | None], model: ModelInfo, where: str) -> None:
+    """A name that several classes of the network have says nothing."""
+    names = [model.class_names[i] for i in numbers.values() if i is not None]
+    shared = [n for n in dict.fromkeys(names) if model.class_names.count(n) > 1]
+    if shared:
+        msg = f"{where}: {model.name} has several classes of the name {_listed(shared)}. Give --classes with a name of its own for each."
+        raise InputError(msg)
 
 
 def _tell(message: str, *, strict: bool) -> None:

@@ -63,7 +63,8 @@ class Dataset:
             InputError: there are none.
         """
         if self.labels is None:
-            msg = f"{self.name} has no labels; give an .npz with y, or an image folder with one sub-folder per class"
+            forms = "an .npz with y, two files as x.npy,y.npy, or an image folder with one sub-folder per class"
+            msg = f"{self.name} has no labels; give {forms}"
             raise InputError(msg)
         return self.labels
 
@@ -168,7 +169,7 @@ def _fit(
     if spec is None:
         return as_float32(key, array)
     how = model.preprocess if model is not None and spec is model.image_input else None
-    if how is not None and array.dtype == np.uint8 and np.dtype(spec.dtype).kind == "f":
+    if how is not None and array.dtype.kind in "iu" and np.dtype(spec.dtype).kind == "f":
         return from_pixels(key, array, spec, how)
     return fit_array(key, array, spec)
 
@@ -183,6 +184,7 @@ def check_labels(dataset: Dataset, classes: int) -> Labels:
     worst = int(labels.max())
     if worst >= classes:
         where = int(labels.argmax())
-        msg = f"{dataset.name}: label {worst} of sample {where} is out of range; the model has {classes} classes, 0 to {classes - 1}"
+        hint = ". They seem to count from 1: give y - 1" if worst == classes and labels.min() > 0 else ""
+        msg = f"{dataset.name}: label {worst} of sample {where} is out of range; the model has {classes} classes, 0 to {classes - 1}{hint}"
         raise InputError(msg)
     return labels

@@ -199,9 +199,10 @@ def _list_pictures(path: Path, name: str) -> _Listing:
     entries = sorted(p for p in path.iterdir() if not _is_litter(p))
     folders = [p for p in entries if p.is_dir()]
     _refuse_parts(path, folders)
+    _refuse_wrapper(path, folders)
     loose = [p for p in entries if is_picture(p) and not p.is_dir()]
     other: Counter[str] = Counter()
-    inside = {folder: _walk(folder, other) for folder in folders}
+    inside = {folder: _walk(folder, other, path) for folder in folders}
     files = [f for found in inside.values() for f in found]
     if not files:
         if not loose:
@@ -230,10 +231,13 @@ def _is_litter(path: Path) -> bool:
     return path.name.startswith(".") or path.name.casefold() in _LITTER
 
 
-def _walk(folder: Path, other: Counter[str]) -> list[Path]:
-    """Pictures in a folder and the folders inside, in order; suffixes of what is no picture are counted. Circles of links are cut."""
+def _walk(folder: Path, other: Counter[str], root: Path) -> list[Path]:
+    """Pictures in a class folder and the folders inside, in order; suffixes of what is no picture are counted.
+
+    Links in a circle are cut, and so are those to the root or above it, where the other classes are.
+    """
     found: list[Path] = []
-    seen: set[str] = set()
+    seen: set[str] = {str(p) for p in (root.resolve(), *root.resolve().parents)}
     for here, inner, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
         real = os.path.realpath(here)
         if real in seen:
@@ -259,14 +263,26 @@ def _refuse_unreadable(error: OSError) -> None:
 
 def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
     """Class folders inside folders for training, validation and test: those would be taken for the classes."""
-    if not folders or not all(f.name.casefold() in _PART_NAMES for f in folders):
-        return
-    if any(inner.is_dir() and not _is_litter(inner) for f in folders for inner in f.iterdir()):
-        parts = ", ".join(printable(path / f.name) for f in folders)
+    parts = [f for f in folders if f.name.casefold() in _PART_NAMES and _folders_in(f)]
+    if len(parts) >= min(2, len(folders)) > 0:
+        shown = ", ".join(printable(path / f.name) for f in parts)
         msg = (
-            f"{printable(path)} holds parts of a data set, each with class folders inside: give one of them ({parts})."
+            f"{printable(path)} holds parts of a data set, each with class folders inside: give one of them ({shown})."
         )
         raise InputError(msg)
+
+
+def _refuse_wrapper(path: Path, folders: Sequence[Path]) -> None:
+    """The class folders one folder deeper, as archives are unpacked: all pictures would be of one class."""
+    if len(folders) != 1 or len(_folders_in(folders[0])) < 2 or any(map(is_picture, folders[0].iterdir())):
+        return
+    inner = printable(path / folders[0].name)
+    msg = f"{printable(path)} holds one folder, with {plural(len(_folders_in(folders[0])), 'folder')} inside: give {inner}."
+    raise InputError(msg)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return [p for p in folder.iterdir() if p.is_dir() and not _is_litter(p)]
 
 
 def _tell_left_out(name: str, other: Counter[str]) -> None:

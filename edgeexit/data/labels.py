@@ -1,16 +1,18 @@
 """Labels as people have them, made into int64 [n] from 0.
 
-Taken: whole numbers of any dtype (also as floats), truth values, a column [n, 1], one-hot rows [n, classes], text that names classes.
+Taken: whole numbers of any dtype (also as floats), truth values, a column [n, 1], one-hot rows [n, classes], text that names classes; also
+as objects, as pandas keeps text.
 """
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.data.classes import number_classes
+from edgeexit.data.classes import clean_name, number_classes
 from edgeexit.data.model import ModelInfo
 from edgeexit.errors import InputError
 
@@ -28,6 +30,7 @@ def as_labels(
         model: what the network expects, for its class names.
         names: class names that the data brings, in order; the network's win.
     """
+    labels = _without_objects(labels)
     if labels.dtype.kind in "US":
         return _from_text(labels, name, model, names)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -38,10 +41,18 @@ def as_labels(
     if faults:
         return None, faults
     if labels.ndim == 2:
-        return _from_rows(labels)
+        return _from_rows(labels, None if model is None else model.classes)
     if labels.ndim != 1:
         return None, [f"y has shape {list(labels.shape)}; it needs [samples], or one-hot rows [samples, classes]"]
     return _from_numbers(labels)
+
+
+def _without_objects(labels: NDArray[Any]) -> NDArray[Any]:
+    """Objects that are all text, or all numbers, as an array of those."""
+    items = labels.ravel().tolist() if labels.dtype.kind == "O" else []
+    if items and (all(isinstance(v, str) for v in items) or all(isinstance(v, Real) for v in items)):
+        return np.array(items).reshape(labels.shape)
+    return labels
 
 
 def _value_faults(labels: NDArray[Any]) -> list[str]:
@@ -53,10 +64,12 @@ def _value_faults(labels: NDArray[Any]) -> list[str]:
     ]
 
 
-def _from_rows(labels: NDArray[Any]) -> tuple[NDArray[np.int64] | None, list[str]]:
-    """One-hot rows: a single 1 among zeros."""
+def _from_rows(labels: NDArray[Any], classes: int | None) -> tuple[NDArray[np.int64] | None, list[str]]:
+    """One-hot rows: a single 1 among zeros, a column for each class."""
     ones = labels == 1
     if labels.shape[1] >= 2 and ((labels == 0) | ones).all() and (ones.sum(axis=1) == 1).all():
+        if classes is not None and labels.shape[1] != classes:
+            return None, [f"y has one-hot rows of {labels.shape[1]} columns; the network has {classes} classes"]
         return ones.argmax(axis=1).astype(np.int64), []
     hint = "; if they are probabilities, save y.argmax(axis=1)" if labels.dtype.kind == "f" else ""
     return None, [f"y has shape {list(labels.shape)} and is not one-hot (a single 1 in each row){hint}"]
@@ -83,7 +96,7 @@ def _from_text(
     if labels.ndim != 1:
         return None, [f"y is text of shape {list(labels.shape)}; it needs [samples]"]
     found, places = np.unique(labels, return_inverse=True)
-    words = [w.decode("utf-8", "replace") if isinstance(w, bytes) else str(w) for w in found.tolist()]
+    words = [clean_name(w.decode("utf-8", "replace") if isinstance(w, bytes) else w) for w in found.tolist()]
     known = model if model is not None and model.class_names else None
     if known is None and all(w.isascii() and w.isdigit() and len(w) < 10 for w in words):
         return np.array([int(w) for w in words], np.int64)[places], []
@@ -94,7 +107,7 @@ def _from_text(
         ]
     known = known or ModelInfo(name, (), len(names), names)
     try:
-        numbers, _ = number_classes(words, known, name)
+        numbers, _ = number_classes(list(dict.fromkeys(words)), known, name)
     except InputError as error:
         return None, [str(error)]
     return np.array([numbers[w] for w in words], np.int64)[places], []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from edgeexit.arguments import check_regular_file, printable
+from edgeexit.arguments import as_whole, check_regular_file, printable
 from edgeexit.data import cifar10, mnist
 from edgeexit.data.dataset import Dataset, checked
 from edgeexit.data.digits import digits
@@ -78,13 +79,17 @@ def load_data(
     Example:
         load_data("digits:test").x.shape
     """
+    most = None if limit is None else as_whole("limit", limit, 1, sys.maxsize)
     source = open_data(spec, model, strict=strict)
-    return source.read(0, source.count if limit is None else min(limit, source.count))
+    return source.read(0, source.count if most is None else min(most, source.count))
 
 
 def open_data(spec: str | os.PathLike[str], model: ModelInfo | None = None, *, strict: bool = False) -> Source:
     """Find data, to be read piece by piece; see `load_data`. Pictures are not decoded yet, arrays are read whole."""
-    text = os.fspath(spec)
+    text = os.fspath(spec) if isinstance(spec, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text.strip():
+        msg = f"data must be a path or the name of a set, such as digits:test, not {spec!r}."
+        raise InputError(msg)
     path = Path(text)
     try:
         check_regular_file(path)
@@ -107,14 +112,17 @@ def _whole(data: Dataset) -> Source:
 def _arrays(text: str, path: Path, model: ModelInfo | None) -> Dataset:
     """Data that is read whole: NumPy files and named sets."""
     first, comma, second = text.partition(",")
-    if comma and first.endswith(".npy"):
-        return read_npy(Path(first), Path(second), model)
-    if path.suffix == ".npy":
+    if comma and first.strip().lower().endswith(".npy") and not path.is_file():
+        if not second.strip():
+            msg = f"{printable(text)}: give the labels after the comma, as x.npy,y.npy"
+            raise InputError(msg)
+        return read_npy(Path(first.strip()), Path(second.strip()), model)
+    if path.suffix.lower() == ".npy":
         return read_npy(path, None, model)
     file, _, part = text.rpartition(":")
-    if file.endswith(".npz") and not path.is_file():
+    if file.lower().endswith(".npz") and not path.is_file():
         return read_npz(file, model, part)
-    if path.suffix == ".npz" or path.is_file():
+    if path.suffix.lower() == ".npz" or path.is_file():
         return read_npz(path, model)
     named = _named(text)
     return named if model is None else replace(checked(named.name, named.inputs, named.labels, model), name=named.name)

@@ -40,11 +40,13 @@ _DAMAGE = (
 )
 """What damaged zip files and array headers raise: RuntimeError where they are encrypted, SyntaxError for a header."""
 
-_INPUTS = ("x", "X", "images", "image", "imgs", "data", "inputs", "input", "features", "samples", "arr_0")
-_LABELS = ("y", "Y", "labels", "label", "targets", "target", "arr_1")
+_INPUTS = ("x", "X", "images", "image", "imgs", "img", "data", "inputs", "input", "features", "samples", "arr_0")
+_LABELS = ("y", "Y", "labels", "label", "targets", "target", "y_true", "lbls", "lbl", "arr_1")
 _NAMES = ("names", "class_names", "label_names", "target_names", "classes")
-_PARTS = {"train": "train", "training": "train", "test": "test", "val": "val", "valid": "val", "validation": "val",
+_PARTS = {"train": "train", "training": "train", "tr": "train", "trn": "train", "test": "test", "te": "test", "tst": "test",
+          "val": "val", "valid": "val", "validation": "val", "dev": "val",
           "cal": "calibration", "calib": "calibration", "calibration": "calibration"}  # fmt: skip
+_ANY_PART = "|".join(sorted(_PARTS, key=len, reverse=True))
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,30 @@ def read_npz(path: str | os.PathLike[str], model: ModelInfo | None = None, part:
             raise InputError(msg)
         raw.seek(0)
         file = np.load(raw, allow_pickle=False)
+        _refuse_other_archive(file.zip.namelist(), where)
         chosen = _chosen(file.files, model, where, part)
         inputs = {name: file[key] for name, key in chosen.inputs.items()}
         labels = None if chosen.labels is None else file[chosen.labels]
         names = None if chosen.names is None else file[chosen.names]
-    if chosen.unused:
-        warn(f"{where}: not used: {', '.join(map(printable, chosen.unused))}.")
+    unused = chosen.unused
+    if names is not None and names.dtype.kind not in "US":  # `classes` may be the numbers of the samples' classes
+        labels, names, unused = (
+            (names, None, unused) if labels is None else (labels, None, (*unused, str(chosen.names)))
+        )
+    if unused:
+        warn(f"{where}: not used: {', '.join(map(printable, unused))}.")
     single = set(inputs) == {"x"} and (
         model is None or {s.name for s in model.inputs} != {"x"} or len(model.inputs) == 1
     )
     return checked(where, inputs["x"] if single else inputs, labels, model, _names_of(names))
+
+
+def _refuse_other_archive(members: Sequence[str], where: str) -> None:
+    other = [m for m in members if not m.endswith(".npy")]
+    if other:
+        shown = ", ".join(map(printable, other[:3])) + (", ..." if len(other) > 3 else "")
+        msg = f"{where}: an archive of other files ({shown}): unpack it, and give the folder or the .npz. {_FORM.capitalize()}."
+        raise InputError(msg)
 
 
 def read_npy(path: Path, labels: Path | None, model: ModelInfo | None = None) -> Dataset:
@@ -99,20 +115,21 @@ def read_npy(path: Path, labels: Path | None, model: ModelInfo | None = None) ->
     return checked(printable(path), inputs, None if companion is None else _read_array(companion), model)
 
 
+_WORD = re.compile(
+    r"((?:.*[^a-z])?(?:PARTS)?)(?:INPUTS)((?:PARTS)?(?:[^a-z].*)?)".replace("PARTS", _ANY_PART).replace(
+        "INPUTS", "|".join(w for w in _INPUTS if w != "arr_0")
+    ),
+    re.IGNORECASE,
+)
+
+
 def _companions(path: Path) -> Iterator[Path]:
-    """Files that hold the labels of `path` by the usual names: y_test.npy of X_test.npy, labels.npy of images.npy."""
-    for inputs, labels in (
-        ("x", "y"),
-        ("images", "labels"),
-        ("data", "labels"),
-        ("inputs", "labels"),
-        ("data", "target"),
-    ):
-        found = re.fullmatch(rf"(.*?)\b{inputs}((?:[_\-.].*)?)", path.stem.replace("_x", " x"), re.IGNORECASE)
-        if found is not None:
-            front = found[1].replace(" ", "_")
-            for word in (labels, labels.upper()):
-                yield path.with_name(f"{front}{word}{found[2]}{path.suffix}")
+    """Files that hold the labels of `path` by the usual names: y_test.npy of X_test.npy, test_labels.npy of test_images.npy."""
+    found = _WORD.fullmatch(path.stem)
+    if found is not None:
+        for word in (w for w in _LABELS if w != "arr_1"):
+            for written in dict.fromkeys((word, word.upper(), word.capitalize())):
+                yield path.with_name(f"{found[1]}{written}{found[2]}{path.suffix}")
 
 
 def _read_array(path: Path) -> NDArray[Any]:
@@ -171,7 +188,7 @@ def _chosen(keys: Sequence[str], model: ModelInfo | None, where: str, part: str)
     names = next((k for k in _NAMES if k in keys), None)
     rest = [k for k in keys if k != names]
     wanted = [s.name for s in model.inputs] if model is not None else []
-    for find in (_by_model, _by_prefix, _by_part, _by_usual_name, _by_being_alone):
+    for find in (_by_part,) if part else (_by_model, _by_prefix, _by_part, _by_usual_name, _by_being_alone):
         found = find(rest, wanted, where, part)
         if found is not None:
             inputs, labels = found
@@ -179,6 +196,9 @@ def _chosen(keys: Sequence[str], model: ModelInfo | None, where: str, part: str)
             if unused and model is None and find is not _by_part:
                 break
             return _Choice(inputs, labels, names, unused if find is not _by_part else ())
+    if part:
+        msg = f"{where} holds {', '.join(sorted(map(printable, keys))) or 'nothing'}, which are no parts: give {where} without :{part}."
+        raise InputError(msg)
     free, missing = tuple(k for k in rest if k not in wanted), [n for n in wanted if n not in rest]
     near = next((f" Did you mean {k!r} for {n!r}?" for n in missing for k in (near_name(n, free),) if k), "")
     needs = f"; the network's inputs are {', '.join(wanted)}" if wanted else ""
@@ -200,13 +220,13 @@ def _by_model(keys: Sequence[str], wanted: Sequence[str], _where: str, _part: st
     return ({"x": wanted[0]} if len(wanted) == 1 else {n: n for n in wanted}), labels
 
 
-def _by_prefix(keys: Sequence[str], wanted: Sequence[str], _where: str, part: str) -> _Found | None:
-    labels = "y" if "y" in keys else None
-    if "x" in keys and not part and len(wanted) < 2:
+def _by_prefix(keys: Sequence[str], wanted: Sequence[str], _where: str, _part: str) -> _Found | None:
+    labels = _label_in(keys)
+    if "x" in keys and len(wanted) < 2:
         return {"x": "x"}, labels
     named = {k.removeprefix("x_"): k for k in keys if k.startswith("x_")}
     split = {k for k in keys if _part_of(k, ("y",)) is not None}
-    if not named or split or part or (wanted and set(named) != set(wanted)):
+    if not named or split or (wanted and set(named) != set(wanted)):
         return None
     return (named, labels) if wanted or len(named) + (labels is not None) == len(keys) else None
 
@@ -227,11 +247,13 @@ def _by_part(keys: Sequence[str], _wanted: Sequence[str], where: str, part: str)
 def _part_of(key: str, stems: Sequence[str]) -> str | None:
     """`test` of `x_test`, `test_images` or `Xtest`, where the rest is among `stems`."""
     found = re.fullmatch(
-        r"(?:(?P<a>[a-zA-Z]+?)_?(?P<p>PARTS)|(?P<q>PARTS)_(?P<b>[a-zA-Z]+))".replace("PARTS", "|".join(_PARTS)), key
+        r"(?:(?P<a>[a-zA-Z]+?)_?(?P<p>PARTS)|(?P<q>PARTS)_?(?P<b>[a-zA-Z]+))".replace("PARTS", _ANY_PART),
+        key,
+        re.IGNORECASE,
     )
     if found is None or (found["a"] or found["b"]) not in stems:
         return None
-    return _PARTS[found["p"] or found["q"]]
+    return _PARTS[(found["p"] or found["q"]).lower()]
 
 
 def _by_usual_name(keys: Sequence[str], wanted: Sequence[str], _where: str, _part: str) -> _Found | None:

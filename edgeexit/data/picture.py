@@ -28,6 +28,7 @@ SUFFIXES = (
 
 _GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
 _DEEP = 65535 / 255  # 16 bits to 8
+_MOST_PIXELS = 1 << 28  # of a resized picture; a line of pixels may become any number
 
 T = TypeVar("T")
 
@@ -54,17 +55,17 @@ def read_picture(path: Path, how: Preprocess) -> NDArray[Any]:
         InputError: it is no file, cannot be read, is larger than Pillow takes, or has another size where nothing resizes it.
         MissingExtra: Pillow is not installed.
     """
-    return _opened(path, lambda image: prepare(image, how, path))
+    return _opened(path, lambda image: prepare(image, how))
 
 
-def prepare(image: Image, how: Preprocess, path: Path) -> NDArray[Any]:
+def prepare(image: Image, how: Preprocess) -> NDArray[Any]:
     """An opened picture as one sample."""
     if how.upright:
         from PIL import ImageOps
 
         image = ImageOps.exif_transpose(image)
     image, factor = _in_colours(image, grey=how.channels == "grey")
-    image = _cropped(_resized(image, how), how, path)
+    image = _cropped(_resized(image, how), how)
     pixels = np.atleast_3d(np.asarray(image))
     return how.apply(pixels if factor == 1 else pixels / np.float32(factor))
 
@@ -91,7 +92,7 @@ def _opened(path: Path, use: Callable[[Image], T]) -> T:
             warnings.simplefilter("ignore")  # of odd metadata, and of sizes below Pillow's limit
             with opener.open(path) as image:
                 return use(image)
-    except InputError:
+    except MissingExtra:
         raise
     except MemoryError as error:
         msg = f"the image {printable(path)} does not fit into memory."
@@ -102,10 +103,13 @@ def _opened(path: Path, use: Callable[[Image], T]) -> T:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    text = printable(str(error).replace(str(path), "the file").replace(repr(str(path)), "the file"))
-    if type(error).__name__ == "DecompressionBombError":
+    text = printable(str(error).replace(repr(str(path)), "the file").replace(str(path), "the file"))
+    kind = type(error).__name__
+    if kind == "DecompressionBombError":
         return f"it is too large ({text}); resize it, or take it out"
-    return text or type(error).__name__
+    if kind == "UnidentifiedImageError":
+        return "it is empty or of no known format; repair it, or take it out"
+    return (error.strerror if isinstance(error, OSError) else None) or text or kind
 
 
 _ORIENTATION = 0x0112  # of EXIF
@@ -162,11 +166,14 @@ def _resized(image: Image, how: Preprocess) -> Image:
         short, long = sorted((image.width, image.height))
         other = max(1, int(how.resize[0] * long / short))
         height, width = (how.resize[0], other) if image.height <= image.width else (other, how.resize[0])
+    if height * width > _MOST_PIXELS:
+        msg = f"it would have {height}x{width} pixels with its shorter side resized to {min(height, width)}; crop it, or take it out"
+        raise InputError(msg)
     method = getattr(pillow().Resampling, how.interpolation.upper())
     return image if image.size == (width, height) else image.resize((width, height), method)
 
 
-def _cropped(image: Image, how: Preprocess, path: Path) -> Image:
+def _cropped(image: Image, how: Preprocess) -> Image:
     """The middle, as torchvision's CenterCrop has it; without resizing the picture must have the size already.
 
     Raises:
@@ -177,7 +184,7 @@ def _cropped(image: Image, how: Preprocess, path: Path) -> Image:
     height, width = how.size
     if not how.resize or image.height < height or image.width < width:
         msg = (
-            f"{printable(path)} has {image.height}x{image.width} pixels (height x width), the network takes {height}x{width}: say how it is"
+            f"it has {image.height}x{image.width} pixels (height x width), the network takes {height}x{width}: say how it is"
             f" brought to that size, as --preprocess resize={height}x{width} or resize={max(height, width) * 8 // 7},size={height}x{width}"
         )
         raise InputError(msg)

@@ -73,12 +73,32 @@ class Preprocess:
                 found.append(f"{name} has {len(values)} numbers; one for each channel, or one for all, is needed")
             if not all(map(math.isfinite, values)):
                 found.append(f"{name} must be finite numbers, not {list(values)}")
+        found += self._mean_faults()
         if any(s <= 0 for s in self.std):
             found.append(f"std must be above 0, not {list(self.std)}")
         cut = self.size and self.resize and len(self.resize) == 2
         if cut and any(s > r for s, r in zip(self.size, self.resize, strict=False)):
             found.append(f"size {_by(self.size)} does not fit into resize {_by(self.resize)}")
+        if self.size and len(self.resize) == 1 and min(self.size) > self.resize[0]:
+            found.append(
+                f"size {_by(self.size)} does not fit into pictures whose shorter side is resized to {self.resize[0]}"
+            )
         return found
+
+    def _mean_faults(self) -> list[str]:
+        """A mean of another scale than the pixels: one of 0 to 255 with pixels of 0 to 1, or the other way round."""
+        white = 255 * self.scale
+        if not self.mean or not (math.isfinite(white) and white > 0):
+            return []
+        if max(self.mean) > max(1.0, 2 * white):
+            return [
+                f"mean is {_listed(self.mean)}, the scaled pixels lie between 0 and {white:.4g}: give scale=1 for pixels of 0 to 255"
+            ]
+        if white >= 255 and 0 < max(self.mean) < 1:
+            return [
+                f"mean is {_listed(self.mean)}, the scaled pixels lie between 0 and {white:.4g}: give scale=1/255 for pixels of 0 to 1"
+            ]
+        return []
 
     def completed(self, shape: tuple[int, ...], dtype: str) -> Preprocess:
         """With what was left out taken from a network's input.
@@ -108,14 +128,10 @@ class Preprocess:
             msg = f"the preprocessing does not fit the network's input {dtype}{list(shape)}: {'; '.join(faults)}."
             raise InputError(msg)
         raw = np.dtype(dtype).kind in "iu" and self.scale == 1 / 255 and not self.mean and not self.std
-        return replace(
-            self,
-            size=(height, width),
-            channels=channels,
-            layout=layout,
-            dtype=dtype,
-            scale=1.0 if raw else self.scale,  # a network that takes whole numbers takes pixels as they are
-        )
+        scale = 1.0 if raw else self.scale  # a network that takes whole numbers takes pixels as they are
+        ready = replace(self, size=(height, width), channels=channels, layout=layout, dtype=dtype, scale=scale)
+        _refuse_overflow(ready)
+        return ready
 
     def apply(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Pixels [height, width, channels], 0 to 255 in RGB or grey, already resized and cropped, as one sample of the input."""
@@ -169,6 +185,27 @@ def _size_faults(name: str, value: tuple[int, ...], lengths: tuple[int, ...]) ->
         return []
     wanted = "height x width, such as 224x224" if name == "size" else "one number (the shorter side) or height x width"
     return [f"{name} is {_by(value)}; {wanted}, is needed"]
+
+
+def _refuse_overflow(how: Preprocess) -> None:
+    """Raise InputError where black or white lies beyond an input of whole numbers, or both become the same number."""
+    kind = np.dtype(how.dtype)
+    if kind.kind not in "iu":
+        return
+    means, stds = np.array(how.mean or (0.0,)), np.array(how.std or (1.0,))
+    black, white = (np.rint((value * how.scale - means) / stds) for value in (0, 255))
+    limits = np.iinfo(kind)
+    if black.min() < limits.min or white.max() > limits.max or (white - black).min() < 2:
+        advice = "give scale=1,mean=128" if kind == np.int8 else "give scale=1 without mean and std"
+        msg = (
+            f"pictures become numbers from {black.min():g} to {white.max():g}, the network takes {how.dtype}, {limits.min} to "
+            f"{limits.max}: {advice}, or what training did."
+        )
+        raise InputError(msg)
+
+
+def _listed(numbers: tuple[float, ...]) -> str:
+    return ", ".join(f"{n:g}" for n in numbers)
 
 
 def _by(numbers: tuple[int, ...]) -> str:

@@ -100,18 +100,18 @@ def _table_of(text: str) -> dict[str, str]:
 
 def _from_file(path: Path) -> Preprocess:
     where = printable(path)
-    if not path_exists(path):
+    if not path_exists(path) or not str(path).strip("."):
         hint = did_you_mean(str(path), PRESETS)
         msg = f"no preprocessing {where!r}: no such file, no preset ({', '.join(PRESETS)}) and no key=value text.{hint}"
         raise InputError(msg)
     try:
         check_small(path, _LARGEST_FILE)
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         document: Any = tomllib.loads(text) if path.suffix == ".toml" else _json_or_printed(text)
     except InputError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        msg = f"cannot read the preprocessing {where}: {printable(str(error))}"
+        msg = f"cannot read the preprocessing {where} as TOML (.toml), JSON or the text that torchvision prints: {printable(str(error))}"
         raise InputError(msg) from error
     if not isinstance(document, dict):
         msg = f"{where} holds no preprocessing: a table of names and values is needed."
@@ -127,11 +127,12 @@ def _json_or_printed(text: str) -> Any:
     return {name: ast.literal_eval(value) if value.startswith("[") else value for name, value in pairs}
 
 
+_NESTED = ("pretrained_cfg", "default_cfg", "preprocess", "image_processor", "feature_extractor")
+
+
 def _from_table(table: Table, where: str) -> Preprocess:
     """A preprocessing from an edgeexit table, or from one of a library whose keys are there."""
-    nested = next(
-        (table[k] for k in ("pretrained_cfg", "default_cfg", "preprocess") if isinstance(table.get(k), dict)), None
-    )
+    nested = next((table[k] for k in _NESTED if isinstance(table.get(k), dict)), None)
     if nested is not None:
         return _from_table(nested, where)
     for marks, convert in _FOREIGN:
@@ -168,7 +169,8 @@ def _own(table: Table, where: str) -> Preprocess:
     faults = [f"there is no {name}.{did_you_mean(name, _KEYS)}".rstrip(".") for name in known if name not in _KEYS]
     values = {name: _value(name, known[name], faults) for name in known if name in _KEYS}
     if faults or not known:
-        msg = f"{where}: {'; '.join(faults) or 'it is empty'}. Keys: {', '.join(_KEYS)}."
+        found = "; ".join(faults) or "it is empty"
+        msg = f"{where}: {found}{'' if found.endswith('?') else '.'} Keys: {', '.join(_KEYS)}."
         raise InputError(msg)
     return _checked(Preprocess(**values), where)
 
@@ -275,10 +277,13 @@ def _torchvision(table: Table) -> Preprocess:
     )
 
 
+_TIMM_CROP = 0.875  # what timm takes where nothing is said, as it does ImageNet's mean and standard deviation
+
+
 def _timm(table: Table) -> Preprocess:
     """`input_size` [channels, height, width], `crop_pct`, `crop_mode`, `interpolation`, `mean`, `std` of timm's pretrained_cfg."""
     depth, height, width = map(_whole, table["input_size"])
-    mode, share = table.get("crop_mode", "center"), _number(table.get("crop_pct") or 1.0)
+    mode, share = table.get("crop_mode", "center"), _number(table.get("crop_pct") or _TIMM_CROP)
     if mode not in ("center", "squash") or not 0 < share <= 1:
         msg = f"crop_mode {mode!r} with crop_pct {share!r} is not supported: center or squash with a share up to 1 is."
         raise InputError(msg)
@@ -288,18 +293,27 @@ def _timm(table: Table) -> Preprocess:
         resize=scaled if mode == "squash" or height != width else scaled[:1],
         interpolation=_interpolation(table.get("interpolation", "bicubic")),
         channels="grey" if depth == 1 else "rgb",
-        mean=_numbers(table.get("mean", ())),
-        std=_numbers(table.get("std", ())),
+        mean=_numbers(table.get("mean", PRESETS["imagenet"].mean if depth == 3 else ())),
+        std=_numbers(table.get("std", PRESETS["imagenet"].std if depth == 3 else ())),
         upright=False,
     )
 
 
-_PADDING = ("do_pad", "do_thumbnail", "do_align_long_axis", "do_convert_annotations", "do_color_quantize")
+_STEPS = {
+    "do_resize",
+    "do_center_crop",
+    "do_rescale",
+    "do_normalize",
+    "do_flip_channel_order",
+    "do_grayscale",
+    "do_convert_rgb",
+}
+_NO_STEPS = {"do_reduce_labels", "do_convert_annotations"}  # of labels, not of pictures
 
 
 def _hugging_face(table: Table) -> Preprocess:
     """`preprocessor_config.json`: `size`, `crop_size`, `rescale_factor`, `image_mean`, `image_std`, `resample`, and the switches `do_…`."""
-    asked = [k for k in _PADDING if table.get(k) is True]
+    asked = [k for k in table if k.startswith("do_") and k not in _STEPS | _NO_STEPS and table[k] is True]
     if asked or table.get("rescale_offset") is True:
         msg = f"{', '.join(asked or ['rescale_offset'])} is not supported: give the values as key=value."
         raise InputError(msg)
@@ -310,7 +324,11 @@ def _hugging_face(table: Table) -> Preprocess:
         size=crop,
         resize=resize,
         interpolation=_interpolation(table.get("resample", "bilinear")),
-        channels="bgr" if table.get("do_flip_channel_order") is True else "",
+        channels="bgr"
+        if table.get("do_flip_channel_order") is True
+        else "grey"
+        if table.get("do_grayscale") is True
+        else "",
         scale=_number(table.get("rescale_factor", 1 / 255)) if table.get("do_rescale", True) else 1.0,
         mean=_numbers(table.get("image_mean", default)) if normalise else (),
         std=_numbers(table.get("image_std", default)) if normalise else (),
@@ -333,6 +351,9 @@ def _hf_sizes(table: Table) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _hf_size(value: Any, *, shorter: bool) -> tuple[int, ...]:
     """`{"height": …, "width": …}`, `{"shortest_edge": …}`, or a number, which is the shorter side only where a crop follows."""
     if isinstance(value, Mapping):
+        if not {"shortest_edge", "height"} & value.keys():
+            msg = f"a size of {', '.join(map(str, value)) or 'nothing'} is not supported: give resize and size as key=value."
+            raise InputError(msg)
         if "shortest_edge" in value:
             if "longest_edge" in value:
                 msg = "a size with a longest_edge is not supported: give resize and size as key=value."

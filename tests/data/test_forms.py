@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgeexit.arguments import printable
-from edgeexit.data import DataWarning, InputSpec, ModelInfo, Preprocess, checked, load_data, read_class_names
+from edgeexit.data import (
+    DataWarning,
+    InputSpec,
+    ModelInfo,
+    Preprocess,
+    check_labels,
+    checked,
+    load_data,
+    read_class_names,
+)
 from edgeexit.errors import InputError
 
 X, Y = np.arange(24.0).reshape(4, 6) / 24, np.array([0, 2, 1, 2])
@@ -36,16 +46,31 @@ def network(*inputs: InputSpec, classes: int = 3, **known: Any) -> ModelInfo:
         np.array(["0", "2", "1", "2"]),
         np.array(NAMES)[Y],
         np.array([n.upper().encode() for n in NAMES])[Y],
+        np.array([f" {n} " for n in NAMES])[Y],
+        np.array(NAMES, dtype=object)[Y],
+        Y.astype(object),
         Y.tolist(),
     ],
 )
 def test_labels_of_every_form_are_the_same_numbers(labels: Any) -> None:
     """Whole numbers of any type, columns, one-hot rows, text that names the network's classes."""
-    with_names = network(class_names=NAMES) if np.asarray(labels).dtype.kind in "US" else network()
+    with_names = network(class_names=NAMES) if np.asarray(labels).dtype.kind in "USO" else network()
     if np.asarray(labels).dtype.kind == "U" and str(labels[0]).isdigit():
         with_names = network()
 
     assert Y.tolist() == checked("d", X, labels, with_names).y.tolist()
+
+
+def test_one_hot_rows_of_another_width_are_refused() -> None:
+    """A background class in front would move every label."""
+    with pytest.raises(InputError, match="one-hot rows of 4 columns; the network has 3 classes"):
+        checked("d", X, np.eye(4)[Y + 1], network())
+
+
+def test_labels_that_count_from_1_say_so() -> None:
+    """As other tools number them."""
+    with pytest.raises(InputError, match="count from 1: give y - 1"):
+        check_labels(checked("d", X, Y + 1, network()), 3)
 
 
 def test_truth_values_are_the_classes_0_and_1() -> None:
@@ -66,6 +91,11 @@ def test_truth_values_are_the_classes_0_and_1() -> None:
         {"x_test": X, "y_test": Y},
         {"test_images": X, "test_labels": Y},
         {"anything": X, "label": Y},
+        {"x": X, "labels": Y},
+        {"x": X, "Y": Y},
+        {"inputs": X, "classes": Y},
+        {"testX": X, "testY": Y},
+        {"Xte": X, "yte": Y},
     ],
 )
 def test_arrays_are_found_by_the_names_that_people_give(arrays: dict[str, Any], tmp_path: Path) -> None:
@@ -85,6 +115,37 @@ def test_a_part_is_named_where_a_file_holds_several(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"d\.npz:train, .*d\.npz:test"):
         load_data(tmp_path / "d.npz", network())
     assert (2, 4) == tuple(len(load_data(f"{tmp_path}/d.npz:{part}", network())) for part in ("train", "test"))
+
+
+def test_a_part_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """Other samples than those that were asked for are never taken instead."""
+    np.savez(tmp_path / "d.npz", x=X, y=Y)
+
+    with pytest.raises(InputError, match=r"no parts: give .* without :test"):
+        load_data(f"{tmp_path / 'd.npz'}:test", network())
+
+
+def test_an_archive_of_other_files_says_that_it_is_one(tmp_path: Path) -> None:
+    """A folder of pictures as it was downloaded."""
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("cat/1.png", b"")
+
+    with pytest.raises(InputError, match=r"archive of other files \(cat/1\.png\): unpack it"):
+        load_data(tmp_path / "photos.zip", network())
+
+
+@pytest.mark.parametrize("spec", ["", " ", b"x.npz", None, 3])
+def test_what_names_no_data_is_refused(spec: Any) -> None:
+    """An empty variable of a shell is not the current folder."""
+    with pytest.raises(InputError, match="must be a path or the name of a set"):
+        load_data(spec)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5])
+def test_a_limit_is_at_least_one_sample(limit: Any) -> None:
+    """A negative number does not count from the end."""
+    with pytest.raises(InputError, match="limit must be 1"):
+        load_data("digits:test", limit=limit)
 
 
 def test_inputs_by_their_own_names_are_the_networks(tmp_path: Path) -> None:
@@ -111,7 +172,18 @@ def test_arrays_that_are_not_used_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "labels"), [("x", "y"), ("X_test", "y_test"), ("images", "labels"), ("val.x", "val.y")]
+    ("inputs", "labels"),
+    [
+        ("x", "y"),
+        ("X_test", "y_test"),
+        ("images", "labels"),
+        ("val.x", "val.y"),
+        ("test_images", "test_labels"),
+        ("mnist_X", "mnist_y"),
+        ("Xtrain", "ytrain"),
+        ("X1", "Y1"),
+        ("features", "targets"),
+    ],
 )
 def test_an_npy_takes_its_labels_from_the_file_beside_it(inputs: str, labels: str, tmp_path: Path) -> None:
     """Or from the one that is named after a comma; without either there are no labels."""
@@ -120,7 +192,7 @@ def test_an_npy_takes_its_labels_from_the_file_beside_it(inputs: str, labels: st
     np.save(tmp_path / f"{labels}.npy", Y)
 
     assert Y.tolist() == load_data(tmp_path / f"{inputs}.npy", network()).y.tolist()
-    assert Y.tolist() == load_data(f"{tmp_path}/{inputs}.npy,{tmp_path}/{labels}.npy", network()).y.tolist()
+    assert Y.tolist() == load_data(f"{tmp_path}/{inputs}.npy, {tmp_path}/{labels}.npy", network()).y.tolist()
 
 
 def test_a_pickled_npy_is_refused(tmp_path: Path) -> None:
@@ -262,6 +334,11 @@ def test_a_printable_name_is_text_that_any_file_holds(name: str) -> None:
         ('["cat", "dog", "horse"]', "names.json"),
         ('{"id2label": {"1": "dog", "0": "cat", "2": "horse"}}', "config.json"),
         ('{"label_names": ["cat", "dog", "horse"]}', "timm.json"),
+        ('{"dog": 1, "cat": 0, "horse": 2}', "class_to_idx.json"),
+        ('{"0": ["n1", "cat"], "1": ["n2", "dog"], "2": ["n3", "horse"]}', "keras.json"),
+        ("0 cat\n1 dog\n2 horse\n", "numbered.txt"),
+        ("id,name\n0,cat\n1,dog\n2,horse\n", "titles.csv"),
+        ("['cat', 'dog', 'horse']", "printed.txt"),
     ],
 )
 def test_class_names_are_read_from_files(content: str, name: str, tmp_path: Path) -> None:
@@ -269,6 +346,26 @@ def test_class_names_are_read_from_files(content: str, name: str, tmp_path: Path
     (tmp_path / name).write_text(content)
 
     assert NAMES == read_class_names(tmp_path / name) == read_class_names("cat,dog, horse")
+
+
+def test_lists_may_hold_a_name_twice_but_no_data_can_mean_it(tmp_path: Path) -> None:
+    """As the names of ImageNet do; text with that name would be one of two classes."""
+    names = read_class_names(["crane", "dog", "crane"])
+
+    assert names == ("crane", "dog", "crane")
+    with pytest.warns(DataWarning, match="no samples of"):
+        assert [1, 1, 1, 1] == checked("d", X, np.array(["dog"] * 4), network(class_names=names)).y.tolist()
+    with pytest.raises(InputError, match="several classes of the name crane"):
+        checked("d", X, np.array(["crane"] * 4), network(class_names=names))
+
+
+def test_class_names_may_be_a_mapping() -> None:
+    """`id2label` of a configuration, or `class_to_idx` of an image folder."""
+    assert (
+        NAMES
+        == read_class_names({0: "cat", 2: "horse", 1: "dog"})
+        == read_class_names({"horse": 2, "cat": 0, "dog": 1})
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import tempfile
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgeexit.data import DataWarning, InputSpec, ModelInfo, Preprocess, load_data
+from edgeexit.data import DataWarning, InputSpec, ModelInfo, Preprocess, checked, load_data
+from edgeexit.data.picture import read_picture
 from edgeexit.errors import InputError
 
 
@@ -205,7 +207,7 @@ def test_another_size_without_resizing_says_how(tmp_path: Path) -> None:
     """And which file."""
     save(tmp_path / "1.png")
 
-    with pytest.raises(InputError, match=r"1\.png has 3x4 pixels .* takes 8x8.*resize=8x8"):
+    with pytest.raises(InputError, match=r"1\.png: it has 3x4 pixels .* takes 8x8.*resize=8x8"):
         load_data(tmp_path, network(3, 8, 8, preprocess=UNIT))
 
 
@@ -287,3 +289,86 @@ def test_a_damaged_picture_is_read_or_named(kind: str, rng: random.Random) -> No
             load_data(path)
         except InputError as error:
             assert path.name in str(error)
+
+
+def test_names_are_compared_in_composed_letters(tmp_path: Path) -> None:
+    """The file names of a Mac are decomposed."""
+    for name in (unicodedata.normalize("NFD", "café"), "tea"):
+        (tmp_path / name).mkdir()
+        save(tmp_path / name / "1.png")
+
+    assert load_data(
+        tmp_path, network(3, 3, 4, classes=2, class_names=("tea", "café"), preprocess=Preprocess())
+    ).y.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("pattern", ["{}", "class_{}"])
+def test_numbers_that_sort_otherwise_as_text_are_told(pattern: str, tmp_path: Path) -> None:
+    """Folders 1 to 10 are classes 0, 2, ..., 9, 1 in the order of torchvision."""
+    for i in range(1, 11):
+        (tmp_path / pattern.format(i)).mkdir()
+        save(tmp_path / pattern.format(i) / "1.png")
+
+    with pytest.warns(DataWarning, match=f"{pattern.format(2)} is class 2"):
+        load_data(tmp_path, network(3, 3, 4, classes=10, preprocess=Preprocess()))
+
+
+def test_class_folders_one_folder_deeper_are_not_one_class(tmp_path: Path) -> None:
+    """As archives are unpacked, with what a Mac adds."""
+    (tmp_path / "__MACOSX").mkdir()
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        save(tmp_path / "photos" / name / "1.png")
+
+    with pytest.raises(InputError, match=r"one folder, with 2 folders inside: give .*photos"):
+        load_data(tmp_path, network(3, 3, 4, classes=2, preprocess=Preprocess()))
+
+
+def test_a_link_to_the_whole_folder_adds_no_pictures_to_a_class(tmp_path: Path) -> None:
+    """Those of the other classes would get its label."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        save(tmp_path / name / "1.png")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+
+    assert load_data(tmp_path).y.tolist() == [0, 1]
+
+
+def test_a_part_among_other_folders_is_still_a_part(tmp_path: Path) -> None:
+    """Folders for training and test are no classes, whatever lies beside them."""
+    for name in ("train/a", "test/a", "extra"):
+        (tmp_path / name).mkdir(parents=True)
+        save(tmp_path / name / "1.png")
+
+    with pytest.raises(InputError, match="parts of a data set"):
+        load_data(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [("empty", "empty or of no known format"), ("link", "No such file"), ("deep", "32-bit"), ("line", "crop it")],
+)
+def test_every_fault_of_a_picture_names_its_file(content: str, fault: str, tmp_path: Path) -> None:
+    """And says what to do, or what it is."""
+    path = tmp_path / "odd.tif"
+    if content == "link":
+        path.symlink_to(tmp_path / "gone.tif")
+    elif content == "empty":
+        path.touch()
+    else:
+        Image.new("F" if content == "deep" else "L", (20_000, 1)).save(path)
+
+    with pytest.raises(InputError, match=f"odd.tif.*{fault}"):
+        read_picture(path, Preprocess(resize=(256,), size=(8, 8), channels="grey"))
+
+
+def test_whole_numbers_of_any_type_are_pixels() -> None:
+    """Where the preprocessing is known; what lies beyond 255 is refused."""
+    pixels = np.arange(96).reshape(2, 4, 4, 3)
+    info = network(3, 4, 4, preprocess=Preprocess())
+
+    np.testing.assert_array_equal(
+        checked("d", pixels.astype(np.uint8), None, info).x, checked("d", pixels, None, info).x
+    )
+    with pytest.raises(InputError, match="pixels, 0 to 255"):
+        checked("d", pixels * 100, None, info)

@@ -53,6 +53,10 @@ def test_text_names_keys_and_values(text: str, wanted: Preprocess) -> None:
         ("\0=1", "there is no"),
         (3, "must be text"),
         ("channels=grey,mean=0.1,0.2,0.3", "one for each channel"),
+        ("mean=123.7,116.3,103.5", "give scale=1 for pixels of 0 to 255"),
+        ("scale=1,mean=0.485,0.456,0.406", "give scale=1/255 for pixels of 0 to 1"),
+        ("resize=200,size=224", "does not fit into pictures whose shorter side is resized to 200"),
+        ("", "no preset"),
     ],
 )
 def test_a_fault_says_what_is_needed(given: Any, fault: str) -> None:
@@ -105,6 +109,40 @@ def test_files_of_other_libraries_are_read(document: dict[str, Any], wanted: dic
     assert not found.upright
 
 
+def test_a_file_may_begin_with_a_byte_order_mark_or_nest_its_values(tmp_path: Path) -> None:
+    """As editors of Windows write it, and processors of Hugging Face."""
+    nested = {
+        "image_processor": {
+            "do_resize": True,
+            "size": {"height": 8, "width": 8},
+            "do_normalize": False,
+            "do_grayscale": True,
+        }
+    }
+    (tmp_path / "config.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(nested).encode())
+
+    found = read_preprocess(tmp_path / "config.json")
+
+    assert ((8, 8), "grey", ()) == (found.size, found.channels, found.mean)
+
+
+def test_timm_takes_its_own_defaults(tmp_path: Path) -> None:
+    """What its configuration leaves out is what timm takes then, not nothing."""
+    found = read_preprocess({"input_size": [3, 224, 224]})
+
+    assert ((256,), (0.485, 0.456, 0.406)) == (found.resize, found.mean)
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"),
+    [("raw", "int8"), ("unit", "int8"), ("mean=0.5,std=0.5", "uint8"), ("scale=1/255,mean=0.1", "int32")],
+)
+def test_pixels_that_the_inputs_type_does_not_hold_are_refused(given: str, dtype: str) -> None:
+    """They would wrap around, or all become the same few numbers."""
+    with pytest.raises(InputError, match="pictures become numbers from"):
+        read_preprocess(given).completed((3, 8, 8), dtype)
+
+
 def test_what_torchvision_prints_is_read(tmp_path: Path) -> None:
     """`str(weights.transforms())` in a text file."""
     printed = "ImageClassification(\n    crop_size=[224]\n    resize_size=[232]\n    mean=[0.485, 0.456, 0.406]\n"
@@ -119,7 +157,14 @@ def test_what_torchvision_prints_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [{"do_resize": True, "do_pad": True}, {"input_size": [3, 8, 8], "crop_mode": "border"}, {"input_size": 3}, []],
+    [
+        {"do_resize": True, "do_pad": True},
+        {"do_resize": True, "do_sharpen": True},
+        {"do_resize": True, "size": {"longest_edge": 8}},
+        {"input_size": [3, 8, 8], "crop_mode": "border"},
+        {"input_size": 3},
+        [],
+    ],
 )
 def test_what_cannot_be_done_is_refused_by_name(document: Any, tmp_path: Path) -> None:
     """A step that is left out would change every answer."""
