@@ -51,3 +51,11 @@ def runner(compiled: Path, request: pytest.FixtureRequest) -> Runner:
         runner = edgeexit.load(compiled, mode=request.param)
     runner.thresholds = [1.197, 1.18]
     return runner
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse tests whose docstring does not state the rule that they prove."""
+    bare = {item.nodeid.split("[")[0] for item in items if not getattr(getattr(item, "obj", None), "__doc__", None)}
+    if bare:
+        msg = "these tests have no docstring that states their rule: " + ", ".join(sorted(bare))
+        raise pytest.UsageError(msg)
