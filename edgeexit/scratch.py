@@ -1,6 +1,7 @@
 """Temporary folders that do not stay behind, however their process ends.
 
-* It ends well, or an exception or Ctrl-C ends it: the folder is removed on the way out.
+* It ends well, or an exception or Ctrl-C ends it: the folder is removed on the way out; where that comes while the folder is being made
+  or removed, at the end of the process.
 * SIGTERM or SIGHUP ends it: where nobody else handles them, they are handled while there is such a folder.
 * SIGKILL or a power cut: the next process that makes such a folder, or the next command, removes it. A live process holds a lock on its
   folders, and the kernel releases that however the process ends; a process number could belong to another container by then.
@@ -8,13 +9,15 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
+import secrets
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
@@ -26,7 +29,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _ABANDONED_S = 3600.0  # a folder that is still not locked after this belongs to nobody: locking it takes microseconds
 
 _LIVE: set[Path] = set()
-"""Scratch folders of this process, for the handler of signals that end it."""
+"""Names of scratch folders of this process, for the handler of signals that end it: there are folders of these names, or there were or
+will be in a moment."""
 
 
 @contextmanager
@@ -42,18 +46,30 @@ def scratch_folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator
     """
     place = Path(tempfile.gettempdir()) if parent is None else parent
     remove_stale(place, prefix)
-    folder, lock = _make_locked(place, prefix)
-    owner = os.getpid()
-    _LIVE.add(folder)
-    _handle_signals()
+    names = _choose_names(place, prefix)
+    owner, lock = os.getpid(), -1
+    _LIVE.update(names)  # before there is anything that an interruption could leave
     try:
+        folder, lock = _make_locked(*names)
+        _handle_signals()
         yield folder
     finally:
         if os.getpid() == owner:  # not in a forked child, whose parent may still use it
-            rmtree(folder, ignore_errors=True)
-        _LIVE.discard(folder)
+            _remove(names)
+        _LIVE.difference_update(names)
         _restore_signals()
-        os.close(lock)
+        if lock >= 0:
+            os.close(lock)
+
+
+def remove_own() -> None:
+    """Remove the scratch folders of this process at its end: those that an interruption left while they were being made or removed."""
+    while _LIVE:
+        _remove([_LIVE.pop()])
+
+
+atexit.register(remove_own)
+os.register_at_fork(after_in_child=_LIVE.clear)  # they are the parent's
 
 
 def remove_stale(parent: Path | None = None, prefix: str = PREFIX) -> None:
@@ -65,14 +81,25 @@ def remove_stale(parent: Path | None = None, prefix: str = PREFIX) -> None:
                 _remove_if_stale(path, path.name.removeprefix(prefix))
 
 
-def _make_locked(place: Path, prefix: str) -> tuple[Path, int]:
+def _choose_names(place: Path, prefix: str) -> tuple[Path, Path]:
+    """Names that nobody else has: of the new folder, and of the locked one."""
+    chosen = secrets.token_urlsafe(9)
+    return place / f"{prefix}{_UNLOCKED}{chosen}", place / f"{prefix}{_LOCKED}{chosen}"
+
+
+def _make_locked(unlocked: Path, locked: Path) -> tuple[Path, int]:
     """A locked folder and its lock. Locked under a name that `remove_stale` leaves alone, so that there is no moment to take it away."""
-    made = Path(tempfile.mkdtemp(prefix=prefix + _UNLOCKED, dir=place))
-    lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
+    unlocked.mkdir(mode=0o700)
+    lock = os.open(unlocked, os.O_RDONLY | os.O_DIRECTORY)
     with suppress(OSError):  # a file system without locks: the folder is then never taken for a stale one
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return made.rename(place / (prefix + _LOCKED + made.name.removeprefix(prefix + _UNLOCKED))), lock
-    return made, lock
+        return unlocked.rename(locked), lock
+    return unlocked, lock
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        rmtree(folder, ignore_errors=True)
 
 
 def _remove_if_stale(path: Path, kind: str) -> None:
@@ -93,8 +120,7 @@ def _remove_if_stale(path: Path, kind: str) -> None:
 
 def _end(number: int, _frame: FrameType | None) -> None:
     """Remove what there is, then end as without a handler."""
-    for folder in list(_LIVE):
-        rmtree(folder, ignore_errors=True)
+    _remove(list(_LIVE))
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 

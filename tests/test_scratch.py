@@ -10,11 +10,14 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from edgeexit import scratch
 from edgeexit.children import child_command
-from edgeexit.scratch import remove_stale, scratch_folder
+from edgeexit.scratch import remove_own, remove_stale, scratch_folder
 
 HOLDING = """
 import signal, sys, time
@@ -187,3 +190,56 @@ def _runs(number: int) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def interrupted_at(line: int, place: Path) -> bool:
+    """Make and leave a scratch folder, with Ctrl-C before the given line of the module is run; whether there were so many lines."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename != scratch.__file__:
+            return None
+        if event == "line":
+            count += 1
+            if count == line:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with scratch_folder(place) as folder:
+            (folder / "weights").write_bytes(b"x")
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_an_interruption_at_any_moment_leaves_no_folder_behind_the_end_of_the_process(tmp_path: Path) -> None:
+    """Also while one is being made or removed."""
+    line = 1
+    while interrupted_at(line, tmp_path):
+        remove_own()
+        assert [] == list(tmp_path.iterdir()), f"interrupted at line {line} that was run"
+        line += 1
+
+    assert line > 20
+
+
+def test_a_forked_child_leaves_the_folders_of_its_parent_alone(tmp_path: Path) -> None:
+    """However it ends; the parent still uses them."""
+    ends = {"exit": "sys.exit(0)", "signal": "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"}
+    for how, code in ends.items():
+        script = (
+            "import os, signal, sys, time\nfrom pathlib import Path\nfrom edgeexit.scratch import scratch_folder\n"
+            "with scratch_folder(Path(sys.argv[1])) as folder:\n child = os.fork()\n if child == 0:\n"
+            f"  {code}\n os.waitpid(child, 0)\n assert folder.is_dir()\n"
+        )
+        made = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
+        )
+        assert (0, "") == (made.returncode, made.stderr), how
+        assert [] == list(tmp_path.iterdir())

@@ -19,7 +19,7 @@ from edgeexit.cli.failures import run_command
 from edgeexit.cli.help import Group, add_command
 from edgeexit.cli.interrupts import interruptible
 from edgeexit.cli.printing import print_warning
-from edgeexit.scratch import remove_stale
+from edgeexit.scratch import remove_own, remove_stale
 
 COMMANDS: tuple[str, ...] = (
     "demo",
@@ -111,4 +111,5 @@ def main() -> None:
     options = given[: given.index("--")] if "--" in given else given
     with interruptible():
         code = run_command(partial(app, prog_name="edgeexit", standalone_mode=False), as_json="--json" in options)
+    remove_own()
     sys.exit(code)
