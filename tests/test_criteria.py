@@ -223,7 +223,10 @@ def test_the_most_confident_exit_answers_where_no_exit_is_confident() -> None:
     """By hand: each exit's score is its own, its answer that of the most confident so far, the earlier of two that are equal."""
     p = np.array([[[0.6, 0.4], [0.3, 0.7], [0.55, 0.45], [0.7, 0.3]]], np.float32)
 
-    for answers in (criterion("most_confident").answers(np.log(p), COSTS), in_graph(criterion("most_confident"), np.log(p))):
+    for answers in (
+        criterion("most_confident").answers(np.log(p), COSTS),
+        in_graph(criterion("most_confident"), np.log(p)),
+    ):
         np.testing.assert_allclose(answers.scores, [[0.6, 0.7, 0.55, 0.7]], rtol=1e-6)
         np.testing.assert_allclose(np.exp(answers.logits), p[:, [0, 1, 1, 1]], rtol=1e-6)
 

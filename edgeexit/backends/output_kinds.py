@@ -7,7 +7,7 @@ Reshape or a Clip, or the mean of several.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -28,6 +28,9 @@ _SUM_TOLERANCE_FLOAT32 = 2e-3  # a Clip to 1e-7 .. 1 - 1e-7 adds that much over 
 _LEAST_SPREAD = 1e-4
 """Rows that vary by less over all inputs say nothing of what they are."""
 
+_WIDE = 0.9
+"""How far apart numbers in 0..1 lie that come out of a sigmoid, on inputs of all sizes."""
+
 
 class OutputWarning(UserWarning):
     """The criterion may not mean on these outputs what its name says."""
@@ -40,30 +43,63 @@ def with_output_kinds(net: Network, exits: Sequence[Exit], criterion: Criterion)
         ModelError: an exit ends in a sigmoid per class and the criterion needs one distribution over the classes.
 
     Warns:
-        OutputWarning: the numbers of an exit lie between 0 and 1 and do not add up to 1.
+        OutputWarning: the numbers of an exit are neither logits nor probabilities: percentages, negative logarithms of probabilities,
+            only 0 and 1, or between 0 and 1 without adding up to 1.
     """
     if not criterion.learned:
         _refuse_sigmoids(net, exits, criterion)
     unknown = [e for e in exits if not e.probabilities]
     values = _values(net, [e.logits for e in unknown]) if unknown else {}
     found = {e.logits for e in unknown if _adds_up(values[e.logits], e.dtype)}
-    bounded = [e for e in unknown if e.logits not in found and _is_bounded(values[e.logits])]
-    if bounded and not criterion.learned:
-        msg = (
-            f"the numbers of {', '.join(repr(e.logits) for e in bounded)} lie between 0 and 1 and do not add up to 1: {criterion.name}"
-            " takes them as logits, and after a sigmoid or another squashing it then says little. Let the exits give what comes before it."
-        )
-        warnings.warn(msg, OutputWarning, stacklevel=2)
+    if not criterion.learned:
+        _warn_of_others({e.logits: values[e.logits] for e in unknown}, found, criterion)
     return tuple(replace(e, probabilities=True) if e.logits in found else e for e in exits)
+
+
+_OTHERS = {
+    "are only 0 and 1, one 1 per sample": "{} then is the same for every sample, so that no threshold divides them.",
+    "lie between 0 and 1 and do not add up to 1": "{} takes them as logits, and after a sigmoid or another squashing it then says little.",
+    "are never negative and always add up to the same": "{} takes them as logits, which scaled probabilities are not.",
+    "are negative logarithms of probabilities": "{} takes them as logits, and their largest is the least likely class.",
+}
+
+
+def _warn_of_others(values: Mapping[str, Array], found: Collection[str], criterion: Criterion) -> None:
+    """Warn of exits whose numbers are neither logits nor probabilities, each kind once."""
+    kinds: dict[str, list[str]] = {}
+    for name, numbers in values.items():
+        kind = _other_kind(numbers, is_distribution=name in found)
+        if kind:
+            kinds.setdefault(kind, []).append(repr(name))
+    for kind, names in kinds.items():
+        msg = f"the numbers of {', '.join(names)} {kind}: {_OTHERS[kind].format(criterion.name)} Let the exits give what comes before."
+        warnings.warn(msg, OutputWarning, stacklevel=3)
+
+
+def _other_kind(values: Array, *, is_distribution: bool) -> str:
+    """One of the keys of `_OTHERS`, or nothing."""
+    one_hot, squashed, scaled, negative = _OTHERS
+    numbers = values[np.isfinite(values).all(axis=1)] if values.size else values
+    if not numbers.size or numbers.min() < 0 or np.ptp(numbers, axis=0).max() < _LEAST_SPREAD:
+        return ""
+    if is_distribution:
+        return one_hot if np.isin(numbers, (0, 1)).all() else ""
+    sums = numbers.sum(axis=1)
+    if np.ptp(sums) <= _SUM_TOLERANCE_FLOAT32 * sums.max():
+        return scaled
+    if np.abs(np.exp(-numbers).sum(axis=1) - 1).max() <= _SUM_TOLERANCE_FLOAT32:
+        return negative
+    return squashed if numbers.max() <= 1 and np.ptp(numbers) > _WIDE else ""
 
 
 def _refuse_sigmoids(net: Network, exits: Sequence[Exit], criterion: Criterion) -> None:
     names = [repr(e.logits) for e in exits if ends_in_sigmoid(net, e.logits)]
     if names:
         msg = (
-            f"{', '.join(names)} ends in a sigmoid per class, as networks with several labels per sample do: {criterion.name} needs one"
-            " distribution over the classes, which a softmax over sigmoids is not. Where each sample has one class, let the exits give what"
-            " comes before the sigmoid; else let the network compute a score of its own and use --criterion learned."
+            f"{', '.join(names)} {'ends' if len(names) == 1 else 'end'} in a sigmoid per class, as networks with several labels per sample"
+            f" do: {criterion.name} needs one distribution over the classes, which a softmax over sigmoids is not. Where each sample has"
+            " one class, let the exits give what comes before the sigmoid; else let the network compute a score of its own and use"
+            " --criterion learned."
         )
         raise ModelError(msg)
 
@@ -96,9 +132,3 @@ def _adds_up(values: Array, dtype: str) -> bool:
     if np.ptp(numbers, axis=0).max() < _LEAST_SPREAD or numbers.min() < 0:
         return False
     return bool(np.abs(numbers.sum(axis=1) - 1).max() <= _SUM_TOLERANCE.get(dtype, _SUM_TOLERANCE_FLOAT32))
-
-
-def _is_bounded(values: Array) -> bool:
-    """Whether numbers stay in 0..1 and come near both ends, as those of a sigmoid do."""
-    numbers = values[np.isfinite(values).all(axis=1)] if values.size else values
-    return bool(numbers.size and numbers.min() >= 0 and numbers.max() <= 1 and np.ptp(numbers) > 0.9)

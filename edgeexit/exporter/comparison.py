@@ -37,6 +37,12 @@ _TOLERANCES = {torch.float16: 1e-2, torch.bfloat16: 8e-2}
 """The same where the module computes in fewer bits: about ten roundings."""
 
 
+_TRAINING_BRANCH = (
+    ". This is forward's training branch: set the probability of what it drops itself to 0, or use torch.nn.Dropout, which stays in"
+    " evaluation"
+)
+
+
 def check_repeats(module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[ExitTensors]) -> None:
     """Raise a ModelError where forward, asked again, does not give these exits again."""
     again = eager_exits(module, inputs, None)
@@ -46,6 +52,7 @@ def check_repeats(module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequen
             f"forward gives different answers for the same input, by {worst:.2e} of the largest logit: it draws random numbers, or "
             "keeps state between calls outside of its buffers. Let it give one answer in evaluation mode: "
             "F.dropout(x, p, self.training) draws in training only, noise can be an input, state can be a buffer (register_buffer)"
+            f"{_TRAINING_BRANCH if module.training else ''}"
         )
         raise ModelError(msg)
 

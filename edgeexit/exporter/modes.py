@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 from edgeexit.errors import ModelError
 from edgeexit.exporter.eager import eager_exits
@@ -17,8 +19,9 @@ def export_mode(module: nn.Module, *, training_forward: bool = False) -> Iterato
 
     Args:
         module: the module.
-        training_forward: set the training flag of all modules but those of `torch.nn`: forward takes its training branch, which lists
-            every exit, while batch normalisation and dropout still compute as in evaluation.
+        training_forward: set the training flag of the module and of those inside it that hold others, but not of those of `torch.nn`:
+            forward takes its training branch, which lists every exit, while normalisation, dropout and other layers still compute as
+            in evaluation.
     """
     before = {m: m.training for m in module.modules()}
     try:
@@ -28,18 +31,28 @@ def export_mode(module: nn.Module, *, training_forward: bool = False) -> Iterato
         raise ModelError(msg) from error
     try:
         for part in before:
-            part.training = training_forward and not type(part).__module__.startswith("torch.nn.")
+            part.training = training_forward and (part is module or _decides(part))
         yield
     finally:
         for part, training in before.items():
             part.training = training
 
 
+def _decides(part: nn.Module) -> bool:
+    """Whether a part may have a training branch that lists exits; layers, which hold no others, have one that draws or learns."""
+    is_layer = isinstance(part, _NormBase | _DropoutNd) or type(part).__module__.startswith("torch.nn.")
+    return not is_layer and any(True for _ in part.children())
+
+
 def training_hint(module: nn.Module, inputs: Mapping[str, Tensor], found: int) -> str:
     """What to do where forward returns more exits in its training branch than the `found`; empty where it does not."""
-    count = 0
-    with suppress(ModelError), export_mode(module, training_forward=True):
-        count = len(eager_exits(module, inputs, None))
+    count, with_option = 0, "training_forward=True (--training-forward)"
+    try:
+        with export_mode(module, training_forward=True):
+            count = len(eager_exits(module, inputs, None))
+    except ModelError as error:
+        if found and error.__cause__ is None:  # another form than in evaluation
+            return f" In training mode {error}; with {with_option}."
     if count <= max(found, 1):
         return ""
-    return f" In training mode forward returns {count} exits: export those with training_forward=True (--training-forward)."
+    return f" In training mode forward returns {count} exits: export those with {with_option}."

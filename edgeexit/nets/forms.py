@@ -8,6 +8,7 @@ a dataclass, an output of Hugging Face   a dict, without what such outputs hold 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -65,7 +66,7 @@ def as_form(returned: Any, parts_of: Callable[[Tensor], list[Any] | None]) -> An
         ModelError: it holds a list of exits and other tensors beside it; with what to write.
     """
     returned = _unstacked(returned, parts_of)
-    if isinstance(returned, Iterator):
+    if isinstance(returned, Iterator | deque):
         returned = list(returned)
     if is_dataclass(returned) and not isinstance(returned, type | Mapping):
         returned = {
@@ -128,12 +129,20 @@ def _holds_logits(value: Any) -> bool:
 def _say_which(value: Any, places: Sequence[str]) -> str:
     """What to write where a result holds a list of exits and other tensors."""
     only = f"returned{places[0]}"
-    last_first = isinstance(value, tuple | list) and is_logits(value[0]) and is_list_of_logits(value[1])
-    also = ", or [*returned[1], returned[0]] where the first is the last exit and not among them" if last_first else ""
+    single = _place_of_single(value)
+    also = f", or [*{only}, {single}] where {single} is the last exit and not among them" if single else ""
     return (
         f"forward returned a {describe(value)}; say which of it are the exits, first exit first: read=lambda returned: {only}{also}"
         f" (command line: --read FILE.py:FUNCTION)"
     )
+
+
+def _place_of_single(value: Any) -> str:
+    """Where a result holds logits of one width with its list of exits; empty where it holds none, or several."""
+    items = list(value.items() if isinstance(value, Mapping) else enumerate(value))
+    width = next(v[0].shape[1] for _, v in items if is_list_of_logits(v))
+    places = [f"returned[{k!r}]" for k, v in items if is_logits(v) and v.shape[1] == width]
+    return places[0] if len(places) == 1 else ""
 
 
 def describe(value: Any) -> str:

@@ -2,7 +2,9 @@
 
     Tensor                                one exit: logits [batch, classes]
     [z1, z2, ...]                         logits of every exit, first exit first
-    [(z1, h1), (z2, h2), ...]             with the exit's own score [batch] or [batch, 1], higher meaning surer; None where it has none
+    [(z1, h1), (z2, h2), ...]             with the exit's own score [batch] or [batch, 1], higher meaning more confident; None where it
+                                          has none
+    [{"logits": z1, "score": h1}, ...]    the same by name
     ([z1, z2, ...], [h1, h2, ...])        the same as a pair of lists; the last score may be missing
     {"early": z1, "final": (z2, h2)}      the same by name, in the order of the dict
     {"logits": [...], "scores": [...]}    a pair of lists by name; a tensor each where there is one exit
@@ -200,7 +202,8 @@ def _unnamed(logits: Any, scores: Any) -> Any:
 
 _FORMS = (
     "Taken are: a list of logits, a list of (logits, score), a dict of either by name, a pair of lists (all logits, all scores), "
-    "or a tensor where forward marks its exits with edgeexit.mark_exit(name, logits)."
+    "or a tensor where forward marks its exits with edgeexit.mark_exit(name, logits). Anything else is brought to one of these by a"
+    " function: read=lambda returned: [...] (command line: --read FILE.py:FUNCTION)."
 )
 
 
@@ -224,6 +227,8 @@ def _zipped(value: Sequence[Any]) -> list[Any]:
 def _pair(name: str, value: Any) -> Pair:
     if isinstance(value, Tensor):
         return value, None
+    if isinstance(value, Mapping) and "logits" in value and set(value) <= {"logits", "score"}:
+        value = (value["logits"], value.get("score"))
     if isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], Tensor):
         score = value[1]
         if score is None or isinstance(score, Tensor):
@@ -247,6 +252,7 @@ def _check(exits: Sequence[ExitTensors]) -> None:
     """All faults at once: one message that a person can act on."""
     faults = [] if exits else [f"forward returned no exit. {_FORMS}"]
     names = [e.name for e in exits]
+    faults += _alike(exits)
     faults += [f"two exits are named {name!r}" for name in sorted({n for n in names if names.count(n) > 1}, key=str)]
     for e in exits:
         faults += _faults(e)
@@ -257,6 +263,21 @@ def _check(exits: Sequence[ExitTensors]) -> None:
         )
     if faults:
         raise ModelError("; ".join(faults))
+
+
+def _alike(exits: Sequence[ExitTensors]) -> list[str]:
+    """Exits that are one and the same tensor, or share their score."""
+    pairs = [(a, b) for i, b in enumerate(exits) for a in exits[:i]]
+    twice = [
+        f"{a.name!r} and {b.name!r} are the same tensor: return each exit once"
+        for a, b in pairs
+        if a.logits is b.logits
+    ]
+    return twice + [
+        f"{a.name!r} and {b.name!r} have the same tensor as score: give each exit its own"
+        for a, b in pairs
+        if a.score is not None and a.score is b.score
+    ]
 
 
 def _faults(e: ExitTensors) -> list[str]:

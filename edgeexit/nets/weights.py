@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import pickle
 import re
 from collections import OrderedDict, defaultdict
@@ -69,13 +70,33 @@ def load_weights(module: nn.Module, path: Path) -> Found:
     check_regular_file(path)  # which kind it is shows only when it is opened
     raw = read_safetensors(path) if is_safetensors(path) else read_tensors(path)
     own = module.state_dict()
-    fitting = [(place, prefix, state) for place, prefix, state in _candidates(raw, own) if not _misfits(own, state)]
+    completed = [(place, prefix, _completed(own, state)) for place, prefix, state in _candidates(raw, own)]
+    fitting = [(place, prefix, state) for place, prefix, state in completed if not _misfits(own, state)]
     if not fitting:
         raise InputError(_does_not_fit(path, raw, own))
     place, prefix, state = fitting[0]
     module.load_state_dict(state)
     others = dict.fromkeys(other or "the file itself" for other, _, _ in fitting[1:] if other != place)
     return Found(place, prefix, tuple(others))
+
+
+_COUNTER = "num_batches_tracked"
+"""Of batch normalisation; checkpoints of PyTorch before 0.4.1 lack it, and evaluation does not need it."""
+
+
+def _completed(own: Mapping[str, Tensor], state: dict[str, Any]) -> dict[str, Any]:
+    """The weights with what files may leave out: counters of batches, and further names of a tensor that is there."""
+    names = {tensor.data_ptr(): name for name, tensor in own.items() if name in state and tensor.numel()}
+    added: dict[str, Any] = {}
+    for name, tensor in own.items():
+        shared = state.get(names.get(tensor.data_ptr(), ""))
+        if name in state:
+            continue
+        if name.rpartition(".")[2] == _COUNTER:
+            added[name] = tensor
+        elif isinstance(shared, Tensor) and shared.shape == tensor.shape:
+            added[name] = shared
+    return state | added
 
 
 def _candidates(raw: Mapping[str, Any], own: Mapping[str, Tensor]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -173,6 +194,8 @@ def read_tensors(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(_plain_values()):
             raw = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
+        if error.errno == errno.EINVAL:  # torch seeks where a file that was cut off has nothing
+            raise InputError(_why_unreadable(path, "")) from error
         msg = (
             f"no such file: {path}" if isinstance(error, FileNotFoundError) else f"cannot read {path}: {error.strerror}"
         )

@@ -160,9 +160,13 @@ def _steady(reference: _Reference, sample: Trial) -> bool:
 
 
 def _refuse_nan(samples: Sequence[Trial], wanted: Sequence[ExitAnswers | None]) -> None:
+    given = 0  # the inputs given stand in their order
     for sample, answers in zip(samples, wanted, strict=True):
+        place, given = given, given + sample.given
         if answers is not None and answers.holds_nan:
-            which = "one of the inputs given" if sample.given else "inputs between 0 and 1"
+            which = (
+                f"sample {place} of the inputs given (numbered from 0)" if sample.given else "inputs between 0 and 1"
+            )
             msg = f"the network gives NaN on {which}, so that there is nothing to compare."
             raise ModelError(msg)
 

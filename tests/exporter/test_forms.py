@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,68 @@ class Picks(Net):
     def forward(self, x: Tensor) -> Any:
         z, _ = self.computed(x)
         return z[0] if z[0].softmax(1).amax() > 0.9 else z[2]
+
+
+class OwnNorm(nn.BatchNorm1d):
+    """A layer of the user's own that is batch normalisation."""
+
+
+class DropPath(nn.Module):
+    """Stochastic depth, as many networks bring it: draws in training mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.bernoulli(torch.full((len(x), 1), 0.5)) if self.training else x
+
+
+def test_layers_of_the_users_own_stay_in_evaluation_in_the_training_branch(tmp_path: Path) -> None:
+    """Subclasses of torch's layers, and layers that hold no others."""
+    module = TrainingOnly()
+    module.norm, module.drop = OwnNorm(4), DropPath()  # type: ignore[assignment]
+    module.norm.running_mean = torch.tensor([1.0, 2.0, 3.0, 4.0])
+
+    export(module, torch.zeros(1, 6), tmp_path / "m.onnx", training_forward=True)
+
+    x = torch.randn(3, 6)
+    with torch.no_grad():
+        want = module.eval()(x).numpy()
+    np.testing.assert_allclose(want, run(tmp_path / "m.onnx", x.numpy())[4], atol=1e-5)
+
+
+def test_a_training_branch_of_another_form_is_named(tmp_path: Path) -> None:
+    """What it returns, how to take the exits out of it, and the option."""
+
+    class Auxiliary(Net):
+        def forward(self, x: Tensor) -> Any:
+            *early, last = self.computed(x)[0]
+            return {"logits": last, "aux": early} if self.training else last
+
+    with pytest.warns(ExportWarning, match=r"\[\*returned\['aux'\], returned\['logits'\]\].*--training-forward"):
+        export(Auxiliary(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [
+        (lambda z, h: (z[:2], z[2]), r"\[\*returned\[0\], returned\[1\]\]"),
+        (lambda z, h: (z[2], z[:2]), r"\[\*returned\[1\], returned\[0\]\]"),
+        (lambda z, h: [{"logits": z[0], "features": h[0]}], r"read=lambda returned"),
+        (lambda z, h: [z[0], z[1], z[0]], r"'exit1' and 'exit3' are the same tensor"),
+        (lambda z, h: [(z[0], h[0]), (z[1], h[0])], r"'exit1' and 'exit2' have the same tensor as score"),
+    ],
+)
+def test_what_to_write_where_exits_are_not_plain_to_see(tmp_path: Path, shape: Shape, remedy: str) -> None:
+    """The last exit is not left out by what the message proposes."""
+    with pytest.raises(ModelError, match=remedy):
+        export(Net(shape), torch.zeros(1, 6), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [lambda z, h: deque(z), lambda z, h: [{"logits": a, "score": b} for a, b in zip(z, h, strict=True)]],
+)
+def test_a_deque_and_a_dict_per_exit_are_forms(tmp_path: Path, shape: Shape) -> None:
+    """Three exits each."""
+    assert 3 == len(export(Net(shape), torch.zeros(1, 6), tmp_path / "m.onnx").exits)
 
 
 def test_torch_does_not_print_its_graph_where_it_cannot_export(

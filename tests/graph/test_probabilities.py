@@ -164,7 +164,7 @@ def test_a_sigmoid_per_class_is_refused_with_what_to_do(tmp_path: Path, behind: 
         return w.op(behind, w.op("Sigmoid", z), *([w.constant([-1, CLASSES], np.int64)] if behind == "Reshape" else []))
 
     with pytest.raises(
-        ModelError, match=r"'p1', 'p2' ends in a sigmoid per class.*before the sigmoid.*--criterion learned"
+        ModelError, match=r"'p1', 'p2' end in a sigmoid per class.*before the sigmoid.*--criterion learned"
     ):
         edgeexit.compile(ending(tmp_path / "m.onnx", tail), tmp_path / "b.eexit", seconds=0)
 
@@ -177,3 +177,28 @@ def test_numbers_between_0_and_1_that_do_not_add_up_are_warned_about(tmp_path: P
 
     with pytest.warns(OutputWarning, match="'p1', 'p2' lie between 0 and 1 and do not add up to 1"):
         edgeexit.compile(ending(tmp_path / "m.onnx", tail), tmp_path / "b.eexit", seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("then", "kind"),
+    [
+        (("Hardmax",), "only 0 and 1"),
+        (("Softmax", "Mul"), "always add up to the same"),
+        (("LogSoftmax", "Neg"), "negative logarithms"),
+    ],
+)
+def test_numbers_that_are_neither_logits_nor_probabilities_are_warned_of(
+    tmp_path: Path, then: tuple[str, ...], kind: str
+) -> None:
+    """A criterion on them is not what its name says: labels as one 1 among 0, percentages, losses."""
+    w, x = Writer(), "x"
+    for name in NAMES:
+        x = w.op("Tanh", w.op("MatMul", x, w.weight(WIDTH, WIDTH)))
+        logits = w.op("MatMul", x, w.weight(WIDTH, CLASSES))
+        for op in then:
+            more = [w.constant(100.0)] if op == "Mul" else []
+            logits = w.op(op, logits, *more, out=name if op == then[-1] else None)
+    path = w.save(tmp_path / "m.onnx", {"x": ["n", WIDTH]}, NAMES)
+
+    with pytest.warns(OutputWarning, match=kind):
+        edgeexit.compile(path, tmp_path / "b.eexit", criterion="max_softmax", seconds=0)

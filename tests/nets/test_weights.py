@@ -121,6 +121,43 @@ def test_a_nested_checkpoint_of_another_module_says_where_it_looked_and_what_it_
         load_weights(torch.nn.Linear(2, 3), tmp_path / "a.pt")
 
 
+def test_a_checkpoint_without_counters_of_batches_is_taken(tmp_path: Path) -> None:
+    """As PyTorch wrote them before 0.4.1; evaluation does not need them."""
+    state = torch.nn.BatchNorm1d(2).state_dict()
+    state["running_mean"] = torch.tensor([1.0, 2.0])
+    del state["num_batches_tracked"]
+    torch.save(state, tmp_path / "a.pt")
+
+    module = torch.nn.BatchNorm1d(2)
+    load_weights(module, tmp_path / "a.pt")
+
+    assert [1.0, 2.0] == module.state_dict()["running_mean"].tolist()
+
+
+def test_weights_that_two_layers_share_may_be_stored_once(tmp_path: Path) -> None:
+    """As safetensors files of shared weights are; a missing weight of a layer of its own is still one."""
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    state = {"0.weight": torch.ones(2, 2), "0.bias": torch.ones(2), "1.bias": torch.zeros(2)}
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"lacks 1\.weight"):
+        load_weights(module, tmp_path / "a.pt")
+
+    module[1].weight = module[0].weight
+    load_weights(module, tmp_path / "a.pt")
+
+    assert 4 == float(module.state_dict()["1.weight"].sum())
+
+
+def test_a_checkpoint_that_was_cut_off_is_damaged(tmp_path: Path) -> None:
+    """Wherever it ends."""
+    torch.save(torch.nn.Linear(20, 30).state_dict(), tmp_path / "a.pt")
+    whole = (tmp_path / "a.pt").read_bytes()
+    for kept in (10, len(whole) // 2, len(whole) - 300, len(whole) - 1):
+        (tmp_path / "a.pt").write_bytes(whole[:kept])
+        with pytest.raises(InputError, match="damaged"):
+            load_weights(torch.nn.Linear(20, 30), tmp_path / "a.pt")
+
+
 def write_safetensors(path: Path, state: dict[str, torch.Tensor]) -> None:
     """As the format's description says."""
     header, data = {}, b""
