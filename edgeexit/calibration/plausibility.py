@@ -20,7 +20,7 @@ from edgeexit.bundle import Manifest
 from edgeexit.calibration.replay import Indices
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.data import Dataset
-from edgeexit.data.reference import input_differences
+from edgeexit.data.reference import input_differences, range_differences
 from edgeexit.errors import InputError
 from edgeexit.graph.expected_data import input_specs
 
@@ -147,11 +147,13 @@ def check_recorded_accuracy(evidence: Evidence) -> Iterator[Finding]:
 
 
 def check_recorded_inputs(evidence: Evidence) -> Iterator[Finding]:
-    """Inputs of another scale, offset or order of channels than the recorded data."""
-    reference = evidence.manifest.reference
-    if reference is None:
-        return
-    for difference in input_differences(reference, evidence.data, input_specs(evidence.manifest.inputs)):
+    """Inputs of another scale, offset or order of channels than the recorded data, or than the recorded preprocessing makes."""
+    reference, how = evidence.manifest.reference, evidence.manifest.preprocess
+    specs = input_specs(evidence.manifest.inputs)
+    found = [] if reference is None else input_differences(reference, evidence.data, specs, how)
+    if not found and how is not None and len(specs) == 1:
+        found = range_differences(how, evidence.data, specs[0])
+    for difference in found:
         yield Finding("unlike_recorded_inputs", f"{difference[0].upper()}{difference[1:]}.", _CHECK_PREPARATION)
 
 

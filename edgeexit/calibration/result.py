@@ -185,7 +185,8 @@ class Calibration(Summarised):
         energy_reason: why there is no energy, where there is none.
         verdicts: remarks. curve: the front. parts: of the data.
         findings: why the data are implausible, where they were used all the same (`force`).
-        chosen_for: the target as it was tightened for the choice, so that noise and chance leave the target itself met.
+        chosen_for: the target as it was tightened for the choice, so that noise and chance leave the target itself met; or loosened, where
+            nothing keeps the target by the measured times and noise may hide what does.
         verdict: what it all says of the bounds, of the prediction and of the machine.
     """
 

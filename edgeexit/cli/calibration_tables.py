@@ -6,7 +6,7 @@ from edgeexit import units
 from edgeexit.calibration import Calibration, parse_target
 from edgeexit.calibration.result import Figures
 from edgeexit.cli.printing import print_list, print_tables, print_text, print_verdict
-from edgeexit.report.calibrated import bounds_table
+from edgeexit.report.calibrated import bounds_table, choice_reason
 from edgeexit.report.table import Table
 from edgeexit.report.tables import share_of
 
@@ -67,7 +67,7 @@ def _exits(result: Calibration) -> Table:
 def _remarks(result: Calibration) -> list[str]:
     lines = [] if result.policy.gap is None else [_gap(result)]
     if result.chosen_for not in ("", result.target):
-        lines.append(f"chosen for '{result.chosen_for}', so that noise and chance leave the target itself met")
+        lines.append(f"chosen for '{result.chosen_for}', {choice_reason(result)}")
     if result.certificate is not None:
         lines.append(
             f"proved at {result.certificate.confidence:g} confidence with {result.certificate.samples} samples"

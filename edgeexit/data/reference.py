@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -168,10 +168,13 @@ _REVERSED = 3.0  # times as near with the channels in the other order
 _SURE = 4.0  # standard errors of a channel's mean, samples taken as one value each
 
 
-def input_differences(reference: Reference, data: Dataset, inputs: tuple[InputSpec, ...]) -> list[str]:
+def input_differences(
+    reference: Reference, data: Dataset, inputs: tuple[InputSpec, ...], how: Preprocess | None = None
+) -> list[str]:
     """How data differ from the reference in a way that other samples of the same kind do not: scale, offset, order of channels.
 
-    One clause for each input that differs. Whole numbers that are no picture, such as tokens, have no scale and are left out.
+    One clause for each input that differs. Whole numbers that are no picture, such as tokens, have no scale and are left out. With the
+    preprocessing, channels are compared as pixels, where a change of their order is exact.
     """
     found = describe_inputs(data, inputs)
     known = {s.name: s for s in reference.inputs}
@@ -181,13 +184,34 @@ def input_differences(reference: Reference, data: Dataset, inputs: tuple[InputSp
     for spec, now in zip(inputs, found, strict=True):
         then = known.get(now.name)
         scaled = np.dtype(spec.dtype).kind == "f" or len(spec.shape) == 3
-        reason = None if then is None or not scaled else _difference(then, now, min(len(data), reference.samples))
+        reason = None if then is None or not scaled else _difference(then, now, min(len(data), reference.samples), how)
         if reason is not None and then is not None:
             differences.append(f"input {now.name!r} {reason}: {_shown(now)} here, {_shown(then)} in {reference.data}")
     return differences
 
 
-def _difference(then: InputStatistics, now: InputStatistics, samples: int) -> str | None:
+def range_differences(how: Preprocess, data: Dataset, spec: InputSpec) -> list[str]:
+    """How an input lies outside what a preprocessing makes of pixels, or was not normalised; no clause where it fits, one where not."""
+    if np.dtype(spec.dtype).kind != "f":
+        return []
+    means, stds = np.array(how.mean or (0.0,)), np.array(how.std or (1.0,))
+    black, white = float(((0 - means) / stds).min()), float(((255 * how.scale - means) / stds).max())
+    room = _OVERSHOOT * (white - black)
+    (now,) = describe_inputs(data, (spec,))
+    if now.minimum < black - room or now.maximum > white + room:
+        reason = "lies outside"
+    elif black < -room and now.minimum >= 0:
+        reason = "has no value below 0, as if it was not normalised, unlike"
+    else:
+        return []
+    made = f"what the bundle's preprocessing makes of pixels, {black:.3g} to {white:.3g}"
+    return [f"input {now.name!r} {reason} {made}: {_shown(now)}"]
+
+
+_OVERSHOOT = 0.25  # by which resizing with bicubic or Lanczos may exceed the range, and more
+
+
+def _difference(then: InputStatistics, now: InputStatistics, samples: int, how: Preprocess | None) -> str | None:
     mean, std = _whole(then)
     mean_now, std_now = _whole(now)
     if std == 0 or len(then.mean) != len(now.mean):
@@ -208,9 +232,21 @@ def _difference(then: InputStatistics, now: InputStatistics, samples: int) -> st
             "has values below 0, as if it was normalised where the network takes it without",
         ),
         (abs(mean_now - mean) > _MOST_RATIO * std, "is shifted"),
-        (_is_reversed(then, now, samples), "looks like BGR where RGB was given, or the other way round"),
+        (
+            _is_reversed(_as_pixels(then, how), _as_pixels(now, how), samples),
+            "looks like BGR where RGB was given, or the other way round",
+        ),
     )
     return next((reason for holds, reason in rules if holds), None)
+
+
+def _as_pixels(statistics: InputStatistics, how: Preprocess | None) -> InputStatistics:
+    """Before the mean was subtracted and the standard deviation divided by."""
+    if how is None or len(statistics.mean) not in (1, len(how.mean or (0.0,)), len(how.std or (1.0,))):
+        return statistics
+    scale, shift = np.array(how.std or (1.0,)), np.array(how.mean or (0.0,))
+    means, stds = np.array(statistics.mean) * scale + shift, np.array(statistics.std) * scale
+    return replace(statistics, mean=tuple(means.tolist()), std=tuple(stds.tolist()))
 
 
 def _whole(statistics: InputStatistics) -> tuple[float, float]:

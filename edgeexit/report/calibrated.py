@@ -10,7 +10,7 @@ import numpy as np
 from edgeexit import units
 from edgeexit.calibration import Calibration
 from edgeexit.calibration.result import Check, Figures
-from edgeexit.calibration.targets import METRICS
+from edgeexit.calibration.targets import METRICS, parse_target
 from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
 from edgeexit.report.figure import (
@@ -138,12 +138,19 @@ def kept(calibration: Calibration, measured: Figures) -> BarFigure:
     return BarFigure("calibration-kept", "Predicted and measured", caption, Axis(f"latency ({unit})", scale), bars)
 
 
+def choice_reason(calibration: Calibration) -> str:
+    """Why thresholds were chosen for another target than the one asked for: a closer one, or one that noise may have put out of reach."""
+    asked = {bound.slot: bound.limit for bound in parse_target(calibration.target).bounds}
+    chosen = parse_target(calibration.chosen_for).bounds
+    if any(b.of.sign == "<=" and b.limit > asked.get(b.slot, b.limit) for b in chosen):
+        return "the nearest that these times allow: none keeps the target itself, but noise may hide some that do"
+    return "so that noise and chance leave the target itself met"
+
+
 def _checks(calibration: Calibration) -> Table:
     confidence = "not asked for" if calibration.confidence is None else units.percent(calibration.confidence)
-    tightened = calibration.chosen_for not in ("", calibration.target)
-    chosen = (
-        f" Chosen for {calibration.chosen_for}, so that noise and chance leave the target met." if tightened else ""
-    )
+    other = calibration.chosen_for not in ("", calibration.target)
+    chosen = f" Chosen for {calibration.chosen_for}, {choice_reason(calibration)}." if other else ""
     note = f"A bound is met where the whole 99 % interval for new data keeps its limit. Proof (--confidence): {confidence}.{chosen}"
     return replace(bounds_table(calibration), title=f"Target: {calibration.target}", note=note)
 

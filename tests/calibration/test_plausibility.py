@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import edgeexit
 from edgeexit.calibration import calibrate, calibration_from
-from edgeexit.data import Dataset
+from edgeexit.data import Dataset, demo_asset
 from edgeexit.errors import InputError
 from edgeexit.runtime import Runner
+from tests.measure.conftest import open_bundle
 
 QUICKLY = 0.3
 
@@ -56,6 +58,15 @@ def test_implausible_data_are_refused_and_nothing_is_written(
     assert "--force" in str(refusal.value)
     assert before == demo_runner.thresholds
     assert not edgeexit.Bundle.open(demo_runner.bundle.path).manifest.calibrations
+
+
+def test_inputs_that_the_recorded_preprocessing_never_makes_are_refused(tmp_path: Path, digits: Dataset) -> None:
+    """Values of 0 to 1 for a network that takes normalised ones, though nothing else is known of its data."""
+    path = tmp_path / "b.eexit"
+    edgeexit.compile(demo_asset("lenet-digits.onnx"), path, preprocess="mean=0.13,std=0.31", seconds=0)
+
+    with open_bundle(path) as runner, pytest.raises(InputError, match="as if it was not normalised"):
+        calibrate(runner, digits.inputs, target="agreement>=0.9", seconds=QUICKLY)
 
 
 def test_every_finding_is_in_one_message(demo_runner: Runner, digits: Dataset) -> None:

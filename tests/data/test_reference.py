@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeexit.data import Dataset, InputSpec, ModelInfo, read_preprocess
-from edgeexit.data.reference import DataRecord, Reference, describe_data, input_differences, record_of
+from edgeexit.data import Dataset, InputSpec, ModelInfo, Preprocess, read_preprocess
+from edgeexit.data.reference import (
+    DataRecord,
+    Reference,
+    describe_data,
+    input_differences,
+    range_differences,
+    record_of,
+)
 from edgeexit.errors import InputError
 
 PICTURE = ModelInfo("net", (InputSpec("x", "float32", (3, 4, 4)),))
@@ -54,6 +61,45 @@ def test_data_prepared_otherwise_are_told(
 
     assert told in difference
     assert "in known" in difference
+
+
+PREPARED = Preprocess(channels="rgb", mean=(0.55, 0.45, 0.35), std=(0.25, 0.2, 0.15))
+
+
+def prepared(x: np.ndarray) -> np.ndarray:
+    means, stds = (np.array(v, np.float32)[:, None, None] for v in (PREPARED.mean, PREPARED.std))
+    return np.asarray((x - means) / stds, np.float32)
+
+
+def test_channels_swapped_before_they_were_normalised_are_told() -> None:
+    """As OpenCV reads pictures: each channel has the mean of another subtracted."""
+    known, swapped = prepared(pictures(0)), prepared(pictures(1)[:, ::-1])
+
+    (difference,) = input_differences(reference(known), Dataset("d", swapped, None), PICTURE.inputs, PREPARED)
+
+    assert "BGR" in difference
+    assert not input_differences(reference(known), Dataset("d", prepared(pictures(1)), None), PICTURE.inputs, PREPARED)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (lambda x: x, "as if it was not normalised"),
+        (lambda x: x * 255, "lies outside what the bundle's preprocessing makes of pixels"),
+        (lambda x: prepared(x * 255), "lies outside"),
+        (prepared, None),
+        (lambda x: prepared(x) * 1.1, None),
+    ],
+)
+def test_a_preprocessing_tells_what_inputs_cannot_come_from_it(
+    given: Callable[[np.ndarray], np.ndarray], told: str | None
+) -> None:
+    """Without a reference as well."""
+    found = range_differences(
+        PREPARED, Dataset("d", np.asarray(given(pictures(0)), np.float32), None), PICTURE.inputs[0]
+    )
+
+    assert [told] == [told for clause in found if told and told in clause] if told else not found
 
 
 @given(st.integers(0, 2**32), st.floats(0.7, 1.3), st.integers(20, 300))

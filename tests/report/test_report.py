@@ -19,6 +19,7 @@ from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
 from edgeexit.measure.parts import Breakdown, Moment, StageCost, StateChannel
 from edgeexit.report import html_report, read_items, result_tables, write_report
+from edgeexit.report.calibrated import choice_reason
 from edgeexit.report.figure import Panels, ticks
 from edgeexit.report.page import item_pictures
 from edgeexit.report.pictures import costs, pictures_of
@@ -26,6 +27,7 @@ from edgeexit.report.svg import draw, standalone
 from edgeexit.report.sweep import sweep
 from edgeexit.report.tables import comparison_table
 from tests.measure.conftest import open_bundle
+from tests.report.made import made_calibration
 
 _HOSTILE = '<script>alert("x")</script>&'
 _VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -275,3 +277,12 @@ def test_a_report_that_cannot_be_finished_leaves_the_one_before(
 
     assert "old" == (tmp_path / first).read_text()
     assert [first] == [p.name for p in tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("chosen_for", "reason"),
+    [("mean<=0.5x, drop<=4", "leave the target itself met"), ("mean<=1.2x, drop<=5", "none keeps the target itself")],
+)
+def test_a_choice_for_another_target_says_why(chosen_for: str, reason: str) -> None:
+    """A closer target keeps the one asked for; a looser one does not, and must not seem to."""
+    assert reason in choice_reason(replace(made_calibration(3), chosen_for=chosen_for))
