@@ -200,7 +200,7 @@ def range_differences(how: Preprocess, data: Dataset, spec: InputSpec) -> list[s
     (now,) = describe_inputs(data, (spec,))
     if now.minimum < black - room or now.maximum > white + room:
         reason = "lies outside"
-    elif black < -room and now.minimum >= 0:
+    elif black < -_BELOW_ZERO * (white - black) and now.minimum >= 0:
         reason = "has no value below 0, as if it was not normalised, unlike"
     else:
         return []
@@ -208,6 +208,7 @@ def range_differences(how: Preprocess, data: Dataset, spec: InputSpec) -> list[s
     return [f"input {now.name!r} {reason} {made}: {_shown(now)}"]
 
 
+_BELOW_ZERO = 0.05  # share of the range of normalised pixels; that of MNIST has 13 % below zero
 _OVERSHOOT = 0.25  # by which resizing with bicubic or Lanczos may exceed the range, and more
 
 

@@ -65,7 +65,7 @@ def test_inputs_that_the_recorded_preprocessing_never_makes_are_refused(tmp_path
     path = tmp_path / "b.eexit"
     edgeexit.compile(demo_asset("lenet-digits.onnx"), path, preprocess="mean=0.13,std=0.31", seconds=0)
 
-    with open_bundle(path) as runner, pytest.raises(InputError, match="as if it was not normalised"):
+    with open_bundle(path, [0.9]) as runner, pytest.raises(InputError, match="as if it was not normalised"):
         calibrate(runner, digits.inputs, target="agreement>=0.9", seconds=QUICKLY)
 
 
