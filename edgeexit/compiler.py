@@ -30,7 +30,17 @@ from edgeexit.backends.samples import inputs_for
 from edgeexit.backends.stopping import limit_runs_of, limited_runs
 from edgeexit.backends.subnormals import warn_of_subnormals
 from edgeexit.backends.watch import watching
-from edgeexit.bundle import SCHEMA, Bundle, Manifest, ModeTiming, Source, StageEntry, Verified, replace_bundle
+from edgeexit.bundle import (
+    SCHEMA,
+    Bundle,
+    Manifest,
+    ModeTiming,
+    Source,
+    StageEntry,
+    Verified,
+    check_replaceable,
+    replace_bundle,
+)
 from edgeexit.bundle.bundle import BundleChange
 from edgeexit.bundle.history import carried_over
 from edgeexit.bundle.store import digest_of
@@ -136,6 +146,7 @@ def compile_model(
     check_progress(progress)
     settings = Settings(backend, "staged", threads=threads, options=options)
     find_backend(backend).check_options(options)
+    check_replaceable(folder)
     data = _data_of(source, inputs, labels, data_name)
     inputs = None if data is None else data.inputs
     given = DataRecord(

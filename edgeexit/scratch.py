@@ -74,8 +74,8 @@ os.register_at_fork(after_in_child=_LIVE.clear)  # they are the parent's
 
 def remove_stale(parent: Path | None = None, prefix: str = PREFIX) -> None:
     """Remove the scratch folders of that prefix which processes of this user left when they were killed."""
-    place = Path(tempfile.gettempdir()) if parent is None else parent
-    with suppress(OSError):  # the folder cannot be listed: then there is nothing to do here
+    with suppress(OSError):  # there is no such folder, or it cannot be listed: then there is nothing to do here
+        place = Path(tempfile.gettempdir()) if parent is None else parent
         for path in list(place.iterdir()):
             if path.name.startswith(prefix):
                 _remove_if_stale(path, path.name.removeprefix(prefix))

@@ -72,6 +72,17 @@ def test_the_next_command_removes_what_a_killed_one_left(tmp_path: Path) -> None
     assert [] == list(tmp_path.iterdir())
 
 
+def test_a_command_needs_no_place_for_temporary_files_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk must not keep anybody from looking at a bundle."""
+
+    def find_no_place() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", find_no_place)
+
+    remove_stale()
+
+
 def test_folders_of_a_live_process_are_left_alone(tmp_path: Path) -> None:
     """And those of this process."""
     other = holder(tmp_path)

@@ -13,7 +13,7 @@ Files are immutable and named by content. A writer holds the lock, writes new fi
 the old bundle or the new one. Nothing in a bundle is unpickled or executed as native code.
 """
 
-from edgeexit.bundle.bundle import Bundle, replace_bundle
+from edgeexit.bundle.bundle import Bundle, check_replaceable, replace_bundle
 from edgeexit.bundle.manifest import (
     SCHEMA,
     CalibrationEntry,
@@ -38,6 +38,7 @@ __all__ = [
     "Source",
     "StageEntry",
     "Verified",
+    "check_replaceable",
     "read_manifest",
     "replace_bundle",
 ]

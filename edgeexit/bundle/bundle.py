@@ -324,6 +324,17 @@ class BundleChange:
         return Bundle(self.folder, manifest)
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuse before long work what `replace_bundle` would refuse after it.
+
+    Raises:
+        BundleError: `path` holds something that is no bundle, or cannot be written.
+    """
+    _old_manifest(path)
+    if path.exists():
+        check_room_to_write(path)
+
+
 @contextmanager
 def replace_bundle(path: Path) -> Iterator[BundleChange]:
     """Write a new bundle at `path`, over the bundle that may be there. Until `install`, the old one stays as it is.
@@ -344,7 +355,9 @@ def replace_bundle(path: Path) -> Iterator[BundleChange]:
             except BaseException:
                 change.undo()
                 if fresh and not (path / MANIFEST).exists():
-                    _remove_empty(path)
+                    with suppress(OSError):
+                        (path / LOCK).unlink()
+                        path.rmdir()
                 raise
 
 
@@ -377,12 +390,6 @@ def _sweep(folder: Path, manifest: Manifest | None) -> None:
 
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
-
-
-def _remove_empty(folder: Path) -> None:
-    with suppress(OSError):
-        (folder / LOCK).unlink()
-        folder.rmdir()
 
 
 def _without_orphans(manifest: Manifest) -> Manifest:

@@ -40,8 +40,12 @@ def doctor_command(
     when the backend cannot run here or a check of it fails. Example: edgeexit doctor --backend tensorrt
     """
     from edgeexit.cli.conformance import print_report, run_suite
+    from edgeexit.errors import InputError
     from edgeexit.hardware.checks import check_machine
 
+    if output is not None and backend is None:
+        msg = f"{output} would hold the results of the conformance suite, which runs with --backend, such as --backend onnxruntime."
+        raise InputError(msg)
     checks = [*_packages(backend or "onnxruntime"), *check_machine(threads=threads), *_counters(), _simulation()]
     failed = any(check.status == "fail" for check in checks)
     settings = {"precision": precision, "threads": threads, "spin": spin, "options": joined(options)}

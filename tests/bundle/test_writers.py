@@ -34,6 +34,14 @@ def test_compiling_over_a_folder_that_is_no_bundle_is_refused(model: Path, tmp_p
     assert ["thesis.txt"] == [p.name for p in tmp_path.iterdir()]
 
 
+def test_a_folder_that_is_no_bundle_is_refused_before_the_model_is_read(tmp_path: Path) -> None:
+    """A large one takes minutes to split."""
+    (tmp_path / "thesis.txt").write_text("mine")
+
+    with pytest.raises(BundleError, match="exists and is not a bundle"):
+        edgeexit.compile(tmp_path / "missing.onnx", tmp_path, seconds=0)
+
+
 def test_a_strangers_file_in_a_bundle_survives_a_new_compile(model: Path, bundle_path: Path) -> None:
     """Only files of our own naming are swept away."""
     (bundle_path / "notes-2024.txt").write_text("mine")

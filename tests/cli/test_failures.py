@@ -129,6 +129,14 @@ def test_bad_usage_is_a_json_object_too() -> None:
     assert "--jsn" in json.loads(result.stdout)["message"]
 
 
+def test_doctor_refuses_a_file_that_it_would_not_write(tmp_path: Path) -> None:
+    """The file is that of the conformance suite, which runs with --backend."""
+    result = edgeexit("doctor", "-o", tmp_path / "x.json")
+
+    assert 2 == result.returncode
+    assert "--backend" in result.stderr
+
+
 @pytest.mark.parametrize("words", [("devices",), ("devices", "--json"), ("--help",)])
 def test_a_reader_that_closes_the_pipe_is_one_line(words: tuple[str, ...]) -> None:
     """`edgeexit ... | head -1`: not exit code 1, no message of the interpreter, and no report of a fault."""
