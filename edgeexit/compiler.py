@@ -44,12 +44,15 @@ from edgeexit.bundle import (
 from edgeexit.bundle.bundle import BundleChange
 from edgeexit.bundle.history import carried_over
 from edgeexit.bundle.store import digest_of
+from edgeexit.criteria import Criterion
 from edgeexit.criteria import criterion as find_criterion
 from edgeexit.data import Dataset, ModelInfo, checked, read_class_names, read_preprocess
 from edgeexit.data.classes import check_class_count
 from edgeexit.data.model import complete_preprocess
 from edgeexit.data.reference import DataRecord
 from edgeexit.errors import InputError, ModelError
+from edgeexit.fallbacks import LAST
+from edgeexit.fallbacks import fallback as find_fallback
 from edgeexit.graph import (
     Exit,
     Network,
@@ -84,6 +87,14 @@ _ALIKE = (
 
 
 @dataclass(frozen=True)
+class _Rule:
+    """How inputs leave, and which exit answers those that left at no early exit."""
+
+    criterion: Criterion
+    fallback: str
+
+
+@dataclass(frozen=True)
 class _Parts:
     """A split network, before it is written."""
 
@@ -100,6 +111,7 @@ def compile_model(
     output: Path | str,
     *,
     criterion: str = "entropy",
+    fallback: str = LAST,
     exits: Sequence[str] | None = None,
     scores: Sequence[str] | None = None,
     backend: str = "onnxruntime",
@@ -120,6 +132,8 @@ def compile_model(
         model: the ONNX file; its outputs include every exit's logits.
         output: folder of the bundle, conventionally `<name>.eexit`; a bundle that is there is replaced at the end, in one step.
         criterion: name of the exit criterion.
+        fallback: which exit answers an input that no early exit was confident about: `last`, or `most_confident`, the exit with the highest
+            score, as in Shallow-Deep Networks.
         exits: names of the logits outputs in order; None finds them.
         scores: names of the exits' own score outputs, for criterion `learned`; None takes those that `edgeexit.export` wrote down.
         backend: that the bundle is verified and timed with.
@@ -137,13 +151,14 @@ def compile_model(
     Raises:
         ModelError: the model cannot be taken, or is of no use in the precision asked for, with the reason.
         BundleError: the bundle cannot be written.
-        InputError: an argument of another kind, or no such criterion, backend or precision.
+        InputError: an argument of another kind, or no such criterion, fallback, backend or precision.
         InternalError: the split network does not give the answers and scores of the file as it was given; nothing is written then.
     """
     source, folder = as_path("model", model), as_path("output", output)
     exits, scores = as_names("exits", exits), as_names("scores", scores)
     seconds = as_seconds("seconds", seconds)
     check_progress(progress)
+    rule = _Rule(find_criterion(criterion), find_fallback(fallback).name)
     settings = Settings(backend, "staged", threads=threads, options=options)
     find_backend(backend).check_options(options)
     check_replaceable(folder)
@@ -154,14 +169,12 @@ def compile_model(
         () if class_names is None else read_class_names(class_names),
     )
     with limited_runs():
-        parts = _take_apart(source, criterion, exits, scores, progress, precision=precision, inputs=inputs)
+        parts = _take_apart(source, rule, exits, scores, progress, precision=precision, inputs=inputs)
     how = {"exits": _joined(exits), "scores": _joined(scores), "backend": backend, "precision": precision}
     with replace_bundle(folder) as change, watching(progress), limited_runs():
         limit_runs_of(parts.net.proto.graph)
         progress("writing the stages", 0, 1)
-        manifest = _write_parts(
-            change, parts, find_criterion(criterion).name, Source(source.name, digest_of(source), parts.net.opset, how)
-        )
+        manifest = _write_parts(change, parts, rule, Source(source.name, digest_of(source), parts.net.opset, how))
         manifest = _with_record(manifest, given.over(data_record(parts.net.proto, str(source))), change.old)
         progress("writing the stages", 1, 1)
         draft = Bundle(folder, manifest)
@@ -207,7 +220,7 @@ def _joined(names: Sequence[str] | None) -> str | None:
 
 def _take_apart(
     path: Path,
-    criterion: str,
+    rule: _Rule,
     exits: Sequence[str] | None,
     scores: Sequence[str] | None,
     progress: Progress,
@@ -217,22 +230,21 @@ def _take_apart(
 ) -> _Parts:
     steps = 5
     progress("splitting the network", 0, steps)
-    rule = find_criterion(criterion)
     net = _read(path, inputs)
     progress("splitting the network", 1, steps)
     found = find_exits(net, exits, scores)
     refuse_training_mode(net, found)
-    found = with_output_kinds(net, found, rule)
+    found = with_output_kinds(net, found, rule.criterion)
     warn_of_subnormals(net)
     own = found[-1].dtype
     if precision is not None:
         net, found = in_precision(net, found, precision, net.examples)
-    net, scored = add_scores(net, found, rule)
+    net, scored = add_scores(net, found, rule.criterion, rule.fallback)
     net = with_true_batch(net)
     progress("splitting the network", 2, steps)
     stages = split(net, scored)
-    if rule.weighs_costs and any(cost.macs is None for cost in count_costs(net, stages)):
-        warnings.warn(_ALIKE.format(rule.name), OutputWarning, stacklevel=3)
+    if rule.criterion.weighs_costs and any(cost.macs is None for cost in count_costs(net, stages)):
+        warnings.warn(_ALIKE.format(rule.criterion.name), OutputWarning, stacklevel=3)
     progress("splitting the network", 3, steps)
     names = {name for s in stages for name in s.outputs}
     specs = probe(net, names)
@@ -272,7 +284,7 @@ def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, T
         raise ModelError(msg)
 
 
-def _write_parts(change: BundleChange, parts: _Parts, criterion: str, source: Source) -> Manifest:
+def _write_parts(change: BundleChange, parts: _Parts, rule: _Rule, source: Source) -> Manifest:
     net, stages = parts.net, parts.stages
     models: dict[str, Callable[[], onnx.ModelProto]] = {
         "model": partial(_copy, net.proto),
@@ -304,7 +316,8 @@ def _write_parts(change: BundleChange, parts: _Parts, criterion: str, source: So
         created=_now(),
         tool=f"edgeexit {edgeexit.__version__}",
         source=source,
-        criterion=criterion,
+        criterion=rule.criterion.name,
+        fallback=rule.fallback,
         precision=parts.precision,
         classes=parts.exits[-1].classes,
         dynamic_batch=net.dynamic_batch,

@@ -86,6 +86,8 @@ class Criterion:
         combine: NumPy reference of a criterion that combines exits.
         combine_nodes: ONNX: appends the nodes of one exit.
         weighs_costs: whether it weighs exits by what reaching them costs.
+        changes_answers: whether exits answer with logits other than their own.
+        counts: whether scores are counts, which move by whole numbers where rounding decides between two classes.
     """
 
     name: str
@@ -96,6 +98,8 @@ class Criterion:
     combine: Combine | None = None
     combine_nodes: CombineNodes | None = None
     weighs_costs: bool = False
+    changes_answers: bool = False
+    counts: bool = False
 
     @property
     def learned(self) -> bool:
@@ -261,10 +265,23 @@ _ALL = (
     Criterion("margin", "probability", +1, margin, _margin_nodes),
     Criterion("learned", "score", +1),
     Criterion(
-        "running_mean", "probability", +1, combine=running_mean, combine_nodes=_running_mean_nodes, weighs_costs=True
+        "running_mean",
+        "probability",
+        +1,
+        combine=running_mean,
+        combine_nodes=_running_mean_nodes,
+        weighs_costs=True,
+        changes_answers=True,
     ),
-    Criterion("patience", "exits", +1, combine=patience, combine_nodes=_patience_nodes),
-    Criterion("most_confident", "probability", +1, combine=most_confident, combine_nodes=_most_confident_nodes),
+    Criterion("patience", "exits", +1, combine=patience, combine_nodes=_patience_nodes, counts=True),
+    Criterion(
+        "most_confident",
+        "probability",
+        +1,
+        combine=most_confident,
+        combine_nodes=_most_confident_nodes,
+        changes_answers=True,
+    ),
 )
 CRITERIA: dict[str, Criterion] = {c.name: c for c in _ALL}
 """Every criterion by name. A new one is a Criterion in this table and nothing else."""

@@ -11,10 +11,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeexit.criteria import criterion
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.reference import Reference
 from edgeexit.documents import check_schema, dumps, from_document
 from edgeexit.errors import BundleError
+from edgeexit.fallbacks import FALLBACKS, LAST
 from edgeexit.graph.network import TensorSpec
 
 VERSION = 2
@@ -221,6 +223,7 @@ class Manifest:
         preprocess: how a picture becomes an input; null where it is not known.
         class_names: in the order of the outputs; empty where they are not known.
         reference: data that the network is known to do well on; null where none was given.
+        fallback: which exit answers an input that left at no early exit: `last` or `most_confident`.
     """
 
     schema: str
@@ -245,6 +248,7 @@ class Manifest:
     preprocess: Preprocess | None = None
     class_names: tuple[str, ...] = ()
     reference: Reference | None = None
+    fallback: str = LAST
 
     @property
     def exits(self) -> int:
@@ -259,7 +263,14 @@ class Manifest:
     @property
     def network(self) -> tuple[object, ...]:
         """What a calibration holds for: bundles that agree in it give the same scores and answers."""
-        return (self.criterion, {name: self.files[name].sha256 for name in self.models})
+        files = {name: self.files[name].sha256 for name in self.models}
+        # Bundles with `last` keep the digest that earlier versions gave them.
+        return (self.criterion, files) if self.fallback == LAST else (self.criterion, files, self.fallback)
+
+    @property
+    def last_is_backbone(self) -> bool:
+        """Whether an input that runs to the last exit gets the backbone's answer, rather than one made of several exits."""
+        return self.fallback == LAST and not criterion(self.criterion).changes_answers
 
     def agrees_with(self, other: Manifest) -> bool:
         """Whether a calibration of one holds for the other: the same network, and pictures prepared alike where both say how."""
@@ -286,6 +297,8 @@ class Manifest:
             faults.append(f"stages must be those of exits 1 to N >= 2, not {[s.exit for s in self.stages]}")
         if not 2 <= self.classes <= _MOST_CLASSES:
             faults.append(f"classes must be 2 to {_MOST_CLASSES}, not {self.classes}")
+        if self.fallback not in FALLBACKS:
+            faults.append(f"fallback must be one of {', '.join(FALLBACKS)}, not {self.fallback!r}")
         if not self.inputs:
             faults.append("there are no inputs")
         if self.class_names and len(self.class_names) != self.classes:

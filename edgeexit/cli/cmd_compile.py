@@ -32,6 +32,13 @@ def compile_command(
             " answers, also where none reached T)."
         ),
     ] = "entropy",
+    fallback: Annotated[
+        str,
+        typer.Option(
+            help="What answers an input that no early exit is confident about: last (the last exit), or most_confident (the exit with the"
+            " highest score, as in Shallow-Deep Networks)."
+        ),
+    ] = "last",
     exits: Annotated[
         str | None, typer.Option(metavar="Z1,Z2,...", help="Logits outputs in order. [default: found]")
     ] = None,
@@ -72,6 +79,7 @@ def compile_command(
             model,
             folder,
             criterion=criterion,
+            fallback=fallback,
             exits=_names(exits),
             scores=_names(scores),
             backend=backend,

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from edgeexit.criteria import CRITERIA, Criterion
 from edgeexit.errors import ModelError
+from edgeexit.fallbacks import LAST, MOST_CONFIDENT, most_confident_nodes
 from edgeexit.graph.build import NodeBuilder
 from edgeexit.graph.cost import costs_of_reaching
 from edgeexit.graph.exits import Exit
@@ -31,19 +32,22 @@ class ScoredExit:
     score: str
 
 
-def add_scores(net: Network, exits: tuple[Exit, ...], criterion: Criterion) -> tuple[Network, tuple[ScoredExit, ...]]:
+def add_scores(
+    net: Network, exits: tuple[Exit, ...], criterion: Criterion, fallback: str = LAST
+) -> tuple[Network, tuple[ScoredExit, ...]]:
     """A copy of the model whose only outputs are each exit's logits and inner score, both float32.
 
-    Where the criterion combines exits, the logits are the combined answer; where an exit gives probabilities, they stay what it gives.
+    Where the criterion combines exits, the logits are the combined answer; where an exit gives probabilities, they stay what it gives. With
+    the fallback `most_confident`, logits and score of the last exit are those of the most confident one.
 
     Raises:
-        ModelError: the criterion is `learned` and an early exit has no score output.
+        ModelError: the criterion is `learned` and an early exit has no score output, or the last one has none and its score is needed.
     """
-    _check_own_scores(exits, criterion)
+    _check_own_scores(exits, criterion, fallback)
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
     del proto.graph.output[:]
-    scored = _scored(net, proto.graph, exits, criterion)
+    scored = _scored(net, proto.graph, exits, criterion, fallback)
     batch = BATCH if net.dynamic_batch else 1
     for exit, names in zip(exits, scored, strict=True):
         proto.graph.output.append(helper.make_tensor_value_info(names.logits, TensorProto.FLOAT, [batch, exit.classes]))
@@ -52,11 +56,12 @@ def add_scores(net: Network, exits: tuple[Exit, ...], criterion: Criterion) -> t
 
 
 def _scored(
-    net: Network, graph: onnx.GraphProto, exits: Sequence[Exit], criterion: Criterion
+    net: Network, graph: onnx.GraphProto, exits: Sequence[Exit], criterion: Criterion, fallback: str
 ) -> tuple[ScoredExit, ...]:
     costs = costs_of_reaching(net, [e.logits for e in exits]) if criterion.combine_nodes is not None else ()
     prefix = unused_prefix(graph, "edgeexit")
     state: tuple[str, ...] = ()
+    as_given = fallback != MOST_CONFIDENT or of_one_kind(exits)
     scored = []
     for k, exit in enumerate(exits):
         builder = NodeBuilder(graph, net.opset, f"{prefix}/exit{k + 1}")
@@ -66,8 +71,17 @@ def _scored(
             given, score, state = criterion.combine_nodes(builder, logits, state, costs[: k + 1])
         else:
             score = _score_of_one(builder, logits, exit, criterion)
+            given = given if as_given else logits
         scored.append(ScoredExit(exit.name, given, score))
+    if fallback == MOST_CONFIDENT:
+        answer, score = most_confident_nodes(builder, [e.logits for e in scored], [e.score for e in scored])
+        scored[-1] = ScoredExit(exits[-1].name, answer, score)
     return tuple(scored)
+
+
+def of_one_kind(exits: Sequence[Exit]) -> bool:
+    """Whether all exits give logits, or all give probabilities; only then can one's outputs stand in the place of another's."""
+    return len({exit.probabilities for exit in exits}) == 1
 
 
 def as_logits(outputs: NDArray[np.float32], exits: Sequence[Exit]) -> NDArray[np.float32]:
@@ -97,11 +111,17 @@ def _sureness_of_last(builder: NodeBuilder, logits: str, exit: Exit) -> str:
     return nodes(builder, logits, exit.classes)
 
 
-def _check_own_scores(exits: tuple[Exit, ...], criterion: Criterion) -> None:
+def _check_own_scores(exits: tuple[Exit, ...], criterion: Criterion, fallback: str) -> None:
     missing = [f"{i} ({e.logits!r})" for i, e in enumerate(exits[:-1], 1) if e.score is None]
     if criterion.learned and missing:
         msg = (
             f"criterion {criterion.name!r} needs a score output at every early exit; missing at {', '.join(missing)}:"
             " name them with --scores."
+        )
+        raise ModelError(msg)
+    if criterion.learned and fallback == MOST_CONFIDENT and exits[-1].score is None:
+        msg = (
+            f"fallback {fallback!r} compares the scores of all exits, and the last exit ({exits[-1].logits!r}) has no score of its own:"
+            " name one with --scores, take a criterion that is computed from the logits, or leave the fallback at 'last'."
         )
         raise ModelError(msg)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.backends.base import Array
+from edgeexit.criteria import Criterion
 from edgeexit.errors import ModelError
 
 _VARIES = 0.05
@@ -18,10 +19,14 @@ _VARIES = 0.05
 
 @dataclass(frozen=True)
 class ExitAnswers:
-    """Of one sample: logits [N, classes] and own-unit scores [N], float32; None where scores are not known."""
+    """Of one sample: logits [N, classes] and own-unit scores [N], float32; None where scores are not known.
+
+    `alone` are the answers before the last exit's was replaced by that of the most confident exit; None where it was not.
+    """
 
     logits: Array
     scores: Array | None
+    alone: ExitAnswers | None = None
 
     @property
     def scale(self) -> Array:
@@ -37,7 +42,8 @@ class ExitAnswers:
     @property
     def holds_nan(self) -> bool:
         """Whether a logit or a score is NaN."""
-        return bool(np.isnan(self.logits).any() or (self.scores is not None and np.isnan(self.scores).any()))
+        own = bool(np.isnan(self.logits).any() or (self.scores is not None and np.isnan(self.scores).any()))
+        return own or (self.alone is not None and self.alone.holds_nan)
 
 
 def difference(found: NDArray[Any], expected: NDArray[Any], scale: NDArray[Any]) -> float:
@@ -54,11 +60,48 @@ def finite(values: Array) -> Array:
     return np.where(np.isfinite(values), values, 0)
 
 
+def settled(expected: ExitAnswers, found: ExitAnswers, limit: float, rule: Criterion) -> ExitAnswers:
+    """`expected`, where rounding decides which exit is the most confident, with the one of those exits that `found` has chosen.
+
+    Rounding decides between scores that differ by no more than two of them may be off. Where it decides between two classes of an exit,
+    the scores of a criterion that counts labels are not known.
+
+    Args:
+        expected: what the reference answers.
+        found: what is compared with it.
+        limit: difference that is allowed, of logits over their largest, of scores over max(1, largest logit).
+        rule: the criterion.
+    """
+    alone = expected.alone
+    if alone is None or alone.scores is None:
+        return expected
+    inner, room = rule.sign * alone.scores, limit * np.maximum(alone.scale, 1)
+    best = int(np.where(np.isnan(inner), -np.inf, inner).argmax())
+    unknown = rule.counts and _label_is_close(alone, limit)
+    choices = np.flatnonzero(unknown | (inner >= inner[best] - 2 * np.maximum(room, room[best])))
+    apart = [difference(found.logits[-1], alone.logits[k], alone.scale[k]) for k in choices]
+    chosen = int(choices[int(np.argmin(apart))])
+    logits, scores = expected.logits.copy(), alone.scores.copy()
+    logits[-1], scores[-1] = alone.logits[chosen], alone.scores[chosen]
+    if unknown and found.scores is not None:
+        scores[-1] = found.scores[-1]
+    return replace(expected, logits=logits, scores=scores)
+
+
+def _label_is_close(answers: ExitAnswers, limit: float) -> bool:
+    """Whether an exit's two best classes differ by no more than rounding."""
+    second, first = np.sort(answers.logits, axis=1)[:, -2:].T
+    return not bool((first - second > 2 * limit * answers.scale).all())
+
+
 def distance(
-    found: Mapping[str, Sequence[ExitAnswers]], truth: Sequence[ExitAnswers], judged: Sequence[int]
+    found: Mapping[str, Sequence[ExitAnswers]], truth: Mapping[str, Sequence[ExitAnswers]], judged: Sequence[int]
 ) -> tuple[float, float]:
-    """How far a network in another precision is from the original: largest difference of a logit, share of the same best classes."""
-    pairs = [(answers[i], truth[i]) for answers in found.values() for i in judged]
+    """How far a network in another precision is from the original: largest difference of a logit, share of the same best classes.
+
+    Both by form (staged, fused).
+    """
+    pairs = [(answers[i], truth[mode][i]) for mode, answers in found.items() for i in judged]
     same = [(a.logits.argmax(axis=1) == b.logits.argmax(axis=1)).mean() for a, b in pairs]
     return max(difference(a.logits, b.logits, b.scale[:, None]) for a, b in pairs), float(np.mean(same))
 

@@ -19,14 +19,15 @@ from edgeexit.backends.samples import is_steady
 from edgeexit.backends.sessions import open_session
 from edgeexit.backends.stopping import may_run_for_ever, run_options, within_limit
 from edgeexit.bundle import Bundle, Verified
-from edgeexit.criteria import criterion, max_softmax
+from edgeexit.criteria import Criterion, criterion, max_softmax
 from edgeexit.errors import InternalError, ModelError
+from edgeexit.fallbacks import MOST_CONFIDENT, most_confident
 from edgeexit.graph import Exit, Network
 from edgeexit.graph.arithmetic import coarsest
 from edgeexit.graph.cost import costs_of_reaching
-from edgeexit.graph.scores import as_logits
+from edgeexit.graph.scores import as_logits, of_one_kind
 from edgeexit.progress import Progress
-from edgeexit.runtime.answers import ExitAnswers, difference, distance, finite, refuse_useless
+from edgeexit.runtime.answers import ExitAnswers, difference, distance, finite, refuse_useless, settled
 from edgeexit.runtime.inputs import Inputs
 from edgeexit.runtime.loading import open_runner
 from edgeexit.runtime.runner import Runner
@@ -97,24 +98,28 @@ def _verify(
         _, expected = _known(samples, _answers(_as_split(draft, original), samples))
         refuse_useless(truth, expected, draft.manifest.precision)
     found = _forms(draft, settings, samples, progress)
-    learned = criterion(draft.manifest.criterion).learned
+    rule = criterion(draft.manifest.criterion)
+    settled_for = {mode: _settled(expected, answers, samples, numbers, rule) for mode, answers in found.items()}
     result = Verified(
         sum(not (s.given or s.extreme) for s in samples),
         sum(s.given for s in samples),
-        _checked(found["staged"], expected, samples, numbers, "staged"),
-        _checked(found["fused"], expected, samples, numbers, "fused"),
+        _checked(found["staged"], settled_for["staged"], samples, numbers, "staged"),
+        _checked(found["fused"], settled_for["fused"], samples, numbers, "fused"),
         reference=told,
     )
     if draft.manifest.dynamic_batch:
         _check_batch(draft, settings, samples, expected, numbers)
     left_out = find_backend(settings.backend).left_out("fused", draft.manifest.exits)
     result = replace(
-        result, fused_left_out=left_out, score_error=_scores_checked(found, expected, samples, numbers, learned=learned)
+        result,
+        fused_left_out=left_out,
+        score_error=_scores_checked(found, settled_for, samples, numbers, learned=rule.learned),
     )
     if not original.converted:
         return result
     judged = [i for i, s in enumerate(samples) if s.given] or list(range(len(samples)))
-    error, same = distance(found, truth, judged)
+    truth_for = {mode: _settled(truth, answers, samples, numbers, rule) for mode, answers in found.items()}
+    error, same = distance(found, truth_for, judged)
     return replace(result, precision_error=error, same_labels=same)
 
 
@@ -124,8 +129,8 @@ def _of_original(draft: Bundle, original: Original, samples: Sequence[Trial]) ->
         return "original", _answers(_as_given(draft, original), samples)
     except ModelError:  # the file itself may hold what ONNX Runtime refuses and the rewriting has removed
         if original.converted:
-            names = [e.logits for e in original.exits]
-            reference = _criterion_of(open_model(original.rewritten(), names), draft, original)
+            run = open_model(original.rewritten(), _outputs(draft, original))
+            reference = _criterion_of(run, draft, original)
         else:
             reference = _as_split(draft, original)
         with needing_examples(original.net):
@@ -182,9 +187,7 @@ def _as_given(draft: Bundle, original: Original) -> _Reference:
     # Quiet: the result says where it is refused.
     session = open_session(original.path, Settings(), batch_1=False, optimised=as_written, quiet=True)
     taken, options = {i.name for i in session.get_inputs()}, run_options()
-    rule = criterion(draft.manifest.criterion)
-    own = [e.score for e in original.exits if e.score and rule.learned]
-    names = [*(e.logits for e in original.exits), *own]
+    names = _outputs(draft, original)
 
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
         with within_limit(), refusals("ONNX Runtime cannot run the model"):
@@ -194,22 +197,41 @@ def _as_given(draft: Bundle, original: Original) -> _Reference:
     return _criterion_of(run, draft, original)
 
 
+def _outputs(draft: Bundle, original: Original) -> list[str]:
+    """Names of what the criterion works on: every exit's logits, and the network's own scores where they are the criterion."""
+    learned = criterion(draft.manifest.criterion).learned
+    return [*(e.logits for e in original.exits), *(e.score for e in original.exits if e.score and learned)]
+
+
 def _criterion_of(
     run: Callable[[Mapping[str, Array]], dict[str, Array]], draft: Bundle, original: Original
 ) -> _Reference:
     """The criterion's NumPy reference behind a network."""
     rule = criterion(draft.manifest.criterion)
     costs = costs_of_reaching(original.net, [e.logits for e in original.exits]) if rule.combine else ()
+    replaces = draft.manifest.fallback == MOST_CONFIDENT
 
     def answers(inputs: Mapping[str, Array]) -> ExitAnswers:
         values = run(inputs)
         logits = np.stack([np.asarray(values[e.logits], np.float32).reshape(-1) for e in original.exits])
+        taken = as_logits(logits, original.exits)
+        if replaces and not of_one_kind(original.exits):
+            logits = taken
         if rule.learned:
-            return ExitAnswers(logits, _own_scores(values, as_logits(logits, original.exits), original.exits))
-        found = rule.answers(as_logits(logits, original.exits)[None], costs)
-        return ExitAnswers(found.logits[0] if rule.combine else logits, found.scores[0])
+            found = ExitAnswers(logits, _own_scores(values, taken, original.exits))
+        else:
+            combined = rule.answers(taken[None], costs)
+            found = ExitAnswers(combined.logits[0] if rule.combine else logits, combined.scores[0])
+        return _with_most_confident(found, rule.sign) if replaces else found
 
     return answers
+
+
+def _with_most_confident(alone: ExitAnswers, sign: int) -> ExitAnswers:
+    """The answers with that of the most confident exit in the place of the last one's."""
+    assert alone.scores is not None
+    found = most_confident(alone.logits[None], np.float32(sign) * alone.scores[None])
+    return ExitAnswers(found.logits[0], np.float32(sign) * found.scores[0], alone)
 
 
 def _own_scores(values: Mapping[str, Array], logits: Array, exits: Sequence[Exit]) -> Array | None:
@@ -223,6 +245,10 @@ def _own_scores(values: Mapping[str, Array], logits: Array, exits: Sequence[Exit
 
 def _as_split(draft: Bundle, original: Original) -> _Reference:
     """The network that was split, in one piece, its criterion in the graph."""
+    if (
+        draft.manifest.fallback == MOST_CONFIDENT
+    ):  # what each exit answers alone is needed, which no output of that graph is
+        return _criterion_of(open_model(original.net, _outputs(draft, original)), draft, original)
     logits, scores = ([getattr(s, end) for s in draft.manifest.stages] for end in ("logits", "score"))
     run = open_model(original.net, [*logits, *scores])
     sign = np.float32(criterion(draft.manifest.criterion).sign)
@@ -269,8 +295,10 @@ def _check_batch(
     places = range(0, len(samples), max(1, len(samples) // _BATCH))[:_BATCH]
     few, wanted = [samples[i] for i in places], [expected[i] for i in places]
     found = {"batch": _in_a_batch(draft, settings, few)}
+    rule = criterion(draft.manifest.criterion)
+    wanted = _settled(wanted, found["batch"], few, numbers, rule)
     _checked(found["batch"], wanted, few, numbers, "batch")
-    _scores_checked(found, wanted, few, numbers, learned=criterion(draft.manifest.criterion).learned)
+    _scores_checked(found, {"batch": wanted}, few, numbers, learned=rule.learned)
 
 
 def _in_a_batch(draft: Bundle, settings: Settings, samples: Sequence[Trial]) -> list[ExitAnswers]:
@@ -297,6 +325,18 @@ def _limit(sample: Trial, numbers: str) -> float:
     return max(limit, _LOOSE) if sample.loose else limit
 
 
+def _settled(
+    expected: Sequence[ExitAnswers],
+    found: Sequence[ExitAnswers],
+    samples: Sequence[Trial],
+    numbers: str,
+    rule: Criterion,
+) -> list[ExitAnswers]:
+    """What is expected of one form, where rounding may decide which exit is the most confident."""
+    pairs = zip(expected, found, samples, strict=True)
+    return [settled(wanted, answers, _limit(sample, numbers), rule) for wanted, answers, sample in pairs]
+
+
 def _checked(
     found: Sequence[ExitAnswers], expected: Sequence[ExitAnswers], samples: Sequence[Trial], numbers: str, mode: str
 ) -> float:
@@ -317,19 +357,19 @@ def _refuse(what: str, limit: float) -> None:
 
 def _scores_checked(
     found: Mapping[str, Sequence[ExitAnswers]],
-    expected: Sequence[ExitAnswers],
+    expected: Mapping[str, Sequence[ExitAnswers]],
     samples: Sequence[Trial],
     numbers: str,
     *,
     learned: bool,
 ) -> float | None:
     """Largest difference of a score, over the scale of its exit or, of one computed from logits, over max(1, largest logit)."""
-    if any(e.scores is None for e in expected):
+    if any(e.scores is None for answers in expected.values() for e in answers):
         return None
-    own = _score_scale(expected, samples)
+    own = _score_scale(next(iter(expected.values())), samples)
     worst = 0.0
     for mode, answers in found.items():
-        for a, b, sample in zip(answers, expected, samples, strict=True):
+        for a, b, sample in zip(answers, expected[mode], samples, strict=True):
             assert a.scores is not None
             assert b.scores is not None
             if not np.array_equal(a.logits.argmax(axis=1), b.logits.argmax(axis=1)):
