@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeexit.archives import read_archive
 from edgeexit.errors import InputError
+from edgeexit.units import plural
 
 
 def as_scores(scores: ArrayLike) -> NDArray[np.float32]:
@@ -60,6 +61,19 @@ def as_costs(cost_s: ArrayLike | Sequence[ArrayLike]) -> tuple[NDArray[np.float6
 def as_vector(values: ArrayLike | None) -> NDArray[np.float64] | None:
     """Values as float64."""
     return None if values is None else np.asarray(values, np.float64)
+
+
+def checked_thresholds(thresholds: ArrayLike, exits: int) -> NDArray[np.float32]:
+    """Inner thresholds as float32 [N-1].
+
+    Raises:
+        InputError: another number of them, or NaN.
+    """
+    inner = np.asarray(thresholds, np.float32)
+    if inner.shape != (exits - 1,) or np.isnan(inner).any():
+        msg = f"{plural(exits, 'exit')} take {plural(exits - 1, 'threshold')} without NaN, not {np.asarray(thresholds).tolist()}."
+        raise InputError(msg)
+    return inner
 
 
 def exit_number(name: str) -> int:

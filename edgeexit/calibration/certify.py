@@ -215,7 +215,7 @@ def _p_values(test: ReplayTable, bound: Bound, leaves: Sequence[Indices], delta:
     assert flags is not None
     right = np.stack([flags[np.arange(n), at] for at in leaves], axis=1)
     if metric == "drop":
-        lost = flags[:, -1:].astype(np.float64) - right
+        lost = test.backbone_right[:, None].astype(np.float64) - right
         return betting_p_value((1 + lost) / 2, (1 + bound.limit / 100) / 2, delta)
     return share_at_most_p_value(right.sum(axis=0), n, bound.limit)
 

@@ -10,12 +10,13 @@ exit rates, since a block of a few slow inferences is seldom a fair mix. A again
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgeexit.calibration.arrays import as_vector
 from edgeexit.calibration.replay import FALL, Floats, Indices, ReplayTable, falling_exits
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
@@ -94,13 +95,31 @@ class Trial:
         return max(self.noise_floor, self.costs.noise)
 
 
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """What every exit and the backbone answer.
+
+    Attributes:
+        table: its costs are placeholders of one second.
+        answers: int64 [M, N], the label that each exit gives each sample.
+        backbone: int64 [M], the backbone's label.
+    """
+
+    table: ReplayTable
+    answers: Indices
+    backbone: Indices
+
+
 def replay(runner: Runner, data: Dataset, progress: Progress = silent) -> ReplayTable:
     """Run every exit once on every sample: a table whose costs are placeholders of one second until `priced` puts measured ones in."""
-    return replay_answers(runner, data, progress)[0]
+    return replay_answers(runner, data, progress).table
 
 
-def replay_answers(runner: Runner, data: Dataset, progress: Progress = silent) -> tuple[ReplayTable, Indices]:
-    """The table of `replay`, and the label that each exit gives each sample [M, N].
+def replay_answers(runner: Runner, data: Dataset, progress: Progress = silent) -> Replayed:
+    """The table of `replay`, and what it was made from.
+
+    Where the last exit answers with what several exits have computed, the backbone runs once on every sample too, so that agreement and
+    drop compare with the backbone itself.
 
     Raises:
         InputError: an exit gives NaN, or a score that is no number; names the samples.
@@ -108,15 +127,27 @@ def replay_answers(runner: Runner, data: Dataset, progress: Progress = silent) -
     scores, logits = runner.replay(data.inputs, progress)
     _refuse_nan(data.name, scores[:, :-1], logits)
     answers = logits.argmax(axis=-1).astype(np.int64)
-    correct = None if data.labels is None else answers == data.labels[:, None]
+    own = runner.bundle.manifest.last_is_backbone
+    straight = answers[:, -1] if own else _backbone_labels(runner, data, progress)
     table = ReplayTable(
         scores[:, :-1],
-        correct,
+        None if data.labels is None else answers == data.labels[:, None],
         np.ones(runner.exits),
-        agreement=answers == answers[:, -1:],
+        agreement=answers == straight[:, None],
         macs=_macs(runner),
+        backbone_correct=None if own else straight == (straight if data.labels is None else data.labels),
     )
-    return table, answers
+    return Replayed(table, answers, straight)
+
+
+def _backbone_labels(runner: Runner, data: Dataset, progress: Progress) -> Indices:
+    labels = np.empty(len(data), np.int64)
+    with runner.backbone() as backbone:
+        for i in range(len(data)):
+            labels[i] = backbone(data.take(slice(i, i + 1)).inputs).label
+            if i % 256 == 0 or i + 1 == len(data):
+                progress("running the backbone", i + 1, len(data))
+    return labels
 
 
 def _refuse_nan(name: str, scores: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
@@ -136,31 +167,18 @@ def _refuse_nan(name: str, scores: NDArray[np.float32], logits: NDArray[np.float
 def priced(table: ReplayTable, costs: Costs) -> ReplayTable:
     """A table with measured costs. What the heads take together is the last exit less the backbone; it is split evenly over them."""
     spare = max(0.0, float(costs.typical_s[-1]) - costs.backbone_typical_s)
-    return ReplayTable(
-        table.scores,
-        table.correct,
-        [_thinned(samples) for samples in costs.cost_s],
-        table.energy_j,
-        np.full(table.exits - 1, spare / (table.exits - 1)),
-        agreement=table.agreement,
-        macs=table.macs,
+    return replace(
+        table,
+        cost_s=tuple(_thinned(samples) for samples in costs.cost_s),
+        head_s=np.full(table.exits - 1, spare / (table.exits - 1)),
         typical_s=costs.typical_s,
         backbone_s=costs.backbone_typical_s,
-        origin=table.origin,
     )
 
 
 def with_energy(table: ReplayTable, energy_j: ArrayLike) -> ReplayTable:
     """A table with measured energies per exit, [N] joules."""
-    return ReplayTable(
-        table.scores,
-        table.correct,
-        table.cost_s,
-        energy_j,
-        agreement=table.agreement,
-        macs=table.macs,
-        origin=table.origin,
-    )
+    return replace(table, energy_j=as_vector(energy_j), head_s=None, typical_s=None, backbone_s=None)
 
 
 def time_exits(runner: Runner, data: Dataset, seconds: float, seed: int, progress: Progress = silent) -> Costs:

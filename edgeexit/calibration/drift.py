@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeexit.arguments import as_float, as_share, as_whole
-from edgeexit.calibration.replay import Floats, ReplayTable, checked_thresholds
+from edgeexit.calibration.arrays import checked_thresholds
+from edgeexit.calibration.replay import Floats, ReplayTable
 from edgeexit.errors import InputError
 
 WINDOW = 500

@@ -81,8 +81,7 @@ def _best_value(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> fl
 def _limit_of(table: ReplayTable, bound: Bound, average: float) -> float:
     """The limit, as the bound writes it, at which the average of its sum stands."""
     if bound.metric == "drop":
-        assert table.correct is not None
-        return 100 * (float(table.correct[:, -1].mean()) + average)
+        return 100 * (float(table.backbone_right.mean()) + average)
     if bound.of.sign == ">=":
         return -average
     return average / table.backbone_mean_s if bound.relative else average

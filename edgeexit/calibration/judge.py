@@ -272,9 +272,8 @@ def _value(bound: Bound, figures: Figures, table: ReplayTable) -> float:
         assert bound.exit is not None
         return figures.exit_rates[bound.exit - 1]
     if bound.metric == "drop":
-        assert table.correct is not None
         assert figures.accuracy is not None
-        return 100 * (float(table.correct[:, -1].mean()) - figures.accuracy)
+        return 100 * (float(table.backbone_right.mean()) - figures.accuracy)
     names = {"mean": figures.mean_s, "energy": figures.energy_j, "macs": figures.macs, "accuracy": figures.accuracy}
     value = {**names, "agreement": figures.agreement}.get(bound.metric, 0.0)
     assert value is not None

@@ -52,7 +52,7 @@ class Evidence:
 
     Attributes:
         data: inputs, and labels where there are any.
-        answers: int64 [M, N], the label that each exit gives each sample.
+        answers: int64 [M], the label that the network, run straight to its last exit, gives each sample.
         classes: of the network.
         target: what is to be met.
         manifest: of the bundle, for what was recorded when it was compiled.
@@ -67,7 +67,7 @@ class Evidence:
     @property
     def accuracy(self) -> float | None:
         """Of the last exit; None without labels."""
-        return None if self.data.labels is None else float(np.mean(self.answers[:, -1] == self.data.labels))
+        return None if self.data.labels is None else float(np.mean(self.answers == self.data.labels))
 
 
 Check: TypeAlias = Callable[[Evidence], Iterator[Finding]]
@@ -103,7 +103,7 @@ def check_chance(evidence: Evidence) -> Iterator[Finding]:
     labels, accuracy = evidence.data.labels, evidence.accuracy
     if labels is None or accuracy is None or (labels == labels[0]).all():
         return
-    chance = _chance(evidence.answers[:, -1], labels, evidence.classes)
+    chance = _chance(evidence.answers, labels, evidence.classes)
     if accuracy - chance < CHANCE_KAPPA * (1 - chance):
         text = (
             f"The last exit is right on {units.percent(accuracy)} of the {len(labels)} samples, close to chance ({units.percent(chance)} "

@@ -184,7 +184,7 @@ def _answers(table: ReplayTable, bound: Bound) -> Sum:
     flags = _agreement(table) if bound.metric == "agreement" else _correct(table, bound)
     least = bound.limit * len(table)
     if bound.metric == "drop":
-        least = int(flags[:, -1].sum()) - bound.limit / 100 * len(table)
+        least = int(table.backbone_right.sum()) - bound.limit / 100 * len(table)
     return Sum(None, -flags.astype(np.float32), limit=-least, bound=bound)
 
 
@@ -197,7 +197,7 @@ def _correct(table: ReplayTable, bound: Bound) -> Bools:
 
 def _agreement(table: ReplayTable) -> Bools:
     if table.agreement is None:
-        msg = "the table does not say where exits agree with the last one; give agreement= to bound it."
+        msg = "the table does not say where exits agree with the backbone; give agreement= to bound it."
         raise InputError(msg)
     return table.agreement
 

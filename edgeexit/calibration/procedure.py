@@ -270,9 +270,10 @@ def _setting(runner: Runner, plan: Plan, split: Split, policy: Policy) -> dict[s
 
 
 def _verdicts(session: Session, policy: Policy, target: Target) -> tuple[Verdict, ...]:
-    """The remarks; which heads to drop is not advised from times that cannot be trusted."""
+    """The remarks; no head is advised to be dropped from times that cannot be trusted, nor where the last exit's answer needs it."""
     split, run = session.split, session.run
-    heads = None if run.noisy else recommend_heads(split.choose, target, policy)
+    unclear = run.noisy or not split.whole.last_is_backbone
+    heads = None if unclear else recommend_heads(split.choose, target, policy)
     labels = split.data.labels
     classes = () if labels is None else lost_classes(split.answers, labels, run.whole.leaves)
     partial = one_sided(split.answers, labels, split.classes)

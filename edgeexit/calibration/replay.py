@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -18,11 +18,19 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeexit.calibration.arrays import as_costs, as_flags, as_scores, as_vector, exit_number, read_arrays
+from edgeexit.calibration.arrays import (
+    as_costs,
+    as_flags,
+    as_scores,
+    as_vector,
+    checked_thresholds,
+    exit_number,
+    read_arrays,
+)
 from edgeexit.errors import InputError
-from edgeexit.units import plural
 
 SCHEMA = "edgeexit.replay/1"
+_OPTIONAL = ("energy_j", "head_s", "agreement", "macs", "typical_s", "backbone_correct")
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -40,11 +48,13 @@ class ReplayTable:
             is known). Given as [N] numbers or as a sequence of N arrays.
         energy_j: [N], mean energy of leaving at each exit; None where nothing measures it.
         head_s: [N-1], the part of the cost that each early head takes (head, score and comparison); None where not measured.
-        agreement: bool [M, N], whether each exit gives the last exit's answer; None where not recorded.
+        agreement: bool [M, N], whether each exit gives the backbone's answer; None where not recorded.
         macs: [N], multiply-accumulates done by leaving at each exit; None where not counted.
         typical_s: [N], the mean cost of each exit where it is known better than as the mean of `cost_s` (medians of block means, which a
             stall of the machine does not move); None otherwise.
         backbone_s: mean latency of the backbone (straight to the last exit, no heads). None: the last exit's cost less the heads'.
+        backbone_correct: bool [M], whether the backbone is right, where it may answer otherwise than the last exit (which answers with what
+            several exits have computed: `running_mean`, `most_confident`); all true without labels. None: the last exit is the backbone.
         origin: where it comes from: device, engine, hashes of data and bundle, seed.
 
     Raises:
@@ -60,6 +70,7 @@ class ReplayTable:
     macs: Floats | None
     typical_s: Floats | None
     backbone_s: float | None
+    backbone_correct: Bools | None
     origin: Mapping[str, str] = field(default_factory=dict)
 
     def __init__(
@@ -74,6 +85,7 @@ class ReplayTable:
         macs: ArrayLike | None = None,
         typical_s: ArrayLike | None = None,
         backbone_s: float | None = None,
+        backbone_correct: ArrayLike | None = None,
         origin: Mapping[str, str] | None = None,
     ) -> None:
         values = {
@@ -86,6 +98,7 @@ class ReplayTable:
             "macs": as_vector(macs),
             "typical_s": as_vector(typical_s),
             "backbone_s": None if backbone_s is None else float(backbone_s),
+            "backbone_correct": as_flags(backbone_correct, "backbone_correct"),
             "origin": dict(origin or {}),
         }
         for name, value in values.items():
@@ -114,6 +127,17 @@ class ReplayTable:
             return self.backbone_s
         heads = 0.0 if self.head_s is None else float(self.head_s.sum())
         return float(self.mean_cost_s[-1]) - heads
+
+    @property
+    def last_is_backbone(self) -> bool:
+        """Whether running to the last exit gives the backbone's answers, so that nothing can be lost by it."""
+        return self.backbone_correct is None
+
+    @property
+    def backbone_right(self) -> Bools:
+        """Whether the backbone is right, bool [M]: what a drop is counted from. The table must have labels."""
+        assert self.correct is not None
+        return self.correct[:, -1] if self.backbone_correct is None else self.backbone_correct
 
     def over(self, limit_s: float) -> Floats:
         """P(latency > limit) when leaving at each exit, [N]."""
@@ -147,6 +171,7 @@ class ReplayTable:
             self.scores[indices],
             None if self.correct is None else self.correct[indices],
             None if self.agreement is None else self.agreement[indices],
+            None if self.backbone_correct is None else self.backbone_correct[indices],
         )
 
     def without_heads(self, exits: Sequence[int]) -> ReplayTable:
@@ -169,35 +194,25 @@ class ReplayTable:
             return np.maximum(cost_s - saved_s, np.minimum(cost_s, least))
 
         costs = [cheaper(samples, saved[k]) for k, samples in enumerate(self.cost_s) if keep[k]]
-        return ReplayTable(
-            self.scores[:, keep[:-1]],
-            None if self.correct is None else self.correct[:, keep],
-            costs,
-            None if self.energy_j is None else self.energy_j[keep],
-            self.head_s[keep[:-1]],
+        return replace(
+            self,
+            scores=self.scores[:, keep[:-1]],
+            correct=None if self.correct is None else self.correct[:, keep],
+            cost_s=tuple(costs),
+            energy_j=None if self.energy_j is None else self.energy_j[keep],
+            head_s=self.head_s[keep[:-1]],
             agreement=None if self.agreement is None else self.agreement[:, keep],
             macs=None if self.macs is None else self.macs[keep],
             typical_s=None if self.typical_s is None else cheaper(self.typical_s, saved)[keep],
             backbone_s=self.backbone_mean_s,
-            origin=self.origin,
         )
 
     def with_costs(
         self, cost_s: Sequence[ArrayLike], *, typical_s: ArrayLike | None = None, backbone_s: float | None = None
     ) -> ReplayTable:
         """The same samples, with other measured latencies."""
-        return ReplayTable(
-            self.scores,
-            self.correct,
-            cost_s,
-            self.energy_j,
-            self.head_s,
-            agreement=self.agreement,
-            macs=self.macs,
-            typical_s=typical_s,
-            backbone_s=self.backbone_s if backbone_s is None else backbone_s,
-            origin=self.origin,
-        )
+        straight = self.backbone_s if backbone_s is None else backbone_s
+        return replace(self, cost_s=as_costs(cost_s), typical_s=as_vector(typical_s), backbone_s=straight)
 
     def sha256(self) -> str:
         """Of everything in the table but its origin."""
@@ -236,7 +251,7 @@ class ReplayTable:
     def _from_arrays(cls, arrays: dict[str, NDArray[Any]], origin: Mapping[str, str]) -> ReplayTable:
         costs = [arrays.pop(name) for name in sorted((n for n in arrays if n.startswith("cost_s_")), key=exit_number)]
         backbone = arrays.pop("backbone_s", None)
-        optional = {name: arrays.get(name) for name in ("energy_j", "head_s", "agreement", "macs", "typical_s")}
+        optional = {name: arrays.get(name) for name in _OPTIONAL}
         return cls(
             arrays["scores"],
             arrays.get("correct"),
@@ -249,21 +264,20 @@ class ReplayTable:
     def _arrays(self) -> dict[str, NDArray[Any]]:
         optional = {
             "correct": self.correct,
-            "energy_j": self.energy_j,
-            "head_s": self.head_s,
-            "agreement": self.agreement,
-            "macs": self.macs,
-            "typical_s": self.typical_s,
+            **{name: getattr(self, name) for name in _OPTIONAL},
             "backbone_s": None if self.backbone_s is None else np.array(self.backbone_s),
         }
         costs = {f"cost_s_{k}": samples for k, samples in enumerate(self.cost_s, 1)}
         return {"scores": self.scores, **costs, **{n: a for n, a in optional.items() if a is not None}}
 
-    def _with_samples(self, scores: NDArray[np.float32], correct: Bools | None, agreement: Bools | None) -> ReplayTable:
+    def _with_samples(
+        self, scores: NDArray[np.float32], correct: Bools | None, agreement: Bools | None, backbone: Bools | None
+    ) -> ReplayTable:
         twin = object.__new__(ReplayTable)
         for name in self.__dataclass_fields__:
             object.__setattr__(twin, name, getattr(self, name))
-        for name, value in (("scores", scores), ("correct", correct), ("agreement", agreement)):
+        values = {"scores": scores, "correct": correct, "agreement": agreement, "backbone_correct": backbone}
+        for name, value in values.items():
             object.__setattr__(twin, name, value)
         return twin
 
@@ -288,11 +302,15 @@ class ReplayTable:
             return []
         shape = (len(self.scores), len(self.cost_s))
         given = {"correct": self.correct, "agreement": self.agreement}
-        return [
+        faults = [
             f"{n} must be [M, N] = {list(shape)}, not {list(a.shape)}"
             for n, a in given.items()
             if a is not None and a.shape != shape
         ]
+        straight = self.backbone_correct
+        if straight is not None and straight.shape != shape[:1]:
+            faults.append(f"backbone_correct must be [M] = [{shape[0]}], not {list(straight.shape)}")
+        return faults
 
     def _cost_faults(self) -> list[str]:
         n, faults = len(self.cost_s), []
@@ -366,24 +384,9 @@ def latency_quantile(table: ReplayTable, rates: ArrayLike, q: float) -> float:
     return float(values[order][min(int(np.searchsorted(reached, q - 1e-12)), len(values) - 1)])
 
 
-def checked_thresholds(thresholds: ArrayLike, exits: int) -> NDArray[np.float32]:
-    """Inner thresholds as float32 [N-1].
-
-    Raises:
-        InputError: another number of them, or NaN.
-    """
-    inner = np.asarray(thresholds, np.float32)
-    if inner.shape != (exits - 1,) or np.isnan(inner).any():
-        msg = f"{plural(exits, 'exit')} take {plural(exits - 1, 'threshold')} without NaN, not {np.asarray(thresholds).tolist()}."
-        raise InputError(msg)
-    return inner
-
-
 def with_origin(table: ReplayTable, **facts: str) -> ReplayTable:
     """The same table with more facts about where it comes from."""
-    twin = table.take(np.arange(len(table)))
-    object.__setattr__(twin, "origin", {**table.origin, **facts})
-    return twin
+    return replace(table, origin={**table.origin, **facts})
 
 
 def _share(flags: Bools | None, leaves: Indices) -> float | None:

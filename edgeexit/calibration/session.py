@@ -142,17 +142,17 @@ def split_data(runner: Runner, data: Dataset, plan: Plan) -> Split:
     indices = split_calibration(len(data), plan.seed, shares)
     if plan.confidence is not None:
         _refuse_early(plan, len(indices[1]))
-    replayed, answers = replay_answers(runner, data, plan.progress)
-    table = with_origin(replayed, **_origin(runner, data))
+    replayed = replay_answers(runner, data, plan.progress)
+    table = with_origin(replayed.table, **_origin(runner, data))
     problem_of(table, _without_energy(plan.target))  # refuses what the data cannot answer before anything is timed
-    findings = find_implausible(Evidence(data, answers, runner.classes, plan.target, runner.bundle.manifest))
+    findings = find_implausible(Evidence(data, replayed.backbone, runner.classes, plan.target, runner.bundle.manifest))
     if not plan.force:
         refuse_implausible(findings, data.name)
     proof = None if plan.confidence is None else table.take(indices[1])
     return Split(
         data,
         table,
-        answers,
+        replayed.answers,
         table.take(indices[0]),
         proof,
         data.take(indices[-1]),

@@ -80,14 +80,14 @@ class Sample:
         return self.z * math.sqrt(smoothed * (1 - smoothed) / (n + more)) + abs(smoothed - share)
 
     def lost_and_gained(self) -> tuple[int, int]:
-        """How many samples the last exit alone has right, and how many the policy alone."""
+        """How many samples the backbone alone has right, and how many the policy alone."""
         assert self.table.correct is not None
-        right, last = self.table.correct[np.arange(len(self.leaves)), self.leaves], self.table.correct[:, -1]
-        return int(np.count_nonzero(last & ~right)), int(np.count_nonzero(right & ~last))
+        right, straight = self.table.correct[np.arange(len(self.leaves)), self.leaves], self.table.backbone_right
+        return int(np.count_nonzero(straight & ~right)), int(np.count_nonzero(right & ~straight))
 
     def drop_error(self) -> float:
-        """Half width of the drop below the last exit, in points; 0 where all samples run to the last exit."""
-        if not self.early:
+        """Half width of the drop below the backbone, in points; 0 where all samples run to a last exit that is the backbone."""
+        if not self.early and self.table.last_is_backbone:
             return 0.0
         n, (lost, gained) = len(self.leaves), self.lost_and_gained()
         variance = (lost + gained + self.z**2 / 2) / n - ((lost - gained) / n) ** 2
@@ -128,7 +128,7 @@ def _share_half_width(bound: Bound, sample: Sample) -> float:
     if bound.metric == "rate":
         assert bound.exit is not None
         return sample.share_error(float(sample.rates[bound.exit - 1]))
-    if bound.metric == "agreement" and not sample.early:
+    if bound.metric == "agreement" and not sample.early and sample.table.last_is_backbone:
         return 0.0
     outcome = sample.table.outcome_of(sample.leaves)
     share = outcome.agreement if bound.metric == "agreement" else outcome.accuracy
