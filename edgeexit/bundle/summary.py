@@ -7,6 +7,7 @@ from pathlib import Path
 from edgeexit.bundle.manifest import Manifest
 from edgeexit.criteria import criterion
 from edgeexit.display import Summary
+from edgeexit.fallbacks import FALLBACKS
 from edgeexit.units import bytes_, count, plural
 
 
@@ -21,6 +22,7 @@ def bundle_summary(path: Path, manifest: Manifest) -> Summary:
     facts = (
         ("exits", ", ".join(f"{stage.exit} {stage.name}" for stage in m.stages)),
         ("criterion", f"{m.criterion} (thresholds in {unit})"),
+        ("answers what leaves at no early exit", FALLBACKS[m.fallback].answered_by),
         ("inputs", inputs),
         ("classes", str(m.classes)),
         ("multiply-accumulates", "unknown" if whole is None else count(whole)),

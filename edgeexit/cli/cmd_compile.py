@@ -112,12 +112,15 @@ def _print(bundle: Bundle) -> None:
     """What was split, how well it agrees with the original, how fast it is, and what to type next."""
     from edgeexit import units
     from edgeexit.cli.printing import print_command, print_list, print_result, print_tables, print_text
+    from edgeexit.fallbacks import FALLBACKS, LAST
     from edgeexit.report.bundle_facts import data_lines
     from edgeexit.report.doubts import doubts
 
     manifest, checked = bundle.manifest, bundle.manifest.verified
     sizes = f"{units.plural(manifest.exits, 'exit')}, {units.plural(manifest.classes, 'class', 'classes')}"
     print_result(f"{bundle.path}: {sizes}, criterion {manifest.criterion}")
+    if manifest.fallback != LAST:
+        print_text(f"An input that leaves at no early exit is answered by {FALLBACKS[manifest.fallback].answered_by}.")
     print_tables([_stages(bundle)])
     worst = max(checked.staged_error, checked.fused_error)
     inputs = units.plural(checked.random_inputs + checked.given_inputs, "input")

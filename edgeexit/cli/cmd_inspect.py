@@ -73,6 +73,7 @@ def _heading(facts: BundleFacts) -> Iterator[str]:
         f"{facts.path}: {plural(len(facts.stages), 'exit')}, {plural(facts.classes, 'class', 'classes')}, "
         f"criterion {facts.criterion} ({facts.unit}), {facts.precision}, {bytes_(facts.bytes)} on disk"
     )
+    yield f"an input that leaves at no early exit is answered by {facts.answers_what_is_left}"
     yield f"made {facts.created} by {facts.tool} from {facts.source} (opset {facts.opset})"
     yield f"input: {', '.join(f'{t.name} {t}' for t in facts.inputs)}"
     yield from facts.data_lines()

@@ -32,6 +32,12 @@ def _criteria() -> Iterable[str]:
     return CRITERIA
 
 
+def _fallbacks() -> Iterable[str]:
+    from edgeexit.fallbacks import FALLBACKS
+
+    return FALLBACKS
+
+
 def _backends() -> Iterable[str]:
     from edgeexit.backends import backend_names
 
@@ -166,6 +172,7 @@ OPTIONS: dict[str, Shared] = {
     "doctor --quick": Shared(RUNTIME),
     "compile --seconds": Shared(RUNTIME, "S"),
     "--criterion": Shared(NETWORK, "NAME", _criteria),
+    "--fallback": Shared(NETWORK, "NAME", _fallbacks),
     "--exits": Shared(NETWORK, "Z1,Z2,..."),
     "--scores": Shared(NETWORK, "H1,H2,..."),
     "--precision": Shared(RUNTIME, "NAME", _precisions),

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from edgeexit.fallbacks import LAST
 from edgeexit.report.bundle_facts import BundleFacts, StageFacts, TensorFacts
 from edgeexit.report.labels import text_width
 from edgeexit.report.names import short
@@ -155,10 +156,14 @@ def _exit(facts: BundleFacts, plan: Plan, stage: StageFacts, top: int, tone: str
     yield _text(x, y + 4.5, str(stage.exit), "f-paper head", anchor="middle")
     yield _text(x + 24, y - 12, short(stage.name, plan.name_letters), "f-ink head", title=stage.name)
     last = stage.exit == len(facts.stages)
-    yield _text(x + 24, y + 7, "answers what is left" if last else f"criterion {facts.criterion}", "f-muted")
+    yield _text(x + 24, y + 7, _of_last(facts) if last else f"criterion {facts.criterion}", "f-muted")
     if stage.break_even is not None:
         yield _text(x + 24, y + 26, f"pays from {percent(stage.break_even, 0)} leaving", "f-muted")
     yield from _bar(facts, plan, stage, top + plan.bar_y, tone)
+
+
+def _of_last(facts: BundleFacts) -> str:
+    return "answers what is left" if facts.fallback == LAST else "most confident exit answers"
 
 
 def _bar(facts: BundleFacts, plan: Plan, stage: StageFacts, middle: float, tone: str) -> Iterator[str]:

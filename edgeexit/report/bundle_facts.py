@@ -13,6 +13,7 @@ from edgeexit.criteria import Criterion, criterion
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.reference import Reference
 from edgeexit.documents import number_in
+from edgeexit.fallbacks import FALLBACKS, LAST
 from edgeexit.graph import TensorSpec
 from edgeexit.report.doubts import break_even, cut_bytes, doubts
 from edgeexit.units import percent, plural
@@ -117,6 +118,7 @@ class BundleFacts:
         preprocess: how a picture becomes an input; null where it is not known.
         class_names: in the order of the outputs; empty where they are not known.
         reference: data that the network is known to do well on; null where none was given.
+        fallback: which exit answers an input that left at no early exit: `last` or `most_confident`.
     """
 
     schema: str
@@ -142,6 +144,12 @@ class BundleFacts:
     preprocess: Preprocess | None = None
     class_names: tuple[str, ...] = ()
     reference: Reference | None = None
+    fallback: str = LAST
+
+    @property
+    def answers_what_is_left(self) -> str:
+        """Which exit answers an input that left at no early exit, in words."""
+        return FALLBACKS[self.fallback].answered_by
 
     def data_lines(self) -> tuple[str, ...]:
         """What is known of the network's data, one sentence each."""
@@ -198,6 +206,7 @@ def bundle_facts(bundle: Bundle) -> BundleFacts:
         preprocess=m.preprocess,
         class_names=m.class_names,
         reference=m.reference,
+        fallback=m.fallback,
     )
 
 

@@ -85,7 +85,11 @@ def _cards(facts: BundleFacts) -> list[tuple[str, str, str]]:
     batch = "any batch" if facts.dynamic_batch else "batch 1"
     return [
         ("exits", str(len(facts.stages)), f"{facts.classes} classes"),
-        ("criterion", _safe(facts.criterion), f"thresholds in {_safe(facts.unit)}"),
+        (
+            "criterion",
+            _safe(facts.criterion),
+            f"thresholds in {_safe(facts.unit)}; what is left: {facts.answers_what_is_left}",
+        ),
         ("whole network", f"{count(facts.stages[-1].macs_so_far)} MAC", f"{_safe(facts.precision)}, {batch}"),
         ("on disk", bytes_(facts.bytes), "each weight once"),
         ("checked against the model", f"{checked:.0f} inputs", f"largest difference {worst:.1e} of the logits"),
