@@ -122,8 +122,8 @@ def test_all_that_works_is_timed_and_all_that_does_not_has_a_reason() -> None:
             memory = Memory(device)
             scores = np.array([[0.1, 0.2, 0.3]], np.float32)
             stages = _kernel_stage.KernelStages(device, memory, scores, (1e-6,) * 3)
-            choice = compare_deciders(device, stages.plans, memory, rounds=2)
-            decider, reasons = choose(device, stages.plans, memory, ("device", "graph"))
+            choice = compare_deciders(device, stages.plans, memory, {}, rounds=2)
+            decider, reasons = choose(device, stages.plans, memory, {}, ("device", "graph"))
             assert {"host", "graph"} == set(choice.median_s)
             assert "CUDA 12.4" in choice.reasons["device"]
             assert ("graph", {"device"}) == (decider.name, set(reasons))

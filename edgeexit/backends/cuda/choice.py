@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgeexit.backends.cuda.deciders import Decider, DeviceDecider, GraphDecider, HostDecider, StagePlan
 from edgeexit.backends.cuda.device import CudaDevice
 from edgeexit.backends.cuda.errors import Unavailable
 from edgeexit.backends.cuda.memory import Memory
 
 _ROUNDS = 30
+_MARK = 0x7FC0ED9E
+"""Bits of a float32 NaN that no arithmetic makes: a score that holds it was not written."""
 
 
 @dataclass(frozen=True)
@@ -36,35 +41,68 @@ def forced(exits: int, exit: int) -> tuple[float, ...]:
     return (math.inf,) * (exit - 1) + (-math.inf,) * (exits - exit)
 
 
+def fill_random(inputs: Mapping[str, NDArray[np.generic]]) -> None:
+    """Write random values into input buffers: 0 to 1 into floats, 0 or 1 into integers and booleans; zeros decide too much alike."""
+    rng = np.random.default_rng(0)
+    for buffer in inputs.values():
+        floats = buffer.dtype.kind == "f"
+        buffer[...] = (rng.random(buffer.shape) if floats else rng.integers(0, 2, buffer.shape)).astype(buffer.dtype)
+
+
 def disagreement(decider: Decider, reference: Decider) -> str | None:
     """How a decider differs from the host's decision on what now lies in the input buffers; None where it does not.
 
-    Looked at are every forced exit, a score equal to its threshold, and that a stage behind the exit did not run: its score must stay as it
-    was marked.
+    Looked at are every forced exit, a score equal to its threshold, and which stages ran: the score of a stage behind the exit must stay as
+    it was marked. A score of NaN never leaves, and equals another.
     """
     for exit in range(1, reference.exits + 1):
         thresholds = forced(reference.exits, exit)
-        expected = reference.run(thresholds)
-        scores = [float(plan.score[0]) for plan in reference.plans[:exit]]
+        expected = reference.run(thresholds)  # behind the exit where its score is NaN
+        scores = [float(plan.score[0]) for plan in reference.plans[:expected]]
         for plan in decider.plans:
-            plan.score[...] = math.nan
+            plan.score.view(np.uint32)[...] = _MARK
         found = decider.run(thresholds)
         seen = [float(plan.score[0]) for plan in decider.plans]
+        ran = [int(plan.score.view(np.uint32)[0]) != _MARK for plan in decider.plans]
         if found != expected:
-            return f"forced to exit {expected} it left at exit {found}"
-        if not all(math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6) for a, b in zip(seen, scores, strict=False)):
-            return f"scores up to exit {exit} are {seen[:exit]}, the host's are {scores}"
-        if not all(math.isnan(value) for value in seen[exit:]):
-            return f"a stage behind exit {exit} ran though the sample had left"
+            return f"forced to exit {exit} it left at exit {found}, the host at exit {expected}"
+        if any(ran[expected:]):
+            return f"a stage behind exit {expected} ran though the sample had left"
+        if not all(ran[:expected]) or not all(map(_same, seen, scores)):
+            return f"scores up to exit {expected} are {seen[:expected]}, the host's are {scores}"
+    return _disagreement_at_equality(decider, reference)
+
+
+def _disagreement_at_equality(decider: Decider, reference: Decider) -> str | None:
     first = float(reference.plans[0].score[0])
     equal = (first, *forced(reference.exits, reference.exits)[1:])
-    return None if reference.exits < 2 or decider.run(equal) == 1 else "a score equal to its threshold did not leave"
+    if reference.exits < 2 or decider.run(equal) == (reference.run(equal) if math.isnan(first) else 1):
+        return None
+    return "a score of NaN left" if math.isnan(first) else "a score equal to its threshold did not leave"
+
+
+def _same(found: float, expected: float) -> bool:
+    return math.isclose(found, expected, rel_tol=1e-5, abs_tol=1e-6) or (math.isnan(found) and math.isnan(expected))
 
 
 def compare_deciders(
-    device: CudaDevice, plans: Sequence[StagePlan], memory: Memory, *, rounds: int = _ROUNDS
+    device: CudaDevice,
+    plans: Sequence[StagePlan],
+    memory: Memory,
+    inputs: Mapping[str, NDArray[np.generic]],
+    *,
+    rounds: int = _ROUNDS,
 ) -> Choice:
-    """Build every decider, prove each against the host's decision, time those that work; nothing is kept open."""
+    """Build every decider, prove each against the host's decision, time those that work; nothing is kept open.
+
+    Args:
+        device: that it runs on.
+        plans: its stages.
+        memory: that deciders take theirs from.
+        inputs: the network's input buffers, which are filled with random values.
+        rounds: runs that each time is the median of.
+    """
+    fill_random(inputs)
     host = HostDecider(device, plans)
     medians = {"host": _timed(host, rounds)}
     reasons: dict[str, str] = {}
@@ -87,13 +125,25 @@ def compare_deciders(
 
 
 def choose(
-    device: CudaDevice, plans: Sequence[StagePlan], memory: Memory, wanted: Sequence[str]
+    device: CudaDevice,
+    plans: Sequence[StagePlan],
+    memory: Memory,
+    inputs: Mapping[str, NDArray[np.generic]],
+    wanted: Sequence[str],
 ) -> tuple[Decider, Mapping[str, str]]:
     """The first of the wanted deciders that works here; the host's always does.
+
+    Args:
+        device: that it runs on.
+        plans: its stages.
+        memory: that deciders take theirs from.
+        inputs: the network's input buffers, which are filled with random values.
+        wanted: names of deciders, the most wanted first.
 
     Returns:
         the decider, and why those before it do not work.
     """
+    fill_random(inputs)
     reasons: dict[str, str] = {}
     host = HostDecider(device, plans)
     for name in wanted:

@@ -244,7 +244,7 @@ class TensorRtStaged(StagedProgram):
         self._manifest = manifest
         with held.closing_on_error(), held.device.active("setting up the stages"):
             wanted = ("graph",) if self._fastest() == "graph" else ()
-            decider, reasons = choose(held.device, held.bound.plans, held.bound.memory, wanted)
+            decider, reasons = choose(held.device, held.bound.plans, held.bound.memory, held.bound.inputs, wanted)
             assert isinstance(decider, HostDecider)
             held.when_closed(decider.close)
         self.decided_by, self.reasons = decider.name, dict(reasons)
@@ -271,7 +271,7 @@ class TensorRtStaged(StagedProgram):
 
 def measured_choice(bound: Bound) -> Choice:
     """Every way to decide, proved and timed."""
-    return compare_deciders(bound.engines.device, bound.plans, bound.memory)
+    return compare_deciders(bound.engines.device, bound.plans, bound.memory, bound.inputs)
 
 
 class TensorRtFused(Program):
@@ -291,7 +291,9 @@ class TensorRtFused(Program):
         self.exits = manifest.exits
         self.inputs = held.bound.inputs
         with held.closing_on_error(), held.device.active("setting up the conditional graph"):
-            found, reasons = choose(held.device, held.bound.plans, held.bound.memory, ("device", "graph"))
+            found, reasons = choose(
+                held.device, held.bound.plans, held.bound.memory, held.bound.inputs, ("device", "graph")
+            )
             held.when_closed(found.close)
         self._decider: Decider = found
         self._active = held.device.active("running the network")
