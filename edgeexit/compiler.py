@@ -49,7 +49,7 @@ from edgeexit.criteria import criterion as find_criterion
 from edgeexit.data import Dataset, ModelInfo, checked, read_class_names, read_preprocess
 from edgeexit.data.classes import check_class_count
 from edgeexit.data.model import complete_preprocess
-from edgeexit.data.reference import DataRecord
+from edgeexit.data.reference import DataRecord, Reference
 from edgeexit.errors import InputError, ModelError
 from edgeexit.fallbacks import LAST
 from edgeexit.fallbacks import fallback as find_fallback
@@ -184,10 +184,16 @@ def compile_model(
         manifest = replace(
             manifest,
             verified=verify(draft, settings, original, inputs, progress),
-            reference=manifest.reference if data is None else measure_reference(draft, settings, data, progress),
+            reference=_reference(draft, settings, data, progress),
             timings=_timings(draft, settings, parts.net, seconds, progress),
         )
         return change.install(carried_over(manifest, change.old))
+
+
+def _reference(draft: Bundle, settings: Settings, data: Dataset | None, progress: Progress) -> Reference | None:
+    """Of the data given, or what the model or the bundle before knows."""
+    measured = None if data is None else measure_reference(draft, settings, data, progress)
+    return measured or draft.manifest.reference
 
 
 def _data_of(source: Path, inputs: Any, labels: Any, name: str) -> Dataset | None:

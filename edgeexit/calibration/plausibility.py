@@ -20,12 +20,10 @@ from edgeexit.bundle import Manifest
 from edgeexit.calibration.replay import Indices
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.data import Dataset
+from edgeexit.data.labels import chance_agreement, is_near_chance
 from edgeexit.data.reference import input_differences, range_differences
 from edgeexit.errors import InputError
 from edgeexit.graph.expected_data import input_specs
-
-CHANCE_KAPPA = 0.1
-"""Cohen's kappa (agreement with the labels beyond chance, 1 for a perfect network) below which the last exit counts as guessing."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,8 @@ def check_chance(evidence: Evidence) -> Iterator[Finding]:
     labels, accuracy = evidence.data.labels, evidence.accuracy
     if labels is None or accuracy is None or (labels == labels[0]).all():
         return
-    chance = _chance(evidence.answers, labels, evidence.classes)
-    if accuracy - chance < CHANCE_KAPPA * (1 - chance):
+    chance = chance_agreement(evidence.answers, labels, evidence.classes)
+    if is_near_chance(accuracy, chance):
         text = (
             f"The last exit is right on {units.percent(accuracy)} of the {len(labels)} samples, close to chance ({units.percent(chance)} "
             "for these labels)."
@@ -114,12 +112,6 @@ def check_chance(evidence: Evidence) -> Iterator[Finding]:
             "that the labels are numbered as in training."
         )
         yield Finding("near_chance", text, remedy)
-
-
-def _chance(answers: Indices, labels: Indices, classes: int) -> float:
-    """How often answers and labels would agree if they had nothing to do with each other."""
-    given, true = (np.bincount(column, minlength=classes) / len(column) for column in (answers, labels))
-    return float(given @ true)
 
 
 _FAR = 0.1
@@ -148,13 +140,15 @@ def check_recorded_accuracy(evidence: Evidence) -> Iterator[Finding]:
 
 def check_recorded_inputs(evidence: Evidence) -> Iterator[Finding]:
     """Inputs of another scale, offset or order of channels than the recorded data, or than the recorded preprocessing makes."""
-    reference, how = evidence.manifest.reference, evidence.manifest.preprocess
-    specs = input_specs(evidence.manifest.inputs)
-    found = [] if reference is None else input_differences(reference, evidence.data, specs, how)
-    if not found and how is not None and len(specs) == 1:
-        found = range_differences(how, evidence.data, specs[0])
-    for difference in found:
+    for difference in recorded_differences(evidence.manifest, evidence.data):
         yield Finding("unlike_recorded_inputs", f"{difference[0].upper()}{difference[1:]}.", _CHECK_PREPARATION)
+
+
+def recorded_differences(manifest: Manifest, data: Dataset) -> list[str]:
+    """One clause for each input that differs from the data or the preprocessing that a bundle records."""
+    specs, how = input_specs(manifest.inputs), manifest.preprocess
+    found = [] if manifest.reference is None else input_differences(manifest.reference, data, specs, how)
+    return found if found or how is None or len(specs) != 1 else range_differences(how, data, specs[0])
 
 
 def check_samples(evidence: Evidence) -> Iterator[Finding]:

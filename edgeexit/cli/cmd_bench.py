@@ -11,7 +11,7 @@ import typer
 from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, emit, joined, numbers
 from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
 from edgeexit.cli.kept import AcceptDevice, Verify, describe_thresholds
-from edgeexit.cli.printing import print_note
+from edgeexit.cli.printing import print_note, print_warning
 from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def bench_command(
     Example: edgeexit bench lenet.eexit --data digits:test --output result.json
     """
     import edgeexit
+    from edgeexit.calibration.plausibility import recorded_differences
     from edgeexit.cli.bench_output import announce
     from edgeexit.data import load_data
     from edgeexit.measure.result import check_place
@@ -108,6 +109,8 @@ def bench_command(
     second = {**settings, "mode": against_mode or mode}
     with ExitStack() as opened:
         runner = opened.enter_context(_open(bundle, own, mode=mode, **settings))
+        for difference in recorded_differences(runner.bundle.manifest, samples):
+            print_warning(f"{samples.name}: {difference}")
         other = None
         if against is not None:
             other = opened.enter_context(_open(against, others, **second))

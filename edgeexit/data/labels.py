@@ -18,6 +18,20 @@ from edgeexit.errors import InputError
 
 _MOST_CLASSES = 1 << 24
 
+CHANCE_KAPPA = 0.1
+"""Cohen's kappa (agreement with the labels beyond chance, 1 for a perfect network) below which answers count as guesses."""
+
+
+def chance_agreement(answers: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> float:
+    """How often answers and labels would agree if they had nothing to do with each other."""
+    given, true = (np.bincount(column, minlength=classes) / len(column) for column in (answers, labels))
+    return float(given @ true)
+
+
+def is_near_chance(accuracy: float, chance: float) -> bool:
+    """Whether an accuracy is what guessing gives, or hardly more."""
+    return accuracy - chance < CHANCE_KAPPA * (1 - chance)
+
 
 def as_labels(
     labels: NDArray[Any], name: str, model: ModelInfo | None = None, names: tuple[str, ...] = ()

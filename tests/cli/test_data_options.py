@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import edgeexit
 from edgeexit.cli.app import app
-from edgeexit.data import read_preprocess
+from edgeexit.data import DataWarning, read_preprocess
 from edgeexit.errors import EdgeExitError
 from tests.networks import SIDE
 
@@ -161,6 +161,16 @@ def test_compile_records_how_well_the_network_does_on_the_data_given(model: Path
         reference.source,
     )
     np.testing.assert_allclose([1, 0, -1], reference.inputs[0].mean, atol=0.1)
+
+
+def test_data_that_the_network_only_guesses_are_no_reference(model: Path, tmp_path: Path) -> None:
+    """Labels in another order: what was known before is kept, and later data are not held against rubbish."""
+    x = np.random.default_rng(0).normal(size=(40, 3, SIDE, SIDE)).astype(np.float32)
+    bundle = edgeexit.compile(model, tmp_path / "a.eexit", inputs=x, seconds=0)
+    with pytest.warns(DataWarning, match=r"close to chance.*nothing is recorded"):
+        again = edgeexit.compile(model, bundle.path, inputs=x, labels=np.arange(40) % 4, data_name="other", seconds=0)
+
+    assert bundle.manifest.reference == again.manifest.reference
 
 
 @pytest.mark.parametrize(
