@@ -10,6 +10,7 @@ on behind it. A finding is printed with the command that repeats it. Ends with 1
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import resource
 import subprocess
@@ -27,6 +28,7 @@ from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import TARGETS
 
 HANG_S = 180.0  # by the clock: a worker at low priority beside busy programs may take a minute to import what it needs
+_HANG_CPU_S = 60.0  # of CPU: what has had less, and could run, waits for a processor
 _MEMORY = 8 << 30  # bytes of address space of a worker: what asks for more is refused, as on a small board
 
 
@@ -93,15 +95,19 @@ def _watch(first: int, seconds: float, targets: Sequence[str], findings: list[st
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as worker:
         lines: Queue[str] = Queue()
         Thread(target=_read, args=(worker, lines), daemon=True).start()
+        used_s = 0.0
         while True:
             try:
                 line = lines.get(timeout=HANG_S)
             except Empty:
+                if _waits_for_processor(worker.pid, used_s):
+                    continue
                 worker.kill()
                 findings.append(f"{case} stood still for {HANG_S:.0f} s")
                 return int(case.partition(":")[2])
             if not line:
                 break
+            _, used_s = _state(worker.pid)
             kind, _, rest = line.strip().partition(" ")
             if kind == "case":
                 case = rest
@@ -111,6 +117,21 @@ def _watch(first: int, seconds: float, targets: Sequence[str], findings: list[st
     if worker.returncode != 0:
         findings.append(f"{case} ended the process with {worker.returncode}")
     return int(case.partition(":")[2])
+
+
+def _waits_for_processor(number: int, used_s: float) -> bool:
+    """Whether a process could run and has had little CPU time since it had used `used_s`: the machine is busy, and this is no hang."""
+    state, now_s = _state(number)
+    return state == "R" and now_s - used_s < _HANG_CPU_S
+
+
+def _state(number: int) -> tuple[str, float]:
+    """A process's state as the kernel's letter, and the CPU seconds that it has used; nothing where there is no /proc."""
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return "", 0.0
+    return fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _read(worker: subprocess.Popen[str], lines: Queue[str]) -> None:
