@@ -185,8 +185,8 @@ def test_without_labels_agreement_is_maximised() -> None:
     [
         ("accuracy>=0.9", "needs labels"),
         ("drop<=0.5", "needs labels"),
-        ("energy<=2mJ", "no energy"),
-        ("macs<=1M", "no macs"),
+        ("energy<=2mJ", "energy cannot be bounded: it was not measured"),
+        ("macs<=1M", "macs cannot be bounded: the multiply-accumulates .* are not known"),
         ("rate3>=0.1", "2 exits"),
     ],
 )

@@ -53,7 +53,7 @@ def test_no_line_is_wider_than_the_terminal(
     given = {"BUNDLE": compiled, "MODEL": model, "DATA": data, "OUT": tmp_path / "out.eexit"}
     arguments = [str(given.get(word, word)) for word in words]
 
-    done = CliRunner().invoke(app, arguments, env={"COLUMNS": str(columns)}, catch_exceptions=False)
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": str(columns), "LINES": None}, catch_exceptions=False)
 
     assert 0 == done.exit_code, done.output
     assert [] == too_wide(done.output, columns)
