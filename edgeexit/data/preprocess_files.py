@@ -5,12 +5,11 @@ imagenet
 preprocess.toml                       the same keys
 preprocessor_config.json              Hugging Face
 config.json                           timm (pretrained_cfg)
-transforms.txt                        torchvision: str(weights.transforms())
+transforms.txt                        torchvision: str(weights.transforms()), str(Compose([...]))
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import os
@@ -23,6 +22,7 @@ from typing import Any, TypeAlias
 
 from edgeexit.arguments import as_float, check_small, path_exists, printable
 from edgeexit.data.preprocess import INTERPOLATIONS, Preprocess
+from edgeexit.data.preprocess_printed import read_printed
 from edgeexit.errors import InputError, did_you_mean
 
 if sys.version_info >= (3, 11):
@@ -107,24 +107,17 @@ def _from_file(path: Path) -> Preprocess:
     try:
         check_small(path, _LARGEST_FILE)
         text = path.read_text(encoding="utf-8-sig")
-        document: Any = tomllib.loads(text) if path.suffix == ".toml" else _json_or_printed(text)
-    except InputError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
+        document: Any = tomllib.loads(text) if path.suffix == ".toml" else read_printed(text) or json.loads(text)
+    except InputError as error:
+        msg = str(error) if where in str(error) else f"{where}: {error}"
+        raise InputError(msg) from error
+    except (OSError, ValueError, SyntaxError, RecursionError) as error:
         msg = f"cannot read the preprocessing {where} as TOML (.toml), JSON or the text that torchvision prints: {printable(str(error))}"
         raise InputError(msg) from error
     if not isinstance(document, dict):
         msg = f"{where} holds no preprocessing: a table of names and values is needed."
         raise InputError(msg)
     return _from_table(document, where)
-
-
-def _json_or_printed(text: str) -> Any:
-    """JSON, or `ImageClassification(crop_size=[224] ...)` as torchvision prints its transforms."""
-    if not text.lstrip().startswith("ImageClassification("):
-        return json.loads(text)
-    pairs = re.findall(r"(\w+)=(\[[^\]]*\]|[\w.]+)", text)
-    return {name: ast.literal_eval(value) if value.startswith("[") else value for name, value in pairs}
 
 
 _NESTED = ("pretrained_cfg", "default_cfg", "preprocess", "image_processor", "feature_extractor")

@@ -156,6 +156,34 @@ def test_what_torchvision_prints_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "normalise",
+    [
+        "Normalize(mean=[0.5, 0.4, 0.3], std=[0.2, 0.2, 0.1])",
+        "Normalize(mean=tensor([0.5000, 0.4000, 0.3000]), std=tensor([0.2, 0.2, 0.1]))",
+        "Normalize(mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1))",
+    ],
+)
+@pytest.mark.parametrize("size", ["(24, 24)", "[24]", "24"])
+def test_what_compose_prints_is_read(normalise: str, size: str, tmp_path: Path) -> None:
+    """The transforms of one's own evaluation; a step of training is refused by name."""
+    steps = [
+        "Resize(size=28, interpolation=bicubic, max_size=None, antialias=True)",
+        f"CenterCrop(size={size})",
+        "ToTensor()",
+        normalise,
+    ]
+    path = tmp_path / "transforms.txt"
+    path.write_text("Compose(\n    " + "\n    ".join(steps) + "\n)\n")
+
+    expected = Preprocess((24, 24), (28,), "bicubic", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1), upright=False)
+    assert expected == read_preprocess(path)
+
+    path.write_text("Compose(\n    RandomHorizontalFlip(p=0.5)\n    ToTensor()\n)\n")
+    with pytest.raises(InputError, match=r"transforms\.txt: the step RandomHorizontalFlip is not supported"):
+        read_preprocess(path)
+
+
+@pytest.mark.parametrize(
     "document",
     [
         {"do_resize": True, "do_pad": True},
