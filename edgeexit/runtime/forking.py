@@ -1,13 +1,17 @@
-"""Opened bundles in a process that forks.
+"""Opened bundles in a process that forks, or that ends.
 
 A forked child has copies of the engines and locks, as they were at that moment, and of all threads only the one that forked. A call that
 another thread was inside of would never end there, and its locks would never be released. So a fork waits until no call runs, which takes
 as long as an inference. Where that takes too long (a calibration in another thread), or where an engine does not work in a child at all
 (CUDA), the child's copy raises an error when it is called.
+
+When the interpreter ends, daemon threads are ended as soon as they come back from an engine, inside code that aborts the process then. So
+the end waits until no call runs, too, and calls that begin after it do not reach an engine.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import threading
@@ -31,13 +35,16 @@ class _Opened:
 
     Attributes:
         lock: held during every call.
-        abandon: in the child, makes it refuse every call for a reason.
+        abandon: in the child, or at the end of the process, makes it refuse every call for a reason.
         survives: whether its engines work in the child.
     """
 
     lock: threading.Lock
     abandon: Callable[[Any, str], None]
     survives: bool
+
+
+ENDING = "the process is ending."
 
 
 class _Forks:
@@ -81,6 +88,13 @@ class _Forks:
                 how.abandon(opened, UNUSABLE)
         self._end()
 
+    def at_exit(self) -> None:
+        end_s = time.monotonic() + _WAIT_S
+        for opened, how in self._now_open():
+            if how.lock.acquire(timeout=max(0.0, end_s - time.monotonic())):
+                how.abandon(opened, ENDING)
+                how.lock.release()
+
     def _end(self) -> None:
         self._paused, self._busy = [], []
         self._forking.release()
@@ -89,6 +103,8 @@ class _Forks:
 _FORKS = _Forks()
 os.register_at_fork(before=_FORKS.before, after_in_parent=_FORKS.after_in_parent, after_in_child=_FORKS.after_in_child)
 
+atexit.register(_FORKS.at_exit)
+
 
 def register(opened: Any, lock: threading.Lock, abandon: Callable[[Any, str], None], *, survives: bool) -> None:
     """Have forks look after what is open, while it exists.
@@ -96,7 +112,7 @@ def register(opened: Any, lock: threading.Lock, abandon: Callable[[Any, str], No
     Args:
         opened: a Runner or a Backbone.
         lock: that it holds during every call.
-        abandon: called with it and a reason in a child in which it cannot run; a function, not a method bound to it.
+        abandon: called with it and a reason in a child in which it cannot run, and at the end; a function, not a method bound to it.
         survives: whether its engines work in a forked child.
     """
     _FORKS.register(opened, _Opened(lock, abandon, survives))

@@ -27,7 +27,7 @@ from edgeexit.progress import Progress, silent
 from edgeexit.runtime.batch import leave_in_stages, score_everything
 from edgeexit.runtime.calibrations import Found
 from edgeexit.runtime.deadline import Deadlines, known, run_until, stage_times
-from edgeexit.runtime.forking import never_free, register
+from edgeexit.runtime.forking import ENDING, never_free, register
 from edgeexit.runtime.inputs import Inputs, by_name, check_many, slot
 from edgeexit.runtime.prediction import Prediction
 from edgeexit.runtime.summary import runner_summary
@@ -51,11 +51,13 @@ class _Opened:
         register(self, self._lock, abandon, survives=program.survives_fork)
 
     def _refuse_closed(self) -> None:
+        if self._why_closed == ENDING and threading.current_thread() is not threading.main_thread():
+            raise SystemExit  # ends the thread without a word, as the interpreter does in a moment
         if not self._open:
             raise InputError(f"this runner cannot run: {self._why_closed}")
 
     def _abandon(self, reason: str) -> None:
-        """In a forked child: refuse every call, and leave the engines alone."""
+        """In a forked child, or at the end of the process: refuse every call, and leave the engines alone."""
         never_free(self._program)
         self._open, self._why_closed = False, reason
 

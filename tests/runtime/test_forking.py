@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -134,3 +136,28 @@ def test_engines_that_do_not_work_in_a_child_are_refused_there(compiled: Path, m
     with runner:
         assert 2 == in_child(lambda: runner(images(1)))
         assert runner(images(1)).exit
+
+
+_DAEMONS = """
+import sys, threading, time, warnings
+warnings.simplefilter("ignore")
+import edgeexit
+from edgeexit.backends.samples import random_inputs
+runner = edgeexit.load(sys.argv[1], mode="staged")
+x = random_inputs(runner.bundle.manifest.inputs, 0)
+def work(one):
+    while True:
+        one(x)
+for one in (runner, runner.clone(), runner.clone()):
+    threading.Thread(target=work, args=(one,), daemon=True).start()
+time.sleep(0.2)
+"""
+
+
+def test_a_process_ends_well_while_daemon_threads_run_the_network(compiled: Path) -> None:
+    """Python ends such threads as they come back from the engine, which would abort the process."""
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", _DAEMONS, str(compiled)], capture_output=True, text=True, check=False
+        )
+        assert (0, "") == (done.returncode, done.stderr)
