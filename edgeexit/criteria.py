@@ -11,16 +11,13 @@ Inside edgeexit every score is *surer is higher* float32 ("inner"), and a sample
     margin              best minus second-best probability; leaves when >= T
     learned             the exit's own score output; leaves when >= T            EENet (Demir & Akbas 2019), section 3
 
-Three combine the exits computed so far, in the graph, from what earlier stages hand on:
+Two combine the exits computed so far, in the graph, from what earlier stages hand on:
 
     running_mean        probability of the best class of the mean of all exits' probabilities so far, each weighted by what reaching
                         that exit costs in multiply-accumulates; leaves when >= T. The mean is the answer as well as the decision:
                         the exit's logits become ln(mean).            the ensemble of Qendro (2021), there with equal weights
     patience            number of exits in a row, this one included, whose best class is the same; leaves when >= T exits
                                                                                                PABEE (Zhou 2020), section 3
-    most_confident      probability of this exit's best class; leaves when >= T. The answer is that of the most confident exit so far,
-                        so that an input that no exit is confident about gets the most confident exit's answer, not the last one's.
-                                                                                               Shallow-Deep Networks (Kaya 2019)
 
 All are computed in float32 from log-softmax, so that logits up to ±1e38 give a finite score. A logit of -inf is a class that is masked:
 its probability is 0, and so is its part of the entropy. A score is NaN only where a logit is NaN or +inf, or all are -inf (patience, which
@@ -194,17 +191,6 @@ def patience(logits: Array, costs: Sequence[float]) -> Answers:  # noqa: ARG001 
     return Answers(logits, agreeing)
 
 
-def most_confident(logits: Array, costs: Sequence[float]) -> Answers:  # noqa: ARG001 - the costs are for its sibling
-    """Probability of each exit's best class; answers are those of the most confident exit so far, the earliest of several."""
-    scores = max_softmax(logits)
-    answers, best = logits.copy(), scores[:, 0]
-    for k in range(1, logits.shape[1]):
-        better = (scores[:, k] > best) | np.isnan(best)
-        answers[:, k] = np.where(better[:, None], logits[:, k], answers[:, k - 1])
-        best = np.where(better, scores[:, k], best)
-    return Answers(answers, scores)
-
-
 def _entropy_nodes(b: NodeBuilder, logits: str, _classes: int) -> str:
     log_p = b.node("LogSoftmax", [logits], axis=-1)
     bounded = b.node("Max", [log_p, b.constant(_LEAST_LOG)])
@@ -247,17 +233,6 @@ def _patience_nodes(b: NodeBuilder, logits: str, state: tuple[str, ...], _costs:
     return Combined(logits, count, (label, count))
 
 
-def _most_confident_nodes(b: NodeBuilder, logits: str, state: tuple[str, ...], _costs: Sequence[float]) -> Combined:
-    p = b.node("Softmax", [logits], axis=-1)
-    score = b.reduce("ReduceMax", p)
-    if not state:
-        return Combined(logits, score, (logits, score))
-    answer, best = state
-    better = b.node("Or", [b.node("Greater", [score, best]), b.node("IsNaN", [best])])
-    answer = b.node("Where", [b.reshape(better, -1, 1), logits, answer])
-    return Combined(answer, score, (answer, b.node("Where", [better, score, best])))
-
-
 _ALL = (
     Criterion("entropy", "nats", -1, entropy, _entropy_nodes),
     Criterion("normalized_entropy", "of ln(classes)", -1, normalized_entropy, _normalized_entropy_nodes),
@@ -274,14 +249,6 @@ _ALL = (
         changes_answers=True,
     ),
     Criterion("patience", "exits", +1, combine=patience, combine_nodes=_patience_nodes, counts=True),
-    Criterion(
-        "most_confident",
-        "probability",
-        +1,
-        combine=most_confident,
-        combine_nodes=_most_confident_nodes,
-        changes_answers=True,
-    ),
 )
 CRITERIA: dict[str, Criterion] = {c.name: c for c in _ALL}
 """Every criterion by name. A new one is a Criterion in this table and nothing else."""

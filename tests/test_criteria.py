@@ -83,7 +83,6 @@ def bounds(rule: Criterion, classes: int) -> tuple[float, float]:
         "margin": (0.0, 1.0),
         "running_mean": (1 / classes, 1.0),
         "patience": (1.0, 4.0),
-        "most_confident": (1 / classes, 1.0),
     }[rule.name]
 
 
@@ -217,31 +216,6 @@ def test_running_mean_weighs_each_exit_by_its_cost() -> None:
     np.testing.assert_allclose(np.exp(answers.logits[0, 1]), mean, rtol=1e-6)
     assert float(mean.max()) == pytest.approx(float(answers.scores[0, 1]))
     np.testing.assert_allclose(np.exp(answers.logits[0, 0]), p[0, 0], rtol=1e-6)
-
-
-def test_the_most_confident_exit_answers_where_no_exit_is_confident() -> None:
-    """By hand: each exit's score is its own, its answer that of the most confident so far, the earlier of two that are equal."""
-    p = np.array([[[0.6, 0.4], [0.3, 0.7], [0.55, 0.45], [0.7, 0.3]]], np.float32)
-
-    for answers in (
-        criterion("most_confident").answers(np.log(p), COSTS),
-        in_graph(criterion("most_confident"), np.log(p)),
-    ):
-        np.testing.assert_allclose(answers.scores, [[0.6, 0.7, 0.55, 0.7]], rtol=1e-6)
-        np.testing.assert_allclose(np.exp(answers.logits), p[:, [0, 1, 1, 1]], rtol=1e-6)
-
-
-def test_an_exit_without_numbers_is_not_the_most_confident() -> None:
-    """A later exit, or an earlier one, answers in its place, in both forms."""
-    logits = np.zeros((2, 4, 3), np.float32)
-    logits[:, :, 1] = 1.0
-    logits[0, 0] = logits[1, 2] = np.nan
-    with np.errstate(invalid="ignore"):
-        expected = criterion("most_confident").answers(logits, COSTS)
-
-    for answers in (expected, in_graph(criterion("most_confident"), logits)):
-        assert np.isfinite(answers.logits[0, 1:]).all()
-        assert np.isfinite(answers.logits[1]).all()
 
 
 def test_patience_counts_exits_that_agree_in_a_row() -> None:

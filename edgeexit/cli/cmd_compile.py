@@ -27,9 +27,8 @@ def compile_command(
         str,
         typer.Option(
             help="entropy, normalized_entropy, max_softmax, margin, learned (the exit's own score), running_mean (leave when the best class"
-            " of the mean of all exits so far has probability T), patience (leave when T exits in a row, this one included, agree on"
-            " the label: the patience p of PABEE is T = p + 1), or most_confident (max_softmax, where the most confident exit so far"
-            " answers, also where none reached T)."
+            " of the mean of all exits so far has probability T), or patience (leave when T exits in a row, this one included, agree on"
+            " the label: the patience p of PABEE is T = p + 1)."
         ),
     ] = "entropy",
     fallback: Annotated[

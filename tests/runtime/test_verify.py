@@ -79,7 +79,7 @@ def against(bundle: Bundle, source: Path, other: Path) -> Verified:
 
 @pytest.mark.parametrize(
     "criterion",
-    ["max_softmax", "entropy", "normalized_entropy", "margin", "running_mean", "patience", "most_confident"],
+    ["max_softmax", "entropy", "normalized_entropy", "margin", "running_mean", "patience"],
 )
 def test_a_network_with_a_masked_class_compiles(criterion: str, tmp_path: Path) -> None:
     """And is compared, logits and scores."""
