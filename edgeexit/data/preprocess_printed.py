@@ -9,9 +9,7 @@ from typing import Any
 
 from edgeexit.errors import InputError
 
-_NO_CHANGE = frozenset(
-    {"ToTensor", "MaybeToTensor", "PILToTensor", "ToImage", "ToPILImage", "ConvertImageDtype", "ToDtype"}
-)
+_NO_CHANGE = frozenset({"PILToTensor", "MaybePILToTensor", "ToImage", "ToPILImage"})
 
 
 def read_printed(text: str) -> dict[str, Any] | None:
@@ -29,7 +27,7 @@ def read_printed(text: str) -> dict[str, Any] | None:
 
 def _composed(text: str) -> dict[str, Any]:
     """Steps as keys and values, one a line: `Resize(size=256, interpolation=bilinear, max_size=None, antialias=True)`."""
-    found: dict[str, Any] = {"upright": False}
+    found: dict[str, Any] = {"upright": False, "scale": "1"}  # until a step makes numbers of 0 to 1
     for name, inside in re.findall(r"^\s*(\w+)\((.*)\)\s*,?$", text, re.MULTILINE):
         if name in _NO_CHANGE:
             continue
@@ -56,4 +54,8 @@ _STEPS: dict[str, Callable[[str], dict[str, Any]]] = {
     "CenterCrop": lambda inside: {"size": _value(inside, "size")},
     "Normalize": lambda inside: {"mean": _value(inside, "mean"), "std": _value(inside, "std")},
     "Grayscale": lambda _: {"channels": "grey"},
+    "ToTensor": lambda _: {"scale": "1/255"},
+    "MaybeToTensor": lambda _: {"scale": "1/255"},
+    "ConvertImageDtype": lambda _: {"scale": "1/255"},
+    "ToDtype": lambda inside: {"scale": "1/255"} if "scale=True" in inside else {},
 }

@@ -178,6 +178,9 @@ def test_what_compose_prints_is_read(normalise: str, size: str, tmp_path: Path) 
     expected = Preprocess((24, 24), (28,), "bicubic", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1), upright=False)
     assert expected == read_preprocess(path)
 
+    path.write_text("Compose(\n    PILToTensor()\n)\n")
+    assert read_preprocess(path).scale == 1
+
     path.write_text("Compose(\n    RandomHorizontalFlip(p=0.5)\n    ToTensor()\n)\n")
     with pytest.raises(InputError, match=r"transforms\.txt: the step RandomHorizontalFlip is not supported"):
         read_preprocess(path)
