@@ -31,7 +31,8 @@ def as_array(value: object, what: str) -> NDArray[Any]:
     """
     if isinstance(value, np.ma.MaskedArray):
         if np.ma.is_masked(value):
-            msg = f"{what} is masked, and what is masked would be taken as any other value: fill it ({what}.filled(0))."
+            name = what.rpartition(": ")[2]
+            msg = f"{what} is masked, and what is masked would be taken as any other value: fill it ({name}.filled(0))."
             raise InputError(msg)
         return np.asarray(value)
     try:
@@ -55,6 +56,8 @@ def _on_the_host(value: Any) -> Any:
 
 def input_faults(key: str, array: NDArray[Any], dimensions: int = 2) -> list[str]:
     """What makes an array useless as inputs, whatever the network: no numbers, no samples, NaN or infinite values."""
+    if array.dtype.kind == "U" and array.ndim == 0:
+        return [f"{key} is text; to read a file or a named set use edgeexit.data.load_data({str(array)!r})"]
     if array.dtype.kind not in "fiub":
         return [f"{key} is {array.dtype}; numbers are needed"]
     if array.ndim < dimensions:

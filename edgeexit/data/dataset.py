@@ -127,7 +127,9 @@ def checked(
     specs = {s.name: s for s in model.inputs} if model is not None else {}
     only = model.inputs[0] if model is not None and len(model.inputs) == 1 else None
     fitted: dict[str, NDArray[Any]] = {}
-    faults: list[str] = []
+    faults: list[str] = (
+        [] if arrays else ["there are no inputs; give one array, or arrays by the names of the network's inputs"]
+    )
     for key, array in arrays.items():
         spec = specs.get(key, only)
         least = 1 if spec is not None and not spec.shape else 2  # an input may be one number per sample

@@ -168,9 +168,9 @@ def _reading(path: Path, form: str) -> Iterator[None]:
 
 
 def _names_of(array: NDArray[Any] | None) -> tuple[str, ...]:
-    if array is None or array.dtype.kind != "U" or array.ndim != 1 or len(array) < 2:
+    if array is None or array.dtype.kind not in "US" or array.ndim != 1 or len(array) < 2:
         return ()
-    return read_class_names(array.tolist())
+    return read_class_names([n.decode("utf-8", "replace") if isinstance(n, bytes) else n for n in array.tolist()])
 
 
 # ---------------------------------------------------------------- which array is what
@@ -214,8 +214,8 @@ def _label_in(keys: Sequence[str]) -> str | None:
 
 
 def _by_model(keys: Sequence[str], wanted: Sequence[str], _where: str, _part: str) -> _Found | None:
-    if not wanted or not set(wanted) <= set(keys):
-        return None
+    if not wanted or not set(wanted) <= set(keys) or (wanted[0] in _LABELS and "x" in keys and len(wanted) == 1):
+        return None  # an input that is called like labels, beside x
     labels = _label_in([k for k in keys if k not in wanted])
     return ({"x": wanted[0]} if len(wanted) == 1 else {n: n for n in wanted}), labels
 

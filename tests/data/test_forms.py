@@ -117,6 +117,35 @@ def test_a_part_is_named_where_a_file_holds_several(tmp_path: Path) -> None:
     assert (2, 4) == tuple(len(load_data(f"{tmp_path}/d.npz:{part}", network())) for part in ("train", "test"))
 
 
+@pytest.mark.parametrize(
+    ("inputs", "labels", "fault"),
+    [
+        ({}, Y, "there are no inputs"),
+        ("digits:test", None, "use edgeexit.data.load_data"),
+        (X, np.ma.array(Y, mask=[True, False, False, False]), r"fill it \(y\.filled"),
+    ],
+)
+def test_what_is_no_array_says_what_to_give(inputs: Any, labels: Any, fault: str) -> None:
+    """Whatever was handed over in Python."""
+    with pytest.raises(InputError, match=fault):
+        checked("data", inputs, labels, network())
+
+
+def test_an_input_that_is_called_like_labels_does_not_take_their_place(tmp_path: Path) -> None:
+    """`x` and `y` are what they are everywhere."""
+    np.savez(tmp_path / "d.npz", x=X, y=Y)
+
+    assert Y.tolist() == load_data(tmp_path / "d.npz", network(InputSpec("y", "float32", (6,)))).y.tolist()
+
+
+def test_class_names_of_a_file_may_be_bytes(tmp_path: Path) -> None:
+    """As HDF5 gives them."""
+    names = np.array([n.encode() for n in NAMES])
+    np.savez(tmp_path / "d.npz", x=X, y=names[Y], classes=names)
+
+    assert Y.tolist() == load_data(tmp_path / "d.npz", network()).y.tolist()
+
+
 def test_a_part_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """Other samples than those that were asked for are never taken instead."""
     np.savez(tmp_path / "d.npz", x=X, y=Y)
