@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import edgeexit
 from edgeexit.bundle import Bundle
@@ -259,6 +259,28 @@ def test_exits_that_rounding_cannot_tell_apart_may_either_answer() -> None:
         assert allowed == np.array_equal(taken, logits[k])
 
 
+@pytest.mark.parametrize("name", ["max_softmax", "patience", "running_mean"])
+def test_networks_whose_exits_are_equally_confident_compile(name: str, tmp_path: Path) -> None:
+    """Two exits of the same probabilities for other classes, computed in two ways: rounding decides which of them answers."""
+    rng = np.random.default_rng(1)
+    first = (rng.standard_normal((64, 4)) / 4).astype(np.float32)
+    part = rng.standard_normal((64, 4)).astype(np.float32)
+    weights = {"first": first, "part": part, "rest": first[:, [1, 2, 3, 0]] - part}
+    nodes = [
+        helper.make_node("MatMul", ["x", name], [made]) for name, made in zip(weights, ("z1", "a", "b"), strict=True)
+    ]
+    nodes.append(helper.make_node("Add", ["a", "b"], ["z2"]))
+    ends = [helper.make_tensor_value_info(end, TensorProto.FLOAT, ["n", 4]) for end in ("z1", "z2")]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 64])
+    graph = helper.make_graph(nodes, "g", [x], ends, [numpy_helper.from_array(w, n) for n, w in weights.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "m.onnx")
+
+    bundle = edgeexit.compile(tmp_path / "m.onnx", tmp_path / "b", criterion=name, fallback="most_confident", seconds=0)
+
+    assert bundle.manifest.verified.staged_error < 1e-4
+
+
 def test_an_unknown_fallback_names_the_nearest_and_all(networks: dict[int, Path], tmp_path: Path) -> None:
     """Before anything is read; hyphens will do."""
     told = r"no fallback named 'most_confidant'. Did you mean 'most_confident'\? Fallbacks: last, most_confident\."
@@ -286,7 +308,8 @@ def test_manifests_without_a_fallback_are_read_as_last(networks: dict[int, Path]
 
 
 @pytest.mark.parametrize(
-    ("name", "chosen"), [("max_softmax", "most_confident"), ("running_mean", "last"), ("margin", "last")]
+    ("name", "chosen"),
+    [("max_softmax", "most_confident"), ("running_mean", "last"), ("margin", "last")],
 )
 def test_replay_compares_with_the_backbone_itself(
     networks: dict[int, Path], name: str, chosen: str, tmp_path: Path

@@ -73,7 +73,7 @@ def settled(expected: ExitAnswers, found: ExitAnswers, limit: float, rule: Crite
         rule: the criterion.
     """
     alone = expected.alone
-    if alone is None or alone.scores is None:
+    if alone is None or alone.scores is None or expected.scores is None:
         return expected
     inner, room = rule.sign * alone.scores, limit * np.maximum(alone.scale, 1)
     best = int(np.where(np.isnan(inner), -np.inf, inner).argmax())
@@ -81,8 +81,8 @@ def settled(expected: ExitAnswers, found: ExitAnswers, limit: float, rule: Crite
     choices = np.flatnonzero(unknown | (inner >= inner[best] - 2 * np.maximum(room, room[best])))
     apart = [difference(found.logits[-1], alone.logits[k], alone.scale[k]) for k in choices]
     chosen = int(choices[int(np.argmin(apart))])
-    logits, scores = expected.logits.copy(), alone.scores.copy()
-    logits[-1], scores[-1] = alone.logits[chosen], alone.scores[chosen]
+    logits, scores = expected.logits.copy(), expected.scores.copy()
+    logits[-1] = alone.logits[chosen]
     if unknown and found.scores is not None:
         scores[-1] = found.scores[-1]
     return replace(expected, logits=logits, scores=scores)

@@ -245,9 +245,8 @@ def _own_scores(values: Mapping[str, Array], logits: Array, exits: Sequence[Exit
 
 def _as_split(draft: Bundle, original: Original) -> _Reference:
     """The network that was split, in one piece, its criterion in the graph."""
-    if (
-        draft.manifest.fallback == MOST_CONFIDENT
-    ):  # what each exit answers alone is needed, which no output of that graph is
+    # What each exit answers alone is no output of that graph.
+    if draft.manifest.fallback == MOST_CONFIDENT:
         return _criterion_of(open_model(original.net, _outputs(draft, original)), draft, original)
     logits, scores = ([getattr(s, end) for s in draft.manifest.stages] for end in ("logits", "score"))
     run = open_model(original.net, [*logits, *scores])
