@@ -252,8 +252,10 @@ def _unit_fault(metric: Metric, name: str, number: str, unit: str) -> str:
     written = f"{name}{metric.sign}{number}{unit}"
     units = [u for u in metric.units if u] + (["x (of the backbone's mean)"] if metric.name == "mean" else [])
     if not units:
-        hint = "percentage points" if metric.name == "drop" else "a share between 0 and 1"
-        return f"{written!r}: {metric.what} has no unit; write {hint}."
+        share = metric.name != "drop"
+        value = f"{_plain(Decimal(number) / 100)}" if share and (unit == "%" or Decimal(number) > 1) else number
+        hint = "a share between 0 and 1" if share else "percentage points"
+        return f"{written!r}: {metric.what} has no unit; write {hint}, as in {name}{metric.sign}{value}."
     example = f"{name}{metric.sign}{number}{next(u for u in ('ms', 'mJ', 'M') if u in metric.units)}"
     if not unit:
         return f"{written!r} has no unit; write one of {', '.join(units)}, as in {example}."
