@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeexit.arguments import printable
-from edgeexit.data.classes import number_classes, warn
+from edgeexit.data.classes import clean_name, number_classes, warn
 from edgeexit.data.dataset import Dataset
 from edgeexit.data.model import InputSpec, ModelInfo
 from edgeexit.data.picture import SUFFIXES, is_picture, picture_kind, read_picture
@@ -108,7 +108,8 @@ def open_pictures(path: Path, model: ModelInfo | None, *, strict: bool = False) 
         MissingExtra: Pillow is not installed.
     """
     name = printable(path)
-    found = _list_pictures(path, name)
+    known = frozenset(clean_name(n).casefold() for n in (model.class_names if model is not None else ()))
+    found = _list_pictures(path, name, known)
     spec, how = _unit_range(found.files, name) if model is None else _prepared(model, name, strict=strict)
     numbers, class_names = (
         number_classes(found.folders, model, name, strict=strict)
@@ -192,30 +193,48 @@ class _Listing:
     folders: tuple[str, ...] = ()
 
 
-def _list_pictures(path: Path, name: str) -> _Listing:
-    """Every picture at a path. A class folder without pictures is a class as well."""
+def _list_pictures(path: Path, name: str, known: frozenset[str]) -> _Listing:
+    """Every picture at a path. An empty folder among class folders is a class too; `known` are the network's, in small letters."""
     if not path.is_dir():
         return _Listing((path,), (path.name,))
     entries = sorted(p for p in path.iterdir() if not _is_litter(p))
     folders = [p for p in entries if p.is_dir()]
-    _refuse_parts(path, folders)
-    _refuse_wrapper(path, folders)
+    if not any(_is_known(f, known) for f in folders):
+        _refuse_parts(path, folders)
+        _refuse_wrapper(path, folders)
     loose = [p for p in entries if is_picture(p) and not p.is_dir()]
-    other: Counter[str] = Counter()
-    inside = {folder: _walk(folder, other, path) for folder in folders}
+    others: dict[Path, Counter[str]] = {folder: Counter() for folder in folders}
+    inside = {folder: _walk(folder, others[folder], path) for folder in folders}
+    other = sum(others.values(), Counter[str]())
     files = [f for found in inside.values() for f in found]
     if not files:
         if not loose:
             _refuse_empty(name, other, [p for p in entries if not p.is_dir()])
         return _Listing(tuple(loose), tuple(p.name for p in loose))
+    if known:
+        folders = [f for f in folders if inside[f] or _is_known(f, known)]
+    else:
+        _refuse_without_pictures(name, [f for f in folders if not inside[f] and others[f]])
     other.update({"beside the class folders": len(loose)} if loose else {})
     _tell_left_out(name, other)
     return _Listing(
         tuple(files),
         tuple(str(f.relative_to(path)) for f in files),
-        tuple(printable(folder.name) for folder, found in inside.items() for _ in found),
+        tuple(printable(folder.name) for folder in folders for _ in inside[folder]),
         tuple(printable(folder.name) for folder in folders),
     )
+
+
+def _is_known(folder: Path, known: frozenset[str]) -> bool:
+    return clean_name(printable(folder.name)).casefold() in known
+
+
+def _refuse_without_pictures(name: str, folders: Sequence[Path]) -> None:
+    """Notes or annotations beside the class folders would be taken for a class and move the labels of the others."""
+    if folders:
+        shown = ", ".join(printable(f.name) for f in folders[:_MOST_SHOWN])
+        msg = f"{name}: no pictures, only other files, in {shown}: take it out of the class folders, or give the class names (--classes)."
+        raise InputError(msg)
 
 
 def _refuse_empty(name: str, other: Counter[str], beside: Sequence[Path]) -> None:

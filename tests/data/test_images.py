@@ -372,3 +372,29 @@ def test_whole_numbers_of_any_type_are_pixels() -> None:
     )
     with pytest.raises(InputError, match="pixels, 0 to 255"):
         checked("d", pixels * 100, None, info)
+
+
+def test_a_folder_of_other_files_is_no_class(tmp_path: Path) -> None:
+    """Annotations beside the class folders are refused, or left out where the class names are known."""
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        save(tmp_path / name / "1.png")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "1.xml").touch()
+
+    with pytest.raises(InputError, match="only other files, in annotations"):
+        load_data(tmp_path, network(3, 3, 4, classes=3, preprocess=UNIT))
+    with pytest.warns(DataWarning, match="1 file left out"):
+        found = load_data(tmp_path, network(3, 3, 4, classes=2, class_names=("cat", "dog"), preprocess=UNIT))
+    assert [0, 1] == found.y.tolist()
+
+
+def test_folders_inside_the_folder_of_a_known_class_are_part_of_it(tmp_path: Path) -> None:
+    """One class folder with a folder for each year is no archive that was unpacked too deep."""
+    for year in ("2020", "2021"):
+        (tmp_path / "cat" / year).mkdir(parents=True)
+        save(tmp_path / "cat" / year / "1.png")
+
+    with pytest.warns(DataWarning, match="no samples of"):
+        found = load_data(tmp_path, network(3, 3, 4, classes=2, class_names=("dog", "cat"), preprocess=UNIT))
+    assert [1, 1] == found.y.tolist()
