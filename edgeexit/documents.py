@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgeexit.arguments import as_float
+from edgeexit.arguments import as_float, path_exists
 from edgeexit.errors import InputError, did_you_mean
 
 T = TypeVar("T")
@@ -70,11 +70,10 @@ def read_json(path: Path, what: str, error: type[InputError] = InputError) -> An
     Raises:
         InputError: (or `error`) it cannot be read, is a pipe or a device, or is not JSON.
     """
+    if path_exists(path) and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise error(f"cannot read {path}: it is {kind}, not a file.")
     try:
-        if path.exists() and not path.is_file():
-            raise error(
-                f"cannot read {path}: it is {'a folder' if path.is_dir() else 'a pipe or a device'}, not a file."
-            )
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as fault:
         raise error(f"cannot read {path}: {fault.strerror or fault}.") from fault

@@ -22,6 +22,13 @@ _PERCENTILE = 99.99
 """Of the magnitudes of one sample; the largest over the samples is the range. Single outliers cost all others their resolution."""
 
 
+def check_precision(precision: str) -> None:
+    """Raise an InputError where there is no precision of that name."""
+    if precision not in PRECISIONS:
+        msg = f"no precision named {precision!r}.{did_you_mean(precision, PRECISIONS)} Precisions: {', '.join(PRECISIONS)}."
+        raise InputError(msg)
+
+
 def in_precision(
     net: Network, exits: tuple[Exit, ...], precision: str, inputs: Mapping[str, Array] | None
 ) -> tuple[Network, tuple[Exit, ...]]:
@@ -37,9 +44,7 @@ def in_precision(
         InputError: no such precision, or int8 without inputs.
         ModelError: the network cannot be brought to it, with the reason.
     """
-    if precision not in PRECISIONS:
-        msg = f"no precision named {precision!r}.{did_you_mean(precision, PRECISIONS)} Precisions: {', '.join(PRECISIONS)}."
-        raise InputError(msg)
+    check_precision(precision)
     own = {e.dtype for e in exits}
     if own != {"float32"}:
         msg = f"this model computes in {', '.join(sorted(own))}; only float32 models can be brought to {precision}."

@@ -24,6 +24,16 @@ MANIFEST = "manifest.json"
 _LARGEST_DOCUMENT = 1 << 28  # bytes of a manifest or a calibration
 
 
+def _describe_missing(folder: Path) -> str:
+    """What there is instead of a bundle, and how to make one."""
+    if folder.is_file():
+        return f"{folder} is a file, and a bundle is a folder. Make one: edgeexit compile model.onnx -o model.eexit"
+    kind = (
+        "holds no manifest.json (not a bundle, or its compile never finished)" if folder.exists() else "does not exist"
+    )
+    return f"{folder} {kind}. Make one: edgeexit compile model.onnx -o {folder}"
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a folder.
 
@@ -31,13 +41,7 @@ def read_manifest(folder: Path) -> Manifest:
         BundleError: there is none, or it is damaged, changed or too new.
     """
     if not is_file(folder / MANIFEST):
-        kind = (
-            "does not exist"
-            if not folder.exists()
-            else "holds no manifest.json (not a bundle, or its compile never finished)"
-        )
-        msg = f"{folder} {kind}. Make one: edgeexit compile model.onnx -o {folder}"
-        raise BundleError(msg)
+        raise BundleError(_describe_missing(folder))
     if not lies_in(folder, folder / MANIFEST):
         msg = f"{folder / MANIFEST} is a link that leads out of the bundle: refused."
         raise BundleError(msg)

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,6 +39,8 @@ def doctor_command(
     With --backend the conformance suite runs too: small and real networks, compared with ONNX Runtime exit by exit. Ends with exit code 1
     when the backend cannot run here or a check of it fails. Example: edgeexit doctor --backend tensorrt
     """
+    from edgeexit.backends import Settings
+    from edgeexit.backends.precision import check_precision
     from edgeexit.cli.conformance import print_report, run_suite
     from edgeexit.errors import InputError
     from edgeexit.hardware.checks import check_machine
@@ -46,9 +48,11 @@ def doctor_command(
     if output is not None and backend is None:
         msg = f"{output} would hold the results of the conformance suite, which runs with --backend, such as --backend onnxruntime."
         raise InputError(msg)
+    check_precision(precision)
+    settings: dict[str, Any] = {"precision": precision, "threads": threads, "spin": spin, "options": joined(options)}
+    Settings(backend or "onnxruntime", **settings)  # refuses what nothing can run with
     checks = [*_packages(backend or "onnxruntime"), *check_machine(threads=threads), *_counters(), _simulation()]
     failed = any(check.status == "fail" for check in checks)
-    settings = {"precision": precision, "threads": threads, "spin": spin, "options": joined(options)}
     suite = run_suite(backend, output, quick=quick, **settings) if backend is not None and not failed else None
     document = {"schema": "edgeexit.doctor/1", "ready": not failed, "checks": [check.as_json() for check in checks]}
     if suite is not None:

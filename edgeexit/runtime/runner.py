@@ -31,6 +31,7 @@ from edgeexit.runtime.forking import ENDING, never_free, register
 from edgeexit.runtime.inputs import Inputs, by_name, check_many, slot
 from edgeexit.runtime.prediction import Prediction
 from edgeexit.runtime.summary import runner_summary
+from edgeexit.units import plural
 
 
 class _Opened:
@@ -163,7 +164,8 @@ class Runner(_Opened, Summarised):
     def thresholds(self, values: Iterable[float]) -> None:
         own = _numbers(values)
         if len(own) != self.exits - 1 or any(math.isnan(v) for v in own):
-            msg = f"thresholds must be {self.exits - 1} numbers ({self.criterion.unit}), one per exit but the last; got {values!r}."
+            needed = plural(self.exits - 1, "number")
+            msg = f"thresholds must be {needed} ({self.criterion.unit}), one per exit but the last; got {values!r}."
             raise InputError(msg)
         self.inner_thresholds = tuple(self.criterion.inner(v) for v in own)
 

@@ -137,6 +137,24 @@ def test_doctor_refuses_a_file_that_it_would_not_write(tmp_path: Path) -> None:
     assert "--backend" in result.stderr
 
 
+@pytest.mark.parametrize("option", ["--precision float8", "--threads 0"])
+def test_doctor_refuses_settings_that_nothing_can_run_with(option: str) -> None:
+    """Also without --backend, where only the machine is looked at; they are no failed check."""
+    result = edgeexit("doctor", *option.split())
+
+    assert 2 == result.returncode
+    assert option.split()[1] in result.stderr
+
+
+def test_a_model_given_as_a_bundle_and_a_folder_given_as_a_result_are_named_as_what_they_are(tmp_path: Path) -> None:
+    """The message does not advise to compile over the model, and says nothing of JSON."""
+    (tmp_path / "net.onnx").write_bytes(b"x")
+
+    assert "net.onnx is a file, and a bundle is a folder" in edgeexit("inspect", tmp_path / "net.onnx").stderr
+    assert "it is a folder, not a file" in (told := edgeexit("compare", tmp_path, tmp_path).stderr)
+    assert "JSON" not in told
+
+
 @pytest.mark.parametrize("words", [("devices",), ("devices", "--json"), ("--help",)])
 def test_a_reader_that_closes_the_pipe_is_one_line(words: tuple[str, ...]) -> None:
     """`edgeexit ... | head -1`: not exit code 1, no message of the interpreter, and no report of a fault."""
