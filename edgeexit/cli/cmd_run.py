@@ -15,9 +15,11 @@ from edgeexit.cli.progress import builds_shown, progress_bar
 
 if TYPE_CHECKING:
     from edgeexit.cli.predictions import Answered
+    from edgeexit.data import Source
     from edgeexit.runtime import Prediction, Runner
 
 _SHOWN = 20
+_FEWEST_COMPARED, _MOST_COMPARED = 20, 1000
 
 
 def run_command(
@@ -81,6 +83,7 @@ def run_command(
     with opened as runner:
         if own is not None:
             runner.thresholds = own
+        _warn_of_unlike_inputs(runner, source, len(wanted))
         classify = partial(_classify, runner, exit, deadline_ms)
         with progress_bar() as progress:
             answered = Answered.of(source, wanted, runner.classes, classify, progress)
@@ -88,6 +91,16 @@ def run_command(
         emit(document, lambda: _print(runner, answered), as_json=json)
         if output is not None:
             save_predictions(document, output)
+
+
+def _warn_of_unlike_inputs(runner: Runner, source: Source, count: int) -> None:
+    """Arrays of another scale than the bundle records; pictures are prepared here, and a few samples show no statistics."""
+    from edgeexit.calibration.plausibility import recorded_differences
+    from edgeexit.cli.printing import print_warning
+
+    if not source.pictures and count >= _FEWEST_COMPARED:
+        for difference in recorded_differences(runner.bundle.manifest, source.read(0, min(count, _MOST_COMPARED))):
+            print_warning(f"{source.name}: {difference}")
 
 
 def _classify(runner: Runner, exit: int | None, deadline_ms: float | None, x: Any) -> Prediction:

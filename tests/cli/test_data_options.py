@@ -163,6 +163,16 @@ def test_compile_records_how_well_the_network_does_on_the_data_given(model: Path
     np.testing.assert_allclose([1, 0, -1], reference.inputs[0].mean, atol=0.1)
 
 
+def test_a_run_warns_of_inputs_unlike_those_that_the_bundle_records(bundle: Path, tmp_path: Path) -> None:
+    """Pixels of 0 to 255 as floats for a network that takes normalised ones; on stderr, and the answers are given all the same."""
+    np.savez(tmp_path / "raw.npz", x=np.random.default_rng(0).uniform(0, 255, (20, 3, SIDE, SIDE)).astype(np.float32))
+
+    done = CliRunner().invoke(app, ["run", str(bundle), "--data", str(tmp_path / "raw.npz"), "--json"])
+
+    assert 20 == json.loads(done.stdout)["samples"]
+    assert "lies outside what the bundle's preprocessing makes" in " ".join(done.stderr.split())
+
+
 def test_data_that_the_network_only_guesses_are_no_reference(model: Path, tmp_path: Path) -> None:
     """Labels in another order: what was known before is kept, and later data are not held against rubbish."""
     x = np.random.default_rng(0).normal(size=(40, 3, SIDE, SIDE)).astype(np.float32)
