@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeexit.calibration import ReplayTable
+from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.calibration.replay import latency_quantile
-from edgeexit.errors import InputError
+from edgeexit.errors import InputError, TargetNotMet
 from tests.calibration.worlds import world
 
 SCORES = np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.1]], np.float32)
@@ -131,3 +131,23 @@ def test_a_head_that_seems_to_cost_more_than_all_leaves_costs_of_the_first_exit(
 
     assert [2e-3, 3e-3] == pytest.approx(without.cost_s[0].tolist())
     assert [2e-3, 4e-3] == pytest.approx(without.mean_cost_s.tolist())
+
+
+def test_a_drop_is_counted_from_the_backbone_where_the_last_exit_answers_otherwise(tmp_path: Path) -> None:
+    """By hand: the backbone is right 4 times of 4, the last exit 3 times; kept by files, parts and changes of the table."""
+    correct = np.array([[1, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0]], bool)
+    scores = np.array([[0.9, 0.9], [0.1, 0.8], [0.2, 0.3], [0.1, 0.2]], np.float32)
+    agreement = correct.copy()
+    table = ReplayTable(scores, correct, [1.0, 2.0, 4.0], agreement=agreement, backbone_correct=np.ones(4, bool))
+    table.save(tmp_path / "table.npz")
+
+    for kept in (table, ReplayTable.load(tmp_path / "table.npz"), table.with_costs([1.0, 2.0, 4.0])):
+        assert not kept.last_is_backbone
+        assert [True] * 4 == kept.backbone_right.tolist()
+        with pytest.raises(TargetNotMet) as refused:
+            optimise(kept, "drop<=20")
+        assert "drop<=25" == refused.value.nearest
+        assert 0.75 == optimise(kept, "drop<=25").accuracy
+    assert 2 == len(table.take(np.array([0, 3])).backbone_right)
+    with pytest.raises(InputError, match=r"backbone_correct must be \[M\] = \[4\], not \[3\]"):
+        ReplayTable(scores, correct, [1.0, 2.0, 4.0], backbone_correct=np.ones(3, bool))

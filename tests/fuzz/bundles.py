@@ -16,6 +16,7 @@ from edgeexit.backends.samples import random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.documents import dumps
 from edgeexit.errors import EdgeExitError, InternalError
+from edgeexit.fallbacks import FALLBACKS
 from edgeexit.report.bundle_facts import bundle_facts
 from edgeexit.report.bundle_page import bundle_page
 from tests.fuzz.checks import check_message
@@ -42,7 +43,7 @@ def _compile(rng: random.Random, folder: Path, damage: Callable[[random.Random, 
     path.write_bytes(damage(rng, (folder / f"{name}.onnx").read_bytes()))
     output = folder / "damaged.eexit"
     try:
-        edgeexit.compile(path, output, criterion=rng.choice(CRITERIA), seconds=0)
+        edgeexit.compile(path, output, criterion=rng.choice(CRITERIA), fallback=rng.choice(tuple(FALLBACKS)), seconds=0)
         use(output)
     except InternalError as error:
         if "differs from the original" not in str(error):  # a network whose answers are chance or beyond float32
