@@ -89,6 +89,8 @@ def _outcome(command: Callable[[], object], *, as_json: bool) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except BaseException as error:  # the last one to catch it
+        if isinstance(error, ImportError) and isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            return _interrupted()  # it came while an extension module was being imported, which makes this of it
         return _report(_closed_pipe(error) or error, as_json=as_json)
     code = result if isinstance(result, int) else 0
     return _interrupted() if code == INTERRUPTED else code

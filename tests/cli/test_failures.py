@@ -137,6 +137,16 @@ def test_doctor_refuses_a_file_that_it_would_not_write(tmp_path: Path) -> None:
     assert "--backend" in result.stderr
 
 
+def test_an_interruption_inside_the_import_of_an_extension_module_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such a module turns whatever is raised in it into an ImportError."""
+
+    def command() -> object:
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    assert 130 == run_command(command)
+    assert "interrupted; what was there before is unchanged\n" == capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--precision float8", "--threads 0"])
 def test_doctor_refuses_settings_that_nothing_can_run_with(option: str) -> None:
     """Also without --backend, where only the machine is looked at; they are no failed check."""
