@@ -1,4 +1,4 @@
-"""What people hand to the public functions from Python, made into one form or refused in words."""
+"""What people hand to the public functions from Python, brought into one form, or a clear error."""
 
 from __future__ import annotations
 

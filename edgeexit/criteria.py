@@ -1,8 +1,8 @@
 """Exit criteria: what turns an exit's outputs into one score. Each is a NumPy reference and the same ONNX nodes, side by side.
 
-Inside edgeexit every score is *surer is higher* float32 ("inner"), and a sample leaves at the first exit with ``score >= t``;
-``t = -inf`` always leaves and ``+inf`` never. People see the criterion's own unit, and `Criterion.sign` is the only difference:
-``inner = sign * own``.
+Inside edgeexit every score is float32 and higher means more confident (an *inner* score); a sample leaves at the first exit with
+``score >= t``; ``t = -inf`` always leaves and ``+inf`` never. People see the criterion's own unit, and `Criterion.sign` is the only
+difference: ``inner = sign * own``.
 
     entropy             H = -Σ p ln p, nats; leaves when H <= T      BranchyNet (Teerapittayanon 2016), section III-C; its print has
                                                                     the sign of H wrong and writes <
@@ -77,7 +77,7 @@ class Criterion:
     Attributes:
         name: how people write it.
         unit: of its thresholds, for tables.
-        sign: +1 where more is surer, -1 where less is surer.
+        sign: +1 where a higher score means more confident, -1 where a lower one does.
         score: NumPy reference: logits [n, classes] -> own-unit scores [n], float32.
         nodes: ONNX: appends the nodes that give the inner score.
         combine: NumPy reference of a criterion that combines exits.

@@ -1,4 +1,4 @@
-"""Arguments of the wrong kind are refused in words, by every public function."""
+"""Arguments of the wrong kind raise a clear error, in every public function."""
 
 from __future__ import annotations
 

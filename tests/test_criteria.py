@@ -106,10 +106,10 @@ def test_one_class_at_probability_one_is_as_sure_as_can_be(rule: Criterion, heig
     logits = np.zeros((1, 4, 5), np.float32)
     logits[:, :, 2] = height
     low, high = bounds(rule, 5)
-    surest = low if rule.sign < 0 else high
+    most_confident = low if rule.sign < 0 else high
 
     for answers in (rule.answers(logits, COSTS), in_graph(rule, logits)):
-        assert surest == pytest.approx(float(answers.scores[0, 3]), abs=1e-6)
+        assert most_confident == pytest.approx(float(answers.scores[0, 3]), abs=1e-6)
         assert 2 == answers.logits[0, 3].argmax()
 
 

@@ -38,7 +38,7 @@ def aligned(shape: Sequence[int], dtype: DTypeLike) -> Array:
     try:
         memory = np.zeros(size + _ALIGNMENT, np.uint8)
     except (MemoryError, ValueError) as error:  # ValueError: more than an array can ever have
-        msg = f"a tensor of shape {list(shape)} needs {bytes_(size)}, which this machine does not give: make the network smaller."
+        msg = f"a tensor of shape {list(shape)} needs {bytes_(size)}, more memory than this machine has: make the network smaller."
         raise ModelError(msg) from error
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + size].view(kind).reshape(shape)

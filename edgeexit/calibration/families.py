@@ -15,7 +15,7 @@ SHARES = tuple(float(s) for s in np.linspace(0.0, 1.0, 41))
 
 
 def exit_distribution(ranked: Ranked, shares: ArrayLike) -> Boundaries:
-    """Thresholds by which exit k gets `shares[k]` of all samples: at each exit the surest of those still there.
+    """Thresholds by which exit k gets `shares[k]` of all samples: at each exit the most confident of those still there.
 
     "Overthinking in MSDNet" (2022), section 3.2.3, Algorithm 1.
     """
@@ -39,7 +39,7 @@ def geometric(ranked: Ranked, q: float) -> Boundaries:
 
 
 def equal_share(ranked: Ranked, share: float) -> Boundaries:
-    """Every early exit lets the surest `share` of all samples leave, whoever is left."""
+    """Every early exit lets the most confident `share` of all samples leave, or all that are left."""
     boundaries = []
     for ranks, top in zip(ranked.ranks, ranked.tops, strict=True):
         take = round(share * len(ranks))

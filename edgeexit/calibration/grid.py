@@ -62,15 +62,15 @@ class Grid:
 
 
 def _plausible_survivors(ranked: Ranked) -> list[NDArray[np.bool_]]:
-    """For each early exit, the samples left when every exit before it lets an equal share of all leave, its surest."""
+    """For each early exit, the samples left when every exit before it lets an equal share of all leave, the most confident ones."""
     alive = np.ones(len(ranked.ranks[0]), np.bool_)
     leaving = len(alive) // (len(ranked.ranks) + 1)
     reached = []
     for ranks in ranked.ranks:
         reached.append(alive.copy())
         candidates = np.flatnonzero(alive)
-        surest = candidates[np.argsort(-ranks[candidates], kind="stable")[:leaving]]
-        alive[surest] = False
+        confident = candidates[np.argsort(-ranks[candidates], kind="stable")[:leaving]]
+        alive[confident] = False
     return reached
 
 

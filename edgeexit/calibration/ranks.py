@@ -1,4 +1,5 @@
-"""Scores as ranks. A search needs no score, only who is surer than whom: threshold k becomes a boundary b in 0..D_k among the D_k distinct
+"""Scores as ranks. A search needs no score, only the order of the samples by confidence:
+threshold k becomes a boundary b in 0..D_k among the D_k distinct
 scores of exit k, and a sample leaves when its rank is >= b. Boundary 0 always leaves, D_k never does, and in between lies one float32
 threshold, the midpoint of two distinct scores.
 """

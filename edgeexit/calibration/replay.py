@@ -2,7 +2,7 @@
 
 Everything that calibration decides is read from it. A policy only says at which exit each sample leaves, so accuracy, mean latency,
 P(latency > L), energy and exit rates are all sums over samples of a value that depends on the exit alone (costs) or on the exit and the
-sample (right or wrong). Inner scores: higher is surer; a sample leaves at the first exit whose score is >= its threshold.
+sample (right or wrong). Inner scores: higher means more confident; a sample leaves at the first exit whose score is >= its threshold.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Exit:
     Attributes:
         name: for people.
         logits: name of its logits output [batch, classes].
-        score: name of its own score output [batch] or [batch, 1], higher meaning surer; None where it has none.
+        score: name of its own score output [batch] or [batch, 1], higher meaning more confident; None where it has none.
         classes: number of classes.
         dtype: NumPy dtype name of the logits.
         probabilities: whether that output holds probabilities that add up to 1; a criterion then takes the logarithm of them.

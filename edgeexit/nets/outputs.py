@@ -41,7 +41,7 @@ class ExitTensors:
     Attributes:
         name: of the exit.
         logits: [batch, classes].
-        score: the exit's own score, [batch] or [batch, 1], higher meaning surer; None where it has none.
+        score: the exit's own score, [batch] or [batch, 1], higher meaning more confident; None where it has none.
     """
 
     name: str

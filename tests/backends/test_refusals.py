@@ -1,4 +1,4 @@
-"""What ONNX Runtime refuses is told in words that a user can act on."""
+"""What ONNX Runtime refuses becomes a message that a user can act on."""
 
 from __future__ import annotations
 

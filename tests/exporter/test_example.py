@@ -1,4 +1,4 @@
-"""The example gives the inputs by the names of forward's parameters; what does not fit is refused in words."""
+"""The example gives the inputs by the names of forward's parameters; what does not fit raises a clear error."""
 
 from __future__ import annotations
 

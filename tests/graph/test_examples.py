@@ -1,4 +1,4 @@
-"""Networks that take only certain inputs are run on those that the user gives; what is wrong with random ones is said in words."""
+"""Networks that take only certain inputs are run on those that the user gives; what is wrong with random ones is explained."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_forcing_an_exit_does_not_change_what_later_calls_do(runner: Runner) -> 
     ("own", "exit"), [([-math.inf, -math.inf], 3), ([math.inf, -math.inf], 1), ([-math.inf, math.inf], 2)]
 )
 def test_infinite_thresholds_mean_always_and_never_exactly(runner: Runner, own: list[float], exit: int) -> None:
-    """In entropy, whose surer is lower, +inf lets every sample leave and -inf none."""
+    """For entropy, where lower means more confident, +inf lets every sample leave and -inf none."""
     runner.thresholds = own
 
     assert {exit} == {runner(x[None]).exit for x in images(10)}
@@ -138,7 +138,7 @@ def test_a_stage_whose_outputs_do_not_fit_its_manifest_is_an_error_in_words(
 
 def test_a_buffer_that_no_machine_has_is_an_error_in_words() -> None:
     """A manifest or a model may claim any shape."""
-    with pytest.raises(ModelError, match="needs 131072 GiB, which this machine does not give"):
+    with pytest.raises(ModelError, match="needs 131072 GiB, more memory than this machine has"):
         aligned((1 << 45,), np.float32)
 
 
