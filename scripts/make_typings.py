@@ -60,9 +60,10 @@ CLASSES: dict[str, str] = {
     "IBuilderConfig": "builder_optimization_level max_aux_streams progress_monitor set_flag clear_flag set_memory_pool_limit"
     " set_tactic_sources default_device_type DLA_core create_timing_cache set_timing_cache",
     "Builder": "__init__ create_network create_builder_config build_serialized_network num_DLA_cores",
-    "ParserError": "node_name node_operator desc",
+    "ErrorCode": "name",
+    "ParserError": "code node_name node_operator desc",
     "OnnxParser": "__init__ parse num_errors get_error",
-    "Runtime": "__init__ deserialize_cuda_engine",
+    "Runtime": "DLA_core __init__ deserialize_cuda_engine",
     "ICudaEngine": "num_io_tensors get_tensor_name get_tensor_shape get_tensor_dtype get_tensor_mode device_memory_size_v2"
     " create_execution_context",
     "IExecutionContext": "set_device_memory set_tensor_address execute_async_v3",
