@@ -11,7 +11,20 @@ from collections.abc import Iterator, Mapping, Sized
 from typing import Any
 
 _SHARES = frozenset({"accuracy", "agreement", "alone", "overall", "share", "exit_rates", "shares"})
-_TIMES = frozenset({"backbone_mean_s", "backbone_p99_s", "mean_s", "min_s", "p50_s", "p99_s", "typical_s", "value_s"})
+_TIMES = frozenset(
+    {
+        "backbone_mean_s",
+        "backbone_p99_s",
+        "mean_s",
+        "min_s",
+        "p50_s",
+        "p99_s",
+        "process_mean_s",
+        "process_typical_s",
+        "typical_s",
+        "value_s",
+    }
+)
 _COUNTS = frozenset({"n", "n_given", "samples", "choose", "certify", "validate", "inferences", "trials"})
 
 

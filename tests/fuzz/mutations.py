@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import random
 from collections.abc import Callable, Iterator
@@ -158,7 +159,8 @@ def _damage_entry(rng: random.Random, holder: Any, key: Any) -> None:
     elif kind == 2 and isinstance(holder, list):
         holder.append(holder[key])
     else:
-        holder[key] = rng.choice((None, True, -1, 0, 10**30, 10**400, 1.5, 1e308, *_ODD_VALUES, *_TEXTS, *_NUMBERS))
+        value = rng.choice((None, True, -1, 0, 10**30, 10**400, 1.5, 1e308, *_ODD_VALUES, *_TEXTS, *_NUMBERS))
+        holder[key] = copy.deepcopy(value)  # later damage changes it, and must not change the table
 
 
 _TOKENS = (

@@ -54,6 +54,15 @@ def test_a_document_without_a_field_says_which(result: BenchResult) -> None:
         result_from(document)
 
 
+@pytest.mark.parametrize("field", ["process_mean_s", "process_typical_s"])
+def test_a_process_that_took_no_time_is_refused(result: BenchResult, field: str) -> None:
+    """Comparisons take the logarithm of it."""
+    document = result.to_document()
+    document["latency"]["mixture"][field][0] = 0.0
+    with pytest.raises(InputError, match=rf"{field}\[0\] is 0.0, which is no time above 0"):
+        result_from(document)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "null"])
 def test_a_file_that_is_no_result_is_refused(tmp_path: Path, content: str) -> None:
     """Whatever it holds, one message."""
