@@ -64,7 +64,9 @@ def uncounted_tensors(net: Network) -> tuple[str, ...]:
     """Tensors whose unknown shapes are all that keeps multiply-accumulates from being counted, as behind operators of a runtime's own."""
     shapes = _shapes_at_1(net)
     nodes = [n for n in net.proto.graph.node if n.op_type in _COUNTERS]
-    read = [name for n in nodes for name in (n.input[0], n.input[_COUNTERS[n.op_type][0]], n.output[0])]
+    # A damaged node may have fewer inputs than its operator needs: then there is nothing to count.
+    whole = [n for n in nodes if len(n.input) > _COUNTERS[n.op_type][0] and n.output]
+    read = [name for n in whole for name in (n.input[0], n.input[_COUNTERS[n.op_type][0]], n.output[0])]
     return tuple(name for name in dict.fromkeys(read) if name not in shapes)
 
 

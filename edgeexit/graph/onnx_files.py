@@ -13,6 +13,7 @@ UNREADABLE = (
     DecodeError,
     ValueError,
     RecursionError,
+    RuntimeError,  # of the parser of textual models, for numbers beyond a float
     json_format.ParseError,
     text_format.ParseError,
     onnx.parser.ParseError,
