@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 
 import edgeexit
 from edgeexit.backends.base import Program, Settings
-from edgeexit.backends.sessions import open_session, straight_program
+from edgeexit.backends.onnxruntime.sessions import open_session, straight_program
 from edgeexit.cli.printing import print_tables
 from edgeexit.data import Dataset, demo_asset, load_data
-from edgeexit.documents import dumps, to_document
 from edgeexit.errors import InputError
 from edgeexit.hardware import device_facts, device_key, judge, snapshot
 from edgeexit.hardware.state import DeviceState
-from edgeexit.measure.figures import Lane, latency_of
-from edgeexit.measure.parts import Latency
+from edgeexit.measure.result.aggregation import Lane, latency_of
+from edgeexit.measure.result.parts import Latency
 from edgeexit.measure.timing import Call, Samples, harness_overhead_s, time_interleaved
 from edgeexit.measure.worker import split_samples, traced
-from edgeexit.report.figure import Figure
-from edgeexit.report.raster import save_picture
-from edgeexit.report.svg import standalone
+from edgeexit.report.plot.figure import Figure
+from edgeexit.report.plot.png import save_picture
+from edgeexit.report.plot.svg import standalone
 from edgeexit.report.table import Table
 from edgeexit.runtime import Runner
+from edgeexit.util.documents import dumps, to_document
 
 HERE = Path(__file__).parent
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from edgeexit.calibration import optimise as optimise
     from edgeexit.calibration import retune as retune
     from edgeexit.calibration import samples_needed as samples_needed
-    from edgeexit.calibration.front import front as front
-    from edgeexit.compiler import compile_model as compile
+    from edgeexit.calibration.solver.pareto_front import front as front
+    from edgeexit.compiler.compilation import compile_model as compile
     from edgeexit.errors import BundleError as BundleError
     from edgeexit.errors import EdgeExitError as EdgeExitError
     from edgeexit.errors import HardwareMissing as HardwareMissing
@@ -75,7 +75,7 @@ _HOMES = {
     "bench": "edgeexit.measure",
     "calibrate": "edgeexit.calibration",
     "cascade": "edgeexit.exporter",
-    "compile": "edgeexit.compiler",
+    "compile": "edgeexit.compiler.compilation",
     "export": "edgeexit.exporter",
     "export_calibration": "edgeexit.calibration",
     "front": "edgeexit.calibration",

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeexit.calibration import Calibration, calibrate, parse_target
-from edgeexit.compiler import compile_model
+from edgeexit.compiler.compilation import compile_model
 from edgeexit.data import demo_asset, load_data
 from edgeexit.measure import BenchResult, bench
-from edgeexit.progress import Progress, silent
 from edgeexit.runtime import CalibrationWarning, Runner, load
-from edgeexit.scratch import scratch_folder
+from edgeexit.util.progress import Progress, silent
+from edgeexit.util.scratch import scratch_folder
 
 MODEL = "lenet-digits.onnx"
 TARGET = "mean<=0.6x, accuracy>=0.95"

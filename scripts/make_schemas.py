@@ -23,9 +23,9 @@ from edgeexit.conformance.report import ConformanceReport
 from edgeexit.demo import DemoResult
 from edgeexit.hardware.checks import Check
 from edgeexit.measure import BenchResult, ResultComparison
-from edgeexit.measure.cache_report import CacheResult
-from edgeexit.measure.cache_sweep import Sweep
-from edgeexit.measure.energy_report import EnergyReport
+from edgeexit.measure.cache.report import CacheResult
+from edgeexit.measure.cache.sweep import Sweep
+from edgeexit.measure.energy.report import EnergyReport
 from edgeexit.report.bundle_facts import BundleFacts
 
 FOLDER = Path(__file__).resolve().parent.parent / "schemas"

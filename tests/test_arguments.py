@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import edgeexit
-from edgeexit.arguments import as_seconds
 from edgeexit.calibration import samples_needed
 from edgeexit.errors import InputError, ModelError
 from edgeexit.runtime import CalibrationWarning, Runner
+from edgeexit.util.arguments import as_seconds
 
 NOT_NAMES: list[Any] = ["exit1", b"exit1", 5, [1, 2], ["exit1", None]]
 NOT_SECONDS: list[Any] = ["1", None, float("nan"), -1, float("inf"), True]

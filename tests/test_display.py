@@ -10,9 +10,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from edgeexit.bundle import Bundle
-from edgeexit.display import Summarised
-from edgeexit.progress import count_on_one_line, in_notebooks
 from edgeexit.runtime import Runner
+from edgeexit.util.display import Summarised
+from edgeexit.util.progress import count_on_one_line, in_notebooks
 from tests.report.made import made_calibration, made_result
 
 

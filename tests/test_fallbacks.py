@@ -22,12 +22,12 @@ from edgeexit.bundle.manifest import manifest_from
 from edgeexit.calibration.device import replay_answers
 from edgeexit.criteria import CRITERIA, Answers, criterion
 from edgeexit.data import Dataset
-from edgeexit.documents import to_document
 from edgeexit.errors import BundleError, InputError, ModelError
 from edgeexit.fallbacks import FALLBACKS, fallback, most_confident, most_confident_nodes
 from edgeexit.graph.build import NodeBuilder
 from edgeexit.runtime import CalibrationWarning, Runner
 from edgeexit.runtime.answers import ExitAnswers, settled
+from edgeexit.util.documents import to_document
 from tests.networks import chain, images
 
 Array = NDArray[np.float32]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from edgeexit.hardware.files import read_toml
+from edgeexit.util.resources import read_toml
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from edgeexit import scratch
-from edgeexit.children import child_command
-from edgeexit.scratch import remove_own, remove_stale, scratch_folder
+from edgeexit.util import scratch
+from edgeexit.util.child_processes import child_command
+from edgeexit.util.scratch import remove_own, remove_stale, scratch_folder
 
 HOLDING = """
 import signal, sys, time
 from pathlib import Path
-from edgeexit.scratch import scratch_folder
+from edgeexit.util.scratch import scratch_folder
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with scratch_folder(Path(sys.argv[1])) as outer, scratch_folder(Path(sys.argv[1])) as inner:
     (outer / "weights").write_bytes(b"x"), (inner / "weights").write_bytes(b"x")
@@ -160,7 +160,7 @@ def test_any_thread_may_make_a_folder(tmp_path: Path) -> None:
 
 
 _CHILD = (
-    "import os, time; from edgeexit.children import end_with_parent; {before}; end_with_parent(parent); "
+    "import os, time; from edgeexit.util.child_processes import end_with_parent; {before}; end_with_parent(parent); "
     "print(os.getpid(), flush=True); time.sleep(60)"
 )
 
@@ -169,7 +169,7 @@ _CHILD = (
 def test_a_measuring_process_ends_with_a_parent_that_is_killed() -> None:
     """Nothing runs in the parent then, so the kernel must do it."""
     code = (
-        "import subprocess, sys, time; from edgeexit.children import child_command; "
+        "import subprocess, sys, time; from edgeexit.util.child_processes import child_command; "
         "subprocess.Popen(child_command(sys.argv[1])); time.sleep(60)"
     )
     child = _CHILD.format(before="pass")
@@ -245,7 +245,7 @@ def test_a_forked_child_leaves_the_folders_of_its_parent_alone(tmp_path: Path) -
     ends = {"exit": "sys.exit(0)", "signal": "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"}
     for how, code in ends.items():
         script = (
-            "import os, signal, sys, time\nfrom pathlib import Path\nfrom edgeexit.scratch import scratch_folder\n"
+            "import os, signal, sys, time\nfrom pathlib import Path\nfrom edgeexit.util.scratch import scratch_folder\n"
             "with scratch_folder(Path(sys.argv[1])) as folder:\n child = os.fork()\n if child == 0:\n"
             f"  {code}\n os.waitpid(child, 0)\n assert folder.is_dir()\n"
         )

@@ -13,8 +13,8 @@ import numpy as np
 
 import edgeexit
 from edgeexit.calibration import ReplayTable
-from edgeexit.documents import dumps
 from edgeexit.hardware import device_facts, device_key
+from edgeexit.util.documents import dumps
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"

@@ -3,7 +3,7 @@
     python -m benchmarks.calibration.control_drift [--inferences 10000]
 
 Streams drawn from replay tables: stationary, harder at once, harder slowly, back and forth, and a clock that slows down (costs times 1.3).
-The bound of `edgeexit.calibration.control` is checked at every inference where its condition holds.
+The bound of `edgeexit.calibration.online.controller` is checked at every inference where its condition holds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.calibration._shared import budget, real_networks, record, synthetic
 from edgeexit.calibration import Dial, Law, ReplayTable, front
-from edgeexit.calibration.control import path_thresholds, start_of
+from edgeexit.calibration.online.controller import path_thresholds, start_of
 
 Floats = NDArray[np.float64]
 

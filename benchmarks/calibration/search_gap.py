@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.calibration._shared import HERE, budget, real_networks, record, synthetic
 from edgeexit.calibration import Effort, ReplayTable, front, optimise
-from edgeexit.calibration.ranks import Ranked
+from edgeexit.calibration.solver.ranks import Ranked
 
 SHARES = (0.15, 0.3, 0.45, 0.6)
 

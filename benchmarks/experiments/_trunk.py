@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 
 from edgeexit.backends.base import Settings
-from edgeexit.backends.sessions import open_session
+from edgeexit.backends.onnxruntime.sessions import open_session
 from edgeexit.bundle.manifest import StageEntry
-from edgeexit.graph.flow import Flow
-from edgeexit.graph.network import read_model
+from edgeexit.graph.dataflow import Flow
+from edgeexit.graph.model import read_model
 from edgeexit.graph.split import part_model
 from edgeexit.runtime import Runner
 

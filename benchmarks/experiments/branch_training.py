@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import HERE, save_pictures, show
-from edgeexit import units
 from edgeexit.cli.progress import progress_bar
-from edgeexit.documents import dumps
-from edgeexit.report.figure import BACKBONE, Axis, Figure, Line, exit_tone
+from edgeexit.report.plot.figure import BACKBONE, Axis, Figure, Line, exit_tone
 from edgeexit.training import Recipe, load_recipe, train
+from edgeexit.util import units
+from edgeexit.util.documents import dumps
 
 ALEXNET_ONLY = {"first_only": True}
 

@@ -40,14 +40,14 @@ from benchmarks.common import (
     time_lanes,
 )
 from benchmarks.experiments._trunk import Trunk
-from edgeexit import units
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError, TargetNotMet
 from edgeexit.hardware import device_key, snapshot
-from edgeexit.report.figure import BACKBONE, POLICY, Axis, Dots, Figure, Line, exit_tone
+from edgeexit.report.plot.figure import BACKBONE, POLICY, Axis, Dots, Figure, Line, exit_tone
 from edgeexit.runtime import Runner
+from edgeexit.util import units
 
 Floats = NDArray[np.float64]
 

@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.common import HERE, default_case, find_case, open_uncalibrated, record, save_pictures, show
-from edgeexit import units
 from edgeexit.cli.progress import progress_bar
 from edgeexit.hardware import device_key, snapshot
-from edgeexit.measure.cache_sweep import Sweep, sweep_of
+from edgeexit.measure.cache.sweep import Sweep, sweep_of
 from edgeexit.measure.worker import split_samples
 from edgeexit.report.extras import sweep_pictures
-from edgeexit.report.figure import Figure
+from edgeexit.report.plot.figure import Figure
+from edgeexit.util import units
 
 
 def figure_6(case: str, swept: Sweep) -> list[Figure]:

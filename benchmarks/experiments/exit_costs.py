@@ -18,11 +18,11 @@ import torch
 
 from benchmarks.common import Case, noise, record, show, straight, time_lanes
 from benchmarks.experiments._runs import opened
-from edgeexit import units
 from edgeexit.exporter import export
 from edgeexit.hardware import snapshot
 from edgeexit.nets import NETS, build
 from edgeexit.runtime import Runner
+from edgeexit.util import units
 
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "lenet": {"code": {"branches": "code"}, "light": {"branches": "light"}},

@@ -29,7 +29,6 @@ from benchmarks.common import Case, noise, record, show, straight, time_lanes
 from benchmarks.experiments._candidates import HEADS, WithHeads, make_heads
 from benchmarks.experiments._runs import example_of, opened, plain_of, recipe_of
 from benchmarks.experiments._trunk import Trunk
-from edgeexit import units
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.cli.progress import progress_bar
 from edgeexit.criteria import criterion, entropy
@@ -44,6 +43,7 @@ from edgeexit.training.losses import branchynet
 from edgeexit.training.metrics import logits_of
 from edgeexit.training.recipe import Phase
 from edgeexit.training.team import joined_team
+from edgeexit.util import units
 
 PLACES = {
     "lenet": ("conv2", "conv3"),

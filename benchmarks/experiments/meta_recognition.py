@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from benchmarks.common import Case, record, show, straight, time_lanes
 from benchmarks.experiments._runs import example_of, joint_of, opened, plain_of, recipe_of
-from edgeexit import units
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.data import Dataset, load_data
 from edgeexit.exporter import export
@@ -31,6 +30,7 @@ from edgeexit.hardware import snapshot
 from edgeexit.runtime import Runner
 from edgeexit.training import Recipe
 from edgeexit.training.meta import fit_openmax_judges, fit_softmax_judges
+from edgeexit.util import units
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 """Budgets between leaving everything at the first exit (0) and at the last (1), by the costs of the entropy network."""

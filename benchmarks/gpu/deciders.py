@@ -35,15 +35,15 @@ from edgeexit.backends.cuda import (
     Unavailable,
 )
 from edgeexit.backends.cuda.choice import forced
-from edgeexit.backends.samples import random_inputs
+from edgeexit.backends.example_inputs import random_inputs
 from edgeexit.bundle import Bundle
-from edgeexit.compiler import compile_model
+from edgeexit.compiler.compilation import compile_model
 from edgeexit.conformance.networks import write_network
-from edgeexit.documents import dumps
 from edgeexit.errors import HardwareMissing
 from edgeexit.hardware import device_facts, device_key
 from edgeexit.runtime.loading import open_runner
-from edgeexit.units import seconds as as_time
+from edgeexit.util.documents import dumps
+from edgeexit.util.units import seconds as as_time
 
 EDGE = 1e-4
 """A score as near to its threshold as this may fall either way."""

@@ -33,11 +33,11 @@ from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 import edgeexit
 from benchmarks.common import Case, record, show
-from edgeexit import units
 from edgeexit.backends.base import Settings
-from edgeexit.backends.sessions import open_session
+from edgeexit.backends.onnxruntime.sessions import open_session
 from edgeexit.bundle import Bundle
 from edgeexit.hardware import device_key, snapshot
+from edgeexit.util import units
 
 LIMIT = 1.15
 _SIDE, _CHANNELS, _CLASSES = 8, 256, 10

@@ -33,7 +33,6 @@ import numpy as np
 import edgeexit
 from benchmarks.common import Case, record, show, through_runner
 from benchmarks.runtime.exit_tax import OwnModel, within
-from edgeexit import units
 from edgeexit.backends.base import Settings
 from edgeexit.bundle import Bundle
 from edgeexit.hardware import snapshot
@@ -41,6 +40,7 @@ from edgeexit.measure.timing import time_interleaved
 from edgeexit.report.doubts import cut_bytes
 from edgeexit.runtime import Runner
 from edgeexit.runtime.loading import open_runner
+from edgeexit.util import units
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "lenet": {},

@@ -18,19 +18,19 @@ import onnx
 from onnx import numpy_helper
 
 from benchmarks.common import Case, Timed, find_case, open_case, options, record, same_as, show, straight, time_lanes
-from edgeexit import units
 from edgeexit.backends.openvino import import_openvino
 from edgeexit.criteria import log_softmax
 from edgeexit.data import Dataset
-from edgeexit.documents import to_document
 from edgeexit.errors import EdgeExitError
 from edgeexit.hardware import snapshot
-from edgeexit.measure.parts import Latency
+from edgeexit.measure.result.parts import Latency
 from edgeexit.measure.statistics import ratio_interval
 from edgeexit.measure.verdict import Ratio
 from edgeexit.measure.worker import split_samples
 from edgeexit.report.tables import ratio_text
 from edgeexit.runtime import Runner
+from edgeexit.util import units
+from edgeexit.util.documents import to_document
 
 Array: TypeAlias = "np.typing.NDArray[np.float32]"
 Way: TypeAlias = Callable[[Array], Any]

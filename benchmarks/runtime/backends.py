@@ -20,18 +20,18 @@ from typing import Any
 import edgeexit
 from benchmarks.common import HERE, show
 from edgeexit.backends import Settings
-from edgeexit.backends.samples import random_inputs
+from edgeexit.backends.example_inputs import random_inputs
 from edgeexit.bundle import Bundle
-from edgeexit.compiler import compile_model
+from edgeexit.compiler.compilation import compile_model
 from edgeexit.conformance.networks import write_network
 from edgeexit.data import demo_asset
-from edgeexit.documents import dumps
 from edgeexit.hardware import device_facts, device_key, judge, snapshot
 from edgeexit.measure.timing import time_interleaved
 from edgeexit.runtime import Runner
 from edgeexit.runtime.loading import open_runner
-from edgeexit.units import ratio
-from edgeexit.units import seconds as as_time
+from edgeexit.util.documents import dumps
+from edgeexit.util.units import ratio
+from edgeexit.util.units import seconds as as_time
 
 NETWORKS = ("lenet-digits", "alexnet-size", "resnet-size")
 

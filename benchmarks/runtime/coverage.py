@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 import edgeexit
 from benchmarks.common import HERE, show
-from edgeexit.documents import dumps
 from edgeexit.hardware import device_facts, device_key
 from edgeexit.measure.statistics import (
     Interval,
@@ -36,6 +35,7 @@ from edgeexit.measure.statistics import (
     order_statistic_interval,
     ratio_interval,
 )
+from edgeexit.util.documents import dumps
 
 SHARES, MEANS_S = np.array([0.9, 0.08, 0.02]), np.array([16e-6, 40e-6, 90e-6])
 TRUE_MEAN_S = float(SHARES @ MEANS_S)

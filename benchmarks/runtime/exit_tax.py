@@ -20,15 +20,15 @@ import onnx
 from onnx import helper
 
 from benchmarks.common import find_case, open_case, options, record, same_as, show, through_runner, time_lanes
-from edgeexit import units
 from edgeexit.backends.base import Program, Settings
-from edgeexit.backends.sessions import bound, open_session
-from edgeexit.documents import to_document
+from edgeexit.backends.onnxruntime.sessions import bound, open_session
 from edgeexit.hardware import snapshot
 from edgeexit.measure.statistics import ratio_interval
 from edgeexit.measure.verdict import Ratio
 from edgeexit.report.tables import ratio_text
 from edgeexit.runtime import Runner
+from edgeexit.util import units
+from edgeexit.util.documents import to_document
 
 
 class OwnModel(Program):

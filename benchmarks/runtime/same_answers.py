@@ -18,10 +18,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from benchmarks.common import find_case, open_case, options, record, same_as, show
-from edgeexit import units
 from edgeexit.hardware import snapshot
 from edgeexit.measure.worker import split_samples
 from edgeexit.runtime import Runner
+from edgeexit.util import units
 
 _LIMIT = 1e-4
 

@@ -21,7 +21,7 @@ import edgeexit
 from benchmarks.common import find_case, open_case, options, record, same_as, show, time_lanes
 from edgeexit.data import Dataset
 from edgeexit.hardware import snapshot
-from edgeexit.measure.assemble import sides
+from edgeexit.measure.result.assembly import sides
 from edgeexit.measure.verdict import Comparison, compare_processes
 from edgeexit.runtime import Runner
 

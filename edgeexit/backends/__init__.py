@@ -11,7 +11,7 @@ from edgeexit.backends.base import Backend, Batch, Program, Settings, StagedProg
 from edgeexit.errors import InputError, did_you_mean
 
 _KNOWN = {
-    "onnxruntime": "edgeexit.backends.onnxruntime",
+    "onnxruntime": "edgeexit.backends.onnxruntime.backend",
     "tensorrt": "edgeexit.backends.tensorrt",
     "openvino": "edgeexit.backends.openvino",
     "fake": "edgeexit.backends.fake",

@@ -18,10 +18,10 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.arguments import as_whole
-from edgeexit.backends.checks import Check
+from edgeexit.backends.self_check import Check
 from edgeexit.bundle import Bundle
 from edgeexit.errors import InputError, did_you_mean
+from edgeexit.util.arguments import as_whole
 
 Array: TypeAlias = NDArray[Any]
 

@@ -16,8 +16,8 @@ from edgeexit.backends.base import Array, BoundStage, Program, StagedProgram
 from edgeexit.bundle import Manifest
 from edgeexit.errors import ModelError
 from edgeexit.graph.fuse import RESULTS, threshold_name
-from edgeexit.graph.network import TensorSpec
-from edgeexit.units import bytes_
+from edgeexit.graph.model import TensorSpec
+from edgeexit.util.units import bytes_
 
 Bind: TypeAlias = Callable[[int, Mapping[str, Array]], Callable[[], None]]
 """Binds an opened model, by its place from 0, to buffers by tensor name and returns the function that runs it once.

@@ -27,7 +27,7 @@ from edgeexit.backends.base import Array, Backend, Batch, Program, Settings, Sta
 from edgeexit.backends.host import Bind, HostFused, HostStaged, HostStraight
 from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.errors import MissingExtra, ModelError
-from edgeexit.graph.network import TensorSpec
+from edgeexit.graph.model import TensorSpec
 
 MOST_FUSED_EXITS = 12
 """Compiling nested If doubles its time with each level (2026.4: 16 small stages 1 s, 20 half a minute, 24 over seven minutes)."""

@@ -19,7 +19,7 @@ from weakref import WeakSet
 import onnx
 
 from edgeexit.errors import ModelError
-from edgeexit.graph.flow import inner_graphs
+from edgeexit.graph.dataflow import inner_graphs
 
 if TYPE_CHECKING:
     import onnxruntime as ort

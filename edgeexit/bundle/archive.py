@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeexit.documents import check_schema, dumps, from_document
 from edgeexit.errors import InputError
+from edgeexit.util.documents import check_schema, dumps, from_document
 
 SCHEMA = "edgeexit.calibration-archive/1"
 SUFFIX = ".calibration.zip"

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeexit.arguments import as_path
 from edgeexit.bundle import history
 from edgeexit.bundle.manifest import SCHEMA, CalibrationEntry, CalibrationRecord, FileEntry, Manifest
 from edgeexit.bundle.reading import MANIFEST, check_files, read_json, read_manifest, reading
@@ -27,10 +26,11 @@ from edgeexit.bundle.store import (
     writing,
 )
 from edgeexit.bundle.summary import bundle_summary
-from edgeexit.display import Summarised, Summary
-from edgeexit.documents import dumps
 from edgeexit.errors import BundleError, EdgeExitError
-from edgeexit.progress import Progress, silent
+from edgeexit.util.arguments import as_path
+from edgeexit.util.display import Summarised, Summary
+from edgeexit.util.documents import dumps
+from edgeexit.util.progress import Progress, silent
 
 _HASH_DIGITS = 16
 _CONTENT_NAME = re.compile(rf"-[0-9a-f]{{{_HASH_DIGITS}}}\.\w+$")

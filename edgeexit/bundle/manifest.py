@@ -14,10 +14,10 @@ from typing import Any
 from edgeexit.criteria import criterion
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.reference import Reference
-from edgeexit.documents import check_schema, dumps, from_document
 from edgeexit.errors import BundleError
 from edgeexit.fallbacks import FALLBACKS, LAST
-from edgeexit.graph.network import TensorSpec
+from edgeexit.graph.model import TensorSpec
+from edgeexit.util.documents import check_schema, dumps, from_document
 
 VERSION = 2
 SCHEMA = f"edgeexit.bundle/{VERSION}"

@@ -16,7 +16,7 @@ from edgeexit.bundle.seal import read_sealed
 from edgeexit.bundle.store import digest_of
 from edgeexit.errors import BundleError
 from edgeexit.graph.damage import damage_of
-from edgeexit.graph.network import all_tensors, outside_location
+from edgeexit.graph.model import all_tensors, outside_location
 from edgeexit.graph.onnx_files import UNREADABLE, load_binary, parse_reason
 from edgeexit.graph.paths import is_file, lies_in
 

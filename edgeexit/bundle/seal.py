@@ -17,8 +17,8 @@ import json
 import re
 
 from edgeexit.bundle.manifest import Manifest, manifest_from, version_of
-from edgeexit.documents import dumps, to_document
 from edgeexit.errors import BundleError
+from edgeexit.util.documents import dumps, to_document
 
 FIELD = "digest"
 _FIRST_SEALED = 2

@@ -15,14 +15,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeexit.arguments import as_path
 from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.reading import read_json
 from edgeexit.bundle.store import locked, write_whole, writing
-from edgeexit.documents import check_schema, dumps, from_document, to_document
 from edgeexit.errors import BundleError, InputError, MissingExtra
 from edgeexit.graph.paths import is_file, lies_in
-from edgeexit.progress import silent
+from edgeexit.util.arguments import as_path
+from edgeexit.util.documents import check_schema, dumps, from_document, to_document
+from edgeexit.util.progress import silent
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from edgeexit.errors import BundleError
-from edgeexit.progress import Progress
+from edgeexit.util.progress import Progress
 
 LOCK = ".lock"
 LONGEST_WAIT_S = 600.0

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from edgeexit.bundle.manifest import Manifest
 from edgeexit.criteria import criterion
-from edgeexit.display import Summary
 from edgeexit.fallbacks import FALLBACKS
-from edgeexit.units import bytes_, count, plural
+from edgeexit.util.display import Summary
+from edgeexit.util.units import bytes_, count, plural
 
 
 def bundle_summary(path: Path, manifest: Manifest) -> Summary:

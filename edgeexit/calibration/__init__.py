@@ -18,17 +18,17 @@ As a library on recorded tables, no device needed:
 
 from __future__ import annotations
 
-from edgeexit.calibration.baselines import BASELINES, baseline
 from edgeexit.calibration.certify import Certificate, certify, samples_needed
-from edgeexit.calibration.control import Controller, Dial, Law
-from edgeexit.calibration.drift import DriftAlarm, Seen
-from edgeexit.calibration.front import Front, front
-from edgeexit.calibration.guard import Choice, choose
 from edgeexit.calibration.kept import controller, drift_alarm, retune
+from edgeexit.calibration.online.controller import Controller, Dial, Law
+from edgeexit.calibration.online.drift import DriftAlarm, Seen
 from edgeexit.calibration.procedure import calibrate
 from edgeexit.calibration.replay import Outcome, ReplayTable
 from edgeexit.calibration.result import Calibration, calibration_from
-from edgeexit.calibration.search import NORMAL, QUICK, THOROUGH, Effort, Policy, optimise
+from edgeexit.calibration.solver.baselines import BASELINES, baseline
+from edgeexit.calibration.solver.cross_validation import Choice, choose
+from edgeexit.calibration.solver.pareto_front import Front, front
+from edgeexit.calibration.solver.search import NORMAL, QUICK, THOROUGH, Effort, Policy, optimise
 from edgeexit.calibration.stored import export_calibration, import_calibration, list_calibrations, load_calibration
 from edgeexit.calibration.targets import Bound, Target, parse_target
 from edgeexit.calibration.verdicts import Verdict, verdicts_of

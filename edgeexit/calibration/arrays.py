@@ -10,9 +10,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeexit.archives import read_archive
 from edgeexit.errors import InputError
-from edgeexit.units import plural
+from edgeexit.util.archives import read_archive
+from edgeexit.util.units import plural
 
 
 def as_scores(scores: ArrayLike) -> NDArray[np.float32]:

@@ -20,20 +20,20 @@ from numbers import Real
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.arguments import as_whole
 from edgeexit.calibration.bounds import (
     betting_p_value,
     samples_for_share,
     share_at_least_p_value,
     share_at_most_p_value,
 )
-from edgeexit.calibration.feasible import not_met
-from edgeexit.calibration.pairs import refine
-from edgeexit.calibration.problem import Sum, problem_of
 from edgeexit.calibration.replay import Floats, Indices, ReplayTable
-from edgeexit.calibration.search import QUICK, Policy, best_boundaries, best_single, policy_of
+from edgeexit.calibration.solver.nearest_target import not_met
+from edgeexit.calibration.solver.pairs import refine
+from edgeexit.calibration.solver.problem import Sum, problem_of
+from edgeexit.calibration.solver.search import QUICK, Policy, best_boundaries, best_single, policy_of
 from edgeexit.calibration.targets import Bound, Target, parse_target
 from edgeexit.errors import InputError, TargetNotMet
+from edgeexit.util.arguments import as_whole
 
 PATH_POINTS = 48
 _TIGHTEST = 0.25

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edgeexit import units
+from edgeexit.util import units
 
 MET, NOT_MET, UNDECIDED = "met", "not met", "undecided"
 CONFIRMED, OFF, NOT_RUN = "confirmed", "off", "not run"

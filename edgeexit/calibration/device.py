@@ -22,8 +22,8 @@ from edgeexit.data import Dataset
 from edgeexit.errors import InputError
 from edgeexit.measure.statistics import t_quantile
 from edgeexit.measure.timing import Call, Samples, time_interleaved
-from edgeexit.progress import Progress, silent
 from edgeexit.runtime import Backbone, Prediction, Runner
+from edgeexit.util.progress import Progress, silent
 
 KEPT_LATENCIES = 20_000
 """Latencies kept per exit; more are thinned evenly."""

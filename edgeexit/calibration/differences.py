@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeexit import units
 from edgeexit.calibration.result import Calibration, Figures
+from edgeexit.util import units
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeexit import units
 from edgeexit.calibration.decision import (
     CONFIRMED,
     MET,
@@ -30,14 +29,15 @@ from edgeexit.calibration.decision import (
     all_bounds,
 )
 from edgeexit.calibration.device import Costs, Trial, change
-from edgeexit.calibration.problem import limit_s
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import Check, Figures
+from edgeexit.calibration.solver.problem import limit_s
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.calibration.uncertainty import Sample, half_width
 from edgeexit.hardware import DeviceState, foreign_cores, judge
 from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
+from edgeexit.util import units
 
 TRACKING = 0.02
 NOISE_FACTOR = 1.25

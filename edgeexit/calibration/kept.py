@@ -8,27 +8,27 @@ from __future__ import annotations
 import io
 from datetime import datetime, timezone
 
-from edgeexit.arguments import as_share
 from edgeexit.bundle import CalibrationRecord
 from edgeexit.bundle.archive import SCHEMA as ARCHIVE
 from edgeexit.bundle.archive import About, Archive
 from edgeexit.calibration.aside import write_aside
-from edgeexit.calibration.control import STEP, Controller, Law, start_of
 from edgeexit.calibration.decision import NOISY
-from edgeexit.calibration.drift import FALSE_ALARM, WINDOW, DriftAlarm, Seen
-from edgeexit.calibration.guard import choose
 from edgeexit.calibration.judge import NOISE_FACTOR, predicted_checks, predicted_verdict
 from edgeexit.calibration.margins import Errors, tightened
+from edgeexit.calibration.online.controller import STEP, Controller, Law, start_of
+from edgeexit.calibration.online.drift import FALSE_ALARM, WINDOW, DriftAlarm, Seen
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import Calibration, Figures, calibration_from
-from edgeexit.calibration.search import Effort, Policy
+from edgeexit.calibration.solver.cross_validation import choose
+from edgeexit.calibration.solver.search import Effort, Policy
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.calibration.uncertainty import Sample
 from edgeexit.calibration.verdicts import verdicts_of
 from edgeexit.errors import BundleError, InputError
-from edgeexit.progress import Progress, silent
 from edgeexit.runtime import Runner
 from edgeexit.runtime.calibrations import find_calibration, key_here, measured_calibration
+from edgeexit.util.arguments import as_share
+from edgeexit.util.progress import Progress, silent
 
 REPLAY = "replay"
 """Name of the table among the attachments of a calibration."""

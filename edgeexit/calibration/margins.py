@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edgeexit.calibration.feasible import is_met
-from edgeexit.calibration.problem import problem_of
 from edgeexit.calibration.replay import ReplayTable
-from edgeexit.calibration.search import QUICK, best_boundaries
+from edgeexit.calibration.solver.nearest_target import is_met
+from edgeexit.calibration.solver.problem import problem_of
+from edgeexit.calibration.solver.search import QUICK, best_boundaries
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.calibration.uncertainty import FLOOR, Sample, half_width
 from edgeexit.errors import InputError

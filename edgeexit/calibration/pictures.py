@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeexit.calibration.baselines import BASELINES
-from edgeexit.calibration.families import worth
-from edgeexit.calibration.front import Front
-from edgeexit.calibration.problem import problem_of
 from edgeexit.calibration.replay import Floats, ReplayTable
 from edgeexit.calibration.result import Calibration
-from edgeexit.calibration.search import Policy, policy_of
+from edgeexit.calibration.solver.baselines import BASELINES
+from edgeexit.calibration.solver.families import worth
+from edgeexit.calibration.solver.pareto_front import Front
+from edgeexit.calibration.solver.problem import problem_of
+from edgeexit.calibration.solver.search import Policy, policy_of
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.calibration.verdicts import sampling_error
 from edgeexit.measure.shares import share_interval

@@ -15,7 +15,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from edgeexit import units
 from edgeexit.bundle import Manifest
 from edgeexit.calibration.replay import Indices
 from edgeexit.calibration.targets import Bound, Target
@@ -24,6 +23,7 @@ from edgeexit.data.labels import chance_agreement, is_near_chance
 from edgeexit.data.reference import input_differences, range_differences
 from edgeexit.errors import InputError
 from edgeexit.graph.expected_data import input_specs
+from edgeexit.util import units
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.calibration.problem import Problem
-from edgeexit.calibration.ranks import Ranks
 from edgeexit.calibration.replay import Floats, Indices
+from edgeexit.calibration.solver.problem import Problem
+from edgeexit.calibration.solver.ranks import Ranks
 
 ROUND_UP = 1e-6
 """What rounding may have taken from a bound that counts samples."""

@@ -16,9 +16,6 @@ from typing import Any
 import numpy as np
 
 import edgeexit
-from edgeexit.arguments import as_seconds, as_whole, check_progress
-from edgeexit.calibration.front import front
-from edgeexit.calibration.guard import Choice, check_method
 from edgeexit.calibration.judge import (
     accuracy_interval,
     infeasible_verdict,
@@ -28,22 +25,25 @@ from edgeexit.calibration.judge import (
 )
 from edgeexit.calibration.kept import keep, now, own_thresholds
 from edgeexit.calibration.result import SCHEMA, Calibration, Figures, curve_of, exit_rows
-from edgeexit.calibration.search import Policy
 from edgeexit.calibration.session import Infeasible, Plan, Session, Split, choose_and_run, split_data
+from edgeexit.calibration.solver.cross_validation import Choice, check_method
+from edgeexit.calibration.solver.pareto_front import front
+from edgeexit.calibration.solver.search import Policy
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.calibration.uncertainty import Sample
 from edgeexit.calibration.verdicts import Verdict, lost_classes, one_sided, recommend_heads, sampling_error, verdicts_of
 from edgeexit.data import Dataset, check_labels, checked, read_fingerprint
 from edgeexit.data.fingerprint import KEY as TRAINING
-from edgeexit.documents import to_document
 from edgeexit.errors import BundleError, InputError, TargetNotMet
 from edgeexit.graph.onnx_files import load_binary
 from edgeexit.hardware import device_facts
 from edgeexit.measure.statistics import nearest_rank
-from edgeexit.progress import Progress, in_notebooks
 from edgeexit.runtime import CalibrationWarning, Runner, model_info
 from edgeexit.runtime.calibrations import key_here
-from edgeexit.units import plural
+from edgeexit.util.arguments import as_seconds, as_whole, check_progress
+from edgeexit.util.documents import to_document
+from edgeexit.util.progress import Progress, in_notebooks
+from edgeexit.util.units import plural
 
 SECONDS = 6.0
 """Wall time of the timing, by default."""

@@ -20,20 +20,20 @@ from edgeexit.calibration.decision import (
     UNDECIDED,
     CalibrationVerdict,
 )
-from edgeexit.calibration.front import Front
-from edgeexit.calibration.guard import Choice
 from edgeexit.calibration.plausibility import Finding
 from edgeexit.calibration.records import calibration_records
 from edgeexit.calibration.replay import Outcome, ReplayTable, latency_quantile
-from edgeexit.calibration.search import Policy
+from edgeexit.calibration.solver.cross_validation import Choice
+from edgeexit.calibration.solver.pareto_front import Front
+from edgeexit.calibration.solver.search import Policy
 from edgeexit.calibration.summary import calibration_summary
 from edgeexit.calibration.verdicts import Verdict
-from edgeexit.display import Summarised, Summary
-from edgeexit.documents import check_schema, from_document, to_document
 from edgeexit.errors import BundleError
 from edgeexit.measure.consistency import length_faults, value_faults
 from edgeexit.measure.records import Record, data_frame
 from edgeexit.measure.statistics import Interval, nearest_rank
+from edgeexit.util.display import Summarised, Summary
+from edgeexit.util.documents import check_schema, from_document, to_document
 
 SCHEMA = "edgeexit.calibration/1"
 VERSION = 1

@@ -21,25 +21,25 @@ from edgeexit.calibration.device import (
     try_policy,
     with_energy,
 )
-from edgeexit.calibration.feasible import is_met
-from edgeexit.calibration.guard import Choice, choose
 from edgeexit.calibration.judge import Run, change_reasons, checks_of, cost_reasons, noise_reasons, on_time
 from edgeexit.calibration.margins import Errors, loosened, tightened, tightened_times
 from edgeexit.calibration.plausibility import Evidence, Finding, find_implausible, refuse_implausible
-from edgeexit.calibration.problem import problem_of
 from edgeexit.calibration.replay import Indices, ReplayTable, with_origin
 from edgeexit.calibration.result import Check, Figures, Parts
-from edgeexit.calibration.search import Effort, Policy
+from edgeexit.calibration.solver.cross_validation import Choice, choose
+from edgeexit.calibration.solver.nearest_target import is_met
+from edgeexit.calibration.solver.problem import problem_of
+from edgeexit.calibration.solver.search import Effort, Policy
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.calibration.uncertainty import Sample
 from edgeexit.data import Dataset, indices_sha256, split_calibration
 from edgeexit.errors import InputError, TargetNotMet
 from edgeexit.hardware import DeviceState, Validity, judge, snapshot
-from edgeexit.measure.energy import energy_of
+from edgeexit.measure.energy.measurement import energy_of
 from edgeexit.measure.statistics import nearest_rank
-from edgeexit.progress import Progress
 from edgeexit.runtime import Runner
 from edgeexit.runtime.calibrations import key_here
+from edgeexit.util.progress import Progress
 
 EFFORT = Effort(work=10.0)
 _EXITS_SHARE = 0.35

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeexit.arguments import as_path
 from edgeexit.bundle import Bundle, CalibrationRecord
 from edgeexit.bundle.archive import SCHEMA, About, Archive, read_archive
 from edgeexit.calibration.kept import REPLAY
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import Calibration, calibration_from
 from edgeexit.errors import EdgeExitError, InputError
-from edgeexit.progress import silent
+from edgeexit.util.arguments import as_path
+from edgeexit.util.progress import silent
 
 
 def list_calibrations(bundle: Bundle | Path | str) -> tuple[CalibrationRecord, ...]:

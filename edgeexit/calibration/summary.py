@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeexit import units
-from edgeexit.display import Summary
 from edgeexit.measure.shares import share_interval
+from edgeexit.util import units
+from edgeexit.util.display import Summary
 
 if TYPE_CHECKING:
     from edgeexit.calibration.result import Calibration, Figures

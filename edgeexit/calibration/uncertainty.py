@@ -14,8 +14,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from edgeexit.calibration.problem import problem_of
 from edgeexit.calibration.replay import Bools, Floats, Indices, ReplayTable
+from edgeexit.calibration.solver.problem import problem_of
 from edgeexit.calibration.targets import Bound, Target
 
 CONFIDENCE = 0.99

@@ -8,11 +8,11 @@ from itertools import combinations
 
 import numpy as np
 
-from edgeexit import units
-from edgeexit.calibration.problem import FEW_EXITS, problem_of
 from edgeexit.calibration.replay import Indices, ReplayTable, falling_exits
-from edgeexit.calibration.search import QUICK, Policy, best_boundaries, policy_of
+from edgeexit.calibration.solver.problem import FEW_EXITS, problem_of
+from edgeexit.calibration.solver.search import QUICK, Policy, best_boundaries, policy_of
 from edgeexit.calibration.targets import Target, parse_target
+from edgeexit.util import units
 
 SMALL = 0.02
 """A sampling error of the mean latency above this is worth a word."""

@@ -19,7 +19,7 @@ from edgeexit.cli.failures import run_command
 from edgeexit.cli.help import Group, add_command
 from edgeexit.cli.interrupts import interruptible
 from edgeexit.cli.printing import print_warning
-from edgeexit.scratch import remove_own, remove_stale
+from edgeexit.util.scratch import remove_own, remove_stale
 
 COMMANDS: tuple[str, ...] = (
     "demo",

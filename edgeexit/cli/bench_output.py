@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edgeexit import units
 from edgeexit.cli.common import VERBOSITY
 from edgeexit.cli.printing import print_list, print_note, print_result, print_tables, print_text, print_verdict
 from edgeexit.measure import BenchResult
@@ -13,6 +12,7 @@ from edgeexit.measure.suites import Suite
 from edgeexit.report.reasons import explain
 from edgeexit.report.tables import ratio_text, result_tables, speedup
 from edgeexit.report.validity_reasons import gravest_first
+from edgeexit.util import units
 
 DETAILS = ("Where the time goes", "How it was measured", "Not measured")
 """Tables that only --verbose prints; the report holds them too."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from edgeexit import units
 from edgeexit.calibration import Calibration, parse_target
 from edgeexit.calibration.result import Figures
 from edgeexit.cli.printing import print_list, print_tables, print_text, print_verdict
 from edgeexit.report.calibrated import bounds_table, choice_reason
 from edgeexit.report.table import Table
 from edgeexit.report.tables import share_of
+from edgeexit.util import units
 
 _LISTED = 4
 """Exits whose thresholds and shares fit into one line; of more, the table of the exits has them."""

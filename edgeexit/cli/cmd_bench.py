@@ -94,7 +94,7 @@ def bench_command(
     from edgeexit.calibration.plausibility import recorded_differences
     from edgeexit.cli.bench_output import announce
     from edgeexit.data import load_data
-    from edgeexit.measure.result import check_place
+    from edgeexit.measure.result.bench_result import check_place
     from edgeexit.measure.suites import load_suite
 
     _refuse_idle("--against", against, {"--against-thresholds": against_thresholds, "--against-mode": against_mode})

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from edgeexit.calibration.recipes import Recipe
     from edgeexit.data import Dataset
     from edgeexit.errors import TargetNotMet
-    from edgeexit.progress import Progress
     from edgeexit.runtime import Runner
+    from edgeexit.util.progress import Progress
 
 _TARGET_HELP = (
     "Bounds joined by commas: mean<=5ms, mean<=0.6x (of the backbone), p50|p90|p95|p99|p99.9<=10ms, energy<=2mJ, macs<=40M, "

@@ -101,7 +101,7 @@ def export_command(
     from edgeexit.bundle import Bundle
     from edgeexit.bundle.archive import SUFFIX
     from edgeexit.calibration import export_calibration
-    from edgeexit.data.files import write_bytes
+    from edgeexit.util.atomic import write_bytes
 
     opened = Bundle.open(bundle)
     content = export_calibration(opened, name)
@@ -158,8 +158,8 @@ def diff_command(
     """
     from edgeexit.calibration import load_calibration
     from edgeexit.calibration.differences import differences
-    from edgeexit.documents import to_document
     from edgeexit.report.table import Table
+    from edgeexit.util.documents import to_document
 
     a, b = load_calibration(bundle, first), load_calibration(bundle, second)
     changed = [line for line in differences(a, b) if not line.same]
@@ -196,7 +196,7 @@ for _name_of, _function in _COMMANDS.items():
 
 
 def _document(bundle: Bundle) -> dict[str, Any]:
-    from edgeexit.documents import to_document
+    from edgeexit.util.documents import to_document
 
     active = _active_keys(bundle)
     rows = [
@@ -272,7 +272,7 @@ def _settings(bundle: Bundle, record: CalibrationRecord) -> Settings:
         InputError: the document does not say.
     """
     from edgeexit.backends import Settings
-    from edgeexit.documents import from_document
+    from edgeexit.util.documents import from_document
 
     where = f"the settings of calibration {record.name!r} in {bundle.path}"
     return from_document(Settings, bundle.read_record(record).get("settings"), where)

@@ -66,7 +66,7 @@ def compile_command(
 
     Example: edgeexit compile lenet.onnx -o lenet.eexit --criterion entropy
     """
-    from edgeexit.compiler import compile_model
+    from edgeexit.compiler.compilation import compile_model
     from edgeexit.data import load_data
 
     samples = load_data(data, file_info(model, preprocess, classes), strict=True) if data else None
@@ -102,18 +102,18 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _document(bundle: Bundle) -> dict[str, Any]:
-    from edgeexit.documents import to_document
+    from edgeexit.util.documents import to_document
 
     return {"schema": "edgeexit.compiled/1", "bundle": str(bundle.path), "manifest": to_document(bundle.manifest)}
 
 
 def _print(bundle: Bundle) -> None:
     """What was split, how well it agrees with the original, how fast it is, and what to type next."""
-    from edgeexit import units
     from edgeexit.cli.printing import print_command, print_list, print_result, print_tables, print_text
     from edgeexit.fallbacks import FALLBACKS, LAST
     from edgeexit.report.bundle_facts import data_lines
     from edgeexit.report.doubts import doubts
+    from edgeexit.util import units
 
     manifest, checked = bundle.manifest, bundle.manifest.verified
     sizes = f"{units.plural(manifest.exits, 'exit')}, {units.plural(manifest.classes, 'class', 'classes')}"
@@ -134,9 +134,9 @@ def _print(bundle: Bundle) -> None:
 
 def _stages(bundle: Bundle) -> Table:
     """One row an exit; times where they were measured, of the mode that is faster here."""
-    from edgeexit import units
     from edgeexit.report.names import exit_title
     from edgeexit.report.table import Table
+    from edgeexit.util import units
 
     manifest = bundle.manifest
     timing = next(iter(manifest.timings.values()), None)

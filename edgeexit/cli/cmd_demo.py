@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeexit import units
 from edgeexit.cli.common import INTERRUPTED, Json, emit
 from edgeexit.cli.printing import print_note
 from edgeexit.cli.progress import progress_bar
+from edgeexit.util import units
 
 if TYPE_CHECKING:
     from edgeexit.demo import DemoResult
@@ -34,7 +34,7 @@ def demo_command(
     """
     from edgeexit.calibration.decision import NOT_MET
     from edgeexit.demo import TARGET, run_demo
-    from edgeexit.documents import to_document
+    from edgeexit.util.documents import to_document
 
     print_note(f"compile, calibrate and measure: about {units.duration(_ABOUT_S)}, longer on a slow or busy machine.")
     with progress_bar(_ABOUT_S) as progress:

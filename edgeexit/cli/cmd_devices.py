@@ -42,7 +42,7 @@ def _print_list(profiles: dict[str, DeviceProfile], current: DeviceProfile | Non
     from edgeexit.cli.printing import print_result, print_tables
     from edgeexit.hardware import device_facts, device_key, snapshot
     from edgeexit.report.table import Table
-    from edgeexit.units import plural
+    from edgeexit.util.units import plural
 
     rows = [
         (p.name, p.power.meter, p.defaults.backend, f"{p.title} ← this machine" if p is current else p.title)
@@ -107,13 +107,13 @@ def _recognition(profile: DeviceProfile) -> str:
 
 
 def _cpu(profile: DeviceProfile) -> str:
-    from edgeexit.units import plural
+    from edgeexit.util.units import plural
 
     return _join(profile.cpu.model, profile.cpu.arch, plural(profile.cpu.cores, "core") if profile.cpu.cores else None)
 
 
 def _cache(cache: Any) -> str:
-    from edgeexit.units import bytes_
+    from edgeexit.util.units import bytes_
 
     return f"{bytes_(cache.size_bytes)}, {cache.ways} ways, {cache.line_bytes}-byte lines, shared by {cache.shared_by}"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeexit.cli.common import BackendOptions, Json, Spin, emit, joined
-from edgeexit.documents import to_document
+from edgeexit.util.documents import to_document
 
 if TYPE_CHECKING:
     from edgeexit.hardware.checks import Check
@@ -40,8 +40,8 @@ def doctor_command(
     when the backend cannot run here or a check of it fails. Example: edgeexit doctor --backend tensorrt
     """
     from edgeexit.backends import Settings
-    from edgeexit.backends.precision import check_precision
     from edgeexit.cli.conformance import print_report, run_suite
+    from edgeexit.compiler.precision import check_precision
     from edgeexit.errors import InputError
     from edgeexit.hardware.checks import check_machine
 
@@ -95,7 +95,7 @@ def _counters() -> list[Check]:
     """Every pass of cache counters opens."""
     from edgeexit.errors import HardwareMissing
     from edgeexit.hardware.checks import Check
-    from edgeexit.measure.cache_counters import Counters, passes
+    from edgeexit.measure.cache.counters import Counters, passes
 
     try:
         for events in passes():

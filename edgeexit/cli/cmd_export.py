@@ -166,7 +166,7 @@ def _document(exported: Exported, found: Found) -> dict[str, Any]:
 
 def _print(exported: Exported, found: Found) -> None:
     from edgeexit.cli.printing import print_result, print_text
-    from edgeexit.units import plural
+    from edgeexit.util.units import plural
 
     shapes = ", ".join(
         f"{name} [{', '.join('batch' if d is None else str(d) for d in s)}]" for name, s in exported.inputs.items()

@@ -29,8 +29,8 @@ def inspect_command(
     """
     from edgeexit.bundle import Bundle
     from edgeexit.bundle.signing import verify_signature
-    from edgeexit.documents import to_document
     from edgeexit.report.bundle_facts import bundle_facts
+    from edgeexit.util.documents import to_document
 
     opened = Bundle.open(bundle)
     if verify is not None:
@@ -66,7 +66,7 @@ def _print(facts: BundleFacts) -> None:
 
 
 def _heading(facts: BundleFacts) -> Iterator[str]:
-    from edgeexit.units import bytes_, plural
+    from edgeexit.util.units import bytes_, plural
 
     verified = facts.verified
     yield (

@@ -110,10 +110,10 @@ def _classify(runner: Runner, exit: int | None, deadline_ms: float | None, x: An
 
 
 def _print(runner: Runner, answered: Answered) -> None:
-    from edgeexit import units
     from edgeexit.cli.printing import print_result, print_tables, print_text
     from edgeexit.report.table import Table
     from edgeexit.report.tables import share_of
+    from edgeexit.util import units
 
     columns, rows = answered.table(_SHOWN)
     score = f"{runner.criterion.name} ({runner.criterion.unit})"

@@ -108,7 +108,7 @@ def _print(trained: Trained, files: list[Path]) -> None:
     from edgeexit.cli.printing import print_list, print_tables, print_text
     from edgeexit.report.table import Table
     from edgeexit.report.tables import share_of
-    from edgeexit.units import percent
+    from edgeexit.util.units import percent
 
     results: dict[str, Any] = trained.metrics["results"]
     sizes = {part: int(about["samples"]) for part, about in trained.metrics["data"].items()}

@@ -26,9 +26,9 @@ def run_suite(backend: str, output: Path | None, *, quick: bool = False, **setti
         InputError: the file cannot be written; raised before anything runs.
     """
     from edgeexit.conformance import NETWORKS, run_conformance
-    from edgeexit.data.files import write_bytes
     from edgeexit.errors import InputError
-    from edgeexit.measure.result import check_place
+    from edgeexit.measure.result.bench_result import check_place
+    from edgeexit.util.atomic import write_bytes
 
     try:
         if output is not None:

@@ -50,9 +50,9 @@ def bundle_info(bundle: Path, preprocess: str | None, classes: str | None) -> Mo
         BundleError: there is no readable manifest.
         InputError: the preprocessing or the class names do not fit it.
     """
-    from edgeexit.arguments import as_path
     from edgeexit.bundle import read_manifest
     from edgeexit.runtime import model_info
+    from edgeexit.util.arguments import as_path
 
     manifest = read_manifest(as_path("bundle", bundle))
     return model_info(manifest, name=str(bundle), preprocess=preprocess, classes=classes)
@@ -67,11 +67,11 @@ def file_info(model: Path, preprocess: str | None, classes: str | None) -> Model
     """
     from dataclasses import replace
 
-    from edgeexit.arguments import as_path
     from edgeexit.data import read_class_names, read_preprocess
     from edgeexit.data.model import complete_preprocess
     from edgeexit.graph import read_model
     from edgeexit.graph.expected_data import network_info
+    from edgeexit.util.arguments import as_path
 
     info = network_info(read_model(as_path("model", model)), str(model))
     if classes is not None:

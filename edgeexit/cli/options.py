@@ -61,7 +61,7 @@ def _presets() -> Iterable[str]:
 
 
 def _methods() -> Iterable[str]:
-    from edgeexit.calibration.guard import METHODS
+    from edgeexit.calibration.solver.cross_validation import METHODS
 
     return METHODS
 

@@ -15,8 +15,8 @@ from edgeexit.errors import InputError
 
 if TYPE_CHECKING:
     from edgeexit.data import Dataset, Source
-    from edgeexit.progress import Progress
     from edgeexit.runtime import Prediction, Runner
+    from edgeexit.util.progress import Progress
 
 _CHUNK = 64  # samples in memory at a time
 _SUFFIXES = (".csv", ".json")
@@ -117,7 +117,7 @@ def _cell(value: Any) -> str:
 
 def predictions_document(runner: Runner, answered: Answered) -> dict[str, Any]:
     """The JSON object of `edgeexit run`."""
-    from edgeexit.documents import to_document
+    from edgeexit.util.documents import to_document
 
     document = {
         "schema": "edgeexit.run/1",
@@ -151,8 +151,8 @@ def save_predictions(document: dict[str, Any], path: Path) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    from edgeexit.data.files import write_text
-    from edgeexit.documents import dumps
+    from edgeexit.util.atomic import write_text
+    from edgeexit.util.documents import dumps
 
     rows: Sequence[dict[str, Any]] = document["predictions"]
     write_text(path, dumps(document) if path.suffix.lower() == ".json" else _as_csv(rows))

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgeexit.cli.common import VERBOSITY
-from edgeexit.progress import Progress, silent
-from edgeexit.units import duration
+from edgeexit.util.progress import Progress, silent
+from edgeexit.util.units import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -131,7 +131,7 @@ class _Lines:
 @contextmanager
 def builds_shown() -> Iterator[None]:
     """A progress display for what opening a bundle may have to build first, such as engines of TensorRT: that takes minutes."""
-    from edgeexit.backends.watch import watching
+    from edgeexit.backends.build_progress import watching
 
     with progress_bar() as progress, watching(progress):
         yield

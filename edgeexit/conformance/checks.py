@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 
 from edgeexit.backends import Settings
 from edgeexit.backends.base import Array
-from edgeexit.backends.checks import Check
-from edgeexit.backends.probe import open_model
+from edgeexit.backends.self_check import Check
 from edgeexit.bundle import Bundle
+from edgeexit.compiler.probe import open_model
 from edgeexit.criteria import criterion
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.graph import find_exits, read_model
 from edgeexit.measure.timing import time_interleaved
 from edgeexit.runtime import Prediction, Runner
 from edgeexit.runtime.loading import open_runner
-from edgeexit.units import percent
-from edgeexit.units import seconds as as_time
+from edgeexit.util.units import percent
+from edgeexit.util.units import seconds as as_time
 
 SAME = 1e-4
 """Largest logit error over the largest logit of the sample, and distance of a score from its threshold, that count as equal in float32."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from edgeexit.backends.checks import Check
-from edgeexit.documents import dumps
+from edgeexit.backends.self_check import Check
+from edgeexit.util.documents import dumps
 
 SCHEMA = "edgeexit.conformance/1"
 

@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 import edgeexit
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
-from edgeexit.backends.checks import Check
-from edgeexit.backends.samples import random_inputs
-from edgeexit.backends.watch import watching
-from edgeexit.compiler import compile_model
+from edgeexit.backends.build_progress import watching
+from edgeexit.backends.example_inputs import random_inputs
+from edgeexit.backends.self_check import Check
+from edgeexit.compiler.compilation import compile_model
 from edgeexit.conformance.checks import CHECKS, Case, accuracy_is_the_models, check_times, reference_of
 from edgeexit.conformance.networks import BUILDERS, write_network
 from edgeexit.conformance.report import SCHEMA, ConformanceReport, NetworkChecks
 from edgeexit.data import demo_asset, load_data
 from edgeexit.errors import EdgeExitError, InputError, did_you_mean
-from edgeexit.graph.network import Network, read_model
+from edgeexit.graph.model import Network, read_model
 from edgeexit.hardware import device_facts, device_key
-from edgeexit.progress import Progress, silent
 from edgeexit.runtime.loading import open_runner
-from edgeexit.scratch import scratch_folder
+from edgeexit.util.progress import Progress, silent
+from edgeexit.util.scratch import scratch_folder
 
 NETWORKS = ("skips", "heads-feed-heads", "two-inputs", "lenet-digits", "alexnet-size", "resnet-size")
 """Every network of the suite: three that are hard to cut, the shipped trained one, two of the papers' size."""

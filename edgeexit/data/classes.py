@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeexit.arguments import check_small, path_exists, printable
 from edgeexit.data.model import ModelInfo, near_name
 from edgeexit.errors import InputError
-from edgeexit.units import plural
+from edgeexit.util.arguments import check_small, path_exists, printable
+from edgeexit.util.units import plural
 
 _MOST_SHOWN = 12
 _LARGEST_FILE = 1 << 24

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.arguments import printable
 from edgeexit.data.arrays import as_array, as_float32, fit_array, from_pixels, input_faults
 from edgeexit.data.labels import as_labels
 from edgeexit.data.model import InputSpec, ModelInfo
 from edgeexit.errors import InputError
+from edgeexit.util.arguments import printable
 
 Floats: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.int64]

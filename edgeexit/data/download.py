@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edgeexit.data.files import replacing
 from edgeexit.errors import InputError
-from edgeexit.progress import Progress, silent
+from edgeexit.util.atomic import replacing
+from edgeexit.util.progress import Progress, silent
 
 _BLOCK = 1 << 20
 _KEPT = "What has come is kept; the same command goes on with it."

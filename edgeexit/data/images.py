@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeexit.arguments import printable
 from edgeexit.data.classes import clean_name, number_classes, warn
 from edgeexit.data.dataset import Dataset
 from edgeexit.data.model import InputSpec, ModelInfo
 from edgeexit.data.picture import SUFFIXES, is_picture, picture_kind, read_picture
 from edgeexit.data.preprocess import UNIT_RANGE, Preprocess
 from edgeexit.errors import InputError
-from edgeexit.units import bytes_, plural
+from edgeexit.util.arguments import printable
+from edgeexit.util.units import bytes_, plural
 
 _PART_NAMES = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "calibration", "calib"}

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from edgeexit.arguments import as_whole, check_regular_file, printable
 from edgeexit.data import cifar10, mnist
 from edgeexit.data.dataset import Dataset, checked
 from edgeexit.data.digits import digits
@@ -19,7 +18,8 @@ from edgeexit.data.model import ModelInfo
 from edgeexit.data.npz import read_npy, read_npz
 from edgeexit.data.picture import is_picture
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.progress import Progress, silent
+from edgeexit.util.arguments import as_whole, check_regular_file, printable
+from edgeexit.util.progress import Progress, silent
 
 Loader: TypeAlias = Callable[[str], Dataset]
 """The name of a part in, that part of the set out."""

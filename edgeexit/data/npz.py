@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.arguments import check_regular_file, printable
 from edgeexit.data.classes import read_class_names, warn
 from edgeexit.data.dataset import Dataset, checked
-from edgeexit.data.files import replacing
 from edgeexit.data.model import ModelInfo, near_name
 from edgeexit.errors import InputError
+from edgeexit.util.arguments import check_regular_file, printable
+from edgeexit.util.atomic import replacing
 
 _FORM = (
     "an .npz for edgeexit holds x [samples, ...] (or x_<name> for each of several inputs) and optionally y [samples]"

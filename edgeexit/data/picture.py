@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.arguments import check_regular_file, printable
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.errors import InputError, MissingExtra
+from edgeexit.util.arguments import check_regular_file, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image

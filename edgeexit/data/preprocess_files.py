@@ -20,10 +20,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edgeexit.arguments import as_float, check_small, path_exists, printable
 from edgeexit.data.preprocess import INTERPOLATIONS, Preprocess
 from edgeexit.data.preprocess_printed import read_printed
 from edgeexit.errors import InputError, did_you_mean
+from edgeexit.util.arguments import as_float, check_small, path_exists, printable
 
 if sys.version_info >= (3, 11):
     import tomllib

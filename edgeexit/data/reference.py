@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from edgeexit.data.dataset import Dataset
 from edgeexit.data.model import InputSpec, ModelInfo
 from edgeexit.data.preprocess import Preprocess, layout_of
-from edgeexit.documents import dumps, from_document
 from edgeexit.errors import InputError
+from edgeexit.util.documents import dumps, from_document
 
 PREPROCESS_KEY = "edgeexit.preprocess"
 CLASSES_KEY = "edgeexit.classes"

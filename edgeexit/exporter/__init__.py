@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeexit.arguments import as_names
-from edgeexit.data.files import replacing
 from edgeexit.errors import MissingExtra, ModelError
+from edgeexit.util.arguments import as_names
+from edgeexit.util.atomic import replacing
 
 try:
     import torch

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeexit.backends.base import Settings
-from edgeexit.backends.refusals import refusals
-from edgeexit.backends.samples import extreme_inputs, is_steady
-from edgeexit.backends.sessions import open_session
+from edgeexit.backends.example_inputs import extreme_inputs, is_steady
+from edgeexit.backends.onnxruntime.errors import refusals
+from edgeexit.backends.onnxruntime.sessions import open_session
 from edgeexit.errors import InternalError, ModelError
 from edgeexit.exporter.eager import eager_exits
-from edgeexit.graph.network import TensorSpec
+from edgeexit.graph.model import TensorSpec
 from edgeexit.nets.outputs import ExitTensors
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeexit.errors import ModelError
-from edgeexit.units import plural
+from edgeexit.util.units import plural
 
 Example: TypeAlias = "Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]"
 

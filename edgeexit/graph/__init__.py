@@ -8,11 +8,11 @@ Nothing here runs a network; `probe` (in `backends`) tells the shapes that infer
 
 from edgeexit.graph.cost import StageCost, count_costs
 from edgeexit.graph.exits import Exit, find_exits
+from edgeexit.graph.external_data import WeightFile
 from edgeexit.graph.fuse import fuse
-from edgeexit.graph.network import Network, TensorSpec, read_model
+from edgeexit.graph.model import Network, TensorSpec, read_model
 from edgeexit.graph.scores import ScoredExit, add_scores
 from edgeexit.graph.split import Stage, split, stage_model, straight_model
-from edgeexit.graph.weights import WeightFile
 
 __all__ = [
     "Exit",

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import onnx
 from onnx import TensorProto
 
-from edgeexit.graph.flow import inner_graphs
-from edgeexit.graph.network import Network, all_tensors
+from edgeexit.graph.dataflow import inner_graphs
+from edgeexit.graph.model import Network, all_tensors
 
 _QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"})
 _HALVES = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})

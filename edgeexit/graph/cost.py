@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import onnx
 from onnx import TensorProto, helper
 
-from edgeexit.graph.flow import Flow, inner_graphs, node_reads
-from edgeexit.graph.network import INFERENCE_ERRORS, Network, outside_range
+from edgeexit.graph.dataflow import Flow, inner_graphs, node_reads
+from edgeexit.graph.model import INFERENCE_ERRORS, Network, outside_range
 
 if TYPE_CHECKING:
     from edgeexit.graph.split import Stage

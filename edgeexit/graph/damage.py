@@ -9,7 +9,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from onnx.defs import OpSchema
 
-from edgeexit.graph.flow import inner_graphs
+from edgeexit.graph.dataflow import inner_graphs
 
 
 def damage_of(proto: onnx.ModelProto) -> str | None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import onnx
 
 from edgeexit.errors import ModelError, did_you_mean
-from edgeexit.graph.flow import Flow
-from edgeexit.graph.network import INFERENCE_ERRORS, Network, TensorSpec, is_tensor, spec_of
-from edgeexit.units import plural
+from edgeexit.graph.dataflow import Flow
+from edgeexit.graph.model import INFERENCE_ERRORS, Network, TensorSpec, is_tensor, spec_of
+from edgeexit.util.units import plural
 
 METADATA_KEY = "edgeexit.exits"
 """Model metadata: a JSON list of {"name", "logits", "score"} in order, written by `edgeexit export`."""

@@ -9,7 +9,7 @@ import onnx
 from edgeexit.data.model import InputSpec, ModelInfo
 from edgeexit.data.reference import DataRecord, record_of
 from edgeexit.errors import InputError, ModelError
-from edgeexit.graph.network import Network, TensorSpec
+from edgeexit.graph.model import Network, TensorSpec
 
 
 def network_info(net: Network, name: str) -> ModelInfo:

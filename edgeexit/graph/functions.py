@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 
-from edgeexit.graph.flow import inner_graphs
+from edgeexit.graph.dataflow import inner_graphs
 
 _Key = tuple[str, str, str]
 

@@ -19,9 +19,9 @@ from onnx import TensorProto, helper
 
 from edgeexit.errors import ModelError
 from edgeexit.graph.build import NodeBuilder
-from edgeexit.graph.flow import node_reads, renamed, unused_prefix
+from edgeexit.graph.dataflow import node_reads, renamed, unused_prefix
 from edgeexit.graph.layout import bridged
-from edgeexit.graph.network import Network, TensorSpec
+from edgeexit.graph.model import Network, TensorSpec
 from edgeexit.graph.split import Stage, shell
 
 RESULTS = ("logits", "exit", "score")

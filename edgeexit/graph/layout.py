@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 import onnx
 from onnx import helper
 
-from edgeexit.graph.flow import renamed
-from edgeexit.graph.network import TensorSpec
+from edgeexit.graph.dataflow import renamed
+from edgeexit.graph.model import TensorSpec
 
 _BLOCK = 16  # channels; the widest of its blocks, so a multiple of the others
 _SUMS = frozenset({"Add", "Sum"})

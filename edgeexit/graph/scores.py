@@ -15,9 +15,9 @@ from edgeexit.errors import ModelError
 from edgeexit.fallbacks import LAST, MOST_CONFIDENT, most_confident_nodes
 from edgeexit.graph.build import NodeBuilder
 from edgeexit.graph.cost import costs_of_reaching
+from edgeexit.graph.dataflow import unused_prefix
 from edgeexit.graph.exits import Exit
-from edgeexit.graph.flow import unused_prefix
-from edgeexit.graph.network import BATCH, Network
+from edgeexit.graph.model import BATCH, Network
 
 _LARGEST = np.finfo(np.float32).max
 _LEAST_PROBABILITY = np.finfo(np.float32).tiny  # its logarithm is finite, and it adds nothing to an entropy

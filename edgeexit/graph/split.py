@@ -22,9 +22,9 @@ from onnx import TensorProto
 
 from edgeexit.errors import ModelError
 from edgeexit.graph.build import NodeBuilder
+from edgeexit.graph.dataflow import Flow, unused_prefix
 from edgeexit.graph.exits import Exit
-from edgeexit.graph.flow import Flow, unused_prefix
-from edgeexit.graph.network import BATCH, Network, TensorSpec, opset_of
+from edgeexit.graph.model import BATCH, Network, TensorSpec, opset_of
 from edgeexit.graph.scores import ScoredExit
 
 

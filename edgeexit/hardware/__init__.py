@@ -12,12 +12,12 @@ Everything that reads the kernel's files takes `root`, so that the tree of any b
 
 from __future__ import annotations
 
-from edgeexit.hardware.files import data_dir, read_toml
 from edgeexit.hardware.identity import device_facts
 from edgeexit.hardware.keys import device_key
 from edgeexit.hardware.profiles import DeviceProfile, current_profile, find_profile, load_profiles
 from edgeexit.hardware.state import DeviceState, snapshot, state_from_json
 from edgeexit.hardware.validity import Validity, foreign_cores, judge, verdict
+from edgeexit.util.resources import data_dir, read_toml
 
 __all__ = [
     "DeviceProfile",

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from edgeexit import units
 from edgeexit.errors import HardwareMissing
 from edgeexit.hardware.caches import caches
 from edgeexit.hardware.clocks import SWAPPING
@@ -20,6 +19,7 @@ from edgeexit.hardware.keys import device_key
 from edgeexit.hardware.power import PowerMeter, find_power_meter
 from edgeexit.hardware.profiles import current_profile
 from edgeexit.hardware.state import DeviceState, snapshot
+from edgeexit.util import units
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
 

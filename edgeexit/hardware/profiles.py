@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from edgeexit.documents import check_schema, from_document
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.hardware.files import data_dir, read_toml
 from edgeexit.hardware.identity import ROOT, compatible
+from edgeexit.util.documents import check_schema, from_document
+from edgeexit.util.resources import data_dir, read_toml
 
 ROLES = ("total", "cpu", "gpu", "cpu+gpu", "soc", "memory", "system", "accelerator", "wifi", "unused")
 """What a rail feeds. `cpu+gpu` is a shared rail and is never split; `unused` is not connected or inside another one."""

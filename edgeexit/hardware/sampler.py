@@ -21,9 +21,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from edgeexit.children import child_command
 from edgeexit.errors import HardwareMissing
-from edgeexit.scratch import scratch_folder
+from edgeexit.util.child_processes import child_command
+from edgeexit.util.scratch import scratch_folder
 
 _READY = b"ready\n"
 _FILE = "records"

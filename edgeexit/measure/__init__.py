@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from edgeexit.measure.compare import ResultComparison, compare_results
 from edgeexit.measure.protocol import bench
-from edgeexit.measure.result import BenchResult, read_result, result_from
+from edgeexit.measure.result.bench_result import BenchResult, read_result, result_from
 from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.suites import Suite, load_suite, suite_names
 from edgeexit.measure.timing import Call, Samples, time_interleaved

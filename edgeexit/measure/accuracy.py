@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.data import Dataset
-from edgeexit.measure.parts import Accuracy, ExitAccuracy
+from edgeexit.measure.result.parts import Accuracy, ExitAccuracy
 from edgeexit.measure.shares import paired_change_interval, share_interval
 from edgeexit.measure.statistics import Interval
-from edgeexit.progress import Progress
+from edgeexit.util.progress import Progress
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Backbone, Runner

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from edgeexit.backends import Program, Settings, StagedProgram, find_backend
 from edgeexit.backends.host import HostStaged
-from edgeexit.backends.sessions import bound, open_session
-from edgeexit.graph.flow import Flow
+from edgeexit.backends.onnxruntime.sessions import bound, open_session
+from edgeexit.graph.dataflow import Flow
 from edgeexit.graph.layout import bridge_model
 from edgeexit.graph.onnx_files import load_binary
-from edgeexit.measure.parts import Breakdown, StageCost
+from edgeexit.measure.result.parts import Breakdown, StageCost
 from edgeexit.measure.timing import Call, time_interleaved
 
 if TYPE_CHECKING:

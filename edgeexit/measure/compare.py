@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeexit.documents import to_document
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.measure.parts import Latency
-from edgeexit.measure.result import BenchResult
+from edgeexit.measure.result.bench_result import BenchResult
+from edgeexit.measure.result.parts import Latency
 from edgeexit.measure.verdict import Comparison, Processes, compare_processes
+from edgeexit.util.documents import to_document
 
 _MUST_MATCH: dict[str, Callable[[BenchResult], Any]] = {
     "device": lambda r: r.device.key,

@@ -14,17 +14,17 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.children import child_command
 from edgeexit.errors import HardwareMissing, InputError, InternalError
 from edgeexit.hardware import DeviceState, snapshot
-from edgeexit.measure.figures import Lane
+from edgeexit.measure.result.aggregation import Lane
 from edgeexit.measure.timing import Samples
 from edgeexit.measure.worker import refusal_file
-from edgeexit.progress import Progress
+from edgeexit.util.child_processes import child_command
+from edgeexit.util.progress import Progress
 
 _CHILD = (
     "import time; start_s = time.perf_counter(); import edgeexit.runtime; import_s = time.perf_counter() - start_s; "
-    "from edgeexit.children import end_with_parent; end_with_parent(parent); "
+    "from edgeexit.util.child_processes import end_with_parent; end_with_parent(parent); "
     "from {module} import main; main(import_s, sys.argv[1], sys.argv[2])"
 )
 _WORKER = "edgeexit.measure.worker"

@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgeexit
-from edgeexit.arguments import check_progress
 from edgeexit.data import Dataset, checked
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.hardware import verdict
@@ -31,7 +30,11 @@ from edgeexit.hardware.power.external import CsvRecorder
 from edgeexit.hardware.power.recorder import Recorder
 from edgeexit.hardware.validity import Finding
 from edgeexit.measure.accuracy import decide
-from edgeexit.measure.assemble import (
+from edgeexit.measure.cache.measurement import cache_of
+from edgeexit.measure.cache.sweep import sweep_of
+from edgeexit.measure.energy.measurement import energy_of
+from edgeexit.measure.processes import Replicate, cool_down, run_process
+from edgeexit.measure.result.assembly import (
     Measured,
     against_of,
     audit_findings,
@@ -43,19 +46,16 @@ from edgeexit.measure.assemble import (
     raw_of,
     report_of,
 )
-from edgeexit.measure.cache import cache_of
-from edgeexit.measure.cache_sweep import sweep_of
-from edgeexit.measure.energy import energy_of
-from edgeexit.measure.parts import Against, Cold, Judgement, Paced, Subject, Tool, Workload
-from edgeexit.measure.processes import Replicate, cool_down, run_process
-from edgeexit.measure.result import BenchResult
+from edgeexit.measure.result.bench_result import BenchResult
+from edgeexit.measure.result.parts import Against, Cold, Judgement, Paced, Subject, Tool, Workload
 from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.suites import Suite, load_suite
 from edgeexit.measure.watch import Watch
 from edgeexit.measure.worker import Job, Opening, split_samples
-from edgeexit.progress import Progress, in_notebooks
 from edgeexit.runtime.inputs import model_info
-from edgeexit.scratch import scratch_folder
+from edgeexit.util.arguments import check_progress
+from edgeexit.util.progress import Progress, in_notebooks
+from edgeexit.util.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Prediction, Runner

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgeexit.errors import MissingExtra
-from edgeexit.measure.parts import Latency, PacedLane, Percentile
+from edgeexit.measure.result.parts import Latency, PacedLane, Percentile
 from edgeexit.measure.statistics import Interval
 
 if TYPE_CHECKING:
-    from edgeexit.measure.result import BenchResult
+    from edgeexit.measure.result.bench_result import BenchResult
 
 Record: TypeAlias = dict[str, float | int | str | bool | None]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeexit.documents import from_document
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.hardware import data_dir, read_toml
+from edgeexit.util.documents import from_document
 
 _START_S = 1.5
 """Seconds that a process takes to start, load a bundle and force every exit: about right for small networks."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeexit import units
-from edgeexit.display import Summary
 from edgeexit.measure.statistics import Interval
+from edgeexit.util import units
+from edgeexit.util.display import Summary
 
 if TYPE_CHECKING:
-    from edgeexit.measure.result import BenchResult
+    from edgeexit.measure.result.bench_result import BenchResult
 
 
 def bench_summary(result: BenchResult) -> Summary:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from edgeexit.errors import InputError
 from edgeexit.measure.statistics import nearest_rank
-from edgeexit.progress import Progress, silent
+from edgeexit.util.progress import Progress, silent
 
 Call: TypeAlias = Callable[[int], object]
 """Performs the i-th inference of a trace; i counts from 0, and the callee maps it to an input."""

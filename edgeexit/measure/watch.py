@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.documents import to_document
 from edgeexit.errors import HardwareMissing
 from edgeexit.hardware import DeviceState, device_facts, device_key, judge, snapshot
 from edgeexit.hardware.identity import ROOT
 from edgeexit.hardware.sampler import spare_cpu
 from edgeexit.hardware.timeline import Series, StateRecorder, Timeline
 from edgeexit.hardware.validity import Validity
-from edgeexit.measure.parts import Device, Moment, StateChannel
 from edgeexit.measure.processes import Replicate
+from edgeexit.measure.result.parts import Device, Moment, StateChannel
+from edgeexit.util.documents import to_document
 
 
 class Watch:

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.documents import dumps, from_document
 from edgeexit.errors import EdgeExitError
 from edgeexit.measure.breakdown import time_parts
 from edgeexit.measure.scenarios import run_cold, run_paced, schedule
 from edgeexit.measure.timing import Call, Samples, harness_overhead_s, time_interleaved
+from edgeexit.util.documents import dumps, from_document
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Prediction, Runner

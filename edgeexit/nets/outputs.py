@@ -29,7 +29,7 @@ from torch import Tensor
 
 from edgeexit.errors import ModelError
 from edgeexit.nets.forms import as_form, describe, is_logits, remembering_stacks
-from edgeexit.units import plural
+from edgeexit.util.units import plural
 
 Pair: TypeAlias = "tuple[Tensor, Tensor | None]"
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeexit.arguments import check_regular_file
 from edgeexit.errors import InputError
+from edgeexit.util.arguments import check_regular_file
 
 _INDEX = ".safetensors.index.json"
 _LARGEST_HEADER = 100_000_000  # bytes, as the format says

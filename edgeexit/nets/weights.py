@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgeexit.arguments import check_regular_file
 from edgeexit.errors import InputError
 from edgeexit.nets.safetensors import is_safetensors, read_safetensors
+from edgeexit.util.arguments import check_regular_file
 
 _PLACES = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params", "module")
 """Where training scripts keep the weights, the likeliest first."""

@@ -21,10 +21,10 @@ from html import escape
 
 from edgeexit.fallbacks import LAST
 from edgeexit.report.bundle_facts import BundleFacts, StageFacts, TensorFacts
-from edgeexit.report.labels import text_width
 from edgeexit.report.names import short
-from edgeexit.report.palette import exit_tone
-from edgeexit.units import bytes_, count, percent, seconds
+from edgeexit.report.plot.label_placement import text_width
+from edgeexit.report.plot.palette import exit_tone
+from edgeexit.util.units import bytes_, count, percent, seconds
 
 _LINE = 19
 _MOST_TENSORS = 5

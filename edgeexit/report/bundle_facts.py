@@ -12,11 +12,11 @@ from edgeexit.bundle import Bundle, ModeTiming, Verified
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.reference import Reference
-from edgeexit.documents import number_in
 from edgeexit.fallbacks import FALLBACKS, LAST
 from edgeexit.graph import TensorSpec
 from edgeexit.report.doubts import break_even, cut_bytes, doubts
-from edgeexit.units import percent, plural
+from edgeexit.util.documents import number_in
+from edgeexit.util.units import percent, plural
 
 SCHEMA = "edgeexit.inspect/1"
 

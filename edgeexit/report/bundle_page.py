@@ -6,14 +6,14 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-from edgeexit.data.files import write_text
 from edgeexit.report.bundle_drawing import PHONE, draw_bundle, timing_shown
 from edgeexit.report.bundle_facts import BundleFacts
 from edgeexit.report.bundle_tables import boundary_table, calibration_table, timing_table, without_calibration
 from edgeexit.report.html import CONTENTS, box, cards, document, heading, table
 from edgeexit.report.names import short
 from edgeexit.report.table import Table
-from edgeexit.units import bytes_, count
+from edgeexit.util.atomic import write_text
+from edgeexit.util.units import bytes_, count
 
 _CSS = """
 .drawing{margin-top:22px}.drawing svg{width:100%;height:auto;display:block}.drawing .phone{display:none}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeexit.report.bundle_facts import BundleFacts
 from edgeexit.report.names import exit_title
 from edgeexit.report.table import Table
-from edgeexit.units import bytes_, count, percent, plural, seconds
+from edgeexit.util.units import bytes_, count, percent, plural, seconds
 
 
 def stage_table(facts: BundleFacts) -> Table:

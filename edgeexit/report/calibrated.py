@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgeexit import units
 from edgeexit.calibration import Calibration
 from edgeexit.calibration.result import Check, Figures
 from edgeexit.calibration.targets import METRICS, parse_target
 from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
-from edgeexit.report.figure import (
+from edgeexit.report.plot.figure import (
     BACKBONE,
     INK,
     POLICY,
@@ -33,6 +32,7 @@ from edgeexit.report.figure import (
 from edgeexit.report.table import Table
 from edgeexit.report.tables import share_of
 from edgeexit.report.validity_reasons import gravest_first
+from edgeexit.util import units
 
 
 def calibration_pictures(calibration: Calibration) -> list[Picture]:

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from edgeexit.bundle import Manifest, ModeTiming
 from edgeexit.report.names import short
-from edgeexit.units import bytes_, count, percent, seconds
+from edgeexit.util.units import bytes_, count, percent, seconds
 
 FAR_LESS = 0.7
 """Share of the multiply-accumulates of the exit before it below which the order of an exit is questioned."""

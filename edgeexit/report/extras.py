@@ -7,11 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from edgeexit import units
 from edgeexit.measure import BenchResult
-from edgeexit.report.figure import BACKBONE, INK, POLICY, Axis, Dots, Figure, Floats, Line, Mark, Picture, exit_tone
+from edgeexit.report.plot.figure import (
+    BACKBONE,
+    INK,
+    POLICY,
+    Axis,
+    Dots,
+    Figure,
+    Floats,
+    Line,
+    Mark,
+    Picture,
+    exit_tone,
+)
 from edgeexit.report.sweep import sweep
 from edgeexit.report.table import Table
+from edgeexit.util import units
 
 
 def extra_tables(result: BenchResult) -> list[Table]:

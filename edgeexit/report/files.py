@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from edgeexit.data.files import write_text
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.measure.compare import VARIABLE
-from edgeexit.report.figure import Picture
 from edgeexit.report.page import html_report, item_pictures, item_tables
-from edgeexit.report.raster import save_picture
+from edgeexit.report.plot.figure import Picture
+from edgeexit.report.plot.png import save_picture
+from edgeexit.report.plot.svg import standalone
 from edgeexit.report.several import compared_tables, joint_pictures
 from edgeexit.report.sources import Given, Item, items_of
-from edgeexit.report.svg import standalone
 from edgeexit.report.table import Table, to_latex, to_markdown
 from edgeexit.report.tidy import to_csv
+from edgeexit.util.atomic import write_text
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from html import escape
 
 import edgeexit
-from edgeexit.report.figure import Picture
-from edgeexit.report.palette import palette_css
-from edgeexit.report.svg import NARROW, draw
+from edgeexit.report.plot.figure import Picture
+from edgeexit.report.plot.palette import palette_css
+from edgeexit.report.plot.svg import NARROW, draw
 from edgeexit.report.table import Table
 
 CONTENTS = "<!-- contents -->"

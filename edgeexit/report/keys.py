@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal, TypeAlias
 
-from edgeexit.report.figure import Area, BarFigure, Dots, Line, Mark, Rule
-from edgeexit.report.labels import text_width
+from edgeexit.report.plot.figure import Area, BarFigure, Dots, Line, Mark, Rule
+from edgeexit.report.plot.label_placement import text_width
 
 Shape: TypeAlias = Literal["line", "dash", "dot", "area", "bar"]
 _ROW, _SWATCH, _GAP = 18, 22, 14

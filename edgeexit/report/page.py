@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from html import escape
 
-from edgeexit import units
 from edgeexit.calibration import Calibration
 from edgeexit.calibration.result import Figures
 from edgeexit.measure import BenchResult
-from edgeexit.measure.parts import Accuracy
+from edgeexit.measure.result.parts import Accuracy
 from edgeexit.report.calibrated import calibration_pictures, calibration_tables, quality_interval
-from edgeexit.report.figure import Picture
 from edgeexit.report.html import CONTENTS, box, cards, document, figures, heading, pill, statements, table
-from edgeexit.report.pictures import pictures_of
+from edgeexit.report.plot.bench_figures import pictures_of
+from edgeexit.report.plot.figure import Picture
 from edgeexit.report.reasons import explain
 from edgeexit.report.several import comparison_section, comparison_title
 from edgeexit.report.sources import Item
 from edgeexit.report.table import Table
 from edgeexit.report.tables import change_text, interval_text, percentile_need, result_tables, share_range, speedup
 from edgeexit.report.validity_reasons import gravest_first
+from edgeexit.util import units
 
 
 def html_report(items: Sequence[tuple[str, Item]], vary: Collection[str] = ()) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgeexit import units
 from edgeexit.measure import BenchResult
+from edgeexit.util import units
 
 
 def explain(result: BenchResult) -> str:

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.hardware.files import data_dir
+from edgeexit.util.resources import data_dir
 
 _SUFFIX = ".schema.json"
 

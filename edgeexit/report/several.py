@@ -8,13 +8,15 @@ from html import escape
 
 import numpy as np
 
-from edgeexit import units
 from edgeexit.calibration import Calibration
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
 from edgeexit.measure.statistics import Interval
 from edgeexit.report.calibrated import quality_interval
-from edgeexit.report.figure import (
+from edgeexit.report.html import CONTENTS, box, figures, heading, table
+from edgeexit.report.names import short
+from edgeexit.report.plot.bench_figures import overlay
+from edgeexit.report.plot.figure import (
     BACKBONE,
     Axis,
     Dots,
@@ -27,13 +29,11 @@ from edgeexit.report.figure import (
     latency_axis,
     thin,
 )
-from edgeexit.report.html import CONTENTS, box, figures, heading, table
-from edgeexit.report.names import short
-from edgeexit.report.pictures import overlay
 from edgeexit.report.sources import Item
 from edgeexit.report.sweep import sweep
 from edgeexit.report.table import Table
 from edgeexit.report.tables import comparison_table, interval_text, share_text
+from edgeexit.util import units
 
 POLICY_KEYS = ("criterion", "exits", "thresholds", "mode")
 """What a report of several results exists to compare; anything else that differs has to be named."""

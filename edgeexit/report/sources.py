@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 from edgeexit.bundle import Bundle
 from edgeexit.calibration import Calibration, calibration_from
-from edgeexit.documents import read_json
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, read_result
+from edgeexit.util.documents import read_json
 
 Item: TypeAlias = BenchResult | Calibration
 Given: TypeAlias = BenchResult | Calibration | Bundle | str | Path | tuple[str, Any]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgeexit.criteria import criterion
 from edgeexit.measure import BenchResult
-from edgeexit.report.figure import Floats
+from edgeexit.report.plot.figure import Floats
 
 _MOST = 400
 

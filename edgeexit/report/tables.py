@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edgeexit import units
 from edgeexit.measure import BenchResult, ResultComparison
-from edgeexit.measure.parts import Accuracy, Audit, Breakdown, Latency, PacedLane, Percentile
+from edgeexit.measure.result.parts import Accuracy, Audit, Breakdown, Latency, PacedLane, Percentile
 from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
 from edgeexit.measure.verdict import Comparison, Ratio
 from edgeexit.report.extras import extra_tables
 from edgeexit.report.table import Table
 from edgeexit.report.validity_reasons import gravest_first
+from edgeexit.util import units
 
 
 def result_tables(result: BenchResult) -> list[Table]:

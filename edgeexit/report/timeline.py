@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgeexit.measure import BenchResult
-from edgeexit.report.figure import (
+from edgeexit.report.plot.figure import (
     BACKBONE,
     MUTED,
     Axis,

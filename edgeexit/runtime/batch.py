@@ -11,8 +11,8 @@ from edgeexit.backends import Batch, StagedProgram
 from edgeexit.backends.base import Array
 from edgeexit.bundle import Manifest, StageEntry
 from edgeexit.errors import InputError, ModelError
-from edgeexit.progress import Progress
 from edgeexit.runtime.prediction import Prediction
+from edgeexit.util.progress import Progress
 
 
 def leave_in_stages(

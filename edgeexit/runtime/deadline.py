@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from edgeexit.arguments import as_float
 from edgeexit.backends import StagedProgram
 from edgeexit.errors import InputError
+from edgeexit.util.arguments import as_float
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.arguments import printable
 from edgeexit.bundle import Bundle, Manifest
 from edgeexit.data import ModelInfo, read_class_names, read_preprocess
 from edgeexit.data.classes import check_class_count
 from edgeexit.data.model import complete_preprocess
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.graph.expected_data import input_specs
-from edgeexit.graph.network import TensorSpec
+from edgeexit.graph.model import TensorSpec
+from edgeexit.util.arguments import printable
 
 Inputs: TypeAlias = "NDArray[Any] | Mapping[str, NDArray[Any]]"
 """One array for a network with one input, or arrays by input name."""

@@ -9,11 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeexit.arguments import as_path
 from edgeexit.backends import Settings, find_backend
 from edgeexit.bundle import Bundle
 from edgeexit.bundle.reading import read_manifest
-from edgeexit.documents import check_schema, number_in
 from edgeexit.errors import BundleError, InputError
 from edgeexit.hardware import snapshot
 from edgeexit.runtime.calibrations import (
@@ -27,6 +25,8 @@ from edgeexit.runtime.calibrations import (
 from edgeexit.runtime.deadline import stage_times
 from edgeexit.runtime.recheck import recheck
 from edgeexit.runtime.runner import Runner
+from edgeexit.util.arguments import as_path
+from edgeexit.util.documents import check_schema, number_in
 
 _SCHEMA = "edgeexit.calibration/1"
 

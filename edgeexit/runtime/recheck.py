@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from edgeexit import units
-from edgeexit.arguments import as_float
-from edgeexit.backends.samples import random_inputs
+from edgeexit.backends.example_inputs import random_inputs
 from edgeexit.errors import InputError
 from edgeexit.runtime.runner import Runner
+from edgeexit.util import units
+from edgeexit.util.arguments import as_float
 
 SECONDS = 5.0
 """How long a re-check takes."""

@@ -8,7 +8,6 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit import units
 from edgeexit.backends import Settings
 from edgeexit.bundle import Bundle
 from edgeexit.data import Dataset, check_labels
@@ -16,9 +15,10 @@ from edgeexit.data.classes import warn
 from edgeexit.data.labels import chance_agreement, is_near_chance
 from edgeexit.data.reference import Reference, describe_data
 from edgeexit.errors import InputError
-from edgeexit.progress import Progress
 from edgeexit.runtime.inputs import model_info
 from edgeexit.runtime.runner import Backbone
+from edgeexit.util import units
+from edgeexit.util.progress import Progress
 
 _MOST_SAMPLES = 2000
 _MOST_S = 10.0

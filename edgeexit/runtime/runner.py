@@ -16,14 +16,11 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.arguments import as_float, as_whole, check_progress
 from edgeexit.backends import Batch, Program, Settings, StagedProgram, find_backend
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import Criterion, criterion
-from edgeexit.display import Summarised, Summary
 from edgeexit.errors import InputError
-from edgeexit.graph.network import TensorSpec
-from edgeexit.progress import Progress, silent
+from edgeexit.graph.model import TensorSpec
 from edgeexit.runtime.batch import leave_in_stages, score_everything
 from edgeexit.runtime.calibrations import Found
 from edgeexit.runtime.deadline import Deadlines, known, run_until, stage_times
@@ -31,7 +28,10 @@ from edgeexit.runtime.forking import ENDING, never_free, register
 from edgeexit.runtime.inputs import Inputs, by_name, check_many, slot
 from edgeexit.runtime.prediction import Prediction
 from edgeexit.runtime.summary import runner_summary
-from edgeexit.units import plural
+from edgeexit.util.arguments import as_float, as_whole, check_progress
+from edgeexit.util.display import Summarised, Summary
+from edgeexit.util.progress import Progress, silent
+from edgeexit.util.units import plural
 
 
 class _Opened:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeexit.display import Summary
-from edgeexit.units import plural
+from edgeexit.util.display import Summary
+from edgeexit.util.units import plural
 
 if TYPE_CHECKING:
     from edgeexit.runtime.runner import Runner

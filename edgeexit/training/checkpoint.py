@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from edgeexit.data.files import replacing
 from edgeexit.errors import InputError
 from edgeexit.nets.weights import read_tensors
+from edgeexit.util.atomic import replacing
 
 SCHEMA = "edgeexit.checkpoint/1"
 

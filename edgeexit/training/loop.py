@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from edgeexit.errors import InputError
 from edgeexit.nets.outputs import ExitTensors, run_exits
-from edgeexit.progress import Progress, silent
 from edgeexit.training.augment import Augment, augmented
 from edgeexit.training.losses import Loss
 from edgeexit.training.recipe import Phase
 from edgeexit.training.team import Team
+from edgeexit.util.progress import Progress, silent
 
 Record: TypeAlias = "dict[str, Any]"
 """What an epoch measured: loss, accuracy per exit on the training data as it was trained on, seconds."""

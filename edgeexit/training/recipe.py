@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from edgeexit.arguments import check_regular_file
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.training.augment import Augment
+from edgeexit.util.arguments import check_regular_file
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -23,18 +23,18 @@ from torch import nn
 
 import edgeexit
 from edgeexit.data import Dataset, Fingerprint, InputSpec, ModelInfo, check_labels, fingerprint, load_data
-from edgeexit.data.files import replacing, write_bytes
 from edgeexit.data.reference import DataRecord, Reference, describe_data
 from edgeexit.errors import InputError
 from edgeexit.nets import build, net
 from edgeexit.nets.weights import load_weights
-from edgeexit.progress import Progress, silent
 from edgeexit.training.checkpoint import Checkpoint, State
 from edgeexit.training.loop import Record, Setting, derived_seed, deterministic, fit, seeded
 from edgeexit.training.losses import Loss, branchynet, loss
 from edgeexit.training.metrics import accuracies, early_exit, logits_of
 from edgeexit.training.recipe import Phase, Recipe
 from edgeexit.training.team import Team, joined_team
+from edgeexit.util.atomic import replacing, write_bytes
+from edgeexit.util.progress import Progress, silent
 
 SCHEMA = "edgeexit.training/1"
 CHECKPOINT = "checkpoint.pt"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeexit.bundle import Bundle
-from edgeexit.compiler import compile_model
+from edgeexit.compiler.compilation import compile_model
 from edgeexit.conformance.networks import write_network
 
 

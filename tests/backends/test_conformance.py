@@ -14,10 +14,10 @@ import pytest
 
 from edgeexit.backends import Program, Settings, StagedProgram, fake, find_backend
 from edgeexit.backends.base import BoundStage
-from edgeexit.backends.probe import open_model
-from edgeexit.backends.samples import random_inputs
+from edgeexit.backends.example_inputs import random_inputs
 from edgeexit.bundle import Bundle
-from edgeexit.compiler import compile_model
+from edgeexit.compiler.compilation import compile_model
+from edgeexit.compiler.probe import open_model
 from edgeexit.conformance import run_conformance
 from edgeexit.conformance.networks import write_network
 from edgeexit.errors import InputError

@@ -30,7 +30,7 @@ from edgeexit.backends.cuda import (
 )
 from edgeexit.backends.cuda import graphs as cuda_graphs
 from edgeexit.bundle import Bundle
-from edgeexit.compiler import compile_model
+from edgeexit.compiler.compilation import compile_model
 from edgeexit.conformance.networks import write_network
 from tests.support.simulated import Gpu, installed
 
@@ -160,7 +160,7 @@ def test_the_torch_body_computes_the_stages(alexnet: Bundle) -> None:
     torch = pytest.importorskip("torch")
     from benchmarks.gpu._torch_stage import TorchStage
     from benchmarks.gpu.deciders import cpu_scores
-    from edgeexit.backends.samples import random_inputs
+    from edgeexit.backends.example_inputs import random_inputs
 
     inputs = random_inputs(alexnet.manifest.inputs, seed=3, batch=3)
     buffers = {name: torch.from_numpy(a[:1].copy()) for name, a in inputs.items()}

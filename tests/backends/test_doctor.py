@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from edgeexit import conformance
-from edgeexit.backends.checks import Check
 from edgeexit.backends.cuda import choice
+from edgeexit.backends.self_check import Check
 from edgeexit.cli.app import app
 from edgeexit.cli.conformance import run_suite, suggested_name
 from edgeexit.conformance.checks import CHECKS
@@ -86,7 +86,7 @@ def test_why_the_stages_are_not_cut_from_the_optimised_network_stands_in_the_tab
 ) -> None:
     """It is no failure, and costs time."""
     monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
-    monkeypatch.setattr("edgeexit.backends.recut_stages._LARGEST_RECUT", 0)
+    monkeypatch.setattr("edgeexit.backends.onnxruntime.optimized_stages._LARGEST_RECUT", 0)
     output = tmp_path / "proof.json"
     result = CliRunner().invoke(app, ["doctor", "--backend", "onnxruntime", "--output", str(output)])
     assert 0 == result.exit_code, result.output

@@ -14,9 +14,9 @@ import pytest
 import edgeexit
 from edgeexit.backends import Settings, find_backend, openvino
 from edgeexit.bundle import Bundle
-from edgeexit.compiler import compile_model
+from edgeexit.compiler.compilation import compile_model
+from edgeexit.compiler.mode_timing import times_here
 from edgeexit.errors import InputError, ModelError
-from edgeexit.measure.forms import times_here
 from edgeexit.runtime.loading import open_runner
 from tests.graph.hard import Writer
 from tests.networks import chain, images

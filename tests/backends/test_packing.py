@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 import edgeexit
-from edgeexit.backends.packing import packing_pays
+from edgeexit.backends.onnxruntime.prepacking import packing_pays
 from tests.graph.hard import Writer
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from edgeexit.backends.probe import with_true_batch
+from edgeexit.compiler.probe import with_true_batch
 from edgeexit.graph import read_model
 from tests.graph.hard import Array, Writer, check, value
 

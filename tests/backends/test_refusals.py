@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edgeexit.backends import Settings
-from edgeexit.backends.refusals import reason
-from edgeexit.backends.sessions import open_session
+from edgeexit.backends.onnxruntime.errors import reason
+from edgeexit.backends.onnxruntime.sessions import open_session
 from edgeexit.errors import ModelError
 
 

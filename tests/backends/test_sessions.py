@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from edgeexit.backends import Settings
-from edgeexit.backends.sessions import bound, open_session
+from edgeexit.backends.onnxruntime.sessions import bound, open_session
 from edgeexit.errors import ModelError
 from tests.networks import images
 

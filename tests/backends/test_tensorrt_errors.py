@@ -21,7 +21,7 @@ from edgeexit.backends.tensorrt import BuildOptions
 from edgeexit.backends.tensorrt.builder import Workshop
 from edgeexit.backends.tensorrt.messages import Messages, parse_error
 from edgeexit.bundle import Bundle
-from edgeexit.compiler import compile_model
+from edgeexit.compiler.compilation import compile_model
 from edgeexit.conformance.networks import write_network
 from edgeexit.errors import EdgeExitError, HardwareMissing, MissingExtra, ModelError
 from edgeexit.runtime.loading import open_runner

@@ -13,7 +13,7 @@ from edgeexit.backends.tensorrt import BACKEND
 from edgeexit.backends.tensorrt import __name__ as tensorrt_module
 from edgeexit.bundle import Bundle
 from edgeexit.cli.app import app
-from edgeexit.compiler import compile_model
+from edgeexit.compiler.compilation import compile_model
 from edgeexit.conformance.networks import write_network
 from edgeexit.errors import HardwareMissing, InputError
 from edgeexit.hardware import DeviceProfile, find_profile

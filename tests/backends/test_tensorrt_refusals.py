@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from edgeexit.backends import Settings, find_backend
+from edgeexit.backends.build_progress import watching
 from edgeexit.backends.cuda import choice
 from edgeexit.backends.tensorrt import BACKEND, DeciderWarning, EngineWarning
-from edgeexit.backends.watch import watching
 from edgeexit.bundle import Bundle
-from edgeexit.compiler import compile_model
+from edgeexit.compiler.compilation import compile_model
+from edgeexit.compiler.mode_timing import times_here
 from edgeexit.conformance.networks import write_network
 from edgeexit.errors import HardwareMissing, InputError, MissingExtra
 from edgeexit.hardware import device_key
-from edgeexit.measure.forms import times_here
 from edgeexit.runtime.loading import open_runner
 from tests.support.simulated import Gpu, installed
 
@@ -258,7 +258,7 @@ def test_compiling_measures_on_the_device(tmp_path: Path, monkeypatch: pytest.Mo
     In this process, since another has no simulated GPU.
     """
     monkeypatch.setattr(
-        "edgeexit.compiler.time_forms",
+        "edgeexit.compiler.compilation.time_forms",
         lambda draft, how, seconds, _, inputs: times_here(draft, how, seconds, inputs=inputs),
     )
     model = write_network("two-inputs", tmp_path)

@@ -10,9 +10,9 @@ import onnxruntime as ort
 import pytest
 
 from edgeexit.backends import Settings
-from edgeexit.backends.refusals import refusal_kinds
-from edgeexit.backends.sessions import open_session, session_options
-from edgeexit.backends.whole_sums import sums_are_cut
+from edgeexit.backends.onnxruntime.errors import refusal_kinds
+from edgeexit.backends.onnxruntime.int8_accumulation import sums_are_cut
+from edgeexit.backends.onnxruntime.sessions import open_session, session_options
 from edgeexit.errors import ModelError
 from tests.graph.hard import Writer, check
 
@@ -33,7 +33,7 @@ def test_sums_are_cut_where_the_processor_has_no_vnni(tmp_path: Path, flags: str
 @pytest.fixture
 def without_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor without VNNI."""
-    monkeypatch.setattr("edgeexit.backends.whole_sums.sums_are_cut", lambda: True)
+    monkeypatch.setattr("edgeexit.backends.onnxruntime.int8_accumulation.sums_are_cut", lambda: True)
 
 
 def quantised(path: Path) -> Path:

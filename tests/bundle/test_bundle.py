@@ -13,7 +13,7 @@ import edgeexit
 from edgeexit.bundle import store
 from edgeexit.bundle.seal import with_digest
 from edgeexit.errors import BundleError
-from edgeexit.graph.network import all_tensors
+from edgeexit.graph.model import all_tensors
 from tests.networks import chain
 from tests.support.manifests import edit_manifest, write_manifest
 

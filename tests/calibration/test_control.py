@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeexit.calibration import Controller, Dial, DriftAlarm, Law, Seen, front
-from edgeexit.calibration.control import path_thresholds, start_of
-from edgeexit.calibration.drift import two_sample_p_value
+from edgeexit.calibration.online.controller import path_thresholds, start_of
+from edgeexit.calibration.online.drift import two_sample_p_value
 from edgeexit.errors import InputError
 from edgeexit.runtime import Prediction, Runner
 from tests.calibration.worlds import budget, world

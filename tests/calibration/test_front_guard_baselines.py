@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgeexit.calibration import BASELINES, ReplayTable, baseline, choose, front, optimise, verdicts_of
-from edgeexit.calibration.families import geometric
-from edgeexit.calibration.ranks import Ranked
+from edgeexit.calibration.solver.families import geometric
+from edgeexit.calibration.solver.ranks import Ranked
 from edgeexit.calibration.verdicts import recommend_heads, sampling_error
 from edgeexit.errors import InputError
 from tests.calibration.worlds import budget, every_outcome, world

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeexit.calibration.majorant import Open
+from edgeexit.calibration.solver.upper_bound import Open
 
 
 def made(

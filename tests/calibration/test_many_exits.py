@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeexit.calibration import QUICK, Effort, ReplayTable, certify, front, optimise, parse_target
-from edgeexit.calibration.ascent import ascend, priced_ascent
-from edgeexit.calibration.baselines import BASELINES
-from edgeexit.calibration.decomposition import decomposed_bound
-from edgeexit.calibration.guard import choose
 from edgeexit.calibration.priced import Priced
-from edgeexit.calibration.problem import problem_of
+from edgeexit.calibration.solver.baselines import BASELINES
+from edgeexit.calibration.solver.coordinate_ascent import ascend, priced_ascent
+from edgeexit.calibration.solver.cross_validation import choose
+from edgeexit.calibration.solver.decomposition import decomposed_bound
+from edgeexit.calibration.solver.problem import problem_of
 from edgeexit.calibration.verdicts import recommend_heads
 from edgeexit.errors import TargetNotMet
 from tests.calibration.worlds import budget, every_outcome, world

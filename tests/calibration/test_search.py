@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeexit.calibration import Effort, ReplayTable, optimise, parse_target
-from edgeexit.calibration.ranks import Ranked, threshold_between
+from edgeexit.calibration.solver.ranks import Ranked, threshold_between
 from edgeexit.errors import InputError, TargetNotMet
 from tests.calibration.worlds import budget, every_outcome, world
 

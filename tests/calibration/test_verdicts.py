@@ -18,7 +18,7 @@ from edgeexit.calibration.device import Costs, Trial, relative_error
 from edgeexit.calibration.judge import Run, checks_of, cost_reasons, verdict_of_run
 from edgeexit.calibration.margins import Errors, loosened, tightened
 from edgeexit.calibration.result import Figures
-from edgeexit.calibration.search import optimise
+from edgeexit.calibration.solver.search import optimise
 from edgeexit.calibration.uncertainty import Sample, half_width, z_of
 from edgeexit.calibration.verdicts import lost_classes, one_sided, recommend_heads, verdicts_of
 from edgeexit.data import Dataset

@@ -15,7 +15,7 @@ from edgeexit.cli.app import app
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.measure import BenchResult, read_result
 from edgeexit.measure import suites as suites_module
-from edgeexit.measure.parts import Judgement
+from edgeexit.measure.result.parts import Judgement
 from edgeexit.runtime import Runner
 from tests.networks import images
 

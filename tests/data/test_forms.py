@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgeexit.arguments import printable
 from edgeexit.data import (
     DataWarning,
     InputSpec,
@@ -26,6 +25,7 @@ from edgeexit.data import (
     read_class_names,
 )
 from edgeexit.errors import InputError
+from edgeexit.util.arguments import printable
 
 X, Y = np.arange(24.0).reshape(4, 6) / 24, np.array([0, 2, 1, 2])
 NAMES = ("cat", "dog", "horse")

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeexit.data import Preprocess, read_preprocess
-from edgeexit.documents import dumps, from_document
 from edgeexit.errors import InputError
+from edgeexit.util.documents import dumps, from_document
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 

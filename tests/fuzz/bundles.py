@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import edgeexit
-from edgeexit.backends.samples import random_inputs
+from edgeexit.backends.example_inputs import random_inputs
 from edgeexit.bundle import Bundle
-from edgeexit.documents import dumps
 from edgeexit.errors import EdgeExitError, InternalError
 from edgeexit.fallbacks import FALLBACKS
 from edgeexit.report.bundle_facts import bundle_facts
 from edgeexit.report.bundle_page import bundle_page
+from edgeexit.util.documents import dumps
 from tests.fuzz.checks import check_message
 from tests.fuzz.mutations import damaged_bytes, damaged_json, damaged_model
 from tests.fuzz.seeds import MODELS

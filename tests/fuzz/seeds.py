@@ -13,7 +13,7 @@ from onnx import TensorProto, external_data_helper, helper
 from PIL import Image
 
 import edgeexit
-from edgeexit.backends.samples import random_inputs
+from edgeexit.backends.example_inputs import random_inputs
 from edgeexit.data import Dataset
 from edgeexit.data.fingerprint import KEY, fingerprint
 from edgeexit.data.model import InputSpec

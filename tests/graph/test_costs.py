@@ -10,8 +10,8 @@ import onnx
 import pytest
 
 import edgeexit
-from edgeexit.backends.output_kinds import OutputWarning
 from edgeexit.bundle import Bundle, ModeTiming
+from edgeexit.compiler.output_kinds import OutputWarning
 from edgeexit.errors import InputError
 from edgeexit.report.doubts import break_even, cut_bytes, doubts
 from tests.graph.hard import Writer

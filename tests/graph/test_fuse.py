@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgeexit
 from edgeexit.backends import Settings
-from edgeexit.backends.sessions import session_options
+from edgeexit.backends.onnxruntime.sessions import session_options
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import CRITERIA
 from tests.graph.hard import Writer, check, value

@@ -11,7 +11,7 @@ import pytest
 
 import edgeexit
 from edgeexit.backends import Settings
-from edgeexit.backends.sessions import session_options
+from edgeexit.backends.onnxruntime.sessions import session_options
 from edgeexit.bundle import Bundle
 from edgeexit.graph.layout import bridge_model
 from tests.graph.hard import Writer, check

@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from edgeexit.compiler.constant_branches import take_branches
 from edgeexit.errors import ModelError
 from edgeexit.graph import read_model
-from edgeexit.graph.branches import take_branches
 from tests.graph.hard import Writer, check, original, value
 
 IMAGE = (3, 6, 6)

@@ -11,18 +11,18 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeexit.backends import Settings
-from edgeexit.backends.precision import activation_ranges, in_precision
-from edgeexit.backends.probe import open_model
-from edgeexit.backends.samples import random_inputs
+from edgeexit.backends.example_inputs import random_inputs
 from edgeexit.bundle import Bundle
-from edgeexit.compiler import compile_model
+from edgeexit.compiler.compilation import compile_model
+from edgeexit.compiler.half import to_float16
+from edgeexit.compiler.precision import activation_ranges, in_precision
+from edgeexit.compiler.probe import open_model
+from edgeexit.compiler.quantize import quantisable, quantised, shortcuts
 from edgeexit.conformance.networks import BUILDERS, write_network
 from edgeexit.data import demo_asset, load_data
 from edgeexit.errors import InputError, ModelError
 from edgeexit.graph import find_exits, read_model
-from edgeexit.graph.half import to_float16
-from edgeexit.graph.network import Network
-from edgeexit.graph.quantise import quantisable, quantised, shortcuts
+from edgeexit.graph.model import Network
 from edgeexit.runtime.loading import open_runner
 from tests.graph.hard import Writer, check
 

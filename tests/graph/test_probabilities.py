@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import edgeexit
-from edgeexit.backends.output_kinds import OutputWarning
+from edgeexit.compiler.output_kinds import OutputWarning
 from edgeexit.criteria import CRITERIA
 from edgeexit.errors import ModelError
 from edgeexit.graph import find_exits, read_model

@@ -10,10 +10,10 @@ import pytest
 
 import edgeexit
 from edgeexit.backends import Settings, find_backend
-from edgeexit.backends.sessions import open_session
+from edgeexit.backends.onnxruntime.sessions import open_session
+from edgeexit.backends.onnxruntime.stage_extraction import recut
 from edgeexit.bundle import Bundle
 from edgeexit.errors import ModelError
-from edgeexit.graph.recut import recut
 from tests.graph.hard import Array, Writer, check, loaded
 
 IMAGE = (3, 8, 8)

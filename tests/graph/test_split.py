@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from edgeexit.criteria import CRITERIA
 from edgeexit.graph import Network, Stage, TensorSpec, add_scores, find_exits, fuse, read_model, split, stage_model
-from edgeexit.graph.flow import Flow, inner_graphs, node_reads
+from edgeexit.graph.dataflow import Flow, inner_graphs, node_reads
 from edgeexit.graph.scores import ScoredExit
 from tests.graph.random_networks import RandomNetwork, random_networks
 

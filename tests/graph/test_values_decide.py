@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edgeexit.compiler.constant_branches import settled_conditions
 from edgeexit.graph import read_model
-from edgeexit.graph.branches import settled_conditions
 from tests.graph.hard import Array, Writer, check, value
 
 WIDTH = 8

@@ -19,12 +19,12 @@ from edgeexit.errors import HardwareMissing, InputError
 from edgeexit.hardware import find_profile
 from edgeexit.hardware.caches import caches, machine_caches
 from edgeexit.hardware.profiles import Cache
-from edgeexit.measure.cache import cache_of
-from edgeexit.measure.cache_child import client_request
-from edgeexit.measure.cache_counters import PASSES, Counters, Event, advice, open_event
-from edgeexit.measure.cache_report import CallCache, closures, level
-from edgeexit.measure.cache_simulation import Region, geometry_of, simulate
-from edgeexit.measure.cache_sweep import sweep_of
+from edgeexit.measure.cache.child import client_request
+from edgeexit.measure.cache.counters import PASSES, Counters, Event, advice, open_event
+from edgeexit.measure.cache.measurement import cache_of
+from edgeexit.measure.cache.report import CallCache, closures, level
+from edgeexit.measure.cache.simulation import Region, geometry_of, simulate
+from edgeexit.measure.cache.sweep import sweep_of
 from edgeexit.runtime import Runner
 from tests.hardware.boards import plant
 from tests.networks import SIDE
@@ -305,7 +305,7 @@ def test_another_machine_than_x86_64_is_told_that_it_cannot_simulate(
     runner: Runner, samples: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, device: str | None
 ) -> None:
     """Before anything else: naming a device or installing valgrind would not help it."""
-    monkeypatch.setattr("edgeexit.measure.cache_simulation.platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("edgeexit.measure.cache.simulation.platform.machine", lambda: "aarch64")
     report = cache_of(runner, samples, device=device, opener=refusing(errno.ENOENT))
     swept = sweep_of(runner, samples, points=2, device=device, opener=refusing(errno.ENOENT))
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
-from edgeexit.measure.parts import Judgement, Latency
+from edgeexit.measure.result.parts import Judgement, Latency
 
 
 def _timed(latency: Latency, processes: Sequence[float]) -> Latency:

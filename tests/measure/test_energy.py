@@ -14,10 +14,10 @@ from edgeexit.errors import InputError
 from edgeexit.hardware.power import NoPowerMeter, Rejected, find_power_meter
 from edgeexit.hardware.power.external import CsvRecorder
 from edgeexit.hardware.power.recorder import ProcessRecorder, measure_cadence
-from edgeexit.measure.energy import energy_of, measure_energy
-from edgeexit.measure.energy_report import EnergyReport
-from edgeexit.measure.energy_trace import unwrap
-from edgeexit.measure.energy_windows import SystemClock
+from edgeexit.measure.energy.measurement import energy_of, measure_energy
+from edgeexit.measure.energy.report import EnergyReport
+from edgeexit.measure.energy.trace import unwrap
+from edgeexit.measure.energy.windows import SystemClock
 from edgeexit.measure.scenarios import Pace
 from edgeexit.runtime import Runner
 from tests.hardware import boards

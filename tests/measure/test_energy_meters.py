@@ -11,8 +11,8 @@ import pytest
 from edgeexit.errors import HardwareMissing, InputError
 from edgeexit.hardware.power import NoPowerMeter, Reading, find_power_meters
 from edgeexit.hardware.power.recorder import ProcessRecorder
-from edgeexit.measure.energy import measure_energy
-from edgeexit.measure.energy_windows import Frames, SystemClock
+from edgeexit.measure.energy.measurement import measure_energy
+from edgeexit.measure.energy.windows import Frames, SystemClock
 from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.timing import Call
 from tests.hardware import boards

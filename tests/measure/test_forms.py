@@ -8,16 +8,16 @@ import pytest
 
 import edgeexit
 from edgeexit.backends import Settings
-from edgeexit.backends.samples import random_inputs
+from edgeexit.backends.example_inputs import random_inputs
 from edgeexit.bundle import Bundle
+from edgeexit.compiler.mode_timing import FormTimes, time_forms, times_here
 from edgeexit.errors import InputError
 from edgeexit.hardware import device_key
-from edgeexit.measure.forms import FormTimes, time_forms, times_here
 
 
 def test_a_compile_times_both_forms_elsewhere(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is timed in the process that compiled; every exit of both forms is, and the backbone."""
-    monkeypatch.setattr("edgeexit.measure.forms.times_here", None)
+    monkeypatch.setattr("edgeexit.compiler.mode_timing.times_here", None)
     told: list[tuple[str, int, int]] = []
 
     bundle = edgeexit.compile(model, tmp_path / "b.eexit", seconds=0.1, progress=lambda *what: told.append(what))

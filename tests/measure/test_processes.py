@@ -9,7 +9,7 @@ import pytest
 
 from edgeexit.errors import EdgeExitError, HardwareMissing, InternalError
 from edgeexit.measure.processes import run_process
-from edgeexit.progress import silent
+from edgeexit.util.progress import silent
 
 
 class NoJob:

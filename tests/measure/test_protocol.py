@@ -15,12 +15,12 @@ import edgeexit
 from edgeexit.errors import HardwareMissing, InputError
 from edgeexit.measure import BenchResult
 from edgeexit.measure import suites as suites_module
-from edgeexit.measure.assemble import audit_findings
 from edgeexit.measure.processes import run_process
+from edgeexit.measure.result.assembly import audit_findings
 from edgeexit.measure.verdict import Processes, compare_processes
 from edgeexit.measure.worker import Job, Opening
-from edgeexit.progress import silent
 from edgeexit.runtime import Runner
+from edgeexit.util.progress import silent
 from tests.measure.conftest import open_bundle
 
 

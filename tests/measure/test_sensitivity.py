@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 import edgeexit
 from edgeexit.data import demo_asset, load_data
 from edgeexit.measure import time_interleaved
-from edgeexit.measure.figures import Lane, latency_of
-from edgeexit.measure.parts import Latency
+from edgeexit.measure.result.aggregation import Lane, latency_of
+from edgeexit.measure.result.parts import Latency
 from edgeexit.measure.verdict import Processes, compare_processes
 from edgeexit.measure.worker import split_samples, traced
 from tests.measure.conftest import open_bundle

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from edgeexit.calibration import Calibration, Front, Policy
 from edgeexit.calibration.decision import CalibrationVerdict
-from edgeexit.calibration.guard import Choice
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import Check, Figures, Parts, curve_of, exit_rows
+from edgeexit.calibration.solver.cross_validation import Choice
 from edgeexit.criteria import criterion
 from edgeexit.measure import BenchResult
 from edgeexit.measure.accuracy import Decisions
-from edgeexit.measure.assemble import Measured, notes_of, raw_of, report_of
-from edgeexit.measure.parts import Device, Judgement, Subject, Tool, Workload
 from edgeexit.measure.processes import Replicate
+from edgeexit.measure.result.assembly import Measured, notes_of, raw_of, report_of
+from edgeexit.measure.result.parts import Device, Judgement, Subject, Tool, Workload
 from edgeexit.measure.shares import share_interval
 from tests.calibration.worlds import world
 

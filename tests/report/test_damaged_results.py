@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from edgeexit.documents import dumps, read_json
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult
-from edgeexit.measure.result import result_from
+from edgeexit.measure.result.bench_result import result_from
 from edgeexit.report import read_items, write_report
+from edgeexit.util.documents import dumps, read_json
 
 
 @pytest.mark.parametrize(

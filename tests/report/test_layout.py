@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeexit.report import html_report
-from edgeexit.report.figure import exit_tone
-from edgeexit.report.labels import Box, Label, around, beside, place, text_width
 from edgeexit.report.numbers import axis_numbers
+from edgeexit.report.plot.figure import exit_tone
+from edgeexit.report.plot.label_placement import Box, Label, around, beside, place, text_width
 from edgeexit.report.sources import Item
 from edgeexit.report.validity_reasons import gravest_first, merge_alike
 from tests.report.browser import layout_faults

@@ -17,13 +17,13 @@ import edgeexit
 from edgeexit.data import demo_asset, load_data
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
-from edgeexit.measure.parts import Breakdown, Moment, StageCost, StateChannel
+from edgeexit.measure.result.parts import Breakdown, Moment, StageCost, StateChannel
 from edgeexit.report import html_report, read_items, result_tables, write_report
 from edgeexit.report.calibrated import choice_reason
-from edgeexit.report.figure import Panels, ticks
 from edgeexit.report.page import item_pictures
-from edgeexit.report.pictures import costs, pictures_of
-from edgeexit.report.svg import draw, standalone
+from edgeexit.report.plot.bench_figures import costs, pictures_of
+from edgeexit.report.plot.figure import Panels, ticks
+from edgeexit.report.plot.svg import draw, standalone
 from edgeexit.report.sweep import sweep
 from edgeexit.report.tables import comparison_table
 from tests.measure.conftest import open_bundle

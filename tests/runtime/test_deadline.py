@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import edgeexit
-from edgeexit.backends import StagedProgram, onnxruntime
+from edgeexit.backends import StagedProgram
+from edgeexit.backends.onnxruntime import backend as onnxruntime
 from edgeexit.bundle import Bundle
 from edgeexit.errors import BundleError, InputError
 from edgeexit.hardware import device_key

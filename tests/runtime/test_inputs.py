@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeexit.errors import InputError
-from edgeexit.graph.network import TensorSpec
+from edgeexit.graph.model import TensorSpec
 from edgeexit.runtime.inputs import slot
 
 FINITE_AND_INFINITE = st.floats(width=16)  # infinities and NaN among them; each is a float32 and a float64, too

@@ -12,17 +12,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeexit.backends import Settings
-from edgeexit.backends.precision import in_precision
 from edgeexit.bundle import Bundle, Verified
 from edgeexit.bundle.manifest import manifest_from
-from edgeexit.compiler import compile_model
+from edgeexit.compiler.compilation import compile_model
+from edgeexit.compiler.precision import in_precision
+from edgeexit.compiler.verification import Original, verify
 from edgeexit.criteria import criterion
-from edgeexit.documents import to_document
 from edgeexit.errors import InternalError, ModelError
 from edgeexit.graph import add_scores, find_exits, read_model
-from edgeexit.progress import silent
 from edgeexit.runtime.answers import difference
-from edgeexit.runtime.verify import Original, verify
+from edgeexit.util.documents import to_document
+from edgeexit.util.progress import silent
 from tests.networks import chain
 
 MASK = (0.0, 0.0, 0.0, -np.inf)

@@ -13,7 +13,7 @@ from edgeexit.backends.base import Array
 from edgeexit.backends.cuda.device import CudaDevice
 from edgeexit.backends.cuda.errors import cuda_refusals
 from edgeexit.errors import InternalError
-from edgeexit.units import bytes_
+from edgeexit.util.units import bytes_
 
 ALIGNMENT = 256
 """What CUDA gives and TensorRT asks for, in bytes."""

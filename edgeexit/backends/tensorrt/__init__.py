@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgeexit.backends.base import Backend, Batch, Program, Settings, StagedProgram
-from edgeexit.backends.checks import Check
+from edgeexit.backends.build_progress import watcher
+from edgeexit.backends.self_check import Check
 from edgeexit.backends.tensorrt.builder import Workshop
 from edgeexit.backends.tensorrt.cache import cache_root
 from edgeexit.backends.tensorrt.engines import Engines, EngineWarning, Part, open_device
@@ -28,7 +29,6 @@ from edgeexit.backends.tensorrt.programs import (
 )
 from edgeexit.backends.tensorrt.selfchecks import self_checks
 from edgeexit.backends.tensorrt.versions import check_version, installed_version
-from edgeexit.backends.watch import watcher
 from edgeexit.bundle import Bundle
 from edgeexit.errors import HardwareMissing, MissingExtra
 from edgeexit.graph.onnx_files import load_binary

@@ -14,7 +14,7 @@ from edgeexit.backends.tensorrt.options import BuildOptions
 from edgeexit.backends.tensorrt.versions import Typing, sizes, typings
 from edgeexit.errors import EdgeExitError, HardwareMissing, InputError, ModelError, did_you_mean
 from edgeexit.graph.onnx_files import load_binary
-from edgeexit.progress import Progress, silent
+from edgeexit.util.progress import Progress, silent
 
 if TYPE_CHECKING:
     import tensorrt

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, SupportsInt
 
 from edgeexit.errors import EdgeExitError, HardwareMissing, InternalError, ModelError
-from edgeexit.progress import Progress
+from edgeexit.util.progress import Progress
 
 if TYPE_CHECKING:
     import tensorrt

@@ -8,13 +8,13 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.backends.checks import Check
 from edgeexit.backends.cuda import Choice
+from edgeexit.backends.self_check import Check
 from edgeexit.backends.tensorrt.engines import Engines
 from edgeexit.backends.tensorrt.programs import Bound, measured_choice
 from edgeexit.bundle import Manifest
-from edgeexit.units import bytes_
-from edgeexit.units import seconds as as_time
+from edgeexit.util.units import bytes_
+from edgeexit.util.units import seconds as as_time
 
 _LETTERS = {"host": "(a) host", "graph": "(b) host, a graph per stage", "device": "(c) GPU, conditional graph"}
 _ROUNDS = 50

@@ -3,7 +3,7 @@
     with find_power_meter() as meter:      INA3221/INA238 (Jetson) | RAPL | NVML | Raspberry Pi 5 | NoPowerMeter
         reading = meter.read()             W for a sampled meter, J for a counter; raw and signed
 
-A meter only reads. Sampling runs in a process of its own (`recorder`), turning readings into joules is `edgeexit.measure.energy`.
+A meter only reads. Sampling runs in a process of its own (`recorder`); `edgeexit.measure.energy.measurement` turns readings into joules.
 """
 
 from __future__ import annotations

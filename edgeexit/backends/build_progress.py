@@ -1,0 +1,26 @@
+"""Who watches while a backend builds something that takes minutes: set by the caller, read by the backend that builds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from edgeexit.util.progress import Progress, silent
+
+_WATCHER: ContextVar[Progress] = ContextVar("who watches builds", default=silent)
+
+
+@contextmanager
+def watching(progress: Progress) -> Iterator[None]:
+    """Have builds inside report to `progress`."""
+    token = _WATCHER.set(progress)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
+
+
+def watcher() -> Progress:
+    """Who watches now."""
+    return _WATCHER.get()

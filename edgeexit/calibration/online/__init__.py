@@ -1,0 +1,1 @@
+"""Thresholds while a network serves: a controller that keeps a target, an alarm for drift."""

@@ -1,0 +1,150 @@
+"""An alarm when what the network sees leaves what calibration saw: windows of inferences against the calibrated exit rates and scores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgeexit.calibration.arrays import checked_thresholds
+from edgeexit.calibration.replay import Floats, ReplayTable
+from edgeexit.errors import InputError
+from edgeexit.util.arguments import as_float, as_share, as_whole
+
+WINDOW = 500
+FALSE_ALARM = 0.01
+_BINS = 4
+_LONGEST_WINDOW = 10**9
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What calibration saw under one policy: a cell per exit and, for early exits, per quarter of the scores of those that left there.
+
+    Attributes:
+        thresholds: inner, [N-1].
+        edges: inner scores between the cells of each early exit, rising, [N-1] arrays.
+        counts: calibration samples per cell, [cells].
+    """
+
+    thresholds: NDArray[np.float32]
+    edges: tuple[Floats, ...]
+    counts: Floats
+
+    @classmethod
+    def of(cls, table: ReplayTable, thresholds: ArrayLike) -> Seen:
+        """Make the cells from a replay table."""
+        inner = checked_thresholds(thresholds, table.exits)
+        leaves = table.leaves_at(inner)
+        edges = tuple(_edges(table.scores[leaves == k, k]) for k in range(table.exits - 1))
+        places = [cell_of(edges, k + 1, float(s)) for k, s in zip(leaves, _scores_at(table, leaves), strict=True)]
+        return cls(inner, edges, np.bincount(places, minlength=_BINS * len(edges) + 1).astype(np.float64))
+
+
+def cell_of(edges: tuple[Floats, ...], exit: int, score: float) -> int:
+    """The cell of a prediction: where it left (from 1) and how sure it was there (inner score; not used at the last exit)."""
+    if exit > len(edges):
+        return _BINS * len(edges)
+    return _BINS * (exit - 1) + int(np.searchsorted(edges[exit - 1], score, side="right"))
+
+
+class DriftAlarm:
+    """Counts cells window by window; each window is a two-sample chi-square test against calibration, its level spent so that the chance of
+    ever crying wolf on a stream that has not changed is at most `false_alarm`.
+
+    Args:
+        seen: what calibration saw.
+        sign: of the criterion, so that `observe` takes scores in own units.
+        window: inferences per test.
+        false_alarm: probability of a false alarm, over an endless stream.
+
+    Raises:
+        InputError: no Seen, a window of less than one inference, or a probability that is not between 0 and 1.
+    """
+
+    def __init__(self, seen: Seen, *, sign: int = 1, window: int = WINDOW, false_alarm: float = FALSE_ALARM) -> None:
+        self.window = as_whole("window", window, 1, _LONGEST_WINDOW)
+        self.false_alarm = as_share("false_alarm", false_alarm)
+        self.raised = False
+        self.reason: str | None = None
+        self._seen, self._sign = _as_seen(seen), sign
+        self._counts = np.zeros(len(self._seen.counts))
+        self._filled = self._tests = 0
+
+    def observe(self, exit: int, score: float) -> bool:
+        """Take in one prediction (exit from 1, score in the criterion's own unit); True from the window that raises the alarm on.
+
+        Raises:
+            InputError: no such exit, or a score of an early exit that is no number.
+        """
+        early = len(self._seen.edges)
+        as_whole("exit", exit, 1, early + 1)
+        if exit <= early and math.isnan(as_float(score)):
+            msg = f"score must be a number, as a Prediction has it, not {score!r}."
+            raise InputError(msg)
+        self._counts[cell_of(self._seen.edges, exit, self._sign * score)] += 1
+        self._filled += 1
+        if self._filled == self.window:
+            self._test()
+        return self.raised
+
+    def _test(self) -> None:
+        self._tests += 1
+        level = self.false_alarm * 6 / (math.pi * self._tests) ** 2
+        p_value = two_sample_p_value(self._counts, self._seen.counts)
+        if p_value < level and not self.raised:
+            self.raised, self.reason = True, self._told(p_value)
+        self._counts[:] = 0
+        self._filled = 0
+
+    def _told(self, p_value: float) -> str:
+        now, then = (_exit_rates(c, len(self._seen.edges)) for c in (self._counts, self._seen.counts))
+        k = int(np.argmax(np.abs(now - then)))
+        return (
+            f"the last {self.window} inferences are not like the calibration data (p = {p_value:.1e}): "
+            f"{100 * now[k]:.1f} % left at exit {k + 1}, {100 * then[k]:.1f} % did at calibration. Calibrate again."
+        )
+
+
+def _as_seen(value: object) -> Seen:
+    if not isinstance(value, Seen):
+        msg = f"a DriftAlarm is made of what calibration saw, Seen.of(table, thresholds), not of {value!r}; or use runner.drift_alarm()."
+        raise InputError(msg)
+    return value
+
+
+def two_sample_p_value(counts: Floats, reference: Floats, least: float = 5.0) -> float:
+    """p-value for "both counts come from the same shares", by the chi-square of two samples; cells expecting fewer than `least` are pooled.
+
+    The tail is Wilson and Hilferty's cube-root normal approximation (1931), good to a few per cent of the p-value where it matters.
+    """
+    n, m = counts.sum(), reference.sum()
+    expected = (counts + reference) * n / (n + m)
+    small = expected < least
+    a, b = (np.append(c[~small], c[small].sum()) for c in (counts, reference))
+    used = (a + b) > 0
+    a, b = a[used], b[used]
+    freedom = len(a) - 1
+    if freedom < 1:
+        return 1.0
+    chi2 = float(((math.sqrt(m / n) * a - math.sqrt(n / m) * b) ** 2 / (a + b)).sum())
+    spread = 2 / (9 * freedom)
+    return 0.5 * math.erfc(((chi2 / freedom) ** (1 / 3) - (1 - spread)) / math.sqrt(2 * spread))
+
+
+def _edges(scores: NDArray[np.float32]) -> Floats:
+    if not len(scores):
+        return np.zeros(0)
+    return np.unique(np.quantile(scores.astype(np.float64), np.arange(1, _BINS) / _BINS))
+
+
+def _scores_at(table: ReplayTable, leaves: NDArray[np.int64]) -> NDArray[np.float32]:
+    padded = np.hstack([table.scores, np.zeros((len(table), 1), np.float32)])
+    return np.asarray(padded[np.arange(len(table)), leaves])
+
+
+def _exit_rates(counts: Floats, early: int) -> Floats:
+    rates = np.append(counts[: _BINS * early].reshape(early, _BINS).sum(axis=1), counts[-1])
+    return np.asarray(rates / max(1.0, rates.sum()))

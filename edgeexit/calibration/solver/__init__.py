@@ -1,0 +1,1 @@
+"""The search for thresholds: the problem, the grid of candidates, pairwise search, branch and bound, fronts."""

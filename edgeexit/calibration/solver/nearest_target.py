@@ -1,0 +1,113 @@
+"""When nothing meets a target: the nearest target of the same form that something does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+
+import numpy as np
+
+from edgeexit.calibration.replay import ReplayTable
+from edgeexit.calibration.solver.problem import Problem, Sum, problem_of
+from edgeexit.calibration.targets import Bound, Target
+from edgeexit.errors import TargetNotMet
+from edgeexit.util.units import plural
+
+_DIGITS = 4
+
+
+def not_met(table: ReplayTable, target: Target) -> TargetNotMet:
+    """The error for a target that nothing meets, with the nearest that can be met: bounds on the answers are kept before those on cost."""
+    nearest = nearest_feasible(table, (*target.of_answers, *target.of_cost))
+    message = f"no thresholds meet '{target}' on these {plural(len(table), 'sample')}."
+    if nearest is None:
+        return TargetNotMet(f"{message} No looser target of this form was found either.")
+    shown = _in_order(target, nearest)
+    message += f" The nearest that can be met is '{shown}'"
+    other = (
+        nearest_feasible(table, (*target.of_cost, *target.of_answers)) if target.of_answers and target.of_cost else None
+    )
+    if other is not None and _in_order(target, other) != shown:
+        message += f", or, keeping the cost, '{_in_order(target, other)}'"
+    return TargetNotMet(message + ".", str(shown))
+
+
+def is_met(table: ReplayTable, target: Target) -> bool:
+    """True where a quick search finds thresholds that keep every bound."""
+    from edgeexit.calibration.solver.search import QUICK, best_boundaries
+
+    problem = problem_of(table, target)
+    return problem.violation(problem.ranked.leaves_at(best_boundaries(problem, QUICK))) <= 0
+
+
+def nearest_feasible(table: ReplayTable, bounds: tuple[Bound, ...]) -> Target | None:
+    """Take the bounds in order; one that cannot be met beside those before it is replaced by the nearest that can."""
+    kept: tuple[Bound, ...] = ()
+    for bound in bounds:
+        if is_met(table, Target((*kept, bound))):
+            kept = (*kept, bound)
+            continue
+        loosened = _loosened(table, kept, bound)
+        if loosened is None:
+            return None
+        kept = (*kept, loosened)
+    return Target(kept)
+
+
+def _loosened(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> Bound | None:
+    best = _best_tail(table, kept, bound) if bound.of.tail is not None else _best_value(table, kept, bound)
+    for step in range(4):
+        candidate = replace(bound, limit=_outward(bound, best, step))
+        try:
+            if is_met(table, Target((*kept, candidate))):
+                return candidate
+        except ValueError:
+            return None
+    return None
+
+
+def _best_value(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> float:
+    """The best limit of a bound that is an average, with the bounds before it kept."""
+    from edgeexit.calibration.solver.search import QUICK, best_boundaries
+
+    limited = problem_of(table, Target((bound,))).limits[0]
+    limits = problem_of(table, Target(kept)).limits if kept else ()
+    goal = limited.negated()
+    problem = Problem(table, Target((bound,)), goal, Sum(table.mean_cost_s), limits)
+    reached = -goal.of(problem.ranked.leaves_at(best_boundaries(problem, QUICK)))
+    return _limit_of(table, bound, reached / len(table))
+
+
+def _limit_of(table: ReplayTable, bound: Bound, average: float) -> float:
+    """The limit, as the bound writes it, at which the average of its sum stands."""
+    if bound.metric == "drop":
+        return 100 * (float(table.backbone_right.mean()) + average)
+    if bound.of.sign == ">=":
+        return -average
+    return average / table.backbone_mean_s if bound.relative else average
+
+
+def _best_tail(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> float:
+    """The smallest latency whose tail mass can be kept small enough, by halving among the latencies measured."""
+    values = np.unique(np.concatenate(table.cost_s))
+    low, high = int(np.searchsorted(values, bound.limit)), len(values) - 1
+    while low < high:
+        middle = (low + high) // 2
+        met = is_met(table, Target((*kept, replace(bound, limit=float(values[middle])))))
+        low, high = (low, middle) if met else (middle + 1, high)
+    return float(values[high])
+
+
+def _outward(bound: Bound, value: float, step: int) -> float:
+    """`value` rounded to the looser side, `step` last digits further."""
+    looser = ROUND_CEILING if bound.of.sign == "<=" else ROUND_FLOOR
+    rounded = Context(prec=_DIGITS, rounding=looser).create_decimal(Decimal(repr(float(value))))
+    last = Decimal((0, (1,), int(rounded.as_tuple().exponent)))
+    moved = rounded + last * step if bound.of.sign == "<=" else rounded - last * step
+    return float(max(moved, Decimal(0)) if bound.metric != "drop" else moved)
+
+
+def _in_order(target: Target, found: Target) -> Target:
+    """The bounds of `found` in the order in which the user wrote them."""
+    by_slot = {b.slot: b for b in found.bounds}
+    return Target(tuple(by_slot[b.slot] for b in target.bounds))

@@ -1,0 +1,178 @@
+"""Two thresholds at a time, the others held: every sample is then a step function of the two, so all their combinations are one
+summed-area table, evaluated on the constraint itself (no multiplier, hence no duality gap).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.calibration.replay import Floats, Indices
+from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, Sum, scale
+from edgeexit.calibration.solver.ranks import Boundaries, Ranked, cells, quantile_levels
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """How each sample depends on the thresholds of exits j < k (from 0), the others held.
+
+    Attributes:
+        gone: samples that leave before j. gone_at: where.
+        held: samples that reach j and, if they pass it, leave between j and k. held_at: where.
+        free: samples that reach j and, if they pass it, reach k. free_at: where they leave if they pass k too.
+    """
+
+    j: int
+    k: int
+    gone: Indices
+    gone_at: Indices
+    held: Indices
+    held_at: Indices
+    free: Indices
+    free_at: Indices
+
+    @classmethod
+    def of(cls, ranked: Ranked, boundaries: Boundaries, j: int, k: int) -> Pair:
+        """Split the samples for this pair."""
+        last, everyone = len(ranked.ranks), np.arange(len(ranked.ranks[0]))
+        at = np.full(len(everyone), last, np.int64)
+        reach = _passing(ranked, boundaries, range(j), everyone, at)
+        gone = np.flatnonzero(at < j)
+        free = _passing(ranked, boundaries, range(j + 1, k), reach, at)
+        held = reach[at[reach] < k]
+        _passing(ranked, boundaries, range(k + 1, last), free, at)
+        return cls(j, k, *(array for part in (gone, held, free) for array in (part, at[part])))
+
+    def base(self, quantity: Sum) -> float:
+        """The sum when all that reach j leave there."""
+        reach = np.concatenate([self.held, self.free])
+        start = quantity.at(self.gone_at, self.gone).sum(dtype=np.float64)
+        return float(start + quantity.at(np.full(len(reach), self.j), reach).sum(dtype=np.float64))
+
+    def steps(self, quantity: Sum) -> tuple[Floats, Floats, Floats]:
+        """What passing j adds, for `held` and for `free`, and what passing k too adds for `free`."""
+        at_j_held = quantity.at(np.full(len(self.held), self.j), self.held)
+        at_j_free = quantity.at(np.full(len(self.free), self.j), self.free)
+        at_k_free = quantity.at(np.full(len(self.free), self.k), self.free)
+        held = quantity.at(self.held_at, self.held) - at_j_held
+        after = quantity.at(self.free_at, self.free) - at_k_free
+        return (np.asarray(a, np.float64) for a in (held, at_k_free - at_j_free, after))  # type: ignore[return-value]
+
+
+def _passing(ranked: Ranked, boundaries: Boundaries, exits: range, samples: Indices, at: Indices) -> Indices:
+    """The samples that pass all these exits; where the others leave is written into `at`."""
+    for m in exits:
+        stops = ranked.ranks[m][samples] >= boundaries[m]
+        at[samples[stops]] = m
+        samples = samples[~stops]
+    return samples
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A pair on given levels: cells of its samples, ready to make the table of any sum."""
+
+    pair: Pair
+    levels_j: NDArray[np.int64]
+    levels_k: NDArray[np.int64]
+    held_j: Indices
+    free_j: Indices
+    free_jk: Indices
+
+    @classmethod
+    def of(cls, ranked: Ranked, pair: Pair, levels_j: NDArray[np.int64], levels_k: NDArray[np.int64]) -> Plane:
+        """Place the samples on the levels."""
+        in_j = cells(ranked.ranks[pair.j], levels_j, ranked.tops[pair.j])
+        in_k = cells(ranked.ranks[pair.k], levels_k, ranked.tops[pair.k])
+        free_j = in_j[pair.free]
+        return cls(pair, levels_j, levels_k, in_j[pair.held], free_j, free_j * len(levels_k) + in_k[pair.free])
+
+    def table(self, quantity: Sum) -> Floats:
+        """The sum for every combination of the two levels, [levels_j, levels_k]."""
+        rows, columns = len(self.levels_j), len(self.levels_k)
+        held, passing_j, passing_k = self.pair.steps(quantity)
+        line = np.bincount(self.held_j, held, rows) + np.bincount(self.free_j, passing_j, rows)
+        table = np.zeros((rows, columns))
+        counted = np.bincount(self.free_jk, passing_k, rows * columns).reshape(rows, columns)[:-1, :-1]
+        np.cumsum(counted, axis=0, out=table[1:, 1:])
+        np.cumsum(table[1:, 1:], axis=1, out=table[1:, 1:])
+        table[1:] += np.cumsum(line)[:-1, None]
+        table += self.pair.base(quantity)
+        return table
+
+
+def best_of(problem: Problem, plane: Plane) -> tuple[int, int]:
+    """The boundaries of j and k that are best on a plane: feasible before infeasible, then by goal, then by tie."""
+    violation = np.zeros((len(plane.levels_j), len(plane.levels_k)))
+    for limited in problem.limits:
+        over = plane.table(limited) - (limited.limit + limited.slack)
+        violation += np.maximum(0.0, over, out=over) / scale(limited)
+    goal = plane.table(problem.goal)
+    least = violation.min()
+    goal[violation > least] = -np.inf
+    most = goal.max()
+    best = np.flatnonzero(goal.ravel() >= most - 1e-11 * max(1.0, abs(most)))
+    if len(best) > 1:
+        best = best[np.argsort(plane.table(problem.tie).ravel()[best], kind="stable")]
+    row, column = divmod(int(best[0]), len(plane.levels_k))
+    return int(plane.levels_j[row]), int(plane.levels_k[column])
+
+
+NEAR = 3
+"""With many exits only pairs at most this far apart are looked at, unless asked: 465 pairs of 32 exits become 90."""
+
+
+def near_pairs(axes: int) -> list[tuple[int, int]]:
+    """The pairs of early exits (from 0) worth refining: all of them where exits are few, neighbours where they are many."""
+    few = axes < FEW_EXITS  # the last exit has no threshold
+    return [(j, k) for j, k in combinations(range(axes), 2) if few or k - j <= NEAR]
+
+
+def planes_through(problem: Problem, boundaries: Boundaries, levels: int) -> list[Plane]:
+    """The planes of all near pairs through a point, on about `levels` per axis."""
+    ranked, planes = problem.ranked, []
+    for j, k in near_pairs(len(boundaries)):
+        pair = Pair.of(ranked, boundaries, j, k)
+        planes.append(
+            Plane.of(ranked, pair, *(_levels(ranked, pair, axis, boundaries[axis], levels) for axis in (j, k)))
+        )
+    return planes
+
+
+def refine(
+    problem: Problem, start: Boundaries, levels: int, rounds: int = 12, *, every_pair: bool = False
+) -> Boundaries:
+    """Improve pair after pair until none improves, each on `levels` per axis: half spread over all, half the nearest distinct scores.
+
+    The pairs are the near ones, or all with `every_pair`.
+    """
+    ranked, now, quiet = problem.ranked, start, 0
+    pairs = list(combinations(range(len(start)), 2)) if every_pair else near_pairs(len(start))
+    for turn in range(rounds * len(pairs)):
+        j, k = pairs[turn % len(pairs)]
+        pair = Pair.of(ranked, now, j, k)
+        plane = Plane.of(ranked, pair, *(_levels(ranked, pair, axis, now[axis], levels) for axis in (j, k)))
+        at_j, at_k = best_of(problem, plane)
+        changed = tuple(at_j if m == j else at_k if m == k else b for m, b in enumerate(now))
+        quiet = quiet + 1 if changed == now else 0
+        now = changed
+        if quiet == len(pairs):
+            break
+    return now
+
+
+def _levels(ranked: Ranked, pair: Pair, axis: int, current: int, count: int) -> NDArray[np.int64]:
+    """Boundaries to try on an axis: quantiles of the samples that get there, and the distinct scores next to the current one."""
+    ranks, top = ranked.ranks[axis], ranked.tops[axis]
+    there = ranks[pair.free] if axis == pair.k else ranks[np.concatenate([pair.held, pair.free])]
+    marked = np.zeros(top + 1, np.bool_)
+    marked[there] = True
+    distinct = np.flatnonzero(marked)
+    if len(distinct) <= count:
+        return np.unique(np.concatenate([[0, top, current], distinct]))
+    at = int(np.searchsorted(distinct, current))
+    near = distinct[max(0, at - count // 4) : at + count // 4]
+    return np.unique(np.concatenate([quantile_levels(there, top, count // 2), near, [current]]))

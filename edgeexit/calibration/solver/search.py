@@ -1,0 +1,250 @@
+"""The best thresholds for a target on a replay table, with a certificate of how far from the best they can be.
+
+grid          every combination on a grid at once            summed-area tables (`grid`); above 8 exits coordinate ascent (`ascent`)
+refinement    two thresholds at a time, all scores            planes (`pairs`), then the exact sweep (`sweep`)
+certificate   no thresholds are better by more than `gap`     branch and bound (`certificate`), above 8 exits `decomposition`; 0 for
+                                                              two and three exits
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.calibration.replay import Floats, Outcome, ReplayTable
+from edgeexit.calibration.solver.branch_and_bound import upper_bound
+from edgeexit.calibration.solver.coordinate_ascent import ascended, priced_ascent
+from edgeexit.calibration.solver.families import Q_VALUES, SHARES, best_member, equal_share, geometric, worth
+from edgeexit.calibration.solver.grid import Grid, starting_points
+from edgeexit.calibration.solver.pair_sweep import exact_pair
+from edgeexit.calibration.solver.pairs import refine
+from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, Sum, excess, problem_of
+from edgeexit.calibration.solver.ranks import Boundaries
+from edgeexit.calibration.targets import Target, parse_target
+
+PLANE_LEVELS = 256
+MANY_EXITS = 3
+"""From so many early exits on a grid is coarse, and the families are tried too."""
+PART = 10_000
+PART_STARTS = 2
+"""From more than twice `PART` samples on, starts are refined on about `PART` of them, and the best `PART_STARTS` on all."""
+_ASCENDED_STARTS = 3
+_FAR_ROUNDS = 3
+SWEPT_SAMPLES = 60_000
+"""A last exact sweep over all pairs is made while pairs × samples stay below this."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to search.
+
+    Attributes:
+        starts: cells of the grid refined. families: whether to start from simple families too, where exits are many.
+        every_pair: whether to refine all pairs of thresholds of the best point where exits are many, not only near ones.
+        work: undecided samples times exits that the certificate may look at, in millions; 0 for no certificate. A million is about a fifth
+            of a second.
+    """
+
+    starts: int = 6
+    families: bool = True
+    every_pair: bool = True
+    work: float = 1.5
+
+
+QUICK = Effort(2, families=False, every_pair=False, work=0.0)
+NORMAL = Effort()
+THOROUGH = Effort(12, work=300.0)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Thresholds, and what they do on the table they were found on.
+
+    Attributes:
+        thresholds: inner, float32 values [N-1]; -inf always leaves, +inf never.
+        accuracy: share right; None without labels. agreement: share equal to the backbone's answer; None where not recorded.
+        mean_s: mean latency, seconds. energy_j, macs: means per inference; None where not known.
+        exit_rates: share leaving at each exit, [N].
+        gap: no thresholds are better by more than this: a share of samples where accuracy (or agreement) is maximised, seconds where the
+            mean latency is minimised. 0 is proved optimal; None where no certificate was asked for.
+    """
+
+    thresholds: tuple[float, ...]
+    accuracy: float | None
+    agreement: float | None
+    mean_s: float
+    energy_j: float | None
+    macs: float | None
+    exit_rates: tuple[float, ...]
+    gap: float | None
+
+    @classmethod
+    def of(cls, thresholds: NDArray[np.float32], outcome: Outcome, gap: float | None) -> Policy:
+        """Thresholds with their outcome."""
+        return cls(
+            thresholds=tuple(float(t) for t in thresholds),
+            accuracy=outcome.accuracy,
+            agreement=outcome.agreement,
+            mean_s=outcome.mean_s,
+            energy_j=outcome.energy_j,
+            macs=outcome.macs,
+            exit_rates=outcome.exit_rates,
+            gap=gap,
+        )
+
+    @property
+    def inner(self) -> NDArray[np.float32]:
+        """The thresholds as an array, float32 [N-1]."""
+        return np.array(self.thresholds, np.float32)
+
+    @property
+    def quality(self) -> float:
+        """Accuracy, or agreement where there are no labels."""
+        value = self.accuracy if self.accuracy is not None else self.agreement
+        assert value is not None
+        return value
+
+
+def optimise(table: ReplayTable, target: str | Target, *, effort: Effort = NORMAL) -> Policy:
+    """The best policy for a target; the same table and target always give the same one.
+
+    With a bound on cost accuracy (agreement, without labels) is as high as it can be and ties go to the lower mean latency; with bounds on
+    the answers only, the mean latency is as low as it can be. Proved for two and three exits; with more, within `Policy.gap`, and a
+    tie goes to the lowest mean that the search met.
+
+    Raises:
+        InputError: the target cannot be read, or needs what the table lacks.
+        TargetNotMet: no thresholds meet it; names the nearest target that some do.
+    """
+    from edgeexit.calibration.solver.nearest_target import not_met
+
+    problem = problem_of(table, parse_target(target))
+    found = best_boundaries(problem, effort)
+    if problem.violation(problem.ranked.leaves_at(found)) > 0:
+        raise not_met(table, problem.target)
+    return policy_of(problem, *certified(problem, found, effort))
+
+
+def policy_of(problem: Problem, boundaries: Boundaries, gap: float | None) -> Policy:
+    """Boundaries as a policy."""
+    thresholds = problem.ranked.thresholds(boundaries)
+    return Policy.of(thresholds, problem.table.outcome(thresholds), gap)
+
+
+def certified(problem: Problem, boundaries: Boundaries, effort: Effort) -> tuple[Boundaries, float | None]:
+    """The boundaries, or better ones met while certifying them, and the gap as `Policy.gap` states it."""
+    if len(boundaries) == 1 or (len(boundaries) == 2 and exact_pair(problem, boundaries, 0, 1) is not None):
+        return boundaries, 0.0
+    if not effort.work:
+        return boundaries, None
+    bound, likely = upper_bound(problem, boundaries, int(effort.work * 1e6))
+    reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
+    if bound > reached and likely:
+        small = len(problem.table) <= 2 * PART
+        points = [refine(problem, point, PLANE_LEVELS) if small else point for point in likely]
+        tried = max(points, key=lambda b: worth(problem, b))
+        if worth(problem, tried) > worth(problem, boundaries):
+            boundaries = _swept(problem, tried)
+        reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
+    return boundaries, max(0.0, bound - reached) / problem.unit
+
+
+def best_boundaries(problem: Problem, effort: Effort) -> Boundaries:
+    """The best boundaries found, feasible if any are found to be."""
+    if len(problem.ranked.ranks) == 1:
+        return best_single(problem)
+    starts = _starts(problem, effort)
+    refined = {refine(problem, start, PLANE_LEVELS) for start in starts}
+    best = max(sorted(refined), key=lambda b: worth(problem, b))
+    if problem.table.exits > FEW_EXITS and effort.every_pair:
+        best = refine(problem, best, PLANE_LEVELS, _FAR_ROUNDS, every_pair=True)
+    best = _swept(problem, best)
+    if problem.table.exits > FEW_EXITS:
+        best = max([best, *_nearer_to_feasible(problem, best)], key=lambda b: worth(problem, b))
+    return best
+
+
+def _nearer_to_feasible(problem: Problem, found: Boundaries) -> list[Boundaries]:
+    """For each limit that the search could not keep: the boundaries that come furthest below it while the other limits hold."""
+    leaves = problem.ranked.leaves_at(found)
+    broken = [s for s in problem.limits if excess(s.of(leaves), s) > 0]
+    return [best_boundaries(_minimising(problem, limited), QUICK) for limited in broken]
+
+
+def _minimising(problem: Problem, limited: Sum) -> Problem:
+    """The problem with one limited sum as small as the other limits allow."""
+    others = tuple(s for s in problem.limits if s is not limited)
+    return Problem(problem.table, problem.target, limited.negated(), Sum(problem.table.mean_cost_s), others)
+
+
+def _starts(problem: Problem, effort: Effort) -> list[Boundaries]:
+    """Good cells of a grid and the best of two simple families; where samples are many, those that a part of the samples likes best after
+    refinement.
+    """
+    samples = len(problem.table)
+    if samples <= 2 * PART:
+        return _simple_starts(problem, effort)
+    part = problem_of(problem.table.take(np.arange(0, samples, samples // PART)), problem.target)
+    refined = {refine(part, start, PLANE_LEVELS) for start in _simple_starts(part, effort)}
+    best = sorted(refined, key=lambda b: worth(part, b))[-PART_STARTS:]
+    return [problem.ranked.boundaries(part.ranked.thresholds(b)) for b in best]
+
+
+def _simple_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
+    ranked = problem.ranked
+    if problem.table.exits > FEW_EXITS:
+        return _ascended_starts(problem, effort)
+    cells = starting_points(problem, Grid.of(ranked), effort.starts)
+    return cells if len(ranked.ranks) < MANY_EXITS or not effort.families else [*cells, *_family_starts(problem)]
+
+
+def _family_starts(problem: Problem) -> list[Boundaries]:
+    by_shares = best_member(problem, (geometric(problem.ranked, q) for q in Q_VALUES))
+    by_equal = best_member(problem, (equal_share(problem.ranked, s) for s in SHARES))
+    return [by_shares, by_equal]
+
+
+def _ascended_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
+    """Many exits: the best points of an ascent, and with families the points that ascents from these reach at the same prices."""
+    met, prices = priced_ascent(problem)
+    if effort.families:
+        met += [ascended(problem, prices, start) for start in _family_starts(problem)]
+    return sorted(set(met), key=lambda b: worth(problem, b))[-_ASCENDED_STARTS if effort.families else -1 :]
+
+
+def _swept(problem: Problem, start: Boundaries) -> Boundaries:
+    """Exact sweeps over the pairs until none improves."""
+    pairs = list(combinations(range(len(start)), 2))
+    if len(pairs) > 1 and len(pairs) * len(problem.table) > SWEPT_SAMPLES:
+        return start
+    now, quiet, turn = start, 0, 0
+    while quiet < len(pairs):
+        j, k = pairs[turn % len(pairs)]
+        tried = exact_pair(problem, now, j, k)
+        better = tried is not None and worth(problem, tried) > worth(problem, now)
+        now, quiet, turn = (tried if better and tried else now), (1 if better else quiet + 1), turn + 1
+    return now
+
+
+def best_single(problem: Problem) -> Boundaries:
+    """Two exits: every boundary at once."""
+    ranks, top = problem.ranked.ranks[0], problem.ranked.tops[0]
+    violation = np.zeros(top + 1)
+    for limited in problem.limits:
+        over = _line(limited, ranks, top) - (limited.limit + limited.slack)
+        violation += np.maximum(0.0, over) / max(abs(limited.limit), 1e-12)
+    goal = _line(problem.goal, ranks, top)
+    goal[violation > violation.min()] = -np.inf
+    best = np.flatnonzero(goal >= goal.max() - 1e-11 * max(1.0, abs(float(goal.max()))))
+    tie = _line(problem.tie, ranks, top)[best]
+    return (int(best[np.argmin(tie)]),)
+
+
+def _line(quantity: Sum, ranks: NDArray[np.int32], top: int) -> Floats:
+    """A sum of a two-exit network for every boundary 0..top."""
+    values = quantity.matrix(len(ranks))
+    passing = np.bincount(ranks, np.asarray(values[:, 1] - values[:, 0], np.float64), top)
+    return np.asarray(values[:, 0].sum(dtype=np.float64) + np.concatenate([[0.0], np.cumsum(passing)]), np.float64)

@@ -1,0 +1,378 @@
+"""From a model to a bundle: find the exits, append the criterion, split, fuse, verify against the original, time both forms, commit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+import edgeexit
+from edgeexit.backends import Settings, find_backend
+from edgeexit.backends.build_progress import watching
+from edgeexit.backends.example_inputs import inputs_for
+from edgeexit.backends.stopping import limit_runs_of, limited_runs
+from edgeexit.bundle import (
+    SCHEMA,
+    Bundle,
+    Manifest,
+    ModeTiming,
+    Source,
+    StageEntry,
+    Verified,
+    check_replaceable,
+    replace_bundle,
+)
+from edgeexit.bundle.bundle import BundleChange
+from edgeexit.bundle.history import carried_over
+from edgeexit.bundle.store import digest_of
+from edgeexit.compiler.mode_timing import time_forms
+from edgeexit.compiler.output_kinds import OutputWarning, with_output_kinds
+from edgeexit.compiler.precision import in_precision
+from edgeexit.compiler.probe import (
+    carries_batch,
+    probe,
+    rows_stand_alone,
+    with_output_shapes,
+    with_run_shapes,
+    with_settled_branches,
+    with_true_batch,
+)
+from edgeexit.compiler.subnormals import warn_of_subnormals
+from edgeexit.compiler.training_mode import refuse_training_mode
+from edgeexit.compiler.verification import Original, verify
+from edgeexit.criteria import Criterion
+from edgeexit.criteria import criterion as find_criterion
+from edgeexit.data import Dataset, ModelInfo, checked, read_class_names, read_preprocess
+from edgeexit.data.classes import check_class_count
+from edgeexit.data.model import complete_preprocess
+from edgeexit.data.reference import DataRecord, Reference
+from edgeexit.errors import InputError, ModelError
+from edgeexit.fallbacks import LAST
+from edgeexit.fallbacks import fallback as find_fallback
+from edgeexit.graph import (
+    Exit,
+    Network,
+    ScoredExit,
+    Stage,
+    TensorSpec,
+    WeightFile,
+    add_scores,
+    count_costs,
+    find_exits,
+    fuse,
+    read_model,
+    split,
+    stage_model,
+    straight_model,
+)
+from edgeexit.graph.expected_data import data_record, input_specs, network_info
+from edgeexit.graph.model import BATCH
+from edgeexit.hardware import device_key
+from edgeexit.runtime.inputs import Inputs, check_many
+from edgeexit.runtime.reference import measure_reference
+from edgeexit.util.arguments import as_names, as_path, as_seconds, check_progress
+from edgeexit.util.progress import Progress, in_notebooks
+
+_TIMED_INPUTS = 8
+_ALIKE = (
+    "the multiply-accumulates of this network cannot be counted: {} weighs all exits alike, not by what reaching them costs. Compile the"
+    " model as it was before a runtime optimised it, where there is one."
+)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How inputs leave, and which exit answers those that left at no early exit."""
+
+    criterion: Criterion
+    fallback: str
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A split network, before it is written."""
+
+    net: Network
+    exits: tuple[Exit, ...]
+    precision: str
+    stages: tuple[Stage, ...]
+    specs: Mapping[str, TensorSpec]
+    own_precision: str
+
+
+def compile_model(
+    model: Path | str,
+    output: Path | str,
+    *,
+    criterion: str = "entropy",
+    fallback: str = LAST,
+    exits: Sequence[str] | None = None,
+    scores: Sequence[str] | None = None,
+    backend: str = "onnxruntime",
+    precision: str | None = None,
+    threads: int = 1,
+    options: str = "",
+    inputs: Any = None,
+    labels: Any = None,
+    preprocess: object = None,
+    class_names: object = None,
+    data_name: str = "inputs",
+    seconds: float = 1.0,
+    progress: Progress = in_notebooks,
+) -> Bundle:
+    """Compile a multi-exit ONNX model into a bundle.
+
+    Args:
+        model: the ONNX file; its outputs include every exit's logits.
+        output: folder of the bundle, conventionally `<name>.eexit`; a bundle that is there is replaced at the end, in one step.
+        criterion: name of the exit criterion.
+        fallback: which exit answers an input that no early exit was confident about: `last`, or `most_confident`, the exit with the highest
+            score, as in Shallow-Deep Networks.
+        exits: names of the logits outputs in order; None finds them.
+        scores: names of the exits' own score outputs, for criterion `learned`; None takes those that `edgeexit.export` wrote down.
+        backend: that the bundle is verified and timed with.
+        precision: `float32`, `float16` or `int8` (with ranges from `inputs`); None keeps the model's own.
+        threads: worker threads for the timing.
+        options: of the backend, see `load`.
+        inputs: real inputs [n, ...] to verify with, beside random ones; their statistics are recorded in the bundle.
+        labels: of the inputs; the accuracy of the last exit on them is then recorded, and calibration data are held against it.
+        preprocess: how a picture becomes an input, see `edgeexit.data.read_preprocess`; None takes what the model's metadata says.
+        class_names: in the order of the outputs, see `edgeexit.data.read_class_names`; None takes what the metadata says.
+        data_name: of the inputs, for the record.
+        seconds: time to spend on timing both forms; 0 skips it.
+        progress: called with what is being done; by default a line that counts in a notebook, and nothing elsewhere.
+
+    Raises:
+        ModelError: the model cannot be taken, or is of no use in the precision asked for, with the reason.
+        BundleError: the bundle cannot be written.
+        InputError: an argument of another kind, or no such criterion, fallback, backend or precision.
+        InternalError: the split network does not give the answers and scores of the file as it was given; nothing is written then.
+    """
+    source, folder = as_path("model", model), as_path("output", output)
+    exits, scores = as_names("exits", exits), as_names("scores", scores)
+    seconds = as_seconds("seconds", seconds)
+    check_progress(progress)
+    rule = _Rule(find_criterion(criterion), find_fallback(fallback).name)
+    settings = Settings(backend, "staged", threads=threads, options=options)
+    find_backend(backend).check_options(options)
+    check_replaceable(folder)
+    data = _data_of(source, inputs, labels, data_name)
+    inputs = None if data is None else data.inputs
+    given = DataRecord(
+        None if preprocess is None else read_preprocess(preprocess),
+        () if class_names is None else read_class_names(class_names),
+    )
+    with limited_runs():
+        parts = _take_apart(source, rule, exits, scores, progress, precision=precision, inputs=inputs)
+    how = {"exits": _joined(exits), "scores": _joined(scores), "backend": backend, "precision": precision}
+    with replace_bundle(folder) as change, watching(progress), limited_runs():
+        limit_runs_of(parts.net.proto.graph)
+        progress("writing the stages", 0, 1)
+        manifest = _write_parts(change, parts, rule, Source(source.name, digest_of(source), parts.net.opset, how))
+        manifest = _with_record(manifest, given.over(data_record(parts.net.proto, str(source))), change.old)
+        progress("writing the stages", 1, 1)
+        draft = Bundle(folder, manifest)
+        converted = parts.precision != parts.own_precision
+        original = Original(source, parts.net, parts.exits, converted, partial(_read, source, inputs))
+        settings = replace(settings, precision=manifest.precision)
+        manifest = replace(
+            manifest,
+            verified=verify(draft, settings, original, inputs, progress),
+            reference=_reference(draft, settings, data, progress),
+            timings=_timings(draft, settings, parts.net, seconds, progress),
+        )
+        return change.install(carried_over(manifest, change.old))
+
+
+def _reference(draft: Bundle, settings: Settings, data: Dataset | None, progress: Progress) -> Reference | None:
+    """Of the data given, or what the model or the bundle before knows."""
+    measured = None if data is None else measure_reference(draft, settings, data, progress)
+    return measured or draft.manifest.reference
+
+
+def _data_of(source: Path, inputs: Any, labels: Any, name: str) -> Dataset | None:
+    """What was given to verify with, in the form of the model's inputs."""
+    if inputs is None:
+        if labels is not None:
+            msg = "labels were given without inputs: give both."
+            raise InputError(msg)
+        return None
+    return checked(name, inputs, labels, network_info(read_model(source), str(source)))
+
+
+def _with_record(manifest: Manifest, record: DataRecord, old: Manifest | None) -> Manifest:
+    """The manifest with what is known of the network's data; of a bundle of the same file before, where nothing newer says it.
+
+    Raises:
+        InputError: the preprocessing or the class names do not fit the network.
+    """
+    if old is not None and old.source.sha256 == manifest.source.sha256:
+        record = record.over(DataRecord(old.preprocess, old.class_names, old.reference))
+    check_class_count(record.class_names, manifest.classes, "the model")
+    names, specs = record.class_names, input_specs(manifest.inputs)
+    how = complete_preprocess(ModelInfo("the model", specs, manifest.classes, names, record.preprocess))
+    return replace(manifest, preprocess=how, class_names=names, reference=record.reference)
+
+
+def _joined(names: Sequence[str] | None) -> str | None:
+    return ",".join(names) if names else None
+
+
+def _take_apart(
+    path: Path,
+    rule: _Rule,
+    exits: Sequence[str] | None,
+    scores: Sequence[str] | None,
+    progress: Progress,
+    *,
+    precision: str | None,
+    inputs: Inputs | None,
+) -> _Parts:
+    steps = 5
+    progress("splitting the network", 0, steps)
+    net = _read(path, inputs)
+    progress("splitting the network", 1, steps)
+    found = find_exits(net, exits, scores)
+    refuse_training_mode(net, found)
+    found = with_output_kinds(net, found, rule.criterion)
+    warn_of_subnormals(net)
+    own = found[-1].dtype
+    if precision is not None:
+        net, found = in_precision(net, found, precision, net.examples)
+    net, scored = add_scores(net, found, rule.criterion, rule.fallback)
+    net = with_true_batch(net)
+    progress("splitting the network", 2, steps)
+    stages = split(net, scored)
+    if rule.criterion.weighs_costs and any(cost.macs is None for cost in count_costs(net, stages)):
+        warnings.warn(_ALIKE.format(rule.criterion.name), OutputWarning, stacklevel=3)
+    progress("splitting the network", 3, steps)
+    names = {name for s in stages for name in s.outputs}
+    specs = probe(net, names)
+    if net.dynamic_batch and not (carries_batch(specs.values()) and rows_stand_alone(net, names)):
+        net = with_true_batch(net, fixed=True)
+        specs = probe(net, names)
+    _check_ends(net, scored, specs)
+    progress("splitting the network", steps, steps)
+    return _Parts(net, found, precision or own, stages, specs, own)
+
+
+def _read(path: Path, inputs: Inputs | None) -> Network:
+    net = read_model(path)
+    limit_runs_of(net.proto.graph)
+    examples = None if inputs is None else check_many(inputs, net.inputs)
+    return with_run_shapes(with_settled_branches(with_output_shapes(replace(net, examples=examples))))
+
+
+def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, TensorSpec]) -> None:
+    """What a run gives is what the exits were declared as.
+
+    Raises:
+        ModelError: logits of another shape than [batch, classes], or a score of another than [batch].
+    """
+    batch = BATCH if net.dynamic_batch else 1
+    wrong = [
+        str(specs[e.logits]) for e in exits if len(specs[e.logits].shape) != 2 or specs[e.logits].shape[0] != batch
+    ]
+    wrong += [str(specs[e.score]) for e in exits if specs[e.score].shape != (batch,)]
+    widths = {specs[e.logits].shape[-1:] for e in exits}
+    if wrong or len(widths) > 1:
+        told = "; ".join(wrong or [str(specs[e.logits]) for e in exits])
+        msg = (
+            f"run on one sample the exits are {told}; logits must be [{batch}, classes], as wide at every exit, and scores [{batch}]."
+            " A Squeeze without axes also drops a batch of 1: name the axes, or reshape to [-1, classes]."
+        )
+        raise ModelError(msg)
+
+
+def _write_parts(change: BundleChange, parts: _Parts, rule: _Rule, source: Source) -> Manifest:
+    net, stages = parts.net, parts.stages
+    models: dict[str, Callable[[], onnx.ModelProto]] = {
+        "model": partial(_copy, net.proto),
+        "backbone": partial(straight_model, net, parts.exits[-1]),
+        "fused": partial(fuse, net, stages, parts.specs),
+        **{f"stage-{s.exit}": partial(stage_model, net, s, parts.specs) for s in stages},
+    }
+    files = _write_models(change, models, net.folder)
+    entries = tuple(
+        StageEntry(
+            exit=stage.exit,
+            name=exit.name,
+            file=files[f"stage-{stage.exit}"],
+            inputs=stage.inputs,
+            boundaries_in=tuple(parts.specs[n] for n in stage.boundaries_in),
+            boundaries_out=tuple(parts.specs[n] for n in stage.boundaries_out),
+            logits=stage.logits,
+            score=stage.score,
+            macs=cost.macs,
+            parameters=cost.parameters,
+            weight_bytes=cost.weight_bytes,
+            head_macs=cost.head_macs,
+            output=exit.logits,
+        )
+        for stage, exit, cost in zip(stages, parts.exits, count_costs(net, stages), strict=True)
+    )
+    return Manifest(
+        schema=SCHEMA,
+        created=_now(),
+        tool=f"edgeexit {edgeexit.__version__}",
+        source=source,
+        criterion=rule.criterion.name,
+        fallback=rule.fallback,
+        precision=parts.precision,
+        classes=parts.exits[-1].classes,
+        dynamic_batch=net.dynamic_batch,
+        inputs=net.inputs,
+        stages=entries,
+        model=files["model"],
+        backbone=files["backbone"],
+        fused=files["fused"],
+        files=dict(change.files),
+        verified=Verified(0, 0, 0.0, 0.0),
+    )
+
+
+def _write_models(
+    change: BundleChange, models: Mapping[str, Callable[[], onnx.ModelProto]], folder: Path
+) -> dict[str, str]:
+    """Write the models and, once, their large weights; the models learn the weights' file name when its content is known.
+
+    Each is made when its turn comes: made at once they would hold the weights that lie in the model's own file many times over.
+    """
+    unfinished = change.unfinished("weights.bin")
+    made = {}
+    with unfinished.open("wb") as stream:
+        weights = WeightFile(stream)
+        for name, make in models.items():
+            made[name] = weights.take(make(), folder)
+    if weights.bytes:
+        weights.settle(change.adopt(unfinished, "weights.bin"))
+    else:
+        unfinished.unlink()
+    return {name: change.add(f"{name}.onnx", proto.SerializeToString()) for name, proto in made.items()}
+
+
+def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    return copy
+
+
+def _timings(
+    draft: Bundle, settings: Settings, net: Network, seconds: float, progress: Progress
+) -> dict[str, ModeTiming]:
+    """Of this device; none where no time is to be spent on it."""
+    if not seconds > 0:
+        return {}
+    times = time_forms(draft, settings, seconds, progress, inputs=inputs_for(net, 0, _TIMED_INPUTS))
+    timing = ModeTiming(times.staged_s, times.fused_s, times.faster, _now(), times.backbone_s)
+    return {settings.timing_key(device_key(backend=settings.backend)): timing}
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,177 @@
+"""How long both forms of a bundle take to leave at each exit, and its backbone: what the choice between the forms rests on.
+
+In fresh processes, as a bundle is used: in the one that compiled, and opened the network again and again, the later exits of three
+networks took 5 to 15 % longer, one form more than the other, and the slower one was chosen. Several processes, since where memory lies
+moves each by percents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeexit.backends import Settings, find_backend
+from edgeexit.backends.base import Array
+from edgeexit.bundle import Bundle
+from edgeexit.bundle.manifest import manifest_from
+from edgeexit.measure.processes import run_process
+from edgeexit.measure.timing import Samples, time_interleaved
+from edgeexit.measure.worker import Arrays, serve
+from edgeexit.runtime import Backbone, Runner
+from edgeexit.runtime.loading import open_runner
+from edgeexit.util.documents import dumps, to_document
+from edgeexit.util.progress import Progress, silent
+from edgeexit.util.scratch import scratch_folder
+
+_PROCESSES = 3
+_BLOCK_S = 0.005  # short, for many pairs of blocks in little time
+_WARMUP_S = 0.2  # of each call: a network of tenths of a second is warm after a few
+_FEWEST_ROUNDS = 5  # of such a network, whose rounds take longer than the time asked for
+_CLEARLY = 0.99
+
+
+@dataclass(frozen=True)
+class FormTimes:
+    """Median seconds: of leaving at each exit in either form, the fused one relative to the other, and of the backbone.
+
+    `fused_s` is empty where the backend leaves that form out.
+    """
+
+    staged_s: tuple[float, ...]
+    fused_s: tuple[float, ...]
+    backbone_s: float
+
+    @property
+    def faster(self) -> str:
+        """The form with the lower mean over the exits: staged, which takes deadlines, too, unless the other one is clearly faster."""
+        return "fused" if self.fused_s and sum(self.fused_s) < _CLEARLY * sum(self.staged_s) else "staged"
+
+
+@dataclass(frozen=True)
+class FormsJob:
+    """What one process is to time; JSON.
+
+    Attributes:
+        folder: of the bundle.
+        manifest: of the bundle, as a document; a compile times what it has not committed yet.
+        settings: those of `Settings`, whatever the mode.
+        seconds: of timing, all lanes together.
+        seed: of the order of the lanes.
+        inputs: of what every call is given: an .npz of arrays [n, ...], in the order of the manifest's inputs.
+    """
+
+    folder: str
+    manifest: dict[str, Any]
+    settings: dict[str, Any]
+    seconds: float
+    seed: int
+    inputs: str
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        path.write_text(dumps(self), encoding="utf-8")
+
+
+def time_forms(
+    bundle: Bundle, settings: Settings, seconds: float, progress: Progress = silent, *, inputs: Mapping[str, Array]
+) -> FormTimes:
+    """Time both forms and the backbone, each process by itself; medians over the processes of their medians.
+
+    Args:
+        bundle: whose files are in place, its manifest committed or not.
+        settings: backend, precision, threads and whatever else but the mode.
+        seconds: of timing, over all processes.
+        progress: told of each process.
+        inputs: that the network takes, [n, ...] by name; every call gets one of them.
+
+    Raises:
+        HardwareMissing: a process finds too little memory, or no device.
+        InternalError: a process fails otherwise.
+    """
+    document, how = to_document(bundle.manifest), to_document(settings)
+    found = []
+    with scratch_folder() as scratch:
+        taken = scratch / "inputs.npz"
+        np.savez(taken, *(inputs[spec.name] for spec in bundle.manifest.inputs))  # by place: names may be anything
+        for place in range(_PROCESSES):
+            job = FormsJob(str(bundle.path.resolve()), document, how, seconds / _PROCESSES, place, str(taken))
+            found.append(run_process(job, scratch, progress, place, _PROCESSES, module=__name__))
+    staged, backbone = (np.median([arrays[f"{n}_s"] for arrays in found], axis=0) for n in ("staged", "backbone"))
+    ratios = [arrays["fused_s"] / arrays["staged_s"] for arrays in found if len(arrays["fused_s"])]
+    fused = staged * np.median(ratios, axis=0) if ratios else ()
+    return FormTimes(tuple(map(float, staged)), tuple(map(float, fused)), float(backbone[0]))
+
+
+def times_here(
+    bundle: Bundle, settings: Settings, seconds: float, seed: int = 0, *, inputs: Mapping[str, Array]
+) -> FormTimes:
+    """The same in this process, once."""
+    singles = _singles(inputs)
+    exits = range(1, bundle.manifest.exits + 1)
+    backend = find_backend(settings.backend)
+    modes = [m for m in ("staged", "fused") if not backend.left_out(m, bundle.manifest.exits)]
+    with ExitStack() as stack:
+        runners = [stack.enter_context(open_runner(bundle, settings.with_mode(m))) for m in modes]
+        backbone = stack.enter_context(runners[0].backbone())
+        calls = {
+            f"{runner.settings.mode} {exit}": partial(_forced, runner, singles, exit)
+            for exit in exits
+            for runner in runners
+        }
+        calls["backbone"] = partial(_straight, backbone, singles)
+        samples = time_interleaved(
+            calls, seconds=seconds, warmup_s=_WARMUP_S, block_s=_BLOCK_S, fewest_rounds=_FEWEST_ROUNDS, seed=seed
+        )
+    staged_s = tuple(samples[f"staged {exit}"].median_s for exit in exits)
+    fused_s = tuple(
+        s * _ratio(samples[f"fused {exit}"], samples[f"staged {exit}"])
+        for exit, s in zip(exits, staged_s, strict=True)
+        if "fused" in modes
+    )
+    return FormTimes(staged_s, fused_s, samples["backbone"].median_s)
+
+
+def _ratio(one: Samples, other: Samples) -> float:
+    """By pairs of blocks that ran side by side, so that a machine that changes speed changes both."""
+    return float(np.median(one.block_medians_s / other.block_medians_s))
+
+
+def _forced(runner: Runner, inputs: Sequence[Mapping[str, Array]], exit: int, i: int) -> object:
+    return runner.forced(inputs[i % len(inputs)], exit=exit)
+
+
+def _straight(backbone: Backbone, inputs: Sequence[Mapping[str, Array]], i: int) -> object:
+    return backbone(inputs[i % len(inputs)])
+
+
+def _measure(document: Mapping[str, Any], where: str) -> Arrays:
+    bundle = Bundle(Path(document["folder"]), manifest_from(document["manifest"], where))
+    settings, inputs = Settings(**document["settings"]), _read_inputs(bundle, document["inputs"])
+    found = times_here(bundle, settings, document["seconds"], document["seed"], inputs=inputs)
+    return {
+        "staged_s": np.array(found.staged_s),
+        "fused_s": np.array(found.fused_s),
+        "backbone_s": np.array([found.backbone_s]),
+    }
+
+
+def _read_inputs(bundle: Bundle, path: str) -> dict[str, Array]:
+    with np.load(path, allow_pickle=False) as file:
+        return {spec.name: file[f"arr_{i}"] for i, spec in enumerate(bundle.manifest.inputs)}
+
+
+def _singles(inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
+    count = len(next(iter(inputs.values())))
+    return [{name: array[i : i + 1] for name, array in inputs.items()} for i in range(count)]
+
+
+def main(import_s: float, job_path: str, out_path: str) -> None:
+    """Of one process: read the job, time, write the medians, or why not."""
+    del import_s
+    serve(job_path, out_path, partial(_measure, where=job_path))

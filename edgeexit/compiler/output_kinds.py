@@ -1,0 +1,134 @@
+"""What the numbers of an exit's output are: logits, probabilities whatever nodes lie behind the softmax, or a sigmoid per class.
+
+Found by running the network: rows that are never negative and always add up to 1 are probabilities, be they of a Softmax behind a
+Reshape or a Clip, or the mean of several.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+
+from edgeexit.backends.base import Array
+from edgeexit.backends.example_inputs import REACHES, Values, extreme_inputs, inputs_for, rows, unlike_inputs
+from edgeexit.backends.stopping import may_run_for_ever
+from edgeexit.compiler.probe import open_model
+from edgeexit.criteria import Criterion
+from edgeexit.errors import ModelError
+from edgeexit.graph.exits import Exit, ends_in_sigmoid
+from edgeexit.graph.model import Network
+
+_RUNS = 4
+_SUM_TOLERANCE = {"float16": 1e-2}
+_SUM_TOLERANCE_FLOAT32 = 2e-3  # a Clip to 1e-7 .. 1 - 1e-7 adds that much over many classes
+_LEAST_SPREAD = 1e-4
+"""Rows that vary by less over all inputs say nothing of what they are."""
+
+_WIDE = 0.9
+"""How far apart numbers in 0..1 lie that come out of a sigmoid, on inputs of all sizes."""
+
+
+class OutputWarning(UserWarning):
+    """The criterion may not mean on these outputs what its name says."""
+
+
+def with_output_kinds(net: Network, exits: Sequence[Exit], criterion: Criterion) -> tuple[Exit, ...]:
+    """The exits, those that give probabilities marked so.
+
+    Raises:
+        ModelError: an exit ends in a sigmoid per class and the criterion needs one distribution over the classes.
+
+    Warns:
+        OutputWarning: the numbers of an exit are neither logits nor probabilities: percentages, negative logarithms of probabilities,
+            only 0 and 1, or between 0 and 1 without adding up to 1.
+    """
+    if not criterion.learned:
+        _refuse_sigmoids(net, exits, criterion)
+    unknown = [e for e in exits if not e.probabilities]
+    values = _values(net, [e.logits for e in unknown]) if unknown else {}
+    found = {e.logits for e in unknown if _adds_up(values[e.logits], e.dtype)}
+    if not criterion.learned:
+        _warn_of_others({e.logits: values[e.logits] for e in unknown}, found, criterion)
+    return tuple(replace(e, probabilities=True) if e.logits in found else e for e in exits)
+
+
+_OTHERS = {
+    "are only 0 and 1, one 1 per sample": "{} then is the same for every sample, so that no threshold divides them.",
+    "lie between 0 and 1 and do not add up to 1": "{} takes them as logits, and after a sigmoid or another squashing it then says little.",
+    "are never negative and always add up to the same": "{} takes them as logits, which scaled probabilities are not.",
+    "are negative logarithms of probabilities": "{} takes them as logits, and their largest is the least likely class.",
+}
+
+
+def _warn_of_others(values: Mapping[str, Array], found: Collection[str], criterion: Criterion) -> None:
+    """Warn of exits whose numbers are neither logits nor probabilities, each kind once."""
+    kinds: dict[str, list[str]] = {}
+    for name, numbers in values.items():
+        kind = _other_kind(numbers, is_distribution=name in found)
+        if kind:
+            kinds.setdefault(kind, []).append(repr(name))
+    for kind, names in kinds.items():
+        msg = f"the numbers of {', '.join(names)} {kind}: {_OTHERS[kind].format(criterion.name)} Let the exits give what comes before."
+        warnings.warn(msg, OutputWarning, stacklevel=3)
+
+
+def _other_kind(values: Array, *, is_distribution: bool) -> str:
+    """One of the keys of `_OTHERS`, or nothing."""
+    one_hot, squashed, scaled, negative = _OTHERS
+    numbers = values[np.isfinite(values).all(axis=1)] if values.size else values
+    if not numbers.size or numbers.min() < 0 or np.ptp(numbers, axis=0).max() < _LEAST_SPREAD:
+        return ""
+    if is_distribution:
+        return one_hot if np.isin(numbers, (0, 1)).all() else ""
+    sums = numbers.sum(axis=1)
+    if np.ptp(sums) <= _SUM_TOLERANCE_FLOAT32 * sums.max():
+        return scaled
+    if np.abs(np.exp(-numbers).sum(axis=1) - 1).max() <= _SUM_TOLERANCE_FLOAT32:
+        return negative
+    return squashed if numbers.max() <= 1 and np.ptp(numbers) > _WIDE else ""
+
+
+def _refuse_sigmoids(net: Network, exits: Sequence[Exit], criterion: Criterion) -> None:
+    names = [repr(e.logits) for e in exits if ends_in_sigmoid(net, e.logits)]
+    if names:
+        msg = (
+            f"{', '.join(names)} {'ends' if len(names) == 1 else 'end'} in a sigmoid per class, as networks with several labels per sample"
+            f" do: {criterion.name} needs one distribution over the classes, which a softmax over sigmoids is not. Where each sample has"
+            " one class, let the exits give what comes before the sigmoid; else let the network compute a score of its own and use"
+            " --criterion learned."
+        )
+        raise ModelError(msg)
+
+
+def _values(net: Network, names: Sequence[str]) -> dict[str, Array]:
+    """Values of outputs [samples, classes] on inputs of all sizes that the network takes."""
+    run = open_model(net, list(names), quiet=True)
+    found: dict[str, list[Array]] = {name: [] for name in names}
+    for inputs in _inputs(net):
+        with suppress(ModelError):
+            for name, value in run(inputs).items():
+                found[name].append(np.asarray(value, np.float64).reshape(len(value), -1))
+    return {name: np.concatenate(many) if many else np.empty((0, 0)) for name, many in found.items()}
+
+
+def _inputs(net: Network) -> Iterator[Values]:
+    for seed in range(_RUNS):
+        yield inputs_for(net, seed)
+        unlike = unlike_inputs(net.inputs, seed, REACHES[0])
+        yield from (rows(unlike, [place]) for place in range(3))
+    if not may_run_for_ever(net.proto.graph):  # a loop that waits for a value to grow would never leave zeros
+        yield from extreme_inputs(net.inputs)
+
+
+def _adds_up(values: Array, dtype: str) -> bool:
+    """Whether every row without NaN is a distribution, and they are not all alike."""
+    numbers = values[~np.isnan(values).any(axis=1)] if values.size else values
+    if not numbers.size or not np.isfinite(numbers).all():  # the logit of a masked class is -inf
+        return False
+    if np.ptp(numbers, axis=0).max() < _LEAST_SPREAD or numbers.min() < 0:
+        return False
+    return bool(np.abs(numbers.sum(axis=1) - 1).max() <= _SUM_TOLERANCE.get(dtype, _SUM_TOLERANCE_FLOAT32))

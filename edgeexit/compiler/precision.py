@@ -1,0 +1,91 @@
+"""Bring a network to another precision before it is split; int8 with ranges measured on the user's own inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from edgeexit.backends.base import Array
+from edgeexit.compiler.half import to_float16
+from edgeexit.compiler.probe import open_model
+from edgeexit.compiler.quantize import quantisable, quantised, shortcuts
+from edgeexit.errors import InputError, ModelError, did_you_mean
+from edgeexit.graph.exits import Exit
+from edgeexit.graph.model import Network
+
+PRECISIONS = ("float32", "float16", "int8")
+
+_MOST_SAMPLES = 256
+_PERCENTILE = 99.99
+"""Of the magnitudes of one sample; the largest over the samples is the range. Single outliers cost all others their resolution."""
+
+
+def check_precision(precision: str) -> None:
+    """Raise an InputError where there is no precision of that name."""
+    if precision not in PRECISIONS:
+        msg = f"no precision named {precision!r}.{did_you_mean(precision, PRECISIONS)} Precisions: {', '.join(PRECISIONS)}."
+        raise InputError(msg)
+
+
+def in_precision(
+    net: Network, exits: tuple[Exit, ...], precision: str, inputs: Mapping[str, Array] | None
+) -> tuple[Network, tuple[Exit, ...]]:
+    """The network and its exits in a precision; unchanged for `float32`.
+
+    Args:
+        net: the network, before the criterion is appended.
+        exits: its exits; int8 leaves the layers alone that make their logits.
+        precision: one of `PRECISIONS`.
+        inputs: calibration inputs [n, ...] by name, for int8.
+
+    Raises:
+        InputError: no such precision, or int8 without inputs.
+        ModelError: the network cannot be brought to it, with the reason.
+    """
+    check_precision(precision)
+    own = {e.dtype for e in exits}
+    if own != {"float32"}:
+        msg = f"this model computes in {', '.join(sorted(own))}; only float32 models can be brought to {precision}."
+        raise ModelError(msg)
+    if precision == "float16":
+        return to_float16(net), tuple(replace(e, dtype="float16") for e in exits)
+    return (_to_int8(net, exits, inputs) if precision == "int8" else net), exits
+
+
+def _to_int8(net: Network, exits: Iterable[Exit], inputs: Mapping[str, Array] | None) -> Network:
+    if not inputs:
+        msg = "int8 needs inputs to measure ranges on: give calibration data (compile: --data)."
+        raise InputError(msg)
+    kept = [e.logits for e in exits]
+    layers = quantisable(net, kept)
+    if not layers:
+        msg = (
+            "there is nothing to bring to int8: no convolution or dense layer with constant weights, beside those that make the exits'"
+            " logits, which stay in float32. Compile it with float32 or float16."
+        )
+        raise ModelError(msg)
+    passing = shortcuts(net, layers, kept)
+    read = {layer.data for layer in layers} | {shortcut.data for shortcut in passing}
+    return quantised(net, layers, activation_ranges(net, read, inputs), passing)
+
+
+def activation_ranges(net: Network, tensors: Iterable[str], inputs: Mapping[str, Array]) -> dict[str, float]:
+    """Largest magnitude of each tensor over the first inputs, without single outliers."""
+    names = sorted(tensors)
+    largest = dict.fromkeys(names, 0.0)
+    own = {s.name for s in net.inputs}
+    inside = [n for n in names if n not in own]
+    run = open_model(net, inside) if inside else _nothing
+    for i in range(min(_MOST_SAMPLES, len(next(iter(inputs.values()))))):
+        sample = {name: a[i : i + 1] for name, a in inputs.items()}
+        found = {**sample, **run(sample)}
+        for name in names:
+            largest[name] = max(largest[name], float(np.percentile(np.abs(found[name]), _PERCENTILE)))
+    return largest
+
+
+def _nothing(_sample: Mapping[str, Array]) -> dict[str, Array]:
+    """In the place of a model of which nothing is asked: ONNX Runtime takes none without nodes."""
+    return {}

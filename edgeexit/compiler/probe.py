@@ -1,0 +1,311 @@
+"""Run a model once to learn what shape inference cannot tell: the dtype and shape of tensors inside it, and whether its batch is free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import onnx
+
+from edgeexit.backends.base import Array, Settings
+from edgeexit.backends.example_inputs import REACHES, UNLIKE_SEEDS, Values, inputs_for, rows, unlike_inputs
+from edgeexit.backends.onnxruntime.errors import refusals
+from edgeexit.backends.onnxruntime.sessions import open_session
+from edgeexit.backends.stopping import run_options, within_limit
+from edgeexit.compiler.constant_branches import settled_conditions, take_branches
+from edgeexit.errors import ModelError
+from edgeexit.graph.cost import uncounted_tensors
+from edgeexit.graph.dataflow import Flow
+from edgeexit.graph.exits import typed_outputs
+from edgeexit.graph.model import BATCH, DTYPES, Dim, Network, TensorSpec
+from edgeexit.graph.split import shapes_depend_on_values
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+
+_Run: TypeAlias = Callable[[Values], dict[str, Array]]
+
+# Ends of loops, powers and what is neither: where a branch for large batches may begin.
+_BATCHES = (2, 3, 4, 5, 8, 16, 33)
+_CROWD = 17  # samples, few of them distinct: what is dealt out over a batch, such as the places of an expert, then runs short
+_FATAL_ONLY = 4  # ONNX Runtime's log severity
+
+
+def with_output_shapes(net: Network) -> Network:
+    """The same network, outputs whose shape neither the file nor inference knows declared as a run shows them.
+
+    Raises:
+        ModelError: it does not run.
+    """
+    outputs = typed_outputs(net)
+    unknown = [o.name for o in outputs if _is_unknown(o)]
+    if not unknown:
+        return net
+    first, more = _at_one_and_three(net, unknown)
+    specs = {n: TensorSpec(n, str(first[n].dtype), _shape(first[n].shape, more[n].shape)) for n in unknown}
+    proto = onnx.ModelProto()
+    proto.CopyFrom(net.proto)
+    del proto.graph.output[:]
+    proto.graph.output.extend(specs[o.name].proto() if o.name in specs else o for o in outputs)
+    return replace(net, proto=proto)
+
+
+def with_run_shapes(net: Network) -> Network:
+    """The same network with the shapes that its costs are counted from and that inference does not know, as a run shows them."""
+    unknown = uncounted_tensors(net)
+    if not unknown:
+        return net
+    try:
+        values = open_model(net, list(unknown), quiet=True)(inputs_for(net, 0))
+    except ModelError:  # the costs stay unknown
+        return net
+    return replace(net, run_shapes={name: value.shape for name, value in values.items()})
+
+
+def _is_unknown(output: onnx.ValueInfoProto) -> bool:
+    if output.type.WhichOneof("value") not in (None, "tensor_type"):
+        return False  # a sequence or a map, whose shape nobody asks for
+    kind = output.type.tensor_type
+    return not kind.HasField("shape") or any(not d.dim_value for d in kind.shape.dim[1:])
+
+
+def with_settled_branches(net: Network) -> Network:
+    """The same network, every `If` whose condition is the same for all inputs replaced by the branch it takes.
+
+    Where it asks for the size of the batch, that is fixed at 1: a batch gives what its samples give one by one.
+    """
+    names = list(settled_conditions(net))
+    if not names:
+        return net
+    alone, *together = _at_batches(net, names)
+    if any(not np.array_equal(alone[n], values[n]) for values in together for n in names):
+        return with_settled_branches(with_true_batch(net, fixed=True))
+    known = {n: bool(alone[n].all()) for n in names if alone[n].size == 1}
+    if not known:
+        return net
+    copy = onnx.ModelProto()
+    copy.CopyFrom(net.proto)
+    settled = replace(net, proto=copy)
+    take_branches(settled, known)
+    return with_settled_branches(settled)
+
+
+def _at_batches(net: Network, names: list[str]) -> list[Values]:
+    """Values for one sample and, where the batch is free and they run, for several: a condition may ask for the size of the batch."""
+    found = [_run(net, names, 1)]
+    for batch in _BATCHES if net.dynamic_batch else ():
+        with suppress(ModelError):
+            found.append(_run(net, names, batch))
+    return found
+
+
+def with_true_batch(net: Network, *, fixed: bool = False) -> Network:
+    """The same network, its batch fixed at 1 where a free one does not work (a reshape to a fixed size, say) or `fixed` asks for it.
+
+    A decision that the values of an input take, over an `If` or the turns of a `Loop`, is one for all samples of a batch.
+    """
+    if not net.dynamic_batch:
+        return net
+    if not fixed and _is_free(net):
+        return net
+    inputs = tuple(TensorSpec(s.name, s.dtype, s.shape_at_1) for s in net.inputs)
+    proto = onnx.ModelProto()
+    proto.CopyFrom(net.proto)
+    for value, spec in zip(proto.graph.input, inputs, strict=True):
+        value.CopyFrom(spec.proto())
+    for value in proto.graph.output:
+        for dim in value.type.tensor_type.shape.dim[:1]:
+            dim.Clear()
+            dim.dim_value = 1
+    return replace(net, proto=proto, inputs=inputs, dynamic_batch=False)
+
+
+def _is_free(net: Network) -> bool:
+    flow, outputs = net.flow(), [o.name for o in net.proto.graph.output]
+    decided = not flow.decisions.isdisjoint(flow.ancestors(outputs))
+    return not decided and _runs_together(net, outputs, bool(flow.wandering))
+
+
+# Of the largest value: tells samples that see each other from arithmetic in another order, float16 included.
+_TOLERANCE = 1e-2
+_ROUGH = 5e-2  # for samples unlike each other, whose largest values int8 rounds by a step or two the other way
+_SMALL = 1e-3  # of the largest value of all samples: below it the values of a sample are noise
+
+
+def rows_stand_alone(net: Network, names: Iterable[str]) -> bool:
+    """Whether tensors inside a network with a free batch hold, row by row, what each sample gives alone.
+
+    Only then may rows of samples that left be dropped from them: positions in the batch, as `MaxPool` gives them to `MaxUnpool`, or sums
+    over the samples before, mean something in the whole batch only.
+    """
+    return _runs_together(net, sorted(names), bool(net.flow().wandering))
+
+
+def _runs_together(net: Network, names: list[str], wandering: bool) -> bool:
+    """Whether several samples at once give what each gives alone; also signed, large and uneven ones, and many that are alike."""
+    try:
+        run = open_model(net, names, quiet=True)
+        batch = inputs_for(net, 0, 3)
+        alone = [run(rows(batch, [i])) for i in range(3)]
+        order = np.random.default_rng(0).integers(3, size=_CROWD).tolist()
+        crowd = rows(batch, order)
+        for many, each in ((batch, alone), (crowd, [alone[i] for i in order])):
+            if not _same_alone(run, many, each, _TOLERANCE):
+                return False
+        unlike = _taken(run, net, REACHES[-1:] if wandering else REACHES)
+        return all(_same_alone(run, batch, alone, _ROUGH) for batch, alone in unlike)
+    except ModelError:
+        return False
+
+
+def _taken(run: _Run, net: Network, reaches: Sequence[int]) -> Iterator[tuple[Values, Sequence[Values]]]:
+    """Unlike samples and what each gives alone, with the widest integers that the network takes; none where it takes no such samples."""
+    for seed in UNLIKE_SEEDS:
+        for reach in reaches:
+            batch = unlike_inputs(net.inputs, seed, reach)
+            with suppress(ModelError):
+                alone = [run(rows(batch, [i])) for i in range(3)]
+                yield batch, alone
+                break
+
+
+def _same_alone(run: _Run, batch: Values, alone: Sequence[Values], tolerance: float) -> bool:
+    together = run(batch)
+    return all(_same_rows(values, [row[name] for row in alone], tolerance) for name, values in together.items())
+
+
+def _same_rows(together: Array, alone: list[Array], tolerance: float) -> bool:
+    singles = [np.atleast_1d(row) for row in alone]
+    if together.ndim == 0 or any(single.shape[1:] != together.shape[1:] for single in singles):
+        return False
+    apart = np.concatenate(singles)
+    if apart.shape != together.shape:
+        return False
+    if _is_exact(apart.dtype):
+        return np.array_equal(together, apart)
+    sizes = [float(np.abs(row[np.isfinite(row)]).max(initial=0.0)) for row in apart]
+    limits = [tolerance * max(size, _SMALL * max(sizes)) for size in sizes]
+    return all(
+        np.allclose(one, other, rtol=0.0, atol=limit, equal_nan=True)
+        for one, other, limit in zip(together, apart, limits, strict=True)
+    )
+
+
+def _is_exact(dtype: np.dtype[Any]) -> bool:
+    """Whether values are places, labels or decisions; those of 8 bits may be rounded numbers."""
+    return dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize > 1)
+
+
+def carries_batch(specs: Iterable[TensorSpec]) -> bool:
+    """Whether every tensor has one row per sample, so that rows of samples that left can be dropped."""
+    return all(spec.shape[:1] == (BATCH,) and "?" not in spec.shape for spec in specs)
+
+
+def probe(net: Network, names: Iterable[str]) -> dict[str, TensorSpec]:
+    """Dtype and shape of tensors of a model.
+
+    Raises:
+        ModelError: a tensor is no dense tensor, or its shape depends on the values of the input.
+    """
+    wanted = sorted(set(names))
+    run = open_model(net, wanted, quiet=True)
+    with needing_examples(net):
+        first, second = run(inputs_for(net, 0)), run(inputs_for(net, 1))
+    others = [second, *(row for _, alone in _taken(run, net, REACHES[-1:]) for row in alone)]
+    wandering = [n for n in wanted if any(first[n].shape != other[n].shape for other in others)]
+    if wandering:
+        raise ModelError(shapes_depend_on_values(wandering))
+    more = run(inputs_for(net, 0, 3)) if net.dynamic_batch else first
+    return {n: TensorSpec(n, str(first[n].dtype), _shape(first[n].shape, more[n].shape)) for n in wanted}
+
+
+def _shape(one: tuple[int, ...], three: tuple[int, ...]) -> tuple[Dim, ...]:
+    if len(one) != len(three):  # as `Squeeze` of a single sample gives it: the batch will be fixed at 1
+        return one
+    if one == three:
+        return one
+    if one[1:] == three[1:] and (one[0], three[0]) == (1, 3):
+        return (BATCH, *one[1:])
+    return tuple(a if a == b else "?" for a, b in zip(one, three, strict=True))
+
+
+def _at_one_and_three(net: Network, names: list[str]) -> tuple[Values, Values]:
+    """Values for one sample and for three; for one twice where three do not run, because the batch will then be fixed at 1."""
+    first = _run(net, names, 1)
+    if net.dynamic_batch:
+        with suppress(ModelError):
+            return first, _run(net, names, 3)
+    return first, first
+
+
+def _run(net: Network, names: list[str], batch: int) -> Values:
+    run = open_model(net, names)
+    with needing_examples(net):
+        return run(inputs_for(net, 0, batch))
+
+
+@contextmanager
+def needing_examples(net: Network) -> Iterator[None]:
+    """Where a network without examples is run: what it refuses may be the random inputs."""
+    try:
+        yield
+    except ModelError as error:
+        if net.examples is not None:
+            raise
+        msg = f"{error} It was run on random inputs: where it takes only certain ones, give some of those (inputs=, --data)."
+        raise ModelError(msg) from error
+
+
+def open_model(
+    net: Network, names: list[str], *, quiet: bool = False
+) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """A function from inputs by name to the values of any tensors of a model by name; `quiet` for inputs that it may well refuse.
+
+    Raises:
+        ModelError: ONNX Runtime cannot take or run the model, or a tensor is a sequence, a map, or of elements that NumPy has not.
+    """
+    proto = onnx.ModelProto()
+    proto.CopyFrom(net.proto)
+    _keep_only(proto.graph, Flow.of(proto.graph, []).ancestors(names))
+    del proto.graph.output[:]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = open_session(proto.SerializeToString(), Settings(), batch_1=False, folder=net.folder)
+    _refuse_strange(session)
+    options = run_options()
+    options.log_severity_level = _FATAL_ONLY if quiet else options.log_severity_level
+    taken = {i.name for i in session.get_inputs()}
+
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        with within_limit(), refusals("ONNX Runtime cannot run the model"):
+            values = session.run(names, {n: x for n, x in inputs.items() if n in taken}, options)
+        return dict(zip(names, values, strict=True))
+
+    return run
+
+
+def _refuse_strange(session: ort.InferenceSession) -> None:
+    """Raise ModelError where what it gives cannot lie in a buffer between stages."""
+    strange = [f"{o.name!r} ({_element(o.type)})" for o in session.get_outputs() if _element(o.type) not in DTYPES]
+    if strange:
+        msg = (
+            f"{', '.join(strange)} crosses from one stage to another, where only dense tensors of {', '.join(sorted(DTYPES))} can:"
+            " cast it to one of them before that, or move the exit."
+        )
+        raise ModelError(msg)
+
+
+def _element(kind: str) -> str:
+    """NumPy's name of the elements of a type as ONNX Runtime writes it; that type where it is no tensor."""
+    name = kind.removeprefix("tensor(").removesuffix(")") if kind.startswith("tensor(") else kind
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+def _keep_only(graph: onnx.GraphProto, kept: Collection[int]) -> None:
+    """Drop the nodes that are not needed: they may be what the runtime stumbles over."""
+    for index in reversed(range(len(graph.node))):
+        if index not in kept:
+            del graph.node[index]

@@ -1,0 +1,394 @@
+"""Compare both forms of a bundle, exit by exit, with the file as the user gave it, run by ONNX Runtime; on what, see `trials`.
+
+One engine is open at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edgeexit.backends import Settings, find_backend
+from edgeexit.backends.base import Array
+from edgeexit.backends.example_inputs import is_steady
+from edgeexit.backends.onnxruntime.errors import refusals
+from edgeexit.backends.onnxruntime.sessions import open_session
+from edgeexit.backends.stopping import may_run_for_ever, run_options, within_limit
+from edgeexit.bundle import Bundle, Verified
+from edgeexit.compiler.probe import needing_examples, open_model
+from edgeexit.compiler.verification_inputs import Trial, trials
+from edgeexit.criteria import Criterion, criterion, max_softmax
+from edgeexit.errors import InternalError, ModelError
+from edgeexit.fallbacks import MOST_CONFIDENT, most_confident
+from edgeexit.graph import Exit, Network
+from edgeexit.graph.arithmetic import coarsest
+from edgeexit.graph.cost import costs_of_reaching
+from edgeexit.graph.scores import as_logits, of_one_kind
+from edgeexit.runtime.answers import ExitAnswers, difference, distance, finite, refuse_useless, settled
+from edgeexit.runtime.inputs import Inputs
+from edgeexit.runtime.loading import open_runner
+from edgeexit.runtime.runner import Runner
+from edgeexit.util.progress import Progress
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit from the original's, over the largest logit of the sample, that counts as the same answer in float32."""
+
+_TOLERANCES = {"float32": TOLERANCE, "float16": 1e-2, "int8": 1e-1}
+"""By the coarsest numbers that the network computes with: rounding to int8 falls otherwise where a runtime fuses otherwise."""
+
+_OF_LEFT_OUT = "onnxruntime"
+"""Checks a form that the bundle's own backend leaves out: other backends, which run it, may open the bundle too."""
+_LOOSE = 1e-2
+_BATCH = 8
+_LARGEST = np.finfo(np.float32).max
+_LEAST_SCORE = 3e-3
+"""Learned scores that are smaller are compared in absolute terms: to 3e-7 in float32."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """What a bundle was made from.
+
+    Attributes:
+        path: the file as it was given.
+        net: the network that was split, criterion included.
+        exits: its exits.
+        converted: whether its precision was changed.
+        rewritten: reads the file again, as it is before its precision is changed.
+    """
+
+    path: Path
+    net: Network
+    exits: tuple[Exit, ...]
+    converted: bool
+    rewritten: Callable[[], Network]
+
+
+_Reference = Callable[[Mapping[str, Array]], ExitAnswers]
+
+
+def verify(draft: Bundle, settings: Settings, original: Original, given: Inputs | None, progress: Progress) -> Verified:
+    """Compare both forms with the original, every exit, on random and given inputs.
+
+    Raises:
+        InternalError: the split network does not give the original's answers.
+        ModelError: in its new precision the network is of no use.
+    """
+    with np.errstate(all="ignore"):  # infinities are compared, not computed with
+        return _verify(draft, settings, original, given, progress)
+
+
+def _verify(
+    draft: Bundle, settings: Settings, original: Original, given: Inputs | None, progress: Progress
+) -> Verified:
+    numbers = coarsest(original.net)
+    wide = not original.converted and numbers == "float32"
+    # A loop that waits for a value to grow would never leave zeros.
+    extreme = not may_run_for_ever(original.net.proto.graph)
+    samples = trials(original.net.inputs, given, wide=wide, extreme=extreme)
+    told, wanted = _of_original(draft, original, samples)
+    with needing_examples(original.net):
+        _refuse_nan(samples, wanted)
+    samples, truth = _known(samples, wanted)
+    expected = truth
+    if original.converted:
+        _, expected = _known(samples, _answers(_as_split(draft, original), samples))
+        refuse_useless(truth, expected, draft.manifest.precision)
+    found = _forms(draft, settings, samples, progress)
+    rule = criterion(draft.manifest.criterion)
+    settled_for = {mode: _settled(expected, answers, samples, numbers, rule) for mode, answers in found.items()}
+    result = Verified(
+        sum(not (s.given or s.extreme) for s in samples),
+        sum(s.given for s in samples),
+        _checked(found["staged"], settled_for["staged"], samples, numbers, "staged"),
+        _checked(found["fused"], settled_for["fused"], samples, numbers, "fused"),
+        reference=told,
+    )
+    if draft.manifest.dynamic_batch:
+        _check_batch(draft, settings, samples, expected, numbers)
+    left_out = find_backend(settings.backend).left_out("fused", draft.manifest.exits)
+    result = replace(
+        result,
+        fused_left_out=left_out,
+        score_error=_scores_checked(found, settled_for, samples, numbers, learned=rule.learned),
+    )
+    if not original.converted:
+        return result
+    judged = [i for i, s in enumerate(samples) if s.given] or list(range(len(samples)))
+    truth_for = {mode: _settled(truth, answers, samples, numbers, rule) for mode, answers in found.items()}
+    error, same = distance(found, truth_for, judged)
+    return replace(result, precision_error=error, same_labels=same)
+
+
+def _of_original(draft: Bundle, original: Original, samples: Sequence[Trial]) -> tuple[str, list[ExitAnswers | None]]:
+    """What it is compared with, and that's answers; None for an input that the original does not take."""
+    try:
+        return "original", _answers(_as_given(draft, original), samples)
+    except ModelError:  # the file itself may hold what ONNX Runtime refuses and the rewriting has removed
+        if original.converted:
+            run = open_model(original.rewritten(), _outputs(draft, original))
+            reference = _criterion_of(run, draft, original)
+        else:
+            reference = _as_split(draft, original)
+        with needing_examples(original.net):
+            return "rewritten", _answers(reference, samples)
+
+
+def _answers(reference: _Reference, samples: Sequence[Trial]) -> list[ExitAnswers | None]:
+    return [_answer(reference, s) for s in samples]
+
+
+def _answer(reference: _Reference, sample: Trial) -> ExitAnswers | None:
+    try:
+        answers = reference(sample.inputs)
+    except ModelError:
+        if not sample.optional:
+            raise
+        return None
+    if sample.optional and not answers.masked_at_most:
+        return None
+    return answers if not sample.extreme or _steady(reference, sample) else None
+
+
+def _steady(reference: _Reference, sample: Trial) -> bool:
+    def run(inputs: Mapping[str, Array]) -> list[Array]:
+        answers = reference(inputs)
+        return [answers.logits, *([] if answers.scores is None else [answers.scores])]
+
+    try:
+        return is_steady(run, sample.inputs, _LOOSE)
+    except ModelError:  # values near it are refused
+        return False
+
+
+def _refuse_nan(samples: Sequence[Trial], wanted: Sequence[ExitAnswers | None]) -> None:
+    given = 0  # the inputs given stand in their order
+    for sample, answers in zip(samples, wanted, strict=True):
+        place, given = given, given + sample.given
+        if answers is not None and answers.holds_nan:
+            which = (
+                f"sample {place} of the inputs given (numbered from 0)" if sample.given else "inputs between 0 and 1"
+            )
+            msg = f"the network gives NaN on {which}, so that there is nothing to compare."
+            raise ModelError(msg)
+
+
+def _known(samples: Sequence[Trial], wanted: Sequence[ExitAnswers | None]) -> tuple[list[Trial], list[ExitAnswers]]:
+    both = [(s, a) for s, a in zip(samples, wanted, strict=True) if a is not None]
+    return [s for s, _ in both], [a for _, a in both]
+
+
+def _as_given(draft: Bundle, original: Original) -> _Reference:
+    """The file, untouched; float32 arithmetic as it is written, without the runtime's optimisers."""
+    as_written = coarsest(original.net) == "float32"
+    # Quiet: the result says where it is refused.
+    session = open_session(original.path, Settings(), batch_1=False, optimised=as_written, quiet=True)
+    taken, options = {i.name for i in session.get_inputs()}, run_options()
+    names = _outputs(draft, original)
+
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        with within_limit(), refusals("ONNX Runtime cannot run the model"):
+            values = session.run(names, {n: x for n, x in inputs.items() if n in taken}, options)
+        return dict(zip(names, values, strict=True))
+
+    return _criterion_of(run, draft, original)
+
+
+def _outputs(draft: Bundle, original: Original) -> list[str]:
+    """Names of what the criterion works on: every exit's logits, and the network's own scores where they are the criterion."""
+    learned = criterion(draft.manifest.criterion).learned
+    return [*(e.logits for e in original.exits), *(e.score for e in original.exits if e.score and learned)]
+
+
+def _criterion_of(
+    run: Callable[[Mapping[str, Array]], dict[str, Array]], draft: Bundle, original: Original
+) -> _Reference:
+    """The criterion's NumPy reference behind a network."""
+    rule = criterion(draft.manifest.criterion)
+    costs = costs_of_reaching(original.net, [e.logits for e in original.exits]) if rule.combine else ()
+    replaces = draft.manifest.fallback == MOST_CONFIDENT
+
+    def answers(inputs: Mapping[str, Array]) -> ExitAnswers:
+        values = run(inputs)
+        logits = np.stack([np.asarray(values[e.logits], np.float32).reshape(-1) for e in original.exits])
+        taken = as_logits(logits, original.exits)
+        if replaces and not of_one_kind(original.exits):
+            logits = taken
+        if rule.learned:
+            found = ExitAnswers(logits, _own_scores(values, taken, original.exits))
+        else:
+            combined = rule.answers(taken[None], costs)
+            found = ExitAnswers(combined.logits[0] if rule.combine else logits, combined.scores[0])
+        return _with_most_confident(found, rule.sign) if replaces else found
+
+    return answers
+
+
+def _with_most_confident(alone: ExitAnswers, sign: int) -> ExitAnswers:
+    """The answers with that of the most confident exit in the place of the last one's."""
+    assert alone.scores is not None
+    found = most_confident(alone.logits[None], np.float32(sign) * alone.scores[None])
+    return ExitAnswers(found.logits[0], np.float32(sign) * found.scores[0], alone)
+
+
+def _own_scores(values: Mapping[str, Array], logits: Array, exits: Sequence[Exit]) -> Array | None:
+    """As `graph.scores` appends them: never +inf, and the best probability for an exit that has none."""
+    if any(e.score not in values for e in exits if e.score):
+        return None
+    pairs = zip(exits, logits, strict=True)
+    scores = [values[e.score].reshape(-1)[0] if e.score else max_softmax(z[None])[0] for e, z in pairs]
+    return np.asarray(np.minimum(np.asarray(scores, np.float32), _LARGEST), np.float32)
+
+
+def _as_split(draft: Bundle, original: Original) -> _Reference:
+    """The network that was split, in one piece, its criterion in the graph."""
+    # What each exit answers alone is no output of that graph.
+    if draft.manifest.fallback == MOST_CONFIDENT:
+        return _criterion_of(open_model(original.net, _outputs(draft, original)), draft, original)
+    logits, scores = ([getattr(s, end) for s in draft.manifest.stages] for end in ("logits", "score"))
+    run = open_model(original.net, [*logits, *scores])
+    sign = np.float32(criterion(draft.manifest.criterion).sign)
+
+    def answers(inputs: Mapping[str, Array]) -> ExitAnswers:
+        values = run(inputs)
+        stacked = np.stack([np.asarray(values[n], np.float32).reshape(-1) for n in logits])
+        return ExitAnswers(stacked, sign * np.stack([values[n].reshape(-1)[0] for n in scores]))
+
+    return answers
+
+
+def _forms(
+    draft: Bundle, settings: Settings, samples: Sequence[Trial], progress: Progress
+) -> dict[str, list[ExitAnswers]]:
+    found: dict[str, list[ExitAnswers]] = {"staged": [], "fused": []}
+    for place, (mode, answers) in enumerate(found.items()):
+        how = settings.with_mode(mode)
+        if find_backend(settings.backend).left_out(mode, draft.manifest.exits):
+            how = replace(how, backend=_OF_LEFT_OUT, options="")
+        with open_runner(draft, how) as runner:
+            for i, sample in enumerate(samples):
+                with within_limit():
+                    answers.append(_forced(runner, sample.inputs))
+                progress("verifying", place * len(samples) + i + 1, 2 * len(samples))
+    return found
+
+
+def _forced(runner: Runner, inputs: Mapping[str, Array]) -> ExitAnswers:
+    answers = []
+    for exit in range(1, runner.exits + 1):
+        answer = runner.forced(dict(inputs), exit=exit)
+        if answer.exit != exit:
+            msg = f"forced to exit {exit}, the {runner.settings.mode} form left at exit {answer.exit}. Please report it with the model."
+            raise InternalError(msg)
+        answers.append(answer)
+    return ExitAnswers(np.stack([a.logits for a in answers]), np.asarray([a.score for a in answers], np.float32))
+
+
+def _check_batch(
+    draft: Bundle, settings: Settings, samples: Sequence[Trial], expected: Sequence[ExitAnswers], numbers: str
+) -> None:
+    """A few samples at once give what each must give, at every exit."""
+    places = range(0, len(samples), max(1, len(samples) // _BATCH))[:_BATCH]
+    few, wanted = [samples[i] for i in places], [expected[i] for i in places]
+    found = {"batch": _in_a_batch(draft, settings, few)}
+    rule = criterion(draft.manifest.criterion)
+    wanted = _settled(wanted, found["batch"], few, numbers, rule)
+    _checked(found["batch"], wanted, few, numbers, "batch")
+    _scores_checked(found, {"batch": wanted}, few, numbers, learned=rule.learned)
+
+
+def _in_a_batch(draft: Bundle, settings: Settings, samples: Sequence[Trial]) -> list[ExitAnswers]:
+    """What the stages as they are written give for samples at once, every exit.
+
+    On ONNX Runtime single samples run stages that are cut anew, so that nothing else of a compile runs these.
+    """
+    tensors = {n: np.concatenate([s.inputs[n] for s in samples]) for n in samples[0].inputs}
+    batch = find_backend(settings.backend).open_batch(draft, settings)
+    try:
+        for stage in draft.manifest.stages:
+            tensors |= batch.run(stage.exit, tensors)
+    finally:
+        batch.close()
+    sign = np.float32(criterion(draft.manifest.criterion).sign)
+    logits, scores = (
+        np.stack([tensors[getattr(s, end)] for s in draft.manifest.stages], axis=1) for end in ("logits", "score")
+    )
+    return [ExitAnswers(z, sign * h) for z, h in zip(logits, scores, strict=True)]
+
+
+def _limit(sample: Trial, numbers: str) -> float:
+    limit = _TOLERANCES[numbers]
+    return max(limit, _LOOSE) if sample.loose else limit
+
+
+def _settled(
+    expected: Sequence[ExitAnswers],
+    found: Sequence[ExitAnswers],
+    samples: Sequence[Trial],
+    numbers: str,
+    rule: Criterion,
+) -> list[ExitAnswers]:
+    """What is expected of one form, where rounding may decide which exit is the most confident."""
+    pairs = zip(expected, found, samples, strict=True)
+    return [settled(wanted, answers, _limit(sample, numbers), rule) for wanted, answers, sample in pairs]
+
+
+def _checked(
+    found: Sequence[ExitAnswers], expected: Sequence[ExitAnswers], samples: Sequence[Trial], numbers: str, mode: str
+) -> float:
+    """Largest difference of a logit over the largest of its sample; of large inputs only that it is allowed."""
+    worst = 0.0
+    for a, b, sample in zip(found, expected, samples, strict=True):
+        error = difference(a.logits, b.logits, b.scale[:, None])
+        if not error <= _limit(sample, numbers):
+            _refuse(f"the {mode} form by {error:.1e} of the largest logit", _limit(sample, numbers))
+        worst = max(worst, 0.0 if sample.loose else error)
+    return worst
+
+
+def _refuse(what: str, limit: float) -> None:
+    msg = f"the split network differs from the original: {what}, allowed {limit:.0e}. Nothing was written. Please report it with the model."
+    raise InternalError(msg)
+
+
+def _scores_checked(
+    found: Mapping[str, Sequence[ExitAnswers]],
+    expected: Mapping[str, Sequence[ExitAnswers]],
+    samples: Sequence[Trial],
+    numbers: str,
+    *,
+    learned: bool,
+) -> float | None:
+    """Largest difference of a score, over the scale of its exit or, of one computed from logits, over max(1, largest logit)."""
+    if any(e.scores is None for answers in expected.values() for e in answers):
+        return None
+    own = _score_scale(next(iter(expected.values())), samples)
+    worst = 0.0
+    for mode, answers in found.items():
+        for a, b, sample in zip(answers, expected[mode], samples, strict=True):
+            assert a.scores is not None
+            assert b.scores is not None
+            if not np.array_equal(a.logits.argmax(axis=1), b.logits.argmax(axis=1)):
+                continue  # two classes equal to rounding: a criterion that counts labels may differ by whole numbers
+            scale = (
+                np.maximum(own, np.abs(finite(b.scores)) if sample.extreme else 0)
+                if learned
+                else np.maximum(b.scale, 1)
+            )
+            error = difference(a.scores, b.scores, scale)
+            if not error <= _limit(sample, numbers):
+                _refuse(f"a score of the {mode} form by {error:.1e}", _limit(sample, numbers))
+            worst = max(worst, 0.0 if sample.loose else error)
+    return worst
+
+
+def _score_scale(expected: Sequence[ExitAnswers], samples: Sequence[Trial]) -> Array:
+    """Largest magnitude of each exit's own scores, [N], extreme inputs aside; at least what makes a few roundings near 1 no difference.
+
+    A sigmoid is exact to about 6e-8 in absolute terms, however small its value.
+    """
+    plain = [e.scores for e, s in zip(expected, samples, strict=True) if e.scores is not None and not s.extreme]
+    return np.asarray(np.abs(finite(np.stack(plain))).max(axis=0, initial=_LEAST_SCORE))

@@ -1,0 +1,1 @@
+"""Cache behaviour: working sets, hardware counters, simulation, sweeps over thresholds."""

@@ -1,0 +1,85 @@
+"""What a single inference and a sweep share: which samples, whose caches, one pass of counters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeexit.errors import HardwareMissing
+from edgeexit.hardware.caches import caches as caches_of_machine
+from edgeexit.hardware.profiles import Cache, current_profile, find_profile
+from edgeexit.measure.cache.counters import Counted, Counters, Event, Opener
+from edgeexit.measure.cache.report import CallCache, Level, level
+
+if TYPE_CHECKING:
+    from edgeexit.runtime import Runner
+
+Run = Callable[[Any], object]
+
+_MOST_SIMULATED = 100
+"""Samples per region of a simulation: counts repeat to 0.2 % already with 20, and each costs 50 times its usual time."""
+
+
+def geometry_source(device: str | None) -> tuple[tuple[Cache, ...], str | None]:
+    """The caches of a device, and why there are none.
+
+    Raises:
+        InputError: no profile has that name.
+    """
+    if device is not None:
+        cache = find_profile(device).cache
+        return cache, None if cache else f"the profile {device} lists no caches: they are read from the machine itself"
+    try:
+        return caches_of_machine(), None
+    except HardwareMissing as error:
+        return (), str(error)
+
+
+def this_device() -> str:
+    """The name of this machine's profile."""
+    profile = current_profile()
+    return profile.name if profile else "this machine"
+
+
+def some_of(samples: Sequence[Any]) -> list[Any]:
+    """At most 100 of the samples, evenly spread."""
+    places = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), _MOST_SIMULATED)).astype(int))
+    return [samples[i] for i in places]
+
+
+def shares_of(runner: Runner, samples: Sequence[Any]) -> tuple[float, ...]:
+    """The share of the samples that leaves at each exit now."""
+    exits = Counter(runner(x).exit for x in samples)
+    return tuple(exits[k] / len(samples) for k in range(1, runner.exits + 1))
+
+
+def named(shares: Sequence[float]) -> dict[str, float]:
+    """Shares by name of the exit."""
+    return {f"exit {k}": share for k, share in enumerate(shares, 1)}
+
+
+def count(events: Sequence[Event], run: Run, samples: Sequence[Any], opener: Opener) -> Counted:
+    """Run all samples once to warm up, once under the counters."""
+
+    def work() -> None:
+        for x in samples:
+            run(x)
+
+    work()
+    with Counters(events, opener) as counters:
+        return counters.count(work)
+
+
+def call_of(name: str, counted: Sequence[Counted], inferences: int) -> CallCache:
+    """The passes of one kind of inference as its levels; instructions are those of the first pass."""
+    levels: list[Level] = []
+    for one in counted:
+        by_kind = {(e.level, e.kind): value / inferences for e, value in one.values.items()}
+        instructions = by_kind.get(("instructions", "instructions"))
+        cached = dict.fromkeys(name for name, kind in by_kind if kind == "misses")
+        levels += [level(n, by_kind.get((n, "accesses")), by_kind[n, "misses"], instructions) for n in cached]
+    first = next((value for e, value in counted[0].values.items() if e.kind == "instructions"), None)
+    return CallCache(name, inferences, None if first is None else first / inferences, tuple(levels))

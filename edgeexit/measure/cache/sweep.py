@@ -1,0 +1,192 @@
+"""Runtime and cache behaviour while the thresholds loosen: figure 6 of BranchyNet (Teerapittayanon 2016), for any bundle."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from edgeexit.errors import HardwareMissing, InputError
+from edgeexit.measure.cache.counters import Opener, open_event, passes
+from edgeexit.measure.cache.report import MIX, CallCache
+from edgeexit.measure.cache.runs import call_of, count, geometry_source, shares_of, some_of, this_device
+from edgeexit.measure.cache.simulation import Region, find_valgrind, geometry_of, simulate
+from edgeexit.util.documents import to_document
+from edgeexit.util.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from edgeexit.runtime import Runner
+
+_REPEATS = 5
+_Settings = Sequence[tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One setting of the thresholds.
+
+    Attributes:
+        thresholds: own units; "inf" and "-inf" in documents.
+        shares: of the samples leaving at each exit.
+        latency_s: mean time of one inference on this machine.
+        cache: misses of one inference, or None.
+    """
+
+    thresholds: tuple[float, ...]
+    shares: tuple[float, ...]
+    latency_s: float
+    cache: CallCache | None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runtime and cache behaviour against threshold, strictest first.
+
+    Attributes:
+        source: of the cache numbers: `hardware` or `simulated`; None without any.
+        device: whose caches.
+        reason: why there are no cache numbers, or None.
+        points: of the sweep.
+    """
+
+    source: str | None
+    device: str
+    reason: str | None
+    points: tuple[SweepPoint, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The document `edgeexit.cache-sweep/1`."""
+        return {"schema": "edgeexit.cache-sweep/1", **to_document(self)}
+
+
+def sweep_of(
+    runner: Runner,
+    samples: Sequence[Any],
+    *,
+    points: int = 9,
+    device: str | None = None,
+    opener: Opener = open_event,
+    progress: Progress = silent,
+) -> Sweep:
+    """Runtime and misses while the thresholds loosen from "no one leaves early" to "all leave at the first exit".
+
+    At point q of `points` every exit's threshold lies at the share q of that exit's own scores, so that the first exit lets that
+    share leave. Counters are used where they open, else the simulation.
+
+    Args:
+        runner: its thresholds are as before afterwards.
+        samples: inputs as the runner takes them.
+        points: at least 2.
+        device: simulate this device's caches, even where counters open.
+        opener: opens hardware counters; a test gives another one.
+        progress: told what is being done.
+
+    Raises:
+        InputError: too few points or samples, or no profile has that name.
+    """
+    if points < 2 or not samples:
+        msg = f"a sweep needs at least 2 points and 1 sample, not {points} and {len(samples)}."
+        raise InputError(msg)
+    settings = _settings_of(runner, samples, points)
+    shares, latencies = _run_sweep(runner, samples, settings)
+    caches = _counted(runner, samples, settings, opener) if device is None else _Caches(None, (), None)
+    if not caches.calls:
+        caches = _simulated(runner, samples, settings, device, progress)
+    swept = tuple(
+        SweepPoint(
+            tuple(runner.criterion.own(t) for t in inner),
+            shares[i],
+            latencies[i],
+            caches.calls[i] if caches.calls else None,
+        )
+        for i, inner in enumerate(settings)
+    )
+    return Sweep(caches.source, device or this_device(), caches.reason, swept)
+
+
+def _settings_of(runner: Runner, samples: Sequence[Any], points: int) -> list[tuple[float, ...]]:
+    """Inner thresholds of every point, strictest first: quantiles of each exit's own scores."""
+    whole = (
+        {name: np.concatenate([s[name] for s in samples]) for name in samples[0]}
+        if isinstance(samples[0], Mapping)
+        else np.concatenate(list(samples))
+    )
+    scores = np.sort(runner.replay(whole)[0][:, :-1], axis=0)
+    shares = np.linspace(0.0, 1.0, points)
+    return [tuple(_quantile(scores[:, k], share) for k in range(scores.shape[1])) for share in shares]
+
+
+def _quantile(ascending: Any, share: float) -> float:
+    """The threshold that lets `share` of these scores leave."""
+    leaving = round(share * len(ascending))
+    return (
+        math.inf
+        if leaving == 0
+        else -math.inf
+        if leaving == len(ascending)
+        else float(ascending[len(ascending) - leaving])
+    )
+
+
+def _run_sweep(
+    runner: Runner, samples: Sequence[Any], settings: _Settings
+) -> tuple[list[tuple[float, ...]], list[float]]:
+    """Shares and mean latency of every setting; settings take turns, so that a drift of the machine meets all alike."""
+    before = runner.inner_thresholds
+    times: list[list[float]] = [[] for _ in settings]
+    shares: list[tuple[float, ...]] = []
+    try:
+        for repeat in range(_REPEATS):
+            for i, inner in enumerate(settings):
+                runner.inner_thresholds = inner
+                if repeat == 0:
+                    shares.append(shares_of(runner, samples))
+                start = perf_counter()
+                for x in samples:
+                    runner(x)
+                times[i].append((perf_counter() - start) / len(samples))
+    finally:
+        runner.inner_thresholds = before
+    return shares, [statistics.median(t) for t in times]
+
+
+class _Caches(NamedTuple):
+    """What the numbers are, one per setting; without any, why."""
+
+    source: str | None
+    calls: Sequence[CallCache]
+    reason: str | None
+
+
+def _simulated(
+    runner: Runner, samples: Sequence[Any], settings: _Settings, device: str | None, progress: Progress
+) -> _Caches:
+    regions = [Region(f"{MIX} {i}", "mix", inner_thresholds=inner) for i, inner in enumerate(settings)]
+    try:
+        find_valgrind()
+        known, unknown = geometry_source(device)
+        if unknown is not None:
+            return _Caches(None, (), unknown)
+        return _Caches("simulated", simulate(runner, some_of(samples), regions, geometry_of(known), progress), None)
+    except HardwareMissing as error:
+        return _Caches(None, (), str(error))
+
+
+def _counted(runner: Runner, samples: Sequence[Any], settings: _Settings, opener: Opener) -> _Caches:
+    before = runner.inner_thresholds
+    found = []
+    try:
+        for i, inner in enumerate(settings):
+            runner.inner_thresholds = inner
+            counted = [count(events, runner, samples, opener) for events in passes()]
+            found.append(call_of(f"{MIX} {i}", counted, len(samples)))
+    except HardwareMissing as error:
+        return _Caches(None, (), str(error))
+    finally:
+        runner.inner_thresholds = before
+    return _Caches("hardware", found, None)

@@ -1,0 +1,1 @@
+"""Energy per inference: power traces aligned with calls, integrated, reported."""

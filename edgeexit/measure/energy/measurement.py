@@ -1,0 +1,239 @@
+"""Energy per inference: forced loops of every exit, the natural mix, the backbone, with idle time around each.
+
+    report = measure_energy({"exit 1": call, ..., "mix": call}, shares={"exit 1": 0.7, ...})
+    report = energy_of(runner, samples)
+
+The energy of a single inference cannot be seen by any board's meter, so each kind of inference is looped for seconds and divided.
+Whether the exits' energies add up to the mix's is the closure. What cannot be measured is None with a reason, never 0.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from edgeexit.errors import EdgeExitError, InputError
+from edgeexit.hardware.power import PowerMeter, Reading, Rejected, find_power_meter, find_power_meters
+from edgeexit.hardware.power.recorder import ProcessRecorder, Recorder
+from edgeexit.measure.energy.alignment import align
+from edgeexit.measure.energy.report import EnergyReport, nothing_measured, report_of
+from edgeexit.measure.energy.trace import trace_of
+from edgeexit.measure.energy.windows import Clock, Frames, Plan, SystemClock, Window, run_windows
+from edgeexit.measure.scenarios import Pace
+from edgeexit.measure.timing import Call
+from edgeexit.util.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from edgeexit.runtime import Runner
+
+_UPDATES = 200
+
+
+def measure_energy(
+    calls: Mapping[str, Call],
+    *,
+    shares: Mapping[str, float] | None = None,
+    meter: PowerMeter | None = None,
+    recorder: Recorder | None = None,
+    also: Sequence[Recorder] = (),
+    seconds: float = 10.0,
+    idle_s: float = 5.0,
+    trials: int = 5,
+    seed: int = 0,
+    clock: Clock | None = None,
+    progress: Progress = silent,
+) -> EnergyReport:
+    """The energy of one inference of every call.
+
+    Args:
+        calls: by name; `mix`, if there, is the natural mix of the others.
+        shares: how often each other call happens in the mix, for the closure.
+        meter: whose; None takes every one of this machine: the report is that of the best one that measured, the others stand beside it.
+        recorder: instead of sampling `meter` by another process: an external meter's log, or a test's simulation.
+        also: more recorders of the same work; their reports stand beside the first one that measured and are never added to it.
+        seconds: of every loop; more where the meter needs it (200 of its updates).
+        idle_s: of the idle windows.
+        trials: how often all calls are measured.
+        seed: of the order of the calls.
+        clock: on which the recorder stamps.
+        progress: told after every loop.
+
+    Raises:
+        InputError: there are no calls, or a length is not positive.
+    """
+    _check(calls, seconds, idle_s, trials)
+    meters = [] if recorder is not None else [meter] if meter is not None else find_power_meters()
+    present = [m for m in meters if m.present]
+    recorders = [*([] if recorder is None else [recorder]), *map(ProcessRecorder, present), *also]
+    rejected = meters[0].rejected if meters else ()
+    if not recorders:
+        missing = meters[0] if meters else find_power_meter()
+        return nothing_measured(list(calls), _no_meter(missing), missing.rejected)
+    update_s = max(max(r.capability.interval_s or 0.0, 1.0 / r.capability.rate_hz) for r in recorders)
+    plan = Plan(max(seconds, _UPDATES * update_s), max(idle_s, 10 * update_s), trials=trials, seed=seed)
+    windows, readings = _recorded(recorders, lambda: run_windows(calls, plan, clock or SystemClock(), progress))
+    reports = [
+        _report(r, found, windows, list(calls), shares=shares, rejected=rejected)
+        for r, found in zip(recorders, readings, strict=True)
+    ]
+    main = next((report for report in reports if report.reason is None), reports[0])
+    return replace(main, others=tuple(report for report in reports if report is not main))
+
+
+def _recorded(
+    recorders: Sequence[Recorder], work: Callable[[], list[Window]]
+) -> tuple[list[Window], list[list[Reading] | str]]:
+    """Do the work while all recorders record, each started one is also stopped; the windows, and the readings of each or why none.
+
+    The fault of one meter leaves the others theirs; where none records, there is nothing to work for.
+    """
+    found: dict[int, list[Reading] | str] = {}
+    windows: list[Window] = []
+    with ExitStack() as started:
+        for place, recorder in enumerate(recorders):
+            fault = _start(recorder)
+            if fault is None:
+                started.callback(_stop, recorder, place, found)
+            else:
+                found[place] = fault
+        if len(found) < len(recorders):
+            windows = work()
+    return windows, [found[place] for place in range(len(recorders))]
+
+
+def _start(recorder: Recorder) -> str | None:
+    """Start it; None, or why it does not start."""
+    try:
+        recorder.start()
+    except EdgeExitError as error:
+        return str(error)
+    return None
+
+
+def _stop(recorder: Recorder, place: int, found: dict[int, list[Reading] | str]) -> None:
+    try:
+        found[place] = recorder.stop()
+    except EdgeExitError as error:
+        found[place] = str(error)
+
+
+def _report(
+    recorder: Recorder,
+    readings: Sequence[Reading] | str,
+    windows: Sequence[Window],
+    names: list[str],
+    *,
+    shares: Mapping[str, float] | None,
+    rejected: tuple[Rejected, ...],
+) -> EnergyReport:
+    """What one meter has to say of the windows, its clock aligned to theirs, or why it gave no readings."""
+    if isinstance(readings, str):
+        return nothing_measured(names, readings, rejected, trace_of(recorder.capability, ()))
+    trace = trace_of(recorder.capability, readings)
+    if recorder.aligned:
+        return report_of(trace, windows, names, shares=shares, rejected=rejected)
+    aligned = align(trace, windows, recorder.expected_offset_s)
+    if aligned.offset_s is None:
+        return nothing_measured(names, aligned.reason, rejected, trace)
+    shifted = trace.shifted(aligned.offset_s)
+    return report_of(shifted, windows, names, shares=shares, rejected=rejected, notes=(aligned.reason,))
+
+
+def energy_of(
+    runner: Runner,
+    samples: Sequence[Any],
+    *,
+    pace: Pace | None = None,
+    meter: PowerMeter | None = None,
+    recorder: Recorder | None = None,
+    also: Sequence[Recorder] = (),
+    seconds: float = 10.0,
+    idle_s: float = 5.0,
+    trials: int = 5,
+    seed: int = 0,
+    clock: Clock | None = None,
+    progress: Progress = silent,
+) -> EnergyReport:
+    """The energy of leaving at each exit (`exit 1`, ...), of the mix (`mix`) and of the backbone (`backbone`).
+
+    Args:
+        runner: with the thresholds of the mix.
+        samples: inputs as the runner takes them; the mix runs through them in order, again and again.
+        pace: also the joules of a frame at this rate, idle time up to the next one included (`paced mix`, `paced backbone`).
+        meter: see `measure_energy`, as for all that follow.
+        recorder: the same.
+        also: the same.
+        seconds: the same.
+        idle_s: the same.
+        trials: the same.
+        seed: the same.
+        clock: the same.
+        progress: the same.
+
+    Raises:
+        InputError: there are no samples.
+    """
+    if not samples:
+        msg = "energy needs at least one sample."
+        raise InputError(msg)
+    exits = Counter(runner(x).exit for x in samples)
+    shares = {f"exit {k}": exits[k] / len(samples) for k in range(1, runner.exits + 1)}
+    clock = clock or SystemClock()
+    with runner.backbone() as backbone:
+        calls: dict[str, Call] = {name: _forced(runner, samples, k + 1) for k, name in enumerate(shares)}
+        looped = {"mix": _looped(runner, samples), "backbone": _looped(backbone, samples)}
+        calls |= looped
+        if pace is not None:
+            calls |= {f"paced {name}": Frames(call, pace, clock, seed) for name, call in looped.items()}
+        report = measure_energy(
+            calls,
+            shares=shares,
+            meter=meter,
+            recorder=recorder,
+            also=also,
+            seconds=seconds,
+            idle_s=idle_s,
+            trials=trials,
+            seed=seed,
+            clock=clock,
+            progress=progress,
+        )
+    return report if pace is None else replace(report, notes=(*report.notes, *_achieved(report, pace)))
+
+
+def _achieved(report: EnergyReport, pace: Pace) -> Iterator[str]:
+    """How many of the frames asked for were run."""
+    for call in report.calls:
+        if call.name.startswith("paced ") and call.loops:
+            ran_hz = call.loops / (call.window_s * call.trials)
+            yield (
+                f"{call.name}: joules per frame, idle time between frames included; {ran_hz:.4g} of {pace.rate_hz:g} frames per "
+                f"second were run, {pace.arrivals}"
+            )
+
+
+def _forced(runner: Runner, samples: Sequence[Any], exit: int) -> Call:
+    n = len(samples)
+    return lambda i: runner.forced(samples[i % n], exit=exit)
+
+
+def _looped(run: Any, samples: Sequence[Any]) -> Call:
+    n = len(samples)
+    return lambda i: run(samples[i % n])
+
+
+def _check(calls: Mapping[str, Call], seconds: float, idle_s: float, trials: int) -> None:
+    if not calls:
+        msg = "there is nothing to measure: calls is empty."
+        raise InputError(msg)
+    if min(seconds, idle_s) <= 0 or trials < 1:
+        msg = f"seconds ({seconds}) and idle_s ({idle_s}) must be positive, trials ({trials}) at least 1."
+        raise InputError(msg)
+
+
+def _no_meter(meter: PowerMeter) -> str:
+    why = "; ".join(f"{r.name}: {r.why}" for r in meter.rejected)
+    return f"no power meter on this machine ({why})"

@@ -1,0 +1,181 @@
+"""From samples to figures: strata first, then the mixture.
+
+An early-exit network's latency has one mode per exit. Its mean is taken over the data set, Σ share · mean of the exit, with the
+shares of the accuracy pass, so that which samples a short run happened to draw does not move it. The percentiles are those of the
+samples as they ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.measure.result.parts import PERCENTILES, Latency, Percentile
+from edgeexit.measure.statistics import (
+    Interval,
+    block_bootstrap_intervals,
+    early_stopping_bound,
+    lag1,
+    mean_interval,
+    mixture_interval,
+    nearest_rank,
+    tukey_outliers,
+    variation,
+)
+from edgeexit.measure.timing import Samples
+
+_MOST_FOR_BOOTSTRAP = 200_000
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What one process measured of one way to run.
+
+    Attributes:
+        samples: one per inference.
+        exits: int [n], the exit of each, from 1; None where all are of one kind.
+    """
+
+    samples: Samples
+    exits: NDArray[np.integer] | None = None
+
+    def stratum(self, exit: int) -> NDArray[np.float64]:
+        """The samples that left at this exit, seconds."""
+        values = self.samples.values_s
+        return values if self.exits is None else values[self.exits == exit]
+
+    def where(self, keep: NDArray[np.bool_]) -> Lane:
+        """The samples where `keep`, bool [n], is true."""
+        samples = Samples(self.samples.values_s[keep], self.samples.blocks[keep])
+        return Lane(samples, None if self.exits is None else self.exits[keep])
+
+    def only(self, exit: int) -> Lane:
+        """The samples that left at this exit, now all of one kind."""
+        assert self.exits is not None
+        return Lane(self.where(self.exits == exit).samples)
+
+
+@dataclass(frozen=True)
+class Strata:
+    """Means and medians of each exit in each process, seconds, [processes, exits]."""
+
+    means: NDArray[np.float64]
+    medians: NDArray[np.float64]
+
+
+def strata_of(lanes: Sequence[Lane], exits: int, stand_in: Strata | None = None) -> Strata:
+    """The figures of every exit in every process.
+
+    Args:
+        lanes: one per process.
+        exits: how many there are.
+        stand_in: figures to use where a process had no sample of an exit: those of the forced loops.
+    """
+    means, medians = (np.full((len(lanes), exits), np.nan) for _ in range(2))
+    for p, lane in enumerate(lanes):
+        for k in range(exits):
+            values = lane.stratum(k + 1)
+            if len(values):
+                means[p, k], medians[p, k] = values.mean(), nearest_rank(values, 50.0)
+            elif stand_in is not None:
+                means[p, k], medians[p, k] = stand_in.means[p, k], stand_in.medians[p, k]
+    return Strata(means, medians)
+
+
+def latency_of(
+    lanes: Sequence[Lane], counts: NDArray[np.int64] | None = None, stand_in: Strata | None = None, seed: int = 0
+) -> Latency:
+    """The latency of one way to run from the samples of all processes.
+
+    Args:
+        lanes: one per process, at least one, none empty.
+        counts: int64 [exits], how many of the data set's samples leave at each exit; None for one kind of inference.
+        stand_in: see `strata_of`.
+        seed: of the resampling.
+    """
+    weights = np.ones(1, np.int64) if counts is None else counts
+    shares, strata = weights / weights.sum(), strata_of(lanes, len(weights), stand_in)
+    mean_s, typical_s = _weighted(strata.means, shares), _weighted(strata.medians, shares)
+    pooled = np.concatenate([lane.samples.values_s for lane in lanes])
+    outliers = [tukey_outliers(values) for values in _pooled_strata(lanes, len(weights)) if len(values)]
+    return Latency(
+        n=len(pooled),
+        mean_s=float(mean_s.mean()),
+        mean_ci95=mean_interval(mean_s),
+        mean_new_data_ci95=None if counts is None else mixture_interval(np.nan_to_num(strata.means), counts, seed=seed),
+        typical_s=float(typical_s.mean()),
+        min_s=float(pooled.min()),
+        iqr_s=nearest_rank(pooled, 75.0) - nearest_rank(pooled, 25.0),
+        percentiles=percentiles_of(pooled, _blocks(lanes), seed),
+        process_mean_s=tuple(map(float, mean_s)),
+        process_typical_s=tuple(map(float, typical_s)),
+        between_process_cv=variation(typical_s),
+        lag1=_lag1(lanes, int(np.argmax(weights)) + 1),
+        outliers_mild=sum(mild for mild, _ in outliers),
+        outliers_severe=sum(severe for _, severe in outliers),
+    )
+
+
+def _weighted(figures: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Σ share · figure of each process; an exit that nothing was measured of weighs nothing."""
+    weights = np.where(np.isnan(figures), 0.0, shares)
+    return np.asarray((np.nan_to_num(figures) * weights).sum(axis=1) / weights.sum(axis=1), np.float64)
+
+
+def _pooled_strata(lanes: Sequence[Lane], exits: int) -> list[NDArray[np.float64]]:
+    return [np.concatenate([lane.stratum(k + 1) for lane in lanes]) for k in range(exits)]
+
+
+def _blocks(lanes: Sequence[Lane]) -> list[NDArray[np.float64]]:
+    """All blocks of all processes, thinned evenly where there are more samples than a bootstrap needs."""
+    total = sum(len(lane.samples) for lane in lanes)
+    step = max(1, total // _MOST_FOR_BOOTSTRAP)
+    found: list[NDArray[np.float64]] = []
+    for lane in lanes:
+        starts = np.flatnonzero(np.diff(lane.samples.blocks)) + 1
+        found += [part[::step] for part in np.split(lane.samples.values_s, starts)]
+    return found
+
+
+def percentiles_of(
+    values: NDArray[np.float64], blocks: Sequence[NDArray[np.float64]] = (), seed: int = 0
+) -> tuple[Percentile, ...]:
+    """Every percentile of a result with its bound; intervals only where blocks are given."""
+    intervals: Sequence[Interval | None] = block_bootstrap_intervals(blocks, PERCENTILES, seed=seed) or [None] * 5
+    bounds = [early_stopping_bound(values, q) for q in PERCENTILES]
+    return tuple(
+        Percentile(q, nearest_rank(values, q), bound.value, bound.needed, interval)
+        for q, bound, interval in zip(PERCENTILES, bounds, intervals, strict=True)
+    )
+
+
+def _lag1(lanes: Sequence[Lane], exit: int) -> float | None:
+    found = [value for lane in lanes if (value := lag1(lane.stratum(exit))) is not None]
+    return float(np.mean(found)) if found else None
+
+
+def halves(lane: Lane) -> tuple[Lane, Lane]:
+    """The even and the odd rounds of a lane: the same thing measured twice, interleaved."""
+    odd = lane.samples.blocks % 2 == 1
+    return lane.where(~odd), lane.where(odd)
+
+
+def thirds_ratio(lane: Lane, counts: NDArray[np.int64] | None = None) -> float | None:
+    """The typical latency of the last third of the rounds over that of the first; None below three rounds."""
+    rounds = lane.samples.blocks
+    third = (int(rounds.max()) + 1) // 3
+    if third < 1:
+        return None
+    weights = np.ones(1, np.int64) if counts is None else counts
+    ends = [lane.where(rounds < third), lane.where(rounds > rounds.max() - third)]
+    first, last = _weighted(strata_of(ends, len(weights)).medians, weights / weights.sum())
+    return float(last / first)
+
+
+def thinned(lanes: Mapping[int, Lane], most: int) -> dict[int, Lane]:
+    """At most `most` samples of each lane, evenly spread, for the raw file."""
+    steps = {key: max(1, -(-len(lane.samples) // most)) for key, lane in lanes.items()}
+    return {key: lane.where(np.arange(len(lane.samples)) % steps[key] == 0) for key, lane in lanes.items()}

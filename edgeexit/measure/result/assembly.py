@@ -1,0 +1,274 @@
+"""From what the processes measured to the report: latencies, closure, noise floor, verdict, and what there is to doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.hardware.validity import Finding
+from edgeexit.measure.accuracy import Decisions
+from edgeexit.measure.breakdown import breakdown_of
+from edgeexit.measure.processes import Replicate
+from edgeexit.measure.result.aggregation import (
+    Lane,
+    Strata,
+    halves,
+    latency_of,
+    percentiles_of,
+    strata_of,
+    thinned,
+    thirds_ratio,
+)
+from edgeexit.measure.result.parts import (
+    Audit,
+    Closure,
+    Cold,
+    ColdStart,
+    ExitLatency,
+    Latency,
+    LatencyReport,
+    Paced,
+    PacedLane,
+)
+from edgeexit.measure.verdict import Comparison, Processes, compare_processes
+
+_MOST_RAW = 10_000
+_MOST_CV = 0.05
+_MOST_DRIFT = 0.05
+_MOST_CLOSURE = 0.05
+_MOST_WIDTH = 0.03
+_MOST_OVERHEAD_S = 1e-6
+_LEAST_SAME = 0.9
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything from which the report is made; `other` are the exits, int64 [n], of what is measured against."""
+
+    decisions: Decisions
+    replicates: Sequence[Replicate]
+    seed: int
+    other: NDArray[np.int64] | None = None
+
+    @property
+    def exits(self) -> int:
+        """Number of exits."""
+        return len(self.decisions.counts)
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Share of the data set that leaves at each exit, float64 [N]."""
+        return self.decisions.counts / len(self.decisions.exits)
+
+    def mixtures(self, name: str = "mixture") -> list[Lane]:
+        """The early-exit lane of every process."""
+        return [r.mixed(name, self.decisions.exits) for r in self.replicates]
+
+    def forced(self) -> list[Latency]:
+        """The latency of each forced exit, from the first."""
+        return [latency_of([r.lane(f"forced_{k + 1}") for r in self.replicates]) for k in range(self.exits)]
+
+    def forced_strata(self) -> Strata:
+        """Means and medians of the forced exits in every process."""
+        each = [strata_of([r.lane(f"forced_{k + 1}") for r in self.replicates], 1) for k in range(self.exits)]
+        return Strata(np.hstack([s.means for s in each]), np.hstack([s.medians for s in each]))
+
+
+def report_of(measured: Measured) -> LatencyReport:
+    """The latency report."""
+    replicates, forced = measured.replicates, measured.forced()
+    mixture = _mixture(measured, "mixture")
+    backbone = latency_of([r.lane("backbone") for r in replicates])
+    predicted_s = float(measured.shares @ [f.typical_s for f in forced])
+    parts = [r.parts for r in replicates]
+    fault = next((part for part in parts if isinstance(part, str)), None)
+    return LatencyReport(
+        harness_overhead_s=float(np.median([r.arrays["overhead_s"] for r in replicates])),
+        processes=len(replicates),
+        cold_start=ColdStart(*map(float, np.median([r.arrays["cold_start_s"] for r in replicates], axis=0))),
+        mixture=mixture,
+        backbone=backbone,
+        per_exit=tuple(
+            ExitLatency(k + 1, float(measured.shares[k]), _natural(measured, k + 1), forced[k])
+            for k in range(measured.exits)
+        ),
+        closure=Closure(predicted_s, mixture.typical_s, predicted_s / mixture.typical_s - 1.0),
+        against_backbone=compare_processes(sides(backbone), sides(mixture), paired=True),
+        noise_floor=_noise_floor(measured),
+        breakdown=breakdown_of([part for part in parts if not isinstance(part, str)]) if fault is None else None,
+        breakdown_reason=fault,
+    )
+
+
+def sides(latency: Latency) -> Processes:
+    """One side of a comparison."""
+    return Processes(latency.process_typical_s, latency.process_mean_s)
+
+
+def _mixture(measured: Measured, name: str) -> Latency:
+    return latency_of(measured.mixtures(name), measured.decisions.counts, measured.forced_strata(), measured.seed)
+
+
+def _natural(measured: Measured, exit: int) -> Latency | None:
+    """The samples of the mix that left at this exit; None where some process had none."""
+    lanes = measured.mixtures()
+    keep = [lane for lane in lanes if len(lane.stratum(exit))]
+    return latency_of([lane.only(exit) for lane in keep]) if len(keep) == len(lanes) else None
+
+
+def _noise_floor(measured: Measured) -> Comparison:
+    even, odd = zip(*map(halves, measured.mixtures()), strict=True)
+    stand_in = measured.forced_strata()
+    first, second = (latency_of(side, measured.decisions.counts, stand_in) for side in (even, odd))
+    return compare_processes(sides(first), sides(second), paired=True)
+
+
+def against_of(measured: Measured, report: LatencyReport) -> tuple[Latency, Comparison] | None:
+    """The latency of what is measured against, and the early exit compared with it; None where there is nothing."""
+    if measured.other is None:
+        return None
+    lanes = [r.mixed("against", measured.other) for r in measured.replicates]
+    other = latency_of(lanes, np.bincount(measured.other - 1).astype(np.int64), seed=measured.seed)
+    return other, compare_processes(sides(other), sides(report.mixture), paired=True)
+
+
+def audit_of(replicates: Sequence[Replicate]) -> Audit:
+    """The report of the audit; the processes had as many different inputs as the smallest of their traces."""
+    unique, same = (latency_of([r.lane(f"audit.{name}") for r in replicates]) for name in ("unique", "same"))
+    comparison = compare_processes(sides(unique), sides(same), paired=True)
+    return Audit(min(int(r.arrays["audit.inputs"][0]) for r in replicates), unique, same, comparison)
+
+
+def audit_findings(audit: Audit | None) -> Iterator[Finding]:
+    """Answers that come sooner for an input seen just before were not computed anew, or their input was kept."""
+    if audit is not None and audit.comparison.verdict == "FASTER" and audit.comparison.typical.value < _LEAST_SAME:
+        yield (
+            "suspect",
+            (
+                f"one input again and again takes {audit.comparison.typical.value:.2f} times as long as {audit.inputs} inputs in turn: "
+                "something keeps inputs or answers"
+            ),
+        )
+
+
+def paced_of(replicates: Sequence[Replicate], arrivals: str, rate_hz: float, deadline_s: float) -> Paced:
+    """The report of the paced requests."""
+    lanes = {name: _paced_lane(replicates, name, deadline_s) for name in ("mixture", "backbone")}
+    return Paced(arrivals, rate_hz, deadline_s, lanes["mixture"], lanes["backbone"])
+
+
+def _paced_lane(replicates: Sequence[Replicate], name: str, deadline_s: float) -> PacedLane:
+    due, start, end = ([r.arrays[f"paced.{name}.{part}"] for r in replicates] for part in ("due_s", "start_s", "end_s"))
+    latency_s = np.concatenate([e - d for d, e in zip(due, end, strict=True)])
+    service_s = np.concatenate([e - s for s, e in zip(start, end, strict=True)])
+    waiting = [np.searchsorted(d, s, side="right") - np.arange(1, len(s) + 1) for d, s in zip(due, start, strict=True)]
+    return PacedLane(
+        n=len(latency_s),
+        mean_s=float(latency_s.mean()),
+        percentiles=percentiles_of(latency_s),
+        service_mean_s=float(service_s.mean()),
+        misses=int((latency_s > deadline_s).sum()),
+        achieved_hz=len(latency_s) / sum(float(e[-1]) for e in end),
+        most_waiting=max(int(line.max(initial=0)) for line in waiting),
+    )
+
+
+def cold_of(measured: Measured, flushed_bytes: int) -> Cold:
+    """The report of the inferences with flushed caches."""
+    backbone = latency_of([r.lane("cold.backbone") for r in measured.replicates])
+    return Cold(flushed_bytes, _mixture(measured, "cold.mixture"), backbone)
+
+
+def findings_of(measured: Measured, report: LatencyReport) -> Iterator[Finding]:
+    """What there is to doubt about the measurement itself."""
+    differing = sum(_differing(measured, r) for r in measured.replicates)
+    if differing:
+        yield "invalid", f"{differing} inputs left at another exit while timed than in the accuracy pass"
+    for name, latency in (("early exit", report.mixture), ("backbone", report.backbone)):
+        if latency.between_process_cv is not None and latency.between_process_cv > _MOST_CV:
+            yield "suspect", f"{name} differs by {latency.between_process_cv:.1%} between processes (1 sigma)"
+    drifts = [d for lane in measured.mixtures() if (d := thirds_ratio(lane, measured.decisions.counts)) is not None]
+    if drifts and abs(float(np.median(drifts)) - 1.0) > _MOST_DRIFT:
+        yield "suspect", f"the last third of a process took {float(np.median(drifts)):.2f} times as long as the first"
+    if report.harness_overhead_s > _MOST_OVERHEAD_S:
+        yield "suspect", f"the harness adds {report.harness_overhead_s * 1e6:.2f} µs to each inference"
+
+
+def _differing(measured: Measured, replicate: Replicate) -> int:
+    expected: dict[str, NDArray[np.int64] | int] = {"mixture": measured.decisions.exits[replicate.places]}
+    expected["backbone"] = measured.exits
+    for exit in range(1, measured.exits + 1):
+        expected[f"forced_{exit}"] = exit
+    if measured.other is not None:
+        expected["against"] = measured.other[replicate.places]
+    return sum(replicate.differing(name, exits) for name, exits in expected.items())
+
+
+def notes_of(measured: Measured, report: LatencyReport) -> Iterator[str]:
+    """What a reader should know that is no reason to doubt."""
+    last = float(measured.shares[-1])
+    deep = [f"p{p.q:g}" for p in report.mixture.percentiles if last > 1.0 - p.q / 100.0]
+    if deep and measured.exits > 1:
+        yield f"{last:.1%} reach the last exit, so {', '.join(deep)} of early exit are latencies of the last exit"
+    if abs(report.closure.error) > _MOST_CLOSURE:
+        yield (
+            f"the forced exits explain the mix to {report.closure.error:+.1%} only: exits disturb each other (caches, clocks, branches)"
+        )
+    if report.breakdown_reason is not None:
+        yield f"where the time goes was not measured: {report.breakdown_reason}"
+    if (measured.decisions.counts == len(measured.decisions.exits)).any():
+        yield f"every sample leaves at exit {int(measured.decisions.exits[0])}: the other exits cost and never answer"
+    for name, latency in (("early exit", report.mixture), ("the backbone", report.backbone)):
+        half = _width(latency)
+        if half is not None and half > _MOST_WIDTH:
+            yield f"the mean of {name} is known to ±{half:.1%} only: measure longer (--preset standard) on a quiet machine"
+    missing = [str(e.exit) for e in report.per_exit if e.natural is None and e.share > 0]
+    if missing:
+        yield f"too few samples of exit {', '.join(missing)} in the mix: its share of the mean is from the forced loop"
+
+
+def _width(latency: Latency) -> float | None:
+    """Half the interval of the mean, as a share of it."""
+    interval = latency.mean_ci95
+    return None if interval is None else (interval.high - interval.low) / 2.0 / latency.mean_s
+
+
+def raw_of(measured: Measured) -> dict[str, NDArray[Any]]:
+    """The arrays of the raw file: at most 10,000 samples of each lane and process, and the accuracy pass."""
+    lanes = {
+        "mixture": dict(enumerate(measured.mixtures())),
+        "backbone": {p: r.lane("backbone") for p, r in enumerate(measured.replicates)},
+    }
+    raw: dict[str, NDArray[Any]] = {}
+    for name, all_lanes in lanes.items():
+        kept = thinned(all_lanes, _MOST_RAW)
+        raw[f"{name}_s"] = np.concatenate([lane.samples.values_s for lane in kept.values()]).astype(np.float32)
+        raw[f"{name}_process"] = np.repeat(np.arange(len(kept)), [len(k.samples) for k in kept.values()]).astype(
+            np.int16
+        )
+        raw[f"{name}_block"] = np.concatenate([lane.samples.blocks for lane in kept.values()]).astype(np.int32)
+        if name == "mixture":
+            raw["mixture_exit"] = np.concatenate([k.exits for k in kept.values() if k.exits is not None]).astype(
+                np.int16
+            )
+    raw |= _raw_forced(measured)
+    return raw | {
+        "exits": measured.decisions.exits.astype(np.int16),
+        "scores": measured.decisions.scores,
+        "hits": measured.decisions.hits,
+    }
+
+
+def _raw_forced(measured: Measured) -> dict[str, NDArray[Any]]:
+    values, exits = [], []
+    for k in range(1, measured.exits + 1):
+        kept = thinned(
+            {p: r.lane(f"forced_{k}") for p, r in enumerate(measured.replicates)}, _MOST_RAW // measured.exits
+        )
+        values += [lane.samples.values_s for lane in kept.values()]
+        exits += [np.full(len(lane.samples), k, np.int16) for lane in kept.values()]
+    return {"forced_s": np.concatenate(values).astype(np.float32), "forced_exit": np.concatenate(exits)}

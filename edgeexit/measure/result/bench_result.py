@@ -1,0 +1,213 @@
+"""The result of a measurement, as a frozen value and as a file; schema `edgeexit.bench/1`.
+
+Every time is in seconds, exits are numbered from 1, thresholds are in the criterion's own unit. A figure that was not measured is
+null, and the field beside it that ends in `_reason` says why. Raw samples lie in an .npz file beside the JSON.
+
+    /1    first version
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.errors import InputError
+from edgeexit.measure.accuracy import with_intervals
+from edgeexit.measure.cache.report import CacheResult
+from edgeexit.measure.cache.sweep import Sweep
+from edgeexit.measure.consistency import length_faults, value_faults
+from edgeexit.measure.energy.report import EnergyReport
+from edgeexit.measure.records import Record, bench_records, data_frame
+from edgeexit.measure.result.parts import (
+    Accuracy,
+    Against,
+    Audit,
+    Cold,
+    Device,
+    Judgement,
+    LatencyReport,
+    Paced,
+    Subject,
+    Tool,
+    Workload,
+)
+from edgeexit.measure.summary import bench_summary
+from edgeexit.util.archives import read_archive
+from edgeexit.util.atomic import replacing, write_text
+from edgeexit.util.display import Summarised, Summary
+from edgeexit.util.documents import check_schema, dumps, from_document, read_json, to_document
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, repr=False)
+class BenchResult(Summarised):
+    """A measurement with all that is needed to judge it.
+
+    `energy` is a document `edgeexit.energy/1`. `cache` has a `report`, `edgeexit.cache/1`, and a `sweep`, `edgeexit.cache-sweep/1` or
+    null.
+
+    `raw` holds the arrays of the .npz beside the file, one value per kept sample: `mixture_s`, `mixture_exit`, `mixture_process`,
+    `mixture_block`, `backbone_s`, `backbone_process`, `backbone_block`, `forced_s`, `forced_exit`; a block is the round of its
+    process, from 0. Of the accuracy pass `exits` [n], `scores` (inner, [n, exits]) and `hits` (correct, or agreeing with the backbone
+    where there are no labels; [n, exits]). `rounds_s` is when each round ended, `rounds_process` in which process, and `state_0`, ...
+    [2, n] are times and readings of the device's `channels`; both count seconds from the start.
+    """
+
+    run_id: str
+    created: str
+    tool: Tool
+    device: Device
+    subject: Subject
+    workload: Workload
+    validity: Judgement
+    notes: tuple[str, ...]
+    accuracy: Accuracy
+    latency: LatencyReport
+    paced: Paced | None
+    paced_reason: str | None
+    cold: Cold | None
+    cold_reason: str | None
+    energy: dict[str, Any] | None
+    energy_reason: str | None
+    cache: dict[str, Any] | None
+    cache_reason: str | None
+    against: Against | None = None
+    audit: Audit | None = None
+    raw: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    def _summary(self) -> Summary:
+        return bench_summary(self)
+
+    def to_document(self) -> dict[str, Any]:
+        """A JSON-able object of schema `edgeexit.bench/1`, without the raw samples."""
+        document = to_document(replace(self, raw={}))
+        del document["raw"]
+        return {"schema": f"edgeexit.bench/{SCHEMA_VERSION}", **document}
+
+    def to_records(self) -> list[Record]:
+        """One flat record per measurement (early exit, backbone, every exit, ...), times in seconds; see `edgeexit.measure.records`."""
+        return bench_records(self)
+
+    def to_pandas(self) -> Any:
+        """The records as a pandas.DataFrame.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        return data_frame(self.to_records())
+
+    def save(self, path: str | Path) -> Path:
+        """Write the JSON file and the .npz beside it, the JSON last; an older file of that name is replaced whole.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
+        target = Path(path)
+        raw = target.with_suffix(".npz")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if self.raw:
+                with replacing(raw) as scratch:
+                    np.savez_compressed(scratch, allow_pickle=False, **self.raw)
+            write_text(target, dumps(self.to_document() | {"raw": raw.name if self.raw else None}))
+        except OSError as error:
+            msg = f"cannot write the result to {target}: {error.strerror or error}."
+            raise InputError(msg) from error
+        return target
+
+
+def check_place(path: str | Path) -> None:
+    """Refuse a place that `BenchResult.save` could not write to, before anything is measured.
+
+    Raises:
+        InputError: it is a folder, or its folder cannot be written to.
+    """
+    target = Path(path)
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        msg = f"cannot write the result to {target}: {error.strerror or error}."
+        raise InputError(msg) from error
+
+
+def result_from(document: Any, where: str = "result") -> BenchResult:
+    """The result that `BenchResult.to_document` wrote.
+
+    Raises:
+        InputError: another schema, a newer one, fields that are missing or of another type, or figures that cannot all be true.
+    """
+    check_schema(document, "bench", SCHEMA_VERSION, where)
+    body = {key: value for key, value in document.items() if key not in {"schema", "raw"}}
+    result = from_document(BenchResult, body, where)
+    faults = [*value_faults(result), *_faults(result)]
+    if faults:
+        raise InputError(f"the figures of {where} contradict each other: {'; '.join(faults)}.")
+    _check_extras(result, where)
+    if result.accuracy.agreement_ci95 is not None:
+        return result
+    return replace(result, accuracy=with_intervals(result.accuracy, result.workload.n))  # an older file
+
+
+def _faults(result: BenchResult) -> Iterator[str]:
+    exits = result.subject.exits
+    if result.workload.n < 1:
+        yield "workload.n is less than 1"
+    accuracy, latency = result.accuracy.per_exit, result.latency.per_exit
+    yield from length_faults(
+        {
+            "subject.thresholds": (result.subject.thresholds, exits - 1),
+            "accuracy.per_exit": (accuracy, exits),
+            "latency.per_exit": (latency, exits),
+        }
+    )
+    numbered = list(range(1, exits + 1))
+    if [part.exit for part in accuracy] != numbered or [part.exit for part in latency] != numbered:
+        yield f"the exits are not numbered from 1 to {exits}"
+
+
+def _check_extras(result: BenchResult, where: str) -> None:
+    """Energy and cache are kept as the documents that they came as; reports read them by the fields of these values."""
+    if result.energy is not None:
+        _check_part(EnergyReport, result.energy, f"the energy of {where}")
+    if result.cache is not None:
+        _check_part(CacheResult, result.cache.get("report"), f"the cache of {where}")
+        swept = result.cache.get("sweep")
+        if swept is not None:
+            _check_part(Sweep, swept, f"the cache sweep of {where}")
+
+
+def _check_part(kind: type[Any], document: Any, where: str) -> None:
+    if isinstance(document, dict):
+        document = {name: value for name, value in document.items() if name != "schema"}
+    from_document(kind, document, where)
+
+
+def read_result(path: str | Path) -> BenchResult:
+    """The result in a file, with its raw samples where the .npz is beside it.
+
+    Raises:
+        InputError: not readable, not JSON, not a bench result, or of a newer schema.
+    """
+    file = Path(path)
+    document = read_json(file, "a bench result")
+    result = result_from(document, str(file))
+    return replace(result, raw=_read_raw(file, document.get("raw")))
+
+
+def _read_raw(file: Path, name: Any) -> dict[str, NDArray[Any]]:
+    if not isinstance(name, str) or Path(name).name != name or not (file.parent / name).is_file():
+        return {}
+    return read_archive(file.parent / name, f"the raw samples of {file.name}")

@@ -1,0 +1,1 @@
+"""Figures: drawn as SVG without other packages, as PNG and PDF with matplotlib."""

@@ -1,0 +1,1 @@
+"""Helpers that know nothing of early exit: files, units, documents, progress."""
