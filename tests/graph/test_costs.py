@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 import edgeexit
 from edgeexit.bundle import Bundle, ModeTiming
 from edgeexit.compiler.output_kinds import OutputWarning
 from edgeexit.errors import InputError
+from edgeexit.graph import read_model
+from edgeexit.graph.cost import uncounted_tensors
 from edgeexit.report.doubts import break_even, cut_bytes, doubts
 from tests.graph.hard import Writer
 
@@ -170,3 +173,13 @@ def test_subnormal_activations_are_warned_about_and_can_be_flushed(tmp_path: Pat
         edgeexit.compile(path, tmp_path / "b.eexit", seconds=0)
     with pytest.raises(InputError, match=r"no option named 'denormals_as_zero'\. Did you mean 'denormal_as_zero'"):
         edgeexit.load(tmp_path / "b.eexit", options="denormals_as_zero=1")
+
+
+@pytest.mark.parametrize("op_type", ["MatMul", "Gemm", "Conv", "ConvTranspose"])
+def test_a_node_with_too_few_inputs_has_no_tensors_to_count(op_type: str, tmp_path: Path) -> None:
+    """A damaged file is read before it is checked; what cannot be counted raises nothing."""
+    node = helper.make_node(op_type, ["x"], ["y"])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y"))
+    onnx.save(helper.make_model(helper.make_graph([node], "g", [x], [y])), tmp_path / "m.onnx")
+
+    assert () == uncounted_tensors(read_model(tmp_path / "m.onnx"))
