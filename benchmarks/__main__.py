@@ -5,7 +5,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from edgeexit.cli.failures import run_command
+from edgeexit.cli.failures import run_guarded
 
 HERE = Path(__file__).parent
 SCRIPTS = {path.stem: path for path in sorted(HERE.glob("*/*.py")) if not path.stem.startswith("_")}
@@ -13,7 +13,7 @@ SCRIPTS = {path.stem: path for path in sorted(HERE.glob("*/*.py")) if not path.s
 if len(sys.argv) > 1 and sys.argv[1] in SCRIPTS:
     sys.argv = sys.argv[1:]
     script = str(SCRIPTS[sys.argv[0]])
-    sys.exit(run_command(partial(runpy.run_path, script, run_name="__main__")))
+    sys.exit(run_guarded(partial(runpy.run_path, script, run_name="__main__")))
 else:
     print("python -m benchmarks NAME [--help]\n")
     for name, path in SCRIPTS.items():

@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 
 import edgeexit
 from edgeexit.backends.base import Program, Settings
-from edgeexit.backends.onnxruntime.sessions import open_session, straight_program
+from edgeexit.backends.onnxruntime.sessions import make_backbone_program, open_session
 from edgeexit.cli.printing import print_tables
-from edgeexit.data import Dataset, demo_asset, load_data
+from edgeexit.data import Dataset, find_demo_asset, load_data
 from edgeexit.errors import InputError
-from edgeexit.hardware import device_facts, device_key, judge, snapshot
+from edgeexit.hardware import find_device_key, judge, read_device_facts, read_device_state
 from edgeexit.hardware.state import DeviceState
-from edgeexit.measure.result.aggregation import Lane, latency_of
+from edgeexit.measure.result.aggregation import TimingSeries, compute_latency
 from edgeexit.measure.result.parts import Latency
-from edgeexit.measure.timing import Call, Samples, harness_overhead_s, time_interleaved
-from edgeexit.measure.worker import split_samples, traced
+from edgeexit.measure.timing import Call, TimedSamples, measure_harness_overhead, time_interleaved
+from edgeexit.measure.worker import make_traced_call, split_samples
 from edgeexit.report.plot.figure import Figure
 from edgeexit.report.plot.png import save_picture
-from edgeexit.report.plot.svg import standalone
+from edgeexit.report.plot.svg import render_standalone
 from edgeexit.report.table import Table
 from edgeexit.runtime import Runner
 from edgeexit.util.documents import dumps, to_document
@@ -60,7 +60,7 @@ def find_case(name: str) -> Case:
         InputError: there is none of that name.
     """
     if name == "lenet-digits":
-        return Case(name, demo_asset("lenet-digits.onnx"), None, "digits:calibration", "digits:test")
+        return Case(name, find_demo_asset("lenet-digits.onnx"), None, "digits:calibration", "digits:test")
     folder = HERE / "models" / name
     if not (folder / "model.onnx").is_file():
         known = ", ".join(["lenet-digits", *sorted(p.parent.name for p in HERE.glob("models/*/model.onnx"))])
@@ -133,7 +133,7 @@ def straight(runner: Runner, model: Path) -> Runner:
     """A network with one output, run by ONNX Runtime with the runner's settings through the same Runner."""
     session = open_session(model, Settings(threads=runner.settings.threads, spin=runner.settings.spin), batch_1=True)
     manifest = runner.bundle.manifest
-    return through_runner(runner, straight_program(session, manifest.inputs, manifest.classes))
+    return through_runner(runner, make_backbone_program(session, manifest.inputs, manifest.classes))
 
 
 @dataclass(frozen=True)
@@ -152,34 +152,39 @@ def time_lanes(
     places = np.random.default_rng(seed).integers(len(samples), size=trace)
     feed = [samples[p] for p in places]
     exits = {name: np.array([run(x).exit for x in feed], np.int64) for name, run in runs.items()}
-    calls: dict[str, Call] = {name: traced(run, feed, [0] * trace) for name, run in runs.items()}
-    found: dict[str, list[Samples]] = {name: [] for name in runs}
+    calls: dict[str, Call] = {name: make_traced_call(run, feed, [0] * trace) for name, run in runs.items()}
+    found: dict[str, list[TimedSamples]] = {name: [] for name in runs}
     for repeat in range(repeats):
         for name, timed in time_interleaved(calls, seconds=seconds, seed=seed + repeat).items():
             found[name].append(timed)
     return {name: Timed(_latency(found[name], exits[name]), exits[name]) for name in runs}
 
 
-def _latency(samples: Sequence[Samples], exits: NDArray[np.int64]) -> Latency:
-    lanes = [Lane(s, exits[np.arange(len(s)) % len(exits)]) for s in samples]
-    return latency_of(lanes, np.bincount(exits - 1).astype(np.int64))
+def _latency(samples: Sequence[TimedSamples], exits: NDArray[np.int64]) -> Latency:
+    lanes = [TimingSeries(s, exits[np.arange(len(s)) % len(exits)]) for s in samples]
+    return compute_latency(lanes, np.bincount(exits - 1).astype(np.int64))
 
 
 def record(name: str, case: Case, arguments: argparse.Namespace, body: Mapping[str, Any], before: DeviceState) -> Path:
     """Write a result with the machine and its state around the body, and return where."""
-    after = snapshot()
+    after = read_device_state()
     document = {
         "schema": f"edgeexit.benchmark.{name}/1",
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "tool": edgeexit.__version__,
-        "device": {"key": device_key(), "facts": device_facts(), "before": before.as_json(), "after": after.as_json()},
+        "device": {
+            "key": find_device_key(),
+            "facts": read_device_facts(),
+            "before": before.as_json(),
+            "after": after.as_json(),
+        },
         "validity": judge(before, after).as_json(),
-        "harness_overhead_s": harness_overhead_s(),
+        "harness_overhead_s": measure_harness_overhead(),
         "case": case.name,
         "options": {key: value for key, value in vars(arguments).items() if key not in {"output", "case"}},
         **body,
     }
-    path: Path = arguments.output or HERE / "results" / device_key() / f"{name}-{case.name}.json"
+    path: Path = arguments.output or HERE / "results" / find_device_key() / f"{name}-{case.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dumps(json.loads(json.dumps(to_document(document), default=str))), encoding="utf-8")
     print(f"recorded in {path}")
@@ -190,7 +195,7 @@ def save_pictures(folder: Path, figures: Sequence[Figure]) -> list[str]:
     """SVG and PNG beside the results; their names."""
     folder.mkdir(parents=True, exist_ok=True)
     for figure in figures:
-        (folder / f"{figure.name}.svg").write_text(standalone(figure), encoding="utf-8")
+        (folder / f"{figure.name}.svg").write_text(render_standalone(figure), encoding="utf-8")
         save_picture(figure, folder / f"{figure.name}.png")
     return [f.name for f in figures]
 

@@ -47,14 +47,14 @@ Nodes: TypeAlias = "Callable[[NodeBuilder, str, int], str]"
 """A builder, the name of float32 logits [n, classes] and the number of classes in; the name of inner scores [n] out."""
 
 
-class Answers(NamedTuple):
+class ExitOutputs(NamedTuple):
     """What every exit answers: logits [n, N, classes] and own-unit scores [n, N], float32."""
 
     logits: Array
     scores: Array
 
 
-class Combined(NamedTuple):
+class CombinedTensors(NamedTuple):
     """Names of one exit's tensors: answer logits [n, classes], inner score [n], and what the next exit goes on from."""
 
     logits: str
@@ -62,10 +62,10 @@ class Combined(NamedTuple):
     state: tuple[str, ...]
 
 
-Combine: TypeAlias = "Callable[[Array, Sequence[float]], Answers]"
+Combine: TypeAlias = "Callable[[Array, Sequence[float]], ExitOutputs]"
 """Logits of every exit [n, N, classes] and the cost of reaching each exit [N] in, the answers of every exit out."""
 
-CombineNodes: TypeAlias = "Callable[[NodeBuilder, str, tuple[str, ...], Sequence[float]], Combined]"
+CombineNodes: TypeAlias = "Callable[[NodeBuilder, str, tuple[str, ...], Sequence[float]], CombinedTensors]"
 """A builder, the name of this exit's float32 logits, the state of the exit before (empty at the first) and the costs of reaching the exits
 up to this one in; the names of what this exit gives out."""
 
@@ -103,7 +103,7 @@ class Criterion:
         """Whether the network gives the score itself."""
         return self.nodes is None and self.combine_nodes is None
 
-    def answers(self, logits: NDArray[np.floating], costs: Sequence[float]) -> Answers:
+    def answers(self, logits: NDArray[np.floating], costs: Sequence[float]) -> ExitOutputs:
         """NumPy reference of every exit's answer.
 
         Args:
@@ -119,7 +119,7 @@ class Criterion:
         if self.score is None:
             msg = f"criterion {self.name!r} takes the network's own scores; they cannot be computed from logits."
             raise InputError(msg)
-        return Answers(z, self.score(z))
+        return ExitOutputs(z, self.score(z))
 
     def inner(self, own: float) -> float:
         """A threshold or score in own units as an inner one. Its own inverse up to the name: see `own`."""
@@ -170,7 +170,7 @@ def margin(logits: NDArray[np.floating]) -> Array:
 _TINY = np.float32(np.finfo(np.float32).tiny)  # ln of it is finite
 
 
-def running_mean(logits: Array, costs: Sequence[float]) -> Answers:
+def running_mean(logits: Array, costs: Sequence[float]) -> ExitOutputs:
     """Mean of the probabilities of exits 1 to k, weighted by the cost of reaching each; answers ln(mean), scored by its best class."""
     weights = np.asarray(costs, np.float64)
     shares = weights / np.cumsum(weights)
@@ -179,16 +179,16 @@ def running_mean(logits: Array, costs: Sequence[float]) -> Answers:
     for k, p in enumerate(np.moveaxis(softmax(logits), 1, 0)):
         now = now * np.float32(1 - shares[k]) + p * np.float32(shares[k])
         mean[:, k] = now
-    return Answers(np.log(np.maximum(mean, _TINY)), mean.max(axis=-1))
+    return ExitOutputs(np.log(np.maximum(mean, _TINY)), mean.max(axis=-1))
 
 
-def patience(logits: Array, costs: Sequence[float]) -> Answers:  # noqa: ARG001 - the costs are for its sibling
+def patience(logits: Array, costs: Sequence[float]) -> ExitOutputs:  # noqa: ARG001 - the costs are for its sibling
     """Number of exits in a row, up to and with this one, that agree on the best class; answers are the exits' own."""
     labels = logits.argmax(axis=-1)
     agreeing = np.ones(labels.shape, np.float32)
     for k in range(1, labels.shape[1]):
         agreeing[:, k] += agreeing[:, k - 1] * (labels[:, k] == labels[:, k - 1])
-    return Answers(logits, agreeing)
+    return ExitOutputs(logits, agreeing)
 
 
 def _entropy_nodes(b: NodeBuilder, logits: str, _classes: int) -> str:
@@ -215,22 +215,22 @@ def _margin_nodes(b: NodeBuilder, logits: str, _classes: int) -> str:
     return b.reduce("ReduceSum", b.node("Mul", [best, signs]))
 
 
-def _running_mean_nodes(b: NodeBuilder, logits: str, state: tuple[str, ...], costs: Sequence[float]) -> Combined:
+def _running_mean_nodes(b: NodeBuilder, logits: str, state: tuple[str, ...], costs: Sequence[float]) -> CombinedTensors:
     mean = b.node("Softmax", [logits], axis=-1)
     if state:
         share = costs[-1] / sum(costs)
         before = b.node("Mul", [state[0], b.constant(np.float32(1 - share))])
         mean = b.node("Add", [before, b.node("Mul", [mean, b.constant(np.float32(share))])])
     answer = b.node("Log", [b.node("Max", [mean, b.constant(_TINY)])])
-    return Combined(answer, b.reduce("ReduceMax", mean), (mean,))
+    return CombinedTensors(answer, b.reduce("ReduceMax", mean), (mean,))
 
 
-def _patience_nodes(b: NodeBuilder, logits: str, state: tuple[str, ...], _costs: Sequence[float]) -> Combined:
+def _patience_nodes(b: NodeBuilder, logits: str, state: tuple[str, ...], _costs: Sequence[float]) -> CombinedTensors:
     label = b.node("ArgMax", [logits], axis=-1, keepdims=0)
     # At the first exit a label is compared with itself: ones of the right length, whatever the batch.
     agrees = b.cast(b.node("Equal", [label, state[0] if state else label]), 1)
     count = b.node("Add", [b.node("Mul", [agrees, state[1]]), b.constant(np.float32(1))]) if state else agrees
-    return Combined(logits, count, (label, count))
+    return CombinedTensors(logits, count, (label, count))
 
 
 _ALL = (

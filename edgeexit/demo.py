@@ -15,11 +15,11 @@ from pathlib import Path
 
 from edgeexit.calibration import Calibration, calibrate, parse_target
 from edgeexit.compiler.compilation import compile_model
-from edgeexit.data import demo_asset, load_data
+from edgeexit.data import find_demo_asset, load_data
 from edgeexit.measure import BenchResult, bench
 from edgeexit.runtime import CalibrationWarning, Runner, load
-from edgeexit.util.progress import Progress, silent
-from edgeexit.util.scratch import scratch_folder
+from edgeexit.util.progress import Progress, show_nothing
+from edgeexit.util.scratch import make_scratch_folder
 
 MODEL = "lenet-digits.onnx"
 TARGET = "mean<=0.6x, accuracy>=0.95"
@@ -83,7 +83,7 @@ class DemoResult:
     advice: tuple[str, ...]
 
 
-def run_demo(*, target: str = TARGET, keep: Path | None = None, progress: Progress = silent) -> DemoResult:
+def run_demo(*, target: str = TARGET, keep: Path | None = None, progress: Progress = show_nothing) -> DemoResult:
     """Take the shipped network through everything.
 
     Args:
@@ -96,10 +96,10 @@ def run_demo(*, target: str = TARGET, keep: Path | None = None, progress: Progre
     """
     wanted = parse_target(target)  # refused before any work
     with ExitStack() as stack:
-        folder = stack.enter_context(scratch_folder())
+        folder = stack.enter_context(make_scratch_folder())
         path = keep or folder / "lenet-digits.eexit"
         known, unseen = load_data("digits:calibration"), load_data("digits:test")
-        compile_model(demo_asset(MODEL), path, inputs=known.inputs, progress=progress)
+        compile_model(find_demo_asset(MODEL), path, inputs=known.inputs, progress=progress)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CalibrationWarning)  # there is none yet, that is what comes next
             runner = stack.enter_context(load(path))
@@ -107,7 +107,7 @@ def run_demo(*, target: str = TARGET, keep: Path | None = None, progress: Progre
         _activate(runner)
         runner.inner_thresholds = calibration.inner_thresholds
         measured = bench(runner, unseen.inputs, unseen.labels, name=unseen.name, progress=progress)
-        return _result(calibration, measured)
+        return _make_result(calibration, measured)
 
 
 def _activate(runner: Runner) -> None:
@@ -117,7 +117,7 @@ def _activate(runner: Runner) -> None:
         runner.bundle = runner.bundle.use(newest.name)
 
 
-def _result(calibration: Calibration, measured: BenchResult) -> DemoResult:
+def _make_result(calibration: Calibration, measured: BenchResult) -> DemoResult:
     assert calibration.measured is not None, "calibrate runs what it chose"
     accuracy, latency, subject = measured.accuracy, measured.latency, measured.subject
     assert accuracy.overall is not None, "the test slice has labels"
@@ -136,7 +136,7 @@ def _result(calibration: Calibration, measured: BenchResult) -> DemoResult:
         accuracy=accuracy.overall,
         backbone_accuracy=accuracy.backbone,
         drop_points=100 * (accuracy.backbone - accuracy.overall),
-        drop_room_points=100 * _room(accuracy.agreement, measured.workload.n),
+        drop_room_points=100 * _compute_tolerance(accuracy.agreement, measured.workload.n),
         exit_rates=tuple(e.share for e in accuracy.per_exit),
         predicted_mean_s=calibration.predicted.mean_s,
         measured_mean_s=calibration.measured.mean_s,
@@ -154,6 +154,6 @@ def _result(calibration: Calibration, measured: BenchResult) -> DemoResult:
     )
 
 
-def _room(agreement: float, samples: int) -> float:
+def _compute_tolerance(agreement: float, samples: int) -> float:
     """Half the 95 % interval of a paired difference of accuracies: only samples that the two answer differently can move it."""
     return 1.96 * math.sqrt((1 - agreement) / samples)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.criteria import Answers
+from edgeexit.criteria import ExitOutputs
 from edgeexit.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def fallback(name: str) -> Fallback:
     return FALLBACKS[name]
 
 
-def most_confident(logits: NDArray[np.float32], inner: NDArray[np.float32]) -> Answers:
+def most_confident(logits: NDArray[np.float32], inner: NDArray[np.float32]) -> ExitOutputs:
     """NumPy reference of the fallback `most_confident`.
 
     Args:
@@ -82,7 +82,7 @@ def most_confident(logits: NDArray[np.float32], inner: NDArray[np.float32]) -> A
     rows = np.arange(len(known))
     chosen, scores = logits.copy(), inner.copy()
     chosen[:, -1], scores[:, -1] = logits[rows, best], known[rows, best]
-    return Answers(chosen, scores)
+    return ExitOutputs(chosen, scores)
 
 
 def most_confident_nodes(b: NodeBuilder, logits: Sequence[str], scores: Sequence[str]) -> tuple[str, str]:

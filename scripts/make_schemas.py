@@ -21,10 +21,10 @@ from edgeexit.bundle import Manifest
 from edgeexit.calibration import Calibration
 from edgeexit.conformance.report import ConformanceReport
 from edgeexit.demo import DemoResult
-from edgeexit.hardware.checks import Check
+from edgeexit.hardware.checks import MachineCheck
 from edgeexit.measure import BenchResult, ResultComparison
 from edgeexit.measure.cache.report import CacheResult
-from edgeexit.measure.cache.sweep import Sweep
+from edgeexit.measure.cache.sweep import CacheSweep
 from edgeexit.measure.energy.report import EnergyReport
 from edgeexit.report.bundle_facts import BundleFacts
 
@@ -107,7 +107,7 @@ class Doctor:
     """What `edgeexit doctor --json` prints."""
 
     ready: bool
-    checks: tuple[Check, ...]
+    checks: tuple[MachineCheck, ...]
     conformance: ConformanceReport | None = None
 
 
@@ -160,7 +160,7 @@ DOCUMENTS: Mapping[str, type] = {
     "bundle/1": Manifest,
     "bundle/2": Manifest,
     "cache/1": CacheResult,
-    "cache-sweep/1": Sweep,
+    "cache-sweep/1": CacheSweep,
     "calibration/1": Calibration,
     "compare/1": ResultComparison,
     "compiled/1": Compiled,

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from edgeexit.criteria import CRITERIA, Answers, Criterion, criterion, entropy, max_softmax, normalized_entropy
+from edgeexit.criteria import CRITERIA, Criterion, ExitOutputs, criterion, entropy, max_softmax, normalized_entropy
 from edgeexit.errors import InputError
 from edgeexit.graph.build import NodeBuilder
 
@@ -50,12 +50,12 @@ def session(name: str, classes: int, opset: int) -> ort.InferenceSession:
     return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
-def in_graph(rule: Criterion, logits: Array, opset: int = 18) -> Answers:
+def in_graph(rule: Criterion, logits: Array, opset: int = 18) -> ExitOutputs:
     """What the nodes give, scores in own units."""
     feeds = {f"z{k}": np.ascontiguousarray(logits[:, k - 1]) for k in range(1, 5)}
     values = session(rule.name, logits.shape[2], opset).run(None, feeds)
     answers, inner = np.stack(values[0::2], axis=1), np.stack(values[1::2], axis=1)
-    return Answers(answers, np.asarray(rule.sign * inner, np.float32))
+    return ExitOutputs(answers, np.asarray(rule.sign * inner, np.float32))
 
 
 @pytest.mark.parametrize("opset", OPSETS)

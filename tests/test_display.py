@@ -12,7 +12,7 @@ import pytest
 from edgeexit.bundle import Bundle
 from edgeexit.runtime import Runner
 from edgeexit.util.display import Summarised
-from edgeexit.util.progress import count_on_one_line, in_notebooks
+from edgeexit.util.progress import count_on_one_line, show_in_notebooks
 from tests.report.made import made_calibration, made_result
 
 
@@ -75,13 +75,13 @@ def test_progress_is_shown_in_a_notebook_and_nowhere_else(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A Jupyter kernel is recognised by its shell, which is simulated here."""
-    in_notebooks("timing", 1, 2)
+    show_in_notebooks("timing", 1, 2)
     assert "" == capsys.readouterr().out
     ipython = ModuleType("IPython")
     shell = type("ZMQInteractiveShell", (SimpleNamespace,), {})()
     ipython.get_ipython = lambda: shell  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", ipython)
-    in_notebooks("timing", 1, 2)
+    show_in_notebooks("timing", 1, 2)
     assert "timing: 50 %" in capsys.readouterr().out
 
 

@@ -18,9 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgeexit
 from edgeexit.bundle import Bundle
-from edgeexit.bundle.manifest import manifest_from
+from edgeexit.bundle.manifest import parse_manifest
 from edgeexit.calibration.device import replay_answers
-from edgeexit.criteria import CRITERIA, Answers, criterion
+from edgeexit.criteria import CRITERIA, ExitOutputs, criterion
 from edgeexit.data import Dataset
 from edgeexit.errors import BundleError, InputError, ModelError
 from edgeexit.fallbacks import FALLBACKS, fallback, most_confident, most_confident_nodes
@@ -101,7 +101,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return {n: chain(folder / f"{n}.onnx", exits=n, width=8) for n in (2, 3, 8)}
 
 
-def reference(path: Path, bundle: Bundle, xs: Array) -> Answers:
+def reference(path: Path, bundle: Bundle, xs: Array) -> ExitOutputs:
     """What every exit of the bundle must answer, from the file as it was given; scores in own units."""
     manifest = bundle.manifest
     names = [str(stage.output) for stage in manifest.stages]
@@ -109,10 +109,10 @@ def reference(path: Path, bundle: Bundle, xs: Array) -> Answers:
     rule, costs = criterion(manifest.criterion), np.cumsum([stage.macs or 0 for stage in manifest.stages])
     alone = rule.answers(np.stack(values, axis=1), costs.tolist())
     found = most_confident(alone.logits, np.float32(rule.sign) * alone.scores)
-    return Answers(found.logits, np.float32(rule.sign) * found.scores)
+    return ExitOutputs(found.logits, np.float32(rule.sign) * found.scores)
 
 
-def check_runner(runner: Runner, xs: Array, expected: Answers) -> None:
+def check_runner(runner: Runner, xs: Array, expected: ExitOutputs) -> None:
     """Forced to each exit, with thresholds that nothing reaches, in a batch and replayed."""
     for i in range(COUNT):
         for k in range(runner.exits):
@@ -295,16 +295,16 @@ def test_manifests_without_a_fallback_are_read_as_last(networks: dict[int, Path]
     """Those of earlier versions, whose calibrations go on holding; another fallback is another network, and an unknown one a fault."""
     manifest = edgeexit.compile(networks[2], tmp_path / "b", seconds=0).manifest
     document = to_document(manifest)
-    other = manifest_from({**document, "fallback": "most_confident"}, "it")
+    other = parse_manifest({**document, "fallback": "most_confident"}, "it")
     del document["fallback"]
 
-    old = manifest_from(document, "it")
+    old = parse_manifest(document, "it")
 
     assert "last" == old.fallback
     assert old.network_sha256 == manifest.network_sha256 != other.network_sha256
     assert not manifest.agrees_with(other)
     with pytest.raises(BundleError, match="fallback must be one of last, most_confident, not 'first'"):
-        manifest_from({**document, "fallback": "first"}, "it")
+        parse_manifest({**document, "fallback": "first"}, "it")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from edgeexit.cli.app import app
 from edgeexit.measure import BenchResult, compare_results
-from edgeexit.report.schemas import load_schema, schema_names
+from edgeexit.report.schemas import list_schemas, load_schema
 from scripts.make_schemas import DOCUMENTS, file_of, text_of
 from tests.measure.conftest import balanced, result, samples, suites  # noqa: F401 - fixtures
 from tests.report.conftest import full  # noqa: F401 - a fixture
@@ -43,7 +43,7 @@ def test_schemas_follow_the_documents(thing: str) -> None:
 
 def test_every_schema_is_found_by_its_name() -> None:
     """From a checkout and from a wheel."""
-    assert sorted(DOCUMENTS) == schema_names()
+    assert sorted(DOCUMENTS) == list_schemas()
 
 
 def test_results_and_calibrations_are_valid(full: BenchResult) -> None:  # noqa: F811

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from edgeexit.util import scratch
-from edgeexit.util.child_processes import child_command
-from edgeexit.util.scratch import remove_own, remove_stale, scratch_folder
+from edgeexit.util.child_processes import make_child_command
+from edgeexit.util.scratch import make_scratch_folder, remove_own, remove_stale
 
 HOLDING = """
 import signal, sys, time
@@ -59,7 +59,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -
     end(holder(tmp_path), signal.SIGKILL)
     assert 2 == len(list(tmp_path.iterdir()))
 
-    with scratch_folder(tmp_path) as mine:
+    with make_scratch_folder(tmp_path) as mine:
         assert [mine] == list(tmp_path.iterdir())
 
 
@@ -86,7 +86,7 @@ def test_a_command_needs_no_place_for_temporary_files_to_start(monkeypatch: pyte
 def test_folders_of_a_live_process_are_left_alone(tmp_path: Path) -> None:
     """And those of this process."""
     other = holder(tmp_path)
-    with scratch_folder(tmp_path) as mine:
+    with make_scratch_folder(tmp_path) as mine:
         remove_stale(tmp_path)
         assert 3 == len(list(tmp_path.iterdir()))
         assert mine.is_dir()
@@ -120,7 +120,7 @@ def test_a_folder_that_is_just_being_made_is_left_alone(tmp_path: Path) -> None:
 def test_a_forked_child_leaves_the_folder_to_its_parent(tmp_path: Path) -> None:
     """It runs the same code to its end."""
     with ExitStack() as stack:
-        folder = stack.enter_context(scratch_folder(tmp_path))
+        folder = stack.enter_context(make_scratch_folder(tmp_path))
         child = os.fork()
         if child == 0:
             stack.close()
@@ -133,10 +133,10 @@ def test_handlers_of_others_are_kept_and_the_default_comes_back(tmp_path: Path) 
     """A server that handles SIGTERM itself still does while a bundle is opened."""
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        with scratch_folder(tmp_path):
+        with make_scratch_folder(tmp_path):
             assert signal.SIG_IGN is signal.getsignal(signal.SIGTERM)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        with scratch_folder(tmp_path):
+        with make_scratch_folder(tmp_path):
             assert callable(signal.getsignal(signal.SIGTERM))
         assert signal.SIG_DFL is signal.getsignal(signal.SIGTERM)
     finally:
@@ -148,7 +148,7 @@ def test_any_thread_may_make_a_folder(tmp_path: Path) -> None:
     seen: list[bool] = []
 
     def work() -> None:
-        with scratch_folder(tmp_path) as folder:
+        with make_scratch_folder(tmp_path) as folder:
             seen.append(folder.is_dir())
 
     thread = threading.Thread(target=work)
@@ -185,7 +185,7 @@ def test_a_measuring_process_ends_with_a_parent_that_is_killed() -> None:
 
 def test_a_measuring_process_whose_parent_has_ended_already_does_nothing() -> None:
     """It was still importing when its parent was killed."""
-    command = child_command(_CHILD.format(before="parent = 1 if os.getppid() != 1 else 2"))
+    command = make_child_command(_CHILD.format(before="parent = 1 if os.getppid() != 1 else 2"))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert (1, "") == (done.returncode, done.stdout)
@@ -220,7 +220,7 @@ def interrupted_at(line: int, place: Path) -> bool:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        with scratch_folder(place) as folder:
+        with make_scratch_folder(place) as folder:
             (folder / "weights").write_bytes(b"x")
     except KeyboardInterrupt:
         return True

@@ -13,7 +13,7 @@ import numpy as np
 
 import edgeexit
 from edgeexit.calibration import ReplayTable
-from edgeexit.hardware import device_facts, device_key
+from edgeexit.hardware import find_device_key, read_device_facts
 from edgeexit.util.documents import dumps
 
 HERE = Path(__file__).parent
@@ -66,10 +66,10 @@ def record(name: str, body: Mapping[str, Any]) -> None:
         "schema": f"edgeexit.benchmark.calibration-{name}/1",
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "tool": edgeexit.__version__,
-        "device": {"key": device_key(), "facts": device_facts()},
+        "device": {"key": find_device_key(), "facts": read_device_facts()},
         **body,
     }
-    path = RESULTS / device_key() / f"calibration-{name}.json"
+    path = RESULTS / find_device_key() / f"calibration-{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dumps(json.loads(json.dumps(document))), encoding="utf-8")
     print(json.dumps({k: v for k, v in body.items() if k != "instances"}, indent=2))

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.calibration._shared import budget, record, synthetic
 from edgeexit.calibration import Policy, ReplayTable, parse_target
-from edgeexit.calibration.certify import apart, certify, prove, safe_path
+from edgeexit.calibration.certify import build_safe_path, certify, prove, separate_latencies
 from edgeexit.errors import TargetNotMet
 from edgeexit.measure.statistics import binomial_cdf
 
@@ -50,8 +50,8 @@ def drawn(world: ReplayTable, target: str, draws: int, samples: int, deltas: Seq
     for draw in range(draws):
         if draw % TESTS == 0:
             part = world.take(rng.choice(len(world), samples // 2, replace=False))
-            choose, others = apart(part, world, parse_target(target))
-            path = safe_path(choose, parse_target(target))
+            choose, others = separate_latencies(part, world, parse_target(target))
+            path = build_safe_path(choose, parse_target(target))
         test = others.take(rng.integers(len(world), size=samples // 2))
         for delta in deltas:
             found[delta].append(proved((path, choose, test), target, delta, draw, truth))

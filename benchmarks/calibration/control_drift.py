@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.calibration._shared import budget, real_networks, record, synthetic
-from edgeexit.calibration import Dial, Law, ReplayTable, front
-from edgeexit.calibration.online.controller import path_thresholds, start_of
+from edgeexit.calibration import ControlLaw, FrontPosition, ReplayTable, front
+from edgeexit.calibration.online.controller import find_start, list_path_thresholds
 
 Floats = NDArray[np.float64]
 
@@ -43,10 +43,10 @@ def run(table: ReplayTable, share: float, drift: tuple[Floats, Floats], seed: in
     hard, easy = ordered[: len(table) // 2], ordered[len(table) // 2 :]
     order = np.where(rng.random(inferences) < hard_share, rng.choice(hard, inferences), rng.choice(easy, inferences))
     path = front(table)
-    law = Law.of(table, f"mean<={budget(table, share)!r}s")
-    thresholds = path_thresholds(path, table.exits)
+    law = ControlLaw.of(table, f"mean<={budget(table, share)!r}s")
+    thresholds = list_path_thresholds(path, table.exits)
     costs = np.stack([table.mean_cost_s[table.leaves_at(t)] for t in thresholds])
-    dial = Dial(law, len(path), start_of(path, law, table))
+    dial = FrontPosition(law, len(path), find_start(path, law, table))
     static = costs[dial.index, order] * clock
     broken, condition = (
         0,

@@ -24,10 +24,10 @@ import edgeexit
 from benchmarks.calibration._shared import record
 from benchmarks.common import find_case
 from edgeexit.calibration import Calibration
-from edgeexit.calibration.device import Trial, time_exits, try_policy
+from edgeexit.calibration.device import PolicyTiming, time_exits, try_policy
 from edgeexit.calibration.judge import NOISE_FACTOR, TRACKING
 from edgeexit.data import Dataset, load_data
-from edgeexit.hardware import judge, snapshot
+from edgeexit.hardware import judge, read_device_state
 from edgeexit.runtime import Runner
 
 SHARES = (0.3, 0.45, 0.6, 0.75)
@@ -63,13 +63,13 @@ def one_run(
     runner: Runner, calibration: Dataset, fresh: Dataset, *, share: float, seed: int, seconds: float
 ) -> dict[str, Any]:
     """Calibrate and run on fresh data, between two looks at the state of the device."""
-    before = snapshot()
+    before = read_device_state()
     target = target_between(runner, calibration, share, seed)
     result = edgeexit.calibrate(
         runner, calibration.inputs, calibration.labels, target=target, seed=seed, seconds=seconds, name=calibration.name
     )
     trial = try_policy(runner, fresh, seconds / 2, seed)
-    validity = judge(before, snapshot())
+    validity = judge(before, read_device_state())
     return {**figures(result, trial), "validity": validity.status, "reasons": list(validity.reasons)}
 
 
@@ -80,7 +80,7 @@ def target_between(runner: Runner, data: Dataset, share: float, seed: int) -> st
     return f"mean<={(low + share * (high - low)) / costs.backbone_typical_s:.3f}x"
 
 
-def figures(result: Calibration, trial: Trial) -> dict[str, Any]:
+def figures(result: Calibration, trial: PolicyTiming) -> dict[str, Any]:
     """What one run says: the mean on fresh data against the prediction, in noise floors, and apart from who left where."""
     assert result.measured is not None
     predicted, floor = result.predicted.mean_s, max(result.noise_floor, trial.noise_floor)
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", default=list(SETS), choices=list(SETS))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    now = snapshot()
+    now = read_device_state()
     standing, rows = set(judge(now, now).reasons), []
     sets = {s: (load_data(f"{s}:calibration"), load_data(f"{s}:test")) for s in {SETS[n] for n in options.networks}}
     with tempfile.TemporaryDirectory() as folder:

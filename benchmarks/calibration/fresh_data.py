@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.calibration._shared import budget, real_networks, record, synthetic
-from edgeexit.calibration import BASELINES, Effort, Front, ReplayTable, baseline, front, optimise
+from edgeexit.calibration import BASELINES, Effort, Front, ReplayTable, choose_baseline_policy, front, optimise
 from edgeexit.errors import TargetNotMet
 from edgeexit.measure.statistics import mean_interval
 
@@ -90,7 +90,7 @@ def compare(row: dict[str, Any], choose: ReplayTable, fresh: ReplayTable, truth:
     row["over_target"].append(seen.mean_s / limit - 1)
     for method in BASELINES:
         try:
-            other = fresh.outcome(baseline(method, choose, target).thresholds)
+            other = fresh.outcome(choose_baseline_policy(method, choose, target).thresholds)
         except TargetNotMet:
             continue
         theirs = at_equal_mean(truth, other.quality, other.mean_s, seen.mean_s)

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.calibration._shared import HERE, budget, real_networks, record, synthetic
 from edgeexit.calibration import Effort, ReplayTable, front, optimise
-from edgeexit.calibration.solver.ranks import Ranked
+from edgeexit.calibration.solver.ranks import RankedScores
 
 SHARES = (0.15, 0.3, 0.45, 0.6)
 
@@ -46,7 +46,7 @@ class Oracle:
 
     def best(self, table: ReplayTable, mean_s: float) -> tuple[float, float]:
         """The highest accuracy of any thresholds within the mean, and the lowest mean that reaches it."""
-        ranked = Ranked.of(table.scores)
+        ranked = RankedScores.of(table.scores)
         ranks = np.ascontiguousarray(np.stack(ranked.ranks), np.int32)
         tops, least = np.array(ranked.tops, np.int32), ctypes.c_double()
         assert table.correct is not None

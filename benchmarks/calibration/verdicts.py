@@ -29,14 +29,14 @@ from benchmarks.calibration._shared import record
 from benchmarks.common import find_case, open_uncalibrated
 from edgeexit.calibration import Calibration, parse_target
 from edgeexit.calibration.decision import MET, NOT_MET, UNDECIDED
-from edgeexit.calibration.device import Costs, priced, replay, time_exits, try_policy
-from edgeexit.calibration.judge import Run, checks_of, noise_reasons
+from edgeexit.calibration.device import MeasuredCosts, attach_costs, replay, time_exits, try_policy
+from edgeexit.calibration.judge import PolicyRun, check_bounds, explain_noise
 from edgeexit.calibration.replay import ReplayTable
-from edgeexit.calibration.result import Check, Figures
-from edgeexit.calibration.uncertainty import Sample
+from edgeexit.calibration.result import BoundCheck, PolicyPerformance
+from edgeexit.calibration.uncertainty import ExitSample
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import TargetNotMet
-from edgeexit.hardware import snapshot
+from edgeexit.hardware import read_device_state
 from edgeexit.measure.statistics import nearest_rank
 from edgeexit.runtime import Runner
 
@@ -53,7 +53,7 @@ class World:
     fresh: Dataset
     table: ReplayTable
     fresh_table: ReplayTable
-    costs: Costs
+    costs: MeasuredCosts
 
 
 def open_world(name: str, folder: Path) -> World:
@@ -62,7 +62,7 @@ def open_world(name: str, folder: Path) -> World:
     runner = open_uncalibrated(case, folder)
     known, fresh = load_data(case.calibration), load_data(case.test)
     costs = time_exits(runner, known, QUIET_SECONDS, 0)
-    table, fresh_table = (priced(replay(runner, data), costs) for data in (known, fresh))
+    table, fresh_table = (attach_costs(replay(runner, data), costs) for data in (known, fresh))
     return World(runner, known, fresh, table, fresh_table, costs)
 
 
@@ -115,16 +115,16 @@ def one_run(world: World, target: str, seed: int, options: argparse.Namespace) -
     return {"target": target, "busy": load, **compared(said, truth), "truth_quiet": quiet}
 
 
-def true_checks(world: World, said: Calibration, seconds: float, seed: int) -> tuple[tuple[Check, ...], bool]:
+def true_checks(world: World, said: Calibration, seconds: float, seed: int) -> tuple[tuple[BoundCheck, ...], bool]:
     """Every bound held against a long run on the test set, and whether the machine was quiet meanwhile."""
     runner = world.runner
     runner.inner_thresholds = said.inner_thresholds
-    before = snapshot()
+    before = read_device_state()
     trial = try_policy(runner, world.fresh, seconds, seed + 1)
-    states = before, snapshot()
-    table = priced(world.fresh_table, trial.costs)
+    states = before, read_device_state()
+    table = attach_costs(world.fresh_table, trial.costs)
     outcome = table.outcome_of(trial.leaves)
-    figures = Figures(
+    figures = PolicyPerformance(
         samples=len(world.fresh),
         accuracy=outcome.accuracy,
         agreement=outcome.agreement,
@@ -135,12 +135,12 @@ def true_checks(world: World, said: Calibration, seconds: float, seed: int) -> t
         energy_j=None,
         macs=outcome.macs,
     )
-    run = Run(figures, table, Sample.under(table, said.inner_thresholds), trial, (), proved=False)
-    quiet = not noise_reasons(trial, trial.costs, states, runner.settings.threads)
-    return checks_of(table, parse_target(said.target), said.predicted, run), quiet
+    run = PolicyRun(figures, table, ExitSample.under(table, said.inner_thresholds), trial, (), proved=False)
+    quiet = not explain_noise(trial, trial.costs, states, runner.settings.threads)
+    return check_bounds(table, parse_target(said.target), said.predicted, run), quiet
 
 
-def compared(said: Calibration, truth: Sequence[Check]) -> dict[str, Any]:
+def compared(said: Calibration, truth: Sequence[BoundCheck]) -> dict[str, Any]:
     """What was said of every bound beside what is true."""
     rows, false, contradicted = [], [], []
     for claim, true in zip(said.checks, truth, strict=True):
@@ -163,7 +163,7 @@ def compared(said: Calibration, truth: Sequence[Check]) -> dict[str, Any]:
     }
 
 
-def _holds(check: Check) -> bool:
+def _holds(check: BoundCheck) -> bool:
     assert check.measured is not None
     return check.measured >= check.limit if ">=" in check.bound else check.measured <= check.limit
 

@@ -14,11 +14,11 @@ from edgeexit.exporter import export
 from edgeexit.nets import NETS, build
 from edgeexit.nets.weights import load_weights
 from edgeexit.runtime import CalibrationWarning, Runner
-from edgeexit.training import Recipe
+from edgeexit.training import TrainingRecipe
 from edgeexit.training.recipe import parse_recipe
 
 
-def recipe_of(run: Path) -> Recipe:
+def recipe_of(run: Path) -> TrainingRecipe:
     """The recipe that the run carried out.
 
     Raises:
@@ -49,7 +49,7 @@ def plain_of(run: Path) -> torch.nn.Module:
     return network.eval()
 
 
-def example_of(recipe: Recipe) -> torch.Tensor:
+def example_of(recipe: TrainingRecipe) -> torch.Tensor:
     """One input of zeros."""
     return torch.zeros(1, *NETS[recipe.network].input_shape)
 

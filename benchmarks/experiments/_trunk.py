@@ -14,7 +14,7 @@ from edgeexit.backends.onnxruntime.sessions import open_session
 from edgeexit.bundle.manifest import StageEntry
 from edgeexit.graph.dataflow import Flow
 from edgeexit.graph.model import read_model
-from edgeexit.graph.split import part_model
+from edgeexit.graph.split import build_submodel
 from edgeexit.runtime import Runner
 
 
@@ -57,4 +57,4 @@ def _trunk_model(source: Path, stages: Sequence[StageEntry], exit: int) -> onnx.
     later = {spec.name for stage in stages[exit:] for spec in stage.boundaries_in}
     wanted = {spec.name: spec for stage in stages[:exit] for spec in stage.boundaries_out if spec.name in later}
     nodes = Flow.of(net.proto.graph, [s.name for s in net.inputs]).ancestors(wanted)
-    return part_model(net, f"trunk {exit}", sorted(nodes), net.inputs, list(wanted.values()))
+    return build_submodel(net, f"trunk {exit}", sorted(nodes), net.inputs, list(wanted.values()))

@@ -24,16 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import HERE, save_pictures, show
-from edgeexit.cli.progress import progress_bar
-from edgeexit.report.plot.figure import BACKBONE, Axis, Figure, Line, exit_tone
-from edgeexit.training import Recipe, load_recipe, train
+from edgeexit.cli.progress import open_progress_display
+from edgeexit.report.plot.figure import BACKBONE, Axis, Figure, Line, choose_exit_tone
+from edgeexit.training import TrainingRecipe, load_recipe, train
 from edgeexit.util import units
 from edgeexit.util.documents import dumps
 
 ALEXNET_ONLY = {"first_only": True}
 
 
-def variants(experiment: str, base: Recipe) -> Iterator[tuple[str, Recipe]]:
+def variants(experiment: str, base: TrainingRecipe) -> Iterator[tuple[str, TrainingRecipe]]:
     """What is compared: name and recipe."""
     simple = replace(base, options={**base.options, **(ALEXNET_ONLY if base.network == "alexnet" else {})})
     if experiment == "weights":
@@ -50,14 +50,14 @@ def variants(experiment: str, base: Recipe) -> Iterator[tuple[str, Recipe]]:
             yield f"{convs} convolutions", _with_weights(replace(simple, options=options), [1.0, 0.3])
 
 
-def _with_weights(recipe: Recipe, weights: list[float]) -> Recipe:
+def _with_weights(recipe: TrainingRecipe, weights: list[float]) -> TrainingRecipe:
     return replace(recipe, joint=replace(recipe.joint, loss="branchynet", options={"weights": weights}))
 
 
-def run(recipe: Recipe, folder: Path, plain: Path | None, arguments: argparse.Namespace) -> Mapping[str, Any]:
+def run(recipe: TrainingRecipe, folder: Path, plain: Path | None, arguments: argparse.Namespace) -> Mapping[str, Any]:
     """One training, gone on with where it was interrupted: its figures."""
     resume = (folder / "checkpoint.pt").exists()
-    with progress_bar() as progress:
+    with open_progress_display() as progress:
         trained = train(recipe, folder, resume=resume, plain=plain, threads=arguments.threads, progress=progress)
     results: Mapping[str, Any] = trained.metrics["results"]
     return results
@@ -69,7 +69,7 @@ def figures_of(run: Path) -> Mapping[str, Any]:
     return results
 
 
-def compare(base: Recipe, arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+def compare(base: TrainingRecipe, arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Every variant with every seed; the first of a seed trains the plain network for all, and once more as long as the joint phase."""
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in arguments.seeds or [base.seed]:
@@ -107,8 +107,8 @@ def figure_5(found: Mapping[str, Sequence[Mapping[str, Any]]], name: str) -> Fig
         return np.array([np.mean(of_one) for of_one in runs])
 
     marks = (
-        Line(xs, mean_of("joint", -1), exit_tone(2), "last exit", thick=True),
-        Line(xs, mean_of("joint", 0), exit_tone(1), "exit 1"),
+        Line(xs, mean_of("joint", -1), choose_exit_tone(2), "last exit", thick=True),
+        Line(xs, mean_of("joint", 0), choose_exit_tone(1), "exit 1"),
         Line(xs, mean_of("control", 0), BACKBONE, "plain network, trained as long", dashed=True),
     )
     caption = "Test accuracy of the network with the first and the last exit only, for each depth of the first branch."

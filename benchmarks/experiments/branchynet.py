@@ -44,8 +44,8 @@ from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError, TargetNotMet
-from edgeexit.hardware import device_key, snapshot
-from edgeexit.report.plot.figure import BACKBONE, POLICY, Axis, Dots, Figure, Line, exit_tone
+from edgeexit.hardware import find_device_key, read_device_state
+from edgeexit.report.plot.figure import BACKBONE, POLICY, Axis, Figure, Line, Points, choose_exit_tone
 from edgeexit.runtime import Runner
 from edgeexit.util import units
 
@@ -233,18 +233,20 @@ def figure_3(
 ) -> Figure:
     """Accuracy against mean time over all thresholds, knee marked."""
 
-    def points(chosen: Sequence[Mapping[str, Any]], tone: str, label: str, *, large: bool = False) -> Dots:
+    def points(chosen: Sequence[Mapping[str, Any]], tone: str, label: str, *, large: bool = False) -> Points:
         xs = np.array([r["mean_s"]["honest"] for r in chosen])
-        return Dots(xs, np.array([r["accuracy"] for r in chosen]), tone, label, large=large)
+        return Points(xs, np.array([r["accuracy"] for r in chosen]), tone, label, large=large)
 
-    plain = Dots(np.array([costs["plain"]]), np.array([test.plain_right.mean()]), BACKBONE, "plain network", large=True)
+    plain = Points(
+        np.array([costs["plain"]]), np.array([test.plain_right.mean()]), BACKBONE, "plain network", large=True
+    )
     return Figure(
         f"branchynet-fig3-{case.name}",
         f"{case.name}: accuracy against time (BranchyNet, figure 3)",
         f"Each point is one combination of thresholds ({test.criterion.name}), timed honestly; the large one is the chosen one.",
         Axis("mean time, µs", scale=1e-6),
         Axis("accuracy on the test part, %", scale=0.01),
-        (points(rows, exit_tone(1), "thresholds"), points([best], POLICY, "chosen", large=True), plain),
+        (points(rows, choose_exit_tone(1), "thresholds"), points([best], POLICY, "chosen", large=True), plain),
     )
 
 
@@ -262,7 +264,7 @@ def figure_4(case: Case, test: Replayed) -> Figure:
         Axis("share leaving at exit 1, %", scale=0.01),
         Axis("overall accuracy, %", scale=0.01),
         (
-            Line(share, overall, exit_tone(1), "accuracy", thick=True),
+            Line(share, overall, choose_exit_tone(1), "accuracy", thick=True),
             Line(
                 share,
                 overall.min() + (overall.max() - overall.min()) * own / own.max(),
@@ -282,7 +284,7 @@ def main() -> None:
     )
     parser.set_defaults(thresholds=[])
     arguments = parser.parse_args()
-    case, before = find_case(arguments.case), snapshot()
+    case, before = find_case(arguments.case), read_device_state()
     if case.plain is None:
         msg = f"case {case.name!r} has no plain network beside it"
         raise InputError(msg)
@@ -341,7 +343,7 @@ def main() -> None:
         "printed": asdict(printed),
         "sweep_on_test": test_rows,
         "pictures": save_pictures(
-            HERE / "results" / device_key(),
+            HERE / "results" / find_device_key(),
             [figure_3(case, test, costs, test_rows, chosen["above by its error"]), figure_4(case, test)],
         ),
     }

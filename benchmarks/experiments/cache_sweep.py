@@ -15,23 +15,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.common import HERE, default_case, find_case, open_uncalibrated, record, save_pictures, show
-from edgeexit.cli.progress import progress_bar
-from edgeexit.hardware import device_key, snapshot
-from edgeexit.measure.cache.sweep import Sweep, sweep_of
+from edgeexit.cli.progress import open_progress_display
+from edgeexit.hardware import find_device_key, read_device_state
+from edgeexit.measure.cache.sweep import CacheSweep, sweep_cache
 from edgeexit.measure.worker import split_samples
 from edgeexit.report.extras import sweep_pictures
 from edgeexit.report.plot.figure import Figure
 from edgeexit.util import units
 
 
-def figure_6(case: str, swept: Sweep) -> list[Figure]:
+def figure_6(case: str, swept: CacheSweep) -> list[Figure]:
     """Misses and runtime as shares of what they are when nothing leaves early; nothing where no cache was seen."""
     found = sweep_pictures(swept.as_json())
     title = f"{case}: runtime and cache misses (BranchyNet, figure 6)"
     return [replace(figure, name=f"branchynet-fig6-{case}", title=title) for figure in found[:1]]
 
 
-def rows_of(swept: Sweep) -> list[tuple[str, ...]]:
+def rows_of(swept: CacheSweep) -> list[tuple[str, ...]]:
     """One row per setting of the thresholds."""
     return [
         (
@@ -53,15 +53,15 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=50, help="inferences at each of them")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    case, before = find_case(arguments.case), snapshot()
+    case, before = find_case(arguments.case), read_device_state()
     samples = split_samples(case.test_data().take(slice(arguments.samples)).inputs)
-    with tempfile.TemporaryDirectory() as scratch, progress_bar() as progress:
+    with tempfile.TemporaryDirectory() as scratch, open_progress_display() as progress:
         runner = open_uncalibrated(case, Path(scratch))
-        swept = sweep_of(runner, samples, points=arguments.points, device=arguments.device, progress=progress)
+        swept = sweep_cache(runner, samples, points=arguments.points, device=arguments.device, progress=progress)
     levels = [f"{level.name} misses" for level in swept.points[0].cache.levels] if swept.points[0].cache else []
     note = swept.reason or f"Caches of {swept.device}, {swept.source}."
     show(f"{case.name}: figure 6", ("thresholds", "leave at exit 1, 2, ...", "runtime", *levels), rows_of(swept), note)
-    pictures = save_pictures(HERE / "results" / device_key(), figure_6(case.name, swept))
+    pictures = save_pictures(HERE / "results" / find_device_key(), figure_6(case.name, swept))
     record("cache_sweep", case, arguments, {"sweep": swept.as_json(), "pictures": pictures}, before)
 
 

@@ -19,7 +19,7 @@ import torch
 from benchmarks.common import Case, noise, record, show, straight, time_lanes
 from benchmarks.experiments._runs import opened
 from edgeexit.exporter import export
-from edgeexit.hardware import snapshot
+from edgeexit.hardware import read_device_state
 from edgeexit.nets import NETS, build
 from edgeexit.runtime import Runner
 from edgeexit.util import units
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    before, found = snapshot(), {}
+    before, found = read_device_state(), {}
     for name, options in VARIANTS[arguments.network].items():
         extra = {"n": arguments.blocks} if arguments.network == "resnet" else {}
         found[name] = costs(arguments.network, {**options, **extra}, arguments)

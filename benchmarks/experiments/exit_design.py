@@ -30,19 +30,19 @@ from benchmarks.experiments._candidates import HEADS, WithHeads, make_heads
 from benchmarks.experiments._runs import example_of, opened, plain_of, recipe_of
 from benchmarks.experiments._trunk import Trunk
 from edgeexit.calibration import ReplayTable, optimise
-from edgeexit.cli.progress import progress_bar
+from edgeexit.cli.progress import open_progress_display
 from edgeexit.criteria import criterion, entropy
 from edgeexit.data import load_data
 from edgeexit.exporter import export
-from edgeexit.hardware import snapshot
+from edgeexit.hardware import read_device_state
 from edgeexit.nets import NETS, build
 from edgeexit.runtime import Runner
-from edgeexit.training import Recipe
-from edgeexit.training.loop import Setting, derived_seed, fit, seeded
+from edgeexit.training import TrainingRecipe
+from edgeexit.training.loop import TrainingSetup, derive_seed, fit, seed_torch
 from edgeexit.training.losses import branchynet
-from edgeexit.training.metrics import logits_of
-from edgeexit.training.recipe import Phase
-from edgeexit.training.team import joined_team
+from edgeexit.training.metrics import compute_logits
+from edgeexit.training.recipe import TrainingPhase
+from edgeexit.training.team import join_process_group
 from edgeexit.util import units
 
 PLACES = {
@@ -69,15 +69,15 @@ class Design(NamedTuple):
     gain: float
 
 
-def trained_heads(recipe: Recipe, trunk: torch.nn.Module, epochs: int) -> WithHeads:
+def trained_heads(recipe: TrainingRecipe, trunk: torch.nn.Module, epochs: int) -> WithHeads:
     """Every candidate trained on the recipe's data with its augmentation and batch."""
     train_set = load_data(f"{recipe.data}:train")
-    with seeded(derived_seed(recipe.seed, "candidates")):
+    with seed_torch(derive_seed(recipe.seed, "candidates")):
         network = WithHeads(trunk, make_heads(trunk, places(recipe), example_of(recipe), 10))
-    phase = Phase(epochs=epochs, batch=recipe.joint.batch, rate=2e-3, schedule="cosine")
-    with joined_team() as team, progress_bar() as progress:
+    phase = TrainingPhase(epochs=epochs, batch=recipe.joint.batch, rate=2e-3, schedule="cosine")
+    with join_process_group() as team, open_progress_display() as progress:
         x, y = torch.from_numpy(train_set.x), torch.from_numpy(train_set.y)
-        setting = Setting(x, y, recipe.augment, recipe.seed, team, bfloat16=recipe.precision == "bfloat16")
+        setting = TrainingSetup(x, y, recipe.augment, recipe.seed, team, bfloat16=recipe.precision == "bfloat16")
         if setting.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         fit(network, branchynet(), phase, setting, name="candidates", after_epoch=_keep_nothing, progress=progress)
@@ -88,21 +88,21 @@ def _keep_nothing(*_: object) -> None:
     """Heads are trained in minutes; what is kept is the result."""
 
 
-def places(recipe: Recipe) -> tuple[str, ...]:
+def places(recipe: TrainingRecipe) -> tuple[str, ...]:
     """Where exits may be."""
     return PLACES[recipe.network]
 
 
-def names_of(recipe: Recipe) -> list[str]:
+def names_of(recipe: TrainingRecipe) -> list[str]:
     """The candidates in the order they are met."""
     return [f"{place}/{head}" for place in places(recipe) for head in HEADS]
 
 
-def measure(network: WithHeads, recipe: Recipe, arguments: argparse.Namespace) -> tuple[float, list[Cost]]:
+def measure(network: WithHeads, recipe: TrainingRecipe, arguments: argparse.Namespace) -> tuple[float, list[Cost]]:
     """The plain network's typical time, and each candidate's beside it."""
     data = noise(NETS[recipe.network].input_shape)
     plain_s, costs = [], []
-    with tempfile.TemporaryDirectory() as scratch, progress_bar() as progress:
+    with tempfile.TemporaryDirectory() as scratch, open_progress_display() as progress:
         export(_fresh_trunk(recipe), example_of(recipe), Path(scratch) / "plain.onnx")
         for i, name in enumerate(names_of(recipe)):
             progress("time candidates", i, len(names_of(recipe)))
@@ -118,13 +118,13 @@ def measure(network: WithHeads, recipe: Recipe, arguments: argparse.Namespace) -
     return middle, [Cost(c.leave_s * middle, c.trunk_s * middle) for c in costs]
 
 
-def _fresh_trunk(recipe: Recipe) -> torch.nn.Module:
+def _fresh_trunk(recipe: TrainingRecipe) -> torch.nn.Module:
     """The plain network with fresh weights: cost does not depend on them."""
-    with seeded(0):
+    with seed_torch(0):
         return build(recipe.network, **recipe.options, exits=False)
 
 
-def _alone(network: WithHeads, recipe: Recipe, index: int, folder: Path) -> Runner:
+def _alone(network: WithHeads, recipe: TrainingRecipe, index: int, folder: Path) -> Runner:
     """A plain network with one of the candidates, compiled and opened."""
     place, name = names_of(recipe)[index].split("/")
     return opened(WithHeads(_fresh_trunk(recipe), {place: {name: network.heads[index]}}), example_of(recipe), folder)
@@ -140,7 +140,7 @@ class Part(NamedTuple):
 def replayed(network: WithHeads, name: str) -> Part:
     """Every candidate on every sample."""
     data = load_data(name)
-    *early, last = logits_of(network, data)
+    *early, last = compute_logits(network, data)
     sign = criterion("entropy").sign
     return Part(
         np.column_stack([sign * entropy(z) for z in early]),
@@ -156,7 +156,7 @@ def summed(exits: Sequence[int], costs: Sequence[Cost], plain_s: float) -> NDArr
 
 
 def timed_whole(
-    network: WithHeads, recipe: Recipe, exits: Sequence[int], plain_s: float, arguments: argparse.Namespace
+    network: WithHeads, recipe: TrainingRecipe, exits: Sequence[int], plain_s: float, arguments: argparse.Namespace
 ) -> NDArray[np.float64]:
     """What leaving at each exit of a set takes in a network that has all of them."""
     heads: dict[str, dict[str, torch.nn.Module]] = {}
@@ -187,7 +187,7 @@ def design_of(part: Part, exits: tuple[int, ...], leave_s: NDArray[np.float64], 
     return Design(exits, leave_s, np.asarray(policy.thresholds, np.float32), plain_s / policy.mean_s)
 
 
-def designs(part: Part, recipe: Recipe, costs: Sequence[Cost], plain_s: float) -> Iterator[Design]:
+def designs(part: Part, recipe: TrainingRecipe, costs: Sequence[Cost], plain_s: float) -> Iterator[Design]:
     """Every set of one or two exits in different places, by what each takes alone."""
     names = names_of(recipe)
     singles: list[tuple[int, ...]] = [(k,) for k in range(len(names))]
@@ -196,7 +196,7 @@ def designs(part: Part, recipe: Recipe, costs: Sequence[Cost], plain_s: float) -
         yield design_of(part, exits, summed(exits, costs, plain_s), plain_s)
 
 
-def rows_of(best: Sequence[Design], test: Part, recipe: Recipe, plain_s: float) -> list[dict[str, Any]]:
+def rows_of(best: Sequence[Design], test: Part, recipe: TrainingRecipe, plain_s: float) -> list[dict[str, Any]]:
     """The best designs with their figures on the test part."""
     names, rows = names_of(recipe), []
     for design in best:
@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    before = snapshot()
+    before = read_device_state()
     recipe = recipe_of(arguments.run)
     network = _heads(recipe, arguments)
     calibration, test = (replayed(network, f"{recipe.data}:{part}") for part in ("calibration", "test"))
@@ -264,7 +264,7 @@ def main() -> None:
     record("exit_design", Case(recipe.name, Path(), None, "", ""), arguments, body, before)
 
 
-def _heads(recipe: Recipe, arguments: argparse.Namespace) -> WithHeads:
+def _heads(recipe: TrainingRecipe, arguments: argparse.Namespace) -> WithHeads:
     """The trained candidates: those of an earlier call in the same run's folder, else trained now."""
     kinds = hashlib.sha256(repr(HEADS).encode()).hexdigest()[:8]
     path = arguments.run / f"candidates-{kinds}-{arguments.epochs}.pt"

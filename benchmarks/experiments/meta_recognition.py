@@ -26,9 +26,9 @@ from benchmarks.experiments._runs import example_of, joint_of, opened, plain_of,
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.data import Dataset, load_data
 from edgeexit.exporter import export
-from edgeexit.hardware import snapshot
+from edgeexit.hardware import read_device_state
 from edgeexit.runtime import Runner
-from edgeexit.training import Recipe
+from edgeexit.training import TrainingRecipe
 from edgeexit.training.meta import fit_openmax_judges, fit_softmax_judges
 from edgeexit.util import units
 
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    before, recipe = snapshot(), recipe_of(arguments.run)
+    before, recipe = read_device_state(), recipe_of(arguments.run)
     fit, chosen_on = halves(load_data(f"{recipe.data}:calibration"))
     test = load_data(f"{recipe.data}:test")
     with tempfile.TemporaryDirectory() as scratch:
@@ -167,7 +167,7 @@ def main() -> None:
     record("meta_recognition", Case(str(arguments.run), Path(), None, "", ""), arguments, body, before)
 
 
-def open_all(found: Mapping[str, Rule], recipe: Recipe, folder: Path) -> dict[str, Runner]:
+def open_all(found: Mapping[str, Rule], recipe: TrainingRecipe, folder: Path) -> dict[str, Runner]:
     """Every score's network, exported, compiled and opened."""
     return {
         name: opened(rule.network, example_of(recipe), folder / str(i), rule.criterion)

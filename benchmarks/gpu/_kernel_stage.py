@@ -7,9 +7,9 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.backends.cuda import CudaDevice, Memory, StagePlan
-from edgeexit.backends.cuda.errors import checked
-from edgeexit.backends.cuda.graphs import compiled
+from edgeexit.backends.cuda import CudaDevice, DeviceMemory, StagePlan
+from edgeexit.backends.cuda.errors import check_call
+from edgeexit.backends.cuda.graphs import compile_kernel
 
 _SOURCE = b"""
 // Waits until `nanoseconds` have passed on the GPU's own clock, then gives the score of this sample and stage, and counts its runs.
@@ -40,14 +40,14 @@ class KernelStages:
     """
 
     def __init__(
-        self, device: CudaDevice, memory: Memory, scores: NDArray[np.float32], stage_s: tuple[float, ...]
+        self, device: CudaDevice, memory: DeviceMemory, scores: NDArray[np.float32], stage_s: tuple[float, ...]
     ) -> None:
         from cuda.bindings import driver
 
-        image = compiled(_SOURCE, device.facts.compute_capability)
-        (module,) = checked("cuModuleLoadData", driver.cuModuleLoadData(image))
+        image = compile_kernel(_SOURCE, device.facts.compute_capability)
+        (module,) = check_call("cuModuleLoadData", driver.cuModuleLoadData(image))
         memory.when_closed(lambda: driver.cuModuleUnload(module) and None)
-        (self._function,) = checked("cuModuleGetFunction", driver.cuModuleGetFunction(module, b"stage"))
+        (self._function,) = check_call("cuModuleGetFunction", driver.cuModuleGetFunction(module, b"stage"))
         self._device = device
         self._stages = len(stage_s)
         self._sample = memory.pinned((1,), np.int32)
@@ -61,7 +61,7 @@ class KernelStages:
         """The sample that the next run is of."""
         self._sample.host[0] = sample
 
-    def _plan(self, stage: int, duration_s: float, memory: Memory) -> StagePlan:
+    def _plan(self, stage: int, duration_s: float, memory: DeviceMemory) -> StagePlan:
         score = memory.pinned((1,), np.float32)
         values = (
             self._sample.address,
@@ -78,6 +78,6 @@ class KernelStages:
             from cuda.bindings import driver
 
             launched = driver.cuLaunchKernel(self._function, 1, 1, 1, 1, 1, 1, 0, stream, (values, kinds), 0)
-            checked("cuLaunchKernel", launched)
+            check_call("cuLaunchKernel", launched)
 
         return StagePlan(enqueue, score.host, score.address)

@@ -27,20 +27,20 @@ from edgeexit.backends import Settings
 from edgeexit.backends.cuda import (
     CudaDevice,
     Decider,
+    DeciderUnavailable,
     DeviceDecider,
+    DeviceMemory,
     GraphDecider,
     HostDecider,
-    Memory,
     StagePlan,
-    Unavailable,
 )
-from edgeexit.backends.cuda.choice import forced
-from edgeexit.backends.example_inputs import random_inputs
+from edgeexit.backends.cuda.choice import make_forced_thresholds
+from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.compilation import compile_model
 from edgeexit.conformance.networks import write_network
 from edgeexit.errors import HardwareMissing
-from edgeexit.hardware import device_facts, device_key
+from edgeexit.hardware import find_device_key, read_device_facts
 from edgeexit.runtime.loading import open_runner
 from edgeexit.util.documents import dumps
 from edgeexit.util.units import seconds as as_time
@@ -89,10 +89,10 @@ def main() -> None:
         "schema": "edgeexit.gpu-deciders/1",
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "tool": f"edgeexit {edgeexit.__version__}",
-        "device": {"key": device_key(), "facts": device_facts(), "gpu": device.facts, "wait": device.wait},
+        "device": {"key": find_device_key(), "facts": read_device_facts(), "gpu": device.facts, "wait": device.wait},
         "results": results,
     }
-    path = arguments.output or Path(__file__).parent.parent / "results" / device_key() / "gpu-deciders.json"
+    path = arguments.output or Path(__file__).parent.parent / "results" / find_device_key() / "gpu-deciders.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dumps(document), encoding="utf-8")
     print(f"recorded in {path}")
@@ -100,7 +100,7 @@ def main() -> None:
 
 def every_body(device: CudaDevice, samples: int) -> Iterator[Bodies]:
     """Scripted kernels, then networks of the papers' size run by torch. Each is closed when the next is asked for."""
-    memory = Memory(device)
+    memory = DeviceMemory(device)
     try:
         yield scripted(device, memory, samples)
     finally:
@@ -109,7 +109,7 @@ def every_body(device: CudaDevice, samples: int) -> Iterator[Bodies]:
     with tempfile.TemporaryDirectory() as folder:
         for name in _NETWORKS:
             bundle = compile_model(write_network(name, Path(folder)), Path(folder) / f"{name}.eexit", seconds=0)
-            memory = Memory(device)
+            memory = DeviceMemory(device)
             try:
                 yield torch_bodies(device, memory, bundle, name, samples)
             finally:
@@ -117,14 +117,14 @@ def every_body(device: CudaDevice, samples: int) -> Iterator[Bodies]:
                 memory.close()
 
 
-def scripted(device: CudaDevice, memory: Memory, samples: int) -> Bodies:
+def scripted(device: CudaDevice, memory: DeviceMemory, samples: int) -> Bodies:
     """Three stages of 100 µs, one kernel each: all that is above 100 µs per stage lies between them."""
     scores = np.random.default_rng(0).standard_normal((samples, 3)).astype(np.float32)
     stages = KernelStages(device, memory, scores, (100e-6, 100e-6, 100e-6))
     return Bodies("kernels of 100 µs", stages.plans, stages.choose, scores)
 
 
-def torch_bodies(device: CudaDevice, memory: Memory, bundle: Bundle, name: str, samples: int) -> Bodies:
+def torch_bodies(device: CudaDevice, memory: DeviceMemory, bundle: Bundle, name: str, samples: int) -> Bodies:
     """The bundle's stages by torch on this stream; TF32 off, as everywhere where answers are compared."""
     import torch
 
@@ -135,7 +135,7 @@ def torch_bodies(device: CudaDevice, memory: Memory, bundle: Bundle, name: str, 
         raise HardwareMissing(msg)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    inputs = random_inputs(bundle.manifest.inputs, seed=1, batch=samples)
+    inputs = make_random_inputs(bundle.manifest.inputs, seed=1, batch=samples)
     scores = cpu_scores(bundle, inputs)
     external = torch.cuda.ExternalStream(device.stream)  # type: ignore[no-untyped-call, unused-ignore]
     buffers: dict[str, torch.Tensor] = {}
@@ -171,7 +171,7 @@ def _stage_on(device: CudaDevice, stage: Callable[[], None], stream: Any, copies
     return run
 
 
-def _with_score(device: CudaDevice, memory: Memory, run: Callable[[], None], score: int) -> StagePlan:
+def _with_score(device: CudaDevice, memory: DeviceMemory, run: Callable[[], None], score: int) -> StagePlan:
     """The plan of a stage whose score lies at an address of the GPU."""
     host = memory.pinned((1,), np.float32).host
 
@@ -191,7 +191,7 @@ def cpu_scores(bundle: Bundle, inputs: dict[str, NDArray[Any]]) -> NDArray[np.fl
 def measured(device: CudaDevice, bodies: Bodies) -> Iterator[dict[str, Any]]:
     """One row per decider: its exits against the CPU's, its times, and what lies between the stages."""
     alone = [_alone(device, plan) for plan in bodies.plans]
-    memory = Memory(device)
+    memory = DeviceMemory(device)
     makers: dict[str, Callable[[], Decider]] = {
         "host": lambda: HostDecider(device, bodies.plans),
         "graph": lambda: GraphDecider(device, bodies.plans),
@@ -202,7 +202,7 @@ def measured(device: CudaDevice, bodies: Bodies) -> Iterator[dict[str, Any]]:
         for name, make in makers.items():
             try:
                 decider = make()
-            except Unavailable as error:
+            except DeciderUnavailable as error:
                 print(f"  {name:7} not available: {error}")
                 yield {"bodies": bodies.name, "decider": name, "reason": str(error)}
                 continue
@@ -218,7 +218,7 @@ def measured(device: CudaDevice, bodies: Bodies) -> Iterator[dict[str, Any]]:
 def _row(decider: Decider, bodies: Bodies, alone: Sequence[float]) -> dict[str, Any]:
     wrong, close = compare_exits(decider, bodies)
     exits = range(1, decider.exits + 1)
-    times = [_median_time(decider, forced(decider.exits, exit)) for exit in exits]
+    times = [_median_time(decider, make_forced_thresholds(decider.exits, exit)) for exit in exits]
     gaps = [time - sum(alone[:exit]) for time, exit in zip(times, exits, strict=True)]
     shown = " / ".join(f"{as_time(t)} (gap {as_time(g)})" for t, g in zip(times, gaps, strict=True))
     print(f"  {decider.name:7} {shown}; {wrong} wrong exits, {close} at a threshold")
@@ -265,7 +265,7 @@ def _alone(device: CudaDevice, plan: StagePlan) -> float:
     decider: Decider
     try:
         decider = GraphDecider(device, [plan])
-    except Unavailable:
+    except DeciderUnavailable:
         decider = HostDecider(device, [plan])
     assert isinstance(decider, HostDecider)
     try:

@@ -36,7 +36,7 @@ from benchmarks.common import Case, record, show
 from edgeexit.backends.base import Settings
 from edgeexit.backends.onnxruntime.sessions import open_session
 from edgeexit.bundle import Bundle
-from edgeexit.hardware import device_key, snapshot
+from edgeexit.hardware import find_device_key, read_device_state
 from edgeexit.util import units
 
 LIMIT = 1.15
@@ -113,7 +113,7 @@ NETWORKS = {"convolutions": write_convolutions, "products": write_products}
 def growth_bytes(subject: str, path: Path) -> dict[str, int]:
     """What loading and one inference add to a process that has imported everything: at the peak, and in anonymous memory."""
     open_session(_smallest(), Settings(), batch_1=True)
-    device_key()
+    find_device_key()
     before, anonymous = _status("VmRSS"), _status("RssAnon")
     x = np.zeros((1, 3, _SIDE, _SIDE), np.float32)
     if subject == "plain":
@@ -172,7 +172,7 @@ def main() -> None:
     if arguments.subject:
         print(json.dumps(growth_bytes(arguments.subject, arguments.path)))
         return
-    before = snapshot()
+    before = read_device_state()
     with tempfile.TemporaryDirectory() as scratch:
         found = _compare(Path(scratch), arguments.network, arguments.megabytes, arguments.repeats)
     plain = found["plain, weights beside it"]

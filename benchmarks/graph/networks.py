@@ -35,7 +35,7 @@ from benchmarks.common import Case, record, show, through_runner
 from benchmarks.runtime.exit_tax import OwnModel, within
 from edgeexit.backends.base import Settings
 from edgeexit.bundle import Bundle
-from edgeexit.hardware import snapshot
+from edgeexit.hardware import read_device_state
 from edgeexit.measure.timing import time_interleaved
 from edgeexit.report.doubts import cut_bytes
 from edgeexit.runtime import Runner
@@ -88,13 +88,13 @@ def compiled(network: str, folder: Path) -> Bundle:
     """The network with random weights, exported and compiled."""
     import torch
 
-    from edgeexit.nets.registry import build, net
+    from edgeexit.nets.registry import build, find_network
 
     name = network.partition("/")[0]
     torch.manual_seed(0)
     module = build(name, **NETWORKS[network]).eval()
     model = folder / "m.onnx"
-    edgeexit.export(module, torch.zeros(1, *net(name).input_shape), model)
+    edgeexit.export(module, torch.zeros(1, *find_network(name).input_shape), model)
     criterion = "learned" if name in _LEARNED else "entropy"
     return edgeexit.compile(model, folder / "b.eexit", criterion=criterion, seconds=2.0)
 
@@ -165,7 +165,7 @@ def main() -> None:
     if arguments.bundle:
         print(json.dumps(_medians(Bundle.open(arguments.bundle), arguments.seconds, arguments.seed)))
         return
-    before, rows, networks = snapshot(), [], {}
+    before, rows, networks = read_device_state(), [], {}
     for network in arguments.only:
         with tempfile.TemporaryDirectory() as scratch:
             bundle = compiled(network, Path(scratch))

@@ -22,12 +22,12 @@ from edgeexit.backends.openvino import import_openvino
 from edgeexit.criteria import log_softmax
 from edgeexit.data import Dataset
 from edgeexit.errors import EdgeExitError
-from edgeexit.hardware import snapshot
+from edgeexit.hardware import read_device_state
 from edgeexit.measure.result.parts import Latency
 from edgeexit.measure.statistics import ratio_interval
 from edgeexit.measure.verdict import Ratio
 from edgeexit.measure.worker import split_samples
-from edgeexit.report.tables import ratio_text
+from edgeexit.report.tables import format_ratio
 from edgeexit.runtime import Runner
 from edgeexit.util import units
 from edgeexit.util.documents import to_document
@@ -285,8 +285,8 @@ def table_of(
             units.seconds(lane.latency.mean_s),
             units.seconds(lane.latency.typical_s),
             units.seconds(lane.latency.percentile(99.0).value_s),
-            ratio_text(over(timed[ours].latency, lane.latency)["mean"]),
-            ratio_text(over(timed[ours].latency, lane.latency)["typical"]),
+            format_ratio(over(timed[ours].latency, lane.latency)["mean"]),
+            format_ratio(over(timed[ours].latency, lane.latency)["typical"]),
             units.percent(agree[name]["accuracy"]),
             units.percent(agree[name]["label"]),
             units.percent(agree[name]["exit"]),
@@ -306,7 +306,7 @@ def over(ours: Latency, theirs: Latency) -> dict[str, Ratio]:
 def main() -> None:
     """Run it."""
     arguments = options(__doc__).parse_args()
-    case, before = find_case(arguments.case), snapshot()
+    case, before = find_case(arguments.case), read_device_state()
     with tempfile.TemporaryDirectory() as scratch:
         runner = open_case(case, Path(scratch), arguments)
         opened, missing = open_ways(case, runner, Path(scratch))

@@ -20,12 +20,12 @@ from typing import Any
 import edgeexit
 from benchmarks.common import HERE, show
 from edgeexit.backends import Settings
-from edgeexit.backends.example_inputs import random_inputs
+from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.compilation import compile_model
 from edgeexit.conformance.networks import write_network
-from edgeexit.data import demo_asset
-from edgeexit.hardware import device_facts, device_key, judge, snapshot
+from edgeexit.data import find_demo_asset
+from edgeexit.hardware import find_device_key, judge, read_device_facts, read_device_state
 from edgeexit.measure.timing import time_interleaved
 from edgeexit.runtime import Runner
 from edgeexit.runtime.loading import open_runner
@@ -44,21 +44,26 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, help="the JSON file; default: benchmarks/results/<device>/backends.json")
     arguments = parser.parse_args()
-    before = snapshot()
+    before = read_device_state()
     names = arguments.backends.split(",")
     with tempfile.TemporaryDirectory() as folder:
         results = {n: timed(n, names, arguments.threads, arguments.seconds, Path(folder)) for n in NETWORKS}
-    after = snapshot()
+    after = read_device_state()
     document = {
         "schema": "edgeexit.benchmark.backends/1",
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "tool": edgeexit.__version__,
-        "device": {"key": device_key(), "facts": device_facts(), "before": before.as_json(), "after": after.as_json()},
+        "device": {
+            "key": find_device_key(),
+            "facts": read_device_facts(),
+            "before": before.as_json(),
+            "after": after.as_json(),
+        },
         "validity": judge(before, after).as_json(),
         "options": {"backends": names, "threads": arguments.threads, "seconds": arguments.seconds},
         "networks": results,
     }
-    path = arguments.output or HERE / "results" / device_key() / "backends.json"
+    path = arguments.output or HERE / "results" / find_device_key() / "backends.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dumps(document), encoding="utf-8")
     print(f"recorded in {path}")
@@ -66,9 +71,9 @@ def main() -> None:
 
 def timed(name: str, backends: Sequence[str], threads: int, seconds: float, folder: Path) -> dict[str, Any]:
     """Median seconds of leaving at each exit, and through the backbone, per backend and mode."""
-    model = demo_asset(f"{name}.onnx") if name == "lenet-digits" else write_network(name, folder)
+    model = find_demo_asset(f"{name}.onnx") if name == "lenet-digits" else write_network(name, folder)
     bundle = compile_model(model, folder / f"{name}.eexit", seconds=0)
-    inputs = [random_inputs(bundle.manifest.inputs, seed) for seed in range(16)]
+    inputs = [make_random_inputs(bundle.manifest.inputs, seed) for seed in range(16)]
     with ExitStack() as opened:
         calls: dict[str, Callable[[int], object]] = {}
         for backend in backends:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import edgeexit
 from benchmarks.common import HERE, show
-from edgeexit.hardware import device_facts, device_key
+from edgeexit.hardware import find_device_key, read_device_facts
 from edgeexit.measure.statistics import (
     Interval,
     binomial_cdf,
@@ -161,11 +161,11 @@ def main() -> None:
         "schema": "edgeexit.benchmark.coverage/1",
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "tool": edgeexit.__version__,
-        "device": {"key": device_key(), "facts": device_facts()},
+        "device": {"key": find_device_key(), "facts": read_device_facts()},
         "options": {"runs": arguments.runs, "seed": arguments.seed},
         "claims": found,
     }
-    path: Path = arguments.output or HERE / "results" / device_key() / "coverage.json"
+    path: Path = arguments.output or HERE / "results" / find_device_key() / "coverage.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dumps(document), encoding="utf-8")
     print(f"recorded in {path}")

@@ -21,11 +21,11 @@ from onnx import helper
 
 from benchmarks.common import find_case, open_case, options, record, same_as, show, through_runner, time_lanes
 from edgeexit.backends.base import Program, Settings
-from edgeexit.backends.onnxruntime.sessions import bound, open_session
-from edgeexit.hardware import snapshot
+from edgeexit.backends.onnxruntime.sessions import make_bound_run, open_session
+from edgeexit.hardware import read_device_state
 from edgeexit.measure.statistics import ratio_interval
 from edgeexit.measure.verdict import Ratio
-from edgeexit.report.tables import ratio_text
+from edgeexit.report.tables import format_ratio
 from edgeexit.runtime import Runner
 from edgeexit.util import units
 from edgeexit.util.documents import to_document
@@ -56,7 +56,7 @@ class OwnModel(Program):
             binding.bind_ortvalue_input(name, alive[name])
         for name in wanted:
             binding.bind_ortvalue_output(name, alive[name])
-        self._run = bound(session, binding, alive)
+        self._run = make_bound_run(session, binding, alive)
 
     def run(self, thresholds: Sequence[float]) -> int:  # noqa: ARG002 - nothing to decide
         """Run the model and answer with its exit."""
@@ -117,7 +117,7 @@ def within(forced_s: float, own_s: float) -> bool:
 def main() -> None:
     """Run it."""
     arguments = options(__doc__).parse_args()
-    case, before = find_case(arguments.case), snapshot()
+    case, before = find_case(arguments.case), read_device_state()
     with tempfile.TemporaryDirectory() as scratch:
         runner = open_case(case, Path(scratch), arguments)
         exits, data = range(1, runner.exits + 1), case.test_data()
@@ -142,7 +142,7 @@ def main() -> None:
                         units.seconds(forced.typical_s),
                         units.seconds(own.typical_s),
                         units.seconds(timed[f"engine {k}"].latency.typical_s),
-                        ratio_text(ratio),
+                        format_ratio(ratio),
                         units.seconds(forced.typical_s - own.typical_s),
                         "within" if good else "beyond",
                     )

@@ -18,7 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from benchmarks.common import find_case, open_case, options, record, same_as, show
-from edgeexit.hardware import snapshot
+from edgeexit.hardware import read_device_state
 from edgeexit.measure.worker import split_samples
 from edgeexit.runtime import Runner
 from edgeexit.util import units
@@ -61,7 +61,7 @@ def compare(
 def main() -> None:
     """Run it."""
     arguments = options(__doc__).parse_args()
-    case, before = find_case(arguments.case), snapshot()
+    case, before = find_case(arguments.case), read_device_state()
     with tempfile.TemporaryDirectory() as scratch:
         runner = open_case(case, Path(scratch), arguments)
         data = case.test_data()

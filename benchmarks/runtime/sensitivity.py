@@ -20,8 +20,8 @@ from typing import Any
 import edgeexit
 from benchmarks.common import find_case, open_case, options, record, same_as, show, time_lanes
 from edgeexit.data import Dataset
-from edgeexit.hardware import snapshot
-from edgeexit.measure.result.assembly import sides
+from edgeexit.hardware import read_device_state
+from edgeexit.measure.result.assembly import get_process_means
 from edgeexit.measure.verdict import Comparison, compare_processes
 from edgeexit.runtime import Runner
 
@@ -50,7 +50,9 @@ def interleaved(runner: Runner, data: Dataset, turn: int, *, seconds: float, rep
     lanes = {"first": first, SAME: second, SLOWED: slowed(third, 0.05)}
     timed = time_lanes(lanes, data, seconds=seconds, repeats=repeats, seed=turn)
     compared = {
-        name: compare_processes(sides(timed["first"].latency), sides(timed[name].latency), paired=True)
+        name: compare_processes(
+            get_process_means(timed["first"].latency), get_process_means(timed[name].latency), paired=True
+        )
         for name in (SAME, SLOWED)
     }
     for opened in (first, second, third):
@@ -81,7 +83,7 @@ def main() -> None:
     parser.add_argument("--bench-rounds", type=int, help="how often to ask edgeexit bench; as often without it")
     parser.set_defaults(seconds=0.3, repeats=5)
     arguments = parser.parse_args()
-    case, before = find_case(arguments.case), snapshot()
+    case, before = find_case(arguments.case), read_device_state()
     asked: dict[str, list[Comparison]] = {SAME: [], SLOWED: [], BENCH: []}
     with tempfile.TemporaryDirectory() as scratch:
         runner, data = open_case(case, Path(scratch), arguments), case.test_data()

@@ -19,7 +19,7 @@ _KNOWN = {
 """Backend name -> module whose `BACKEND` is the Backend. Imported when asked for, because runtimes are heavy."""
 
 
-def backend_names() -> tuple[str, ...]:
+def list_backends() -> tuple[str, ...]:
     """Names of all backends, installed or not."""
     return tuple(_KNOWN)
 
@@ -39,4 +39,4 @@ def find_backend(name: str) -> Backend:
     return backend
 
 
-__all__ = ["Backend", "Batch", "Program", "Settings", "StagedProgram", "backend_names", "find_backend"]
+__all__ = ["Backend", "Batch", "Program", "Settings", "StagedProgram", "find_backend", "list_backends"]

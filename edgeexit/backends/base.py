@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.backends.self_check import Check
+from edgeexit.backends.self_check import SelfCheck
 from edgeexit.bundle import Bundle
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.util.arguments import as_whole
@@ -236,6 +236,6 @@ class Backend(ABC):
     def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:
         """Stages for any number of samples (one at a time where the model's batch is fixed)."""
 
-    def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[Check]:  # noqa: ARG002 - most have none
+    def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[SelfCheck]:  # noqa: ARG002 - most have none
         """What only this backend can check of itself on this device, for the conformance suite."""
         return ()

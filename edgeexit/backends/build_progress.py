@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from edgeexit.util.progress import Progress, silent
+from edgeexit.util.progress import Progress, show_nothing
 
-_WATCHER: ContextVar[Progress] = ContextVar("who watches builds", default=silent)
+_WATCHER: ContextVar[Progress] = ContextVar("who watches builds", default=show_nothing)
 
 
 @contextmanager
-def watching(progress: Progress) -> Iterator[None]:
+def report_builds_to(progress: Progress) -> Iterator[None]:
     """Have builds inside report to `progress`."""
     token = _WATCHER.set(progress)
     try:
@@ -21,6 +21,6 @@ def watching(progress: Progress) -> Iterator[None]:
         _WATCHER.reset(token)
 
 
-def watcher() -> Progress:
+def get_build_progress() -> Progress:
     """Who watches now."""
     return _WATCHER.get()

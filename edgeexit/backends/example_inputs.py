@@ -18,32 +18,32 @@ _SCALES = ((1.0, -1.0, 100.0), (-10.0, 1.0, -0.1), (255.0, -1000.0, 0.5))
 UNLIKE_SEEDS = range(len(_SCALES))
 
 
-def random_inputs(inputs: Iterable[TensorSpec], seed: int, batch: int = 1) -> dict[str, Array]:
+def make_random_inputs(inputs: Iterable[TensorSpec], seed: int, batch: int = 1) -> dict[str, Array]:
     """Inputs of the right shapes: uniform in 0..1 for floats, 0 or 1 for integers and booleans."""
     rng = np.random.default_rng(seed)
-    return {s.name: _random(rng, (batch, *s.shape_at_1[1:]), s.dtype) for s in inputs}
+    return {s.name: _draw_random(rng, (batch, *s.shape_at_1[1:]), s.dtype) for s in inputs}
 
 
-def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+def _draw_random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
     if np.issubdtype(np.dtype(dtype), np.integer) or dtype == "bool":
         return rng.integers(0, 2, shape).astype(dtype)
     return rng.random(shape).astype(dtype)
 
 
-def inputs_for(net: Network, seed: int, batch: int = 1) -> dict[str, Array]:
+def make_inputs(net: Network, seed: int, batch: int = 1) -> dict[str, Array]:
     """The user's own examples, round and round from place `seed`, or random ones."""
     if net.examples is None:
-        return random_inputs(net.inputs, seed, batch)
+        return make_random_inputs(net.inputs, seed, batch)
     count = len(next(iter(net.examples.values())))
-    return rows(net.examples, [(seed + i) % count for i in range(batch)])
+    return select_rows(net.examples, [(seed + i) % count for i in range(batch)])
 
 
-def rows(batch: Values, places: Sequence[int]) -> dict[str, Array]:
+def select_rows(batch: Values, places: Sequence[int]) -> dict[str, Array]:
     """Those samples of a batch, as a batch."""
     return {name: a[list(places)] for name, a in batch.items()}
 
 
-def unlike_inputs(inputs: Iterable[TensorSpec], seed: int, reach: int) -> dict[str, Array]:
+def make_diverse_inputs(inputs: Iterable[TensorSpec], seed: int, reach: int) -> dict[str, Array]:
     """Three samples that differ in sign and size as the random ones do not.
 
     Args:
@@ -52,10 +52,10 @@ def unlike_inputs(inputs: Iterable[TensorSpec], seed: int, reach: int) -> dict[s
         reach: largest size; integers of the first sample are 0 or 1, of the second not negative, and with a reach of 2 of none.
     """
     rng = np.random.default_rng(seed)
-    return {s.name: _unlike(rng, s, _SCALES[seed % len(_SCALES)], reach) for s in inputs}
+    return {s.name: _draw_diverse(rng, s, _SCALES[seed % len(_SCALES)], reach) for s in inputs}
 
 
-def _unlike(rng: np.random.Generator, spec: TensorSpec, scales: Iterable[float], reach: int) -> Array:
+def _draw_diverse(rng: np.random.Generator, spec: TensorSpec, scales: Iterable[float], reach: int) -> Array:
     shape, dtype = spec.shape_at_1[1:], np.dtype(spec.dtype)
     if dtype.kind in "iu":
         most = min(reach, np.iinfo(dtype).max)
@@ -77,7 +77,7 @@ _NEARBY = (1 + 2.0**-20, 2.0, 0.5)
 """Factors of inputs near an extreme one; the first is rounding."""
 
 
-def extreme_inputs(inputs: Sequence[TensorSpec], batch: int = 1) -> Iterator[dict[str, Array]]:
+def make_extreme_inputs(inputs: Sequence[TensorSpec], batch: int = 1) -> Iterator[dict[str, Array]]:
     """Inputs where terms such as `+ 1e-8` decide: zeros, tiny values, and large ones that saturate what follows.
 
     Integers and booleans are all zero beside zeros, and 0 or 1 beside the others, which integers alone do not have.
@@ -86,11 +86,11 @@ def extreme_inputs(inputs: Sequence[TensorSpec], batch: int = 1) -> Iterator[dic
     if not any(np.dtype(s.dtype).kind == "f" for s in inputs):
         return
     for place in range(4):
-        plain = random_inputs(inputs, place, batch)
-        yield {n: _extreme(a, place) if a.dtype.kind == "f" else a for n, a in plain.items()}
+        plain = make_random_inputs(inputs, place, batch)
+        yield {n: _make_extreme(a, place) if a.dtype.kind == "f" else a for n, a in plain.items()}
 
 
-def _extreme(like: Array, place: int) -> Array:
+def _make_extreme(like: Array, place: int) -> Array:
     noise = np.random.default_rng(place).standard_normal(like.shape)
     values = (
         _TINY[like.dtype.itemsize] * np.sign(noise),
@@ -118,12 +118,12 @@ def is_steady(run: Callable[[Values], Sequence[Array]], inputs: Values, limit: f
             np.isnan(b).any() or not np.array_equal(np.isinf(a), np.isinf(b)) for a, b in zip(here, there, strict=True)
         ):
             return False
-        if factor == _NEARBY[0] and any(_apart(a, b) > limit for a, b in zip(here, there, strict=True)):
+        if factor == _NEARBY[0] and any(_measure_difference(a, b) > limit for a, b in zip(here, there, strict=True)):
             return False
     return not any(np.isnan(a).any() for a in here)
 
 
-def _apart(a: Array, b: Array) -> float:
+def _measure_difference(a: Array, b: Array) -> float:
     finite = np.isfinite(a)
     scale = max(1.0, float(np.abs(a[finite]).max(initial=0.0)))
     return float(np.abs(a[finite].astype(np.float64) - b[finite]).max(initial=0.0)) / scale

@@ -30,13 +30,13 @@ from edgeexit.backends.base import Array, Backend, Batch, BoundStage, Program, S
 from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.criteria import log_softmax
 from edgeexit.errors import InputError
-from edgeexit.graph.fuse import threshold_name
+from edgeexit.graph.fuse import make_threshold_name
 
 if TYPE_CHECKING:
     from onnx.reference import ReferenceEvaluator
 
 
-def busy_wait(seconds: float) -> None:
+def wait_busily(seconds: float) -> None:
     """Burn the core for a time; `time.sleep` would be late by tens of microseconds."""
     end = perf_counter() + seconds
     while perf_counter() < end:
@@ -44,7 +44,7 @@ def busy_wait(seconds: float) -> None:
 
 
 @dataclass(frozen=True)
-class Table:
+class OutputTable:
     """Answers by input, looked up by its bytes.
 
     Attributes:
@@ -87,8 +87,8 @@ class Script:
 
     stage_s: tuple[float, ...] = ()
     backbone_s: float = 0.0
-    table: Table | None = None
-    wait: Callable[[float], None] = field(default=busy_wait)
+    table: OutputTable | None = None
+    wait: Callable[[float], None] = field(default=wait_busily)
 
     def spend(self, stage: int) -> None:
         """Let the time of a stage pass, counted from 0."""
@@ -100,7 +100,7 @@ _PLAYING: ContextVar[Script] = ContextVar("fake backend's script", default=Scrip
 
 
 @contextmanager
-def playing(script: Script) -> Iterator[None]:
+def play_script(script: Script) -> Iterator[None]:
     """Bundles opened inside play this script, for as long as they live."""
     token = _PLAYING.set(script)
     try:
@@ -109,7 +109,7 @@ def playing(script: Script) -> Iterator[None]:
         _PLAYING.reset(token)
 
 
-def _evaluator(bundle: Bundle, name: str) -> ReferenceEvaluator:
+def _make_evaluator(bundle: Bundle, name: str) -> ReferenceEvaluator:
     from onnx.reference import ReferenceEvaluator
     from onnx.reference.op_run import OpRun
 
@@ -123,7 +123,7 @@ def _evaluator(bundle: Bundle, name: str) -> ReferenceEvaluator:
     return ReferenceEvaluator(onnx.load(str(bundle.file(name)), format="protobuf"), new_ops=[LogSoftmax])
 
 
-def _evaluated(evaluator: ReferenceEvaluator, tensors: Mapping[str, Array]) -> dict[str, Array]:
+def _run_evaluator(evaluator: ReferenceEvaluator, tensors: Mapping[str, Array]) -> dict[str, Array]:
     names = list(evaluator.output_names)
     feeds = {name: tensors[name] for name in evaluator.input_names}
     values = evaluator.run(names, feeds)
@@ -131,7 +131,7 @@ def _evaluated(evaluator: ReferenceEvaluator, tensors: Mapping[str, Array]) -> d
     return dict(zip(names, (np.asarray(v) for v in values), strict=True))
 
 
-class _Stage(BoundStage):
+class _EvaluatedStage(BoundStage):
     """One stage; what it makes goes into `tensors`, which all stages of a program share."""
 
     def __init__(
@@ -144,12 +144,12 @@ class _Stage(BoundStage):
         self.score = np.zeros(1, np.float32)
 
     def run(self) -> None:
-        self._tensors |= _evaluated(self._evaluator, self._tensors)
+        self._tensors |= _run_evaluator(self._evaluator, self._tensors)
         self.logits[...] = self._tensors[self._entry.logits]
         self.score[...] = self._tensors[self._entry.score]
 
 
-class _Scripted(BoundStage):
+class _ScriptedStage(BoundStage):
     """One stage that lets its scripted time pass, with answers of the table or of the stage itself."""
 
     def __init__(self, stage: BoundStage, index: int, script: Script, sample: Array) -> None:
@@ -172,30 +172,30 @@ class _Scripted(BoundStage):
 
 
 @dataclass(frozen=True)
-class _Source:
+class _FakeStages:
     bundle: Bundle
     evaluators: tuple[ReferenceEvaluator, ...]
     script: Script
 
 
-def _inputs(bundle: Bundle) -> dict[str, Array]:
+def _make_zero_inputs(bundle: Bundle) -> dict[str, Array]:
     return {s.name: np.zeros(s.shape_at_1, s.dtype) for s in bundle.manifest.inputs}
 
 
 class FakeStaged(StagedProgram):
     """The stages of a bundle, one after the other."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: _FakeStages) -> None:
         self._source = source
         manifest = source.bundle.manifest
-        inputs = _inputs(source.bundle)
+        inputs = _make_zero_inputs(source.bundle)
         tensors = dict(inputs)
         sample = next(iter(inputs.values()))
         plain = [
-            _Stage(entry, evaluator, tensors, manifest.classes)
+            _EvaluatedStage(entry, evaluator, tensors, manifest.classes)
             for entry, evaluator in zip(manifest.stages, source.evaluators, strict=True)
         ]
-        super().__init__(inputs, [_Scripted(stage, k, source.script, sample) for k, stage in enumerate(plain)])
+        super().__init__(inputs, [_ScriptedStage(stage, k, source.script, sample) for k, stage in enumerate(plain)])
 
     def clone(self) -> FakeStaged:  # noqa: D102 - see base
         return FakeStaged(self._source)
@@ -204,10 +204,10 @@ class FakeStaged(StagedProgram):
 class FakeFused(Program):
     """The fused graph; under a script with a table, its decisions are made from the table."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: _FakeStages) -> None:
         self._source = source
         self.exits = source.bundle.manifest.exits
-        self.inputs = _inputs(source.bundle)
+        self.inputs = _make_zero_inputs(source.bundle)
         self._logits = np.zeros((1, source.bundle.manifest.classes), np.float32)
         self._score = 0.0
 
@@ -219,13 +219,13 @@ class FakeFused(Program):
         return exit
 
     def _evaluate(self, thresholds: Sequence[float]) -> int:
-        limits = {threshold_name(k): np.asarray(t, np.float32) for k, t in enumerate(thresholds, 1)}
-        found = _evaluated(self._source.evaluators[0], {**self.inputs, **limits})
+        limits = {make_threshold_name(k): np.asarray(t, np.float32) for k, t in enumerate(thresholds, 1)}
+        found = _run_evaluator(self._source.evaluators[0], {**self.inputs, **limits})
         self._logits[...] = found["logits"]
         self._score = float(found["score"])
         return int(found["exit"])
 
-    def _look_up(self, table: Table, thresholds: Sequence[float]) -> int:
+    def _look_up(self, table: OutputTable, thresholds: Sequence[float]) -> int:
         row = table.row(next(iter(self.inputs.values())))
         sure = (k for k, t in enumerate(thresholds) if table.scores[row, k] >= t)
         index = next(sure, self.exits - 1)
@@ -248,15 +248,15 @@ class FakeBackbone(Program):
 
     exits = 1
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: _FakeStages) -> None:
         self._source = source
-        self.inputs = _inputs(source.bundle)
+        self.inputs = _make_zero_inputs(source.bundle)
         self._logits = np.zeros((1, source.bundle.manifest.classes), np.float32)
 
     def run(self, thresholds: Sequence[float]) -> int:  # noqa: ARG002, D102 - nothing to decide
         table = self._source.script.table
         if table is None:
-            self._logits[...] = next(iter(_evaluated(self._source.evaluators[0], self.inputs).values()))
+            self._logits[...] = next(iter(_run_evaluator(self._source.evaluators[0], self.inputs).values()))
         else:
             self._logits[...] = table.logits[table.row(next(iter(self.inputs.values()))), -1]
         if self._source.script.backbone_s:
@@ -276,14 +276,14 @@ class FakeBackbone(Program):
 class FakeBatch(Batch):
     """Stages for many samples, one sample at a time. Plays no script: it serves answers, not times."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: _FakeStages) -> None:
         self._source = source
 
     def run(self, stage: int, tensors: Mapping[str, Array]) -> dict[str, Array]:  # noqa: D102 - see base
         evaluator = self._source.evaluators[stage - 1]
         count = len(tensors[evaluator.input_names[0]])
         wanted = {name: tensors[name] for name in evaluator.input_names}
-        rows = [_evaluated(evaluator, {n: a[i : i + 1] for n, a in wanted.items()}) for i in range(count)]
+        rows = [_run_evaluator(evaluator, {n: a[i : i + 1] for n, a in wanted.items()}) for i in range(count)]
         return {name: np.concatenate([np.atleast_1d(row[name]) for row in rows]) for name in rows[0]}
 
 
@@ -299,20 +299,20 @@ class FakeBackend(Backend):
         return {"onnx": onnx.__version__}
 
     def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:  # noqa: ARG002, D102 - see base
-        return FakeStaged(_stages(bundle))
+        return FakeStaged(_make_stages(bundle))
 
     def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: ARG002, D102 - see base
-        return FakeFused(_Source(bundle, (_evaluator(bundle, bundle.manifest.fused),), _PLAYING.get()))
+        return FakeFused(_FakeStages(bundle, (_make_evaluator(bundle, bundle.manifest.fused),), _PLAYING.get()))
 
     def open_backbone(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: ARG002, D102 - see base
-        return FakeBackbone(_Source(bundle, (_evaluator(bundle, bundle.manifest.backbone),), _PLAYING.get()))
+        return FakeBackbone(_FakeStages(bundle, (_make_evaluator(bundle, bundle.manifest.backbone),), _PLAYING.get()))
 
     def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:  # noqa: ARG002, D102 - see base
-        return FakeBatch(_stages(bundle))
+        return FakeBatch(_make_stages(bundle))
 
 
-def _stages(bundle: Bundle) -> _Source:
-    return _Source(bundle, tuple(_evaluator(bundle, s.file) for s in bundle.manifest.stages), _PLAYING.get())
+def _make_stages(bundle: Bundle) -> _FakeStages:
+    return _FakeStages(bundle, tuple(_make_evaluator(bundle, s.file) for s in bundle.manifest.stages), _PLAYING.get())
 
 
 BACKEND = FakeBackend()

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from edgeexit.backends.base import Array, BoundStage, Program, StagedProgram
 from edgeexit.bundle import Manifest
 from edgeexit.errors import ModelError
-from edgeexit.graph.fuse import RESULTS, threshold_name
+from edgeexit.graph.fuse import RESULTS, make_threshold_name
 from edgeexit.graph.model import TensorSpec
 from edgeexit.util.units import bytes_
 
@@ -27,7 +27,7 @@ More buffers may be given than the model has tensors. The function keeps what it
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector load
 
 
-def aligned(shape: Sequence[int], dtype: DTypeLike) -> Array:
+def make_aligned_array(shape: Sequence[int], dtype: DTypeLike) -> Array:
     """Zeros [shape] whose first byte starts a cache line.
 
     Raises:
@@ -44,12 +44,12 @@ def aligned(shape: Sequence[int], dtype: DTypeLike) -> Array:
     return memory[start : start + size].view(kind).reshape(shape)
 
 
-def buffers(specs: Sequence[TensorSpec]) -> dict[str, Array]:
+def make_buffers(specs: Sequence[TensorSpec]) -> dict[str, Array]:
     """One buffer for each tensor at batch 1, by name."""
-    return {s.name: aligned(s.shape_at_1, s.dtype) for s in specs}
+    return {s.name: make_aligned_array(s.shape_at_1, s.dtype) for s in specs}
 
 
-class _Stage(BoundStage):
+class _HostStage(BoundStage):
     def __init__(self, run: Callable[[], None], logits: NDArray[np.float32], score: NDArray[np.float32]) -> None:
         self._run = run
         self.logits = logits
@@ -65,15 +65,15 @@ class HostStaged(StagedProgram):
     def __init__(self, manifest: Manifest, bind: Bind, note: str = "") -> None:
         self._made_of = (manifest, bind, note)
         self.note = note
-        inputs = buffers(manifest.inputs)
+        inputs = make_buffers(manifest.inputs)
         tensors: dict[str, Array] = dict(inputs)
         stages = []
         for place, entry in enumerate(manifest.stages):
-            logits = aligned((1, manifest.classes), np.float32)
-            score = aligned((1,), np.float32)
+            logits = make_aligned_array((1, manifest.classes), np.float32)
+            score = make_aligned_array((1,), np.float32)
             # An exit's logits may also feed a later head: then both names are one buffer.
-            tensors |= {**buffers(entry.boundaries_out), entry.logits: logits, entry.score: score}
-            stages.append(_Stage(bind(place, dict(tensors)), logits, score))
+            tensors |= {**make_buffers(entry.boundaries_out), entry.logits: logits, entry.score: score}
+            stages.append(_HostStage(bind(place, dict(tensors)), logits, score))
         super().__init__(inputs, stages)
 
     def clone(self) -> HostStaged:
@@ -87,16 +87,16 @@ class HostFused(Program):
     def __init__(self, manifest: Manifest, bind: Bind) -> None:
         self._made_of = (manifest, bind)
         self.exits = manifest.exits
-        self.inputs = buffers(manifest.inputs)
-        self._thresholds = [aligned((), np.float32) for _ in range(self.exits - 1)]
+        self.inputs = make_buffers(manifest.inputs)
+        self._thresholds = [make_aligned_array((), np.float32) for _ in range(self.exits - 1)]
         self._set: Sequence[float] | None = None
         self._logits, self._exit, self._score = (
-            aligned((1, manifest.classes), np.float32),
-            aligned((), np.int64),
-            aligned((), np.float32),
+            make_aligned_array((1, manifest.classes), np.float32),
+            make_aligned_array((), np.int64),
+            make_aligned_array((), np.float32),
         )
         results: dict[str, Array] = dict(zip(RESULTS, (self._logits, self._exit, self._score), strict=True))
-        thresholds = {threshold_name(k): t for k, t in enumerate(self._thresholds, 1)}
+        thresholds = {make_threshold_name(k): t for k, t in enumerate(self._thresholds, 1)}
         self._run = bind(0, {**self.inputs, **thresholds, **results})
 
     def run(self, thresholds: Sequence[float]) -> int:  # noqa: D102 - see base
@@ -133,9 +133,9 @@ class HostStraight(Program):
 
     def __init__(self, bind: Bind, inputs: Sequence[TensorSpec], logits: TensorSpec, score: str | None = None) -> None:
         self._made_of = (bind, inputs, logits, score)
-        self.inputs = buffers(inputs)
-        self._logits = aligned(logits.shape_at_1, logits.dtype)
-        self._score = aligned((1,), np.float32)
+        self.inputs = make_buffers(inputs)
+        self._logits = make_aligned_array(logits.shape_at_1, logits.dtype)
+        self._score = make_aligned_array((1,), np.float32)
         self._score[...] = np.nan
         self._run = bind(0, {**self.inputs, logits.name: self._logits, **({score: self._score} if score else {})})
 

@@ -46,13 +46,13 @@ def import_openvino() -> Any:
     Importing it looks up a host of Google Analytics, sends an event there and keeps a client id in ~/intel. It does not where it finds no
     `openvino_telemetry`, so that is hidden during the import, unless the variable `TELEMETRY` is 1 or the program has imported it before.
     """
-    with _importing, _hidden_telemetry():
+    with _importing, _hide_telemetry():
         import openvino
     return openvino
 
 
 @contextmanager
-def _hidden_telemetry() -> Iterator[None]:
+def _hide_telemetry() -> Iterator[None]:
     if os.environ.get(TELEMETRY) == "1" or _REPORTS in sys.modules:
         yield
         return
@@ -64,7 +64,7 @@ def _hidden_telemetry() -> Iterator[None]:
 
 
 @contextmanager
-def _refusals(what: str) -> Iterator[None]:
+def _translate_openvino_errors(what: str) -> Iterator[None]:
     """Turn OpenVINO's exceptions, which are RuntimeError, into a ModelError."""
     try:
         yield
@@ -74,7 +74,7 @@ def _refusals(what: str) -> Iterator[None]:
         raise ModelError(f"OpenVINO {openvino.__version__} cannot take {what}: {reason.strip()}") from error
 
 
-def _compiled(file: Path, settings: Settings, *, batch_1: bool) -> Any:
+def _compile_model(file: Path, settings: Settings, *, batch_1: bool) -> Any:
     """A model compiled for the CPU."""
     ov = import_openvino()
     config = {
@@ -83,11 +83,11 @@ def _compiled(file: Path, settings: Settings, *, batch_1: bool) -> Any:
         "INFERENCE_NUM_THREADS": str(settings.threads),
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    with _refusals(str(file)):
+    with _translate_openvino_errors(str(file)):
         core = ov.Core()
         model = core.read_model(str(file))
         if batch_1:
-            model.reshape({port: _at_1(port) for port in model.inputs if port.partial_shape.is_dynamic})
+            model.reshape({port: _fix_batch_at_1(port) for port in model.inputs if port.partial_shape.is_dynamic})
         if _has_dense_layers(model):
             with suppress(RuntimeError):  # a release that does not know the setting
                 return core.compile_model(model, "CPU", {**config, **_NO_SNIPPETS})
@@ -108,12 +108,12 @@ def _is_dense(op: Any) -> bool:
     return bool(op.get_type_name() == "MatMul" and op.get_output_partial_shape(0).rank == 2)
 
 
-def _at_1(port: Any) -> list[int]:
+def _fix_batch_at_1(port: Any) -> list[int]:
     """The shape of an input with its free dimension, the batch, at 1."""
     return [1 if dim.is_dynamic else dim.get_length() for dim in port.partial_shape]
 
 
-def _binder(models: Sequence[Any]) -> Bind:
+def _make_binder(models: Sequence[Any]) -> Bind:
     """Infer requests on NumPy buffers without copies; the models are shared between clones, requests and buffers are not."""
     ov = import_openvino()
 
@@ -122,13 +122,13 @@ def _binder(models: Sequence[Any]) -> Bind:
         request = model.create_infer_request()
         tensors = {name: ov.Tensor(array, shared_memory=True) for name, array in buffers.items()}
         for port in (*model.inputs, *model.outputs):
-            request.set_tensor(port, tensors[_known(port, tensors)])
-        return _Bound(request, (tensors, buffers)).run
+            request.set_tensor(port, tensors[_find_port_name(port, tensors)])
+        return _BoundRequest(request, (tensors, buffers)).run
 
     return bind
 
 
-class _Bound:
+class _BoundRequest:
     """A request with its tensors set; it holds no reference to the NumPy buffers behind them, which `alive` are."""
 
     def __init__(self, request: Any, alive: object) -> None:
@@ -139,28 +139,28 @@ class _Bound:
         self._request.infer(share_inputs=True, share_outputs=True)
 
 
-def _known(port: Any, names: Mapping[str, object]) -> str:
+def _find_port_name(port: Any, names: Mapping[str, object]) -> str:
     """A port's name among ours; OpenVINO may give one port several names when it merges nodes."""
     return str(next(name for name in port.get_names() if name in names))
 
 
-def _straight(model: Any, bundle: Bundle) -> HostStraight:
+def _make_backbone(model: Any, bundle: Bundle) -> HostStraight:
     port = model.output(0)
     dtype = str(np.dtype(port.element_type.to_dtype()))
     logits = TensorSpec(str(next(iter(port.get_names()))), dtype, (1, bundle.manifest.classes))
-    return HostStraight(_binder([model]), bundle.manifest.inputs, logits)
+    return HostStraight(_make_binder([model]), bundle.manifest.inputs, logits)
 
 
 @dataclass(frozen=True)
-class _Source:
+class _OpenVinoStages:
     """The stages' compiled models."""
 
     bundle: Bundle
     models: tuple[Any, ...]
 
 
-class _Batch(Batch):
-    def __init__(self, source: _Source) -> None:
+class _OpenVinoBatch(Batch):
+    def __init__(self, source: _OpenVinoStages) -> None:
         self._entries = source.bundle.manifest.stages
         self._many = source.bundle.manifest.dynamic_batch
         self._requests = [model.create_infer_request() for model in source.models]
@@ -169,13 +169,13 @@ class _Batch(Batch):
         entry, request = self._entries[stage - 1], self._requests[stage - 1]
         feeds = {name: tensors[name] for name in (*entry.inputs, *(b.name for b in entry.boundaries_in))}
         if self._many:
-            return _answers(request, entry, feeds)
+            return _read_outputs(request, entry, feeds)
         count = len(next(iter(feeds.values())))
-        rows = [_answers(request, entry, {n: a[i : i + 1] for n, a in feeds.items()}) for i in range(count)]
+        rows = [_read_outputs(request, entry, {n: a[i : i + 1] for n, a in feeds.items()}) for i in range(count)]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def _answers(request: Any, entry: StageEntry, feeds: Mapping[str, Array]) -> dict[str, Array]:
+def _read_outputs(request: Any, entry: StageEntry, feeds: Mapping[str, Array]) -> dict[str, Array]:
     request.infer(dict(feeds), share_inputs=True)
     names = dict.fromkeys((entry.logits, entry.score, *(b.name for b in entry.boundaries_out)))
     return {name: request.get_tensor(name).data.copy() for name in names}
@@ -202,22 +202,22 @@ class OpenVinoBackend(Backend):
         )
 
     def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:  # noqa: D102 - see base
-        return HostStaged(bundle.manifest, _binder(_stages(bundle, settings, batch_1=True).models))
+        return HostStaged(bundle.manifest, _make_binder(_compile_stages(bundle, settings, batch_1=True).models))
 
     def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
-        model = _compiled(bundle.file(bundle.manifest.fused), settings, batch_1=True)
-        return HostFused(bundle.manifest, _binder([model]))
+        model = _compile_model(bundle.file(bundle.manifest.fused), settings, batch_1=True)
+        return HostFused(bundle.manifest, _make_binder([model]))
 
     def open_backbone(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
-        return _straight(_compiled(bundle.file(bundle.manifest.backbone), settings, batch_1=True), bundle)
+        return _make_backbone(_compile_model(bundle.file(bundle.manifest.backbone), settings, batch_1=True), bundle)
 
     def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:  # noqa: D102 - see base
-        return _Batch(_stages(bundle, settings, batch_1=not bundle.manifest.dynamic_batch))
+        return _OpenVinoBatch(_compile_stages(bundle, settings, batch_1=not bundle.manifest.dynamic_batch))
 
 
-def _stages(bundle: Bundle, settings: Settings, *, batch_1: bool) -> _Source:
+def _compile_stages(bundle: Bundle, settings: Settings, *, batch_1: bool) -> _OpenVinoStages:
     files = [bundle.file(entry.file) for entry in bundle.manifest.stages]
-    return _Source(bundle, tuple(_compiled(file, settings, batch_1=batch_1) for file in files))
+    return _OpenVinoStages(bundle, tuple(_compile_model(file, settings, batch_1=batch_1) for file in files))
 
 
 BACKEND = OpenVinoBackend()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Check:
+class SelfCheck:
     """The outcome of one check.
 
     Attributes:

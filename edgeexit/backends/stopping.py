@@ -19,7 +19,7 @@ from weakref import WeakSet
 import onnx
 
 from edgeexit.errors import ModelError
-from edgeexit.graph.dataflow import inner_graphs
+from edgeexit.graph.dataflow import list_inner_graphs
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -34,7 +34,7 @@ _ALL: WeakSet[ort.RunOptions] = WeakSet()
 
 
 def run_options() -> ort.RunOptions:
-    """Options of runs that Ctrl-C ends and, inside `limited_runs`, a limit; one object for one runner of a session."""
+    """Options of runs that Ctrl-C ends and, inside `allow_run_limit`, a limit; one object for one runner of a session."""
     import onnxruntime
 
     options = onnxruntime.RunOptions()
@@ -45,13 +45,13 @@ def run_options() -> ort.RunOptions:
     return options
 
 
-def may_run_for_ever(graph: onnx.GraphProto) -> bool:
+def may_run_forever(graph: onnx.GraphProto) -> bool:
     """Whether a graph, or one inside its nodes, has a `Loop`."""
-    return any(n.op_type == "Loop" or any(map(may_run_for_ever, inner_graphs(n))) for n in graph.node)
+    return any(n.op_type == "Loop" or any(map(may_run_forever, list_inner_graphs(n))) for n in graph.node)
 
 
 @dataclass
-class _Limit:
+class _RunLimit:
     """Options of the runs that have a limit, whether there is a reason for one, and whether a run has gone beyond it."""
 
     options: list[ort.RunOptions] = field(default_factory=list)
@@ -59,28 +59,28 @@ class _Limit:
     exceeded: threading.Event = field(default_factory=threading.Event)
 
 
-_LIMIT: ContextVar[_Limit | None] = ContextVar("the limit of runs", default=None)
+_LIMIT: ContextVar[_RunLimit | None] = ContextVar("the limit of runs", default=None)
 
 
 @contextmanager
-def limited_runs() -> Iterator[None]:
-    """Give runs whose options are made in the body a limit, once `limit_runs_of` has seen a graph that needs one."""
-    token = _LIMIT.set(_Limit())
+def allow_run_limit() -> Iterator[None]:
+    """Give runs whose options are made in the body a limit, once `limit_graph_runs` has seen a graph that needs one."""
+    token = _LIMIT.set(_RunLimit())
     try:
         yield
     finally:
         _LIMIT.reset(token)
 
 
-def limit_runs_of(graph: onnx.GraphProto) -> None:
-    """Limit the runs of `limited_runs` where this graph may run for ever."""
+def limit_graph_runs(graph: onnx.GraphProto) -> None:
+    """Limit the runs of `allow_run_limit` where this graph may run for ever."""
     limit = _LIMIT.get()
-    if limit is not None and may_run_for_ever(graph):
+    if limit is not None and may_run_forever(graph):
         limit.needed = True
 
 
 @contextmanager
-def within_limit() -> Iterator[None]:
+def enforce_run_limit() -> Iterator[None]:
     """End runs of the body that take longer than the limit; without one, nothing.
 
     Raises:
@@ -90,9 +90,9 @@ def within_limit() -> Iterator[None]:
     if limit is None or not limit.needed:
         yield
         return
-    seconds = _limit_s()
+    seconds = _read_limit_s()
     if limit.exceeded.is_set():  # other inputs would take as long
-        raise ModelError(_too_long(seconds))
+        raise ModelError(_explain_limit(seconds))
 
     def end() -> None:
         limit.exceeded.set()
@@ -105,7 +105,7 @@ def within_limit() -> Iterator[None]:
         yield
     except ModelError as error:
         if limit.exceeded.is_set():
-            raise ModelError(_too_long(seconds)) from error
+            raise ModelError(_explain_limit(seconds)) from error
         raise
     finally:
         timer.cancel()
@@ -113,13 +113,13 @@ def within_limit() -> Iterator[None]:
             _set(limit.options, terminate=False)
 
 
-def _limit_s() -> float:
+def _read_limit_s() -> float:
     with suppress(ValueError):
         return max(0.1, float(os.environ.get("EDGEEXIT_RUN_LIMIT_S", LIMIT_S)))
     return LIMIT_S
 
 
-def _too_long(seconds: float) -> str:
+def _explain_limit(seconds: float) -> str:
     return (
         f"the network has a Loop that did not end within {seconds:g} s, and was stopped: give it a smaller trip count, or a condition that"
         " ends it. Where it takes that long and does end, set EDGEEXIT_RUN_LIMIT_S to more seconds."

@@ -21,9 +21,9 @@ from edgeexit.bundle.manifest import (
     FileEntry,
     Manifest,
     ModeTiming,
-    Source,
+    SourceModel,
     StageEntry,
-    Verified,
+    VerificationSummary,
 )
 from edgeexit.bundle.reading import read_manifest
 
@@ -35,9 +35,9 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "ModeTiming",
-    "Source",
+    "SourceModel",
     "StageEntry",
-    "Verified",
+    "VerificationSummary",
     "check_replaceable",
     "read_manifest",
     "replace_bundle",

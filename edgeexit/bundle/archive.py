@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeexit.errors import InputError
-from edgeexit.util.documents import check_schema, dumps, from_document
+from edgeexit.util.documents import check_schema, dumps, parse_document
 
 SCHEMA = "edgeexit.calibration-archive/1"
 SUFFIX = ".calibration.zip"
@@ -31,7 +31,7 @@ _MADE = (1980, 1, 1, 0, 0, 0)  # so that the same calibration is the same file
 
 
 @dataclass(frozen=True)
-class About:
+class ArchiveInfo:
     """What an archive says of itself; `network` is the SHA-256 of what the calibration holds for."""
 
     schema: str
@@ -50,7 +50,7 @@ class Archive:
         attachments: contents of the files that go with it, by name (`replay.npz`).
     """
 
-    about: About
+    about: ArchiveInfo
     document: Mapping[str, Any]
     attachments: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -68,7 +68,7 @@ class Archive:
         return sink.getvalue()
 
 
-def read_archive(path: Path) -> Archive:
+def read_calibration_archive(path: Path) -> Archive:
     """Read what `Archive.to_bytes` wrote.
 
     Raises:
@@ -79,7 +79,7 @@ def read_archive(path: Path) -> Archive:
         raise InputError(msg)
     try:
         with zipfile.ZipFile(path) as archive:
-            contents = _contents(archive, path)
+            contents = _read_contents(archive, path)
         about, document = (json.loads(contents.pop(name).decode()) for name in (_ABOUT, _DOCUMENT))
     except OSError as error:
         msg = f"{path} cannot be read ({error.strerror or error})."
@@ -93,18 +93,18 @@ def read_archive(path: Path) -> Archive:
     if not isinstance(document, dict):
         msg = f"{path} is damaged: its calibration is no JSON object. Export it again."
         raise InputError(msg)
-    return Archive(from_document(About, about, str(path)), document, contents)
+    return Archive(parse_document(ArchiveInfo, about, str(path)), document, contents)
 
 
-def _contents(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
+def _read_contents(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
     infos = archive.infolist()
     if len(infos) > _MOST_FILES or sum(info.file_size for info in infos) > _LARGEST:
         msg = f"{path} holds more than {_MOST_FILES} files or {_LARGEST >> 30} GiB: it is not a calibration that edgeexit exported."
         raise InputError(msg)
-    return {info.filename: _content(archive, info) for info in infos}
+    return {info.filename: _read_content(archive, info) for info in infos}
 
 
-def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def _read_content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     """At most the size that was checked, whatever the stream itself would yield."""
     with archive.open(info) as stream:
         return stream.read(info.file_size)

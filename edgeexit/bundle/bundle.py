@@ -11,26 +11,26 @@ from typing import Any
 
 from edgeexit.bundle import history
 from edgeexit.bundle.manifest import SCHEMA, CalibrationEntry, CalibrationRecord, FileEntry, Manifest
-from edgeexit.bundle.reading import MANIFEST, check_files, read_json, read_manifest, reading
+from edgeexit.bundle.reading import MANIFEST, check_files, read_bundle_json, read_manifest, translate_read_errors
 from edgeexit.bundle.seal import seal
 from edgeexit.bundle.store import (
     LOCK,
     check_room_to_write,
+    compute_sha256,
     create_temporary,
-    digest_of,
     is_temporary,
-    locked,
+    lock_folder,
     make_folder,
     move_into_place,
+    translate_write_errors,
     write_whole,
-    writing,
 )
-from edgeexit.bundle.summary import bundle_summary
+from edgeexit.bundle.summary import format_bundle_summary
 from edgeexit.errors import BundleError, EdgeExitError
 from edgeexit.util.arguments import as_path
 from edgeexit.util.display import Summarised, Summary
 from edgeexit.util.documents import dumps
-from edgeexit.util.progress import Progress, silent
+from edgeexit.util.progress import Progress, show_nothing
 
 _HASH_DIGITS = 16
 _CONTENT_NAME = re.compile(rf"-[0-9a-f]{{{_HASH_DIGITS}}}\.\w+$")
@@ -56,7 +56,7 @@ class Bundle(Summarised):
             BundleError: with what is wrong and what to do.
         """
         folder = as_path("path", path)
-        with reading(folder):
+        with translate_read_errors(folder):
             bundle = cls(folder, read_manifest(folder))
             try:
                 check_files(folder, bundle.manifest)
@@ -67,7 +67,7 @@ class Bundle(Summarised):
             return bundle
 
     def _summary(self) -> Summary:
-        return bundle_summary(self.path, self.manifest)
+        return format_bundle_summary(self.path, self.manifest)
 
     @property
     def name(self) -> str:
@@ -112,11 +112,11 @@ class Bundle(Summarised):
     @property
     def history(self) -> tuple[CalibrationRecord, ...]:
         """Every calibration that is kept, oldest first; `manifest.calibrations` has the active ones by key."""
-        return history.with_records(self.manifest, self._read_document).history
+        return history.add_records(self.manifest, self._read_document).history
 
     def active(self, key: str) -> CalibrationRecord | None:
         """The active calibration of a key, or None."""
-        manifest = history.with_records(self.manifest, self._read_document)
+        manifest = history.add_records(self.manifest, self._read_document)
         entry = manifest.calibrations.get(key)
         return None if entry is None else history.find_record(manifest, entry.name)
 
@@ -126,11 +126,11 @@ class Bundle(Summarised):
         Raises:
             InputError: there is none; the message lists the names.
         """
-        return history.find_record(history.with_records(self.manifest, self._read_document), name)
+        return history.find_record(history.add_records(self.manifest, self._read_document), name)
 
     def check_calibration_name(self, name: str) -> None:
         """Raise an InputError where a new calibration cannot have this name."""
-        history.check_name(history.with_records(self.manifest, self._read_document), name)
+        history.check_name(history.add_records(self.manifest, self._read_document), name)
 
     def read_calibration(self, key: str) -> dict[str, Any] | None:
         """The document of the active calibration of a key, or None where there is none.
@@ -150,7 +150,7 @@ class Bundle(Summarised):
         return self._read_document(record.file)
 
     def _read_document(self, file: str) -> dict[str, Any]:
-        document = read_json(self.file(file))
+        document = read_bundle_json(self.file(file))
         if not isinstance(document, dict):
             msg = f"{self.path / file} is not a calibration (a JSON object)."
             raise BundleError(msg)
@@ -199,7 +199,7 @@ class Bundle(Summarised):
             entry = CalibrationEntry(change.add(f"calibrations/{key}.json", dumps(document).encode()), files)
 
             def add(manifest: Manifest) -> Manifest:
-                record = history.record_of(history.free_name(manifest, name), key, document, entry)
+                record = history.make_record(history.choose_free_name(manifest, name), key, document, entry)
                 manifest = history.move_key(manifest, old_key or key, key)
                 manifest = replace(manifest, history=(*manifest.history, record))
                 return history.activate(manifest, record) if activate else manifest
@@ -241,12 +241,12 @@ class Bundle(Summarised):
         return self._changed(lambda m: history.remove(m, name))
 
     def _changed(self, make: Callable[[Manifest], Manifest]) -> Bundle:
-        with self._changing(silent) as change:
+        with self._changing(show_nothing) as change:
             return change.commit(make)
 
     @contextmanager
     def _changing(self, waiting: Progress | None) -> Iterator[BundleChange]:
-        with writing(self.path), locked(self.path, waiting):
+        with translate_write_errors(self.path), lock_folder(self.path, waiting):
             self.refuse_recompiled()
             change = BundleChange(self.path, read_manifest(self.path))
             try:
@@ -263,7 +263,7 @@ class Bundle(Summarised):
         """
         check_room_to_write(self.path)
         self.refuse_recompiled()
-        with suppress(BundleError, OSError), locked(self.path):
+        with suppress(BundleError, OSError), lock_folder(self.path):
             _sweep(self.path, read_manifest(self.path))  # what killed writers left
 
 
@@ -291,7 +291,7 @@ class BundleChange:
 
     def adopt(self, unfinished: Path, name: str) -> str:
         """Take in a finished file under its content's name. Returns that name."""
-        digest = digest_of(unfinished)
+        digest = compute_sha256(unfinished)
         plain = Path(name)
         final = str(plain.with_name(f"{plain.stem}-{digest[:_HASH_DIGITS]}{plain.suffix}"))
         self.files[final] = FileEntry(digest, unfinished.stat().st_size)
@@ -302,7 +302,7 @@ class BundleChange:
 
     def undo(self) -> None:
         """Remove what was added, unless the manifest in force names it."""
-        manifest = _old_manifest(self.folder)
+        manifest = _read_old_manifest(self.folder)
         for path in self._made:
             if manifest is None or str(path.relative_to(self.folder)) not in manifest.files:
                 path.unlink(missing_ok=True)
@@ -312,12 +312,12 @@ class BundleChange:
         """Replace the manifest by what `make` makes of the old one; files that nothing names are then removed."""
         assert self.old is not None
         old = Bundle(self.folder, self.old)
-        known = history.with_records(self.old, old._read_document)  # noqa: SLF001
+        known = history.add_records(self.old, old._read_document)  # noqa: SLF001
         return self.install(make(replace(known, files={**known.files, **self.files})))
 
     def install(self, manifest: Manifest) -> Bundle:
         """Replace the manifest; from here on the bundle is the new one."""
-        manifest = _without_orphans(replace(manifest, schema=SCHEMA))
+        manifest = _drop_orphans(replace(manifest, schema=SCHEMA))
         write_whole(self.folder / MANIFEST, seal(manifest))
         with suppress(OSError):  # it is committed; what is left over goes when it is written next
             _sweep(self.folder, manifest)
@@ -330,7 +330,7 @@ def check_replaceable(path: Path) -> None:
     Raises:
         BundleError: `path` holds something that is no bundle, or cannot be written.
     """
-    _old_manifest(path)
+    _read_old_manifest(path)
     if path.exists():
         check_room_to_write(path)
 
@@ -342,12 +342,12 @@ def replace_bundle(path: Path) -> Iterator[BundleChange]:
     Raises:
         BundleError: `path` holds something that is no bundle, another process writes, no permission, no room.
     """
-    _old_manifest(path)  # refuses what is no bundle, before anything is written
+    _read_old_manifest(path)  # refuses what is no bundle, before anything is written
     fresh = not path.exists()
-    with writing(path):
+    with translate_write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-        with locked(path):
-            old = _old_manifest(path)  # another writer may have replaced it meanwhile
+        with lock_folder(path):
+            old = _read_old_manifest(path)  # another writer may have replaced it meanwhile
             _sweep(path, old)
             change = BundleChange(path, old)
             try:
@@ -361,7 +361,7 @@ def replace_bundle(path: Path) -> Iterator[BundleChange]:
                 raise
 
 
-def _old_manifest(path: Path) -> Manifest | None:
+def _read_old_manifest(path: Path) -> Manifest | None:
     if (path / MANIFEST).exists():
         with suppress(EdgeExitError):  # a damaged bundle may be compiled anew
             return read_manifest(path)
@@ -392,7 +392,7 @@ def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
-def _without_orphans(manifest: Manifest) -> Manifest:
+def _drop_orphans(manifest: Manifest) -> Manifest:
     used = {*manifest.models, *(file for entry in manifest.calibrations.values() for file in entry.files)}
     used |= {file for record in manifest.history for file in record.entry.files}
     return replace(manifest, files={n: f for n, f in manifest.files.items() if n in used or n.endswith(".bin")})

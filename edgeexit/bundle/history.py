@@ -30,12 +30,12 @@ def check_name(manifest: Manifest, name: str) -> str:
         msg = f"{name!r} cannot name a calibration: use 1 to 64 letters, digits, '.', '_' and '-', a letter or digit first."
         raise InputError(msg)
     if any(record.name == name for record in manifest.history):
-        msg = f"the bundle has a calibration named {name!r} already: choose another name, such as {free_name(manifest, name)!r}."
+        msg = f"the bundle has a calibration named {name!r} already: choose another name, such as {choose_free_name(manifest, name)!r}."
         raise InputError(msg)
     return name
 
 
-def free_name(manifest: Manifest, wanted: str | None = None) -> str:
+def choose_free_name(manifest: Manifest, wanted: str | None = None) -> str:
     """`wanted`, or `wanted-2` and so on where it is taken; `cal-<n>` where none is wanted."""
     taken = {record.name for record in manifest.history}
     if wanted is None:
@@ -60,15 +60,15 @@ def find_record(manifest: Manifest, name: str) -> CalibrationRecord:
     raise InputError(msg)
 
 
-def record_of(name: str, key: str, document: Mapping[str, Any], entry: CalibrationEntry) -> CalibrationRecord:
+def make_record(name: str, key: str, document: Mapping[str, Any], entry: CalibrationEntry) -> CalibrationRecord:
     """What the history says of a calibration document."""
     texts = {field: value if isinstance(value := document.get(field), str) else "" for field in ("created", "target")}
     return CalibrationRecord(
-        name, key, texts["created"], texts["target"], verdict_of(document), entry.file, entry.attachments
+        name, key, texts["created"], texts["target"], read_verdict(document), entry.file, entry.attachments
     )
 
 
-def verdict_of(document: Mapping[str, Any]) -> str:
+def read_verdict(document: Mapping[str, Any]) -> str:
     """`met`, `not met` or `undecided` as a calibration document says; earlier versions only wrote `met` as true or false."""
     stated = document.get("verdict")
     bounds = stated.get("bounds") if isinstance(stated, Mapping) else None
@@ -78,7 +78,7 @@ def verdict_of(document: Mapping[str, Any]) -> str:
     return ("met" if met else "not met") if isinstance(met, bool) else UNKNOWN
 
 
-def with_records(manifest: Manifest, read: Callable[[str], Mapping[str, Any]]) -> Manifest:
+def add_records(manifest: Manifest, read: Callable[[str], Mapping[str, Any]]) -> Manifest:
     """The manifest with a record of every active calibration; those of bundles of schema 1 have none yet.
 
     Args:
@@ -87,7 +87,7 @@ def with_records(manifest: Manifest, read: Callable[[str], Mapping[str, Any]]) -
     """
     for key, entry in sorted(manifest.calibrations.items()):
         if not entry.name:
-            record = record_of(free_name(manifest), key, read(entry.file), entry)
+            record = make_record(choose_free_name(manifest), key, read(entry.file), entry)
             manifest = activate(replace(manifest, history=(*manifest.history, record)), record)
     return manifest
 
@@ -142,11 +142,11 @@ def remove(manifest: Manifest, name: str) -> Manifest:
     if active:
         msg = f"calibration {name!r} is active on {', '.join(active)}: make another one active first (edgeexit calibrations use)."
         raise InputError(msg)
-    logs = {key: _without(log, name) for key, log in manifest.activated.items()}
+    logs = {key: _remove_from_log(log, name) for key, log in manifest.activated.items()}
     return replace(manifest, history=tuple(r for r in manifest.history if r is not record), activated=logs)
 
 
-def _without(log: tuple[str, ...], name: str) -> tuple[str, ...]:
+def _remove_from_log(log: tuple[str, ...], name: str) -> tuple[str, ...]:
     """A log of activations without a name; what then stands twice in a row stands once."""
     rest: tuple[str, ...] = ()
     for other in log:
@@ -155,7 +155,7 @@ def _without(log: tuple[str, ...], name: str) -> tuple[str, ...]:
     return rest
 
 
-def carried_over(new: Manifest, old: Manifest | None) -> Manifest:
+def carry_over_calibrations(new: Manifest, old: Manifest | None) -> Manifest:
     """A new compile's manifest with the calibrations and timings of the bundle before, where they agree.
 
     Calibrations of another network would be wrong, so they are left out.

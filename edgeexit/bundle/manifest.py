@@ -13,11 +13,11 @@ from typing import Any
 
 from edgeexit.criteria import criterion
 from edgeexit.data.preprocess import Preprocess
-from edgeexit.data.reference import Reference
+from edgeexit.data.reference import DataReference
 from edgeexit.errors import BundleError
 from edgeexit.fallbacks import FALLBACKS, LAST
 from edgeexit.graph.model import TensorSpec
-from edgeexit.util.documents import check_schema, dumps, from_document
+from edgeexit.util.documents import check_schema, dumps, parse_document
 
 VERSION = 2
 SCHEMA = f"edgeexit.bundle/{VERSION}"
@@ -35,7 +35,7 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceModel:
     """The model that was compiled: file name, SHA-256, operator set, and the options of the compile."""
 
     name: str
@@ -80,7 +80,7 @@ class StageEntry:
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerificationSummary:
     """What the compile checked. What bundles of before do not say is null.
 
     Attributes:
@@ -229,7 +229,7 @@ class Manifest:
     schema: str
     created: str
     tool: str
-    source: Source
+    source: SourceModel
     criterion: str
     precision: str
     classes: int
@@ -240,14 +240,14 @@ class Manifest:
     backbone: str
     fused: str
     files: dict[str, FileEntry]
-    verified: Verified
+    verified: VerificationSummary
     timings: dict[str, ModeTiming] = field(default_factory=dict)
     calibrations: dict[str, CalibrationEntry] = field(default_factory=dict)
     history: tuple[CalibrationRecord, ...] = ()
     activated: dict[str, tuple[str, ...]] = field(default_factory=dict)
     preprocess: Preprocess | None = None
     class_names: tuple[str, ...] = ()
-    reference: Reference | None = None
+    reference: DataReference | None = None
     fallback: str = LAST
 
     @property
@@ -315,7 +315,7 @@ class Manifest:
             raise BundleError("the manifest does not fit together: " + "; ".join(faults) + ".")
 
 
-def version_of(document: Any, where: str) -> int:
+def parse_schema_version(document: Any, where: str) -> int:
     """The schema's version of a manifest.
 
     Raises:
@@ -324,11 +324,11 @@ def version_of(document: Any, where: str) -> int:
     return check_schema(document, "bundle", VERSION, where, BundleError)
 
 
-def manifest_from(document: Any, where: str) -> Manifest:
+def parse_manifest(document: Any, where: str) -> Manifest:
     """A manifest from its JSON document.
 
     Raises:
         BundleError: it is of another or a newer schema, or has faults; all in one message.
     """
-    version_of(document, where)
-    return from_document(Manifest, document, where, BundleError)
+    parse_schema_version(document, where)
+    return parse_document(Manifest, document, where, BundleError)

@@ -13,12 +13,12 @@ import onnx
 
 from edgeexit.bundle.manifest import FileEntry, Manifest
 from edgeexit.bundle.seal import read_sealed
-from edgeexit.bundle.store import digest_of
+from edgeexit.bundle.store import compute_sha256
 from edgeexit.errors import BundleError
-from edgeexit.graph.damage import damage_of
-from edgeexit.graph.model import all_tensors, outside_location
+from edgeexit.graph.damage import find_damage
+from edgeexit.graph.model import list_all_tensors, read_external_data
 from edgeexit.graph.onnx_files import UNREADABLE, load_binary, parse_reason
-from edgeexit.graph.paths import is_file, lies_in
+from edgeexit.graph.paths import is_file, is_inside
 
 MANIFEST = "manifest.json"
 _LARGEST_DOCUMENT = 1 << 28  # bytes of a manifest or a calibration
@@ -42,26 +42,26 @@ def read_manifest(folder: Path) -> Manifest:
     """
     if not is_file(folder / MANIFEST):
         raise BundleError(_describe_missing(folder))
-    if not lies_in(folder, folder / MANIFEST):
+    if not is_inside(folder, folder / MANIFEST):
         msg = f"{folder / MANIFEST} is a link that leads out of the bundle: refused."
         raise BundleError(msg)
-    return read_sealed(_content(folder / MANIFEST), str(folder / MANIFEST))
+    return read_sealed(_read_content(folder / MANIFEST), str(folder / MANIFEST))
 
 
-def read_json(path: Path) -> Any:
+def read_bundle_json(path: Path) -> Any:
     """The JSON values of a file.
 
     Raises:
         BundleError: it cannot be read or is not JSON.
     """
     try:
-        return json.loads(_content(path).decode("utf-8"))
+        return json.loads(_read_content(path).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         msg = f"{path} is not JSON ({error}): the bundle is damaged; compile it again."
         raise BundleError(msg) from error
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST_DOCUMENT:
@@ -74,7 +74,7 @@ def _content(path: Path) -> bytes:
 
 
 @contextmanager
-def reading(folder: Path) -> Iterator[None]:
+def translate_read_errors(folder: Path) -> Iterator[None]:
     """Turn the system's refusals to read into one message."""
     try:
         yield
@@ -98,13 +98,13 @@ def check_files(folder: Path, manifest: Manifest) -> None:
 
 def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
     path = folder / name
-    if Path(name).is_absolute() or not lies_in(folder, path):
+    if Path(name).is_absolute() or not is_inside(folder, path):
         msg = f"the manifest of {folder} names {name!r}, which lies outside the bundle: refused."
         raise BundleError(msg)
     if not is_file(path):
         msg = f"{path} is missing: the bundle is damaged; copy it again, or compile it again."
         raise BundleError(msg)
-    if path.stat().st_size != entry.bytes or digest_of(path) != entry.sha256:
+    if path.stat().st_size != entry.bytes or compute_sha256(path) != entry.sha256:
         msg = f"{path} is not the file that was written (its SHA-256 differs): the bundle is damaged; copy it again, or compile it again."
         raise BundleError(msg)
 
@@ -117,23 +117,23 @@ def _check_pointers(folder: Path, manifest: Manifest, name: str) -> None:
     except UNREADABLE as error:
         msg = f"{path} is not an ONNX model ({parse_reason(error)}): compile the bundle again."
         raise BundleError(msg) from error
-    fault = damage_of(proto)
+    fault = find_damage(proto)
     if fault is not None:
         msg = f"{path} is damaged: {fault}. Compile the bundle again."
         raise BundleError(msg)
     if proto.functions or proto.graph.sparse_initializer:  # weights could hide there
         msg = f"{path} holds functions or sparse weights, which edgeexit never writes: refused."
         raise BundleError(msg)
-    for tensor in all_tensors(proto.graph):
+    for tensor in list_all_tensors(proto.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            where = outside_location(tensor)
+            where = read_external_data(tensor)
             file = manifest.files.get(str(Path(name).parent / where.get("location", "")))
-            if file is None or _end_of(where) > file.bytes:
+            if file is None or _compute_end(where) > file.bytes:
                 msg = f"weight {tensor.name!r} of {name} points to {where}, which is not in the bundle: refused."
                 raise BundleError(msg)
 
 
-def _end_of(where: Mapping[str, str]) -> int:
+def _compute_end(where: Mapping[str, str]) -> int:
     try:
         offset, length = int(where.get("offset", "0")), int(where.get("length", "0"))
     except ValueError as error:

@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 
-from edgeexit.bundle.manifest import Manifest, manifest_from, version_of
+from edgeexit.bundle.manifest import Manifest, parse_manifest, parse_schema_version
 from edgeexit.errors import BundleError
 from edgeexit.util.documents import dumps, to_document
 
@@ -28,12 +28,12 @@ _TAIL = re.compile(rb'"digest": "([0-9a-f]{64})"\n}\n\Z')
 
 def seal(manifest: Manifest) -> bytes:
     """The manifest as the bytes of its file, digest included."""
-    return with_digest(dumps({**to_document(manifest), FIELD: _ZEROS}).encode())
+    return add_digest(dumps({**to_document(manifest), FIELD: _ZEROS}).encode())
 
 
-def with_digest(content: bytes) -> bytes:
+def add_digest(content: bytes) -> bytes:
     """The bytes of a manifest whose last field is a digest, with the digest that is right for them."""
-    return _replaced(content, hashlib.sha256(_replaced(content, _ZEROS)).hexdigest())
+    return _replace_digest(content, hashlib.sha256(_replace_digest(content, _ZEROS)).hexdigest())
 
 
 def read_sealed(content: bytes, where: str) -> Manifest:
@@ -50,20 +50,20 @@ def read_sealed(content: bytes, where: str) -> Manifest:
     except (ValueError, RecursionError) as error:
         msg = f"{where} is not JSON ({error}): the bundle is damaged; compile it again."
         raise BundleError(msg) from error
-    if version_of(document, where) >= _FIRST_SEALED:
+    if parse_schema_version(document, where) >= _FIRST_SEALED:
         _check_digest(content, where)
         del document[FIELD]
-    return manifest_from(document, where)
+    return parse_manifest(document, where)
 
 
 def _check_digest(content: bytes, where: str) -> None:
-    if _TAIL.search(content) and with_digest(content) == content:
+    if _TAIL.search(content) and add_digest(content) == content:
         return
     msg = f"{where} was changed after it was written (its digest differs): the bundle is damaged; copy it again, or compile it again."
     raise BundleError(msg)
 
 
-def _replaced(content: bytes, digest: str) -> bytes:
+def _replace_digest(content: bytes, digest: str) -> bytes:
     found = _TAIL.search(content)
     assert found is not None, "the digest is the last field"
     return content[: found.start(1)] + digest.encode() + content[found.end(1) :]

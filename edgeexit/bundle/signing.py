@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeexit.bundle.bundle import Bundle
-from edgeexit.bundle.reading import read_json
-from edgeexit.bundle.store import locked, write_whole, writing
+from edgeexit.bundle.reading import read_bundle_json
+from edgeexit.bundle.store import lock_folder, translate_write_errors, write_whole
 from edgeexit.errors import BundleError, InputError, MissingExtra
-from edgeexit.graph.paths import is_file, lies_in
+from edgeexit.graph.paths import is_file, is_inside
 from edgeexit.util.arguments import as_path
-from edgeexit.util.documents import check_schema, dumps, from_document, to_document
-from edgeexit.util.progress import silent
+from edgeexit.util.documents import check_schema, dumps, parse_document, to_document
+from edgeexit.util.progress import show_nothing
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -60,7 +60,7 @@ def make_keys(private: Path | str) -> Path:
         InputError: one of the files exists, or cannot be written.
         MissingExtra: cryptography is not installed.
     """
-    serialization, ed25519, _ = _cryptography()
+    serialization, ed25519, _ = _import_cryptography()
     path = as_path("key", private)
     public, key = path.with_name(f"{path.name}.pub"), ed25519.Ed25519PrivateKey.generate()
     encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
@@ -70,7 +70,7 @@ def make_keys(private: Path | str) -> Path:
     return public
 
 
-def sign(bundle: Bundle, private: Path | str, *, network_only: bool = False) -> Signature:
+def sign_bundle(bundle: Bundle, private: Path | str, *, network_only: bool = False) -> Signature:
     """Sign a bundle with a private key; a signature that is there is replaced.
 
     Args:
@@ -83,12 +83,12 @@ def sign(bundle: Bundle, private: Path | str, *, network_only: bool = False) -> 
         BundleError: the bundle cannot be written.
         MissingExtra: cryptography is not installed.
     """
-    key = _private_key(as_path("key", private))
+    key = _load_private_key(as_path("key", private))
     covers, created = NETWORK if network_only else EVERYTHING, datetime.now(timezone.utc).isoformat(timespec="seconds")
-    name = _name_of(key.public_key())
-    made = key.sign(_statement(bundle, covers, created, name)).hex()
+    name = _compute_key_id(key.public_key())
+    made = key.sign(_make_statement(bundle, covers, created, name)).hex()
     signature = Signature(SCHEMA, covers, created, name, made)
-    with writing(bundle.path), locked(bundle.path, silent):
+    with translate_write_errors(bundle.path), lock_folder(bundle.path, show_nothing):
         write_whole(bundle.path / FILE, dumps(signature).encode())
     return signature
 
@@ -105,16 +105,16 @@ def verify_signature(bundle: Bundle, public: Path | str) -> Signature:
         BundleError: not signed, signed with another key, or changed since.
         MissingExtra: cryptography is not installed.
     """
-    key = _public_key(as_path("key", public))
+    key = _load_public_key(as_path("key", public))
     found = _read(bundle)
-    name = _name_of(key)
+    name = _compute_key_id(key)
     if found.key != name:
         msg = f"{bundle.path} was signed with another key ({found.key[:16]}) than {public} ({name[:16]})."
         raise BundleError(msg)
     from cryptography.exceptions import InvalidSignature
 
     try:
-        key.verify(bytes.fromhex(found.signature), _statement(bundle, found.covers, found.created, name))
+        key.verify(bytes.fromhex(found.signature), _make_statement(bundle, found.covers, found.created, name))
     except (InvalidSignature, ValueError) as error:
         told = "everything" if found.covers == EVERYTHING else "its network"
         msg = (
@@ -127,41 +127,41 @@ def verify_signature(bundle: Bundle, public: Path | str) -> Signature:
 
 def _read(bundle: Bundle) -> Signature:
     path = bundle.path / FILE
-    if not is_file(path) or not lies_in(bundle.path, path):
+    if not is_file(path) or not is_inside(bundle.path, path):
         msg = f"{bundle.path} is not signed. To sign it: edgeexit sign {bundle.path} --key KEY.pem"
         raise BundleError(msg)
-    document = read_json(path)
+    document = read_bundle_json(path)
     check_schema(document, "signature", 1, str(path), BundleError)
-    found = from_document(Signature, document, str(path), BundleError)
+    found = parse_document(Signature, document, str(path), BundleError)
     if found.covers not in (EVERYTHING, NETWORK):
         msg = f"{path} says that it covers {found.covers!r}; this edgeexit knows {EVERYTHING!r} and {NETWORK!r}."
         raise BundleError(msg)
     return found
 
 
-def _statement(bundle: Bundle, covers: str, created: str, key: str) -> bytes:
+def _make_statement(bundle: Bundle, covers: str, created: str, key: str) -> bytes:
     """The bytes that are signed."""
     document = to_document(bundle.manifest)
     if covers == NETWORK:
         document = {name: value for name, value in document.items() if name not in _OF_DEVICES}
         document["files"] = {n: f for n, f in document["files"].items() if not n.startswith("calibrations/")}
     del document["schema"]  # a calibration may raise it
-    content = json.dumps(_without_empty(document), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    content = json.dumps(_drop_empty(document), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     digest = hashlib.sha256(content.encode()).hexdigest()
     return "\n".join((SCHEMA, covers, created, key, digest)).encode()
 
 
-def _without_empty(value: Any) -> Any:
+def _drop_empty(value: Any) -> Any:
     """Without fields that are null or empty: those that later versions add are so in the manifests of earlier ones."""
     if isinstance(value, Mapping):
-        kept = {name: _without_empty(item) for name, item in value.items()}
+        kept = {name: _drop_empty(item) for name, item in value.items()}
         return {name: item for name, item in kept.items() if item not in (None, {}, [])}
-    return [_without_empty(item) for item in value] if isinstance(value, list) else value
+    return [_drop_empty(item) for item in value] if isinstance(value, list) else value
 
 
-def _private_key(path: Path) -> Ed25519PrivateKey:
-    serialization, ed25519, damaged = _cryptography()
-    content = _key_bytes(path)
+def _load_private_key(path: Path) -> Ed25519PrivateKey:
+    serialization, ed25519, damaged = _import_cryptography()
+    content = _read_key_file(path)
     key: Ed25519PrivateKey | None
     try:
         key = serialization.load_pem_private_key(content, password=None)
@@ -173,9 +173,9 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def _public_key(path: Path) -> Ed25519PublicKey:
-    serialization, ed25519, damaged = _cryptography()
-    content = _key_bytes(path)
+def _load_public_key(path: Path) -> Ed25519PublicKey:
+    serialization, ed25519, damaged = _import_cryptography()
+    content = _read_key_file(path)
     load = serialization.load_ssh_public_key if content.startswith(b"ssh-") else serialization.load_pem_public_key
     key: Ed25519PublicKey | None
     try:
@@ -188,7 +188,7 @@ def _public_key(path: Path) -> Ed25519PublicKey:
     return key
 
 
-def _key_bytes(path: Path) -> bytes:
+def _read_key_file(path: Path) -> bytes:
     if not path.is_file():
         msg = f"{path} is not a file of a key."
         raise InputError(msg)
@@ -200,7 +200,7 @@ def _key_bytes(path: Path) -> bytes:
         raise InputError(msg) from error
 
 
-def _name_of(key: Ed25519PublicKey) -> str:
+def _compute_key_id(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()
 
 
@@ -214,7 +214,7 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
         raise InputError(msg) from error
 
 
-def _cryptography() -> tuple[Any, Any, tuple[type[Exception], ...]]:
+def _import_cryptography() -> tuple[Any, Any, tuple[type[Exception], ...]]:
     """Its modules for keys, and what it raises for files that are none."""
     try:
         from cryptography.exceptions import UnsupportedAlgorithm

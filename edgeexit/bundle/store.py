@@ -46,7 +46,7 @@ _CANNOT_WRITE = frozenset(
 )
 
 
-def digest_of(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     hasher = hashlib.sha256()
     with path.open("rb") as stream:
@@ -113,14 +113,14 @@ def check_room_to_write(folder: Path) -> None:
     Raises:
         BundleError: no permission, no room, no such folder.
     """
-    with writing(folder):
+    with translate_write_errors(folder):
         probe = create_temporary(folder, "probe")
         with suppress(FileNotFoundError):  # a writer at work has swept it up
             probe.unlink()
 
 
 @contextmanager
-def locked(folder: Path, waiting: Progress | None = None) -> Iterator[None]:
+def lock_folder(folder: Path, waiting: Progress | None = None) -> Iterator[None]:
     """Hold the bundle's lock; the system gives it back however the process ends.
 
     Args:
@@ -131,7 +131,7 @@ def locked(folder: Path, waiting: Progress | None = None) -> Iterator[None]:
         BundleError: another process writes this bundle, or the folder cannot be written.
     """
     until_s = monotonic() + (LONGEST_WAIT_S if waiting else 0.0)
-    with writing(folder):
+    with translate_write_errors(folder):
         handle = _open_lock(folder)
         try:
             while not _try_lock(handle):
@@ -173,7 +173,7 @@ def _try_lock(handle: int) -> bool:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def translate_write_errors(folder: Path) -> Iterator[None]:
     """Turn the system's refusals into what to do about them; the bundle's last manifest stays in force."""
     try:
         yield

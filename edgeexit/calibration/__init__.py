@@ -20,18 +20,18 @@ from __future__ import annotations
 
 from edgeexit.calibration.certify import Certificate, certify, samples_needed
 from edgeexit.calibration.kept import controller, drift_alarm, retune
-from edgeexit.calibration.online.controller import Controller, Dial, Law
-from edgeexit.calibration.online.drift import DriftAlarm, Seen
+from edgeexit.calibration.online.controller import ControlLaw, Controller, FrontPosition
+from edgeexit.calibration.online.drift import CellCounts, DriftAlarm
 from edgeexit.calibration.procedure import calibrate
 from edgeexit.calibration.replay import Outcome, ReplayTable
-from edgeexit.calibration.result import Calibration, calibration_from
-from edgeexit.calibration.solver.baselines import BASELINES, baseline
-from edgeexit.calibration.solver.cross_validation import Choice, choose
+from edgeexit.calibration.result import Calibration, parse_calibration
+from edgeexit.calibration.solver.baselines import BASELINES, choose_baseline_policy
+from edgeexit.calibration.solver.cross_validation import PolicyChoice, choose_policy
 from edgeexit.calibration.solver.pareto_front import Front, front
 from edgeexit.calibration.solver.search import NORMAL, QUICK, THOROUGH, Effort, Policy, optimise
 from edgeexit.calibration.stored import export_calibration, import_calibration, list_calibrations, load_calibration
 from edgeexit.calibration.targets import Bound, Target, parse_target
-from edgeexit.calibration.verdicts import Verdict, verdicts_of
+from edgeexit.calibration.verdicts import Remark, find_remarks
 
 __all__ = [
     "BASELINES",
@@ -40,35 +40,35 @@ __all__ = [
     "THOROUGH",
     "Bound",
     "Calibration",
+    "CellCounts",
     "Certificate",
-    "Choice",
+    "ControlLaw",
     "Controller",
-    "Dial",
     "DriftAlarm",
     "Effort",
     "Front",
-    "Law",
+    "FrontPosition",
     "Outcome",
     "Policy",
+    "PolicyChoice",
+    "Remark",
     "ReplayTable",
-    "Seen",
     "Target",
-    "Verdict",
-    "baseline",
     "calibrate",
-    "calibration_from",
     "certify",
-    "choose",
+    "choose_baseline_policy",
+    "choose_policy",
     "controller",
     "drift_alarm",
     "export_calibration",
+    "find_remarks",
     "front",
     "import_calibration",
     "list_calibrations",
     "load_calibration",
     "optimise",
+    "parse_calibration",
     "parse_target",
     "retune",
     "samples_needed",
-    "verdicts_of",
 ]

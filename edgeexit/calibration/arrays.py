@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeexit.errors import InputError
 from edgeexit.util.archives import read_archive
-from edgeexit.util.units import plural
+from edgeexit.util.units import format_count
 
 
 def as_scores(scores: ArrayLike) -> NDArray[np.float32]:
@@ -71,12 +71,15 @@ def checked_thresholds(thresholds: ArrayLike, exits: int) -> NDArray[np.float32]
     """
     inner = np.asarray(thresholds, np.float32)
     if inner.shape != (exits - 1,) or np.isnan(inner).any():
-        msg = f"{plural(exits, 'exit')} take {plural(exits - 1, 'threshold')} without NaN, not {np.asarray(thresholds).tolist()}."
+        msg = (
+            f"{format_count(exits, 'exit')} take {format_count(exits - 1, 'threshold')} without NaN, not "
+            f"{np.asarray(thresholds).tolist()}."
+        )
         raise InputError(msg)
     return inner
 
 
-def exit_number(name: str) -> int:
+def parse_exit_number(name: str) -> int:
     """The exit in the name of an array: 3 of `cost_s_3`."""
     return int(name.rsplit("_", 1)[1])
 

@@ -18,13 +18,13 @@ def write_aside(name: str, content: bytes) -> Path | None:
 
     Nothing is overwritten: where the name is taken, `-2` is appended. Returns the file, or None where no folder takes it.
     """
-    for folder in _folders():
+    for folder in _list_folders():
         with suppress(OSError):
             return _write_new(folder, name, content)
     return None
 
 
-def _folders() -> list[Path]:
+def _list_folders() -> list[Path]:
     places = [Path(tempfile.gettempdir())]
     with suppress(RuntimeError):
         places.insert(0, Path.home())

@@ -19,7 +19,7 @@ MOST_STAKE = 0.5
 """The largest share of the capital that may be lost in one bet."""
 
 
-def betting_p_value(values: Floats, limit: float, delta: float) -> Floats:
+def compute_betting_p_value(values: Floats, limit: float, delta: float) -> Floats:
     """p-values for "the mean is at least `limit`", one per column.
 
     A gambler who bets that the next value lies below `limit` makes money only if the mean does; 1 / (largest capital reached) is a p-value
@@ -45,23 +45,23 @@ def betting_p_value(values: Floats, limit: float, delta: float) -> Floats:
     return np.asarray(np.minimum(1.0, np.exp(-np.maximum(gains.max(axis=0), 0.0))), np.float64)
 
 
-def share_at_least_p_value(events: NDArray[np.integer], samples: int, limit: float) -> Floats:
+def compute_share_at_least_p_value(events: NDArray[np.integer], samples: int, limit: float) -> Floats:
     """p-values for "the event happens with probability at least `limit`", given how often it did in `samples` [policies]."""
     return np.array([binomial_cdf(int(e), samples, limit) for e in np.atleast_1d(events)])
 
 
-def share_at_most_p_value(events: NDArray[np.integer], samples: int, limit: float) -> Floats:
+def compute_share_at_most_p_value(events: NDArray[np.integer], samples: int, limit: float) -> Floats:
     """p-values for "the event happens with probability at most `limit`", given how often it did in `samples` [policies]."""
-    return share_at_least_p_value(samples - np.atleast_1d(events), samples, 1 - limit)
+    return compute_share_at_least_p_value(samples - np.atleast_1d(events), samples, 1 - limit)
 
 
-def allowed_events(samples: int, limit: float, delta: float) -> int | None:
+def count_allowed_events(samples: int, limit: float, delta: float) -> int | None:
     """The most events in `samples` that still prove a probability below `limit` at level `delta`; None where even none does not."""
     if binomial_cdf(0, samples, limit) > delta:
         return None
     return next(k - 1 for k in count(1) if k > samples or binomial_cdf(k, samples, limit) > delta)
 
 
-def samples_for_share(limit: float, delta: float) -> int:
+def count_samples_for_share(limit: float, delta: float) -> int:
     """How many samples without an event prove a probability below `limit` at level `delta`: 299 for 1 % at 0.05."""
     return math.ceil(math.log(delta) / math.log1p(-limit))

@@ -21,16 +21,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.bounds import (
-    betting_p_value,
-    samples_for_share,
-    share_at_least_p_value,
-    share_at_most_p_value,
+    compute_betting_p_value,
+    compute_share_at_least_p_value,
+    compute_share_at_most_p_value,
+    count_samples_for_share,
 )
 from edgeexit.calibration.replay import Floats, Indices, ReplayTable
-from edgeexit.calibration.solver.nearest_target import not_met
+from edgeexit.calibration.solver.nearest_target import make_not_met_error
 from edgeexit.calibration.solver.pairs import refine
-from edgeexit.calibration.solver.problem import Sum, problem_of
-from edgeexit.calibration.solver.search import QUICK, Policy, best_boundaries, best_single, policy_of
+from edgeexit.calibration.solver.problem import SampleSum, build_problem
+from edgeexit.calibration.solver.search import (
+    QUICK,
+    Policy,
+    find_best_boundaries,
+    find_best_single_boundary,
+    make_policy,
+)
 from edgeexit.calibration.targets import Bound, Target, parse_target
 from edgeexit.errors import InputError, TargetNotMet
 from edgeexit.util.arguments import as_whole
@@ -64,8 +70,8 @@ def samples_needed(target: str | Target, confidence: float = 0.95, *, rounds: in
 
     A mean needs more the nearer it comes to its limit: about (1.6·cv/slack)² samples for a relative slack. `rounds` as for `certify`.
     """
-    delta = _delta(confidence, rounds)
-    return {str(b): _fewest(b, delta) for b in parse_target(target).bounds}
+    delta = _compute_delta(confidence, rounds)
+    return {str(b): _count_fewest_samples(b, delta) for b in parse_target(target).bounds}
 
 
 def certify(
@@ -94,12 +100,12 @@ def certify(
     """
     parsed = parse_target(target)
     _refuse_too_few(test, samples_needed(parsed, confidence, rounds=rounds), confidence)
-    choose, test = apart(choose, test, parsed)
-    path = safe_path(choose, parsed)
+    choose, test = separate_latencies(choose, test, parsed)
+    path = build_safe_path(choose, parsed)
     return prove(path, choose, test, parsed, confidence=confidence, seed=seed, rounds=rounds)
 
 
-def apart(choose: ReplayTable, test: ReplayTable, target: Target) -> tuple[ReplayTable, ReplayTable]:
+def separate_latencies(choose: ReplayTable, test: ReplayTable, target: Target) -> tuple[ReplayTable, ReplayTable]:
     """Both tables with latencies of their own, where a tail is bounded and an exit has the same ones in both: every other one each.
 
     Means stay those of all latencies. A cost known only as its mean stays in both.
@@ -132,58 +138,64 @@ def prove(
     A path learnt from measured latencies has seen those of `test` unless the tables were taken `apart` before. Args and errors as for
     `certify`.
     """
-    parsed, delta = parse_target(target), _delta(confidence, rounds)
+    parsed, delta = parse_target(target), _compute_delta(confidence, rounds)
     needed = samples_needed(parsed, confidence, rounds=rounds)
     _refuse_too_few(test, needed, confidence)
-    choose, test = apart(choose, test, parsed)
-    foreseen = _worst(_all_p_values(choose, parsed, path, delta, seed))
+    choose, test = separate_latencies(choose, test, parsed)
+    foreseen = _compute_worst_p_values(_compute_all_p_values(choose, parsed, path, delta, seed))
     path = [path[i] for i in np.argsort(foreseen, kind="stable")]
-    per_bound = _all_p_values(test, parsed, path, delta, seed)
-    failures = np.flatnonzero(_worst(per_bound) > delta)
+    per_bound = _compute_all_p_values(test, parsed, path, delta, seed)
+    failures = np.flatnonzero(_compute_worst_p_values(per_bound) > delta)
     passed = int(failures[0]) if len(failures) else len(path)
     if not passed:
-        raise _unproved(per_bound, test, confidence, delta)
-    best = max(range(passed), key=lambda i: _goal(parsed, path[i]))
+        raise _make_unproved_error(per_bound, test, confidence, delta)
+    best = max(range(passed), key=lambda i: _compute_goal(parsed, path[i]))
     shown = {name: float(values[best]) for name, values in per_bound.items()}
     return path[best], Certificate(confidence, len(test), min(passed + 1, len(path)), shown, needed)
 
 
-def _goal(target: Target, policy: Policy) -> tuple[float, float]:
+def _compute_goal(target: Target, policy: Policy) -> tuple[float, float]:
     """What is wanted of a policy that is proved: larger is better."""
     return (-policy.mean_s, policy.quality) if target.minimises_mean else (policy.quality, -policy.mean_s)
 
 
-def _all_p_values(
+def _compute_all_p_values(
     table: ReplayTable, target: Target, path: Sequence[Policy], delta: float, seed: int
 ) -> dict[str, Floats]:
     leaves = [table.leaves_at(p.thresholds) for p in path]
-    return {str(b): _p_values(table, b, leaves, delta, seed) for b in target.bounds}
+    return {str(b): _compute_p_values(table, b, leaves, delta, seed) for b in target.bounds}
 
 
-def _worst(per_bound: dict[str, Floats]) -> Floats:
+def _compute_worst_p_values(per_bound: dict[str, Floats]) -> Floats:
     return np.asarray(np.max(list(per_bound.values()), axis=0), np.float64)
 
 
-def safe_path(choose: ReplayTable, target: Target, points: int = PATH_POINTS) -> list[Policy]:
+def build_safe_path(choose: ReplayTable, target: Target, points: int = PATH_POINTS) -> list[Policy]:
     """Policies from the safest to the boldest: the best with every bound tightened, less and less, down to the bounds themselves.
 
     Raises:
         TargetNotMet: nothing meets the target on the samples themselves.
     """
-    problem = problem_of(choose, target)
-    boldest = best_boundaries(problem, QUICK)
+    problem = build_problem(choose, target)
+    boldest = find_best_boundaries(problem, QUICK)
     if problem.violation(problem.ranked.leaves_at(boldest)) > 0:
-        raise not_met(choose, target)
+        raise make_not_met_error(choose, target)
     made = [boldest]
     for tightness in _TIGHTEST * np.linspace(0, 1, points)[1:] ** 2:
-        tightened = replace(problem, limits=tuple(_tighter(s, len(choose), float(tightness)) for s in problem.limits))
-        point = best_single(tightened) if choose.exits == 2 else refine(tightened, made[-1], _LEVELS, rounds=3)
+        tightened = replace(
+            problem, limits=tuple(_tighten_limit(s, len(choose), float(tightness)) for s in problem.limits)
+        )
+        point = (
+            find_best_single_boundary(tightened)
+            if choose.exits == 2
+            else refine(tightened, made[-1], _LEVELS, rounds=3)
+        )
         if problem.violation(problem.ranked.leaves_at(point)) <= 0 and point not in made:
             made.append(point)
-    return [policy_of(problem, point, None) for point in reversed(made)]
+    return [make_policy(problem, point, None) for point in reversed(made)]
 
 
-def _tighter(limited: Sum, samples: int, tightness: float) -> Sum:
+def _tighten_limit(limited: SampleSum, samples: int, tightness: float) -> SampleSum:
     """A limit moved inwards: part of a cost, four times that part of a tail, and as much of what may still be lost of the answers."""
     bound = limited.bound
     assert bound is not None
@@ -196,31 +208,31 @@ def _tighter(limited: Sum, samples: int, tightness: float) -> Sum:
     return replace(limited, limit=limited.limit - tightness * (samples + limited.limit))
 
 
-def _p_values(test: ReplayTable, bound: Bound, leaves: Sequence[Indices], delta: float, seed: int) -> Floats:
+def _compute_p_values(test: ReplayTable, bound: Bound, leaves: Sequence[Indices], delta: float, seed: int) -> Floats:
     """p-value of "the bound is broken" per policy of the path."""
     n, metric = len(test), bound.metric
     if metric in ("mean", "energy", "macs"):
-        limited = problem_of(test, Target((bound,))).limits[0]
+        limited = build_problem(test, Target((bound,))).limits[0]
         assert limited.per_exit is not None
-        return _mean_p_values(limited.per_exit, limited.limit / n, leaves, delta)
+        return _compute_mean_p_values(limited.per_exit, limited.limit / n, leaves, delta)
     if bound.of.tail is not None:
-        over = _exceedances(test, bound.limit, seed)
+        over = _draw_exceedances(test, bound.limit, seed)
         events = np.array([np.count_nonzero(over[at, np.arange(n)]) for at in leaves])
-        return share_at_least_p_value(events, n, bound.of.tail)
+        return compute_share_at_least_p_value(events, n, bound.of.tail)
     if metric == "rate":
         assert bound.exit is not None
         events = np.array([np.count_nonzero(at == bound.exit - 1) for at in leaves])
-        return share_at_most_p_value(events, n, bound.limit)
+        return compute_share_at_most_p_value(events, n, bound.limit)
     flags = test.agreement if metric == "agreement" else test.correct
     assert flags is not None
     right = np.stack([flags[np.arange(n), at] for at in leaves], axis=1)
     if metric == "drop":
         lost = test.backbone_right[:, None].astype(np.float64) - right
-        return betting_p_value((1 + lost) / 2, (1 + bound.limit / 100) / 2, delta)
-    return share_at_most_p_value(right.sum(axis=0), n, bound.limit)
+        return compute_betting_p_value((1 + lost) / 2, (1 + bound.limit / 100) / 2, delta)
+    return compute_share_at_most_p_value(right.sum(axis=0), n, bound.limit)
 
 
-def _mean_p_values(per_exit: Floats, limit: float, leaves: Sequence[Indices], delta: float) -> Floats:
+def _compute_mean_p_values(per_exit: Floats, limit: float, leaves: Sequence[Indices], delta: float) -> Floats:
     """The costs lie between the cheapest and the dearest exit, so that range is what is bet on."""
     low, high = float(per_exit.min()), float(per_exit.max())
     if high <= limit:
@@ -228,10 +240,10 @@ def _mean_p_values(per_exit: Floats, limit: float, leaves: Sequence[Indices], de
     if limit <= low:
         return np.ones(len(leaves))
     values = np.stack([per_exit[at] for at in leaves], axis=1)
-    return betting_p_value((values - low) / (high - low), (limit - low) / (high - low), delta)
+    return compute_betting_p_value((values - low) / (high - low), (limit - low) / (high - low), delta)
 
 
-def _exceedances(test: ReplayTable, limit_s: float, seed: int) -> NDArray[np.bool_]:
+def _draw_exceedances(test: ReplayTable, limit_s: float, seed: int) -> NDArray[np.bool_]:
     """For every exit and certify sample one measured latency, drawn without replacement, and whether it is over the limit [N, M].
 
     Input and latency together are then one draw from what will happen, so that their exceedances are binomial.
@@ -249,11 +261,11 @@ def _exceedances(test: ReplayTable, limit_s: float, seed: int) -> NDArray[np.boo
     return np.stack(rows) > limit_s
 
 
-def _fewest(bound: Bound, delta: float) -> int:
+def _count_fewest_samples(bound: Bound, delta: float) -> int:
     if bound.of.tail is not None:
-        return samples_for_share(bound.of.tail, delta)
+        return count_samples_for_share(bound.of.tail, delta)
     if bound.metric in ("accuracy", "agreement", "rate"):
-        return samples_for_share(1 - bound.limit, delta) if bound.limit < 1 else 2**31
+        return count_samples_for_share(1 - bound.limit, delta) if bound.limit < 1 else 2**31
     if bound.metric == "drop" and bound.limit > 0:
         return math.ceil(
             math.log(1 / delta) / math.log1p(bound.limit / 200)
@@ -261,7 +273,7 @@ def _fewest(bound: Bound, delta: float) -> int:
     return math.ceil(2 * math.log(1 / delta))
 
 
-def _delta(confidence: object, rounds: int) -> float:
+def _compute_delta(confidence: object, rounds: int) -> float:
     if not isinstance(confidence, Real) or not 0 < float(confidence) < 1:
         msg = f"the confidence must lie between 0 and 1, as in 0.95; got {confidence!r}."
         raise InputError(msg)
@@ -276,7 +288,9 @@ def _refuse_too_few(test: ReplayTable, needed: dict[str, int], confidence: float
         raise InputError(msg)
 
 
-def _unproved(per_bound: dict[str, Floats], test: ReplayTable, confidence: float, delta: float) -> TargetNotMet:
+def _make_unproved_error(
+    per_bound: dict[str, Floats], test: ReplayTable, confidence: float, delta: float
+) -> TargetNotMet:
     failed = [f"{name} (p = {values[0]:.3g})" for name, values in per_bound.items() if values[0] > delta]
     msg = (
         f"not even the safest policy found can be proved to keep {', '.join(failed)} at {confidence:g} confidence "

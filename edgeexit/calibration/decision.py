@@ -92,7 +92,7 @@ class CalibrationVerdict:
         return f"{target}; prediction {self.prediction}{off}; machine {self.machine}"
 
 
-def all_bounds(states: Iterable[str]) -> str:
+def combine_bound_states(states: Iterable[str]) -> str:
     """One word for several bounds: a single one that is not met decides, else a single undecided one."""
     found = set(states)
     return NOT_MET if NOT_MET in found else UNDECIDED if UNDECIDED in found else MET

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeexit.calibration.arrays import as_vector
-from edgeexit.calibration.replay import FALL, Floats, Indices, ReplayTable, falling_exits
+from edgeexit.calibration.replay import FALL, Floats, Indices, ReplayTable, find_falling_exits
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
 from edgeexit.measure.statistics import t_quantile
-from edgeexit.measure.timing import Call, Samples, time_interleaved
+from edgeexit.measure.timing import Call, TimedSamples, time_interleaved
 from edgeexit.runtime import Backbone, Prediction, Runner
-from edgeexit.util.progress import Progress, silent
+from edgeexit.util.progress import Progress, show_nothing
 
 KEPT_LATENCIES = 20_000
 """Latencies kept per exit; more are thinned evenly."""
@@ -35,7 +35,7 @@ _BLOCK_S = (0.005, 0.02)
 
 
 @dataclass(frozen=True, eq=False)
-class Costs:
+class MeasuredCosts:
     """Measured latencies.
 
     Attributes:
@@ -64,11 +64,11 @@ class Costs:
     @property
     def falling(self) -> tuple[int, ...]:
         """Exits (from 1) measured as faster than the exit before, whose work they contain, by more than the error of both."""
-        return falling_exits(self.typical_s, max(FALL, 2 * self.error))
+        return find_falling_exits(self.typical_s, max(FALL, 2 * self.error))
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class PolicyTiming:
     """The policy at work on the device.
 
     Attributes:
@@ -79,7 +79,7 @@ class Trial:
         latency_s: every latency of both lanes. blocks: the round of each.
     """
 
-    costs: Costs
+    costs: MeasuredCosts
     labels: Indices
     leaves: Indices
     mean_s: float
@@ -110,12 +110,12 @@ class Replayed:
     backbone: Indices
 
 
-def replay(runner: Runner, data: Dataset, progress: Progress = silent) -> ReplayTable:
+def replay(runner: Runner, data: Dataset, progress: Progress = show_nothing) -> ReplayTable:
     """Run every exit once on every sample: a table whose costs are placeholders of one second until `priced` puts measured ones in."""
     return replay_answers(runner, data, progress).table
 
 
-def replay_answers(runner: Runner, data: Dataset, progress: Progress = silent) -> Replayed:
+def replay_answers(runner: Runner, data: Dataset, progress: Progress = show_nothing) -> Replayed:
     """The table of `replay`, and what it was made from.
 
     Where the last exit answers with what several exits have computed, the backbone runs once on every sample too, so that agreement and
@@ -134,7 +134,7 @@ def replay_answers(runner: Runner, data: Dataset, progress: Progress = silent) -
         None if data.labels is None else answers == data.labels[:, None],
         np.ones(runner.exits),
         agreement=answers == straight[:, None],
-        macs=_macs(runner),
+        macs=_accumulate_macs(runner),
         backbone_correct=None if own else straight == (straight if data.labels is None else data.labels),
     )
     return Replayed(table, answers, straight)
@@ -164,71 +164,75 @@ def _refuse_nan(name: str, scores: NDArray[np.float32], logits: NDArray[np.float
         raise InputError(msg)
 
 
-def priced(table: ReplayTable, costs: Costs) -> ReplayTable:
+def attach_costs(table: ReplayTable, costs: MeasuredCosts) -> ReplayTable:
     """A table with measured costs. What the heads take together is the last exit less the backbone; it is split evenly over them."""
     spare = max(0.0, float(costs.typical_s[-1]) - costs.backbone_typical_s)
     return replace(
         table,
-        cost_s=tuple(_thinned(samples) for samples in costs.cost_s),
+        cost_s=tuple(_thin_samples(samples) for samples in costs.cost_s),
         head_s=np.full(table.exits - 1, spare / (table.exits - 1)),
         typical_s=costs.typical_s,
         backbone_s=costs.backbone_typical_s,
     )
 
 
-def with_energy(table: ReplayTable, energy_j: ArrayLike) -> ReplayTable:
+def attach_energy(table: ReplayTable, energy_j: ArrayLike) -> ReplayTable:
     """A table with measured energies per exit, [N] joules."""
     return replace(table, energy_j=as_vector(energy_j), head_s=None, typical_s=None, backbone_s=None)
 
 
-def time_exits(runner: Runner, data: Dataset, seconds: float, seed: int, progress: Progress = silent) -> Costs:
+def time_exits(
+    runner: Runner, data: Dataset, seconds: float, seed: int, progress: Progress = show_nothing
+) -> MeasuredCosts:
     """Time leaving at every exit, and the backbone."""
-    inputs = singles(data.take(slice(_FORCED_INPUTS)))
+    inputs = split_into_singles(data.take(slice(_FORCED_INPUTS)))
     with runner.backbone() as backbone:
-        timed = _timed(_forced_lanes(runner, backbone, inputs), seconds, seed, progress)
-    return _costs(timed, runner.exits)
+        timed = _time_lanes(_make_forced_calls(runner, backbone, inputs), seconds, seed, progress)
+    return _compute_costs(timed, runner.exits)
 
 
-def _timed(lanes: Mapping[str, Call], seconds: float, seed: int, progress: Progress) -> dict[str, Samples]:
+def _time_lanes(lanes: Mapping[str, Call], seconds: float, seed: int, progress: Progress) -> dict[str, TimedSamples]:
     """In blocks short enough for rounds to be compared with each other."""
     block_s = float(np.clip(seconds / (len(lanes) * _WANTED_ROUNDS), *_BLOCK_S))
     return time_interleaved(lanes, seconds=seconds, block_s=block_s, seed=seed, progress=progress)
 
 
-def try_policy(runner: Runner, data: Dataset, seconds: float, seed: int, progress: Progress = silent) -> Trial:
+def try_policy(
+    runner: Runner, data: Dataset, seconds: float, seed: int, progress: Progress = show_nothing
+) -> PolicyTiming:
     """Run the thresholds that the runner has now on the validation part: once for the answers, then timed among the forced exits."""
-    inputs = singles(data)
+    inputs = split_into_singles(data)
     answers = [runner(x) for x in inputs]
     leaves = np.array([a.exit - 1 for a in answers])
     with runner.backbone() as backbone:
-        policy: Call = _in_turn(runner, inputs)
-        lanes = {**_forced_lanes(runner, backbone, inputs), "policy A": policy, "policy B": policy}
-        timed = _timed(lanes, seconds, seed, progress)
+        policy: Call = _make_cycling_call(runner, inputs)
+        lanes = {**_make_forced_calls(runner, backbone, inputs), "policy A": policy, "policy B": policy}
+        timed = _time_lanes(lanes, seconds, seed, progress)
     rates = np.bincount(leaves, minlength=runner.exits) / len(leaves)
     lane_a, lane_b = timed["policy A"], timed["policy B"]
-    first, second = (_typical_mix(lane, leaves, rates) for lane in (lane_a, lane_b))
-    rounds = (_round_mixes(lane_a, leaves, rates) + _round_mixes(lane_b, leaves, rates)) / 2
-    return Trial(
-        costs=_costs(timed, runner.exits),
+    first, second = (_compute_typical_mix(lane, leaves, rates) for lane in (lane_a, lane_b))
+    rounds = (_compute_round_mixes(lane_a, leaves, rates) + _compute_round_mixes(lane_b, leaves, rates)) / 2
+    return PolicyTiming(
+        costs=_compute_costs(timed, runner.exits),
         labels=np.array([a.label for a in answers]),
         leaves=leaves,
         mean_s=(first + second) / 2,
         noise_floor=abs(first / second - 1),
-        error=relative_error(rounds),
-        ratio_error=relative_error(rounds / timed["backbone"].block_means_s),
+        error=compute_relative_error(rounds),
+        ratio_error=compute_relative_error(rounds / timed["backbone"].block_means_s),
         latency_s=np.concatenate([lane_a.values_s, lane_b.values_s]),
         blocks=np.concatenate([lane_a.blocks, lane_b.blocks]),
     )
 
 
-def singles(data: Dataset) -> list[Any]:
+def split_into_singles(data: Dataset) -> list[Any]:
     """The samples one by one, as a Runner takes them, made beforehand so that slicing is not timed."""
     if isinstance(data.inputs, dict):
         return [{name: array[i : i + 1] for name, array in data.inputs.items()} for i in range(len(data))]
     return [data.inputs[i : i + 1] for i in range(len(data))]
 
 
-def _forced_lanes(runner: Runner, backbone: Backbone, inputs: list[Any]) -> dict[str, Call]:
+def _make_forced_calls(runner: Runner, backbone: Backbone, inputs: list[Any]) -> dict[str, Call]:
     def forced(exit: int) -> Call:
         def call(i: int) -> Prediction:
             return runner.forced(inputs[i % len(inputs)], exit=exit)
@@ -236,31 +240,31 @@ def _forced_lanes(runner: Runner, backbone: Backbone, inputs: list[Any]) -> dict
         return call
 
     lanes = {f"exit {k}": forced(k) for k in range(1, runner.exits + 1)}
-    return {**lanes, "backbone": _in_turn(backbone, inputs)}
+    return {**lanes, "backbone": _make_cycling_call(backbone, inputs)}
 
 
-def _in_turn(run: Callable[[Any], Prediction], inputs: list[Any]) -> Call:
+def _make_cycling_call(run: Callable[[Any], Prediction], inputs: list[Any]) -> Call:
     return lambda i: run(inputs[i % len(inputs)])
 
 
-def _costs(timed: Mapping[str, Samples], exits: int) -> Costs:
+def _compute_costs(timed: Mapping[str, TimedSamples], exits: int) -> MeasuredCosts:
     lanes = [timed[f"exit {k}"] for k in range(1, exits + 1)]
     straight = timed["backbone"].block_means_s
     totals = np.sum([lane.block_means_s for lane in timed.values()], axis=0)
     half = len(totals) // 2
-    return Costs(
+    return MeasuredCosts(
         cost_s=tuple(lane.values_s for lane in lanes),
-        typical_s=np.array([_typical(lane) for lane in lanes]),
+        typical_s=np.array([_compute_typical(lane) for lane in lanes]),
         backbone_s=timed["backbone"].values_s,
-        backbone_typical_s=_typical(timed["backbone"]),
-        error=max(relative_error(lane.block_means_s) for lane in timed.values()),
-        ratio_error=max(relative_error(lane.block_means_s / straight) for lane in lanes),
+        backbone_typical_s=_compute_typical(timed["backbone"]),
+        error=max(compute_relative_error(lane.block_means_s) for lane in timed.values()),
+        ratio_error=max(compute_relative_error(lane.block_means_s / straight) for lane in lanes),
         drift=abs(float(np.median(totals[:half]) / np.median(totals[half:])) - 1),
         spread=float(np.quantile(totals, 0.9) - np.quantile(totals, 0.1)) / (_DECILES * float(np.median(totals))),
     )
 
 
-def relative_error(rounds: Floats) -> float:
+def compute_relative_error(rounds: Floats) -> float:
     """Half width of the 99 % interval of the median of `rounds` over its value.
 
     From the median absolute deviation, which a stall of the machine in a few rounds does not move; 1.4826 and 1.2533 make of it the
@@ -271,48 +275,51 @@ def relative_error(rounds: Floats) -> float:
     return float(t_quantile(0.995, len(rounds) - 1) * 1.2533 * deviation / (middle * len(rounds) ** 0.5))
 
 
-def change(before: Costs, after: Costs) -> float:
+def compute_change(before: MeasuredCosts, after: MeasuredCosts) -> float:
     """Largest relative change of an exit's typical latency from one timing to another."""
     return float(np.max(np.abs(after.typical_s / before.typical_s - 1)))
 
 
-def _typical(samples: Samples) -> float:
+def _compute_typical(samples: TimedSamples) -> float:
     return float(np.median(samples.block_means_s))
 
 
-def _typical_mix(samples: Samples, leaves: Indices, rates: Floats) -> float:
+def _compute_typical_mix(samples: TimedSamples, leaves: Indices, rates: Floats) -> float:
     """Per exit the median over blocks of the mean of its inferences, weighted with the exit rates."""
     at = leaves[np.arange(len(samples)) % len(leaves)]
     total = 0.0
     for k in np.unique(at):
         here = at == k
-        total += float(rates[k]) * float(np.median(_block_means(samples.values_s[here], samples.blocks[here])))
+        total += float(rates[k]) * float(np.median(_compute_block_means(samples.values_s[here], samples.blocks[here])))
     return total / float(rates[np.unique(at)].sum())
 
 
-def _round_mixes(samples: Samples, leaves: Indices, rates: Floats) -> Floats:
+def _compute_round_mixes(samples: TimedSamples, leaves: Indices, rates: Floats) -> Floats:
     """Per round, the mean of its inferences weighted with the exit rates; an exit that a round has not met counts as it usually takes."""
     at = leaves[np.arange(len(samples)) % len(leaves)]
     rounds = int(samples.blocks[-1]) + 1
     total = np.zeros(rounds)
     for k in np.unique(at):
         here = at == k
-        met, values = np.unique(samples.blocks[here]), _block_means(samples.values_s[here], samples.blocks[here])
+        met, values = (
+            np.unique(samples.blocks[here]),
+            _compute_block_means(samples.values_s[here], samples.blocks[here]),
+        )
         usual = np.full(rounds, np.median(values))
         usual[met] = values
         total += float(rates[k]) * usual
     return total / float(rates[np.unique(at)].sum())
 
 
-def _block_means(values: Floats, blocks: NDArray[np.int64]) -> Floats:
+def _compute_block_means(values: Floats, blocks: NDArray[np.int64]) -> Floats:
     _, place, counts = np.unique(blocks, return_inverse=True, return_counts=True)
     return np.asarray(np.bincount(place.ravel(), weights=values) / counts, np.float64)
 
 
-def _thinned(samples: Floats) -> Floats:
+def _thin_samples(samples: Floats) -> Floats:
     return samples if len(samples) <= KEPT_LATENCIES else samples[:: -(-len(samples) // KEPT_LATENCIES)]
 
 
-def _macs(runner: Runner) -> Floats | None:
+def _accumulate_macs(runner: Runner) -> Floats | None:
     stages = [stage.macs for stage in runner.bundle.manifest.stages]
     return None if any(m is None for m in stages) else np.cumsum(np.array(stages, np.float64))

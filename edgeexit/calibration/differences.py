@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeexit.calibration.result import Calibration, Figures
+from edgeexit.calibration.result import Calibration, PolicyPerformance
 from edgeexit.util import units
 
 
@@ -23,17 +23,17 @@ class Difference:
         return self.first == self.second
 
 
-def differences(first: Calibration, second: Calibration) -> tuple[Difference, ...]:
+def compare_calibrations(first: Calibration, second: Calibration) -> tuple[Difference, ...]:
     """Every line that the comparison of two calibrations has, those that agree included."""
     rows = [(what, say(first), say(second)) for what, say in _PLAIN.items()]
     exits = max(len(first.exits), len(second.exits))
-    rows += [(f"exit {k + 1}, mean", _exit_mean(first, k), _exit_mean(second, k)) for k in range(exits)]
+    rows += [(f"exit {k + 1}, mean", _format_exit_mean(first, k), _format_exit_mean(second, k)) for k in range(exits)]
     names = sorted((first.device.keys() | second.device.keys()) - {"isa", "memory"})
     rows += [(name, first.device.get(name, "n/a"), second.device.get(name, "n/a")) for name in names]
     return tuple(Difference(*row) for row in rows)
 
 
-def _exit_mean(calibration: Calibration, k: int) -> str:
+def _format_exit_mean(calibration: Calibration, k: int) -> str:
     return units.seconds(calibration.exits[k].mean_s) if k < len(calibration.exits) else "n/a"
 
 
@@ -41,7 +41,7 @@ def _list(values: Sequence[str]) -> str:
     return ", ".join(values)
 
 
-def _of_run(say: Callable[[Figures], str]) -> Callable[[Calibration], str]:
+def _read_from_run(say: Callable[[PolicyPerformance], str]) -> Callable[[Calibration], str]:
     return lambda c: "n/a" if c.measured is None else say(c.measured)
 
 
@@ -53,9 +53,9 @@ _PLAIN: dict[str, Callable[[Calibration], str]] = {
     "thresholds": lambda c: f"{_list([f'{t:.6g}' for t in c.thresholds])} {c.unit}",
     "data": lambda c: f"{c.parts.data}, {c.parts.choose + c.parts.certify + c.parts.validate} samples",
     "predicted mean": lambda c: units.seconds(c.predicted.mean_s),
-    "measured mean": _of_run(lambda f: units.seconds(f.mean_s)),
-    "measured p99": _of_run(lambda f: units.seconds(f.p99_s)),
-    "measured accuracy": _of_run(lambda f: units.percent(f.accuracy)),
-    "exit rates": _of_run(lambda f: _list([units.percent(r, 1) for r in f.exit_rates])),
+    "measured mean": _read_from_run(lambda f: units.seconds(f.mean_s)),
+    "measured p99": _read_from_run(lambda f: units.seconds(f.p99_s)),
+    "measured accuracy": _read_from_run(lambda f: units.percent(f.accuracy)),
+    "exit rates": _read_from_run(lambda f: _list([units.percent(r, 1) for r in f.exit_rates])),
     "backbone, mean": lambda c: units.seconds(c.backbone_mean_s),
 }

@@ -26,15 +26,15 @@ from edgeexit.calibration.decision import (
     QUIET,
     UNDECIDED,
     CalibrationVerdict,
-    all_bounds,
+    combine_bound_states,
 )
-from edgeexit.calibration.device import Costs, Trial, change
+from edgeexit.calibration.device import MeasuredCosts, PolicyTiming, compute_change
 from edgeexit.calibration.replay import ReplayTable
-from edgeexit.calibration.result import Check, Figures
-from edgeexit.calibration.solver.problem import limit_s
+from edgeexit.calibration.result import BoundCheck, PolicyPerformance
+from edgeexit.calibration.solver.problem import resolve_limit_s
 from edgeexit.calibration.targets import Bound, Target
-from edgeexit.calibration.uncertainty import Sample, half_width
-from edgeexit.hardware import DeviceState, foreign_cores, judge
+from edgeexit.calibration.uncertainty import ExitSample, compute_half_width
+from edgeexit.hardware import DeviceState, count_foreign_cores, judge
 from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
 from edgeexit.util import units
@@ -47,7 +47,7 @@ _STOLEN = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class PolicyRun:
     """The chosen policy at work.
 
     Attributes:
@@ -58,10 +58,10 @@ class Run:
         proved: whether a certificate holds for the bounds on answers and shares.
     """
 
-    figures: Figures
+    figures: PolicyPerformance
     validation: ReplayTable
-    whole: Sample
-    trial: Trial
+    whole: ExitSample
+    trial: PolicyTiming
     reasons: tuple[str, ...]
     proved: bool
 
@@ -76,18 +76,18 @@ class Run:
         return self.figures.mean_s / self.validation.outcome_of(self.trial.leaves).mean_s - 1
 
 
-def tolerance_of(noise_floor: float, sampling_error: float) -> float:
+def compute_tolerance(noise_floor: float, sampling_error: float) -> float:
     """How far measured may be from predicted, relative: the larger of 2 %, 1.25 noise floors, and the sampling error of both parts."""
     return max(TRACKING, NOISE_FACTOR * noise_floor, sampling_error)
 
 
-def accuracy_interval(measured: Figures) -> Interval | None:
+def compute_accuracy_interval(measured: PolicyPerformance) -> Interval | None:
     """95 % interval of the measured accuracy; None without labels."""
     return None if measured.accuracy is None else share_interval(measured.accuracy, measured.samples)
 
 
-def noise_reasons(
-    trial: Trial, before: Costs, states: tuple[DeviceState, DeviceState], threads: int
+def explain_noise(
+    trial: PolicyTiming, before: MeasuredCosts, states: tuple[DeviceState, DeviceState], threads: int
 ) -> tuple[str, ...]:
     """Why times measured between two states of the machine cannot be decided on; empty on a quiet machine.
 
@@ -97,42 +97,44 @@ def noise_reasons(
         states: of the machine, before and after the run.
         threads: that the run used.
     """
-    return tuple(_noise_reasons(trial, before, states, threads))
+    return tuple(_list_noise_reasons(trial, before, states, threads))
 
 
-def _noise_reasons(trial: Trial, before: Costs, states: tuple[DeviceState, DeviceState], threads: int) -> Iterator[str]:
+def _list_noise_reasons(
+    trial: PolicyTiming, before: MeasuredCosts, states: tuple[DeviceState, DeviceState], threads: int
+) -> Iterator[str]:
     validity = judge(*states)
     if trial.noise > NOISE_LIMIT:
         yield "measured again and again, the same thing differs by more than that limit"
-    yield from _busy_reasons(states, threads)
+    yield from _list_busy_reasons(states, threads)
     if validity.status == "invalid":
         yield from validity.reasons
-    yield from _falling_reasons(trial.costs)
-    yield from change_reasons(before, trial.costs)
+    yield from _list_falling_reasons(trial.costs)
+    yield from explain_changed_times(before, trial.costs)
 
 
-def change_reasons(before: Costs, after: Costs) -> Iterator[str]:
+def explain_changed_times(before: MeasuredCosts, after: MeasuredCosts) -> Iterator[str]:
     """Times that another timing shortly after does not repeat."""
-    changed = change(before, after)
+    changed = compute_change(before, after)
     if changed > NOISE_LIMIT:
         yield f"times changed by {units.percent(changed, 1)} from one measurement to the next"
 
 
-def cost_reasons(costs: Costs, states: tuple[DeviceState, DeviceState], threads: int) -> tuple[str, ...]:
+def explain_noisy_costs(costs: MeasuredCosts, states: tuple[DeviceState, DeviceState], threads: int) -> tuple[str, ...]:
     """The same of the timing of the exits, before any policy has run."""
     drift = ("times drifted by more than that limit",) if costs.noise > NOISE_LIMIT else ()
-    return (*drift, *_busy_reasons(states, threads), *_falling_reasons(costs))
+    return (*drift, *_list_busy_reasons(states, threads), *_list_falling_reasons(costs))
 
 
-def _falling_reasons(costs: Costs) -> Iterator[str]:
+def _list_falling_reasons(costs: MeasuredCosts) -> Iterator[str]:
     for k in costs.falling:
         yield f"leaving at exit {k} was measured as faster than at exit {k - 1}, whose work it contains"
 
 
-def _busy_reasons(states: tuple[DeviceState, DeviceState], threads: int) -> Iterator[str]:
+def _list_busy_reasons(states: tuple[DeviceState, DeviceState], threads: int) -> Iterator[str]:
     """Other work that leaves no core free: logical cores are often two to a physical one, so half of them count."""
     before, after = states
-    foreign, cores = foreign_cores(before, after), after.cores_online or 1
+    foreign, cores = count_foreign_cores(before, after), after.cores_online or 1
     if foreign is not None and foreign > _FOREIGN and foreign + threads > max(1, cores / 2):
         yield f"other processes used {foreign:.1f} of {cores} cores"
     elapsed_s = after.monotonic_s - before.monotonic_s
@@ -141,57 +143,61 @@ def _busy_reasons(states: tuple[DeviceState, DeviceState], threads: int) -> Iter
         yield f"the hypervisor took {stolen_s / elapsed_s / cores:.0%} of the CPU time for others"
 
 
-def checks_of(table: ReplayTable, target: Target, predicted: Figures, run: Run) -> tuple[Check, ...]:
+def check_bounds(
+    table: ReplayTable, target: Target, predicted: PolicyPerformance, run: PolicyRun
+) -> tuple[BoundCheck, ...]:
     """Every bound held against the run on the device."""
     return tuple(_check_run(table, bound, predicted, run) for bound in target.bounds)
 
 
-def predicted_checks(
-    table: ReplayTable, target: Target, predicted: Figures, whole: Sample, timing: float | None
-) -> tuple[Check, ...]:
+def check_predicted_bounds(
+    table: ReplayTable, target: Target, predicted: PolicyPerformance, whole: ExitSample, timing: float | None
+) -> tuple[BoundCheck, ...]:
     """Every bound held against the prediction alone; `timing` is the relative error of the times in the table, None on a noisy machine."""
     return tuple(_check_predicted(table, bound, predicted, whole, timing) for bound in target.bounds)
 
 
 def _check_predicted(
-    table: ReplayTable, bound: Bound, predicted: Figures, whole: Sample, timing: float | None
-) -> Check:
-    foreseen = _predicted_value(bound, predicted, table)
-    half = half_width(bound, whole, timing or 0.0)
+    table: ReplayTable, bound: Bound, predicted: PolicyPerformance, whole: ExitSample, timing: float | None
+) -> BoundCheck:
+    foreseen = _compute_predicted_value(bound, predicted, table)
+    half = compute_half_width(bound, whole, timing or 0.0)
     ends = foreseen - half, foreseen + half
     if bound.of.tail is not None:
         error = whole.mean_error(table.over(bound.limit))
-        ends = _tail_range(lambda at: float(whole.rates @ table.over(at)), bound.limit, half, error)
-    values = _limit(table, bound), foreseen, None
-    return _made(bound, values, ends, decidable=timing is not None or not on_time(bound))
+        ends = _compute_tail_range(lambda at: float(whole.rates @ table.over(at)), bound.limit, half, error)
+    values = _resolve_limit(table, bound), foreseen, None
+    return _make_check(bound, values, ends, decidable=timing is not None or not is_machine_dependent(bound))
 
 
-def _check_run(table: ReplayTable, bound: Bound, predicted: Figures, run: Run) -> Check:
-    value = _value(bound, run.figures, run.validation)
+def _check_run(table: ReplayTable, bound: Bound, predicted: PolicyPerformance, run: PolicyRun) -> BoundCheck:
+    value = _read_value(bound, run.figures, run.validation)
     if bound.of.tail is not None:
         value = float((run.trial.latency_s > bound.limit).mean())
-    values = _limit(run.validation, bound), _predicted_value(bound, predicted, table), value
-    check = _made(bound, values, _range(bound, run), decidable=not (run.noisy and on_time(bound)))
-    return replace(check, met=True, state=MET) if run.proved and not on_time(bound) else check
+    values = _resolve_limit(run.validation, bound), _compute_predicted_value(bound, predicted, table), value
+    check = _make_check(
+        bound, values, _compute_range(bound, run), decidable=not (run.noisy and is_machine_dependent(bound))
+    )
+    return replace(check, met=True, state=MET) if run.proved and not is_machine_dependent(bound) else check
 
 
-def _made(
+def _make_check(
     bound: Bound, values: tuple[float, float, float | None], ends: tuple[float, float], *, decidable: bool
-) -> Check:
-    (limit, foreseen, value), (low, high) = values, _possible(bound, ends)
+) -> BoundCheck:
+    (limit, foreseen, value), (low, high) = values, _clip_to_possible(bound, ends)
     state = _state(bound, limit, low, high) if decidable else UNDECIDED
     room = (high - low) / 2
-    return Check(str(bound), limit, foreseen, value, room, met=state == MET, state=state, low=low, high=high)
+    return BoundCheck(str(bound), limit, foreseen, value, room, met=state == MET, state=state, low=low, high=high)
 
 
-def _possible(bound: Bound, ends: tuple[float, float]) -> tuple[float, float]:
+def _clip_to_possible(bound: Bound, ends: tuple[float, float]) -> tuple[float, float]:
     """The part of an interval that the quantity can lie in."""
     least = -100.0 if bound.metric == "drop" else 0.0
     most = 1.0 if bound.metric in ("accuracy", "agreement", "rate") or bound.of.tail is not None else math.inf
     return max(least, ends[0]), min(most, ends[1])
 
 
-def on_time(bound: Bound) -> bool:
+def is_machine_dependent(bound: Bound) -> bool:
     """Whether a bound is on what a busy machine changes: time, and the energy that everything on the machine draws."""
     return bound.metric in ("mean", "energy") or bound.of.tail is not None
 
@@ -204,24 +210,24 @@ def _state(bound: Bound, limit: float, low: float, high: float) -> str:
     return MET if low >= limit else NOT_MET if high < limit else UNDECIDED
 
 
-def _limit(table: ReplayTable, bound: Bound) -> float:
+def _resolve_limit(table: ReplayTable, bound: Bound) -> float:
     if bound.metric == "mean":
-        return limit_s(table, bound)
+        return resolve_limit_s(table, bound)
     return bound.limit if bound.of.tail is None else bound.of.tail
 
 
-def _range(bound: Bound, run: Run) -> tuple[float, float]:
+def _compute_range(bound: Bound, run: PolicyRun) -> tuple[float, float]:
     """The interval of a bounded quantity for data never seen, after the run."""
     whole, trial = run.whole, run.trial
     timing = trial.ratio_error if bound.relative else trial.error
-    half = half_width(bound, whole, timing)
+    half = compute_half_width(bound, whole, timing)
     if bound.of.tail is not None:
-        return _tail_of_run(bound.limit, run, half)
+        return _compute_run_tail(bound.limit, run, half)
     middle = _estimate(bound, run)
     return middle - half, middle + half
 
 
-def _estimate(bound: Bound, run: Run) -> float:
+def _estimate(bound: Bound, run: PolicyRun) -> float:
     whole, table = run.whole, run.whole.table
     outcome = table.outcome_of(whole.leaves)
     if (
@@ -244,7 +250,7 @@ def _estimate(bound: Bound, run: Run) -> float:
     return value
 
 
-def _tail_of_run(limit: float, run: Run, relative: float) -> tuple[float, float]:
+def _compute_run_tail(limit: float, run: PolicyRun, relative: float) -> tuple[float, float]:
     """Of the share of inferences over a limit: rounds differ, inputs differ, and every latency may be off by `relative`."""
     trial, z = run.trial, run.whole.z
     over = trial.latency_s > limit
@@ -252,22 +258,24 @@ def _tail_of_run(limit: float, run: Run, relative: float) -> tuple[float, float]
     between = float(shares.var(ddof=1)) / len(shares) if len(shares) > 1 else 0.25
     chance = z * math.sqrt(between + (z / len(over)) ** 2 / 2)
     drawn = run.whole.mean_error(np.array([(cost > limit).mean() for cost in trial.costs.cost_s]))
-    return _tail_range(lambda at: float((trial.latency_s > at).mean()), limit, relative, math.hypot(chance, drawn))
+    return _compute_tail_range(
+        lambda at: float((trial.latency_s > at).mean()), limit, relative, math.hypot(chance, drawn)
+    )
 
 
-def _tail_range(
+def _compute_tail_range(
     share_over: Callable[[float], float], limit: float, relative: float, error: float
 ) -> tuple[float, float]:
     return share_over(limit * (1 + relative)) - error, share_over(limit / (1 + relative)) + error
 
 
-def _predicted_value(bound: Bound, predicted: Figures, table: ReplayTable) -> float:
+def _compute_predicted_value(bound: Bound, predicted: PolicyPerformance, table: ReplayTable) -> float:
     if bound.of.tail is not None:
         return float(np.dot(predicted.exit_rates, table.over(bound.limit)))
-    return _value(bound, predicted, table)
+    return _read_value(bound, predicted, table)
 
 
-def _value(bound: Bound, figures: Figures, table: ReplayTable) -> float:
+def _read_value(bound: Bound, figures: PolicyPerformance, table: ReplayTable) -> float:
     if bound.metric == "rate":
         assert bound.exit is not None
         return figures.exit_rates[bound.exit - 1]
@@ -280,15 +288,15 @@ def _value(bound: Bound, figures: Figures, table: ReplayTable) -> float:
     return value
 
 
-def verdict_of_run(
-    target: Target, checks: Sequence[Check], run: Run, predicted: Figures, tolerance: float
+def judge_run(
+    target: Target, checks: Sequence[BoundCheck], run: PolicyRun, predicted: PolicyPerformance, tolerance: float
 ) -> CalibrationVerdict:
     """The three statements after a run on the device."""
     off_by = run.figures.mean_s / predicted.mean_s - 1
     prediction = UNDECIDED if run.noisy else OFF if off_by > tolerance else CONFIRMED
     undecided, missed = (tuple(c.bound for c in checks if c.state == state) for state in (UNDECIDED, NOT_MET))
     return CalibrationVerdict(
-        bounds=all_bounds(c.state for c in checks),
+        bounds=combine_bound_states(c.state for c in checks),
         prediction=prediction,
         off_by=off_by,
         machine=NOISY if run.noisy else QUIET,
@@ -296,11 +304,11 @@ def verdict_of_run(
         reasons=run.reasons,
         undecided=undecided,
         missed=missed,
-        advice=tuple(_advice(target, set(undecided), run)),
+        advice=tuple(_advise(target, set(undecided), run)),
     )
 
 
-def infeasible_verdict(checks: Sequence[Check], noise: float, reasons: tuple[str, ...]) -> CalibrationVerdict:
+def judge_infeasible(checks: Sequence[BoundCheck], noise: float, reasons: tuple[str, ...]) -> CalibrationVerdict:
     """The statements where no thresholds meet the target."""
     missed = tuple(c.bound for c in checks if c.state != MET)
     return CalibrationVerdict(
@@ -311,12 +319,12 @@ def infeasible_verdict(checks: Sequence[Check], noise: float, reasons: tuple[str
 _ANOTHER = "What was measured is kept: edgeexit calibrate --from-curve tries another target without measuring again."
 
 
-def predicted_verdict(checks: Sequence[Check], measurement: CalibrationVerdict) -> CalibrationVerdict:
+def judge_prediction(checks: Sequence[BoundCheck], measurement: CalibrationVerdict) -> CalibrationVerdict:
     """The statements where nothing was run: the bounds as the replay table predicts them, on the machine that measured its times."""
     undecided, missed = (tuple(c.bound for c in checks if c.state == state) for state in (UNDECIDED, NOT_MET))
     return replace(
         measurement,
-        bounds=all_bounds(c.state for c in checks),
+        bounds=combine_bound_states(c.state for c in checks),
         prediction=NOT_RUN,
         off_by=None,
         undecided=undecided,
@@ -328,12 +336,12 @@ def predicted_verdict(checks: Sequence[Check], measurement: CalibrationVerdict) 
 _MEASURE = "Run edgeexit calibrate with --data to measure these thresholds on the device."
 
 
-def _advice(target: Target, undecided: set[str], run: Run) -> Iterator[str]:
+def _advise(target: Target, undecided: set[str], run: PolicyRun) -> Iterator[str]:
     open_bounds = [bound for bound in target.bounds if str(bound) in undecided]
     if run.noisy:
         yield "Stop other work on this machine and calibrate again: nothing about time can be decided while it is noisy."
-    elif any(on_time(bound) for bound in open_bounds):
+    elif any(is_machine_dependent(bound) for bound in open_bounds):
         yield "Measure longer (--seconds), or give more samples: the interval of a time lies on both sides of its limit."
-    if any(not on_time(bound) for bound in open_bounds):
+    if any(not is_machine_dependent(bound) for bound in open_bounds):
         n = len(run.whole.leaves)
         yield f"Give more samples ({n} leave too much room for chance), or a looser bound."

@@ -10,25 +10,25 @@ from datetime import datetime, timezone
 
 from edgeexit.bundle import CalibrationRecord
 from edgeexit.bundle.archive import SCHEMA as ARCHIVE
-from edgeexit.bundle.archive import About, Archive
+from edgeexit.bundle.archive import Archive, ArchiveInfo
 from edgeexit.calibration.aside import write_aside
 from edgeexit.calibration.decision import NOISY
-from edgeexit.calibration.judge import NOISE_FACTOR, predicted_checks, predicted_verdict
-from edgeexit.calibration.margins import Errors, tightened
-from edgeexit.calibration.online.controller import STEP, Controller, Law, start_of
-from edgeexit.calibration.online.drift import FALSE_ALARM, WINDOW, DriftAlarm, Seen
+from edgeexit.calibration.judge import NOISE_FACTOR, check_predicted_bounds, judge_prediction
+from edgeexit.calibration.margins import TimingErrors, tighten_target
+from edgeexit.calibration.online.controller import STEP, ControlLaw, Controller, find_start
+from edgeexit.calibration.online.drift import FALSE_ALARM, WINDOW, CellCounts, DriftAlarm
 from edgeexit.calibration.replay import ReplayTable
-from edgeexit.calibration.result import Calibration, Figures, calibration_from
-from edgeexit.calibration.solver.cross_validation import choose
+from edgeexit.calibration.result import Calibration, PolicyPerformance, parse_calibration
+from edgeexit.calibration.solver.cross_validation import choose_policy
 from edgeexit.calibration.solver.search import Effort, Policy
 from edgeexit.calibration.targets import Target, parse_target
-from edgeexit.calibration.uncertainty import Sample
-from edgeexit.calibration.verdicts import verdicts_of
+from edgeexit.calibration.uncertainty import ExitSample
+from edgeexit.calibration.verdicts import find_remarks
 from edgeexit.errors import BundleError, InputError
 from edgeexit.runtime import Runner
-from edgeexit.runtime.calibrations import find_calibration, key_here, measured_calibration
+from edgeexit.runtime.calibrations import find_calibration, find_measured_calibration, find_settings_key
 from edgeexit.util.arguments import as_share
-from edgeexit.util.progress import Progress, silent
+from edgeexit.util.progress import Progress, show_nothing
 
 REPLAY = "replay"
 """Name of the table among the attachments of a calibration."""
@@ -40,7 +40,7 @@ def retune(
     *,
     save_as: str | None = None,
     dry_run: bool = False,
-    progress: Progress = silent,
+    progress: Progress = show_nothing,
 ) -> Calibration:
     """Another target from what the last calibration measured, active or not: no new measurement, well under a second.
 
@@ -60,22 +60,24 @@ def retune(
     """
     if save_as is not None:
         runner.bundle.check_calibration_name(save_as)
-    (old, table), parsed = _measured(runner), parse_target(target)
+    (old, table), parsed = _load_last_measurement(runner), parse_target(target)
     progress("choosing thresholds", 0, 1)
     timing = None if old.verdict.machine == NOISY else NOISE_FACTOR * old.noise_floor
-    wanted = tightened(table, parsed, Errors(timing or 0.0, timing or 0.0), len(table))
-    policy, choice = choose(table, wanted, seed=old.parts.seed, method=old.choice.method, effort=Effort(work=1.0))
+    wanted = tighten_target(table, parsed, TimingErrors(timing or 0.0, timing or 0.0), len(table))
+    policy, choice = choose_policy(
+        table, wanted, seed=old.parts.seed, method=old.choice.method, effort=Effort(work=1.0)
+    )
     progress("choosing thresholds", 1, 1)
-    figures = Figures.predicted(table, table.outcome(policy.thresholds))
-    checks = predicted_checks(table, parsed, figures, Sample.under(table, policy.thresholds), timing)
-    verdict = predicted_verdict(checks, old.verdict)
+    figures = PolicyPerformance.predicted(table, table.outcome(policy.thresholds))
+    checks = check_predicted_bounds(table, parsed, figures, ExitSample.under(table, policy.thresholds), timing)
+    verdict = judge_prediction(checks, old.verdict)
     result = old.retuned(
-        created=now(),
-        key=key_here(runner.settings),
+        created=make_timestamp(),
+        key=find_settings_key(runner.settings),
         target=str(parsed),
         confidence=None,
         certificate=None,
-        thresholds=own_thresholds(runner, policy),
+        thresholds=convert_to_own_thresholds(runner, policy),
         inner_thresholds=policy.thresholds,
         policy=policy,
         choice=choice,
@@ -85,7 +87,7 @@ def retune(
         on_track=None,
         checks=checks,
         met=verdict.met,
-        verdicts=verdicts_of(table, policy),
+        verdicts=find_remarks(table, policy),
         chosen_for=str(wanted),
         verdict=verdict,
     )
@@ -94,7 +96,7 @@ def retune(
     return result
 
 
-def kept(runner: Runner) -> tuple[Calibration, ReplayTable]:
+def load_active_calibration(runner: Runner) -> tuple[Calibration, ReplayTable]:
     """The active calibration of this device and these settings, with its replay table.
 
     Raises:
@@ -104,18 +106,18 @@ def kept(runner: Runner) -> tuple[Calibration, ReplayTable]:
     return _read(runner, None if found is None else found.record)
 
 
-def _measured(runner: Runner) -> tuple[Calibration, ReplayTable]:
+def _load_last_measurement(runner: Runner) -> tuple[Calibration, ReplayTable]:
     """What was measured last for this device and these settings, whether its target was met or not."""
-    return _read(runner, measured_calibration(runner.bundle, runner.settings, REPLAY))
+    return _read(runner, find_measured_calibration(runner.bundle, runner.settings, REPLAY))
 
 
 def _read(runner: Runner, record: CalibrationRecord | None) -> tuple[Calibration, ReplayTable]:
     bundle = runner.bundle
     if record is None or REPLAY not in record.attachments:
-        key = key_here(runner.settings)
+        key = find_settings_key(runner.settings)
         msg = f"{bundle.path} has no calibration for {key} to go by. Run edgeexit calibrate with --data first."
         raise InputError(msg)
-    result = calibration_from(bundle.read_record(record), f"calibration {record.name!r} of {bundle.path}")
+    result = parse_calibration(bundle.read_record(record), f"calibration {record.name!r} of {bundle.path}")
     return result, ReplayTable.load(bundle.file(record.attachments[REPLAY]))
 
 
@@ -130,9 +132,9 @@ def controller(runner: Runner, target: str | Target, *, step: float = STEP) -> C
     Raises:
         InputError: no calibration, not exactly one bound on time, or no such step.
     """
-    result, table = kept(runner)
-    law = Law.of(table, target, as_share("step", step))
-    return Controller(runner, result.front, law, start=start_of(result.front, law, table))
+    result, table = load_active_calibration(runner)
+    law = ControlLaw.of(table, target, as_share("step", step))
+    return Controller(runner, result.front, law, start=find_start(result.front, law, table))
 
 
 def drift_alarm(runner: Runner, *, window: int = WINDOW, false_alarm: float = FALSE_ALARM) -> DriftAlarm:
@@ -146,13 +148,18 @@ def drift_alarm(runner: Runner, *, window: int = WINDOW, false_alarm: float = FA
     Raises:
         InputError: no calibration, a window of less than one inference, or a probability that is not between 0 and 1.
     """
-    _, table = kept(runner)
-    seen = Seen.of(table, runner.inner_thresholds)
+    _, table = load_active_calibration(runner)
+    seen = CellCounts.of(table, runner.inner_thresholds)
     return DriftAlarm(seen, sign=runner.criterion.sign, window=window, false_alarm=false_alarm)
 
 
 def keep(
-    runner: Runner, result: Calibration, table: ReplayTable, *, save_as: str | None = None, progress: Progress = silent
+    runner: Runner,
+    result: Calibration,
+    table: ReplayTable,
+    *,
+    save_as: str | None = None,
+    progress: Progress = show_nothing,
 ) -> None:
     """Write a calibration and its replay table into the bundle; where its target is met it becomes active, also in the runner.
 
@@ -178,8 +185,8 @@ def keep(
             waiting=progress,
         )
     except (BundleError, OSError) as error:
-        raise _kept_elsewhere(
-            runner, result, Archive(_about(runner, result, save_as), document, attachments), error
+        raise _save_elsewhere(
+            runner, result, Archive(_make_archive_info(runner, result, save_as), document, attachments), error
         ) from error
     runner.bundle = bundle
     if result.met:
@@ -187,11 +194,11 @@ def keep(
         runner.inner_thresholds = result.inner_thresholds
 
 
-def _about(runner: Runner, result: Calibration, save_as: str | None) -> About:
-    return About(ARCHIVE, save_as or "calibration", result.key, runner.bundle.manifest.network_sha256)
+def _make_archive_info(runner: Runner, result: Calibration, save_as: str | None) -> ArchiveInfo:
+    return ArchiveInfo(ARCHIVE, save_as or "calibration", result.key, runner.bundle.manifest.network_sha256)
 
 
-def _kept_elsewhere(runner: Runner, result: Calibration, archive: Archive, cause: Exception) -> BundleError:
+def _save_elsewhere(runner: Runner, result: Calibration, archive: Archive, cause: Exception) -> BundleError:
     bundle = runner.bundle
     path = write_aside(f"{bundle.name}-{archive.about.name}", archive.to_bytes())
     if path is None:
@@ -205,11 +212,11 @@ def _kept_elsewhere(runner: Runner, result: Calibration, archive: Archive, cause
     return error
 
 
-def own_thresholds(runner: Runner, policy: Policy) -> tuple[float, ...]:
+def convert_to_own_thresholds(runner: Runner, policy: Policy) -> tuple[float, ...]:
     """A policy's thresholds in the unit of the bundle's criterion."""
     return tuple(runner.criterion.own(t) for t in policy.thresholds)
 
 
-def now() -> str:
+def make_timestamp() -> str:
     """The time as documents have it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

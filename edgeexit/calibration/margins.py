@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.solver.nearest_target import is_met
-from edgeexit.calibration.solver.problem import problem_of
-from edgeexit.calibration.solver.search import QUICK, best_boundaries
+from edgeexit.calibration.solver.problem import build_problem
+from edgeexit.calibration.solver.search import QUICK, find_best_boundaries
 from edgeexit.calibration.targets import Bound, Target
-from edgeexit.calibration.uncertainty import FLOOR, Sample, half_width
+from edgeexit.calibration.uncertainty import FLOOR, ExitSample, compute_half_width
 from edgeexit.errors import InputError
 
 SAFETY = 1.1
@@ -26,7 +26,7 @@ NOISY_TAIL = 20.0
 
 
 @dataclass(frozen=True)
-class Errors:
+class TimingErrors:
     """Relative errors of measured times: `absolute`, and `ratio` to the backbone's; `bias` of the policy's mean above its exits'."""
 
     absolute: float
@@ -38,7 +38,7 @@ class Errors:
         return self.ratio if bound.relative else self.absolute
 
 
-def tightened(table: ReplayTable, target: Target, errors: Errors, samples: int) -> Target:
+def tighten_target(table: ReplayTable, target: Target, errors: TimingErrors, samples: int) -> Target:
     """The target with every bound kept by its half width; a bound stays as it is where that leaves nothing to choose.
 
     Args:
@@ -47,29 +47,29 @@ def tightened(table: ReplayTable, target: Target, errors: Errors, samples: int) 
         errors: of the times in the table.
         samples: by how many the choice will be judged.
     """
-    problem = problem_of(table, target)
-    thresholds = problem.ranked.thresholds(best_boundaries(problem, QUICK))
-    sample = Sample.under(table, tuple(float(t) for t in thresholds))
+    problem = build_problem(table, target)
+    thresholds = problem.ranked.thresholds(find_best_boundaries(problem, QUICK))
+    sample = ExitSample.under(table, tuple(float(t) for t in thresholds))
     found = target
     for bound in (*target.of_cost, *target.of_answers):
-        closer = _tightened(bound, sample, errors, samples)
-        candidate = found if closer is None else _replaced(found, bound, closer)
+        closer = _tighten_bound(bound, sample, errors, samples)
+        candidate = found if closer is None else _replace_bound(found, bound, closer)
         if candidate != found and is_met(table, candidate):
             found = candidate
     return found
 
 
-def _replaced(target: Target, old: Bound, new: Bound) -> Target:
+def _replace_bound(target: Target, old: Bound, new: Bound) -> Target:
     try:
         return target.replacing(old, replace(new, limit=float(f"{new.limit:.4g}")))
     except InputError:  # exit rates that would add up to more than all samples
         return target
 
 
-def _tightened(bound: Bound, sample: Sample, errors: Errors, samples: int) -> Bound | None:
+def _tighten_bound(bound: Bound, sample: ExitSample, errors: TimingErrors, samples: int) -> Bound | None:
     """None where the half width is as large as the bound, so that no choice would help."""
     fewer = (len(sample.leaves) / samples) ** 0.5  # half widths of all samples, from those of a part
-    room = SAFETY * half_width(bound, sample, errors.of(bound))
+    room = SAFETY * compute_half_width(bound, sample, errors.of(bound))
     if bound.of.tail is not None:
         return replace(bound, limit=bound.limit / (1 + room))
     if bound.metric == "mean":
@@ -82,7 +82,7 @@ def _tightened(bound: Bound, sample: Sample, errors: Errors, samples: int) -> Bo
     return replace(bound, limit=bound.limit + room) if bound.limit + room < 1 else None
 
 
-def tightened_times(target: Target, errors: Errors) -> Target:
+def tighten_time_limits(target: Target, errors: TimingErrors) -> Target:
     """The target with only the limits on time tightened, by the error of the times: a proof takes times as exact."""
 
     def closer(bound: Bound) -> Bound:
@@ -94,7 +94,7 @@ def tightened_times(target: Target, errors: Errors) -> Target:
     return Target(tuple(closer(b) for b in target.bounds))
 
 
-def loosened(target: Target, errors: Errors, *, noisy: bool) -> Target:
+def loosen_time_limits(target: Target, errors: TimingErrors, *, noisy: bool) -> Target:
     """The target with the limits on time at the far end of the error of the times; on a noisy machine, of what noise can do."""
 
     def looser(bound: Bound) -> Bound:

@@ -10,18 +10,18 @@ import numpy as np
 from edgeexit.calibration.replay import Floats, ReplayTable
 from edgeexit.calibration.result import Calibration
 from edgeexit.calibration.solver.baselines import BASELINES
-from edgeexit.calibration.solver.families import worth
+from edgeexit.calibration.solver.families import compute_rank_key
 from edgeexit.calibration.solver.pareto_front import Front
-from edgeexit.calibration.solver.problem import problem_of
-from edgeexit.calibration.solver.search import Policy, policy_of
+from edgeexit.calibration.solver.problem import build_problem
+from edgeexit.calibration.solver.search import Policy, make_policy
 from edgeexit.calibration.targets import Bound, Target
-from edgeexit.calibration.verdicts import sampling_error
+from edgeexit.calibration.verdicts import compute_sampling_error
 from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
 
 
 @dataclass(frozen=True)
-class Spot:
+class PolicyPoint:
     """A policy in the accuracy-latency plane, with its 95 % box."""
 
     name: str
@@ -37,8 +37,8 @@ class FrontPicture:
 
     means_s: Floats
     qualities: Floats
-    chosen: Spot
-    baselines: tuple[Spot, ...]
+    chosen: PolicyPoint
+    baselines: tuple[PolicyPoint, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,23 +77,23 @@ class PredictedMeasured:
     room: float
 
 
-def front_picture(
+def build_front_picture(
     table: ReplayTable, path: Front, chosen: Policy, names: Sequence[str] = tuple(BASELINES)
 ) -> FrontPicture:
     """The front of a table with the chosen policy and the baselines that can stay within its mean."""
     target = Target((Bound("mean", chosen.mean_s * (1 + 1e-9)),))
-    problem = problem_of(table, target)
+    problem = build_problem(table, target)
     others = []
     for name in names:
         found = BASELINES[name](problem)
-        if worth(problem, found)[0] >= 0:
-            others.append(_spot(table, name, policy_of(problem, found, None)))
-    return FrontPicture(path.means_s, path.qualities, _spot(table, "chosen", chosen), tuple(others))
+        if compute_rank_key(problem, found)[0] >= 0:
+            others.append(_make_policy_point(table, name, make_policy(problem, found, None)))
+    return FrontPicture(path.means_s, path.qualities, _make_policy_point(table, "chosen", chosen), tuple(others))
 
 
-def threshold_pictures(table: ReplayTable, points: int = 100) -> tuple[ThresholdPicture, ...]:
+def build_threshold_pictures(table: ReplayTable, points: int = 100) -> tuple[ThresholdPicture, ...]:
     """One picture per early exit."""
-    return tuple(_threshold_picture(table, k, points) for k in range(table.exits - 1))
+    return tuple(_build_threshold_picture(table, k, points) for k in range(table.exits - 1))
 
 
 def score_histograms(table: ReplayTable, bins: int = 40) -> tuple[ScoreHistogram, ...]:
@@ -108,7 +108,7 @@ def score_histograms(table: ReplayTable, bins: int = 40) -> tuple[ScoreHistogram
     return tuple(made)
 
 
-def predicted_and_measured(result: Calibration) -> tuple[PredictedMeasured, ...]:
+def pair_predicted_and_measured(result: Calibration) -> tuple[PredictedMeasured, ...]:
     """The mean latency and every bound that was measured; empty where nothing was run."""
     if result.measured is None:
         return ()
@@ -121,7 +121,7 @@ def predicted_and_measured(result: Calibration) -> tuple[PredictedMeasured, ...]
     return (mean, *bounds)
 
 
-def _threshold_picture(table: ReplayTable, k: int, points: int) -> ThresholdPicture:
+def _build_threshold_picture(table: ReplayTable, k: int, points: int) -> ThresholdPicture:
     flags = table.correct if table.correct is not None else table.agreement
     assert flags is not None
     scores = table.scores[:, k]
@@ -135,7 +135,7 @@ def _threshold_picture(table: ReplayTable, k: int, points: int) -> ThresholdPict
     return ThresholdPicture(k + 1, thresholds, counts / len(table), (own + rest) / len(table), own_quality)
 
 
-def _spot(table: ReplayTable, name: str, policy: Policy) -> Spot:
-    half = policy.mean_s * sampling_error(table, policy)
+def _make_policy_point(table: ReplayTable, name: str, policy: Policy) -> PolicyPoint:
+    half = policy.mean_s * compute_sampling_error(table, policy)
     box = Interval(policy.mean_s - half, policy.mean_s + half)
-    return Spot(name, policy.mean_s, policy.quality, box, share_interval(policy.quality, len(table)))
+    return PolicyPoint(name, policy.mean_s, policy.quality, box, share_interval(policy.quality, len(table)))

@@ -20,9 +20,9 @@ from edgeexit.calibration.replay import Indices
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.data import Dataset
 from edgeexit.data.labels import chance_agreement, is_near_chance
-from edgeexit.data.reference import input_differences, range_differences
+from edgeexit.data.reference import find_input_differences, range_differences
 from edgeexit.errors import InputError
-from edgeexit.graph.expected_data import input_specs
+from edgeexit.graph.expected_data import make_input_specs
 from edgeexit.util import units
 
 
@@ -146,8 +146,8 @@ def check_recorded_inputs(evidence: Evidence) -> Iterator[Finding]:
 
 def recorded_differences(manifest: Manifest, data: Dataset) -> list[str]:
     """One clause for each input that differs from the data or the preprocessing that a bundle records."""
-    specs, how = input_specs(manifest.inputs), manifest.preprocess
-    found = [] if manifest.reference is None else input_differences(manifest.reference, data, specs, how)
+    specs, how = make_input_specs(manifest.inputs), manifest.preprocess
+    found = [] if manifest.reference is None else find_input_differences(manifest.reference, data, specs, how)
     return found if found or how is None or len(specs) != 1 else range_differences(how, data, specs[0])
 
 
@@ -155,7 +155,7 @@ def check_samples(evidence: Evidence) -> Iterator[Finding]:
     """Fewer samples than a bound on the answers can be judged with: one sample must not weigh more than the bound allows to lose."""
     samples = len(evidence.data)
     for bound in evidence.target.of_answers:
-        needed = fewest_samples(bound)
+        needed = count_fewest_samples(bound)
         if needed is not None and samples < needed:
             weight = f"one of them is {100 / samples:.3g} points, more than the bound allows"
             text = f"{bound} cannot be judged with {samples} samples: {weight}."
@@ -164,7 +164,7 @@ def check_samples(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def fewest_samples(bound: Bound) -> int | None:
+def count_fewest_samples(bound: Bound) -> int | None:
     """Samples needed for one of them to weigh no more than a bound on the answers allows to lose; None where it allows nothing."""
     allowed = bound.limit / 100 if bound.metric == "drop" else 1 - bound.limit
     return math.ceil(1 / allowed - 1e-9) if allowed > 0 else None

@@ -16,7 +16,7 @@ ROUND_UP = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Priced:
+class LagrangianProblem:
     """The problem with its limits as prices.
 
     Attributes:
@@ -34,7 +34,7 @@ class Priced:
     whole: bool
 
     @classmethod
-    def of(cls, problem: Problem) -> Priced:
+    def of(cls, problem: Problem) -> LagrangianProblem:
         """Lay out the values by exit."""
         values = []
         for quantity in (problem.goal, *problem.limits):

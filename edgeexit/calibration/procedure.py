@@ -17,33 +17,47 @@ import numpy as np
 
 import edgeexit
 from edgeexit.calibration.judge import (
-    accuracy_interval,
-    infeasible_verdict,
-    predicted_checks,
-    tolerance_of,
-    verdict_of_run,
+    check_predicted_bounds,
+    compute_accuracy_interval,
+    compute_tolerance,
+    judge_infeasible,
+    judge_run,
 )
-from edgeexit.calibration.kept import keep, now, own_thresholds
-from edgeexit.calibration.result import SCHEMA, Calibration, Figures, curve_of, exit_rows
-from edgeexit.calibration.session import Infeasible, Plan, Session, Split, choose_and_run, split_data
-from edgeexit.calibration.solver.cross_validation import Choice, check_method
+from edgeexit.calibration.kept import convert_to_own_thresholds, keep, make_timestamp
+from edgeexit.calibration.result import SCHEMA, Calibration, PolicyPerformance, make_curve, make_exit_rows
+from edgeexit.calibration.session import (
+    CalibrationData,
+    CalibrationPlan,
+    CalibrationSession,
+    Infeasible,
+    choose_and_run,
+    split_data,
+)
+from edgeexit.calibration.solver.cross_validation import PolicyChoice, check_method
 from edgeexit.calibration.solver.pareto_front import front
 from edgeexit.calibration.solver.search import Policy
 from edgeexit.calibration.targets import Target, parse_target
-from edgeexit.calibration.uncertainty import Sample
-from edgeexit.calibration.verdicts import Verdict, lost_classes, one_sided, recommend_heads, sampling_error, verdicts_of
-from edgeexit.data import Dataset, check_labels, checked, read_fingerprint
+from edgeexit.calibration.uncertainty import ExitSample
+from edgeexit.calibration.verdicts import (
+    Remark,
+    compute_sampling_error,
+    find_lost_classes,
+    find_one_sided_data,
+    find_remarks,
+    recommend_heads,
+)
+from edgeexit.data import Dataset, check_labels, make_dataset, read_fingerprint
 from edgeexit.data.fingerprint import KEY as TRAINING
 from edgeexit.errors import BundleError, InputError, TargetNotMet
 from edgeexit.graph.onnx_files import load_binary
-from edgeexit.hardware import device_facts
+from edgeexit.hardware import read_device_facts
 from edgeexit.measure.statistics import nearest_rank
 from edgeexit.runtime import CalibrationWarning, Runner, model_info
-from edgeexit.runtime.calibrations import key_here
+from edgeexit.runtime.calibrations import find_settings_key
 from edgeexit.util.arguments import as_seconds, as_whole, check_progress
 from edgeexit.util.documents import to_document
-from edgeexit.util.progress import Progress, in_notebooks
-from edgeexit.util.units import plural
+from edgeexit.util.progress import Progress, show_in_notebooks
+from edgeexit.util.units import format_count
 
 SECONDS = 6.0
 """Wall time of the timing, by default."""
@@ -66,7 +80,7 @@ def calibrate(
     force: bool = False,
     save_as: str | None = None,
     dry_run: bool = False,
-    progress: Progress = in_notebooks,
+    progress: Progress = show_in_notebooks,
 ) -> Calibration:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
 
@@ -103,10 +117,10 @@ def calibrate(
     seed, seconds = as_whole("seed", seed, 0, _LARGEST_SEED), as_seconds("seconds", seconds)
     check_progress(progress)
     check_method(method)
-    plan = Plan(parse_target(target), confidence, seed, seconds, method, progress, force)
+    plan = CalibrationPlan(parse_target(target), confidence, seed, seconds, method, progress, force)
     if save_as is not None:
         runner.bundle.check_calibration_name(save_as)
-    data = _checked(runner, inputs, labels, name)
+    data = _check_data(runner, inputs, labels, name)
     if not dry_run:
         _check_place(runner)
     split = split_data(runner, data, plan)
@@ -114,11 +128,11 @@ def calibrate(
     try:
         session = choose_and_run(runner, split, plan)
     except Infeasible as refusal:
-        told = "" if dry_run else _kept_measurement(runner, refusal, plan, save_as)
+        told = "" if dry_run else _save_measurement(runner, refusal, plan, save_as)
         raise TargetNotMet(f"{refusal}{told}", refusal.nearest) from None
     finally:
         runner.inner_thresholds = were
-    result = _result(runner, session, plan)
+    result = _build_result(runner, session, plan)
     if not dry_run:
         keep(runner, result, session.split.choose, save_as=save_as, progress=progress)
     return result
@@ -133,12 +147,12 @@ def _check_place(runner: Runner) -> None:
         warnings.warn(f"{error} The calibration will be written to a file elsewhere.", CalibrationWarning, stacklevel=3)
 
 
-def _kept_measurement(runner: Runner, refusal: Infeasible, plan: Plan, save_as: str | None) -> str:
+def _save_measurement(runner: Runner, refusal: Infeasible, plan: CalibrationPlan, save_as: str | None) -> str:
     """Keep what was measured; what to tell of it."""
     try:
         keep(
             runner,
-            _infeasible_result(runner, refusal, plan),
+            _build_infeasible_result(runner, refusal, plan),
             refusal.split.choose,
             save_as=save_as,
             progress=plan.progress,
@@ -148,13 +162,13 @@ def _kept_measurement(runner: Runner, refusal: Infeasible, plan: Plan, save_as: 
     return f" {KEPT}"
 
 
-def _checked(runner: Runner, inputs: Any, labels: Any, name: str) -> Dataset:
+def _check_data(runner: Runner, inputs: Any, labels: Any, name: str) -> Dataset:
     _refuse_masked(inputs if isinstance(inputs, Mapping) else {"x": inputs}, labels)
-    data = checked(name, inputs, labels, model_info(runner.bundle))
+    data = make_dataset(name, inputs, labels, model_info(runner.bundle))
     if data.labels is not None:
         check_labels(data, runner.classes)
     if len(data) < _FEWEST:
-        found = f"{name} has {plural(len(data), 'sample')}"
+        found = f"{name} has {format_count(len(data), 'sample')}"
         msg = f"{found}; a calibration needs {_FEWEST} at the very least, and some thousands to be worth much."
         raise InputError(msg)
     _refuse_training_data(runner, data)
@@ -177,15 +191,15 @@ def _refuse_training_data(runner: Runner, data: Dataset) -> None:
             read_fingerprint(entry.value).refuse(data)
 
 
-def _result(runner: Runner, session: Session, plan: Plan) -> Calibration:
+def _build_result(runner: Runner, session: CalibrationSession, plan: CalibrationPlan) -> Calibration:
     split, chosen, run = session.split, session.chosen, session.run
     table, trial = split.choose, run.trial
     policy = Policy.of(chosen.policy.inner, table.outcome(chosen.policy.thresholds), chosen.policy.gap)
-    error = sampling_error(table, policy, len(trial.leaves))
-    tolerance = tolerance_of(trial.noise_floor, error)
-    verdict = verdict_of_run(plan.target, session.checks, run, session.predicted, tolerance)
+    error = compute_sampling_error(table, policy, len(trial.leaves))
+    tolerance = compute_tolerance(trial.noise_floor, error)
+    verdict = judge_run(plan.target, session.checks, run, session.predicted, tolerance)
     return Calibration(
-        **_setting(runner, plan, split, policy),
+        **_collect_setting(runner, plan, split, policy),
         choice=chosen.choice,
         certificate=chosen.certificate,
         backbone_p99_s=nearest_rank(trial.costs.backbone_s, 99.0),
@@ -194,7 +208,7 @@ def _result(runner: Runner, session: Session, plan: Plan) -> Calibration:
         replayed_mean_s=split.validate_table.outcome_of(trial.leaves).mean_s,
         noise_floor=trial.noise_floor,
         sampling_error=error,
-        accuracy_interval=accuracy_interval(run.figures),
+        accuracy_interval=compute_accuracy_interval(run.figures),
         tolerance=tolerance,
         on_track=verdict.off_by is not None and verdict.off_by <= tolerance,
         checks=session.checks,
@@ -204,25 +218,25 @@ def _result(runner: Runner, session: Session, plan: Plan) -> Calibration:
         state={
             when: to_document(state.as_json()) for when, state in zip(("before", "after"), session.states, strict=True)
         },
-        verdicts=_verdicts(session, policy, plan.target),
+        verdicts=_collect_remarks(session, policy, plan.target),
         chosen_for=str(chosen.wanted),
         verdict=verdict,
     )
 
 
-def _infeasible_result(runner: Runner, found: Infeasible, plan: Plan) -> Calibration:
+def _build_infeasible_result(runner: Runner, found: Infeasible, plan: CalibrationPlan) -> Calibration:
     """What was measured where nothing meets the target: a calibration that never leaves early, not met."""
     split, costs = found.split, found.costs
     table = split.choose
     never = np.full(table.exits - 1, np.inf, np.float32)
     policy = Policy.of(never, table.outcome(never), None)
-    predicted = Figures.predicted(table, table.outcome(never))
+    predicted = PolicyPerformance.predicted(table, table.outcome(never))
     timing = None if found.reasons else costs.error
-    checks = predicted_checks(table, plan.target, predicted, Sample.under(table, policy.thresholds), timing)
-    verdict = infeasible_verdict(checks, costs.noise, found.reasons)
+    checks = check_predicted_bounds(table, plan.target, predicted, ExitSample.under(table, policy.thresholds), timing)
+    verdict = judge_infeasible(checks, costs.noise, found.reasons)
     return Calibration(
-        **_setting(runner, plan, split, policy),
-        choice=Choice("exact", {}),
+        **_collect_setting(runner, plan, split, policy),
+        choice=PolicyChoice("exact", {}),
         certificate=None,
         backbone_p99_s=nearest_rank(costs.backbone_s, 99.0),
         predicted=predicted,
@@ -231,7 +245,7 @@ def _infeasible_result(runner: Runner, found: Infeasible, plan: Plan) -> Calibra
         noise_floor=costs.noise,
         sampling_error=0.0,
         accuracy_interval=None,
-        tolerance=tolerance_of(costs.noise, 0.0),
+        tolerance=compute_tolerance(costs.noise, 0.0),
         on_track=None,
         checks=checks,
         met=False,
@@ -243,42 +257,42 @@ def _infeasible_result(runner: Runner, found: Infeasible, plan: Plan) -> Calibra
     )
 
 
-def _setting(runner: Runner, plan: Plan, split: Split, policy: Policy) -> dict[str, Any]:
+def _collect_setting(runner: Runner, plan: CalibrationPlan, split: CalibrationData, policy: Policy) -> dict[str, Any]:
     """The fields of a calibration that need no run."""
     table, settings = split.choose, runner.settings
     return {
         "schema": SCHEMA,
-        "created": now(),
-        "versions": _versions(),
-        "key": key_here(settings),
-        "device": dict(device_facts()),
+        "created": make_timestamp(),
+        "versions": _collect_versions(),
+        "key": find_settings_key(settings),
+        "device": dict(read_device_facts()),
         "settings": asdict(settings),
         "criterion": runner.criterion.name,
         "unit": runner.criterion.unit,
         "target": str(plan.target),
         "confidence": plan.confidence,
-        "thresholds": own_thresholds(runner, policy),
+        "thresholds": convert_to_own_thresholds(runner, policy),
         "inner_thresholds": policy.thresholds,
         "policy": policy,
-        "exits": exit_rows(table),
+        "exits": make_exit_rows(table),
         "backbone_mean_s": table.backbone_mean_s,
         "energy_reason": None if table.energy_j is not None else "not asked for: no bound of the target is on energy",
-        "curve": curve_of(front(table)),
+        "curve": make_curve(front(table)),
         "parts": split.parts,
         "findings": split.findings,
     }
 
 
-def _verdicts(session: Session, policy: Policy, target: Target) -> tuple[Verdict, ...]:
+def _collect_remarks(session: CalibrationSession, policy: Policy, target: Target) -> tuple[Remark, ...]:
     """The remarks; no head is advised to be dropped from times that cannot be trusted, nor where the last exit's answer needs it."""
     split, run = session.split, session.run
     unclear = run.noisy or not split.whole.last_is_backbone
     heads = None if unclear else recommend_heads(split.choose, target, policy)
     labels = split.data.labels
-    classes = () if labels is None else lost_classes(split.answers, labels, run.whole.leaves)
-    partial = one_sided(split.answers, labels, split.classes)
-    return (*verdicts_of(split.choose, policy), *partial, *classes, *((heads,) if heads else ()))
+    classes = () if labels is None else find_lost_classes(split.answers, labels, run.whole.leaves)
+    partial = find_one_sided_data(split.answers, labels, split.classes)
+    return (*find_remarks(split.choose, policy), *partial, *classes, *((heads,) if heads else ()))
 
 
-def _versions() -> dict[str, str]:
+def _collect_versions() -> dict[str, str]:
     return {"edgeexit": edgeexit.__version__, "numpy": np.__version__, "python": platform.python_version()}

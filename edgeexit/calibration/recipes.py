@@ -7,11 +7,11 @@ from typing import Any
 
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.hardware import data_dir, read_toml
+from edgeexit.hardware import find_data_dir, read_toml
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CalibrationRecipe:
     """One recipe.
 
     Attributes:
@@ -30,34 +30,34 @@ class Recipe:
     seconds: float | None = None
 
 
-def recipe_names() -> list[str]:
+def list_recipes() -> list[str]:
     """The names of all recipes."""
-    return sorted(path.stem for path in data_dir("recipes").glob("*.toml"))
+    return sorted(path.stem for path in find_data_dir("recipes").glob("*.toml"))
 
 
-def load_recipe(name: str) -> Recipe:
+def load_calibration_recipe(name: str) -> CalibrationRecipe:
     """The recipe of that name.
 
     Raises:
         InputError: there is none, or its file has faults; all of them in one message.
     """
-    names = recipe_names()
+    names = list_recipes()
     if name not in names:
         msg = f"no recipe named {name!r}.{did_you_mean(name, names)} Recipes: {', '.join(names)}."
         raise InputError(msg)
-    path = data_dir("recipes") / f"{name}.toml"
+    path = find_data_dir("recipes") / f"{name}.toml"
     document = read_toml(path)
-    faults = _faults(document)
+    faults = _find_faults(document)
     if faults:
         msg = f"{path}: {'; '.join(faults)}."
         raise InputError(msg)
     targets = tuple(parse_target(text) for text in document["targets"])
-    return Recipe(
+    return CalibrationRecipe(
         name, document["title"], document["why"], targets, document.get("confidence"), document.get("seconds")
     )
 
 
-def _faults(document: dict[str, Any]) -> list[str]:
+def _find_faults(document: dict[str, Any]) -> list[str]:
     known = ("title", "why", "targets", "confidence", "seconds")
     faults = [f"unknown key {key!r}.{did_you_mean(key, known)}".rstrip(".") for key in document if key not in known]
     faults += [f"{key} must be text" for key in ("title", "why") if not isinstance(document.get(key), str)]
@@ -65,7 +65,7 @@ def _faults(document: dict[str, Any]) -> list[str]:
     if not isinstance(targets, list) or not targets or not all(isinstance(t, str) for t in targets):
         return [*faults, "targets must be a list of one or more targets"]
     for text in targets:
-        fault = _target_fault(text)
+        fault = _find_target_fault(text)
         faults += [fault] if fault else []
     faults += [
         f"{key} must be a positive number"
@@ -75,7 +75,7 @@ def _faults(document: dict[str, Any]) -> list[str]:
     return faults
 
 
-def _target_fault(text: str) -> str | None:
+def _find_target_fault(text: str) -> str | None:
     try:
         parse_target(text)
     except InputError as fault:

@@ -6,28 +6,28 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgeexit.criteria import criterion
-from edgeexit.measure.records import Record, rate_columns, share_columns
+from edgeexit.measure.records import Record, make_rate_columns, make_share_columns
 from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
 
 if TYPE_CHECKING:
-    from edgeexit.calibration.result import Calibration, CurvePoint, ExitRow, Figures
+    from edgeexit.calibration.result import Calibration, CurvePoint, ExitRow, PolicyPerformance
 
 
-def calibration_records(calibration: Calibration) -> list[Record]:
+def make_calibration_records(calibration: Calibration) -> list[Record]:
     """`what` is `predicted`, `measured`, `backbone`, `exit_1`, ... (if all samples left there) or `curve` (one per policy)."""
-    settings, n = _settings(calibration), calibration.parts.choose
+    settings, n = _make_settings_columns(calibration), calibration.parts.choose
     named = [("predicted", calibration.predicted), ("measured", calibration.measured)]
     rows: list[Record] = [
-        *(_figures(calibration, what, figures) for what, figures in named if figures is not None),
+        *(_make_figures_record(calibration, what, figures) for what, figures in named if figures is not None),
         {"what": "backbone", "mean_s": calibration.backbone_mean_s, "p99_s": calibration.backbone_p99_s},
-        *(_exit(row, n) for row in calibration.exits),
-        *_curve(calibration, n),
+        *(_make_exit_record(row, n) for row in calibration.exits),
+        *_make_curve_records(calibration, n),
     ]
     return [{**settings, **row} for row in rows]
 
 
-def _settings(calibration: Calibration) -> Record:
+def _make_settings_columns(calibration: Calibration) -> Record:
     found: Record = {"kind": "calibration", "created": calibration.created, "key": calibration.key}
     for name in ("backend", "mode", "precision", "threads"):
         found[name] = calibration.settings.get(name)
@@ -42,27 +42,27 @@ def _settings(calibration: Calibration) -> Record:
     }
 
 
-def _figures(calibration: Calibration, what: str, figures: Figures) -> Record:
+def _make_figures_record(calibration: Calibration, what: str, figures: PolicyPerformance) -> Record:
     return {
         "what": what,
         "samples": figures.samples,
         "thresholds": " ".join(f"{t:.9g}" for t in calibration.thresholds),
-        **_quality(figures.accuracy, figures.agreement, figures.samples),
+        **_make_quality_columns(figures.accuracy, figures.agreement, figures.samples),
         "mean_s": figures.mean_s,
         "p50_s": figures.p50_s,
         "p99_s": figures.p99_s,
         "energy_j": figures.energy_j,
         "macs": figures.macs,
-        **rate_columns(figures.exit_rates),
+        **make_rate_columns(figures.exit_rates),
     }
 
 
-def _exit(row: ExitRow, samples: int) -> Record:
+def _make_exit_record(row: ExitRow, samples: int) -> Record:
     return {
         "what": f"exit_{row.exit}",
         "exit": row.exit,
         "samples": samples,
-        **_quality(row.accuracy, row.agreement, samples),
+        **_make_quality_columns(row.accuracy, row.agreement, samples),
         "mean_s": row.mean_s,
         "p50_s": row.p50_s,
         "p99_s": row.p99_s,
@@ -71,31 +71,33 @@ def _exit(row: ExitRow, samples: int) -> Record:
     }
 
 
-def _curve(calibration: Calibration, samples: int) -> Iterator[Record]:
+def _make_curve_records(calibration: Calibration, samples: int) -> Iterator[Record]:
     rule = criterion(calibration.criterion)
     for point in sorted(calibration.curve, key=lambda p: p.mean_s):
-        yield _point(point, samples, " ".join(f"{rule.own(t):.9g}" for t in point.inner_thresholds))
+        yield _make_point_record(point, samples, " ".join(f"{rule.own(t):.9g}" for t in point.inner_thresholds))
 
 
-def _point(point: CurvePoint, samples: int, thresholds: str) -> Record:
+def _make_point_record(point: CurvePoint, samples: int, thresholds: str) -> Record:
     return {
         "what": "curve",
         "samples": samples,
         "thresholds": thresholds,
-        **_quality(point.accuracy, point.agreement, samples),
+        **_make_quality_columns(point.accuracy, point.agreement, samples),
         "mean_s": point.mean_s,
         "energy_j": point.energy_j,
         "macs": point.macs,
-        **rate_columns(point.exit_rates),
+        **make_rate_columns(point.exit_rates),
     }
 
 
-def _quality(accuracy: float | None, agreement: float | None, samples: int) -> Record:
+def _make_quality_columns(accuracy: float | None, agreement: float | None, samples: int) -> Record:
     found = {"accuracy": accuracy, "agreement": agreement}
     return {
-        k: v for name, share in found.items() for k, v in share_columns(name, share, _interval(share, samples)).items()
+        k: v
+        for name, share in found.items()
+        for k, v in make_share_columns(name, share, _compute_interval(share, samples)).items()
     }
 
 
-def _interval(share: float | None, samples: int) -> Interval | None:
+def _compute_interval(share: float | None, samples: int) -> Interval | None:
     return None if share is None or not samples else share_interval(share, samples)

@@ -24,7 +24,7 @@ from edgeexit.calibration.arrays import (
     as_scores,
     as_vector,
     checked_thresholds,
-    exit_number,
+    parse_exit_number,
     read_arrays,
 )
 from edgeexit.errors import InputError
@@ -158,11 +158,11 @@ class ReplayTable:
         counts = np.bincount(leaves, minlength=self.exits)
         return Outcome(
             counts=tuple(int(c) for c in counts),
-            accuracy=_share(self.correct, leaves),
-            agreement=_share(self.agreement, leaves),
-            mean_s=mean_of(counts, self.mean_cost_s),
-            energy_j=None if self.energy_j is None else mean_of(counts, self.energy_j),
-            macs=None if self.macs is None else mean_of(counts, self.macs),
+            accuracy=_compute_share(self.correct, leaves),
+            agreement=_compute_share(self.agreement, leaves),
+            mean_s=compute_mean_cost(counts, self.mean_cost_s),
+            energy_j=None if self.energy_j is None else compute_mean_cost(counts, self.energy_j),
+            macs=None if self.macs is None else compute_mean_cost(counts, self.macs),
         )
 
     def take(self, indices: Indices) -> ReplayTable:
@@ -249,7 +249,9 @@ class ReplayTable:
 
     @classmethod
     def _from_arrays(cls, arrays: dict[str, NDArray[Any]], origin: Mapping[str, str]) -> ReplayTable:
-        costs = [arrays.pop(name) for name in sorted((n for n in arrays if n.startswith("cost_s_")), key=exit_number)]
+        costs = [
+            arrays.pop(name) for name in sorted((n for n in arrays if n.startswith("cost_s_")), key=parse_exit_number)
+        ]
         backbone = arrays.pop("backbone_s", None)
         optional = {name: arrays.get(name) for name in _OPTIONAL}
         return cls(
@@ -360,12 +362,12 @@ FALL = 0.03
 """How much faster than the one before an exit may be measured: more than that, relative, is noise."""
 
 
-def falling_exits(mean_s: Floats, room: float = FALL) -> tuple[int, ...]:
+def find_falling_exits(mean_s: Floats, room: float = FALL) -> tuple[int, ...]:
     """Exits (from 1) that take less than the exit before, whose work they contain, by more than `room` of it."""
     return tuple(int(k) + 2 for k in np.flatnonzero(mean_s[1:] < mean_s[:-1] * (1 - room)))
 
 
-def mean_of(counts: ArrayLike, per_exit: Floats) -> float:
+def compute_mean_cost(counts: ArrayLike, per_exit: Floats) -> float:
     """Mean of a cost per exit [N] when `counts` [N] samples leave at each: the one place where such a mean is made, so that the same
     counts always give the same float.
     """
@@ -373,7 +375,7 @@ def mean_of(counts: ArrayLike, per_exit: Floats) -> float:
     return float((counts * per_exit).sum() / counts.sum())
 
 
-def latency_quantile(table: ReplayTable, rates: ArrayLike, q: float) -> float:
+def compute_latency_quantile(table: ReplayTable, rates: ArrayLike, q: float) -> float:
     """The latency below or at which a share `q` of inferences ends, when shares `rates` [N] leave at each exit. Nearest rank, seconds."""
     values = np.concatenate(table.cost_s)
     weights = np.concatenate(
@@ -384,12 +386,12 @@ def latency_quantile(table: ReplayTable, rates: ArrayLike, q: float) -> float:
     return float(values[order][min(int(np.searchsorted(reached, q - 1e-12)), len(values) - 1)])
 
 
-def with_origin(table: ReplayTable, **facts: str) -> ReplayTable:
+def add_origin(table: ReplayTable, **facts: str) -> ReplayTable:
     """The same table with more facts about where it comes from."""
     return replace(table, origin={**table.origin, **facts})
 
 
-def _share(flags: Bools | None, leaves: Indices) -> float | None:
+def _compute_share(flags: Bools | None, leaves: Indices) -> float | None:
     if flags is None:
         return None
     return int(np.count_nonzero(flags[np.arange(len(leaves)), leaves])) / len(leaves)

@@ -21,19 +21,19 @@ from edgeexit.calibration.decision import (
     CalibrationVerdict,
 )
 from edgeexit.calibration.plausibility import Finding
-from edgeexit.calibration.records import calibration_records
-from edgeexit.calibration.replay import Outcome, ReplayTable, latency_quantile
-from edgeexit.calibration.solver.cross_validation import Choice
+from edgeexit.calibration.records import make_calibration_records
+from edgeexit.calibration.replay import Outcome, ReplayTable, compute_latency_quantile
+from edgeexit.calibration.solver.cross_validation import PolicyChoice
 from edgeexit.calibration.solver.pareto_front import Front
 from edgeexit.calibration.solver.search import Policy
-from edgeexit.calibration.summary import calibration_summary
-from edgeexit.calibration.verdicts import Verdict
+from edgeexit.calibration.summary import format_calibration_summary
+from edgeexit.calibration.verdicts import Remark
 from edgeexit.errors import BundleError
-from edgeexit.measure.consistency import length_faults, value_faults
-from edgeexit.measure.records import Record, data_frame
+from edgeexit.measure.consistency import find_length_faults, find_value_faults
+from edgeexit.measure.records import Record, make_data_frame
 from edgeexit.measure.statistics import Interval, nearest_rank
 from edgeexit.util.display import Summarised, Summary
-from edgeexit.util.documents import check_schema, from_document, to_document
+from edgeexit.util.documents import check_schema, parse_document, to_document
 
 SCHEMA = "edgeexit.calibration/1"
 VERSION = 1
@@ -66,7 +66,7 @@ class ExitRow:
 
 
 @dataclass(frozen=True)
-class Figures:
+class PolicyPerformance:
     """What a policy does, predicted or measured.
 
     Attributes:
@@ -88,7 +88,7 @@ class Figures:
     macs: float | None
 
     @classmethod
-    def predicted(cls, table: ReplayTable, outcome: Outcome) -> Figures:
+    def predicted(cls, table: ReplayTable, outcome: Outcome) -> PolicyPerformance:
         """From a replay table."""
         rates = outcome.exit_rates
         return cls(
@@ -96,8 +96,8 @@ class Figures:
             accuracy=outcome.accuracy,
             agreement=outcome.agreement,
             mean_s=outcome.mean_s,
-            p50_s=latency_quantile(table, rates, 0.5),
-            p99_s=latency_quantile(table, rates, 0.99),
+            p50_s=compute_latency_quantile(table, rates, 0.5),
+            p99_s=compute_latency_quantile(table, rates, 0.99),
             exit_rates=rates,
             energy_j=outcome.energy_j,
             macs=outcome.macs,
@@ -105,7 +105,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Check:
+class BoundCheck:
     """One bound of the target, held against the device.
 
     Attributes:
@@ -143,7 +143,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
-class Parts:
+class DataParts:
     """How the data was divided: counts and hashes of the indices, and of the data themselves."""
 
     choose: int
@@ -162,7 +162,7 @@ _NOTHING = CalibrationVerdict()
 
 @dataclass(frozen=True, repr=False)
 class Calibration(Summarised):
-    """A calibration of one bundle on one device under one set of settings. `to_document` and `calibration_from` are each other's inverse.
+    """A calibration of one bundle on one device under one set of settings. `to_document` and `parse_calibration` are each other's inverse.
 
     Attributes:
         schema, created, versions: `edgeexit.calibration/1`; UTC; of edgeexit, the engine and numpy.
@@ -203,34 +203,34 @@ class Calibration(Summarised):
     thresholds: tuple[float, ...]
     inner_thresholds: tuple[float, ...]
     policy: Policy
-    choice: Choice
+    choice: PolicyChoice
     certificate: Certificate | None
     exits: tuple[ExitRow, ...]
     backbone_mean_s: float
     backbone_p99_s: float
-    predicted: Figures
-    measured: Figures | None
+    predicted: PolicyPerformance
+    measured: PolicyPerformance | None
     replayed_mean_s: float | None
     noise_floor: float
     sampling_error: float
     accuracy_interval: Interval | None
     tolerance: float
     on_track: bool | None
-    checks: tuple[Check, ...]
+    checks: tuple[BoundCheck, ...]
     met: bool
     validity: str
     reasons: tuple[str, ...]
     state: dict[str, Any]
     energy_reason: str | None
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[Remark, ...]
     curve: tuple[CurvePoint, ...]
-    parts: Parts
+    parts: DataParts
     findings: tuple[Finding, ...] = ()
     chosen_for: str = ""
     verdict: CalibrationVerdict = _NOTHING
 
     def _summary(self) -> Summary:
-        return calibration_summary(self)
+        return format_calibration_summary(self)
 
     def to_document(self) -> dict[str, Any]:
         """As JSON values; infinite thresholds as "inf" and "-inf"."""
@@ -239,7 +239,7 @@ class Calibration(Summarised):
 
     def to_records(self) -> list[Record]:
         """One flat record for what was predicted, measured, every exit and every policy of the curve; times in seconds."""
-        return calibration_records(self)
+        return make_calibration_records(self)
 
     def to_pandas(self) -> Any:
         """The records as a pandas.DataFrame.
@@ -247,7 +247,7 @@ class Calibration(Summarised):
         Raises:
             MissingExtra: pandas is not installed.
         """
-        return data_frame(self.to_records())
+        return make_data_frame(self.to_records())
 
     @property
     def speedup(self) -> float:
@@ -257,28 +257,28 @@ class Calibration(Summarised):
     @property
     def front(self) -> Front:
         """The curve as policies, for budgets and for control."""
-        return Front(tuple(_policy(point) for point in self.curve))
+        return Front(tuple(_make_policy(point) for point in self.curve))
 
     def retuned(self, **changes: Any) -> Calibration:
         """The same calibration with some fields exchanged."""
         return replace(self, **changes)
 
 
-def calibration_from(document: Any, where: str) -> Calibration:
+def parse_calibration(document: Any, where: str) -> Calibration:
     """The calibration that `to_document` wrote.
 
     Raises:
         BundleError: another schema, a newer one, or faults; all in one message.
     """
     check_schema(document, "calibration", VERSION, where, BundleError)
-    found = from_document(Calibration, document, where, BundleError)
-    faults = [*value_faults(found), *_faults(found)]
+    found = parse_document(Calibration, document, where, BundleError)
+    faults = [*find_value_faults(found), *_find_faults(found)]
     if faults:
         raise BundleError(f"the figures of {where} contradict each other: {'; '.join(faults)}.")
-    return found if "verdict" in document else replace(found, verdict=_earlier_verdict(found))
+    return found if "verdict" in document else replace(found, verdict=_derive_earlier_verdict(found))
 
 
-def _faults(found: Calibration) -> Iterator[str]:
+def _find_faults(found: Calibration) -> Iterator[str]:
     exits = len(found.exits)
     lengths: dict[str, tuple[Sized | None, int]] = {
         "thresholds": (found.thresholds, exits - 1),
@@ -291,12 +291,12 @@ def _faults(found: Calibration) -> Iterator[str]:
     for i, point in enumerate(found.curve):
         lengths[f"curve[{i}].inner_thresholds"] = point.inner_thresholds, exits - 1
         lengths[f"curve[{i}].exit_rates"] = point.exit_rates, exits
-    yield from length_faults(lengths)
+    yield from find_length_faults(lengths)
     if exits < 2 or any(row.exit != k for k, row in enumerate(found.exits, 1)):
         yield "the exits are not two or more, numbered from 1"
 
 
-def _earlier_verdict(found: Calibration) -> CalibrationVerdict:
+def _derive_earlier_verdict(found: Calibration) -> CalibrationVerdict:
     """Of a calibration written before it had one: `met` then also said that the prediction was confirmed."""
     measured, noisy = found.measured, found.noise_floor > NOISE_LIMIT
     missed = tuple(c.bound for c in found.checks if not c.met)
@@ -314,12 +314,12 @@ def _earlier_verdict(found: Calibration) -> CalibrationVerdict:
     )
 
 
-def exit_rows(table: ReplayTable) -> tuple[ExitRow, ...]:
+def make_exit_rows(table: ReplayTable) -> tuple[ExitRow, ...]:
     """The anytime table of a replay table."""
-    return tuple(_exit_row(table, k) for k in range(table.exits))
+    return tuple(_make_exit_row(table, k) for k in range(table.exits))
 
 
-def curve_of(front: Front) -> tuple[CurvePoint, ...]:
+def make_curve(front: Front) -> tuple[CurvePoint, ...]:
     """A front as a calibration keeps it."""
     return tuple(
         CurvePoint(p.thresholds, p.mean_s, p.accuracy, p.agreement, p.exit_rates, p.energy_j, p.macs)
@@ -327,7 +327,7 @@ def curve_of(front: Front) -> tuple[CurvePoint, ...]:
     )
 
 
-def _policy(point: CurvePoint) -> Policy:
+def _make_policy(point: CurvePoint) -> Policy:
     return Policy(
         thresholds=point.inner_thresholds,
         accuracy=point.accuracy,
@@ -340,7 +340,7 @@ def _policy(point: CurvePoint) -> Policy:
     )
 
 
-def _exit_row(table: ReplayTable, k: int) -> ExitRow:
+def _make_exit_row(table: ReplayTable, k: int) -> ExitRow:
     latencies, early = table.cost_s[k], k < table.exits - 1
     return ExitRow(
         exit=k + 1,

@@ -12,33 +12,40 @@ import numpy as np
 
 from edgeexit.calibration.certify import Certificate, certify, samples_needed
 from edgeexit.calibration.device import (
-    Costs,
-    Trial,
-    priced,
+    MeasuredCosts,
+    PolicyTiming,
+    attach_costs,
+    attach_energy,
     replay_answers,
-    singles,
+    split_into_singles,
     time_exits,
     try_policy,
-    with_energy,
 )
-from edgeexit.calibration.judge import Run, change_reasons, checks_of, cost_reasons, noise_reasons, on_time
-from edgeexit.calibration.margins import Errors, loosened, tightened, tightened_times
+from edgeexit.calibration.judge import (
+    PolicyRun,
+    check_bounds,
+    explain_changed_times,
+    explain_noise,
+    explain_noisy_costs,
+    is_machine_dependent,
+)
+from edgeexit.calibration.margins import TimingErrors, loosen_time_limits, tighten_target, tighten_time_limits
 from edgeexit.calibration.plausibility import Evidence, Finding, find_implausible, refuse_implausible
-from edgeexit.calibration.replay import Indices, ReplayTable, with_origin
-from edgeexit.calibration.result import Check, Figures, Parts
-from edgeexit.calibration.solver.cross_validation import Choice, choose
+from edgeexit.calibration.replay import Indices, ReplayTable, add_origin
+from edgeexit.calibration.result import BoundCheck, DataParts, PolicyPerformance
+from edgeexit.calibration.solver.cross_validation import PolicyChoice, choose_policy
 from edgeexit.calibration.solver.nearest_target import is_met
-from edgeexit.calibration.solver.problem import problem_of
+from edgeexit.calibration.solver.problem import build_problem
 from edgeexit.calibration.solver.search import Effort, Policy
 from edgeexit.calibration.targets import Target, parse_target
-from edgeexit.calibration.uncertainty import Sample
-from edgeexit.data import Dataset, indices_sha256, split_calibration
+from edgeexit.calibration.uncertainty import ExitSample
+from edgeexit.data import Dataset, hash_indices, split_calibration
 from edgeexit.errors import InputError, TargetNotMet
-from edgeexit.hardware import DeviceState, Validity, judge, snapshot
-from edgeexit.measure.energy.measurement import energy_of
+from edgeexit.hardware import DeviceState, Validity, judge, read_device_state
+from edgeexit.measure.energy.measurement import measure_runner_energy
 from edgeexit.measure.statistics import nearest_rank
 from edgeexit.runtime import Runner
-from edgeexit.runtime.calibrations import key_here
+from edgeexit.runtime.calibrations import find_settings_key
 from edgeexit.util.progress import Progress
 
 EFFORT = Effort(work=10.0)
@@ -49,7 +56,7 @@ _LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
-class Plan:
+class CalibrationPlan:
     """What was asked."""
 
     target: Target
@@ -62,17 +69,17 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class ChosenPolicy:
     """A policy, how it was chosen and for which target (tightened by what noise and chance may take), and its proof."""
 
     policy: Policy
-    choice: Choice
+    choice: PolicyChoice
     certificate: Certificate | None
     wanted: Target
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class CalibrationData:
     """The data and its replay tables: choose, certify (only with confidence), validate; `whole` and `answers` are of all samples."""
 
     data: Dataset
@@ -82,19 +89,19 @@ class Split:
     certify: ReplayTable | None
     validate: Dataset
     validate_table: ReplayTable
-    parts: Parts
+    parts: DataParts
     findings: tuple[Finding, ...]
     classes: int
 
-    def priced(self, costs: Costs) -> Split:
+    def priced(self, costs: MeasuredCosts) -> CalibrationData:
         """With measured costs in all tables."""
-        return self._with(lambda table: priced(table, costs))
+        return self._with(lambda table: attach_costs(table, costs))
 
-    def with_energy(self, energy_j: list[float]) -> Split:
+    def with_energy(self, energy_j: list[float]) -> CalibrationData:
         """With measured energies in all tables."""
-        return self._with(lambda table: with_energy(table, energy_j))
+        return self._with(lambda table: attach_energy(table, energy_j))
 
-    def _with(self, made: Callable[[ReplayTable], ReplayTable]) -> Split:
+    def _with(self, made: Callable[[ReplayTable], ReplayTable]) -> CalibrationData:
         return replace(
             self,
             whole=made(self.whole),
@@ -105,7 +112,7 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class Session:
+class CalibrationSession:
     """What was chosen, how it ran, and what the device was like.
 
     Attributes:
@@ -115,11 +122,11 @@ class Session:
         states, validity: of the device before and after all of it.
     """
 
-    split: Split
-    chosen: Chosen
-    run: Run
-    checks: tuple[Check, ...]
-    predicted: Figures
+    split: CalibrationData
+    chosen: ChosenPolicy
+    run: PolicyRun
+    checks: tuple[BoundCheck, ...]
+    predicted: PolicyPerformance
     states: tuple[DeviceState, DeviceState]
     validity: Validity
 
@@ -127,12 +134,14 @@ class Session:
 class Infeasible(TargetNotMet):
     """Nothing meets the target; what was measured before that was found."""
 
-    def __init__(self, refusal: TargetNotMet, split: Split, costs: Costs, reasons: tuple[str, ...]) -> None:
+    def __init__(
+        self, refusal: TargetNotMet, split: CalibrationData, costs: MeasuredCosts, reasons: tuple[str, ...]
+    ) -> None:
         super().__init__(str(refusal), refusal.nearest)
         self.split, self.costs, self.reasons = split, costs, reasons
 
 
-def split_data(runner: Runner, data: Dataset, plan: Plan) -> Split:
+def split_data(runner: Runner, data: Dataset, plan: CalibrationPlan) -> CalibrationData:
     """Divide the data and run every exit on them once.
 
     Raises:
@@ -143,13 +152,15 @@ def split_data(runner: Runner, data: Dataset, plan: Plan) -> Split:
     if plan.confidence is not None:
         _refuse_early(plan, len(indices[1]))
     replayed = replay_answers(runner, data, plan.progress)
-    table = with_origin(replayed.table, **_origin(runner, data))
-    problem_of(table, _without_energy(plan.target))  # refuses what the data cannot answer before anything is timed
+    table = add_origin(replayed.table, **_describe_origin(runner, data))
+    build_problem(
+        table, _drop_energy_bounds(plan.target)
+    )  # refuses what the data cannot answer before anything is timed
     findings = find_implausible(Evidence(data, replayed.backbone, runner.classes, plan.target, runner.bundle.manifest))
     if not plan.force:
         refuse_implausible(findings, data.name)
     proof = None if plan.confidence is None else table.take(indices[1])
-    return Split(
+    return CalibrationData(
         data,
         table,
         replayed.answers,
@@ -157,15 +168,15 @@ def split_data(runner: Runner, data: Dataset, plan: Plan) -> Split:
         proof,
         data.take(indices[-1]),
         table.take(indices[-1]),
-        _parts(data, indices, plan),
+        _describe_parts(data, indices, plan),
         findings,
         runner.classes,
     )
 
 
-def _parts(data: Dataset, indices: list[Indices], plan: Plan) -> Parts:
-    hashes = [indices_sha256(i) for i in indices]
-    return Parts(
+def _describe_parts(data: Dataset, indices: list[Indices], plan: CalibrationPlan) -> DataParts:
+    hashes = [hash_indices(i) for i in indices]
+    return DataParts(
         choose=len(indices[0]),
         certify=0 if plan.confidence is None else len(indices[1]),
         validate=len(indices[-1]),
@@ -178,7 +189,7 @@ def _parts(data: Dataset, indices: list[Indices], plan: Plan) -> Parts:
     )
 
 
-def _refuse_early(plan: Plan, samples: int) -> None:
+def _refuse_early(plan: CalibrationPlan, samples: int) -> None:
     """Say how many samples a proof needs before anything is measured."""
     assert plan.confidence is not None
     needed = samples_needed(plan.target, plan.confidence, rounds=_ROUNDS)
@@ -189,9 +200,9 @@ def _refuse_early(plan: Plan, samples: int) -> None:
         raise InputError(msg)
 
 
-def _origin(runner: Runner, data: Dataset) -> dict[str, str]:
+def _describe_origin(runner: Runner, data: Dataset) -> dict[str, str]:
     return {
-        "key": key_here(runner.settings),
+        "key": find_settings_key(runner.settings),
         "model_sha256": runner.bundle.manifest.files[runner.bundle.manifest.model].sha256,
         "data": data.name,
         "data_sha256": data.sha256,
@@ -199,17 +210,17 @@ def _origin(runner: Runner, data: Dataset) -> dict[str, str]:
     }
 
 
-def choose_and_run(runner: Runner, split: Split, plan: Plan) -> Session:
+def choose_and_run(runner: Runner, split: CalibrationData, plan: CalibrationPlan) -> CalibrationSession:
     """Time the exits, choose, run; where the run decided nothing about time, or missed, choose and run again with its costs.
 
     Raises:
         Infeasible: nothing meets the target, and not for want of a quiet machine.
     """
-    before = snapshot()
+    before = read_device_state()
     costs = _time_exits(runner, split.data, plan)
-    reasons = cost_reasons(costs, (before, snapshot()), runner.settings.threads)
-    split = _with_energy(runner, split, plan)
-    errors = Errors(costs.error, costs.ratio_error)
+    reasons = explain_noisy_costs(costs, (before, read_device_state()), runner.settings.threads)
+    split = _add_energy(runner, split, plan)
+    errors = TimingErrors(costs.error, costs.ratio_error)
     for turn in range(1, _ROUNDS + 1):
         try:
             chosen = _choose(split.priced(costs), plan, errors, noisy=bool(reasons))
@@ -218,73 +229,79 @@ def choose_and_run(runner: Runner, split: Split, plan: Plan) -> Session:
                 raise Infeasible(refusal, split.priced(costs), costs, reasons) from None
             costs, reasons, chosen = _choose_again(runner, split, plan, costs)
         runner.inner_thresholds = chosen.policy.thresholds
-        session = _run(runner, split, chosen, plan, _Before(turn, before, costs))
+        session = _run(runner, split, chosen, plan, _InitialState(turn, before, costs))
         run = session.run
-        if all(c.met for c, b in zip(session.checks, plan.target.bounds, strict=True) if on_time(b)):
+        if all(c.met for c, b in zip(session.checks, plan.target.bounds, strict=True) if is_machine_dependent(b)):
             break
         costs, reasons = run.trial.costs, run.reasons
-        errors = Errors(run.trial.error, run.trial.ratio_error, run.bias)
-    after = snapshot()
+        errors = TimingErrors(run.trial.error, run.trial.ratio_error, run.bias)
+    after = read_device_state()
     return replace(session, states=(before, after), validity=judge(before, after))
 
 
 @dataclass(frozen=True, eq=False)
-class _Before:
+class _InitialState:
     """A run's number, the state of the device at the very start, and the costs that its policy was chosen with."""
 
     turn: int
     started: DeviceState
-    costs: Costs
+    costs: MeasuredCosts
 
 
-def _choose_again(runner: Runner, split: Split, plan: Plan, before: Costs) -> tuple[Costs, tuple[str, ...], Chosen]:
+def _choose_again(
+    runner: Runner, split: CalibrationData, plan: CalibrationPlan, before: MeasuredCosts
+) -> tuple[MeasuredCosts, tuple[str, ...], ChosenPolicy]:
     """Nothing met the target: time the exits once more before that is believed."""
-    start = snapshot()
-    told = _named(plan.progress, "timing every exit again")
+    start = read_device_state()
+    told = _rename_progress(plan.progress, "timing every exit again")
     costs = time_exits(runner, split.data, plan.seconds * _EXITS_SHARE, plan.seed + 2, told)
-    states = start, snapshot()
-    reasons = (*cost_reasons(costs, states, runner.settings.threads), *change_reasons(before, costs))
+    states = start, read_device_state()
+    reasons = (*explain_noisy_costs(costs, states, runner.settings.threads), *explain_changed_times(before, costs))
     try:
-        errors = Errors(costs.error, costs.ratio_error)
+        errors = TimingErrors(costs.error, costs.ratio_error)
         return costs, reasons, _choose(split.priced(costs), plan, errors, noisy=bool(reasons))
     except TargetNotMet as refusal:
         raise Infeasible(refusal, split.priced(costs), costs, reasons) from None
 
 
-def _time_exits(runner: Runner, data: Dataset, plan: Plan) -> Costs:
+def _time_exits(runner: Runner, data: Dataset, plan: CalibrationPlan) -> MeasuredCosts:
     """Once more where a later exit was faster than one before it."""
-    seconds, told = plan.seconds * _EXITS_SHARE, _named(plan.progress, "timing every exit")
+    seconds, told = plan.seconds * _EXITS_SHARE, _rename_progress(plan.progress, "timing every exit")
     costs = time_exits(runner, data, seconds, plan.seed, told)
     if costs.falling:
-        costs = time_exits(runner, data, seconds, plan.seed + 1, _named(plan.progress, "timing every exit again"))
+        costs = time_exits(
+            runner, data, seconds, plan.seed + 1, _rename_progress(plan.progress, "timing every exit again")
+        )
     return costs
 
 
-def _run(runner: Runner, split: Split, chosen: Chosen, plan: Plan, earlier: _Before) -> Session:
+def _run(
+    runner: Runner, split: CalibrationData, chosen: ChosenPolicy, plan: CalibrationPlan, earlier: _InitialState
+) -> CalibrationSession:
     """One run of the policy that the runner has, judged."""
-    turn, before = earlier.turn, snapshot()
-    told = _named(plan.progress, f"running the chosen policy, round {turn}")
+    turn, before = earlier.turn, read_device_state()
+    told = _rename_progress(plan.progress, f"running the chosen policy, round {turn}")
     trial = try_policy(runner, split.validate, plan.seconds * (1 - _EXITS_SHARE) / 2, plan.seed + turn, told)
-    after = snapshot()
+    after = read_device_state()
     states = (before if after.monotonic_s - before.monotonic_s >= _LOOK_S else earlier.started), after
     split = split.priced(trial.costs)
-    run = Run(
-        figures=_measured(split, trial),
+    run = PolicyRun(
+        figures=_compute_measured_figures(split, trial),
         validation=split.validate_table,
-        whole=Sample.under(split.whole, chosen.policy.thresholds),
+        whole=ExitSample.under(split.whole, chosen.policy.thresholds),
         trial=trial,
-        reasons=noise_reasons(trial, earlier.costs, states, runner.settings.threads),
+        reasons=explain_noise(trial, earlier.costs, states, runner.settings.threads),
         proved=chosen.certificate is not None,
     )
-    predicted = Figures.predicted(split.choose, split.choose.outcome(chosen.policy.thresholds))
-    checks = checks_of(split.choose, plan.target, predicted, run)
-    return Session(split, chosen, run, checks, predicted, states, judge(*states))
+    predicted = PolicyPerformance.predicted(split.choose, split.choose.outcome(chosen.policy.thresholds))
+    checks = check_bounds(split.choose, plan.target, predicted, run)
+    return CalibrationSession(split, chosen, run, checks, predicted, states, judge(*states))
 
 
-def _measured(split: Split, trial: Trial) -> Figures:
+def _compute_measured_figures(split: CalibrationData, trial: PolicyTiming) -> PolicyPerformance:
     outcome = split.validate_table.outcome_of(trial.leaves)
     labels = split.validate.labels
-    return Figures(
+    return PolicyPerformance(
         samples=len(trial.leaves),
         accuracy=None if labels is None else float(np.mean(trial.labels == labels)),
         agreement=outcome.agreement,
@@ -297,32 +314,34 @@ def _measured(split: Split, trial: Trial) -> Figures:
     )
 
 
-def _choose(split: Split, plan: Plan, errors: Errors, *, noisy: bool) -> Chosen:
+def _choose(split: CalibrationData, plan: CalibrationPlan, errors: TimingErrors, *, noisy: bool) -> ChosenPolicy:
     plan.progress("choosing thresholds", 0, 1)
     try:
-        chosen = _proved(split, plan, errors) if plan.confidence is not None else _best(split, plan, errors)
+        chosen = (
+            _choose_and_prove(split, plan, errors) if plan.confidence is not None else _choose_best(split, plan, errors)
+        )
     except TargetNotMet as refusal:
-        nearest = _within_noise(split.choose, plan.target, errors, refusal, noisy=noisy)
+        nearest = _explain_noise_refusal(split.choose, plan.target, errors, refusal, noisy=noisy)
         if nearest is None or plan.confidence is not None:  # a proof that was asked for is not given up
             raise
-        chosen = _chosen_for(nearest, split, plan)
+        chosen = _choose_for(nearest, split, plan)
     plan.progress("choosing thresholds", 1, 1)
     return chosen
 
 
-def _best(split: Split, plan: Plan, errors: Errors) -> Chosen:
-    return _chosen_for(tightened(split.choose, plan.target, errors, len(split.whole)), split, plan)
+def _choose_best(split: CalibrationData, plan: CalibrationPlan, errors: TimingErrors) -> ChosenPolicy:
+    return _choose_for(tighten_target(split.choose, plan.target, errors, len(split.whole)), split, plan)
 
 
-def _chosen_for(wanted: Target, split: Split, plan: Plan) -> Chosen:
-    policy, choice = choose(split.choose, wanted, seed=plan.seed, effort=EFFORT, method=plan.method)
-    return Chosen(policy, choice, None, wanted)
+def _choose_for(wanted: Target, split: CalibrationData, plan: CalibrationPlan) -> ChosenPolicy:
+    policy, choice = choose_policy(split.choose, wanted, seed=plan.seed, effort=EFFORT, method=plan.method)
+    return ChosenPolicy(policy, choice, None, wanted)
 
 
-def _proved(split: Split, plan: Plan, errors: Errors) -> Chosen:
+def _choose_and_prove(split: CalibrationData, plan: CalibrationPlan, errors: TimingErrors) -> ChosenPolicy:
     """Proved with limits on time tightened by the error of the times, which a proof takes as exact; else with the target as it is."""
     assert split.certify is not None
-    closer = tightened_times(plan.target, errors)
+    closer = tighten_time_limits(plan.target, errors)
     for wanted in (closer, plan.target):
         try:
             policy, certificate = certify(
@@ -332,11 +351,13 @@ def _proved(split: Split, plan: Plan, errors: Errors) -> Chosen:
             if wanted == plan.target:
                 raise
             continue
-        return Chosen(policy, Choice("exact", {}), _renamed(certificate, wanted, plan.target), wanted)
+        return ChosenPolicy(
+            policy, PolicyChoice("exact", {}), _restate_certificate(certificate, wanted, plan.target), wanted
+        )
     raise AssertionError  # the loop returns or raises
 
 
-def _renamed(certificate: Certificate, proved: Target, asked: Target) -> Certificate:
+def _restate_certificate(certificate: Certificate, proved: Target, asked: Target) -> Certificate:
     """What is proved of a closer bound holds for the bound asked for."""
     names = {str(p): str(a) for p, a in zip(proved.bounds, asked.bounds, strict=True)}
     return replace(
@@ -346,26 +367,26 @@ def _renamed(certificate: Certificate, proved: Target, asked: Target) -> Certifi
     )
 
 
-def _within_noise(
-    table: ReplayTable, target: Target, errors: Errors, refusal: TargetNotMet, *, noisy: bool
+def _explain_noise_refusal(
+    table: ReplayTable, target: Target, errors: TimingErrors, refusal: TargetNotMet, *, noisy: bool
 ) -> Target | None:
     """The nearest target that can be met, where the error of the times alone may be why the target itself cannot."""
-    looser = loosened(target, errors, noisy=noisy)
+    looser = loosen_time_limits(target, errors, noisy=noisy)
     if looser == target or not is_met(table, looser):
         return None
     return looser if refusal.nearest is None else parse_target(refusal.nearest)
 
 
-def _without_energy(target: Target) -> Target:
+def _drop_energy_bounds(target: Target) -> Target:
     rest = tuple(b for b in target.bounds if b.metric != "energy")
     return Target(rest) if rest else parse_target("mean<=1000s")
 
 
-def _with_energy(runner: Runner, split: Split, plan: Plan) -> Split:
+def _add_energy(runner: Runner, split: CalibrationData, plan: CalibrationPlan) -> CalibrationData:
     """The tables with measured energies where the target asks for them; where no meter answers, the target is refused with the reason."""
     if not any(b.metric == "energy" for b in plan.target.bounds):
         return split
-    report = energy_of(runner, singles(split.validate), seed=plan.seed, progress=plan.progress)
+    report = measure_runner_energy(runner, split_into_singles(split.validate), seed=plan.seed, progress=plan.progress)
     joules = {c.name: c.gross_j for c in report.calls}
     energy_j = [j for j in (joules.get(f"exit {k}") for k in range(1, runner.exits + 1)) if j is not None]
     if report.reason or len(energy_j) < runner.exits:
@@ -374,7 +395,7 @@ def _with_energy(runner: Runner, split: Split, plan: Plan) -> Split:
     return split.with_energy(energy_j)
 
 
-def _named(progress: Progress, what: str) -> Progress:
+def _rename_progress(progress: Progress, what: str) -> Progress:
     """The same watcher, told another name of the work."""
     renamed: Callable[[str, int, int], None] = lambda _, done, total: progress(what, done, total)  # noqa: E731
     return renamed

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeexit.bundle import Bundle, CalibrationRecord
-from edgeexit.bundle.archive import SCHEMA, About, Archive, read_archive
+from edgeexit.bundle.archive import SCHEMA, Archive, ArchiveInfo, read_calibration_archive
 from edgeexit.calibration.kept import REPLAY
 from edgeexit.calibration.replay import ReplayTable
-from edgeexit.calibration.result import Calibration, calibration_from
+from edgeexit.calibration.result import Calibration, parse_calibration
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.util.arguments import as_path
-from edgeexit.util.progress import silent
+from edgeexit.util.progress import show_nothing
 
 
 def list_calibrations(bundle: Bundle | Path | str) -> tuple[CalibrationRecord, ...]:
@@ -27,7 +27,7 @@ def list_calibrations(bundle: Bundle | Path | str) -> tuple[CalibrationRecord, .
     Raises:
         BundleError: the bundle is damaged.
     """
-    return _opened(bundle).history
+    return _open_bundle(bundle).history
 
 
 def load_calibration(bundle: Bundle | Path | str, name: str) -> Calibration:
@@ -37,9 +37,9 @@ def load_calibration(bundle: Bundle | Path | str, name: str) -> Calibration:
         InputError: there is none of that name; the message lists the names.
         BundleError: the bundle or the calibration is damaged.
     """
-    opened = _opened(bundle)
+    opened = _open_bundle(bundle)
     record = opened.find_calibration(name)
-    return calibration_from(opened.read_record(record), f"calibration {name!r} of {opened.path}")
+    return parse_calibration(opened.read_record(record), f"calibration {name!r} of {opened.path}")
 
 
 def export_calibration(bundle: Bundle | Path | str, name: str) -> bytes:
@@ -48,10 +48,10 @@ def export_calibration(bundle: Bundle | Path | str, name: str) -> bytes:
     Raises:
         InputError: there is none of that name.
     """
-    opened = _opened(bundle)
+    opened = _open_bundle(bundle)
     record = opened.find_calibration(name)
     files = {f"{purpose}{Path(file).suffix}": opened.file(file) for purpose, file in record.attachments.items()}
-    about = About(SCHEMA, name, record.key, opened.manifest.network_sha256)
+    about = ArchiveInfo(SCHEMA, name, record.key, opened.manifest.network_sha256)
     return Archive(about, opened.read_record(record), {n: f.read_bytes() for n, f in files.items()}).to_bytes()
 
 
@@ -67,13 +67,13 @@ def import_calibration(bundle: Bundle | Path | str, path: Path | str, *, save_as
         InputError: the file is damaged, or of another network; a name that is taken.
         BundleError: the bundle cannot be written.
     """
-    opened, file = _opened(bundle), as_path("path", path)
-    archive = read_archive(file)
+    opened, file = _open_bundle(bundle), as_path("path", path)
+    archive = read_calibration_archive(file)
     if archive.about.network != opened.manifest.network_sha256:
         what = "another network, criterion or precision"
         msg = f"{file} was calibrated on {what} than {opened.path} holds: its thresholds would be wrong here."
         raise InputError(msg)
-    result = calibration_from(archive.document, str(file))
+    result = parse_calibration(archive.document, str(file))
     _check_fits(opened, result, archive, file)
     document = result.to_document()
     if save_as is None:
@@ -86,7 +86,7 @@ def import_calibration(bundle: Bundle | Path | str, path: Path | str, *, save_as
         {f"{REPLAY}.npz": archive.attachments[f"{REPLAY}.npz"]},
         name=save_as or archive.about.name,
         activate=False,
-        waiting=silent,
+        waiting=show_nothing,
     )
 
 
@@ -100,7 +100,7 @@ def _refuse_known(bundle: Bundle, document: Mapping[str, Any], file: Path) -> No
 def _is_same(kept: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
     """Whether a document of a bundle says what another one says; earlier versions wrote fewer fields."""
     try:
-        return calibration_from(kept, "").to_document() == document
+        return parse_calibration(kept, "").to_document() == document
     except EdgeExitError:  # damaged, or of a newer edgeexit
         return False
 
@@ -116,5 +116,5 @@ def _check_fits(bundle: Bundle, result: Calibration, archive: Archive, file: Pat
         raise InputError(msg)
 
 
-def _opened(bundle: Bundle | Path | str) -> Bundle:
+def _open_bundle(bundle: Bundle | Path | str) -> Bundle:
     return bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)

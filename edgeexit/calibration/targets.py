@@ -54,18 +54,18 @@ class Metric:
     tail: float | None = None
 
 
-def _percentile(name: str, tail: float) -> Metric:
+def _make_percentile_metric(name: str, tail: float) -> Metric:
     what = f"{name} of latency"
     return Metric(name, "<=", _TIME, 0.0, float("inf"), of_cost=True, what=what, tail=tail)
 
 
 _ALL = (
     Metric("mean", "<=", _TIME, 0.0, float("inf"), of_cost=True, what="mean latency"),
-    _percentile("p50", 0.5),
-    _percentile("p90", 0.1),
-    _percentile("p95", 0.05),
-    _percentile("p99", 0.01),
-    _percentile("p99.9", 0.001),
+    _make_percentile_metric("p50", 0.5),
+    _make_percentile_metric("p90", 0.1),
+    _make_percentile_metric("p95", 0.05),
+    _make_percentile_metric("p99", 0.01),
+    _make_percentile_metric("p99.9", 0.001),
     Metric("energy", "<=", _ENERGY, 0.0, float("inf"), of_cost=True, what="mean energy"),
     Metric("macs", "<=", _COUNT, 0.0, float("inf"), of_cost=True, what="mean multiply-accumulates"),
     Metric("accuracy", ">=", _PLAIN, 0.0, 1.0, of_cost=False, what="accuracy"),
@@ -120,9 +120,9 @@ class Bound:
     def _limit_text(self) -> str:
         exact = Decimal(repr(self.limit))
         if self.relative:
-            return f"{_plain(exact)}x"
-        unit, power = _best_unit(exact, self.of.units)
-        return f"{_plain(exact.scaleb(-power))}{unit}"
+            return f"{_format_plain(exact)}x"
+        unit, power = _choose_unit(exact, self.of.units)
+        return f"{_format_plain(exact.scaleb(-power))}{unit}"
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Target:
     bounds: tuple[Bound, ...]
 
     def __post_init__(self) -> None:
-        faults = list(_faults(self.bounds))
+        faults = list(_find_faults(self.bounds))
         if faults:
             raise InputError(" ".join(faults))
 
@@ -175,36 +175,36 @@ def parse_target(text: str | Target) -> Target:
     if not clauses:
         msg = f"the target {text!r} is empty; write for example 'mean<=5ms, drop<=0.5'."
         raise InputError(msg)
-    read = [_bound_or_fault(clause) for clause in clauses]
+    read = [_parse_bound_or_fault(clause) for clause in clauses]
     faults = [str(fault) for fault in read if isinstance(fault, InputError)]
     if faults:
         raise InputError(" ".join(faults))
     return Target(tuple(bound for bound in read if isinstance(bound, Bound)))
 
 
-def _bound_or_fault(clause: str) -> Bound | InputError:
+def _parse_bound_or_fault(clause: str) -> Bound | InputError:
     try:
-        return _bound(clause)
+        return _parse_bound(clause)
     except InputError as fault:
         return fault
 
 
-def _bound(clause: str) -> Bound:
+def _parse_bound(clause: str) -> Bound:
     found = _CLAUSE.match(clause)
     if not found:
         msg = f"cannot read {clause.strip()!r} as a bound; write a metric, <= or >=, and a limit, as in mean<=5ms."
         raise InputError(msg)
     name, sign, limit = found.groups()
-    metric, exit_number = _metric(name)
+    metric, exit_number = _parse_metric(name)
     sign = _WRITTEN.get(sign, sign)
     if sign != metric.sign:
         msg = f"{clause.strip()!r}: {metric.what} takes {metric.sign}, not {sign}."
         raise InputError(msg)
-    value, relative = _limit(metric, name, limit)
+    value, relative = _parse_limit(metric, name, limit)
     return Bound(metric.name, value, relative, exit_number)
 
 
-def _metric(name: str) -> tuple[Metric, int | None]:
+def _parse_metric(name: str) -> tuple[Metric, int | None]:
     rate = _RATE.match(name)
     if rate:
         return METRICS["rate"], int(rate.group(1))
@@ -218,19 +218,21 @@ def _metric(name: str) -> tuple[Metric, int | None]:
     return METRICS[name], None
 
 
-def _limit(metric: Metric, name: str, text: str) -> tuple[float, bool]:
+def _parse_limit(metric: Metric, name: str, text: str) -> tuple[float, bool]:
     found = _NUMBER.match(text)
     if not found:
-        msg = f"{text!r} in {name}{metric.sign}{text} is not a number with a unit.{_comma_hint(name, metric, text)}"
+        msg = (
+            f"{text!r} in {name}{metric.sign}{text} is not a number with a unit.{_make_comma_hint(name, metric, text)}"
+        )
         raise InputError(msg)
     number, unit = found.group(1), found.group(2).replace("µ", "u").replace("μ", "u")
     relative = metric.name == "mean" and unit == "x"
     if not relative and unit not in metric.units:
-        raise InputError(_unit_fault(metric, name, number, unit))
-    return _si(number, 0 if relative else metric.units[unit], f"{name}{metric.sign}{text}"), relative
+        raise InputError(_explain_unit_fault(metric, name, number, unit))
+    return _convert_to_si(number, 0 if relative else metric.units[unit], f"{name}{metric.sign}{text}"), relative
 
 
-def _si(number: str, power: int, written: str) -> float:
+def _convert_to_si(number: str, power: int, written: str) -> float:
     value = float(number)
     if value and math.isfinite(value):
         value = float(Decimal(number).scaleb(power))
@@ -240,7 +242,7 @@ def _si(number: str, power: int, written: str) -> float:
     return value
 
 
-def _comma_hint(name: str, metric: Metric, text: str) -> str:
+def _make_comma_hint(name: str, metric: Metric, text: str) -> str:
     """For two bounds written without a comma between."""
     found = _NEXT_BOUND.match(text)
     if not found:
@@ -248,12 +250,12 @@ def _comma_hint(name: str, metric: Metric, text: str) -> str:
     return f" Bounds are joined by commas: '{name}{metric.sign}{found.group(1)}, {found.group(2)}'."
 
 
-def _unit_fault(metric: Metric, name: str, number: str, unit: str) -> str:
+def _explain_unit_fault(metric: Metric, name: str, number: str, unit: str) -> str:
     written = f"{name}{metric.sign}{number}{unit}"
     units = [u for u in metric.units if u] + (["x (of the backbone's mean)"] if metric.name == "mean" else [])
     if not units:
         share = metric.name != "drop"
-        value = f"{_plain(Decimal(number) / 100)}" if share and (unit == "%" or Decimal(number) > 1) else number
+        value = f"{_format_plain(Decimal(number) / 100)}" if share and (unit == "%" or Decimal(number) > 1) else number
         hint = "a share between 0 and 1" if share else "percentage points"
         return f"{written!r}: {metric.what} has no unit; write {hint}, as in {name}{metric.sign}{value}."
     example = f"{name}{metric.sign}{number}{next(u for u in ('ms', 'mJ', 'M') if u in metric.units)}"
@@ -262,21 +264,21 @@ def _unit_fault(metric: Metric, name: str, number: str, unit: str) -> str:
     return f"{written!r}: unknown unit {unit!r}; write one of {', '.join(units)}, as in {example}."
 
 
-def _faults(bounds: tuple[Bound, ...]) -> list[str]:
+def _find_faults(bounds: tuple[Bound, ...]) -> list[str]:
     faults = [] if bounds else ["a target needs at least one bound."]
     seen: dict[tuple[str, bool], Bound] = {}
     for bound in bounds:
         if bound.slot in seen:
             faults.append(f"{bound.name} is bounded twice ({seen[bound.slot]} and {bound}); keep one.")
         seen[bound.slot] = bound
-        faults.extend(_limit_faults(bound))
+        faults.extend(_find_limit_faults(bound))
     rates = [b for b in bounds if b.metric == "rate"]
     if sum(b.limit for b in rates) > 1 + 1e-12:
         faults.append(f"contradictory: {' and '.join(map(str, rates))} ask for more than all samples.")
     return faults
 
 
-def _limit_faults(bound: Bound) -> list[str]:
+def _find_limit_faults(bound: Bound) -> list[str]:
     metric, limit = bound.of, bound.limit
     if bound.metric == "rate" and bound.exit is not None and bound.exit < 1:
         return [f"{bound.name}: exits are numbered from 1."]
@@ -288,12 +290,12 @@ def _limit_faults(bound: Bound) -> list[str]:
     return []
 
 
-def _best_unit(value: Decimal, units: dict[str, int]) -> tuple[str, int]:
+def _choose_unit(value: Decimal, units: dict[str, int]) -> tuple[str, int]:
     """The unit that leaves at least one digit before the point, the smallest unit otherwise."""
     ordered = sorted(units.items(), key=lambda item: -item[1])
     return next((u for u in ordered if abs(value.scaleb(-u[1])) >= 1), ordered[-1] if value else ordered[0])
 
 
-def _plain(value: Decimal) -> str:
+def _format_plain(value: Decimal) -> str:
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

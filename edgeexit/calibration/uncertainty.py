@@ -2,7 +2,7 @@
 
 All samples count, those that chose the thresholds too: they were chosen among thresholds of N-1 exits, which by the reflection principle
 (the largest partial sum is beyond a level at most twice as often as the last one, once per threshold) costs a factor of 2^(N-1) in the
-error probability. `z_of` has it. Small counts are smoothed as Agresti and Coull do (z²/2 made-up events), so that "none of 30" is not
+error probability. `compute_z` has it. Small counts are smoothed as Agresti and Coull do (z²/2 made-up events), so that "none of 30" is not
 "never".
 """
 
@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 
 from edgeexit.calibration.replay import Bools, Floats, Indices, ReplayTable
-from edgeexit.calibration.solver.problem import problem_of
+from edgeexit.calibration.solver.problem import build_problem
 from edgeexit.calibration.targets import Bound, Target
 
 CONFIDENCE = 0.99
@@ -28,7 +28,7 @@ _MOST_DOUBLINGS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class ExitSample:
     """Who leaves where, of how many.
 
     Attributes:
@@ -42,7 +42,7 @@ class Sample:
     reachable: Bools
 
     @classmethod
-    def under(cls, table: ReplayTable, inner_thresholds: tuple[float, ...]) -> Sample:
+    def under(cls, table: ReplayTable, inner_thresholds: tuple[float, ...]) -> ExitSample:
         """What the thresholds do with the samples."""
         reachable = np.array([*(t < math.inf for t in inner_thresholds), True])
         return cls(table, table.leaves_at(inner_thresholds), reachable)
@@ -50,7 +50,7 @@ class Sample:
     @property
     def z(self) -> float:
         """Standard errors of a half width."""
-        return z_of(self.table.exits)
+        return compute_z(self.table.exits)
 
     @property
     def early(self) -> bool:
@@ -94,12 +94,12 @@ class Sample:
         return 100 * self.z * math.sqrt(variance / n)
 
 
-def z_of(exits: int) -> float:
+def compute_z(exits: int) -> float:
     """Standard errors of a half width at CONFIDENCE, where the samples also chose the thresholds of `exits` exits."""
     return NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / 2 ** min(exits - 1, _MOST_DOUBLINGS))
 
 
-def half_width(bound: Bound, sample: Sample, timing: float) -> float:
+def compute_half_width(bound: Bound, sample: ExitSample, timing: float) -> float:
     """How far the value of a bound may be from its estimate, in the bound's unit (relative for tails, whose limit is a latency).
 
     Args:
@@ -114,14 +114,14 @@ def half_width(bound: Bound, sample: Sample, timing: float) -> float:
         mean = sample.mean(costs)
         return mean * (FLOOR + math.hypot(timing, sample.mean_error(costs) / mean))
     if bound.metric in ("energy", "macs"):
-        per_exit = problem_of(sample.table, Target((bound,))).limits[0].per_exit
+        per_exit = build_problem(sample.table, Target((bound,))).limits[0].per_exit
         assert per_exit is not None
         floor = ENERGY_FLOOR * sample.mean(per_exit) if bound.metric == "energy" else 0.0
         return floor + sample.mean_error(per_exit)
-    return _share_half_width(bound, sample)
+    return _compute_share_half_width(bound, sample)
 
 
-def _share_half_width(bound: Bound, sample: Sample) -> float:
+def _compute_share_half_width(bound: Bound, sample: ExitSample) -> float:
     """Of a bound on answers or on an exit rate."""
     if bound.metric == "drop":
         return sample.drop_error()

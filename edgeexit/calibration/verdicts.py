@@ -8,9 +8,9 @@ from itertools import combinations
 
 import numpy as np
 
-from edgeexit.calibration.replay import Indices, ReplayTable, falling_exits
-from edgeexit.calibration.solver.problem import FEW_EXITS, problem_of
-from edgeexit.calibration.solver.search import QUICK, Policy, best_boundaries, policy_of
+from edgeexit.calibration.replay import Indices, ReplayTable, find_falling_exits
+from edgeexit.calibration.solver.problem import FEW_EXITS, build_problem
+from edgeexit.calibration.solver.search import QUICK, Policy, find_best_boundaries, make_policy
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.util import units
 
@@ -26,7 +26,7 @@ LOST_SAMPLES, LOST_SHARE = 3, 0.5
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Remark:
     """One remark.
 
     Attributes:
@@ -39,12 +39,12 @@ class Verdict:
     text: str
 
 
-def verdicts_of(table: ReplayTable, policy: Policy) -> tuple[Verdict, ...]:
+def find_remarks(table: ReplayTable, policy: Policy) -> tuple[Remark, ...]:
     """The remarks on a policy that a table alone allows."""
-    return (*_payment(table, policy), *_exits(policy), *_scores(table), *_size(table, policy))
+    return (*_check_payment(table, policy), *_check_exits(policy), *_check_scores(table), *_check_size(table, policy))
 
 
-def sampling_error(table: ReplayTable, policy: Policy, fresh: int | None = None) -> float:
+def compute_sampling_error(table: ReplayTable, policy: Policy, fresh: int | None = None) -> float:
     """Half width of the 95 % interval of the mean latency over its value, from who leaves where: 1.96·cv·√(1/M + 1/m).
 
     `fresh` is m, the number of samples it will be compared on; None for the world's mean.
@@ -54,15 +54,15 @@ def sampling_error(table: ReplayTable, policy: Policy, fresh: int | None = None)
     return 1.96 * spread * float(np.sqrt(1 / len(table) + (1 / fresh if fresh else 0.0)))
 
 
-def _payment(table: ReplayTable, policy: Policy) -> Iterator[Verdict]:
-    falling = falling_exits(table.mean_cost_s)
+def _check_payment(table: ReplayTable, policy: Policy) -> Iterator[Remark]:
+    falling = find_falling_exits(table.mean_cost_s)
     for k in falling:
         now_s, before_s = (units.seconds(float(table.mean_cost_s[i])) for i in (k - 1, k - 2))
         text = (
             f"leaving at exit {k} was measured as faster ({now_s}) than at exit {k - 1} ({before_s}), whose work it contains: nothing is "
             "advised from these times. Calibrate again on a quiet machine."
         )
-        yield Verdict("times_fall", text)
+        yield Remark("times_fall", text)
     if falling:
         return
     backbone_s = table.backbone_mean_s
@@ -72,38 +72,38 @@ def _payment(table: ReplayTable, policy: Policy) -> Iterator[Verdict]:
             f"early exit does not pay here: its mean of {units.seconds(policy.mean_s)} is {units.percent(more, 1)} above the backbone's "
             f"{units.seconds(backbone_s)}. Run the backbone, or loosen the bounds on the answers."
         )
-        yield Verdict("does_not_pay", text)
+        yield Remark("does_not_pay", text)
 
 
-def _exits(policy: Policy) -> Iterator[Verdict]:
+def _check_exits(policy: Policy) -> Iterator[Remark]:
     if max(policy.exit_rates) == 1.0:
         only = policy.exit_rates.index(1.0) + 1
-        yield Verdict("one_exit", f"all samples leave at exit {only}: a network that ends there does the same.")
+        yield Remark("one_exit", f"all samples leave at exit {only}: a network that ends there does the same.")
         return
     unused = [k for k, rate in enumerate(policy.exit_rates[:-1], 1) if rate == 0]
     for k in unused:
-        yield Verdict("unused_exit", f"nobody leaves at exit {k}: its head is paid for and never used.")
+        yield Remark("unused_exit", f"nobody leaves at exit {k}: its head is paid for and never used.")
 
 
-def _scores(table: ReplayTable) -> Iterator[Verdict]:
+def _check_scores(table: ReplayTable) -> Iterator[Remark]:
     for k, column in enumerate(table.scores.T, 1):
         if (column == column[0]).all():
             text = f"exit {k} gives every sample the score {column[0]:.4g}: no threshold can tell samples apart there."
-            yield Verdict("constant_scores", text)
+            yield Remark("constant_scores", text)
 
 
-def _size(table: ReplayTable, policy: Policy) -> Iterator[Verdict]:
-    error = sampling_error(table, policy)
+def _check_size(table: ReplayTable, policy: Policy) -> Iterator[Remark]:
+    error = compute_sampling_error(table, policy)
     if error > SMALL:
         needed = int(np.ceil(len(table) * (error / SMALL) ** 2))
         text = (
             f"{len(table)} samples fix the mean latency to ±{units.percent(error, 1)} only; for ±{units.percent(SMALL, 0)} about {needed} "
             "are needed (they need no labels)."
         )
-        yield Verdict("few_samples", text)
+        yield Remark("few_samples", text)
 
 
-def lost_classes(answers: Indices, labels: Indices, leaves: Indices) -> tuple[Verdict, ...]:
+def find_lost_classes(answers: Indices, labels: Indices, leaves: Indices) -> tuple[Remark, ...]:
     """A remark where classes that the last exit recognises are lost by leaving early, which the accuracy of all hides where they are rare.
 
     Args:
@@ -124,10 +124,10 @@ def lost_classes(answers: Indices, labels: Indices, leaves: Indices) -> tuple[Ve
         return ()
     shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
     text = f"leaving early loses whole classes: {shown}. Raise the thresholds, or give more samples of them."
-    return (Verdict("lost_class", text),)
+    return (Remark("lost_class", text),)
 
 
-def one_sided(answers: Indices, labels: Indices | None, classes: int) -> tuple[Verdict, ...]:
+def find_one_sided_data(answers: Indices, labels: Indices | None, classes: int) -> tuple[Remark, ...]:
     """Remarks where the samples show only a part of what the network knows, such as the first files of a sorted folder.
 
     Args:
@@ -139,25 +139,25 @@ def one_sided(answers: Indices, labels: Indices | None, classes: int) -> tuple[V
         if classes > 1 and (answers[:, -1] == answers[0, -1]).all():
             same = f"the last exit gives all {len(answers)} samples the same answer ({answers[0, -1]})"
             text = f"{same}: check that they are what the network was made for."
-            return (Verdict("one_answer", text),)
+            return (Remark("one_answer", text),)
         return ()
     present = len(np.unique(labels))
     if present > classes / 2 or len(labels) < 10 * classes:
         return ()
     few = f"the labels of {len(labels)} samples are of {present} of {classes} classes"
     text = f"{few}: draw samples at random from all that will be met in use."
-    return (Verdict("missing_classes", text),)
+    return (Remark("missing_classes", text),)
 
 
-def recommend_heads(table: ReplayTable, target: str | Target, policy: Policy) -> Verdict | None:
+def recommend_heads(table: ReplayTable, target: str | Target, policy: Policy) -> Remark | None:
     """Which heads to compile without, where that gains accuracy or time; None where none does or head costs are not known."""
-    if table.head_s is None or table.exits < 3 or falling_exits(table.mean_cost_s):
+    if table.head_s is None or table.exits < 3 or find_falling_exits(table.mean_cost_s):
         return None
     parsed = parse_target(target)
     best: tuple[Sequence[int], Policy] | None = None
-    for dropped in _candidates(policy):
-        other = _policy_without(table, parsed, dropped)
-        if other is not None and _gains(parsed, other, best[1] if best else policy):
+    for dropped in _list_candidates(policy):
+        other = _find_policy_without(table, parsed, dropped)
+        if other is not None and _is_gain(parsed, other, best[1] if best else policy):
             best = (dropped, other)
     if best is None:
         return None
@@ -169,10 +169,10 @@ def recommend_heads(table: ReplayTable, target: str | Target, policy: Policy) ->
         f"compile without the head{'s' * (len(heads) > 1)} of exit {', '.join(map(str, heads))} (keep exits {', '.join(map(str, keep))}): "
         f"{gained}, {faster}."
     )
-    return Verdict("drop_heads", text)
+    return Remark("drop_heads", text)
 
 
-def _candidates(policy: Policy) -> list[tuple[int, ...]]:
+def _list_candidates(policy: Policy) -> list[tuple[int, ...]]:
     """Single heads, pairs, and all unused ones together; some exit before the last must stay.
 
     With many exits, whose pairs are hundreds: the unused ones, and the 1, 2, 4, ... that the fewest samples leave at.
@@ -188,17 +188,17 @@ def _candidates(policy: Policy) -> list[tuple[int, ...]]:
     return sorted(s for s in sets if 0 < len(s) < len(early))
 
 
-def _policy_without(table: ReplayTable, target: Target, dropped: Sequence[int]) -> Policy | None:
+def _find_policy_without(table: ReplayTable, target: Target, dropped: Sequence[int]) -> Policy | None:
     if any(b.metric == "rate" for b in target.bounds):
         return None
-    problem = problem_of(table.without_heads(dropped), target)
-    found = best_boundaries(problem, QUICK)
+    problem = build_problem(table.without_heads(dropped), target)
+    found = find_best_boundaries(problem, QUICK)
     if problem.violation(problem.ranked.leaves_at(found)) > 0:
         return None
-    return policy_of(problem, found, None)
+    return make_policy(problem, found, None)
 
 
-def _gains(target: Target, other: Policy, than: Policy) -> bool:
+def _is_gain(target: Target, other: Policy, than: Policy) -> bool:
     faster = other.mean_s < than.mean_s * (1 - GAIN_MEAN)
     if target.minimises_mean:
         return faster

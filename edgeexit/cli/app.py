@@ -15,9 +15,9 @@ import typer
 
 import edgeexit
 from edgeexit.cli.common import VERBOSITY
-from edgeexit.cli.failures import run_command
+from edgeexit.cli.failures import run_guarded
 from edgeexit.cli.help import Group, add_command
-from edgeexit.cli.interrupts import interruptible
+from edgeexit.cli.interrupts import allow_interrupts
 from edgeexit.cli.printing import print_warning
 from edgeexit.util.scratch import remove_own, remove_stale
 
@@ -69,7 +69,7 @@ def _print_version(asked: bool) -> None:
 
 
 @app.callback()
-def _options(
+def _set_common_options(
     _version: bool = typer.Option(
         False, "--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."
     ),
@@ -109,7 +109,7 @@ def main() -> None:
     remove_stale()  # what killed commands left among the temporary files
     given = sys.argv[1:]
     options = given[: given.index("--")] if "--" in given else given
-    with interruptible():
-        code = run_command(partial(app, prog_name="edgeexit", standalone_mode=False), as_json="--json" in options)
+    with allow_interrupts():
+        code = run_guarded(partial(app, prog_name="edgeexit", standalone_mode=False), as_json="--json" in options)
     remove_own()
     sys.exit(code)

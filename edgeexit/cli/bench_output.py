@@ -9,9 +9,9 @@ from edgeexit.cli.common import VERBOSITY
 from edgeexit.cli.printing import print_list, print_note, print_result, print_tables, print_text, print_verdict
 from edgeexit.measure import BenchResult
 from edgeexit.measure.suites import Suite
-from edgeexit.report.reasons import explain
-from edgeexit.report.tables import ratio_text, result_tables, speedup
-from edgeexit.report.validity_reasons import gravest_first
+from edgeexit.report.reasons import explain_speed
+from edgeexit.report.tables import compute_speedup, format_ratio, make_result_tables
+from edgeexit.report.validity_reasons import sort_by_gravity
 from edgeexit.util import units
 
 DETAILS = ("Where the time goes", "How it was measured", "Not measured")
@@ -19,12 +19,12 @@ DETAILS = ("Where the time goes", "How it was measured", "Not measured")
 _NOTE = "Intervals are 95 %, over processes. ≤ is the upper bound at 99 % confidence."
 
 
-def announce(suite: Suite, *, rate: bool) -> float:
+def print_expected_time(suite: Suite, *, rate: bool) -> float:
     """Say on stderr how long the timing takes. Returns the least time, in seconds."""
     least_s, most_s = suite.expected_s(paced=rate)
     span = units.duration(least_s)
     span += f" to {units.duration(most_s)}, depending on how fast the machine cools" if most_s > least_s else ""
-    processes = units.plural(suite.processes, "process", "processes")
+    processes = units.format_count(suite.processes, "process", "processes")
     more = [what for what, asked in (("energy", suite.energy_trials), ("caches", suite.cache)) if asked]
     later = f"; {' and '.join(more)} {'is' if more == ['energy'] else 'are'} measured after that" if more else ""
     print_note(f"preset {suite.name}: timing in {processes} takes about {span}{later}.")
@@ -33,7 +33,7 @@ def announce(suite: Suite, *, rate: bool) -> float:
 
 def print_bench(result: BenchResult, saved: Path | None) -> None:
     """Print the tables, what limits the result, where it was written, and the verdict."""
-    headline, *others = result_tables(result)
+    headline, *others = make_result_tables(result)
     shown = [table for table in others if VERBOSITY.get() > 0 or table.title not in DETAILS]
     print_tables([replace(headline, note=_NOTE), *shown])
     _print_limits(result)
@@ -50,17 +50,17 @@ def _print_limits(result: BenchResult) -> None:
     validity = result.validity
     if validity.reasons:
         heading = f"The measurement is {validity.status}:"
-        print_list(gravest_first(validity.reasons), heading=heading, style="yellow")
+        print_list(sort_by_gravity(validity.reasons), heading=heading, style="yellow")
 
 
 def _print_verdict(result: BenchResult) -> None:
     comparison = result.latency.against_backbone
     word = comparison.verdict
-    gain = f"early exit is {units.ratio(speedup(result))} as fast as the backbone in the mean"
-    typical = f"its typical latency is {ratio_text(comparison.typical)} the backbone's"
+    gain = f"early exit is {units.ratio(compute_speedup(result))} as fast as the backbone in the mean"
+    typical = f"its typical latency is {format_ratio(comparison.typical)} the backbone's"
     print_verdict(word, f"{gain}; {typical}.")
     if word in {"SLOWER", "SAME"}:
-        print_result(f"Why: {explain(result)}")
+        print_result(f"Why: {explain_speed(result)}")
     if comparison.reasons and comparison.reasons != result.validity.reasons:
         print_list(comparison.reasons)
     if word == "AMBIGUOUS":
@@ -69,4 +69,6 @@ def _print_verdict(result: BenchResult) -> None:
         )
     if result.against is not None:
         other = result.against.comparison
-        print_verdict(other.verdict, f"this bundle's typical latency is {ratio_text(other.typical)} that of the other.")
+        print_verdict(
+            other.verdict, f"this bundle's typical latency is {format_ratio(other.typical)} that of the other."
+        )

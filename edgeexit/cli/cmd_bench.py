@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Interrupted, Json, Spin, emit, joined, numbers
-from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
+from edgeexit.cli.common import BackendOptions, CommandInterrupted, Json, Spin, emit, join_options, parse_numbers
+from edgeexit.cli.data import DATA, ClassNames, Preprocessing, read_bundle_info
 from edgeexit.cli.kept import AcceptDevice, Verify, describe_thresholds
 from edgeexit.cli.printing import print_note, print_warning
-from edgeexit.cli.progress import builds_shown, progress_bar
+from edgeexit.cli.progress import open_progress_display, show_build_progress
 
 if TYPE_CHECKING:
     from edgeexit.measure import BenchResult, Pace
@@ -92,7 +92,7 @@ def bench_command(
     """
     import edgeexit
     from edgeexit.calibration.plausibility import recorded_differences
-    from edgeexit.cli.bench_output import announce
+    from edgeexit.cli.bench_output import print_expected_time
     from edgeexit.data import load_data
     from edgeexit.measure.result.bench_result import check_place
     from edgeexit.measure.suites import load_suite
@@ -101,10 +101,13 @@ def bench_command(
     _refuse_idle("--rate", rate, {"--arrivals": arrivals, "--deadline-ms": deadline_ms})
     if output is not None:
         check_place(output)
-    suite, pace = load_suite(preset), _pace(rate, arrivals, deadline_ms)
-    own, others = _thresholds("--thresholds", thresholds), _thresholds("--against-thresholds", against_thresholds)
-    samples = load_data(data, bundle_info(bundle, preprocess, classes), strict=True)
-    settings: dict[str, Any] = {"backend": backend, "threads": threads, "spin": spin, "options": joined(options)}
+    suite, pace = load_suite(preset), _make_pace(rate, arrivals, deadline_ms)
+    own, others = (
+        _parse_thresholds("--thresholds", thresholds),
+        _parse_thresholds("--against-thresholds", against_thresholds),
+    )
+    samples = load_data(data, read_bundle_info(bundle, preprocess, classes), strict=True)
+    settings: dict[str, Any] = {"backend": backend, "threads": threads, "spin": spin, "options": join_options(options)}
     settings |= {"accept_device": accept_device, "verify": verify}
     second = {**settings, "mode": against_mode or mode}
     with ExitStack() as opened:
@@ -122,21 +125,21 @@ def bench_command(
             "cache_device": cache_device,
             "audit": audit,
         }
-        about_s = announce(suite, rate=rate is not None)
-        progress = opened.enter_context(progress_bar(about_s))
+        about_s = print_expected_time(suite, rate=rate is not None)
+        progress = opened.enter_context(open_progress_display(about_s))
         result = edgeexit.bench(runner, samples.inputs, samples.labels, progress=progress, **asked)
-    _tell(result, output, as_json=json)
+    _print_and_save(result, output, as_json=json)
 
 
-def _thresholds(option: str, text: str | None) -> list[float] | None:
-    return None if text is None else numbers(option, text)
+def _parse_thresholds(option: str, text: str | None) -> list[float] | None:
+    return None if text is None else parse_numbers(option, text)
 
 
 def _open(bundle: Path, thresholds: list[float] | None, **settings: Any) -> Runner:
     """A runner, with the thresholds of an option where they were given."""
     import edgeexit
 
-    with builds_shown():
+    with show_build_progress():
         runner = edgeexit.load(bundle, **settings)
     if thresholds is not None:
         runner.thresholds = thresholds
@@ -144,7 +147,7 @@ def _open(bundle: Path, thresholds: list[float] | None, **settings: Any) -> Runn
     return runner
 
 
-def _tell(result: BenchResult, output: Path | None, *, as_json: bool) -> None:
+def _print_and_save(result: BenchResult, output: Path | None, *, as_json: bool) -> None:
     """Print and save the result, and end with the exit code that it asks for."""
     from edgeexit.cli.bench_output import print_bench
     from edgeexit.errors import EdgeExitError
@@ -161,7 +164,7 @@ def _tell(result: BenchResult, output: Path | None, *, as_json: bool) -> None:
     reasons = (*result.validity.reasons, result.energy_reason or "", result.cache_reason or "")
     if any(reason.startswith("interrupted") for reason in reasons):
         typer.echo("interrupted; the result is of what had been measured", err=True)
-        raise Interrupted
+        raise CommandInterrupted
     if result.latency.against_backbone.verdict in {"SLOWER", "INVALID"}:
         raise typer.Exit(1)
 
@@ -176,7 +179,7 @@ def _refuse_idle(option: str, value: object, others: dict[str, object]) -> None:
         raise InputError(msg)
 
 
-def _pace(rate: float | None, arrivals: str | None, deadline_ms: float | None) -> Pace | None:
+def _make_pace(rate: float | None, arrivals: str | None, deadline_ms: float | None) -> Pace | None:
     from edgeexit.measure import Pace
 
     return None if rate is None else Pace(rate, arrivals or "fixed", None if deadline_ms is None else deadline_ms / 1e3)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, Spin, emit, joined
-from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
+from edgeexit.cli.common import BackendOptions, Json, Spin, emit, join_options
+from edgeexit.cli.data import DATA, ClassNames, Preprocessing, read_bundle_info
 from edgeexit.cli.printing import print_note
-from edgeexit.cli.progress import builds_shown, progress_bar
+from edgeexit.cli.progress import open_progress_display, show_build_progress
 
 if TYPE_CHECKING:
     from edgeexit.calibration import Calibration
-    from edgeexit.calibration.recipes import Recipe
+    from edgeexit.calibration.recipes import CalibrationRecipe
     from edgeexit.data import Dataset
     from edgeexit.errors import TargetNotMet
     from edgeexit.runtime import Runner
@@ -28,7 +28,7 @@ _TARGET_HELP = (
 
 
 @dataclass(frozen=True)
-class _How:
+class _MeasureOptions:
     """How to measure, which only a measurement takes, and where the result goes."""
 
     seed: int
@@ -106,13 +106,17 @@ def calibrate_command(
     plan = _plan(target, recipe, confidence, seconds)
     if from_curve:
         _refuse_unmeasured(plan, {"--method": method, "--seed": seed, "--seconds": seconds, "--force": force or None})
-    samples = _samples(bundle, data, preprocess, classes, from_curve=from_curve)
-    with warnings.catch_warnings(), builds_shown():
+    samples = _load_samples(bundle, data, preprocess, classes, from_curve=from_curve)
+    with warnings.catch_warnings(), show_build_progress():
         warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
-        runner = edgeexit.load(bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=joined(options))
+        runner = edgeexit.load(
+            bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=join_options(options)
+        )
     try:
-        with runner, progress_bar() as progress:
-            result = _first_possible(runner, samples, plan, _How(seed or 0, method, force, name, dry_run), progress)
+        with runner, open_progress_display() as progress:
+            result = _calibrate_first_possible(
+                runner, samples, plan, _MeasureOptions(seed or 0, method, force, name, dry_run), progress
+            )
             added = None if dry_run else runner.bundle.history[-1]
     except BundleError as error:
         measured = error.calibration
@@ -120,7 +124,7 @@ def calibrate_command(
             emit(measured.to_document(), lambda: print_calibration(measured), as_json=json)
         raise
     except TargetNotMet as refusal:
-        emit(_refused(plan, refusal), lambda: None, as_json=json)
+        emit(_make_refusal_document(plan, refusal), lambda: None, as_json=json)
         raise
     emit(result.to_document(), lambda: print_calibration(result), as_json=json)
     print_kept(bundle, added, active=result.met)
@@ -128,7 +132,7 @@ def calibrate_command(
         raise typer.Exit(1)
 
 
-def _refused(plan: Recipe, refusal: TargetNotMet) -> dict[str, Any]:
+def _make_refusal_document(plan: CalibrationRecipe, refusal: TargetNotMet) -> dict[str, Any]:
     """What a program that reads --json is told where nothing meets the target."""
     return {
         "schema": "edgeexit.target-not-met/1",
@@ -139,18 +143,18 @@ def _refused(plan: Recipe, refusal: TargetNotMet) -> dict[str, Any]:
     }
 
 
-def _plan(target: str | None, recipe: str | None, confidence: float | None, seconds: float | None) -> Recipe:
+def _plan(target: str | None, recipe: str | None, confidence: float | None, seconds: float | None) -> CalibrationRecipe:
     """What to tune for, from a target or a recipe; options given win over the recipe's."""
     from dataclasses import replace
 
     from edgeexit.calibration import parse_target
-    from edgeexit.calibration.recipes import Recipe, load_recipe, recipe_names
+    from edgeexit.calibration.recipes import CalibrationRecipe, list_recipes, load_calibration_recipe
     from edgeexit.errors import InputError
 
     if (target is None) == (recipe is None):
-        msg = f'give either --target, as in --target "mean<=5ms, drop<=0.5", or --recipe, one of {", ".join(recipe_names())}.'
+        msg = f'give either --target, as in --target "mean<=5ms, drop<=0.5", or --recipe, one of {", ".join(list_recipes())}.'
         raise InputError(msg)
-    plan = load_recipe(recipe) if recipe else Recipe("", "", "", (parse_target(target or ""),))
+    plan = load_calibration_recipe(recipe) if recipe else CalibrationRecipe("", "", "", (parse_target(target or ""),))
     return replace(
         plan,
         confidence=plan.confidence if confidence is None else confidence,
@@ -158,7 +162,7 @@ def _plan(target: str | None, recipe: str | None, confidence: float | None, seco
     )
 
 
-def _refuse_unmeasured(plan: Recipe, options: dict[str, object]) -> None:
+def _refuse_unmeasured(plan: CalibrationRecipe, options: dict[str, object]) -> None:
     """What only a measurement can do is not left out in silence, least of all a proof."""
     from edgeexit.errors import InputError
 
@@ -170,7 +174,7 @@ def _refuse_unmeasured(plan: Recipe, options: dict[str, object]) -> None:
         raise InputError(msg)
 
 
-def _samples(
+def _load_samples(
     bundle: Path, data: str | None, preprocess: str | None, classes: str | None, *, from_curve: bool
 ) -> Dataset | None:
     from edgeexit.data import load_data
@@ -179,11 +183,11 @@ def _samples(
     if (data is None) != from_curve:
         msg = "give --data to measure on, or --from-curve to tune from the last calibration; one of the two."
         raise InputError(msg)
-    return None if data is None else load_data(data, bundle_info(bundle, preprocess, classes), strict=True)
+    return None if data is None else load_data(data, read_bundle_info(bundle, preprocess, classes), strict=True)
 
 
-def _first_possible(
-    runner: Runner, samples: Dataset | None, plan: Recipe, how: _How, progress: Progress
+def _calibrate_first_possible(
+    runner: Runner, samples: Dataset | None, plan: CalibrationRecipe, how: _MeasureOptions, progress: Progress
 ) -> Calibration:
     """The calibration for the first target of the plan that this machine can measure; the last one's refusal stands."""
     from edgeexit.errors import InputError
@@ -202,8 +206,8 @@ def _calibrate(
     runner: Runner,
     samples: Dataset | None,
     target: str,
-    plan: Recipe,
-    how: _How,
+    plan: CalibrationRecipe,
+    how: _MeasureOptions,
     progress: Progress,
 ) -> Calibration:
     from edgeexit.calibration import calibrate, retune

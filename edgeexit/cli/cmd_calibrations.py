@@ -11,7 +11,7 @@ import typer
 from edgeexit.cli.common import Json, emit
 from edgeexit.cli.help import Group, add_command
 from edgeexit.cli.printing import print_command, print_note, print_tables, print_text
-from edgeexit.cli.progress import builds_shown
+from edgeexit.cli.progress import show_build_progress
 
 if TYPE_CHECKING:
     from edgeexit.backends import Settings
@@ -36,7 +36,7 @@ def list_command(bundle: _Bundle, json: Json = False) -> None:
     from edgeexit.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    emit(_document(opened), lambda: _print_list(opened), as_json=json)
+    emit(_make_document(opened), lambda: _print_list(opened), as_json=json)
 
 
 def use_command(bundle: _Bundle, name: _Name, accept_device: _AcceptDevice = False, json: Json = False) -> None:
@@ -45,21 +45,21 @@ def use_command(bundle: _Bundle, name: _Name, accept_device: _AcceptDevice = Fal
     Example: edgeexit calibrations use lenet.eexit cal-2
     """
     from edgeexit.bundle import Bundle
-    from edgeexit.runtime.calibrations import changes_here, find_calibration, key_here
+    from edgeexit.runtime.calibrations import find_calibration, find_device_changes, find_settings_key
 
     opened = Bundle.open(bundle)
     record = opened.find_calibration(name)
-    settings = _settings(opened, record)
-    changes = changes_here(opened.read_record(record), settings)
+    settings = _restore_settings(opened, record)
+    changes = find_device_changes(opened.read_record(record), settings)
     if changes and not accept_device:
         key, changed = record.key, opened.use(name)
     else:
         if changes:
             _check_times(opened, record)
         before = find_calibration(opened, settings)
-        key = key_here(settings)
+        key = find_settings_key(settings)
         changed = opened.use(name, key, old_key=before.key if before else None)
-    emit(_document(changed), lambda: _print_used(record, key, () if accept_device else changes), as_json=json)
+    emit(_make_document(changed), lambda: _print_used(record, key, () if accept_device else changes), as_json=json)
 
 
 def rollback_command(
@@ -77,16 +77,18 @@ def rollback_command(
     from edgeexit.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    chosen = key or _only_key(opened)
+    chosen = key or _find_only_key(opened)
     changed = opened.roll_back(chosen)
     now = changed.active(chosen)
     assert now is not None
     emit(
-        _document(changed), lambda: print_text(f"{now.name} ({now.target}) is active again for {chosen}."), as_json=json
+        _make_document(changed),
+        lambda: print_text(f"{now.name} ({now.target}) is active again for {chosen}."),
+        as_json=json,
     )
 
 
-def export_command(
+def export_calibration_command(
     bundle: _Bundle,
     name: _Name,
     output: Annotated[
@@ -132,7 +134,7 @@ def import_command(
         print_text(f"{added.name} ({added.target}: {added.verdict}) is kept, and not active.")
         print_command(f"edgeexit calibrations use {bundle} {added.name}", label="To use it: ")
 
-    emit(_document(changed), tell, as_json=json)
+    emit(_make_document(changed), tell, as_json=json)
 
 
 def remove_command(bundle: _Bundle, name: _Name, json: Json = False) -> None:
@@ -143,7 +145,7 @@ def remove_command(bundle: _Bundle, name: _Name, json: Json = False) -> None:
     from edgeexit.bundle import Bundle
 
     changed = Bundle.open(bundle).remove_calibration(name)
-    emit(_document(changed), lambda: print_text(f"{name} is removed."), as_json=json)
+    emit(_make_document(changed), lambda: print_text(f"{name} is removed."), as_json=json)
 
 
 def diff_command(
@@ -157,12 +159,12 @@ def diff_command(
     Example: edgeexit calibrations diff lenet.eexit cal-1 cal-2
     """
     from edgeexit.calibration import load_calibration
-    from edgeexit.calibration.differences import differences
+    from edgeexit.calibration.differences import compare_calibrations
     from edgeexit.report.table import Table
     from edgeexit.util.documents import to_document
 
     a, b = load_calibration(bundle, first), load_calibration(bundle, second)
-    changed = [line for line in differences(a, b) if not line.same]
+    changed = [line for line in compare_calibrations(a, b) if not line.same]
     table = Table("Differences", ("", first, second), tuple((d.what, d.first, d.second) for d in changed))
     document = {
         "schema": "edgeexit.calibrations-diff/1",
@@ -187,7 +189,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "use": use_command,
     "rollback": rollback_command,
     "diff": diff_command,
-    "export": export_command,
+    "export": export_calibration_command,
     "import": import_command,
     "remove": remove_command,
 }
@@ -195,10 +197,10 @@ for _name_of, _function in _COMMANDS.items():
     add_command(calibrations_command, _name_of, _function)
 
 
-def _document(bundle: Bundle) -> dict[str, Any]:
+def _make_document(bundle: Bundle) -> dict[str, Any]:
     from edgeexit.util.documents import to_document
 
-    active = _active_keys(bundle)
+    active = _map_active_keys(bundle)
     rows = [
         {
             "name": record.name,
@@ -213,7 +215,7 @@ def _document(bundle: Bundle) -> dict[str, Any]:
     return dict(to_document({"schema": "edgeexit.calibrations/1", "bundle": str(bundle.path), "calibrations": rows}))
 
 
-def _active_keys(bundle: Bundle) -> dict[str, list[str]]:
+def _map_active_keys(bundle: Bundle) -> dict[str, list[str]]:
     """By name of an active calibration, the keys for which it is."""
     found: dict[str, list[str]] = {}
     for key in sorted(bundle.manifest.calibrations):
@@ -226,7 +228,7 @@ def _active_keys(bundle: Bundle) -> dict[str, list[str]]:
 def _print_list(bundle: Bundle) -> None:
     from edgeexit.report.table import Table
 
-    active = _active_keys(bundle)
+    active = _map_active_keys(bundle)
     rows = tuple(
         (r.name, "active" if r.name in active else "", r.verdict, r.target, r.created, r.key) for r in bundle.history
     )
@@ -256,40 +258,40 @@ def _check_times(bundle: Bundle, record: CalibrationRecord) -> None:
     """
     from edgeexit.errors import InputError
     from edgeexit.runtime.loading import open_runner
-    from edgeexit.runtime.recheck import recheck
+    from edgeexit.runtime.recheck import recheck_times
 
-    with builds_shown(), open_runner(bundle, _settings(bundle, record)) as runner:
-        checked = recheck(runner, bundle.read_record(record))
+    with show_build_progress(), open_runner(bundle, _restore_settings(bundle, record)) as runner:
+        checked = recheck_times(runner, bundle.read_record(record))
     if not checked.agrees:
         msg = f"the times of {record.name!r} do not hold on this device ({checked}): calibrate here."
         raise InputError(msg)
 
 
-def _settings(bundle: Bundle, record: CalibrationRecord) -> Settings:
+def _restore_settings(bundle: Bundle, record: CalibrationRecord) -> Settings:
     """The settings that a calibration was measured with.
 
     Raises:
         InputError: the document does not say.
     """
     from edgeexit.backends import Settings
-    from edgeexit.util.documents import from_document
+    from edgeexit.util.documents import parse_document
 
     where = f"the settings of calibration {record.name!r} in {bundle.path}"
-    return from_document(Settings, bundle.read_record(record).get("settings"), where)
+    return parse_document(Settings, bundle.read_record(record).get("settings"), where)
 
 
-def _only_key(bundle: Bundle) -> str:
+def _find_only_key(bundle: Bundle) -> str:
     """The key with something to go back to, of this device where there are several.
 
     Raises:
         InputError: there is none, or more than one.
     """
     from edgeexit.errors import InputError
-    from edgeexit.hardware import device_key
+    from edgeexit.hardware import find_device_key
 
     logs = bundle.manifest.activated
     keys = [key for key, log in sorted(logs.items()) if len(log) > 1]
-    here = [key for key in keys if key.startswith(f"{device_key(backend=key.rpartition('/')[2].split('-')[0])}/")]
+    here = [key for key in keys if key.startswith(f"{find_device_key(backend=key.rpartition('/')[2].split('-')[0])}/")]
     chosen = here or keys
     if len(chosen) != 1:
         several = "several devices or settings have something to go back to; choose one with --key: " + ", ".join(

@@ -47,12 +47,16 @@ def compare_command(
         raise InputError(msg)
     first, second = read_result(reference), read_result(candidate)
     compared = compare_results(first, second, vary=vary or ())
-    emit(compared.to_document(), lambda: _print(first, second, compared, _names(reference, candidate)), as_json=json)
+    emit(
+        compared.to_document(),
+        lambda: _print(first, second, compared, _shorten_names(reference, candidate)),
+        as_json=json,
+    )
     if fail_on is not None and compared.comparison.verdict in _FAILS[fail_on]:
         raise typer.Exit(1)
 
 
-def _names(reference: Path, candidate: Path) -> tuple[str, str]:
+def _shorten_names(reference: Path, candidate: Path) -> tuple[str, str]:
     """Short names of the files that are told apart."""
     if reference.name != candidate.name:
         return reference.name, candidate.name
@@ -64,11 +68,11 @@ def _print(first: BenchResult, second: BenchResult, compared: ResultComparison, 
     from dataclasses import replace
 
     from edgeexit.cli.printing import print_list, print_tables, print_verdict
-    from edgeexit.report.tables import comparison_table, ratio_text
+    from edgeexit.report.tables import format_ratio, make_comparison_table
 
-    print_tables([replace(comparison_table(first, second, compared, names), note="")])
+    print_tables([replace(make_comparison_table(first, second, compared, names), note="")])
     print_list(compared.comparison.reasons)
-    ratio = f"the second result's typical latency is {ratio_text(compared.comparison.typical)} that of the first"
+    ratio = f"the second result's typical latency is {format_ratio(compared.comparison.typical)} that of the first"
     control = compared.control
-    beside = "" if control is None else f"; of the backbones, as a control, {ratio_text(control.typical)}"
+    beside = "" if control is None else f"; of the backbones, as a control, {format_ratio(control.typical)}"
     print_verdict(compared.comparison.verdict, f"{ratio}{beside}.")

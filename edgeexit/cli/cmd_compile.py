@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, emit, joined
-from edgeexit.cli.data import NewClassNames, NewPreprocessing, file_info
-from edgeexit.cli.kept import kept_names, print_dropped
-from edgeexit.cli.progress import progress_bar
+from edgeexit.cli.common import BackendOptions, Json, emit, join_options
+from edgeexit.cli.data import NewClassNames, NewPreprocessing, read_file_info
+from edgeexit.cli.kept import list_calibration_names, print_dropped
+from edgeexit.cli.progress import open_progress_display
 
 if TYPE_CHECKING:
     from edgeexit.bundle import Bundle
@@ -69,22 +69,22 @@ def compile_command(
     from edgeexit.compiler.compilation import compile_model
     from edgeexit.data import load_data
 
-    samples = load_data(data, file_info(model, preprocess, classes), strict=True) if data else None
+    samples = load_data(data, read_file_info(model, preprocess, classes), strict=True) if data else None
     names = classes or (samples.class_names if samples is not None and samples.class_names else None)
     folder = output or model.with_suffix(".eexit")
-    before = kept_names(folder)
-    with progress_bar() as progress:
+    before = list_calibration_names(folder)
+    with open_progress_display() as progress:
         bundle = compile_model(
             model,
             folder,
             criterion=criterion,
             fallback=fallback,
-            exits=_names(exits),
-            scores=_names(scores),
+            exits=_parse_names(exits),
+            scores=_parse_names(scores),
             backend=backend,
             precision=precision,
             threads=threads,
-            options=joined(options),
+            options=join_options(options),
             inputs=None if samples is None else samples.inputs,
             labels=None if samples is None else samples.labels,
             data_name="inputs" if samples is None else samples.name,
@@ -94,14 +94,14 @@ def compile_command(
             progress=progress,
         )
     print_dropped(before, bundle)
-    emit(_document(bundle), lambda: _print(bundle), as_json=json)
+    emit(_make_document(bundle), lambda: _print(bundle), as_json=json)
 
 
-def _names(text: str | None) -> list[str] | None:
+def _parse_names(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",") if name.strip()] if text is not None else None
 
 
-def _document(bundle: Bundle) -> dict[str, Any]:
+def _make_document(bundle: Bundle) -> dict[str, Any]:
     from edgeexit.util.documents import to_document
 
     return {"schema": "edgeexit.compiled/1", "bundle": str(bundle.path), "manifest": to_document(bundle.manifest)}
@@ -111,30 +111,32 @@ def _print(bundle: Bundle) -> None:
     """What was split, how well it agrees with the original, how fast it is, and what to type next."""
     from edgeexit.cli.printing import print_command, print_list, print_result, print_tables, print_text
     from edgeexit.fallbacks import FALLBACKS, LAST
-    from edgeexit.report.bundle_facts import data_lines
-    from edgeexit.report.doubts import doubts
+    from edgeexit.report.bundle_facts import format_data_lines
+    from edgeexit.report.doubts import find_unprofitable_exits
     from edgeexit.util import units
 
     manifest, checked = bundle.manifest, bundle.manifest.verified
-    sizes = f"{units.plural(manifest.exits, 'exit')}, {units.plural(manifest.classes, 'class', 'classes')}"
+    sizes = f"{units.format_count(manifest.exits, 'exit')}, {units.format_count(manifest.classes, 'class', 'classes')}"
     print_result(f"{bundle.path}: {sizes}, criterion {manifest.criterion}")
     if manifest.fallback != LAST:
         print_text(f"An input that leaves at no early exit is answered by {FALLBACKS[manifest.fallback].answered_by}.")
-    print_tables([_stages(bundle)])
+    print_tables([_make_stages_table(bundle)])
     worst = max(checked.staged_error, checked.fused_error)
-    inputs = units.plural(checked.random_inputs + checked.given_inputs, "input")
+    inputs = units.format_count(checked.random_inputs + checked.given_inputs, "input")
     print_text(f"Verified on {inputs}: largest difference {worst:.1e} of the largest logit.")
     print_list(checked.remarks(manifest.precision))
-    for line in data_lines(manifest.preprocess, manifest.class_names, manifest.reference):
+    for line in format_data_lines(manifest.preprocess, manifest.class_names, manifest.reference):
         print_text(f"{line[0].upper()}{line[1:]}.")
-    print_list((*checked.warnings(manifest.precision), *doubts(manifest)), heading="Warnings:", style="yellow")
+    print_list(
+        (*checked.warnings(manifest.precision), *find_unprofitable_exits(manifest)), heading="Warnings:", style="yellow"
+    )
     command = f"edgeexit calibrate {shlex.quote(str(bundle.path))} --data DATA --target 'mean<=0.6x, drop<=0.5'"
     print_command(command, label="Next: ")
 
 
-def _stages(bundle: Bundle) -> Table:
+def _make_stages_table(bundle: Bundle) -> Table:
     """One row an exit; times where they were measured, of the mode that is faster here."""
-    from edgeexit.report.names import exit_title
+    from edgeexit.report.names import format_exit_title
     from edgeexit.report.table import Table
     from edgeexit.util import units
 
@@ -143,9 +145,9 @@ def _stages(bundle: Bundle) -> Table:
     times = [""] * manifest.exits if timing is None else map(units.seconds, getattr(timing, f"{timing.faster}_s"))
     rows = tuple(
         (
-            exit_title(stage.exit, stage.name, stage.output),
-            units.count(stage.macs),
-            units.count(stage.parameters),
+            format_exit_title(stage.exit, stage.name, stage.output),
+            units.format_number(stage.macs),
+            units.format_number(stage.parameters),
             units.bytes_(sum(t.bytes_at_1 for t in stage.boundaries_out)) if stage.boundaries_out else "–",
             time,
         )

@@ -9,7 +9,7 @@ import typer
 
 from edgeexit.cli.common import INTERRUPTED, Json, emit
 from edgeexit.cli.printing import print_note
-from edgeexit.cli.progress import progress_bar
+from edgeexit.cli.progress import open_progress_display
 from edgeexit.util import units
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def demo_command(
     from edgeexit.util.documents import to_document
 
     print_note(f"compile, calibrate and measure: about {units.duration(_ABOUT_S)}, longer on a slow or busy machine.")
-    with progress_bar(_ABOUT_S) as progress:
+    with open_progress_display(_ABOUT_S) as progress:
         result = run_demo(target=target or TARGET, keep=keep, progress=progress)
     emit(to_document(result), lambda: _print(result, keep), as_json=json)
     if any(note.startswith("interrupted") for note in result.notes):
@@ -49,11 +49,14 @@ def demo_command(
 def _print(result: DemoResult, keep: Path | None) -> None:
     from edgeexit.cli.printing import print_list, print_tables, print_text, print_verdict
     from edgeexit.report.table import Table
-    from edgeexit.report.tables import share_of
+    from edgeexit.report.tables import format_share_with_interval
 
     rates = " · ".join(units.percent(r, 1) for r in result.exit_rates)
     rows = (
-        ("accuracy", *(share_of(a, result.samples) for a in (result.accuracy, result.backbone_accuracy))),
+        (
+            "accuracy",
+            *(format_share_with_interval(a, result.samples) for a in (result.accuracy, result.backbone_accuracy)),
+        ),
         ("drop", f"{result.drop_points:.2f} ± {result.drop_room_points:.2f} points", ""),
         ("mean latency", units.seconds(result.test_mean_s), units.seconds(result.backbone_mean_s)),
         ("p99 latency", units.seconds(result.test_p99_s), units.seconds(result.backbone_p99_s)),

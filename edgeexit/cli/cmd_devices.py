@@ -21,10 +21,10 @@ def devices_command(
 
     Example: edgeexit devices jetson-orin-nano
     """
-    from edgeexit.hardware import current_profile, device_key, find_profile, load_profiles
+    from edgeexit.hardware import find_current_profile, find_device_key, find_profile, load_profiles
 
-    current = current_profile()
-    this = {"key": device_key(), "profile": current.name if current else None}
+    current = find_current_profile()
+    this = {"key": find_device_key(), "profile": current.name if current else None}
     if name is None:
         profiles = load_profiles()
         document = {"schema": "edgeexit.devices/1", "this": this, "devices": [asdict(p) for p in profiles.values()]}
@@ -40,19 +40,19 @@ def devices_command(
 
 def _print_list(profiles: dict[str, DeviceProfile], current: DeviceProfile | None) -> None:
     from edgeexit.cli.printing import print_result, print_tables
-    from edgeexit.hardware import device_facts, device_key, snapshot
+    from edgeexit.hardware import find_device_key, read_device_facts, read_device_state
     from edgeexit.report.table import Table
-    from edgeexit.util.units import plural
+    from edgeexit.util.units import format_count
 
     rows = [
         (p.name, p.power.meter, p.defaults.backend, f"{p.title} ← this machine" if p is current else p.title)
         for p in profiles.values()
     ]
     print_tables([Table("Device profiles", ("device", "power meter", "backend", "what"), tuple(rows))])
-    facts = device_facts()
+    facts = read_device_facts()
     machine = facts.get("board") or facts["cpu"]
-    print_result(f"This machine: {machine}, {plural(int(facts['cores']), 'core')}, key {device_key()}")
-    usable = snapshot().usable_cpus
+    print_result(f"This machine: {machine}, {format_count(int(facts['cores']), 'core')}, key {find_device_key()}")
+    usable = read_device_state().usable_cpus
     if usable is not None and usable < int(facts["cores"]):
         print_result(f"This process may use {usable:g} of them, by its CPU affinity or the limit of its control group.")
     if current is None:
@@ -63,17 +63,17 @@ def _print_one(profile: DeviceProfile) -> None:
     from edgeexit.cli.printing import print_tables
     from edgeexit.report.table import Table
 
-    rows = tuple(_rows(profile))
+    rows = tuple(_make_rows(profile))
     print_tables([Table(profile.title, ("what", "value", "source"), rows, profile.software.note)])
 
 
-def _rows(profile: DeviceProfile) -> list[tuple[str, str, str]]:
+def _make_rows(profile: DeviceProfile) -> list[tuple[str, str, str]]:
     """Name, value and source of everything the profile says."""
     rows = [
-        ("recognised by", _recognition(profile), profile.recognise.source),
-        ("CPU", _cpu(profile), profile.cpu.source),
+        ("recognised by", _format_recognition(profile), profile.recognise.source),
+        ("CPU", _format_cpu(profile), profile.cpu.source),
     ]
-    rows += [(f"L{c.level} {c.kind} cache", _cache(c), c.source) for c in profile.cache]
+    rows += [(f"L{c.level} {c.kind} cache", _format_cache(c), c.source) for c in profile.cache]
     if profile.gpu is not None:
         rows.append(
             (
@@ -84,7 +84,7 @@ def _rows(profile: DeviceProfile) -> list[tuple[str, str, str]]:
         )
     if profile.dla is not None:
         rows.append(("DLA", str(profile.dla.engines), profile.dla.source))
-    rows.append(("power", _power(profile), profile.power.source))
+    rows.append(("power", _format_power(profile), profile.power.source))
     if profile.power_modes is not None:
         rows.append(("power modes", ", ".join(profile.power_modes.names), profile.power_modes.source))
     jetpack = ", ".join(profile.software.jetpack)
@@ -97,28 +97,30 @@ def _rows(profile: DeviceProfile) -> list[tuple[str, str, str]]:
         )
     )
     if profile.tensorrt is not None:
-        rows.append(("TensorRT", _tensorrt(profile.tensorrt), profile.tensorrt.source))
+        rows.append(("TensorRT", _format_tensorrt(profile.tensorrt), profile.tensorrt.source))
     rows.append(("defaults", f"{profile.defaults.backend}, {profile.defaults.precision}", profile.defaults.source))
     return rows
 
 
-def _recognition(profile: DeviceProfile) -> str:
+def _format_recognition(profile: DeviceProfile) -> str:
     return "\n".join(profile.recognise.compatible) or profile.recognise.arch or "an NVIDIA driver for discrete GPUs"
 
 
-def _cpu(profile: DeviceProfile) -> str:
-    from edgeexit.util.units import plural
+def _format_cpu(profile: DeviceProfile) -> str:
+    from edgeexit.util.units import format_count
 
-    return _join(profile.cpu.model, profile.cpu.arch, plural(profile.cpu.cores, "core") if profile.cpu.cores else None)
+    return _join(
+        profile.cpu.model, profile.cpu.arch, format_count(profile.cpu.cores, "core") if profile.cpu.cores else None
+    )
 
 
-def _cache(cache: Any) -> str:
+def _format_cache(cache: Any) -> str:
     from edgeexit.util.units import bytes_
 
     return f"{bytes_(cache.size_bytes)}, {cache.ways} ways, {cache.line_bytes}-byte lines, shared by {cache.shared_by}"
 
 
-def _power(profile: DeviceProfile) -> str:
+def _format_power(profile: DeviceProfile) -> str:
     power = profile.power
     total = f"total ({power.scope}) = {' + '.join(power.total)}" if power.total else f"no total; scope: {power.scope}"
     rails = "\n".join(f"{rail.label}: {rail.role}" for rail in power.rails)
@@ -126,7 +128,7 @@ def _power(profile: DeviceProfile) -> str:
     return "\n".join(part for part in (power.meter, total, rails, step) if part)
 
 
-def _tensorrt(table: TensorRt) -> str:
+def _format_tensorrt(table: TensorRt) -> str:
     share = f"{table.workspace_share:.0%} of the memory" if table.workspace_share is not None else "TensorRT's own"
     lines = [
         f"optimisation level {table.optimization_level}, {table.aux_streams} auxiliary streams",

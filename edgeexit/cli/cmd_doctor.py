@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, Spin, emit, joined
+from edgeexit.cli.common import BackendOptions, Json, Spin, emit, join_options
 from edgeexit.util.documents import to_document
 
 if TYPE_CHECKING:
-    from edgeexit.hardware.checks import Check
+    from edgeexit.hardware.checks import MachineCheck
 
 _SIGNS = {"ok": "✓", "warn": "!", "fail": "✗"}
 
@@ -49,9 +49,19 @@ def doctor_command(
         msg = f"{output} would hold the results of the conformance suite, which runs with --backend, such as --backend onnxruntime."
         raise InputError(msg)
     check_precision(precision)
-    settings: dict[str, Any] = {"precision": precision, "threads": threads, "spin": spin, "options": joined(options)}
+    settings: dict[str, Any] = {
+        "precision": precision,
+        "threads": threads,
+        "spin": spin,
+        "options": join_options(options),
+    }
     Settings(backend or "onnxruntime", **settings)  # refuses what nothing can run with
-    checks = [*_packages(backend or "onnxruntime"), *check_machine(threads=threads), *_counters(), _simulation()]
+    checks = [
+        *_check_packages(backend or "onnxruntime"),
+        *check_machine(threads=threads),
+        *_check_counters(),
+        _check_simulation(),
+    ]
     failed = any(check.status == "fail" for check in checks)
     suite = run_suite(backend, output, quick=quick, **settings) if backend is not None and not failed else None
     document = {"schema": "edgeexit.doctor/1", "ready": not failed, "checks": [check.as_json() for check in checks]}
@@ -64,61 +74,63 @@ def doctor_command(
         raise typer.Exit(1)
 
 
-def _packages(name: str) -> list[Check]:
+def _check_packages(name: str) -> list[MachineCheck]:
     """The backend opens, with which versions; what runs beside it."""
     from edgeexit.backends import find_backend
     from edgeexit.errors import HardwareMissing, MissingExtra
-    from edgeexit.hardware import current_profile
-    from edgeexit.hardware.checks import Check
-    from edgeexit.hardware.identity import package_version
+    from edgeexit.hardware import find_current_profile
+    from edgeexit.hardware.checks import MachineCheck
+    from edgeexit.hardware.identity import find_package_version
 
-    profile = current_profile()
+    profile = find_current_profile()
     if name == "tensorrt" and profile is not None and not profile.software.tensorrt:
         fix = profile.software.note or profile.software.source
-        return [Check(f"backend {name}", "fail", f"does not run on {profile.title}", fix)]
+        return [MachineCheck(f"backend {name}", "fail", f"does not run on {profile.title}", fix)]
     try:
         versions = find_backend(name).versions()
     except (HardwareMissing, MissingExtra) as error:
-        return [Check(f"backend {name}", "fail", "cannot run here", str(error))]
+        return [MachineCheck(f"backend {name}", "fail", "cannot run here", str(error))]
     shown = ", ".join(f"{package} {version}" for package, version in versions.items())
-    beside = ", ".join(f"{p} {v}" for p in ("numpy", "onnx") if (v := package_version(p)))
-    checks = [Check(f"backend {name}", "ok", f"{shown}; {beside}; Python {platform.python_version()}")]
+    beside = ", ".join(f"{p} {v}" for p in ("numpy", "onnx") if (v := find_package_version(p)))
+    checks = [MachineCheck(f"backend {name}", "ok", f"{shown}; {beside}; Python {platform.python_version()}")]
     if os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
         fix = "unset ORT_DISABLE_TELEMETRY: edgeexit then switches it off"
         checks.append(
-            Check("telemetry", "warn", "ONNX Runtime's telemetry thread may run beside what is measured", fix)
+            MachineCheck("telemetry", "warn", "ONNX Runtime's telemetry thread may run beside what is measured", fix)
         )
     return checks
 
 
-def _counters() -> list[Check]:
+def _check_counters() -> list[MachineCheck]:
     """Every pass of cache counters opens."""
     from edgeexit.errors import HardwareMissing
-    from edgeexit.hardware.checks import Check
-    from edgeexit.measure.cache.counters import Counters, passes
+    from edgeexit.hardware.checks import MachineCheck
+    from edgeexit.measure.cache.counters import Counters, plan_passes
 
     try:
-        for events in passes():
+        for events in plan_passes():
             with Counters(events):
                 pass
     except HardwareMissing as error:
-        return [Check("cache counters", "warn", "do not open: misses are simulated instead", str(error))]
-    return [Check("cache counters", "ok", f"open: {', '.join(e.raw for events in passes() for e in events)}")]
+        return [MachineCheck("cache counters", "warn", "do not open: misses are simulated instead", str(error))]
+    return [
+        MachineCheck("cache counters", "ok", f"open: {', '.join(e.raw for events in plan_passes() for e in events)}")
+    ]
 
 
-def _simulation() -> Check:
+def _check_simulation() -> MachineCheck:
     """Valgrind is there, on a machine where it can be used."""
-    from edgeexit.hardware.checks import Check
+    from edgeexit.hardware.checks import MachineCheck
 
     if platform.machine() != "x86_64":
         fix = "copy the bundle to an x86-64 PC and name this device there"
-        return Check("cache simulation", "warn", f"runs on x86-64, not on {platform.machine()}", fix)
+        return MachineCheck("cache simulation", "warn", f"runs on x86-64, not on {platform.machine()}", fix)
     found = shutil.which("valgrind")
     fix = "" if found else "sudo apt install valgrind"
-    return Check("cache simulation", "ok" if found else "warn", found or "valgrind is not installed", fix)
+    return MachineCheck("cache simulation", "ok" if found else "warn", found or "valgrind is not installed", fix)
 
 
-def _print(checks: list[Check]) -> None:
+def _print(checks: list[MachineCheck]) -> None:
     from edgeexit.cli.printing import print_result, print_tables
     from edgeexit.report.table import Table
 

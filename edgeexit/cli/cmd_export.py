@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import Json, emit, users_output_on_stderr
+from edgeexit.cli.common import Json, emit, redirect_user_output
 from edgeexit.cli.data import NewClassNames, NewPreprocessing
 from edgeexit.errors import InputError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgeexit.data.reference import DataRecord
     from edgeexit.exporter import Exported
-    from edgeexit.nets.weights import Found
+    from edgeexit.nets.weights import WeightsLocation
 
 
 def export_command(
@@ -67,15 +67,15 @@ def export_command(
     """
     from edgeexit.exporter import export
     from edgeexit.nets.modules import load_function, load_module
-    from edgeexit.nets.weights import Found, load_weights
+    from edgeexit.nets.weights import WeightsLocation, load_weights
 
     record = _record(preprocess, classes)
-    with users_output_on_stderr():
-        module = load_module(target, dict(_option(one) for text in option or () for one in _each_option(text)))
-        found = load_weights(module, checkpoint) if checkpoint is not None else Found()
+    with redirect_user_output():
+        module = load_module(target, dict(_parse_option(one) for text in option or () for one in _split_options(text)))
+        found = load_weights(module, checkpoint) if checkpoint is not None else WeightsLocation()
         exported = export(
             module,
-            _example(inputs or _shapes_of(target)),
+            _parse_example(inputs or _get_input_shapes(target)),
             output,
             names=names.split(",") if names else None,
             dynamic_batch=not fixed_batch,
@@ -84,7 +84,7 @@ def export_command(
             training_forward=training_forward,
             metadata=record.as_metadata(),
         )
-    emit(_document(exported, found), lambda: _print(exported, found), as_json=as_json)
+    emit(_make_document(exported, found), lambda: _print(exported, found), as_json=as_json)
 
 
 def _record(preprocess: str | None, classes: str | None) -> DataRecord:
@@ -98,12 +98,12 @@ def _record(preprocess: str | None, classes: str | None) -> DataRecord:
     )
 
 
-def _each_option(text: str) -> list[str]:
+def _split_options(text: str) -> list[str]:
     """`n=3,exits=false` as two options; a comma inside a value stays."""
     return re.split(r",(?=[A-Za-z_]\w*=)", text)
 
 
-def _option(text: str) -> tuple[str, Any]:
+def _parse_option(text: str) -> tuple[str, Any]:
     """`n=3` as a number, `exits=false` as a truth value, anything else as text."""
     name, equals, value = text.partition("=")
     if not equals:
@@ -116,7 +116,7 @@ def _option(text: str) -> tuple[str, Any]:
     ) else value
 
 
-def _shapes_of(target: str) -> list[str]:
+def _get_input_shapes(target: str) -> list[str]:
     from edgeexit.nets import NETS
 
     if target not in NETS:
@@ -130,7 +130,7 @@ _SHAPE = re.compile(
 )
 
 
-def _example(texts: list[str]) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
+def _parse_example(texts: list[str]) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
     import torch
 
     named, plain = {}, []
@@ -151,7 +151,7 @@ def _example(texts: list[str]) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor
     return named or tuple(plain)
 
 
-def _document(exported: Exported, found: Found) -> dict[str, Any]:
+def _make_document(exported: Exported, found: WeightsLocation) -> dict[str, Any]:
     return {
         "schema": "edgeexit.export/1",
         "path": str(exported.path),
@@ -164,16 +164,16 @@ def _document(exported: Exported, found: Found) -> dict[str, Any]:
     }
 
 
-def _print(exported: Exported, found: Found) -> None:
+def _print(exported: Exported, found: WeightsLocation) -> None:
     from edgeexit.cli.printing import print_result, print_text
-    from edgeexit.util.units import plural
+    from edgeexit.util.units import format_count
 
     shapes = ", ".join(
         f"{name} [{', '.join('batch' if d is None else str(d) for d in s)}]" for name, s in exported.inputs.items()
     )
     if str(found):
         print_text(f"Checkpoint: {found}.")
-    count = plural(len(exported.exits), "exit")
+    count = format_count(len(exported.exits), "exit")
     print_result(f"{exported.path}: {count} ({', '.join(exported.exits)}), input {shapes}, opset {exported.opset}")
     share = f"{exported.largest_difference:.1e} of the largest logit"
     print_text(f"Largest difference from eager over {exported.checked_inputs} random batches: {share}")

@@ -29,13 +29,13 @@ def inspect_command(
     """
     from edgeexit.bundle import Bundle
     from edgeexit.bundle.signing import verify_signature
-    from edgeexit.report.bundle_facts import bundle_facts
+    from edgeexit.report.bundle_facts import collect_bundle_facts
     from edgeexit.util.documents import to_document
 
     opened = Bundle.open(bundle)
     if verify is not None:
         verify_signature(opened, verify)
-    facts = bundle_facts(opened)
+    facts = collect_bundle_facts(opened)
     if html is not None:
         from edgeexit.report.bundle_page import write_bundle_page
 
@@ -46,31 +46,33 @@ def inspect_command(
 
 
 def _print(facts: BundleFacts) -> None:
-    from edgeexit.cli.printing import merge_alike, print_tables, print_text, print_warning
+    from edgeexit.cli.printing import merge_similar_lines, print_tables, print_text, print_warning
     from edgeexit.report.bundle_tables import (
-        boundary_table,
-        calibration_table,
-        stage_table,
-        timing_table,
-        without_calibration,
+        explain_missing_calibration,
+        make_boundary_table,
+        make_calibration_table,
+        make_stage_table,
+        make_timing_table,
     )
 
-    for line in _heading(facts):
+    for line in _make_heading(facts):
         print_text(line)
     print_text("")
-    print_tables([stage_table(facts), boundary_table(facts), timing_table(facts), calibration_table(facts)])
+    print_tables(
+        [make_stage_table(facts), make_boundary_table(facts), make_timing_table(facts), make_calibration_table(facts)]
+    )
     if not facts.calibrations:
-        print_text(without_calibration(facts))
-    for doubt in merge_alike((*facts.verified.warnings(facts.precision), *facts.doubts)):
+        print_text(explain_missing_calibration(facts))
+    for doubt in merge_similar_lines((*facts.verified.warnings(facts.precision), *facts.doubts)):
         print_warning(doubt)
 
 
-def _heading(facts: BundleFacts) -> Iterator[str]:
-    from edgeexit.util.units import bytes_, plural
+def _make_heading(facts: BundleFacts) -> Iterator[str]:
+    from edgeexit.util.units import bytes_, format_count
 
     verified = facts.verified
     yield (
-        f"{facts.path}: {plural(len(facts.stages), 'exit')}, {plural(facts.classes, 'class', 'classes')}, "
+        f"{facts.path}: {format_count(len(facts.stages), 'exit')}, {format_count(facts.classes, 'class', 'classes')}, "
         f"criterion {facts.criterion} ({facts.unit}), {facts.precision}, {bytes_(facts.bytes)} on disk"
     )
     yield f"an input that leaves at no early exit is answered by {facts.answers_what_is_left}"

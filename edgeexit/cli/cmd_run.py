@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, Spin, emit, joined, numbers
-from edgeexit.cli.data import DATA, ClassNames, Preprocessing, bundle_info
+from edgeexit.cli.common import BackendOptions, Json, Spin, emit, join_options, parse_numbers
+from edgeexit.cli.data import DATA, ClassNames, Preprocessing, read_bundle_info
 from edgeexit.cli.kept import AcceptDevice, Verify, describe_thresholds
-from edgeexit.cli.progress import builds_shown, progress_bar
+from edgeexit.cli.progress import open_progress_display, show_build_progress
 
 if TYPE_CHECKING:
-    from edgeexit.cli.predictions import Answered
-    from edgeexit.data import Source
+    from edgeexit.cli.predictions import PredictedSamples
+    from edgeexit.data import DataSource
     from edgeexit.runtime import Prediction, Runner
 
 _SHOWN = 20
@@ -56,16 +56,21 @@ def run_command(
     import warnings
 
     import edgeexit
-    from edgeexit.cli.predictions import Answered, check_predictions_file, predictions_document, save_predictions
+    from edgeexit.cli.predictions import (
+        PredictedSamples,
+        check_predictions_file,
+        make_predictions_document,
+        save_predictions,
+    )
     from edgeexit.data import open_data
     from edgeexit.runtime import CalibrationWarning
 
-    own = None if thresholds is None else numbers("--thresholds", thresholds)
-    source = open_data(data, bundle_info(bundle, preprocess, classes))
+    own = None if thresholds is None else parse_numbers("--thresholds", thresholds)
+    source = open_data(data, read_bundle_info(bundle, preprocess, classes))
     wanted = range(min(limit or source.count, source.count))
     if output is not None:
         check_predictions_file(output)
-    with warnings.catch_warnings(), builds_shown():
+    with warnings.catch_warnings(), show_build_progress():
         if thresholds is not None or exit is not None:
             warnings.simplefilter("ignore", CalibrationWarning)  # then no calibration says who leaves where
         opened = edgeexit.load(
@@ -74,7 +79,7 @@ def run_command(
             backend=backend,
             threads=threads,
             spin=spin,
-            options=joined(options),
+            options=join_options(options),
             accept_device=accept_device and thresholds is None and exit is None,
             verify=verify,
         )
@@ -85,15 +90,15 @@ def run_command(
             runner.thresholds = own
         _warn_of_unlike_inputs(runner, source, len(wanted))
         classify = partial(_classify, runner, exit, deadline_ms)
-        with progress_bar() as progress:
-            answered = Answered.of(source, wanted, runner.classes, classify, progress)
-        document = predictions_document(runner, answered)
+        with open_progress_display() as progress:
+            answered = PredictedSamples.of(source, wanted, runner.classes, classify, progress)
+        document = make_predictions_document(runner, answered)
         emit(document, lambda: _print(runner, answered), as_json=json)
         if output is not None:
             save_predictions(document, output)
 
 
-def _warn_of_unlike_inputs(runner: Runner, source: Source, count: int) -> None:
+def _warn_of_unlike_inputs(runner: Runner, source: DataSource, count: int) -> None:
     """Arrays of another scale than the bundle records; pictures are prepared here, and a few samples show no statistics."""
     from edgeexit.calibration.plausibility import recorded_differences
     from edgeexit.cli.printing import print_warning
@@ -109,10 +114,10 @@ def _classify(runner: Runner, exit: int | None, deadline_ms: float | None, x: An
     return runner(x, deadline_s=deadline_ms / 1e3 if deadline_ms is not None else None)
 
 
-def _print(runner: Runner, answered: Answered) -> None:
+def _print(runner: Runner, answered: PredictedSamples) -> None:
     from edgeexit.cli.printing import print_result, print_tables, print_text
     from edgeexit.report.table import Table
-    from edgeexit.report.tables import share_of
+    from edgeexit.report.tables import format_share_with_interval
     from edgeexit.util import units
 
     columns, rows = answered.table(_SHOWN)
@@ -123,6 +128,7 @@ def _print(runner: Runner, answered: Answered) -> None:
     summary = answered.summary(runner.exits)
     shares = ", ".join(f"exit {k} {units.percent(r, 1)}" for k, r in enumerate(summary["exit_rates"], 1))
     print_result(
-        f"{units.plural(answered.count, 'sample')}, accuracy {share_of(summary['accuracy'], answered.count)}; {shares}"
+        f"{units.format_count(answered.count, 'sample')}, accuracy "
+        f"{format_share_with_interval(summary['accuracy'], answered.count)}; {shares}"
     )
     print_text(f"Thresholds: {describe_thresholds(runner)}")

@@ -39,7 +39,7 @@ def sign_command(
     edgeexit sign lenet.eexit --verify release.pem.pub
     """
     from edgeexit.bundle import Bundle
-    from edgeexit.bundle.signing import make_keys, sign, verify_signature
+    from edgeexit.bundle.signing import make_keys, sign_bundle, verify_signature
     from edgeexit.errors import InputError
 
     if (key is None) == (verify is None) or (verify is not None and (new_key or network_only)):
@@ -52,11 +52,11 @@ def sign_command(
         assert key is not None
         if new_key:
             make_keys(key)
-        found, done = sign(opened, key, network_only=network_only), "is signed"
-    emit(_document(opened.path, found), lambda: _print(opened.path, found, done), as_json=json)
+        found, done = sign_bundle(opened, key, network_only=network_only), "is signed"
+    emit(_make_document(opened.path, found), lambda: _print(opened.path, found, done), as_json=json)
 
 
-def _document(path: Path, signature: Signature) -> dict[str, Any]:
+def _make_document(path: Path, signature: Signature) -> dict[str, Any]:
     return {
         "schema": "edgeexit.signed/1",
         "bundle": str(path),

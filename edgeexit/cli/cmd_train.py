@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import Interrupted, Json, emit
-from edgeexit.cli.progress import progress_bar
+from edgeexit.cli.common import CommandInterrupted, Json, emit
+from edgeexit.cli.progress import open_progress_display
 
 if TYPE_CHECKING:
-    from edgeexit.training import Trained
+    from edgeexit.training import TrainingResult
 
 
 def train_command(
@@ -57,13 +57,13 @@ def train_command(
     plan = plan if seed is None else replace(plan, seed=seed)
     plan = plan if epochs is None else plan.with_epochs(epochs)
     try:
-        with progress_bar() as progress:
+        with open_progress_display() as progress:
             if download:
                 fetch_set(plan.data, progress)
             trained = train(plan, out, resume=resume, plain=plain, threads=threads, progress=progress)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; the last finished epoch is kept. Go on with:\n  {_resume_command()}", err=True)
-        raise Interrupted from None
+        typer.echo(f"interrupted; the last finished epoch is kept. Go on with:\n  {_make_resume_command()}", err=True)
+        raise CommandInterrupted from None
     if not trained.leads:
         return
     files = _export(trained, out)
@@ -73,12 +73,12 @@ def train_command(
     emit(document, lambda: _print(trained, files), as_json=as_json)
 
 
-def _resume_command() -> str:
+def _make_resume_command() -> str:
     words = ["edgeexit", *sys.argv[1:]]
     return shlex.join(words if "--resume" in words else [*words, "--resume"])
 
 
-def _export(trained: Trained, out: Path) -> list[Path]:
+def _export(trained: TrainingResult, out: Path) -> list[Path]:
     from edgeexit.data.fingerprint import KEY
     from edgeexit.exporter import ExportWarning, export
 
@@ -104,16 +104,21 @@ def _write_data(name: str, out: Path) -> list[Path]:
     return files
 
 
-def _print(trained: Trained, files: list[Path]) -> None:
+def _print(trained: TrainingResult, files: list[Path]) -> None:
     from edgeexit.cli.printing import print_list, print_tables, print_text
     from edgeexit.report.table import Table
-    from edgeexit.report.tables import share_of
+    from edgeexit.report.tables import format_share_with_interval
     from edgeexit.util.units import percent
 
     results: dict[str, Any] = trained.metrics["results"]
     sizes = {part: int(about["samples"]) for part, about in trained.metrics["data"].items()}
     rows = [
-        (name if i == 1 else "", str(i), share_of(calibration, sizes["calibration"]), share_of(test, sizes["test"]))
+        (
+            name if i == 1 else "",
+            str(i),
+            format_share_with_interval(calibration, sizes["calibration"]),
+            format_share_with_interval(test, sizes["test"]),
+        )
         for name, result in results.items()
         for i, (calibration, test) in enumerate(
             zip(result["calibration_accuracy"], result["test_accuracy"], strict=True), 1
@@ -124,6 +129,6 @@ def _print(trained: Trained, files: list[Path]) -> None:
         rates = ", ".join(f"exit {k} {percent(r, 1)}" for k, r in enumerate(row["exit_rates"], 1))
         print_text(
             f"Leaving early at entropy {row['threshold']:.3g} nats (no loss on the calibration part): "
-            f"{share_of(row['accuracy'], sizes['test'])} on the test part; {rates}"
+            f"{format_share_with_interval(row['accuracy'], sizes['test'])} on the test part; {rates}"
         )
     print_list(map(str, files), heading="Written:")

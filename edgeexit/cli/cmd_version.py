@@ -15,10 +15,10 @@ def version_command(json: Json = False) -> None:
     Example: edgeexit version
     """
     import edgeexit
-    from edgeexit.hardware.identity import package_version
+    from edgeexit.hardware.identity import find_package_version
 
     names = ("onnxruntime", "onnx", "numpy")
-    packages = {name: found for name in names if (found := package_version(name)) is not None}
+    packages = {name: found for name in names if (found := find_package_version(name)) is not None}
     versions = {"edgeexit": edgeexit.__version__, "python": platform.python_version(), **packages}
     lines = (f"{name} {version}" for name, version in versions.items())
     emit({"schema": "edgeexit.version/1", **versions}, lambda: typer.echo("\n".join(lines)), as_json=json)

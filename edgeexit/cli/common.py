@@ -30,7 +30,7 @@ BackendOptions: TypeAlias = Annotated[
 ]
 
 
-def joined(options: list[str] | None) -> str:
+def join_options(options: list[str] | None) -> str:
     """The options of a backend as the library takes them, however often the option was given."""
     return ",".join(options or ())
 
@@ -52,7 +52,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
-class Interrupted(SystemExit):
+class CommandInterrupted(SystemExit):
     """Ends a command that Ctrl-C cut short and that has told what became of its work."""
 
     def __init__(self) -> None:
@@ -62,13 +62,13 @@ class Interrupted(SystemExit):
 _CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}
 
 
-def plain(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     """Text as a terminal may have it: control characters, with which a name in a file could steer it, are written as numbers."""
     return text.translate(_CONTROL)
 
 
 @contextmanager
-def users_output_on_stderr() -> Iterator[None]:
+def redirect_user_output() -> Iterator[None]:
     """Whatever the user's own code prints in the body goes to stderr, so that stdout holds the command's result alone."""
     sys.stdout.flush()
     kept = None
@@ -85,7 +85,7 @@ def users_output_on_stderr() -> Iterator[None]:
             os.close(kept)
 
 
-def numbers(option: str, text: str) -> list[float]:
+def parse_numbers(option: str, text: str) -> list[float]:
     """Numbers with commas between, as an option takes them.
 
     Raises:

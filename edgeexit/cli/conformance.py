@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeexit.cli.progress import progress_bar
+from edgeexit.cli.progress import open_progress_display
 
 if TYPE_CHECKING:
     from edgeexit.conformance import ConformanceReport
@@ -35,7 +35,7 @@ def run_suite(backend: str, output: Path | None, *, quick: bool = False, **setti
             check_place(output)
     except InputError as error:
         raise InputError(f"{error} Give another file with --output.") from error
-    with progress_bar() as progress:
+    with open_progress_display() as progress:
         networks = NETWORKS[:4] if quick else NETWORKS
         report = run_conformance(backend, networks=networks, progress=progress, **settings)
     try:
@@ -46,7 +46,7 @@ def run_suite(backend: str, output: Path | None, *, quick: bool = False, **setti
     return report
 
 
-def suggested_name(report: ConformanceReport) -> str:
+def suggest_report_name(report: ConformanceReport) -> str:
     """A file name that tells reports of different settings apart."""
     words = (
         report.backend,
@@ -70,7 +70,7 @@ def print_report(report: ConformanceReport, output: Path | None) -> None:
     title = f"Conformance of {report.backend} ({versions}) in {how}"
     print_tables([Table(title, ("network", "mode", "check", "outcome", "figures"), rows)])
     if output is None:
-        print_text(f"Write these results to a file, to keep or to send in: --output {suggested_name(report)}")
+        print_text(f"Write these results to a file, to keep or to send in: --output {suggest_report_name(report)}")
     else:
         print_result(f"Written: {output}")
     passed = sum(1 for check in report.checks if check.passed)

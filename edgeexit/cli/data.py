@@ -43,7 +43,7 @@ NewClassNames: TypeAlias = Annotated[
 ]
 
 
-def bundle_info(bundle: Path, preprocess: str | None, classes: str | None) -> ModelInfo:
+def read_bundle_info(bundle: Path, preprocess: str | None, classes: str | None) -> ModelInfo:
     """What a bundle's network expects of data; its files are not checked yet.
 
     Raises:
@@ -58,7 +58,7 @@ def bundle_info(bundle: Path, preprocess: str | None, classes: str | None) -> Mo
     return model_info(manifest, name=str(bundle), preprocess=preprocess, classes=classes)
 
 
-def file_info(model: Path, preprocess: str | None, classes: str | None) -> ModelInfo:
+def read_file_info(model: Path, preprocess: str | None, classes: str | None) -> ModelInfo:
     """What a model file's network expects of data.
 
     Raises:
@@ -68,16 +68,16 @@ def file_info(model: Path, preprocess: str | None, classes: str | None) -> Model
     from dataclasses import replace
 
     from edgeexit.data import read_class_names, read_preprocess
-    from edgeexit.data.model import complete_preprocess
+    from edgeexit.data.model import infer_preprocess
     from edgeexit.graph import read_model
-    from edgeexit.graph.expected_data import network_info
+    from edgeexit.graph.expected_data import read_model_info
     from edgeexit.util.arguments import as_path
 
-    info = network_info(read_model(as_path("model", model)), str(model))
+    info = read_model_info(read_model(as_path("model", model)), str(model))
     if classes is not None:
         names = read_class_names(classes)
         info = replace(info, class_names=names, classes=len(names))
     if preprocess is not None:
         info = replace(info, preprocess=read_preprocess(preprocess))
-    complete_preprocess(info)
+    infer_preprocess(info)
     return info

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import typer
 
 import edgeexit
-from edgeexit.cli.common import INTERRUPTED, JSON_PRINTED, VERBOSITY, Interrupted, plain
+from edgeexit.cli.common import INTERRUPTED, JSON_PRINTED, VERBOSITY, CommandInterrupted, escape_control_characters
 from edgeexit.cli.printing import print_error
 from edgeexit.errors import EdgeExitError, InputError, InternalError
 
@@ -45,7 +45,7 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def terminated_as_interrupted() -> Iterator[list[Terminated]]:
+def raise_on_termination() -> Iterator[list[Terminated]]:
     """SIGTERM and SIGHUP raise `Terminated` inside; yields those that came. Where one is ignored (nohup) or handled, it stays so.
 
     Later ones are ignored, so that they do not cut short the cleaning up after the first.
@@ -67,7 +67,7 @@ def terminated_as_interrupted() -> Iterator[list[Terminated]]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def run_command(command: Callable[[], object], *, as_json: bool = False) -> int:
+def run_guarded(command: Callable[[], object], *, as_json: bool = False) -> int:
     """Run a command to its end; its exit code. Whatever it raises ends here, as one message.
 
     Args:
@@ -75,36 +75,36 @@ def run_command(command: Callable[[], object], *, as_json: bool = False) -> int:
         as_json: whether an error is also printed as a JSON object, where the command has printed none.
     """
     JSON_PRINTED.set(False)
-    with terminated_as_interrupted() as came:
-        code = _outcome(command, as_json=as_json)
+    with raise_on_termination() as came:
+        code = _run_to_exit_code(command, as_json=as_json)
         return came[0].exit_code if came and code == INTERRUPTED else code
 
 
-def _outcome(command: Callable[[], object], *, as_json: bool) -> int:
+def _run_to_exit_code(command: Callable[[], object], *, as_json: bool) -> int:
     try:
         result = command()
         sys.stdout.flush()
-    except Interrupted:
+    except CommandInterrupted:
         return INTERRUPTED
     except KeyboardInterrupt:
-        return _interrupted()
+        return _report_interrupt()
     except BaseException as error:  # the last one to catch it
         if isinstance(error, ImportError) and isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
-            return _interrupted()  # it came while an extension module was being imported, which makes this of it
-        return _report(_closed_pipe(error) or error, as_json=as_json)
+            return _report_interrupt()  # it came while an extension module was being imported, which makes this of it
+        return _report(_find_closed_pipe(error) or error, as_json=as_json)
     code = result if isinstance(result, int) else 0
-    return _interrupted() if code == INTERRUPTED else code
+    return _report_interrupt() if code == INTERRUPTED else code
 
 
-def _closed_pipe(error: BaseException) -> BrokenPipeError | None:
+def _find_closed_pipe(error: BaseException) -> BrokenPipeError | None:
     """The closed pipe behind a SystemExit: typer and rich end a process with exit code 1 where a reader such as `head` is done."""
     if isinstance(error, SystemExit) and error.code == 1 and isinstance(error.__context__, BrokenPipeError):
         return error.__context__
     return None
 
 
-def _interrupted() -> int:
-    _say(sys.stderr, "interrupted; what was there before is unchanged")
+def _report_interrupt() -> int:
+    _print_line(sys.stderr, "interrupted; what was there before is unchanged")
     return INTERRUPTED
 
 
@@ -117,14 +117,14 @@ def _report(error: BaseException, *, as_json: bool) -> int:
     if code == SURPRISE and _is_surprise(error):
         message = f"{message} {_write_traceback(error)}"
         if VERBOSITY.get() > 0:
-            _say(sys.stderr, plain("".join(traceback.format_exception(error)).rstrip()))
+            _print_line(sys.stderr, escape_control_characters("".join(traceback.format_exception(error)).rstrip()))
     if isinstance(error, _BAD_USAGE):
         _show_usage(error)
     else:
         _print_error(message)
     if as_json and not JSON_PRINTED.get():
         document = {"schema": "edgeexit.error/1", "kind": type(error).__name__, "message": message, "exit_code": code}
-        _say(sys.stdout, json.dumps(document, indent=2))
+        _print_line(sys.stdout, json.dumps(document, indent=2))
     return code
 
 
@@ -167,12 +167,12 @@ def _show_usage(error: Any) -> None:
     """What is wrong, how the command is used, and where the help is; the help itself where nothing was given."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
-        _say(sys.stderr, error.format_message())
+        _print_line(sys.stderr, error.format_message())
         return
     _print_error(error.format_message())
     if context is not None:
-        _say(sys.stderr, context.get_usage())
-        _say(sys.stderr, f"Help: {context.command_path} --help")
+        _print_line(sys.stderr, context.get_usage())
+        _print_line(sys.stderr, f"Help: {context.command_path} --help")
 
 
 def _print_error(message: str) -> None:
@@ -180,7 +180,7 @@ def _print_error(message: str) -> None:
         print_error(message)
 
 
-def _say(stream: TextIO | None, text: str) -> None:
+def _print_line(stream: TextIO | None, text: str) -> None:
     """Print a line where somebody may still read it."""
     with suppress(OSError, ValueError):  # ValueError: the stream is closed
         typer.echo(text, file=stream)

@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from edgeexit.cli.common import VERBOSITY
-from edgeexit.cli.options import OUTPUT, describe, shown_names
+from edgeexit.cli.options import OUTPUT, complete_option_info, list_shown_names
 from edgeexit.cli.wrapping import wrap
 
 _WIDEST = 100  # longer lines are hard to read
@@ -34,7 +34,7 @@ class Command(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """What follows the command's name in its usage."""
-        return _usage(self, ctx)
+        return _format_usage(self, ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
@@ -46,7 +46,7 @@ class Group(TyperGroup):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """What follows the group's name in its usage."""
-        return _usage(self, ctx)
+        return _format_usage(self, ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
@@ -69,22 +69,22 @@ def add_command(to: typer.Typer, name: str, function: Callable[..., None], *, gr
             VERBOSITY.set(-1 if quiet else 1)
         function(**given)
 
-    parameters = [*_described(name, function), *_verbosity_parameters()]
+    parameters = [*_list_described_parameters(name, function), *_make_verbosity_parameters()]
     run.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     to.command(name, cls=Command, rich_help_panel=group)(run)
 
 
-def _described(command: str, function: Callable[..., None]) -> Iterator[inspect.Parameter]:
+def _list_described_parameters(command: str, function: Callable[..., None]) -> Iterator[inspect.Parameter]:
     """The parameters of a command's function, each as `options` describes it."""
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
         hint, *told = get_args(parameter.annotation)
         info = copy.copy(told[0])  # an alias may be in several commands
-        describe(command, parameter.name, info)
+        complete_option_info(command, parameter.name, info)
         yield parameter.replace(annotation=Annotated[hint, info], kind=inspect.Parameter.KEYWORD_ONLY)
 
 
-def _verbosity_parameters() -> Iterator[inspect.Parameter]:
+def _make_verbosity_parameters() -> Iterator[inspect.Parameter]:
     for name, text in (("quiet", _QUIET), ("verbose", _VERBOSE)):
         info = typer.Option(f"--{name}", f"-{name[0]}", help=text, rich_help_panel=OUTPUT)
         hint = Annotated[bool, info]
@@ -105,67 +105,70 @@ class _Styles(NamedTuple):
 
 def _render(command: Any, ctx: typer.Context) -> str:
     """The whole help of a command or group."""
-    width, styles = _width_and_styles(ctx)
+    width, styles = _find_width_and_styles(ctx)
     usage = " ".join((ctx.command_path, *command.collect_usage_pieces(ctx)))
-    parts = [wrap(f"Usage: {usage}", width, hanging=7), *_prose(command.help or "", width, styles)]
-    parts += [_section(title, rows, width, styles) for title, rows in _groups(command, ctx).items()]
+    parts = [wrap(f"Usage: {usage}", width, hanging=7), *_wrap_prose(command.help or "", width, styles)]
+    parts += [_format_section(title, rows, width, styles) for title, rows in _group_parameters(command, ctx).items()]
     if command.epilog:
         parts.append(wrap(inspect.cleandoc(command.epilog), width))
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def _usage(command: Any, ctx: typer.Context) -> list[str]:
+def _format_usage(command: Any, ctx: typer.Context) -> list[str]:
     """Arguments and the options that must be given."""
     if isinstance(command, TyperGroup):
         return ["COMMAND", "..."]
     params = command.get_params(ctx)
     arguments = [p for p in params if p.param_type_name == "argument"]
     needed = [p for p in params if p.required and p not in arguments]
-    named = [_argument_name(p) if p.required else f"[{_argument_name(p)}]" for p in arguments]
-    return [*named, *(_names(p, p.opts[0]).split(", ")[-1] for p in needed), "[OPTIONS]"]
+    named = [_format_argument_name(p) if p.required else f"[{_format_argument_name(p)}]" for p in arguments]
+    return [*named, *(_format_names(p, p.opts[0]).split(", ")[-1] for p in needed), "[OPTIONS]"]
 
 
-def _width_and_styles(ctx: typer.Context) -> tuple[int, _Styles]:
-    from edgeexit.cli.printing import console
+def _find_width_and_styles(ctx: typer.Context) -> tuple[int, _Styles]:
+    from edgeexit.cli.printing import make_console
 
-    shown = console()
+    shown = make_console()
     ctx.color = shown.is_terminal and not shown.no_color
     width = min(_WIDEST, shutil.get_terminal_size().columns)
     return width, _Styles("\x1b[1m", "\x1b[36m", "\x1b[0m") if ctx.color else _Styles()
 
 
-def _prose(text: str, width: int, styles: _Styles) -> Iterator[list[str]]:
+def _wrap_prose(text: str, width: int, styles: _Styles) -> Iterator[list[str]]:
     """The paragraphs of a docstring, rewrapped; examples as commands on lines of their own."""
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(text.split("\f", maxsplit=1)[0])):
         before, example, command = paragraph.partition("Example:")
         if before.strip():
             yield wrap(" ".join(before.split()), width)
         if example:
-            yield [f"{styles.heading}Example:{styles.end}", *(f"  {line.strip()}" for line in _commands(command))]
+            yield [
+                f"{styles.heading}Example:{styles.end}",
+                *(f"  {line.strip()}" for line in _extract_commands(command)),
+            ]
 
 
-def _commands(text: str) -> list[str]:
+def _extract_commands(text: str) -> list[str]:
     """The commands of an example, each on one line however it was broken in the source."""
     return [f"edgeexit{part}" for part in " ".join(text.split()).split("edgeexit")[1:]]
 
 
-def _groups(command: Any, ctx: typer.Context) -> dict[str, list[tuple[str, str]]]:
+def _group_parameters(command: Any, ctx: typer.Context) -> dict[str, list[tuple[str, str]]]:
     """Names and texts of arguments, options and sub-commands, by group; the common options last."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for name in command.list_commands(ctx) if isinstance(command, TyperGroup) else ():
         sub = command.get_command(ctx, name)
         if sub is not None and not sub.hidden:
             title = getattr(sub, "rich_help_panel", None)
-            groups.setdefault(title if isinstance(title, str) else "Commands", []).append((name, _summary(sub)))
+            groups.setdefault(title if isinstance(title, str) else "Commands", []).append((name, _extract_summary(sub)))
     for param in command.get_params(ctx):
         record = None if getattr(param, "hidden", False) else param.get_help_record(ctx)
         if record is not None:
-            groups.setdefault(_group_of(param), []).append((_names(param, record[0]), _text(record[1])))
+            groups.setdefault(_find_group(param), []).append((_format_names(param, record[0]), _format_help(record[1])))
     output = groups.pop(OUTPUT, None)
     return groups if output is None else {**groups, OUTPUT: output}
 
 
-def _group_of(param: Any) -> str:
+def _find_group(param: Any) -> str:
     told = getattr(param, "rich_help_panel", None)
     if isinstance(told, str):
         return told
@@ -174,11 +177,11 @@ def _group_of(param: Any) -> str:
     return OUTPUT if set(param.opts) & {"--json", "--help", "--version"} else "Options"
 
 
-def _names(param: Any, shown: str) -> str:
+def _format_names(param: Any, shown: str) -> str:
     """`-o, --output PATH`: short names first. `shown` is how the framework would write it."""
     if param.param_type_name == "argument":
-        return _argument_name(param)
-    names = ", ".join(shown_names(param))
+        return _format_argument_name(param)
+    names = ", ".join(list_shown_names(param))
     if param.is_flag:
         return names
     kind = shown.rpartition("--")[2].partition(" ")[2].lower()
@@ -186,24 +189,24 @@ def _names(param: Any, shown: str) -> str:
     return f"{names} {value}"
 
 
-def _argument_name(param: Any) -> str:
+def _format_argument_name(param: Any) -> str:
     name = str(param.metavar or param.name).upper()
     return f"{name} ..." if param.nargs == -1 else name
 
 
-def _text(shown: str) -> str:
+def _format_help(shown: str) -> str:
     """An option's help; the framework's `[x>=0]` in words."""
     text = re.sub(r"x>=(-?[\d.]+)", r"at least \1", " ".join(shown.split()))
     return text.replace("; required", "").replace("] [at", "; at")
 
 
-def _summary(command: Any) -> str:
+def _extract_summary(command: Any) -> str:
     """The first sentence of a command's help."""
     first = inspect.cleandoc(command.help or "").split("\n\n")[0]
     return " ".join(first.split()).partition(". ")[0].removesuffix(".")
 
 
-def _section(title: str, rows: list[tuple[str, str]], width: int, styles: _Styles) -> list[str]:
+def _format_section(title: str, rows: list[tuple[str, str]], width: int, styles: _Styles) -> list[str]:
     room = min(_NAMES, max(len(names) for names, _ in rows) + 4)
     lines = [f"{styles.heading}{title}:{styles.end}"]
     for names, text in rows:

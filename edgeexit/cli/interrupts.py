@@ -15,7 +15,7 @@ _RUNS = "edgeexit.backends.stopping"
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def allow_interrupts() -> Iterator[None]:
     """Let these signals end a run of the main thread in the body, which then raises what their handlers raise."""
     if threading.current_thread() is not threading.main_thread():
         yield

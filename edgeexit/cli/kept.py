@@ -40,7 +40,7 @@ def print_kept(bundle: Path, added: CalibrationRecord | None, *, active: bool) -
         print_note(f"kept as {added.name!r}, not active: its target was {added.verdict}. To use it all the same: {use}")
 
 
-def kept_names(folder: Path) -> list[str]:
+def list_calibration_names(folder: Path) -> list[str]:
     """Names of the calibrations of a bundle that may be there; none where there is none that can be read."""
     from edgeexit.bundle.reading import MANIFEST, read_manifest
     from edgeexit.errors import EdgeExitError
@@ -56,7 +56,7 @@ def kept_names(folder: Path) -> list[str]:
 
 def print_dropped(before: Sequence[str], bundle: Bundle) -> None:
     """Say which calibrations of the bundle before were not carried over."""
-    left = set(kept_names(bundle.path))
+    left = set(list_calibration_names(bundle.path))
     dropped = [name for name in before if name not in left]
     if dropped:
         print_note(
@@ -65,13 +65,13 @@ def print_dropped(before: Sequence[str], bundle: Bundle) -> None:
         )
 
 
-def calibration_in_use(runner: Runner) -> dict[str, Any] | None:
+def describe_active_calibration(runner: Runner) -> dict[str, Any] | None:
     """Name, target and verdict of the calibration whose thresholds a runner has, for --json; None where it has others."""
-    from edgeexit.runtime.loading import thresholds_of
+    from edgeexit.runtime.loading import read_inner_thresholds
 
     if runner.calibration is None or runner.calibration_name is None:
         return None
-    calibrated = tuple(map(_as_float32, thresholds_of(runner.calibration, runner.bundle)))
+    calibrated = tuple(map(_as_float32, read_inner_thresholds(runner.calibration, runner.bundle)))
     if calibrated != runner.inner_thresholds:
         return None
     record = runner.bundle.find_calibration(runner.calibration_name)
@@ -80,7 +80,7 @@ def calibration_in_use(runner: Runner) -> dict[str, Any] | None:
 
 def describe_thresholds(runner: Runner) -> str:
     """Where a runner's thresholds come from: `calibration cal-1 (drop<=1: met)`, or given, or none."""
-    found = calibration_in_use(runner)
+    found = describe_active_calibration(runner)
     if found is not None:
         return f"calibration {found['name']} ({found['target']}: {found['verdict']})"
     return "as given" if any(map(math.isfinite, runner.inner_thresholds)) else "none, so that nothing leaves early"

@@ -26,7 +26,7 @@ LOAD, AGAINST, COSTS, RUNTIME, OUTPUT = (
 NETWORK, TRAINING = "Network", "Training"
 
 
-def _criteria() -> Iterable[str]:
+def _list_criteria() -> Iterable[str]:
     from edgeexit.criteria import CRITERIA
 
     return CRITERIA
@@ -38,46 +38,46 @@ def _fallbacks() -> Iterable[str]:
     return FALLBACKS
 
 
-def _backends() -> Iterable[str]:
-    from edgeexit.backends import backend_names
+def _list_backends() -> Iterable[str]:
+    from edgeexit.backends import list_backends
 
-    return backend_names()
+    return list_backends()
 
 
-def _modes() -> Iterable[str]:
+def _list_modes() -> Iterable[str]:
     return ("staged", "fused")
 
 
-def _precisions() -> Iterable[str]:
+def _list_precisions() -> Iterable[str]:
     from edgeexit.hardware.profiles import PRECISIONS
 
     return PRECISIONS
 
 
-def _presets() -> Iterable[str]:
-    from edgeexit.measure.suites import suite_names
+def _list_presets() -> Iterable[str]:
+    from edgeexit.measure.suites import list_suites
 
-    return suite_names()
+    return list_suites()
 
 
-def _methods() -> Iterable[str]:
+def _list_methods() -> Iterable[str]:
     from edgeexit.calibration.solver.cross_validation import METHODS
 
     return METHODS
 
 
-def _recipes() -> Iterable[str]:
-    from edgeexit.calibration.recipes import recipe_names
+def _list_recipes() -> Iterable[str]:
+    from edgeexit.calibration.recipes import list_recipes
 
-    return recipe_names()
+    return list_recipes()
 
 
-def _training_recipes() -> Iterable[str]:
+def _list_training_recipes() -> Iterable[str]:
     """By the files' names: importing the training itself would import torch."""
     return sorted(path.stem for path in Path(__file__).parent.parent.glob("training/recipes/*.toml"))
 
 
-def _networks() -> Iterable[str]:
+def _list_networks() -> Iterable[str]:
     from edgeexit.errors import MissingExtra
 
     try:
@@ -87,30 +87,30 @@ def _networks() -> Iterable[str]:
     return NETS
 
 
-def _devices() -> Iterable[str]:
+def _list_devices() -> Iterable[str]:
     from edgeexit.hardware import load_profiles
 
     return load_profiles()
 
 
-def _named_sets() -> Iterable[str]:
+def _list_named_sets() -> Iterable[str]:
     from edgeexit.data.named import PARTS, SETS
 
     return (f"{name}:{part}" for name in SETS for part in PARTS)
 
 
-def _verdicts() -> Iterable[str]:
+def _list_verdicts() -> Iterable[str]:
     return ("slower", "ambiguous", "not-faster")
 
 
-def _commands() -> Iterable[str]:
+def _list_commands() -> Iterable[str]:
     from edgeexit.cli.app import COMMANDS
 
     return COMMANDS
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedOption:
     """What an option of one name is in every command that has it, or in the command that stands before it in the table."""
 
     group: str
@@ -118,82 +118,82 @@ class Shared:
     values: Values | None = None
 
 
-OPTIONS: dict[str, Shared] = {
-    "--data": Shared(DATA, "DATA", _named_sets),
-    "--limit": Shared(DATA, "N"),
-    "--preprocess": Shared(DATA, "FILE"),
-    "--classes": Shared(DATA, "FILE"),
-    "--target": Shared(TARGET, "BOUNDS"),
-    "--recipe": Shared(TARGET, "NAME", _recipes),
-    "--confidence": Shared(TARGET, "SHARE"),
-    "--strict": Shared(TARGET),
-    "--force": Shared(TARGET),
-    "--name": Shared(TARGET, "NAME"),
-    "--dry-run": Shared(TARGET),
-    "--from-curve": Shared(MEASURING),
-    "--method": Shared(MEASURING, "NAME", _methods),
-    "--preset": Shared(MEASURING, "NAME", _presets),
-    "--seconds": Shared(MEASURING, "S"),
-    "--seed": Shared(MEASURING, "N"),
-    "--audit": Shared(MEASURING),
-    "--thresholds": Shared(POLICY, "T1,T2,..."),
-    "--exit": Shared(POLICY, "K"),
-    "--deadline-ms": Shared(POLICY, "MS"),
-    "--rate": Shared(LOAD, "HZ"),
-    "--arrivals": Shared(LOAD, "KIND", lambda: ("fixed", "poisson")),
-    "--against": Shared(AGAINST, "BUNDLE"),
-    "--against-thresholds": Shared(AGAINST, "T1,T2,..."),
-    "--against-mode": Shared(AGAINST, "MODE", _modes),
-    "--energy": Shared(COSTS),
-    "--power-log": Shared(COSTS, "CSV"),
-    "--cache": Shared(COSTS),
-    "--cache-device": Shared(COSTS, "NAME", _devices),
-    "bench --deadline-ms": Shared(LOAD, "MS"),
-    "train --preset": Shared(TRAINING, "NAME"),
-    "train --seed": Shared(TRAINING, "N"),
-    "train --epochs": Shared(TRAINING, "N"),
-    "train --resume": Shared(TRAINING),
-    "train --plain": Shared(TRAINING),
-    "train --download": Shared(DATA),
-    "train --write-data": Shared(DATA),
-    "export --input": Shared(NETWORK, "SHAPE"),
-    "export --checkpoint": Shared(NETWORK),
-    "export --option": Shared(NETWORK, "NAME=VALUE"),
-    "export --names": Shared(NETWORK, "NAME,..."),
-    "export --read": Shared(NETWORK),
-    "export --training-forward": Shared(NETWORK),
-    "export --batch-1": Shared(NETWORK),
-    "export --opset": Shared(NETWORK, "N"),
-    "sign --key": Shared("Signing"),
-    "sign --new-key": Shared("Signing"),
-    "sign --network-only": Shared("Signing"),
-    "sign --verify": Shared("Signing", "FILE"),
-    "demo --keep": Shared(OUTPUT, "PATH"),
-    "doctor --quick": Shared(RUNTIME),
-    "compile --seconds": Shared(RUNTIME, "S"),
-    "--criterion": Shared(NETWORK, "NAME", _criteria),
-    "--fallback": Shared(NETWORK, "NAME", _fallbacks),
-    "--exits": Shared(NETWORK, "Z1,Z2,..."),
-    "--scores": Shared(NETWORK, "H1,H2,..."),
-    "--precision": Shared(RUNTIME, "NAME", _precisions),
-    "--mode": Shared(RUNTIME, "MODE", _modes),
-    "--backend": Shared(RUNTIME, "NAME", _backends),
-    "--threads": Shared(RUNTIME, "N"),
-    "--spin": Shared(RUNTIME),
-    "--options": Shared(RUNTIME, "A=1,B=2"),
-    "--accept-device": Shared(RUNTIME),
-    "--verify": Shared(RUNTIME, "FILE"),
-    "--vary": Shared("Comparison", "KEY"),
-    "--fail-on": Shared(OUTPUT, "VERDICT", _verdicts),
-    "--json": Shared(OUTPUT),
-    "--output": Shared(OUTPUT, "PATH"),
+OPTIONS: dict[str, SharedOption] = {
+    "--data": SharedOption(DATA, "DATA", _list_named_sets),
+    "--limit": SharedOption(DATA, "N"),
+    "--preprocess": SharedOption(DATA, "FILE"),
+    "--classes": SharedOption(DATA, "FILE"),
+    "--target": SharedOption(TARGET, "BOUNDS"),
+    "--recipe": SharedOption(TARGET, "NAME", _list_recipes),
+    "--confidence": SharedOption(TARGET, "SHARE"),
+    "--strict": SharedOption(TARGET),
+    "--force": SharedOption(TARGET),
+    "--name": SharedOption(TARGET, "NAME"),
+    "--dry-run": SharedOption(TARGET),
+    "--from-curve": SharedOption(MEASURING),
+    "--method": SharedOption(MEASURING, "NAME", _list_methods),
+    "--preset": SharedOption(MEASURING, "NAME", _list_presets),
+    "--seconds": SharedOption(MEASURING, "S"),
+    "--seed": SharedOption(MEASURING, "N"),
+    "--audit": SharedOption(MEASURING),
+    "--thresholds": SharedOption(POLICY, "T1,T2,..."),
+    "--exit": SharedOption(POLICY, "K"),
+    "--deadline-ms": SharedOption(POLICY, "MS"),
+    "--rate": SharedOption(LOAD, "HZ"),
+    "--arrivals": SharedOption(LOAD, "KIND", lambda: ("fixed", "poisson")),
+    "--against": SharedOption(AGAINST, "BUNDLE"),
+    "--against-thresholds": SharedOption(AGAINST, "T1,T2,..."),
+    "--against-mode": SharedOption(AGAINST, "MODE", _list_modes),
+    "--energy": SharedOption(COSTS),
+    "--power-log": SharedOption(COSTS, "CSV"),
+    "--cache": SharedOption(COSTS),
+    "--cache-device": SharedOption(COSTS, "NAME", _list_devices),
+    "bench --deadline-ms": SharedOption(LOAD, "MS"),
+    "train --preset": SharedOption(TRAINING, "NAME"),
+    "train --seed": SharedOption(TRAINING, "N"),
+    "train --epochs": SharedOption(TRAINING, "N"),
+    "train --resume": SharedOption(TRAINING),
+    "train --plain": SharedOption(TRAINING),
+    "train --download": SharedOption(DATA),
+    "train --write-data": SharedOption(DATA),
+    "export --input": SharedOption(NETWORK, "SHAPE"),
+    "export --checkpoint": SharedOption(NETWORK),
+    "export --option": SharedOption(NETWORK, "NAME=VALUE"),
+    "export --names": SharedOption(NETWORK, "NAME,..."),
+    "export --read": SharedOption(NETWORK),
+    "export --training-forward": SharedOption(NETWORK),
+    "export --batch-1": SharedOption(NETWORK),
+    "export --opset": SharedOption(NETWORK, "N"),
+    "sign --key": SharedOption("Signing"),
+    "sign --new-key": SharedOption("Signing"),
+    "sign --network-only": SharedOption("Signing"),
+    "sign --verify": SharedOption("Signing", "FILE"),
+    "demo --keep": SharedOption(OUTPUT, "PATH"),
+    "doctor --quick": SharedOption(RUNTIME),
+    "compile --seconds": SharedOption(RUNTIME, "S"),
+    "--criterion": SharedOption(NETWORK, "NAME", _list_criteria),
+    "--fallback": SharedOption(NETWORK, "NAME", _fallbacks),
+    "--exits": SharedOption(NETWORK, "Z1,Z2,..."),
+    "--scores": SharedOption(NETWORK, "H1,H2,..."),
+    "--precision": SharedOption(RUNTIME, "NAME", _list_precisions),
+    "--mode": SharedOption(RUNTIME, "MODE", _list_modes),
+    "--backend": SharedOption(RUNTIME, "NAME", _list_backends),
+    "--threads": SharedOption(RUNTIME, "N"),
+    "--spin": SharedOption(RUNTIME),
+    "--options": SharedOption(RUNTIME, "A=1,B=2"),
+    "--accept-device": SharedOption(RUNTIME),
+    "--verify": SharedOption(RUNTIME, "FILE"),
+    "--vary": SharedOption("Comparison", "KEY"),
+    "--fail-on": SharedOption(OUTPUT, "VERDICT", _list_verdicts),
+    "--json": SharedOption(OUTPUT),
+    "--output": SharedOption(OUTPUT, "PATH"),
 }
 
 ARGUMENTS: dict[tuple[str, str], Values] = {
-    ("train", "recipe"): _training_recipes,
-    ("export", "target"): _networks,
-    ("devices", "name"): _devices,
-    ("help", "command"): _commands,
+    ("train", "recipe"): _list_training_recipes,
+    ("export", "target"): _list_networks,
+    ("devices", "name"): _list_devices,
+    ("help", "command"): _list_commands,
 }
 """What completes an argument, by command and name."""
 
@@ -208,10 +208,10 @@ OLD_NAMES: dict[str, tuple[str, ...]] = {
 """Names that an option also has. Those of earlier versions, on the left, are still taken; the help shows the new ones."""
 
 
-def describe(command: str, name: str, info: typer.models.ParameterInfo) -> None:
+def complete_option_info(command: str, name: str, info: typer.models.ParameterInfo) -> None:
     """Give one option or argument its group, its word for the value, its completion and its other names."""
     if not isinstance(info, typer.models.OptionInfo):
-        info.autocompletion = info.autocompletion or _completer(ARGUMENTS.get((command, name)))
+        info.autocompletion = info.autocompletion or _make_completer(ARGUMENTS.get((command, name)))
         return
     told = (info.default, *(info.param_decls or ()))  # inside Annotated the first name stands where a default would
     known = tuple(one for one in told if isinstance(one, str)) or (f"--{name.replace('_', '-')}",)
@@ -222,10 +222,10 @@ def describe(command: str, name: str, info: typer.models.ParameterInfo) -> None:
     if shared is not None:
         info.rich_help_panel = info.rich_help_panel or shared.group
         info.metavar = info.metavar or shared.value or None
-        info.autocompletion = info.autocompletion or _completer(shared.values)
+        info.autocompletion = info.autocompletion or _make_completer(shared.values)
 
 
-def _completer(values: Values | None) -> Callable[[str], list[str]] | None:
+def _make_completer(values: Values | None) -> Callable[[str], list[str]] | None:
     if values is None:
         return None
 
@@ -235,7 +235,7 @@ def _completer(values: Values | None) -> Callable[[str], list[str]] | None:
     return complete
 
 
-def shown_names(param: Any) -> list[str]:
+def list_shown_names(param: Any) -> list[str]:
     """The names of an option that the help shows: short ones first, without those of earlier versions."""
     names = [name for name in param.opts if name not in OLD_NAMES or "--output" not in OLD_NAMES[name]]
     return [*sorted(names, key=lambda name: name.startswith("--")), *param.secondary_opts]

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeexit.cli.kept import calibration_in_use
+from edgeexit.cli.kept import describe_active_calibration
 from edgeexit.errors import InputError
 
 if TYPE_CHECKING:
-    from edgeexit.data import Dataset, Source
+    from edgeexit.data import Dataset, DataSource
     from edgeexit.runtime import Prediction, Runner
     from edgeexit.util.progress import Progress
 
@@ -24,7 +24,7 @@ _COLUMNS = ("sample", "file", "label", "class", "exit", "score", "late", "true_l
 
 
 @dataclass(frozen=True)
-class Answered:
+class PredictedSamples:
     """Predictions, and what is known of their samples.
 
     Attributes:
@@ -41,8 +41,8 @@ class Answered:
 
     @classmethod
     def of(
-        cls, source: Source, places: range, classes: int, classify: Callable[[Any], Prediction], progress: Progress
-    ) -> Answered:
+        cls, source: DataSource, places: range, classes: int, classify: Callable[[Any], Prediction], progress: Progress
+    ) -> PredictedSamples:
         """Classify samples one by one, read in small pieces.
 
         Raises:
@@ -59,7 +59,7 @@ class Answered:
                 labels += check_labels(part, classes).tolist()
             files += part.files
             for i in range(len(part)):
-                predictions.append(_classified(part, i, start + i, classify))
+                predictions.append(_classify_sample(part, i, start + i, classify))
                 if len(predictions) % _CHUNK == 1 or len(predictions) == len(places):
                     progress("classifying", len(predictions), len(places))
         names = source.class_names if len(source.class_names) == classes else ()
@@ -89,7 +89,9 @@ class Answered:
         kinds = ["file" if self.files else "sample", "class" if self.class_names else "label", "exit", "score"]
         kinds += ["true_class" if self.class_names else "true_label"] if self.labels else []
         rows = [self._row(i, p) for i, p in enumerate(self.predictions[:most])]
-        return tuple(k.replace("_", " ") for k in kinds), tuple(tuple(_cell(row[k]) for k in kinds) for row in rows)
+        return tuple(k.replace("_", " ") for k in kinds), tuple(
+            tuple(_format_cell(row[k]) for k in kinds) for row in rows
+        )
 
     def summary(self, exits: int) -> dict[str, Any]:
         """Number of samples, accuracy (null without labels), exit rates, number of late answers."""
@@ -100,7 +102,7 @@ class Answered:
         return {"samples": self.count, "accuracy": accuracy, "exit_rates": rates, "late": late}
 
 
-def _classified(part: Dataset, i: int, number: int, classify: Callable[[Any], Prediction]) -> Prediction:
+def _classify_sample(part: Dataset, i: int, number: int, classify: Callable[[Any], Prediction]) -> Prediction:
     try:
         return classify(part.take(slice(i, i + 1)).inputs)
     except InputError as error:
@@ -109,13 +111,13 @@ def _classified(part: Dataset, i: int, number: int, classify: Callable[[Any], Pr
         raise type(error)(msg) from error
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if value is None:
         return "n/a"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def predictions_document(runner: Runner, answered: Answered) -> dict[str, Any]:
+def make_predictions_document(runner: Runner, answered: PredictedSamples) -> dict[str, Any]:
     """The JSON object of `edgeexit run`."""
     from edgeexit.util.documents import to_document
 
@@ -123,7 +125,7 @@ def predictions_document(runner: Runner, answered: Answered) -> dict[str, Any]:
         "schema": "edgeexit.run/1",
         "bundle": str(runner.bundle.path),
         "thresholds": runner.thresholds,
-        "calibration": calibration_in_use(runner),
+        "calibration": describe_active_calibration(runner),
         **answered.summary(runner.exits),
         "class_names": list(answered.class_names),
         "predictions": answered.rows(),

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from edgeexit.cli.common import VERBOSITY, plain
-from edgeexit.cli.layout import RULE, lay_out
+from edgeexit.cli.common import VERBOSITY, escape_control_characters
+from edgeexit.cli.layout import RULE, lay_out_table
 from edgeexit.cli.wrapping import wrap
 
 if TYPE_CHECKING:
@@ -37,20 +37,20 @@ _STYLES: dict[str, str] = {
 """Colours of the words that judge, wherever a cell or a line begins with one of them."""
 
 
-def line_width(stream: TextIO) -> int | None:
+def find_line_width(stream: TextIO) -> int | None:
     """Characters of a line: the terminal's, or COLUMNS; None for a file or a pipe."""
     if stream.isatty():
-        return _columns() or os.get_terminal_size(stream.fileno()).columns or 80
+        return _read_columns_variable() or os.get_terminal_size(stream.fileno()).columns or 80
     # readline exports COLUMNS together with LINES to every child of a shell or a Python that loads it: nobody asked for that
-    return None if "LINES" in os.environ else _columns()
+    return None if "LINES" in os.environ else _read_columns_variable()
 
 
-def _columns() -> int | None:
+def _read_columns_variable() -> int | None:
     told = os.environ.get("COLUMNS", "")
     return int(told) if told.isdecimal() and int(told) >= 20 else None
 
 
-def console(*, err: bool = False) -> Console:
+def make_console(*, err: bool = False) -> Console:
     """A console on stdout or stderr that prints text as it is: no markup, no highlighting."""
     from rich.console import Console
 
@@ -71,21 +71,26 @@ def print_text(text: str, *, style: str = "", err: bool = False, indent: int = 0
 def _print_wrapped(text: str, *, style: str = "", err: bool = False, indent: int = 0, hanging: int = 0) -> None:
     from rich.text import Text
 
-    shown = console(err=err)
-    for line in wrap(plain(text), line_width(sys.stderr if err else sys.stdout), indent=indent, hanging=hanging):
+    shown = make_console(err=err)
+    for line in wrap(
+        escape_control_characters(text),
+        find_line_width(sys.stderr if err else sys.stdout),
+        indent=indent,
+        hanging=hanging,
+    ):
         shown.print(Text(line, style=style))
 
 
 def print_list(items: Iterable[str], *, heading: str = "", style: str = "", err: bool = False) -> None:
     """Print items as a list, those that say the same merged; nothing where there are none."""
-    distinct = merge_alike(items)
+    distinct = merge_similar_lines(items)
     if distinct and heading:
         print_text(heading, style=style, err=err)
     for item in distinct:
         print_text(f"- {item}", style=style, err=err, indent=2)
 
 
-def merge_alike(items: Iterable[str]) -> list[str]:
+def merge_similar_lines(items: Iterable[str]) -> list[str]:
     """Items in order, once each; of several that differ only in numbers and their units the first, with those of the others behind it.
 
     Where several numbers differ, the first of them names the others: the exit, not its times.
@@ -93,10 +98,12 @@ def merge_alike(items: Iterable[str]) -> list[str]:
     alike: dict[str, list[str]] = {}
     for item in dict.fromkeys(items):
         alike.setdefault(_A_QUANTITY.sub("0", item), []).append(item)
-    return [group[0] if len(group) == 1 else f"{group[0]} (and {_others(group)})" for group in alike.values()]
+    return [
+        group[0] if len(group) == 1 else f"{group[0]} (and {_summarize_differences(group)})" for group in alike.values()
+    ]
 
 
-def _others(alike: Sequence[str]) -> str:
+def _summarize_differences(alike: Sequence[str]) -> str:
     """The first number that differs, of every item but the first; whole numbers in a row as a range."""
     columns = zip(*(_A_NUMBER.findall(item) for item in alike), strict=True)
     values = next(column for column in columns if len(set(column)) > 1)
@@ -114,24 +121,24 @@ def print_command(command: str, *, label: str) -> None:
     from rich.text import Text
 
     if VERBOSITY.get() >= 0:
-        console().print(Text.assemble(label, (plain(command), "bold")))
+        make_console().print(Text.assemble(label, (escape_control_characters(command), "bold")))
 
 
 def print_verdict(verdict: str, sentence: str = "") -> None:
     """Print a judging word in its colour, and the sentence that goes with it, if any."""
     from rich.text import Text
 
-    shown = console()
+    shown = make_console()
     for place, line in enumerate(
-        wrap(plain(f"{verdict}: {sentence}" if sentence else verdict), line_width(sys.stdout))
+        wrap(escape_control_characters(f"{verdict}: {sentence}" if sentence else verdict), find_line_width(sys.stdout))
     ):
         text = Text(line)
         if place == 0:
-            text.stylize(_style_of(verdict), 0, len(verdict))
+            text.stylize(_choose_style(verdict), 0, len(verdict))
         shown.print(text)
 
 
-def _style_of(verdict: str) -> str:
+def _choose_style(verdict: str) -> str:
     """The colour of the judging word that a verdict is or ends with: `bounds not met` is as red as `not met`."""
     words = verdict.split()
     endings = (" ".join(words[start:]) for start in range(len(words)))
@@ -158,8 +165,8 @@ def print_error(text: str) -> None:
 def _print_labelled(label: str, text: str, style: str) -> None:
     from rich.text import Text
 
-    shown = console(err=True)
-    for place, line in enumerate(wrap(plain(f"{label}: {text}"), line_width(sys.stderr))):
+    shown = make_console(err=True)
+    for place, line in enumerate(wrap(escape_control_characters(f"{label}: {text}"), find_line_width(sys.stderr))):
         styled = Text(line)
         if place == 0:
             styled.stylize(style, 0, len(label) + 1)
@@ -170,21 +177,23 @@ def print_tables(tables: Sequence[Table]) -> None:
     """Print tables for people, those without rows left out; numbers stand on the right. Each table's note follows it. Not with --quiet."""
     if VERBOSITY.get() < 0:
         return
-    shown = console()
+    shown = make_console()
     for table in tables:
         if not table.rows:
             continue
         if table.title:
             print_text(table.heading, style="bold")
-        rows = [[plain(cell) for cell in row] for row in table.rows]
-        for line in lay_out([plain(c) for c in table.columns], rows, line_width(sys.stdout) or _WIDE):
-            shown.print(_styled(line.cells, heading=line.heading))
+        rows = [[escape_control_characters(cell) for cell in row] for row in table.rows]
+        for line in lay_out_table(
+            [escape_control_characters(c) for c in table.columns], rows, find_line_width(sys.stdout) or _WIDE
+        ):
+            shown.print(_style_cells(line.cells, heading=line.heading))
         if table.note:
             print_text(table.note)
         shown.print()
 
 
-def _styled(cells: Sequence[str], *, heading: bool) -> Text:
+def _style_cells(cells: Sequence[str], *, heading: bool) -> Text:
     """The cells of a line, headings bold and judging words coloured."""
     from rich.text import Text
 

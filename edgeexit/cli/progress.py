@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgeexit.cli.common import VERBOSITY
-from edgeexit.util.progress import Progress, silent
+from edgeexit.util.progress import Progress, show_nothing
 from edgeexit.util.units import duration
 
 if TYPE_CHECKING:
@@ -27,44 +27,44 @@ _OVERALL = "in all"
 
 
 @contextmanager
-def progress_bar(about_s: float | None = None) -> Iterator[Progress]:
+def open_progress_display(about_s: float | None = None) -> Iterator[Progress]:
     """A progress display on stderr.
 
     Args:
         about_s: how long all steps together will take, in seconds, where that is known: shown as a line of its own.
     """
-    from edgeexit.cli.printing import console
+    from edgeexit.cli.printing import make_console
 
-    shown = console(err=True)
+    shown = make_console(err=True)
     if VERBOSITY.get() < 0:
-        yield silent
+        yield show_nothing
     elif shown.is_terminal and shown.file.isatty():
-        with _bars(about_s) as bars:
+        with _make_bars(about_s) as bars:
             yield _Rows(bars).advance
     else:
-        yield _Lines(time.monotonic()).advance if VERBOSITY.get() > 0 else silent
+        yield _Lines(time.monotonic()).advance if VERBOSITY.get() > 0 else show_nothing
 
 
-def _bars(about_s: float | None) -> Bars:
+def _make_bars(about_s: float | None) -> Bars:
     from rich.progress import BarColumn, SpinnerColumn, TextColumn
     from rich.progress import Progress as Bars
 
-    from edgeexit.cli.printing import console
+    from edgeexit.cli.printing import make_console
 
     columns = (
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=12),
-        _column(_count_text),
-        _column(_time_text),
+        _make_column(_count_text),
+        _make_column(_time_text),
     )
-    bars = Bars(*columns, console=console(err=True), transient=True, refresh_per_second=_REFRESH_HZ)
+    bars = Bars(*columns, console=make_console(err=True), transient=True, refresh_per_second=_REFRESH_HZ)
     if about_s is not None:
         bars.add_task(_OVERALL, total=None, about_s=about_s)
     return bars
 
 
-def _column(text_of: Callable[[Task], str]) -> ProgressColumn:
+def _make_column(text_of: Callable[[Task], str]) -> ProgressColumn:
     from rich.progress import ProgressColumn
     from rich.text import Text
 
@@ -129,9 +129,9 @@ class _Lines:
 
 
 @contextmanager
-def builds_shown() -> Iterator[None]:
+def show_build_progress() -> Iterator[None]:
     """A progress display for what opening a bundle may have to build first, such as engines of TensorRT: that takes minutes."""
-    from edgeexit.backends.build_progress import watching
+    from edgeexit.backends.build_progress import report_builds_to
 
-    with progress_bar() as progress, watching(progress):
+    with open_progress_display() as progress, report_builds_to(progress):
         yield

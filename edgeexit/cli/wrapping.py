@@ -15,7 +15,7 @@ _BEGIN = r"(?<![^\s(])"
 _PIECE = re.compile(rf"(?:{_BEGIN}(?:{_COMMAND}|{_OPTION})|(?<![\w'\"]){_QUOTED}(?!\w)|{_BEGIN}{_NUMBER}|\S)")
 
 
-def pieces(text: str) -> Iterator[str]:
+def split_into_pieces(text: str) -> Iterator[str]:
     """What a line may hold or not hold, but not part: words, commands, quoted text, numbers with units."""
     at = 0
     while at < len(text):
@@ -51,7 +51,7 @@ def _wrap_line(text: str, width: int | None, first: str, rest: str) -> list[str]
     own = text[: len(text) - len(text.lstrip(" "))]  # the indentation a text brings along is kept
     rest += "  " if text.lstrip().startswith(("- ", "→ ")) else ""
     lines, line = [], first + own
-    for piece in pieces(text):
+    for piece in split_into_pieces(text):
         begun = line.strip() != ""
         if begun and cell_len(line) + 1 + cell_len(piece) > width:
             lines.append(line)

@@ -14,44 +14,44 @@ import onnx
 
 import edgeexit
 from edgeexit.backends import Settings, find_backend
-from edgeexit.backends.build_progress import watching
-from edgeexit.backends.example_inputs import inputs_for
-from edgeexit.backends.stopping import limit_runs_of, limited_runs
+from edgeexit.backends.build_progress import report_builds_to
+from edgeexit.backends.example_inputs import make_inputs
+from edgeexit.backends.stopping import allow_run_limit, limit_graph_runs
 from edgeexit.bundle import (
     SCHEMA,
     Bundle,
     Manifest,
     ModeTiming,
-    Source,
+    SourceModel,
     StageEntry,
-    Verified,
+    VerificationSummary,
     check_replaceable,
     replace_bundle,
 )
 from edgeexit.bundle.bundle import BundleChange
-from edgeexit.bundle.history import carried_over
-from edgeexit.bundle.store import digest_of
+from edgeexit.bundle.history import carry_over_calibrations
+from edgeexit.bundle.store import compute_sha256
 from edgeexit.compiler.mode_timing import time_forms
-from edgeexit.compiler.output_kinds import OutputWarning, with_output_kinds
-from edgeexit.compiler.precision import in_precision
+from edgeexit.compiler.output_kinds import OutputWarning, mark_output_kinds
+from edgeexit.compiler.precision import convert_precision
 from edgeexit.compiler.probe import (
-    carries_batch,
-    probe,
-    rows_stand_alone,
-    with_output_shapes,
-    with_run_shapes,
-    with_settled_branches,
-    with_true_batch,
+    add_output_shapes,
+    add_run_shapes,
+    fix_batch,
+    has_batch_rows,
+    is_batch_invariant,
+    probe_tensors,
+    replace_constant_branches,
 )
-from edgeexit.compiler.subnormals import warn_of_subnormals
+from edgeexit.compiler.subnormals import warn_about_subnormals
 from edgeexit.compiler.training_mode import refuse_training_mode
 from edgeexit.compiler.verification import Original, verify
 from edgeexit.criteria import Criterion
 from edgeexit.criteria import criterion as find_criterion
-from edgeexit.data import Dataset, ModelInfo, checked, read_class_names, read_preprocess
+from edgeexit.data import Dataset, ModelInfo, make_dataset, read_class_names, read_preprocess
 from edgeexit.data.classes import check_class_count
-from edgeexit.data.model import complete_preprocess
-from edgeexit.data.reference import DataRecord, Reference
+from edgeexit.data.model import infer_preprocess
+from edgeexit.data.reference import DataRecord, DataReference
 from edgeexit.errors import InputError, ModelError
 from edgeexit.fallbacks import LAST
 from edgeexit.fallbacks import fallback as find_fallback
@@ -63,21 +63,21 @@ from edgeexit.graph import (
     TensorSpec,
     WeightFile,
     add_scores,
+    build_backbone_model,
+    build_stage_model,
     count_costs,
     find_exits,
     fuse,
     read_model,
     split,
-    stage_model,
-    straight_model,
 )
-from edgeexit.graph.expected_data import data_record, input_specs, network_info
+from edgeexit.graph.expected_data import make_input_specs, read_model_data_record, read_model_info
 from edgeexit.graph.model import BATCH
-from edgeexit.hardware import device_key
+from edgeexit.hardware import find_device_key
 from edgeexit.runtime.inputs import Inputs, check_many
 from edgeexit.runtime.reference import measure_reference
 from edgeexit.util.arguments import as_names, as_path, as_seconds, check_progress
-from edgeexit.util.progress import Progress, in_notebooks
+from edgeexit.util.progress import Progress, show_in_notebooks
 
 _TIMED_INPUTS = 8
 _ALIKE = (
@@ -95,7 +95,7 @@ class _Rule:
 
 
 @dataclass(frozen=True)
-class _Parts:
+class _SplitNetwork:
     """A split network, before it is written."""
 
     net: Network
@@ -124,7 +124,7 @@ def compile_model(
     class_names: object = None,
     data_name: str = "inputs",
     seconds: float = 1.0,
-    progress: Progress = in_notebooks,
+    progress: Progress = show_in_notebooks,
 ) -> Bundle:
     """Compile a multi-exit ONNX model into a bundle.
 
@@ -162,20 +162,24 @@ def compile_model(
     settings = Settings(backend, "staged", threads=threads, options=options)
     find_backend(backend).check_options(options)
     check_replaceable(folder)
-    data = _data_of(source, inputs, labels, data_name)
+    data = _prepare_data(source, inputs, labels, data_name)
     inputs = None if data is None else data.inputs
     given = DataRecord(
         None if preprocess is None else read_preprocess(preprocess),
         () if class_names is None else read_class_names(class_names),
     )
-    with limited_runs():
+    with allow_run_limit():
         parts = _take_apart(source, rule, exits, scores, progress, precision=precision, inputs=inputs)
-    how = {"exits": _joined(exits), "scores": _joined(scores), "backend": backend, "precision": precision}
-    with replace_bundle(folder) as change, watching(progress), limited_runs():
-        limit_runs_of(parts.net.proto.graph)
+    how = {"exits": _join_names(exits), "scores": _join_names(scores), "backend": backend, "precision": precision}
+    with replace_bundle(folder) as change, report_builds_to(progress), allow_run_limit():
+        limit_graph_runs(parts.net.proto.graph)
         progress("writing the stages", 0, 1)
-        manifest = _write_parts(change, parts, rule, Source(source.name, digest_of(source), parts.net.opset, how))
-        manifest = _with_record(manifest, given.over(data_record(parts.net.proto, str(source))), change.old)
+        manifest = _write_parts(
+            change, parts, rule, SourceModel(source.name, compute_sha256(source), parts.net.opset, how)
+        )
+        manifest = _add_data_record(
+            manifest, given.over(read_model_data_record(parts.net.proto, str(source))), change.old
+        )
         progress("writing the stages", 1, 1)
         draft = Bundle(folder, manifest)
         converted = parts.precision != parts.own_precision
@@ -185,28 +189,28 @@ def compile_model(
             manifest,
             verified=verify(draft, settings, original, inputs, progress),
             reference=_reference(draft, settings, data, progress),
-            timings=_timings(draft, settings, parts.net, seconds, progress),
+            timings=_measure_timings(draft, settings, parts.net, seconds, progress),
         )
-        return change.install(carried_over(manifest, change.old))
+        return change.install(carry_over_calibrations(manifest, change.old))
 
 
-def _reference(draft: Bundle, settings: Settings, data: Dataset | None, progress: Progress) -> Reference | None:
+def _reference(draft: Bundle, settings: Settings, data: Dataset | None, progress: Progress) -> DataReference | None:
     """Of the data given, or what the model or the bundle before knows."""
     measured = None if data is None else measure_reference(draft, settings, data, progress)
     return measured or draft.manifest.reference
 
 
-def _data_of(source: Path, inputs: Any, labels: Any, name: str) -> Dataset | None:
+def _prepare_data(source: Path, inputs: Any, labels: Any, name: str) -> Dataset | None:
     """What was given to verify with, in the form of the model's inputs."""
     if inputs is None:
         if labels is not None:
             msg = "labels were given without inputs: give both."
             raise InputError(msg)
         return None
-    return checked(name, inputs, labels, network_info(read_model(source), str(source)))
+    return make_dataset(name, inputs, labels, read_model_info(read_model(source), str(source)))
 
 
-def _with_record(manifest: Manifest, record: DataRecord, old: Manifest | None) -> Manifest:
+def _add_data_record(manifest: Manifest, record: DataRecord, old: Manifest | None) -> Manifest:
     """The manifest with what is known of the network's data; of a bundle of the same file before, where nothing newer says it.
 
     Raises:
@@ -215,12 +219,12 @@ def _with_record(manifest: Manifest, record: DataRecord, old: Manifest | None) -
     if old is not None and old.source.sha256 == manifest.source.sha256:
         record = record.over(DataRecord(old.preprocess, old.class_names, old.reference))
     check_class_count(record.class_names, manifest.classes, "the model")
-    names, specs = record.class_names, input_specs(manifest.inputs)
-    how = complete_preprocess(ModelInfo("the model", specs, manifest.classes, names, record.preprocess))
+    names, specs = record.class_names, make_input_specs(manifest.inputs)
+    how = infer_preprocess(ModelInfo("the model", specs, manifest.classes, names, record.preprocess))
     return replace(manifest, preprocess=how, class_names=names, reference=record.reference)
 
 
-def _joined(names: Sequence[str] | None) -> str | None:
+def _join_names(names: Sequence[str] | None) -> str | None:
     return ",".join(names) if names else None
 
 
@@ -233,40 +237,40 @@ def _take_apart(
     *,
     precision: str | None,
     inputs: Inputs | None,
-) -> _Parts:
+) -> _SplitNetwork:
     steps = 5
     progress("splitting the network", 0, steps)
     net = _read(path, inputs)
     progress("splitting the network", 1, steps)
     found = find_exits(net, exits, scores)
     refuse_training_mode(net, found)
-    found = with_output_kinds(net, found, rule.criterion)
-    warn_of_subnormals(net)
+    found = mark_output_kinds(net, found, rule.criterion)
+    warn_about_subnormals(net)
     own = found[-1].dtype
     if precision is not None:
-        net, found = in_precision(net, found, precision, net.examples)
+        net, found = convert_precision(net, found, precision, net.examples)
     net, scored = add_scores(net, found, rule.criterion, rule.fallback)
-    net = with_true_batch(net)
+    net = fix_batch(net)
     progress("splitting the network", 2, steps)
     stages = split(net, scored)
     if rule.criterion.weighs_costs and any(cost.macs is None for cost in count_costs(net, stages)):
         warnings.warn(_ALIKE.format(rule.criterion.name), OutputWarning, stacklevel=3)
     progress("splitting the network", 3, steps)
     names = {name for s in stages for name in s.outputs}
-    specs = probe(net, names)
-    if net.dynamic_batch and not (carries_batch(specs.values()) and rows_stand_alone(net, names)):
-        net = with_true_batch(net, fixed=True)
-        specs = probe(net, names)
+    specs = probe_tensors(net, names)
+    if net.dynamic_batch and not (has_batch_rows(specs.values()) and is_batch_invariant(net, names)):
+        net = fix_batch(net, fixed=True)
+        specs = probe_tensors(net, names)
     _check_ends(net, scored, specs)
     progress("splitting the network", steps, steps)
-    return _Parts(net, found, precision or own, stages, specs, own)
+    return _SplitNetwork(net, found, precision or own, stages, specs, own)
 
 
 def _read(path: Path, inputs: Inputs | None) -> Network:
     net = read_model(path)
-    limit_runs_of(net.proto.graph)
+    limit_graph_runs(net.proto.graph)
     examples = None if inputs is None else check_many(inputs, net.inputs)
-    return with_run_shapes(with_settled_branches(with_output_shapes(replace(net, examples=examples))))
+    return add_run_shapes(replace_constant_branches(add_output_shapes(replace(net, examples=examples))))
 
 
 def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, TensorSpec]) -> None:
@@ -290,13 +294,13 @@ def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, T
         raise ModelError(msg)
 
 
-def _write_parts(change: BundleChange, parts: _Parts, rule: _Rule, source: Source) -> Manifest:
+def _write_parts(change: BundleChange, parts: _SplitNetwork, rule: _Rule, source: SourceModel) -> Manifest:
     net, stages = parts.net, parts.stages
     models: dict[str, Callable[[], onnx.ModelProto]] = {
         "model": partial(_copy, net.proto),
-        "backbone": partial(straight_model, net, parts.exits[-1]),
+        "backbone": partial(build_backbone_model, net, parts.exits[-1]),
         "fused": partial(fuse, net, stages, parts.specs),
-        **{f"stage-{s.exit}": partial(stage_model, net, s, parts.specs) for s in stages},
+        **{f"stage-{s.exit}": partial(build_stage_model, net, s, parts.specs) for s in stages},
     }
     files = _write_models(change, models, net.folder)
     entries = tuple(
@@ -319,7 +323,7 @@ def _write_parts(change: BundleChange, parts: _Parts, rule: _Rule, source: Sourc
     )
     return Manifest(
         schema=SCHEMA,
-        created=_now(),
+        created=_make_timestamp(),
         tool=f"edgeexit {edgeexit.__version__}",
         source=source,
         criterion=rule.criterion.name,
@@ -333,7 +337,7 @@ def _write_parts(change: BundleChange, parts: _Parts, rule: _Rule, source: Sourc
         backbone=files["backbone"],
         fused=files["fused"],
         files=dict(change.files),
-        verified=Verified(0, 0, 0.0, 0.0),
+        verified=VerificationSummary(0, 0, 0.0, 0.0),
     )
 
 
@@ -363,16 +367,16 @@ def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _timings(
+def _measure_timings(
     draft: Bundle, settings: Settings, net: Network, seconds: float, progress: Progress
 ) -> dict[str, ModeTiming]:
     """Of this device; none where no time is to be spent on it."""
     if not seconds > 0:
         return {}
-    times = time_forms(draft, settings, seconds, progress, inputs=inputs_for(net, 0, _TIMED_INPUTS))
-    timing = ModeTiming(times.staged_s, times.fused_s, times.faster, _now(), times.backbone_s)
-    return {settings.timing_key(device_key(backend=settings.backend)): timing}
+    times = time_forms(draft, settings, seconds, progress, inputs=make_inputs(net, 0, _TIMED_INPUTS))
+    timing = ModeTiming(times.staged_s, times.fused_s, times.faster, _make_timestamp(), times.backbone_s)
+    return {settings.timing_key(find_device_key(backend=settings.backend)): timing}
 
 
-def _now() -> str:
+def _make_timestamp() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

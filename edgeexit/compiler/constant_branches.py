@@ -12,11 +12,11 @@ import onnx
 from onnx import helper
 
 from edgeexit.errors import ModelError
-from edgeexit.graph.dataflow import all_names, renamed, unused_prefix
+from edgeexit.graph.dataflow import collect_tensor_names, find_unused_prefix, rename_tensors
 from edgeexit.graph.model import Network
 
 
-def settled_conditions(net: Network) -> tuple[str, ...]:
+def find_constant_conditions(net: Network) -> tuple[str, ...]:
     """Conditions of the outermost `If` nodes that come from constants or from shapes that every input gives alike."""
     flow = net.flow()
     varying = {name for node, v in zip(net.proto.graph.node, flow.varies, strict=True) if v for name in node.output}
@@ -29,11 +29,11 @@ def take_branches(net: Network, conditions: Mapping[str, bool]) -> None:
     """Put the branch in the place of every outermost `If` whose condition is given, in the network's own graph."""
     graph = net.proto.graph
     # Another one where branches were taken before: what they held may be called as now.
-    prefix = unused_prefix(graph, "edgeexit/branch")
+    prefix = find_unused_prefix(graph, "edgeexit/branch")
     nodes: list[onnx.NodeProto] = []
     for number, node in enumerate(graph.node):
         if node.op_type == "If" and node.input[0] in conditions:
-            nodes += _branch(graph, node, conditions[node.input[0]], f"{prefix}/{number}")
+            nodes += _inline_branch(graph, node, conditions[node.input[0]], f"{prefix}/{number}")
         else:
             nodes.append(node)
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
@@ -41,7 +41,7 @@ def take_branches(net: Network, conditions: Mapping[str, bool]) -> None:
     graph.node.extend(kept)
 
 
-def _branch(outer: onnx.GraphProto, node: onnx.NodeProto, condition: bool, prefix: str) -> list[onnx.NodeProto]:
+def _inline_branch(outer: onnx.GraphProto, node: onnx.NodeProto, condition: bool, prefix: str) -> list[onnx.NodeProto]:
     wanted = "then_branch" if condition else "else_branch"
     branch = next((a.g for a in node.attribute if a.name == wanted), None)
     if branch is None:
@@ -54,7 +54,7 @@ def _branch(outer: onnx.GraphProto, node: onnx.NodeProto, condition: bool, prefi
         )
         raise ModelError(msg)
     ends = [(v.name, name) for v, name in zip(branch.output, node.output, strict=False) if name]
-    given = _given_names(branch, ends)
+    given = _map_output_names(branch, ends)
     inside = {t.name for t in branch.initializer} | {name for n in branch.node for name in n.output if name}
 
     def new_name(name: str) -> str:
@@ -65,7 +65,7 @@ def _branch(outer: onnx.GraphProto, node: onnx.NodeProto, condition: bool, prefi
         copy = outer.initializer.add()
         copy.CopyFrom(tensor)
         copy.name = new_name(tensor.name)
-    body = [renamed(n, new_name) for n in branch.node]
+    body = [rename_tensors(n, new_name) for n in branch.node]
     for inner in body:
         inner.name = f"{prefix}/node/{inner.name}" if inner.name else ""  # without a name, any number may be
     return body + [
@@ -75,13 +75,13 @@ def _branch(outer: onnx.GraphProto, node: onnx.NodeProto, condition: bool, prefi
     ]
 
 
-def _given_names(branch: onnx.GraphProto, ends: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _map_output_names(branch: onnx.GraphProto, ends: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What the nodes of a branch make, to the name that the `If` gives it; an `Identity` would take no sequence before operator set 14.
 
     Left out is what has such a name already, and what is called as another tensor inside the branch.
     """
     makes = {name for n in branch.node for name in n.output}
-    taken = all_names(branch)
+    taken = collect_tensor_names(branch)
     given: dict[str, str] = {}
     for made, name in ends:
         if made in makes and name not in taken:

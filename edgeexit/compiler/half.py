@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeexit.errors import ModelError
-from edgeexit.graph.dataflow import inner_graphs, node_reads
+from edgeexit.graph.dataflow import list_inner_graphs, list_node_reads
 from edgeexit.graph.model import Network
 
 KEPT = frozenset({
@@ -32,7 +32,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 _FULL, _HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
 
-def to_float16(net: Network) -> Network:
+def convert_to_float16(net: Network) -> Network:
     """A copy of the network that computes in float16.
 
     Raises:
@@ -47,7 +47,7 @@ class _Halver:
     def __init__(self, net: Network) -> None:
         self._net = net
         self._source = net.proto.graph
-        self._kinds = _element_types(net.proto)
+        self._kinds = _infer_element_types(net.proto)
         self._weights = {t.name: t for t in self._source.initializer}
         self._half: set[str] = set()
         self._casts: dict[tuple[str, int], str] = {}
@@ -62,7 +62,7 @@ class _Halver:
         graph = proto.graph
         del graph.node[:], graph.value_info[:], graph.initializer[:]
         graph.node.extend(self._nodes)
-        read = {name for node in graph.node for name in node_reads(node)} | {o.name for o in graph.output}
+        read = {name for node in graph.node for name in list_node_reads(node)} | {o.name for o in graph.output}
         graph.initializer.extend(t for t in (*self._source.initializer, *self._made) if t.name in read)
         for value in graph.output:
             if value.name in self._half:
@@ -70,7 +70,7 @@ class _Halver:
         return proto
 
     def _convert(self, node: onnx.NodeProto) -> None:
-        if inner_graphs(node):
+        if list_inner_graphs(node):
             msg = (
                 f"{node.op_type} {node.name!r} holds a graph, which cannot be brought to float16: compile with float32."
             )
@@ -83,7 +83,7 @@ class _Halver:
             if name and self._kind(name, node) == _FULL:
                 copy.input[i] = self._as(name, _HALF if half and i not in stays else _FULL)
         if half:
-            _halve_attributes(copy)
+            _convert_attributes(copy)
             self._half.update(name for name in node.output if name and self._kind(name, node) == _FULL)
         self._nodes.append(copy)
 
@@ -106,12 +106,12 @@ class _Halver:
     def _make(self, name: str, kind: int, new: str) -> None:
         if name in self._weights:
             values = numpy_helper.to_array(self._weights[name], base_dir=str(self._net.folder))
-            self._made.append(numpy_helper.from_array(_halved(values, name), new))
+            self._made.append(numpy_helper.from_array(_convert_values(values, name), new))
         else:
             self._nodes.append(helper.make_node("Cast", [name], [new], name=new, to=kind))
 
 
-def _halved(values: np.ndarray, name: str) -> np.ndarray:
+def _convert_values(values: np.ndarray, name: str) -> np.ndarray:
     largest = float(
         np.abs(values[~np.isinf(values)]).max(initial=0.0)
     )  # infinity, as of a masked class, is the same in both
@@ -121,20 +121,22 @@ def _halved(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype(np.float16)
 
 
-def _halve_attributes(node: onnx.NodeProto) -> None:
+def _convert_attributes(node: onnx.NodeProto) -> None:
     """Constants, and attributes that say an output's type."""
     for attribute in node.attribute:
         if attribute.name == "value" and attribute.t.data_type == _FULL:
-            attribute.t.CopyFrom(numpy_helper.from_array(_halved(numpy_helper.to_array(attribute.t), node.name)))
+            attribute.t.CopyFrom(
+                numpy_helper.from_array(_convert_values(numpy_helper.to_array(attribute.t), node.name))
+            )
         elif attribute.name in ("value_float", "value_floats"):
             values = attribute.f if attribute.name == "value_float" else attribute.floats
-            half = _halved(np.asarray(values, np.float32), node.name)
+            half = _convert_values(np.asarray(values, np.float32), node.name)
             attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(half)))
         elif attribute.name in ("to", "dtype") and attribute.i == _FULL:
             attribute.i = _HALF
 
 
-def _element_types(proto: onnx.ModelProto) -> dict[str, int]:
+def _infer_element_types(proto: onnx.ModelProto) -> dict[str, int]:
     """Element type of every tensor, as shape inference finds it."""
     try:
         graph = onnx.shape_inference.infer_shapes(proto).graph

@@ -19,15 +19,15 @@ import numpy as np
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.bundle import Bundle
-from edgeexit.bundle.manifest import manifest_from
+from edgeexit.bundle.manifest import parse_manifest
 from edgeexit.measure.processes import run_process
-from edgeexit.measure.timing import Samples, time_interleaved
+from edgeexit.measure.timing import TimedSamples, time_interleaved
 from edgeexit.measure.worker import Arrays, serve
 from edgeexit.runtime import Backbone, Runner
 from edgeexit.runtime.loading import open_runner
 from edgeexit.util.documents import dumps, to_document
-from edgeexit.util.progress import Progress, silent
-from edgeexit.util.scratch import scratch_folder
+from edgeexit.util.progress import Progress, show_nothing
+from edgeexit.util.scratch import make_scratch_folder
 
 _PROCESSES = 3
 _BLOCK_S = 0.005  # short, for many pairs of blocks in little time
@@ -37,7 +37,7 @@ _CLEARLY = 0.99
 
 
 @dataclass(frozen=True)
-class FormTimes:
+class ModeTimes:
     """Median seconds: of leaving at each exit in either form, the fused one relative to the other, and of the backbone.
 
     `fused_s` is empty where the backend leaves that form out.
@@ -54,7 +54,7 @@ class FormTimes:
 
 
 @dataclass(frozen=True)
-class FormsJob:
+class ModeTimingJob:
     """What one process is to time; JSON.
 
     Attributes:
@@ -79,8 +79,13 @@ class FormsJob:
 
 
 def time_forms(
-    bundle: Bundle, settings: Settings, seconds: float, progress: Progress = silent, *, inputs: Mapping[str, Array]
-) -> FormTimes:
+    bundle: Bundle,
+    settings: Settings,
+    seconds: float,
+    progress: Progress = show_nothing,
+    *,
+    inputs: Mapping[str, Array],
+) -> ModeTimes:
     """Time both forms and the backbone, each process by itself; medians over the processes of their medians.
 
     Args:
@@ -96,23 +101,23 @@ def time_forms(
     """
     document, how = to_document(bundle.manifest), to_document(settings)
     found = []
-    with scratch_folder() as scratch:
+    with make_scratch_folder() as scratch:
         taken = scratch / "inputs.npz"
         np.savez(taken, *(inputs[spec.name] for spec in bundle.manifest.inputs))  # by place: names may be anything
         for place in range(_PROCESSES):
-            job = FormsJob(str(bundle.path.resolve()), document, how, seconds / _PROCESSES, place, str(taken))
+            job = ModeTimingJob(str(bundle.path.resolve()), document, how, seconds / _PROCESSES, place, str(taken))
             found.append(run_process(job, scratch, progress, place, _PROCESSES, module=__name__))
     staged, backbone = (np.median([arrays[f"{n}_s"] for arrays in found], axis=0) for n in ("staged", "backbone"))
     ratios = [arrays["fused_s"] / arrays["staged_s"] for arrays in found if len(arrays["fused_s"])]
     fused = staged * np.median(ratios, axis=0) if ratios else ()
-    return FormTimes(tuple(map(float, staged)), tuple(map(float, fused)), float(backbone[0]))
+    return ModeTimes(tuple(map(float, staged)), tuple(map(float, fused)), float(backbone[0]))
 
 
-def times_here(
+def measure_in_process(
     bundle: Bundle, settings: Settings, seconds: float, seed: int = 0, *, inputs: Mapping[str, Array]
-) -> FormTimes:
+) -> ModeTimes:
     """The same in this process, once."""
-    singles = _singles(inputs)
+    singles = _split_samples(inputs)
     exits = range(1, bundle.manifest.exits + 1)
     backend = find_backend(settings.backend)
     modes = [m for m in ("staged", "fused") if not backend.left_out(m, bundle.manifest.exits)]
@@ -120,40 +125,40 @@ def times_here(
         runners = [stack.enter_context(open_runner(bundle, settings.with_mode(m))) for m in modes]
         backbone = stack.enter_context(runners[0].backbone())
         calls = {
-            f"{runner.settings.mode} {exit}": partial(_forced, runner, singles, exit)
+            f"{runner.settings.mode} {exit}": partial(_run_forced, runner, singles, exit)
             for exit in exits
             for runner in runners
         }
-        calls["backbone"] = partial(_straight, backbone, singles)
+        calls["backbone"] = partial(_run_backbone, backbone, singles)
         samples = time_interleaved(
             calls, seconds=seconds, warmup_s=_WARMUP_S, block_s=_BLOCK_S, fewest_rounds=_FEWEST_ROUNDS, seed=seed
         )
     staged_s = tuple(samples[f"staged {exit}"].median_s for exit in exits)
     fused_s = tuple(
-        s * _ratio(samples[f"fused {exit}"], samples[f"staged {exit}"])
+        s * _compute_mode_ratio(samples[f"fused {exit}"], samples[f"staged {exit}"])
         for exit, s in zip(exits, staged_s, strict=True)
         if "fused" in modes
     )
-    return FormTimes(staged_s, fused_s, samples["backbone"].median_s)
+    return ModeTimes(staged_s, fused_s, samples["backbone"].median_s)
 
 
-def _ratio(one: Samples, other: Samples) -> float:
+def _compute_mode_ratio(one: TimedSamples, other: TimedSamples) -> float:
     """By pairs of blocks that ran side by side, so that a machine that changes speed changes both."""
     return float(np.median(one.block_medians_s / other.block_medians_s))
 
 
-def _forced(runner: Runner, inputs: Sequence[Mapping[str, Array]], exit: int, i: int) -> object:
+def _run_forced(runner: Runner, inputs: Sequence[Mapping[str, Array]], exit: int, i: int) -> object:
     return runner.forced(inputs[i % len(inputs)], exit=exit)
 
 
-def _straight(backbone: Backbone, inputs: Sequence[Mapping[str, Array]], i: int) -> object:
+def _run_backbone(backbone: Backbone, inputs: Sequence[Mapping[str, Array]], i: int) -> object:
     return backbone(inputs[i % len(inputs)])
 
 
 def _measure(document: Mapping[str, Any], where: str) -> Arrays:
-    bundle = Bundle(Path(document["folder"]), manifest_from(document["manifest"], where))
+    bundle = Bundle(Path(document["folder"]), parse_manifest(document["manifest"], where))
     settings, inputs = Settings(**document["settings"]), _read_inputs(bundle, document["inputs"])
-    found = times_here(bundle, settings, document["seconds"], document["seed"], inputs=inputs)
+    found = measure_in_process(bundle, settings, document["seconds"], document["seed"], inputs=inputs)
     return {
         "staged_s": np.array(found.staged_s),
         "fused_s": np.array(found.fused_s),
@@ -166,7 +171,7 @@ def _read_inputs(bundle: Bundle, path: str) -> dict[str, Array]:
         return {spec.name: file[f"arr_{i}"] for i, spec in enumerate(bundle.manifest.inputs)}
 
 
-def _singles(inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
+def _split_samples(inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
     count = len(next(iter(inputs.values())))
     return [{name: array[i : i + 1] for name, array in inputs.items()} for i in range(count)]
 

@@ -14,12 +14,19 @@ from dataclasses import replace
 import numpy as np
 
 from edgeexit.backends.base import Array
-from edgeexit.backends.example_inputs import REACHES, Values, extreme_inputs, inputs_for, rows, unlike_inputs
-from edgeexit.backends.stopping import may_run_for_ever
+from edgeexit.backends.example_inputs import (
+    REACHES,
+    Values,
+    make_diverse_inputs,
+    make_extreme_inputs,
+    make_inputs,
+    select_rows,
+)
+from edgeexit.backends.stopping import may_run_forever
 from edgeexit.compiler.probe import open_model
 from edgeexit.criteria import Criterion
 from edgeexit.errors import ModelError
-from edgeexit.graph.exits import Exit, ends_in_sigmoid
+from edgeexit.graph.exits import Exit, is_sigmoid_output
 from edgeexit.graph.model import Network
 
 _RUNS = 4
@@ -36,7 +43,7 @@ class OutputWarning(UserWarning):
     """The criterion may not mean on these outputs what its name says."""
 
 
-def with_output_kinds(net: Network, exits: Sequence[Exit], criterion: Criterion) -> tuple[Exit, ...]:
+def mark_output_kinds(net: Network, exits: Sequence[Exit], criterion: Criterion) -> tuple[Exit, ...]:
     """The exits, those that give probabilities marked so.
 
     Raises:
@@ -49,8 +56,8 @@ def with_output_kinds(net: Network, exits: Sequence[Exit], criterion: Criterion)
     if not criterion.learned:
         _refuse_sigmoids(net, exits, criterion)
     unknown = [e for e in exits if not e.probabilities]
-    values = _values(net, [e.logits for e in unknown]) if unknown else {}
-    found = {e.logits for e in unknown if _adds_up(values[e.logits], e.dtype)}
+    values = _collect_values(net, [e.logits for e in unknown]) if unknown else {}
+    found = {e.logits for e in unknown if _is_distribution(values[e.logits], e.dtype)}
     if not criterion.learned:
         _warn_of_others({e.logits: values[e.logits] for e in unknown}, found, criterion)
     return tuple(replace(e, probabilities=True) if e.logits in found else e for e in exits)
@@ -93,7 +100,7 @@ def _other_kind(values: Array, *, is_distribution: bool) -> str:
 
 
 def _refuse_sigmoids(net: Network, exits: Sequence[Exit], criterion: Criterion) -> None:
-    names = [repr(e.logits) for e in exits if ends_in_sigmoid(net, e.logits)]
+    names = [repr(e.logits) for e in exits if is_sigmoid_output(net, e.logits)]
     if names:
         msg = (
             f"{', '.join(names)} {'ends' if len(names) == 1 else 'end'} in a sigmoid per class, as networks with several labels per sample"
@@ -104,27 +111,27 @@ def _refuse_sigmoids(net: Network, exits: Sequence[Exit], criterion: Criterion) 
         raise ModelError(msg)
 
 
-def _values(net: Network, names: Sequence[str]) -> dict[str, Array]:
+def _collect_values(net: Network, names: Sequence[str]) -> dict[str, Array]:
     """Values of outputs [samples, classes] on inputs of all sizes that the network takes."""
     run = open_model(net, list(names), quiet=True)
     found: dict[str, list[Array]] = {name: [] for name in names}
-    for inputs in _inputs(net):
+    for inputs in _make_inputs(net):
         with suppress(ModelError):
             for name, value in run(inputs).items():
                 found[name].append(np.asarray(value, np.float64).reshape(len(value), -1))
     return {name: np.concatenate(many) if many else np.empty((0, 0)) for name, many in found.items()}
 
 
-def _inputs(net: Network) -> Iterator[Values]:
+def _make_inputs(net: Network) -> Iterator[Values]:
     for seed in range(_RUNS):
-        yield inputs_for(net, seed)
-        unlike = unlike_inputs(net.inputs, seed, REACHES[0])
-        yield from (rows(unlike, [place]) for place in range(3))
-    if not may_run_for_ever(net.proto.graph):  # a loop that waits for a value to grow would never leave zeros
-        yield from extreme_inputs(net.inputs)
+        yield make_inputs(net, seed)
+        unlike = make_diverse_inputs(net.inputs, seed, REACHES[0])
+        yield from (select_rows(unlike, [place]) for place in range(3))
+    if not may_run_forever(net.proto.graph):  # a loop that waits for a value to grow would never leave zeros
+        yield from make_extreme_inputs(net.inputs)
 
 
-def _adds_up(values: Array, dtype: str) -> bool:
+def _is_distribution(values: Array, dtype: str) -> bool:
     """Whether every row without NaN is a distribution, and they are not all alike."""
     numbers = values[~np.isnan(values).any(axis=1)] if values.size else values
     if not numbers.size or not np.isfinite(numbers).all():  # the logit of a masked class is -inf

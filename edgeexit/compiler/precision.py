@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from edgeexit.backends.base import Array
-from edgeexit.compiler.half import to_float16
+from edgeexit.compiler.half import convert_to_float16
 from edgeexit.compiler.probe import open_model
-from edgeexit.compiler.quantize import quantisable, quantised, shortcuts
+from edgeexit.compiler.quantize import find_quantizable_layers, find_shortcuts, quantize_network
 from edgeexit.errors import InputError, ModelError, did_you_mean
 from edgeexit.graph.exits import Exit
 from edgeexit.graph.model import Network
@@ -29,7 +29,7 @@ def check_precision(precision: str) -> None:
         raise InputError(msg)
 
 
-def in_precision(
+def convert_precision(
     net: Network, exits: tuple[Exit, ...], precision: str, inputs: Mapping[str, Array] | None
 ) -> tuple[Network, tuple[Exit, ...]]:
     """The network and its exits in a precision; unchanged for `float32`.
@@ -50,34 +50,34 @@ def in_precision(
         msg = f"this model computes in {', '.join(sorted(own))}; only float32 models can be brought to {precision}."
         raise ModelError(msg)
     if precision == "float16":
-        return to_float16(net), tuple(replace(e, dtype="float16") for e in exits)
-    return (_to_int8(net, exits, inputs) if precision == "int8" else net), exits
+        return convert_to_float16(net), tuple(replace(e, dtype="float16") for e in exits)
+    return (_convert_to_int8(net, exits, inputs) if precision == "int8" else net), exits
 
 
-def _to_int8(net: Network, exits: Iterable[Exit], inputs: Mapping[str, Array] | None) -> Network:
+def _convert_to_int8(net: Network, exits: Iterable[Exit], inputs: Mapping[str, Array] | None) -> Network:
     if not inputs:
         msg = "int8 needs inputs to measure ranges on: give calibration data (compile: --data)."
         raise InputError(msg)
     kept = [e.logits for e in exits]
-    layers = quantisable(net, kept)
+    layers = find_quantizable_layers(net, kept)
     if not layers:
         msg = (
             "there is nothing to bring to int8: no convolution or dense layer with constant weights, beside those that make the exits'"
             " logits, which stay in float32. Compile it with float32 or float16."
         )
         raise ModelError(msg)
-    passing = shortcuts(net, layers, kept)
+    passing = find_shortcuts(net, layers, kept)
     read = {layer.data for layer in layers} | {shortcut.data for shortcut in passing}
-    return quantised(net, layers, activation_ranges(net, read, inputs), passing)
+    return quantize_network(net, layers, measure_activation_ranges(net, read, inputs), passing)
 
 
-def activation_ranges(net: Network, tensors: Iterable[str], inputs: Mapping[str, Array]) -> dict[str, float]:
+def measure_activation_ranges(net: Network, tensors: Iterable[str], inputs: Mapping[str, Array]) -> dict[str, float]:
     """Largest magnitude of each tensor over the first inputs, without single outliers."""
     names = sorted(tensors)
     largest = dict.fromkeys(names, 0.0)
     own = {s.name for s in net.inputs}
     inside = [n for n in names if n not in own]
-    run = open_model(net, inside) if inside else _nothing
+    run = open_model(net, inside) if inside else _return_nothing
     for i in range(min(_MOST_SAMPLES, len(next(iter(inputs.values()))))):
         sample = {name: a[i : i + 1] for name, a in inputs.items()}
         found = {**sample, **run(sample)}
@@ -86,6 +86,6 @@ def activation_ranges(net: Network, tensors: Iterable[str], inputs: Mapping[str,
     return largest
 
 
-def _nothing(_sample: Mapping[str, Array]) -> dict[str, Array]:
+def _return_nothing(_sample: Mapping[str, Array]) -> dict[str, Array]:
     """In the place of a model of which nothing is asked: ONNX Runtime takes none without nodes."""
     return {}

@@ -11,17 +11,24 @@ import numpy as np
 import onnx
 
 from edgeexit.backends.base import Array, Settings
-from edgeexit.backends.example_inputs import REACHES, UNLIKE_SEEDS, Values, inputs_for, rows, unlike_inputs
-from edgeexit.backends.onnxruntime.errors import refusals
+from edgeexit.backends.example_inputs import (
+    REACHES,
+    UNLIKE_SEEDS,
+    Values,
+    make_diverse_inputs,
+    make_inputs,
+    select_rows,
+)
+from edgeexit.backends.onnxruntime.errors import translate_runtime_errors
 from edgeexit.backends.onnxruntime.sessions import open_session
-from edgeexit.backends.stopping import run_options, within_limit
-from edgeexit.compiler.constant_branches import settled_conditions, take_branches
+from edgeexit.backends.stopping import enforce_run_limit, run_options
+from edgeexit.compiler.constant_branches import find_constant_conditions, take_branches
 from edgeexit.errors import ModelError
-from edgeexit.graph.cost import uncounted_tensors
+from edgeexit.graph.cost import find_uncounted_tensors
 from edgeexit.graph.dataflow import Flow
-from edgeexit.graph.exits import typed_outputs
+from edgeexit.graph.exits import infer_output_specs
 from edgeexit.graph.model import BATCH, DTYPES, Dim, Network, TensorSpec
-from edgeexit.graph.split import shapes_depend_on_values
+from edgeexit.graph.split import explain_data_dependent_shapes
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -31,22 +38,22 @@ _Run: TypeAlias = Callable[[Values], dict[str, Array]]
 
 # Ends of loops, powers and what is neither: where a branch for large batches may begin.
 _BATCHES = (2, 3, 4, 5, 8, 16, 33)
-_CROWD = 17  # samples, few of them distinct: what is dealt out over a batch, such as the places of an expert, then runs short
+_INVARIANCE_SAMPLES = 17  # samples, few of them distinct: what is dealt out over a batch, such as the places of an expert, then runs short
 _FATAL_ONLY = 4  # ONNX Runtime's log severity
 
 
-def with_output_shapes(net: Network) -> Network:
+def add_output_shapes(net: Network) -> Network:
     """The same network, outputs whose shape neither the file nor inference knows declared as a run shows them.
 
     Raises:
         ModelError: it does not run.
     """
-    outputs = typed_outputs(net)
+    outputs = infer_output_specs(net)
     unknown = [o.name for o in outputs if _is_unknown(o)]
     if not unknown:
         return net
-    first, more = _at_one_and_three(net, unknown)
-    specs = {n: TensorSpec(n, str(first[n].dtype), _shape(first[n].shape, more[n].shape)) for n in unknown}
+    first, more = _run_at_one_and_three(net, unknown)
+    specs = {n: TensorSpec(n, str(first[n].dtype), _infer_shape(first[n].shape, more[n].shape)) for n in unknown}
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
     del proto.graph.output[:]
@@ -54,13 +61,13 @@ def with_output_shapes(net: Network) -> Network:
     return replace(net, proto=proto)
 
 
-def with_run_shapes(net: Network) -> Network:
+def add_run_shapes(net: Network) -> Network:
     """The same network with the shapes that its costs are counted from and that inference does not know, as a run shows them."""
-    unknown = uncounted_tensors(net)
+    unknown = find_uncounted_tensors(net)
     if not unknown:
         return net
     try:
-        values = open_model(net, list(unknown), quiet=True)(inputs_for(net, 0))
+        values = open_model(net, list(unknown), quiet=True)(make_inputs(net, 0))
     except ModelError:  # the costs stay unknown
         return net
     return replace(net, run_shapes={name: value.shape for name, value in values.items()})
@@ -73,17 +80,17 @@ def _is_unknown(output: onnx.ValueInfoProto) -> bool:
     return not kind.HasField("shape") or any(not d.dim_value for d in kind.shape.dim[1:])
 
 
-def with_settled_branches(net: Network) -> Network:
+def replace_constant_branches(net: Network) -> Network:
     """The same network, every `If` whose condition is the same for all inputs replaced by the branch it takes.
 
     Where it asks for the size of the batch, that is fixed at 1: a batch gives what its samples give one by one.
     """
-    names = list(settled_conditions(net))
+    names = list(find_constant_conditions(net))
     if not names:
         return net
-    alone, *together = _at_batches(net, names)
+    alone, *together = _run_at_batches(net, names)
     if any(not np.array_equal(alone[n], values[n]) for values in together for n in names):
-        return with_settled_branches(with_true_batch(net, fixed=True))
+        return replace_constant_branches(fix_batch(net, fixed=True))
     known = {n: bool(alone[n].all()) for n in names if alone[n].size == 1}
     if not known:
         return net
@@ -91,10 +98,10 @@ def with_settled_branches(net: Network) -> Network:
     copy.CopyFrom(net.proto)
     settled = replace(net, proto=copy)
     take_branches(settled, known)
-    return with_settled_branches(settled)
+    return replace_constant_branches(settled)
 
 
-def _at_batches(net: Network, names: list[str]) -> list[Values]:
+def _run_at_batches(net: Network, names: list[str]) -> list[Values]:
     """Values for one sample and, where the batch is free and they run, for several: a condition may ask for the size of the batch."""
     found = [_run(net, names, 1)]
     for batch in _BATCHES if net.dynamic_batch else ():
@@ -103,7 +110,7 @@ def _at_batches(net: Network, names: list[str]) -> list[Values]:
     return found
 
 
-def with_true_batch(net: Network, *, fixed: bool = False) -> Network:
+def fix_batch(net: Network, *, fixed: bool = False) -> Network:
     """The same network, its batch fixed at 1 where a free one does not work (a reshape to a fixed size, say) or `fixed` asks for it.
 
     A decision that the values of an input take, over an `If` or the turns of a `Loop`, is one for all samples of a batch.
@@ -127,7 +134,7 @@ def with_true_batch(net: Network, *, fixed: bool = False) -> Network:
 def _is_free(net: Network) -> bool:
     flow, outputs = net.flow(), [o.name for o in net.proto.graph.output]
     decided = not flow.decisions.isdisjoint(flow.ancestors(outputs))
-    return not decided and _runs_together(net, outputs, bool(flow.wandering))
+    return not decided and _matches_single_runs(net, outputs, bool(flow.wandering))
 
 
 # Of the largest value: tells samples that see each other from arithmetic in another order, float16 included.
@@ -136,49 +143,49 @@ _ROUGH = 5e-2  # for samples unlike each other, whose largest values int8 rounds
 _SMALL = 1e-3  # of the largest value of all samples: below it the values of a sample are noise
 
 
-def rows_stand_alone(net: Network, names: Iterable[str]) -> bool:
+def is_batch_invariant(net: Network, names: Iterable[str]) -> bool:
     """Whether tensors inside a network with a free batch hold, row by row, what each sample gives alone.
 
     Only then may rows of samples that left be dropped from them: positions in the batch, as `MaxPool` gives them to `MaxUnpool`, or sums
     over the samples before, mean something in the whole batch only.
     """
-    return _runs_together(net, sorted(names), bool(net.flow().wandering))
+    return _matches_single_runs(net, sorted(names), bool(net.flow().wandering))
 
 
-def _runs_together(net: Network, names: list[str], wandering: bool) -> bool:
+def _matches_single_runs(net: Network, names: list[str], wandering: bool) -> bool:
     """Whether several samples at once give what each gives alone; also signed, large and uneven ones, and many that are alike."""
     try:
         run = open_model(net, names, quiet=True)
-        batch = inputs_for(net, 0, 3)
-        alone = [run(rows(batch, [i])) for i in range(3)]
-        order = np.random.default_rng(0).integers(3, size=_CROWD).tolist()
-        crowd = rows(batch, order)
+        batch = make_inputs(net, 0, 3)
+        alone = [run(select_rows(batch, [i])) for i in range(3)]
+        order = np.random.default_rng(0).integers(3, size=_INVARIANCE_SAMPLES).tolist()
+        crowd = select_rows(batch, order)
         for many, each in ((batch, alone), (crowd, [alone[i] for i in order])):
-            if not _same_alone(run, many, each, _TOLERANCE):
+            if not _is_same_alone(run, many, each, _TOLERANCE):
                 return False
-        unlike = _taken(run, net, REACHES[-1:] if wandering else REACHES)
-        return all(_same_alone(run, batch, alone, _ROUGH) for batch, alone in unlike)
+        unlike = _run_diverse_inputs(run, net, REACHES[-1:] if wandering else REACHES)
+        return all(_is_same_alone(run, batch, alone, _ROUGH) for batch, alone in unlike)
     except ModelError:
         return False
 
 
-def _taken(run: _Run, net: Network, reaches: Sequence[int]) -> Iterator[tuple[Values, Sequence[Values]]]:
+def _run_diverse_inputs(run: _Run, net: Network, reaches: Sequence[int]) -> Iterator[tuple[Values, Sequence[Values]]]:
     """Unlike samples and what each gives alone, with the widest integers that the network takes; none where it takes no such samples."""
     for seed in UNLIKE_SEEDS:
         for reach in reaches:
-            batch = unlike_inputs(net.inputs, seed, reach)
+            batch = make_diverse_inputs(net.inputs, seed, reach)
             with suppress(ModelError):
-                alone = [run(rows(batch, [i])) for i in range(3)]
+                alone = [run(select_rows(batch, [i])) for i in range(3)]
                 yield batch, alone
                 break
 
 
-def _same_alone(run: _Run, batch: Values, alone: Sequence[Values], tolerance: float) -> bool:
+def _is_same_alone(run: _Run, batch: Values, alone: Sequence[Values], tolerance: float) -> bool:
     together = run(batch)
-    return all(_same_rows(values, [row[name] for row in alone], tolerance) for name, values in together.items())
+    return all(_has_same_rows(values, [row[name] for row in alone], tolerance) for name, values in together.items())
 
 
-def _same_rows(together: Array, alone: list[Array], tolerance: float) -> bool:
+def _has_same_rows(together: Array, alone: list[Array], tolerance: float) -> bool:
     singles = [np.atleast_1d(row) for row in alone]
     if together.ndim == 0 or any(single.shape[1:] != together.shape[1:] for single in singles):
         return False
@@ -200,12 +207,12 @@ def _is_exact(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize > 1)
 
 
-def carries_batch(specs: Iterable[TensorSpec]) -> bool:
+def has_batch_rows(specs: Iterable[TensorSpec]) -> bool:
     """Whether every tensor has one row per sample, so that rows of samples that left can be dropped."""
     return all(spec.shape[:1] == (BATCH,) and "?" not in spec.shape for spec in specs)
 
 
-def probe(net: Network, names: Iterable[str]) -> dict[str, TensorSpec]:
+def probe_tensors(net: Network, names: Iterable[str]) -> dict[str, TensorSpec]:
     """Dtype and shape of tensors of a model.
 
     Raises:
@@ -213,17 +220,17 @@ def probe(net: Network, names: Iterable[str]) -> dict[str, TensorSpec]:
     """
     wanted = sorted(set(names))
     run = open_model(net, wanted, quiet=True)
-    with needing_examples(net):
-        first, second = run(inputs_for(net, 0)), run(inputs_for(net, 1))
-    others = [second, *(row for _, alone in _taken(run, net, REACHES[-1:]) for row in alone)]
+    with explain_missing_examples(net):
+        first, second = run(make_inputs(net, 0)), run(make_inputs(net, 1))
+    others = [second, *(row for _, alone in _run_diverse_inputs(run, net, REACHES[-1:]) for row in alone)]
     wandering = [n for n in wanted if any(first[n].shape != other[n].shape for other in others)]
     if wandering:
-        raise ModelError(shapes_depend_on_values(wandering))
-    more = run(inputs_for(net, 0, 3)) if net.dynamic_batch else first
-    return {n: TensorSpec(n, str(first[n].dtype), _shape(first[n].shape, more[n].shape)) for n in wanted}
+        raise ModelError(explain_data_dependent_shapes(wandering))
+    more = run(make_inputs(net, 0, 3)) if net.dynamic_batch else first
+    return {n: TensorSpec(n, str(first[n].dtype), _infer_shape(first[n].shape, more[n].shape)) for n in wanted}
 
 
-def _shape(one: tuple[int, ...], three: tuple[int, ...]) -> tuple[Dim, ...]:
+def _infer_shape(one: tuple[int, ...], three: tuple[int, ...]) -> tuple[Dim, ...]:
     if len(one) != len(three):  # as `Squeeze` of a single sample gives it: the batch will be fixed at 1
         return one
     if one == three:
@@ -233,7 +240,7 @@ def _shape(one: tuple[int, ...], three: tuple[int, ...]) -> tuple[Dim, ...]:
     return tuple(a if a == b else "?" for a, b in zip(one, three, strict=True))
 
 
-def _at_one_and_three(net: Network, names: list[str]) -> tuple[Values, Values]:
+def _run_at_one_and_three(net: Network, names: list[str]) -> tuple[Values, Values]:
     """Values for one sample and for three; for one twice where three do not run, because the batch will then be fixed at 1."""
     first = _run(net, names, 1)
     if net.dynamic_batch:
@@ -244,12 +251,12 @@ def _at_one_and_three(net: Network, names: list[str]) -> tuple[Values, Values]:
 
 def _run(net: Network, names: list[str], batch: int) -> Values:
     run = open_model(net, names)
-    with needing_examples(net):
-        return run(inputs_for(net, 0, batch))
+    with explain_missing_examples(net):
+        return run(make_inputs(net, 0, batch))
 
 
 @contextmanager
-def needing_examples(net: Network) -> Iterator[None]:
+def explain_missing_examples(net: Network) -> Iterator[None]:
     """Where a network without examples is run: what it refuses may be the random inputs."""
     try:
         yield
@@ -280,7 +287,7 @@ def open_model(
     taken = {i.name for i in session.get_inputs()}
 
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
-        with within_limit(), refusals("ONNX Runtime cannot run the model"):
+        with enforce_run_limit(), translate_runtime_errors("ONNX Runtime cannot run the model"):
             values = session.run(names, {n: x for n, x in inputs.items() if n in taken}, options)
         return dict(zip(names, values, strict=True))
 
@@ -289,7 +296,11 @@ def open_model(
 
 def _refuse_strange(session: ort.InferenceSession) -> None:
     """Raise ModelError where what it gives cannot lie in a buffer between stages."""
-    strange = [f"{o.name!r} ({_element(o.type)})" for o in session.get_outputs() if _element(o.type) not in DTYPES]
+    strange = [
+        f"{o.name!r} ({_parse_element_type(o.type)})"
+        for o in session.get_outputs()
+        if _parse_element_type(o.type) not in DTYPES
+    ]
     if strange:
         msg = (
             f"{', '.join(strange)} crosses from one stage to another, where only dense tensors of {', '.join(sorted(DTYPES))} can:"
@@ -298,7 +309,7 @@ def _refuse_strange(session: ort.InferenceSession) -> None:
         raise ModelError(msg)
 
 
-def _element(kind: str) -> str:
+def _parse_element_type(kind: str) -> str:
     """NumPy's name of the elements of a type as ONNX Runtime writes it; that type where it is no tensor."""
     name = kind.removeprefix("tensor(").removesuffix(")") if kind.startswith("tensor(") else kind
     return {"float": "float32", "double": "float64"}.get(name, name)

@@ -39,19 +39,19 @@ class Layer:
     axis: int
 
 
-def quantisable(net: Network, kept: Iterable[str]) -> tuple[Layer, ...]:
+def find_quantizable_layers(net: Network, kept: Iterable[str]) -> tuple[Layer, ...]:
     """The convolutions and dense layers with constant weights, except those that make one of the `kept` tensors."""
     weights = {t.name: len(t.dims) for t in net.proto.graph.initializer}
     spared = set(kept)
     layers = []
     for index, node in enumerate(net.proto.graph.node):
-        axis = _channel_axis(node, weights)
+        axis = _find_channel_axis(node, weights)
         if axis is not None and not spared & set(node.output):
             layers.append(Layer(index, node.input[0], node.input[1], axis))
     return tuple(layers)
 
 
-def _channel_axis(node: onnx.NodeProto, weights: Mapping[str, int]) -> int | None:
+def _find_channel_axis(node: onnx.NodeProto, weights: Mapping[str, int]) -> int | None:
     if len(node.input) < 2 or node.input[1] not in weights:
         return None
     if node.op_type == "Conv":
@@ -71,7 +71,7 @@ class Shortcut:
     data: str
 
 
-def shortcuts(net: Network, layers: Iterable[Layer], kept: Iterable[str]) -> tuple[Shortcut, ...]:
+def find_shortcuts(net: Network, layers: Iterable[Layer], kept: Iterable[str]) -> tuple[Shortcut, ...]:
     """Of every sum of a quantised convolution's output and something else, that something; sums that make `kept` tensors are left alone.
 
     Of two convolutions, as in a block that changes its width, the one with fewer layers before it is the shortcut.
@@ -121,16 +121,16 @@ class _Sums:
         return index in self._convolutions
 
 
-def quantised(
+def quantize_network(
     net: Network, layers: Iterable[Layer], ranges: Mapping[str, float], passing: Iterable[Shortcut] = ()
 ) -> Network:
     """A copy of the network with Q/DQ at its layers and shortcuts.
 
     Args:
         net: the network.
-        layers: which of `quantisable`.
+        layers: which of `find_quantizable_layers`.
         ranges: largest magnitude of the data input of each layer, and of each shortcut.
-        passing: which of `shortcuts`.
+        passing: which of `find_shortcuts`.
 
     Raises:
         ModelError: the operator set is older than 13.
@@ -149,10 +149,14 @@ def quantised(
         copy.CopyFrom(node)
         if (layer := by_node.get(index)) is not None:
             values = numpy_helper.to_array(weights[layer.weight], base_dir=str(net.folder))
-            copy.input[0] = _pair(proto.graph, layer.data, _scale(ranges[layer.data]), None, index)
-            copy.input[1] = _pair(proto.graph, layer.weight, _scales(values, layer.axis), layer.axis, index)
+            copy.input[0] = _insert_qdq(proto.graph, layer.data, _scale(ranges[layer.data]), None, index)
+            copy.input[1] = _insert_qdq(
+                proto.graph, layer.weight, _compute_scales(values, layer.axis), layer.axis, index
+            )
         elif (shortcut := passing_by.get(index)) is not None:
-            copy.input[shortcut.slot] = _pair(proto.graph, shortcut.data, _scale(ranges[shortcut.data]), None, index)
+            copy.input[shortcut.slot] = _insert_qdq(
+                proto.graph, shortcut.data, _scale(ranges[shortcut.data]), None, index
+            )
         proto.graph.node.append(copy)
     return replace(net, proto=proto)
 
@@ -161,13 +165,13 @@ def _scale(largest: float) -> np.ndarray:
     return np.asarray(max(largest, float(np.finfo(np.float32).tiny)) / _LEVELS, np.float32)
 
 
-def _scales(weight: np.ndarray, axis: int) -> np.ndarray:
+def _compute_scales(weight: np.ndarray, axis: int) -> np.ndarray:
     """One scale per output channel; a channel of zeros gets 1."""
     largest = np.abs(weight).max(axis=tuple(i for i in range(weight.ndim) if i != axis))
     return np.where(largest > 0, largest / _LEVELS, 1.0).astype(np.float32)
 
 
-def _pair(graph: onnx.GraphProto, tensor: str, scale: np.ndarray, axis: int | None, reader: int) -> str:
+def _insert_qdq(graph: onnx.GraphProto, tensor: str, scale: np.ndarray, axis: int | None, reader: int) -> str:
     """QuantizeLinear and DequantizeLinear between a tensor and the node that reads it; the name of what comes out."""
     name = f"{tensor}/int8 at {reader}"
     scale = np.asarray(scale, np.float32)

@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from edgeexit.backends.base import Array
-from edgeexit.backends.example_inputs import inputs_for
+from edgeexit.backends.example_inputs import make_inputs
 from edgeexit.compiler.output_kinds import OutputWarning
 from edgeexit.compiler.probe import open_model
 from edgeexit.errors import ModelError
@@ -19,7 +19,7 @@ _SHARE = 0.01
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "BatchNormalization"})
 
 
-def warn_of_subnormals(net: Network) -> None:
+def warn_about_subnormals(net: Network) -> None:
     """Warn where the outputs of layers with weights are subnormal on an input, as weights that decayed to nearly 0 make them.
 
     Warns:
@@ -28,8 +28,12 @@ def warn_of_subnormals(net: Network) -> None:
     names = [n.output[0] for n in net.proto.graph.node if n.op_type in _LAYERS]
     values: dict[str, Array] = {}
     with suppress(ModelError):
-        values = open_model(net, names, quiet=True)(inputs_for(net, 0)) if names else {}
-    found = [name for name, value in values.items() if value.dtype == np.float32 and _share(value) >= _SHARE]
+        values = open_model(net, names, quiet=True)(make_inputs(net, 0)) if names else {}
+    found = [
+        name
+        for name, value in values.items()
+        if value.dtype == np.float32 and _measure_subnormal_share(value) >= _SHARE
+    ]
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         msg = (
@@ -39,6 +43,6 @@ def warn_of_subnormals(net: Network) -> None:
         warnings.warn(msg, OutputWarning, stacklevel=2)
 
 
-def _share(value: Array) -> float:
+def _measure_subnormal_share(value: Array) -> float:
     small = (value != 0) & (np.abs(value) < np.finfo(np.float32).tiny)
     return float(small.mean()) if value.size else 0.0

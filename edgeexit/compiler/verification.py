@@ -14,20 +14,27 @@ import numpy as np
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.backends.example_inputs import is_steady
-from edgeexit.backends.onnxruntime.errors import refusals
+from edgeexit.backends.onnxruntime.errors import translate_runtime_errors
 from edgeexit.backends.onnxruntime.sessions import open_session
-from edgeexit.backends.stopping import may_run_for_ever, run_options, within_limit
-from edgeexit.bundle import Bundle, Verified
-from edgeexit.compiler.probe import needing_examples, open_model
-from edgeexit.compiler.verification_inputs import Trial, trials
+from edgeexit.backends.stopping import enforce_run_limit, may_run_forever, run_options
+from edgeexit.bundle import Bundle, VerificationSummary
+from edgeexit.compiler.probe import explain_missing_examples, open_model
+from edgeexit.compiler.verification_inputs import VerificationInput, make_verification_inputs
 from edgeexit.criteria import Criterion, criterion, max_softmax
 from edgeexit.errors import InternalError, ModelError
 from edgeexit.fallbacks import MOST_CONFIDENT, most_confident
 from edgeexit.graph import Exit, Network
-from edgeexit.graph.arithmetic import coarsest
-from edgeexit.graph.cost import costs_of_reaching
+from edgeexit.graph.arithmetic import find_coarsest_precision
+from edgeexit.graph.cost import count_costs_to_reach
 from edgeexit.graph.scores import as_logits, of_one_kind
-from edgeexit.runtime.answers import ExitAnswers, difference, distance, finite, refuse_useless, settled
+from edgeexit.runtime.answers import (
+    ExitAnswers,
+    compute_difference,
+    compute_precision_loss,
+    refuse_useless,
+    replace_non_finite,
+    settled,
+)
 from edgeexit.runtime.inputs import Inputs
 from edgeexit.runtime.loading import open_runner
 from edgeexit.runtime.runner import Runner
@@ -70,7 +77,9 @@ class Original:
 _Reference = Callable[[Mapping[str, Array]], ExitAnswers]
 
 
-def verify(draft: Bundle, settings: Settings, original: Original, given: Inputs | None, progress: Progress) -> Verified:
+def verify(
+    draft: Bundle, settings: Settings, original: Original, given: Inputs | None, progress: Progress
+) -> VerificationSummary:
     """Compare both forms with the original, every exit, on random and given inputs.
 
     Raises:
@@ -83,28 +92,28 @@ def verify(draft: Bundle, settings: Settings, original: Original, given: Inputs 
 
 def _verify(
     draft: Bundle, settings: Settings, original: Original, given: Inputs | None, progress: Progress
-) -> Verified:
-    numbers = coarsest(original.net)
+) -> VerificationSummary:
+    numbers = find_coarsest_precision(original.net)
     wide = not original.converted and numbers == "float32"
     # A loop that waits for a value to grow would never leave zeros.
-    extreme = not may_run_for_ever(original.net.proto.graph)
-    samples = trials(original.net.inputs, given, wide=wide, extreme=extreme)
-    told, wanted = _of_original(draft, original, samples)
-    with needing_examples(original.net):
+    extreme = not may_run_forever(original.net.proto.graph)
+    samples = make_verification_inputs(original.net.inputs, given, wide=wide, extreme=extreme)
+    told, wanted = _run_original(draft, original, samples)
+    with explain_missing_examples(original.net):
         _refuse_nan(samples, wanted)
-    samples, truth = _known(samples, wanted)
+    samples, truth = _select_known(samples, wanted)
     expected = truth
     if original.converted:
-        _, expected = _known(samples, _answers(_as_split(draft, original), samples))
+        _, expected = _select_known(samples, _run_samples(_as_split(draft, original), samples))
         refuse_useless(truth, expected, draft.manifest.precision)
-    found = _forms(draft, settings, samples, progress)
+    found = _check_modes(draft, settings, samples, progress)
     rule = criterion(draft.manifest.criterion)
     settled_for = {mode: _settled(expected, answers, samples, numbers, rule) for mode, answers in found.items()}
-    result = Verified(
+    result = VerificationSummary(
         sum(not (s.given or s.extreme) for s in samples),
         sum(s.given for s in samples),
-        _checked(found["staged"], settled_for["staged"], samples, numbers, "staged"),
-        _checked(found["fused"], settled_for["fused"], samples, numbers, "fused"),
+        _check_logits(found["staged"], settled_for["staged"], samples, numbers, "staged"),
+        _check_logits(found["fused"], settled_for["fused"], samples, numbers, "fused"),
         reference=told,
     )
     if draft.manifest.dynamic_batch:
@@ -113,35 +122,37 @@ def _verify(
     result = replace(
         result,
         fused_left_out=left_out,
-        score_error=_scores_checked(found, settled_for, samples, numbers, learned=rule.learned),
+        score_error=_check_scores(found, settled_for, samples, numbers, learned=rule.learned),
     )
     if not original.converted:
         return result
     judged = [i for i, s in enumerate(samples) if s.given] or list(range(len(samples)))
     truth_for = {mode: _settled(truth, answers, samples, numbers, rule) for mode, answers in found.items()}
-    error, same = distance(found, truth_for, judged)
+    error, same = compute_precision_loss(found, truth_for, judged)
     return replace(result, precision_error=error, same_labels=same)
 
 
-def _of_original(draft: Bundle, original: Original, samples: Sequence[Trial]) -> tuple[str, list[ExitAnswers | None]]:
+def _run_original(
+    draft: Bundle, original: Original, samples: Sequence[VerificationInput]
+) -> tuple[str, list[ExitAnswers | None]]:
     """What it is compared with, and that's answers; None for an input that the original does not take."""
     try:
-        return "original", _answers(_as_given(draft, original), samples)
+        return "original", _run_samples(_as_given(draft, original), samples)
     except ModelError:  # the file itself may hold what ONNX Runtime refuses and the rewriting has removed
         if original.converted:
             run = open_model(original.rewritten(), _outputs(draft, original))
-            reference = _criterion_of(run, draft, original)
+            reference = _apply_criterion(run, draft, original)
         else:
             reference = _as_split(draft, original)
-        with needing_examples(original.net):
-            return "rewritten", _answers(reference, samples)
+        with explain_missing_examples(original.net):
+            return "rewritten", _run_samples(reference, samples)
 
 
-def _answers(reference: _Reference, samples: Sequence[Trial]) -> list[ExitAnswers | None]:
-    return [_answer(reference, s) for s in samples]
+def _run_samples(reference: _Reference, samples: Sequence[VerificationInput]) -> list[ExitAnswers | None]:
+    return [_run_sample(reference, s) for s in samples]
 
 
-def _answer(reference: _Reference, sample: Trial) -> ExitAnswers | None:
+def _run_sample(reference: _Reference, sample: VerificationInput) -> ExitAnswers | None:
     try:
         answers = reference(sample.inputs)
     except ModelError:
@@ -150,10 +161,10 @@ def _answer(reference: _Reference, sample: Trial) -> ExitAnswers | None:
         return None
     if sample.optional and not answers.masked_at_most:
         return None
-    return answers if not sample.extreme or _steady(reference, sample) else None
+    return answers if not sample.extreme or _is_deterministic(reference, sample) else None
 
 
-def _steady(reference: _Reference, sample: Trial) -> bool:
+def _is_deterministic(reference: _Reference, sample: VerificationInput) -> bool:
     def run(inputs: Mapping[str, Array]) -> list[Array]:
         answers = reference(inputs)
         return [answers.logits, *([] if answers.scores is None else [answers.scores])]
@@ -164,7 +175,7 @@ def _steady(reference: _Reference, sample: Trial) -> bool:
         return False
 
 
-def _refuse_nan(samples: Sequence[Trial], wanted: Sequence[ExitAnswers | None]) -> None:
+def _refuse_nan(samples: Sequence[VerificationInput], wanted: Sequence[ExitAnswers | None]) -> None:
     given = 0  # the inputs given stand in their order
     for sample, answers in zip(samples, wanted, strict=True):
         place, given = given, given + sample.given
@@ -176,25 +187,27 @@ def _refuse_nan(samples: Sequence[Trial], wanted: Sequence[ExitAnswers | None]) 
             raise ModelError(msg)
 
 
-def _known(samples: Sequence[Trial], wanted: Sequence[ExitAnswers | None]) -> tuple[list[Trial], list[ExitAnswers]]:
+def _select_known(
+    samples: Sequence[VerificationInput], wanted: Sequence[ExitAnswers | None]
+) -> tuple[list[VerificationInput], list[ExitAnswers]]:
     both = [(s, a) for s, a in zip(samples, wanted, strict=True) if a is not None]
     return [s for s, _ in both], [a for _, a in both]
 
 
 def _as_given(draft: Bundle, original: Original) -> _Reference:
     """The file, untouched; float32 arithmetic as it is written, without the runtime's optimisers."""
-    as_written = coarsest(original.net) == "float32"
+    as_written = find_coarsest_precision(original.net) == "float32"
     # Quiet: the result says where it is refused.
     session = open_session(original.path, Settings(), batch_1=False, optimised=as_written, quiet=True)
     taken, options = {i.name for i in session.get_inputs()}, run_options()
     names = _outputs(draft, original)
 
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
-        with within_limit(), refusals("ONNX Runtime cannot run the model"):
+        with enforce_run_limit(), translate_runtime_errors("ONNX Runtime cannot run the model"):
             values = session.run(names, {n: x for n, x in inputs.items() if n in taken}, options)
         return dict(zip(names, values, strict=True))
 
-    return _criterion_of(run, draft, original)
+    return _apply_criterion(run, draft, original)
 
 
 def _outputs(draft: Bundle, original: Original) -> list[str]:
@@ -203,12 +216,12 @@ def _outputs(draft: Bundle, original: Original) -> list[str]:
     return [*(e.logits for e in original.exits), *(e.score for e in original.exits if e.score and learned)]
 
 
-def _criterion_of(
+def _apply_criterion(
     run: Callable[[Mapping[str, Array]], dict[str, Array]], draft: Bundle, original: Original
 ) -> _Reference:
     """The criterion's NumPy reference behind a network."""
     rule = criterion(draft.manifest.criterion)
-    costs = costs_of_reaching(original.net, [e.logits for e in original.exits]) if rule.combine else ()
+    costs = count_costs_to_reach(original.net, [e.logits for e in original.exits]) if rule.combine else ()
     replaces = draft.manifest.fallback == MOST_CONFIDENT
 
     def answers(inputs: Mapping[str, Array]) -> ExitAnswers:
@@ -218,7 +231,7 @@ def _criterion_of(
         if replaces and not of_one_kind(original.exits):
             logits = taken
         if rule.learned:
-            found = ExitAnswers(logits, _own_scores(values, taken, original.exits))
+            found = ExitAnswers(logits, _compute_own_scores(values, taken, original.exits))
         else:
             combined = rule.answers(taken[None], costs)
             found = ExitAnswers(combined.logits[0] if rule.combine else logits, combined.scores[0])
@@ -234,7 +247,7 @@ def _with_most_confident(alone: ExitAnswers, sign: int) -> ExitAnswers:
     return ExitAnswers(found.logits[0], np.float32(sign) * found.scores[0], alone)
 
 
-def _own_scores(values: Mapping[str, Array], logits: Array, exits: Sequence[Exit]) -> Array | None:
+def _compute_own_scores(values: Mapping[str, Array], logits: Array, exits: Sequence[Exit]) -> Array | None:
     """As `graph.scores` appends them: never +inf, and the best probability for an exit that has none."""
     if any(e.score not in values for e in exits if e.score):
         return None
@@ -247,7 +260,7 @@ def _as_split(draft: Bundle, original: Original) -> _Reference:
     """The network that was split, in one piece, its criterion in the graph."""
     # What each exit answers alone is no output of that graph.
     if draft.manifest.fallback == MOST_CONFIDENT:
-        return _criterion_of(open_model(original.net, _outputs(draft, original)), draft, original)
+        return _apply_criterion(open_model(original.net, _outputs(draft, original)), draft, original)
     logits, scores = ([getattr(s, end) for s in draft.manifest.stages] for end in ("logits", "score"))
     run = open_model(original.net, [*logits, *scores])
     sign = np.float32(criterion(draft.manifest.criterion).sign)
@@ -260,8 +273,8 @@ def _as_split(draft: Bundle, original: Original) -> _Reference:
     return answers
 
 
-def _forms(
-    draft: Bundle, settings: Settings, samples: Sequence[Trial], progress: Progress
+def _check_modes(
+    draft: Bundle, settings: Settings, samples: Sequence[VerificationInput], progress: Progress
 ) -> dict[str, list[ExitAnswers]]:
     found: dict[str, list[ExitAnswers]] = {"staged": [], "fused": []}
     for place, (mode, answers) in enumerate(found.items()):
@@ -270,13 +283,13 @@ def _forms(
             how = replace(how, backend=_OF_LEFT_OUT, options="")
         with open_runner(draft, how) as runner:
             for i, sample in enumerate(samples):
-                with within_limit():
-                    answers.append(_forced(runner, sample.inputs))
+                with enforce_run_limit():
+                    answers.append(_run_forced(runner, sample.inputs))
                 progress("verifying", place * len(samples) + i + 1, 2 * len(samples))
     return found
 
 
-def _forced(runner: Runner, inputs: Mapping[str, Array]) -> ExitAnswers:
+def _run_forced(runner: Runner, inputs: Mapping[str, Array]) -> ExitAnswers:
     answers = []
     for exit in range(1, runner.exits + 1):
         answer = runner.forced(dict(inputs), exit=exit)
@@ -288,19 +301,23 @@ def _forced(runner: Runner, inputs: Mapping[str, Array]) -> ExitAnswers:
 
 
 def _check_batch(
-    draft: Bundle, settings: Settings, samples: Sequence[Trial], expected: Sequence[ExitAnswers], numbers: str
+    draft: Bundle,
+    settings: Settings,
+    samples: Sequence[VerificationInput],
+    expected: Sequence[ExitAnswers],
+    numbers: str,
 ) -> None:
     """A few samples at once give what each must give, at every exit."""
     places = range(0, len(samples), max(1, len(samples) // _BATCH))[:_BATCH]
     few, wanted = [samples[i] for i in places], [expected[i] for i in places]
-    found = {"batch": _in_a_batch(draft, settings, few)}
+    found = {"batch": _run_in_batch(draft, settings, few)}
     rule = criterion(draft.manifest.criterion)
     wanted = _settled(wanted, found["batch"], few, numbers, rule)
-    _checked(found["batch"], wanted, few, numbers, "batch")
-    _scores_checked(found, {"batch": wanted}, few, numbers, learned=rule.learned)
+    _check_logits(found["batch"], wanted, few, numbers, "batch")
+    _check_scores(found, {"batch": wanted}, few, numbers, learned=rule.learned)
 
 
-def _in_a_batch(draft: Bundle, settings: Settings, samples: Sequence[Trial]) -> list[ExitAnswers]:
+def _run_in_batch(draft: Bundle, settings: Settings, samples: Sequence[VerificationInput]) -> list[ExitAnswers]:
     """What the stages as they are written give for samples at once, every exit.
 
     On ONNX Runtime single samples run stages that are cut anew, so that nothing else of a compile runs these.
@@ -319,7 +336,7 @@ def _in_a_batch(draft: Bundle, settings: Settings, samples: Sequence[Trial]) -> 
     return [ExitAnswers(z, sign * h) for z, h in zip(logits, scores, strict=True)]
 
 
-def _limit(sample: Trial, numbers: str) -> float:
+def _get_tolerance(sample: VerificationInput, numbers: str) -> float:
     limit = _TOLERANCES[numbers]
     return max(limit, _LOOSE) if sample.loose else limit
 
@@ -327,24 +344,28 @@ def _limit(sample: Trial, numbers: str) -> float:
 def _settled(
     expected: Sequence[ExitAnswers],
     found: Sequence[ExitAnswers],
-    samples: Sequence[Trial],
+    samples: Sequence[VerificationInput],
     numbers: str,
     rule: Criterion,
 ) -> list[ExitAnswers]:
     """What is expected of one form, where rounding may decide which exit is the most confident."""
     pairs = zip(expected, found, samples, strict=True)
-    return [settled(wanted, answers, _limit(sample, numbers), rule) for wanted, answers, sample in pairs]
+    return [settled(wanted, answers, _get_tolerance(sample, numbers), rule) for wanted, answers, sample in pairs]
 
 
-def _checked(
-    found: Sequence[ExitAnswers], expected: Sequence[ExitAnswers], samples: Sequence[Trial], numbers: str, mode: str
+def _check_logits(
+    found: Sequence[ExitAnswers],
+    expected: Sequence[ExitAnswers],
+    samples: Sequence[VerificationInput],
+    numbers: str,
+    mode: str,
 ) -> float:
     """Largest difference of a logit over the largest of its sample; of large inputs only that it is allowed."""
     worst = 0.0
     for a, b, sample in zip(found, expected, samples, strict=True):
-        error = difference(a.logits, b.logits, b.scale[:, None])
-        if not error <= _limit(sample, numbers):
-            _refuse(f"the {mode} form by {error:.1e} of the largest logit", _limit(sample, numbers))
+        error = compute_difference(a.logits, b.logits, b.scale[:, None])
+        if not error <= _get_tolerance(sample, numbers):
+            _refuse(f"the {mode} form by {error:.1e} of the largest logit", _get_tolerance(sample, numbers))
         worst = max(worst, 0.0 if sample.loose else error)
     return worst
 
@@ -354,10 +375,10 @@ def _refuse(what: str, limit: float) -> None:
     raise InternalError(msg)
 
 
-def _scores_checked(
+def _check_scores(
     found: Mapping[str, Sequence[ExitAnswers]],
     expected: Mapping[str, Sequence[ExitAnswers]],
-    samples: Sequence[Trial],
+    samples: Sequence[VerificationInput],
     numbers: str,
     *,
     learned: bool,
@@ -374,21 +395,21 @@ def _scores_checked(
             if not np.array_equal(a.logits.argmax(axis=1), b.logits.argmax(axis=1)):
                 continue  # two classes equal to rounding: a criterion that counts labels may differ by whole numbers
             scale = (
-                np.maximum(own, np.abs(finite(b.scores)) if sample.extreme else 0)
+                np.maximum(own, np.abs(replace_non_finite(b.scores)) if sample.extreme else 0)
                 if learned
                 else np.maximum(b.scale, 1)
             )
-            error = difference(a.scores, b.scores, scale)
-            if not error <= _limit(sample, numbers):
-                _refuse(f"a score of the {mode} form by {error:.1e}", _limit(sample, numbers))
+            error = compute_difference(a.scores, b.scores, scale)
+            if not error <= _get_tolerance(sample, numbers):
+                _refuse(f"a score of the {mode} form by {error:.1e}", _get_tolerance(sample, numbers))
             worst = max(worst, 0.0 if sample.loose else error)
     return worst
 
 
-def _score_scale(expected: Sequence[ExitAnswers], samples: Sequence[Trial]) -> Array:
+def _score_scale(expected: Sequence[ExitAnswers], samples: Sequence[VerificationInput]) -> Array:
     """Largest magnitude of each exit's own scores, [N], extreme inputs aside; at least what makes a few roundings near 1 no difference.
 
     A sigmoid is exact to about 6e-8 in absolute terms, however small its value.
     """
     plain = [e.scores for e, s in zip(expected, samples, strict=True) if e.scores is not None and not s.extreme]
-    return np.asarray(np.abs(finite(np.stack(plain))).max(axis=0, initial=_LEAST_SCORE))
+    return np.asarray(np.abs(replace_non_finite(np.stack(plain))).max(axis=0, initial=_LEAST_SCORE))

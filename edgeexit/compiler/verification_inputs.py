@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeexit.backends.base import Array
-from edgeexit.backends.example_inputs import extreme_inputs, random_inputs
+from edgeexit.backends.example_inputs import make_extreme_inputs, make_random_inputs
 from edgeexit.graph import TensorSpec
 from edgeexit.runtime.inputs import Inputs, check_many
 
@@ -23,7 +23,7 @@ _GIVEN_INPUTS = 64
 
 
 @dataclass(frozen=True)
-class Trial:
+class VerificationInput:
     """One input.
 
     Attributes:
@@ -41,34 +41,39 @@ class Trial:
     extreme: bool = False
 
 
-def trials(specs: Sequence[TensorSpec], given: Inputs | None, *, wide: bool, extreme: bool = True) -> list[Trial]:
+def make_verification_inputs(
+    specs: Sequence[TensorSpec], given: Inputs | None, *, wide: bool, extreme: bool = True
+) -> list[VerificationInput]:
     """Random inputs and up to 64 of the given; `wide` has signed and large ones among the random and, with `extreme`, extreme ones
     beside them.
 
     Raises:
         InputError: the given ones are not of the network's inputs.
     """
-    plain = [random_inputs(specs, seed) for seed in range(_RANDOM_INPUTS)]
-    samples = [Trial(x, optional=given is not None) for x in plain]
+    plain = [make_random_inputs(specs, seed) for seed in range(_RANDOM_INPUTS)]
+    samples = [VerificationInput(x, optional=given is not None) for x in plain]
     if wide:
         quarter = _RANDOM_INPUTS // 4
         samples[-2 * quarter :] = [
-            *(Trial(_signed(x, seed), optional=True) for seed, x in enumerate(plain[:quarter])),
-            *(Trial(_large(x, seed), optional=True, loose=True) for seed, x in enumerate(plain[:quarter])),
+            *(VerificationInput(_make_signed(x, seed), optional=True) for seed, x in enumerate(plain[:quarter])),
+            *(
+                VerificationInput(_make_large(x, seed), optional=True, loose=True)
+                for seed, x in enumerate(plain[:quarter])
+            ),
         ]
     if wide and extreme:
-        samples += [Trial(x, optional=True, loose=True, extreme=True) for x in extreme_inputs(specs)]
+        samples += [VerificationInput(x, optional=True, loose=True, extreme=True) for x in make_extreme_inputs(specs)]
     arrays = check_many(given, specs) if given is not None else {}
     count = min(_GIVEN_INPUTS, len(next(iter(arrays.values())))) if arrays else 0
-    return samples + [Trial({n: a[i : i + 1] for n, a in arrays.items()}, given=True) for i in range(count)]
+    return samples + [VerificationInput({n: a[i : i + 1] for n, a in arrays.items()}, given=True) for i in range(count)]
 
 
-def _signed(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
+def _make_signed(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
     rng = np.random.default_rng(seed)
     return {n: rng.standard_normal(a.shape).astype(a.dtype) if a.dtype.kind == "f" else a for n, a in inputs.items()}
 
 
-def _large(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
+def _make_large(inputs: Mapping[str, Array], seed: int) -> dict[str, Array]:
     rng = np.random.default_rng(seed)
 
     def value(a: Array) -> Array:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeexit.backends import Settings
 from edgeexit.backends.base import Array
-from edgeexit.backends.self_check import Check
+from edgeexit.backends.self_check import SelfCheck
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.probe import open_model
 from edgeexit.criteria import criterion
@@ -45,7 +45,7 @@ _SHARES = (0.1, 0.5, 0.9)
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceOutputs:
     """What the unsplit model says: logits [n, N, classes] and inner scores [n, N]."""
 
     logits: NDArray[np.float32]
@@ -53,13 +53,13 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Case:
+class ConformanceCase:
     """One network to prove a backend with; `labels` [n] where it is a trained one."""
 
     bundle: Bundle
     settings: Settings
     inputs: dict[str, Array]
-    reference: Reference
+    reference: ReferenceOutputs
     labels: NDArray[np.int64] | None = None
 
     @property
@@ -83,10 +83,10 @@ class Case:
         return tuple(float(np.float32(t)) for t in (ordered[at - 1] + ordered[at]) / 2)
 
 
-CheckFunction: TypeAlias = Callable[[Case, Runner], Check]
+CheckFunction: TypeAlias = Callable[[ConformanceCase, Runner], SelfCheck]
 
 
-def reference_of(model: Path, bundle: Bundle, inputs: dict[str, Array]) -> Reference:
+def run_reference(model: Path, bundle: Bundle, inputs: dict[str, Array]) -> ReferenceOutputs:
     """Run the unsplit model in ONNX Runtime on every input, in the precision it came in."""
     net = read_model(model)
     names = [exit.logits for exit in find_exits(net)]
@@ -97,34 +97,34 @@ def reference_of(model: Path, bundle: Bundle, inputs: dict[str, Array]) -> Refer
     rule = criterion(bundle.manifest.criterion)
     assert rule.score is not None  # the suite compiles with a criterion of its own
     scores = np.stack([rule.sign * rule.score(logits[:, k]) for k in range(len(names))], axis=1)
-    return Reference(np.asarray(logits, np.float32), np.asarray(scores, np.float32))
+    return ReferenceOutputs(np.asarray(logits, np.float32), np.asarray(scores, np.float32))
 
 
-def logits_are_the_models(case: Case, runner: Runner) -> Check:
+def check_logits(case: ConformanceCase, runner: Runner) -> SelfCheck:
     """Forced to each exit, the logits are those of the unsplit model, and the exit is the one asked for."""
     worst, strays = 0.0, 0
     for i in range(min(case.count, _FORCED_SAMPLES)):
         for exit in range(1, case.exits + 1):
             answer = runner.forced(case.sample(i), exit=exit)
-            worst = _larger(worst, _distance(answer.logits, case.reference.logits[i, exit - 1]))
+            worst = _find_larger_error(worst, _compute_distance(answer.logits, case.reference.logits[i, exit - 1]))
             strays += answer.exit != exit
     limit = _LOGIT_LIMITS[case.settings.precision]
     detail = f"largest error {worst:.1e} of the largest logit, allowed {limit:.0e}; {strays} left at another exit"
-    return Check("logits are the model's", worst <= limit and not strays, detail, {"logit_error": worst})
+    return SelfCheck("logits are the model's", worst <= limit and not strays, detail, {"logit_error": worst})
 
 
-def scores_are_the_criterions(case: Case, runner: Runner) -> Check:
+def check_scores(case: ConformanceCase, runner: Runner) -> SelfCheck:
     """At every exit the score is the criterion of the unsplit model's logits."""
     worst = 0.0
     for i in range(min(case.count, _FORCED_SAMPLES)):
         for exit in range(1, case.exits + 1):
             inner = runner.criterion.inner(runner.forced(case.sample(i), exit=exit).score)
-            worst = _larger(worst, abs(inner - float(case.reference.scores[i, exit - 1])))
+            worst = _find_larger_error(worst, abs(inner - float(case.reference.scores[i, exit - 1])))
     limit = _LOGIT_LIMITS[case.settings.precision] * 10  # a score moves with differences of logits
-    return Check("scores are the criterion's", worst <= limit, f"largest error {worst:.1e}", {"score_error": worst})
+    return SelfCheck("scores are the criterion's", worst <= limit, f"largest error {worst:.1e}", {"score_error": worst})
 
 
-def decisions_are_the_references(case: Case, runner: Runner) -> Check:
+def check_decisions(case: ConformanceCase, runner: Runner) -> SelfCheck:
     """At three settings of the thresholds each input leaves at the reference's exit, unless a score lies at its threshold."""
     wrong, close, taken = 0, 0, np.zeros(case.exits, np.int64)
     for share in _SHARES:
@@ -133,45 +133,47 @@ def decisions_are_the_references(case: Case, runner: Runner) -> Check:
         for i in range(case.count):
             answer = runner(case.sample(i))
             taken[answer.exit - 1] += 1
-            same, at_edge = _same_decision(case, i, thresholds, answer)
+            same, at_edge = _is_same_decision(case, i, thresholds, answer)
             close += at_edge
             wrong += not (same or at_edge)
     total = case.count * len(_SHARES)
     agreement = 1 - wrong / total
     needed = _AGREEMENTS[case.settings.precision]
     detail = f"{total - wrong} of {total}; {close} with a score at a threshold; left at exits {taken.tolist()}"
-    return Check("decisions are the reference's", agreement >= needed, detail, {"agreement": agreement})
+    return SelfCheck("decisions are the reference's", agreement >= needed, detail, {"agreement": agreement})
 
 
-def _same_decision(case: Case, i: int, thresholds: tuple[float, ...], answer: Prediction) -> tuple[bool, bool]:
+def _is_same_decision(
+    case: ConformanceCase, i: int, thresholds: tuple[float, ...], answer: Prediction
+) -> tuple[bool, bool]:
     """Whether exit and label are the reference's, and whether a score lies so near its threshold that either exit is right."""
-    expected, label = _expected(case, i, thresholds)
+    expected, label = _compute_expected(case, i, thresholds)
     at_edge = bool((np.abs(case.reference.scores[i, :-1] - np.asarray(thresholds)) <= SAME).any())
     return answer.exit == expected and answer.label == label, at_edge
 
 
-def _expected(case: Case, i: int, thresholds: tuple[float, ...]) -> tuple[int, int]:
+def _compute_expected(case: ConformanceCase, i: int, thresholds: tuple[float, ...]) -> tuple[int, int]:
     """Exit and label of the reference."""
     sure = np.flatnonzero(case.reference.scores[i, :-1] >= np.asarray(thresholds, np.float32))
     exit = int(sure[0]) + 1 if len(sure) else case.exits
     return exit, int(case.reference.logits[i, exit - 1].argmax())
 
 
-def accuracy_is_the_models(case: Case, runner: Runner) -> Check:
+def check_accuracy(case: ConformanceCase, runner: Runner) -> SelfCheck:
     """With half of the inputs leaving at each exit, as many are right as by the reference; in lower precision, nearly as many."""
     assert case.labels is not None
     thresholds = case.thresholds(0.5)
     runner.inner_thresholds = thresholds
     mine = [runner(case.sample(i)).label for i in range(case.count)]
-    reference = [_expected(case, i, thresholds)[1] for i in range(case.count)]
+    reference = [_compute_expected(case, i, thresholds)[1] for i in range(case.count)]
     hits, expected = (int((np.asarray(labels) == case.labels).sum()) for labels in (mine, reference))
     allowed = round(_ACCURACY_LIMITS[case.settings.precision] * case.count)
     accuracy = hits / case.count
     detail = f"{percent(accuracy)}, the model's {percent(expected / case.count)}, allowed difference {allowed} of {case.count}"
-    return Check("accuracy is the model's", abs(hits - expected) <= allowed, detail, {"accuracy": accuracy})
+    return SelfCheck("accuracy is the model's", abs(hits - expected) <= allowed, detail, {"accuracy": accuracy})
 
 
-def thresholds_hold_at_the_ends(case: Case, runner: Runner) -> Check:
+def check_extreme_thresholds(case: ConformanceCase, runner: Runner) -> SelfCheck:
     """-inf leaves at once, +inf never, and a score that equals its threshold leaves."""
     x = case.sample(0)
     runner.inner_thresholds = (-math.inf,) * (case.exits - 1)
@@ -186,10 +188,10 @@ def thresholds_hold_at_the_ends(case: Case, runner: Runner) -> Check:
     above = runner(x)
     found = [first.exit, last.exit, equal.exit, above.exit]
     expected = [1, case.exits, 1, case.exits]
-    return Check("thresholds hold at their ends", found == expected, f"exits {found}, expected {expected}")
+    return SelfCheck("thresholds hold at their ends", found == expected, f"exits {found}, expected {expected}")
 
 
-def nothing_is_left_over(case: Case, runner: Runner) -> Check:
+def check_no_leftover_state(case: ConformanceCase, runner: Runner) -> SelfCheck:
     """The same input gives the same bits after other inputs have left at other exits."""
     runner.inner_thresholds = case.thresholds(0.5)
     order = [*range(min(case.count, 8)), *reversed(range(min(case.count, 8)))]
@@ -199,10 +201,10 @@ def nothing_is_left_over(case: Case, runner: Runner) -> Check:
         answer = runner(case.sample(i))
         before = answers.setdefault(i, answer)
         changed += answer.exit != before.exit or not np.array_equal(answer.logits, before.logits)
-    return Check("nothing is left over from the input before", not changed, f"{changed} of {len(order)} changed")
+    return SelfCheck("nothing is left over from the input before", not changed, f"{changed} of {len(order)} changed")
 
 
-def clones_are_apart(case: Case, runner: Runner) -> Check:
+def check_clones(case: ConformanceCase, runner: Runner) -> SelfCheck:
     """A clone has buffers of its own: using it changes nothing of what the first holds."""
     last = case.exits
     with runner.clone() as other:
@@ -212,10 +214,10 @@ def clones_are_apart(case: Case, runner: Runner) -> Check:
         alike = other.forced(case.sample(0), exit=last)
     same = np.array_equal(mine.logits, again.logits) and np.array_equal(mine.logits, alike.logits)
     different = case.count < 2 or not np.array_equal(mine.logits, theirs.logits)
-    return Check("clones are apart", same and different)
+    return SelfCheck("clones are apart", same and different)
 
 
-def batches_are_the_same(case: Case, runner: Runner) -> Check:
+def check_batches(case: ConformanceCase, runner: Runner) -> SelfCheck:
     """Many at once leave where each alone leaves, with the same label."""
     runner.inner_thresholds = case.thresholds(0.5)
     count = min(case.count, 32)
@@ -224,20 +226,24 @@ def batches_are_the_same(case: Case, runner: Runner) -> Check:
     edge = [bool((np.abs(case.reference.scores[i, :-1] - runner.inner_thresholds) <= SAME).any()) for i in range(count)]
     wrong = sum(not e and (a.exit, a.label) != (b.exit, b.label) for a, b, e in zip(many, alone, edge, strict=True))
     allowed = int((1 - _AGREEMENTS[case.settings.precision]) * count)
-    return Check("batches give the same answers", wrong <= allowed, f"{count - wrong} of {count}")
+    return SelfCheck("batches give the same answers", wrong <= allowed, f"{count - wrong} of {count}")
 
 
-def backbone_is_the_last_exit(case: Case, runner: Runner) -> Check:
+def check_backbone(case: ConformanceCase, runner: Runner) -> SelfCheck:
     """The backbone gives the last exit's logits."""
     worst = 0.0
     with runner.backbone() as backbone:
         for i in range(min(case.count, _FORCED_SAMPLES)):
-            worst = _larger(worst, _distance(backbone(case.sample(i)).logits, case.reference.logits[i, -1]))
+            worst = _find_larger_error(
+                worst, _compute_distance(backbone(case.sample(i)).logits, case.reference.logits[i, -1])
+            )
     limit = _LOGIT_LIMITS[case.settings.precision]
-    return Check("the backbone is the last exit", worst <= limit, f"largest error {worst:.1e}", {"logit_error": worst})
+    return SelfCheck(
+        "the backbone is the last exit", worst <= limit, f"largest error {worst:.1e}", {"logit_error": worst}
+    )
 
 
-def closed_runners_refuse(case: Case, runner: Runner) -> Check:
+def check_closed_runner(case: ConformanceCase, runner: Runner) -> SelfCheck:
     """After `close`, which may be called twice, a call is an InputError."""
     other = runner.clone()
     other.close()
@@ -245,33 +251,33 @@ def closed_runners_refuse(case: Case, runner: Runner) -> Check:
     try:
         other(case.sample(0))
     except InputError:
-        return Check("a closed runner refuses", True)
+        return SelfCheck("a closed runner refuses", True)
     except EdgeExitError as error:
-        return Check("a closed runner refuses", False, f"{type(error).__name__} instead of InputError")
-    return Check("a closed runner refuses", False, "it answered")
+        return SelfCheck("a closed runner refuses", False, f"{type(error).__name__} instead of InputError")
+    return SelfCheck("a closed runner refuses", False, "it answered")
 
 
 CHECKS: dict[str, CheckFunction] = {
-    "logits are the model's": logits_are_the_models,
-    "scores are the criterion's": scores_are_the_criterions,
-    "decisions are the reference's": decisions_are_the_references,
-    "accuracy is the model's": accuracy_is_the_models,
-    "thresholds hold at their ends": thresholds_hold_at_the_ends,
-    "nothing is left over from the input before": nothing_is_left_over,
-    "clones are apart": clones_are_apart,
-    "batches give the same answers": batches_are_the_same,
-    "the backbone is the last exit": backbone_is_the_last_exit,
-    "a closed runner refuses": closed_runners_refuse,
+    "logits are the model's": check_logits,
+    "scores are the criterion's": check_scores,
+    "decisions are the reference's": check_decisions,
+    "accuracy is the model's": check_accuracy,
+    "thresholds hold at their ends": check_extreme_thresholds,
+    "nothing is left over from the input before": check_no_leftover_state,
+    "clones are apart": check_clones,
+    "batches give the same answers": check_batches,
+    "the backbone is the last exit": check_backbone,
+    "a closed runner refuses": check_closed_runner,
 }
 """Every check by name, in the order in which they run."""
 
 
-def check_times(case: Case, seconds: float) -> Check:
+def check_times(case: ConformanceCase, seconds: float) -> SelfCheck:
     """Median time of leaving at each exit in both modes and of the backbone, in turn; figures only."""
     staged, fused = (open_runner(case.bundle, case.settings.with_mode(m)) for m in ("staged", "fused"))
     with staged, fused, staged.backbone() as backbone:
         calls: dict[str, Callable[[int], object]] = {
-            f"{runner.settings.mode}_{exit}": partial(_forced, case, runner, exit)
+            f"{runner.settings.mode}_{exit}": partial(_run_forced, case, runner, exit)
             for exit in range(1, case.exits + 1)
             for runner in (staged, fused)
         }
@@ -283,18 +289,18 @@ def check_times(case: Case, seconds: float) -> Check:
         for mode in ("staged", "fused")
     )
     values = {f"{name}_s": median for name, median in medians.items()}
-    return Check("times", None, f"{text}; backbone {as_time(medians['backbone'])}", values)
+    return SelfCheck("times", None, f"{text}; backbone {as_time(medians['backbone'])}", values)
 
 
-def _forced(case: Case, runner: Runner, exit: int, i: int) -> object:
+def _run_forced(case: ConformanceCase, runner: Runner, exit: int, i: int) -> object:
     return runner.forced(case.sample(i % case.count), exit=exit)
 
 
-def _larger(worst: float, error: float) -> float:
+def _find_larger_error(worst: float, error: float) -> float:
     """The larger error; NaN, which compares with nothing, is the largest."""
     return math.inf if math.isnan(error) else max(worst, error)
 
 
-def _distance(found: Array, expected: Array) -> float:
+def _compute_distance(found: Array, expected: Array) -> float:
     scale = max(float(np.abs(expected).max()), float(np.finfo(np.float32).tiny))
     return float(np.abs(found - expected).max()) / scale

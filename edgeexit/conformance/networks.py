@@ -82,11 +82,11 @@ class _Layers:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
 
 
-def _exits(count: int) -> list[str]:
+def _make_exit_names(count: int) -> list[str]:
     return [f"logits{i}" for i in range(1, count + 1)]
 
 
-def skips() -> onnx.ModelProto:
+def build_skip_network() -> onnx.ModelProto:
     """Three stages with two boundary tensors at each cut: the features, and those of a connection that skips a stage."""
     net = _Layers(1)
     first = net.conv("x", 3, 8)
@@ -95,10 +95,10 @@ def skips() -> onnx.ModelProto:
     net.head(second, 8, "logits2")
     third = net.conv(net.node("Concat", [first, second], axis=1), 16, 16, stride=2)
     net.head(third, 16, "logits3")
-    return net.model({"x": [3, 12, 12]}, _exits(3))
+    return net.model({"x": [3, 12, 12]}, _make_exit_names(3))
 
 
-def heads_feed_heads() -> onnx.ModelProto:
+def build_chained_heads_network() -> onnx.ModelProto:
     """Each head reads the logits of the one before it, so that an output is also a boundary tensor."""
     net = _Layers(2)
     features = net.conv("x", 1, 6)
@@ -109,10 +109,10 @@ def heads_feed_heads() -> onnx.ModelProto:
     features = net.conv(features, 6, 6, stride=2)
     own = net.head(features, 6, "own3")
     net.node("Add", [own, net.node("Mul", ["logits2", "logits1"])], "logits3")
-    return net.model({"x": [1, 9, 9]}, _exits(3))
+    return net.model({"x": [1, 9, 9]}, _make_exit_names(3))
 
 
-def two_inputs() -> onnx.ModelProto:
+def build_two_input_network() -> onnx.ModelProto:
     """The second input is read by the second stage only; two exits."""
     net = _Layers(3)
     features = net.conv("image", 3, 8)
@@ -120,10 +120,10 @@ def two_inputs() -> onnx.ModelProto:
     flat = net.node("Flatten", [net.node("GlobalAveragePool", [net.conv(features, 8, 8)])])
     both = net.node("Concat", [flat, net.node("Tanh", ["state"])], axis=1)
     net.dense(both, 14, _CLASSES, "logits2")
-    return net.model({"image": [3, 8, 8], "state": [6]}, _exits(2))
+    return net.model({"image": [3, 8, 8], "state": [6]}, _make_exit_names(2))
 
 
-def alexnet_size() -> onnx.ModelProto:
+def build_alexnet_sized_network() -> onnx.ModelProto:
     """The size of B-AlexNet on CIFAR-10 (Teerapittayanon 2016, section IV): five convolutions, three exits."""
     net = _Layers(4)
     y = net.pool(net.conv("x", 3, 32, kernel=5))
@@ -136,10 +136,10 @@ def alexnet_size() -> onnx.ModelProto:
     y = net.node("Relu", [net.dense(flat, 64 * 4 * 4, 256)])
     y = net.node("Relu", [net.dense(y, 256, 128)])
     net.dense(y, 128, _CLASSES, "logits3")
-    return net.model({"x": [3, 32, 32]}, _exits(3))
+    return net.model({"x": [3, 32, 32]}, _make_exit_names(3))
 
 
-def resnet_size(blocks: int = 18) -> onnx.ModelProto:
+def build_resnet_sized_network(blocks: int = 18) -> onnx.ModelProto:
     """The size of B-ResNet-110 on CIFAR-10 (same paper): 3 x `blocks` residual blocks of 16, 32 and 64 channels, three exits."""
     net = _Layers(5)
     gain = 1 / float(np.sqrt(2 * blocks))
@@ -152,15 +152,15 @@ def resnet_size(blocks: int = 18) -> onnx.ModelProto:
             y = net.residual(y, channels_in, channels, stride=2 if group and not block else 1, gain=gain)
             channels_in = channels
     net.head(y, 64, "logits3")
-    return net.model({"x": [3, 32, 32]}, _exits(3))
+    return net.model({"x": [3, 32, 32]}, _make_exit_names(3))
 
 
 BUILDERS: dict[str, Callable[[], onnx.ModelProto]] = {
-    "skips": skips,
-    "heads-feed-heads": heads_feed_heads,
-    "two-inputs": two_inputs,
-    "alexnet-size": alexnet_size,
-    "resnet-size": resnet_size,
+    "skips": build_skip_network,
+    "heads-feed-heads": build_chained_heads_network,
+    "two-inputs": build_two_input_network,
+    "alexnet-size": build_alexnet_sized_network,
+    "resnet-size": build_resnet_sized_network,
 }
 """Networks that are made here, by name."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from edgeexit.backends.self_check import Check
+from edgeexit.backends.self_check import SelfCheck
 from edgeexit.util.documents import dumps
 
 SCHEMA = "edgeexit.conformance/1"
@@ -17,7 +17,7 @@ class NetworkChecks:
 
     network: str
     mode: str
-    checks: tuple[Check, ...]
+    checks: tuple[SelfCheck, ...]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ConformanceReport:
     results: tuple[NetworkChecks, ...]
 
     @property
-    def checks(self) -> Iterator[Check]:
+    def checks(self) -> Iterator[SelfCheck]:
         """Every check."""
         return (check for result in self.results for check in result.checks)
 

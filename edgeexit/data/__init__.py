@@ -10,34 +10,34 @@ load_data("photos/", model)         prepared for a network's inputs
 from __future__ import annotations
 
 from edgeexit.data.classes import DataWarning, read_class_names
-from edgeexit.data.dataset import Dataset, check_labels, checked
-from edgeexit.data.digits import demo_asset
-from edgeexit.data.fingerprint import Fingerprint, fingerprint, read_fingerprint
+from edgeexit.data.dataset import Dataset, check_labels, make_dataset
+from edgeexit.data.digits import find_demo_asset
+from edgeexit.data.fingerprint import Fingerprint, compute_fingerprint, read_fingerprint
 from edgeexit.data.model import InputSpec, ModelInfo
-from edgeexit.data.named import PARTS, SETS, Source, load_data, open_data
+from edgeexit.data.named import PARTS, SETS, DataSource, load_data, open_data
 from edgeexit.data.npz import read_npz, write_npz
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.preprocess_files import read_preprocess
-from edgeexit.data.splits import indices_sha256, overlap, split_calibration, split_counts
+from edgeexit.data.splits import find_overlap, hash_indices, split_calibration, split_counts
 
 __all__ = [
     "PARTS",
     "SETS",
+    "DataSource",
     "DataWarning",
     "Dataset",
     "Fingerprint",
     "InputSpec",
     "ModelInfo",
     "Preprocess",
-    "Source",
     "check_labels",
-    "checked",
-    "demo_asset",
-    "fingerprint",
-    "indices_sha256",
+    "compute_fingerprint",
+    "find_demo_asset",
+    "find_overlap",
+    "hash_indices",
     "load_data",
+    "make_dataset",
     "open_data",
-    "overlap",
     "read_class_names",
     "read_fingerprint",
     "read_npz",

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from edgeexit.data.download import data_folder
+from edgeexit.data.download import find_data_folder
 from edgeexit.data.named import DOWNLOADS, fetch_set
 
 
@@ -17,7 +17,7 @@ def main(words: Sequence[str] | None = None) -> int:
     sets = parser.parse_args(words).sets
     for name in sets:
         fetch_set(name, _show)
-    sys.stdout.write(f"{data_folder()}\n")
+    sys.stdout.write(f"{find_data_folder()}\n")
     return 0
 
 
@@ -27,6 +27,6 @@ def _show(what: str, done: int, total: int) -> None:
 
 
 if __name__ == "__main__":
-    from edgeexit.cli.failures import run_command
+    from edgeexit.cli.failures import run_guarded
 
-    sys.exit(run_command(main))
+    sys.exit(run_guarded(main))

@@ -38,23 +38,23 @@ def as_array(value: object, what: str) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return np.asarray(_on_the_host(value))
+            return np.asarray(_move_to_host(value))
     except Exception as error:  # of whatever library it comes from
         msg = f"{what} cannot be read as an array ({type(error).__name__}: {error}): give a NumPy array."
         raise InputError(msg) from error
 
 
-def _on_the_host(value: Any) -> Any:
+def _move_to_host(value: Any) -> Any:
     """A tensor of torch without its gradient, in main memory, in a type that NumPy has."""
     if not (hasattr(value, "detach") and hasattr(value, "cpu")):
         if isinstance(value, (list, tuple)) and value and all(hasattr(v, "detach") for v in value):
-            return [np.asarray(_on_the_host(v)) for v in value]
+            return [np.asarray(_move_to_host(v)) for v in value]
         return value
     plain = value.detach().cpu()
     return plain.float() if "bfloat16" in str(plain.dtype) else plain
 
 
-def input_faults(key: str, array: NDArray[Any], dimensions: int = 2) -> list[str]:
+def find_input_faults(key: str, array: NDArray[Any], dimensions: int = 2) -> list[str]:
     """What makes an array useless as inputs, whatever the network: no numbers, no samples, NaN or infinite values."""
     if array.dtype.kind == "U" and array.ndim == 0:
         return [f"{key} is text; to read a file or a named set use edgeexit.data.load_data({str(array)!r})"]
@@ -64,10 +64,10 @@ def input_faults(key: str, array: NDArray[Any], dimensions: int = 2) -> list[str
         return [f"{key} has shape {list(array.shape)}; it needs [samples, ...]"]
     if array.size == 0:
         return [f"{key} is empty, shape {list(array.shape)}"]
-    return not_finite(key, array) if array.dtype.kind == "f" else []
+    return find_non_finite(key, array) if array.dtype.kind == "f" else []
 
 
-def not_finite(key: str, array: NDArray[Any], limit: float = math.inf) -> list[str]:
+def find_non_finite(key: str, array: NDArray[Any], limit: float = math.inf) -> list[str]:
     """Samples with NaN or infinite values or, with a finite `limit`, values beyond it."""
     step = max(1, _CHUNK // max(1, math.prod(array.shape[1:])))
     bad = np.zeros(len(array), bool)
@@ -89,7 +89,7 @@ def as_float32(key: str, array: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
     """Floats as float32 where the network's type is not known; other numbers as they are."""
     if array.dtype.kind != "f":
         return np.ascontiguousarray(array), []
-    return _rounded(key, array, np.dtype(np.float32))
+    return _round_to_dtype(key, array, np.dtype(np.float32))
 
 
 def fit_array(key: str, array: NDArray[Any], spec: InputSpec) -> tuple[NDArray[Any], list[str]]:
@@ -100,19 +100,19 @@ def fit_array(key: str, array: NDArray[Any], spec: InputSpec) -> tuple[NDArray[A
         array: numbers without NaN.
         spec: of the input.
     """
-    shaped, faults = _in_order(key, array, spec)
+    shaped, faults = _reorder_dimensions(key, array, spec)
     if faults:
         return array, faults
-    cast, faults = _in_dtype(key, shaped, spec)
+    cast, faults = _convert_dtype(key, shaped, spec)
     return (np.ascontiguousarray(cast), []) if not faults else (array, faults)
 
 
-def from_pixels(key: str, array: NDArray[Any], spec: InputSpec, how: Preprocess) -> tuple[NDArray[Any], list[str]]:
+def convert_pixels(key: str, array: NDArray[Any], spec: InputSpec, how: Preprocess) -> tuple[NDArray[Any], list[str]]:
     """Pixels 0 to 255 as whole numbers, [n, height, width, 3], [n, 3, height, width] or [n, height, width], prepared as pictures are."""
     ready = how.completed(spec.shape, spec.dtype)
     depth = 1 if ready.channels == "grey" else 3
     last = InputSpec(spec.name, "uint8", (*ready.size, depth))
-    pixels, faults = _in_order(key, array, last)
+    pixels, faults = _reorder_dimensions(key, array, last)
     if faults:
         return array, [
             f"{key} has shape {list(array.shape)}, the network's input {spec}; arrays are not resized, and their colours not changed"
@@ -126,7 +126,7 @@ def from_pixels(key: str, array: NDArray[Any], spec: InputSpec, how: Preprocess)
     return out, []
 
 
-def _in_order(key: str, array: NDArray[Any], spec: InputSpec) -> tuple[NDArray[Any], list[str]]:
+def _reorder_dimensions(key: str, array: NDArray[Any], spec: InputSpec) -> tuple[NDArray[Any], list[str]]:
     """Dimensions in the input's order, where only one order fits."""
     wanted, shape = spec.shape, array.shape[1:]
     if shape == wanted:
@@ -154,7 +154,7 @@ def _as_pictures(array: NDArray[Any]) -> list[NDArray[Any]]:
     return []
 
 
-def _in_dtype(key: str, array: NDArray[Any], spec: InputSpec) -> tuple[NDArray[Any], list[str]]:
+def _convert_dtype(key: str, array: NDArray[Any], spec: InputSpec) -> tuple[NDArray[Any], list[str]]:
     dtype = np.dtype(spec.dtype)
     if array.dtype == dtype:
         return array, []
@@ -172,7 +172,7 @@ def _in_dtype(key: str, array: NDArray[Any], spec: InputSpec) -> tuple[NDArray[A
 
 def _as_float(key: str, array: NDArray[Any], dtype: np.dtype[Any], *, picture: bool) -> tuple[NDArray[Any], list[str]]:
     if array.dtype.kind == "f":
-        return _rounded(key, array, dtype)
+        return _round_to_dtype(key, array, dtype)
     if picture and array.dtype.kind != "b" and array.size and int(array.max()) > 1:
         return array, [
             f"{key} is {array.dtype} with values up to {int(array.max())}, the network takes {dtype}: say how they are scaled"
@@ -185,10 +185,10 @@ def _as_float(key: str, array: NDArray[Any], dtype: np.dtype[Any], *, picture: b
     return array, [f"{key} is {array.dtype} with values that {dtype} does not hold exactly: save it as {dtype}"]
 
 
-def _rounded(key: str, array: NDArray[Any], dtype: np.dtype[Any]) -> tuple[NDArray[Any], list[str]]:
+def _round_to_dtype(key: str, array: NDArray[Any], dtype: np.dtype[Any]) -> tuple[NDArray[Any], list[str]]:
     """Rounded to another float type; infinities are errors before this."""
     if array.dtype.itemsize > dtype.itemsize:
-        faults = not_finite(key, array, float(np.finfo(dtype).max))
+        faults = find_non_finite(key, array, float(np.finfo(dtype).max))
         if faults:
             return array, faults
     return np.ascontiguousarray(array, dtype), []

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.data.dataset import Dataset, Floats, checked
-from edgeexit.data.download import SetFile, data_folder, verified
+from edgeexit.data.dataset import Dataset, Floats, make_dataset
+from edgeexit.data.download import SetFile, find_data_folder, verify_file
 from edgeexit.data.splits import Indices, split_counts
 from edgeexit.errors import InputError
 
@@ -40,26 +40,26 @@ _RECORD = 1 + 3 * 32 * 32
 """Bytes of one image: its label, then the red, green and blue planes row by row."""
 
 
-def cifar10(part: str) -> Dataset:
+def load_cifar10(part: str) -> Dataset:
     """One part of CIFAR-10: `train`, `calibration` or `test`.
 
     Raises:
         InputError: a file is missing or is not the official one.
     """
     keys = ["test_batch"] if part == "test" else [f"data_batch_{i}" for i in range(1, 6)]
-    folder = data_folder() / FOLDER
-    records = np.concatenate([read_batch(verified("cifar10", folder, FILES[key])) for key in keys])
+    folder = find_data_folder() / FOLDER
+    records = np.concatenate([read_batch(verify_file("cifar10", folder, FILES[key])) for key in keys])
     if part != "test":
-        records = records[cifar10_split()[part]]
-    return checked(f"cifar10:{part}", standardised(records[:, 1:].reshape(-1, 3, 32, 32)), records[:, 0])
+        records = records[make_cifar10_split()[part]]
+    return make_dataset(f"cifar10:{part}", standardize(records[:, 1:].reshape(-1, 3, 32, 32)), records[:, 0])
 
 
-def cifar10_split() -> dict[str, Indices]:
+def make_cifar10_split() -> dict[str, Indices]:
     """Places of each part among the 50,000 training images, in the order of the batches."""
     return dict(zip(COUNTS, split_counts(50_000, SPLIT_SEED, list(COUNTS.values())), strict=True))
 
 
-def standardised(images: NDArray[np.uint8]) -> Floats:
+def standardize(images: NDArray[np.uint8]) -> Floats:
     """Images [n, 3, 32, 32] of bytes as the inputs that the networks here are trained on."""
     scale, shift = 1 / (255 * STD), MEAN / STD
     return images.astype(np.float32) * scale[:, None, None].astype(np.float32) - shift[:, None, None]

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeexit.data.model import ModelInfo, near_name
+from edgeexit.data.model import ModelInfo, find_near_name
 from edgeexit.errors import InputError
-from edgeexit.util.arguments import check_small, path_exists, printable
-from edgeexit.util.units import plural
+from edgeexit.util.arguments import check_small, make_printable, path_exists
+from edgeexit.util.units import format_count
 
 _MOST_SHOWN = 12
 _LARGEST_FILE = 1 << 24
@@ -44,27 +44,27 @@ def read_class_names(given: object) -> tuple[str, ...]:
         text = os.fspath(given)
         path = Path(text)
         is_file = path_exists(path) or path.suffix.lower() in _FILES or not isinstance(given, str)
-        return _checked(_from_file(path), printable(text)) if is_file else _checked_once(_split(text))
+        return _check_names(_read_file(path), make_printable(text)) if is_file else _checked_once(_split(text))
     if isinstance(given, Mapping):
-        return _checked(_from_json(given, "the class names"), "the class names")
+        return _check_names(_parse_json(given, "the class names"), "the class names")
     if isinstance(given, Iterable) and not isinstance(given, bytes):
-        return _checked(list(given), "the class names")
+        return _check_names(list(given), "the class names")
     msg = f"class names must be a list, text with commas between, or a file, not {given!r}."
     raise InputError(msg)
 
 
-def _from_file(path: Path) -> list[Any]:
-    where = printable(path)
+def _read_file(path: Path) -> list[Any]:
+    where = make_printable(path)
     try:
         check_small(path, _LARGEST_FILE)
         text = path.read_text(encoding="utf-8-sig")
-        return _from_json(json.loads(text), where) if path.suffix.lower() == ".json" else _from_lines(text)
+        return _parse_json(json.loads(text), where) if path.suffix.lower() == ".json" else _from_lines(text)
     except InputError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         hint = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
-        msg = f"cannot read the class names {where}: {printable(str(reason))}{hint}"
+        msg = f"cannot read the class names {where}: {make_printable(str(reason))}{hint}"
         raise InputError(msg) from error
 
 
@@ -92,7 +92,7 @@ def _from_lines(text: str) -> list[str]:
 _NESTED = ("id2label", "label_names", "classes", "names", "class_names", "class_to_idx", "label2id")
 
 
-def _from_json(document: Any, where: str) -> list[Any]:
+def _parse_json(document: Any, where: str) -> list[Any]:
     if isinstance(document, Mapping):
         document = next((document[k] for k in _NESTED if k in document), document)
     if isinstance(document, Mapping):
@@ -121,22 +121,22 @@ def _checked_once(names: Sequence[str]) -> tuple[str, ...]:
     if twice:
         msg = f"the class names: {', '.join(map(repr, twice))} twice; give each class a name of its own."
         raise InputError(msg)
-    return _checked(names, "the class names")
+    return _check_names(names, "the class names")
 
 
 def clean_name(text: str) -> str:
     """A class name as names are compared: without space around it, in composed letters (a Mac's file names are not), printable."""
-    return printable(unicodedata.normalize("NFC", text.strip()))
+    return make_printable(unicodedata.normalize("NFC", text.strip()))
 
 
-def _checked(names: Sequence[Any], where: str) -> tuple[str, ...]:
+def _check_names(names: Sequence[Any], where: str) -> tuple[str, ...]:
     wrong = [n for n in names if not isinstance(n, str)]
     if wrong:
         msg = f"{where}: class names are text, not {wrong[0]!r}."
         raise InputError(msg)
     clean = [clean_name(n) for n in names]
     if "" in clean or len(set(clean)) < 2:
-        fault = "an empty name" if "" in clean else plural(len(set(clean)), "class name")
+        fault = "an empty name" if "" in clean else format_count(len(set(clean)), "class name")
         msg = f"{where}: {fault}; two or more different ones are needed."
         raise InputError(msg)
     return tuple(clean)
@@ -149,12 +149,12 @@ def check_class_count(names: tuple[str, ...], classes: int, where: str) -> None:
         InputError: another number.
     """
     if names and len(names) != classes:
-        given = f"{where}: {plural(len(names), 'class name')} ({_listed(names)})"
-        msg = f"{given} for {plural(classes, 'class', 'classes')} of the network. {_GIVE_CLASSES}"
+        given = f"{where}: {format_count(len(names), 'class name')} ({_format_names(names)})"
+        msg = f"{given} for {format_count(classes, 'class', 'classes')} of the network. {_GIVE_CLASSES}"
         raise InputError(msg)
 
 
-def number_classes(
+def assign_class_numbers(
     found: Sequence[str], model: ModelInfo | None, where: str, *, strict: bool = False
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """The number of each class found in data, by name, and the names of all classes in order.
@@ -171,23 +171,26 @@ def number_classes(
         InputError: a name that the network does not have; more names than classes; numbers that may be wrong, with `strict`.
     """
     if model is not None and model.class_names:
-        return _by_known_names(found, model, where), model.class_names
+        return _number_by_known_names(found, model, where), model.class_names
     classes = len(found) if model is None or model.classes is None else model.classes
     ordered = tuple(sorted(found))
     if len(found) > classes:
-        msg = f"{where} has {plural(len(found), 'class', 'classes')} ({_listed(ordered)}), the network has {classes}. {_GIVE_CLASSES}"
+        msg = (
+            f"{where} has {format_count(len(found), 'class', 'classes')} ({_format_names(ordered)}), the network has "
+            f"{classes}. {_GIVE_CLASSES}"
+        )
         raise InputError(msg)
     counted = _as_numbers(found, classes)
     names = counted or ordered
     numbers = {name: names.index(name) for name in found}
     if len(found) < classes and not counted:
-        _tell(
-            f"{where} has {len(found)} of the network's {classes} classes ({_listed(ordered)}), and nothing says which, so the labels"
+        _warn_or_raise(
+            f"{where} has {len(found)} of the network's {classes} classes ({_format_names(ordered)}), and nothing says which, so the labels"
             f" may be wrong. {_GIVE_CLASSES}",
             strict=strict,
         )
     elif len(found) < classes or _counts_otherwise(names):
-        shown = _listed(f"{n} is class {numbers[n]}" for n in sorted(found, key=_numbers_in))
+        shown = _format_names(f"{n} is class {numbers[n]}" for n in sorted(found, key=_numbers_in))
         warn(
             f"{where}: the classes are numbered in the order of their names as text, as in torchvision: {shown}. {_GIVE_CLASSES}"
         )
@@ -218,7 +221,7 @@ def _counts_otherwise(names: Sequence[str]) -> bool:
     return any(numbers != sorted(numbers) for numbers in alike.values())
 
 
-def _by_known_names(found: Sequence[str], model: ModelInfo, where: str) -> dict[str, int]:
+def _number_by_known_names(found: Sequence[str], model: ModelInfo, where: str) -> dict[str, int]:
     known = {clean_name(name): i for i, name in enumerate(model.class_names)}
     folded = {name.casefold(): i for name, i in known.items()}
     numbers = {n: known.get(clean_name(n), folded.get(clean_name(n).casefold())) for n in found}
@@ -227,16 +230,16 @@ def _by_known_names(found: Sequence[str], model: ModelInfo, where: str) -> dict[
     if len(unknown) == len(found) and all(re.fullmatch(r"[0-9]{1,9}", n) and int(n) < len(known) for n in found):
         return {n: int(n) for n in found}
     if unknown:
-        near = near_name(unknown[0], model.class_names)
+        near = find_near_name(unknown[0], model.class_names)
         hint = f" Did you mean {near!r}?" if near else ""
         msg = (
-            f"{where} has the class{'es' * (len(unknown) > 1)} {_listed(unknown)}, which {model.name} does not have.{hint}"
-            f" Its classes: {_listed(model.class_names)}."
+            f"{where} has the class{'es' * (len(unknown) > 1)} {_format_names(unknown)}, which {model.name} does not have.{hint}"
+            f" Its classes: {_format_names(model.class_names)}."
         )
         raise InputError(msg)
     missing = [n for n, i in known.items() if i not in numbers.values()]
     if missing:
-        warn(f"{where} has no samples of {len(missing)} of the {len(known)} classes: {_listed(missing)}.")
+        warn(f"{where} has no samples of {len(missing)} of the {len(known)} classes: {_format_names(missing)}.")
     return {n: i for n, i in numbers.items() if i is not None}
 
 
@@ -245,11 +248,11 @@ def _refuse_shared(numbers: Mapping[str, int | None], model: ModelInfo, where: s
     names = [model.class_names[i] for i in numbers.values() if i is not None]
     shared = [n for n in dict.fromkeys(names) if model.class_names.count(n) > 1]
     if shared:
-        msg = f"{where}: {model.name} has several classes of the name {_listed(shared)}. Give --classes with a name of its own for each."
+        msg = f"{where}: {model.name} has several classes of the name {_format_names(shared)}. Give --classes with a name of its own for each."
         raise InputError(msg)
 
 
-def _tell(message: str, *, strict: bool) -> None:
+def _warn_or_raise(message: str, *, strict: bool) -> None:
     if strict:
         raise InputError(message)
     warn(message)
@@ -260,8 +263,8 @@ def warn(message: str) -> None:
     warnings.warn(message, DataWarning, stacklevel=2)
 
 
-def _listed(names: Iterable[str]) -> str:
-    whole = [printable(n) for n in names]
+def _format_names(names: Iterable[str]) -> str:
+    whole = [make_printable(n) for n in names]
     return ", ".join(whole[:_MOST_SHOWN]) + (
         f" and {len(whole) - _MOST_SHOWN} more" if len(whole) > _MOST_SHOWN else ""
     )

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.data.arrays import as_array, as_float32, fit_array, from_pixels, input_faults
+from edgeexit.data.arrays import as_array, as_float32, convert_pixels, find_input_faults, fit_array
 from edgeexit.data.labels import as_labels
 from edgeexit.data.model import InputSpec, ModelInfo
 from edgeexit.errors import InputError
-from edgeexit.util.arguments import printable
+from edgeexit.util.arguments import make_printable
 
 Floats: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.int64]
@@ -41,7 +41,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(next(_arrays(self.inputs)))
+        return len(next(_list_arrays(self.inputs)))
 
     @property
     def x(self) -> Floats:
@@ -72,7 +72,7 @@ class Dataset:
     def sha256(self) -> str:
         """Of the bytes of the inputs, by name, and of the labels."""
         digest = hashlib.sha256()
-        for array in (*_arrays(self.inputs), *(() if self.labels is None else (self.labels,))):
+        for array in (*_list_arrays(self.inputs), *(() if self.labels is None else (self.labels,))):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
@@ -87,20 +87,20 @@ class Dataset:
 
     def sample_hashes(self) -> list[bytes]:
         """One 16-byte hash per sample, of its inputs only: equal inputs have equal hashes in every set."""
-        columns = [np.ascontiguousarray(array).reshape(len(self), -1) for array in _arrays(self.inputs)]
+        columns = [np.ascontiguousarray(array).reshape(len(self), -1) for array in _list_arrays(self.inputs)]
         return [
             hashlib.blake2b(b"".join(c[i].tobytes() for c in columns), digest_size=16).digest()
             for i in range(len(self))
         ]
 
 
-def _arrays(inputs: Inputs) -> Iterator[NDArray[Any]]:
+def _list_arrays(inputs: Inputs) -> Iterator[NDArray[Any]]:
     if isinstance(inputs, dict):
         return (inputs[name] for name in sorted(inputs))
     return iter((inputs,))
 
 
-def checked(
+def make_dataset(
     name: str, inputs: Any, labels: Any = None, model: ModelInfo | None = None, class_names: tuple[str, ...] = ()
 ) -> Dataset:
     """A Dataset from arrays as they come, or every fault of them in one message.
@@ -119,7 +119,7 @@ def checked(
         InputError: no samples; other lengths; not numbers; NaN or infinite values; inputs that the network does not take; labels that
             are negative or not whole.
     """
-    name = printable(name)
+    name = make_printable(name)
     given = inputs if isinstance(inputs, Mapping) else {"x": inputs}
     arrays = {str(k): as_array(v, f"{name}: {k}") for k, v in given.items()}
     if not isinstance(inputs, Mapping) and model is not None:
@@ -133,9 +133,9 @@ def checked(
     for key, array in arrays.items():
         spec = specs.get(key, only)
         least = 1 if spec is not None and not spec.shape else 2  # an input may be one number per sample
-        own = input_faults(key, _with_batch(array, spec), least)
+        own = find_input_faults(key, _add_batch_dimension(array, spec), least)
         if not own:
-            fitted[key], own = _fit(key, _with_batch(array, specs.get(key, only)), specs.get(key, only), model)
+            fitted[key], own = _fit(key, _add_batch_dimension(array, specs.get(key, only)), specs.get(key, only), model)
         faults += own
     lengths = {key: len(array) if array.ndim else 0 for key, array in (arrays | fitted).items()}
     numbers = None
@@ -160,7 +160,7 @@ def _refuse_single(name: str, model: ModelInfo) -> None:
         raise InputError(msg)
 
 
-def _with_batch(array: NDArray[Any], spec: InputSpec | None) -> NDArray[Any]:
+def _add_batch_dimension(array: NDArray[Any], spec: InputSpec | None) -> NDArray[Any]:
     """One sample without its batch dimension gets one."""
     return array[None] if spec is not None and array.ndim and array.shape == spec.shape else array
 
@@ -172,7 +172,7 @@ def _fit(
         return as_float32(key, array)
     how = model.preprocess if model is not None and spec is model.image_input else None
     if how is not None and array.dtype.kind in "iu" and np.dtype(spec.dtype).kind == "f":
-        return from_pixels(key, array, spec, how)
+        return convert_pixels(key, array, spec, how)
     return fit_array(key, array, spec)
 
 

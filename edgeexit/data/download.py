@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from edgeexit.errors import InputError
-from edgeexit.util.atomic import replacing
-from edgeexit.util.progress import Progress, silent
+from edgeexit.util.atomic import replace_atomically
+from edgeexit.util.progress import Progress, show_nothing
 
 _BLOCK = 1 << 20
 _KEPT = "What has come is kept; the same command goes on with it."
@@ -41,12 +41,12 @@ class SetFile:
     member: str | None = None
 
 
-def data_folder() -> Path:
+def find_data_folder() -> Path:
     """$EDGEEXIT_DATA, or ~/.cache/edgeexit."""
     return Path(os.environ.get("EDGEEXIT_DATA") or Path.home() / ".cache" / "edgeexit")
 
 
-def verified(set_name: str, folder: Path, file: SetFile) -> Path:
+def verify_file(set_name: str, folder: Path, file: SetFile) -> Path:
     """The path of a file of a set, known to be the official one.
 
     Raises:
@@ -59,14 +59,14 @@ def verified(set_name: str, folder: Path, file: SetFile) -> Path:
             f"or set EDGEEXIT_DATA to a folder that has {folder.name}/{file.name}"
         )
         raise InputError(msg)
-    got = sha256_of(path)
+    got = compute_file_sha256(path)
     if got != file.sha256:
         msg = f"{path} is not the official file: its SHA-256 is {got}, expected {file.sha256}. Remove it and fetch it again."
         raise InputError(msg)
     return path
 
 
-def sha256_of(path: Path) -> str:
+def compute_file_sha256(path: Path) -> str:
     """Of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -75,14 +75,14 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def fetch(folder: Path, files: Sequence[SetFile], progress: Progress = silent) -> None:
+def fetch(folder: Path, files: Sequence[SetFile], progress: Progress = show_nothing) -> None:
     """Download what `folder` lacks of `files`. An interrupted download is kept as `<name>.part` and gone on with.
 
     Raises:
         InputError: no network, a server that does not have the file, or a file that is not the official one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [f for f in files if not (folder / f.name).is_file() or sha256_of(folder / f.name) != f.sha256]
+    missing = [f for f in files if not (folder / f.name).is_file() or compute_file_sha256(folder / f.name) != f.sha256]
     for url in dict.fromkeys(f.url for f in missing):
         wanted = [f for f in missing if f.url == url]
         part = folder / (url.rsplit("/", 1)[-1] + ".part")
@@ -124,17 +124,17 @@ def _copy(source: IO[bytes], out: IO[bytes], advance: Callable[[int], None]) -> 
 
 
 def _place(part: Path, file: SetFile, folder: Path) -> None:
-    data = part.read_bytes() if file.member is None else _member(part, file.member)
+    data = part.read_bytes() if file.member is None else _read_member(part, file.member)
     got = hashlib.sha256(data).hexdigest()
     if got != file.sha256:
         part.unlink()
         msg = f"{file.url} gave a {file.name} that is not the official one: SHA-256 {got}, expected {file.sha256}. Nothing was kept."
         raise InputError(msg)
-    with replacing(folder / file.name) as scratch:
+    with replace_atomically(folder / file.name) as scratch:
         scratch.write_bytes(data)
 
 
-def _member(archive: Path, name: str) -> bytes:
+def _read_member(archive: Path, name: str) -> bytes:
     try:
         with tarfile.open(archive) as tar:
             file = tar.extractfile(name)

@@ -65,7 +65,7 @@ class Fingerprint:
             raise InputError(msg)
 
 
-def fingerprint(dataset: Dataset, *, kept: int = KEPT) -> Fingerprint:
+def compute_fingerprint(dataset: Dataset, *, kept: int = KEPT) -> Fingerprint:
     """Of a training set."""
     hashes = sorted({h[:_BYTES] for h in dataset.sample_hashes()})
     return Fingerprint(dataset.name, len(dataset), frozenset(hashes[:kept]))

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeexit.data.classes import clean_name, number_classes, warn
+from edgeexit.data.classes import assign_class_numbers, clean_name, warn
 from edgeexit.data.dataset import Dataset
 from edgeexit.data.model import InputSpec, ModelInfo
-from edgeexit.data.picture import SUFFIXES, is_picture, picture_kind, read_picture
+from edgeexit.data.picture import SUFFIXES, is_picture, read_picture, read_picture_kind
 from edgeexit.data.preprocess import UNIT_RANGE, Preprocess
 from edgeexit.errors import InputError
-from edgeexit.util.arguments import printable
-from edgeexit.util.units import bytes_, plural
+from edgeexit.util.arguments import make_printable
+from edgeexit.util.units import bytes_, format_count
 
 _PART_NAMES = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "calibration", "calib"}
@@ -32,7 +32,7 @@ _MOST_SHOWN = 4
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageFiles:
     """Pictures on disk, read when asked.
 
     Attributes:
@@ -75,13 +75,16 @@ class Pictures:
         return Dataset(self.name, inputs, labels, self.shown[start:stop], self.class_names)
 
     def _refuse_too_large(self, shape: tuple[int, ...]) -> None:
-        free = _free_memory()
+        free = _read_free_memory()
         if free is not None and np.dtype(self.spec.dtype).itemsize * np.prod(shape, dtype=np.float64) > free:
             raise self._too_large(shape)
 
     def _too_large(self, shape: tuple[int, ...]) -> InputError:
         needed = bytes_(float(np.dtype(self.spec.dtype).itemsize * np.prod(shape, dtype=np.float64)))
-        msg = f"{self.name} does not fit into memory: {plural(shape[0], 'picture')} as {self.spec} take {needed}. Give a smaller folder."
+        msg = (
+            f"{self.name} does not fit into memory: {format_count(shape[0], 'picture')} as {self.spec} take {needed}. "
+            "Give a smaller folder."
+        )
         return InputError(msg)
 
 
@@ -95,7 +98,7 @@ def read_image_folder(folder: Path) -> Dataset:
     return open_pictures(folder, None).read()
 
 
-def open_pictures(path: Path, model: ModelInfo | None, *, strict: bool = False) -> Pictures:
+def open_pictures(path: Path, model: ModelInfo | None, *, strict: bool = False) -> ImageFiles:
     """The pictures at a path, known to suit a network; none is decoded yet.
 
     Args:
@@ -107,21 +110,23 @@ def open_pictures(path: Path, model: ModelInfo | None, *, strict: bool = False) 
         InputError: no pictures; a network without a picture's input; what is not known, with `strict`.
         MissingExtra: Pillow is not installed.
     """
-    name = printable(path)
+    name = make_printable(path)
     known = frozenset(clean_name(n).casefold() for n in (model.class_names if model is not None else ()))
     found = _list_pictures(path, name, known)
-    spec, how = _unit_range(found.files, name) if model is None else _prepared(model, name, strict=strict)
+    spec, how = (
+        _make_default_preprocess(found.files, name) if model is None else _infer_input(model, name, strict=strict)
+    )
     numbers, class_names = (
-        number_classes(found.folders, model, name, strict=strict)
+        assign_class_numbers(found.folders, model, name, strict=strict)
         if found.folders
         else ({}, model.class_names if model else ())
     )
     labels = [numbers[c] for c in found.classes]
     order = sorted(range(len(found.files)), key=lambda i: labels[i] if labels else 0)  # stable: by path within a class
-    return Pictures(
+    return ImageFiles(
         name,
         tuple(found.files[i] for i in order),
-        tuple(printable(found.shown[i]) for i in order),
+        tuple(make_printable(found.shown[i]) for i in order),
         tuple(labels[i] for i in order) if labels else (),
         class_names,
         how,
@@ -129,7 +134,7 @@ def open_pictures(path: Path, model: ModelInfo | None, *, strict: bool = False) 
     )
 
 
-def _prepared(model: ModelInfo, name: str, *, strict: bool) -> tuple[InputSpec, Preprocess]:
+def _infer_input(model: ModelInfo, name: str, *, strict: bool) -> tuple[InputSpec, Preprocess]:
     """The network's input, and how pictures are prepared for it.
 
     Raises:
@@ -157,20 +162,22 @@ def _prepared(model: ModelInfo, name: str, *, strict: bool) -> tuple[InputSpec, 
     return spec, (how or UNIT_RANGE).completed(spec.shape, spec.dtype)
 
 
-def _unit_range(files: Sequence[Path], name: str) -> tuple[InputSpec, Preprocess]:
+def _make_default_preprocess(files: Sequence[Path], name: str) -> tuple[InputSpec, Preprocess]:
     """Pixels / 255, in the size that all pictures have."""
-    kinds = [picture_kind(f) for f in files]
+    kinds = [read_picture_kind(f) for f in files]
     sizes = {size: f for f, (_, size) in zip(reversed(files), reversed(kinds), strict=True)}
     if len(sizes) > 1:
         listed = "; ".join(f"{h}x{w} as {f.name}" for (h, w), f in sorted(sizes.items())[:_MOST_SHOWN])
-        msg = f"the images of {name} have several sizes ({printable(listed)}); resize them as they were for training"
+        msg = (
+            f"the images of {name} have several sizes ({make_printable(listed)}); resize them as they were for training"
+        )
         raise InputError(msg)
     depth = 1 if all(grey for grey, _ in kinds) else 3
     spec = InputSpec("x", "float32", (depth, *kinds[0][1]))
     return spec, replace(UNIT_RANGE, layout="nchw").completed(spec.shape, spec.dtype)
 
 
-def _free_memory() -> float | None:
+def _read_free_memory() -> float | None:
     """Bytes that the system says are free for use; None where it does not say."""
     try:
         with Path("/proc/meminfo").open(encoding="ascii") as lines:
@@ -204,7 +211,7 @@ def _list_pictures(path: Path, name: str, known: frozenset[str]) -> _Listing:
         _refuse_wrapper(path, folders)
     loose = [p for p in entries if is_picture(p) and not p.is_dir()]
     others: dict[Path, Counter[str]] = {folder: Counter() for folder in folders}
-    inside = {folder: _walk(folder, others[folder], path) for folder in folders}
+    inside = {folder: _list_images(folder, others[folder], path) for folder in folders}
     other = sum(others.values(), Counter[str]())
     files = [f for found in inside.values() for f in found]
     if not files:
@@ -216,31 +223,31 @@ def _list_pictures(path: Path, name: str, known: frozenset[str]) -> _Listing:
     else:
         _refuse_without_pictures(name, [f for f in folders if not inside[f] and others[f]])
     other.update({"beside the class folders": len(loose)} if loose else {})
-    _tell_left_out(name, other)
+    _warn_left_out(name, other)
     return _Listing(
         tuple(files),
         tuple(str(f.relative_to(path)) for f in files),
-        tuple(printable(folder.name) for folder in folders for _ in inside[folder]),
-        tuple(printable(folder.name) for folder in folders),
+        tuple(make_printable(folder.name) for folder in folders for _ in inside[folder]),
+        tuple(make_printable(folder.name) for folder in folders),
     )
 
 
 def _is_known(folder: Path, known: frozenset[str]) -> bool:
-    return clean_name(printable(folder.name)).casefold() in known
+    return clean_name(make_printable(folder.name)).casefold() in known
 
 
 def _refuse_without_pictures(name: str, folders: Sequence[Path]) -> None:
     """Notes or annotations beside the class folders would be taken for a class and move the labels of the others."""
     if folders:
-        shown = ", ".join(printable(f.name) for f in folders[:_MOST_SHOWN])
+        shown = ", ".join(make_printable(f.name) for f in folders[:_MOST_SHOWN])
         msg = f"{name}: no pictures, only other files, in {shown}: take it out of the class folders, or give the class names (--classes)."
         raise InputError(msg)
 
 
 def _refuse_empty(name: str, other: Counter[str], beside: Sequence[Path]) -> None:
     kinds = Counter(p.suffix.lower() or "without a suffix" for p in beside) + other
-    found = ", ".join(printable(kind) for kind, _ in kinds.most_common(_MOST_SHOWN))
-    there = f"; it holds {plural(sum(kinds.values()), 'other file')} ({found})" if kinds else ""
+    found = ", ".join(make_printable(kind) for kind, _ in kinds.most_common(_MOST_SHOWN))
+    there = f"; it holds {format_count(sum(kinds.values()), 'other file')} ({found})" if kinds else ""
     msg = f"{name} holds no images ({', '.join(SUFFIXES)}), neither itself nor in sub-folders, one per class{there}"
     raise InputError(msg)
 
@@ -250,7 +257,7 @@ def _is_litter(path: Path) -> bool:
     return path.name.startswith(".") or path.name.casefold() in _LITTER
 
 
-def _walk(folder: Path, other: Counter[str], root: Path) -> list[Path]:
+def _list_images(folder: Path, other: Counter[str], root: Path) -> list[Path]:
     """Pictures in a class folder and the folders inside, in order; suffixes of what is no picture are counted.
 
     Links in a circle are cut, and so are those to the root or above it, where the other classes are.
@@ -270,7 +277,7 @@ def _walk(folder: Path, other: Counter[str], root: Path) -> list[Path]:
             elif not _is_litter(file):
                 other[file.suffix.lower() or "without a suffix"] += 1
         if len(found) > _MOST_FILES:
-            msg = f"{printable(folder)} holds more than {_MOST_FILES} pictures."
+            msg = f"{make_printable(folder)} holds more than {_MOST_FILES} pictures."
             raise InputError(msg)
     return sorted(found)
 
@@ -284,10 +291,8 @@ def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
     """Class folders inside folders for training, validation and test: those would be taken for the classes."""
     parts = [f for f in folders if f.name.casefold() in _PART_NAMES and _folders_in(f)]
     if len(parts) >= min(2, len(folders)) > 0:
-        shown = ", ".join(printable(path / f.name) for f in parts)
-        msg = (
-            f"{printable(path)} holds parts of a data set, each with class folders inside: give one of them ({shown})."
-        )
+        shown = ", ".join(make_printable(path / f.name) for f in parts)
+        msg = f"{make_printable(path)} holds parts of a data set, each with class folders inside: give one of them ({shown})."
         raise InputError(msg)
 
 
@@ -295,8 +300,8 @@ def _refuse_wrapper(path: Path, folders: Sequence[Path]) -> None:
     """The class folders one folder deeper, as archives are unpacked: all pictures would be of one class."""
     if len(folders) != 1 or len(_folders_in(folders[0])) < 2 or any(map(is_picture, folders[0].iterdir())):
         return
-    inner = printable(path / folders[0].name)
-    msg = f"{printable(path)} holds one folder, with {plural(len(_folders_in(folders[0])), 'folder')} inside: give {inner}."
+    inner = make_printable(path / folders[0].name)
+    msg = f"{make_printable(path)} holds one folder, with {format_count(len(_folders_in(folders[0])), 'folder')} inside: give {inner}."
     raise InputError(msg)
 
 
@@ -304,9 +309,9 @@ def _folders_in(folder: Path) -> list[Path]:
     return [p for p in folder.iterdir() if p.is_dir() and not _is_litter(p)]
 
 
-def _tell_left_out(name: str, other: Counter[str]) -> None:
+def _warn_left_out(name: str, other: Counter[str]) -> None:
     if other:
-        kinds = ", ".join(printable(kind) for kind, _ in other.most_common(_MOST_SHOWN))
+        kinds = ", ".join(make_printable(kind) for kind, _ in other.most_common(_MOST_SHOWN))
         warn(
-            f"{name}: {plural(sum(other.values()), 'file')} left out ({kinds}); pictures are {', '.join(SUFFIXES)} in the class folders."
+            f"{name}: {format_count(sum(other.values()), 'file')} left out ({kinds}); pictures are {', '.join(SUFFIXES)} in the class folders."
         )

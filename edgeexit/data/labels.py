@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.data.classes import clean_name, number_classes
+from edgeexit.data.classes import assign_class_numbers, clean_name
 from edgeexit.data.model import ModelInfo
 from edgeexit.errors import InputError
 
@@ -46,19 +46,19 @@ def as_labels(
     """
     labels = _without_objects(labels)
     if labels.dtype.kind in "US":
-        return _from_text(labels, name, model, names)
+        return _convert_text(labels, name, model, names)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.dtype.kind not in "fiub":
         return None, [f"y is {labels.dtype}; whole numbers from 0 are needed"]
-    faults = _value_faults(labels)
+    faults = _find_value_faults(labels)
     if faults:
         return None, faults
     if labels.ndim == 2:
-        return _from_rows(labels, None if model is None else model.classes)
+        return _convert_rows(labels, None if model is None else model.classes)
     if labels.ndim != 1:
         return None, [f"y has shape {list(labels.shape)}; it needs [samples], or one-hot rows [samples, classes]"]
-    return _from_numbers(labels)
+    return _convert_numbers(labels)
 
 
 def _without_objects(labels: NDArray[Any]) -> NDArray[Any]:
@@ -69,7 +69,7 @@ def _without_objects(labels: NDArray[Any]) -> NDArray[Any]:
     return labels
 
 
-def _value_faults(labels: NDArray[Any]) -> list[str]:
+def _find_value_faults(labels: NDArray[Any]) -> list[str]:
     if labels.dtype.kind != "f" or np.isfinite(labels).all():
         return []
     bad = ~np.isfinite(labels).reshape(len(labels) if labels.ndim else 1, -1).all(axis=1)
@@ -78,7 +78,7 @@ def _value_faults(labels: NDArray[Any]) -> list[str]:
     ]
 
 
-def _from_rows(labels: NDArray[Any], classes: int | None) -> tuple[NDArray[np.int64] | None, list[str]]:
+def _convert_rows(labels: NDArray[Any], classes: int | None) -> tuple[NDArray[np.int64] | None, list[str]]:
     """One-hot rows: a single 1 among zeros, a column for each class."""
     ones = labels == 1
     if labels.shape[1] >= 2 and ((labels == 0) | ones).all() and (ones.sum(axis=1) == 1).all():
@@ -89,7 +89,7 @@ def _from_rows(labels: NDArray[Any], classes: int | None) -> tuple[NDArray[np.in
     return None, [f"y has shape {list(labels.shape)} and is not one-hot (a single 1 in each row){hint}"]
 
 
-def _from_numbers(labels: NDArray[Any]) -> tuple[NDArray[np.int64] | None, list[str]]:
+def _convert_numbers(labels: NDArray[Any]) -> tuple[NDArray[np.int64] | None, list[str]]:
     if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
         at = int((labels != np.floor(labels)).argmax())
         return None, [f"y has the label {labels[at]:g} in sample {at}; whole numbers from 0 are needed"]
@@ -102,7 +102,7 @@ def _from_numbers(labels: NDArray[Any]) -> tuple[NDArray[np.int64] | None, list[
     return labels.astype(np.int64), []
 
 
-def _from_text(
+def _convert_text(
     labels: NDArray[Any], name: str, model: ModelInfo | None, names: tuple[str, ...]
 ) -> tuple[NDArray[np.int64] | None, list[str]]:
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -121,7 +121,7 @@ def _from_text(
         ]
     known = known or ModelInfo(name, (), len(names), names)
     try:
-        numbers, _ = number_classes(list(dict.fromkeys(words)), known, name)
+        numbers, _ = assign_class_numbers(list(dict.fromkeys(words)), known, name)
     except InputError as error:
         return None, [str(error)]
     return np.array([numbers[w] for w in words], np.int64)[places], []

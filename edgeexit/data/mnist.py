@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.data.dataset import Dataset, checked
-from edgeexit.data.download import SetFile, data_folder, verified
+from edgeexit.data.dataset import Dataset, make_dataset
+from edgeexit.data.download import SetFile, find_data_folder, verify_file
 from edgeexit.data.splits import Indices, split_counts
 from edgeexit.errors import InputError
 
@@ -34,7 +34,7 @@ FILES = {
 }
 
 
-def mnist(part: str) -> Dataset:
+def load_mnist(part: str) -> Dataset:
     """One part of MNIST: `train`, `calibration` or `test`.
 
     Raises:
@@ -43,18 +43,18 @@ def mnist(part: str) -> Dataset:
     stem = "t10k" if part == "test" else "train"
     images, labels = (_read(f"{stem}-{kind}") for kind in ("images-idx3", "labels-idx1"))
     if part != "test":
-        where = mnist_split()[part]
+        where = make_mnist_split()[part]
         images, labels = images[where], labels[where]
-    return checked(f"mnist:{part}", images[:, None].astype(np.float32) / np.float32(255), labels)
+    return make_dataset(f"mnist:{part}", images[:, None].astype(np.float32) / np.float32(255), labels)
 
 
-def mnist_split() -> dict[str, Indices]:
+def make_mnist_split() -> dict[str, Indices]:
     """Places of each part among the 60,000 training images."""
     return dict(zip(COUNTS, split_counts(60_000, SPLIT_SEED, list(COUNTS.values())), strict=True))
 
 
 def _read(key: str) -> NDArray[np.uint8]:
-    return read_idx(verified("mnist", data_folder() / FOLDER, FILES[key]))
+    return read_idx(verify_file("mnist", find_data_folder() / FOLDER, FILES[key]))
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

@@ -52,7 +52,7 @@ class ModelInfo:
         return only if only is not None and len(only.shape) == 3 else None
 
 
-def complete_preprocess(info: ModelInfo) -> Preprocess | None:
+def infer_preprocess(info: ModelInfo) -> Preprocess | None:
     """The preprocessing with everything taken from the network's input; None where there is none.
 
     Raises:
@@ -67,7 +67,7 @@ def complete_preprocess(info: ModelInfo) -> Preprocess | None:
     return info.preprocess.completed(spec.shape, spec.dtype)
 
 
-def near_name(name: str, known: tuple[str, ...]) -> str | None:
+def find_near_name(name: str, known: tuple[str, ...]) -> str | None:
     """The name among `known` that differs only in case, or else the nearest one; None where none is near."""
     same = [k for k in known if k.lower() == name.lower()]
     return next(iter(same or difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)

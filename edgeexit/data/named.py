@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import TypeAlias
 
 from edgeexit.data import cifar10, mnist
-from edgeexit.data.dataset import Dataset, checked
-from edgeexit.data.digits import digits
-from edgeexit.data.download import SetFile, data_folder, fetch
+from edgeexit.data.dataset import Dataset, make_dataset
+from edgeexit.data.digits import load_digits_set
+from edgeexit.data.download import SetFile, fetch, find_data_folder
 from edgeexit.data.images import open_pictures
 from edgeexit.data.model import ModelInfo
 from edgeexit.data.npz import read_npy, read_npz
 from edgeexit.data.picture import is_picture
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.util.arguments import as_whole, check_regular_file, printable
-from edgeexit.util.progress import Progress, silent
+from edgeexit.util.arguments import as_whole, check_regular_file, make_printable
+from edgeexit.util.progress import Progress, show_nothing
 
 Loader: TypeAlias = Callable[[str], Dataset]
 """The name of a part in, that part of the set out."""
 
-SETS: dict[str, Loader] = {"digits": digits, "mnist": mnist.mnist, "cifar10": cifar10.cifar10}
+SETS: dict[str, Loader] = {"digits": load_digits_set, "mnist": mnist.load_mnist, "cifar10": cifar10.load_cifar10}
 """Every named set. A new one is a loader and a line here."""
 
 DOWNLOADS: dict[str, tuple[str, tuple[SetFile, ...]]] = {
@@ -37,7 +37,7 @@ PARTS = ("train", "calibration", "test")
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Data that is read piece by piece.
 
     Attributes:
@@ -84,7 +84,7 @@ def load_data(
     return source.read(0, source.count if most is None else min(most, source.count))
 
 
-def open_data(spec: str | os.PathLike[str], model: ModelInfo | None = None, *, strict: bool = False) -> Source:
+def open_data(spec: str | os.PathLike[str], model: ModelInfo | None = None, *, strict: bool = False) -> DataSource:
     """Find data, to be read piece by piece; see `load_data`. Pictures are not decoded yet, arrays are read whole."""
     text = os.fspath(spec) if isinstance(spec, (str, os.PathLike)) else None
     if not isinstance(text, str) or not text.strip():
@@ -95,26 +95,26 @@ def open_data(spec: str | os.PathLike[str], model: ModelInfo | None = None, *, s
         check_regular_file(path)
         if path.is_dir() or (is_picture(path) and path.is_file()):
             pictures = open_pictures(path, model, strict=strict)
-            return Source(pictures.name, len(pictures), pictures.read, pictures.class_names, pictures=True)
-        return _whole(_arrays(text, path, model))
+            return DataSource(pictures.name, len(pictures), pictures.read, pictures.class_names, pictures=True)
+        return _make_source(_read_arrays(text, path, model))
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         reason = error.strerror if isinstance(error, OSError) else error
-        msg = f"{printable(str(getattr(error, 'filename', None) or text))} cannot be read ({reason})"
+        msg = f"{make_printable(str(getattr(error, 'filename', None) or text))} cannot be read ({reason})"
         raise InputError(msg) from error
 
 
-def _whole(data: Dataset) -> Source:
-    return Source(data.name, len(data), lambda start, stop: data.take(slice(start, stop)), data.class_names)
+def _make_source(data: Dataset) -> DataSource:
+    return DataSource(data.name, len(data), lambda start, stop: data.take(slice(start, stop)), data.class_names)
 
 
-def _arrays(text: str, path: Path, model: ModelInfo | None) -> Dataset:
+def _read_arrays(text: str, path: Path, model: ModelInfo | None) -> Dataset:
     """Data that is read whole: NumPy files and named sets."""
     first, comma, second = text.partition(",")
     if comma and first.strip().lower().endswith(".npy") and not path.is_file():
         if not second.strip():
-            msg = f"{printable(text)}: give the labels after the comma, as x.npy,y.npy"
+            msg = f"{make_printable(text)}: give the labels after the comma, as x.npy,y.npy"
             raise InputError(msg)
         return read_npy(Path(first.strip()), Path(second.strip()), model)
     if path.suffix.lower() == ".npy":
@@ -124,11 +124,15 @@ def _arrays(text: str, path: Path, model: ModelInfo | None) -> Dataset:
         return read_npz(file, model, part)
     if path.suffix.lower() == ".npz" or path.is_file():
         return read_npz(path, model)
-    named = _named(text)
-    return named if model is None else replace(checked(named.name, named.inputs, named.labels, model), name=named.name)
+    named = _load_named_set(text)
+    return (
+        named
+        if model is None
+        else replace(make_dataset(named.name, named.inputs, named.labels, model), name=named.name)
+    )
 
 
-def fetch_set(name: str, progress: Progress = silent) -> None:
+def fetch_set(name: str, progress: Progress = show_nothing) -> None:
     """Download what is missing of a named set, into $EDGEEXIT_DATA or ~/.cache/edgeexit; sets that need no download are ready.
 
     Raises:
@@ -136,10 +140,10 @@ def fetch_set(name: str, progress: Progress = silent) -> None:
     """
     if name in DOWNLOADS:
         folder, files = DOWNLOADS[name]
-        fetch(data_folder() / folder, files, progress)
+        fetch(find_data_folder() / folder, files, progress)
 
 
-def _named(text: str) -> Dataset:
+def _load_named_set(text: str) -> Dataset:
     name, _, part = text.partition(":")
     if name not in SETS:
         known = ", ".join(f"{s}:{p}" for s in SETS for p in PARTS)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.errors import InputError, MissingExtra
-from edgeexit.util.arguments import check_regular_file, printable
+from edgeexit.util.arguments import check_regular_file, make_printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,14 +38,14 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def picture_kind(path: Path) -> tuple[bool, tuple[int, int]]:
+def read_picture_kind(path: Path) -> tuple[bool, tuple[int, int]]:
     """Whether a picture is grey, and its height and width when it stands upright; from the head of the file alone.
 
     Raises:
         InputError: it cannot be read.
         MissingExtra: Pillow is not installed.
     """
-    return _opened(path, lambda image: (_is_grey(image), _upright_size(image)))
+    return _open_picture(path, lambda image: (_is_grey(image), _read_upright_size(image)))
 
 
 def read_picture(path: Path, how: Preprocess) -> NDArray[Any]:
@@ -55,7 +55,7 @@ def read_picture(path: Path, how: Preprocess) -> NDArray[Any]:
         InputError: it is no file, cannot be read, is larger than Pillow takes, or has another size where nothing resizes it.
         MissingExtra: Pillow is not installed.
     """
-    return _opened(path, lambda image: prepare(image, how))
+    return _open_picture(path, lambda image: prepare(image, how))
 
 
 def prepare(image: Image, how: Preprocess) -> NDArray[Any]:
@@ -64,13 +64,13 @@ def prepare(image: Image, how: Preprocess) -> NDArray[Any]:
         from PIL import ImageOps
 
         image = ImageOps.exif_transpose(image)
-    image, factor = _in_colours(image, grey=how.channels == "grey")
-    image = _cropped(_resized(image, how), how)
+    image, factor = _convert_colours(image, grey=how.channels == "grey")
+    image = _crop(_resize(image, how), how)
     pixels = np.atleast_3d(np.asarray(image))
     return how.apply(pixels if factor == 1 else pixels / np.float32(factor))
 
 
-def pillow() -> ModuleType:
+def import_pillow() -> ModuleType:
     """Pillow's Image module.
 
     Raises:
@@ -83,9 +83,9 @@ def pillow() -> ModuleType:
     return Image
 
 
-def _opened(path: Path, use: Callable[[Image], T]) -> T:
+def _open_picture(path: Path, use: Callable[[Image], T]) -> T:
     """What `use` makes of a picture, every fault of the file as one error that names it."""
-    opener = pillow()
+    opener = import_pillow()
     check_regular_file(path)
     try:
         with warnings.catch_warnings():
@@ -95,15 +95,15 @@ def _opened(path: Path, use: Callable[[Image], T]) -> T:
     except MissingExtra:
         raise
     except MemoryError as error:
-        msg = f"the image {printable(path)} does not fit into memory."
+        msg = f"the image {make_printable(path)} does not fit into memory."
         raise InputError(msg) from error
     except Exception as error:  # Pillow's readers raise whatever their parsers meet in a damaged file
-        msg = f"cannot read the image {printable(path)}: {_reason(error, path)}"
+        msg = f"cannot read the image {make_printable(path)}: {_explain_error(error, path)}"
         raise InputError(msg) from error
 
 
-def _reason(error: Exception, path: Path) -> str:
-    text = printable(str(error).replace(repr(str(path)), "the file").replace(str(path), "the file"))
+def _explain_error(error: Exception, path: Path) -> str:
+    text = make_printable(str(error).replace(repr(str(path)), "the file").replace(str(path), "the file"))
     kind = type(error).__name__
     if kind == "DecompressionBombError":
         return f"it is too large ({text}); resize it, or take it out"
@@ -116,47 +116,47 @@ _ORIENTATION = 0x0112  # of EXIF
 _ON_ITS_SIDE = (5, 6, 7, 8)
 
 
-def _upright_size(image: Image) -> tuple[int, int]:
+def _read_upright_size(image: Image) -> tuple[int, int]:
     turned = image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
     return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def _is_grey(image: Image) -> bool:
     if image.mode == "P":
-        return _palette_is_grey(image)
+        return _is_grey_palette(image)
     return image.mode in _GREY
 
 
-def _palette_is_grey(image: Image) -> bool:
+def _is_grey_palette(image: Image) -> bool:
     """A palette of greys only, as many PNGs of masks and scans have."""
     colours = np.array(image.getpalette() or [0, 0, 0]).reshape(-1, 3)
     return bool((colours == colours[:, :1]).all())
 
 
-def _in_colours(image: Image, *, grey: bool) -> tuple[Image, float]:
+def _convert_colours(image: Image, *, grey: bool) -> tuple[Image, float]:
     """The picture in grey or RGB, and the factor of its values over 0..255."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _deep(image, grey=grey)
+        return _convert_deep_grey(image, grey=grey)
     if image.mode in ("P", "PA") and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("L" if grey else "RGB"), 1.0
 
 
-def _deep(image: Image, *, grey: bool) -> tuple[Image, float]:
+def _convert_deep_grey(image: Image, *, grey: bool) -> tuple[Image, float]:
     """16-bit grey as numbers with a fraction, which Pillow resizes without a loss; RGB repeats it in three channels."""
     wide = image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM"))
     if wide:
         msg = f"its pixels are 32-bit ({image.mode}), whose range is not known: save it with 8 or 16 bits"
         raise InputError(msg)
     values = np.asarray(image).astype(np.float32)
-    opener = pillow()
+    opener = import_pillow()
     if grey:
         return opener.fromarray(values), _DEEP
     eight = np.rint(values / _DEEP).astype(np.uint8)
     return opener.fromarray(np.repeat(eight[..., None], 3, axis=2)), 1.0
 
 
-def _resized(image: Image, how: Preprocess) -> Image:
+def _resize(image: Image, how: Preprocess) -> Image:
     """As torchvision's Resize: two numbers are height and width; one is the shorter side, the longer one keeps the ratio, rounded down."""
     if not how.resize:
         return image
@@ -169,11 +169,11 @@ def _resized(image: Image, how: Preprocess) -> Image:
     if height * width > _MOST_PIXELS:
         msg = f"it would have {height}x{width} pixels with its shorter side resized to {min(height, width)}; crop it, or take it out"
         raise InputError(msg)
-    method = getattr(pillow().Resampling, how.interpolation.upper())
+    method = getattr(import_pillow().Resampling, how.interpolation.upper())
     return image if image.size == (width, height) else image.resize((width, height), method)
 
 
-def _cropped(image: Image, how: Preprocess) -> Image:
+def _crop(image: Image, how: Preprocess) -> Image:
     """The middle, as torchvision's CenterCrop has it; without resizing the picture must have the size already.
 
     Raises:

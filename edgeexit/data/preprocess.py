@@ -57,7 +57,7 @@ class Preprocess:
     def faults(self) -> list[str]:
         """Everything that is wrong with the values, one clause each."""
         count = CHANNELS.get(self.channels)
-        found = [*_size_faults("size", self.size, (0, 2)), *_size_faults("resize", self.resize, (0, 1, 2))]
+        found = [*_find_size_faults("size", self.size, (0, 2)), *_find_size_faults("resize", self.resize, (0, 1, 2))]
         for name, value, known in (
             ("interpolation", self.interpolation, INTERPOLATIONS),
             ("channels", self.channels, ("", *CHANNELS)),
@@ -78,10 +78,10 @@ class Preprocess:
             found.append(f"std must be above 0, not {list(self.std)}")
         cut = self.size and self.resize and len(self.resize) == 2
         if cut and any(s > r for s, r in zip(self.size, self.resize, strict=False)):
-            found.append(f"size {_by(self.size)} does not fit into resize {_by(self.resize)}")
+            found.append(f"size {_format_size(self.size)} does not fit into resize {_format_size(self.resize)}")
         if self.size and len(self.resize) == 1 and min(self.size) > self.resize[0]:
             found.append(
-                f"size {_by(self.size)} does not fit into pictures whose shorter side is resized to {self.resize[0]}"
+                f"size {_format_size(self.size)} does not fit into pictures whose shorter side is resized to {self.resize[0]}"
             )
         return found
 
@@ -110,7 +110,7 @@ class Preprocess:
         Raises:
             InputError: it makes another shape than that, with both.
         """
-        layout = self.layout or layout_of(shape, CHANNELS.get(self.channels))
+        layout = self.layout or guess_layout(shape, CHANNELS.get(self.channels))
         depth, height, width = shape if layout == "nchw" else (shape[2], shape[0], shape[1])
         channels = self.channels or {1: "grey", 3: "rgb"}.get(depth, "")
         faults = []
@@ -119,7 +119,7 @@ class Preprocess:
                 f"pictures have 1 or 3 channels ({channels or 'grey or rgb'}), the input has {depth} in {layout}"
             )
         if self.size and self.size != (height, width):
-            faults.append(f"the size is {_by(self.size)}, the input has {height}x{width}")
+            faults.append(f"the size is {_format_size(self.size)}, the input has {height}x{width}")
         if self.dtype and self.dtype != dtype:
             faults.append(f"the dtype is {self.dtype}, the input has {dtype}")
         if any(len(values) not in (0, 1, depth) for values in (self.mean, self.std)):
@@ -157,8 +157,10 @@ class Preprocess:
 
     def __str__(self) -> str:
         """One line for people."""
-        parts = [f"resize {_by(self.resize)}{' (shorter side)' if len(self.resize) == 1 else ''} {self.interpolation}"]
-        parts = [*(parts if self.resize else []), *([f"crop {_by(self.size)}"] if self.size else [])]
+        parts = [
+            f"resize {_format_size(self.resize)}{' (shorter side)' if len(self.resize) == 1 else ''} {self.interpolation}"
+        ]
+        parts = [*(parts if self.resize else []), *([f"crop {_format_size(self.size)}"] if self.size else [])]
         parts.append(self.channels or "channels as the network has them")
         parts.append("pixels / 255" if self.scale == 1 / 255 else f"pixels × {self.scale:.6g}")
         parts += [
@@ -174,17 +176,17 @@ UNIT_RANGE = Preprocess()
 """Pixels / 255 and nothing else."""
 
 
-def layout_of(shape: tuple[int, ...], channels: int | None = None) -> str:
+def guess_layout(shape: tuple[int, ...], channels: int | None = None) -> str:
     """Where an input of three dimensions has its channels: first where that number fits there, else last."""
     fits = (channels,) if channels else (1, 3)
     return "nhwc" if shape[0] not in fits and shape[2] in fits else "nchw"
 
 
-def _size_faults(name: str, value: tuple[int, ...], lengths: tuple[int, ...]) -> list[str]:
+def _find_size_faults(name: str, value: tuple[int, ...], lengths: tuple[int, ...]) -> list[str]:
     if len(value) in lengths and all(1 <= v <= _LARGEST_SIDE for v in value):
         return []
     wanted = "height x width, such as 224x224" if name == "size" else "one number (the shorter side) or height x width"
-    return [f"{name} is {_by(value)}; {wanted}, is needed"]
+    return [f"{name} is {_format_size(value)}; {wanted}, is needed"]
 
 
 def _refuse_overflow(how: Preprocess) -> None:
@@ -208,5 +210,5 @@ def _listed(numbers: tuple[float, ...]) -> str:
     return ", ".join(f"{n:g}" for n in numbers)
 
 
-def _by(numbers: tuple[int, ...]) -> str:
+def _format_size(numbers: tuple[int, ...]) -> str:
     return "x".join(map(str, numbers))

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from edgeexit.data.dataset import Dataset
 from edgeexit.data.model import InputSpec, ModelInfo
-from edgeexit.data.preprocess import Preprocess, layout_of
+from edgeexit.data.preprocess import Preprocess, guess_layout
 from edgeexit.errors import InputError
-from edgeexit.util.documents import dumps, from_document
+from edgeexit.util.documents import dumps, parse_document
 
 PREPROCESS_KEY = "edgeexit.preprocess"
 CLASSES_KEY = "edgeexit.classes"
@@ -51,7 +51,7 @@ class InputStatistics:
 
 
 @dataclass(frozen=True)
-class Reference:
+class DataReference:
     """Data that the network is known to do well on.
 
     Attributes:
@@ -75,7 +75,7 @@ class DataRecord:
 
     preprocess: Preprocess | None = None
     class_names: tuple[str, ...] = ()
-    reference: Reference | None = None
+    reference: DataReference | None = None
 
     def as_metadata(self) -> dict[str, str]:
         """As properties of a model file."""
@@ -95,7 +95,7 @@ class DataRecord:
         )
 
 
-def record_of(metadata: Mapping[str, str], where: str) -> DataRecord:
+def read_data_record(metadata: Mapping[str, str], where: str) -> DataRecord:
     """What a model's metadata says of its data.
 
     Raises:
@@ -103,10 +103,14 @@ def record_of(metadata: Mapping[str, str], where: str) -> DataRecord:
     """
 
     def read(cls: type[Any], key: str) -> Any:
-        return from_document(cls, _parsed(metadata[key], key, where), f"{where}: {key}") if key in metadata else None
+        return (
+            parse_document(cls, _parse_metadata(metadata[key], key, where), f"{where}: {key}")
+            if key in metadata
+            else None
+        )
 
-    preprocess, reference = read(Preprocess, PREPROCESS_KEY), read(Reference, REFERENCE_KEY)
-    names = _parsed(metadata[CLASSES_KEY], CLASSES_KEY, where) if CLASSES_KEY in metadata else []
+    preprocess, reference = read(Preprocess, PREPROCESS_KEY), read(DataReference, REFERENCE_KEY)
+    names = _parse_metadata(metadata[CLASSES_KEY], CLASSES_KEY, where) if CLASSES_KEY in metadata else []
     faults = preprocess.faults() if preprocess is not None else []
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         faults.append("the class names are no list of text")
@@ -116,7 +120,7 @@ def record_of(metadata: Mapping[str, str], where: str) -> DataRecord:
     return DataRecord(preprocess, tuple(names), reference)
 
 
-def _parsed(text: str, key: str, where: str) -> Any:
+def _parse_metadata(text: str, key: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -124,41 +128,41 @@ def _parsed(text: str, key: str, where: str) -> Any:
         raise InputError(msg) from error
 
 
-def describe_data(data: Dataset, model: ModelInfo, accuracy: float | None, source: str) -> Reference:
+def describe_data(data: Dataset, model: ModelInfo, accuracy: float | None, source: str) -> DataReference:
     """The reference of data in a network's form; statistics are over at most 4,096 samples, evenly spaced."""
-    return Reference(data.name, len(data), accuracy, describe_inputs(data, model.inputs), source)
+    return DataReference(data.name, len(data), accuracy, describe_inputs(data, model.inputs), source)
 
 
 def describe_inputs(data: Dataset, inputs: tuple[InputSpec, ...]) -> tuple[InputStatistics, ...]:
     """Statistics of each input of a network over data in its form."""
     step = max(1, len(data) // _MOST_SAMPLES)
     whole = data.inputs if isinstance(data.inputs, dict) else {inputs[0].name: data.inputs}
-    return tuple(_statistics(spec, whole[spec.name][::step]) for spec in inputs if spec.name in whole)
+    return tuple(_compute_statistics(spec, whole[spec.name][::step]) for spec in inputs if spec.name in whole)
 
 
-def _statistics(spec: InputSpec, array: NDArray[Any]) -> InputStatistics:
-    channels = _channels(spec, array)
+def _compute_statistics(spec: InputSpec, array: NDArray[Any]) -> InputStatistics:
+    channels = _split_channels(spec, array)
     with np.errstate(over="ignore", invalid="ignore"):  # float64 inputs may be as large as any number
         return InputStatistics(
             name=spec.name,
             dtype=spec.dtype,
             minimum=float(array.min()),
             maximum=float(array.max()),
-            mean=tuple(_number(c.mean(dtype=np.float64)) for c in channels),
-            std=tuple(_number(c.std(dtype=np.float64)) for c in channels),
+            mean=tuple(_parse_number(c.mean(dtype=np.float64)) for c in channels),
+            std=tuple(_parse_number(c.std(dtype=np.float64)) for c in channels),
         )
 
 
-def _number(value: float) -> float:
+def _parse_number(value: float) -> float:
     """A number that a document holds."""
     return math.inf if math.isnan(value) else float(value)
 
 
-def _channels(spec: InputSpec, array: NDArray[Any]) -> list[NDArray[Any]]:
+def _split_channels(spec: InputSpec, array: NDArray[Any]) -> list[NDArray[Any]]:
     """The channels of pictures, each as one array; everything as one where it is no picture."""
     if len(spec.shape) != 3:
         return [array]
-    axis = 1 if layout_of(spec.shape) == "nchw" else 3
+    axis = 1 if guess_layout(spec.shape) == "nchw" else 3
     count = array.shape[axis]
     return [array.take(c, axis=axis) for c in range(count)] if count <= _MOST_FEATURES else [array]
 
@@ -168,8 +172,8 @@ _REVERSED = 3.0  # times as near with the channels in the other order
 _SURE = 4.0  # standard errors of a channel's mean, samples taken as one value each
 
 
-def input_differences(
-    reference: Reference, data: Dataset, inputs: tuple[InputSpec, ...], how: Preprocess | None = None
+def find_input_differences(
+    reference: DataReference, data: Dataset, inputs: tuple[InputSpec, ...], how: Preprocess | None = None
 ) -> list[str]:
     """How data differ from the reference in a way that other samples of the same kind do not: scale, offset, order of channels.
 
@@ -184,9 +188,13 @@ def input_differences(
     for spec, now in zip(inputs, found, strict=True):
         then = known.get(now.name)
         scaled = np.dtype(spec.dtype).kind == "f" or len(spec.shape) == 3
-        reason = None if then is None or not scaled else _difference(then, now, min(len(data), reference.samples), how)
+        reason = (
+            None if then is None or not scaled else _find_difference(then, now, min(len(data), reference.samples), how)
+        )
         if reason is not None and then is not None:
-            differences.append(f"input {now.name!r} {reason}: {_shown(now)} here, {_shown(then)} in {reference.data}")
+            differences.append(
+                f"input {now.name!r} {reason}: {_format_statistics(now)} here, {_format_statistics(then)} in {reference.data}"
+            )
     return differences
 
 
@@ -205,16 +213,16 @@ def range_differences(how: Preprocess, data: Dataset, spec: InputSpec) -> list[s
     else:
         return []
     made = f"what the bundle's preprocessing makes of pixels, {black:.3g} to {white:.3g}"
-    return [f"input {now.name!r} {reason} {made}: {_shown(now)}"]
+    return [f"input {now.name!r} {reason} {made}: {_format_statistics(now)}"]
 
 
 _BELOW_ZERO = 0.05  # share of the range of normalised pixels; that of MNIST has 13 % below zero
 _OVERSHOOT = 0.25  # by which resizing with bicubic or Lanczos may exceed the range, and more
 
 
-def _difference(then: InputStatistics, now: InputStatistics, samples: int, how: Preprocess | None) -> str | None:
-    mean, std = _whole(then)
-    mean_now, std_now = _whole(now)
+def _find_difference(then: InputStatistics, now: InputStatistics, samples: int, how: Preprocess | None) -> str | None:
+    mean, std = _pool_statistics(then)
+    mean_now, std_now = _pool_statistics(now)
     if std == 0 or len(then.mean) != len(now.mean):
         return None
     if std_now / std > _MOST_RATIO:
@@ -250,7 +258,7 @@ def _as_pixels(statistics: InputStatistics, how: Preprocess | None) -> InputStat
     return replace(statistics, mean=tuple(means.tolist()), std=tuple(stds.tolist()))
 
 
-def _whole(statistics: InputStatistics) -> tuple[float, float]:
+def _pool_statistics(statistics: InputStatistics) -> tuple[float, float]:
     """Mean and standard deviation over all channels."""
     means, stds = np.array(statistics.mean), np.array(statistics.std)
     return float(means.mean()), float(np.sqrt((stds**2 + (means - means.mean()) ** 2).mean()))
@@ -265,6 +273,6 @@ def _is_reversed(then: InputStatistics, now: InputStatistics, samples: int) -> b
     return apart > _REVERSED * other and apart > _SURE * max(then.std) / np.sqrt(samples)
 
 
-def _shown(statistics: InputStatistics) -> str:
+def _format_statistics(statistics: InputStatistics) -> str:
     means, stds = (", ".join(f"{v:.3g}" for v in values) for values in (statistics.mean, statistics.std))
     return f"from {statistics.minimum:.3g} to {statistics.maximum:.3g}, mean {means}, standard deviation {stds}"

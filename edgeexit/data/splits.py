@@ -33,7 +33,7 @@ def split_calibration(n: int, seed: int, parts: Sequence[float] = (0.8, 0.2)) ->
     if any(a >= b for a, b in pairwise(edges)):
         msg = f"{n} samples are too few to split into parts of {tuple(parts)}"
         raise InputError(msg)
-    order = _shuffled(n, seed)
+    order = _shuffle_indices(n, seed)
     return [order[a:b] for a, b in pairwise(edges)]
 
 
@@ -46,23 +46,23 @@ def split_counts(n: int, seed: int, counts: Sequence[int]) -> list[Indices]:
     if sum(counts) != n or min(counts, default=0) <= 0:
         msg = f"parts of {', '.join(map(str, counts))} do not make up {n} samples"
         raise InputError(msg)
-    order = _shuffled(n, seed)
+    order = _shuffle_indices(n, seed)
     edges = np.cumsum([0, *counts])
     return [np.sort(order[a:b]) for a, b in pairwise(edges)]
 
 
-def _shuffled(n: int, seed: int) -> Indices:
+def _shuffle_indices(n: int, seed: int) -> Indices:
     """0 .. n - 1 in the order of one PCG64 draw each: numpy promises the stream of the bit generator, not that of `shuffle`."""
     draws = np.random.PCG64(seed).random_raw(n)
     return np.argsort(draws, kind="stable").astype(np.int64)
 
 
-def indices_sha256(indices: NDArray[np.integer]) -> str:
+def hash_indices(indices: NDArray[np.integer]) -> str:
     """Of a split, for records: the little-endian int64 bytes of its indices in order."""
     return hashlib.sha256(np.asarray(indices, "<i8").tobytes()).hexdigest()
 
 
-def overlap(dataset: Dataset, hashes: Iterable[bytes]) -> Indices:
+def find_overlap(dataset: Dataset, hashes: Iterable[bytes]) -> Indices:
     """Places in `dataset` whose inputs are among samples with these hashes (`Dataset.sample_hashes`), such as the training data."""
     known = hashes if isinstance(hashes, set | frozenset) else set(hashes)
     return np.flatnonzero([h in known for h in dataset.sample_hashes()]).astype(np.int64)

@@ -21,7 +21,7 @@ from typing import Any
 
 from edgeexit.errors import MissingExtra, ModelError
 from edgeexit.util.arguments import as_names
-from edgeexit.util.atomic import replacing
+from edgeexit.util.atomic import replace_atomically
 
 try:
     import torch
@@ -30,10 +30,10 @@ except ImportError as error:
     raise MissingExtra("torch", "torch") from error
 
 from edgeexit.exporter.comparison import check_repeats, compare
-from edgeexit.exporter.conversion import DEFAULT_OPSET, onnx_model
-from edgeexit.exporter.eager import eager_exits
-from edgeexit.exporter.example import Example, Reading, by_position
-from edgeexit.exporter.modes import export_mode, training_hint
+from edgeexit.exporter.conversion import DEFAULT_OPSET, convert_to_onnx
+from edgeexit.exporter.eager import run_eager_exits
+from edgeexit.exporter.example import Example, TransformedOutput, wrap_by_position
+from edgeexit.exporter.modes import export_mode, make_training_hint
 from edgeexit.exporter.onnx_file import as_properties, check_dtypes, check_names, name_exits, save
 from edgeexit.nets.cascade import cascade
 from edgeexit.nets.outputs import mark_exit
@@ -110,43 +110,44 @@ def export(
     """
     names = as_names("names", names)
     properties = as_properties(metadata)
-    module, inputs = by_position(module, example)
+    module, inputs = wrap_by_position(module, example)
     if read is not None:
-        module = Reading(module, read)
+        module = TransformedOutput(module, read)
     with export_mode(module, training_forward=training_forward), torch.no_grad():
         rows = {name: x[:1].repeat(2 if dynamic_batch else 1, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
-        with _hinting(module, rows):
-            exits = eager_exits(module, rows, names)
+        with _add_training_hint(module, rows):
+            exits = run_eager_exits(module, rows, names)
             check_names(inputs, exits)
             check_dtypes(exits)
             check_repeats(module, rows, exits)
-            model = onnx_model(module, rows, exits, dynamic_batch=dynamic_batch, opset=opset)
+            model = convert_to_onnx(module, rows, exits, dynamic_batch=dynamic_batch, opset=opset)
         name_exits(model, exits)
         model.metadata_props.update(properties)
-        with replacing(path) as scratch:
+        with replace_atomically(path) as scratch:
             save(model, scratch, module)
             difference, checked = compare(module, scratch, inputs, exits, dynamic_batch=dynamic_batch)
         if len(exits) == 1:
-            _warn_of_one_exit(module, rows, exits[0].name)
+            _warn_about_one_exit(module, rows, exits[0].name)
     shapes = {name: (None if dynamic_batch else 1, *x.shape[1:]) for name, x in inputs.items()}
     return Exported(Path(path), tuple(e.name for e in exits), shapes, opset, difference, checked)
 
 
 @contextmanager
-def _hinting(module: nn.Module, rows: Mapping[str, torch.Tensor]) -> Iterator[None]:
+def _add_training_hint(module: nn.Module, rows: Mapping[str, torch.Tensor]) -> Iterator[None]:
     """Add to what is wrong with forward, or with its export, that its training branch returns more exits."""
     try:
         yield
     except ModelError as error:
-        hint = training_hint(module, rows, 0) if not module.training else ""
+        hint = make_training_hint(module, rows, 0) if not module.training else ""
         if not hint:
             raise
         raise ModelError(f"{error}{hint}") from error.__cause__
 
 
-def _warn_of_one_exit(module: nn.Module, rows: Mapping[str, torch.Tensor], name: str) -> None:
+def _warn_about_one_exit(module: nn.Module, rows: Mapping[str, torch.Tensor], name: str) -> None:
     hint = (
-        training_hint(module, rows, 1) or " Let forward return or mark (edgeexit.mark_exit) the logits of every exit."
+        make_training_hint(module, rows, 1)
+        or " Let forward return or mark (edgeexit.mark_exit) the logits of every exit."
     )
     msg = f"forward returns one exit ({name}), and edgeexit compiles networks of two or more.{hint}"
     warnings.warn(msg, ExportWarning, stacklevel=3)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from edgeexit.errors import MissingExtra, ModelError
-from edgeexit.exporter.eager import DECIDES, FIXED_BATCH, buffers_kept
-from edgeexit.exporter.onnx_file import output_names
+from edgeexit.exporter.eager import DECIDES, FIXED_BATCH, restore_buffers
+from edgeexit.exporter.onnx_file import list_output_names
 from edgeexit.exporter.simplification import simplify
-from edgeexit.exporter.translations import translations
+from edgeexit.exporter.translations import list_translations
 from edgeexit.nets.outputs import ExitTensors, run_exits
 
 DEFAULT_OPSET = 18
@@ -37,16 +37,16 @@ class _EveryExit(nn.Module):
         return tuple(t for e in exits for t in (e.logits, e.score) if t is not None)
 
 
-def onnx_model(
+def convert_to_onnx(
     module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[ExitTensors], *, dynamic_batch: bool, opset: int
 ) -> Any:
     """The module as an onnx_ir model."""
     wrapper = _EveryExit(module, [e.name for e in exits])
     batch = torch.export.Dim("batch", min=1) if dynamic_batch else None
     dynamic = {"inputs": tuple({0: batch} for _ in inputs)} if dynamic_batch else None
-    outputs = [name for e in exits for name in output_names(e) if name is not None]
+    outputs = [name for e in exits for name in list_output_names(e) if name is not None]
     try:
-        with _quiet(), buffers_kept(module):
+        with _silence_exporter(), restore_buffers(module):
             program = torch.onnx.export(
                 wrapper,
                 tuple(inputs.values()),
@@ -56,7 +56,7 @@ def onnx_model(
                 input_names=list(inputs),
                 output_names=outputs,
                 dynamic_shapes=dynamic,
-                custom_translation_table=translations(),
+                custom_translation_table=list_translations(),
                 optimize=False,  # its optimiser drops tiny constants
             )
             assert program is not None
@@ -64,7 +64,7 @@ def onnx_model(
     except ImportError as error:
         raise MissingExtra("onnxscript", "torch") from error
     except torch.onnx.OnnxExporterError as error:
-        raise _cannot_export(error, dynamic_batch=dynamic_batch) from error
+        raise _make_export_error(error, dynamic_batch=dynamic_batch) from error
     written = program.model.opset_imports[""]
     if written != opset:  # torch converts downwards where it can, and keeps its own where it cannot
         msg = f"torch cannot write this module in opset {opset}, only in {written}; leave the opset out"
@@ -82,16 +82,16 @@ def _check_batch(model: Any) -> None:
         raise ModelError(msg)
 
 
-def _cannot_export(error: Exception, *, dynamic_batch: bool) -> ModelError:
+def _make_export_error(error: Exception, *, dynamic_batch: bool) -> ModelError:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
     reason = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-    remedy = _remedy(reason) or (FIXED_BATCH if dynamic_batch else "")
+    remedy = _find_remedy(reason) or (FIXED_BATCH if dynamic_batch else "")
     return ModelError(f"torch cannot export this module: {reason.rstrip('.')}. {remedy}".rstrip())
 
 
-def _remedy(reason: str) -> str:
+def _find_remedy(reason: str) -> str:
     """What to do, where torch's reason is one that is known."""
     if "data-dependent" in reason.lower():
         return DECIDES
@@ -104,7 +104,7 @@ _TALKERS = ("torch.onnx", "torch.export", "torch.fx.experimental.symbolic_shapes
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_exporter() -> Iterator[None]:
     """Torch's exporter warns about its own deprecated calls and about packages that nobody asked for."""
     levels = {logging.getLogger(name): logging.getLogger(name).level for name in _TALKERS}
     for logger in levels:

@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from edgeexit.errors import ModelError
 from edgeexit.nets.outputs import ExitTensors, run_exits
-from edgeexit.nets.users_code import users_code
+from edgeexit.nets.users_code import translate_user_errors
 
 FIXED_BATCH = "If the graph depends on the batch size, ask for a batch of 1 (dynamic_batch=False, --batch-1)."
 
@@ -21,7 +21,7 @@ _ONE_VALUE = re.compile(r"cannot be converted to Scalar|Boolean value of Tensor|
 """What torch says where several samples are asked for one number or one truth value."""
 
 
-def eager_exits(
+def run_eager_exits(
     module: nn.Module, inputs: Mapping[str, Tensor], names: Sequence[str] | None, *, on: str = "the example"
 ) -> list[ExitTensors]:
     """The exits that forward returns or marks for these inputs. Every call starts from the same buffers.
@@ -32,7 +32,7 @@ def eager_exits(
     shapes = ", ".join(f"{name} {list(x.shape)} {x.dtype}" for name, x in inputs.items())
     hint = f" {FIXED_BATCH}" if any(len(x) > 1 for x in inputs.values()) else ""
     try:
-        with buffers_kept(module), users_code(f"forward failed on {on} ({shapes})"):
+        with restore_buffers(module), translate_user_errors(f"forward failed on {on} ({shapes})"):
             return run_exits(module, *inputs.values(), names=names)
     except ModelError as error:
         if error.__cause__ is None:  # ours, of the form
@@ -42,11 +42,11 @@ def eager_exits(
 
 
 @contextmanager
-def buffers_kept(module: nn.Module) -> Iterator[None]:
+def restore_buffers(module: nn.Module) -> Iterator[None]:
     """The buffers are those from before, with the values from before, whatever the body does to them."""
     tables = [m._buffers for m in module.modules() if isinstance(m._buffers, dict)]  # noqa: SLF001 - empty ones have no other place
     registered = [(table, dict(table)) for table in tables]
-    values = [(buffer, buffer.clone()) for buffer in module.buffers() if _can_change(buffer)]
+    values = [(buffer, buffer.clone()) for buffer in module.buffers() if _is_writable(buffer)]
     try:
         yield
     finally:
@@ -58,6 +58,6 @@ def buffers_kept(module: nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def _can_change(buffer: Tensor) -> bool:
+def _is_writable(buffer: Tensor) -> bool:
     """Not one that has no values yet, nor one whose places share memory, as torch writes into neither."""
     return not is_lazy(buffer) and buffer.layout == torch.strided and 0 not in buffer.stride()

@@ -10,20 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from edgeexit.errors import ModelError
-from edgeexit.util.units import plural
+from edgeexit.util.units import format_count
 
 Example: TypeAlias = "Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]"
 
 
-def by_position(module: object, example: Example) -> tuple[nn.Module, dict[str, Tensor]]:
+def wrap_by_position(module: object, example: Example) -> tuple[nn.Module, dict[str, Tensor]]:
     """The module as one that takes all its inputs by position, and the example as inputs by name in that order."""
-    checked = _module(module)
+    checked = _check_module(module)
     parameters = list(inspect.signature(checked.forward).parameters.values())
     if isinstance(example, Mapping):
-        given, keywords = _by_name(parameters, example)
+        given, keywords = _match_by_name(parameters, example)
     else:
-        given, keywords = _in_order(parameters, example if isinstance(example, tuple | list) else (example,)), []
-    inputs = {name: _tensor(name, x) for name, x in given.items()}
+        given, keywords = _match_in_order(parameters, example if isinstance(example, tuple | list) else (example,)), []
+    inputs = {name: _convert_to_tensor(name, x) for name, x in given.items()}
     sizes = {name: x.shape[0] if x.ndim else 0 for name, x in inputs.items()}
     if not sizes or 0 in sizes.values() or len(set(sizes.values())) > 1:
         msg = (
@@ -46,7 +46,7 @@ class _ByKeyword(nn.Module):
         return self.by_keyword(*inputs[:first], **dict(zip(self.names, inputs[first:], strict=True)))
 
 
-class Reading(nn.Module):
+class TransformedOutput(nn.Module):
     """A module whose result is what `read` makes of that of another."""
 
     def __init__(self, module: nn.Module, read: Callable[[Any], Any]) -> None:
@@ -58,7 +58,7 @@ class Reading(nn.Module):
         return self.read(self.read_from(*inputs))
 
 
-def _module(module: object) -> nn.Module:
+def _check_module(module: object) -> nn.Module:
     if not isinstance(module, nn.Module):
         msg = f"module must be a torch.nn.Module whose forward returns every exit, not {module!r}"
         raise ModelError(msg)
@@ -75,7 +75,7 @@ def _is_scripted(module: nn.Module) -> bool:
     return isinstance(module, torch.jit.RecursiveScriptModule)  # type: ignore[attr-defined]
 
 
-def _tensor(name: str, value: object) -> Tensor:
+def _convert_to_tensor(name: str, value: object) -> Tensor:
     try:
         tensor = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -90,14 +90,16 @@ def _tensor(name: str, value: object) -> Tensor:
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def _by_name(
+def _match_by_name(
     parameters: Sequence[inspect.Parameter], example: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Inputs by name, those first that are taken by position; and the names of the others."""
     ordered = [p.name for p in parameters if p.kind in (*_POSITIONAL, p.VAR_POSITIONAL)]
     named = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY]
     others = [name for name in example if name not in (*ordered, *named)]
-    unknown = [name for name in others if not isinstance(name, str)] if _takes(parameters, "VAR_KEYWORD") else others
+    unknown = (
+        [name for name in others if not isinstance(name, str)] if _accepts_kind(parameters, "VAR_KEYWORD") else others
+    )
     if unknown:
         known = ", ".join((*ordered, *named)) or "names that are text"
         msg = f"forward takes no input named {', '.join(map(repr, unknown))}; it takes {known}"
@@ -107,24 +109,24 @@ def _by_name(
         msg = f"forward takes {', '.join(ordered)} in this order; an example is missing before {order[-1]!r}"
         raise ModelError(msg)
     keywords = [name for name in named if name in example] + others
-    return _in_order(parameters, [example[name] for name in order]) | {n: example[n] for n in keywords}, keywords
+    return _match_in_order(parameters, [example[name] for name in order]) | {n: example[n] for n in keywords}, keywords
 
 
-def _in_order(parameters: Sequence[inspect.Parameter], given: Sequence[Tensor]) -> dict[str, Tensor]:
+def _match_in_order(parameters: Sequence[inspect.Parameter], given: Sequence[Tensor]) -> dict[str, Tensor]:
     """By forward's own names; `input`, `input2`, ... where it takes `*inputs`."""
     names = [p.name for p in parameters if p.kind in _POSITIONAL]
-    if len(names) < len(given) and not _takes(parameters, "VAR_POSITIONAL"):
+    if len(names) < len(given) and not _accepts_kind(parameters, "VAR_POSITIONAL"):
         takes = f"{len(names)}: {', '.join(names)}" if names else "no input by position"
-        msg = f"the example has {plural(len(given), 'input')} and forward takes {takes}{_by_name_remedy(parameters)}"
+        msg = f"the example has {format_count(len(given), 'input')} and forward takes {takes}{_explain_by_name(parameters)}"
         raise ModelError(msg)
     extra = [name for name in ("input", *(f"input{i}" for i in range(2, len(given) + 2))) if name not in names]
     return dict(zip([*names, *extra], given, strict=False))
 
 
-def _by_name_remedy(parameters: Sequence[inspect.Parameter]) -> str:
-    named = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY] or ["x"] * _takes(parameters, "VAR_KEYWORD")
+def _explain_by_name(parameters: Sequence[inspect.Parameter]) -> str:
+    named = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY] or ["x"] * _accepts_kind(parameters, "VAR_KEYWORD")
     return f". Give what it takes by name as a dict: {{{named[0]!r}: tensor, ...}}" if named else ""
 
 
-def _takes(parameters: Sequence[inspect.Parameter], kind: str) -> bool:
+def _accepts_kind(parameters: Sequence[inspect.Parameter], kind: str) -> bool:
     return any(p.kind.name == kind for p in parameters)

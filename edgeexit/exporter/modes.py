@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from edgeexit.errors import ModelError
-from edgeexit.exporter.eager import eager_exits
+from edgeexit.exporter.eager import run_eager_exits
 
 
 @contextmanager
@@ -44,12 +44,12 @@ def _decides(part: nn.Module) -> bool:
     return not is_layer and any(True for _ in part.children())
 
 
-def training_hint(module: nn.Module, inputs: Mapping[str, Tensor], found: int) -> str:
+def make_training_hint(module: nn.Module, inputs: Mapping[str, Tensor], found: int) -> str:
     """What to do where forward returns more exits in its training branch than the `found`; empty where it does not."""
     count, with_option = 0, "training_forward=True (--training-forward)"
     try:
         with export_mode(module, training_forward=True):
-            count = len(eager_exits(module, inputs, None))
+            count = len(run_eager_exits(module, inputs, None))
     except ModelError as error:
         if found and error.__cause__ is None:  # another form than in evaluation
             return f" In training mode {error}; with {with_option}."

@@ -20,14 +20,14 @@ _EXTERNAL_BYTES = 2**31 - 2**24
 """Weights above this go into a second file: a protobuf message ends at 2 GiB."""
 
 
-def output_names(e: ExitTensors) -> tuple[str, str | None]:
+def list_output_names(e: ExitTensors) -> tuple[str, str | None]:
     """Names of an exit's logits and, where it has one, its score."""
     return e.name, None if e.score is None else f"{e.name}_score"
 
 
 def check_names(inputs: Iterable[str], exits: Sequence[ExitTensors]) -> None:
     """A graph has one name for one tensor: its inputs, every exit's logits and every exit's score."""
-    taken = [*inputs, *(name for e in exits for name in output_names(e) if name is not None)]
+    taken = [*inputs, *(name for e in exits for name in list_output_names(e) if name is not None)]
     twice = sorted({name for name in taken if taken.count(name) > 1})
     if twice:
         msg = (
@@ -66,7 +66,10 @@ def check_dtypes(exits: Sequence[ExitTensors]) -> None:
     """A file's outputs become NumPy arrays."""
     known = (torch.float16, torch.float32, torch.float64)
     tensors = {
-        name: t for e in exits for name, t in zip(output_names(e), (e.logits, e.score), strict=True) if t is not None
+        name: t
+        for e in exits
+        for name, t in zip(list_output_names(e), (e.logits, e.score), strict=True)
+        if t is not None
     }
     wrong = [f"{name} ({t.dtype})" for name, t in tensors.items() if t.dtype not in known]
     if wrong:
@@ -86,7 +89,7 @@ def name_exits(model: Any, exits: Sequence[ExitTensors]) -> None:
     for name in [n for n in model.graph.initializers if n.startswith("module.")]:
         model.graph.initializers[name].name = re.sub(r"^module\.(read_from\.)?(by_keyword\.)?", "", name)
     _make_way(model.graph)
-    table = [dict(zip(("name", "logits", "score"), (e.name, *output_names(e)), strict=True)) for e in exits]
+    table = [dict(zip(("name", "logits", "score"), (e.name, *list_output_names(e)), strict=True)) for e in exits]
     model.metadata_props.clear()
     model.metadata_props[METADATA_KEY] = json.dumps(table)
     model.producer_name, model.producer_version = "edgeexit", ""

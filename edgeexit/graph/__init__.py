@@ -12,7 +12,7 @@ from edgeexit.graph.external_data import WeightFile
 from edgeexit.graph.fuse import fuse
 from edgeexit.graph.model import Network, TensorSpec, read_model
 from edgeexit.graph.scores import ScoredExit, add_scores
-from edgeexit.graph.split import Stage, split, stage_model, straight_model
+from edgeexit.graph.split import Stage, build_backbone_model, build_stage_model, split
 
 __all__ = [
     "Exit",
@@ -23,11 +23,11 @@ __all__ = [
     "TensorSpec",
     "WeightFile",
     "add_scores",
+    "build_backbone_model",
+    "build_stage_model",
     "count_costs",
     "find_exits",
     "fuse",
     "read_model",
     "split",
-    "stage_model",
-    "straight_model",
 ]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import onnx
 from onnx import TensorProto, helper
 
-from edgeexit.graph.dataflow import Flow, inner_graphs, node_reads
-from edgeexit.graph.model import INFERENCE_ERRORS, Network, outside_range
+from edgeexit.graph.dataflow import Flow, list_inner_graphs, list_node_reads
+from edgeexit.graph.model import INFERENCE_ERRORS, Network, read_external_range
 
 if TYPE_CHECKING:
     from edgeexit.graph.split import Stage
@@ -39,7 +39,7 @@ class StageCost:
 
 def count_costs(net: Network, stages: tuple[Stage, ...]) -> tuple[StageCost, ...]:
     """Cost of each stage of a network."""
-    shapes = _shapes_at_1(net)
+    shapes = _infer_shapes_at_1(net)
     weights = {t.name: t for t in net.proto.graph.initializer}
     flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
     costs = []
@@ -47,22 +47,22 @@ def count_costs(net: Network, stages: tuple[Stage, ...]) -> tuple[StageCost, ...
         later = flow.ancestors(name for s in stages[k + 1 :] for name in (s.logits, s.score))
         nodes = {i: net.proto.graph.node[i] for i in stage.nodes}
         own = [node for i, node in nodes.items() if i not in later]
-        costs.append(_cost(list(nodes.values()), own, shapes, weights))
+        costs.append(_count_stage_cost(list(nodes.values()), own, shapes, weights))
     return tuple(costs)
 
 
-def costs_of_reaching(net: Network, tensors: Sequence[str]) -> tuple[float, ...]:
+def count_costs_to_reach(net: Network, tensors: Sequence[str]) -> tuple[float, ...]:
     """Multiply-accumulates at batch 1 of computing each tensor and all before it; all 1 where one cannot be counted or is free."""
-    shapes = _shapes_at_1(net)
+    shapes = _infer_shapes_at_1(net)
     flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
     so_far = [flow.ancestors(tensors[: k + 1]) for k in range(len(tensors))]
-    counts = [_all_macs((net.proto.graph.node[i] for i in nodes), shapes) for nodes in so_far]
+    counts = [_sum_macs((net.proto.graph.node[i] for i in nodes), shapes) for nodes in so_far]
     return tuple(float(c) for c in counts if c) if all(counts) else (1.0,) * len(counts)
 
 
-def uncounted_tensors(net: Network) -> tuple[str, ...]:
+def find_uncounted_tensors(net: Network) -> tuple[str, ...]:
     """Tensors whose unknown shapes are all that keeps multiply-accumulates from being counted, as behind operators of a runtime's own."""
-    shapes = _shapes_at_1(net)
+    shapes = _infer_shapes_at_1(net)
     nodes = [n for n in net.proto.graph.node if n.op_type in _COUNTERS]
     # A damaged node may have fewer inputs than its operator needs: then there is nothing to count.
     whole = [n for n in nodes if len(n.input) > _COUNTERS[n.op_type][0] and n.output]
@@ -70,33 +70,33 @@ def uncounted_tensors(net: Network) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(read) if name not in shapes)
 
 
-def _cost(
+def _count_stage_cost(
     nodes: Sequence[onnx.NodeProto],
     own: Sequence[onnx.NodeProto],
     shapes: _Shapes,
     weights: Mapping[str, TensorProto],
 ) -> StageCost:
-    names = {name for node in nodes for name in node_reads(node)}
+    names = {name for node in nodes for name in list_node_reads(node)}
     held = [t for node in nodes if node.op_type == "Constant" for t in (a.t for a in node.attribute if a.HasField("t"))]
     read = [weights[n] for n in names & weights.keys()] + held
     learned = [
         t for t in read if t.dims and t.data_type not in _NOT_LEARNED
     ]  # without dimensions: a number of arithmetic
     return StageCost(
-        macs=_all_macs(nodes, shapes),
+        macs=_sum_macs(nodes, shapes),
         parameters=sum(math.prod(t.dims) for t in learned),
-        weight_bytes=sum(tensor_bytes(t) for t in learned),
-        head_macs=_all_macs(own, shapes),
+        weight_bytes=sum(count_tensor_bytes(t) for t in learned),
+        head_macs=_sum_macs(own, shapes),
     )
 
 
 _NOT_LEARNED = frozenset({TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING})  # axes, shapes, indices, masks
 
 
-def tensor_bytes(tensor: TensorProto) -> int:
+def count_tensor_bytes(tensor: TensorProto) -> int:
     """Size of a weight, in bytes, wherever it lies."""
     if tensor.data_location == TensorProto.EXTERNAL:
-        _, length = outside_range(tensor)
+        _, length = read_external_range(tensor)
         if length is not None:
             return length
     if tensor.data_type == TensorProto.STRING:
@@ -104,7 +104,7 @@ def tensor_bytes(tensor: TensorProto) -> int:
     return int(math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
-def _shapes_at_1(net: Network) -> dict[str, tuple[int, ...]]:
+def _infer_shapes_at_1(net: Network) -> dict[str, tuple[int, ...]]:
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
     del proto.graph.input[:]
@@ -121,16 +121,16 @@ def _shapes_at_1(net: Network) -> dict[str, tuple[int, ...]]:
     return {**net.run_shapes, **known}
 
 
-def _all_macs(nodes: Iterable[onnx.NodeProto], shapes: _Shapes) -> int | None:
-    counts = [_macs(node, shapes) for node in nodes]
+def _sum_macs(nodes: Iterable[onnx.NodeProto], shapes: _Shapes) -> int | None:
+    counts = [_count_macs(node, shapes) for node in nodes]
     return None if None in counts else sum(c for c in counts if c is not None)
 
 
-def _macs(node: onnx.NodeProto, shapes: _Shapes) -> int | None:
+def _count_macs(node: onnx.NodeProto, shapes: _Shapes) -> int | None:
     if (
         node.op_type in _UNCOUNTED
         or _is_transposed(node)
-        or any(_counts(n) for g in inner_graphs(node) for n in g.node)
+        or any(_is_counted(n) for g in list_inner_graphs(node) for n in g.node)
     ):
         return None  # how often a branch or a loop body runs is not written in the graph
     if node.op_type not in _COUNTERS:
@@ -147,11 +147,11 @@ def _is_transposed(node: onnx.NodeProto) -> bool:
     return node.op_type == "FusedMatMul" and any(a.name.startswith("trans") and a.i for a in node.attribute)
 
 
-def _counts(node: onnx.NodeProto) -> bool:
+def _is_counted(node: onnx.NodeProto) -> bool:
     return (
         node.op_type in _COUNTERS
         or node.op_type in _UNCOUNTED
-        or any(_counts(n) for g in inner_graphs(node) for n in g.node)
+        or any(_is_counted(n) for g in list_inner_graphs(node) for n in g.node)
     )
 
 
@@ -159,45 +159,45 @@ _Shape = tuple[int, ...]
 _Counter = Callable[[_Shape, _Shape, _Shape], int]
 
 
-def _conv(_: _Shape, weight: _Shape, out: _Shape) -> int:
+def _count_conv(_: _Shape, weight: _Shape, out: _Shape) -> int:
     return math.prod(out) * math.prod(weight[1:])
 
 
-def _conv_transpose(x: _Shape, weight: _Shape, _: _Shape) -> int:
+def _count_conv_transpose(x: _Shape, weight: _Shape, _: _Shape) -> int:
     return math.prod(x) * math.prod(weight[1:])
 
 
-def _gemm(x: _Shape, weight: _Shape, out: _Shape) -> int:
+def _count_gemm(x: _Shape, weight: _Shape, out: _Shape) -> int:
     # (m·k)(k·n)/(m·n) = k², whichever side is transposed
     inner = math.prod(x) * math.prod(weight) // max(1, math.prod(out))
     return math.prod(out) * math.isqrt(inner)
 
 
-def _matmul(x: _Shape, _: _Shape, out: _Shape) -> int:
+def _count_matmul(x: _Shape, _: _Shape, out: _Shape) -> int:
     return math.prod(out) * x[-1]
 
 
-def _recurrent(x: _Shape, weight: _Shape, out: _Shape) -> int:
+def _count_recurrent(x: _Shape, weight: _Shape, out: _Shape) -> int:
     # weight [directions, gates·hidden, in], and beside it [directions, gates·hidden, hidden]; out [steps, directions, batch, hidden]
     gates = weight[0] * weight[1]
     return x[0] * x[1] * gates * (weight[2] + out[-1])
 
 
 _COUNTERS: dict[str, tuple[int, _Counter]] = {
-    "Conv": (1, _conv),
-    "ConvInteger": (1, _conv),
-    "FusedConv": (1, _conv),
-    "QLinearConv": (3, _conv),
-    "ConvTranspose": (1, _conv_transpose),
-    "Gemm": (1, _gemm),
-    "FusedGemm": (1, _gemm),
-    "MatMul": (1, _matmul),
-    "FusedMatMul": (1, _matmul),
-    "MatMulInteger": (1, _matmul),
-    "QLinearMatMul": (3, _matmul),
-    "QGemm": (3, _gemm),
-    "LSTM": (1, _recurrent),
-    "GRU": (1, _recurrent),
-    "RNN": (1, _recurrent),
+    "Conv": (1, _count_conv),
+    "ConvInteger": (1, _count_conv),
+    "FusedConv": (1, _count_conv),
+    "QLinearConv": (3, _count_conv),
+    "ConvTranspose": (1, _count_conv_transpose),
+    "Gemm": (1, _count_gemm),
+    "FusedGemm": (1, _count_gemm),
+    "MatMul": (1, _count_matmul),
+    "FusedMatMul": (1, _count_matmul),
+    "MatMulInteger": (1, _count_matmul),
+    "QLinearMatMul": (3, _count_matmul),
+    "QGemm": (3, _count_gemm),
+    "LSTM": (1, _count_recurrent),
+    "GRU": (1, _count_recurrent),
+    "RNN": (1, _count_recurrent),
 }
 _UNCOUNTED = frozenset({"Einsum", "Attention", "DeformConv", "MultiHeadAttention", "QAttention"})

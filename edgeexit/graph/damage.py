@@ -9,18 +9,18 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from onnx.defs import OpSchema
 
-from edgeexit.graph.dataflow import inner_graphs
+from edgeexit.graph.dataflow import list_inner_graphs
 
 
-def damage_of(proto: onnx.ModelProto) -> str | None:
+def find_damage(proto: onnx.ModelProto) -> str | None:
     """The first fault of that kind, for people; None where there is none."""
-    if any(isinstance(text, bytes) for text in _texts(proto)):
+    if any(isinstance(text, bytes) for text in _list_texts(proto)):
         return "a name in it is not UTF-8"
     versions = {entry.domain: entry.version for entry in proto.opset_import}
-    return next(_missing_inputs(proto.graph, versions), None)
+    return next(_find_missing_inputs(proto.graph, versions), None)
 
 
-def _texts(message: Message) -> Iterator[str | bytes]:
+def _list_texts(message: Message) -> Iterator[str | bytes]:
     """Every text of a message and of those inside it, as protobuf gives it: bytes where it is not UTF-8. Remarks are left out."""
     for field, value in message.ListFields():
         values = value if field.is_repeated else [value]
@@ -28,20 +28,20 @@ def _texts(message: Message) -> Iterator[str | bytes]:
             yield from values
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             for inner in values:
-                yield from _texts(inner)
+                yield from _list_texts(inner)
 
 
-def _missing_inputs(graph: onnx.GraphProto, versions: Mapping[str, int]) -> Iterator[str]:
+def _find_missing_inputs(graph: onnx.GraphProto, versions: Mapping[str, int]) -> Iterator[str]:
     """Inputs that are left out where the operator needs them: ONNX Runtime 1.31 takes such a `Max`, and dies running it."""
     for node in graph.node:
         for place, name in enumerate(node.input):
-            if not name and not _may_be_left_out(node, place, versions):
+            if not name and not _is_optional(node, place, versions):
                 yield f"node {node.name!r} ({node.op_type}) lacks its input {place}"
-        for inner in inner_graphs(node):
-            yield from _missing_inputs(inner, versions)
+        for inner in list_inner_graphs(node):
+            yield from _find_missing_inputs(inner, versions)
 
 
-def _may_be_left_out(node: onnx.NodeProto, place: int, versions: Mapping[str, int]) -> bool:
+def _is_optional(node: onnx.NodeProto, place: int, versions: Mapping[str, int]) -> bool:
     """By the operator's definition; of operators that ONNX does not define, anything may."""
     domain = "" if node.domain == "ai.onnx" else node.domain
     version = versions.get(domain, versions.get("ai.onnx", 1) if not domain else 1)

@@ -9,7 +9,7 @@ from itertools import count
 
 import onnx
 
-from edgeexit.graph.shapes import SHAPE_ONLY, shape_wanders
+from edgeexit.graph.shapes import SHAPE_ONLY, is_shape_data_dependent
 
 _RANDOM = frozenset(
     {"RandomNormal", "RandomUniform", "Multinomial", "Bernoulli", "RandomNormalLike", "RandomUniformLike"}
@@ -48,7 +48,7 @@ class Flow:
             fixed: tensors whose shape is known not to depend on values.
             cautious: take it that branches of an `If`, and turns of a `Loop`, give tensors of different shapes.
         """
-        reads = tuple(frozenset(node_reads(node)) for node in graph.node)
+        reads = tuple(frozenset(list_node_reads(node)) for node in graph.node)
         maker = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
         walk = _Walk(inputs, fixed, cautious=cautious)
         varies = []
@@ -102,16 +102,16 @@ class _Walk:
         if node.op_type in SHAPE_ONLY:
             varies = not self.wandering.isdisjoint(reads)
         else:
-            varies = not self.varying.isdisjoint(reads) or draws_random(node)
+            varies = not self.varying.isdisjoint(reads) or is_random(node)
         if varies:
             self.varying.update(name for name in node.output if name)
             self.wandering.update(n for n in self._wandering_outputs(node) if n and n not in self._fixed)
         return varies
 
     def _wandering_outputs(self, node: onnx.NodeProto) -> Sequence[str]:
-        bodies = inner_graphs(node)
+        bodies = list_inner_graphs(node)
         if not bodies:
-            wanders = shape_wanders(node, self.varying, self.wandering, cautious=self._cautious)
+            wanders = is_shape_data_dependent(node, self.varying, self.wandering, cautious=self._cautious)
             return node.output if wanders else ()
         if node.op_type == "If":
             return self._of_if(node, bodies)
@@ -170,58 +170,58 @@ class _Walk:
 
     def _inside(self, graph: onnx.GraphProto) -> None:
         for node in graph.node:
-            self.visit(node, frozenset(node_reads(node)))
+            self.visit(node, frozenset(list_node_reads(node)))
 
     def _any_varies(self, names: Iterable[str]) -> bool:
         return any(name in self.varying for name in names)
 
 
-def draws_random(node: onnx.NodeProto) -> bool:
+def is_random(node: onnx.NodeProto) -> bool:
     """Whether a node, or one inside it, draws numbers of its own: never repeated in two stages, where each copy would draw others."""
-    return node.op_type in _RANDOM or any(draws_random(n) for g in inner_graphs(node) for n in g.node)
+    return node.op_type in _RANDOM or any(is_random(n) for g in list_inner_graphs(node) for n in g.node)
 
 
-def subgraphs_of(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
+def list_subgraphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
     """The graphs that an attribute holds (branches of If, bodies of Loop and Scan)."""
     return [attribute.g, *attribute.graphs] if attribute.HasField("g") else list(attribute.graphs)
 
 
-def inner_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+def list_inner_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     """The graphs inside a node."""
-    return [graph for attribute in node.attribute for graph in subgraphs_of(attribute)]
+    return [graph for attribute in node.attribute for graph in list_subgraphs(attribute)]
 
 
-def node_reads(node: onnx.NodeProto) -> Iterator[str]:
+def list_node_reads(node: onnx.NodeProto) -> Iterator[str]:
     """Every tensor a node reads: its inputs, then what the graphs inside it capture from outside."""
     yield from (name for name in node.input if name)
-    for graph in inner_graphs(node):
-        yield from captured(graph)
+    for graph in list_inner_graphs(node):
+        yield from find_captured_names(graph)
 
 
-def captured(graph: onnx.GraphProto) -> Iterator[str]:
+def find_captured_names(graph: onnx.GraphProto) -> Iterator[str]:
     """Names that a graph inside a node reads from the scopes around it."""
     known = {value.name for value in graph.input} | {t.name for t in graph.initializer}
     for node in graph.node:
-        yield from (name for name in node_reads(node) if name not in known)
+        yield from (name for name in list_node_reads(node) if name not in known)
         known.update(node.output)
     yield from (value.name for value in graph.output if value.name not in known)
 
 
-def all_names(graph: onnx.GraphProto) -> set[str]:
+def collect_tensor_names(graph: onnx.GraphProto) -> set[str]:
     """Every name of a tensor in a graph and in the graphs inside it."""
     names = {value.name for value in (*graph.input, *graph.output)} | {t.name for t in graph.initializer}
     for node in graph.node:
         names.update(node.input)
         names.update(node.output)
-        for inner in inner_graphs(node):
-            names |= all_names(inner)
+        for inner in list_inner_graphs(node):
+            names |= collect_tensor_names(inner)
     return names
 
 
-def in_order(graph: onnx.GraphProto) -> list[int] | None:
+def sort_topologically(graph: onnx.GraphProto) -> list[int] | None:
     """Indices of the nodes such that each comes after those it reads from, the given order kept where it can; None for a cycle."""
     maker = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
-    needs = [{maker[n] for n in node_reads(node) if n in maker} for node in graph.node]
+    needs = [{maker[n] for n in list_node_reads(node) if n in maker} for node in graph.node]
     waiting = [len(n) for n in needs]
     readers: list[list[int]] = [[] for _ in needs]
     for index, makers in enumerate(needs):
@@ -239,12 +239,12 @@ def in_order(graph: onnx.GraphProto) -> list[int] | None:
     return order if len(order) == len(needs) else None
 
 
-def _same(name: str) -> str:
+def _keep_name(name: str) -> str:
     return name
 
 
-def renamed(
-    node: onnx.NodeProto, new_name: Callable[[str], str], new_inner: Callable[[str], str] = _same
+def rename_tensors(
+    node: onnx.NodeProto, new_name: Callable[[str], str], new_inner: Callable[[str], str] = _keep_name
 ) -> onnx.NodeProto:
     """A copy of a node with every tensor name of its own scope, also inside its graphs, passed through `new_name`.
 
@@ -254,18 +254,18 @@ def renamed(
     copy.CopyFrom(node)
     copy.input[:] = [new_name(n) if n else n for n in node.input]
     copy.output[:] = [new_name(n) if n else n for n in node.output]
-    for graph in inner_graphs(copy):
+    for graph in list_inner_graphs(copy):
         _rename_inside(graph, new_name, new_inner)
     return copy
 
 
 def _rename_inside(graph: onnx.GraphProto, new_name: Callable[[str], str], new_inner: Callable[[str], str]) -> None:
-    outer = set(captured(graph))
+    outer = set(find_captured_names(graph))
 
     def new(name: str) -> str:
         return new_name(name) if name in outer else new_inner(name)
 
-    nodes = [renamed(node, new, new_inner) for node in graph.node]
+    nodes = [rename_tensors(node, new, new_inner) for node in graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
     for value in (*graph.input, *graph.output, *graph.value_info):
@@ -274,13 +274,15 @@ def _rename_inside(graph: onnx.GraphProto, new_name: Callable[[str], str], new_i
         tensor.name = new(tensor.name)
 
 
-def node_names(graph: onnx.GraphProto) -> set[str]:
+def collect_node_names(graph: onnx.GraphProto) -> set[str]:
     """Every name of a node in a graph and in the graphs inside it."""
-    return {node.name for node in graph.node}.union(*(node_names(g) for node in graph.node for g in inner_graphs(node)))
+    return {node.name for node in graph.node}.union(
+        *(collect_node_names(g) for node in graph.node for g in list_inner_graphs(node))
+    )
 
 
-def unused_prefix(graph: onnx.GraphProto, prefix: str) -> str:
+def find_unused_prefix(graph: onnx.GraphProto, prefix: str) -> str:
     """`prefix`, or with the first number behind it such that no name in the graph, of a tensor or a node, starts with it."""
-    names = all_names(graph) | node_names(graph)
+    names = collect_tensor_names(graph) | collect_node_names(graph)
     candidates = (prefix if n == 1 else f"{prefix}{n}" for n in count(1))
     return next(c for c in candidates if not any(name.startswith(f"{c}/") for name in names))

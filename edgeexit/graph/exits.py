@@ -13,8 +13,8 @@ import onnx
 
 from edgeexit.errors import ModelError, did_you_mean
 from edgeexit.graph.dataflow import Flow
-from edgeexit.graph.model import INFERENCE_ERRORS, Network, TensorSpec, is_tensor, spec_of
-from edgeexit.util.units import plural
+from edgeexit.graph.model import INFERENCE_ERRORS, Network, TensorSpec, is_tensor, make_tensor_spec
+from edgeexit.util.units import format_count
 
 METADATA_KEY = "edgeexit.exits"
 """Model metadata: a JSON list of {"name", "logits", "score"} in order, written by `edgeexit export`."""
@@ -63,14 +63,14 @@ def find_exits(
         ModelError: fewer than two exits, a name that is no output, widths that differ, a score of the wrong shape,
             an exit that needs nothing beyond the exits before it.
     """
-    values = typed_outputs(net)
-    outputs = {value.name: spec_of(value, "the model") for value in values if is_tensor(value)}
-    named = _named(net.proto, exits, scores) or _from_metadata(net.proto) or _by_shape(net, outputs)
+    values = infer_output_specs(net)
+    outputs = {value.name: make_tensor_spec(value, "the model") for value in values if is_tensor(value)}
+    named = _find_named(net.proto, exits, scores) or _read_metadata(net.proto) or _find_by_shape(net, outputs)
     _check_tensors(named, values)
     _check_names(named, outputs)
-    width = _common_width(named, outputs)
+    width = _find_class_count(named, outputs)
     _check_scores(named, outputs)
-    makers = _makers(net.proto.graph)
+    makers = _map_producers(net.proto.graph)
     found = tuple(
         Exit(name, logits, score, width, outputs[logits].dtype, _is_softmax(logits, makers))
         for name, logits, score in named
@@ -82,7 +82,7 @@ def find_exits(
 _Named = list[tuple[str, str, "str | None"]]
 
 
-def typed_outputs(net: Network) -> list[onnx.ValueInfoProto]:
+def infer_output_specs(net: Network) -> list[onnx.ValueInfoProto]:
     """The model's outputs with what shape inference knows of them; it never fails the model."""
     try:
         inferred = onnx.shape_inference.infer_shapes(net.proto, check_type=False, strict_mode=False)
@@ -91,30 +91,33 @@ def typed_outputs(net: Network) -> list[onnx.ValueInfoProto]:
     return list(inferred.graph.output)
 
 
-def _named(proto: onnx.ModelProto, exits: Sequence[str] | None, scores: Sequence[str] | None) -> _Named:
+def _find_named(proto: onnx.ModelProto, exits: Sequence[str] | None, scores: Sequence[str] | None) -> _Named:
     if exits is None:
         if scores is not None:
             msg = "scores were named but exits were not: name both, in the same order."
             raise ModelError(msg)
         return []
-    given = _scores_of(proto, exits) if scores is None else list(scores)
+    given = _read_scores(proto, exits) if scores is None else list(scores)
     if given and len(given) not in (len(exits), len(exits) - 1):
-        msg = f"{plural(len(exits), 'exit')} named but {plural(len(given), 'score')}: give one per exit, or one per exit but the last."
+        msg = (
+            f"{format_count(len(exits), 'exit')} named but {format_count(len(given), 'score')}: give one per exit, or "
+            "one per exit but the last."
+        )
         raise ModelError(msg)
     padded = [*given, *([None] * (len(exits) - len(given)))]
     return [(f"exit{i}", logits, score) for i, (logits, score) in enumerate(zip(exits, padded, strict=True), 1)]
 
 
-def _scores_of(proto: onnx.ModelProto, exits: Iterable[str]) -> list[str | None]:
+def _read_scores(proto: onnx.ModelProto, exits: Iterable[str]) -> list[str | None]:
     """What the metadata has for these exits; nothing where it is damaged, which naming the exits is the way around."""
     try:
-        written = {logits: score for _, logits, score in _from_metadata(proto)}
+        written = {logits: score for _, logits, score in _read_metadata(proto)}
     except ModelError:
         return []
     return [written.get(logits) for logits in exits]
 
 
-def _from_metadata(proto: onnx.ModelProto) -> _Named:
+def _read_metadata(proto: onnx.ModelProto) -> _Named:
     written = next((p.value for p in proto.metadata_props if p.key == METADATA_KEY), None)
     if written is None:
         return []
@@ -136,18 +139,18 @@ def _score_name(value: object) -> str | None:
     return value or None
 
 
-def _by_shape(net: Network, outputs: dict[str, TensorSpec]) -> _Named:
+def _find_by_shape(net: Network, outputs: dict[str, TensorSpec]) -> _Named:
     flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
     logits = [s.name for s in outputs.values() if s.dtype in _FLOATS and len(s.shape) == 2 and s.shape[1] != 1]
-    raw = [name for name in logits if not _is_softmax_of(net, name, logits)]
+    raw = [name for name in logits if not _is_softmax_output(net, name, logits)]
     raw.sort(key=lambda name: len(flow.ancestors([name])))
     return [(f"exit{i}", name, None) for i, name in enumerate(raw, 1)]
 
 
-def _is_softmax_of(net: Network, name: str, others: Sequence[str]) -> bool:
+def _is_softmax_output(net: Network, name: str, others: Sequence[str]) -> bool:
     """Whether an output is only the probabilities of another."""
-    makers = _makers(net.proto.graph)
-    node = _last_arithmetic(name, makers)
+    makers = _map_producers(net.proto.graph)
+    node = _find_last_arithmetic(name, makers)
     if node is None or node.op_type not in _PROBABILITIES:
         return False
     before = node.input[0]
@@ -156,11 +159,11 @@ def _is_softmax_of(net: Network, name: str, others: Sequence[str]) -> bool:
     return before in others
 
 
-def _makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+def _map_producers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
     return {name: node for node in graph.node for name in node.output if name}
 
 
-def _last_arithmetic(name: str, makers: Mapping[str, onnx.NodeProto]) -> onnx.NodeProto | None:
+def _find_last_arithmetic(name: str, makers: Mapping[str, onnx.NodeProto]) -> onnx.NodeProto | None:
     """The node that computes the numbers of a tensor, whatever gives them another shape or type."""
     node = makers.get(name)
     while node is not None and node.op_type in _KEEPS_NUMBERS:
@@ -168,9 +171,9 @@ def _last_arithmetic(name: str, makers: Mapping[str, onnx.NodeProto]) -> onnx.No
     return node
 
 
-def ends_in_sigmoid(net: Network, name: str) -> bool:
+def is_sigmoid_output(net: Network, name: str) -> bool:
     """Whether the numbers of an output come out of a Sigmoid per class."""
-    node = _last_arithmetic(name, _makers(net.proto.graph))
+    node = _find_last_arithmetic(name, _map_producers(net.proto.graph))
     return node is not None and node.op_type in {"Sigmoid", "HardSigmoid"}
 
 
@@ -185,7 +188,7 @@ def _is_softmax(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
     return all(a.i in (1, -1) for a in node.attribute if a.name == "axis")
 
 
-def _listing(outputs: dict[str, TensorSpec]) -> str:
+def _list_outputs(outputs: dict[str, TensorSpec]) -> str:
     return "Outputs of the model: " + "; ".join(str(s) for s in outputs.values()) + "."
 
 
@@ -194,14 +197,14 @@ def _check_tensors(named: _Named, values: Iterable[onnx.ValueInfoProto]) -> None
     wanted = {name for _, *names in named for name in names}
     for value in values:
         if value.name in wanted and not is_tensor(value):
-            spec_of(value, "the model")  # which says what it is
+            make_tensor_spec(value, "the model")  # which says what it is
 
 
 def _check_names(named: _Named, outputs: dict[str, TensorSpec]) -> None:
     wanted = [logits for _, logits, _ in named] + [score for _, _, score in named if score]
     missing = [f"{n!r} is not an output of the model.{did_you_mean(n, outputs)}" for n in wanted if n not in outputs]
     if missing:
-        raise ModelError(" ".join([*missing, _listing(outputs)]))
+        raise ModelError(" ".join([*missing, _list_outputs(outputs)]))
     if len(set(wanted)) < len(wanted):
         msg = f"an output is named more than once: {', '.join(wanted)}."
         raise ModelError(msg)
@@ -209,17 +212,17 @@ def _check_names(named: _Named, outputs: dict[str, TensorSpec]) -> None:
         binary = any(spec.shape[1:] == (1,) for spec in outputs.values())
         msg = (
             f"a multi-exit network has two or more exits (2-D float outputs of equal width); found {len(named)}."
-            f" {_listing(outputs)}{_BINARY if binary else ''}"
+            f" {_list_outputs(outputs)}{_BINARY if binary else ''}"
         )
         raise ModelError(msg)
 
 
-def _common_width(named: _Named, outputs: dict[str, TensorSpec]) -> int:
+def _find_class_count(named: _Named, outputs: dict[str, TensorSpec]) -> int:
     specs = [outputs[logits] for _, logits, _ in named]
     wrong = [str(s) for s in specs if s.dtype not in _FLOATS or len(s.shape) != 2 or not isinstance(s.shape[1], int)]
     if wrong:
         msg = (
-            f"an exit's logits must be a float output [batch, classes]; found {'; '.join(wrong)}. {_listing(outputs)}"
+            f"an exit's logits must be a float output [batch, classes]; found {'; '.join(wrong)}. {_list_outputs(outputs)}"
             " Places or tokens that are left are flattened or averaged in the network."
         )
         raise ModelError(msg)

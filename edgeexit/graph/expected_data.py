@@ -7,35 +7,35 @@ from collections.abc import Iterable
 import onnx
 
 from edgeexit.data.model import InputSpec, ModelInfo
-from edgeexit.data.reference import DataRecord, record_of
+from edgeexit.data.reference import DataRecord, read_data_record
 from edgeexit.errors import InputError, ModelError
 from edgeexit.graph.model import Network, TensorSpec
 
 
-def network_info(net: Network, name: str) -> ModelInfo:
+def read_model_info(net: Network, name: str) -> ModelInfo:
     """What a network expects of data, as far as its file says.
 
     Raises:
         ModelError: the file's metadata of its data cannot be read.
     """
-    record = data_record(net.proto, name)
+    record = read_model_data_record(net.proto, name)
     return ModelInfo(
-        name, input_specs(net.inputs), len(record.class_names) or None, record.class_names, record.preprocess
+        name, make_input_specs(net.inputs), len(record.class_names) or None, record.class_names, record.preprocess
     )
 
 
-def data_record(proto: onnx.ModelProto, name: str) -> DataRecord:
+def read_model_data_record(proto: onnx.ModelProto, name: str) -> DataRecord:
     """What a model file says of its data.
 
     Raises:
         ModelError: it cannot be read.
     """
     try:
-        return record_of({p.key: p.value for p in proto.metadata_props}, name)
+        return read_data_record({p.key: p.value for p in proto.metadata_props}, name)
     except InputError as error:
         raise ModelError(str(error)) from error
 
 
-def input_specs(inputs: Iterable[TensorSpec]) -> tuple[InputSpec, ...]:
+def make_input_specs(inputs: Iterable[TensorSpec]) -> tuple[InputSpec, ...]:
     """The inputs of a network as data has to fit them."""
     return tuple(InputSpec(s.name, s.dtype, s.shape_at_1[1:]) for s in inputs)

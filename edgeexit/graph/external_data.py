@@ -14,8 +14,8 @@ from typing import BinaryIO, TypeAlias
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from edgeexit.graph.model import all_tensors, outside_location, outside_range, size_of
-from edgeexit.graph.paths import safe_join
+from edgeexit.graph.model import count_file_bytes, list_all_tensors, read_external_data, read_external_range
+from edgeexit.graph.paths import join_safely
 
 SMALLEST = 1024  # bytes; below this a tensor stays inline
 _ALIGN_SMALL, _ALIGN_LARGE, _LARGE = 64, 4096, 1 << 20  # large tensors start on a page, so that a runtime can map them
@@ -55,11 +55,11 @@ class WeightFile:
         Returns:
             The model whose large weights point into the file: another message, since one keeps the memory of what was taken out of it.
         """
-        for tensor in all_tensors(model.graph):
+        for tensor in list_all_tensors(model.graph):
             self._take_one(tensor, folder)
         lean = onnx.ModelProto()
         lean.CopyFrom(model)
-        self._taken += [t for t in all_tensors(lean.graph) if outside_location(t).get("location") == _UNSETTLED]
+        self._taken += [t for t in list_all_tensors(lean.graph) if read_external_data(t).get("location") == _UNSETTLED]
         return lean
 
     def settle(self, location: str) -> None:
@@ -78,9 +78,9 @@ class WeightFile:
             self._point(tensor, *self._store(lambda: io.BytesIO(raw), len(raw)))
 
     def _store_outside(self, tensor: TensorProto, folder: Path) -> tuple[int, int]:
-        file = safe_join(folder, outside_location(tensor).get("location", ""), tensor.name)
-        offset, length = outside_range(tensor)
-        length = size_of(tensor) if length is None else length
+        file = join_safely(folder, read_external_data(tensor).get("location", ""), tensor.name)
+        offset, length = read_external_range(tensor)
+        length = count_file_bytes(tensor) if length is None else length
 
         def opened() -> BinaryIO:
             stream = file.open("rb")
@@ -91,13 +91,13 @@ class WeightFile:
 
     def _store(self, opened: _Opener, length: int) -> tuple[int, int]:
         with opened() as stream:
-            digest = _digest(stream, length)
+            digest = _compute_digest(stream, length)
         if digest not in self._places:
             align = _ALIGN_LARGE if length >= _LARGE else _ALIGN_SMALL
             padding = -self._end % align
             self._stream.write(b"\0" * padding)
             with opened() as stream:
-                for chunk in _chunks(stream, length):
+                for chunk in _read_chunks(stream, length):
                     _write(self._stream, chunk)
             self._places[digest] = (self._end + padding, length)
             self._end += padding + length
@@ -107,10 +107,10 @@ class WeightFile:
     def _point(self, tensor: TensorProto, offset: int, length: int) -> None:
         for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
             tensor.ClearField(field)
-        point(tensor, _UNSETTLED, offset, length)
+        point_to_file(tensor, _UNSETTLED, offset, length)
 
 
-def point(tensor: TensorProto, location: str, offset: int, length: int) -> None:
+def point_to_file(tensor: TensorProto, location: str, offset: int, length: int) -> None:
     """Make a weight lie in another file."""
     tensor.data_location = TensorProto.EXTERNAL
     del tensor.external_data[:]
@@ -132,7 +132,7 @@ def _as_raw(tensor: TensorProto) -> bytes:
     return numpy_helper.from_array(numpy_helper.to_array(tensor)).raw_data
 
 
-def _chunks(stream: BinaryIO, length: int) -> Iterable[bytes]:
+def _read_chunks(stream: BinaryIO, length: int) -> Iterable[bytes]:
     left = length
     while left > 0:
         chunk = stream.read(min(left, _CHUNK))
@@ -143,8 +143,8 @@ def _chunks(stream: BinaryIO, length: int) -> Iterable[bytes]:
         yield chunk
 
 
-def _digest(stream: BinaryIO, length: int) -> bytes:
+def _compute_digest(stream: BinaryIO, length: int) -> bytes:
     hasher = hashlib.sha256()
-    for chunk in _chunks(stream, length):
+    for chunk in _read_chunks(stream, length):
         hasher.update(chunk)
     return hasher.digest()

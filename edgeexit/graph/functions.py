@@ -11,12 +11,12 @@ from typing import Any
 
 import onnx
 
-from edgeexit.graph.dataflow import inner_graphs
+from edgeexit.graph.dataflow import list_inner_graphs
 
 _Key = tuple[str, str, str]
 
 
-def settle_attributes(proto: onnx.ModelProto) -> None:
+def fill_default_attributes(proto: onnx.ModelProto) -> None:
     """Make every call of a local function give all its attributes: defaults are written in; of what has none there is a copy without it."""
     functions = _Functions(proto)
     functions.settle(proto.graph.node)
@@ -29,7 +29,7 @@ class _Functions:
 
     def __init__(self, proto: onnx.ModelProto) -> None:
         self._proto = proto
-        self._by_key = {_key(function.name, function): function for function in proto.functions}
+        self._by_key = {_make_key(function.name, function): function for function in proto.functions}
         self._copies: dict[tuple[_Key, frozenset[str]], str] = {}
 
     def __iter__(self) -> Iterator[onnx.FunctionProto]:
@@ -41,8 +41,8 @@ class _Functions:
 
     def settle(self, nodes: Iterable[onnx.NodeProto]) -> None:
         """Settle the calls among these nodes and in the graphs inside them."""
-        for node in _all_nodes(nodes):
-            key = _key(node.op_type, node)
+        for node in _list_nodes(nodes):
+            key = _make_key(node.op_type, node)
             if key in self._by_key:
                 self._settle_call(node, key)
 
@@ -64,8 +64,8 @@ class _Functions:
         copy = self._proto.functions.add()
         copy.CopyFrom(self._by_key[key])
         name = copy.name = self._unused_name(key)
-        _drop(copy, missing)
-        self._by_key[_key(name, copy)] = copy
+        _drop_attributes(copy, missing)
+        self._by_key[_make_key(name, copy)] = copy
         return name
 
     def _unused_name(self, key: _Key) -> str:
@@ -76,14 +76,14 @@ class _Functions:
         return f"{name}_{number}"
 
 
-def _key(name: str, of: onnx.NodeProto | onnx.FunctionProto) -> _Key:
+def _make_key(name: str, of: onnx.NodeProto | onnx.FunctionProto) -> _Key:
     return of.domain, name, getattr(of, "overload", "")
 
 
-def _drop(function: onnx.FunctionProto, attributes: frozenset[str]) -> None:
+def _drop_attributes(function: onnx.FunctionProto, attributes: frozenset[str]) -> None:
     """Take the attributes away, and from the function's nodes what refers to them."""
     _keep(function.attribute, [name for name in function.attribute if name not in attributes])
-    for node in _all_nodes(function.node):
+    for node in _list_nodes(function.node):
         _keep(node.attribute, [a for a in node.attribute if a.ref_attr_name not in attributes])
 
 
@@ -92,9 +92,9 @@ def _keep(field: Any, kept: list[Any]) -> None:
     field.extend(kept)
 
 
-def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+def _list_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """These and all inside their graphs."""
     for node in nodes:
         yield node
-        for graph in inner_graphs(node):
-            yield from _all_nodes(graph.node)
+        for graph in list_inner_graphs(node):
+            yield from _list_nodes(graph.node)

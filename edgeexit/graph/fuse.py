@@ -19,17 +19,17 @@ from onnx import TensorProto, helper
 
 from edgeexit.errors import ModelError
 from edgeexit.graph.build import NodeBuilder
-from edgeexit.graph.dataflow import node_reads, renamed, unused_prefix
-from edgeexit.graph.layout import bridged
+from edgeexit.graph.dataflow import find_unused_prefix, list_node_reads, rename_tensors
+from edgeexit.graph.layout import insert_layout_pools
 from edgeexit.graph.model import Network, TensorSpec
-from edgeexit.graph.split import Stage, shell
+from edgeexit.graph.split import Stage, make_empty_model
 
 RESULTS = ("logits", "exit", "score")
 _MOST_EXITS = 32
 _TYPES = {"logits": TensorProto.FLOAT, "exit": TensorProto.INT64, "score": TensorProto.FLOAT}
 
 
-def threshold_name(exit: int) -> str:
+def make_threshold_name(exit: int) -> str:
     """Name of the input that holds the threshold of an exit, counted from 1."""
     return f"threshold_{exit}"
 
@@ -43,7 +43,7 @@ class _Names:
 
     @classmethod
     def of(cls, net: Network, stages: tuple[Stage, ...]) -> _Names:
-        thresholds = {threshold_name(s.exit) for s in stages[:-1]}
+        thresholds = {make_threshold_name(s.exit) for s in stages[:-1]}
         clash = [s.name for s in net.inputs if s.name in thresholds | set(RESULTS)]
         if clash:
             msg = (
@@ -51,7 +51,7 @@ class _Names:
                 f" ({', '.join(sorted(thresholds))}, {', '.join(RESULTS)}): rename them in the model."
             )
             raise ModelError(msg)
-        prefix = unused_prefix(net.proto.graph, "edgeexit/fused")
+        prefix = find_unused_prefix(net.proto.graph, "edgeexit/fused")
         return cls({name: f"{prefix}/{name}" for name in thresholds | set(RESULTS)}, prefix)
 
     def __call__(self, name: str) -> str:
@@ -70,7 +70,7 @@ def fuse(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec
         ModelError: an input of the model is called as one of the fused model's own inputs or outputs, or there are too many exits.
     """
     try:
-        return _fused(net, stages, specs)
+        return _build_fused_model(net, stages, specs)
     except DecodeError as error:  # protobuf reads no message that lies in more than a hundred others
         msg = (
             f"{len(stages)} exits, with the branches and loops in the network, nest deeper than an ONNX file may: a plain network"
@@ -79,18 +79,18 @@ def fuse(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec
         raise ModelError(msg) from error
 
 
-def _fused(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec]) -> onnx.ModelProto:
+def _build_fused_model(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec]) -> onnx.ModelProto:
     names = _Names.of(net, stages)
     outer_names: frozenset[str] = frozenset(s.name for s in net.inputs)
     graphs = []
     for stage in stages:
-        graph = _body(net, stage, outer_names, names)
-        nodes = bridged(
+        graph = _build_body(net, stage, outer_names, names)
+        nodes = insert_layout_pools(
             graph.node, [_as(names, specs[n]) for n in stage.boundaries_in], f"/{names.prefix}/stage{stage.exit}"
         )
         del graph.node[:]
         graph.node.extend(nodes)
-        outer_names |= _names_of(graph)
+        outer_names |= _collect_names(graph)
         graphs.append(graph)
     classes = specs[stages[0].logits].shape[1]
     assert isinstance(classes, int)
@@ -98,18 +98,18 @@ def _fused(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSp
     whole.name = "fused"
     whole.input.extend(s.proto(batch=1) for s in net.inputs)
     whole.input.extend(
-        helper.make_tensor_value_info(threshold_name(s.exit), TensorProto.FLOAT, []) for s in stages[:-1]
+        helper.make_tensor_value_info(make_threshold_name(s.exit), TensorProto.FLOAT, []) for s in stages[:-1]
     )
-    return shell(net, whole)
+    return make_empty_model(net, whole)
 
 
-def _body(net: Network, stage: Stage, outer: frozenset[str], names: _Names) -> onnx.GraphProto:
+def _build_body(net: Network, stage: Stage, outer: frozenset[str], names: _Names) -> onnx.GraphProto:
     """A stage's nodes and weights; names that an outer stage also uses are renamed, because ONNX forbids one name in two scopes.
 
     So are names inside its nodes that this graph, or those around it, use.
     """
     nodes = [net.proto.graph.node[i] for i in stage.nodes]
-    read = {name for node in nodes for name in node_reads(node)}
+    read = {name for node in nodes for name in list_node_reads(node)}
     weights = [t for t in net.proto.graph.initializer if t.name in read]
     mine = {t.name for t in weights} | {name for node in nodes for name in node.output}
     clash = {name for name in mine if names(name) in outer}
@@ -123,7 +123,7 @@ def _body(net: Network, stage: Stage, outer: frozenset[str], names: _Names) -> o
         return f"{names.prefix}/inside{stage.exit}/{name}" if name in taken else name
 
     graph = onnx.GraphProto(name=f"stage {stage.exit}")
-    graph.node.extend(renamed(node, new_name, new_inner) for node in nodes)
+    graph.node.extend(rename_tensors(node, new_name, new_inner) for node in nodes)
     for tensor in weights:
         copy = graph.initializer.add()
         copy.CopyFrom(tensor)
@@ -135,7 +135,7 @@ def _as(names: _Names, spec: TensorSpec) -> TensorSpec:
     return TensorSpec(names(spec.name), spec.dtype, spec.shape)
 
 
-def _names_of(graph: onnx.GraphProto) -> frozenset[str]:
+def _collect_names(graph: onnx.GraphProto) -> frozenset[str]:
     return frozenset(t.name for t in graph.initializer) | {name for node in graph.node for name in node.output}
 
 
@@ -159,7 +159,7 @@ class _Nest:
         self._finish(leaves, stage, f"leave{stage.exit}")
         # The score of one sample is [1]; both GreaterOrEqual and If take that, so only a sample that leaves pays for a scalar.
         builder = NodeBuilder(graph, self.opset, f"{self.names.prefix}/decide{stage.exit}")
-        condition = builder.at_least(self.names(stage.score), threshold_name(stage.exit))
+        condition = builder.at_least(self.names(stage.score), make_threshold_name(stage.exit))
         results = [name if k == 0 else f"{self.names.prefix}/after{stage.exit}/{name}" for name in RESULTS]
         branches = {"then_branch": leaves, "else_branch": self.graph(k + 1)}
         graph.node.append(

@@ -12,14 +12,16 @@ from collections.abc import Iterable, Sequence
 import onnx
 from onnx import helper
 
-from edgeexit.graph.dataflow import renamed
+from edgeexit.graph.dataflow import rename_tensors
 from edgeexit.graph.model import TensorSpec
 
 _BLOCK = 16  # channels; the widest of its blocks, so a multiple of the others
 _SUMS = frozenset({"Add", "Sum"})
 
 
-def bridged(nodes: Sequence[onnx.NodeProto], specs: Iterable[TensorSpec], suffix: str) -> list[onnx.NodeProto]:
+def insert_layout_pools(
+    nodes: Sequence[onnx.NodeProto], specs: Iterable[TensorSpec], suffix: str
+) -> list[onnx.NodeProto]:
     """The nodes of a stage, with such a pool before every boundary tensor that a residual block of it adds to its convolutions.
 
     Args:
@@ -29,7 +31,7 @@ def bridged(nodes: Sequence[onnx.NodeProto], specs: Iterable[TensorSpec], suffix
     """
     summed = {name for node in nodes if node.op_type in _SUMS for name in node.input}
     convolutions = sum(node.op_type == "Conv" for node in nodes)
-    wanted = {s.name for s in specs if s.name in summed and _can_be_blocked(s)} if convolutions > 1 else set()
+    wanted = {s.name for s in specs if s.name in summed and _is_blockable(s)} if convolutions > 1 else set()
     if not wanted:
         return list(nodes)
 
@@ -39,17 +41,17 @@ def bridged(nodes: Sequence[onnx.NodeProto], specs: Iterable[TensorSpec], suffix
     pools = [
         helper.make_node("AveragePool", [n], [new_name(n)], new_name(n), kernel_shape=[1, 1]) for n in sorted(wanted)
     ]
-    return pools + [renamed(node, new_name) for node in nodes]
+    return pools + [rename_tensors(node, new_name) for node in nodes]
 
 
-def _can_be_blocked(spec: TensorSpec) -> bool:
+def _is_blockable(spec: TensorSpec) -> bool:
     channels = spec.shape[1] if len(spec.shape) == 4 else None
     return spec.dtype == "float32" and isinstance(channels, int) and channels % _BLOCK == 0
 
 
-def bridge_model(model: onnx.ModelProto, specs: Iterable[TensorSpec]) -> bool:
+def insert_layout_pools_in_model(model: onnx.ModelProto, specs: Iterable[TensorSpec]) -> bool:
     """Put such pools into the model of one stage; whether there were any to put."""
-    nodes = bridged(model.graph.node, specs, "/edgeexit bridge")
+    nodes = insert_layout_pools(model.graph.node, specs, "/edgeexit bridge")
     if len(nodes) == len(model.graph.node):
         return False
     del model.graph.node[:]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgeexit.errors import ModelError
-from edgeexit.graph.damage import damage_of
-from edgeexit.graph.dataflow import Flow, in_order, subgraphs_of
-from edgeexit.graph.functions import settle_attributes
+from edgeexit.graph.damage import find_damage
+from edgeexit.graph.dataflow import Flow, list_subgraphs, sort_topologically
+from edgeexit.graph.functions import fill_default_attributes
 from edgeexit.graph.onnx_files import UNREADABLE, parse_reason
-from edgeexit.graph.paths import follow_links, is_file, safe_join
+from edgeexit.graph.paths import follow_links, is_file, join_safely
 from edgeexit.util.arguments import check_regular_file
 
 Dim: TypeAlias = "int | str"
@@ -125,7 +125,7 @@ class Network:
     @property
     def opset(self) -> int:
         """Version of the default operator set."""
-        return opset_of(self.proto)
+        return read_opset(self.proto)
 
     def flow(self, fixed: Collection[str] = (), *, cautious: bool = True) -> Flow:
         """Its data flow; see `Flow.of`. Shape inference is asked only where the shape of a tensor may depend on values."""
@@ -133,15 +133,15 @@ class Network:
         flow = Flow.of(self.proto.graph, inputs, fixed, cautious=cautious)
         if not flow.wandering:
             return flow
-        return Flow.of(self.proto.graph, inputs, {*fixed, *_settled_shapes(self.proto)}, cautious=cautious)
+        return Flow.of(self.proto.graph, inputs, {*fixed, *_find_fixed_shapes(self.proto)}, cautious=cautious)
 
 
-def opset_of(model: onnx.ModelProto) -> int:
+def read_opset(model: onnx.ModelProto) -> int:
     """Version of the default operator set that a model imports; 0 when it imports none."""
     return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
 
 
-def _settled_shapes(proto: onnx.ModelProto) -> Iterator[str]:
+def _find_fixed_shapes(proto: onnx.ModelProto) -> Iterator[str]:
     """Tensors whose whole shape, but for the batch, follows from the operators; what the file says about them is left aside."""
     bare = onnx.ModelProto()
     bare.CopyFrom(proto)
@@ -169,16 +169,16 @@ def read_model(path: Path) -> Network:
     """
     proto = _parse(path)
     _check_opset(proto, path)
-    proto = _without_functions(proto, path)
+    proto = _inline_functions(proto, path)
     _sort(proto.graph, path)
     proto.ir_version = max(proto.ir_version, _FIRST_IR_WITH_TRUE_WEIGHTS)
     if proto.graph.sparse_initializer:
         msg = f"{path} has sparse weights, which are not supported: export it with dense ones."
         raise ModelError(msg)
     _check_inside_weights(proto, path)
-    folder = follow_links(all_tensors(proto.graph), path)
+    folder = follow_links(list_all_tensors(proto.graph), path)
     _check_outside_weights(proto, path, folder)
-    inputs = _inputs(proto.graph, path)
+    inputs = _read_inputs(proto.graph, path)
     dynamic = all(spec.shape[:1] == (BATCH,) for spec in inputs)
     if not dynamic:
         inputs = tuple(TensorSpec(s.name, s.dtype, s.shape_at_1) for s in inputs)
@@ -186,12 +186,12 @@ def read_model(path: Path) -> Network:
     return Network(proto, folder, inputs, dynamic)
 
 
-def _without_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+def _inline_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     if not proto.functions:
         return proto
     from onnx import inliner
 
-    settle_attributes(proto)
+    fill_default_attributes(proto)
     try:
         proto = inliner.inline_local_functions(proto, convert_version=True)
     except (*INFERENCE_ERRORS, IndexError, onnx.checker.ValidationError) as error:
@@ -206,7 +206,7 @@ def _without_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
 def _sort(graph: onnx.GraphProto, path: Path) -> None:
     """Put the nodes into topological order, which ONNX demands and runtimes do not insist on."""
-    order = in_order(graph)
+    order = sort_topologically(graph)
     if order is None:
         msg = f"{path} has nodes that read each other in a circle: it is no ONNX model."
         raise ModelError(msg)
@@ -226,7 +226,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     except UNREADABLE as error:
         msg = f"{path} is not an ONNX model, or is truncated ({path.stat().st_size} bytes): {parse_reason(error)}"
         raise ModelError(msg) from error
-    fault = damage_of(proto)
+    fault = find_damage(proto)
     if fault is not None:
         msg = f"{path} is not an ONNX model: {fault}."
         raise ModelError(msg)
@@ -238,7 +238,7 @@ def _parse(path: Path) -> onnx.ModelProto:
 
 def _check_opset(proto: onnx.ModelProto, path: Path) -> None:
     newest = onnx.defs.onnx_opset_version()
-    version = opset_of(proto)
+    version = read_opset(proto)
     if not OLDEST_OPSET <= version <= newest:
         msg = (
             f"{path} uses operator set {version}; supported are {OLDEST_OPSET} to {newest} (onnx {onnx.__version__})."
@@ -247,7 +247,7 @@ def _check_opset(proto: onnx.ModelProto, path: Path) -> None:
         raise ModelError(msg)
 
 
-def outside_location(tensor: TensorProto) -> dict[str, str]:
+def read_external_data(tensor: TensorProto) -> dict[str, str]:
     """The `external_data` entries of a weight that lies in another file: location, offset, length."""
     return {_as_text(entry.key): _as_text(entry.value) for entry in tensor.external_data}
 
@@ -257,13 +257,13 @@ def _as_text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def outside_range(tensor: TensorProto) -> tuple[int, int | None]:
+def read_external_range(tensor: TensorProto) -> tuple[int, int | None]:
     """Offset and length in bytes of a weight that lies in another file; no length means to the end of the file.
 
     Raises:
         ModelError: they are not whole numbers from 0.
     """
-    where = outside_location(tensor)
+    where = read_external_data(tensor)
     offset, length = where.get("offset", "0"), where.get("length")
     if not all(text is None or (text.isascii() and text.isdigit() and len(text) < 19) for text in (offset, length)):
         msg = f"weight {tensor.name!r} lies at offset {offset!r}, length {length!r} of another file; these must be whole numbers."
@@ -271,7 +271,7 @@ def outside_range(tensor: TensorProto) -> tuple[int, int | None]:
     return int(offset), None if length is None else int(length)
 
 
-def size_of(tensor: TensorProto) -> int:
+def count_file_bytes(tensor: TensorProto) -> int:
     """Bytes of a weight as a file holds it; elements smaller than a byte lie side by side.
 
     Raises:
@@ -286,14 +286,14 @@ def size_of(tensor: TensorProto) -> int:
 
 def _check_inside_weights(proto: onnx.ModelProto, path: Path) -> None:
     """A shape with more numbers than there are keeps ONNX's shape inference busy for minutes."""
-    for tensor in all_tensors(proto.graph):
-        have = _elements(tensor)
+    for tensor in list_all_tensors(proto.graph):
+        have = _count_elements(tensor)
         if have is not None and (min(tensor.dims, default=0) < 0 or have != math.prod(tensor.dims)):
             msg = f"{path} is damaged: weight {tensor.name!r} has shape {list(tensor.dims)} and {have:g} numbers."
             raise ModelError(msg)
 
 
-def _elements(tensor: TensorProto) -> float | None:
+def _count_elements(tensor: TensorProto) -> float | None:
     """How many numbers a tensor's data hold; None where they lie elsewhere or in another form than one number at a time."""
     if tensor.data_location == TensorProto.EXTERNAL or tensor.data_type not in _WHOLE_NUMBERED:
         return None
@@ -303,18 +303,18 @@ def _elements(tensor: TensorProto) -> float | None:
 
 
 def _check_outside_weights(proto: onnx.ModelProto, path: Path, folder: Path) -> None:
-    for tensor in all_tensors(proto.graph):
+    for tensor in list_all_tensors(proto.graph):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
-        file = safe_join(folder, outside_location(tensor).get("location", ""), tensor.name)
-        offset, length = outside_range(tensor)
-        end = offset + (size_of(tensor) if length is None else length)
+        file = join_safely(folder, read_external_data(tensor).get("location", ""), tensor.name)
+        offset, length = read_external_range(tensor)
+        end = offset + (count_file_bytes(tensor) if length is None else length)
         if not is_file(file) or file.stat().st_size < end:
             msg = f"weight {tensor.name!r} of {path} lies in {file}, which is missing or shorter than {end} bytes."
             raise ModelError(msg)
 
 
-def all_tensors(graph: onnx.GraphProto) -> list[TensorProto]:
+def list_all_tensors(graph: onnx.GraphProto) -> list[TensorProto]:
     """Every weight and constant of a graph and of the graphs inside its nodes."""
     found = list(graph.initializer)
     for node in graph.node:
@@ -322,14 +322,14 @@ def all_tensors(graph: onnx.GraphProto) -> list[TensorProto]:
             if attribute.HasField("t"):
                 found.append(attribute.t)
             found += attribute.tensors
-            for inner in subgraphs_of(attribute):
-                found += all_tensors(inner)
+            for inner in list_subgraphs(attribute):
+                found += list_all_tensors(inner)
     return found
 
 
-def _inputs(graph: onnx.GraphProto, path: Path) -> tuple[TensorSpec, ...]:
+def _read_inputs(graph: onnx.GraphProto, path: Path) -> tuple[TensorSpec, ...]:
     weights = {t.name for t in graph.initializer}
-    specs = tuple(spec_of(value, path) for value in graph.input if value.name not in weights)
+    specs = tuple(make_tensor_spec(value, path) for value in graph.input if value.name not in weights)
     if not specs:
         msg = f"{path} has no inputs."
         raise ModelError(msg)
@@ -356,7 +356,7 @@ def is_tensor(value: onnx.ValueInfoProto) -> bool:
     return value.type.HasField("tensor_type") and value.type.tensor_type.elem_type in _ELEMENTS
 
 
-def spec_of(value: onnx.ValueInfoProto, path: Path | str) -> TensorSpec:
+def make_tensor_spec(value: onnx.ValueInfoProto, path: Path | str) -> TensorSpec:
     """Spec of a graph's input or output; its free first dimension becomes `"batch"`, other free ones `"?"`.
 
     Raises:

@@ -37,14 +37,14 @@ def _name_in(real: Path, file: Path) -> str | None:
         return None
 
 
-def safe_join(folder: Path, location: str, name: str) -> Path:
+def join_safely(folder: Path, location: str, name: str) -> Path:
     """The file `location` inside `folder`.
 
     Raises:
         ModelError: it would lie outside the folder, by `..`, an absolute path or a link.
     """
     file = folder / location
-    if not location or Path(location).is_absolute() or not lies_in(folder, file):
+    if not location or Path(location).is_absolute() or not is_inside(folder, file):
         msg = (
             f"weight {name!r} names the file {location!r}, which lies outside the model's folder {folder}: refused. Where it is a link that"
             " you trust, compile a copy of the folder that holds the files themselves (cp -rL FOLDER COPY)."
@@ -53,7 +53,7 @@ def safe_join(folder: Path, location: str, name: str) -> Path:
     return file
 
 
-def lies_in(folder: Path, file: Path) -> bool:
+def is_inside(folder: Path, file: Path) -> bool:
     """Whether a path, links followed, lies in a folder."""
     try:
         return folder.resolve() in file.resolve().parents

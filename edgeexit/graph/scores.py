@@ -14,8 +14,8 @@ from edgeexit.criteria import CRITERIA, Criterion
 from edgeexit.errors import ModelError
 from edgeexit.fallbacks import LAST, MOST_CONFIDENT, most_confident_nodes
 from edgeexit.graph.build import NodeBuilder
-from edgeexit.graph.cost import costs_of_reaching
-from edgeexit.graph.dataflow import unused_prefix
+from edgeexit.graph.cost import count_costs_to_reach
+from edgeexit.graph.dataflow import find_unused_prefix
 from edgeexit.graph.exits import Exit
 from edgeexit.graph.model import BATCH, Network
 
@@ -47,7 +47,7 @@ def add_scores(
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
     del proto.graph.output[:]
-    scored = _scored(net, proto.graph, exits, criterion, fallback)
+    scored = _append_scores(net, proto.graph, exits, criterion, fallback)
     batch = BATCH if net.dynamic_batch else 1
     for exit, names in zip(exits, scored, strict=True):
         proto.graph.output.append(helper.make_tensor_value_info(names.logits, TensorProto.FLOAT, [batch, exit.classes]))
@@ -55,22 +55,22 @@ def add_scores(
     return replace(net, proto=proto), tuple(scored)
 
 
-def _scored(
+def _append_scores(
     net: Network, graph: onnx.GraphProto, exits: Sequence[Exit], criterion: Criterion, fallback: str
 ) -> tuple[ScoredExit, ...]:
-    costs = costs_of_reaching(net, [e.logits for e in exits]) if criterion.combine_nodes is not None else ()
-    prefix = unused_prefix(graph, "edgeexit")
+    costs = count_costs_to_reach(net, [e.logits for e in exits]) if criterion.combine_nodes is not None else ()
+    prefix = find_unused_prefix(graph, "edgeexit")
     state: tuple[str, ...] = ()
     as_given = fallback != MOST_CONFIDENT or of_one_kind(exits)
     scored = []
     for k, exit in enumerate(exits):
         builder = NodeBuilder(graph, net.opset, f"{prefix}/exit{k + 1}")
         given = exit.logits if exit.dtype == "float32" else builder.cast(exit.logits, TensorProto.FLOAT)
-        logits = _logarithm(builder, given) if exit.probabilities else given
+        logits = _add_logarithm(builder, given) if exit.probabilities else given
         if criterion.combine_nodes is not None:
             given, score, state = criterion.combine_nodes(builder, logits, state, costs[: k + 1])
         else:
-            score = _score_of_one(builder, logits, exit, criterion)
+            score = _add_score(builder, logits, exit, criterion)
             given = given if as_given else logits
         scored.append(ScoredExit(exit.name, given, score))
     if fallback == MOST_CONFIDENT:
@@ -90,21 +90,21 @@ def as_logits(outputs: NDArray[np.float32], exits: Sequence[Exit]) -> NDArray[np
     return np.where([[exit.probabilities] for exit in exits], logs, outputs)
 
 
-def _logarithm(builder: NodeBuilder, probabilities: str) -> str:
+def _add_logarithm(builder: NodeBuilder, probabilities: str) -> str:
     return builder.node("Log", [builder.node("Max", [probabilities, builder.constant(_LEAST_PROBABILITY)])])
 
 
-def _score_of_one(builder: NodeBuilder, logits: str, exit: Exit, criterion: Criterion) -> str:
+def _add_score(builder: NodeBuilder, logits: str, exit: Exit, criterion: Criterion) -> str:
     if criterion.nodes is not None:
         return criterion.nodes(builder, logits, exit.classes)
     if exit.score is None:
-        return _sureness_of_last(builder, logits, exit)
+        return _add_max_softmax(builder, logits, exit)
     score = builder.reshape(builder.cast(exit.score, TensorProto.FLOAT), -1)
     # A learned score may be infinite; a threshold of +inf still means never.
     return builder.node("Min", [score, builder.constant(_LARGEST)])
 
 
-def _sureness_of_last(builder: NodeBuilder, logits: str, exit: Exit) -> str:
+def _add_max_softmax(builder: NodeBuilder, logits: str, exit: Exit) -> str:
     # The last exit decides nothing, so networks that learn when to stop give it no score; people still see one.
     nodes = CRITERIA["max_softmax"].nodes
     assert nodes is not None

@@ -49,7 +49,7 @@ _FIRST_SHAPE_ONLY = frozenset({"Scatter", "ScatterElements", "ScatterND", "Tenso
 _PICKS = frozenset({"SequenceAt", "SequenceErase"})
 
 
-def shape_wanders(
+def is_shape_data_dependent(
     node: onnx.NodeProto, varying: AbstractSet[str], wandering: AbstractSet[str], *, cautious: bool
 ) -> bool:
     """Whether the shape of a node's outputs may depend on the values of an input of the model.

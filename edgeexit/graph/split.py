@@ -22,9 +22,9 @@ from onnx import TensorProto
 
 from edgeexit.errors import ModelError
 from edgeexit.graph.build import NodeBuilder
-from edgeexit.graph.dataflow import Flow, unused_prefix
+from edgeexit.graph.dataflow import Flow, find_unused_prefix
 from edgeexit.graph.exits import Exit
-from edgeexit.graph.model import BATCH, Network, TensorSpec, opset_of
+from edgeexit.graph.model import BATCH, Network, TensorSpec, read_opset
 from edgeexit.graph.scores import ScoredExit
 
 
@@ -64,7 +64,7 @@ def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
             depends on the values of the input crosses a cut.
     """
     flow = net.flow()
-    holdings = _holdings(flow, exits)
+    holdings = _assign_nodes(flow, exits)
     reads = [frozenset().union(*(flow.reads[i] for i in held)) for held in holdings]
     makes = [
         frozenset(name for i in held if flow.varies[i] for name in net.proto.graph.node[i].output) for held in holdings
@@ -74,7 +74,7 @@ def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
     stages = []
     for k, exit in enumerate(exits):
         if exit.logits in frozenset().union(*makes[:k]):
-            raise ModelError(_already_made(flow, exits, k))
+            raise ModelError(_explain_free_exit(flow, exits, k))
         stages.append(
             Stage(
                 exit=k + 1,
@@ -91,7 +91,7 @@ def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def _already_made(flow: Flow, exits: tuple[ScoredExit, ...], k: int) -> str:
+def _explain_free_exit(flow: Flow, exits: tuple[ScoredExit, ...], k: int) -> str:
     """Why exit k, from 0, costs nothing beyond the exits before it."""
     logits = exits[k].logits
     for number, early in enumerate(exits[:k], 1):
@@ -111,10 +111,10 @@ def _check_shapes(net: Network, stages: Iterable[Stage]) -> None:
     wandering = net.flow(ends, cautious=False).wandering
     crossing = sorted({name for s in stages for name in s.boundaries_out if name in wandering and name not in ends})
     if crossing:
-        raise ModelError(shapes_depend_on_values(crossing))
+        raise ModelError(explain_data_dependent_shapes(crossing))
 
 
-def shapes_depend_on_values(crossing: Iterable[str]) -> str:
+def explain_data_dependent_shapes(crossing: Iterable[str]) -> str:
     """What is wrong with boundary tensors whose shape depends on the values of the input, and what to do."""
     return (
         f"the shape of {', '.join(map(repr, crossing))} depends on the values of the input, and it crosses from one stage to"
@@ -122,7 +122,7 @@ def shapes_depend_on_values(crossing: Iterable[str]) -> str:
     )
 
 
-def _holdings(flow: Flow, exits: tuple[ScoredExit, ...]) -> list[frozenset[int]]:
+def _assign_nodes(flow: Flow, exits: tuple[ScoredExit, ...]) -> list[frozenset[int]]:
     """Per stage its nodes: those not held before, and the constant ones they read, though an earlier stage may hold them too."""
     done: set[int] = set()
     holdings = []
@@ -135,7 +135,7 @@ def _holdings(flow: Flow, exits: tuple[ScoredExit, ...]) -> list[frozenset[int]]
     return holdings
 
 
-def stage_model(
+def build_stage_model(
     net: Network, stage: Stage, specs: Mapping[str, TensorSpec], *, batch: int | None = None
 ) -> onnx.ModelProto:
     """The ONNX model of one stage.
@@ -148,30 +148,30 @@ def stage_model(
     """
     inputs = [s for s in net.inputs if s.name in stage.inputs] + [specs[name] for name in stage.boundaries_in]
     outputs = [specs[name] for name in stage.outputs]
-    return part_model(net, f"stage {stage.exit}", stage.nodes, inputs, outputs, batch=batch)
+    return build_submodel(net, f"stage {stage.exit}", stage.nodes, inputs, outputs, batch=batch)
 
 
-def straight_model(net: Network, exit: Exit, *, batch: int | None = None) -> onnx.ModelProto:
+def build_backbone_model(net: Network, exit: Exit, *, batch: int | None = None) -> onnx.ModelProto:
     """The network run straight to one exit: no other heads, no criterion; float32 logits. For the last exit this is the backbone."""
     flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
     nodes = flow.ancestors([exit.logits])
     read = frozenset().union(*(flow.reads[i] for i in nodes))
     inputs = [s for s in net.inputs if s.name in read]
     output = TensorSpec(exit.logits, exit.dtype, (BATCH if net.dynamic_batch else 1, exit.classes))
-    model = part_model(net, f"straight to {exit.name}", sorted(nodes), inputs, [output], batch=batch)
+    model = build_submodel(net, f"straight to {exit.name}", sorted(nodes), inputs, [output], batch=batch)
     return model if exit.dtype == "float32" else _as_float32(model)
 
 
 def _as_float32(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with its one output as float32."""
     output = model.graph.output[0]
-    builder = NodeBuilder(model.graph, opset_of(model), unused_prefix(model.graph, "edgeexit"))
+    builder = NodeBuilder(model.graph, read_opset(model), find_unused_prefix(model.graph, "edgeexit"))
     output.name = builder.cast(output.name, TensorProto.FLOAT)
     output.type.tensor_type.elem_type = TensorProto.FLOAT
     return model
 
 
-def part_model(
+def build_submodel(
     net: Network,
     name: str,
     nodes: Iterable[int],
@@ -188,10 +188,10 @@ def part_model(
     graph.initializer.extend(t for t in net.proto.graph.initializer if t.name in read)
     graph.input.extend(s.proto(batch=batch) for s in inputs)
     graph.output.extend(s.proto(batch=batch) for s in outputs)
-    return shell(net, graph)
+    return make_empty_model(net, graph)
 
 
-def shell(net: Network, graph: onnx.GraphProto) -> onnx.ModelProto:
+def make_empty_model(net: Network, graph: onnx.GraphProto) -> onnx.ModelProto:
     """A model around a graph, with the operator sets of `net`."""
     model = onnx.ModelProto(ir_version=net.proto.ir_version, producer_name="edgeexit", graph=graph)
     model.opset_import.extend(net.proto.opset_import)

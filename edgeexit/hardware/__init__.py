@@ -12,27 +12,27 @@ Everything that reads the kernel's files takes `root`, so that the tree of any b
 
 from __future__ import annotations
 
-from edgeexit.hardware.identity import device_facts
-from edgeexit.hardware.keys import device_key
-from edgeexit.hardware.profiles import DeviceProfile, current_profile, find_profile, load_profiles
-from edgeexit.hardware.state import DeviceState, snapshot, state_from_json
-from edgeexit.hardware.validity import Validity, foreign_cores, judge, verdict
-from edgeexit.util.resources import data_dir, read_toml
+from edgeexit.hardware.identity import read_device_facts
+from edgeexit.hardware.keys import find_device_key
+from edgeexit.hardware.profiles import DeviceProfile, find_current_profile, find_profile, load_profiles
+from edgeexit.hardware.state import DeviceState, read_device_state, state_from_json
+from edgeexit.hardware.validity import Validity, combine_findings, count_foreign_cores, judge
+from edgeexit.util.resources import find_data_dir, read_toml
 
 __all__ = [
     "DeviceProfile",
     "DeviceState",
     "Validity",
-    "current_profile",
-    "data_dir",
-    "device_facts",
-    "device_key",
+    "combine_findings",
+    "count_foreign_cores",
+    "find_current_profile",
+    "find_data_dir",
+    "find_device_key",
     "find_profile",
-    "foreign_cores",
     "judge",
     "load_profiles",
+    "read_device_facts",
+    "read_device_state",
     "read_toml",
-    "snapshot",
     "state_from_json",
-    "verdict",
 ]

@@ -19,27 +19,27 @@ _MOUNT = "sys/fs/cgroup"
 _V1_MOUNTS = ("cpu", "cpu,cpuacct", "cpuacct,cpu")
 
 
-def cpu_limit(root: Path) -> float | None:
+def read_cpu_limit(root: Path) -> float | None:
     """CPUs' worth of time per second that the control groups of this process grant; None without a limit."""
-    return min((limit for folder in _folders(root) if (limit := _limit(folder)) is not None), default=None)
+    return min((limit for folder in _list_folders(root) if (limit := _read_limit(folder)) is not None), default=None)
 
 
-def stops(root: Path) -> dict[str, int]:
+def count_cpu_stops(root: Path) -> dict[str, int]:
     """How often the groups stopped their processes until the next period since they were made; empty where nothing is limited."""
-    found = [_count(folder) for folder in _folders(root) if _limit(folder) is not None]
+    found = [_count(folder) for folder in _list_folders(root) if _read_limit(folder) is not None]
     counts = [count for count in found if count is not None]
     return {STOPPED: sum(counts)} if counts else {}
 
 
-def _folders(root: Path) -> Iterator[Path]:
+def _list_folders(root: Path) -> Iterator[Path]:
     """The groups that this process is in, and those above them, wherever their files are mounted."""
-    own = dict(_own_groups(root))
-    yield from _upwards(root / _MOUNT, own.get("", "/"))
+    own = dict(_read_own_groups(root))
+    yield from _list_ancestors(root / _MOUNT, own.get("", "/"))
     for name in _V1_MOUNTS:
-        yield from _upwards(root / _MOUNT / name, own.get("cpu", "/"))
+        yield from _list_ancestors(root / _MOUNT / name, own.get("cpu", "/"))
 
 
-def _own_groups(root: Path) -> Iterator[tuple[str, str]]:
+def _read_own_groups(root: Path) -> Iterator[tuple[str, str]]:
     """(controller, group) of each line `id:controllers:group` of /proc/self/cgroup; version 2 has no controllers there."""
     for line in (read_text(root / "proc/self/cgroup") or "").splitlines():
         _, _, rest = line.partition(":")
@@ -47,7 +47,7 @@ def _own_groups(root: Path) -> Iterator[tuple[str, str]]:
         yield from ((controller, group) for controller in controllers.split(","))
 
 
-def _upwards(mount: Path, group: str) -> Iterator[Path]:
+def _list_ancestors(mount: Path, group: str) -> Iterator[Path]:
     """The folders of a group and of all above it; of a group outside of what a container sees only the mount."""
     path = PurePosixPath(group.lstrip("/"))
     if ".." not in path.parts:
@@ -55,7 +55,7 @@ def _upwards(mount: Path, group: str) -> Iterator[Path]:
     yield mount
 
 
-def _limit(folder: Path) -> float | None:
+def _read_limit(folder: Path) -> float | None:
     text = read_text(folder / "cpu.max")
     if text is None:
         parts = [read_text(folder / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from edgeexit.errors import HardwareMissing
-from edgeexit.hardware.caches import caches
+from edgeexit.hardware.caches import find_caches
 from edgeexit.hardware.clocks import SWAPPING
-from edgeexit.hardware.identity import ROOT, compatible, container, device_facts, is_virtual
-from edgeexit.hardware.keys import device_key
+from edgeexit.hardware.identity import ROOT, detect_container, is_virtual, read_compatible_strings, read_device_facts
+from edgeexit.hardware.keys import find_device_key
 from edgeexit.hardware.power import PowerMeter, find_power_meter
-from edgeexit.hardware.profiles import current_profile
-from edgeexit.hardware.state import DeviceState, snapshot
+from edgeexit.hardware.profiles import find_current_profile
+from edgeexit.hardware.state import DeviceState, read_device_state
 from edgeexit.util import units
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
@@ -29,7 +29,7 @@ _ENOUGH_MEMORY_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Check:
+class MachineCheck:
     """One need: what was found, and what to do where that is not enough.
 
     Attributes:
@@ -51,7 +51,7 @@ class Check:
 
 def check_machine(
     root: Path = ROOT, meter: Callable[[Path], PowerMeter] = find_power_meter, *, threads: int = 1
-) -> list[Check]:
+) -> list[MachineCheck]:
     """Every check of the machine itself; takes about a second.
 
     Args:
@@ -59,50 +59,52 @@ def check_machine(
         meter: finds the power meter; a test gives another one.
         threads: worker threads that will be asked for.
     """
-    before = snapshot(root)
+    before = read_device_state(root)
     time.sleep(_LOAD_S)
-    after = snapshot(root)
-    rules: tuple[Iterator[Check], ...] = (
-        _device(root),
-        _surroundings(root),
-        _cpus(after, threads),
-        _clocks(after),
-        _power_mode(after),
-        _throttling(after),
+    after = read_device_state(root)
+    rules: tuple[Iterator[MachineCheck], ...] = (
+        _check_device(root),
+        _check_surroundings(root),
+        _check_cpus(after, threads),
+        _check_clocks(after),
+        _check_power_mode(after),
+        _check_throttling(after),
         _load(before, after),
-        _memory(after),
-        _power(root, meter),
-        _geometry(root),
+        _check_memory(after),
+        _check_power(root, meter),
+        _check_geometry(root),
     )
     return [check for rule in rules for check in rule]
 
 
-def _device(root: Path) -> Iterator[Check]:
-    profile, facts = current_profile(root), device_facts(root)
-    what = f"{facts.get('board') or facts['cpu']}, key {device_key(root)}"
+def _check_device(root: Path) -> Iterator[MachineCheck]:
+    profile, facts = find_current_profile(root), read_device_facts(root)
+    what = f"{facts.get('board') or facts['cpu']}, key {find_device_key(root)}"
     if profile is not None:
         note = profile.software.note if not profile.software.tensorrt and profile.software.note else ""
-        yield Check("device", "ok", f"{what}, profile {profile.name}{': ' + note if note else ''}")
+        yield MachineCheck("device", "ok", f"{what}, profile {profile.name}{': ' + note if note else ''}")
     else:
-        strings = ", ".join(compatible(root)) or facts["arch"]
-        yield Check("device", "warn", f"{what}: no profile knows {strings}", "choose the nearest of: edgeexit devices")
+        strings = ", ".join(read_compatible_strings(root)) or facts["arch"]
+        yield MachineCheck(
+            "device", "warn", f"{what}: no profile knows {strings}", "choose the nearest of: edgeexit devices"
+        )
 
 
-def _surroundings(root: Path) -> Iterator[Check]:
+def _check_surroundings(root: Path) -> Iterator[MachineCheck]:
     if is_virtual(root):
-        yield Check(
+        yield MachineCheck(
             "virtual machine",
             "warn",
             "clocks, power and cache counters belong to the host",
             "measure on the machine itself",
         )
-    kind = container(root)
+    kind = detect_container(root)
     if kind is not None:
         fix = "for counters: --cap-add PERFMON; for power rails: -v /sys:/sys:ro"
-        yield Check("container", "ok", f"{kind}: counters and sensors may be hidden", fix)
+        yield MachineCheck("container", "ok", f"{kind}: counters and sensors may be hidden", fix)
 
 
-def _cpus(state: DeviceState, threads: int) -> Iterator[Check]:
+def _check_cpus(state: DeviceState, threads: int) -> Iterator[MachineCheck]:
     """Whether the threads have a CPU each, all of the time."""
     usable, online = state.usable_cpus, state.cores_online
     if usable is None:
@@ -110,91 +112,95 @@ def _cpus(state: DeviceState, threads: int) -> Iterator[Check]:
     found = f"this process may use {usable:g}{f' of {online}' if online else ''} CPUs"
     if state.cpu_limit is not None and state.cpu_limit <= min(threads, online or threads):
         fix = "give whole CPUs: docker run --cpuset-cpus=0-1 without --cpus, or CPUQuota= of the service empty"
-        yield Check("CPUs", "warn", f"{found}: the limit of its control group stops it for part of every period", fix)
+        yield MachineCheck(
+            "CPUs", "warn", f"{found}: the limit of its control group stops it for part of every period", fix
+        )
     elif threads > usable:
         fix = (
             f"--threads {max(1, int(usable))}, or let the process run on more CPUs (taskset, docker run --cpuset-cpus)"
         )
-        yield Check("CPUs", "warn", f"{found}, and {threads} threads are asked for", fix)
+        yield MachineCheck("CPUs", "warn", f"{found}, and {threads} threads are asked for", fix)
     else:
-        yield Check("CPUs", "ok", found)
+        yield MachineCheck("CPUs", "ok", found)
 
 
-def _clocks(state: DeviceState) -> Iterator[Check]:
+def _check_clocks(state: DeviceState) -> Iterator[MachineCheck]:
     readable = [clock for clock in state.clocks if clock.current_hz is not None]
     if not readable:
-        yield Check(
+        yield MachineCheck(
             "clocks", "warn", "cannot be read, so a change of speed goes unseen", "measure on the machine itself"
         )
         return
     free = [clock for clock in readable if not clock.fixed]
     if not free:
-        yield Check("clocks", "ok", f"fixed: {', '.join(clock.name for clock in readable)}")
+        yield MachineCheck("clocks", "ok", f"fixed: {', '.join(clock.name for clock in readable)}")
         return
     names = ", ".join(f"{c.name} ({c.governor or 'no governor'})" for c in free)
     jetson = any(c.name.endswith(".gpu") or c.name.startswith("gpu-") for c in readable) or state.power_mode is not None
     fix = "sudo jetson_clocks" if jetson else "sudo cpupower frequency-set --governor performance"
     governed = all(c.governor == "performance" for c in free)
-    yield Check("clocks", "ok" if governed else "warn", f"left to their governors: {names}", "" if governed else fix)
+    yield MachineCheck(
+        "clocks", "ok" if governed else "warn", f"left to their governors: {names}", "" if governed else fix
+    )
 
 
-def _power_mode(state: DeviceState) -> Iterator[Check]:
+def _check_power_mode(state: DeviceState) -> Iterator[MachineCheck]:
     if state.power_mode is not None:
-        yield Check("power mode", "ok", f"{state.power_mode}; it is part of every result")
+        yield MachineCheck("power mode", "ok", f"{state.power_mode}; it is part of every result")
     if state.boost:
         fix = "echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost (intel_pstate: echo 1 into no_turbo)"
-        yield Check("boost", "warn", "turbo frequencies are allowed: speed depends on temperature", fix)
+        yield MachineCheck("boost", "warn", "turbo frequencies are allowed: speed depends on temperature", fix)
 
 
-def _throttling(state: DeviceState) -> Iterator[Check]:
+def _check_throttling(state: DeviceState) -> Iterator[MachineCheck]:
     now = [name for name, on in state.alarms.items() if on and not name.endswith("since boot")]
     counters = {name: count for name, count in state.counters.items() if name != SWAPPING}
     since_boot = [f"{name}: {count}" for name, count in counters.items() if count > 0]
     since_boot += [name for name, on in state.alarms.items() if on and name.endswith("since boot")]
     hot = [name for name, level in state.cooling.items() if level > 0]
     if now or hot:
-        yield Check(
+        yield MachineCheck(
             "throttling", "warn", f"now: {', '.join(now + hot)}", "cool the device, or give it a stronger power supply"
         )
     elif since_boot:
-        yield Check(
+        yield MachineCheck(
             "throttling",
             "ok",
             f"not now; since boot {', '.join(since_boot)}; a rise during a run is told with its result",
         )
     elif counters or state.alarms or state.cooling:
-        yield Check("throttling", "ok", "none since boot")
+        yield MachineCheck("throttling", "ok", "none since boot")
     else:
-        yield Check(
+        yield MachineCheck(
             "throttling", "warn", "this machine shows no throttle counters", "watch the temperature by other means"
         )
 
 
-def _load(before: DeviceState, after: DeviceState) -> Iterator[Check]:
+def _load(before: DeviceState, after: DeviceState) -> Iterator[MachineCheck]:
     if before.busy_cpu_s is None or after.busy_cpu_s is None:
-        yield Check("other load", "warn", "/proc/stat cannot be read", "")
+        yield MachineCheck("other load", "warn", "/proc/stat cannot be read", "")
         return
     own_s = after.own_cpu_s - before.own_cpu_s
     cores = max(0.0, after.busy_cpu_s - before.busy_cpu_s - own_s) / (after.monotonic_s - before.monotonic_s)
     busy = cores > _MAX_FOREIGN_CORES
     fix = "end other programs: `top` shows them" if busy else ""
-    yield Check("other load", "warn" if busy else "ok", f"other processes use {cores:.1f} cores", fix)
+    yield MachineCheck("other load", "warn" if busy else "ok", f"other processes use {cores:.1f} cores", fix)
 
 
-def _memory(state: DeviceState) -> Iterator[Check]:
+def _check_memory(state: DeviceState) -> Iterator[MachineCheck]:
     available = state.memory_available_bytes
     if available is None:
         return
     short = available < _ENOUGH_MEMORY_BYTES
     fix = "end other programs, or the desktop: sudo systemctl isolate multi-user.target" if short else ""
-    yield Check("memory", "warn" if short else "ok", f"{units.bytes_(available)} available", fix)
+    yield MachineCheck("memory", "warn" if short else "ok", f"{units.bytes_(available)} available", fix)
 
 
-def _power(root: Path, find: Callable[[Path], PowerMeter]) -> Iterator[Check]:
+def _check_power(root: Path, find: Callable[[Path], PowerMeter]) -> Iterator[MachineCheck]:
     meter = find(root)
     if not meter.present:
         why = "".join(f"\n- {r.name}: {r.why}" for r in meter.rejected)
-        yield Check(
+        yield MachineCheck(
             "power meter",
             "warn",
             f"none: energy is not measured{why}",
@@ -209,16 +215,16 @@ def _power(root: Path, find: Callable[[Path], PowerMeter]) -> Iterator[Check]:
     found = f"{meter.capability.name}, {meter.capability.subject_scope}: {shown}"
     notes = "; ".join(meter.capability.notes)
     whole = bool(meter.capability.total)
-    yield Check("power meter", "ok" if whole else "warn", found, notes)
+    yield MachineCheck("power meter", "ok" if whole else "warn", found, notes)
 
 
-def _geometry(root: Path) -> Iterator[Check]:
+def _check_geometry(root: Path) -> Iterator[MachineCheck]:
     try:
-        known = caches(root)
+        known = find_caches(root)
     except HardwareMissing as error:
-        yield Check(
+        yield MachineCheck(
             "cache geometry", "warn", str(error), "name a device for cache simulation, such as jetson-orin-nano"
         )
         return
     shown = ", ".join(f"L{c.level} {c.kind} {units.bytes_(c.size_bytes)}" for c in known)
-    yield Check("cache geometry", "ok", shown)
+    yield MachineCheck("cache geometry", "ok", shown)

@@ -25,7 +25,7 @@ _OVER_CURRENT = {"oc1": "under-voltage (oc1)", "oc2": "average over-current (oc2
 
 
 @dataclass(frozen=True)
-class Clock:
+class ClockDomain:
     """One clock domain.
 
     Attributes:
@@ -48,76 +48,78 @@ class Clock:
         return self.min_hz is not None and self.min_hz == self.max_hz
 
 
-def clocks(root: Path) -> tuple[Clock, ...]:
+def read_clocks(root: Path) -> tuple[ClockDomain, ...]:
     """CPU clocks by policy, then the devfreq domains (GPU, memory), then the memory cap of a Jetson's power mode."""
-    return (*_cpu_clocks(root), *_devfreq_clocks(root), *_emc_cap(root))
+    return (*_read_cpu_clocks(root), *_read_devfreq_clocks(root), *_read_emc_cap(root))
 
 
-def clock_files(root: Path) -> dict[str, tuple[Path, float]]:
+def find_clock_files(root: Path) -> dict[str, tuple[Path, float]]:
     """For a sampler: clock name -> (file with the current frequency, its unit in Hz)."""
-    cpu = {f"cpu-{p.name}": (p / "scaling_cur_freq", _KHZ) for p in _policies(root)}
-    dev = {d.name: (d / "cur_freq", 1.0) for d in _devfreqs(root)}
+    cpu = {f"cpu-{p.name}": (p / "scaling_cur_freq", _KHZ) for p in _list_policies(root)}
+    dev = {d.name: (d / "cur_freq", 1.0) for d in _list_devfreqs(root)}
     return {name: found for name, found in {**cpu, **dev}.items() if read_int(found[0]) is not None}
 
 
-def temperatures(root: Path) -> dict[str, float]:
+def read_temperatures(root: Path) -> dict[str, float]:
     """Thermal zones by type, °C."""
     return {
-        name: value / 1e3 for name, path in temperature_files(root).items() if (value := read_int(path)) is not None
+        name: value / 1e3
+        for name, path in find_temperature_files(root).items()
+        if (value := read_int(path)) is not None
     }
 
 
-def temperature_files(root: Path) -> dict[str, Path]:
+def find_temperature_files(root: Path) -> dict[str, Path]:
     """Thermal zones by type: the file in millidegrees. Zones of powered-off domains, which cannot be read, are left out."""
-    zones = _numbered(root / "sys/class/thermal", "thermal_zone")
-    named = {_unique_name(zone, "type"): zone / "temp" for zone in zones}
+    zones = _list_numbered(root / "sys/class/thermal", "thermal_zone")
+    named = {_make_unique_name(zone, "type"): zone / "temp" for zone in zones}
     return {name: path for name, path in named.items() if read_int(path) is not None}
 
 
-def cooling(root: Path) -> dict[str, int]:
+def read_cooling_states(root: Path) -> dict[str, int]:
     """Cooling devices that slow something down, by type: their state, 0 or less meaning idle. Fans are not among them."""
-    return {name: state for name, path in cooling_files(root).items() if (state := read_int(path)) is not None}
+    return {name: state for name, path in find_cooling_files(root).items() if (state := read_int(path)) is not None}
 
 
-def cooling_files(root: Path) -> dict[str, Path]:
+def find_cooling_files(root: Path) -> dict[str, Path]:
     """For a sampler: the files of these states by name, as far as they can be read."""
-    devices = _numbered(root / "sys/class/thermal", "cooling_device")
-    named = {_unique_name(device, "type"): device / "cur_state" for device in devices}
+    devices = _list_numbered(root / "sys/class/thermal", "cooling_device")
+    named = {_make_unique_name(device, "type"): device / "cur_state" for device in devices}
     return {n: path for n, path in named.items() if "fan" not in n.lower() and read_int(path) is not None}
 
 
-def fans(root: Path) -> dict[str, int]:
+def read_fans(root: Path) -> dict[str, int]:
     """PWM duty of fans, 0 to 255, by hwmon name."""
     files = sorted(root.glob("sys/class/hwmon/hwmon*/pwm1"))
     return {read_text(f.parent / "name") or f.parent.name: duty for f in files if (duty := read_int(f)) is not None}
 
 
-def event_counters(root: Path) -> dict[str, int]:
+def read_event_counters(root: Path) -> dict[str, int]:
     """Counters of events since boot that pull clocks down: over-current (Jetson), thermal throttling (x86), swapping."""
-    return {**_over_current(root), **_x86_throttling(root), **_swapping(root)}
+    return {**_read_over_current(root), **_read_x86_throttling(root), **_read_swapping(root)}
 
 
-def event_counter_files(root: Path) -> dict[str, Path]:
+def find_event_counter_files(root: Path) -> dict[str, Path]:
     """For a sampler: the over-current counters' files by name; the others are sums and are read before and after."""
-    return {name: path for name, path in _over_current_files(root).items() if read_int(path) is not None}
+    return {name: path for name, path in _find_over_current_files(root).items() if read_int(path) is not None}
 
 
-def alarms(root: Path) -> dict[str, bool]:
+def read_alarms(root: Path) -> dict[str, bool]:
     """Conditions that the firmware reports now, and those seen since boot (`... since boot`): Raspberry Pi."""
-    bits = _throttled_bits(root)
+    bits = _read_throttled_bits(root)
     told: dict[str, bool] = {}
     if bits is not None:
         told |= {name: bool(bits >> bit & 1) for bit, name in _THROTTLED_NOW.items()}
         told |= {f"{name} since boot": bool(bits >> (16 + bit) & 1) for bit, name in _THROTTLED_NOW.items()}
-    for chip in _hwmons(root, "rpi_volt"):
+    for chip in _find_hwmons(root, "rpi_volt"):
         low = read_int(chip / "in0_lcrit_alarm")
         told |= {} if low is None else {"under-voltage": bool(low) or told.get("under-voltage", False)}
     return told
 
 
-def power_mode(root: Path) -> str | None:
+def read_power_mode(root: Path) -> str | None:
     """The power mode by name and number (`25W (1)`), or the platform profile of a PC, or None."""
-    return _nvpmodel_file(root) or _nvpmodel_tool(root) or read_text(root / "sys/firmware/acpi/platform_profile")
+    return _read_nvpmodel_file(root) or _run_nvpmodel(root) or read_text(root / "sys/firmware/acpi/platform_profile")
 
 
 def boost(root: Path) -> bool | None:
@@ -129,63 +131,65 @@ def boost(root: Path) -> bool | None:
     return None if allowed is None else allowed == 1
 
 
-def _numbered(folder: Path, prefix: str) -> list[Path]:
+def _list_numbered(folder: Path, prefix: str) -> list[Path]:
     found = (path for path in folder.glob(f"{prefix}*") if path.name[len(prefix) :].isdigit())
     return sorted(found, key=lambda path: int(path.name[len(prefix) :]))
 
 
-def _unique_name(device: Path, name_file: str) -> str:
+def _make_unique_name(device: Path, name_file: str) -> str:
     """Two devices may share a type, so the kernel's own number is part of the name."""
     return f"{read_text(device / name_file) or 'unknown'}#{re.sub(r'[^0-9]', '', device.name)}"
 
 
-def _policies(root: Path) -> list[Path]:
-    return _numbered(root / "sys/devices/system/cpu/cpufreq", "policy")
+def _list_policies(root: Path) -> list[Path]:
+    return _list_numbered(root / "sys/devices/system/cpu/cpufreq", "policy")
 
 
-def _devfreqs(root: Path) -> list[Path]:
+def _list_devfreqs(root: Path) -> list[Path]:
     return sorted(root.glob("sys/class/devfreq/*"))
 
 
-def _scaled(path: Path, unit: float) -> float | None:
+def _read_scaled(path: Path, unit: float) -> float | None:
     value = read_int(path)
     return None if value is None else value * unit
 
 
-def _cpu_clocks(root: Path) -> Iterator[Clock]:
-    for p in _policies(root):
-        current, low, high = (_scaled(p / f"scaling_{name}_freq", _KHZ) for name in ("cur", "min", "max"))
-        yield Clock(f"cpu-{p.name}", current, low, high, read_text(p / "scaling_governor"))
+def _read_cpu_clocks(root: Path) -> Iterator[ClockDomain]:
+    for p in _list_policies(root):
+        current, low, high = (_read_scaled(p / f"scaling_{name}_freq", _KHZ) for name in ("cur", "min", "max"))
+        yield ClockDomain(f"cpu-{p.name}", current, low, high, read_text(p / "scaling_governor"))
 
 
-def _devfreq_clocks(root: Path) -> Iterator[Clock]:
-    for d in _devfreqs(root):
-        current, low, high = (_scaled(d / f"{name}_freq", 1.0) for name in ("cur", "min", "max"))
-        yield Clock(d.name, current, low, high, read_text(d / "governor"))
+def _read_devfreq_clocks(root: Path) -> Iterator[ClockDomain]:
+    for d in _list_devfreqs(root):
+        current, low, high = (_read_scaled(d / f"{name}_freq", 1.0) for name in ("cur", "min", "max"))
+        yield ClockDomain(d.name, current, low, high, read_text(d / "governor"))
 
 
-def _emc_cap(root: Path) -> Iterator[Clock]:
+def _read_emc_cap(root: Path) -> Iterator[ClockDomain]:
     cap = read_int(root / "sys/kernel/nvpmodel_clk_cap/emc") or read_int(root / "sys/kernel/nvpmodel_emc_cap/emc")
     if cap:
-        yield Clock("emc-cap", None, None, float(cap), None)
+        yield ClockDomain("emc-cap", None, None, float(cap), None)
 
 
-def _hwmons(root: Path, name: str) -> list[Path]:
+def _find_hwmons(root: Path, name: str) -> list[Path]:
     """Devices of hwmon by the driver's name: their numbers change from boot to boot."""
     return [chip for chip in sorted(root.glob("sys/class/hwmon/hwmon*")) if read_text(chip / "name") == name]
 
 
-def _over_current_files(root: Path) -> dict[str, Path]:
-    chips = _hwmons(root, "soctherm_oc") or sorted(root.glob("sys/devices/platform/soctherm-oc-event/hwmon/hwmon*"))
+def _find_over_current_files(root: Path) -> dict[str, Path]:
+    chips = _find_hwmons(root, "soctherm_oc") or sorted(
+        root.glob("sys/devices/platform/soctherm-oc-event/hwmon/hwmon*")
+    )
     return {name: chips[0] / f"{key}_event_cnt" for key, name in _OVER_CURRENT.items()} if chips else {}
 
 
-def _over_current(root: Path) -> dict[str, int]:
-    counts = {name: read_int(path) for name, path in _over_current_files(root).items()}
+def _read_over_current(root: Path) -> dict[str, int]:
+    counts = {name: read_int(path) for name, path in _find_over_current_files(root).items()}
     return {name: count for name, count in counts.items() if count is not None}
 
 
-def _x86_throttling(root: Path) -> dict[str, int]:
+def _read_x86_throttling(root: Path) -> dict[str, int]:
     """Summed over cores: which core was hot does not matter here, and siblings report the same event."""
     kinds = {"core_throttle_count": "core thermal throttling", "package_throttle_count": "package thermal throttling"}
     counts = {
@@ -195,20 +199,20 @@ def _x86_throttling(root: Path) -> dict[str, int]:
     return {name: sum(c for c in found if c is not None) for name, found in counts.items() if found}
 
 
-def _swapping(root: Path) -> dict[str, int]:
+def _read_swapping(root: Path) -> dict[str, int]:
     text = read_text(root / "proc/vmstat") or ""
     found = re.search(r"^pswpin (\d+)$", text, re.MULTILINE)
     return {SWAPPING: int(found.group(1))} if found else {}
 
 
-def _throttled_bits(root: Path) -> int | None:
+def _read_throttled_bits(root: Path) -> int | None:
     files = sorted(root.glob("sys/devices/platform/soc*/*firmware*/get_throttled"))
     text = next(filter(None, map(read_text, files)), None) or run_tool(root, "vcgencmd", "get_throttled") or ""
     found = re.search(r"(?:0x)?([0-9a-fA-F]+)\s*$", text)
     return int(found.group(1), 16) if found else None
 
 
-def _nvpmodel_file(root: Path) -> str | None:
+def _read_nvpmodel_file(root: Path) -> str | None:
     """The mode that nvpmodel last set, from the file it writes; the names stand in its configuration. Needs no root."""
     active = re.search(r"pmode:0*(\d+)", read_text(root / "var/lib/nvpmodel/status") or "")
     if active is None:
@@ -219,6 +223,6 @@ def _nvpmodel_file(root: Path) -> str | None:
     return f"{dict(names).get(active.group(1), 'mode')} ({active.group(1)})"
 
 
-def _nvpmodel_tool(root: Path) -> str | None:
+def _run_nvpmodel(root: Path) -> str | None:
     found = re.search(r"NV Power Mode:\s*(\S+)\s+(\d+)", run_tool(root, "nvpmodel", "-q") or "")
     return f"{found.group(1)} ({found.group(2)})" if found else None

@@ -24,15 +24,15 @@ _PACKAGES = {
 _TRADEMARKS = re.compile(r"\((r|tm|c)\)|\b(cpu|processor|developer kit|rev(ision)? [\d.]+)\b|@.*", re.IGNORECASE)
 
 
-def device_facts(root: Path = ROOT) -> dict[str, str]:
+def read_device_facts(root: Path = ROOT) -> dict[str, str]:
     """The static facts of this device, for people: those the key is made from, then system, memory and other packages.
 
     A fact that is not known is not in the dictionary.
     """
-    return dict(_facts(root))
+    return dict(_read_facts(root))
 
 
-def compatible(root: Path = ROOT) -> tuple[str, ...]:
+def read_compatible_strings(root: Path = ROOT) -> tuple[str, ...]:
     """The device tree's `compatible` strings, most specific first; () on machines without a device tree."""
     return read_strings(root / "proc/device-tree/compatible") or read_strings(
         root / "sys/firmware/devicetree/base/compatible"
@@ -41,11 +41,11 @@ def compatible(root: Path = ROOT) -> tuple[str, ...]:
 
 def is_virtual(root: Path = ROOT) -> bool:
     """Whether this is a guest of a hypervisor: its energy and cache counters, if any, are not those of the machine."""
-    flags = _cpuinfo_field(root, "flags")
+    flags = _read_cpuinfo_field(root, "flags")
     return "hypervisor" in flags.split() or read_text(root / "sys/hypervisor/type") is not None
 
 
-def container(root: Path = ROOT) -> str | None:
+def detect_container(root: Path = ROOT) -> str | None:
     """The kind of container this process is in, or None."""
     if (root / ".dockerenv").exists():
         return "docker"
@@ -56,12 +56,12 @@ def container(root: Path = ROOT) -> str | None:
     return found.group() if found else None
 
 
-def package_version(name: str) -> str | None:
+def find_package_version(name: str) -> str | None:
     """The installed version of a package, without importing it; None when it is not installed."""
-    return next(filter(None, map(_distribution_version, _PACKAGES.get(name, (name,)))), None)
+    return next(filter(None, map(_find_distribution_version, _PACKAGES.get(name, (name,)))), None)
 
 
-def _distribution_version(distribution: str) -> str | None:
+def _find_distribution_version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -69,43 +69,43 @@ def _distribution_version(distribution: str) -> str | None:
 
 
 @lru_cache(maxsize=8)
-def _facts(root: Path) -> dict[str, str]:
+def _read_facts(root: Path) -> dict[str, str]:
     facts: dict[str, str | None] = {
         "board": read_text(root / "proc/device-tree/model"),
-        "cpu": _cpu_model(root),
-        "isa": _isa(root),
+        "cpu": _read_cpu_model(root),
+        "isa": _read_isa(root),
         "arch": platform.machine(),
-        "cores": str(_cores(root)),
-        "gpu": _gpu(root),
-        "gpu_driver": _gpu_driver(root),
-        "l4t": _l4t(root),
-        "os": _os_name(root),
+        "cores": str(_count_cores(root)),
+        "gpu": _read_gpu_names(root),
+        "gpu_driver": _read_gpu_driver(root),
+        "l4t": _read_l4t(root),
+        "os": _read_os_name(root),
         "kernel": platform.release(),
-        "memory": _memory(root),
-        "container": container(root),
+        "memory": _read_memory(root),
+        "container": detect_container(root),
         "virtual": "yes" if is_virtual(root) else "no",
         "python": ".".join(platform.python_version_tuple()[:2]),
-        **{name: package_version(name) for name in _PACKAGES},
+        **{name: find_package_version(name) for name in _PACKAGES},
     }
     return {name: value for name, value in facts.items() if value}
 
 
-def slug(text: str) -> str:
+def make_slug(text: str) -> str:
     """A name for files: lower-case letters, digits and hyphens, without trademarks, 40 characters at most."""
     plain = _TRADEMARKS.sub(" ", text)
     words = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-").split("-")
     return "-".join(dict.fromkeys(words))[:40].strip("-") or "device"
 
 
-def _cpuinfo_field(root: Path, name: str) -> str:
+def _read_cpuinfo_field(root: Path, name: str) -> str:
     """The first value of a field of /proc/cpuinfo, or ''."""
     found = re.search(rf"^{re.escape(name)}\s*:\s*(.+)$", read_text(root / "proc/cpuinfo") or "", re.MULTILINE)
     return found.group(1).strip() if found else ""
 
 
-def _cpu_model(root: Path) -> str:
+def _read_cpu_model(root: Path) -> str:
     """The CPU's name; on ARM, where the kernel gives numbers, implementer and part of every kind of core."""
-    named = _cpuinfo_field(root, "model name")
+    named = _read_cpuinfo_field(root, "model name")
     if named:
         return named
     text = read_text(root / "proc/cpuinfo") or ""
@@ -117,12 +117,12 @@ def _cpu_model(root: Path) -> str:
     )
 
 
-def _isa(root: Path) -> str:
-    flags = _cpuinfo_field(root, "flags") or _cpuinfo_field(root, "Features")
+def _read_isa(root: Path) -> str:
+    flags = _read_cpuinfo_field(root, "flags") or _read_cpuinfo_field(root, "Features")
     return " ".join(sorted(flags.split()))
 
 
-def _cores(root: Path) -> int:
+def _count_cores(root: Path) -> int:
     """CPUs that are present, online or not: a power mode that parks cores does not make another device."""
     listed = read_text(root / "sys/devices/system/cpu/present")
     return count_cpus(listed) if listed else os.cpu_count() or 1
@@ -134,32 +134,32 @@ def count_cpus(cpu_list: str) -> int:
     return sum(int(span[-1]) - int(span[0]) + 1 for span in spans)
 
 
-def _gpu(root: Path) -> str | None:
+def _read_gpu_names(root: Path) -> str | None:
     """Names of discrete NVIDIA GPUs, as the driver lists them; the GPU of a Jetson is part of its board."""
     texts = (read_text(file) or "" for file in sorted(root.glob("proc/driver/nvidia/gpus/*/information")))
     names = [found.group(1).strip() for text in texts if (found := re.search(r"^Model:\s*(.+)$", text, re.MULTILINE))]
     return ", ".join(names) or None
 
 
-def _gpu_driver(root: Path) -> str | None:
+def _read_gpu_driver(root: Path) -> str | None:
     text = read_text(root / "proc/driver/nvidia/version") or ""
     found = re.search(r"\b(\d{3,}\.\d+(\.\d+)?)\b", text)
     return found.group(1) if found else None
 
 
-def _l4t(root: Path) -> str | None:
+def _read_l4t(root: Path) -> str | None:
     """Release of NVIDIA's Linux for Tegra, such as `36.4.3`, from its own release file."""
     text = read_text(root / "etc/nv_tegra_release") or ""
     found = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", text)
     return f"{found.group(1)}.{found.group(2)}" if found else None
 
 
-def _os_name(root: Path) -> str:
+def _read_os_name(root: Path) -> str:
     text = read_text(root / "etc/os-release") or ""
     found = re.search(r'^PRETTY_NAME="?([^"\n]+)', text, re.MULTILINE)
     return found.group(1) if found else platform.system()
 
 
-def _memory(root: Path) -> str | None:
+def _read_memory(root: Path) -> str | None:
     found = re.search(r"^MemTotal:\s*(\d+) kB", read_text(root / "proc/meminfo") or "", re.MULTILINE)
     return f"{int(found.group(1)) / 2**20:.1f} GiB" if found else None

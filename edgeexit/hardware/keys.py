@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from edgeexit.hardware.identity import ROOT, device_facts, slug
+from edgeexit.hardware.identity import ROOT, make_slug, read_device_facts
 
 _RUNTIMES = {
     "onnxruntime": ("onnxruntime", "ONNX Runtime"),
@@ -32,71 +32,71 @@ _OLD_FACTS = ("board", "cpu", "isa", "arch", "cores", "gpu", "l4t", "python", "n
 _WEIGHTS = {"board": 64, "cpu": 32, "gpu": 32, "arch": 16, "isa": 8, "cores": 4}
 
 
-def device_key(root: Path = ROOT, *, backend: str = "onnxruntime") -> str:
+def find_device_key(root: Path = ROOT, *, backend: str = "onnxruntime") -> str:
     """A file-name-safe name of this device for a backend, such as `nvidia-jetson-orin-nano-1c9a07f3b2`.
 
     A slug of the board (of the CPU's model where there is no device tree), and ten hexadecimal digits of the SHA-256 over what the module's
     docstring lists.
     """
-    return key_of(device_facts(root), backend)
+    return make_device_key(read_device_facts(root), backend)
 
 
-def key_of(facts: Mapping[str, str], backend: str = "onnxruntime") -> str:
-    """The key of the device whose `device_facts` these are."""
-    chosen = _key_facts(facts, backend)
-    return _named(facts, "\n".join(f"{name}={value}" for name, value in sorted(chosen.items())))
+def make_device_key(facts: Mapping[str, str], backend: str = "onnxruntime") -> str:
+    """The key of the device whose `read_device_facts` these are."""
+    chosen = _select_key_facts(facts, backend)
+    return _make_key(facts, "\n".join(f"{name}={value}" for name, value in sorted(chosen.items())))
 
 
 @lru_cache(maxsize=8)
-def old_device_key(root: Path = ROOT) -> str:
+def find_old_device_key(root: Path = ROOT) -> str:
     """The key that earlier versions gave this device: Python's and NumPy's versions were part of it. Still looked up, never written."""
-    facts = device_facts(root)
-    return _named(facts, "\n".join(f"{name}={facts.get(name, '')}" for name in _OLD_FACTS))
+    facts = read_device_facts(root)
+    return _make_key(facts, "\n".join(f"{name}={facts.get(name, '')}" for name in _OLD_FACTS))
 
 
-def key_changes(then: Mapping[str, str], now: Mapping[str, str], backend: str) -> dict[str, str]:
+def find_key_changes(then: Mapping[str, str], now: Mapping[str, str], backend: str) -> dict[str, str]:
     """What of the key is not as it was, by name of the fact, for people: `{"runtime": "ONNX Runtime 1.31 → 1.32"}`; empty for one device.
 
     Args:
-        then: `device_facts` when something was measured.
+        then: `read_device_facts` when something was measured.
         now: of this device.
         backend: that it was measured with.
     """
-    old, new = _key_facts(then, backend), _key_facts(now, backend)
+    old, new = _select_key_facts(then, backend), _select_key_facts(now, backend)
     return {
-        name: _change(name, old.get(name, ""), new.get(name, ""), backend)
+        name: _format_change(name, old.get(name, ""), new.get(name, ""), backend)
         for name in (*_HARDWARE, "isa", "runtime")
         if old.get(name, "") != new.get(name, "")
     }
 
 
-def distance(changes: Mapping[str, str]) -> int:
+def rank_key_changes(changes: Mapping[str, str]) -> int:
     """How far two devices are from each other: another version of the runtime is nearest, another board or CPU farthest."""
     return sum(_WEIGHTS.get(name, 1) for name in changes)
 
 
-def _key_facts(facts: Mapping[str, str], backend: str) -> dict[str, str]:
+def _select_key_facts(facts: Mapping[str, str], backend: str) -> dict[str, str]:
     names = [name for name in _HARDWARE if name != "gpu" or backend in _ON_GPU]
     package = _RUNTIMES.get(backend, ("", ""))[0]
     chosen = {name: facts.get(name, "") for name in names}
     chosen["isa"] = " ".join(sorted(flag for flag in facts.get("isa", "").split() if _ISA.fullmatch(flag)))
-    chosen["runtime"] = f"{backend} {minor_version(facts.get(package, ''))}".strip()
+    chosen["runtime"] = f"{backend} {cut_to_minor_version(facts.get(package, ''))}".strip()
     return {name: value for name, value in chosen.items() if value}
 
 
-def minor_version(version: str) -> str:
+def cut_to_minor_version(version: str) -> str:
     """`1.31` of `1.31.1`."""
     return ".".join(version.split(".")[:2])
 
 
-def _named(facts: Mapping[str, str], text: str) -> str:
+def _make_key(facts: Mapping[str, str], text: str) -> str:
     name = facts.get("board") or facts.get("cpu") or "device"
-    return f"{slug(name)}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    return f"{make_slug(name)}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
-def _change(name: str, old: str, new: str, backend: str) -> str:
+def _format_change(name: str, old: str, new: str, backend: str) -> str:
     if name == "isa":
-        return _isa_change(set(old.split()), set(new.split()))
+        return _format_isa_change(set(old.split()), set(new.split()))
     if name == "runtime":
         called = _RUNTIMES.get(backend, ("", backend))[1]
         old, new = (text.removeprefix(backend).strip() for text in (old, new))
@@ -104,7 +104,7 @@ def _change(name: str, old: str, new: str, backend: str) -> str:
     return f"{_HARDWARE[name]} {old or 'unknown'} → {new or 'unknown'}"
 
 
-def _isa_change(old: set[str], new: set[str]) -> str:
+def _format_isa_change(old: set[str], new: set[str]) -> str:
     parts = [f"without {' '.join(sorted(old - new))}"] if old - new else []
     parts += [f"with {' '.join(sorted(new - old))}"] if new - old else []
     return f"instruction sets now {', '.join(parts)}"

@@ -98,10 +98,10 @@ class Nvml:
         return int(value.value) if code == 0 else None
 
 
-def gpu_states(root: Path, nvml: Nvml | None) -> tuple[GpuState, ...]:
+def read_gpu_states(root: Path, nvml: Nvml | None) -> tuple[GpuState, ...]:
     """Every discrete GPU now; () without a driver. `nvml` None opens the driver's own, which only `/` has."""
     if nvml is not None:
-        return tuple(_gpu_state(nvml, device) for device in range(nvml.count()))
+        return tuple(_read_gpu_state(nvml, device) for device in range(nvml.count()))
     if root != ROOT or not (root / "proc/driver/nvidia/version").exists():
         return ()
     try:
@@ -109,12 +109,12 @@ def gpu_states(root: Path, nvml: Nvml | None) -> tuple[GpuState, ...]:
     except HardwareMissing:
         return ()
     try:
-        return gpu_states(root, own)
+        return read_gpu_states(root, own)
     finally:
         own.close()
 
 
-def _gpu_state(nvml: Nvml, device: int) -> GpuState:
+def _read_gpu_state(nvml: Nvml, device: int) -> GpuState:
     return GpuState(
         f"gpu{device}",
         nvml.clock_hz(device),

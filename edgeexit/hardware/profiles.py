@@ -12,9 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.hardware.identity import ROOT, compatible
-from edgeexit.util.documents import check_schema, from_document
-from edgeexit.util.resources import data_dir, read_toml
+from edgeexit.hardware.identity import ROOT, read_compatible_strings
+from edgeexit.util.documents import check_schema, parse_document
+from edgeexit.util.resources import find_data_dir, read_toml
 
 ROLES = ("total", "cpu", "gpu", "cpu+gpu", "soc", "memory", "system", "accelerator", "wifi", "unused")
 """What a rail feeds. `cpu+gpu` is a shared rail and is never split; `unused` is not connected or inside another one."""
@@ -187,9 +187,14 @@ def read_profile(path: Path) -> DeviceProfile:
     """
     table = read_toml(path)
     check_schema(table, "device", _SCHEMA, str(path))
-    found = from_document(DeviceProfile, table, str(path))
-    faults = [*_name_faults(found, path), *_word_faults(found), *_cache_faults(found), *_power_faults(found)]
-    faults += _tensorrt_faults(found)
+    found = parse_document(DeviceProfile, table, str(path))
+    faults = [
+        *_name_faults(found, path),
+        *_find_word_faults(found),
+        *_find_cache_faults(found),
+        *_find_power_faults(found),
+    ]
+    faults += _find_tensorrt_faults(found)
     if faults:
         msg = f"{path} has {len(faults)} fault{'s' * (len(faults) > 1)}: {'; '.join(faults)}."
         raise InputError(msg)
@@ -205,7 +210,7 @@ def load_profiles(folder: Path | None = None) -> dict[str, DeviceProfile]:
     """
     profiles: dict[str, DeviceProfile] = {}
     faults: list[str] = []
-    for path in sorted((folder or data_dir("devices")).glob("*.toml")):
+    for path in sorted((folder or find_data_dir("devices")).glob("*.toml")):
         try:
             profiles[path.stem] = read_profile(path)
         except InputError as error:  # noqa: PERF203 - the faults of all files are told together
@@ -228,7 +233,7 @@ def find_profile(name: str) -> DeviceProfile:
     return known[name]
 
 
-def current_profile(root: Path = ROOT, arch: str | None = None) -> DeviceProfile | None:
+def find_current_profile(root: Path = ROOT, arch: str | None = None) -> DeviceProfile | None:
     """The profile of this machine, or None where none fits.
 
     The device tree decides where there is one; its most specific string that any profile knows wins. Then a discrete NVIDIA GPU,
@@ -238,7 +243,7 @@ def current_profile(root: Path = ROOT, arch: str | None = None) -> DeviceProfile
         root: of the file system.
         arch: instead of this machine's, as `platform.machine()` says it.
     """
-    by_board = _by_compatible(compatible(root))
+    by_board = _find_by_compatible(read_compatible_strings(root))
     if by_board is not None:
         return by_board
     discrete_gpu = (root / "proc/driver/nvidia/version").exists()
@@ -248,7 +253,7 @@ def current_profile(root: Path = ROOT, arch: str | None = None) -> DeviceProfile
     return next(iter((for_gpu if discrete_gpu else []) + for_arch), None)
 
 
-def _by_compatible(strings: tuple[str, ...]) -> DeviceProfile | None:
+def _find_by_compatible(strings: tuple[str, ...]) -> DeviceProfile | None:
     for string in strings:
         known = [(len(c), p) for p in load_profiles().values() for c in p.recognise.compatible if _matches(string, c)]
         if known:
@@ -264,7 +269,7 @@ def _name_faults(found: DeviceProfile, path: Path) -> list[str]:
     return [] if found.name == path.stem else [f"name = {found.name!r} differs from the file's name {path.stem!r}"]
 
 
-def _word_faults(found: DeviceProfile) -> list[str]:
+def _find_word_faults(found: DeviceProfile) -> list[str]:
     """Words that stand in none of the lists at the top."""
     words: list[tuple[str, str, tuple[str, ...]]]
     words = [(f"power.rails[{i}].role", rail.role, ROLES) for i, rail in enumerate(found.power.rails)]
@@ -283,7 +288,7 @@ def _word_faults(found: DeviceProfile) -> list[str]:
     ]
 
 
-def _cache_faults(found: DeviceProfile) -> list[str]:
+def _find_cache_faults(found: DeviceProfile) -> list[str]:
     faults = []
     for index, c in enumerate(found.cache):
         if min(c.size_bytes, c.ways, c.line_bytes, c.shared_by) <= 0 or c.size_bytes % (c.ways * c.line_bytes):
@@ -292,7 +297,7 @@ def _cache_faults(found: DeviceProfile) -> list[str]:
     return faults
 
 
-def _power_faults(found: DeviceProfile) -> list[str]:
+def _find_power_faults(found: DeviceProfile) -> list[str]:
     labels = [rail.label for rail in found.power.rails]
     faults = [
         f"power.total names {t!r}, which is no rail.{did_you_mean(t, labels)}"
@@ -304,7 +309,7 @@ def _power_faults(found: DeviceProfile) -> list[str]:
     return faults + [f"power.total names {t!r}, whose role is unused" for t in found.power.total if t in unused]
 
 
-def _tensorrt_faults(found: DeviceProfile) -> list[str]:
+def _find_tensorrt_faults(found: DeviceProfile) -> list[str]:
     if found.tensorrt is None:
         return ["tensorrt is missing, and software.tensorrt is true"] if found.software.tensorrt else []
     table, cores = found.tensorrt, found.dla.engines if found.dla is not None else 0

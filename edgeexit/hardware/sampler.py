@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgeexit.errors import HardwareMissing
-from edgeexit.util.child_processes import child_command
-from edgeexit.util.scratch import scratch_folder
+from edgeexit.util.child_processes import make_child_command
+from edgeexit.util.scratch import make_scratch_folder
 
 _READY = b"ready\n"
 _FILE = "records"
@@ -51,12 +51,12 @@ class Sampler:
         Raises:
             HardwareMissing: it ends, or is not ready in time.
         """
-        self._folder = self._scratch.enter_context(scratch_folder())
+        self._folder = self._scratch.enter_context(make_scratch_folder())
         code = "from edgeexit.hardware.sampler import main; main(sys.argv[1])"
-        command = child_command(code, str(self._folder / _FILE))
+        command = make_child_command(code, str(self._folder / _FILE))
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe)
-        stdin, stdout = _pipes(self._process)
+        stdin, stdout = _get_pipes(self._process)
         stdin.write(json.dumps(self.plan).encode() + b"\n")
         stdin.flush()
         ready, _, _ = select.select([stdout], [], [], _START_TIMEOUT_S)
@@ -70,7 +70,7 @@ class Sampler:
         process, self._process = self._process, None
         folder, self._folder = self._folder, None
         if process is not None:
-            stdin, stdout = _pipes(process)
+            stdin, stdout = _get_pipes(process)
             stdin.close()
             stdout.read()
             process.wait()
@@ -80,16 +80,16 @@ class Sampler:
         file = folder / _FILE
         data = file.read_bytes() if file.exists() else b""
         self._scratch.close()
-        return _records(data)
+        return _parse_records(data)
 
 
-def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+def _get_pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
     assert process.stdin is not None
     assert process.stdout is not None
     return process.stdin, process.stdout
 
 
-def _records(data: bytes) -> list[tuple[float, ...]]:
+def _parse_records(data: bytes) -> list[tuple[float, ...]]:
     """The first float64 of the file is the number of columns; a record cut off at the end is left out."""
     if len(data) < 8:
         return []
@@ -99,7 +99,7 @@ def _records(data: bytes) -> list[tuple[float, ...]]:
     return list(record.iter_unpack(data[8:usable]))
 
 
-def spare_cpu() -> int | None:
+def find_spare_cpu() -> int | None:
     """The last CPU that this process may use, for a sampler to keep to; None when there is only one: the two would wait for each other."""
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return cpus[-1] if len(cpus) > 1 else None
@@ -114,16 +114,16 @@ def main(file: str) -> None:
     plan = json.loads(line)
     if plan["cpu"] is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {plan["cpu"]})
-    with Path(file).open("wb") as out, _reader(plan) as read:
+    with Path(file).open("wb") as out, _open_reader(plan) as read:
         first = read()
         out.write(struct.pack("d", len(first)))
         out.write(struct.pack(f"{len(first)}d", *first))
         sys.stdout.buffer.write(_READY)
         sys.stdout.buffer.flush()
-        _loop(read, out, 1.0 / plan["rate_hz"])
+        _run_loop(read, out, 1.0 / plan["rate_hz"])
 
 
-def _loop(read: Callable[[], tuple[float, ...]], out: IO[bytes], period_s: float) -> None:
+def _run_loop(read: Callable[[], tuple[float, ...]], out: IO[bytes], period_s: float) -> None:
     """Read at uneven times, half to one and a half periods apart: even ones would beat with a load that has a period of its own.
 
     A time that was missed is skipped. Waiting for the end of stdin is the sleep.
@@ -138,12 +138,12 @@ def _loop(read: Callable[[], tuple[float, ...]], out: IO[bytes], period_s: float
         due_s = max(due_s + period_s * random.uniform(0.5, 1.5), time.monotonic())  # noqa: S311 - no secret
 
 
-def _reader(plan: dict[str, Any]) -> Any:
+def _open_reader(plan: dict[str, Any]) -> Any:
     """A context manager that gives a callable: one record per call."""
     if plan["kind"] == "power":
-        from edgeexit.hardware.power.recorder import power_reader
+        from edgeexit.hardware.power.recorder import open_power_reader
 
-        return power_reader(Path(plan["root"]), plan["adapter"])
+        return open_power_reader(Path(plan["root"]), plan["adapter"])
     from edgeexit.hardware.timeline import state_reader
 
     return state_reader(Path(plan["root"]))

@@ -14,9 +14,9 @@ from typing import Any
 from edgeexit.errors import InputError
 from edgeexit.hardware import cgroups
 from edgeexit.hardware import clocks as read
-from edgeexit.hardware.clocks import Clock
-from edgeexit.hardware.identity import ROOT, container, count_cpus, is_virtual
-from edgeexit.hardware.nvml import Nvml, gpu_states
+from edgeexit.hardware.clocks import ClockDomain
+from edgeexit.hardware.identity import ROOT, count_cpus, detect_container, is_virtual
+from edgeexit.hardware.nvml import Nvml, read_gpu_states
 from edgeexit.hardware.sysfs import read_text
 
 _BUSY_FIELDS = (0, 1, 2, 5, 6, 7)
@@ -52,7 +52,7 @@ class DeviceState:
 
     taken: str
     monotonic_s: float
-    clocks: tuple[Clock, ...]
+    clocks: tuple[ClockDomain, ...]
     temperatures_c: Mapping[str, float]
     cooling: Mapping[str, int]
     fans: Mapping[str, int]
@@ -92,51 +92,51 @@ def state_from_json(document: Mapping[str, Any]) -> DeviceState:
     if known != set(document):
         msg = f"a device state has fields that differ from the known ones: {', '.join(sorted(known ^ set(document)))}."
         raise InputError(msg)
-    listed = {"clocks": tuple(Clock(**c) for c in document["clocks"]), "affinity": tuple(document["affinity"])}
+    listed = {"clocks": tuple(ClockDomain(**c) for c in document["clocks"]), "affinity": tuple(document["affinity"])}
     return DeviceState(**{**document, **listed})
 
 
-def snapshot(root: Path = ROOT, nvml: Nvml | None = None) -> DeviceState:
+def read_device_state(root: Path = ROOT, nvml: Nvml | None = None) -> DeviceState:
     """Read the state of the machine whose file system is at `root`; takes a few milliseconds.
 
     Args:
         root: of the file system; another one than `/` is for tests.
         nvml: an opened NVML, for the clocks and temperature of discrete GPUs; None opens the driver's own, if any, for `/`.
     """
-    gpus = gpu_states(root, nvml)
-    busy_s, steal_s = _cpu_times(root)
+    gpus = read_gpu_states(root, nvml)
+    busy_s, steal_s = _read_cpu_times(root)
     return DeviceState(
         taken=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         monotonic_s=time.monotonic(),
-        clocks=(*read.clocks(root), *(Clock(g.name, g.clock_hz, None, g.max_clock_hz, None) for g in gpus)),
+        clocks=(*read.read_clocks(root), *(ClockDomain(g.name, g.clock_hz, None, g.max_clock_hz, None) for g in gpus)),
         temperatures_c={
-            **read.temperatures(root),
+            **read.read_temperatures(root),
             **{g.name: g.temperature_c for g in gpus if g.temperature_c is not None},
         },
-        cooling=read.cooling(root),
-        fans=read.fans(root),
-        counters={**read.event_counters(root), **cgroups.stops(root)},
-        alarms={**read.alarms(root), **{f"{g.name} {name}": on for g in gpus for name, on in g.slowdowns.items()}},
-        power_mode=read.power_mode(root),
+        cooling=read.read_cooling_states(root),
+        fans=read.read_fans(root),
+        counters={**read.read_event_counters(root), **cgroups.count_cpu_stops(root)},
+        alarms={**read.read_alarms(root), **{f"{g.name} {name}": on for g in gpus for name, on in g.slowdowns.items()}},
+        power_mode=read.read_power_mode(root),
         boost=read.boost(root),
-        cores_online=_cores_online(root),
-        affinity=_affinity(),
-        cpu_limit=cgroups.cpu_limit(root),
+        cores_online=_count_online_cores(root),
+        affinity=_read_affinity(),
+        cpu_limit=cgroups.read_cpu_limit(root),
         load_1m=_load(root),
         busy_cpu_s=busy_s,
         steal_cpu_s=steal_s,
         own_cpu_s=sum(os.times()[:4]),
-        memory_available_bytes=_memory_available(root),
-        container=container(root),
+        memory_available_bytes=_read_available_memory(root),
+        container=detect_container(root),
         virtual=is_virtual(root),
     )
 
 
-def _affinity() -> tuple[int, ...]:
+def _read_affinity() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
-def _cores_online(root: Path) -> int | None:
+def _count_online_cores(root: Path) -> int | None:
     listed = read_text(root / "sys/devices/system/cpu/online")
     return count_cpus(listed) if listed else None
 
@@ -146,7 +146,7 @@ def _load(root: Path) -> float | None:
     return float(text.split()[0]) if text else None
 
 
-def _cpu_times(root: Path) -> tuple[float | None, float | None]:
+def _read_cpu_times(root: Path) -> tuple[float | None, float | None]:
     """Busy and stolen CPU seconds since boot, over all CPUs. The kernel counts in ticks of 10 ms on every Linux ABI."""
     found = re.search(r"^cpu +(.+)$", read_text(root / "proc/stat") or "", re.MULTILINE)
     if found is None:
@@ -155,6 +155,6 @@ def _cpu_times(root: Path) -> tuple[float | None, float | None]:
     return sum(ticks[i] for i in _BUSY_FIELDS) / 100, ticks[7] / 100
 
 
-def _memory_available(root: Path) -> int | None:
+def _read_available_memory(root: Path) -> int | None:
     found = re.search(r"^MemAvailable:\s*(\d+) kB", read_text(root / "proc/meminfo") or "", re.MULTILINE)
     return int(found.group(1)) * 1024 if found else None

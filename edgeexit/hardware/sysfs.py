@@ -31,7 +31,7 @@ def read_strings(path: Path) -> tuple[str, ...]:
     return tuple(part for part in text.split("\0") if part) if text else ()
 
 
-def why_unreadable(path: Path) -> str | None:
+def explain_unreadable(path: Path) -> str | None:
     """None when the file can be read, else the system's own words for why not."""
     try:
         with path.open("rb") as file:

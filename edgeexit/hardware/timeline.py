@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeexit.hardware.clocks import clock_files, cooling_files, event_counter_files, temperature_files
+from edgeexit.hardware.clocks import (
+    find_clock_files,
+    find_cooling_files,
+    find_event_counter_files,
+    find_temperature_files,
+)
 from edgeexit.hardware.identity import ROOT
 from edgeexit.hardware.power.base import Capability, Channel
 from edgeexit.hardware.power.files import FileMeter, Sensor
 from edgeexit.hardware.sampler import Sampler
-from edgeexit.hardware.validity import Finding, Validity, verdict
+from edgeexit.hardware.validity import Finding, Validity, combine_findings
 
 _RATE_HZ = 10.0
 _MAX_CLOCK_VARIATION = 0.02
@@ -54,11 +59,13 @@ class Timeline:
         Args:
             fixed: names of the clocks whose governor had no choice.
         """
-        return verdict([*_moved(self.of("clock"), fixed), *_cooled(self.of("cooling"))])
+        return combine_findings(
+            [*_find_moved_clocks(self.of("clock"), fixed), *_find_active_cooling(self.of("cooling"))]
+        )
 
     def as_json(self) -> dict[str, dict[str, float]]:
         """Smallest, mean and largest value of every series; the series themselves belong into an .npz."""
-        return {s.name: _summary(s.values) for s in self.series if s.values}
+        return {s.name: _summarize(s.values) for s in self.series if s.values}
 
 
 class StateRecorder:
@@ -76,18 +83,18 @@ class StateRecorder:
     def stop(self) -> Timeline:
         """End, and give what was recorded; readings that failed are left out of their series."""
         records = self._sampler.stop() if self._sampler is not None else []
-        return Timeline(tuple(_series(records, i, *named) for i, named in enumerate(self._channels)))
+        return Timeline(tuple(_make_series(records, i, *named) for i, named in enumerate(self._channels)))
 
 
 def state_channels(root: Path) -> list[tuple[str, str]]:
     """Name and kind of everything that can be recorded, in the order of the records."""
-    return [(name, kind) for name, kind, _ in _sensors(root)]
+    return [(name, kind) for name, kind, _ in _list_sensors(root)]
 
 
 @contextmanager
 def state_reader(root: Path) -> Iterator[Callable[[], tuple[float, ...]]]:
     """For the sampling process: opens the files, gives a callable that reads one record."""
-    sensors = _sensors(root)
+    sensors = _list_sensors(root)
     channels = tuple(Channel(name, kind) for name, kind, _ in sensors)
     with FileMeter(Capability("state", "device", "sampled", channels), [sensor for _, _, sensor in sensors]) as meter:
 
@@ -98,17 +105,19 @@ def state_reader(root: Path) -> Iterator[Callable[[], tuple[float, ...]]]:
         yield read
 
 
-def _sensors(root: Path) -> list[tuple[str, str, Sensor]]:
-    clocks = [(name, "clock", Sensor((path,), unit)) for name, (path, unit) in sorted(clock_files(root).items())]
+def _list_sensors(root: Path) -> list[tuple[str, str, Sensor]]:
+    clocks = [(name, "clock", Sensor((path,), unit)) for name, (path, unit) in sorted(find_clock_files(root).items())]
     temperatures = [
-        (name, "temperature", Sensor((path,), 1e-3)) for name, path in sorted(temperature_files(root).items())
+        (name, "temperature", Sensor((path,), 1e-3)) for name, path in sorted(find_temperature_files(root).items())
     ]
-    cooling = [(name, "cooling", Sensor((path,), 1.0)) for name, path in sorted(cooling_files(root).items())]
-    counters = [(name, "counter", Sensor((path,), 1.0)) for name, path in sorted(event_counter_files(root).items())]
+    cooling = [(name, "cooling", Sensor((path,), 1.0)) for name, path in sorted(find_cooling_files(root).items())]
+    counters = [
+        (name, "counter", Sensor((path,), 1.0)) for name, path in sorted(find_event_counter_files(root).items())
+    ]
     return clocks + temperatures + cooling + counters
 
 
-def _series(records: list[tuple[float, ...]], column: int, name: str, kind: str) -> Series:
+def _make_series(records: list[tuple[float, ...]], column: int, name: str, kind: str) -> Series:
     kept = [(record[0], record[2 + column]) for record in records if not math.isnan(record[2 + column])]
     return Series(name, kind, tuple(time_s for time_s, _ in kept), tuple(value for _, value in kept))
 
@@ -119,9 +128,9 @@ def _cut(series: Series, spans: Sequence[tuple[float, float]]) -> Series:
     return series._replace(times_s=tuple(at for at, _ in kept), values=tuple(value for _, value in kept))
 
 
-def _moved(clocks: Sequence[Series], fixed: Collection[str]) -> Iterator[Finding]:
+def _find_moved_clocks(clocks: Sequence[Series], fixed: Collection[str]) -> Iterator[Finding]:
     for clock in clocks:
-        if _variation(clock.values) > _MAX_CLOCK_VARIATION:
+        if _compute_variation(clock.values) > _MAX_CLOCK_VARIATION:
             low, high = min(clock.values) / 1e6, max(clock.values) / 1e6
             moved = f"moved between {low:.0f} and {high:.0f} MHz during the run"
             if clock.name in fixed:
@@ -130,7 +139,7 @@ def _moved(clocks: Sequence[Series], fixed: Collection[str]) -> Iterator[Finding
                 yield "suspect", f"clock {clock.name} {moved}"
 
 
-def _cooled(devices: Sequence[Series]) -> Iterator[Finding]:
+def _find_active_cooling(devices: Sequence[Series]) -> Iterator[Finding]:
     for device in devices:
         before = int(device.values[0]) if device.values else 0
         highest = int(max(device.values, default=0))
@@ -138,10 +147,10 @@ def _cooled(devices: Sequence[Series]) -> Iterator[Finding]:
             yield "invalid", f"cooling device {device.name} rose from state {before} to {highest}"
 
 
-def _variation(values: tuple[float, ...]) -> float:
+def _compute_variation(values: tuple[float, ...]) -> float:
     mean = statistics.fmean(values) if values else 0.0
     return statistics.pstdev(values) / mean if mean else 0.0
 
 
-def _summary(values: tuple[float, ...]) -> dict[str, float]:
+def _summarize(values: tuple[float, ...]) -> dict[str, float]:
     return {"min": min(values), "mean": statistics.fmean(values), "max": max(values)}

@@ -44,7 +44,7 @@ class Validity:
         return {"status": self.status, "reasons": list(self.reasons)}
 
 
-def verdict(findings: Iterable[Finding]) -> Validity:
+def combine_findings(findings: Iterable[Finding]) -> Validity:
     """The worst of the findings, with the sentences of all, worst first."""
     ordered = sorted(findings, key=lambda finding: -_ORDER.index(finding[0]))
     return Validity(ordered[0][0], tuple(text for _, text in ordered)) if ordered else Validity("valid")
@@ -52,12 +52,21 @@ def verdict(findings: Iterable[Finding]) -> Validity:
 
 def judge(before: DeviceState, after: DeviceState, *, threads: int = 1) -> Validity:
     """The verdict over what happened between two snapshots of one machine, with so many worker threads at work."""
-    room = _room(after, threads)
-    rules = (_settings, _counters, _cooling, _alarms, _temperatures, _foreign_load, _steal, _blind_spots)
-    return verdict([*room, *(finding for rule in rules for finding in rule(before, after))])
+    room = _check_room(after, threads)
+    rules = (
+        _check_settings,
+        _check_counters,
+        _check_cooling,
+        _check_alarms,
+        _check_temperatures,
+        _check_foreign_load,
+        _check_steal,
+        _check_blind_spots,
+    )
+    return combine_findings([*room, *(finding for rule in rules for finding in rule(before, after))])
 
 
-def _room(after: DeviceState, threads: int) -> Iterator[Finding]:
+def _check_room(after: DeviceState, threads: int) -> Iterator[Finding]:
     usable, limit = after.usable_cpus, after.cpu_limit
     if usable is None or threads <= usable:
         return
@@ -65,7 +74,7 @@ def _room(after: DeviceState, threads: int) -> Iterator[Finding]:
     yield "suspect", f"{threads} threads share {usable:g} CPUs{why}: they wait for each other, which shows in p99"
 
 
-def _settings(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
+def _check_settings(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
     for name in ("power_mode", "boost", "cores_online", "cpu_limit"):
         old, new = getattr(before, name), getattr(after, name)
         if old != new:
@@ -76,20 +85,20 @@ def _settings(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
             yield "invalid", f"governor or limits of {name} changed from {old_limits[name]} to {new_limits[name]}"
 
 
-def _counters(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
+def _check_counters(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
     for name in sorted(before.counters.keys() & after.counters.keys()):
         rise = after.counters[name] - before.counters[name]
         if rise > 0:
             yield ("suspect" if name in _SUSPECT_COUNTERS else "invalid"), f"{name} +{rise}"
 
 
-def _cooling(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
+def _check_cooling(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
     for name, state in sorted(after.cooling.items()):
         if state > max(0, before.cooling.get(name, 0)):
             yield "invalid", f"cooling device {name} rose from state {before.cooling.get(name, 0)} to {state}"
 
 
-def _alarms(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
+def _check_alarms(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
     for name, on in sorted(after.alarms.items()):
         since_boot = name.endswith("since boot")
         if on and not (since_boot and before.alarms.get(name)):
@@ -97,7 +106,7 @@ def _alarms(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
             yield ("suspect" if name.endswith("power cap") else "invalid"), f"{name.removesuffix(' since boot')} {when}"
 
 
-def _temperatures(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
+def _check_temperatures(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
     shared = before.temperatures_c.keys() & after.temperatures_c.keys()
     changes = {name: after.temperatures_c[name] - before.temperatures_c[name] for name in shared}
     name = max(sorted(changes), key=lambda n: abs(changes[n]), default=None)
@@ -106,7 +115,7 @@ def _temperatures(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
         yield "suspect", f"temperature of {name} went from {old:.1f} to {new:.1f} °C"
 
 
-def foreign_cores(before: DeviceState, after: DeviceState) -> float | None:
+def count_foreign_cores(before: DeviceState, after: DeviceState) -> float | None:
     """How many cores other processes used on average; None where it cannot be read, or over too short a time to say."""
     elapsed_s = after.monotonic_s - before.monotonic_s
     if before.busy_cpu_s is None or after.busy_cpu_s is None or elapsed_s < _MIN_INTERVAL_S:
@@ -116,13 +125,13 @@ def foreign_cores(before: DeviceState, after: DeviceState) -> float | None:
     return max(0.0, foreign_s / elapsed_s)
 
 
-def _foreign_load(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
-    cores = foreign_cores(before, after)
+def _check_foreign_load(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
+    cores = count_foreign_cores(before, after)
     if cores is not None and cores > _MAX_FOREIGN_CORES:
         yield "suspect", f"other processes used {cores:.1f} cores on average"
 
 
-def _steal(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
+def _check_steal(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
     elapsed_s = after.monotonic_s - before.monotonic_s
     if before.steal_cpu_s is None or after.steal_cpu_s is None or elapsed_s < _MIN_INTERVAL_S:
         return
@@ -131,7 +140,7 @@ def _steal(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
         yield "suspect", f"the hypervisor took {share:.1%} of the CPU time for others"
 
 
-def _blind_spots(_before: DeviceState, after: DeviceState) -> Iterator[Finding]:
+def _check_blind_spots(_before: DeviceState, after: DeviceState) -> Iterator[Finding]:
     if any(clock.current_hz is not None for clock in after.clocks):
         return
     why = "this is a virtual machine" if after.virtual else "the kernel does not show them"

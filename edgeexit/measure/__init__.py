@@ -13,23 +13,23 @@ from __future__ import annotations
 
 from edgeexit.measure.compare import ResultComparison, compare_results
 from edgeexit.measure.protocol import bench
-from edgeexit.measure.result.bench_result import BenchResult, read_result, result_from
+from edgeexit.measure.result.bench_result import BenchResult, parse_result, read_result
 from edgeexit.measure.scenarios import Pace
-from edgeexit.measure.suites import Suite, load_suite, suite_names
-from edgeexit.measure.timing import Call, Samples, time_interleaved
+from edgeexit.measure.suites import Suite, list_suites, load_suite
+from edgeexit.measure.timing import Call, TimedSamples, time_interleaved
 
 __all__ = [
     "BenchResult",
     "Call",
     "Pace",
     "ResultComparison",
-    "Samples",
     "Suite",
+    "TimedSamples",
     "bench",
     "compare_results",
+    "list_suites",
     "load_suite",
+    "parse_result",
     "read_result",
-    "result_from",
-    "suite_names",
     "time_interleaved",
 ]

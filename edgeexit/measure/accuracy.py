@@ -63,9 +63,9 @@ class Decisions:
             per_exit=tuple(self._exit(k + 1, int(counts[k]), right) for k in range(len(counts))),
         )
         if right is None:
-            return with_intervals(plain, len(self.exits))
+            return add_intervals(plain, len(self.exits))
         straight = self.backbone == self.truth
-        return with_intervals(plain, len(self.exits), (int((right & ~straight).sum()), int((straight & ~right).sum())))
+        return add_intervals(plain, len(self.exits), (int((right & ~straight).sum()), int((straight & ~right).sum())))
 
     def _exit(self, exit: int, n: int, right: NDArray[np.bool_] | None) -> ExitAccuracy:
         here = None if right is None or n == 0 else float(right[self.exits == exit].mean())
@@ -73,7 +73,7 @@ class Decisions:
         return ExitAccuracy(exit, n, n / len(self.exits), here, alone)
 
 
-def with_intervals(accuracy: Accuracy, n: int, moved: tuple[float, float] | None = None) -> Accuracy:
+def add_intervals(accuracy: Accuracy, n: int, moved: tuple[float, float] | None = None) -> Accuracy:
     """The accuracy of n samples with its intervals filled in.
 
     Args:
@@ -89,17 +89,17 @@ def with_intervals(accuracy: Accuracy, n: int, moved: tuple[float, float] | None
     return replace(
         accuracy,
         per_exit=tuple(
-            replace(e, accuracy_ci95=_interval(e.accuracy, e.n), alone_ci95=_interval(e.alone, n))
+            replace(e, accuracy_ci95=_compute_interval(e.accuracy, e.n), alone_ci95=_compute_interval(e.alone, n))
             for e in accuracy.per_exit
         ),
-        overall_ci95=_interval(accuracy.overall, n),
-        backbone_ci95=_interval(accuracy.backbone, n),
-        agreement_ci95=_interval(accuracy.agreement, n),
+        overall_ci95=_compute_interval(accuracy.overall, n),
+        backbone_ci95=_compute_interval(accuracy.backbone, n),
+        agreement_ci95=_compute_interval(accuracy.agreement, n),
         change_ci95=None if change is None or moved is None else paired_change_interval(*moved, n),
     )
 
 
-def _interval(share: float | None, n: int) -> Interval | None:
+def _compute_interval(share: float | None, n: int) -> Interval | None:
     return None if share is None or n == 0 else share_interval(share, n)
 
 

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from edgeexit.backends import Program, Settings, StagedProgram, find_backend
 from edgeexit.backends.host import HostStaged
-from edgeexit.backends.onnxruntime.sessions import bound, open_session
+from edgeexit.backends.onnxruntime.sessions import make_bound_run, open_session
 from edgeexit.graph.dataflow import Flow
-from edgeexit.graph.layout import bridge_model
+from edgeexit.graph.layout import insert_layout_pools_in_model
 from edgeexit.graph.onnx_files import load_binary
-from edgeexit.measure.result.parts import Breakdown, StageCost
+from edgeexit.measure.result.parts import Breakdown, StageLatency
 from edgeexit.measure.timing import Call, time_interleaved
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def time_parts(runner: Runner, feed: Sequence[Any], seconds: float, seed: int) -
         HardwareMissing: the engines do not open once more, such as for want of memory.
     """
     exits = range(1, runner.exits + 1)
-    calls: dict[str, Call] = {f"whole {k}": _looped(partial(runner.forced, exit=k), feed) for k in exits}
+    calls: dict[str, Call] = {f"whole {k}": _make_cycling_call(partial(runner.forced, exit=k), feed) for k in exits}
     backend, settings = find_backend(runner.settings.backend), runner.settings
     with ExitStack() as opened:
 
@@ -65,17 +65,19 @@ def time_parts(runner: Runner, feed: Sequence[Any], seconds: float, seed: int) -
             clocks = {"engine": _Chain(kept(backend.open_staged(runner.bundle, settings)), feed)}
             if settings.backend == "onnxruntime":
                 for name in ("scored", "bare"):
-                    program = stages_of_files(runner.bundle, settings, scored=name == "scored")
+                    program = open_stage_files(runner.bundle, settings, scored=name == "scored")
                     clocks[name] = _Chain(kept(program), feed)
         else:
             fused = kept(backend.open_fused(runner.bundle, settings))
             clocks = {f"engine {k}": _Chain(fused, feed, leaving=k) for k in exits}
         timed = time_interleaved({**calls, **clocks}, seconds=seconds, block_s=0.01, seed=seed)
     whole_s = np.array([timed[f"whole {k}"].median_s for k in exits])
-    return _parts(whole_s, {name: clock.medians_s() for name, clock in clocks.items()})
+    return _split_times(whole_s, {name: clock.medians_s() for name, clock in clocks.items()})
 
 
-def _parts(whole_s: NDArray[np.float64], clocks: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+def _split_times(
+    whole_s: NDArray[np.float64], clocks: Mapping[str, NDArray[np.float64]]
+) -> dict[str, NDArray[np.float64]]:
     if "engine" in clocks:
         engine_s = clocks["engine"]
     else:
@@ -122,16 +124,16 @@ class _Chain:
         return np.array([float(np.median(np.frombuffer(times, np.int64))) * 1e-9 for _, times in self._clocked])
 
 
-def _looped(run: Callable[[Any], object], feed: Sequence[Any]) -> Call:
+def _make_cycling_call(run: Callable[[Any], object], feed: Sequence[Any]) -> Call:
     n = len(feed)
     return lambda i: run(feed[i % n])
 
 
-def stages_of_files(bundle: Bundle, settings: Settings, *, scored: bool) -> HostStaged:
+def open_stage_files(bundle: Bundle, settings: Settings, *, scored: bool) -> HostStaged:
     """The stages of a bundle on ONNX Runtime, each optimised by itself; without criteria, their scores stay 0."""
     import onnxruntime as ort
 
-    models = [_stage_model(bundle, entry, scored=scored) for entry in bundle.manifest.stages]
+    models = [_read_stage_model(bundle, entry, scored=scored) for entry in bundle.manifest.stages]
     sessions = [open_session(m, settings, batch_1=True, folder=bundle.path, shared_arena=True) for m in models]
 
     def bind(place: int, buffers: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
@@ -141,15 +143,15 @@ def stages_of_files(bundle: Bundle, settings: Settings, *, scored: bool) -> Host
             binding.bind_ortvalue_input(tensor.name, values[tensor.name])
         for tensor in session.get_outputs():
             binding.bind_ortvalue_output(tensor.name, values[tensor.name])
-        return bound(session, binding, (values, buffers))
+        return make_bound_run(session, binding, (values, buffers))
 
     return HostStaged(bundle.manifest, bind)
 
 
-def _stage_model(bundle: Bundle, entry: StageEntry, *, scored: bool) -> bytes:
+def _read_stage_model(bundle: Bundle, entry: StageEntry, *, scored: bool) -> bytes:
     """A stage's model; without its score and every node that only the score needs, unless `scored`."""
     model = load_binary(bundle.file(entry.file))
-    bridge_model(model, entry.boundaries_in)
+    insert_layout_pools_in_model(model, entry.boundaries_in)
     if not scored:
         _cut(model, [output for output in model.graph.output if output.name != entry.score])
     return bytes(model.SerializeToString())
@@ -164,14 +166,14 @@ def _cut(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -> None
     model.graph.output.extend(outputs)
 
 
-def breakdown_of(processes: Sequence[Mapping[str, NDArray[np.float64]]]) -> Breakdown:
+def summarize_breakdown(processes: Sequence[Mapping[str, NDArray[np.float64]]]) -> Breakdown:
     """The medians over processes, of what `time_parts` gave in each."""
     stage_s, gate_s, overhead_s = (
         np.median([found[name] for found in processes], axis=0) for name in ("stage_s", "gate_s", "overhead_s")
     )
     within = bool(np.isnan(gate_s).any())
     exits = tuple(
-        StageCost(k + 1, float(stage_s[k]), None if within else float(gate_s[k]), float(overhead_s[k]))
+        StageLatency(k + 1, float(stage_s[k]), None if within else float(gate_s[k]), float(overhead_s[k]))
         for k in range(len(stage_s))
     )
     return Breakdown(exits, _WITHIN if within else None)

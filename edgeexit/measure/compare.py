@@ -95,9 +95,9 @@ def compare_results(reference: BenchResult, candidate: BenchResult, *, vary: Col
         if result.validity.status == "invalid"
         for reason in result.validity.reasons
     ]
-    pair = _sides(reference.latency.mixture), _sides(candidate.latency.mixture)
+    pair = _get_process_means(reference.latency.mixture), _get_process_means(candidate.latency.mixture)
     comparison = compare_processes(*pair, paired=False, invalid=invalid)
-    control = _control(reference, candidate, varied)
+    control = _compare_backbones(reference, candidate, varied)
     if control is not None and control.verdict in {"FASTER", "SLOWER"} and not invalid:
         reason = (
             f"the backbone, in which nothing differs, took {control.typical.value:.3f} times as long in the second run: "
@@ -105,7 +105,11 @@ def compare_results(reference: BenchResult, candidate: BenchResult, *, vary: Col
         )
         comparison = replace(comparison, verdict="AMBIGUOUS", reasons=(reason,))
     return ResultComparison(
-        comparison, control, _p99_ratio(reference, candidate), _accuracy_change(reference, candidate), varied
+        comparison,
+        control,
+        _compute_p99_ratio(reference, candidate),
+        _compute_accuracy_change(reference, candidate),
+        varied,
     )
 
 
@@ -115,31 +119,35 @@ def _check(reference: BenchResult, candidate: BenchResult, vary: Collection[str]
             msg = f"no key named {key!r} to vary.{did_you_mean(key, _MUST_MATCH)} Keys: {', '.join(_MUST_MATCH)}."
             raise InputError(msg)
     allowed = {*vary, *(implied for key in vary for implied in _IMPLIED.get(key, ()))}
-    differing = [key for key, read in _must_match(reference, candidate) if read(reference) != read(candidate)]
-    values: dict[str, tuple[str, ...]] = {key: (_text(key, reference), _text(key, candidate)) for key in differing}
+    differing = [key for key, read in _list_required_keys(reference, candidate) if read(reference) != read(candidate)]
+    values: dict[str, tuple[str, ...]] = {
+        key: (_format_value(key, reference), _format_value(key, candidate)) for key in differing
+    }
     unlike = [key for key in differing if key not in allowed]
     if unlike:
         listed = "".join(f"\n  {key}: {values[key][0]} and {values[key][1]}" for key in unlike)
-        options = " ".join(f"--vary {key}" for key in _fewest(unlike))
+        options = " ".join(f"--vary {key}" for key in _drop_implied_keys(unlike))
         msg = f"these results are not comparable. They differ in{listed}\nIf that is what you want to compare, add: {options}"
         raise InputError(msg)
     return values
 
 
-def _must_match(reference: BenchResult, candidate: BenchResult) -> Iterator[tuple[str, Callable[[BenchResult], Any]]]:
+def _list_required_keys(
+    reference: BenchResult, candidate: BenchResult
+) -> Iterator[tuple[str, Callable[[BenchResult], Any]]]:
     """The keys and how to read them; models are compared by source file where both results record it."""
     both_know = reference.subject.source_sha256 and candidate.subject.source_sha256
     for key, read in _MUST_MATCH.items():
         yield key, (lambda r: r.subject.model_sha256) if key == "model" and not both_know else read
 
 
-def _fewest(unlike: Sequence[str]) -> list[str]:
+def _drop_implied_keys(unlike: Sequence[str]) -> list[str]:
     """The keys that have to be named: those that another one implies are left out."""
     implied = {other for key in unlike for other in _IMPLIED.get(key, ())}
     return [key for key in unlike if key not in implied]
 
 
-def _text(key: str, result: BenchResult) -> str:
+def _format_value(key: str, result: BenchResult) -> str:
     """A value as a person reads it: names with short digests."""
     subject, workload = result.subject, result.workload
     if key == "model":
@@ -152,21 +160,23 @@ def _text(key: str, result: BenchResult) -> str:
     return "none" if value in (None, "") else str(value)
 
 
-def _sides(latency: Latency) -> Processes:
+def _get_process_means(latency: Latency) -> Processes:
     return Processes(latency.process_typical_s, latency.process_mean_s)
 
 
-def _control(reference: BenchResult, candidate: BenchResult, varied: Collection[str]) -> Comparison | None:
+def _compare_backbones(reference: BenchResult, candidate: BenchResult, varied: Collection[str]) -> Comparison | None:
     if any(key in varied for key in _BACKBONE_NEEDS) or reference.tool != candidate.tool:
         return None
-    return compare_processes(_sides(reference.latency.backbone), _sides(candidate.latency.backbone), paired=False)
+    return compare_processes(
+        _get_process_means(reference.latency.backbone), _get_process_means(candidate.latency.backbone), paired=False
+    )
 
 
-def _p99_ratio(reference: BenchResult, candidate: BenchResult) -> float:
+def _compute_p99_ratio(reference: BenchResult, candidate: BenchResult) -> float:
     first, second = (r.latency.mixture.percentile(99.0).value_s for r in (reference, candidate))
     return second / first
 
 
-def _accuracy_change(reference: BenchResult, candidate: BenchResult) -> float | None:
+def _compute_accuracy_change(reference: BenchResult, candidate: BenchResult) -> float | None:
     first, second = reference.accuracy.overall, candidate.accuracy.overall
     return None if first is None or second is None else second - first

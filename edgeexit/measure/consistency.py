@@ -28,7 +28,7 @@ _TIMES = frozenset(
 _COUNTS = frozenset({"n", "n_given", "samples", "choose", "certify", "validate", "inferences", "trials"})
 
 
-def value_faults(value: Any, at: str = "") -> Iterator[str]:
+def find_value_faults(value: Any, at: str = "") -> Iterator[str]:
     """What is wrong with the numbers of a value made of dataclasses, by the names of their fields; one clause each."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return
@@ -36,13 +36,13 @@ def value_faults(value: Any, at: str = "") -> Iterator[str]:
         inner, name = getattr(value, field.name), f"{at}{field.name}"
         for place, item in enumerate(inner) if isinstance(inner, tuple) else ((None, inner),):
             where = name if place is None else f"{name}[{place}]"
-            fault = _number_fault(field.name, item)
+            fault = _find_number_fault(field.name, item)
             if fault:
                 yield f"{where} is {item!r}, {fault}"
-            yield from value_faults(item, f"{where}.")
+            yield from find_value_faults(item, f"{where}.")
 
 
-def _number_fault(name: str, value: object) -> str | None:
+def _find_number_fault(name: str, value: object) -> str | None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     if name in _SHARES and not 0 <= value <= 1:
@@ -52,7 +52,7 @@ def _number_fault(name: str, value: object) -> str | None:
     return "which is no count" if name in _COUNTS and value < 0 else None
 
 
-def length_faults(lengths: Mapping[str, tuple[Sized | None, int]]) -> Iterator[str]:
+def find_length_faults(lengths: Mapping[str, tuple[Sized | None, int]]) -> Iterator[str]:
     """Values of which there are more or fewer than there should be; None where there need be none."""
     for name, (values, expected) in lengths.items():
         if values is not None and len(values) != expected:

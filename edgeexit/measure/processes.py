@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.errors import HardwareMissing, InputError, InternalError
-from edgeexit.hardware import DeviceState, snapshot
-from edgeexit.measure.result.aggregation import Lane
-from edgeexit.measure.timing import Samples
-from edgeexit.measure.worker import refusal_file
-from edgeexit.util.child_processes import child_command
+from edgeexit.hardware import DeviceState, read_device_state
+from edgeexit.measure.result.aggregation import TimingSeries
+from edgeexit.measure.timing import TimedSamples
+from edgeexit.measure.worker import name_error_file
+from edgeexit.util.child_processes import make_child_command
 from edgeexit.util.progress import Progress
 
 _CHILD = (
@@ -33,7 +33,7 @@ _COOL_WITHIN_C = 2.0
 
 
 @dataclass(frozen=True)
-class Replicate:
+class ProcessResult:
     """What one process measured.
 
     Attributes:
@@ -44,9 +44,9 @@ class Replicate:
     arrays: dict[str, NDArray[Any]]
     places: NDArray[np.int64]
 
-    def samples(self, name: str) -> Samples:
+    def samples(self, name: str) -> TimedSamples:
         """The samples of a lane: `mixture`, `backbone`, `forced_1`, ..., or one of `cold.`."""
-        return Samples(self.arrays[f"{name}.values_s"], self.arrays[f"{name}.blocks"])
+        return TimedSamples(self.arrays[f"{name}.values_s"], self.arrays[f"{name}.blocks"])
 
     @property
     def span(self) -> tuple[float, float]:
@@ -60,14 +60,14 @@ class Replicate:
             return str(self.arrays["parts.reason"])
         return {name: self.arrays[f"parts.{name}"] for name in ("stage_s", "gate_s", "overhead_s")}
 
-    def mixed(self, name: str, exits: NDArray[np.int64]) -> Lane:
+    def mixed(self, name: str, exits: NDArray[np.int64]) -> TimingSeries:
         """A lane that ran the trace, each sample with the exit that the accuracy pass saw; `exits` are those of the data set."""
         samples, expected = self.samples(name), exits[self.places]
-        return Lane(samples, expected[np.arange(len(samples)) % len(expected)])
+        return TimingSeries(samples, expected[np.arange(len(samples)) % len(expected)])
 
-    def lane(self, name: str) -> Lane:
+    def lane(self, name: str) -> TimingSeries:
         """A lane whose inferences are all of one kind."""
-        return Lane(self.samples(name))
+        return TimingSeries(self.samples(name))
 
     def differing(self, name: str, exits: NDArray[np.int64] | int) -> int:
         """How many of the inputs that a lane ran left elsewhere than expected, in any pass."""
@@ -75,7 +75,7 @@ class Replicate:
         return sum(int(((seen != exits) & (seen != 0)).sum()) for seen in passes if seen is not None)
 
 
-class Written(Protocol):
+class JobFile(Protocol):
     """What a process is told."""
 
     def write(self, path: Path) -> None:
@@ -83,7 +83,7 @@ class Written(Protocol):
 
 
 def run_process(
-    job: Written, folder: Path, progress: Progress, done: int, total: int, *, module: str = _WORKER
+    job: JobFile, folder: Path, progress: Progress, done: int, total: int, *, module: str = _WORKER
 ) -> dict[str, NDArray[Any]]:
     """Run one job in a fresh process.
 
@@ -102,16 +102,18 @@ def run_process(
     """
     job_path, out_path = folder / f"job{done}.json", folder / f"out{done}.npz"
     job.write(job_path)
-    command = child_command(_CHILD.format(module=module), str(job_path), str(out_path))
+    command = make_child_command(_CHILD.format(module=module), str(job_path), str(out_path))
     errors = folder / f"errors{done}.txt"
     with errors.open("wb") as sink:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_environment(folder))
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_make_environment(folder)
+        )
         try:
             _watch(child, progress, done, total)
         finally:
-            _end(child)
+            _end_process(child)
     if child.returncode != 0:
-        _raise_refusal(refusal_file(out_path))
+        _raise_refusal(name_error_file(out_path))
         _raise_failure(child.returncode, errors.read_text(encoding="utf-8", errors="replace"), folder)
     with np.load(out_path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
@@ -134,7 +136,7 @@ def _raise_failure(code: int, said: str, folder: Path) -> NoReturn:
     raise InternalError(msg)
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _make_environment(folder: Path) -> dict[str, str]:
     """The caller's, so that library paths hold; warnings of a test run must not become errors of the measurement.
 
     What the process writes as temporary files goes into the job's folder, which its parent removes: it may be killed while it writes.
@@ -151,17 +153,17 @@ def _watch(child: subprocess.Popen[bytes], progress: Progress, done: int, total:
     progress("timing in fresh processes", done + 1, total)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _end_process(child: subprocess.Popen[bytes]) -> None:
     if child.poll() is None:
         child.kill()
         child.wait()
 
 
-def cool_down(start: DeviceState, at_most_s: float) -> None:
+def wait_until_cool(start: DeviceState, at_most_s: float) -> None:
     """Wait until the machine is within 2 °C of its hottest point at the start, or `at_most_s` seconds."""
     goal = max(start.temperatures_c.values(), default=None)
     end = time.monotonic() + at_most_s
     while goal is not None and time.monotonic() < end:
-        if max(snapshot().temperatures_c.values(), default=goal) <= goal + _COOL_WITHIN_C:
+        if max(read_device_state().temperatures_c.values(), default=goal) <= goal + _COOL_WITHIN_C:
             return
         time.sleep(1.0)

@@ -23,39 +23,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgeexit
-from edgeexit.data import Dataset, checked
+from edgeexit.data import Dataset, make_dataset
 from edgeexit.errors import EdgeExitError, InputError
-from edgeexit.hardware import verdict
+from edgeexit.hardware import combine_findings
 from edgeexit.hardware.power.external import CsvRecorder
 from edgeexit.hardware.power.recorder import Recorder
 from edgeexit.hardware.validity import Finding
 from edgeexit.measure.accuracy import decide
-from edgeexit.measure.cache.measurement import cache_of
-from edgeexit.measure.cache.sweep import sweep_of
-from edgeexit.measure.energy.measurement import energy_of
-from edgeexit.measure.processes import Replicate, cool_down, run_process
+from edgeexit.measure.cache.measurement import measure_runner_cache
+from edgeexit.measure.cache.sweep import sweep_cache
+from edgeexit.measure.energy.measurement import measure_runner_energy
+from edgeexit.measure.processes import ProcessResult, run_process, wait_until_cool
 from edgeexit.measure.result.assembly import (
-    Measured,
-    against_of,
+    RawMeasurement,
     audit_findings,
-    audit_of,
-    cold_of,
-    findings_of,
-    notes_of,
-    paced_of,
-    raw_of,
-    report_of,
+    build_against_report,
+    build_audit_report,
+    build_cold_report,
+    build_latency_report,
+    build_paced_report,
+    collect_notes,
+    collect_raw_arrays,
+    find_measurement_faults,
 )
 from edgeexit.measure.result.bench_result import BenchResult
-from edgeexit.measure.result.parts import Against, Cold, Judgement, Paced, Subject, Tool, Workload
+from edgeexit.measure.result.parts import (
+    ColdCacheLatency,
+    ComparedRunner,
+    PacedLatency,
+    SystemUnderTest,
+    Tool,
+    ValidityReport,
+    Workload,
+)
 from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.suites import Suite, load_suite
-from edgeexit.measure.watch import Watch
-from edgeexit.measure.worker import Job, Opening, split_samples
+from edgeexit.measure.watch import MachineMonitor
+from edgeexit.measure.worker import Job, RunnerSpec, split_samples
 from edgeexit.runtime.inputs import model_info
 from edgeexit.util.arguments import check_progress
-from edgeexit.util.progress import Progress, in_notebooks
-from edgeexit.util.scratch import scratch_folder
+from edgeexit.util.progress import Progress, show_in_notebooks
+from edgeexit.util.scratch import make_scratch_folder
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Prediction, Runner
@@ -83,7 +91,7 @@ def bench(
     cache_device: str | None = None,
     power_log: Path | None = None,
     audit: bool = False,
-    progress: Progress = in_notebooks,
+    progress: Progress = show_in_notebooks,
 ) -> BenchResult:
     """Measure a bundle with the thresholds that its runner has now, against its own backbone.
 
@@ -109,27 +117,27 @@ def bench(
         KeyboardInterrupt: interrupted before a single process had ended.
     """
     check_progress(progress)
-    suite = _adjusted(
+    suite = _adjust_suite(
         load_suite(preset), energy or (True if power_log else energy), cache or (True if cache_device else cache)
     )
     external = None if power_log is None else CsvRecorder(power_log)
     if external is not None:
         external.start()  # says at once when the log is not there or not understood
-    given = checked(name, inputs, labels, model_info(runner.bundle))
+    given = make_dataset(name, inputs, labels, model_info(runner.bundle))
     if labels is not None and given.labels is not None and int(given.labels.max()) >= runner.classes:
         msg = f"labels go up to {int(given.labels.max())}, but the network has {runner.classes} classes (0 to {runner.classes - 1})."
         raise InputError(msg)
-    data = _chosen(given, suite.samples, seed)
+    data = _choose_samples(given, suite.samples, seed)
     session = _Session(runner, suite, data, given, seed, pace, against, cache_device, external, audit, progress)
     return session.run()
 
 
-def _adjusted(suite: Suite, energy: bool | None, cache: bool | None) -> Suite:
+def _adjust_suite(suite: Suite, energy: bool | None, cache: bool | None) -> Suite:
     trials = suite.energy_trials if energy is None else energy * max(_ENERGY_TRIALS, suite.energy_trials)
     return replace(suite, energy_trials=trials, cache=suite.cache if cache is None else cache)
 
 
-def _chosen(data: Dataset, most: int, seed: int) -> Dataset:
+def _choose_samples(data: Dataset, most: int, seed: int) -> Dataset:
     """At most `most` samples, drawn by the seed and kept in their order; 0 for all."""
     if most == 0 or len(data) <= most:
         return data
@@ -163,7 +171,7 @@ class _Session:
     progress: Progress
 
     def run(self) -> BenchResult:
-        watch = Watch(threads=self.runner.settings.threads)
+        watch = MachineMonitor(threads=self.runner.settings.threads)
         samples = split_samples(self.data.inputs)
         with self.runner.backbone() as backbone:
             decisions = decide(self.runner, backbone, self.data, samples, self.progress)
@@ -171,20 +179,20 @@ class _Session:
         with watch.recording():
             replicates, interrupted = self._processes(watch)
         other = None if answers is None else np.array([answer.exit for answer in answers], np.int64)
-        measured = Measured(decisions, replicates, self.seed, other)
+        measured = RawMeasurement(decisions, replicates, self.seed, other)
         extras = _Extras() if interrupted else self._extras(samples)
         return self._with_against(self._result(measured, watch, extras, interrupted), measured, answers)
 
-    def _processes(self, watch: Watch) -> tuple[list[Replicate], bool]:
-        pool, found = self._pool(), list[Replicate]()
+    def _processes(self, watch: MachineMonitor) -> tuple[list[ProcessResult], bool]:
+        pool, found = self._pool(), list[ProcessResult]()
         try:
-            with scratch_folder() as folder:
+            with make_scratch_folder() as folder:
                 for p in range(self.suite.processes):
-                    cool_down(watch.before, self.suite.cooldown_s)
+                    wait_until_cool(watch.before, self.suite.cooldown_s)
                     trace = np.random.default_rng([self.seed, p]).integers(len(pool), size=self.suite.trace)
                     job = self._job(p, _write_inputs(folder / f"inputs{p}.npz", self.data.take(pool), trace))
                     arrays = run_process(job, folder, self.progress, p, self.suite.processes)
-                    found.append(Replicate(arrays, pool[trace]))
+                    found.append(ProcessResult(arrays, pool[trace]))
                     watch.note()
         except KeyboardInterrupt:
             if not found:
@@ -207,7 +215,7 @@ class _Session:
             return None, f"not part of preset {self.suite.name} (--energy)"
         trace = np.random.default_rng(self.seed).integers(len(samples), size=self.suite.trace)
         try:
-            report = energy_of(
+            report = measure_runner_energy(
                 self.runner,
                 [samples[i] for i in trace],
                 pace=self.pace,
@@ -222,8 +230,10 @@ class _Session:
 
     def _cache(self, samples: Sequence[Any]) -> dict[str, Any]:
         some, full = samples[:_CACHE_SAMPLES], self.suite.cache
-        report = cache_of(self.runner, some, device=self.cache_device, simulated=full, progress=self.progress)
-        swept = sweep_of(self.runner, some, device=self.cache_device, progress=self.progress) if full else None
+        report = measure_runner_cache(
+            self.runner, some, device=self.cache_device, simulated=full, progress=self.progress
+        )
+        swept = sweep_cache(self.runner, some, device=self.cache_device, progress=self.progress) if full else None
         return {"report": report.as_json(), "sweep": None if swept is None else swept.as_json()}
 
     def _pool(self) -> NDArray[np.int64]:
@@ -236,7 +246,7 @@ class _Session:
     def _job(self, process: int, inputs: Path) -> Job:
         paced_s = (self.suite.paced_s or self.suite.seconds) if self.pace else 0.0
         return Job(
-            subject=Opening.of(self.runner),
+            subject=RunnerSpec.of(self.runner),
             inputs=str(inputs),
             seconds=self.suite.seconds,
             warmup_s=self.suite.warmup_s,
@@ -246,28 +256,32 @@ class _Session:
             paced_s=paced_s,
             cold=self.suite.cold,
             flush_bytes=_FLUSH_BYTES,
-            against=None if self.against is None else Opening.of(self.against),
+            against=None if self.against is None else RunnerSpec.of(self.against),
             audit_s=max(_SHORTEST_AUDIT_S, _AUDIT_SHARE * self.suite.seconds) if self.audit else 0.0,
         )
 
-    def _result(self, measured: Measured, watch: Watch, extras: _Extras, interrupted: bool) -> BenchResult:
-        report, (device, seen) = report_of(measured), watch.device(measured.replicates)
+    def _result(
+        self, measured: RawMeasurement, watch: MachineMonitor, extras: _Extras, interrupted: bool
+    ) -> BenchResult:
+        report, (device, seen) = build_latency_report(measured), watch.device(measured.replicates)
         done = f"{len(measured.replicates)} of {self.suite.processes} processes"
         stopped: list[Finding] = [("suspect", f"interrupted after {done}")] if interrupted else []
-        audit = audit_of(measured.replicates) if self.audit else None
-        validity = verdict([*stopped, *findings_of(measured, report), *audit_findings(audit)]) & seen
+        audit = build_audit_report(measured.replicates) if self.audit else None
+        validity = (
+            combine_findings([*stopped, *find_measurement_faults(measured, report), *audit_findings(audit)]) & seen
+        )
         if validity.status == "invalid":
             invalid = replace(report.against_backbone, verdict="INVALID", reasons=validity.reasons)
             report = replace(report, against_backbone=invalid)
         return BenchResult(
             run_id=secrets.token_hex(6),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            tool=Tool(edgeexit.__version__, _git()),
+            tool=Tool(edgeexit.__version__, _read_git_commit()),
             device=device,
-            subject=_subject(self.runner),
+            subject=_describe_subject(self.runner),
             workload=self._workload(),
-            validity=Judgement(validity.status, validity.reasons),
-            notes=tuple(notes_of(measured, report)),
+            validity=ValidityReport(validity.status, validity.reasons),
+            notes=tuple(collect_notes(measured, report)),
             accuracy=measured.decisions.accuracy(),
             latency=report,
             paced=self._paced(measured.replicates),
@@ -279,13 +293,13 @@ class _Session:
             cache=extras.cache,
             cache_reason=extras.cache_reason,
             audit=audit,
-            raw=raw_of(measured) | watch.raw(measured.replicates),
+            raw=collect_raw_arrays(measured) | watch.raw(measured.replicates),
         )
 
     def _with_against(
-        self, result: BenchResult, measured: Measured, answers: Sequence[Prediction] | None
+        self, result: BenchResult, measured: RawMeasurement, answers: Sequence[Prediction] | None
     ) -> BenchResult:
-        found = against_of(measured, result.latency)
+        found = build_against_report(measured, result.latency)
         if found is None or self.against is None or answers is None:
             return result
         labels = self.data.labels
@@ -293,16 +307,16 @@ class _Session:
         latency, comparison = found
         if result.validity.status == "invalid":
             comparison = replace(comparison, verdict="INVALID", reasons=result.validity.reasons)
-        return replace(result, against=Against(_subject(self.against), right, latency, comparison))
+        return replace(result, against=ComparedRunner(_describe_subject(self.against), right, latency, comparison))
 
-    def _paced(self, replicates: Sequence[Replicate]) -> Paced | None:
+    def _paced(self, replicates: Sequence[ProcessResult]) -> PacedLatency | None:
         if self.pace is None:
             return None
         deadline_s = self.pace.deadline_s or 1.0 / self.pace.rate_hz
-        return paced_of(replicates, self.pace.arrivals, self.pace.rate_hz, deadline_s)
+        return build_paced_report(replicates, self.pace.arrivals, self.pace.rate_hz, deadline_s)
 
-    def _cold(self, measured: Measured) -> Cold | None:
-        return cold_of(measured, _FLUSH_BYTES) if self.suite.cold else None
+    def _cold(self, measured: RawMeasurement) -> ColdCacheLatency | None:
+        return build_cold_report(measured, _FLUSH_BYTES) if self.suite.cold else None
 
     def _workload(self) -> Workload:
         return Workload(
@@ -327,9 +341,9 @@ def _write_inputs(path: Path, pool: Dataset, trace: NDArray[np.int64]) -> Path:
     return path
 
 
-def _subject(runner: Runner) -> Subject:
+def _describe_subject(runner: Runner) -> SystemUnderTest:
     bundle, settings, manifest = runner.bundle, runner.settings, runner.bundle.manifest
-    return Subject(
+    return SystemUnderTest(
         bundle=Path(bundle.path).name,
         manifest_sha256=hashlib.sha256((Path(bundle.path) / "manifest.json").read_bytes()).hexdigest(),
         model_sha256=manifest.files[manifest.model].sha256,
@@ -344,7 +358,7 @@ def _subject(runner: Runner) -> Subject:
         threshold_unit=runner.criterion.unit,
         thresholds=tuple(runner.thresholds),
         calibrated=runner.calibration is not None,
-        target=_target(runner.calibration),
+        target=_read_target(runner.calibration),
         options=settings.options,
         source=manifest.source.name,
         source_sha256=manifest.source.sha256,
@@ -352,12 +366,12 @@ def _subject(runner: Runner) -> Subject:
     )
 
 
-def _target(calibration: Mapping[str, Any] | None) -> str | None:
+def _read_target(calibration: Mapping[str, Any] | None) -> str | None:
     target = (calibration or {}).get("target")
     return target if isinstance(target, str) else None
 
 
-def _git() -> str | None:
+def _read_git_commit() -> str | None:
     """The commit of the checkout that edgeexit runs from, or None for an installed one."""
     root = Path(edgeexit.__file__).resolve().parent.parent
     if not (root / ".git").exists() or shutil.which("git") is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgeexit.errors import MissingExtra
-from edgeexit.measure.result.parts import Latency, PacedLane, Percentile
+from edgeexit.measure.result.parts import Latency, PacedSeries, Percentile
 from edgeexit.measure.statistics import Interval
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ def bench_records(result: BenchResult) -> list[Record]:
 
     `what` names the measurement; `exit` is the number of the exit where it is of one.
     """
-    settings = _settings(result)
-    rows = [*_main(result), *_exits(result), *_others(result)]
-    energy = _energies(result)
+    settings = _make_settings_columns(result)
+    rows = [*_make_main_records(result), *_make_exit_records(result), *_make_other_records(result)]
+    energy = _map_energies(result)
     return [{**settings, **row, **energy.get(str(row["what"]), {})} for row in rows]
 
 
-def _settings(result: BenchResult) -> Record:
+def _make_settings_columns(result: BenchResult) -> Record:
     s, w = result.subject, result.workload
     return {
         "kind": "benchmark",
@@ -50,53 +50,53 @@ def _settings(result: BenchResult) -> Record:
     }
 
 
-def _main(result: BenchResult) -> Iterator[Record]:
+def _make_main_records(result: BenchResult) -> Iterator[Record]:
     accuracy, latency = result.accuracy, result.latency
     yield {
         "what": "early_exit",
         "exit": None,
-        **share_columns("accuracy", accuracy.overall, accuracy.overall_ci95),
-        **share_columns("agreement", accuracy.agreement, accuracy.agreement_ci95),
-        **latency_columns(latency.mixture),
-        **rate_columns([e.share for e in accuracy.per_exit]),
+        **make_share_columns("accuracy", accuracy.overall, accuracy.overall_ci95),
+        **make_share_columns("agreement", accuracy.agreement, accuracy.agreement_ci95),
+        **make_latency_columns(latency.mixture),
+        **make_rate_columns([e.share for e in accuracy.per_exit]),
     }
-    backbone = share_columns("accuracy", accuracy.backbone, accuracy.backbone_ci95)
-    yield {"what": "backbone", "exit": None, **backbone, "agreement": 1.0, **latency_columns(latency.backbone)}
+    backbone = make_share_columns("accuracy", accuracy.backbone, accuracy.backbone_ci95)
+    yield {"what": "backbone", "exit": None, **backbone, "agreement": 1.0, **make_latency_columns(latency.backbone)}
 
 
-def _exits(result: BenchResult) -> Iterator[Record]:
+def _make_exit_records(result: BenchResult) -> Iterator[Record]:
     for quality, times in zip(result.accuracy.per_exit, result.latency.per_exit, strict=True):
-        own = share_columns("accuracy", quality.accuracy, quality.accuracy_ci95)
-        natural = {} if times.natural is None else latency_columns(times.natural)
+        own = make_share_columns("accuracy", quality.accuracy, quality.accuracy_ci95)
+        natural = {} if times.natural is None else make_latency_columns(times.natural)
         yield {"what": f"exit_{quality.exit}", "exit": quality.exit, "share": quality.share, **own, **natural}
-        alone = share_columns("accuracy", quality.alone, quality.alone_ci95)
+        alone = make_share_columns("accuracy", quality.alone, quality.alone_ci95)
         forced: Record = {"what": f"exit_{quality.exit}_forced", "exit": quality.exit}
-        yield {**forced, "share": quality.share, **alone, **latency_columns(times.forced)}
+        yield {**forced, "share": quality.share, **alone, **make_latency_columns(times.forced)}
 
 
-def _others(result: BenchResult) -> Iterator[Record]:
+def _make_other_records(result: BenchResult) -> Iterator[Record]:
     if result.against is not None:
-        yield {"what": "against", "accuracy": result.against.accuracy, **latency_columns(result.against.latency)}
+        yield {"what": "against", "accuracy": result.against.accuracy, **make_latency_columns(result.against.latency)}
     if result.cold is not None:
-        yield {"what": "early_exit_cold", **latency_columns(result.cold.mixture)}
-        yield {"what": "backbone_cold", **latency_columns(result.cold.backbone)}
+        yield {"what": "early_exit_cold", **make_latency_columns(result.cold.mixture)}
+        yield {"what": "backbone_cold", **make_latency_columns(result.cold.backbone)}
     if result.paced is not None:
-        yield {"what": "early_exit_paced", **_paced_columns(result.paced.mixture)}
-        yield {"what": "backbone_paced", **_paced_columns(result.paced.backbone)}
+        yield {"what": "early_exit_paced", **_make_paced_columns(result.paced.mixture)}
+        yield {"what": "backbone_paced", **_make_paced_columns(result.paced.backbone)}
 
 
-def share_columns(name: str, share: float | None, interval: Interval | None) -> Record:
+def make_share_columns(name: str, share: float | None, interval: Interval | None) -> Record:
     """A share with the ends of its 95 % interval, from 0 to 1."""
     ends = (None, None) if interval is None else (interval.low, interval.high)
     return {name: share, f"{name}_low95": ends[0], f"{name}_high95": ends[1]}
 
 
-def rate_columns(rates: Sequence[float]) -> Record:
+def make_rate_columns(rates: Sequence[float]) -> Record:
     """The share that leaves at each exit, from `rate_exit_1` on."""
     return {f"rate_exit_{k}": rate for k, rate in enumerate(rates, 1)}
 
 
-def latency_columns(latency: Latency) -> Record:
+def make_latency_columns(latency: Latency) -> Record:
     """A latency in seconds."""
     ends = (None, None) if latency.mean_ci95 is None else (latency.mean_ci95.low, latency.mean_ci95.high)
     return {
@@ -106,38 +106,38 @@ def latency_columns(latency: Latency) -> Record:
         "mean_high95_s": ends[1],
         "typical_s": latency.typical_s,
         "min_s": latency.min_s,
-        **_percentile_columns(latency.percentiles),
+        **_make_percentile_columns(latency.percentiles),
     }
 
 
-def _percentile_columns(percentiles: Sequence[Percentile]) -> Record:
+def _make_percentile_columns(percentiles: Sequence[Percentile]) -> Record:
     values: Record = {f"p{p.q:g}_s": p.value_s for p in percentiles}
     return values | {f"p{p.q:g}_upper99_s": p.upper_c99_s for p in percentiles}
 
 
-def _paced_columns(lane: PacedLane) -> Record:
+def _make_paced_columns(lane: PacedSeries) -> Record:
     late: Record = {"late": lane.misses, "finished_per_s": lane.achieved_hz}
-    return {"timed": lane.n, "mean_s": lane.mean_s, **_percentile_columns(lane.percentiles), **late}
+    return {"timed": lane.n, "mean_s": lane.mean_s, **_make_percentile_columns(lane.percentiles), **late}
 
 
 _CALLS = {"mix": "early_exit", "backbone": "backbone"}
 
 
-def _energies(result: BenchResult) -> dict[str, Record]:
+def _map_energies(result: BenchResult) -> dict[str, Record]:
     """Energy of an inference by the name of its record."""
     calls: Sequence[Mapping[str, Any]] = () if result.energy is None else result.energy["calls"]
-    return {_record_name(str(call["name"])): _energy_columns(call) for call in calls}
+    return {_record_name(str(call["name"])): _make_energy_columns(call) for call in calls}
 
 
 def _record_name(call: str) -> str:
     return f"{call.replace(' ', '_')}_forced" if call.startswith("exit ") else _CALLS.get(call, call)
 
 
-def _energy_columns(call: Mapping[str, Any]) -> Record:
+def _make_energy_columns(call: Mapping[str, Any]) -> Record:
     return {"energy_gross_j": call["gross_j"], "energy_net_j": call["net_j"], "power_w": call["power_w"]}
 
 
-def data_frame(records: Sequence[Mapping[str, Any]]) -> Any:
+def make_data_frame(records: Sequence[Mapping[str, Any]]) -> Any:
     """The records as a pandas.DataFrame.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.errors import InputError
-from edgeexit.measure.timing import Call, Samples, collector_off
+from edgeexit.measure.timing import Call, TimedSamples, disable_garbage_collector
 
 _SPIN_NS = (
     300_000  # a sleep may end this late; the rest of a wait is spun, so that the harness adds nothing to a latency
@@ -95,7 +95,7 @@ def run_paced(call: Call, due_s: NDArray[np.float64]) -> PacedSamples:
     """
     due = (due_s * 1e9).astype(np.int64).tolist()
     starts, ends = array("q", bytes(8 * len(due))), array("q", bytes(8 * len(due)))
-    with collector_off():
+    with disable_garbage_collector():
         done = _run_schedule(call, due, starts, ends)
     start_s, end_s = (np.multiply(np.frombuffer(t, np.int64)[:done], 1e-9, dtype=np.float64) for t in (starts, ends))
     return PacedSamples(due_s[:done], start_s, end_s)
@@ -117,15 +117,15 @@ def _run_schedule(call: Call, due: list[int], starts: array[int], ends: array[in
     return len(due)
 
 
-def run_cold(calls: Mapping[str, Call], times: int, flush_bytes: int) -> dict[str, Samples]:
+def run_cold(calls: Mapping[str, Call], times: int, flush_bytes: int) -> dict[str, TimedSamples]:
     """Time `times` inferences of each callable in turn, each after streaming through a buffer of `flush_bytes`."""
     buffer = np.zeros(max(1, flush_bytes // 8), np.int64)
     found = {name: np.empty(times) for name in calls}
-    with collector_off():
+    with disable_garbage_collector():
         for i in range(times):
             for name, call in calls.items():
                 np.add(buffer, 1, out=buffer)
                 start = perf_counter_ns()
                 call(i)
                 found[name][i] = (perf_counter_ns() - start) * 1e-9
-    return {name: Samples(values, np.arange(times, dtype=np.int64)) for name, values in found.items()}
+    return {name: TimedSamples(values, np.arange(times, dtype=np.int64)) for name, values in found.items()}

@@ -37,7 +37,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Bound:
+class PercentileBound:
     """An upper bound of a percentile.
 
     Attributes:
@@ -95,15 +95,15 @@ def _beta_fraction(x: float, a: float, b: float) -> float:
             numerator = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1.0))
         else:
             numerator = m * (b - m) * x / ((a + 2 * m - 1.0) * (a + 2 * m))
-        d = 1.0 / _away_from_zero(1.0 + numerator * d)
-        c = _away_from_zero(1.0 + numerator / c)
+        d = 1.0 / _avoid_zero(1.0 + numerator * d)
+        c = _avoid_zero(1.0 + numerator / c)
         value *= c * d
         if abs(c * d - 1.0) < 1e-14:
             break
     return value - 1.0  # the loop evaluates 1 + 1/(1 + d1/(1 + d2/...)), whose tail is the fraction
 
 
-def _away_from_zero(value: float) -> float:
+def _avoid_zero(value: float) -> float:
     return value if abs(value) > _TINY else _TINY
 
 
@@ -131,7 +131,7 @@ def _t_cdf(t: float, freedom: float) -> float:
     return 1.0 - regularized_beta(freedom / (freedom + t * t), freedom / 2.0, 0.5) / 2.0
 
 
-def early_stopping_bound(values: ArrayLike, q: float, confidence: float = 0.99) -> Bound:
+def early_stopping_bound(values: ArrayLike, q: float, confidence: float = 0.99) -> PercentileBound:
     """The latency estimate of MLPerf LoadGen's early stopping for the q-th percentile: an upper confidence bound.
 
     With n samples, t is the largest number of samples over a limit that still proves, at `confidence`, that at most
@@ -145,14 +145,14 @@ def early_stopping_bound(values: ArrayLike, q: float, confidence: float = 0.99) 
         confidence: in (0, 1).
     """
     sample = np.asarray(values, np.float64)
-    over, needed = _allowed_over(sample.size, q, confidence), samples_needed(q, confidence)
+    over, needed = _count_allowed_over(sample.size, q, confidence), count_samples_for_bound(q, confidence)
     if over < 1:
-        return Bound(None, needed)
+        return PercentileBound(None, needed)
     place = sample.size - over
-    return Bound(float(np.partition(sample, place)[place]), needed)
+    return PercentileBound(float(np.partition(sample, place)[place]), needed)
 
 
-def _allowed_over(n: int, q: float, confidence: float) -> int:
+def _count_allowed_over(n: int, q: float, confidence: float) -> int:
     share = 1.0 - q / 100.0
     low, high = -1, math.ceil(n * share)  # at the mean count the probability is near one half: never proof
     while high - low > 1:
@@ -162,7 +162,7 @@ def _allowed_over(n: int, q: float, confidence: float) -> int:
     return low
 
 
-def samples_needed(q: float, confidence: float = 0.99) -> int:
+def count_samples_for_bound(q: float, confidence: float = 0.99) -> int:
     """The smallest number of samples for which `early_stopping_bound` gives a value; 662 for q=99 at 99 %."""
     share = 1.0 - q / 100.0
     low, high = 1, 2
@@ -181,12 +181,12 @@ def order_statistic_interval(values: ArrayLike, q: float, confidence: float = 0.
     """
     sample, tail = np.sort(np.asarray(values, np.float64)), (1.0 - confidence) / 2.0
     n, p = sample.size, q / 100.0
-    low = _largest_rank(n, p, tail)
-    high = _largest_rank(n, 1.0 - p, tail)
+    low = _find_largest_rank(n, p, tail)
+    high = _find_largest_rank(n, 1.0 - p, tail)
     return Interval(float(sample[low - 1]), float(sample[n - high])) if low and high else None
 
 
-def _largest_rank(n: int, p: float, tail: float) -> int:
+def _find_largest_rank(n: int, p: float, tail: float) -> int:
     """The largest r with P(Bin(n, p) <= r - 1) <= tail; 0 where there is none."""
     low, high = 0, n + 1
     while high - low > 1:
@@ -289,12 +289,12 @@ def ratio_interval(
     middle = float(b.mean() - a.mean())
     if min(a.size, b.size) < 2:
         return math.exp(middle), None
-    error, freedom = (standard_error(b - a), a.size - 1) if paired else _welch(a, b)
+    error, freedom = (standard_error(b - a), a.size - 1) if paired else _compute_welch(a, b)
     half = t_quantile((1.0 + confidence) / 2.0, freedom) * error
     return math.exp(middle), Interval(math.exp(middle - half), math.exp(middle + half))
 
 
-def _welch(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, int]:
+def _compute_welch(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, int]:
     """Standard error of the difference of two means and its degrees of freedom, rounded down (Welch 1947)."""
     one, two = standard_error(a) ** 2, standard_error(b) ** 2
     if one + two == 0.0:

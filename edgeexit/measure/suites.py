@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.hardware import data_dir, read_toml
-from edgeexit.util.documents import from_document
+from edgeexit.hardware import find_data_dir, read_toml
+from edgeexit.util.documents import parse_document
 
 _START_S = 1.5
 """Seconds that a process takes to start, load a bundle and force every exit: about right for small networks."""
@@ -56,9 +56,9 @@ class Suite:
         return least_s, least_s + self.processes * self.cooldown_s
 
 
-def suite_names() -> list[str]:
+def list_suites() -> list[str]:
     """Every suite, by name."""
-    return sorted(path.stem for path in data_dir("suites").glob("*.toml"))
+    return sorted(path.stem for path in find_data_dir("suites").glob("*.toml"))
 
 
 def load_suite(name: str) -> Suite:
@@ -70,8 +70,8 @@ def load_suite(name: str) -> Suite:
     Raises:
         InputError: there is none, or its file is faulty; all faults in one message.
     """
-    path = Path(name) if name.endswith(".toml") else _shipped(name)
-    suite = from_document(Suite, {**read_toml(path), "name": path.stem}, str(path))
+    path = Path(name) if name.endswith(".toml") else _find_shipped(name)
+    suite = parse_document(Suite, {**read_toml(path), "name": path.stem}, str(path))
     positive = {"processes": suite.processes, "seconds": suite.seconds, "trace": suite.trace}
     wrong = [f"{key} is {value}" for key, value in positive.items() if value <= 0]
     if wrong:
@@ -80,9 +80,9 @@ def load_suite(name: str) -> Suite:
     return suite
 
 
-def _shipped(name: str) -> Path:
-    names = suite_names()
+def _find_shipped(name: str) -> Path:
+    names = list_suites()
     if name not in names:
         msg = f"no preset named {name!r}.{did_you_mean(name, names)} Presets: {', '.join(names)}, or a .toml file with the same keys."
         raise InputError(msg)
-    return data_dir("suites") / f"{name}.toml"
+    return find_data_dir("suites") / f"{name}.toml"

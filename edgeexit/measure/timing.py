@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from edgeexit.errors import InputError
 from edgeexit.measure.statistics import nearest_rank
-from edgeexit.util.progress import Progress, silent
+from edgeexit.util.progress import Progress, show_nothing
 
 Call: TypeAlias = Callable[[int], object]
 """Performs the i-th inference of a trace; i counts from 0, and the callee maps it to an input."""
@@ -39,7 +39,7 @@ _FEWEST_WARM = 3  # inferences, of which the later ones say how many make a bloc
 
 
 @dataclass(frozen=True)
-class Samples:
+class TimedSamples:
     """What one callable took, inference by inference; sample j is inference j of its trace.
 
     Attributes:
@@ -80,7 +80,7 @@ class Samples:
         return nearest_rank(self.values_s, q)
 
 
-class _Lane:
+class _TimedCall:
     """One callable on its way through the rounds."""
 
     def __init__(self, call: Call) -> None:
@@ -109,10 +109,10 @@ class _Lane:
         self.timed += n
         self.chunks.append(np.multiply(np.frombuffer(self.buffer, np.int64), 1e-9, dtype=np.float64))
 
-    def samples(self) -> Samples:
+    def samples(self) -> TimedSamples:
         """Everything timed so far."""
         rounds = np.arange(len(self.chunks), dtype=np.int64)
-        return Samples(np.concatenate(self.chunks), np.repeat(rounds, len(self.buffer)))
+        return TimedSamples(np.concatenate(self.chunks), np.repeat(rounds, len(self.buffer)))
 
 
 def _time_block(call: Call, first: int, buffer: array[int]) -> None:
@@ -124,7 +124,7 @@ def _time_block(call: Call, first: int, buffer: array[int]) -> None:
 
 
 @contextmanager
-def collector_off() -> Iterator[None]:
+def disable_garbage_collector() -> Iterator[None]:
     """Collect garbage now and not again inside the `with` block; afterwards the collector is as it was."""
     was_on = gc.isenabled()
     gc.collect()
@@ -145,8 +145,8 @@ def time_interleaved(
     block_s: float = 0.02,
     fewest_rounds: int = 2,
     seed: int = 0,
-    progress: Progress = silent,
-) -> dict[str, Samples]:
+    progress: Progress = show_nothing,
+) -> dict[str, TimedSamples]:
     """Time the callables in short blocks of each in turn, with one sample per inference.
 
     Every callable gets the same number of blocks of about `block_s` seconds; how many inferences that is, is fixed
@@ -171,8 +171,8 @@ def time_interleaved(
     if not calls or not seconds > 0 or not block_s > 0:
         msg = f"nothing to time: {len(calls)} callables for {seconds} s in blocks of {block_s} s; all must be positive"
         raise InputError(msg)
-    lanes = {name: _Lane(call) for name, call in calls.items()}
-    with collector_off():
+    lanes = {name: _TimedCall(call) for name, call in calls.items()}
+    with disable_garbage_collector():
         for lane in lanes.values():
             lane.warm_up(warmup, warmup_s, block_s)
         order = random.Random(seed)  # noqa: S311 - an order, not a secret
@@ -180,7 +180,7 @@ def time_interleaved(
     return {name: lane.samples() for name, lane in lanes.items()}
 
 
-def _run_rounds(lanes: list[_Lane], seconds: float, fewest: int, order: random.Random, progress: Progress) -> None:
+def _run_rounds(lanes: list[_TimedCall], seconds: float, fewest: int, order: random.Random, progress: Progress) -> None:
     start, rounds, elapsed_s = perf_counter_ns(), 0, 0.0
     while elapsed_s < seconds or rounds < fewest:
         order.shuffle(lanes)
@@ -192,11 +192,11 @@ def _run_rounds(lanes: list[_Lane], seconds: float, fewest: int, order: random.R
     progress("timing", 100, 100)
 
 
-def _nothing(i: int) -> object:
+def _do_nothing(i: int) -> object:
     return i
 
 
-def harness_overhead_s(times: int = 20_000, call: Call = _nothing) -> float:
+def measure_harness_overhead(times: int = 20_000, call: Call = _do_nothing) -> float:
     """What the harness puts into each sample, in seconds: the median sample of a callable that does nothing.
 
     It holds reading the clock twice and calling one Python function. It is reported with every result, not subtracted.
@@ -206,6 +206,6 @@ def harness_overhead_s(times: int = 20_000, call: Call = _nothing) -> float:
         call: the callable; one that does everything but the inference includes the bookkeeping of its caller.
     """
     buffer = array("q", bytes(8 * times))
-    with collector_off():
+    with disable_garbage_collector():
         _time_block(call, 0, buffer)
     return float(np.median(np.frombuffer(buffer, np.int64))) * 1e-9

@@ -63,7 +63,7 @@ class Processes:
     mean_s: Sequence[float]
 
 
-def ratio_verdict(ratio: float, interval: Interval | None) -> Verdict:
+def judge_ratio(ratio: float, interval: Interval | None) -> Verdict:
     """The verdict that one ratio with its interval allows."""
     if interval is None:
         return "AMBIGUOUS"
@@ -88,12 +88,12 @@ def compare_processes(
     """
     typical = Ratio(*ratio_interval(reference.typical_s, candidate.typical_s, paired=paired))
     mean = Ratio(*ratio_interval(reference.mean_s, candidate.mean_s, paired=paired))
-    verdict, reasons = ("INVALID", tuple(invalid)) if invalid else _verdict(typical, mean)
+    verdict, reasons = ("INVALID", tuple(invalid)) if invalid else _judge_ratios(typical, mean)
     return Comparison(verdict, typical, mean, paired, reasons)
 
 
-def _verdict(typical: Ratio, mean: Ratio) -> tuple[str, tuple[str, ...]]:
-    verdict, by_mean = ratio_verdict(typical.value, typical.ci95), ratio_verdict(mean.value, mean.ci95)
+def _judge_ratios(typical: Ratio, mean: Ratio) -> tuple[str, tuple[str, ...]]:
+    verdict, by_mean = judge_ratio(typical.value, typical.ci95), judge_ratio(mean.value, mean.ci95)
     if typical.ci95 is None:
         return verdict, ("one process has no spread: measure in several",)
     if {verdict, by_mean} == {"FASTER", "SLOWER"}:

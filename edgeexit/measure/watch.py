@@ -17,17 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.errors import HardwareMissing
-from edgeexit.hardware import DeviceState, device_facts, device_key, judge, snapshot
+from edgeexit.hardware import DeviceState, find_device_key, judge, read_device_facts, read_device_state
 from edgeexit.hardware.identity import ROOT
-from edgeexit.hardware.sampler import spare_cpu
+from edgeexit.hardware.sampler import find_spare_cpu
 from edgeexit.hardware.timeline import Series, StateRecorder, Timeline
 from edgeexit.hardware.validity import Validity
-from edgeexit.measure.processes import Replicate
-from edgeexit.measure.result.parts import Device, Moment, StateChannel
+from edgeexit.measure.processes import ProcessResult
+from edgeexit.measure.result.parts import Device, MachineSnapshot, StateChannel
 from edgeexit.util.documents import to_document
 
 
-class Watch:
+class MachineMonitor:
     """What is known of the machine's state during one measurement.
 
     Args:
@@ -40,7 +40,7 @@ class Watch:
 
     def __init__(self, root: Path = ROOT, *, threads: int = 1) -> None:
         self._root, self._threads = root, threads
-        self.before = snapshot(root)
+        self.before = read_device_state(root)
         self._moments = [self._moment(self.before)]
         self._timeline = Timeline(())
         self._unrecorded: str | None = None
@@ -48,7 +48,7 @@ class Watch:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Record in the body. A recorder that cannot start is a doubt, and the body runs all the same."""
-        recorder = StateRecorder(self._root, spare_cpu())
+        recorder = StateRecorder(self._root, find_spare_cpu())
         try:
             recorder.start()
         except HardwareMissing as error:
@@ -60,22 +60,24 @@ class Watch:
 
     def note(self) -> None:
         """Note the state now, between two processes."""
-        self._moments.append(self._moment(snapshot(self._root)))
+        self._moments.append(self._moment(read_device_state(self._root)))
 
-    def device(self, replicates: Sequence[Replicate]) -> tuple[Device, Validity]:
+    def device(self, replicates: Sequence[ProcessResult]) -> tuple[Device, Validity]:
         """The machine as the result holds it, and what speaks against what the processes timed on it."""
-        after = snapshot(self._root)
+        after = read_device_state(self._root)
         timed = self._timeline.within([replicate.span for replicate in replicates])
         fixed = {clock.name for clock in self.before.clocks if clock.fixed}
-        channels = tuple(map(_channel, self._timeline.series, timed.series))
-        before, seen = _plain(self.before), _plain(after)
-        device = Device(device_key(self._root), device_facts(self._root), before, seen, tuple(self._moments), channels)
+        channels = tuple(map(_summarize_channel, self._timeline.series, timed.series))
+        before, seen = _make_plain_state(self.before), _make_plain_state(after)
+        device = Device(
+            find_device_key(self._root), read_device_facts(self._root), before, seen, tuple(self._moments), channels
+        )
         return device, judge(self.before, after, threads=self._threads) & timed.judge(fixed) & self._blind()
 
     def _blind(self) -> Validity:
         return Validity("valid") if self._unrecorded is None else Validity("suspect", (self._unrecorded,))
 
-    def raw(self, replicates: Sequence[Replicate]) -> dict[str, NDArray[Any]]:
+    def raw(self, replicates: Sequence[ProcessResult]) -> dict[str, NDArray[Any]]:
         """For the raw file: each channel as `state_0`, ... [2, n] (seconds since the start, values), and when each round ended."""
         rounds = [replicate.arrays["rounds_s"] for replicate in replicates]
         arrays = {f"state_{i}": self._since_start(series) for i, series in enumerate(self._timeline.series)}
@@ -86,14 +88,14 @@ class Watch:
     def _since_start(self, series: Series) -> NDArray[np.float64]:
         return np.array([np.array(series.times_s) - self.before.monotonic_s, series.values], np.float64)
 
-    def _moment(self, state: DeviceState) -> Moment:
+    def _moment(self, state: DeviceState) -> MachineSnapshot:
         """What of a snapshot is drawn over time: the hottest point and the fastest clock."""
         clocks = [clock.current_hz for clock in state.clocks if clock.current_hz is not None]
         hottest = max(state.temperatures_c.values(), default=None)
-        return Moment(state.monotonic_s - self.before.monotonic_s, hottest, max(clocks, default=None))
+        return MachineSnapshot(state.monotonic_s - self.before.monotonic_s, hottest, max(clocks, default=None))
 
 
-def _channel(whole: Series, timed: Series) -> StateChannel:
+def _summarize_channel(whole: Series, timed: Series) -> StateChannel:
     """Its figures over the timed stretches."""
     channel = StateChannel(whole.name, whole.kind, len(timed.values), None, None, None)
     if not timed.values:
@@ -101,5 +103,5 @@ def _channel(whole: Series, timed: Series) -> StateChannel:
     return replace(channel, low=min(timed.values), mean=statistics.fmean(timed.values), high=max(timed.values))
 
 
-def _plain(state: DeviceState) -> dict[str, Any]:
+def _make_plain_state(state: DeviceState) -> dict[str, Any]:
     return dict(to_document(state.as_json()))

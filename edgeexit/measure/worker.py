@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from edgeexit.errors import EdgeExitError
 from edgeexit.measure.breakdown import time_parts
 from edgeexit.measure.scenarios import run_cold, run_paced, schedule
-from edgeexit.measure.timing import Call, Samples, harness_overhead_s, time_interleaved
-from edgeexit.util.documents import dumps, from_document
+from edgeexit.measure.timing import Call, TimedSamples, measure_harness_overhead, time_interleaved
+from edgeexit.util.documents import dumps, parse_document
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Prediction, Runner
@@ -41,7 +41,7 @@ _SHORTEST_PARTS_S, _PARTS_SHARE = 0.2, 0.1
 
 
 @dataclass(frozen=True)
-class Opening:
+class RunnerSpec:
     """How to open a bundle as another process has it open.
 
     Attributes:
@@ -55,7 +55,7 @@ class Opening:
     inner_thresholds: tuple[str, ...]
 
     @classmethod
-    def of(cls, runner: Runner) -> Opening:
+    def of(cls, runner: Runner) -> RunnerSpec:
         """The one of an open runner."""
         settings = {name: getattr(runner.settings, name) for name in ("backend", "mode", "threads", "spin", "options")}
         return cls(str(Path(runner.bundle.path).resolve()), settings, tuple(map(str, runner.inner_thresholds)))
@@ -90,7 +90,7 @@ class Job:
         audit_s: of timing one input again and again beside inputs in turn; 0 for none.
     """
 
-    subject: Opening
+    subject: RunnerSpec
     inputs: str
     seconds: float
     warmup_s: float
@@ -100,7 +100,7 @@ class Job:
     paced_s: float = 0.0
     cold: int = 0
     flush_bytes: int = 0
-    against: Opening | None = None
+    against: RunnerSpec | None = None
     audit_s: float = 0.0
 
     def write(self, path: Path) -> None:
@@ -116,7 +116,7 @@ def split_samples(inputs: Any) -> list[Any]:
     return [inputs[i : i + 1] for i in range(len(inputs))]
 
 
-def traced(run: Run, feed: Sequence[Any], exits: list[int]) -> Call:
+def make_traced_call(run: Run, feed: Sequence[Any], exits: list[int]) -> Call:
     """A timing call that runs input i of the trace, round and round, and notes the exit that answered it."""
     length = len(feed)
 
@@ -146,7 +146,7 @@ def measure(job: Job, import_s: float) -> Arrays:
         if job.against is not None:
             bench.others["against"] = opened.enter_context(job.against.open())
         found: Arrays = {"cold_start_s": np.array(cold_start), "trace": trace}
-        found["overhead_s"] = np.array([harness_overhead_s(call=_idle_call(runner, feed))])
+        found["overhead_s"] = np.array([measure_harness_overhead(call=_make_idle_call(runner, feed))])
         bench.warm_up()
         found |= bench.time_lanes() | bench.parts() | bench.audit(trace) | bench.paced() | bench.cold()
         return found | {"end_s": np.array([monotonic()])}
@@ -160,10 +160,10 @@ def _read_inputs(path: Path) -> tuple[list[Any], NDArray[np.int64]]:
     return [pool[place] for place in trace], trace
 
 
-def _idle_call(runner: Runner, feed: Sequence[Any]) -> Call:
+def _make_idle_call(runner: Runner, feed: Sequence[Any]) -> Call:
     """The same call as a timed one, around an inference that is already done."""
     answer = runner(feed[0])
-    return traced(lambda _: answer, feed, [0] * len(feed))
+    return make_traced_call(lambda _: answer, feed, [0] * len(feed))
 
 
 class _Bench:
@@ -200,7 +200,7 @@ class _Bench:
             "rounds_s": np.array(times[1:-1]),
         }  # told after each round, and at the end
         for name, samples in found.items():
-            arrays |= _pack(name, samples)
+            arrays |= _pack_samples(name, samples)
         return arrays
 
     def parts(self) -> Arrays:
@@ -219,10 +219,10 @@ class _Bench:
         _, first = np.unique(trace, return_index=True)
         feeds = {"unique": [self.feed[place] for place in first], "same": self.feed[:1]}
         deepest = partial(self.runner.forced, exit=self.runner.exits)
-        calls = {name: traced(deepest, feed, [0] * len(feed)) for name, feed in feeds.items()}
+        calls = {name: make_traced_call(deepest, feed, [0] * len(feed)) for name, feed in feeds.items()}
         found: Arrays = {"audit.inputs": np.array([len(first)])}
         for name, samples in time_interleaved(calls, seconds=self.job.audit_s, seed=self.job.seed).items():
-            found |= _pack(f"audit.{name}", samples)
+            found |= _pack_samples(f"audit.{name}", samples)
         return found
 
     def paced(self) -> Arrays:
@@ -245,7 +245,7 @@ class _Bench:
         calls, seen = self._calls(self._pair())
         found: Arrays = {}
         for name, samples in run_cold(calls, self.job.cold, self.job.flush_bytes).items():
-            found |= _pack(f"cold.{name}", samples)
+            found |= _pack_samples(f"cold.{name}", samples)
             found[f"cold.{name}.seen"] = np.array(seen[name], np.int16)
         return found
 
@@ -255,14 +255,14 @@ class _Bench:
     def _calls(self, runs: Mapping[str, Run]) -> tuple[dict[str, Call], dict[str, list[int]]]:
         """A timing call for each, and the exits that it notes; 0 where an input of the trace was never run."""
         seen = {name: [0] * len(self.feed) for name in runs}
-        return {name: traced(run, self.feed, seen[name]) for name, run in runs.items()}, seen
+        return {name: make_traced_call(run, self.feed, seen[name]) for name, run in runs.items()}, seen
 
 
-def _pack(name: str, samples: Samples) -> Arrays:
+def _pack_samples(name: str, samples: TimedSamples) -> Arrays:
     return {f"{name}.values_s": samples.values_s, f"{name}.blocks": samples.blocks}
 
 
-def refusal_file(out_path: str | Path) -> Path:
+def name_error_file(out_path: str | Path) -> Path:
     """Where a worker says why it measured nothing: the exit code and message of an edgeexit error, as JSON."""
     return Path(out_path).with_suffix(".refused")
 
@@ -274,10 +274,10 @@ def serve(job_path: str, out_path: str, work: Callable[[Any], Arrays]) -> None:
     try:
         np.savez(out_path, allow_pickle=False, **work(document))
     except EdgeExitError as error:
-        refusal_file(out_path).write_text(dumps({"code": error.exit_code, "message": str(error)}), encoding="utf-8")
+        name_error_file(out_path).write_text(dumps({"code": error.exit_code, "message": str(error)}), encoding="utf-8")
         sys.exit(error.exit_code)
 
 
 def main(import_s: float, job_path: str, out_path: str) -> None:
     """Of one process: measure a `Job`."""
-    serve(job_path, out_path, lambda document: measure(from_document(Job, document, job_path), import_s))
+    serve(job_path, out_path, lambda document: measure(parse_document(Job, document, job_path), import_s))

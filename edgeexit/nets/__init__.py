@@ -22,6 +22,6 @@ from edgeexit.nets import eenet as eenet
 from edgeexit.nets import msdnet as msdnet
 from edgeexit.nets import signal as signal
 from edgeexit.nets import vit as vit
-from edgeexit.nets.registry import NETS, Net, build, net, register
+from edgeexit.nets.registry import NETS, Net, build, find_network, register
 
-__all__ = ["NETS", "Net", "build", "net", "register"]
+__all__ = ["NETS", "Net", "build", "find_network", "register"]

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.nets.registry import register
-from edgeexit.nets.resnet import BasicBlock, groups
+from edgeexit.nets.resnet import BasicBlock, build_block_groups
 
 Branches: TypeAlias = Literal["paper", "code", "light"]
 
@@ -40,7 +40,7 @@ class BranchyLeNet(nn.Module):
         super().__init__()
         _check_branches(branches)
         self.conv1 = nn.Conv2d(1, 5, 5, padding=3)
-        self.branch = (_light_lenet_branch if branches == "light" else _LeNetBranch)(classes) if exits else None
+        self.branch = (_build_light_lenet_branch if branches == "light" else _LeNetBranch)(classes) if exits else None
         self.conv2 = nn.Conv2d(5, 10, 5, padding=3)
         self.conv3 = nn.Conv2d(10, 20, 5, padding=3)
         self.fc1 = nn.Linear(720, 84)
@@ -67,7 +67,7 @@ class _LeNetBranch(nn.Module):
         return out
 
 
-def _light_lenet_branch(classes: int) -> nn.Sequential:
+def _build_light_lenet_branch(classes: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(5, 16, 3, 2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 8 * 8, classes))
 
 
@@ -117,7 +117,7 @@ class BranchyAlexNet(nn.Module):
         self.fc1 = nn.Linear(1024, 256)
         self.fc2 = nn.Linear(256, 128)
         self.fc3 = nn.Linear(128, classes)
-        made = _alexnet_branches(branches, first_convs, classes)[: 1 if first_only else 2] if exits else []
+        made = _build_alexnet_branches(branches, first_convs, classes)[: 1 if first_only else 2] if exits else []
         self.places = tuple(place for place, _ in made)
         self.branches = nn.ModuleList(branch for _, branch in made)
         self.norm3 = _ResponseNorm(96) if branches == "code" and 3 in self.places else None
@@ -125,13 +125,13 @@ class BranchyAlexNet(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """x: [b, 3, 32, 32]."""
         out: list[Tensor] = []
-        x = self._leave(out, 1, self.norm1(_pool3(F.relu(self.conv1(x)))))  # [b, 32, 16, 16]
-        x = self._leave(out, 2, self.norm2(_pool3(F.relu(self.conv2(x)))))  # [b, 64, 8, 8]
+        x = self._leave(out, 1, self.norm1(_max_pool_3x3(F.relu(self.conv1(x)))))  # [b, 32, 16, 16]
+        x = self._leave(out, 2, self.norm2(_max_pool_3x3(F.relu(self.conv2(x)))))  # [b, 64, 8, 8]
         x = F.relu(self.conv3(x))  # [b, 96, 8, 8]
         if 3 in self.places:
-            self._leave(out, 3, x if self.norm3 is None else self.norm3(_pool3(x)))
+            self._leave(out, 3, x if self.norm3 is None else self.norm3(_max_pool_3x3(x)))
         x = F.relu(self.conv4(x))
-        x = _pool3(F.relu(self.conv5(x))).flatten(1)  # [b, 1024]
+        x = _max_pool_3x3(F.relu(self.conv5(x))).flatten(1)  # [b, 1024]
         x = F.dropout(F.relu(self.fc1(x)), 0.5, self.training)
         x = F.dropout(F.relu(self.fc2(x)), 0.5, self.training)
         return [*out, self.fc3(x)]
@@ -142,13 +142,13 @@ class BranchyAlexNet(nn.Module):
         return x
 
 
-def _alexnet_branches(branches: Branches, first_convs: int, classes: int) -> list[tuple[int, nn.Module]]:
+def _build_alexnet_branches(branches: Branches, first_convs: int, classes: int) -> list[tuple[int, nn.Module]]:
     """The convolution after which each branch leaves, and the branch."""
     if branches == "light":
-        return [(1, _light_branch(32, 4 * 4, classes)), (2, _light_branch(64, 2 * 2, classes))]
+        return [(1, _build_light_branch(32, 4 * 4, classes)), (2, _build_light_branch(64, 2 * 2, classes))]
     if branches == "paper":
-        return [(1, _head([32, *[32] * first_convs], 8 * 8, classes)), (2, _head([64, 32], 4 * 4, classes))]
-    return [(2, _head([64, *[32] * first_convs], 4 * 4, classes)), (3, _head([96, 32], 2 * 2, classes))]
+        return [(1, _build_head([32, *[32] * first_convs], 8 * 8, classes)), (2, _build_head([64, 32], 4 * 4, classes))]
+    return [(2, _build_head([64, *[32] * first_convs], 4 * 4, classes)), (3, _build_head([96, 32], 2 * 2, classes))]
 
 
 class _ResponseNorm(nn.Module):
@@ -173,7 +173,7 @@ class _ResponseNorm(nn.Module):
         return x / (root * root.sqrt())
 
 
-def _head(channels: list[int], pixels: int, classes: int) -> nn.Sequential:
+def _build_head(channels: list[int], pixels: int, classes: int) -> nn.Sequential:
     """3x3 convolutions through these channels, pooling to so many pixels, one fully connected layer."""
     layers: list[nn.Module] = []
     for a, b in pairwise(channels):
@@ -183,46 +183,46 @@ def _head(channels: list[int], pixels: int, classes: int) -> nn.Sequential:
     )
 
 
-def _light_branch(channels: int, pixels: int, classes: int, *, width: int = 64) -> nn.Sequential:
+def _build_light_branch(channels: int, pixels: int, classes: int, *, width: int = 64) -> nn.Sequential:
     """Two 3x3 convolutions of one width, the first strided, pooling by two, one fully connected layer.
 
     Batch normalisation costs nothing when run, as it goes into the convolution before it, and these exits train better with it.
     """
     return nn.Sequential(
-        *_normalised(channels, width, 2),
-        *_normalised(width, width),
+        *_build_normalized_conv(channels, width, 2),
+        *_build_normalized_conv(width, width),
         nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Linear(width * pixels, classes),
     )
 
 
-def _stem_branch(classes: int) -> nn.Sequential:
+def _build_stem_branch(classes: int) -> nn.Sequential:
     """Four 3x3 convolutions from 16 to 64 channels, the size halved before each but the third, the mean over the pixels, 1 FC.
 
     An exit that hangs on the first layer has to see by itself; halving first leaves it an eighth of the ResNet-20's time. Narrow, since
     weights cost more than their multiplications where those of heads and trunk together outgrow a cache.
     """
     return nn.Sequential(
-        *_normalised(16, 32, 2),
+        *_build_normalized_conv(16, 32, 2),
         nn.MaxPool2d(2),
-        *_normalised(32, 64),
-        *_normalised(64, 64),
+        *_build_normalized_conv(32, 64),
+        *_build_normalized_conv(64, 64),
         nn.MaxPool2d(2),
-        *_normalised(64, 64),
+        *_build_normalized_conv(64, 64),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(64, classes),
     )
 
 
-def _normalised(inside: int, outside: int, stride: int = 1) -> list[nn.Module]:
+def _build_normalized_conv(inside: int, outside: int, stride: int = 1) -> list[nn.Module]:
     """A 3x3 convolution with batch normalisation, rectified."""
     convolution = nn.Conv2d(inside, outside, 3, stride, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(outside), nn.ReLU()]
 
 
-def _pool3(x: Tensor) -> Tensor:
+def _max_pool_3x3(x: Tensor) -> Tensor:
     return F.max_pool2d(x, 3, 2, ceil_mode=True)
 
 
@@ -263,9 +263,9 @@ class BranchyResNet(nn.Module):
         super().__init__()
         _check_branches(branches)
         self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-        self.group1, self.group2, self.group3 = groups(n, (16, 32, 64))
+        self.group1, self.group2, self.group3 = build_block_groups(n, (16, 32, 64))
         self.fc = nn.Linear(64, classes)
-        self.branches, self.places = _resnet_branches(branches, n, classes) if exits else (nn.ModuleList(), ())
+        self.branches, self.places = _build_resnet_branches(branches, n, classes) if exits else (nn.ModuleList(), ())
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x: [b, 3, 32, 32]."""
@@ -285,10 +285,10 @@ class BranchyResNet(nn.Module):
             out.append(self.branches[self.places.index(place)](x))
 
 
-def _resnet_branches(branches: Branches, n: int, classes: int) -> tuple[nn.ModuleList, tuple[str, ...]]:
+def _build_resnet_branches(branches: Branches, n: int, classes: int) -> tuple[nn.ModuleList, tuple[str, ...]]:
     """The branches, first one first, and where each leaves: after the stem, inside a block or after it."""
     if branches == "light":
-        early, late = _stem_branch(classes), _light_branch(32, 4 * 4, classes, width=48)
+        early, late = _build_stem_branch(classes), _build_light_branch(32, 4 * 4, classes, width=48)
         return nn.ModuleList([early, late]), ("stem", f"block {n + 1}")
     second = nn.Sequential(BasicBlock(16, 16), nn.Flatten(), nn.Linear(16 * 30 * 30, classes))
     first_place = "inside 1" if branches == "paper" else "stem"

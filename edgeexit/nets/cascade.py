@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeexit.errors import ModelError
-from edgeexit.nets.outputs import Pair, one_exit
+from edgeexit.nets.outputs import Pair, extract_single_exit
 from edgeexit.nets.registry import register
-from edgeexit.nets.resnet import groups
+from edgeexit.nets.resnet import build_block_groups
 
 
 class Cascade(nn.Module):
@@ -27,7 +27,7 @@ class Cascade(nn.Module):
 
     def __init__(self, classifiers: Iterable[nn.Module]) -> None:
         super().__init__()
-        listed = _listed(classifiers)
+        listed = _check_classifiers(classifiers)
         if len(listed) < 2:
             msg = f"a cascade needs two classifiers or more; got {len(listed)}"
             raise ModelError(msg)
@@ -35,10 +35,10 @@ class Cascade(nn.Module):
 
     def forward(self, *inputs: Tensor) -> list[Any]:
         """inputs: as every classifier takes them."""
-        return [one_exit(classifier(*inputs)) for classifier in self.classifiers]
+        return [extract_single_exit(classifier(*inputs)) for classifier in self.classifiers]
 
 
-def _listed(classifiers: object) -> list[nn.Module]:
+def _check_classifiers(classifiers: object) -> list[nn.Module]:
     single = isinstance(classifiers, nn.Module) and not isinstance(classifiers, nn.ModuleList)
     if single or not isinstance(classifiers, Iterable):
         what = f"one {type(classifiers).__name__}" if single else repr(classifiers)
@@ -76,7 +76,7 @@ class ResNetCascade(nn.Module):
         super().__init__()
         depths = tuple(depths) if exits else tuple(depths)[-1:]
         self.classifiers = nn.ModuleDict({f"resnet{6 * n + 2}": _ResNet(n, classes) for n in depths})
-        self.policies = nn.ModuleList(_policy(classes) for _ in depths[:-1] if policy)
+        self.policies = nn.ModuleList(_build_policy_network(classes) for _ in depths[:-1] if policy)
 
     def forward(self, x: Tensor) -> list[Pair]:
         """x: [b, 3, 32, 32]."""
@@ -89,7 +89,7 @@ class _ResNet(nn.Module):
     def __init__(self, n: int, classes: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-        self.groups = nn.Sequential(*groups(n, (16, 32, 64)))
+        self.groups = nn.Sequential(*build_block_groups(n, (16, 32, 64)))
         self.fc = nn.Linear(64, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class _ResNet(nn.Module):
         return out
 
 
-def _policy(classes: int) -> nn.Sequential:
+def _build_policy_network(classes: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(classes, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
 
 

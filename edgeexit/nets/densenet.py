@@ -22,13 +22,13 @@ class DenseNet(nn.Module):
         self.blocks, self.transitions, widths = nn.ModuleList(), nn.ModuleList(), []
         for _ in range(blocks):
             ins = [width + k * growth for k in range(layers + 1)]
-            self.blocks.append(nn.ModuleList(_layer(a, b - a) for a, b in pairwise(ins)))
+            self.blocks.append(nn.ModuleList(_build_layer(a, b - a) for a, b in pairwise(ins)))
             widths.append(ins[-1])
             width = ins[-1] // 2
-            self.transitions.append(_transition(ins[-1], width))
+            self.transitions.append(_build_transition(ins[-1], width))
         del self.transitions[-1]
-        self.exits = nn.ModuleList(_head(w, classes) for w in widths[:-1] if exits)
-        self.last = _head(widths[-1], classes)
+        self.exits = nn.ModuleList(_build_head(w, classes) for w in widths[:-1] if exits)
+        self.last = _build_head(widths[-1], classes)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x: [b, 3, 32, 32]."""
@@ -44,7 +44,7 @@ class DenseNet(nn.Module):
         return [*out, self.last(x)]
 
 
-def _layer(inside: int, growth: int) -> nn.Sequential:
+def _build_layer(inside: int, growth: int) -> nn.Sequential:
     """Bottleneck: 1x1 to four times the growth, then 3x3, each after normalisation and relu."""
     return nn.Sequential(
         nn.BatchNorm2d(inside),
@@ -56,11 +56,11 @@ def _layer(inside: int, growth: int) -> nn.Sequential:
     )
 
 
-def _transition(inside: int, outside: int) -> nn.Sequential:
+def _build_transition(inside: int, outside: int) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm2d(inside), nn.ReLU(), nn.Conv2d(inside, outside, 1, bias=False), nn.AvgPool2d(2))
 
 
-def _head(width: int, classes: int) -> nn.Sequential:
+def _build_head(width: int, classes: int) -> nn.Sequential:
     return nn.Sequential(
         nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)
     )

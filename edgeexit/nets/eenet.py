@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from edgeexit.errors import InputError
 from edgeexit.nets.outputs import Pair
 from edgeexit.nets.registry import register
-from edgeexit.nets.resnet import groups
+from edgeexit.nets.resnet import build_block_groups
 
 
 class EENet(nn.Module):
@@ -27,7 +27,7 @@ class EENet(nn.Module):
             msg = f"exits after blocks {after}: they must rise from 1 to {3 * n - 1}, as the network has {3 * n} blocks"
             raise InputError(msg)
         self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-        self.blocks = nn.Sequential(*(block for group in groups(n, (16, 32, 64)) for block in group))
+        self.blocks = nn.Sequential(*(block for group in build_block_groups(n, (16, 32, 64)) for block in group))
         widths = [16 << ((k - 1) // n) for k in after]
         self.exits = nn.ModuleDict(
             {str(k): _Exit(w, classes) for k, w in zip(after, widths, strict=True)} if exits else {}

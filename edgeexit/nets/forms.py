@@ -40,7 +40,7 @@ class _Stacks(TorchFunctionMode):
 
 
 @contextmanager
-def remembering_stacks() -> Iterator[Callable[[Tensor], list[Any] | None]]:
+def remember_stacks() -> Iterator[Callable[[Tensor], list[Any] | None]]:
     """A function from a tensor that `torch.stack` makes in the body to those that were stacked; None for any other."""
     stacks = _Stacks()
     with stacks:
@@ -52,20 +52,20 @@ def is_logits(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] > 1
 
 
-def is_list_of_logits(value: Any) -> bool:
+def is_logits_list(value: Any) -> bool:
     """Whether a value is a list of two or more tensors [batch, classes] of one width."""
     if not isinstance(value, tuple | list) or len(value) < 2 or not all(is_logits(v) for v in value):
         return False
     return len({v.shape[1] for v in value}) == 1
 
 
-def as_form(returned: Any, parts_of: Callable[[Tensor], list[Any] | None]) -> Any:
+def convert_to_form(returned: Any, parts_of: Callable[[Tensor], list[Any] | None]) -> Any:
     """What forward returned, in one of the forms that `outputs` lists where it can be brought to one.
 
     Raises:
         ModelError: it holds a list of exits and other tensors beside it; with what to write.
     """
-    returned = _unstacked(returned, parts_of)
+    returned = _unstack(returned, parts_of)
     if isinstance(returned, Iterator | deque):
         returned = list(returned)
     if is_dataclass(returned) and not isinstance(returned, type | Mapping):
@@ -73,45 +73,45 @@ def as_form(returned: Any, parts_of: Callable[[Tensor], list[Any] | None]) -> An
             f.name: getattr(returned, f.name) for f in fields(returned) if getattr(returned, f.name) is not None
         }
     if isinstance(returned, Mapping):
-        return _of_mapping(returned)
-    return _of_sequence(returned) if isinstance(returned, tuple | list) else returned
+        return _convert_mapping(returned)
+    return _convert_sequence(returned) if isinstance(returned, tuple | list) else returned
 
 
-def _unstacked(value: Any, parts_of: Callable[[Tensor], list[Any] | None]) -> Any:
+def _unstack(value: Any, parts_of: Callable[[Tensor], list[Any] | None]) -> Any:
     """The same with lists in the place of tensors that were stacked of them."""
     if isinstance(value, Tensor):
         parts = parts_of(value)
         return value if parts is None or is_logits(value) else parts
     if type(value) in (list, tuple):
-        return type(value)(_unstacked(v, parts_of) for v in value)
+        return type(value)(_unstack(v, parts_of) for v in value)
     if type(value) is dict:
-        return {k: _unstacked(v, parts_of) for k, v in value.items()}
+        return {k: _unstack(v, parts_of) for k, v in value.items()}
     return value
 
 
-def _of_mapping(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
+def _convert_mapping(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
     kept = (
         {k: v for k, v in value.items() if k not in _BESIDE_LOGITS or is_logits(v)}
         if "logits" in value
         else dict(value)
     )
-    lists = [k for k, v in kept.items() if is_list_of_logits(v)]
+    lists = [k for k, v in kept.items() if is_logits_list(v)]
     if lists and not set(kept) <= {"logits", "scores"}:
-        raise ModelError(_say_which(value, [f"[{k!r}]" for k in lists]))
+        raise ModelError(_explain_choice(value, [f"[{k!r}]" for k in lists]))
     return kept
 
 
-def _of_sequence(value: Sequence[Any]) -> Sequence[Any]:
-    if len(value) == 1 and is_list_of_logits(value[0]):
+def _convert_sequence(value: Sequence[Any]) -> Sequence[Any]:
+    if len(value) == 1 and is_logits_list(value[0]):
         return list(value[0])
     pairs = all(isinstance(v, tuple) and len(v) == 2 for v in value)
-    lists = [i for i, v in enumerate(value) if is_list_of_logits(v)]
+    lists = [i for i, v in enumerate(value) if is_logits_list(v)]
     if pairs or not lists:
         return value
     rest = [v for i, v in enumerate(value) if i != lists[0] and _holds_tensor(v)]
     if lists[0] == 0 and len(rest) <= 1 and not any(_holds_logits(v) for v in rest):
         return [value[0], *rest] if rest else list(value[0])
-    raise ModelError(_say_which(value, [f"[{i}]" for i in lists]))
+    raise ModelError(_explain_choice(value, [f"[{i}]" for i in lists]))
 
 
 def _holds_tensor(value: Any) -> bool:
@@ -126,13 +126,14 @@ def _holds_logits(value: Any) -> bool:
     return value is not None and not (isinstance(value, Tensor) and tuple(value.shape[1:]) in ((), (1,)))
 
 
-def _say_which(value: Any, places: Sequence[str]) -> str:
+def _explain_choice(value: Any, places: Sequence[str]) -> str:
     """What to write where a result holds a list of exits and other tensors."""
     only = f"returned{places[0]}"
     single = _place_of_single(value)
     also = f", or [*{only}, {single}] where {single} is the last exit and not among them" if single else ""
     return (
-        f"forward returned a {describe(value)}; say which of it are the exits, first exit first: read=lambda returned: {only}{also}"
+        f"forward returned a {describe_structure(value)}; say which of it are the exits, first exit first: "
+        f"read=lambda returned: {only}{also}"
         f" (command line: --read FILE.py:FUNCTION)"
     )
 
@@ -140,17 +141,17 @@ def _say_which(value: Any, places: Sequence[str]) -> str:
 def _place_of_single(value: Any) -> str:
     """Where a result holds logits of one width with its list of exits; empty where it holds none, or several."""
     items = list(value.items() if isinstance(value, Mapping) else enumerate(value))
-    width = next(v[0].shape[1] for _, v in items if is_list_of_logits(v))
+    width = next(v[0].shape[1] for _, v in items if is_logits_list(v))
     places = [f"returned[{k!r}]" for k, v in items if is_logits(v) and v.shape[1] == width]
     return places[0] if len(places) == 1 else ""
 
 
-def describe(value: Any) -> str:
+def describe_structure(value: Any) -> str:
     """The structure of a result, for people."""
     if isinstance(value, Mapping):
-        return f"{type(value).__name__} of {', '.join(f'{k}: {describe(v)}' for k, v in value.items()) or 'nothing'}"
+        return f"{type(value).__name__} of {', '.join(f'{k}: {describe_structure(v)}' for k, v in value.items()) or 'nothing'}"
     if isinstance(value, tuple | list):
-        if len(value) > 2 and len({describe(v) for v in value}) == 1:
-            return f"{type(value).__name__} of {len(value)} x {describe(value[0])}"
-        return f"{type(value).__name__} of ({', '.join(describe(v) for v in value) or 'nothing'})"
+        if len(value) > 2 and len({describe_structure(v) for v in value}) == 1:
+            return f"{type(value).__name__} of {len(value)} x {describe_structure(value[0])}"
+        return f"{type(value).__name__} of ({', '.join(describe_structure(v) for v in value) or 'nothing'})"
     return f"tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

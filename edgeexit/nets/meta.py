@@ -43,7 +43,7 @@ class WithScores(nn.Module):
         return [*out, (last.logits, None)]
 
 
-class SoftmaxJudge(nn.Module):
+class SoftmaxConfidenceHead(nn.Module):
     """P(the exit is right) from what its softmax looks like, whatever the class.
 
     Features: the `top` largest probabilities in order, the entropy as a share of its largest value, and for every earlier exit whether
@@ -70,7 +70,7 @@ class SoftmaxJudge(nn.Module):
         return score
 
 
-class OpenMaxJudge(nn.Module):
+class OpenMaxConfidenceHead(nn.Module):
     """One minus the probability of an unknown class: how far the logits lie from the mean of the class they name.
 
     OpenMax lowers the logit of each of the `rank` best classes by the Weibull probability that a sample of that class is no further from

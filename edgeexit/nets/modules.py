@@ -17,7 +17,7 @@ from torch import nn
 
 from edgeexit.errors import InputError, ModelError, did_you_mean
 from edgeexit.nets.registry import NETS, build
-from edgeexit.nets.users_code import place_of, users_code
+from edgeexit.nets.users_code import format_code_location, translate_user_errors
 
 
 def load_module(target: str, options: Mapping[str, Any] | None = None) -> nn.Module:
@@ -39,10 +39,10 @@ def load_module(target: str, options: Mapping[str, Any] | None = None) -> nn.Mod
             raise InputError(msg)
         return build(target, **options)
     where, _, name = target.rpartition(":")
-    found = _attribute(_imported(where), where, name)
+    found = _get_attribute(_import_module(where), where, name)
     if isinstance(found, nn.Module):
         return found
-    return _made(target, found, options)
+    return _make_network(target, found, options)
 
 
 def load_function(target: str) -> Callable[[Any], Any]:
@@ -56,25 +56,25 @@ def load_function(target: str) -> Callable[[Any], Any]:
     if not colon:
         msg = f"{target!r} does not say what to take from it; write file.py:function"
         raise InputError(msg)
-    found = _attribute(_imported(where), where, name)
+    found = _get_attribute(_import_module(where), where, name)
     if not callable(found):
         msg = f"{target} is a {type(found).__name__}; a function is needed"
         raise InputError(msg)
     return cast("Callable[[Any], Any]", found)
 
 
-def _imported(where: str) -> ModuleType:
+def _import_module(where: str) -> ModuleType:
     try:
-        with users_code(f"running {where} failed"):
-            return _file_module(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+        with translate_user_errors(f"running {where} failed"):
+            return _run_file_module(Path(where)) if where.endswith(".py") else importlib.import_module(where)
     except ModelError as error:
         if not isinstance(error.__cause__, ImportError):
             raise
-        msg = f"cannot import {where!r}: {error.__cause__}{place_of(error.__cause__)}"
+        msg = f"cannot import {where!r}: {error.__cause__}{format_code_location(error.__cause__)}"
         raise InputError(msg) from error
 
 
-def _file_module(path: Path) -> ModuleType:
+def _run_file_module(path: Path) -> ModuleType:
     """Run a file as a module of its own; its folder is searched for what it imports, as `python file.py` does."""
     if not path.is_file():
         msg = f"no such file: {path}"
@@ -94,7 +94,7 @@ def _file_module(path: Path) -> ModuleType:
     return module
 
 
-def _attribute(module: ModuleType, where: str, name: str) -> Any:
+def _get_attribute(module: ModuleType, where: str, name: str) -> Any:
     if not hasattr(module, name):
         public = [n for n in vars(module) if not n.startswith("_")]
         msg = f"{where} has no {name!r}.{did_you_mean(name, public)}"
@@ -102,16 +102,16 @@ def _attribute(module: ModuleType, where: str, name: str) -> Any:
     return getattr(module, name)
 
 
-def _made(target: str, factory: Any, options: Mapping[str, Any]) -> nn.Module:
-    with users_code(f"calling {target} failed"):
-        made = _called(target, factory, options)
+def _make_network(target: str, factory: Any, options: Mapping[str, Any]) -> nn.Module:
+    with translate_user_errors(f"calling {target} failed"):
+        made = _call_factory(target, factory, options)
     if not isinstance(made, nn.Module):
         msg = f"{target} gave a {type(made).__name__}; a torch.nn.Module is needed"
         raise ModelError(msg)
     return made
 
 
-def _called(target: str, factory: Any, options: Mapping[str, Any]) -> Any:
+def _call_factory(target: str, factory: Any, options: Mapping[str, Any]) -> Any:
     try:
         return factory(**options)
     except TypeError as error:

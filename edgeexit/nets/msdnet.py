@@ -54,7 +54,7 @@ class MSDNet(nn.Module):
             layers = nn.ModuleList()
             for _ in range(base if i == 0 else step):
                 kept = min(len(widths), left)
-                layers.append(_Layer(widths, [growth * f for f in factor[-kept:]]))
+                layers.append(_MultiScaleLayer(widths, [growth * f for f in factor[-kept:]]))
                 widths = [w + growth * f for w, f in zip(widths[-kept:], factor[-kept:], strict=True)]
                 left -= 1
             self.blocks.append(layers)
@@ -82,7 +82,7 @@ class _First(nn.Module):
         super().__init__()
         inside = [3, *widths[:-1]]
         self.scales = nn.ModuleList(
-            _conv(a, b, 2 if s else 1) for s, (a, b) in enumerate(zip(inside, widths, strict=True))
+            _build_conv(a, b, 2 if s else 1) for s, (a, b) in enumerate(zip(inside, widths, strict=True))
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -93,7 +93,7 @@ class _First(nn.Module):
         return features  # [b, w0, 32, 32], [b, w1, 16, 16], [b, w2, 8, 8]
 
 
-class _Layer(nn.Module):
+class _MultiScaleLayer(nn.Module):
     """New features of the coarsest scales, half of them from the next finer one where there is one, joined to the earlier ones.
 
     Args:
@@ -105,10 +105,10 @@ class _Layer(nn.Module):
         super().__init__()
         kept, finer = widths[-len(growths) :], [None, *widths[:-1]][-len(growths) :]
         self.same = nn.ModuleList(
-            _bottleneck(w, g if f is None else g // 2, 1) for w, g, f in zip(kept, growths, finer, strict=True)
+            _build_bottleneck(w, g if f is None else g // 2, 1) for w, g, f in zip(kept, growths, finer, strict=True)
         )
         self.finer = nn.ModuleList(
-            _bottleneck(f, g - g // 2, 2) for g, f in zip(growths, finer, strict=True) if f is not None
+            _build_bottleneck(f, g - g // 2, 2) for g, f in zip(growths, finer, strict=True) if f is not None
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
@@ -124,19 +124,23 @@ class _Classifier(nn.Sequential):
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__(
-            _conv(width, 64, 2), _conv(64, 64, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)
+            _build_conv(width, 64, 2),
+            _build_conv(64, 64, 2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(64, classes),
         )
 
 
-def _conv(inside: int, outside: int, stride: int, kernel: int = 3) -> nn.Sequential:
+def _build_conv(inside: int, outside: int, stride: int, kernel: int = 3) -> nn.Sequential:
     conv = nn.Conv2d(inside, outside, kernel, stride, padding=kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outside), nn.ReLU())
 
 
-def _bottleneck(inside: int, outside: int, stride: int) -> nn.Sequential:
+def _build_bottleneck(inside: int, outside: int, stride: int) -> nn.Sequential:
     """1x1 to at most four times the new features, then 3x3."""
     middle = min(inside, 4 * outside)
-    return nn.Sequential(_conv(inside, middle, 1, kernel=1), _conv(middle, outside, stride))
+    return nn.Sequential(_build_conv(inside, middle, 1, kernel=1), _build_conv(middle, outside, stride))
 
 
 @register(input_shape=(3, 32, 32), source="MSDNet (2018), section 4")

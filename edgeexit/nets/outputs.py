@@ -28,8 +28,8 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from edgeexit.errors import ModelError
-from edgeexit.nets.forms import as_form, describe, is_logits, remembering_stacks
-from edgeexit.util.units import plural
+from edgeexit.nets.forms import convert_to_form, describe_structure, is_logits, remember_stacks
+from edgeexit.util.units import format_count
 
 Pair: TypeAlias = "tuple[Tensor, Tensor | None]"
 
@@ -65,7 +65,7 @@ class Mark:
 
     def is_still(self, tensor: Tensor) -> bool:
         """Whether this is the marked tensor, not changed in place since."""
-        return tensor is self.given and _version(tensor) == self.version
+        return tensor is self.given and _read_version(tensor) == self.version
 
 
 _marked: ContextVar[list[Mark] | None] = ContextVar("marked exits", default=None)
@@ -79,23 +79,23 @@ def mark_exit(name: str, tensor: Tensor, score: Tensor | None = None) -> Tensor:
     """
     marks = _marked.get()
     if marks is not None:
-        marks.append(Mark(tensor, ExitTensors(name, _kept(tensor), _kept(score)), _version(tensor)))
+        marks.append(Mark(tensor, ExitTensors(name, _copy_tensor(tensor), _copy_tensor(score)), _read_version(tensor)))
     return tensor
 
 
-def _kept(value: Any) -> Any:
+def _copy_tensor(value: Any) -> Any:
     """A copy, of a tensor; what is none is refused later, with all other faults."""
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def _version(value: Any) -> int | None:
+def _read_version(value: Any) -> int | None:
     if not isinstance(value, Tensor) or value.is_inference():
         return None
     return value._version  # noqa: SLF001 - torch documents it by this name
 
 
 @contextmanager
-def recording() -> Iterator[list[Mark]]:
+def record_marks() -> Iterator[list[Mark]]:
     """Collect what `mark_exit` is called with in the body."""
     marks: list[Mark] = []
     token = _marked.set(marks)
@@ -106,13 +106,13 @@ def recording() -> Iterator[list[Mark]]:
 
 
 def run_exits(module: Any, *inputs: Tensor, names: Sequence[str] | None = None) -> list[ExitTensors]:
-    """Call the module and read every exit from what it returns and marks. See `exits_of`."""
-    with recording() as marks, remembering_stacks() as parts_of:
+    """Call the module and read every exit from what it returns and marks. See `read_exits`."""
+    with record_marks() as marks, remember_stacks() as parts_of:
         returned = module(*inputs)
-    return exits_of(as_form(returned, parts_of), marks, names=names)
+    return read_exits(convert_to_form(returned, parts_of), marks, names=names)
 
 
-def exits_of(returned: Any, marks: Sequence[Mark] = (), *, names: Sequence[str] | None = None) -> list[ExitTensors]:
+def read_exits(returned: Any, marks: Sequence[Mark] = (), *, names: Sequence[str] | None = None) -> list[ExitTensors]:
     """Every exit of one forward pass, first exit first, checked.
 
     Args:
@@ -123,27 +123,27 @@ def exits_of(returned: Any, marks: Sequence[Mark] = (), *, names: Sequence[str] 
     Raises:
         ModelError: not one of the forms, or exits of different widths, or a score of the wrong shape.
     """
-    exits = _with_marks(returned, marks) if marks else _named(returned)
+    exits = _append_marks(returned, marks) if marks else _name_exits(returned)
     if names is not None:
-        exits = _renamed(exits, names)
+        exits = _rename_exits(exits, names)
     _check(exits)
     return exits
 
 
-def one_exit(returned: Any) -> Any:
+def extract_single_exit(returned: Any) -> Any:
     """The exit of a network that has only one, as logits or (logits, score), from any of the forms; anything else as it is."""
     with suppress(ModelError):
-        exits = _named(returned)
+        exits = _name_exits(returned)
         if len(exits) == 1:
             return exits[0].logits, exits[0].score
     return returned
 
 
-def _with_marks(returned: Any, marks: Sequence[Mark]) -> list[ExitTensors]:
+def _append_marks(returned: Any, marks: Sequence[Mark]) -> list[ExitTensors]:
     """The marked exits, and as the last one what is returned and was not marked."""
-    found = [] if returned is None else _named(returned)
+    found = [] if returned is None else _name_exits(returned)
     _check_changed(marks, found)
-    exits = [_marked_exit(mark, found) for mark in marks]
+    exits = [_match_marked_exit(mark, found) for mark in marks]
     rest = [e for e in found if not any(mark.is_still(e.logits) for mark in marks)]
     if len(rest) > 1:
         msg = (
@@ -167,33 +167,33 @@ def _check_changed(marks: Sequence[Mark], found: Sequence[ExitTensors]) -> None:
         raise ModelError(msg)
 
 
-def _marked_exit(mark: Mark, found: Sequence[ExitTensors]) -> ExitTensors:
+def _match_marked_exit(mark: Mark, found: Sequence[ExitTensors]) -> ExitTensors:
     """The marked tensor may come back with the score that its mark lacks."""
     name, logits, score = mark.exit.name, mark.exit.logits, mark.exit.score
     if score is None:
         score = next((e.score for e in found if mark.is_still(e.logits)), None)
-    return ExitTensors(name, *_pair(name, (logits, score)))
+    return ExitTensors(name, *_make_pair(name, (logits, score)))
 
 
-def _named(returned: Any) -> list[ExitTensors]:
+def _name_exits(returned: Any) -> list[ExitTensors]:
     if isinstance(returned, Mapping) and _is_lists_by_name(returned):
-        returned = _unnamed(returned["logits"], returned.get("scores"))
+        returned = _pair_lists(returned["logits"], returned.get("scores"))
     if isinstance(returned, Mapping):
-        return [ExitTensors(str(name), *_pair(str(name), value)) for name, value in returned.items()]
+        return [ExitTensors(str(name), *_make_pair(str(name), value)) for name, value in returned.items()]
     if isinstance(returned, Tensor):
         returned = [returned]
     if not isinstance(returned, tuple | list):
         msg = f"forward returned {type(returned).__name__}; it must return the logits of every exit. {_FORMS}"
         raise ModelError(msg)
-    values = _zipped(returned) if _is_pair_of_lists(returned) else returned
-    return [ExitTensors(f"exit{i}", *_pair(f"exit{i}", value)) for i, value in enumerate(values, 1)]
+    values = _zip_pairs(returned) if _is_list_pair(returned) else returned
+    return [ExitTensors(f"exit{i}", *_make_pair(f"exit{i}", value)) for i, value in enumerate(values, 1)]
 
 
 def _is_lists_by_name(value: Mapping[Any, Any]) -> bool:
     return "logits" in value and set(value) <= {"logits", "scores"}
 
 
-def _unnamed(logits: Any, scores: Any) -> Any:
+def _pair_lists(logits: Any, scores: Any) -> Any:
     """A pair of lists, or a list of one pair where there are no lists."""
     if isinstance(logits, Tensor):
         return [(logits, scores)]
@@ -207,7 +207,7 @@ _FORMS = (
 )
 
 
-def _is_pair_of_lists(value: Sequence[Any]) -> bool:
+def _is_list_pair(value: Sequence[Any]) -> bool:
     """([z1, z2], [h1, h2]) and not [(z1, h1), (z2, h2)]: in the former the first list holds only [batch, classes]."""
     if len(value) != 2 or not all(isinstance(part, tuple | list) for part in value):
         return False
@@ -215,7 +215,7 @@ def _is_pair_of_lists(value: Sequence[Any]) -> bool:
     return all(is_logits(t) for t in logits) and not any(is_logits(t) for t in scores)
 
 
-def _zipped(value: Sequence[Any]) -> list[Any]:
+def _zip_pairs(value: Sequence[Any]) -> list[Any]:
     logits, scores = value
     if scores and len(scores) not in (len(logits), len(logits) - 1):
         msg = f"forward returned {len(logits)} logits and {len(scores)} scores; every exit, or every exit but the last, needs one"
@@ -224,7 +224,7 @@ def _zipped(value: Sequence[Any]) -> list[Any]:
     return list(zip(logits, padded, strict=True))
 
 
-def _pair(name: str, value: Any) -> Pair:
+def _make_pair(name: str, value: Any) -> Pair:
     if isinstance(value, Tensor):
         return value, None
     if isinstance(value, Mapping) and "logits" in value and set(value) <= {"logits", "score"}:
@@ -233,14 +233,14 @@ def _pair(name: str, value: Any) -> Pair:
         score = value[1]
         if score is None or isinstance(score, Tensor):
             return value[0], score
-    msg = f"exit {name!r} is {describe(value)}; it must be logits or (logits, score). {_FORMS}"
+    msg = f"exit {name!r} is {describe_structure(value)}; it must be logits or (logits, score). {_FORMS}"
     raise ModelError(msg)
 
 
-def _renamed(exits: Sequence[ExitTensors], names: Sequence[str]) -> list[ExitTensors]:
+def _rename_exits(exits: Sequence[ExitTensors], names: Sequence[str]) -> list[ExitTensors]:
     if len(names) != len(exits):
-        given = f"{plural(len(names), 'name')} {'was' if len(names) == 1 else 'were'} given ({', '.join(names)})"
-        msg = f"{given} for {plural(len(exits), 'exit')} ({', '.join(e.name for e in exits)})"
+        given = f"{format_count(len(names), 'name')} {'was' if len(names) == 1 else 'were'} given ({', '.join(names)})"
+        msg = f"{given} for {format_count(len(exits), 'exit')} ({', '.join(e.name for e in exits)})"
         raise ModelError(msg)
     return [ExitTensors(name, e.logits, e.score) for name, e in zip(names, exits, strict=True)]
 
@@ -255,7 +255,7 @@ def _check(exits: Sequence[ExitTensors]) -> None:
     faults += _alike(exits)
     faults += [f"two exits are named {name!r}" for name in sorted({n for n in names if names.count(n) > 1}, key=str)]
     for e in exits:
-        faults += _faults(e)
+        faults += _find_faults(e)
     widths = {e.name: e.logits.shape[-1] for e in exits if e.logits.ndim == 2}
     if len(set(widths.values())) > 1:
         faults.append(
@@ -280,14 +280,14 @@ def _alike(exits: Sequence[ExitTensors]) -> list[str]:
     ]
 
 
-def _faults(e: ExitTensors) -> list[str]:
+def _find_faults(e: ExitTensors) -> list[str]:
     faults = []
     if not isinstance(e.name, str) or not _NAME.fullmatch(e.name):
         faults.append(f"exit name {e.name!r} must start with a letter and hold letters, digits, and _ . - / only")
     if e.logits.ndim != 2 or e.logits.shape[1] < 2 or not e.logits.is_floating_point():
         faults.append(
             f"logits of {e.name!r} are {e.logits.dtype} {list(e.logits.shape)}; they must be float [batch, classes >= 2]"
-            f"{_shape_remedy(e.logits)}"
+            f"{_explain_shape(e.logits)}"
         )
         return faults
     if e.score is not None and (tuple(e.score.shape[1:]) not in ((), (1,)) or e.score.ndim == 0):
@@ -297,7 +297,7 @@ def _faults(e: ExitTensors) -> list[str]:
     return faults
 
 
-def _shape_remedy(logits: Tensor) -> str:
+def _explain_shape(logits: Tensor) -> str:
     """What to write where logits have other dimensions than two."""
     if logits.ndim == 3:
         return ": a tensor of all exits is returned as a list (z.unbind(0)), logits per place or token are averaged (z.mean(1))"

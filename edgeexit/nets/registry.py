@@ -55,7 +55,7 @@ def register(*, input_shape: tuple[int, ...], source: str) -> Callable[[Factory]
     return put
 
 
-def net(name: str) -> Net:
+def find_network(name: str) -> Net:
     """The network of that name.
 
     Raises:
@@ -73,7 +73,7 @@ def build(name: str, **options: Any) -> nn.Module:
     Raises:
         InputError: unknown name, or an option that this network does not have.
     """
-    entry = net(name)
+    entry = find_network(name)
     for option in options:
         if option not in entry.options:
             known = ", ".join(entry.options)

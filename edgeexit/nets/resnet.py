@@ -35,7 +35,7 @@ class BasicBlock(nn.Module):
         return self.second(x, self.first(x))
 
 
-def groups(n: int, widths: tuple[int, ...]) -> list[nn.Sequential]:
+def build_block_groups(n: int, widths: tuple[int, ...]) -> list[nn.Sequential]:
     """One group of n blocks per width; every group but the first halves the size."""
     made, inside = [], widths[0]
     for i, width in enumerate(widths):

@@ -53,36 +53,36 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     check_regular_file(path)
     try:
         if path.name.endswith(_INDEX):
-            return _parts(path)
-        return _tensors(path, path.read_bytes())
+            return _read_parts(path)
+        return _parse_tensors(path, path.read_bytes())
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         name = error.filename or path
         raise InputError(f"no such file: {name}" if missing else f"cannot read {name}: {error.strerror}") from error
 
 
-def _parts(index: Path) -> dict[str, Tensor]:
-    listed = _json(index, index.read_bytes()).get("weight_map")
+def _read_parts(index: Path) -> dict[str, Tensor]:
+    listed = _parse_json(index, index.read_bytes()).get("weight_map")
     if not isinstance(listed, dict) or not all(isinstance(f, str) and Path(f).name == f for f in listed.values()):
         raise InputError(f"{index} is damaged: its weight_map must name files beside it.")
     state: dict[str, Tensor] = {}
     for name in sorted(set(listed.values())):
         part = index.parent / name
         check_regular_file(part)
-        state |= _tensors(part, part.read_bytes())
+        state |= _parse_tensors(part, part.read_bytes())
     return state
 
 
-def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
+def _parse_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     size = int.from_bytes(content[:8], "little")
     if len(content) < 8 or size > min(_LARGEST_HEADER, len(content) - 8):
         raise InputError(f"{path} is damaged: it ends before its header does.")
-    header = _json(path, content[8 : 8 + size])
+    header = _parse_json(path, content[8 : 8 + size])
     numbers = bytearray(content[8 + size :])
-    return {name: _tensor(path, name, about, numbers) for name, about in header.items() if name != "__metadata__"}
+    return {name: _parse_tensor(path, name, about, numbers) for name, about in header.items() if name != "__metadata__"}
 
 
-def _json(path: Path, text: bytes) -> dict[str, Any]:
+def _parse_json(path: Path, text: bytes) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -92,7 +92,7 @@ def _json(path: Path, text: bytes) -> dict[str, Any]:
     return document
 
 
-def _tensor(path: Path, name: str, about: Any, numbers: bytearray) -> Tensor:
+def _parse_tensor(path: Path, name: str, about: Any, numbers: bytearray) -> Tensor:
     try:
         dtype, shape, (start, end) = about["dtype"], [int(d) for d in about["shape"]], about["data_offsets"]
         kind = _DTYPES.get(dtype)

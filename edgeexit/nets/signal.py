@@ -18,7 +18,7 @@ class SignalNet(nn.Module):
     ) -> None:
         super().__init__()
         inside = (axes, *widths[:-1])
-        self.stages = nn.ModuleList(_stage(a, b) for a, b in zip(inside, widths, strict=True))
+        self.stages = nn.ModuleList(_build_stage(a, b) for a, b in zip(inside, widths, strict=True))
         self.exits = nn.ModuleList(nn.Linear(w, classes) for w in widths[:-1] if exits)
         self.last = nn.Linear(widths[-1], classes)
 
@@ -32,7 +32,7 @@ class SignalNet(nn.Module):
         return [*out, self.last(x.mean(2))]
 
 
-def _stage(inside: int, outside: int) -> nn.Sequential:
+def _build_stage(inside: int, outside: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv1d(inside, outside, 5, padding=2, bias=False), nn.BatchNorm1d(outside), nn.ReLU(), nn.MaxPool1d(2)
     )

@@ -18,7 +18,7 @@ _NOT_THE_USERS = (
 )
 
 
-def place_of(error: BaseException) -> str:
+def format_code_location(error: BaseException) -> str:
     """` (net.py, line 7)`: where the user's code raised it or called what did; empty where no frame is theirs."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
@@ -28,7 +28,7 @@ def place_of(error: BaseException) -> str:
 
 
 @contextmanager
-def users_code(what_failed: str) -> Iterator[None]:
+def translate_user_errors(what_failed: str) -> Iterator[None]:
     """Turn whatever a user's code raises, and its `sys.exit`, into a ModelError that names its file and line."""
     try:
         yield
@@ -36,5 +36,5 @@ def users_code(what_failed: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         said = error.msg if isinstance(error, SyntaxError) else str(error)
-        msg = f"{what_failed}: {type(error).__name__}: {said or 'no message'}{place_of(error)}"
+        msg = f"{what_failed}: {type(error).__name__}: {said or 'no message'}{format_code_location(error)}"
         raise ModelError(msg) from error

@@ -22,10 +22,10 @@ class ViT(nn.Module):
         self.patches = nn.Conv2d(3, width, 4, 4)
         self.token = nn.Parameter(torch.zeros(1, 1, width))
         self.places = nn.Parameter(torch.randn(1, 65, width) * 0.02)
-        self.layers = nn.ModuleList(_Layer(width, heads) for _ in range(depth))
+        self.layers = nn.ModuleList(_EncoderLayer(width, heads) for _ in range(depth))
         early = range(every, depth, every) if exits else ()
-        self.exits = nn.ModuleDict({str(k): _head(width, classes) for k in early})
-        self.last = _head(width, classes)
+        self.exits = nn.ModuleDict({str(k): _build_head(width, classes) for k in early})
+        self.last = _build_head(width, classes)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x: [b, 3, 32, 32]."""
@@ -39,7 +39,7 @@ class ViT(nn.Module):
         return [*out, self.last(x[:, 0])]
 
 
-class _Layer(nn.Module):
+class _EncoderLayer(nn.Module):
     """Attention and a two-layer perceptron, each on normalised input and added to it."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -63,7 +63,7 @@ class _Layer(nn.Module):
         return out
 
 
-def _head(width: int, classes: int) -> nn.Sequential:
+def _build_head(width: int, classes: int) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
 
 

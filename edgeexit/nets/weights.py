@@ -28,7 +28,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Found:
+class WeightsLocation:
     """Where in a checkpoint the weights of a module were.
 
     Attributes:
@@ -51,7 +51,7 @@ class Found:
         return ", ".join(parts)
 
 
-def load_weights(module: nn.Module, path: Path) -> Found:
+def load_weights(module: nn.Module, path: Path) -> WeightsLocation:
     """Put the weights of a checkpoint into the module. Only tensors are taken; code in the file is never run.
 
     The weights may lie in a dict inside (`{"state_dict": ..., "epoch": 3}`), and their names may have a common prefix (`module.` of
@@ -70,14 +70,14 @@ def load_weights(module: nn.Module, path: Path) -> Found:
     check_regular_file(path)  # which kind it is shows only when it is opened
     raw = read_safetensors(path) if is_safetensors(path) else read_tensors(path)
     own = module.state_dict()
-    completed = [(place, prefix, _completed(own, state)) for place, prefix, state in _candidates(raw, own)]
-    fitting = [(place, prefix, state) for place, prefix, state in completed if not _misfits(own, state)]
+    completed = [(place, prefix, _completed(own, state)) for place, prefix, state in _list_candidates(raw, own)]
+    fitting = [(place, prefix, state) for place, prefix, state in completed if not _find_misfits(own, state)]
     if not fitting:
-        raise InputError(_does_not_fit(path, raw, own))
+        raise InputError(_explain_misfit(path, raw, own))
     place, prefix, state = fitting[0]
     module.load_state_dict(state)
     others = dict.fromkeys(other or "the file itself" for other, _, _ in fitting[1:] if other != place)
-    return Found(place, prefix, tuple(others))
+    return WeightsLocation(place, prefix, tuple(others))
 
 
 _COUNTER = "num_batches_tracked"
@@ -99,33 +99,33 @@ def _completed(own: Mapping[str, Tensor], state: dict[str, Any]) -> dict[str, An
     return state | added
 
 
-def _candidates(raw: Mapping[str, Any], own: Mapping[str, Tensor]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _list_candidates(raw: Mapping[str, Any], own: Mapping[str, Tensor]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Place, prefix and weights of every dict in a checkpoint, each under every prefix that one of the module's names has there."""
-    for place, held in _dicts(raw):
+    for place, held in _list_dicts(raw):
         yield place, "", dict(held)
-        for prefix in _prefixes(held, own):
+        for prefix in _list_prefixes(held, own):
             yield place, prefix, {k.removeprefix(prefix): v for k, v in held.items() if k.startswith(prefix)}
-        for prefix in _prefixes(own, held):
+        for prefix in _list_prefixes(own, held):
             yield place, f"+{prefix}", {f"{prefix}{k}": v for k, v in held.items()}
 
 
-def _dicts(raw: Mapping[str, Any], place: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _list_dicts(raw: Mapping[str, Any], place: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every dict with names of text, outer ones first, by the likeliest place."""
     yield place, {k: v for k, v in raw.items() if isinstance(k, str)}
     inner = [k for k, v in raw.items() if isinstance(k, str) and isinstance(v, Mapping)]
     for key in sorted(inner, key=lambda k: _PLACES.index(k) if k in _PLACES else len(_PLACES)):
         if depth < _DEEPEST:
-            yield from _dicts(raw[key], f"{place}.{key}" if place else key, depth + 1)
+            yield from _list_dicts(raw[key], f"{place}.{key}" if place else key, depth + 1)
 
 
-def _prefixes(held: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+def _list_prefixes(held: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     """What stands in `held` before the first name of `own`, shortest first."""
     first = next(iter(own), "")
     found = [name.removesuffix(first) for name in held if first and name.endswith(f".{first}")]
     return sorted(found, key=len)
 
 
-def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[str]:
+def _find_misfits(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[str]:
     faults = [f"lacks {k}" for k in own if k not in state]
     faults += [f"has {k}, which the module does not" for k in state if k not in own]
     faults += [
@@ -136,7 +136,7 @@ def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[str]:
     return faults + [f"{k} is no tensor" for k in own if k in state and not isinstance(state[k], Tensor)]
 
 
-def _does_not_fit(path: Path, raw: Mapping[str, Any], own: Mapping[str, Tensor]) -> str:
+def _explain_misfit(path: Path, raw: Mapping[str, Any], own: Mapping[str, Tensor]) -> str:
     """The misfits of the dict that fits best, a few of each kind."""
 
     def rank(candidate: tuple[str, str, dict[str, Any]]) -> tuple[int, bool, int]:
@@ -145,16 +145,16 @@ def _does_not_fit(path: Path, raw: Mapping[str, Any], own: Mapping[str, Tensor])
         tensors = sum(isinstance(v, Tensor) for v in state.values())
         return (-common if 2 * common > len(own) else 0, bool(prefix), -tensors)
 
-    place, prefix, state = min(_candidates(raw, own), key=rank)
-    faults = _misfits(own, state)
-    lacking = _few(faults, "lacks ")
-    strange = _few(faults, "has ")
-    shapes = _few([f for f in faults if not f.startswith(("lacks ", "has "))], "")
-    where = str(Found(place, prefix))
+    place, prefix, state = min(_list_candidates(raw, own), key=rank)
+    faults = _find_misfits(own, state)
+    lacking = _summarize_faults(faults, "lacks ")
+    strange = _summarize_faults(faults, "has ")
+    shapes = _summarize_faults([f for f in faults if not f.startswith(("lacks ", "has "))], "")
+    where = str(WeightsLocation(place, prefix))
     return f"{path}{f' ({where})' if where else ''} does not fit the module: {'; '.join(filter(None, (lacking, strange, shapes)))}"
 
 
-def _few(faults: list[str], kind: str) -> str:
+def _summarize_faults(faults: list[str], kind: str) -> str:
     """The first faults that begin with `kind`, and how many more there are."""
     those = [f for f in faults if f.startswith(kind)]
     more = f" and {len(those) - _SHOWN} more" if len(those) > _SHOWN else ""
@@ -165,7 +165,7 @@ _UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, Looku
 """What `torch.load` raises on files that it did not write, or that hold objects."""
 
 
-def _why_unreadable(path: Path, said: str) -> str:
+def _explain_unreadable(path: Path, said: str) -> str:
     """In our words: torch's own name an argument that would run the file's code."""
     objects = re.search(r"GLOBAL (\S+)", said)
     if objects is None:
@@ -176,7 +176,7 @@ def _why_unreadable(path: Path, said: str) -> str:
     )
 
 
-def _plain_values() -> list[Any]:
+def _list_safe_types() -> list[Any]:
     """What checkpoints hold beside tensors and cannot run code when it is read: options of a command line, numbers of NumPy."""
     scalar = np.float64(0).__reduce__()[0]
     dtypes = [getattr(np.dtypes, name) for name in dir(getattr(np, "dtypes", None)) if name.endswith("DType")]
@@ -191,17 +191,17 @@ def read_tensors(path: Path) -> dict[str, Any]:
     """
     check_regular_file(path)
     try:
-        with torch.serialization.safe_globals(_plain_values()):
+        with torch.serialization.safe_globals(_list_safe_types()):
             raw = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         if error.errno == errno.EINVAL:  # torch seeks where a file that was cut off has nothing
-            raise InputError(_why_unreadable(path, "")) from error
+            raise InputError(_explain_unreadable(path, "")) from error
         msg = (
             f"no such file: {path}" if isinstance(error, FileNotFoundError) else f"cannot read {path}: {error.strerror}"
         )
         raise InputError(msg) from error
     except _UNREADABLE as error:
-        raise InputError(_why_unreadable(path, str(error))) from error
+        raise InputError(_explain_unreadable(path, str(error))) from error
     if not isinstance(raw, dict):
         msg = f"{path} holds a {type(raw).__name__}; a dict of tensors (a state_dict) is needed"
         raise InputError(msg)

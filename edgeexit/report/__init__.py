@@ -10,9 +10,9 @@ side by side) · sources (what files hold) · html and page (HTML) · tidy (CSV)
 from __future__ import annotations
 
 from edgeexit.report.files import write_report
-from edgeexit.report.page import html_report
-from edgeexit.report.sources import items_of, read_all, read_items
+from edgeexit.report.page import render_report
+from edgeexit.report.sources import collect_items, read_all, read_items
 from edgeexit.report.table import Table
-from edgeexit.report.tables import result_tables
+from edgeexit.report.tables import make_result_tables
 
-__all__ = ["Table", "html_report", "items_of", "read_all", "read_items", "result_tables", "write_report"]
+__all__ = ["Table", "collect_items", "make_result_tables", "read_all", "read_items", "render_report", "write_report"]

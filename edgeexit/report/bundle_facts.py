@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from edgeexit.bundle import Bundle, ModeTiming, Verified
+from edgeexit.bundle import Bundle, ModeTiming, VerificationSummary
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.data.preprocess import Preprocess
-from edgeexit.data.reference import Reference
+from edgeexit.data.reference import DataReference
 from edgeexit.fallbacks import FALLBACKS, LAST
 from edgeexit.graph import TensorSpec
-from edgeexit.report.doubts import break_even, cut_bytes, doubts
-from edgeexit.util.documents import number_in
-from edgeexit.util.units import percent, plural
+from edgeexit.report.doubts import compute_break_even_share, cut_bytes, find_unprofitable_exits
+from edgeexit.util.documents import parse_number
+from edgeexit.util.units import format_count, percent
 
 SCHEMA = "edgeexit.inspect/1"
 
@@ -136,14 +136,14 @@ class BundleFacts:
     bytes: int
     inputs: tuple[TensorFacts, ...]
     stages: tuple[StageFacts, ...]
-    verified: Verified
+    verified: VerificationSummary
     timings: dict[str, ModeTiming]
     calibrations: tuple[CalibrationFacts, ...]
     doubts: tuple[str, ...]
     kept: int = 0
     preprocess: Preprocess | None = None
     class_names: tuple[str, ...] = ()
-    reference: Reference | None = None
+    reference: DataReference | None = None
     fallback: str = LAST
 
     @property
@@ -153,13 +153,15 @@ class BundleFacts:
 
     def data_lines(self) -> tuple[str, ...]:
         """What is known of the network's data, one sentence each."""
-        return data_lines(self.preprocess, self.class_names, self.reference)
+        return format_data_lines(self.preprocess, self.class_names, self.reference)
 
 
 _MOST_NAMES = 10
 
 
-def data_lines(preprocess: Preprocess | None, names: tuple[str, ...], reference: Reference | None) -> tuple[str, ...]:
+def format_data_lines(
+    preprocess: Preprocess | None, names: tuple[str, ...], reference: DataReference | None
+) -> tuple[str, ...]:
     """Preprocessing, class names and reference for people; what is not known is left out."""
     lines = [f"preprocessing of pictures: {preprocess}"] if preprocess is not None else []
     if names:
@@ -169,12 +171,12 @@ def data_lines(preprocess: Preprocess | None, names: tuple[str, ...], reference:
         right = "" if reference.accuracy is None else f", last exit right on {percent(reference.accuracy)}"
         ranges = "; ".join(f"{s.name} from {s.minimum:.4g} to {s.maximum:.4g}" for s in reference.inputs)
         lines.append(
-            f"reference data ({reference.source}): {reference.data}, {plural(reference.samples, 'sample')}{right}; {ranges}"
+            f"reference data ({reference.source}): {reference.data}, {format_count(reference.samples, 'sample')}{right}; {ranges}"
         )
     return tuple(lines)
 
 
-def bundle_facts(bundle: Bundle) -> BundleFacts:
+def collect_bundle_facts(bundle: Bundle) -> BundleFacts:
     """Gather the facts of an opened bundle.
 
     Raises:
@@ -197,12 +199,12 @@ def bundle_facts(bundle: Bundle) -> BundleFacts:
         dynamic_batch=m.dynamic_batch,
         bytes=sum(entry.bytes for entry in m.files.values()),
         inputs=tuple(map(TensorFacts.of, m.inputs)),
-        stages=_stages(bundle),
+        stages=_collect_stages(bundle),
         verified=m.verified,
         timings=m.timings,
-        calibrations=tuple(_calibration(bundle, key, rule) for key in sorted(m.calibrations)),
+        calibrations=tuple(_collect_calibration(bundle, key, rule) for key in sorted(m.calibrations)),
         kept=len(bundle.history),
-        doubts=(*doubts(m), *_unmet(bundle)),
+        doubts=(*find_unprofitable_exits(m), *_list_unmet(bundle)),
         preprocess=m.preprocess,
         class_names=m.class_names,
         reference=m.reference,
@@ -210,7 +212,7 @@ def bundle_facts(bundle: Bundle) -> BundleFacts:
     )
 
 
-def _stages(bundle: Bundle) -> tuple[StageFacts, ...]:
+def _collect_stages(bundle: Bundle) -> tuple[StageFacts, ...]:
     entries = bundle.manifest.stages
     so_far = accumulate((e.macs for e in entries), lambda a, b: None if a is None or b is None else a + b)
     return tuple(
@@ -227,17 +229,17 @@ def _stages(bundle: Bundle) -> tuple[StageFacts, ...]:
             parameters=e.parameters,
             weight_bytes=e.weight_bytes,
             head_macs=e.head_macs,
-            break_even=break_even(bundle.manifest, e.exit) if e.exit < len(entries) else None,
+            break_even=compute_break_even_share(bundle.manifest, e.exit) if e.exit < len(entries) else None,
             output=e.output,
         )
         for e, total in zip(entries, so_far, strict=True)
     )
 
 
-def _calibration(bundle: Bundle, key: str, rule: Criterion) -> CalibrationFacts:
+def _collect_calibration(bundle: Bundle, key: str, rule: Criterion) -> CalibrationFacts:
     document: Mapping[str, Any] = bundle.read_calibration(key) or {}
     inner = document.get("inner_thresholds")
-    numbers = tuple(rule.own(number_in(t)) for t in inner) if isinstance(inner, list) else (math.nan,)
+    numbers = tuple(rule.own(parse_number(t)) for t in inner) if isinstance(inner, list) else (math.nan,)
     thresholds = None if any(map(math.isnan, numbers)) else numbers
     target, created = document.get("target"), document.get("created")
     record = bundle.active(key)
@@ -251,7 +253,7 @@ def _calibration(bundle: Bundle, key: str, rule: Criterion) -> CalibrationFacts:
     )
 
 
-def _unmet(bundle: Bundle) -> Iterator[str]:
+def _list_unmet(bundle: Bundle) -> Iterator[str]:
     """Active calibrations whose target was not met when they were measured."""
     for key in sorted(bundle.manifest.calibrations):
         record = bundle.active(key)

@@ -6,14 +6,19 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-from edgeexit.report.bundle_drawing import PHONE, draw_bundle, timing_shown
+from edgeexit.report.bundle_drawing import PHONE, choose_timing, draw_bundle
 from edgeexit.report.bundle_facts import BundleFacts
-from edgeexit.report.bundle_tables import boundary_table, calibration_table, timing_table, without_calibration
-from edgeexit.report.html import CONTENTS, box, cards, document, heading, table
-from edgeexit.report.names import short
+from edgeexit.report.bundle_tables import (
+    explain_missing_calibration,
+    make_boundary_table,
+    make_calibration_table,
+    make_timing_table,
+)
+from edgeexit.report.html import CONTENTS, render_box, render_cards, render_document, render_heading, render_table
+from edgeexit.report.names import shorten_name
 from edgeexit.report.table import Table
 from edgeexit.util.atomic import write_text
-from edgeexit.util.units import bytes_, count
+from edgeexit.util.units import bytes_, format_number
 
 _CSS = """
 .drawing{margin-top:22px}.drawing svg{width:100%;height:auto;display:block}.drawing .phone{display:none}
@@ -29,56 +34,57 @@ def write_bundle_page(facts: BundleFacts, path: Path) -> None:
     Raises:
         InputError: it cannot be written there.
     """
-    write_text(path, bundle_page(facts))
+    write_text(path, render_bundle_page(facts))
 
 
-def bundle_page(facts: BundleFacts) -> str:
+def render_bundle_page(facts: BundleFacts) -> str:
     """The page as text."""
     name = Path(facts.path).name
     body = (
-        f'{heading(1, f"Bundle {_safe(name)}")}<p class="sub">{escape(_origin(facts))}</p>{CONTENTS}{cards(_cards(facts))}'
-        f"{_data(facts)}{box('Cannot pay as it stands', facts.doubts)}{_drawing(facts)}"
-        f"{_shown(boundary_table(facts), 'None: every stage starts from the inputs.')}"
-        f"{_shown(timing_table(facts), 'Not timed on any device.')}"
-        f"{_shown(calibration_table(facts), without_calibration(facts))}"
+        f'{render_heading(1, f"Bundle {_sanitize_text(name)}")}<p class="sub">{escape(_format_origin(facts))}</p>'
+        f"{CONTENTS}{render_cards(_make_cards(facts))}"
+        f"{_list_data_lines(facts)}{render_box('Cannot pay as it stands', facts.doubts)}{_render_drawing(facts)}"
+        f"{_render_table(make_boundary_table(facts), 'None: every stage starts from the inputs.')}"
+        f"{_render_table(make_timing_table(facts), 'Not timed on any device.')}"
+        f"{_render_table(make_calibration_table(facts), explain_missing_calibration(facts))}"
     )
     footer = (
         "Sizes and multiply-accumulates (MAC) are those of one sample. An exit pays, on paper, once the share shown leaves there: "
         "what only it needs, over what a leaver saves."
     )
-    return document(f"edgeexit · {_safe(name)}", body, footer, css=_CSS)
+    return render_document(f"edgeexit · {_sanitize_text(name)}", body, footer, css=_CSS)
 
 
-def _safe(text: object) -> str:
+def _sanitize_text(text: object) -> str:
     """Text from a file without characters that are not seen; escaping is the page's."""
-    return short(str(text), 200)
+    return shorten_name(str(text), 200)
 
 
-def _origin(facts: BundleFacts) -> str:
+def _format_origin(facts: BundleFacts) -> str:
     return (
-        f"made of {_safe(facts.source)} (opset {facts.opset}, SHA-256 {_safe(facts.source_sha256[:12])}…),"
-        f" {_safe(facts.created)}, by {_safe(facts.tool)}"
+        f"made of {_sanitize_text(facts.source)} (opset {facts.opset}, SHA-256 {_sanitize_text(facts.source_sha256[:12])}…),"
+        f" {_sanitize_text(facts.created)}, by {_sanitize_text(facts.tool)}"
     )
 
 
-def _data(facts: BundleFacts) -> str:
+def _list_data_lines(facts: BundleFacts) -> str:
     """What is known of the network's data, a line each."""
-    return "".join(f'<p class="note">{escape(short(line, 600))}</p>' for line in facts.data_lines())
+    return "".join(f'<p class="note">{escape(shorten_name(line, 600))}</p>' for line in facts.data_lines())
 
 
-def _drawing(facts: BundleFacts) -> str:
+def _render_drawing(facts: BundleFacts) -> str:
     desk = draw_bundle(facts).replace("<svg ", '<svg class="desk" ', 1)
     phone = draw_bundle(facts, PHONE).replace("<svg ", '<svg class="phone" ', 1)
-    key, mode, backbone_s = timing_shown(facts)
+    key, mode, backbone_s = choose_timing(facts)
     if not key:
         words = "Bars: multiply-accumulates up to each exit, of those of the whole network. Nothing was timed."
     else:
         line = "; the line across is the backbone, the same network without its other exits" if backbone_s else ""
-        words = f"Bars: median time to leave at each exit ({mode}, {_safe(key)}){line}."
-    return f'{heading(2, "Stages, exits and cuts")}<div class="drawing">{desk}{phone}</div><p class="note">{escape(words)}</p>'
+        words = f"Bars: median time to leave at each exit ({mode}, {_sanitize_text(key)}){line}."
+    return f'{render_heading(2, "Stages, exits and cuts")}<div class="drawing">{desk}{phone}</div><p class="note">{escape(words)}</p>'
 
 
-def _cards(facts: BundleFacts) -> list[tuple[str, str, str]]:
+def _make_cards(facts: BundleFacts) -> list[tuple[str, str, str]]:
     verified = facts.verified
     checked = verified.random_inputs + verified.given_inputs
     worst = max(verified.staged_error, verified.fused_error)
@@ -87,18 +93,27 @@ def _cards(facts: BundleFacts) -> list[tuple[str, str, str]]:
         ("exits", str(len(facts.stages)), f"{facts.classes} classes"),
         (
             "criterion",
-            _safe(facts.criterion),
-            f"thresholds in {_safe(facts.unit)}; what is left: {facts.answers_what_is_left}",
+            _sanitize_text(facts.criterion),
+            f"thresholds in {_sanitize_text(facts.unit)}; what is left: {facts.answers_what_is_left}",
         ),
-        ("whole network", f"{count(facts.stages[-1].macs_so_far)} MAC", f"{_safe(facts.precision)}, {batch}"),
+        (
+            "whole network",
+            f"{format_number(facts.stages[-1].macs_so_far)} MAC",
+            f"{_sanitize_text(facts.precision)}, {batch}",
+        ),
         ("on disk", bytes_(facts.bytes), "each weight once"),
         ("checked against the model", f"{checked:.0f} inputs", f"largest difference {worst:.1e} of the logits"),
     ]
 
 
-def _shown(shown: Table, nothing: str) -> str:
+def _render_table(shown: Table, nothing: str) -> str:
     """A table without characters that are not seen, or a sentence where it has no rows."""
     if not shown.rows:
-        return heading(2, shown.title) + f'<p class="sub">{escape(nothing)}</p>'
-    rows = tuple(tuple(map(_safe, row)) for row in shown.rows)
-    return table(replace(shown, rows=rows, columns=tuple(map(_safe, shown.columns)), note=short(shown.note, 2000)), 2)
+        return render_heading(2, shown.title) + f'<p class="sub">{escape(nothing)}</p>'
+    rows = tuple(tuple(map(_sanitize_text, row)) for row in shown.rows)
+    return render_table(
+        replace(
+            shown, rows=rows, columns=tuple(map(_sanitize_text, shown.columns)), note=shorten_name(shown.note, 2000)
+        ),
+        2,
+    )

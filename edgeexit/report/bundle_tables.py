@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from edgeexit.report.bundle_facts import BundleFacts
-from edgeexit.report.names import exit_title
+from edgeexit.report.names import format_exit_title
 from edgeexit.report.table import Table
-from edgeexit.util.units import bytes_, count, percent, plural, seconds
+from edgeexit.util.units import bytes_, format_count, format_number, percent, seconds
 
 
-def stage_table(facts: BundleFacts) -> Table:
+def make_stage_table(facts: BundleFacts) -> Table:
     """What each stage costs."""
     rows = tuple(
         (
-            exit_title(s.exit, s.name, s.output),
-            count(s.macs),
-            count(s.macs_so_far),
-            count(s.parameters),
+            format_exit_title(s.exit, s.name, s.output),
+            format_number(s.macs),
+            format_number(s.macs_so_far),
+            format_number(s.parameters),
             bytes_(s.weight_bytes),
             "–" if s.cut_bytes is None else bytes_(s.cut_bytes),
             "–" if s.break_even is None else f"≥ {percent(s.break_even, 0)}",
@@ -27,7 +27,7 @@ def stage_table(facts: BundleFacts) -> Table:
     return Table("Stages", columns, rows, note)
 
 
-def boundary_table(facts: BundleFacts) -> Table:
+def make_boundary_table(facts: BundleFacts) -> Table:
     """What one stage makes and a later one reads."""
     rows = tuple(
         (
@@ -43,37 +43,37 @@ def boundary_table(facts: BundleFacts) -> Table:
     return Table("Boundary tensors", ("tensor", "made by stage", "read by stages", "shape", "one sample"), rows)
 
 
-def timing_table(facts: BundleFacts) -> Table:
+def make_timing_table(facts: BundleFacts) -> Table:
     """Median time of leaving at each exit, both modes, beside the backbone; exits are rows, so that many fit."""
     keys = sorted(facts.timings)
-    columns = ["exit", *(f"{mode}{_of(key, keys)}" for key in keys for mode in _modes(facts, key))]
+    columns = ["exit", *(f"{mode}{_format_key_number(key, keys)}" for key in keys for mode in _list_modes(facts, key))]
     rows = []
     for k, stage in enumerate(facts.stages):
-        times = [m[k] if k < len(m) else None for key in keys for m in _medians(facts, key)]
+        times = [m[k] if k < len(m) else None for key in keys for m in _get_medians(facts, key)]
         rows.append((f"{stage.exit} {stage.name}", *map(seconds, times)))
     if any(facts.timings[key].backbone_s is not None for key in keys):
         rows.append(("backbone", *(seconds(facts.timings[key].backbone_s) for key in keys for _ in range(2))))
-    note = f"Medians, all measured in turn when the bundle was compiled. {'; '.join(_devices(keys))}"
+    note = f"Medians, all measured in turn when the bundle was compiled. {'; '.join(_list_devices(keys))}"
     return Table("Time to leave at each exit", tuple(columns), tuple(rows) if keys else (), note)
 
 
-def _of(key: str, keys: list[str]) -> str:
+def _format_key_number(key: str, keys: list[str]) -> str:
     return f" [{keys.index(key) + 1}]" if len(keys) > 1 else ""
 
 
-def _devices(keys: list[str]) -> list[str]:
-    return [f"Device{_of(key, keys)}: {key}" for key in keys]
+def _list_devices(keys: list[str]) -> list[str]:
+    return [f"Device{_format_key_number(key, keys)}: {key}" for key in keys]
 
 
-def _modes(facts: BundleFacts, key: str) -> list[str]:
+def _list_modes(facts: BundleFacts, key: str) -> list[str]:
     return [f"{mode}, faster" if mode == facts.timings[key].faster else mode for mode in ("staged", "fused")]
 
 
-def _medians(facts: BundleFacts, key: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _get_medians(facts: BundleFacts, key: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return facts.timings[key].staged_s, facts.timings[key].fused_s
 
 
-def calibration_table(facts: BundleFacts) -> Table:
+def make_calibration_table(facts: BundleFacts) -> Table:
     """The calibrations in use, one per device and settings."""
     rows = tuple(
         (
@@ -87,15 +87,15 @@ def calibration_table(facts: BundleFacts) -> Table:
         for c in facts.calibrations
     )
     columns = ("device and settings", "name", "verdict", "target", f"thresholds ({facts.unit})", "made")
-    note = f"Active of {plural(facts.kept, 'calibration')}; all of them: edgeexit calibrations list {facts.path}"
+    note = f"Active of {format_count(facts.kept, 'calibration')}; all of them: edgeexit calibrations list {facts.path}"
     return Table("Active calibrations", columns, rows, note)
 
 
-def without_calibration(facts: BundleFacts) -> str:
+def explain_missing_calibration(facts: BundleFacts) -> str:
     """What to tell of a bundle that has no active calibration."""
     if not facts.kept:
         return f"No calibration yet: it never leaves early. Make one: edgeexit calibrate {facts.path}"
     return (
-        f"No calibration is active, so it never leaves early; {plural(facts.kept, 'calibration')} kept. "
+        f"No calibration is active, so it never leaves early; {format_count(facts.kept, 'calibration')} kept. "
         f"See edgeexit calibrations list {facts.path}"
     )

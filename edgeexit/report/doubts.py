@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from edgeexit.bundle import Manifest, ModeTiming
-from edgeexit.report.names import short
-from edgeexit.util.units import bytes_, count, percent, seconds
+from edgeexit.report.names import shorten_name
+from edgeexit.util.units import bytes_, format_number, percent, seconds
 
 FAR_LESS = 0.7
 """Share of the multiply-accumulates of the exit before it below which the order of an exit is questioned."""
@@ -25,17 +25,17 @@ MACS_PER_BYTE = 8
 """Multiply-accumulates in the time that one byte of a cut costs: written and read, four each."""
 
 
-def doubts(manifest: Manifest) -> tuple[str, ...]:
+def find_unprofitable_exits(manifest: Manifest) -> tuple[str, ...]:
     """One sentence for each exit or cut that cannot pay; none where nothing speaks against it."""
-    found = [*_order(manifest), *(d for k in range(1, manifest.exits) for d in _on_paper(manifest, k))]
+    found = [*_order(manifest), *(d for k in range(1, manifest.exits) for d in _find_by_macs(manifest, k))]
     for key, timing in manifest.timings.items():
-        found += _measured(manifest, key, timing)
+        found += _find_by_times(manifest, key, timing)
     return tuple(found)
 
 
-def break_even(manifest: Manifest, exit: int) -> float | None:
+def compute_break_even_share(manifest: Manifest, exit: int) -> float | None:
     """Share of the samples that reach an exit which must leave there for it to pay, on paper; None where a cost is unknown."""
-    head, rest = manifest.stages[exit - 1].head_macs, _rest(manifest, exit)
+    head, rest = manifest.stages[exit - 1].head_macs, _count_remaining_macs(manifest, exit)
     return None if head is None or rest is None else min(1.0, head / rest) if rest else 1.0
 
 
@@ -46,30 +46,31 @@ def cut_bytes(manifest: Manifest, after: int) -> int:
     return sum(size for name, size in made.items() if name in read)
 
 
-def _rest(manifest: Manifest, exit: int) -> int | None:
+def _count_remaining_macs(manifest: Manifest, exit: int) -> int | None:
     counts = [s.macs for s in manifest.stages[exit:]]
     return None if None in counts else sum(c for c in counts if c is not None)
 
 
 def _order(manifest: Manifest) -> Iterator[str]:
     """Exits that stand behind one that needs much more than they do."""
-    alone = [_alone(manifest, k) for k in range(1, manifest.exits + 1)]
+    alone = [_count_straight_macs(manifest, k) for k in range(1, manifest.exits + 1)]
     for k, (before, after) in enumerate(pairwise(alone), 1):
         if before is None or after is None or after > FAR_LESS * before:
             continue
         order = ", ".join(s.output or s.name for s in manifest.stages)
         yield (
-            f"exit {k + 1} ({_output(manifest, k + 1)}) alone takes {count(after)} MAC, exit {k} ({_output(manifest, k)}) before it"
-            f" {count(before)}: is the order of the exits right? It is {order}; another is given with --exits, the earliest first."
+            f"exit {k + 1} ({_get_output_name(manifest, k + 1)}) alone takes {format_number(after)} MAC, exit {k} "
+            f"({_get_output_name(manifest, k)}) before it"
+            f" {format_number(before)}: is the order of the exits right? It is {order}; another is given with --exits, the earliest first."
         )
 
 
-def _output(manifest: Manifest, exit: int) -> str:
+def _get_output_name(manifest: Manifest, exit: int) -> str:
     stage = manifest.stages[exit - 1]
-    return short(stage.output or stage.name)
+    return shorten_name(stage.output or stage.name)
 
 
-def _alone(manifest: Manifest, exit: int) -> int | None:
+def _count_straight_macs(manifest: Manifest, exit: int) -> int | None:
     """Multiply-accumulates of a run straight to an exit: all stages up to it without the heads of the exits before; None where unknown."""
     counts = [s.macs for s in manifest.stages[:exit]]
     heads = [s.head_macs for s in manifest.stages[: exit - 1]]
@@ -77,31 +78,31 @@ def _alone(manifest: Manifest, exit: int) -> int | None:
     return sum(known[:exit]) - sum(known[exit:]) if len(known) == 2 * exit - 1 else None
 
 
-def _on_paper(manifest: Manifest, exit: int) -> Iterator[str]:
-    stage, rest = manifest.stages[exit - 1], _rest(manifest, exit)
+def _find_by_macs(manifest: Manifest, exit: int) -> Iterator[str]:
+    stage, rest = manifest.stages[exit - 1], _count_remaining_macs(manifest, exit)
     if rest is None or not any(s.macs for s in manifest.stages):  # nothing that is counted: paper says nothing
         return
-    name = short(stage.name)
+    name = shorten_name(stage.name)
     if stage.head_macs is not None and stage.head_macs >= rest:
         yield (
-            f"exit {exit} ({name}) costs {count(stage.head_macs)} MAC that only it needs, and leaving there saves {count(rest)}:"
+            f"exit {exit} ({name}) costs {format_number(stage.head_macs)} MAC that only it needs, and leaving there saves {format_number(rest)}:"
             " it cannot pay, whatever the share that leaves. Use a lighter head, or drop this exit."
         )
     moved = cut_bytes(manifest, exit)
     if moved * MACS_PER_BYTE >= rest:
         yield (
-            f"the cut after exit {exit} ({name}) moves {bytes_(moved)}, which takes as long as {count(moved * MACS_PER_BYTE)} MAC;"
-            f" the stages after it hold {count(rest)}: it cannot pay. Cut where the tensors are smaller, or drop this exit."
+            f"the cut after exit {exit} ({name}) moves {bytes_(moved)}, which takes as long as {format_number(moved * MACS_PER_BYTE)} MAC;"
+            f" the stages after it hold {format_number(rest)}: it cannot pay. Cut where the tensors are smaller, or drop this exit."
         )
 
 
-def _measured(manifest: Manifest, key: str, timing: ModeTiming) -> Iterator[str]:
+def _find_by_times(manifest: Manifest, key: str, timing: ModeTiming) -> Iterator[str]:
     if timing.backbone_s is None:
         return
     leaving_s = timing.fused_s if timing.faster == "fused" else timing.staged_s
     for stage, exit_s in zip(manifest.stages[:-1], leaving_s, strict=False):
         if exit_s >= timing.backbone_s:
             yield (
-                f"leaving at exit {stage.exit} ({short(stage.name)}) takes {seconds(exit_s)} on {key}, the backbone without exits"
+                f"leaving at exit {stage.exit} ({shorten_name(stage.name)}) takes {seconds(exit_s)} on {key}, the backbone without exits"
                 f" {seconds(timing.backbone_s)} ({percent(exit_s / timing.backbone_s, 0)}): it cannot pay there."
             )

@@ -13,46 +13,46 @@ from edgeexit.report.plot.figure import (
     INK,
     POLICY,
     Axis,
-    Dots,
     Figure,
     Floats,
     Line,
     Mark,
     Picture,
-    exit_tone,
+    Points,
+    choose_exit_tone,
 )
 from edgeexit.report.sweep import sweep
 from edgeexit.report.table import Table
 from edgeexit.util import units
 
 
-def extra_tables(result: BenchResult) -> list[Table]:
+def make_extra_tables(result: BenchResult) -> list[Table]:
     """Energy, cache misses and working sets, as far as they are there."""
     energy = result.energy
-    tables = [] if energy is None else [_energy(energy), *map(_energy, energy.get("others", ()))]
+    tables = [] if energy is None else [_make_energy_table(energy), *map(_make_energy_table, energy.get("others", ()))]
     if result.cache is None:
         return tables
     report = result.cache["report"]
-    tables += [_cache(report[kind]) for kind in ("hardware", "simulated") if report[kind] is not None]
-    return [*tables, _working_sets(report)]
+    tables += [_make_cache_table(report[kind]) for kind in ("hardware", "simulated") if report[kind] is not None]
+    return [*tables, _make_working_sets_table(report)]
 
 
-def extra_pictures(result: BenchResult) -> list[Picture]:
+def plot_extras(result: BenchResult) -> list[Picture]:
     """Accuracy against energy, and runtime and cache misses against the threshold."""
-    found: list[Picture | None] = [] if result.energy is None else [energy_frontier(result, result.energy)]
+    found: list[Picture | None] = [] if result.energy is None else [plot_energy_frontier(result, result.energy)]
     swept = (result.cache or {}).get("sweep")
     found += sweep_pictures(swept) if swept else []
     return [picture for picture in found if picture is not None]
 
 
-def _energy(energy: Mapping[str, Any]) -> Table:
+def _make_energy_table(energy: Mapping[str, Any]) -> Table:
     rows = [
         (
             call["name"],
-            _with_bounds(call["gross_j"], call["gross_ci95"]),
-            _with_bounds(call["net_j"], call["net_ci95"]),
+            _format_with_bounds(call["gross_j"], call["gross_ci95"]),
+            _format_with_bounds(call["net_j"], call["net_ci95"]),
             units.watts(call["power_w"]),
-            _budget(call["budget"]),
+            _format_budget(call["budget"]),
             call["reason"] or "",
         )
         for call in energy["calls"]
@@ -72,23 +72,23 @@ def _energy(energy: Mapping[str, Any]) -> Table:
     )
 
 
-def _with_bounds(value: float | None, interval: Mapping[str, float] | None) -> str:
+def _format_with_bounds(value: float | None, interval: Mapping[str, float] | None) -> str:
     around = "" if interval is None else f" ({units.joules(interval['low'])} … {units.joules(interval['high'])})"
     return units.joules(value) + around
 
 
-def _budget(budget: Mapping[str, float] | None) -> str:
+def _format_budget(budget: Mapping[str, float] | None) -> str:
     if budget is None:
         return "n/a"
     return units.joules(budget["quantisation_j"] + budget["sampling_j"] + budget["offset_j"])
 
 
-def _cache(report: Mapping[str, Any]) -> Table:
+def _make_cache_table(report: Mapping[str, Any]) -> Table:
     calls: Sequence[Mapping[str, Any]] = report["calls"]
     levels = [level["name"] for level in calls[0]["levels"]]
     columns = ("", "instructions", *(f"{name} misses (rate)" for name in levels))
     rows = [
-        (call["name"], units.count(call["instructions"]), *(_level(level) for level in call["levels"]))
+        (call["name"], units.format_number(call["instructions"]), *(_format_level(level) for level in call["levels"]))
         for call in calls
     ]
     closure = ", ".join(f"{name} {100 * error:+.1f} %" for name, error in report["closure"].items())
@@ -96,12 +96,12 @@ def _cache(report: Mapping[str, Any]) -> Table:
     return Table(f"Caches, {report['source']}: {report['device']}", columns, tuple(rows), note)
 
 
-def _level(level: Mapping[str, Any]) -> str:
+def _format_level(level: Mapping[str, Any]) -> str:
     rate = "" if level["rate"] is None else f" ({units.percent(level['rate'])})"
-    return units.count(level["misses"]) + rate
+    return units.format_number(level["misses"]) + rate
 
 
-def _working_sets(report: Mapping[str, Any]) -> Table:
+def _make_working_sets_table(report: Mapping[str, Any]) -> Table:
     rows = tuple(
         (
             f"exit {entry['exit']}",
@@ -118,7 +118,7 @@ def _working_sets(report: Mapping[str, Any]) -> Table:
     return Table("Working sets", ("", "weights", "activations", "fits into"), rows, note)
 
 
-def energy_frontier(result: BenchResult, energy: Mapping[str, Any]) -> Figure | None:
+def plot_energy_frontier(result: BenchResult, energy: Mapping[str, Any]) -> Figure | None:
     """Accuracy against the energy of an inference over all thresholds; None where the exits have no energies."""
     calls = {call["name"]: call for call in energy["calls"]}
     needed = [*(f"exit {e.exit}" for e in result.latency.per_exit), "mix", "backbone"]
@@ -131,11 +131,14 @@ def energy_frontier(result: BenchResult, energy: Mapping[str, Any]) -> Figure | 
     caption = f"Energy of {energy['scope']} by {energy['meter']}; the line is what other thresholds would give at the energy of each exit."
     what = "net energy" if kind == "net_j" else "gross energy"
     x, y = Axis(f"{what} of one inference ({unit})", scale), Axis("accuracy (%)", 0.01)
-    marks = (*_energy_curve(result, np.array(costs, np.float64)), *_energy_points(result, float(mix), float(straight)))
+    marks = (
+        *_make_energy_curve(result, np.array(costs, np.float64)),
+        *_make_energy_points(result, float(mix), float(straight)),
+    )
     return Figure("accuracy-energy", "Accuracy against energy", caption, x, y, marks)
 
 
-def _energy_curve(result: BenchResult, costs_j: Floats) -> list[Mark]:
+def _make_energy_curve(result: BenchResult, costs_j: Floats) -> list[Mark]:
     """What other thresholds would give, with the knee; nothing without the scores of the accuracy pass."""
     swept = sweep(result, costs_j)
     if swept is None:
@@ -144,56 +147,56 @@ def _energy_curve(result: BenchResult, costs_j: Floats) -> list[Mark]:
     at = swept.mean_cost[knee : knee + 1], swept.accuracy[knee : knee + 1]
     note = f"knee: {swept.own[knee]:.3g} {result.subject.threshold_unit}"
     return [
-        Line(swept.mean_cost[order], swept.accuracy[order], exit_tone(1), "other thresholds"),
-        Dots(*at, INK, note, note, large=True, note_below=True),
+        Line(swept.mean_cost[order], swept.accuracy[order], choose_exit_tone(1), "other thresholds"),
+        Points(*at, INK, note, note, large=True, note_below=True),
     ]
 
 
-def _energy_points(result: BenchResult, mix_j: float, straight_j: float) -> list[Mark]:
+def _make_energy_points(result: BenchResult, mix_j: float, straight_j: float) -> list[Mark]:
     accuracy = result.accuracy
     chosen = accuracy.agreement if accuracy.overall is None else accuracy.overall
     best = 1.0 if accuracy.backbone is None else accuracy.backbone
     return [
-        Dots(np.array([straight_j]), np.array([best]), BACKBONE, "backbone", "backbone", large=True),
-        Dots(np.array([mix_j]), np.array([chosen]), POLICY, "this policy", "this policy", large=True),
+        Points(np.array([straight_j]), np.array([best]), BACKBONE, "backbone", "backbone", large=True),
+        Points(np.array([mix_j]), np.array([chosen]), POLICY, "this policy", "this policy", large=True),
     ]
 
 
 def sweep_pictures(swept: Mapping[str, Any]) -> list[Figure]:
     """Runtime and cache misses against the threshold, from a document `edgeexit.cache-sweep/1`; none where no cache was seen."""
-    points = sorted((p for p in swept["points"] if p["cache"] is not None), key=_leaving)
+    points = sorted((p for p in swept["points"] if p["cache"] is not None), key=_get_leaving_share)
     whose = f"Caches of {swept['device']}, {swept['source']}; thresholds loosen from left to right."
-    return [_misses(points, whose), _miss_rates(points, whose)] if points else []
+    return [_plot_misses(points, whose), _plot_miss_rates(points, whose)] if points else []
 
 
-def _leaving(point: Mapping[str, Any]) -> float:
+def _get_leaving_share(point: Mapping[str, Any]) -> float:
     return float(1.0 - point["shares"][-1])
 
 
-def _of_level(points: Sequence[Mapping[str, Any]], name: str, key: str) -> Floats:
+def _collect_level(points: Sequence[Mapping[str, Any]], name: str, key: str) -> Floats:
     found = [level[key] for p in points for level in p["cache"]["levels"] if level["name"] == name]
     return np.array([np.nan if v is None else v for v in found], np.float64)
 
 
-def _misses(points: Sequence[Mapping[str, Any]], whose: str) -> Figure:
+def _plot_misses(points: Sequence[Mapping[str, Any]], whose: str) -> Figure:
     """Runtime and misses per inference, relative to no early exit: BranchyNet's Fig. 6."""
-    xs = np.array([_leaving(p) for p in points])
+    xs = np.array([_get_leaving_share(p) for p in points])
     runtime = np.array([p["latency_s"] for p in points])
     marks: list[Mark] = [Line(xs, runtime / runtime[0], INK, "runtime", thick=True)]
     for place, level in enumerate(points[0]["cache"]["levels"], 1):
-        values = _of_level(points, level["name"], "misses")
+        values = _collect_level(points, level["name"], "misses")
         if values[0] > 0:
-            marks.append(Line(xs, values / values[0], exit_tone(place), f"{level['name']} misses"))
+            marks.append(Line(xs, values / values[0], choose_exit_tone(place), f"{level['name']} misses"))
     caption = f"Per inference, as a share of what it is when nothing leaves early. {whose}"
     x, y = Axis("samples that leave early (%)", 0.01), Axis("relative to no early exit (%)", 0.01, low=0.0)
     return Figure("cache-misses", "Runtime and cache misses against the threshold", caption, x, y, tuple(marks))
 
 
-def _miss_rates(points: Sequence[Mapping[str, Any]], whose: str) -> Figure:
+def _plot_miss_rates(points: Sequence[Mapping[str, Any]], whose: str) -> Figure:
     """Misses over accesses: may rise while misses fall, since the denominator shrinks."""
-    xs = np.array([_leaving(p) for p in points])
+    xs = np.array([_get_leaving_share(p) for p in points])
     marks = tuple(
-        Line(xs, _of_level(points, level["name"], "rate"), exit_tone(place), f"{level['name']}")
+        Line(xs, _collect_level(points, level["name"], "rate"), choose_exit_tone(place), f"{level['name']}")
         for place, level in enumerate(points[0]["cache"]["levels"], 1)
         if level["rate"] is not None
     )

@@ -9,14 +9,14 @@ from typing import TypeAlias
 
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.measure.compare import VARIABLE
-from edgeexit.report.page import html_report, item_pictures, item_tables
+from edgeexit.report.page import make_item_tables, plot_item, render_report
 from edgeexit.report.plot.figure import Picture
 from edgeexit.report.plot.png import save_picture
-from edgeexit.report.plot.svg import standalone
-from edgeexit.report.several import compared_tables, joint_pictures
-from edgeexit.report.sources import Given, Item, items_of
-from edgeexit.report.table import Table, to_latex, to_markdown
-from edgeexit.report.tidy import to_csv
+from edgeexit.report.plot.svg import render_standalone
+from edgeexit.report.several import make_comparison_tables, plot_jointly
+from edgeexit.report.sources import Given, Item, collect_items
+from edgeexit.report.table import Table, render_latex, render_markdown
+from edgeexit.report.tidy import render_csv
 from edgeexit.util.atomic import write_text
 
 
@@ -56,7 +56,7 @@ def write_report(results: Given | Sequence[Given], output: str | Path, *, vary: 
         if key not in VARIABLE:
             msg = f"no key named {key!r} to vary.{did_you_mean(key, VARIABLE)} Keys: {', '.join(VARIABLE)}."
             raise InputError(msg)
-    job = _Job(items_of(results), path, vary)
+    job = _Job(collect_items(results), path, vary)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return writer(job)
@@ -65,23 +65,25 @@ def write_report(results: Given | Sequence[Given], output: str | Path, *, vary: 
         raise InputError(msg) from error
 
 
-def _text(path: Path, text: str) -> list[Path]:
+def _write_text_file(path: Path, text: str) -> list[Path]:
     write_text(path, text)
     return [path]
 
 
-def _tables(job: _Job) -> list[Table]:
+def _collect_tables(job: _Job) -> list[Table]:
     if len(job.items) == 1:
-        return item_tables(job.items[0][1])
-    each = [replace(table, title=f"{name}: {table.title}") for name, item in job.items for table in item_tables(item)]
-    return [*compared_tables(job.items, job.vary), *each]
+        return make_item_tables(job.items[0][1])
+    each = [
+        replace(table, title=f"{name}: {table.title}") for name, item in job.items for table in make_item_tables(item)
+    ]
+    return [*make_comparison_tables(job.items, job.vary), *each]
 
 
-def _pictures(job: _Job, save: Callable[[Picture, Path], object]) -> list[Path]:
+def _write_pictures(job: _Job, save: Callable[[Picture, Path], object]) -> list[Path]:
     several = len(job.items) > 1
-    named = [("", picture) for picture in joint_pictures(job.items)] if several else []
+    named = [("", picture) for picture in plot_jointly(job.items)] if several else []
     for place, (_, item) in enumerate(job.items, 1):
-        named += [(f"-{place}" if several else "", picture) for picture in item_pictures(item)]
+        named += [(f"-{place}" if several else "", picture) for picture in plot_item(item)]
     made = []
     for number, picture in named:
         made.append(job.output.with_name(f"{job.output.stem}{number}-{picture.name}{job.output.suffix}"))
@@ -91,11 +93,11 @@ def _pictures(job: _Job, save: Callable[[Picture, Path], object]) -> list[Path]:
 
 _Writer: TypeAlias = Callable[[_Job], list[Path]]
 _WRITERS: dict[str, _Writer] = {
-    ".html": lambda job: _text(job.output, html_report(job.items, vary=job.vary)),
-    ".md": lambda job: _text(job.output, to_markdown(_tables(job))),
-    ".csv": lambda job: _text(job.output, to_csv(job.items)),
-    ".tex": lambda job: _text(job.output, to_latex(_tables(job))),
-    ".svg": lambda job: _pictures(job, lambda picture, file: _text(file, standalone(picture))),
-    ".png": lambda job: _pictures(job, save_picture),
-    ".pdf": lambda job: _pictures(job, save_picture),
+    ".html": lambda job: _write_text_file(job.output, render_report(job.items, vary=job.vary)),
+    ".md": lambda job: _write_text_file(job.output, render_markdown(_collect_tables(job))),
+    ".csv": lambda job: _write_text_file(job.output, render_csv(job.items)),
+    ".tex": lambda job: _write_text_file(job.output, render_latex(_collect_tables(job))),
+    ".svg": lambda job: _write_pictures(job, lambda picture, file: _write_text_file(file, render_standalone(picture))),
+    ".png": lambda job: _write_pictures(job, save_picture),
+    ".pdf": lambda job: _write_pictures(job, save_picture),
 }

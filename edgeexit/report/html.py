@@ -11,7 +11,7 @@ from html import escape
 
 import edgeexit
 from edgeexit.report.plot.figure import Picture
-from edgeexit.report.plot.palette import palette_css
+from edgeexit.report.plot.palette import render_palette_css
 from edgeexit.report.plot.svg import NARROW, draw
 from edgeexit.report.table import Table
 
@@ -58,26 +58,26 @@ _HEADING = re.compile(r"<h([123])>(.*?)</h\1>", re.DOTALL)
 _PILL = re.compile(r"\s*<span.*?</span>")
 
 
-def document(title: str, body: str, footer: str, *, css: str = "") -> str:
+def render_document(title: str, body: str, footer: str, *, css: str = "") -> str:
     """A whole page; the body's headings get links, and its contents stand where it says."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{escape(title)}</title><style>{palette_css()}{_CSS}{css}</style></head><body><main>"
-        f"{_with_contents(body)}<footer>Made by edgeexit {edgeexit.__version__}. {escape(footer)}</footer>"
+        f"<title>{escape(title)}</title><style>{render_palette_css()}{_CSS}{css}</style></head><body><main>"
+        f"{_insert_contents(body)}<footer>Made by edgeexit {edgeexit.__version__}. {escape(footer)}</footer>"
         "</main></body></html>\n"
     )
 
 
-def _with_contents(body: str) -> str:
+def _insert_contents(body: str) -> str:
     """Every heading gets an anchor of its own, and the contents list those below the first level."""
     listed, used = list[str](), set[str]()
 
     def anchored(found: re.Match[str]) -> str:
         level, inner = found.groups()
         words = _PILL.sub("", inner)
-        anchor = _anchor(words, used)
+        anchor = _make_anchor(words, used)
         if level != "1":
             deep = ' class="deep"' if level == "3" else ""
             listed.append(f'<li{deep}><a href="#{anchor}">{words}</a></li>')
@@ -89,7 +89,7 @@ def _with_contents(body: str) -> str:
     return linked.replace(CONTENTS, contents if len(listed) > 2 else "", 1)
 
 
-def _anchor(words: str, used: set[str]) -> str:
+def _make_anchor(words: str, used: set[str]) -> str:
     base = re.sub(r"[^a-z0-9]+", "-", re.sub(r"&\w+;", " ", words.lower())).strip("-")[:60] or "part"
     number, anchor = 1, base
     while anchor in used:
@@ -99,18 +99,18 @@ def _anchor(words: str, used: set[str]) -> str:
     return anchor
 
 
-def heading(level: int, words: str, after: str = "") -> str:
+def render_heading(level: int, words: str, after: str = "") -> str:
     """A heading; `after` is markup beside its words."""
     return f"<h{level}>{escape(words)}{f' {after}' if after else ''}</h{level}>"
 
 
-def pill(words: str) -> str:
+def render_pill(words: str) -> str:
     """A short verdict in a frame, in the colour of its kind."""
     kind = "good" if words in _GOOD else "bad" if words in _BAD else "even"
     return f'<span class="pill {kind}">{escape(words)}</span>'
 
 
-def cards(shown: Sequence[tuple[str, str, str]]) -> str:
+def render_cards(shown: Sequence[tuple[str, str, str]]) -> str:
     """Large figures: what it is, its value, and what belongs to it."""
     each = "".join(
         f'<div class="card"><i>{escape(what)}</i><b>{escape(value)}</b><i>{escape(around)}</i></div>'
@@ -119,7 +119,7 @@ def cards(shown: Sequence[tuple[str, str, str]]) -> str:
     return f'<div class="cards">{each}</div>'
 
 
-def box(words: str, entries: Sequence[str], kind: str = "") -> str:
+def render_box(words: str, entries: Sequence[str], kind: str = "") -> str:
     """A list with a line down its side; nothing for no entries. `words` is markup."""
     if not entries:
         return ""
@@ -127,43 +127,43 @@ def box(words: str, entries: Sequence[str], kind: str = "") -> str:
     return f'<div class="doubt {kind}">{words}<ul>{listed}</ul></div>'
 
 
-def statements(said: Sequence[tuple[str, str, str]]) -> str:
+def render_statements(said: Sequence[tuple[str, str, str]]) -> str:
     """Short judgements one below the other: what it is about, the judgement, and the sentence."""
-    each = "".join(f"<li><b>{escape(what)}</b> {pill(word)} {escape(sentence)}</li>" for what, word, sentence in said)
+    each = "".join(
+        f"<li><b>{escape(what)}</b> {render_pill(word)} {escape(sentence)}</li>" for what, word, sentence in said
+    )
     return f'<ul class="said">{each}</ul>'
 
 
-def table(shown: Table, level: int = 3) -> str:
+def render_table(shown: Table, level: int = 3) -> str:
     """A table; on a phone each row is a block in which every cell has its column's name before it."""
     if not shown.rows:
         return ""
     head = "".join(f"<th>{escape(c)}</th>" for c in shown.columns)
-    rows = "".join(f"<tr>{_cells(shown.columns, row)}</tr>" for row in shown.rows)
+    rows = "".join(f"<tr>{_render_cells(shown.columns, row)}</tr>" for row in shown.rows)
     headed = f"<thead><tr>{head}</tr></thead>" if any(shown.columns) else ""
     note = f'<p class="note">{escape(shown.note)}</p>' if shown.note else ""
     bare = "" if headed else ' class="bare"'
-    mark = pill(shown.mark) if shown.mark else ""
+    mark = render_pill(shown.mark) if shown.mark else ""
     return (
-        f'{heading(level, shown.title, mark)}<div class="wide"><table{bare}>{headed}<tbody>{rows}</tbody></table></div>'
+        f'{render_heading(level, shown.title, mark)}<div class="wide"><table{bare}>{headed}<tbody>{rows}</tbody></table></div>'
         f"{note}"
     )
 
 
-def _cells(columns: Sequence[str], row: Sequence[str]) -> str:
+def _render_cells(columns: Sequence[str], row: Sequence[str]) -> str:
     return "".join(
         f'<td data-column="{escape(column)}">{escape(_UNIT.sub(_NO_BREAK, cell))}</td>'
         for column, cell in zip(columns, row, strict=True)
     )
 
 
-def figures(pictures: Sequence[Picture]) -> str:
+def render_figures(pictures: Sequence[Picture]) -> str:
     """Pictures with their captions, each drawn for a desk and for a phone; the style sheet shows one."""
-    return f'<div class="figures">{"".join(map(_figure, pictures))}</div>' if pictures else ""
+    return f'<div class="figures">{"".join(map(_render_figure, pictures))}</div>' if pictures else ""
 
 
-def _figure(picture: Picture) -> str:
+def _render_figure(picture: Picture) -> str:
     desk = draw(picture).replace("<svg ", '<svg class="desk" ', 1)
     phone = draw(picture, NARROW).replace("<svg ", '<svg class="phone" ', 1)
-    return (
-        f"<figure>{heading(3, picture.title)}{desk}{phone}<figcaption>{escape(picture.caption)}</figcaption></figure>"
-    )
+    return f"<figure>{render_heading(3, picture.title)}{desk}{phone}<figcaption>{escape(picture.caption)}</figcaption></figure>"

@@ -6,23 +6,40 @@ from collections.abc import Collection, Sequence
 from html import escape
 
 from edgeexit.calibration import Calibration
-from edgeexit.calibration.result import Figures
+from edgeexit.calibration.result import PolicyPerformance
 from edgeexit.measure import BenchResult
 from edgeexit.measure.result.parts import Accuracy
-from edgeexit.report.calibrated import calibration_pictures, calibration_tables, quality_interval
-from edgeexit.report.html import CONTENTS, box, cards, document, figures, heading, pill, statements, table
-from edgeexit.report.plot.bench_figures import pictures_of
+from edgeexit.report.calibrated import compute_quality_interval, make_calibration_tables, plot_calibration
+from edgeexit.report.html import (
+    CONTENTS,
+    render_box,
+    render_cards,
+    render_document,
+    render_figures,
+    render_heading,
+    render_pill,
+    render_statements,
+    render_table,
+)
+from edgeexit.report.plot.bench_figures import plot_result
 from edgeexit.report.plot.figure import Picture
-from edgeexit.report.reasons import explain
-from edgeexit.report.several import comparison_section, comparison_title
+from edgeexit.report.reasons import explain_speed
+from edgeexit.report.several import make_comparison_title, render_comparison
 from edgeexit.report.sources import Item
 from edgeexit.report.table import Table
-from edgeexit.report.tables import change_text, interval_text, percentile_need, result_tables, share_range, speedup
-from edgeexit.report.validity_reasons import gravest_first
+from edgeexit.report.tables import (
+    compute_speedup,
+    format_accuracy_change,
+    format_interval,
+    format_samples_needed,
+    format_share_range,
+    make_result_tables,
+)
+from edgeexit.report.validity_reasons import sort_by_gravity
 from edgeexit.util import units
 
 
-def html_report(items: Sequence[tuple[str, Item]], vary: Collection[str] = ()) -> str:
+def render_report(items: Sequence[tuple[str, Item]], vary: Collection[str] = ()) -> str:
     """The page of one or several results and calibrations.
 
     Args:
@@ -31,35 +48,35 @@ def html_report(items: Sequence[tuple[str, Item]], vary: Collection[str] = ()) -
     """
     several = len(items) > 1
     sections = [
-        _section(name, item, several=several)
+        _render_section(name, item, several=several)
         if isinstance(item, BenchResult)
-        else _calibrated(name, item, several=several)
+        else _render_calibration(name, item, several=several)
         for name, item in items
     ]
-    compared = comparison_section(items, vary) if several else ""
-    title = comparison_title(items) if several else item_title(items[0][1])
+    compared = render_comparison(items, vary) if several else ""
+    title = make_comparison_title(items) if several else make_item_title(items[0][1])
     footer = "Times are wall-clock, batch 1; nothing is subtracted. What was not measured is shown as n/a, never as 0."
-    return document(f"edgeexit · {title}", f"{compared}{''.join(sections)}", footer)
+    return render_document(f"edgeexit · {title}", f"{compared}{''.join(sections)}", footer)
 
 
-def item_pictures(item: Item) -> list[Picture]:
+def plot_item(item: Item) -> list[Picture]:
     """The pictures of a result or a calibration."""
-    return pictures_of(item) if isinstance(item, BenchResult) else calibration_pictures(item)
+    return plot_result(item) if isinstance(item, BenchResult) else plot_calibration(item)
 
 
-def item_tables(item: Item) -> list[Table]:
+def make_item_tables(item: Item) -> list[Table]:
     """The tables of a result or a calibration."""
-    return result_tables(item) if isinstance(item, BenchResult) else calibration_tables(item)
+    return make_result_tables(item) if isinstance(item, BenchResult) else make_calibration_tables(item)
 
 
-def item_title(item: Item) -> str:
+def make_item_title(item: Item) -> str:
     """What a page is about."""
     if isinstance(item, BenchResult):
         return f"Benchmark of {item.subject.bundle}: early exit against its backbone"
     return f"Calibration for {item.target}"
 
 
-def _calibrated(name: str, calibration: Calibration, *, several: bool) -> str:
+def _render_calibration(name: str, calibration: Calibration, *, several: bool) -> str:
     verdict = f"target {calibration.verdict.bounds}"
     predicted, measured = calibration.predicted, calibration.measured or calibration.predicted
     what = "measured" if calibration.measured else "predicted"
@@ -74,67 +91,67 @@ def _calibrated(name: str, calibration: Calibration, *, several: bool) -> str:
         (f"p99 latency, {what}", units.seconds(measured.p99_s), f"predicted {units.seconds(predicted.p99_s)}"),
         (
             f"{quality}, {what}",
-            units.percent(_quality(measured)),
-            f"95 %: {share_range(quality_interval(measured))}, of {measured.samples} samples; "
-            f"predicted {units.percent(_quality(predicted))}",
+            units.percent(_get_quality(measured)),
+            f"95 %: {format_share_range(compute_quality_interval(measured))}, of {measured.samples} samples; "
+            f"predicted {units.percent(_get_quality(predicted))}",
         ),
     )
     remarks = [*(found.text for found in calibration.findings), *(remark.text for remark in calibration.verdicts)]
-    title = f"{name}: calibration for {calibration.target}" if several else item_title(calibration)
+    title = f"{name}: calibration for {calibration.target}" if several else make_item_title(calibration)
     return (
-        f"{heading(2 if several else 1, title, pill(verdict))}"
+        f"{render_heading(2 if several else 1, title, render_pill(verdict))}"
         f'<p class="sub">{escape("" if several else f"{name} · ")}{escape(calibration.criterion)} · '
-        f"{escape(_where(calibration))}</p>{'' if several else CONTENTS}{cards(shown)}"
-        f"{_said(calibration)}{box('What to do', calibration.verdict.advice, 'notes')}"
-        f"{_doubts(calibration.validity, calibration.reasons)}{box('Remarks', remarks, 'notes')}"
-        f"{figures(calibration_pictures(calibration))}{''.join(map(table, calibration_tables(calibration)))}"
+        f"{escape(_format_setting(calibration))}</p>{'' if several else CONTENTS}{render_cards(shown)}"
+        f"{_list_statements(calibration)}{render_box('What to do', calibration.verdict.advice, 'notes')}"
+        f"{_render_doubts(calibration.validity, calibration.reasons)}{render_box('Remarks', remarks, 'notes')}"
+        f"{render_figures(plot_calibration(calibration))}{''.join(map(render_table, make_calibration_tables(calibration)))}"
     )
 
 
-def _said(calibration: Calibration) -> str:
+def _list_statements(calibration: Calibration) -> str:
     """The three statements: bounds, prediction and machine."""
     verdict = calibration.verdict
     words = (verdict.bounds, verdict.prediction, verdict.machine)
     each = zip(verdict.lines(), words, strict=True)
-    return statements([(what, word, _after(word, text)) for (what, text), word in each])
+    return render_statements([(what, word, _strip_verdict(word, text)) for (what, text), word in each])
 
 
-def _after(word: str, sentence: str) -> str:
+def _strip_verdict(word: str, sentence: str) -> str:
     """A sentence without the judging word that it begins with."""
     rest = sentence[len(word) :] if sentence.lower().startswith(word) else sentence
     return rest.lstrip(":; ")
 
 
-def _quality(figures: Figures) -> float | None:
+def _get_quality(figures: PolicyPerformance) -> float | None:
     return figures.agreement if figures.accuracy is None else figures.accuracy
 
 
-def _where(calibration: Calibration) -> str:
+def _format_setting(calibration: Calibration) -> str:
     """The settings and the machine as text."""
     s = calibration.settings
     parts = [str(s[name]) for name in ("backend", "mode", "precision") if name in s]
-    threads = [units.plural(int(s["threads"]), "thread")] if isinstance(s.get("threads"), int) else []
+    threads = [units.format_count(int(s["threads"]), "thread")] if isinstance(s.get("threads"), int) else []
     machine = calibration.device.get("board") or calibration.device.get("cpu") or calibration.key
     return f"{', '.join([*parts, *threads])} · {machine}"
 
 
-def _section(name: str, result: BenchResult, *, several: bool) -> str:
+def _render_section(name: str, result: BenchResult, *, several: bool) -> str:
     subject, workload, verdict = result.subject, result.workload, result.latency.against_backbone.verdict
-    title = f"{name}: {subject.bundle}" if several else item_title(result)
+    title = f"{name}: {subject.bundle}" if several else make_item_title(result)
     return (
-        f"{heading(2 if several else 1, title, pill(verdict))}"
+        f"{render_heading(2 if several else 1, title, render_pill(verdict))}"
         f'<p class="sub">{escape(subject.criterion)} on {escape(workload.data)}, {workload.n} samples · '
         f"{escape(subject.backend)}, {escape(subject.mode)}, {escape(subject.precision)}, "
-        f"{units.plural(subject.threads, 'thread')} · "
+        f"{units.format_count(subject.threads, 'thread')} · "
         f"{escape(result.device.facts.get('board') or result.device.facts.get('cpu') or result.device.key)}</p>"
-        f"{'' if several else CONTENTS}{cards(_cards(result))}"
-        f'<p class="note">Why: {escape(explain(result))}</p>{_doubts(result.validity.status, result.validity.reasons)}'
-        f"{box('Why the verdict is not plainer', result.latency.against_backbone.reasons)}{box('Notes', result.notes, 'notes')}"
-        f"{figures(pictures_of(result))}{''.join(map(table, result_tables(result)))}"
+        f"{'' if several else CONTENTS}{render_cards(_make_cards(result))}"
+        f'<p class="note">Why: {escape(explain_speed(result))}</p>{_render_doubts(result.validity.status, result.validity.reasons)}'
+        f"{render_box('Why the verdict is not plainer', result.latency.against_backbone.reasons)}{render_box('Notes', result.notes, 'notes')}"
+        f"{render_figures(plot_result(result))}{''.join(map(render_table, make_result_tables(result)))}"
     )
 
 
-def _cards(result: BenchResult) -> tuple[tuple[str, str, str], ...]:
+def _make_cards(result: BenchResult) -> tuple[tuple[str, str, str], ...]:
     mixture, backbone, accuracy = result.latency.mixture, result.latency.backbone, result.accuracy
     mean = result.latency.against_backbone.mean.ci95
     faster = "n/a" if mean is None else f"{units.ratio(1 / mean.high)} … {units.ratio(1 / mean.low)}"
@@ -142,17 +159,17 @@ def _cards(result: BenchResult) -> tuple[tuple[str, str, str], ...]:
     bound = (
         f"≤ {units.seconds(p99.upper_c99_s)} at 99 % confidence"
         if p99.upper_c99_s is not None
-        else percentile_need(p99)
+        else format_samples_needed(p99)
     )
     return (
-        ("as fast as the backbone, in the mean", units.ratio(speedup(result)), f"95 %: {faster}"),
+        ("as fast as the backbone, in the mean", units.ratio(compute_speedup(result)), f"95 %: {faster}"),
         (
             f"mean latency; backbone {units.seconds(backbone.mean_s)}",
             units.seconds(mixture.mean_s),
-            f"95 %: {interval_text(mixture.mean_ci95)}",
+            f"95 %: {format_interval(mixture.mean_ci95)}",
         ),
         (f"p99 latency; backbone {units.seconds(straight.value_s)}", units.seconds(p99.value_s), bound),
-        _accuracy_card(accuracy),
+        _make_accuracy_card(accuracy),
         (
             "leave early",
             units.percent(sum(e.share for e in accuracy.per_exit[:-1]), 1),
@@ -161,15 +178,17 @@ def _cards(result: BenchResult) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _accuracy_card(accuracy: Accuracy) -> tuple[str, str, str]:
+def _make_accuracy_card(accuracy: Accuracy) -> tuple[str, str, str]:
     if accuracy.overall is None:
-        around = f"95 %: {share_range(accuracy.agreement_ci95)}"
+        around = f"95 %: {format_share_range(accuracy.agreement_ci95)}"
         return "agreement with the backbone; no labels", units.percent(accuracy.agreement), around
-    around = f"95 %: {share_range(accuracy.overall_ci95)}; {change_text(accuracy)} against the backbone"
+    around = (
+        f"95 %: {format_share_range(accuracy.overall_ci95)}; {format_accuracy_change(accuracy)} against the backbone"
+    )
     return f"accuracy; backbone {units.percent(accuracy.backbone)}", units.percent(accuracy.overall), around
 
 
-def _doubts(status: str, reasons: Sequence[str]) -> str:
-    words = f"This measurement is {pill(status)}"
+def _render_doubts(status: str, reasons: Sequence[str]) -> str:
+    words = f"This measurement is {render_pill(status)}"
     several = "; what disturbs it most stands first" if len(reasons) > 1 else ""
-    return box(words + several, gravest_first(reasons), "bad" if status == "invalid" else "")
+    return render_box(words + several, sort_by_gravity(reasons), "bad" if status == "invalid" else "")

@@ -10,14 +10,14 @@ import json
 from typing import Any
 
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.util.resources import data_dir
+from edgeexit.util.resources import find_data_dir
 
 _SUFFIX = ".schema.json"
 
 
-def schema_names() -> list[str]:
+def list_schemas() -> list[str]:
     """Names of all documents that have a schema, with their versions."""
-    stems = (path.name.removesuffix(_SUFFIX) for path in data_dir("schemas").glob(f"*{_SUFFIX}"))
+    stems = (path.name.removesuffix(_SUFFIX) for path in find_data_dir("schemas").glob(f"*{_SUFFIX}"))
     return sorted("/".join(stem.rsplit("-", 1)) for stem in stems)
 
 
@@ -27,10 +27,10 @@ def load_schema(name: str) -> dict[str, Any]:
     Raises:
         InputError: there is none of that name; the nearest is suggested.
     """
-    names = schema_names()
+    names = list_schemas()
     if name not in names:
         msg = f"no schema named {name!r}.{did_you_mean(name, names)} Schemas: {', '.join(names)}."
         raise InputError(msg)
-    path = data_dir("schemas") / f"{name.replace('/', '-')}{_SUFFIX}"
+    path = find_data_dir("schemas") / f"{name.replace('/', '-')}{_SUFFIX}"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found

@@ -12,27 +12,27 @@ from edgeexit.calibration import Calibration
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
 from edgeexit.measure.statistics import Interval
-from edgeexit.report.calibrated import quality_interval
-from edgeexit.report.html import CONTENTS, box, figures, heading, table
-from edgeexit.report.names import short
-from edgeexit.report.plot.bench_figures import overlay
+from edgeexit.report.calibrated import compute_quality_interval
+from edgeexit.report.html import CONTENTS, render_box, render_figures, render_heading, render_table
+from edgeexit.report.names import shorten_name
+from edgeexit.report.plot.bench_figures import plot_overlay
 from edgeexit.report.plot.figure import (
     BACKBONE,
     Axis,
-    Dots,
     Figure,
     Floats,
     Line,
     Mark,
     Picture,
-    exit_tone,
-    latency_axis,
-    thin,
+    Points,
+    choose_exit_tone,
+    make_latency_axis,
+    thin_curves,
 )
 from edgeexit.report.sources import Item
 from edgeexit.report.sweep import sweep
 from edgeexit.report.table import Table
-from edgeexit.report.tables import comparison_table, interval_text, share_text
+from edgeexit.report.tables import format_interval, format_share, make_comparison_table
 from edgeexit.util import units
 
 POLICY_KEYS = ("criterion", "exits", "thresholds", "mode")
@@ -57,7 +57,7 @@ class Row:
     kind: str
 
 
-def comparison_title(items: Sequence[tuple[str, Item]]) -> str:
+def make_comparison_title(items: Sequence[tuple[str, Item]]) -> str:
     """What a page of several is about."""
     kinds = {isinstance(item, BenchResult) for _, item in items}
     words = {True: "benchmarks", False: "calibrations"}
@@ -65,27 +65,27 @@ def comparison_title(items: Sequence[tuple[str, Item]]) -> str:
     return f"{len(items)} {what} compared"
 
 
-def comparison_section(items: Sequence[tuple[str, Item]], vary: Collection[str] = ()) -> str:
+def render_comparison(items: Sequence[tuple[str, Item]], vary: Collection[str] = ()) -> str:
     """The head of the page: the chart and the table of all, and every benchmark against the first."""
     results = [(name, item) for name, item in items if isinstance(item, BenchResult)]
     words = f"Benchmarks are compared with {results[0][0]}, the first." if len(results) > 1 else ""
     return (
-        f'{heading(1, comparison_title(items))}<p class="sub">{escape(words)}</p>{CONTENTS}'
-        f"{figures(joint_pictures(items))}{table(joint_table(items), 2)}"
-        f"{''.join(_compared(results[0], other, vary) for other in results[1:])}"
+        f'{render_heading(1, make_comparison_title(items))}<p class="sub">{escape(words)}</p>{CONTENTS}'
+        f"{render_figures(plot_jointly(items))}{render_table(make_joint_table(items), 2)}"
+        f"{''.join(_render_pair(results[0], other, vary) for other in results[1:])}"
     )
 
 
-def joint_pictures(items: Sequence[tuple[str, Item]]) -> list[Picture]:
+def plot_jointly(items: Sequence[tuple[str, Item]]) -> list[Picture]:
     """Accuracy against latency for all items, and the distributions of those benchmarks that kept their samples."""
-    found: list[Picture | None] = [joint_chart(items)]
-    found.append(overlay([(name, item) for name, item in items if isinstance(item, BenchResult)]))
+    found: list[Picture | None] = [plot_joint_chart(items)]
+    found.append(plot_overlay([(name, item) for name, item in items if isinstance(item, BenchResult)]))
     return [picture for picture in found if picture is not None]
 
 
-def row_of(name: str, item: Item) -> Row:
+def make_row(name: str, item: Item) -> Row:
     """A benchmark or a calibration as one row."""
-    return _bench_row(name, item) if isinstance(item, BenchResult) else _calibration_row(name, item)
+    return _bench_row(name, item) if isinstance(item, BenchResult) else _make_calibration_row(name, item)
 
 
 def _bench_row(name: str, result: BenchResult) -> Row:
@@ -107,14 +107,14 @@ def _bench_row(name: str, result: BenchResult) -> Row:
     )
 
 
-def _calibration_row(name: str, calibration: Calibration) -> Row:
+def _make_calibration_row(name: str, calibration: Calibration) -> Row:
     point, s = calibration.measured or calibration.predicted, calibration.settings
     labelled = point.accuracy is not None
     half_s = calibration.tolerance * point.mean_s
     return Row(
         name=name,
         quality=(point.accuracy if labelled else point.agreement) or 0.0,
-        quality_ci95=quality_interval(point),
+        quality_ci95=compute_quality_interval(point),
         mean_s=point.mean_s,
         mean_ci95=Interval(point.mean_s - half_s, point.mean_s + half_s) if calibration.measured else None,
         p99_s=point.p99_s,
@@ -127,16 +127,16 @@ def _calibration_row(name: str, calibration: Calibration) -> Row:
     )
 
 
-def joint_table(items: Sequence[tuple[str, Item]]) -> Table:
+def make_joint_table(items: Sequence[tuple[str, Item]]) -> Table:
     """One row per item."""
-    rows = [row_of(name, item) for name, item in items]
+    rows = [make_row(name, item) for name, item in items]
     cells = [
         (
             row.name,
             row.criterion,
             row.settings,
-            share_text(row.quality, row.quality_ci95),
-            units.seconds(row.mean_s) + (f" ({interval_text(row.mean_ci95)})" if row.mean_ci95 else ""),
+            format_share(row.quality, row.quality_ci95),
+            units.seconds(row.mean_s) + (f" ({format_interval(row.mean_ci95)})" if row.mean_ci95 else ""),
             units.seconds(row.p99_s),
             units.ratio(row.backbone_s / row.mean_s),
             row.kind,
@@ -154,47 +154,47 @@ def joint_table(items: Sequence[tuple[str, Item]]) -> Table:
     )
 
 
-def joint_chart(items: Sequence[tuple[str, Item]]) -> Figure | None:
+def plot_joint_chart(items: Sequence[tuple[str, Item]]) -> Figure | None:
     """Accuracy against mean latency of all, on one scale; None where fewer than two can be shown together."""
-    rows = [(i, row_of(name, item), item) for i, (name, item) in enumerate(items, 1)]
+    rows = [(i, make_row(name, item), item) for i, (name, item) in enumerate(items, 1)]
     labelled = any(row.labelled for _, row, _ in rows)
     shown = [entry for entry in rows if entry[1].labelled == labelled]
     if len(shown) < 2:
         return None
-    marks = [mark for i, row, item in shown for mark in _marks(row, item, exit_tone(i, len(rows)))]
+    marks = [mark for i, row, item in shown for mark in _make_marks(row, item, choose_exit_tone(i, len(rows)))]
     caption = (
         "Each point is one result with its 95 % intervals; the line of its colour is what other thresholds would give. "
         "Grey points are the backbones. Points further up and to the left are better."
     )
-    x = latency_axis("mean latency", max(row.backbone_s for _, row, _ in shown))
+    x = make_latency_axis("mean latency", max(row.backbone_s for _, row, _ in shown))
     y = Axis("accuracy (%)" if labelled else "agreement with the backbone (%)", 0.01)
     return Figure("joint-accuracy-latency", "Accuracy against latency, all results", caption, x, y, tuple(marks))
 
 
-def _marks(row: Row, item: Item, tone: str) -> list[Mark]:
-    curve = _curve(item)
+def _make_marks(row: Row, item: Item, tone: str) -> list[Mark]:
+    curve = _make_curve(item)
     marks: list[Mark] = [] if curve is None else [Line(curve[0], curve[1], tone)]
     if row.backbone_quality is not None:
-        marks.append(Dots(np.array([row.backbone_s]), np.array([row.backbone_quality]), BACKBONE, "backbone"))
+        marks.append(Points(np.array([row.backbone_s]), np.array([row.backbone_quality]), BACKBONE, "backbone"))
     side = 0.0 if row.mean_ci95 is None else (row.mean_ci95.high - row.mean_ci95.low) / 2
     below, above = (
         (0.0, 0.0)
         if row.quality_ci95 is None
         else (row.quality - row.quality_ci95.low, row.quality_ci95.high - row.quality)
     )
-    name = short(row.name, 24)
-    point = Dots(np.array([row.mean_s]), np.array([row.quality]), tone, name, name, large=True)
+    name = shorten_name(row.name, 24)
+    point = Points(np.array([row.mean_s]), np.array([row.quality]), tone, name, name, large=True)
     return [*marks, replace(point, spread=(side, below, above))]
 
 
-def _curve(item: Item) -> tuple[Floats, ...] | None:
+def _make_curve(item: Item) -> tuple[Floats, ...] | None:
     """Mean latency and quality of other thresholds, from the fastest to the slowest."""
     if isinstance(item, BenchResult):
         swept = sweep(item)
         if swept is None:
             return None
         order = np.argsort(swept.mean_cost, kind="stable")
-        return thin(swept.mean_cost[order], swept.accuracy[order])
+        return thin_curves(swept.mean_cost[order], swept.accuracy[order])
     points = sorted(item.curve, key=lambda p: p.mean_s)
     if len(points) < 2:
         return None
@@ -202,32 +202,32 @@ def _curve(item: Item) -> tuple[Floats, ...] | None:
     return np.array([p.mean_s for p in points]), np.array(quality)
 
 
-def compared_tables(items: Sequence[tuple[str, Item]], vary: Collection[str] = ()) -> list[Table]:
+def make_comparison_tables(items: Sequence[tuple[str, Item]], vary: Collection[str] = ()) -> list[Table]:
     """The table of all, and one for each benchmark that can be compared with the first."""
     results = [(name, item) for name, item in items if isinstance(item, BenchResult)]
-    found = [joint_table(items)]
+    found = [make_joint_table(items)]
     for other in results[1:]:
-        compared = _comparison(results[0], other, vary)
+        compared = _compare_pair(results[0], other, vary)
         found += [compared] if isinstance(compared, Table) else []
     return found
 
 
-def _compared(first: tuple[str, BenchResult], other: tuple[str, BenchResult], vary: Collection[str]) -> str:
-    compared = _comparison(first, other, vary)
+def _render_pair(first: tuple[str, BenchResult], other: tuple[str, BenchResult], vary: Collection[str]) -> str:
+    compared = _compare_pair(first, other, vary)
     if isinstance(compared, Table):
-        return table(compared)
+        return render_table(compared)
     lines = compared.splitlines()
     differing = [line.strip() for line in lines if line.startswith("  ")]
     remedy = f" {escape(lines[-1])}" if len(lines) > 1 else ""
     words = f"They differ in what a comparison has to keep equal.{remedy}"
-    return heading(3, f"{other[0]}: not compared with {first[0]}") + box(words, differing or lines)
+    return render_heading(3, f"{other[0]}: not compared with {first[0]}") + render_box(words, differing or lines)
 
 
-def _comparison(first: tuple[str, BenchResult], other: tuple[str, BenchResult], vary: Collection[str]) -> Table | str:
+def _compare_pair(first: tuple[str, BenchResult], other: tuple[str, BenchResult], vary: Collection[str]) -> Table | str:
     """The table, or why there is none."""
     try:
         compared = compare_results(first[1], other[1], vary={*POLICY_KEYS, *vary})
     except InputError as error:
         return str(error)
-    shown = comparison_table(first[1], other[1], compared, (first[0], other[0]))
+    shown = make_comparison_table(first[1], other[1], compared, (first[0], other[0]))
     return replace(shown, title=f"{other[0]} against {first[0]}", mark=compared.comparison.verdict)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from edgeexit.bundle import Bundle
-from edgeexit.calibration import Calibration, calibration_from
+from edgeexit.calibration import Calibration, parse_calibration
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, read_result
 from edgeexit.util.documents import read_json
@@ -22,18 +22,18 @@ class NoCalibrationError(InputError):
     """A bundle has nothing to report yet."""
 
 
-def items_of(results: Given | Sequence[Given]) -> list[tuple[str, Item]]:
+def collect_items(results: Given | Sequence[Given]) -> list[tuple[str, Item]]:
     """Named items of what a caller has: results, calibrations, bundles, files of these, pairs of a name and one of them, or a list.
 
     Raises:
         InputError: something else, nothing at all, or a file that is none of these.
     """
     given = results if isinstance(results, (list, Sequence)) and not _is_one(results) else [results]
-    named = [entry for one in given for entry in _items_of_one(one)]
+    named = [entry for one in given for entry in _collect_from(one)]
     if not named:
         msg = "a report needs at least one result, calibration or calibrated bundle."
         raise InputError(msg)
-    return _with_own_names(named)
+    return _make_names_unique(named)
 
 
 def _is_one(given: object) -> bool:
@@ -42,22 +42,22 @@ def _is_one(given: object) -> bool:
     )
 
 
-def _items_of_one(given: Any) -> list[tuple[str, Item]]:
+def _collect_from(given: Any) -> list[tuple[str, Item]]:
     if isinstance(given, BenchResult):
         return [(given.subject.bundle, given)]
     if isinstance(given, Calibration):
         return [(f"calibration for {given.target}", given)]
     if isinstance(given, Bundle):
-        return _of_bundle(Path(given.path))
+        return _collect_from_bundle(Path(given.path))
     if isinstance(given, (str, Path)):
         return read_items(Path(given))
     if _is_one(given):
-        return [(given[0], item) for _, item in _items_of_one(given[1])]
+        return [(given[0], item) for _, item in _collect_from(given[1])]
     msg = f"a report takes results, calibrations, bundles or their paths, not {type(given).__name__}."
     raise InputError(msg)
 
 
-def _with_own_names(named: Sequence[tuple[str, Item]]) -> list[tuple[str, Item]]:
+def _make_names_unique(named: Sequence[tuple[str, Item]]) -> list[tuple[str, Item]]:
     """Names that several items share get a number."""
     total, seen = Counter(name for name, _ in named), Counter[str]()
     found: list[tuple[str, Item]] = []
@@ -81,10 +81,10 @@ def read_all(paths: Sequence[Path]) -> tuple[list[tuple[str, Item]], list[str]]:
             left_out.append(str(error))
     if not found:
         raise InputError("\n".join(left_out))
-    return _with_own_names(_told_apart(found, paths)), left_out
+    return _make_names_unique(_disambiguate_names(found, paths)), left_out
 
 
-def _told_apart(named: list[tuple[str, Item]], paths: Sequence[Path]) -> list[tuple[str, Item]]:
+def _disambiguate_names(named: list[tuple[str, Item]], paths: Sequence[Path]) -> list[tuple[str, Item]]:
     """With the folder before the name where files in several folders have the same one."""
     if len(named) != len(paths) or len({name for name, _ in named}) == len(named):
         return named
@@ -100,14 +100,14 @@ def read_items(path: Path) -> list[tuple[str, Item]]:
         InputError: it is neither a result nor a calibration nor a bundle with a calibration.
     """
     if path.is_dir():
-        return _of_bundle(path)
+        return _collect_from_bundle(path)
     document = read_json(path, "a bench result or a calibration")
     if isinstance(document, dict) and str(document.get("schema")).startswith("edgeexit.calibration/"):
-        return [(path.name, calibration_from(document, str(path)))]
+        return [(path.name, parse_calibration(document, str(path)))]
     return [(path.name, read_result(path))]
 
 
-def _of_bundle(path: Path) -> list[tuple[str, Item]]:
+def _collect_from_bundle(path: Path) -> list[tuple[str, Item]]:
     """The active calibrations of a bundle; where none is active, all that it kept, and the names say so."""
     bundle = Bundle.open(path)
     active = [record for key in bundle.manifest.calibrations if (record := bundle.active(key)) is not None]
@@ -119,7 +119,7 @@ def _of_bundle(path: Path) -> list[tuple[str, Item]]:
     return [
         (
             path.name if alone else f"{path.name}, {record.name}{state}",
-            calibration_from(bundle.read_record(record), f"{path}, calibration {record.name}"),
+            parse_calibration(bundle.read_record(record), f"{path}, calibration {record.name}"),
         )
         for record in records
     ]

@@ -15,7 +15,7 @@ _MOST = 400
 
 
 @dataclass(frozen=True)
-class Sweep:
+class ThresholdSweep:
     """One row per threshold, from always leaving at exit 1 to never leaving early.
 
     Attributes:
@@ -41,7 +41,7 @@ class Sweep:
         return int(np.argmax(np.where(inside, above, -np.inf)))
 
 
-def sweep(result: BenchResult, costs: Floats | None = None) -> Sweep | None:
+def sweep(result: BenchResult, costs: Floats | None = None) -> ThresholdSweep | None:
     """The sweep of a result; None where its raw samples are not there.
 
     The same threshold stands at every exit, which for two exits is every policy there is and for more is a line through them.
@@ -59,13 +59,13 @@ def sweep(result: BenchResult, costs: Floats | None = None) -> Sweep | None:
         values = np.unique(np.quantile(values, np.linspace(0.0, 1.0, _MOST), method="nearest"))
     if costs is None:
         costs = np.array([e.forced.mean_s for e in result.latency.per_exit])
-    rows = [_row(early, hits, np.float32(t)) for t in values]
+    rows = [_evaluate_threshold(early, hits, np.float32(t)) for t in values]
     shares = np.array([row[0] for row in rows])
     own = np.array([criterion(result.subject.criterion).own(float(t)) for t in values])
-    return Sweep(own, np.array([row[1] for row in rows]), shares @ costs, shares)
+    return ThresholdSweep(own, np.array([row[1] for row in rows]), shares @ costs, shares)
 
 
-def _row(
+def _evaluate_threshold(
     early: NDArray[np.float32], hits: NDArray[np.bool_], threshold: np.float32
 ) -> tuple[NDArray[np.float64], float]:
     sure = np.concatenate([early >= threshold, np.ones((len(early), 1), bool)], axis=1)

@@ -27,12 +27,12 @@ class Table:
         return f"{self.title} ({self.mark})" if self.mark else self.title
 
 
-def to_markdown(tables: Sequence[Table]) -> str:
+def render_markdown(tables: Sequence[Table]) -> str:
     """The tables as Markdown."""
-    return "\n".join(_markdown(table) for table in tables if table.rows)
+    return "\n".join(_render_markdown_table(table) for table in tables if table.rows)
 
 
-def _markdown(table: Table) -> str:
+def _render_markdown_table(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
@@ -48,24 +48,24 @@ _LATEX = {
 }  # fmt: skip
 
 
-def to_latex(tables: Sequence[Table]) -> str:
+def render_latex(tables: Sequence[Table]) -> str:
     r"""The tables as LaTeX `table` floats for `\input`; they need the package booktabs."""
-    lines = ["% needs \\usepackage{booktabs}", *(_latex(table) for table in tables if table.rows)]
+    lines = ["% needs \\usepackage{booktabs}", *(_render_latex_table(table) for table in tables if table.rows)]
     return "\n".join(lines) + "\n"
 
 
-def _latex(table: Table) -> str:
+def _render_latex_table(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
-        return " & ".join(map(latex_text, cells)) + r" \\"
+        return " & ".join(map(escape_latex, cells)) + r" \\"
 
     head = [line(table.columns), r"\midrule"] if any(table.columns) else []
     rows = [r"\toprule", *head, *map(line, table.rows), r"\bottomrule"]
-    note = [rf"\par\smallskip{{\footnotesize {latex_text(table.note)}}}"] if table.note else []
+    note = [rf"\par\smallskip{{\footnotesize {escape_latex(table.note)}}}"] if table.note else []
     tabular = [rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}", *rows, r"\end{tabular}"]
-    inside = [r"\centering", rf"\caption{{{latex_text(table.heading)}}}", *tabular, *note]
+    inside = [r"\centering", rf"\caption{{{escape_latex(table.heading)}}}", *tabular, *note]
     return "\n".join([r"\begin{table}", *inside, r"\end{table}"])
 
 
-def latex_text(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Text with what LaTeX would take for commands written out."""
     return "".join(_LATEX.get(c, c) for c in text)

@@ -5,93 +5,94 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgeexit.measure import BenchResult, ResultComparison
-from edgeexit.measure.result.parts import Accuracy, Audit, Breakdown, Latency, PacedLane, Percentile
+from edgeexit.measure.result.parts import Accuracy, Breakdown, CachingAudit, Latency, PacedSeries, Percentile
 from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
 from edgeexit.measure.verdict import Comparison, Ratio
-from edgeexit.report.extras import extra_tables
+from edgeexit.report.extras import make_extra_tables
 from edgeexit.report.table import Table
-from edgeexit.report.validity_reasons import gravest_first
+from edgeexit.report.validity_reasons import sort_by_gravity
 from edgeexit.util import units
 
 
-def result_tables(result: BenchResult) -> list[Table]:
+def make_result_tables(result: BenchResult) -> list[Table]:
     """Every table of a result, the headline first; a part that was not measured is a row with the reason."""
-    tables = [headline(result), per_exit(result)]
+    tables = [make_headline_table(result), make_exit_table(result)]
     if result.latency.breakdown is not None:
-        tables.append(_breakdown(result.latency.breakdown))
+        tables.append(_make_breakdown_table(result.latency.breakdown))
     if result.against is not None:
-        tables.append(_against(result))
+        tables.append(_make_against_table(result))
     if result.audit is not None:
         tables.append(_audit(result.audit))
     if result.paced is not None:
-        tables.append(_paced(result))
+        tables.append(_make_paced_table(result))
     if result.cold is not None:
-        tables.append(_pair("Cold caches", result.cold.mixture, result.cold.backbone))
-    return [*tables, *extra_tables(result), _setting(result), _not_measured(result)]
+        tables.append(_make_pair_table("Cold caches", result.cold.mixture, result.cold.backbone))
+    return [*tables, *make_extra_tables(result), _make_setting_table(result), _list_not_measured(result)]
 
 
-def interval_text(interval: Interval | None) -> str:
+def format_interval(interval: Interval | None) -> str:
     """`16.0 µs … 17.1 µs`, or `n/a`."""
     return "n/a" if interval is None else f"{units.seconds(interval.low)} … {units.seconds(interval.high)}"
 
 
-def ratio_text(ratio: Ratio) -> str:
+def format_ratio(ratio: Ratio) -> str:
     """`0.52 × (0.51 … 0.53)`."""
     around = "" if ratio.ci95 is None else f" ({ratio.ci95.low:.2f} … {ratio.ci95.high:.2f})"
     return f"{units.ratio(ratio.value)}{around}"
 
 
-def speedup(result: BenchResult) -> float:
+def compute_speedup(result: BenchResult) -> float:
     """Mean of the backbone over mean of the early exit."""
     return result.latency.backbone.mean_s / result.latency.mixture.mean_s
 
 
-def verdict_text(comparison: Comparison) -> str:
+def format_verdict(comparison: Comparison) -> str:
     """The verdict, with its reasons where it has any."""
     return comparison.verdict + (f": {'; '.join(comparison.reasons)}" if comparison.reasons else "")
 
 
-def share_text(share: float | None, interval: Interval | None) -> str:
+def format_share(share: float | None, interval: Interval | None) -> str:
     """`98.75 % (97.1 … 99.5 %)`, or `n/a`."""
     around = "" if interval is None else f" ({units.percent_range(interval.low, interval.high)})"
     return units.percent(share) + around
 
 
-def share_of(share: float | None, samples: int) -> str:
+def format_share_with_interval(share: float | None, samples: int) -> str:
     """A share of that many samples with its 95 % interval: `98.75 % (97.1 … 99.5 %)`; `n/a` for None."""
-    return share_text(share, _interval(share, samples))
+    return format_share(share, _compute_interval(share, samples))
 
 
-def share_range(interval: Interval | None) -> str:
+def format_share_range(interval: Interval | None) -> str:
     """`97.1 … 99.5 %`, or `n/a`."""
     return "n/a" if interval is None else units.percent_range(interval.low, interval.high)
 
 
-def change_text(accuracy: Accuracy) -> str:
+def format_accuracy_change(accuracy: Accuracy) -> str:
     """The change of accuracy against the backbone: `-0.60 points (-1.48 … +0.28)`, or `n/a`."""
     interval = accuracy.change_ci95
     around = "" if interval is None else f" ({100 * interval.low:+.2f} … {100 * interval.high:+.2f})"
     return units.points(accuracy.change) + around
 
 
-def headline(result: BenchResult) -> Table:
+def make_headline_table(result: BenchResult) -> Table:
     """Early exit beside the backbone."""
     latency, accuracy = result.latency, result.accuracy
-    rows = [_accuracy_row(accuracy), *_latency_rows(latency.mixture, latency.backbone)]
+    rows = [_make_accuracy_row(accuracy), *_make_latency_rows(latency.mixture, latency.backbone)]
     note = (
-        f"{verdict_text(latency.against_backbone)}. Ratio of the typical latencies {ratio_text(latency.against_backbone.typical)}, "
-        f"of the means {ratio_text(latency.against_backbone.mean)}; early exit is {units.ratio(speedup(result))} as fast in the mean. "
+        f"{format_verdict(latency.against_backbone)}. Ratio of the typical latencies {format_ratio(latency.against_backbone.typical)}, "
+        f"of the means {format_ratio(latency.against_backbone.mean)}; early exit is "
+        f"{units.ratio(compute_speedup(result))} as fast in the mean. "
         "Intervals are 95 %: of times over processes, of accuracies over samples. ≤ is the upper bound at 99 % confidence."
     )
     return Table("Early exit and backbone", ("", "early exit", "backbone", "ratio"), tuple(rows), note, _mark(result))
 
 
-def _accuracy_row(accuracy: Accuracy) -> tuple[str, str, str, str]:
+def _make_accuracy_row(accuracy: Accuracy) -> tuple[str, str, str, str]:
     if accuracy.overall is None:
-        return "agreement", share_text(accuracy.agreement, accuracy.agreement_ci95), "", "no labels"
+        return "agreement", format_share(accuracy.agreement, accuracy.agreement_ci95), "", "no labels"
     ours, theirs = (accuracy.overall, accuracy.overall_ci95), (accuracy.backbone, accuracy.backbone_ci95)
-    return "accuracy", share_text(*ours), share_text(*theirs), change_text(accuracy)
+    return "accuracy", format_share(*ours), format_share(*theirs), format_accuracy_change(accuracy)
 
 
 def _mark(result: BenchResult) -> str:
@@ -99,34 +100,34 @@ def _mark(result: BenchResult) -> str:
     return "" if result.validity.status == "valid" else result.validity.status
 
 
-def _latency_rows(mixture: Latency, backbone: Latency) -> Iterator[tuple[str, str, str, str]]:
+def _make_latency_rows(mixture: Latency, backbone: Latency) -> Iterator[tuple[str, str, str, str]]:
     yield (
         "mean",
-        _with_interval(mixture.mean_s, mixture.mean_ci95),
-        _with_interval(backbone.mean_s, backbone.mean_ci95),
+        _format_with_interval(mixture.mean_s, mixture.mean_ci95),
+        _format_with_interval(backbone.mean_s, backbone.mean_ci95),
         units.ratio(mixture.mean_s / backbone.mean_s),
     )
     for one, two in zip(mixture.percentiles, backbone.percentiles, strict=True):
-        yield f"p{one.q:g}", percentile_text(one), percentile_text(two), units.ratio(one.value_s / two.value_s)
+        yield f"p{one.q:g}", format_percentile(one), format_percentile(two), units.ratio(one.value_s / two.value_s)
 
 
-def _with_interval(value_s: float, interval: Interval | None) -> str:
-    return units.seconds(value_s) + ("" if interval is None else f" ({interval_text(interval)})")
+def _format_with_interval(value_s: float, interval: Interval | None) -> str:
+    return units.seconds(value_s) + ("" if interval is None else f" ({format_interval(interval)})")
 
 
-def percentile_text(percentile: Percentile) -> str:
+def format_percentile(percentile: Percentile) -> str:
     """The percentile with its bound, or how many samples a bound needs."""
     if percentile.upper_c99_s is None:
-        return f"{units.seconds(percentile.value_s)} ({percentile_need(percentile)})"
+        return f"{units.seconds(percentile.value_s)} ({format_samples_needed(percentile)})"
     return f"{units.seconds(percentile.value_s)} (≤ {units.seconds(percentile.upper_c99_s)})"
 
 
-def percentile_need(percentile: Percentile) -> str:
+def format_samples_needed(percentile: Percentile) -> str:
     """How many samples a bound of this percentile needs."""
     return f"bound needs {percentile.needed} samples"
 
 
-def per_exit(result: BenchResult) -> Table:
+def make_exit_table(result: BenchResult) -> Table:
     """What leaves where, how well and how fast."""
     columns = ("exit", "share", "accuracy of these", "accuracy alone", "mean in the mix", "forced median", "forced p99")
     rows = []
@@ -136,11 +137,11 @@ def per_exit(result: BenchResult) -> Table:
             (
                 str(accuracy.exit),
                 units.percent(accuracy.share, 1),
-                share_text(accuracy.accuracy, accuracy.accuracy_ci95),
-                share_text(accuracy.alone, accuracy.alone_ci95),
+                format_share(accuracy.accuracy, accuracy.accuracy_ci95),
+                format_share(accuracy.alone, accuracy.alone_ci95),
                 units.seconds(latency.natural.mean_s if latency.natural else None),
                 units.seconds(forced.typical_s),
-                percentile_text(forced.percentile(99.0)),
+                format_percentile(forced.percentile(99.0)),
             )
         )
     closure = result.latency.closure
@@ -151,7 +152,7 @@ def per_exit(result: BenchResult) -> Table:
     return Table("Exits", columns, tuple(rows), note, _mark(result))
 
 
-def _breakdown(breakdown: Breakdown) -> Table:
+def _make_breakdown_table(breakdown: Breakdown) -> Table:
     rows, stages_s, gates_s = [], 0.0, 0.0
     for cost in breakdown.exits:
         stages_s, gates_s = stages_s + cost.stage_s, gates_s + (cost.gate_s or 0.0)
@@ -163,33 +164,35 @@ def _breakdown(breakdown: Breakdown) -> Table:
     return Table("Where the time goes", ("", "stages", "gates", "overhead", "end to end"), tuple(rows), note)
 
 
-def _against(result: BenchResult) -> Table:
+def _make_against_table(result: BenchResult) -> Table:
     assert result.against is not None
     other, mine = result.against, result.latency.mixture
     rows = [
         ("bundle", result.subject.bundle, other.subject.bundle, ""),
         ("mode", result.subject.mode, other.subject.mode, ""),
-        ("thresholds", _numbers(result.subject.thresholds), _numbers(other.subject.thresholds), ""),
+        ("thresholds", _format_numbers(result.subject.thresholds), _format_numbers(other.subject.thresholds), ""),
         (
             "accuracy",
-            share_text(result.accuracy.overall, result.accuracy.overall_ci95),
-            share_of(other.accuracy, result.workload.n),
+            format_share(result.accuracy.overall, result.accuracy.overall_ci95),
+            format_share_with_interval(other.accuracy, result.workload.n),
             "",
         ),
-        *_latency_rows(mine, other.latency),
+        *_make_latency_rows(mine, other.latency),
     ]
-    note = f"{verdict_text(other.comparison)}. Ratio of the typical latencies {ratio_text(other.comparison.typical)}."
+    note = (
+        f"{format_verdict(other.comparison)}. Ratio of the typical latencies {format_ratio(other.comparison.typical)}."
+    )
     return Table("Against another early exit", ("", "this", "other", "ratio"), tuple(rows), note, _mark(result))
 
 
-def _interval(share: float | None, n: int) -> Interval | None:
+def _compute_interval(share: float | None, n: int) -> Interval | None:
     return None if share is None or n == 0 else share_interval(share, n)
 
 
-def _audit(audit: Audit) -> Table:
-    rows = tuple(_latency_rows(audit.same, audit.unique))
+def _audit(audit: CachingAudit) -> Table:
+    rows = tuple(_make_latency_rows(audit.same, audit.unique))
     note = (
-        f"Forced to the last exit: {verdict_text(audit.comparison)}. Typical: {ratio_text(audit.comparison.typical)}. "
+        f"Forced to the last exit: {format_verdict(audit.comparison)}. Typical: {format_ratio(audit.comparison.typical)}. "
         "An input that was just seen must not be answered sooner."
     )
     return Table(
@@ -197,10 +200,12 @@ def _audit(audit: Audit) -> Table:
     )
 
 
-def _paced(result: BenchResult) -> Table:
+def _make_paced_table(result: BenchResult) -> Table:
     assert result.paced is not None
     paced = result.paced
-    rows = [(name, *_paced_cells(lane)) for name, lane in (("early exit", paced.mixture), ("backbone", paced.backbone))]
+    rows = [
+        (name, *_make_paced_cells(lane)) for name, lane in (("early exit", paced.mixture), ("backbone", paced.backbone))
+    ]
     title = (
         f"Paced: {paced.rate_hz:g} requests per second, {paced.arrivals}, due within {units.seconds(paced.deadline_s)}"
     )
@@ -208,48 +213,48 @@ def _paced(result: BenchResult) -> Table:
     return Table(title, columns, tuple(rows), "Latency counts from the scheduled arrival, waiting in line included.")
 
 
-def _paced_cells(lane: PacedLane) -> tuple[str, ...]:
+def _make_paced_cells(lane: PacedSeries) -> tuple[str, ...]:
     by_q = {p.q: p for p in lane.percentiles}
     return (
         str(lane.n),
         units.seconds(lane.mean_s),
         units.seconds(by_q[50.0].value_s),
-        percentile_text(by_q[99.0]),
+        format_percentile(by_q[99.0]),
         f"{lane.misses} ({units.percent(lane.misses / lane.n)})",
         str(lane.most_waiting),
         f"{lane.achieved_hz:.1f}",
     )
 
 
-def _pair(title: str, mixture: Latency, backbone: Latency) -> Table:
-    return Table(title, ("", "early exit", "backbone", "ratio"), tuple(_latency_rows(mixture, backbone)))
+def _make_pair_table(title: str, mixture: Latency, backbone: Latency) -> Table:
+    return Table(title, ("", "early exit", "backbone", "ratio"), tuple(_make_latency_rows(mixture, backbone)))
 
 
-def _numbers(values: Sequence[float]) -> str:
+def _format_numbers(values: Sequence[float]) -> str:
     return ", ".join(f"{v:.4g}" for v in values)
 
 
-def _setting(result: BenchResult) -> Table:
+def _make_setting_table(result: BenchResult) -> Table:
     s, w, latency = result.subject, result.workload, result.latency
     cold = latency.cold_start
     rows = (
-        ("validity", "; ".join([result.validity.status, *gravest_first(result.validity.reasons)])),
+        ("validity", "; ".join([result.validity.status, *sort_by_gravity(result.validity.reasons)])),
         ("device", f"{result.device.key}: {result.device.facts.get('cpu', '')}"),
         ("bundle", f"{s.bundle}, model {s.source or ''} {(s.source_sha256 or s.model_sha256)[:12]}".replace("  ", " ")),
         (
             "settings",
-            f"{s.backend}, {s.mode}, {s.precision}, {units.plural(s.threads, 'thread')}, spinning {'on' if s.spin else 'off'}",
+            f"{s.backend}, {s.mode}, {s.precision}, {units.format_count(s.threads, 'thread')}, spinning {'on' if s.spin else 'off'}",
         ),
-        ("policy", f"{s.criterion}, thresholds {_numbers(s.thresholds)} {s.threshold_unit}"),
+        ("policy", f"{s.criterion}, thresholds {_format_numbers(s.thresholds)} {s.threshold_unit}"),
         ("data", f"{w.data}, {w.n} of {w.n_given} samples, {w.order}, seed {w.seed}"),
         (
             "protocol",
-            f"{w.preset}: {units.plural(latency.processes, 'process', 'processes')} of {w.seconds_per_process:g} s, "
-            f"{units.plural(latency.mixture.n, 'sample')}",
+            f"{w.preset}: {units.format_count(latency.processes, 'process', 'processes')} of {w.seconds_per_process:g} s, "
+            f"{units.format_count(latency.mixture.n, 'sample')}",
         ),
         (
             "noise floor",
-            f"the mix against itself: {ratio_text(latency.noise_floor.typical)}, {latency.noise_floor.verdict}",
+            f"the mix against itself: {format_ratio(latency.noise_floor.typical)}, {latency.noise_floor.verdict}",
         ),
         ("harness", f"adds {units.seconds(latency.harness_overhead_s)} to each sample; not subtracted"),
         (
@@ -262,13 +267,13 @@ def _setting(result: BenchResult) -> Table:
     return Table("How it was measured", ("", ""), rows, " ".join(f"{note}." for note in result.notes))
 
 
-def _not_measured(result: BenchResult) -> Table:
+def _list_not_measured(result: BenchResult) -> Table:
     parts = ("energy", "cache", "paced", "cold")
     rows = tuple((part, getattr(result, f"{part}_reason") or "") for part in parts if getattr(result, part) is None)
     return Table("Not measured", ("", "why"), rows)
 
 
-def comparison_table(
+def make_comparison_table(
     reference: BenchResult,
     candidate: BenchResult,
     compared: ResultComparison,
@@ -277,13 +282,13 @@ def comparison_table(
     """Two results that were measured apart, under the names of their files."""
     first, second = reference.latency.mixture, candidate.latency.mixture
     rows = [(key, *both, "") for key, both in compared.varied.items()]
-    pair = [share_text(r.accuracy.overall, r.accuracy.overall_ci95) for r in (reference, candidate)]
+    pair = [format_share(r.accuracy.overall, r.accuracy.overall_ci95) for r in (reference, candidate)]
     rows.append(("accuracy", *pair, units.points(compared.accuracy_change)))
-    rows += [(name, one, two, ratio) for name, two, one, ratio in _latency_rows(second, first)]
-    note = (
-        f"{verdict_text(compared.comparison)}. Ratio of the typical latencies {ratio_text(compared.comparison.typical)}"
-    )
+    rows += [(name, one, two, ratio) for name, two, one, ratio in _make_latency_rows(second, first)]
+    note = f"{format_verdict(compared.comparison)}. Ratio of the typical latencies {format_ratio(compared.comparison.typical)}"
     control = (
-        "" if compared.control is None else f"; of the backbones, as a control, {ratio_text(compared.control.typical)}"
+        ""
+        if compared.control is None
+        else f"; of the backbones, as a control, {format_ratio(compared.control.typical)}"
     )
     return Table("Comparison", ("", *names, "second / first"), tuple(rows), f"{note}{control}.")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from edgeexit.report.sources import Item
 
 
-def to_csv(items: Sequence[tuple[str, Item]]) -> str:
+def render_csv(items: Sequence[tuple[str, Item]]) -> str:
     """The records of all items with the name of each in the column `result`; what is not known is an empty cell."""
     records = [{"result": name, **record} for name, item in items for record in item.to_records()]
     columns = list(dict.fromkeys(column for record in records for column in record))

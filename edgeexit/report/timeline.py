@@ -17,11 +17,11 @@ from edgeexit.report.plot.figure import (
     Mark,
     Panels,
     Picture,
-    Rule,
-    exit_tone,
-    latency_axis,
-    shared_x,
-    thin,
+    ReferenceLine,
+    choose_exit_tone,
+    make_latency_axis,
+    share_x_axis,
+    thin_curves,
 )
 
 _MOST_CHANNELS = 4
@@ -34,34 +34,34 @@ def time_pictures(result: BenchResult) -> list[Picture]:
     if "mixture_block" not in result.raw or "rounds_s" not in result.raw:
         return []
     below = [panel for kind in _KINDS if (panel := _state(result, kind)) is not None]
-    latency = _latency(result, alone=not below)
+    latency = _plot_latency(result, alone=not below)
     if not below:
         return [latency]
     caption = (
         f"{latency.caption} Below, what was read of the machine ten times a second, also between the processes; "
         f"of many clocks or zones the {_MOST_CHANNELS} that moved most."
     )
-    return [Panels("over-time", _TITLE, caption, shared_x([latency, *below]))]
+    return [Panels("over-time", _TITLE, caption, share_x_axis([latency, *below]))]
 
 
-def _latency(result: BenchResult, *, alone: bool) -> Figure:
+def _plot_latency(result: BenchResult, *, alone: bool) -> Figure:
     """The mean of every block, at the time at which its round ended."""
     raw, marks, largest_s = result.raw, list[Mark](), 0.0
-    shifts = _pauses(result) if alone else {}
-    for name, tone, label in (("mixture", exit_tone(1), "early exit"), ("backbone", BACKBONE, "backbone")):
-        lines = _blocks(result, name, shifts)
-        marks += [_line(*line, tone, label if place == 0 else "") for place, line in enumerate(lines)]
+    shifts = _compute_pauses(result) if alone else {}
+    for name, tone, label in (("mixture", choose_exit_tone(1), "early exit"), ("backbone", BACKBONE, "backbone")):
+        lines = _collect_blocks(result, name, shifts)
+        marks += [_make_line(*line, tone, label if place == 0 else "") for place, line in enumerate(lines)]
         largest_s = max(largest_s, *(float(np.median(ys)) for _, ys in lines))
     for p in np.unique(raw["rounds_process"])[1:]:
         first_s = float(raw["rounds_s"][raw["rounds_process"] == p][0]) - shifts.get(int(p), 0.0)
-        marks.append(Rule(first_s, vertical=True, tone=MUTED, label=""))
-    y = latency_axis("mean of a block" if alone else "latency", largest_s)
+        marks.append(ReferenceLine(first_s, vertical=True, tone=MUTED, label=""))
+    y = make_latency_axis("mean of a block" if alone else "latency", largest_s)
     caption = "The mean of each interleaved block; dashed lines begin the fresh processes. A drift or a step here is the machine's."
     x = Axis("seconds of measuring, pauses left out" if alone else "seconds since the start")
     return Figure("over-time", _TITLE, caption, x, Axis(y.label, y.scale, False, 0.0), tuple(marks))
 
 
-def _pauses(result: BenchResult) -> dict[int, float]:
+def _compute_pauses(result: BenchResult) -> dict[int, float]:
     """How long, before each process, nothing was timed, seconds; without these the processes stand side by side."""
     raw, shifts, free_s = result.raw, dict[int, float](), 0.0
     for p in np.unique(raw["rounds_process"]):
@@ -72,12 +72,12 @@ def _pauses(result: BenchResult) -> dict[int, float]:
     return shifts
 
 
-def _line(xs: Floats, ys: Floats, tone: str, label: str) -> Line:
-    xs, ys = thin(xs, ys)
+def _make_line(xs: Floats, ys: Floats, tone: str, label: str) -> Line:
+    xs, ys = thin_curves(xs, ys)
     return Line(xs, ys, tone, label)
 
 
-def _blocks(result: BenchResult, name: str, shifts: Mapping[int, float]) -> list[tuple[Floats, Floats]]:
+def _collect_blocks(result: BenchResult, name: str, shifts: Mapping[int, float]) -> list[tuple[Floats, Floats]]:
     """Of each process: when the round of each block ended, less its shift, and the mean of the block."""
     raw, lines = result.raw, list[tuple[Floats, Floats]]()
     values, process, block = (raw[f"{name}_{part}"] for part in ("s", "process", "block"))
@@ -96,18 +96,18 @@ def _state(result: BenchResult, kind: str) -> Figure | None:
         for i, channel in enumerate(result.device.channels)
         if channel.kind == kind and f"state_{i}" in result.raw and result.raw[f"state_{i}"].size
     ]
-    found = found or _snapshots(result, kind)
+    found = found or _collect_snapshots(result, kind)
     if not found:
         return None
     found.sort(key=lambda named: -float(np.ptp(named[1][1])))
     marks = tuple(
-        _line(series[0], series[1], exit_tone(place), name)
+        _make_line(series[0], series[1], choose_exit_tone(place), name)
         for place, (name, series) in enumerate(found[:_MOST_CHANNELS], 1)
     )
     return Figure(kind, kind, "", Axis("seconds since the start"), _KINDS[kind], marks)
 
 
-def _snapshots(result: BenchResult, kind: str) -> list[tuple[str, Floats]]:
+def _collect_snapshots(result: BenchResult, kind: str) -> list[tuple[str, Floats]]:
     name, field = {"clock": ("fastest clock", "clock_hz"), "temperature": ("hottest point", "temperature_c")}[kind]
     seen = [(m.at_s, getattr(m, field)) for m in result.device.timeline if getattr(m, field) is not None]
     return [(f"{name}, between processes", np.array(seen, np.float64).T)] if seen else []

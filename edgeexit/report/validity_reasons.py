@@ -17,7 +17,7 @@ _ONLY_UNSEEN = re.compile(r"cannot be (read|measured)|not seen|unseen")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?")
 
 
-def gravest_first(reasons: Iterable[str]) -> tuple[str, ...]:
+def sort_by_gravity(reasons: Iterable[str]) -> tuple[str, ...]:
     """The reasons in the order in which they matter: another behaviour, drift, other load, and last what merely could not be seen."""
     return tuple(sorted(merge_alike(reasons), key=_rank))
 
@@ -36,10 +36,10 @@ def merge_alike(reasons: Iterable[str]) -> tuple[str, ...]:
     groups: dict[str, list[str]] = {}
     for reason in dict.fromkeys(reasons):
         groups.setdefault(_NUMBER.sub("#", reason), []).append(reason)
-    return tuple(merged for alike in groups.values() for merged in _merged(alike))
+    return tuple(merged for alike in groups.values() for merged in _merge_sentences(alike))
 
 
-def _merged(alike: list[str]) -> list[str]:
+def _merge_sentences(alike: list[str]) -> list[str]:
     numbers = [_NUMBER.findall(reason) for reason in alike]
     differing = [place for place, values in enumerate(zip(*numbers, strict=True)) if len(set(values)) > 1]
     if len(differing) != 1:

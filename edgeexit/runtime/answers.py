@@ -46,7 +46,7 @@ class ExitAnswers:
         return own or (self.alone is not None and self.alone.holds_nan)
 
 
-def difference(found: NDArray[Any], expected: NDArray[Any], scale: NDArray[Any]) -> float:
+def compute_difference(found: NDArray[Any], expected: NDArray[Any], scale: NDArray[Any]) -> float:
     """Largest difference over `scale`; infinite where the expected is NaN, or not the same places hold the same infinities."""
     odd = ~np.isfinite(expected)
     if not np.array_equal(found[odd], expected[odd]) or not np.isfinite(found[~odd]).all():
@@ -55,7 +55,7 @@ def difference(found: NDArray[Any], expected: NDArray[Any], scale: NDArray[Any])
     return float(apart.max(initial=0.0))
 
 
-def finite(values: Array) -> Array:
+def replace_non_finite(values: Array) -> Array:
     """The values, with 0 in the place of what is no finite number."""
     return np.where(np.isfinite(values), values, 0)
 
@@ -79,7 +79,7 @@ def settled(expected: ExitAnswers, found: ExitAnswers, limit: float, rule: Crite
     best = int(np.where(np.isnan(inner), -np.inf, inner).argmax())
     unknown = rule.counts and _label_is_close(alone, limit)
     choices = np.flatnonzero(unknown | (inner >= inner[best] - 2 * np.maximum(room, room[best])))
-    apart = [difference(found.logits[-1], alone.logits[k], alone.scale[k]) for k in choices]
+    apart = [compute_difference(found.logits[-1], alone.logits[k], alone.scale[k]) for k in choices]
     chosen = int(choices[int(np.argmin(apart))])
     logits, scores = expected.logits.copy(), expected.scores.copy()
     logits[-1] = alone.logits[chosen]
@@ -94,7 +94,7 @@ def _label_is_close(answers: ExitAnswers, limit: float) -> bool:
     return not bool((first - second > 2 * limit * answers.scale).all())
 
 
-def distance(
+def compute_precision_loss(
     found: Mapping[str, Sequence[ExitAnswers]], truth: Mapping[str, Sequence[ExitAnswers]], judged: Sequence[int]
 ) -> tuple[float, float]:
     """How far a network in another precision is from the original: largest difference of a logit, share of the same best classes.
@@ -103,21 +103,21 @@ def distance(
     """
     pairs = [(answers[i], truth[mode][i]) for mode, answers in found.items() for i in judged]
     same = [(a.logits.argmax(axis=1) == b.logits.argmax(axis=1)).mean() for a, b in pairs]
-    return max(difference(a.logits, b.logits, b.scale[:, None]) for a, b in pairs), float(np.mean(same))
+    return max(compute_difference(a.logits, b.logits, b.scale[:, None]) for a, b in pairs), float(np.mean(same))
 
 
 def refuse_useless(truth: Sequence[ExitAnswers], converted: Sequence[ExitAnswers], precision: str) -> None:
     """Raise ModelError where a precision leaves nothing of an exit's answers."""
     was, now = (np.stack([a.logits for a in answers]) for answers in (truth, converted))
     lost = np.isfinite(was) & ~np.isfinite(now)
-    scale = np.abs(finite(was)).max(axis=(0, 2))
+    scale = np.abs(replace_non_finite(was)).max(axis=(0, 2))
     for k in range(was.shape[1]):
         what = None
         if lost[:, k].any():
             what = "logits that are no finite numbers, where the original's are"
-        elif _flat(now[:, k], 1) and not _flat(was[:, k], 1):
+        elif _is_flat(now[:, k], 1) and not _is_flat(was[:, k], 1):
             what = "the same logit for every class, where the original's differ"
-        elif _flat(now[:, k], 0) and _spread(was[:, k], 0) > _VARIES * scale[k]:
+        elif _is_flat(now[:, k], 0) and _compute_spread(was[:, k], 0) > _VARIES * scale[k]:
             what = "the same logits for every input, where the original's differ"
         if what:
             msg = (
@@ -127,10 +127,10 @@ def refuse_useless(truth: Sequence[ExitAnswers], converted: Sequence[ExitAnswers
             raise ModelError(msg)
 
 
-def _spread(logits: Array, axis: int) -> float:
-    numbers = finite(logits)
+def _compute_spread(logits: Array, axis: int) -> float:
+    numbers = replace_non_finite(logits)
     return float((numbers.max(axis=axis) - numbers.min(axis=axis)).max())
 
 
-def _flat(logits: Array, axis: int) -> bool:
-    return _spread(logits, axis) == 0.0
+def _is_flat(logits: Array, axis: int) -> bool:
+    return _compute_spread(logits, axis) == 0.0

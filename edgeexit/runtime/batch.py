@@ -27,7 +27,7 @@ def leave_in_stages(
     waiting = np.arange(len(next(iter(tensors.values()))))
     answers: list[Prediction | None] = [None] * len(waiting)
     for stage, threshold in zip(manifest.stages, [*thresholds, -np.inf], strict=True):
-        tensors |= _checked(batch.run(stage.exit, tensors), stage, len(waiting), manifest.classes)
+        tensors |= _check_stage_outputs(batch.run(stage.exit, tensors), stage, len(waiting), manifest.classes)
         logits, scores = tensors[stage.logits], tensors[stage.score]
         leaves = scores >= np.float32(threshold) if stage.exit < manifest.exits else np.ones(len(scores), bool)
         for row in np.flatnonzero(leaves):
@@ -43,7 +43,7 @@ def leave_in_stages(
     return [a for a in answers if a is not None]
 
 
-def _checked(made: dict[str, Array], stage: StageEntry, count: int, classes: int) -> dict[str, Array]:
+def _check_stage_outputs(made: dict[str, Array], stage: StageEntry, count: int, classes: int) -> dict[str, Array]:
     """What a stage gave, if it is of the shapes that the manifest names; boundary tensors may be anything of one row per sample."""
     shapes = {stage.logits: (count, classes), stage.score: (count,)}
     strange = [f"{n} {list(a.shape)}" for n, a in made.items() if a.shape != shapes.get(n, (count, *a.shape[1:]))]

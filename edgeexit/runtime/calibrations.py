@@ -8,12 +8,12 @@ from typing import Any
 
 from edgeexit.backends import Settings
 from edgeexit.bundle import Bundle, CalibrationRecord
-from edgeexit.hardware import device_facts, device_key
-from edgeexit.hardware.keys import distance, key_changes, old_device_key
+from edgeexit.hardware import find_device_key, read_device_facts
+from edgeexit.hardware.keys import find_key_changes, find_old_device_key, rank_key_changes
 
 
 @dataclass(frozen=True)
-class Found:
+class ActiveCalibration:
     """An active calibration of a bundle.
 
     Attributes:
@@ -31,38 +31,38 @@ class Found:
     distance: int = 0
 
 
-def key_here(settings: Settings) -> str:
+def find_settings_key(settings: Settings) -> str:
     """Under which key a calibration for these settings on this device is written."""
-    return settings.key(device_key(backend=settings.backend))
+    return settings.key(find_device_key(backend=settings.backend))
 
 
-def timing_keys_here(settings: Settings) -> tuple[str, str]:
+def find_timing_keys(settings: Settings) -> tuple[str, str]:
     """Under which keys the comparison of the two modes on this device lies: as now, and as earlier versions wrote it."""
-    return (settings.timing_key(device_key(backend=settings.backend)), settings.timing_key(old_device_key()))
+    return (settings.timing_key(find_device_key(backend=settings.backend)), settings.timing_key(find_old_device_key()))
 
 
-def find_calibration(bundle: Bundle, settings: Settings) -> Found | None:
+def find_calibration(bundle: Bundle, settings: Settings) -> ActiveCalibration | None:
     """The active calibration of this device and these settings.
 
     One under a key that an earlier version wrote counts where the device is the same.
     """
-    for key in (key_here(settings), settings.key(old_device_key())):
-        found = _active(bundle, key, {})
+    for key in (find_settings_key(settings), settings.key(find_old_device_key())):
+        found = _load_active(bundle, key, {})
         if found is not None:
             return found
-    same = [found for found in _others(bundle, settings) if not found.changes]
+    same = [found for found in _list_others(bundle, settings) if not found.changes]
     return max(same, key=lambda found: found.record.created, default=None)
 
 
-def nearest_calibration(bundle: Bundle, settings: Settings) -> Found | None:
+def find_nearest_calibration(bundle: Bundle, settings: Settings) -> ActiveCalibration | None:
     """The active calibration for these settings of the device that is most like this one, and what differs."""
-    others = sorted(_others(bundle, settings), key=lambda found: found.record.created, reverse=True)
+    others = sorted(_list_others(bundle, settings), key=lambda found: found.record.created, reverse=True)
     return min(others, key=lambda found: found.distance, default=None)
 
 
-def measured_calibration(bundle: Bundle, settings: Settings, attachment: str) -> CalibrationRecord | None:
+def find_measured_calibration(bundle: Bundle, settings: Settings, attachment: str) -> CalibrationRecord | None:
     """The newest calibration of this device and these settings that has an attachment, active or not."""
-    keys = {key_here(settings), settings.key(old_device_key())}
+    keys = {find_settings_key(settings), settings.key(find_old_device_key())}
     found = find_calibration(bundle, settings)
     records = [
         r for r in bundle.history if (r.key in keys or (found and r == found.record)) and attachment in r.attachments
@@ -70,34 +70,34 @@ def measured_calibration(bundle: Bundle, settings: Settings, attachment: str) ->
     return records[-1] if records else None
 
 
-def inactive_calibration(bundle: Bundle, settings: Settings) -> CalibrationRecord | None:
+def find_inactive_calibration(bundle: Bundle, settings: Settings) -> CalibrationRecord | None:
     """The newest calibration of this device and these settings that is not active."""
-    keys = {key_here(settings), settings.key(old_device_key())}
+    keys = {find_settings_key(settings), settings.key(find_old_device_key())}
     records = [record for record in bundle.history if record.key in keys]
     return records[-1] if records else None
 
 
-def changes_here(document: Mapping[str, Any], settings: Settings) -> tuple[str, ...]:
+def find_device_changes(document: Mapping[str, Any], settings: Settings) -> tuple[str, ...]:
     """What of the device key is different here from where a calibration was measured; empty on the same device."""
     facts = document.get("device")
     then = {str(n): v for n, v in facts.items() if isinstance(v, str)} if isinstance(facts, Mapping) else {}
-    return tuple(key_changes(then, device_facts(), settings.backend).values())
+    return tuple(find_key_changes(then, read_device_facts(), settings.backend).values())
 
 
-def _others(bundle: Bundle, settings: Settings) -> Iterator[Found]:
+def _list_others(bundle: Bundle, settings: Settings) -> Iterator[ActiveCalibration]:
     """Active calibrations for these settings whose documents say on which device they were measured."""
     suffix = settings.key("")
     for key in sorted(bundle.manifest.calibrations):
         facts = (bundle.read_calibration(key) or {}).get("device") if key.endswith(suffix) else None
         if isinstance(facts, Mapping):
             then = {str(name): value for name, value in facts.items() if isinstance(value, str)}
-            found = _active(bundle, key, key_changes(then, device_facts(), settings.backend))
+            found = _load_active(bundle, key, find_key_changes(then, read_device_facts(), settings.backend))
             if found is not None:
                 yield found
 
 
-def _active(bundle: Bundle, key: str, changes: Mapping[str, str]) -> Found | None:
+def _load_active(bundle: Bundle, key: str, changes: Mapping[str, str]) -> ActiveCalibration | None:
     record, document = bundle.active(key), bundle.read_calibration(key)
     if record is None or document is None:
         return None
-    return Found(key, record, document, tuple(changes.values()), distance(changes))
+    return ActiveCalibration(key, record, document, tuple(changes.values()), rank_key_changes(changes))

@@ -32,7 +32,7 @@ class Deadlines:
         Args:
             called_s: that moment, on the clock of `perf_counter`.
             deadline_s: seconds from then.
-            stage_p99_s: as of `stage_times`.
+            stage_p99_s: as of `read_stage_times`.
 
         Raises:
             InputError: the deadline is not a positive number, or there are no times.
@@ -41,14 +41,14 @@ class Deadlines:
         if not 0 < seconds < math.inf:
             msg = f"deadline_s must be a positive number of seconds, not {deadline_s!r}."
             raise InputError(msg)
-        return cls(called_s + seconds, known(stage_p99_s))
+        return cls(called_s + seconds, require_stage_times(stage_p99_s))
 
     def allow(self, stage: int) -> bool:
         """Whether stage `stage` (from 0) fits, started now."""
         return perf_counter() + self.stage_p99_s[stage] <= self.end_s
 
 
-def known(stage_p99_s: tuple[float, ...] | None) -> tuple[float, ...]:
+def require_stage_times(stage_p99_s: tuple[float, ...] | None) -> tuple[float, ...]:
     """The times, or an InputError where there are none: nobody can then promise to be in time."""
     if stage_p99_s is None:
         msg = "a deadline needs the p99 of each exit on this device: run edgeexit calibrate first."
@@ -56,19 +56,19 @@ def known(stage_p99_s: tuple[float, ...] | None) -> tuple[float, ...]:
     return stage_p99_s
 
 
-def stage_times(calibration: Mapping[str, Any] | None, exits: int) -> tuple[float, ...] | None:
+def read_stage_times(calibration: Mapping[str, Any] | None, exits: int) -> tuple[float, ...] | None:
     """p99 of each stage alone, or None where the calibration document does not have the p99 of each exit.
 
     From the cumulative p99 less the median before it, so never less than the stage's own.
     """
-    p99_s, median_s = _times(calibration, "p99_s"), _times(calibration, "p50_s")
+    p99_s, median_s = _read_times(calibration, "p99_s"), _read_times(calibration, "p50_s")
     late_s = [v for v in p99_s if v is not None]
     if not len(late_s) == len(p99_s) == exits:
         return None
     return (late_s[0], *(late - (early or 0.0) for late, early in zip(late_s[1:], median_s, strict=False)))
 
 
-def _times(calibration: Mapping[str, Any] | None, name: str) -> list[float | None]:
+def _read_times(calibration: Mapping[str, Any] | None, name: str) -> list[float | None]:
     """One time per exit of a calibration document; None where it says none."""
     exits = (calibration or {}).get("exits")
     values = [e.get(name) if isinstance(e, Mapping) else None for e in exits] if isinstance(exits, list) else []

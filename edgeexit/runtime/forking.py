@@ -30,7 +30,7 @@ UNUSABLE = (
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _ForkTreatment:
     """How a fork treats what is open.
 
     Attributes:
@@ -47,16 +47,16 @@ class _Opened:
 ENDING = "the process is ending."
 
 
-class _Forks:
+class _ForkRegistry:
     """What is open in this process, and what the fork that is under way has paused."""
 
     def __init__(self) -> None:
-        self._opened: WeakKeyDictionary[object, _Opened] = WeakKeyDictionary()
+        self._opened: WeakKeyDictionary[object, _ForkTreatment] = WeakKeyDictionary()
         self._forking = threading.Lock()  # one fork at a time
-        self._paused: list[tuple[object, _Opened]] = []
-        self._busy: list[tuple[object, _Opened]] = []
+        self._paused: list[tuple[object, _ForkTreatment]] = []
+        self._busy: list[tuple[object, _ForkTreatment]] = []
 
-    def register(self, opened: object, how: _Opened) -> None:
+    def register(self, opened: object, how: _ForkTreatment) -> None:
         self._opened[opened] = how
 
     def before(self) -> None:
@@ -68,7 +68,7 @@ class _Forks:
                 paused = how.lock.acquire(timeout=max(0.0, end_s - time.monotonic()))
                 (self._paused if paused else self._busy).append((opened, how))
 
-    def _now_open(self) -> list[tuple[object, _Opened]]:
+    def _now_open(self) -> list[tuple[object, _ForkTreatment]]:
         """Copied in one step, without a lock: a thread that opens a clone would wait for that while the fork waits for the thread."""
         opened = [reference() for reference in self._opened.keyrefs()]
         return [(o, self._opened[o]) for o in opened if o is not None]
@@ -100,13 +100,15 @@ class _Forks:
         self._forking.release()
 
 
-_FORKS = _Forks()
+_FORKS = _ForkRegistry()
 os.register_at_fork(before=_FORKS.before, after_in_parent=_FORKS.after_in_parent, after_in_child=_FORKS.after_in_child)
 
 atexit.register(_FORKS.at_exit)
 
 
-def register(opened: Any, lock: threading.Lock, abandon: Callable[[Any, str], None], *, survives: bool) -> None:
+def register_for_fork(
+    opened: Any, lock: threading.Lock, abandon: Callable[[Any, str], None], *, survives: bool
+) -> None:
     """Have forks look after what is open, while it exists.
 
     Args:
@@ -115,9 +117,9 @@ def register(opened: Any, lock: threading.Lock, abandon: Callable[[Any, str], No
         abandon: called with it and a reason in a child in which it cannot run, and at the end; a function, not a method bound to it.
         survives: whether its engines work in a forked child.
     """
-    _FORKS.register(opened, _Opened(lock, abandon, survives))
+    _FORKS.register(opened, _ForkTreatment(lock, abandon, survives))
 
 
-def never_free(value: object) -> None:
+def keep_until_exit(value: object) -> None:
     """Keep an object to the end of the process: freeing an engine whose locks are never released would wait for them."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))

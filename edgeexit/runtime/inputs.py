@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from edgeexit.bundle import Bundle, Manifest
 from edgeexit.data import ModelInfo, read_class_names, read_preprocess
 from edgeexit.data.classes import check_class_count
-from edgeexit.data.model import complete_preprocess
+from edgeexit.data.model import infer_preprocess
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.graph.expected_data import input_specs
+from edgeexit.graph.expected_data import make_input_specs
 from edgeexit.graph.model import TensorSpec
-from edgeexit.util.arguments import printable
+from edgeexit.util.arguments import make_printable
 
 Inputs: TypeAlias = "NDArray[Any] | Mapping[str, NDArray[Any]]"
 """One array for a network with one input, or arrays by input name."""
@@ -37,13 +37,13 @@ def model_info(
         InputError: the preprocessing or the class names do not fit the network.
     """
     manifest = bundle if isinstance(bundle, Manifest) else bundle.manifest
-    name = printable(name or ("the bundle" if isinstance(bundle, Manifest) else bundle.path))
+    name = make_printable(name or ("the bundle" if isinstance(bundle, Manifest) else bundle.path))
     names = manifest.class_names if classes is None else read_class_names(classes)
     check_class_count(names, manifest.classes, name)
     how = manifest.preprocess if preprocess is None else read_preprocess(preprocess)
-    info = ModelInfo(name, input_specs(manifest.inputs), manifest.classes, names, how)
+    info = ModelInfo(name, make_input_specs(manifest.inputs), manifest.classes, names, how)
     if how is not None and preprocess is not None:
-        complete_preprocess(info)
+        infer_preprocess(info)
     return info
 
 
@@ -76,7 +76,7 @@ def refuse_nan(name: str, x: NDArray[Any]) -> None:
         raise InputError(msg)
 
 
-def slot(spec: TensorSpec, buffer: NDArray[Any]) -> Callable[[Any], None]:
+def make_input_writer(spec: TensorSpec, buffer: NDArray[Any]) -> Callable[[Any], None]:
     """A function that checks one input and copies it into its bound buffer; on the way of every inference, so it looks nothing up."""
     name, shape, dtype = spec.name, buffer.shape, buffer.dtype
     flat = buffer.reshape(-1)
@@ -94,7 +94,7 @@ def slot(spec: TensorSpec, buffer: NDArray[Any]) -> Callable[[Any], None]:
     return fill
 
 
-def by_name(inputs: Inputs, specs: Sequence[TensorSpec]) -> Mapping[str, Any]:
+def match_inputs_by_name(inputs: Inputs, specs: Sequence[TensorSpec]) -> Mapping[str, Any]:
     """Inputs by name, every input of the network exactly once.
 
     Raises:
@@ -119,7 +119,7 @@ def check_many(inputs: Inputs, specs: Sequence[TensorSpec]) -> dict[str, NDArray
     Raises:
         InputError: with what is wrong.
     """
-    arrays = by_name(inputs, specs)
+    arrays = match_inputs_by_name(inputs, specs)
     counts = {len(a) if isinstance(a, np.ndarray) and a.ndim else 1 for a in arrays.values()}
     if counts == {0} or len(counts) > 1:
         msg = f"inputs must hold the same number of samples, and at least one; found {sorted(counts)}."

@@ -13,20 +13,20 @@ from edgeexit.backends import Settings, find_backend
 from edgeexit.bundle import Bundle
 from edgeexit.bundle.reading import read_manifest
 from edgeexit.errors import BundleError, InputError
-from edgeexit.hardware import snapshot
+from edgeexit.hardware import read_device_state
 from edgeexit.runtime.calibrations import (
-    Found,
+    ActiveCalibration,
     find_calibration,
-    inactive_calibration,
-    key_here,
-    nearest_calibration,
-    timing_keys_here,
+    find_inactive_calibration,
+    find_nearest_calibration,
+    find_settings_key,
+    find_timing_keys,
 )
-from edgeexit.runtime.deadline import stage_times
-from edgeexit.runtime.recheck import recheck
+from edgeexit.runtime.deadline import read_stage_times
+from edgeexit.runtime.recheck import recheck_times
 from edgeexit.runtime.runner import Runner
 from edgeexit.util.arguments import as_path
-from edgeexit.util.documents import check_schema, number_in
+from edgeexit.util.documents import check_schema, parse_number
 
 _SCHEMA = "edgeexit.calibration/1"
 
@@ -82,7 +82,7 @@ def _open_whole(path: Path, settings: Settings, mode: str | None, verify: Path |
         bundle = _open_signed(path, verify)
         chosen = replace(settings, precision=bundle.manifest.precision)
         if mode is None:
-            chosen = chosen.with_mode(chosen_mode(bundle, chosen))
+            chosen = chosen.with_mode(choose_mode(bundle, chosen))
         try:
             runner = open_runner(bundle, chosen)
         except (OSError, InputError):
@@ -112,12 +112,12 @@ def take_calibration(runner: Runner, *, accept_device: bool = False) -> list[str
     found = find_calibration(bundle, settings)
     if found is None and accept_device:
         return _take_nearest(runner)
-    runner.take(found, _staged_times(bundle, settings))
+    runner.take(found, _read_staged_times(bundle, settings))
     if found is None:
-        return [_missing(bundle, settings)]
-    runner.inner_thresholds = thresholds_of(found.document, bundle)
-    remarks = _doubts(found)
-    changes = _changes(found.document, settings)
+        return [_explain_missing(bundle, settings)]
+    runner.inner_thresholds = read_inner_thresholds(found.document, bundle)
+    remarks = _find_doubts(found)
+    changes = _find_changes(found.document, settings)
     if changes:
         remarks.append(
             f"calibrated with another {'; another '.join(changes)}: its latencies will not hold. Calibrate again."
@@ -126,22 +126,22 @@ def take_calibration(runner: Runner, *, accept_device: bool = False) -> list[str
 
 
 def _take_nearest(runner: Runner) -> list[str]:
-    nearest = nearest_calibration(runner.bundle, runner.settings)
+    nearest = find_nearest_calibration(runner.bundle, runner.settings)
     if nearest is None:
-        return [_missing(runner.bundle, runner.settings)]
-    inner = thresholds_of(nearest.document, runner.bundle)
-    checked = recheck(runner, nearest.document)
+        return [_explain_missing(runner.bundle, runner.settings)]
+    inner = read_inner_thresholds(nearest.document, runner.bundle)
+    checked = recheck_times(runner, nearest.document)
     made = f"calibration {nearest.record.name!r} was made on another device ({'; '.join(nearest.changes)})"
     if not checked.agrees:
         return [
             f"{made}, and its times do not hold here ({checked}): it is not used, and nothing leaves early. Calibrate again."
         ]
-    runner.take(nearest, _staged_times(runner.bundle, runner.settings))
+    runner.take(nearest, _read_staged_times(runner.bundle, runner.settings))
     runner.inner_thresholds = inner
-    return [f"{made}; its times hold here ({checked}), so it is used.", *_doubts(nearest)]
+    return [f"{made}; its times hold here ({checked}), so it is used.", *_find_doubts(nearest)]
 
 
-def _doubts(found: Found) -> list[str]:
+def _find_doubts(found: ActiveCalibration) -> list[str]:
     """What speaks against an active calibration."""
     record = found.record
     if record.verdict not in ("not met", "undecided"):
@@ -151,10 +151,10 @@ def _doubts(found: Found) -> list[str]:
     return [f"{what} Calibrate again, or go back: edgeexit calibrations rollback"]
 
 
-def _missing(bundle: Bundle, settings: Settings) -> str:
+def _explain_missing(bundle: Bundle, settings: Settings) -> str:
     """That there is no calibration, and what can be done about it."""
-    text = f"{bundle.path} has no calibration for {key_here(settings)}: it never leaves early. Run: edgeexit calibrate"
-    inactive, nearest = inactive_calibration(bundle, settings), nearest_calibration(bundle, settings)
+    text = f"{bundle.path} has no calibration for {find_settings_key(settings)}: it never leaves early. Run: edgeexit calibrate"
+    inactive, nearest = find_inactive_calibration(bundle, settings), find_nearest_calibration(bundle, settings)
     if inactive is not None:
         kept = f"Calibration {inactive.name!r} ({inactive.target}: {inactive.verdict}) is kept but not active"
         return f"{text}. {kept}; to use it all the same: edgeexit calibrations use {bundle.path} {inactive.name}"
@@ -202,16 +202,16 @@ def open_runner(
     return Runner(bundle, settings, program, calibration, stage_p99_s=stage_p99_s)
 
 
-def chosen_mode(bundle: Bundle, settings: Settings) -> str:
+def choose_mode(bundle: Bundle, settings: Settings) -> str:
     """The faster mode on this device as the compile measured it; else one that is calibrated; else staged, which every backend has."""
-    for key in timing_keys_here(settings):
+    for key in find_timing_keys(settings):
         if key in bundle.manifest.timings:
             return bundle.manifest.timings[key].faster
     calibrated = [m for m in ("fused", "staged") if find_calibration(bundle, settings.with_mode(m))]
     return calibrated[0] if calibrated else "staged"
 
 
-def _staged_times(bundle: Bundle, settings: Settings) -> tuple[float, ...] | None:
+def _read_staged_times(bundle: Bundle, settings: Settings) -> tuple[float, ...] | None:
     """p99 of each stage of the staged form, which is what deadlines run in fused mode too; None in staged mode.
 
     None as well where the bundle has no calibration of it for this device, or one that was made under other conditions or by a newer
@@ -220,12 +220,12 @@ def _staged_times(bundle: Bundle, settings: Settings) -> tuple[float, ...] | Non
     if settings.mode == "staged":
         return None
     found = find_calibration(bundle, settings.with_mode("staged"))
-    if found is None or found.document.get("schema") != _SCHEMA or _changes(found.document, settings):
+    if found is None or found.document.get("schema") != _SCHEMA or _find_changes(found.document, settings):
         return None
-    return stage_times(found.document, bundle.manifest.exits)
+    return read_stage_times(found.document, bundle.manifest.exits)
 
 
-def thresholds_of(calibration: Mapping[str, Any], bundle: Bundle) -> tuple[float, ...]:
+def read_inner_thresholds(calibration: Mapping[str, Any], bundle: Bundle) -> tuple[float, ...]:
     """Inner thresholds of a calibration document.
 
     Raises:
@@ -233,7 +233,7 @@ def thresholds_of(calibration: Mapping[str, Any], bundle: Bundle) -> tuple[float
     """
     check_schema(calibration, "calibration", 1, f"the calibration in {bundle.path}", BundleError)
     values = calibration.get("inner_thresholds")
-    inner = tuple(number_in(v) for v in values) if isinstance(values, list) else ()
+    inner = tuple(parse_number(v) for v in values) if isinstance(values, list) else ()
     if len(inner) != bundle.manifest.exits - 1 or any(math.isnan(v) for v in inner):
         needed = bundle.manifest.exits - 1
         msg = f"the calibration in {bundle.path} has inner_thresholds {values!r}; it needs {needed} numbers: calibrate again."
@@ -253,29 +253,29 @@ _HELD = {
 """Fields of the device state that must be now what they were when the latencies were measured."""
 
 
-def _changes(calibration: Mapping[str, Any], settings: Settings) -> list[str]:
+def _find_changes(calibration: Mapping[str, Any], settings: Settings) -> list[str]:
     """What is not as it was when the latencies were measured, for people."""
     now = {name: getattr(settings, name) for name in _CHOSEN}
-    changes = _differences(_CHOSEN, calibration.get("settings"), now)
+    changes = _format_differences(_CHOSEN, calibration.get("settings"), now)
     state = calibration.get("state")
     before = state.get("before") if isinstance(state, Mapping) else None
     if isinstance(before, Mapping):
-        found = snapshot()
-        changes += _differences(_HELD, before, {name: getattr(found, name) for name in _HELD})
+        found = read_device_state()
+        changes += _format_differences(_HELD, before, {name: getattr(found, name) for name in _HELD})
     return changes
 
 
-def _differences(names: Mapping[str, str], then: object, now: Mapping[str, object]) -> list[str]:
+def _format_differences(names: Mapping[str, str], then: object, now: Mapping[str, object]) -> list[str]:
     if not isinstance(then, Mapping):
         return []
     return [
-        f"{said} ({_shown(then[name])}, now {_shown(now[name])})"
+        f"{said} ({_format_value(then[name])}, now {_format_value(now[name])})"
         for name, said in names.items()
         if name in then and then[name] != now[name]
     ]
 
 
-def _shown(value: object) -> object:
+def _format_value(value: object) -> object:
     return "none" if value == "" else value
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeexit.backends.example_inputs import random_inputs
+from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.errors import InputError
 from edgeexit.runtime.runner import Runner
 from edgeexit.util import units
@@ -63,32 +63,32 @@ class Recheck:
         )
 
 
-def recheck(runner: Runner, calibration: Mapping[str, Any], seconds: float = SECONDS) -> Recheck:
+def recheck_times(runner: Runner, calibration: Mapping[str, Any], seconds: float = SECONDS) -> Recheck:
     """Force every exit in turn, on random inputs, and compare with the times in a calibration document.
 
     Raises:
         InputError: the document has no time of each exit, or the network gives NaN on random inputs.
     """
-    then_s = _recorded(calibration, runner.exits)
-    x = random_inputs(runner.bundle.manifest.inputs, 0)
+    then_s = _read_recorded_means(calibration, runner.exits)
+    x = make_random_inputs(runner.bundle.manifest.inputs, 0)
     blocks: list[list[float]] = [[] for _ in range(runner.exits)]
     end_s = perf_counter() + seconds
     for k in range(runner.exits):
-        _block_mean(runner, x, k + 1)  # the first calls are slower
+        _time_block_mean(runner, x, k + 1)  # the first calls are slower
     while perf_counter() < end_s or len(blocks[0]) < _FEWEST_BLOCKS:
         for k, means in enumerate(blocks):
-            means.append(_block_mean(runner, x, k + 1))
+            means.append(_time_block_mean(runner, x, k + 1))
     return Recheck(then_s, tuple(float(np.median(means)) for means in blocks))
 
 
-def _block_mean(runner: Runner, x: Mapping[str, Any], exit: int) -> float:
+def _time_block_mean(runner: Runner, x: Mapping[str, Any], exit: int) -> float:
     start_s = perf_counter()
     for _ in range(_BLOCK):
         runner.forced(dict(x), exit=exit)
     return (perf_counter() - start_s) / _BLOCK
 
 
-def _recorded(calibration: Mapping[str, Any], exits: int) -> tuple[float, ...]:
+def _read_recorded_means(calibration: Mapping[str, Any], exits: int) -> tuple[float, ...]:
     rows = calibration.get("exits")
     rows = rows if isinstance(rows, (list, tuple)) else []
     times = [as_float(row.get("mean_s")) if isinstance(row, Mapping) else math.nan for row in rows]

@@ -13,7 +13,7 @@ from edgeexit.bundle import Bundle
 from edgeexit.data import Dataset, check_labels
 from edgeexit.data.classes import warn
 from edgeexit.data.labels import chance_agreement, is_near_chance
-from edgeexit.data.reference import Reference, describe_data
+from edgeexit.data.reference import DataReference, describe_data
 from edgeexit.errors import InputError
 from edgeexit.runtime.inputs import model_info
 from edgeexit.runtime.runner import Backbone
@@ -27,7 +27,7 @@ _MOST_GUESSED = 0.5  # above it, guessing is what the labels of one frequent cla
 _SEED = 0
 
 
-def _label_of(backbone: Backbone, data: Dataset, i: int) -> int:
+def _predict_label(backbone: Backbone, data: Dataset, i: int) -> int:
     try:
         return backbone(data.take(slice(i, i + 1)).inputs).label
     except InputError as error:
@@ -35,7 +35,7 @@ def _label_of(backbone: Backbone, data: Dataset, i: int) -> int:
         raise InputError(msg) from error
 
 
-def measure_reference(bundle: Bundle, settings: Settings, data: Dataset, progress: Progress) -> Reference | None:
+def measure_reference(bundle: Bundle, settings: Settings, data: Dataset, progress: Progress) -> DataReference | None:
     """Run the network straight to its last exit on up to 2,000 labelled samples, drawn at random, for up to ten seconds.
 
     Returns:
@@ -52,7 +52,7 @@ def measure_reference(bundle: Bundle, settings: Settings, data: Dataset, progres
     end, answers = monotonic() + _MOST_S, list[int]()
     with Backbone(bundle, settings) as backbone:
         for count, i in enumerate(chosen.tolist(), 1):
-            answers.append(_label_of(backbone, data, i))
+            answers.append(_predict_label(backbone, data, i))
             if count % 64 == 0 or count == len(chosen):
                 progress("measuring the last exit's accuracy", count, len(chosen))
             if monotonic() > end:
@@ -64,8 +64,8 @@ def measure_reference(bundle: Bundle, settings: Settings, data: Dataset, progres
 
 
 def _plausible(
-    found: Reference, answers: NDArray[np.int64], labels: NDArray[np.int64], bundle: Bundle
-) -> Reference | None:
+    found: DataReference, answers: NDArray[np.int64], labels: NDArray[np.int64], bundle: Bundle
+) -> DataReference | None:
     """The reference with the accuracy of these answers; None where they are guesses, as of a network that was not trained."""
     accuracy = float(np.mean(answers == labels))
     chance = chance_agreement(answers, labels, bundle.manifest.classes)

@@ -22,19 +22,19 @@ from edgeexit.criteria import Criterion, criterion
 from edgeexit.errors import InputError
 from edgeexit.graph.model import TensorSpec
 from edgeexit.runtime.batch import leave_in_stages, score_everything
-from edgeexit.runtime.calibrations import Found
-from edgeexit.runtime.deadline import Deadlines, known, run_until, stage_times
-from edgeexit.runtime.forking import ENDING, never_free, register
-from edgeexit.runtime.inputs import Inputs, by_name, check_many, slot
+from edgeexit.runtime.calibrations import ActiveCalibration
+from edgeexit.runtime.deadline import Deadlines, read_stage_times, require_stage_times, run_until
+from edgeexit.runtime.forking import ENDING, keep_until_exit, register_for_fork
+from edgeexit.runtime.inputs import Inputs, check_many, make_input_writer, match_inputs_by_name
 from edgeexit.runtime.prediction import Prediction
-from edgeexit.runtime.summary import runner_summary
+from edgeexit.runtime.summary import format_runner_summary
 from edgeexit.util.arguments import as_float, as_whole, check_progress
 from edgeexit.util.display import Summarised, Summary
-from edgeexit.util.progress import Progress, silent
-from edgeexit.util.units import plural
+from edgeexit.util.progress import Progress, show_nothing
+from edgeexit.util.units import format_count
 
 
-class _Opened:
+class _OpenedProgram:
     """What the Runner and the Backbone share: a program, its lock, inputs in, prediction out."""
 
     def __init__(self, bundle: Bundle, settings: Settings, program: Program) -> None:
@@ -43,13 +43,13 @@ class _Opened:
         self.classes = bundle.manifest.classes
         self._program = program
         self._specs = bundle.manifest.inputs
-        self._fills = _slots(self._specs, program)
+        self._fills = _make_input_writers(self._specs, program)
         self._fill_only = next(iter(self._fills.values())) if len(self._fills) == 1 else None
         self._lock = threading.Lock()
         self._open = True
         self._why_closed = "it is closed: load the bundle again."
         abandon = type(self)._abandon  # noqa: SLF001 - its own method, not bound to it, so that it can be freed
-        register(self, self._lock, abandon, survives=program.survives_fork)
+        register_for_fork(self, self._lock, abandon, survives=program.survives_fork)
 
     def _refuse_closed(self) -> None:
         if self._why_closed == ENDING and threading.current_thread() is not threading.main_thread():
@@ -59,7 +59,7 @@ class _Opened:
 
     def _abandon(self, reason: str) -> None:
         """In a forked child, or at the end of the process: refuse every call, and leave the engines alone."""
-        never_free(self._program)
+        keep_until_exit(self._program)
         self._open, self._why_closed = False, reason
 
     def _write(self, x: Inputs) -> None:
@@ -98,17 +98,17 @@ class _Opened:
 _Fills: TypeAlias = Mapping[str, Callable[[Any], None]]
 
 
-def _slots(specs: Sequence[TensorSpec], program: Program) -> _Fills:
-    return {spec.name: slot(spec, program.inputs[spec.name]) for spec in specs}
+def _make_input_writers(specs: Sequence[TensorSpec], program: Program) -> _Fills:
+    return {spec.name: make_input_writer(spec, program.inputs[spec.name]) for spec in specs}
 
 
 def _write_by_name(x: Inputs, specs: Sequence[TensorSpec], fills: _Fills) -> None:
-    arrays = by_name(x, specs)
+    arrays = match_inputs_by_name(x, specs)
     for name, fill in fills.items():
         fill(arrays[name])
 
 
-def _numbers(values: object) -> list[float]:
+def _parse_numbers(values: object) -> list[float]:
     """One number or the numbers in a sequence, NaN for what is none; nothing where there is no order, or where it is text."""
     if isinstance(values, (str, bytes, bytearray, AbstractSet, Mapping)):
         return []
@@ -117,7 +117,7 @@ def _numbers(values: object) -> list[float]:
     return [as_float(v) for v in values]
 
 
-class Runner(_Opened, Summarised):
+class Runner(_OpenedProgram, Summarised):
     """A bundle opened for running. One Runner serialises its calls; `clone` gives another thread its own.
 
     Attributes:
@@ -162,9 +162,9 @@ class Runner(_Opened, Summarised):
 
     @thresholds.setter
     def thresholds(self, values: Iterable[float]) -> None:
-        own = _numbers(values)
+        own = _parse_numbers(values)
         if len(own) != self.exits - 1 or any(math.isnan(v) for v in own):
-            needed = plural(self.exits - 1, "number")
+            needed = format_count(self.exits - 1, "number")
             msg = f"thresholds must be {needed} ({self.criterion.unit}), one per exit but the last; got {values!r}."
             raise InputError(msg)
         self.inner_thresholds = tuple(self.criterion.inner(v) for v in own)
@@ -176,7 +176,7 @@ class Runner(_Opened, Summarised):
 
     @inner_thresholds.setter
     def inner_thresholds(self, values: Sequence[float]) -> None:
-        inner = _numbers(values)
+        inner = _parse_numbers(values)
         if len(inner) != self.exits - 1 or any(math.isnan(v) for v in inner):
             msg = f"inner thresholds must be {self.exits - 1} numbers; got {values!r}."
             raise InputError(msg)
@@ -217,7 +217,7 @@ class Runner(_Opened, Summarised):
         """
         with self._lock:
             self._refuse_closed()
-            known(self._stage_times())
+            require_stage_times(self._stage_times())
             self._staged_program()
 
     def forced(self, x: Inputs, *, exit: int) -> Prediction:
@@ -249,7 +249,7 @@ class Runner(_Opened, Summarised):
             self._refuse_closed()
             return leave_in_stages(self._batch_program(), self.bundle.manifest, arrays, self._inner, self._sign)
 
-    def replay(self, xs: Inputs, progress: Progress = silent) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def replay(self, xs: Inputs, progress: Progress = show_nothing) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run every exit on many inputs [n, ...]; what calibration searches over. `progress` may not call this runner.
 
         Returns:
@@ -272,7 +272,7 @@ class Runner(_Opened, Summarised):
 
     def _abandon(self, reason: str) -> None:
         super()._abandon(reason)
-        never_free((self._staged, self._batch))
+        keep_until_exit((self._staged, self._batch))
         self._staged = self._batch = None
 
     def backbone(self) -> Backbone:
@@ -319,7 +319,7 @@ class Runner(_Opened, Summarised):
         # Finding calibrations stands above this module.
         return bool(import_module("edgeexit.runtime.loading").reload_runner(self))
 
-    def take(self, found: Found | None, stage_p99_s: tuple[float, ...] | None) -> None:
+    def take(self, found: ActiveCalibration | None, stage_p99_s: tuple[float, ...] | None) -> None:
         """Note which calibration is in use, and the times of the staged form where they are known from elsewhere."""
         self.calibration = None if found is None else found.document
         self.calibration_name = None if found is None else found.record.name
@@ -367,11 +367,11 @@ class Runner(_Opened, Summarised):
 
     def _take_staged(self, program: Program) -> None:
         assert isinstance(program, StagedProgram)
-        self._staged, self._staged_fills = program, _slots(self._specs, program)
+        self._staged, self._staged_fills = program, _make_input_writers(self._specs, program)
 
     def _stage_times(self) -> tuple[float, ...] | None:
         """Of the staged form where they are known; else those of the mode that was calibrated."""
-        return self._stage_p99_s or stage_times(self.calibration, self.exits)
+        return self._stage_p99_s or read_stage_times(self.calibration, self.exits)
 
     def _batch_program(self) -> Batch:
         if self._batch is None:
@@ -394,10 +394,10 @@ class Runner(_Opened, Summarised):
         return self
 
     def _summary(self) -> Summary:
-        return runner_summary(self)
+        return format_runner_summary(self)
 
 
-class Backbone(_Opened):
+class Backbone(_OpenedProgram):
     """The network run straight to its last exit; called like a Runner. Its predictions have no score (NaN)."""
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:

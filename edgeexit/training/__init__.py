@@ -10,7 +10,7 @@ except ImportError as error:
     raise MissingExtra("torch", "torch") from error
 
 from edgeexit.training.losses import LOSSES, loss
-from edgeexit.training.recipe import Recipe, load_recipe, recipe_path
-from edgeexit.training.run import Trained, train
+from edgeexit.training.recipe import TrainingRecipe, find_recipe, load_recipe
+from edgeexit.training.run import TrainingResult, train
 
-__all__ = ["LOSSES", "Recipe", "Trained", "load_recipe", "loss", "recipe_path", "train"]
+__all__ = ["LOSSES", "TrainingRecipe", "TrainingResult", "find_recipe", "load_recipe", "loss", "train"]

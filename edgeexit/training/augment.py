@@ -34,19 +34,19 @@ class Augment:
         return bool(self.rotate_deg or self.scale or self.shift)
 
 
-def augmented(x: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+def augment_images(x: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
     """A changed copy of images [b, c, h, w]; each image draws its own numbers."""
     if how.affine:
-        x = _affine(x, how, generator)
+        x = _transform_affinely(x, how, generator)
     if how.crop_pad:
-        x = _cropped(x, how.crop_pad, generator)
+        x = _crop_randomly(x, how.crop_pad, generator)
     if how.flip:
         mirror = torch.rand(len(x), generator=generator) < 0.5
         x = torch.where(mirror.to(x.device)[:, None, None, None], x.flip(-1), x)
     return x
 
 
-def _cropped(x: Tensor, pad: int, generator: torch.Generator) -> Tensor:
+def _crop_randomly(x: Tensor, pad: int, generator: torch.Generator) -> Tensor:
     b, c, h, w = x.shape
     padded = F.pad(x, (pad,) * 4)
     top, left = torch.randint(2 * pad + 1, (2, b, 1), generator=generator).to(x.device)
@@ -55,7 +55,7 @@ def _cropped(x: Tensor, pad: int, generator: torch.Generator) -> Tensor:
     return padded.gather(2, rows).gather(3, columns)
 
 
-def _affine(x: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+def _transform_affinely(x: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
     draws = torch.rand(4, len(x), generator=generator) * 2 - 1
     angle = draws[0] * math.radians(how.rotate_deg)
     size = 1 / (1 + draws[1] * how.scale)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgeexit.errors import InputError
 from edgeexit.nets.weights import read_tensors
-from edgeexit.util.atomic import replacing
+from edgeexit.util.atomic import replace_atomically
 
 SCHEMA = "edgeexit.checkpoint/1"
 
@@ -41,7 +41,7 @@ class Checkpoint:
 
     def save(self, path: Path) -> None:
         """Replace the file at `path`; a kill at any moment leaves the old one or this one."""
-        with replacing(path) as scratch:
+        with replace_atomically(path) as scratch:
             torch.save({"schema": SCHEMA, **vars(self)}, scratch)
 
     @classmethod

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from edgeexit.errors import InputError
 from edgeexit.nets.outputs import ExitTensors, run_exits
-from edgeexit.training.augment import Augment, augmented
+from edgeexit.training.augment import Augment, augment_images
 from edgeexit.training.losses import Loss
-from edgeexit.training.recipe import Phase
-from edgeexit.training.team import Team
-from edgeexit.util.progress import Progress, silent
+from edgeexit.training.recipe import TrainingPhase
+from edgeexit.training.team import ProcessGroup
+from edgeexit.util.progress import Progress, show_nothing
 
 Record: TypeAlias = "dict[str, Any]"
 """What an epoch measured: loss, accuracy per exit on the training data as it was trained on, seconds."""
@@ -32,7 +32,7 @@ AfterEpoch: TypeAlias = Callable[[int, Record, torch.optim.Optimizer], None]
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrainingSetup:
     """What every phase of a run shares.
 
     Attributes:
@@ -47,7 +47,7 @@ class Setting:
     y: Tensor
     augment: Augment
     seed: int
-    team: Team
+    team: ProcessGroup
     bfloat16: bool = False
 
     @property
@@ -56,7 +56,7 @@ class Setting:
         return self.bfloat16 and self.x.ndim == 4
 
 
-def derived_seed(*parts: object) -> int:
+def derive_seed(*parts: object) -> int:
     """A seed for one purpose, such as (7, "joint", 3): the same parts give the same seed everywhere."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "big")
 
@@ -64,14 +64,14 @@ def derived_seed(*parts: object) -> int:
 def fit(
     module: nn.Module,
     loss: Loss,
-    phase: Phase,
-    setting: Setting,
+    phase: TrainingPhase,
+    setting: TrainingSetup,
     *,
     name: str,
     done: int = 0,
     optimizer_state: Mapping[str, Any] | None = None,
     after_epoch: AfterEpoch,
-    progress: Progress = silent,
+    progress: Progress = show_nothing,
 ) -> None:
     """Train `module` in place from epoch `done` to the end of the phase.
 
@@ -86,12 +86,14 @@ def fit(
     for epoch in range(done, phase.epochs):
 
         def advance(i: int, epoch: int = epoch) -> None:
-            set_rate(optimizer, rate_at(phase, epoch + i / steps))
+            set_rate(optimizer, compute_learning_rate(phase, epoch + i / steps))
             progress(f"train {name}", epoch * steps + i, phase.epochs * steps)
 
-        with seeded(derived_seed(setting.seed, name, epoch, "network", *_others(setting.team))):
+        with seed_torch(derive_seed(setting.seed, name, epoch, "network", *_make_process_seed(setting.team))):
             module.train()
-            record = run_epoch(step, _batches(setting, phase.batch, (setting.seed, name, epoch), advance), setting.team)
+            record = run_epoch(
+                step, _iterate_batches(setting, phase.batch, (setting.seed, name, epoch), advance), setting.team
+            )
         if not math.isfinite(record["loss"]):
             msg = f"the loss of phase {name!r} is {record['loss']} after epoch {epoch + 1}; a lower rate than {phase.rate:g} may train"
             raise InputError(msg)
@@ -99,7 +101,7 @@ def fit(
         progress(f"train {name}", (epoch + 1) * steps, phase.epochs * steps)
 
 
-def run_epoch(step: Step, batches: Iterable[tuple[Tensor, Tensor]], team: Team) -> Record:
+def run_epoch(step: Step, batches: Iterable[tuple[Tensor, Tensor]], team: ProcessGroup) -> Record:
     """One pass over the training data."""
     began, sums = time.perf_counter(), torch.zeros(2, dtype=torch.float64)
     correct = torch.zeros(1)
@@ -112,35 +114,37 @@ def run_epoch(step: Step, batches: Iterable[tuple[Tensor, Tensor]], team: Team) 
     return {"loss": loss / n, "accuracy": accuracy, "seconds": round(time.perf_counter() - began, 3)}
 
 
-def _batches(
-    setting: Setting, size: int, seed: tuple[object, ...], advance: Callable[[int], None]
+def _iterate_batches(
+    setting: TrainingSetup, size: int, seed: tuple[object, ...], advance: Callable[[int], None]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The part of every batch that this process trains on, in an order given by the seed, inputs changed as the recipe says."""
-    generator = torch.Generator().manual_seed(derived_seed(*seed))
+    generator = torch.Generator().manual_seed(derive_seed(*seed))
     order = torch.randperm(len(setting.x), generator=generator)
     draws = (
-        generator if setting.team.leads else torch.Generator().manual_seed(derived_seed(*seed, *_others(setting.team)))
+        generator
+        if setting.team.leads
+        else torch.Generator().manual_seed(derive_seed(*seed, *_make_process_seed(setting.team)))
     )
     for i in range(math.ceil(len(order) / size)):
         advance(i)
         where = setting.team.share(order[i * size : (i + 1) * size]).to(setting.x.device)
         if len(where):
-            x = augmented(setting.x[where], setting.augment, draws)
+            x = augment_images(setting.x[where], setting.augment, draws)
             yield x.contiguous(memory_format=torch.channels_last) if setting.channels_last else x, setting.y[where]
 
 
-def _others(team: Team) -> tuple[int, ...]:
+def _make_process_seed(team: ProcessGroup) -> tuple[int, ...]:
     """What sets the other processes' numbers apart from the first one's."""
     return () if team.leads else (team.rank,)
 
 
-def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setting: Setting) -> Step:
+def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setting: TrainingSetup) -> Step:
     device = setting.x.device.type
 
     def train_step(x: Tensor, y: Tensor) -> dict[str, Tensor]:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device, torch.bfloat16, enabled=setting.bfloat16):
-            exits = [_in_float32(e) for e in run_exits(module, x)]
+            exits = [_convert_to_float32(e) for e in run_exits(module, x)]
         value = loss(exits, y)
         torch.autograd.backward(value)
         optimizer.step()
@@ -150,7 +154,7 @@ def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setti
     return train_step
 
 
-def _in_float32(e: ExitTensors) -> ExitTensors:
+def _convert_to_float32(e: ExitTensors) -> ExitTensors:
     # A softmax of bfloat16 rounds a sure answer to 1, which then has no gradient.
     return ExitTensors(e.name, e.logits.float(), e.score if e.score is None else e.score.float())
 
@@ -158,7 +162,7 @@ def _in_float32(e: ExitTensors) -> ExitTensors:
 # ---------------------------------------------------------------- optimiser and its step size
 
 
-def make_optimizer(module: nn.Module, phase: Phase) -> torch.optim.Optimizer:
+def make_optimizer(module: nn.Module, phase: TrainingPhase) -> torch.optim.Optimizer:
     """The phase's optimiser over all parameters of the module."""
     parameters, rate, decay = module.parameters(), phase.rate, phase.weight_decay
     if phase.optimizer == "sgd":
@@ -167,7 +171,7 @@ def make_optimizer(module: nn.Module, phase: Phase) -> torch.optim.Optimizer:
     return kind(parameters, rate, betas=phase.betas, weight_decay=decay)
 
 
-def rate_at(phase: Phase, epoch: float) -> float:
+def compute_learning_rate(phase: TrainingPhase, epoch: float) -> float:
     """The step size after this many epochs, whole or not."""
     if epoch < phase.warmup:
         return phase.rate * max(epoch / phase.warmup, 1e-3)
@@ -186,7 +190,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seed_torch(seed: int) -> Iterator[None]:
     """Torch's global numbers (dropout, fresh weights) from this seed in the body, and as they were after it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -194,7 +198,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
+def use_deterministic_algorithms() -> Iterator[None]:
     """Only algorithms that give the same result every time, in the body."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)

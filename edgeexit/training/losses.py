@@ -41,7 +41,7 @@ def branchynet(*, weights: Sequence[float] = ()) -> Loss:
     def loss(exits: Sequence[ExitTensors], labels: Tensor) -> Tensor:
         _as_many("weights", weights, exits, needed=bool(weights))
         factors = weights or [1.0] * len(exits)
-        return _total(w * F.cross_entropy(e.logits, labels) for w, e in zip(factors, exits, strict=True))
+        return _sum_terms(w * F.cross_entropy(e.logits, labels) for w, e in zip(factors, exits, strict=True))
 
     return loss
 
@@ -60,8 +60,8 @@ def distill(*, weight: float = 1.0, temperature: float = 1.0) -> Loss:
     def loss(exits: Sequence[ExitTensors], labels: Tensor) -> Tensor:
         teacher = F.softmax(exits[-1].logits.detach() / temperature, dim=-1)
         students = [F.log_softmax(e.logits / temperature, dim=-1) for e in exits[:-1]]
-        pull = _total(F.kl_div(s, teacher, reduction="batchmean") for s in students)
-        return _total(F.cross_entropy(e.logits, labels) for e in exits) + weight * temperature**2 * pull
+        pull = _sum_terms(F.kl_div(s, teacher, reduction="batchmean") for s in students)
+        return _sum_terms(F.cross_entropy(e.logits, labels) for e in exits) + weight * temperature**2 * pull
 
     return loss
 
@@ -82,7 +82,7 @@ def running_mean(*, costs: Sequence[float], weight: float = 1.0, temperature: fl
         for e, cost in zip(exits, costs, strict=True):
             total, paid = total + cost * F.softmax(e.logits, dim=-1), paid + cost
             means.append(total / paid)
-        return alone(exits, labels) + _total(_nll(mean, labels) for mean in means[1:])
+        return alone(exits, labels) + _sum_terms(_compute_nll(mean, labels) for mean in means[1:])
 
     return loss
 
@@ -96,8 +96,8 @@ def eenet_v1(*, costs: Sequence[float], trade_off: float = 1.0) -> Loss:
     """
 
     def loss(exits: Sequence[ExitTensors], labels: Tensor) -> Tensor:
-        mixed, cost = _eenet_mixtures(exits, costs)
-        return _nll(mixed[0], labels) + trade_off * cost[0].mean()
+        mixed, cost = _compute_eenet_mixtures(exits, costs)
+        return _compute_nll(mixed[0], labels) + trade_off * cost[0].mean()
 
     return loss
 
@@ -106,19 +106,19 @@ def eenet_v2(*, costs: Sequence[float], trade_off: float = 1.0) -> Loss:
     """The sum of the v1 terms started at every exit, so that none is starved by a confident earlier one."""
 
     def loss(exits: Sequence[ExitTensors], labels: Tensor) -> Tensor:
-        mixed, cost = _eenet_mixtures(exits, costs)
-        return _total(_nll(p, labels) + trade_off * c.mean() for p, c in zip(mixed, cost, strict=True))
+        mixed, cost = _compute_eenet_mixtures(exits, costs)
+        return _sum_terms(_compute_nll(p, labels) + trade_off * c.mean() for p, c in zip(mixed, cost, strict=True))
 
     return loss
 
 
-def _eenet_mixtures(exits: Sequence[ExitTensors], costs: Sequence[float]) -> tuple[list[Tensor], list[Tensor]]:
+def _compute_eenet_mixtures(exits: Sequence[ExitTensors], costs: Sequence[float]) -> tuple[list[Tensor], list[Tensor]]:
     """Ŷ_n [b, classes] and C_n [b] for every n, equations 6 and 7: the last exit's confidence is 1."""
     _as_many("costs", costs, exits)
     mixed = [F.softmax(exits[-1].logits, dim=-1)]
     cost = [torch.full_like(mixed[0][:, 0], costs[-1])]
     for e, c in zip(reversed(exits[:-1]), reversed(costs[:-1]), strict=True):
-        h = _confidence(e)
+        h = _read_confidence(e)
         mixed.append(h[:, None] * F.softmax(e.logits, dim=-1) + (1 - h[:, None]) * mixed[-1])
         cost.append(h * c + (1 - h) * cost[-1])
     return mixed[::-1], cost[::-1]
@@ -147,16 +147,16 @@ def firm_cascade(*, alpha: float = 128.0, penalty: float = 0.6) -> Loss:
         answer, reach, passed = torch.zeros_like(exits[0].logits), torch.ones_like(exits[0].logits[:, 0]), []
         for e in exits[:-1]:
             p = F.softmax(e.logits, dim=-1)
-            leave = _logistic_step(p.max(dim=-1).values, alpha)
+            leave = _apply_logistic_step(p.max(dim=-1).values, alpha)
             answer, reach = answer + (reach * leave)[:, None] * p, reach * (1 - leave)
             passed.append(reach)
         answer = answer + reach[:, None] * F.softmax(exits[-1].logits, dim=-1)
-        return _nll(answer, labels) + penalty * _total(r.mean() for r in passed)
+        return _compute_nll(answer, labels) + penalty * _sum_terms(r.mean() for r in passed)
 
     return loss
 
 
-def _logistic_step(p: Tensor, alpha: float) -> Tensor:
+def _apply_logistic_step(p: Tensor, alpha: float) -> Tensor:
     """g_alpha: the logistic function at 1/2, stretched to be 0 at 0 and 1 at 1."""
     low, high = (torch.sigmoid(p.new_tensor(s * alpha / 2)) for s in (-1, 1))
     return (torch.sigmoid(alpha * (p - 0.5)) - low) / (high - low)
@@ -177,15 +177,15 @@ def stopping(*, costs: Sequence[float], alpha: float = 1e-3) -> Loss:
         reach, total, paid = torch.ones_like(exits[0].logits[:, 0]), [], 0.0
         for e, c in zip(exits, costs, strict=True):
             paid += c
-            stop = reach if e is exits[-1] else reach * _confidence(e)
+            stop = reach if e is exits[-1] else reach * _read_confidence(e)
             total.append((stop * (F.cross_entropy(e.logits, labels, reduction="none") + alpha * paid)).mean())
             reach = reach - stop
-        return _total(total)
+        return _sum_terms(total)
 
     return loss
 
 
-def _confidence(e: ExitTensors) -> Tensor:
+def _read_confidence(e: ExitTensors) -> Tensor:
     """The exit's own score as a probability [b]."""
     if e.score is None:
         msg = f"exit {e.name!r} has no score of its own, which this loss trains; use a network with learned confidences (eenet)"
@@ -193,11 +193,11 @@ def _confidence(e: ExitTensors) -> Tensor:
     return e.score.reshape(len(e.score)).clamp(0.0, 1.0)
 
 
-def _nll(p: Tensor, labels: Tensor) -> Tensor:
+def _compute_nll(p: Tensor, labels: Tensor) -> Tensor:
     return F.nll_loss(p.clamp_min(_TINY).log(), labels)
 
 
-def _total(terms: Any) -> Tensor:
+def _sum_terms(terms: Any) -> Tensor:
     out: Tensor = torch.stack(list(terms)).sum()
     return out
 

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
-from edgeexit.nets.meta import OpenMaxJudge, SoftmaxJudge, WithScores
-from edgeexit.training.loop import derived_seed, seeded
-from edgeexit.training.metrics import logits_of
+from edgeexit.nets.meta import OpenMaxConfidenceHead, SoftmaxConfidenceHead, WithScores
+from edgeexit.training.loop import derive_seed, seed_torch
+from edgeexit.training.metrics import compute_logits
 
 TAIL = 20
 """How many of the largest distances a Weibull distribution is fitted to, as in the OpenMax paper."""
@@ -33,12 +33,12 @@ def fit_softmax_judges(
     Raises:
         InputError: the data have no labels, or the network has one exit.
     """
-    logits = [torch.from_numpy(z) for z in _several(logits_of(network, data))]
+    logits = [torch.from_numpy(z) for z in _require_several_exits(compute_logits(network, data))]
     right = [(z.argmax(-1) == torch.from_numpy(data.y)).float()[:, None] for z in logits]
     judges: list[nn.Module] = []
-    with seeded(derived_seed(seed, "judges")):
+    with seed_torch(derive_seed(seed, "judges")):
         for k, z in enumerate(logits[:-1]):
-            judge = SoftmaxJudge(earlier=k, top=min(5, z.shape[1]), hidden=hidden)
+            judge = SoftmaxConfidenceHead(earlier=k, top=min(5, z.shape[1]), hidden=hidden)
             features = judge.features(z, [other.argmax(-1) for other in logits[:k]])
             _fit(judge.mlp, features, right[k], steps)
             judges.append(judge)
@@ -64,18 +64,18 @@ def fit_openmax_judges(network: nn.Module, data: Dataset, *, rank: int = 3) -> W
     Raises:
         InputError: the data have no labels, the network has one exit, or an exit gets fewer than three samples of a class right.
     """
-    judges = [_openmax(z, data.y, rank) for z in _several(logits_of(network, data))[:-1]]
+    judges = [_fit_openmax(z, data.y, rank) for z in _require_several_exits(compute_logits(network, data))[:-1]]
     return WithScores(network, judges).eval()
 
 
-def _several(logits: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+def _require_several_exits(logits: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     if len(logits) < 2:
         msg = "the network has one exit, so there is nothing to judge before it"
         raise InputError(msg)
     return logits
 
 
-def _openmax(logits: NDArray[np.float32], labels: NDArray[np.int64], rank: int) -> OpenMaxJudge:
+def _fit_openmax(logits: NDArray[np.float32], labels: NDArray[np.int64], rank: int) -> OpenMaxConfidenceHead:
     classes = logits.shape[1]
     means = np.zeros((classes, classes))
     fits = np.zeros((classes, 3))
@@ -85,12 +85,12 @@ def _openmax(logits: NDArray[np.float32], labels: NDArray[np.int64], rank: int) 
             msg = f"OpenMax needs three right answers of every class; an exit has {len(mine)} of class {c}"
             raise InputError(msg)
         means[c] = mine.mean(0)
-        fits[c] = weibull_tail(np.linalg.norm(mine - means[c], axis=1))
+        fits[c] = fit_weibull_tail(np.linalg.norm(mine - means[c], axis=1))
     shape, scale, shift = (torch.from_numpy(column.copy()) for column in fits.T)
-    return OpenMaxJudge(torch.from_numpy(means), shape, scale, shift, rank=min(rank, classes))
+    return OpenMaxConfidenceHead(torch.from_numpy(means), shape, scale, shift, rank=min(rank, classes))
 
 
-def weibull_tail(distances: NDArray[np.float64], *, tail: int = TAIL) -> tuple[float, float, float]:
+def fit_weibull_tail(distances: NDArray[np.float64], *, tail: int = TAIL) -> tuple[float, float, float]:
     """Shape, scale and shift of the Weibull distribution of the `tail` largest distances, by maximum likelihood.
 
     The shift is the smallest of them, as in the OpenMax paper's library; the shape solves the likelihood equation by bisection.

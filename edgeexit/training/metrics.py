@@ -16,7 +16,7 @@ from edgeexit.nets.outputs import run_exits
 Logits = list[NDArray[np.float32]]
 
 
-def logits_of(module: nn.Module, data: Dataset, *, batch: int = 1000) -> Logits:
+def compute_logits(module: nn.Module, data: Dataset, *, batch: int = 1000) -> Logits:
     """Logits [n, classes] of every exit, first exit first, in evaluation mode."""
     assert not isinstance(data.inputs, dict)
     device = next(module.parameters()).device
@@ -27,12 +27,12 @@ def logits_of(module: nn.Module, data: Dataset, *, batch: int = 1000) -> Logits:
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
-def accuracies(logits: Logits, labels: NDArray[np.int64]) -> list[float]:
+def compute_accuracies(logits: Logits, labels: NDArray[np.int64]) -> list[float]:
     """Share of right answers of each exit."""
     return [float((z.argmax(-1) == labels).mean()) for z in logits]
 
 
-def early_exit(
+def evaluate_early_exit(
     chosen_on: tuple[Logits, NDArray[np.int64]], used_on: tuple[Logits, NDArray[np.int64]], *, drop: float = 0.0
 ) -> dict[str, Any]:
     """One entropy threshold for all exits, chosen on one part and used on another.
@@ -46,13 +46,13 @@ def early_exit(
     logits, labels = chosen_on
     need = float((logits[-1].argmax(-1) == labels).mean()) - drop
     candidates = np.unique(np.concatenate([[-1.0], *(entropy(z) for z in logits[:-1])]).astype(np.float64))
-    results = {t: _leave(logits, labels, t) for t in _thinned(candidates)}
+    results = {t: _leave(logits, labels, t) for t in _thin_candidates(candidates)}
     threshold = max((t for t, (accuracy, _) in results.items() if accuracy >= need - 1e-12), default=-1.0)
     accuracy, rates = _leave(*used_on, threshold)
     return {"drop": drop, "threshold": max(threshold, 0.0), "accuracy": accuracy, "exit_rates": rates}
 
 
-def _thinned(candidates: NDArray[np.float64], most: int = 500) -> list[float]:
+def _thin_candidates(candidates: NDArray[np.float64], most: int = 500) -> list[float]:
     places = np.unique(np.linspace(0, len(candidates) - 1, min(most, len(candidates))).astype(int))
     return [float(c) for c in candidates[places]]
 

@@ -44,11 +44,11 @@ def _is(kind: type | tuple[type, ...], what: str, holds: Callable[[Any], bool] =
     return check
 
 
-def _whole(low: int) -> Check:
+def _require_whole(low: int) -> Check:
     return _is(int, f"a whole number of at least {low}", lambda v: v >= low)
 
 
-def _number(low: float, high: float = float("inf")) -> Check:
+def _require_number(low: float, high: float = float("inf")) -> Check:
     return _is(
         (int, float),
         f"a number from {low:g} to {high:g}" if high < float("inf") else f"a number of at least {low:g}",
@@ -56,7 +56,7 @@ def _number(low: float, high: float = float("inf")) -> Check:
     )
 
 
-def _one_of(*names: str) -> Check:
+def _require_choice(*names: str) -> Check:
     return lambda v: (
         None if v in names else f"is {v!r}.{did_you_mean(str(v), names)} One of {', '.join(names)} is needed"
     )
@@ -74,7 +74,7 @@ _betas = _is(
 
 
 @dataclass(frozen=True)
-class Phase:
+class TrainingPhase:
     """One run of the optimiser over the training data.
 
     Attributes:
@@ -103,7 +103,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """One training run.
 
     Attributes:
@@ -125,8 +125,8 @@ class Recipe:
     about: str
     data: str
     network: str
-    plain: Phase
-    joint: Phase
+    plain: TrainingPhase
+    joint: TrainingPhase
     seed: int = 0
     start: str = "plain"
     control: bool = False
@@ -139,7 +139,7 @@ class Recipe:
         """Of everything that the result depends on."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
-    def with_epochs(self, epochs: int) -> Recipe:
+    def with_epochs(self, epochs: int) -> TrainingRecipe:
         """Every phase that the recipe has with this many epochs."""
         return replace(
             self,
@@ -149,23 +149,23 @@ class Recipe:
 
 
 _PHASE: dict[str, Check] = {
-    "epochs": _whole(0),
-    "batch": _whole(1),
-    "rate": _number(1e-9, 10),
-    "schedule": _one_of("constant", "cosine", "steps"),
-    "warmup": _whole(0),
-    "optimizer": _one_of("adam", "adamw", "sgd"),
+    "epochs": _require_whole(0),
+    "batch": _require_whole(1),
+    "rate": _require_number(1e-9, 10),
+    "schedule": _require_choice("constant", "cosine", "steps"),
+    "warmup": _require_whole(0),
+    "optimizer": _require_choice("adam", "adamw", "sgd"),
     "betas": _betas,
-    "weight_decay": _number(0, 1),
+    "weight_decay": _require_number(0, 1),
     "loss": _text,
     "options": _table,
 }
 _AUGMENT: dict[str, Check] = {
-    "crop_pad": _whole(0),
+    "crop_pad": _require_whole(0),
     "flip": _flag,
-    "rotate_deg": _number(0, 180),
-    "scale": _number(0, 0.9),
-    "shift": _number(0),
+    "rotate_deg": _require_number(0, 180),
+    "scale": _require_number(0, 0.9),
+    "shift": _require_number(0),
 }
 _RECIPE: dict[str, Check] = {
     "schema": _text,
@@ -174,10 +174,10 @@ _RECIPE: dict[str, Check] = {
     "data": _text,
     "network": _text,
     "options": _table,
-    "seed": _whole(0),
-    "start": _one_of("plain", "scratch"),
+    "seed": _require_whole(0),
+    "start": _require_choice("plain", "scratch"),
     "control": _flag,
-    "precision": _one_of("float32", "bfloat16"),
+    "precision": _require_choice("float32", "bfloat16"),
     "plain": _table,
     "joint": _table,
     "augment": _table,
@@ -189,7 +189,7 @@ _NEEDED = ("schema", "name", "about", "data", "network", "plain", "joint")
 # ---------------------------------------------------------------- reading
 
 
-def load_recipe(spec: str | Path, *, preset: str | None = None) -> Recipe:
+def load_recipe(spec: str | Path, *, preset: str | None = None) -> TrainingRecipe:
     """A recipe by the name it is shipped under, or by the path of a TOML file.
 
     Args:
@@ -199,7 +199,7 @@ def load_recipe(spec: str | Path, *, preset: str | None = None) -> Recipe:
     Raises:
         InputError: no such recipe or preset, not TOML, a newer schema, or every fault of the file at once.
     """
-    path = recipe_path(spec)
+    path = find_recipe(spec)
     check_regular_file(path)
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -209,7 +209,7 @@ def load_recipe(spec: str | Path, *, preset: str | None = None) -> Recipe:
     return parse_recipe(raw, where=str(path), preset=preset)
 
 
-def recipe_path(spec: str | Path) -> Path:
+def find_recipe(spec: str | Path) -> Path:
     """The file of a recipe; see `load_recipe`."""
     if str(spec).endswith(".toml"):
         return Path(spec)
@@ -220,37 +220,37 @@ def recipe_path(spec: str | Path) -> Path:
     return shipped[str(spec)]
 
 
-def parse_recipe(raw: Mapping[str, Any], *, where: str, preset: str | None = None) -> Recipe:
+def parse_recipe(raw: Mapping[str, Any], *, where: str, preset: str | None = None) -> TrainingRecipe:
     """A recipe from a parsed file; see `load_recipe`."""
     if str(raw.get("schema", SCHEMA)) != SCHEMA:
         msg = f"{where} has schema {raw['schema']!r}; this edgeexit reads {SCHEMA!r}. A newer edgeexit may read it."
         raise InputError(msg)
-    merged = _with_presets(raw, where, preset)
+    merged = _apply_presets(raw, where, preset)
     faults = [f"{key} is missing" for key in _NEEDED if key not in merged]
-    faults += _faults("", merged, _RECIPE)
+    faults += _find_faults("", merged, _RECIPE)
     for key, checks in (("plain", _PHASE), ("joint", _PHASE), ("augment", _AUGMENT)):
         table = merged.get(key)
         if isinstance(table, Mapping):
-            faults += _faults(f"{key}.", table, checks)
+            faults += _find_faults(f"{key}.", table, checks)
             faults += [f"{key}.epochs is missing"] if checks is _PHASE and "epochs" not in table else []
     if faults:
         msg = f"{where}: {'; '.join(faults)}"
         raise InputError(msg)
     values = {k: v for k, v in merged.items() if k not in ("schema", "presets", "plain", "joint", "augment")}
-    return Recipe(
+    return TrainingRecipe(
         **values,
-        plain=_phase(merged["plain"]),
-        joint=_phase(merged["joint"]),
+        plain=_make_phase(merged["plain"]),
+        joint=_make_phase(merged["joint"]),
         augment=Augment(**merged.get("augment", {})),
     )
 
 
-def _phase(table: Mapping[str, Any]) -> Phase:
+def _make_phase(table: Mapping[str, Any]) -> TrainingPhase:
     betas = {"betas": tuple(table["betas"])} if "betas" in table else {}
-    return Phase(**{**table, **betas})
+    return TrainingPhase(**{**table, **betas})
 
 
-def _faults(prefix: str, table: Mapping[str, Any], checks: Mapping[str, Check]) -> list[str]:
+def _find_faults(prefix: str, table: Mapping[str, Any], checks: Mapping[str, Check]) -> list[str]:
     found = []
     for key, value in table.items():
         if key not in checks:
@@ -260,23 +260,23 @@ def _faults(prefix: str, table: Mapping[str, Any], checks: Mapping[str, Check]) 
     return found
 
 
-def _with_presets(raw: Mapping[str, Any], where: str, names: str | None) -> dict[str, Any]:
+def _apply_presets(raw: Mapping[str, Any], where: str, names: str | None) -> dict[str, Any]:
     presets, merged = raw.get("presets", {}), dict(raw)
     for name in names.split(",") if names else ():
         if not isinstance(presets, Mapping) or not isinstance(presets.get(name), Mapping):
             known = ", ".join(presets) or "none"
             msg = f"{where} has no preset {name!r}.{did_you_mean(name, presets)} Presets: {known}."
             raise InputError(msg)
-        merged = _merged(merged, presets[name])
+        merged = _merge_tables(merged, presets[name])
     return merged
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_tables(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Tables merge key by key; anything else is replaced. A phase with another loss does not inherit the options of the first."""
     out = dict(base)
     if "loss" in over and over["loss"] != base.get("loss"):
         out.pop("options", None)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-        out[key] = _merged(out[key], value) if both else value
+        out[key] = _merge_tables(out[key], value) if both else value
     return out

@@ -22,19 +22,19 @@ import torch
 from torch import nn
 
 import edgeexit
-from edgeexit.data import Dataset, Fingerprint, InputSpec, ModelInfo, check_labels, fingerprint, load_data
-from edgeexit.data.reference import DataRecord, Reference, describe_data
+from edgeexit.data import Dataset, Fingerprint, InputSpec, ModelInfo, check_labels, compute_fingerprint, load_data
+from edgeexit.data.reference import DataRecord, DataReference, describe_data
 from edgeexit.errors import InputError
-from edgeexit.nets import build, net
+from edgeexit.nets import build, find_network
 from edgeexit.nets.weights import load_weights
 from edgeexit.training.checkpoint import Checkpoint, State
-from edgeexit.training.loop import Record, Setting, derived_seed, deterministic, fit, seeded
+from edgeexit.training.loop import Record, TrainingSetup, derive_seed, fit, seed_torch, use_deterministic_algorithms
 from edgeexit.training.losses import Loss, branchynet, loss
-from edgeexit.training.metrics import accuracies, early_exit, logits_of
-from edgeexit.training.recipe import Phase, Recipe
-from edgeexit.training.team import Team, joined_team
-from edgeexit.util.atomic import replacing, write_bytes
-from edgeexit.util.progress import Progress, silent
+from edgeexit.training.metrics import compute_accuracies, compute_logits, evaluate_early_exit
+from edgeexit.training.recipe import TrainingPhase, TrainingRecipe
+from edgeexit.training.team import ProcessGroup, join_process_group
+from edgeexit.util.atomic import replace_atomically, write_bytes
+from edgeexit.util.progress import Progress, show_nothing
 
 SCHEMA = "edgeexit.training/1"
 CHECKPOINT = "checkpoint.pt"
@@ -43,7 +43,7 @@ Parts = Mapping[str, Dataset]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """A finished run.
 
     Attributes:
@@ -62,7 +62,7 @@ class Trained:
     metrics: dict[str, Any]
     fingerprint: Fingerprint
     leads: bool = True
-    calibration: Reference | None = None
+    calibration: DataReference | None = None
 
     def metadata(self, name: str) -> dict[str, str]:
         """Metadata of an exported network: statistics of the calibration part, and the accuracy of its last exit there.
@@ -78,24 +78,24 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class _Stage:
+class _TrainingStage:
     """One phase as it is run: which network, from whose weights, with which loss."""
 
     name: str
     exits: bool
     source: str | None
-    phase: Phase
+    phase: TrainingPhase
     loss: Loss
 
 
 @dataclass(frozen=True)
-class _Run:
+class _TrainingRun:
     """A recipe under way in a folder."""
 
-    recipe: Recipe
+    recipe: TrainingRecipe
     out: Path
     checkpoint: Checkpoint
-    setting: Setting
+    setting: TrainingSetup
     progress: Progress
 
     def save(self, path: Path) -> None:
@@ -106,15 +106,15 @@ class _Run:
 
 
 def train(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     out: Path,
     *,
     resume: bool = False,
     plain: Path | None = None,
     parts: Parts | None = None,
     threads: int | None = None,
-    progress: Progress = silent,
-) -> Trained:
+    progress: Progress = show_nothing,
+) -> TrainingResult:
     """Carry out a recipe.
 
     Args:
@@ -133,35 +133,41 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     began = time.perf_counter()
-    with joined_team() as team, deterministic():
+    with join_process_group() as team, use_deterministic_algorithms():
         checkpoint = _open(recipe, out, resume=resume, leads=team.leads)
         parts = parts or {part: load_data(f"{recipe.data}:{part}") for part in ("train", "calibration", "test")}
         if plain is not None and "plain" not in checkpoint.finished:
-            checkpoint.finished.update(_plain_networks(recipe, plain))
-        run = _Run(recipe, out, checkpoint, _setting(recipe, parts["train"], team), progress if team.leads else silent)
-        stages = _stages(recipe)
+            checkpoint.finished.update(_load_plain_networks(recipe, plain))
+        run = _TrainingRun(
+            recipe, out, checkpoint, _make_setup(recipe, parts["train"], team), progress if team.leads else show_nothing
+        )
+        stages = _list_stages(recipe)
         if team.leads and not resume:
             _begin(recipe, out)
         for stage in stages:
             if stage.name not in checkpoint.finished:
                 _run(stage, run)
-        return _finish(run, parts, time.perf_counter() - began)
+        return _finish_run(run, parts, time.perf_counter() - began)
 
 
-def _stages(recipe: Recipe) -> list[_Stage]:
+def _list_stages(recipe: TrainingRecipe) -> list[_TrainingStage]:
     cross_entropy = branchynet()
-    stages = [_Stage("plain", False, None, recipe.plain, cross_entropy)]
+    stages = [_TrainingStage("plain", False, None, recipe.plain, cross_entropy)]
     if recipe.joint.epochs:
         source = "plain" if recipe.start == "plain" else None
-        stages.append(_Stage("joint", True, source, recipe.joint, loss(recipe.joint.loss, **recipe.joint.options)))
+        stages.append(
+            _TrainingStage("joint", True, source, recipe.joint, loss(recipe.joint.loss, **recipe.joint.options))
+        )
     if recipe.joint.epochs and recipe.control:
         stages.append(
-            _Stage("control", False, "plain", replace(recipe.joint, loss="branchynet", options={}), cross_entropy)
+            _TrainingStage(
+                "control", False, "plain", replace(recipe.joint, loss="branchynet", options={}), cross_entropy
+            )
         )
     return [s for s in stages if s.phase.epochs or s.name == "plain"]
 
 
-def _open(recipe: Recipe, out: Path, *, resume: bool, leads: bool) -> Checkpoint:
+def _open(recipe: TrainingRecipe, out: Path, *, resume: bool, leads: bool) -> Checkpoint:
     """Where the folder's run stands, or the beginning of one. Who leads looks what the folder holds, before it writes."""
     path = out / CHECKPOINT
     if not resume:
@@ -173,7 +179,7 @@ def _open(recipe: Recipe, out: Path, *, resume: bool, leads: bool) -> Checkpoint
         raise InputError(msg)
     checkpoint = Checkpoint.load(path)
     if checkpoint.recipe_sha256 != recipe.sha256:
-        msg = f"{out} was begun with another recipe: {_differences(recipe, out)}; use the same recipe and options, or another --out"
+        msg = f"{out} was begun with another recipe: {_find_differences(recipe, out)}; use the same recipe and options, or another --out"
         raise InputError(msg)
     return checkpoint
 
@@ -186,7 +192,7 @@ def _refuse_a_run(out: Path) -> None:
         raise InputError(msg)
 
 
-def _begin(recipe: Recipe, out: Path) -> None:
+def _begin(recipe: TrainingRecipe, out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -195,41 +201,41 @@ def _begin(recipe: Recipe, out: Path) -> None:
     write_bytes(out / "recipe.json", json.dumps(asdict(recipe), indent=2).encode())
 
 
-def _differences(recipe: Recipe, out: Path, *, only: tuple[str, ...] = ("",)) -> str:
+def _find_differences(recipe: TrainingRecipe, out: Path, *, only: tuple[str, ...] = ("",)) -> str:
     try:
         old = json.loads((out / "recipe.json").read_text())
     except (OSError, ValueError):
         return "its recipe.json is missing"
-    was, now = dict(_leaves("", old)), dict(_leaves("", json.loads(json.dumps(asdict(recipe)))))
+    was, now = dict(_list_leaves("", old)), dict(_list_leaves("", json.loads(json.dumps(asdict(recipe)))))
     keys = [k for k in {**was, **now} if k.startswith(only) and was.get(k) != now.get(k)]
     changed = [f"{k} was {was.get(k)!r} and is {now.get(k)!r}" for k in keys]
     return ", ".join(changed)
 
 
-def _leaves(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _list_leaves(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
         if isinstance(value, Mapping):
-            yield from _leaves(f"{prefix}{key}.", value)
+            yield from _list_leaves(f"{prefix}{key}.", value)
         else:
             yield f"{prefix}{key}", value
 
 
-def _setting(recipe: Recipe, train_set: Dataset, team: Team) -> Setting:
+def _make_setup(recipe: TrainingRecipe, train_set: Dataset, team: ProcessGroup) -> TrainingSetup:
     labels = check_labels(train_set, 1 + int(train_set.labels.max()) if train_set.labels is not None else 0)
     if isinstance(train_set.inputs, dict):
         msg = f"{train_set.name} has several inputs; recipes train networks with one"
         raise InputError(msg)
-    want = net(recipe.network).input_shape
+    want = find_network(recipe.network).input_shape
     if train_set.inputs.shape[1:] != want:
         msg = f"network {recipe.network!r} takes {list(want)} and the samples of {train_set.name} are {list(train_set.inputs.shape[1:])}"
         raise InputError(msg)
     x, y = torch.from_numpy(train_set.inputs).to(team.device), torch.from_numpy(labels).to(team.device)
-    return Setting(x, y, recipe.augment, recipe.seed, team, bfloat16=recipe.precision == "bfloat16")
+    return TrainingSetup(x, y, recipe.augment, recipe.seed, team, bfloat16=recipe.precision == "bfloat16")
 
 
-def _run(stage: _Stage, run: _Run) -> None:
+def _run(stage: _TrainingStage, run: _TrainingRun) -> None:
     checkpoint, path = run.checkpoint, run.out / CHECKPOINT
-    module = _fresh(stage, run).to(run.setting.x.device)
+    module = _build_stage_network(stage, run).to(run.setting.x.device)
     if run.setting.channels_last:
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     done, optimizer_state = 0, None
@@ -259,29 +265,33 @@ def _run(stage: _Stage, run: _Run) -> None:
     run.save(path)
 
 
-def _plain_networks(recipe: Recipe, path: Path) -> dict[str, State]:
+def _load_plain_networks(recipe: TrainingRecipe, path: Path) -> dict[str, State]:
     """Weights by phase: of a file the plain network's; of a run's folder also those of the one that trained on."""
     if not path.is_dir():
-        return {"plain": _plain_weights(recipe, path)}
+        return {"plain": _load_plain_weights(recipe, path)}
     same = ["data", "network", "precision", "seed", "plain.", "augment."]
-    same += [f"joint.{f.name}" for f in fields(Phase) if f.name not in ("loss", "options")] if recipe.control else []
-    if changed := _differences(recipe, path, only=tuple(same)):
+    same += (
+        [f"joint.{f.name}" for f in fields(TrainingPhase) if f.name not in ("loss", "options")]
+        if recipe.control
+        else []
+    )
+    if changed := _find_differences(recipe, path, only=tuple(same)):
         msg = f"the plain networks of {path} were trained with another recipe: {changed}; use the same, or name one file of weights"
         raise InputError(msg)
     names = ["plain", *(["control"] if recipe.control and (path / "control.pt").exists() else [])]
-    return {name: _plain_weights(recipe, path / f"{name}.pt") for name in names}
+    return {name: _load_plain_weights(recipe, path / f"{name}.pt") for name in names}
 
 
-def _plain_weights(recipe: Recipe, path: Path) -> State:
+def _load_plain_weights(recipe: TrainingRecipe, path: Path) -> State:
     module = build(recipe.network, **recipe.options, exits=False)
     load_weights(module, path)
     return dict(module.state_dict())
 
 
-def _fresh(stage: _Stage, run: _Run) -> nn.Module:
+def _build_stage_network(stage: _TrainingStage, run: _TrainingRun) -> nn.Module:
     """The stage's network; weights that its source has are taken from there, the others (its branches) are new."""
     recipe = run.recipe
-    with seeded(derived_seed(recipe.seed, stage.name, "weights")):
+    with seed_torch(derive_seed(recipe.seed, stage.name, "weights")):
         module = build(recipe.network, **recipe.options, exits=stage.exits)
     if stage.source is not None:
         unknown = module.load_state_dict(run.checkpoint.finished[stage.source], strict=False).unexpected_keys
@@ -292,63 +302,65 @@ def _fresh(stage: _Stage, run: _Run) -> nn.Module:
 # ---------------------------------------------------------------- the end of a run
 
 
-def _finish(run: _Run, parts: Parts, seconds: float) -> Trained:
+def _finish_run(run: _TrainingRun, parts: Parts, seconds: float) -> TrainingResult:
     recipe, checkpoint = run.recipe, run.checkpoint
-    modules = {name: _with_weights(recipe, name, state) for name, state in checkpoint.finished.items()}
+    modules = {name: _build_with_weights(recipe, name, state) for name, state in checkpoint.finished.items()}
     metrics = {
         "schema": SCHEMA,
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "recipe_sha256": recipe.sha256,
         "seed": recipe.seed,
         "data": {part: {"name": d.name, "samples": len(d), "sha256": d.sha256} for part, d in parts.items()},
-        "results": _results(modules, parts),
+        "results": _evaluate_networks(modules, parts),
         "history": checkpoint.history,
         "seconds_of_this_call": round(seconds, 3),
-        "made_with": _versions(),
+        "made_with": _collect_versions(),
     }
     if run.setting.team.leads:
         _write(run.out, modules, metrics)
-    return Trained(
+    return TrainingResult(
         modules.get("joint"),
         modules.get("control", modules["plain"]),
-        torch.zeros(1, *net(recipe.network).input_shape),
+        torch.zeros(1, *find_network(recipe.network).input_shape),
         metrics,
-        fingerprint(parts["train"]),
+        compute_fingerprint(parts["train"]),
         run.setting.team.leads,
-        _described(parts["calibration"]),
+        _describe_data(parts["calibration"]),
     )
 
 
-def _described(data: Dataset) -> Reference:
+def _describe_data(data: Dataset) -> DataReference:
     spec = InputSpec("input", str(data.x.dtype), tuple(data.x.shape[1:]))
     return describe_data(data, ModelInfo("the network", (spec,)), None, "train")
 
 
-def _with_weights(recipe: Recipe, name: str, state: Mapping[str, torch.Tensor]) -> nn.Module:
+def _build_with_weights(recipe: TrainingRecipe, name: str, state: Mapping[str, torch.Tensor]) -> nn.Module:
     module = build(recipe.network, **recipe.options, exits=name == "joint")
     module.load_state_dict(dict(state))
     return module.eval()
 
 
-def _results(modules: Mapping[str, nn.Module], parts: Parts) -> dict[str, Any]:
+def _evaluate_networks(modules: Mapping[str, nn.Module], parts: Parts) -> dict[str, Any]:
     """Per network: parameters, accuracy of each exit on calibration and test, and leaving early where there are exits to leave at."""
     results: dict[str, Any] = {}
     for name, module in modules.items():
-        sets = {part: (logits_of(module, parts[part]), _labels(parts[part])) for part in ("calibration", "test")}
+        sets = {
+            part: (compute_logits(module, parts[part]), _get_labels(parts[part])) for part in ("calibration", "test")
+        }
         results[name] = {"parameters": sum(p.numel() for p in module.parameters())}
-        results[name] |= {f"{part}_accuracy": accuracies(*s) for part, s in sets.items()}
+        results[name] |= {f"{part}_accuracy": compute_accuracies(*s) for part, s in sets.items()}
         if len(sets["test"][0]) > 1:
             results[name]["early_exit"] = [
-                early_exit(sets["calibration"], sets["test"], drop=d) for d in (0.0, 0.001, 0.005)
+                evaluate_early_exit(sets["calibration"], sets["test"], drop=d) for d in (0.0, 0.001, 0.005)
             ]
     return results
 
 
-def _labels(data: Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _get_labels(data: Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
     return check_labels(data, 1 + int(data.labels.max()) if data.labels is not None else 0)
 
 
-def _versions() -> dict[str, str | int]:
+def _collect_versions() -> dict[str, str | int]:
     return {
         "edgeexit": edgeexit.__version__,
         "torch": torch.__version__,
@@ -362,6 +374,6 @@ def _versions() -> dict[str, str | int]:
 
 def _write(out: Path, modules: Mapping[str, nn.Module], metrics: Mapping[str, Any]) -> None:
     for name, module in modules.items():
-        with replacing(out / f"{name}.pt") as scratch:
+        with replace_atomically(out / f"{name}.pt") as scratch:
             torch.save(module.state_dict(), scratch)
     write_bytes(out / "metrics.json", (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode())

@@ -16,7 +16,7 @@ from torch import Tensor, distributed, nn
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """A place among the processes that train together.
 
     Attributes:
@@ -56,21 +56,21 @@ class Team:
 
 
 @contextmanager
-def joined_team() -> Iterator[Team]:
+def join_process_group() -> Iterator[ProcessGroup]:
     """The team that `torchrun` describes in the environment, or this process alone."""
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    device = _device(int(os.environ.get("LOCAL_RANK", "0")))
+    device = _choose_device(int(os.environ.get("LOCAL_RANK", "0")))
     if size == 1 or distributed.is_initialized():
-        yield Team(device, rank, size)
+        yield ProcessGroup(device, rank, size)
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Team(device, rank, size)
+        yield ProcessGroup(device, rank, size)
     finally:
         distributed.destroy_process_group()
 
 
-def _device(local_rank: int) -> torch.device:
+def _choose_device(local_rank: int) -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     torch.cuda.set_device(local_rank)

@@ -52,11 +52,11 @@ def read_archive(path: str | Path | IO[bytes], what: str) -> dict[str, NDArray[A
         msg = f"there is no file {path}, which should be {what}."
         raise InputError(msg) from error
     except DAMAGE as error:
-        msg = f"{path} is not {what} that edgeexit wrote, or it is damaged: {_reason(error)}."
+        msg = f"{path} is not {what} that edgeexit wrote, or it is damaged: {_explain_error(error)}."
         raise InputError(msg) from error
 
 
-def _reason(error: BaseException) -> str:
+def _explain_error(error: BaseException) -> str:
     text = str(getattr(error, "strerror", None) or error).strip()
     if "pickle" in text.lower():  # NumPy's own words advise to load them
         return "it holds pickled objects, which are never loaded"

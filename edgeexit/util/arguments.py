@@ -28,7 +28,9 @@ def as_path(what: str, value: object) -> Path:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        msg = f"{what} {printable(path)} holds bytes that are not UTF-8, which the runtimes cannot open: rename it."
+        msg = (
+            f"{what} {make_printable(path)} holds bytes that are not UTF-8, which the runtimes cannot open: rename it."
+        )
         raise InputError(msg) from error
     return path
 
@@ -53,7 +55,7 @@ def check_regular_file(path: Path, error: type[InputError] = InputError) -> None
         return
     kind = next((name for is_kind, name in _KINDS if is_kind(mode)), None)
     if kind is not None:
-        msg = f"{printable(path)} is {kind}, not a file: copy what it holds into a file and give that."
+        msg = f"{make_printable(path)} is {kind}, not a file: copy what it holds into a file and give that."
         raise error(msg)
 
 
@@ -73,24 +75,24 @@ def check_small(path: Path, most: int) -> None:
     """
     check_regular_file(path)
     if path.is_file() and path.stat().st_size > most:
-        msg = f"{printable(path)} has {path.stat().st_size} bytes; up to {most} are read here: it is another kind of file."
+        msg = f"{make_printable(path)} has {path.stat().st_size} bytes; up to {most} are read here: it is another kind of file."
         raise InputError(msg)
 
 
 _CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0))}
 
 
-def printable(name: str | os.PathLike[str]) -> str:
+def make_printable(name: str | os.PathLike[str]) -> str:
     """A name that any file and terminal can hold: bytes that are not UTF-8, and control characters, are written as numbers."""
     whole = os.fspath(name)
-    return "".join(c if not _is_surrogate(c) else _escaped(c) for c in whole).translate(_CONTROL)
+    return "".join(c if not _is_surrogate(c) else _escape_surrogate(c) for c in whole).translate(_CONTROL)
 
 
 def _is_surrogate(character: str) -> bool:
     return "\ud800" <= character <= "\udfff"
 
 
-def _escaped(surrogate: str) -> str:
+def _escape_surrogate(surrogate: str) -> str:
     code = ord(surrogate)
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
@@ -128,14 +130,14 @@ def as_whole(what: str, value: object, least: int, most: int) -> int:
 
 def as_float(value: object) -> float:
     """A real number, also in an array or tensor of no dimensions; NaN where it is none, or where no float holds it."""
-    number = value if isinstance(value, Real) else _element(value)
+    number = value if isinstance(value, Real) else _unwrap_element(value)
     try:
         return float(number) if isinstance(number, Real) else math.nan
     except OverflowError:
         return math.nan
 
 
-def _element(value: object) -> object:
+def _unwrap_element(value: object) -> object:
     """The one element of a 0-d array or tensor; None of anything else, and of what is masked or a truth value."""
     if getattr(value, "shape", None) != () or isinstance(value, np.ma.MaskedArray):
         return None

@@ -10,7 +10,7 @@ from pathlib import Path
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
 
-def child_command(code: str, *arguments: str) -> list[str]:
+def make_child_command(code: str, *arguments: str) -> list[str]:
     """A command that runs `code` with `arguments` in `sys.argv[1:]`, on this very edgeexit; its variable `parent` is this process's number.
 
     Not `python -m`: that searches the working folder first, where a user's `random.py` would shadow the standard library's, and

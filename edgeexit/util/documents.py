@@ -45,7 +45,7 @@ def to_document(value: Any) -> Any:
     return value
 
 
-def number_in(value: object) -> float:
+def parse_number(value: object) -> float:
     """A number of a document, whose infinities are text; NaN where it is none, or where no float holds it."""
     return float(str(value)) if value in ("inf", "-inf") else as_float(value)
 
@@ -99,7 +99,7 @@ def check_schema(document: Any, thing: str, newest: int, where: str, error: type
     return int(version)
 
 
-def from_document(cls: type[T], document: Any, where: str, error: type[InputError] = InputError) -> T:
+def parse_document(cls: type[T], document: Any, where: str, error: type[InputError] = InputError) -> T:
     """A dataclass from JSON values, every field checked against its type.
 
     Args:
@@ -136,13 +136,13 @@ def _read(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
 
 def _read_choice(choices: tuple[Any, ...], value: Any, at: str, faults: list[str]) -> Any:
     if not isinstance(value, str) or value not in choices:
-        faults.append(f"{at.rstrip('.')} must be {' or '.join(map(repr, choices))}, not {_short(value)}")
+        faults.append(f"{at.rstrip('.')} must be {' or '.join(map(repr, choices))}, not {_shorten_json(value)}")
     return value
 
 
 def _read_object(cls: type[Any], value: Any, at: str, faults: list[str]) -> Any:
     if not isinstance(value, dict):
-        faults.append(f"{at.rstrip('.') or 'the document'} must be an object, not {_short(value)}")
+        faults.append(f"{at.rstrip('.') or 'the document'} must be an object, not {_shorten_json(value)}")
         return None
     kinds = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -173,14 +173,14 @@ def _read_union(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
 
 def _read_list(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
     if not isinstance(value, list):
-        faults.append(f"{at.rstrip('.')} must be a list, not {_short(value)}")
+        faults.append(f"{at.rstrip('.')} must be a list, not {_shorten_json(value)}")
         return None
     return tuple(_read(kind, item, f"{at.rstrip('.')}[{i}].", faults) for i, item in enumerate(value))
 
 
 def _read_dict(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
     if not isinstance(value, dict):
-        faults.append(f"{at.rstrip('.')} must be an object, not {_short(value)}")
+        faults.append(f"{at.rstrip('.')} must be an object, not {_shorten_json(value)}")
         return None
     return {str(name): _read(kind, item, f"{at}{name}.", faults) for name, item in value.items()}
 
@@ -193,24 +193,24 @@ def _read_plain(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
     expected = type(None) if kind is None else kind
     whole = isinstance(value, int) and not isinstance(value, bool)
     fits = isinstance(value, expected) or (kind is float and whole)
-    if not fits or (isinstance(value, bool) and expected is not bool) or _out_of_range(value):
-        faults.append(f"{at.rstrip('.')} must be {_called(expected)}, not {_short(value)}")
+    if not fits or (isinstance(value, bool) and expected is not bool) or _exceeds_range(value):
+        faults.append(f"{at.rstrip('.')} must be {_name_type(expected)}, not {_shorten_json(value)}")
         return None
     return float(value) if kind is float else value
 
 
-def _out_of_range(value: Any) -> bool:
+def _exceeds_range(value: Any) -> bool:
     """NaN, which Python's JSON reader takes, and whole numbers that nothing here can count up to."""
     if isinstance(value, float):
         return math.isnan(value)
     return isinstance(value, int) and abs(value) >= _WHOLE_BELOW
 
 
-def _called(kind: type) -> str:
+def _name_type(kind: type) -> str:
     names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
     return names.get(kind, kind.__name__)
 
 
-def _short(value: Any) -> str:
+def _shorten_json(value: Any) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."

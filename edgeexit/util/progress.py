@@ -12,11 +12,11 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 _WIDTH = 60
 
 
-def silent(what: str, done: int, total: int) -> None:
+def show_nothing(what: str, done: int, total: int) -> None:
     """Watch nothing."""
 
 
-def in_notebooks(what: str, done: int, total: int) -> None:
+def show_in_notebooks(what: str, done: int, total: int) -> None:
     """One line that counts, in a Jupyter notebook; nothing anywhere else. What long calls do unless they are given something else."""
     if _is_notebook():
         count_on_one_line(what, done, total)

@@ -24,7 +24,7 @@ _IN_A_CHECKOUT = {
 }
 
 
-def data_dir(kind: Kind) -> Path:
+def find_data_dir(kind: Kind) -> Path:
     """The folder of that kind of data file: the wheel carries it inside the package, a checkout beside it.
 
     Raises:

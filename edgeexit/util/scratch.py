@@ -34,7 +34,7 @@ will be in a moment."""
 
 
 @contextmanager
-def scratch_folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator[Path]:
+def make_scratch_folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator[Path]:
     """A new folder that only this user may read, removed with all that is in it when the body ends.
 
     Args:
@@ -118,7 +118,7 @@ def _remove_if_stale(path: Path, kind: str) -> None:
             os.close(handle)
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
+def _remove_and_end(number: int, _frame: FrameType | None) -> None:
     """Remove what there is, then end as without a handler."""
     _remove(list(_LIVE))
     signal.signal(number, signal.SIG_DFL)
@@ -130,11 +130,11 @@ def _handle_signals() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, _end)
+                signal.signal(number, _remove_and_end)
 
 
 def _restore_signals() -> None:
     if threading.current_thread() is threading.main_thread() and not _LIVE:
         for number in _SIGNALS:
-            if signal.getsignal(number) is _end:
+            if signal.getsignal(number) is _remove_and_end:
                 signal.signal(number, signal.SIG_DFL)

@@ -11,7 +11,7 @@ _BYTES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
 _COUNT = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
 
-def _scaled(value: float | None, scales: tuple[tuple[float, str], ...], digits: int = 3) -> str:
+def _scale(value: float | None, scales: tuple[tuple[float, str], ...], digits: int = 3) -> str:
     if value is None or math.isnan(value):
         return "n/a"
     if math.isinf(value):
@@ -25,7 +25,7 @@ def _scaled(value: float | None, scales: tuple[tuple[float, str], ...], digits: 
 
 def seconds(value: float | None) -> str:
     """`0.0000164` -> `16.4 µs`; None -> `n/a`."""
-    return _scaled(value, _SECONDS)
+    return _scale(value, _SECONDS)
 
 
 def seconds_scale(value: float) -> tuple[float, str]:
@@ -35,7 +35,7 @@ def seconds_scale(value: float) -> tuple[float, str]:
 
 def joules(value: float | None) -> str:
     """`0.0021` -> `2.10 mJ`; None -> `n/a`."""
-    return _scaled(value, _JOULES)
+    return _scale(value, _JOULES)
 
 
 def joules_scale(value: float) -> tuple[float, str]:
@@ -45,17 +45,17 @@ def joules_scale(value: float) -> tuple[float, str]:
 
 def watts(value: float | None) -> str:
     """`6.31` -> `6.31 W`; None -> `n/a`."""
-    return _scaled(value, _WATTS)
+    return _scale(value, _WATTS)
 
 
 def bytes_(value: float | None) -> str:
     """`4096` -> `4.00 KiB`, `48` -> `48 B`; None -> `n/a`."""
-    return _scaled(value, _BYTES)
+    return _scale(value, _BYTES)
 
 
-def count(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """`221000` -> `221 k`; None -> `n/a`."""
-    return _scaled(value, _COUNT)
+    return _scale(value, _COUNT)
 
 
 def percent(share: float | None, digits: int = 2) -> str:
@@ -82,7 +82,7 @@ def duration(value: float | None) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
-def plural(number: int, noun: str, nouns: str | None = None) -> str:
+def format_count(number: int, noun: str, nouns: str | None = None) -> str:
     """A count with its noun: `(1, "exit")` -> `1 exit`, `(3, "exit")` -> `3 exits`, `(2, "process", "processes")` -> `2 processes`."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 

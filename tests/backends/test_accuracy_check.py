@@ -9,7 +9,7 @@ import pytest
 
 from edgeexit.backends import Settings
 from edgeexit.bundle import Bundle
-from edgeexit.conformance.checks import Case, Reference, accuracy_is_the_models
+from edgeexit.conformance.checks import ConformanceCase, ReferenceOutputs, check_accuracy
 from edgeexit.runtime import Prediction, Runner
 
 COUNT = 200
@@ -28,17 +28,17 @@ class Answers:
 
 def judged(bundle: Bundle, precision: str, right: int, right_of_reference: int) -> bool | None:
     """The outcome where so many of 200 labels are right; the reference says class 0 of every input."""
-    case = Case(
+    case = ConformanceCase(
         bundle,
         Settings(precision=precision),
         {"x": np.zeros((COUNT, 1), np.float32)},
-        Reference(np.zeros((COUNT, bundle.manifest.exits, 2), np.float32), np.zeros((COUNT, 2), np.float32)),
+        ReferenceOutputs(np.zeros((COUNT, bundle.manifest.exits, 2), np.float32), np.zeros((COUNT, 2), np.float32)),
         np.where(np.arange(COUNT) < right_of_reference, 0, 1),
     )
     labels = [int(label) for label in case.labels] if case.labels is not None else []
     wrong = [1 - label for label in labels]
     answers = Answers([*labels[:right], *wrong[right:]])
-    return accuracy_is_the_models(case, cast("Runner", answers)).passed
+    return check_accuracy(case, cast("Runner", answers)).passed
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", 1), ("float16", 2), ("int8", 6)])

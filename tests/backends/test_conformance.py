@@ -14,7 +14,7 @@ import pytest
 
 from edgeexit.backends import Program, Settings, StagedProgram, fake, find_backend
 from edgeexit.backends.base import BoundStage
-from edgeexit.backends.example_inputs import random_inputs
+from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.compilation import compile_model
 from edgeexit.compiler.probe import open_model
@@ -81,7 +81,7 @@ def test_the_large_networks_stay_in_the_range_of_float16(network: str, tmp_path:
     net = read_model(path)
     names = [name for node in net.proto.graph.node for name in node.output]
 
-    values = open_model(net, names)(random_inputs(net.inputs, 7))
+    values = open_model(net, names)(make_random_inputs(net.inputs, 7))
 
     assert max(float(np.abs(v).max()) for v in values.values()) < np.finfo(np.float16).max / 100
 

@@ -20,12 +20,12 @@ from benchmarks.gpu.deciders import Bodies, compare_exits
 from edgeexit.backends.cuda import (
     CudaDevice,
     Decider,
+    DeciderUnavailable,
     DeviceDecider,
+    DeviceMemory,
     GraphDecider,
     HostDecider,
-    Memory,
-    Unavailable,
-    choose,
+    choose_decider,
     compare_deciders,
 )
 from edgeexit.backends.cuda import graphs as cuda_graphs
@@ -55,7 +55,7 @@ def _gpu(driver: int = 12060) -> Gpu:
     return gpu
 
 
-def _made(name: str, device: CudaDevice, stages: _kernel_stage.KernelStages, memory: Memory) -> Decider:
+def _made(name: str, device: CudaDevice, stages: _kernel_stage.KernelStages, memory: DeviceMemory) -> Decider:
     if name == "device":
         return DeviceDecider(device, stages.plans, memory)
     return GraphDecider(device, stages.plans) if name == "graph" else HostDecider(device, stages.plans)
@@ -79,7 +79,7 @@ def test_every_decider_leaves_where_the_rule_says(scores: np.ndarray, thresholds
     with installed(_gpu(), tensorrt=None) as gpu:
         device = CudaDevice(spin=True)
         with device.active("testing"):
-            memory = Memory(device)
+            memory = DeviceMemory(device)
             stages = _kernel_stage.KernelStages(device, memory, scores, (1e-6,) * exits)
             decider = _made(name, device, stages, memory)
             for sample in range(samples):
@@ -103,7 +103,7 @@ def test_the_comparison_with_the_cpu_counts_wrong_exits() -> None:
     with installed(_gpu(), tensorrt=None):
         device = CudaDevice(spin=True)
         with device.active("testing"):
-            memory = Memory(device)
+            memory = DeviceMemory(device)
             stages = _kernel_stage.KernelStages(device, memory, scores, (1e-6,) * 3)
             right = Bodies("right", stages.plans, stages.choose, scores)
             shifted = Bodies("wrong", stages.plans, stages.choose, np.roll(scores, 2, axis=0))
@@ -119,11 +119,11 @@ def test_all_that_works_is_timed_and_all_that_does_not_has_a_reason() -> None:
     with installed(_gpu(driver=12030), tensorrt=None):
         device = CudaDevice(spin=False)
         with device.active("testing"):
-            memory = Memory(device)
+            memory = DeviceMemory(device)
             scores = np.array([[0.1, 0.2, 0.3]], np.float32)
             stages = _kernel_stage.KernelStages(device, memory, scores, (1e-6,) * 3)
             choice = compare_deciders(device, stages.plans, memory, {}, rounds=2)
-            decider, reasons = choose(device, stages.plans, memory, {}, ("device", "graph"))
+            decider, reasons = choose_decider(device, stages.plans, memory, {}, ("device", "graph"))
             assert {"host", "graph"} == set(choice.median_s)
             assert "CUDA 12.4" in choice.reasons["device"]
             assert ("graph", {"device"}) == (decider.name, set(reasons))
@@ -142,8 +142,8 @@ def test_a_stage_that_cannot_be_captured_is_unavailable_and_leaves_the_stream_us
                 msg = "operation not permitted when stream is capturing"
                 raise RuntimeError(msg)
 
-            with pytest.raises(Unavailable, match="not permitted"):
-                cuda_graphs.captured(device, refuses)
+            with pytest.raises(DeciderUnavailable, match="not permitted"):
+                cuda_graphs.capture_graph(device, refuses)
             device.synchronize()
         device.close()
     assert ([], []) == (gpu.violations, gpu.leaks())
@@ -160,9 +160,9 @@ def test_the_torch_body_computes_the_stages(alexnet: Bundle) -> None:
     torch = pytest.importorskip("torch")
     from benchmarks.gpu._torch_stage import TorchStage
     from benchmarks.gpu.deciders import cpu_scores
-    from edgeexit.backends.example_inputs import random_inputs
+    from edgeexit.backends.example_inputs import make_random_inputs
 
-    inputs = random_inputs(alexnet.manifest.inputs, seed=3, batch=3)
+    inputs = make_random_inputs(alexnet.manifest.inputs, seed=3, batch=3)
     buffers = {name: torch.from_numpy(a[:1].copy()) for name, a in inputs.items()}
     stages = [TorchStage(alexnet.file(s.file), buffers, "cpu") for s in alexnet.manifest.stages]
     expected = cpu_scores(alexnet, inputs)
@@ -193,7 +193,7 @@ def test_nvrtc_takes_the_kernels() -> None:
     """Where cuda-python and NVRTC are installed; no GPU is needed."""
     pytest.importorskip("cuda.bindings.nvrtc")
     try:
-        image = cuda_graphs.compiled(cuda_graphs._SOURCE, "8.7")
-    except Unavailable as error:
+        image = cuda_graphs.compile_kernel(cuda_graphs._SOURCE, "8.7")
+    except DeciderUnavailable as error:
         pytest.skip(str(error))
     assert b"edgeexit_decide" in image

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgeexit
 from edgeexit.backends import Settings, find_backend
-from edgeexit.backends.cuda.choice import disagreement, fill_random
+from edgeexit.backends.cuda.choice import fill_random, find_disagreement
 from edgeexit.backends.cuda.deciders import DeviceDecider, GraphDecider, HostDecider
 from edgeexit.backends.tensorrt import DeciderWarning
 from edgeexit.bundle import Bundle
@@ -64,7 +64,7 @@ def test_scores_of_nan_agree_with_each_other_and_never_leave(bundle: Bundle, kin
             memory = (held.bound.memory,) if kind is DeviceDecider else ()
             decider = kind(held.device, held.bound.plans, *memory)
             program.inputs["x"][...] = 0
-            assert disagreement(decider, HostDecider(held.device, held.bound.plans)) is None
+            assert find_disagreement(decider, HostDecider(held.device, held.bound.plans)) is None
             assert np.isnan(held.bound.plans[0].score[0])
             decider.close()
         program.close()
@@ -85,7 +85,9 @@ def test_a_stage_that_did_not_run_is_found_although_its_score_is_nan(bundle: Bun
         held = program._held  # type: ignore[attr-defined]
         with held.device.active("testing"):
             program.inputs["x"][...] = 0
-            found = disagreement(Skipping(held.device, held.bound.plans), HostDecider(held.device, held.bound.plans))
+            found = find_disagreement(
+                Skipping(held.device, held.bound.plans), HostDecider(held.device, held.bound.plans)
+            )
         program.close()
     assert found is not None
     assert "scores up to exit 2" in found

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from edgeexit import conformance
 from edgeexit.backends.cuda import choice
-from edgeexit.backends.self_check import Check
+from edgeexit.backends.self_check import SelfCheck
 from edgeexit.cli.app import app
-from edgeexit.cli.conformance import run_suite, suggested_name
+from edgeexit.cli.conformance import run_suite, suggest_report_name
 from edgeexit.conformance.checks import CHECKS
 from edgeexit.errors import InputError
 from edgeexit.hardware import find_profile
@@ -59,7 +59,7 @@ def test_the_name_of_the_file_tells_settings_apart(
     monkeypatch.setattr(conformance, "NETWORKS", ())
     with installed(Gpu()):
         report = run_suite(backend, None, **settings)
-    assert name == suggested_name(report)
+    assert name == suggest_report_name(report)
     assert [] == list(tmp_path.iterdir())
 
 
@@ -98,7 +98,7 @@ def test_a_check_that_fails_ends_with_code_1(tmp_path: Path, monkeypatch: pytest
     """And stands in the table with what was found."""
     monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
     name = "logits are the model's"
-    monkeypatch.setitem(CHECKS, name, lambda _case, _runner: Check(name, False, "made to fail"))
+    monkeypatch.setitem(CHECKS, name, lambda _case, _runner: SelfCheck(name, False, "made to fail"))
     result = CliRunner().invoke(app, ["doctor", "--backend", "fake", "--output", str(tmp_path / "proof.json")])
     assert 1 == result.exit_code
     assert "made to fail" in result.output
@@ -136,7 +136,7 @@ def test_without_tensorrt_the_doctor_says_what_is_missing_and_proves_nothing(
 def test_on_a_simulated_board_the_doctor_times_all_three_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a user with a board runs, from the command line to the table."""
     monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
-    monkeypatch.setattr("edgeexit.hardware.current_profile", lambda: find_profile("jetson-orin-nano"))
+    monkeypatch.setattr("edgeexit.hardware.find_current_profile", lambda: find_profile("jetson-orin-nano"))
     monkeypatch.setattr(choice, "_ROUNDS", 2)
     output = tmp_path / "proof.json"
     with installed(Gpu(integrated=True)):

@@ -22,7 +22,7 @@ def test_stages_take_their_scripted_time(bundles: dict[str, Bundle], mode: str) 
     """Leaving at exit k costs the sum of the first k stage times, on the test's own clock."""
     spent: list[float] = []
     script = fake.Script(stage_s=(1.0, 2.0, 4.0), wait=spent.append)
-    with fake.playing(script), open_runner(bundles["skips"], Settings("fake", mode)) as runner:
+    with fake.play_script(script), open_runner(bundles["skips"], Settings("fake", mode)) as runner:
         sums = []
         for exit in (1, 2, 3):
             spent.clear()
@@ -35,7 +35,7 @@ def test_the_backbone_takes_its_scripted_time(bundles: dict[str, Bundle]) -> Non
     """It has a time of its own."""
     spent: list[float] = []
     with (
-        fake.playing(fake.Script(backbone_s=5.0, wait=spent.append)),
+        fake.play_script(fake.Script(backbone_s=5.0, wait=spent.append)),
         open_runner(bundles["skips"], Settings("fake")) as runner,
         runner.backbone() as backbone,
     ):
@@ -50,8 +50,8 @@ def test_a_table_decides_what_is_answered(bundles: dict[str, Bundle], mode: str)
     scores = np.array([[0.9, 0.9, 0.9], [0.1, 0.9, 0.9], [0.1, 0.1, 0.9]], np.float32)
     logits = np.zeros((3, 3, 10), np.float32)
     logits[np.arange(3), np.arange(3), [4, 5, 6]] = 1.0
-    script = fake.Script(table=fake.Table(inputs, scores, logits))
-    with fake.playing(script), open_runner(bundles["skips"], Settings("fake", mode)) as runner:
+    script = fake.Script(table=fake.OutputTable(inputs, scores, logits))
+    with fake.play_script(script), open_runner(bundles["skips"], Settings("fake", mode)) as runner:
         runner.inner_thresholds = (0.5, 0.5)
         answers = [runner(x[None]) for x in inputs]
     assert [(1, 4), (2, 5), (3, 6)] == [(a.exit, a.label) for a in answers]
@@ -59,11 +59,11 @@ def test_a_table_decides_what_is_answered(bundles: dict[str, Bundle], mode: str)
 
 def test_an_input_that_the_table_lacks_is_refused(bundles: dict[str, Bundle]) -> None:
     """It is no silent guess."""
-    empty = fake.Table(
+    empty = fake.OutputTable(
         np.zeros((0, 3, 12, 12), np.float32), np.zeros((0, 3), np.float32), np.zeros((0, 3, 10), np.float32)
     )
     with (
-        fake.playing(fake.Script(table=empty)),
+        fake.play_script(fake.Script(table=empty)),
         open_runner(bundles["skips"], Settings("fake")) as runner,
         pytest.raises(InputError, match="table holds 0 inputs"),
     ):
@@ -73,7 +73,7 @@ def test_an_input_that_the_table_lacks_is_refused(bundles: dict[str, Bundle]) ->
 def test_a_script_ends_with_its_block(bundles: dict[str, Bundle]) -> None:
     """What is opened after it plays nothing."""
     spent: list[float] = []
-    with fake.playing(fake.Script(stage_s=(1.0,), wait=spent.append)):
+    with fake.play_script(fake.Script(stage_s=(1.0,), wait=spent.append)):
         pass
     with open_runner(bundles["skips"], Settings("fake")) as runner:
         runner.forced(_sample(0.5), exit=1)
@@ -93,7 +93,7 @@ def test_busy_waiting_is_not_early() -> None:
     from time import perf_counter
 
     start = perf_counter()
-    fake.busy_wait(0.001)
+    fake.wait_busily(0.001)
     assert perf_counter() - start >= 0.001
     assert math.isfinite(perf_counter())
 

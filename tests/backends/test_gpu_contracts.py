@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.tensorrt import DeciderWarning, EngineWarning
-from edgeexit.backends.tensorrt.programs import Bound
+from edgeexit.backends.tensorrt.programs import DeviceProgram
 from edgeexit.bundle import Bundle
 from edgeexit.conformance import run_conformance
 from edgeexit.errors import EdgeExitError
@@ -43,16 +43,18 @@ def quick_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     from edgeexit.backends.cuda import choice
     from edgeexit.backends.tensorrt import selfchecks
 
-    monkeypatch.setattr(choice, "_timed", lambda decider, rounds: _two(decider))
+    monkeypatch.setattr(choice, "_time_exits", lambda decider, rounds: _two(decider))
     monkeypatch.setattr(selfchecks, "_ROUNDS", 2)
 
 
 def _two(decider: object) -> tuple[float, ...]:
     from edgeexit.backends.cuda import Decider
-    from edgeexit.backends.cuda.choice import _median_of, forced
+    from edgeexit.backends.cuda.choice import _measure_median, make_forced_thresholds
 
     assert isinstance(decider, Decider)
-    return tuple(_median_of(decider, forced(decider.exits, exit), 2) for exit in range(1, decider.exits + 1))
+    return tuple(
+        _measure_median(decider, make_forced_thresholds(decider.exits, exit), 2) for exit in range(1, decider.exits + 1)
+    )
 
 
 def _clean(gpu: Gpu) -> None:
@@ -100,7 +102,7 @@ def recorded(
         patch.setenv("EDGEEXIT_CACHE", str(tmp_path_factory.mktemp("recorded")))
         from edgeexit.backends.cuda import choice
 
-        patch.setattr(choice, "_timed", lambda decider, rounds: _two(decider))
+        patch.setattr(choice, "_time_exits", lambda decider, rounds: _two(decider))
         with installed(Gpu(integrated=request.param)) as gpu:
             _everything(bundles["two-inputs"])
     return [str(request.param), *gpu.calls]
@@ -203,9 +205,9 @@ def test_a_stage_that_disturbs_an_earlier_one_is_found(
     bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when an engine's output lay in the scratch memory."""
-    real = Bound.__init__
+    real = DeviceProgram.__init__
 
-    def disturbing(self: Bound, *arguments: Any) -> None:
+    def disturbing(self: DeviceProgram, *arguments: Any) -> None:
         real(self, *arguments)
         last, score = self.plans[-1], self.results[0].score
 
@@ -215,7 +217,7 @@ def test_a_stage_that_disturbs_an_earlier_one_is_found(
 
         self.plans[-1] = replace(last, enqueue=enqueue)
 
-    monkeypatch.setattr(Bound, "__init__", disturbing)
+    monkeypatch.setattr(DeviceProgram, "__init__", disturbing)
     with installed(Gpu(integrated=True)) as gpu:
         checks = find_backend("tensorrt").self_checks(bundles["skips"], Settings("tensorrt"))
     assert [False] == [c.passed for c in checks if "scratch" in c.name]

@@ -15,7 +15,7 @@ import edgeexit
 from edgeexit.backends import Settings, find_backend, openvino
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.compilation import compile_model
-from edgeexit.compiler.mode_timing import times_here
+from edgeexit.compiler.mode_timing import measure_in_process
 from edgeexit.errors import InputError, ModelError
 from edgeexit.runtime.loading import open_runner
 from tests.graph.hard import Writer
@@ -60,7 +60,7 @@ def test_a_form_that_is_left_out_is_not_timed(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(openvino, "MOST_FUSED_EXITS", 1)
     bundle = compile_model(chain(tmp_path / "m.onnx", width=1), tmp_path / "m.eexit", backend="openvino", seconds=0)
 
-    times = times_here(bundle, Settings("openvino"), 0.01, inputs={"x": images(1)})
+    times = measure_in_process(bundle, Settings("openvino"), 0.01, inputs={"x": images(1)})
 
     assert ((), "staged") == (times.fused_s, times.faster)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 import edgeexit
-from edgeexit.backends.onnxruntime.prepacking import packing_pays
+from edgeexit.backends.onnxruntime.prepacking import should_pack_weights
 from tests.graph.hard import Writer
 
 
@@ -28,7 +28,7 @@ def test_a_network_of_convolutions_and_classifiers_gains_nothing_by_packed_weigh
 
     measured = platform.machine().lower() in ("x86_64", "amd64")
 
-    assert packing_pays(fused_graph(path, tmp_path)) is not measured
+    assert should_pack_weights(fused_graph(path, tmp_path)) is not measured
 
 
 def test_products_of_many_rows_are_packed_however_deep_in_branches_they_lie(tmp_path: Path) -> None:
@@ -41,4 +41,4 @@ def test_products_of_many_rows_are_packed_however_deep_in_branches_they_lie(tmp_
     w.head(w.op("MatMul", x, w.weight(8, 8)), 4, "z3")
     path = w.save(tmp_path / "m.onnx", {"x": ["n", 3, 8, 8]}, ["z1", "z2", "z3"])
 
-    assert packing_pays(fused_graph(path, tmp_path))
+    assert should_pack_weights(fused_graph(path, tmp_path))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from edgeexit.compiler.probe import with_true_batch
+from edgeexit.compiler.probe import fix_batch
 from edgeexit.graph import read_model
 from tests.graph.hard import Array, Writer, check, value
 
@@ -30,7 +30,7 @@ def two_exits(w: Writer, late: str, tmp_path: Path) -> Path:
 
 
 def is_free(path: Path) -> bool:
-    return with_true_batch(read_model(path)).dynamic_batch
+    return fix_batch(read_model(path)).dynamic_batch
 
 
 def test_a_branch_that_values_decide_fixes_the_batch(tmp_path: Path) -> None:

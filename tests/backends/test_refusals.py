@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edgeexit.backends import Settings
-from edgeexit.backends.onnxruntime.errors import reason
+from edgeexit.backends.onnxruntime.errors import format_runtime_error
 from edgeexit.backends.onnxruntime.sessions import open_session
 from edgeexit.errors import ModelError
 
@@ -51,7 +51,7 @@ def test_the_lines_and_signatures_of_its_own_source_are_left_out(tmp_path: Path)
 @given(st.text())
 def test_whatever_it_says_there_is_a_reason_on_one_line(text: str) -> None:
     """Never an empty one, and never a fault of the cleaning itself."""
-    told = reason(RuntimeError(text))
+    told = format_runtime_error(RuntimeError(text))
 
     assert told or not text.strip()
     assert "\n" not in told

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from edgeexit.backends import Settings
-from edgeexit.backends.onnxruntime.sessions import bound, open_session
+from edgeexit.backends.onnxruntime.sessions import make_bound_run, open_session
 from edgeexit.errors import ModelError
 from tests.networks import images
 
@@ -41,7 +41,7 @@ def test_a_release_that_renames_what_is_private_still_runs(model: Path, names: s
     for output in session.get_outputs():
         binding.bind_output(output.name)
 
-    run = bound(
+    run = make_bound_run(
         Renamed(session) if "session" in names else session, Renamed(binding) if "binding" in names else binding, x
     )
     run()

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import edgeexit
-from edgeexit.backends.stopping import end_runs, limit_runs_of, limited_runs, run_options, within_limit
+from edgeexit.backends.stopping import allow_run_limit, end_runs, enforce_run_limit, limit_graph_runs, run_options
 from edgeexit.errors import ModelError
 
 
@@ -63,10 +63,10 @@ def test_a_network_without_a_loop_has_no_limit(tmp_path: Path, monkeypatch: pyte
     straight = onnx.load(looping(tmp_path / "m.onnx", 3))
     del straight.graph.node[1]
 
-    with limited_runs():
-        limit_runs_of(straight.graph)
+    with allow_run_limit():
+        limit_graph_runs(straight.graph)
         options = run_options()
-        with within_limit():
+        with enforce_run_limit():
             time.sleep(0.3)
         assert not options.terminate
 

@@ -15,11 +15,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgeexit.backends import Settings, find_backend
-from edgeexit.backends.cuda import CudaDevice, CudaRefusal, cuda_refusals
-from edgeexit.backends.cuda.errors import missing
+from edgeexit.backends.cuda import CudaDevice, CudaError, translate_cuda_errors
+from edgeexit.backends.cuda.errors import explain_missing_package
 from edgeexit.backends.tensorrt import BuildOptions
-from edgeexit.backends.tensorrt.builder import Workshop
-from edgeexit.backends.tensorrt.messages import Messages, parse_error
+from edgeexit.backends.tensorrt.builder import EngineFactory
+from edgeexit.backends.tensorrt.messages import ErrorLog, parse_error
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.compilation import compile_model
 from edgeexit.conformance.networks import write_network
@@ -135,7 +135,7 @@ def test_what_cuda_says_is_told_with_its_remedy(words: str) -> None:
     with installed(Gpu()):
         import pycuda.driver as cuda
 
-        with pytest.raises(HardwareMissing, match=CUDA_WORDS[words]), cuda_refusals("opening the GPU"):
+        with pytest.raises(HardwareMissing, match=CUDA_WORDS[words]), translate_cuda_errors("opening the GPU"):
             raise cuda.LogicError(f"cuInit failed: {words}")
 
 
@@ -151,8 +151,8 @@ def test_what_cuda_says_is_told_with_its_remedy(words: str) -> None:
 )
 def test_what_cuda_python_says_is_told_with_its_remedy(name: str, told: str) -> None:
     """By the names of the errors."""
-    with installed(Gpu()), pytest.raises(HardwareMissing, match=told), cuda_refusals("opening the GPU"):
-        raise CudaRefusal("cuDeviceGet", name)
+    with installed(Gpu()), pytest.raises(HardwareMissing, match=told), translate_cuda_errors("opening the GPU"):
+        raise CudaError("cuDeviceGet", name)
 
 
 @pytest.mark.parametrize(
@@ -161,14 +161,18 @@ def test_what_cuda_python_says_is_told_with_its_remedy(name: str, told: str) -> 
 def test_bindings_that_find_no_driver_are_told(module: str, told: str) -> None:
     """`import` fails when libcuda.so.1 is not there."""
     error = ImportError("libcuda.so.1: cannot open shared object file", name=module)
-    assert isinstance(missing(error), HardwareMissing)
-    assert re.match(f"{told} but cannot be loaded .*NVIDIA driver is missing.*nvidia-smi", str(missing(error)))
+    assert isinstance(explain_missing_package(error), HardwareMissing)
+    assert re.match(
+        f"{told} but cannot be loaded .*NVIDIA driver is missing.*nvidia-smi", str(explain_missing_package(error))
+    )
 
 
 def test_bindings_that_are_too_old_are_told() -> None:
     """Before cuda-python 12.8 there is a module `cuda`, and none in it by the name of `bindings`."""
     error = ModuleNotFoundError("No module named 'cuda.bindings'", name="cuda.bindings")
-    assert str(missing(error)).startswith("cuda-python 12.8 or newer is not installed. It comes with: pip install")
+    assert str(explain_missing_package(error)).startswith(
+        "cuda-python 12.8 or newer is not installed. It comes with: pip install"
+    )
 
 
 def test_a_tensorrt_whose_libraries_do_not_load_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -213,7 +217,7 @@ def test_dynamic_shapes_are_told_with_their_stage_and_tensor(tmp_path: Path) -> 
     )
     onnx.save(model, str(tmp_path / "free.onnx"))
     with installed(Gpu()), CudaDevice(spin=False).active("building"):
-        workshop = Workshop(Messages(), BuildOptions(), "float32")
+        workshop = EngineFactory(ErrorLog(), BuildOptions(), "float32")
         with pytest.raises(ModelError, match=r"stage 2 has dynamic shapes \(x\[1, 3, -1, 8\].*fixed sizes"):
             workshop.build(tmp_path / "free.onnx", "stage 2", b"")
 

@@ -190,7 +190,7 @@ def test_a_bundle_calibrated_with_other_options_says_so(tmp_path: Path) -> None:
     """Its latencies are those of other engines."""
     bundle = compile_model(write_network("two-inputs", tmp_path), tmp_path / "net.eexit", seconds=0)
     with installed(Gpu()):
-        from edgeexit.hardware import device_key
+        from edgeexit.hardware import find_device_key
 
         settings = Settings("tensorrt")
         document = {
@@ -198,7 +198,7 @@ def test_a_bundle_calibrated_with_other_options_says_so(tmp_path: Path) -> None:
             "inner_thresholds": ["inf"] * (bundle.manifest.exits - 1),
             "settings": {"spin": False, "options": ""},
         }
-        bundle.write_calibration(settings.key(device_key(backend="tensorrt")), document)
+        bundle.write_calibration(settings.key(find_device_key(backend="tensorrt")), document)
         with pytest.warns(
             CalibrationWarning, match=r"another set of backend options \(none, now optimization_level=5\)"
         ):

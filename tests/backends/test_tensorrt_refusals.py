@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from edgeexit.backends import Settings, find_backend
-from edgeexit.backends.build_progress import watching
+from edgeexit.backends.build_progress import report_builds_to
 from edgeexit.backends.cuda import choice
 from edgeexit.backends.tensorrt import BACKEND, DeciderWarning, EngineWarning
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.compilation import compile_model
-from edgeexit.compiler.mode_timing import times_here
+from edgeexit.compiler.mode_timing import measure_in_process
 from edgeexit.conformance.networks import write_network
 from edgeexit.errors import HardwareMissing, InputError, MissingExtra
-from edgeexit.hardware import device_key
+from edgeexit.hardware import find_device_key
 from edgeexit.runtime.loading import open_runner
 from tests.support.simulated import Gpu, installed
 
@@ -202,7 +202,7 @@ def test_the_cache_is_private(bundles: dict[str, Bundle], engine_cache: Path) ->
 def test_builds_report_their_progress(bundles: dict[str, Bundle]) -> None:
     """The phase that has no parent, to its end."""
     seen: list[tuple[str, int, int]] = []
-    with installed(Gpu()), watching(lambda what, done, total: seen.append((what, done, total))):
+    with installed(Gpu()), report_builds_to(lambda what, done, total: seen.append((what, done, total))):
         _use(bundles["skips"])
     assert ("building stage 1: Building", 0, 2) == seen[0]
     assert ("building stage 3: Building", 2, 2) == seen[-1]
@@ -233,7 +233,7 @@ def test_the_way_that_was_measured_to_be_faster_is_taken(
 ) -> None:
     """Between (a) and (b), for the staged form."""
     times = {"host": 2e-4, "graph": graph_s, "device": 5e-5}
-    monkeypatch.setattr(choice, "_timed", lambda decider, _rounds: (times[decider.name],) * decider.exits)
+    monkeypatch.setattr(choice, "_time_exits", lambda decider, _rounds: (times[decider.name],) * decider.exits)
     with installed(Gpu()):
         assert taken == _use(bundles["skips"])
 
@@ -242,7 +242,7 @@ def test_what_was_measured_is_recorded_with_the_way_to_wait(
     bundles: dict[str, Bundle], engine_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Times of all three at every exit; another way to wait measures anew."""
-    monkeypatch.setattr(choice, "_timed", lambda decider, _rounds: (1e-4,) * decider.exits)
+    monkeypatch.setattr(choice, "_time_exits", lambda decider, _rounds: (1e-4,) * decider.exits)
     for spin, wait in ((False, "blocking"), (True, "spin")):
         with installed(Gpu()):
             _use(bundles["skips"], Settings("tensorrt", spin=spin))
@@ -259,14 +259,14 @@ def test_compiling_measures_on_the_device(tmp_path: Path, monkeypatch: pytest.Mo
     """
     monkeypatch.setattr(
         "edgeexit.compiler.compilation.time_forms",
-        lambda draft, how, seconds, _, inputs: times_here(draft, how, seconds, inputs=inputs),
+        lambda draft, how, seconds, _, inputs: measure_in_process(draft, how, seconds, inputs=inputs),
     )
     model = write_network("two-inputs", tmp_path)
     with installed(Gpu()):
         bundle = compile_model(model, tmp_path / "net.eexit", backend="tensorrt", seconds=0.05)
     with installed(Gpu()) as gpu:
         settings = Settings("tensorrt")
-        timing = bundle.manifest.timings[settings.timing_key(device_key(backend="tensorrt"))]
+        timing = bundle.manifest.timings[settings.timing_key(find_device_key(backend="tensorrt"))]
         _use(bundle, settings.with_mode(timing.faster))
     assert timing.staged_s
     assert timing.fused_s

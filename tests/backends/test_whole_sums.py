@@ -10,9 +10,9 @@ import onnxruntime as ort
 import pytest
 
 from edgeexit.backends import Settings
-from edgeexit.backends.onnxruntime.errors import refusal_kinds
-from edgeexit.backends.onnxruntime.int8_accumulation import sums_are_cut
-from edgeexit.backends.onnxruntime.sessions import open_session, session_options
+from edgeexit.backends.onnxruntime.errors import list_runtime_exceptions
+from edgeexit.backends.onnxruntime.int8_accumulation import may_saturate_int8
+from edgeexit.backends.onnxruntime.sessions import make_session_options, open_session
 from edgeexit.errors import ModelError
 from tests.graph.hard import Writer, check
 
@@ -27,13 +27,13 @@ def test_sums_are_cut_where_the_processor_has_no_vnni(tmp_path: Path, flags: str
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text(f"model name\t: some processor\nflags\t\t: {flags}\n")
 
-    assert sums_are_cut(tmp_path) is (cut and platform.machine().lower() in ("x86_64", "amd64"))
+    assert may_saturate_int8(tmp_path) is (cut and platform.machine().lower() in ("x86_64", "amd64"))
 
 
 @pytest.fixture
 def without_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor without VNNI."""
-    monkeypatch.setattr("edgeexit.backends.onnxruntime.int8_accumulation.sums_are_cut", lambda: True)
+    monkeypatch.setattr("edgeexit.backends.onnxruntime.int8_accumulation.may_saturate_int8", lambda: True)
 
 
 def quantised(path: Path) -> Path:
@@ -61,11 +61,11 @@ def test_a_model_that_cannot_have_whole_sums_compiles_all_the_same(
 ) -> None:
     """What the runtime said to the try is not shown."""
     path = quantised(tmp_path / "m.onnx")
-    asked = session_options(Settings(), batch_1=True, whole_sums=True)
+    asked = make_session_options(Settings(), batch_1=True, whole_sums=True)
     try:
         ort.InferenceSession(str(path), asked, providers=["CPUExecutionProvider"])
         pytest.skip("this ONNX Runtime takes it")
-    except refusal_kinds() as error:
+    except list_runtime_exceptions() as error:
         assert "Attempt to replace the existing tensor" in str(error)
 
     check(path, {"x": np.random.default_rng(0).random((3, WIDTH), np.float32)}, ["z1", "z2"])

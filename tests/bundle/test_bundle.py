@@ -11,9 +11,9 @@ import pytest
 
 import edgeexit
 from edgeexit.bundle import store
-from edgeexit.bundle.seal import with_digest
+from edgeexit.bundle.seal import add_digest
 from edgeexit.errors import BundleError
-from edgeexit.graph.model import all_tensors
+from edgeexit.graph.model import list_all_tensors
 from tests.networks import chain
 from tests.support.manifests import edit_manifest, write_manifest
 
@@ -99,10 +99,10 @@ def test_a_weight_that_points_out_of_the_bundle_is_refused(bundle_path: Path, lo
     bundle = edgeexit.Bundle.open(bundle_path)
     name = bundle.manifest.stages[1].file
     proto = onnx.load(bundle_path / name, load_external_data=False)
-    tensor = next(t for t in all_tensors(proto.graph) if t.external_data)
+    tensor = next(t for t in list_all_tensors(proto.graph) if t.external_data)
     next(e for e in tensor.external_data if e.key == "location").value = location
     (bundle_path / name).write_bytes(proto.SerializeToString())
-    entry = {"sha256": store.digest_of(bundle_path / name), "bytes": (bundle_path / name).stat().st_size}
+    entry = {"sha256": store.compute_sha256(bundle_path / name), "bytes": (bundle_path / name).stat().st_size}
     document = json.loads((bundle_path / "manifest.json").read_text())
     document["files"][name] = entry
     write_manifest(bundle_path, document)
@@ -204,7 +204,7 @@ def test_compiling_another_model_drops_the_calibrations(tmp_path: Path, bundle_p
 def test_numbers_that_are_none_are_refused(bundle_path: Path, old: str, new: str, told: str) -> None:
     """As one message, whatever Python's JSON reader makes of them."""
     manifest = bundle_path / "manifest.json"
-    manifest.write_bytes(with_digest(manifest.read_text().replace(old, new, 1).encode()))
+    manifest.write_bytes(add_digest(manifest.read_text().replace(old, new, 1).encode()))
 
     with pytest.raises(BundleError, match=told):
         edgeexit.Bundle.open(bundle_path)
@@ -225,7 +225,7 @@ def test_a_model_with_functions_is_refused(bundle_path: Path) -> None:
     proto.functions.add(name="f", domain="d")
     (bundle_path / name).write_bytes(proto.SerializeToString())
     document = json.loads((bundle_path / "manifest.json").read_text())
-    entry = {"sha256": store.digest_of(bundle_path / name), "bytes": (bundle_path / name).stat().st_size}
+    entry = {"sha256": store.compute_sha256(bundle_path / name), "bytes": (bundle_path / name).stat().st_size}
     edit_manifest(bundle_path, files={**document["files"], name: entry})
 
     with pytest.raises(BundleError, match="holds functions or sparse weights"):

@@ -14,7 +14,7 @@ from edgeexit.errors import BundleError, InputError
 from tests.support.manifests import edit_manifest
 
 pytest.importorskip("cryptography", reason="signing needs the extra signing")
-from edgeexit.bundle.signing import make_keys, sign, verify_signature
+from edgeexit.bundle.signing import make_keys, sign_bundle, verify_signature
 
 KEY = "board/onnxruntime-staged-float32-t1"
 
@@ -33,7 +33,7 @@ def public(private: Path) -> Path:
 
 def test_a_signed_bundle_is_verified_and_runs(bundle_path: Path, private: Path) -> None:
     """By `load`, which checks it again when it reloads."""
-    sign(Bundle.open(bundle_path), private)
+    sign_bundle(Bundle.open(bundle_path), private)
 
     assert "everything" == verify_signature(Bundle.open(bundle_path), public(private)).covers
     with pytest.warns(edgeexit.CalibrationWarning):
@@ -71,7 +71,7 @@ def test_what_was_changed_after_signing_is_found(
     bundle_path: Path, model: Path, private: Path, change: Callable[[Path, Path], None], network_only: bool, holds: bool
 ) -> None:
     """Also where every digest is right; calibrations may change where only the network was signed."""
-    sign(Bundle.open(bundle_path), private, network_only=network_only)
+    sign_bundle(Bundle.open(bundle_path), private, network_only=network_only)
     change(bundle_path, model)
 
     if holds:
@@ -83,7 +83,7 @@ def test_what_was_changed_after_signing_is_found(
 
 def test_every_changed_byte_of_a_signature_is_found(bundle_path: Path, private: Path) -> None:
     """As one message."""
-    sign(Bundle.open(bundle_path), private)
+    sign_bundle(Bundle.open(bundle_path), private)
     file = bundle_path / "signature.json"
     whole = file.read_bytes()
 
@@ -100,7 +100,7 @@ def test_another_key_and_an_unsigned_bundle_are_told_apart(bundle_path: Path, tm
     with pytest.raises(BundleError, match="is not signed"):
         verify_signature(Bundle.open(bundle_path), public(private))
     other = make_keys(tmp_path / "other.pem")
-    sign(Bundle.open(bundle_path), private)
+    sign_bundle(Bundle.open(bundle_path), private)
 
     with pytest.raises(BundleError, match="signed with another key"):
         verify_signature(Bundle.open(bundle_path), other)
@@ -117,16 +117,16 @@ NO_KEYS = {
 @pytest.mark.parametrize("content", NO_KEYS.values(), ids=list(NO_KEYS))
 def test_what_is_no_key_is_one_message(bundle_path: Path, tmp_path: Path, private: Path, content: bytes) -> None:
     """For signing and for checking."""
-    sign(Bundle.open(bundle_path), private)
+    sign_bundle(Bundle.open(bundle_path), private)
     wrong = tmp_path / "wrong.pem"
     wrong.write_bytes(content)
 
     with pytest.raises(InputError, match="is not a private Ed25519 key"):
-        sign(Bundle.open(bundle_path), wrong)
+        sign_bundle(Bundle.open(bundle_path), wrong)
     with pytest.raises(InputError, match="is not a public Ed25519 key"):
         verify_signature(Bundle.open(bundle_path), wrong)
     with pytest.raises(InputError, match="is not a file of a key"):
-        sign(Bundle.open(bundle_path), tmp_path)
+        sign_bundle(Bundle.open(bundle_path), tmp_path)
 
 
 def test_a_key_is_private_and_never_overwritten(private: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_key_is_private_and_never_overwritten(private: Path) -> None:
 
 def test_a_signature_survives_that_the_same_network_is_compiled_again(bundle_path: Path, private: Path) -> None:
     """The file lies beside the manifest and is nobody's litter."""
-    sign(Bundle.open(bundle_path), private, network_only=True)
+    sign_bundle(Bundle.open(bundle_path), private, network_only=True)
     Bundle.open(bundle_path).write_calibration(KEY, {"n": 1})
 
     assert (bundle_path / "signature.json").is_file()

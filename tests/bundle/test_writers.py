@@ -70,16 +70,16 @@ def test_a_bundle_that_is_committed_while_another_writer_waits_is_whole_when_tha
 ) -> None:
     """The second writer goes by what is there once the lock is its own."""
     other = chain(tmp_path / "other.onnx", width=20)
-    locked = store.locked
+    locked = store.lock_folder
 
     @contextmanager
     def waiting(folder: Path) -> Iterator[None]:
-        monkeypatch.setattr("edgeexit.bundle.bundle.locked", locked)
+        monkeypatch.setattr("edgeexit.bundle.bundle.lock_folder", locked)
         edgeexit.compile(other, bundle_path, seconds=0)
         with locked(folder):
             yield
 
-    monkeypatch.setattr("edgeexit.bundle.bundle.locked", waiting)
+    monkeypatch.setattr("edgeexit.bundle.bundle.lock_folder", waiting)
     with pytest.raises(RuntimeError, match="fails"), replace_bundle(bundle_path):
         raise RuntimeError("fails")
 
@@ -88,7 +88,7 @@ def test_a_bundle_that_is_committed_while_another_writer_waits_is_whole_when_tha
 
 def test_a_second_writer_is_refused(model: Path, bundle_path: Path) -> None:
     """The lock is the system's, so it ends with its holder however that dies."""
-    with store.locked(bundle_path):
+    with store.lock_folder(bundle_path):
         with pytest.raises(BundleError, match="another process is writing"):
             edgeexit.compile(model, bundle_path, seconds=0)
         with pytest.raises(BundleError, match="another process is writing"):
@@ -204,7 +204,7 @@ def test_a_reader_gets_the_bundle_that_replaced_the_one_it_was_reading(
     bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old files vanish under it; that is no damage."""
-    other, real, calls = chain(tmp_path / "other.onnx", exits=2), store.digest_of, []
+    other, real, calls = chain(tmp_path / "other.onnx", exits=2), store.compute_sha256, []
 
     def slow(path: Path) -> str:
         calls.append(path)
@@ -212,6 +212,6 @@ def test_a_reader_gets_the_bundle_that_replaced_the_one_it_was_reading(
             edgeexit.compile(other, bundle_path, seconds=0)
         return real(path)
 
-    monkeypatch.setattr("edgeexit.bundle.reading.digest_of", slow)
+    monkeypatch.setattr("edgeexit.bundle.reading.compute_sha256", slow)
 
     assert 2 == edgeexit.Bundle.open(bundle_path).manifest.exits

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import edgeexit
-from edgeexit.data import Dataset, demo_asset, load_data
+from edgeexit.data import Dataset, find_demo_asset, load_data
 from edgeexit.runtime import CalibrationWarning, Runner
 
 
@@ -18,7 +18,7 @@ from edgeexit.runtime import CalibrationWarning, Runner
 def compiled_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the shipped digits network; not to be changed."""
     path = tmp_path_factory.mktemp("demo") / "digits.eexit"
-    edgeexit.compile(demo_asset("lenet-digits.onnx"), path, seconds=0)
+    edgeexit.compile(find_demo_asset("lenet-digits.onnx"), path, seconds=0)
     return path
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from edgeexit.calibration import Policy, ReplayTable, certify, samples_needed
 from edgeexit.calibration.bounds import (
-    allowed_events,
-    betting_p_value,
-    samples_for_share,
-    share_at_least_p_value,
-    share_at_most_p_value,
+    compute_betting_p_value,
+    compute_share_at_least_p_value,
+    compute_share_at_most_p_value,
+    count_allowed_events,
+    count_samples_for_share,
 )
 from edgeexit.calibration.certify import prove
 from edgeexit.errors import InputError, TargetNotMet
@@ -26,7 +26,7 @@ def test_the_betting_p_value_is_valid_when_the_bound_is_just_broken(delta: float
     runs = 600
     values = rng.beta(0.5, 1.5, size=(400, runs))
 
-    rejected = (betting_p_value(values, 0.25, delta) <= delta).mean()
+    rejected = (compute_betting_p_value(values, 0.25, delta) <= delta).mean()
 
     assert rejected <= delta + 3 * np.sqrt(delta * (1 - delta) / runs)
 
@@ -35,13 +35,13 @@ def test_the_betting_p_value_sees_a_mean_well_below_the_limit() -> None:
     """It is not valid by being useless: half the limit is proved with a few hundred samples."""
     values = np.random.default_rng(0).random((500, 1)) * 0.4
 
-    assert betting_p_value(values, 0.4, 0.05)[0] < 1e-6
+    assert compute_betting_p_value(values, 0.4, 0.05)[0] < 1e-6
 
 
 def test_the_share_p_values_are_the_binomial_tails() -> None:
     """Exact, and each other's mirror."""
-    assert binomial_cdf(3, 100, 0.1) == share_at_least_p_value(np.array([3]), 100, 0.1)[0]
-    assert pytest.approx(binomial_cdf(3, 100, 0.1)) == share_at_most_p_value(np.array([97]), 100, 0.9)[0]
+    assert binomial_cdf(3, 100, 0.1) == compute_share_at_least_p_value(np.array([3]), 100, 0.1)[0]
+    assert pytest.approx(binomial_cdf(3, 100, 0.1)) == compute_share_at_most_p_value(np.array([97]), 100, 0.9)[0]
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_the_share_p_values_are_the_binomial_tails() -> None:
 )
 def test_so_many_exceedances_are_allowed_for_a_p99(samples: int, expected: int | None) -> None:
     """Known values of the exact binomial bound at 95 % confidence."""
-    assert expected == allowed_events(samples, 0.01, 0.05)
+    assert expected == count_allowed_events(samples, 0.01, 0.05)
 
 
 def test_a_p99_needs_299_samples_at_95_per_cent() -> None:
     """And 230 at 90 %; said before anything is measured."""
-    assert 299 == samples_for_share(0.01, 0.05)
+    assert 299 == count_samples_for_share(0.01, 0.05)
     assert {"p99<=10ms": 299} == samples_needed("p99<=10ms", 0.95)
     assert {"p99<=10ms": 230} == samples_needed("p99<=10ms", 0.9)
     assert {"p99<=10ms": 299} == samples_needed("p99<=10ms", 0.9, rounds=2)

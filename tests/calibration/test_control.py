@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeexit.calibration import Controller, Dial, DriftAlarm, Law, Seen, front
-from edgeexit.calibration.online.controller import path_thresholds, start_of
-from edgeexit.calibration.online.drift import two_sample_p_value
+from edgeexit.calibration import CellCounts, ControlLaw, Controller, DriftAlarm, FrontPosition, front
+from edgeexit.calibration.online.controller import find_start, list_path_thresholds
+from edgeexit.calibration.online.drift import compute_two_sample_p_value
 from edgeexit.errors import InputError
 from edgeexit.runtime import Prediction, Runner
 from tests.calibration.worlds import budget, world
@@ -21,9 +21,11 @@ TABLE = world(2, 20_000, 4)
 FRONT = front(TABLE)
 
 
-def driven(law: Law, latencies: np.ndarray, paths: list[tuple[float, ...]], order: np.ndarray, start: float) -> Dial:
+def driven(
+    law: ControlLaw, latencies: np.ndarray, paths: list[tuple[float, ...]], order: np.ndarray, start: float
+) -> FrontPosition:
     """A dial over a stream: sample `order[t]` of the table at time t, its exit's cost scaled by `latencies[t]`."""
-    dial = Dial(law, len(paths) - 2, start)
+    dial = FrontPosition(law, len(paths) - 2, start)
     leaves = np.stack([TABLE.leaves_at(p) for p in paths])
     for t, i in enumerate(order):
         dial.move(float(TABLE.mean_cost_s[leaves[dial.index, i]] * latencies[t]))
@@ -35,11 +37,11 @@ def driven(law: Law, latencies: np.ndarray, paths: list[tuple[float, ...]], orde
 def test_the_mean_never_leaves_its_bound_under_its_condition(seed: int, share: float, step: float) -> None:
     """Whatever the stream does, with first-exit cost <= L <= last-exit cost and clipped costs: |mean - L| <= bound, always."""
     rng = np.random.default_rng(seed)
-    law = Law.of(TABLE, f"mean<={budget(TABLE, share)!r}s", step)
+    law = ControlLaw.of(TABLE, f"mean<={budget(TABLE, share)!r}s", step)
     difficulty = np.argsort(TABLE.scores[:, 0] + rng.uniform(0, 2) * rng.random(len(TABLE)).astype(np.float32))
     order = difficulty[:1500] if seed % 2 else difficulty[::-1][:1500]
 
-    dial = driven(law, np.ones(len(order)), path_thresholds(FRONT, 4), order, rng.random())
+    dial = driven(law, np.ones(len(order)), list_path_thresholds(FRONT, 4), order, rng.random())
 
     assert dial.mean_cost is not None
     assert abs(dial.mean_cost - law.wanted) <= law.bound(len(order)) * (1 + 1e-9)
@@ -56,9 +58,9 @@ def test_the_mean_is_held_within_one_per_cent_under_drift(drift: str) -> None:
     hardness = share.get(drift, share["none"])
     order = np.where(rng.random(10_000) < hardness, rng.choice(hard, 10_000), rng.choice(easy, 10_000))
     clock = np.repeat([1.0, 1.3], 5000) if drift == "clock" else np.ones(10_000)
-    law = Law.of(TABLE, f"mean<={budget(TABLE, 0.45)!r}s")
+    law = ControlLaw.of(TABLE, f"mean<={budget(TABLE, 0.45)!r}s")
 
-    dial = driven(law, clock, path_thresholds(FRONT, 4), order, start_of(FRONT, law, TABLE))
+    dial = driven(law, clock, list_path_thresholds(FRONT, 4), order, find_start(FRONT, law, TABLE))
 
     assert dial.mean_cost is not None
     assert abs(dial.mean_cost / law.wanted - 1) < 0.01
@@ -67,10 +69,10 @@ def test_the_mean_is_held_within_one_per_cent_under_drift(drift: str) -> None:
 def test_a_tail_is_held_at_its_share() -> None:
     """The same dial on [latency > L]: 10 % of inferences may take longer, about that many do."""
     limit = float(TABLE.mean_cost_s[2] * 1.01)
-    law = Law.of(TABLE, f"p90<={limit!r}s")
+    law = ControlLaw.of(TABLE, f"p90<={limit!r}s")
     order = np.random.default_rng(0).choice(len(TABLE), 10_000)
 
-    dial = driven(law, np.ones(10_000), path_thresholds(FRONT, 4), order, start_of(FRONT, law, TABLE))
+    dial = driven(law, np.ones(10_000), list_path_thresholds(FRONT, 4), order, find_start(FRONT, law, TABLE))
 
     assert dial.mean_cost is not None
     assert abs(dial.mean_cost - 0.1) < 0.01
@@ -78,10 +80,10 @@ def test_a_tail_is_held_at_its_share() -> None:
 
 def test_a_target_that_no_threshold_can_hold_is_reported_as_saturation() -> None:
     """Below the first exit's cost the dial stays at its end and says so."""
-    law = Law(float(TABLE.mean_cost_s[0]) / 2, float(TABLE.mean_cost_s[-1]) * 2)
+    law = ControlLaw(float(TABLE.mean_cost_s[0]) / 2, float(TABLE.mean_cost_s[-1]) * 2)
     order = np.arange(2000)
 
-    dial = driven(law, np.ones(2000), path_thresholds(FRONT, 4), order, 0.5)
+    dial = driven(law, np.ones(2000), list_path_thresholds(FRONT, 4), order, 0.5)
 
     assert 0 == dial.index
     assert dial.saturation > 0.8
@@ -89,7 +91,7 @@ def test_a_target_that_no_threshold_can_hold_is_reported_as_saturation() -> None
 
 def test_the_ends_of_the_path_leave_always_first_and_always_last() -> None:
     """Beyond the front there is only the first exit, and only the last."""
-    paths = path_thresholds(FRONT, 4)
+    paths = list_path_thresholds(FRONT, 4)
 
     assert [0] * 5 == TABLE.leaves_at(paths[0])[:5].tolist()
     assert [3] * 5 == TABLE.leaves_at(paths[-1])[:5].tolist()
@@ -99,7 +101,7 @@ def test_control_needs_exactly_one_bound_on_time() -> None:
     """Anything else is refused."""
     for target in ("drop<=0.5", "mean<=5ms, p99<=9ms", "energy<=2mJ"):
         with pytest.raises(InputError, match="exactly one bound on time"):
-            Law.of(TABLE, target)
+            ControlLaw.of(TABLE, target)
 
 
 class FakeRunner:
@@ -122,7 +124,7 @@ class FakeRunner:
 def test_a_controller_is_called_like_the_runner_and_moves_its_thresholds() -> None:
     """It times each inference with its clock and steers the mean to the target."""
     fake = FakeRunner()
-    law = Law.of(TABLE, f"mean<={budget(TABLE, 0.4)!r}s")
+    law = ControlLaw.of(TABLE, f"mean<={budget(TABLE, 0.4)!r}s")
     controller = Controller(cast("Runner", fake), FRONT, law, start=1.0, clock=lambda: fake.now_s)
 
     predictions = [controller(None) for _ in range(3000)]
@@ -138,7 +140,7 @@ def test_the_alarm_stays_quiet_on_the_same_stream() -> None:
     half = TABLE.take(np.arange(10_000))
     quiet = 0
     for seed in range(12):
-        alarm = DriftAlarm(Seen.of(half, thresholds))
+        alarm = DriftAlarm(CellCounts.of(half, thresholds))
         order = np.random.default_rng(seed).choice(np.arange(10_000, 20_000), 4000, replace=False)
         quiet += not watch(alarm, order, thresholds)
 
@@ -148,7 +150,7 @@ def test_the_alarm_stays_quiet_on_the_same_stream() -> None:
 def test_the_alarm_is_raised_when_samples_get_harder() -> None:
     """A stream from the harder half is told from the calibration's within a few windows, and the reason names an exit."""
     thresholds = [0.8, 0.8, 0.7]
-    alarm = DriftAlarm(Seen.of(TABLE, thresholds))
+    alarm = DriftAlarm(CellCounts.of(TABLE, thresholds))
 
     assert watch(alarm, np.argsort(TABLE.scores[:, 0])[:2000], thresholds)
     assert alarm.reason is not None
@@ -170,7 +172,7 @@ def test_an_alarm_that_could_never_be_raised_is_refused(wrong: dict[str, Any]) -
     """A window of no inferences is never full, and no p-value is below a level of 0."""
     [name] = wrong
     with pytest.raises(InputError, match=name):
-        DriftAlarm(Seen.of(TABLE, [0.8, 0.8, 0.7]), **wrong)
+        DriftAlarm(CellCounts.of(TABLE, [0.8, 0.8, 0.7]), **wrong)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_an_alarm_that_could_never_be_raised_is_refused(wrong: dict[str, Any]) -
 )
 def test_an_alarm_refuses_what_is_no_prediction(exit: Any, score: Any) -> None:
     """Exits count from 1; one that the network does not have would be counted as another."""
-    alarm = DriftAlarm(Seen.of(TABLE, [0.8, 0.8, 0.7]))
+    alarm = DriftAlarm(CellCounts.of(TABLE, [0.8, 0.8, 0.7]))
 
     with pytest.raises(InputError, match=r"exit must be|score must be"):
         alarm.observe(exit, score)
@@ -201,7 +203,7 @@ def test_the_two_sample_p_value_is_about_uniform_under_equality() -> None:
 
     def p_value() -> float:
         now, then = (rng.multinomial(n, shares).astype(np.float64) for n in (500, 5000))
-        return two_sample_p_value(now, then)
+        return compute_two_sample_p_value(now, then)
 
     values = [p_value() for _ in range(1000)]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import edgeexit
-from edgeexit.calibration.result import calibration_from
+from edgeexit.calibration.result import parse_calibration
 from edgeexit.errors import BundleError
 from edgeexit.runtime import CalibrationWarning
 from tests.networks import images
@@ -46,7 +46,7 @@ def test_a_calibration_whose_figures_cannot_all_be_true_is_refused(
 ) -> None:
     """Types alone do not make a document sound; tables and pages are made of it."""
     damaged = copy.deepcopy(document)
-    assert calibration_from(damaged, "cal").exits
+    assert parse_calibration(damaged, "cal").exits
     damage(damaged)
     with pytest.raises(BundleError, match=re.escape(told)):
-        calibration_from(damaged, "cal")
+        parse_calibration(damaged, "cal")

@@ -5,10 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeexit.calibration import BASELINES, ReplayTable, baseline, choose, front, optimise, verdicts_of
-from edgeexit.calibration.solver.families import geometric
-from edgeexit.calibration.solver.ranks import Ranked
-from edgeexit.calibration.verdicts import recommend_heads, sampling_error
+from edgeexit.calibration import (
+    BASELINES,
+    ReplayTable,
+    choose_baseline_policy,
+    choose_policy,
+    find_remarks,
+    front,
+    optimise,
+)
+from edgeexit.calibration.solver.families import make_geometric_boundaries
+from edgeexit.calibration.solver.ranks import RankedScores
+from edgeexit.calibration.verdicts import compute_sampling_error, recommend_heads
 from edgeexit.errors import InputError
 from tests.calibration.worlds import budget, every_outcome, world
 
@@ -61,7 +69,7 @@ def test_no_baseline_beats_the_search_on_its_own_samples(name: str) -> None:
     table = world(8, 1200, 3)
     target = f"mean<={budget(table, 0.5)!r}s"
 
-    policy = baseline(name, table, target)
+    policy = choose_baseline_policy(name, table, target)
 
     assert policy.mean_s <= budget(table, 0.5) * (1 + 1e-9)
     assert policy.quality <= optimise(table, target).quality
@@ -70,9 +78,9 @@ def test_no_baseline_beats_the_search_on_its_own_samples(name: str) -> None:
 def test_the_exit_distribution_gives_each_exit_its_share() -> None:
     """Algorithm 1: with q = 1 every exit gets an equal share of the samples (scores without ties)."""
     table = world(9, 3000, 3)
-    ranked = Ranked.of(table.scores)
+    ranked = RankedScores.of(table.scores)
 
-    counts = np.bincount(ranked.leaves_at(geometric(ranked, 1.0)), minlength=3)
+    counts = np.bincount(ranked.leaves_at(make_geometric_boundaries(ranked, 1.0)), minlength=3)
 
     assert all(abs(c - 1000) <= 3 for c in counts)
 
@@ -82,17 +90,17 @@ def test_an_unknown_baseline_or_method_is_refused_with_the_near_miss() -> None:
     table = world(0, 100, 2)
 
     with pytest.raises(InputError, match="Did you mean 'genetic'"):
-        baseline("genetik", table, "drop<=1")
+        choose_baseline_policy("genetik", table, "drop<=1")
     with pytest.raises(InputError, match="exact, bagged"):
-        choose(table, "drop<=1", method="best")
+        choose_policy(table, "drop<=1", method="best")
 
 
 def test_few_samples_are_guarded_and_many_are_not() -> None:
     """Below 2,000 samples four ways are compared by folds; above, the optimum stands."""
     few, many = world(3, 300, 3), world(3, 2500, 3)
 
-    _, guarded = choose(few, f"mean<={budget(few, 0.5)!r}s")
-    _, free = choose(many, f"mean<={budget(many, 0.5)!r}s")
+    _, guarded = choose_policy(few, f"mean<={budget(few, 0.5)!r}s")
+    _, free = choose_policy(many, f"mean<={budget(many, 0.5)!r}s")
 
     assert {"exact", "bagged", "exit_distribution", "shared"} == set(guarded.scores)
     assert guarded.method == max(guarded.scores, key=lambda name: guarded.scores[name])
@@ -105,14 +113,14 @@ def test_a_guarded_policy_still_meets_the_target_on_the_samples() -> None:
         table = world(seed, 250, 4)
         limit = budget(table, 0.4)
 
-        policy, _ = choose(table, f"mean<={limit!r}s", seed=seed)
+        policy, _ = choose_policy(table, f"mean<={limit!r}s", seed=seed)
 
         assert policy.mean_s <= limit * (1 + 1e-9)
 
 
 def codes(table: ReplayTable, target: str) -> set[str]:
     """The remarks on the best policy for a target."""
-    return {v.code for v in verdicts_of(table, optimise(table, target))}
+    return {v.code for v in find_remarks(table, optimise(table, target))}
 
 
 def test_early_exit_that_does_not_pay_is_said() -> None:
@@ -160,6 +168,6 @@ def test_the_sampling_error_is_that_of_a_mean() -> None:
     rng = np.random.default_rng(0)
     means = [table.take(rng.choice(20_000, 500)).outcome(policy.thresholds).mean_s for _ in range(300)]
 
-    predicted = sampling_error(table.take(np.arange(500)), policy)
+    predicted = compute_sampling_error(table.take(np.arange(500)), policy)
 
     assert pytest.approx(1.96 * np.std(means) / np.mean(means), rel=0.25) == predicted

@@ -16,7 +16,7 @@ import pytest
 import edgeexit
 from edgeexit.bundle import Bundle, store
 from edgeexit.calibration import Calibration, calibrate, import_calibration, retune
-from edgeexit.calibration.kept import keep, kept
+from edgeexit.calibration.kept import keep, load_active_calibration
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.data import Dataset
 from edgeexit.errors import BundleError, InputError
@@ -30,7 +30,7 @@ def measured(demo_runner: Runner, digits: Dataset) -> Measured:
     """A calibration whose target is met, and its table, to be kept again."""
     calibrate(demo_runner, digits.inputs, digits.labels, target="agreement>=0.9", seconds=0.1)
     retune(demo_runner, "agreement>=0.9")
-    return kept(demo_runner)
+    return load_active_calibration(demo_runner)
 
 
 def test_a_calibration_that_is_not_met_leaves_what_runs_as_it_is(demo_runner: Runner, measured: Measured) -> None:
@@ -52,7 +52,7 @@ def test_a_writer_at_work_is_waited_for(demo_runner: Runner, measured: Measured)
     held = threading.Event()
 
     def write() -> None:
-        with store.locked(path):
+        with store.lock_folder(path):
             held.set()
             told.wait(30)
 
@@ -75,7 +75,7 @@ def test_a_calibration_of_a_bundle_that_was_compiled_anew_is_written_elsewhere(
     demo_runner: Runner, measured: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error has it, and says where; nothing of it is in the new bundle. A bundle of the network as it was takes it."""
-    model = edgeexit.data.demo_asset("lenet-digits.onnx")
+    model = edgeexit.data.find_demo_asset("lenet-digits.onnx")
     edgeexit.compile(model, demo_runner.bundle.path, criterion="margin", seconds=0)
     monkeypatch.chdir(tmp_path)
 

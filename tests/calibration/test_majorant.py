@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeexit.calibration.solver.upper_bound import Open
+from edgeexit.calibration.solver.upper_bound import UndecidedSamples
 
 
 def made(
@@ -44,7 +44,7 @@ def test_no_boundaries_are_worth_more_than_the_bound(
     world = made(seed, axes, samples, ranks, share)
     rng, low, high = np.random.default_rng(seed), np.zeros(axes, np.int64), np.full(axes, ranks, np.int64)
 
-    bound, best = Open(*world).bound(rng.integers(0, ranks + 1, axes), low, high)
+    bound, best = UndecidedSamples(*world).bound(rng.integers(0, ranks + 1, axes), low, high)
 
     tried = [rng.integers(0, ranks + 1, axes) for _ in range(60)]
     assert max(value(*world, at) for at in (best, low, high, *tried)) <= bound + 1e-9
@@ -58,7 +58,7 @@ def test_the_bound_is_the_maximum_where_samples_are_undecided_at_one_exit_or_two
     undecided = np.stack([first == 0, np.ones(60, np.bool_), first == 1])
     world = ranks, undecided, np.where(undecided, delta, 0.0)
     low, high = np.zeros(3, np.int64), np.full(3, 40, np.int64)
-    open_ = Open(*world)
+    open_ = UndecidedSamples(*world)
 
     bound, best = open_.bound(low, low, high)
 

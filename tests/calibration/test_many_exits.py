@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeexit.calibration import QUICK, Effort, ReplayTable, certify, front, optimise, parse_target
-from edgeexit.calibration.priced import Priced
+from edgeexit.calibration.priced import LagrangianProblem
 from edgeexit.calibration.solver.baselines import BASELINES
-from edgeexit.calibration.solver.coordinate_ascent import ascend, priced_ascent
-from edgeexit.calibration.solver.cross_validation import choose
-from edgeexit.calibration.solver.decomposition import decomposed_bound
-from edgeexit.calibration.solver.problem import problem_of
+from edgeexit.calibration.solver.coordinate_ascent import climb, optimize_prices
+from edgeexit.calibration.solver.cross_validation import choose_policy
+from edgeexit.calibration.solver.decomposition import compute_decomposed_bound
+from edgeexit.calibration.solver.problem import build_problem
 from edgeexit.calibration.verdicts import recommend_heads
 from edgeexit.errors import TargetNotMet
 from tests.calibration.worlds import budget, every_outcome, world
@@ -33,15 +33,15 @@ def test_no_thresholds_of_brute_force_exceed_the_decomposed_bound(
 ) -> None:
     """Whatever the limits and however few the rounds, the bound lies above the best feasible policy."""
     table = world(seed, size[1], size[0])
-    problem = problem_of(table, parse_target(written(table, target, share)))
+    problem = build_problem(table, parse_target(written(table, target, share)))
     never = tuple(problem.ranked.tops)
-    prices = priced_ascent(problem)[1]
+    prices = optimize_prices(problem)[1]
     _, _, leaves = every_outcome(table)
     feasible = [e for e in leaves if problem.violation(e) <= 0]
     if not feasible:
         return
 
-    bound = min(decomposed_bound(problem, never, list(p), 4000) for p in (prices, 0 * prices))
+    bound = min(compute_decomposed_bound(problem, never, list(p), 4000) for p in (prices, 0 * prices))
 
     reached = max(problem.goal.of(e) for e in feasible)
     allowed = problem.goal.of(problem.ranked.leaves_at(never)) if problem.violation(leaves[-1]) > 0 else -np.inf
@@ -54,7 +54,7 @@ def test_many_exits_are_optimised_with_a_gap_that_no_other_search_exceeds(exits:
     """The stated gap holds against a harder search, baselines and random thresholds; the target is kept."""
     table = world(exits, 200, exits)
     text = written(table, target, 0.3)
-    problem = problem_of(table, parse_target(text))
+    problem = build_problem(table, parse_target(text))
 
     policy = optimise(table, text)
 
@@ -76,7 +76,7 @@ def test_the_search_of_many_exits_is_at_least_as_good_as_every_baseline(exits: i
     target = f"mean<={budget(table, 0.3)!r}s"
     best = optimise(table, target)
 
-    problem = problem_of(table, parse_target(target))
+    problem = build_problem(table, parse_target(target))
     for method in BASELINES.values():
         leaves = problem.ranked.leaves_at(method(problem))
         assert problem.violation(leaves) > 0 or table.outcome_of(leaves).quality <= best.quality
@@ -87,12 +87,12 @@ def test_the_search_of_many_exits_is_at_least_as_good_as_every_baseline(exits: i
 def test_after_an_ascent_no_single_threshold_can_be_moved_for_more(seed: int, exits: int, price: float) -> None:
     """Every boundary of every exit is tried by hand."""
     table = world(seed, 40, exits)
-    problem = problem_of(table, parse_target("mean<=0.5x"))
-    weights = Priced.of(problem).weights(np.array([price * 1000]))
+    problem = build_problem(table, parse_target("mean<=0.5x"))
+    weights = LagrangianProblem.of(problem).weights(np.array([price * 1000]))
     ranked, rows = problem.ranked, np.arange(len(table))
     start = tuple(int(b) for b in np.random.default_rng(seed).integers(0, np.array(ranked.tops) + 1))
 
-    found = ascend(ranked, weights, start)
+    found = climb(ranked, weights, start)
 
     reached = weights[ranked.leaves_at(found), rows].sum()
     assert reached >= weights[ranked.leaves_at(start), rows].sum() - 1e-9
@@ -122,7 +122,7 @@ def test_sixteen_exits_can_be_guarded_certified_and_stripped_of_heads() -> None:
     table = world(3, 80, 16)
     target = "mean<=0.6x, drop<=20"
 
-    policy, choice = choose(table, target)
+    policy, choice = choose_policy(table, target)
     proved, certificate = certify(table, world(3, 400, 16), "mean<=0.9x, accuracy>=0.3", confidence=0.9)
     recommend_heads(table, target, policy)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeexit.calibration import front, optimise
-from edgeexit.calibration.pictures import front_picture, score_histograms, threshold_pictures
+from edgeexit.calibration.pictures import build_front_picture, build_threshold_pictures, score_histograms
 from tests.calibration.worlds import budget, world
 
 TABLE = world(3, 800, 3)
@@ -15,7 +15,7 @@ TABLE = world(3, 800, 3)
 def test_the_front_picture_has_the_chosen_point_on_or_above_the_baselines() -> None:
     """Within the same mean, nothing shown is more accurate than the optimum; every point lies in its own box."""
     policy = optimise(TABLE, f"mean<={budget(TABLE, 0.4)!r}s")
-    picture = front_picture(TABLE, front(TABLE), policy)
+    picture = build_front_picture(TABLE, front(TABLE), policy)
 
     assert picture.baselines
     assert all(spot.quality <= picture.chosen.quality for spot in picture.baselines)
@@ -26,7 +26,7 @@ def test_the_front_picture_has_the_chosen_point_on_or_above_the_baselines() -> N
 
 def test_the_threshold_picture_agrees_with_the_table() -> None:
     """Figure 4 of BranchyNet: rate and accuracy of one threshold, the other exits never leaving."""
-    picture = threshold_pictures(TABLE, points=20)[0]
+    picture = build_threshold_pictures(TABLE, points=20)[0]
     for threshold, rate, quality in zip(picture.thresholds, picture.rate, picture.quality, strict=True):
         outcome = TABLE.outcome([threshold, np.inf])
 

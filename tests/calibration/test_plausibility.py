@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import edgeexit
-from edgeexit.calibration import calibrate, calibration_from
-from edgeexit.data import Dataset, demo_asset
+from edgeexit.calibration import calibrate, parse_calibration
+from edgeexit.data import Dataset, find_demo_asset
 from edgeexit.errors import InputError
 from edgeexit.runtime import Runner
 from tests.measure.conftest import open_bundle
@@ -63,7 +63,7 @@ def test_implausible_data_are_refused_and_nothing_is_written(
 def test_inputs_that_the_recorded_preprocessing_never_makes_are_refused(tmp_path: Path, digits: Dataset) -> None:
     """Values of 0 to 1 for a network that takes normalised ones, though nothing else is known of its data."""
     path = tmp_path / "b.eexit"
-    edgeexit.compile(demo_asset("lenet-digits.onnx"), path, preprocess="mean=0.13,std=0.31", seconds=0)
+    edgeexit.compile(find_demo_asset("lenet-digits.onnx"), path, preprocess="mean=0.13,std=0.31", seconds=0)
 
     with open_bundle(path, [0.9]) as runner, pytest.raises(InputError, match="as if it was not normalised"):
         calibrate(runner, digits.inputs, target="agreement>=0.9", seconds=QUICKLY)
@@ -86,7 +86,7 @@ def test_forced_data_are_recorded_with_what_was_found(demo_runner: Runner, digit
     result = calibrate(demo_runner, data.inputs, data.labels, target="mean<=0.9x", seconds=QUICKLY, force=True)
 
     assert ["one_class"] == [finding.code for finding in result.findings]
-    assert result == calibration_from(json.loads(json.dumps(result.to_document())), "here")
+    assert result == parse_calibration(json.loads(json.dumps(result.to_document())), "here")
 
 
 def test_a_bound_without_labels_or_answers_needs_no_number_of_samples(demo_runner: Runner, digits: Dataset) -> None:

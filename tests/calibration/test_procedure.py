@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import edgeexit
-from edgeexit.calibration import Calibration, ReplayTable, calibrate, calibration_from, controller, retune
+from edgeexit.calibration import Calibration, ReplayTable, calibrate, controller, parse_calibration, retune
 from edgeexit.calibration.device import replay
 from edgeexit.calibration.kept import REPLAY
-from edgeexit.calibration.recipes import load_recipe, recipe_names
+from edgeexit.calibration.recipes import list_recipes, load_calibration_recipe
 from edgeexit.data import Dataset
 from edgeexit.errors import BundleError, InputError, TargetNotMet
 from edgeexit.runtime import Runner
@@ -39,9 +39,9 @@ def test_the_document_reads_back_as_the_same_calibration(demo_runner: Runner, di
     result = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
     text = json.dumps(result.to_document(), allow_nan=False)
 
-    assert result == calibration_from(json.loads(text), "here")
+    assert result == parse_calibration(json.loads(text), "here")
     with pytest.raises(BundleError, match="newer edgeexit"):
-        calibration_from({**json.loads(text), "schema": "edgeexit.calibration/2"}, "here")
+        parse_calibration({**json.loads(text), "schema": "edgeexit.calibration/2"}, "here")
 
 
 def test_a_calibration_says_what_it_was_made_from(demo_runner: Runner, digits: Dataset) -> None:
@@ -184,11 +184,11 @@ def test_a_calibrated_runner_can_be_controlled(demo_runner: Runner, digits: Data
 def test_every_recipe_runs_on_the_demo(demo_runner: Runner, digits: Dataset) -> None:
     """No bound of its last target is missed; one of time that this machine does not allow is an error that names the nearest."""
     assert {"accuracy-first", "batch-budget", "battery-sensor", "camera-30fps", "fast-half-point"} == set(
-        recipe_names()
+        list_recipes()
     )
     calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
-    for name in recipe_names():
-        recipe = load_recipe(name)
+    for name in list_recipes():
+        recipe = load_calibration_recipe(name)
 
         try:
             assert () == retune(demo_runner, recipe.targets[-1]).verdict.missed, name
@@ -200,7 +200,7 @@ def test_every_recipe_runs_on_the_demo(demo_runner: Runner, digits: Dataset) -> 
 def test_an_unknown_recipe_is_refused_with_the_near_miss() -> None:
     """Names are suggested."""
     with pytest.raises(InputError, match="Did you mean 'camera-30fps'"):
-        load_recipe("camera-30fp")
+        load_calibration_recipe("camera-30fp")
 
 
 def off_by(result: Calibration) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeexit.calibration import ReplayTable, optimise
-from edgeexit.calibration.replay import latency_quantile
+from edgeexit.calibration.replay import compute_latency_quantile
 from edgeexit.errors import InputError, TargetNotMet
 from tests.calibration.worlds import world
 
@@ -40,8 +40,8 @@ def test_samples_of_latency_give_means_and_tails() -> None:
 
     assert [2.0, 4.0, 6.0] == table.mean_cost_s.tolist()
     assert [0.5, 1.0, 1.0] == table.over(2.0).tolist()
-    assert 8.0 == latency_quantile(table, [0, 0, 1.0], 0.99)
-    assert 1.0 == latency_quantile(table, [1.0, 0, 0], 0.5)
+    assert 8.0 == compute_latency_quantile(table, [0, 0, 1.0], 0.99)
+    assert 1.0 == compute_latency_quantile(table, [1.0, 0, 0], 0.5)
 
 
 def test_a_saved_table_is_read_back_bit_for_bit(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeexit.calibration import Effort, ReplayTable, optimise, parse_target
-from edgeexit.calibration.solver.ranks import Ranked, threshold_between
+from edgeexit.calibration.solver.ranks import RankedScores, find_threshold_between
 from edgeexit.errors import InputError, TargetNotMet
 from tests.calibration.worlds import budget, every_outcome, world
 
@@ -246,7 +246,7 @@ def test_a_threshold_separates_neighbouring_floats(value: float, steps: int) -> 
     if not np.isfinite(high) or low == high:
         return
 
-    middle = np.float32(threshold_between(np.array([low, high], np.float32), 1))
+    middle = np.float32(find_threshold_between(np.array([low, high], np.float32), 1))
 
     assert low < middle <= high
 
@@ -254,7 +254,7 @@ def test_a_threshold_separates_neighbouring_floats(value: float, steps: int) -> 
 def test_boundaries_and_thresholds_let_the_same_samples_leave() -> None:
     """Ranks are an exact picture of scores."""
     table = world(1, 300, 4, ties=True)
-    ranked = Ranked.of(table.scores)
+    ranked = RankedScores.of(table.scores)
     rng = np.random.default_rng(0)
     for _ in range(50):
         boundaries = tuple(int(rng.integers(top + 1)) for top in ranked.tops)

@@ -16,8 +16,8 @@ from edgeexit.calibration.decision import MET, NOT_MET, UNDECIDED
 from edgeexit.calibration.device import replay
 from edgeexit.data import Dataset
 from edgeexit.errors import TargetNotMet
-from edgeexit.hardware import snapshot
-from edgeexit.measure.timing import Samples
+from edgeexit.hardware import read_device_state
+from edgeexit.measure.timing import TimedSamples
 from edgeexit.runtime import Runner
 
 COSTS_S = {"exit 1": 60e-6, "exit 2": 150e-6, "backbone": 130e-6}
@@ -25,19 +25,19 @@ MIXING = 1.01
 """What a mix of exits takes above its parts."""
 ROUNDS, BLOCK = 16, 50
 
-Clock = Callable[..., dict[str, Samples]]
+Clock = Callable[..., dict[str, TimedSamples]]
 
 
 def clock(seed: int, *, busy: bool) -> Clock:
     """A stand-in for `time_interleaved`: noise from inference to inference, round to round and lane to lane; a busy one also slows down."""
     rng = np.random.default_rng(seed)
 
-    def timed(lanes: Mapping[str, Callable[[int], object]], **_options: object) -> dict[str, Samples]:
+    def timed(lanes: Mapping[str, Callable[[int], object]], **_options: object) -> dict[str, TimedSamples]:
         slower = np.where(rng.random(ROUNDS) < rng.uniform(0.2, 0.8), rng.uniform(1.2, 1.9), 1.0) if busy else 1.0
         shared = (1 + 0.01 * rng.normal(size=ROUNDS)) * slower
         return {name: samples(name, call, shared) for name, call in lanes.items()}
 
-    def samples(name: str, call: Callable[[int], object], shared: np.ndarray) -> Samples:
+    def samples(name: str, call: Callable[[int], object], shared: np.ndarray) -> TimedSamples:
         n = ROUNDS * BLOCK
         cost_s = np.full(n, COSTS_S.get(name, 0.0))
         if name not in COSTS_S:
@@ -45,7 +45,7 @@ def clock(seed: int, *, busy: bool) -> Clock:
             cost_s = MIXING * np.resize([COSTS_S[f"exit {k}"] for k in exits], n)
         lane = 1 + 0.006 * rng.normal()
         noise = np.exp(0.04 * rng.normal(size=n))
-        return Samples(cost_s * lane * np.repeat(shared, BLOCK) * noise, np.repeat(np.arange(ROUNDS), BLOCK))
+        return TimedSamples(cost_s * lane * np.repeat(shared, BLOCK) * noise, np.repeat(np.arange(ROUNDS), BLOCK))
 
     return timed
 
@@ -65,8 +65,8 @@ def test_feasible_targets_are_met_on_quiet_devices_and_undecided_on_busy_ones(
     demo_runner: Runner, digits: Dataset, monkeypatch: pytest.MonkeyPatch, *, busy: bool
 ) -> None:
     """Never false: not met is never said, and what is said to be met is."""
-    state_of_device, said = snapshot(), []
-    monkeypatch.setattr("edgeexit.calibration.session.snapshot", lambda: state_of_device)
+    state_of_device, said = read_device_state(), []
+    monkeypatch.setattr("edgeexit.calibration.session.read_device_state", lambda: state_of_device)
     for seed, limit_s in enumerate(np.linspace(68e-6, 140e-6, 6)):
         target = f"mean<={limit_s * 1e6:.1f}us" if seed % 2 else f"mean<={limit_s / COSTS_S['backbone']:.3f}x"
         monkeypatch.setattr("edgeexit.calibration.device.time_interleaved", clock(seed, busy=busy))

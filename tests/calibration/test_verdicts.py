@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 import edgeexit
-from edgeexit.calibration import Bound, ReplayTable, calibrate, calibration_from, parse_target, retune
+from edgeexit.calibration import Bound, ReplayTable, calibrate, parse_calibration, parse_target, retune
 from edgeexit.calibration.decision import MET, NOT_MET, UNDECIDED
-from edgeexit.calibration.device import Costs, Trial, relative_error
-from edgeexit.calibration.judge import Run, checks_of, cost_reasons, verdict_of_run
-from edgeexit.calibration.margins import Errors, loosened, tightened
-from edgeexit.calibration.result import Figures
+from edgeexit.calibration.device import MeasuredCosts, PolicyTiming, compute_relative_error
+from edgeexit.calibration.judge import PolicyRun, check_bounds, explain_noisy_costs, judge_run
+from edgeexit.calibration.margins import TimingErrors, loosen_time_limits, tighten_target
+from edgeexit.calibration.result import PolicyPerformance
 from edgeexit.calibration.solver.search import optimise
-from edgeexit.calibration.uncertainty import Sample, half_width, z_of
-from edgeexit.calibration.verdicts import lost_classes, one_sided, recommend_heads, verdicts_of
+from edgeexit.calibration.uncertainty import ExitSample, compute_half_width, compute_z
+from edgeexit.calibration.verdicts import find_lost_classes, find_one_sided_data, find_remarks, recommend_heads
 from edgeexit.data import Dataset
 from edgeexit.errors import TargetNotMet
-from edgeexit.hardware import snapshot
+from edgeexit.hardware import read_device_state
 from edgeexit.runtime import Runner
 
 QUICKLY = 0.4
@@ -41,10 +41,10 @@ def world(samples: int, seed: int, *, exits: int = 2) -> ReplayTable:
     return ReplayTable(scores, right, costs, agreement=right == right[:, -1:], backbone_s=float(costs[-1]))
 
 
-def trial_of(table: ReplayTable, leaves: np.ndarray, *, slower: float = 1.0, noise: float = 0.0) -> Trial:
+def trial_of(table: ReplayTable, leaves: np.ndarray, *, slower: float = 1.0, noise: float = 0.0) -> PolicyTiming:
     """A run on a steady device that takes `slower` times what the table says."""
     at = table.mean_cost_s[leaves] * slower
-    costs = Costs(
+    costs = MeasuredCosts(
         tuple(np.full(50, c * slower) for c in table.mean_cost_s),
         table.mean_cost_s * slower,
         np.full(50, table.backbone_mean_s),
@@ -54,23 +54,23 @@ def trial_of(table: ReplayTable, leaves: np.ndarray, *, slower: float = 1.0, noi
         noise,
         0.0,
     )
-    return Trial(costs, leaves, leaves, float(at.mean()), noise, 0.0, 0.0, at, np.arange(len(at)) % 10)
+    return PolicyTiming(costs, leaves, leaves, float(at.mean()), noise, 0.0, 0.0, at, np.arange(len(at)) % 10)
 
 
 def run_of(
     table: ReplayTable, thresholds: tuple[float, ...], *, slower: float = 1.0, reasons: tuple[str, ...] = ()
-) -> Run:
+) -> PolicyRun:
     """The policy run on all samples of a table."""
-    sample = Sample.under(table, thresholds)
+    sample = ExitSample.under(table, thresholds)
     trial = trial_of(table, sample.leaves, slower=slower)
-    figures = replace(Figures.predicted(table, table.outcome(thresholds)), mean_s=trial.mean_s)
-    return Run(figures, table, sample, trial, reasons, proved=False)
+    figures = replace(PolicyPerformance.predicted(table, table.outcome(thresholds)), mean_s=trial.mean_s)
+    return PolicyRun(figures, table, sample, trial, reasons, proved=False)
 
 
-def states_of(target: str, run: Run, table: ReplayTable) -> dict[str, str]:
+def states_of(target: str, run: PolicyRun, table: ReplayTable) -> dict[str, str]:
     """The state of every bound."""
-    predicted = Figures.predicted(table, table.outcome_of(run.trial.leaves))
-    return {c.bound: c.state for c in checks_of(table, parse_target(target), predicted, run)}
+    predicted = PolicyPerformance.predicted(table, table.outcome_of(run.trial.leaves))
+    return {c.bound: c.state for c in check_bounds(table, parse_target(target), predicted, run)}
 
 
 def test_a_bound_is_met_missed_or_undecided_by_where_its_interval_lies() -> None:
@@ -88,9 +88,9 @@ def test_a_device_faster_than_predicted_fails_nothing() -> None:
     """One-sided: the prediction is confirmed, and every bound is met."""
     table = world(4000, 1)
     run = run_of(table, (0.6,), slower=0.7)
-    predicted, target = Figures.predicted(table, table.outcome((0.6,))), parse_target("mean<=0.9x")
+    predicted, target = PolicyPerformance.predicted(table, table.outcome((0.6,))), parse_target("mean<=0.9x")
 
-    verdict = verdict_of_run(target, checks_of(table, target, predicted, run), run, predicted, 0.05)
+    verdict = judge_run(target, check_bounds(table, target, predicted, run), run, predicted, 0.05)
 
     assert (MET, "confirmed", "quiet") == (verdict.bounds, verdict.prediction, verdict.machine)
 
@@ -99,9 +99,9 @@ def test_a_slower_device_is_said_to_be_off_and_fails_only_the_bounds_it_misses()
     """The prediction is one thing, the bounds another."""
     table = world(4000, 1)
     run = run_of(table, (0.6,), slower=1.3)
-    predicted, target = Figures.predicted(table, table.outcome((0.6,))), parse_target("mean<=10s, rate1>=0.1")
+    predicted, target = PolicyPerformance.predicted(table, table.outcome((0.6,))), parse_target("mean<=10s, rate1>=0.1")
 
-    verdict = verdict_of_run(target, checks_of(table, target, predicted, run), run, predicted, 0.05)
+    verdict = judge_run(target, check_bounds(table, target, predicted, run), run, predicted, 0.05)
 
     assert (MET, "off") == (verdict.bounds, verdict.prediction)
     assert "prediction off by 30.0 %" in verdict.summary()
@@ -112,10 +112,10 @@ def test_on_a_noisy_machine_nothing_about_time_is_decided() -> None:
     table = world(4000, 2)
     run = run_of(table, (0.6,), slower=5.0, reasons=("other processes used 2.0 of 2 cores",))
     target = parse_target("mean<=0.1x, p99<=1ns, rate1>=0.01, accuracy>=0.1")
-    predicted = Figures.predicted(table, table.outcome((0.6,)))
-    checks = checks_of(table, target, predicted, run)
+    predicted = PolicyPerformance.predicted(table, table.outcome((0.6,)))
+    checks = check_bounds(table, target, predicted, run)
 
-    verdict = verdict_of_run(target, checks, run, predicted, 0.05)
+    verdict = judge_run(target, checks, run, predicted, 0.05)
 
     assert [UNDECIDED, UNDECIDED, MET, MET] == [c.state for c in checks]
     assert ("undecided", "noisy") == (verdict.prediction, verdict.machine)
@@ -145,7 +145,7 @@ def test_no_statement_about_a_tightened_choice_is_false(target: str) -> None:
     for seed in range(40):
         whole, truth = world(1000, seed), world(100_000, 1000 + seed)
         choose = whole.take(np.arange(800))
-        wanted = tightened(choose, parsed, Errors(0.0, 0.0), len(whole))
+        wanted = tighten_target(choose, parsed, TimingErrors(0.0, 0.0), len(whole))
         inner = optimise(choose, wanted).thresholds
         [state] = states_of(target, run_of(whole, inner), whole).values()
         [true] = states_of(target, run_of(truth, inner), truth).values()
@@ -162,17 +162,19 @@ def test_half_widths_shrink_with_samples_and_grow_with_exits(exits: int) -> None
     bound = Bound("accuracy", 0.9)
     thresholds = (0.7,) * (exits - 1)
 
-    few, many = (half_width(bound, Sample.under(world(n, 0, exits=exits), thresholds), 0.0) for n in (200, 5000))
+    few, many = (
+        compute_half_width(bound, ExitSample.under(world(n, 0, exits=exits), thresholds), 0.0) for n in (200, 5000)
+    )
 
     assert many < few
-    assert z_of(exits) < z_of(exits + 1)
+    assert compute_z(exits) < compute_z(exits + 1)
 
 
 def test_limits_on_time_are_loosened_by_what_noise_can_do() -> None:
     """Other bounds stay as they are."""
-    target, errors = parse_target("mean<=1ms, drop<=1"), Errors(0.1, 0.1)
+    target, errors = parse_target("mean<=1ms, drop<=1"), TimingErrors(0.1, 0.1)
 
-    quiet, noisy = (loosened(target, errors, noisy=noisy).bounds for noisy in (False, True))
+    quiet, noisy = (loosen_time_limits(target, errors, noisy=noisy).bounds for noisy in (False, True))
 
     assert 1e-3 < quiet[0].limit < noisy[0].limit
     assert quiet[1] == noisy[1] == target.bounds[1]
@@ -184,7 +186,7 @@ def test_the_error_of_a_median_ignores_a_stall() -> None:
     stalled = rounds.copy()
     stalled[3] *= 10
 
-    assert relative_error(stalled) < 2 * relative_error(rounds) < 0.05
+    assert compute_relative_error(stalled) < 2 * compute_relative_error(rounds) < 0.05
 
 
 def test_times_that_fall_with_the_exit_make_the_machine_noisy_and_advise_nothing() -> None:
@@ -193,12 +195,12 @@ def test_times_that_fall_with_the_exit_make_the_machine_noisy_and_advise_nothing
     falling = ReplayTable(table.scores, table.correct, [3e-3, 6.6e-3, 2.2e-3], head_s=[1e-4, 1e-4], backbone_s=2e-3)
     costs = trial_of(falling, np.zeros(2000, np.int64)).costs
     policy = optimise(falling, "drop<=5")
-    now = snapshot()
+    now = read_device_state()
 
     assert (3,) == costs.falling
-    assert any("exit 3 was measured as faster" in reason for reason in cost_reasons(costs, (now, now), 1))
+    assert any("exit 3 was measured as faster" in reason for reason in explain_noisy_costs(costs, (now, now), 1))
     assert recommend_heads(falling, "drop<=5", policy) is None
-    assert ["times_fall"] == [v.code for v in verdicts_of(falling, policy) if v.code in ("times_fall", "does_not_pay")]
+    assert ["times_fall"] == [v.code for v in find_remarks(falling, policy) if v.code in ("times_fall", "does_not_pay")]
 
 
 def test_a_class_that_leaving_early_loses_is_named() -> None:
@@ -206,11 +208,11 @@ def test_a_class_that_leaving_early_loses_is_named() -> None:
     labels = np.where(np.arange(1000) < 12, 7, 1)
     answers = np.stack([np.ones(1000, np.int64), labels], axis=1)
 
-    [remark] = lost_classes(answers, labels, np.zeros(1000, np.int64))
+    [remark] = find_lost_classes(answers, labels, np.zeros(1000, np.int64))
 
     assert "lost_class" == remark.code
     assert "7 (12 of 12 samples right at the last exit, 0 with these thresholds)" in remark.text
-    assert () == lost_classes(answers, labels, np.ones(1000, np.int64))
+    assert () == find_lost_classes(answers, labels, np.ones(1000, np.int64))
 
 
 def test_samples_of_a_part_of_the_classes_are_remarked() -> None:
@@ -218,9 +220,9 @@ def test_samples_of_a_part_of_the_classes_are_remarked() -> None:
     labels = np.arange(200) % 2
     answers = np.stack([labels, labels], axis=1)
 
-    assert ["missing_classes"] == [v.code for v in one_sided(answers, labels, 10)]
-    assert ["one_answer"] == [v.code for v in one_sided(np.zeros((200, 2), np.int64), None, 10)]
-    assert () == one_sided(answers, None, 10) == one_sided(answers, labels, 2)
+    assert ["missing_classes"] == [v.code for v in find_one_sided_data(answers, labels, 10)]
+    assert ["one_answer"] == [v.code for v in find_one_sided_data(np.zeros((200, 2), np.int64), None, 10)]
+    assert () == find_one_sided_data(answers, None, 10) == find_one_sided_data(answers, labels, 2)
 
 
 def test_a_proof_that_was_asked_for_is_not_given_up(demo_runner: Runner, digits: Dataset) -> None:
@@ -247,7 +249,7 @@ def test_a_calibration_carries_its_verdict_through_json(demo_runner: Runner, dig
     before = {k: v for k, v in document.items() if k not in ("verdict", "findings", "chosen_for")}
     before["checks"] = [{k: v for k, v in c.items() if k not in ("state", "low", "high")} for c in before["checks"]]
 
-    earlier = calibration_from(before, "here")
+    earlier = parse_calibration(before, "here")
 
     assert (MET, True) == (result.verdict.bounds, result.met)
     assert {"bounds", "prediction", "machine"} <= set(document["verdict"])

@@ -15,7 +15,7 @@ from edgeexit.cli.app import app
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.measure import BenchResult, read_result
 from edgeexit.measure import suites as suites_module
-from edgeexit.measure.result.parts import Judgement
+from edgeexit.measure.result.parts import ValidityReport
 from edgeexit.runtime import Runner
 from tests.networks import images
 
@@ -41,7 +41,7 @@ def _run(arguments: Sequence[str]) -> Result:
 @pytest.fixture
 def files(result: BenchResult, tmp_path: Path) -> tuple[str, str]:
     """A valid result, and one of a run with more threads."""
-    valid = replace(result, validity=Judgement("valid"))
+    valid = replace(result, validity=ValidityReport("valid"))
     other = replace(valid, subject=replace(valid.subject, threads=2))
     return str(valid.save(tmp_path / "a.json")), str(other.save(tmp_path / "b.json"))
 
@@ -53,7 +53,7 @@ def test_bench_writes_what_it_prints(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The JSON on stdout is the result in the file."""
-    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+    monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
     x = np.random.default_rng(0).normal(size=(20, 3, 8, 8)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x=x, y=np.arange(20) % 4)
     out = tmp_path / "out.json"

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from edgeexit.cli.bench_output import DETAILS, announce, print_bench
+from edgeexit.cli.bench_output import DETAILS, print_bench, print_expected_time
 from edgeexit.cli.common import VERBOSITY
 from edgeexit.measure import BenchResult
-from edgeexit.measure.suites import load_suite, suite_names
-from edgeexit.report.reasons import explain
-from edgeexit.report.tables import result_tables
+from edgeexit.measure.suites import list_suites, load_suite
+from edgeexit.report.reasons import explain_speed
+from edgeexit.report.tables import make_result_tables
 
 pytestmark = pytest.mark.filterwarnings("ignore::edgeexit.runtime.CalibrationWarning")  # the bundle has none
 
@@ -43,7 +43,7 @@ def test_a_slower_early_exit_comes_with_the_reason(
     """Which exit costs what, so that nobody must put it together from the tables."""
     print_bench(replace(slower(result), against=None), None)
 
-    assert f"Why: {explain(result)}" in capsys.readouterr().out
+    assert f"Why: {explain_speed(result)}" in capsys.readouterr().out
 
 
 def test_the_reason_names_an_exit_that_nothing_leaves_by(result: BenchResult) -> None:
@@ -51,7 +51,7 @@ def test_the_reason_names_an_exit_that_nothing_leaves_by(result: BenchResult) ->
     *early, last = result.accuracy.per_exit
     per_exit = (*(replace(exit, share=0.0) for exit in early), replace(last, share=1.0))
 
-    assert "no sample leaves before the last exit" in explain(
+    assert "no sample leaves before the last exit" in explain_speed(
         replace(result, accuracy=replace(result.accuracy, per_exit=per_exit))
     )
 
@@ -70,17 +70,17 @@ def test_tables_of_details_are_printed_on_request(
         VERBOSITY.reset(token)
     long = capsys.readouterr().out
 
-    titles = [table.title for table in result_tables(result) if table.rows]
+    titles = [table.title for table in make_result_tables(result) if table.rows]
     assert [] == [title for title in titles if title not in long]
     assert [] == [title for title in DETAILS if title in short.splitlines()]
 
 
-@pytest.mark.parametrize("name", suite_names())
+@pytest.mark.parametrize("name", list_suites())
 def test_how_long_it_takes_is_said_before_it_starts(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """For every preset; requests at a fixed rate take longer."""
     suite = load_suite(name)
-    least_s = announce(suite, rate=False)
+    least_s = print_expected_time(suite, rate=False)
 
     assert f"preset {name}: timing in " in capsys.readouterr().err
     assert suite.processes * suite.seconds < least_s <= suite.expected_s()[1]
-    assert least_s < announce(suite, rate=True)
+    assert least_s < print_expected_time(suite, rate=True)

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 import edgeexit
-from edgeexit.data import demo_asset
+from edgeexit.data import find_demo_asset
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo network, compiled."""
     path = tmp_path_factory.mktemp("demo") / "digits.eexit"
-    edgeexit.compile(demo_asset("lenet-digits.onnx"), path, seconds=0)
+    edgeexit.compile(find_demo_asset("lenet-digits.onnx"), path, seconds=0)
     return path
 
 

@@ -15,7 +15,7 @@ import edgeexit
 from edgeexit.bundle import Bundle
 from edgeexit.calibration import calibrate, retune
 from edgeexit.cli.app import app
-from edgeexit.data import demo_asset, load_data
+from edgeexit.data import find_demo_asset, load_data
 from edgeexit.errors import InputError
 
 
@@ -23,7 +23,7 @@ from edgeexit.errors import InputError
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo network with two calibrations, `first` and the active `second`; not to be changed."""
     path = tmp_path_factory.mktemp("demo") / "digits.eexit"
-    edgeexit.compile(demo_asset("lenet-digits.onnx"), path, seconds=0)
+    edgeexit.compile(find_demo_asset("lenet-digits.onnx"), path, seconds=0)
     data = load_data("digits:calibration")
     with pytest.warns(edgeexit.runtime.CalibrationWarning):
         runner = edgeexit.load(path, mode="staged")
@@ -126,7 +126,9 @@ def test_a_calibration_of_another_network_is_not_imported(bundle: Path, tmp_path
     """Its thresholds would be wrong."""
     file = tmp_path / "first.calibration.zip"
     invoke("calibrations", "export", bundle, "first", "-o", file)
-    other = edgeexit.compile(demo_asset("lenet-digits.onnx"), tmp_path / "o.eexit", criterion="max_softmax", seconds=0)
+    other = edgeexit.compile(
+        find_demo_asset("lenet-digits.onnx"), tmp_path / "o.eexit", criterion="max_softmax", seconds=0
+    )
 
     with pytest.raises(InputError, match="another network, criterion or precision"):
         invoke("calibrations", "import", other.path, file)
@@ -184,7 +186,7 @@ def test_a_dry_run_writes_nothing(bundle: Path) -> None:
 
 def test_compiling_another_network_over_a_bundle_says_which_calibrations_go(bundle: Path) -> None:
     """Of the same network they stay, and nothing is said."""
-    words = ("compile", demo_asset("lenet-digits.onnx"), "-o", bundle, "--seconds", 0)
+    words = ("compile", find_demo_asset("lenet-digits.onnx"), "-o", bundle, "--seconds", 0)
 
     same = CliRunner().invoke(app, list(map(str, words)))
     other = CliRunner().invoke(app, list(map(str, (*words, "--criterion", "margin"))))

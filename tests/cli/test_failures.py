@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgeexit.cli.common import emit
-from edgeexit.cli.failures import run_command
+from edgeexit.cli.failures import run_guarded
 from edgeexit.errors import HardwareMissing, InputError, InternalError, TargetNotMet
 
 
@@ -51,7 +51,7 @@ def test_a_surprise_is_one_line_that_names_the_file_with_its_traceback(
     error: BaseException, capsys: pytest.CaptureFixture[str], folder_for_reports: Path
 ) -> None:
     """Exit code 3, never 1, which is a negative verdict."""
-    assert 3 == run_command(raising(error))
+    assert 3 == run_guarded(raising(error))
 
     told = capsys.readouterr().err
     (report,) = folder_for_reports.iterdir()
@@ -62,7 +62,7 @@ def test_a_surprise_is_one_line_that_names_the_file_with_its_traceback(
 
 def test_calls_nested_too_deeply_are_a_surprise_too(capsys: pytest.CaptureFixture[str]) -> None:
     """RecursionError leaves little room to write anything."""
-    assert 3 == run_command(recursing)
+    assert 3 == run_guarded(recursing)
     assert "RecursionError" in capsys.readouterr().err
 
 
@@ -72,7 +72,7 @@ def test_a_surprise_without_a_place_for_its_traceback_is_still_one_line(
     """A full or read-only disk must not hide the first error."""
     monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
 
-    assert 3 == run_command(raising(ValueError("first")))
+    assert 3 == run_guarded(raising(ValueError("first")))
     assert re.fullmatch(r"error: unexpected ValueError: first\. .*could not be written.*\n", capsys.readouterr().err)
 
 
@@ -92,7 +92,7 @@ def test_with_json_an_error_is_one_json_object(
     error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On stdout, with its kind, message and exit code; and the message on stderr as before."""
-    assert code == run_command(raising(error), as_json=True)
+    assert code == run_guarded(raising(error), as_json=True)
 
     shown = capsys.readouterr()
     document = json.loads(shown.out)
@@ -111,7 +111,7 @@ def test_stdout_holds_one_json_object_even_when_a_command_fails_after_its_result
         emit({"schema": "x/1"}, lambda: None, as_json=True)
         raise InputError("afterwards")
 
-    assert 2 == run_command(command, as_json=True)
+    assert 2 == run_guarded(command, as_json=True)
     assert {"schema": "x/1"} == json.loads(capsys.readouterr().out)
 
 
@@ -143,7 +143,7 @@ def test_an_interruption_inside_the_import_of_an_extension_module_is_one(capsys:
     def command() -> object:
         raise ImportError("initialization failed") from KeyboardInterrupt()
 
-    assert 130 == run_command(command)
+    assert 130 == run_guarded(command)
     assert "interrupted; what was there before is unchanged\n" == capsys.readouterr().err
 
 
@@ -204,7 +204,7 @@ def test_a_signal_that_ends_a_process_ends_a_command_as_ctrl_c_does(
             signal.raise_signal(number)
             cleaned.append(True)
 
-    assert code == run_command(command)
+    assert code == run_guarded(command)
     assert cleaned
     assert "interrupted; what was there before is unchanged\n" == capsys.readouterr().err
     assert signal.SIG_DFL is signal.getsignal(number)
@@ -214,7 +214,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     """Under nohup a command outlives its terminal."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert 0 == run_command(lambda: signal.raise_signal(signal.SIGHUP))
+        assert 0 == run_guarded(lambda: signal.raise_signal(signal.SIGHUP))
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeexit.cli.layout import lay_out
-from edgeexit.cli.printing import merge_alike
-from edgeexit.cli.wrapping import pieces, wrap
+from edgeexit.cli.layout import lay_out_table
+from edgeexit.cli.printing import merge_similar_lines
+from edgeexit.cli.wrapping import split_into_pieces, wrap
 
 WORDS = st.lists(st.text(st.sampled_from("abcäé_./:"), min_size=1, max_size=30), max_size=30).map(" ".join)
 
@@ -49,7 +49,7 @@ def test_what_is_copied_or_read_as_one_stays_on_one_line(piece: str, width: int)
 def test_an_apostrophe_does_not_begin_a_quotation() -> None:
     """`the model's own … the users' words` is plain prose."""
     assert ["the", "model's", "own", "and", "the", "users'", "words"] == list(
-        pieces("the model's own and the users' words")
+        split_into_pieces("the model's own and the users' words")
     )
 
 
@@ -69,7 +69,7 @@ def test_every_table_fits_however_many_columns_it_has(columns: int, rows: int, w
     headings = ["", *(f"exit {k}" for k in range(1, columns))]
     body = [[f"row {r}", *[cell] * (columns - 1)] for r in range(rows)]
 
-    lines = [line.text for line in lay_out(headings, body, width)]
+    lines = [line.text for line in lay_out_table(headings, body, width)]
 
     assert all(len(line) <= width for line in lines)
     assert rows * (columns - 1) == "\n".join(lines).count(cell)
@@ -80,7 +80,7 @@ def test_a_cell_that_leaves_no_room_makes_one_block_a_row() -> None:
     key = "amd-epyc-24bac5281a/onnxruntime-staged-float32-t1"
     row = (key, "mean<=0.6x, drop<=0.5", "0.786", "2026-11-29T01:02:03+00:00")
 
-    lines = [line.text for line in lay_out(("device", "target", "thresholds (nats)", "made"), [row], 80)]
+    lines = [line.text for line in lay_out_table(("device", "target", "thresholds (nats)", "made"), [row], 80)]
 
     assert f"device             {key}" == lines[0]
     assert all(len(line) <= 80 for line in lines)
@@ -90,7 +90,7 @@ def test_numbers_stand_on_the_right_and_words_on_the_left() -> None:
     """So that sizes can be compared at a glance; a column with a missing value is still one of numbers."""
     rows = [("mean", "3.90 ms", "met"), ("drop", "12.90 ms", "NOT MET"), ("energy", "n/a", "met")]
 
-    lines = [line.text for line in lay_out(("bound", "measured", ""), rows, 80)]
+    lines = [line.text for line in lay_out_table(("bound", "measured", ""), rows, 80)]
 
     assert ["mean     3.90 ms  met", "drop    12.90 ms  NOT MET", "energy       n/a  met"] == lines[2:]
 
@@ -102,4 +102,4 @@ def test_sentences_that_differ_in_numbers_become_one_that_lists_the_exits() -> N
         f"leaving at exit {k} takes {k}.5 {'ms' if k < 5 else 's'}, the backbone 2 ms: it cannot pay." for k in exits
     ]
 
-    assert [f"{sentences[0]} (and 3 to 6, 9)", "another"] == merge_alike([*sentences, "another", sentences[0]])
+    assert [f"{sentences[0]} (and 3 to 6, 9)", "another"] == merge_similar_lines([*sentences, "another", sentences[0]])

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from edgeexit.cli.app import app
 from edgeexit.cli.bench_output import print_bench
-from edgeexit.cli.wrapping import pieces
+from edgeexit.cli.wrapping import split_into_pieces
 from edgeexit.measure import BenchResult
 from tests.networks import images
 
@@ -21,7 +21,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::edgeexit.runtime.CalibrationWar
 def too_wide(text: str, columns: int) -> list[str]:
     """Lines that could have been broken."""
     lines = [line for line in text.splitlines() if cell_len(line) > columns]
-    return [line for line in lines if max(map(cell_len, pieces(line))) < columns - 20 and not line.startswith("Next: ")]
+    return [
+        line
+        for line in lines
+        if max(map(cell_len, split_into_pieces(line))) < columns - 20 and not line.startswith("Next: ")
+    ]
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 
 from edgeexit.cli.common import VERBOSITY
-from edgeexit.cli.progress import _bars, _Rows, progress_bar
+from edgeexit.cli.progress import _make_bars, _Rows, open_progress_display
 
 
 @pytest.fixture
 def bars() -> Bars:
     """A display of 80 columns that is drawn into memory."""
-    display = _bars(about_s=30.0)
+    display = _make_bars(about_s=30.0)
     display.live.console = Console(file=io.StringIO(), force_terminal=True, width=80)
     return display
 
@@ -49,7 +49,7 @@ def test_a_pipe_sees_progress_only_on_request(capsys: pytest.CaptureFixture[str]
     for level, expected in ((-1, []), (0, []), (1, ["[0 s] verifying ...", "[0 s] verifying: done (2)"])):
         token = VERBOSITY.set(level)
         try:
-            with progress_bar() as progress:
+            with open_progress_display() as progress:
                 for done in range(3):
                     progress("verifying", done, 2)
         finally:

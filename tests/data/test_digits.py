@@ -6,15 +6,15 @@ import numpy as np
 import onnx
 import pytest
 
-from edgeexit.data import demo_asset, load_data, overlap
-from edgeexit.data.digits import COUNTS, digits_part, upscaled
+from edgeexit.data import find_demo_asset, find_overlap, load_data
+from edgeexit.data.digits import COUNTS, make_digits_part, upscale
 from edgeexit.errors import InputError
 
 
 @pytest.mark.parametrize("part", ["calibration", "test"])
 def test_the_shipped_slices_are_remade_bit_for_bit(part: str) -> None:
     """Anyone can check where they come from."""
-    assert digits_part(part).sha256 == load_data(f"digits:{part}").sha256
+    assert make_digits_part(part).sha256 == load_data(f"digits:{part}").sha256
 
 
 def test_no_part_has_a_sample_of_another() -> None:
@@ -24,7 +24,7 @@ def test_no_part_has_a_sample_of_another() -> None:
     assert COUNTS == {part: len(data) for part, data in parts.items()}
     for name, data in parts.items():
         others = [h for other in parts if other != name for h in parts[other].sample_hashes()]
-        assert 0 == len(overlap(data, others))
+        assert 0 == len(find_overlap(data, others))
 
 
 def test_inputs_are_what_lenet_takes() -> None:
@@ -46,12 +46,12 @@ def test_upscaling_is_bilinear_with_half_pixel_centres() -> None:
 
     expected = np.einsum("ia,nab,jb->nij", rows, images, rows) / 16
 
-    assert np.abs(expected - upscaled(images)[:, 0]).max() <= 1 / 128 + 1e-6
+    assert np.abs(expected - upscale(images)[:, 0]).max() <= 1 / 128 + 1e-6
 
 
 def test_the_shipped_model_has_two_exits_and_no_trace_of_where_it_was_made() -> None:
     """Its metadata names the exits and nothing else."""
-    model = onnx.load(demo_asset("lenet-digits.onnx"))
+    model = onnx.load(find_demo_asset("lenet-digits.onnx"))
 
     assert ["exit1", "exit2"] == [o.name for o in model.graph.output]
     assert ["edgeexit.exits", "edgeexit.training"] == [p.key for p in model.metadata_props]
@@ -61,4 +61,4 @@ def test_the_shipped_model_has_two_exits_and_no_trace_of_where_it_was_made() -> 
 def test_an_unknown_asset_is_named_with_its_near_miss() -> None:
     """A typo is answered."""
     with pytest.raises(InputError, match=r"Did you mean 'digits-test\.npz'"):
-        demo_asset("digit-test.npz")
+        find_demo_asset("digit-test.npz")

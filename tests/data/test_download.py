@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import pytest
 
-from edgeexit.data.download import SetFile, fetch, verified
+from edgeexit.data.download import SetFile, fetch, verify_file
 from edgeexit.errors import InputError
 
 
@@ -72,7 +72,7 @@ def test_a_file_is_fetched_with_progress(shop: str, tmp_path: Path) -> None:
 
     fetch(tmp_path / "set", [file], lambda what, done, total: seen.append((done, total)))
 
-    assert body == verified("set", tmp_path / "set", file).read_bytes()
+    assert body == verify_file("set", tmp_path / "set", file).read_bytes()
     assert (len(body), len(body)) == seen[-1]
     assert [tmp_path / "set" / "a.gz"] == list((tmp_path / "set").iterdir())
 

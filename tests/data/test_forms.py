@@ -20,12 +20,12 @@ from edgeexit.data import (
     ModelInfo,
     Preprocess,
     check_labels,
-    checked,
     load_data,
+    make_dataset,
     read_class_names,
 )
 from edgeexit.errors import InputError
-from edgeexit.util.arguments import printable
+from edgeexit.util.arguments import make_printable
 
 X, Y = np.arange(24.0).reshape(4, 6) / 24, np.array([0, 2, 1, 2])
 NAMES = ("cat", "dog", "horse")
@@ -58,24 +58,24 @@ def test_labels_of_every_form_are_the_same_numbers(labels: Any) -> None:
     if np.asarray(labels).dtype.kind == "U" and str(labels[0]).isdigit():
         with_names = network()
 
-    assert Y.tolist() == checked("d", X, labels, with_names).y.tolist()
+    assert Y.tolist() == make_dataset("d", X, labels, with_names).y.tolist()
 
 
 def test_one_hot_rows_of_another_width_are_refused() -> None:
     """A background class in front would move every label."""
     with pytest.raises(InputError, match="one-hot rows of 4 columns; the network has 3 classes"):
-        checked("d", X, np.eye(4)[Y + 1], network())
+        make_dataset("d", X, np.eye(4)[Y + 1], network())
 
 
 def test_labels_that_count_from_1_say_so() -> None:
     """As other tools number them."""
     with pytest.raises(InputError, match="count from 1: give y - 1"):
-        check_labels(checked("d", X, Y + 1, network()), 3)
+        check_labels(make_dataset("d", X, Y + 1, network()), 3)
 
 
 def test_truth_values_are_the_classes_0_and_1() -> None:
     """As a mask gives them."""
-    assert [0, 1, 0, 1] == checked("d", X, np.array([False, True, False, True])).y.tolist()
+    assert [0, 1, 0, 1] == make_dataset("d", X, np.array([False, True, False, True])).y.tolist()
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_part_is_named_where_a_file_holds_several(tmp_path: Path) -> None:
 def test_what_is_no_array_says_what_to_give(inputs: Any, labels: Any, fault: str) -> None:
     """Whatever was handed over in Python."""
     with pytest.raises(InputError, match=fault):
-        checked("data", inputs, labels, network())
+        make_dataset("data", inputs, labels, network())
 
 
 def test_an_input_that_is_called_like_labels_does_not_take_their_place(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_inputs_become_the_networks_type(given: Any, dtype: str) -> None:
     """Whatever it declares, where every value has its place there."""
     x = (np.arange(12).reshape(2, 6) % 2).astype(given)
 
-    found = checked("d", x, None, network(InputSpec("x", dtype, (6,)))).x
+    found = make_dataset("d", x, None, network(InputSpec("x", dtype, (6,)))).x
 
     assert dtype == found.dtype
     np.testing.assert_array_equal(x.astype(np.float64), found.astype(np.float64))
@@ -273,7 +273,7 @@ def test_inputs_become_the_networks_type(given: Any, dtype: str) -> None:
 def test_what_would_change_a_value_is_refused(x: Any, spec: InputSpec, fault: str) -> None:
     """Each with what to do."""
     with pytest.raises(InputError, match=fault):
-        checked("d", x, None, network(spec))
+        make_dataset("d", x, None, network(spec))
 
 
 @given(hnp.arrays(np.uint8, (2, 5, 4, 3)))
@@ -283,11 +283,11 @@ def test_channels_come_first_or_last_as_the_network_has_them(pixels: np.ndarray)
     wanted = (pixels.transpose(0, 3, 1, 2) / 255 - 0.5) / 0.25
 
     for given_pixels in (pixels, pixels.transpose(0, 3, 1, 2)):
-        np.testing.assert_allclose(wanted, checked("d", given_pixels, None, first).x, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(wanted, make_dataset("d", given_pixels, None, first).x, rtol=1e-5, atol=1e-5)
     last = network(InputSpec("x", "uint8", (5, 4, 3)), preprocess=Preprocess(channels="bgr"))
-    prepared = checked("d", pixels, None, last)
+    prepared = make_dataset("d", pixels, None, last)
     np.testing.assert_array_equal(
-        prepared.x, checked("d", prepared.x, None, last).x
+        prepared.x, make_dataset("d", prepared.x, None, last).x
     )  # arrays of the input's own type are inputs
 
 
@@ -295,8 +295,8 @@ def test_grey_pictures_without_a_channel_get_one() -> None:
     """As Keras ships MNIST; one sample alone gets its batch."""
     grey = network(InputSpec("x", "float32", (1, 5, 4)))
 
-    assert (2, 1, 5, 4) == checked("d", np.zeros((2, 5, 4)), None, grey).x.shape
-    assert (1, 1, 5, 4) == checked("d", np.zeros((1, 5, 4)), None, grey).x.shape
+    assert (2, 1, 5, 4) == make_dataset("d", np.zeros((2, 5, 4)), None, grey).x.shape
+    assert (1, 1, 5, 4) == make_dataset("d", np.zeros((1, 5, 4)), None, grey).x.shape
 
 
 def test_tensors_are_arrays() -> None:
@@ -308,7 +308,7 @@ def test_tensors_are_arrays() -> None:
         torch.ones(2, 6, dtype=torch.bfloat16),
         [torch.ones(6), torch.ones(6)],
     ):
-        assert [[1.0] * 6] * 2 == checked("d", x, torch.tensor([0, 1]), network()).x.tolist()
+        assert [[1.0] * 6] * 2 == make_dataset("d", x, torch.tensor([0, 1]), network()).x.tolist()
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
@@ -349,11 +349,11 @@ def test_names_of_files_cannot_steer_a_terminal_or_break_a_document(tmp_path: Pa
 @given(st.text(st.characters(exclude_categories=())))
 def test_a_printable_name_is_text_that_any_file_holds(name: str) -> None:
     """And what is plain already stays."""
-    shown = printable(name)
+    shown = make_printable(name)
 
     assert shown == shown.encode().decode()
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in shown)
-    assert shown == printable(shown)
+    assert shown == make_printable(shown)
 
 
 @pytest.mark.parametrize(
@@ -383,9 +383,9 @@ def test_lists_may_hold_a_name_twice_but_no_data_can_mean_it(tmp_path: Path) -> 
 
     assert names == ("crane", "dog", "crane")
     with pytest.warns(DataWarning, match="no samples of"):
-        assert [1, 1, 1, 1] == checked("d", X, np.array(["dog"] * 4), network(class_names=names)).y.tolist()
+        assert [1, 1, 1, 1] == make_dataset("d", X, np.array(["dog"] * 4), network(class_names=names)).y.tolist()
     with pytest.raises(InputError, match="several classes of the name crane"):
-        checked("d", X, np.array(["crane"] * 4), network(class_names=names))
+        make_dataset("d", X, np.array(["crane"] * 4), network(class_names=names))
 
 
 def test_class_names_may_be_a_mapping() -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgeexit.data import DataWarning, InputSpec, ModelInfo, Preprocess, checked, load_data
+from edgeexit.data import DataWarning, InputSpec, ModelInfo, Preprocess, load_data, make_dataset
 from edgeexit.data.picture import read_picture
 from edgeexit.errors import InputError
 
@@ -368,10 +368,10 @@ def test_whole_numbers_of_any_type_are_pixels() -> None:
     info = network(3, 4, 4, preprocess=Preprocess())
 
     np.testing.assert_array_equal(
-        checked("d", pixels.astype(np.uint8), None, info).x, checked("d", pixels, None, info).x
+        make_dataset("d", pixels.astype(np.uint8), None, info).x, make_dataset("d", pixels, None, info).x
     )
     with pytest.raises(InputError, match="pixels, 0 to 255"):
-        checked("d", pixels * 100, None, info)
+        make_dataset("d", pixels * 100, None, info)
 
 
 def test_a_folder_of_other_files_is_no_class(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from edgeexit.data import load_data
-from edgeexit.data.cifar10 import cifar10_split, read_batch
-from edgeexit.data.mnist import mnist_split, read_idx
+from edgeexit.data.cifar10 import make_cifar10_split, read_batch
+from edgeexit.data.mnist import make_mnist_split, read_idx
 from edgeexit.errors import InputError
 
 FOLDER = Path(os.environ.get("EDGEEXIT_DATA", ""))
@@ -103,7 +103,9 @@ def test_a_cifar_batch_holds_whole_records(tmp_path: Path, size: int) -> None:
         read_batch(tmp_path / "b.bin")
 
 
-@pytest.mark.parametrize(("split", "sizes"), [(mnist_split, [50_000, 10_000]), (cifar10_split, [40_000, 10_000])])
+@pytest.mark.parametrize(
+    ("split", "sizes"), [(make_mnist_split, [50_000, 10_000]), (make_cifar10_split, [40_000, 10_000])]
+)
 def test_training_and_calibration_parts_are_disjoint(split: object, sizes: list[int]) -> None:
     """Thresholds are chosen on images that the network was not trained on."""
     parts = split()  # type: ignore[operator]

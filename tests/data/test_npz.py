@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeexit.data import Dataset, checked, read_npz, write_npz
+from edgeexit.data import Dataset, make_dataset, read_npz, write_npz
 from edgeexit.errors import InputError
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     """The same arrays, the same hash."""
-    data = checked("d", np.random.default_rng(0).normal(size=(4, 1, 3, 3)), np.arange(4))
+    data = make_dataset("d", np.random.default_rng(0).normal(size=(4, 1, 3, 3)), np.arange(4))
 
     write_npz(tmp_path / "d.npz", data)
 
@@ -24,7 +24,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_several_inputs_are_x_with_their_names(tmp_path: Path) -> None:
     """`x_image` is the input `image`."""
-    data = checked("d", {"image": np.ones((2, 3)), "mask": np.ones((2, 4))})
+    data = make_dataset("d", {"image": np.ones((2, 3)), "mask": np.ones((2, 4))})
 
     write_npz(tmp_path / "d.npz", data)
 
@@ -68,7 +68,7 @@ def test_what_is_no_npz_is_one_message(tmp_path: Path, content: bytes) -> None:
 
 def test_a_truncated_npz_is_one_message(tmp_path: Path) -> None:
     """Cut anywhere, it is refused."""
-    write_npz(tmp_path / "d.npz", checked("d", np.random.default_rng(0).normal(size=(40, 8))))
+    write_npz(tmp_path / "d.npz", make_dataset("d", np.random.default_rng(0).normal(size=(40, 8))))
     whole = (tmp_path / "d.npz").read_bytes()
 
     for cut in (10, len(whole) // 2, len(whole) - 5):
@@ -94,7 +94,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     """Whole or not at all."""
-    write_npz(tmp_path / "d.npz", checked("d", np.ones((2, 2))))
+    write_npz(tmp_path / "d.npz", make_dataset("d", np.ones((2, 2))))
     before = (tmp_path / "d.npz").read_bytes()
 
     class Broken:

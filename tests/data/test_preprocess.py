@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgeexit.data import Preprocess, read_preprocess
 from edgeexit.errors import InputError
-from edgeexit.util.documents import dumps, from_document
+from edgeexit.util.documents import dumps, parse_document
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
@@ -262,4 +262,4 @@ def test_a_preprocessing_is_the_same_after_a_manifest() -> None:
     """Written as JSON and read again, it compares equal: 1/255 is kept to the last bit."""
     how = read_preprocess("imagenet")
 
-    assert how == from_document(Preprocess, json.loads(dumps(how)), "here")
+    assert how == parse_document(Preprocess, json.loads(dumps(how)), "here")

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from edgeexit.data import Dataset, InputSpec, ModelInfo, Preprocess, read_preprocess
 from edgeexit.data.reference import (
     DataRecord,
-    Reference,
+    DataReference,
     describe_data,
-    input_differences,
+    find_input_differences,
     range_differences,
-    record_of,
+    read_data_record,
 )
 from edgeexit.errors import InputError
 
@@ -30,12 +30,12 @@ def pictures(seed: int, samples: int = 300) -> np.ndarray:
     return np.clip(drawn, 0, 1).astype(np.float32)
 
 
-def reference(x: np.ndarray) -> Reference:
+def reference(x: np.ndarray) -> DataReference:
     return describe_data(Dataset("known", x, None), PICTURE, None, "compile")
 
 
 def differences(known: np.ndarray, other: np.ndarray) -> list[str]:
-    return input_differences(reference(known), Dataset("d", other, None), PICTURE.inputs)
+    return find_input_differences(reference(known), Dataset("d", other, None), PICTURE.inputs)
 
 
 def normalised(x: np.ndarray) -> np.ndarray:
@@ -75,10 +75,12 @@ def test_channels_swapped_before_they_were_normalised_are_told() -> None:
     """As OpenCV reads pictures: each channel has the mean of another subtracted."""
     known, swapped = prepared(pictures(0)), prepared(pictures(1)[:, ::-1])
 
-    (difference,) = input_differences(reference(known), Dataset("d", swapped, None), PICTURE.inputs, PREPARED)
+    (difference,) = find_input_differences(reference(known), Dataset("d", swapped, None), PICTURE.inputs, PREPARED)
 
     assert "BGR" in difference
-    assert not input_differences(reference(known), Dataset("d", prepared(pictures(1)), None), PICTURE.inputs, PREPARED)
+    assert not find_input_differences(
+        reference(known), Dataset("d", prepared(pictures(1)), None), PICTURE.inputs, PREPARED
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,15 +115,15 @@ def test_tokens_have_no_scale() -> None:
     tokens = ModelInfo("net", (InputSpec("ids", "int64", (5,)),))
     known, other = (Dataset("d", {"ids": np.full((9, 5), n) + np.arange(5)}, None) for n in (1, 9000))
 
-    assert not input_differences(describe_data(known, tokens, None, "compile"), other, tokens.inputs)
+    assert not find_input_differences(describe_data(known, tokens, None, "compile"), other, tokens.inputs)
 
 
 def test_a_record_is_the_same_after_a_models_metadata() -> None:
     """What is not known is left out."""
     whole = DataRecord(read_preprocess("imagenet"), ("cat", "dog"), reference(pictures(0)))
 
-    assert whole == record_of(whole.as_metadata(), "model.onnx")
-    assert ({}, DataRecord()) == (DataRecord().as_metadata(), record_of({}, "model.onnx"))
+    assert whole == read_data_record(whole.as_metadata(), "model.onnx")
+    assert ({}, DataRecord()) == (DataRecord().as_metadata(), read_data_record({}, "model.onnx"))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_a_record_is_the_same_after_a_models_metadata() -> None:
 def test_damaged_metadata_is_one_message(key: str, value: str) -> None:
     """With the file's name."""
     with pytest.raises(InputError, match=r"model\.onnx"):
-        record_of({f"edgeexit.{key}": value}, "model.onnx")
+        read_data_record({f"edgeexit.{key}": value}, "model.onnx")
 
 
 def test_numbers_that_no_sum_holds_are_recorded_as_infinite() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeexit.data import checked, indices_sha256, overlap, split_calibration, split_counts
+from edgeexit.data import find_overlap, hash_indices, make_dataset, split_calibration, split_counts
 from edgeexit.errors import InputError
 
 
@@ -23,7 +23,7 @@ def test_parts_are_disjoint_and_complete(n: int, seed: int, parts: tuple[float, 
 def test_a_seed_gives_the_same_split_everywhere() -> None:
     """Pinned: records of one machine must hold on another, and in later versions."""
     assert [6, 3, 4, 9, 0, 2, 8, 7] == split_calibration(10, 7)[0].tolist()
-    assert indices_sha256(np.arange(3)) == "ab25350e3e65efebe24584461683ecda68725576e825e550038b90e7b1479946"
+    assert hash_indices(np.arange(3)) == "ab25350e3e65efebe24584461683ecda68725576e825e550038b90e7b1479946"
 
 
 def test_another_seed_gives_another_split() -> None:
@@ -56,9 +56,9 @@ def test_counts_make_up_the_whole() -> None:
 
 def test_overlap_is_found_by_equal_inputs() -> None:
     """Wherever the samples stand, whatever their labels."""
-    train = checked("train", np.arange(20.0).reshape(10, 2), np.arange(10))
-    fresh = checked("fresh", np.arange(100.0, 120.0).reshape(10, 2))
-    mixed = checked("mixed", np.concatenate([fresh.x[:3], train.x[4:6]]))
+    train = make_dataset("train", np.arange(20.0).reshape(10, 2), np.arange(10))
+    fresh = make_dataset("fresh", np.arange(100.0, 120.0).reshape(10, 2))
+    mixed = make_dataset("mixed", np.concatenate([fresh.x[:3], train.x[4:6]]))
 
-    assert [] == overlap(fresh, train.sample_hashes()).tolist()
-    assert [3, 4] == overlap(mixed, train.sample_hashes()).tolist()
+    assert [] == find_overlap(fresh, train.sample_hashes()).tolist()
+    assert [3, 4] == find_overlap(mixed, train.sample_hashes()).tolist()

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import edgeexit
-from edgeexit.backends.example_inputs import random_inputs
+from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.errors import EdgeExitError, InternalError
 from edgeexit.fallbacks import FALLBACKS
-from edgeexit.report.bundle_facts import bundle_facts
-from edgeexit.report.bundle_page import bundle_page
+from edgeexit.report.bundle_facts import collect_bundle_facts
+from edgeexit.report.bundle_page import render_bundle_page
 from edgeexit.util.documents import dumps
 from tests.fuzz.checks import check_message
 from tests.fuzz.mutations import damaged_bytes, damaged_json, damaged_model
@@ -116,15 +116,15 @@ def use_if_sound(bundle: Path) -> None:
 
 def use(path: Path) -> None:
     """Inspect and run, both modes."""
-    facts = bundle_facts(Bundle.open(path))
+    facts = collect_bundle_facts(Bundle.open(path))
     dumps(facts)
-    bundle_page(facts)
+    render_bundle_page(facts)
     for mode in ("staged", "fused"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             runner = edgeexit.load(path, mode=mode)
         with runner:
-            x = random_inputs(runner.bundle.manifest.inputs, 0)
+            x = make_random_inputs(runner.bundle.manifest.inputs, 0)
             runner(x)
             runner.forced(x, exit=1)
             runner.batch(x)

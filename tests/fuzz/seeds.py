@@ -13,14 +13,14 @@ from onnx import TensorProto, external_data_helper, helper
 from PIL import Image
 
 import edgeexit
-from edgeexit.backends.example_inputs import random_inputs
+from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.data import Dataset
-from edgeexit.data.fingerprint import KEY, fingerprint
+from edgeexit.data.fingerprint import KEY, compute_fingerprint
 from edgeexit.data.model import InputSpec
 from edgeexit.data.preprocess import Preprocess
-from edgeexit.data.reference import DataRecord, Reference, describe_inputs
+from edgeexit.data.reference import DataRecord, DataReference, describe_inputs
 from edgeexit.graph.exits import METADATA_KEY
-from edgeexit.hardware import data_dir
+from edgeexit.hardware import find_data_dir
 from tests.graph.hard import Writer, value
 
 MODELS = ("plain", "control", "functions", "outside")
@@ -64,7 +64,7 @@ def _calibrate(path: Path, mode: str) -> None:
         warnings.simplefilter("ignore")
         runner = edgeexit.load(path, mode=mode)
     [spec] = runner.bundle.manifest.inputs
-    x = np.concatenate([random_inputs([spec], seed)[spec.name] for seed in range(_SAMPLES)])
+    x = np.concatenate([make_random_inputs([spec], seed)[spec.name] for seed in range(_SAMPLES)])
     with runner, runner.backbone() as backbone:
         labels = np.array([backbone(x[i : i + 1]).label for i in range(_SAMPLES)])
         edgeexit.calibrate(runner, x, labels, target="rate1>=0.1", seconds=0.1, force=True)
@@ -78,7 +78,7 @@ def _result(folder: Path) -> None:
 
 
 def _settings(folder: Path) -> None:
-    shutil.copy(min(data_dir("suites").glob("*.toml")), folder / "suite.toml")
+    shutil.copy(min(find_data_dir("suites").glob("*.toml")), folder / "suite.toml")
     shutil.copy(Path(edgeexit.__file__).parent / "training/recipes/lenet-digits.toml", folder / "recipe.toml")
     (folder / "preprocess.toml").write_text(
         'size = [6, 6]\nresize = 7\ninterpolation = "bicubic"\nchannels = "rgb"\nscale = 0.00392\nmean = [0.5, 0.5, 0.5]\n'
@@ -127,8 +127,8 @@ def _data_metadata() -> dict[str, str]:
         (6, 6), (7,), "bilinear", "rgb", mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), layout="nchw", dtype="float32"
     )
     inputs = describe_inputs(data, (InputSpec("x", "float32", (3, 6, 6)),))
-    record = DataRecord(preprocess, ("cat", "dog", "horse"), Reference("pictures", 8, 0.9, inputs, "train"))
-    return {**record.as_metadata(), KEY: fingerprint(data).as_text()}
+    record = DataRecord(preprocess, ("cat", "dog", "horse"), DataReference("pictures", 8, 0.9, inputs, "train"))
+    return {**record.as_metadata(), KEY: compute_fingerprint(data).as_text()}
 
 
 def _with_control_flow(folder: Path) -> None:

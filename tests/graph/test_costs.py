@@ -15,8 +15,8 @@ from edgeexit.bundle import Bundle, ModeTiming
 from edgeexit.compiler.output_kinds import OutputWarning
 from edgeexit.errors import InputError
 from edgeexit.graph import read_model
-from edgeexit.graph.cost import uncounted_tensors
-from edgeexit.report.doubts import break_even, cut_bytes, doubts
+from edgeexit.graph.cost import find_uncounted_tensors
+from edgeexit.report.doubts import compute_break_even_share, cut_bytes, find_unprofitable_exits
 from tests.graph.hard import Writer
 
 
@@ -81,8 +81,8 @@ def test_a_head_heavier_than_the_rest_is_doubted(tmp_path: Path) -> None:
     w.head(w.conv(x, 8, 8), 8, "z2")
     heavy = compiled(tmp_path, w, ["z1", "z2"]).manifest
 
-    assert 1.0 == break_even(heavy, 1)
-    assert any("exit 1 (exit1) costs" in d and "it cannot pay" in d for d in doubts(heavy))
+    assert 1.0 == compute_break_even_share(heavy, 1)
+    assert any("exit 1 (exit1) costs" in d and "it cannot pay" in d for d in find_unprofitable_exits(heavy))
 
 
 def test_a_cut_that_moves_more_than_it_saves_is_doubted(tmp_path: Path) -> None:
@@ -93,20 +93,20 @@ def test_a_cut_that_moves_more_than_it_saves_is_doubted(tmp_path: Path) -> None:
     w.head(w.op("Relu", w.op("Add", x, x)), 16, "z2")
     manifest = compiled(tmp_path, w, ["z1", "z2"]).manifest
 
-    assert any("the cut after exit 1 (exit1) moves 4.00 KiB" in d for d in doubts(manifest))
+    assert any("the cut after exit 1 (exit1) moves 4.00 KiB" in d for d in find_unprofitable_exits(manifest))
 
 
 def test_an_exit_that_was_measured_slower_than_the_backbone_is_doubted(tmp_path: Path) -> None:
     """The device has the last word, in the mode that is used."""
     w = Writer()
     manifest = compiled(tmp_path, w, plain(w, [8, 16, 32])).manifest
-    assert () == doubts(manifest)
+    assert () == find_unprofitable_exits(manifest)
 
     timed = replace(
         manifest, timings={"here": ModeTiming((9e-6, 20e-6, 30e-6), (9e-6, 9e-6, 9e-6), "staged", "", 15e-6)}
     )
 
-    [doubt] = doubts(timed)
+    [doubt] = find_unprofitable_exits(timed)
     assert doubt.startswith("leaving at exit 2 (exit2) takes 20.0 µs on here, the backbone without exits 15.0 µs")
 
 
@@ -122,8 +122,8 @@ def test_an_exit_before_which_a_much_deeper_one_stands_has_its_order_questioned(
     wrong = edgeexit.compile(path, tmp_path / "w.eexit", exits=["main", "aux"], seconds=0).manifest
     right = edgeexit.compile(path, tmp_path / "r.eexit", seconds=0).manifest
 
-    assert any("is the order of the exits right? It is main, aux" in d for d in doubts(wrong))
-    assert not any("order" in d for d in doubts(right))
+    assert any("is the order of the exits right? It is main, aux" in d for d in find_unprofitable_exits(wrong))
+    assert not any("order" in d for d in find_unprofitable_exits(right))
     assert ["aux", "main"] == [stage.output for stage in right.stages]
 
 
@@ -182,4 +182,4 @@ def test_a_node_with_too_few_inputs_has_no_tensors_to_count(op_type: str, tmp_pa
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y"))
     onnx.save(helper.make_model(helper.make_graph([node], "g", [x], [y])), tmp_path / "m.onnx")
 
-    assert () == uncounted_tensors(read_model(tmp_path / "m.onnx"))
+    assert () == find_uncounted_tensors(read_model(tmp_path / "m.onnx"))

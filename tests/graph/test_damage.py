@@ -14,7 +14,7 @@ import edgeexit
 from edgeexit.bundle import Bundle
 from edgeexit.errors import BundleError, ModelError
 from edgeexit.graph import read_model
-from edgeexit.graph.damage import damage_of
+from edgeexit.graph.damage import find_damage
 from tests.graph.hard import Writer, check
 from tests.networks import chain, images
 from tests.support.manifests import write_manifest
@@ -88,4 +88,4 @@ def test_inputs_that_may_be_left_out_are_not_missed(tmp_path: Path) -> None:
     check(path, {"x": images(3)}, ["z1", "z2"])
     strange = helper.make_node("Anything", ["", "x"], ["y"], domain="own")
 
-    assert damage_of(helper.make_model(helper.make_graph([strange], "g", [], []))) is None
+    assert find_damage(helper.make_model(helper.make_graph([strange], "g", [], []))) is None

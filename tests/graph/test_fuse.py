@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgeexit
 from edgeexit.backends import Settings
-from edgeexit.backends.onnxruntime.sessions import session_options
+from edgeexit.backends.onnxruntime.sessions import make_session_options
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import CRITERIA
 from tests.graph.hard import Writer, check, value
@@ -37,7 +37,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def optimised(model: Path, folder: Path) -> onnx.GraphProto:
     """The graph that ONNX Runtime really runs."""
-    options = session_options(Settings(), batch_1=True)
+    options = make_session_options(Settings(), batch_1=True)
     options.optimized_model_filepath = str(folder / f"{model.stem}.onnx")
     ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     return onnx.load(options.optimized_model_filepath, load_external_data=False).graph

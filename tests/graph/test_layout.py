@@ -11,9 +11,9 @@ import pytest
 
 import edgeexit
 from edgeexit.backends import Settings
-from edgeexit.backends.onnxruntime.sessions import session_options
+from edgeexit.backends.onnxruntime.sessions import make_session_options
 from edgeexit.bundle import Bundle
-from edgeexit.graph.layout import bridge_model
+from edgeexit.graph.layout import insert_layout_pools_in_model
 from tests.graph.hard import Writer, check
 
 
@@ -31,7 +31,7 @@ def residual(folder: Path, width: int = 16, blocks: int = 3) -> tuple[Path, list
 
 def optimised(model: onnx.ModelProto, bundle: Bundle, folder: Path) -> list[str]:
     """Kinds of the nodes that ONNX Runtime really runs."""
-    options = session_options(Settings(), batch_1=True)
+    options = make_session_options(Settings(), batch_1=True)
     options.optimized_model_filepath = str(folder / "optimised.onnx")
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.path))
     ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -48,7 +48,7 @@ def test_residual_blocks_behind_a_cut_stay_on_the_blocked_layout(tmp_path: Path)
     if "ReorderInput" not in before:
         pytest.skip("this processor has no blocked layout in ONNX Runtime")
 
-    assert bridge_model(model, entry.boundaries_in)
+    assert insert_layout_pools_in_model(model, entry.boundaries_in)
     after = optimised(model, bundle, tmp_path)
 
     assert before.count("ReorderInput") > after.count("ReorderInput")
@@ -72,7 +72,9 @@ def test_channels_that_make_no_blocks_get_no_bridge(tmp_path: Path) -> None:
     bundle = edgeexit.compile(path, tmp_path / "b.eexit", exits=exits, seconds=0)
     entry = bundle.manifest.stages[1]
 
-    assert not bridge_model(onnx.load(str(bundle.file(entry.file)), load_external_data=False), entry.boundaries_in)
+    assert not insert_layout_pools_in_model(
+        onnx.load(str(bundle.file(entry.file)), load_external_data=False), entry.boundaries_in
+    )
 
 
 def test_a_boundary_that_nothing_is_added_to_gets_no_bridge(tmp_path: Path) -> None:
@@ -85,7 +87,9 @@ def test_a_boundary_that_nothing_is_added_to_gets_no_bridge(tmp_path: Path) -> N
     bundle = edgeexit.compile(path, tmp_path / "b.eexit", seconds=0)
     entry = bundle.manifest.stages[1]
 
-    assert not bridge_model(onnx.load(str(bundle.file(entry.file)), load_external_data=False), entry.boundaries_in)
+    assert not insert_layout_pools_in_model(
+        onnx.load(str(bundle.file(entry.file)), load_external_data=False), entry.boundaries_in
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.0, 3.4e38, 1e-42])

@@ -42,12 +42,12 @@ def eager(module: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
 @pytest.mark.parametrize("case", CASES)
 def test_staged_and_fused_and_batch_give_eagers_answers(case: str, tmp_path: Path) -> None:
     """On 100 inputs, every exit forced, weights and normalisation statistics as after training."""
-    from edgeexit.nets.registry import build, net
+    from edgeexit.nets.registry import build, find_network
 
     name, options = CASES[case]
     torch.manual_seed(0)
     module = shaken(build(name, **options)).eval()
-    shape = net(name).input_shape
+    shape = find_network(name).input_shape
     x = np.random.default_rng(0).standard_normal((COUNT, *shape)).astype(np.float32)
     expected = eager(module, x)
     learned = name in ("eenet", "resnet-cascade")

@@ -11,15 +11,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeexit.backends import Settings
-from edgeexit.backends.example_inputs import random_inputs
+from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.compilation import compile_model
-from edgeexit.compiler.half import to_float16
-from edgeexit.compiler.precision import activation_ranges, in_precision
+from edgeexit.compiler.half import convert_to_float16
+from edgeexit.compiler.precision import convert_precision, measure_activation_ranges
 from edgeexit.compiler.probe import open_model
-from edgeexit.compiler.quantize import quantisable, quantised, shortcuts
+from edgeexit.compiler.quantize import find_quantizable_layers, find_shortcuts, quantize_network
 from edgeexit.conformance.networks import BUILDERS, write_network
-from edgeexit.data import demo_asset, load_data
+from edgeexit.data import find_demo_asset, load_data
 from edgeexit.errors import InputError, ModelError
 from edgeexit.graph import find_exits, read_model
 from edgeexit.graph.model import Network
@@ -50,10 +50,10 @@ def _model(nodes: list[Any], weights: dict[str, np.ndarray], folder: Path, opset
 def test_float16_gives_nearly_the_same_logits(name: str, tmp_path: Path) -> None:
     """Within a few units of float16's last place, from float32 inputs."""
     net = _network(name, tmp_path)
-    half = to_float16(net)
+    half = convert_to_float16(net)
     onnx.checker.check_model(half.proto, full_check=True)
     names = [e.logits for e in find_exits(net)]
-    x = random_inputs(net.inputs, seed=0)
+    x = make_random_inputs(net.inputs, seed=0)
     expected, found = open_model(net, names)(x), open_model(half, names)(x)
     for n in names:
         assert np.float16 == found[n].dtype
@@ -65,14 +65,14 @@ def test_float16_halves_the_weights(tmp_path: Path) -> None:
     net = _network("alexnet-size", tmp_path)
     size = {
         n: sum(len(t.raw_data) for t in g.proto.graph.initializer)
-        for n, g in (("full", net), ("half", to_float16(net)))
+        for n, g in (("full", net), ("half", convert_to_float16(net)))
     }
     assert abs(size["full"] - 2 * size["half"]) < 1024
 
 
 def test_inputs_stay_float32_and_are_cast_once(tmp_path: Path) -> None:
     """However many nodes read them."""
-    half = to_float16(_network("skips", tmp_path))
+    half = convert_to_float16(_network("skips", tmp_path))
     assert ["float32"] == [s.dtype for s in half.inputs]
     assert 1 == sum(n.op_type == "Cast" and "x" in n.input for n in half.proto.graph.node)
 
@@ -82,7 +82,7 @@ def test_the_criterion_is_computed_in_float32(tmp_path: Path) -> None:
     bundle = compile_model(write_network("skips", tmp_path), tmp_path / "b.eexit", precision="float16", seconds=0)
     assert "float16" == bundle.manifest.precision
     with open_runner(bundle, Settings(precision="float16")) as runner:
-        answer = runner.forced(random_inputs(bundle.manifest.inputs, seed=1)["x"], exit=1)
+        answer = runner.forced(make_random_inputs(bundle.manifest.inputs, seed=1)["x"], exit=1)
         assert runner.criterion.score is not None
         assert abs(float(runner.criterion.score(answer.logits[None])[0]) - answer.score) < 1e-6
 
@@ -96,7 +96,7 @@ def test_operators_that_overflow_stay_in_float32(tmp_path: Path) -> None:
         helper.make_node("Div", ["a", "r"], ["y"]),
     ]
     net = _model(nodes, {"w": np.full(4, 300, np.float32)}, tmp_path)
-    found = open_model(to_float16(net), ["y"])({"x": np.ones((1, 4), np.float32)})["y"]
+    found = open_model(convert_to_float16(net), ["y"])({"x": np.ones((1, 4), np.float32)})["y"]
     assert np.allclose(0.5, found, atol=1e-3)
 
 
@@ -104,7 +104,7 @@ def test_a_weight_beyond_float16_is_refused_by_name(tmp_path: Path) -> None:
     """Instead of becoming infinite."""
     net = _model([helper.make_node("Mul", ["x", "w"], ["y"])], {"w": np.full(4, 1e6, np.float32)}, tmp_path)
     with pytest.raises(ModelError, match=r"weight 'w' holds 1e\+06, beyond float16"):
-        to_float16(net)
+        convert_to_float16(net)
 
 
 def test_constants_casts_and_sizes_follow(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_constants_casts_and_sizes_follow(tmp_path: Path) -> None:
         helper.make_node("Resize", ["a", "", "scales"], ["y"], mode="nearest"),
     ]
     net = _model(nodes, {"scales": np.ones(2, np.float32)}, tmp_path)
-    found = open_model(to_float16(net), ["y"])({"x": np.array([[0, 1, 2, 3]], np.float32)})["y"]
+    found = open_model(convert_to_float16(net), ["y"])({"x": np.array([[0, 1, 2, 3]], np.float32)})["y"]
     assert [[1.0, 3.0, 5.0, 7.0]] == found.tolist()
 
 
@@ -131,7 +131,7 @@ def test_int8_keeps_labels_and_decisions_of_a_trained_network(tmp_path: Path) ->
     found: dict[str, Any] = {}
     for precision in ("float32", "int8"):
         bundle = compile_model(
-            demo_asset("lenet-digits.onnx"),
+            find_demo_asset("lenet-digits.onnx"),
             tmp_path / precision,
             precision=precision,
             inputs=calibration.inputs,
@@ -151,9 +151,9 @@ def test_int8_leaves_the_last_layers_alone(tmp_path: Path) -> None:
     """The layer that makes an exit's logits is not among the quantised ones."""
     net = _network("skips", tmp_path)
     logits = [e.logits for e in find_exits(net)]
-    made = {name for layer in quantisable(net, logits) for name in net.proto.graph.node[layer.node].output}
+    made = {name for layer in find_quantizable_layers(net, logits) for name in net.proto.graph.node[layer.node].output}
     assert set() == made & set(logits)
-    assert len(quantisable(net, logits)) + len(logits) == len(quantisable(net, []))
+    assert len(find_quantizable_layers(net, logits)) + len(logits) == len(find_quantizable_layers(net, []))
 
 
 def _block(nodes: list[Any], tmp_path: Path) -> Network:
@@ -222,11 +222,11 @@ def test_int8_rounds_what_passes_by_a_convolution(
             *nodes,
         ]
     net = _block(nodes, tmp_path)
-    layers = quantisable(net, [])
-    found = shortcuts(net, layers, [])
+    layers = find_quantizable_layers(net, [])
+    found = find_shortcuts(net, layers, [])
     assert expected == [(s.slot, s.data) for s in found]
     ranges = dict.fromkeys([*(layer.data for layer in layers), *(s.data for s in found)], 10.0)
-    done = quantised(net, layers, ranges, found)
+    done = quantize_network(net, layers, ranges, found)
     onnx.checker.check_model(done.proto, full_check=True)
     made = {n.output[0]: n.op_type for n in done.proto.graph.node}
     for add in (n for n in done.proto.graph.node if n.op_type == "Add"):
@@ -236,15 +236,15 @@ def test_int8_rounds_what_passes_by_a_convolution(
 def test_int8_leaves_sums_that_make_logits_alone(tmp_path: Path) -> None:
     """The criterion is to see logits that were not rounded."""
     net = _block([*_MAIN, helper.make_node("Add", ["c", "x"], ["y"])], tmp_path)
-    assert () == shortcuts(net, quantisable(net, ["y"]), ["y"])
+    assert () == find_shortcuts(net, find_quantizable_layers(net, ["y"]), ["y"])
 
 
 def test_int8_of_a_residual_network_stays_near_it(tmp_path: Path) -> None:
     """With its shortcuts rounded too; 54 blocks."""
     net = _network("resnet-size", tmp_path)
     exits = find_exits(net)
-    inputs = random_inputs(net.inputs, seed=0, batch=8)
-    done, _ = in_precision(net, exits, "int8", inputs)
+    inputs = make_random_inputs(net.inputs, seed=0, batch=8)
+    done, _ = convert_precision(net, exits, "int8", inputs)
     sums = [n for n in done.proto.graph.node if n.op_type == "Add"]
     assert len(sums) == sum(any("/int8 at" in name for name in n.input) for n in sums)
     names = [e.logits for e in exits]
@@ -258,7 +258,7 @@ def test_int8_weights_are_rounded_per_channel(tmp_path: Path) -> None:
     """To half a step of each channel's own scale."""
     weight = np.float32(np.diag([1, 10, 100, 1000]))
     net = _model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weight}, tmp_path)
-    done = quantised(net, quantisable(net, []), {"x": 1.0})
+    done = quantize_network(net, find_quantizable_layers(net, []), {"x": 1.0})
     onnx.checker.check_model(done.proto, full_check=True)
     found = open_model(done, ["y"])({"x": np.array([[1, 1, 1, 1]], np.float32)})["y"]
     assert np.allclose([[1, 10, 100, 1000]], found, rtol=1e-5)
@@ -268,7 +268,7 @@ def test_int8_without_inputs_is_refused(tmp_path: Path) -> None:
     """Ranges cannot be guessed."""
     net = _network("skips", tmp_path)
     with pytest.raises(InputError, match="int8 needs inputs"):
-        in_precision(net, find_exits(net), "int8", None)
+        convert_precision(net, find_exits(net), "int8", None)
 
 
 def _dense(tmp_path: Path, *, first: bool) -> Path:
@@ -288,7 +288,7 @@ def test_int8_of_layers_that_read_the_input_alone(tmp_path: Path) -> None:
     """Their ranges are those of the inputs; no model has to run for them."""
     net = read_model(_dense(tmp_path, first=True))
     x = np.random.default_rng(1).random((8, 4), dtype=np.float32)
-    done, exits = in_precision(net, find_exits(net), "int8", {"x": x})
+    done, exits = convert_precision(net, find_exits(net), "int8", {"x": x})
     assert 2 == sum(n.op_type == "QuantizeLinear" for n in done.proto.graph.node)
     names = [e.logits for e in exits]
     before, after = open_model(net, names)({"x": x[:1]}), open_model(done, names)({"x": x[:1]})
@@ -299,7 +299,7 @@ def test_int8_of_a_model_without_layers_to_round_is_refused(tmp_path: Path) -> N
     """Instead of a bundle that is called int8 and is not."""
     net = read_model(_dense(tmp_path, first=False))
     with pytest.raises(ModelError, match="nothing to bring to int8"):
-        in_precision(net, find_exits(net), "int8", {"x": np.ones((1, 4), np.float32)})
+        convert_precision(net, find_exits(net), "int8", {"x": np.ones((1, 4), np.float32)})
 
 
 def test_int8_of_an_old_operator_set_is_refused(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_int8_of_an_old_operator_set_is_refused(tmp_path: Path) -> None:
         [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": np.eye(4, dtype=np.float32)}, tmp_path, opset=12
     )
     with pytest.raises(ModelError, match="operator set 13"):
-        quantised(net, quantisable(net, []), {"x": 1.0})
+        quantize_network(net, find_quantizable_layers(net, []), {"x": 1.0})
 
 
 def test_ranges_leave_out_single_outliers(tmp_path: Path) -> None:
@@ -325,24 +325,24 @@ def test_ranges_leave_out_single_outliers(tmp_path: Path) -> None:
     )
     x = np.ones((1, 20_000), np.float32)
     x[0, 0] = 1000
-    assert 1.0 == activation_ranges(net, ["y"], {"x": x})["y"]
+    assert 1.0 == measure_activation_ranges(net, ["y"], {"x": x})["y"]
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 def test_an_unknown_or_second_conversion_is_refused(precision: str, tmp_path: Path) -> None:
     """A model that is float16 already cannot be brought to anything."""
     net = _network("skips", tmp_path)
-    half, exits = in_precision(net, find_exits(net), "float16", None)
+    half, exits = convert_precision(net, find_exits(net), "float16", None)
     with pytest.raises(ModelError, match="computes in float16"):
-        in_precision(half, exits, precision, None)
+        convert_precision(half, exits, precision, None)
     with pytest.raises(InputError, match=r"no precision named 'float61'. Did you mean 'float16'\?"):
-        in_precision(net, exits, "float61", None)
+        convert_precision(net, exits, "float61", None)
 
 
 def test_every_network_of_the_suite_can_be_brought_to_float16(tmp_path: Path) -> None:
     """None has an operator that is in the way."""
     for name in BUILDERS:
-        onnx.checker.check_model(to_float16(_network(name, tmp_path)).proto)
+        onnx.checker.check_model(convert_to_float16(_network(name, tmp_path)).proto)
 
 
 def test_a_bundle_says_its_precision(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import edgeexit
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.onnxruntime.sessions import open_session
-from edgeexit.backends.onnxruntime.stage_extraction import recut
+from edgeexit.backends.onnxruntime.stage_extraction import extract_stages
 from edgeexit.bundle import Bundle
 from edgeexit.errors import ModelError
 from tests.graph.hard import Array, Writer, check, loaded
@@ -108,4 +108,4 @@ def test_an_exit_that_is_not_made_by_its_own_piece_is_refused() -> None:
     model = onnx.helper.make_model(onnx.helper.make_graph(w.nodes, "g", [], []))
 
     with pytest.raises(ModelError, match="merged exit 2"):
-        recut(model, [("z1", "s1"), ("z1", "s1")])
+        extract_stages(model, [("z1", "s1"), ("z1", "s1")])

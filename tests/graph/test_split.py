@@ -10,8 +10,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from edgeexit.criteria import CRITERIA
-from edgeexit.graph import Network, Stage, TensorSpec, add_scores, find_exits, fuse, read_model, split, stage_model
-from edgeexit.graph.dataflow import Flow, inner_graphs, node_reads
+from edgeexit.graph import (
+    Network,
+    Stage,
+    TensorSpec,
+    add_scores,
+    build_stage_model,
+    find_exits,
+    fuse,
+    read_model,
+    split,
+)
+from edgeexit.graph.dataflow import Flow, list_inner_graphs, list_node_reads
 from edgeexit.graph.scores import ScoredExit
 from tests.graph.random_networks import RandomNetwork, random_networks
 
@@ -81,12 +91,14 @@ def test_weights_go_with_the_stage_that_reads_them(network: RandomNetwork) -> No
     specs = {name: TensorSpec(name, "float32", (1, 1)) for s in stages for name in (*s.outputs, *s.boundaries_in)}
 
     for stage in stages:
-        graph = stage_model(net, stage, specs).graph
-        assert {t.name for t in graph.initializer} == {n for node in graph.node for n in node_reads(node)} & weights
+        graph = build_stage_model(net, stage, specs).graph
+        assert {t.name for t in graph.initializer} == {
+            n for node in graph.node for n in list_node_reads(node)
+        } & weights
 
     for graph in nested(fuse(net, stages, specs).graph):
         read = {o.name for o in graph.output} | {name for node in graph.node for name in node.input}
-        read |= {name for node in graph.node if not decides(node) for name in node_reads(node)}
+        read |= {name for node in graph.node if not decides(node) for name in list_node_reads(node)}
         assert {t.name for t in graph.initializer} <= read, "a weight that only a later stage reads belongs there"
 
 
@@ -97,5 +109,5 @@ def decides(node: onnx.NodeProto) -> bool:
 
 def nested(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
     """The graph and the stages inside it; graphs of the network's own nodes are left out."""
-    inner = [g for node in graph.node if decides(node) for g in inner_graphs(node)]
+    inner = [g for node in graph.node if decides(node) for g in list_inner_graphs(node)]
     return [graph, *(g for part in inner for g in nested(part))]

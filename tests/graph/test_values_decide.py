@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgeexit.compiler.constant_branches import settled_conditions
+from edgeexit.compiler.constant_branches import find_constant_conditions
 from edgeexit.graph import read_model
 from tests.graph.hard import Array, Writer, check, value
 
@@ -131,7 +131,7 @@ def test_a_branch_is_not_settled_by_a_shape_that_depends_on_values(pick: Picks, 
 
 def settled(w: Writer, tensor: str, tmp_path: Path, batch: str | int = 1) -> bool:
     """Whether a branch that the size of a tensor decides is settled."""
-    return bool(settled_conditions(read_model(with_branches(w, more_than(w, tensor, 0), tmp_path, batch))))
+    return bool(find_constant_conditions(read_model(with_branches(w, more_than(w, tensor, 0), tmp_path, batch))))
 
 
 def test_a_shape_that_is_fixed_again_settles_a_branch(tmp_path: Path) -> None:

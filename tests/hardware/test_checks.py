@@ -8,13 +8,13 @@ from typer.testing import CliRunner
 
 from edgeexit.cli.app import app
 from edgeexit.errors import InputError
-from edgeexit.hardware.checks import Check, check_machine
+from edgeexit.hardware.checks import MachineCheck, check_machine
 
 from . import boards
 from .boards import plant
 
 
-def checks(root: Path) -> dict[str, Check]:
+def checks(root: Path) -> dict[str, MachineCheck]:
     return {check.name: check for check in check_machine(root)}
 
 

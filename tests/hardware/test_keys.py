@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeexit.hardware.keys import distance, key_changes, key_of
+from edgeexit.hardware.keys import find_key_changes, make_device_key, rank_key_changes
 
 FACTS = {
     "cpu": "AMD EPYC 7763 64-Core Processor",
@@ -37,8 +37,8 @@ FACTS = {
 )
 def test_what_changes_neither_speed_nor_answers_is_not_in_the_key(change: dict[str, str]) -> None:
     """On the CPU, with ONNX Runtime: Python, NumPy, the kernel, patch levels, another runtime, the GPU, flags that no kernel asks for."""
-    assert key_of(FACTS) == key_of({**FACTS, **change})
-    assert {} == key_changes(FACTS, {**FACTS, **change}, "onnxruntime")
+    assert make_device_key(FACTS) == make_device_key({**FACTS, **change})
+    assert {} == find_key_changes(FACTS, {**FACTS, **change}, "onnxruntime")
 
 
 @pytest.mark.parametrize(
@@ -58,22 +58,25 @@ def test_what_changes_speed_or_answers_is_in_the_key_and_is_named(
     backend: str, change: dict[str, str], said: str
 ) -> None:
     """Each by itself, with both values."""
-    assert key_of(FACTS, backend) != key_of({**FACTS, **change}, backend)
-    assert [said] == list(key_changes(FACTS, {**FACTS, **change}, backend).values())
+    assert make_device_key(FACTS, backend) != make_device_key({**FACTS, **change}, backend)
+    assert [said] == list(find_key_changes(FACTS, {**FACTS, **change}, backend).values())
 
 
 @given(st.dictionaries(st.sampled_from(sorted(FACTS)), st.sampled_from(["1.2.3", "1.3", "8", "avx avx2", ""])))
 def test_two_devices_have_one_key_where_nothing_of_it_differs(change: dict[str, str]) -> None:
     """The key and the changes are of the same facts."""
     for backend in ("onnxruntime", "openvino", "tensorrt", "other"):
-        same = key_of(FACTS, backend) == key_of({**FACTS, **change}, backend)
-        assert same == (not key_changes(FACTS, {**FACTS, **change}, backend))
+        same = make_device_key(FACTS, backend) == make_device_key({**FACTS, **change}, backend)
+        assert same == (not find_key_changes(FACTS, {**FACTS, **change}, backend))
 
 
 def test_another_version_of_the_runtime_is_nearer_than_another_machine() -> None:
     """The nearest calibration is the one whose times are most likely to hold."""
     version, cores, cpu = ({"onnxruntime": "1.32"}, {"cores": "2"}, {"cpu": "ARM 0x41:0xd42"})
 
-    found = [distance(key_changes(FACTS, {**FACTS, **change}, "onnxruntime")) for change in ({}, version, cores, cpu)]
+    found = [
+        rank_key_changes(find_key_changes(FACTS, {**FACTS, **change}, "onnxruntime"))
+        for change in ({}, version, cores, cpu)
+    ]
 
     assert sorted(set(found)) == found

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgeexit.hardware import judge, snapshot
+from edgeexit.hardware import judge, read_device_state
 from edgeexit.hardware.nvml import Nvml
 from edgeexit.hardware.power import find_power_meter
 
@@ -92,9 +92,9 @@ def test_a_machine_without_gpus_is_no_meter(tmp_path: Path) -> None:
 
 def test_the_state_shows_the_gpus_clock_and_what_holds_it_down(tmp_path: Path) -> None:
     """A hardware slowdown makes a run invalid, a power cap suspect."""
-    free = snapshot(tmp_path, Nvml(Library(1)))
-    hot = snapshot(tmp_path, Nvml(Library(1, throttled=0x40)))
-    capped = snapshot(tmp_path, Nvml(Library(1, throttled=0x04)))
+    free = read_device_state(tmp_path, Nvml(Library(1)))
+    hot = read_device_state(tmp_path, Nvml(Library(1, throttled=0x40)))
+    capped = read_device_state(tmp_path, Nvml(Library(1, throttled=0x04)))
 
     assert 1.98e9 == free.clocks[0].current_hz
     assert {"gpu0": 45.0} == free.temperatures_c

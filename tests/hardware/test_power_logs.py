@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgeexit.errors import InputError
 from edgeexit.hardware.power.external import CsvRecorder
-from edgeexit.hardware.power.logs import read_log, seconds_of
+from edgeexit.hardware.power.logs import parse_time, read_log
 
 PATH = Path("log.csv")
 NOON = datetime(2026, 11, 28, 12, tzinfo=timezone.utc).timestamp()
@@ -52,14 +52,14 @@ def test_a_table_is_read_whatever_its_separator_and_units(text: str) -> None:
 )
 def test_dates_are_seconds_since_1970(written: str) -> None:
     """ISO 8601 with its variants; a zone counts."""
-    assert NOON + 0.25 == pytest.approx(seconds_of(written), abs=1e-6)
+    assert NOON + 0.25 == pytest.approx(parse_time(written), abs=1e-6)
 
 
 def test_a_date_without_a_zone_is_local_time() -> None:
     """As meters on the same desk write it; month first with PTDaemon and tegrastats."""
     local = datetime(2026, 11, 28, 12, 0, 1).timestamp()
 
-    assert local == seconds_of("2026-11-28 12:00:01") == seconds_of("11-28-2026 12:00:01")
+    assert local == parse_time("2026-11-28 12:00:01") == parse_time("11-28-2026 12:00:01")
 
 
 @given(st.sampled_from([1.0, 1e3, 1e6, 1e9]), st.integers(1_000_000_000, 4_000_000_000))

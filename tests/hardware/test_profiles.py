@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeexit.errors import InputError
-from edgeexit.hardware import current_profile, data_dir, find_profile, load_profiles
+from edgeexit.hardware import find_current_profile, find_data_dir, find_profile, load_profiles
 from edgeexit.hardware.profiles import read_profile
 
 from . import boards
@@ -29,7 +29,7 @@ BOARDS = {
 @pytest.mark.parametrize("name", BOARDS)
 def test_every_board_is_recognised_by_its_device_tree(name: str, tmp_path: Path) -> None:
     """By `compatible`, whatever the architecture of the machine that reads it."""
-    profile = current_profile(plant(tmp_path, BOARDS[name]), arch="x86_64")
+    profile = find_current_profile(plant(tmp_path, BOARDS[name]), arch="x86_64")
 
     assert profile is not None
     assert name == profile.name
@@ -37,7 +37,7 @@ def test_every_board_is_recognised_by_its_device_tree(name: str, tmp_path: Path)
 
 def test_a_module_in_super_mode_is_the_same_module(tmp_path: Path) -> None:
     """JetPack 6.2 appends -super to the compatible strings."""
-    profile = current_profile(plant(tmp_path, boards.jetson_orin_nano(super_mode=True)))
+    profile = find_current_profile(plant(tmp_path, boards.jetson_orin_nano(super_mode=True)))
 
     assert profile is not None
     assert "jetson-orin-nano" == profile.name
@@ -46,7 +46,7 @@ def test_a_module_in_super_mode_is_the_same_module(tmp_path: Path) -> None:
 def test_a_carrier_board_of_another_maker_does_not_hide_the_module(tmp_path: Path) -> None:
     """The first string is the carrier's, which no profile knows; the module's own comes after it."""
     plant(tmp_path, boards.compatible("acme,carrier-one", "nvidia,p3767-0003", "nvidia,tegra234"))
-    profile = current_profile(tmp_path)
+    profile = find_current_profile(tmp_path)
 
     assert profile is not None
     assert "jetson-orin-nano" == profile.name
@@ -55,7 +55,7 @@ def test_a_carrier_board_of_another_maker_does_not_hide_the_module(tmp_path: Pat
 @pytest.mark.parametrize(("arch", "name"), [("x86_64", "x86-64"), ("aarch64", "aarch64")])
 def test_a_machine_without_a_device_tree_is_known_by_its_architecture(arch: str, name: str, tmp_path: Path) -> None:
     """A generic profile whose caches are read from the machine."""
-    profile = current_profile(tmp_path, arch)
+    profile = find_current_profile(tmp_path, arch)
 
     assert profile is not None
     assert name == profile.name
@@ -65,7 +65,7 @@ def test_a_machine_without_a_device_tree_is_known_by_its_architecture(arch: str,
 def test_a_driver_for_discrete_gpus_comes_before_the_architecture(tmp_path: Path) -> None:
     """The GPU is what will run the network."""
     plant(tmp_path, {"proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.10"})
-    profile = current_profile(tmp_path, "x86_64")
+    profile = find_current_profile(tmp_path, "x86_64")
 
     assert profile is not None
     assert "nvidia-gpu" == profile.name
@@ -73,7 +73,7 @@ def test_a_driver_for_discrete_gpus_comes_before_the_architecture(tmp_path: Path
 
 def test_a_machine_that_no_profile_knows_has_none(tmp_path: Path) -> None:
     """Nothing is guessed."""
-    assert current_profile(tmp_path, "riscv64") is None
+    assert find_current_profile(tmp_path, "riscv64") is None
 
 
 def test_every_profile_says_where_its_values_come_from() -> None:
@@ -120,7 +120,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 @pytest.fixture
 def faulty(tmp_path: Path) -> Path:
     """A copy of a good profile, to be damaged."""
-    return Path(shutil.copy(data_dir("devices") / "jetson-orin-nano.toml", tmp_path / "jetson-orin-nano.toml"))
+    return Path(shutil.copy(find_data_dir("devices") / "jetson-orin-nano.toml", tmp_path / "jetson-orin-nano.toml"))
 
 
 def test_all_faults_of_a_file_come_in_one_message(faulty: Path) -> None:

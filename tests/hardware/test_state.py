@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from edgeexit.errors import InputError
-from edgeexit.hardware import DeviceState, Validity, device_facts, device_key, judge, snapshot, state_from_json, verdict
+from edgeexit.hardware import (
+    DeviceState,
+    Validity,
+    combine_findings,
+    find_device_key,
+    judge,
+    read_device_facts,
+    read_device_state,
+    state_from_json,
+)
 from edgeexit.hardware.timeline import Series, StateRecorder, Timeline
 
 from . import boards
@@ -26,7 +35,7 @@ def orin(tmp_path: Path) -> Path:
 
 def test_a_snapshot_reads_clocks_in_hertz(orin: Path) -> None:
     """The CPU's files count in kHz, those of devfreq in Hz."""
-    clocks = {clock.name: clock for clock in snapshot(orin).clocks}
+    clocks = {clock.name: clock for clock in read_device_state(orin).clocks}
 
     assert 1.5104e9 == clocks["cpu-policy0"].current_hz
     assert 306e6 == clocks["17000000.gpu"].current_hz
@@ -37,29 +46,29 @@ def test_a_snapshot_reads_clocks_in_hertz(orin: Path) -> None:
 
 def test_temperatures_are_in_degrees_and_powered_off_zones_are_left_out(orin: Path) -> None:
     """cv0-thermal of an idle Orin answers EAGAIN."""
-    assert {"cpu-thermal#0": 48.5} == snapshot(orin).temperatures_c
+    assert {"cpu-thermal#0": 48.5} == read_device_state(orin).temperatures_c
 
 
 def test_a_fan_is_not_a_throttle(orin: Path) -> None:
     """A cooling device that is a fan slows nothing down."""
-    assert {"cpufreq-cpu0#1": 0} == snapshot(orin).cooling
+    assert {"cpufreq-cpu0#1": 0} == read_device_state(orin).cooling
 
 
 def test_the_power_mode_has_its_name_and_number_without_root(orin: Path) -> None:
     """From the file that nvpmodel writes, with the name from its configuration."""
-    assert "25W (1)" == snapshot(orin).power_mode
+    assert "25W (1)" == read_device_state(orin).power_mode
 
 
 def test_the_power_mode_is_asked_of_the_tool_where_there_is_no_file(tmp_path: Path) -> None:
     """`nvpmodel -q` prints name and number on two lines."""
     boards.script(tmp_path, "nvpmodel", "NV Power Mode: MAXN_SUPER\n2")
 
-    assert "MAXN_SUPER (2)" == snapshot(tmp_path).power_mode
+    assert "MAXN_SUPER (2)" == read_device_state(tmp_path).power_mode
 
 
 def test_a_state_survives_json(orin: Path) -> None:
     """Nothing is lost, and unknown fields are refused."""
-    state = snapshot(orin)
+    state = read_device_state(orin)
     document = json.loads(json.dumps(state.as_json(), allow_nan=False))
 
     assert state == state_from_json(document)
@@ -69,7 +78,7 @@ def test_a_state_survives_json(orin: Path) -> None:
 
 def test_this_machines_state_can_be_read() -> None:
     """Whatever it shows."""
-    state = snapshot()
+    state = read_device_state()
 
     assert (state.busy_cpu_s or 0) > 0
     assert (state.memory_available_bytes or 0) > 0
@@ -77,7 +86,7 @@ def test_this_machines_state_can_be_read() -> None:
 
 def rising(root: Path, **later: object) -> tuple[DeviceState, DeviceState]:
     """Two snapshots, the second with other values and ten seconds later."""
-    before = snapshot(root)
+    before = read_device_state(root)
     return before, replace(before, monotonic_s=before.monotonic_s + 10.0, **later)  # type: ignore[arg-type]
 
 
@@ -143,7 +152,7 @@ def test_a_governor_that_was_changed_makes_another_machine(orin: Path) -> None:
 
 def test_ones_own_work_is_not_foreign_load(orin: Path) -> None:
     """Only what other processes used counts."""
-    before, after = rising(orin, busy_cpu_s=12.0, own_cpu_s=snapshot(orin).own_cpu_s + 10.0)
+    before, after = rising(orin, busy_cpu_s=12.0, own_cpu_s=read_device_state(orin).own_cpu_s + 10.0)
 
     assert "valid" == judge(before, after).status
 
@@ -155,7 +164,7 @@ def test_a_machine_whose_clocks_cannot_be_seen_is_suspect(tmp_path: Path) -> Non
 
 def test_verdicts_add_up_to_the_worst() -> None:
     """All reasons are kept, each once, worst first."""
-    both = verdict([("suspect", "a"), ("invalid", "b")]) & Validity("suspect", ("a", "c"))
+    both = combine_findings([("suspect", "a"), ("invalid", "b")]) & Validity("suspect", ("a", "c"))
 
     assert Validity("invalid", ("b", "a", "c")) == both
 
@@ -163,7 +172,7 @@ def test_verdicts_add_up_to_the_worst() -> None:
 def test_the_raspberry_pis_firmware_tells_throttling_now_and_since_boot(tmp_path: Path) -> None:
     """Bit 0 is under-voltage now, bit 18 throttled since boot."""
     plant(tmp_path, {**boards.raspberry_pi(5), "sys/devices/platform/soc/soc:firmware/get_throttled": "40001"})
-    alarms = snapshot(tmp_path).alarms
+    alarms = read_device_state(tmp_path).alarms
 
     assert alarms["under-voltage"]
     assert alarms["throttled since boot"]
@@ -174,7 +183,7 @@ def test_vcgencmd_is_asked_where_the_kernel_has_no_file(tmp_path: Path) -> None:
     """`throttled=0x50005`."""
     boards.script(plant(tmp_path, boards.raspberry_pi(4)), "vcgencmd", "throttled=0x50005")
 
-    assert snapshot(tmp_path).alarms["under-voltage since boot"]
+    assert read_device_state(tmp_path).alarms["under-voltage since boot"]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +197,7 @@ def test_vcgencmd_is_asked_where_the_kernel_has_no_file(tmp_path: Path) -> None:
 )
 def test_a_containers_cpu_limit_is_known(tree: dict[str, object], limit: float | None, tmp_path: Path) -> None:
     """Both versions of control groups."""
-    assert limit == snapshot(plant(tmp_path, tree)).cpu_limit
+    assert limit == read_device_state(plant(tmp_path, tree)).cpu_limit
 
 
 SERVICE = "sys/fs/cgroup/system.slice/cam.service"
@@ -222,16 +231,16 @@ def test_the_limit_of_a_service_is_the_least_of_its_group_and_those_above(
     tree: dict[str, object], limit: float | None, tmp_path: Path
 ) -> None:
     """Of systemd, Kubernetes and both versions of control groups; a group outside of the container's view is left alone."""
-    assert limit == snapshot(plant(tmp_path, tree)).cpu_limit
+    assert limit == read_device_state(plant(tmp_path, tree)).cpu_limit
 
 
 def test_a_run_that_its_cpu_limit_stopped_is_invalid(tmp_path: Path) -> None:
     """The control group counts how often it stopped the process."""
     tree = {"sys/fs/cgroup/cpu.max": "50000 100000", "sys/fs/cgroup/cpu.stat": "nr_periods 9\nnr_throttled 3\n"}
-    before = snapshot(plant(tmp_path, tree))
+    before = read_device_state(plant(tmp_path, tree))
     plant(tmp_path, {"sys/fs/cgroup/cpu.stat": "nr_periods 20\nnr_throttled 8\n"})
 
-    found = judge(before, snapshot(tmp_path))
+    found = judge(before, read_device_state(tmp_path))
 
     assert "invalid" == found.status
     assert any("stopped by the control group's CPU limit +5" in reason for reason in found.reasons)
@@ -245,16 +254,16 @@ def test_more_threads_than_usable_cpus_make_a_result_suspect(
     affinity: int, limit: float | None, threads: int, suspect: bool, orin: Path
 ) -> None:
     """They wait for each other."""
-    state = replace(snapshot(orin), affinity=tuple(range(affinity)), cores_online=8, cpu_limit=limit)
+    state = replace(read_device_state(orin), affinity=tuple(range(affinity)), cores_online=8, cpu_limit=limit)
 
     assert suspect == any("threads share" in reason for reason in judge(state, state, threads=threads).reasons)
 
 
 def test_the_key_is_stable_and_safe_in_a_file_name(orin: Path) -> None:
     """The same twice, without anything that a path could trip over, and told by its facts."""
-    assert device_key(orin) == device_key(Path(str(orin)))
-    assert set(device_key(orin)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
-    assert "ARM 0x41:0xd42" == device_facts(orin)["cpu"]
+    assert find_device_key(orin) == find_device_key(Path(str(orin)))
+    assert set(find_device_key(orin)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert "ARM 0x41:0xd42" == read_device_facts(orin)["cpu"]
 
 
 def test_another_core_makes_another_key(tmp_path: Path) -> None:
@@ -263,8 +272,8 @@ def test_another_core_makes_another_key(tmp_path: Path) -> None:
     two = plant(tmp_path / "two", boards.cpu_x86(model="Intel(R) Core(TM) i9-9900K CPU @ 3.60GHz"))
     fewer = plant(tmp_path / "fewer", {**boards.cpu_x86(), "sys/devices/system/cpu/present": "0-3"})
 
-    assert 3 == len({device_key(one), device_key(two), device_key(fewer)})
-    assert device_key(one).startswith("intel-core-i7-1165g7-")
+    assert 3 == len({find_device_key(one), find_device_key(two), find_device_key(fewer)})
+    assert find_device_key(one).startswith("intel-core-i7-1165g7-")
 
 
 def test_cores_that_a_power_mode_parks_do_not_change_the_key(tmp_path: Path) -> None:
@@ -272,8 +281,8 @@ def test_cores_that_a_power_mode_parks_do_not_change_the_key(tmp_path: Path) -> 
     full = plant(tmp_path / "full", boards.jetson_orin_nano())
     parked = plant(tmp_path / "parked", {**boards.jetson_orin_nano(), "sys/devices/system/cpu/online": "0-3"})
 
-    assert device_key(full) == device_key(parked)
-    assert 4 == snapshot(parked).cores_online
+    assert find_device_key(full) == find_device_key(parked)
+    assert 4 == read_device_state(parked).cores_online
 
 
 def test_a_clock_that_moves_during_the_run_is_suspect() -> None:

@@ -67,7 +67,7 @@ def balanced(compiled: Path, samples: NDArray[np.float32]) -> list[float]:
 def result(compiled: Path, suites: Path, samples: NDArray[np.float32], balanced: list[float]) -> BenchResult:
     """A bundle measured against its backbone and against its other mode, with labels, paced and cold."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suites_module, "data_dir", lambda kind: suites)
+        patch.setattr(suites_module, "find_data_dir", lambda kind: suites)
         runner, other = (open_bundle(compiled, balanced, mode) for mode in ("fused", "staged"))
         arguments: dict[str, Any] = {
             "preset": "tiny",

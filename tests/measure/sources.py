@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.hardware.power import Capability, Channel, Reading
+from edgeexit.hardware.power import Capability, Channel, PowerReading
 from edgeexit.hardware.power.recorder import Recorder
 
 IDLE_W = 4.0
@@ -105,7 +105,7 @@ class Simulated(Recorder):
         if not self.aligned:
             self.world.sleep(20.0)
 
-    def stop(self) -> list[Reading]:
+    def stop(self) -> list[PowerReading]:
         if not self.aligned:
             self.world.sleep(20.0)
         period_s = 1.0 / self.capability.rate_hz
@@ -116,7 +116,8 @@ class Simulated(Recorder):
         times_s = times_s[times_s < self.world.now()]
         values = self.fault(self._counter(times_s) if self.capability.kind == "counter" else self._power(times_s))
         return [
-            Reading(float(t) + self.clock_offset_s, 5e-4, (float(v),)) for t, v in zip(times_s, values, strict=True)
+            PowerReading(float(t) + self.clock_offset_s, 5e-4, (float(v),))
+            for t, v in zip(times_s, values, strict=True)
         ]
 
     def _power(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:

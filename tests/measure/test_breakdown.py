@@ -12,9 +12,9 @@ from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.host import HostStaged
 from edgeexit.bundle import Bundle
 from edgeexit.errors import HardwareMissing
-from edgeexit.measure.breakdown import breakdown_of, stages_of_files, time_parts
-from edgeexit.measure.processes import Replicate
-from edgeexit.measure.worker import Job, Opening, measure, split_samples
+from edgeexit.measure.breakdown import open_stage_files, summarize_breakdown, time_parts
+from edgeexit.measure.processes import ProcessResult
+from edgeexit.measure.worker import Job, RunnerSpec, measure, split_samples
 from tests.measure.conftest import open_bundle
 
 
@@ -23,7 +23,7 @@ def test_every_part_of_every_exit_is_measured(compiled: Path, samples: NDArray[n
     """A fused graph holds its gates; staged engines are timed with and without."""
     with open_bundle(compiled, [0.0, 0.0], mode) as runner:
         parts = time_parts(runner, split_samples(samples), seconds=0.2, seed=0)
-    costs = breakdown_of([parts, parts])
+    costs = summarize_breakdown([parts, parts])
 
     assert [1, 2, 3] == [cost.exit for cost in costs.exits]
     assert all(cost.stage_s > 0 for cost in costs.exits) or mode == "fused"
@@ -34,7 +34,7 @@ def test_every_part_of_every_exit_is_measured(compiled: Path, samples: NDArray[n
 def test_without_their_criteria_the_stages_answer_the_same(compiled: Path, samples: NDArray[np.float32]) -> None:
     """Only the score is gone."""
     bundle, settings = Bundle.open(compiled), Settings(mode="staged")
-    whole, bare = (stages_of_files(bundle, settings, scored=scored) for scored in (True, False))
+    whole, bare = (open_stage_files(bundle, settings, scored=scored) for scored in (True, False))
     for program in (whole, bare):
         next(iter(program.inputs.values()))[...] = samples[:1]
         program.run((np.inf, np.inf))
@@ -55,16 +55,16 @@ def test_what_was_opened_is_closed_where_a_later_chain_cannot_be_built(
         if not scored:
             msg = "out of memory"
             raise HardwareMissing(msg)
-        program = stages_of_files(bundle, settings, scored=scored)
+        program = open_stage_files(bundle, settings, scored=scored)
         monkeypatch.setattr(program, "close", lambda: closed.append("scored"))
         return program
 
     def open_staged(bundle: Bundle, settings: Settings) -> HostStaged:
-        program = stages_of_files(bundle, settings, scored=True)
+        program = open_stage_files(bundle, settings, scored=True)
         monkeypatch.setattr(program, "close", lambda: closed.append("engine"))
         return program
 
-    monkeypatch.setattr("edgeexit.measure.breakdown.stages_of_files", stages)
+    monkeypatch.setattr("edgeexit.measure.breakdown.open_stage_files", stages)
     with open_bundle(compiled, [0.0, 0.0], "staged") as runner:
         backend = find_backend("onnxruntime")
         monkeypatch.setattr(backend, "open_staged", open_staged)
@@ -88,8 +88,8 @@ def test_a_breakdown_that_fails_keeps_the_latencies(
     inputs = tmp_path / "inputs.npz"
     np.savez(inputs, allow_pickle=False, trace=np.arange(8), **{"input.": samples[:8]})
     with open_bundle(compiled, [0.0, 0.0]) as runner:
-        job = Job(Opening.of(runner), str(inputs), seconds=0.1, warmup_s=0.0, seed=0, cold=1, flush_bytes=1024)
-    found = Replicate(measure(job, import_s=0.0), np.arange(8))
+        job = Job(RunnerSpec.of(runner), str(inputs), seconds=0.1, warmup_s=0.0, seed=0, cold=1, flush_bytes=1024)
+    found = ProcessResult(measure(job, import_s=0.0), np.arange(8))
 
     assert "the engines need more memory than there is" == found.parts
     assert len(found.samples("mixture")) > 0
@@ -102,6 +102,6 @@ def test_the_median_over_processes_is_reported() -> None:
         {"stage_s": np.array([s]), "gate_s": np.array([np.nan]), "overhead_s": np.array([1e-6])}
         for s in (1e-5, 2e-5, 1e-3)
     ]
-    cost = breakdown_of(processes).exits[0]
+    cost = summarize_breakdown(processes).exits[0]
 
     assert (2e-5, None, 1e-6) == (cost.stage_s, cost.gate_s, cost.overhead_s)

@@ -17,14 +17,14 @@ import pytest
 
 from edgeexit.errors import HardwareMissing, InputError
 from edgeexit.hardware import find_profile
-from edgeexit.hardware.caches import caches, machine_caches
+from edgeexit.hardware.caches import find_caches, read_machine_caches
 from edgeexit.hardware.profiles import Cache
-from edgeexit.measure.cache.child import client_request
-from edgeexit.measure.cache.counters import PASSES, Counters, Event, advice, open_event
-from edgeexit.measure.cache.measurement import cache_of
-from edgeexit.measure.cache.report import CallCache, closures, level
-from edgeexit.measure.cache.simulation import Region, geometry_of, simulate
-from edgeexit.measure.cache.sweep import sweep_of
+from edgeexit.measure.cache.child import make_client_request
+from edgeexit.measure.cache.counters import PASSES, Counters, Event, explain_open_failure, open_event
+from edgeexit.measure.cache.measurement import measure_runner_cache
+from edgeexit.measure.cache.report import CallCache, build_level, compute_closures
+from edgeexit.measure.cache.simulation import Region, build_simulated_geometry, simulate
+from edgeexit.measure.cache.sweep import sweep_cache
 from edgeexit.runtime import Runner
 from tests.hardware.boards import plant
 from tests.networks import SIDE
@@ -106,7 +106,7 @@ def test_the_permission_that_the_kernel_asks_for_is_shown(tmp_path: Path) -> Non
     """perf_event_paranoid as it is now."""
     plant(tmp_path, {"proc/sys/kernel/perf_event_paranoid": 4})
 
-    assert "is 4" in advice(OSError(errno.EACCES, ""), PAGE_FAULTS, tmp_path)
+    assert "is 4" in explain_open_failure(OSError(errno.EACCES, ""), PAGE_FAULTS, tmp_path)
 
 
 def test_this_machines_counters_open_or_say_why_not() -> None:
@@ -141,12 +141,12 @@ def test_the_client_request_does_nothing_outside_valgrind() -> None:
     if platform.machine() != "x86_64":
         pytest.skip("x86-64 machine code")
 
-    assert 0 == client_request()(0x1001)
+    assert 0 == make_client_request()(0x1001)
 
 
 def test_misses_per_inference_come_before_their_rate() -> None:
     """Early exit shrinks accesses too: the rate can rise while misses fall."""
-    late, early = level("L1D", 1000.0, 10.0, 5000.0), level("L1D", 100.0, 5.0, 500.0)
+    late, early = build_level("L1D", 1000.0, 10.0, 5000.0), build_level("L1D", 100.0, 5.0, 500.0)
 
     assert early.misses < late.misses
     assert (early.rate or 0) > (late.rate or 0)
@@ -156,16 +156,16 @@ def test_misses_per_inference_come_before_their_rate() -> None:
 def test_the_exits_explain_the_mix() -> None:
     """0.5 * 100 + 0.5 * 300 = 200, measured 250: -20 %."""
     calls = [
-        CallCache(name, 1, None, (level("L1D", None, misses, None),))
+        CallCache(name, 1, None, (build_level("L1D", None, misses, None),))
         for name, misses in (("exit 1", 100.0), ("exit 2", 300.0), ("mix", 250.0))
     ]
 
-    assert {"L1D": pytest.approx(-0.2)} == closures(calls, {"exit 1": 0.5, "exit 2": 0.5})
+    assert {"L1D": pytest.approx(-0.2)} == compute_closures(calls, {"exit 1": 0.5, "exit 2": 0.5})
 
 
 def test_the_simulated_caches_are_those_of_the_profile() -> None:
     """First level and last level, in callgrind's words."""
-    assert ["--I1=65536,4,64", "--D1=65536,4,64", "--LL=2097152,16,64"] == geometry_of(
+    assert ["--I1=65536,4,64", "--D1=65536,4,64", "--LL=2097152,16,64"] == build_simulated_geometry(
         find_profile(ORIN_NANO).cache
     ).options
 
@@ -173,7 +173,7 @@ def test_the_simulated_caches_are_those_of_the_profile() -> None:
 def test_a_cache_without_a_power_of_two_sets_keeps_its_size() -> None:
     """30 MiB of 20 ways has 24,576 sets: simulated as 16,384 sets of 30 ways, and told."""
     first = [Cache(1, kind, 32768, 8, 64, "") for kind in ("instruction", "data")]
-    geometry = geometry_of([*first, Cache(3, "unified", 30 * 2**20, 20, 64, "")])
+    geometry = build_simulated_geometry([*first, Cache(3, "unified", 30 * 2**20, 20, 64, "")])
 
     assert (30 * 2**20, 30) == (geometry.last.size_bytes, geometry.last.ways)
     assert "30 instead of 20 ways" in geometry.notes[0]
@@ -195,7 +195,7 @@ def test_the_kernels_list_of_caches_is_read(tmp_path: Path) -> None:
     """Size, ways, line and who shares it."""
     plant(tmp_path, cache_tree("8192K", 16))
 
-    assert Cache(3, "unified", 8 * 2**20, 16, 64, "the kernel", 4) == machine_caches(tmp_path)[0]
+    assert Cache(3, "unified", 8 * 2**20, 16, 64, "the kernel", 4) == read_machine_caches(tmp_path)[0]
 
 
 @pytest.mark.parametrize(("size", "ways"), [("491520K", 16), ("411648K", 1)])
@@ -204,7 +204,7 @@ def test_a_cache_that_no_core_has_is_not_simulated(size: str, ways: int, tmp_pat
     plant(tmp_path, cache_tree(size, ways))
 
     with pytest.raises(HardwareMissing, match="which no core has"):
-        caches(tmp_path)
+        find_caches(tmp_path)
 
 
 def test_a_board_with_a_profile_has_the_profiles_caches(tmp_path: Path) -> None:
@@ -213,12 +213,12 @@ def test_a_board_with_a_profile_has_the_profiles_caches(tmp_path: Path) -> None:
         tmp_path, {**cache_tree("491520K", 1), "proc/device-tree/compatible": b"raspberrypi,5-model-b\0brcm,bcm2712\0"}
     )
 
-    assert find_profile("rpi5").cache == caches(tmp_path)
+    assert find_profile("rpi5").cache == find_caches(tmp_path)
 
 
 def test_bytes_on_paper_grow_with_the_exit_and_are_always_there(runner: Runner, samples: list[np.ndarray]) -> None:
     """Weights and tensors of all stages up to the exit, and the cache that holds them."""
-    result = cache_of(runner, samples, device=ORIN_NANO, simulated=False, opener=refusing(errno.ENOENT))
+    result = measure_runner_cache(runner, samples, device=ORIN_NANO, simulated=False, opener=refusing(errno.ENOENT))
     weights = [stage.weight_bytes for stage in runner.bundle.manifest.stages]
 
     assert list(np.cumsum(weights)) == [w.weight_bytes for w in result.analytic]
@@ -235,7 +235,7 @@ def test_counters_are_read_for_every_exit_the_mix_and_the_backbone(runner: Runne
             pass
     except HardwareMissing as error:
         pytest.skip(str(error))
-    result = cache_of(runner, samples, device=ORIN_NANO, simulated=False, opener=software)
+    result = measure_runner_cache(runner, samples, device=ORIN_NANO, simulated=False, opener=software)
 
     assert result.hardware is not None
     assert "hardware" == result.hardware.source
@@ -249,7 +249,8 @@ def test_simulation_repeats_and_deeper_exits_miss_more(runner: Runner, samples: 
     if runner.settings.mode == "fused":
         pytest.skip("one mode is enough: each simulation takes seconds")
     first, second = (
-        cache_of(runner, samples, device=ORIN_NANO, opener=refusing(errno.ENOENT)).simulated for _ in range(2)
+        measure_runner_cache(runner, samples, device=ORIN_NANO, opener=refusing(errno.ENOENT)).simulated
+        for _ in range(2)
     )
 
     assert first is not None
@@ -273,7 +274,7 @@ def test_misses_fall_as_the_threshold_loosens(runner: Runner, samples: list[np.n
     if runner.settings.mode == "staged":
         pytest.skip("one mode is enough: each simulation takes seconds")
     before = runner.inner_thresholds
-    sweep = sweep_of(runner, samples, points=4, device=ORIN_NANO)
+    sweep = sweep_cache(runner, samples, points=4, device=ORIN_NANO)
     misses = [point.cache.level("L1D").misses for point in sweep.points if point.cache]
 
     assert "simulated" == sweep.source
@@ -293,7 +294,7 @@ def test_the_first_region_finds_the_inputs_in_the_cache_as_the_next_does(runner:
     inputs = list(np.random.default_rng(0).standard_normal((200, 1, 3, SIDE, SIDE)).astype(np.float32))
     twice = [Region("first", "forced", 1), Region("second", "forced", 1)]
 
-    first, second = simulate(runner, inputs, twice, geometry_of(find_profile(ORIN_NANO).cache))
+    first, second = simulate(runner, inputs, twice, build_simulated_geometry(find_profile(ORIN_NANO).cache))
 
     assert first.level("LL").misses == pytest.approx(second.level("LL").misses, abs=1)
 
@@ -304,8 +305,8 @@ def test_another_machine_than_x86_64_is_told_that_it_cannot_simulate(
 ) -> None:
     """Before anything else: naming a device or installing valgrind would not help it."""
     monkeypatch.setattr("edgeexit.measure.cache.simulation.platform.machine", lambda: "aarch64")
-    report = cache_of(runner, samples, device=device, opener=refusing(errno.ENOENT))
-    swept = sweep_of(runner, samples, points=2, device=device, opener=refusing(errno.ENOENT))
+    report = measure_runner_cache(runner, samples, device=device, opener=refusing(errno.ENOENT))
+    swept = sweep_cache(runner, samples, points=2, device=device, opener=refusing(errno.ENOENT))
 
     assert report.simulated is None
     for reason in (report.simulated_reason, swept.reason):
@@ -316,18 +317,18 @@ def test_another_machine_than_x86_64_is_told_that_it_cannot_simulate(
 def test_without_samples_or_points_there_is_nothing_to_measure(runner: Runner, samples: list[np.ndarray]) -> None:
     """Told before anything runs."""
     with pytest.raises(InputError, match="at least one sample"):
-        cache_of(runner, [])
+        measure_runner_cache(runner, [])
     with pytest.raises(InputError, match="2 points"):
-        sweep_of(runner, samples, points=1)
+        sweep_cache(runner, samples, points=1)
     with pytest.raises(InputError, match="Did you mean 'jetson-nano'"):
-        cache_of(runner, samples, device="jetson-nan")
+        measure_runner_cache(runner, samples, device="jetson-nan")
 
 
 def test_the_stub_is_29_bytes_of_machine_code() -> None:
     """It runs from an executable page; ctypes and mmap are all it needs."""
     if platform.machine() != "x86_64":
         pytest.skip("x86-64 machine code")
-    request = client_request()
+    request = make_client_request()
 
     assert 8 == ctypes.sizeof(ctypes.c_void_p)
     assert 0 == request(0x1001, 1, 2, 3, 4, 5)

@@ -9,7 +9,7 @@ import pytest
 
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
-from edgeexit.measure.result.parts import Judgement, Latency
+from edgeexit.measure.result.parts import Latency, ValidityReport
 
 
 def _timed(latency: Latency, processes: Sequence[float]) -> Latency:
@@ -25,7 +25,7 @@ def _with(
         mixture=_timed(result.latency.mixture, mixture),
         backbone=_timed(result.latency.backbone, backbone),
     )
-    return replace(result, latency=latency, validity=Judgement("valid"))
+    return replace(result, latency=latency, validity=ValidityReport("valid"))
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_an_unknown_key_names_the_near_miss(reference: BenchResult) -> None:
 
 def test_an_invalid_result_makes_the_comparison_invalid(reference: BenchResult) -> None:
     """With the reason and which of the two it is."""
-    invalid = replace(reference, validity=Judgement("invalid", ("clocks were lowered",)))
+    invalid = replace(reference, validity=ValidityReport("invalid", ("clocks were lowered",)))
     compared = compare_results(reference, invalid)
     assert "INVALID" == compared.comparison.verdict
     assert ("the second result is invalid: clocks were lowered",) == compared.comparison.reasons

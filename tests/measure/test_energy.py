@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeexit.errors import InputError
-from edgeexit.hardware.power import NoPowerMeter, Rejected, find_power_meter
+from edgeexit.hardware.power import NoPowerMeter, RejectedMeter, find_power_meter
 from edgeexit.hardware.power.external import CsvRecorder
 from edgeexit.hardware.power.recorder import ProcessRecorder, measure_cadence
-from edgeexit.measure.energy.measurement import energy_of, measure_energy
+from edgeexit.measure.energy.measurement import measure_energy, measure_runner_energy
 from edgeexit.measure.energy.report import EnergyReport
 from edgeexit.measure.energy.trace import unwrap
 from edgeexit.measure.energy.windows import SystemClock
@@ -225,7 +225,7 @@ def test_a_step_that_no_one_knows_is_taken_from_the_readings() -> None:
 
 def test_without_a_meter_everything_is_null_with_the_reasons() -> None:
     """Never 0 J."""
-    report = measure_energy({"exit 1": lambda i: None}, meter=NoPowerMeter((Rejected("rapl", "no package"),)))
+    report = measure_energy({"exit 1": lambda i: None}, meter=NoPowerMeter((RejectedMeter("rapl", "no package"),)))
     document = json.loads(json.dumps(report.as_json(), allow_nan=False))
 
     assert document["calls"][0]["gross_j"] is None
@@ -380,7 +380,7 @@ def test_polling_a_meter_tells_its_step_and_its_cost(tmp_path: Path) -> None:
 def test_a_runner_is_measured_exit_by_exit(runner: Runner) -> None:
     """Every exit forced, the mix and the backbone, in one report; without a meter on the tree all is null."""
     samples = [np.zeros((1, 3, SIDE, SIDE), np.float32)]
-    report = energy_of(runner, samples, pace=Pace(10.0), meter=NoPowerMeter())
+    report = measure_runner_energy(runner, samples, pace=Pace(10.0), meter=NoPowerMeter())
 
     assert ["exit 1", "exit 2", "exit 3", "mix", "backbone", "paced mix", "paced backbone"] == [
         c.name for c in report.calls

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeexit.errors import HardwareMissing, InputError
-from edgeexit.hardware.power import NoPowerMeter, Reading, find_power_meters
+from edgeexit.hardware.power import NoPowerMeter, PowerReading, find_power_meters
 from edgeexit.hardware.power.recorder import ProcessRecorder
 from edgeexit.measure.energy.measurement import measure_energy
 from edgeexit.measure.energy.windows import Frames, SystemClock
@@ -103,7 +103,7 @@ class Faulty(Simulated):
             raise HardwareMissing(msg)
         super().start()
 
-    def stop(self) -> list[Reading]:
+    def stop(self) -> list[PowerReading]:
         if self.when == "stop":
             msg = "the log is gone"
             raise InputError(msg)

@@ -8,24 +8,24 @@ import pytest
 
 import edgeexit
 from edgeexit.backends import Settings
-from edgeexit.backends.example_inputs import random_inputs
+from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.bundle import Bundle
-from edgeexit.compiler.mode_timing import FormTimes, time_forms, times_here
+from edgeexit.compiler.mode_timing import ModeTimes, measure_in_process, time_forms
 from edgeexit.errors import InputError
-from edgeexit.hardware import device_key
+from edgeexit.hardware import find_device_key
 
 
 def test_a_compile_times_both_forms_elsewhere(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is timed in the process that compiled; every exit of both forms is, and the backbone."""
-    monkeypatch.setattr("edgeexit.compiler.mode_timing.times_here", None)
+    monkeypatch.setattr("edgeexit.compiler.mode_timing.measure_in_process", None)
     told: list[tuple[str, int, int]] = []
 
     bundle = edgeexit.compile(model, tmp_path / "b.eexit", seconds=0.1, progress=lambda *what: told.append(what))
 
-    timing = bundle.manifest.timings[Settings().timing_key(device_key())]
+    timing = bundle.manifest.timings[Settings().timing_key(find_device_key())]
     assert 3 == len(timing.staged_s) == len(timing.fused_s)
     assert min(*timing.staged_s, *timing.fused_s, timing.backbone_s or 0) > 0
-    assert timing.faster == FormTimes(timing.staged_s, timing.fused_s, 1.0).faster
+    assert timing.faster == ModeTimes(timing.staged_s, timing.fused_s, 1.0).faster
     assert ("timing in fresh processes", 3, 3) in told
 
 
@@ -33,9 +33,9 @@ def test_times_are_those_of_this_machine(compiled: Path) -> None:
     """In fresh processes as in this one, to a factor that no load reaches."""
     bundle = Bundle.open(compiled)
 
-    inputs = random_inputs(bundle.manifest.inputs, 0, 8)
+    inputs = make_random_inputs(bundle.manifest.inputs, 0, 8)
 
-    here = times_here(bundle, Settings(), 0.2, inputs=inputs)
+    here = measure_in_process(bundle, Settings(), 0.2, inputs=inputs)
     fresh = time_forms(bundle, Settings(), 0.2, inputs=inputs)
 
     for one, other in zip(here.staged_s + here.fused_s, fresh.staged_s + fresh.fused_s, strict=True):
@@ -50,13 +50,13 @@ def test_the_form_with_the_lower_mean_over_the_exits_is_faster(
     staged_s: tuple[float, ...], fused_s: tuple[float, ...], faster: str
 ) -> None:
     """Staged where they are equal: it takes deadlines and batches as well."""
-    assert faster == FormTimes(staged_s, fused_s, 1.0).faster
+    assert faster == ModeTimes(staged_s, fused_s, 1.0).faster
 
 
 def test_what_a_process_refuses_is_told_in_its_words(compiled: Path) -> None:
     """Without a traceback, and with the exit code of the error."""
     bundle = Bundle.open(compiled)
-    inputs = random_inputs(bundle.manifest.inputs, 0, 8)
+    inputs = make_random_inputs(bundle.manifest.inputs, 0, 8)
 
     with pytest.raises(InputError, match="backend onnxruntime has no option named 'a'"):
         time_forms(bundle, Settings(options="a=1"), 0.1, inputs=inputs)

@@ -18,9 +18,9 @@ from edgeexit.measure import suites as suites_module
 from edgeexit.measure.processes import run_process
 from edgeexit.measure.result.assembly import audit_findings
 from edgeexit.measure.verdict import Processes, compare_processes
-from edgeexit.measure.worker import Job, Opening
+from edgeexit.measure.worker import Job, RunnerSpec
 from edgeexit.runtime import Runner
-from edgeexit.util.progress import silent
+from edgeexit.util.progress import show_nothing
 from tests.measure.conftest import open_bundle
 
 
@@ -130,7 +130,7 @@ def test_an_interruption_keeps_the_processes_that_ended(
     compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One process of two is a result with a doubt; none at all is an interruption."""
-    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+    monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
     calls = [0]
 
     def stops(*arguments: Any) -> dict[str, NDArray[Any]]:
@@ -153,12 +153,12 @@ def test_an_interruption_of_the_caches_keeps_the_energy(
     compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here the reason why there is none, which is not that it was interrupted."""
-    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+    monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
 
     def stops(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgeexit.measure.protocol.cache_of", stops)
+    monkeypatch.setattr("edgeexit.measure.protocol.measure_runner_cache", stops)
     kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="tiny")
     assert "not part of preset tiny (--energy)" == kept.energy_reason
     assert (None, "interrupted") == (kept.cache, kept.cache_reason)
@@ -168,7 +168,7 @@ def test_a_breakdown_that_was_not_measured_is_null_with_its_reason(
     compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The latencies stay, and a note says it."""
-    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+    monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
 
     def lacks(*arguments: Any) -> dict[str, NDArray[Any]]:
         return {**run_process(*arguments), "parts.reason": np.array("out of memory")}
@@ -184,13 +184,13 @@ def test_a_fault_of_the_energy_pass_keeps_what_was_timed(
     compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All processes had ended; energy is null with the fault as its reason."""
-    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+    monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
 
     def fails(*_: Any, **__: Any) -> None:
         msg = "the sampling process did not start"
         raise HardwareMissing(msg)
 
-    monkeypatch.setattr("edgeexit.measure.protocol.energy_of", fails)
+    monkeypatch.setattr("edgeexit.measure.protocol.measure_runner_energy", fails)
     kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="tiny", energy=True)
     assert (None, "the sampling process did not start") == (kept.energy, kept.energy_reason)
     assert kept.cache is not None
@@ -200,7 +200,7 @@ def test_without_labels_there_is_no_accuracy_but_agreement(
     compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Agreement with the backbone needs no labels."""
-    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+    monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
     runner = open_bundle(compiled, [-np.inf, -np.inf])
     accuracy = edgeexit.bench(runner, samples, preset="tiny").accuracy
     assert accuracy.overall is None
@@ -217,8 +217,8 @@ def test_labels_out_of_range_are_refused(compiled: Path, samples: NDArray[np.flo
 
 def test_an_unknown_preset_names_the_near_miss(compiled: Path, samples: NDArray[np.float32]) -> None:
     """All shipped suites load, and a misspelt one is refused."""
-    assert ["publish", "quick", "standard"] == suites_module.suite_names()
-    for name in suites_module.suite_names():
+    assert ["publish", "quick", "standard"] == suites_module.list_suites()
+    for name in suites_module.list_suites():
         assert name == suites_module.load_suite(name).name
     with pytest.raises(InputError, match="Did you mean 'quick'"):
         edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="quik")
@@ -227,7 +227,7 @@ def test_an_unknown_preset_names_the_near_miss(compiled: Path, samples: NDArray[
 def test_a_faulty_suite_says_every_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All faults of a file come in one message."""
     (tmp_path / "bad.toml").write_text('description = "x"\nprocesses = "five"\nsecond = 1.0\n', encoding="utf-8")
-    monkeypatch.setattr(suites_module, "data_dir", lambda kind: tmp_path)
+    monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: tmp_path)
     with pytest.raises(InputError) as caught:
         suites_module.load_suite("bad")
     assert all(part in str(caught.value) for part in ("processes", "second is unknown", "trace is missing"))
@@ -237,7 +237,7 @@ def test_a_decision_that_changes_between_passes_makes_the_result_invalid(
     compiled: Path, suites: Path, samples: NDArray[np.float32], balanced: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here because the processes are told other thresholds than the accuracy pass had."""
-    monkeypatch.setattr(suites_module, "data_dir", lambda kind: suites)
+    monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
     monkeypatch.setattr("edgeexit.measure.protocol.Opening.of", _never_early)
     changed = edgeexit.bench(open_bundle(compiled, balanced), samples, preset="tiny")
     assert "invalid" == changed.validity.status
@@ -247,14 +247,14 @@ def test_a_decision_that_changes_between_passes_makes_the_result_invalid(
 
 def test_what_a_process_refuses_is_the_users_message(compiled: Path, tmp_path: Path) -> None:
     """Its own error and nothing around it: no exit code, no lines of a traceback."""
-    gone = Opening(str(tmp_path / "gone.eexit"), {}, ("inf", "inf"))
+    gone = RunnerSpec(str(tmp_path / "gone.eexit"), {}, ("inf", "inf"))
     job = Job(gone, str(tmp_path / "inputs.npz"), seconds=0.1, warmup_s=0.0, seed=0)
     with pytest.raises(InputError, match=r"gone\.eexit") as caught:
-        run_process(job, tmp_path, silent, 0, 1)
+        run_process(job, tmp_path, show_nothing, 0, 1)
     assert "Traceback" not in str(caught.value)
     assert "a measuring process" not in str(caught.value)
 
 
-def _never_early(runner: Runner) -> Opening:
+def _never_early(runner: Runner) -> RunnerSpec:
     settings = {name: getattr(runner.settings, name) for name in ("backend", "mode", "threads", "spin")}
-    return Opening(str(runner.bundle.path), settings, ("inf", "inf"))
+    return RunnerSpec(str(runner.bundle.path), settings, ("inf", "inf"))

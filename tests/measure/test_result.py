@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeexit.errors import InputError
-from edgeexit.measure import BenchResult, read_result, result_from
+from edgeexit.measure import BenchResult, parse_result, read_result
 
 
 def test_a_saved_result_reads_back_equal(result: BenchResult, tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_the_document_is_plain_json_with_its_schema(result: BenchResult) -> None
     text = json.dumps(never.to_document(), allow_nan=False)
     assert "edgeexit.bench/1" == json.loads(text)["schema"]
     assert ["-inf", "inf"] == json.loads(text)["subject"]["thresholds"]
-    assert never.subject.thresholds == result_from(json.loads(text)).subject.thresholds
+    assert never.subject.thresholds == parse_result(json.loads(text)).subject.thresholds
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_the_document_is_plain_json_with_its_schema(result: BenchResult) -> None
 def test_other_documents_are_refused(result: BenchResult, change: dict[str, object], message: str) -> None:
     """Newer schemas with the remedy, other things by their name, wrong fields by their place."""
     with pytest.raises(InputError, match=message):
-        result_from(result.to_document() | change)
+        parse_result(result.to_document() | change)
 
 
 def test_a_document_without_a_field_says_which(result: BenchResult) -> None:
@@ -51,7 +51,7 @@ def test_a_document_without_a_field_says_which(result: BenchResult) -> None:
     document = result.to_document()
     del document["latency"]["mixture"]["mean_s"]
     with pytest.raises(InputError, match=r"latency\.mixture\.mean_s is missing"):
-        result_from(document)
+        parse_result(document)
 
 
 @pytest.mark.parametrize("field", ["process_mean_s", "process_typical_s"])
@@ -60,7 +60,7 @@ def test_a_process_that_took_no_time_is_refused(result: BenchResult, field: str)
     document = result.to_document()
     document["latency"]["mixture"][field][0] = 0.0
     with pytest.raises(InputError, match=rf"{field}\[0\] is 0.0, which is no time above 0"):
-        result_from(document)
+        parse_result(document)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null"])

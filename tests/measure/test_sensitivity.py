@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 import edgeexit
-from edgeexit.data import demo_asset, load_data
+from edgeexit.data import find_demo_asset, load_data
 from edgeexit.measure import time_interleaved
-from edgeexit.measure.result.aggregation import Lane, latency_of
+from edgeexit.measure.result.aggregation import TimingSeries, compute_latency
 from edgeexit.measure.result.parts import Latency
 from edgeexit.measure.verdict import Processes, compare_processes
-from edgeexit.measure.worker import split_samples, traced
+from edgeexit.measure.worker import make_traced_call, split_samples
 from tests.measure.conftest import open_bundle
 
 pytestmark = pytest.mark.serial
@@ -38,13 +38,13 @@ def _slowed(run: Callable[[Any], Any], share: float) -> Callable[[Any], Any]:
 
 def _measured(runs: dict[str, Any], feed: list[Any], seed: int) -> dict[str, Latency]:
     exits = np.array([runs["first"](x).exit for x in feed])
-    calls = {name: traced(run, feed, [0] * len(feed)) for name, run in runs.items()}
-    found: dict[str, list[Lane]] = {name: [] for name in runs}
+    calls = {name: make_traced_call(run, feed, [0] * len(feed)) for name, run in runs.items()}
+    found: dict[str, list[TimingSeries]] = {name: [] for name in runs}
     for repeat in range(5):
         for name, samples in time_interleaved(calls, seconds=0.2, block_s=0.01, seed=10 * seed + repeat).items():
-            found[name].append(Lane(samples, exits[np.arange(len(samples)) % len(exits)]))
+            found[name].append(TimingSeries(samples, exits[np.arange(len(samples)) % len(exits)]))
     counts = np.bincount(exits - 1, minlength=3).astype(np.int64)
-    return {name: latency_of(lanes, counts) for name, lanes in found.items()}
+    return {name: compute_latency(lanes, counts) for name, lanes in found.items()}
 
 
 TELLING = 0.01
@@ -82,7 +82,7 @@ def test_the_same_is_the_same_and_five_percent_slower_is_slower(
 
 def test_a_quick_run_of_the_demo_ends_in_fifteen_seconds(tmp_path: Path) -> None:
     """Every part of the preset, the whole protocol."""
-    bundle = edgeexit.compile(demo_asset("lenet-digits.onnx"), tmp_path / "demo.eexit", seconds=0)
+    bundle = edgeexit.compile(find_demo_asset("lenet-digits.onnx"), tmp_path / "demo.eexit", seconds=0)
     data = load_data("digits:test")
     runner = open_bundle(bundle.path, [0.5])
     start = time.perf_counter()

@@ -16,6 +16,7 @@ from edgeexit.measure.statistics import (
     Interval,
     binomial_cdf,
     block_bootstrap_intervals,
+    count_samples_for_bound,
     early_stopping_bound,
     lag1,
     mean_interval,
@@ -25,7 +26,6 @@ from edgeexit.measure.statistics import (
     rank,
     ratio_interval,
     regularized_beta,
-    samples_needed,
     t_quantile,
     tukey_outliers,
     variation,
@@ -92,7 +92,7 @@ def test_t_quantiles_are_those_of_the_printed_tables(freedom: int, expected: flo
 @pytest.mark.parametrize(("q", "needed"), [(90.0, 64), (95.0, 130), (99.0, 662)])
 def test_the_bound_needs_as_many_samples_as_loadgen(q: float, needed: int) -> None:
     """The floors of MLPerf's single-stream scenario at 99 % confidence."""
-    assert needed == samples_needed(q)
+    assert needed == count_samples_for_bound(q)
     assert early_stopping_bound(np.arange(needed - 1), q).value is None
     assert early_stopping_bound(np.arange(needed), q).value == needed - 1
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from edgeexit.errors import InputError
-from edgeexit.hardware import data_dir
+from edgeexit.hardware import find_data_dir
 from edgeexit.measure.suites import load_suite
 
 
 def test_a_preset_may_be_a_toml_file_of_the_user(tmp_path: Path) -> None:
     """Same keys as a shipped preset; its name is that of the file."""
     mine = tmp_path / "mine.toml"
-    mine.write_text((data_dir("suites") / "quick.toml").read_text().replace("processes = 5", "processes = 7"))
+    mine.write_text((find_data_dir("suites") / "quick.toml").read_text().replace("processes = 5", "processes = 7"))
 
     suite = load_suite(str(mine))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeexit.errors import InputError
-from edgeexit.measure.timing import Samples, harness_overhead_s, time_interleaved
+from edgeexit.measure.timing import TimedSamples, measure_harness_overhead, time_interleaved
 
 
 def _work(loops: int) -> object:
@@ -69,7 +69,7 @@ def test_nothing_to_time_is_refused(bad: dict[str, Any]) -> None:
 
 def test_samples_know_their_mean_percentiles_and_blocks() -> None:
     """Percentiles are nearest-rank, block means are per round."""
-    samples = Samples(np.array([1.0, 3.0, 5.0, 7.0]), np.array([0, 0, 1, 1]))
+    samples = TimedSamples(np.array([1.0, 3.0, 5.0, 7.0]), np.array([0, 0, 1, 1]))
     assert samples.mean_s == 4.0
     assert samples.median_s == 3.0
     assert samples.percentile_s(75.0) == 5.0
@@ -88,7 +88,7 @@ def test_progress_ends_complete() -> None:
 @pytest.mark.serial
 def test_the_harness_adds_at_most_a_microsecond_to_an_inference() -> None:
     """What is not the inference is small, and known."""
-    assert harness_overhead_s() <= 1e-6
+    assert measure_harness_overhead() <= 1e-6
 
 
 @pytest.mark.serial

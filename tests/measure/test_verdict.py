@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeexit.measure.statistics import Interval
-from edgeexit.measure.verdict import Processes, compare_processes, ratio_verdict
+from edgeexit.measure.verdict import Processes, compare_processes, judge_ratio
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from edgeexit.measure.verdict import Processes, compare_processes, ratio_verdict
 )
 def test_the_interval_decides(ratio: float, low: float, high: float, expected: str) -> None:
     """Beyond 1 on one side and by 1 % at least; near 1 on both sides; else undecided."""
-    assert expected == ratio_verdict(ratio, Interval(low, high))
+    assert expected == judge_ratio(ratio, Interval(low, high))
 
 
 def test_one_process_decides_nothing() -> None:

@@ -10,23 +10,23 @@ import pytest
 
 from edgeexit.errors import HardwareMissing
 from edgeexit.hardware.timeline import StateRecorder
-from edgeexit.measure.processes import Replicate
-from edgeexit.measure.watch import Watch
+from edgeexit.measure.processes import ProcessResult
+from edgeexit.measure.watch import MachineMonitor
 from tests.hardware.boards import jetson_orin_nano, plant
 
 _GPU = "sys/class/devfreq/17000000.gpu"
 
 
-def _replicate(start_s: float, end_s: float) -> Replicate:
+def _replicate(start_s: float, end_s: float) -> ProcessResult:
     """A process that timed one round, which took half of the time, and other passes between two moments."""
     times = {"start_s": [start_s], "rounds_s": [(start_s + end_s) / 2], "end_s": [end_s]}
-    return Replicate({name: np.array(values) for name, values in times.items()}, np.zeros(1, np.int64))
+    return ProcessResult({name: np.array(values) for name, values in times.items()}, np.zeros(1, np.int64))
 
 
 def test_a_clock_that_drops_in_the_middle_is_seen_and_kept(tmp_path: Path) -> None:
     """Both snapshots find it where it was fixed; the recorder does not."""
     root = plant(tmp_path, {**jetson_orin_nano(), f"{_GPU}/cur_freq": 1020000000, f"{_GPU}/min_freq": 1020000000})
-    watch, start_s = Watch(root), time.monotonic()
+    watch, start_s = MachineMonitor(root), time.monotonic()
     with watch.recording():
         time.sleep(0.5)
         (root / _GPU / "cur_freq").write_text("306000000")
@@ -47,7 +47,7 @@ def test_a_clock_that_drops_in_the_middle_is_seen_and_kept(tmp_path: Path) -> No
 def test_a_clock_that_drops_in_the_last_pass_is_seen(tmp_path: Path) -> None:
     """Paced and cold inferences come after the last round of the main lanes, and their clocks are judged too."""
     root = plant(tmp_path, {**jetson_orin_nano(), f"{_GPU}/cur_freq": 1020000000, f"{_GPU}/min_freq": 1020000000})
-    watch, start_s = Watch(root), time.monotonic()
+    watch, start_s = MachineMonitor(root), time.monotonic()
     with watch.recording():
         time.sleep(0.8)
         (root / _GPU / "cur_freq").write_text("306000000")
@@ -60,7 +60,7 @@ def test_a_clock_that_drops_in_the_last_pass_is_seen(tmp_path: Path) -> None:
 def test_what_happened_while_nothing_was_timed_is_kept_and_not_judged(tmp_path: Path) -> None:
     """A process that starts may move a clock."""
     root = plant(tmp_path, jetson_orin_nano())
-    watch = Watch(root)
+    watch = MachineMonitor(root)
     with watch.recording():
         (root / _GPU / "cur_freq").write_text("1020000000")
         time.sleep(0.3)
@@ -79,7 +79,7 @@ def test_a_recorder_that_cannot_start_is_a_doubt(tmp_path: Path, monkeypatch: py
         raise HardwareMissing("no process")
 
     monkeypatch.setattr(StateRecorder, "start", broken)
-    watch = Watch(plant(tmp_path, jetson_orin_nano()))
+    watch = MachineMonitor(plant(tmp_path, jetson_orin_nano()))
     with watch.recording():
         pass
     _, validity = watch.device([_replicate(0.0, 1.0)])

@@ -11,7 +11,7 @@ import torch
 
 from edgeexit.errors import InputError
 from edgeexit.exporter import export
-from edgeexit.nets import NETS, build, net, register
+from edgeexit.nets import NETS, build, find_network, register
 from edgeexit.nets.outputs import run_exits
 
 VARIANTS: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -35,7 +35,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], int]] = {
 
 
 def sample(name: str, batch: int) -> torch.Tensor:
-    return torch.randn(batch, *net(name).input_shape, generator=torch.Generator().manual_seed(0))
+    return torch.randn(batch, *find_network(name).input_shape, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from edgeexit.calibration import Calibration, Front, Policy
 from edgeexit.calibration.decision import CalibrationVerdict
 from edgeexit.calibration.replay import ReplayTable
-from edgeexit.calibration.result import Check, Figures, Parts, curve_of, exit_rows
-from edgeexit.calibration.solver.cross_validation import Choice
+from edgeexit.calibration.result import BoundCheck, DataParts, PolicyPerformance, make_curve, make_exit_rows
+from edgeexit.calibration.solver.cross_validation import PolicyChoice
 from edgeexit.criteria import criterion
 from edgeexit.measure import BenchResult
 from edgeexit.measure.accuracy import Decisions
-from edgeexit.measure.processes import Replicate
-from edgeexit.measure.result.assembly import Measured, notes_of, raw_of, report_of
-from edgeexit.measure.result.parts import Device, Judgement, Subject, Tool, Workload
+from edgeexit.measure.processes import ProcessResult
+from edgeexit.measure.result.assembly import RawMeasurement, build_latency_report, collect_notes, collect_raw_arrays
+from edgeexit.measure.result.parts import Device, SystemUnderTest, Tool, ValidityReport, Workload
 from edgeexit.measure.shares import share_interval
 from tests.calibration.worlds import world
 
@@ -38,18 +38,18 @@ def made_result(exits: int, seed: int = 0) -> BenchResult:
     costs_s = np.linspace(0.3e-3, 2e-3, exits)
     places = rng.integers(0, SAMPLES, TRACE)
     replicates = [_replicate(rng, decisions, costs_s, places, p) for p in range(PROCESSES)]
-    measured = Measured(decisions, replicates, seed)
-    latency = report_of(measured)
+    measured = RawMeasurement(decisions, replicates, seed)
+    latency = build_latency_report(measured)
     rounds = {
         "rounds_s": np.concatenate([5.0 * p + np.arange(1, 21) / 10 for p in range(PROCESSES)]),
         "rounds_process": np.repeat(np.arange(PROCESSES), 20),
     }
     return BenchResult(
         run_id=f"run{seed}", created="2026-01-01T00:00:00+00:00", tool=Tool("0.0", None), device=_DEVICE,
-        subject=_subject(exits, thresholds), workload=_WORKLOAD, validity=Judgement("suspect", REASONS),
-        notes=tuple(notes_of(measured, latency)), accuracy=decisions.accuracy(), latency=latency, paced=None,
+        subject=_subject(exits, thresholds), workload=_WORKLOAD, validity=ValidityReport("suspect", REASONS),
+        notes=tuple(collect_notes(measured, latency)), accuracy=decisions.accuracy(), latency=latency, paced=None,
         paced_reason="not asked for", cold=None, cold_reason="not asked for", energy=None, energy_reason="no meter", cache=None,
-        cache_reason="not asked for", raw=raw_of(measured) | rounds,
+        cache_reason="not asked for", raw=collect_raw_arrays(measured) | rounds,
     )  # fmt: skip
 
 
@@ -57,8 +57,8 @@ _DEVICE = Device("some-cpu-123", {"cpu": "Some CPU at 2 GHz"}, {}, {})
 _WORKLOAD = Workload("made:test", "d" * 64, SAMPLES, SAMPLES, "random", 0, "single-stream", 1, "quick", PROCESSES, 2.0)
 
 
-def _subject(exits: int, thresholds: tuple[float, ...]) -> Subject:
-    return Subject(
+def _subject(exits: int, thresholds: tuple[float, ...]) -> SystemUnderTest:
+    return SystemUnderTest(
         bundle="made.eexit", manifest_sha256="a" * 64, model_sha256="b" * 64, backend="onnxruntime", mode="staged",
         precision="float32", threads=1, spin=False, exits=exits, classes=10, criterion="max_softmax",
         threshold_unit="probability", thresholds=thresholds, calibrated=True, target="mean<=1ms, drop<=1", source="made.onnx",
@@ -85,7 +85,7 @@ def _replicate(
     costs_s: NDArray[np.float64],
     places: NDArray[np.int64],
     process: int,
-) -> Replicate:
+) -> ProcessResult:
     exits, slow = decisions.exits[places], 1 + 0.01 * process
     lanes = {"mixture": costs_s[exits - 1], "backbone": np.full(TRACE, costs_s[-1] * 0.95)}
     lanes |= {f"forced_{k}": np.full(200, cost) for k, cost in enumerate(costs_s, 1)}
@@ -99,7 +99,7 @@ def _replicate(
     for name, means in lanes.items():
         arrays[f"{name}.values_s"] = means * slow * rng.gamma(100.0, 0.01, len(means))
         arrays[f"{name}.blocks"] = np.arange(len(means)) * 20 // len(means)
-    return Replicate(arrays, places)
+    return ProcessResult(arrays, places)
 
 
 def made_calibration(exits: int, seed: int = 0, *, points: int | None = None) -> Calibration:
@@ -109,7 +109,7 @@ def made_calibration(exits: int, seed: int = 0, *, points: int | None = None) ->
     policy = policies[len(policies) // 2]
     predicted = _figures(table, policy)
     limit_s = 1.1 * predicted.mean_s
-    curve = curve_of(Front(policies))
+    curve = make_curve(Front(policies))
     rule = criterion("max_softmax")
     return Calibration(
         schema="edgeexit.calibration/1", created="2026-01-01T00:00:00+00:00", versions={}, key="some-cpu-123/onnxruntime",
@@ -117,17 +117,19 @@ def made_calibration(exits: int, seed: int = 0, *, points: int | None = None) ->
         settings={"backend": "onnxruntime", "mode": "staged", "precision": "float32", "threads": 1},
         criterion="max_softmax", unit="probability", target="mean<=0.6x, drop<=5", confidence=None,
         thresholds=tuple(rule.own(t) for t in policy.thresholds), inner_thresholds=policy.thresholds, policy=policy,
-        choice=Choice("search", {}), certificate=None, exits=exit_rows(table), backbone_mean_s=float(table.mean_cost_s[-1]),
+        choice=PolicyChoice("search", {}), certificate=None, exits=make_exit_rows(table), backbone_mean_s=float(table.mean_cost_s[-1]),
         backbone_p99_s=float(table.mean_cost_s[-1]) * 1.2, predicted=predicted,
         measured=replace(predicted, mean_s=predicted.mean_s * 1.01, samples=100), replayed_mean_s=None, noise_floor=0.01,
         sampling_error=0.03, accuracy_interval=share_interval(predicted.accuracy or 0.0, 100), tolerance=0.03, on_track=True,
         checks=(
-            Check("mean<=0.6x", limit_s, predicted.mean_s, predicted.mean_s * 1.01, 0.05 * limit_s, True, "met", predicted.mean_s, limit_s),
-            Check("drop<=5", 5.0, 1.2, 1.4, 0.5, True, "met", 0.9, 1.9),
+            BoundCheck(
+                "mean<=0.6x", limit_s, predicted.mean_s, predicted.mean_s * 1.01, 0.05 * limit_s, True, "met", predicted.mean_s, limit_s
+            ),
+            BoundCheck("drop<=5", 5.0, 1.2, 1.4, 0.5, True, "met", 0.9, 1.9),
         ),
         met=True, validity="suspect", reasons=REASONS, state={}, energy_reason=None, verdicts=(), curve=curve[:points],
         verdict=CalibrationVerdict("met", "confirmed", 0.01, "quiet", 0.02),
-        parts=Parts(SAMPLES, 0, 100, 0, "a" * 64, None, "b" * 64, "made:calibration", "c" * 64),
+        parts=DataParts(SAMPLES, 0, 100, 0, "a" * 64, None, "b" * 64, "made:calibration", "c" * 64),
     )  # fmt: skip
 
 
@@ -140,8 +142,8 @@ def _policies(table: ReplayTable) -> tuple[Policy, ...]:
     return tuple(found)
 
 
-def _figures(table: ReplayTable, policy: Policy) -> Figures:
+def _figures(table: ReplayTable, policy: Policy) -> PolicyPerformance:
     mean_s = policy.mean_s
-    return Figures(
+    return PolicyPerformance(
         len(table), policy.accuracy, policy.agreement, mean_s, mean_s, 2 * mean_s, policy.exit_rates, None, policy.macs
     )

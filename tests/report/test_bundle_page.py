@@ -21,9 +21,9 @@ import edgeexit
 from edgeexit.bundle import Bundle, ModeTiming
 from edgeexit.cli.app import app
 from edgeexit.report.bundle_drawing import draw_bundle
-from edgeexit.report.bundle_facts import bundle_facts
-from edgeexit.report.bundle_page import bundle_page
-from edgeexit.report.bundle_tables import without_calibration
+from edgeexit.report.bundle_facts import collect_bundle_facts
+from edgeexit.report.bundle_page import render_bundle_page
+from edgeexit.report.bundle_tables import explain_missing_calibration
 from tests.graph.hard import Writer
 from tests.networks import chain
 from tests.report.browser import layout_faults
@@ -75,7 +75,7 @@ class _Tags(HTMLParser):
 
 def test_names_from_models_are_text_and_nothing_else(hostile: Bundle) -> None:
     """No element, attribute or unseen character comes from a name."""
-    page = bundle_page(bundle_facts(hostile))
+    page = render_bundle_page(collect_bundle_facts(hostile))
     tags = _Tags(page)
 
     assert {"script", "img", "b", "i"}.isdisjoint(set(tags.seen) - {"b", "i"})
@@ -92,7 +92,7 @@ def test_names_in_sentences_are_text_too(hostile: Bundle) -> None:
     slow = ModeTiming((1.0,) * 4, (1.0,) * 4, "staged", "2026-01-01T00:00:00+00:00", 0.5)
     timed = Bundle(hostile.path, replace(hostile.manifest, timings={"some device": slow}))
 
-    page = bundle_page(bundle_facts(timed))
+    page = render_bundle_page(collect_bundle_facts(timed))
 
     assert 3 == page.count("it cannot pay there")
     assert "\x07" not in page
@@ -101,7 +101,7 @@ def test_names_in_sentences_are_text_too(hostile: Bundle) -> None:
 
 def test_the_page_needs_nothing_from_elsewhere(hostile: Bundle) -> None:
     """No address in it, and a policy that would refuse one."""
-    page = bundle_page(bundle_facts(hostile))
+    page = render_bundle_page(collect_bundle_facts(hostile))
 
     assert not re.search(r"(src|href|url)\s*[=(]\s*[\"']?(https?:)?//", page)
     assert "default-src 'none'" in page
@@ -109,8 +109,8 @@ def test_the_page_needs_nothing_from_elsewhere(hostile: Bundle) -> None:
 
 def test_every_stage_cut_and_boundary_tensor_is_drawn(hostile: Bundle) -> None:
     """Four stages, three cuts, and what crosses them by name, shape and size; once for a desk and once for a phone."""
-    facts = bundle_facts(hostile)
-    page = bundle_page(facts)
+    facts = collect_bundle_facts(hostile)
+    page = render_bundle_page(facts)
 
     assert 2 * 4 == page.count('rx="10"')
     for k in (1, 2, 3):
@@ -172,7 +172,7 @@ def test_a_browser_shows_the_drawing_and_runs_nothing(hostile: Bundle, tmp_path:
     if browser is None:
         pytest.skip("no Chromium here")
     page = tmp_path / "page.html"
-    page.write_text(bundle_page(bundle_facts(hostile)), encoding="utf-8")
+    page.write_text(render_bundle_page(collect_bundle_facts(hostile)), encoding="utf-8")
 
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
     shown = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=60, check=False)
@@ -189,7 +189,10 @@ def test_a_browser_shows_the_drawing_and_runs_nothing(hostile: Bundle, tmp_path:
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_drawing_fits_its_window(hostile: Bundle, timed: Bundle, width: int, tmp_path: Path) -> None:
     """On a phone and on a desk: no texts overlap, none leaves the drawing, the page does not scroll sideways."""
-    pages = {name: bundle_page(bundle_facts(bundle)) for name, bundle in (("hostile", hostile), ("timed", timed))}
+    pages = {
+        name: render_bundle_page(collect_bundle_facts(bundle))
+        for name, bundle in (("hostile", hostile), ("timed", timed))
+    }
 
     assert {name: [] for name in pages} == layout_faults(pages, width, tmp_path)
 
@@ -206,7 +209,7 @@ def timed(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def test_the_time_of_the_backbone_is_a_line_through_the_bars(timed: Bundle) -> None:
     """Where a device was timed, bars are times, and leaving late is seen to take longer than the network without exits."""
-    facts = bundle_facts(timed)
+    facts = collect_bundle_facts(timed)
 
     drawn = draw_bundle(facts)
 
@@ -217,8 +220,8 @@ def test_the_time_of_the_backbone_is_a_line_through_the_bars(timed: Bundle) -> N
 
 def test_a_bundle_whose_calibrations_are_not_active_says_so(timed: Bundle) -> None:
     """They are kept, and can be looked at and used; a bundle without any says how to make one."""
-    facts = replace(bundle_facts(timed), kept=2)
+    facts = replace(collect_bundle_facts(timed), kept=2)
 
-    assert "2 calibrations kept" in without_calibration(facts)
-    assert "2 calibrations kept" in bundle_page(facts)
-    assert "edgeexit calibrate " in without_calibration(replace(facts, kept=0))
+    assert "2 calibrations kept" in explain_missing_calibration(facts)
+    assert "2 calibrations kept" in render_bundle_page(facts)
+    assert "edgeexit calibrate " in explain_missing_calibration(replace(facts, kept=0))

@@ -13,7 +13,7 @@ import pytest
 
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult
-from edgeexit.measure.result.bench_result import result_from
+from edgeexit.measure.result.bench_result import parse_result
 from edgeexit.report import read_items, write_report
 from edgeexit.util.documents import dumps, read_json
 
@@ -34,10 +34,10 @@ def test_damage_to_energy_or_cache_is_named(
 ) -> None:
     """They are documents inside the document."""
     document = json.loads(dumps(full.to_document()))
-    assert full.energy == result_from(document).energy
+    assert full.energy == parse_result(document).energy
     damage(document)
     with pytest.raises(InputError, match=f"the {part} of result has 1 fault"):
-        result_from(document)
+        parse_result(document)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b'{"schema": "x"', b"[]", b"1" * 5000])
@@ -89,4 +89,4 @@ def test_figures_that_cannot_all_be_true_are_named(
     document = json.loads(dumps(full.to_document()))
     damage(document)
     with pytest.raises(InputError, match=re.escape(told)):
-        result_from(document)
+        parse_result(document)

@@ -10,12 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeexit.report import html_report
-from edgeexit.report.numbers import axis_numbers
-from edgeexit.report.plot.figure import exit_tone
-from edgeexit.report.plot.label_placement import Box, Label, around, beside, place, text_width
+from edgeexit.report import render_report
+from edgeexit.report.numbers import format_axis_numbers
+from edgeexit.report.plot.figure import choose_exit_tone
+from edgeexit.report.plot.label_placement import (
+    Label,
+    Rectangle,
+    estimate_text_width,
+    list_places_around_point,
+    list_places_beside_line,
+    place,
+)
 from edgeexit.report.sources import Item
-from edgeexit.report.validity_reasons import gravest_first, merge_alike
+from edgeexit.report.validity_reasons import merge_alike, sort_by_gravity
 from tests.report.browser import layout_faults
 from tests.report.made import made_calibration, made_result
 
@@ -23,8 +30,8 @@ from tests.report.made import made_calibration, made_result
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
     """Benchmarks and calibrations of 2, 3, 8 and 32 exits, and four results on one page."""
-    made = {f"bench {n}": html_report([("a.json", made_result(n))]) for n in (2, 3, 8, 32)}
-    made |= {f"calibration {n}": html_report([("a.eexit", made_calibration(n))]) for n in (2, 3, 8, 32)}
+    made = {f"bench {n}": render_report([("a.json", made_result(n))]) for n in (2, 3, 8, 32)}
+    made |= {f"calibration {n}": render_report([("a.eexit", made_calibration(n))]) for n in (2, 3, 8, 32)}
     first, other = made_result(3), made_result(3, seed=1)
     unlike = replace(other, subject=replace(other.subject, threads=2))
     named: list[tuple[str, Item]] = [
@@ -33,7 +40,7 @@ def pages() -> dict[str, str]:
         ("unlike.json", unlike),
         ("lenet.eexit", made_calibration(3)),
     ]
-    return made | {"several": html_report(named)}
+    return made | {"several": render_report(named)}
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -59,9 +66,13 @@ def test_the_check_of_the_layout_sees_faults(tmp_path: Path) -> None:
 )
 def test_placed_labels_never_overlap_and_stay_inside(points: list[tuple[float, float, str]]) -> None:
     """Whatever the points; a label without a free place is left out."""
-    inside = Box(0, 0, 600, 300)
+    inside = Rectangle(0, 0, 600, 300)
     labels = [
-        Label(words, "ink", around(x, y) if i % 2 else beside(x, 0, 8, left_first=x > 300))
+        Label(
+            words,
+            "ink",
+            list_places_around_point(x, y) if i % 2 else list_places_beside_line(x, 0, 8, left_first=x > 300),
+        )
         for i, (x, y, words) in enumerate(points)
     ]
 
@@ -73,10 +84,10 @@ def test_placed_labels_never_overlap_and_stay_inside(points: list[tuple[float, f
 
 def test_a_label_avoids_lines_where_it_can() -> None:
     """It covers one only where no free place is beside it."""
-    spots = beside(100, 0, 3, left_first=False)
-    line = Box(110, 0, 112, 300)
-    [(_, spot)] = place([Label("exit 1", "ink", spots)], Box(0, 0, 600, 300), avoided=[line])
-    [(_, forced)] = place([Label("exit 1", "ink", spots[:1])], Box(0, 0, 600, 300), avoided=[line])
+    spots = list_places_beside_line(100, 0, 3, left_first=False)
+    line = Rectangle(110, 0, 112, 300)
+    [(_, spot)] = place([Label("exit 1", "ink", spots)], Rectangle(0, 0, 600, 300), avoided=[line])
+    [(_, forced)] = place([Label("exit 1", "ink", spots[:1])], Rectangle(0, 0, 600, 300), avoided=[line])
 
     assert "end" == spot.anchor
     assert spots[0] == forced
@@ -84,19 +95,23 @@ def test_a_label_avoids_lines_where_it_can() -> None:
 
 def test_longer_text_is_wider() -> None:
     """The estimate grows with every character."""
-    assert text_width("exit 1") < text_width("exit 1: 0.92") < text_width("exit 1: 0.92 probability")
+    assert (
+        estimate_text_width("exit 1")
+        < estimate_text_width("exit 1: 0.92")
+        < estimate_text_width("exit 1: 0.92 probability")
+    )
 
 
 @pytest.mark.parametrize("exits", [2, 7, 8, 32])
 def test_exits_that_stand_beside_each_other_differ_in_colour(exits: int) -> None:
     """All of them, up to 32."""
-    assert exits == len({exit_tone(k, exits) for k in range(1, exits + 1)})
+    assert exits == len({choose_exit_tone(k, exits) for k in range(1, exits + 1)})
 
 
 def test_one_axis_has_one_notation() -> None:
     """Powers of ten for all where one number needs them."""
-    assert ["0.01", "0.1", "1"] == axis_numbers([0.01, 0.1, 1.0])
-    assert ["10⁻⁵", "2·10⁻⁴", "10⁻³"] == axis_numbers([1e-5, 2e-4, 1e-3])
+    assert ["0.01", "0.1", "1"] == format_axis_numbers([0.01, 0.1, 1.0])
+    assert ["10⁻⁵", "2·10⁻⁴", "10⁻³"] == format_axis_numbers([1e-5, 2e-4, 1e-3])
 
 
 def test_what_spoils_a_measurement_most_stands_first() -> None:
@@ -104,7 +119,7 @@ def test_what_spoils_a_measurement_most_stands_first() -> None:
     load, unseen = "other processes used 1.7 cores on average", "clocks cannot be read (this is a virtual machine)"
     drift, changed = "early exit differs by 7.0% between processes (1 sigma)", "power mode changed from a to b"
 
-    assert (changed, drift, load, unseen) == gravest_first([unseen, load, drift, changed])
+    assert (changed, drift, load, unseen) == sort_by_gravity([unseen, load, drift, changed])
 
 
 def test_reasons_that_differ_in_a_number_are_said_once() -> None:

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 
 import edgeexit
-from edgeexit.data import demo_asset, load_data
+from edgeexit.data import find_demo_asset, load_data
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
-from edgeexit.measure.result.parts import Breakdown, Moment, StageCost, StateChannel
-from edgeexit.report import html_report, read_items, result_tables, write_report
+from edgeexit.measure.result.parts import Breakdown, MachineSnapshot, StageLatency, StateChannel
+from edgeexit.report import make_result_tables, read_items, render_report, write_report
 from edgeexit.report.calibrated import choice_reason
-from edgeexit.report.page import item_pictures
-from edgeexit.report.plot.bench_figures import costs, pictures_of
-from edgeexit.report.plot.figure import Panels, ticks
-from edgeexit.report.plot.svg import draw, standalone
+from edgeexit.report.page import plot_item
+from edgeexit.report.plot.bench_figures import plot_exit_costs, plot_result
+from edgeexit.report.plot.figure import Panels, compute_ticks
+from edgeexit.report.plot.svg import draw, render_standalone
 from edgeexit.report.sweep import sweep
-from edgeexit.report.tables import comparison_table
+from edgeexit.report.tables import make_comparison_table
 from tests.measure.conftest import open_bundle
 from tests.report.made import made_calibration
 
@@ -61,7 +61,7 @@ def _checked(page: str) -> _Checker:
 
 def test_the_page_is_whole_and_needs_nothing_from_elsewhere(full: BenchResult) -> None:
     """No script, no link but to its own parts, no address but the names of XML."""
-    page = html_report([("a.json", full)])
+    page = render_report([("a.json", full)])
     checker = _checked(page)
     assert not checker.tags & {"script", "link", "img", "iframe", "object"}
     assert all(link.startswith("#") for link in checker.links)
@@ -78,7 +78,7 @@ def test_text_from_files_is_escaped(full: BenchResult) -> None:
         workload=replace(full.workload, data=_HOSTILE),
         validity=replace(full.validity, reasons=(_HOSTILE,)),
     )
-    page = html_report([(_HOSTILE, hostile), (_HOSTILE, full)])
+    page = render_report([(_HOSTILE, hostile), (_HOSTILE, full)])
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "script" not in _checked(page).tags
@@ -86,7 +86,7 @@ def test_text_from_files_is_escaped(full: BenchResult) -> None:
 
 def test_every_picture_is_there_and_well_formed(full: BenchResult) -> None:
     """Those of the design, each a valid XML of its own."""
-    names = {picture.name for picture in pictures_of(full)}
+    names = {picture.name for picture in plot_result(full)}
     wanted = {
         "accuracy-latency",
         "accuracy-threshold",
@@ -97,17 +97,17 @@ def test_every_picture_is_there_and_well_formed(full: BenchResult) -> None:
         "over-time",
     }
     assert wanted | {"accuracy-energy", "cache-misses", "cache-rates"} == names
-    for picture in pictures_of(full):
-        root = ET.fromstring(standalone(picture))
+    for picture in plot_result(full):
+        root = ET.fromstring(render_standalone(picture))
         assert root.tag.endswith("svg")
         assert picture.title in draw(picture)
 
 
 def test_pictures_without_data_are_left_out(result: BenchResult) -> None:
     """No raw samples: what the figures alone allow."""
-    names = {picture.name for picture in pictures_of(replace(result, raw={}))}
+    names = {picture.name for picture in plot_result(replace(result, raw={}))}
     assert {"costs", "closure"} == names
-    _checked(html_report([("a.json", replace(result, raw={}))]))
+    _checked(render_report([("a.json", replace(result, raw={}))]))
 
 
 def test_clock_and_temperature_are_drawn_where_they_were_read(result: BenchResult) -> None:
@@ -117,9 +117,9 @@ def test_clock_and_temperature_are_drawn_where_they_were_read(result: BenchResul
         StateChannel("oc1", "counter", 2, 0, 0, 0),
     )
     raw = result.raw | {"state_0": np.array([[0.0, 1.0], [1.5e9, 1.4e9]]), "state_1": np.zeros((2, 2))}
-    timeline = (Moment(0.0, 40.0, None), Moment(5.0, 42.0, None))
+    timeline = (MachineSnapshot(0.0, 40.0, None), MachineSnapshot(5.0, 42.0, None))
     warm = replace(result, raw=raw, device=replace(result.device, timeline=timeline, channels=channels))
-    picture = next(p for p in pictures_of(warm) if p.name == "over-time")
+    picture = next(p for p in plot_result(warm) if p.name == "over-time")
     assert isinstance(picture, Panels)
     assert ["over-time", "clock", "temperature"] == [p.name for p in picture.panels]
     assert 1 == len({(p.x.low, p.x.high) for p in picture.panels})
@@ -130,20 +130,20 @@ def test_clock_and_temperature_are_drawn_where_they_were_read(result: BenchResul
 
 def test_the_time_goes_into_stages_gates_and_overhead(result: BenchResult) -> None:
     """Gates where they were told apart, and in an older result what each exit adds."""
-    cost = StageCost(1, 2e-5, 1e-6, 5e-6)
+    cost = StageLatency(1, 2e-5, 1e-6, 5e-6)
     told = replace(result.latency, breakdown=Breakdown((cost, replace(cost, exit=2), replace(cost, exit=3)), None))
-    drawn = draw(costs(replace(result, latency=told)))
+    drawn = draw(plot_exit_costs(replace(result, latency=told)))
     assert all(f">{what}</text>" in drawn for what in ("stage 1", "stage 3", "gates", "overhead"))
-    older = draw(costs(replace(result, latency=replace(told, breakdown=None))))
+    older = draw(plot_exit_costs(replace(result, latency=replace(told, breakdown=None))))
     assert ">to exit 3</text>" in older
-    table = next(t for t in result_tables(replace(result, latency=told)) if t.title == "Where the time goes")
+    table = next(t for t in make_result_tables(replace(result, latency=told)) if t.title == "Where the time goes")
     assert ("exit 2", "40.0 µs", "2.00 µs", "5.00 µs", "47.0 µs") == table.rows[1]
 
 
 def test_a_latency_target_is_a_line_in_the_distribution(result: BenchResult) -> None:
     """That of the calibration; of several bounds the one on latency."""
     aimed = replace(result, subject=replace(result.subject, target="p99<=5ms, drop<=0.5"))
-    picture = next(p for p in pictures_of(aimed) if p.name == "distribution")
+    picture = next(p for p in plot_result(aimed) if p.name == "distribution")
     assert "target: p99&lt;=5ms</text>" in draw(picture)
 
 
@@ -162,34 +162,34 @@ def test_accuracy_against_energy_has_its_knee(full: BenchResult) -> None:
     assert full.energy is not None
     paced = {**full.energy["calls"][-1], "name": "paced mix", "net_j": None}
     energy = {**full.energy, "calls": [*full.energy["calls"], paced]}
-    picture = next(p for p in pictures_of(replace(full, energy=energy)) if p.name == "accuracy-energy")
+    picture = next(p for p in plot_result(replace(full, energy=energy)) if p.name == "accuracy-energy")
     assert "knee: " in draw(picture)
-    assert [draw(picture)] == [draw(p) for p in pictures_of(full) if p.name == "accuracy-energy"]
+    assert [draw(picture)] == [draw(p) for p in plot_result(full) if p.name == "accuracy-energy"]
 
 
 def test_tables_have_as_many_cells_as_columns(full: BenchResult) -> None:
     """In every row of every table."""
-    for table in result_tables(full):
+    for table in make_result_tables(full):
         assert all(len(row) == len(table.columns) for row in table.rows)
-    titles = [table.title for table in result_tables(full)]
+    titles = [table.title for table in make_result_tables(full)]
     assert "Early exit and backbone" == titles[0]
     assert {"Energy of one inference, by ina3221", "Caches, simulated: jetson-nano", "Working sets"} <= set(titles)
 
 
 def test_what_was_not_measured_is_listed_with_the_reason(result: BenchResult) -> None:
     """Never a zero in its place."""
-    table = next(t for t in result_tables(result) if t.title == "Not measured")
+    table = next(t for t in make_result_tables(result) if t.title == "Not measured")
     assert ("energy", "not part of preset tiny (--energy)") in table.rows
 
 
 def test_two_results_are_compared_on_one_page(result: BenchResult) -> None:
     """Alike or not: unlike ones say why."""
     other = replace(result, subject=replace(result.subject, threads=2))
-    page = html_report([("a.json", result), ("b.json", result), ("c.json", other)])
+    page = render_report([("a.json", result), ("b.json", result), ("c.json", other)])
     assert "threads: 1 and 2" in page
     assert "Distributions of the latency" in page
     _checked(page)
-    table = comparison_table(result, result, compare_results(result, result))
+    table = make_comparison_table(result, result, compare_results(result, result))
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 
@@ -213,7 +213,7 @@ def test_another_form_or_place_is_refused(result: BenchResult, tmp_path: Path) -
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (16.0, 47.0), (-3.0, 7.5), (0.9781, 0.9902)])
 def test_linear_ticks_are_few_round_and_inside(low: float, high: float) -> None:
     """Between three and twelve."""
-    found = ticks(low, high, log=False)
+    found = compute_ticks(low, high, log=False)
     assert 3 <= len(found) <= 12
     assert all(low - 1e-9 <= value <= high + 1e-9 for value in found)
 
@@ -221,7 +221,7 @@ def test_linear_ticks_are_few_round_and_inside(low: float, high: float) -> None:
 @pytest.mark.parametrize(("low", "high"), [(1e-5, 1.0), (20.0, 90.0), (3.0, 5.0)])
 def test_log_ticks_are_inside(low: float, high: float) -> None:
     """At least two."""
-    found = ticks(low, high, log=True)
+    found = compute_ticks(low, high, log=True)
     assert 2 <= len(found)
     assert all(low <= value <= high for value in found)
 
@@ -230,7 +230,7 @@ def test_log_ticks_are_inside(low: float, high: float) -> None:
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's bundle, calibrated."""
     path = tmp_path_factory.mktemp("calibrated") / "demo.eexit"
-    bundle = edgeexit.compile(demo_asset("lenet-digits.onnx"), path, seconds=0)
+    bundle = edgeexit.compile(find_demo_asset("lenet-digits.onnx"), path, seconds=0)
     data = load_data("digits:calibration")
     with open_bundle(bundle.path, [0.5], "staged") as runner:
         edgeexit.calibrate(runner, data.inputs, data.labels, target="agreement>=0.9, drop<=5", seconds=0.5)
@@ -240,12 +240,10 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_calibrated_bundle_is_a_report_too(calibrated: Path, tmp_path: Path) -> None:
     """The choice, what it was chosen from, and whether the device did as predicted; from the bundle or the document alone."""
     items = read_items(calibrated)
-    page = html_report(items)
+    page = render_report(items)
     _checked(page)
     assert "Target: agreement&gt;=0.9, drop&lt;=5" in page
-    assert {"calibration-front", "calibration-rates", "calibration-kept"} == {
-        p.name for p in item_pictures(items[0][1])
-    }
+    assert {"calibration-front", "calibration-rates", "calibration-kept"} == {p.name for p in plot_item(items[0][1])}
     document = next((calibrated / "calibrations").rglob("*.json"))
     assert [document.name] == [name for name, _ in read_items(document)]
 
@@ -268,7 +266,7 @@ def test_a_report_that_cannot_be_finished_leaves_the_one_before(
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    first = "r.html" if ending == "html" else f"r-{pictures_of(result)[0].name}.png"
+    first = "r.html" if ending == "html" else f"r-{plot_result(result)[0].name}.png"
     (tmp_path / first).write_text("old")
     monkeypatch.setattr("os.fsync", full)
 

@@ -14,7 +14,7 @@ from edgeexit.bundle import Bundle
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult
 from edgeexit.report import read_all, write_report
-from edgeexit.report.table import Table, to_latex
+from edgeexit.report.table import Table, render_latex
 from tests.report.made import made_calibration, made_result
 
 
@@ -67,7 +67,7 @@ def test_records_become_a_data_frame() -> None:
 
 def test_latex_holds_no_character_that_is_a_command() -> None:
     """Percent signs, underscores and braces of names are written out."""
-    text = to_latex([Table("a_b & 50 %", ("x#", "{y}"), (("1 µs", "$2^3~\\"),), "n_1 ≤ 2")])
+    text = render_latex([Table("a_b & 50 %", ("x#", "{y}"), (("1 µs", "$2^3~\\"),), "n_1 ≤ 2")])
 
     assert r"\caption{a\_b \& 50 \%}" in text
     assert r"x\# & \{y\} \\" in text

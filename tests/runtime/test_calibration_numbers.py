@@ -11,8 +11,8 @@ import pytest
 import edgeexit
 from edgeexit.bundle import Bundle
 from edgeexit.errors import BundleError, InputError
-from edgeexit.hardware import device_key
-from edgeexit.report.bundle_facts import bundle_facts
+from edgeexit.hardware import find_device_key
+from edgeexit.report.bundle_facts import collect_bundle_facts
 from edgeexit.runtime import Settings
 
 HUGE = 10**400  # JSON has whole numbers of any size
@@ -26,7 +26,7 @@ def calibrated(compiled: Path, folder: Path, mode: str, **changed: Any) -> Path:
         "inner_thresholds": ["-inf", 0.5],
         "exits": [{"p50_s": 1e-3 * k, "p99_s": 2e-3 * k} for k in (1, 2, 3)],
     }
-    Bundle.open(path).write_calibration(Settings(mode=mode).key(device_key()), {**document, **changed})
+    Bundle.open(path).write_calibration(Settings(mode=mode).key(find_device_key()), {**document, **changed})
     return path
 
 
@@ -38,21 +38,21 @@ def test_thresholds_of_a_calibration_that_are_no_numbers(compiled: Path, tmp_pat
     with pytest.raises(BundleError, match="needs 2 numbers: calibrate again"):
         edgeexit.load(path, mode="staged")
 
-    assert [None] == [c.thresholds for c in bundle_facts(Bundle.open(path)).calibrations]
+    assert [None] == [c.thresholds for c in collect_bundle_facts(Bundle.open(path)).calibrations]
 
 
 @pytest.mark.parametrize("mode", ["staged", "fused"])
 def test_times_that_no_float_holds_are_none(compiled: Path, tmp_path: Path, mode: str) -> None:
     """Everything runs but a deadline, which needs them."""
     path = calibrated(compiled, tmp_path, "staged", exits=[{"p50_s": 1.0, "p99_s": HUGE}] * 3)
-    Bundle.open(path).write_calibration(Settings(mode=mode).key(device_key()), _document(path))
+    Bundle.open(path).write_calibration(Settings(mode=mode).key(find_device_key()), _document(path))
 
     with edgeexit.load(path, mode=mode) as runner, pytest.raises(InputError, match="a deadline needs the p99"):
         runner.prepare_deadlines()
 
 
 def _document(path: Path) -> dict[str, Any]:
-    found = Bundle.open(path).read_calibration(Settings().key(device_key()))
+    found = Bundle.open(path).read_calibration(Settings().key(find_device_key()))
     assert found is not None
     return found
 

@@ -14,14 +14,14 @@ import pytest
 import edgeexit
 from edgeexit.bundle import Bundle
 from edgeexit.errors import BundleError, InputError
-from edgeexit.hardware import device_facts
-from edgeexit.hardware.keys import key_of, old_device_key
+from edgeexit.hardware import read_device_facts
+from edgeexit.hardware.keys import find_old_device_key, make_device_key
 from edgeexit.runtime import CalibrationWarning, Runner, Settings
-from edgeexit.runtime.calibrations import key_here
-from edgeexit.runtime.recheck import Recheck, recheck
+from edgeexit.runtime.calibrations import find_settings_key
+from edgeexit.runtime.recheck import Recheck, recheck_times
 from tests.networks import chain, images
 
-HERE = key_here(Settings())
+HERE = find_settings_key(Settings())
 
 
 def document(inner: float, **changed: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def document(inner: float, **changed: Any) -> dict[str, Any]:
         "target": "drop<=1",
         "met": True,
         "inner_thresholds": [inner, inner],
-        "device": dict(device_facts()),
+        "device": dict(read_device_facts()),
         "settings": {"spin": False, "options": ""},
         "exits": [{"mean_s": 1.0 * k, "p50_s": 1.0 * k, "p99_s": 2.0 * k} for k in (1, 2, 3)],
         **changed,
@@ -47,13 +47,13 @@ def load_quietly(path: Path, **options: Any) -> Runner:
 
 def elsewhere(**facts: str) -> tuple[str, dict[str, str]]:
     """Key and facts of a device that differs from this one in some facts."""
-    changed = {**device_facts(), **facts}
-    return Settings().key(key_of(changed)), changed
+    changed = {**read_device_facts(), **facts}
+    return Settings().key(make_device_key(changed)), changed
 
 
 def test_a_calibration_under_a_key_of_an_earlier_version_is_found(bundle_path: Path) -> None:
     """Without a warning; the same device, whatever its key was called."""
-    Bundle.open(bundle_path).write_calibration(Settings().key(old_device_key()), document(-0.5))
+    Bundle.open(bundle_path).write_calibration(Settings().key(find_old_device_key()), document(-0.5))
 
     with edgeexit.load(bundle_path, mode="staged") as runner:
         assert (-0.5, -0.5) == runner.inner_thresholds
@@ -61,7 +61,7 @@ def test_a_calibration_under_a_key_of_an_earlier_version_is_found(bundle_path: P
 
 def test_a_calibration_of_another_python_and_numpy_is_one_of_this_device(bundle_path: Path) -> None:
     """Even under a key that nothing here would give."""
-    facts = {**device_facts(), "python": "3.99", "numpy": "9.9.9", "kernel": "0.1"}
+    facts = {**read_device_facts(), "python": "3.99", "numpy": "9.9.9", "kernel": "0.1"}
     Bundle.open(bundle_path).write_calibration(
         "some-old-key/onnxruntime-staged-float32-t1", document(-0.5, device=facts)
     )
@@ -110,7 +110,7 @@ def test_a_calibration_of_another_device_is_used_if_it_is_accepted_and_its_times
 
 def measured(path: Path) -> tuple[float, ...]:
     with load_quietly(path) as runner:
-        return recheck(runner, document(0.0), seconds=0.05).now_s
+        return recheck_times(runner, document(0.0), seconds=0.05).now_s
 
 
 def test_a_device_that_is_faster_throughout_is_accepted_and_a_slower_exit_is_not() -> None:
@@ -129,7 +129,7 @@ def test_a_device_that_is_faster_throughout_is_accepted_and_a_slower_exit_is_not
 def test_a_calibration_without_times_cannot_be_rechecked(bundle_path: Path, exits: object) -> None:
     """One message, whatever stands there."""
     with load_quietly(bundle_path) as runner, pytest.raises(InputError, match="no time of each exit"):
-        recheck(runner, document(0.0, exits=exits), seconds=0.01)
+        recheck_times(runner, document(0.0, exits=exits), seconds=0.01)
 
 
 def test_an_active_calibration_whose_target_was_not_met_is_warned_of(bundle_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_what_is_opened_late_says_that_the_bundle_was_compiled_anew(
 ) -> None:
     """What is open goes on; `reload` mends the rest."""
     fused = Settings(mode="fused")
-    Bundle.open(bundle_path).write_calibration(key_here(fused), document(-0.5))
+    Bundle.open(bundle_path).write_calibration(find_settings_key(fused), document(-0.5))
     with edgeexit.load(bundle_path, mode="fused") as runner:
         edgeexit.compile(chain(tmp_path / "other.onnx", width=20), bundle_path, seconds=0)
 

@@ -15,7 +15,7 @@ from edgeexit.backends import StagedProgram
 from edgeexit.backends.onnxruntime import backend as onnxruntime
 from edgeexit.bundle import Bundle
 from edgeexit.errors import BundleError, InputError
-from edgeexit.hardware import device_key
+from edgeexit.hardware import find_device_key
 from edgeexit.runtime import CalibrationWarning, Runner, Settings
 from tests.networks import images
 
@@ -34,7 +34,7 @@ def claiming(p99_s: list[float], inner: list[object] | None = None, *, spin: boo
 
 def keep(bundle_path: Path, mode: str, calibration: dict[str, Any]) -> None:
     """Put it into the bundle, as one of this device."""
-    edgeexit.Bundle.open(bundle_path).write_calibration(Settings(mode=mode).key(device_key()), calibration)
+    edgeexit.Bundle.open(bundle_path).write_calibration(Settings(mode=mode).key(find_device_key()), calibration)
 
 
 def calibrated(bundle_path: Path, p99_s: list[float], mode: str, inner: list[object] | None = None) -> Runner:
@@ -195,7 +195,7 @@ def test_load_warns_when_the_device_is_in_another_state(bundle_path: Path) -> No
     """Latencies measured in one power mode say nothing about another."""
     calibrated(bundle_path, [1.0, 2.0, 3.0], "staged").close()
     bundle = edgeexit.Bundle.open(bundle_path)
-    key = Settings().key(device_key())
+    key = Settings().key(find_device_key())
     document = bundle.read_calibration(key)
     assert document is not None
     bundle.write_calibration(key, {**document, "state": {"before": {"power_mode": "15W", "cores_online": 1}}})
@@ -218,7 +218,7 @@ def test_load_warns_when_the_spin_setting_is_not_the_calibrated_one(bundle_path:
 def test_a_calibration_without_times_is_refused_for_a_deadline(bundle_path: Path, exits: object) -> None:
     """A document from a stranger may hold anything there."""
     document = {"schema": "edgeexit.calibration/1", "inner_thresholds": NEVER, "exits": exits}
-    edgeexit.Bundle.open(bundle_path).write_calibration(Settings(mode="staged").key(device_key()), document)
+    edgeexit.Bundle.open(bundle_path).write_calibration(Settings(mode="staged").key(find_device_key()), document)
     runner = edgeexit.load(bundle_path, mode="staged")
 
     with pytest.raises(InputError, match="needs the p99 of each exit"):
@@ -228,7 +228,7 @@ def test_a_calibration_without_times_is_refused_for_a_deadline(bundle_path: Path
 def test_a_calibration_of_a_newer_edgeexit_is_refused_with_the_remedy(bundle_path: Path) -> None:
     """Its thresholds may mean something else."""
     document = {"schema": "edgeexit.calibration/2", "inner_thresholds": NEVER}
-    edgeexit.Bundle.open(bundle_path).write_calibration(Settings(mode="staged").key(device_key()), document)
+    edgeexit.Bundle.open(bundle_path).write_calibration(Settings(mode="staged").key(find_device_key()), document)
 
     with pytest.raises(BundleError, match=r"newer edgeexit .*pip install -U"):
         edgeexit.load(bundle_path, mode="staged")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgeexit.errors import InputError
 from edgeexit.graph.model import TensorSpec
-from edgeexit.runtime.inputs import slot
+from edgeexit.runtime.inputs import make_input_writer
 
 FINITE_AND_INFINITE = st.floats(width=16)  # infinities and NaN among them; each is a float32 and a float64, too
 LARGEST = {"float16": 6e4, "float32": 3e38, "float64": 1e308}
@@ -29,7 +29,7 @@ def test_an_input_is_refused_where_it_holds_nan_and_only_there(
     x = np.full((1, size), background, dtype)
     x[0, (place + np.arange(len(values))) % size] = values
     buffer = np.zeros_like(x)
-    fill = slot(TensorSpec("x", dtype, (1, size)), buffer)
+    fill = make_input_writer(TensorSpec("x", dtype, (1, size)), buffer)
     count = int(np.isnan(x).sum())
 
     if count:

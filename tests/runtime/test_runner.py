@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import edgeexit
 from edgeexit.backends import Batch
-from edgeexit.backends.host import aligned
+from edgeexit.backends.host import make_aligned_array
 from edgeexit.criteria import criterion
 from edgeexit.errors import EdgeExitError, InputError, ModelError
 from edgeexit.runtime import CalibrationWarning, Runner, Settings
@@ -139,7 +139,7 @@ def test_a_stage_whose_outputs_do_not_fit_its_manifest_is_an_error_in_words(
 def test_a_buffer_that_no_machine_has_is_an_error_in_words() -> None:
     """A manifest or a model may claim any shape."""
     with pytest.raises(ModelError, match="needs 131072 GiB, more memory than this machine has"):
-        aligned((1 << 45,), np.float32)
+        make_aligned_array((1 << 45,), np.float32)
 
 
 def test_replay_runs_every_exit_of_every_sample(runner: Runner, answers: list[np.ndarray]) -> None:

@@ -12,17 +12,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeexit.backends import Settings
-from edgeexit.bundle import Bundle, Verified
-from edgeexit.bundle.manifest import manifest_from
+from edgeexit.bundle import Bundle, VerificationSummary
+from edgeexit.bundle.manifest import parse_manifest
 from edgeexit.compiler.compilation import compile_model
-from edgeexit.compiler.precision import in_precision
+from edgeexit.compiler.precision import convert_precision
 from edgeexit.compiler.verification import Original, verify
 from edgeexit.criteria import criterion
 from edgeexit.errors import InternalError, ModelError
 from edgeexit.graph import add_scores, find_exits, read_model
-from edgeexit.runtime.answers import difference
+from edgeexit.runtime.answers import compute_difference
 from edgeexit.util.documents import to_document
-from edgeexit.util.progress import silent
+from edgeexit.util.progress import show_nothing
 from tests.networks import chain
 
 MASK = (0.0, 0.0, 0.0, -np.inf)
@@ -70,11 +70,11 @@ def masked(path: Path, *, second: int = 1, score: float = 1.0, mask: Sequence[fl
     return save(path, nodes, weights, ("z1", "z2", "h1"))
 
 
-def against(bundle: Bundle, source: Path, other: Path) -> Verified:
+def against(bundle: Bundle, source: Path, other: Path) -> VerificationSummary:
     """The bundle of one model, compared with the file of another."""
     exits = find_exits(read_model(source), ["z1", "z2"], ["h1"])
     original = Original(other, read_model(source), exits, False, lambda: read_model(source))
-    return verify(bundle, Settings(), original, None, silent)
+    return verify(bundle, Settings(), original, None, show_nothing)
 
 
 @pytest.mark.parametrize(
@@ -117,22 +117,22 @@ def test_another_score_is_found_in_another_precision(tmp_path: Path) -> None:
         source, tmp_path / "b", criterion="learned", exits=exits, scores=scores, precision="float16", seconds=0
     )
     assert (bundle.manifest.verified.score_error or 1) < 1e-3
-    net, found = in_precision(read_model(other), find_exits(read_model(other), exits, scores), "float16", None)
+    net, found = convert_precision(read_model(other), find_exits(read_model(other), exits, scores), "float16", None)
     net, _ = add_scores(net, found, criterion("learned"))
     original = Original(other, net, found, True, lambda: read_model(other))
     with pytest.raises(InternalError, match="a score of the staged form"):
-        verify(bundle, Settings(precision="float16"), original, None, silent)
+        verify(bundle, Settings(precision="float16"), original, None, show_nothing)
 
 
 def test_what_is_not_a_number_never_agrees() -> None:
     """Inf - inf is NaN, and max(0, NaN) is 0: both were taken for agreement."""
     one = np.ones(1, np.float32)
     row = np.array([1.0, -np.inf], np.float32)
-    assert 0.0 == difference(row, row, one)
-    assert 0.5 == difference(row + np.float32(0.5), row, one)
+    assert 0.0 == compute_difference(row, row, one)
+    assert 0.5 == compute_difference(row + np.float32(0.5), row, one)
     for other in ([1.0, np.inf], [1.0, 0.0], [np.nan, -np.inf], [1.0, np.nan], [-np.inf, -np.inf]):
-        assert np.inf == difference(np.array(other, np.float32), row, one)
-        assert np.inf == difference(row, np.array(other, np.float32), one)
+        assert np.inf == compute_difference(np.array(other, np.float32), row, one)
+        assert np.inf == compute_difference(row, np.array(other, np.float32), one)
 
 
 def test_inputs_that_the_file_refuses_are_left_out(tmp_path: Path) -> None:
@@ -228,11 +228,11 @@ def test_a_bundle_in_another_precision_says_how_far_it_is_from_the_original(prec
 
 def test_answers_far_from_the_originals_are_warned_of() -> None:
     """By label or by logit; near ones are not."""
-    near = Verified(16, 0, 0.0, 0.0, "original", None, 1e-3, 1.0)
+    near = VerificationSummary(16, 0, 0.0, 0.0, "original", None, 1e-3, 1.0)
     assert () == near.warnings("int8")
     for far in (
-        Verified(16, 0, 0.0, 0.0, "original", None, 1e-3, 0.5),
-        Verified(16, 0, 0.0, 0.0, "original", None, 0.9, 1.0),
+        VerificationSummary(16, 0, 0.0, 0.0, "original", None, 1e-3, 0.5),
+        VerificationSummary(16, 0, 0.0, 0.0, "original", None, 0.9, 1.0),
     ):
         assert "measure its accuracy" in far.warnings("int8")[0]
 
@@ -243,7 +243,7 @@ def test_manifests_of_before_are_read(tmp_path: Path) -> None:
     document = to_document(bundle.manifest)
     for name in ("reference", "score_error", "precision_error", "same_labels"):
         del document["verified"][name]
-    old = manifest_from(document, "it").verified
+    old = parse_manifest(document, "it").verified
     assert old.reference is None
     assert () == (*old.remarks("float32"), *old.warnings("float32"))
 
@@ -262,7 +262,7 @@ def test_stages_as_they_are_written_are_run_too(tmp_path: Path) -> None:
     original = Original(source, read_model(source), exits, False, lambda: read_model(source))
 
     with pytest.raises(InternalError, match=r"the batch form by .* of the largest logit"):
-        verify(bundle, Settings(), original, None, silent)
+        verify(bundle, Settings(), original, None, show_nothing)
 
 
 def gated(path: Path, epsilon: float) -> Path:

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edgeexit.bundle.seal import FIELD, with_digest
+from edgeexit.bundle.seal import FIELD, add_digest
 
 
 def write_manifest(bundle: Path, document: Any) -> None:
     """Write a manifest with the digest that is right for it; what is no object, or has none, is written as it is."""
     if isinstance(document, dict) and FIELD in document:
         rest = {name: value for name, value in document.items() if name != FIELD}
-        content = with_digest(json.dumps({**rest, FIELD: "0" * 64}, indent=2).encode() + b"\n")
+        content = add_digest(json.dumps({**rest, FIELD: "0" * 64}, indent=2).encode() + b"\n")
     else:
         content = json.dumps(document).encode()
     (bundle / "manifest.json").write_bytes(content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from edgeexit.training.augment import Augment, augmented
+from edgeexit.training.augment import Augment, augment_images
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -15,7 +15,7 @@ def test_none_changes_nothing() -> None:
     """The default."""
     x = torch.randn(4, 3, 8, 8)
 
-    assert augmented(x, Augment(), drawn()).equal(x)
+    assert augment_images(x, Augment(), drawn()).equal(x)
 
 
 def test_a_crop_is_the_image_shifted_with_zeros_from_outside() -> None:
@@ -24,7 +24,7 @@ def test_a_crop_is_the_image_shifted_with_zeros_from_outside() -> None:
     padded = torch.nn.functional.pad(x[0, 0], (2,) * 4)
     windows = [padded[i : i + 8, j : j + 8] for i in range(5) for j in range(5)]
 
-    out = augmented(x, Augment(crop_pad=2), drawn())
+    out = augment_images(x, Augment(crop_pad=2), drawn())
 
     found = {next(k for k, w in enumerate(windows) if w.equal(image[0])) for image in out}
     assert set(range(25)) == found
@@ -34,7 +34,7 @@ def test_half_the_images_are_mirrored() -> None:
     """Left to right, whole images."""
     x = torch.randn(400, 1, 4, 4)
 
-    out = augmented(x, Augment(flip=True), drawn())
+    out = augment_images(x, Augment(flip=True), drawn())
 
     mirrored = [o.equal(i.flip(-1)) for o, i in zip(out, x, strict=True)]
     assert all(m or o.equal(i) for m, o, i in zip(mirrored, out, x, strict=True))
@@ -46,7 +46,7 @@ def test_a_rotation_keeps_the_centre_and_the_mass() -> None:
     at = torch.linspace(-1, 1, 28)
     blob = torch.exp(-8 * (at[:, None] ** 2 + 2 * at[None] ** 2))[None, None].repeat(16, 1, 1, 1)
 
-    out = augmented(blob, Augment(rotate_deg=30.0), drawn())
+    out = augment_images(blob, Augment(rotate_deg=30.0), drawn())
 
     mass = out.sum((1, 2, 3))
     torch.testing.assert_close(blob.sum((1, 2, 3)), mass, rtol=0.01, atol=0.0)
@@ -58,5 +58,5 @@ def test_the_generator_decides() -> None:
     """The same numbers, the same images; so a resumed run sees what an uninterrupted one sees."""
     x, how = torch.randn(8, 1, 8, 8), Augment(crop_pad=1, flip=True, rotate_deg=10, scale=0.1, shift=1)
 
-    assert augmented(x, how, drawn(1)).equal(augmented(x, how, drawn(1)))
-    assert not augmented(x, how, drawn(1)).equal(augmented(x, how, drawn(2)))
+    assert augment_images(x, how, drawn(1)).equal(augment_images(x, how, drawn(1)))
+    assert not augment_images(x, how, drawn(1)).equal(augment_images(x, how, drawn(2)))

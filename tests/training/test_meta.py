@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgeexit.data import Dataset, demo_asset, load_data
+from edgeexit.data import Dataset, find_demo_asset, load_data
 from edgeexit.errors import InputError
 from edgeexit.exporter import export
 from edgeexit.nets import build
 from edgeexit.nets.meta import WithScores
 from edgeexit.nets.outputs import run_exits
-from edgeexit.training.meta import fit_openmax_judges, fit_softmax_judges, weibull_tail
+from edgeexit.training.meta import fit_openmax_judges, fit_softmax_judges, fit_weibull_tail
 
 FITS: dict[str, Callable[[nn.Module, Dataset], WithScores]] = {
     "softmax": fit_softmax_judges,
@@ -30,7 +30,7 @@ def network() -> nn.Module:
     """The demo's network, from the weights in its file."""
     weights = {
         w.name: torch.from_numpy(onnx.numpy_helper.to_array(w).copy())
-        for w in onnx.load(demo_asset("lenet-digits.onnx")).graph.initializer
+        for w in onnx.load(find_demo_asset("lenet-digits.onnx")).graph.initializer
     }
     module = build("lenet")
     module.load_state_dict({name: weights[name] for name in module.state_dict()})
@@ -97,6 +97,6 @@ def test_the_weibull_fit_finds_the_distribution_it_was_drawn_from(shape: float) 
     """Many draws, all of them taken as the tail."""
     draws = 3.0 + 2.0 * np.random.default_rng(0).weibull(shape, 4000)
 
-    found = weibull_tail(draws, tail=4000)
+    found = fit_weibull_tail(draws, tail=4000)
 
     np.testing.assert_allclose((shape, 2.0, 3.0), found, rtol=0.1)

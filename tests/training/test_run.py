@@ -18,10 +18,10 @@ import torch
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError
 from edgeexit.nets.outputs import ExitTensors
-from edgeexit.training import LOSSES, Recipe, load_recipe, train
+from edgeexit.training import LOSSES, TrainingRecipe, load_recipe, train
 from edgeexit.training.checkpoint import Checkpoint
 from edgeexit.training.losses import Loss, branchynet
-from edgeexit.training.metrics import early_exit
+from edgeexit.training.metrics import evaluate_early_exit
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +36,14 @@ def parts() -> dict[str, Dataset]:
 
 
 @pytest.fixture(scope="module")
-def recipe() -> Recipe:
+def recipe() -> TrainingRecipe:
     """The demo's recipe, two epochs a phase."""
     base = load_recipe("lenet-digits")
     return replace(base, plain=replace(base.plain, epochs=2), joint=replace(base.joint, epochs=2))
 
 
 @pytest.fixture(scope="module")
-def whole(recipe: Recipe, parts: dict[str, Dataset], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run."""
     out = tmp_path_factory.mktemp("whole")
     train(recipe, out, parts=parts)
@@ -75,7 +75,7 @@ class Stop:
             raise KeyboardInterrupt
 
 
-def test_a_run_writes_its_weights_and_metrics(whole: Path, recipe: Recipe, parts: dict[str, Dataset]) -> None:
+def test_a_run_writes_its_weights_and_metrics(whole: Path, recipe: TrainingRecipe, parts: dict[str, Dataset]) -> None:
     """What was trained, on what, with which seed and versions, how good every exit is."""
     metrics = json.loads((whole / "metrics.json").read_text())
 
@@ -90,7 +90,7 @@ def test_a_run_writes_its_weights_and_metrics(whole: Path, recipe: Recipe, parts
 
 
 def test_the_joint_network_starts_from_the_plain_networks_weights(
-    recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+    recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
     """BranchyNet, section IV: trained with a step size of almost nothing, the trunk is still the plain network's."""
     still = replace(recipe, control=False, joint=replace(recipe.joint, epochs=1, rate=1e-9, warmup=0))
@@ -104,7 +104,7 @@ def test_the_joint_network_starts_from_the_plain_networks_weights(
 
 
 def test_a_plain_network_that_is_trained_already_is_given_exits(
-    whole: Path, recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+    whole: Path, recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
     """Its phase is left out, and its weights are the start."""
     still = replace(recipe, control=False, joint=replace(recipe.joint, epochs=1, rate=1e-9))
@@ -118,7 +118,7 @@ def test_a_plain_network_that_is_trained_already_is_given_exits(
 
 
 def test_other_exits_take_both_plain_networks_of_an_earlier_run(
-    whole: Path, recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+    whole: Path, recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
     """Only the joint phase is trained; the comparison with the plain network that trained on is the earlier run's."""
     light = replace(recipe, options={"branches": "light"})
@@ -140,10 +140,10 @@ def test_other_exits_take_both_plain_networks_of_an_earlier_run(
     ],
 )
 def test_the_plain_networks_of_another_recipe_are_refused(
-    change: Callable[[Recipe], dict[str, Any]],
+    change: Callable[[TrainingRecipe], dict[str, Any]],
     said: str,
     whole: Path,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     parts: dict[str, Dataset],
     tmp_path: Path,
 ) -> None:
@@ -153,7 +153,7 @@ def test_the_plain_networks_of_another_recipe_are_refused(
 
 
 def test_the_loss_sees_float32_where_the_network_runs_in_bfloat16(
-    recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A softmax of bfloat16 rounds a sure answer to 1, which then has no gradient."""
     seen: set[torch.dtype] = set()
@@ -176,7 +176,7 @@ def test_the_loss_sees_float32_where_the_network_runs_in_bfloat16(
 
 
 def test_from_scratch_the_joint_network_has_weights_of_its_own(
-    recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+    recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
     """The comparison that the paper makes."""
     scratch = replace(recipe, start="scratch", control=False, joint=replace(recipe.joint, epochs=1, rate=1e-9))
@@ -190,7 +190,7 @@ def test_from_scratch_the_joint_network_has_weights_of_its_own(
 
 @pytest.mark.parametrize("steps", [1, 4, 6, 9, 13, 15, 17])
 def test_an_interrupted_run_resumed_gives_what_an_uninterrupted_one_gives(
-    steps: int, whole: Path, recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+    steps: int, whole: Path, recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
     """Bit for bit, in whichever phase and epoch it was interrupted, and twice."""
     with pytest.raises(KeyboardInterrupt):
@@ -204,7 +204,7 @@ def test_an_interrupted_run_resumed_gives_what_an_uninterrupted_one_gives(
 
 
 def test_another_seed_gives_another_network(
-    whole: Path, recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+    whole: Path, recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
     """And the same seed the same."""
     train(replace(recipe, seed=recipe.seed + 1), tmp_path / "other", parts=parts)
@@ -214,19 +214,21 @@ def test_another_seed_gives_another_network(
     assert same(whole, tmp_path / "again")
 
 
-def test_a_folder_with_a_run_is_not_overwritten(whole: Path, recipe: Recipe, parts: dict[str, Dataset]) -> None:
+def test_a_folder_with_a_run_is_not_overwritten(whole: Path, recipe: TrainingRecipe, parts: dict[str, Dataset]) -> None:
     """Hours of training are not lost to a repeated command."""
     with pytest.raises(InputError, match=r"already holds a run .* go on with --resume"):
         train(recipe, whole, parts=parts)
 
 
-def test_a_run_is_resumed_only_by_its_own_recipe(whole: Path, recipe: Recipe, parts: dict[str, Dataset]) -> None:
+def test_a_run_is_resumed_only_by_its_own_recipe(
+    whole: Path, recipe: TrainingRecipe, parts: dict[str, Dataset]
+) -> None:
     """The message names what differs."""
     with pytest.raises(InputError, match=r"joint\.epochs was 2 and is 3"):
         train(replace(recipe, joint=replace(recipe.joint, epochs=3)), whole, parts=parts, resume=True)
 
 
-def test_nothing_to_resume_says_so(recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path) -> None:
+def test_nothing_to_resume_says_so(recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path) -> None:
     """With what to do."""
     with pytest.raises(InputError, match=r"nothing to resume .* leave out --resume"):
         train(recipe, tmp_path, parts=parts, resume=True)
@@ -234,7 +236,7 @@ def test_nothing_to_resume_says_so(recipe: Recipe, parts: dict[str, Dataset], tm
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])
 def test_a_damaged_checkpoint_is_one_message(
-    damage: bytes | None, recipe: Recipe, whole: Path, parts: dict[str, Dataset], tmp_path: Path
+    damage: bytes | None, recipe: TrainingRecipe, whole: Path, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
     """Empty, other, or cut."""
     content = (whole / "checkpoint.pt").read_bytes()
@@ -262,7 +264,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "ran").exists()
 
 
-def test_data_of_another_shape_is_refused(recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path) -> None:
+def test_data_of_another_shape_is_refused(recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path) -> None:
     """What the network takes and what the samples are."""
     flat = {name: Dataset(d.name, d.x[:, :, ::2], d.labels) for name, d in parts.items()}
 
@@ -271,7 +273,7 @@ def test_data_of_another_shape_is_refused(recipe: Recipe, parts: dict[str, Datas
 
 
 def test_a_run_that_is_refused_leaves_no_folder(
-    recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither where the data are missing or do not fit, nor where there are no weights to begin with."""
     monkeypatch.setenv("EDGEEXIT_DATA", str(tmp_path / "nothing"))
@@ -290,7 +292,7 @@ def test_a_run_that_is_refused_leaves_no_folder(
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(
-    recipe: Recipe, parts: dict[str, Dataset], tmp_path: Path
+    recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
     """The checkpoint of the epoch before it is kept."""
     wild = replace(recipe, plain=replace(recipe.plain, epochs=30, rate=10.0, optimizer="sgd", schedule="constant"))
@@ -306,14 +308,14 @@ def test_the_early_exit_summary_is_chosen_on_one_part_and_used_on_the_other() ->
     late = np.array([sure, sure, [0, 9.0, 0], sure], np.float32)
     labels = np.array([0, 0, 1, 0])
 
-    row = early_exit(([early, late], labels), ([early, late], labels))
+    row = evaluate_early_exit(([early, late], labels), ([early, late], labels))
 
     assert ([0.5, 0.5], 1.0) == (row["exit_rates"], row["accuracy"])
     assert 0.0 < row["threshold"] < 1.0
-    assert [1.0, 0.0] == early_exit(([early, late], labels), ([early, late], labels), drop=0.25)["exit_rates"]
+    assert [1.0, 0.0] == evaluate_early_exit(([early, late], labels), ([early, late], labels), drop=0.25)["exit_rates"]
 
 
-def test_two_processes_train_the_network_of_one(recipe: Recipe, tmp_path: Path) -> None:
+def test_two_processes_train_the_network_of_one(recipe: TrainingRecipe, tmp_path: Path) -> None:
     """With every batch shared out and no random changes of the images, gradients are those of the whole batch."""
     script = tmp_path / "work.py"
     script.write_text(

@@ -12,28 +12,28 @@
 pycuda gives memory, streams and the context; it has no graph API, so graphs and the kernel use cuda-python on the same context.
 """
 
-from edgeexit.backends.cuda.choice import Choice, choose, compare_deciders
+from edgeexit.backends.cuda.choice import DeciderChoice, choose_decider, compare_deciders
 from edgeexit.backends.cuda.deciders import Decider, DeviceDecider, GraphDecider, HostDecider, StagePlan
 from edgeexit.backends.cuda.device import CudaDevice, DeviceFacts
-from edgeexit.backends.cuda.errors import CudaRefusal, Unavailable, cuda_refusals, forget_frames
-from edgeexit.backends.cuda.memory import ALIGNMENT, Memory, Pinned
+from edgeexit.backends.cuda.errors import CudaError, DeciderUnavailable, forget_frames, translate_cuda_errors
+from edgeexit.backends.cuda.memory import ALIGNMENT, DeviceMemory, PinnedBuffer
 
 __all__ = [
     "ALIGNMENT",
-    "Choice",
     "CudaDevice",
-    "CudaRefusal",
+    "CudaError",
     "Decider",
+    "DeciderChoice",
+    "DeciderUnavailable",
     "DeviceDecider",
     "DeviceFacts",
+    "DeviceMemory",
     "GraphDecider",
     "HostDecider",
-    "Memory",
-    "Pinned",
+    "PinnedBuffer",
     "StagePlan",
-    "Unavailable",
-    "choose",
+    "choose_decider",
     "compare_deciders",
-    "cuda_refusals",
     "forget_frames",
+    "translate_cuda_errors",
 ]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from edgeexit.backends.cuda.deciders import Decider, DeviceDecider, GraphDecider, HostDecider, StagePlan
 from edgeexit.backends.cuda.device import CudaDevice
-from edgeexit.backends.cuda.errors import Unavailable
-from edgeexit.backends.cuda.memory import Memory
+from edgeexit.backends.cuda.errors import DeciderUnavailable
+from edgeexit.backends.cuda.memory import DeviceMemory
 
 _ROUNDS = 30
 _MARK = 0x7FC0ED9E
@@ -22,7 +22,7 @@ _MARK = 0x7FC0ED9E
 
 
 @dataclass(frozen=True)
-class Choice:
+class DeciderChoice:
     """What was chosen, and why.
 
     Attributes:
@@ -36,7 +36,7 @@ class Choice:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def forced(exits: int, exit: int) -> tuple[float, ...]:
+def make_forced_thresholds(exits: int, exit: int) -> tuple[float, ...]:
     """Thresholds with which every sample leaves at `exit`, from 1."""
     return (math.inf,) * (exit - 1) + (-math.inf,) * (exits - exit)
 
@@ -49,14 +49,14 @@ def fill_random(inputs: Mapping[str, NDArray[np.generic]]) -> None:
         buffer[...] = (rng.random(buffer.shape) if floats else rng.integers(0, 2, buffer.shape)).astype(buffer.dtype)
 
 
-def disagreement(decider: Decider, reference: Decider) -> str | None:
+def find_disagreement(decider: Decider, reference: Decider) -> str | None:
     """How a decider differs from the host's decision on what now lies in the input buffers; None where it does not.
 
     Looked at are every forced exit, a score equal to its threshold, and which stages ran: the score of a stage behind the exit must stay as
     it was marked. A score of NaN never leaves, and equals another.
     """
     for exit in range(1, reference.exits + 1):
-        thresholds = forced(reference.exits, exit)
+        thresholds = make_forced_thresholds(reference.exits, exit)
         expected = reference.run(thresholds)  # behind the exit where its score is NaN
         scores = [float(plan.score[0]) for plan in reference.plans[:expected]]
         for plan in decider.plans:
@@ -75,7 +75,7 @@ def disagreement(decider: Decider, reference: Decider) -> str | None:
 
 def _disagreement_at_equality(decider: Decider, reference: Decider) -> str | None:
     first = float(reference.plans[0].score[0])
-    equal = (first, *forced(reference.exits, reference.exits)[1:])
+    equal = (first, *make_forced_thresholds(reference.exits, reference.exits)[1:])
     if reference.exits < 2 or decider.run(equal) == (reference.run(equal) if math.isnan(first) else 1):
         return None
     return "a score of NaN left" if math.isnan(first) else "a score equal to its threshold did not leave"
@@ -88,11 +88,11 @@ def _same(found: float, expected: float) -> bool:
 def compare_deciders(
     device: CudaDevice,
     plans: Sequence[StagePlan],
-    memory: Memory,
+    memory: DeviceMemory,
     inputs: Mapping[str, NDArray[np.generic]],
     *,
     rounds: int = _ROUNDS,
-) -> Choice:
+) -> DeciderChoice:
     """Build every decider, prove each against the host's decision, time those that work; nothing is kept open.
 
     Args:
@@ -104,30 +104,30 @@ def compare_deciders(
     """
     fill_random(inputs)
     host = HostDecider(device, plans)
-    medians = {"host": _timed(host, rounds)}
+    medians = {"host": _time_exits(host, rounds)}
     reasons: dict[str, str] = {}
-    for name, make in _makers(device, plans, memory).items():
+    for name, make in _list_decider_factories(device, plans, memory).items():
         try:
             decider = make()
-        except Unavailable as error:
+        except DeciderUnavailable as error:
             reasons[name] = str(error)
             continue
         try:
-            wrong = disagreement(decider, host)
+            wrong = find_disagreement(decider, host)
             if wrong is None:
-                medians[name] = _timed(decider, rounds)
+                medians[name] = _time_exits(decider, rounds)
             else:
                 reasons[name] = f"its self-test failed: {wrong}"
         finally:
             decider.close()
     fastest = min(medians, key=lambda name: sum(medians[name]))
-    return Choice(fastest, medians, reasons)
+    return DeciderChoice(fastest, medians, reasons)
 
 
-def choose(
+def choose_decider(
     device: CudaDevice,
     plans: Sequence[StagePlan],
-    memory: Memory,
+    memory: DeviceMemory,
     inputs: Mapping[str, NDArray[np.generic]],
     wanted: Sequence[str],
 ) -> tuple[Decider, Mapping[str, str]]:
@@ -147,16 +147,16 @@ def choose(
     reasons: dict[str, str] = {}
     host = HostDecider(device, plans)
     for name in wanted:
-        make = _makers(device, plans, memory).get(name)
+        make = _list_decider_factories(device, plans, memory).get(name)
         if make is None:
             return host, reasons
         try:
             decider = make()
-        except Unavailable as error:
+        except DeciderUnavailable as error:
             reasons[name] = str(error)
             continue
         try:
-            wrong = disagreement(decider, host)
+            wrong = find_disagreement(decider, host)
         except BaseException:
             decider.close()
             raise
@@ -167,19 +167,24 @@ def choose(
     return host, reasons
 
 
-def _makers(device: CudaDevice, plans: Sequence[StagePlan], memory: Memory) -> dict[str, Callable[[], Decider]]:
+def _list_decider_factories(
+    device: CudaDevice, plans: Sequence[StagePlan], memory: DeviceMemory
+) -> dict[str, Callable[[], Decider]]:
     return {
         "graph": lambda: GraphDecider(device, plans),
         "device": lambda: DeviceDecider(device, plans, memory),
     }
 
 
-def _timed(decider: Decider, rounds: int) -> tuple[float, ...]:
+def _time_exits(decider: Decider, rounds: int) -> tuple[float, ...]:
     """Median seconds of leaving at each exit."""
-    return tuple(_median_of(decider, forced(decider.exits, exit), rounds) for exit in range(1, decider.exits + 1))
+    return tuple(
+        _measure_median(decider, make_forced_thresholds(decider.exits, exit), rounds)
+        for exit in range(1, decider.exits + 1)
+    )
 
 
-def _median_of(decider: Decider, thresholds: Sequence[float], rounds: int) -> float:
+def _measure_median(decider: Decider, thresholds: Sequence[float], rounds: int) -> float:
     decider.run(thresholds)
     spent = []
     for _ in range(rounds):

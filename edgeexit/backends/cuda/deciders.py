@@ -20,17 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.backends.cuda.device import CudaDevice
-from edgeexit.backends.cuda.errors import Unavailable
+from edgeexit.backends.cuda.errors import DeciderUnavailable
 from edgeexit.backends.cuda.graphs import (
     FIRST_CONDITIONAL,
     ConditionalGraph,
     DecideKernel,
     Enqueue,
-    Launchable,
-    captured,
-    refusals,
+    GraphExec,
+    capture_graph,
+    list_cuda_exceptions,
 )
-from edgeexit.backends.cuda.memory import Memory
+from edgeexit.backends.cuda.memory import DeviceMemory
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ class GraphDecider(HostDecider):
 
     def __init__(self, device: CudaDevice, plans: Sequence[StagePlan]) -> None:
         super().__init__(device, plans)
-        self._graphs: list[Launchable] = []
+        self._graphs: list[GraphExec] = []
         try:
             for plan in self.plans:
                 _run_once(device, plan.enqueue)
-                self._graphs.append(captured(device, plan.enqueue))
+                self._graphs.append(capture_graph(device, plan.enqueue))
         except BaseException:
             self.close()
             raise
@@ -129,12 +129,12 @@ class DeviceDecider(Decider):
 
     name = "device"
 
-    def __init__(self, device: CudaDevice, plans: Sequence[StagePlan], memory: Memory) -> None:
+    def __init__(self, device: CudaDevice, plans: Sequence[StagePlan], memory: DeviceMemory) -> None:
         super().__init__(device, plans)
         if device.facts.driver_version < FIRST_CONDITIONAL:
             version = device.facts.driver_version
             msg = f"deciding on the GPU needs CUDA 12.4; this driver speaks {version // 1000}.{version % 1000 // 10}"
-            raise Unavailable(msg)
+            raise DeciderUnavailable(msg)
         self._thresholds = memory.pinned((max(self.exits - 1, 1),), np.float32)
         self._on_device = memory.device(self._thresholds.host.nbytes)
         self._exit = memory.pinned((1,), np.int32)
@@ -147,14 +147,14 @@ class DeviceDecider(Decider):
                 _run_once(device, plan.enqueue)
             self._graph = self._nested()
             self._owned.callback(self._graph.close)
-        except refusals(device) as error:
+        except list_cuda_exceptions(device) as error:
             self._owned.close()
-            raise Unavailable(f"building the conditional graph failed ({error})") from error
+            raise DeciderUnavailable(f"building the conditional graph failed ({error})") from error
         except BaseException:
             self._owned.close()
             raise
 
-    def _nested(self) -> Launchable:
+    def _nested(self) -> GraphExec:
         graph = ConditionalGraph(self.device)
         try:
             for stage in range(self.exits - 1):

@@ -13,7 +13,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from edgeexit.backends.base import Array
-from edgeexit.backends.cuda.errors import CudaRefusal, checked, cuda_refusals, missing, translated
+from edgeexit.backends.cuda.errors import (
+    CudaError,
+    check_call,
+    explain_missing_package,
+    translate_cuda_error,
+    translate_cuda_errors,
+)
 from edgeexit.errors import HardwareMissing
 
 if TYPE_CHECKING:
@@ -49,13 +55,13 @@ class DeviceFacts:
         return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()[:16]
 
 
-class Active:
+class ActiveContext:
     """See `CudaDevice.active`. A class, because it is entered for every inference."""
 
     def __init__(self, cuda: Any, context: Any, doing: str) -> None:
         self._push = context.push
         self._pop = cuda.Context.pop
-        self._kinds = (cuda.Error, CudaRefusal)
+        self._kinds = (cuda.Error, CudaError)
         self._doing = doing
 
     def __enter__(self) -> None:
@@ -66,7 +72,7 @@ class Active:
     ) -> None:
         self._pop()
         if isinstance(error, self._kinds):
-            raise translated(error, self._doing) from error
+            raise translate_cuda_error(error, self._doing) from error
 
 
 class CudaDevice:
@@ -87,15 +93,15 @@ class CudaDevice:
             import pycuda.driver as cuda
             from cuda.bindings import driver  # noqa: F401 - that it is there is checked with the rest
         except ImportError as error:
-            raise missing(error) from error
+            raise explain_missing_package(error) from error
         self.cuda = cuda
-        with cuda_refusals("opening the GPU"):
+        with translate_cuda_errors("opening the GPU"):
             cuda.init()
             if cuda.Device.count() <= ordinal:
                 msg = f"there is no GPU number {ordinal}; CUDA sees {cuda.Device.count()}. Check CUDA_VISIBLE_DEVICES."
                 raise HardwareMissing(msg)
             self._device = cuda.Device(ordinal)
-            self.facts = _facts_of(self._device)
+            self.facts = _read_facts(self._device)
             self.wait = self._set_wait(ordinal, spin=spin)
             self._context = self._device.retain_primary_context()
         self._thread = threading.get_ident()
@@ -111,16 +117,16 @@ class CudaDevice:
     def _set_wait(self, ordinal: int, *, spin: bool) -> str:
         from cuda.bindings import driver
 
-        (device,) = checked("cuDeviceGet", driver.cuDeviceGet(ordinal))
+        (device,) = check_call("cuDeviceGet", driver.cuDeviceGet(ordinal))
         self._handle = device
         # Refused only by drivers older than CUDA 11 when the context is active already; then the flags in force are read back.
         driver.cuDevicePrimaryCtxSetFlags(device, _SPIN if spin else _BLOCKING)
-        flags, _active = checked("cuDevicePrimaryCtxGetState", driver.cuDevicePrimaryCtxGetState(device))
+        flags, _active = check_call("cuDevicePrimaryCtxGetState", driver.cuDevicePrimaryCtxGetState(device))
         return _WAITS.get(int(flags) & _WAIT_MASK, "auto")
 
-    def active(self, doing: str) -> Active:
+    def active(self, doing: str) -> ActiveContext:
         """A reusable context manager: the primary context is current on this thread, and CUDA's refusals say what was being done."""
-        return Active(self.cuda, self._context, doing)
+        return ActiveContext(self.cuda, self._context, doing)
 
     def synchronize(self) -> None:
         """Wait until everything on the stream is done."""
@@ -161,7 +167,7 @@ class CudaDevice:
         driver.cuDevicePrimaryCtxRelease(self._handle)
 
 
-def _facts_of(device: pycuda.driver.Device) -> DeviceFacts:
+def _read_facts(device: pycuda.driver.Device) -> DeviceFacts:
     import pycuda.driver as cuda
 
     attribute = cuda.device_attribute

@@ -66,7 +66,7 @@ _REMEDIES: tuple[tuple[tuple[str, ...], type[EdgeExitError], str], ...] = (
 )
 
 
-class CudaRefusal(Exception):  # noqa: N818 - what CUDA said, before it is known what it means here
+class CudaError(Exception):
     """A call of cuda-python that returned an error: the call and CUDA's name of the error. Never leaves the backends."""
 
     def __init__(self, call: str, name: str) -> None:
@@ -74,11 +74,11 @@ class CudaRefusal(Exception):  # noqa: N818 - what CUDA said, before it is known
         self.name = name
 
 
-class Unavailable(Exception):  # noqa: N818 - an outcome that callers fall back from
+class DeciderUnavailable(Exception):  # noqa: N818 - an outcome that callers fall back from
     """A way to decide that cannot be had here, with the reason. Never leaves the backends: they fall back and say so."""
 
 
-def translated(error: BaseException, doing: str) -> EdgeExitError:
+def translate_cuda_error(error: BaseException, doing: str) -> EdgeExitError:
     """The error to raise for what CUDA said while `doing`."""
     said = f"{type(error).__name__} {error}".lower()
     for words, kind, remedy in _REMEDIES:
@@ -89,17 +89,17 @@ def translated(error: BaseException, doing: str) -> EdgeExitError:
 
 
 @contextmanager
-def cuda_refusals(doing: str) -> Iterator[None]:
+def translate_cuda_errors(doing: str) -> Iterator[None]:
     """Turn what pycuda and cuda-python raise into one message with the remedy."""
     import pycuda.driver as cuda
 
     try:
         yield
-    except (cuda.Error, CudaRefusal) as error:
-        raise translated(error, doing) from error
+    except (cuda.Error, CudaError) as error:
+        raise translate_cuda_error(error, doing) from error
 
 
-def checked(call: str, result: tuple[Any, ...]) -> tuple[Any, ...]:
+def check_call(call: str, result: tuple[Any, ...]) -> tuple[Any, ...]:
     """The values of a cuda-python call, which returns its error first.
 
     Raises:
@@ -107,7 +107,7 @@ def checked(call: str, result: tuple[Any, ...]) -> tuple[Any, ...]:
     """
     error, *values = result
     if int(error) != 0:
-        raise CudaRefusal(call, str(getattr(error, "name", error)))
+        raise CudaError(call, str(getattr(error, "name", error)))
     return tuple(values)
 
 
@@ -122,7 +122,7 @@ def forget_frames(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def missing(error: ImportError) -> EdgeExitError:
+def explain_missing_package(error: ImportError) -> EdgeExitError:
     """What a failed import of pycuda or cuda-python means."""
     name = "cuda-python" if (error.name or "").partition(".")[0] == "cuda" else "pycuda"
     if isinstance(error, ModuleNotFoundError):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from edgeexit.backends.cuda.device import CudaDevice
-from edgeexit.backends.cuda.errors import CudaRefusal, Unavailable, checked
+from edgeexit.backends.cuda.errors import CudaError, DeciderUnavailable, check_call
 
 Enqueue: TypeAlias = Callable[[int], None]
 """Puts work onto the stream of that handle and returns at once. It must raise when the work cannot be put there."""
@@ -25,7 +25,7 @@ _DEPENDENCIES = 4  # where cuStreamGetCaptureInfo returns them, in the bindings 
 _ASSIGN_DEFAULT = 1  # CU_GRAPH_COND_ASSIGN_DEFAULT: each launch starts with the default value
 
 
-class Launchable:
+class GraphExec:
     """An instantiated graph. `close` it before the memory that it names is given back."""
 
     def __init__(self, device: CudaDevice, graph: Any) -> None:
@@ -35,8 +35,8 @@ class Launchable:
         self._graph = graph
         self._launch = driver.cuGraphLaunch
         try:
-            (self._exec,) = checked("cuGraphInstantiate", driver.cuGraphInstantiate(graph, 0))
-        except CudaRefusal:
+            (self._exec,) = check_call("cuGraphInstantiate", driver.cuGraphInstantiate(graph, 0))
+        except CudaError:
             driver.cuGraphDestroy(graph)
             raise
 
@@ -44,7 +44,7 @@ class Launchable:
         """Put the whole graph onto the stream."""
         (error,) = self._launch(self._exec, self._stream)
         if error:  # on the path of every inference: no call more than needed
-            checked("cuGraphLaunch", (error,))
+            check_call("cuGraphLaunch", (error,))
 
     def close(self) -> None:
         """Destroy it; may be called twice."""
@@ -56,7 +56,7 @@ class Launchable:
             self._exec = None
 
 
-def captured(device: CudaDevice, enqueue: Enqueue) -> Launchable:
+def capture_graph(device: CudaDevice, enqueue: Enqueue) -> GraphExec:
     """A graph of what `enqueue` puts onto the stream. It must have run once before: what allocates does so on its first run.
 
     Raises:
@@ -66,19 +66,19 @@ def captured(device: CudaDevice, enqueue: Enqueue) -> Launchable:
 
     mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
     try:
-        checked("cuStreamBeginCapture", driver.cuStreamBeginCapture(device.stream, mode))
-        graph = _captured_to_end(device, enqueue)
-        return Launchable(device, graph)
-    except refusals(device) as error:
-        raise Unavailable(f"capturing a graph failed ({error})") from error
+        check_call("cuStreamBeginCapture", driver.cuStreamBeginCapture(device.stream, mode))
+        graph = _capture_to_end(device, enqueue)
+        return GraphExec(device, graph)
+    except list_cuda_exceptions(device) as error:
+        raise DeciderUnavailable(f"capturing a graph failed ({error})") from error
 
 
-def refusals(device: CudaDevice) -> tuple[type[Exception], ...]:
+def list_cuda_exceptions(device: CudaDevice) -> tuple[type[Exception], ...]:
     """What a stage raises when CUDA refuses it: pycuda's errors, cuda-python's, and the RuntimeError of torch."""
-    return (CudaRefusal, device.cuda.Error, RuntimeError)
+    return (CudaError, device.cuda.Error, RuntimeError)
 
 
-def _captured_to_end(device: CudaDevice, enqueue: Enqueue) -> Any:
+def _capture_to_end(device: CudaDevice, enqueue: Enqueue) -> Any:
     from cuda.bindings import driver
 
     try:
@@ -86,7 +86,7 @@ def _captured_to_end(device: CudaDevice, enqueue: Enqueue) -> Any:
     except BaseException:
         _abandon(device)
         raise
-    (graph,) = checked("cuStreamEndCapture", driver.cuStreamEndCapture(device.stream))
+    (graph,) = check_call("cuStreamEndCapture", driver.cuStreamEndCapture(device.stream))
     return graph
 
 
@@ -113,15 +113,15 @@ class ConditionalGraph:
         from cuda.bindings import driver
 
         self._device = device
-        (self._root,) = checked("cuGraphCreate", driver.cuGraphCreate(0))
+        (self._root,) = check_call("cuGraphCreate", driver.cuGraphCreate(0))
         self._open: Any = self._root
 
     def handle(self) -> int:
         """A condition for the next `descend`, 0 at every launch until a kernel of this level sets it."""
         from cuda.bindings import driver
 
-        (context,) = checked("cuCtxGetCurrent", driver.cuCtxGetCurrent())
-        (self._handle,) = checked(
+        (context,) = check_call("cuCtxGetCurrent", driver.cuCtxGetCurrent())
+        (self._handle,) = check_call(
             "cuGraphConditionalHandleCreate",
             driver.cuGraphConditionalHandleCreate(self._open, context, 0, _ASSIGN_DEFAULT),
         )
@@ -134,15 +134,15 @@ class ConditionalGraph:
         stream = self._device.stream
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         begun = driver.cuStreamBeginCaptureToGraph(stream, self._open, None, None, 0, mode)
-        checked("cuStreamBeginCaptureToGraph", begun)
+        check_call("cuStreamBeginCaptureToGraph", begun)
         try:
             enqueue(stream)
-            info = checked("cuStreamGetCaptureInfo", driver.cuStreamGetCaptureInfo(stream))
+            info = check_call("cuStreamGetCaptureInfo", driver.cuStreamGetCaptureInfo(stream))
             self._last = list(info[_DEPENDENCIES - 1] or [])
         except BaseException:
             driver.cuStreamEndCapture(stream)  # the graph is ours and stays; `abandon` destroys it
             raise
-        checked("cuStreamEndCapture", driver.cuStreamEndCapture(stream))
+        check_call("cuStreamEndCapture", driver.cuStreamEndCapture(stream))
 
     def descend(self) -> None:
         """Add the IF node of the last `handle` behind the captured work, and open its body."""
@@ -153,14 +153,14 @@ class ConditionalGraph:
         parameters.conditional.handle = self._handle
         parameters.conditional.type = driver.CUgraphConditionalNodeType.CU_GRAPH_COND_TYPE_IF
         parameters.conditional.size = 1
-        (context,) = checked("cuCtxGetCurrent", driver.cuCtxGetCurrent())
+        (context,) = check_call("cuCtxGetCurrent", driver.cuCtxGetCurrent())
         parameters.conditional.ctx = context
-        checked("cuGraphAddNode", _add_node(self._open, self._last, parameters))
+        check_call("cuGraphAddNode", _add_node(self._open, self._last, parameters))
         self._open = parameters.conditional.phGraph_out[0]
 
-    def finish(self) -> Launchable:
+    def finish(self) -> GraphExec:
         """The graph, ready to launch."""
-        return Launchable(self._device, self._root)
+        return GraphExec(self._device, self._root)
 
     def abandon(self) -> None:
         """Destroy what was made so far, bodies with it."""
@@ -174,11 +174,11 @@ def _add_node(graph: Any, after: list[Any], parameters: Any) -> tuple[Any, ...]:
     from cuda.bindings import driver
 
     add: Any = driver.cuGraphAddNode
-    edges = (None,) if binding_major() >= 13 else ()
+    edges = (None,) if get_binding_major() >= 13 else ()
     return tuple(add(graph, after, *edges, len(after), parameters))
 
 
-def binding_major() -> int:
+def get_binding_major() -> int:
     """CUDA's major version that the installed cuda-python speaks."""
     from importlib.metadata import version
 
@@ -210,16 +210,16 @@ class DecideKernel:
     def __init__(self, device: CudaDevice) -> None:
         from cuda.bindings import driver
 
-        image = compiled(_SOURCE, device.facts.compute_capability)
+        image = compile_kernel(_SOURCE, device.facts.compute_capability)
         self._module: Any = None
         try:
-            (self._module,) = checked("cuModuleLoadData", driver.cuModuleLoadData(image))
-            (self._function,) = checked(
+            (self._module,) = check_call("cuModuleLoadData", driver.cuModuleLoadData(image))
+            (self._function,) = check_call(
                 "cuModuleGetFunction", driver.cuModuleGetFunction(self._module, b"edgeexit_decide")
             )
-        except CudaRefusal as error:
+        except CudaError as error:
             self.close()
-            raise Unavailable(f"the kernel that decides cannot be loaded ({error})") from error
+            raise DeciderUnavailable(f"the kernel that decides cannot be loaded ({error})") from error
 
     def enqueue(self, stream: int, *, score: int, threshold: int, exit: int, number: int, condition: int) -> None:
         """Put one decision onto a stream: addresses of score, threshold and the int32 that gets the exit; its number; the condition."""
@@ -228,7 +228,7 @@ class DecideKernel:
         values = (score, threshold, exit, number, condition)
         kinds = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64)
         launched = driver.cuLaunchKernel(self._function, 1, 1, 1, 1, 1, 1, 0, stream, (values, kinds), 0)
-        checked("cuLaunchKernel", launched)
+        check_call("cuLaunchKernel", launched)
 
     def close(self) -> None:
         """Unload it; may be called twice."""
@@ -239,7 +239,7 @@ class DecideKernel:
             self._module = None
 
 
-def compiled(source: bytes, compute_capability: str) -> bytes:
+def compile_kernel(source: bytes, compute_capability: str) -> bytes:
     """PTX of a kernel, for this compute capability (`8.7`) and newer.
 
     Raises:
@@ -248,30 +248,32 @@ def compiled(source: bytes, compute_capability: str) -> bytes:
     try:
         from cuda.bindings import nvrtc
     except ImportError as error:
-        raise Unavailable(f"NVRTC is missing ({error}); it comes with: pip install nvidia-cuda-nvrtc") from error
+        raise DeciderUnavailable(f"NVRTC is missing ({error}); it comes with: pip install nvidia-cuda-nvrtc") from error
     option = f"--gpu-architecture=compute_{compute_capability.replace('.', '')}".encode()
     try:
-        (program,) = checked("nvrtcCreateProgram", nvrtc.nvrtcCreateProgram(source, b"edgeexit.cu", 0, [], []))
-    except (CudaRefusal, RuntimeError) as error:  # cuda-python raises RuntimeError where the library itself is absent
-        raise Unavailable(f"NVRTC cannot be used ({error}); it comes with: pip install nvidia-cuda-nvrtc") from error
+        (program,) = check_call("nvrtcCreateProgram", nvrtc.nvrtcCreateProgram(source, b"edgeexit.cu", 0, [], []))
+    except (CudaError, RuntimeError) as error:  # cuda-python raises RuntimeError where the library itself is absent
+        raise DeciderUnavailable(
+            f"NVRTC cannot be used ({error}); it comes with: pip install nvidia-cuda-nvrtc"
+        ) from error
     try:
         (result,) = nvrtc.nvrtcCompileProgram(program, 1, [option])
         if int(result):
-            raise Unavailable(
-                f"NVRTC cannot compile for compute capability {compute_capability}: {_log(nvrtc, program)}"
+            raise DeciderUnavailable(
+                f"NVRTC cannot compile for compute capability {compute_capability}: {_read_compile_log(nvrtc, program)}"
             )
-        (size,) = checked("nvrtcGetPTXSize", nvrtc.nvrtcGetPTXSize(program))
+        (size,) = check_call("nvrtcGetPTXSize", nvrtc.nvrtcGetPTXSize(program))
         image = bytes(size)
-        checked("nvrtcGetPTX", nvrtc.nvrtcGetPTX(program, image))
+        check_call("nvrtcGetPTX", nvrtc.nvrtcGetPTX(program, image))
         return image
     finally:
         nvrtc.nvrtcDestroyProgram(program)
 
 
-def _log(nvrtc: Any, program: Any) -> str:
-    with suppress(CudaRefusal):
-        (size,) = checked("nvrtcGetProgramLogSize", nvrtc.nvrtcGetProgramLogSize(program))
+def _read_compile_log(nvrtc: Any, program: Any) -> str:
+    with suppress(CudaError):
+        (size,) = check_call("nvrtcGetProgramLogSize", nvrtc.nvrtcGetProgramLogSize(program))
         text = bytes(size)
-        checked("nvrtcGetProgramLog", nvrtc.nvrtcGetProgramLog(program, text))
+        check_call("nvrtcGetProgramLog", nvrtc.nvrtcGetProgramLog(program, text))
         return text.decode(errors="replace").strip(" \0\n")[:300]
     return "no log"

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from edgeexit.backends.base import Array
 from edgeexit.backends.cuda.device import CudaDevice
-from edgeexit.backends.cuda.errors import cuda_refusals
+from edgeexit.backends.cuda.errors import translate_cuda_errors
 from edgeexit.errors import InternalError
 from edgeexit.util.units import bytes_
 
@@ -19,13 +19,13 @@ ALIGNMENT = 256
 """What CUDA gives and TensorRT asks for, in bytes."""
 
 
-def aligned(size: int) -> int:
+def align_size(size: int) -> int:
     """The size rounded up, so that what lies behind it in one allocation is aligned too."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass(frozen=True)
-class Pinned:
+class PinnedBuffer:
     """Page-locked memory that both sides see.
 
     Attributes:
@@ -37,7 +37,7 @@ class Pinned:
     address: int
 
 
-class Memory:
+class DeviceMemory:
     """Allocations on one device; `close` gives all of them back. The stream must be idle then."""
 
     def __init__(self, device: CudaDevice) -> None:
@@ -50,26 +50,26 @@ class Memory:
         Raises:
             HardwareMissing: out of memory.
         """
-        with cuda_refusals(f"allocating {bytes_(size)} on the GPU"):
-            allocation = self._device.cuda.mem_alloc(aligned(max(size, 1)))
+        with translate_cuda_errors(f"allocating {bytes_(size)} on the GPU"):
+            allocation = self._device.cuda.mem_alloc(align_size(max(size, 1)))
         self._owned.callback(allocation.free)
-        return _checked(int(allocation))
+        return _check_alignment(int(allocation))
 
-    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> Pinned:
+    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> PinnedBuffer:
         """Page-locked, mapped host memory, zeroed.
 
         Raises:
             HardwareMissing: out of memory.
         """
         cuda = self._device.cuda
-        with cuda_refusals("allocating page-locked memory"):
+        with translate_cuda_errors("allocating page-locked memory"):
             host: Array = cuda.pagelocked_empty(shape, dtype, mem_flags=cuda.host_alloc_flags.DEVICEMAP)
             allocation = host.base
             assert allocation is not None
             self._owned.callback(allocation.free)  # type: ignore[attr-defined, unused-ignore]
             address = int(allocation.get_device_pointer())  # type: ignore[attr-defined, unused-ignore]
         host[...] = np.zeros((), host.dtype)
-        return Pinned(host, _checked(address))
+        return PinnedBuffer(host, _check_alignment(address))
 
     def when_closed(self, give_back: Callable[[], None]) -> None:
         """Have something given back with the rest, before what was allocated earlier."""
@@ -80,7 +80,7 @@ class Memory:
         self._owned.close()
 
 
-def _checked(address: int) -> int:
+def _check_alignment(address: int) -> int:
     if address % ALIGNMENT:
         msg = f"CUDA gave the address {address:#x}, which is not aligned to {ALIGNMENT} bytes. Please report it with the device."
         raise InternalError(msg)

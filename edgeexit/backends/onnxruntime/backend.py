@@ -1,7 +1,7 @@
-"""ONNX Runtime on CPU: staged and fused. How its sessions are opened is in `sessions`, how stages are cut in `recut_stages`.
+"""ONNX Runtime on CPU: staged and fused. How its sessions are opened is in `sessions`, how stages are cut in `open_optimized_stages`.
 
 It packs the weights of matrix products anew, and keeps both copies of those inside an `If`: a fused form that gains nothing by it is
-opened unpacked, at 0.95 instead of 1.27 times the memory of the plain network and in the same time (see `packing_pays`).
+opened unpacked, at 0.95 instead of 1.27 times the memory of the plain network and in the same time (see `should_pack_weights`).
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import numpy as np
 
 from edgeexit.backends.base import Array, Backend, Batch, Program, Settings, StagedProgram
 from edgeexit.backends.host import HostFused, HostStaged
-from edgeexit.backends.onnxruntime.errors import refusals
-from edgeexit.backends.onnxruntime.optimized_stages import recut_stages
-from edgeexit.backends.onnxruntime.prepacking import packing_pays
+from edgeexit.backends.onnxruntime.errors import translate_runtime_errors
+from edgeexit.backends.onnxruntime.optimized_stages import open_optimized_stages
+from edgeexit.backends.onnxruntime.prepacking import should_pack_weights
 from edgeexit.backends.onnxruntime.sessions import (
-    binder,
     check_ends,
     check_session_settings,
+    make_backbone_program,
+    make_binder,
     open_session,
-    straight_program,
 )
-from edgeexit.backends.self_check import Check
-from edgeexit.backends.stopping import run_options, within_limit
+from edgeexit.backends.self_check import SelfCheck
+from edgeexit.backends.stopping import enforce_run_limit, run_options
 from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.errors import ModelError
-from edgeexit.graph.fuse import RESULTS, threshold_name
-from edgeexit.graph.layout import bridge_model
+from edgeexit.graph.fuse import RESULTS, make_threshold_name
+from edgeexit.graph.layout import insert_layout_pools_in_model
 from edgeexit.graph.onnx_files import load_binary
 
 if TYPE_CHECKING:
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Source:
+class _OrtStages:
     """The stages' sessions."""
 
     bundle: Bundle
     sessions: tuple[ort.InferenceSession, ...]
 
 
-_BATCHES: WeakValueDictionary[tuple[Path, tuple[str, ...], Settings], _Source] = WeakValueDictionary()
+_BATCHES: WeakValueDictionary[tuple[Path, tuple[str, ...], Settings], _OrtStages] = WeakValueDictionary()
 """Sessions for batches that are open now."""
 
 
-class _Batch(Batch):
-    def __init__(self, source: _Source) -> None:
+class _OrtBatch(Batch):
+    def __init__(self, source: _OrtStages) -> None:
         self._source = source
 
     def run(self, stage: int, tensors: Mapping[str, Array]) -> dict[str, Array]:
@@ -59,7 +59,7 @@ class _Batch(Batch):
         feeds = {i.name: tensors[i.name] for i in session.get_inputs()}
         names = [o.name for o in session.get_outputs()]
         options = run_options()
-        with within_limit(), refusals("ONNX Runtime cannot run the model"):
+        with enforce_run_limit(), translate_runtime_errors("ONNX Runtime cannot run the model"):
             if self._source.bundle.manifest.dynamic_batch:
                 return dict(zip(names, session.run(names, feeds, options), strict=True))
             count = len(next(iter(feeds.values())))
@@ -85,56 +85,58 @@ class OnnxRuntimeBackend(Backend):
 
     def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:  # noqa: D102 - see base
         try:
-            manifest, sessions = recut_stages(bundle, settings)
+            manifest, sessions = open_optimized_stages(bundle, settings)
         except (ModelError, OSError) as error:
             note = f"stages optimised one by one, at a few percent of their time: {error}"
-            return HostStaged(bundle.manifest, binder(_stage_sessions(bundle, settings, batch_1=True).sessions), note)
-        return HostStaged(manifest, binder(sessions))
+            return HostStaged(
+                bundle.manifest, make_binder(_open_stage_sessions(bundle, settings, batch_1=True).sessions), note
+            )
+        return HostStaged(manifest, make_binder(sessions))
 
     def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
         m = bundle.manifest
         graph = load_binary(bundle.file(m.fused)).graph
-        session = open_session(bundle.file(m.fused), settings, batch_1=True, packed=packing_pays(graph))
-        thresholds = [threshold_name(k) for k in range(1, m.exits)]
+        session = open_session(bundle.file(m.fused), settings, batch_1=True, packed=should_pack_weights(graph))
+        thresholds = [make_threshold_name(k) for k in range(1, m.exits)]
         check_ends(session, m.fused, [*(s.name for s in m.inputs), *thresholds], RESULTS)
-        return HostFused(m, binder([session]))
+        return HostFused(m, make_binder([session]))
 
     def open_backbone(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
         m = bundle.manifest
         session = open_session(bundle.file(m.backbone), settings, batch_1=True)
         check_ends(session, m.backbone, [s.name for s in m.inputs], [o.name for o in session.get_outputs()[:1]])
-        return straight_program(session, m.inputs, m.classes)
+        return make_backbone_program(session, m.inputs, m.classes)
 
     def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:  # noqa: D102 - see base
         # Files never change and sessions may be called from many threads: clones of a Runner share them.
         key = (bundle.path.resolve(), tuple(entry.file for entry in bundle.manifest.stages), settings)
         source = _BATCHES.get(key)
         if source is None:
-            source = _BATCHES[key] = _stage_sessions(bundle, settings, batch_1=False)
-        return _Batch(source)
+            source = _BATCHES[key] = _open_stage_sessions(bundle, settings, batch_1=False)
+        return _OrtBatch(source)
 
-    def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[Check]:
+    def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[SelfCheck]:
         """Whether the stages are those of the optimised network, which is quicker."""
         note = self.open_staged(bundle, settings).note
-        return (Check("stages are cut from the optimised network", None if note else True, note),)
+        return (SelfCheck("stages are cut from the optimised network", None if note else True, note),)
 
 
-def _stage_sessions(bundle: Bundle, settings: Settings, *, batch_1: bool) -> _Source:
+def _open_stage_sessions(bundle: Bundle, settings: Settings, *, batch_1: bool) -> _OrtStages:
     sessions = []
     for entry in bundle.manifest.stages:
-        model = _stage_model(bundle, entry)
+        model = _select_stage_model(bundle, entry)
         session = open_session(model, settings, batch_1=batch_1, folder=bundle.path, shared_arena=True)
         made = [entry.logits, entry.score, *(t.name for t in entry.boundaries_out)]
         check_ends(session, entry.file, [*entry.inputs, *(t.name for t in entry.boundaries_in)], made)
         sessions.append(session)
-    return _Source(bundle, tuple(sessions))
+    return _OrtStages(bundle, tuple(sessions))
 
 
-def _stage_model(bundle: Bundle, entry: StageEntry) -> Path | bytes:
+def _select_stage_model(bundle: Bundle, entry: StageEntry) -> Path | bytes:
     """The stage's file, or its content where it is better with a bridge to the blocked layout, which only this runtime wants."""
     path = bundle.file(entry.file)
     model = load_binary(path)
-    return bytes(model.SerializeToString()) if bridge_model(model, entry.boundaries_in) else path
+    return bytes(model.SerializeToString()) if insert_layout_pools_in_model(model, entry.boundaries_in) else path
 
 
 BACKEND = OnnxRuntimeBackend()

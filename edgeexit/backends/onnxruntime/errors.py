@@ -18,16 +18,16 @@ _OPERATOR_SET = re.compile(
 
 
 @contextmanager
-def refusals(what: str) -> Iterator[None]:
+def translate_runtime_errors(what: str) -> Iterator[None]:
     """Turn ONNX Runtime's exceptions into a ModelError."""
     try:
         yield
-    except refusal_kinds() as error:
-        raise ModelError(f"{what}: {reason(error)}") from error
+    except list_runtime_exceptions() as error:
+        raise ModelError(f"{what}: {format_runtime_error(error)}") from error
 
 
 @cache
-def refusal_kinds() -> tuple[type[Exception], ...]:
+def list_runtime_exceptions() -> tuple[type[Exception], ...]:
     """What ONNX Runtime raises; some derive from RuntimeError, some from Exception alone."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -43,7 +43,7 @@ def refusal_kinds() -> tuple[type[Exception], ...]:
     return (*own, RuntimeError, MemoryError, UnicodeDecodeError)  # its own messages may quote what is no text
 
 
-def reason(error: BaseException) -> str:
+def format_runtime_error(error: BaseException) -> str:
     """The first line of what it says, without its own source lines and signatures."""
     text = str(error).strip()
     too_new = _OPERATOR_SET.search(text)
@@ -51,10 +51,10 @@ def reason(error: BaseException) -> str:
         version, domain, newest = too_new.groups()
         return f"its newest operator set of {domain} is {newest}, the model asks for {version}. Export it for {newest}."
     first = (text.splitlines() or [type(error).__name__])[0]
-    return _without_source(_LABEL.sub("", first))[:_LONGEST]
+    return _strip_source(_LABEL.sub("", first))[:_LONGEST]
 
 
-def _without_source(text: str) -> str:
+def _strip_source(text: str) -> str:
     found = _SOURCE.search(text)
     if not found:
         return text

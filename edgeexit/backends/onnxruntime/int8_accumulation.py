@@ -13,28 +13,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from edgeexit.backends.onnxruntime.errors import refusal_kinds
+from edgeexit.backends.onnxruntime.errors import list_runtime_exceptions
 from edgeexit.errors import ModelError
-from edgeexit.hardware import device_facts
+from edgeexit.hardware import read_device_facts
 
-WHOLE_SUMS = "session.x64quantprecision"
+INT32_ACCUMULATION = "session.x64quantprecision"
 
 _Session = TypeVar("_Session")
 
 
-def sums_are_cut(root: Path = Path("/")) -> bool:
+def may_saturate_int8(root: Path = Path("/")) -> bool:
     """Whether this is an x86-64 processor without VNNI, or one that does not say what it can do."""
-    facts = device_facts(root)
+    facts = read_device_facts(root)
     return facts["arch"].lower() in ("x86_64", "amd64") and "vnni" not in facts.get("isa", "")
 
 
-def trying_whole_sums(open_with: Callable[[bool], _Session]) -> _Session:
+def open_with_int32_accumulation(open_with: Callable[[bool], _Session]) -> _Session:
     """A session with whole sums where they have to be asked for and the runtime can take the model so, else one without.
 
     Args:
         open_with: opens the session; told whether to ask for whole sums.
     """
-    if sums_are_cut():
-        with suppress(ModelError, *refusal_kinds()):
+    if may_saturate_int8():
+        with suppress(ModelError, *list_runtime_exceptions()):
             return open_with(True)
     return open_with(False)

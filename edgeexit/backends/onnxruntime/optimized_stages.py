@@ -15,23 +15,23 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgeexit.backends.base import Array, Settings
-from edgeexit.backends.example_inputs import random_inputs
-from edgeexit.backends.onnxruntime.errors import refusals
-from edgeexit.backends.onnxruntime.int8_accumulation import trying_whole_sums
+from edgeexit.backends.example_inputs import make_random_inputs
+from edgeexit.backends.onnxruntime.errors import translate_runtime_errors
+from edgeexit.backends.onnxruntime.int8_accumulation import open_with_int32_accumulation
 from edgeexit.backends.onnxruntime.sessions import (
     WEIGHTS_FOLDER,
     check_ends,
-    cpu_session,
+    make_session_options,
+    open_cpu_session,
     open_session,
-    session_options,
 )
-from edgeexit.backends.onnxruntime.stage_extraction import Piece, declare, recut
+from edgeexit.backends.onnxruntime.stage_extraction import ExtractedStage, declare_boundary_tensors, extract_stages
 from edgeexit.bundle import Bundle, Manifest
 from edgeexit.errors import ModelError
-from edgeexit.graph.external_data import point
-from edgeexit.graph.model import TensorSpec, all_tensors, outside_range
+from edgeexit.graph.external_data import point_to_file
+from edgeexit.graph.model import TensorSpec, list_all_tensors, read_external_range
 from edgeexit.graph.onnx_files import load_binary
-from edgeexit.util.scratch import scratch_folder
+from edgeexit.util.scratch import make_scratch_folder
 from edgeexit.util.units import bytes_
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _LARGEST_RECUT = 1 << 29  # bytes of weights: what is beyond would be written an
 _CACHE_LINE = 64  # bytes
 
 
-def recut_stages(bundle: Bundle, settings: Settings) -> tuple[Manifest, list[ort.InferenceSession]]:
+def open_optimized_stages(bundle: Bundle, settings: Settings) -> tuple[Manifest, list[ort.InferenceSession]]:
     """Sessions of the stages of the optimised network, and the manifest with the boundary tensors that they have.
 
     Raises:
@@ -53,13 +53,13 @@ def recut_stages(bundle: Bundle, settings: Settings) -> tuple[Manifest, list[ort
     if weights > _LARGEST_RECUT:
         msg = f"its weights are {bytes_(weights)}, and {bytes_(_LARGEST_RECUT)} are the most to optimise at every load"
         raise ModelError(msg)
-    with scratch_folder() as folder:
-        pieces = recut(_optimised(bundle, settings, folder), [(e.logits, e.score) for e in m.stages])
+    with make_scratch_folder() as folder:
+        pieces = extract_stages(_optimize_network(bundle, settings, folder), [(e.logits, e.score) for e in m.stages])
         _align_weights([piece.model for piece in pieces], folder)
         return _open_pieces(m, pieces, settings, folder)
 
 
-def _optimised(bundle: Bundle, settings: Settings, folder: Path) -> onnx.ModelProto:
+def _optimize_network(bundle: Bundle, settings: Settings, folder: Path) -> onnx.ModelProto:
     """The whole network as ONNX Runtime optimises it on this machine, its weights in `folder`."""
     model = load_binary(bundle.file(bundle.manifest.model))
     del model.graph.output[:]
@@ -68,53 +68,55 @@ def _optimised(bundle: Bundle, settings: Settings, folder: Path) -> onnx.ModelPr
     content, written = model.SerializeToString(), folder / "optimised.onnx"
 
     def write(whole_sums: bool) -> None:
-        options = session_options(settings, batch_1=True, packed=False, whole_sums=whole_sums)  # to be written, not run
+        options = make_session_options(
+            settings, batch_1=True, packed=False, whole_sums=whole_sums
+        )  # to be written, not run
         options.optimized_model_filepath = str(written)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimised.bin")
         options.add_session_config_entry(WEIGHTS_FOLDER, str(bundle.path))
-        cpu_session(content, options)
+        open_cpu_session(content, options)
 
-    with refusals("ONNX Runtime cannot optimise the network in one piece"):
-        trying_whole_sums(write)
+    with translate_runtime_errors("ONNX Runtime cannot optimise the network in one piece"):
+        open_with_int32_accumulation(write)
     return load_binary(written)
 
 
 def _align_weights(models: Sequence[onnx.ModelProto], folder: Path) -> None:
     """Weights on cache lines, where ONNX Runtime maps and uses them as they lie; it writes them without gaps."""
-    outside = [t for m in models for t in all_tensors(m.graph) if t.data_location == TensorProto.EXTERNAL]
+    outside = [t for m in models for t in list_all_tensors(m.graph) if t.data_location == TensorProto.EXTERNAL]
     if not outside:
         return
     places: dict[int, int] = {}
     with (folder / "optimised.bin").open("rb") as source, (folder / "weights.bin").open("wb") as stream:
         for tensor in outside:
-            offset, length = outside_range(tensor)
+            offset, length = read_external_range(tensor)
             if offset not in places:
                 stream.write(b"\0" * (-stream.tell() % _CACHE_LINE))
                 places[offset] = stream.tell()
                 source.seek(offset)
                 stream.write(source.read(length or 0))
-            point(tensor, "weights.bin", places[offset], length or 0)
+            point_to_file(tensor, "weights.bin", places[offset], length or 0)
 
 
 def _open_pieces(
-    manifest: Manifest, pieces: Sequence[Piece], settings: Settings, folder: Path
+    manifest: Manifest, pieces: Sequence[ExtractedStage], settings: Settings, folder: Path
 ) -> tuple[Manifest, list[ort.InferenceSession]]:
-    tensors = dict(random_inputs(manifest.inputs, 0))  # not zeros, which a loop may never leave
+    tensors = dict(make_random_inputs(manifest.inputs, 0))  # not zeros, which a loop may never leave
     sessions, entries = [], []
     for piece, entry in zip(pieces, manifest.stages, strict=True):
-        declare(piece.model, {name: tensors[name] for name in piece.reads})
+        declare_boundary_tensors(piece.model, {name: tensors[name] for name in piece.reads})
         content = bytes(piece.model.SerializeToString())
         session = open_session(content, settings, batch_1=True, folder=folder, shared_arena=True, optimised=True)
         made = list(dict.fromkeys((entry.logits, entry.score, *piece.makes)))
         check_ends(session, entry.file, [*entry.inputs, *piece.reads], made)
-        with refusals("ONNX Runtime cannot run the optimised stages"):
+        with translate_runtime_errors("ONNX Runtime cannot run the optimised stages"):
             values = session.run(made, {i.name: tensors[i.name] for i in session.get_inputs()})
         tensors |= dict(zip(made, values, strict=True))
-        reads, makes = (_specs(names, tensors) for names in (piece.reads, piece.makes))
+        reads, makes = (_make_specs(names, tensors) for names in (piece.reads, piece.makes))
         entries.append(replace(entry, boundaries_in=reads, boundaries_out=makes))
         sessions.append(session)
     return replace(manifest, stages=tuple(entries)), sessions
 
 
-def _specs(names: Iterable[str], tensors: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
+def _make_specs(names: Iterable[str], tensors: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(n, str(tensors[n].dtype), tensors[n].shape) for n in names)

@@ -7,13 +7,13 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from edgeexit.graph.arithmetic import computes_in_halves
+from edgeexit.graph.arithmetic import uses_float16
 
 _HALF_TRANSPOSES = "MatmulTransposeFusion"
 _LARGEST_READ = 1 << 28  # bytes; the files of a bundle, whose weights lie outside, are far below
 
 
-def unsafe_optimisers(model: Path | bytes) -> list[str]:
+def list_unsafe_optimizers(model: Path | bytes) -> list[str]:
     """Names of those that are unsafe for a model, given as file or bytes.
 
     In float16 a product of a tensor with its first two dimensions swapped, as the attention of torch begins, is a segmentation fault in
@@ -26,4 +26,4 @@ def unsafe_optimisers(model: Path | bytes) -> list[str]:
         proto.ParseFromString(model if isinstance(model, bytes) else model.read_bytes())
     except (DecodeError, OSError):  # the runtime says what is wrong with it
         return []
-    return [_HALF_TRANSPOSES] if computes_in_halves(proto.graph) else []
+    return [_HALF_TRANSPOSES] if uses_float16(proto.graph) else []

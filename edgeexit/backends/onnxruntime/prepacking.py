@@ -6,7 +6,7 @@ import platform
 
 import onnx
 
-from edgeexit.graph.dataflow import inner_graphs
+from edgeexit.graph.dataflow import list_inner_graphs
 
 _PACKED_WITH_GAIN = frozenset(
     {
@@ -26,7 +26,7 @@ _PACKED_WITH_GAIN = frozenset(
 )
 
 
-def packing_pays(graph: onnx.GraphProto) -> bool:
+def should_pack_weights(graph: onnx.GraphProto) -> bool:
     """Whether a network for single samples runs faster with its weights packed, on the x86-64 processors where this was timed.
 
     Packing serves products of many rows: a vision transformer's 65 tokens are 4 % slower without. The one row of a classifier's `Gemm`
@@ -38,6 +38,6 @@ def packing_pays(graph: onnx.GraphProto) -> bool:
     return any(
         node.domain not in ("", "ai.onnx")
         or node.op_type in _PACKED_WITH_GAIN
-        or any(packing_pays(inner) for inner in inner_graphs(node))
+        or any(should_pack_weights(inner) for inner in list_inner_graphs(node))
         for node in graph.node
     )

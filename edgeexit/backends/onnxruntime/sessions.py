@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from edgeexit.backends.base import Array, Settings, read_options
 from edgeexit.backends.host import Bind, HostStraight
-from edgeexit.backends.onnxruntime.errors import reason, refusal_kinds, refusals
-from edgeexit.backends.onnxruntime.int8_accumulation import WHOLE_SUMS, trying_whole_sums
-from edgeexit.backends.onnxruntime.optimizers import unsafe_optimisers
+from edgeexit.backends.onnxruntime.errors import format_runtime_error, list_runtime_exceptions, translate_runtime_errors
+from edgeexit.backends.onnxruntime.int8_accumulation import INT32_ACCUMULATION, open_with_int32_accumulation
+from edgeexit.backends.onnxruntime.optimizers import list_unsafe_optimizers
 from edgeexit.backends.stopping import run_options
 from edgeexit.errors import InputError, ModelError, did_you_mean
 from edgeexit.graph.model import BATCH, TensorSpec
@@ -53,7 +53,7 @@ def check_session_settings(options: str) -> None:
 
 
 @cache
-def _share_one_arena() -> None:
+def _share_arena() -> None:
     """Give the process an arena that sessions may ask for."""
     import onnxruntime as ort
 
@@ -62,7 +62,7 @@ def _share_one_arena() -> None:
         ort.create_and_register_allocator(memory, None)
 
 
-def session_options(
+def make_session_options(
     settings: Settings,
     *,
     batch_1: bool,
@@ -76,7 +76,7 @@ def session_options(
 
     options = ort.SessionOptions()
     if shared_arena:
-        _share_one_arena()
+        _share_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
@@ -84,7 +84,7 @@ def session_options(
     options.log_severity_level = _FATAL_ONLY if quiet or whole_sums else _ERRORS_ONLY  # whole sums are a try
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(settings.spin)))
     options.add_session_config_entry("session.disable_prepacking", str(int(not packed)))
-    options.add_session_config_entry(WHOLE_SUMS, str(int(whole_sums)))
+    options.add_session_config_entry(INT32_ACCUMULATION, str(int(whole_sums)))
     if read_options(settings.options).get(DENORMAL_AS_ZERO) == "1":
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
     if batch_1:
@@ -92,13 +92,13 @@ def session_options(
     return options
 
 
-def cpu_session(model: Path | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+def open_cpu_session(model: Path | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
     """A session on CPU with these options, without optimisers that would end the process."""
     import onnxruntime as ort
 
     content = str(model) if isinstance(model, Path) else model
     return ort.InferenceSession(
-        content, options, providers=["CPUExecutionProvider"], disabled_optimizers=unsafe_optimisers(model)
+        content, options, providers=["CPUExecutionProvider"], disabled_optimizers=list_unsafe_optimizers(model)
     )
 
 
@@ -131,21 +131,21 @@ def open_session(
     import onnxruntime as ort
 
     def open_with(whole_sums: bool) -> ort.InferenceSession:
-        options = session_options(
+        options = make_session_options(
             settings, batch_1=batch_1, shared_arena=shared_arena, packed=packed, quiet=quiet, whole_sums=whole_sums
         )
         if optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if folder is not None:
             options.add_session_config_entry(WEIGHTS_FOLDER, str(folder))
-        return cpu_session(model, options)
+        return open_cpu_session(model, options)
 
     name = model if isinstance(model, Path) else "the model"
-    with refusals(f"ONNX Runtime {ort.__version__} cannot take {name}"):
-        return trying_whole_sums(open_with)
+    with translate_runtime_errors(f"ONNX Runtime {ort.__version__} cannot take {name}"):
+        return open_with_int32_accumulation(open_with)
 
 
-def binder(sessions: Sequence[ort.InferenceSession]) -> Bind:
+def make_binder(sessions: Sequence[ort.InferenceSession]) -> Bind:
     """Sessions bound to NumPy buffers without copies; they are shared between clones, the buffers are not."""
     import onnxruntime as ort
 
@@ -158,7 +158,7 @@ def binder(sessions: Sequence[ort.InferenceSession]) -> Bind:
             binding.bind_ortvalue_input(name, value)
         for name, value in outputs.items():
             binding.bind_ortvalue_output(name, value)
-        return bound(session, binding, (inputs, outputs, buffers))
+        return make_bound_run(session, binding, (inputs, outputs, buffers))
 
     return bind
 
@@ -176,7 +176,7 @@ def check_ends(session: ort.InferenceSession, file: str, inputs: Iterable[str], 
         raise ModelError(msg)
 
 
-def bound(session: ort.InferenceSession, binding: ort.IOBinding, alive: object) -> Callable[[], None]:
+def make_bound_run(session: ort.InferenceSession, binding: ort.IOBinding, alive: object) -> Callable[[], None]:
     """What runs a session with everything bound.
 
     The session itself is called, with run options that are made once: the method around it spends another 1.4 µs per run on options of
@@ -197,15 +197,15 @@ def bound(session: ort.InferenceSession, binding: ort.IOBinding, alive: object) 
     def run(_alive: object = (session, binding, alive)) -> None:
         try:
             call(handle, options)
-        except refusal_kinds() as error:  # looked up only when there is one
-            raise ModelError(f"ONNX Runtime cannot run the model: {reason(error)}") from error
+        except list_runtime_exceptions() as error:  # looked up only when there is one
+            raise ModelError(f"ONNX Runtime cannot run the model: {format_runtime_error(error)}") from error
 
     return run
 
 
-def straight_program(session: ort.InferenceSession, inputs: Sequence[TensorSpec], classes: int) -> HostStraight:
+def make_backbone_program(session: ort.InferenceSession, inputs: Sequence[TensorSpec], classes: int) -> HostStraight:
     """A session with logits and, as second output, perhaps a score, as a Program: the backbone, or a model to compare with."""
     names = [o.name for o in session.get_outputs()]
     dtype = "float16" if session.get_outputs()[0].type == "tensor(float16)" else "float32"
     logits = TensorSpec(names[0], dtype, (1, classes))
-    return HostStraight(binder([session]), inputs, logits, names[1] if len(names) > 1 else None)
+    return HostStraight(make_binder([session]), inputs, logits, names[1] if len(names) > 1 else None)

@@ -21,7 +21,7 @@ from edgeexit.graph.dataflow import Flow
 
 
 @dataclass(frozen=True)
-class Piece:
+class ExtractedStage:
     """One stage of an optimised model.
 
     Attributes:
@@ -35,7 +35,7 @@ class Piece:
     makes: tuple[str, ...]
 
 
-def recut(model: onnx.ModelProto, exits: Sequence[tuple[str, str]]) -> tuple[Piece, ...]:
+def extract_stages(model: onnx.ModelProto, exits: Sequence[tuple[str, str]]) -> tuple[ExtractedStage, ...]:
     """The pieces of an optimised model, one per exit, each with what no earlier exit needed.
 
     Args:
@@ -47,7 +47,7 @@ def recut(model: onnx.ModelProto, exits: Sequence[tuple[str, str]]) -> tuple[Pie
     """
     graph = model.graph
     flow = Flow.of(graph, [value.name for value in graph.input])
-    held = _held(flow, exits)
+    held = _assign_nodes(flow, exits)
     reads = [frozenset().union(*(flow.reads[i] for i in nodes)) for nodes in held]
     makes = [{name for i in nodes for name in graph.node[i].output if name} for nodes in held]
     pieces = []
@@ -63,11 +63,11 @@ def recut(model: onnx.ModelProto, exits: Sequence[tuple[str, str]]) -> tuple[Pie
         part.input.extend(value for value in graph.input if value.name in reads[k])
         part.input.extend(onnx.ValueInfoProto(name=name) for name in crossing_in)
         part.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys((*ends, *crossing_out)))
-        pieces.append(Piece(_around(model, part), tuple(crossing_in), tuple(crossing_out)))
+        pieces.append(ExtractedStage(_make_model(model, part), tuple(crossing_in), tuple(crossing_out)))
     return tuple(pieces)
 
 
-def declare(model: onnx.ModelProto, tensors: Mapping[str, NDArray[Any]]) -> None:
+def declare_boundary_tensors(model: onnx.ModelProto, tensors: Mapping[str, NDArray[Any]]) -> None:
     """Write the types and shapes of inputs that a run of the pieces before has shown: with them the runtime can plan its memory."""
     for value in model.graph.input:
         if value.name in tensors:
@@ -76,7 +76,7 @@ def declare(model: onnx.ModelProto, tensors: Mapping[str, NDArray[Any]]) -> None
             value.CopyFrom(helper.make_tensor_value_info(value.name, kind, tensor.shape))
 
 
-def _held(flow: Flow, exits: Sequence[tuple[str, str]]) -> list[list[int]]:
+def _assign_nodes(flow: Flow, exits: Sequence[tuple[str, str]]) -> list[list[int]]:
     done: set[int] = set()
     held = []
     for ends in exits:
@@ -86,7 +86,7 @@ def _held(flow: Flow, exits: Sequence[tuple[str, str]]) -> list[list[int]]:
     return held
 
 
-def _around(model: onnx.ModelProto, graph: onnx.GraphProto) -> onnx.ModelProto:
+def _make_model(model: onnx.ModelProto, graph: onnx.GraphProto) -> onnx.ModelProto:
     part = onnx.ModelProto(ir_version=model.ir_version, producer_name="edgeexit", graph=graph)
     part.opset_import.extend(model.opset_import)
     return part

@@ -13,13 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgeexit.backends.base import Backend, Batch, Program, Settings, StagedProgram
-from edgeexit.backends.build_progress import watcher
-from edgeexit.backends.self_check import Check
-from edgeexit.backends.tensorrt.builder import Workshop
-from edgeexit.backends.tensorrt.cache import cache_root
-from edgeexit.backends.tensorrt.engines import Engines, EngineWarning, Part, open_device
-from edgeexit.backends.tensorrt.messages import Messages
-from edgeexit.backends.tensorrt.options import BuildOptions, given_options
+from edgeexit.backends.build_progress import get_build_progress
+from edgeexit.backends.self_check import SelfCheck
+from edgeexit.backends.tensorrt.builder import EngineFactory
+from edgeexit.backends.tensorrt.cache import find_cache_root
+from edgeexit.backends.tensorrt.engines import Engines, EngineSource, EngineWarning, open_device
+from edgeexit.backends.tensorrt.messages import ErrorLog
+from edgeexit.backends.tensorrt.options import BuildOptions, parse_options
 from edgeexit.backends.tensorrt.programs import (
     DeciderWarning,
     TensorRtBackbone,
@@ -27,12 +27,12 @@ from edgeexit.backends.tensorrt.programs import (
     TensorRtFused,
     TensorRtStaged,
 )
-from edgeexit.backends.tensorrt.selfchecks import self_checks
-from edgeexit.backends.tensorrt.versions import check_version, installed_version
+from edgeexit.backends.tensorrt.selfchecks import run_self_checks
+from edgeexit.backends.tensorrt.versions import check_version, read_installed_version
 from edgeexit.bundle import Bundle
 from edgeexit.errors import HardwareMissing, MissingExtra
 from edgeexit.graph.onnx_files import load_binary
-from edgeexit.hardware import current_profile
+from edgeexit.hardware import find_current_profile
 
 _TEGRA = Path("/etc/nv_tegra_release")
 
@@ -57,7 +57,7 @@ def check_tensorrt() -> None:
     except (ImportError, OSError) as error:
         msg = f"TensorRT is installed but cannot be loaded ({error}): its libraries or the NVIDIA driver are missing or of another version."
         raise HardwareMissing(msg) from error
-    check_version(installed_version())
+    check_version(read_installed_version())
 
 
 class TensorRtBackend(Backend):
@@ -70,13 +70,13 @@ class TensorRtBackend(Backend):
         open_device(spin=False).close()
 
     def check_options(self, options: str) -> None:  # noqa: D102 - see base
-        given_options(options)
+        parse_options(options)
 
     def versions(self) -> dict[str, str]:  # noqa: D102 - see base
         from importlib.metadata import version
 
         return {
-            "tensorrt": ".".join(map(str, installed_version())),
+            "tensorrt": ".".join(map(str, read_installed_version())),
             "pycuda": version("pycuda"),
             "cuda-bindings": version("cuda-bindings"),
         }
@@ -93,23 +93,25 @@ class TensorRtBackend(Backend):
     def open_backbone(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
         file = bundle.manifest.backbone
         logits = load_binary(bundle.file(file)).graph.output[0].name
-        return TensorRtBackbone(self._engines(bundle, settings, [Part(file, "the backbone")]), logits)
+        return TensorRtBackbone(self._engines(bundle, settings, [EngineSource(file, "the backbone")]), logits)
 
-    def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[Check]:
+    def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[SelfCheck]:
         """Memory sharing, graph capture, and every way to decide, with its times."""
-        return self_checks(self._stages(bundle, settings), bundle.manifest)
+        return run_self_checks(self._stages(bundle, settings), bundle.manifest)
 
     def _stages(self, bundle: Bundle, settings: Settings) -> Engines:
-        return self._engines(bundle, settings, [Part(s.file, f"stage {s.exit}") for s in bundle.manifest.stages])
+        return self._engines(
+            bundle, settings, [EngineSource(s.file, f"stage {s.exit}") for s in bundle.manifest.stages]
+        )
 
-    def _engines(self, bundle: Bundle, settings: Settings, parts: Sequence[Part]) -> Engines:
+    def _engines(self, bundle: Bundle, settings: Settings, parts: Sequence[EngineSource]) -> Engines:
         check_tensorrt()
-        profile = current_profile()
+        profile = find_current_profile()
         device = open_device(spin=settings.spin)
         try:
             options = BuildOptions.of(device.facts, profile, settings.options)
-            options.check_dla(profile, settings.precision, installed_version())
-            workshop = Workshop(Messages(), options, settings.precision, watcher())
+            options.check_dla(profile, settings.precision, read_installed_version())
+            workshop = EngineFactory(ErrorLog(), options, settings.precision, get_build_progress())
             return Engines(device, workshop, bundle, parts)
         except BaseException:
             device.close()
@@ -124,6 +126,6 @@ __all__ = [
     "DeciderWarning",
     "EngineWarning",
     "TensorRtBackend",
-    "cache_root",
     "check_tensorrt",
+    "find_cache_root",
 ]

@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from edgeexit.backends.tensorrt.messages import Messages, build_error, monitor, parse_error
+from edgeexit.backends.tensorrt.messages import ErrorLog, build_error, monitor, parse_error
 from edgeexit.backends.tensorrt.options import BuildOptions
-from edgeexit.backends.tensorrt.versions import Typing, sizes, typings
+from edgeexit.backends.tensorrt.versions import NetworkTyping, list_typings, read_dims
 from edgeexit.errors import EdgeExitError, HardwareMissing, InputError, ModelError, did_you_mean
 from edgeexit.graph.onnx_files import load_binary
-from edgeexit.util.progress import Progress, silent
+from edgeexit.util.progress import Progress, show_nothing
 
 if TYPE_CHECKING:
     import tensorrt
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A serialised engine, and which `Typing` it was built with."""
+class SerializedEngine:
+    """A serialised engine, and which `NetworkTyping` it was built with."""
 
     data: bytes
     typing: str
 
 
 @dataclass(frozen=True)
-class Workshop:
+class EngineFactory:
     """What all builds of one device share.
 
     Attributes:
@@ -39,12 +39,12 @@ class Workshop:
         progress: watcher.
     """
 
-    messages: Messages
+    messages: ErrorLog
     options: BuildOptions
     precision: str
-    progress: Progress = silent
+    progress: Progress = show_nothing
 
-    def build(self, file: Path, what: str, timings: bytes) -> tuple[Plan, bytes]:
+    def build(self, file: Path, what: str, timings: bytes) -> tuple[SerializedEngine, bytes]:
         """Build one ONNX file; the device's context must be current.
 
         Args:
@@ -59,9 +59,9 @@ class Workshop:
             ModelError: an operator that TensorRT does not have, dynamic shapes.
             HardwareMissing: out of memory, no GPU.
         """
-        model = fixed_batch(file).SerializeToString()
+        model = fix_batch_at_one(file).SerializeToString()
         refusal: EdgeExitError | None = None
-        for typing in typings(self.precision, dla=self.options.dla_core is not None):
+        for typing in list_typings(self.precision, dla=self.options.dla_core is not None):
             self.messages.clear()
             try:
                 return self._build_typed(model, file, what, timings, typing)
@@ -72,7 +72,9 @@ class Workshop:
         assert refusal is not None
         raise refusal
 
-    def _build_typed(self, model: bytes, file: Path, what: str, timings: bytes, typing: Typing) -> tuple[Plan, bytes]:
+    def _build_typed(
+        self, model: bytes, file: Path, what: str, timings: bytes, typing: NetworkTyping
+    ) -> tuple[SerializedEngine, bytes]:
         import tensorrt as trt
 
         builder = self._builder(what)
@@ -89,7 +91,7 @@ class Workshop:
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise build_error(what, self.messages.errors)
-        return Plan(bytes(memoryview(plan)), typing.name), bytes(memoryview(cache.serialize()))
+        return SerializedEngine(bytes(memoryview(plan)), typing.name), bytes(memoryview(cache.serialize()))
 
     def _builder(self, what: str) -> tensorrt.Builder:
         import tensorrt as trt
@@ -99,7 +101,7 @@ class Workshop:
         except TypeError as error:  # pybind11's word for a null pointer: TensorRT found no driver or no memory
             raise build_error(what, self.messages.errors or [str(error)]) from error
 
-    def _config(self, builder: tensorrt.Builder, typing: Typing, what: str) -> tensorrt.IBuilderConfig:
+    def _config(self, builder: tensorrt.Builder, typing: NetworkTyping, what: str) -> tensorrt.IBuilderConfig:
         import tensorrt as trt
 
         options = self.options
@@ -113,7 +115,7 @@ class Workshop:
         if options.workspace_bytes is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
         if options.tactic_sources is not None:
-            config.set_tactic_sources(tactic_mask(options.tactic_sources))
+            config.set_tactic_sources(make_tactic_mask(options.tactic_sources))
         if options.dla_core is not None:
             self._put_on_dla(builder, config, options.dla_core)
         return config
@@ -133,7 +135,7 @@ class Workshop:
         config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
 
 
-def tactic_mask(names: Sequence[str]) -> int:
+def make_tactic_mask(names: Sequence[str]) -> int:
     """TensorRT's bit mask of libraries to draw kernels from.
 
     Raises:
@@ -149,7 +151,7 @@ def tactic_mask(names: Sequence[str]) -> int:
     return sum(1 << int(known[name]) for name in set(names))
 
 
-def fixed_batch(file: Path) -> onnx.ModelProto:
+def fix_batch_at_one(file: Path) -> onnx.ModelProto:
     """The model with its free first dimension at 1 and a name for every node, by which TensorRT speaks of it.
 
     Outside weights stay outside.
@@ -168,7 +170,7 @@ def fixed_batch(file: Path) -> onnx.ModelProto:
 def _check_shapes(network: tensorrt.INetworkDefinition, what: str) -> None:
     tensors = [network.get_input(i) for i in range(network.num_inputs)]
     tensors += [network.get_output(i) for i in range(network.num_outputs)]
-    free = [f"{t.name}{list(sizes(t.shape))}" for t in tensors if any(d < 0 for d in sizes(t.shape))]
+    free = [f"{t.name}{list(read_dims(t.shape))}" for t in tensors if any(d < 0 for d in read_dims(t.shape))]
     if free:
         msg = f"{what} has dynamic shapes ({', '.join(free)}); engines here are of fixed shape. Export the network with fixed sizes."
         raise ModelError(msg)

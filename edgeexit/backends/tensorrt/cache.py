@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeexit.backends.cuda import DeviceFacts
-from edgeexit.backends.tensorrt.builder import Plan
+from edgeexit.backends.tensorrt.builder import SerializedEngine
 from edgeexit.backends.tensorrt.options import BuildOptions
 from edgeexit.bundle import Bundle
 from edgeexit.bundle.store import write_whole
@@ -33,7 +33,7 @@ CACHE_VARIABLE = "EDGEEXIT_CACHE"
 _FORMAT = 1  # raised when engines are built differently from the same inputs
 
 
-def cache_root() -> Path:
+def find_cache_root() -> Path:
     """`$EDGEEXIT_CACHE`, else `$XDG_CACHE_HOME/edgeexit`, else `~/.cache/edgeexit`."""
     given = os.environ.get(CACHE_VARIABLE)
     if given:
@@ -41,7 +41,7 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeexit"
 
 
-def engine_key(bundle: Bundle, file: str, options: BuildOptions, precision: str, device: Mapping[str, Any]) -> str:
+def make_engine_key(bundle: Bundle, file: str, options: BuildOptions, precision: str, device: Mapping[str, Any]) -> str:
     """The name of an engine: 32 hexadecimal digits over everything that it depends on."""
     files = bundle.manifest.files
     weights = sorted(entry.sha256 for name, entry in files.items() if name.endswith(".bin"))
@@ -56,7 +56,7 @@ def engine_key(bundle: Bundle, file: str, options: BuildOptions, precision: str,
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def device_facts_for_key(facts: DeviceFacts, tensorrt: str) -> dict[str, Any]:
+def select_device_facts(facts: DeviceFacts, tensorrt: str) -> dict[str, Any]:
     """Everything of a device that an engine depends on."""
     return {**asdict(facts), "tensorrt": tensorrt}
 
@@ -70,15 +70,15 @@ class EngineCache:
 
     def __init__(self, device: Mapping[str, Any], root: Path | None = None) -> None:
         digest = hashlib.sha256(json.dumps(dict(device), sort_keys=True).encode()).hexdigest()[:16]
-        root = root or cache_root()
+        root = root or find_cache_root()
         try:
             root.mkdir(parents=True, exist_ok=True)
-            self.folder = _private(_private(root / "tensorrt") / digest)
+            self.folder = _make_private_folder(_make_private_folder(root / "tensorrt") / digest)
         except OSError as error:
             msg = f"engines cannot be kept in {root} ({error.strerror}): give another folder in {CACHE_VARIABLE}."
             raise InputError(msg) from error
 
-    def plan(self, key: str) -> Plan | None:
+    def plan(self, key: str) -> SerializedEngine | None:
         """The engine of a key; None where there is none, or what is there is not whole."""
         about = self._json(f"{key}.json")
         try:
@@ -87,9 +87,9 @@ class EngineCache:
             return None
         if about.get("sha256") != hashlib.sha256(data).hexdigest():
             return None
-        return Plan(data, str(about.get("typing")))
+        return SerializedEngine(data, str(about.get("typing")))
 
-    def keep(self, key: str, plan: Plan, about: Mapping[str, Any]) -> None:
+    def keep(self, key: str, plan: SerializedEngine, about: Mapping[str, Any]) -> None:
         """Keep an engine."""
         document = {**about, "typing": plan.typing, "sha256": hashlib.sha256(plan.data).hexdigest()}
         self._write(f"{key}.engine", plan.data)
@@ -142,7 +142,7 @@ class EngineCache:
             raise InputError(msg) from error
 
 
-def _private(folder: Path) -> Path:
+def _make_private_folder(folder: Path) -> Path:
     """The folder, made where needed; ours alone.
 
     Raises:

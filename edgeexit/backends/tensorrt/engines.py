@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeexit.backends.cuda import CudaDevice, CudaRefusal, Memory, cuda_refusals, forget_frames
-from edgeexit.backends.tensorrt.builder import Plan, Workshop
-from edgeexit.backends.tensorrt.cache import EngineCache, device_facts_for_key, engine_key
-from edgeexit.backends.tensorrt.messages import Messages, start_error
-from edgeexit.backends.tensorrt.versions import installed_version, sizes
+from edgeexit.backends.cuda import CudaDevice, CudaError, DeviceMemory, forget_frames, translate_cuda_errors
+from edgeexit.backends.tensorrt.builder import EngineFactory, SerializedEngine
+from edgeexit.backends.tensorrt.cache import EngineCache, make_engine_key, select_device_facts
+from edgeexit.backends.tensorrt.messages import ErrorLog, start_error
+from edgeexit.backends.tensorrt.versions import read_dims, read_installed_version
 from edgeexit.bundle import Bundle
 from edgeexit.errors import HardwareMissing, InternalError
 
@@ -31,7 +31,7 @@ DTYPES = {
 
 
 @dataclass(frozen=True)
-class Part:
+class EngineSource:
     """One ONNX file of a bundle to make an engine of: its name in the bundle, and what to call it in messages."""
 
     file: str
@@ -39,7 +39,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Slot:
+class EngineTensor:
     """One tensor of an engine, as TensorRT sees it at batch 1."""
 
     name: str
@@ -65,16 +65,18 @@ class Engines:
         ModelError, HardwareMissing: an engine cannot be built, with the remedy.
     """
 
-    def __init__(self, device: CudaDevice, workshop: Workshop, bundle: Bundle, parts: Sequence[Part]) -> None:
+    def __init__(
+        self, device: CudaDevice, workshop: EngineFactory, bundle: Bundle, parts: Sequence[EngineSource]
+    ) -> None:
         self.device = device
-        self.messages: Messages = workshop.messages
-        self.tensorrt = ".".join(map(str, installed_version()))
+        self.messages: ErrorLog = workshop.messages
+        self.tensorrt = ".".join(map(str, read_installed_version()))
         self.bundle = bundle
         self.typings: list[str] = []
         self._workshop = workshop
-        facts = device_facts_for_key(device.facts, self.tensorrt)
+        facts = select_device_facts(device.facts, self.tensorrt)
         self.cache = EngineCache(facts)
-        self.keys = [engine_key(bundle, p.file, workshop.options, workshop.precision, facts) for p in parts]
+        self.keys = [make_engine_key(bundle, p.file, workshop.options, workshop.precision, facts) for p in parts]
         self._users = 1
         self._runtime: tensorrt.Runtime | None = None
         self._engines: list[tensorrt.ICudaEngine] = []
@@ -99,7 +101,7 @@ class Engines:
             runtime.DLA_core = self._workshop.options.dla_core
         return runtime
 
-    def _opened(self, part: Part, key: str) -> tensorrt.ICudaEngine:
+    def _opened(self, part: EngineSource, key: str) -> tensorrt.ICudaEngine:
         """From the cache; built where it is not there, or TensorRT refuses what is there."""
         plan = self.cache.plan(key)
         engine = self._deserialised(plan) if plan is not None else None
@@ -116,7 +118,7 @@ class Engines:
         self.typings.append(plan.typing)
         return engine
 
-    def _built(self, part: Part, key: str) -> Plan:
+    def _built(self, part: EngineSource, key: str) -> SerializedEngine:
         with self.cache.building():
             plan = self.cache.plan(key)  # another process may have built it while this one waited
             if plan is None:
@@ -126,7 +128,7 @@ class Engines:
                 self.cache.keep(key, plan, {"of": part.what, "tensorrt": self.tensorrt})
         return plan
 
-    def _deserialised(self, plan: Plan) -> tensorrt.ICudaEngine | None:
+    def _deserialised(self, plan: SerializedEngine) -> tensorrt.ICudaEngine | None:
         assert self._runtime is not None
         self.messages.clear()
         return self._runtime.deserialize_cuda_engine(plan.data)  # type: ignore[no-any-return, unused-ignore]
@@ -134,7 +136,7 @@ class Engines:
     def __len__(self) -> int:
         return len(self._engines)
 
-    def slots(self, index: int) -> tuple[Slot, ...]:
+    def slots(self, index: int) -> tuple[EngineTensor, ...]:
         """The tensors of an engine."""
         import tensorrt as trt
 
@@ -142,9 +144,9 @@ class Engines:
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         is_input = trt.TensorIOMode.INPUT
         return tuple(
-            Slot(
+            EngineTensor(
                 name,
-                sizes(engine.get_tensor_shape(name)),
+                read_dims(engine.get_tensor_shape(name)),
                 DTYPES[engine.get_tensor_dtype(name).name],
                 engine.get_tensor_mode(name) == is_input,
             )
@@ -156,14 +158,14 @@ class Engines:
         """Scratch memory that each engine needs while it runs."""
         return tuple(int(engine.device_memory_size_v2) for engine in self._engines)
 
-    def contexts(self, memory: Memory) -> list[Context]:
+    def contexts(self, memory: DeviceMemory) -> list[ExecutionContext]:
         """One execution context per engine, all over one scratch of the size of the largest: they run one after the other on one stream."""
         import tensorrt as trt
 
         size = max(self.scratch_bytes)
         scratch = memory.device(size)
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        made: list[Context] = []
+        made: list[ExecutionContext] = []
         for engine in self._engines:
             raw = engine.create_execution_context(strategy)
             if raw is None:
@@ -172,7 +174,7 @@ class Engines:
                     " it, or load fewer runners."
                 )
                 raise HardwareMissing(msg)
-            context = Context(raw, self.messages)
+            context = ExecutionContext(raw, self.messages)
             memory.when_closed(context.close)  # before the scratch, which was allocated earlier
             raw.set_device_memory(scratch, max(size, 1))
             made.append(context)
@@ -197,10 +199,10 @@ class Engines:
         self._runtime = None
 
 
-class Context:
+class ExecutionContext:
     """One execution context: addresses set once, then enqueued."""
 
-    def __init__(self, context: tensorrt.IExecutionContext, messages: Messages) -> None:
+    def __init__(self, context: tensorrt.IExecutionContext, messages: ErrorLog) -> None:
         self._context: tensorrt.IExecutionContext | None = context
         self._messages = messages
 
@@ -220,7 +222,7 @@ class Context:
         """
         assert self._context is not None
         if not self._context.execute_async_v3(stream):
-            raise CudaRefusal("execute_async_v3", self._messages.last)
+            raise CudaError("execute_async_v3", self._messages.last)
 
     def close(self) -> None:
         """Free it; may be called twice."""
@@ -229,5 +231,5 @@ class Context:
 
 def open_device(*, spin: bool) -> CudaDevice:
     """The GPU, for TensorRT."""
-    with cuda_refusals("opening the GPU"):
+    with translate_cuda_errors("opening the GPU"):
         return CudaDevice(spin=spin)

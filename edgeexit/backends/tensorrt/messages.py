@@ -19,12 +19,12 @@ _NO_DEVICE = ("cuda initialization failure", "no cuda-capable device", "cudaerro
 _NO_IMPLEMENTATION = ("could not find any implementation for node", "no implementation")
 
 
-class Messages:
+class ErrorLog:
     """The last errors that TensorRT logged; `logger` is what it logs to."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
-        self.logger = _logger(self.errors)
+        self.logger = _make_logger(self.errors)
 
     def clear(self) -> None:
         """Forget them, before a new attempt."""
@@ -33,14 +33,14 @@ class Messages:
     @property
     def last(self) -> str:
         """The last one, in one line."""
-        return _last(self.errors)
+        return _get_last_error(self.errors)
 
 
-def _last(errors: Sequence[str]) -> str:
+def _get_last_error(errors: Sequence[str]) -> str:
     return " ".join(errors[-1].split())[:400] if errors else "no reason given"
 
 
-def _logger(errors: list[str]) -> tensorrt.ILogger:
+def _make_logger(errors: list[str]) -> tensorrt.ILogger:
     import tensorrt as trt
 
     class Logger(trt.ILogger):  # type: ignore[misc, unused-ignore]
@@ -88,7 +88,7 @@ def monitor(what: str, progress: Progress) -> tensorrt.IProgressMonitor:
 
 def start_error(errors: Sequence[str]) -> HardwareMissing:
     """What it means that TensorRT does not start."""
-    last, text = _last(errors), " ".join(errors).lower()
+    last, text = _get_last_error(errors), " ".join(errors).lower()
     if any(words in text for words in _OLD_DRIVER):
         msg = (
             f"the NVIDIA driver is too old for this TensorRT ({last}). Update the driver (Jetson: the JetPack), or install a TensorRT for"
@@ -103,7 +103,7 @@ def start_error(errors: Sequence[str]) -> HardwareMissing:
 def build_error(what: str, errors: Iterable[str]) -> EdgeExitError:
     """What a failed build of `what` means."""
     said = list(errors)
-    last, text = _last(said), " ".join(said).lower()
+    last, text = _get_last_error(said), " ".join(said).lower()
     if any(words in text for words in _NO_SCRATCH):
         msg = (
             f"{what} needs more scratch memory than it may use ({last}). Give more with --options workspace_mib=N, or"
@@ -126,7 +126,7 @@ def build_error(what: str, errors: Iterable[str]) -> EdgeExitError:
 
 def parse_error(what: str, parser: tensorrt.OnnxParser) -> ModelError:
     """What a failed parse means: every node that TensorRT refuses, by name and operator."""
-    faults = [_fault(parser.get_error(i)) for i in range(parser.num_errors)]
+    faults = [_format_error(parser.get_error(i)) for i in range(parser.num_errors)]
     listed = "; ".join(dict.fromkeys(faults)) or "no reason given"
     msg = (
         f"TensorRT cannot take {what}: {listed}. Export the network with other operators or another opset, move the exit so that"
@@ -135,7 +135,7 @@ def parse_error(what: str, parser: tensorrt.OnnxParser) -> ModelError:
     return ModelError(msg)
 
 
-def _fault(error: tensorrt.ParserError) -> str:
+def _format_error(error: tensorrt.ParserError) -> str:
     said = " ".join(error.desc().split())[:200]
     if said.lower() in {"", "false", "true"}:  # TensorRT's own condition, which says nothing
         code = error.code()

@@ -55,7 +55,7 @@ class BuildOptions:
         Raises:
             InputError: an option that there is not, or with a value that it cannot have.
         """
-        return replace(_of_device(facts, profile), **given_options(given))
+        return replace(_choose_device_options(facts, profile), **parse_options(given))
 
     def check_dla(self, profile: DeviceProfile | None, precision: str, version: tuple[int, ...]) -> None:
         """Raise where a DLA is asked for and cannot be had."""
@@ -76,7 +76,7 @@ class BuildOptions:
             raise InputError(msg)
 
 
-def _of_device(facts: DeviceFacts, profile: DeviceProfile | None) -> BuildOptions:
+def _choose_device_options(facts: DeviceFacts, profile: DeviceProfile | None) -> BuildOptions:
     table = profile.tensorrt if profile is not None else None
     if table is None:
         return BuildOptions(workspace_bytes=facts.memory_bytes // 4 if facts.integrated else None)
@@ -90,49 +90,49 @@ def _of_device(facts: DeviceFacts, profile: DeviceProfile | None) -> BuildOption
     )
 
 
-def _whole(text: str) -> int:
-    return int(text) if text.isdecimal() else _refused("a whole number")
+def _parse_int(text: str) -> int:
+    return int(text) if text.isdecimal() else _raise_refusal("a whole number")
 
 
-def _or_auto(read: Callable[[str], Any]) -> Callable[[str], Any]:
+def _allow_auto(read: Callable[[str], Any]) -> Callable[[str], Any]:
     return lambda text: None if text == _AUTO else read(text)
 
 
-def _truth(text: str) -> bool:
-    return {"true": True, "false": False}[text] if text in ("true", "false") else _refused("true or false")
+def _parse_bool(text: str) -> bool:
+    return {"true": True, "false": False}[text] if text in ("true", "false") else _raise_refusal("true or false")
 
 
-def _mebibytes(text: str) -> int:
-    return _whole(text) * 2**20 or _refused("more than 0")
+def _parse_mebibytes(text: str) -> int:
+    return _parse_int(text) * 2**20 or _raise_refusal("more than 0")
 
 
-def _refused(expected: str) -> Any:
+def _raise_refusal(expected: str) -> Any:
     raise ValueError(expected)
 
 
 _Reader: TypeAlias = Callable[[str], Any]
 
 _READERS: Mapping[str, tuple[str, _Reader]] = {
-    "optimization_level": ("optimization_level", _whole),
-    "workspace_mib": ("workspace_bytes", _or_auto(_mebibytes)),
-    "tactic_sources": ("tactic_sources", _or_auto(lambda text: tuple(text.split("+")))),
-    "aux_streams": ("aux_streams", _whole),
-    "tf32": ("tf32", _truth),
-    "dla_core": ("dla_core", _or_auto(_whole)),
+    "optimization_level": ("optimization_level", _parse_int),
+    "workspace_mib": ("workspace_bytes", _allow_auto(_parse_mebibytes)),
+    "tactic_sources": ("tactic_sources", _allow_auto(lambda text: tuple(text.split("+")))),
+    "aux_streams": ("aux_streams", _parse_int),
+    "tf32": ("tf32", _parse_bool),
+    "dla_core": ("dla_core", _allow_auto(_parse_int)),
 }
 """Name that the user writes -> field of BuildOptions, and what reads the value. `auto` undoes what the profile says."""
 
 
-def given_options(text: str) -> dict[str, Any]:
+def parse_options(text: str) -> dict[str, Any]:
     """Fields of BuildOptions out of `Settings.options`.
 
     Raises:
         InputError: an option that there is not, or with a value that it cannot have.
     """
-    return dict(_field(name, value) for name, value in read_options(text).items())
+    return dict(_parse_field(name, value) for name, value in read_options(text).items())
 
 
-def _field(name: str, value: str) -> tuple[str, Any]:
+def _parse_field(name: str, value: str) -> tuple[str, Any]:
     if name not in _READERS:
         known = ", ".join(_READERS)
         msg = f"backend tensorrt has no option {name!r}.{did_you_mean(name, _READERS)} Options: {known}."

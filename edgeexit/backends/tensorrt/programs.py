@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 from edgeexit.backends.base import Array, Batch, BoundStage, Program, StagedProgram
 from edgeexit.backends.cuda import (
     ALIGNMENT,
-    Choice,
     Decider,
+    DeciderChoice,
+    DeciderUnavailable,
+    DeviceMemory,
     HostDecider,
-    Memory,
-    Pinned,
+    PinnedBuffer,
     StagePlan,
-    Unavailable,
-    choose,
+    choose_decider,
     compare_deciders,
     forget_frames,
 )
-from edgeexit.backends.cuda.graphs import Launchable, captured
-from edgeexit.backends.tensorrt.engines import Engines, Slot
+from edgeexit.backends.cuda.graphs import GraphExec, capture_graph
+from edgeexit.backends.tensorrt.engines import Engines, EngineTensor
 from edgeexit.bundle import Manifest
 from edgeexit.errors import InternalError
 
@@ -42,14 +42,14 @@ class DeciderWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class Results:
+class StageOutputs:
     """One stage's logits [1, classes] and score [1] as the host sees them."""
 
     logits: NDArray[np.float32]
     score: NDArray[np.float32]
 
 
-class Bound:
+class DeviceProgram:
     """Everything of one program on the device: contexts, buffers, and a StagePlan per stage. The context must be current.
 
     Attributes:
@@ -63,10 +63,10 @@ class Bound:
         self.engines = engines
         self._device = engines.device
         self._integrated = engines.device.facts.integrated
-        self.memory = Memory(engines.device)
+        self.memory = DeviceMemory(engines.device)
         self.inputs: dict[str, Array] = {}
         self.plans: list[StagePlan] = []
-        self.results: list[Results] = []
+        self.results: list[StageOutputs] = []
         self._addresses: dict[str, int] = {}
         self._stagings: dict[str, Array] = {}
         try:
@@ -76,12 +76,12 @@ class Bound:
                 copies_in = self._place_inputs(slots)
                 out, plan_score, score_address = self._place_outputs(slots, logits, score)
                 context.bind((slot.name, self._addresses[slot.name]) for slot in slots)
-                self.plans.append(StagePlan(_sequence(*copies_in, context.enqueue, *out), plan_score, score_address))
+                self.plans.append(StagePlan(_chain_steps(*copies_in, context.enqueue, *out), plan_score, score_address))
         except BaseException:
             self.memory.close()
             raise
 
-    def _place_inputs(self, slots: Sequence[Slot]) -> list[Callable[[int], None]]:
+    def _place_inputs(self, slots: Sequence[EngineTensor]) -> list[Callable[[int], None]]:
         """Room for the model inputs that no earlier stage read; the copies that bring them to a discrete GPU."""
         copies: list[Callable[[int], None]] = []
         for slot in slots:
@@ -96,25 +96,25 @@ class Bound:
         return copies
 
     def _place_outputs(
-        self, slots: Sequence[Slot], logits: str, score: str | None
+        self, slots: Sequence[EngineTensor], logits: str, score: str | None
     ) -> tuple[list[Callable[[int], None]], NDArray[np.float32], int]:
         """Room for what the stage makes: boundaries on the GPU, results where the host sees them."""
         outputs = {slot.name: slot for slot in slots if not slot.is_input}
         for name in outputs.keys() - {logits, score}:
-            self._addresses[name] = self.memory.device(_bytes(outputs[name]))
+            self._addresses[name] = self.memory.device(_count_bytes(outputs[name]))
         _check_types(outputs, score)
         first = 0 if score is None else ALIGNMENT
-        size = first + _bytes(outputs[logits])
+        size = first + _count_bytes(outputs[logits])
         block, where, copies = self._block(size)
         self._addresses[logits] = where + first
         if score is not None:
             self._addresses[score] = where
         values = block.host[first:size].view(outputs[logits].dtype).reshape(1, -1)
         host_score = block.host[:4].view(np.float32) if score is not None else np.full(1, np.nan, np.float32)
-        self.results.append(Results(values, host_score))
+        self.results.append(StageOutputs(values, host_score))
         return copies, host_score, where
 
-    def _block(self, size: int) -> tuple[Pinned, int, list[Callable[[int], None]]]:
+    def _block(self, size: int) -> tuple[PinnedBuffer, int, list[Callable[[int], None]]]:
         pinned = self.memory.pinned((size,), np.uint8)
         if self._integrated:
             return pinned, pinned.address, []
@@ -125,21 +125,21 @@ class Bound:
     def _copy_in(self, address: int, host: Array) -> Callable[[int], None]:
         return lambda _stream: self._device.copy_in(address, host)
 
-    def write(self, slot: Slot, values: Array) -> None:
+    def write(self, slot: EngineTensor, values: Array) -> None:
         """Put values into a boundary tensor on the GPU, and wait."""
         staging = self._staging(slot)
         staging[...] = values
         self._device.copy_in(self._addresses[slot.name], staging)
         self._device.synchronize()
 
-    def read(self, slot: Slot) -> Array:
+    def read(self, slot: EngineTensor) -> Array:
         """A copy of a boundary tensor on the GPU."""
         staging = self._staging(slot)
         self._device.copy_out(staging, self._addresses[slot.name])
         self._device.synchronize()
         return np.array(staging)
 
-    def _staging(self, slot: Slot) -> Array:
+    def _staging(self, slot: EngineTensor) -> Array:
         if slot.name not in self._stagings:
             self._stagings[slot.name] = self.memory.pinned(slot.shape, slot.dtype).host
         return self._stagings[slot.name]
@@ -153,7 +153,7 @@ class Bound:
         self.memory.close()
 
 
-def _sequence(*steps: Callable[[int], None]) -> Callable[[int], None]:
+def _chain_steps(*steps: Callable[[int], None]) -> Callable[[int], None]:
     if len(steps) == 1:
         return steps[0]
 
@@ -164,17 +164,17 @@ def _sequence(*steps: Callable[[int], None]) -> Callable[[int], None]:
     return enqueue
 
 
-def _bytes(slot: Slot) -> int:
+def _count_bytes(slot: EngineTensor) -> int:
     return math.prod(slot.shape) * np.dtype(slot.dtype).itemsize
 
 
-def _check_types(outputs: Mapping[str, Slot], score: str | None) -> None:
+def _check_types(outputs: Mapping[str, EngineTensor], score: str | None) -> None:
     if score is not None and outputs[score].dtype != "float32":
         msg = f"the score {score!r} came out of TensorRT as {outputs[score].dtype}, not float32. Please report it with the model."
         raise InternalError(msg)
 
 
-class _Held:
+class _DeviceResources:
     """What every program holds: its share of the engines, and its buffers."""
 
     def __init__(self, engines: Engines, exits: Sequence[tuple[str, str | None]]) -> None:
@@ -183,7 +183,7 @@ class _Held:
         self.device = engines.device
         self._closers: list[Callable[[], None]] = [engines.release]
         with self.closing_on_error(), self.device.active("setting up the engines"):
-            self.bound = Bound(engines, exits)
+            self.bound = DeviceProgram(engines, exits)
             self._closers.append(self.bound.close)
 
     def closing_on_error(self) -> _ClosingOnError:
@@ -201,7 +201,7 @@ class _Held:
 
 
 class _ClosingOnError:
-    def __init__(self, held: _Held) -> None:
+    def __init__(self, held: _DeviceResources) -> None:
         self._held = held
 
     def __enter__(self) -> None:
@@ -213,8 +213,8 @@ class _ClosingOnError:
             self._held.close()
 
 
-class _Stage(BoundStage):
-    def __init__(self, held: _Held, decider: HostDecider, index: int) -> None:
+class _EngineStage(BoundStage):
+    def __init__(self, held: _DeviceResources, decider: HostDecider, index: int) -> None:
         self._device = held.device
         self._active = held.device.active(f"running stage {index + 1}")
         self._decider = decider
@@ -239,16 +239,18 @@ class TensorRtStaged(StagedProgram):
     survives_fork = False  # CUDA cannot be used in a forked process
 
     def __init__(self, engines: Engines, manifest: Manifest) -> None:
-        held = _Held(engines, [(s.logits, s.score) for s in manifest.stages])
+        held = _DeviceResources(engines, [(s.logits, s.score) for s in manifest.stages])
         self._held = held
         self._manifest = manifest
         with held.closing_on_error(), held.device.active("setting up the stages"):
             wanted = ("graph",) if self._fastest() == "graph" else ()
-            decider, reasons = choose(held.device, held.bound.plans, held.bound.memory, held.bound.inputs, wanted)
+            decider, reasons = choose_decider(
+                held.device, held.bound.plans, held.bound.memory, held.bound.inputs, wanted
+            )
             assert isinstance(decider, HostDecider)
             held.when_closed(decider.close)
         self.decided_by, self.reasons = decider.name, dict(reasons)
-        stages = [_Stage(held, decider, index) for index in range(len(manifest.stages))]
+        stages = [_EngineStage(held, decider, index) for index in range(len(manifest.stages))]
         super().__init__(held.bound.inputs, stages)
 
     def _fastest(self) -> str:
@@ -257,7 +259,7 @@ class TensorRtStaged(StagedProgram):
         known = engines.cache.choice(engines.keys[-1])
         same = {"keys": engines.keys, "wait": engines.device.wait}
         if any(known.get(name) != value for name, value in same.items()) or "host" not in known.get("median_s", {}):
-            known = {**same, **asdict(measured_choice(self._held.bound))}
+            known = {**same, **asdict(measure_deciders(self._held.bound))}
             engines.cache.keep_choice(engines.keys[-1], known)
         medians = {name: sum(times) for name, times in known["median_s"].items() if name != "device"}
         return str(min(medians, key=lambda name: medians[name]))
@@ -269,7 +271,7 @@ class TensorRtStaged(StagedProgram):
         self._held.close()
 
 
-def measured_choice(bound: Bound) -> Choice:
+def measure_deciders(bound: DeviceProgram) -> DeciderChoice:
     """Every way to decide, proved and timed."""
     return compare_deciders(bound.engines.device, bound.plans, bound.memory, bound.inputs)
 
@@ -285,13 +287,13 @@ class TensorRtFused(Program):
     survives_fork = False
 
     def __init__(self, engines: Engines, manifest: Manifest) -> None:
-        held = _Held(engines, [(s.logits, s.score) for s in manifest.stages])
+        held = _DeviceResources(engines, [(s.logits, s.score) for s in manifest.stages])
         self._held = held
         self._manifest = manifest
         self.exits = manifest.exits
         self.inputs = held.bound.inputs
         with held.closing_on_error(), held.device.active("setting up the conditional graph"):
-            found, reasons = choose(
+            found, reasons = choose_decider(
                 held.device, held.bound.plans, held.bound.memory, held.bound.inputs, ("device", "graph")
             )
             held.when_closed(found.close)
@@ -326,7 +328,7 @@ class TensorRtBackbone(Program):
     survives_fork = False
 
     def __init__(self, engines: Engines, logits: str) -> None:
-        held = _Held(engines, [(logits, None)])
+        held = _DeviceResources(engines, [(logits, None)])
         self._held = held
         self._name = logits
         self.inputs = held.bound.inputs
@@ -337,8 +339,8 @@ class TensorRtBackbone(Program):
         with held.closing_on_error(), held.device.active("setting up the backbone"):
             plan.enqueue(stream)
             held.device.synchronize()
-            with suppress(Unavailable):
-                graph: Launchable = captured(held.device, plan.enqueue)
+            with suppress(DeciderUnavailable):
+                graph: GraphExec = capture_graph(held.device, plan.enqueue)
                 held.when_closed(graph.close)
                 self._launch = graph.launch
 
@@ -369,7 +371,7 @@ class TensorRtBatch(Batch):
 
     def __init__(self, engines: Engines, manifest: Manifest) -> None:
         self._manifest = manifest
-        self._held = _Held(engines, [(s.logits, s.score) for s in manifest.stages])
+        self._held = _DeviceResources(engines, [(s.logits, s.score) for s in manifest.stages])
 
     def run(self, stage: int, tensors: Mapping[str, Array]) -> dict[str, Array]:  # noqa: D102 - see base
         slots = self._held.engines.slots(stage - 1)
@@ -377,7 +379,7 @@ class TensorRtBatch(Batch):
         rows = [self._one(stage - 1, slots, {n: a[i : i + 1] for n, a in tensors.items()}) for i in range(count)]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
-    def _one(self, index: int, slots: Sequence[Slot], sample: Mapping[str, Array]) -> dict[str, Array]:
+    def _one(self, index: int, slots: Sequence[EngineTensor], sample: Mapping[str, Array]) -> dict[str, Array]:
         bound, entry = self._held.bound, self._manifest.stages[index]
         device = self._held.device
         with device.active("running a batch"):

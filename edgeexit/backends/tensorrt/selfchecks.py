@@ -8,10 +8,10 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.backends.cuda import Choice
-from edgeexit.backends.self_check import Check
+from edgeexit.backends.cuda import DeciderChoice
+from edgeexit.backends.self_check import SelfCheck
 from edgeexit.backends.tensorrt.engines import Engines
-from edgeexit.backends.tensorrt.programs import Bound, measured_choice
+from edgeexit.backends.tensorrt.programs import DeviceProgram, measure_deciders
 from edgeexit.bundle import Manifest
 from edgeexit.util.units import bytes_
 from edgeexit.util.units import seconds as as_time
@@ -20,20 +20,20 @@ _LETTERS = {"host": "(a) host", "graph": "(b) host, a graph per stage", "device"
 _ROUNDS = 50
 
 
-def self_checks(engines: Engines, manifest: Manifest) -> tuple[Check, ...]:
+def run_self_checks(engines: Engines, manifest: Manifest) -> tuple[SelfCheck, ...]:
     """Run them on these engines, which are released at the end."""
     try:
         with engines.device.active("checking the engines"):
-            bound = Bound(engines, [(s.logits, s.score) for s in manifest.stages])
+            bound = DeviceProgram(engines, [(s.logits, s.score) for s in manifest.stages])
             try:
-                return (_memory(bound), *_deciders(bound))
+                return (_check_memory(bound), *_check_deciders(bound))
             finally:
                 bound.close()
     finally:
         engines.release()
 
 
-def _memory(bound: Bound) -> Check:
+def _check_memory(bound: DeviceProgram) -> SelfCheck:
     """No stage disturbs what another one made or makes: results stay while later stages run, and come again in the reverse order."""
     engines = bound.engines
     sizes = engines.scratch_bytes
@@ -42,7 +42,7 @@ def _memory(bound: Bound) -> Check:
         host[...] = rng.random(host.shape).astype(host.dtype)
     places = range(len(bound.plans))
     first = [_run(bound, k) for k in places]
-    kept = [_results(bound, k) for k in places]
+    kept = [_copy_results(bound, k) for k in places]
     again = [_run(bound, k) for k in reversed(places)][::-1]
     holds = all(
         np.allclose(a, b, rtol=1e-5, equal_nan=True)
@@ -51,33 +51,33 @@ def _memory(bound: Bound) -> Check:
     )
     detail = f"{bytes_(max(sizes))} instead of {bytes_(sum(sizes))}; typing {', '.join(engines.typings)}; waits by {engines.device.wait}"
     values = {"scratch_bytes": float(max(sizes)), "separate_bytes": float(sum(sizes))}
-    return Check("stages share one scratch memory", holds, detail, values)
+    return SelfCheck("stages share one scratch memory", holds, detail, values)
 
 
-def _run(bound: Bound, index: int) -> NDArray[np.float64]:
+def _run(bound: DeviceProgram, index: int) -> NDArray[np.float64]:
     bound.plans[index].enqueue(bound.engines.device.stream)
     bound.engines.device.synchronize()
-    return _results(bound, index)
+    return _copy_results(bound, index)
 
 
-def _results(bound: Bound, index: int) -> NDArray[np.float64]:
+def _copy_results(bound: DeviceProgram, index: int) -> NDArray[np.float64]:
     """A copy of a stage's score and logits."""
     made = bound.results[index]
     return np.concatenate([made.score.astype(np.float64), made.logits.astype(np.float64).ravel()])
 
 
-def _deciders(bound: Bound) -> list[Check]:
-    choice = measured_choice(bound)
-    alone = _stages_alone(bound)
-    return [_decider(name, choice, alone) for name in _LETTERS]
+def _check_deciders(bound: DeviceProgram) -> list[SelfCheck]:
+    choice = measure_deciders(bound)
+    alone = _time_stages_alone(bound)
+    return [_check_decider(name, choice, alone) for name in _LETTERS]
 
 
-def _decider(name: str, choice: Choice, alone: tuple[float, ...]) -> Check:
+def _check_decider(name: str, choice: DeciderChoice, alone: tuple[float, ...]) -> SelfCheck:
     what = f"decides: {_LETTERS[name]}"
     if name not in choice.median_s:
         reason = choice.reasons.get(name, "not tried")
         wrong = "self-test failed" in reason
-        return Check(what, False if wrong else None, f"not available: {reason}")
+        return SelfCheck(what, False if wrong else None, f"not available: {reason}")
     times = choice.median_s[name]
     gap = times[-1] - sum(alone)
     mark = "; chosen" if name == choice.name else ""
@@ -85,15 +85,15 @@ def _decider(name: str, choice: Choice, alone: tuple[float, ...]) -> Check:
         f"{' / '.join(as_time(t) for t in times)}; to the last exit {as_time(gap)} over the sum of the stages{mark}"
     )
     values = {f"exit_{k}_s": t for k, t in enumerate(times, 1)} | {"gap_s": gap}
-    return Check(what, True, detail, values)
+    return SelfCheck(what, True, detail, values)
 
 
-def _stages_alone(bound: Bound) -> tuple[float, ...]:
+def _time_stages_alone(bound: DeviceProgram) -> tuple[float, ...]:
     """Time on the GPU of each stage, from many enqueued behind each other: what the host adds overlaps and falls out."""
-    return tuple(_back_to_back(bound, index) for index in range(len(bound.plans)))
+    return tuple(_time_back_to_back(bound, index) for index in range(len(bound.plans)))
 
 
-def _back_to_back(bound: Bound, index: int) -> float:
+def _time_back_to_back(bound: DeviceProgram, index: int) -> float:
     device, enqueue = bound.engines.device, bound.plans[index].enqueue
     runs = []
     for _ in range(5):

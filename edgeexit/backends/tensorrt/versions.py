@@ -24,7 +24,7 @@ _STRONG_IS_WHOLE_SINCE = (10, 12)
 
 
 @dataclass(frozen=True)
-class Typing:
+class NetworkTyping:
     """One way to tell TensorRT the precision of a network.
 
     Attributes:
@@ -38,7 +38,7 @@ class Typing:
     builder_flags: tuple[str, ...] = ()
 
 
-def installed_version() -> tuple[int, ...]:
+def read_installed_version() -> tuple[int, ...]:
     """TensorRT's version as numbers; the build number is the fourth."""
     import tensorrt as trt
 
@@ -62,12 +62,12 @@ def check_version(version: tuple[int, ...]) -> None:
         raise HardwareMissing(msg)
 
 
-def sizes(dims: tensorrt.Dims) -> tuple[int, ...]:
+def read_dims(dims: tensorrt.Dims) -> tuple[int, ...]:
     """TensorRT's dimensions, which have a length and items but are no Python sequence, as numbers."""
     return tuple(int(dims[i]) for i in range(len(dims)))
 
 
-def typings(precision: str, *, dla: bool = False) -> tuple[Typing, ...]:
+def list_typings(precision: str, *, dla: bool = False) -> tuple[NetworkTyping, ...]:
     """The ways to build a network of this precision, in the order in which to try them.
 
     Before 10.12 strong typing did not cover every layer; there, and only for float16, TensorRT may choose the precision of layers itself
@@ -75,8 +75,8 @@ def typings(precision: str, *, dla: bool = False) -> tuple[Typing, ...]:
     """
     import tensorrt as trt
 
-    strong = Typing("strong", 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    version, flagged = installed_version(), Typing("fp16-flag", 0, ("FP16",))
+    strong = NetworkTyping("strong", 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    version, flagged = read_installed_version(), NetworkTyping("fp16-flag", 0, ("FP16",))
     if dla and version[0] < NEWEST_MAJOR:
         return (flagged,)
     if precision == "float16" and version[:2] < _STRONG_IS_WHOLE_SINCE:

@@ -23,7 +23,7 @@ import numpy as np
 
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.solver.pareto_front import Front
-from edgeexit.calibration.solver.problem import limit_s
+from edgeexit.calibration.solver.problem import resolve_limit_s
 from edgeexit.calibration.targets import Bound, Target, parse_target
 from edgeexit.errors import InputError
 
@@ -37,7 +37,7 @@ CLIP = 2.0
 
 
 @dataclass(frozen=True)
-class Law:
+class ControlLaw:
     """What the controller holds.
 
     Attributes:
@@ -53,7 +53,7 @@ class Law:
     over_s: float | None = None
 
     @classmethod
-    def of(cls, table: ReplayTable, target: str | Target, step: float = STEP) -> Law:
+    def of(cls, table: ReplayTable, target: str | Target, step: float = STEP) -> ControlLaw:
         """The law of a target with exactly one bound on time.
 
         Raises:
@@ -66,10 +66,10 @@ class Law:
         return cls._of_bound(table, times[0], step)
 
     @classmethod
-    def _of_bound(cls, table: ReplayTable, bound: Bound, step: float) -> Law:
+    def _of_bound(cls, table: ReplayTable, bound: Bound, step: float) -> ControlLaw:
         if bound.of.tail is not None:
             return cls(bound.of.tail, 1.0, step, bound.limit)
-        return cls(limit_s(table, bound), CLIP * float(table.mean_cost_s.max()), step)
+        return cls(resolve_limit_s(table, bound), CLIP * float(table.mean_cost_s.max()), step)
 
     def cost(self, latency_s: float) -> float:
         """What an inference of this latency costs, clipped."""
@@ -82,7 +82,7 @@ class Law:
         return self.most * (1 + 2 * self.step) / (self.step * inferences)
 
 
-class Dial:
+class FrontPosition:
     """The place on the path, moved by costs; knows nothing of runners or clocks.
 
     Args:
@@ -91,7 +91,7 @@ class Dial:
         start: calibrated place, 0..1.
     """
 
-    def __init__(self, law: Law, points: int, start: float) -> None:
+    def __init__(self, law: ControlLaw, points: int, start: float) -> None:
         self.law = law
         self.points = points
         self.place = start
@@ -129,14 +129,14 @@ class Dial:
         self._saturated += wanted != self.place
 
 
-def path_thresholds(front: Front, exits: int) -> list[tuple[float, ...]]:
+def list_path_thresholds(front: Front, exits: int) -> list[tuple[float, ...]]:
     """Inner thresholds per index of a Dial: always first, the front, always last."""
     never, always = float("inf"), float("-inf")
     ends = (always,) + (never,) * (exits - 2)
     return [ends, *(p.thresholds for p in front.policies), (never,) * (exits - 1)]
 
 
-def start_of(front: Front, law: Law, table: ReplayTable) -> float:
+def find_start(front: Front, law: ControlLaw, table: ReplayTable) -> float:
     """The place on the front whose cost on the table is the nearest below what the law wants."""
     per_exit = table.mean_cost_s if law.over_s is None else table.over(law.over_s)
     costs = np.array([np.dot(p.exit_rates, per_exit) for p in front.policies])
@@ -159,14 +159,14 @@ class Controller:
         self,
         runner: Runner,
         front: Front,
-        law: Law,
+        law: ControlLaw,
         *,
         start: float = 0.5,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.runner = runner
-        self.dial = Dial(law, len(front), start)
-        self._paths: Sequence[tuple[float, ...]] = path_thresholds(front, runner.exits)
+        self.dial = FrontPosition(law, len(front), start)
+        self._paths: Sequence[tuple[float, ...]] = list_path_thresholds(front, runner.exits)
         self._clock = clock
 
     @property

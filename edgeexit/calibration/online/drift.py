@@ -20,7 +20,7 @@ _LONGEST_WINDOW = 10**9
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class CellCounts:
     """What calibration saw under one policy: a cell per exit and, for early exits, per quarter of the scores of those that left there.
 
     Attributes:
@@ -34,16 +34,16 @@ class Seen:
     counts: Floats
 
     @classmethod
-    def of(cls, table: ReplayTable, thresholds: ArrayLike) -> Seen:
+    def of(cls, table: ReplayTable, thresholds: ArrayLike) -> CellCounts:
         """Make the cells from a replay table."""
         inner = checked_thresholds(thresholds, table.exits)
         leaves = table.leaves_at(inner)
-        edges = tuple(_edges(table.scores[leaves == k, k]) for k in range(table.exits - 1))
-        places = [cell_of(edges, k + 1, float(s)) for k, s in zip(leaves, _scores_at(table, leaves), strict=True)]
+        edges = tuple(_compute_edges(table.scores[leaves == k, k]) for k in range(table.exits - 1))
+        places = [find_cell(edges, k + 1, float(s)) for k, s in zip(leaves, _select_scores(table, leaves), strict=True)]
         return cls(inner, edges, np.bincount(places, minlength=_BINS * len(edges) + 1).astype(np.float64))
 
 
-def cell_of(edges: tuple[Floats, ...], exit: int, score: float) -> int:
+def find_cell(edges: tuple[Floats, ...], exit: int, score: float) -> int:
     """The cell of a prediction: where it left (from 1) and how sure it was there (inner score; not used at the last exit)."""
     if exit > len(edges):
         return _BINS * len(edges)
@@ -64,7 +64,9 @@ class DriftAlarm:
         InputError: no Seen, a window of less than one inference, or a probability that is not between 0 and 1.
     """
 
-    def __init__(self, seen: Seen, *, sign: int = 1, window: int = WINDOW, false_alarm: float = FALSE_ALARM) -> None:
+    def __init__(
+        self, seen: CellCounts, *, sign: int = 1, window: int = WINDOW, false_alarm: float = FALSE_ALARM
+    ) -> None:
         self.window = as_whole("window", window, 1, _LONGEST_WINDOW)
         self.false_alarm = as_share("false_alarm", false_alarm)
         self.raised = False
@@ -84,7 +86,7 @@ class DriftAlarm:
         if exit <= early and math.isnan(as_float(score)):
             msg = f"score must be a number, as a Prediction has it, not {score!r}."
             raise InputError(msg)
-        self._counts[cell_of(self._seen.edges, exit, self._sign * score)] += 1
+        self._counts[find_cell(self._seen.edges, exit, self._sign * score)] += 1
         self._filled += 1
         if self._filled == self.window:
             self._test()
@@ -93,14 +95,14 @@ class DriftAlarm:
     def _test(self) -> None:
         self._tests += 1
         level = self.false_alarm * 6 / (math.pi * self._tests) ** 2
-        p_value = two_sample_p_value(self._counts, self._seen.counts)
+        p_value = compute_two_sample_p_value(self._counts, self._seen.counts)
         if p_value < level and not self.raised:
             self.raised, self.reason = True, self._told(p_value)
         self._counts[:] = 0
         self._filled = 0
 
     def _told(self, p_value: float) -> str:
-        now, then = (_exit_rates(c, len(self._seen.edges)) for c in (self._counts, self._seen.counts))
+        now, then = (_compute_exit_rates(c, len(self._seen.edges)) for c in (self._counts, self._seen.counts))
         k = int(np.argmax(np.abs(now - then)))
         return (
             f"the last {self.window} inferences are not like the calibration data (p = {p_value:.1e}): "
@@ -108,14 +110,14 @@ class DriftAlarm:
         )
 
 
-def _as_seen(value: object) -> Seen:
-    if not isinstance(value, Seen):
+def _as_seen(value: object) -> CellCounts:
+    if not isinstance(value, CellCounts):
         msg = f"a DriftAlarm is made of what calibration saw, Seen.of(table, thresholds), not of {value!r}; or use runner.drift_alarm()."
         raise InputError(msg)
     return value
 
 
-def two_sample_p_value(counts: Floats, reference: Floats, least: float = 5.0) -> float:
+def compute_two_sample_p_value(counts: Floats, reference: Floats, least: float = 5.0) -> float:
     """p-value for "both counts come from the same shares", by the chi-square of two samples; cells expecting fewer than `least` are pooled.
 
     The tail is Wilson and Hilferty's cube-root normal approximation (1931), good to a few per cent of the p-value where it matters.
@@ -134,17 +136,17 @@ def two_sample_p_value(counts: Floats, reference: Floats, least: float = 5.0) ->
     return 0.5 * math.erfc(((chi2 / freedom) ** (1 / 3) - (1 - spread)) / math.sqrt(2 * spread))
 
 
-def _edges(scores: NDArray[np.float32]) -> Floats:
+def _compute_edges(scores: NDArray[np.float32]) -> Floats:
     if not len(scores):
         return np.zeros(0)
     return np.unique(np.quantile(scores.astype(np.float64), np.arange(1, _BINS) / _BINS))
 
 
-def _scores_at(table: ReplayTable, leaves: NDArray[np.int64]) -> NDArray[np.float32]:
+def _select_scores(table: ReplayTable, leaves: NDArray[np.int64]) -> NDArray[np.float32]:
     padded = np.hstack([table.scores, np.zeros((len(table), 1), np.float32)])
     return np.asarray(padded[np.arange(len(table)), leaves])
 
 
-def _exit_rates(counts: Floats, early: int) -> Floats:
+def _compute_exit_rates(counts: Floats, early: int) -> Floats:
     rates = np.append(counts[: _BINS * early].reshape(early, _BINS).sum(axis=1), counts[-1])
     return np.asarray(rates / max(1.0, rates.sum()))

@@ -17,11 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.replay import ReplayTable
-from edgeexit.calibration.solver.families import Q_VALUES, best_member, geometric, narrowed, one_threshold, worth
-from edgeexit.calibration.solver.grid import CELLS, Grid, starting_points
-from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, problem_of
-from edgeexit.calibration.solver.ranks import Boundaries, cells
-from edgeexit.calibration.solver.search import Policy, policy_of
+from edgeexit.calibration.solver.families import (
+    Q_VALUES,
+    compute_rank_key,
+    find_best_member,
+    make_geometric_boundaries,
+    make_one_threshold_boundaries,
+    refine_family,
+)
+from edgeexit.calibration.solver.grid import CELLS, Grid, find_starting_points
+from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, build_problem
+from edgeexit.calibration.solver.ranks import Boundaries, assign_cells
+from edgeexit.calibration.solver.search import Policy, make_policy
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.errors import InputError, TargetNotMet, did_you_mean
 
@@ -41,38 +48,42 @@ def branchynet(problem: Problem) -> Boundaries:
         values = np.linspace(distinct[0], distinct[-1], count).astype(np.float32)
         levels.append(np.unique(np.concatenate([[0], np.searchsorted(distinct, values), [top]])).astype(np.int64))
     if not few:
-        return _one_after_the_other(problem, levels)
-    placed = tuple(cells(r, lv, top) for r, lv, top in zip(ranked.ranks, levels, ranked.tops, strict=True))
-    return starting_points(problem, Grid(tuple(levels), placed), 1)[0]
+        return _optimize_exit_by_exit(problem, levels)
+    placed = tuple(assign_cells(r, lv, top) for r, lv, top in zip(ranked.ranks, levels, ranked.tops, strict=True))
+    return find_starting_points(problem, Grid(tuple(levels), placed), 1)[0]
 
 
-def _one_after_the_other(problem: Problem, levels: list[NDArray[np.int64]]) -> Boundaries:
+def _optimize_exit_by_exit(problem: Problem, levels: list[NDArray[np.int64]]) -> Boundaries:
     """From "never": each exit at its best value, the others held, until none improves."""
     now, before = problem.ranked.tops, None
     while now != before:
         before = now
         for k, values in enumerate(levels):
-            now = best_member(problem, [now, *((*now[:k], int(v), *now[k + 1 :]) for v in values)])
+            now = find_best_member(problem, [now, *((*now[:k], int(v), *now[k + 1 :]) for v in values)])
     return now
 
 
 def exit_distribution(problem: Problem) -> Boundaries:
     """The best q of Algorithm 1."""
-    return narrowed(problem, lambda q: geometric(problem.ranked, q), Q_VALUES)
+    return refine_family(problem, lambda q: make_geometric_boundaries(problem.ranked, q), Q_VALUES)
 
 
 def shared(problem: Problem) -> Boundaries:
     """The best single threshold, among quantiles of all scores."""
     values = np.quantile(np.concatenate(problem.ranked.distinct), np.linspace(0, 1, 101))
-    return narrowed(problem, lambda t: one_threshold(problem.ranked, t), [float(v) for v in values])
+    return refine_family(
+        problem, lambda t: make_one_threshold_boundaries(problem.ranked, t), [float(v) for v in values]
+    )
 
 
 def target_accuracy(problem: Problem) -> Boundaries:
     """The best accuracy to ask of what leaves at every exit."""
-    return narrowed(problem, lambda a: _reaching(problem, a), [float(a) for a in np.linspace(0.3, 1.0, 36)])
+    return refine_family(
+        problem, lambda a: _find_boundaries_for_accuracy(problem, a), [float(a) for a in np.linspace(0.3, 1.0, 36)]
+    )
 
 
-def _reaching(problem: Problem, accuracy: float) -> Boundaries:
+def _find_boundaries_for_accuracy(problem: Problem, accuracy: float) -> Boundaries:
     """Per exit the lowest boundary at which the survivors that leave are right with this share."""
     flags = problem.table.correct if problem.table.correct is not None else problem.table.agreement
     assert flags is not None
@@ -93,10 +104,10 @@ def hill_climb(problem: Problem) -> Boundaries:
     steps = np.full(len(tops), 0.05)
     now = tuple(int(t) for t in tops)
     for _ in range(400):
-        tries = [_moved(now, tops, k, sign * steps[k]) for k in range(len(tops)) for sign in (-1, 1)]
-        best = max(range(len(tries)), key=lambda i: _promise(problem, now, tries[i]))
+        tries = [_move_boundary(now, tops, k, sign * steps[k]) for k in range(len(tops)) for sign in (-1, 1)]
+        best = max(range(len(tries)), key=lambda i: _rate_step(problem, now, tries[i]))
         axis = best // 2
-        if worth(problem, tries[best]) > worth(problem, now):
+        if compute_rank_key(problem, tries[best]) > compute_rank_key(problem, now):
             now, steps[axis] = tries[best], min(0.1, steps[axis] * 2)
         else:
             steps /= 2
@@ -105,17 +116,17 @@ def hill_climb(problem: Problem) -> Boundaries:
     return now
 
 
-def _promise(problem: Problem, now: Boundaries, tried: Boundaries) -> tuple[float, float]:
+def _rate_step(problem: Problem, now: Boundaries, tried: Boundaries) -> tuple[float, float]:
     """Within the limits what is gained; beyond them what is lost per violation taken away."""
-    violation, goal, _ = worth(problem, now)
-    other_violation, other_goal, _ = worth(problem, tried)
+    violation, goal, _ = compute_rank_key(problem, now)
+    other_violation, other_goal, _ = compute_rank_key(problem, tried)
     if violation >= 0:
         return other_violation, other_goal - goal
     relief = other_violation - violation
     return (0.0, (other_goal - goal) / relief) if relief > 0 else (-1.0, 0.0)
 
 
-def _moved(now: Boundaries, tops: NDArray[np.int64], axis: int, share: float) -> Boundaries:
+def _move_boundary(now: Boundaries, tops: NDArray[np.int64], axis: int, share: float) -> Boundaries:
     moved = round(now[axis] + share * tops[axis])
     return tuple(min(max(moved, 0), int(tops[axis])) if k == axis else b for k, b in enumerate(now))
 
@@ -126,16 +137,20 @@ def genetic(problem: Problem) -> Boundaries:
     tops = np.array(problem.ranked.tops)
     people = rng.random((_POPULATION, len(tops)))
     for _ in range(_GENERATIONS):
-        order = sorted(range(len(people)), key=lambda i: worth(problem, _at(people[i], tops)), reverse=True)
+        order = sorted(
+            range(len(people)),
+            key=lambda i: compute_rank_key(problem, _scale_to_boundaries(people[i], tops)),
+            reverse=True,
+        )
         elite = people[order[: _POPULATION // 4]]
         parents = elite[rng.integers(len(elite), size=(2, _POPULATION - len(elite)))]
         mixed = np.where(rng.random(parents[0].shape) < 0.5, parents[0], parents[1])
         mutated = mixed + rng.normal(0, 0.05, mixed.shape) * (rng.random(mixed.shape) < 0.5)
         people = np.vstack([elite, np.clip(mutated, 0, 1)])
-    return max((_at(p, tops) for p in people), key=lambda b: worth(problem, b))
+    return max((_scale_to_boundaries(p, tops) for p in people), key=lambda b: compute_rank_key(problem, b))
 
 
-def _at(shares: NDArray[np.float64], tops: NDArray[np.int64]) -> Boundaries:
+def _scale_to_boundaries(shares: NDArray[np.float64], tops: NDArray[np.int64]) -> Boundaries:
     return tuple(int(b) for b in np.rint(shares * tops))
 
 
@@ -150,7 +165,7 @@ BASELINES: dict[str, Baseline] = {
 """Every baseline by name. A new one is a function in this table and nothing else."""
 
 
-def baseline(name: str, table: ReplayTable, target: str | Target) -> Policy:
+def choose_baseline_policy(name: str, table: ReplayTable, target: str | Target) -> Policy:
     """The policy that a baseline chooses for a target.
 
     Raises:
@@ -160,9 +175,9 @@ def baseline(name: str, table: ReplayTable, target: str | Target) -> Policy:
     if name not in BASELINES:
         msg = f"no baseline named {name!r}.{did_you_mean(name, BASELINES)} Baselines: {', '.join(BASELINES)}."
         raise InputError(msg)
-    problem = problem_of(table, parse_target(target))
+    problem = build_problem(table, parse_target(target))
     found = BASELINES[name](problem)
     if problem.violation(problem.ranked.leaves_at(found)) > 0:
         msg = f"no policy of {name} meets '{problem.target}'."
         raise TargetNotMet(msg)
-    return policy_of(problem, found, None)
+    return make_policy(problem, found, None)

@@ -16,15 +16,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.calibration.priced import Priced
+from edgeexit.calibration.priced import LagrangianProblem
 from edgeexit.calibration.replay import Floats, Indices
-from edgeexit.calibration.solver.coordinate_ascent import priced_ascent
-from edgeexit.calibration.solver.decomposition import decomposed_bound
+from edgeexit.calibration.solver.coordinate_ascent import optimize_prices
+from edgeexit.calibration.solver.decomposition import compute_decomposed_bound
 from edgeexit.calibration.solver.grid import Grid
-from edgeexit.calibration.solver.pairs import Plane, planes_through
+from edgeexit.calibration.solver.pairs import PairGrid, build_planes
 from edgeexit.calibration.solver.problem import FEW_EXITS, Problem
 from edgeexit.calibration.solver.ranks import Boundaries, Ranks
-from edgeexit.calibration.solver.upper_bound import Open
+from edgeexit.calibration.solver.upper_bound import UndecidedSamples
 
 _PLANE_LEVELS = 64
 _LIKELY = 4
@@ -34,14 +34,14 @@ _LARGEST_STEP = 0.3
 """The most that a multiplier changes from a box to its halves, as a share."""
 
 
-class Extent(NamedTuple):
+class BoundaryRange(NamedTuple):
     """The boundaries of a box, both included, [N-1]."""
 
     low: Indices
     high: Indices
 
 
-class Settled(NamedTuple):
+class DecidedSums(NamedTuple):
     """What a box has decided: the goal's and each limit's sum over the decided samples [1 + limits], and the samples not decided."""
 
     sums: Floats
@@ -49,7 +49,7 @@ class Settled(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Box:
+class SearchBox:
     """A box of boundaries.
 
     Attributes:
@@ -60,8 +60,8 @@ class Box:
         split: the axis to cut, and where; None for a single point.
     """
 
-    extent: Extent
-    settled: Settled
+    extent: BoundaryRange
+    settled: DecidedSums
     bound: float
     best: Indices
     reached: float
@@ -69,21 +69,21 @@ class Box:
     split: tuple[int, int] | None
 
 
-def upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> tuple[float, list[Boundaries]]:
+def compute_upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> tuple[float, list[Boundaries]]:
     """An upper bound of the goal over all feasible boundaries, after looking at `work` undecided samples times exits.
 
     Also the points that the boxes with the highest bounds like best, and the best feasible one met: worth a try where the bound is above
     what is reached. With many exits boxes tighten too slowly, and the bound is that of `decomposition`.
     """
     if problem.table.exits > FEW_EXITS:
-        return decomposed_bound(problem, boundaries, multipliers(problem, boundaries), work), []
-    priced = Priced.of(problem)
+        return compute_decomposed_bound(problem, boundaries, fit_multipliers(problem, boundaries), work), []
+    priced = LagrangianProblem.of(problem)
     reached, met = problem.goal.of(problem.ranked.leaves_at(boundaries)), boundaries
     point, tops = np.array(boundaries, np.int64), np.array(problem.ranked.tops, np.int64)
-    nothing = Settled(np.zeros(len(priced.sums)), np.arange(len(problem.table)))
-    prices = np.array(multipliers(problem, boundaries))
+    nothing = DecidedSums(np.zeros(len(priced.sums)), np.arange(len(problem.table)))
+    prices = np.array(fit_multipliers(problem, boundaries))
     order = counter()
-    root = _bounded(priced, Extent(np.zeros_like(tops), tops), nothing, (prices, point, np.inf), reached)
+    root = _bound_box(priced, BoundaryRange(np.zeros_like(tops), tops), nothing, (prices, point, np.inf), reached)
     heap = [(-root.bound, next(order), root)]
     while heap and work > 0:
         box = heap[0][2]
@@ -91,69 +91,75 @@ def upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> tuple[fl
             break
         heapq.heappop(heap)
         work -= _CHARGE * max(len(box.settled.undecided), _LEAST_CHARGED) * len(tops)
-        for extent in _halves(box):
-            part = _bounded(priced, extent, box.settled, (box.prices, point, box.bound), reached)
+        for extent in _split_box(box):
+            part = _bound_box(priced, extent, box.settled, (box.prices, point, box.bound), reached)
             if part.reached > reached:
-                reached, met = part.reached, _boundaries(part.best)
+                reached, met = part.reached, _make_boundaries(part.best)
             if priced.stated(part.bound) > reached:
                 heapq.heappush(heap, (-part.bound, next(order), part))
     bound = priced.stated(-heap[0][0]) if heap else reached
-    likely = [_boundaries(box.best) for _, _, box in heapq.nsmallest(_LIKELY, heap)]
+    likely = [_make_boundaries(box.best) for _, _, box in heapq.nsmallest(_LIKELY, heap)]
     return max(reached, bound), [*likely, *([met] if met != boundaries else [])]
 
 
-def _boundaries(best: Indices) -> Boundaries:
+def _make_boundaries(best: Indices) -> Boundaries:
     return tuple(int(b) for b in best)
 
 
-def _halves(box: Box) -> tuple[Extent, Extent]:
+def _split_box(box: SearchBox) -> tuple[BoundaryRange, BoundaryRange]:
     assert box.split is not None
     axis, at = box.split
     low, high = box.extent
     first, second = high.copy(), low.copy()
     first[axis], second[axis] = at, at + 1
-    return Extent(low, first), Extent(second, high)
+    return BoundaryRange(low, first), BoundaryRange(second, high)
 
 
-def _bounded(
-    priced: Priced, extent: Extent, before: Settled, known: tuple[Floats, Indices, float], reached: float
-) -> Box:
+def _bound_box(
+    priced: LagrangianProblem,
+    extent: BoundaryRange,
+    before: DecidedSums,
+    known: tuple[Floats, Indices, float],
+    reached: float,
+) -> SearchBox:
     """Decide what a box decides beyond what the box around it did, and bound the rest at its prices; `known` also has a good point, and
     the bound of the box around.
     """
     prices, point, above = known
     ranks = priced.ranks[:, before.undecided]
-    undecided, first_sure = _decided(ranks, extent)
+    undecided, first_sure = _find_undecided(ranks, extent)
     open_ = undecided.any(axis=0)
-    settled = Settled(before.sums + priced.at(first_sure[~open_], before.undecided[~open_]), before.undecided[open_])
+    settled = DecidedSums(
+        before.sums + priced.at(first_sure[~open_], before.undecided[~open_]), before.undecided[open_]
+    )
     ranks, undecided, first_sure = ranks[:, open_], undecided[:, open_], first_sure[open_]
     least = settled.sums + priced.at(undecided.argmax(axis=0), settled.undecided)
     if (least[1:] > priced.limits)[priced.rising].any():
-        return Box(extent, settled, -np.inf, extent.low, -np.inf, prices, None)
+        return SearchBox(extent, settled, -np.inf, extent.low, -np.inf, prices, None)
     if not len(first_sure):
         feasible = not (settled.sums[1:] > priced.limits).any()
         worth = float(settled.sums[0]) if feasible else -np.inf
-        return Box(extent, settled, min(worth, above), extent.low, worth, prices, None)
-    start, delta = _telescoped(priced.weights(prices, settled.undecided), undecided, first_sure)
-    samples = Open(ranks, undecided, delta)
+        return SearchBox(extent, settled, min(worth, above), extent.low, worth, prices, None)
+    start, delta = _telescope_sums(priced.weights(prices, settled.undecided), undecided, first_sure)
+    samples = UndecidedSamples(ranks, undecided, delta)
     bound, best = samples.bound(point, *extent)
     bound += settled.sums[0] + start + float(prices @ (priced.limits - settled.sums[1:]))
     stops = undecided & (ranks >= best[:, None])
     leaves = np.where(stops.any(axis=0), stops.argmax(axis=0), first_sure)
     sums = settled.sums + priced.at(leaves, settled.undecided)
     over = sums[1:] - priced.limits
-    return Box(
+    return SearchBox(
         extent,
         settled,
         min(bound, above),
         best,
         float(sums[0]) if (over <= 0).all() else -np.inf,
-        _moved(prices, over, bound - reached),
+        _step_prices(prices, over, bound - reached),
         _split(samples, extent),
     )
 
 
-def _moved(prices: Floats, over: Floats, gap: float) -> Floats:
+def _step_prices(prices: Floats, over: Floats, gap: float) -> Floats:
     """Prices after a Polyak step towards a bound less by `gap`: up where the favourite is over a limit, down where it has room."""
     steepness = float(over @ over)
     if gap <= 0 or not steepness:
@@ -163,7 +169,7 @@ def _moved(prices: Floats, over: Floats, gap: float) -> Floats:
     return np.asarray(np.maximum(prices + np.clip(step, -most, most), 0.0), np.float64)
 
 
-def _decided(ranks: Ranks, extent: Extent) -> tuple[NDArray[np.bool_], Indices]:
+def _find_undecided(ranks: Ranks, extent: BoundaryRange) -> tuple[NDArray[np.bool_], Indices]:
     """Where each sample is undecided [N-1, n], and the first exit at which it leaves for sure [n]."""
     axes, samples = ranks.shape
     low, high = extent
@@ -177,7 +183,7 @@ def _decided(ranks: Ranks, extent: Extent) -> tuple[NDArray[np.bool_], Indices]:
     return undecided, first_sure
 
 
-def _telescoped(weights: Floats, undecided: NDArray[np.bool_], first_sure: Indices) -> tuple[float, Floats]:
+def _telescope_sums(weights: Floats, undecided: NDArray[np.bool_], first_sure: Indices) -> tuple[float, Floats]:
     """Σ of the values at each sample's first possible exit, and δ [N-1, n]: what passing an undecided exit, and all before, adds."""
     after = weights[first_sure, np.arange(weights.shape[1])]
     delta = np.zeros(undecided.shape)
@@ -188,7 +194,7 @@ def _telescoped(weights: Floats, undecided: NDArray[np.bool_], first_sure: Indic
     return float(after.sum()), delta
 
 
-def _split(samples: Open, extent: Extent) -> tuple[int, int] | None:
+def _split(samples: UndecidedSamples, extent: BoundaryRange) -> tuple[int, int] | None:
     """Cut the exit with the most at stake among samples whose bound is loose, in the middle of them."""
     low, high = extent
     wide = high > low
@@ -204,27 +210,27 @@ def _split(samples: Open, extent: Extent) -> tuple[int, int] | None:
     return axis, min(max(at, int(low[axis])), int(high[axis]) - 1)
 
 
-def multipliers(problem: Problem, boundaries: Boundaries, cells: int = 2**14, turns: int = 4) -> list[float]:
+def fit_multipliers(problem: Problem, boundaries: Boundaries, cells: int = 2**14, turns: int = 4) -> list[float]:
     """A price per limit that makes the relaxed problem's best, over a grid and over the planes through `boundaries`, as small as possible;
     one price after the other by halving. With many exits they are those of `ascent`.
     """
     if not problem.limits:
         return []
     if problem.table.exits > FEW_EXITS:
-        return [float(p) for p in priced_ascent(problem)[1]]
+        return [float(p) for p in optimize_prices(problem)[1]]
     grid = Grid.of(problem.ranked, cells)
-    places: list[Grid | Plane] = [grid, *planes_through(problem, boundaries, _PLANE_LEVELS)]
+    places: list[Grid | PairGrid] = [grid, *build_planes(problem, boundaries, _PLANE_LEVELS)]
     goal, *over = (np.concatenate([p.table(s).ravel() for p in places]) for s in (problem.goal, *problem.limits))
     over = [excess - s.limit for excess, s in zip(over, problem.limits, strict=True)]
     prices = [0.0] * len(over)
     for _ in range(turns if len(over) > 1 else 1):
         for c, excess in enumerate(over):
             others = goal - sum(p * o for d, (p, o) in enumerate(zip(prices, over, strict=True)) if d != c and p)
-            prices[c] = _best_price(others, excess)
+            prices[c] = _find_best_price(others, excess)
     return prices
 
 
-def _best_price(goal: Floats, excess: Floats) -> float:
+def _find_best_price(goal: Floats, excess: Floats) -> float:
     """The λ >= 0 at which max(goal - λ·excess) is least."""
     if excess[np.argmax(goal)] <= 0:
         return 0.0

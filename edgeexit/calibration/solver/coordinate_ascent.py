@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgeexit.calibration.priced import Priced
+from edgeexit.calibration.priced import LagrangianProblem
 from edgeexit.calibration.replay import Floats, Indices
 from edgeexit.calibration.solver.problem import Problem
-from edgeexit.calibration.solver.ranks import Boundaries, Ranked, Ranks
+from edgeexit.calibration.solver.ranks import Boundaries, RankedScores, Ranks
 
 _SWEEPS = 50
 _RAISES, _HALVINGS = 6, 18
@@ -25,30 +25,30 @@ _LEAST = 1e-12
 """The smallest relative improvement for which a threshold moves."""
 
 
-def ascend(ranked: Ranked, weights: Floats, start: Boundaries) -> Boundaries:
+def climb(ranked: RankedScores, weights: Floats, start: Boundaries) -> Boundaries:
     """Boundaries from `start` on at which no single one can be moved to raise Σ weights[exit, sample]; weights are [N, M]."""
     now, reached = start, -np.inf
     for _ in range(_SWEEPS):
-        now, total = _swept_back(ranked, weights, now)
+        now, total = _sweep_back(ranked, weights, now)
         if total <= reached + _LEAST * abs(total):
             break
         reached = total
     return now
 
 
-def _swept_back(ranked: Ranked, weights: Floats, start: Boundaries) -> tuple[Boundaries, float]:
+def _sweep_back(ranked: RankedScores, weights: Floats, start: Boundaries) -> tuple[Boundaries, float]:
     """Each threshold at its best, from the last exit to the first, and the sum then."""
-    now, reach = list(start), _reaching(ranked, start)
+    now, reach = list(start), _find_reaching(ranked, start)
     after = weights[-1].copy()
     for k in reversed(range(len(now))):
         here = reach[k]
         gains = after[here] - weights[k, here]
-        now[k] = _best_boundary(ranked.ranks[k][here], ranked.tops[k], gains, now[k])
+        now[k] = _find_best_boundary(ranked.ranks[k][here], ranked.tops[k], gains, now[k])
         np.copyto(after, weights[k], where=ranked.ranks[k] >= now[k])
     return tuple(now), float(after.sum())
 
 
-def _reaching(ranked: Ranked, boundaries: Boundaries) -> list[Indices]:
+def _find_reaching(ranked: RankedScores, boundaries: Boundaries) -> list[Indices]:
     """The samples that reach each early exit."""
     reach = [np.arange(len(ranked.ranks[0]))]
     for ranks, boundary in zip(ranked.ranks[:-1], boundaries[:-1], strict=True):
@@ -56,7 +56,7 @@ def _reaching(ranked: Ranked, boundaries: Boundaries) -> list[Indices]:
     return reach
 
 
-def _best_boundary(ranks: Ranks, top: int, gains: Floats, current: int) -> int:
+def _find_best_boundary(ranks: Ranks, top: int, gains: Floats, current: int) -> int:
     """The boundary that lets pass the samples whose gains sum to the most; the current one where none is better."""
     passing = np.concatenate([[0.0], np.cumsum(np.bincount(ranks, gains, top))])
     best = int(passing.argmax())
@@ -68,7 +68,7 @@ class _Ascent:
     """Ascents of one problem at changing prices, each from where the one before ended."""
 
     problem: Problem
-    priced: Priced
+    priced: LagrangianProblem
     samples: Indices
     now: Boundaries
     visited: dict[Boundaries, Floats] = field(default_factory=dict)
@@ -76,11 +76,11 @@ class _Ascent:
     @classmethod
     def of(cls, problem: Problem) -> _Ascent:
         middle = tuple((top + 1) // 2 for top in problem.ranked.tops)
-        return cls(problem, Priced.of(problem), np.arange(len(problem.table)), middle)
+        return cls(problem, LagrangianProblem.of(problem), np.arange(len(problem.table)), middle)
 
     def excess(self, prices: Floats) -> Floats:
         """Ascend at these prices; by how much each limit is exceeded there, [limits]."""
-        self.now = ascend(self.problem.ranked, self.priced.weights(prices), self.now)
+        self.now = climb(self.problem.ranked, self.priced.weights(prices), self.now)
         if self.now not in self.visited:
             leaves = self.problem.ranked.leaves_at(self.now)
             self.visited[self.now] = self.priced.at(leaves, self.samples)[1:] - self.priced.limits
@@ -114,7 +114,7 @@ class _Ascent:
         return goal / limited if goal and limited else 1.0
 
 
-def priced_ascent(problem: Problem) -> tuple[list[Boundaries], Floats]:
+def optimize_prices(problem: Problem) -> tuple[list[Boundaries], Floats]:
     """Boundaries met on the way to prices at which the limits are just kept, and these prices [limits]."""
     search, prices = _Ascent.of(problem), np.zeros(len(problem.limits))
     search.excess(prices)
@@ -125,7 +125,7 @@ def priced_ascent(problem: Problem) -> tuple[list[Boundaries], Floats]:
     return list(search.visited), prices
 
 
-def ascents(problem: Problem, count: int) -> list[Boundaries]:
+def run_ascents(problem: Problem, count: int) -> list[Boundaries]:
     """Where ascents end at `count` prices of the first limit, from one at which it outweighs the goal by far down to almost nothing."""
     search, prices = _Ascent.of(problem), np.zeros(len(problem.limits))
     for factor in np.geomspace(*_PRICE_RANGE, count):
@@ -134,6 +134,6 @@ def ascents(problem: Problem, count: int) -> list[Boundaries]:
     return list(search.visited)
 
 
-def ascended(problem: Problem, prices: Floats, start: Boundaries) -> Boundaries:
+def climb_at_prices(problem: Problem, prices: Floats, start: Boundaries) -> Boundaries:
     """Where an ascent from `start` ends at given prices."""
-    return ascend(problem.ranked, Priced.of(problem).weights(prices), start)
+    return climb(problem.ranked, LagrangianProblem.of(problem).weights(prices), start)

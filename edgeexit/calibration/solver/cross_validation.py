@@ -22,11 +22,19 @@ import numpy as np
 
 from edgeexit.calibration.replay import Indices, ReplayTable
 from edgeexit.calibration.solver.baselines import exit_distribution, shared
-from edgeexit.calibration.solver.branch_and_bound import multipliers
-from edgeexit.calibration.solver.families import narrowed
-from edgeexit.calibration.solver.problem import Problem, problem_of
+from edgeexit.calibration.solver.branch_and_bound import fit_multipliers
+from edgeexit.calibration.solver.families import refine_family
+from edgeexit.calibration.solver.problem import Problem, build_problem
 from edgeexit.calibration.solver.ranks import Boundaries
-from edgeexit.calibration.solver.search import NORMAL, QUICK, Effort, Policy, best_boundaries, optimise, policy_of
+from edgeexit.calibration.solver.search import (
+    NORMAL,
+    QUICK,
+    Effort,
+    Policy,
+    find_best_boundaries,
+    make_policy,
+    optimise,
+)
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.errors import InputError, did_you_mean
 
@@ -39,7 +47,7 @@ Method: TypeAlias = Callable[[Problem, int], Boundaries]
 
 
 @dataclass(frozen=True)
-class Choice:
+class PolicyChoice:
     """How a policy was chosen.
 
     Attributes:
@@ -51,25 +59,25 @@ class Choice:
     scores: dict[str, float]
 
 
-def bagged(problem: Problem, seed: int) -> Boundaries:
+def choose_bagged_policy(problem: Problem, seed: int) -> Boundaries:
     """The median of the bootstraps' optima in ranks, shifted by a common share of the ranks to land on the target."""
     rng = np.random.Generator(np.random.PCG64(seed))
     table, ranked = problem.table, problem.ranked
     drawn = []
     for _ in range(BOOTSTRAPS):
-        part = problem_of(table.take(rng.integers(len(table), size=len(table))), problem.target)
-        drawn.append(ranked.boundaries(part.ranked.thresholds(best_boundaries(part, QUICK))))
+        part = build_problem(table.take(rng.integers(len(table), size=len(table))), problem.target)
+        drawn.append(ranked.boundaries(part.ranked.thresholds(find_best_boundaries(part, QUICK))))
     middle, tops = np.median(drawn, axis=0), np.array(ranked.tops)
 
     def shifted(share: float) -> Boundaries:
         return tuple(int(b) for b in np.clip(np.rint(middle + share * tops), 0, tops))
 
-    return narrowed(problem, shifted, [float(s) for s in np.linspace(-0.3, 0.3, 61)], rounds=2)
+    return refine_family(problem, shifted, [float(s) for s in np.linspace(-0.3, 0.3, 61)], rounds=2)
 
 
 METHODS: dict[str, Method] = {
-    "exact": lambda problem, _seed: best_boundaries(problem, QUICK),
-    "bagged": bagged,
+    "exact": lambda problem, _seed: find_best_boundaries(problem, QUICK),
+    "bagged": choose_bagged_policy,
     "exit_distribution": lambda problem, _seed: exit_distribution(problem),
     "shared": lambda problem, _seed: shared(problem),
 }
@@ -86,9 +94,9 @@ def check_method(method: str | None) -> None:
         raise InputError(msg)
 
 
-def choose(
+def choose_policy(
     table: ReplayTable, target: str | Target, *, seed: int = 0, effort: Effort = NORMAL, method: str | None = None
-) -> tuple[Policy, Choice]:
+) -> tuple[Policy, PolicyChoice]:
     """A policy for a target, guarded against overfitting where samples are few.
 
     Args:
@@ -105,37 +113,37 @@ def choose(
     check_method(method)
     parsed = parse_target(target)
     exact = optimise(table, parsed, effort=effort)
-    scores = _scores(table, parsed, seed) if method is None and len(table) < GUARDED_BELOW else {}
+    scores = _cross_validate(table, parsed, seed) if method is None and len(table) < GUARDED_BELOW else {}
     best = method or (max(scores, key=lambda name: scores[name]) if scores else "exact")
     if best != "exact":
-        problem = problem_of(table, parsed)
+        problem = build_problem(table, parsed)
         found = METHODS[best](problem, seed)
         if problem.violation(problem.ranked.leaves_at(found)) <= 0:
-            return policy_of(problem, found, None), Choice(best, scores)
-    return exact, Choice("exact", scores)
+            return make_policy(problem, found, None), PolicyChoice(best, scores)
+    return exact, PolicyChoice("exact", scores)
 
 
-def _scores(table: ReplayTable, target: Target, seed: int) -> dict[str, float]:
+def _cross_validate(table: ReplayTable, target: Target, seed: int) -> dict[str, float]:
     """Mean over all samples of what each method's policy for the other folds reaches, with overspending priced in."""
-    problem = problem_of(table, target)
-    prices = multipliers(problem, best_boundaries(problem, QUICK))
-    folds = _folds(len(table), seed)
+    problem = build_problem(table, target)
+    prices = fit_multipliers(problem, find_best_boundaries(problem, QUICK))
+    folds = _make_folds(len(table), seed)
     totals = dict.fromkeys(METHODS, 0.0)
     for f, held in enumerate(folds):
-        rest = problem_of(table.take(np.concatenate([fold for g, fold in enumerate(folds) if g != f])), target)
-        judged = problem_of(table.take(held), target)
+        rest = build_problem(table.take(np.concatenate([fold for g, fold in enumerate(folds) if g != f])), target)
+        judged = build_problem(table.take(held), target)
         for name, method in METHODS.items():
             thresholds = rest.ranked.thresholds(method(rest, seed + f))
-            totals[name] += _priced(judged, judged.table.leaves_at(thresholds), prices)
+            totals[name] += _compute_priced_goal(judged, judged.table.leaves_at(thresholds), prices)
     return {name: total / len(table) for name, total in totals.items()}
 
 
-def _priced(problem: Problem, leaves: Indices, prices: list[float]) -> float:
+def _compute_priced_goal(problem: Problem, leaves: Indices, prices: list[float]) -> float:
     spent = sum(p * (s.of(leaves) - s.limit) for p, s in zip(prices, problem.limits, strict=True))
     return problem.goal.of(leaves) - spent
 
 
-def _folds(samples: int, seed: int) -> list[Indices]:
+def _make_folds(samples: int, seed: int) -> list[Indices]:
     rng = np.random.Generator(np.random.PCG64(seed))
     order = np.argsort(rng.random(samples), kind="stable")
     return [np.sort(part) for part in np.array_split(order, FOLDS)]

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeexit.calibration.priced import Priced
+from edgeexit.calibration.priced import LagrangianProblem
 from edgeexit.calibration.replay import Bools, Floats, Indices
 from edgeexit.calibration.solver.problem import Problem, scale
-from edgeexit.calibration.solver.ranks import Boundaries, Ranked
+from edgeexit.calibration.solver.ranks import Boundaries, RankedScores
 
 COST = 0.1
 """What a round costs per sample and exit, in the unit of `Effort.work`."""
@@ -34,7 +34,7 @@ _LEAST_PRICE, _MOST_PRICE = 1e-4, 1e2
 """Prices start within these multiples of what makes a limit's range weigh as much as the goal's: they can grow and fall from there."""
 
 
-def decomposed_bound(problem: Problem, boundaries: Boundaries, prices: Sequence[float], work: int) -> float:
+def compute_decomposed_bound(problem: Problem, boundaries: Boundaries, prices: Sequence[float], work: int) -> float:
     """An upper bound of the goal's sum over all boundaries that keep the limits.
 
     Args:
@@ -46,7 +46,7 @@ def decomposed_bound(problem: Problem, boundaries: Boundaries, prices: Sequence[
     state = _Decomposition.of(problem, prices)
     reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
     rounds = int(np.clip(work / (COST * state.multipliers.size), _FEWEST_ROUNDS, _MOST_ROUNDS))
-    least = _unpriced(state.priced)
+    least = _compute_unpriced_bound(state.priced)
     for done in range(rounds):
         least = min(least, state.priced.stated(state.move(1 - done / rounds)))
         if least <= reached:
@@ -54,7 +54,7 @@ def decomposed_bound(problem: Problem, boundaries: Boundaries, prices: Sequence[
     return max(reached, least)
 
 
-def _unpriced(priced: Priced) -> float:
+def _compute_unpriced_bound(priced: LagrangianProblem) -> float:
     """The bound without limits and multipliers: every sample leaves where it is worth most. Prices that are far off cannot exceed it."""
     return priced.stated(float(priced.weights(np.zeros(len(priced.limits))).max(axis=0).sum()))
 
@@ -64,7 +64,7 @@ class _Decomposition:
     """The multipliers [N-1, M] and the prices [limits], and the direction in which each moves."""
 
     problem: Problem
-    priced: Priced
+    priced: LagrangianProblem
     multipliers: Floats
     direction: Floats
     prices: Floats
@@ -75,7 +75,7 @@ class _Decomposition:
     @classmethod
     def of(cls, problem: Problem, prices: Sequence[float]) -> _Decomposition:
         """Multipliers of 0: every sample leaves where it likes best."""
-        priced = Priced.of(problem)
+        priced = LagrangianProblem.of(problem)
         ranges = [float(np.ptp(v)) or 1.0 for v in priced.sums]
         units = [ranges[0] / r for r in ranges[1:]]
         start = np.array([np.clip(p, _LEAST_PRICE * u, _MOST_PRICE * u) for p, u in zip(prices, units, strict=True)])
@@ -88,8 +88,8 @@ class _Decomposition:
     def move(self, share: float) -> float:
         """The bound at the present multipliers and prices; then `share` of a full step towards a lower one."""
         weights = self.priced.weights(self.prices)
-        alone, leaves = _best_of_samples(weights, self.multipliers)
-        value, stops = _best_of_exits(self.problem.ranked, self.multipliers)
+        alone, leaves = _maximize_by_sample(weights, self.multipliers)
+        value, stops = _maximize_by_exit(self.problem.ranked, self.multipliers)
         bound = float(alone.sum()) + value + float(self.prices @ self.priced.limits)
         axes = np.arange(len(stops))[:, None]
         wanted = (axes == leaves) | ((axes > leaves) & (self.multipliers < 0))
@@ -105,7 +105,7 @@ class _Decomposition:
         self.prices = np.asarray(self.prices * np.exp(share * _PRICE_STEP * self.price_direction), np.float64)
 
 
-def _best_of_samples(weights: Floats, multipliers: Floats) -> tuple[Floats, Indices]:
+def _maximize_by_sample(weights: Floats, multipliers: Floats) -> tuple[Floats, Indices]:
     """The most that each sample can be worth by itself, and the exit at which it then leaves, [M]."""
     best, leaves = weights[-1].copy(), np.full(weights.shape[1], len(multipliers))
     later = np.zeros(len(best))
@@ -118,7 +118,7 @@ def _best_of_samples(weights: Floats, multipliers: Floats) -> tuple[Floats, Indi
     return best, leaves
 
 
-def _best_of_exits(ranked: Ranked, multipliers: Floats) -> tuple[float, Bools]:
+def _maximize_by_exit(ranked: RankedScores, multipliers: Floats) -> tuple[float, Bools]:
     """The most that the thresholds can earn, each by itself, and who stops at them, [N-1, M]."""
     total, stops = 0.0, np.empty(multipliers.shape, np.bool_)
     for k, (ranks, top) in enumerate(zip(ranked.ranks, ranked.tops, strict=True)):

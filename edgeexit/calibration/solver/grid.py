@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.replay import Floats
-from edgeexit.calibration.solver.problem import Problem, Sum, scale
-from edgeexit.calibration.solver.ranks import Boundaries, Ranked, cells, quantile_levels
+from edgeexit.calibration.solver.problem import Problem, SampleSum, scale
+from edgeexit.calibration.solver.ranks import Boundaries, RankedScores, assign_cells, compute_quantile_levels
 
 CELLS = 2**18
 """The most cells of a grid."""
@@ -30,15 +30,15 @@ class Grid:
     cells: tuple[NDArray[np.int64], ...]
 
     @classmethod
-    def of(cls, ranked: Ranked, most: int = CELLS) -> Grid:
+    def of(cls, ranked: RankedScores, most: int = CELLS) -> Grid:
         """A grid of at most about `most` cells, its levels at quantiles of the samples that plausibly get so far."""
         axes = len(ranked.ranks)
         count = max(3, int(most ** (1 / axes)))
         levels = tuple(
-            quantile_levels(ranks[alive], top, count)
-            for ranks, top, alive in zip(ranked.ranks, ranked.tops, _plausible_survivors(ranked), strict=True)
+            compute_quantile_levels(ranks[alive], top, count)
+            for ranks, top, alive in zip(ranked.ranks, ranked.tops, _estimate_survivors(ranked), strict=True)
         )
-        placed = (cells(r, lv, top) for r, lv, top in zip(ranked.ranks, levels, ranked.tops, strict=True))
+        placed = (assign_cells(r, lv, top) for r, lv, top in zip(ranked.ranks, levels, ranked.tops, strict=True))
         return cls(levels, tuple(placed))
 
     @property
@@ -46,12 +46,12 @@ class Grid:
         """Levels per axis."""
         return tuple(len(levels) for levels in self.levels)
 
-    def table(self, quantity: Sum) -> Floats:
+    def table(self, quantity: SampleSum) -> Floats:
         """The value of a sum for every combination of levels."""
         values = quantity.matrix(len(self.cells[0]))
         total = np.zeros(self.shape)
         for k, (now, after) in enumerate(pairwise(values.T), 1):
-            term = _passing(self.cells[:k], self.shape[:k], np.asarray(after - now, np.float64))
+            term = _sum_passing(self.cells[:k], self.shape[:k], np.asarray(after - now, np.float64))
             total += term.reshape(term.shape + (1,) * (len(self.shape) - k))
         return np.asarray(total + values[:, 0].sum(dtype=np.float64))
 
@@ -61,7 +61,7 @@ class Grid:
         return tuple(int(levels[p]) for levels, p in zip(self.levels, places, strict=True))
 
 
-def _plausible_survivors(ranked: Ranked) -> list[NDArray[np.bool_]]:
+def _estimate_survivors(ranked: RankedScores) -> list[NDArray[np.bool_]]:
     """For each early exit, the samples left when every exit before it lets an equal share of all leave, the most confident ones."""
     alive = np.ones(len(ranked.ranks[0]), np.bool_)
     leaving = len(alive) // (len(ranked.ranks) + 1)
@@ -74,17 +74,17 @@ def _plausible_survivors(ranked: Ranked) -> list[NDArray[np.bool_]]:
     return reached
 
 
-def _passing(placed: Sequence[NDArray[np.int64]], shape: tuple[int, ...], weights: Floats) -> Floats:
+def _sum_passing(placed: Sequence[NDArray[np.int64]], shape: tuple[int, ...], weights: Floats) -> Floats:
     """Σ of weights of the samples that pass all these exits, for every combination of their levels."""
     flat = np.ravel_multi_index(tuple(placed), shape)
     table = np.asarray(np.bincount(flat, weights, int(np.prod(shape))), np.float64).reshape(shape)
     for axis in range(len(shape)):
         np.cumsum(table, axis=axis, out=table)
-        table = _shifted(table, axis)
+        table = _make_exclusive(table, axis)
     return table
 
 
-def _shifted(table: Floats, axis: int) -> Floats:
+def _make_exclusive(table: Floats, axis: int) -> Floats:
     """A cumulative table made exclusive: entry p counts the cells below p."""
     out = np.zeros_like(table)
     head: list[slice] = [slice(None)] * table.ndim
@@ -94,14 +94,14 @@ def _shifted(table: Floats, axis: int) -> Floats:
     return out
 
 
-def starting_points(problem: Problem, grid: Grid, count: int) -> list[Boundaries]:
+def find_starting_points(problem: Problem, grid: Grid, count: int) -> list[Boundaries]:
     """Up to `count` good cells that lie apart from each other: the best first, infeasible ones by how little they violate."""
     goal = grid.table(problem.goal).ravel()
     violation = np.zeros_like(goal)
     for limited in problem.limits:
         over = grid.table(limited).ravel() - limited.limit - limited.slack
         violation += np.maximum(0.0, over) / scale(limited)
-    order = _best_first(goal, violation)
+    order = _sort_best_first(goal, violation)
     places = np.stack(np.unravel_index(order, grid.shape), axis=1)
     apart = np.maximum(1, np.array(grid.shape) // 6)
     chosen: list[int] = []
@@ -113,7 +113,7 @@ def starting_points(problem: Problem, grid: Grid, count: int) -> list[Boundaries
     return [grid.boundaries(int(order[row])) for row in chosen]
 
 
-def _best_first(goal: Floats, violation: Floats, keep: int = 3000) -> NDArray[np.int64]:
+def _sort_best_first(goal: Floats, violation: Floats, keep: int = 3000) -> NDArray[np.int64]:
     """Indices of the best cells: feasible ones by goal, then the others by violation."""
     feasible = np.flatnonzero(violation <= 0)
     if not len(feasible):

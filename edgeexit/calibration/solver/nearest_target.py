@@ -8,56 +8,58 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 import numpy as np
 
 from edgeexit.calibration.replay import ReplayTable
-from edgeexit.calibration.solver.problem import Problem, Sum, problem_of
+from edgeexit.calibration.solver.problem import Problem, SampleSum, build_problem
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.errors import TargetNotMet
-from edgeexit.util.units import plural
+from edgeexit.util.units import format_count
 
 _DIGITS = 4
 
 
-def not_met(table: ReplayTable, target: Target) -> TargetNotMet:
+def make_not_met_error(table: ReplayTable, target: Target) -> TargetNotMet:
     """The error for a target that nothing meets, with the nearest that can be met: bounds on the answers are kept before those on cost."""
-    nearest = nearest_feasible(table, (*target.of_answers, *target.of_cost))
-    message = f"no thresholds meet '{target}' on these {plural(len(table), 'sample')}."
+    nearest = find_nearest_feasible(table, (*target.of_answers, *target.of_cost))
+    message = f"no thresholds meet '{target}' on these {format_count(len(table), 'sample')}."
     if nearest is None:
         return TargetNotMet(f"{message} No looser target of this form was found either.")
-    shown = _in_order(target, nearest)
+    shown = _sort_by_target(target, nearest)
     message += f" The nearest that can be met is '{shown}'"
     other = (
-        nearest_feasible(table, (*target.of_cost, *target.of_answers)) if target.of_answers and target.of_cost else None
+        find_nearest_feasible(table, (*target.of_cost, *target.of_answers))
+        if target.of_answers and target.of_cost
+        else None
     )
-    if other is not None and _in_order(target, other) != shown:
-        message += f", or, keeping the cost, '{_in_order(target, other)}'"
+    if other is not None and _sort_by_target(target, other) != shown:
+        message += f", or, keeping the cost, '{_sort_by_target(target, other)}'"
     return TargetNotMet(message + ".", str(shown))
 
 
 def is_met(table: ReplayTable, target: Target) -> bool:
     """True where a quick search finds thresholds that keep every bound."""
-    from edgeexit.calibration.solver.search import QUICK, best_boundaries
+    from edgeexit.calibration.solver.search import QUICK, find_best_boundaries
 
-    problem = problem_of(table, target)
-    return problem.violation(problem.ranked.leaves_at(best_boundaries(problem, QUICK))) <= 0
+    problem = build_problem(table, target)
+    return problem.violation(problem.ranked.leaves_at(find_best_boundaries(problem, QUICK))) <= 0
 
 
-def nearest_feasible(table: ReplayTable, bounds: tuple[Bound, ...]) -> Target | None:
+def find_nearest_feasible(table: ReplayTable, bounds: tuple[Bound, ...]) -> Target | None:
     """Take the bounds in order; one that cannot be met beside those before it is replaced by the nearest that can."""
     kept: tuple[Bound, ...] = ()
     for bound in bounds:
         if is_met(table, Target((*kept, bound))):
             kept = (*kept, bound)
             continue
-        loosened = _loosened(table, kept, bound)
+        loosened = _loosen_bound(table, kept, bound)
         if loosened is None:
             return None
         kept = (*kept, loosened)
     return Target(kept)
 
 
-def _loosened(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> Bound | None:
-    best = _best_tail(table, kept, bound) if bound.of.tail is not None else _best_value(table, kept, bound)
+def _loosen_bound(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> Bound | None:
+    best = _find_best_tail(table, kept, bound) if bound.of.tail is not None else _find_best_value(table, kept, bound)
     for step in range(4):
-        candidate = replace(bound, limit=_outward(bound, best, step))
+        candidate = replace(bound, limit=_round_outward(bound, best, step))
         try:
             if is_met(table, Target((*kept, candidate))):
                 return candidate
@@ -66,19 +68,19 @@ def _loosened(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> Boun
     return None
 
 
-def _best_value(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> float:
+def _find_best_value(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> float:
     """The best limit of a bound that is an average, with the bounds before it kept."""
-    from edgeexit.calibration.solver.search import QUICK, best_boundaries
+    from edgeexit.calibration.solver.search import QUICK, find_best_boundaries
 
-    limited = problem_of(table, Target((bound,))).limits[0]
-    limits = problem_of(table, Target(kept)).limits if kept else ()
+    limited = build_problem(table, Target((bound,))).limits[0]
+    limits = build_problem(table, Target(kept)).limits if kept else ()
     goal = limited.negated()
-    problem = Problem(table, Target((bound,)), goal, Sum(table.mean_cost_s), limits)
-    reached = -goal.of(problem.ranked.leaves_at(best_boundaries(problem, QUICK)))
-    return _limit_of(table, bound, reached / len(table))
+    problem = Problem(table, Target((bound,)), goal, SampleSum(table.mean_cost_s), limits)
+    reached = -goal.of(problem.ranked.leaves_at(find_best_boundaries(problem, QUICK)))
+    return _compute_limit(table, bound, reached / len(table))
 
 
-def _limit_of(table: ReplayTable, bound: Bound, average: float) -> float:
+def _compute_limit(table: ReplayTable, bound: Bound, average: float) -> float:
     """The limit, as the bound writes it, at which the average of its sum stands."""
     if bound.metric == "drop":
         return 100 * (float(table.backbone_right.mean()) + average)
@@ -87,7 +89,7 @@ def _limit_of(table: ReplayTable, bound: Bound, average: float) -> float:
     return average / table.backbone_mean_s if bound.relative else average
 
 
-def _best_tail(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> float:
+def _find_best_tail(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> float:
     """The smallest latency whose tail mass can be kept small enough, by halving among the latencies measured."""
     values = np.unique(np.concatenate(table.cost_s))
     low, high = int(np.searchsorted(values, bound.limit)), len(values) - 1
@@ -98,7 +100,7 @@ def _best_tail(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> flo
     return float(values[high])
 
 
-def _outward(bound: Bound, value: float, step: int) -> float:
+def _round_outward(bound: Bound, value: float, step: int) -> float:
     """`value` rounded to the looser side, `step` last digits further."""
     looser = ROUND_CEILING if bound.of.sign == "<=" else ROUND_FLOOR
     rounded = Context(prec=_DIGITS, rounding=looser).create_decimal(Decimal(repr(float(value))))
@@ -107,7 +109,7 @@ def _outward(bound: Bound, value: float, step: int) -> float:
     return float(max(moved, Decimal(0)) if bound.metric != "drop" else moved)
 
 
-def _in_order(target: Target, found: Target) -> Target:
+def _sort_by_target(target: Target, found: Target) -> Target:
     """The bounds of `found` in the order in which the user wrote them."""
     by_slot = {b.slot: b for b in found.bounds}
     return Target(tuple(by_slot[b.slot] for b in target.bounds))

@@ -2,7 +2,7 @@
 function of the second is kept as a list of steps in blocks. For three exits this is the global optimum.
 
 It needs costs that rise with the exits (then, for one first threshold, the feasible seconds are all those up to one, and that one only
-falls), and bounds on answers of one kind at most. Where that does not hold, `exact_pair` says so by None.
+falls), and bounds on answers of one kind at most. Where that does not hold, `optimize_pair` says so by None.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.replay import Indices
-from edgeexit.calibration.solver.pairs import Pair
-from edgeexit.calibration.solver.problem import Problem, Sum
+from edgeexit.calibration.solver.pairs import ThresholdPair
+from edgeexit.calibration.solver.problem import Problem, SampleSum
 from edgeexit.calibration.solver.ranks import Boundaries
 
 
-class Steps:
+class StepFunction:
     """A function on places 0..top, changed by adding a constant from a place on; knows the best of a first part of it."""
 
     def __init__(self, places: int) -> None:
@@ -54,7 +54,7 @@ class Steps:
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class OrderedSamples:
     """The samples that reach j, in the order in which a rising threshold lets them pass.
 
     Attributes:
@@ -69,7 +69,7 @@ class Line:
     ranks_k: Indices
 
     @classmethod
-    def of(cls, problem: Problem, pair: Pair) -> Line:
+    def of(cls, problem: Problem, pair: ThresholdPair) -> OrderedSamples:
         """Line up the samples of a pair."""
         ranked = problem.ranked
         samples = np.concatenate([pair.held, pair.free])
@@ -80,7 +80,7 @@ class Line:
         order = np.argsort(rank_j, kind="stable")
         return cls(samples[order], rank_j[order].astype(np.int64), place[order], at[order], ranks_k.astype(np.int64))
 
-    def steps(self, quantity: Sum, j: int, k: int) -> tuple[list[float], list[float]]:
+    def steps(self, quantity: SampleSum, j: int, k: int) -> tuple[list[float], list[float]]:
         """What each sample adds to a sum by passing j, and, where it is free, by passing k too."""
         held = self.place < 0
         then = np.where(held, self.at, k)
@@ -89,27 +89,27 @@ class Line:
         return np.asarray(first, np.float64).tolist(), np.asarray(second, np.float64).tolist()
 
 
-def exact_pair(problem: Problem, boundaries: Boundaries, j: int, k: int) -> Boundaries | None:
+def optimize_pair(problem: Problem, boundaries: Boundaries, j: int, k: int) -> Boundaries | None:
     """The best boundaries at exits j < k (from 0) with the others held, over every distinct score; None where this sweep does not apply.
 
     The boundaries come back unchanged where no pair keeps the limits.
     """
     costs = [s for s in problem.limits if s.per_exit is not None]
     answers = [s for s in problem.limits if s.per_exit is None]
-    if not all(s.rises_with_exits for s in costs) or not _one_kind(problem, answers):
+    if not all(s.rises_with_exits for s in costs) or not _bounds_one_kind(problem, answers):
         return None
-    pair = Pair.of(problem.ranked, boundaries, j, k)
-    line = Line.of(problem, pair)
+    pair = ThresholdPair.of(problem.ranked, boundaries, j, k)
+    line = OrderedSamples.of(problem, pair)
     if not len(line.order) or not len(line.ranks_k):
         return None
-    found = _Sweep(problem, pair, line, costs, answers).run()
+    found = _PairSweep(problem, pair, line, costs, answers).run()
     if found is None:
         return boundaries
     chosen_j, chosen_k = found
     return tuple(chosen_j if m == j else chosen_k if m == k else b for m, b in enumerate(boundaries))
 
 
-def _one_kind(problem: Problem, answers: list[Sum]) -> bool:
+def _bounds_one_kind(problem: Problem, answers: list[SampleSum]) -> bool:
     """True where all bounds on answers bound the same answers, and these are the goal if the goal is one."""
     matrices = [s.per_sample for s in answers if s.per_sample is not None]
     if problem.goal.per_sample is not None:
@@ -119,22 +119,29 @@ def _one_kind(problem: Problem, answers: list[Sum]) -> bool:
     return falls and bool(matrices) and all(np.array_equal(m, matrices[0]) for m in matrices[1:])
 
 
-class _Sweep:
+class _PairSweep:
     """State of one sweep; see the module."""
 
-    def __init__(self, problem: Problem, pair: Pair, line: Line, costs: list[Sum], answers: list[Sum]) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        pair: ThresholdPair,
+        line: OrderedSamples,
+        costs: list[SampleSum],
+        answers: list[SampleSum],
+    ) -> None:
         self.line, self.costs = line, costs
         self.places = len(line.ranks_k)
         self.minimises = problem.goal.per_sample is None
-        gain = problem.goal if not self.minimises else Sum(None, -answers[0].per_sample)  # type: ignore[operator]
-        price = problem.tie if not self.minimises else Sum(-problem.goal.per_exit)  # type: ignore[operator]
+        gain = problem.goal if not self.minimises else SampleSum(None, -answers[0].per_sample)  # type: ignore[operator]
+        price = problem.tie if not self.minimises else SampleSum(-problem.goal.per_exit)  # type: ignore[operator]
         self.gain_first, self.gain_second = line.steps(gain, pair.j, pair.k)
         self.price_first, self.price_second = line.steps(price, pair.j, pair.k)
         self.cost_steps = [line.steps(c, pair.j, pair.k) for c in costs]
         self.room = [c.limit + c.slack - pair.base(c) for c in costs]
         self.needed = max((-a.limit - a.slack for a in answers), default=-np.inf) - pair.base(gain)
         self.gained = self.price = 0.0
-        self.steps = Steps(self.places + 1)
+        self.steps = StepFunction(self.places + 1)
         self.later_price = np.zeros(self.places)
         self.later_costs = [np.zeros(self.places) for _ in costs]
         self.most_place = self.places

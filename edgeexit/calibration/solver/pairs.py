@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.replay import Floats, Indices
-from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, Sum, scale
-from edgeexit.calibration.solver.ranks import Boundaries, Ranked, cells, quantile_levels
+from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, SampleSum, scale
+from edgeexit.calibration.solver.ranks import Boundaries, RankedScores, assign_cells, compute_quantile_levels
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class ThresholdPair:
     """How each sample depends on the thresholds of exits j < k (from 0), the others held.
 
     Attributes:
@@ -35,24 +35,24 @@ class Pair:
     free_at: Indices
 
     @classmethod
-    def of(cls, ranked: Ranked, boundaries: Boundaries, j: int, k: int) -> Pair:
+    def of(cls, ranked: RankedScores, boundaries: Boundaries, j: int, k: int) -> ThresholdPair:
         """Split the samples for this pair."""
         last, everyone = len(ranked.ranks), np.arange(len(ranked.ranks[0]))
         at = np.full(len(everyone), last, np.int64)
-        reach = _passing(ranked, boundaries, range(j), everyone, at)
+        reach = _find_passing(ranked, boundaries, range(j), everyone, at)
         gone = np.flatnonzero(at < j)
-        free = _passing(ranked, boundaries, range(j + 1, k), reach, at)
+        free = _find_passing(ranked, boundaries, range(j + 1, k), reach, at)
         held = reach[at[reach] < k]
-        _passing(ranked, boundaries, range(k + 1, last), free, at)
+        _find_passing(ranked, boundaries, range(k + 1, last), free, at)
         return cls(j, k, *(array for part in (gone, held, free) for array in (part, at[part])))
 
-    def base(self, quantity: Sum) -> float:
+    def base(self, quantity: SampleSum) -> float:
         """The sum when all that reach j leave there."""
         reach = np.concatenate([self.held, self.free])
         start = quantity.at(self.gone_at, self.gone).sum(dtype=np.float64)
         return float(start + quantity.at(np.full(len(reach), self.j), reach).sum(dtype=np.float64))
 
-    def steps(self, quantity: Sum) -> tuple[Floats, Floats, Floats]:
+    def steps(self, quantity: SampleSum) -> tuple[Floats, Floats, Floats]:
         """What passing j adds, for `held` and for `free`, and what passing k too adds for `free`."""
         at_j_held = quantity.at(np.full(len(self.held), self.j), self.held)
         at_j_free = quantity.at(np.full(len(self.free), self.j), self.free)
@@ -62,7 +62,7 @@ class Pair:
         return (np.asarray(a, np.float64) for a in (held, at_k_free - at_j_free, after))  # type: ignore[return-value]
 
 
-def _passing(ranked: Ranked, boundaries: Boundaries, exits: range, samples: Indices, at: Indices) -> Indices:
+def _find_passing(ranked: RankedScores, boundaries: Boundaries, exits: range, samples: Indices, at: Indices) -> Indices:
     """The samples that pass all these exits; where the others leave is written into `at`."""
     for m in exits:
         stops = ranked.ranks[m][samples] >= boundaries[m]
@@ -72,10 +72,10 @@ def _passing(ranked: Ranked, boundaries: Boundaries, exits: range, samples: Indi
 
 
 @dataclass(frozen=True, eq=False)
-class Plane:
+class PairGrid:
     """A pair on given levels: cells of its samples, ready to make the table of any sum."""
 
-    pair: Pair
+    pair: ThresholdPair
     levels_j: NDArray[np.int64]
     levels_k: NDArray[np.int64]
     held_j: Indices
@@ -83,14 +83,16 @@ class Plane:
     free_jk: Indices
 
     @classmethod
-    def of(cls, ranked: Ranked, pair: Pair, levels_j: NDArray[np.int64], levels_k: NDArray[np.int64]) -> Plane:
+    def of(
+        cls, ranked: RankedScores, pair: ThresholdPair, levels_j: NDArray[np.int64], levels_k: NDArray[np.int64]
+    ) -> PairGrid:
         """Place the samples on the levels."""
-        in_j = cells(ranked.ranks[pair.j], levels_j, ranked.tops[pair.j])
-        in_k = cells(ranked.ranks[pair.k], levels_k, ranked.tops[pair.k])
+        in_j = assign_cells(ranked.ranks[pair.j], levels_j, ranked.tops[pair.j])
+        in_k = assign_cells(ranked.ranks[pair.k], levels_k, ranked.tops[pair.k])
         free_j = in_j[pair.free]
         return cls(pair, levels_j, levels_k, in_j[pair.held], free_j, free_j * len(levels_k) + in_k[pair.free])
 
-    def table(self, quantity: Sum) -> Floats:
+    def table(self, quantity: SampleSum) -> Floats:
         """The sum for every combination of the two levels, [levels_j, levels_k]."""
         rows, columns = len(self.levels_j), len(self.levels_k)
         held, passing_j, passing_k = self.pair.steps(quantity)
@@ -104,7 +106,7 @@ class Plane:
         return table
 
 
-def best_of(problem: Problem, plane: Plane) -> tuple[int, int]:
+def find_best_on_plane(problem: Problem, plane: PairGrid) -> tuple[int, int]:
     """The boundaries of j and k that are best on a plane: feasible before infeasible, then by goal, then by tie."""
     violation = np.zeros((len(plane.levels_j), len(plane.levels_k)))
     for limited in problem.limits:
@@ -125,19 +127,21 @@ NEAR = 3
 """With many exits only pairs at most this far apart are looked at, unless asked: 465 pairs of 32 exits become 90."""
 
 
-def near_pairs(axes: int) -> list[tuple[int, int]]:
+def list_near_pairs(axes: int) -> list[tuple[int, int]]:
     """The pairs of early exits (from 0) worth refining: all of them where exits are few, neighbours where they are many."""
     few = axes < FEW_EXITS  # the last exit has no threshold
     return [(j, k) for j, k in combinations(range(axes), 2) if few or k - j <= NEAR]
 
 
-def planes_through(problem: Problem, boundaries: Boundaries, levels: int) -> list[Plane]:
+def build_planes(problem: Problem, boundaries: Boundaries, levels: int) -> list[PairGrid]:
     """The planes of all near pairs through a point, on about `levels` per axis."""
     ranked, planes = problem.ranked, []
-    for j, k in near_pairs(len(boundaries)):
-        pair = Pair.of(ranked, boundaries, j, k)
+    for j, k in list_near_pairs(len(boundaries)):
+        pair = ThresholdPair.of(ranked, boundaries, j, k)
         planes.append(
-            Plane.of(ranked, pair, *(_levels(ranked, pair, axis, boundaries[axis], levels) for axis in (j, k)))
+            PairGrid.of(
+                ranked, pair, *(_choose_levels(ranked, pair, axis, boundaries[axis], levels) for axis in (j, k))
+            )
         )
     return planes
 
@@ -150,12 +154,12 @@ def refine(
     The pairs are the near ones, or all with `every_pair`.
     """
     ranked, now, quiet = problem.ranked, start, 0
-    pairs = list(combinations(range(len(start)), 2)) if every_pair else near_pairs(len(start))
+    pairs = list(combinations(range(len(start)), 2)) if every_pair else list_near_pairs(len(start))
     for turn in range(rounds * len(pairs)):
         j, k = pairs[turn % len(pairs)]
-        pair = Pair.of(ranked, now, j, k)
-        plane = Plane.of(ranked, pair, *(_levels(ranked, pair, axis, now[axis], levels) for axis in (j, k)))
-        at_j, at_k = best_of(problem, plane)
+        pair = ThresholdPair.of(ranked, now, j, k)
+        plane = PairGrid.of(ranked, pair, *(_choose_levels(ranked, pair, axis, now[axis], levels) for axis in (j, k)))
+        at_j, at_k = find_best_on_plane(problem, plane)
         changed = tuple(at_j if m == j else at_k if m == k else b for m, b in enumerate(now))
         quiet = quiet + 1 if changed == now else 0
         now = changed
@@ -164,7 +168,7 @@ def refine(
     return now
 
 
-def _levels(ranked: Ranked, pair: Pair, axis: int, current: int, count: int) -> NDArray[np.int64]:
+def _choose_levels(ranked: RankedScores, pair: ThresholdPair, axis: int, current: int, count: int) -> NDArray[np.int64]:
     """Boundaries to try on an axis: quantiles of the samples that get there, and the distinct scores next to the current one."""
     ranks, top = ranked.ranks[axis], ranked.tops[axis]
     there = ranks[pair.free] if axis == pair.k else ranks[np.concatenate([pair.held, pair.free])]
@@ -175,4 +179,4 @@ def _levels(ranked: Ranked, pair: Pair, axis: int, current: int, count: int) -> 
         return np.unique(np.concatenate([[0, top, current], distinct]))
     at = int(np.searchsorted(distinct, current))
     near = distinct[max(0, at - count // 4) : at + count // 4]
-    return np.unique(np.concatenate([quantile_levels(there, top, count // 2), near, [current]]))
+    return np.unique(np.concatenate([compute_quantile_levels(there, top, count // 2), near, [current]]))

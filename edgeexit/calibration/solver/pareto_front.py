@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.replay import Floats, ReplayTable
-from edgeexit.calibration.solver.coordinate_ascent import ascents
-from edgeexit.calibration.solver.families import Q_VALUES, geometric
+from edgeexit.calibration.solver.coordinate_ascent import run_ascents
+from edgeexit.calibration.solver.families import Q_VALUES, make_geometric_boundaries
 from edgeexit.calibration.solver.grid import Grid
-from edgeexit.calibration.solver.pairs import Plane, planes_through, refine
-from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, Sum, problem_of
+from edgeexit.calibration.solver.pairs import PairGrid, build_planes, refine
+from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, SampleSum, build_problem
 from edgeexit.calibration.solver.ranks import Boundaries
-from edgeexit.calibration.solver.search import MANY_EXITS, PART, Policy, policy_of
+from edgeexit.calibration.solver.search import MANY_EXITS, PART, Policy, make_policy
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.errors import InputError
 
@@ -82,19 +82,19 @@ class Front:
 def front(table: ReplayTable, points: int = POINTS) -> Front:
     """The front of a table, at most `points` policies; exact for two exits, close to it (see `benchmarks/`) for more."""
     loosest = Target((Bound("mean", float(table.mean_cost_s.max()) * 2),))
-    problem = problem_of(table, loosest)
+    problem = build_problem(table, loosest)
     if table.exits == 2:
-        found = _harvest_line(problem).boundaries()
+        found = _collect_all_thresholds(problem).boundaries()
     elif len(table) <= 2 * PART:
-        found = _harvest(problem).boundaries()
+        found = _collect_policies(problem).boundaries()
     else:
-        part = problem_of(table.take(np.arange(0, len(table), len(table) // PART)), loosest)
-        found = [problem.ranked.boundaries(part.ranked.thresholds(b)) for b in _harvest(part).boundaries()]
-    policies = [policy_of(problem, b, None) for b in found]
-    return Front(tuple(_undominated(policies))).thinned(points)
+        part = build_problem(table.take(np.arange(0, len(table), len(table) // PART)), loosest)
+        found = [problem.ranked.boundaries(part.ranked.thresholds(b)) for b in _collect_policies(part).boundaries()]
+    policies = [make_policy(problem, b, None) for b in found]
+    return Front(tuple(_keep_undominated(policies))).thinned(points)
 
 
-def _undominated(policies: Sequence[Policy]) -> list[Policy]:
+def _keep_undominated(policies: Sequence[Policy]) -> list[Policy]:
     kept: list[Policy] = []
     for policy in sorted(policies, key=lambda p: (p.mean_s, -p.quality)):
         if not kept or policy.quality > kept[-1].quality:
@@ -134,37 +134,37 @@ class _Bands:
         return tuple(int(b) for b in self.points[best]) if np.isfinite(self.quality[best]) else None
 
 
-def _bands(problem: Problem) -> _Bands:
+def _make_bands(problem: Problem) -> _Bands:
     costs = problem.table.mean_cost_s * len(problem.table)
     return _Bands(float(costs.min()), float(costs.max()), len(problem.ranked.ranks))
 
 
-def _harvest_line(problem: Problem) -> _Bands:
+def _collect_all_thresholds(problem: Problem) -> _Bands:
     """Two exits: every threshold."""
-    bands, (ranks,), (top,) = _bands(problem), problem.ranked.ranks, problem.ranked.tops
+    bands, (ranks,), (top,) = _make_bands(problem), problem.ranked.ranks, problem.ranked.tops
     levels = np.arange(top + 1)
     grid = Grid((levels,), (np.asarray(ranks, np.int64),))
     bands.add(grid.table(problem.goal), grid.table(problem.tie), (levels,))
     return bands
 
 
-def _harvest(problem: Problem) -> _Bands:
-    bands = _bands(problem)
+def _collect_policies(problem: Problem) -> _Bands:
+    bands = _make_bands(problem)
     if problem.table.exits > FEW_EXITS:
-        _add_points(problem, bands, ascents(problem, _ASCENTS))
+        _add_points(problem, bands, run_ascents(problem, _ASCENTS))
     else:
         grid = Grid.of(problem.ranked)
         bands.add(grid.table(problem.goal), grid.table(problem.tie), grid.levels)
     _add_members(problem, bands)
     samples, costs = len(problem.table), problem.table.mean_cost_s
     rounds = _ROUNDS if problem.table.exits <= FEW_EXITS else _MANY_ROUNDS
-    for budget_s in _anchor_budgets(problem, bands):
+    for budget_s in _choose_anchor_budgets(problem, bands):
         start = bands.near(budget_s * samples)
         if start is None:
             continue
-        anchored = replace(problem, limits=(Sum(costs, limit=samples * budget_s),))
+        anchored = replace(problem, limits=(SampleSum(costs, limit=samples * budget_s),))
         point = refine(anchored, start, _REFINE_LEVELS, rounds)
-        for plane in planes_through(problem, point, _PLANE_LEVELS):
+        for plane in build_planes(problem, point, _PLANE_LEVELS):
             _add_plane(problem, bands, plane, point)
     return bands
 
@@ -172,7 +172,7 @@ def _harvest(problem: Problem) -> _Bands:
 def _add_members(problem: Problem, bands: _Bands) -> None:
     """The geometric exit distributions: where exits are many, better than any cell of a coarse grid."""
     step = 1 if len(problem.ranked.ranks) >= MANY_EXITS else 4
-    _add_points(problem, bands, [geometric(problem.ranked, q) for q in Q_VALUES[::step]])
+    _add_points(problem, bands, [make_geometric_boundaries(problem.ranked, q) for q in Q_VALUES[::step]])
 
 
 def _add_points(problem: Problem, bands: _Bands, points: Sequence[Boundaries]) -> None:
@@ -183,7 +183,7 @@ def _add_points(problem: Problem, bands: _Bands, points: Sequence[Boundaries]) -
         bands.add(np.full(shape, problem.goal.of(leaves)), np.full(shape, problem.tie.of(leaves)), levels)
 
 
-def _anchor_budgets(problem: Problem, bands: _Bands) -> list[float]:
+def _choose_anchor_budgets(problem: Problem, bands: _Bands) -> list[float]:
     """Means from the cheapest policy to the most accurate one met: evenly spaced, and with many exits evenly along the front."""
     samples = len(problem.table)
     last = int(np.argmax(bands.quality))
@@ -197,7 +197,7 @@ def _anchor_budgets(problem: Problem, bands: _Bands) -> list[float]:
     return [*budgets, float(problem.table.mean_cost_s.max())]
 
 
-def _add_plane(problem: Problem, bands: _Bands, plane: Plane, point: Boundaries) -> None:
+def _add_plane(problem: Problem, bands: _Bands, plane: PairGrid, point: Boundaries) -> None:
     held = [np.array([b]) for b in point]
     held[plane.pair.j], held[plane.pair.k] = plane.levels_j, plane.levels_k
     shape = tuple(len(h) for h in held)

@@ -1,6 +1,6 @@
 """A table and a target as one problem: maximise a sum over samples, with other sums bounded above.
 
-Every quantity is linear in who leaves where (facts of a multi-exit policy): `Sum` is one such quantity, a value per exit or per sample and
+Every quantity is linear in who leaves where (facts of a multi-exit policy): `SampleSum` is one such quantity, a value per exit or per sample and
 exit. A bound `accuracy >= a` is a sum of minus the right answers bounded by -a·M, and so on, so that the search knows one kind of bound.
 """
 
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.replay import Bools, Floats, ReplayTable
-from edgeexit.calibration.solver.ranks import Ranked
+from edgeexit.calibration.solver.ranks import RankedScores
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.errors import InputError
-from edgeexit.util.units import plural
+from edgeexit.util.units import format_count
 
 _ENERGY_UNKNOWN = "energy cannot be bounded: it was not measured on this device. Bound mean<= or macs<= instead."
 _MACS_UNKNOWN = (
@@ -32,7 +32,7 @@ FEW_EXITS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Sum:
+class SampleSum:
     """One quantity: Σ over samples i of value(i, exit where i leaves).
 
     Attributes:
@@ -67,12 +67,12 @@ class Sum:
         assert self.per_exit is not None
         return np.broadcast_to(self.per_exit, (samples, len(self.per_exit)))
 
-    def negated(self) -> Sum:
+    def negated(self) -> SampleSum:
         """Minus this quantity, without a limit."""
         if self.per_exit is not None:
-            return Sum(-self.per_exit)
+            return SampleSum(-self.per_exit)
         assert self.per_sample is not None
-        return Sum(None, -self.per_sample)
+        return SampleSum(None, -self.per_sample)
 
     @property
     def slack(self) -> float:
@@ -98,14 +98,14 @@ class Problem:
 
     table: ReplayTable
     target: Target
-    goal: Sum
-    tie: Sum
-    limits: tuple[Sum, ...]
+    goal: SampleSum
+    tie: SampleSum
+    limits: tuple[SampleSum, ...]
 
     @cached_property
-    def ranked(self) -> Ranked:
+    def ranked(self) -> RankedScores:
         """The ranks of the table's scores."""
-        return Ranked.of(self.table.scores)
+        return RankedScores.of(self.table.scores)
 
     @property
     def unit(self) -> float:
@@ -114,55 +114,55 @@ class Problem:
 
     def violation(self, leaves: NDArray[np.int64]) -> float:
         """How far beyond its limits a policy is, each relative to its own size; 0 where it keeps them all."""
-        return sum(excess(s.of(leaves), s) for s in self.limits)
+        return sum(compute_excess(s.of(leaves), s) for s in self.limits)
 
 
-def excess(value: float, limited: Sum) -> float:
+def compute_excess(value: float, limited: SampleSum) -> float:
     """By how much `value` is over a limit, relative to the range of the sum; 0 within it."""
     return max(0.0, value - limited.limit - limited.slack) / scale(limited)
 
 
-def scale(limited: Sum) -> float:
+def scale(limited: SampleSum) -> float:
     """The size of a sum's limit, so that violations of different quantities can be added."""
     return max(abs(limited.limit), 1e-12)
 
 
-def problem_of(table: ReplayTable, target: Target) -> Problem:
+def build_problem(table: ReplayTable, target: Target) -> Problem:
     """The problem that `target` asks of `table`.
 
     Raises:
         InputError: the table lacks what a bound needs (labels, energy, multiply-accumulates, agreement, the exit).
     """
     samples = len(table)
-    limits = tuple(_limit(table, bound) for bound in target.bounds)
-    mean = Sum(table.mean_cost_s)
-    quality = Sum(None, _quality(table).astype(np.float32))
+    limits = tuple(_build_limit(table, bound) for bound in target.bounds)
+    mean = SampleSum(table.mean_cost_s)
+    quality = SampleSum(None, _get_quality_flags(table).astype(np.float32))
     if target.minimises_mean:
-        worse = Sum(None, -quality.per_sample)  # type: ignore[operator]  # made with values just above
-        return Problem(table, target, Sum(-table.mean_cost_s), worse, limits)
+        worse = SampleSum(None, -quality.per_sample)  # type: ignore[operator]  # made with values just above
+        return Problem(table, target, SampleSum(-table.mean_cost_s), worse, limits)
     assert samples
     return Problem(table, target, quality, mean, limits)
 
 
-def limit_s(table: ReplayTable, bound: Bound) -> float:
+def resolve_limit_s(table: ReplayTable, bound: Bound) -> float:
     """The limit in seconds of a bound on time; `0.6x` is of the backbone's mean."""
     return bound.limit * table.backbone_mean_s if bound.relative else bound.limit
 
 
-def _limit(table: ReplayTable, bound: Bound) -> Sum:
+def _build_limit(table: ReplayTable, bound: Bound) -> SampleSum:
     samples, metric = len(table), bound.metric
     if metric == "mean":
-        return Sum(table.mean_cost_s, limit=samples * limit_s(table, bound), bound=bound)
+        return SampleSum(table.mean_cost_s, limit=samples * resolve_limit_s(table, bound), bound=bound)
     if bound.of.tail is not None:
-        return Sum(table.over(bound.limit), limit=samples * bound.of.tail, bound=bound)
+        return SampleSum(table.over(bound.limit), limit=samples * bound.of.tail, bound=bound)
     if metric in ("energy", "macs"):
-        return Sum(_per_exit(table, metric), limit=samples * bound.limit, bound=bound)
+        return SampleSum(_get_cost_per_exit(table, metric), limit=samples * bound.limit, bound=bound)
     if metric == "rate":
-        return _rate(table, bound)
-    return _answers(table, bound)
+        return _build_rate_sum(table, bound)
+    return _build_answers_sum(table, bound)
 
 
-def _per_exit(table: ReplayTable, metric: str) -> Floats:
+def _get_cost_per_exit(table: ReplayTable, metric: str) -> Floats:
     values = table.energy_j if metric == "energy" else table.macs
     if values is None:
         msg = _ENERGY_UNKNOWN if metric == "energy" else _MACS_UNKNOWN
@@ -170,37 +170,37 @@ def _per_exit(table: ReplayTable, metric: str) -> Floats:
     return values
 
 
-def _rate(table: ReplayTable, bound: Bound) -> Sum:
+def _build_rate_sum(table: ReplayTable, bound: Bound) -> SampleSum:
     assert bound.exit is not None
     if bound.exit > table.exits:
-        msg = f"{bound}: this network has {plural(table.exits, 'exit')}."
+        msg = f"{bound}: this network has {format_count(table.exits, 'exit')}."
         raise InputError(msg)
     chosen = np.zeros(table.exits)
     chosen[bound.exit - 1] = -1.0
-    return Sum(chosen, limit=-len(table) * bound.limit, bound=bound)
+    return SampleSum(chosen, limit=-len(table) * bound.limit, bound=bound)
 
 
-def _answers(table: ReplayTable, bound: Bound) -> Sum:
-    flags = _agreement(table) if bound.metric == "agreement" else _correct(table, bound)
+def _build_answers_sum(table: ReplayTable, bound: Bound) -> SampleSum:
+    flags = _require_agreement(table) if bound.metric == "agreement" else _require_correct(table, bound)
     least = bound.limit * len(table)
     if bound.metric == "drop":
         least = int(table.backbone_right.sum()) - bound.limit / 100 * len(table)
-    return Sum(None, -flags.astype(np.float32), limit=-least, bound=bound)
+    return SampleSum(None, -flags.astype(np.float32), limit=-least, bound=bound)
 
 
-def _correct(table: ReplayTable, bound: Bound) -> Bools:
+def _require_correct(table: ReplayTable, bound: Bound) -> Bools:
     if table.correct is None:
         msg = f"{bound} needs labels; without them bound the agreement with the backbone: agreement>=0.99."
         raise InputError(msg)
     return table.correct
 
 
-def _agreement(table: ReplayTable) -> Bools:
+def _require_agreement(table: ReplayTable) -> Bools:
     if table.agreement is None:
         msg = "the table does not say where exits agree with the backbone; give agreement= to bound it."
         raise InputError(msg)
     return table.agreement
 
 
-def _quality(table: ReplayTable) -> Bools:
-    return table.correct if table.correct is not None else _agreement(table)
+def _get_quality_flags(table: ReplayTable) -> Bools:
+    return table.correct if table.correct is not None else _require_agreement(table)

@@ -22,7 +22,7 @@ TAIL_SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.98, 0.99, 0.995, 0.998, 0.999)
 
 
 @dataclass(frozen=True, eq=False)
-class Ranked:
+class RankedScores:
     """The ranks of a table's scores.
 
     Attributes:
@@ -34,7 +34,7 @@ class Ranked:
     distinct: tuple[NDArray[np.float32], ...]
 
     @classmethod
-    def of(cls, scores: NDArray[np.float32]) -> Ranked:
+    def of(cls, scores: NDArray[np.float32]) -> RankedScores:
         """Rank scores [M, N-1]."""
         made = [np.unique(column, return_inverse=True) for column in scores.T]
         return cls(tuple(inverse.ravel().astype(np.int32) for _, inverse in made), tuple(values for values, _ in made))
@@ -46,7 +46,9 @@ class Ranked:
 
     def thresholds(self, boundaries: Sequence[int]) -> NDArray[np.float32]:
         """The float32 thresholds [N-1] of boundaries."""
-        return np.array([threshold_between(d, b) for d, b in zip(self.distinct, boundaries, strict=True)], np.float32)
+        return np.array(
+            [find_threshold_between(d, b) for d, b in zip(self.distinct, boundaries, strict=True)], np.float32
+        )
 
     def boundaries(self, thresholds: ArrayLike) -> Boundaries:
         """The boundaries at which these thresholds [N-1] stand: which samples leave is the same."""
@@ -61,7 +63,7 @@ class Ranked:
         return leaves
 
 
-def threshold_between(distinct: NDArray[np.float32], boundary: int) -> float:
+def find_threshold_between(distinct: NDArray[np.float32], boundary: int) -> float:
     """The float32 threshold that the scores of rank >= `boundary` reach and the others do not.
 
     The midpoint of two neighbouring floats may round to the lower one, which would let it leave; then it is the upper one.
@@ -75,7 +77,7 @@ def threshold_between(distinct: NDArray[np.float32], boundary: int) -> float:
     return float(middle if middle > below else above)
 
 
-def quantile_levels(ranks: Ranks, top: int, count: int) -> NDArray[np.int64]:
+def compute_quantile_levels(ranks: Ranks, top: int, count: int) -> NDArray[np.int64]:
     """About `count` boundaries that cut the samples of these ranks into equal shares, finer at both ends, with 0 and `top`."""
     if top + 1 <= count:
         return np.arange(top + 1)
@@ -86,7 +88,7 @@ def quantile_levels(ranks: Ranks, top: int, count: int) -> NDArray[np.int64]:
     return np.unique(np.concatenate([[0, top], inner]).astype(np.int64))
 
 
-def cells(ranks: Ranks, levels: NDArray[np.int64], top: int) -> NDArray[np.int64]:
+def assign_cells(ranks: Ranks, levels: NDArray[np.int64], top: int) -> NDArray[np.int64]:
     """For each sample the largest index into `levels` whose boundary it reaches; it leaves at level p when p <= that index."""
     marks = np.zeros(top + 1, np.int64)
     marks[levels] = 1

@@ -15,13 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.replay import Floats, Outcome, ReplayTable
-from edgeexit.calibration.solver.branch_and_bound import upper_bound
-from edgeexit.calibration.solver.coordinate_ascent import ascended, priced_ascent
-from edgeexit.calibration.solver.families import Q_VALUES, SHARES, best_member, equal_share, geometric, worth
-from edgeexit.calibration.solver.grid import Grid, starting_points
-from edgeexit.calibration.solver.pair_sweep import exact_pair
+from edgeexit.calibration.solver.branch_and_bound import compute_upper_bound
+from edgeexit.calibration.solver.coordinate_ascent import climb_at_prices, optimize_prices
+from edgeexit.calibration.solver.families import (
+    Q_VALUES,
+    SHARES,
+    compute_rank_key,
+    find_best_member,
+    make_equal_share_boundaries,
+    make_geometric_boundaries,
+)
+from edgeexit.calibration.solver.grid import Grid, find_starting_points
+from edgeexit.calibration.solver.pair_sweep import optimize_pair
 from edgeexit.calibration.solver.pairs import refine
-from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, Sum, excess, problem_of
+from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, SampleSum, build_problem, compute_excess
 from edgeexit.calibration.solver.ranks import Boundaries
 from edgeexit.calibration.targets import Target, parse_target
 
@@ -119,103 +126,103 @@ def optimise(table: ReplayTable, target: str | Target, *, effort: Effort = NORMA
         InputError: the target cannot be read, or needs what the table lacks.
         TargetNotMet: no thresholds meet it; names the nearest target that some do.
     """
-    from edgeexit.calibration.solver.nearest_target import not_met
+    from edgeexit.calibration.solver.nearest_target import make_not_met_error
 
-    problem = problem_of(table, parse_target(target))
-    found = best_boundaries(problem, effort)
+    problem = build_problem(table, parse_target(target))
+    found = find_best_boundaries(problem, effort)
     if problem.violation(problem.ranked.leaves_at(found)) > 0:
-        raise not_met(table, problem.target)
-    return policy_of(problem, *certified(problem, found, effort))
+        raise make_not_met_error(table, problem.target)
+    return make_policy(problem, *certify_boundaries(problem, found, effort))
 
 
-def policy_of(problem: Problem, boundaries: Boundaries, gap: float | None) -> Policy:
+def make_policy(problem: Problem, boundaries: Boundaries, gap: float | None) -> Policy:
     """Boundaries as a policy."""
     thresholds = problem.ranked.thresholds(boundaries)
     return Policy.of(thresholds, problem.table.outcome(thresholds), gap)
 
 
-def certified(problem: Problem, boundaries: Boundaries, effort: Effort) -> tuple[Boundaries, float | None]:
+def certify_boundaries(problem: Problem, boundaries: Boundaries, effort: Effort) -> tuple[Boundaries, float | None]:
     """The boundaries, or better ones met while certifying them, and the gap as `Policy.gap` states it."""
-    if len(boundaries) == 1 or (len(boundaries) == 2 and exact_pair(problem, boundaries, 0, 1) is not None):
+    if len(boundaries) == 1 or (len(boundaries) == 2 and optimize_pair(problem, boundaries, 0, 1) is not None):
         return boundaries, 0.0
     if not effort.work:
         return boundaries, None
-    bound, likely = upper_bound(problem, boundaries, int(effort.work * 1e6))
+    bound, likely = compute_upper_bound(problem, boundaries, int(effort.work * 1e6))
     reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
     if bound > reached and likely:
         small = len(problem.table) <= 2 * PART
         points = [refine(problem, point, PLANE_LEVELS) if small else point for point in likely]
-        tried = max(points, key=lambda b: worth(problem, b))
-        if worth(problem, tried) > worth(problem, boundaries):
-            boundaries = _swept(problem, tried)
+        tried = max(points, key=lambda b: compute_rank_key(problem, b))
+        if compute_rank_key(problem, tried) > compute_rank_key(problem, boundaries):
+            boundaries = _sweep_pairs(problem, tried)
         reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
     return boundaries, max(0.0, bound - reached) / problem.unit
 
 
-def best_boundaries(problem: Problem, effort: Effort) -> Boundaries:
+def find_best_boundaries(problem: Problem, effort: Effort) -> Boundaries:
     """The best boundaries found, feasible if any are found to be."""
     if len(problem.ranked.ranks) == 1:
-        return best_single(problem)
-    starts = _starts(problem, effort)
+        return find_best_single_boundary(problem)
+    starts = _find_starts(problem, effort)
     refined = {refine(problem, start, PLANE_LEVELS) for start in starts}
-    best = max(sorted(refined), key=lambda b: worth(problem, b))
+    best = max(sorted(refined), key=lambda b: compute_rank_key(problem, b))
     if problem.table.exits > FEW_EXITS and effort.every_pair:
         best = refine(problem, best, PLANE_LEVELS, _FAR_ROUNDS, every_pair=True)
-    best = _swept(problem, best)
+    best = _sweep_pairs(problem, best)
     if problem.table.exits > FEW_EXITS:
-        best = max([best, *_nearer_to_feasible(problem, best)], key=lambda b: worth(problem, b))
+        best = max([best, *_find_nearer_to_feasible(problem, best)], key=lambda b: compute_rank_key(problem, b))
     return best
 
 
-def _nearer_to_feasible(problem: Problem, found: Boundaries) -> list[Boundaries]:
+def _find_nearer_to_feasible(problem: Problem, found: Boundaries) -> list[Boundaries]:
     """For each limit that the search could not keep: the boundaries that come furthest below it while the other limits hold."""
     leaves = problem.ranked.leaves_at(found)
-    broken = [s for s in problem.limits if excess(s.of(leaves), s) > 0]
-    return [best_boundaries(_minimising(problem, limited), QUICK) for limited in broken]
+    broken = [s for s in problem.limits if compute_excess(s.of(leaves), s) > 0]
+    return [find_best_boundaries(_make_minimizing_problem(problem, limited), QUICK) for limited in broken]
 
 
-def _minimising(problem: Problem, limited: Sum) -> Problem:
+def _make_minimizing_problem(problem: Problem, limited: SampleSum) -> Problem:
     """The problem with one limited sum as small as the other limits allow."""
     others = tuple(s for s in problem.limits if s is not limited)
-    return Problem(problem.table, problem.target, limited.negated(), Sum(problem.table.mean_cost_s), others)
+    return Problem(problem.table, problem.target, limited.negated(), SampleSum(problem.table.mean_cost_s), others)
 
 
-def _starts(problem: Problem, effort: Effort) -> list[Boundaries]:
+def _find_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
     """Good cells of a grid and the best of two simple families; where samples are many, those that a part of the samples likes best after
     refinement.
     """
     samples = len(problem.table)
     if samples <= 2 * PART:
-        return _simple_starts(problem, effort)
-    part = problem_of(problem.table.take(np.arange(0, samples, samples // PART)), problem.target)
-    refined = {refine(part, start, PLANE_LEVELS) for start in _simple_starts(part, effort)}
-    best = sorted(refined, key=lambda b: worth(part, b))[-PART_STARTS:]
+        return _find_simple_starts(problem, effort)
+    part = build_problem(problem.table.take(np.arange(0, samples, samples // PART)), problem.target)
+    refined = {refine(part, start, PLANE_LEVELS) for start in _find_simple_starts(part, effort)}
+    best = sorted(refined, key=lambda b: compute_rank_key(part, b))[-PART_STARTS:]
     return [problem.ranked.boundaries(part.ranked.thresholds(b)) for b in best]
 
 
-def _simple_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
+def _find_simple_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
     ranked = problem.ranked
     if problem.table.exits > FEW_EXITS:
-        return _ascended_starts(problem, effort)
-    cells = starting_points(problem, Grid.of(ranked), effort.starts)
-    return cells if len(ranked.ranks) < MANY_EXITS or not effort.families else [*cells, *_family_starts(problem)]
+        return _find_ascent_starts(problem, effort)
+    cells = find_starting_points(problem, Grid.of(ranked), effort.starts)
+    return cells if len(ranked.ranks) < MANY_EXITS or not effort.families else [*cells, *_find_family_starts(problem)]
 
 
-def _family_starts(problem: Problem) -> list[Boundaries]:
-    by_shares = best_member(problem, (geometric(problem.ranked, q) for q in Q_VALUES))
-    by_equal = best_member(problem, (equal_share(problem.ranked, s) for s in SHARES))
+def _find_family_starts(problem: Problem) -> list[Boundaries]:
+    by_shares = find_best_member(problem, (make_geometric_boundaries(problem.ranked, q) for q in Q_VALUES))
+    by_equal = find_best_member(problem, (make_equal_share_boundaries(problem.ranked, s) for s in SHARES))
     return [by_shares, by_equal]
 
 
-def _ascended_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
+def _find_ascent_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
     """Many exits: the best points of an ascent, and with families the points that ascents from these reach at the same prices."""
-    met, prices = priced_ascent(problem)
+    met, prices = optimize_prices(problem)
     if effort.families:
-        met += [ascended(problem, prices, start) for start in _family_starts(problem)]
-    return sorted(set(met), key=lambda b: worth(problem, b))[-_ASCENDED_STARTS if effort.families else -1 :]
+        met += [climb_at_prices(problem, prices, start) for start in _find_family_starts(problem)]
+    return sorted(set(met), key=lambda b: compute_rank_key(problem, b))[-_ASCENDED_STARTS if effort.families else -1 :]
 
 
-def _swept(problem: Problem, start: Boundaries) -> Boundaries:
+def _sweep_pairs(problem: Problem, start: Boundaries) -> Boundaries:
     """Exact sweeps over the pairs until none improves."""
     pairs = list(combinations(range(len(start)), 2))
     if len(pairs) > 1 and len(pairs) * len(problem.table) > SWEPT_SAMPLES:
@@ -223,27 +230,27 @@ def _swept(problem: Problem, start: Boundaries) -> Boundaries:
     now, quiet, turn = start, 0, 0
     while quiet < len(pairs):
         j, k = pairs[turn % len(pairs)]
-        tried = exact_pair(problem, now, j, k)
-        better = tried is not None and worth(problem, tried) > worth(problem, now)
+        tried = optimize_pair(problem, now, j, k)
+        better = tried is not None and compute_rank_key(problem, tried) > compute_rank_key(problem, now)
         now, quiet, turn = (tried if better and tried else now), (1 if better else quiet + 1), turn + 1
     return now
 
 
-def best_single(problem: Problem) -> Boundaries:
+def find_best_single_boundary(problem: Problem) -> Boundaries:
     """Two exits: every boundary at once."""
     ranks, top = problem.ranked.ranks[0], problem.ranked.tops[0]
     violation = np.zeros(top + 1)
     for limited in problem.limits:
-        over = _line(limited, ranks, top) - (limited.limit + limited.slack)
+        over = _evaluate_all_boundaries(limited, ranks, top) - (limited.limit + limited.slack)
         violation += np.maximum(0.0, over) / max(abs(limited.limit), 1e-12)
-    goal = _line(problem.goal, ranks, top)
+    goal = _evaluate_all_boundaries(problem.goal, ranks, top)
     goal[violation > violation.min()] = -np.inf
     best = np.flatnonzero(goal >= goal.max() - 1e-11 * max(1.0, abs(float(goal.max()))))
-    tie = _line(problem.tie, ranks, top)[best]
+    tie = _evaluate_all_boundaries(problem.tie, ranks, top)[best]
     return (int(best[np.argmin(tie)]),)
 
 
-def _line(quantity: Sum, ranks: NDArray[np.int32], top: int) -> Floats:
+def _evaluate_all_boundaries(quantity: SampleSum, ranks: NDArray[np.int32], top: int) -> Floats:
     """A sum of a two-exit network for every boundary 0..top."""
     values = quantity.matrix(len(ranks))
     passing = np.bincount(ranks, np.asarray(values[:, 1] - values[:, 0], np.float64), top)

@@ -29,14 +29,14 @@ _POINTS = 4
 """Points of a box at which the bound is made exact."""
 
 
-class Edge(NamedTuple):
+class ExitPair(NamedTuple):
     """Two exits joined, a before b."""
 
     a: int
     b: int
 
 
-class Terms(NamedTuple):
+class BoundTerms(NamedTuple):
     """A bound: a constant, and coefficients of s_k [N-1, n], of c_a c_b (>= 0) and of s_a s_b (<= 0) [edges, n]."""
 
     constant: float
@@ -44,9 +44,9 @@ class Terms(NamedTuple):
     both_pass: Floats
     both_stop: Floats
 
-    def moved(self, other: Terms, share: float) -> Terms:
+    def moved(self, other: BoundTerms, share: float) -> BoundTerms:
         """A share of the way to another bound."""
-        return Terms(
+        return BoundTerms(
             self.constant + share * (other.constant - self.constant),
             self.stop + share * (other.stop - self.stop),
             self.both_pass + share * (other.both_pass - self.both_pass),
@@ -55,7 +55,7 @@ class Terms(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Axis:
+class ExitAxis:
     """The boundaries of one exit in a box as far as they differ for its undecided samples, and cells of neighbouring ones.
 
     Attributes:
@@ -71,7 +71,7 @@ class Axis:
     may_pass: Indices
 
     @classmethod
-    def of(cls, ranks: NDArray[np.int32], undecided: Bools) -> Axis:
+    def of(cls, ranks: NDArray[np.int32], undecided: Bools) -> ExitAxis:
         """Number the ranks of the undecided samples."""
         rows = np.flatnonzero(undecided)
         marked = np.zeros(int(ranks.max()) + 2, np.int64)
@@ -98,7 +98,7 @@ class Axis:
         return int(self.values[best]) if best < len(self.values) else high
 
 
-class Open:
+class UndecidedSamples:
     """The undecided samples of a box, ready to be bounded.
 
     Attributes:
@@ -109,10 +109,10 @@ class Open:
     def __init__(self, ranks: Ranks, undecided: Bools, delta: Floats) -> None:
         self.ranks, self.undecided = ranks, undecided
         self.gains, self.losses = np.maximum(delta, 0.0), np.minimum(delta, 0.0)
-        self.axes = [Axis.of(r, u) for r, u in zip(ranks, undecided, strict=True)]
-        self.edges = _tree(undecided, np.abs(delta).sum(axis=0))
+        self.axes = [ExitAxis.of(r, u) for r, u in zip(ranks, undecided, strict=True)]
+        self.edges = _build_spanning_tree(undecided, np.abs(delta).sum(axis=0))
         self.joined = [undecided[e.a] & undecided[e.b] for e in self.edges]
-        self._order, self._above = _rooted(self.edges, len(ranks))
+        self._order, self._above = _order_from_root(self.edges, len(ranks))
         self._ends = np.array([*self.edges, (-1, -1)])
 
     def loose(self) -> Bools:
@@ -126,7 +126,7 @@ class Open:
         favourite of the bound before it; and its own favourite.
         """
         least, best, at = np.inf, low, np.clip(point, low, high)
-        mean: Terms | None = None
+        mean: BoundTerms | None = None
         for turn in range(_POINTS):
             fresh = self._terms(at)
             mean = fresh if mean is None else mean.moved(fresh, 1 / (1 + turn))
@@ -135,14 +135,14 @@ class Open:
                 least, best = value, at
         return least, best
 
-    def _terms(self, at: Indices) -> Terms:
+    def _terms(self, at: Indices) -> BoundTerms:
         """The bound that is exact at one point of the box."""
         axes, samples = self.gains.shape
         stops = self.undecided & (self.ranks >= at[:, None])
         first = np.where(stops.any(axis=0), stops.argmax(axis=0), axes)
         stop, (both_pass, both_stop) = np.zeros((axes, samples)), np.zeros((2, len(self.edges), samples))
         constant = self._lose(stops, stop, both_stop) + self._gain(first, stop, both_pass)
-        return Terms(constant, stop, both_pass, both_stop)
+        return BoundTerms(constant, stop, both_pass, both_stop)
 
     def _lose(self, stops: Bools, stop: Floats, both_stop: Floats) -> float:
         """Terms with δ < 0: kept where the stops at the point are joined to each other (at most one group), else bounded by 0."""
@@ -177,7 +177,7 @@ class Open:
         """Whether a sample's pair has its first stop."""
         return np.asarray((self._ends[pair] == first[:, None]).any(axis=1))
 
-    def _maximum(self, terms: Terms, low: Indices, high: Indices) -> tuple[float, Indices]:
+    def _maximum(self, terms: BoundTerms, low: Indices, high: Indices) -> tuple[float, Indices]:
         """The most that the terms can be in the box, cell by cell, and boundaries there."""
         lines = [axis.line(terms.stop[k]) for k, axis in enumerate(self.axes)]
         values = [np.maximum.reduceat(line, axis.starts) for line, axis in zip(lines, self.axes, strict=True)]
@@ -199,25 +199,25 @@ class Open:
             where[k] = self.axes[k].boundary(int(cell[k]), lines[k], int(high[k]))
         return total, np.clip(where, low, high)
 
-    def _table(self, e: int, terms: Terms) -> Floats:
+    def _table(self, e: int, terms: BoundTerms) -> Floats:
         """What a pair adds at most, for every two cells [cells of a, cells of b]: passing where it may, stopping where it must."""
         rows = np.flatnonzero(self.joined[e])
         first, second = (self.axes[k] for k in self.edges[e])
         shape = len(first.starts), len(second.starts)
         at_first, at_second = first.may_pass[rows], second.may_pass[rows]
-        passing = _sums(at_first, at_second, terms.both_pass[e, rows], shape)
-        stopping = _sums(shape[0] - at_first, shape[1] - at_second, terms.both_stop[e, rows], shape)
+        passing = _accumulate_cells(at_first, at_second, terms.both_pass[e, rows], shape)
+        stopping = _accumulate_cells(shape[0] - at_first, shape[1] - at_second, terms.both_stop[e, rows], shape)
         return np.asarray(passing + stopping[::-1, ::-1], np.float64)
 
 
-def _sums(rows: Indices, columns: Indices, weights: Floats, shape: tuple[int, int]) -> Floats:
+def _accumulate_cells(rows: Indices, columns: Indices, weights: Floats, shape: tuple[int, int]) -> Floats:
     """For every cell the Σ of weights whose row and column are not beyond it; those beyond the table count nowhere."""
     wide = shape[0] + 1, shape[1] + 1
     counted = np.bincount(rows * wide[1] + columns, weights, wide[0] * wide[1]).reshape(wide)[:-1, :-1]
     return np.asarray(np.cumsum(np.cumsum(counted, axis=0), axis=1), np.float64)
 
 
-def _tree(undecided: Bools, stake: Floats) -> list[Edge]:
+def _build_spanning_tree(undecided: Bools, stake: Floats) -> list[ExitPair]:
     """Exits joined where most is at stake among samples undecided at both (a largest spanning forest), in rising order of the later one."""
     flags = undecided.astype(np.float64)
     common = (flags * stake) @ flags.T
@@ -226,12 +226,12 @@ def _tree(undecided: Bools, stake: Floats) -> list[Edge]:
     for index in np.argsort(-common, axis=None, kind="stable"):
         a, b = divmod(int(index), len(common))
         if a < b and common[a, b] > 0 and group[a] != group[b]:
-            edges.append(Edge(a, b))
+            edges.append(ExitPair(a, b))
             group = [group[a] if g == group[b] else g for g in group]
     return sorted(edges, key=lambda e: (e.b, e.a))
 
 
-def _rooted(edges: list[Edge], count: int) -> tuple[list[int], dict[int, tuple[int, int]]]:
+def _order_from_root(edges: list[ExitPair], count: int) -> tuple[list[int], dict[int, tuple[int, int]]]:
     """The exits, parents before children, and the edge and parent of each child."""
     order: list[int] = []
     up: dict[int, tuple[int, int]] = {}

@@ -8,8 +8,8 @@ from edgeexit.hardware.power.base import (
     FakePowerMeter,
     NoPowerMeter,
     PowerMeter,
-    Reading,
-    Rejected,
+    PowerReading,
+    RejectedMeter,
 )
 from edgeexit.hardware.power.find import ADAPTERS, find_power_meter, find_power_meters
 
@@ -20,8 +20,8 @@ __all__ = [
     "FakePowerMeter",
     "NoPowerMeter",
     "PowerMeter",
-    "Reading",
-    "Rejected",
+    "PowerReading",
+    "RejectedMeter",
     "find_power_meter",
     "find_power_meters",
 ]

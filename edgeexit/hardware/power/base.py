@@ -88,7 +88,7 @@ class Capability:
         return sum(value for name, value in zip(self.names, values, strict=True) if name in wanted) if wanted else NAN
 
 
-class Reading(NamedTuple):
+class PowerReading(NamedTuple):
     """All channels at one moment: monotonic time in s, how long reading took, values in W or J; NaN where one did not answer."""
 
     time_s: float
@@ -97,7 +97,7 @@ class Reading(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedMeter:
     """A kind of meter that this machine does not offer: which, why, and what would mend it."""
 
     name: str
@@ -107,7 +107,7 @@ class Rejected:
 class PowerMeter(ABC):
     """A power meter. Nothing is opened before `with`."""
 
-    def __init__(self, capability: Capability, rejected: tuple[Rejected, ...] = ()) -> None:
+    def __init__(self, capability: Capability, rejected: tuple[RejectedMeter, ...] = ()) -> None:
         self.capability = capability
         self.rejected = rejected
         self.adapter = ""  # set by `find_power_meter`: the name under which another process finds the same meter
@@ -129,7 +129,7 @@ class PowerMeter(ABC):
         """Whether there is anything to read."""
         return bool(self.capability.channels)
 
-    def read(self) -> Reading:
+    def read(self) -> PowerReading:
         """Read every channel once.
 
         Raises:
@@ -141,7 +141,7 @@ class PowerMeter(ABC):
         start_s = time.monotonic()
         values = self._read()
         end_s = time.monotonic()
-        return Reading((start_s + end_s) / 2, end_s - start_s, values)
+        return PowerReading((start_s + end_s) / 2, end_s - start_s, values)
 
     def _open(self) -> None:  # noqa: B027 - most meters have nothing to open
         """Open files and libraries."""
@@ -157,7 +157,7 @@ class PowerMeter(ABC):
 class NoPowerMeter(PowerMeter):
     """The absence of a power meter, with the reasons. It has no channels, so every energy is None and never 0."""
 
-    def __init__(self, rejected: tuple[Rejected, ...] = ()) -> None:
+    def __init__(self, rejected: tuple[RejectedMeter, ...] = ()) -> None:
         super().__init__(Capability("none", "none", "sampled", ()), rejected)
 
     def _read(self) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from edgeexit.errors import InputError
-from edgeexit.hardware.power.base import Capability, Channel, Reading
+from edgeexit.hardware.power.base import Capability, Channel, PowerReading
 from edgeexit.hardware.power.logs import read_log
 from edgeexit.hardware.power.recorder import Recorder
 
@@ -49,15 +49,15 @@ class CsvRecorder(Recorder):
         """
         self._read()
 
-    def stop(self) -> list[Reading]:
+    def stop(self) -> list[PowerReading]:
         """Every reading of the file, on the meter's own clock."""
         readings = self._read()
         self._since_1970 = bool(readings) and readings[0].time_s > _SINCE_1970_S
         return readings
 
-    def _read(self) -> list[Reading]:
+    def _read(self) -> list[PowerReading]:
         try:
-            return read_log(_whole_lines(self.path.read_bytes()).decode("utf-8-sig"), self.path)
+            return read_log(_drop_partial_line(self.path.read_bytes()).decode("utf-8-sig"), self.path)
         except OSError as error:
             msg = f"cannot read the external meter's log {self.path}: {error.strerror or error}."
             raise InputError(msg) from error
@@ -66,6 +66,6 @@ class CsvRecorder(Recorder):
             raise InputError(msg) from error
 
 
-def _whole_lines(data: bytes) -> bytes:
+def _drop_partial_line(data: bytes) -> bytes:
     """Without a last row that is still being written, of which `1` may be the beginning of `12.3`; a header alone is kept."""
     return data[: data.rfind(b"\n") + 1] or data

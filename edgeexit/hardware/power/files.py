@@ -42,7 +42,7 @@ class FileMeter(PowerMeter):
         self._files = []
 
     def _read(self) -> tuple[float, ...]:
-        return tuple(_product(files, sensor.unit) for files, sensor in zip(self._files, self.sensors, strict=True))
+        return tuple(_read_product(files, sensor.unit) for files, sensor in zip(self._files, self.sensors, strict=True))
 
 
 def read_once(sensor: Sensor) -> float:
@@ -52,13 +52,13 @@ def read_once(sensor: Sensor) -> float:
     except OSError:
         return NAN
     try:
-        return _product(files, sensor.unit)
+        return _read_product(files, sensor.unit)
     finally:
         for file in files:
             os.close(file)
 
 
-def _product(files: Sequence[int], unit: float) -> float:
+def _read_product(files: Sequence[int], unit: float) -> float:
     """Files are read one after the other, so that voltage and current are as near in time as can be."""
     product = unit
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgeexit.errors import HardwareMissing, InputError, did_you_mean
 from edgeexit.hardware.identity import ROOT
 from edgeexit.hardware.nvml import Nvml
-from edgeexit.hardware.power.base import NoPowerMeter, PowerMeter, Rejected
+from edgeexit.hardware.power.base import NoPowerMeter, PowerMeter, RejectedMeter
 from edgeexit.hardware.power.gpu import find_nvml
 from edgeexit.hardware.power.ina import find_ina
 from edgeexit.hardware.power.rapl import find_rapl
@@ -34,7 +34,7 @@ def find_power_meter(
     if only is not None and only not in ADAPTERS:
         msg = f"no power meter is called {only!r}.{did_you_mean(only, ADAPTERS)} Meters: {', '.join(ADAPTERS)}."
         raise InputError(msg)
-    rejected: list[Rejected] = []
+    rejected: list[RejectedMeter] = []
     for name in ADAPTERS if only is None else (only,):
         found = _try(name, root, nvml)
         if isinstance(found, PowerMeter):
@@ -47,7 +47,7 @@ def find_power_meter(
 def find_power_meters(root: Path = ROOT, *, nvml: Callable[[], Nvml] | None = None) -> list[PowerMeter]:
     """Every power meter that gave a value, the best first: their scopes differ, so they are read side by side and never added."""
     found = [_try(name, root, nvml) for name in ADAPTERS]
-    rejected = tuple(meter for meter in found if isinstance(meter, Rejected))
+    rejected = tuple(meter for meter in found if isinstance(meter, RejectedMeter))
     present: list[PowerMeter] = []
     for name, meter in zip(ADAPTERS, found, strict=True):
         if isinstance(meter, PowerMeter):
@@ -56,7 +56,7 @@ def find_power_meters(root: Path = ROOT, *, nvml: Callable[[], Nvml] | None = No
     return present
 
 
-def _try(name: str, root: Path, nvml: Callable[[], Nvml] | None) -> PowerMeter | Rejected:
+def _try(name: str, root: Path, nvml: Callable[[], Nvml] | None) -> PowerMeter | RejectedMeter:
     finders: dict[str, Callable[[], PowerMeter]] = {
         "ina": lambda: find_ina(root),
         "rapl": lambda: find_rapl(root),
@@ -66,4 +66,4 @@ def _try(name: str, root: Path, nvml: Callable[[], Nvml] | None) -> PowerMeter |
     try:
         return finders[name]()
     except HardwareMissing as error:
-        return Rejected(name, str(error))
+        return RejectedMeter(name, str(error))

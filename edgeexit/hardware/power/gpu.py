@@ -64,7 +64,7 @@ def find_nvml(root: Path, nvml: Callable[[], Nvml] | None = None) -> NvmlMeter:
         count = _count(opened)
     finally:
         opened.close()
-    return NvmlMeter(_capability(count), make)
+    return NvmlMeter(_make_capability(count), make)
 
 
 def _count(nvml: Nvml) -> int:
@@ -83,7 +83,7 @@ def _count(nvml: Nvml) -> int:
     raise HardwareMissing(msg)
 
 
-def _capability(count: int) -> Capability:
+def _make_capability(count: int) -> Capability:
     others = ("there are more GPUs: the total is the first one's",) if count > 1 else ()
     return Capability(
         name="nvml",

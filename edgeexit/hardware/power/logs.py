@@ -22,7 +22,7 @@ from itertools import groupby
 from pathlib import Path
 
 from edgeexit.errors import InputError, did_you_mean
-from edgeexit.hardware.power.base import NAN, Reading
+from edgeexit.hardware.power.base import NAN, PowerReading
 from edgeexit.hardware.profiles import load_profiles
 
 _TIMES = {"time_s": 1.0, "timestamp": None, "time": None, "time_ms": 1e-3, "timestamp_ms": 1e-3, "time_us": 1e-6}
@@ -46,7 +46,7 @@ _RAIL = re.compile(r"(\w+) (\d+)(?:mW)?/\d+(?:mW)?(?=\s|$)")
 _PTDAEMON = "Time,"
 
 
-def read_log(text: str, path: Path) -> list[Reading]:
+def read_log(text: str, path: Path) -> list[PowerReading]:
     """The readings of a log in order of time, or none where it has only a header yet.
 
     Raises:
@@ -57,18 +57,18 @@ def read_log(text: str, path: Path) -> list[Reading]:
     if not lines and not numbered:
         msg = f"{path} is empty. Start the meter's log before the measurement."
         raise InputError(msg)
-    if not lines or _header(lines[0][1]) is None:
+    if not lines or _find_header(lines[0][1]) is None:
         comments = [(i, line.lstrip("# ")) for i, line in numbered if line.startswith("#")]
-        lines = [c for c in comments if _header(c[1])][-1:] + lines or comments[:1]
+        lines = [c for c in comments if _find_header(c[1])][-1:] + lines or comments[:1]
     first = lines[0][1]
     if first.startswith(_PTDAEMON) and "Watts," in first:
-        return sorted(_ptdaemon(lines, path))
+        return sorted(_parse_ptdaemon(lines, path))
     if "RAM " in first and _RAIL.search(first):
-        return _tegrastats(lines, path)
-    return _table(lines, path)
+        return _parse_tegrastats(lines, path)
+    return _parse_csv(lines, path)
 
 
-def seconds_of(text: str) -> float:
+def parse_time(text: str) -> float:
     """Seconds since 1970 of a date, or the number that the text is.
 
     Raises:
@@ -76,15 +76,15 @@ def seconds_of(text: str) -> float:
     """
     found = _DATE.fullmatch(text.strip())
     if found is None:
-        return _number(text)
+        return _parse_number(text)
     part = found.groupdict()
     year, month, day = (int(part[name] or part[f"{name}2"]) for name in ("y", "m", "d"))
     hour, minute, second = (int(part[name] or 0) for name in ("h", "min", "s"))
-    moment = datetime(year, month, day, hour, minute, second, tzinfo=_zone(part["zone"]))
+    moment = datetime(year, month, day, hour, minute, second, tzinfo=_parse_zone(part["zone"]))
     return moment.timestamp() + float(f"0.{part['f'] or 0}")
 
 
-def _zone(text: str | None) -> timezone | None:
+def _parse_zone(text: str | None) -> timezone | None:
     if text is None:
         return None
     if text == "Z":
@@ -93,7 +93,7 @@ def _zone(text: str | None) -> timezone | None:
     return timezone(timedelta(minutes=-minutes if text[0] == "-" else minutes))
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     """A number with a decimal point or a decimal comma."""
     stripped = text.strip()
     return float(stripped.replace(",", ".") if "." not in stripped and stripped.count(",") == 1 else stripped)
@@ -114,18 +114,18 @@ class _Columns:
     factors: Mapping[int, float]
     names: tuple[str, ...]
 
-    def reading(self, cells: Sequence[str]) -> Reading:
-        power_w = math.prod(_number(cells[place]) * unit for place, unit in self.factors.items())
-        time_s = seconds_of(cells[self.time])
+    def reading(self, cells: Sequence[str]) -> PowerReading:
+        power_w = math.prod(_parse_number(cells[place]) * unit for place, unit in self.factors.items())
+        time_s = parse_time(cells[self.time])
         if not math.isfinite(time_s):
             raise ValueError
-        return Reading(time_s, 0.0, (power_w if math.isfinite(power_w) else NAN,))
+        return PowerReading(time_s, 0.0, (power_w if math.isfinite(power_w) else NAN,))
 
 
-def _table(lines: Sequence[tuple[int, str]], path: Path) -> list[Reading]:
-    found = _header(lines[0][1])
+def _parse_csv(lines: Sequence[tuple[int, str]], path: Path) -> list[PowerReading]:
+    found = _find_header(lines[0][1])
     if found is None:
-        raise _no_header(lines[0][1], path)
+        raise _make_header_error(lines[0][1], path)
     separator, columns = found
     readings = []
     for number, line in lines[1:]:
@@ -138,26 +138,27 @@ def _table(lines: Sequence[tuple[int, str]], path: Path) -> list[Reading]:
                 " Write powers as numbers; times as numbers or dates (2026-11-28T22:00:00.1Z)."
             )
             raise InputError(msg) from error
-    return sorted(_in_seconds(readings, columns.unit))
+    return sorted(_convert_to_seconds(readings, columns.unit))
 
 
-def _header(line: str) -> tuple[str, _Columns] | None:
+def _find_header(line: str) -> tuple[str, _Columns] | None:
     """The separator under which the header has a time and a power, and where they are; None where it has not."""
     for separator in _SEPARATORS:
-        columns = _columns(_names(line, separator))
+        columns = _find_columns(_parse_names(line, separator))
         if columns is not None:
             return separator, columns
     return None
 
 
-def _names(line: str, separator: str) -> list[str]:
+def _parse_names(line: str, separator: str) -> list[str]:
     return [
-        _plain(name) for name in next(csv.reader(io.StringIO(line), delimiter=separator, skipinitialspace=True), [])
+        _normalize_name(name)
+        for name in next(csv.reader(io.StringIO(line), delimiter=separator, skipinitialspace=True), [])
     ]
 
 
-def _no_header(line: str, path: Path) -> InputError:
-    names = max((_names(line, separator) for separator in _SEPARATORS[:3]), key=len)
+def _make_header_error(line: str, path: Path) -> InputError:
+    names = max((_parse_names(line, separator) for separator in _SEPARATORS[:3]), key=len)
     hints = "".join(did_you_mean(name, _KNOWN) for name in names if name not in _KNOWN)
     return InputError(
         f"{path}: the header {names} has no time and power.{hints} Columns understood: {', '.join(_KNOWN)}; separated by commas,"
@@ -165,14 +166,14 @@ def _no_header(line: str, path: Path) -> InputError:
     )
 
 
-def _plain(name: str) -> str:
+def _normalize_name(name: str) -> str:
     """`Power (mW)` as `power_mw`."""
     plain = re.sub(r"[\s_]*[(\[]([^)\]]*)[)\]]", r"_\1", name.strip().lower())
     plain = re.sub(r"\s+", "_", plain)
     return _OTHER_NAMES.get(plain, plain)
 
 
-def _columns(names: Sequence[str]) -> _Columns | None:
+def _find_columns(names: Sequence[str]) -> _Columns | None:
     times = [name for name in _TIMES if name in names]
     powers = {name: unit for name, unit in _POWERS.items() if name in names}
     pair = {name: unit for units in (_VOLTAGES, _CURRENTS) for name, unit in units.items() if name in names}
@@ -183,35 +184,37 @@ def _columns(names: Sequence[str]) -> _Columns | None:
     return _Columns(names.index(times[0]), _TIMES[times[0]], places, (times[0], *factors))
 
 
-def _in_seconds(readings: Sequence[Reading], unit: float | None) -> list[Reading]:
+def _convert_to_seconds(readings: Sequence[PowerReading], unit: float | None) -> list[PowerReading]:
     """Times in seconds: of a stated unit, or, where they are too large for seconds since 1970, of the one that their size tells."""
     if not readings:
         return []
     largest = max(r.time_s for r in readings)
     factor = unit if unit is not None else next((f for size, f in _SINCE_1970 if largest >= size), 1.0)
-    return [r if factor == 1.0 else _at(r, r.time_s * factor) for r in readings]
+    return [r if factor == 1.0 else _shift_reading(r, r.time_s * factor) for r in readings]
 
 
-def _at(reading: Reading, time_s: float) -> Reading:
+def _shift_reading(reading: PowerReading, time_s: float) -> PowerReading:
     """The same reading at another time."""
     return reading._replace(time_s=time_s)
 
 
-def _ptdaemon(lines: Sequence[tuple[int, str]], path: Path) -> Iterator[Reading]:
+def _parse_ptdaemon(lines: Sequence[tuple[int, str]], path: Path) -> Iterator[PowerReading]:
     for number, line in lines:
         cells = [cell.strip() for cell in line.split(",")]
         values = dict(zip(cells[::2], cells[1::2], strict=False))
         try:
             watts = float(values["Watts"])
-            yield Reading(seconds_of(values["Time"]), 0.0, (watts if math.isfinite(watts) and watts >= 0 else NAN,))
+            yield PowerReading(
+                parse_time(values["Time"]), 0.0, (watts if math.isfinite(watts) and watts >= 0 else NAN,)
+            )
         except (KeyError, ValueError, OverflowError) as error:
             msg = f"{path}, line {number}: {line.strip()[:200]!r} is no line of PTDaemon with Time and Watts."
             raise InputError(msg) from error
 
 
-def _tegrastats(lines: Sequence[tuple[int, str]], path: Path) -> list[Reading]:
+def _parse_tegrastats(lines: Sequence[tuple[int, str]], path: Path) -> list[PowerReading]:
     """Its times are whole seconds: the lines of one second are spread over it."""
-    total = _total_of(dict(_RAIL.findall(lines[0][1])), path)
+    total = _find_total_rails(dict(_RAIL.findall(lines[0][1])), path)
     found = []
     for number, line in lines:
         rails = dict(_RAIL.findall(line))
@@ -223,15 +226,15 @@ def _tegrastats(lines: Sequence[tuple[int, str]], path: Path) -> list[Reading]:
             )
             raise InputError(msg)
         power_w = sum(int(rails[name]) for name in total) * 1e-3
-        found.append(Reading(seconds_of(date.group()), 0.0, (power_w,)))
+        found.append(PowerReading(parse_time(date.group()), 0.0, (power_w,)))
     spread = []
     for second, group in groupby(found, key=lambda r: r.time_s):
         same = list(group)
-        spread += [_at(r, second + i / len(same)) for i, r in enumerate(same)]
+        spread += [_shift_reading(r, second + i / len(same)) for i, r in enumerate(same)]
     return sorted(spread)
 
 
-def _total_of(rails: Mapping[str, str], path: Path) -> frozenset[str]:
+def _find_total_rails(rails: Mapping[str, str], path: Path) -> frozenset[str]:
     """The rails whose sum is the board's power, of the known device that has them all; the fewest where several do."""
     totals = [frozenset(p.power.total) for p in load_profiles().values() if p.power.total]
     found = [total for total in totals if total <= rails.keys()]

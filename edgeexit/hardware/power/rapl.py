@@ -16,7 +16,7 @@ from edgeexit.errors import HardwareMissing
 from edgeexit.hardware.identity import is_virtual
 from edgeexit.hardware.power.base import Capability, Channel
 from edgeexit.hardware.power.files import FileMeter, Sensor
-from edgeexit.hardware.sysfs import read_int, read_text, why_unreadable
+from edgeexit.hardware.sysfs import explain_unreadable, read_int, read_text
 
 _UJ = 1e-6
 _STEP_J = 61e-6
@@ -45,24 +45,24 @@ def find_rapl(root: Path) -> FileMeter:
     if is_virtual(root):
         msg = "this is a virtual machine: RAPL there is absent, emulated or the whole host's. Measure on the host."
         raise HardwareMissing(msg)
-    zones = list(_zones(root))
+    zones = list(_find_zones(root))
     packages = [zone for zone in zones if zone.package is not None]
     if not packages:
         msg = "/sys/class/powercap has no RAPL package: no such CPU or kernel (AMD: 5.8 or newer). Try `modprobe intel_rapl_msr`."
         raise HardwareMissing(msg)
     _check_permission(packages[0].folder / "energy_uj")
-    counted = _each_counter_once(packages, amd="AuthenticAMD" in (read_text(root / "proc/cpuinfo") or ""))
+    counted = _drop_duplicate_counters(packages, amd="AuthenticAMD" in (read_text(root / "proc/cpuinfo") or ""))
     parts = [zone for zone in zones if zone.package is None and read_int(zone.folder / "energy_uj") is not None]
-    return _meter(counted, parts)
+    return _make_meter(counted, parts)
 
 
-def _meter(packages: list[_Zone], parts: list[_Zone]) -> FileMeter:
+def _make_meter(packages: list[_Zone], parts: list[_Zone]) -> FileMeter:
     zones = [*packages, *parts]
     capability = Capability(
         name="rapl",
         scope="CPU package",
         kind="counter",
-        channels=tuple(Channel(z.name, _role(z), _range_j(z.folder)) for z in zones),
+        channels=tuple(Channel(z.name, _get_role(z), _read_range_j(z.folder)) for z in zones),
         total=tuple(z.name for z in packages),
         step=_STEP_J * len(packages),
         interval_s=_INTERVAL_S,
@@ -71,7 +71,7 @@ def _meter(packages: list[_Zone], parts: list[_Zone]) -> FileMeter:
     return FileMeter(capability, [Sensor((z.folder / "energy_uj",), _UJ) for z in zones])
 
 
-def _zones(root: Path) -> Iterator[_Zone]:
+def _find_zones(root: Path) -> Iterator[_Zone]:
     """Top-level zones, then their children. `intel-rapl-mmio` shows the same packages a second time and is left out."""
     powercap = root / "sys/class/powercap"
     for folder in sorted(powercap.glob("intel-rapl:[0-9]*")):
@@ -83,12 +83,12 @@ def _zones(root: Path) -> Iterator[_Zone]:
         yield _Zone(folder, f"{parent}/{name}" if parent else name, number, die)
 
 
-def _each_counter_once(packages: list[_Zone], *, amd: bool) -> list[_Zone]:
+def _drop_duplicate_counters(packages: list[_Zone], *, amd: bool) -> list[_Zone]:
     return [zone for zone in packages if zone.die == 0] if amd else packages
 
 
 def _check_permission(file: Path) -> None:
-    why = why_unreadable(file)
+    why = explain_unreadable(file)
     if why is not None:
         msg = (
             f"{file} cannot be read ({why}): only root may, since CVE-2020-8694. To allow a group: `groupadd rapl`, add the user, "
@@ -100,10 +100,10 @@ def _check_permission(file: Path) -> None:
         raise HardwareMissing(msg)
 
 
-def _role(zone: _Zone) -> str:
+def _get_role(zone: _Zone) -> str:
     return "cpu" if zone.package is not None else _ROLES.get(zone.name.rpartition("/")[2], "system")
 
 
-def _range_j(folder: Path) -> float | None:
+def _read_range_j(folder: Path) -> float | None:
     largest = read_int(folder / "max_energy_range_uj")
     return None if largest is None else largest * _UJ

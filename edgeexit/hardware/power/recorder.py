@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from edgeexit.hardware.identity import ROOT
-from edgeexit.hardware.power.base import Capability, PowerMeter, Reading
+from edgeexit.hardware.power.base import Capability, PowerMeter, PowerReading
 from edgeexit.hardware.power.find import find_power_meter
-from edgeexit.hardware.sampler import Sampler, spare_cpu
+from edgeexit.hardware.sampler import Sampler, find_spare_cpu
 
 
 class Recorder(ABC):
@@ -38,7 +38,7 @@ class Recorder(ABC):
         """Begin to record."""
 
     @abstractmethod
-    def stop(self) -> list[Reading]:
+    def stop(self) -> list[PowerReading]:
         """End, and give every reading in order of time."""
 
 
@@ -53,19 +53,19 @@ class ProcessRecorder(Recorder):
     def __init__(self, meter: PowerMeter, root: Path = ROOT) -> None:
         self.capability = meter.capability
         plan = {"kind": "power", "root": str(root), "adapter": meter.adapter}
-        self._sampler = Sampler(plan, meter.capability.rate_hz, spare_cpu())
+        self._sampler = Sampler(plan, meter.capability.rate_hz, find_spare_cpu())
 
     def start(self) -> None:
         """Begin to record; returns when the first reading is there."""
         self._sampler.start()
 
-    def stop(self) -> list[Reading]:
+    def stop(self) -> list[PowerReading]:
         """End the process, and give its readings."""
-        return [Reading(record[0], record[1], record[2:]) for record in self._sampler.stop()]
+        return [PowerReading(record[0], record[1], record[2:]) for record in self._sampler.stop()]
 
 
 @contextmanager
-def power_reader(root: Path, adapter: str) -> Iterator[Callable[[], tuple[float, ...]]]:
+def open_power_reader(root: Path, adapter: str) -> Iterator[Callable[[], tuple[float, ...]]]:
     """For the sampling process: opens the meter of that name, gives a callable that reads one record."""
     with find_power_meter(root, only=adapter) as meter:
 
@@ -93,7 +93,7 @@ class Cadence:
 
 def measure_cadence(meter: PowerMeter, seconds: float = 2.0) -> Cadence:
     """Poll an open meter for a while: how often it changes, by how little, and what a reading costs."""
-    readings: list[Reading] = []
+    readings: list[PowerReading] = []
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         readings.append(meter.read())
@@ -101,8 +101,10 @@ def measure_cadence(meter: PowerMeter, seconds: float = 2.0) -> Cadence:
     changes = [i for i in range(1, len(value)) if value[i] != value[i - 1] and not math.isnan(value[i] - value[i - 1])]
     gaps = [readings[b].time_s - readings[a].time_s for a, b in pairwise(changes)]
     steps = [abs(value[i] - value[i - 1]) for i in changes]
-    return Cadence(_median(gaps), min(steps, default=None), _median([r.cost_s for r in readings]) or 0.0)
+    return Cadence(
+        _compute_median(gaps), min(steps, default=None), _compute_median([r.cost_s for r in readings]) or 0.0
+    )
 
 
-def _median(values: list[float]) -> float | None:
+def _compute_median(values: list[float]) -> float | None:
     return sorted(values)[len(values) // 2] if values else None

@@ -26,7 +26,7 @@ class PmicMeter(PowerMeter):
         self._root = root
 
     def _read(self) -> tuple[float, ...]:
-        rails = rail_powers(run_tool(self._root, "vcgencmd", "pmic_read_adc") or "")
+        rails = parse_rail_powers(run_tool(self._root, "vcgencmd", "pmic_read_adc") or "")
         return tuple(rails.get(name, NAN) for name in self.capability.names)
 
 
@@ -39,7 +39,7 @@ def find_pmic(root: Path) -> PmicMeter:
     if find_tool(root, "vcgencmd") is None:
         msg = "there is no vcgencmd: this is no Raspberry Pi, or raspi-utils is not installed."
         raise HardwareMissing(msg)
-    rails = rail_powers(run_tool(root, "vcgencmd", "pmic_read_adc") or "")
+    rails = parse_rail_powers(run_tool(root, "vcgencmd", "pmic_read_adc") or "")
     if not rails:
         msg = "`vcgencmd pmic_read_adc` gives no rail: only the Raspberry Pi 5 has it, and the user must be in group video."
         raise HardwareMissing(msg)
@@ -55,7 +55,7 @@ def find_pmic(root: Path) -> PmicMeter:
     return PmicMeter(capability, root)
 
 
-def rail_powers(text: str) -> dict[str, float]:
+def parse_rail_powers(text: str) -> dict[str, float]:
     """Power of every rail that has both a voltage and a current in the tool's output, W."""
     values = {(rail, unit): float(value) for rail, unit, value in _LINE.findall(text)}
     return {

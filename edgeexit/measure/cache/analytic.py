@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from edgeexit.bundle import Bundle
 
 
-def working_sets(bundle: Bundle, caches: Sequence[Cache]) -> tuple[WorkingSet, ...]:
+def compute_working_sets(bundle: Bundle, caches: Sequence[Cache]) -> tuple[WorkingSet, ...]:
     """Per exit: weights of all stages up to it, tensors that they make at batch 1, and the smallest cache that holds both."""
     stages = bundle.manifest.stages
     weights = list(accumulate(stage.weight_bytes for stage in stages))
-    made = [_activation_bytes(Path(bundle.path) / stage.file) for stage in stages]
-    return tuple(_working_set(k, weights[k], made[: k + 1], caches) for k in range(len(stages)))
+    made = [_count_activation_bytes(Path(bundle.path) / stage.file) for stage in stages]
+    return tuple(_make_working_set(k, weights[k], made[: k + 1], caches) for k in range(len(stages)))
 
 
-def _working_set(k: int, weights: int, made: Sequence[int | None], caches: Sequence[Cache]) -> WorkingSet:
+def _make_working_set(k: int, weights: int, made: Sequence[int | None], caches: Sequence[Cache]) -> WorkingSet:
     known = [size for size in made if size is not None]
     activations = sum(known) if len(known) == len(made) else None
     together = weights + (activations or 0)
@@ -35,7 +35,7 @@ def _working_set(k: int, weights: int, made: Sequence[int | None], caches: Seque
     return WorkingSet(k + 1, weights, activations, f"L{smallest.level}" if smallest else None)
 
 
-def _activation_bytes(file: Path) -> int | None:
+def _count_activation_bytes(file: Path) -> int | None:
     """Size of everything that the nodes of one stage make, at batch 1; None where a shape is not known."""
     import onnx
 
@@ -43,13 +43,17 @@ def _activation_bytes(file: Path) -> int | None:
     graph = model.graph
     values = {v.name: v for v in (*graph.value_info, *graph.output)}
     sizes = [
-        _bytes(values.get(name)) for node in graph.node if node.op_type != "Constant" for name in node.output if name
+        _count_tensor_bytes(values.get(name))
+        for node in graph.node
+        if node.op_type != "Constant"
+        for name in node.output
+        if name
     ]
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(sizes) else None
 
 
-def _bytes(value: onnx.ValueInfoProto | None) -> int | None:
+def _count_tensor_bytes(value: onnx.ValueInfoProto | None) -> int | None:
     """Of one tensor; a named dimension is the batch, which is 1."""
     import onnx
 

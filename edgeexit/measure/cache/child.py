@@ -36,7 +36,7 @@ _TOGGLE_COLLECT, _DUMP_AT, _START, _STOP = (_CALLGRIND + n for n in (2, 3, 4, 5)
 Request = Callable[..., int]
 
 
-def client_request() -> Request:
+def make_client_request() -> Request:
     """A function that issues a client request: `request(code, *arguments)`; 0 outside valgrind.
 
     Raises:
@@ -61,10 +61,10 @@ def client_request() -> Request:
 def main(plan_file: str) -> None:
     """Run every region of the plan."""
     plan = json.loads(Path(plan_file).read_text(encoding="utf-8"))
-    request = client_request()
+    request = make_client_request()
     if request(_RUNNING_ON_VALGRIND) == 0:
         sys.exit("this process is not inside valgrind")
-    feed = _feed(plan["inputs"])
+    feed = _read_feed(plan["inputs"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         runs = _Runs(plan)
@@ -123,7 +123,7 @@ class _Runs:
         return self._runner
 
 
-def _feed(path: str) -> list[Any]:
+def _read_feed(path: str) -> list[Any]:
     """Inputs of an .npz as [1, ...] each: one array named `x`, or a mapping by input name."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}

@@ -49,11 +49,11 @@ class Event:
     raw: str
 
 
-def _cache_event(level: str, kind: str, cache: int, result: int, name: str) -> Event:
+def _make_cache_event(level: str, kind: str, cache: int, result: int, name: str) -> Event:
     return Event(level, kind, _HW_CACHE, cache | 0 << 8 | result << 16, name)
 
 
-def _raw(level: str, kind: str, code: int, name: str) -> Event:
+def _make_raw_event(level: str, kind: str, code: int, name: str) -> Event:
     return Event(level, kind, _RAW, code, f"r{code:04X} {name}")
 
 
@@ -63,26 +63,38 @@ PASSES: Mapping[str, tuple[tuple[Event, ...], ...]] = {
     "x86_64": (
         (
             _INSTRUCTIONS,
-            _cache_event("L1D", "accesses", 0, 0, "L1-dcache-loads"),
-            _cache_event("L1D", "misses", 0, 1, "L1-dcache-load-misses"),
+            _make_cache_event("L1D", "accesses", 0, 0, "L1-dcache-loads"),
+            _make_cache_event("L1D", "misses", 0, 1, "L1-dcache-load-misses"),
         ),
         (
             _INSTRUCTIONS,
-            _cache_event("LL", "accesses", 2, 0, "LLC-loads"),
-            _cache_event("LL", "misses", 2, 1, "LLC-load-misses"),
+            _make_cache_event("LL", "accesses", 2, 0, "LLC-loads"),
+            _make_cache_event("LL", "misses", 2, 1, "LLC-load-misses"),
         ),
     ),
     "aarch64": (
-        (_INSTRUCTIONS, _raw("L1D", "accesses", 0x04, "L1D_CACHE"), _raw("L1D", "misses", 0x03, "L1D_CACHE_REFILL")),
-        (_INSTRUCTIONS, _raw("L2", "accesses", 0x16, "L2D_CACHE"), _raw("L2", "misses", 0x17, "L2D_CACHE_REFILL")),
-        (_INSTRUCTIONS, _raw("LL", "accesses", 0x36, "LL_CACHE_RD"), _raw("LL", "misses", 0x37, "LL_CACHE_MISS_RD")),
+        (
+            _INSTRUCTIONS,
+            _make_raw_event("L1D", "accesses", 0x04, "L1D_CACHE"),
+            _make_raw_event("L1D", "misses", 0x03, "L1D_CACHE_REFILL"),
+        ),
+        (
+            _INSTRUCTIONS,
+            _make_raw_event("L2", "accesses", 0x16, "L2D_CACHE"),
+            _make_raw_event("L2", "misses", 0x17, "L2D_CACHE_REFILL"),
+        ),
+        (
+            _INSTRUCTIONS,
+            _make_raw_event("LL", "accesses", 0x36, "LL_CACHE_RD"),
+            _make_raw_event("LL", "misses", 0x37, "LL_CACHE_MISS_RD"),
+        ),
     ),
 }
 """What is counted together, by architecture."""
 
 
 @dataclass(frozen=True)
-class Counted:
+class EventCounts:
     """Counts of one stretch of work.
 
     Attributes:
@@ -146,14 +158,14 @@ class Counters:
 
     def __enter__(self) -> Counters:  # noqa: PYI034 - Self is of Python 3.11
         for event in self.events:
-            for thread in threads():
+            for thread in list_threads():
                 self._open_one(event, thread)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def count(self, work: Callable[[], object]) -> Counted:
+    def count(self, work: Callable[[], object]) -> EventCounts:
         """Run `work` once and count."""
         self._control(_RESET)
         self._control(_ENABLE)
@@ -167,7 +179,7 @@ class Counters:
             if running_ns:
                 values[event] += value * enabled_ns / running_ns
                 running = min(running, running_ns / enabled_ns)
-        return Counted(values, running)
+        return EventCounts(values, running)
 
     def _open_one(self, event: Event, thread: int) -> None:
         try:
@@ -176,7 +188,7 @@ class Counters:
             if error.errno == errno.ESRCH:  # the thread has ended meanwhile
                 return
             self._close()
-            raise HardwareMissing(advice(error, event)) from error
+            raise HardwareMissing(explain_open_failure(error, event)) from error
 
     def _control(self, request: int) -> None:
         for _, descriptor in self._open:
@@ -188,14 +200,14 @@ class Counters:
         self._open = []
 
 
-def threads() -> list[int]:
+def list_threads() -> list[int]:
     """The kernel's numbers of this process's threads: a runtime's workers started long before counting begins."""
     return sorted(int(path.name) for path in Path("/proc/self/task").iterdir())
 
 
-def advice(error: OSError, event: Event, root: Path = Path("/")) -> str:
+def explain_open_failure(error: OSError, event: Event, root: Path = Path("/")) -> str:
     """What a failure to open a counter means here, and what to do."""
-    paranoid = _paranoid(root)
+    paranoid = _read_paranoid_level(root)
     reasons = {
         errno.ENOENT: "the CPU shows no such counter: a virtual machine without a virtual PMU, or an event this CPU does not have. "
         "Run on the host, ask for a virtual PMU, or use the simulation",
@@ -216,7 +228,7 @@ def advice(error: OSError, event: Event, root: Path = Path("/")) -> str:
     return f"the counter {event.raw} does not open ({name}): {why}."
 
 
-def passes() -> tuple[tuple[Event, ...], ...]:
+def plan_passes() -> tuple[tuple[Event, ...], ...]:
     """What to count together on this machine.
 
     Raises:
@@ -229,6 +241,6 @@ def passes() -> tuple[tuple[Event, ...], ...]:
     return known
 
 
-def _paranoid(root: Path) -> str:
+def _read_paranoid_level(root: Path) -> str:
     path = root / "proc/sys/kernel/perf_event_paranoid"
     return path.read_text().strip() if path.exists() else "not there"

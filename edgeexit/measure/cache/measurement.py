@@ -12,13 +12,29 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgeexit.errors import HardwareMissing, InputError
-from edgeexit.hardware.validity import Finding, Validity, verdict
-from edgeexit.measure.cache.analytic import working_sets
-from edgeexit.measure.cache.counters import Counters, Opener, open_event, passes
-from edgeexit.measure.cache.report import MIX, CacheReport, CacheResult, CallCache, closures
-from edgeexit.measure.cache.runs import Run, call_of, count, geometry_source, named, shares_of, some_of, this_device
-from edgeexit.measure.cache.simulation import EVENTS, Geometry, Region, find_valgrind, geometry_of, simulate
-from edgeexit.util.progress import Progress, silent
+from edgeexit.hardware.validity import Finding, Validity, combine_findings
+from edgeexit.measure.cache.analytic import compute_working_sets
+from edgeexit.measure.cache.counters import Counters, Opener, open_event, plan_passes
+from edgeexit.measure.cache.report import MIX, CacheReport, CacheResult, CallCache, compute_closures
+from edgeexit.measure.cache.runs import (
+    Run,
+    build_call_report,
+    count_events,
+    find_cache_geometry,
+    get_device_name,
+    measure_exit_shares,
+    name_shares,
+    select_samples,
+)
+from edgeexit.measure.cache.simulation import (
+    EVENTS,
+    Geometry,
+    Region,
+    build_simulated_geometry,
+    find_valgrind,
+    simulate,
+)
+from edgeexit.util.progress import Progress, show_nothing
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Runner
@@ -30,14 +46,14 @@ _NOTES = (
 )
 
 
-def cache_of(
+def measure_runner_cache(
     runner: Runner,
     samples: Sequence[Any],
     *,
     device: str | None = None,
     simulated: bool = True,
     opener: Opener = open_event,
-    progress: Progress = silent,
+    progress: Progress = show_nothing,
 ) -> CacheResult:
     """Cache behaviour of leaving at each exit, of the mix at the runner's thresholds, and of the backbone.
 
@@ -55,89 +71,91 @@ def cache_of(
     if not samples:
         msg = "cache behaviour needs at least one sample."
         raise InputError(msg)
-    known, unknown = geometry_source(device)
-    hardware, why_not = _attempt(partial(_counted, runner, samples, opener))
+    known, unknown = find_cache_geometry(device)
+    hardware, why_not = _try_measurement(partial(_count_caches, runner, samples, opener))
     simulation, why_no_simulation = None, unknown or "not asked for"
     if simulated:
-        simulation, failure = _attempt(partial(_simulated, runner, some_of(samples), device, progress))
+        simulation, failure = _try_measurement(
+            partial(_simulate_caches, runner, select_samples(samples), device, progress)
+        )
         why_no_simulation = failure or ""
     return CacheResult(
         hardware,
         why_not,
         simulation,
         None if simulation else why_no_simulation,
-        working_sets(runner.bundle, known),
+        compute_working_sets(runner.bundle, known),
         known,
     )
 
 
-def _attempt(work: Callable[[], CacheReport]) -> tuple[CacheReport | None, str | None]:
+def _try_measurement(work: Callable[[], CacheReport]) -> tuple[CacheReport | None, str | None]:
     try:
         return work(), None
     except HardwareMissing as error:
         return None, str(error)
 
 
-def _simulated(runner: Runner, samples: Sequence[Any], device: str | None, progress: Progress) -> CacheReport:
+def _simulate_caches(runner: Runner, samples: Sequence[Any], device: str | None, progress: Progress) -> CacheReport:
     find_valgrind()  # a machine that cannot simulate is told so first: naming a device would not help it
-    known, unknown = geometry_source(device)
+    known, unknown = find_cache_geometry(device)
     if unknown is not None:
         raise HardwareMissing(unknown)
-    geometry = geometry_of(known)
+    geometry = build_simulated_geometry(known)
     regions = [Region(f"exit {k}", "forced", exit=k) for k in range(1, runner.exits + 1)]
     regions += [Region(MIX, "mix", inner_thresholds=runner.inner_thresholds), Region("backbone", "backbone")]
     calls = simulate(runner, samples, regions, geometry, progress)
-    closure = closures(calls, named(shares_of(runner, samples)))
-    return _simulation_report(calls, geometry, device, closure)
+    closure = compute_closures(calls, name_shares(measure_exit_shares(runner, samples)))
+    return _build_simulation_report(calls, geometry, device, closure)
 
 
-def _simulation_report(
+def _build_simulation_report(
     calls: tuple[CallCache, ...], geometry: Geometry, device: str | None, closure: Mapping[str, float]
 ) -> CacheReport:
     return CacheReport(
         source="simulated",
-        device=device or this_device(),
+        device=device or get_device_name(),
         events=EVENTS,
         geometry=geometry.caches,
         calls=calls,
         closure=closure,
         running=1.0,
         notes=(*_NOTES, *geometry.notes),
-        validity=Validity("suspect", ("simulated, not measured",)) & verdict(_closure_findings(closure)),
+        validity=Validity("suspect", ("simulated, not measured",)) & combine_findings(_find_closure_faults(closure)),
     )
 
 
-def _counted(runner: Runner, samples: Sequence[Any], opener: Opener) -> CacheReport:
+def _count_caches(runner: Runner, samples: Sequence[Any], opener: Opener) -> CacheReport:
     """Every kind of inference under every pass of events, over all samples.
 
     Raises:
         HardwareMissing: a counter does not open.
     """
-    sets = passes()
+    sets = plan_passes()
     with Counters(sets[0], opener):  # says at once when counters do not open, before anything is run
         pass
-    shares = shares_of(runner, samples)
+    shares = measure_exit_shares(runner, samples)
     with runner.backbone() as backbone:
         runs: dict[str, Run] = {f"exit {k}": partial(runner.forced, exit=k) for k in range(1, runner.exits + 1)}
         runs |= {MIX: runner, "backbone": backbone}
-        results = {name: [count(events, run, samples, opener) for events in sets] for name, run in runs.items()}
-    calls = tuple(call_of(name, counted, len(samples)) for name, counted in results.items())
-    closure = closures(calls, named(shares))
+        results = {name: [count_events(events, run, samples, opener) for events in sets] for name, run in runs.items()}
+    calls = tuple(build_call_report(name, counted, len(samples)) for name, counted in results.items())
+    closure = compute_closures(calls, name_shares(shares))
     running = min(c.running for counted in results.values() for c in counted)
     return CacheReport(
         source="hardware",
-        device=this_device(),
+        device=get_device_name(),
         events={f"{e.level} {e.kind}": e.raw for events in sets for e in events},
         geometry=(),
         calls=calls,
         closure=closure,
         running=running,
         notes=("user space only, all threads of the process",),
-        validity=verdict([*_closure_findings(closure), *_running_findings(running)]),
+        validity=combine_findings([*_find_closure_faults(closure), *_find_multiplexing(running)]),
     )
 
 
-def _closure_findings(closure: Mapping[str, float]) -> list[Finding]:
+def _find_closure_faults(closure: Mapping[str, float]) -> list[Finding]:
     return [
         ("suspect", f"the exits explain the mix's {name} misses to {error:+.1%} only: exits share cache contents")
         for name, error in closure.items()
@@ -145,5 +163,5 @@ def _closure_findings(closure: Mapping[str, float]) -> list[Finding]:
     ]
 
 
-def _running_findings(running: float) -> list[Finding]:
+def _find_multiplexing(running: float) -> list[Finding]:
     return [("suspect", f"counters took turns: the rarest ran {running:.0%} of the time")] if running < 0.999 else []

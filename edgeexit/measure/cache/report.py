@@ -125,13 +125,13 @@ class CacheResult:
         return {"schema": "edgeexit.cache/1", **to_document(self)}
 
 
-def level(name: str, accesses: float | None, misses: float, instructions: float | None) -> Level:
+def build_level(name: str, accesses: float | None, misses: float, instructions: float | None) -> Level:
     """A level with its two ratios."""
     per_1k = 1000 * misses / instructions if instructions else None
     return Level(name, accesses, misses, per_1k, misses / accesses if accesses else None)
 
 
-def closures(calls: Sequence[CallCache], shares: Mapping[str, float]) -> dict[str, float]:
+def compute_closures(calls: Sequence[CallCache], shares: Mapping[str, float]) -> dict[str, float]:
     """By level: the mix's misses as predicted from the others, over the measured, minus 1. {} without a mix or shares."""
     by_name = {call.name: call for call in calls}
     if MIX not in by_name or not shares or any(name not in by_name for name, share in shares.items() if share > 0):

@@ -24,10 +24,10 @@ import numpy as np
 
 from edgeexit.errors import HardwareMissing, InternalError
 from edgeexit.hardware.profiles import Cache
-from edgeexit.measure.cache.report import CallCache, level
-from edgeexit.util.child_processes import child_command
-from edgeexit.util.progress import Progress, silent
-from edgeexit.util.scratch import scratch_folder
+from edgeexit.measure.cache.report import CallCache, build_level
+from edgeexit.util.child_processes import make_child_command
+from edgeexit.util.progress import Progress, show_nothing
+from edgeexit.util.scratch import make_scratch_folder
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Runner
@@ -87,7 +87,7 @@ class Geometry:
         return [f"--{name}={c.size_bytes},{c.ways},{c.line_bytes}" for name, c in named]
 
 
-def geometry_of(caches: Sequence[Cache]) -> Geometry:
+def build_simulated_geometry(caches: Sequence[Cache]) -> Geometry:
     """The caches to simulate for a device: first level and last level.
 
     Callgrind needs the number of sets to be a power of two; another cache is simulated with fewer sets of more ways, same size.
@@ -101,13 +101,17 @@ def geometry_of(caches: Sequence[Cache]) -> Geometry:
         known = ", ".join(f"L{c.level} {c.kind}" for c in caches) or "none"
         msg = f"simulation needs both first-level caches and a last level; known are: {known}."
         raise HardwareMissing(msg)
-    adjusted = [_with_power_of_two_sets(c) for c in (first["instruction"], first["data"], last)]
+    adjusted = [_round_sets(c) for c in (first["instruction"], first["data"], last)]
     notes = tuple(note for _, note in adjusted if note)
     return Geometry(adjusted[0][0], adjusted[1][0], adjusted[2][0], notes)
 
 
 def simulate(
-    runner: Runner, samples: Sequence[Any], regions: Sequence[Region], geometry: Geometry, progress: Progress = silent
+    runner: Runner,
+    samples: Sequence[Any],
+    regions: Sequence[Region],
+    geometry: Geometry,
+    progress: Progress = show_nothing,
 ) -> tuple[CallCache, ...]:
     """Caches during the inferences of every region, per inference, in the order of the regions.
 
@@ -118,10 +122,10 @@ def simulate(
         InternalError: it ran and wrote something else than was asked for.
     """
     valgrind = find_valgrind()
-    feed = _enough(samples)
-    with scratch_folder() as folder:
+    feed = _repeat_samples(samples)
+    with make_scratch_folder() as folder:
         _write_plan(folder, runner, feed, regions)
-        _run(_command(valgrind, geometry), folder, len(regions), progress)
+        _run(_make_command(valgrind, geometry), folder, len(regions), progress)
         counts = dict(map(_read_dump, sorted(folder.glob("out.*"))))
     missing = [region.name for region in regions if region.name not in counts]
     if missing:
@@ -130,7 +134,7 @@ def simulate(
     return tuple(_call(region.name, counts[region.name], len(feed)) for region in regions)
 
 
-def _enough(samples: Sequence[Any]) -> list[Any]:
+def _repeat_samples(samples: Sequence[Any]) -> list[Any]:
     """The samples, over and over where there are few: what happens once in a while (an allocator's trim) then weighs little."""
     return list(samples) * math.ceil(_FEWEST_INFERENCES / len(samples))
 
@@ -154,10 +158,10 @@ def find_valgrind() -> str:
     return found
 
 
-def _command(valgrind: str, geometry: Geometry) -> list[str]:
+def _make_command(valgrind: str, geometry: Geometry) -> list[str]:
     """Address randomisation off where possible, and no path with random letters: repeats then agree more closely."""
     setarch = shutil.which("setarch")
-    fixed = [setarch, platform.machine(), "-R"] if setarch and _may_fix_addresses(setarch) else []
+    fixed = [setarch, platform.machine(), "-R"] if setarch and _can_fix_addresses(setarch) else []
     options = [
         "--tool=callgrind",
         "--cache-sim=yes",
@@ -165,11 +169,11 @@ def _command(valgrind: str, geometry: Geometry) -> list[str]:
         "--collect-atstart=no",
         "--callgrind-out-file=out",
     ]
-    child = child_command(_CHILD, _PLAN)
+    child = make_child_command(_CHILD, _PLAN)
     return [*fixed, valgrind, *options, *geometry.options, *child]
 
 
-def _may_fix_addresses(setarch: str) -> bool:
+def _can_fix_addresses(setarch: str) -> bool:
     done = subprocess.run([setarch, platform.machine(), "-R", "true"], capture_output=True, check=False)
     return done.returncode == 0
 
@@ -194,11 +198,11 @@ def _run(command: list[str], folder: Path, regions: int, progress: Progress) -> 
             process.wait()
             raise
     if process.returncode != 0:
-        raise HardwareMissing(_failure((folder / "errors").read_text(errors="replace"), process.returncode))
+        raise HardwareMissing(_explain_failure((folder / "errors").read_text(errors="replace"), process.returncode))
     progress("cache simulation", regions, regions)
 
 
-def _failure(text: str, code: int) -> str:
+def _explain_failure(text: str, code: int) -> str:
     if "unhandled instruction" in text or "SIGILL" in text:
         return (
             "valgrind does not know an instruction that this program uses: a library was built for this CPU alone "
@@ -248,14 +252,14 @@ def _call(name: str, counts: Mapping[str, int], inferences: int) -> CallCache:
     c = {event: counts[event] / inferences for event in _EVENTS}
     first = c["I1mr"] + c["D1mr"] + c["D1mw"]
     levels = (
-        level("L1I", c["Ir"], c["I1mr"], c["Ir"]),
-        level("L1D", c["Dr"] + c["Dw"], c["D1mr"] + c["D1mw"], c["Ir"]),
-        level("LL", first, c["ILmr"] + c["DLmr"] + c["DLmw"], c["Ir"]),
+        build_level("L1I", c["Ir"], c["I1mr"], c["Ir"]),
+        build_level("L1D", c["Dr"] + c["Dw"], c["D1mr"] + c["D1mw"], c["Ir"]),
+        build_level("LL", first, c["ILmr"] + c["DLmr"] + c["DLmw"], c["Ir"]),
     )
     return CallCache(name, inferences, c["Ir"], levels)
 
 
-def _with_power_of_two_sets(cache: Cache) -> tuple[Cache, str | None]:
+def _round_sets(cache: Cache) -> tuple[Cache, str | None]:
     lines = cache.size_bytes // cache.line_bytes
     sets = 1
     while lines % (sets * 2) == 0 and sets * 2 <= lines // cache.ways:

@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edgeexit.errors import HardwareMissing, InputError
-from edgeexit.measure.cache.counters import Opener, open_event, passes
+from edgeexit.measure.cache.counters import Opener, open_event, plan_passes
 from edgeexit.measure.cache.report import MIX, CallCache
-from edgeexit.measure.cache.runs import call_of, count, geometry_source, shares_of, some_of, this_device
-from edgeexit.measure.cache.simulation import Region, find_valgrind, geometry_of, simulate
+from edgeexit.measure.cache.runs import (
+    build_call_report,
+    count_events,
+    find_cache_geometry,
+    get_device_name,
+    measure_exit_shares,
+    select_samples,
+)
+from edgeexit.measure.cache.simulation import Region, build_simulated_geometry, find_valgrind, simulate
 from edgeexit.util.documents import to_document
-from edgeexit.util.progress import Progress, silent
+from edgeexit.util.progress import Progress, show_nothing
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Runner
@@ -44,7 +51,7 @@ class SweepPoint:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class CacheSweep:
     """Runtime and cache behaviour against threshold, strictest first.
 
     Attributes:
@@ -64,15 +71,15 @@ class Sweep:
         return {"schema": "edgeexit.cache-sweep/1", **to_document(self)}
 
 
-def sweep_of(
+def sweep_cache(
     runner: Runner,
     samples: Sequence[Any],
     *,
     points: int = 9,
     device: str | None = None,
     opener: Opener = open_event,
-    progress: Progress = silent,
-) -> Sweep:
+    progress: Progress = show_nothing,
+) -> CacheSweep:
     """Runtime and misses while the thresholds loosen from "no one leaves early" to "all leave at the first exit".
 
     At point q of `points` every exit's threshold lies at the share q of that exit's own scores, so that the first exit lets that
@@ -92,11 +99,11 @@ def sweep_of(
     if points < 2 or not samples:
         msg = f"a sweep needs at least 2 points and 1 sample, not {points} and {len(samples)}."
         raise InputError(msg)
-    settings = _settings_of(runner, samples, points)
+    settings = _choose_settings(runner, samples, points)
     shares, latencies = _run_sweep(runner, samples, settings)
-    caches = _counted(runner, samples, settings, opener) if device is None else _Caches(None, (), None)
+    caches = _count_settings(runner, samples, settings, opener) if device is None else _CacheReports(None, (), None)
     if not caches.calls:
-        caches = _simulated(runner, samples, settings, device, progress)
+        caches = _simulate_settings(runner, samples, settings, device, progress)
     swept = tuple(
         SweepPoint(
             tuple(runner.criterion.own(t) for t in inner),
@@ -106,10 +113,10 @@ def sweep_of(
         )
         for i, inner in enumerate(settings)
     )
-    return Sweep(caches.source, device or this_device(), caches.reason, swept)
+    return CacheSweep(caches.source, device or get_device_name(), caches.reason, swept)
 
 
-def _settings_of(runner: Runner, samples: Sequence[Any], points: int) -> list[tuple[float, ...]]:
+def _choose_settings(runner: Runner, samples: Sequence[Any], points: int) -> list[tuple[float, ...]]:
     """Inner thresholds of every point, strictest first: quantiles of each exit's own scores."""
     whole = (
         {name: np.concatenate([s[name] for s in samples]) for name in samples[0]}
@@ -118,10 +125,10 @@ def _settings_of(runner: Runner, samples: Sequence[Any], points: int) -> list[tu
     )
     scores = np.sort(runner.replay(whole)[0][:, :-1], axis=0)
     shares = np.linspace(0.0, 1.0, points)
-    return [tuple(_quantile(scores[:, k], share) for k in range(scores.shape[1])) for share in shares]
+    return [tuple(_find_threshold(scores[:, k], share) for k in range(scores.shape[1])) for share in shares]
 
 
-def _quantile(ascending: Any, share: float) -> float:
+def _find_threshold(ascending: Any, share: float) -> float:
     """The threshold that lets `share` of these scores leave."""
     leaving = round(share * len(ascending))
     return (
@@ -145,7 +152,7 @@ def _run_sweep(
             for i, inner in enumerate(settings):
                 runner.inner_thresholds = inner
                 if repeat == 0:
-                    shares.append(shares_of(runner, samples))
+                    shares.append(measure_exit_shares(runner, samples))
                 start = perf_counter()
                 for x in samples:
                     runner(x)
@@ -155,7 +162,7 @@ def _run_sweep(
     return shares, [statistics.median(t) for t in times]
 
 
-class _Caches(NamedTuple):
+class _CacheReports(NamedTuple):
     """What the numbers are, one per setting; without any, why."""
 
     source: str | None
@@ -163,30 +170,34 @@ class _Caches(NamedTuple):
     reason: str | None
 
 
-def _simulated(
+def _simulate_settings(
     runner: Runner, samples: Sequence[Any], settings: _Settings, device: str | None, progress: Progress
-) -> _Caches:
+) -> _CacheReports:
     regions = [Region(f"{MIX} {i}", "mix", inner_thresholds=inner) for i, inner in enumerate(settings)]
     try:
         find_valgrind()
-        known, unknown = geometry_source(device)
+        known, unknown = find_cache_geometry(device)
         if unknown is not None:
-            return _Caches(None, (), unknown)
-        return _Caches("simulated", simulate(runner, some_of(samples), regions, geometry_of(known), progress), None)
+            return _CacheReports(None, (), unknown)
+        return _CacheReports(
+            "simulated",
+            simulate(runner, select_samples(samples), regions, build_simulated_geometry(known), progress),
+            None,
+        )
     except HardwareMissing as error:
-        return _Caches(None, (), str(error))
+        return _CacheReports(None, (), str(error))
 
 
-def _counted(runner: Runner, samples: Sequence[Any], settings: _Settings, opener: Opener) -> _Caches:
+def _count_settings(runner: Runner, samples: Sequence[Any], settings: _Settings, opener: Opener) -> _CacheReports:
     before = runner.inner_thresholds
     found = []
     try:
         for i, inner in enumerate(settings):
             runner.inner_thresholds = inner
-            counted = [count(events, runner, samples, opener) for events in passes()]
-            found.append(call_of(f"{MIX} {i}", counted, len(samples)))
+            counted = [count_events(events, runner, samples, opener) for events in plan_passes()]
+            found.append(build_call_report(f"{MIX} {i}", counted, len(samples)))
     except HardwareMissing as error:
-        return _Caches(None, (), str(error))
+        return _CacheReports(None, (), str(error))
     finally:
         runner.inner_thresholds = before
-    return _Caches("hardware", found, None)
+    return _CacheReports("hardware", found, None)

@@ -17,14 +17,14 @@ _CLEAR = 0.95
 """The best shift must beat every other one, half a window away, by 5 %."""
 
 
-class Aligned(NamedTuple):
+class ClockOffset(NamedTuple):
     """The seconds to add to the log's times, or None; and in words how it was found, or why not."""
 
     offset_s: float | None
     reason: str
 
 
-def align(trace: Trace, windows: Sequence[Window], expected_offset_s: float | None) -> Aligned:
+def align(trace: Trace, windows: Sequence[Window], expected_offset_s: float | None) -> ClockOffset:
     """Find the shift between a trace and the windows.
 
     Args:
@@ -34,45 +34,45 @@ def align(trace: Trace, windows: Sequence[Window], expected_offset_s: float | No
     """
     times_s, power_w = trace.curve(trace.capability.subject)
     if times_s.size < 2:
-        return Aligned(None, "the external meter's log has no readings")
-    low, high = _range(times_s, windows, expected_offset_s)
+        return ClockOffset(None, "the external meter's log has no readings")
+    low, high = _compute_shift_range(times_s, windows, expected_offset_s)
     if high < low:
         span = windows[-1].end_s - windows[0].start_s
-        return Aligned(
+        return ClockOffset(
             None, f"the log of {times_s[-1] - times_s[0]:.0f} s does not hold the whole measurement of {span:.0f} s"
         )
     step_s = max(float(np.median(np.diff(times_s))), (high - low) / 200_000)
     offsets = np.arange(low, high + step_s, step_s)
-    contrast = _contrast(_powers(times_s, power_w, windows, offsets), windows)
+    contrast = _compute_contrast(_compute_window_powers(times_s, power_w, windows, offsets), windows)
     best = float(offsets[int(np.argmax(contrast))])
     fine = best + np.linspace(-step_s, step_s, 2 * _FINE_STEPS + 1)
-    powers = _powers(times_s, power_w, windows, fine)
-    chosen = int(np.argmax(_contrast(powers, windows)))
+    powers = _compute_window_powers(times_s, power_w, windows, fine)
+    chosen = int(np.argmax(_compute_contrast(powers, windows)))
     elsewhere = contrast[np.abs(offsets - fine[chosen]) > min(w.span_s for w in windows) / 2]
-    return _judged(float(fine[chosen]), powers[:, chosen], windows, float(elsewhere.max(initial=0.0)))
+    return _judge_shift(float(fine[chosen]), powers[:, chosen], windows, float(elsewhere.max(initial=0.0)))
 
 
-def _judged(best: float, powers: Floats, windows: Sequence[Window], elsewhere: float) -> Aligned:
+def _judge_shift(best: float, powers: Floats, windows: Sequence[Window], elsewhere: float) -> ClockOffset:
     """Every loop must draw more than every idle window, and no other shift may fit nearly as well."""
     loops = [power for power, w in zip(powers, windows, strict=True) if w.name != IDLE]
     idles = [power for power, w in zip(powers, windows, strict=True) if w.name == IDLE]
     rise = float(np.mean(loops) - np.mean(idles))
     if min(loops) <= max(idles) or elsewhere > _CLEAR * rise:
-        return Aligned(
+        return ClockOffset(
             None, "the external meter's log cannot be aligned: its power does not follow the loops that were run"
         )
-    return Aligned(
+    return ClockOffset(
         best, f"the external log was shifted by {best:+.3f} s, where its power rises by {rise:.3g} W in the loops"
     )
 
 
-def _range(times_s: Floats, windows: Sequence[Window], expected: float | None) -> tuple[float, float]:
+def _compute_shift_range(times_s: Floats, windows: Sequence[Window], expected: float | None) -> tuple[float, float]:
     """Shifts at which the log holds every window, near the expected one where there is one."""
     low, high = windows[-1].end_s - float(times_s[-1]), windows[0].start_s - float(times_s[0])
     return (low, high) if expected is None else (max(low, expected - _NEAR_S), min(high, expected + _NEAR_S))
 
 
-def _powers(times_s: Floats, power_w: Floats, windows: Sequence[Window], offsets: Floats) -> Floats:
+def _compute_window_powers(times_s: Floats, power_w: Floats, windows: Sequence[Window], offsets: Floats) -> Floats:
     """Mean power of every window for every shift [windows, shifts], from the running integral of the log."""
     steps = np.diff(times_s) * (power_w[1:] + power_w[:-1]) / 2
     energy_j = np.concatenate([[0.0], np.cumsum(steps)])
@@ -80,7 +80,7 @@ def _powers(times_s: Floats, power_w: Floats, windows: Sequence[Window], offsets
     return np.stack([(end - start) / w.span_s for (start, end), w in zip(edges, windows, strict=True)])
 
 
-def _contrast(powers: Floats, windows: Sequence[Window]) -> Floats:
+def _compute_contrast(powers: Floats, windows: Sequence[Window]) -> Floats:
     """Mean power of the loops minus that of the idle windows, for every shift [shifts]."""
     idle = np.array([w.name == IDLE for w in windows])
     return np.asarray(powers[~idle].mean(axis=0) - powers[idle].mean(axis=0), np.float64)

@@ -16,15 +16,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgeexit.errors import EdgeExitError, InputError
-from edgeexit.hardware.power import PowerMeter, Reading, Rejected, find_power_meter, find_power_meters
+from edgeexit.hardware.power import PowerMeter, PowerReading, RejectedMeter, find_power_meter, find_power_meters
 from edgeexit.hardware.power.recorder import ProcessRecorder, Recorder
 from edgeexit.measure.energy.alignment import align
-from edgeexit.measure.energy.report import EnergyReport, nothing_measured, report_of
-from edgeexit.measure.energy.trace import trace_of
-from edgeexit.measure.energy.windows import Clock, Frames, Plan, SystemClock, Window, run_windows
+from edgeexit.measure.energy.report import EnergyReport, build_empty_report, build_energy_report
+from edgeexit.measure.energy.trace import build_trace
+from edgeexit.measure.energy.windows import EnergySchedule, Frames, SystemClock, TimeSource, Window, run_windows
 from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.timing import Call
-from edgeexit.util.progress import Progress, silent
+from edgeexit.util.progress import Progress, show_nothing
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Runner
@@ -43,8 +43,8 @@ def measure_energy(
     idle_s: float = 5.0,
     trials: int = 5,
     seed: int = 0,
-    clock: Clock | None = None,
-    progress: Progress = silent,
+    clock: TimeSource | None = None,
+    progress: Progress = show_nothing,
 ) -> EnergyReport:
     """The energy of one inference of every call.
 
@@ -71,10 +71,10 @@ def measure_energy(
     rejected = meters[0].rejected if meters else ()
     if not recorders:
         missing = meters[0] if meters else find_power_meter()
-        return nothing_measured(list(calls), _no_meter(missing), missing.rejected)
+        return build_empty_report(list(calls), _explain_missing_meter(missing), missing.rejected)
     update_s = max(max(r.capability.interval_s or 0.0, 1.0 / r.capability.rate_hz) for r in recorders)
-    plan = Plan(max(seconds, _UPDATES * update_s), max(idle_s, 10 * update_s), trials=trials, seed=seed)
-    windows, readings = _recorded(recorders, lambda: run_windows(calls, plan, clock or SystemClock(), progress))
+    plan = EnergySchedule(max(seconds, _UPDATES * update_s), max(idle_s, 10 * update_s), trials=trials, seed=seed)
+    windows, readings = _record_while(recorders, lambda: run_windows(calls, plan, clock or SystemClock(), progress))
     reports = [
         _report(r, found, windows, list(calls), shares=shares, rejected=rejected)
         for r, found in zip(recorders, readings, strict=True)
@@ -83,14 +83,14 @@ def measure_energy(
     return replace(main, others=tuple(report for report in reports if report is not main))
 
 
-def _recorded(
+def _record_while(
     recorders: Sequence[Recorder], work: Callable[[], list[Window]]
-) -> tuple[list[Window], list[list[Reading] | str]]:
+) -> tuple[list[Window], list[list[PowerReading] | str]]:
     """Do the work while all recorders record, each started one is also stopped; the windows, and the readings of each or why none.
 
     The fault of one meter leaves the others theirs; where none records, there is nothing to work for.
     """
-    found: dict[int, list[Reading] | str] = {}
+    found: dict[int, list[PowerReading] | str] = {}
     windows: list[Window] = []
     with ExitStack() as started:
         for place, recorder in enumerate(recorders):
@@ -113,7 +113,7 @@ def _start(recorder: Recorder) -> str | None:
     return None
 
 
-def _stop(recorder: Recorder, place: int, found: dict[int, list[Reading] | str]) -> None:
+def _stop(recorder: Recorder, place: int, found: dict[int, list[PowerReading] | str]) -> None:
     try:
         found[place] = recorder.stop()
     except EdgeExitError as error:
@@ -122,27 +122,27 @@ def _stop(recorder: Recorder, place: int, found: dict[int, list[Reading] | str])
 
 def _report(
     recorder: Recorder,
-    readings: Sequence[Reading] | str,
+    readings: Sequence[PowerReading] | str,
     windows: Sequence[Window],
     names: list[str],
     *,
     shares: Mapping[str, float] | None,
-    rejected: tuple[Rejected, ...],
+    rejected: tuple[RejectedMeter, ...],
 ) -> EnergyReport:
     """What one meter has to say of the windows, its clock aligned to theirs, or why it gave no readings."""
     if isinstance(readings, str):
-        return nothing_measured(names, readings, rejected, trace_of(recorder.capability, ()))
-    trace = trace_of(recorder.capability, readings)
+        return build_empty_report(names, readings, rejected, build_trace(recorder.capability, ()))
+    trace = build_trace(recorder.capability, readings)
     if recorder.aligned:
-        return report_of(trace, windows, names, shares=shares, rejected=rejected)
+        return build_energy_report(trace, windows, names, shares=shares, rejected=rejected)
     aligned = align(trace, windows, recorder.expected_offset_s)
     if aligned.offset_s is None:
-        return nothing_measured(names, aligned.reason, rejected, trace)
+        return build_empty_report(names, aligned.reason, rejected, trace)
     shifted = trace.shifted(aligned.offset_s)
-    return report_of(shifted, windows, names, shares=shares, rejected=rejected, notes=(aligned.reason,))
+    return build_energy_report(shifted, windows, names, shares=shares, rejected=rejected, notes=(aligned.reason,))
 
 
-def energy_of(
+def measure_runner_energy(
     runner: Runner,
     samples: Sequence[Any],
     *,
@@ -154,8 +154,8 @@ def energy_of(
     idle_s: float = 5.0,
     trials: int = 5,
     seed: int = 0,
-    clock: Clock | None = None,
-    progress: Progress = silent,
+    clock: TimeSource | None = None,
+    progress: Progress = show_nothing,
 ) -> EnergyReport:
     """The energy of leaving at each exit (`exit 1`, ...), of the mix (`mix`) and of the backbone (`backbone`).
 
@@ -183,8 +183,8 @@ def energy_of(
     shares = {f"exit {k}": exits[k] / len(samples) for k in range(1, runner.exits + 1)}
     clock = clock or SystemClock()
     with runner.backbone() as backbone:
-        calls: dict[str, Call] = {name: _forced(runner, samples, k + 1) for k, name in enumerate(shares)}
-        looped = {"mix": _looped(runner, samples), "backbone": _looped(backbone, samples)}
+        calls: dict[str, Call] = {name: _make_forced_call(runner, samples, k + 1) for k, name in enumerate(shares)}
+        looped = {"mix": _make_cycling_call(runner, samples), "backbone": _make_cycling_call(backbone, samples)}
         calls |= looped
         if pace is not None:
             calls |= {f"paced {name}": Frames(call, pace, clock, seed) for name, call in looped.items()}
@@ -201,10 +201,10 @@ def energy_of(
             clock=clock,
             progress=progress,
         )
-    return report if pace is None else replace(report, notes=(*report.notes, *_achieved(report, pace)))
+    return report if pace is None else replace(report, notes=(*report.notes, *_count_achieved_frames(report, pace)))
 
 
-def _achieved(report: EnergyReport, pace: Pace) -> Iterator[str]:
+def _count_achieved_frames(report: EnergyReport, pace: Pace) -> Iterator[str]:
     """How many of the frames asked for were run."""
     for call in report.calls:
         if call.name.startswith("paced ") and call.loops:
@@ -215,12 +215,12 @@ def _achieved(report: EnergyReport, pace: Pace) -> Iterator[str]:
             )
 
 
-def _forced(runner: Runner, samples: Sequence[Any], exit: int) -> Call:
+def _make_forced_call(runner: Runner, samples: Sequence[Any], exit: int) -> Call:
     n = len(samples)
     return lambda i: runner.forced(samples[i % n], exit=exit)
 
 
-def _looped(run: Any, samples: Sequence[Any]) -> Call:
+def _make_cycling_call(run: Any, samples: Sequence[Any]) -> Call:
     n = len(samples)
     return lambda i: run(samples[i % n])
 
@@ -234,6 +234,6 @@ def _check(calls: Mapping[str, Call], seconds: float, idle_s: float, trials: int
         raise InputError(msg)
 
 
-def _no_meter(meter: PowerMeter) -> str:
+def _explain_missing_meter(meter: PowerMeter) -> str:
     why = "; ".join(f"{r.name}: {r.why}" for r in meter.rejected)
     return f"no power meter on this machine ({why})"

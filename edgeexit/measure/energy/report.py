@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgeexit.hardware.power import Rejected
-from edgeexit.hardware.validity import Finding, Validity, verdict
+from edgeexit.hardware.power import RejectedMeter
+from edgeexit.hardware.validity import Finding, Validity, combine_findings
 from edgeexit.measure.energy.trace import MeanPower, Trace
 from edgeexit.measure.energy.windows import IDLE, Window
 from edgeexit.measure.statistics import Interval, mean_interval
@@ -26,7 +26,7 @@ _MAX_MISSING = 0.05
 
 
 @dataclass(frozen=True)
-class Budget:
+class EnergyUncertainty:
     """What may be wrong with an energy, J per inference; the parts are bounds and add up.
 
     Attributes:
@@ -80,7 +80,7 @@ class CallEnergy:
     gross_ci95: Interval | None
     net_j: float | None
     net_ci95: Interval | None
-    budget: Budget | None
+    budget: EnergyUncertainty | None
     rails_j: Mapping[str, float]
     reason: str | None
 
@@ -123,7 +123,7 @@ class EnergyReport:
     closure: float | None
     reason: str | None
     notes: tuple[str, ...]
-    rejected: tuple[Rejected, ...]
+    rejected: tuple[RejectedMeter, ...]
     validity: Validity
     others: tuple[EnergyReport, ...] = ()
 
@@ -153,10 +153,10 @@ class _Slice(NamedTuple):
         return self.window.span_s / self.window.loops
 
 
-def nothing_measured(
+def build_empty_report(
     names: Sequence[str],
     reason: str,
-    rejected: tuple[Rejected, ...],
+    rejected: tuple[RejectedMeter, ...],
     trace: Trace | None = None,
     notes: tuple[str, ...] = (),
 ) -> EnergyReport:
@@ -183,14 +183,14 @@ def nothing_measured(
     )
 
 
-def report_of(
+def build_energy_report(
     trace: Trace,
     windows: Sequence[Window],
     names: Sequence[str],
     *,
     shares: Mapping[str, float] | None = None,
     mix: str = "mix",
-    rejected: tuple[Rejected, ...] = (),
+    rejected: tuple[RejectedMeter, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> EnergyReport:
     """Energy per inference of every call that the windows hold.
@@ -205,16 +205,16 @@ def report_of(
         notes: to be handed on.
     """
     capability = trace.capability
-    unusable = _unusable(trace)
+    unusable = _explain_unusable(trace)
     if unusable is not None:
-        return nothing_measured(names, unusable, rejected, trace, notes)
-    slices = {name: _slices(trace, windows, name) for name in names}
+        return build_empty_report(names, unusable, rejected, trace, notes)
+    slices = {name: _make_slices(trace, windows, name) for name in names}
     step = capability.step if capability.step is not None else trace.observed_step(capability.subject)
     calls = tuple(_call(name, slices[name], trace, step) for name in names)
-    idle = [p.power_w for w in windows if w.name == IDLE and (p := _power(trace, w)) is not None]
+    idle = [p.power_w for w in windows if w.name == IDLE and (p := _compute_power(trace, w)) is not None]
     idle_w = float(np.mean(idle)) if idle else None
     drift = (idle[-1] - idle[0]) / idle_w if len(idle) > 1 and idle_w else None
-    closure = _closure(calls, shares, mix)
+    closure = _compute_closure(calls, shares, mix)
     return EnergyReport(
         meter=capability.name,
         scope=capability.subject_scope,
@@ -231,11 +231,11 @@ def report_of(
         reason=None,
         notes=(*capability.notes, *notes),
         rejected=rejected,
-        validity=verdict(_findings(trace, windows, drift, closure)),
+        validity=combine_findings(_find_faults(trace, windows, drift, closure)),
     )
 
 
-def _unusable(trace: Trace) -> str | None:
+def _explain_unusable(trace: Trace) -> str | None:
     """Why the whole trace says nothing, or None."""
     subject = trace.capability.subject
     if not subject:
@@ -250,15 +250,15 @@ def _unusable(trace: Trace) -> str | None:
     return None
 
 
-def _power(trace: Trace, window: Window) -> MeanPower | None:
+def _compute_power(trace: Trace, window: Window) -> MeanPower | None:
     return trace.mean_power(trace.capability.subject, window.start_s, window.end_s)
 
 
-def _slices(trace: Trace, windows: Sequence[Window], name: str) -> list[_Slice]:
+def _make_slices(trace: Trace, windows: Sequence[Window], name: str) -> list[_Slice]:
     found = []
     for i, window in enumerate(windows):
         if window.name == name:
-            powers = [_power(trace, w) for w in (window, windows[i - 1], windows[i + 1])]
+            powers = [_compute_power(trace, w) for w in (window, windows[i - 1], windows[i + 1])]
             if all(p is not None for p in powers):
                 found.append(_Slice(window, *(p for p in powers if p is not None)))
     return found
@@ -270,7 +270,7 @@ def _call(name: str, slices: list[_Slice], trace: Trace, step: float | None) -> 
         return CallEnergy(name, 0, 0, 0.0, None, None, None, None, None, None, {}, reason)
     gross = np.array([s.active.power_w * s.per_inference_s for s in slices])
     net = np.array([(s.active.power_w - s.idle_w) * s.per_inference_s for s in slices])
-    below_floor = _below_floor(slices, trace, step)
+    below_floor = _is_below_floor(slices, trace, step)
     return CallEnergy(
         name=name,
         trials=len(slices),
@@ -281,13 +281,13 @@ def _call(name: str, slices: list[_Slice], trace: Trace, step: float | None) -> 
         gross_ci95=mean_interval(gross),
         net_j=None if below_floor else float(net.mean()),
         net_ci95=None if below_floor else mean_interval(net),
-        budget=_budget(slices, trace, step),
-        rails_j=_rails(slices, trace),
+        budget=_compute_uncertainty(slices, trace, step),
+        rails_j=_compute_rail_powers(slices, trace),
         reason=below_floor,
     )
 
 
-def _below_floor(slices: list[_Slice], trace: Trace, step: float | None) -> str | None:
+def _is_below_floor(slices: list[_Slice], trace: Trace, step: float | None) -> str | None:
     """Net power must stand out of the meter's steps."""
     net_w = float(np.mean([s.active.power_w - s.idle_w for s in slices]))
     floor_w = _FLOOR_STEPS * _step_w(slices, trace, step)
@@ -303,20 +303,20 @@ def _step_w(slices: list[_Slice], trace: Trace, step: float | None) -> float:
     return step / float(np.mean([s.active.span_s for s in slices])) if trace.capability.kind == "counter" else step
 
 
-def _budget(slices: list[_Slice], trace: Trace, step: float | None) -> Budget:
+def _compute_uncertainty(slices: list[_Slice], trace: Trace, step: float | None) -> EnergyUncertainty:
     per_inference_s = float(np.mean([s.per_inference_s for s in slices]))
     sampling_w = math.sqrt(sum(s.active.error_w**2 for s in slices)) / len(slices)
     drift_w = float(np.mean([abs(s.after.power_w - s.before.power_w) for s in slices]))
     quantum = 1.0 if trace.capability.kind == "counter" else 0.5
-    return Budget(
+    return EnergyUncertainty(
         quantisation_j=quantum * _step_w(slices, trace, step) * per_inference_s,
         sampling_j=sampling_w * per_inference_s,
         idle_j=drift_w / 2 * per_inference_s,
-        offset_j=_offset_w(trace) * per_inference_s,
+        offset_j=_estimate_offset(trace) * per_inference_s,
     )
 
 
-def _offset_w(trace: Trace) -> float:
+def _estimate_offset(trace: Trace) -> float:
     """What a sampled meter shows below zero: nothing draws negative power, so it is at least this far off."""
     if trace.capability.kind == "counter":
         return 0.0
@@ -325,7 +325,7 @@ def _offset_w(trace: Trace) -> float:
     return float(-np.minimum(lowest, 0.0).sum())
 
 
-def _rails(slices: list[_Slice], trace: Trace) -> dict[str, float]:
+def _compute_rail_powers(slices: list[_Slice], trace: Trace) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in trace.capability.names:
         powers = [trace.mean_power([name], s.window.start_s, s.window.end_s) for s in slices]
@@ -335,7 +335,7 @@ def _rails(slices: list[_Slice], trace: Trace) -> dict[str, float]:
     return found
 
 
-def _closure(calls: Sequence[CallEnergy], shares: Mapping[str, float] | None, mix: str) -> float | None:
+def _compute_closure(calls: Sequence[CallEnergy], shares: Mapping[str, float] | None, mix: str) -> float | None:
     energies = {call.name: call.gross_j for call in calls}
     measured = energies.get(mix)
     if not shares or not measured:
@@ -346,7 +346,9 @@ def _closure(calls: Sequence[CallEnergy], shares: Mapping[str, float] | None, mi
     return sum(share * energy for share, energy in parts if energy is not None) / measured - 1.0
 
 
-def _findings(trace: Trace, windows: Sequence[Window], drift: float | None, closure: float | None) -> Iterator[Finding]:
+def _find_faults(
+    trace: Trace, windows: Sequence[Window], drift: float | None, closure: float | None
+) -> Iterator[Finding]:
     if drift is not None and abs(drift) > _MAX_DRIFT:
         yield "suspect", f"idle power drifted by {drift:+.1%} during the energy pass"
     if closure is not None and abs(closure) > _MAX_CLOSURE:
@@ -364,8 +366,8 @@ def _findings(trace: Trace, windows: Sequence[Window], drift: float | None, clos
     missing = float(np.isnan(trace.values).any(axis=1).mean())
     if missing > _MAX_MISSING:
         yield "suspect", f"{missing:.0%} of the readings lack a channel"
-    if _offset_w(trace) > 0:
+    if _estimate_offset(trace) > 0:
         yield (
             "suspect",
-            f"the meter shows negative power: it is off by at least {_offset_w(trace):.3g} W, which gross energy carries",
+            f"the meter shows negative power: it is off by at least {_estimate_offset(trace):.3g} W, which gross energy carries",
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.hardware.power import Capability, Reading
+from edgeexit.hardware.power import Capability, PowerReading
 
 Floats = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ class Trace:
     def mean_power(self, names: Sequence[str], start_s: float, end_s: float) -> MeanPower | None:
         """Mean power of the sum of some channels in a window; None where too few readings lie in it."""
         times_s, values = self.curve(names)
-        measure = _counted if self.capability.kind == "counter" else _sampled
+        measure = _average_counter if self.capability.kind == "counter" else _average_samples
         return measure(times_s, values, start_s, end_s)
 
     def observed_step(self, names: Sequence[str]) -> float | None:
@@ -87,7 +87,7 @@ class Trace:
         return float(moved.min()) if moved.size else None
 
 
-def trace_of(capability: Capability, readings: Sequence[Reading]) -> Trace:
+def build_trace(capability: Capability, readings: Sequence[PowerReading]) -> Trace:
     """The readings as arrays."""
     shape = (len(readings), len(capability.channels))
     return Trace(
@@ -109,17 +109,17 @@ def unwrap(counter: Floats, range_j: float | None) -> Floats:
     return np.concatenate([[0.0], np.cumsum(steps)]) if counter.size else counter
 
 
-def _sampled(times_s: Floats, power_w: Floats, start_s: float, end_s: float) -> MeanPower | None:
+def _average_samples(times_s: Floats, power_w: Floats, start_s: float, end_s: float) -> MeanPower | None:
     inside = (times_s >= start_s) & (times_s <= end_s)
     count, span_s = int(inside.sum()), end_s - start_s
     if count < _FEWEST_SAMPLES or span_s <= 0:
         return None
-    every = _trapezoid(times_s, power_w, start_s, end_s)
-    halves = [_trapezoid(times_s[i::2], power_w[i::2], start_s, end_s) for i in (0, 1)]
+    every = _integrate_power(times_s, power_w, start_s, end_s)
+    halves = [_integrate_power(times_s[i::2], power_w[i::2], start_s, end_s) for i in (0, 1)]
     return MeanPower(every / span_s, count, abs(halves[0] - halves[1]) / 2 / span_s, span_s)
 
 
-def _trapezoid(times_s: Floats, power_w: Floats, start_s: float, end_s: float) -> float:
+def _integrate_power(times_s: Floats, power_w: Floats, start_s: float, end_s: float) -> float:
     """Energy between two moments, J; power is interpolated at them."""
     inside = (times_s > start_s) & (times_s < end_s)
     at = np.concatenate([[start_s], times_s[inside], [end_s]])
@@ -129,7 +129,7 @@ def _trapezoid(times_s: Floats, power_w: Floats, start_s: float, end_s: float) -
     return float(np.sum(np.diff(at) * (power[1:] + power[:-1]) / 2))
 
 
-def _counted(times_s: Floats, energy_j: Floats, start_s: float, end_s: float) -> MeanPower | None:
+def _average_counter(times_s: Floats, energy_j: Floats, start_s: float, end_s: float) -> MeanPower | None:
     ticks = np.flatnonzero(np.diff(energy_j) > 0) + 1
     ticks = ticks[(times_s[ticks] >= start_s) & (times_s[ticks] <= end_s)]
     if ticks.size < 2:

@@ -18,14 +18,14 @@ import numpy as np
 
 from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.timing import Call
-from edgeexit.util.progress import Progress, silent
+from edgeexit.util.progress import Progress, show_nothing
 
 IDLE = "idle"
 _BLOCK_S = 0.02
 _WARMUP = 10
 
 
-class Clock(Protocol):
+class TimeSource(Protocol):
     """Time, so that tests can simulate it."""
 
     def now(self) -> float:
@@ -72,7 +72,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EnergySchedule:
     """How long to do what.
 
     Attributes:
@@ -102,7 +102,7 @@ class Frames:
         seed: of Poisson arrivals.
     """
 
-    def __init__(self, call: Call, pace: Pace, clock: Clock, seed: int = 0) -> None:
+    def __init__(self, call: Call, pace: Pace, clock: TimeSource, seed: int = 0) -> None:
         self._call, self._pace, self._clock = call, pace, clock
         self._rng = np.random.default_rng(seed)
         self._due_s = -math.inf
@@ -120,7 +120,9 @@ class Frames:
         return self._call(i)
 
 
-def run_windows(calls: Mapping[str, Call], plan: Plan, clock: Clock, progress: Progress = silent) -> list[Window]:
+def run_windows(
+    calls: Mapping[str, Call], plan: EnergySchedule, clock: TimeSource, progress: Progress = show_nothing
+) -> list[Window]:
     """Run every call in every trial; the windows in order of time, an idle one first, last and between any two others.
 
     Args:
@@ -133,16 +135,19 @@ def run_windows(calls: Mapping[str, Call], plan: Plan, clock: Clock, progress: P
     for call in calls.values():
         for i in range(_WARMUP):
             call(i)
-    windows = [_idle(plan, clock, 0, rng)]
+    windows = [_run_idle_window(plan, clock, 0, rng)]
     total = plan.trials * len(calls)
     for trial in range(plan.trials):
         for name in rng.permutation(list(calls)):
-            windows += [_active(str(name), calls[str(name)], plan, clock, trial), _idle(plan, clock, trial, rng)]
+            windows += [
+                _run_active_window(str(name), calls[str(name)], plan, clock, trial),
+                _run_idle_window(plan, clock, trial, rng),
+            ]
             progress("energy", len(windows) // 2, total)
     return windows
 
 
-def _idle(plan: Plan, clock: Clock, trial: int, rng: np.random.Generator) -> Window:
+def _run_idle_window(plan: EnergySchedule, clock: TimeSource, trial: int, rng: np.random.Generator) -> Window:
     clock.sleep(plan.guard_s)
     start_s = clock.now()
     clock.sleep(plan.idle_s * rng.uniform(0.75, 1.25))
@@ -150,7 +155,7 @@ def _idle(plan: Plan, clock: Clock, trial: int, rng: np.random.Generator) -> Win
     return Window(IDLE, trial, start_s, end_s, 0)
 
 
-def _active(name: str, call: Call, plan: Plan, clock: Clock, trial: int) -> Window:
+def _run_active_window(name: str, call: Call, plan: EnergySchedule, clock: TimeSource, trial: int) -> Window:
     """Loops for the guard time, so that the meter has settled, then counts: in blocks, so that the clock is seldom read."""
     block, loops = _run_for(call, plan.guard_s, clock, 1, 0)
     start_s, first = clock.now(), loops
@@ -159,7 +164,7 @@ def _active(name: str, call: Call, plan: Plan, clock: Clock, trial: int) -> Wind
     return Window(name, trial, start_s, end_s, loops - first)
 
 
-def _run_for(call: Call, seconds: float, clock: Clock, block: int, i: int) -> tuple[int, int]:
+def _run_for(call: Call, seconds: float, clock: TimeSource, block: int, i: int) -> tuple[int, int]:
     """Run blocks until the time is over; the block size for about 20 ms, and the number of the next inference."""
     start_s, first = clock.now(), i
     end_s = now = start_s + seconds

@@ -25,13 +25,13 @@ from edgeexit.measure.statistics import (
     tukey_outliers,
     variation,
 )
-from edgeexit.measure.timing import Samples
+from edgeexit.measure.timing import TimedSamples
 
 _MOST_FOR_BOOTSTRAP = 200_000
 
 
 @dataclass(frozen=True)
-class Lane:
+class TimingSeries:
     """What one process measured of one way to run.
 
     Attributes:
@@ -39,7 +39,7 @@ class Lane:
         exits: int [n], the exit of each, from 1; None where all are of one kind.
     """
 
-    samples: Samples
+    samples: TimedSamples
     exits: NDArray[np.integer] | None = None
 
     def stratum(self, exit: int) -> NDArray[np.float64]:
@@ -47,26 +47,26 @@ class Lane:
         values = self.samples.values_s
         return values if self.exits is None else values[self.exits == exit]
 
-    def where(self, keep: NDArray[np.bool_]) -> Lane:
+    def where(self, keep: NDArray[np.bool_]) -> TimingSeries:
         """The samples where `keep`, bool [n], is true."""
-        samples = Samples(self.samples.values_s[keep], self.samples.blocks[keep])
-        return Lane(samples, None if self.exits is None else self.exits[keep])
+        samples = TimedSamples(self.samples.values_s[keep], self.samples.blocks[keep])
+        return TimingSeries(samples, None if self.exits is None else self.exits[keep])
 
-    def only(self, exit: int) -> Lane:
+    def only(self, exit: int) -> TimingSeries:
         """The samples that left at this exit, now all of one kind."""
         assert self.exits is not None
-        return Lane(self.where(self.exits == exit).samples)
+        return TimingSeries(self.where(self.exits == exit).samples)
 
 
 @dataclass(frozen=True)
-class Strata:
+class ExitTimes:
     """Means and medians of each exit in each process, seconds, [processes, exits]."""
 
     means: NDArray[np.float64]
     medians: NDArray[np.float64]
 
 
-def strata_of(lanes: Sequence[Lane], exits: int, stand_in: Strata | None = None) -> Strata:
+def compute_exit_times(lanes: Sequence[TimingSeries], exits: int, stand_in: ExitTimes | None = None) -> ExitTimes:
     """The figures of every exit in every process.
 
     Args:
@@ -82,25 +82,28 @@ def strata_of(lanes: Sequence[Lane], exits: int, stand_in: Strata | None = None)
                 means[p, k], medians[p, k] = values.mean(), nearest_rank(values, 50.0)
             elif stand_in is not None:
                 means[p, k], medians[p, k] = stand_in.means[p, k], stand_in.medians[p, k]
-    return Strata(means, medians)
+    return ExitTimes(means, medians)
 
 
-def latency_of(
-    lanes: Sequence[Lane], counts: NDArray[np.int64] | None = None, stand_in: Strata | None = None, seed: int = 0
+def compute_latency(
+    lanes: Sequence[TimingSeries],
+    counts: NDArray[np.int64] | None = None,
+    stand_in: ExitTimes | None = None,
+    seed: int = 0,
 ) -> Latency:
     """The latency of one way to run from the samples of all processes.
 
     Args:
         lanes: one per process, at least one, none empty.
         counts: int64 [exits], how many of the data set's samples leave at each exit; None for one kind of inference.
-        stand_in: see `strata_of`.
+        stand_in: see `compute_exit_times`.
         seed: of the resampling.
     """
     weights = np.ones(1, np.int64) if counts is None else counts
-    shares, strata = weights / weights.sum(), strata_of(lanes, len(weights), stand_in)
-    mean_s, typical_s = _weighted(strata.means, shares), _weighted(strata.medians, shares)
+    shares, strata = weights / weights.sum(), compute_exit_times(lanes, len(weights), stand_in)
+    mean_s, typical_s = _weight_by_share(strata.means, shares), _weight_by_share(strata.medians, shares)
     pooled = np.concatenate([lane.samples.values_s for lane in lanes])
-    outliers = [tukey_outliers(values) for values in _pooled_strata(lanes, len(weights)) if len(values)]
+    outliers = [tukey_outliers(values) for values in _pool_exit_samples(lanes, len(weights)) if len(values)]
     return Latency(
         n=len(pooled),
         mean_s=float(mean_s.mean()),
@@ -109,27 +112,27 @@ def latency_of(
         typical_s=float(typical_s.mean()),
         min_s=float(pooled.min()),
         iqr_s=nearest_rank(pooled, 75.0) - nearest_rank(pooled, 25.0),
-        percentiles=percentiles_of(pooled, _blocks(lanes), seed),
+        percentiles=compute_percentiles(pooled, _collect_blocks(lanes), seed),
         process_mean_s=tuple(map(float, mean_s)),
         process_typical_s=tuple(map(float, typical_s)),
         between_process_cv=variation(typical_s),
-        lag1=_lag1(lanes, int(np.argmax(weights)) + 1),
+        lag1=_compute_lag1(lanes, int(np.argmax(weights)) + 1),
         outliers_mild=sum(mild for mild, _ in outliers),
         outliers_severe=sum(severe for _, severe in outliers),
     )
 
 
-def _weighted(figures: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+def _weight_by_share(figures: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Σ share · figure of each process; an exit that nothing was measured of weighs nothing."""
     weights = np.where(np.isnan(figures), 0.0, shares)
     return np.asarray((np.nan_to_num(figures) * weights).sum(axis=1) / weights.sum(axis=1), np.float64)
 
 
-def _pooled_strata(lanes: Sequence[Lane], exits: int) -> list[NDArray[np.float64]]:
+def _pool_exit_samples(lanes: Sequence[TimingSeries], exits: int) -> list[NDArray[np.float64]]:
     return [np.concatenate([lane.stratum(k + 1) for lane in lanes]) for k in range(exits)]
 
 
-def _blocks(lanes: Sequence[Lane]) -> list[NDArray[np.float64]]:
+def _collect_blocks(lanes: Sequence[TimingSeries]) -> list[NDArray[np.float64]]:
     """All blocks of all processes, thinned evenly where there are more samples than a bootstrap needs."""
     total = sum(len(lane.samples) for lane in lanes)
     step = max(1, total // _MOST_FOR_BOOTSTRAP)
@@ -140,7 +143,7 @@ def _blocks(lanes: Sequence[Lane]) -> list[NDArray[np.float64]]:
     return found
 
 
-def percentiles_of(
+def compute_percentiles(
     values: NDArray[np.float64], blocks: Sequence[NDArray[np.float64]] = (), seed: int = 0
 ) -> tuple[Percentile, ...]:
     """Every percentile of a result with its bound; intervals only where blocks are given."""
@@ -152,18 +155,18 @@ def percentiles_of(
     )
 
 
-def _lag1(lanes: Sequence[Lane], exit: int) -> float | None:
+def _compute_lag1(lanes: Sequence[TimingSeries], exit: int) -> float | None:
     found = [value for lane in lanes if (value := lag1(lane.stratum(exit))) is not None]
     return float(np.mean(found)) if found else None
 
 
-def halves(lane: Lane) -> tuple[Lane, Lane]:
+def split_even_odd(lane: TimingSeries) -> tuple[TimingSeries, TimingSeries]:
     """The even and the odd rounds of a lane: the same thing measured twice, interleaved."""
     odd = lane.samples.blocks % 2 == 1
     return lane.where(~odd), lane.where(odd)
 
 
-def thirds_ratio(lane: Lane, counts: NDArray[np.int64] | None = None) -> float | None:
+def compute_thirds_ratio(lane: TimingSeries, counts: NDArray[np.int64] | None = None) -> float | None:
     """The typical latency of the last third of the rounds over that of the first; None below three rounds."""
     rounds = lane.samples.blocks
     third = (int(rounds.max()) + 1) // 3
@@ -171,11 +174,11 @@ def thirds_ratio(lane: Lane, counts: NDArray[np.int64] | None = None) -> float |
         return None
     weights = np.ones(1, np.int64) if counts is None else counts
     ends = [lane.where(rounds < third), lane.where(rounds > rounds.max() - third)]
-    first, last = _weighted(strata_of(ends, len(weights)).medians, weights / weights.sum())
+    first, last = _weight_by_share(compute_exit_times(ends, len(weights)).medians, weights / weights.sum())
     return float(last / first)
 
 
-def thinned(lanes: Mapping[int, Lane], most: int) -> dict[int, Lane]:
+def thin_series(lanes: Mapping[int, TimingSeries], most: int) -> dict[int, TimingSeries]:
     """At most `most` samples of each lane, evenly spread, for the raw file."""
     steps = {key: max(1, -(-len(lane.samples) // most)) for key, lane in lanes.items()}
     return {key: lane.where(np.arange(len(lane.samples)) % steps[key] == 0) for key, lane in lanes.items()}

@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 
 from edgeexit.hardware.validity import Finding
 from edgeexit.measure.accuracy import Decisions
-from edgeexit.measure.breakdown import breakdown_of
-from edgeexit.measure.processes import Replicate
+from edgeexit.measure.breakdown import summarize_breakdown
+from edgeexit.measure.processes import ProcessResult
 from edgeexit.measure.result.aggregation import (
-    Lane,
-    Strata,
-    halves,
-    latency_of,
-    percentiles_of,
-    strata_of,
-    thinned,
-    thirds_ratio,
+    ExitTimes,
+    TimingSeries,
+    compute_exit_times,
+    compute_latency,
+    compute_percentiles,
+    compute_thirds_ratio,
+    split_even_odd,
+    thin_series,
 )
 from edgeexit.measure.result.parts import (
-    Audit,
+    CachingAudit,
     Closure,
-    Cold,
+    ColdCacheLatency,
     ColdStart,
     ExitLatency,
     Latency,
     LatencyReport,
-    Paced,
-    PacedLane,
+    PacedLatency,
+    PacedSeries,
 )
 from edgeexit.measure.verdict import Comparison, Processes, compare_processes
 
@@ -46,11 +46,11 @@ _LEAST_SAME = 0.9
 
 
 @dataclass(frozen=True)
-class Measured:
+class RawMeasurement:
     """Everything from which the report is made; `other` are the exits, int64 [n], of what is measured against."""
 
     decisions: Decisions
-    replicates: Sequence[Replicate]
+    replicates: Sequence[ProcessResult]
     seed: int
     other: NDArray[np.int64] | None = None
 
@@ -64,25 +64,25 @@ class Measured:
         """Share of the data set that leaves at each exit, float64 [N]."""
         return self.decisions.counts / len(self.decisions.exits)
 
-    def mixtures(self, name: str = "mixture") -> list[Lane]:
+    def mixtures(self, name: str = "mixture") -> list[TimingSeries]:
         """The early-exit lane of every process."""
         return [r.mixed(name, self.decisions.exits) for r in self.replicates]
 
     def forced(self) -> list[Latency]:
         """The latency of each forced exit, from the first."""
-        return [latency_of([r.lane(f"forced_{k + 1}") for r in self.replicates]) for k in range(self.exits)]
+        return [compute_latency([r.lane(f"forced_{k + 1}") for r in self.replicates]) for k in range(self.exits)]
 
-    def forced_strata(self) -> Strata:
+    def forced_strata(self) -> ExitTimes:
         """Means and medians of the forced exits in every process."""
-        each = [strata_of([r.lane(f"forced_{k + 1}") for r in self.replicates], 1) for k in range(self.exits)]
-        return Strata(np.hstack([s.means for s in each]), np.hstack([s.medians for s in each]))
+        each = [compute_exit_times([r.lane(f"forced_{k + 1}") for r in self.replicates], 1) for k in range(self.exits)]
+        return ExitTimes(np.hstack([s.means for s in each]), np.hstack([s.medians for s in each]))
 
 
-def report_of(measured: Measured) -> LatencyReport:
+def build_latency_report(measured: RawMeasurement) -> LatencyReport:
     """The latency report."""
     replicates, forced = measured.replicates, measured.forced()
-    mixture = _mixture(measured, "mixture")
-    backbone = latency_of([r.lane("backbone") for r in replicates])
+    mixture = _compute_mixture(measured, "mixture")
+    backbone = compute_latency([r.lane("backbone") for r in replicates])
     predicted_s = float(measured.shares @ [f.typical_s for f in forced])
     parts = [r.parts for r in replicates]
     fault = next((part for part in parts if isinstance(part, str)), None)
@@ -93,57 +93,57 @@ def report_of(measured: Measured) -> LatencyReport:
         mixture=mixture,
         backbone=backbone,
         per_exit=tuple(
-            ExitLatency(k + 1, float(measured.shares[k]), _natural(measured, k + 1), forced[k])
+            ExitLatency(k + 1, float(measured.shares[k]), _collect_natural_samples(measured, k + 1), forced[k])
             for k in range(measured.exits)
         ),
         closure=Closure(predicted_s, mixture.typical_s, predicted_s / mixture.typical_s - 1.0),
-        against_backbone=compare_processes(sides(backbone), sides(mixture), paired=True),
-        noise_floor=_noise_floor(measured),
-        breakdown=breakdown_of([part for part in parts if not isinstance(part, str)]) if fault is None else None,
+        against_backbone=compare_processes(get_process_means(backbone), get_process_means(mixture), paired=True),
+        noise_floor=_compute_noise_floor(measured),
+        breakdown=summarize_breakdown([part for part in parts if not isinstance(part, str)]) if fault is None else None,
         breakdown_reason=fault,
     )
 
 
-def sides(latency: Latency) -> Processes:
+def get_process_means(latency: Latency) -> Processes:
     """One side of a comparison."""
     return Processes(latency.process_typical_s, latency.process_mean_s)
 
 
-def _mixture(measured: Measured, name: str) -> Latency:
-    return latency_of(measured.mixtures(name), measured.decisions.counts, measured.forced_strata(), measured.seed)
+def _compute_mixture(measured: RawMeasurement, name: str) -> Latency:
+    return compute_latency(measured.mixtures(name), measured.decisions.counts, measured.forced_strata(), measured.seed)
 
 
-def _natural(measured: Measured, exit: int) -> Latency | None:
+def _collect_natural_samples(measured: RawMeasurement, exit: int) -> Latency | None:
     """The samples of the mix that left at this exit; None where some process had none."""
     lanes = measured.mixtures()
     keep = [lane for lane in lanes if len(lane.stratum(exit))]
-    return latency_of([lane.only(exit) for lane in keep]) if len(keep) == len(lanes) else None
+    return compute_latency([lane.only(exit) for lane in keep]) if len(keep) == len(lanes) else None
 
 
-def _noise_floor(measured: Measured) -> Comparison:
-    even, odd = zip(*map(halves, measured.mixtures()), strict=True)
+def _compute_noise_floor(measured: RawMeasurement) -> Comparison:
+    even, odd = zip(*map(split_even_odd, measured.mixtures()), strict=True)
     stand_in = measured.forced_strata()
-    first, second = (latency_of(side, measured.decisions.counts, stand_in) for side in (even, odd))
-    return compare_processes(sides(first), sides(second), paired=True)
+    first, second = (compute_latency(side, measured.decisions.counts, stand_in) for side in (even, odd))
+    return compare_processes(get_process_means(first), get_process_means(second), paired=True)
 
 
-def against_of(measured: Measured, report: LatencyReport) -> tuple[Latency, Comparison] | None:
+def build_against_report(measured: RawMeasurement, report: LatencyReport) -> tuple[Latency, Comparison] | None:
     """The latency of what is measured against, and the early exit compared with it; None where there is nothing."""
     if measured.other is None:
         return None
     lanes = [r.mixed("against", measured.other) for r in measured.replicates]
-    other = latency_of(lanes, np.bincount(measured.other - 1).astype(np.int64), seed=measured.seed)
-    return other, compare_processes(sides(other), sides(report.mixture), paired=True)
+    other = compute_latency(lanes, np.bincount(measured.other - 1).astype(np.int64), seed=measured.seed)
+    return other, compare_processes(get_process_means(other), get_process_means(report.mixture), paired=True)
 
 
-def audit_of(replicates: Sequence[Replicate]) -> Audit:
+def build_audit_report(replicates: Sequence[ProcessResult]) -> CachingAudit:
     """The report of the audit; the processes had as many different inputs as the smallest of their traces."""
-    unique, same = (latency_of([r.lane(f"audit.{name}") for r in replicates]) for name in ("unique", "same"))
-    comparison = compare_processes(sides(unique), sides(same), paired=True)
-    return Audit(min(int(r.arrays["audit.inputs"][0]) for r in replicates), unique, same, comparison)
+    unique, same = (compute_latency([r.lane(f"audit.{name}") for r in replicates]) for name in ("unique", "same"))
+    comparison = compare_processes(get_process_means(unique), get_process_means(same), paired=True)
+    return CachingAudit(min(int(r.arrays["audit.inputs"][0]) for r in replicates), unique, same, comparison)
 
 
-def audit_findings(audit: Audit | None) -> Iterator[Finding]:
+def audit_findings(audit: CachingAudit | None) -> Iterator[Finding]:
     """Answers that come sooner for an input seen just before were not computed anew, or their input was kept."""
     if audit is not None and audit.comparison.verdict == "FASTER" and audit.comparison.typical.value < _LEAST_SAME:
         yield (
@@ -155,21 +155,23 @@ def audit_findings(audit: Audit | None) -> Iterator[Finding]:
         )
 
 
-def paced_of(replicates: Sequence[Replicate], arrivals: str, rate_hz: float, deadline_s: float) -> Paced:
+def build_paced_report(
+    replicates: Sequence[ProcessResult], arrivals: str, rate_hz: float, deadline_s: float
+) -> PacedLatency:
     """The report of the paced requests."""
-    lanes = {name: _paced_lane(replicates, name, deadline_s) for name in ("mixture", "backbone")}
-    return Paced(arrivals, rate_hz, deadline_s, lanes["mixture"], lanes["backbone"])
+    lanes = {name: _build_paced_series(replicates, name, deadline_s) for name in ("mixture", "backbone")}
+    return PacedLatency(arrivals, rate_hz, deadline_s, lanes["mixture"], lanes["backbone"])
 
 
-def _paced_lane(replicates: Sequence[Replicate], name: str, deadline_s: float) -> PacedLane:
+def _build_paced_series(replicates: Sequence[ProcessResult], name: str, deadline_s: float) -> PacedSeries:
     due, start, end = ([r.arrays[f"paced.{name}.{part}"] for r in replicates] for part in ("due_s", "start_s", "end_s"))
     latency_s = np.concatenate([e - d for d, e in zip(due, end, strict=True)])
     service_s = np.concatenate([e - s for s, e in zip(start, end, strict=True)])
     waiting = [np.searchsorted(d, s, side="right") - np.arange(1, len(s) + 1) for d, s in zip(due, start, strict=True)]
-    return PacedLane(
+    return PacedSeries(
         n=len(latency_s),
         mean_s=float(latency_s.mean()),
-        percentiles=percentiles_of(latency_s),
+        percentiles=compute_percentiles(latency_s),
         service_mean_s=float(service_s.mean()),
         misses=int((latency_s > deadline_s).sum()),
         achieved_hz=len(latency_s) / sum(float(e[-1]) for e in end),
@@ -177,28 +179,30 @@ def _paced_lane(replicates: Sequence[Replicate], name: str, deadline_s: float) -
     )
 
 
-def cold_of(measured: Measured, flushed_bytes: int) -> Cold:
+def build_cold_report(measured: RawMeasurement, flushed_bytes: int) -> ColdCacheLatency:
     """The report of the inferences with flushed caches."""
-    backbone = latency_of([r.lane("cold.backbone") for r in measured.replicates])
-    return Cold(flushed_bytes, _mixture(measured, "cold.mixture"), backbone)
+    backbone = compute_latency([r.lane("cold.backbone") for r in measured.replicates])
+    return ColdCacheLatency(flushed_bytes, _compute_mixture(measured, "cold.mixture"), backbone)
 
 
-def findings_of(measured: Measured, report: LatencyReport) -> Iterator[Finding]:
+def find_measurement_faults(measured: RawMeasurement, report: LatencyReport) -> Iterator[Finding]:
     """What there is to doubt about the measurement itself."""
-    differing = sum(_differing(measured, r) for r in measured.replicates)
+    differing = sum(_count_differing(measured, r) for r in measured.replicates)
     if differing:
         yield "invalid", f"{differing} inputs left at another exit while timed than in the accuracy pass"
     for name, latency in (("early exit", report.mixture), ("backbone", report.backbone)):
         if latency.between_process_cv is not None and latency.between_process_cv > _MOST_CV:
             yield "suspect", f"{name} differs by {latency.between_process_cv:.1%} between processes (1 sigma)"
-    drifts = [d for lane in measured.mixtures() if (d := thirds_ratio(lane, measured.decisions.counts)) is not None]
+    drifts = [
+        d for lane in measured.mixtures() if (d := compute_thirds_ratio(lane, measured.decisions.counts)) is not None
+    ]
     if drifts and abs(float(np.median(drifts)) - 1.0) > _MOST_DRIFT:
         yield "suspect", f"the last third of a process took {float(np.median(drifts)):.2f} times as long as the first"
     if report.harness_overhead_s > _MOST_OVERHEAD_S:
         yield "suspect", f"the harness adds {report.harness_overhead_s * 1e6:.2f} µs to each inference"
 
 
-def _differing(measured: Measured, replicate: Replicate) -> int:
+def _count_differing(measured: RawMeasurement, replicate: ProcessResult) -> int:
     expected: dict[str, NDArray[np.int64] | int] = {"mixture": measured.decisions.exits[replicate.places]}
     expected["backbone"] = measured.exits
     for exit in range(1, measured.exits + 1):
@@ -208,7 +212,7 @@ def _differing(measured: Measured, replicate: Replicate) -> int:
     return sum(replicate.differing(name, exits) for name, exits in expected.items())
 
 
-def notes_of(measured: Measured, report: LatencyReport) -> Iterator[str]:
+def collect_notes(measured: RawMeasurement, report: LatencyReport) -> Iterator[str]:
     """What a reader should know that is no reason to doubt."""
     last = float(measured.shares[-1])
     deep = [f"p{p.q:g}" for p in report.mixture.percentiles if last > 1.0 - p.q / 100.0]
@@ -223,7 +227,7 @@ def notes_of(measured: Measured, report: LatencyReport) -> Iterator[str]:
     if (measured.decisions.counts == len(measured.decisions.exits)).any():
         yield f"every sample leaves at exit {int(measured.decisions.exits[0])}: the other exits cost and never answer"
     for name, latency in (("early exit", report.mixture), ("the backbone", report.backbone)):
-        half = _width(latency)
+        half = _compute_relative_half_width(latency)
         if half is not None and half > _MOST_WIDTH:
             yield f"the mean of {name} is known to ±{half:.1%} only: measure longer (--preset standard) on a quiet machine"
     missing = [str(e.exit) for e in report.per_exit if e.natural is None and e.share > 0]
@@ -231,13 +235,13 @@ def notes_of(measured: Measured, report: LatencyReport) -> Iterator[str]:
         yield f"too few samples of exit {', '.join(missing)} in the mix: its share of the mean is from the forced loop"
 
 
-def _width(latency: Latency) -> float | None:
+def _compute_relative_half_width(latency: Latency) -> float | None:
     """Half the interval of the mean, as a share of it."""
     interval = latency.mean_ci95
     return None if interval is None else (interval.high - interval.low) / 2.0 / latency.mean_s
 
 
-def raw_of(measured: Measured) -> dict[str, NDArray[Any]]:
+def collect_raw_arrays(measured: RawMeasurement) -> dict[str, NDArray[Any]]:
     """The arrays of the raw file: at most 10,000 samples of each lane and process, and the accuracy pass."""
     lanes = {
         "mixture": dict(enumerate(measured.mixtures())),
@@ -245,7 +249,7 @@ def raw_of(measured: Measured) -> dict[str, NDArray[Any]]:
     }
     raw: dict[str, NDArray[Any]] = {}
     for name, all_lanes in lanes.items():
-        kept = thinned(all_lanes, _MOST_RAW)
+        kept = thin_series(all_lanes, _MOST_RAW)
         raw[f"{name}_s"] = np.concatenate([lane.samples.values_s for lane in kept.values()]).astype(np.float32)
         raw[f"{name}_process"] = np.repeat(np.arange(len(kept)), [len(k.samples) for k in kept.values()]).astype(
             np.int16
@@ -255,7 +259,7 @@ def raw_of(measured: Measured) -> dict[str, NDArray[Any]]:
             raw["mixture_exit"] = np.concatenate([k.exits for k in kept.values() if k.exits is not None]).astype(
                 np.int16
             )
-    raw |= _raw_forced(measured)
+    raw |= _collect_raw_forced(measured)
     return raw | {
         "exits": measured.decisions.exits.astype(np.int16),
         "scores": measured.decisions.scores,
@@ -263,10 +267,10 @@ def raw_of(measured: Measured) -> dict[str, NDArray[Any]]:
     }
 
 
-def _raw_forced(measured: Measured) -> dict[str, NDArray[Any]]:
+def _collect_raw_forced(measured: RawMeasurement) -> dict[str, NDArray[Any]]:
     values, exits = [], []
     for k in range(1, measured.exits + 1):
-        kept = thinned(
+        kept = thin_series(
             {p: r.lane(f"forced_{k}") for p, r in enumerate(measured.replicates)}, _MOST_RAW // measured.exits
         )
         values += [lane.samples.values_s for lane in kept.values()]

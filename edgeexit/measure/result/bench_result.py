@@ -1,7 +1,7 @@
 """The result of a measurement, as a frozen value and as a file; schema `edgeexit.bench/1`.
 
 Every time is in seconds, exits are numbered from 1, thresholds are in the criterion's own unit. A figure that was not measured is
-null, and the field beside it that ends in `_reason` says why. Raw samples lie in an .npz file beside the JSON.
+null, and the field beside it that ends in `_explain_error` says why. Raw samples lie in an .npz file beside the JSON.
 
     /1    first version
 """
@@ -20,30 +20,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.errors import InputError
-from edgeexit.measure.accuracy import with_intervals
+from edgeexit.measure.accuracy import add_intervals
 from edgeexit.measure.cache.report import CacheResult
-from edgeexit.measure.cache.sweep import Sweep
-from edgeexit.measure.consistency import length_faults, value_faults
+from edgeexit.measure.cache.sweep import CacheSweep
+from edgeexit.measure.consistency import find_length_faults, find_value_faults
 from edgeexit.measure.energy.report import EnergyReport
-from edgeexit.measure.records import Record, bench_records, data_frame
+from edgeexit.measure.records import Record, bench_records, make_data_frame
 from edgeexit.measure.result.parts import (
     Accuracy,
-    Against,
-    Audit,
-    Cold,
+    CachingAudit,
+    ColdCacheLatency,
+    ComparedRunner,
     Device,
-    Judgement,
     LatencyReport,
-    Paced,
-    Subject,
+    PacedLatency,
+    SystemUnderTest,
     Tool,
+    ValidityReport,
     Workload,
 )
 from edgeexit.measure.summary import bench_summary
 from edgeexit.util.archives import read_archive
-from edgeexit.util.atomic import replacing, write_text
+from edgeexit.util.atomic import replace_atomically, write_text
 from edgeexit.util.display import Summarised, Summary
-from edgeexit.util.documents import check_schema, dumps, from_document, read_json, to_document
+from edgeexit.util.documents import check_schema, dumps, parse_document, read_json, to_document
 
 SCHEMA_VERSION = 1
 
@@ -66,22 +66,22 @@ class BenchResult(Summarised):
     created: str
     tool: Tool
     device: Device
-    subject: Subject
+    subject: SystemUnderTest
     workload: Workload
-    validity: Judgement
+    validity: ValidityReport
     notes: tuple[str, ...]
     accuracy: Accuracy
     latency: LatencyReport
-    paced: Paced | None
+    paced: PacedLatency | None
     paced_reason: str | None
-    cold: Cold | None
+    cold: ColdCacheLatency | None
     cold_reason: str | None
     energy: dict[str, Any] | None
     energy_reason: str | None
     cache: dict[str, Any] | None
     cache_reason: str | None
-    against: Against | None = None
-    audit: Audit | None = None
+    against: ComparedRunner | None = None
+    audit: CachingAudit | None = None
     raw: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def _summary(self) -> Summary:
@@ -103,7 +103,7 @@ class BenchResult(Summarised):
         Raises:
             MissingExtra: pandas is not installed.
         """
-        return data_frame(self.to_records())
+        return make_data_frame(self.to_records())
 
     def save(self, path: str | Path) -> Path:
         """Write the JSON file and the .npz beside it, the JSON last; an older file of that name is replaced whole.
@@ -116,7 +116,7 @@ class BenchResult(Summarised):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             if self.raw:
-                with replacing(raw) as scratch:
+                with replace_atomically(raw) as scratch:
                     np.savez_compressed(scratch, allow_pickle=False, **self.raw)
             write_text(target, dumps(self.to_document() | {"raw": raw.name if self.raw else None}))
         except OSError as error:
@@ -143,7 +143,7 @@ def check_place(path: str | Path) -> None:
         raise InputError(msg) from error
 
 
-def result_from(document: Any, where: str = "result") -> BenchResult:
+def parse_result(document: Any, where: str = "result") -> BenchResult:
     """The result that `BenchResult.to_document` wrote.
 
     Raises:
@@ -151,22 +151,22 @@ def result_from(document: Any, where: str = "result") -> BenchResult:
     """
     check_schema(document, "bench", SCHEMA_VERSION, where)
     body = {key: value for key, value in document.items() if key not in {"schema", "raw"}}
-    result = from_document(BenchResult, body, where)
-    faults = [*value_faults(result), *_faults(result)]
+    result = parse_document(BenchResult, body, where)
+    faults = [*find_value_faults(result), *_find_faults(result)]
     if faults:
         raise InputError(f"the figures of {where} contradict each other: {'; '.join(faults)}.")
     _check_extras(result, where)
     if result.accuracy.agreement_ci95 is not None:
         return result
-    return replace(result, accuracy=with_intervals(result.accuracy, result.workload.n))  # an older file
+    return replace(result, accuracy=add_intervals(result.accuracy, result.workload.n))  # an older file
 
 
-def _faults(result: BenchResult) -> Iterator[str]:
+def _find_faults(result: BenchResult) -> Iterator[str]:
     exits = result.subject.exits
     if result.workload.n < 1:
         yield "workload.n is less than 1"
     accuracy, latency = result.accuracy.per_exit, result.latency.per_exit
-    yield from length_faults(
+    yield from find_length_faults(
         {
             "subject.thresholds": (result.subject.thresholds, exits - 1),
             "accuracy.per_exit": (accuracy, exits),
@@ -186,13 +186,13 @@ def _check_extras(result: BenchResult, where: str) -> None:
         _check_part(CacheResult, result.cache.get("report"), f"the cache of {where}")
         swept = result.cache.get("sweep")
         if swept is not None:
-            _check_part(Sweep, swept, f"the cache sweep of {where}")
+            _check_part(CacheSweep, swept, f"the cache sweep of {where}")
 
 
 def _check_part(kind: type[Any], document: Any, where: str) -> None:
     if isinstance(document, dict):
         document = {name: value for name, value in document.items() if name != "schema"}
-    from_document(kind, document, where)
+    parse_document(kind, document, where)
 
 
 def read_result(path: str | Path) -> BenchResult:
@@ -203,7 +203,7 @@ def read_result(path: str | Path) -> BenchResult:
     """
     file = Path(path)
     document = read_json(file, "a bench result")
-    result = result_from(document, str(file))
+    result = parse_result(document, str(file))
     return replace(result, raw=_read_raw(file, document.get("raw")))
 
 

@@ -89,7 +89,7 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Moment:
+class MachineSnapshot:
     """The machine at the end of a process: seconds since the start, its hottest point, its fastest clock; null if unreadable."""
 
     at_s: float
@@ -129,12 +129,12 @@ class Device:
     facts: dict[str, str]
     before: dict[str, Any]
     after: dict[str, Any]
-    timeline: tuple[Moment, ...] = ()
+    timeline: tuple[MachineSnapshot, ...] = ()
     channels: tuple[StateChannel, ...] = ()
 
 
 @dataclass(frozen=True)
-class Subject:
+class SystemUnderTest:
     """What was measured. `threshold_unit` is the criterion's; `target` and `calibration` (its name) are null without one.
 
     `source` is the file name of the model that the bundle was compiled from and `source_sha256` its digest: two bundles of one model
@@ -180,7 +180,7 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ValidityReport:
     """valid, suspect or invalid, and every reason."""
 
     status: str
@@ -252,7 +252,7 @@ class Closure:
 
 
 @dataclass(frozen=True)
-class StageCost:
+class StageLatency:
     """What one stage adds, and what leaving at its exit costs besides the engines; medians, each measured by itself.
 
     Attributes:
@@ -272,7 +272,7 @@ class StageCost:
 class Breakdown:
     """Where the time goes, exit by exit; `reason` says why criteria are not told apart."""
 
-    exits: tuple[StageCost, ...]
+    exits: tuple[StageLatency, ...]
     reason: str | None
 
 
@@ -308,7 +308,7 @@ class LatencyReport:
 
 
 @dataclass(frozen=True)
-class PacedLane:
+class PacedSeries:
     """One way to run under a schedule of arrivals; latency counts from the scheduled arrival, so waiting in line counts too.
 
     Attributes:
@@ -331,18 +331,18 @@ class PacedLane:
 
 
 @dataclass(frozen=True)
-class Paced:
+class PacedLatency:
     """Requests at a rate of their own. `arrivals` is "fixed" or "poisson"."""
 
     arrivals: str
     rate_hz: float
     deadline_s: float
-    mixture: PacedLane
-    backbone: PacedLane
+    mixture: PacedSeries
+    backbone: PacedSeries
 
 
 @dataclass(frozen=True)
-class Cold:
+class ColdCacheLatency:
     """Every inference after a buffer larger than the last-level cache was streamed through."""
 
     flushed_bytes: int
@@ -351,7 +351,7 @@ class Cold:
 
 
 @dataclass(frozen=True)
-class Audit:
+class CachingAudit:
     """Whether an input that was just seen is answered sooner: MLPerf LoadGen's audit for caches of answers or inputs.
 
     Attributes:
@@ -368,10 +368,10 @@ class Audit:
 
 
 @dataclass(frozen=True)
-class Against:
+class ComparedRunner:
     """Another early exit, interleaved in the same processes; the comparison has it as the reference."""
 
-    subject: Subject
+    subject: SystemUnderTest
     accuracy: float | None
     latency: Latency
     comparison: Comparison

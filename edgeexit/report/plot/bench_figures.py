@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeexit.measure import BenchResult
 from edgeexit.measure.result.parts import Breakdown, LatencyReport
-from edgeexit.report.extras import extra_pictures
+from edgeexit.report.extras import plot_extras
 from edgeexit.report.plot.figure import (
     BACKBONE,
     GATE,
@@ -22,19 +22,19 @@ from edgeexit.report.plot.figure import (
     Axis,
     Bar,
     BarFigure,
-    Dots,
     Figure,
     Floats,
     Line,
     Mark,
     Picture,
-    Rule,
-    exit_tone,
-    latency_axis,
-    thin,
+    Points,
+    ReferenceLine,
+    choose_exit_tone,
+    make_latency_axis,
+    thin_curves,
 )
-from edgeexit.report.sweep import Sweep, sweep
-from edgeexit.report.tables import speedup
+from edgeexit.report.sweep import ThresholdSweep, sweep
+from edgeexit.report.tables import compute_speedup
 from edgeexit.report.timeline import time_pictures
 from edgeexit.util import units
 
@@ -43,40 +43,40 @@ _INFERENCES = Axis("inferences (%)", 0.01, False, 0.0, 102.0)
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
-def pictures_of(result: BenchResult) -> list[Picture]:
+def plot_result(result: BenchResult) -> list[Picture]:
     """Every picture that the result holds the data for."""
     found, swept = list[Picture](), sweep(result)
     if swept is not None:
         found += [
-            frontier(result, swept),
-            accuracy_over_thresholds(result, swept),
-            exits_over_thresholds(result, swept),
+            plot_frontier(result, swept),
+            plot_accuracy_over_thresholds(result, swept),
+            plot_exit_rates_over_thresholds(result, swept),
         ]
     if "mixture_s" in result.raw:
-        found.append(distribution(result))
-    found += [costs(result), closure(result)]
-    found += extra_pictures(result)
+        found.append(plot_latency_distribution(result))
+    found += [plot_exit_costs(result), plot_closure(result)]
+    found += plot_extras(result)
     return [*found, *time_pictures(result)]
 
 
-def _points(result: BenchResult) -> int:
+def _count_points(result: BenchResult) -> int:
     """Of each curve: fewer where there are many exits, so that a page stays small."""
     return max(100, 500 // max(1, result.subject.exits // 4))
 
 
 def _time_axis(result: BenchResult, label: str, largest_s: float | None = None, *, log: bool = False) -> Axis:
-    return latency_axis(label, largest_s or result.latency.backbone.mean_s, log=log)
+    return make_latency_axis(label, largest_s or result.latency.backbone.mean_s, log=log)
 
 
-def _goodness(result: BenchResult) -> str:
+def _format_quality_label(result: BenchResult) -> str:
     return "agreement with the backbone (%)" if result.accuracy.overall is None else "accuracy (%)"
 
 
-def frontier(result: BenchResult, swept: Sweep) -> Figure:
+def plot_frontier(result: BenchResult, swept: ThresholdSweep) -> Figure:
     """Accuracy against mean latency over all thresholds: BranchyNet's Fig. 3, with the knee, the policy and the backbone."""
     accuracy, latency = result.accuracy, result.latency
     order = np.argsort(swept.mean_cost, kind="stable")
-    xs, ys = thin(swept.mean_cost[order], swept.accuracy[order])
+    xs, ys = thin_curves(swept.mean_cost[order], swept.accuracy[order])
     knee = swept.knee()
     chosen = accuracy.agreement if accuracy.overall is None else accuracy.overall
     straight = 1.0 if accuracy.backbone is None else accuracy.backbone
@@ -85,74 +85,77 @@ def frontier(result: BenchResult, swept: Sweep) -> Figure:
     half = 1.96 * float(np.sqrt(chosen * (1.0 - chosen) / result.workload.n))
     knee_note = f"knee: {swept.own[knee]:.3g} {result.subject.threshold_unit}"
     marks: tuple[Mark, ...] = (
-        Line(xs, ys, exit_tone(1), "other thresholds (from the forced exits)"),
+        Line(xs, ys, choose_exit_tone(1), "other thresholds (from the forced exits)"),
         replace(
-            _dot(float(swept.mean_cost[knee]), float(swept.accuracy[knee]), INK, knee_note, knee_note), note_below=True
+            _make_dot(float(swept.mean_cost[knee]), float(swept.accuracy[knee]), INK, knee_note, knee_note),
+            note_below=True,
         ),
-        _dot(latency.backbone.mean_s, straight, BACKBONE, "backbone", "backbone"),
+        _make_dot(latency.backbone.mean_s, straight, BACKBONE, "backbone", "backbone"),
         replace(
-            _dot(latency.mixture.mean_s, chosen, POLICY, "this policy", "this policy"),
+            _make_dot(latency.mixture.mean_s, chosen, POLICY, "this policy", "this policy"),
             spread=(half_s, half, min(half, 1.0 - chosen)),
         ),
     )
     caption = (
-        f"The measured policy is {units.ratio(speedup(result))} as fast as the backbone in the mean. "
+        f"The measured policy is {units.ratio(compute_speedup(result))} as fast as the backbone in the mean. "
         "Crosses are 95 % intervals; the line is what other thresholds would give at the measured cost of each exit."
     )
     x = _time_axis(result, "mean latency", float(max(swept.mean_cost.max(), latency.backbone.mean_s)))
-    return Figure("accuracy-latency", "Accuracy against latency", caption, x, Axis(_goodness(result), 0.01), marks)
+    return Figure(
+        "accuracy-latency", "Accuracy against latency", caption, x, Axis(_format_quality_label(result), 0.01), marks
+    )
 
 
-def _dot(x: float, y: float, tone: str, label: str, note: str) -> Dots:
-    return Dots(np.array([x]), np.array([y]), tone, label, note, large=True)
+def _make_dot(x: float, y: float, tone: str, label: str, note: str) -> Points:
+    return Points(np.array([x]), np.array([y]), tone, label, note, large=True)
 
 
-def exits_over_thresholds(result: BenchResult, swept: Sweep) -> Figure:
+def plot_exit_rates_over_thresholds(result: BenchResult, swept: ThresholdSweep) -> Figure:
     """Who leaves where against the threshold: half of BranchyNet's Fig. 4."""
     order = np.argsort(swept.own, kind="stable")
     below, marks = np.zeros(len(order)), list[Mark]()
     for k in range(result.subject.exits):
         above = below + swept.shares[order, k]
-        xs, bottom, top = thin(swept.own[order], below, above, most=_points(result))
-        marks.append(Area(xs, bottom, top, exit_tone(k + 1, result.subject.exits), f"exit {k + 1}"))
+        xs, bottom, top = thin_curves(swept.own[order], below, above, most=_count_points(result))
+        marks.append(Area(xs, bottom, top, choose_exit_tone(k + 1, result.subject.exits), f"exit {k + 1}"))
         below = above
     caption = "The share of samples that leave at each exit, stacked, if this threshold stands at every exit."
     title, y = "Exits against the threshold", Axis("share (%)", 0.01, False, 0.0, 100.0)
-    marks += _used_thresholds(result)
-    return Figure("exits-threshold", title, caption, _threshold_axis(result, swept), y, tuple(marks))
+    marks += _list_used_thresholds(result)
+    return Figure("exits-threshold", title, caption, _make_threshold_axis(result, swept), y, tuple(marks))
 
 
-def accuracy_over_thresholds(result: BenchResult, swept: Sweep) -> Figure:
+def plot_accuracy_over_thresholds(result: BenchResult, swept: ThresholdSweep) -> Figure:
     """How accurate the whole is against the threshold: the other half of BranchyNet's Fig. 4."""
     order = np.argsort(swept.own, kind="stable")
-    xs, ys = thin(swept.own[order], swept.accuracy[order])
+    xs, ys = thin_curves(swept.own[order], swept.accuracy[order])
     straight = 1.0 if result.accuracy.backbone is None else result.accuracy.backbone
     marks: list[Mark] = [
-        Line(xs, ys, exit_tone(1), "early exit"),
+        Line(xs, ys, choose_exit_tone(1), "early exit"),
         Line(xs, np.full(len(xs), straight), BACKBONE, "backbone", dashed=True),
-        *_used_thresholds(result),
+        *_list_used_thresholds(result),
     ]
     caption = (
         "Where the line lies above the backbone, early exits are right about samples that the last exit gets wrong."
     )
-    axis = _threshold_axis(result, swept)
+    axis = _make_threshold_axis(result, swept)
     return Figure(
         "accuracy-threshold",
         "Accuracy against the threshold",
         caption,
         axis,
-        Axis(_goodness(result), 0.01),
+        Axis(_format_quality_label(result), 0.01),
         tuple(marks),
     )
 
 
-def _used_thresholds(result: BenchResult) -> list[Mark]:
+def _list_used_thresholds(result: BenchResult) -> list[Mark]:
     used = [(k, t) for k, t in enumerate(result.subject.thresholds, 1) if np.isfinite(t)]
-    tones = {k: exit_tone(k, result.subject.exits) for k, _ in used}
-    return [Rule(t, vertical=True, tone=tones[k], label=f"exit {k}: {t:.3g}") for k, t in used]
+    tones = {k: choose_exit_tone(k, result.subject.exits) for k, _ in used}
+    return [ReferenceLine(t, vertical=True, tone=tones[k], label=f"exit {k}: {t:.3g}") for k, t in used]
 
 
-def _threshold_axis(result: BenchResult, swept: Sweep) -> Axis:
+def _make_threshold_axis(result: BenchResult, swept: ThresholdSweep) -> Axis:
     """Entropies of a trained network spread over many decades; probabilities do not."""
     subject, positive = result.subject, swept.own[swept.own > 0]
     log = subject.criterion in {"entropy", "normalized_entropy"} and len(positive) > 0
@@ -160,25 +163,29 @@ def _threshold_axis(result: BenchResult, swept: Sweep) -> Axis:
     return Axis(f"{subject.criterion} threshold ({subject.threshold_unit})", 1.0, log, lowest)
 
 
-def distribution(result: BenchResult) -> Figure:
+def plot_latency_distribution(result: BenchResult) -> Figure:
     """The latency's distribution as stacked contributions of the exits, beside the backbone's."""
     raw, marks = result.raw, list[Mark]()
     values, exits = raw["mixture_s"].astype(np.float64), raw["mixture_exit"]
-    grid = np.geomspace(values.min(), max(values.max(), float(raw["backbone_s"].max())), _points(result))
+    grid = np.geomspace(values.min(), max(values.max(), float(raw["backbone_s"].max())), _count_points(result))
     below = np.zeros(len(grid))
     for latency in result.latency.per_exit:
         own = np.sort(values[exits == latency.exit])
-        above = below + (latency.share * _ecdf(own, grid) if len(own) else 0.0)
-        marks.append(Area(grid, below, above, exit_tone(latency.exit, result.subject.exits), f"exit {latency.exit}"))
+        above = below + (latency.share * _compute_ecdf(own, grid) if len(own) else 0.0)
+        marks.append(
+            Area(grid, below, above, choose_exit_tone(latency.exit, result.subject.exits), f"exit {latency.exit}")
+        )
         below = above
     marks.append(Line(grid, below, INK, "early exit", thick=True))
     marks.append(
-        Line(grid, _ecdf(np.sort(raw["backbone_s"].astype(np.float64)), grid), BACKBONE, "backbone", dashed=True)
+        Line(
+            grid, _compute_ecdf(np.sort(raw["backbone_s"].astype(np.float64)), grid), BACKBONE, "backbone", dashed=True
+        )
     )
-    target = _target(result)
+    target = _find_latency_target(result)
     target_s = None if target is None else target[1]
     if target is not None:
-        marks.append(Rule(target[1], vertical=True, tone=TARGET, label=f"target: {target[0]}"))
+        marks.append(ReferenceLine(target[1], vertical=True, tone=TARGET, label=f"target: {target[0]}"))
     high_s = max(nearest for nearest in (result.latency.backbone.percentile(99.9).value_s, target_s or 0.0)) * 1.3
     axis = _time_axis(result, "latency", log=True)
     x = Axis(axis.label, axis.scale, True, float(values.min()) / axis.scale / 1.1, high_s / axis.scale)
@@ -186,11 +193,11 @@ def distribution(result: BenchResult) -> Figure:
     return Figure("distribution", "Distribution of the latency", caption, x, _INFERENCES, tuple(marks))
 
 
-def _ecdf(ordered: Floats, grid: Floats) -> Floats:
+def _compute_ecdf(ordered: Floats, grid: Floats) -> Floats:
     return np.asarray(np.searchsorted(ordered, grid, side="right") / len(ordered), np.float64)
 
 
-def _target(result: BenchResult) -> tuple[str, float] | None:
+def _find_latency_target(result: BenchResult) -> tuple[str, float] | None:
     """The first latency bound of the calibration's target, as written and in seconds."""
     for part in (result.subject.target or "").split(","):
         found = _TARGET.match(part)
@@ -199,10 +206,10 @@ def _target(result: BenchResult) -> tuple[str, float] | None:
     return None
 
 
-def costs(result: BenchResult) -> BarFigure:
+def plot_exit_costs(result: BenchResult) -> BarFigure:
     """What leaving at each exit costs: stages, gates and overhead, beside the backbone and the mix."""
     latency, shares = result.latency, [units.percent(entry.share, 1) for entry in result.latency.per_exit]
-    parted = _forced_parts(latency) if latency.breakdown is None else _measured_parts(latency.breakdown)
+    parted = _list_forced_parts(latency) if latency.breakdown is None else _list_measured_parts(latency.breakdown)
     bars = [
         Bar(f"exit {k} · {share}", tuple(parts)) for k, (share, parts) in enumerate(zip(shares, parted, strict=True), 1)
     ]
@@ -219,29 +226,31 @@ def costs(result: BenchResult) -> BarFigure:
     return BarFigure("costs", "Where the time goes", caption, x, tuple(bars))
 
 
-def _measured_parts(breakdown: Breakdown) -> list[list[tuple[str, float, str]]]:
+def _list_measured_parts(breakdown: Breakdown) -> list[list[tuple[str, float, str]]]:
     """Of leaving at each exit: every stage and gate up to it, and what is not in any engine."""
     engines, found = list[tuple[str, float, str]](), []
     for cost in breakdown.exits:
-        engines.append((exit_tone(cost.exit, len(breakdown.exits)), max(0.0, cost.stage_s), f"stage {cost.exit}"))
+        engines.append(
+            (choose_exit_tone(cost.exit, len(breakdown.exits)), max(0.0, cost.stage_s), f"stage {cost.exit}")
+        )
         if cost.gate_s is not None:
             engines.append((GATE, max(0.0, cost.gate_s), "gates"))
         found.append([*engines, (GRID, max(0.0, cost.overhead_s), "overhead")])
     return found
 
 
-def _forced_parts(latency: LatencyReport) -> list[list[tuple[str, float, str]]]:
+def _list_forced_parts(latency: LatencyReport) -> list[list[tuple[str, float, str]]]:
     """For a result without a breakdown: what leaving one exit later adds."""
     parts, found, before_s = list[tuple[str, float, str]](), [], 0.0
     for entry in latency.per_exit:
         added_s = max(0.0, entry.forced.typical_s - before_s)
-        parts.append((exit_tone(entry.exit, len(latency.per_exit)), added_s, f"to exit {entry.exit}"))
+        parts.append((choose_exit_tone(entry.exit, len(latency.per_exit)), added_s, f"to exit {entry.exit}"))
         before_s += added_s
         found.append(list(parts))
     return found
 
 
-def closure(result: BenchResult) -> Figure:
+def plot_closure(result: BenchResult) -> Figure:
     """Predicted from forced exits against measured mix, process by process."""
     per_exit = result.latency.per_exit
     predicted = np.sum([e.share * np.array(e.forced.process_typical_s) for e in per_exit], axis=0)
@@ -251,7 +260,7 @@ def closure(result: BenchResult) -> Figure:
     line = np.array([both.min() - room, both.max() + room])
     marks = (
         Line(line, line, MUTED, "predicted = measured", dashed=True),
-        Dots(predicted, measured, POLICY, "one process each", large=True),
+        Points(predicted, measured, POLICY, "one process each", large=True),
     )
     error = f"{100 * result.latency.closure.error:+.1f} %"
     caption = (
@@ -261,7 +270,7 @@ def closure(result: BenchResult) -> Figure:
     return Figure("closure", "Closure: do the exits explain the mix?", caption, x, y, marks)
 
 
-def overlay(results: list[tuple[str, BenchResult]]) -> Figure | None:
+def plot_overlay(results: list[tuple[str, BenchResult]]) -> Figure | None:
     """The distributions of several results in one picture; None where fewer than two have raw samples."""
     held = [(name, r) for name, r in results if "mixture_s" in r.raw]
     if len(held) < 2:
@@ -271,7 +280,11 @@ def overlay(results: list[tuple[str, BenchResult]]) -> Figure | None:
     grid = np.geomspace(low, high, 500)
     marks = tuple(
         Line(
-            grid, _ecdf(np.sort(r.raw["mixture_s"].astype(np.float64)), grid), exit_tone(i, len(held)), name, thick=True
+            grid,
+            _compute_ecdf(np.sort(r.raw["mixture_s"].astype(np.float64)), grid),
+            choose_exit_tone(i, len(held)),
+            name,
+            thick=True,
         )
         for i, (name, r) in enumerate(held, 1)
     )

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.report.plot.palette import BACKBONE, GATE, GRID, INK, MUTED, POLICY, TARGET, WARN, exit_tone
+from edgeexit.report.plot.palette import BACKBONE, GATE, GRID, INK, MUTED, POLICY, TARGET, WARN, choose_exit_tone
 from edgeexit.util import units
 
 __all__ = [
@@ -25,20 +25,20 @@ __all__ = [
     "Axis",
     "Bar",
     "BarFigure",
-    "Dots",
     "Figure",
     "Floats",
     "Line",
     "Mark",
     "Panels",
     "Picture",
-    "Rule",
-    "exit_tone",
-    "extent",
-    "latency_axis",
-    "shared_x",
-    "thin",
-    "ticks",
+    "Points",
+    "ReferenceLine",
+    "choose_exit_tone",
+    "compute_extent",
+    "compute_ticks",
+    "make_latency_axis",
+    "share_x_axis",
+    "thin_curves",
 ]
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -79,7 +79,7 @@ class Area:
 
 
 @dataclass(frozen=True)
-class Dots:
+class Points:
     """Points [n]; `note` is written beside the last one. `spread` is a cross: to each side, below, above."""
 
     xs: Floats
@@ -93,7 +93,7 @@ class Dots:
 
 
 @dataclass(frozen=True)
-class Rule:
+class ReferenceLine:
     """A line across the whole picture at one value."""
 
     at: float
@@ -102,7 +102,7 @@ class Rule:
     label: str
 
 
-Mark: TypeAlias = Line | Area | Dots | Rule
+Mark: TypeAlias = Line | Area | Points | ReferenceLine
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,12 @@ class Panels:
 Picture: TypeAlias = Figure | BarFigure | Panels
 
 
-def extent(figure: Figure, *, vertical: bool) -> tuple[float, float]:
+def compute_extent(figure: Figure, *, vertical: bool) -> tuple[float, float]:
     """The lowest and highest value of the axis, in its own scale, with some room."""
     axis = figure.y if vertical else figure.x
-    values = np.concatenate([v for mark in figure.marks for v in _values(mark, vertical)] or [np.zeros(1)]) / axis.scale
+    values = (
+        np.concatenate([v for mark in figure.marks for v in _list_values(mark, vertical)] or [np.zeros(1)]) / axis.scale
+    )
     values = values[np.isfinite(values) & ((values > 0) | (not axis.log))]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     if axis.log:
@@ -171,30 +173,30 @@ def extent(figure: Figure, *, vertical: bool) -> tuple[float, float]:
     return (low if axis.low is None else axis.low), (high if axis.high is None else axis.high)
 
 
-def _values(mark: Mark, vertical: bool) -> Sequence[Floats]:
-    if isinstance(mark, Rule):
+def _list_values(mark: Mark, vertical: bool) -> Sequence[Floats]:
+    if isinstance(mark, ReferenceLine):
         return [np.array([mark.at])] if mark.vertical != vertical else []
     if isinstance(mark, Area):
         return [mark.low, mark.high] if vertical else [mark.xs]
     values = mark.ys if vertical else mark.xs
-    if isinstance(mark, Dots) and mark.spread is not None:
+    if isinstance(mark, Points) and mark.spread is not None:
         side, below, above = mark.spread
         return [values - below, values + above] if vertical else [values - side, values + side]
     return [values]
 
 
-def latency_axis(label: str, largest_s: float, *, log: bool = False) -> Axis:
+def make_latency_axis(label: str, largest_s: float, *, log: bool = False) -> Axis:
     """An axis of times in the unit that fits the largest of them."""
     scale, unit = units.seconds_scale(largest_s)
     return Axis(f"{label} ({unit})", scale, log)
 
 
-def ticks(low: float, high: float, *, log: bool, about: int = 6) -> list[float]:
+def compute_ticks(low: float, high: float, *, log: bool, about: int = 6) -> list[float]:
     """Round values between low and high for the marks of an axis."""
-    return _log_ticks(low, high) if log else _linear_ticks(low, high, about)
+    return _compute_log_ticks(low, high) if log else _compute_linear_ticks(low, high, about)
 
 
-def _linear_ticks(low: float, high: float, about: int) -> list[float]:
+def _compute_linear_ticks(low: float, high: float, about: int) -> list[float]:
     raw = (high - low) / max(1, about)
     power = 10.0 ** np.floor(np.log10(raw))
     step = power * next(m for m in (1.0, 2.0, 2.5, 5.0, 10.0) if m * power >= raw * 0.999)
@@ -203,7 +205,7 @@ def _linear_ticks(low: float, high: float, about: int) -> list[float]:
     return [float(round((first + i) * step, 12)) for i in range(max(0, count))]
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def _compute_log_ticks(low: float, high: float) -> list[float]:
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     span = np.log10(high / low)
     steps: tuple[float, ...] = (1.0, 2.0, 5.0) if span < 3 else (1.0,)
@@ -213,15 +215,15 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return [float(v) for v in found if low <= v <= high]
 
 
-def shared_x(figures: Sequence[Figure]) -> tuple[Figure, ...]:
+def share_x_axis(figures: Sequence[Figure]) -> tuple[Figure, ...]:
     """The figures over one and the same extent of x; only the last names it."""
-    ends = np.array([extent(figure, vertical=False) for figure in figures])
+    ends = np.array([compute_extent(figure, vertical=False) for figure in figures])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     bare = [replace(figure, x=replace(figure.x, label="", low=low, high=high)) for figure in figures[:-1]]
     return (*bare, replace(figures[-1], x=replace(figures[-1].x, low=low, high=high)))
 
 
-def thin(xs: Floats, *others: Floats, most: int = 600) -> tuple[Floats, ...]:
+def thin_curves(xs: Floats, *others: Floats, most: int = 600) -> tuple[Floats, ...]:
     """At most `most` points of curves that share their xs, ends kept: a picture holds no more."""
     if len(xs) <= most:
         return (xs, *others)

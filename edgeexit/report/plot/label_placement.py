@@ -16,14 +16,14 @@ _LINE = 15.0
 """Height of one line of 12 px text with its room."""
 
 
-def text_width(text: str, size: float = 12.0) -> float:
+def estimate_text_width(text: str, size: float = 12.0) -> float:
     """An upper estimate of the width of a text, pixels."""
     ems = sum(0.39 if c in _NARROW else 0.86 if c in _WIDE else 0.645 for c in text)
     return ems * size
 
 
 @dataclass(frozen=True)
-class Box:
+class Rectangle:
     """A rectangle, pixels."""
 
     left: float
@@ -31,31 +31,31 @@ class Box:
     right: float
     bottom: float
 
-    def meets(self, other: Box) -> bool:
+    def meets(self, other: Rectangle) -> bool:
         """Whether both share any area."""
         return (
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
 
-    def within(self, other: Box) -> bool:
+    def within(self, other: Rectangle) -> bool:
         """Whether all of it lies inside."""
         inside_x = self.left >= other.left and self.right <= other.right
         return inside_x and self.top >= other.top and self.bottom <= other.bottom
 
 
 @dataclass(frozen=True)
-class Spot:
+class LabelPosition:
     """A place for a text: its baseline, and which end of it stands at x."""
 
     x: float
     y: float
     anchor: Anchor = "start"
 
-    def box(self, text: str) -> Box:
+    def box(self, text: str) -> Rectangle:
         """What the text would cover there."""
-        width = text_width(text)
+        width = estimate_text_width(text)
         left = self.x - {"start": 0.0, "middle": width / 2, "end": width}[self.anchor]
-        return Box(left - 1, self.y - 12, left + width + 1, self.y + 3.5)
+        return Rectangle(left - 1, self.y - 12, left + width + 1, self.y + 3.5)
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,17 @@ class Label:
 
     text: str
     tone: str
-    spots: tuple[Spot, ...]
+    spots: tuple[LabelPosition, ...]
 
 
 def place(
-    labels: Sequence[Label], inside: Box, taken: Iterable[Box] = (), avoided: Sequence[Box] = ()
-) -> list[tuple[Label, Spot]]:
+    labels: Sequence[Label], inside: Rectangle, taken: Iterable[Rectangle] = (), avoided: Sequence[Rectangle] = ()
+) -> list[tuple[Label, LabelPosition]]:
     """The labels that found a place, in the order given: no two overlap, and none lies over what was taken before.
 
     What is to be avoided, such as the lines of the picture, is covered only by a label that finds no place beside it.
     """
-    occupied, placed = list(taken), list[tuple[Label, Spot]]()
+    occupied, placed = list(taken), list[tuple[Label, LabelPosition]]()
     for label in labels:
         free = [spot for spot in label.spots if _is_free(spot.box(label.text), inside, occupied)]
         if free:
@@ -85,33 +85,33 @@ def place(
     return placed
 
 
-def _is_free(box: Box, inside: Box, occupied: Sequence[Box]) -> bool:
+def _is_free(box: Rectangle, inside: Rectangle, occupied: Sequence[Rectangle]) -> bool:
     return box.within(inside) and not any(box.meets(other) for other in occupied)
 
 
-def around(x: float, y: float, *, below: bool = False) -> tuple[Spot, ...]:
+def list_places_around_point(x: float, y: float, *, below: bool = False) -> tuple[LabelPosition, ...]:
     """Places for the name of a point, the near ones first."""
-    sides: list[Spot] = []
+    sides: list[LabelPosition] = []
     for off in (0.0, _LINE, 2 * _LINE, 3 * _LINE):
-        above = [Spot(x + 10, y - 9 - off), Spot(x - 10, y - 9 - off, "end")]
-        under = [Spot(x + 10, y + 19 + off), Spot(x - 10, y + 19 + off, "end")]
+        above = [LabelPosition(x + 10, y - 9 - off), LabelPosition(x - 10, y - 9 - off, "end")]
+        under = [LabelPosition(x + 10, y + 19 + off), LabelPosition(x - 10, y + 19 + off, "end")]
         sides += [*under, *above] if below else [*above, *under]
-        sides += [Spot(x, y - 12 - off, "middle"), Spot(x, y + 22 + off, "middle")]
+        sides += [LabelPosition(x, y - 12 - off, "middle"), LabelPosition(x, y + 22 + off, "middle")]
     return tuple(sides)
 
 
-def beside(x: float, top: float, rows: int, *, left_first: bool) -> tuple[Spot, ...]:
+def list_places_beside_line(x: float, top: float, rows: int, *, left_first: bool) -> tuple[LabelPosition, ...]:
     """Places for the name of a vertical line: to its right or left, from the top down."""
-    found: list[Spot] = []
+    found: list[LabelPosition] = []
     for row in range(rows):
         y = top + 14 + row * _LINE
-        pair = [Spot(x + 6, y), Spot(x - 6, y, "end")]
+        pair = [LabelPosition(x + 6, y), LabelPosition(x - 6, y, "end")]
         found += reversed(pair) if left_first else pair
     return tuple(found)
 
 
-def along(y: float, left: float, right: float) -> tuple[Spot, ...]:
+def list_places_along_line(y: float, left: float, right: float) -> tuple[LabelPosition, ...]:
     """Places for the name of a horizontal line: above and below it, at its ends and in the middle."""
     middle = (left + right) / 2
     ends: tuple[tuple[float, Anchor], ...] = ((right - 4, "end"), (left + 6, "start"), (middle, "middle"))
-    return tuple(Spot(x, y + off, anchor) for off in (-6.0, 16.0) for x, anchor in ends)
+    return tuple(LabelPosition(x, y + off, anchor) for off in (-6.0, 16.0) for x, anchor in ends)

@@ -15,7 +15,7 @@ _RAMP_LIGHT = ("#27408b", "#0f86b5", "#2a9d5c", "#b59400", "#d9661f", "#a8326e")
 _RAMP_DARK = ("#7f9cf5", "#4cc3ee", "#5bd894", "#e6c84c", "#f59a5c", "#e581b3")
 
 
-def _ramp(anchors: tuple[str, ...]) -> dict[str, str]:
+def _make_ramp(anchors: tuple[str, ...]) -> dict[str, str]:
     """`ramp1` to `ramp32`, between the anchors in equal steps."""
     rgb = np.array([[int(a[i : i + 2], 16) for i in (1, 3, 5)] for a in anchors], np.float64)
     at = np.linspace(0, len(anchors) - 1, RAMP_STEPS)
@@ -27,24 +27,24 @@ LIGHT = {
     "ink": "#1f2933", "muted": "#5f6b78", "grid": "#e4e8ec", "paper": "#ffffff", "bad": "#b42318", "good": "#08764f",
     "warn": "#b54708", "backbone": "#66727f", "policy": "#5b21b6", "target": "#a21caf", "gate": "#3e4c59",
     "exit1": "#0f6fc5", "exit2": "#e08a00", "exit3": "#0b8a62", "exit4": "#b0509b", "exit5": "#3aa0d8", "exit6": "#c4451c",
-    "exit7": "#8a6a3b", **_ramp(_RAMP_LIGHT),
+    "exit7": "#8a6a3b", **_make_ramp(_RAMP_LIGHT),
 }  # fmt: skip
 DARK = {
     "ink": "#e6eaee", "muted": "#9aa5b1", "grid": "#2b3440", "paper": "#161b22", "bad": "#ff8a7a", "good": "#3ecf9a",
     "warn": "#f7b267", "backbone": "#94a1af", "policy": "#c4a7ff", "target": "#f0a6fa", "gate": "#c3ccd5",
     "exit1": "#5aaaf5", "exit2": "#f5b041", "exit3": "#3ecf9a", "exit4": "#df8fce", "exit5": "#7fcdf5", "exit6": "#f08a66",
-    "exit7": "#cbb083", **_ramp(_RAMP_DARK),
+    "exit7": "#cbb083", **_make_ramp(_RAMP_DARK),
 }  # fmt: skip
 
 
-def exit_tone(exit: int, exits: int = CATEGORIES) -> str:
+def choose_exit_tone(exit: int, exits: int = CATEGORIES) -> str:
     """The colour of an exit (from 1) of a network with `exits` exits; the same in every picture of it."""
     if exits <= CATEGORIES:
         return f"exit{(exit - 1) % CATEGORIES + 1}"
     return f"ramp{1 + round((min(exit, exits) - 1) * (RAMP_STEPS - 1) / (exits - 1))}"
 
 
-def palette_css() -> str:
+def render_palette_css() -> str:
     """Custom properties for both colour schemes, and the classes that the drawings use."""
     light, dark = ("".join(f"--{name}:{value};" for name, value in tones.items()) for tones in (LIGHT, DARK))
     tones = "".join(f".s-{name}{{stroke:var(--{name})}}.f-{name}{{fill:var(--{name})}}" for name in LIGHT)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeexit.errors import MissingExtra
-from edgeexit.report.keys import thinned_labels
-from edgeexit.report.plot.figure import Area, BarFigure, Dots, Figure, Line, Panels, Picture, extent
+from edgeexit.report.keys import thin_labels
+from edgeexit.report.plot.figure import Area, BarFigure, Figure, Line, Panels, Picture, Points, compute_extent
 from edgeexit.report.plot.palette import LIGHT
-from edgeexit.util.atomic import replacing
+from edgeexit.util.atomic import replace_atomically
 
 
 def save_picture(picture: Picture, path: Path, dpi: int = 150) -> None:
@@ -26,20 +26,20 @@ def save_picture(picture: Picture, path: Path, dpi: int = 150) -> None:
     except ImportError as error:
         raise MissingExtra("matplotlib", "report") from error
     parts = picture.panels if isinstance(picture, Panels) else (picture,)
-    canvas = Canvas(figsize=(6.4, _height(parts)), layout="constrained")
+    canvas = Canvas(figsize=(6.4, _compute_height(parts)), layout="constrained")
     FigureCanvasAgg(canvas)
     for part, axes in zip(parts, canvas.subplots(len(parts), squeeze=False)[:, 0], strict=True):
         axes.spines[["top", "right"]].set_visible(False)
-        (_bars if isinstance(part, BarFigure) else _curves)(part, axes)
+        (_draw_bars if isinstance(part, BarFigure) else _draw_curves)(part, axes)
     canvas.axes[0].set_title(picture.title, loc="left", fontsize=11)
     with (
-        replacing(path) as scratch,
+        replace_atomically(path) as scratch,
         rc_context({"pdf.fonttype": 42}),
     ):  # TrueType: searchable, and what journals ask for
         canvas.savefig(scratch, dpi=dpi, format=path.suffix.lower().lstrip(".") or "png")
 
 
-def _height(parts: Sequence[Picture]) -> float:
+def _compute_height(parts: Sequence[Picture]) -> float:
     """Inches; many bars need more."""
     if len(parts) > 1:
         return 2.2 * len(parts)
@@ -47,7 +47,7 @@ def _height(parts: Sequence[Picture]) -> float:
     return max(3.8, 1.4 + 0.2 * bars)
 
 
-def _curves(figure: Any, axes: Any) -> None:
+def _draw_curves(figure: Any, axes: Any) -> None:
     assert isinstance(figure, Figure)
     for mark in figure.marks:
         _mark(mark, axes, figure)
@@ -56,19 +56,19 @@ def _curves(figure: Any, axes: Any) -> None:
     if figure.y.log:
         axes.set_yscale("log")
     axes.set(xlabel=figure.x.label, ylabel=figure.y.label)
-    axes.set_xlim(extent(figure, vertical=False))
-    axes.set_ylim(extent(figure, vertical=True))
+    axes.set_xlim(compute_extent(figure, vertical=False))
+    axes.set_ylim(compute_extent(figure, vertical=True))
     axes.grid(color=LIGHT["grid"])
     axes.set_axisbelow(True)
-    _legend(axes)
+    _draw_legend(axes)
 
 
-def _legend(axes: Any) -> None:
+def _draw_legend(axes: Any) -> None:
     """Every labelled mark once; of many exits the first, the last and some between, as on the page."""
     handles, labels = axes.get_legend_handles_labels()
     named = dict(zip(labels, handles, strict=True))
     if named:
-        kept = thinned_labels(list(named))
+        kept = thin_labels(list(named))
         axes.legend([named[label] for label in kept], kept, fontsize=8, frameon=False, ncols=1 + (len(kept) > 6))
 
 
@@ -80,7 +80,7 @@ def _mark(mark: Any, axes: Any, figure: Figure) -> None:
         axes.plot(mark.xs / x, mark.ys / y, style, color=color, linewidth=width, label=label)
     elif isinstance(mark, Area):
         axes.fill_between(mark.xs / x, mark.low / y, mark.high / y, color=color, alpha=0.34, linewidth=0, label=label)
-    elif isinstance(mark, Dots):
+    elif isinstance(mark, Points):
         side, below, above = mark.spread or (0.0, 0.0, 0.0)
         size = 7 if mark.large else 3
         axes.errorbar(
@@ -99,7 +99,7 @@ def _mark(mark: Any, axes: Any, figure: Figure) -> None:
         )
 
 
-def _bars(figure: Any, axes: Any) -> None:
+def _draw_bars(figure: Any, axes: Any) -> None:
     assert isinstance(figure, BarFigure)
     named: set[str] = set()
     for row, bar in enumerate(figure.bars):
@@ -112,4 +112,4 @@ def _bars(figure: Any, axes: Any) -> None:
     axes.set_yticks(range(len(figure.bars)), [bar.label for bar in figure.bars])
     axes.invert_yaxis()
     axes.set_xlabel(figure.x.label)
-    _legend(axes)
+    _draw_legend(axes)

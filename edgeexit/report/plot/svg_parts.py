@@ -28,7 +28,7 @@ class Scale:
         return np.asarray(self.start + limited * (self.end - self.start), np.float64)
 
 
-def element(picture: Picture, width: int, height: float, parts: Iterable[str]) -> str:
+def render_svg_element(picture: Picture, width: int, height: float, parts: Iterable[str]) -> str:
     """The `<svg>` around the parts."""
     title = f"<title>{escape(picture.title)}</title>"
     return (
@@ -37,7 +37,7 @@ def element(picture: Picture, width: int, height: float, parts: Iterable[str]) -
     )
 
 
-def text(x: float, y: float, words: str, css: str, anchor: str = "start") -> str:
+def render_text(x: float, y: float, words: str, css: str, anchor: str = "start") -> str:
     """A `<text>` element; nothing for no words."""
     if not words:
         return ""
