@@ -32,7 +32,8 @@ def refuse_training_mode(net: Network, exits: Sequence[Exit]) -> None:
     learning = [node for node in nodes if _uses_batch_statistics(node)]
     if learning:
         msg = (
-            f"the network normalises by the batch that it is given, so that a sample's answer hangs on the others: {_format_nodes(learning)}."
+            "the network normalises by the statistics of the batch, so that a sample's answer depends on the other samples: "
+            f"{_format_nodes(learning)}."
             " Export it in evaluation mode (module.eval()), where it normalises by what it has learnt."
         )
         raise ModelError(msg)

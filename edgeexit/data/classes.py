@@ -248,7 +248,10 @@ def _refuse_shared(numbers: Mapping[str, int | None], model: ModelInfo, where: s
     names = [model.class_names[i] for i in numbers.values() if i is not None]
     shared = [n for n in dict.fromkeys(names) if model.class_names.count(n) > 1]
     if shared:
-        msg = f"{where}: {model.name} has several classes of the name {_format_names(shared)}. Give --classes with a name of its own for each."
+        msg = (
+            f"{where}: {model.name} has several classes of the name {_format_names(shared)}."
+            " Give --classes with a name of its own for each."
+        )
         raise InputError(msg)
 
 

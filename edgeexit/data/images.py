@@ -313,5 +313,6 @@ def _warn_left_out(name: str, other: Counter[str]) -> None:
     if other:
         kinds = ", ".join(make_printable(kind) for kind, _ in other.most_common(_MOST_SHOWN))
         warn(
-            f"{name}: {format_count(sum(other.values()), 'file')} left out ({kinds}); pictures are {', '.join(SUFFIXES)} in the class folders."
+            f"{name}: {format_count(sum(other.values()), 'file')} left out ({kinds}); "
+            f"pictures are {', '.join(SUFFIXES)} in the class folders."
         )

@@ -146,7 +146,8 @@ def _render_section(name: str, result: BenchResult, *, several: bool) -> str:
         f"{escape(result.device.facts.get('board') or result.device.facts.get('cpu') or result.device.key)}</p>"
         f"{'' if several else CONTENTS}{render_cards(_make_cards(result))}"
         f'<p class="note">Why: {escape(explain_speed(result))}</p>{_render_doubts(result.validity.status, result.validity.reasons)}'
-        f"{render_box('Why the verdict is not plainer', result.latency.against_backbone.reasons)}{render_box('Notes', result.notes, 'notes')}"
+        f"{render_box('Why the verdict is not plainer', result.latency.against_backbone.reasons)}"
+        f"{render_box('Notes', result.notes, 'notes')}"
         f"{render_figures(plot_result(result))}{''.join(map(render_table, make_result_tables(result)))}"
     )
 

@@ -45,7 +45,10 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write text as UTF-8, whole or not at all. What no page may hold, and what would steer a terminal, is written as by `make_printable`."""
+    """Write text as UTF-8, whole or not at all.
+
+    Control characters, which a page must not contain and a terminal would obey, are written as by `make_printable`.
+    """
     write_bytes(path, _UNPRINTABLE.sub(lambda found: make_printable(found[0]), text).encode())
 
 
