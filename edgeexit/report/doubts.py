@@ -86,7 +86,8 @@ def _find_by_macs(manifest: Manifest, exit: int) -> Iterator[str]:
     if stage.head_macs is not None and stage.head_macs >= rest:
         yield (
             f"exit {exit} ({name}) costs {format_number(stage.head_macs)} MAC that only it needs, "
-            f"and leaving there saves {format_number(rest)}: it cannot pay, whatever the share that leaves. Use a lighter head, or drop this exit."
+            f"and leaving there saves {format_number(rest)}: "
+            "it cannot pay, whatever the share that leaves. Use a lighter head, or drop this exit."
         )
     moved = cut_bytes(manifest, exit)
     if moved * MACS_PER_BYTE >= rest:

@@ -1,7 +1,8 @@
 """A table and a target as one problem: maximise a sum over samples, with other sums bounded above.
 
 Every quantity is linear in who leaves where (facts of a multi-exit policy): `SampleSum` is one such quantity, a value per exit
-or per sample and exit. A bound `accuracy >= a` is a sum of minus the right answers bounded by -a·M, and so on, so that the search knows one kind of bound.
+or per sample and exit.
+A bound `accuracy >= a` is a sum of minus the right answers bounded by -a·M, and so on, so that the search knows one kind of bound.
 """
 
 from __future__ import annotations
