@@ -81,7 +81,7 @@ def bench_command(
     verify: Verify = None,
     seed: Annotated[int, typer.Option(help="Seed of the choice and the order of samples.", min=0)] = 0,
     output: _Output = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Measure a bundle: early exit against its own backbone, interleaved, in fresh processes.
 
@@ -128,7 +128,7 @@ def bench_command(
         about_s = print_expected_time(suite, rate=rate is not None)
         progress = opened.enter_context(open_progress_display(about_s))
         result = edgeexit.bench(runner, samples.inputs, samples.labels, progress=progress, **asked)
-    _print_and_save(result, output, as_json=json)
+    _print_and_save(result, output, as_json=as_json)
 
 
 def _parse_thresholds(option: str, text: str | None) -> list[float] | None:

@@ -82,7 +82,7 @@ def calibrate_command(
     threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
     spin: Spin = False,
     options: BackendOptions = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
 
@@ -121,12 +121,12 @@ def calibrate_command(
     except BundleError as error:
         measured = error.calibration
         if measured is not None:  # and written elsewhere, as the error says
-            emit(measured.to_document(), lambda: print_calibration(measured), as_json=json)
+            emit(measured.to_document(), lambda: print_calibration(measured), as_json=as_json)
         raise
     except TargetNotMet as refusal:
-        emit(_make_refusal_document(plan, refusal), lambda: None, as_json=json)
+        emit(_make_refusal_document(plan, refusal), lambda: None, as_json=as_json)
         raise
-    emit(result.to_document(), lambda: print_calibration(result), as_json=json)
+    emit(result.to_document(), lambda: print_calibration(result), as_json=as_json)
     print_kept(bundle, added, active=result.met)
     if result.verdict.bounds == NOT_MET or (strict and not result.met):
         raise typer.Exit(1)

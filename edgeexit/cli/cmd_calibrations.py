@@ -28,7 +28,7 @@ _AcceptDevice = Annotated[
 ]
 
 
-def list_command(bundle: _Bundle, json: Json = False) -> None:
+def list_command(bundle: _Bundle, as_json: Json = False) -> None:
     """List every calibration of a bundle, oldest first: name, date, target, verdict, and which are active.
 
     Example: edgeexit calibrations list lenet.eexit
@@ -36,10 +36,10 @@ def list_command(bundle: _Bundle, json: Json = False) -> None:
     from edgeexit.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    emit(_make_document(opened), lambda: _print_list(opened), as_json=json)
+    emit(_make_document(opened), lambda: _print_list(opened), as_json=as_json)
 
 
-def use_command(bundle: _Bundle, name: _Name, accept_device: _AcceptDevice = False, json: Json = False) -> None:
+def use_command(bundle: _Bundle, name: _Name, accept_device: _AcceptDevice = False, as_json: Json = False) -> None:
     """Make a calibration the active one of the device and settings that it was measured for.
 
     Example: edgeexit calibrations use lenet.eexit cal-2
@@ -59,7 +59,7 @@ def use_command(bundle: _Bundle, name: _Name, accept_device: _AcceptDevice = Fal
         before = find_calibration(opened, settings)
         key = find_settings_key(settings)
         changed = opened.use(name, key, old_key=before.key if before else None)
-    emit(_make_document(changed), lambda: _print_used(record, key, () if accept_device else changes), as_json=json)
+    emit(_make_document(changed), lambda: _print_used(record, key, () if accept_device else changes), as_json=as_json)
 
 
 def rollback_command(
@@ -68,7 +68,7 @@ def rollback_command(
         str | None,
         typer.Option(metavar="KEY", help="Device and settings. [default: the ones with something to go back to]"),
     ] = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Make active again the calibration that was active before.
 
@@ -84,7 +84,7 @@ def rollback_command(
     emit(
         _make_document(changed),
         lambda: print_text(f"{now.name} ({now.target}) is active again for {chosen}."),
-        as_json=json,
+        as_json=as_json,
     )
 
 
@@ -94,7 +94,7 @@ def export_calibration_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write. [default: BUNDLE-NAME.calibration.zip]")
     ] = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Write a calibration to a file, for a bundle of the same network elsewhere.
 
@@ -110,7 +110,7 @@ def export_calibration_command(
     target = output or Path(f"{opened.name}-{name}{SUFFIX}")
     write_bytes(target, content)
     document = {"schema": "edgeexit.calibration-exported/1", "bundle": str(bundle), "name": name, "file": str(target)}
-    emit(document, lambda: print_text(f"{name} of {bundle} is in {target}."), as_json=json)
+    emit(document, lambda: print_text(f"{name} of {bundle} is in {target}."), as_json=as_json)
 
 
 def import_command(
@@ -119,7 +119,7 @@ def import_command(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Its name here. [default: the one that it had]")
     ] = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Add a calibration from a file to a bundle of the same network. It does not become active by itself.
 
@@ -134,10 +134,10 @@ def import_command(
         print_text(f"{added.name} ({added.target}: {added.verdict}) is kept, and not active.")
         print_command(f"edgeexit calibrations use {bundle} {added.name}", label="To use it: ")
 
-    emit(_make_document(changed), tell, as_json=json)
+    emit(_make_document(changed), tell, as_json=as_json)
 
 
-def remove_command(bundle: _Bundle, name: _Name, json: Json = False) -> None:
+def remove_command(bundle: _Bundle, name: _Name, as_json: Json = False) -> None:
     """Remove a calibration that is not active.
 
     Example: edgeexit calibrations remove lenet.eexit cal-1
@@ -145,14 +145,14 @@ def remove_command(bundle: _Bundle, name: _Name, json: Json = False) -> None:
     from edgeexit.bundle import Bundle
 
     changed = Bundle.open(bundle).remove_calibration(name)
-    emit(_make_document(changed), lambda: print_text(f"{name} is removed."), as_json=json)
+    emit(_make_document(changed), lambda: print_text(f"{name} is removed."), as_json=as_json)
 
 
 def diff_command(
     bundle: _Bundle,
     first: Annotated[str, typer.Argument(help="Name of a calibration.")],
     second: Annotated[str, typer.Argument(help="Name of another one.")],
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Show where two calibrations of a bundle differ: target, thresholds, times, accuracy, device.
 
@@ -173,7 +173,7 @@ def diff_command(
         "second": second,
         "differences": to_document(changed),
     }
-    emit(document, lambda: print_tables([table]) if changed else print_text("They do not differ."), as_json=json)
+    emit(document, lambda: print_tables([table]) if changed else print_text("They do not differ."), as_json=as_json)
 
 
 calibrations_command = typer.Typer(

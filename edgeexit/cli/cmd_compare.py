@@ -33,7 +33,7 @@ def compare_command(
     fail_on: Annotated[
         str | None, typer.Option(help="Exit code 1 when the candidate is: slower, ambiguous or not-faster.")
     ] = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Compare two results: FASTER, SLOWER, SAME, AMBIGUOUS or INVALID. Runs that are not alike are refused.
 
@@ -50,7 +50,7 @@ def compare_command(
     emit(
         compared.to_document(),
         lambda: _print(first, second, compared, _shorten_names(reference, candidate)),
-        as_json=json,
+        as_json=as_json,
     )
     if fail_on is not None and compared.comparison.verdict in _FAILS[fail_on]:
         raise typer.Exit(1)

@@ -60,7 +60,7 @@ def compile_command(
     threads: Annotated[int, typer.Option(help="Threads for the timing.")] = 1,
     options: BackendOptions = None,
     seconds: Annotated[float, typer.Option(help="Seconds for timing both modes; 0 skips it.", min=0)] = 2.0,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Split a multi-exit network at its exits and compile it into a bundle.
 
@@ -94,7 +94,7 @@ def compile_command(
             progress=progress,
         )
     print_dropped(before, bundle)
-    emit(_make_document(bundle), lambda: _print(bundle), as_json=json)
+    emit(_make_document(bundle), lambda: _print(bundle), as_json=as_json)
 
 
 def _parse_names(text: str | None) -> list[str] | None:

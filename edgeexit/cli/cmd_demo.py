@@ -24,7 +24,7 @@ def demo_command(
         str | None, typer.Option(help="What to calibrate for. [default: mean<=0.6x, accuracy>=0.95]")
     ] = None,
     keep: Annotated[Path | None, typer.Option(help="Leave the bundle here.")] = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Split, compile, calibrate and measure a shipped BranchyNet-LeNet on this machine. Base install only: no torch, no network.
 
@@ -39,7 +39,7 @@ def demo_command(
     print_note(f"compile, calibrate and measure: about {units.duration(_ABOUT_S)}, longer on a slow or busy machine.")
     with open_progress_display(_ABOUT_S) as progress:
         result = run_demo(target=target or TARGET, keep=keep, progress=progress)
-    emit(to_document(result), lambda: _print(result, keep), as_json=json)
+    emit(to_document(result), lambda: _print(result, keep), as_json=as_json)
     if any(note.startswith("interrupted") for note in result.notes):
         raise typer.Exit(INTERRUPTED)
     if result.target_state == NOT_MET:

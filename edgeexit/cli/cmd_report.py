@@ -31,7 +31,7 @@ def report_command(
             "Criterion, exits, thresholds and mode always may.",
         ),
     ] = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Turn results and calibrations into one HTML page, Markdown, CSV, LaTeX tables, or pictures. The page works without a network.
 
@@ -45,4 +45,4 @@ def report_command(
         print_warning(f"left out: {sentence}")
     made = write_report(items, output, vary=vary or ())
     document = {"schema": "edgeexit.report/1", "files": [str(path) for path in made], "left_out": left_out}
-    emit(document, lambda: typer.echo("\n".join(str(path) for path in made)), as_json=json)
+    emit(document, lambda: typer.echo("\n".join(str(path) for path in made)), as_json=as_json)

@@ -45,7 +45,7 @@ def run_command(
     ] = None,
     accept_device: AcceptDevice = False,
     verify: Verify = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Classify data with a bundle, one sample at a time, and say where each left.
 
@@ -93,7 +93,7 @@ def run_command(
         with open_progress_display() as progress:
             answered = PredictedSamples.of(source, wanted, runner.classes, classify, progress)
         document = make_predictions_document(runner, answered)
-        emit(document, lambda: _print(runner, answered), as_json=json)
+        emit(document, lambda: _print(runner, answered), as_json=as_json)
         if output is not None:
             save_predictions(document, output)
 

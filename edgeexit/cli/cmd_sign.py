@@ -29,7 +29,7 @@ def sign_command(
     verify: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Public key: check the signature instead of making one.")
     ] = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Sign a bundle, so that whoever has the public key can check that it is unchanged; or check it.
 
@@ -53,7 +53,7 @@ def sign_command(
         if new_key:
             make_keys(key)
         found, done = sign_bundle(opened, key, network_only=network_only), "is signed"
-    emit(_make_document(opened.path, found), lambda: _print(opened.path, found, done), as_json=json)
+    emit(_make_document(opened.path, found), lambda: _print(opened.path, found, done), as_json=as_json)
 
 
 def _make_document(path: Path, signature: Signature) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 from edgeexit.cli.common import Json, emit
 
 
-def version_command(json: Json = False) -> None:
+def version_command(as_json: Json = False) -> None:
     """Show the version of edgeexit, of Python and of the packages that it runs on.
 
     Example: edgeexit version
@@ -21,4 +21,4 @@ def version_command(json: Json = False) -> None:
     packages = {name: found for name in names if (found := find_package_version(name)) is not None}
     versions = {"edgeexit": edgeexit.__version__, "python": platform.python_version(), **packages}
     lines = (f"{name} {version}" for name, version in versions.items())
-    emit({"schema": "edgeexit.version/1", **versions}, lambda: typer.echo("\n".join(lines)), as_json=json)
+    emit({"schema": "edgeexit.version/1", **versions}, lambda: typer.echo("\n".join(lines)), as_json=as_json)
