@@ -99,7 +99,14 @@ def run_demo(*, target: str = TARGET, keep: Path | None = None, progress: Progre
         folder = stack.enter_context(make_scratch_folder())
         path = keep or folder / "lenet-digits.eexit"
         known, unseen = load_data("digits:calibration"), load_data("digits:test")
-        compile_model(find_demo_asset(MODEL), path, inputs=known.inputs, progress=progress)
+        compile_model(
+            find_demo_asset(MODEL),
+            path,
+            inputs=known.inputs,
+            labels=known.labels,
+            data_name=known.name,
+            progress=progress,
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CalibrationWarning)  # there is none yet, that is what comes next
             runner = stack.enter_context(load(path))

@@ -152,7 +152,7 @@ def _plan(target: str | None, recipe: str | None, confidence: float | None, seco
     from edgeexit.errors import InputError
 
     if (target is None) == (recipe is None):
-        msg = f'give either --target, as in --target "mean<=5ms, drop<=0.5", or --recipe, one of {", ".join(list_recipes())}.'
+        msg = f'give either --target, as in --target "mean<=0.6x, accuracy>=0.95", or --recipe, one of {", ".join(list_recipes())}.'
         raise InputError(msg)
     plan = load_calibration_recipe(recipe) if recipe else CalibrationRecipe("", "", "", (parse_target(target or ""),))
     return replace(

@@ -10,7 +10,7 @@ import typer
 
 from edgeexit.cli.common import Json, emit
 from edgeexit.cli.help import Group, add_command
-from edgeexit.cli.printing import print_command, print_note, print_tables, print_text
+from edgeexit.cli.printing import format_command, print_command, print_note, print_tables, print_text
 from edgeexit.cli.progress import show_build_progress
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def import_command(
 
     def tell() -> None:
         print_text(f"{added.name} ({added.target}: {added.verdict}) is kept, and not active.")
-        print_command(f"edgeexit calibrations use {bundle} {added.name}", label="To use it: ")
+        print_command(format_command("calibrations", "use", bundle, added.name), label="To use it: ")
 
     emit(_make_document(changed), tell, as_json=as_json)
 
@@ -234,7 +234,9 @@ def _print_list(bundle: Bundle) -> None:
     )
     if not rows:
         print_text(f"{bundle.path} has no calibration yet: it never leaves early.")
-        print_command(f"edgeexit calibrate {bundle.path} --data DATA --target BOUNDS", label="Make one: ")
+        print_command(
+            format_command("calibrate", bundle.path, "--data", "DATA", "--target", "BOUNDS"), label="Make one: "
+        )
     print_tables(
         [
             Table(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,7 +58,9 @@ def compile_command(
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads for the timing.")] = 1,
     options: BackendOptions = None,
-    seconds: Annotated[float, typer.Option(help="Seconds for timing both modes; 0 skips it.", min=0)] = 2.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="Time for timing both modes; 0 skips it. [default: 2]", min=0)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Split a multi-exit network at its exits and compile it into a bundle.
@@ -67,6 +68,7 @@ def compile_command(
     Example: edgeexit compile lenet.onnx -o lenet.eexit --criterion entropy
     """
     from edgeexit.compiler.compilation import compile_model
+    from edgeexit.compiler.mode_timing import SECONDS
     from edgeexit.data import load_data
 
     samples = load_data(data, read_file_info(model, preprocess, classes), strict=True) if data else None
@@ -90,7 +92,7 @@ def compile_command(
             data_name="inputs" if samples is None else samples.name,
             preprocess=preprocess,
             class_names=names,
-            seconds=seconds,
+            seconds=SECONDS if seconds is None else seconds,
             progress=progress,
         )
     print_dropped(before, bundle)
@@ -109,7 +111,7 @@ def _make_document(bundle: Bundle) -> dict[str, Any]:
 
 def _print(bundle: Bundle) -> None:
     """What was split, how well it agrees with the original, how fast it is, and what to type next."""
-    from edgeexit.cli.printing import print_command, print_list, print_result, print_tables, print_text
+    from edgeexit.cli.printing import format_command, print_command, print_list, print_result, print_tables, print_text
     from edgeexit.fallbacks import FALLBACKS, LAST
     from edgeexit.report.bundle_facts import format_data_lines
     from edgeexit.report.doubts import find_unprofitable_exits
@@ -130,8 +132,10 @@ def _print(bundle: Bundle) -> None:
     print_list(
         (*checked.warnings(manifest.precision), *find_unprofitable_exits(manifest)), heading="Warnings:", style="yellow"
     )
-    command = f"edgeexit calibrate {shlex.quote(str(bundle.path))} --data DATA --target 'mean<=0.6x, drop<=0.5'"
-    print_command(command, label="Next: ")
+    print_command(
+        format_command("calibrate", bundle.path, "--data", "DATA", "--target", "mean<=0.6x, agreement>=0.9"),
+        label="Next: ",
+    )
 
 
 def _make_stages_table(bundle: Bundle) -> Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeexit.cli.printing import print_note
+from edgeexit.cli.printing import format_command, print_command, print_note
 
 if TYPE_CHECKING:
     from edgeexit.bundle import Bundle, CalibrationRecord
@@ -36,8 +36,9 @@ def print_kept(bundle: Path, added: CalibrationRecord | None, *, active: bool) -
     elif active:
         print_note(f"kept as {added.name!r} and active.")
     else:
-        use = f"edgeexit calibrations use {bundle} {added.name}"
-        print_note(f"kept as {added.name!r}, not active: its target was {added.verdict}. To use it all the same: {use}")
+        print_note(f"kept as {added.name!r}, not active: its target was {added.verdict}.")
+        use = format_command("calibrations", "use", bundle, added.name)
+        print_command(use, label="To use it all the same: ", err=True)
 
 
 def list_calibration_names(folder: Path) -> list[str]:

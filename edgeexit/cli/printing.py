@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
@@ -116,12 +117,17 @@ def _summarize_differences(alike: Sequence[str]) -> str:
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)
 
 
-def print_command(command: str, *, label: str) -> None:
+def format_command(*words: object) -> str:
+    """A command of edgeexit as a shell takes it, each word quoted where it has to be."""
+    return shlex.join(("edgeexit", *map(str, words)))
+
+
+def print_command(command: str, *, label: str, err: bool = False) -> None:
     """Print a label and a command on one line, never broken, so that it can be copied; unless --quiet."""
     from rich.text import Text
 
     if VERBOSITY.get() >= 0:
-        make_console().print(Text.assemble(label, (escape_control_characters(command), "bold")))
+        make_console(err=err).print(Text.assemble(label, (escape_control_characters(command), "bold")))
 
 
 def print_verdict(verdict: str, sentence: str = "") -> None:

@@ -31,7 +31,7 @@ from edgeexit.bundle import (
 from edgeexit.bundle.bundle import BundleChange
 from edgeexit.bundle.history import carry_over_calibrations
 from edgeexit.bundle.store import compute_sha256
-from edgeexit.compiler.mode_timing import time_forms
+from edgeexit.compiler.mode_timing import SECONDS, time_forms
 from edgeexit.compiler.output_kinds import OutputWarning, mark_output_kinds
 from edgeexit.compiler.precision import convert_precision
 from edgeexit.compiler.probe import (
@@ -123,7 +123,7 @@ def compile_model(
     preprocess: object = None,
     class_names: object = None,
     data_name: str = "inputs",
-    seconds: float = 1.0,
+    seconds: float = SECONDS,
     progress: Progress = show_in_notebooks,
 ) -> Bundle:
     """Compile a multi-exit ONNX model into a bundle.

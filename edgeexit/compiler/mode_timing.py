@@ -53,6 +53,10 @@ class ModeTimes:
         return "fused" if self.fused_s and sum(self.fused_s) < _CLEARLY * sum(self.staged_s) else "staged"
 
 
+SECONDS = 2.0
+"""Time that a compile spends on timing both modes, from Python and from the shell."""
+
+
 @dataclass(frozen=True)
 class ModeTimingJob:
     """What one process is to time; JSON.

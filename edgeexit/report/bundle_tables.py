@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from edgeexit.report.bundle_facts import BundleFacts
 from edgeexit.report.names import format_exit_title
 from edgeexit.report.table import Table
@@ -87,15 +89,15 @@ def make_calibration_table(facts: BundleFacts) -> Table:
         for c in facts.calibrations
     )
     columns = ("device and settings", "name", "verdict", "target", f"thresholds ({facts.unit})", "made")
-    note = f"Active of {format_count(facts.kept, 'calibration')}; all of them: edgeexit calibrations list {facts.path}"
+    note = f"Active of {format_count(facts.kept, 'calibration')}; all of them: edgeexit calibrations list {shlex.quote(facts.path)}"
     return Table("Active calibrations", columns, rows, note)
 
 
 def explain_missing_calibration(facts: BundleFacts) -> str:
     """What to tell of a bundle that has no active calibration."""
     if not facts.kept:
-        return f"No calibration yet: it never leaves early. Make one: edgeexit calibrate {facts.path}"
+        return f"No calibration yet: it never leaves early. Make one: edgeexit calibrate {shlex.quote(facts.path)}"
     return (
         f"No calibration is active, so it never leaves early; {format_count(facts.kept, 'calibration')} kept. "
-        f"See edgeexit calibrations list {facts.path}"
+        f"See edgeexit calibrations list {shlex.quote(facts.path)}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,7 +114,7 @@ def _collect_from_bundle(path: Path) -> list[tuple[str, Item]]:
     active = [record for key in bundle.manifest.calibrations if (record := bundle.active(key)) is not None]
     records, state = (active, "") if active else (bundle.history, ", not active")
     if not records:
-        msg = f"{path} has no calibration to report. Run: edgeexit calibrate {path}"
+        msg = f"{path} has no calibration to report. Run: edgeexit calibrate {shlex.quote(str(path))}"
         raise NoCalibrationError(msg)
     alone = len(active) == 1
     return [
