@@ -18,8 +18,8 @@ from edgeexit.compiler.compilation import compile_model
 from edgeexit.compiler.mode_timing import measure_in_process
 from edgeexit.errors import InputError, ModelError
 from edgeexit.runtime.loading import open_runner
-from tests.graph.hard import Writer
 from tests.networks import chain, images
+from tests.support.onnx_writer import Writer
 
 
 def test_no_copy_lies_between_stages(bundles: dict[str, Bundle]) -> None:

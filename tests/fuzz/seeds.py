@@ -21,7 +21,7 @@ from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.reference import DataRecord, DataReference, describe_inputs
 from edgeexit.graph.exits import METADATA_KEY
 from edgeexit.hardware import find_data_dir
-from tests.graph.hard import Writer, value
+from tests.support.onnx_writer import Writer, value
 
 MODELS = ("plain", "control", "functions", "outside")
 TEXT_SUFFIXES = (".json", ".textproto", ".onnxtxt")

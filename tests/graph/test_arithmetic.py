@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto
 
 import edgeexit
-from tests.graph.hard import Writer, check, loaded
+from tests.support.onnx_writer import Writer, check, loaded
 
 WIDTH = 8
 

@@ -17,7 +17,7 @@ from edgeexit.errors import InputError
 from edgeexit.graph import read_model
 from edgeexit.graph.cost import find_uncounted_tensors
 from edgeexit.report.doubts import compute_break_even_share, cut_bytes, find_unprofitable_exits
-from tests.graph.hard import Writer
+from tests.support.onnx_writer import Writer
 
 
 def compiled(tmp_path: Path, w: Writer, exits: list[str], side: int = 8, batch: str | int = "n") -> Bundle:

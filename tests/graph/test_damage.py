@@ -15,9 +15,9 @@ from edgeexit.bundle import Bundle
 from edgeexit.errors import BundleError, ModelError
 from edgeexit.graph import read_model
 from edgeexit.graph.damage import find_damage
-from tests.graph.hard import Writer, check
 from tests.networks import chain, images
 from tests.support.manifests import write_manifest
+from tests.support.onnx_writer import Writer, check
 
 
 def with_function(folder: Path) -> Path:

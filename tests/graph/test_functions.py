@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from tests.graph.hard import CLASSES, Writer, check
+from tests.support.onnx_writer import CLASSES, Writer, check
 
 WIDTH = 8
 IMPORTS = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]

@@ -15,7 +15,7 @@ from edgeexit.backends import Settings
 from edgeexit.backends.onnxruntime.sessions import make_session_options
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import CRITERIA
-from tests.graph.hard import Writer, check, value
+from tests.support.onnx_writer import Writer, check, value
 
 BLOCKED = "com.microsoft.nchwc"  # ONNX Runtime's domain of convolutions on its blocked layout
 

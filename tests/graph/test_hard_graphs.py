@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 import edgeexit
 from edgeexit.errors import InputError, ModelError
 from edgeexit.graph import read_model
-from tests.graph.hard import NEWEST_OPSET, Array, Writer, check, loaded, value
+from tests.support.onnx_writer import NEWEST_OPSET, Array, Writer, check, loaded, value
 
 IMAGE = (3, 6, 6)
 

@@ -14,7 +14,7 @@ from edgeexit.backends import Settings
 from edgeexit.backends.onnxruntime.sessions import make_session_options
 from edgeexit.bundle import Bundle
 from edgeexit.graph.layout import insert_layout_pools_in_model
-from tests.graph.hard import Writer, check
+from tests.support.onnx_writer import Writer, check
 
 
 def residual(folder: Path, width: int = 16, blocks: int = 3) -> tuple[Path, list[str]]:

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from edgeexit.compiler.constant_branches import take_branches
 from edgeexit.errors import ModelError
 from edgeexit.graph import read_model
-from tests.graph.hard import Writer, check, original, value
+from tests.support.onnx_writer import Writer, check, original, value
 
 IMAGE = (3, 6, 6)
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 import edgeexit
 from edgeexit.errors import ModelError
 from edgeexit.graph import find_exits, read_model
-from tests.graph.hard import Array, Writer, assert_close, check, loaded, original
+from tests.support.onnx_writer import Array, Writer, assert_close, check, loaded, original
 
 WIDTH = 8
 

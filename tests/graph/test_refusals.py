@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgeexit
 from edgeexit.errors import InputError
-from tests.graph.hard import Writer, check, value
+from tests.support.onnx_writer import Writer, check, value
 
 IMAGE = (3, 6, 6)
 

@@ -16,7 +16,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 import edgeexit
 from edgeexit.criteria import CRITERIA
 from edgeexit.runtime import CalibrationWarning, Runner
-from tests.graph.random_networks import CLASSES, RandomNetwork, random_networks
+from tests.support.random_networks import CLASSES, RandomNetwork, random_networks
 
 COUNT = 6
 COMPUTED = [name for name, c in CRITERIA.items() if not c.learned]

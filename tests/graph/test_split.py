@@ -23,7 +23,7 @@ from edgeexit.graph import (
 )
 from edgeexit.graph.dataflow import Flow, list_inner_graphs, list_node_reads
 from edgeexit.graph.scores import ScoredExit
-from tests.graph.random_networks import RandomNetwork, random_networks
+from tests.support.random_networks import RandomNetwork, random_networks
 
 quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

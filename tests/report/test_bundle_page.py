@@ -24,9 +24,9 @@ from edgeexit.report.bundle_drawing import draw_bundle
 from edgeexit.report.bundle_facts import collect_bundle_facts
 from edgeexit.report.bundle_page import render_bundle_page
 from edgeexit.report.bundle_tables import explain_missing_calibration
-from tests.graph.hard import Writer
 from tests.networks import chain
 from tests.report.browser import layout_faults
+from tests.support.onnx_writer import Writer
 
 HOSTILE = (
     '<script>document.title="owned"</script>',

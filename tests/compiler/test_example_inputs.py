@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 import edgeexit
 from edgeexit.errors import ModelError
-from tests.graph.hard import Array, Writer, check, value
+from tests.support.onnx_writer import Array, Writer, check, value
 
 WIDTH = 8
 

@@ -13,8 +13,8 @@ from onnx import TensorProto, external_data_helper, helper
 
 import edgeexit
 from edgeexit.errors import ModelError
-from tests.graph.hard import Writer, check, loaded, original
 from tests.networks import chain
+from tests.support.onnx_writer import Writer, check, loaded, original
 
 IMAGE = (3, 6, 6)
 ROWS, WIDTH = 70_000_000, 8  # 2.24 GB in float32, beyond what a protobuf message holds

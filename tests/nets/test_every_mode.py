@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 import edgeexit
-from tests.graph.hard import assert_close, loaded
+from tests.support.onnx_writer import assert_close, loaded
 
 torch = pytest.importorskip("torch", reason="networks are torch modules")
 

@@ -14,7 +14,7 @@ from edgeexit.backends.onnxruntime.sessions import open_session
 from edgeexit.backends.onnxruntime.stage_extraction import extract_stages
 from edgeexit.bundle import Bundle
 from edgeexit.errors import ModelError
-from tests.graph.hard import Array, Writer, check, loaded
+from tests.support.onnx_writer import Array, Writer, check, loaded
 
 IMAGE = (3, 8, 8)
 

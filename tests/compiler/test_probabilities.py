@@ -13,7 +13,7 @@ from edgeexit.compiler.output_kinds import OutputWarning
 from edgeexit.criteria import CRITERIA
 from edgeexit.errors import ModelError
 from edgeexit.graph import find_exits, read_model
-from tests.graph.hard import CLASSES, Array, Writer, assert_close, check, loaded, original
+from tests.support.onnx_writer import CLASSES, Array, Writer, assert_close, check, loaded, original
 
 WIDTH = 8
 NAMES = ["p1", "p2"]

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto
 
 import edgeexit
-from tests.graph.hard import Array, Writer, loaded
+from tests.support.onnx_writer import Array, Writer, loaded
 
 WIDTH = 8
 

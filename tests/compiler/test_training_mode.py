@@ -10,7 +10,7 @@ import pytest
 
 import edgeexit
 from edgeexit.errors import ModelError
-from tests.graph.hard import Writer, check
+from tests.support.onnx_writer import Writer, check
 
 WIDTH = 8
 

@@ -24,7 +24,7 @@ from edgeexit.errors import InputError, ModelError
 from edgeexit.graph import find_exits, read_model
 from edgeexit.graph.model import Network
 from edgeexit.runtime.loading import open_runner
-from tests.graph.hard import Writer, check
+from tests.support.onnx_writer import Writer, check
 
 SMALL = ("skips", "heads-feed-heads", "two-inputs")
 

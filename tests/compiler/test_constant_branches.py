@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from edgeexit.compiler.constant_branches import find_constant_conditions
 from edgeexit.graph import read_model
-from tests.graph.hard import Array, Writer, check, value
+from tests.support.onnx_writer import Array, Writer, check, value
 
 WIDTH = 8
 SHAPE = (1, WIDTH)

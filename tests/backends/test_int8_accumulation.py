@@ -14,7 +14,7 @@ from edgeexit.backends.onnxruntime.errors import list_runtime_exceptions
 from edgeexit.backends.onnxruntime.int8_accumulation import may_saturate_int8
 from edgeexit.backends.onnxruntime.sessions import make_session_options, open_session
 from edgeexit.errors import ModelError
-from tests.graph.hard import Writer, check
+from tests.support.onnx_writer import Writer, check
 
 WIDTH = 8
 

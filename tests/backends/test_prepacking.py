@@ -9,7 +9,7 @@ import onnx
 
 import edgeexit
 from edgeexit.backends.onnxruntime.prepacking import should_pack_weights
-from tests.graph.hard import Writer
+from tests.support.onnx_writer import Writer
 
 
 def fused_graph(path: Path, folder: Path) -> onnx.GraphProto:

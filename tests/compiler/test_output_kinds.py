@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 import edgeexit
 from edgeexit.errors import ModelError
-from tests.graph.hard import Writer, check, loaded
+from tests.support.onnx_writer import Writer, check, loaded
 
 WIDTH = 8
 

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from edgeexit.compiler.probe import fix_batch
 from edgeexit.graph import read_model
-from tests.graph.hard import Array, Writer, check, value
+from tests.support.onnx_writer import Array, Writer, check, value
 
 WIDTH = 8
 
