@@ -98,7 +98,7 @@ def calibrate_command(
 
     import edgeexit
     from edgeexit.calibration.decision import NOT_MET
-    from edgeexit.cli.calibration_tables import print_calibration
+    from edgeexit.cli.calibration_output import print_calibration
     from edgeexit.cli.kept import print_kept
     from edgeexit.errors import BundleError, TargetNotMet
     from edgeexit.runtime import CalibrationWarning

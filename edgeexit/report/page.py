@@ -9,7 +9,9 @@ from edgeexit.calibration import Calibration
 from edgeexit.calibration.result import PolicyPerformance
 from edgeexit.measure import BenchResult
 from edgeexit.measure.result.parts import Accuracy
-from edgeexit.report.calibrated import compute_quality_interval, make_calibration_tables, plot_calibration
+from edgeexit.report.bench_figures import plot_result
+from edgeexit.report.calibration_figures import plot_calibration
+from edgeexit.report.calibration_tables import compute_quality_interval, make_calibration_tables
 from edgeexit.report.html import (
     CONTENTS,
     render_box,
@@ -21,7 +23,6 @@ from edgeexit.report.html import (
     render_statements,
     render_table,
 )
-from edgeexit.report.plot.bench_figures import plot_result
 from edgeexit.report.plot.figure import Picture
 from edgeexit.report.reasons import explain_speed
 from edgeexit.report.several import make_comparison_title, render_comparison

@@ -12,10 +12,10 @@ from edgeexit.calibration import Calibration
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
 from edgeexit.measure.statistics import Interval
-from edgeexit.report.calibrated import compute_quality_interval
+from edgeexit.report.bench_figures import plot_overlay
+from edgeexit.report.calibration_tables import compute_quality_interval
 from edgeexit.report.html import CONTENTS, render_box, render_figures, render_heading, render_table
 from edgeexit.report.names import shorten_name
-from edgeexit.report.plot.bench_figures import plot_overlay
 from edgeexit.report.plot.figure import (
     BACKBONE,
     Axis,

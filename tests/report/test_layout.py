@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeexit.report import render_report
-from edgeexit.report.numbers import format_axis_numbers
+from edgeexit.report.plot.axis_numbers import format_axis_numbers
 from edgeexit.report.plot.figure import choose_exit_tone
 from edgeexit.report.plot.label_placement import (
     Label,

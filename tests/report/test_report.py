@@ -19,9 +19,9 @@ from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult, compare_results
 from edgeexit.measure.result.parts import Breakdown, MachineSnapshot, StageLatency, StateChannel
 from edgeexit.report import make_result_tables, read_items, render_report, write_report
-from edgeexit.report.calibrated import choice_reason
+from edgeexit.report.bench_figures import plot_exit_costs, plot_result
+from edgeexit.report.calibration_tables import explain_choice
 from edgeexit.report.page import plot_item
-from edgeexit.report.plot.bench_figures import plot_exit_costs, plot_result
 from edgeexit.report.plot.figure import Panels, compute_ticks
 from edgeexit.report.plot.svg import draw, render_standalone
 from edgeexit.report.sweep import sweep
@@ -283,4 +283,4 @@ def test_a_report_that_cannot_be_finished_leaves_the_one_before(
 )
 def test_a_choice_for_another_target_says_why(chosen_for: str, reason: str) -> None:
     """A closer target keeps the one asked for; a looser one does not, and must not seem to."""
-    assert reason in choice_reason(replace(made_calibration(3), chosen_for=chosen_for))
+    assert reason in explain_choice(replace(made_calibration(3), chosen_for=chosen_for))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeexit.errors import MissingExtra
-from edgeexit.report.keys import thin_labels
 from edgeexit.report.plot.figure import Area, BarFigure, Figure, Line, Panels, Picture, Points, compute_extent
+from edgeexit.report.plot.legend import thin_labels
 from edgeexit.report.plot.palette import LIGHT
 from edgeexit.util.atomic import replace_atomically
 

@@ -12,8 +12,7 @@ from html import escape
 
 import numpy as np
 
-from edgeexit.report.keys import compute_legend_height, draw_key, make_legend
-from edgeexit.report.numbers import format_axis_numbers
+from edgeexit.report.plot.axis_numbers import format_axis_numbers
 from edgeexit.report.plot.figure import (
     Area,
     Figure,
@@ -37,6 +36,7 @@ from edgeexit.report.plot.label_placement import (
     list_places_beside_line,
     place,
 )
+from edgeexit.report.plot.legend import compute_legend_height, draw_key, make_legend
 from edgeexit.report.plot.palette import INK, render_palette_css
 from edgeexit.report.plot.svg_bars import draw_bars
 from edgeexit.report.plot.svg_parts import Scale, render_svg_element, render_text

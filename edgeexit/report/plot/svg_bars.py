@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from edgeexit.report.keys import compute_legend_height, draw_key, make_bar_legend
-from edgeexit.report.numbers import format_axis_numbers
+from edgeexit.report.plot.axis_numbers import format_axis_numbers
 from edgeexit.report.plot.figure import Bar, BarFigure, compute_ticks
 from edgeexit.report.plot.label_placement import estimate_text_width
+from edgeexit.report.plot.legend import compute_legend_height, draw_key, make_bar_legend
 from edgeexit.report.plot.svg_parts import Scale, render_svg_element, render_text
 
 _EDGE = 8
