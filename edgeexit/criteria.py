@@ -11,7 +11,7 @@ difference: ``inner = sign * own``.
     margin              best minus second-best probability; leaves when >= T
     learned             the exit's own score output; leaves when >= T            EENet (Demir & Akbas 2019), section 3
 
-Two combine the exits computed so far, in the graph, from what earlier stages hand on:
+Two combine the exits computed so far, in the graph, from tensors that earlier stages pass on:
 
     running_mean        probability of the best class of the mean of all exits' probabilities so far, each weighted by what reaching
                         that exit costs in multiply-accumulates; leaves when >= T. The mean is the answer as well as the decision:
@@ -75,14 +75,14 @@ class Criterion:
     """One exit criterion: of one exit (`score`, `nodes`), of the exits so far (`combine`, `combine_nodes`), or learned (neither).
 
     Attributes:
-        name: how people write it.
+        name: the name used on the command line and in the manifest.
         unit: of its thresholds, for tables.
         sign: +1 where a higher score means more confident, -1 where a lower one does.
         score: NumPy reference: logits [n, classes] -> own-unit scores [n], float32.
         nodes: ONNX: appends the nodes that give the inner score.
         combine: NumPy reference of a criterion that combines exits.
         combine_nodes: ONNX: appends the nodes of one exit.
-        weighs_costs: whether it weighs exits by what reaching them costs.
+        weighs_costs: whether exits are weighted by the cost of reaching them.
         changes_answers: whether exits answer with logits other than their own.
         counts: whether scores are counts, which move by whole numbers where rounding decides between two classes.
     """

@@ -41,7 +41,7 @@ class DemoResult:
         device: key of this machine. backend, mode: how the bundle ran.
         criterion: of the exits; `thresholds` are in its `unit`.
         accuracy, backbone_accuracy: on the test slice.
-        drop_points: their difference, in percentage points; so many samples fix it to ± `drop_room_points` (95 %, paired).
+        drop_points: their difference, in percentage points; its 95 % interval (paired) is ± `drop_room_points`.
         exit_rates: share leaving at each exit, test slice.
         predicted_mean_s: mean latency that the calibration predicted for its validation part.
         measured_mean_s: what the policy then took on the device, same part, same session.

@@ -35,7 +35,7 @@ class Fallback:
     """Which exit answers a sample that left at no early exit.
 
     Attributes:
-        name: how people write it.
+        name: the name used on the command line and in the manifest.
         answered_by: the exit that answers, in words.
     """
 

@@ -84,7 +84,7 @@ def feasible_targets(world: World) -> Iterator[str]:
 
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """Beside so many processes that only compute."""
+    """With this number of busy processes running in parallel."""
     started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
     try:
         yield

@@ -197,7 +197,7 @@ def row(part: Replayed, costs: Mapping[str, Any], thresholds: Sequence[float]) -
 
 
 def knee(rows: Sequence[Mapping[str, Any]], protocol: str, *, errors: float = 0.0) -> Mapping[str, Any]:
-    """The fastest that is above the plain network by so many standard errors; the most accurate where none is."""
+    """The fastest policy whose accuracy exceeds the plain network's by this number of standard errors; otherwise the most accurate."""
     good = [r for r in rows if r["over_plain"] >= errors * r["standard_error"] - 1e-12]
     return min(good, key=lambda r: r["mean_s"][protocol]) if good else max(rows, key=lambda r: r["accuracy"])
 

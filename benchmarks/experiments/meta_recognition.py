@@ -1,4 +1,4 @@
-"""Does a trained judge of each exit beat entropy at the same latency? (BranchyNet, section V-B, which leaves it as future work)
+"""Does a learned confidence head at each exit beat entropy at the same latency? (BranchyNet, section V-B, which leaves it as future work)
 
     python -m benchmarks meta_recognition --run runs/alexnet
 
@@ -158,7 +158,7 @@ def main() -> None:
     areas = {n: ranking(part) for n, part in on_test.items()}
     head = ("score", *(f"exit {k}" for k in range(1, len(costs["entropy"]))))
     show(
-        "area under ROC: right answers told from wrong ones",
+        "area under the ROC curve: correct against wrong predictions",
         head,
         [(n, *(f"{a:.4f}" for a in x)) for n, x in areas.items()],
     )

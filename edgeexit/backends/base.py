@@ -197,7 +197,7 @@ class Backend(ABC):
     """One way to run bundles.
 
     Attributes:
-        name: how people write it.
+        name: the name used on the command line and in the manifest.
     """
 
     name: ClassVar[str]
@@ -217,7 +217,7 @@ class Backend(ABC):
         """Versions of what it stands on, for records."""
 
     def left_out(self, mode: str, exits: int) -> str | None:  # noqa: ARG002 - most run every form
-        """Why networks with so many exits are not run in a mode, known before anything is compiled; None where they are."""
+        """Reason why a network with this number of exits cannot run in a mode; None if it can."""
         return None
 
     @abstractmethod

@@ -13,7 +13,7 @@ _WATCHER: ContextVar[Progress] = ContextVar("who watches builds", default=show_n
 
 @contextmanager
 def report_builds_to(progress: Progress) -> Iterator[None]:
-    """Have builds inside report to `progress`."""
+    """Report the progress of builds started inside the block to `progress`."""
     token = _WATCHER.set(progress)
     try:
         yield
@@ -22,5 +22,5 @@ def report_builds_to(progress: Progress) -> Iterator[None]:
 
 
 def get_build_progress() -> Progress:
-    """Who watches now."""
+    """The current progress callback for builds."""
     return _WATCHER.get()

@@ -1,4 +1,4 @@
-"""A backend for tests: deterministic, slow on purpose only where a script says so, and with no runtime to install.
+"""A deterministic backend for tests. Delays come from a script; no runtime is needed.
 
 It runs the bundle's own ONNX files with onnx's reference evaluator, so its answers are right and the same on every machine; or it plays
 a `Script`: answers from tables, and stage times that the test chose.

@@ -91,7 +91,7 @@ def read_calibration_archive(path: Path) -> Archive:
         raise InputError(msg) from error
     check_schema(about, "calibration-archive", 1, str(path))
     if not isinstance(document, dict):
-        msg = f"{path} is damaged: its calibration is no JSON object. Export it again."
+        msg = f"{path} is damaged: its calibration is not a JSON object. Export it again."
         raise InputError(msg)
     return Archive(parse_document(ArchiveInfo, about, str(path)), document, contents)
 

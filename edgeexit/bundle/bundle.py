@@ -42,7 +42,7 @@ class Bundle(Summarised):
 
     Attributes:
         path: its folder.
-        manifest: what it says of itself.
+        manifest: the bundle's manifest.
     """
 
     path: Path
@@ -256,7 +256,9 @@ class Bundle(Summarised):
                 raise
 
     def check_writable(self) -> None:
-        """Refuse before long work whose result could not be kept. A writer at work is no reason: it will be done by then.
+        """Fail before a long computation if its result could not be written.
+
+        A concurrent writer is not an error: it will have finished by then.
 
         Raises:
             BundleError: no permission, or the bundle was compiled anew since it was opened.

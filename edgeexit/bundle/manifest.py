@@ -81,7 +81,7 @@ class StageEntry:
 
 @dataclass(frozen=True)
 class VerificationSummary:
-    """What the compile checked. What bundles of before do not say is null.
+    """Results of the verification at compile time. Fields that older versions did not write are null.
 
     Attributes:
         random_inputs: number of them that were run.
@@ -124,7 +124,7 @@ class VerificationSummary:
         return tuple(said)
 
     def warnings(self, precision: str) -> tuple[str, ...]:
-        """What speaks against using the bundle."""
+        """Reasons not to use the bundle."""
         if self.precision_error is None or self.same_labels is None:
             return ()
         if self.precision_error <= _FAR and self.same_labels >= _MOST_LABELS:
@@ -198,7 +198,7 @@ class CalibrationRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything a bundle says of itself.
+    """The manifest of a bundle.
 
     Attributes:
         schema: `edgeexit.bundle/2`, or 1 of a bundle that an earlier version wrote.
@@ -312,7 +312,7 @@ class Manifest:
             faults += [f"stage {stage.exit} reads {name!r}, which nothing makes" for name in sorted(strange)]
             known |= {t.name for t in stage.boundaries_out}
         if faults:
-            raise BundleError("the manifest does not fit together: " + "; ".join(faults) + ".")
+            raise BundleError("the manifest is inconsistent: " + "; ".join(faults) + ".")
 
 
 def parse_schema_version(document: Any, where: str) -> int:

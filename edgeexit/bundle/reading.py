@@ -43,7 +43,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not is_file(folder / MANIFEST):
         raise BundleError(_describe_missing(folder))
     if not is_inside(folder, folder / MANIFEST):
-        msg = f"{folder / MANIFEST} is a link that leads out of the bundle: refused."
+        msg = f"{folder / MANIFEST} is a symbolic link to a place outside the bundle, which is not allowed."
         raise BundleError(msg)
     return read_sealed(_read_content(folder / MANIFEST), str(folder / MANIFEST))
 

@@ -121,7 +121,7 @@ def check_room_to_write(folder: Path) -> None:
 
 @contextmanager
 def lock_folder(folder: Path, waiting: Progress | None = None) -> Iterator[None]:
-    """Hold the bundle's lock; the system gives it back however the process ends.
+    """Hold the bundle's lock; the operating system releases it when the process ends.
 
     Args:
         folder: of the bundle.
@@ -159,7 +159,7 @@ def _open_lock(folder: Path) -> int:
     if handle < 0 or not stat.S_ISREG(os.fstat(handle).st_mode):
         if handle >= 0:
             os.close(handle)
-        msg = f"{path} is not a plain file, as the lock of a bundle is; nothing was written. Remove it, then try again."
+        msg = f"{path} is not a regular file, so the bundle cannot be locked; nothing was written. Remove it, then try again."
         raise BundleError(msg)
     return handle
 

@@ -66,7 +66,7 @@ class Certificate:
 
 
 def samples_needed(target: str | Target, confidence: float = 0.95, *, rounds: int = 1) -> dict[str, int]:
-    """How many certify samples each bound needs at the very least: as many as prove it when not one sample speaks against it.
+    """How many certify samples each bound needs at the very least: the number that is enough when no sample violates the bound.
 
     A mean needs more the nearer it comes to its limit: about (1.6·cv/slack)² samples for a relative slack. `rounds` as for `certify`.
     """

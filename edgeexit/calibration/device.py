@@ -1,4 +1,4 @@
-"""What calibration measures on the device: every exit replayed once, the cost of leaving at each, and the chosen policy at work.
+"""What calibration measures on the device: every exit replayed once, the cost of leaving at each, and the latencies of the chosen policy.
 
     lanes of one timing    exit 1 ... exit N forced · the backbone · the policy (A) · the policy again (B)
 

@@ -115,7 +115,7 @@ def _read(runner: Runner, record: CalibrationRecord | None) -> tuple[Calibration
     bundle = runner.bundle
     if record is None or REPLAY not in record.attachments:
         key = find_settings_key(runner.settings)
-        msg = f"{bundle.path} has no calibration for {key} to go by. Run edgeexit calibrate with --data first."
+        msg = f"{bundle.path} has no calibration for {key} to start from. Run edgeexit calibrate with --data first."
         raise InputError(msg)
     result = parse_calibration(bundle.read_record(record), f"calibration {record.name!r} of {bundle.path}")
     return result, ReplayTable.load(bundle.file(record.attachments[REPLAY]))
@@ -204,7 +204,10 @@ def _save_elsewhere(runner: Runner, result: Calibration, archive: Archive, cause
     if path is None:
         told = "Nor could the calibration be written anywhere else."
     elif bundle.is_recompiled():
-        told = f"The calibration is of the network as it was, and was written to {path}, for a bundle of that network."
+        told = (
+            f"The bundle was recompiled from another network meanwhile; the calibration was written to {path} and"
+            " fits a bundle of the earlier network."
+        )
     else:
         told = f"The calibration was written to {path} instead. To add it: edgeexit calibrations import {bundle.path} {path}"
     error = BundleError(f"{cause} {told}")

@@ -45,7 +45,7 @@ def tighten_target(table: ReplayTable, target: Target, errors: TimingErrors, sam
         table: the choose part, with costs.
         target: as asked.
         errors: of the times in the table.
-        samples: by how many the choice will be judged.
+        samples: number of samples that the choice is validated on.
     """
     problem = build_problem(table, target)
     thresholds = problem.ranked.thresholds(find_best_boundaries(problem, QUICK))

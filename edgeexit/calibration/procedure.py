@@ -169,7 +169,7 @@ def _check_data(runner: Runner, inputs: Any, labels: Any, name: str) -> Dataset:
         check_labels(data, runner.classes)
     if len(data) < _FEWEST:
         found = f"{name} has {format_count(len(data), 'sample')}"
-        msg = f"{found}; a calibration needs {_FEWEST} at the very least, and some thousands to be worth much."
+        msg = f"{found}; a calibration needs {_FEWEST} at least; a few thousand are recommended."
         raise InputError(msg)
     _refuse_training_data(runner, data)
     return data
@@ -179,7 +179,7 @@ def _refuse_masked(inputs: Mapping[Any, Any], labels: Any) -> None:
     """NumPy would take what is masked as any other value."""
     for name, array in {**inputs, "y": labels}.items():
         if isinstance(array, np.ma.MaskedArray):
-            what = "is a masked array, and what is masked would be taken as any other value"
+            what = "is a masked array, and masked values would be used as if they were data"
             msg = f"{name} {what}: fill it (x.filled(0)) or leave those samples out."
             raise InputError(msg)
 

@@ -105,7 +105,7 @@ class ReplayTable:
             object.__setattr__(self, name, value)
         faults = self._faults()
         if faults:
-            raise InputError("the replay table does not fit together: " + "; ".join(faults) + ".")
+            raise InputError("the replay table is inconsistent: " + "; ".join(faults) + ".")
 
     def __len__(self) -> int:
         return len(self.scores)

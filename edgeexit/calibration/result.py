@@ -274,7 +274,7 @@ def parse_calibration(document: Any, where: str) -> Calibration:
     found = parse_document(Calibration, document, where, BundleError)
     faults = [*find_value_faults(found), *_find_faults(found)]
     if faults:
-        raise BundleError(f"the figures of {where} contradict each other: {'; '.join(faults)}.")
+        raise BundleError(f"the figures of {where} are inconsistent: {'; '.join(faults)}.")
     return found if "verdict" in document else replace(found, verdict=_derive_earlier_verdict(found))
 
 

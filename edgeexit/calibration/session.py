@@ -52,7 +52,7 @@ EFFORT = Effort(work=10.0)
 _EXITS_SHARE = 0.35
 _ROUNDS = 3
 _LOOK_S = 0.5
-"""Seconds over which the load of other processes can be told; a shorter run is judged by the load since the start."""
+"""Shortest time, seconds, over which the load of other processes can be measured; shorter runs use the load since the start."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def choose_and_run(runner: Runner, split: CalibrationData, plan: CalibrationPlan
 
 @dataclass(frozen=True, eq=False)
 class _InitialState:
-    """A run's number, the state of the device at the very start, and the costs that its policy was chosen with."""
+    """The number of a run, the device state at its start, and the costs used to choose its policy."""
 
     turn: int
     started: DeviceState

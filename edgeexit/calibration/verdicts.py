@@ -88,7 +88,7 @@ def _check_exits(policy: Policy) -> Iterator[Remark]:
 def _check_scores(table: ReplayTable) -> Iterator[Remark]:
     for k, column in enumerate(table.scores.T, 1):
         if (column == column[0]).all():
-            text = f"exit {k} gives every sample the score {column[0]:.4g}: no threshold can tell samples apart there."
+            text = f"exit {k} gives every sample the score {column[0]:.4g}: no threshold can separate samples at this exit."
             yield Remark("constant_scores", text)
 
 
@@ -138,14 +138,14 @@ def find_one_sided_data(answers: Indices, labels: Indices | None, classes: int) 
     if labels is None:
         if classes > 1 and (answers[:, -1] == answers[0, -1]).all():
             same = f"the last exit gives all {len(answers)} samples the same answer ({answers[0, -1]})"
-            text = f"{same}: check that they are what the network was made for."
+            text = f"{same}: check that they come from the data the network was trained for."
             return (Remark("one_answer", text),)
         return ()
     present = len(np.unique(labels))
     if present > classes / 2 or len(labels) < 10 * classes:
         return ()
     few = f"the labels of {len(labels)} samples are of {present} of {classes} classes"
-    text = f"{few}: draw samples at random from all that will be met in use."
+    text = f"{few}: draw samples at random from the data of the application."
     return (Remark("missing_classes", text),)
 
 

@@ -25,7 +25,9 @@ _Numbers: TypeAlias = Annotated[
 _Rate: TypeAlias = Annotated[
     float | None, typer.Option(help="Also run requests at this rate per second; with --energy, joules per request too.")
 ]
-_Against: TypeAlias = Annotated[Path | None, typer.Option(help="Another bundle (or the same), timed interleaved.")]
+_Against: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Second bundle (or the same one) to compare with, timed interleaved.")
+]
 _AgainstNumbers: TypeAlias = Annotated[
     str | None, typer.Option(metavar="T1,T2,...", help="Thresholds of the second bundle.")
 ]
@@ -35,7 +37,7 @@ _Energy: TypeAlias = Annotated[
 _Log: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        help="Log that an external power meter writes meanwhile: CSV, tegrastats or PTDaemon; turns --energy on."
+        help="Log file of an external power meter that records during the run (CSV, tegrastats or PTDaemon); implies --energy."
     ),
 ]
 _Cache: TypeAlias = Annotated[
@@ -44,7 +46,9 @@ _Cache: TypeAlias = Annotated[
 _Device: TypeAlias = Annotated[
     str | None, typer.Option(help="Simulate the caches of this device; see edgeexit devices.")
 ]
-_Audit: TypeAlias = Annotated[bool, typer.Option("--audit", help="Check that nothing keeps inputs or answers.")]
+_Audit: TypeAlias = Annotated[
+    bool, typer.Option("--audit", help="Check that no layer caches inputs or outputs (MLPerf LoadGen's caching test).")
+]
 _Output: TypeAlias = Annotated[
     Path | None, typer.Option("--output", "-o", help="Result file; raw samples go beside it.")
 ]
@@ -56,7 +60,7 @@ def bench_command(
     preprocess: Preprocessing = None,
     classes: ClassNames = None,
     preset: Annotated[
-        str, typer.Option(help="How long and how much: quick, standard, publish, or a .toml file like theirs.")
+        str, typer.Option(help="Measurement preset: quick, standard, publish, or a .toml file with the same keys.")
     ] = "quick",
     thresholds: _Numbers = None,
     rate: _Rate = None,
@@ -170,7 +174,7 @@ def _print_and_save(result: BenchResult, output: Path | None, *, as_json: bool) 
 
 
 def _refuse_idle(option: str, value: object, others: dict[str, object]) -> None:
-    """Options that say how `option` goes mean nothing without it."""
+    """Reject options that only have an effect together with `option`."""
     from edgeexit.errors import InputError
 
     given = [name for name, other in others.items() if other is not None]

@@ -56,10 +56,14 @@ def calibrate_command(
         ),
     ] = None,
     confidence: Annotated[
-        float | None, typer.Option(help="Prove every bound with this confidence, as 0.95, on data of its own.")
+        float | None,
+        typer.Option(help="Certify every bound with this confidence, such as 0.95, on a held-out part of the data."),
     ] = None,
     from_curve: Annotated[
-        bool, typer.Option("--from-curve", help="Tune anew from what the last calibration measured; needs no data.")
+        bool,
+        typer.Option(
+            "--from-curve", help="Choose new thresholds from the last calibration's measurements; needs no data."
+        ),
     ] = False,
     seconds: Annotated[float | None, typer.Option(help="Wall time of the timing. [default: 6]", min=0.1)] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of splits, folds and order. [default: 0]", min=0)] = None,
@@ -67,7 +71,7 @@ def calibrate_command(
         str | None, typer.Option(help="exact, bagged, exit_distribution or shared. [default: guarded choice]")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Calibrate although the data look wrong; what was found is recorded.")
+        bool, typer.Option("--force", help="Calibrate although the data checks fail; the findings are recorded.")
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with exit code 1 also where the target stays undecided.")
@@ -133,7 +137,7 @@ def calibrate_command(
 
 
 def _make_refusal_document(plan: CalibrationRecipe, refusal: TargetNotMet) -> dict[str, Any]:
-    """What a program that reads --json is told where nothing meets the target."""
+    """The JSON document for a target that cannot be met."""
     return {
         "schema": "edgeexit.target-not-met/1",
         "target": str(plan.targets[-1]),
@@ -163,14 +167,14 @@ def _plan(target: str | None, recipe: str | None, confidence: float | None, seco
 
 
 def _refuse_unmeasured(plan: CalibrationRecipe, options: dict[str, object]) -> None:
-    """What only a measurement can do is not left out in silence, least of all a proof."""
+    """Reject options that need a measurement, in particular a certificate."""
     from edgeexit.errors import InputError
 
     recipes = f"the confidence of recipe {plan.name}"
     given = {"--confidence" if not plan.name else recipes: plan.confidence, **options}
     idle = [name for name, value in given.items() if value is not None]
     if idle:
-        msg = f"--from-curve measures and proves nothing anew, so it cannot take {', '.join(idle)}; leave that out, or give --data."
+        msg = f"--from-curve does not measure or certify, so it cannot be combined with {', '.join(idle)}; leave that out, or give --data."
         raise InputError(msg)
 
 

@@ -35,7 +35,7 @@ def compare_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two results: FASTER, SLOWER, SAME, AMBIGUOUS or INVALID. Runs that are not alike are refused.
+    """Compare two results: FASTER, SLOWER, SAME, AMBIGUOUS or INVALID. Results of different workloads are not compared.
 
     Example: edgeexit compare before.json after.json --fail-on slower
     """

@@ -23,7 +23,7 @@ def demo_command(
     target: Annotated[
         str | None, typer.Option(help="What to calibrate for. [default: mean<=0.6x, accuracy>=0.95]")
     ] = None,
-    keep: Annotated[Path | None, typer.Option(help="Leave the bundle here.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep the bundle in this folder.")] = None,
     as_json: Json = False,
 ) -> None:
     """Split, compile, calibrate and measure a shipped BranchyNet-LeNet on this machine. Base install only: no torch, no network.

@@ -29,7 +29,7 @@ def doctor_command(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The small networks of the suite only.")] = False,
     precision: Annotated[str, typer.Option(help="Of the suite: float32, float16 or int8.")] = "float32",
-    threads: Annotated[int, typer.Option(help="Worker threads of the suite, and to check room for.")] = 1,
+    threads: Annotated[int, typer.Option(help="Worker threads, for the suite and for the check of free cores.")] = 1,
     spin: Spin = False,
     options: BackendOptions = None,
     as_json: Json = False,

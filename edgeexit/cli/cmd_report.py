@@ -27,7 +27,7 @@ def report_command(
         list[str] | None,
         typer.Option(
             metavar="KEY",
-            help="What else compared results may differ in, such as threads or backend; repeatable. "
+            help="Further settings in which compared results may differ, such as threads or backend; repeatable. "
             "Criterion, exits, thresholds and mode always may.",
         ),
     ] = None,

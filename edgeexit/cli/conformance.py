@@ -70,7 +70,7 @@ def print_report(report: ConformanceReport, output: Path | None) -> None:
     title = f"Conformance of {report.backend} ({versions}) in {how}"
     print_tables([Table(title, ("network", "mode", "check", "outcome", "figures"), rows)])
     if output is None:
-        print_text(f"Write these results to a file, to keep or to send in: --output {suggest_report_name(report)}")
+        print_text(f"To save these results as a report file: --output {suggest_report_name(report)}")
     else:
         print_result(f"Written: {output}")
     passed = sum(1 for check in report.checks if check.passed)

@@ -288,7 +288,8 @@ def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, T
     if wrong or len(widths) > 1:
         told = "; ".join(wrong or [str(specs[e.logits]) for e in exits])
         msg = (
-            f"run on one sample the exits are {told}; logits must be [{batch}, classes], as wide at every exit, and scores [{batch}]."
+            f"for a batch of one sample the exits have the shapes {told}; logits must be [{batch}, classes], as wide at"
+            f" every exit, and scores [{batch}]."
             " A Squeeze without axes also drops a batch of 1: name the axes, or reshape to [-1, classes]."
         )
         raise ModelError(msg)

@@ -40,7 +40,7 @@ _WIDE = 0.9
 
 
 class OutputWarning(UserWarning):
-    """The criterion may not mean on these outputs what its name says."""
+    """The criterion may not be meaningful on these outputs."""
 
 
 def mark_output_kinds(net: Network, exits: Sequence[Exit], criterion: Criterion) -> tuple[Exit, ...]:
@@ -65,9 +65,9 @@ def mark_output_kinds(net: Network, exits: Sequence[Exit], criterion: Criterion)
 
 _OTHERS = {
     "are only 0 and 1, one 1 per sample": "{} then is the same for every sample, so that no threshold divides them.",
-    "lie between 0 and 1 and do not add up to 1": "{} takes them as logits, and after a sigmoid or another squashing it then says little.",
-    "are never negative and always add up to the same": "{} takes them as logits, which scaled probabilities are not.",
-    "are negative logarithms of probabilities": "{} takes them as logits, and their largest is the least likely class.",
+    "lie between 0 and 1 and do not add up to 1": "{} treats them as logits, which makes the score meaningless after a sigmoid.",
+    "are never negative and always add up to the same": "{} treats them as logits, but they look like scaled probabilities.",
+    "are negative logarithms of probabilities": "{} treats them as logits, but their largest is the least likely class.",
 }
 
 
@@ -79,7 +79,7 @@ def _warn_of_others(values: Mapping[str, Array], found: Collection[str], criteri
         if kind:
             kinds.setdefault(kind, []).append(repr(name))
     for kind, names in kinds.items():
-        msg = f"the numbers of {', '.join(names)} {kind}: {_OTHERS[kind].format(criterion.name)} Let the exits give what comes before."
+        msg = f"the numbers of {', '.join(names)} {kind}: {_OTHERS[kind].format(criterion.name)} Return the logits instead."
         warnings.warn(msg, OutputWarning, stacklevel=3)
 
 

@@ -263,7 +263,10 @@ def explain_missing_examples(net: Network) -> Iterator[None]:
     except ModelError as error:
         if net.examples is not None:
             raise
-        msg = f"{error} It was run on random inputs: where it takes only certain ones, give some of those (inputs=, --data)."
+        msg = (
+            f"{error} It was run on random inputs: if the model only accepts certain values, pass representative"
+            f" inputs (inputs=, --data)."
+        )
         raise ModelError(msg) from error
 
 
@@ -273,7 +276,7 @@ def open_model(
     """A function from inputs by name to the values of any tensors of a model by name; `quiet` for inputs that it may well refuse.
 
     Raises:
-        ModelError: ONNX Runtime cannot take or run the model, or a tensor is a sequence, a map, or of elements that NumPy has not.
+        ModelError: ONNX Runtime cannot take or run the model, or a tensor is a sequence, a map, or has a dtype that NumPy does not support.
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
@@ -303,7 +306,7 @@ def _refuse_strange(session: ort.InferenceSession) -> None:
     ]
     if strange:
         msg = (
-            f"{', '.join(strange)} crosses from one stage to another, where only dense tensors of {', '.join(sorted(DTYPES))} can:"
+            f"{', '.join(strange)} is a boundary tensor; boundary tensors must be dense and of dtype {', '.join(sorted(DTYPES))}:"
             " cast it to one of them before that, or move the exit."
         )
         raise ModelError(msg)

@@ -24,7 +24,7 @@ def refuse_training_mode(net: Network, exits: Sequence[Exit]) -> None:
     drawing = [node for node in nodes if is_random(node) or _is_active_dropout(node, constants)]
     if drawing:
         msg = (
-            f"the network draws random numbers, so that its answers are others on every run: {_format_nodes(drawing)}. "
+            f"the network draws random numbers, so its outputs differ between runs: {_format_nodes(drawing)}. "
             "Export it in evaluation"
             " mode (module.eval(), no dropout in forward), with the noise left out or given as an input."
         )

@@ -47,7 +47,7 @@ _TOLERANCES = {"float32": TOLERANCE, "float16": 1e-2, "int8": 1e-1}
 """By the coarsest numbers that the network computes with: rounding to int8 falls otherwise where a runtime fuses otherwise."""
 
 _OF_LEFT_OUT = "onnxruntime"
-"""Checks a form that the bundle's own backend leaves out: other backends, which run it, may open the bundle too."""
+"""Used to check a mode that the bundle's backend does not support, because another backend may open the bundle."""
 _LOOSE = 1e-2
 _BATCH = 8
 _LARGEST = np.finfo(np.float32).max
@@ -135,7 +135,7 @@ def _verify(
 def _run_original(
     draft: Bundle, original: Original, samples: Sequence[VerificationInput]
 ) -> tuple[str, list[ExitAnswers | None]]:
-    """What it is compared with, and that's answers; None for an input that the original does not take."""
+    """The reference and its outputs; None for inputs that the original model rejects."""
     try:
         return "original", _run_samples(_as_given(draft, original), samples)
     except ModelError:  # the file itself may hold what ONNX Runtime refuses and the rewriting has removed
@@ -320,7 +320,8 @@ def _check_batch(
 def _run_in_batch(draft: Bundle, settings: Settings, samples: Sequence[VerificationInput]) -> list[ExitAnswers]:
     """What the stages as they are written give for samples at once, every exit.
 
-    On ONNX Runtime single samples run stages that are cut anew, so that nothing else of a compile runs these.
+    ONNX Runtime runs single samples on stages extracted from the optimised model, so these files are not run anywhere else during a
+    compile.
     """
     tensors = {n: np.concatenate([s.inputs[n] for s in samples]) for n in samples[0].inputs}
     batch = find_backend(settings.backend).open_batch(draft, settings)

@@ -28,7 +28,7 @@ class VerificationInput:
 
     Attributes:
         inputs: arrays [1, ...] by name.
-        given: by the user.
+        given: whether the user gave this input (otherwise it is random).
         optional: the file need not take it, nor have numbers for it.
         loose: it is large, and agreement to 1 % is enough.
         extreme: it is compared only where the original is steady.

@@ -1,4 +1,4 @@
-"""What the conformance suite found: a document to send in, and a table."""
+"""Results of the conformance suite, as a document and as a table."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ConformanceReport:
         return not self.failures and any(check.passed for check in self.checks)
 
     def to_json(self) -> str:
-        """The document, to write to a file or to send in."""
+        """The report document."""
         return dumps(self)
 
     def rows(self) -> Iterable[tuple[str, str, str, str, str]]:

@@ -32,7 +32,9 @@ def as_array(value: object, what: str) -> NDArray[Any]:
     if isinstance(value, np.ma.MaskedArray):
         if np.ma.is_masked(value):
             name = what.rpartition(": ")[2]
-            msg = f"{what} is masked, and what is masked would be taken as any other value: fill it ({name}.filled(0))."
+            msg = (
+                f"{what} is masked, and masked values would be used as if they were data: fill them ({name}.filled(0))."
+            )
             raise InputError(msg)
         return np.asarray(value)
     try:

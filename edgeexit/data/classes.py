@@ -262,7 +262,7 @@ def _warn_or_raise(message: str, *, strict: bool) -> None:
 
 
 def warn(message: str) -> None:
-    """Warn whoever loads the data."""
+    """Issue a DataWarning at the caller of the public loading function."""
     warnings.warn(message, DataWarning, stacklevel=2)
 
 

@@ -128,7 +128,10 @@ def _place(part: Path, file: SetFile, folder: Path) -> None:
     got = hashlib.sha256(data).hexdigest()
     if got != file.sha256:
         part.unlink()
-        msg = f"{file.url} gave a {file.name} that is not the official one: SHA-256 {got}, expected {file.sha256}. Nothing was kept."
+        msg = (
+            f"{file.url} gave a {file.name} that is not the official one: SHA-256 {got}, expected {file.sha256}. The"
+            f" download was discarded."
+        )
         raise InputError(msg)
     with replace_atomically(folder / file.name) as scratch:
         scratch.write_bytes(data)

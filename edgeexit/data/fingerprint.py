@@ -59,14 +59,15 @@ class Fingerprint:
             )
             msg = (
                 f"{dataset.name} has samples that the model was trained on: {len(shared)} are in {self.name}{kept}, first sample "
-                f"{shared[0]}. The network is more confident on what it was trained on, so thresholds from them would not hold; use "
+                f"{shared[0]}. The network is more confident on its training data, so thresholds chosen on them would not"
+                f" hold on new data; use "
                 "samples that it has not seen."
             )
             raise InputError(msg)
 
 
 def compute_fingerprint(dataset: Dataset, *, kept: int = KEPT) -> Fingerprint:
-    """Of a training set."""
+    """Compute the fingerprint of a training set."""
     hashes = sorted({h[:_BYTES] for h in dataset.sample_hashes()})
     return Fingerprint(dataset.name, len(dataset), frozenset(hashes[:kept]))
 

@@ -151,9 +151,7 @@ def _infer_input(model: ModelInfo, name: str, *, strict: bool) -> tuple[InputSpe
             " --preprocess mean=0.5,std=0.25 or the configuration file that came with the network; edgeexit compile --preprocess keeps it."
         )
         if strict:
-            msg = (
-                f"{name} holds pictures, and {model.name} does not say how they are prepared for the network. {advice}"
-            )
+            msg = f"{name} holds pictures, and {model.name} records no preprocessing for them. {advice}"
             raise InputError(msg)
         warn(
             f"{model.name} does not say how pictures are prepared for the network; {name} is read as pixels / 255 without"

@@ -62,7 +62,7 @@ def infer_preprocess(info: ModelInfo) -> Preprocess | None:
         return None
     spec = info.image_input
     if spec is None:
-        msg = f"{info.name} takes {', '.join(map(str, info.inputs))}, which is no picture: a preprocessing has no use."
+        msg = f"{info.name} takes {', '.join(map(str, info.inputs))}, which are not images, so a preprocessing cannot be applied."
         raise InputError(msg)
     return info.preprocess.completed(spec.shape, spec.dtype)
 

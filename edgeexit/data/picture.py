@@ -184,8 +184,8 @@ def _crop(image: Image, how: Preprocess) -> Image:
     height, width = how.size
     if not how.resize or image.height < height or image.width < width:
         msg = (
-            f"it has {image.height}x{image.width} pixels (height x width), the network takes {height}x{width}: say how it is"
-            f" brought to that size, as --preprocess resize={height}x{width} or resize={max(height, width) * 8 // 7},size={height}x{width}"
+            f"it has {image.height}x{image.width} pixels (height x width), the network takes {height}x{width}: choose how to"
+            f" resize it, for example --preprocess resize={height}x{width} or resize={max(height, width) * 8 // 7},size={height}x{width}"
         )
         raise InputError(msg)
     top, left = round((image.height - height) / 2), round((image.width - width) / 2)

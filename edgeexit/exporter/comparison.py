@@ -76,7 +76,7 @@ def compare(
         if worst > limit:
             for _ in range(_REPEATS):
                 check_repeats(module, feed, want)
-            msg = f"the exported file differs from eager by {worst:.2e} of the largest logit (at most {limit:.0e} is taken)"
+            msg = f"the exported file differs from eager by {worst:.2e} of the largest logit; the limit is {limit:.0e}"
             raise InternalError(msg)
     _compare_extremes(module, session, inputs, exits, dynamic_batch=dynamic_batch)
     return worst, len(batches)

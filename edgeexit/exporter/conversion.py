@@ -1,4 +1,4 @@
-"""The module as an ONNX graph, by torch's graph exporter; every refusal in words."""
+"""Convert a module to an ONNX graph with torch's exporter; every failure raises a clear error."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _check_module(module: object) -> nn.Module:
     scripted = [name for name, part in module.named_modules() if _is_scripted(part)]
     if isinstance(module, torch.jit.ScriptModule) or scripted:
         what = f"{scripted[0]!r} inside the module" if scripted and scripted[0] else "the module"
-        msg = f"{what} was made by torch.jit, whose code torch cannot export: give the module as it was before scripting or tracing"
+        msg = f"{what} was made by torch.jit, which torch cannot export: pass the original module, before scripting or tracing"
         raise ModelError(msg)
     return module
 

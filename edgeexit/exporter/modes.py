@@ -27,7 +27,7 @@ def export_mode(module: nn.Module, *, training_forward: bool = False) -> Iterato
     try:
         module.eval()
     except NotImplementedError as error:  # its programs keep the mode and the shapes that they were exported with
-        msg = "the module was made by torch.export, which cannot export it again: give the module as it was before"
+        msg = "the module was made by torch.export, which cannot export it again: pass the original module"
         raise ModelError(msg) from error
     try:
         for part in before:

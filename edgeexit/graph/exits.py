@@ -223,7 +223,7 @@ def _find_class_count(named: _Named, outputs: dict[str, TensorSpec]) -> int:
     if wrong:
         msg = (
             f"an exit's logits must be a float output [batch, classes]; found {'; '.join(wrong)}. {_list_outputs(outputs)}"
-            " Places or tokens that are left are flattened or averaged in the network."
+            " Flatten or average remaining spatial positions or tokens inside the network."
         )
         raise ModelError(msg)
     widths = {s.shape[1] for s in specs}
@@ -255,11 +255,11 @@ def _check_order(net: Network, exits: tuple[Exit, ...]) -> None:
     for number, exit in enumerate(exits, 1):
         needs = {i for i in flow.ancestors([exit.logits]) if flow.varies[i]}
         if not needs:
-            msg = f"exit {number} ({exit.logits!r}) does not depend on the input: what is the same for every sample is no exit."
+            msg = f"exit {number} ({exit.logits!r}) does not depend on the input: an output that is constant cannot be an exit."
             raise ModelError(msg)
         if not needs - done:
             msg = (
-                f"exit {number} ({exit.logits!r}) needs nothing beyond the exits before it, so it can never be later."
+                f"exit {number} ({exit.logits!r}) depends only on nodes of earlier exits, so it cannot come after them."
                 f" Order given: {', '.join(e.logits for e in exits)}. Name the exits from the earliest to the last."
             )
             raise ModelError(msg)

@@ -1,7 +1,9 @@
-"""Attributes of local functions, as ONNX Runtime gives them: a default where a call says nothing, and nothing where there is no default.
+"""Attributes of local functions, as ONNX Runtime resolves them.
 
-ONNX's inliner forgets the defaults. Nor can all of them be written into the calls: what a function only hands on may be missing in one of
-its calls and given in another, and then falls to the default of what it is handed to, another function or an operator.
+If a call omits an attribute, its default holds; without a default the attribute is absent.
+ONNX's inliner forgets the defaults. Nor can all of them be written into the calls: an attribute that a function only passes on may be
+missing in one of its calls and given in another, and then falls to the default of what it is handed to, another function or an
+operator.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One ONNX graph of nested If, batch 1, that runs each stage only when the exits before it were not sure.
+"""One ONNX graph of nested If, batch 1, that runs each stage only when the exits before it were not confident enough.
 
     inputs    the model's own, and threshold_1 … threshold_{N-1}: float32 scalars in inner units
     outputs   logits float32 [1, classes], exit int64 scalar from 1, score float32 scalar in inner units
@@ -47,7 +47,7 @@ class _Names:
         clash = [s.name for s in net.inputs if s.name in thresholds | set(RESULTS)]
         if clash:
             msg = (
-                f"the inputs {', '.join(map(repr, clash))} are called as the fused form calls its own"
+                f"the inputs {', '.join(map(repr, clash))} clash with names of the fused model"
                 f" ({', '.join(sorted(thresholds))}, {', '.join(RESULTS)}): rename them in the model."
             )
             raise ModelError(msg)
@@ -73,8 +73,8 @@ def fuse(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec
         return _build_fused_model(net, stages, specs)
     except DecodeError as error:  # protobuf reads no message that lies in more than a hundred others
         msg = (
-            f"{len(stages)} exits, with the branches and loops in the network, nest deeper than an ONNX file may: a plain network"
-            f" may have {_MOST_EXITS}. Drop some exits (--exits)."
+            f"{len(stages)} exits, with the branches and loops in the network, exceed ONNX's nesting limit: a network"
+            f" without branches and loops may have {_MOST_EXITS}. Drop some exits (--exits)."
         )
         raise ModelError(msg) from error
 

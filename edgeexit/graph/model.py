@@ -208,7 +208,7 @@ def _sort(graph: onnx.GraphProto, path: Path) -> None:
     """Put the nodes into topological order, which ONNX demands and runtimes do not insist on."""
     order = sort_topologically(graph)
     if order is None:
-        msg = f"{path} has nodes that read each other in a circle: it is no ONNX model."
+        msg = f"{path} has nodes that read each other in a circle: it is not a valid ONNX model."
         raise ModelError(msg)
     if order != list(range(len(order))):
         nodes = [graph.node[i] for i in order]
@@ -278,7 +278,7 @@ def count_file_bytes(tensor: TensorProto) -> int:
         ModelError: its element type is none.
     """
     if tensor.data_type not in _ELEMENTS or tensor.data_type == TensorProto.STRING:
-        msg = f"weight {tensor.name!r} lies in another file and is of elements that have no size (type {tensor.data_type})."
+        msg = f"weight {tensor.name!r} lies in another file and has an element type of unknown size ( {tensor.data_type})."
         raise ModelError(msg)
     bits = _NARROW.get(tensor.data_type) or 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     return int(-(-math.prod(tensor.dims) * bits // 8))
@@ -336,7 +336,10 @@ def _read_inputs(graph: onnx.GraphProto, path: Path) -> tuple[TensorSpec, ...]:
     faults = [str(s) for s in specs if s.shape[:1] not in (("batch",), (1,)) or "?" in s.shape[1:]]
     strange = [str(s) for s in specs if s.dtype not in DTYPES]
     if strange:
-        msg = f"inputs must be of numbers that NumPy holds ({', '.join(sorted(DTYPES))}); not {'; '.join(strange)}: cast inside the model."
+        msg = (
+            f"inputs must have a dtype that NumPy supports ({', '.join(sorted(DTYPES))}); not {'; '.join(strange)}:"
+            f" cast inside the model."
+        )
         raise ModelError(msg)
     if faults:
         msg = (

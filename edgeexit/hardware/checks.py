@@ -35,7 +35,7 @@ class MachineCheck:
     Attributes:
         name: of the need.
         status: see the module.
-        found: in words, with values.
+        found: what was found, as text with values.
         fix: what to do; "" when nothing is.
     """
 
@@ -166,7 +166,7 @@ def _check_throttling(state: DeviceState) -> Iterator[MachineCheck]:
         yield MachineCheck(
             "throttling",
             "ok",
-            f"not now; since boot {', '.join(since_boot)}; a rise during a run is told with its result",
+            f"not now; since boot {', '.join(since_boot)}; a rise during a run is reported in its result",
         )
     elif counters or state.alarms or state.cooling:
         yield MachineCheck("throttling", "ok", "none since boot")

@@ -213,7 +213,7 @@ def load_profiles(folder: Path | None = None) -> dict[str, DeviceProfile]:
     for path in sorted((folder or find_data_dir("devices")).glob("*.toml")):
         try:
             profiles[path.stem] = read_profile(path)
-        except InputError as error:  # noqa: PERF203 - the faults of all files are told together
+        except InputError as error:  # noqa: PERF203 - the faults of all files are reported together
             faults.append(str(error))
     if faults:
         raise InputError("\n".join(faults))

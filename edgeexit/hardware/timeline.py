@@ -50,7 +50,7 @@ class Timeline:
         return Timeline(tuple(_cut(series, spans) for series in self.series))
 
     def judge(self, fixed: Collection[str] = ()) -> Validity:
-        """What speaks against a measurement that took place meanwhile.
+        """Findings that make a measurement taken during this time suspect.
 
         A clock that moved by more than 2 % (standard deviation over mean) makes it suspect, as a clock left to its governor does; one
         that had been fixed was pulled down by something, and a cooling device that slowed something down in between has done so even

@@ -7,7 +7,8 @@
     gate = scored - bare · stage = engine - gate · overhead = whole - the engines up to here
 
 All are timed interleaved, each process by itself. A fused network is one engine: a stage is what leaving one exit later adds, its gate
-within; only staged engines of ONNX Runtime have their criteria taken out. What cannot be told apart is NaN here and null in the result.
+within; only staged engines of ONNX Runtime have their criteria taken out. Times that cannot be separated are NaN here and null in the
+result.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from edgeexit.bundle.manifest import StageEntry
     from edgeexit.runtime import Runner
 
-_WITHIN = "criteria are told apart from the stages only in staged mode on onnxruntime; here a stage holds its own"
+_WITHIN = "criteria are timed separately from the stages only in staged mode on onnxruntime; here a stage includes its criterion"
 
 
 def time_parts(runner: Runner, feed: Sequence[Any], seconds: float, seed: int) -> dict[str, NDArray[np.float64]]:

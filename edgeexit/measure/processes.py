@@ -76,7 +76,7 @@ class ProcessResult:
 
 
 class JobFile(Protocol):
-    """What a process is told."""
+    """A job that can be written to a file for a worker process."""
 
     def write(self, path: Path) -> None:
         """As a file."""
@@ -90,7 +90,7 @@ def run_process(
     Args:
         job: what to measure.
         folder: for the job and its results.
-        progress: told of process `done` of `total` while it runs.
+        progress: callback with process `done` of `total`, called while it runs.
         done: how many processes ended before this one.
         total: of how many.
         module: whose `main` does the job, given the seconds that the import took, the job's file and the file for the results.
@@ -132,7 +132,7 @@ def _raise_failure(code: int, said: str, folder: Path) -> NoReturn:
     if code == -signal.SIGKILL and not tail:
         msg = "a measuring process was killed (SIGKILL), as the system does where memory runs out: give fewer samples, or free some memory."
         raise HardwareMissing(msg)
-    msg = f"a measuring process ended with {code}: {tail or f'it said nothing; is there room in {folder}?'}"
+    msg = f"a measuring process ended with {code}: {tail or f'no output; is the disk of {folder} full?'}"
     raise InternalError(msg)
 
 

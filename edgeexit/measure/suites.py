@@ -29,7 +29,7 @@ class Suite:
         paced_s: of paced requests per lane and process; 0 for none unless a rate is asked for.
         cold: inferences with flushed caches per lane; 0 for none.
         energy_trials: windows of every kind of inference for energy; 0 for none.
-        cache: whether to simulate caches where counters do not open, and to sweep thresholds. Counters and bytes are always told.
+        cache: whether to simulate caches where counters do not open, and to sweep thresholds. Counters and sizes are always reported.
     """
 
     name: str

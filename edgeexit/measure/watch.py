@@ -63,7 +63,7 @@ class MachineMonitor:
         self._moments.append(self._moment(read_device_state(self._root)))
 
     def device(self, replicates: Sequence[ProcessResult]) -> tuple[Device, Validity]:
-        """The machine as the result holds it, and what speaks against what the processes timed on it."""
+        """The machine's entry in the result, and findings that make the timings suspect."""
         after = read_device_state(self._root)
         timed = self._timeline.within([replicate.span for replicate in replicates])
         fixed = {clock.name for clock in self.before.clocks if clock.fixed}

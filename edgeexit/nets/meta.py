@@ -1,4 +1,4 @@
-"""Scores that judge an exit from its own answer: meta-recognition, which BranchyNet (section V-B) leaves as future work.
+"""Learned confidence heads for the exits (meta-recognition, BranchyNet section V-B).
 
     WithScores(network, judges)      the network with a score [b, 1] for every early exit, made by that exit's judge
     SoftmaxJudge                     P(this exit is right), by a perceptron on sorted softmax, entropy and agreement with earlier exits
@@ -20,7 +20,7 @@ from edgeexit.nets.outputs import Pair, run_exits
 
 
 class WithScores(nn.Module):
-    """A network whose early exits have scores by judges; the last exit has none, as it always answers.
+    """A network whose early exits have a learned confidence head each; the last exit needs none.
 
     Args:
         network: returns the logits of every exit, in any form of `edgeexit.nets.outputs`.
@@ -44,7 +44,7 @@ class WithScores(nn.Module):
 
 
 class SoftmaxConfidenceHead(nn.Module):
-    """P(the exit is right) from what its softmax looks like, whatever the class.
+    """Probability that the exit is right, estimated from its softmax, independent of the class.
 
     Features: the `top` largest probabilities in order, the entropy as a share of its largest value, and for every earlier exit whether
     it gave the same label.

@@ -1,4 +1,4 @@
-"""Running code that is the user's: what it raises is told with its file and line."""
+"""Run the user's code; errors name its file and line."""
 
 from __future__ import annotations
 

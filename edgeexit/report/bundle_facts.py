@@ -101,7 +101,7 @@ class BundleFacts:
         source_sha256: of that file.
         opset: of the model.
         created: when, UTC.
-        tool: by what.
+        tool: name and version of the program that wrote the bundle.
         criterion: name of the exit criterion.
         unit: of thresholds.
         precision: of weights and arithmetic.

@@ -94,7 +94,7 @@ def make_calibration_table(facts: BundleFacts) -> Table:
 
 
 def explain_missing_calibration(facts: BundleFacts) -> str:
-    """What to tell of a bundle that has no active calibration."""
+    """Text shown for a bundle without an active calibration."""
     if not facts.kept:
         return f"No calibration yet: it never leaves early. Make one: edgeexit calibrate {shlex.quote(facts.path)}"
     return (

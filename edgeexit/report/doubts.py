@@ -80,7 +80,7 @@ def _count_straight_macs(manifest: Manifest, exit: int) -> int | None:
 
 def _find_by_macs(manifest: Manifest, exit: int) -> Iterator[str]:
     stage, rest = manifest.stages[exit - 1], _count_remaining_macs(manifest, exit)
-    if rest is None or not any(s.macs for s in manifest.stages):  # nothing that is counted: paper says nothing
+    if rest is None or not any(s.macs for s in manifest.stages):  # no counted operators, so no estimate from MACs
         return
     name = shorten_name(stage.name)
     if stage.head_macs is not None and stage.head_macs >= rest:

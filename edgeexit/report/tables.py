@@ -96,7 +96,7 @@ def _make_accuracy_row(accuracy: Accuracy) -> tuple[str, str, str, str]:
 
 
 def _mark(result: BenchResult) -> str:
-    """What limits the worth of every time in a table."""
+    """Notes that limit how far the times of a table can be trusted."""
     return "" if result.validity.status == "valid" else result.validity.status
 
 

@@ -121,7 +121,8 @@ def refuse_useless(truth: Sequence[ExitAnswers], converted: Sequence[ExitAnswers
             what = "the same logits for every input, where the original's differ"
         if what:
             msg = (
-                f"in {precision}, exit {k + 1} gives {what}: numbers inside it leave that precision's range. Compile it with float32,"
+                f"in {precision}, exit {k + 1} gives {what}: values inside the network exceed the range of that precision."
+                f" Compile it with float32,"
                 " or bring its weights and activations into range."
             )
             raise ModelError(msg)

@@ -49,7 +49,7 @@ class Deadlines:
 
 
 def require_stage_times(stage_p99_s: tuple[float, ...] | None) -> tuple[float, ...]:
-    """The times, or an InputError where there are none: nobody can then promise to be in time."""
+    """Return the times; raise InputError if there are none, because a deadline cannot be kept without them."""
     if stage_p99_s is None:
         msg = "a deadline needs the p99 of each exit on this device: run edgeexit calibrate first."
         raise InputError(msg)

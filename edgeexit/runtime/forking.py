@@ -48,7 +48,7 @@ ENDING = "the process is ending."
 
 
 class _ForkRegistry:
-    """What is open in this process, and what the fork that is under way has paused."""
+    """Runners open in this process, and those paused during a fork."""
 
     def __init__(self) -> None:
         self._opened: WeakKeyDictionary[object, _ForkTreatment] = WeakKeyDictionary()

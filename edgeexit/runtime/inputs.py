@@ -53,7 +53,9 @@ def check_input(name: str, x: object, shape: tuple[int, ...], dtype: str) -> Non
         msg = f"input {name!r} must be a NumPy array, not {type(x).__name__}: use numpy.asarray(x, {dtype!r})."
         raise InputError(msg)
     if isinstance(x, np.ma.MaskedArray):
-        msg = f"input {name!r} is masked, and what is masked would be taken as any other value: fill it (x.filled(0))."
+        msg = (
+            f"input {name!r} is masked, and masked values would be used as if they were data: fill them (x.filled(0))."
+        )
         raise InputError(msg)
     if x.shape != shape:
         hint = " Add the batch dimension: x[None]." if (1, *x.shape) == shape else ""

@@ -66,7 +66,7 @@ def load(
 
     Raises:
         BundleError: the bundle is damaged, unsafe or too new, or not signed with the key.
-        InputError: no such backend or mode, or a mode that the backend leaves out for a network with so many exits.
+        InputError: no such backend or mode, or a mode that the backend does not support for this number of exits.
     """
     settings = Settings(backend, mode or "staged", threads=threads, spin=spin, options=options)
     key = None if verify is None else as_path("verify", verify)
@@ -142,7 +142,7 @@ def _take_nearest(runner: Runner) -> list[str]:
 
 
 def _find_doubts(found: ActiveCalibration) -> list[str]:
-    """What speaks against an active calibration."""
+    """Reasons not to trust an active calibration."""
     record = found.record
     if record.verdict not in ("not met", "undecided"):
         return []
@@ -254,7 +254,7 @@ _HELD = {
 
 
 def _find_changes(calibration: Mapping[str, Any], settings: Settings) -> list[str]:
-    """What is not as it was when the latencies were measured, for people."""
+    """Changes since the latencies were measured, as text."""
     now = {name: getattr(settings, name) for name in _CHOSEN}
     changes = _format_differences(_CHOSEN, calibration.get("settings"), now)
     state = calibration.get("state")

@@ -1,4 +1,4 @@
-"""Fitting the judges of `edgeexit.nets.meta` on data that the network was not trained on (BranchyNet, section V-B)."""
+"""Fit the learned confidence heads of `edgeexit.nets.meta` on data that the network was not trained on (BranchyNet, section V-B)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _fit(mlp: nn.Module, features: Tensor, target: Tensor, steps: int) -> None:
 
 
 def fit_openmax_judges(network: nn.Module, data: Dataset, *, rank: int = 3) -> WithScores:
-    """The network with an OpenMax judge per early exit.
+    """The network with an OpenMax confidence head for each early exit.
 
     Args:
         network: trained; not changed.
@@ -70,7 +70,7 @@ def fit_openmax_judges(network: nn.Module, data: Dataset, *, rank: int = 3) -> W
 
 def _require_several_exits(logits: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     if len(logits) < 2:
-        msg = "the network has one exit, so there is nothing to judge before it"
+        msg = "the network has one exit; a learned confidence head needs an early exit"
         raise InputError(msg)
     return logits
 

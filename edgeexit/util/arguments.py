@@ -75,7 +75,7 @@ def check_small(path: Path, most: int) -> None:
     """
     check_regular_file(path)
     if path.is_file() and path.stat().st_size > most:
-        msg = f"{make_printable(path)} has {path.stat().st_size} bytes; up to {most} are read here: it is another kind of file."
+        msg = f"{make_printable(path)} has {path.stat().st_size} bytes; at most {most} are expected: this is probably another kind of file."
         raise InputError(msg)
 
 

@@ -184,7 +184,7 @@ def test_an_unknown_preprocessing_is_not_guessed(tmp_path: Path) -> None:
     """An error where something is measured or kept, else a warning; 8-bit inputs take pixels as they are."""
     save(tmp_path / "1.png", size=(4, 5), value=(255, 51, 0))
 
-    with pytest.raises(InputError, match=r"does not say how they are prepared.*--preprocess"):
+    with pytest.raises(InputError, match=r"records no preprocessing for them.*--preprocess"):
         load_data(tmp_path, network(3, 5, 4), strict=True)
     with pytest.warns(DataWarning, match="pixels / 255"):
         load_data(tmp_path, network(3, 5, 4))

@@ -73,7 +73,7 @@ def test_a_library_that_initialises_and_supports_nothing_is_no_meter(tmp_path: P
     meter = find_power_meter(tmp_path, nvml=lambda: Nvml(Library(rise=None)), only="nvml")
 
     assert not meter.present
-    assert "gives no energy" in meter.rejected[0].why
+    assert "has no energy counter" in meter.rejected[0].why
 
 
 @pytest.mark.serial

@@ -189,7 +189,7 @@ _SOURCE = b"""
 typedef unsigned long long cudaGraphConditionalHandle;
 extern "C" __device__ void cudaGraphSetConditional(cudaGraphConditionalHandle handle, unsigned int value);
 
-// One thread. A score that is NaN is not sure: the comparison is false and the next stage runs.
+// One thread. A NaN score never passes the threshold: the comparison is false and the next stage runs.
 extern "C" __global__ void edgeexit_decide(const float *score, const float *threshold, int *exit, int number,
                                            cudaGraphConditionalHandle goes_on)
 {

@@ -1,4 +1,4 @@
-"""What ONNX Runtime raises, as one message in words."""
+"""Translate ONNX Runtime's exceptions into one clear error."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""int8 products on x86-64 without VNNI, where ONNX Runtime has to be asked for whole sums.
+"""int8 products on x86-64 without VNNI, where ONNX Runtime has to be configured for int32 accumulation.
 
-There it adds two products in 16 bits, and what does not fit is cut off: logits by a third off where weights use all of their range. Asked
+There it accumulates pairs of products in int16 with saturation; logits can be off by a third when weights use their full range. Asked
 for precision it keeps weights as unsigned numbers, whose products it adds in 32 bits (its pull request 12088), at the price of speed.
 Its 1.31 cannot take every model so: one quantised by its own tools, whose weights share a zero point, may be refused ("Attempt to replace
-the existing tensor"). Such a model is opened as everybody opens it.
+the existing tensor"). Such a model is opened with the default setting.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def may_saturate_int8(root: Path = Path("/")) -> bool:
 
 
 def open_with_int32_accumulation(open_with: Callable[[bool], _Session]) -> _Session:
-    """A session with whole sums where they have to be asked for and the runtime can take the model so, else one without.
+    """Open a session with int32 accumulation if the processor needs it and the runtime accepts the model, else with the default.
 
     Args:
         open_with: opens the session; told whether to ask for whole sums.

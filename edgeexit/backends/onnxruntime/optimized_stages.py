@@ -51,7 +51,9 @@ def open_optimized_stages(bundle: Bundle, settings: Settings) -> tuple[Manifest,
     m = bundle.manifest
     weights = sum(entry.weight_bytes for entry in m.stages)
     if weights > _LARGEST_RECUT:
-        msg = f"its weights are {bytes_(weights)}, and {bytes_(_LARGEST_RECUT)} are the most to optimise at every load"
+        msg = (
+            f"its weights are {bytes_(weights)}, and {bytes_(_LARGEST_RECUT)} is the limit for optimising at load time"
+        )
         raise ModelError(msg)
     with make_scratch_folder() as folder:
         pieces = extract_stages(_optimize_network(bundle, settings, folder), [(e.logits, e.score) for e in m.stages])

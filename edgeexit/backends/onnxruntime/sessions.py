@@ -172,7 +172,7 @@ def check_ends(session: ort.InferenceSession, file: str, inputs: Iterable[str], 
     strange = sorted({i.name for i in session.get_inputs()} - set(inputs))
     missing = sorted(set(outputs) ^ {o.name for o in session.get_outputs()})
     if strange or missing:
-        msg = f"{file} does not fit its manifest (inputs {strange}, outputs {missing}): compile the bundle again."
+        msg = f"{file} does not match its manifest (unknown inputs {strange}, outputs {missing}): compile the bundle again."
         raise ModelError(msg)
 
 

@@ -106,7 +106,7 @@ class Engines:
         plan = self.cache.plan(key)
         engine = self._deserialised(plan) if plan is not None else None
         if plan is not None and engine is None:
-            msg = f"TensorRT refuses the engine of {part.what} that was kept here ({self.messages.last}): it is built anew."
+            msg = f"TensorRT refuses the engine of {part.what} in the cache ({self.messages.last}): it is built anew."
             warnings.warn(msg, EngineWarning, stacklevel=2)
         if plan is None or engine is None:
             self.cache.forget(key)
@@ -170,8 +170,8 @@ class Engines:
             raw = engine.create_execution_context(strategy)
             if raw is None:
                 msg = (
-                    f"TensorRT makes no execution context ({self.messages.last}): the GPU's memory is probably full. End what else uses"
-                    " it, or load fewer runners."
+                    f"TensorRT makes no execution context ({self.messages.last}): the GPU's memory is probably full. Close other programs"
+                    " that use the GPU, or load fewer runners."
                 )
                 raise HardwareMissing(msg)
             context = ExecutionContext(raw, self.messages)

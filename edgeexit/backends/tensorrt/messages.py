@@ -112,8 +112,8 @@ def build_error(what: str, errors: Iterable[str]) -> EdgeExitError:
         return HardwareMissing(msg)
     if any(words in text for words in _NO_MEMORY):
         msg = (
-            f"building {what} ran out of memory (TensorRT says: {last}). Close what else uses the GPU (on Jetson the desktop, too),"
-            " add swap, or compile with float16."
+            f"building {what} ran out of memory (TensorRT says: {last}). Close other programs that use the GPU (on Jetson also the"
+            " desktop), add swap, or compile with float16."
         )
         return HardwareMissing(msg)
     if any(words in text for words in (*_OLD_DRIVER, *_NO_DEVICE)):

@@ -56,7 +56,7 @@ def check_version(version: tuple[int, ...]) -> None:
         raise HardwareMissing(msg)
     if version[0] > NEWEST_MAJOR:
         msg = (
-            f"TensorRT {text} is newer than this edgeexit knows (up to {NEWEST_MAJOR}.x). Update edgeexit, or install"
+            f"TensorRT {text} is newer than this version of edgeexit supports (up to {NEWEST_MAJOR}.x). Update edgeexit, or install"
             f' tensorrt<{NEWEST_MAJOR + 1}: pip install "tensorrt<{NEWEST_MAJOR + 1}"'
         )
         raise HardwareMissing(msg)

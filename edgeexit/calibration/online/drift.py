@@ -44,7 +44,7 @@ class CellCounts:
 
 
 def find_cell(edges: tuple[Floats, ...], exit: int, score: float) -> int:
-    """The cell of a prediction: where it left (from 1) and how sure it was there (inner score; not used at the last exit)."""
+    """The cell of a prediction: where it left (from 1) and its confidence there (inner score; not used at the last exit)."""
     if exit > len(edges):
         return _BINS * len(edges)
     return _BINS * (exit - 1) + int(np.searchsorted(edges[exit - 1], score, side="right"))
@@ -52,7 +52,7 @@ def find_cell(edges: tuple[Floats, ...], exit: int, score: float) -> int:
 
 class DriftAlarm:
     """Counts cells window by window; each window is a two-sample chi-square test against calibration, its level spent so that the chance of
-    ever crying wolf on a stream that has not changed is at most `false_alarm`.
+    a false alarm on an unchanged stream is at most `false_alarm`.
 
     Args:
         seen: what calibration saw.

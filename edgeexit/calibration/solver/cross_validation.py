@@ -8,7 +8,7 @@ a policy that is accurate because it overspends does not win. The way that does 
     exit_distribution   one parameter: exit k gets a share ∝ q^k
     shared              one parameter: the same threshold everywhere
 
-Above, the optimum stands: at 10,000 samples neither this choice nor bagging gained what could be told from noise (`fresh_data` among the
+Above, the optimum stands: at 10,000 samples neither this choice nor bagging gave a gain above the noise (`fresh_data` among the
 benchmarks).
 """
 

@@ -79,7 +79,7 @@ class Capability:
 
     @property
     def subject_scope(self) -> str:
-        """What the subject covers, in words."""
+        """What the measured channels cover, as text."""
         return self.scope if self.total or not self.subject else f"rail {self.subject[0]} only"
 
     def subject_value(self, values: tuple[float, ...]) -> float:

@@ -71,7 +71,7 @@ def _count(nvml: Nvml) -> int:
     """The number of GPUs, the first of which has an energy counter that moves."""
     start = nvml.energy_j(0) if nvml.count() else None
     if start is None:
-        msg = "NVML initialises but gives no energy: on a Jetson the INA3221 has it; other GPUs need Volta or newer."
+        msg = "NVML has no energy counter here: use the INA3221 on a Jetson; other GPUs need Volta or newer."
         raise HardwareMissing(msg)
     deadline_s = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline_s:

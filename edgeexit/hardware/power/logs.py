@@ -142,7 +142,7 @@ def _parse_csv(lines: Sequence[tuple[int, str]], path: Path) -> list[PowerReadin
 
 
 def _find_header(line: str) -> tuple[str, _Columns] | None:
-    """The separator under which the header has a time and a power, and where they are; None where it has not."""
+    """The separator under which the header has a time and a power, and their columns; None if the line is not a header."""
     for separator in _SEPARATORS:
         columns = _find_columns(_parse_names(line, separator))
         if columns is not None:

@@ -1,6 +1,6 @@
 """Cache counters of the CPU: perf_event_open(2) through ctypes, user space only, one counter per event and thread.
 
-Names such as `cache-misses` mean the last level on Intel and the first on Arm, so every event here is told by its raw code. Few
+Names such as `cache-misses` mean the last level on Intel and the first on Arm, so every event is given by its raw code. Few
 are counted at a time, in passes, so that the CPU has a counter for each: `running` below 1 would mean that it had to take turns.
 Codes: Linux arch/arm64/kernel/perf_event.c and the Arm architecture reference manual, PMU events; perf_event_open(2) for x86.
 """

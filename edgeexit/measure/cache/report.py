@@ -1,4 +1,4 @@
-"""What is told of caches: misses per inference first, their rate second, and always which of three kinds a number is.
+"""Cache results: misses per inference first, their rate second, and always which of three kinds a number is.
 
 `hardware` are counters of the CPU, `simulated` is callgrind with some device's cache geometry, `analytic` is bytes on paper. They
 are never compared or combined: a rate of early exit may rise while its misses fall, because the denominator shrinks.
@@ -65,7 +65,7 @@ class CacheReport:
         closure: by level: misses of the mix as the exits' misses and shares predict them, over the measured ones, minus 1.
         running: smallest share of the time that a counter ran (1.0: none was multiplexed).
         notes: what a reader must know.
-        validity: what speaks against the figures.
+        validity: findings that make the values suspect.
     """
 
     source: str

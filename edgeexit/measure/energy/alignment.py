@@ -18,7 +18,7 @@ _CLEAR = 0.95
 
 
 class ClockOffset(NamedTuple):
-    """The seconds to add to the log's times, or None; and in words how it was found, or why not."""
+    """The seconds to add to the log's times, or None; and how it was found, or why it was not, as text."""
 
     offset_s: float | None
     reason: str

@@ -51,7 +51,8 @@ def measure_energy(
     Args:
         calls: by name; `mix`, if there, is the natural mix of the others.
         shares: how often each other call happens in the mix, for the closure.
-        meter: whose; None takes every one of this machine: the report is that of the best one that measured, the others stand beside it.
+        meter: power meter to read; None uses every meter of this machine: the report is that of the best one that measured, the
+            others stand beside it.
         recorder: instead of sampling `meter` by another process: an external meter's log, or a test's simulation.
         also: more recorders of the same work; their reports stand beside the first one that measured and are never added to it.
         seconds: of every loop; more where the meter needs it (200 of its updates).
@@ -59,7 +60,7 @@ def measure_energy(
         trials: how often all calls are measured.
         seed: of the order of the calls.
         clock: on which the recorder stamps.
-        progress: told after every loop.
+        progress: callback, called after every loop.
 
     Raises:
         InputError: there are no calls, or a length is not positive.

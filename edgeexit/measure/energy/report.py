@@ -17,7 +17,7 @@ from edgeexit.measure.statistics import Interval, mean_interval
 from edgeexit.util.documents import to_document
 
 _FLOOR_STEPS = 3
-"""Net power below so many steps of the meter is not told from nothing."""
+"""Net power below this number of resolution steps of the meter cannot be distinguished from zero."""
 _MAX_DRIFT = 0.02
 _MAX_CLOSURE = 0.05
 _UPDATES = 200
@@ -105,7 +105,7 @@ class EnergyReport:
         reason: why nothing at all was measured; None otherwise.
         notes: what a reader must know.
         rejected: meters that are not there, and why.
-        validity: what speaks against the figures.
+        validity: findings that make the values suspect.
         others: the same work by other meters, side by side: their scopes overlap, so nothing is ever added.
     """
 
@@ -202,7 +202,7 @@ def build_energy_report(
         shares: of the mix: name of a call -> how often it happens in it; for the closure.
         mix: name of the call that is the mix.
         rejected: meters that are not there.
-        notes: to be handed on.
+        notes: notes to copy into the report.
     """
     capability = trace.capability
     unusable = _explain_unusable(trace)

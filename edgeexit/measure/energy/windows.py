@@ -129,7 +129,7 @@ def run_windows(
         calls: by name; call i runs the i-th inference of a trace.
         plan: the lengths.
         clock: the meter's.
-        progress: told after every loop.
+        progress: callback, called after every loop.
     """
     rng = np.random.default_rng(plan.seed)
     for call in calls.values():

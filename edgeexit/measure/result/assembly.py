@@ -186,7 +186,7 @@ def build_cold_report(measured: RawMeasurement, flushed_bytes: int) -> ColdCache
 
 
 def find_measurement_faults(measured: RawMeasurement, report: LatencyReport) -> Iterator[Finding]:
-    """What there is to doubt about the measurement itself."""
+    """Findings that make the measurement suspect."""
     differing = sum(_count_differing(measured, r) for r in measured.replicates)
     if differing:
         yield "invalid", f"{differing} inputs left at another exit while timed than in the accuracy pass"
@@ -213,7 +213,7 @@ def _count_differing(measured: RawMeasurement, replicate: ProcessResult) -> int:
 
 
 def collect_notes(measured: RawMeasurement, report: LatencyReport) -> Iterator[str]:
-    """What a reader should know that is no reason to doubt."""
+    """Notes on the result that do not make it suspect."""
     last = float(measured.shares[-1])
     deep = [f"p{p.q:g}" for p in report.mixture.percentiles if last > 1.0 - p.q / 100.0]
     if deep and measured.exits > 1:

@@ -154,7 +154,7 @@ def parse_result(document: Any, where: str = "result") -> BenchResult:
     result = parse_document(BenchResult, body, where)
     faults = [*find_value_faults(result), *_find_faults(result)]
     if faults:
-        raise InputError(f"the figures of {where} contradict each other: {'; '.join(faults)}.")
+        raise InputError(f"the figures of {where} are inconsistent: {'; '.join(faults)}.")
     _check_extras(result, where)
     if result.accuracy.agreement_ci95 is not None:
         return result

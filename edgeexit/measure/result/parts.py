@@ -290,7 +290,7 @@ class LatencyReport:
         closure: see `Closure`.
         against_backbone: the mixture as candidate, the backbone as reference.
         noise_floor: the mixture against itself, even rounds against odd: what no difference looks like here.
-        breakdown: stages, gates and overhead; null where a process could not measure it, and in results of before it was measured.
+        breakdown: stages, gates and overhead; null if a process could not measure it, and in results of older versions.
         breakdown_reason: why a process could not.
     """
 
