@@ -33,7 +33,7 @@ def synthetic(seed: int, samples: int, exits: int, *, alike: bool = False) -> Re
         margin = skill[k] - difficulty + common + 0.6 * rng.normal(size=samples)
         correct[:, k] = margin + 0.4 * rng.normal(size=samples) > 0
         scores[:, k] = 1 / (1 + np.exp(-(margin * sound[k][0] + sound[k][1])))
-    return ReplayTable(
+    return ReplayTable.from_arrays(
         scores[:, :-1], correct, costs, head_s=np.full(exits - 1, 2e-5), agreement=correct == correct[:, -1:]
     )
 

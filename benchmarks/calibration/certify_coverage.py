@@ -94,11 +94,14 @@ def summary(target: str, delta: float, samples: int, proofs: list[Proof]) -> dic
 
 def truths(world: ReplayTable, target: str, thresholds: tuple[float, ...]) -> Truths:
     """Each bound's true value and its limit."""
-    outcome, found = world.outcome(thresholds), {}
+    outcome, found = world.evaluate(thresholds), {}
     assert world.correct is not None
     for bound in parse_target(target).bounds:
         if bound.of.tail is not None:
-            found[str(bound)] = (float(np.dot(outcome.exit_rates, world.over(bound.limit))), bound.of.tail)
+            found[str(bound)] = (
+                float(np.dot(outcome.exit_rates, world.compute_share_over(bound.limit))),
+                bound.of.tail,
+            )
         elif bound.metric == "drop":
             found[str(bound)] = (100 * (float(world.correct[:, -1].mean()) - outcome.quality), bound.limit)
         else:

@@ -47,7 +47,7 @@ def joined(first: ReplayTable, second: ReplayTable) -> ReplayTable:
     assert first.correct is not None
     assert second.correct is not None
     scores, correct = np.vstack([first.scores, second.scores]), np.vstack([first.correct, second.correct])
-    return ReplayTable(scores, correct, first.mean_cost_s, head_s=first.head_s)
+    return ReplayTable.from_arrays(scores, correct, first.mean_cost_s, head_s=first.head_s)
 
 
 def split_once(pool: ReplayTable, samples: int, seed: int) -> tuple[ReplayTable, ReplayTable]:
@@ -85,12 +85,12 @@ def compare(row: dict[str, Any], choose: ReplayTable, fresh: ReplayTable, truth:
     limit = budget(choose, row["share"])
     target = f"mean<={limit!r}s"
     policy = optimise(choose, target, effort=Effort(work=0))
-    seen = fresh.outcome(policy.thresholds)
+    seen = fresh.evaluate(policy.thresholds)
     row["tracking_errors"].append(seen.mean_s / policy.mean_s - 1)
     row["over_target"].append(seen.mean_s / limit - 1)
     for method in BASELINES:
         try:
-            other = fresh.outcome(choose_baseline_policy(method, choose, target).thresholds)
+            other = fresh.evaluate(choose_baseline_policy(method, choose, target).thresholds)
         except TargetNotMet:
             continue
         theirs = at_equal_mean(truth, other.quality, other.mean_s, seen.mean_s)

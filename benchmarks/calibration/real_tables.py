@@ -90,7 +90,7 @@ def replayed(network: FiveExits, name: str, part: str) -> ReplayTable:
     logits = [torch.cat([b[k] for b in batches]).numpy() for k in range(len(WIDTHS))]
     answers = np.stack([z.argmax(axis=1) for z in logits], axis=1)
     macs, heads = counted(data.x.shape[1:])
-    return ReplayTable(
+    return ReplayTable.from_arrays(
         np.stack([max_softmax(z) for z in logits[:-1]], axis=1),
         answers == data.y[:, None],
         OVERHEAD_S + macs / MACS_PER_S,

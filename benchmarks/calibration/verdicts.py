@@ -123,7 +123,7 @@ def true_checks(world: World, said: Calibration, seconds: float, seed: int) -> t
     trial = try_policy(runner, world.fresh, seconds, seed + 1)
     states = before, read_device_state()
     table = attach_costs(world.fresh_table, trial.costs)
-    outcome = table.outcome_of(trial.leaves)
+    outcome = table.evaluate_leaves(trial.leaves)
     figures = PolicyPerformance(
         samples=len(world.fresh),
         accuracy=outcome.accuracy,

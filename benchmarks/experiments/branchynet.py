@@ -45,6 +45,7 @@ from edgeexit.criteria import Criterion, criterion
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError, TargetNotMet
 from edgeexit.hardware import find_device_key, read_device_state
+from edgeexit.leaving import find_leaves
 from edgeexit.report.plot.figure import BACKBONE, POLICY, Axis, Figure, Line, Points, choose_exit_tone
 from edgeexit.runtime import Runner
 from edgeexit.util import units
@@ -124,9 +125,7 @@ class Replayed:
 
     def leave(self, thresholds: Sequence[float]) -> Left:
         """What these thresholds, in the criterion's unit, do."""
-        inner = [self.criterion.inner(t) for t in thresholds]
-        sure = np.column_stack([self.scores >= np.asarray(inner), np.ones(len(self.right), bool)])
-        left = sure.argmax(axis=1)
+        left = find_leaves(self.scores.T, np.asarray([self.criterion.inner(t) for t in thresholds]))
         rates = np.bincount(left, minlength=self.right.shape[1]) / len(left)
         right = self.right[np.arange(len(left)), left]
         over = right.astype(float) - self.plain_right
@@ -204,7 +203,7 @@ def knee(rows: Sequence[Mapping[str, Any]], protocol: str, *, errors: float = 0.
 
 def searched(part: Replayed, costs: Mapping[str, Any]) -> list[float]:
     """The fastest thresholds of all that are not below the plain network on this part; empty where none are."""
-    replay = ReplayTable(part.scores.astype(np.float32), part.right, costs["honest"])
+    replay = ReplayTable.from_arrays(part.scores.astype(np.float32), part.right, costs["honest"])
     try:
         policy = optimise(replay, f"accuracy>={part.plain_right.mean():.6f}")
     except TargetNotMet:

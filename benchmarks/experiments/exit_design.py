@@ -178,7 +178,7 @@ def timed_whole(
 def table_of(part: Part, exits: Sequence[int], leave_s: NDArray[np.float64], plain_s: float) -> ReplayTable:
     """A set of candidates as a network."""
     chosen = [*exits, part.right.shape[1] - 1]
-    return ReplayTable(part.scores[:, list(exits)], part.right[:, chosen], leave_s, backbone_s=plain_s)
+    return ReplayTable.from_arrays(part.scores[:, list(exits)], part.right[:, chosen], leave_s, backbone_s=plain_s)
 
 
 def design_of(part: Part, exits: tuple[int, ...], leave_s: NDArray[np.float64], plain_s: float) -> Design:
@@ -200,7 +200,7 @@ def rows_of(best: Sequence[Design], test: Part, recipe: TrainingRecipe, plain_s:
     """The best designs with their figures on the test part."""
     names, rows = names_of(recipe), []
     for design in best:
-        outcome = table_of(test, design.exits, design.leave_s, plain_s).outcome(design.thresholds)
+        outcome = table_of(test, design.exits, design.leave_s, plain_s).evaluate(design.thresholds)
         rows.append(
             {
                 "exits": [names[k] for k in design.exits],

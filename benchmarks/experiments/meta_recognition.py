@@ -68,7 +68,7 @@ class Replay(NamedTuple):
 
     def table(self, costs: NDArray[np.float64]) -> ReplayTable:
         """With the measured costs [N]."""
-        return ReplayTable(self.scores, self.right, costs)
+        return ReplayTable.from_arrays(self.scores, self.right, costs)
 
 
 def replay(runner: Runner, data: Dataset) -> Replay:
@@ -127,7 +127,7 @@ def _judged(budget: float, choose: Replay, test: Replay, costs: NDArray[np.float
     table = test.table(costs)
     leaves = table.leaves_at(policy.thresholds)
     right = test.right[np.arange(len(leaves)), leaves]
-    return {"right": right, "accuracy": float(right.mean()), "mean_s": table.outcome_of(leaves).mean_s}
+    return {"right": right, "accuracy": float(right.mean()), "mean_s": table.evaluate_leaves(leaves).mean_s}
 
 
 def main() -> None:

@@ -191,7 +191,7 @@ class Bundle(Summarised):
         """
         if name is not None:
             history.check_name(replace(self.manifest, history=(), activated={}, calibrations={}), name)
-        with self._changing(waiting) as change:
+        with self._lock_for_change(waiting) as change:
             files = {
                 purpose.split(".")[0]: change.add(f"calibrations/{key}-{purpose}", data)
                 for purpose, data in (attachments or {}).items()
@@ -220,7 +220,7 @@ class Bundle(Summarised):
             record = history.find_record(manifest, name)
             return history.activate(history.move_key(manifest, old_key or "", key or record.key), record, key)
 
-        return self._changed(activate)
+        return self._rewrite_manifest(activate)
 
     def roll_back(self, key: str) -> Bundle:
         """Make active again what was active before on a key; returns the bundle as it is then.
@@ -229,7 +229,7 @@ class Bundle(Summarised):
             InputError: nothing was active before.
             BundleError: the bundle cannot be written.
         """
-        return self._changed(lambda m: history.roll_back(m, key))
+        return self._rewrite_manifest(lambda m: history.roll_back(m, key))
 
     def remove_calibration(self, name: str) -> Bundle:
         """Remove a calibration and its files; returns the bundle as it is then.
@@ -238,14 +238,14 @@ class Bundle(Summarised):
             InputError: there is none of that name, or it is active.
             BundleError: the bundle cannot be written.
         """
-        return self._changed(lambda m: history.remove(m, name))
+        return self._rewrite_manifest(lambda m: history.remove(m, name))
 
-    def _changed(self, make: Callable[[Manifest], Manifest]) -> Bundle:
-        with self._changing(show_nothing) as change:
+    def _rewrite_manifest(self, make: Callable[[Manifest], Manifest]) -> Bundle:
+        with self._lock_for_change(show_nothing) as change:
             return change.commit(make)
 
     @contextmanager
-    def _changing(self, waiting: Progress | None) -> Iterator[BundleChange]:
+    def _lock_for_change(self, waiting: Progress | None) -> Iterator[BundleChange]:
         with translate_write_errors(self.path), lock_folder(self.path, waiting):
             self.refuse_recompiled()
             change = BundleChange(self.path, read_manifest(self.path))

@@ -111,7 +111,7 @@ class Replayed:
 
 
 def replay(runner: Runner, data: Dataset, progress: Progress = show_nothing) -> ReplayTable:
-    """Run every exit once on every sample: a table whose costs are placeholders of one second until `priced` puts measured ones in."""
+    """Run every exit once on every sample: a table with placeholder costs of one second until `attach_costs` replaces them."""
     return replay_answers(runner, data, progress).table
 
 
@@ -129,7 +129,7 @@ def replay_answers(runner: Runner, data: Dataset, progress: Progress = show_noth
     answers = logits.argmax(axis=-1).astype(np.int64)
     own = runner.bundle.manifest.last_is_backbone
     straight = answers[:, -1] if own else _backbone_labels(runner, data, progress)
-    table = ReplayTable(
+    table = ReplayTable.from_arrays(
         scores[:, :-1],
         None if data.labels is None else answers == data.labels[:, None],
         np.ones(runner.exits),
@@ -178,7 +178,7 @@ def attach_costs(table: ReplayTable, costs: MeasuredCosts) -> ReplayTable:
 
 def attach_energy(table: ReplayTable, energy_j: ArrayLike) -> ReplayTable:
     """A table with measured energies per exit, [N] joules."""
-    return replace(table, energy_j=as_vector(energy_j), head_s=None, typical_s=None, backbone_s=None)
+    return replace(table, energy_j=as_vector(energy_j))
 
 
 def time_exits(

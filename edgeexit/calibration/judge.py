@@ -73,7 +73,7 @@ class PolicyRun:
     @property
     def bias(self) -> float:
         """What the policy's mean is above that of its exits run alone, relative: mixing them costs caches and branch predictions."""
-        return self.figures.mean_s / self.validation.outcome_of(self.trial.leaves).mean_s - 1
+        return self.figures.mean_s / self.validation.evaluate_leaves(self.trial.leaves).mean_s - 1
 
 
 def compute_tolerance(noise_floor: float, sampling_error: float) -> float:
@@ -164,8 +164,10 @@ def _check_predicted(
     half = compute_half_width(bound, whole, timing or 0.0)
     ends = foreseen - half, foreseen + half
     if bound.of.tail is not None:
-        error = whole.mean_error(table.over(bound.limit))
-        ends = _compute_tail_range(lambda at: float(whole.rates @ table.over(at)), bound.limit, half, error)
+        error = whole.mean_error(table.compute_share_over(bound.limit))
+        ends = _compute_tail_range(
+            lambda at: float(whole.rates @ table.compute_share_over(at)), bound.limit, half, error
+        )
     values = _resolve_limit(table, bound), foreseen, None
     return _make_check(bound, values, ends, decidable=timing is not None or not is_machine_dependent(bound))
 
@@ -229,11 +231,11 @@ def _compute_range(bound: Bound, run: PolicyRun) -> tuple[float, float]:
 
 def _estimate(bound: Bound, run: PolicyRun) -> float:
     whole, table = run.whole, run.whole.table
-    outcome = table.outcome_of(whole.leaves)
+    outcome = table.evaluate_leaves(whole.leaves)
     if (
         bound.metric == "mean"
     ):  # what mixing exits does to each is in the run only, the luck of the draw is less in all samples
-        return run.figures.mean_s * outcome.mean_s / run.validation.outcome_of(run.trial.leaves).mean_s
+        return run.figures.mean_s * outcome.mean_s / run.validation.evaluate_leaves(run.trial.leaves).mean_s
     if bound.metric == "rate":
         assert bound.exit is not None
         return float(whole.rates[bound.exit - 1])
@@ -271,7 +273,7 @@ def _compute_tail_range(
 
 def _compute_predicted_value(bound: Bound, predicted: PolicyPerformance, table: ReplayTable) -> float:
     if bound.of.tail is not None:
-        return float(np.dot(predicted.exit_rates, table.over(bound.limit)))
+        return float(np.dot(predicted.exit_rates, table.compute_share_over(bound.limit)))
     return _read_value(bound, predicted, table)
 
 

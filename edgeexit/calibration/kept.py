@@ -6,6 +6,7 @@ The document and the replay table lie in the bundle under the device's key; noth
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from edgeexit.bundle import CalibrationRecord
@@ -68,10 +69,11 @@ def retune(
         table, wanted, seed=old.parts.seed, method=old.choice.method, effort=Effort(work=1.0)
     )
     progress("choosing thresholds", 1, 1)
-    figures = PolicyPerformance.predicted(table, table.outcome(policy.thresholds))
+    figures = PolicyPerformance.predicted(table, table.evaluate(policy.thresholds))
     checks = check_predicted_bounds(table, parsed, figures, ExitSample.under(table, policy.thresholds), timing)
     verdict = judge_prediction(checks, old.verdict)
-    result = old.retuned(
+    result = replace(
+        old,
         created=make_timestamp(),
         key=find_settings_key(runner.settings),
         target=str(parsed),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -28,6 +28,7 @@ from edgeexit.calibration.arrays import (
     read_arrays,
 )
 from edgeexit.errors import InputError
+from edgeexit.leaving import find_leaves
 
 SCHEMA = "edgeexit.replay/1"
 _OPTIONAL = ("energy_j", "head_s", "agreement", "macs", "typical_s", "backbone_correct")
@@ -36,8 +37,23 @@ Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
 Indices: TypeAlias = NDArray[np.int64]
 
+_CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
+    "scores": as_scores,
+    "correct": partial(as_flags, name="correct"),
+    "cost_s": as_costs,
+    "energy_j": as_vector,
+    "head_s": as_vector,
+    "agreement": partial(as_flags, name="agreement"),
+    "macs": as_vector,
+    "typical_s": as_vector,
+    "backbone_s": lambda value: None if value is None else float(value),
+    "backbone_correct": partial(as_flags, name="backbone_correct"),
+    "origin": lambda value: dict(value or {}),
+}
+"""What makes each field of a table from lists, or from arrays of another type."""
 
-@dataclass(frozen=True, eq=False, init=False)
+
+@dataclass(frozen=True, eq=False)
 class ReplayTable:
     """What every exit would have done with every calibration sample, and what leaving there costs on this device.
 
@@ -64,17 +80,26 @@ class ReplayTable:
     scores: NDArray[np.float32]
     correct: Bools | None
     cost_s: tuple[Floats, ...]
-    energy_j: Floats | None
-    head_s: Floats | None
-    agreement: Bools | None
-    macs: Floats | None
-    typical_s: Floats | None
-    backbone_s: float | None
-    backbone_correct: Bools | None
+    energy_j: Floats | None = None
+    head_s: Floats | None = None
+    _: KW_ONLY
+    agreement: Bools | None = None
+    macs: Floats | None = None
+    typical_s: Floats | None = None
+    backbone_s: float | None = None
+    backbone_correct: Bools | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
 
-    def __init__(
-        self,
+    def __post_init__(self) -> None:
+        for name, convert in _CONVERSIONS.items():
+            object.__setattr__(self, name, convert(getattr(self, name)))
+        faults = self._find_faults()
+        if faults:
+            raise InputError("the replay table is inconsistent: " + "; ".join(faults) + ".")
+
+    @classmethod
+    def from_arrays(
+        cls,
         scores: ArrayLike,
         correct: ArrayLike | None,
         cost_s: ArrayLike | Sequence[ArrayLike],
@@ -87,25 +112,33 @@ class ReplayTable:
         backbone_s: float | None = None,
         backbone_correct: ArrayLike | None = None,
         origin: Mapping[str, str] | None = None,
-    ) -> None:
-        values = {
-            "scores": as_scores(scores),
-            "correct": as_flags(correct, "correct"),
-            "cost_s": as_costs(cost_s),
-            "energy_j": as_vector(energy_j),
-            "head_s": as_vector(head_s),
-            "agreement": as_flags(agreement, "agreement"),
-            "macs": as_vector(macs),
-            "typical_s": as_vector(typical_s),
-            "backbone_s": None if backbone_s is None else float(backbone_s),
-            "backbone_correct": as_flags(backbone_correct, "backbone_correct"),
-            "origin": dict(origin or {}),
+    ) -> ReplayTable:
+        """Make a table from lists or arrays of any numeric type; see the attributes for shapes and units.
+
+        Raises:
+            InputError: as of the class.
+
+        Example:
+            >>> table = ReplayTable.from_arrays(
+            ...     scores=[[0.9], [0.2]], correct=[[1, 1], [0, 1]], cost_s=[0.001, 0.003]
+            ... )
+            >>> table.evaluate([0.5]).mean_s
+            0.002
+        """
+        given: dict[str, Any] = {  # the constructor converts them
+            "scores": scores,
+            "correct": correct,
+            "cost_s": cost_s,
+            "energy_j": energy_j,
+            "head_s": head_s,
+            "agreement": agreement,
+            "macs": macs,
+            "typical_s": typical_s,
+            "backbone_s": backbone_s,
+            "backbone_correct": backbone_correct,
+            "origin": origin,
         }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-        faults = self._faults()
-        if faults:
-            raise InputError("the replay table is inconsistent: " + "; ".join(faults) + ".")
+        return cls(**given)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -139,21 +172,20 @@ class ReplayTable:
         assert self.correct is not None
         return self.correct[:, -1] if self.backbone_correct is None else self.backbone_correct
 
-    def over(self, limit_s: float) -> Floats:
+    def compute_share_over(self, limit_s: float) -> Floats:
         """P(latency > limit) when leaving at each exit, [N]."""
         return np.array([(samples > limit_s).mean() for samples in self.cost_s])
 
     def leaves_at(self, thresholds: ArrayLike) -> Indices:
         """The exit at which each sample leaves under inner thresholds [N-1], counted from 0, [M]."""
         inner = checked_thresholds(thresholds, self.exits)
-        last = np.ones((len(self), 1), np.bool_)
-        return np.asarray(np.argmax(np.hstack([self.scores >= inner, last]), axis=1), np.int64)
+        return find_leaves(self.scores.T, inner)
 
-    def outcome(self, thresholds: ArrayLike) -> Outcome:
+    def evaluate(self, thresholds: ArrayLike) -> Outcome:
         """What the policy of these inner thresholds [N-1] does on this table."""
-        return self.outcome_of(self.leaves_at(thresholds))
+        return self.evaluate_leaves(self.leaves_at(thresholds))
 
-    def outcome_of(self, leaves: Indices) -> Outcome:
+    def evaluate_leaves(self, leaves: Indices) -> Outcome:
         """What happens when sample i leaves at exit `leaves[i]` (from 0)."""
         counts = np.bincount(leaves, minlength=self.exits)
         return Outcome(
@@ -167,11 +199,12 @@ class ReplayTable:
 
     def take(self, indices: Indices) -> ReplayTable:
         """The same costs, with only these samples (repeats allowed)."""
-        return self._with_samples(
-            self.scores[indices],
-            None if self.correct is None else self.correct[indices],
-            None if self.agreement is None else self.agreement[indices],
-            None if self.backbone_correct is None else self.backbone_correct[indices],
+        return replace(
+            self,
+            scores=self.scores[indices],
+            correct=None if self.correct is None else self.correct[indices],
+            agreement=None if self.agreement is None else self.agreement[indices],
+            backbone_correct=None if self.backbone_correct is None else self.backbone_correct[indices],
         )
 
     def without_heads(self, exits: Sequence[int]) -> ReplayTable:
@@ -236,7 +269,7 @@ class ReplayTable:
         """
         header, arrays = read_arrays(path, SCHEMA)
         try:
-            table = cls._from_arrays(arrays, header["origin"])
+            table = cls._from_file(arrays, header["origin"])
         except InputError:
             raise
         except (KeyError, ValueError, TypeError, OverflowError) as error:
@@ -248,13 +281,13 @@ class ReplayTable:
         return table
 
     @classmethod
-    def _from_arrays(cls, arrays: dict[str, NDArray[Any]], origin: Mapping[str, str]) -> ReplayTable:
+    def _from_file(cls, arrays: dict[str, NDArray[Any]], origin: Mapping[str, str]) -> ReplayTable:
         costs = [
             arrays.pop(name) for name in sorted((n for n in arrays if n.startswith("cost_s_")), key=parse_exit_number)
         ]
         backbone = arrays.pop("backbone_s", None)
         optional = {name: arrays.get(name) for name in _OPTIONAL}
-        return cls(
+        return cls.from_arrays(
             arrays["scores"],
             arrays.get("correct"),
             costs,
@@ -272,18 +305,7 @@ class ReplayTable:
         costs = {f"cost_s_{k}": samples for k, samples in enumerate(self.cost_s, 1)}
         return {"scores": self.scores, **costs, **{n: a for n, a in optional.items() if a is not None}}
 
-    def _with_samples(
-        self, scores: NDArray[np.float32], correct: Bools | None, agreement: Bools | None, backbone: Bools | None
-    ) -> ReplayTable:
-        twin = object.__new__(ReplayTable)
-        for name in self.__dataclass_fields__:
-            object.__setattr__(twin, name, getattr(self, name))
-        values = {"scores": scores, "correct": correct, "agreement": agreement, "backbone_correct": backbone}
-        for name, value in values.items():
-            object.__setattr__(twin, name, value)
-        return twin
-
-    def _faults(self) -> list[str]:
+    def _find_faults(self) -> list[str]:
         n, faults = len(self.cost_s), []
         if n < 2:
             faults.append(f"cost_s has {n} exits, at least 2 are needed")
@@ -295,11 +317,11 @@ class ReplayTable:
             faults.append("there are no samples")
         if not np.isfinite(self.scores).all():
             faults.append(f"{int((~np.isfinite(self.scores)).sum())} scores are NaN or infinite")
-        faults.extend(self._flag_faults())
-        faults.extend(self._cost_faults())
+        faults.extend(self._find_flag_faults())
+        faults.extend(self._find_cost_faults())
         return faults
 
-    def _flag_faults(self) -> list[str]:
+    def _find_flag_faults(self) -> list[str]:
         if self.scores.ndim != 2:
             return []
         shape = (len(self.scores), len(self.cost_s))
@@ -314,7 +336,7 @@ class ReplayTable:
             faults.append(f"backbone_correct must be [M] = [{shape[0]}], not {list(straight.shape)}")
         return faults
 
-    def _cost_faults(self) -> list[str]:
+    def _find_cost_faults(self) -> list[str]:
         n, faults = len(self.cost_s), []
         if any(not s.size or not np.isfinite(s).all() or (s <= 0).any() for s in self.cost_s):
             faults.append("every exit needs finite costs in seconds greater than 0")

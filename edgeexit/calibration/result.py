@@ -259,10 +259,6 @@ class Calibration(Summarised):
         """The curve as policies, for budgets and for control."""
         return Front(tuple(_make_policy(point) for point in self.curve))
 
-    def retuned(self, **changes: Any) -> Calibration:
-        """The same calibration with some fields exchanged."""
-        return replace(self, **changes)
-
 
 def parse_calibration(document: Any, where: str) -> Calibration:
     """The calibration that `to_document` wrote.

@@ -93,15 +93,15 @@ class CalibrationData:
     findings: tuple[Finding, ...]
     classes: int
 
-    def priced(self, costs: MeasuredCosts) -> CalibrationData:
+    def attach_costs(self, costs: MeasuredCosts) -> CalibrationData:
         """With measured costs in all tables."""
-        return self._with(lambda table: attach_costs(table, costs))
+        return self._map_tables(lambda table: attach_costs(table, costs))
 
-    def with_energy(self, energy_j: list[float]) -> CalibrationData:
+    def attach_energy(self, energy_j: list[float]) -> CalibrationData:
         """With measured energies in all tables."""
-        return self._with(lambda table: attach_energy(table, energy_j))
+        return self._map_tables(lambda table: attach_energy(table, energy_j))
 
-    def _with(self, made: Callable[[ReplayTable], ReplayTable]) -> CalibrationData:
+    def _map_tables(self, made: Callable[[ReplayTable], ReplayTable]) -> CalibrationData:
         return replace(
             self,
             whole=made(self.whole),
@@ -223,10 +223,10 @@ def choose_and_run(runner: Runner, split: CalibrationData, plan: CalibrationPlan
     errors = TimingErrors(costs.error, costs.ratio_error)
     for turn in range(1, _ROUNDS + 1):
         try:
-            chosen = _choose(split.priced(costs), plan, errors, noisy=bool(reasons))
+            chosen = _choose(split.attach_costs(costs), plan, errors, noisy=bool(reasons))
         except TargetNotMet as refusal:
             if turn > 1 or reasons:
-                raise Infeasible(refusal, split.priced(costs), costs, reasons) from None
+                raise Infeasible(refusal, split.attach_costs(costs), costs, reasons) from None
             costs, reasons, chosen = _choose_again(runner, split, plan, costs)
         runner.inner_thresholds = chosen.policy.thresholds
         session = _run(runner, split, chosen, plan, _InitialState(turn, before, costs))
@@ -259,9 +259,9 @@ def _choose_again(
     reasons = (*explain_noisy_costs(costs, states, runner.settings.threads), *explain_changed_times(before, costs))
     try:
         errors = TimingErrors(costs.error, costs.ratio_error)
-        return costs, reasons, _choose(split.priced(costs), plan, errors, noisy=bool(reasons))
+        return costs, reasons, _choose(split.attach_costs(costs), plan, errors, noisy=bool(reasons))
     except TargetNotMet as refusal:
-        raise Infeasible(refusal, split.priced(costs), costs, reasons) from None
+        raise Infeasible(refusal, split.attach_costs(costs), costs, reasons) from None
 
 
 def _time_exits(runner: Runner, data: Dataset, plan: CalibrationPlan) -> MeasuredCosts:
@@ -284,7 +284,7 @@ def _run(
     trial = try_policy(runner, split.validate, plan.seconds * (1 - _EXITS_SHARE) / 2, plan.seed + turn, told)
     after = read_device_state()
     states = (before if after.monotonic_s - before.monotonic_s >= _LOOK_S else earlier.started), after
-    split = split.priced(trial.costs)
+    split = split.attach_costs(trial.costs)
     run = PolicyRun(
         figures=_compute_measured_figures(split, trial),
         validation=split.validate_table,
@@ -293,13 +293,13 @@ def _run(
         reasons=explain_noise(trial, earlier.costs, states, runner.settings.threads),
         proved=chosen.certificate is not None,
     )
-    predicted = PolicyPerformance.predicted(split.choose, split.choose.outcome(chosen.policy.thresholds))
+    predicted = PolicyPerformance.predicted(split.choose, split.choose.evaluate(chosen.policy.thresholds))
     checks = check_bounds(split.choose, plan.target, predicted, run)
     return CalibrationSession(split, chosen, run, checks, predicted, states, judge(*states))
 
 
 def _compute_measured_figures(split: CalibrationData, trial: PolicyTiming) -> PolicyPerformance:
-    outcome = split.validate_table.outcome_of(trial.leaves)
+    outcome = split.validate_table.evaluate_leaves(trial.leaves)
     labels = split.validate.labels
     return PolicyPerformance(
         samples=len(trial.leaves),
@@ -392,7 +392,7 @@ def _add_energy(runner: Runner, split: CalibrationData, plan: CalibrationPlan) -
     if report.reason or len(energy_j) < runner.exits:
         msg = f"the target bounds energy, which cannot be measured here: {report.reason or 'a loop gave no value'}; bound macs<= instead."
         raise InputError(msg)
-    return split.with_energy(energy_j)
+    return split.attach_energy(energy_j)
 
 
 def _rename_progress(progress: Progress, what: str) -> Progress:

@@ -130,7 +130,7 @@ def _compute_share_half_width(bound: Bound, sample: ExitSample) -> float:
         return sample.share_error(float(sample.rates[bound.exit - 1]))
     if bound.metric == "agreement" and not sample.early and sample.table.last_is_backbone:
         return 0.0
-    outcome = sample.table.outcome_of(sample.leaves)
+    outcome = sample.table.evaluate_leaves(sample.leaves)
     share = outcome.agreement if bound.metric == "agreement" else outcome.accuracy
     assert share is not None
     return sample.share_error(share)

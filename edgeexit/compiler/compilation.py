@@ -178,7 +178,7 @@ def compile_model(
             change, parts, rule, SourceModel(source.name, compute_sha256(source), parts.net.opset, how)
         )
         manifest = _add_data_record(
-            manifest, given.over(read_model_data_record(parts.net.proto, str(source))), change.old
+            manifest, given.merge(read_model_data_record(parts.net.proto, str(source))), change.old
         )
         progress("writing the stages", 1, 1)
         draft = Bundle(folder, manifest)
@@ -217,7 +217,7 @@ def _add_data_record(manifest: Manifest, record: DataRecord, old: Manifest | Non
         InputError: the preprocessing or the class names do not fit the network.
     """
     if old is not None and old.source.sha256 == manifest.source.sha256:
-        record = record.over(DataRecord(old.preprocess, old.class_names, old.reference))
+        record = record.merge(DataRecord(old.preprocess, old.class_names, old.reference))
     check_class_count(record.class_names, manifest.classes, "the model")
     names, specs = record.class_names, make_input_specs(manifest.inputs)
     how = infer_preprocess(ModelInfo("the model", specs, manifest.classes, names, record.preprocess))

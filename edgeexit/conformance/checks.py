@@ -24,6 +24,7 @@ from edgeexit.compiler.probe import open_model
 from edgeexit.criteria import criterion
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.graph import find_exits, read_model
+from edgeexit.leaving import find_leaves
 from edgeexit.measure.timing import time_interleaved
 from edgeexit.runtime import Prediction, Runner
 from edgeexit.runtime.loading import open_runner
@@ -154,8 +155,7 @@ def _is_same_decision(
 
 def _compute_expected(case: ConformanceCase, i: int, thresholds: tuple[float, ...]) -> tuple[int, int]:
     """Exit and label of the reference."""
-    sure = np.flatnonzero(case.reference.scores[i, :-1] >= np.asarray(thresholds, np.float32))
-    exit = int(sure[0]) + 1 if len(sure) else case.exits
+    exit = int(find_leaves(case.reference.scores[[i], :-1].T, np.asarray(thresholds, np.float32))[0]) + 1
     return exit, int(case.reference.logits[i, exit - 1].argmax())
 
 

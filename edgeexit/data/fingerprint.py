@@ -40,7 +40,7 @@ class Fingerprint:
         packed = base64.b64encode(b"".join(sorted(self.hashes))).decode("ascii")
         return json.dumps({"name": self.name, "samples": self.samples, "hashes": packed})
 
-    def shared(self, dataset: Dataset) -> list[int]:
+    def find_shared(self, dataset: Dataset) -> list[int]:
         """Places in `dataset` whose inputs are among the samples kept."""
         return [i for i, h in enumerate(dataset.sample_hashes()) if h[:_BYTES] in self.hashes]
 
@@ -50,7 +50,7 @@ class Fingerprint:
         Raises:
             InputError: some are. Thresholds chosen on samples that the network was trained on are too optimistic.
         """
-        shared = self.shared(dataset)
+        shared = self.find_shared(dataset)
         if shared:
             kept = (
                 f" ({len(self.hashes)} of its {self.samples} samples are known)"

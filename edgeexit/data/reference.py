@@ -86,7 +86,7 @@ class DataRecord:
         }
         return {key: dumps(value) for key, value in known.items() if value is not None}
 
-    def over(self, other: DataRecord) -> DataRecord:
+    def merge(self, other: DataRecord) -> DataRecord:
         """What is known here, and what only `other` knows."""
         return DataRecord(
             self.preprocess or other.preprocess,

@@ -26,7 +26,7 @@ class Deadlines:
     stage_p99_s: tuple[float, ...]
 
     @classmethod
-    def of(cls, called_s: float, deadline_s: object, stage_p99_s: tuple[float, ...] | None) -> Deadlines:
+    def from_deadline(cls, called_s: float, deadline_s: object, stage_p99_s: tuple[float, ...] | None) -> Deadlines:
         """From when the caller asked, so that what it waited for is not given away.
 
         Args:

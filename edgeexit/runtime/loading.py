@@ -170,7 +170,7 @@ def reload_runner(runner: Runner) -> bool:
         return False
     fresh = _open_signed(runner.bundle.path, runner.verify)
     if not fresh.manifest.agrees_with(runner.bundle.manifest):
-        runner.become(_open_whole(fresh.path, runner.settings, runner.settings.mode, runner.verify))
+        runner.take_over(_open_whole(fresh.path, runner.settings, runner.settings.mode, runner.verify))
     else:
         runner.bundle = fresh
         found = find_calibration(fresh, runner.settings)

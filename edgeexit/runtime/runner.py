@@ -201,7 +201,7 @@ class Runner(_OpenedProgram, Summarised):
             InputError: wrong shape, dtype or NaN; a deadline without a calibration of this device.
         """
         if deadline_s is not None:
-            return self._in_time(x, deadline_s, perf_counter())
+            return self._run_before_deadline(x, deadline_s, perf_counter())
         with self._lock:
             program = self._program
             self._write(x)
@@ -325,7 +325,7 @@ class Runner(_OpenedProgram, Summarised):
         self.calibration_name = None if found is None else found.record.name
         self._stage_p99_s = stage_p99_s
 
-    def become(self, other: Runner) -> None:
+    def take_over(self, other: Runner) -> None:
         """Take over everything of another Runner, which must not be used any more; for other threads in one step."""
         with self._lock:
             self._refuse_closed()
@@ -379,10 +379,10 @@ class Runner(_OpenedProgram, Summarised):
                 self._batch = find_backend(self.settings.backend).open_batch(self.bundle, self.settings)
         return self._batch
 
-    def _in_time(self, x: Inputs, deadline_s: float, called_s: float) -> Prediction:
+    def _run_before_deadline(self, x: Inputs, deadline_s: float, called_s: float) -> Prediction:
         with self._lock:
             self._refuse_closed()
-            deadlines = Deadlines.of(called_s, deadline_s, self._stage_times())
+            deadlines = Deadlines.from_deadline(called_s, deadline_s, self._stage_times())
             program = self._staged_program()
             exit, late = run_until(
                 program, self._inner, deadlines, lambda: _write_by_name(x, self._specs, self._staged_fills)

@@ -11,6 +11,7 @@ from torch import nn
 
 from edgeexit.criteria import entropy
 from edgeexit.data import Dataset
+from edgeexit.leaving import find_leaves
 from edgeexit.nets.outputs import run_exits
 
 Logits = list[NDArray[np.float32]]
@@ -58,8 +59,7 @@ def _thin_candidates(candidates: NDArray[np.float64], most: int = 500) -> list[f
 
 
 def _leave(logits: Logits, labels: NDArray[np.int64], threshold: float) -> tuple[float, list[float]]:
-    sure = np.stack([*(entropy(z) <= threshold for z in logits[:-1]), np.ones(len(labels), bool)])
-    left = sure.argmax(axis=0)
+    left = find_leaves([-entropy(z) for z in logits[:-1]], [-threshold] * (len(logits) - 1))
     answers = np.stack([z.argmax(-1) for z in logits])[left, np.arange(len(labels))]
     rates = np.bincount(left, minlength=len(logits)) / len(labels)
     return float((answers == labels).mean()), [float(r) for r in rates]

@@ -86,7 +86,7 @@ def test_certified_policies_break_their_bounds_no_more_often_than_promised() -> 
             policy, _ = certify(choose, test, f"mean<={limit!r}s, drop<=12", confidence=1 - delta)
         except TargetNotMet:
             continue
-        truth = POPULATION.outcome(policy.thresholds)
+        truth = POPULATION.evaluate(policy.thresholds)
         proved += 1
         broken += truth.mean_s > limit or 100 * (backbone - truth.quality) > 12
 
@@ -101,7 +101,7 @@ def test_the_slack_of_a_proved_mean_is_small() -> None:
 
     policy, certificate = certify(choose, test, f"mean<={limit!r}s", confidence=0.9)
 
-    assert 0.96 * limit < POPULATION.outcome(policy.thresholds).mean_s < limit
+    assert 0.96 * limit < POPULATION.evaluate(policy.thresholds).mean_s < limit
     assert all(p <= 0.1 for p in certificate.p_values.values())
 
 
@@ -112,15 +112,15 @@ def test_a_tail_is_proved_from_measured_exceedances() -> None:
 
     policy, _ = certify(choose, test, f"p95<={limit!r}s", confidence=0.9)
 
-    truth = SPREAD.outcome(policy.thresholds)
-    assert float(np.dot(truth.exit_rates, SPREAD.over(limit))) <= 0.05
+    truth = SPREAD.evaluate(policy.thresholds)
+    assert float(np.dot(truth.exit_rates, SPREAD.compute_share_over(limit))) <= 0.05
 
 
 def never_within_p99(rng: np.random.Generator, samples: int = 1000, exits: int = 8) -> tuple[ReplayTable, ReplayTable]:
     """Two parts of a network with the same latencies, of which 1.05 % are over 1.5 s at every exit."""
     costs = [np.where(rng.random(2 * samples) < 0.0105, 2.0, 1.0) for _ in range(exits)]
     scores = rng.random((2, samples, exits - 1))
-    first, second = (ReplayTable(s, rng.random((samples, exits)) < 0.9, costs) for s in scores)
+    first, second = (ReplayTable.from_arrays(s, rng.random((samples, exits)) < 0.9, costs) for s in scores)
     return first, second
 
 
@@ -132,7 +132,7 @@ def test_the_latencies_that_order_a_path_do_not_prove_it() -> None:
         inner = np.where(np.tri(choose.exits, choose.exits - 1, -1), np.inf, -np.inf).astype(
             np.float32
         )  # all leave at k
-        path = [Policy.of(thresholds, choose.outcome(thresholds), None) for thresholds in inner]
+        path = [Policy.of(thresholds, choose.evaluate(thresholds), None) for thresholds in inner]
         try:
             prove(path, choose, test, "p99<=1.5s", confidence=1 - delta, seed=seed)
         except TargetNotMet:

@@ -126,7 +126,7 @@ def codes(table: ReplayTable, target: str) -> set[str]:
 def test_early_exit_that_does_not_pay_is_said() -> None:
     """Heads so dear that the backbone is faster than the policy."""
     table = world(1, 3000, 3)
-    dear = ReplayTable(table.scores, table.correct, [1.0, 1.1, 1.2], backbone_s=0.9)
+    dear = ReplayTable.from_arrays(table.scores, table.correct, [1.0, 1.1, 1.2], backbone_s=0.9)
 
     assert "does_not_pay" in codes(dear, "drop<=0.5")
     assert "does_not_pay" not in codes(table, "drop<=3")
@@ -135,10 +135,12 @@ def test_early_exit_that_does_not_pay_is_said() -> None:
 def test_useless_exits_and_scores_are_said() -> None:
     """All at one exit; an exit nobody uses; scores that are all alike; too few samples."""
     table = world(1, 3000, 3)
-    flat = ReplayTable(np.hstack([table.scores[:, :1], np.zeros((3000, 1), np.float32)]), table.correct, table.cost_s)
+    flat = ReplayTable.from_arrays(
+        np.hstack([table.scores[:, :1], np.zeros((3000, 1), np.float32)]), table.correct, table.cost_s
+    )
     wrong = np.zeros((3000, 3), np.bool_)
     wrong[:, 0] = True
-    bad = ReplayTable(table.scores, wrong, table.cost_s)
+    bad = ReplayTable.from_arrays(table.scores, wrong, table.cost_s)
 
     assert "one_exit" in codes(bad, "mean<=1s")
     assert {"constant_scores", "unused_exit"} <= codes(flat, f"mean<={budget(flat, 0.6)!r}s")
@@ -151,14 +153,17 @@ def test_a_head_that_costs_more_than_it_gains_is_recommended_away() -> None:
     assert table.correct is not None
     scores = np.stack([table.scores[:, 0], table.scores[:, 0]], axis=1)
     correct = table.correct[:, [0, 0, 2]]
-    costly = ReplayTable(scores, correct, [1.0, 2.0, 3.0], head_s=[0.1, 0.9])
+    costly = ReplayTable.from_arrays(scores, correct, [1.0, 2.0, 3.0], head_s=[0.1, 0.9])
     target = "mean<=1.8s"
 
     remark = recommend_heads(costly, target, optimise(costly, target))
 
     assert remark is not None
     assert "head of exit 2" in remark.text
-    assert recommend_heads(ReplayTable(scores, correct, [1.0, 2.0, 3.0]), target, optimise(costly, target)) is None
+    assert (
+        recommend_heads(ReplayTable.from_arrays(scores, correct, [1.0, 2.0, 3.0]), target, optimise(costly, target))
+        is None
+    )
 
 
 def test_the_sampling_error_is_that_of_a_mean() -> None:
@@ -166,7 +171,7 @@ def test_the_sampling_error_is_that_of_a_mean() -> None:
     table = world(2, 20_000, 3)
     policy = optimise(table.take(np.arange(5000)), f"mean<={budget(table, 0.5)!r}s")
     rng = np.random.default_rng(0)
-    means = [table.take(rng.choice(20_000, 500)).outcome(policy.thresholds).mean_s for _ in range(300)]
+    means = [table.take(rng.choice(20_000, 500)).evaluate(policy.thresholds).mean_s for _ in range(300)]
 
     predicted = compute_sampling_error(table.take(np.arange(500)), policy)
 

@@ -28,7 +28,7 @@ def test_the_threshold_picture_agrees_with_the_table() -> None:
     """Figure 4 of BranchyNet: rate and accuracy of one threshold, the other exits never leaving."""
     picture = build_threshold_pictures(TABLE, points=20)[0]
     for threshold, rate, quality in zip(picture.thresholds, picture.rate, picture.quality, strict=True):
-        outcome = TABLE.outcome([threshold, np.inf])
+        outcome = TABLE.evaluate([threshold, np.inf])
 
         assert pytest.approx(rate) == outcome.exit_rates[0]
         assert pytest.approx(quality) == outcome.quality

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgeexit.calibration import ReplayTable, optimise
+from edgeexit.calibration.device import attach_energy
 from edgeexit.calibration.replay import compute_latency_quantile
 from edgeexit.errors import InputError, TargetNotMet
 from tests.calibration.worlds import world
@@ -18,7 +20,7 @@ CORRECT = np.array([[1, 1, 1], [0, 1, 1], [0, 0, 1]])
 
 def test_a_sample_leaves_at_the_first_exit_whose_score_reaches_its_threshold() -> None:
     """Score equal to the threshold leaves; +inf never, -inf always."""
-    table = ReplayTable(SCORES, CORRECT, [1.0, 2.0, 4.0])
+    table = ReplayTable.from_arrays(SCORES, CORRECT, [1.0, 2.0, 4.0])
 
     assert [0, 1, 2] == table.leaves_at([0.9, 0.8]).tolist()
     assert [2, 2, 2] == table.leaves_at([np.inf, np.inf]).tolist()
@@ -27,7 +29,7 @@ def test_a_sample_leaves_at_the_first_exit_whose_score_reaches_its_threshold() -
 
 def test_an_outcome_adds_up_what_each_sample_costs() -> None:
     """Mean latency, accuracy and rates of a policy worked out by hand."""
-    outcome = ReplayTable(SCORES, CORRECT, [1.0, 2.0, 4.0]).outcome([0.9, 0.8])
+    outcome = ReplayTable.from_arrays(SCORES, CORRECT, [1.0, 2.0, 4.0]).evaluate([0.9, 0.8])
 
     assert (1, 1, 1) == outcome.counts
     assert pytest.approx(7 / 3) == outcome.mean_s
@@ -36,10 +38,10 @@ def test_an_outcome_adds_up_what_each_sample_costs() -> None:
 
 def test_samples_of_latency_give_means_and_tails() -> None:
     """A cost may be measured many times: its mean and P(latency > limit) come from the samples."""
-    table = ReplayTable(SCORES, CORRECT, [[1.0, 3.0], [4.0], [5.0, 5.0, 8.0]])
+    table = ReplayTable.from_arrays(SCORES, CORRECT, [[1.0, 3.0], [4.0], [5.0, 5.0, 8.0]])
 
     assert [2.0, 4.0, 6.0] == table.mean_cost_s.tolist()
-    assert [0.5, 1.0, 1.0] == table.over(2.0).tolist()
+    assert [0.5, 1.0, 1.0] == table.compute_share_over(2.0).tolist()
     assert 8.0 == compute_latency_quantile(table, [0, 0, 1.0], 0.99)
     assert 1.0 == compute_latency_quantile(table, [1.0, 0, 0], 0.5)
 
@@ -53,7 +55,7 @@ def test_a_saved_table_is_read_back_bit_for_bit(tmp_path: Path) -> None:
 
     assert table.sha256() == read.sha256()
     assert table.origin == read.origin
-    assert table.outcome([0.5, 0.5, 0.5]) == read.outcome([0.5, 0.5, 0.5])
+    assert table.evaluate([0.5, 0.5, 0.5]) == read.evaluate([0.5, 0.5, 0.5])
 
 
 def test_a_changed_table_is_refused(tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_arrays_that_do_not_fit_are_refused(change: dict[str, object], told: str
 
 def test_dropping_a_head_makes_later_exits_cheaper() -> None:
     """Its cost is taken from every exit after it, and its column is gone."""
-    table = ReplayTable(SCORES, CORRECT, [1.0, 2.0, 4.0], head_s=[0.25, 0.5])
+    table = ReplayTable.from_arrays(SCORES, CORRECT, [1.0, 2.0, 4.0], head_s=[0.25, 0.5])
 
     smaller = table.without_heads([1])
 
@@ -119,7 +121,7 @@ def test_dropping_a_head_makes_later_exits_cheaper() -> None:
 
 def test_a_head_that_seems_to_cost_more_than_all_leaves_costs_of_the_first_exit() -> None:
     """Head costs are estimates and latencies have noise; no inference is then said to be faster than the fastest measured."""
-    table = ReplayTable(
+    table = ReplayTable.from_arrays(
         [[0.0, 0.0]],
         [[True, True, True]],
         [[2e-3], [2.5e-3, 6e-3], [7e-3]],
@@ -138,7 +140,9 @@ def test_a_drop_is_counted_from_the_backbone_where_the_last_exit_answers_otherwi
     correct = np.array([[1, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0]], bool)
     scores = np.array([[0.9, 0.9], [0.1, 0.8], [0.2, 0.3], [0.1, 0.2]], np.float32)
     agreement = correct.copy()
-    table = ReplayTable(scores, correct, [1.0, 2.0, 4.0], agreement=agreement, backbone_correct=np.ones(4, bool))
+    table = ReplayTable.from_arrays(
+        scores, correct, [1.0, 2.0, 4.0], agreement=agreement, backbone_correct=np.ones(4, bool)
+    )
     table.save(tmp_path / "table.npz")
 
     for kept in (table, ReplayTable.load(tmp_path / "table.npz"), table.with_costs([1.0, 2.0, 4.0])):
@@ -150,4 +154,25 @@ def test_a_drop_is_counted_from_the_backbone_where_the_last_exit_answers_otherwi
         assert 0.75 == optimise(kept, "drop<=25").accuracy
     assert 2 == len(table.take(np.array([0, 3])).backbone_right)
     with pytest.raises(InputError, match=r"backbone_correct must be \[M\] = \[4\], not \[3\]"):
-        ReplayTable(scores, correct, [1.0, 2.0, 4.0], backbone_correct=np.ones(3, bool))
+        ReplayTable.from_arrays(scores, correct, [1.0, 2.0, 4.0], backbone_correct=np.ones(3, bool))
+
+
+def test_a_table_of_lists_is_the_same_by_keywords_and_by_from_arrays() -> None:
+    """The constructor converts what it is given, so that tables built by keyword go on working."""
+    given = {"scores": SCORES.tolist(), "correct": CORRECT.tolist(), "cost_s": [1, 2, 4], "head_s": [0.25, 0.5]}
+
+    assert ReplayTable.from_arrays(**given).sha256() == ReplayTable(**given).sha256()
+
+
+def test_a_copy_with_one_field_changed_keeps_all_the_others() -> None:
+    """`dataclasses.replace` and `attach_energy` drop nothing, and what they put in is checked."""
+    table = ReplayTable.from_arrays(
+        SCORES, CORRECT, [1.0, 2.0, 4.0], head_s=[0.25, 0.5], typical_s=[1.0, 2.0, 4.0], backbone_s=3.0
+    )
+
+    other = attach_energy(table, [1.0, 2.0, 3.0])
+
+    assert (3.0, [0.25, 0.5], [1.0, 2.0, 4.0]) == (other.backbone_s, list(other.head_s), list(other.typical_s))  # type: ignore[arg-type]
+    assert table.sha256() == replace(other, energy_j=None).sha256()
+    with pytest.raises(InputError, match="energy_j must be 3"):
+        replace(table, energy_j=np.ones(2))

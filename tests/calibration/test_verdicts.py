@@ -38,7 +38,7 @@ def world(samples: int, seed: int, *, exits: int = 2) -> ReplayTable:
     right = np.stack([rng.random(samples) < 0.75 + 0.25 * easy ** (exits - k) for k in range(exits)], axis=1)
     scores = np.stack([easy + 0.2 * rng.random(samples) for _ in range(exits - 1)], axis=1).astype(np.float32)
     costs = np.linspace(1e-3, 3e-3, exits)
-    return ReplayTable(scores, right, costs, agreement=right == right[:, -1:], backbone_s=float(costs[-1]))
+    return ReplayTable.from_arrays(scores, right, costs, agreement=right == right[:, -1:], backbone_s=float(costs[-1]))
 
 
 def trial_of(table: ReplayTable, leaves: np.ndarray, *, slower: float = 1.0, noise: float = 0.0) -> PolicyTiming:
@@ -63,13 +63,13 @@ def run_of(
     """The policy run on all samples of a table."""
     sample = ExitSample.under(table, thresholds)
     trial = trial_of(table, sample.leaves, slower=slower)
-    figures = replace(PolicyPerformance.predicted(table, table.outcome(thresholds)), mean_s=trial.mean_s)
+    figures = replace(PolicyPerformance.predicted(table, table.evaluate(thresholds)), mean_s=trial.mean_s)
     return PolicyRun(figures, table, sample, trial, reasons, proved=False)
 
 
 def states_of(target: str, run: PolicyRun, table: ReplayTable) -> dict[str, str]:
     """The state of every bound."""
-    predicted = PolicyPerformance.predicted(table, table.outcome_of(run.trial.leaves))
+    predicted = PolicyPerformance.predicted(table, table.evaluate_leaves(run.trial.leaves))
     return {c.bound: c.state for c in check_bounds(table, parse_target(target), predicted, run)}
 
 
@@ -88,7 +88,7 @@ def test_a_device_faster_than_predicted_fails_nothing() -> None:
     """One-sided: the prediction is confirmed, and every bound is met."""
     table = world(4000, 1)
     run = run_of(table, (0.6,), slower=0.7)
-    predicted, target = PolicyPerformance.predicted(table, table.outcome((0.6,))), parse_target("mean<=0.9x")
+    predicted, target = PolicyPerformance.predicted(table, table.evaluate((0.6,))), parse_target("mean<=0.9x")
 
     verdict = judge_run(target, check_bounds(table, target, predicted, run), run, predicted, 0.05)
 
@@ -99,7 +99,10 @@ def test_a_slower_device_is_said_to_be_off_and_fails_only_the_bounds_it_misses()
     """The prediction is one thing, the bounds another."""
     table = world(4000, 1)
     run = run_of(table, (0.6,), slower=1.3)
-    predicted, target = PolicyPerformance.predicted(table, table.outcome((0.6,))), parse_target("mean<=10s, rate1>=0.1")
+    predicted, target = (
+        PolicyPerformance.predicted(table, table.evaluate((0.6,))),
+        parse_target("mean<=10s, rate1>=0.1"),
+    )
 
     verdict = judge_run(target, check_bounds(table, target, predicted, run), run, predicted, 0.05)
 
@@ -112,7 +115,7 @@ def test_on_a_noisy_machine_nothing_about_time_is_decided() -> None:
     table = world(4000, 2)
     run = run_of(table, (0.6,), slower=5.0, reasons=("other processes used 2.0 of 2 cores",))
     target = parse_target("mean<=0.1x, p99<=1ns, rate1>=0.01, accuracy>=0.1")
-    predicted = PolicyPerformance.predicted(table, table.outcome((0.6,)))
+    predicted = PolicyPerformance.predicted(table, table.evaluate((0.6,)))
     checks = check_bounds(table, target, predicted, run)
 
     verdict = judge_run(target, checks, run, predicted, 0.05)
@@ -192,7 +195,9 @@ def test_the_error_of_a_median_ignores_a_stall() -> None:
 def test_times_that_fall_with_the_exit_make_the_machine_noisy_and_advise_nothing() -> None:
     """Leaving at exit 3 contains the work of exit 2."""
     table = world(2000, 4, exits=3)
-    falling = ReplayTable(table.scores, table.correct, [3e-3, 6.6e-3, 2.2e-3], head_s=[1e-4, 1e-4], backbone_s=2e-3)
+    falling = ReplayTable.from_arrays(
+        table.scores, table.correct, [3e-3, 6.6e-3, 2.2e-3], head_s=[1e-4, 1e-4], backbone_s=2e-3
+    )
     costs = trial_of(falling, np.zeros(2000, np.int64)).costs
     policy = optimise(falling, "drop<=5")
     now = read_device_state()

@@ -27,7 +27,7 @@ def world(seed: int, samples: int, exits: int, *, ties: bool = False) -> ReplayT
         scores = np.round(scores, 1)
     costs = np.cumsum(rng.uniform(0.3, 1.5, size=exits)) * 1e-3
     agreement = correct == correct[:, -1:]
-    return ReplayTable(
+    return ReplayTable.from_arrays(
         scores[:, :-1],
         correct,
         costs,

@@ -30,7 +30,7 @@ def test_the_samples_kept_are_found_in_any_set(size: int, seed: int) -> None:
         "mixed", np.concatenate([rng.normal(size=(50, 3)), train.take(rng.permutation(400)[:size]).x])
     )
 
-    assert list(range(50, 50 + size)) == compute_fingerprint(train).shared(others)
+    assert list(range(50, 50 + size)) == compute_fingerprint(train).find_shared(others)
 
 
 def test_a_part_of_a_large_set_is_enough() -> None:
@@ -40,7 +40,7 @@ def test_a_part_of_a_large_set_is_enough() -> None:
     print_ = compute_fingerprint(train, kept=64)
 
     assert 64 == len(print_.hashes)
-    assert 0 < len(print_.shared(train.take(slice(0, 200)))) <= 64
+    assert 0 < len(print_.find_shared(train.take(slice(0, 200)))) <= 64
 
 
 def test_training_data_is_refused_and_fresh_data_is_not() -> None:

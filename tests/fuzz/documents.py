@@ -92,7 +92,7 @@ def read_damaged_table(rng: random.Random, folder: Path) -> None:
         _use_calibrated(rng, bundle)
         with only_edgeexit_errors():
             table = ReplayTable.load(io.BytesIO(content))
-            table.outcome([0.0] * (table.exits - 1))
+            table.evaluate([0.0] * (table.exits - 1))
 
 
 def read_damaged_result(rng: random.Random, folder: Path) -> None:

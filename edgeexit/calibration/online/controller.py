@@ -138,7 +138,7 @@ def list_path_thresholds(front: Front, exits: int) -> list[tuple[float, ...]]:
 
 def find_start(front: Front, law: ControlLaw, table: ReplayTable) -> float:
     """The place on the front whose cost on the table is the nearest below what the law wants."""
-    per_exit = table.mean_cost_s if law.over_s is None else table.over(law.over_s)
+    per_exit = table.mean_cost_s if law.over_s is None else table.compute_share_over(law.over_s)
     costs = np.array([np.dot(p.exit_rates, per_exit) for p in front.policies])
     kept = np.flatnonzero(costs <= law.wanted)
     return (int(kept[-1]) + 0.5) / len(front) if len(kept) else 0.0

@@ -155,7 +155,7 @@ def _build_limit(table: ReplayTable, bound: Bound) -> SampleSum:
     if metric == "mean":
         return SampleSum(table.mean_cost_s, limit=samples * resolve_limit_s(table, bound), bound=bound)
     if bound.of.tail is not None:
-        return SampleSum(table.over(bound.limit), limit=samples * bound.of.tail, bound=bound)
+        return SampleSum(table.compute_share_over(bound.limit), limit=samples * bound.of.tail, bound=bound)
     if metric in ("energy", "macs"):
         return SampleSum(_get_cost_per_exit(table, metric), limit=samples * bound.limit, bound=bound)
     if metric == "rate":

@@ -14,6 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgeexit.leaving import find_leaves
+
 Ranks: TypeAlias = NDArray[np.int32]
 Boundaries: TypeAlias = tuple[int, ...]
 
@@ -57,10 +59,7 @@ class RankedScores:
 
     def leaves_at(self, boundaries: Sequence[int]) -> NDArray[np.int64]:
         """The exit at which each sample leaves, from 0, [M]."""
-        leaves = np.full(len(self.ranks[0]), len(self.ranks), np.int64)
-        for k in reversed(range(len(self.ranks))):
-            leaves[self.ranks[k] >= boundaries[k]] = k
-        return leaves
+        return find_leaves(self.ranks, boundaries)
 
 
 def find_threshold_between(distinct: NDArray[np.float32], boundary: int) -> float:

@@ -138,7 +138,7 @@ def optimise(table: ReplayTable, target: str | Target, *, effort: Effort = NORMA
 def make_policy(problem: Problem, boundaries: Boundaries, gap: float | None) -> Policy:
     """Boundaries as a policy."""
     thresholds = problem.ranked.thresholds(boundaries)
-    return Policy.of(thresholds, problem.table.outcome(thresholds), gap)
+    return Policy.of(thresholds, problem.table.evaluate(thresholds), gap)
 
 
 def certify_boundaries(problem: Problem, boundaries: Boundaries, effort: Effort) -> tuple[Boundaries, float | None]:

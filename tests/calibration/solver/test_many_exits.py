@@ -79,7 +79,7 @@ def test_the_search_of_many_exits_is_at_least_as_good_as_every_baseline(exits: i
     problem = build_problem(table, parse_target(target))
     for method in BASELINES.values():
         leaves = problem.ranked.leaves_at(method(problem))
-        assert problem.violation(leaves) > 0 or table.outcome_of(leaves).quality <= best.quality
+        assert problem.violation(leaves) > 0 or table.evaluate_leaves(leaves).quality <= best.quality
 
 
 @settings(max_examples=20, deadline=None)

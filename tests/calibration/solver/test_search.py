@@ -83,7 +83,7 @@ def test_all_bounds_together_give_what_brute_force_finds(size: tuple[int, int], 
     assert table.energy_j is not None
     rows = np.arange(len(table))
     feasible = (
-        (table.over(over_s)[exits].mean(axis=1) <= 0.1 + 1e-12)
+        (table.compute_share_over(over_s)[exits].mean(axis=1) <= 0.1 + 1e-12)
         & (table.energy_j[exits].mean(axis=1) <= energy * (1 + 1e-12))
         & ((exits == 0).mean(axis=1) >= 0.1 - 1e-12)
         & (np.array([table.agreement[rows, e].mean() for e in exits]) >= 0.6 - 1e-12)
@@ -119,7 +119,7 @@ def test_the_certificate_bounds_what_any_thresholds_reach(exits: int, seed: int)
     assert harder.accuracy is not None
     assert harder.accuracy <= reachable
     for _ in range(300):
-        outcome = table.outcome(np.quantile(table.scores, rng.random(exits - 1)).astype(np.float32))
+        outcome = table.evaluate(np.quantile(table.scores, rng.random(exits - 1)).astype(np.float32))
         assert outcome.mean_s > limit or outcome.quality <= reachable
 
 
@@ -171,7 +171,7 @@ def test_the_same_table_and_target_give_the_same_policy() -> None:
 def test_without_labels_agreement_is_maximised() -> None:
     """The same table without `correct` tunes for the backbone's answers."""
     table = world(3, 500, 3)
-    unlabelled = ReplayTable(table.scores, None, table.cost_s, agreement=table.agreement)
+    unlabelled = ReplayTable.from_arrays(table.scores, None, table.cost_s, agreement=table.agreement)
 
     policy = optimise(unlabelled, f"mean<={budget(table, 0.5)!r}s")
 
@@ -193,7 +193,7 @@ def test_without_labels_agreement_is_maximised() -> None:
 def test_a_bound_that_the_table_cannot_answer_is_refused(target: str, told: str) -> None:
     """The message says what is missing."""
     table = world(0, 100, 2)
-    poor = ReplayTable(table.scores, None, table.cost_s, agreement=table.agreement)
+    poor = ReplayTable.from_arrays(table.scores, None, table.cost_s, agreement=table.agreement)
 
     with pytest.raises(InputError, match=told):
         optimise(poor, target)
@@ -230,7 +230,7 @@ def test_an_infeasible_target_names_one_that_can_be_met(seed: int, exits: int, t
 def test_constant_scores_leave_all_or_none() -> None:
     """With nothing to tell samples apart there are two policies; the better feasible one is taken."""
     correct = np.array([[1, 1], [0, 1], [1, 1]])
-    table = ReplayTable(np.zeros((3, 1), np.float32), correct, [1.0, 2.0])
+    table = ReplayTable.from_arrays(np.zeros((3, 1), np.float32), correct, [1.0, 2.0])
 
     assert 1.0 == optimise(table, "drop<=0").exit_rates[1]
     assert 1.0 == optimise(table, "mean<=1.5s").exit_rates[0]

@@ -1,0 +1,34 @@
+"""The exit rule over many samples at once: a sample leaves at the first exit whose score reaches its threshold.
+
+The engines apply the same rule stage by stage; this is it in NumPy, for tables of scores that were recorded with every exit run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def find_leaves(
+    scores: Sequence[NDArray[Any]] | NDArray[Any], thresholds: Sequence[float] | NDArray[Any]
+) -> NDArray[np.int64]:
+    """Find the exit at which each sample leaves, counted from 0.
+
+    Args:
+        scores: per early exit the scores of all samples, [N-1, M]; higher means more confident. NaN never reaches a threshold.
+        thresholds: one per early exit, [N-1]; -inf always leaves, +inf never.
+
+    Returns:
+        [M]; N-1, the last exit, for samples whose scores reach no threshold.
+
+    Example:
+        >>> find_leaves(np.array([[0.9, 0.2, 0.1], [0.1, 0.8, 0.1]]), [0.9, 0.5]).tolist()
+        [0, 1, 2]
+    """
+    leaves = np.full(len(scores[0]), len(scores), np.int64)
+    for k in reversed(range(len(scores))):
+        leaves[scores[k] >= thresholds[k]] = k
+    return leaves
