@@ -88,7 +88,7 @@ def options(description: str | None, *, target: str = "drop<=0.1") -> argparse.A
     parser.add_argument("--case", default=default_case(), help="trained network: lenet-digits, lenet-mnist, ...")
     parser.add_argument("--target", default=target, help="what the thresholds are calibrated to")
     parser.add_argument("--thresholds", type=float, nargs="*", help="instead of calibrating; in the criterion's unit")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of timing in each repeat, all lanes together")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of timing in each repeat, all variants together")
     parser.add_argument("--repeats", type=int, default=5, help="of the interleaved timing")
     parser.add_argument("--output", type=Path, help="result file; the default is in benchmarks/results/<device>/")
     return parser
@@ -129,7 +129,7 @@ def through_runner(runner: Runner, program: Program) -> Runner:
     return Runner(runner.bundle, runner.settings, program)
 
 
-def straight(runner: Runner, model: Path) -> Runner:
+def open_plain(runner: Runner, model: Path) -> Runner:
     """A network with one output, run by ONNX Runtime with the runner's settings through the same Runner."""
     session = open_session(model, Settings(threads=runner.settings.threads, spin=runner.settings.spin), batch_1=True)
     manifest = runner.bundle.manifest
@@ -138,13 +138,13 @@ def straight(runner: Runner, model: Path) -> Runner:
 
 @dataclass(frozen=True)
 class Timed:
-    """One lane: its latency over all repeats, the exit of each input of the trace, and its blocks for paired ratios."""
+    """One variant: its latency over all repeats, the exit of each input of the trace, and its blocks for paired ratios."""
 
     latency: Latency
     exits: NDArray[np.int64]
 
 
-def time_lanes(
+def time_variants(
     runs: Mapping[str, Any], data: Dataset, *, seconds: float, repeats: int, trace: int = 4096, seed: int = 0
 ) -> dict[str, Timed]:
     """Time callables over the same trace of the data, interleaved; each takes one input and returns something with an `.exit`."""
@@ -161,8 +161,8 @@ def time_lanes(
 
 
 def _latency(samples: Sequence[TimedSamples], exits: NDArray[np.int64]) -> Latency:
-    lanes = [TimingSeries(s, exits[np.arange(len(s)) % len(exits)]) for s in samples]
-    return compute_latency(lanes, np.bincount(exits - 1).astype(np.int64))
+    variants = [TimingSeries(s, exits[np.arange(len(s)) % len(exits)]) for s in samples]
+    return compute_latency(variants, np.bincount(exits - 1).astype(np.int64))
 
 
 def record(name: str, case: Case, arguments: argparse.Namespace, body: Mapping[str, Any], before: DeviceState) -> Path:

@@ -47,7 +47,7 @@ class DemoResult:
         measured_mean_s: what the policy then took on the device, same part, same session.
         noise_floor: relative difference of the same measurement made twice in that session.
         test_mean_s, test_p99_s: early exit on the test slice, in fresh processes.
-        backbone_mean_s, backbone_p99_s: the network run straight to its last exit, interleaved with it.
+        backbone_mean_s, backbone_p99_s: the network run directly to its last exit, interleaved with it.
         speedup: backbone_mean_s over test_mean_s.
         samples: size of the test slice.
         notes: what else the measurement says of itself.

@@ -196,7 +196,7 @@ def test_entropy_has_the_sign_that_its_definition_has() -> None:
 
 
 @given(a=st.floats(-1000, 1000), b=st.floats(-1000, 1000))
-def test_inner_scores_put_the_surer_higher(a: float, b: float) -> None:
+def test_inner_scores_are_higher_for_more_confidence(a: float, b: float) -> None:
     """For every criterion of one exit: a larger lead of the best class is a higher inner score, or an equal one by rounding."""
     lead = sorted([abs(a), abs(b)])
     logits = np.array([[lead[0], 0, 0], [lead[1], 0, 0]], np.float32)

@@ -36,7 +36,7 @@ def streams(inferences: int) -> dict[str, tuple[Floats, Floats]]:
 
 
 def run(table: ReplayTable, share: float, drift: tuple[Floats, Floats], seed: int) -> dict[str, Any]:
-    """One stream through the dial and through the static policy."""
+    """One stream through the controller and through the static policy."""
     hard_share, clock = drift
     inferences, rng = len(clock), np.random.default_rng(seed)
     ordered = np.argsort(table.scores[:, 0])
@@ -46,8 +46,8 @@ def run(table: ReplayTable, share: float, drift: tuple[Floats, Floats], seed: in
     law = ControlLaw.of(table, f"mean<={budget(table, share)!r}s")
     thresholds = list_path_thresholds(path, table.exits)
     costs = np.stack([table.mean_cost_s[table.leaves_at(t)] for t in thresholds])
-    dial = FrontPosition(law, len(path), find_start(path, law, table))
-    static = costs[dial.index, order] * clock
+    position = FrontPosition(law, len(path), find_start(path, law, table))
+    static = costs[position.index, order] * clock
     broken, condition = (
         0,
         bool(
@@ -55,16 +55,16 @@ def run(table: ReplayTable, share: float, drift: tuple[Floats, Floats], seed: in
         ),
     )
     for t in range(inferences):
-        dial.move(float(costs[dial.index, order[t]] * clock[t]))
-        broken += abs(dial.total_cost / (t + 1) - law.wanted) > law.bound(t + 1) * (1 + 1e-9)
-    assert dial.mean_cost is not None
+        position.move(float(costs[position.index, order[t]] * clock[t]))
+        broken += abs(position.total_cost / (t + 1) - law.wanted) > law.bound(t + 1) * (1 + 1e-9)
+    assert position.mean_cost is not None
     return {
-        "error": dial.mean_cost / law.wanted - 1,
+        "error": position.mean_cost / law.wanted - 1,
         "static_error": float(static.mean()) / law.wanted - 1,
         "condition": condition,
         "bound_broken_at": broken,
         "bound_at_end": law.bound(inferences) / law.wanted,
-        "saturation": dial.saturation,
+        "saturation": position.saturation,
     }
 
 

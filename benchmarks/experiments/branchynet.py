@@ -31,13 +31,13 @@ from benchmarks.common import (
     HERE,
     Case,
     find_case,
+    open_plain,
     open_uncalibrated,
     options,
     record,
     save_pictures,
     show,
-    straight,
-    time_lanes,
+    time_variants,
 )
 from benchmarks.experiments._trunk import Trunk
 from edgeexit.calibration import ReplayTable, optimise
@@ -153,17 +153,17 @@ def screen_of(case: Case, rule: Criterion) -> Sequence[float]:
 
 
 def costs_of(case: Case, runner: Runner, plain: Runner, bare: Runner, arguments: Any) -> dict[str, Any]:
-    """Seconds of each lane: the plain network, each forced exit, the trunk up to each branch.
+    """Seconds of each variant: the plain network, each forced exit, the trunk up to each branch.
 
     The trunk is cut from `bare`, the same network under a criterion that hands nothing from stage to stage.
     """
-    lanes: dict[str, Any] = {"plain": plain, "backbone": runner.backbone()}
+    variants: dict[str, Any] = {"plain": plain, "backbone": runner.backbone()}
     for k in range(1, runner.exits + 1):
-        lanes[f"forced {k}"] = partial(runner.forced, exit=k)
+        variants[f"forced {k}"] = partial(runner.forced, exit=k)
     for k in range(1, runner.exits):
-        lanes[f"trunk {k}"] = Trunk(bare, k)
-    timed = time_lanes(lanes, case.test_data(), seconds=arguments.seconds, repeats=arguments.repeats)
-    typical = {name: lane.latency.typical_s for name, lane in timed.items()}
+        variants[f"trunk {k}"] = Trunk(bare, k)
+    timed = time_variants(variants, case.test_data(), seconds=arguments.seconds, repeats=arguments.repeats)
+    typical = {name: variant.latency.typical_s for name, variant in timed.items()}
     last = [typical["backbone"]]
     return {
         "lanes_s": typical,
@@ -293,7 +293,7 @@ def main() -> None:
         screen = screen_of(case, criterion(arguments.criterion))
         runner = open_uncalibrated(case, Path(scratch), arguments.criterion)
         bare = open_uncalibrated(case, Path(scratch)) if runner.criterion.combine else runner
-        plain = straight(runner, case.plain)
+        plain = open_plain(runner, case.plain)
         costs = costs_of(case, runner, plain, bare, arguments)
         calibration, test = (replayed(runner, plain, load_data(d)) for d in (case.calibration, case.test))
         rows = list(sweep(calibration, costs, screen))
@@ -308,7 +308,7 @@ def main() -> None:
         if arguments.criterion == "entropy":
             chosen["printed thresholds"] = row(test, costs, printed.thresholds)
         runner.thresholds = chosen["above by its error"]["thresholds"]
-        mixed = time_lanes(
+        mixed = time_variants(
             {"plain": plain, "mixed": runner}, case.test_data(), seconds=arguments.seconds, repeats=arguments.repeats
         )
         measured = mixed["plain"].latency.mean_s / mixed["mixed"].latency.mean_s

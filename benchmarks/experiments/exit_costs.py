@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import Case, noise, record, show, straight, time_lanes
+from benchmarks.common import Case, noise, open_plain, record, show, time_variants
 from benchmarks.experiments._runs import opened
 from edgeexit.exporter import export
 from edgeexit.hardware import read_device_state
@@ -41,7 +41,7 @@ def plain_of(network: str, options: dict[str, Any], runner: Runner, folder: Path
     """The plain network, through the same Runner."""
     trunk = {k: v for k, v in options.items() if k != "branches"}
     export(build(network, **trunk, exits=False), torch.zeros(1, *NETS[network].input_shape), folder / "plain.onnx")
-    return straight(runner, folder / "plain.onnx")
+    return open_plain(runner, folder / "plain.onnx")
 
 
 def costs(network: str, options: dict[str, Any], arguments: argparse.Namespace) -> dict[str, float]:
@@ -50,10 +50,10 @@ def costs(network: str, options: dict[str, Any], arguments: argparse.Namespace) 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         runner = open_fresh(network, options, folder)
-        lanes: dict[str, Any] = {"plain": plain_of(network, options, runner, folder)}
-        lanes |= {f"exit {k}": partial(runner.forced, exit=k) for k in range(1, runner.exits + 1)}
-        timed = time_lanes(lanes, data, seconds=arguments.seconds, repeats=arguments.repeats, trace=256)
-        return {name: lane.latency.typical_s for name, lane in timed.items()}
+        variants: dict[str, Any] = {"plain": plain_of(network, options, runner, folder)}
+        variants |= {f"exit {k}": partial(runner.forced, exit=k) for k in range(1, runner.exits + 1)}
+        timed = time_variants(variants, data, seconds=arguments.seconds, repeats=arguments.repeats, trace=256)
+        return {name: variant.latency.typical_s for name, variant in timed.items()}
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.common import Case, noise, record, show, straight, time_lanes
+from benchmarks.common import Case, noise, open_plain, record, show, time_variants
 from benchmarks.experiments._candidates import HEADS, WithHeads, make_heads
 from benchmarks.experiments._runs import example_of, opened, plain_of, recipe_of
 from benchmarks.experiments._trunk import Trunk
@@ -41,8 +41,8 @@ from edgeexit.training import TrainingRecipe
 from edgeexit.training.loop import TrainingSetup, derive_seed, fit, seed_torch
 from edgeexit.training.losses import branchynet
 from edgeexit.training.metrics import compute_logits
+from edgeexit.training.process_group import join_process_group
 from edgeexit.training.recipe import TrainingPhase
-from edgeexit.training.team import join_process_group
 from edgeexit.util import units
 
 PLACES = {
@@ -75,9 +75,9 @@ def trained_heads(recipe: TrainingRecipe, trunk: torch.nn.Module, epochs: int) -
     with seed_torch(derive_seed(recipe.seed, "candidates")):
         network = WithHeads(trunk, make_heads(trunk, places(recipe), example_of(recipe), 10))
     phase = TrainingPhase(epochs=epochs, batch=recipe.joint.batch, rate=2e-3, schedule="cosine")
-    with join_process_group() as team, open_progress_display() as progress:
+    with join_process_group() as group, open_progress_display() as progress:
         x, y = torch.from_numpy(train_set.x), torch.from_numpy(train_set.y)
-        setting = TrainingSetup(x, y, recipe.augment, recipe.seed, team, bfloat16=recipe.precision == "bfloat16")
+        setting = TrainingSetup(x, y, recipe.augment, recipe.seed, group, bfloat16=recipe.precision == "bfloat16")
         if setting.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         fit(network, branchynet(), phase, setting, name="candidates", after_epoch=_keep_nothing, progress=progress)
@@ -107,10 +107,10 @@ def measure(network: WithHeads, recipe: TrainingRecipe, arguments: argparse.Name
         for i, name in enumerate(names_of(recipe)):
             progress("time candidates", i, len(names_of(recipe)))
             with _alone(network, recipe, i, Path(scratch) / f"{i}") as runner:
-                plain = straight(runner, Path(scratch) / "plain.onnx")
-                lanes = {"plain": plain, "leave": partial(runner.forced, exit=1), "trunk": Trunk(runner, 1)}
-                timed = time_lanes(lanes, data, seconds=arguments.seconds, repeats=arguments.repeats, trace=256)
-                found = {lane: t.latency.typical_s for lane, t in timed.items()}
+                plain = open_plain(runner, Path(scratch) / "plain.onnx")
+                variants = {"plain": plain, "leave": partial(runner.forced, exit=1), "trunk": Trunk(runner, 1)}
+                timed = time_variants(variants, data, seconds=arguments.seconds, repeats=arguments.repeats, trace=256)
+                found = {variant: t.latency.typical_s for variant, t in timed.items()}
             plain_s.append(found["plain"])
             costs.append(Cost(found["leave"] / found["plain"], found["trunk"] / found["plain"]))
             print(f"{name}: leaves after {costs[-1].leave_s:.2f} of the plain network's time")
@@ -166,11 +166,11 @@ def timed_whole(
     with tempfile.TemporaryDirectory() as scratch:
         export(_fresh_trunk(recipe), example_of(recipe), Path(scratch) / "plain.onnx")
         with opened(WithHeads(_fresh_trunk(recipe), heads), example_of(recipe), Path(scratch) / "whole") as runner:
-            lanes: dict[str, Any] = {"plain": straight(runner, Path(scratch) / "plain.onnx")}
-            lanes |= {str(k): partial(runner.forced, exit=k) for k in range(1, runner.exits + 1)}
+            variants: dict[str, Any] = {"plain": open_plain(runner, Path(scratch) / "plain.onnx")}
+            variants |= {str(k): partial(runner.forced, exit=k) for k in range(1, runner.exits + 1)}
             data = noise(NETS[recipe.network].input_shape)
-            timed = time_lanes(lanes, data, seconds=arguments.seconds, repeats=arguments.repeats, trace=256)
-    found = {lane: t.latency.typical_s for lane, t in timed.items()}
+            timed = time_variants(variants, data, seconds=arguments.seconds, repeats=arguments.repeats, trace=256)
+    found = {variant: t.latency.typical_s for variant, t in timed.items()}
     plain = found.pop("plain")
     return np.asarray([s / plain * plain_s for s in found.values()], np.float64)
 

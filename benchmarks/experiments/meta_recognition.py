@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.common import Case, record, show, straight, time_lanes
+from benchmarks.common import Case, open_plain, record, show, time_variants
 from benchmarks.experiments._runs import example_of, joint_of, opened, plain_of, recipe_of
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.data import Dataset, load_data
@@ -29,7 +29,7 @@ from edgeexit.exporter import export
 from edgeexit.hardware import read_device_state
 from edgeexit.runtime import Runner
 from edgeexit.training import TrainingRecipe
-from edgeexit.training.meta import fit_openmax_judges, fit_softmax_judges
+from edgeexit.training.meta import fit_openmax_heads, fit_softmax_heads
 from edgeexit.util import units
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
@@ -48,8 +48,8 @@ def rules(run: Path, fit: Dataset) -> dict[str, Rule]:
     return {
         "entropy": Rule(joint_of(run), "entropy"),
         "max softmax": Rule(joint_of(run), "max_softmax"),
-        "perceptron": Rule(fit_softmax_judges(joint_of(run), fit), "learned"),
-        "OpenMax": Rule(fit_openmax_judges(joint_of(run), fit), "learned"),
+        "perceptron": Rule(fit_softmax_heads(joint_of(run), fit), "learned"),
+        "OpenMax": Rule(fit_openmax_heads(joint_of(run), fit), "learned"),
     }
 
 
@@ -81,11 +81,11 @@ def costs_of(
     runners: Mapping[str, Runner], plain: Runner, data: Dataset, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Typical seconds of leaving at each exit, [N] per score, and of the plain network."""
-    lanes: dict[str, Any] = {"plain": plain}
+    variants: dict[str, Any] = {"plain": plain}
     for name, runner in runners.items():
-        lanes |= {f"{name} {k}": partial(runner.forced, exit=k) for k in range(1, runner.exits + 1)}
-    timed = time_lanes(lanes, data, seconds=arguments.seconds, repeats=arguments.repeats)
-    typical = {lane: t.latency.typical_s for lane, t in timed.items()}
+        variants |= {f"{name} {k}": partial(runner.forced, exit=k) for k in range(1, runner.exits + 1)}
+    timed = time_variants(variants, data, seconds=arguments.seconds, repeats=arguments.repeats)
+    typical = {variant: t.latency.typical_s for variant, t in timed.items()}
     per_rule = {n: np.array([typical[f"{n} {k}"] for k in range(1, r.exits + 1)]) for n, r in runners.items()}
     return {"plain": typical["plain"], **per_rule}
 
@@ -134,7 +134,7 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished `edgeexit train`")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of timing in each repeat, all lanes together")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of timing in each repeat, all variants together")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -144,7 +144,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         runners = open_all(rules(arguments.run, fit), recipe, Path(scratch))
         export(plain_of(arguments.run), example_of(recipe), Path(scratch) / "plain.onnx")
-        costs = costs_of(runners, straight(runners["entropy"], Path(scratch) / "plain.onnx"), test, arguments)
+        costs = costs_of(runners, open_plain(runners["entropy"], Path(scratch) / "plain.onnx"), test, arguments)
         on_choose, on_test = ({n: replay(r, part) for n, r in runners.items()} for part in (chosen_on, test))
     first, last = max(float(costs[n][0]) for n in runners), float(costs["entropy"][-1])
     rows = compare([first + s * (last - first) for s in SHARES], on_choose, on_test, costs)

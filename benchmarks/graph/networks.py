@@ -128,8 +128,8 @@ def _medians(bundle: Bundle, seconds: float, seed: int) -> dict[str, float]:
     with open_runner(bundle, Settings(mode="staged")) as staged, open_runner(bundle, Settings(mode="fused")) as fused:
         [spec] = bundle.manifest.inputs
         x = [np.random.default_rng(n).standard_normal(spec.shape_at_1).astype(np.float32) for n in range(16)]
-        lanes = _lanes(bundle, {"staged": staged, "fused": fused})
-        calls = {name: partial(_call, lane, x) for name, lane in lanes}
+        variants = _variants(bundle, {"staged": staged, "fused": fused})
+        calls = {name: partial(_call, variant, x) for name, variant in variants}
         timed = time_interleaved(calls, seconds=seconds, seed=seed)
     found = {name: s.median_s for name, s in timed.items() if name == "backbone" or name.startswith("own")}
     for exit in range(1, bundle.manifest.exits + 1):
@@ -139,7 +139,7 @@ def _medians(bundle: Bundle, seconds: float, seed: int) -> dict[str, float]:
     return found
 
 
-def _lanes(bundle: Bundle, runners: dict[str, Runner]) -> Iterator[tuple[str, Any]]:
+def _variants(bundle: Bundle, runners: dict[str, Runner]) -> Iterator[tuple[str, Any]]:
     yield "backbone", runners["staged"].backbone()
     for exit in range(1, bundle.manifest.exits + 1):
         own = through_runner(runners["staged"], OwnModel(runners["staged"], exit))
@@ -148,15 +148,15 @@ def _lanes(bundle: Bundle, runners: dict[str, Runner]) -> Iterator[tuple[str, An
             yield f"{mode} {exit}", partial(runner.forced, exit=exit)
 
 
-def _call(lane: Any, inputs: list[Any], i: int) -> object:
-    return lane(inputs[i % len(inputs)])
+def _call(variant: Any, inputs: list[Any], i: int) -> object:
+    return variant(inputs[i % len(inputs)])
 
 
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
-    parser.add_argument("--seconds", type=float, default=15.0, help="of timing per network, all lanes together")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of timing per network, all variants together")
     parser.add_argument("--openings", type=int, default=5, help="how often everything is opened anew in that time")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--bundle", type=Path, help=argparse.SUPPRESS)

@@ -17,7 +17,18 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from benchmarks.common import Case, Timed, find_case, open_case, options, record, same_as, show, straight, time_lanes
+from benchmarks.common import (
+    Case,
+    Timed,
+    find_case,
+    open_case,
+    open_plain,
+    options,
+    record,
+    same_as,
+    show,
+    time_variants,
+)
 from edgeexit.backends.openvino import import_openvino
 from edgeexit.criteria import log_softmax
 from edgeexit.data import Dataset
@@ -51,7 +62,7 @@ def ways(case: Case, runner: Runner, folder: Path) -> Iterator[tuple[str, Callab
     yield "edgeexit, backbone", runner.backbone
     if case.plain is not None:
         plain = case.plain
-        yield "plain network, ONNX Runtime, bound buffers", lambda: straight(runner, plain)
+        yield "plain network, ONNX Runtime, bound buffers", lambda: open_plain(runner, plain)
         yield "plain network, ONNX Runtime, session.run", lambda: onnx_run(plain, last_exit=runner.exits)
     yield "all exits, ONNX Runtime, session.run + NumPy", lambda: onnx_all_exits(case.model, threshold)
     yield "torch.cond exported, ONNX Runtime", lambda: onnx_cond(case, threshold, folder)
@@ -59,7 +70,7 @@ def ways(case: Case, runner: Runner, folder: Path) -> Iterator[tuple[str, Callab
     yield "torch.compile, each part", lambda: torch_loop(case, threshold, compiled=True)
     yield "torch eager, all exits", lambda: torch_all_exits(case)
     bundle = runner.bundle
-    yield "OpenVINO, straight", lambda: openvino_straight(bundle.file(bundle.manifest.backbone), runner.exits)
+    yield "OpenVINO, straight", lambda: open_openvino_backbone(bundle.file(bundle.manifest.backbone), runner.exits)
     yield "OpenVINO, fused If", lambda: openvino_if(bundle.file(bundle.manifest.fused), runner)
 
 
@@ -198,7 +209,7 @@ def _torch_net(case: Case) -> Any:
     return net
 
 
-def openvino_straight(model: Path, last_exit: int) -> Way:
+def open_openvino_backbone(model: Path, last_exit: int) -> Way:
     """OpenVINO as its documentation shows it for latency: one request, tensors shared."""
     request, inputs, outputs = _openvino(model)
 
@@ -282,16 +293,16 @@ def table_of(
     return [
         (
             name,
-            units.seconds(lane.latency.mean_s),
-            units.seconds(lane.latency.typical_s),
-            units.seconds(lane.latency.percentile(99.0).value_s),
-            format_ratio(over(timed[ours].latency, lane.latency)["mean"]),
-            format_ratio(over(timed[ours].latency, lane.latency)["typical"]),
+            units.seconds(variant.latency.mean_s),
+            units.seconds(variant.latency.typical_s),
+            units.seconds(variant.latency.percentile(99.0).value_s),
+            format_ratio(over(timed[ours].latency, variant.latency)["mean"]),
+            format_ratio(over(timed[ours].latency, variant.latency)["typical"]),
             units.percent(agree[name]["accuracy"]),
             units.percent(agree[name]["label"]),
             units.percent(agree[name]["exit"]),
         )
-        for name, lane in timed.items()
+        for name, variant in timed.items()
     ]
 
 
@@ -312,7 +323,7 @@ def main() -> None:
         opened, missing = open_ways(case, runner, Path(scratch))
         data = case.test_data()
         agree = agreement(runner, opened, data)
-        timed = time_lanes(opened, data, seconds=arguments.seconds, repeats=arguments.repeats)
+        timed = time_variants(opened, data, seconds=arguments.seconds, repeats=arguments.repeats)
         ours = min(("edgeexit, fused", "edgeexit, staged"), key=lambda n: timed[n].latency.typical_s)
         shares = np.bincount(timed[ours].exits - 1) / len(timed[ours].exits)
         columns = ("", "mean", "typical", "p99", "mean / ours", "typical / ours", "accuracy", "same label", "same exit")
@@ -320,16 +331,16 @@ def main() -> None:
         title = f"{case.name}: {units.percent(shares[0], 1)} leave at exit 1"
         show(title, columns, table_of(timed, agree, ours), note)
         show("Not run", ("", "why"), list(missing.items()))
-        lanes = {
+        variants = {
             name: {
-                "latency": to_document(lane.latency),
-                "over_ours": to_document(over(timed[ours].latency, lane.latency)),
+                "latency": to_document(variant.latency),
+                "over_ours": to_document(over(timed[ours].latency, variant.latency)),
                 "agreement": agree[name],
             }
-            for name, lane in timed.items()
+            for name, variant in timed.items()
         }
         policy = {"criterion": runner.criterion.name, "thresholds": runner.thresholds, "exit_shares": shares.tolist()}
-        record("peers", case, arguments, {**policy, "ours": ours, "lanes": lanes, "not_run": missing}, before)
+        record("peers", case, arguments, {**policy, "ours": ours, "lanes": variants, "not_run": missing}, before)
 
 
 if __name__ == "__main__":

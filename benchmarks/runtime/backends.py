@@ -82,7 +82,7 @@ def timed(name: str, backends: Sequence[str], threads: int, seconds: float, fold
                 for exit in range(1, bundle.manifest.exits + 1):
                     calls[f"{backend} {mode} {exit}"] = partial(_forced, runner, inputs, exit)
             backbone = opened.enter_context(runner.backbone())
-            calls[f"{backend} backbone"] = partial(_straight, backbone, inputs)
+            calls[f"{backend} backbone"] = partial(_call_backbone, backbone, inputs)
         found = time_interleaved(calls, seconds=seconds)
     medians = {key: samples.median_s for key, samples in found.items()}
     _print(name, bundle, backends, medians)
@@ -93,7 +93,7 @@ def _forced(runner: Runner, inputs: Sequence[Any], exit: int, i: int) -> object:
     return runner.forced(inputs[i % len(inputs)], exit=exit)
 
 
-def _straight(backbone: Any, inputs: Sequence[Any], i: int) -> object:
+def _call_backbone(backbone: Any, inputs: Sequence[Any], i: int) -> object:
     return backbone(inputs[i % len(inputs)])
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from benchmarks.common import find_case, open_case, options, record, same_as, show, through_runner, time_lanes
+from benchmarks.common import find_case, open_case, options, record, same_as, show, through_runner, time_variants
 from edgeexit.backends.base import Program, Settings
 from edgeexit.backends.onnxruntime.sessions import make_bound_run, open_session
 from edgeexit.hardware import read_device_state
@@ -121,14 +121,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         runner = open_case(case, Path(scratch), arguments)
         exits, data = range(1, runner.exits + 1), case.test_data()
-        lanes: dict[str, Any] = {"backbone": runner.backbone()}
+        variants: dict[str, Any] = {"backbone": runner.backbone()}
         for k in exits:
             own_model = OwnModel(runner, k)
-            lanes[f"own {k}"] = partial(through_runner(runner, own_model).forced, exit=k)
-            lanes[f"engine {k}"] = EngineAlone(own_model, k)
+            variants[f"own {k}"] = partial(through_runner(runner, own_model).forced, exit=k)
+            variants[f"engine {k}"] = EngineAlone(own_model, k)
             for mode in ("fused", "staged"):
-                lanes[f"{mode} {k}"] = partial(same_as(runner, mode).forced, exit=k)
-        timed = time_lanes(lanes, data, seconds=arguments.seconds, repeats=arguments.repeats)
+                variants[f"{mode} {k}"] = partial(same_as(runner, mode).forced, exit=k)
+        timed = time_variants(variants, data, seconds=arguments.seconds, repeats=arguments.repeats)
         rows, found = [], []
         for k in exits:
             own = timed[f"own {k}"].latency
@@ -148,14 +148,14 @@ def main() -> None:
                     )
                 )
                 found.append({"exit": k, "mode": mode, "ratio": to_document(ratio), "within": good})
-        straight = units.seconds(timed["backbone"].latency.typical_s)
+        backbone = units.seconds(timed["backbone"].latency.typical_s)
         show(
             case.name,
             ("", "forced", "own model", "its engine alone", "ratio", "extra", "limit"),
             rows,
-            f"Medians. Backbone: {straight}. Own model less its engine is the Runner's Python: check, copy, predict.",
+            f"Medians. Backbone: {backbone}. Own model less its engine is the Runner's Python: check, copy, predict.",
         )
-        medians = {name: to_document(lane.latency) for name, lane in timed.items()}
+        medians = {name: to_document(variant.latency) for name, variant in timed.items()}
         record("exit_tax", case, arguments, {"exits": found, "lanes": medians}, before)
 
 

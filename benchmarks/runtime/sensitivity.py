@@ -18,7 +18,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import edgeexit
-from benchmarks.common import find_case, open_case, options, record, same_as, show, time_lanes
+from benchmarks.common import find_case, open_case, options, record, same_as, show, time_variants
 from edgeexit.data import Dataset
 from edgeexit.hardware import read_device_state
 from edgeexit.measure.result.assembly import get_process_means
@@ -47,8 +47,8 @@ def slowed(run: Callable[[Any], Any], share: float) -> Callable[[Any], Any]:
 def interleaved(runner: Runner, data: Dataset, turn: int, *, seconds: float, repeats: int) -> dict[str, Comparison]:
     """One round: the bundle opened three times in this process, the third slowed."""
     first, second, third = (same_as(runner, runner.settings.mode) for _ in range(3))
-    lanes = {"first": first, SAME: second, SLOWED: slowed(third, 0.05)}
-    timed = time_lanes(lanes, data, seconds=seconds, repeats=repeats, seed=turn)
+    variants = {"first": first, SAME: second, SLOWED: slowed(third, 0.05)}
+    timed = time_variants(variants, data, seconds=seconds, repeats=repeats, seed=turn)
     compared = {
         name: compare_processes(
             get_process_means(timed["first"].latency), get_process_means(timed[name].latency), paired=True

@@ -119,7 +119,7 @@ class HostFused(Program):
         return HostFused(*self._made_of)
 
 
-class HostStraight(Program):
+class HostBackbone(Program):
     """A model run straight: the backbone, or a model of its own to compare with.
 
     Args:
@@ -149,6 +149,6 @@ class HostStraight(Program):
     def score(self, exit: int) -> float:  # noqa: ARG002, D102 - see base
         return float(self._score[0])
 
-    def clone(self) -> HostStraight:
+    def clone(self) -> HostBackbone:
         """The same model with buffers of its own."""
-        return HostStraight(*self._made_of)
+        return HostBackbone(*self._made_of)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from edgeexit.backends.base import Array, Backend, Batch, Program, Settings, StagedProgram
-from edgeexit.backends.host import Bind, HostFused, HostStaged, HostStraight
+from edgeexit.backends.host import Bind, HostBackbone, HostFused, HostStaged
 from edgeexit.bundle import Bundle, StageEntry
 from edgeexit.errors import MissingExtra, ModelError
 from edgeexit.graph.model import TensorSpec
@@ -144,11 +144,11 @@ def _find_port_name(port: Any, names: Mapping[str, object]) -> str:
     return str(next(name for name in port.get_names() if name in names))
 
 
-def _make_backbone(model: Any, bundle: Bundle) -> HostStraight:
+def _make_backbone(model: Any, bundle: Bundle) -> HostBackbone:
     port = model.output(0)
     dtype = str(np.dtype(port.element_type.to_dtype()))
     logits = TensorSpec(str(next(iter(port.get_names()))), dtype, (1, bundle.manifest.classes))
-    return HostStraight(_make_binder([model]), bundle.manifest.inputs, logits)
+    return HostBackbone(_make_binder([model]), bundle.manifest.inputs, logits)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     lenet.eexit/
       manifest.json                      the one commit point; names every other file with its SHA-256, and ends with its own
       model-<hash>.onnx                  the whole network with its criterion, for rebuilding a stage
-      backbone-<hash>.onnx               the network run straight to its last exit
+      backbone-<hash>.onnx               the network run directly to its last exit
       stage-<k>-<hash>.onnx              one per exit
       fused-<hash>.onnx                  the same split as one graph
       weights-<hash>.bin                 every large weight once; the models beside it point into it

@@ -212,7 +212,7 @@ class Manifest:
         inputs: the model's inputs.
         stages: one per exit, in order.
         model: file of the whole network with its criterion.
-        backbone: file of the network run straight to its last exit.
+        backbone: file of the network run directly to its last exit.
         fused: file of the single conditional graph.
         files: every file by name.
         verified: what was checked.

@@ -1,8 +1,8 @@
 """What calibration measures on the device: every exit replayed once, the cost of leaving at each, and the latencies of the chosen policy.
 
-    lanes of one timing    exit 1 ... exit N forced · the backbone · the policy (A) · the policy again (B)
+    variants of one timing    exit 1 ... exit N forced · the backbone · the policy (A) · the policy again (B)
 
-All lanes run in short blocks of each in turn (`measure.timing`), so that what drifts drifts for all. A mean is the median of its blocks'
+All variants run in short blocks of each in turn (`measure.timing`), so that what drifts drifts for all. A mean is the median of its blocks'
 means: a stall of the machine spoils one block and moves nothing. For the policy the blocks' means are taken per exit and weighted with the
 exit rates, since a block of a few slow inferences is seldom a fair mix. A against B is the noise floor.
 """
@@ -41,10 +41,11 @@ class MeasuredCosts:
     Attributes:
         cost_s: per exit, its forced runs. typical_s: [N], medians of block means.
         backbone_s: the backbone's runs. backbone_typical_s: its median of block means.
-        error: half width of the 99 % interval of a typical latency over its value, of the least certain lane; from one round to the next.
+        error: half width of the 99 % interval of a typical latency over its value, of the least certain variant; from one round to
+            the next.
         ratio_error: the same of a typical latency over the backbone's in the same round, from which what drifts for all is gone.
-        drift: relative difference of the first and the second half of the rounds, all lanes together.
-        spread: relative deviation of one round from the next, all lanes together.
+        drift: relative difference of the first and the second half of the rounds, all variants together.
+        spread: relative deviation of one round from the next, all variants together.
     """
 
     cost_s: tuple[Floats, ...]
@@ -74,9 +75,9 @@ class PolicyTiming:
     Attributes:
         costs: of the forced exits and the backbone in the same rounds.
         labels, leaves: what the policy answered for each validation input, and where it left (from 0).
-        mean_s: typical mean latency. noise_floor: relative difference of the two lanes.
+        mean_s: typical mean latency. noise_floor: relative difference of the two variants.
         error, ratio_error: of the mean, as those of the costs.
-        latency_s: every latency of both lanes. blocks: the round of each.
+        latency_s: every latency of both variants. blocks: the round of each.
     """
 
     costs: MeasuredCosts
@@ -91,7 +92,7 @@ class PolicyTiming:
 
     @property
     def noise(self) -> float:
-        """What is known of the noise: the difference of the two lanes, or the noise of all lanes where that is larger."""
+        """What is known of the noise: the difference of the two variants, or the noise of all variants where that is larger."""
         return max(self.noise_floor, self.costs.noise)
 
 
@@ -187,14 +188,16 @@ def time_exits(
     """Time leaving at every exit, and the backbone."""
     inputs = split_into_singles(data.take(slice(_FORCED_INPUTS)))
     with runner.backbone() as backbone:
-        timed = _time_lanes(_make_forced_calls(runner, backbone, inputs), seconds, seed, progress)
+        timed = _time_variants(_make_forced_calls(runner, backbone, inputs), seconds, seed, progress)
     return _compute_costs(timed, runner.exits)
 
 
-def _time_lanes(lanes: Mapping[str, Call], seconds: float, seed: int, progress: Progress) -> dict[str, TimedSamples]:
+def _time_variants(
+    variants: Mapping[str, Call], seconds: float, seed: int, progress: Progress
+) -> dict[str, TimedSamples]:
     """In blocks short enough for rounds to be compared with each other."""
-    block_s = float(np.clip(seconds / (len(lanes) * _WANTED_ROUNDS), *_BLOCK_S))
-    return time_interleaved(lanes, seconds=seconds, block_s=block_s, seed=seed, progress=progress)
+    block_s = float(np.clip(seconds / (len(variants) * _WANTED_ROUNDS), *_BLOCK_S))
+    return time_interleaved(variants, seconds=seconds, block_s=block_s, seed=seed, progress=progress)
 
 
 def try_policy(
@@ -206,12 +209,12 @@ def try_policy(
     leaves = np.array([a.exit - 1 for a in answers])
     with runner.backbone() as backbone:
         policy: Call = _make_cycling_call(runner, inputs)
-        lanes = {**_make_forced_calls(runner, backbone, inputs), "policy A": policy, "policy B": policy}
-        timed = _time_lanes(lanes, seconds, seed, progress)
+        variants = {**_make_forced_calls(runner, backbone, inputs), "policy A": policy, "policy B": policy}
+        timed = _time_variants(variants, seconds, seed, progress)
     rates = np.bincount(leaves, minlength=runner.exits) / len(leaves)
-    lane_a, lane_b = timed["policy A"], timed["policy B"]
-    first, second = (_compute_typical_mix(lane, leaves, rates) for lane in (lane_a, lane_b))
-    rounds = (_compute_round_mixes(lane_a, leaves, rates) + _compute_round_mixes(lane_b, leaves, rates)) / 2
+    variant_a, variant_b = timed["policy A"], timed["policy B"]
+    first, second = (_compute_typical_mix(variant, leaves, rates) for variant in (variant_a, variant_b))
+    rounds = (_compute_round_mixes(variant_a, leaves, rates) + _compute_round_mixes(variant_b, leaves, rates)) / 2
     return PolicyTiming(
         costs=_compute_costs(timed, runner.exits),
         labels=np.array([a.label for a in answers]),
@@ -220,8 +223,8 @@ def try_policy(
         noise_floor=abs(first / second - 1),
         error=compute_relative_error(rounds),
         ratio_error=compute_relative_error(rounds / timed["backbone"].block_means_s),
-        latency_s=np.concatenate([lane_a.values_s, lane_b.values_s]),
-        blocks=np.concatenate([lane_a.blocks, lane_b.blocks]),
+        latency_s=np.concatenate([variant_a.values_s, variant_b.values_s]),
+        blocks=np.concatenate([variant_a.blocks, variant_b.blocks]),
     )
 
 
@@ -239,8 +242,8 @@ def _make_forced_calls(runner: Runner, backbone: Backbone, inputs: list[Any]) ->
 
         return call
 
-    lanes = {f"exit {k}": forced(k) for k in range(1, runner.exits + 1)}
-    return {**lanes, "backbone": _make_cycling_call(backbone, inputs)}
+    variants = {f"exit {k}": forced(k) for k in range(1, runner.exits + 1)}
+    return {**variants, "backbone": _make_cycling_call(backbone, inputs)}
 
 
 def _make_cycling_call(run: Callable[[Any], Prediction], inputs: list[Any]) -> Call:
@@ -248,17 +251,17 @@ def _make_cycling_call(run: Callable[[Any], Prediction], inputs: list[Any]) -> C
 
 
 def _compute_costs(timed: Mapping[str, TimedSamples], exits: int) -> MeasuredCosts:
-    lanes = [timed[f"exit {k}"] for k in range(1, exits + 1)]
+    variants = [timed[f"exit {k}"] for k in range(1, exits + 1)]
     straight = timed["backbone"].block_means_s
-    totals = np.sum([lane.block_means_s for lane in timed.values()], axis=0)
+    totals = np.sum([variant.block_means_s for variant in timed.values()], axis=0)
     half = len(totals) // 2
     return MeasuredCosts(
-        cost_s=tuple(lane.values_s for lane in lanes),
-        typical_s=np.array([_compute_typical(lane) for lane in lanes]),
+        cost_s=tuple(variant.values_s for variant in variants),
+        typical_s=np.array([_compute_typical(variant) for variant in variants]),
         backbone_s=timed["backbone"].values_s,
         backbone_typical_s=_compute_typical(timed["backbone"]),
-        error=max(compute_relative_error(lane.block_means_s) for lane in timed.values()),
-        ratio_error=max(compute_relative_error(lane.block_means_s / straight) for lane in lanes),
+        error=max(compute_relative_error(variant.block_means_s) for variant in timed.values()),
+        ratio_error=max(compute_relative_error(variant.block_means_s / straight) for variant in variants),
         drift=abs(float(np.median(totals[:half]) / np.median(totals[half:])) - 1),
         spread=float(np.quantile(totals, 0.9) - np.quantile(totals, 0.1)) / (_DECILES * float(np.median(totals))),
     )

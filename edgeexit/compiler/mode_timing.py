@@ -65,8 +65,8 @@ class ModeTimingJob:
         folder: of the bundle.
         manifest: of the bundle, as a document; a compile times what it has not committed yet.
         settings: those of `Settings`, whatever the mode.
-        seconds: of timing, all lanes together.
-        seed: of the order of the lanes.
+        seconds: of timing, all variants together.
+        seed: of the order of the variants.
         inputs: of what every call is given: an .npz of arrays [n, ...], in the order of the manifest's inputs.
     """
 

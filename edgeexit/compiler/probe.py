@@ -134,7 +134,7 @@ def fix_batch(net: Network, *, fixed: bool = False) -> Network:
 def _is_free(net: Network) -> bool:
     flow, outputs = net.flow(), [o.name for o in net.proto.graph.output]
     decided = not flow.decisions.isdisjoint(flow.ancestors(outputs))
-    return not decided and _matches_single_runs(net, outputs, bool(flow.wandering))
+    return not decided and _matches_single_runs(net, outputs, bool(flow.data_dependent))
 
 
 # Of the largest value: tells samples that see each other from arithmetic in another order, float16 included.
@@ -149,21 +149,21 @@ def is_batch_invariant(net: Network, names: Iterable[str]) -> bool:
     Only then may rows of samples that left be dropped from them: positions in the batch, as `MaxPool` gives them to `MaxUnpool`, or sums
     over the samples before, mean something in the whole batch only.
     """
-    return _matches_single_runs(net, sorted(names), bool(net.flow().wandering))
+    return _matches_single_runs(net, sorted(names), bool(net.flow().data_dependent))
 
 
-def _matches_single_runs(net: Network, names: list[str], wandering: bool) -> bool:
+def _matches_single_runs(net: Network, names: list[str], data_dependent: bool) -> bool:
     """Whether several samples at once give what each gives alone; also signed, large and uneven ones, and many that are alike."""
     try:
         run = open_model(net, names, quiet=True)
         batch = make_inputs(net, 0, 3)
         alone = [run(select_rows(batch, [i])) for i in range(3)]
         order = np.random.default_rng(0).integers(3, size=_INVARIANCE_SAMPLES).tolist()
-        crowd = select_rows(batch, order)
-        for many, each in ((batch, alone), (crowd, [alone[i] for i in order])):
+        mixed_batch = select_rows(batch, order)
+        for many, each in ((batch, alone), (mixed_batch, [alone[i] for i in order])):
             if not _is_same_alone(run, many, each, _TOLERANCE):
                 return False
-        unlike = _run_diverse_inputs(run, net, REACHES[-1:] if wandering else REACHES)
+        unlike = _run_diverse_inputs(run, net, REACHES[-1:] if data_dependent else REACHES)
         return all(_is_same_alone(run, batch, alone, _ROUGH) for batch, alone in unlike)
     except ModelError:
         return False
@@ -223,9 +223,9 @@ def probe_tensors(net: Network, names: Iterable[str]) -> dict[str, TensorSpec]:
     with explain_missing_examples(net):
         first, second = run(make_inputs(net, 0)), run(make_inputs(net, 1))
     others = [second, *(row for _, alone in _run_diverse_inputs(run, net, REACHES[-1:]) for row in alone)]
-    wandering = [n for n in wanted if any(first[n].shape != other[n].shape for other in others)]
-    if wandering:
-        raise ModelError(explain_data_dependent_shapes(wandering))
+    data_dependent = [n for n in wanted if any(first[n].shape != other[n].shape for other in others)]
+    if data_dependent:
+        raise ModelError(explain_data_dependent_shapes(data_dependent))
     more = run(make_inputs(net, 0, 3)) if net.dynamic_batch else first
     return {n: TensorSpec(n, str(first[n].dtype), _infer_shape(first[n].shape, more[n].shape)) for n in wanted}
 

@@ -26,14 +26,14 @@ class Flow:
         varies: per node, whether its outputs depend on the values of an input of the model. Those that depend on nothing, or only on
             shapes that every input gives alike (the arithmetic that a free batch dimension brings), do not: they may be repeated
             anywhere.
-        wandering: tensors whose shape may depend on the values of an input.
+        data_dependent: tensors whose shape may depend on the values of an input.
         decisions: the nodes inside which values of an input decide which branch of an `If` runs, or how often a `Loop`.
     """
 
     reads: tuple[frozenset[str], ...]
     maker: dict[str, int]
     varies: tuple[bool, ...]
-    wandering: frozenset[str]
+    data_dependent: frozenset[str]
     decisions: frozenset[int]
 
     @classmethod
@@ -58,7 +58,7 @@ class Flow:
             varies.append(walk.visit(node, names))
             if walk.decides:
                 decisions.add(index)
-        return cls(reads, maker, tuple(varies), frozenset(walk.wandering), frozenset(decisions))
+        return cls(reads, maker, tuple(varies), frozenset(walk.data_dependent), frozenset(decisions))
 
     def ancestors(self, tensors: Iterable[str]) -> frozenset[int]:
         """Indices of every node that the tensors need."""
@@ -86,13 +86,13 @@ class _Walk:
 
     Attributes:
         varying: tensors that depend on the values of an input.
-        wandering: those whose shape does.
+        data_dependent: those whose shape does.
         decides: whether such values decided over an `If` or a `Loop` on the way.
     """
 
     def __init__(self, inputs: Iterable[str], fixed: Collection[str], *, cautious: bool) -> None:
         self.varying = set(inputs)
-        self.wandering: set[str] = set()
+        self.data_dependent: set[str] = set()
         self.decides = False
         self._fixed = fixed
         self._cautious = cautious
@@ -100,19 +100,19 @@ class _Walk:
     def visit(self, node: onnx.NodeProto, reads: frozenset[str]) -> bool:
         """Note what a node makes; whether that varies."""
         if node.op_type in SHAPE_ONLY:
-            varies = not self.wandering.isdisjoint(reads)
+            varies = not self.data_dependent.isdisjoint(reads)
         else:
             varies = not self.varying.isdisjoint(reads) or is_random(node)
         if varies:
             self.varying.update(name for name in node.output if name)
-            self.wandering.update(n for n in self._wandering_outputs(node) if n and n not in self._fixed)
+            self.data_dependent.update(n for n in self._data_dependent_outputs(node) if n and n not in self._fixed)
         return varies
 
-    def _wandering_outputs(self, node: onnx.NodeProto) -> Sequence[str]:
+    def _data_dependent_outputs(self, node: onnx.NodeProto) -> Sequence[str]:
         bodies = list_inner_graphs(node)
         if not bodies:
-            wanders = is_shape_data_dependent(node, self.varying, self.wandering, cautious=self._cautious)
-            return node.output if wanders else ()
+            dependent = is_shape_data_dependent(node, self.varying, self.data_dependent, cautious=self._cautious)
+            return node.output if dependent else ()
         if node.op_type == "If":
             return self._of_if(node, bodies)
         return self._of_loop(node, bodies[0]) if node.op_type == "Loop" else self._of_scan(node, bodies[0])
@@ -123,7 +123,9 @@ class _Walk:
         for branch in branches:
             self._inside(branch)
         ends = zip(node.output, *(branch.output for branch in branches), strict=False)
-        return [n for n, *made in ends if (decides and self._cautious) or any(m.name in self.wandering for m in made)]
+        return [
+            n for n, *made in ends if (decides and self._cautious) or any(m.name in self.data_dependent for m in made)
+        ]
 
     def _of_loop(self, node: onnx.NodeProto, body: onnx.GraphProto) -> list[str]:
         """Body: (turn, going, *states) to (going, *states, *what each turn gives, which is put together)."""
@@ -135,7 +137,7 @@ class _Walk:
         return [
             name
             for k, (name, inner) in enumerate(zip(node.output, made[1:], strict=False))
-            if inner in self.wandering or (decides and (k >= put_together or self._cautious))
+            if inner in self.data_dependent or (decides and (k >= put_together or self._cautious))
         ]
 
     def _of_scan(self, node: onnx.NodeProto, body: onnx.GraphProto) -> list[str]:
@@ -144,11 +146,11 @@ class _Walk:
         slices = next((a.i for a in node.attribute if a.name == "num_scan_inputs"), len(taken))
         states = len(taken) - slices
         self._until_settled(body, zip(node.input, taken, strict=False), list(zip(made[:states], taken, strict=False)))
-        wanders = any(name in self.wandering for name in node.input[max(states, 0) :])
+        dependent = any(name in self.data_dependent for name in node.input[max(states, 0) :])
         return [
             name
             for k, (name, inner) in enumerate(zip(node.output, made, strict=False))
-            if inner in self.wandering or (wanders and k >= states)
+            if inner in self.data_dependent or (dependent and k >= states)
         ]
 
     def _until_settled(
@@ -157,14 +159,14 @@ class _Walk:
         """Walk a body until what one turn hands to the next brings nothing new."""
         self._hand_over(given)
         before = -1
-        while before != len(self.varying) + len(self.wandering):
-            before = len(self.varying) + len(self.wandering)
+        while before != len(self.varying) + len(self.data_dependent):
+            before = len(self.varying) + len(self.data_dependent)
             self._inside(body)
             self._hand_over(back)
 
     def _hand_over(self, pairs: Iterable[tuple[str, str]]) -> None:
         for source, target in pairs:
-            for names in (self.varying, self.wandering):
+            for names in (self.varying, self.data_dependent):
                 if source in names:
                     names.add(target)
 

@@ -131,7 +131,7 @@ class Network:
         """Its data flow; see `Flow.of`. Shape inference is asked only where the shape of a tensor may depend on values."""
         inputs = [s.name for s in self.inputs]
         flow = Flow.of(self.proto.graph, inputs, fixed, cautious=cautious)
-        if not flow.wandering:
+        if not flow.data_dependent:
             return flow
         return Flow.of(self.proto.graph, inputs, {*fixed, *_find_fixed_shapes(self.proto)}, cautious=cautious)
 

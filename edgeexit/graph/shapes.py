@@ -50,14 +50,14 @@ _PICKS = frozenset({"SequenceAt", "SequenceErase"})
 
 
 def is_shape_data_dependent(
-    node: onnx.NodeProto, varying: AbstractSet[str], wandering: AbstractSet[str], *, cautious: bool
+    node: onnx.NodeProto, varying: AbstractSet[str], data_dependent: AbstractSet[str], *, cautious: bool
 ) -> bool:
     """Whether the shape of a node's outputs may depend on the values of an input of the model.
 
     Args:
         node: without graphs inside it.
         varying: tensors whose values do.
-        wandering: tensors whose shape does.
+        data_dependent: tensors whose shape does.
         cautious: also where a tensor is picked out of a sequence, whose tensors mostly have one shape.
     """
     if node.op_type in SHAPE_ONLY:
@@ -67,4 +67,4 @@ def is_shape_data_dependent(
         places = (1,)
     if any(node.input[i] in varying for i in places if i < len(node.input)):
         return True
-    return any(name in wandering for name in (node.input[:1] if node.op_type in _FIRST_SHAPE_ONLY else node.input))
+    return any(name in data_dependent for name in (node.input[:1] if node.op_type in _FIRST_SHAPE_ONLY else node.input))

@@ -86,7 +86,7 @@ def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
                 score=exit.score,
             )
         )
-    if flow.wandering:
+    if flow.data_dependent:
         _check_shapes(net, stages)
     return tuple(stages)
 
@@ -108,8 +108,10 @@ def _check_shapes(net: Network, stages: Iterable[Stage]) -> None:
     ends = {
         name for s in stages for name in (s.logits, s.score)
     }  # [batch, classes] and [batch], whatever they come from
-    wandering = net.flow(ends, cautious=False).wandering
-    crossing = sorted({name for s in stages for name in s.boundaries_out if name in wandering and name not in ends})
+    data_dependent = net.flow(ends, cautious=False).data_dependent
+    crossing = sorted(
+        {name for s in stages for name in s.boundaries_out if name in data_dependent and name not in ends}
+    )
     if crossing:
         raise ModelError(explain_data_dependent_shapes(crossing))
 
@@ -152,7 +154,7 @@ def build_stage_model(
 
 
 def build_backbone_model(net: Network, exit: Exit, *, batch: int | None = None) -> onnx.ModelProto:
-    """The network run straight to one exit: no other heads, no criterion; float32 logits. For the last exit this is the backbone."""
+    """The network run directly to one exit: no other heads, no criterion; float32 logits. For the last exit this is the backbone."""
     flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
     nodes = flow.ancestors([exit.logits])
     read = frozenset().union(*(flow.reads[i] for i in nodes))

@@ -48,7 +48,7 @@ def time_parts(runner: Runner, feed: Sequence[Any], seconds: float, seed: int) -
         runner: an open bundle; its engines are opened once more.
         feed: inputs as the runner takes them.
         seconds: of timing, all together.
-        seed: of the order of the lanes.
+        seed: of the order of the variants.
 
     Raises:
         HardwareMissing: the engines do not open once more, such as for want of memory.

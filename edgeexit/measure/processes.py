@@ -45,7 +45,7 @@ class ProcessResult:
     places: NDArray[np.int64]
 
     def samples(self, name: str) -> TimedSamples:
-        """The samples of a lane: `mixture`, `backbone`, `forced_1`, ..., or one of `cold.`."""
+        """The samples of a variant: `mixture`, `backbone`, `forced_1`, ..., or one of `cold.`."""
         return TimedSamples(self.arrays[f"{name}.values_s"], self.arrays[f"{name}.blocks"])
 
     @property
@@ -55,22 +55,22 @@ class ProcessResult:
 
     @property
     def parts(self) -> dict[str, NDArray[np.float64]] | str:
-        """Stages, gates and overhead; see `breakdown`. A text says why there are none."""
+        """Stages, criteria and overhead; see `breakdown`. A text says why there are none."""
         if "parts.reason" in self.arrays:
             return str(self.arrays["parts.reason"])
         return {name: self.arrays[f"parts.{name}"] for name in ("stage_s", "gate_s", "overhead_s")}
 
     def mixed(self, name: str, exits: NDArray[np.int64]) -> TimingSeries:
-        """A lane that ran the trace, each sample with the exit that the accuracy pass saw; `exits` are those of the data set."""
+        """A variant that ran the trace, each sample with the exit that the accuracy pass saw; `exits` are those of the data set."""
         samples, expected = self.samples(name), exits[self.places]
         return TimingSeries(samples, expected[np.arange(len(samples)) % len(expected)])
 
-    def lane(self, name: str) -> TimingSeries:
-        """A lane whose inferences are all of one kind."""
+    def series(self, name: str) -> TimingSeries:
+        """A variant whose inferences are all of one kind."""
         return TimingSeries(self.samples(name))
 
     def differing(self, name: str, exits: NDArray[np.int64] | int) -> int:
-        """How many of the inputs that a lane ran left elsewhere than expected, in any pass."""
+        """How many of the inputs that a variant ran left elsewhere than expected, in any pass."""
         passes = [self.arrays.get(f"{scenario}{name}.seen") for scenario in ("", "paced.", "cold.")]
         return sum(int(((seen != exits) & (seen != 0)).sum()) for seen in passes if seen is not None)
 

@@ -115,9 +115,9 @@ def _make_percentile_columns(percentiles: Sequence[Percentile]) -> Record:
     return values | {f"p{p.q:g}_upper99_s": p.upper_c99_s for p in percentiles}
 
 
-def _make_paced_columns(lane: PacedSeries) -> Record:
-    late: Record = {"late": lane.misses, "finished_per_s": lane.achieved_hz}
-    return {"timed": lane.n, "mean_s": lane.mean_s, **_make_percentile_columns(lane.percentiles), **late}
+def _make_paced_columns(variant: PacedSeries) -> Record:
+    late: Record = {"late": variant.misses, "finished_per_s": variant.achieved_hz}
+    return {"timed": variant.n, "mean_s": variant.mean_s, **_make_percentile_columns(variant.percentiles), **late}
 
 
 _CALLS = {"mix": "early_exit", "backbone": "backbone"}

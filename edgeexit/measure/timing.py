@@ -171,21 +171,23 @@ def time_interleaved(
     if not calls or not seconds > 0 or not block_s > 0:
         msg = f"nothing to time: {len(calls)} callables for {seconds} s in blocks of {block_s} s; all must be positive"
         raise InputError(msg)
-    lanes = {name: _TimedCall(call) for name, call in calls.items()}
+    variants = {name: _TimedCall(call) for name, call in calls.items()}
     with disable_garbage_collector():
-        for lane in lanes.values():
-            lane.warm_up(warmup, warmup_s, block_s)
+        for variant in variants.values():
+            variant.warm_up(warmup, warmup_s, block_s)
         order = random.Random(seed)  # noqa: S311 - an order, not a secret
-        _run_rounds(list(lanes.values()), seconds, fewest_rounds, order, progress)
-    return {name: lane.samples() for name, lane in lanes.items()}
+        _run_rounds(list(variants.values()), seconds, fewest_rounds, order, progress)
+    return {name: variant.samples() for name, variant in variants.items()}
 
 
-def _run_rounds(lanes: list[_TimedCall], seconds: float, fewest: int, order: random.Random, progress: Progress) -> None:
+def _run_rounds(
+    variants: list[_TimedCall], seconds: float, fewest: int, order: random.Random, progress: Progress
+) -> None:
     start, rounds, elapsed_s = perf_counter_ns(), 0, 0.0
     while elapsed_s < seconds or rounds < fewest:
-        order.shuffle(lanes)
-        for lane in lanes:
-            lane.run_block()
+        order.shuffle(variants)
+        for variant in variants:
+            variant.run_block()
         rounds += 1
         elapsed_s = (perf_counter_ns() - start) * 1e-9
         progress("timing", min(99, int(100 * elapsed_s / seconds)), 100)

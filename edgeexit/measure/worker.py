@@ -78,15 +78,15 @@ class Job:
     Attributes:
         subject: what to measure.
         inputs: path of an .npz with the pool of inputs, `trace` (int, places in the pool) and nothing else.
-        seconds: of timing, all lanes together.
+        seconds: of timing, all variants together.
         warmup_s: of the natural trace.
-        seed: of the order of the lanes.
+        seed: of the order of the variants.
         rate_hz: of paced requests; None for none.
         arrivals: "fixed" or "poisson".
-        paced_s: length of the schedule of each lane.
-        cold: inferences with flushed caches per lane.
+        paced_s: length of the schedule of each variant.
+        cold: inferences with flushed caches per variant.
         flush_bytes: size of the flushing buffer.
-        against: another early exit, timed as a lane of its own; None for none.
+        against: another early exit, timed as a variant of its own; None for none.
         audit_s: of timing one input again and again beside inputs in turn; 0 for none.
     """
 
@@ -148,7 +148,7 @@ def measure(job: Job, import_s: float) -> Arrays:
         found: Arrays = {"cold_start_s": np.array(cold_start), "trace": trace}
         found["overhead_s"] = np.array([measure_harness_overhead(call=_make_idle_call(runner, feed))])
         bench.warm_up()
-        found |= bench.time_lanes() | bench.parts() | bench.audit(trace) | bench.paced() | bench.cold()
+        found |= bench.time_variants() | bench.parts() | bench.audit(trace) | bench.paced() | bench.cold()
         return found | {"end_s": np.array([monotonic()])}
 
 
@@ -184,7 +184,7 @@ class _Bench:
             self.runner(self.feed[i % len(self.feed)])
             i += 1
 
-    def time_lanes(self) -> Arrays:
+    def time_variants(self) -> Arrays:
         """Early exit, backbone, every forced exit and any other, interleaved."""
         runs = self._pair() | self.others
         for exit in range(1, self.runner.exits + 1):
@@ -204,7 +204,7 @@ class _Bench:
         return arrays
 
     def parts(self) -> Arrays:
-        """Stages, gates and overhead; `parts.reason` where its engines fail, which costs nothing that was timed before."""
+        """Stages, criteria and overhead; `parts.reason` where its engines fail, which costs nothing that was timed before."""
         seconds = max(_SHORTEST_PARTS_S, _PARTS_SHARE * self.job.seconds)
         try:
             found = time_parts(self.runner, self.feed, seconds, self.job.seed)
@@ -226,7 +226,7 @@ class _Bench:
         return found
 
     def paced(self) -> Arrays:
-        """Requests on a schedule, one lane after the other."""
+        """Requests on a schedule, one variant after the other."""
         if self.job.rate_hz is None:
             return {}
         due_s = schedule(self.job.arrivals, self.job.rate_hz, self.job.paced_s, self.job.seed)

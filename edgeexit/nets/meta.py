@@ -1,8 +1,8 @@
 """Learned confidence heads for the exits (meta-recognition, BranchyNet section V-B).
 
-    WithScores(network, judges)      the network with a score [b, 1] for every early exit, made by that exit's judge
-    SoftmaxJudge                     P(this exit is right), by a perceptron on sorted softmax, entropy and agreement with earlier exits
-    OpenMaxJudge                     1 - P(unknown class) of OpenMax (Bendale and Boult, CVPR 2016)
+    WithScores(network, heads)   the network with a score [b, 1] for every early exit, made by that exit's head
+    SoftmaxConfidenceHead   P(this exit is right), by a perceptron on sorted softmax, entropy and agreement with earlier exits
+    OpenMaxConfidenceHead   1 - P(unknown class) of OpenMax (Bendale and Boult, CVPR 2016)
 
 Both are ordinary modules, so that they are exported with the network and run inside its stages, as the criterion `learned`.
 """
@@ -24,21 +24,21 @@ class WithScores(nn.Module):
 
     Args:
         network: returns the logits of every exit, in any form of `edgeexit.nets.outputs`.
-        judges: one per early exit: (logits of exit k [b, c], labels of the exits before it [b] each) -> score [b, 1].
+        heads: one per early exit: (logits of exit k [b, c], labels of the exits before it [b] each) -> score [b, 1].
     """
 
-    def __init__(self, network: nn.Module, judges: Sequence[nn.Module]) -> None:
+    def __init__(self, network: nn.Module, heads: Sequence[nn.Module]) -> None:
         super().__init__()
         self.network = network
-        self.judges = nn.ModuleList(judges)
+        self.heads = nn.ModuleList(heads)
 
     def forward(self, *inputs: Tensor) -> list[Pair]:
         """inputs: as the network takes them."""
         *early, last = run_exits(self.network, *inputs)
         out: list[Pair] = []
         labels: list[Tensor] = []
-        for e, judge in zip(early, self.judges, strict=True):
-            out.append((e.logits, judge(e.logits, labels)))
+        for e, head in zip(early, self.heads, strict=True):
+            out.append((e.logits, head(e.logits, labels)))
             labels.append(e.logits.argmax(-1))
         return [*out, (last.logits, None)]
 
@@ -93,7 +93,7 @@ class OpenMaxConfidenceHead(nn.Module):
         for name, value in {"means": means, "shape": shape, "scale": scale, "shift": shift}.items():
             self.register_buffer(name, value.float())
 
-    def forward(self, logits: Tensor, earlier: Sequence[Tensor]) -> Tensor:  # noqa: ARG002 - judges are called alike
+    def forward(self, logits: Tensor, earlier: Sequence[Tensor]) -> Tensor:  # noqa: ARG002 - heads are called alike
         """logits: [b, c]; the score is [b, 1]."""
         distance = (logits[:, None, :] - self.means).square().sum(-1).sqrt()  # [b, c], to every class mean
         beyond = ((distance - self.shift).clamp_min(0) / self.scale).pow(self.shape)

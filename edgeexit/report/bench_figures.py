@@ -207,7 +207,7 @@ def _find_latency_target(result: BenchResult) -> tuple[str, float] | None:
 
 
 def plot_exit_costs(result: BenchResult) -> BarFigure:
-    """What leaving at each exit costs: stages, gates and overhead, beside the backbone and the mix."""
+    """What leaving at each exit costs: stages, criteria and overhead, beside the backbone and the mix."""
     latency, shares = result.latency, [units.percent(entry.share, 1) for entry in result.latency.per_exit]
     parted = _list_forced_parts(latency) if latency.breakdown is None else _list_measured_parts(latency.breakdown)
     bars = [

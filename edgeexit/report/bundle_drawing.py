@@ -282,8 +282,8 @@ def _draw_skips(facts: BundleFacts, plan: DrawingLayout, tops: Sequence[int]) ->
         if j > k + 1 and {t.name for t in maker.makes} & {t.name for t in reader.reads}
     ]
     apart = min(9.0, (plan.box_left - 36) / max(1, len(pairs)))
-    for lane, (k, j) in enumerate(pairs):
-        x = plan.box_left - 18 - apart * lane
+    for column, (k, j) in enumerate(pairs):
+        x = plan.box_left - 18 - apart * column
         start, end = tops[k] + _BOX - 16, tops[j] + 18
         tone = choose_exit_tone(k + 1, len(facts.stages))
         down = f"M{plan.box_left} {start}H{x + 8:g}Q{x:g} {start} {x:g} {start + 8}V{end - 8}"

@@ -53,7 +53,7 @@ def _count_remaining_macs(manifest: Manifest, exit: int) -> int | None:
 
 def _order(manifest: Manifest) -> Iterator[str]:
     """Exits that stand behind one that needs much more than they do."""
-    alone = [_count_straight_macs(manifest, k) for k in range(1, manifest.exits + 1)]
+    alone = [_count_direct_macs(manifest, k) for k in range(1, manifest.exits + 1)]
     for k, (before, after) in enumerate(pairwise(alone), 1):
         if before is None or after is None or after > FAR_LESS * before:
             continue
@@ -70,8 +70,8 @@ def _get_output_name(manifest: Manifest, exit: int) -> str:
     return shorten_name(stage.output or stage.name)
 
 
-def _count_straight_macs(manifest: Manifest, exit: int) -> int | None:
-    """Multiply-accumulates of a run straight to an exit: all stages up to it without the heads of the exits before; None where unknown."""
+def _count_direct_macs(manifest: Manifest, exit: int) -> int | None:
+    """Multiply-accumulates of a run directly to an exit: all stages up to it without the heads of the exits before; None where unknown."""
     counts = [s.macs for s in manifest.stages[:exit]]
     heads = [s.head_macs for s in manifest.stages[: exit - 1]]
     known = [c for c in (*counts, *heads) if c is not None]

@@ -204,7 +204,8 @@ def _make_paced_table(result: BenchResult) -> Table:
     assert result.paced is not None
     paced = result.paced
     rows = [
-        (name, *_make_paced_cells(lane)) for name, lane in (("early exit", paced.mixture), ("backbone", paced.backbone))
+        (name, *_make_paced_cells(variant))
+        for name, variant in (("early exit", paced.mixture), ("backbone", paced.backbone))
     ]
     title = (
         f"Paced: {paced.rate_hz:g} requests per second, {paced.arrivals}, due within {units.seconds(paced.deadline_s)}"
@@ -213,16 +214,16 @@ def _make_paced_table(result: BenchResult) -> Table:
     return Table(title, columns, tuple(rows), "Latency counts from the scheduled arrival, waiting in line included.")
 
 
-def _make_paced_cells(lane: PacedSeries) -> tuple[str, ...]:
-    by_q = {p.q: p for p in lane.percentiles}
+def _make_paced_cells(variant: PacedSeries) -> tuple[str, ...]:
+    by_q = {p.q: p for p in variant.percentiles}
     return (
-        str(lane.n),
-        units.seconds(lane.mean_s),
+        str(variant.n),
+        units.seconds(variant.mean_s),
         units.seconds(by_q[50.0].value_s),
         format_percentile(by_q[99.0]),
-        f"{lane.misses} ({units.percent(lane.misses / lane.n)})",
-        str(lane.most_waiting),
-        f"{lane.achieved_hz:.1f}",
+        f"{variant.misses} ({units.percent(variant.misses / variant.n)})",
+        str(variant.most_waiting),
+        f"{variant.achieved_hz:.1f}",
     )
 
 

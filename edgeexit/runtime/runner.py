@@ -276,7 +276,7 @@ class Runner(_OpenedProgram, Summarised):
         self._staged = self._batch = None
 
     def backbone(self) -> Backbone:
-        """The network run straight to its last exit, under the same settings: no other heads, no criterion."""
+        """The network run directly to its last exit, under the same settings: no other heads, no criterion."""
         self._refuse_closed()
         with self._opening():
             return Backbone(self.bundle, self.settings)
@@ -398,7 +398,7 @@ class Runner(_OpenedProgram, Summarised):
 
 
 class Backbone(_OpenedProgram):
-    """The network run straight to its last exit; called like a Runner. Its predictions have no score (NaN)."""
+    """The network run directly to its last exit; called like a Runner. Its predictions have no score (NaN)."""
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         super().__init__(bundle, settings, find_backend(settings.backend).open_backbone(bundle, settings))

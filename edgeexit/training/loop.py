@@ -17,8 +17,8 @@ from edgeexit.errors import InputError
 from edgeexit.nets.outputs import ExitTensors, run_exits
 from edgeexit.training.augment import Augment, augment_images
 from edgeexit.training.losses import Loss
+from edgeexit.training.process_group import ProcessGroup
 from edgeexit.training.recipe import TrainingPhase
-from edgeexit.training.team import ProcessGroup
 from edgeexit.util.progress import Progress, show_nothing
 
 Record: TypeAlias = "dict[str, Any]"
@@ -39,7 +39,7 @@ class TrainingSetup:
         x, y: training inputs float32 [n, ...] and labels int64 [n], on the device.
         augment: changes of the inputs.
         seed: of the run; epochs and purposes draw their own from it, so that a resumed run sees the same numbers.
-        team: the processes that train together.
+        group: the processes that train together.
         bfloat16: mixed precision; images then lie channels last, as the matrix units of GPUs and of newer CPUs want them.
     """
 
@@ -47,7 +47,7 @@ class TrainingSetup:
     y: Tensor
     augment: Augment
     seed: int
-    team: ProcessGroup
+    group: ProcessGroup
     bfloat16: bool = False
 
     @property
@@ -81,7 +81,7 @@ def fit(
     optimizer = make_optimizer(module, phase)
     if optimizer_state:
         optimizer.load_state_dict(dict(optimizer_state))
-    step = _step(setting.team.joined(module), loss, optimizer, setting)
+    step = _step(setting.group.joined(module), loss, optimizer, setting)
     steps = math.ceil(len(setting.x) / phase.batch)
     for epoch in range(done, phase.epochs):
 
@@ -89,10 +89,10 @@ def fit(
             set_rate(optimizer, compute_learning_rate(phase, epoch + i / steps))
             progress(f"train {name}", epoch * steps + i, phase.epochs * steps)
 
-        with seed_torch(derive_seed(setting.seed, name, epoch, "network", *_make_process_seed(setting.team))):
+        with seed_torch(derive_seed(setting.seed, name, epoch, "network", *_make_process_seed(setting.group))):
             module.train()
             record = run_epoch(
-                step, _iterate_batches(setting, phase.batch, (setting.seed, name, epoch), advance), setting.team
+                step, _iterate_batches(setting, phase.batch, (setting.seed, name, epoch), advance), setting.group
             )
         if not math.isfinite(record["loss"]):
             msg = f"the loss of phase {name!r} is {record['loss']} after epoch {epoch + 1}; a lower rate than {phase.rate:g} may train"
@@ -101,7 +101,7 @@ def fit(
         progress(f"train {name}", (epoch + 1) * steps, phase.epochs * steps)
 
 
-def run_epoch(step: Step, batches: Iterable[tuple[Tensor, Tensor]], team: ProcessGroup) -> Record:
+def run_epoch(step: Step, batches: Iterable[tuple[Tensor, Tensor]], group: ProcessGroup) -> Record:
     """One pass over the training data."""
     began, sums = time.perf_counter(), torch.zeros(2, dtype=torch.float64)
     correct = torch.zeros(1)
@@ -109,8 +109,8 @@ def run_epoch(step: Step, batches: Iterable[tuple[Tensor, Tensor]], team: Proces
         out = step(x, y)
         sums += torch.tensor([float(out["loss"]) * len(y), len(y)], dtype=torch.float64)
         correct = correct + out["correct"]
-    loss, n = team.total(sums).tolist()
-    accuracy = [float(c) / n for c in team.total(correct)]
+    loss, n = group.total(sums).tolist()
+    accuracy = [float(c) / n for c in group.total(correct)]
     return {"loss": loss / n, "accuracy": accuracy, "seconds": round(time.perf_counter() - began, 3)}
 
 
@@ -122,20 +122,20 @@ def _iterate_batches(
     order = torch.randperm(len(setting.x), generator=generator)
     draws = (
         generator
-        if setting.team.leads
-        else torch.Generator().manual_seed(derive_seed(*seed, *_make_process_seed(setting.team)))
+        if setting.group.leads
+        else torch.Generator().manual_seed(derive_seed(*seed, *_make_process_seed(setting.group)))
     )
     for i in range(math.ceil(len(order) / size)):
         advance(i)
-        where = setting.team.share(order[i * size : (i + 1) * size]).to(setting.x.device)
+        where = setting.group.share(order[i * size : (i + 1) * size]).to(setting.x.device)
         if len(where):
             x = augment_images(setting.x[where], setting.augment, draws)
             yield x.contiguous(memory_format=torch.channels_last) if setting.channels_last else x, setting.y[where]
 
 
-def _make_process_seed(team: ProcessGroup) -> tuple[int, ...]:
+def _make_process_seed(group: ProcessGroup) -> tuple[int, ...]:
     """What sets the other processes' numbers apart from the first one's."""
-    return () if team.leads else (team.rank,)
+    return () if group.leads else (group.rank,)
 
 
 def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setting: TrainingSetup) -> Step:

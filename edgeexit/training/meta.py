@@ -18,7 +18,7 @@ TAIL = 20
 """How many of the largest distances a Weibull distribution is fitted to, as in the OpenMax paper."""
 
 
-def fit_softmax_judges(
+def fit_softmax_heads(
     network: nn.Module, data: Dataset, *, seed: int = 0, hidden: int = 16, steps: int = 500
 ) -> WithScores:
     """The network with a perceptron per early exit that predicts whether the exit is right.
@@ -35,14 +35,14 @@ def fit_softmax_judges(
     """
     logits = [torch.from_numpy(z) for z in _require_several_exits(compute_logits(network, data))]
     right = [(z.argmax(-1) == torch.from_numpy(data.y)).float()[:, None] for z in logits]
-    judges: list[nn.Module] = []
-    with seed_torch(derive_seed(seed, "judges")):
+    heads: list[nn.Module] = []
+    with seed_torch(derive_seed(seed, "heads")):
         for k, z in enumerate(logits[:-1]):
-            judge = SoftmaxConfidenceHead(earlier=k, top=min(5, z.shape[1]), hidden=hidden)
-            features = judge.features(z, [other.argmax(-1) for other in logits[:k]])
-            _fit(judge.mlp, features, right[k], steps)
-            judges.append(judge)
-    return WithScores(network, judges).eval()
+            head = SoftmaxConfidenceHead(earlier=k, top=min(5, z.shape[1]), hidden=hidden)
+            features = head.features(z, [other.argmax(-1) for other in logits[:k]])
+            _fit(head.mlp, features, right[k], steps)
+            heads.append(head)
+    return WithScores(network, heads).eval()
 
 
 def _fit(mlp: nn.Module, features: Tensor, target: Tensor, steps: int) -> None:
@@ -53,7 +53,7 @@ def _fit(mlp: nn.Module, features: Tensor, target: Tensor, steps: int) -> None:
         optimizer.step()
 
 
-def fit_openmax_judges(network: nn.Module, data: Dataset, *, rank: int = 3) -> WithScores:
+def fit_openmax_heads(network: nn.Module, data: Dataset, *, rank: int = 3) -> WithScores:
     """The network with an OpenMax confidence head for each early exit.
 
     Args:
@@ -64,8 +64,8 @@ def fit_openmax_judges(network: nn.Module, data: Dataset, *, rank: int = 3) -> W
     Raises:
         InputError: the data have no labels, the network has one exit, or an exit gets fewer than three samples of a class right.
     """
-    judges = [_fit_openmax(z, data.y, rank) for z in _require_several_exits(compute_logits(network, data))[:-1]]
-    return WithScores(network, judges).eval()
+    heads = [_fit_openmax(z, data.y, rank) for z in _require_several_exits(compute_logits(network, data))[:-1]]
+    return WithScores(network, heads).eval()
 
 
 def _require_several_exits(logits: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

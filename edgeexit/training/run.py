@@ -31,8 +31,8 @@ from edgeexit.training.checkpoint import Checkpoint, State
 from edgeexit.training.loop import Record, TrainingSetup, derive_seed, fit, seed_torch, use_deterministic_algorithms
 from edgeexit.training.losses import Loss, branchynet, loss
 from edgeexit.training.metrics import compute_accuracies, compute_logits, evaluate_early_exit
+from edgeexit.training.process_group import ProcessGroup, join_process_group
 from edgeexit.training.recipe import TrainingPhase, TrainingRecipe
-from edgeexit.training.team import ProcessGroup, join_process_group
 from edgeexit.util.atomic import replace_atomically, write_bytes
 from edgeexit.util.progress import Progress, show_nothing
 
@@ -100,9 +100,9 @@ class _TrainingRun:
 
     def save(self, path: Path) -> None:
         """The checkpoint, by the process that leads; the others wait, so that none is ahead of it."""
-        if self.setting.team.leads:
+        if self.setting.group.leads:
             self.checkpoint.save(path)
-        self.setting.team.wait()
+        self.setting.group.wait()
 
 
 def train(
@@ -133,16 +133,20 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     began = time.perf_counter()
-    with join_process_group() as team, use_deterministic_algorithms():
-        checkpoint = _open(recipe, out, resume=resume, leads=team.leads)
+    with join_process_group() as group, use_deterministic_algorithms():
+        checkpoint = _open(recipe, out, resume=resume, leads=group.leads)
         parts = parts or {part: load_data(f"{recipe.data}:{part}") for part in ("train", "calibration", "test")}
         if plain is not None and "plain" not in checkpoint.finished:
             checkpoint.finished.update(_load_plain_networks(recipe, plain))
         run = _TrainingRun(
-            recipe, out, checkpoint, _make_setup(recipe, parts["train"], team), progress if team.leads else show_nothing
+            recipe,
+            out,
+            checkpoint,
+            _make_setup(recipe, parts["train"], group),
+            progress if group.leads else show_nothing,
         )
         stages = _list_stages(recipe)
-        if team.leads and not resume:
+        if group.leads and not resume:
             _begin(recipe, out)
         for stage in stages:
             if stage.name not in checkpoint.finished:
@@ -220,7 +224,7 @@ def _list_leaves(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, A
             yield f"{prefix}{key}", value
 
 
-def _make_setup(recipe: TrainingRecipe, train_set: Dataset, team: ProcessGroup) -> TrainingSetup:
+def _make_setup(recipe: TrainingRecipe, train_set: Dataset, group: ProcessGroup) -> TrainingSetup:
     labels = check_labels(train_set, 1 + int(train_set.labels.max()) if train_set.labels is not None else 0)
     if isinstance(train_set.inputs, dict):
         msg = f"{train_set.name} has several inputs; recipes train networks with one"
@@ -229,8 +233,8 @@ def _make_setup(recipe: TrainingRecipe, train_set: Dataset, team: ProcessGroup) 
     if train_set.inputs.shape[1:] != want:
         msg = f"network {recipe.network!r} takes {list(want)} and the samples of {train_set.name} are {list(train_set.inputs.shape[1:])}"
         raise InputError(msg)
-    x, y = torch.from_numpy(train_set.inputs).to(team.device), torch.from_numpy(labels).to(team.device)
-    return TrainingSetup(x, y, recipe.augment, recipe.seed, team, bfloat16=recipe.precision == "bfloat16")
+    x, y = torch.from_numpy(train_set.inputs).to(group.device), torch.from_numpy(labels).to(group.device)
+    return TrainingSetup(x, y, recipe.augment, recipe.seed, group, bfloat16=recipe.precision == "bfloat16")
 
 
 def _run(stage: _TrainingStage, run: _TrainingRun) -> None:
@@ -316,7 +320,7 @@ def _finish_run(run: _TrainingRun, parts: Parts, seconds: float) -> TrainingResu
         "seconds_of_this_call": round(seconds, 3),
         "made_with": _collect_versions(),
     }
-    if run.setting.team.leads:
+    if run.setting.group.leads:
         _write(run.out, modules, metrics)
     return TrainingResult(
         modules.get("joint"),
@@ -324,7 +328,7 @@ def _finish_run(run: _TrainingRun, parts: Parts, seconds: float) -> TrainingResu
         torch.zeros(1, *find_network(recipe.network).input_shape),
         metrics,
         compute_fingerprint(parts["train"]),
-        run.setting.team.leads,
+        run.setting.group.leads,
         _describe_data(parts["calibration"]),
     )
 

@@ -56,12 +56,12 @@ def quantised(path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("without_vnni")
-def test_a_model_that_cannot_have_whole_sums_compiles_all_the_same(
+def test_a_model_that_cannot_have_int32_accumulation_compiles_all_the_same(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What the runtime said to the try is not shown."""
     path = quantised(tmp_path / "m.onnx")
-    asked = make_session_options(Settings(), batch_1=True, whole_sums=True)
+    asked = make_session_options(Settings(), batch_1=True, int32_accumulation=True)
     try:
         ort.InferenceSession(str(path), asked, providers=["CPUExecutionProvider"])
         pytest.skip("this ONNX Runtime takes it")

@@ -19,7 +19,7 @@ from edgeexit.errors import BundleError, InputError, TargetNotMet
 from edgeexit.runtime import Runner
 
 QUICKLY = 0.4
-"""Seconds of timing: enough to run every lane, not to measure well."""
+"""Seconds of timing: enough to run every variant, not to measure well."""
 
 
 def test_a_calibration_lands_in_the_bundle_and_load_picks_it_up(

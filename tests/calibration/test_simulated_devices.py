@@ -29,13 +29,13 @@ Clock = Callable[..., dict[str, TimedSamples]]
 
 
 def clock(seed: int, *, busy: bool) -> Clock:
-    """A stand-in for `time_interleaved`: noise from inference to inference, round to round and lane to lane; a busy one also slows down."""
+    """A stand-in for `time_interleaved`: noise per inference, per round and per variant; a busy device also slows down."""
     rng = np.random.default_rng(seed)
 
-    def timed(lanes: Mapping[str, Callable[[int], object]], **_options: object) -> dict[str, TimedSamples]:
+    def timed(variants: Mapping[str, Callable[[int], object]], **_options: object) -> dict[str, TimedSamples]:
         slower = np.where(rng.random(ROUNDS) < rng.uniform(0.2, 0.8), rng.uniform(1.2, 1.9), 1.0) if busy else 1.0
         shared = (1 + 0.01 * rng.normal(size=ROUNDS)) * slower
-        return {name: samples(name, call, shared) for name, call in lanes.items()}
+        return {name: samples(name, call, shared) for name, call in variants.items()}
 
     def samples(name: str, call: Callable[[int], object], shared: np.ndarray) -> TimedSamples:
         n = ROUNDS * BLOCK
@@ -43,9 +43,9 @@ def clock(seed: int, *, busy: bool) -> Clock:
         if name not in COSTS_S:
             exits = [getattr(call(i), "exit") for i in range(100)]  # noqa: B009 - a Prediction behind a Call
             cost_s = MIXING * np.resize([COSTS_S[f"exit {k}"] for k in exits], n)
-        lane = 1 + 0.006 * rng.normal()
+        variant = 1 + 0.006 * rng.normal()
         noise = np.exp(0.04 * rng.normal(size=n))
-        return TimedSamples(cost_s * lane * np.repeat(shared, BLOCK) * noise, np.repeat(np.arange(ROUNDS), BLOCK))
+        return TimedSamples(cost_s * variant * np.repeat(shared, BLOCK) * noise, np.repeat(np.arange(ROUNDS), BLOCK))
 
     return timed
 

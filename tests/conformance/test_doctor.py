@@ -86,7 +86,7 @@ def test_why_the_stages_are_not_cut_from_the_optimised_network_stands_in_the_tab
 ) -> None:
     """It is no failure, and costs time."""
     monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
-    monkeypatch.setattr("edgeexit.backends.onnxruntime.optimized_stages._LARGEST_RECUT", 0)
+    monkeypatch.setattr("edgeexit.backends.onnxruntime.optimized_stages._LARGEST_OPTIMIZED", 0)
     output = tmp_path / "proof.json"
     result = CliRunner().invoke(app, ["doctor", "--backend", "onnxruntime", "--output", str(output)])
     assert 0 == result.exit_code, result.output

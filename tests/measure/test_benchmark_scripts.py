@@ -66,7 +66,7 @@ def test_every_way_to_run_the_network_gives_the_same_labels(tmp_path: Path) -> N
     """Those that leave early leave where we do; what cannot run here says why."""
     pytest.importorskip("torch")
     found = _run("side_by_side", tmp_path / "a.json")
-    early = [lane["agreement"] for lane in found["lanes"].values() if lane["agreement"]["exit"] is not None]
+    early = [variant["agreement"] for variant in found["lanes"].values() if variant["agreement"]["exit"] is not None]
     assert len(early) >= 4
     assert all(agreement["label"] >= 0.995 and agreement["exit"] >= 0.995 for agreement in early)
     assert all(reason for reason in found["not_run"].values())

@@ -64,9 +64,9 @@ def test_what_was_not_measured_is_null_with_a_reason(result: BenchResult) -> Non
 def test_paced_latency_counts_from_the_scheduled_arrival(result: BenchResult) -> None:
     """So it is never less than the inference itself."""
     assert result.paced is not None
-    for lane in (result.paced.mixture, result.paced.backbone):
-        assert lane.n == 20
-        assert lane.mean_s >= lane.service_mean_s
+    for variant in (result.paced.mixture, result.paced.backbone):
+        assert variant.n == 20
+        assert variant.mean_s >= variant.service_mean_s
 
 
 def test_cold_inferences_are_slower_than_warm_ones(result: BenchResult) -> None:

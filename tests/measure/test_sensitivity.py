@@ -44,7 +44,7 @@ def _measured(runs: dict[str, Any], feed: list[Any], seed: int) -> dict[str, Lat
         for name, samples in time_interleaved(calls, seconds=0.2, block_s=0.01, seed=10 * seed + repeat).items():
             found[name].append(TimingSeries(samples, exits[np.arange(len(samples)) % len(exits)]))
     counts = np.bincount(exits - 1, minlength=3).astype(np.int64)
-    return {name: compute_latency(lanes, counts) for name, lanes in found.items()}
+    return {name: compute_latency(variants, counts) for name, variants in found.items()}
 
 
 TELLING = 0.01

@@ -45,7 +45,7 @@ def test_a_clock_that_drops_in_the_middle_is_seen_and_kept(tmp_path: Path) -> No
 
 
 def test_a_clock_that_drops_in_the_last_pass_is_seen(tmp_path: Path) -> None:
-    """Paced and cold inferences come after the last round of the main lanes, and their clocks are judged too."""
+    """Paced and cold inferences come after the last round of the main variants, and their clocks are judged too."""
     root = plant(tmp_path, {**jetson_orin_nano(), f"{_GPU}/cur_freq": 1020000000, f"{_GPU}/min_freq": 1020000000})
     watch, start_s = MachineMonitor(root), time.monotonic()
     with watch.recording():

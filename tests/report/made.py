@@ -87,8 +87,8 @@ def _replicate(
     process: int,
 ) -> ProcessResult:
     exits, slow = decisions.exits[places], 1 + 0.01 * process
-    lanes = {"mixture": costs_s[exits - 1], "backbone": np.full(TRACE, costs_s[-1] * 0.95)}
-    lanes |= {f"forced_{k}": np.full(200, cost) for k, cost in enumerate(costs_s, 1)}
+    variants = {"mixture": costs_s[exits - 1], "backbone": np.full(TRACE, costs_s[-1] * 0.95)}
+    variants |= {f"forced_{k}": np.full(200, cost) for k, cost in enumerate(costs_s, 1)}
     arrays: dict[str, NDArray[Any]] = {
         "overhead_s": np.array([2e-7]),
         "cold_start_s": np.array([0.2, 0.02, 0.01]),
@@ -96,7 +96,7 @@ def _replicate(
         "parts.gate_s": np.full(len(costs_s), 1e-5),
         "parts.overhead_s": np.full(len(costs_s), 2e-5),
     }
-    for name, means in lanes.items():
+    for name, means in variants.items():
         arrays[f"{name}.values_s"] = means * slow * rng.gamma(100.0, 0.01, len(means))
         arrays[f"{name}.blocks"] = np.arange(len(means)) * 20 // len(means)
     return ProcessResult(arrays, places)

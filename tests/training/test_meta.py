@@ -17,11 +17,11 @@ from edgeexit.exporter import export
 from edgeexit.nets import build
 from edgeexit.nets.meta import WithScores
 from edgeexit.nets.outputs import run_exits
-from edgeexit.training.meta import fit_openmax_judges, fit_softmax_judges, fit_weibull_tail
+from edgeexit.training.meta import fit_openmax_heads, fit_softmax_heads, fit_weibull_tail
 
 FITS: dict[str, Callable[[nn.Module, Dataset], WithScores]] = {
-    "softmax": fit_softmax_judges,
-    "openmax": fit_openmax_judges,
+    "softmax": fit_softmax_heads,
+    "openmax": fit_openmax_heads,
 }
 
 
@@ -37,13 +37,13 @@ def network() -> nn.Module:
     return module.eval()
 
 
-@pytest.mark.parametrize("judge", FITS)
-def test_a_judge_scores_right_answers_higher_than_wrong_ones(judge: str, network: nn.Module) -> None:
+@pytest.mark.parametrize("head", FITS)
+def test_a_judge_scores_right_answers_higher_than_wrong_ones(head: str, network: nn.Module) -> None:
     """On samples that it was not fitted on: noise is added so that some answers are wrong."""
     noisy = [Dataset(d.name, d.x + 0.35 * np.random.default_rng(i).normal(size=d.x.shape).astype(np.float32), d.labels)
              for i, d in enumerate((load_data("digits:calibration"), load_data("digits:test")))]  # fmt: skip
 
-    scored = FITS[judge](network, noisy[0])
+    scored = FITS[head](network, noisy[0])
 
     [early, last] = run_exits(scored, torch.from_numpy(noisy[1].x))
     right = early.logits.argmax(-1).numpy() == noisy[1].y
@@ -55,10 +55,10 @@ def test_a_judge_scores_right_answers_higher_than_wrong_ones(judge: str, network
     assert ((score >= 0) & (score <= 1)).all()
 
 
-@pytest.mark.parametrize("judge", FITS)
-def test_a_network_with_judges_is_exported_whole(judge: str, network: nn.Module, tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", FITS)
+def test_a_network_with_judges_is_exported_whole(head: str, network: nn.Module, tmp_path: Path) -> None:
     """Scores are outputs of the file, for the criterion `learned`."""
-    scored = FITS[judge](network, load_data("digits:calibration"))
+    scored = FITS[head](network, load_data("digits:calibration"))
 
     exported = export(scored, torch.zeros(1, 1, 28, 28), tmp_path / "m.onnx")
 
@@ -67,21 +67,21 @@ def test_a_network_with_judges_is_exported_whole(judge: str, network: nn.Module,
 
 
 def test_later_exits_are_told_what_earlier_ones_answered() -> None:
-    """Agreement is a feature: with three exits the second judge sees the first one's label."""
+    """Agreement is a feature: with three exits the second head sees the first one's label."""
     network = build("signal", classes=4)
     rng = np.random.default_rng(0)
     data = Dataset("d", rng.normal(size=(60, 6, 128)).astype(np.float32), rng.integers(4, size=60))
 
-    scored = fit_softmax_judges(network, data, steps=3)
+    scored = fit_softmax_heads(network, data, steps=3)
 
-    assert [5, 6] == [judge.mlp[0].in_features for judge in scored.judges]  # type: ignore[index, union-attr]
+    assert [5, 6] == [head.mlp[0].in_features for head in scored.heads]  # type: ignore[index, union-attr]
 
 
 def test_the_seed_decides(network: nn.Module) -> None:
-    """The same seed, the same judge."""
+    """The same seed, the same head."""
     data = load_data("digits:calibration").take(slice(100))
 
-    a, b = (fit_softmax_judges(network, data, seed=3, steps=5).judges.state_dict() for _ in range(2))
+    a, b = (fit_softmax_heads(network, data, seed=3, steps=5).heads.state_dict() for _ in range(2))
 
     assert all(v.equal(b[k]) for k, v in a.items())
 
@@ -89,7 +89,7 @@ def test_the_seed_decides(network: nn.Module) -> None:
 def test_a_network_with_one_exit_has_nothing_to_judge() -> None:
     """One message."""
     with pytest.raises(InputError, match="one exit"):
-        fit_softmax_judges(build("lenet", exits=False), load_data("digits:calibration"))
+        fit_softmax_heads(build("lenet", exits=False), load_data("digits:calibration"))
 
 
 @pytest.mark.parametrize("shape", [0.8, 1.5])

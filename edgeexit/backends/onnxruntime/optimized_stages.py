@@ -37,7 +37,9 @@ from edgeexit.util.units import bytes_
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-_LARGEST_RECUT = 1 << 29  # bytes of weights: what is beyond would be written and read again for too long at every load
+_LARGEST_OPTIMIZED = (
+    1 << 29
+)  # bytes of weights: what is beyond would be written and read again for too long at every load
 _CACHE_LINE = 64  # bytes
 
 
@@ -50,10 +52,8 @@ def open_optimized_stages(bundle: Bundle, settings: Settings) -> tuple[Manifest,
     """
     m = bundle.manifest
     weights = sum(entry.weight_bytes for entry in m.stages)
-    if weights > _LARGEST_RECUT:
-        msg = (
-            f"its weights are {bytes_(weights)}, and {bytes_(_LARGEST_RECUT)} is the limit for optimising at load time"
-        )
+    if weights > _LARGEST_OPTIMIZED:
+        msg = f"its weights are {bytes_(weights)}, and {bytes_(_LARGEST_OPTIMIZED)} is the limit for optimising at load time"
         raise ModelError(msg)
     with make_scratch_folder() as folder:
         pieces = extract_stages(_optimize_network(bundle, settings, folder), [(e.logits, e.score) for e in m.stages])
@@ -69,9 +69,9 @@ def _optimize_network(bundle: Bundle, settings: Settings, folder: Path) -> onnx.
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     content, written = model.SerializeToString(), folder / "optimised.onnx"
 
-    def write(whole_sums: bool) -> None:
+    def write(int32_accumulation: bool) -> None:
         options = make_session_options(
-            settings, batch_1=True, packed=False, whole_sums=whole_sums
+            settings, batch_1=True, packed=False, int32_accumulation=int32_accumulation
         )  # to be written, not run
         options.optimized_model_filepath = str(written)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimised.bin")

@@ -7,7 +7,7 @@ What its defaults would cost, and what is done about it:
 * a free batch dimension keeps shape arithmetic in the graph; sessions for single samples fix it at 1.
 * each session has an arena of its own, so stage 2 computes in memory that stage 1 did not just warm; one arena for all stages of the
   process took the tax off a vision transformer's three stages (619 -> 541 µs, the network in one piece 531).
-* int8 on x86-64 without VNNI: see `whole_sums`.
+* int8 on x86-64 without VNNI: see `int32_accumulation`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeexit.backends.base import Array, Settings, read_options
-from edgeexit.backends.host import Bind, HostStraight
+from edgeexit.backends.host import Bind, HostBackbone
 from edgeexit.backends.onnxruntime.errors import format_runtime_error, list_runtime_exceptions, translate_runtime_errors
 from edgeexit.backends.onnxruntime.int8_accumulation import INT32_ACCUMULATION, open_with_int32_accumulation
 from edgeexit.backends.onnxruntime.optimizers import list_unsafe_optimizers
@@ -69,7 +69,7 @@ def make_session_options(
     shared_arena: bool = False,
     packed: bool = True,
     quiet: bool = False,
-    whole_sums: bool = False,
+    int32_accumulation: bool = False,
 ) -> ort.SessionOptions:
     """Options of every session that edgeexit opens; those that run in turn share an arena, for the rest see `open_session`."""
     import onnxruntime as ort
@@ -81,10 +81,10 @@ def make_session_options(
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = _FATAL_ONLY if quiet or whole_sums else _ERRORS_ONLY  # whole sums are a try
+    options.log_severity_level = _FATAL_ONLY if quiet or int32_accumulation else _ERRORS_ONLY  # whole sums are a try
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(settings.spin)))
     options.add_session_config_entry("session.disable_prepacking", str(int(not packed)))
-    options.add_session_config_entry(INT32_ACCUMULATION, str(int(whole_sums)))
+    options.add_session_config_entry(INT32_ACCUMULATION, str(int(int32_accumulation)))
     if read_options(settings.options).get(DENORMAL_AS_ZERO) == "1":
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
     if batch_1:
@@ -130,9 +130,14 @@ def open_session(
     """
     import onnxruntime as ort
 
-    def open_with(whole_sums: bool) -> ort.InferenceSession:
+    def open_with(int32_accumulation: bool) -> ort.InferenceSession:
         options = make_session_options(
-            settings, batch_1=batch_1, shared_arena=shared_arena, packed=packed, quiet=quiet, whole_sums=whole_sums
+            settings,
+            batch_1=batch_1,
+            shared_arena=shared_arena,
+            packed=packed,
+            quiet=quiet,
+            int32_accumulation=int32_accumulation,
         )
         if optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -203,9 +208,9 @@ def make_bound_run(session: ort.InferenceSession, binding: ort.IOBinding, alive:
     return run
 
 
-def make_backbone_program(session: ort.InferenceSession, inputs: Sequence[TensorSpec], classes: int) -> HostStraight:
+def make_backbone_program(session: ort.InferenceSession, inputs: Sequence[TensorSpec], classes: int) -> HostBackbone:
     """A session with logits and, as second output, perhaps a score, as a Program: the backbone, or a model to compare with."""
     names = [o.name for o in session.get_outputs()]
     dtype = "float16" if session.get_outputs()[0].type == "tensor(float16)" else "float32"
     logits = TensorSpec(names[0], dtype, (1, classes))
-    return HostStraight(make_binder([session]), inputs, logits, names[1] if len(names) > 1 else None)
+    return HostBackbone(make_binder([session]), inputs, logits, names[1] if len(names) > 1 else None)

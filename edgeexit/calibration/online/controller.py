@@ -130,7 +130,7 @@ class FrontPosition:
 
 
 def list_path_thresholds(front: Front, exits: int) -> list[tuple[float, ...]]:
-    """Inner thresholds per index of a Dial: always first, the front, always last."""
+    """Inner thresholds per index of a `FrontPosition`: always first, the front, always last."""
     never, always = float("inf"), float("-inf")
     ends = (always,) + (never,) * (exits - 2)
     return [ends, *(p.thresholds for p in front.policies), (never,) * (exits - 1)]
@@ -165,33 +165,33 @@ class Controller:
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.runner = runner
-        self.dial = FrontPosition(law, len(front), start)
+        self.position = FrontPosition(law, len(front), start)
         self._paths: Sequence[tuple[float, ...]] = list_path_thresholds(front, runner.exits)
         self._clock = clock
 
     @property
     def place(self) -> float:
         """Where on the front it stands: at most 0 always the first exit, at least 1 always the last."""
-        return self.dial.place
+        return self.position.place
 
     @property
     def mean_cost(self) -> float | None:
         """Mean cost so far: clipped seconds, or the share over the tail's limit."""
-        return self.dial.mean_cost
+        return self.position.mean_cost
 
     @property
     def saturation(self) -> float:
         """Share of inferences at which the target could not be held by any threshold."""
-        return self.dial.saturation
+        return self.position.saturation
 
     def bound(self) -> float:
         """How far `mean_cost` can be from what is wanted, under the condition of the module."""
-        return self.dial.law.bound(max(1, self.dial.inferences))
+        return self.position.law.bound(max(1, self.position.inferences))
 
     def __call__(self, x: Any) -> Prediction:
         """Classify one input with the thresholds of the moment, and move."""
-        self.runner.inner_thresholds = self._paths[self.dial.index]
+        self.runner.inner_thresholds = self._paths[self.position.index]
         start = self._clock()
         prediction = self.runner(x)
-        self.dial.move(self._clock() - start)
+        self.position.move(self._clock() - start)
         return prediction

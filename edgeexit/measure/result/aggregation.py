@@ -66,18 +66,18 @@ class ExitTimes:
     medians: NDArray[np.float64]
 
 
-def compute_exit_times(lanes: Sequence[TimingSeries], exits: int, stand_in: ExitTimes | None = None) -> ExitTimes:
+def compute_exit_times(variants: Sequence[TimingSeries], exits: int, stand_in: ExitTimes | None = None) -> ExitTimes:
     """The figures of every exit in every process.
 
     Args:
-        lanes: one per process.
+        variants: one per process.
         exits: how many there are.
         stand_in: figures to use where a process had no sample of an exit: those of the forced loops.
     """
-    means, medians = (np.full((len(lanes), exits), np.nan) for _ in range(2))
-    for p, lane in enumerate(lanes):
+    means, medians = (np.full((len(variants), exits), np.nan) for _ in range(2))
+    for p, variant in enumerate(variants):
         for k in range(exits):
-            values = lane.stratum(k + 1)
+            values = variant.stratum(k + 1)
             if len(values):
                 means[p, k], medians[p, k] = values.mean(), nearest_rank(values, 50.0)
             elif stand_in is not None:
@@ -86,7 +86,7 @@ def compute_exit_times(lanes: Sequence[TimingSeries], exits: int, stand_in: Exit
 
 
 def compute_latency(
-    lanes: Sequence[TimingSeries],
+    variants: Sequence[TimingSeries],
     counts: NDArray[np.int64] | None = None,
     stand_in: ExitTimes | None = None,
     seed: int = 0,
@@ -94,16 +94,16 @@ def compute_latency(
     """The latency of one way to run from the samples of all processes.
 
     Args:
-        lanes: one per process, at least one, none empty.
+        variants: one per process, at least one, none empty.
         counts: int64 [exits], how many of the data set's samples leave at each exit; None for one kind of inference.
         stand_in: see `compute_exit_times`.
         seed: of the resampling.
     """
     weights = np.ones(1, np.int64) if counts is None else counts
-    shares, strata = weights / weights.sum(), compute_exit_times(lanes, len(weights), stand_in)
+    shares, strata = weights / weights.sum(), compute_exit_times(variants, len(weights), stand_in)
     mean_s, typical_s = _weight_by_share(strata.means, shares), _weight_by_share(strata.medians, shares)
-    pooled = np.concatenate([lane.samples.values_s for lane in lanes])
-    outliers = [tukey_outliers(values) for values in _pool_exit_samples(lanes, len(weights)) if len(values)]
+    pooled = np.concatenate([variant.samples.values_s for variant in variants])
+    outliers = [tukey_outliers(values) for values in _pool_exit_samples(variants, len(weights)) if len(values)]
     return Latency(
         n=len(pooled),
         mean_s=float(mean_s.mean()),
@@ -112,11 +112,11 @@ def compute_latency(
         typical_s=float(typical_s.mean()),
         min_s=float(pooled.min()),
         iqr_s=nearest_rank(pooled, 75.0) - nearest_rank(pooled, 25.0),
-        percentiles=compute_percentiles(pooled, _collect_blocks(lanes), seed),
+        percentiles=compute_percentiles(pooled, _collect_blocks(variants), seed),
         process_mean_s=tuple(map(float, mean_s)),
         process_typical_s=tuple(map(float, typical_s)),
         between_process_cv=variation(typical_s),
-        lag1=_compute_lag1(lanes, int(np.argmax(weights)) + 1),
+        lag1=_compute_lag1(variants, int(np.argmax(weights)) + 1),
         outliers_mild=sum(mild for mild, _ in outliers),
         outliers_severe=sum(severe for _, severe in outliers),
     )
@@ -128,18 +128,18 @@ def _weight_by_share(figures: NDArray[np.float64], shares: NDArray[np.float64]) 
     return np.asarray((np.nan_to_num(figures) * weights).sum(axis=1) / weights.sum(axis=1), np.float64)
 
 
-def _pool_exit_samples(lanes: Sequence[TimingSeries], exits: int) -> list[NDArray[np.float64]]:
-    return [np.concatenate([lane.stratum(k + 1) for lane in lanes]) for k in range(exits)]
+def _pool_exit_samples(variants: Sequence[TimingSeries], exits: int) -> list[NDArray[np.float64]]:
+    return [np.concatenate([variant.stratum(k + 1) for variant in variants]) for k in range(exits)]
 
 
-def _collect_blocks(lanes: Sequence[TimingSeries]) -> list[NDArray[np.float64]]:
+def _collect_blocks(variants: Sequence[TimingSeries]) -> list[NDArray[np.float64]]:
     """All blocks of all processes, thinned evenly where there are more samples than a bootstrap needs."""
-    total = sum(len(lane.samples) for lane in lanes)
+    total = sum(len(variant.samples) for variant in variants)
     step = max(1, total // _MOST_FOR_BOOTSTRAP)
     found: list[NDArray[np.float64]] = []
-    for lane in lanes:
-        starts = np.flatnonzero(np.diff(lane.samples.blocks)) + 1
-        found += [part[::step] for part in np.split(lane.samples.values_s, starts)]
+    for variant in variants:
+        starts = np.flatnonzero(np.diff(variant.samples.blocks)) + 1
+        found += [part[::step] for part in np.split(variant.samples.values_s, starts)]
     return found
 
 
@@ -155,30 +155,30 @@ def compute_percentiles(
     )
 
 
-def _compute_lag1(lanes: Sequence[TimingSeries], exit: int) -> float | None:
-    found = [value for lane in lanes if (value := lag1(lane.stratum(exit))) is not None]
+def _compute_lag1(variants: Sequence[TimingSeries], exit: int) -> float | None:
+    found = [value for variant in variants if (value := lag1(variant.stratum(exit))) is not None]
     return float(np.mean(found)) if found else None
 
 
-def split_even_odd(lane: TimingSeries) -> tuple[TimingSeries, TimingSeries]:
-    """The even and the odd rounds of a lane: the same thing measured twice, interleaved."""
-    odd = lane.samples.blocks % 2 == 1
-    return lane.where(~odd), lane.where(odd)
+def split_even_odd(variant: TimingSeries) -> tuple[TimingSeries, TimingSeries]:
+    """The even and the odd rounds of a variant: the same thing measured twice, interleaved."""
+    odd = variant.samples.blocks % 2 == 1
+    return variant.where(~odd), variant.where(odd)
 
 
-def compute_thirds_ratio(lane: TimingSeries, counts: NDArray[np.int64] | None = None) -> float | None:
+def compute_thirds_ratio(variant: TimingSeries, counts: NDArray[np.int64] | None = None) -> float | None:
     """The typical latency of the last third of the rounds over that of the first; None below three rounds."""
-    rounds = lane.samples.blocks
+    rounds = variant.samples.blocks
     third = (int(rounds.max()) + 1) // 3
     if third < 1:
         return None
     weights = np.ones(1, np.int64) if counts is None else counts
-    ends = [lane.where(rounds < third), lane.where(rounds > rounds.max() - third)]
+    ends = [variant.where(rounds < third), variant.where(rounds > rounds.max() - third)]
     first, last = _weight_by_share(compute_exit_times(ends, len(weights)).medians, weights / weights.sum())
     return float(last / first)
 
 
-def thin_series(lanes: Mapping[int, TimingSeries], most: int) -> dict[int, TimingSeries]:
-    """At most `most` samples of each lane, evenly spread, for the raw file."""
-    steps = {key: max(1, -(-len(lane.samples) // most)) for key, lane in lanes.items()}
-    return {key: lane.where(np.arange(len(lane.samples)) % steps[key] == 0) for key, lane in lanes.items()}
+def thin_series(variants: Mapping[int, TimingSeries], most: int) -> dict[int, TimingSeries]:
+    """At most `most` samples of each variant, evenly spread, for the raw file."""
+    steps = {key: max(1, -(-len(variant.samples) // most)) for key, variant in variants.items()}
+    return {key: variant.where(np.arange(len(variant.samples)) % steps[key] == 0) for key, variant in variants.items()}

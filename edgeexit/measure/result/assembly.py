@@ -65,16 +65,18 @@ class RawMeasurement:
         return self.decisions.counts / len(self.decisions.exits)
 
     def mixtures(self, name: str = "mixture") -> list[TimingSeries]:
-        """The early-exit lane of every process."""
+        """The early-exit variant of every process."""
         return [r.mixed(name, self.decisions.exits) for r in self.replicates]
 
     def forced(self) -> list[Latency]:
         """The latency of each forced exit, from the first."""
-        return [compute_latency([r.lane(f"forced_{k + 1}") for r in self.replicates]) for k in range(self.exits)]
+        return [compute_latency([r.series(f"forced_{k + 1}") for r in self.replicates]) for k in range(self.exits)]
 
     def forced_strata(self) -> ExitTimes:
         """Means and medians of the forced exits in every process."""
-        each = [compute_exit_times([r.lane(f"forced_{k + 1}") for r in self.replicates], 1) for k in range(self.exits)]
+        each = [
+            compute_exit_times([r.series(f"forced_{k + 1}") for r in self.replicates], 1) for k in range(self.exits)
+        ]
         return ExitTimes(np.hstack([s.means for s in each]), np.hstack([s.medians for s in each]))
 
 
@@ -82,7 +84,7 @@ def build_latency_report(measured: RawMeasurement) -> LatencyReport:
     """The latency report."""
     replicates, forced = measured.replicates, measured.forced()
     mixture = _compute_mixture(measured, "mixture")
-    backbone = compute_latency([r.lane("backbone") for r in replicates])
+    backbone = compute_latency([r.series("backbone") for r in replicates])
     predicted_s = float(measured.shares @ [f.typical_s for f in forced])
     parts = [r.parts for r in replicates]
     fault = next((part for part in parts if isinstance(part, str)), None)
@@ -115,9 +117,9 @@ def _compute_mixture(measured: RawMeasurement, name: str) -> Latency:
 
 def _collect_natural_samples(measured: RawMeasurement, exit: int) -> Latency | None:
     """The samples of the mix that left at this exit; None where some process had none."""
-    lanes = measured.mixtures()
-    keep = [lane for lane in lanes if len(lane.stratum(exit))]
-    return compute_latency([lane.only(exit) for lane in keep]) if len(keep) == len(lanes) else None
+    variants = measured.mixtures()
+    keep = [variant for variant in variants if len(variant.stratum(exit))]
+    return compute_latency([variant.only(exit) for variant in keep]) if len(keep) == len(variants) else None
 
 
 def _compute_noise_floor(measured: RawMeasurement) -> Comparison:
@@ -131,14 +133,14 @@ def build_against_report(measured: RawMeasurement, report: LatencyReport) -> tup
     """The latency of what is measured against, and the early exit compared with it; None where there is nothing."""
     if measured.other is None:
         return None
-    lanes = [r.mixed("against", measured.other) for r in measured.replicates]
-    other = compute_latency(lanes, np.bincount(measured.other - 1).astype(np.int64), seed=measured.seed)
+    variants = [r.mixed("against", measured.other) for r in measured.replicates]
+    other = compute_latency(variants, np.bincount(measured.other - 1).astype(np.int64), seed=measured.seed)
     return other, compare_processes(get_process_means(other), get_process_means(report.mixture), paired=True)
 
 
 def build_audit_report(replicates: Sequence[ProcessResult]) -> CachingAudit:
     """The report of the audit; the processes had as many different inputs as the smallest of their traces."""
-    unique, same = (compute_latency([r.lane(f"audit.{name}") for r in replicates]) for name in ("unique", "same"))
+    unique, same = (compute_latency([r.series(f"audit.{name}") for r in replicates]) for name in ("unique", "same"))
     comparison = compare_processes(get_process_means(unique), get_process_means(same), paired=True)
     return CachingAudit(min(int(r.arrays["audit.inputs"][0]) for r in replicates), unique, same, comparison)
 
@@ -159,8 +161,8 @@ def build_paced_report(
     replicates: Sequence[ProcessResult], arrivals: str, rate_hz: float, deadline_s: float
 ) -> PacedLatency:
     """The report of the paced requests."""
-    lanes = {name: _build_paced_series(replicates, name, deadline_s) for name in ("mixture", "backbone")}
-    return PacedLatency(arrivals, rate_hz, deadline_s, lanes["mixture"], lanes["backbone"])
+    variants = {name: _build_paced_series(replicates, name, deadline_s) for name in ("mixture", "backbone")}
+    return PacedLatency(arrivals, rate_hz, deadline_s, variants["mixture"], variants["backbone"])
 
 
 def _build_paced_series(replicates: Sequence[ProcessResult], name: str, deadline_s: float) -> PacedSeries:
@@ -181,7 +183,7 @@ def _build_paced_series(replicates: Sequence[ProcessResult], name: str, deadline
 
 def build_cold_report(measured: RawMeasurement, flushed_bytes: int) -> ColdCacheLatency:
     """The report of the inferences with flushed caches."""
-    backbone = compute_latency([r.lane("cold.backbone") for r in measured.replicates])
+    backbone = compute_latency([r.series("cold.backbone") for r in measured.replicates])
     return ColdCacheLatency(flushed_bytes, _compute_mixture(measured, "cold.mixture"), backbone)
 
 
@@ -194,7 +196,9 @@ def find_measurement_faults(measured: RawMeasurement, report: LatencyReport) -> 
         if latency.between_process_cv is not None and latency.between_process_cv > _MOST_CV:
             yield "suspect", f"{name} differs by {latency.between_process_cv:.1%} between processes (1 sigma)"
     drifts = [
-        d for lane in measured.mixtures() if (d := compute_thirds_ratio(lane, measured.decisions.counts)) is not None
+        d
+        for variant in measured.mixtures()
+        if (d := compute_thirds_ratio(variant, measured.decisions.counts)) is not None
     ]
     if drifts and abs(float(np.median(drifts)) - 1.0) > _MOST_DRIFT:
         yield "suspect", f"the last third of a process took {float(np.median(drifts)):.2f} times as long as the first"
@@ -242,19 +246,19 @@ def _compute_relative_half_width(latency: Latency) -> float | None:
 
 
 def collect_raw_arrays(measured: RawMeasurement) -> dict[str, NDArray[Any]]:
-    """The arrays of the raw file: at most 10,000 samples of each lane and process, and the accuracy pass."""
-    lanes = {
+    """The arrays of the raw file: at most 10,000 samples of each variant and process, and the accuracy pass."""
+    variants = {
         "mixture": dict(enumerate(measured.mixtures())),
-        "backbone": {p: r.lane("backbone") for p, r in enumerate(measured.replicates)},
+        "backbone": {p: r.series("backbone") for p, r in enumerate(measured.replicates)},
     }
     raw: dict[str, NDArray[Any]] = {}
-    for name, all_lanes in lanes.items():
-        kept = thin_series(all_lanes, _MOST_RAW)
-        raw[f"{name}_s"] = np.concatenate([lane.samples.values_s for lane in kept.values()]).astype(np.float32)
+    for name, all_variants in variants.items():
+        kept = thin_series(all_variants, _MOST_RAW)
+        raw[f"{name}_s"] = np.concatenate([variant.samples.values_s for variant in kept.values()]).astype(np.float32)
         raw[f"{name}_process"] = np.repeat(np.arange(len(kept)), [len(k.samples) for k in kept.values()]).astype(
             np.int16
         )
-        raw[f"{name}_block"] = np.concatenate([lane.samples.blocks for lane in kept.values()]).astype(np.int32)
+        raw[f"{name}_block"] = np.concatenate([variant.samples.blocks for variant in kept.values()]).astype(np.int32)
         if name == "mixture":
             raw["mixture_exit"] = np.concatenate([k.exits for k in kept.values() if k.exits is not None]).astype(
                 np.int16
@@ -271,8 +275,8 @@ def _collect_raw_forced(measured: RawMeasurement) -> dict[str, NDArray[Any]]:
     values, exits = [], []
     for k in range(1, measured.exits + 1):
         kept = thin_series(
-            {p: r.lane(f"forced_{k}") for p, r in enumerate(measured.replicates)}, _MOST_RAW // measured.exits
+            {p: r.series(f"forced_{k}") for p, r in enumerate(measured.replicates)}, _MOST_RAW // measured.exits
         )
-        values += [lane.samples.values_s for lane in kept.values()]
-        exits += [np.full(len(lane.samples), k, np.int16) for lane in kept.values()]
+        values += [variant.samples.values_s for variant in kept.values()]
+        exits += [np.full(len(variant.samples), k, np.int16) for variant in kept.values()]
     return {"forced_s": np.concatenate(values).astype(np.float32), "forced_exit": np.concatenate(exits)}

@@ -285,12 +285,12 @@ class LatencyReport:
         processes: fresh processes that finished.
         cold_start: see `ColdStart`.
         mixture: early exit with the thresholds of the subject.
-        backbone: the same network run straight to its last exit, no heads, no criteria, same settings.
+        backbone: the same network run directly to its last exit, no heads, no criteria, same settings.
         per_exit: from the first to the last.
         closure: see `Closure`.
         against_backbone: the mixture as candidate, the backbone as reference.
         noise_floor: the mixture against itself, even rounds against odd: what no difference looks like here.
-        breakdown: stages, gates and overhead; null if a process could not measure it, and in results of older versions.
+        breakdown: stages, criteria and overhead; null if a process could not measure it, and in results of older versions.
         breakdown_reason: why a process could not.
     """
 

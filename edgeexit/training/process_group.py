@@ -57,7 +57,7 @@ class ProcessGroup:
 
 @contextmanager
 def join_process_group() -> Iterator[ProcessGroup]:
-    """The team that `torchrun` describes in the environment, or this process alone."""
+    """The group that `torchrun` describes in the environment, or this process alone."""
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     device = _choose_device(int(os.environ.get("LOCAL_RANK", "0")))
     if size == 1 or distributed.is_initialized():
