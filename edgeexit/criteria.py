@@ -28,11 +28,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.choices import make_choices
 from edgeexit.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ class Criterion:
     Attributes:
         name: the name used on the command line and in the manifest.
         unit: of its thresholds, for tables.
+        description: when an input leaves, for the help.
         sign: +1 where a higher score means more confident, -1 where a lower one does.
         score: NumPy reference: logits [n, classes] -> own-unit scores [n], float32.
         nodes: ONNX: appends the nodes that give the inner score.
@@ -85,10 +88,12 @@ class Criterion:
         weighs_costs: whether exits are weighted by the cost of reaching them.
         changes_answers: whether exits answer with logits other than their own.
         counts: whether scores are counts, which move by whole numbers where rounding decides between two classes.
+        logarithmic: whether the scores of a trained network spread over many decades, so that plots take a logarithmic axis.
     """
 
     name: str
     unit: str
+    description: str
     sign: int
     score: Score | None = None
     nodes: Nodes | None = None
@@ -97,6 +102,7 @@ class Criterion:
     weighs_costs: bool = False
     changes_answers: bool = False
     counts: bool = False
+    logarithmic: bool = False
 
     @property
     def learned(self) -> bool:
@@ -234,24 +240,76 @@ def _patience_nodes(b: NodeBuilder, logits: str, state: tuple[str, ...], _costs:
 
 
 _ALL = (
-    Criterion("entropy", "nats", -1, entropy, _entropy_nodes),
-    Criterion("normalized_entropy", "of ln(classes)", -1, normalized_entropy, _normalized_entropy_nodes),
-    Criterion("max_softmax", "probability", +1, max_softmax, _max_softmax_nodes),
-    Criterion("margin", "probability", +1, margin, _margin_nodes),
-    Criterion("learned", "score", +1),
+    Criterion(
+        "entropy",
+        "nats",
+        "the entropy of the probabilities is at most T",
+        -1,
+        entropy,
+        _entropy_nodes,
+        logarithmic=True,
+    ),
+    Criterion(
+        "normalized_entropy",
+        "of ln(classes)",
+        "the entropy over its largest possible value is at most T",
+        -1,
+        normalized_entropy,
+        _normalized_entropy_nodes,
+        logarithmic=True,
+    ),
+    Criterion(
+        "max_softmax",
+        "probability",
+        "the best class has at least probability T",
+        +1,
+        max_softmax,
+        _max_softmax_nodes,
+    ),
+    Criterion(
+        "margin",
+        "probability",
+        "the probability of the best class is at least T above that of the second-best",
+        +1,
+        margin,
+        _margin_nodes,
+    ),
+    Criterion(
+        "learned",
+        "score",
+        "the score that the network itself gives at the exit is at least T",
+        +1,
+    ),
     Criterion(
         "running_mean",
         "probability",
+        "the best class of the mean of all exits so far has at least probability T",
         +1,
         combine=running_mean,
         combine_nodes=_running_mean_nodes,
         weighs_costs=True,
         changes_answers=True,
     ),
-    Criterion("patience", "exits", +1, combine=patience, combine_nodes=_patience_nodes, counts=True),
+    Criterion(
+        "patience",
+        "exits",
+        "T exits in a row, this one included, agree on the label (the patience p of PABEE is T = p + 1)",
+        +1,
+        combine=patience,
+        combine_nodes=_patience_nodes,
+        counts=True,
+    ),
 )
 CRITERIA: dict[str, Criterion] = {c.name: c for c in _ALL}
 """Every criterion by name. A new one is a Criterion in this table and nothing else."""
+
+if TYPE_CHECKING:
+
+    class CriterionName(str, Enum):
+        """A key of `CRITERIA`."""
+
+else:
+    CriterionName = make_choices("CriterionName", CRITERIA)
 
 
 def criterion(name: str) -> Criterion:

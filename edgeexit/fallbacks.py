@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.choices import make_choices
 from edgeexit.criteria import ExitOutputs
 from edgeexit.errors import InputError, did_you_mean
 
@@ -48,6 +50,14 @@ FALLBACKS: dict[str, Fallback] = {
     MOST_CONFIDENT: Fallback(MOST_CONFIDENT, "the most confident exit"),
 }
 """Every fallback by name."""
+
+if TYPE_CHECKING:
+
+    class FallbackName(str, Enum):
+        """A key of `FALLBACKS`."""
+
+else:
+    FallbackName = make_choices("FallbackName", FALLBACKS)
 
 
 def fallback(name: str) -> Fallback:

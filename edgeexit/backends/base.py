@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from edgeexit.backends.self_check import SelfCheck
 from edgeexit.bundle import Bundle
-from edgeexit.errors import InputError, did_you_mean
+from edgeexit.choices import MODES, check_choice
+from edgeexit.errors import InputError
 from edgeexit.util.arguments import as_whole
 
 Array: TypeAlias = NDArray[Any]
 
-MODES = ("staged", "fused")
 _MOST_THREADS = 1024
 
 
@@ -51,9 +51,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.mode not in MODES:
-            msg = f"no mode named {self.mode!r}.{did_you_mean(self.mode, MODES)} Modes: {', '.join(MODES)}."
-            raise InputError(msg)
+        check_choice("mode", self.mode, MODES)
         object.__setattr__(self, "threads", as_whole("threads", self.threads, 1, _MOST_THREADS))
         if self.spin not in (True, False) or not isinstance(self.options, str):
             msg = f"spin must be True or False and options a text, not {self.spin!r} and {self.options!r}."

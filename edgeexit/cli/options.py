@@ -49,7 +49,7 @@ def _list_modes() -> Iterable[str]:
 
 
 def _list_precisions() -> Iterable[str]:
-    from edgeexit.hardware.profiles import PRECISIONS
+    from edgeexit.choices import PRECISIONS
 
     return PRECISIONS
 

@@ -8,14 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from edgeexit.backends.base import Array
+from edgeexit.choices import PRECISIONS, check_choice
 from edgeexit.compiler.half import convert_to_float16
 from edgeexit.compiler.probe import open_model
 from edgeexit.compiler.quantize import find_quantizable_layers, find_shortcuts, quantize_network
-from edgeexit.errors import InputError, ModelError, did_you_mean
+from edgeexit.errors import InputError, ModelError
 from edgeexit.graph.exits import Exit
 from edgeexit.graph.model import Network
-
-PRECISIONS = ("float32", "float16", "int8")
 
 _MOST_SAMPLES = 256
 _PERCENTILE = 99.99
@@ -24,9 +23,7 @@ _PERCENTILE = 99.99
 
 def check_precision(precision: str) -> None:
     """Raise an InputError where there is no precision of that name."""
-    if precision not in PRECISIONS:
-        msg = f"no precision named {precision!r}.{did_you_mean(precision, PRECISIONS)} Precisions: {', '.join(PRECISIONS)}."
-        raise InputError(msg)
+    check_choice("precision", precision, PRECISIONS)
 
 
 def convert_precision(

@@ -9,17 +9,14 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from edgeexit.choices import BACKENDS
 from edgeexit.hardware.sysfs import read_strings, read_text
 
 ROOT = Path("/")
 
 _PACKAGES = {
-    "numpy": ("numpy",),
-    "onnx": ("onnx",),
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
-    "openvino": ("openvino",),
-    "tensorrt": ("tensorrt",),
-    "torch": ("torch",),
+    **{name: (name,) for name in ("numpy", "onnx", "torch")},
+    **{name: entry.packages for name, entry in BACKENDS.items() if entry.packages},
 }
 _TRADEMARKS = re.compile(r"\((r|tm|c)\)|\b(cpu|processor|developer kit|rev(ision)? [\d.]+)\b|@.*", re.IGNORECASE)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from edgeexit.choices import BACKENDS, PRECISIONS
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.hardware.identity import ROOT, read_compatible_strings
 from edgeexit.util.documents import check_schema, parse_document
@@ -21,9 +22,8 @@ ROLES = ("total", "cpu", "gpu", "cpu+gpu", "soc", "memory", "system", "accelerat
 
 METERS = ("ina3221", "ina3221+ina238", "rapl", "nvml", "rpi-pmic", "none")
 CACHE_KINDS = ("data", "instruction", "unified")
-BACKENDS = ("onnxruntime", "tensorrt", "openvino")
-PRECISIONS = ("float32", "float16", "int8")
 TACTIC_SOURCES = ("cublas", "cublas_lt", "cudnn", "edge_mask_convolutions", "jit_convolutions")
+_BOARD_BACKENDS = tuple(name for name, entry in BACKENDS.items() if entry.on_boards)
 _SCHEMA = 1
 
 
@@ -276,7 +276,7 @@ def _find_word_faults(found: DeviceProfile) -> list[str]:
     words += [(f"cache[{i}].kind", cache.kind, CACHE_KINDS) for i, cache in enumerate(found.cache)]
     words += [
         ("power.meter", found.power.meter, METERS),
-        ("defaults.backend", found.defaults.backend, BACKENDS),
+        ("defaults.backend", found.defaults.backend, _BOARD_BACKENDS),
         ("defaults.precision", found.defaults.precision, PRECISIONS),
     ]
     sources = (found.tensorrt.tactic_sources if found.tensorrt is not None else None) or ()

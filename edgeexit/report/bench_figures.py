@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgeexit.criteria import CRITERIA
 from edgeexit.measure import BenchResult
 from edgeexit.measure.result.parts import Breakdown, LatencyReport
 from edgeexit.report.extras import plot_extras
@@ -158,7 +159,7 @@ def _list_used_thresholds(result: BenchResult) -> list[Mark]:
 def _make_threshold_axis(result: BenchResult, swept: ThresholdSweep) -> Axis:
     """Entropies of a trained network spread over many decades; probabilities do not."""
     subject, positive = result.subject, swept.own[swept.own > 0]
-    log = subject.criterion in {"entropy", "normalized_entropy"} and len(positive) > 0
+    log = CRITERIA[subject.criterion].logarithmic and len(positive) > 0
     lowest = float(np.quantile(positive, 0.05)) if log else None
     return Axis(f"{subject.criterion} threshold ({subject.threshold_unit})", 1.0, log, lowest)
 

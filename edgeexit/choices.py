@@ -1,0 +1,85 @@
+"""What users choose by name: backends, modes and precisions, one table each, from which the command line makes its choices.
+
+It imports nothing but the standard library, so that the command line and the device profiles can read it without loading a runtime.
+Criteria are in `criteria.py` and fallbacks in `fallbacks.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from edgeexit.errors import InputError, did_you_mean
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """One backend: the module `edgeexit.backends.NAME`, whose `BACKEND` runs bundles.
+
+    Attributes:
+        packages: distributions that may bring its runtime; the first one installed tells the version.
+        on_boards: whether a device profile may name it as the default of its board.
+    """
+
+    packages: tuple[str, ...] = ()
+    on_boards: bool = True
+
+
+BACKENDS: dict[str, BackendEntry] = {
+    "onnxruntime": BackendEntry(("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")),
+    "tensorrt": BackendEntry(("tensorrt",)),
+    "openvino": BackendEntry(("openvino",)),
+    "fake": BackendEntry(on_boards=False),
+}
+"""Every backend by name, installed or not. A new one is a module in `edgeexit/backends/` and a row here."""
+
+MODES = ("staged", "fused")
+"""One engine per stage, or one conditional graph."""
+
+PRECISIONS = ("float32", "float16", "int8")
+"""What the engines compute in."""
+
+
+def make_choices(name: str, values: Iterable[str]) -> type[Enum]:
+    """An enum of texts whose members are its values, for the options of the command line.
+
+    Args:
+        name: of the enum.
+        values: its members' names and values.
+
+    Example:
+        >>> list(make_choices("Colour", ["red", "blue"]))
+        [<Colour.red: 'red'>, <Colour.blue: 'blue'>]
+    """
+    return cast("type[Enum]", Enum(name, {value: value for value in values}, type=str))
+
+
+def check_choice(kind: str, value: str, known: Iterable[str]) -> None:
+    """Check that a name is one of those known.
+
+    Raises:
+        InputError: it is not; the message lists those that are.
+    """
+    known = tuple(known)
+    if value not in known:
+        msg = f"no {kind} named {value!r}.{did_you_mean(value, known)} {kind.capitalize()}s: {', '.join(known)}."
+        raise InputError(msg)
+
+
+if TYPE_CHECKING:
+
+    class BackendName(str, Enum):
+        """A key of `BACKENDS`."""
+
+    class Mode(str, Enum):
+        """One of `MODES`."""
+
+    class Precision(str, Enum):
+        """One of `PRECISIONS`."""
+
+else:
+    BackendName = make_choices("BackendName", BACKENDS)
+    Mode = make_choices("Mode", MODES)
+    Precision = make_choices("Precision", PRECISIONS)
