@@ -56,5 +56,5 @@ def _trunk_model(source: Path, stages: Sequence[StageEntry], exit: int) -> onnx.
     net = read_model(source)
     later = {spec.name for stage in stages[exit:] for spec in stage.boundaries_in}
     wanted = {spec.name: spec for stage in stages[:exit] for spec in stage.boundaries_out if spec.name in later}
-    nodes = Flow.of(net.proto.graph, [s.name for s in net.inputs]).ancestors(wanted)
+    nodes = Flow.from_graph(net.proto.graph, [s.name for s in net.inputs]).ancestors(wanted)
     return build_submodel(net, f"trunk {exit}", sorted(nodes), net.inputs, list(wanted.values()))

@@ -280,7 +280,7 @@ def open_model(
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
-    _keep_only(proto.graph, Flow.of(proto.graph, []).ancestors(names))
+    _keep_only(proto.graph, Flow.from_graph(proto.graph, []).ancestors(names))
     del proto.graph.output[:]
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = open_session(proto.SerializeToString(), Settings(), batch_1=False, folder=net.folder)

@@ -12,7 +12,8 @@ from edgeexit.graph.external_data import WeightFile
 from edgeexit.graph.fuse import fuse
 from edgeexit.graph.model import Network, TensorSpec, read_model
 from edgeexit.graph.scores import ScoredExit, add_scores
-from edgeexit.graph.split import Stage, build_backbone_model, build_stage_model, split
+from edgeexit.graph.split import build_backbone_model, build_stage_model, split
+from edgeexit.graph.stage import Stage
 
 __all__ = [
     "Exit",

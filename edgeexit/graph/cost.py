@@ -6,16 +6,13 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import onnx
 from onnx import TensorProto, helper
 
 from edgeexit.graph.dataflow import Flow, list_inner_graphs, list_node_reads
 from edgeexit.graph.model import INFERENCE_ERRORS, Network, read_external_range
-
-if TYPE_CHECKING:
-    from edgeexit.graph.split import Stage
+from edgeexit.graph.stage import Stage
 
 _Shapes = Mapping[str, tuple[int, ...]]
 
@@ -41,7 +38,7 @@ def count_costs(net: Network, stages: tuple[Stage, ...]) -> tuple[StageCost, ...
     """Cost of each stage of a network."""
     shapes = _infer_shapes_at_1(net)
     weights = {t.name: t for t in net.proto.graph.initializer}
-    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    flow = Flow.from_graph(net.proto.graph, [s.name for s in net.inputs])
     costs = []
     for k, stage in enumerate(stages):
         later = flow.ancestors(name for s in stages[k + 1 :] for name in (s.logits, s.score))
@@ -54,7 +51,7 @@ def count_costs(net: Network, stages: tuple[Stage, ...]) -> tuple[StageCost, ...
 def count_costs_to_reach(net: Network, tensors: Sequence[str]) -> tuple[float, ...]:
     """Multiply-accumulates at batch 1 of computing each tensor and all before it; all 1 where one cannot be counted or is free."""
     shapes = _infer_shapes_at_1(net)
-    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    flow = Flow.from_graph(net.proto.graph, [s.name for s in net.inputs])
     so_far = [flow.ancestors(tensors[: k + 1]) for k in range(len(tensors))]
     counts = [_sum_macs((net.proto.graph.node[i] for i in nodes), shapes) for nodes in so_far]
     return tuple(float(c) for c in counts if c) if all(counts) else (1.0,) * len(counts)

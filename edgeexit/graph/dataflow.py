@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
+from typing import NamedTuple
 
 import onnx
 
@@ -22,7 +24,7 @@ class Flow:
 
     Attributes:
         reads: per node, every tensor it reads: its inputs and what the graphs inside it capture.
-        maker: for each tensor that a node makes, the index of that node.
+        producer: for each tensor that a node makes, the index of that node.
         varies: per node, whether its outputs depend on the values of an input of the model. Those that depend on nothing, or only on
             shapes that every input gives alike (the arithmetic that a free batch dimension brings), do not: they may be repeated
             anywhere.
@@ -31,13 +33,13 @@ class Flow:
     """
 
     reads: tuple[frozenset[str], ...]
-    maker: dict[str, int]
+    producer: dict[str, int]
     varies: tuple[bool, ...]
     data_dependent: frozenset[str]
     decisions: frozenset[int]
 
     @classmethod
-    def of(
+    def from_graph(
         cls, graph: onnx.GraphProto, inputs: Iterable[str], fixed: Collection[str] = (), *, cautious: bool = True
     ) -> Flow:
         """Read the flow off a graph whose nodes stand in topological order, as ONNX demands and `read_model` sees to.
@@ -49,7 +51,7 @@ class Flow:
             cautious: take it that branches of an `If`, and turns of a `Loop`, give tensors of different shapes.
         """
         reads = tuple(frozenset(list_node_reads(node)) for node in graph.node)
-        maker = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+        producer = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
         walk = _Walk(inputs, fixed, cautious=cautious)
         varies = []
         decisions = set()
@@ -58,11 +60,20 @@ class Flow:
             varies.append(walk.visit(node, names))
             if walk.decides:
                 decisions.add(index)
-        return cls(reads, maker, tuple(varies), frozenset(walk.data_dependent), frozenset(decisions))
+        return cls(reads, producer, tuple(varies), frozenset(walk.data_dependent), frozenset(decisions))
 
     def ancestors(self, tensors: Iterable[str]) -> frozenset[int]:
         """Indices of every node that the tensors need."""
         return self._walk(tensors, lambda _: True)
+
+    def partition(self, ends: Iterable[Iterable[str]]) -> list[frozenset[int]]:
+        """Per group of tensors, in order, indices of the nodes that it needs and no group before it needed."""
+        done: frozenset[int] = frozenset()
+        parts = []
+        for tensors in ends:
+            parts.append(self.ancestors(tensors) - done)
+            done |= parts[-1]
+        return parts
 
     def constant_ancestors(self, tensors: Iterable[str]) -> frozenset[int]:
         """Indices of the nodes that the tensors need and that do not vary, without what lies beyond nodes that do."""
@@ -70,12 +81,12 @@ class Flow:
 
     def _walk(self, tensors: Iterable[str], follow: Callable[[int], bool]) -> frozenset[int]:
         found: set[int] = set()
-        queue = [self.maker[t] for t in tensors if t in self.maker]
+        queue = [self.producer[t] for t in tensors if t in self.producer]
         while queue:
             index = queue.pop()
             if index not in found and follow(index):
                 found.add(index)
-                queue += [self.maker[t] for t in self.reads[index] if t in self.maker]
+                queue += [self.producer[t] for t in self.reads[index] if t in self.producer]
         return frozenset(found)
 
 
@@ -105,32 +116,32 @@ class _Walk:
             varies = not self.varying.isdisjoint(reads) or is_random(node)
         if varies:
             self.varying.update(name for name in node.output if name)
-            self.data_dependent.update(n for n in self._data_dependent_outputs(node) if n and n not in self._fixed)
+            self.data_dependent.update(n for n in self._list_data_dependent_outputs(node) if n and n not in self._fixed)
         return varies
 
-    def _data_dependent_outputs(self, node: onnx.NodeProto) -> Sequence[str]:
+    def _list_data_dependent_outputs(self, node: onnx.NodeProto) -> Sequence[str]:
         bodies = list_inner_graphs(node)
         if not bodies:
             dependent = is_shape_data_dependent(node, self.varying, self.data_dependent, cautious=self._cautious)
             return node.output if dependent else ()
         if node.op_type == "If":
-            return self._of_if(node, bodies)
-        return self._of_loop(node, bodies[0]) if node.op_type == "Loop" else self._of_scan(node, bodies[0])
+            return self._visit_if(node, bodies)
+        return self._visit_loop(node, bodies[0]) if node.op_type == "Loop" else self._visit_scan(node, bodies[0])
 
-    def _of_if(self, node: onnx.NodeProto, branches: Sequence[onnx.GraphProto]) -> list[str]:
+    def _visit_if(self, node: onnx.NodeProto, branches: Sequence[onnx.GraphProto]) -> list[str]:
         decides = self._any_varies(node.input[:1])
         self.decides |= decides
         for branch in branches:
-            self._inside(branch)
+            self._visit_body(branch)
         ends = zip(node.output, *(branch.output for branch in branches), strict=False)
         return [
             n for n, *made in ends if (decides and self._cautious) or any(m.name in self.data_dependent for m in made)
         ]
 
-    def _of_loop(self, node: onnx.NodeProto, body: onnx.GraphProto) -> list[str]:
+    def _visit_loop(self, node: onnx.NodeProto, body: onnx.GraphProto) -> list[str]:
         """Body: (turn, going, *states) to (going, *states, *what each turn gives, which is put together)."""
         taken, made = [v.name for v in body.input[1:]], [v.name for v in body.output]
-        self._until_settled(body, zip(node.input[1:], taken, strict=False), list(zip(made, taken, strict=False)))
+        self._visit_until_fixpoint(body, zip(node.input[1:], taken, strict=False), list(zip(made, taken, strict=False)))
         decides = self._any_varies([*node.input[:2], *made[:1]])
         self.decides |= decides
         put_together = len(taken) - 1
@@ -140,12 +151,14 @@ class _Walk:
             if inner in self.data_dependent or (decides and (k >= put_together or self._cautious))
         ]
 
-    def _of_scan(self, node: onnx.NodeProto, body: onnx.GraphProto) -> list[str]:
+    def _visit_scan(self, node: onnx.NodeProto, body: onnx.GraphProto) -> list[str]:
         """Body: (*states, *slices) to (*states, *what each turn gives); of `SequenceMap`, slices alone."""
         taken, made = [v.name for v in body.input], [v.name for v in body.output]
         slices = next((a.i for a in node.attribute if a.name == "num_scan_inputs"), len(taken))
         states = len(taken) - slices
-        self._until_settled(body, zip(node.input, taken, strict=False), list(zip(made[:states], taken, strict=False)))
+        self._visit_until_fixpoint(
+            body, zip(node.input, taken, strict=False), list(zip(made[:states], taken, strict=False))
+        )
         dependent = any(name in self.data_dependent for name in node.input[max(states, 0) :])
         return [
             name
@@ -153,29 +166,58 @@ class _Walk:
             if inner in self.data_dependent or (dependent and k >= states)
         ]
 
-    def _until_settled(
+    def _visit_until_fixpoint(
         self, body: onnx.GraphProto, given: Iterable[tuple[str, str]], back: Sequence[tuple[str, str]]
     ) -> None:
         """Walk a body until what one turn hands to the next brings nothing new."""
-        self._hand_over(given)
+        self._propagate(given)
         before = -1
         while before != len(self.varying) + len(self.data_dependent):
             before = len(self.varying) + len(self.data_dependent)
-            self._inside(body)
-            self._hand_over(back)
+            self._visit_body(body)
+            self._propagate(back)
 
-    def _hand_over(self, pairs: Iterable[tuple[str, str]]) -> None:
+    def _propagate(self, pairs: Iterable[tuple[str, str]]) -> None:
         for source, target in pairs:
             for names in (self.varying, self.data_dependent):
                 if source in names:
                     names.add(target)
 
-    def _inside(self, graph: onnx.GraphProto) -> None:
+    def _visit_body(self, graph: onnx.GraphProto) -> None:
         for node in graph.node:
             self.visit(node, frozenset(list_node_reads(node)))
 
     def _any_varies(self, names: Iterable[str]) -> bool:
         return any(name in self.varying for name in names)
+
+
+class CrossingTensors(NamedTuple):
+    """Tensors that cross the boundaries of one part of a graph: those `read` from earlier parts, and those `made` for later ones."""
+
+    read: tuple[str, ...]
+    made: tuple[str, ...]
+
+
+def find_crossing_tensors(
+    reads: Sequence[AbstractSet[str]], makes: Sequence[AbstractSet[str]]
+) -> list[CrossingTensors]:
+    """Per part, the tensors that cross into it and out of it, sorted by name.
+
+    Args:
+        reads: names that each part reads, in the order in which the parts run.
+        makes: names that each part makes.
+
+    Example:
+        >>> find_crossing_tensors([{"x"}, {"h"}], [{"h", "z1"}, {"z2"}])[0]
+        CrossingTensors(read=(), made=('h',))
+    """
+    return [
+        CrossingTensors(
+            tuple(sorted(reads[k] & frozenset().union(*makes[:k]))),
+            tuple(sorted(makes[k] & frozenset().union(*reads[k + 1 :]))),
+        )
+        for k in range(len(reads))
+    ]
 
 
 def is_random(node: onnx.NodeProto) -> bool:
@@ -222,8 +264,8 @@ def collect_tensor_names(graph: onnx.GraphProto) -> set[str]:
 
 def sort_topologically(graph: onnx.GraphProto) -> list[int] | None:
     """Indices of the nodes such that each comes after those it reads from, the given order kept where it can; None for a cycle."""
-    maker = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
-    needs = [{maker[n] for n in list_node_reads(node) if n in maker} for node in graph.node]
+    producer = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+    needs = [{producer[n] for n in list_node_reads(node) if n in producer} for node in graph.node]
     waiting = [len(n) for n in needs]
     readers: list[list[int]] = [[] for _ in needs]
     for index, makers in enumerate(needs):

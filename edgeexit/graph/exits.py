@@ -140,7 +140,7 @@ def _score_name(value: object) -> str | None:
 
 
 def _find_by_shape(net: Network, outputs: dict[str, TensorSpec]) -> _Named:
-    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    flow = Flow.from_graph(net.proto.graph, [s.name for s in net.inputs])
     logits = [s.name for s in outputs.values() if s.dtype in _FLOATS and len(s.shape) == 2 and s.shape[1] != 1]
     raw = [name for name in logits if not _is_softmax_output(net, name, logits)]
     raw.sort(key=lambda name: len(flow.ancestors([name])))
@@ -250,7 +250,7 @@ def _check_scores(named: _Named, outputs: dict[str, TensorSpec]) -> None:
 
 
 def _check_order(net: Network, exits: tuple[Exit, ...]) -> None:
-    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    flow = Flow.from_graph(net.proto.graph, [s.name for s in net.inputs])
     done: set[int] = set()
     for number, exit in enumerate(exits, 1):
         needs = {i for i in flow.ancestors([exit.logits]) if flow.varies[i]}

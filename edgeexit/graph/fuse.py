@@ -22,7 +22,8 @@ from edgeexit.graph.build import NodeBuilder
 from edgeexit.graph.dataflow import find_unused_prefix, list_node_reads, rename_tensors
 from edgeexit.graph.layout import insert_layout_pools
 from edgeexit.graph.model import Network, TensorSpec
-from edgeexit.graph.split import Stage, make_empty_model
+from edgeexit.graph.split import make_model_around
+from edgeexit.graph.stage import Stage
 
 RESULTS = ("logits", "exit", "score")
 _MOST_EXITS = 32
@@ -100,7 +101,7 @@ def _build_fused_model(net: Network, stages: tuple[Stage, ...], specs: Mapping[s
     whole.input.extend(
         helper.make_tensor_value_info(make_threshold_name(s.exit), TensorProto.FLOAT, []) for s in stages[:-1]
     )
-    return make_empty_model(net, whole)
+    return make_model_around(whole, net.proto)
 
 
 def _build_body(net: Network, stage: Stage, outer: frozenset[str], names: _Names) -> onnx.GraphProto:

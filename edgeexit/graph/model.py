@@ -128,12 +128,12 @@ class Network:
         return read_opset(self.proto)
 
     def flow(self, fixed: Collection[str] = (), *, cautious: bool = True) -> Flow:
-        """Its data flow; see `Flow.of`. Shape inference is asked only where the shape of a tensor may depend on values."""
+        """Its data flow; see `Flow.from_graph`. Shape inference is asked only where the shape of a tensor may depend on values."""
         inputs = [s.name for s in self.inputs]
-        flow = Flow.of(self.proto.graph, inputs, fixed, cautious=cautious)
+        flow = Flow.from_graph(self.proto.graph, inputs, fixed, cautious=cautious)
         if not flow.data_dependent:
             return flow
-        return Flow.of(self.proto.graph, inputs, {*fixed, *_find_fixed_shapes(self.proto)}, cautious=cautious)
+        return Flow.from_graph(self.proto.graph, inputs, {*fixed, *_find_fixed_shapes(self.proto)}, cautious=cautious)
 
 
 def read_opset(model: onnx.ModelProto) -> int:

@@ -15,45 +15,17 @@ values of an input (constants, shape arithmetic, and what is computed from them)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import onnx
 from onnx import TensorProto
 
 from edgeexit.errors import ModelError
 from edgeexit.graph.build import NodeBuilder
-from edgeexit.graph.dataflow import Flow, find_unused_prefix
+from edgeexit.graph.dataflow import Flow, find_crossing_tensors, find_unused_prefix
 from edgeexit.graph.exits import Exit
 from edgeexit.graph.model import BATCH, Network, TensorSpec, read_opset
 from edgeexit.graph.scores import ScoredExit
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What exit `exit` needs and no earlier exit needed.
-
-    Attributes:
-        exit: number of the exit, from 1.
-        nodes: indices of its nodes in the model's graph, ascending.
-        inputs: the model's inputs that it reads.
-        boundaries_in: tensors made by earlier stages that it reads.
-        boundaries_out: tensors it makes that later stages read.
-        logits: name of its logits output.
-        score: name of its score output.
-    """
-
-    exit: int
-    nodes: tuple[int, ...]
-    inputs: tuple[str, ...]
-    boundaries_in: tuple[str, ...]
-    boundaries_out: tuple[str, ...]
-    logits: str
-    score: str
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Every output in order: logits, score, then the boundary tensors that are neither."""
-        return (self.logits, self.score, *(b for b in self.boundaries_out if b not in (self.logits, self.score)))
+from edgeexit.graph.stage import Stage
 
 
 def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
@@ -71,6 +43,7 @@ def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
     ]
     # An exit may be a tensor that an earlier stage made, as well as one that later stages read.
     reads = [r | {e.logits, e.score} for r, e in zip(reads, exits, strict=True)]
+    crossing = find_crossing_tensors(reads, makes)
     stages = []
     for k, exit in enumerate(exits):
         if exit.logits in frozenset().union(*makes[:k]):
@@ -80,8 +53,8 @@ def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
                 exit=k + 1,
                 nodes=tuple(sorted(holdings[k])),
                 inputs=tuple(s.name for s in net.inputs if s.name in reads[k]),
-                boundaries_in=tuple(sorted(reads[k] & frozenset().union(*makes[:k]))),
-                boundaries_out=tuple(sorted(makes[k] & frozenset().union(*reads[k + 1 :]))),
+                boundaries_in=crossing[k].read,
+                boundaries_out=crossing[k].made,
                 logits=exit.logits,
                 score=exit.score,
             )
@@ -95,7 +68,7 @@ def _explain_free_exit(flow: Flow, exits: tuple[ScoredExit, ...], k: int) -> str
     """Why exit k, from 0, costs nothing beyond the exits before it."""
     logits = exits[k].logits
     for number, early in enumerate(exits[:k], 1):
-        by_score = flow.maker[logits] in flow.ancestors([early.score]) - flow.ancestors([early.logits])
+        by_score = flow.producer[logits] in flow.ancestors([early.score]) - flow.ancestors([early.logits])
         if by_score:
             return (
                 f"the score of exit {number} ({early.logits!r}) needs the logits of exit {k + 1} ({logits!r}), so that leaving at exit"
@@ -126,11 +99,9 @@ def explain_data_dependent_shapes(crossing: Iterable[str]) -> str:
 
 def _assign_nodes(flow: Flow, exits: tuple[ScoredExit, ...]) -> list[frozenset[int]]:
     """Per stage its nodes: those not held before, and the constant ones they read, though an earlier stage may hold them too."""
-    done: set[int] = set()
     holdings = []
-    for exit in exits:
-        fresh = {i for i in flow.ancestors([exit.logits, exit.score]) if flow.varies[i] and i not in done}
-        done |= fresh
+    for exit, needed in zip(exits, flow.partition([(e.logits, e.score) for e in exits]), strict=True):
+        fresh = {i for i in needed if flow.varies[i]}
         # A score that varies with no input, as of an exit that always answers alike, is made in its stage all the same.
         read = frozenset({exit.logits, exit.score}).union(*(flow.reads[i] for i in fresh))
         holdings.append(frozenset(fresh) | flow.constant_ancestors(read))
@@ -155,7 +126,7 @@ def build_stage_model(
 
 def build_backbone_model(net: Network, exit: Exit, *, batch: int | None = None) -> onnx.ModelProto:
     """The network run directly to one exit: no other heads, no criterion; float32 logits. For the last exit this is the backbone."""
-    flow = Flow.of(net.proto.graph, [s.name for s in net.inputs])
+    flow = Flow.from_graph(net.proto.graph, [s.name for s in net.inputs])
     nodes = flow.ancestors([exit.logits])
     read = frozenset().union(*(flow.reads[i] for i in nodes))
     inputs = [s for s in net.inputs if s.name in read]
@@ -185,16 +156,16 @@ def build_submodel(
     """A model of some of the nodes of another, with the weights that they read."""
     graph = onnx.GraphProto(name=name)
     graph.node.extend(net.proto.graph.node[i] for i in nodes)
-    flow = Flow.of(graph, [])
+    flow = Flow.from_graph(graph, [])
     read = frozenset().union(*flow.reads)
     graph.initializer.extend(t for t in net.proto.graph.initializer if t.name in read)
     graph.input.extend(s.proto(batch=batch) for s in inputs)
     graph.output.extend(s.proto(batch=batch) for s in outputs)
-    return make_empty_model(net, graph)
+    return make_model_around(graph, net.proto)
 
 
-def make_empty_model(net: Network, graph: onnx.GraphProto) -> onnx.ModelProto:
-    """A model around a graph, with the operator sets of `net`."""
-    model = onnx.ModelProto(ir_version=net.proto.ir_version, producer_name="edgeexit", graph=graph)
-    model.opset_import.extend(net.proto.opset_import)
+def make_model_around(graph: onnx.GraphProto, source: onnx.ModelProto) -> onnx.ModelProto:
+    """A model around a graph, with the IR version and the operator sets of the model that its nodes come from."""
+    model = onnx.ModelProto(ir_version=source.ir_version, producer_name="edgeexit", graph=graph)
+    model.opset_import.extend(source.opset_import)
     return model

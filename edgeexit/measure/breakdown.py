@@ -160,7 +160,7 @@ def _read_stage_model(bundle: Bundle, entry: StageEntry, *, scored: bool) -> byt
 
 def _cut(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -> None:
     """Leave only these outputs and what they need."""
-    flow = Flow.of(model.graph, [tensor.name for tensor in model.graph.input])
+    flow = Flow.from_graph(model.graph, [tensor.name for tensor in model.graph.input])
     nodes = [model.graph.node[place] for place in sorted(flow.ancestors(output.name for output in outputs))]
     del model.graph.node[:], model.graph.output[:]
     model.graph.node.extend(nodes)

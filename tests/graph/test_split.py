@@ -41,7 +41,7 @@ def taken_apart(network: RandomNetwork, criterion: str) -> tuple[Network, tuple[
 def test_every_node_that_depends_on_an_input_is_in_exactly_one_stage(network: RandomNetwork, criterion: str) -> None:
     """Stages part the nodes that the exits need; only constants and shape arithmetic may be in two."""
     net, exits, stages = taken_apart(network, criterion)
-    flow = Flow.of(net.proto.graph, network.inputs)
+    flow = Flow.from_graph(net.proto.graph, network.inputs)
     needed = flow.ancestors([t for e in exits for t in (e.logits, e.score)])
 
     held = [i for s in stages for i in s.nodes if flow.varies[i]]
@@ -54,7 +54,7 @@ def test_every_node_that_depends_on_an_input_is_in_exactly_one_stage(network: Ra
 def test_a_stage_holds_only_what_its_exit_needs(network: RandomNetwork) -> None:
     """No head is run by a stage that does not need it, and no constant is kept that the stage does not read."""
     net, exits, stages = taken_apart(network, "entropy")
-    flow = Flow.of(net.proto.graph, network.inputs)
+    flow = Flow.from_graph(net.proto.graph, network.inputs)
 
     for stage, exit in zip(stages, exits, strict=True):
         assert set(stage.nodes) <= flow.ancestors([exit.logits, exit.score])
@@ -68,7 +68,7 @@ def test_a_stage_holds_only_what_its_exit_needs(network: RandomNetwork) -> None:
 def test_boundary_tensors_are_those_that_cross(network: RandomNetwork) -> None:
     """What a stage reads is an input, made by itself, or made by an earlier stage that says so; and nothing is handed on for nobody."""
     net, _, stages = taken_apart(network, "running_mean")
-    flow = Flow.of(net.proto.graph, network.inputs)
+    flow = Flow.from_graph(net.proto.graph, network.inputs)
     weights = {t.name for t in net.proto.graph.initializer}
 
     handed: set[str] = set()

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from edgeexit.errors import ModelError
-from edgeexit.graph.dataflow import Flow
+from edgeexit.graph.dataflow import Flow, find_crossing_tensors
+from edgeexit.graph.split import make_model_around
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ExtractedStage:
     """One stage of an optimised model.
 
     Attributes:
-        model: its nodes and weights, its outputs and the boundary tensors it reads by name alone; see `declare`.
+        model: its nodes and weights, its outputs and the boundary tensors it reads by name alone; see `declare_boundary_tensors`.
         reads: boundary tensors that earlier pieces make.
         makes: boundary tensors that it makes; its exit's own outputs among them where later pieces read those.
     """
@@ -46,24 +47,24 @@ def extract_stages(model: onnx.ModelProto, exits: Sequence[tuple[str, str]]) -> 
         ModelError: an exit's logits or score are not made by its own piece, since the runtime found them elsewhere.
     """
     graph = model.graph
-    flow = Flow.of(graph, [value.name for value in graph.input])
-    held = _assign_nodes(flow, exits)
+    flow = Flow.from_graph(graph, [value.name for value in graph.input])
+    held = [sorted(part) for part in flow.partition(exits)]
     reads = [frozenset().union(*(flow.reads[i] for i in nodes)) for nodes in held]
     makes = [{name for i in nodes for name in graph.node[i].output if name} for nodes in held]
+    crossing = find_crossing_tensors(reads, makes)
     pieces = []
     for k, ends in enumerate(exits):
         if not makes[k].issuperset(ends):
             msg = f"the optimiser merged exit {k + 1} with another or made it constant"
             raise ModelError(msg)
-        crossing_in = sorted(reads[k] & set().union(*makes[:k]))
-        crossing_out = sorted(makes[k] & frozenset().union(*reads[k + 1 :]))
+        boundaries = crossing[k]
         part = onnx.GraphProto(name=f"stage {k + 1}")
         part.node.extend(graph.node[i] for i in held[k])
         part.initializer.extend(t for t in graph.initializer if t.name in reads[k])
         part.input.extend(value for value in graph.input if value.name in reads[k])
-        part.input.extend(onnx.ValueInfoProto(name=name) for name in crossing_in)
-        part.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys((*ends, *crossing_out)))
-        pieces.append(ExtractedStage(_make_model(model, part), tuple(crossing_in), tuple(crossing_out)))
+        part.input.extend(onnx.ValueInfoProto(name=name) for name in boundaries.read)
+        part.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys((*ends, *boundaries.made)))
+        pieces.append(ExtractedStage(make_model_around(part, model), boundaries.read, boundaries.made))
     return tuple(pieces)
 
 
@@ -74,19 +75,3 @@ def declare_boundary_tensors(model: onnx.ModelProto, tensors: Mapping[str, NDArr
             tensor = tensors[value.name]
             kind = helper.np_dtype_to_tensor_dtype(tensor.dtype)
             value.CopyFrom(helper.make_tensor_value_info(value.name, kind, tensor.shape))
-
-
-def _assign_nodes(flow: Flow, exits: Sequence[tuple[str, str]]) -> list[list[int]]:
-    done: set[int] = set()
-    held = []
-    for ends in exits:
-        fresh = flow.ancestors(ends) - done
-        done |= fresh
-        held.append(sorted(fresh))
-    return held
-
-
-def _make_model(model: onnx.ModelProto, graph: onnx.GraphProto) -> onnx.ModelProto:
-    part = onnx.ModelProto(ir_version=model.ir_version, producer_name="edgeexit", graph=graph)
-    part.opset_import.extend(model.opset_import)
-    return part
