@@ -17,6 +17,7 @@ from edgeexit.calibration import Calibration, calibrate, parse_target
 from edgeexit.compiler.compilation import compile_model
 from edgeexit.data import find_demo_asset, load_data
 from edgeexit.measure import BenchResult, bench
+from edgeexit.measure.statistics import NORMAL_95
 from edgeexit.runtime import CalibrationWarning, Runner, load
 from edgeexit.util.progress import Progress, show_nothing
 from edgeexit.util.scratch import make_scratch_folder
@@ -163,4 +164,4 @@ def _make_result(calibration: Calibration, measured: BenchResult) -> DemoResult:
 
 def _compute_tolerance(agreement: float, samples: int) -> float:
     """Half the 95 % interval of a paired difference of accuracies: only samples that the two answer differently can move it."""
-    return 1.96 * math.sqrt((1 - agreement) / samples)
+    return NORMAL_95 * math.sqrt((1 - agreement) / samples)

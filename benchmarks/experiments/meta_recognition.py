@@ -27,6 +27,7 @@ from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.data import Dataset, load_data
 from edgeexit.exporter import export
 from edgeexit.hardware import read_device_state
+from edgeexit.measure.statistics import NORMAL_95
 from edgeexit.runtime import Runner
 from edgeexit.training import TrainingRecipe
 from edgeexit.training.meta import fit_openmax_heads, fit_softmax_heads
@@ -116,7 +117,7 @@ def compare(
         row: dict[str, Any] = {"budget_s": budget}
         for name, answer in answers.items():
             difference = answer.pop("right").astype(float) - base
-            half = 1.96 * difference.std() / np.sqrt(len(difference))
+            half = NORMAL_95 * difference.std() / np.sqrt(len(difference))
             row[name] = {**answer, "over_entropy": float(difference.mean()), "interval_95": float(half)}
         rows.append(row)
     return rows

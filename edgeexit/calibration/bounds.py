@@ -7,7 +7,6 @@ shares of a binary event    exact binomial (Clopper and Pearson 1934)
 from __future__ import annotations
 
 import math
-from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,13 +52,6 @@ def compute_share_at_least_p_value(events: NDArray[np.integer], samples: int, li
 def compute_share_at_most_p_value(events: NDArray[np.integer], samples: int, limit: float) -> Floats:
     """p-values for "the event happens with probability at most `limit`", given how often it did in `samples` [policies]."""
     return compute_share_at_least_p_value(samples - np.atleast_1d(events), samples, 1 - limit)
-
-
-def count_allowed_events(samples: int, limit: float, delta: float) -> int | None:
-    """The most events in `samples` that still prove a probability below `limit` at level `delta`; None where even none does not."""
-    if binomial_cdf(0, samples, limit) > delta:
-        return None
-    return next(k - 1 for k in count(1) if k > samples or binomial_cdf(k, samples, limit) > delta)
 
 
 def count_samples_for_share(limit: float, delta: float) -> int:

@@ -12,6 +12,7 @@ from edgeexit.calibration.replay import Indices, ReplayTable, find_falling_exits
 from edgeexit.calibration.solver.problem import FEW_EXITS, build_problem
 from edgeexit.calibration.solver.search import QUICK, Policy, find_best_boundaries, make_policy
 from edgeexit.calibration.targets import Target, parse_target
+from edgeexit.measure.statistics import NORMAL_95
 from edgeexit.util import units
 
 SMALL = 0.02
@@ -51,7 +52,7 @@ def compute_sampling_error(table: ReplayTable, policy: Policy, fresh: int | None
     """
     rates, costs = np.asarray(policy.exit_rates), table.mean_cost_s
     spread = float(np.sqrt(np.dot(rates, (costs - policy.mean_s) ** 2))) / policy.mean_s
-    return 1.96 * spread * float(np.sqrt(1 / len(table) + (1 / fresh if fresh else 0.0)))
+    return NORMAL_95 * spread * float(np.sqrt(1 / len(table) + (1 / fresh if fresh else 0.0)))
 
 
 def _check_payment(table: ReplayTable, policy: Policy) -> Iterator[Remark]:

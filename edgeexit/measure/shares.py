@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from edgeexit.measure.statistics import Interval
+from edgeexit.measure.statistics import NORMAL_95, Interval
 
-_Z = 1.959964
+_Z = NORMAL_95
 
 
 def share_interval(share: float, samples: int) -> Interval:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 from edgeexit.errors import InputError
 
 _TINY = 1e-300
+NORMAL_95 = NormalDist().inv_cdf(0.975)
+"""Standard errors of half a two-sided 95 % interval of the normal distribution, 1.96."""
 
 
 @dataclass(frozen=True)

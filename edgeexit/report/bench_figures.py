@@ -10,6 +10,7 @@ import numpy as np
 from edgeexit.criteria import CRITERIA
 from edgeexit.measure import BenchResult
 from edgeexit.measure.result.parts import Breakdown, LatencyReport
+from edgeexit.measure.statistics import NORMAL_95
 from edgeexit.report.extras import plot_extras
 from edgeexit.report.plot.figure import (
     BACKBONE,
@@ -83,7 +84,7 @@ def plot_frontier(result: BenchResult, swept: ThresholdSweep) -> Figure:
     straight = 1.0 if accuracy.backbone is None else accuracy.backbone
     interval = latency.mixture.mean_ci95
     half_s = 0.0 if interval is None else (interval.high - interval.low) / 2.0
-    half = 1.96 * float(np.sqrt(chosen * (1.0 - chosen) / result.workload.n))
+    half = NORMAL_95 * float(np.sqrt(chosen * (1.0 - chosen) / result.workload.n))
     knee_note = f"knee: {swept.own[knee]:.3g} {result.subject.threshold_unit}"
     marks: tuple[Mark, ...] = (
         Line(xs, ys, choose_exit_tone(1), "other thresholds (from the forced exits)"),

@@ -10,7 +10,6 @@ from edgeexit.calibration.bounds import (
     compute_betting_p_value,
     compute_share_at_least_p_value,
     compute_share_at_most_p_value,
-    count_allowed_events,
     count_samples_for_share,
 )
 from edgeexit.calibration.certify import prove
@@ -42,14 +41,6 @@ def test_the_share_p_values_are_the_binomial_tails() -> None:
     """Exact, and each other's mirror."""
     assert binomial_cdf(3, 100, 0.1) == compute_share_at_least_p_value(np.array([3]), 100, 0.1)[0]
     assert pytest.approx(binomial_cdf(3, 100, 0.1)) == compute_share_at_most_p_value(np.array([97]), 100, 0.9)[0]
-
-
-@pytest.mark.parametrize(
-    ("samples", "expected"), [(298, None), (299, 0), (1000, 4), (2000, 12), (5000, 38), (10_000, 83)]
-)
-def test_so_many_exceedances_are_allowed_for_a_p99(samples: int, expected: int | None) -> None:
-    """Known values of the exact binomial bound at 95 % confidence."""
-    assert expected == count_allowed_events(samples, 0.01, 0.05)
 
 
 def test_a_p99_needs_299_samples_at_95_per_cent() -> None:

@@ -63,13 +63,6 @@ class Front:
             raise InputError(msg)
         return self.policies[found]
 
-    def for_budget(self, budget_s: float, samples: int) -> Policy:
-        """The most accurate policy that classifies `samples` inputs within `budget_s` seconds on average.
-
-        Budgeted batch classification: |D| Σ q_i C_i <= B (overthinking in MSDNet, section 3.2.3, equation 3.9), looked up.
-        """
-        return self.within(budget_s / samples)
-
     def thinned(self, points: int) -> Front:
         """At most `points` of the policies, evenly over the ranges of means and qualities, the first and the last among them."""
         if len(self) <= points:
@@ -191,6 +184,9 @@ def _choose_anchor_budgets(problem: Problem, bands: _Bands) -> list[float]:
         most = bands.low + bands.width * last
         return [float(b) for b in np.linspace(bands.low / samples, most / samples, _ANCHORS + 1)[1:]]
     quality = np.maximum.accumulate(bands.quality[: last + 1])
+    quality = np.maximum(
+        quality, quality[np.isfinite(quality)][0]
+    )  # the bands below the cheapest policy met are empty: -inf
     way = np.linspace(0, 1, last + 1) + (quality - quality[0]) / max(quality[-1] - quality[0], 1e-300)
     places = np.unique(np.searchsorted(way, np.linspace(0, way[-1], _MANY_ANCHORS + 1)[1:]))
     budgets = [float(bands.low + bands.width * min(p, last)) / samples for p in places]

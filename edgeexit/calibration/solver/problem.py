@@ -7,7 +7,7 @@ A bound `accuracy >= a` is a sum of minus the right answers bounded by -a·M, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +27,8 @@ _MACS_UNKNOWN = (
 
 ROUNDING = 1e-10
 """Relative room for the rounding of long sums; a final policy is checked again from its exact counts."""
+
+_LARGEST_LIMIT = 1e200
 
 FEW_EXITS = 8
 """Networks with more exits are searched without a grid, which would have fewer than five levels per exit and soon fill the memory."""
@@ -135,7 +137,7 @@ def build_problem(table: ReplayTable, target: Target) -> Problem:
         InputError: the table lacks what a bound needs (labels, energy, multiply-accumulates, agreement, the exit).
     """
     samples = len(table)
-    limits = tuple(_build_limit(table, bound) for bound in target.bounds)
+    limits = tuple(_cap_limit(_build_limit(table, bound)) for bound in target.bounds)
     mean = SampleSum(table.mean_cost_s)
     quality = SampleSum(None, _get_quality_flags(table).astype(np.float32))
     if target.minimises_mean:
@@ -148,6 +150,11 @@ def build_problem(table: ReplayTable, target: Target) -> Problem:
 def resolve_limit_s(table: ReplayTable, bound: Bound) -> float:
     """The limit in seconds of a bound on time; `0.6x` is of the backbone's mean."""
     return bound.limit * table.backbone_mean_s if bound.relative else bound.limit
+
+
+def _cap_limit(limited: SampleSum) -> SampleSum:
+    """A limit times the samples may be beyond the largest float; an infinite one would make NaN of every comparison with it."""
+    return limited if limited.limit <= _LARGEST_LIMIT else replace(limited, limit=_LARGEST_LIMIT)
 
 
 def _build_limit(table: ReplayTable, bound: Bound) -> SampleSum:

@@ -117,6 +117,26 @@ def test_thirty_two_exits_have_a_front_whose_policies_hold() -> None:
         assert best.quality <= found.within(mean).quality + 0.04
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_front_of_many_exits_holds_where_noise_shuffled_their_costs() -> None:
+    """No policy met costs as little as the cheapest exit, and nothing is computed with the infinities of bands without a policy."""
+    table = world(1, 120, 12)
+    noise = np.random.default_rng(1).lognormal(0, 1.0, 12)
+
+    found = front(table.with_costs(list(table.mean_cost_s * noise)))
+
+    assert len(found) > 5
+    assert (np.diff(found.qualities) > 0).all()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_limit_that_no_float_holds_times_the_samples_is_no_limit() -> None:
+    """The largest mean that can be written bounds nothing, and the search stays with finite numbers."""
+    table = world(0, 120, 12)
+
+    assert optimise(table, "mean<=1e308s, drop<=1") == optimise(table, "mean<=1000s, drop<=1")
+
+
 def test_sixteen_exits_can_be_guarded_certified_and_stripped_of_heads() -> None:
     """Few samples are bagged, bounds are proved and advice on heads is made as with few exits."""
     table = world(3, 80, 16)
