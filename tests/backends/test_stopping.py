@@ -93,12 +93,12 @@ _RUNS_WITHOUT_END = """
 import os, sys, threading
 import numpy as np, onnxruntime as ort
 from edgeexit.backends.stopping import run_options
-from edgeexit.cli.interrupts import interruptible
+from edgeexit.cli.interrupts import allow_interrupts
 
 session, options = ort.InferenceSession(sys.argv[1]), run_options()
 threading.Timer(60, setattr, args=(options, "terminate", True)).start()
 try:
-    with interruptible():
+    with allow_interrupts():
         print("running", flush=True)
         session.run(None, {"x": np.zeros((1, 4), np.float32)}, options)
 except KeyboardInterrupt:

@@ -25,7 +25,7 @@ from tests.support.simulated import Gpu, installed
 def _on(monkeypatch: pytest.MonkeyPatch, name: str | None) -> DeviceProfile | None:
     """Have this machine be the device of that name."""
     profile = find_profile(name) if name is not None else None
-    monkeypatch.setattr(f"{tensorrt_module}.current_profile", lambda: profile)
+    monkeypatch.setattr(f"{tensorrt_module}.find_current_profile", lambda: profile)
     return profile
 
 
@@ -71,7 +71,7 @@ def test_a_profile_names_tactic_sources_in_small_letters_too(
     with installed(Gpu(integrated=True), tensorrt="10.3.0") as gpu:
         for name in ("jit_convolutions", "JIT_CONVOLUTIONS"):
             written = replace(profile, tensorrt=replace(profile.tensorrt, tactic_sources=(name,)))
-            monkeypatch.setattr(f"{tensorrt_module}.current_profile", lambda written=written: written)
+            monkeypatch.setattr(f"{tensorrt_module}.find_current_profile", lambda written=written: written)
             _open(bundles["skips"])
     assert [1 << 4] * 3 == [b.tactic_sources for b in gpu.builds]
 

@@ -238,7 +238,7 @@ def test_a_decision_that_changes_between_passes_makes_the_result_invalid(
 ) -> None:
     """Here because the processes are told other thresholds than the accuracy pass had."""
     monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
-    monkeypatch.setattr("edgeexit.measure.protocol.Opening.of", _never_early)
+    monkeypatch.setattr("edgeexit.measure.protocol.RunnerSpec.of", _never_early)
     changed = edgeexit.bench(open_bundle(compiled, balanced), samples, preset="tiny")
     assert "invalid" == changed.validity.status
     assert "left at another exit" in changed.validity.reasons[0]

@@ -142,9 +142,9 @@ _DAEMONS = """
 import sys, threading, time, warnings
 warnings.simplefilter("ignore")
 import edgeexit
-from edgeexit.backends.example_inputs import random_inputs
+from edgeexit.backends.example_inputs import make_random_inputs
 runner = edgeexit.load(sys.argv[1], mode="staged")
-x = random_inputs(runner.bundle.manifest.inputs, 0)
+x = make_random_inputs(runner.bundle.manifest.inputs, 0)
 def work(one):
     while True:
         one(x)

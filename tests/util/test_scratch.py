@@ -22,9 +22,9 @@ from edgeexit.util.scratch import make_scratch_folder, remove_own, remove_stale
 HOLDING = """
 import signal, sys, time
 from pathlib import Path
-from edgeexit.util.scratch import scratch_folder
+from edgeexit.util.scratch import make_scratch_folder
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with scratch_folder(Path(sys.argv[1])) as outer, scratch_folder(Path(sys.argv[1])) as inner:
+with make_scratch_folder(Path(sys.argv[1])) as outer, make_scratch_folder(Path(sys.argv[1])) as inner:
     (outer / "weights").write_bytes(b"x"), (inner / "weights").write_bytes(b"x")
     print("ready", flush=True)
     time.sleep(60)
@@ -169,8 +169,8 @@ _CHILD = (
 def test_a_measuring_process_ends_with_a_parent_that_is_killed() -> None:
     """Nothing runs in the parent then, so the kernel must do it."""
     code = (
-        "import subprocess, sys, time; from edgeexit.util.child_processes import child_command; "
-        "subprocess.Popen(child_command(sys.argv[1])); time.sleep(60)"
+        "import subprocess, sys, time; from edgeexit.util.child_processes import make_child_command; "
+        "subprocess.Popen(make_child_command(sys.argv[1])); time.sleep(60)"
     )
     child = _CHILD.format(before="pass")
     parent = subprocess.Popen([sys.executable, "-c", code, child], stdout=subprocess.PIPE, text=True)
@@ -245,8 +245,8 @@ def test_a_forked_child_leaves_the_folders_of_its_parent_alone(tmp_path: Path) -
     ends = {"exit": "sys.exit(0)", "signal": "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"}
     for how, code in ends.items():
         script = (
-            "import os, signal, sys, time\nfrom pathlib import Path\nfrom edgeexit.util.scratch import scratch_folder\n"
-            "with scratch_folder(Path(sys.argv[1])) as folder:\n child = os.fork()\n if child == 0:\n"
+            "import os, signal, sys, time\nfrom pathlib import Path\nfrom edgeexit.util.scratch import make_scratch_folder\n"
+            "with make_scratch_folder(Path(sys.argv[1])) as folder:\n child = os.fork()\n if child == 0:\n"
             f"  {code}\n os.waitpid(child, 0)\n assert folder.is_dir()\n"
         )
         made = subprocess.run(
