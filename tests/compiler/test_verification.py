@@ -86,7 +86,7 @@ def test_a_network_with_a_masked_class_compiles(criterion: str, tmp_path: Path) 
     path = masked(tmp_path / "m.onnx")
     verified = compile_model(path, tmp_path / "b", exits=["z1", "z2"], criterion=criterion, seconds=0).manifest.verified
     assert "original" == verified.reference
-    assert 16 == verified.make_random_inputs
+    assert 16 == verified.random_inputs
     assert verified.score_error is not None
     assert max(verified.staged_error, verified.fused_error, verified.score_error) <= 1e-5
 
@@ -146,7 +146,7 @@ def test_inputs_that_the_file_refuses_are_left_out(tmp_path: Path) -> None:
     ]
     tokens = helper.make_tensor_value_info("x", TensorProto.INT64, [1, 6])
     path = save(tmp_path / "m.onnx", nodes, {"table": weight(3, 8), "w1": weight(8, 4)}, x=tokens)
-    assert 12 == compile_model(path, tmp_path / "b", seconds=0).manifest.verified.make_random_inputs
+    assert 12 == compile_model(path, tmp_path / "b", seconds=0).manifest.verified.random_inputs
 
 
 def test_inputs_that_the_file_has_no_numbers_for_are_left_out(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_inputs_that_the_file_has_no_numbers_for_are_left_out(tmp_path: Path) ->
         helper.make_node("MatMul", ["t", "w1"], ["z2"]),
     ]
     path = save(tmp_path / "m.onnx", nodes, {"w1": weight(8, 4)})
-    assert 8 == compile_model(path, tmp_path / "b", seconds=0).manifest.verified.make_random_inputs
+    assert 8 == compile_model(path, tmp_path / "b", seconds=0).manifest.verified.random_inputs
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
@@ -284,7 +284,7 @@ def test_a_split_that_lost_a_tiny_constant_is_refused(tmp_path: Path) -> None:
     bundle = compile_model(
         kept, tmp_path / "kept.eexit", exits=["z1", "z2"], scores=["h1"], criterion="learned", seconds=0
     )
-    assert 16 == bundle.manifest.verified.make_random_inputs
+    assert 16 == bundle.manifest.verified.random_inputs
     bundle = compile_model(
         lost, tmp_path / "lost.eexit", exits=["z1", "z2"], scores=["h1"], criterion="learned", seconds=0
     )
