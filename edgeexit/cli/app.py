@@ -19,6 +19,7 @@ from edgeexit.cli.failures import run_guarded
 from edgeexit.cli.help import Group, add_command
 from edgeexit.cli.interrupts import allow_interrupts
 from edgeexit.cli.printing import print_warning
+from edgeexit.errors import InputError
 from edgeexit.util.scratch import remove_own, remove_stale
 
 COMMANDS: tuple[str, ...] = (
@@ -102,6 +103,34 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+_COMPLETION = {"--install-completion", "--show-completion"}
+
+
+def _run(options: list[str]) -> Any:
+    """Run the command that the arguments name.
+
+    Raises:
+        InputError: completion is asked for, and the shell cannot be found out.
+    """
+    if _COMPLETION & set(options) and not _is_in_shell():
+        msg = (
+            "cannot find out which shell runs this, so there is no completion to show or install. Run it in bash, zsh, fish or PowerShell,"
+            " or print a script for one: _EDGEEXIT_COMPLETE=source_bash edgeexit"
+        )
+        raise InputError(msg)
+    return app(prog_name="edgeexit", standalone_mode=False)
+
+
+def _is_in_shell() -> bool:
+    import shellingham
+
+    try:
+        shellingham.detect_shell()
+    except shellingham.ShellDetectionFailure:
+        return False
+    return True
+
+
 def main() -> None:
     """Run the command line; whatever goes wrong is one message on stderr and an exit code, never a traceback."""
     warnings.showwarning = _show_warning  # where it was raised is of no use to a user
@@ -110,6 +139,6 @@ def main() -> None:
     given = sys.argv[1:]
     options = given[: given.index("--")] if "--" in given else given
     with allow_interrupts():
-        code = run_guarded(partial(app, prog_name="edgeexit", standalone_mode=False), as_json="--json" in options)
+        code = run_guarded(partial(_run, options), as_json="--json" in options)
     remove_own()
     sys.exit(code)

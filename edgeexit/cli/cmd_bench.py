@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, CommandInterrupted, Json, Spin, emit, join_options, parse_numbers
+from edgeexit.cli.common import (
+    Backend,
+    BackendOptions,
+    BundlePath,
+    CommandInterrupted,
+    Json,
+    Mode,
+    Spin,
+    Threads,
+    Thresholds,
+    emit,
+    join_options,
+    parse_numbers,
+)
 from edgeexit.cli.data import DATA, ClassNames, Preprocessing, read_bundle_info
 from edgeexit.cli.kept import AcceptDevice, Verify, describe_thresholds
 from edgeexit.cli.printing import print_note, print_warning
@@ -19,9 +32,6 @@ if TYPE_CHECKING:
     from edgeexit.runtime import Runner
 
 
-_Numbers: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="T1,T2,...", help="In the criterion's unit. [default: calibrated]")
-]
 _Rate: TypeAlias = Annotated[
     float | None, typer.Option(help="Also run requests at this rate per second; with --energy, joules per request too.")
 ]
@@ -55,30 +65,28 @@ _Output: TypeAlias = Annotated[
 
 
 def bench_command(
-    bundle: Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")],
+    bundle: BundlePath,
     data: Annotated[str, typer.Option(help=f"{DATA} digits:test.")],
     preprocess: Preprocessing = None,
     classes: ClassNames = None,
-    preset: Annotated[
-        str, typer.Option(help="Measurement preset: quick, standard, publish, or a .toml file with the same keys.")
-    ] = "quick",
-    thresholds: _Numbers = None,
+    preset: Annotated[str, typer.Option(help="How long and what to measure.")] = "quick",
+    thresholds: Thresholds = None,
     rate: _Rate = None,
-    arrivals: Annotated[str | None, typer.Option(help="Arrivals of --rate: fixed or poisson. [default: fixed]")] = None,
+    arrivals: Annotated[str | None, typer.Option(help="Arrivals of --rate. [default: fixed]")] = None,
     deadline_ms: Annotated[
         float | None, typer.Option(help="Deadline of a request of --rate, in ms. [default: one period]")
     ] = None,
     against: _Against = None,
     against_thresholds: _AgainstNumbers = None,
-    against_mode: Annotated[str | None, typer.Option(help="Mode of the second bundle: staged or fused.")] = None,
+    against_mode: Annotated[str | None, typer.Option(help="Mode of the second bundle.")] = None,
     energy: _Energy = None,
     power_log: _Log = None,
     cache: _Cache = None,
     cache_device: _Device = None,
     audit: _Audit = False,
-    mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
-    backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
-    threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
+    mode: Mode = None,
+    backend: Backend = "onnxruntime",
+    threads: Threads = 1,
     spin: Spin = False,
     options: BackendOptions = None,
     accept_device: AcceptDevice = False,

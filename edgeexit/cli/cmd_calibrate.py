@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, Spin, emit, join_options
+from edgeexit.cli.common import Backend, BackendOptions, BundlePath, Json, Mode, Spin, Threads, emit, join_options
 from edgeexit.cli.data import DATA, ClassNames, Preprocessing, read_bundle_info
 from edgeexit.cli.printing import print_note
 from edgeexit.cli.progress import open_progress_display, show_build_progress
@@ -38,52 +38,54 @@ class _MeasureOptions:
     dry_run: bool
 
 
-_RECIPE_HELP = (
-    "Target of a shipped recipe: accuracy-first, batch-budget, battery-sensor, camera-30fps or fast-half-point."
-)
+_Data: TypeAlias = Annotated[str | None, typer.Option(help=f"{DATA} digits:calibration.")]
+_Target: TypeAlias = Annotated[str | None, typer.Option(help=_TARGET_HELP)]
+_Recipe: TypeAlias = Annotated[str | None, typer.Option(help="Target of a shipped recipe.")]
+_Confidence: TypeAlias = Annotated[
+    float | None,
+    typer.Option(help="Certify every bound with this confidence, such as 0.95, on a held-out part of the data."),
+]
+_FromCurve: TypeAlias = Annotated[
+    bool,
+    typer.Option("--from-curve", help="Choose new thresholds from the last calibration's measurements; needs no data."),
+]
+_Seconds: TypeAlias = Annotated[float | None, typer.Option(help="Wall time of the timing. [default: 6]", min=0.1)]
+_Seed: TypeAlias = Annotated[int | None, typer.Option(help="Seed of splits, folds and order. [default: 0]", min=0)]
+_Method: TypeAlias = Annotated[
+    str | None, typer.Option(help="How thresholds are chosen. [default: by cross-validation]")
+]
+_Force: TypeAlias = Annotated[
+    bool, typer.Option("--force", help="Calibrate although the data checks fail; the findings are recorded.")
+]
+_Strict: TypeAlias = Annotated[
+    bool, typer.Option("--strict", help="End with exit code 1 also where the target stays undecided.")
+]
+_Name: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Name of the calibration in the bundle's history. [default: cal-1, ...]"),
+]
+_DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Measure and print; write nothing.")]
 
 
 def calibrate_command(
-    bundle: Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")],
-    data: Annotated[str | None, typer.Option(help=f"{DATA} digits:calibration.")] = None,
+    bundle: BundlePath,
+    data: _Data = None,
     preprocess: Preprocessing = None,
     classes: ClassNames = None,
-    target: Annotated[str | None, typer.Option(help=_TARGET_HELP)] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="Target of a shipped recipe: accuracy-first, batch-budget, battery-sensor, camera-30fps or fast-half-point."
-        ),
-    ] = None,
-    confidence: Annotated[
-        float | None,
-        typer.Option(help="Certify every bound with this confidence, such as 0.95, on a held-out part of the data."),
-    ] = None,
-    from_curve: Annotated[
-        bool,
-        typer.Option(
-            "--from-curve", help="Choose new thresholds from the last calibration's measurements; needs no data."
-        ),
-    ] = False,
-    seconds: Annotated[float | None, typer.Option(help="Wall time of the timing. [default: 6]", min=0.1)] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of splits, folds and order. [default: 0]", min=0)] = None,
-    method: Annotated[
-        str | None, typer.Option(help="exact, bagged, exit_distribution or shared. [default: guarded choice]")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Calibrate although the data checks fail; the findings are recorded.")
-    ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="End with exit code 1 also where the target stays undecided.")
-    ] = False,
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Name of the calibration in the bundle's history. [default: cal-1, ...]"),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and print; write nothing.")] = False,
-    mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
-    backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
-    threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
+    target: _Target = None,
+    recipe: _Recipe = None,
+    confidence: _Confidence = None,
+    from_curve: _FromCurve = False,
+    seconds: _Seconds = None,
+    seed: _Seed = None,
+    method: _Method = None,
+    force: _Force = False,
+    strict: _Strict = False,
+    name: _Name = None,
+    dry_run: _DryRun = False,
+    mode: Mode = None,
+    backend: Backend = "onnxruntime",
+    threads: Threads = 1,
     spin: Spin = False,
     options: BackendOptions = None,
     as_json: Json = False,
@@ -98,30 +100,38 @@ def calibrate_command(
 
     Example: edgeexit calibrate lenet.eexit --data digits:calibration --target "mean<=0.6x, accuracy>=0.95"
     """
-    import warnings
-
-    import edgeexit
     from edgeexit.calibration.decision import NOT_MET
-    from edgeexit.cli.calibration_output import print_calibration
-    from edgeexit.cli.kept import print_kept
-    from edgeexit.errors import BundleError, TargetNotMet
-    from edgeexit.runtime import CalibrationWarning
 
     plan = _plan(target, recipe, confidence, seconds)
     if from_curve:
         _refuse_unmeasured(plan, {"--method": method, "--seed": seed, "--seconds": seconds, "--force": force or None})
     samples = _load_samples(bundle, data, preprocess, classes, from_curve=from_curve)
-    with warnings.catch_warnings(), show_build_progress():
-        warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
-        runner = edgeexit.load(
-            bundle, mode=mode, backend=backend, threads=threads, spin=spin, options=join_options(options)
-        )
+    settings = {"mode": mode, "backend": backend, "threads": threads, "spin": spin, "options": join_options(options)}
+    result = _calibrate_bundle(
+        bundle, settings, samples, plan, _MeasureOptions(seed or 0, method, force, name, dry_run), as_json=as_json
+    )
+    if result.verdict.bounds == NOT_MET or (strict and not result.met):
+        raise typer.Exit(1)
+
+
+def _calibrate_bundle(
+    bundle: Path,
+    settings: dict[str, Any],
+    samples: Dataset | None,
+    plan: CalibrationRecipe,
+    how: _MeasureOptions,
+    *,
+    as_json: bool,
+) -> Calibration:
+    """Calibrate and print the result; where it fails after the measurement, print what was measured."""
+    from edgeexit.cli.calibration_output import print_calibration
+    from edgeexit.cli.kept import print_kept
+    from edgeexit.errors import BundleError, TargetNotMet
+
     try:
-        with runner, open_progress_display() as progress:
-            result = _calibrate_first_possible(
-                runner, samples, plan, _MeasureOptions(seed or 0, method, force, name, dry_run), progress
-            )
-            added = None if dry_run else runner.bundle.history[-1]
+        with _open_runner(bundle, settings) as runner, open_progress_display() as progress:
+            result = _calibrate_first_possible(runner, samples, plan, how, progress)
+            added = None if how.dry_run else runner.bundle.history[-1]
     except BundleError as error:
         measured = error.calibration
         if measured is not None:  # and written elsewhere, as the error says
@@ -132,8 +142,18 @@ def calibrate_command(
         raise
     emit(result.to_document(), lambda: print_calibration(result), as_json=as_json)
     print_kept(bundle, added, active=result.met)
-    if result.verdict.bounds == NOT_MET or (strict and not result.met):
-        raise typer.Exit(1)
+    return result
+
+
+def _open_runner(bundle: Path, settings: dict[str, Any]) -> Runner:
+    import warnings
+
+    import edgeexit
+    from edgeexit.runtime import CalibrationWarning
+
+    with warnings.catch_warnings(), show_build_progress():
+        warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
+        return edgeexit.load(bundle, **settings)
 
 
 def _make_refusal_document(plan: CalibrationRecipe, refusal: TargetNotMet) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import Json, emit
+from edgeexit.cli.common import BundlePath, Json, emit
 from edgeexit.cli.help import Group, add_command
 from edgeexit.cli.printing import format_command, print_command, print_note, print_tables, print_text
 from edgeexit.cli.progress import show_build_progress
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from edgeexit.backends import Settings
     from edgeexit.bundle import Bundle, CalibrationRecord
 
-_Bundle = Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")]
 _Name = Annotated[str, typer.Argument(help="Name of the calibration; see edgeexit calibrations list.")]
 _AcceptDevice = Annotated[
     bool,
@@ -28,7 +27,7 @@ _AcceptDevice = Annotated[
 ]
 
 
-def list_command(bundle: _Bundle, as_json: Json = False) -> None:
+def list_command(bundle: BundlePath, as_json: Json = False) -> None:
     """List every calibration of a bundle, oldest first: name, date, target, verdict, and which are active.
 
     Example: edgeexit calibrations list lenet.eexit
@@ -39,7 +38,7 @@ def list_command(bundle: _Bundle, as_json: Json = False) -> None:
     emit(_make_document(opened), lambda: _print_list(opened), as_json=as_json)
 
 
-def use_command(bundle: _Bundle, name: _Name, accept_device: _AcceptDevice = False, as_json: Json = False) -> None:
+def use_command(bundle: BundlePath, name: _Name, accept_device: _AcceptDevice = False, as_json: Json = False) -> None:
     """Make a calibration the active one of the device and settings that it was measured for.
 
     Example: edgeexit calibrations use lenet.eexit cal-2
@@ -63,7 +62,7 @@ def use_command(bundle: _Bundle, name: _Name, accept_device: _AcceptDevice = Fal
 
 
 def rollback_command(
-    bundle: _Bundle,
+    bundle: BundlePath,
     key: Annotated[
         str | None,
         typer.Option(metavar="KEY", help="Device and settings. [default: the ones with something to go back to]"),
@@ -89,7 +88,7 @@ def rollback_command(
 
 
 def export_calibration_command(
-    bundle: _Bundle,
+    bundle: BundlePath,
     name: _Name,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write. [default: BUNDLE-NAME.calibration.zip]")
@@ -114,7 +113,7 @@ def export_calibration_command(
 
 
 def import_command(
-    bundle: _Bundle,
+    bundle: BundlePath,
     file: Annotated[Path, typer.Argument(help="File made by edgeexit calibrations export.")],
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Its name here. [default: the one that it had]")
@@ -137,7 +136,7 @@ def import_command(
     emit(_make_document(changed), tell, as_json=as_json)
 
 
-def remove_command(bundle: _Bundle, name: _Name, as_json: Json = False) -> None:
+def remove_command(bundle: BundlePath, name: _Name, as_json: Json = False) -> None:
     """Remove a calibration that is not active.
 
     Example: edgeexit calibrations remove lenet.eexit cal-1
@@ -149,7 +148,7 @@ def remove_command(bundle: _Bundle, name: _Name, as_json: Json = False) -> None:
 
 
 def diff_command(
-    bundle: _Bundle,
+    bundle: BundlePath,
     first: Annotated[str, typer.Argument(help="Name of a calibration.")],
     second: Annotated[str, typer.Argument(help="Name of another one.")],
     as_json: Json = False,

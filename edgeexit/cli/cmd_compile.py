@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, emit, join_options
+from edgeexit.cli.common import Backend, BackendOptions, Json, Threads, emit, join_options
 from edgeexit.cli.data import NewClassNames, NewPreprocessing, read_file_info
 from edgeexit.cli.kept import list_calibration_names, print_dropped
 from edgeexit.cli.progress import open_progress_display
@@ -17,50 +17,61 @@ if TYPE_CHECKING:
     from edgeexit.report.table import Table
 
 
+_Model: TypeAlias = Annotated[Path, typer.Argument(help="ONNX model whose outputs include every exit's logits.")]
+_Output: TypeAlias = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Bundle to write. [default: MODEL.eexit]")
+]
+_Criterion: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="Exit criterion. learned: the exit's own score. running_mean: leave when the best class of the mean of all exits so far has"
+        " probability T. patience: leave when T exits in a row, this one included, agree on the label (PABEE's patience p is T = p + 1)."
+    ),
+]
+_Fallback: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="Exit that answers an input for which no early exit is confident: the last one, or the one with the highest score, as in"
+        " Shallow-Deep Networks."
+    ),
+]
+_Exits: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="Z1,Z2,...", help="Logits outputs in order. [default: found]")
+]
+_Scores: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="H1,H2,...", help="Score outputs of the exits, for criterion learned.")
+]
+_Data: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Real inputs to verify with: .npz or .npy, image folder or named set. Their statistics, and with labels the accuracy of"
+        " the last exit, are recorded."
+    ),
+]
+_Precision: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Precision of the engines; int8 takes its ranges from --data. [default: the model's own]"),
+]
+_Seconds: TypeAlias = Annotated[
+    float | None, typer.Option(help="Time for timing both modes; 0 skips it. [default: 2]", min=0)
+]
+
+
 def compile_command(
-    model: Annotated[Path, typer.Argument(help="ONNX model whose outputs include every exit's logits.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Bundle to write. [default: MODEL.eexit]")
-    ] = None,
-    criterion: Annotated[
-        str,
-        typer.Option(
-            help="entropy, normalized_entropy, max_softmax, margin, learned (the exit's own score), running_mean (leave when the best class"
-            " of the mean of all exits so far has probability T), or patience (leave when T exits in a row, this one included, agree on"
-            " the label: the patience p of PABEE is T = p + 1)."
-        ),
-    ] = "entropy",
-    fallback: Annotated[
-        str,
-        typer.Option(
-            help="What answers an input that no early exit is confident about: last (the last exit), or most_confident (the exit with the"
-            " highest score, as in Shallow-Deep Networks)."
-        ),
-    ] = "last",
-    exits: Annotated[
-        str | None, typer.Option(metavar="Z1,Z2,...", help="Logits outputs in order. [default: found]")
-    ] = None,
-    scores: Annotated[
-        str | None, typer.Option(metavar="H1,H2,...", help="Score outputs of the exits, for criterion learned.")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Real inputs to verify with: .npz or .npy, image folder or named set. Their statistics, and with labels the accuracy of"
-            " the last exit, are recorded."
-        ),
-    ] = None,
+    model: _Model,
+    output: _Output = None,
+    criterion: _Criterion = "entropy",
+    fallback: _Fallback = "last",
+    exits: _Exits = None,
+    scores: _Scores = None,
+    data: _Data = None,
     preprocess: NewPreprocessing = None,
     classes: NewClassNames = None,
-    backend: Annotated[str, typer.Option(help="Backend to verify and time with.")] = "onnxruntime",
-    precision: Annotated[
-        str | None, typer.Option(help="float32, float16, or int8 with ranges from --data. [default: the model's own]")
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Threads for the timing.")] = 1,
+    backend: Backend = "onnxruntime",
+    precision: _Precision = None,
+    threads: Threads = 1,
     options: BackendOptions = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="Time for timing both modes; 0 skips it. [default: 2]", min=0)
-    ] = None,
+    seconds: _Seconds = None,
     as_json: Json = False,
 ) -> None:
     """Split a multi-exit network at its exits and compile it into a bundle.

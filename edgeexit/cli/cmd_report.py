@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeexit.cli.common import Json, emit
+from edgeexit.cli.common import Json, Vary, emit
 
 
 def report_command(
@@ -23,17 +23,12 @@ def report_command(
             "--output", "-o", help="report.html, .md, .csv or .tex; .svg, .png or .pdf (one file per picture)."
         ),
     ] = Path("report.html"),
-    vary: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY",
-            help="Further settings in which compared results may differ, such as threads or backend; repeatable. "
-            "Criterion, exits, thresholds and mode always may.",
-        ),
-    ] = None,
+    vary: Vary = None,
     as_json: Json = False,
 ) -> None:
     """Turn results and calibrations into one HTML page, Markdown, CSV, LaTeX tables, or pictures. The page works without a network.
+
+    Results of several bundles may differ in criterion, exits, thresholds and mode; --vary adds other settings.
 
     Example: edgeexit report result.json -o report.html
     """

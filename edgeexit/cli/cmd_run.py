@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import BackendOptions, Json, Spin, emit, join_options, parse_numbers
+from edgeexit.cli.common import (
+    Backend,
+    BackendOptions,
+    BundlePath,
+    Json,
+    Mode,
+    Spin,
+    Threads,
+    Thresholds,
+    emit,
+    join_options,
+    parse_numbers,
+)
 from edgeexit.cli.data import DATA, ClassNames, Preprocessing, read_bundle_info
 from edgeexit.cli.kept import AcceptDevice, Verify, describe_thresholds
 from edgeexit.cli.progress import open_progress_display, show_build_progress
@@ -23,21 +35,19 @@ _FEWEST_COMPARED, _MOST_COMPARED = 20, 1000
 
 
 def run_command(
-    bundle: Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")],
+    bundle: BundlePath,
     data: Annotated[str, typer.Option(help=f"{DATA} digits:test.")],
     preprocess: Preprocessing = None,
     classes: ClassNames = None,
-    thresholds: Annotated[
-        str | None, typer.Option(metavar="T1,T2,...", help="In the criterion's unit. [default: calibrated]")
-    ] = None,
+    thresholds: Thresholds = None,
     exit: Annotated[int | None, typer.Option(help="Force every sample to this exit, from 1.")] = None,
     deadline_ms: Annotated[float | None, typer.Option(help="Best answer within this time, per sample.")] = None,
     limit: Annotated[
         int | None, typer.Option(help="Number of samples to classify, the first ones. [default: all]", min=1)
     ] = None,
-    mode: Annotated[str | None, typer.Option(help="staged or fused. [default: the faster one here]")] = None,
-    backend: Annotated[str, typer.Option(help="Backend.")] = "onnxruntime",
-    threads: Annotated[int, typer.Option(help="Worker threads.")] = 1,
+    mode: Mode = None,
+    backend: Backend = "onnxruntime",
+    threads: Threads = 1,
     spin: Spin = False,
     options: BackendOptions = None,
     output: Annotated[

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -17,6 +18,21 @@ VERBOSITY: ContextVar[int] = ContextVar("how much is printed", default=0)
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
+Mode: TypeAlias = Annotated[str | None, typer.Option(help="How stages run. [default: the faster one here]")]
+Backend: TypeAlias = Annotated[str, typer.Option(help="What runs the stages.")]
+Threads: TypeAlias = Annotated[int, typer.Option(help="Worker threads.")]
+Thresholds: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="T1,T2,...", help="In the criterion's unit. [default: calibrated]")
+]
+BundlePath: TypeAlias = Annotated[Path, typer.Argument(help="Bundle made by edgeexit compile.")]
+Vary: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY",
+        help="What compared results may differ in, such as threads or thresholds; criterion allows other thresholds and another mode too."
+        " Repeatable.",
+    ),
+]
 Spin: TypeAlias = Annotated[
     bool, typer.Option("--spin", help="Burn a core while waiting for worker threads or the GPU.")
 ]

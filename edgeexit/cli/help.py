@@ -19,8 +19,9 @@ from typing import Annotated, Any, NamedTuple, get_args
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from edgeexit.cli.choices import Choices
 from edgeexit.cli.common import VERBOSITY
-from edgeexit.cli.options import OUTPUT, complete_option_info, list_shown_names
+from edgeexit.cli.options import OUTPUT, complete_option_info, find_choices, list_shown_names
 from edgeexit.cli.wrapping import wrap
 
 _WIDEST = 100  # longer lines are hard to read
@@ -163,7 +164,8 @@ def _group_parameters(command: Any, ctx: typer.Context) -> dict[str, list[tuple[
     for param in command.get_params(ctx):
         record = None if getattr(param, "hidden", False) else param.get_help_record(ctx)
         if record is not None:
-            groups.setdefault(_find_group(param), []).append((_format_names(param, record[0]), _format_help(record[1])))
+            row = (_format_names(param, record[0]), _format_help(record[1], find_choices(command.name, param)))
+            groups.setdefault(_find_group(param), []).append(row)
     output = groups.pop(OUTPUT, None)
     return groups if output is None else {**groups, OUTPUT: output}
 
@@ -194,8 +196,11 @@ def _format_argument_name(param: Any) -> str:
     return f"{name} ..." if param.nargs == -1 else name
 
 
-def _format_help(shown: str) -> str:
-    """An option's help; the framework's `[x>=0]` in words."""
+def _format_help(shown: str, choices: Choices | None) -> str:
+    """An option's help with the values that it takes, `[default: ...]` last; the framework's `[x>=0]` in words."""
+    if choices is not None and choices.listed:
+        told, bracket, default = shown.partition(" [")
+        shown = f"{told.strip()} {choices.describe()}{bracket}{default}"
     text = re.sub(r"x>=(-?[\d.]+)", r"at least \1", " ".join(shown.split()))
     return text.replace("; required", "").replace("] [at", "; at")
 

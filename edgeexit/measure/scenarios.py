@@ -19,6 +19,10 @@ _SPIN_NS = (
 _OVERLOAD = 3.0  # a schedule that takes this many times its length is given up
 
 
+ARRIVALS = ("fixed", "poisson")
+"""Schedules of requests: one every period as a camera sends them, or many independent sources."""
+
+
 @dataclass(frozen=True)
 class Pace:
     """Requests on a schedule of their own: `rate_hz` per second, "fixed" or "poisson", each due `deadline_s` after its arrival."""
@@ -63,7 +67,7 @@ class PacedSamples:
 
 def check_schedule(arrivals: str, rate_hz: float, seconds: float = 1.0) -> None:
     """Raise InputError unless `schedule` can make one."""
-    if arrivals not in {"fixed", "poisson"} or not rate_hz > 0 or not seconds > 0:
+    if arrivals not in ARRIVALS or not rate_hz > 0 or not seconds > 0:
         asked = f"{arrivals!r} at {rate_hz} per second for {seconds} s"
         msg = f'a schedule needs arrivals "fixed" or "poisson", a positive rate and a positive length, not {asked}.'
         raise InputError(msg)

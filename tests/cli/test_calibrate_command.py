@@ -51,9 +51,13 @@ def test_a_met_target_ends_with_0_and_prints_its_document(bundle: Path, tmp_path
         (["--target", "drop<=1"], 2, "--from-curve"),
         (["--data", "digits:calibration", "--recipe", "camera-30fp"], 2, "Did you mean 'camera-30fps'"),
         (["--from-curve", "--target", "drop<=1"], 2, "Run edgeexit calibrate with --data first"),
-        (["--from-curve", "--target", "drop<=1", "--confidence", 0.95], 2, "cannot take --confidence"),
-        (["--from-curve", "--target", "drop<=1", "--method", "exact", "--seed", 0], 2, "cannot take --method, --seed;"),
-        (["--from-curve", "--target", "drop<=1", "--seconds", 3], 2, "cannot take --seconds;"),
+        (["--from-curve", "--target", "drop<=1", "--confidence", 0.95], 2, "combined with --confidence"),
+        (
+            ["--from-curve", "--target", "drop<=1", "--method", "exact", "--seed", 0],
+            2,
+            "combined with --method, --seed;",
+        ),
+        (["--from-curve", "--target", "drop<=1", "--seconds", 3], 2, "combined with --seconds;"),
         (["--data", "nowhere.npz", "--target", "drop<=1"], 2, "nowhere.npz"),
     ],
 )

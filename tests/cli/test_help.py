@@ -1,10 +1,8 @@
-"""Help that a terminal of 80 columns can show, names that work however they are typed, and completion by the shell."""
+"""Help that a terminal of 80 columns can show and names that work however they are typed."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from typing import Any
@@ -15,7 +13,6 @@ from typer.testing import CliRunner, Result
 
 import edgeexit
 from edgeexit.cli.app import app
-from edgeexit.criteria import CRITERIA
 
 
 def commands() -> dict[tuple[str, ...], Any]:
@@ -101,46 +98,3 @@ def test_bad_usage_says_what_is_wrong_and_where_the_help_is(words: tuple[str, ..
     assert told in lines[0]
     assert lines[1].startswith("Usage: edgeexit")
     assert lines[2].startswith("Help: edgeexit")
-
-
-@pytest.fixture(scope="module")
-def completed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """What a real bash completes for each line, once the script of `--show-completion` is loaded."""
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("there is no bash")
-    folder = tmp_path_factory.mktemp("bin")
-    (folder / "edgeexit").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edgeexit "$@"\n')
-    (folder / "edgeexit").chmod(0o755)
-    lines = [
-        "com",
-        "compile --criterion ",
-        "run --mode f",
-        "bench --preset ",
-        "calibrate --backend onnxr",
-        "calibrate --recipe ",
-        "train lenet-d",
-        "devices jetson-orin-n",
-        "run --data dig",
-        "bench --against-t",
-    ]
-    ask = 'COMP_WORDS=(edgeexit "$@"); COMP_CWORD=$#; _edgeexit_completion edgeexit; echo "${COMPREPLY[*]}" | tr "\\n" " "; echo'
-    calls = "\n".join(f'ask {line}""' if line.endswith(" ") else f"ask {line}" for line in lines)
-    script = f'eval "$(edgeexit --show-completion)"\nask() {{ {ask}; }}\n{calls}\n'
-    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
-    result = subprocess.run([bash, "--norc", "-c", script], capture_output=True, text=True, env=environment, check=True)
-    return {line: words.split() for line, words in zip(lines, result.stdout.splitlines(), strict=True)}
-
-
-def test_bash_completes_commands_options_and_values(completed: dict[str, list[str]]) -> None:
-    """Values from the same tables that the commands check them with."""
-    assert {"compile", "compare"} == set(completed["com"])
-    assert set(CRITERIA) == set(completed["compile --criterion "])
-    assert ["fused"] == completed["run --mode f"]
-    assert {"quick", "standard", "publish"} <= set(completed["bench --preset "])
-    assert ["onnxruntime"] == completed["calibrate --backend onnxr"]
-    assert completed["calibrate --recipe "]
-    assert "lenet-digits" in completed["train lenet-d"]
-    assert "jetson-orin-nano" in completed["devices jetson-orin-n"]
-    assert {"digits:train", "digits:calibration", "digits:test"} == set(completed["run --data dig"])
-    assert ["--against-thresholds"] == completed["bench --against-t"]
