@@ -1,17 +1,19 @@
-"""The named values that options take: each from the table that the library checks them with, read only when it is needed.
+"""The named values that options take: enums made from the tables that the library checks them with.
 
-Shells complete them, `--help` lists them, and an unknown one is refused with the nearest name. They are not typer's enums, since an enum
-has its members when the command line is imported: `edgeexit --help` would load ONNX to know the names of the backends.
+Shells complete them, `--help` lists them, and an unknown one is a usage error with the nearest name. An enum is made when it is needed:
+`edgeexit --help` does not read the recipes, nor import what solves for thresholds. Commands get the value as plain text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import typer
 
+from edgeexit.choices import BackendName, Mode, Precision, make_choices
 from edgeexit.errors import did_you_mean
 
 
@@ -22,16 +24,23 @@ class Choices:
     Attributes:
         noun: what a value names, for messages: `criterion`.
         plural: of the noun.
-        load: lists the values; called only where they are needed.
+        load: returns the enum of the values; called only where they are needed.
         other: what an option takes besides, such as a file, which the command checks itself; empty where it takes nothing else.
         listed: whether `--help` lists them.
+        explain: returns what some values mean, by value, for `--help`.
     """
 
     noun: str
     plural: str
-    load: Callable[[], Iterable[str]]
+    load: Callable[[], type[Enum]]
     other: str = ""
     listed: bool = True
+    explain: Callable[[], Mapping[str, str]] = dict
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values, as users write them."""
+        return tuple(str(member.value) for member in self.load())
 
     def parse(self, text: str) -> str:
         """The value that a text on the command line means; `most-confident` is `most_confident`.
@@ -41,7 +50,7 @@ class Choices:
         """
         if self.other:
             return text
-        values = tuple(self.load())
+        values = self.values
         found = next((value for value in values if value in (text, text.replace("-", "_"))), None)
         if found is None:
             msg = f"no {self.noun} named {text!r}.{did_you_mean(text, values)} {self.plural.capitalize()}: {', '.join(values)}."
@@ -50,120 +59,118 @@ class Choices:
 
     def complete(self, incomplete: str) -> list[str]:
         """The values that begin so, for a shell."""
-        return [value for value in self.load() if value.startswith(incomplete)]
+        return [value for value in self.values if value.startswith(incomplete)]
 
     def describe(self) -> str:
-        """`One of: staged, fused.` for the help."""
+        """`One of: staged, fused.` for the help; values with a meaning each on a line of their own."""
         if not self.listed:
             return ""
-        return f"One of: {', '.join((*self.load(), *filter(None, [self.other])))}."
+        meanings = self.explain()
+        if meanings:
+            return "\n".join(("One of:", *(f"- {value}: {meanings[value]}" for value in self.values), ""))
+        return f"One of: {', '.join((*self.values, *filter(None, [self.other])))}."
 
 
-def _list_criteria() -> Iterable[str]:
+def _make_criteria() -> type[Enum]:
+    from edgeexit.criteria import CriterionName
+
+    return CriterionName
+
+
+def _explain_criteria() -> Mapping[str, str]:
     from edgeexit.criteria import CRITERIA
 
-    return CRITERIA
+    return {name: criterion.description for name, criterion in CRITERIA.items()}
 
 
-def _list_fallbacks() -> Iterable[str]:
+def _explain_fallbacks() -> Mapping[str, str]:
     from edgeexit.fallbacks import FALLBACKS
 
-    return FALLBACKS
+    return {name: fallback.answered_by for name, fallback in FALLBACKS.items()}
 
 
-def _list_backends() -> Iterable[str]:
-    from edgeexit.backends import list_backends
+def _make_fallbacks() -> type[Enum]:
+    from edgeexit.fallbacks import FallbackName
 
-    return list_backends()
-
-
-def _list_modes() -> Iterable[str]:
-    from edgeexit.backends.base import MODES
-
-    return MODES
+    return FallbackName
 
 
-def _list_precisions() -> Iterable[str]:
-    from edgeexit.hardware.profiles import PRECISIONS
-
-    return PRECISIONS
-
-
-def _list_suites() -> Iterable[str]:
+def _make_suites() -> type[Enum]:
     from edgeexit.measure.suites import list_suites
 
-    return list_suites()
+    return make_choices("SuiteName", list_suites())
 
 
-def _list_methods() -> Iterable[str]:
+def _make_methods() -> type[Enum]:
     from edgeexit.calibration.solver.cross_validation import METHODS
 
-    return METHODS
+    return make_choices("MethodName", METHODS)
 
 
-def _list_recipes() -> Iterable[str]:
+def _make_recipes() -> type[Enum]:
     from edgeexit.calibration.recipes import list_recipes
 
-    return list_recipes()
+    return make_choices("RecipeName", list_recipes())
 
 
-def _list_training_recipes() -> Iterable[str]:
+def _make_training_recipes() -> type[Enum]:
     """By the files' names: importing the training itself would import torch."""
-    return sorted(path.stem for path in Path(__file__).parent.parent.glob("training/recipes/*.toml"))
+    files = Path(__file__).parent.parent.glob("training/recipes/*.toml")
+    return make_choices("TrainingRecipeName", sorted(path.stem for path in files))
 
 
-def _list_networks() -> Iterable[str]:
+def _make_networks() -> type[Enum]:
     from edgeexit.errors import MissingExtra
 
     try:
         from edgeexit.nets import NETS
     except MissingExtra:  # then nothing can be exported either
-        return ()
-    return NETS
+        return make_choices("NetworkName", ())
+    return make_choices("NetworkName", NETS)
 
 
-def _list_devices() -> Iterable[str]:
+def _make_devices() -> type[Enum]:
     from edgeexit.hardware import load_profiles
 
-    return load_profiles()
+    return make_choices("DeviceName", load_profiles())
 
 
-def _list_arrivals() -> Iterable[str]:
+def _make_arrivals() -> type[Enum]:
     from edgeexit.measure.scenarios import ARRIVALS
 
-    return ARRIVALS
+    return make_choices("Arrivals", ARRIVALS)
 
 
-def _list_named_sets() -> Iterable[str]:
+def _make_named_sets() -> type[Enum]:
     from edgeexit.data.named import PARTS, SETS
 
-    return (f"{name}:{part}" for name in SETS for part in PARTS)
+    return make_choices("NamedSet", (f"{name}:{part}" for name in SETS for part in PARTS))
 
 
-def _list_failing_verdicts() -> Iterable[str]:
+def _make_failing_verdicts() -> type[Enum]:
     from edgeexit.cli.cmd_compare import FAILING_VERDICTS
 
-    return FAILING_VERDICTS
+    return make_choices("FailingVerdict", FAILING_VERDICTS)
 
 
-def _list_commands() -> Iterable[str]:
+def _make_commands() -> type[Enum]:
     from edgeexit.cli.app import COMMANDS
 
-    return COMMANDS
+    return make_choices("CommandName", COMMANDS)
 
 
-CRITERIA = Choices("criterion", "criteria", _list_criteria)
-FALLBACKS = Choices("fallback", "fallbacks", _list_fallbacks)
-BACKENDS = Choices("backend", "backends", _list_backends)
-MODES = Choices("mode", "modes", _list_modes)
-PRECISIONS = Choices("precision", "precisions", _list_precisions)
-SUITES = Choices("preset", "presets", _list_suites, other="or a .toml file with the same keys")
-METHODS = Choices("method", "methods", _list_methods)
-RECIPES = Choices("recipe", "recipes", _list_recipes)
-TRAINING_RECIPES = Choices("recipe", "recipes", _list_training_recipes, other="or a .toml file")
-NETWORKS = Choices("network", "networks", _list_networks, other="code of your own", listed=False)
-DEVICES = Choices("device profile", "profiles", _list_devices)
-ARRIVALS = Choices("kind of arrivals", "kinds", _list_arrivals)
-NAMED_SETS = Choices("data set", "data sets", _list_named_sets, other="a file or folder", listed=False)
-FAILING_VERDICTS = Choices("verdict to fail on", "verdicts", _list_failing_verdicts)
-COMMANDS = Choices("command", "commands", _list_commands, other="a sub-command", listed=False)
+CRITERIA = Choices("criterion", "criteria", _make_criteria, explain=_explain_criteria)
+FALLBACKS = Choices("fallback", "fallbacks", _make_fallbacks, explain=_explain_fallbacks)
+BACKENDS = Choices("backend", "backends", lambda: BackendName)
+MODES = Choices("mode", "modes", lambda: Mode)
+PRECISIONS = Choices("precision", "precisions", lambda: Precision)
+SUITES = Choices("preset", "presets", _make_suites, other="or a .toml file with the same keys")
+METHODS = Choices("method", "methods", _make_methods)
+RECIPES = Choices("recipe", "recipes", _make_recipes)
+TRAINING_RECIPES = Choices("recipe", "recipes", _make_training_recipes, other="or a .toml file")
+NETWORKS = Choices("network", "networks", _make_networks, other="code of your own", listed=False)
+DEVICES = Choices("device profile", "profiles", _make_devices)
+ARRIVALS = Choices("kind of arrivals", "kinds", _make_arrivals)
+NAMED_SETS = Choices("data set", "data sets", _make_named_sets, other="a file or folder", listed=False)
+FAILING_VERDICTS = Choices("verdict to fail on", "verdicts", _make_failing_verdicts)
+COMMANDS = Choices("command", "commands", _make_commands, other="a sub-command", listed=False)

@@ -21,20 +21,8 @@ _Model: TypeAlias = Annotated[Path, typer.Argument(help="ONNX model whose output
 _Output: TypeAlias = Annotated[
     Path | None, typer.Option("--output", "-o", help="Bundle to write. [default: MODEL.eexit]")
 ]
-_Criterion: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        help="Exit criterion. learned: the exit's own score. running_mean: leave when the best class of the mean of all exits so far has"
-        " probability T. patience: leave when T exits in a row, this one included, agree on the label (PABEE's patience p is T = p + 1)."
-    ),
-]
-_Fallback: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        help="Exit that answers an input for which no early exit is confident: the last one, or the one with the highest score, as in"
-        " Shallow-Deep Networks."
-    ),
-]
+_Criterion: TypeAlias = Annotated[str, typer.Option(help="When an input leaves at an exit with threshold T.")]
+_Fallback: TypeAlias = Annotated[str, typer.Option(help="What answers an input for which no early exit is confident.")]
 _Exits: TypeAlias = Annotated[
     str | None, typer.Option(metavar="Z1,Z2,...", help="Logits outputs in order. [default: found]")
 ]

@@ -198,11 +198,14 @@ def _format_argument_name(param: Any) -> str:
 
 def _format_help(shown: str, choices: Choices | None) -> str:
     """An option's help with the values that it takes, `[default: ...]` last; the framework's `[x>=0]` in words."""
-    if choices is not None and choices.listed:
-        told, bracket, default = shown.partition(" [")
-        shown = f"{told.strip()} {choices.describe()}{bracket}{default}"
     text = re.sub(r"x>=(-?[\d.]+)", r"at least \1", " ".join(shown.split()))
-    return text.replace("; required", "").replace("] [at", "; at")
+    text = text.replace("; required", "").replace("] [at", "; at")
+    if choices is None or not choices.listed:
+        return text
+    told, bracket, default = text.partition("[default")
+    return "\n".join(
+        line.strip() for line in f"{told.strip()} {choices.describe()} {bracket}{default}".strip().split("\n")
+    )
 
 
 def _extract_summary(command: Any) -> str:
