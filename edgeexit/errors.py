@@ -23,7 +23,16 @@ _LONGEST = 3000  # characters of a message; names in damaged files may be of any
 
 
 class EdgeExitError(Exception):
-    """Base of every error that edgeexit raises on purpose."""
+    """Base of every error that edgeexit raises on purpose.
+
+    Example:
+        >>> import edgeexit
+        >>> try:
+        ...     edgeexit.load("missing.eexit")
+        ... except edgeexit.EdgeExitError as error:
+        ...     print(type(error).__name__)
+        BundleError
+    """
 
     exit_code: ClassVar[int] = 3
 
@@ -33,13 +42,31 @@ class EdgeExitError(Exception):
 
 
 class InputError(EdgeExitError, ValueError):
-    """An argument, a target, an array or a file of data is wrong."""
+    """An argument, a target, an array or a file of data is wrong.
+
+    Example:
+        >>> import edgeexit
+        >>> try:
+        ...     edgeexit.samples_needed("p99<=5ms, speed<=1")
+        ... except edgeexit.InputError as error:
+        ...     print("speed" in str(error))
+        True
+    """
 
     exit_code = 2
 
 
 class ModelError(InputError):
-    """A model cannot be taken as a multi-exit network."""
+    """A model cannot be taken as a multi-exit network.
+
+    Example:
+        >>> import edgeexit
+        >>> try:
+        ...     edgeexit.compile("lenet-digits.onnx", "one.eexit", exits=["no such output"])
+        ... except edgeexit.ModelError as error:
+        ...     print("no such output" in str(error))
+        True
+    """
 
 
 class BundleError(InputError):
@@ -48,6 +75,14 @@ class BundleError(InputError):
     Attributes:
         calibration: of an error that kept a finished calibration out of its bundle, the calibration; else None.
         written_to: the file that it was written to instead; else None.
+
+    Example:
+        >>> import edgeexit
+        >>> try:
+        ...     edgeexit.Bundle.open("missing.eexit")
+        ... except edgeexit.BundleError as error:
+        ...     print("missing.eexit" in str(error))
+        True
     """
 
     calibration: Any = None
@@ -55,7 +90,17 @@ class BundleError(InputError):
 
 
 class TargetNotMet(EdgeExitError):  # noqa: N818 - an outcome that the user asked to be told, not a fault
-    """Nothing meets the target. `nearest` is the nearest target of the same form that can be met, or None."""
+    """Nothing meets the target. `nearest` is the nearest target of the same form that can be met, or None.
+
+    Example:
+        >>> import edgeexit
+        >>> table = edgeexit.ReplayTable.from_arrays(scores=[[0.9], [0.2]], correct=[[1, 1], [0, 1]], cost_s=[0.001, 0.003])
+        >>> try:
+        ...     edgeexit.optimise(table, "mean<=0.5ms")
+        ... except edgeexit.TargetNotMet as error:
+        ...     print(error.nearest)
+        mean<=1ms
+    """
 
     exit_code = 1
 

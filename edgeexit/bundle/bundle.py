@@ -43,6 +43,12 @@ class Bundle(Summarised):
     Attributes:
         path: its folder.
         manifest: the bundle's manifest.
+
+    Example:
+        >>> import edgeexit
+        >>> bundle = edgeexit.Bundle.open("lenet.eexit")
+        >>> bundle.manifest.criterion, [stage.name for stage in bundle.manifest.stages]
+        ('entropy', ['exit1', 'exit2'])
     """
 
     path: Path

@@ -69,6 +69,11 @@ def samples_needed(target: str | Target, confidence: float = 0.95, *, rounds: in
     """How many certify samples each bound needs at the very least: the number that is enough when no sample violates the bound.
 
     A mean needs more the nearer it comes to its limit: about (1.6·cv/slack)² samples for a relative slack. `rounds` as for `certify`.
+
+    Example:
+        >>> import edgeexit
+        >>> edgeexit.samples_needed("p99<=5ms", confidence=0.95)
+        {'p99<=5ms': 299}
     """
     delta = _compute_delta(confidence, rounds)
     return {str(b): _count_fewest_samples(b, delta) for b in parse_target(target).bounds}

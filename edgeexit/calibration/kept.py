@@ -58,6 +58,13 @@ def retune(
     Raises:
         InputError: the bundle has no calibration for this device and these settings.
         TargetNotMet: nothing meets the target.
+
+    Example:
+        >>> import edgeexit
+        >>> with edgeexit.load("lenet.eexit") as runner:
+        ...     found = edgeexit.retune(runner, "accuracy>=0.95", dry_run=True)
+        >>> found.measured is None, found.predicted.accuracy >= 0.95
+        (True, True)
     """
     if save_as is not None:
         runner.bundle.check_calibration_name(save_as)

@@ -110,6 +110,17 @@ def calibrate(
             (`error.calibration`) and the file that it was written to instead (`error.written_to`).
         TargetNotMet: nothing meets the target; names the nearest that can be met. What was measured is kept in the bundle's history, for
             `retune`.
+
+    Example:
+        >>> import edgeexit
+        >>> from edgeexit.data import load_data
+        >>> digits = load_data("digits:calibration")
+        >>> with edgeexit.load("lenet.eexit") as runner:
+        ...     found = edgeexit.calibrate(
+        ...         runner, digits.inputs, digits.labels, target="accuracy>=0.9", seconds=0.5, dry_run=True
+        ...     )
+        >>> found.target, len(found.thresholds), found.predicted.accuracy >= 0.9
+        ('accuracy>=0.9', 1, True)
     """
     if not isinstance(runner, Runner):
         msg = f"runner must be an open bundle, as edgeexit.load(path) gives it, not {runner!r}."  # type: ignore[unreachable]

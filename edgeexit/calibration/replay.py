@@ -75,6 +75,17 @@ class ReplayTable:
 
     Raises:
         InputError: shapes that do not fit, too few exits or samples, non-finite scores, costs that are not positive. All faults in one.
+
+    Example:
+        >>> import edgeexit
+        >>> table = edgeexit.ReplayTable.from_arrays(
+        ...     scores=[[0.9], [0.8], [0.3], [0.2]],  # 4 samples, 1 early exit
+        ...     correct=[[1, 1], [1, 1], [0, 1], [1, 1]],  # both exits
+        ...     cost_s=[0.001, 0.003],
+        ... )
+        >>> outcome = table.evaluate([0.5])
+        >>> outcome.mean_s, outcome.accuracy
+        (0.002, 1.0)
     """
 
     scores: NDArray[np.float32]

@@ -188,6 +188,12 @@ class Calibration(Summarised):
         chosen_for: the target as it was tightened for the choice, so that noise and chance leave the target itself met; or loosened, where
             nothing keeps the target by the measured times and noise may hide what does.
         verdict: what it all says of the bounds, of the prediction and of the machine.
+
+    Example:
+        >>> import edgeexit
+        >>> calibration = edgeexit.load_calibration("lenet.eexit", "cal-1")
+        >>> calibration.target, calibration.unit, len(calibration.exits)
+        ('accuracy>=0.9', 'nats', 2)
     """
 
     schema: str

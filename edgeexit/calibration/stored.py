@@ -20,12 +20,13 @@ from edgeexit.util.progress import show_nothing
 def list_calibrations(bundle: Bundle | Path | str) -> tuple[CalibrationRecord, ...]:
     """Every calibration of a bundle, oldest first: name, key, date, target and verdict.
 
-    Example:
-        for record in edgeexit.list_calibrations("lenet.eexit"):
-            print(record.name, record.created, record.target, record.verdict)
-
     Raises:
         BundleError: the bundle is damaged.
+
+    Example:
+        >>> import edgeexit
+        >>> [(record.name, record.target) for record in edgeexit.list_calibrations("lenet.eexit")]
+        [('cal-1', 'accuracy>=0.9')]
     """
     return _open_bundle(bundle).history
 
@@ -36,6 +37,11 @@ def load_calibration(bundle: Bundle | Path | str, name: str) -> Calibration:
     Raises:
         InputError: there is none of that name; the message lists the names.
         BundleError: the bundle or the calibration is damaged.
+
+    Example:
+        >>> import edgeexit
+        >>> edgeexit.load_calibration("lenet.eexit", "cal-1").target
+        'accuracy>=0.9'
     """
     opened = _open_bundle(bundle)
     record = opened.find_calibration(name)
@@ -47,6 +53,12 @@ def export_calibration(bundle: Bundle | Path | str, name: str) -> bytes:
 
     Raises:
         InputError: there is none of that name.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import edgeexit
+        >>> Path("cal-1.calib").write_bytes(edgeexit.export_calibration("lenet.eexit", "cal-1")) > 0
+        True
     """
     opened = _open_bundle(bundle)
     record = opened.find_calibration(name)
@@ -66,6 +78,15 @@ def import_calibration(bundle: Bundle | Path | str, path: Path | str, *, save_as
     Raises:
         InputError: the file is damaged, or of another network; a name that is taken.
         BundleError: the bundle cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import edgeexit
+        >>> _ = Path("cal-1.calib").write_bytes(edgeexit.export_calibration("lenet.eexit", "cal-1"))
+        >>> _ = edgeexit.compile("lenet-digits.onnx", "other.eexit", seconds=0)
+        >>> bundle = edgeexit.import_calibration("other.eexit", "cal-1.calib", save_as="from-lenet")
+        >>> [record.name for record in edgeexit.list_calibrations(bundle)]
+        ['from-lenet']
     """
     opened, file = _open_bundle(bundle), as_path("path", path)
     archive = read_calibration_archive(file)

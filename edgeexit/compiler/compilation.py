@@ -153,6 +153,12 @@ def compile_model(
         BundleError: the bundle cannot be written.
         InputError: an argument of another kind, or no such criterion, fallback, backend or precision.
         InternalError: the split network does not give the answers and scores of the file as it was given; nothing is written then.
+
+    Example:
+        >>> import edgeexit
+        >>> bundle = edgeexit.compile("lenet-digits.onnx", "new.eexit", criterion="entropy", seconds=0)
+        >>> bundle.manifest.exits, bundle.manifest.criterion
+        (2, 'entropy')
     """
     source, folder = as_path("model", model), as_path("output", output)
     exits, scores = as_names("exits", exits), as_names("scores", scores)

@@ -107,6 +107,18 @@ def export(
         MissingExtra: onnxscript is not installed.
         InputError: the file cannot be written; `names` is no list of names; `metadata` is not text.
         InternalError: the file computes something else than eager.
+
+    Example:
+        >>> import edgeexit, torch
+        >>> class Net(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.body, self.early, self.last = (torch.nn.Linear(8, n) for n in (8, 3, 3))
+        ...
+        ...     def forward(self, x):
+        ...         h = self.body(x).relu()
+        ...         return [self.early(x), self.last(h)]
+        >>> exported = edgeexit.export(Net(), torch.zeros(1, 8), "net.onnx")
     """
     names = as_names("names", names)
     properties = as_properties(metadata)

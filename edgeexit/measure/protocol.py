@@ -115,6 +115,15 @@ def bench(
     Raises:
         InputError: inputs, labels or power log do not fit, or there is no such preset.
         KeyboardInterrupt: interrupted before a single process had ended.
+
+    Example:
+        >>> import edgeexit
+        >>> from edgeexit.data import load_data
+        >>> digits = load_data("digits:test")
+        >>> with edgeexit.load("lenet.eexit") as runner:  # short.toml: two processes of 0.2 s; use "quick" or more
+        ...     result = edgeexit.bench(runner, digits.inputs, digits.labels, preset="short.toml")
+        >>> result.latency.mixture.mean_s > 0
+        True
     """
     check_progress(progress)
     suite = _adjust_suite(

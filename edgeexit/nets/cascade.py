@@ -57,6 +57,13 @@ def cascade(classifiers: Iterable[nn.Module]) -> Cascade:
 
     Raises:
         ModelError: fewer than two, or something else than modules.
+
+    Example:
+        >>> import edgeexit, torch
+        >>> small, large = torch.nn.Linear(8, 3), torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 3))
+        >>> both = edgeexit.cascade([small, large])
+        >>> len(both(torch.zeros(1, 8)))
+        2
     """
     return Cascade(classifiers)
 

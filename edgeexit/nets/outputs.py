@@ -76,6 +76,19 @@ def mark_exit(name: str, tensor: Tensor, score: Tensor | None = None) -> Tensor:
 
     Returns `tensor` itself, so that a call can be wrapped around an expression; what forward does to it in place afterwards does not
     change the exit. Does nothing unless edgeexit is looking.
+
+    Example:
+        >>> import edgeexit, torch
+        >>> class Net(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.early, self.last = torch.nn.Linear(8, 3), torch.nn.Linear(8, 3)
+        ...
+        ...     def forward(self, x):
+        ...         edgeexit.mark_exit("early", self.early(x))
+        ...         return edgeexit.mark_exit("last", self.last(x.relu()))
+        >>> Net()(torch.zeros(1, 8)).shape
+        torch.Size([1, 3])
     """
     marks = _marked.get()
     if marks is not None:

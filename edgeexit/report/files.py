@@ -45,7 +45,9 @@ def write_report(results: Given | Sequence[Given], output: str | Path, *, vary: 
         MissingExtra: `.png` or `.pdf` without matplotlib.
 
     Example:
-        edgeexit.write_report([before, after], "report.html")
+        >>> import edgeexit
+        >>> [path.name for path in edgeexit.write_report("lenet.eexit", "report.md")]
+        ['report.md']
     """
     path = Path(output)
     writer = _WRITERS.get(path.suffix.lower())

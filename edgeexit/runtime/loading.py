@@ -32,7 +32,16 @@ _SCHEMA = "edgeexit.calibration/1"
 
 
 class CalibrationWarning(UserWarning):
-    """A bundle runs without a calibration of this device, or in another state than it was calibrated in."""
+    """A bundle runs without a calibration of this device, or in another state than it was calibrated in.
+
+    Example:
+        >>> import warnings
+        >>> import edgeexit
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", edgeexit.CalibrationWarning)
+        ...     runner = edgeexit.load("lenet.eexit")
+        >>> runner.close()
+    """
 
 
 def load(
@@ -67,6 +76,15 @@ def load(
     Raises:
         BundleError: the bundle is damaged, unsafe or too new, or not signed with the key.
         InputError: no such backend or mode, or a mode that the backend does not support for this number of exits.
+
+    Example:
+        >>> import edgeexit
+        >>> from edgeexit.data import load_data
+        >>> digits = load_data("digits:test")  # float32 [n, 1, 28, 28]
+        >>> with edgeexit.load("lenet.eexit") as runner:
+        ...     prediction = runner(digits.inputs[:1])
+        >>> prediction.label == int(digits.labels[0])
+        True
     """
     settings = Settings(backend, mode or "staged", threads=threads, spin=spin, options=options)
     key = None if verify is None else as_path("verify", verify)

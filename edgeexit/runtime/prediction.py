@@ -17,6 +17,15 @@ class Prediction(NamedTuple):
         score: its score, in the criterion's own unit; NaN for the backbone, which has none.
         logits: float32 [classes], the caller's to keep; what the exit gives, so probabilities where it ends in a softmax.
         late: whether a deadline had passed when the answer was there.
+
+    Example:
+        >>> import edgeexit
+        >>> from edgeexit.data import load_data
+        >>> x = load_data("digits:test").inputs
+        >>> with edgeexit.load("lenet.eexit") as runner:
+        ...     label, exit, score, logits, late = runner(x[:1])
+        >>> logits.shape, label == int(logits.argmax()), late
+        ((10,), True, False)
     """
 
     label: int

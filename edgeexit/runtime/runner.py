@@ -129,6 +129,17 @@ class Runner(_OpenedProgram, Summarised):
         calibration: the document of the calibration in use, or None.
         calibration_name: its name in the bundle's history, or None.
         verify: file of the public key that the bundle must be signed with, or None.
+
+    Example:
+        >>> import edgeexit
+        >>> from edgeexit.data import load_data
+        >>> x = load_data("digits:test").inputs
+        >>> with edgeexit.load("lenet.eexit") as runner:
+        ...     runner.thresholds = [0.5]  # entropy in nats; one per early exit
+        ...     exits = [p.exit for p in runner.batch(x[:100])]
+        ...     last = runner.forced(x[:1], exit=2).exit
+        >>> exits.count(1) > exits.count(2), last
+        (True, 2)
     """
 
     def __init__(

@@ -62,6 +62,16 @@ class DriftAlarm:
 
     Raises:
         InputError: no Seen, a window of less than one inference, or a probability that is not between 0 and 1.
+
+    Example:
+        >>> import edgeexit
+        >>> from edgeexit.calibration import CellCounts
+        >>> table = edgeexit.ReplayTable.from_arrays(
+        ...     scores=[[k / 100] for k in range(100)], correct=[[1, 1]] * 100, cost_s=[0.001, 0.003]
+        ... )
+        >>> alarm = edgeexit.DriftAlarm(CellCounts.of(table, [0.5]), window=50)
+        >>> any(alarm.observe(2, 0.1) for _ in range(50))  # calibration saw half of the samples leave at exit 1
+        True
     """
 
     def __init__(

@@ -73,7 +73,16 @@ class Front:
 
 
 def front(table: ReplayTable, points: int = POINTS) -> Front:
-    """The front of a table, at most `points` policies; exact for two exits, close to it (see `benchmarks/`) for more."""
+    """The front of a table, at most `points` policies; exact for two exits, close to it (see `benchmarks/`) for more.
+
+    Example:
+        >>> import edgeexit
+        >>> table = edgeexit.ReplayTable.from_arrays(
+        ...     scores=[[0.9], [0.8], [0.3], [0.2]], correct=[[1, 1], [1, 1], [0, 1], [1, 1]], cost_s=[0.001, 0.003]
+        ... )
+        >>> [(policy.mean_s, policy.accuracy) for policy in edgeexit.front(table).policies]
+        [(0.001, 0.75), (0.002, 1.0)]
+    """
     loosest = Target((Bound("mean", float(table.mean_cost_s.max()) * 2),))
     problem = build_problem(table, loosest)
     if table.exits == 2:

@@ -125,6 +125,15 @@ def optimise(table: ReplayTable, target: str | Target, *, effort: Effort = NORMA
     Raises:
         InputError: the target cannot be read, or needs what the table lacks.
         TargetNotMet: no thresholds meet it; names the nearest target that some do.
+
+    Example:
+        >>> import edgeexit
+        >>> table = edgeexit.ReplayTable.from_arrays(
+        ...     scores=[[0.9], [0.8], [0.3], [0.2]], correct=[[1, 1], [1, 1], [0, 1], [1, 1]], cost_s=[0.001, 0.003]
+        ... )
+        >>> policy = edgeexit.optimise(table, "mean<=2ms")
+        >>> policy.accuracy, policy.mean_s, policy.exit_rates
+        (1.0, 0.002, (0.5, 0.5))
     """
     from edgeexit.calibration.solver.nearest_target import make_not_met_error
 

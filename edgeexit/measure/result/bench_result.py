@@ -60,6 +60,12 @@ class BenchResult(Summarised):
     process, from 0. Of the accuracy pass `exits` [n], `scores` (inner, [n, exits]) and `hits` (correct, or agreeing with the backbone
     where there are no labels; [n, exits]). `rounds_s` is when each round ended, `rounds_process` in which process, and `state_0`, ...
     [2, n] are times and readings of the device's `channels`; both count seconds from the start.
+
+    Example:
+        >>> from edgeexit.measure import read_result
+        >>> result = read_result("result.json")  # written by `edgeexit bench -o result.json`
+        >>> result.subject.criterion, result.latency.against_backbone.verdict in ("FASTER", "SLOWER", "SAME", "AMBIGUOUS", "INVALID")
+        ('entropy', True)
     """
 
     run_id: str
