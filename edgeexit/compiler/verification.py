@@ -19,6 +19,7 @@ from edgeexit.backends.onnxruntime.sessions import open_session
 from edgeexit.backends.stopping import enforce_run_limit, may_run_forever, run_options
 from edgeexit.bundle import Bundle, VerificationSummary
 from edgeexit.compiler.probe import explain_missing_examples, open_model
+from edgeexit.compiler.tolerances import EXTREME, get_rounding_tolerance
 from edgeexit.compiler.verification_inputs import VerificationInput, make_verification_inputs
 from edgeexit.criteria import Criterion, criterion, max_softmax
 from edgeexit.errors import InternalError, ModelError
@@ -40,15 +41,8 @@ from edgeexit.runtime.loading import open_runner
 from edgeexit.runtime.runner import Runner
 from edgeexit.util.progress import Progress
 
-TOLERANCE = 1e-4
-"""Largest difference of a logit from the original's, over the largest logit of the sample, that counts as the same answer in float32."""
-
-_TOLERANCES = {"float32": TOLERANCE, "float16": 1e-2, "int8": 1e-1}
-"""By the coarsest numbers that the network computes with: rounding to int8 falls otherwise where a runtime fuses otherwise."""
-
 _OF_LEFT_OUT = "onnxruntime"
 """Used to check a mode that the bundle's backend does not support, because another backend may open the bundle."""
-_LOOSE = 1e-2
 _BATCH = 8
 _LARGEST = np.finfo(np.float32).max
 _LEAST_SCORE = 3e-3
@@ -170,7 +164,7 @@ def _is_deterministic(reference: _Reference, sample: VerificationInput) -> bool:
         return [answers.logits, *([] if answers.scores is None else [answers.scores])]
 
     try:
-        return is_steady(run, sample.inputs, _LOOSE)
+        return is_steady(run, sample.inputs, EXTREME)
     except ModelError:  # values near it are refused
         return False
 
@@ -337,11 +331,6 @@ def _run_in_batch(draft: Bundle, settings: Settings, samples: Sequence[Verificat
     return [ExitAnswers(z, sign * h) for z, h in zip(logits, scores, strict=True)]
 
 
-def _get_tolerance(sample: VerificationInput, numbers: str) -> float:
-    limit = _TOLERANCES[numbers]
-    return max(limit, _LOOSE) if sample.loose else limit
-
-
 def _settled(
     expected: Sequence[ExitAnswers],
     found: Sequence[ExitAnswers],
@@ -351,7 +340,10 @@ def _settled(
 ) -> list[ExitAnswers]:
     """What is expected of one form, where rounding may decide which exit is the most confident."""
     pairs = zip(expected, found, samples, strict=True)
-    return [settled(wanted, answers, _get_tolerance(sample, numbers), rule) for wanted, answers, sample in pairs]
+    return [
+        settled(wanted, answers, get_rounding_tolerance(numbers, extreme=sample.loose), rule)
+        for wanted, answers, sample in pairs
+    ]
 
 
 def _check_logits(
@@ -365,8 +357,8 @@ def _check_logits(
     worst = 0.0
     for a, b, sample in zip(found, expected, samples, strict=True):
         error = compute_difference(a.logits, b.logits, b.scale[:, None])
-        if not error <= _get_tolerance(sample, numbers):
-            _refuse(f"the {mode} form by {error:.1e} of the largest logit", _get_tolerance(sample, numbers))
+        if not error <= (limit := get_rounding_tolerance(numbers, extreme=sample.loose)):
+            _refuse(f"the {mode} form by {error:.1e} of the largest logit", limit)
         worst = max(worst, 0.0 if sample.loose else error)
     return worst
 
@@ -401,8 +393,8 @@ def _check_scores(
                 else np.maximum(b.scale, 1)
             )
             error = compute_difference(a.scores, b.scores, scale)
-            if not error <= _get_tolerance(sample, numbers):
-                _refuse(f"a score of the {mode} form by {error:.1e}", _get_tolerance(sample, numbers))
+            if not error <= (limit := get_rounding_tolerance(numbers, extreme=sample.loose)):
+                _refuse(f"a score of the {mode} form by {error:.1e}", limit)
             worst = max(worst, 0.0 if sample.loose else error)
     return worst
 

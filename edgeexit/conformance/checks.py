@@ -21,6 +21,7 @@ from edgeexit.backends.base import Array
 from edgeexit.backends.self_check import SelfCheck
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.probe import open_model
+from edgeexit.compiler.tolerances import TOLERANCES
 from edgeexit.criteria import criterion
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.graph import find_exits, read_model
@@ -31,16 +32,9 @@ from edgeexit.runtime.loading import open_runner
 from edgeexit.util.units import percent
 from edgeexit.util.units import seconds as as_time
 
-SAME = 1e-4
+SAME = TOLERANCES["float32"].rounding
 """Largest logit error over the largest logit of the sample, and distance of a score from its threshold, that count as equal in float32."""
 
-_LOGIT_LIMITS = {"float32": SAME, "float16": 2e-2, "int8": 2e-1}
-_AGREEMENTS = {
-    "float32": 1.0,
-    "float16": 0.98,
-    "int8": 0.8,
-}  # of weights drawn at random, whose scores lie close together
-_ACCURACY_LIMITS = {"float32": 0.005, "float16": 0.01, "int8": 0.03}
 _FORCED_SAMPLES = 16
 _SHARES = (0.1, 0.5, 0.9)
 
@@ -109,7 +103,7 @@ def check_logits(case: ConformanceCase, runner: Runner) -> SelfCheck:
             answer = runner.forced(case.sample(i), exit=exit)
             worst = _find_larger_error(worst, _compute_distance(answer.logits, case.reference.logits[i, exit - 1]))
             strays += answer.exit != exit
-    limit = _LOGIT_LIMITS[case.settings.precision]
+    limit = TOLERANCES[case.settings.precision].conversion
     detail = f"largest error {worst:.1e} of the largest logit, allowed {limit:.0e}; {strays} left at another exit"
     return SelfCheck("logits are the model's", worst <= limit and not strays, detail, {"logit_error": worst})
 
@@ -121,7 +115,7 @@ def check_scores(case: ConformanceCase, runner: Runner) -> SelfCheck:
         for exit in range(1, case.exits + 1):
             inner = runner.criterion.inner(runner.forced(case.sample(i), exit=exit).score)
             worst = _find_larger_error(worst, abs(inner - float(case.reference.scores[i, exit - 1])))
-    limit = _LOGIT_LIMITS[case.settings.precision] * 10  # a score moves with differences of logits
+    limit = TOLERANCES[case.settings.precision].conversion * 10  # a score moves with differences of logits
     return SelfCheck("scores are the criterion's", worst <= limit, f"largest error {worst:.1e}", {"score_error": worst})
 
 
@@ -139,7 +133,7 @@ def check_decisions(case: ConformanceCase, runner: Runner) -> SelfCheck:
             wrong += not (same or at_edge)
     total = case.count * len(_SHARES)
     agreement = 1 - wrong / total
-    needed = _AGREEMENTS[case.settings.precision]
+    needed = TOLERANCES[case.settings.precision].agreement
     detail = f"{total - wrong} of {total}; {close} with a score at a threshold; left at exits {taken.tolist()}"
     return SelfCheck("decisions are the reference's", agreement >= needed, detail, {"agreement": agreement})
 
@@ -167,7 +161,7 @@ def check_accuracy(case: ConformanceCase, runner: Runner) -> SelfCheck:
     mine = [runner(case.sample(i)).label for i in range(case.count)]
     reference = [_compute_expected(case, i, thresholds)[1] for i in range(case.count)]
     hits, expected = (int((np.asarray(labels) == case.labels).sum()) for labels in (mine, reference))
-    allowed = round(_ACCURACY_LIMITS[case.settings.precision] * case.count)
+    allowed = round(TOLERANCES[case.settings.precision].accuracy * case.count)
     accuracy = hits / case.count
     detail = f"{percent(accuracy)}, the model's {percent(expected / case.count)}, allowed difference {allowed} of {case.count}"
     return SelfCheck("accuracy is the model's", abs(hits - expected) <= allowed, detail, {"accuracy": accuracy})
@@ -225,7 +219,7 @@ def check_batches(case: ConformanceCase, runner: Runner) -> SelfCheck:
     alone = [runner(case.sample(i)) for i in range(count)]
     edge = [bool((np.abs(case.reference.scores[i, :-1] - runner.inner_thresholds) <= SAME).any()) for i in range(count)]
     wrong = sum(not e and (a.exit, a.label) != (b.exit, b.label) for a, b, e in zip(many, alone, edge, strict=True))
-    allowed = int((1 - _AGREEMENTS[case.settings.precision]) * count)
+    allowed = int((1 - TOLERANCES[case.settings.precision].agreement) * count)
     return SelfCheck("batches give the same answers", wrong <= allowed, f"{count - wrong} of {count}")
 
 
@@ -237,7 +231,7 @@ def check_backbone(case: ConformanceCase, runner: Runner) -> SelfCheck:
             worst = _find_larger_error(
                 worst, _compute_distance(backbone(case.sample(i)).logits, case.reference.logits[i, -1])
             )
-    limit = _LOGIT_LIMITS[case.settings.precision]
+    limit = TOLERANCES[case.settings.precision].conversion
     return SelfCheck(
         "the backbone is the last exit", worst <= limit, f"largest error {worst:.1e}", {"logit_error": worst}
     )

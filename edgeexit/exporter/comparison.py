@@ -16,6 +16,7 @@ from edgeexit.backends.base import Settings
 from edgeexit.backends.example_inputs import is_steady, make_extreme_inputs
 from edgeexit.backends.onnxruntime.errors import translate_runtime_errors
 from edgeexit.backends.onnxruntime.sessions import open_session
+from edgeexit.compiler.tolerances import get_rounding_tolerance
 from edgeexit.errors import InternalError, ModelError
 from edgeexit.exporter.eager import run_eager_exits
 from edgeexit.graph.model import TensorSpec
@@ -24,17 +25,11 @@ from edgeexit.nets.outputs import ExitTensors
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-_LOOSE = 1e-2
-"""The tolerance on extreme inputs, where the order of additions alone moves more."""
-
 _REPEATS = 4
 """How often forward is asked again before a difference is the file's: two draws of a few random numbers may be equal."""
 
-TOLERANCE = 1e-4
-"""Largest difference from eager, as a share of the largest logit's magnitude (at least 1)."""
-
-_TOLERANCES = {torch.float16: 1e-2, torch.bfloat16: 8e-2}
-"""The same where the module computes in fewer bits: about ten roundings."""
+_PRECISIONS = {torch.float16: "float16", torch.bfloat16: "bfloat16"}
+"""Where the module computes in fewer bits than float32."""
 
 
 _TRAINING_BRANCH = (
@@ -91,7 +86,7 @@ def _compare_extremes(
     dynamic_batch: bool,
 ) -> None:
     """Raise InternalError where the file differs on zeros, tiny or saturating inputs on which forward itself is steady."""
-    limit = max(_LOOSE, _find_tolerance(module, inputs, exits))
+    limit = _find_tolerance(module, inputs, exits, extreme=True)
     specs = [TensorSpec(n, str(x.cpu().numpy().dtype), tuple(x.shape)) for n, x in inputs.items()]
 
     def eager(arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
@@ -154,10 +149,12 @@ def _list_tensors(exits: Sequence[ExitTensors]) -> list[NDArray[np.float32]]:
     return [t.detach().cpu().float().numpy() for e in exits for t in (e.logits, e.score) if t is not None]
 
 
-def _find_tolerance(module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[ExitTensors]) -> float:
+def _find_tolerance(
+    module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequence[ExitTensors], *, extreme: bool = False
+) -> float:
     """That of the coarsest numbers that the module reads, keeps or returns."""
     tensors = [*inputs.values(), *module.parameters(), *(e.logits for e in exits)]
-    return max(_TOLERANCES.get(t.dtype, TOLERANCE) for t in tensors)
+    return max(get_rounding_tolerance(_PRECISIONS.get(t.dtype, "float32"), extreme=extreme) for t in tensors)
 
 
 def _make_noise(example: Tensor, rows: int, generator: torch.Generator) -> Tensor:
