@@ -97,10 +97,10 @@ def truths(world: ReplayTable, target: str, thresholds: tuple[float, ...]) -> Tr
     outcome, found = world.evaluate(thresholds), {}
     assert world.correct is not None
     for bound in parse_target(target).bounds:
-        if bound.of.tail is not None:
+        if bound.kind.tail is not None:
             found[str(bound)] = (
                 float(np.dot(outcome.exit_rates, world.compute_share_over(bound.limit))),
-                bound.of.tail,
+                bound.kind.tail,
             )
         elif bound.metric == "drop":
             found[str(bound)] = (100 * (float(world.correct[:, -1].mean()) - outcome.quality), bound.limit)

@@ -135,7 +135,7 @@ def true_checks(world: World, said: Calibration, seconds: float, seed: int) -> t
         energy_j=None,
         macs=outcome.macs,
     )
-    run = PolicyRun(figures, table, ExitSample.under(table, said.inner_thresholds), trial, (), proved=False)
+    run = PolicyRun(figures, table, ExitSample.from_thresholds(table, said.inner_thresholds), trial, (), proved=False)
     quiet = not explain_noise(trial, trial.costs, states, runner.settings.threads)
     return check_bounds(table, parse_target(said.target), said.predicted, run), quiet
 

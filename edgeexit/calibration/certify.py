@@ -12,24 +12,17 @@ Latencies are samples too: where both parts have the same ones, each part of a p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeexit.calibration.bounds import (
-    compute_betting_p_value,
-    compute_share_at_least_p_value,
-    compute_share_at_most_p_value,
-    count_samples_for_share,
-)
-from edgeexit.calibration.replay import Floats, Indices, ReplayTable
+from edgeexit.calibration.metrics import UNPROVABLE
+from edgeexit.calibration.replay import Floats, ReplayTable
 from edgeexit.calibration.solver.nearest_target import make_not_met_error
 from edgeexit.calibration.solver.pairs import refine
-from edgeexit.calibration.solver.problem import SampleSum, build_problem
+from edgeexit.calibration.solver.problem import Problem, build_problem
 from edgeexit.calibration.solver.search import (
     QUICK,
     Policy,
@@ -37,7 +30,7 @@ from edgeexit.calibration.solver.search import (
     find_best_single_boundary,
     make_policy,
 )
-from edgeexit.calibration.targets import Bound, Target, parse_target
+from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.errors import InputError, TargetNotMet
 from edgeexit.util.arguments import as_whole
 
@@ -76,7 +69,7 @@ def samples_needed(target: str | Target, confidence: float = 0.95, *, rounds: in
         {'p99<=5ms': 299}
     """
     delta = _compute_delta(confidence, rounds)
-    return {str(b): _count_fewest_samples(b, delta) for b in parse_target(target).bounds}
+    return {str(b): b.kind.count_needed_samples(b, delta) for b in parse_target(target).bounds}
 
 
 def certify(
@@ -118,7 +111,7 @@ def separate_latencies(choose: ReplayTable, test: ReplayTable, target: Target) -
     shared = [
         len(ours) > 1 and np.array_equal(ours, theirs) for ours, theirs in zip(choose.cost_s, test.cost_s, strict=False)
     ]
-    if not any(shared) or all(bound.of.tail is None for bound in target.bounds):
+    if not any(shared) or all(bound.kind.tail is None for bound in target.bounds):
         return choose, test
 
     def every_other(table: ReplayTable, first: int) -> ReplayTable:
@@ -168,7 +161,7 @@ def _compute_all_p_values(
     table: ReplayTable, target: Target, path: Sequence[Policy], delta: float, seed: int
 ) -> dict[str, Floats]:
     leaves = [table.leaves_at(p.thresholds) for p in path]
-    return {str(b): _compute_p_values(table, b, leaves, delta, seed) for b in target.bounds}
+    return {str(b): b.kind.compute_p_values(table, b, leaves, delta, seed) for b in target.bounds}
 
 
 def _compute_worst_p_values(per_bound: dict[str, Floats]) -> Floats:
@@ -187,9 +180,7 @@ def build_safe_path(choose: ReplayTable, target: Target, points: int = PATH_POIN
         raise make_not_met_error(choose, target)
     made = [boldest]
     for tightness in _TIGHTEST * np.linspace(0, 1, points)[1:] ** 2:
-        tightened = replace(
-            problem, limits=tuple(_tighten_limit(s, len(choose), float(tightness)) for s in problem.limits)
-        )
+        tightened = _tighten_limits(problem, float(tightness))
         point = (
             find_best_single_boundary(tightened)
             if choose.exits == 2
@@ -200,82 +191,14 @@ def build_safe_path(choose: ReplayTable, target: Target, points: int = PATH_POIN
     return [make_policy(problem, point, None) for point in reversed(made)]
 
 
-def _tighten_limit(limited: SampleSum, samples: int, tightness: float) -> SampleSum:
-    """A limit moved inwards: part of a cost, four times that part of a tail, and as much of what may still be lost of the answers."""
-    bound = limited.bound
-    assert bound is not None
-    if bound.of.tail is not None:
-        return replace(limited, limit=limited.limit * max(0.0, 1 - 4 * tightness))
-    if bound.metric == "drop":
-        return replace(limited, limit=limited.limit - samples * 4 * tightness * max(bound.limit, 0.5) / 100)
-    if bound.of.sign == "<=":
-        return replace(limited, limit=limited.limit * (1 - tightness))
-    return replace(limited, limit=limited.limit - tightness * (samples + limited.limit))
-
-
-def _compute_p_values(test: ReplayTable, bound: Bound, leaves: Sequence[Indices], delta: float, seed: int) -> Floats:
-    """p-value of "the bound is broken" per policy of the path."""
-    n, metric = len(test), bound.metric
-    if metric in ("mean", "energy", "macs"):
-        limited = build_problem(test, Target((bound,))).limits[0]
-        assert limited.per_exit is not None
-        return _compute_mean_p_values(limited.per_exit, limited.limit / n, leaves, delta)
-    if bound.of.tail is not None:
-        over = _draw_exceedances(test, bound.limit, seed)
-        events = np.array([np.count_nonzero(over[at, np.arange(n)]) for at in leaves])
-        return compute_share_at_least_p_value(events, n, bound.of.tail)
-    if metric == "rate":
-        assert bound.exit is not None
-        events = np.array([np.count_nonzero(at == bound.exit - 1) for at in leaves])
-        return compute_share_at_most_p_value(events, n, bound.limit)
-    flags = test.agreement if metric == "agreement" else test.correct
-    assert flags is not None
-    right = np.stack([flags[np.arange(n), at] for at in leaves], axis=1)
-    if metric == "drop":
-        lost = test.backbone_right[:, None].astype(np.float64) - right
-        return compute_betting_p_value((1 + lost) / 2, (1 + bound.limit / 100) / 2, delta)
-    return compute_share_at_most_p_value(right.sum(axis=0), n, bound.limit)
-
-
-def _compute_mean_p_values(per_exit: Floats, limit: float, leaves: Sequence[Indices], delta: float) -> Floats:
-    """The costs lie between the cheapest and the dearest exit, so that range is what is bet on."""
-    low, high = float(per_exit.min()), float(per_exit.max())
-    if high <= limit:
-        return np.zeros(len(leaves))
-    if limit <= low:
-        return np.ones(len(leaves))
-    values = np.stack([per_exit[at] for at in leaves], axis=1)
-    return compute_betting_p_value((values - low) / (high - low), (limit - low) / (high - low), delta)
-
-
-def _draw_exceedances(test: ReplayTable, limit_s: float, seed: int) -> NDArray[np.bool_]:
-    """For every exit and certify sample one measured latency, drawn without replacement, and whether it is over the limit [N, M].
-
-    Input and latency together are then one draw from what will happen, so that their exceedances are binomial.
-    """
-    rng = np.random.Generator(np.random.PCG64(seed))
-    rows = []
-    for k, samples in enumerate(test.cost_s, 1):
-        if len(samples) > 1 and len(samples) < len(test):
-            msg = (
-                f"exit {k} has {len(samples)} measured latencies for {len(test)} samples; a proof about a tail needs one for each, "
-                "and the certify part others than the choose part. Measure longer (--seconds)."
-            )
-            raise InputError(msg)
-        rows.append(np.full(len(test), samples[0]) if len(samples) == 1 else rng.permutation(samples)[: len(test)])
-    return np.stack(rows) > limit_s
-
-
-def _count_fewest_samples(bound: Bound, delta: float) -> int:
-    if bound.of.tail is not None:
-        return count_samples_for_share(bound.of.tail, delta)
-    if bound.metric in ("accuracy", "agreement", "rate"):
-        return count_samples_for_share(1 - bound.limit, delta) if bound.limit < 1 else 2**31
-    if bound.metric == "drop" and bound.limit > 0:
-        return math.ceil(
-            math.log(1 / delta) / math.log1p(bound.limit / 200)
-        )  # no sample lost, each bet at most all of it
-    return math.ceil(2 * math.log(1 / delta))
+def _tighten_limits(problem: Problem, tightness: float) -> Problem:
+    """The problem with every limit moved inwards."""
+    samples = len(problem.table)
+    limits = (
+        replace(s, limit=bound.kind.tighten_sum(s, bound, samples, tightness))
+        for s, bound in zip(problem.limits, problem.target.bounds, strict=True)
+    )
+    return replace(problem, limits=tuple(limits))
 
 
 def _compute_delta(confidence: object, rounds: int) -> float:
@@ -288,7 +211,7 @@ def _compute_delta(confidence: object, rounds: int) -> float:
 def _refuse_too_few(test: ReplayTable, needed: dict[str, int], confidence: float) -> None:
     short = {name: n for name, n in needed.items() if n > len(test)}
     if short:
-        lines = ", ".join(f"{name} needs {n if n < 2**31 else 'infinitely many'}" for name, n in short.items())
+        lines = ", ".join(f"{name} needs {n if n < UNPROVABLE else 'infinitely many'}" for name, n in short.items())
         msg = f"{len(test)} samples cannot prove this at {confidence:g} confidence: {lines}. Give more data, or a looser target."
         raise InputError(msg)
 

@@ -9,11 +9,8 @@ Means are those of the run, taken from the validation part to all samples by who
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from edgeexit.calibration.decision import (
     CONFIRMED,
@@ -31,9 +28,8 @@ from edgeexit.calibration.decision import (
 from edgeexit.calibration.device import MeasuredCosts, PolicyTiming, compute_change
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import BoundCheck, PolicyPerformance
-from edgeexit.calibration.solver.problem import resolve_limit_s
 from edgeexit.calibration.targets import Bound, Target
-from edgeexit.calibration.uncertainty import ExitSample, compute_half_width
+from edgeexit.calibration.uncertainty import ExitSample, RunTimes
 from edgeexit.hardware import DeviceState, count_foreign_cores, judge
 from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
@@ -73,7 +69,13 @@ class PolicyRun:
     @property
     def bias(self) -> float:
         """What the policy's mean is above that of its exits run alone, relative: mixing them costs caches and branch predictions."""
-        return self.figures.mean_s / self.validation.evaluate_leaves(self.trial.leaves).mean_s - 1
+        return self.times.mixing - 1
+
+    @property
+    def times(self) -> RunTimes:
+        """What the metrics of a target need of the times."""
+        mixing = self.figures.mean_s / self.validation.evaluate_leaves(self.trial.leaves).mean_s
+        return RunTimes(self.trial.latency_s, self.trial.blocks, self.trial.costs.cost_s, mixing)
 
 
 def compute_tolerance(noise_floor: float, sampling_error: float) -> float:
@@ -160,134 +162,39 @@ def check_predicted_bounds(
 def _check_predicted(
     table: ReplayTable, bound: Bound, predicted: PolicyPerformance, whole: ExitSample, timing: float | None
 ) -> BoundCheck:
-    foreseen = _compute_predicted_value(bound, predicted, table)
-    half = compute_half_width(bound, whole, timing or 0.0)
-    ends = foreseen - half, foreseen + half
-    if bound.of.tail is not None:
-        error = whole.mean_error(table.compute_share_over(bound.limit))
-        ends = _compute_tail_range(
-            lambda at: float(whole.rates @ table.compute_share_over(at)), bound.limit, half, error
-        )
-    values = _resolve_limit(table, bound), foreseen, None
-    return _make_check(bound, values, ends, decidable=timing is not None or not is_machine_dependent(bound))
+    kind = bound.kind
+    foreseen = kind.get_value(bound, predicted, table)
+    ends = kind.compute_predicted_range(bound, foreseen, table, whole, timing or 0.0)
+    values = kind.resolve_limit(table, bound), foreseen, None
+    return _make_check(bound, values, ends, decidable=timing is not None or not kind.machine_dependent)
 
 
 def _check_run(table: ReplayTable, bound: Bound, predicted: PolicyPerformance, run: PolicyRun) -> BoundCheck:
-    value = _read_value(bound, run.figures, run.validation)
-    if bound.of.tail is not None:
-        value = float((run.trial.latency_s > bound.limit).mean())
-    values = _resolve_limit(run.validation, bound), _compute_predicted_value(bound, predicted, table), value
-    check = _make_check(
-        bound, values, _compute_range(bound, run), decidable=not (run.noisy and is_machine_dependent(bound))
-    )
-    return replace(check, met=True, state=MET) if run.proved and not is_machine_dependent(bound) else check
+    kind, trial = bound.kind, run.trial
+    value = kind.measure(bound, run.figures, run.validation, trial.latency_s)
+    values = kind.resolve_limit(run.validation, bound), kind.get_value(bound, predicted, table), value
+    ends = kind.compute_run_range(bound, run.whole, trial.ratio_error if bound.relative else trial.error, run.times)
+    check = _make_check(bound, values, ends, decidable=not (run.noisy and kind.machine_dependent))
+    return replace(check, met=True, state=MET) if run.proved and not kind.machine_dependent else check
 
 
 def _make_check(
     bound: Bound, values: tuple[float, float, float | None], ends: tuple[float, float], *, decidable: bool
 ) -> BoundCheck:
-    (limit, foreseen, value), (low, high) = values, _clip_to_possible(bound, ends)
+    limit, foreseen, value = values
+    least, most = bound.kind.possible
+    low, high = max(least, ends[0]), min(most, ends[1])
     state = _state(bound, limit, low, high) if decidable else UNDECIDED
     room = (high - low) / 2
     return BoundCheck(str(bound), limit, foreseen, value, room, met=state == MET, state=state, low=low, high=high)
 
 
-def _clip_to_possible(bound: Bound, ends: tuple[float, float]) -> tuple[float, float]:
-    """The part of an interval that the quantity can lie in."""
-    least = -100.0 if bound.metric == "drop" else 0.0
-    most = 1.0 if bound.metric in ("accuracy", "agreement", "rate") or bound.of.tail is not None else math.inf
-    return max(least, ends[0]), min(most, ends[1])
-
-
-def is_machine_dependent(bound: Bound) -> bool:
-    """Whether a bound is on what a busy machine changes: time, and the energy that everything on the machine draws."""
-    return bound.metric in ("mean", "energy") or bound.of.tail is not None
-
-
 def _state(bound: Bound, limit: float, low: float, high: float) -> str:
-    if bound.metric == "drop" and 0 < limit < (high - low) / 2:
+    if not bound.kind.can_decide(limit, (high - low) / 2):
         return UNDECIDED
-    if bound.of.sign == "<=":
+    if bound.kind.sign == "<=":
         return MET if high <= limit else NOT_MET if low > limit else UNDECIDED
     return MET if low >= limit else NOT_MET if high < limit else UNDECIDED
-
-
-def _resolve_limit(table: ReplayTable, bound: Bound) -> float:
-    if bound.metric == "mean":
-        return resolve_limit_s(table, bound)
-    return bound.limit if bound.of.tail is None else bound.of.tail
-
-
-def _compute_range(bound: Bound, run: PolicyRun) -> tuple[float, float]:
-    """The interval of a bounded quantity for data never seen, after the run."""
-    whole, trial = run.whole, run.trial
-    timing = trial.ratio_error if bound.relative else trial.error
-    half = compute_half_width(bound, whole, timing)
-    if bound.of.tail is not None:
-        return _compute_run_tail(bound.limit, run, half)
-    middle = _estimate(bound, run)
-    return middle - half, middle + half
-
-
-def _estimate(bound: Bound, run: PolicyRun) -> float:
-    whole, table = run.whole, run.whole.table
-    outcome = table.evaluate_leaves(whole.leaves)
-    if (
-        bound.metric == "mean"
-    ):  # what mixing exits does to each is in the run only, the luck of the draw is less in all samples
-        return run.figures.mean_s * outcome.mean_s / run.validation.evaluate_leaves(run.trial.leaves).mean_s
-    if bound.metric == "rate":
-        assert bound.exit is not None
-        return float(whole.rates[bound.exit - 1])
-    if bound.metric == "drop":
-        lost, gained = whole.lost_and_gained()
-        return 100 * (lost - gained) / len(whole.leaves)
-    value = {
-        "energy": outcome.energy_j,
-        "macs": outcome.macs,
-        "accuracy": outcome.accuracy,
-        "agreement": outcome.agreement,
-    }[bound.metric]
-    assert value is not None
-    return value
-
-
-def _compute_run_tail(limit: float, run: PolicyRun, relative: float) -> tuple[float, float]:
-    """Of the share of inferences over a limit: rounds differ, inputs differ, and every latency may be off by `relative`."""
-    trial, z = run.trial, run.whole.z
-    over = trial.latency_s > limit
-    shares = np.bincount(trial.blocks, weights=over) / np.bincount(trial.blocks)
-    between = float(shares.var(ddof=1)) / len(shares) if len(shares) > 1 else 0.25
-    chance = z * math.sqrt(between + (z / len(over)) ** 2 / 2)
-    drawn = run.whole.mean_error(np.array([(cost > limit).mean() for cost in trial.costs.cost_s]))
-    return _compute_tail_range(
-        lambda at: float((trial.latency_s > at).mean()), limit, relative, math.hypot(chance, drawn)
-    )
-
-
-def _compute_tail_range(
-    share_over: Callable[[float], float], limit: float, relative: float, error: float
-) -> tuple[float, float]:
-    return share_over(limit * (1 + relative)) - error, share_over(limit / (1 + relative)) + error
-
-
-def _compute_predicted_value(bound: Bound, predicted: PolicyPerformance, table: ReplayTable) -> float:
-    if bound.of.tail is not None:
-        return float(np.dot(predicted.exit_rates, table.compute_share_over(bound.limit)))
-    return _read_value(bound, predicted, table)
-
-
-def _read_value(bound: Bound, figures: PolicyPerformance, table: ReplayTable) -> float:
-    if bound.metric == "rate":
-        assert bound.exit is not None
-        return figures.exit_rates[bound.exit - 1]
-    if bound.metric == "drop":
-        assert figures.accuracy is not None
-        return 100 * (float(table.backbone_right.mean()) - figures.accuracy)
-    names = {"mean": figures.mean_s, "energy": figures.energy_j, "macs": figures.macs, "accuracy": figures.accuracy}
-    value = {**names, "agreement": figures.agreement}.get(bound.metric, 0.0)
-    assert value is not None
-    return value
 
 
 def judge_run(
@@ -342,8 +249,8 @@ def _advise(target: Target, undecided: set[str], run: PolicyRun) -> Iterator[str
     open_bounds = [bound for bound in target.bounds if str(bound) in undecided]
     if run.noisy:
         yield "Stop other work on this machine and calibrate again: nothing about time can be decided while it is noisy."
-    elif any(is_machine_dependent(bound) for bound in open_bounds):
+    elif any(bound.kind.machine_dependent for bound in open_bounds):
         yield "Measure longer (--seconds), or give more samples: the interval of a time lies on both sides of its limit."
-    if any(not is_machine_dependent(bound) for bound in open_bounds):
+    if any(not bound.kind.machine_dependent for bound in open_bounds):
         n = len(run.whole.leaves)
         yield f"Give more samples ({n} leave too much room for chance), or a looser bound."

@@ -77,7 +77,9 @@ def retune(
     )
     progress("choosing thresholds", 1, 1)
     figures = PolicyPerformance.predicted(table, table.evaluate(policy.thresholds))
-    checks = check_predicted_bounds(table, parsed, figures, ExitSample.under(table, policy.thresholds), timing)
+    checks = check_predicted_bounds(
+        table, parsed, figures, ExitSample.from_thresholds(table, policy.thresholds), timing
+    )
     verdict = judge_prediction(checks, old.verdict)
     result = replace(
         old,

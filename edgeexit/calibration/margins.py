@@ -14,7 +14,7 @@ from edgeexit.calibration.solver.nearest_target import is_met
 from edgeexit.calibration.solver.problem import build_problem
 from edgeexit.calibration.solver.search import QUICK, find_best_boundaries
 from edgeexit.calibration.targets import Bound, Target
-from edgeexit.calibration.uncertainty import FLOOR, ExitSample, compute_half_width
+from edgeexit.calibration.uncertainty import FLOOR, ExitSample
 from edgeexit.errors import InputError
 
 SAFETY = 1.1
@@ -33,7 +33,7 @@ class TimingErrors:
     ratio: float
     bias: float = 0.0
 
-    def of(self, bound: Bound) -> float:
+    def select(self, bound: Bound) -> float:
         """The one that a bound on time is judged by."""
         return self.ratio if bound.relative else self.absolute
 
@@ -49,9 +49,9 @@ def tighten_target(table: ReplayTable, target: Target, errors: TimingErrors, sam
     """
     problem = build_problem(table, target)
     thresholds = problem.ranked.thresholds(find_best_boundaries(problem, QUICK))
-    sample = ExitSample.under(table, tuple(float(t) for t in thresholds))
+    sample = ExitSample.from_thresholds(table, tuple(float(t) for t in thresholds))
     found = target
-    for bound in (*target.of_cost, *target.of_answers):
+    for bound in (*target.cost_bounds, *target.answer_bounds):
         closer = _tighten_bound(bound, sample, errors, samples)
         candidate = found if closer is None else _replace_bound(found, bound, closer)
         if candidate != found and is_met(table, candidate):
@@ -61,7 +61,7 @@ def tighten_target(table: ReplayTable, target: Target, errors: TimingErrors, sam
 
 def _replace_bound(target: Target, old: Bound, new: Bound) -> Target:
     try:
-        return target.replacing(old, replace(new, limit=float(f"{new.limit:.4g}")))
+        return target.replace_bound(old, replace(new, limit=float(f"{new.limit:.4g}")))
     except InputError:  # exit rates that would add up to more than all samples
         return target
 
@@ -69,26 +69,17 @@ def _replace_bound(target: Target, old: Bound, new: Bound) -> Target:
 def _tighten_bound(bound: Bound, sample: ExitSample, errors: TimingErrors, samples: int) -> Bound | None:
     """None where the half width is as large as the bound, so that no choice would help."""
     fewer = (len(sample.leaves) / samples) ** 0.5  # half widths of all samples, from those of a part
-    room = SAFETY * compute_half_width(bound, sample, errors.of(bound))
-    if bound.of.tail is not None:
-        return replace(bound, limit=bound.limit / (1 + room))
-    if bound.metric == "mean":
-        mean = sample.mean(sample.table.mean_cost_s)
-        share = FLOOR + fewer * (room / mean - FLOOR) + max(0.0, errors.bias)
-        return replace(bound, limit=bound.limit / (1 + share))
-    room *= fewer
-    if bound.of.sign == "<=":
-        return replace(bound, limit=bound.limit - room) if room < bound.limit else None
-    return replace(bound, limit=bound.limit + room) if bound.limit + room < 1 else None
+    room = SAFETY * bound.kind.compute_half_width(bound, sample, errors.select(bound))
+    return bound.kind.tighten_bound(bound, sample, room, fewer, errors.bias)
 
 
 def tighten_time_limits(target: Target, errors: TimingErrors) -> Target:
     """The target with only the limits on time tightened, by the error of the times: a proof takes times as exact."""
 
     def closer(bound: Bound) -> Bound:
-        if bound.metric != "mean" and bound.of.tail is None:
+        if not bound.kind.of_time:
             return bound
-        limit = bound.limit / (1 + FLOOR + errors.of(bound) + max(0.0, errors.bias))
+        limit = bound.limit / (1 + FLOOR + errors.select(bound) + max(0.0, errors.bias))
         return replace(bound, limit=float(f"{limit:.4g}"))
 
     return Target(tuple(closer(b) for b in target.bounds))
@@ -98,11 +89,11 @@ def loosen_time_limits(target: Target, errors: TimingErrors, *, noisy: bool) -> 
     """The target with the limits on time at the far end of the error of the times; on a noisy machine, of what noise can do."""
 
     def looser(bound: Bound) -> Bound:
-        if bound.metric != "mean" and bound.of.tail is None:
+        if not bound.kind.of_time:
             return bound
-        factor = 1 + FLOOR + min(1.0, errors.of(bound))
+        factor = 1 + FLOOR + min(1.0, errors.select(bound))
         if noisy:
-            factor *= NOISY_TIMES if bound.of.tail is None else NOISY_TAIL
+            factor *= NOISY_TIMES if bound.kind.tail is None else NOISY_TAIL
         return replace(bound, limit=bound.limit * factor)
 
     return Target(tuple(looser(b) for b in target.bounds))

@@ -154,7 +154,7 @@ def recorded_differences(manifest: Manifest, data: Dataset) -> list[str]:
 def check_samples(evidence: Evidence) -> Iterator[Finding]:
     """Fewer samples than a bound on the answers can be judged with: one sample must not weigh more than the bound allows to lose."""
     samples = len(evidence.data)
-    for bound in evidence.target.of_answers:
+    for bound in evidence.target.answer_bounds:
         needed = count_fewest_samples(bound)
         if needed is not None and samples < needed:
             weight = f"one of them is {100 / samples:.3g} points, more than the bound allows"
@@ -166,8 +166,8 @@ def check_samples(evidence: Evidence) -> Iterator[Finding]:
 
 def count_fewest_samples(bound: Bound) -> int | None:
     """Samples needed for one of them to weigh no more than a bound on the answers allows to lose; None where it allows nothing."""
-    allowed = bound.limit / 100 if bound.metric == "drop" else 1 - bound.limit
-    return math.ceil(1 / allowed - 1e-9) if allowed > 0 else None
+    allowed = bound.kind.compute_allowed_loss(bound)
+    return math.ceil(1 / allowed - 1e-9) if allowed is not None and allowed > 0 else None
 
 
 CHECKS: tuple[Check, ...] = (

@@ -243,7 +243,9 @@ def _build_infeasible_result(runner: Runner, found: Infeasible, plan: Calibratio
     policy = Policy.of(never, table.evaluate(never), None)
     predicted = PolicyPerformance.predicted(table, table.evaluate(never))
     timing = None if found.reasons else costs.error
-    checks = check_predicted_bounds(table, plan.target, predicted, ExitSample.under(table, policy.thresholds), timing)
+    checks = check_predicted_bounds(
+        table, plan.target, predicted, ExitSample.from_thresholds(table, policy.thresholds), timing
+    )
     verdict = judge_infeasible(checks, costs.noise, found.reasons)
     return Calibration(
         **_collect_setting(runner, plan, split, policy),

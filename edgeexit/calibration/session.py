@@ -27,7 +27,6 @@ from edgeexit.calibration.judge import (
     explain_changed_times,
     explain_noise,
     explain_noisy_costs,
-    is_machine_dependent,
 )
 from edgeexit.calibration.margins import TimingErrors, loosen_time_limits, tighten_target, tighten_time_limits
 from edgeexit.calibration.plausibility import Evidence, Finding, find_implausible, refuse_implausible
@@ -231,7 +230,7 @@ def choose_and_run(runner: Runner, split: CalibrationData, plan: CalibrationPlan
         runner.inner_thresholds = chosen.policy.thresholds
         session = _run(runner, split, chosen, plan, _InitialState(turn, before, costs))
         run = session.run
-        if all(c.met for c, b in zip(session.checks, plan.target.bounds, strict=True) if is_machine_dependent(b)):
+        if all(c.met for c, b in zip(session.checks, plan.target.bounds, strict=True) if b.kind.machine_dependent):
             break
         costs, reasons = run.trial.costs, run.reasons
         errors = TimingErrors(run.trial.error, run.trial.ratio_error, run.bias)
@@ -288,7 +287,7 @@ def _run(
     run = PolicyRun(
         figures=_compute_measured_figures(split, trial),
         validation=split.validate_table,
-        whole=ExitSample.under(split.whole, chosen.policy.thresholds),
+        whole=ExitSample.from_thresholds(split.whole, chosen.policy.thresholds),
         trial=trial,
         reasons=explain_noise(trial, earlier.costs, states, runner.settings.threads),
         proved=chosen.certificate is not None,
@@ -378,13 +377,13 @@ def _explain_noise_refusal(
 
 
 def _drop_energy_bounds(target: Target) -> Target:
-    rest = tuple(b for b in target.bounds if b.metric != "energy")
+    rest = tuple(b for b in target.bounds if not b.kind.metered)
     return Target(rest) if rest else parse_target("mean<=1000s")
 
 
 def _add_energy(runner: Runner, split: CalibrationData, plan: CalibrationPlan) -> CalibrationData:
     """The tables with measured energies where the target asks for them; where no meter answers, the target is refused with the reason."""
-    if not any(b.metric == "energy" for b in plan.target.bounds):
+    if not plan.target.needs_meter:
         return split
     report = measure_runner_energy(runner, split_into_singles(split.validate), seed=plan.seed, progress=plan.progress)
     joules = {c.name: c.gross_j for c in report.calls}

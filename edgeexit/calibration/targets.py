@@ -19,67 +19,17 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from edgeexit.calibration.metrics import METRICS, Metric
 from edgeexit.errors import InputError, did_you_mean
-
-_TIME = {"s": 0, "ms": -3, "us": -6, "ns": -9}
-_ENERGY = {"J": 0, "mJ": -3, "uJ": -6}
-_COUNT = {"": 0, "k": 3, "M": 6, "G": 9}
-_PLAIN = {"": 0}
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One thing that a target can bound.
-
-    Attributes:
-        name: how people write it; `rate` takes the number of an exit after it.
-        sign: "<=" or ">=", the only direction that makes sense for it.
-        units: unit -> power of ten of the SI value; a single "" for a plain number.
-        low, high: legal limits, in SI.
-        of_cost: True where it bounds what an inference costs, False where it bounds how good the answers are.
-        tail: for percentiles, the share of inferences that may take longer than the limit.
-        what: for messages.
-    """
-
-    name: str
-    sign: str
-    units: dict[str, int]
-    low: float
-    high: float
-    of_cost: bool
-    what: str
-    tail: float | None = None
-
-
-def _make_percentile_metric(name: str, tail: float) -> Metric:
-    what = f"{name} of latency"
-    return Metric(name, "<=", _TIME, 0.0, float("inf"), of_cost=True, what=what, tail=tail)
-
-
-_ALL = (
-    Metric("mean", "<=", _TIME, 0.0, float("inf"), of_cost=True, what="mean latency"),
-    _make_percentile_metric("p50", 0.5),
-    _make_percentile_metric("p90", 0.1),
-    _make_percentile_metric("p95", 0.05),
-    _make_percentile_metric("p99", 0.01),
-    _make_percentile_metric("p99.9", 0.001),
-    Metric("energy", "<=", _ENERGY, 0.0, float("inf"), of_cost=True, what="mean energy"),
-    Metric("macs", "<=", _COUNT, 0.0, float("inf"), of_cost=True, what="mean multiply-accumulates"),
-    Metric("accuracy", ">=", _PLAIN, 0.0, 1.0, of_cost=False, what="accuracy"),
-    Metric("drop", "<=", _PLAIN, -100.0, 100.0, of_cost=False, what="drop in percentage points"),
-    Metric("agreement", ">=", _PLAIN, 0.0, 1.0, of_cost=False, what="agreement with the backbone"),
-    Metric("rate", ">=", _PLAIN, 0.0, 1.0, of_cost=True, what="share leaving at an exit"),
-)
-METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
-"""Every metric by name."""
 
 _CLAUSE = re.compile(r"^\s*([A-Za-z][A-Za-z0-9.]*?)\s*(<=|>=|=<|=>|≤|≥|==|=|<|>)\s*(\S.*?)\s*$")
 _NUMBER = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµμ%]*)$")
 _NEXT_BOUND = re.compile(r"^(\S+?)[\s;&]+(?:and\s+)?([A-Za-z][A-Za-z0-9.]*\s*(?:<=|>=|=<|=>|≤|≥|=|<|>).*)$")
-_RATE = re.compile(r"^rate(\d+)$")
+_NUMBERED = re.compile(r"^([A-Za-z]+)(\d+)$")
 _WRITTEN = {"≤": "<=", "≥": ">=", "=<": "<=", "=>": ">="}
 
 
@@ -100,7 +50,7 @@ class Bound:
     exit: int | None = None
 
     @property
-    def of(self) -> Metric:
+    def kind(self) -> Metric:
         """What kind of thing is bounded."""
         return METRICS[self.metric]
 
@@ -115,13 +65,13 @@ class Bound:
         return self.name, self.relative
 
     def __str__(self) -> str:
-        return f"{self.name}{self.of.sign}{self._limit_text()}"
+        return f"{self.name}{self.kind.sign}{self._limit_text()}"
 
     def _limit_text(self) -> str:
         exact = Decimal(repr(self.limit))
         if self.relative:
             return f"{_format_plain(exact)}x"
-        unit, power = _choose_unit(exact, self.of.units)
+        unit, power = _choose_unit(exact, self.kind.units)
         return f"{_format_plain(exact.scaleb(-power))}{unit}"
 
 
@@ -140,21 +90,26 @@ class Target:
         return ", ".join(map(str, self.bounds))
 
     @property
-    def of_cost(self) -> tuple[Bound, ...]:
+    def cost_bounds(self) -> tuple[Bound, ...]:
         """The bounds on what an inference costs."""
-        return tuple(b for b in self.bounds if b.of.of_cost)
+        return tuple(b for b in self.bounds if b.kind.of_cost)
 
     @property
-    def of_answers(self) -> tuple[Bound, ...]:
+    def answer_bounds(self) -> tuple[Bound, ...]:
         """The bounds on how good the answers are."""
-        return tuple(b for b in self.bounds if not b.of.of_cost)
+        return tuple(b for b in self.bounds if not b.kind.of_cost)
 
     @property
     def minimises_mean(self) -> bool:
         """True where only the answers are bounded, so that the mean latency is what is optimised."""
-        return not self.of_cost
+        return not self.cost_bounds
 
-    def replacing(self, old: Bound, new: Bound) -> Target:
+    @property
+    def needs_meter(self) -> bool:
+        """True where an energy meter must measure what is bounded."""
+        return any(b.kind.metered for b in self.bounds)
+
+    def replace_bound(self, old: Bound, new: Bound) -> Target:
         """The same target with one bound exchanged."""
         return Target(tuple(new if b == old else b for b in self.bounds))
 
@@ -182,6 +137,15 @@ def parse_target(text: str | Target) -> Target:
     return Target(tuple(bound for bound in read if isinstance(bound, Bound)))
 
 
+def find_metric(bound: str) -> Metric | None:
+    """What a bound written as text limits; None where no metric has the name, as in a file of a newer edgeexit."""
+    found = _CLAUSE.match(bound)
+    try:
+        return _parse_metric(found.group(1))[0] if found else None
+    except InputError:
+        return None
+
+
 def _parse_bound_or_fault(clause: str) -> Bound | InputError:
     try:
         return _parse_bound(clause)
@@ -205,15 +169,17 @@ def _parse_bound(clause: str) -> Bound:
 
 
 def _parse_metric(name: str) -> tuple[Metric, int | None]:
-    rate = _RATE.match(name)
-    if rate:
-        return METRICS["rate"], int(rate.group(1))
-    if name == "rate":
-        msg = "rate needs the number of an exit: rate1>=0.5."
-        raise InputError(msg)
+    found = _NUMBERED.match(name)
+    if found and found.group(1) in METRICS and METRICS[found.group(1)].numbered:
+        return METRICS[found.group(1)], int(found.group(2))
     if name not in METRICS:
-        known = [m.name for m in _ALL if m.name != "rate"] + ["rate1"]
+        known = [m.name for m in METRICS.values() if not m.numbered] + [
+            f"{m.name}1" for m in METRICS.values() if m.numbered
+        ]
         msg = f"no metric named {name!r}.{did_you_mean(name, known)} Metrics: {', '.join(known)}."
+        raise InputError(msg)
+    if METRICS[name].numbered:
+        msg = f"{name} needs the number of an exit: {name}1>=0.5."
         raise InputError(msg)
     return METRICS[name], None
 
@@ -226,7 +192,7 @@ def _parse_limit(metric: Metric, name: str, text: str) -> tuple[float, bool]:
         )
         raise InputError(msg)
     number, unit = found.group(1), found.group(2).replace("µ", "u").replace("μ", "u")
-    relative = metric.name == "mean" and unit == "x"
+    relative = metric.relative and unit == "x"
     if not relative and unit not in metric.units:
         raise InputError(_explain_unit_fault(metric, name, number, unit))
     return _convert_to_si(number, 0 if relative else metric.units[unit], f"{name}{metric.sign}{text}"), relative
@@ -252,9 +218,9 @@ def _make_comma_hint(name: str, metric: Metric, text: str) -> str:
 
 def _explain_unit_fault(metric: Metric, name: str, number: str, unit: str) -> str:
     written = f"{name}{metric.sign}{number}{unit}"
-    units = [u for u in metric.units if u] + (["x (of the backbone's mean)"] if metric.name == "mean" else [])
+    units = [u for u in metric.units if u] + (["x (of the backbone's mean)"] if metric.relative else [])
     if not units:
-        share = metric.name != "drop"
+        share = metric.high == 1
         value = f"{_format_plain(Decimal(number) / 100)}" if share and (unit == "%" or Decimal(number) > 1) else number
         hint = "a share between 0 and 1" if share else "percentage points"
         return f"{written!r}: {metric.what} has no unit; write {hint}, as in {name}{metric.sign}{value}."
@@ -272,17 +238,17 @@ def _find_faults(bounds: tuple[Bound, ...]) -> list[str]:
             faults.append(f"{bound.name} is bounded twice ({seen[bound.slot]} and {bound}); keep one.")
         seen[bound.slot] = bound
         faults.extend(_find_limit_faults(bound))
-    rates = [b for b in bounds if b.metric == "rate"]
+    rates = [b for b in bounds if b.kind.numbered]
     if sum(b.limit for b in rates) > 1 + 1e-12:
         faults.append(f"contradictory: {' and '.join(map(str, rates))} ask for more than all samples.")
     return faults
 
 
 def _find_limit_faults(bound: Bound) -> list[str]:
-    metric, limit = bound.of, bound.limit
-    if bound.metric == "rate" and bound.exit is not None and bound.exit < 1:
+    metric, limit = bound.kind, bound.limit
+    if metric.numbered and bound.exit is not None and bound.exit < 1:
         return [f"{bound.name}: exits are numbered from 1."]
-    if bound.of.sign == "<=" and bound.metric != "drop" and not 0 < limit < float("inf"):
+    if metric.sign == "<=" and metric.low >= 0 and not 0 < limit < float("inf"):
         return [f"{bound}: the limit must be greater than 0 and finite."]
     if not metric.low <= limit <= metric.high:
         share = f"; for {limit:g} % write {limit / 100:g}" if metric.high == 1 and 1 < limit <= 100 else ""
@@ -290,7 +256,7 @@ def _find_limit_faults(bound: Bound) -> list[str]:
     return []
 
 
-def _choose_unit(value: Decimal, units: dict[str, int]) -> tuple[str, int]:
+def _choose_unit(value: Decimal, units: Mapping[str, int]) -> tuple[str, int]:
     """The unit that leaves at least one digit before the point, the smallest unit otherwise."""
     ordered = sorted(units.items(), key=lambda item: -item[1])
     return next((u for u in ordered if abs(value.scaleb(-u[1])) >= 1), ordered[-1] if value else ordered[0])

@@ -9,14 +9,13 @@ error probability. `compute_z` has it. Small counts are smoothed as Agresti and 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 
 from edgeexit.calibration.replay import Bools, Floats, Indices, ReplayTable
-from edgeexit.calibration.solver.problem import build_problem
-from edgeexit.calibration.targets import Bound, Target
 
 CONFIDENCE = 0.99
 """Of every interval that a bound is judged by, two-sided."""
@@ -42,7 +41,7 @@ class ExitSample:
     reachable: Bools
 
     @classmethod
-    def under(cls, table: ReplayTable, inner_thresholds: tuple[float, ...]) -> ExitSample:
+    def from_thresholds(cls, table: ReplayTable, inner_thresholds: tuple[float, ...]) -> ExitSample:
         """What the thresholds do with the samples."""
         reachable = np.array([*(t < math.inf for t in inner_thresholds), True])
         return cls(table, table.leaves_at(inner_thresholds), reachable)
@@ -94,43 +93,22 @@ class ExitSample:
         return 100 * self.z * math.sqrt(variance / n)
 
 
+@dataclass(frozen=True, eq=False)
+class RunTimes:
+    """The times of a run of a policy on the device.
+
+    Attributes:
+        latency_s: of every inference, [n]. rounds: the round of each, from 0.
+        exit_cost_s: per exit, its latencies when run alone.
+        mixing: the policy's mean latency over that of its exits run alone: mixing them costs caches and branch predictions.
+    """
+
+    latency_s: Floats
+    rounds: Indices
+    exit_cost_s: Sequence[Floats]
+    mixing: float
+
+
 def compute_z(exits: int) -> float:
     """Standard errors of a half width at CONFIDENCE, where the samples also chose the thresholds of `exits` exits."""
     return NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / 2 ** min(exits - 1, _MOST_DOUBLINGS))
-
-
-def compute_half_width(bound: Bound, sample: ExitSample, timing: float) -> float:
-    """How far the value of a bound may be from its estimate, in the bound's unit (relative for tails, whose limit is a latency).
-
-    Args:
-        bound: what is bounded.
-        sample: who leaves where.
-        timing: relative error of measured times, without FLOOR.
-    """
-    if bound.of.tail is not None:
-        return FLOOR + timing
-    if bound.metric == "mean":
-        costs = sample.table.mean_cost_s
-        mean = sample.mean(costs)
-        return mean * (FLOOR + math.hypot(timing, sample.mean_error(costs) / mean))
-    if bound.metric in ("energy", "macs"):
-        per_exit = build_problem(sample.table, Target((bound,))).limits[0].per_exit
-        assert per_exit is not None
-        floor = ENERGY_FLOOR * sample.mean(per_exit) if bound.metric == "energy" else 0.0
-        return floor + sample.mean_error(per_exit)
-    return _compute_share_half_width(bound, sample)
-
-
-def _compute_share_half_width(bound: Bound, sample: ExitSample) -> float:
-    """Of a bound on answers or on an exit rate."""
-    if bound.metric == "drop":
-        return sample.drop_error()
-    if bound.metric == "rate":
-        assert bound.exit is not None
-        return sample.share_error(float(sample.rates[bound.exit - 1]))
-    if bound.metric == "agreement" and not sample.early and sample.table.last_is_backbone:
-        return 0.0
-    outcome = sample.table.evaluate_leaves(sample.leaves)
-    share = outcome.agreement if bound.metric == "agreement" else outcome.accuracy
-    assert share is not None
-    return sample.share_error(share)

@@ -190,7 +190,7 @@ def _list_candidates(policy: Policy) -> list[tuple[int, ...]]:
 
 
 def _find_policy_without(table: ReplayTable, target: Target, dropped: Sequence[int]) -> Policy | None:
-    if any(b.metric == "rate" for b in target.bounds):
+    if any(b.kind.numbered for b in target.bounds):
         return None
     problem = build_problem(table.without_heads(dropped), target)
     found = find_best_boundaries(problem, QUICK)

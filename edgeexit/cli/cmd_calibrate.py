@@ -217,7 +217,7 @@ def _calibrate_first_possible(
     from edgeexit.errors import InputError
 
     for target in plan.targets[:-1]:
-        if not any(b.metric == "energy" for b in target.bounds):
+        if not target.needs_meter:
             break
         try:
             return _calibrate(runner, samples, str(target), plan, how, progress)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import numpy as np
 
+from edgeexit.calibration.targets import parse_target
 from edgeexit.criteria import CRITERIA
+from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult
 from edgeexit.measure.result.parts import Breakdown, LatencyReport
 from edgeexit.measure.statistics import NORMAL_95
@@ -40,9 +41,7 @@ from edgeexit.report.tables import compute_speedup
 from edgeexit.report.timeline import time_pictures
 from edgeexit.util import units
 
-_TARGET = re.compile(r"^\s*(mean|p[\d.]+)\s*<=\s*([\d.]+)\s*(ns|us|µs|ms|s)\s*$")
 _INFERENCES = Axis("inferences (%)", 0.01, False, 0.0, 102.0)
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def plot_result(result: BenchResult) -> list[Picture]:
@@ -201,11 +200,14 @@ def _compute_ecdf(ordered: Floats, grid: Floats) -> Floats:
 
 def _find_latency_target(result: BenchResult) -> tuple[str, float] | None:
     """The first latency bound of the calibration's target, as written and in seconds."""
-    for part in (result.subject.target or "").split(","):
-        found = _TARGET.match(part)
-        if found:
-            return part.strip(), float(found.group(2)) * _UNITS[found.group(3)]
-    return None
+    try:
+        bounds = parse_target(result.subject.target).bounds if result.subject.target else ()
+    except InputError:  # of a newer edgeexit
+        return None
+    bound = next((b for b in bounds if b.kind.of_time), None)
+    if bound is None:
+        return None
+    return str(bound), bound.limit * (result.latency.backbone.mean_s if bound.relative else 1.0)
 
 
 def plot_exit_costs(result: BenchResult) -> BarFigure:

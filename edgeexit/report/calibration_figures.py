@@ -6,6 +6,7 @@ import numpy as np
 
 from edgeexit.calibration import Calibration
 from edgeexit.calibration.result import PolicyPerformance
+from edgeexit.calibration.targets import find_metric
 from edgeexit.report.plot.figure import (
     BACKBONE,
     INK,
@@ -80,10 +81,10 @@ def _make_limit_lines(calibration: Calibration) -> list[Mark]:
     """The bounds of the target that this picture has an axis for."""
     marks: list[Mark] = []
     for check in calibration.checks:
-        if check.bound.startswith("mean"):
-            marks.append(ReferenceLine(check.limit, vertical=True, tone=TARGET, label=check.bound))
-        elif check.bound.startswith(("accuracy", "agreement")):
-            marks.append(ReferenceLine(check.limit, vertical=False, tone=TARGET, label=check.bound))
+        metric = find_metric(check.bound)
+        if metric is not None and metric.axis:
+            vertical = metric.axis == "latency"
+            marks.append(ReferenceLine(check.limit, vertical=vertical, tone=TARGET, label=check.bound))
     return marks
 
 

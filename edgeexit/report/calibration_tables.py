@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeexit.calibration import Calibration, parse_target
 from edgeexit.calibration.result import BoundCheck, PolicyPerformance
-from edgeexit.calibration.targets import METRICS
+from edgeexit.calibration.targets import find_metric
 from edgeexit.measure.shares import share_interval
 from edgeexit.measure.statistics import Interval
 from edgeexit.report.table import Table
@@ -59,20 +59,15 @@ def format_bound_value(bound: str, value: float | None) -> str:
     """A value in the unit of its bound, such as seconds for `mean<=0.6x` and percentage points for `drop<=1`."""
     if value is None:
         return "not run"
-    metric = bound.split("<", maxsplit=1)[0].split(">", maxsplit=1)[0].strip()
-    if metric == "drop":
-        return f"{value:.2f} points"
-    if metric in METRICS and METRICS[metric].tail is not None:
-        return f"{units.percent(value)} above"
-    shown = {"mean": units.seconds, "energy": units.joules, "macs": units.format_number}
-    return shown.get(metric, units.percent)(value)
+    metric = find_metric(bound)
+    return units.percent(value) if metric is None else metric.format_value(value)
 
 
 def explain_choice(calibration: Calibration) -> str:
     """Why thresholds were chosen for another target than the one asked for: a closer one, or one that noise may have put out of reach."""
     asked = {bound.slot: bound.limit for bound in parse_target(calibration.target).bounds}
     chosen = parse_target(calibration.chosen_for).bounds
-    if any(b.of.sign == "<=" and b.limit > asked.get(b.slot, b.limit) for b in chosen):
+    if any(b.kind.sign == "<=" and b.limit > asked.get(b.slot, b.limit) for b in chosen):
         return "the nearest that these times allow: none keeps the target itself, but noise may hide some that do"
     return "so that noise and chance leave the target itself met"
 

@@ -19,7 +19,7 @@ from edgeexit.calibration.judge import PolicyRun, check_bounds, explain_noisy_co
 from edgeexit.calibration.margins import TimingErrors, loosen_time_limits, tighten_target
 from edgeexit.calibration.result import PolicyPerformance
 from edgeexit.calibration.solver.search import optimise
-from edgeexit.calibration.uncertainty import ExitSample, compute_half_width, compute_z
+from edgeexit.calibration.uncertainty import ExitSample, compute_z
 from edgeexit.calibration.verdicts import find_lost_classes, find_one_sided_data, find_remarks, recommend_heads
 from edgeexit.data import Dataset
 from edgeexit.errors import TargetNotMet
@@ -61,7 +61,7 @@ def run_of(
     table: ReplayTable, thresholds: tuple[float, ...], *, slower: float = 1.0, reasons: tuple[str, ...] = ()
 ) -> PolicyRun:
     """The policy run on all samples of a table."""
-    sample = ExitSample.under(table, thresholds)
+    sample = ExitSample.from_thresholds(table, thresholds)
     trial = trial_of(table, sample.leaves, slower=slower)
     figures = replace(PolicyPerformance.predicted(table, table.evaluate(thresholds)), mean_s=trial.mean_s)
     return PolicyRun(figures, table, sample, trial, reasons, proved=False)
@@ -166,7 +166,8 @@ def test_half_widths_shrink_with_samples_and_grow_with_exits(exits: int) -> None
     thresholds = (0.7,) * (exits - 1)
 
     few, many = (
-        compute_half_width(bound, ExitSample.under(world(n, 0, exits=exits), thresholds), 0.0) for n in (200, 5000)
+        bound.kind.compute_half_width(bound, ExitSample.from_thresholds(world(n, 0, exits=exits), thresholds), 0.0)
+        for n in (200, 5000)
     )
 
     assert many < few

@@ -23,7 +23,6 @@ import numpy as np
 
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.solver.pareto_front import Front
-from edgeexit.calibration.solver.problem import resolve_limit_s
 from edgeexit.calibration.targets import Bound, Target, parse_target
 from edgeexit.errors import InputError
 
@@ -59,7 +58,7 @@ class ControlLaw:
         Raises:
             InputError: no bound on time, or several.
         """
-        times = [b for b in parse_target(target).of_cost if b.metric == "mean" or b.of.tail is not None]
+        times = [b for b in parse_target(target).cost_bounds if b.kind.of_time]
         if len(times) != 1:
             msg = f"control holds exactly one bound on time, a mean or a percentile; '{target}' has {len(times)}."
             raise InputError(msg)
@@ -67,9 +66,9 @@ class ControlLaw:
 
     @classmethod
     def _of_bound(cls, table: ReplayTable, bound: Bound, step: float) -> ControlLaw:
-        if bound.of.tail is not None:
-            return cls(bound.of.tail, 1.0, step, bound.limit)
-        return cls(resolve_limit_s(table, bound), CLIP * float(table.mean_cost_s.max()), step)
+        if bound.kind.tail is not None:
+            return cls(bound.kind.tail, 1.0, step, bound.limit)
+        return cls(bound.kind.resolve_limit(table, bound), CLIP * float(table.mean_cost_s.max()), step)
 
     def cost(self, latency_s: float) -> float:
         """What an inference of this latency costs, clipped."""

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.replay import Floats
-from edgeexit.calibration.solver.problem import Problem, SampleSum, scale
+from edgeexit.calibration.solver.problem import Problem, scale
 from edgeexit.calibration.solver.ranks import Boundaries, RankedScores, assign_cells, compute_quantile_levels
+from edgeexit.calibration.sums import SampleSum
 
 CELLS = 2**18
 """The most cells of a grid."""

@@ -8,7 +8,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 import numpy as np
 
 from edgeexit.calibration.replay import ReplayTable
-from edgeexit.calibration.solver.problem import Problem, SampleSum, build_problem
+from edgeexit.calibration.solver.problem import Problem, build_problem
+from edgeexit.calibration.sums import SampleSum
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.errors import TargetNotMet
 from edgeexit.util.units import format_count
@@ -18,15 +19,15 @@ _DIGITS = 4
 
 def make_not_met_error(table: ReplayTable, target: Target) -> TargetNotMet:
     """The error for a target that nothing meets, with the nearest that can be met: bounds on the answers are kept before those on cost."""
-    nearest = find_nearest_feasible(table, (*target.of_answers, *target.of_cost))
+    nearest = find_nearest_feasible(table, (*target.answer_bounds, *target.cost_bounds))
     message = f"no thresholds meet '{target}' on these {format_count(len(table), 'sample')}."
     if nearest is None:
         return TargetNotMet(f"{message} No looser target of this form was found either.")
     shown = _sort_by_target(target, nearest)
     message += f" The nearest that can be met is '{shown}'"
     other = (
-        find_nearest_feasible(table, (*target.of_cost, *target.of_answers))
-        if target.of_answers and target.of_cost
+        find_nearest_feasible(table, (*target.cost_bounds, *target.answer_bounds))
+        if target.answer_bounds and target.cost_bounds
         else None
     )
     if other is not None and _sort_by_target(target, other) != shown:
@@ -57,7 +58,7 @@ def find_nearest_feasible(table: ReplayTable, bounds: tuple[Bound, ...]) -> Targ
 
 
 def _loosen_bound(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> Bound | None:
-    best = _find_best_tail(table, kept, bound) if bound.of.tail is not None else _find_best_value(table, kept, bound)
+    best = _find_best_tail(table, kept, bound) if bound.kind.tail is not None else _find_best_value(table, kept, bound)
     for step in range(4):
         candidate = replace(bound, limit=_round_outward(bound, best, step))
         try:
@@ -77,16 +78,7 @@ def _find_best_value(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) 
     goal = limited.negated()
     problem = Problem(table, Target((bound,)), goal, SampleSum(table.mean_cost_s), limits)
     reached = -goal.of(problem.ranked.leaves_at(find_best_boundaries(problem, QUICK)))
-    return _compute_limit(table, bound, reached / len(table))
-
-
-def _compute_limit(table: ReplayTable, bound: Bound, average: float) -> float:
-    """The limit, as the bound writes it, at which the average of its sum stands."""
-    if bound.metric == "drop":
-        return 100 * (float(table.backbone_right.mean()) + average)
-    if bound.of.sign == ">=":
-        return -average
-    return average / table.backbone_mean_s if bound.relative else average
+    return bound.kind.convert_average(table, bound, reached / len(table))
 
 
 def _find_best_tail(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> float:
@@ -102,11 +94,11 @@ def _find_best_tail(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -
 
 def _round_outward(bound: Bound, value: float, step: int) -> float:
     """`value` rounded to the looser side, `step` last digits further."""
-    looser = ROUND_CEILING if bound.of.sign == "<=" else ROUND_FLOOR
+    looser = ROUND_CEILING if bound.kind.sign == "<=" else ROUND_FLOOR
     rounded = Context(prec=_DIGITS, rounding=looser).create_decimal(Decimal(repr(float(value))))
     last = Decimal((0, (1,), int(rounded.as_tuple().exponent)))
-    moved = rounded + last * step if bound.of.sign == "<=" else rounded - last * step
-    return float(max(moved, Decimal(0)) if bound.metric != "drop" else moved)
+    moved = rounded + last * step if bound.kind.sign == "<=" else rounded - last * step
+    return float(max(moved, Decimal(bound.kind.low)))
 
 
 def _sort_by_target(target: Target, found: Target) -> Target:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from edgeexit.calibration.replay import Indices
 from edgeexit.calibration.solver.pairs import ThresholdPair
-from edgeexit.calibration.solver.problem import Problem, SampleSum
+from edgeexit.calibration.solver.problem import Problem
 from edgeexit.calibration.solver.ranks import Boundaries
+from edgeexit.calibration.sums import SampleSum
 
 
 class StepFunction:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.calibration.replay import Floats, Indices
-from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, SampleSum, scale
+from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, scale
 from edgeexit.calibration.solver.ranks import Boundaries, RankedScores, assign_cells, compute_quantile_levels
+from edgeexit.calibration.sums import SampleSum
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,9 +17,10 @@ from edgeexit.calibration.solver.coordinate_ascent import run_ascents
 from edgeexit.calibration.solver.families import Q_VALUES, make_geometric_boundaries
 from edgeexit.calibration.solver.grid import Grid
 from edgeexit.calibration.solver.pairs import PairGrid, build_planes, refine
-from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, SampleSum, build_problem
+from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, build_problem
 from edgeexit.calibration.solver.ranks import Boundaries
 from edgeexit.calibration.solver.search import MANY_EXITS, PART, Policy, make_policy
+from edgeexit.calibration.sums import SampleSum
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.errors import InputError
 

@@ -28,8 +28,9 @@ from edgeexit.calibration.solver.families import (
 from edgeexit.calibration.solver.grid import Grid, find_starting_points
 from edgeexit.calibration.solver.pair_sweep import optimize_pair
 from edgeexit.calibration.solver.pairs import refine
-from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, SampleSum, build_problem, compute_excess
+from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, build_problem, compute_excess
 from edgeexit.calibration.solver.ranks import Boundaries
+from edgeexit.calibration.sums import SampleSum
 from edgeexit.calibration.targets import Target, parse_target
 
 PLANE_LEVELS = 256
