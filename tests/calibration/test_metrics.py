@@ -34,7 +34,7 @@ def _two_more_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_percentile_is_one_row_that_is_read_met_and_proved() -> None:
     """Its text reads back; no more than its share lies above the limit, on the table and by the proof."""
     choose, test = world(1, 800, 3), world(2, 2000, 3)
-    limit_s = float(choose.mean_cost_s[1]) * 1.01
+    limit_s = float(choose.mean_cost_s[1]) * 1.01  # only the last exit takes longer
     target = parse_target(f"p75<={limit_s!r}s")
 
     policy = optimise(choose, target)
@@ -50,9 +50,9 @@ def test_another_cost_is_one_row_that_is_read_met_and_refused_where_unknown() ->
     """Two operations per multiply-accumulate: bounding them is bounding the multiply-accumulates by half."""
     table = world(1, 500, 3)
 
-    assert optimise(table, "macs<=1M") == optimise(table, "flops<=2M")
+    assert optimise(table, "macs<=1.5M") == optimise(table, "flops<=3M")
     with pytest.raises(InputError, match="flops are not known"):
-        optimise(replace(table, macs=None), "flops<=2M")
+        optimise(replace(table, macs=None), "flops<=3M")
 
 
 def test_a_device_is_calibrated_for_another_percentile(demo_runner: Runner, digits: Dataset) -> None:
