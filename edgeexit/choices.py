@@ -46,7 +46,7 @@ def make_choices(name: str, values: Iterable[str]) -> type[Enum]:
     """An enum of texts whose members are its values, for the options of the command line.
 
     Args:
-        name: of the enum.
+        name: name of the enum.
         values: its members' names and values.
 
     Example:

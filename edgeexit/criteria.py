@@ -78,7 +78,7 @@ class Criterion:
 
     Attributes:
         name: the name used on the command line and in the manifest.
-        unit: of its thresholds, for tables.
+        unit: unit of its thresholds, for tables.
         description: when an input leaves, for the help.
         sign: +1 where a higher score means more confident, -1 where a lower one does.
         score: NumPy reference: logits [n, classes] -> own-unit scores [n], float32.

@@ -37,10 +37,10 @@ class DemoResult:
         target: what was asked for.
         target_met: whether every bound is met on data never seen, as far as this measurement can tell.
         target_state: "met", "not met", or "undecided" where it cannot: a noisy machine decides nothing about time.
-        statements: of the calibration about the bounds, its prediction and the machine; advice where there is something to do.
+        statements: sentences about the bounds, the prediction and the machine; advice: what can be done, if anything.
         verdict: FASTER, SLOWER, SAME, AMBIGUOUS or INVALID, of early exit against the backbone on the test slice.
         device: key of this machine. backend, mode: how the bundle ran.
-        criterion: of the exits; `thresholds` are in its `unit`.
+        criterion: name of the criterion; `thresholds` are in its `unit`.
         accuracy, backbone_accuracy: on the test slice.
         drop_points: their difference, in percentage points; its 95 % interval (paired) is ± `drop_room_points`.
         exit_rates: share leaving at each exit, test slice.
@@ -90,7 +90,7 @@ def run_demo(*, target: str = TARGET, keep: Path | None = None, progress: Progre
     Args:
         target: what to calibrate for; the grammar is that of `edgeexit calibrate`.
         keep: where to leave the bundle; None removes it.
-        progress: watcher.
+        progress: callback with what is being done, how much is done, and of how much.
 
     Raises:
         TargetNotMet: nothing meets the target; names the nearest that can be met.

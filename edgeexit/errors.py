@@ -73,7 +73,7 @@ class BundleError(InputError):
     """A bundle is damaged, unsafe, too new, locked or not writable.
 
     Attributes:
-        calibration: of an error that kept a finished calibration out of its bundle, the calibration; else None.
+        calibration: the finished calibration that could not be written into its bundle; else None.
         written_to: the file that it was written to instead; else None.
 
     Example:

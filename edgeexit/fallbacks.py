@@ -99,7 +99,7 @@ def most_confident_nodes(b: NodeBuilder, logits: Sequence[str], scores: Sequence
     """ONNX: append the nodes of the last exit's answer.
 
     Args:
-        b: of the last exit.
+        b: builder of the last exit's nodes.
         logits: names of each exit's float32 logits [n, classes], in order.
         scores: names of each exit's inner scores [n].
 

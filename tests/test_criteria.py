@@ -170,7 +170,7 @@ def test_a_masked_class_is_as_if_it_were_not_there(rule: Criterion, opset: int, 
 
 @pytest.mark.parametrize("rule", [c for c in COMPUTED if c.name != "patience"], ids=lambda r: r.name)
 def test_a_sample_whose_classes_are_all_masked_is_never_sure(rule: Criterion) -> None:
-    """There is nothing to choose from: NaN, in both forms."""
+    """There is nothing to choose from: NaN, in both modes."""
     logits = np.full((1, 4, 20), -np.inf, np.float32)
     with np.errstate(invalid="ignore"):
         assert np.isnan(rule.answers(logits, COSTS).scores).all()

@@ -37,7 +37,7 @@ SETS = {"lenet-mnist": "mnist", "five-exits-mnist": "mnist", "five-exits-cifar10
 
 
 def bundles(names: list[str], folder: Path) -> dict[str, Path]:
-    """Every network compiled, both forms."""
+    """Every network compiled, both modes."""
     made = {}
     for name in names:
         model = find_case(name).model if name == "lenet-mnist" else _trained(name, folder)

@@ -57,7 +57,7 @@ class Bodies:
     """Stages on the GPU, and how to give them an input.
 
     Attributes:
-        name: of the network.
+        name: name of the network.
         plans: the stages.
         choose: makes sample i the next input.
         scores: float32 [n, exits] as the CPU computes them.

@@ -10,8 +10,8 @@ inference, less the RSS before (Linux, VmHWM of /proc/self/status). Limit: one m
 
 glibc's allocator is told to give large blocks back (MALLOC_MMAP_THRESHOLD_), else what happened to be freed before decides over a third
 of the figure. Beside the peak stands the anonymous part of the RSS at the end: the rest is pages of weight files, which the system can
-drop. The staged form maps weights that ONNX Runtime has reordered once, from a file that has lost its name: clean pages as well, on a
-disk unless temporary files lie in memory. The fused form maps those of its wide layers and does not pack them anew; one that gains by
+drop. The staged mode maps weights that ONNX Runtime has reordered once, from a file that has lost its name: clean pages as well, on a
+disk unless temporary files lie in memory. The fused mode maps those of its wide layers and does not pack them anew; one that gains by
 packing, as products of many rows do, keeps both copies of what lies inside its branches, and is beyond the limit there.
 """
 

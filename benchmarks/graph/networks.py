@@ -7,10 +7,10 @@ Runner (see benchmarks/runtime/exit_tax.py, which does the same for a trained ne
 chose on this device; the other is recorded beside it. Limits: within 5 % from 200 µs on; below, within 10 % or 3 µs.
 
 Every opening is a process of its own: on one processor (Intel Xeon), in the process that compiled, and opened the bundle again and again,
-the later exits of MSDNet, ViT and DenseNet lay 5 to 15 % above in both forms; on another (AMD EPYC) they did not. The memory that sessions
-leave behind in the arena that all stages share is the likely cause. A compile times the two forms in fresh processes, too.
+the later exits of MSDNet, ViT and DenseNet lay 5 to 15 % above in both modes; on another (AMD EPYC) they did not. The memory that sessions
+leave behind in the arena that all stages share is the likely cause. A compile times the two modes in fresh processes, too.
 
-What is left of the tax of the staged form: its stages run the very nodes of the whole network, in the same time by ONNX Runtime's
+What is left of the tax of the staged mode: its stages run the very nodes of the whole network, in the same time by ONNX Runtime's
 profiler; the entry into the runtime takes about 1.5 µs per stage, which is what the three stages of the 28 µs of `signal` show; and
 boundary tensors take room in the caches that one session would use again.
 """
@@ -69,8 +69,8 @@ class Row:
         mode: `staged` or `fused`.
         chosen: whether the compile chose that mode.
         own_s: median of the model of its own.
-        ratio: of the forced exit to it, by pairs of blocks that ran side by side, so that a machine that changes speed changes both.
-        ratios: that of each opening.
+        ratio: ratio of the forced exit to it, by pairs of blocks that ran side by side, so that a machine that changes speed changes both.
+        ratios: ratios that of each opening.
         within: the limits.
     """
 

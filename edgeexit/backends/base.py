@@ -36,10 +36,11 @@ class Settings:
     Attributes:
         backend: name of the backend.
         mode: `staged` or `fused`.
-        precision: of the engines.
+        precision: precision of the engines.
         threads: worker threads of the runtime.
         spin: whether idle worker threads burn a core while they wait.
-        options: of the backend, `name=value` joined by commas; kept in the order of the names. What is left out, the backend chooses.
+        options: options of the backend, `name=value` joined by commas; kept in the order of the names. What is left out, the backend
+            chooses.
     """
 
     backend: str = "onnxruntime"
@@ -76,7 +77,7 @@ def read_options(text: str) -> dict[str, str]:
     """Options of a backend by name.
 
     Args:
-        text: as in `Settings.options`.
+        text: text as in `Settings.options`.
 
     Raises:
         InputError: something else, or a name twice.
@@ -214,7 +215,7 @@ class Backend(ABC):
     def versions(self) -> dict[str, str]:
         """Versions of what it stands on, for records."""
 
-    def left_out(self, mode: str, exits: int) -> str | None:  # noqa: ARG002 - most run every form
+    def left_out(self, mode: str, exits: int) -> str | None:  # noqa: ARG002 - most run every mode
         """Reason why a network with this number of exits cannot run in a mode; None if it can."""
         return None
 

@@ -47,8 +47,8 @@ def make_diverse_inputs(inputs: Iterable[TensorSpec], seed: int, reach: int) -> 
     """Three samples that differ in sign and size as the random ones do not.
 
     Args:
-        inputs: of the network.
-        seed: from 0.
+        inputs: inputs of the network.
+        seed: random seed, 0 or more.
         reach: largest size; integers of the first sample are 0 or 1, of the second not negative, and with a reach of 2 of none.
     """
     rng = np.random.default_rng(seed)

@@ -82,7 +82,7 @@ class Script:
         stage_s: seconds that each stage takes, the answer's own time included; () takes none beyond computing.
         backbone_s: seconds that the backbone takes.
         table: answers; None computes them.
-        wait: how time passes; a test may advance a clock of its own.
+        wait: lets time pass; a test may advance a clock of its own.
     """
 
     stage_s: tuple[float, ...] = ()

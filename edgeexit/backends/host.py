@@ -123,7 +123,7 @@ class HostBackbone(Program):
     """A model run straight: the backbone, or a model of its own to compare with.
 
     Args:
-        bind: of its one model.
+        bind: binds the buffers of its one model.
         inputs: its inputs.
         logits: name, dtype and shape of its logits.
         score: name of its score [1], float32; None where it has none.

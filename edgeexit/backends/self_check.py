@@ -12,7 +12,7 @@ class SelfCheck:
     Attributes:
         name: what was checked, as a rule that holds.
         passed: whether it held; None where it could not be run, or where there is only a figure to report.
-        detail: for people: the figures, or why it failed or did not run.
+        detail: the values found, or why the check failed or did not run, as text.
         values: the figures by name, with units in the names.
     """
 

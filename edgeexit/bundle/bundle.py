@@ -185,7 +185,7 @@ class Bundle(Summarised):
             key: `<device>/<backend>-<mode>-<precision>-t<threads>`.
             document: JSON values.
             attachments: contents of files that go with it, by name with a suffix (`replay.npz`); the purpose is the part before the dot.
-            name: of the calibration; None takes `cal-<n>`. Where another process has taken it meanwhile, `-2` is appended.
+            name: name of the calibration; None takes `cal-<n>`. Where another process has taken it meanwhile, `-2` is appended.
             activate: make it the active one of its key; the one before stays in the history.
             old_key: another name of the key, under which an earlier version wrote; what is active under it is then so under `key`.
             waiting: called while another process writes the bundle, which is then waited for; None raises an error at once.

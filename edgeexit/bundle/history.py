@@ -82,7 +82,7 @@ def add_records(manifest: Manifest, read: Callable[[str], Mapping[str, Any]]) ->
     """The manifest with a record of every active calibration; those of bundles of schema 1 have none yet.
 
     Args:
-        manifest: of any schema.
+        manifest: manifest of any schema.
         read: the calibration document in a file of the bundle.
     """
     for key, entry in sorted(manifest.calibrations.items()):

@@ -50,7 +50,7 @@ class StageEntry:
 
     Attributes:
         exit: number of its exit, from 1.
-        name: of the exit.
+        name: name of the exit.
         file: its ONNX file.
         inputs: names of the model's inputs it reads.
         boundaries_in: tensors it reads that earlier stages made.
@@ -86,13 +86,13 @@ class VerificationSummary:
     Attributes:
         random_inputs: number of them that were run.
         given_inputs: number of them.
-        staged_error: largest difference of a logit over the largest logit, of the staged form; from the network in its new precision
+        staged_error: largest difference of a logit over the largest logit, of the staged mode; from the network in its new precision
             where that was changed.
-        fused_error: of the fused form.
+        fused_error: the same difference in fused mode.
         reference: `original`: the file as it was given; `rewritten`: as edgeexit reads it, where ONNX Runtime does not run the file.
         score_error: largest difference of a score, over its largest or over max(1, largest logit); null where scores were not compared.
         precision_error: where the precision was changed, largest difference of a logit from the original's, over the largest.
-        fused_left_out: why the backend that the bundle was compiled with does not run the fused form, which was then checked with ONNX
+        fused_left_out: why the backend that the bundle was compiled with does not run the fused mode, which was then checked with ONNX
             Runtime and not timed; null where it does.
         same_labels: where the precision was changed, share of the answers whose best class is the original's.
     """
@@ -116,7 +116,7 @@ class VerificationSummary:
                 f" with the same best class in {100 * self.same_labels:.1f} % of the answers"
             )
         if self.fused_left_out:
-            said.append(f"the fused form is left out: {self.fused_left_out}")
+            said.append(f"the fused mode is left out: {self.fused_left_out}")
         if self.reference == "rewritten":
             said.append(
                 "compared with the model as edgeexit rewrites it: ONNX Runtime does not run the file as it stands"
@@ -140,9 +140,9 @@ _MOST_LABELS = 0.9
 
 @dataclass(frozen=True)
 class ModeTiming:
-    """Median time of leaving at each exit, in seconds, both forms and the backbone, interleaved on one device; which form is faster.
+    """Median time of leaving at each exit, in seconds, both modes and the backbone, interleaved on one device; which mode is faster.
 
-    `fused_s` is empty where the backend leaves that form out.
+    `fused_s` is empty where the backend does not run that mode.
     """
 
     staged_s: tuple[float, ...]
@@ -177,9 +177,9 @@ class CalibrationRecord:
         name: unique in the bundle.
         key: `<device>/<backend>-<mode>-<precision>-t<threads>` that it was measured for.
         created: UTC, ISO 8601; empty where the document does not say.
-        target: as asked; empty where the document does not say.
+        target: target as given; empty where the document does not say.
         verdict: `met`, `not met` or `undecided`.
-        file, attachments: as of a `CalibrationEntry`.
+        file, attachments: file and attachments as in a `CalibrationEntry`.
     """
 
     name: str
@@ -206,7 +206,7 @@ class Manifest:
         tool: name and version of the writer.
         source: the model that was compiled.
         criterion: name of the exit criterion.
-        precision: of weights and arithmetic.
+        precision: precision of weights and arithmetic.
         classes: number of classes.
         dynamic_batch: whether stages take any batch.
         inputs: the model's inputs.
@@ -216,12 +216,12 @@ class Manifest:
         fused: file of the single conditional graph.
         files: every file by name.
         verified: what was checked.
-        timings: per device key and settings, both forms.
+        timings: per device key and settings, both modes.
         calibrations: the active ones, by key `<device>/<backend>-<mode>-<precision>-t<threads>`.
         history: every calibration that is kept, oldest first.
         activated: per key, the names of the calibrations that were made active one after the other; the last one is active.
         preprocess: how a picture becomes an input; null where it is not known.
-        class_names: in the order of the outputs; empty where they are not known.
+        class_names: class names in the order of the outputs; empty where they are not known.
         reference: data that the network is known to do well on; null where none was given.
         fallback: which exit answers an input that left at no early exit: `last` or `most_confident`.
     """

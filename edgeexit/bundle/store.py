@@ -124,7 +124,7 @@ def lock_folder(folder: Path, waiting: Progress | None = None) -> Iterator[None]
     """Hold the bundle's lock; the operating system releases it when the process ends.
 
     Args:
-        folder: of the bundle.
+        folder: folder of the bundle.
         waiting: called while another process holds the lock, which is then waited for, `LONGEST_WAIT_S` at most; None does not wait.
 
     Raises:

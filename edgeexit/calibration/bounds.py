@@ -28,7 +28,7 @@ def compute_betting_p_value(values: Floats, limit: float, delta: float) -> Float
 
     Args:
         values: float64 [n] or [n, policies] in [0, 1], in random order.
-        limit: in [0, 1].
+        limit: a number in [0, 1].
         delta: the level at which the p-value will be used; it is valid at every level.
 
     Returns:

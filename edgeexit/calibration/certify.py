@@ -45,9 +45,9 @@ class Certificate:
 
     Attributes:
         confidence: 1 - δ, of all bounds together.
-        samples: in the certify part.
+        samples: number of samples in the certify part.
         tested: policies of the path that were tested, the first failure included.
-        p_values: of the returned policy, per bound as written; each at most δ / rounds.
+        p_values: p-values of the returned policy, per bound as written; each at most δ / rounds.
         needed: samples that each bound needs at the least, as said beforehand.
     """
 
@@ -89,7 +89,7 @@ def certify(
             has the same ones in both tables, `choose` gets every other one and `test` those between.
         target: what must hold.
         confidence: 1 - δ, of all bounds together.
-        seed: of the latencies drawn for tails.
+        seed: random seed of the latencies drawn for tails.
         rounds: how often `test` may be asked altogether, as with new costs; each time may spend δ / rounds, so that all hold together.
 
     Raises:

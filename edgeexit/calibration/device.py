@@ -73,10 +73,10 @@ class PolicyTiming:
     """The policy at work on the device.
 
     Attributes:
-        costs: of the forced exits and the backbone in the same rounds.
+        costs: costs of the forced exits and the backbone in the same rounds.
         labels, leaves: what the policy answered for each validation input, and where it left (from 0).
         mean_s: typical mean latency. noise_floor: relative difference of the two variants.
-        error, ratio_error: of the mean, as those of the costs.
+        error, ratio_error: relative errors of the mean, as those of the costs.
         latency_s: every latency of both variants. blocks: the round of each.
     """
 

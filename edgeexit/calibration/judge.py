@@ -47,7 +47,7 @@ class PolicyRun:
     """The chosen policy at work.
 
     Attributes:
-        figures: of the validation part, which the device ran. validation: its table.
+        figures: figures of the validation part, which the device ran. validation: its table.
         whole: all samples under the policy.
         trial: times and answers of the run.
         reasons: why the machine was too noisy to decide anything about time; empty on a quiet one.
@@ -95,9 +95,9 @@ def explain_noise(
 
     Args:
         trial: the run.
-        before: of the exits, from the timing before it.
-        states: of the machine, before and after the run.
-        threads: that the run used.
+        before: latencies of the exits from the timing before the run.
+        states: states of the machine, before and after the run.
+        threads: number of threads that the run used.
     """
     return tuple(_list_noise_reasons(trial, before, states, threads))
 

@@ -50,10 +50,10 @@ def retune(
 
     Args:
         runner: an open bundle; afterwards it has the thresholds, if the target is met.
-        target: as of `calibrate`.
+        target: target as in `calibrate`.
         save_as: name of the calibration in the bundle's history; None takes `cal-<n>`.
         dry_run: write nothing, and leave the runner's thresholds.
-        progress: watcher.
+        progress: callback with what is being done, how much is done, and of how much.
 
     Raises:
         InputError: the bundle has no calibration for this device and these settings.
@@ -136,7 +136,7 @@ def controller(runner: Runner, target: str | Target, *, step: float = STEP) -> C
     """A Controller that holds a bound on time (one mean or one percentile) by moving along the calibrated front.
 
     Args:
-        runner: with a calibration of this device; its thresholds are set before every inference from now on.
+        runner: runner with a calibration of this device; its thresholds are set before every inference from now on.
         target: such as "mean<=2ms" or "p99<=10ms"; bounds on anything else are not controlled.
         step: how far one overspending inference moves, between 0 and 1; larger reacts faster and wanders more.
 
@@ -152,7 +152,7 @@ def drift_alarm(runner: Runner, *, window: int = WINDOW, false_alarm: float = FA
     """A DriftAlarm that compares what a runner is given with what its calibration saw, under the runner's present thresholds.
 
     Args:
-        runner: with a calibration of this device.
+        runner: runner with a calibration of this device.
         window: inferences per test.
         false_alarm: probability of a false alarm, over an endless stream.
 

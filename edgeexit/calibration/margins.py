@@ -43,8 +43,8 @@ def tighten_target(table: ReplayTable, target: Target, errors: TimingErrors, sam
 
     Args:
         table: the choose part, with costs.
-        target: as asked.
-        errors: of the times in the table.
+        target: target as given.
+        errors: relative errors of the times in the table.
         samples: number of samples that the choice is validated on.
     """
     problem = build_problem(table, target)

@@ -51,9 +51,9 @@ class Evidence:
     Attributes:
         data: inputs, and labels where there are any.
         answers: int64 [M], the label that the network, run directly to its last exit, gives each sample.
-        classes: of the network.
+        classes: number of classes of the network.
         target: what is to be met.
-        manifest: of the bundle, for what was recorded when it was compiled.
+        manifest: manifest of the bundle, for what was recorded when it was compiled.
     """
 
     data: Dataset

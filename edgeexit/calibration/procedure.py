@@ -90,10 +90,10 @@ def calibrate(
         labels: [n] whole numbers from 0; None tunes for agreement with the backbone.
         target: such as "mean<=0.6x, drop<=0.5"; `edgeexit.calibration.targets` has the grammar.
         confidence: prove the bounds with it, on a part of the data of its own (0.95).
-        seed: of splits, folds, bootstraps and the order of timing.
-        seconds: of timing altogether.
+        seed: random seed of splits, folds, bootstraps and the order of timing.
+        seconds: time to spend on timing, seconds.
         method: one way of choosing (exact, bagged, exit_distribution, shared) instead of the guarded choice.
-        name: of the data, for the record.
+        name: name of the data, recorded in the result.
         force: calibrate although the data are implausible (`edgeexit.calibration.plausibility`); the findings are recorded.
         save_as: name of the calibration in the bundle's history; None takes `cal-<n>`.
         dry_run: write nothing, and leave the runner's thresholds.

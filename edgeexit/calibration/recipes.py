@@ -15,11 +15,11 @@ class CalibrationRecipe:
     """One recipe.
 
     Attributes:
-        name: of its file, without the suffix.
-        title, why: for people.
+        name: name of its file, without the suffix.
+        title, why: title and purpose, as shown by the command line.
         targets: tried in order; a later one where this machine cannot measure what an earlier one bounds.
-        confidence: to prove the bounds with, or None.
-        seconds: of timing, or None for the default.
+        confidence: confidence of the certificate, or None.
+        seconds: seconds of timing, or None for the default.
     """
 
     name: str

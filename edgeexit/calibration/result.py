@@ -109,7 +109,7 @@ class BoundCheck:
     """One bound of the target, held against the device.
 
     Attributes:
-        bound: as written.
+        bound: bound as written.
         limit: in SI (seconds, joules, multiply-accumulates, a share, percentage points).
         predicted, measured: the same quantity on the choose part and on the device; None where it cannot be measured.
         room: half the width of the interval from `low` to `high`: noise and sampling error, in the same unit.
@@ -166,22 +166,22 @@ class Calibration(Summarised):
 
     Attributes:
         schema, created, versions: `edgeexit.calibration/1`; UTC; of edgeexit, the engine and numpy.
-        key, device, settings: for which device, backend, mode, precision and threads.
-        criterion, unit: of `thresholds`.
-        target, confidence: as asked.
+        key, device, settings: device, backend, mode, precision and threads that it holds for.
+        criterion, unit: criterion and unit of `thresholds`.
+        target, confidence: target and confidence as given.
         thresholds: own units, [N-1]. inner_thresholds: as engines see them.
         policy: what was chosen, with its certificate of optimality `gap`. choice: by which method. certificate: with confidence only.
         exits: the anytime table. backbone_mean_s, backbone_p99_s: straight to the last exit.
-        predicted: of the policy from the choose part. measured: on the device, on the validation part; None where another target was
-            tuned from the curve, which measures nothing.
+        predicted: performance of the policy on the choose part. measured: on the device, on the validation part; None where another
+            target was tuned from the curve, which measures nothing.
         replayed_mean_s: the mean on the validation part as its own exits predict it; next to `measured` it shows the device alone, without
             the luck of the draw. None where nothing was run.
         noise_floor: relative difference of the same protocol run twice (A/A). sampling_error: relative, of the mean, 95 %.
         tolerance: relative, for `measured` against `predicted`: the larger of 2 %, 1.25 noise floors and the sampling error.
         on_track: whether the mean took no longer than predicted, within the tolerance; None where nothing was run.
         checks: every bound of the target. met: whether all of them are.
-        validity, reasons: of the device's state while measuring.
-        state: of the device before and after.
+        validity, reasons: whether the device's state while measuring was sound, and findings.
+        state: device state before and after the measurement.
         energy_reason: why there is no energy, where there is none.
         verdicts: remarks. curve: the front. parts: of the data.
         findings: why the data are implausible, where they were used all the same (`force`).

@@ -115,10 +115,10 @@ class CalibrationSession:
     """What was chosen, how it ran, and what the device was like.
 
     Attributes:
-        split: with the costs of the run.
+        split: the data split, with the costs of the run.
         chosen, run, checks: the policy, the run, and every bound held against it.
-        predicted: of the policy, from the choose part and the costs of the run.
-        states, validity: of the device before and after all of it.
+        predicted: performance of the policy, from the choose part and the costs of the run.
+        states, validity: device state before and after the session, and whether it was sound.
     """
 
     split: CalibrationData

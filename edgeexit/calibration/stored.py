@@ -71,7 +71,7 @@ def import_calibration(bundle: Bundle | Path | str, path: Path | str, *, save_as
     """Add a calibration from a file to a bundle's history; it does not become active. Returns the bundle as it is then.
 
     Args:
-        bundle: of the same network.
+        bundle: a bundle of the same network, or its path.
         path: what `export_calibration` made.
         save_as: its name in the history; None keeps the one that it had, with `-2` where that is taken.
 

@@ -33,7 +33,7 @@ class Remark:
     Attributes:
         code: stable name: does_not_pay, times_fall, one_exit, unused_exit, constant_scores, few_samples, lost_class, missing_classes,
             one_answer, drop_heads.
-        text: for people.
+        text: the remark, a sentence.
     """
 
     code: str
@@ -134,7 +134,7 @@ def find_one_sided_data(answers: Indices, labels: Indices | None, classes: int) 
     Args:
         answers: int64 [M, N], the label that each exit gives each sample.
         labels: int64 [M], or None.
-        classes: of the network.
+        classes: number of classes of the network.
     """
     if labels is None:
         if classes > 1 and (answers[:, -1] == answers[0, -1]).all():

@@ -23,7 +23,7 @@ class Choices:
 
     Attributes:
         noun: what a value names, for messages: `criterion`.
-        plural: of the noun.
+        plural: plural of the noun.
         load: returns the enum of the values; called only where they are needed.
         other: what an option takes besides, such as a file, which the command checks itself; empty where it takes nothing else.
         listed: whether `--help` lists them.

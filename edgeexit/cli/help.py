@@ -59,7 +59,7 @@ def add_command(to: typer.Typer, name: str, function: Callable[..., None], *, gr
 
     Args:
         to: the application or the group of commands.
-        name: of the command.
+        name: name of the command.
         function: its parameters are the options.
         group: under which the command is listed.
     """

@@ -28,10 +28,10 @@ class PredictedSamples:
     """Predictions, and what is known of their samples.
 
     Attributes:
-        predictions: in order.
+        predictions: predictions in order.
         labels: the true ones; empty where there are none.
-        files: of the samples; empty where they have none of their own.
-        class_names: in the order of the network's outputs; empty where they are not known.
+        files: files of the samples; empty where they have none of their own.
+        class_names: class names in the order of the network's outputs; empty where they are not known.
     """
 
     predictions: tuple[Prediction, ...]

@@ -1,4 +1,4 @@
-"""From a model to a bundle: find the exits, append the criterion, split, fuse, verify against the original, time both forms, commit."""
+"""From a model to a bundle: find the exits, append the criterion, split, fuse, verify against the original, time both modes, commit."""
 
 from __future__ import annotations
 
@@ -136,16 +136,16 @@ def compile_model(
             score, as in Shallow-Deep Networks.
         exits: names of the logits outputs in order; None finds them.
         scores: names of the exits' own score outputs, for criterion `learned`; None takes those that `edgeexit.export` wrote down.
-        backend: that the bundle is verified and timed with.
+        backend: backend that the bundle is verified and timed with.
         precision: `float32`, `float16` or `int8` (with ranges from `inputs`); None keeps the model's own.
         threads: worker threads for the timing.
-        options: of the backend, see `load`.
+        options: options of the backend, see `load`.
         inputs: real inputs [n, ...] to verify with, beside random ones; their statistics are recorded in the bundle.
-        labels: of the inputs; the accuracy of the last exit on them is then recorded, and calibration data are held against it.
+        labels: labels of the inputs; the accuracy of the last exit on them is then recorded, and calibration data are held against it.
         preprocess: how a picture becomes an input, see `edgeexit.data.read_preprocess`; None takes what the model's metadata says.
-        class_names: in the order of the outputs, see `edgeexit.data.read_class_names`; None takes what the metadata says.
-        data_name: of the inputs, for the record.
-        seconds: time to spend on timing both forms; 0 skips it.
+        class_names: class names in the order of the outputs, see `edgeexit.data.read_class_names`; None takes what the metadata says.
+        data_name: name of the inputs, recorded in the bundle.
+        seconds: time to spend on timing both modes; 0 skips it.
         progress: called with what is being done; by default a line that counts in a notebook, and nothing elsewhere.
 
     Raises:

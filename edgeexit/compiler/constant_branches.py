@@ -1,7 +1,7 @@
 """Replace an `If` whose condition never changes by the branch it takes.
 
 Exporters leave such nodes behind (a squeeze of a dimension that may be 1). ONNX Runtime takes them out itself, but inside the branch of
-another `If`, where the fused form puts them, it loses their outputs ("Missing Input", seen in 1.31.1).
+another `If`, where the fused mode puts them, it loses their outputs ("Missing Input", seen in 1.31.1).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How long both forms of a bundle take to leave at each exit, and its backbone: what the choice between the forms rests on.
+"""How long both modes of a bundle take to leave at each exit, and its backbone: what the choice between them rests on.
 
 In fresh processes, as a bundle is used: in the one that compiled, and opened the network again and again, the later exits of three
-networks took 5 to 15 % longer, one form more than the other, and the slower one was chosen. Several processes, since where memory lies
+networks took 5 to 15 % longer, one mode more than the other, and the slower one was chosen. Several processes, since where memory lies
 moves each by percents.
 """
 
@@ -38,9 +38,9 @@ _CLEARLY = 0.99
 
 @dataclass(frozen=True)
 class ModeTimes:
-    """Median seconds: of leaving at each exit in either form, the fused one relative to the other, and of the backbone.
+    """Median seconds: of leaving at each exit in either mode, the fused one relative to the other, and of the backbone.
 
-    `fused_s` is empty where the backend leaves that form out.
+    `fused_s` is empty where the backend does not run that mode.
     """
 
     staged_s: tuple[float, ...]
@@ -49,7 +49,7 @@ class ModeTimes:
 
     @property
     def faster(self) -> str:
-        """The form with the lower mean over the exits: staged, which takes deadlines, too, unless the other one is clearly faster."""
+        """The mode with the lower mean over the exits: staged, which takes deadlines, too, unless the other one is clearly faster."""
         return "fused" if self.fused_s and sum(self.fused_s) < _CLEARLY * sum(self.staged_s) else "staged"
 
 
@@ -62,12 +62,12 @@ class ModeTimingJob:
     """What one process is to time; JSON.
 
     Attributes:
-        folder: of the bundle.
-        manifest: of the bundle, as a document; a compile times what it has not committed yet.
+        folder: folder of the bundle.
+        manifest: manifest of the bundle, as a document; a compile times what it has not committed yet.
         settings: those of `Settings`, whatever the mode.
-        seconds: of timing, all variants together.
-        seed: of the order of the variants.
-        inputs: of what every call is given: an .npz of arrays [n, ...], in the order of the manifest's inputs.
+        seconds: seconds of timing, all variants together.
+        seed: random seed of the order of the variants.
+        inputs: an .npz of arrays [n, ...], in the order of the manifest's inputs; every call gets one sample.
     """
 
     folder: str
@@ -90,14 +90,14 @@ def time_forms(
     *,
     inputs: Mapping[str, Array],
 ) -> ModeTimes:
-    """Time both forms and the backbone, each process by itself; medians over the processes of their medians.
+    """Time both modes and the backbone, each process by itself; medians over the processes of their medians.
 
     Args:
-        bundle: whose files are in place, its manifest committed or not.
+        bundle: bundle whose files are in place, its manifest committed or not.
         settings: backend, precision, threads and whatever else but the mode.
-        seconds: of timing, over all processes.
+        seconds: seconds of timing, over all processes.
         progress: told of each process.
-        inputs: that the network takes, [n, ...] by name; every call gets one of them.
+        inputs: inputs that the network takes, [n, ...] by name; every call gets one of them.
 
     Raises:
         HardwareMissing: a process finds too little memory, or no device.

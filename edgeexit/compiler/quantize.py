@@ -128,9 +128,9 @@ def quantize_network(
 
     Args:
         net: the network.
-        layers: which of `find_quantizable_layers`.
+        layers: layers to quantise, from `find_quantizable_layers`.
         ranges: largest magnitude of the data input of each layer, and of each shortcut.
-        passing: which of `find_shortcuts`.
+        passing: shortcuts to quantise, from `find_shortcuts`.
 
     Raises:
         ModelError: the operator set is older than 13.

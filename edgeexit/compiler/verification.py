@@ -1,4 +1,4 @@
-"""Compare both forms of a bundle, exit by exit, with the file as the user gave it, run by ONNX Runtime; on what, see `trials`.
+"""Compare both modes of a bundle, exit by exit, with the file as the user gave it, run by ONNX Runtime; on what, see `trials`.
 
 One engine is open at a time.
 """
@@ -74,7 +74,7 @@ _Reference = Callable[[Mapping[str, Array]], ExitAnswers]
 def verify(
     draft: Bundle, settings: Settings, original: Original, given: Inputs | None, progress: Progress
 ) -> VerificationSummary:
-    """Compare both forms with the original, every exit, on random and given inputs.
+    """Compare both modes with the original, every exit, on random and given inputs.
 
     Raises:
         InternalError: the split network does not give the original's answers.
@@ -288,7 +288,7 @@ def _run_forced(runner: Runner, inputs: Mapping[str, Array]) -> ExitAnswers:
     for exit in range(1, runner.exits + 1):
         answer = runner.forced(dict(inputs), exit=exit)
         if answer.exit != exit:
-            msg = f"forced to exit {exit}, the {runner.settings.mode} form left at exit {answer.exit}. Please report it with the model."
+            msg = f"forced to exit {exit}, {runner.settings.mode} mode left at exit {answer.exit}. Please report it with the model."
             raise InternalError(msg)
         answers.append(answer)
     return ExitAnswers(np.stack([a.logits for a in answers]), np.asarray([a.score for a in answers], np.float32))
@@ -338,7 +338,7 @@ def _settled(
     numbers: str,
     rule: Criterion,
 ) -> list[ExitAnswers]:
-    """What is expected of one form, where rounding may decide which exit is the most confident."""
+    """What is expected of one mode, where rounding may decide which exit is the most confident."""
     pairs = zip(expected, found, samples, strict=True)
     return [
         settled(wanted, answers, get_rounding_tolerance(numbers, extreme=sample.loose), rule)
@@ -358,7 +358,7 @@ def _check_logits(
     for a, b, sample in zip(found, expected, samples, strict=True):
         error = compute_difference(a.logits, b.logits, b.scale[:, None])
         if not error <= (limit := get_rounding_tolerance(numbers, extreme=sample.loose)):
-            _refuse(f"the {mode} form by {error:.1e} of the largest logit", limit)
+            _refuse(f"{mode} mode by {error:.1e} of the largest logit", limit)
         worst = max(worst, 0.0 if sample.loose else error)
     return worst
 
@@ -394,7 +394,7 @@ def _check_scores(
             )
             error = compute_difference(a.scores, b.scores, scale)
             if not error <= (limit := get_rounding_tolerance(numbers, extreme=sample.loose)):
-                _refuse(f"a score of the {mode} form by {error:.1e}", limit)
+                _refuse(f"a score in {mode} mode by {error:.1e}", limit)
             worst = max(worst, 0.0 if sample.loose else error)
     return worst
 

@@ -28,10 +28,10 @@ class ConformanceReport:
         schema: `edgeexit.conformance/1`.
         created: UTC, ISO 8601.
         tool: name and version of edgeexit.
-        backend: which backend.
-        versions: of what it stands on.
-        precision: that the networks were compiled in.
-        threads, spin, options: as in `Settings`.
+        backend: name of the backend.
+        versions: versions of the backend's libraries.
+        precision: precision that the networks were compiled in.
+        threads, spin, options: settings of the backend, as in `Settings`.
         device: its key.
         facts: static facts of the device.
         results: per network and mode.

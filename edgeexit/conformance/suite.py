@@ -49,14 +49,14 @@ def run_conformance(
 
     Args:
         backend: its name.
-        networks: which of `NETWORKS`.
-        precision: to compile them in; float32 is compared tightly, others by the decisions and labels.
+        networks: names from `NETWORKS`.
+        precision: precision to compile them in; float32 is compared tightly, others by the decisions and labels.
         samples: inputs per network.
         seconds: time to spend on timing each network; 0 skips it.
         threads: worker threads.
         spin: burn a core while waiting.
-        options: of the backend, see `edgeexit.load`.
-        progress: watcher.
+        options: options of the backend, see `edgeexit.load`.
+        progress: callback with what is being done, how much is done, and of how much.
 
     Returns:
         what was found. A check that fails is in the report, not an exception.

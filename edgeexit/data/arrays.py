@@ -100,7 +100,7 @@ def fit_array(key: str, array: NDArray[Any], spec: InputSpec) -> tuple[NDArray[A
     Args:
         key: its name, for messages.
         array: numbers without NaN.
-        spec: of the input.
+        spec: spec of the input.
     """
     shaped, faults = _reorder_dimensions(key, array, spec)
     if faults:

@@ -164,7 +164,7 @@ def assign_class_numbers(
     Args:
         found: names of class folders or text labels, each once.
         model: what the network expects; None where it is not known.
-        where: for messages: the data.
+        where: name of the data, for messages.
         strict: raise an error where the numbers may be wrong, instead of a warning.
 
     Raises:

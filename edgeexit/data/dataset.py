@@ -27,11 +27,11 @@ class Dataset:
     """Inputs and labels.
 
     Attributes:
-        name: for messages and records.
+        name: name for messages and records.
         inputs: float32 [n, ...], or one array per input name, all of the same n.
         labels: int64 [n], from 0; None where there are none.
-        files: of each sample, where each has one of its own.
-        class_names: in the order of the labels; empty where they are not known.
+        files: the file of each sample, where each has one of its own.
+        class_names: class names in the order of the labels; empty where they are not known.
     """
 
     name: str
@@ -109,11 +109,11 @@ def make_dataset(
     integers (token numbers) keep their type. Labels become int64 (see `edgeexit.data.labels`).
 
     Args:
-        name: for messages: a path or the name of a set.
+        name: name for messages: a path or the name of a set.
         inputs: [n, ...], or a mapping of such by input name; arrays, lists or tensors.
         labels: whole numbers from 0 [n] or [n, 1], one-hot rows, or text that names classes; None where there are none.
         model: what the network expects.
-        class_names: that the data brings, for labels that are text.
+        class_names: class names that the data brings, for labels that are text.
 
     Raises:
         InputError: no samples; other lengths; not numbers; NaN or infinite values; inputs that the network does not take; labels that

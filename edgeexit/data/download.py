@@ -29,9 +29,9 @@ class SetFile:
     """One official file of a set.
 
     Attributes:
-        name: in the set's folder.
-        url: of the file, or of the archive that holds it.
-        sha256: of the file itself.
+        name: file name in the set's folder.
+        url: URL of the file, or of the archive that holds it.
+        sha256: SHA-256 of the file itself.
         member: its path inside the archive; None where the url is the file.
     """
 

@@ -26,8 +26,8 @@ class Fingerprint:
     """What is kept of a training set.
 
     Attributes:
-        name: of the set.
-        samples: how many it has.
+        name: name of the set.
+        samples: number of samples.
         hashes: the smallest 8-byte hashes of its samples.
     """
 

@@ -36,11 +36,11 @@ class ImageFiles:
     """Pictures on disk, read when asked.
 
     Attributes:
-        name: of the folder or file, for messages.
-        files: in order: by class, then by path.
+        name: name of the folder or file, for messages.
+        files: files in order: by class, then by path.
         shown: each as text, from the folder on.
         labels: one per file; empty where there are no classes.
-        class_names: in the order of the labels; empty where they are not all known.
+        class_names: class names in the order of the labels; empty where they are not all known.
         how: each is prepared, completed for the input.
         spec: the input.
     """

@@ -39,8 +39,8 @@ def as_labels(
     """Labels as int64 [n], or None with what is wrong with them.
 
     Args:
-        labels: as they were given.
-        name: of the data, for messages.
+        labels: labels as they were given.
+        name: name of the data, for messages.
         model: what the network expects, for its class names.
         names: class names that the data brings, in order; the network's win.
     """

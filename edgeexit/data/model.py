@@ -14,9 +14,9 @@ class InputSpec:
     """One input of a network.
 
     Attributes:
-        name: of the input.
+        name: name of the input.
         dtype: NumPy dtype name.
-        shape: of one sample, without the batch.
+        shape: shape of one sample, without the batch.
     """
 
     name: str
@@ -32,10 +32,10 @@ class ModelInfo:
     """What a network expects of data.
 
     Attributes:
-        name: for messages: the bundle's or the model's path.
-        inputs: of the network.
-        classes: how many; None where it is not known yet.
-        class_names: in the order of the network's outputs; empty where they are not known.
+        name: name for messages: the bundle's or the model's path.
+        inputs: inputs of the network.
+        classes: number of classes; None where it is not known yet.
+        class_names: class names in the order of the network's outputs; empty where they are not known.
         preprocess: how a picture becomes an input; None where it is not known.
     """
 

@@ -41,10 +41,10 @@ class DataSource:
     """Data that is read piece by piece.
 
     Attributes:
-        name: for messages and records.
+        name: name for messages and records.
         count: number of samples.
         read: samples from a first place up to an end; pictures are decoded then.
-        class_names: in the order of the labels; empty where they are not known.
+        class_names: class names in the order of the labels; empty where they are not known.
         pictures: whether samples are picture files.
     """
 

@@ -63,7 +63,7 @@ def read_npz(path: str | os.PathLike[str], model: ModelInfo | None = None, part:
     """Read a dataset. Objects that would need unpickling are refused, not loaded.
 
     Args:
-        path: of the file.
+        path: path of the file.
         model: what the network expects.
         part: which of several that the file holds, such as `test` of x_train, y_train, x_test, y_test.
 

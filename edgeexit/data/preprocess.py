@@ -30,13 +30,13 @@ class Preprocess:
     Attributes:
         size: height and width of the input, cut out of the middle after resizing; empty: the whole picture.
         resize: one number: length of the shorter side; two: height and width; empty: pictures keep their size.
-        interpolation: of resizing, by its name in Pillow; reducing is antialiased, as in torchvision.
+        interpolation: interpolation of resizing, by its name in Pillow; reducing is antialiased, as in torchvision.
         channels: `rgb`, `bgr` or `grey`; empty: `rgb` for three channels, `grey` for one.
         scale: factor of pixel values, which are 0 to 255 whatever the depth of the file.
         mean: subtracted after scaling, one number for each channel in the order of `channels`, or one for all; empty: nothing.
         std: divided by after that, likewise.
         layout: `nchw` or `nhwc`; empty: as the network's input has the channels.
-        dtype: of the input; empty: the network's.
+        dtype: dtype of the input; empty: the network's.
         upright: whether the rotation that cameras note in EXIF is applied (torchvision does not).
 
     Example:
@@ -104,8 +104,8 @@ class Preprocess:
         """With what was left out taken from a network's input.
 
         Args:
-            shape: of one sample, three dimensions.
-            dtype: of the input.
+            shape: shape of one sample, three dimensions.
+            dtype: dtype of the input.
 
         Raises:
             InputError: it makes another shape than that, with both.

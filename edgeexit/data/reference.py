@@ -34,7 +34,7 @@ class InputStatistics:
     """Statistics of one input over samples.
 
     Attributes:
-        name: of the input.
+        name: name of the input.
         dtype: NumPy dtype name.
         minimum: over everything.
         maximum: over everything.

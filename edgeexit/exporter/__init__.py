@@ -53,7 +53,7 @@ class Exported:
         path: the ONNX file.
         exits: names, first exit first.
         inputs: name and shape of each input; the batch is None where it is dynamic.
-        opset: of the default domain.
+        opset: version of the default operator set.
         largest_difference: from eager, over all exits and checked inputs, as a share of the largest logit's magnitude.
         checked_inputs: how many random batches were compared.
     """
@@ -86,10 +86,10 @@ def export(
         example: one input [batch, ...], a tuple of inputs, or a dict of inputs by the names of forward's parameters; those that forward
             takes by keyword need a dict. Its values do not matter beyond being possible ones; its shapes, without the batch, become
             those of the model.
-        path: of the file. It is written beside itself and moved into place. Weights of 2 GiB and more go into `<path>.data`.
-        names: of the exits; otherwise the dict keys, marks or exit1, exit2, ...
+        path: path of the file. It is written beside itself and moved into place. Weights of 2 GiB and more go into `<path>.data`.
+        names: names of the exits; otherwise the dict keys, marks or exit1, exit2, ...
         dynamic_batch: any batch, named "batch"; else the batch is 1.
-        opset: of ONNX, 18 or later for files that torch writes without conversion.
+        opset: operator set of ONNX, 18 or later for files that torch writes without conversion.
         metadata: further properties of the file, text by name, such as the fingerprint of the training data
             (`edgeexit.data.fingerprint`).
         read: takes the exits out of what forward returns, such as `lambda returned: returned[0]`; None where forward returns them.

@@ -45,8 +45,8 @@ class Flow:
         """Read the flow off a graph whose nodes stand in topological order, as ONNX demands and `read_model` sees to.
 
         Args:
-            graph: of the model.
-            inputs: of the model, without those that are weights.
+            graph: graph of the model.
+            inputs: inputs of the model, without those that are weights.
             fixed: tensors whose shape is known not to depend on values.
             cautious: take it that branches of an `If`, and turns of a `Loop`, give tensors of different shapes.
         """

@@ -32,7 +32,7 @@ class Exit:
     """One exit of a network.
 
     Attributes:
-        name: for people.
+        name: name shown in reports and messages.
         logits: name of its logits output [batch, classes].
         score: name of its own score output [batch] or [batch, 1], higher meaning more confident; None where it has none.
         classes: number of classes.

@@ -49,7 +49,7 @@ class WeightFile:
         """Move every large weight of a model into the file.
 
         Args:
-            model: of no use afterwards.
+            model: the model; it is consumed.
             folder: where the model's outside weights lie now.
 
         Returns:

@@ -25,8 +25,8 @@ def insert_layout_pools(
     """The nodes of a stage, with such a pool before every boundary tensor that a residual block of it adds to its convolutions.
 
     Args:
-        nodes: of the stage, in order.
-        specs: of the boundary tensors it reads.
+        nodes: nodes of the stage, in order.
+        specs: dtype and shape of the boundary tensors that it reads.
         suffix: behind the name of the tensor, for the name of its bridge.
     """
     summed = {name for node in nodes if node.op_type in _SUMS for name in node.input}

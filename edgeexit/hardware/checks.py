@@ -33,7 +33,7 @@ class MachineCheck:
     """One need: what was found, and what to do where that is not enough.
 
     Attributes:
-        name: of the need.
+        name: name of the requirement.
         status: see the module.
         found: what was found, as text with values.
         fix: what to do; "" when nothing is.
@@ -55,7 +55,7 @@ def check_machine(
     """Every check of the machine itself; takes about a second.
 
     Args:
-        root: of the file system.
+        root: root of the file system.
         meter: finds the power meter; a test gives another one.
         threads: worker threads that will be asked for.
     """

@@ -59,8 +59,8 @@ def find_key_changes(then: Mapping[str, str], now: Mapping[str, str], backend: s
 
     Args:
         then: `read_device_facts` when something was measured.
-        now: of this device.
-        backend: that it was measured with.
+        now: facts of this device.
+        backend: backend that was measured.
     """
     old, new = _select_key_facts(then, backend), _select_key_facts(now, backend)
     return {

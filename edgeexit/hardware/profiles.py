@@ -240,7 +240,7 @@ def find_current_profile(root: Path = ROOT, arch: str | None = None) -> DevicePr
     then the architecture.
 
     Args:
-        root: of the file system.
+        root: root of the file system.
         arch: instead of this machine's, as `platform.machine()` says it.
     """
     by_board = _find_by_compatible(read_compatible_strings(root))

@@ -100,7 +100,7 @@ def read_device_state(root: Path = ROOT, nvml: Nvml | None = None) -> DeviceStat
     """Read the state of the machine whose file system is at `root`; takes a few milliseconds.
 
     Args:
-        root: of the file system; another one than `/` is for tests.
+        root: root of the file system; another one than `/` is for tests.
         nvml: an opened NVML, for the clocks and temperature of discrete GPUs; None opens the driver's own, if any, for `/`.
     """
     gpus = read_gpu_states(root, nvml)

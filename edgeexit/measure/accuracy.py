@@ -77,7 +77,7 @@ def add_intervals(accuracy: Accuracy, n: int, moved: tuple[float, float] | None 
     """The accuracy of n samples with its intervals filled in.
 
     Args:
-        accuracy: of early exit and backbone.
+        accuracy: accuracy of early exit and backbone.
         n: samples.
         moved: how many samples early exit alone answers rightly, and how many the backbone alone; None where that was not kept,
             as in older results: the widest interval that their agreement allows.
@@ -107,8 +107,8 @@ def decide(runner: Runner, backbone: Backbone, data: Dataset, samples: Sequence[
     """Run each sample once through the early exit, the backbone and every exit.
 
     Args:
-        runner: with the thresholds to be measured.
-        backbone: of the runner.
+        runner: runner with the thresholds to be measured.
+        backbone: backbone of the runner.
         data: the samples as one set.
         samples: the same, one by one, [1, ...] each.
         progress: told every 64 samples.

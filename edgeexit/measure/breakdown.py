@@ -47,8 +47,8 @@ def time_parts(runner: Runner, feed: Sequence[Any], seconds: float, seed: int) -
     Args:
         runner: an open bundle; its engines are opened once more.
         feed: inputs as the runner takes them.
-        seconds: of timing, all together.
-        seed: of the order of the variants.
+        seconds: seconds of timing, all together.
+        seed: random seed of the order of the variants.
 
     Raises:
         HardwareMissing: the engines do not open once more, such as for want of memory.

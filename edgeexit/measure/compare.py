@@ -60,8 +60,8 @@ class ResultComparison:
     Attributes:
         comparison: early exit, the second result as candidate, the first as reference.
         control: the backbone in the same way; None where it was meant to differ.
-        p99_ratio: of the nearest-rank p99, without an interval.
-        accuracy_change: of the overall accuracy, second minus first; None without labels.
+        p99_ratio: ratio of the nearest-rank p99, without an interval.
+        accuracy_change: change of the overall accuracy, second minus first; None without labels.
         varied: the keys that were allowed to differ and did, with both values as text; digests are shortened.
     """
 

@@ -37,7 +37,7 @@ class ProcessResult:
     """What one process measured.
 
     Attributes:
-        arrays: by name, as the worker wrote them.
+        arrays: arrays by name, as the worker wrote them.
         places: int64 [trace], which sample of the data set each input of its trace is.
     """
 
@@ -91,9 +91,9 @@ def run_process(
         job: what to measure.
         folder: for the job and its results.
         progress: callback with process `done` of `total`, called while it runs.
-        done: how many processes ended before this one.
-        total: of how many.
-        module: whose `main` does the job, given the seconds that the import took, the job's file and the file for the results.
+        done: number of processes that ended before this one.
+        total: number of processes.
+        module: module whose `main` does the job, given the seconds that the import took, the job's file and the file for the results.
 
     Raises:
         InputError: the process refused what it was given, such as a bundle that gives NaN.

@@ -100,8 +100,8 @@ def bench(
         inputs: float32 [n, ...], or a mapping of input name to such an array.
         labels: [n] whole numbers from 0, or None; without them accuracy is null and the agreement with the backbone remains.
         preset: quick, standard, publish, or the path of a .toml file with the same keys.
-        seed: of the choice of samples, the trace, the order of the variants and every resampling.
-        name: of the data, for the record.
+        seed: random seed of the choice of samples, the trace, the order of the variants and every resampling.
+        name: name of the data, recorded in the result.
         pace: also run paced requests.
         against: another runner (other bundle, mode or thresholds) for the same inputs, timed interleaved in the same processes: the
             way to see a difference of a few percent.

@@ -44,9 +44,9 @@ class PacedSamples:
     """Requests on a schedule; all float64 [n], seconds from the start.
 
     Attributes:
-        due_s: when each was to arrive.
-        start_s: when its inference began: later than due where the one before was still running.
-        end_s: when its answer was there.
+        due_s: scheduled arrival times, seconds.
+        start_s: time its inference began: later than due where the one before was still running.
+        end_s: time its answer was there.
     """
 
     due_s: NDArray[np.float64]
@@ -80,7 +80,7 @@ def schedule(arrivals: str, rate_hz: float, seconds: float, seed: int) -> NDArra
         arrivals: "fixed" (a camera) or "poisson" (many independent sources).
         rate_hz: mean arrivals per second.
         seconds: length of the schedule.
-        seed: of the Poisson arrivals.
+        seed: random seed of the Poisson arrivals.
 
     Raises:
         InputError: another kind of arrivals, or a rate or length that is not positive.

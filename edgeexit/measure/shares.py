@@ -24,9 +24,9 @@ def paired_change_interval(gained: float, lost: float, samples: int) -> Interval
     """The 95 % interval of a change of accuracy on the same samples (Bonett and Price 2012).
 
     Args:
-        gained: how many samples the second answers rightly and the first does not.
+        gained: number of samples that only the second answers correctly.
         lost: the other way round.
-        samples: of all.
+        samples: number of samples.
     """
     first, second = (gained + 1) / (samples + 2), (lost + 1) / (samples + 2)
     change = first - second

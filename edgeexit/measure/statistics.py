@@ -45,7 +45,7 @@ class PercentileBound:
 
     Attributes:
         value: the bound, in the unit of the samples; None when there are too few.
-        needed: how many samples the bound needs to exist.
+        needed: number of samples that the bound needs.
     """
 
     value: float | None
@@ -62,7 +62,7 @@ def nearest_rank(values: ArrayLike, q: float) -> float:
 
     Args:
         values: [n], any order, n >= 1.
-        q: in (0, 100].
+        q: a number in (0, 100].
 
     Raises:
         InputError: no values, or q outside (0, 100].
@@ -144,8 +144,8 @@ def early_stopping_bound(values: ArrayLike, q: float, confidence: float = 0.99) 
 
     Args:
         values: [n] in any unit; n may be 0.
-        q: in (0, 100).
-        confidence: in (0, 1).
+        q: a number in (0, 100).
+        confidence: a number in (0, 1).
     """
     sample = np.asarray(values, np.float64)
     over, needed = _count_allowed_over(sample.size, q, confidence), count_samples_for_bound(q, confidence)
@@ -213,9 +213,9 @@ def block_bootstrap_intervals(
     Args:
         blocks: the samples of each block.
         qs: the percentiles, each in (0, 100].
-        confidence: in (0, 1).
+        confidence: a number in (0, 1).
         draws: number of resamples.
-        seed: of the resampling.
+        seed: random seed of the resampling.
     """
     if len(blocks) < 10:
         return None
@@ -260,9 +260,9 @@ def mixture_interval(
     Args:
         means: [processes, exits], the mean of each exit in each process; processes >= 2, else None is returned.
         counts: [exits], how many of the data set's samples left at each exit.
-        confidence: in (0, 1).
+        confidence: a number in (0, 1).
         draws: number of resamples.
-        seed: of the resampling.
+        seed: random seed of the resampling.
     """
     if len(means) < 2:
         return None
@@ -283,7 +283,7 @@ def ratio_interval(
         reference: [processes], positive.
         candidate: [processes], positive; of the same processes when paired.
         paired: whether value i of both comes from the same process (or the same round).
-        confidence: in (0, 1).
+        confidence: a number in (0, 1).
 
     Returns:
         The geometric mean ratio, and its interval; None for the interval with fewer than two values on a side.

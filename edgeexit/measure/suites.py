@@ -18,15 +18,15 @@ class Suite:
     """One suite.
 
     Attributes:
-        name: that of its file.
+        name: name of its file, without the suffix.
         description: one sentence for people.
         processes: fresh processes, one after the other.
-        seconds: of timing in each, all variants together.
-        warmup_s: of the natural trace before the timing, in each process, after every exit was forced ten times.
-        samples: of the data set, at most, drawn by the seed; 0 for all.
+        seconds: seconds of timing in each, all variants together.
+        warmup_s: seconds of warm-up with the natural trace before the timing, in each process, after every exit was forced ten times.
+        samples: number of samples of the data set, at most, drawn by the seed; 0 for all.
         trace: length of the sequence of inputs that is timed, drawn with replacement.
         cooldown_s: at most this long before each process, until the machine is as cool as at the start.
-        paced_s: of paced requests per variant and process; 0 for none unless a rate is asked for.
+        paced_s: seconds of paced requests per variant and process; 0 for none unless a rate is asked for.
         cold: inferences with flushed caches per variant; 0 for none.
         energy_trials: windows of every kind of inference for energy; 0 for none.
         cache: whether to simulate caches where counters do not open, and to sweep thresholds. Counters and sizes are always reported.

@@ -153,13 +153,13 @@ def time_interleaved(
     after its warm-up. The order within a round is drawn by `seed`. The garbage collector is off inside.
 
     Args:
-        calls: by name. Each is called with 0, 1, 2, ... of its own trace (the settling inferences repeat indices).
+        calls: calls by name. Each is called with 0, 1, 2, ... of its own trace (the settling inferences repeat indices).
         seconds: wall time of all rounds together, after the warm-up. Whole rounds are run.
         warmup: untimed inferences of each callable before the first round.
         warmup_s: the longest that these may take, of each callable; three are run at the least.
         block_s: wished length of one block, seconds.
         fewest_rounds: run even where they take longer than `seconds`.
-        seed: of the order within the rounds.
+        seed: random seed of the order within the rounds.
         progress: told the elapsed share after every round, as "timing", in hundredths.
 
     Returns:
@@ -204,7 +204,7 @@ def measure_harness_overhead(times: int = 20_000, call: Call = _do_nothing) -> f
     It holds reading the clock twice and calling one Python function. It is reported with every result, not subtracted.
 
     Args:
-        times: how many samples.
+        times: number of samples.
         call: the callable; one that does everything but the inference includes the bookkeeping of its caller.
     """
     buffer = array("q", bytes(8 * times))

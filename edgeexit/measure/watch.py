@@ -31,7 +31,7 @@ class MachineMonitor:
     """What is known of the machine's state during one measurement.
 
     Args:
-        root: of the file system; another one than `/` is for tests.
+        root: root of the file system; another one than `/` is for tests.
         threads: worker threads of what is measured.
 
     Attributes:

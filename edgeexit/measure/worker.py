@@ -47,7 +47,7 @@ class RunnerSpec:
     Attributes:
         bundle: its path.
         settings: keyword arguments of `edgeexit.load`.
-        inner_thresholds: as the engines see them; "inf" and "-inf" for never and always.
+        inner_thresholds: inner thresholds as the engines see them; "inf" and "-inf" for never and always.
     """
 
     bundle: str
@@ -78,16 +78,16 @@ class Job:
     Attributes:
         subject: what to measure.
         inputs: path of an .npz with the pool of inputs, `trace` (int, places in the pool) and nothing else.
-        seconds: of timing, all variants together.
-        warmup_s: of the natural trace.
-        seed: of the order of the variants.
-        rate_hz: of paced requests; None for none.
+        seconds: seconds of timing, all variants together.
+        warmup_s: seconds of warm-up with the natural trace.
+        seed: random seed of the order of the variants.
+        rate_hz: rate of paced requests; None for none.
         arrivals: "fixed" or "poisson".
         paced_s: length of the schedule of each variant.
         cold: inferences with flushed caches per variant.
         flush_bytes: size of the flushing buffer.
         against: another early exit, timed as a variant of its own; None for none.
-        audit_s: of timing one input again and again beside inputs in turn; 0 for none.
+        audit_s: seconds of timing one input again and again beside inputs in turn; 0 for none.
     """
 
     subject: RunnerSpec
@@ -132,7 +132,7 @@ def measure(job: Job, import_s: float) -> Arrays:
 
     Args:
         job: what to do.
-        import_s: how long this process took to import what runs a bundle.
+        import_s: time that importing the runtime took in this process, seconds.
     """
     start_s = perf_counter()
     runner = job.subject.open()

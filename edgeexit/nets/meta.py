@@ -79,7 +79,7 @@ class OpenMaxConfidenceHead(nn.Module):
     Args:
         means: [c, c] mean logits of the right answers of each class.
         shape, scale, shift: [c] Weibull distribution of the largest distances from that mean.
-        rank: how many of the best classes are lowered.
+        rank: number of the best classes that are lowered.
     """
 
     means: Tensor

@@ -23,9 +23,10 @@ class MSDNet(nn.Module):
     Args:
         blocks: number of exits.
         base: layers of the first block; `step`: layers of each later one.
-        scales: how many; each has half the size of the one before.
-        channels: of the finest scale after the first layer; scale s has `factor[s]` times as many, and grows by as many times `growth`.
-        classes: of every exit.
+        scales: number of scales; each has half the size of the one before.
+        channels: channels of the finest scale after the first layer; scale s has `factor[s]` times as many, and grows by as many
+            times `growth`.
+        classes: number of classes.
         exits: False leaves only the last classifier.
     """
 
@@ -97,7 +98,7 @@ class _MultiScaleLayer(nn.Module):
     """New features of the coarsest scales, half of them from the next finer one where there is one, joined to the earlier ones.
 
     Args:
-        widths: of the features that come in, finest first.
+        widths: widths of the features that come in, finest first.
         growths: new features of each scale that goes out; finer scales end here, as no classifier could be reached from them.
     """
 

@@ -39,7 +39,7 @@ class ExitTensors:
     """One exit of one forward pass.
 
     Attributes:
-        name: of the exit.
+        name: name of the exit.
         logits: [batch, classes].
         score: the exit's own score, [batch] or [batch, 1], higher meaning more confident; None where it has none.
     """
@@ -56,7 +56,7 @@ class Mark:
     Attributes:
         given: the tensor that was marked, which forward goes on with.
         exit: the exit as it was then, in tensors of its own.
-        version: of `given` then; each change in place counts it up. None where torch does not count.
+        version: version of `given` then; each change in place counts it up. None where torch does not count.
     """
 
     given: Tensor
@@ -131,7 +131,7 @@ def read_exits(returned: Any, marks: Sequence[Mark] = (), *, names: Sequence[str
     Args:
         returned: what forward returned, in one of the forms above.
         marks: what it marked.
-        names: of the exits; otherwise the keys of the dict, the names of the marks, or exit1, exit2, ...
+        names: names of the exits; otherwise the keys of the dict, the names of the marks, or exit1, exit2, ...
 
     Raises:
         ModelError: not one of the forms, or exits of different widths, or a score of the wrong shape.

@@ -20,9 +20,9 @@ class Net:
     """One registered network.
 
     Attributes:
-        name: how recipes and the command line write it.
+        name: name used in recipes and on the command line.
         factory: keyword arguments in, module out.
-        input_shape: of one sample, without the batch.
+        input_shape: shape of one sample, without the batch.
         source: the paper and section that the network follows.
     """
 

@@ -59,7 +59,7 @@ def load_weights(module: nn.Module, path: Path) -> WeightsLocation:
 
     Args:
         module: all its weights must be there, in their shapes.
-        path: of a file that `torch.save` or safetensors wrote, or of the index of a safetensors file in several parts.
+        path: path of a file that `torch.save` or safetensors wrote, or of the index of a safetensors file in several parts.
 
     Returns:
         where in the file they were.

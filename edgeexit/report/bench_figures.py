@@ -211,7 +211,7 @@ def _find_latency_target(result: BenchResult) -> tuple[str, float] | None:
 
 
 def plot_exit_costs(result: BenchResult) -> BarFigure:
-    """What leaving at each exit costs: stages, criteria and overhead, beside the backbone and the mix."""
+    """What leaving at each exit costs: stages, criteria and overhead, beside the backbone and the mixture."""
     latency, shares = result.latency, [units.percent(entry.share, 1) for entry in result.latency.per_exit]
     parted = _list_forced_parts(latency) if latency.breakdown is None else _list_measured_parts(latency.breakdown)
     bars = [
@@ -268,10 +268,12 @@ def plot_closure(result: BenchResult) -> Figure:
     )
     error = f"{100 * result.latency.closure.error:+.1f} %"
     caption = (
-        f"Σ share · forced median beside the typical latency of the mix; over all processes they differ by {error}."
+        f"Σ share · forced median beside the typical latency of the mixture; over all processes they differ by {error}."
     )
-    x, y = (_time_axis(result, label, float(both.max())) for label in ("from the forced exits", "measured in the mix"))
-    return Figure("closure", "Closure: do the exits explain the mix?", caption, x, y, marks)
+    x, y = (
+        _time_axis(result, label, float(both.max())) for label in ("from the forced exits", "measured in the mixture")
+    )
+    return Figure("closure", "Closure: do the exits explain the mixture?", caption, x, y, marks)
 
 
 def plot_overlay(results: list[tuple[str, BenchResult]]) -> Figure | None:

@@ -35,15 +35,15 @@ class DrawingLayout:
     """Where things stand, pixels; heights are from the top of a stage's box.
 
     Attributes:
-        width: of the drawing.
-        box_left, box_width: of the boxes, which are 86 high.
-        flow_x: of the arrows from one stage to the next.
-        exit_x, exit_y: of an exit's disc.
-        bar_left, bar_width, bar_y: of the bar that shows its cost.
-        height: of a stage with its exit.
+        width: width of the drawing.
+        box_left, box_width: left edge and width of the boxes, which are 86 high.
+        flow_x: x of the arrows from one stage to the next.
+        exit_x, exit_y: centre of an exit's disc.
+        bar_left, bar_width, bar_y: position and width of the bar that shows its cost.
+        height: height of a stage with its exit.
         tensors_x: where the names of boundary tensors begin.
-        box_letters, name_letters, tensor_letters, input_letters: that fit a line of a box, beside a disc, and of a tensor's name at
-            a cut and above.
+        box_letters, name_letters, tensor_letters, input_letters: number of letters that fit a line of a box, beside a disc, and of a
+            tensor's name at a cut and above.
         through: whether the backbone's line runs through the whole drawing, or through each bar alone.
     """
 

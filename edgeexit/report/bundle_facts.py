@@ -45,14 +45,14 @@ class StageFacts:
 
     Attributes:
         exit: number of its exit, from 1.
-        name: of the exit.
+        name: name of the exit.
         file: its ONNX file.
         inputs: inputs of the network that it reads.
         reads: tensors of earlier stages that it reads.
         makes: tensors that later stages read.
         cut_bytes: size of every tensor that is alive between this stage and the next; null for the last.
         macs: multiply-accumulates of this stage; null where a shape is unknown.
-        macs_so_far: of this and every earlier stage: what leaving here costs on paper.
+        macs_so_far: multiply-accumulates of this and every earlier stage: what leaving here costs on paper.
         parameters: weights that it reads.
         weight_bytes: their size.
         head_macs: multiply-accumulates that only this exit needs; null where unknown.
@@ -98,25 +98,25 @@ class BundleFacts:
         schema: `edgeexit.inspect/1`.
         path: its folder.
         source: file name of the model it was made of.
-        source_sha256: of that file.
-        opset: of the model.
-        created: when, UTC.
+        source_sha256: SHA-256 of that file.
+        opset: operator set of the model.
+        created: date and time, UTC.
         tool: name and version of the program that wrote the bundle.
         criterion: name of the exit criterion.
-        unit: of thresholds.
-        precision: of weights and arithmetic.
+        unit: unit of thresholds.
+        precision: precision of weights and arithmetic.
         classes: number of classes.
         dynamic_batch: whether stages take any batch.
-        bytes: of all its files.
-        inputs: of the network.
-        stages: in order.
+        bytes: total size of all its files.
+        inputs: inputs of the network.
+        stages: stages in order.
         verified: inputs run and largest errors, as the compile found them.
         timings: per device and settings, both modes.
         calibrations: the active ones, one per device and settings.
         doubts: exits and cuts that cannot pay, and active calibrations whose target was not met, one sentence each.
         kept: number of calibrations in the history.
         preprocess: how a picture becomes an input; null where it is not known.
-        class_names: in the order of the outputs; empty where they are not known.
+        class_names: class names in the order of the outputs; empty where they are not known.
         reference: data that the network is known to do well on; null where none was given.
         fallback: which exit answers an input that left at no early exit: `last` or `most_confident`.
     """

@@ -61,7 +61,7 @@ def _make_energy_table(energy: Mapping[str, Any]) -> Table:
     note = (
         f"Scope: {energy['scope']} ({' + '.join(energy['subject'])}), {energy['kind']}; "
         f"idle {units.watts(energy['idle_w'])}. Net is above idle."
-        + ("" if closure is None else f" Closure: the exits explain the mix to {100 * closure:+.1f} %.")
+        + ("" if closure is None else f" Closure: the exits explain the mixture to {100 * closure:+.1f} %.")
         + "".join(f" {reason}." for reason in (*energy["notes"], *energy["validity"]["reasons"]))
     )
     return Table(

@@ -47,8 +47,8 @@ def sweep(result: BenchResult, costs: Floats | None = None) -> ThresholdSweep | 
     The same threshold stands at every exit, which for two exits is every policy there is and for more is a line through them.
 
     Args:
-        result: with its raw samples.
-        costs: of leaving at each exit, [N]; None for the mean latencies of the forced exits, seconds.
+        result: result with its raw samples.
+        costs: costs of leaving at each exit, [N]; None for the mean latencies of the forced exits, seconds.
     """
     if "scores" not in result.raw or "hits" not in result.raw:
         return None

@@ -129,7 +129,15 @@ def format_samples_needed(percentile: Percentile) -> str:
 
 def make_exit_table(result: BenchResult) -> Table:
     """What leaves where, how well and how fast."""
-    columns = ("exit", "share", "accuracy of these", "accuracy alone", "mean in the mix", "forced median", "forced p99")
+    columns = (
+        "exit",
+        "share",
+        "accuracy of these",
+        "accuracy alone",
+        "mean in the mixture",
+        "forced median",
+        "forced p99",
+    )
     rows = []
     for accuracy, latency in zip(result.accuracy.per_exit, result.latency.per_exit, strict=True):
         forced = latency.forced
@@ -146,7 +154,7 @@ def make_exit_table(result: BenchResult) -> Table:
         )
     closure = result.latency.closure
     note = (
-        f"Closure: the forced medians weighted by the shares give {units.seconds(closure.predicted_s)}, the mix took "
+        f"Closure: the forced medians weighted by the shares give {units.seconds(closure.predicted_s)}, the mixture took "
         f"{units.seconds(closure.measured_s)} ({100 * closure.error:+.1f} %)."
     )
     return Table("Exits", columns, tuple(rows), note, _mark(result))

@@ -99,7 +99,7 @@ def compute_precision_loss(
 ) -> tuple[float, float]:
     """How far a network in another precision is from the original: largest difference of a logit, share of the same best classes.
 
-    Both by form (staged, fused).
+    By mode (staged, fused).
     """
     pairs = [(answers[i], truth[mode][i]) for mode, answers in found.items() for i in judged]
     same = [(a.logits.argmax(axis=1) == b.logits.argmax(axis=1)).mean() for a, b in pairs]

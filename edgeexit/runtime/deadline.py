@@ -30,9 +30,9 @@ class Deadlines:
         """From when the caller asked, so that what it waited for is not given away.
 
         Args:
-            called_s: that moment, on the clock of `perf_counter`.
+            called_s: time of the call, on the clock of `perf_counter`.
             deadline_s: seconds from then.
-            stage_p99_s: as of `read_stage_times`.
+            stage_p99_s: 99th percentile of each stage, seconds, as from `read_stage_times`.
 
         Raises:
             InputError: the deadline is not a positive number, or there are no times.

@@ -113,7 +113,7 @@ def register_for_fork(
 
     Args:
         opened: a Runner or a Backbone.
-        lock: that it holds during every call.
+        lock: lock that it holds during every call.
         abandon: called with it and a reason in a child in which it cannot run, and at the end; a function, not a method bound to it.
         survives: whether its engines work in a forked child.
     """

@@ -29,7 +29,7 @@ def model_info(
 
     Args:
         bundle: an open bundle, or its manifest.
-        name: for messages; the bundle's path by default.
+        name: name for messages; the bundle's path by default.
         preprocess: instead of the one that the bundle records; see `edgeexit.data.read_preprocess`.
         classes: class names instead of those that it records; see `edgeexit.data.read_class_names`.
 

@@ -63,7 +63,7 @@ def load(
         mode: `staged` or `fused`; None takes the one that was faster on this device, or for which it was calibrated.
         threads: worker threads of the runtime; 1 has the tightest tail.
         spin: let idle worker threads burn a core; faster with several threads, at many times the energy.
-        options: of the backend, as `optimization_level=5,workspace_mib=512` of tensorrt; what is left out, the backend chooses.
+        options: options of the backend, as `optimization_level=5,workspace_mib=512` of tensorrt; what is left out, the backend chooses.
         accept_device: where there is no calibration of this device, take the nearest of another one (another version of the runtime, say)
             if the times of its exits still hold; that is measured for 5 seconds. `edgeexit calibrations use` does so once and for all.
 
@@ -208,7 +208,7 @@ def open_runner(
 ) -> Runner:
     """A Runner with exactly these settings; its thresholds are "never" until they are set.
 
-    `stage_p99_s` are the times of the staged form where they are known from elsewhere than `calibration`, for deadlines.
+    `stage_p99_s` are the times of the staged mode where they are known from elsewhere than `calibration`, for deadlines.
     """
     opened = find_backend(settings.backend)
     opened.check_options(settings.options)
@@ -230,10 +230,10 @@ def choose_mode(bundle: Bundle, settings: Settings) -> str:
 
 
 def _read_staged_times(bundle: Bundle, settings: Settings) -> tuple[float, ...] | None:
-    """p99 of each stage of the staged form, which is what deadlines run in fused mode too; None in staged mode.
+    """p99 of each stage of the staged mode, which is what deadlines run in fused mode too; None in staged mode.
 
     None as well where the bundle has no calibration of it for this device, or one that was made under other conditions or by a newer
-    edgeexit: the fused form's times are then nearer, though each stage alone takes longer than it does inside the fused graph.
+    edgeexit: the fused mode's times are then nearer, though each stage alone takes longer than it does inside the fused graph.
     """
     if settings.mode == "staged":
         return None

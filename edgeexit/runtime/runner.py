@@ -157,7 +157,7 @@ class Runner(_OpenedProgram, Summarised):
         self.calibration = calibration
         self.calibration_name: str | None = None
         self.verify: Path | None = None
-        self._stage_p99_s = stage_p99_s  # of the staged form, where it is known from elsewhere than `calibration`
+        self._stage_p99_s = stage_p99_s  # of the staged mode, where it is known from elsewhere than `calibration`
         self._staged: StagedProgram | None = program if isinstance(program, StagedProgram) else None
         self._staged_fills: _Fills = self._fills
         self._batch: Batch | None = None
@@ -221,7 +221,7 @@ class Runner(_OpenedProgram, Summarised):
     def prepare_deadlines(self) -> None:
         """Open now what calls with `deadline_s` run; in fused mode the first of them does it otherwise, and is late for that.
 
-        It takes the memory of the staged form beside the fused one. In staged mode nothing is left to open.
+        It takes the memory of the staged mode beside the fused one. In staged mode nothing is left to open.
 
         Raises:
             InputError: there is no calibration of this device, so that a deadline would be refused.
@@ -331,7 +331,7 @@ class Runner(_OpenedProgram, Summarised):
         return bool(import_module("edgeexit.runtime.loading").reload_runner(self))
 
     def take(self, found: ActiveCalibration | None, stage_p99_s: tuple[float, ...] | None) -> None:
-        """Note which calibration is in use, and the times of the staged form where they are known from elsewhere."""
+        """Note which calibration is in use, and the times of the staged mode where they are known from elsewhere."""
         self.calibration = None if found is None else found.document
         self.calibration_name = None if found is None else found.record.name
         self._stage_p99_s = stage_p99_s
@@ -381,7 +381,7 @@ class Runner(_OpenedProgram, Summarised):
         self._staged, self._staged_fills = program, _make_input_writers(self._specs, program)
 
     def _stage_times(self) -> tuple[float, ...] | None:
-        """Of the staged form where they are known; else those of the mode that was calibrated."""
+        """Of the staged mode where they are known; else those of the mode that was calibrated."""
         return self._stage_p99_s or read_stage_times(self.calibration, self.exits)
 
     def _batch_program(self) -> Batch:

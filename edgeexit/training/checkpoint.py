@@ -23,7 +23,7 @@ class Checkpoint:
     """Where a run stands.
 
     Attributes:
-        recipe_sha256: of the recipe that it belongs to.
+        recipe_sha256: SHA-256 of the recipe that it belongs to.
         phase: the phase under way; empty before the first and after the last.
         epoch: epochs of that phase that are done.
         model, optimizer: their states after that epoch.

@@ -38,7 +38,7 @@ class TrainingSetup:
     Attributes:
         x, y: training inputs float32 [n, ...] and labels int64 [n], on the device.
         augment: changes of the inputs.
-        seed: of the run; epochs and purposes draw their own from it, so that a resumed run sees the same numbers.
+        seed: random seed of the run; epochs and purposes draw their own from it, so that a resumed run sees the same numbers.
         group: the processes that train together.
         bfloat16: mixed precision; images then lie channels last, as the matrix units of GPUs and of newer CPUs want them.
     """

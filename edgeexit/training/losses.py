@@ -70,9 +70,9 @@ def running_mean(*, costs: Sequence[float], weight: float = 1.0, temperature: fl
     """`distill`, and the cross-entropy of what the criterion of this name answers, so that later exits learn what earlier ones miss.
 
     Args:
-        costs: of leaving at each exit, in any unit: the weights of the mean.
-        weight: of the divergence from the last exit.
-        temperature: of both sides of it.
+        costs: costs of leaving at each exit, in any unit: the weights of the mean.
+        weight: weight of the divergence from the last exit.
+        temperature: temperature of both sides of it.
     """
     alone = distill(weight=weight, temperature=temperature)
 
@@ -91,7 +91,7 @@ def eenet_v1(*, costs: Sequence[float], trade_off: float = 1.0) -> Loss:
     """Cross-entropy of the exits' confidence-weighted mixture plus `trade_off` times its cost.
 
     Args:
-        costs: of leaving at each exit, as shares of the whole network's.
+        costs: costs of leaving at each exit, as shares of the whole network's.
         trade_off: λ of the paper, 1 in its experiments.
     """
 
@@ -168,7 +168,7 @@ def stopping(*, costs: Sequence[float], alpha: float = 1e-3) -> Loss:
     The paper estimates the gradient of this expectation by sampling (REINFORCE); over a handful of exits it is a finite sum.
 
     Args:
-        costs: of each classifier by itself; a sample that stops at k pays the first k.
+        costs: costs of each classifier by itself; a sample that stops at k pays the first k.
         alpha: the price of cost, 1e-4 to 1e-2 in the paper with costs in its own normalisation.
     """
 

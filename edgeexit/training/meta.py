@@ -26,9 +26,9 @@ def fit_softmax_heads(
     Args:
         network: trained; not changed.
         data: labelled samples that it was not trained on, and that thresholds will not be chosen on.
-        seed: of the perceptrons' first weights.
+        seed: random seed of the perceptrons' first weights.
         hidden: their width.
-        steps: of Adam on all samples at once.
+        steps: number of Adam steps, each on all samples.
 
     Raises:
         InputError: the data have no labels, or the network has one exit.
@@ -59,7 +59,7 @@ def fit_openmax_heads(network: nn.Module, data: Dataset, *, rank: int = 3) -> Wi
     Args:
         network: trained; not changed.
         data: labelled samples; class means and the Weibull tails come from those that the exit gets right.
-        rank: how many of the best classes are lowered.
+        rank: number of the best classes that are lowered.
 
     Raises:
         InputError: the data have no labels, the network has one exit, or an exit gets fewer than three samples of a class right.

@@ -20,7 +20,7 @@ class ProcessGroup:
     """A place among the processes that train together.
 
     Attributes:
-        device: of this process.
+        device: device of this process.
         rank: number of this process from 0; 0 writes the files.
         size: number of processes.
     """

@@ -85,9 +85,9 @@ class TrainingPhase:
         warmup: epochs over which the step size rises from zero.
         optimizer: `adam`, `adamw` or `sgd` (with Nesterov momentum betas[0]).
         betas: decay rates of Adam's moment estimates.
-        weight_decay: of the optimiser.
+        weight_decay: weight decay of the optimiser.
         loss: name in `edgeexit.training.losses.LOSSES`; joint phase only.
-        options: of the loss.
+        options: options of the loss.
     """
 
     epochs: int
@@ -107,12 +107,12 @@ class TrainingRecipe:
     """One training run.
 
     Attributes:
-        name: of the recipe.
+        name: name of the recipe.
         about: one line.
         data: a named set with a train, a calibration and a test part.
         network: name in `edgeexit.nets.NETS`.
-        options: of the network.
-        seed: of the fresh weights, the order of samples, augmentation and dropout.
+        options: options of the network.
+        seed: random seed of the fresh weights, the order of samples, augmentation and dropout.
         start: `plain` starts the joint phase from the plain network's weights, `scratch` from fresh ones.
         control: whether the plain network gets a second phase too, as long as the joint one, so that what the exits gain is not
             only longer training.

@@ -51,7 +51,7 @@ class TrainingResult:
         plain: the plain network; the control's weights where the recipe asks for one.
         example: one input of zeros, [1, ...].
         metrics: the document of metrics.json.
-        fingerprint: of the training data, for the metadata of exported files.
+        fingerprint: fingerprint of the training data, for the metadata of exported files.
         leads: whether this process is the one that writes, of several that trained together.
         calibration: the calibration part's statistics, which exported files carry.
     """
@@ -68,7 +68,7 @@ class TrainingResult:
         """Metadata of an exported network: statistics of the calibration part, and the accuracy of its last exit there.
 
         Args:
-            name: of the network: joint, plain or control.
+            name: name of the network: joint, plain or control.
         """
         result = self.metrics["results"].get(name)
         if self.calibration is None or result is None:
@@ -124,7 +124,7 @@ def train(
         plain: weights of a plain network that is trained already (a state_dict); the plain phase is then left out. Of the folder of
             an earlier run both of its plain networks are taken, so that only the joint one is trained.
         parts: the `train`, `calibration` and `test` sets; otherwise those that the recipe names.
-        threads: of torch on the CPU, set for this process; with the same number results repeat bit for bit.
+        threads: number of torch's CPU threads, set for this process; with the same number results repeat bit for bit.
         progress: watches the steps.
 
     Raises:

@@ -38,7 +38,7 @@ def read_archive(path: str | Path | IO[bytes], what: str) -> dict[str, NDArray[A
 
     Args:
         path: the file, or an open one.
-        what: that it should be, for the message, such as "a replay table".
+        what: what the content should be, for the message, such as "a replay table".
 
     Raises:
         InputError: it cannot be read, is no .npz, is damaged, or holds pickled objects.

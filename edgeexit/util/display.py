@@ -11,7 +11,7 @@ class Summary:
     """What a value is in short.
 
     Attributes:
-        name: of what it is, such as a bundle's folder.
+        name: name of the value, such as a bundle's folder.
         line: its most important facts, for one line.
         facts: name and value of each fact, for a table.
     """

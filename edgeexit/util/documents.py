@@ -64,7 +64,7 @@ def read_json(path: Path, what: str, error: type[InputError] = InputError) -> An
 
     Args:
         path: the file.
-        what: that it should be, for the message, such as "a bench result".
+        what: what the content should be, for the message, such as "a bench result".
         error: class to raise.
 
     Raises:

@@ -42,12 +42,12 @@ def test_a_model_that_openvino_refuses_is_one_message(bundles: dict[str, Bundle]
 
 
 def test_the_fused_form_of_many_exits_is_left_out_with_the_reason(tmp_path: Path) -> None:
-    """OpenVINO would compile it for minutes to weeks: the bundle says so, is staged there, and its fused form still runs elsewhere."""
+    """OpenVINO would compile it for minutes to weeks: the bundle says so, is staged there, and its fused mode still runs elsewhere."""
     model = chain(tmp_path / "m.onnx", exits=13, width=4)
 
     bundle = compile_model(model, tmp_path / "m.eexit", backend="openvino", seconds=0)
 
-    assert any("fused form is left out" in remark for remark in bundle.manifest.verified.remarks("float32"))
+    assert any("fused mode is left out" in remark for remark in bundle.manifest.verified.remarks("float32"))
     with pytest.raises(InputError, match="Use mode staged"):
         edgeexit.load(bundle.path, backend="openvino", mode="fused")
     with open_runner(bundle, Settings("openvino")) as staged, open_runner(bundle, Settings(mode="fused")) as fused:
@@ -56,7 +56,7 @@ def test_the_fused_form_of_many_exits_is_left_out_with_the_reason(tmp_path: Path
 
 
 def test_a_form_that_is_left_out_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The staged form then counts as the faster one."""
+    """The staged mode then counts as the faster one."""
     monkeypatch.setattr(openvino, "MOST_FUSED_EXITS", 1)
     bundle = compile_model(chain(tmp_path / "m.onnx", width=1), tmp_path / "m.eexit", backend="openvino", seconds=0)
 

@@ -13,7 +13,7 @@ from tests.support.onnx_writer import Writer
 
 
 def fused_graph(path: Path, folder: Path) -> onnx.GraphProto:
-    """The fused form of a network."""
+    """The fused mode of a network."""
     bundle = edgeexit.compile(path, folder / "b.eexit", seconds=0)
     return onnx.load(str(bundle.file(bundle.manifest.fused)), load_external_data=False).graph
 
@@ -32,7 +32,7 @@ def test_a_network_of_convolutions_and_classifiers_gains_nothing_by_packed_weigh
 
 
 def test_products_of_many_rows_are_packed_however_deep_in_branches_they_lie(tmp_path: Path) -> None:
-    """The last stage of the fused form lies in an If inside an If."""
+    """The last stage of the fused mode lies in an If inside an If."""
     w = Writer()
     x = w.conv("x", 3, 4)
     w.head(x, 4, "z1")

@@ -231,7 +231,7 @@ def test_the_choice_is_measured_once_and_kept(bundles: dict[str, Bundle], engine
 def test_the_way_that_was_measured_to_be_faster_is_taken(
     bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, graph_s: float, taken: str
 ) -> None:
-    """Between (a) and (b), for the staged form."""
+    """Between (a) and (b), for the staged mode."""
     times = {"host": 2e-4, "graph": graph_s, "device": 5e-5}
     monkeypatch.setattr(choice, "_time_exits", lambda decider, _rounds: (times[decider.name],) * decider.exits)
     with installed(Gpu()):
@@ -253,7 +253,7 @@ def test_what_was_measured_is_recorded_with_the_way_to_wait(
 
 
 def test_compiling_measures_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both forms, the GPU's decision among them, so that loading takes the faster one; nothing is measured later.
+    """Both modes, the GPU's decision among them, so that loading takes the faster one; nothing is measured later.
 
     In this process, since another has no simulated GPU.
     """

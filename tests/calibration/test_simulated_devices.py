@@ -22,7 +22,7 @@ from edgeexit.runtime import Runner
 
 COSTS_S = {"exit 1": 60e-6, "exit 2": 150e-6, "backbone": 130e-6}
 MIXING = 1.01
-"""What a mix of exits takes above its parts."""
+"""What a mixture of exits takes above its parts."""
 ROUNDS, BLOCK = 16, 50
 
 Clock = Callable[..., dict[str, TimedSamples]]

@@ -1,4 +1,4 @@
-"""Which form of a bundle is faster is found in processes that have compiled nothing."""
+"""Which mode of a bundle is faster is found in processes that have compiled nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeexit.hardware import find_device_key
 
 
 def test_a_compile_times_both_forms_elsewhere(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is timed in the process that compiled; every exit of both forms is, and the backbone."""
+    """Nothing is timed in the process that compiled; every exit of both modes is, and the backbone."""
     monkeypatch.setattr("edgeexit.compiler.mode_timing.measure_in_process", None)
     told: list[tuple[str, int, int]] = []
 

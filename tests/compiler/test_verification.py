@@ -94,10 +94,10 @@ def test_a_network_with_a_masked_class_compiles(criterion: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"second": 5}, "form by .* of the largest logit"),
+        ({"second": 5}, "mode by .* of the largest logit"),
         ({"mask": (0, 0, 0, 0)}, "by inf of the largest logit"),
         ({"mask": (0, 0, -np.inf, 0)}, "by inf of the largest logit"),
-        ({"score": 1.01}, "a score of the staged form"),
+        ({"score": 1.01}, "a score in staged mode"),
     ],
 )
 def test_another_answer_than_the_files_is_found(change: dict[str, Any], told: str, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_another_score_is_found_in_another_precision(tmp_path: Path) -> None:
     net, found = convert_precision(read_model(other), find_exits(read_model(other), exits, scores), "float16", None)
     net, _ = add_scores(net, found, criterion("learned"))
     original = Original(other, net, found, True, lambda: read_model(other))
-    with pytest.raises(InternalError, match="a score of the staged form"):
+    with pytest.raises(InternalError, match="a score in staged mode"):
         verify(bundle, Settings(precision="float16"), original, None, show_nothing)
 
 
@@ -261,7 +261,7 @@ def test_stages_as_they_are_written_are_run_too(tmp_path: Path) -> None:
     exits = find_exits(read_model(source), ["z1", "z2", "z3"])
     original = Original(source, read_model(source), exits, False, lambda: read_model(source))
 
-    with pytest.raises(InternalError, match=r"the batch form by .* of the largest logit"):
+    with pytest.raises(InternalError, match=r"batch mode by .* of the largest logit"):
         verify(bundle, Settings(), original, None, show_nothing)
 
 

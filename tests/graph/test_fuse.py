@@ -1,4 +1,4 @@
-"""The fused form is as well optimised as the stages, and a file that any ONNX Runtime can run."""
+"""The fused mode is as well optimised as the stages, and a file that any ONNX Runtime can run."""
 
 from __future__ import annotations
 

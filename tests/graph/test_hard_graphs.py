@@ -52,7 +52,7 @@ def test_every_operator_set_from_11_on_is_taken(tmp_path: Path, opset: int) -> N
 @pytest.mark.parametrize("criterion", ["max_softmax", "normalized_entropy", "running_mean", "patience"])
 @pytest.mark.parametrize("opset", [11, 13, 17, 18, NEWEST_OPSET])
 def test_every_criterion_compiles_under_old_and_new_operator_sets(tmp_path: Path, criterion: str, opset: int) -> None:
-    """The compile itself compares both forms with the scored model."""
+    """The compile itself compares both modes with the scored model."""
     w = Writer()
     exits = chain(w, 3)
     path = w.save(tmp_path / "m.onnx", {"x": ["n", *IMAGE]}, exits, opset=opset)

@@ -27,7 +27,7 @@ def samples() -> dict[str, np.ndarray]:
     ["decide 1", "edgeexit/fused/decide 1", "edgeexit/exit1/LogSoftmax_1", "edgeexit/branch/0/n", "edgeexit/exit2/x"],
 )
 def test_a_node_may_be_called_as_one_that_is_added(name: str, tmp_path: Path) -> None:
-    """By the criteria, by the fused form, or where a branch is put in the place of an If."""
+    """By the criteria, by the fused mode, or where a branch is put in the place of an If."""
     w = Writer()
     x = w.conv("x", 3, 4)
     w.head(x, 4, "z1")

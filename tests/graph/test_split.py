@@ -85,7 +85,7 @@ def test_boundary_tensors_are_those_that_cross(network: RandomNetwork) -> None:
 @quick
 @given(network=random_networks())
 def test_weights_go_with_the_stage_that_reads_them(network: RandomNetwork) -> None:
-    """A stage's file has every weight that its nodes read, and no other; the fused form has each in the branches that read it."""
+    """A stage's file has every weight that its nodes read, and no other; the fused mode has each in the branches that read it."""
     net, _, stages = taken_apart(network, "entropy")
     weights = {t.name for t in net.proto.graph.initializer}
     specs = {name: TensorSpec(name, "float32", (1, 1)) for s in stages for name in (*s.outputs, *s.boundaries_in)}
@@ -103,7 +103,7 @@ def test_weights_go_with_the_stage_that_reads_them(network: RandomNetwork) -> No
 
 
 def decides(node: onnx.NodeProto) -> bool:
-    """Whether it is the fused form's own `If`, not one of the network."""
+    """Whether it is the fused mode's own `If`, not one of the network."""
     return node.op_type == "If" and "/decide " in node.name
 
 

@@ -25,7 +25,7 @@ from tests.measure.conftest import open_bundle
 
 
 def test_every_exit_and_both_sides_are_measured(result: BenchResult) -> None:
-    """Strata first: each exit in the mix and forced, then the mixture, then the backbone."""
+    """Strata first: each exit in the mixture and forced, then the mixture, then the backbone."""
     assert [1, 2, 3] == [e.exit for e in result.latency.per_exit]
     assert all(e.forced.n > 0 for e in result.latency.per_exit)
     assert result.latency.mixture.n > 0

@@ -85,7 +85,7 @@ def test_waiting_for_another_thread_counts(bundle_path: Path, mode: str) -> None
 
 @pytest.fixture
 def slow_to_open(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Seconds that opening the staged form takes, as where engines have to be built."""
+    """Seconds that opening the staged mode takes, as where engines have to be built."""
     seconds, opened = 1.0, onnxruntime.BACKEND.open_staged
 
     def open_slowly(bundle: Bundle, settings: Settings) -> StagedProgram:
@@ -135,7 +135,7 @@ def test_the_times_of_the_staged_form_decide_in_fused_mode_too(bundle_path: Path
     ids=["other settings", "newer", "no times"],
 )
 def test_times_of_the_staged_form_that_do_not_hold_are_left_aside(bundle_path: Path, staged: dict[str, Any]) -> None:
-    """Those of the fused form are then nearer."""
+    """Those of the fused mode are then nearer."""
     keep(bundle_path, "staged", staged)
     runner = calibrated(bundle_path, [1.0, 2.0, 3.0], "fused")
 

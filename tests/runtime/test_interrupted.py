@@ -45,7 +45,7 @@ def interrupted(runner: Runner, line: int) -> bool:
 
 @pytest.mark.parametrize("mode", ["staged", "fused"])
 def test_an_interrupted_call_leaves_the_thresholds_as_they_are(compiled: Path, mode: str) -> None:
-    """Wherever it comes; the fused form once kept some of the interrupted call's, and left at exit 1 for ever."""
+    """Wherever it comes; the fused mode once kept some of the interrupted call's, and left at exit 1 for ever."""
     with open_runner(edgeexit.Bundle.open(compiled), Settings(mode=mode)) as runner:
         runner.thresholds = [-math.inf, -math.inf]  # of entropy: never
         last = runner(images(1))

@@ -209,7 +209,7 @@ def test_one_runner_may_be_called_from_many_threads(runner: Runner) -> None:
 
 
 def test_answers_do_not_depend_on_the_number_of_threads(compiled: Path) -> None:
-    """Worker threads change when, never what: to the last bit, in either form."""
+    """Worker threads change when, never what: to the last bit, in either mode."""
     bundle = edgeexit.Bundle.open(compiled)
     for mode in ("staged", "fused"):
         with (

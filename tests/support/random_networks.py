@@ -156,7 +156,7 @@ class _Growing:
         self.logits.append(self.op("Gemm", flat, self.weight(size, CLASSES), to=self.draw_name()))
 
     def draw_name(self) -> str:
-        # Names that the fused form uses itself must not matter.
+        # Names that the fused mode uses itself must not matter.
         names = ["z", "logits", "exit", "score", "threshold_1", "edgeexit/exit1/LogSoftmax_1"]
         free = [n for n in names if n not in self.logits] + [f"z{len(self.logits)}"]
         name: str = self.draw(st.sampled_from(free))

@@ -26,7 +26,7 @@ class DeciderChoice:
     """What was chosen, and why.
 
     Attributes:
-        name: of the decider.
+        name: name of the decider.
         median_s: per decider that works, the median time of leaving at each exit, seconds.
         reasons: per decider that does not, why.
     """
@@ -96,9 +96,9 @@ def compare_deciders(
     """Build every decider, prove each against the host's decision, time those that work; nothing is kept open.
 
     Args:
-        device: that it runs on.
+        device: device that it runs on.
         plans: its stages.
-        memory: that deciders take theirs from.
+        memory: memory that deciders take theirs from.
         inputs: the network's input buffers, which are filled with random values.
         rounds: runs that each time is the median of.
     """
@@ -134,9 +134,9 @@ def choose_decider(
     """The first of the wanted deciders that works here; the host's always does.
 
     Args:
-        device: that it runs on.
+        device: device that it runs on.
         plans: its stages.
-        memory: that deciders take theirs from.
+        memory: memory that deciders take theirs from.
         inputs: the network's input buffers, which are filled with random values.
         wanted: names of deciders, the most wanted first.
 

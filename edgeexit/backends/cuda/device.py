@@ -81,7 +81,7 @@ class CudaDevice:
     Args:
         spin: burn a core while waiting for the GPU (lowest latency) or sleep until it is done. CUDA's own choice depends on the power mode
             on Jetson, so one of the two is always set; `wait` says which one is in force (another library may have set it first).
-        ordinal: which GPU.
+        ordinal: index of the GPU.
 
     Raises:
         MissingExtra: pycuda or cuda-python is not installed.

@@ -190,7 +190,7 @@ def make_bound_run(session: ort.InferenceSession, binding: ort.IOBinding, alive:
 
     Args:
         session: the session.
-        binding: of every input and output.
+        binding: ONNX Runtime's binding of every input and output.
         alive: what the binding points at and holds no reference to.
     """
     call: Callable[..., None] | None = getattr(getattr(session, "_sess", None), "run_with_iobinding", None)

@@ -33,10 +33,10 @@ class EngineFactory:
     """What all builds of one device share.
 
     Attributes:
-        messages: where it logs to.
-        options: how to build.
-        precision: of the networks.
-        progress: watcher.
+        messages: collector of TensorRT's log messages.
+        options: build options.
+        precision: precision of the networks.
+        progress: callback with what is being done, how much is done, and of how much.
     """
 
     messages: ErrorLog

@@ -57,9 +57,9 @@ class Engines:
 
     Args:
         device: taken over: closed with the engines.
-        workshop: how to build.
-        bundle: whose ONNX files.
-        parts: which of them.
+        workshop: what builds the engines.
+        bundle: bundle whose ONNX files are built.
+        parts: the models to build.
 
     Raises:
         ModelError, HardwareMissing: an engine cannot be built, with the remedy.

@@ -48,8 +48,8 @@ class BuildOptions:
         """What a device gets.
 
         Args:
-            facts: of the GPU.
-            profile: of the machine; without one, where CPU and GPU share their memory TensorRT may not take all of it.
+            facts: facts of the GPU.
+            profile: profile of the machine; without one, where CPU and GPU share their memory TensorRT may not take all of it.
             given: the user's, as in `Settings.options`; they win.
 
         Raises:

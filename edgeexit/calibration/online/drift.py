@@ -56,7 +56,7 @@ class DriftAlarm:
 
     Args:
         seen: what calibration saw.
-        sign: of the criterion, so that `observe` takes scores in own units.
+        sign: sign of the criterion, so that `observe` takes scores in own units.
         window: inferences per test.
         false_alarm: probability of a false alarm, over an endless stream.
 

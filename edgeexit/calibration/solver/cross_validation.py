@@ -102,8 +102,8 @@ def choose_policy(
     Args:
         table: the choose part.
         target: what to tune for.
-        seed: of folds and bootstraps.
-        effort: of the search.
+        seed: random seed of folds and bootstraps.
+        effort: effort of the search.
         method: a name of METHODS instead of the comparison.
 
     Raises:

@@ -44,10 +44,10 @@ class Capability:
     """What a meter can say.
 
     Attributes:
-        name: of the adapter.
+        name: name of the adapter.
         scope: what the total covers; joules of different scopes are never compared.
         kind: `sampled` readings are W, `counter` readings are J since some start.
-        channels: in the order of the readings.
+        channels: channels in the order of the readings.
         total: names of the channels whose sum is the scope's; () when no sum is.
         step: smallest change of the total: W when sampled, J when a counter; None when not known.
         interval_s: how often the hardware makes a new value; None when not known.

@@ -23,9 +23,9 @@ class CsvRecorder(Recorder):
     """The log of an external meter, read when the measurement ends.
 
     Args:
-        path: of the file that the meter's software writes meanwhile.
+        path: path of the file that the meter's software writes meanwhile.
         scope: what the meter sees, such as `board at its DC input`.
-        rate_hz: of its readings, if known: loops last at least 200 of them.
+        rate_hz: rate of its readings, if known: loops last at least 200 of them.
     """
 
     aligned = False

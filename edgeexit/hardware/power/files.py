@@ -17,7 +17,7 @@ class Sensor:
     One file holds the power or energy itself; of two, voltage and current, the product is the power.
 
     Attributes:
-        paths: of the files.
+        paths: files to read.
         unit: what 1 in every file means, in W or J: 1e-6 for mV times mA, 1e-3 for mW, 1e-6 for µW and µJ.
     """
 

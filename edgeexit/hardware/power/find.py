@@ -24,7 +24,7 @@ def find_power_meter(
     """The best power meter that gave a value, or `NoPowerMeter`; either knows why the others were rejected.
 
     Args:
-        root: of the file system; another one than `/` is for tests.
+        root: root of the file system; another one than `/` is for tests.
         nvml: opens NVML; a test gives a stub.
         only: one of `ADAPTERS`, when the user wants that one or none.
 

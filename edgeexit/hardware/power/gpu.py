@@ -49,7 +49,7 @@ def find_nvml(root: Path, nvml: Callable[[], Nvml] | None = None) -> NvmlMeter:
     """The meter of a machine with a discrete NVIDIA GPU.
 
     Args:
-        root: of the file system; the driver's own library is only tried for `/`.
+        root: root of the file system; the driver's own library is only tried for `/`.
         nvml: opens NVML; a test gives a stub.
 
     Raises:

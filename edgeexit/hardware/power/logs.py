@@ -106,7 +106,7 @@ class _Columns:
     Attributes:
         time: place of the times. unit: seconds in one of theirs; None goes by their size.
         factors: places of the columns whose product is the power, with their units.
-        names: for messages.
+        names: names of the columns, for messages.
     """
 
     time: int

@@ -21,7 +21,7 @@ class Recorder(ABC):
     """Something that records power between `start` and `stop`.
 
     Attributes:
-        capability: of the meter.
+        capability: capability of the meter.
         aligned: whether its readings carry the monotonic clock of this machine.
     """
 

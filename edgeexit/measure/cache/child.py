@@ -103,7 +103,7 @@ def _read_all(feed: Sequence[Any]) -> None:
 
 
 class _Runs:
-    """What to run in a region: leaving at a forced exit, the mix at some thresholds, or the backbone."""
+    """What to run in a region: leaving at a forced exit, the mixture at some thresholds, or the backbone."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
         from edgeexit.runtime import load

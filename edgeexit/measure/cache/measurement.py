@@ -1,4 +1,4 @@
-"""Cache behaviour of a bundle: per exit, of the natural mix and of the backbone, by every means this machine has.
+"""Cache behaviour of a bundle: per exit, of the mixture and of the backbone, by every means this machine has.
 
 cache_of(runner, samples)                          counters, simulation and bytes on paper, each by itself
 cache_of(runner, samples, device="jetson-nano")    the simulation with another device's caches
@@ -55,7 +55,7 @@ def measure_runner_cache(
     opener: Opener = open_event,
     progress: Progress = show_nothing,
 ) -> CacheResult:
-    """Cache behaviour of leaving at each exit, of the mix at the runner's thresholds, and of the backbone.
+    """Cache behaviour of leaving at each exit, of the mixture at the runner's thresholds, and of the backbone.
 
     Args:
         runner: an open bundle.

@@ -58,11 +58,11 @@ class CacheReport:
 
     Attributes:
         source: `hardware` or `simulated`.
-        device: whose caches: this machine, or the device whose geometry was simulated.
+        device: this machine, or the device whose cache geometry was simulated.
         events: name of every count -> what it is: a raw event code, or callgrind's own name.
         geometry: simulated caches; () for hardware.
-        calls: in the order in which they were asked for.
-        closure: by level: misses of the mix as the exits' misses and shares predict them, over the measured ones, minus 1.
+        calls: calls in the order in which they were asked for.
+        closure: by level: misses of the mixture as the exits' misses and shares predict them, over the measured ones, minus 1.
         running: smallest share of the time that a counter ran (1.0: none was multiplexed).
         notes: what a reader must know.
         validity: findings that make the values suspect.
@@ -89,8 +89,8 @@ class WorkingSet:
 
     Attributes:
         exit: from 1.
-        weight_bytes: of all stages up to it.
-        activation_bytes: of every tensor that these stages make; None where a shape is not known.
+        weight_bytes: bytes of the weights of all stages up to it.
+        activation_bytes: bytes of every tensor that these stages make; None where a shape is not known.
         fits: the smallest cache that holds them together, or None.
     """
 
@@ -110,7 +110,7 @@ class CacheResult:
         simulated: callgrind, or None.
         simulated_reason: why None.
         analytic: per exit; always there.
-        caches: that `fits` speaks of; () where not known.
+        caches: caches used for `fits`; () where not known.
     """
 
     hardware: CacheReport | None
@@ -132,7 +132,7 @@ def build_level(name: str, accesses: float | None, misses: float, instructions: 
 
 
 def compute_closures(calls: Sequence[CallCache], shares: Mapping[str, float]) -> dict[str, float]:
-    """By level: the mix's misses as predicted from the others, over the measured, minus 1. {} without a mix or shares."""
+    """By level: the mix's misses as predicted from the others, over the measured, minus 1. {} without a mixture or shares."""
     by_name = {call.name: call for call in calls}
     if MIX not in by_name or not shares or any(name not in by_name for name, share in shares.items() if share > 0):
         return {}

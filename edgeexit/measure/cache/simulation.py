@@ -54,10 +54,10 @@ class Region:
     """What to simulate.
 
     Attributes:
-        name: of the result.
+        name: name of the result.
         kind: `forced`, `mix` or `backbone`.
-        exit: of a forced one, from 1.
-        inner_thresholds: of a mix.
+        exit: number of the forced exit, from 1.
+        inner_thresholds: inner thresholds of a mixture.
     """
 
     name: str

@@ -39,7 +39,7 @@ class SweepPoint:
 
     Attributes:
         thresholds: own units; "inf" and "-inf" in documents.
-        shares: of the samples leaving at each exit.
+        shares: shares of the samples leaving at each exit.
         latency_s: mean time of one inference on this machine.
         cache: misses of one inference, or None.
     """
@@ -55,10 +55,10 @@ class CacheSweep:
     """Runtime and cache behaviour against threshold, strictest first.
 
     Attributes:
-        source: of the cache numbers: `hardware` or `simulated`; None without any.
-        device: whose caches.
+        source: source of the cache numbers: `hardware` or `simulated`; None without any.
+        device: name of the device whose caches were used.
         reason: why there are no cache numbers, or None.
-        points: of the sweep.
+        points: points of the sweep.
     """
 
     source: str | None

@@ -28,7 +28,7 @@ def align(trace: Trace, windows: Sequence[Window], expected_offset_s: float | No
     """Find the shift between a trace and the windows.
 
     Args:
-        trace: of the external meter, on its own clock.
+        trace: trace of the external meter, on its own clock.
         windows: on ours; their idle lengths differ, so that only one shift fits.
         expected_offset_s: the shift if both clocks were right, or None when the log's clock has an origin of its own.
     """

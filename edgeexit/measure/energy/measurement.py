@@ -1,4 +1,4 @@
-"""Energy per inference: forced loops of every exit, the natural mix, the backbone, with idle time around each.
+"""Energy per inference: forced loops of every exit, the mixture, the backbone, with idle time around each.
 
     report = measure_energy({"exit 1": call, ..., "mix": call}, shares={"exit 1": 0.7, ...})
     report = energy_of(runner, samples)
@@ -49,17 +49,17 @@ def measure_energy(
     """The energy of one inference of every call.
 
     Args:
-        calls: by name; `mix`, if there, is the natural mix of the others.
-        shares: how often each other call happens in the mix, for the closure.
+        calls: calls by name; `mix`, if there, is the mixture of the others.
+        shares: how often each other call happens in the mixture, for the closure.
         meter: power meter to read; None uses every meter of this machine: the report is that of the best one that measured, the
             others stand beside it.
         recorder: instead of sampling `meter` by another process: an external meter's log, or a test's simulation.
         also: more recorders of the same work; their reports stand beside the first one that measured and are never added to it.
-        seconds: of every loop; more where the meter needs it (200 of its updates).
-        idle_s: of the idle windows.
+        seconds: length of every loop; more where the meter needs it (200 of its updates).
+        idle_s: length of the idle windows, seconds.
         trials: how often all calls are measured.
-        seed: of the order of the calls.
-        clock: on which the recorder stamps.
+        seed: random seed of the order of the calls.
+        clock: clock of the recorder's time stamps.
         progress: callback, called after every loop.
 
     Raises:
@@ -158,21 +158,21 @@ def measure_runner_energy(
     clock: TimeSource | None = None,
     progress: Progress = show_nothing,
 ) -> EnergyReport:
-    """The energy of leaving at each exit (`exit 1`, ...), of the mix (`mix`) and of the backbone (`backbone`).
+    """The energy of leaving at each exit (`exit 1`, ...), of the mixture (`mix`) and of the backbone (`backbone`).
 
     Args:
-        runner: with the thresholds of the mix.
-        samples: inputs as the runner takes them; the mix runs through them in order, again and again.
+        runner: runner with the thresholds of the mixture.
+        samples: inputs as the runner takes them; the mixture runs through them in order, again and again.
         pace: also the joules of a frame at this rate, idle time up to the next one included (`paced mix`, `paced backbone`).
-        meter: see `measure_energy`, as for all that follow.
-        recorder: the same.
-        also: the same.
-        seconds: the same.
-        idle_s: the same.
-        trials: the same.
-        seed: the same.
-        clock: the same.
-        progress: the same.
+        meter: see `measure_energy`.
+        recorder: see `measure_energy`.
+        also: see `measure_energy`.
+        seconds: see `measure_energy`.
+        idle_s: see `measure_energy`.
+        trials: see `measure_energy`.
+        seed: see `measure_energy`.
+        clock: see `measure_energy`.
+        progress: see `measure_energy`.
 
     Raises:
         InputError: there are no samples.

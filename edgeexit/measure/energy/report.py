@@ -66,7 +66,7 @@ class CallEnergy:
         gross_ci95: over trials; None below two.
         net_j: above idle, or None.
         net_ci95: over trials; None below two.
-        budget: of both; None without a gross energy.
+        budget: error budget of both energies; None without a gross energy.
         rails_j: gross, by channel, where it could be read.
         reason: why gross or net energy is None; None when neither is.
     """
@@ -94,14 +94,14 @@ class EnergyReport:
         scope: what the reported joules cover; joules of different scopes are never compared.
         kind: `sampled` or `counter`.
         subject: channels whose sum is reported.
-        step: of the subject: W when sampled, J when a counter; None when not known.
-        interval_s: of the meter's own updates, or None.
+        step: resolution of the measured channels: W when sampled, J when a counter; None when not known.
+        interval_s: time between the meter's own updates, seconds, or None.
         poll_s: between readings, or None.
-        read_s: that one reading takes, or None.
+        read_s: time that one reading takes, seconds, or None.
         idle_w: mean power when idle, or None.
         idle_drift: relative change of idle power from the first to the last idle window, or None.
-        calls: in the order in which they were given.
-        closure: predicted energy of the mix from the exits' energies and shares, over the measured one, minus 1; or None.
+        calls: calls in the order in which they were given.
+        closure: predicted energy of the mixture from the exits' energies and shares, over the measured one, minus 1; or None.
         reason: why nothing at all was measured; None otherwise.
         notes: what a reader must know.
         rejected: meters that are not there, and why.
@@ -198,9 +198,9 @@ def build_energy_report(
     Args:
         trace: the meter's readings, on the windows' clock.
         windows: as `run_windows` gave them.
-        names: of the calls, in the order of the report.
-        shares: of the mix: name of a call -> how often it happens in it; for the closure.
-        mix: name of the call that is the mix.
+        names: names of the calls, in the order of the report.
+        shares: shares of the mixture: name of a call -> how often it happens in it; for the closure.
+        mix: name of the call that is the mixture.
         rejected: meters that are not there.
         notes: notes to copy into the report.
     """
@@ -354,7 +354,7 @@ def _find_faults(
     if closure is not None and abs(closure) > _MAX_CLOSURE:
         yield (
             "suspect",
-            f"the exits' energies explain the mix to {closure:+.1%} only: exits disturb each other (caches, clocks)",
+            f"the exits' energies explain the mixture to {closure:+.1%} only: exits disturb each other (caches, clocks)",
         )
     update_s = max(trace.capability.interval_s or 0.0, trace.poll_s)
     shortest_s = min((w.span_s for w in windows if w.name != IDLE), default=math.inf)

@@ -42,7 +42,7 @@ class Trace:
     """Readings of one meter.
 
     Attributes:
-        capability: of the meter.
+        capability: capability of the meter.
         times_s: [n], monotonic clock.
         values: [n, channels], W or J, raw and signed; NaN where a channel did not answer.
         costs_s: [n], how long each reading took.

@@ -52,10 +52,10 @@ class Window:
     """A stretch of time in which one thing was done.
 
     Attributes:
-        name: of the call, or `IDLE`.
+        name: name of the call, or `IDLE`.
         trial: counts from 0.
-        start_s: on the clock.
-        end_s: on the clock.
+        start_s: start time, seconds on the recorder's clock.
+        end_s: end time, seconds on the recorder's clock.
         loops: inferences; 0 when idle.
     """
 
@@ -76,11 +76,11 @@ class EnergySchedule:
     """How long to do what.
 
     Attributes:
-        seconds: of every loop.
-        idle_s: of every idle window, on average.
+        seconds: seconds of every loop.
+        idle_s: mean length of an idle window, seconds.
         guard_s: between the two, in no window: clocks and sensors settle.
         trials: repetitions of everything.
-        seed: of the orders and idle times.
+        seed: random seed of the orders and idle times.
     """
 
     seconds: float
@@ -99,7 +99,7 @@ class Frames:
         call: the inference.
         pace: rate and kind of arrivals.
         clock: to wait by; it sleeps to the end, since spinning would draw power that is the harness's own.
-        seed: of Poisson arrivals.
+        seed: random seed of Poisson arrivals.
     """
 
     def __init__(self, call: Call, pace: Pace, clock: TimeSource, seed: int = 0) -> None:
@@ -126,7 +126,7 @@ def run_windows(
     """Run every call in every trial; the windows in order of time, an idle one first, last and between any two others.
 
     Args:
-        calls: by name; call i runs the i-th inference of a trace.
+        calls: calls by name; call i runs the i-th inference of a trace.
         plan: the lengths.
         clock: the meter's.
         progress: callback, called after every loop.

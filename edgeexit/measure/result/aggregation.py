@@ -71,7 +71,7 @@ def compute_exit_times(variants: Sequence[TimingSeries], exits: int, stand_in: E
 
     Args:
         variants: one per process.
-        exits: how many there are.
+        exits: number of exits.
         stand_in: figures to use where a process had no sample of an exit: those of the forced loops.
     """
     means, medians = (np.full((len(variants), exits), np.nan) for _ in range(2))
@@ -97,7 +97,7 @@ def compute_latency(
         variants: one per process, at least one, none empty.
         counts: int64 [exits], how many of the data set's samples leave at each exit; None for one kind of inference.
         stand_in: see `compute_exit_times`.
-        seed: of the resampling.
+        seed: random seed of the resampling.
     """
     weights = np.ones(1, np.int64) if counts is None else counts
     shares, strata = weights / weights.sum(), compute_exit_times(variants, len(weights), stand_in)

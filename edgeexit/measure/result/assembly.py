@@ -116,7 +116,7 @@ def _compute_mixture(measured: RawMeasurement, name: str) -> Latency:
 
 
 def _collect_natural_samples(measured: RawMeasurement, exit: int) -> Latency | None:
-    """The samples of the mix that left at this exit; None where some process had none."""
+    """The samples of the mixture that left at this exit; None where some process had none."""
     variants = measured.mixtures()
     keep = [variant for variant in variants if len(variant.stratum(exit))]
     return compute_latency([variant.only(exit) for variant in keep]) if len(keep) == len(variants) else None
@@ -224,7 +224,7 @@ def collect_notes(measured: RawMeasurement, report: LatencyReport) -> Iterator[s
         yield f"{last:.1%} reach the last exit, so {', '.join(deep)} of early exit are latencies of the last exit"
     if abs(report.closure.error) > _MOST_CLOSURE:
         yield (
-            f"the forced exits explain the mix to {report.closure.error:+.1%} only: exits disturb each other (caches, clocks, branches)"
+            f"the forced exits explain the mixture to {report.closure.error:+.1%} only: exits disturb each other (caches, clocks, branches)"
         )
     if report.breakdown_reason is not None:
         yield f"where the time goes was not measured: {report.breakdown_reason}"
@@ -236,7 +236,7 @@ def collect_notes(measured: RawMeasurement, report: LatencyReport) -> Iterator[s
             yield f"the mean of {name} is known to ±{half:.1%} only: measure longer (--preset standard) on a quiet machine"
     missing = [str(e.exit) for e in report.per_exit if e.natural is None and e.share > 0]
     if missing:
-        yield f"too few samples of exit {', '.join(missing)} in the mix: its share of the mean is from the forced loop"
+        yield f"too few samples of exit {', '.join(missing)} in the mixture: its share of the mean is from the forced loop"
 
 
 def _compute_relative_half_width(latency: Latency) -> float | None:

@@ -17,10 +17,10 @@ class Percentile:
     """One percentile of a latency.
 
     Attributes:
-        q: which, in percent.
+        q: which percentile, in percent.
         value_s: nearest rank.
         upper_c99_s: LoadGen's early-stopping bound at 99 % confidence, samples taken as independent; null with too few samples.
-        needed: how many samples that bound needs.
+        needed: number of samples that the bound needs.
         ci95: two-sided, by a bootstrap over the interleaved blocks; null with too few blocks.
     """
 
@@ -102,11 +102,11 @@ class StateChannel:
     """What a recorder read ten times a second, in the stretches that were timed; the readings are in the raw file.
 
     Attributes:
-        name: of the clock, thermal zone, cooling device or counter.
+        name: name of the clock, thermal zone, cooling device or counter.
         kind: `clock` (Hz), `temperature` (°C), `cooling` (state, 0 is idle) or `counter` (events since boot).
         n: readings.
         low: the smallest; null without a reading.
-        mean: of all.
+        mean: mean of all readings.
         high: the largest.
     """
 
@@ -234,7 +234,7 @@ class ColdStart:
 
 @dataclass(frozen=True)
 class ExitLatency:
-    """One exit: its samples in the natural mix (null if none left there while timed), and forced. `share` is the data set's."""
+    """One exit: its samples in the mixture (null if none left there while timed), and forced. `share` is the data set's."""
 
     exit: int
     share: float
@@ -244,7 +244,7 @@ class ExitLatency:
 
 @dataclass(frozen=True)
 class Closure:
-    """Whether the parts explain the whole: Σ share · forced median beside the typical latency of the mix."""
+    """Whether the parts explain the whole: Σ share · forced median beside the typical latency of the mixture."""
 
     predicted_s: float
     measured_s: float
@@ -256,10 +256,10 @@ class StageLatency:
     """What one stage adds, and what leaving at its exit costs besides the engines; medians, each measured by itself.
 
     Attributes:
-        exit: of the stage.
+        exit: number of the exit that the stage ends in.
         stage_s: the network's own work from the exit before to this one.
         gate_s: the criterion that decides here; null where it cannot be taken out of the stage.
-        overhead_s: of leaving here: end to end less all engines run: checking and copying the input, comparing, making the prediction.
+        overhead_s: end-to-end time of leaving here less all engines run: checking and copying the input, comparing, making the prediction.
     """
 
     exit: int
@@ -286,7 +286,7 @@ class LatencyReport:
         cold_start: see `ColdStart`.
         mixture: early exit with the thresholds of the subject.
         backbone: the same network run directly to its last exit, no heads, no criteria, same settings.
-        per_exit: from the first to the last.
+        per_exit: latencies of each exit, from the first to the last.
         closure: see `Closure`.
         against_backbone: the mixture as candidate, the backbone as reference.
         noise_floor: the mixture against itself, even rounds against odd: what no difference looks like here.
@@ -314,7 +314,7 @@ class PacedSeries:
     Attributes:
         n: requests.
         mean_s: mean latency.
-        percentiles: of the latency.
+        percentiles: percentiles of the latency.
         service_mean_s: mean from the start of an inference to its end.
         misses: requests later than the deadline.
         achieved_hz: requests per second that were finished.

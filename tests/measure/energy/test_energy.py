@@ -378,7 +378,7 @@ def test_polling_a_meter_tells_its_step_and_its_cost(tmp_path: Path) -> None:
 
 
 def test_a_runner_is_measured_exit_by_exit(runner: Runner) -> None:
-    """Every exit forced, the mix and the backbone, in one report; without a meter on the tree all is null."""
+    """Every exit forced, the mixture and the backbone, in one report; without a meter on the tree all is null."""
     samples = [np.zeros((1, 3, SIDE, SIDE), np.float32)]
     report = measure_runner_energy(runner, samples, pace=Pace(10.0), meter=NoPowerMeter())
 
