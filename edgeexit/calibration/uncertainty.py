@@ -98,7 +98,7 @@ class RunTimes:
     """The times of a run of a policy on the device.
 
     Attributes:
-        latency_s: of every inference, [n]. rounds: the round of each, from 0.
+        latency_s: latency of every inference, [n]. rounds: the round of each, from 0.
         exit_cost_s: per exit, its latencies when run alone.
         mixing: the policy's mean latency over that of its exits run alone: mixing them costs caches and branch predictions.
     """

@@ -49,7 +49,7 @@ def get_rounding_tolerance(precision: str, *, extreme: bool = False) -> float:
     """Largest difference that counts as the same answer, as a share of the largest logit of the sample.
 
     Args:
-        precision: of the coarsest numbers that the network computes with.
+        precision: precision of the coarsest numbers that the network computes with.
         extreme: whether the input is one of zeros, tiny or very large values.
 
     Example:

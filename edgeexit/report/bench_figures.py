@@ -238,7 +238,7 @@ def _list_measured_parts(breakdown: Breakdown) -> list[list[tuple[str, float, st
             (choose_exit_tone(cost.exit, len(breakdown.exits)), max(0.0, cost.stage_s), f"stage {cost.exit}")
         )
         if cost.gate_s is not None:
-            engines.append((GATE, max(0.0, cost.gate_s), "gates"))
+            engines.append((GATE, max(0.0, cost.gate_s), "criteria"))
         found.append([*engines, (GRID, max(0.0, cost.overhead_s), "overhead")])
     return found
 

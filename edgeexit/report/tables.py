@@ -169,7 +169,7 @@ def _make_breakdown_table(breakdown: Breakdown) -> Table:
         rows.append((f"exit {cost.exit}", *map(units.seconds, cells)))
     reason = "" if breakdown.reason is None else f" {breakdown.reason.capitalize()}."
     note = f"Medians of leaving there. Overhead is end to end less the engines: input, comparing, prediction.{reason}"
-    return Table("Where the time goes", ("", "stages", "gates", "overhead", "end to end"), tuple(rows), note)
+    return Table("Where the time goes", ("", "stages", "criteria", "overhead", "end to end"), tuple(rows), note)
 
 
 def _make_against_table(result: BenchResult) -> Table:

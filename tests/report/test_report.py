@@ -128,12 +128,12 @@ def test_clock_and_temperature_are_drawn_where_they_were_read(result: BenchResul
     assert "hottest point, between processes" in drawn
 
 
-def test_the_time_goes_into_stages_gates_and_overhead(result: BenchResult) -> None:
+def test_the_time_goes_into_stages_criteria_and_overhead(result: BenchResult) -> None:
     """Gates where they were told apart, and in an older result what each exit adds."""
     cost = StageLatency(1, 2e-5, 1e-6, 5e-6)
     told = replace(result.latency, breakdown=Breakdown((cost, replace(cost, exit=2), replace(cost, exit=3)), None))
     drawn = draw(plot_exit_costs(replace(result, latency=told)))
-    assert all(f">{what}</text>" in drawn for what in ("stage 1", "stage 3", "gates", "overhead"))
+    assert all(f">{what}</text>" in drawn for what in ("stage 1", "stage 3", "criteria", "overhead"))
     older = draw(plot_exit_costs(replace(result, latency=replace(told, breakdown=None))))
     assert ">to exit 3</text>" in older
     table = next(t for t in make_result_tables(replace(result, latency=told)) if t.title == "Where the time goes")

@@ -41,7 +41,7 @@ class Metric(ABC):
 
     Attributes:
         name: how people write it; a numbered one takes the number of an exit after it.
-        what: for messages.
+        what: what it should be, for messages.
         units: unit -> power of ten of the SI value; a single "" for a plain number.
         tail: for percentiles, the share of inferences that may take longer than the limit.
         sign: "<=" or ">=", the only direction that makes sense for it.
@@ -119,7 +119,7 @@ class Metric(ABC):
         """The bound kept by its half width; None where that is as large as the bound, so that no choice would help.
 
         Args:
-            bound: as asked.
+            bound: bound as asked.
             sample: who leaves where under the best policy for it.
             room: half width of the value on these samples.
             fewer: factor of the part of the room that falls with more samples.
