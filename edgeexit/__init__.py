@@ -13,15 +13,21 @@ The names below are loaded when first used, so that importing edgeexit costs a b
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from edgeexit.util.deprecation import register_moved
 
 if TYPE_CHECKING:
     from edgeexit.bundle import Bundle as Bundle
     from edgeexit.calibration import Calibration as Calibration
+    from edgeexit.calibration import Controller as Controller
     from edgeexit.calibration import DriftAlarm as DriftAlarm
     from edgeexit.calibration import ReplayTable as ReplayTable
     from edgeexit.calibration import calibrate as calibrate
+    from edgeexit.calibration import control as control
+    from edgeexit.calibration import drift_alarm as drift_alarm
     from edgeexit.calibration import export_calibration as export_calibration
     from edgeexit.calibration import import_calibration as import_calibration
     from edgeexit.calibration import list_calibrations as list_calibrations
@@ -61,6 +67,7 @@ _HOMES = {
     "BundleError": "edgeexit.errors",
     "Calibration": "edgeexit.calibration",
     "CalibrationWarning": "edgeexit.runtime",
+    "Controller": "edgeexit.calibration",
     "DriftAlarm": "edgeexit.calibration",
     "EdgeExitError": "edgeexit.errors",
     "HardwareMissing": "edgeexit.errors",
@@ -76,6 +83,8 @@ _HOMES = {
     "calibrate": "edgeexit.calibration",
     "cascade": "edgeexit.exporter",
     "compile": "edgeexit.compiler.compilation",
+    "control": "edgeexit.calibration",
+    "drift_alarm": "edgeexit.calibration",
     "export": "edgeexit.exporter",
     "export_calibration": "edgeexit.calibration",
     "front": "edgeexit.calibration",
@@ -97,6 +106,7 @@ __all__ = [
     "BundleError",
     "Calibration",
     "CalibrationWarning",
+    "Controller",
     "DriftAlarm",
     "EdgeExitError",
     "HardwareMissing",
@@ -112,6 +122,8 @@ __all__ = [
     "calibrate",
     "cascade",
     "compile",
+    "control",
+    "drift_alarm",
     "export",
     "export_calibration",
     "front",
@@ -132,6 +144,17 @@ def __getattr__(name: str) -> Any:
         msg = f"module 'edgeexit' has no attribute {name!r}"
         raise AttributeError(msg)
     return getattr(import_module(_HOMES[name]), _RENAMED.get(name, name))
+
+
+def _call_on_first_use(name: str) -> Callable[..., Any]:
+    def call(*args: Any, **options: Any) -> Any:
+        return __getattr__(name)(*args, **options)
+
+    return call
+
+
+register_moved("Runner.control", _call_on_first_use("control"))
+register_moved("Runner.drift_alarm", _call_on_first_use("drift_alarm"))
 
 
 def __dir__() -> list[str]:

@@ -6,20 +6,20 @@
 
 As a library on recorded tables, no device needed:
 
-    table = ReplayTable(scores=..., correct=..., cost_s=...)            who is how sure, who is right, what leaving costs
+    table = ReplayTable.from_arrays(scores, correct, cost_s)            who is how sure, who is right, what leaving costs
     optimise(table, "mean<=5ms") -> Policy                              the best thresholds, and how far from the best they can be
     front(table) -> Front                                               all targets at once; budgets; the path of control
     choose(table, target)                                               guarded against overfitting where samples are few
     certify(choose, test, target, confidence=0.95)                      proved on data that chose nothing
     baseline("exit_distribution", table, target)                        how others choose
-    controller(runner, "mean<=2ms")                                     holds a mean or a tail under drift
+    control(runner, "mean<=2ms")                                        holds a mean or a tail under drift
     drift_alarm(runner), DriftAlarm(seen)                               says when the data is no longer what calibration saw
 """
 
 from __future__ import annotations
 
 from edgeexit.calibration.certify import Certificate, certify, samples_needed
-from edgeexit.calibration.kept import controller, drift_alarm, retune
+from edgeexit.calibration.kept import control, drift_alarm, retune
 from edgeexit.calibration.online.controller import ControlLaw, Controller, FrontPosition
 from edgeexit.calibration.online.drift import CellCounts, DriftAlarm
 from edgeexit.calibration.procedure import calibrate
@@ -58,7 +58,7 @@ __all__ = [
     "certify",
     "choose_baseline_policy",
     "choose_policy",
-    "controller",
+    "control",
     "drift_alarm",
     "export_calibration",
     "find_remarks",

@@ -132,8 +132,8 @@ def _read(runner: Runner, record: CalibrationRecord | None) -> tuple[Calibration
     return result, ReplayTable.load(bundle.file(record.attachments[REPLAY]))
 
 
-def controller(runner: Runner, target: str | Target, *, step: float = STEP) -> Controller:
-    """A Controller that holds a bound on time (one mean or one percentile) by moving along the calibrated front.
+def control(runner: Runner, target: str | Target, *, step: float = STEP) -> Controller:
+    """Make a Controller that holds a bound on time (one mean or one percentile) under drift, by moving along the calibrated front.
 
     Args:
         runner: runner with a calibration of this device; its thresholds are set before every inference from now on.
@@ -149,7 +149,13 @@ def controller(runner: Runner, target: str | Target, *, step: float = STEP) -> C
 
 
 def drift_alarm(runner: Runner, *, window: int = WINDOW, false_alarm: float = FALSE_ALARM) -> DriftAlarm:
-    """A DriftAlarm that compares what a runner is given with what its calibration saw, under the runner's present thresholds.
+    """Make a DriftAlarm that compares what a runner is given with what its calibration saw, under the runner's present thresholds.
+
+    Example:
+        alarm = edgeexit.drift_alarm(runner)
+        p = runner(x)
+        if alarm.observe(p.exit, p.score):
+            print(alarm.reason)
 
     Args:
         runner: runner with a calibration of this device.

@@ -7,7 +7,8 @@ with edgeexit.load("lenet.eexit") as runner:
 from edgeexit.backends import Settings
 from edgeexit.runtime.inputs import check_input, model_info
 from edgeexit.runtime.loading import CalibrationWarning, load
+from edgeexit.runtime.opened import Backbone
 from edgeexit.runtime.prediction import Prediction
-from edgeexit.runtime.runner import Backbone, Runner
+from edgeexit.runtime.runner import Runner
 
 __all__ = ["Backbone", "CalibrationWarning", "Prediction", "Runner", "Settings", "check_input", "load", "model_info"]

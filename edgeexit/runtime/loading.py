@@ -217,7 +217,7 @@ def open_runner(
         msg = f"backend {settings.backend} does not run this bundle in mode {settings.mode}: {reason}. Use mode staged."
         raise InputError(msg)
     program = (opened.open_fused if settings.mode == "fused" else opened.open_staged)(bundle, settings)
-    return Runner(bundle, settings, program, calibration, stage_p99_s=stage_p99_s)
+    return Runner(bundle, settings, program, calibration, stage_p99_s=stage_p99_s, reload=reload_runner)
 
 
 def choose_mode(bundle: Bundle, settings: Settings) -> str:

@@ -16,7 +16,7 @@ from edgeexit.data.labels import chance_agreement, is_near_chance
 from edgeexit.data.reference import DataReference, describe_data
 from edgeexit.errors import InputError
 from edgeexit.runtime.inputs import model_info
-from edgeexit.runtime.runner import Backbone
+from edgeexit.runtime.opened import Backbone
 from edgeexit.util import units
 from edgeexit.util.progress import Progress
 

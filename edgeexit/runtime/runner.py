@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
-from typing import Any, NoReturn, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,92 +17,19 @@ from edgeexit.backends import Batch, Program, Settings, StagedProgram, find_back
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.errors import InputError
-from edgeexit.graph.model import TensorSpec
 from edgeexit.runtime.batch import leave_in_stages, score_everything
 from edgeexit.runtime.calibrations import ActiveCalibration
 from edgeexit.runtime.deadline import Deadlines, read_stage_times, require_stage_times, run_until
-from edgeexit.runtime.forking import ENDING, keep_until_exit, register_for_fork
-from edgeexit.runtime.inputs import Inputs, check_many, make_input_writer, match_inputs_by_name
+from edgeexit.runtime.forking import keep_until_exit
+from edgeexit.runtime.inputs import Inputs, check_many
+from edgeexit.runtime.opened import Backbone, InputWriters, OpenedProgram, make_input_writers, write_by_name
 from edgeexit.runtime.prediction import Prediction
 from edgeexit.runtime.summary import format_runner_summary
 from edgeexit.util.arguments import as_float, as_whole, check_progress
+from edgeexit.util.deprecation import call_moved
 from edgeexit.util.display import Summarised, Summary
 from edgeexit.util.progress import Progress, show_nothing
 from edgeexit.util.units import format_count
-
-
-class _OpenedProgram:
-    """What the Runner and the Backbone share: a program, its lock, inputs in, prediction out."""
-
-    def __init__(self, bundle: Bundle, settings: Settings, program: Program) -> None:
-        self.bundle = bundle
-        self.settings = settings
-        self.classes = bundle.manifest.classes
-        self._program = program
-        self._specs = bundle.manifest.inputs
-        self._fills = _make_input_writers(self._specs, program)
-        self._fill_only = next(iter(self._fills.values())) if len(self._fills) == 1 else None
-        self._lock = threading.Lock()
-        self._open = True
-        self._why_closed = "it is closed: load the bundle again."
-        abandon = type(self)._abandon  # noqa: SLF001 - its own method, not bound to it, so that it can be freed
-        register_for_fork(self, self._lock, abandon, survives=program.survives_fork)
-
-    def _refuse_closed(self) -> None:
-        if self._why_closed == ENDING and threading.current_thread() is not threading.main_thread():
-            raise SystemExit  # ends the thread without a word, as the interpreter does in a moment
-        if not self._open:
-            raise InputError(f"this runner cannot run: {self._why_closed}")
-
-    def _abandon(self, reason: str) -> None:
-        """In a forked child, or at the end of the process: refuse every call, and leave the engines alone."""
-        keep_until_exit(self._program)
-        self._open, self._why_closed = False, reason
-
-    def _write(self, x: Inputs) -> None:
-        if not self._open:
-            self._refuse_closed()
-        if self._fill_only is not None and type(x) is np.ndarray:
-            self._fill_only(x)
-        else:
-            _write_by_name(x, self._specs, self._fills)
-
-    def _read(self, program: Program, exit: int, sign: int, *, late: bool = False, shown: int = 0) -> Prediction:
-        logits = program.logits(exit)[0].copy()
-        label = int(logits.argmax())
-        if math.isnan(logits.item(label)):  # argmax finds NaN before any number
-            msg = f"the network gave NaN at exit {exit}; its weights or its precision overflow on this input."
-            raise InputError(msg)
-        return Prediction(label, shown or exit, sign * program.score(exit), logits, late)
-
-    def close(self) -> None:
-        """Give engines and memory back; calls after it are refused."""
-        with self._lock:
-            if self._open:
-                self._open = False
-                self._program.close()
-
-    def __reduce__(self) -> NoReturn:
-        msg = f"a {type(self).__name__} holds engines of this process and cannot be pickled: load the bundle in the other process."
-        raise InputError(msg)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-_Fills: TypeAlias = Mapping[str, Callable[[Any], None]]
-
-
-def _make_input_writers(specs: Sequence[TensorSpec], program: Program) -> _Fills:
-    return {spec.name: make_input_writer(spec, program.inputs[spec.name]) for spec in specs}
-
-
-def _write_by_name(x: Inputs, specs: Sequence[TensorSpec], fills: _Fills) -> None:
-    arrays = match_inputs_by_name(x, specs)
-    for name, fill in fills.items():
-        fill(arrays[name])
 
 
 def _parse_numbers(values: object) -> list[float]:
@@ -117,7 +41,7 @@ def _parse_numbers(values: object) -> list[float]:
     return [as_float(v) for v in values]
 
 
-class Runner(_OpenedProgram, Summarised):
+class Runner(OpenedProgram, Summarised):
     """A bundle opened for running. One Runner serialises its calls; `clone` gives another thread its own.
 
     Attributes:
@@ -150,6 +74,7 @@ class Runner(_OpenedProgram, Summarised):
         calibration: Mapping[str, Any] | None = None,
         *,
         stage_p99_s: tuple[float, ...] | None = None,
+        reload: Callable[[Runner], bool] | None = None,
     ) -> None:
         super().__init__(bundle, settings, program)
         self.criterion: Criterion = criterion(bundle.manifest.criterion)
@@ -157,9 +82,10 @@ class Runner(_OpenedProgram, Summarised):
         self.calibration = calibration
         self.calibration_name: str | None = None
         self.verify: Path | None = None
+        self._reload = reload
         self._stage_p99_s = stage_p99_s  # of the staged mode, where it is known from elsewhere than `calibration`
         self._staged: StagedProgram | None = program if isinstance(program, StagedProgram) else None
-        self._staged_fills: _Fills = self._fills
+        self._staged_fills: InputWriters = self._fills
         self._batch: Batch | None = None
         self._sign = self.criterion.sign
         self._inner: tuple[float, ...] = (math.inf,) * (self.exits - 1)
@@ -293,27 +219,12 @@ class Runner(_OpenedProgram, Summarised):
             return Backbone(self.bundle, self.settings)
 
     def control(self, target: str, **options: Any) -> Any:
-        """A `edgeexit.calibration.Controller` that holds a mean or a tail of this runner under drift; see there for its options.
-
-        Raises:
-            InputError: the target is not one that can be held, or there is no calibration of this device.
-        """
-        # The control law stands above this module; found by name, so that imports still point one way.
-        return import_module("edgeexit.calibration").controller(self, target, **options)
+        """Deprecated: `edgeexit.control(runner, target)`."""
+        return call_moved("Runner.control", "edgeexit.control(runner, target)", self, target, **options)
 
     def drift_alarm(self, **options: Any) -> Any:
-        """A `edgeexit.DriftAlarm` over this runner's calibration and present thresholds; see there for its options.
-
-        Example:
-            alarm = runner.drift_alarm()
-            p = runner(x)
-            if alarm.observe(p.exit, p.score):
-                print(alarm.reason)
-
-        Raises:
-            InputError: there is no calibration of this device.
-        """
-        return import_module("edgeexit.calibration").drift_alarm(self, **options)  # as in `control`
+        """Deprecated: `edgeexit.drift_alarm(runner)`."""
+        return call_moved("Runner.drift_alarm", "edgeexit.drift_alarm(runner)", self, **options)
 
     def reload(self) -> bool:
         """Take the calibration that is active in the bundle now, and its network where that was compiled anew.
@@ -326,9 +237,12 @@ class Runner(_OpenedProgram, Summarised):
 
         Raises:
             BundleError: the bundle is damaged, or no longer there; the Runner goes on as it was.
+            InputError: the Runner was made by hand, not by `load`.
         """
-        # Finding calibrations stands above this module.
-        return bool(import_module("edgeexit.runtime.loading").reload_runner(self))
+        if self._reload is None:
+            msg = "this runner was not opened by edgeexit.load, so it cannot be reloaded: load the bundle again."
+            raise InputError(msg)
+        return self._reload(self)
 
     def take(self, found: ActiveCalibration | None, stage_p99_s: tuple[float, ...] | None) -> None:
         """Note which calibration is in use, and the times of the staged mode where they are known from elsewhere."""
@@ -361,7 +275,12 @@ class Runner(_OpenedProgram, Summarised):
         with self._lock:
             self._refuse_closed()
             other = Runner(
-                self.bundle, self.settings, self._program.clone(), self.calibration, stage_p99_s=self._stage_p99_s
+                self.bundle,
+                self.settings,
+                self._program.clone(),
+                self.calibration,
+                stage_p99_s=self._stage_p99_s,
+                reload=self._reload,
             )
             other.inner_thresholds = self._inner
             other.calibration_name, other.verify = self.calibration_name, self.verify
@@ -378,7 +297,7 @@ class Runner(_OpenedProgram, Summarised):
 
     def _take_staged(self, program: Program) -> None:
         assert isinstance(program, StagedProgram)
-        self._staged, self._staged_fills = program, _make_input_writers(self._specs, program)
+        self._staged, self._staged_fills = program, make_input_writers(self._specs, program)
 
     def _stage_times(self) -> tuple[float, ...] | None:
         """Of the staged mode where they are known; else those of the mode that was calibrated."""
@@ -396,7 +315,7 @@ class Runner(_OpenedProgram, Summarised):
             deadlines = Deadlines.from_deadline(called_s, deadline_s, self._stage_times())
             program = self._staged_program()
             exit, late = run_until(
-                program, self._inner, deadlines, lambda: _write_by_name(x, self._specs, self._staged_fills)
+                program, self._inner, deadlines, lambda: write_by_name(x, self._specs, self._staged_fills)
             )
             return self._read(program, exit, self._sign, late=late)
 
@@ -406,22 +325,3 @@ class Runner(_OpenedProgram, Summarised):
 
     def _summary(self) -> Summary:
         return format_runner_summary(self)
-
-
-class Backbone(_OpenedProgram):
-    """The network run directly to its last exit; called like a Runner. Its predictions have no score (NaN)."""
-
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
-        super().__init__(bundle, settings, find_backend(settings.backend).open_backbone(bundle, settings))
-        self._last = bundle.manifest.exits
-
-    def __call__(self, x: Inputs) -> Prediction:
-        """Classify one input [1, ...]."""
-        with self._lock:
-            self._write(x)
-            self._program.run(())
-            return self._read(self._program, 1, 1, shown=self._last)
-
-    def __enter__(self) -> Backbone:  # noqa: PYI034 - typing.Self needs Python 3.11
-        self._refuse_closed()
-        return self

@@ -166,7 +166,7 @@ def test_a_drift_alarm_is_made_of_the_calibration_in_use(
 ) -> None:
     """Silent on the data of the calibration, raised by noise."""
     demo_runner.inner_thresholds = (-0.3,)
-    calm, alarmed = (demo_runner.drift_alarm(window=100) for _ in range(2))
+    calm, alarmed = (edgeexit.drift_alarm(demo_runner, window=100) for _ in range(2))
     for i in range(200):
         p = demo_runner(digits.x[i : i + 1])
         calm.observe(p.exit, p.score)
@@ -182,4 +182,12 @@ def test_a_drift_alarm_is_made_of_the_calibration_in_use(
 def test_control_refuses_a_step_that_holds_nothing(demo_runner: Runner, measured: Measured, step: Any) -> None:
     """With a step of 0 the thresholds would never move."""
     with pytest.raises(InputError, match="step must be"):
-        demo_runner.control("mean<=0.9x", step=step)
+        edgeexit.control(demo_runner, "mean<=0.9x", step=step)
+
+
+def test_the_earlier_methods_of_a_runner_forward_with_a_warning(demo_runner: Runner, measured: Measured) -> None:
+    """`runner.control` and `runner.drift_alarm` do what the functions do, and say what to call."""
+    with pytest.deprecated_call(match=r"call edgeexit\.control\(runner, target\)"):
+        assert isinstance(demo_runner.control("mean<=0.9x"), edgeexit.Controller)
+    with pytest.deprecated_call(match=r"call edgeexit\.drift_alarm\(runner\)"):
+        assert 100 == demo_runner.drift_alarm(window=100).window

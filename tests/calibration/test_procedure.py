@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import edgeexit
-from edgeexit.calibration import Calibration, ReplayTable, calibrate, controller, parse_calibration, retune
+from edgeexit.calibration import Calibration, ReplayTable, calibrate, control, parse_calibration, retune
 from edgeexit.calibration.device import replay
 from edgeexit.calibration.kept import REPLAY
 from edgeexit.calibration.recipes import list_recipes, load_calibration_recipe
@@ -170,10 +170,10 @@ def test_bad_input_is_one_clear_refusal(
 def test_a_calibrated_runner_can_be_controlled(demo_runner: Runner, digits: Dataset) -> None:
     """The controller answers like the runner; without a calibration it says what to run."""
     with pytest.raises(InputError, match="edgeexit calibrate"):
-        controller(demo_runner, "mean<=1ms")
+        control(demo_runner, "mean<=1ms")
     calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
 
-    held = demo_runner.control("mean<=0.9x")
+    held = control(demo_runner, "mean<=0.9x")
     labels = [held(digits.x[i : i + 1]).label for i in range(50)]
 
     assert np.mean(np.array(labels) == digits.y[:50]) > 0.8

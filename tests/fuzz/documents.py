@@ -160,7 +160,7 @@ def _use_calibrated(rng: random.Random, bundle: Path) -> None:
     with only_edgeexit_errors():
         use(bundle)
     with only_edgeexit_errors(), edgeexit.load(bundle) as runner:
-        runner.control("mean<=0.9x")
+        edgeexit.control(runner, "mean<=0.9x")
 
 
 def _opens(bundle: Path) -> bool:

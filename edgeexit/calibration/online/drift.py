@@ -61,7 +61,7 @@ class DriftAlarm:
         false_alarm: probability of a false alarm, over an endless stream.
 
     Raises:
-        InputError: no Seen, a window of less than one inference, or a probability that is not between 0 and 1.
+        InputError: no CellCounts, a window of less than one inference, or a probability that is not between 0 and 1.
 
     Example:
         >>> import edgeexit
@@ -122,7 +122,10 @@ class DriftAlarm:
 
 def _as_seen(value: object) -> CellCounts:
     if not isinstance(value, CellCounts):
-        msg = f"a DriftAlarm is made of what calibration saw, Seen.of(table, thresholds), not of {value!r}; or use runner.drift_alarm()."
+        msg = (
+            f"a DriftAlarm is made of what calibration saw, CellCounts.of(table, thresholds), not of {value!r}; "
+            "or use edgeexit.drift_alarm(runner)."
+        )
         raise InputError(msg)
     return value
 
