@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,12 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.training.augment import Augment
-from edgeexit.util.arguments import check_regular_file
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edgeexit.util.resources import read_toml
 
 SCHEMA = "edgeexit.recipe/1"
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -200,13 +194,7 @@ def load_recipe(spec: str | Path, *, preset: str | None = None) -> TrainingRecip
         InputError: no such recipe or preset, not TOML, a newer schema, or every fault of the file at once.
     """
     path = find_recipe(spec)
-    check_regular_file(path)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        msg = f"cannot read the recipe {path}: {error}"
-        raise InputError(msg) from error
-    return parse_recipe(raw, where=str(path), preset=preset)
+    return parse_recipe(read_toml(path), where=str(path), preset=preset)
 
 
 def find_recipe(spec: str | Path) -> Path:

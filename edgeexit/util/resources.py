@@ -57,4 +57,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{path} is not a TOML file: {error}."
         raise InputError(msg) from error
+    except RecursionError as error:
+        msg = f"{path} is not a file for edgeexit: its values are nested too deeply to be read."
+        raise InputError(msg) from error
     return document

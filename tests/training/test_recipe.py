@@ -108,7 +108,7 @@ def test_a_preset_replaces_values_table_by_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "hint"), [("lenet-mnits", "Did you mean 'lenet-mnist'"), ("none.toml", "cannot read the recipe")]
+    ("spec", "hint"), [("lenet-mnits", "Did you mean 'lenet-mnist'"), ("none.toml", "cannot read none.toml")]
 )
 def test_a_recipe_that_is_not_there_is_answered(spec: str, hint: str) -> None:
     """With the near miss or the path."""
@@ -126,7 +126,7 @@ def test_a_file_that_is_no_toml_is_one_message(tmp_path: Path) -> None:
     """With the place that the parser names."""
     (tmp_path / "bad.toml").write_text("plain = [")
 
-    with pytest.raises(InputError, match="cannot read the recipe"):
+    with pytest.raises(InputError, match="is not a TOML file"):
         load_recipe(tmp_path / "bad.toml")
 
 
