@@ -66,7 +66,8 @@ def test_a_network_that_normalises_by_its_batch_is_refused(training: bool, tmp_p
 
     if training:
         with pytest.raises(
-            ModelError, match=r"normalises by the statistics of the batch.*: 'n\d' \(BatchNormalization\). Export it in eval"
+            ModelError,
+            match=r"normalises by the statistics of the batch.*: 'n\d' \(BatchNormalization\). Export it in eval",
         ):
             edgeexit.compile(path, tmp_path / "b", exits=["z1", "z2"], seconds=0)
     else:
