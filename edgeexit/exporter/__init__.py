@@ -32,10 +32,10 @@ except ImportError as error:
 from edgeexit.exporter.comparison import check_repeats, compare
 from edgeexit.exporter.conversion import DEFAULT_OPSET, convert_to_onnx
 from edgeexit.exporter.eager import run_eager_exits
-from edgeexit.exporter.example import Example, TransformedOutput, wrap_by_position
 from edgeexit.exporter.modes import export_mode, make_training_hint
 from edgeexit.exporter.onnx_file import as_properties, check_dtypes, check_names, name_exits, save
 from edgeexit.nets.cascade import cascade
+from edgeexit.nets.example import Example, TransformedOutput, wrap_by_position
 from edgeexit.nets.outputs import mark_exit
 
 __all__ = ["Example", "ExportWarning", "Exported", "cascade", "export", "mark_exit"]

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from edgeexit.errors import MissingExtra, ModelError
-from edgeexit.exporter.eager import DECIDES, FIXED_BATCH, restore_buffers
+from edgeexit.exporter.eager import DECIDES, FIXED_BATCH
 from edgeexit.exporter.onnx_file import list_output_names
 from edgeexit.exporter.simplification import simplify
 from edgeexit.exporter.translations import list_translations
 from edgeexit.nets.outputs import ExitTensors, run_exits
+from edgeexit.nets.state import restore_buffers
 
 DEFAULT_OPSET = 18
 """The lowest opset that torch's graph exporter writes without conversion; every supported runtime reads it."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from edgeexit.errors import ModelError
 from edgeexit.nets.outputs import ExitTensors, run_exits
+from edgeexit.nets.state import restore_buffers
 from edgeexit.nets.users_code import translate_user_errors
 
 FIXED_BATCH = "If the graph depends on the batch size, ask for a batch of 1 (dynamic_batch=False, --batch-1)."
@@ -39,25 +37,3 @@ def run_eager_exits(
             raise
         remedy = f" {DECIDES}" if _ONE_VALUE.search(str(error)) else hint
         raise ModelError(f"{error}.{remedy}") from error.__cause__
-
-
-@contextmanager
-def restore_buffers(module: nn.Module) -> Iterator[None]:
-    """The buffers are those from before, with the values from before, whatever the body does to them."""
-    tables = [m._buffers for m in module.modules() if isinstance(m._buffers, dict)]  # noqa: SLF001 - empty ones have no other place
-    registered = [(table, dict(table)) for table in tables]
-    values = [(buffer, buffer.clone()) for buffer in module.buffers() if _is_writable(buffer)]
-    try:
-        yield
-    finally:
-        for now, before in registered:
-            now.clear()
-            now.update(before)
-        for buffer, value in values:
-            if not torch.equal(buffer, value):
-                buffer.copy_(value)
-
-
-def _is_writable(buffer: Tensor) -> bool:
-    """Not one that has no values yet, nor one whose places share memory, as torch writes into neither."""
-    return not is_lazy(buffer) and buffer.layout == torch.strided and 0 not in buffer.stride()

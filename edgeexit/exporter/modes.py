@@ -11,6 +11,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from edgeexit.errors import ModelError
 from edgeexit.exporter.eager import run_eager_exits
+from edgeexit.nets.state import evaluation_mode
 
 
 @contextmanager
@@ -23,19 +24,10 @@ def export_mode(module: nn.Module, *, training_forward: bool = False) -> Iterato
             forward takes its training branch, which lists every exit, while normalisation, dropout and other layers still compute as
             in evaluation.
     """
-    before = {m: m.training for m in module.modules()}
-    try:
-        module.eval()
-    except NotImplementedError as error:  # its programs keep the mode and the shapes that they were exported with
-        msg = "the module was made by torch.export, which cannot export it again: pass the original module"
-        raise ModelError(msg) from error
-    try:
+    with evaluation_mode(module) as before:
         for part in before:
             part.training = training_forward and (part is module or _decides(part))
         yield
-    finally:
-        for part, training in before.items():
-            part.training = training
 
 
 def _decides(part: nn.Module) -> bool:
