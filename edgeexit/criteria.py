@@ -1,7 +1,7 @@
 """Exit criteria: what turns an exit's outputs into one score. Each is a NumPy reference and the same ONNX nodes, side by side.
 
 Inside edgeexit every score is float32 and higher means more confident (an *inner* score); a sample leaves at the first exit with
-``score >= t``; ``t = -inf`` always leaves and ``+inf`` never. People see the criterion's own unit, and `Criterion.sign` is the only
+``score >= t``; ``t = -inf`` always leaves and ``+inf`` never. Users see the criterion's own unit, and `Criterion.sign` is the only
 difference: ``inner = sign * own``.
 
     entropy             H = -Σ p ln p, nats; leaves when H <= T      BranchyNet (Teerapittayanon 2016), section III-C; its print has
@@ -13,7 +13,7 @@ difference: ``inner = sign * own``.
 
 Two combine the exits computed so far, in the graph, from tensors that earlier stages pass on:
 
-    running_mean        probability of the best class of the mean of all exits' probabilities so far, each weighted by what reaching
+    running_mean        probability of the best class of the mean of all exits' probabilities so far, each weighted by the cost of reaching
                         that exit costs in multiply-accumulates; leaves when >= T. The mean is the answer as well as the decision:
                         the exit's logits become ln(mean).            the ensemble of Qendro (2021), there with equal weights
     patience            number of exits in a row, this one included, whose best class is the same; leaves when >= T exits

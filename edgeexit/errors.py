@@ -89,7 +89,7 @@ class BundleError(InputError):
     written_to: Path | None = None
 
 
-class TargetNotMet(EdgeExitError):  # noqa: N818 - an outcome that the user asked to be told, not a fault
+class TargetNotMet(EdgeExitError):  # noqa: N818 - an outcome, not a fault
     """Nothing meets the target. `nearest` is the nearest target of the same form that can be met, or None.
 
     Example:

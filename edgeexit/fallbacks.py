@@ -1,4 +1,4 @@
-"""What answers a sample that no early exit was confident about: the last exit, or the exit that was the most confident.
+"""The fallback, which answers a sample that no early exit was confident about: the last exit, or the exit that was the most confident.
 
     last             the last exit                                                  BranchyNet (Teerapittayanon 2016), MSDNet (Huang 2018)
     most_confident   the exit with the highest inner score, the last one included; of equal scores the later exit
@@ -38,7 +38,7 @@ class Fallback:
 
     Attributes:
         name: the name used on the command line and in the manifest.
-        answered_by: the exit that answers, in words.
+        answered_by: the exit that answers, as text.
     """
 
     name: str

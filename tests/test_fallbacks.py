@@ -26,7 +26,7 @@ from edgeexit.errors import BundleError, InputError, ModelError
 from edgeexit.fallbacks import FALLBACKS, fallback, most_confident, most_confident_nodes
 from edgeexit.graph.build import NodeBuilder
 from edgeexit.runtime import CalibrationWarning, Runner
-from edgeexit.runtime.answers import ExitAnswers, settled
+from edgeexit.runtime.answers import ExitAnswers, adapt_to_rounding
 from edgeexit.util.documents import to_document
 from tests.networks import chain, images
 
@@ -255,7 +255,7 @@ def test_exits_that_rounding_cannot_tell_apart_may_either_answer() -> None:
 
     for k, allowed in enumerate((True, True, False)):
         found = ExitAnswers(np.stack([*logits[:2], logits[k]]), scores)
-        taken = settled(expected, found, 1e-4, rule).logits[-1]
+        taken = adapt_to_rounding(expected, found, 1e-4, rule).logits[-1]
         assert allowed == np.array_equal(taken, logits[k])
 
 

@@ -107,7 +107,7 @@ def blocks(rng: np.random.Generator) -> bool:
 
 
 def ratio(paired: bool, rng: np.random.Generator) -> bool:
-    """One way to run against another, 1.5 times as slow, in the same processes or in others."""
+    """One variant against another, 1.5 times as slow, in the same processes or in others."""
     shared = rng.normal(1.0, 0.05, size=PROCESSES) if paired else np.ones(PROCESSES)
     sides = [scale * shared * rng.normal(1.0, 0.01, size=PROCESSES) for scale in (2.0, 3.0)]
     return inside(ratio_interval(sides[0], sides[1], paired=paired)[1], 1.5)

@@ -1,4 +1,4 @@
-"""Ways to run a split network on a device: siblings of one base (`base.py`), with a public fake beside them for tests.
+"""Backends, which run a split network on a device: siblings of one base (`base.py`), with a public fake beside them for tests.
 
 A new backend is one file (or folder) here whose `BACKEND` is a `Backend`, and one row of `edgeexit.choices.BACKENDS`.
 """

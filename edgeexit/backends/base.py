@@ -98,7 +98,7 @@ class Program(ABC):
     Attributes:
         inputs: host buffers by input name, batch 1; fill them, then `run`.
         exits: number of exits it can leave at.
-        note: why it could not be opened in the quickest way, for people; empty where it was.
+        note: why it could not be opened in the fastest way, as text; empty where it was.
         survives_fork: whether it still runs in a child that `os.fork` made.
     """
 
@@ -193,7 +193,7 @@ class Batch(ABC):
 
 
 class Backend(ABC):
-    """One way to run bundles.
+    """A backend: it opens bundles and runs them.
 
     Attributes:
         name: the name used on the command line and in the manifest.

@@ -99,14 +99,14 @@ class Bundle(Summarised):
     def refuse_recompiled(self) -> None:
         """Raise a BundleError where the folder holds another network by now, or none."""
         if not self.manifest.agrees_with(read_manifest(self.path)):
-            msg = f"{self.path} was compiled anew since it was opened: load it again, or call runner.reload()."
+            msg = f"{self.path} was recompiled since it was opened: load it again, or call runner.reload()."
             raise BundleError(msg)
 
     def file(self, name: str) -> Path:
         """Path of one of its files.
 
         Raises:
-            BundleError: it is gone; the message says whether the bundle was compiled anew.
+            BundleError: it is gone; the message says whether the bundle was recompiled.
         """
         path = self.path / name
         if not path.exists():
@@ -191,7 +191,7 @@ class Bundle(Summarised):
             waiting: called while another process writes the bundle, which is then waited for; None raises an error at once.
 
         Raises:
-            BundleError: another process writes, no permission, no room, or the bundle was compiled anew since it was opened; the bundle is
+            BundleError: another process writes, no permission, no room, or the bundle was recompiled since it was opened; the bundle is
                 then as it was.
             InputError: a name that no calibration can have.
         """
@@ -267,7 +267,7 @@ class Bundle(Summarised):
         A concurrent writer is not an error: it will have finished by then.
 
         Raises:
-            BundleError: no permission, or the bundle was compiled anew since it was opened.
+            BundleError: no permission, or the bundle was recompiled since it was opened.
         """
         check_room_to_write(self.path)
         self.refuse_recompiled()
@@ -371,7 +371,7 @@ def replace_bundle(path: Path) -> Iterator[BundleChange]:
 
 def _read_old_manifest(path: Path) -> Manifest | None:
     if (path / MANIFEST).exists():
-        with suppress(EdgeExitError):  # a damaged bundle may be compiled anew
+        with suppress(EdgeExitError):  # a damaged bundle may be recompiled
             return read_manifest(path)
         return None
     if path.exists() and (not path.is_dir() or any(path.iterdir())) and not (path / LOCK).exists():
@@ -381,7 +381,7 @@ def _read_old_manifest(path: Path) -> Manifest | None:
 
 
 def _sweep(folder: Path, manifest: Manifest | None) -> None:
-    """Remove what no manifest names: unfinished files of killed writers, and files of the manifest before. Other people's stay.
+    """Remove what no manifest names: unfinished files of killed writers, and files of the manifest before. Files of other programs stay.
 
     A manifest that is there and cannot be read (damaged, or of a newer edgeexit) may name anything: then only unfinished files go.
     """

@@ -49,7 +49,7 @@ def find_record(manifest: Manifest, name: str) -> CalibrationRecord:
     """The calibration of a name.
 
     Raises:
-        InputError: there is none; the names that there are, and the nearest, are said.
+        InputError: there is none; the message lists the names and the nearest one.
     """
     for record in manifest.history:
         if record.name == name:

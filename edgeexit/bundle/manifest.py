@@ -109,19 +109,19 @@ class VerificationSummary:
 
     def remarks(self, precision: str) -> tuple[str, ...]:
         """What was compared with what, in sentences, where it is not simply the original."""
-        said = []
+        remarks = []
         if self.precision_error is not None and self.same_labels is not None:
-            said.append(
+            remarks.append(
                 f"{precision} differs from the original by up to {self.precision_error:.1e} of the largest logit,"
                 f" with the same best class in {100 * self.same_labels:.1f} % of the answers"
             )
         if self.fused_left_out:
-            said.append(f"the fused mode is left out: {self.fused_left_out}")
+            remarks.append(f"the fused mode is left out: {self.fused_left_out}")
         if self.reference == "rewritten":
-            said.append(
+            remarks.append(
                 "compared with the model as edgeexit rewrites it: ONNX Runtime does not run the file as it stands"
             )
-        return tuple(said)
+        return tuple(remarks)
 
     def warnings(self, precision: str) -> tuple[str, ...]:
         """Reasons not to use the bundle."""

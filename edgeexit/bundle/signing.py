@@ -1,7 +1,7 @@
 """Sign a bundle, and check a signature: Ed25519 over the manifest, which names every other file with its SHA-256.
 
 The signature lies beside the manifest, in `signature.json`, and covers either everything, or the network alone: then devices can calibrate
-what somebody else has signed, and the signature says nothing of calibrations. Needs the extra `signing` (cryptography).
+what somebody else has signed, and the signature does not cover calibrations. Needs the extra `signing` (cryptography).
 """
 
 from __future__ import annotations
@@ -116,10 +116,10 @@ def verify_signature(bundle: Bundle, public: Path | str) -> Signature:
     try:
         key.verify(bytes.fromhex(found.signature), _make_statement(bundle, found.covers, found.created, name))
     except (InvalidSignature, ValueError) as error:
-        told = "everything" if found.covers == EVERYTHING else "its network"
+        covered = "everything" if found.covers == EVERYTHING else "its network"
         msg = (
-            f"{bundle.path} is not what was signed: the signature covers {told}, which was changed since (compiled, calibrated"
-            " or tampered with). Get it anew, or have it signed again."
+            f"{bundle.path} is not what was signed: the signature covers {covered}, which was changed since (compiled, calibrated"
+            " or tampered with). Get a fresh copy, or have it signed again."
         )
         raise BundleError(msg) from error
     return found

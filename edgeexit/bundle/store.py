@@ -1,6 +1,6 @@
 """Files that are whole or absent: content names, atomic replacement, one writer at a time.
 
-A bundle may come from a stranger, so nothing here follows a link that lies in it: new files are created under random names with
+A bundle may come from an untrusted source, so nothing here follows a link that lies in it: new files are created under random names with
 O_EXCL and O_NOFOLLOW, folders are checked to be folders, and the lock must be a plain file.
 """
 

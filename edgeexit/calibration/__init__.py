@@ -1,7 +1,7 @@
 """Thresholds that meet a target on the device they will run on, and the proof that they do.
 
     calibrate(runner, inputs, labels, target="p99<=5ms, drop<=0.5")     the whole of it -> Calibration, kept in the bundle
-    retune(runner, "mean<=0.5x")                                        another target, nothing measured anew
+    retune(runner, "mean<=0.5x")                                        another target, without a new measurement
     list_calibrations(bundle), load_calibration(bundle, name)           what the bundle keeps; export_ and import_calibration carry it
 
 As a library on recorded tables, no device needed:

@@ -1,4 +1,4 @@
-"""The arrays of a replay table as people give them and as a file holds them, each made into one form or refused."""
+"""The arrays of a replay table, as arguments or from a file: converted to the table's dtypes and checked."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Certificate:
         samples: number of samples in the certify part.
         tested: policies of the path that were tested, the first failure included.
         p_values: p-values of the returned policy, per bound as written; each at most δ / rounds.
-        needed: samples that each bound needs at the least, as said beforehand.
+        needed: minimum number of samples for each bound, as from `samples_needed`.
     """
 
     confidence: float

@@ -180,7 +180,7 @@ def keep(
 ) -> None:
     """Write a calibration and its replay table into the bundle; where its target is met it becomes active, also in the runner.
 
-    Another process that writes the bundle is waited for. Where the bundle cannot be written, or was compiled anew meanwhile, the
+    Another process that writes the bundle is waited for. Where the bundle cannot be written, or was recompiled meanwhile, the
     calibration goes to a file elsewhere.
 
     Raises:
@@ -219,15 +219,15 @@ def _save_elsewhere(runner: Runner, result: Calibration, archive: Archive, cause
     bundle = runner.bundle
     path = write_aside(f"{bundle.name}-{archive.about.name}", archive.to_bytes())
     if path is None:
-        told = "Nor could the calibration be written anywhere else."
+        note = "Nor could the calibration be written anywhere else."
     elif bundle.is_recompiled():
-        told = (
+        note = (
             f"The bundle was recompiled from another network meanwhile; the calibration was written to {path} and"
             " fits a bundle of the earlier network."
         )
     else:
-        told = f"The calibration was written to {path} instead. To add it: edgeexit calibrations import {bundle.path} {path}"
-    error = BundleError(f"{cause} {told}")
+        note = f"The calibration was written to {path} instead. To add it: edgeexit calibrations import {bundle.path} {path}"
+    error = BundleError(f"{cause} {note}")
     error.calibration, error.written_to = result, path
     return error
 

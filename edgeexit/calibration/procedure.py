@@ -106,7 +106,7 @@ def calibrate(
 
     Raises:
         InputError: the target, the method, the data, data that the network was trained on, or implausible data.
-        BundleError: the bundle cannot be written, or was compiled anew meanwhile; the error has the calibration
+        BundleError: the bundle cannot be written, or was recompiled meanwhile; the error has the calibration
             (`error.calibration`) and the file that it was written to instead (`error.written_to`).
         TargetNotMet: nothing meets the target; names the nearest that can be met. What was measured is kept in the bundle's history, for
             `retune`.
@@ -139,8 +139,8 @@ def calibrate(
     try:
         session = choose_and_run(runner, split, plan)
     except Infeasible as refusal:
-        told = "" if dry_run else _save_measurement(runner, refusal, plan, save_as)
-        raise TargetNotMet(f"{refusal}{told}", refusal.nearest) from None
+        note = "" if dry_run else _save_measurement(runner, refusal, plan, save_as)
+        raise TargetNotMet(f"{refusal}{note}", refusal.nearest) from None
     finally:
         runner.inner_thresholds = were
     result = _build_result(runner, session, plan)

@@ -299,7 +299,7 @@ def _find_faults(found: Calibration) -> Iterator[str]:
 
 
 def _derive_earlier_verdict(found: Calibration) -> CalibrationVerdict:
-    """Of a calibration written before it had one: `met` then also said that the prediction was confirmed."""
+    """The verdict of a calibration written by an older version, whose `met` also meant that the prediction was confirmed."""
     measured, noisy = found.measured, found.noise_floor > NOISE_LIMIT
     missed = tuple(c.bound for c in found.checks if not c.met)
     bounds = MET if found.met else NOT_MET if missed else UNDECIDED

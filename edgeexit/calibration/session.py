@@ -252,8 +252,8 @@ def _choose_again(
 ) -> tuple[MeasuredCosts, tuple[str, ...], ChosenPolicy]:
     """Nothing met the target: time the exits once more before that is believed."""
     start = read_device_state()
-    told = _rename_progress(plan.progress, "timing every exit again")
-    costs = time_exits(runner, split.data, plan.seconds * _EXITS_SHARE, plan.seed + 2, told)
+    progress = _rename_progress(plan.progress, "timing every exit again")
+    costs = time_exits(runner, split.data, plan.seconds * _EXITS_SHARE, plan.seed + 2, progress)
     states = start, read_device_state()
     reasons = (*explain_noisy_costs(costs, states, runner.settings.threads), *explain_changed_times(before, costs))
     try:
@@ -265,8 +265,8 @@ def _choose_again(
 
 def _time_exits(runner: Runner, data: Dataset, plan: CalibrationPlan) -> MeasuredCosts:
     """Once more where a later exit was faster than one before it."""
-    seconds, told = plan.seconds * _EXITS_SHARE, _rename_progress(plan.progress, "timing every exit")
-    costs = time_exits(runner, data, seconds, plan.seed, told)
+    seconds, progress = plan.seconds * _EXITS_SHARE, _rename_progress(plan.progress, "timing every exit")
+    costs = time_exits(runner, data, seconds, plan.seed, progress)
     if costs.falling:
         costs = time_exits(
             runner, data, seconds, plan.seed + 1, _rename_progress(plan.progress, "timing every exit again")
@@ -279,8 +279,8 @@ def _run(
 ) -> CalibrationSession:
     """One run of the policy that the runner has, judged."""
     turn, before = earlier.turn, read_device_state()
-    told = _rename_progress(plan.progress, f"running the chosen policy, round {turn}")
-    trial = try_policy(runner, split.validate, plan.seconds * (1 - _EXITS_SHARE) / 2, plan.seed + turn, told)
+    progress = _rename_progress(plan.progress, f"running the chosen policy, round {turn}")
+    trial = try_policy(runner, split.validate, plan.seconds * (1 - _EXITS_SHARE) / 2, plan.seed + turn, progress)
     after = read_device_state()
     states = (before if after.monotonic_s - before.monotonic_s >= _LOOK_S else earlier.started), after
     split = split.attach_costs(trial.costs)
@@ -395,6 +395,6 @@ def _add_energy(runner: Runner, split: CalibrationData, plan: CalibrationPlan) -
 
 
 def _rename_progress(progress: Progress, what: str) -> Progress:
-    """The same watcher, told another name of the work."""
+    """The same progress callback, with another name for the work."""
     renamed: Callable[[str, int, int], None] = lambda _, done, total: progress(what, done, total)  # noqa: E731
     return renamed

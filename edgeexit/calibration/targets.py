@@ -56,7 +56,7 @@ class Bound:
 
     @property
     def name(self) -> str:
-        """The metric as people write it: `mean`, `p99`, `rate1`."""
+        """The metric as written in a target: `mean`, `p99`, `rate1`."""
         return self.metric if self.exit is None else f"{self.metric}{self.exit}"
 
     @property

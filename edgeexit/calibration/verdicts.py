@@ -23,7 +23,7 @@ GAIN_MEAN = 0.01
 
 
 LOST_SAMPLES, LOST_SHARE = 3, 0.5
-"""A class counts as lost where at least so many samples of it, and this share of those that the last exit has right, become wrong."""
+"""A class counts as lost where at least this number of its samples, and this share of those that the last exit has right, become wrong."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _check_exits(policy: Policy) -> Iterator[Remark]:
         return
     unused = [k for k, rate in enumerate(policy.exit_rates[:-1], 1) if rate == 0]
     for k in unused:
-        yield Remark("unused_exit", f"nobody leaves at exit {k}: its head is paid for and never used.")
+        yield Remark("unused_exit", f"no sample leaves at exit {k}: its head costs time and is never used.")
 
 
 def _check_scores(table: ReplayTable) -> Iterator[Remark]:

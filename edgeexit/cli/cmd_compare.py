@@ -1,4 +1,4 @@
-"""`edgeexit compare`: two results of edgeexit bench, and what can be said of the second."""
+"""`edgeexit compare`: whether the second of two results of edgeexit bench is faster or slower."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def compare_command(
 
 
 def _shorten_names(reference: Path, candidate: Path) -> tuple[str, str]:
-    """Short names of the files that are told apart."""
+    """Short names that distinguish the files."""
     if reference.name != candidate.name:
         return reference.name, candidate.name
     return "first", "second"

@@ -31,7 +31,7 @@ def sign_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Sign a bundle, so that whoever has the public key can check that it is unchanged; or check it.
+    """Sign a bundle, so that anyone with the public key can check that it is unchanged; or check it.
 
     run, bench and inspect check it too, with --verify. Needs the extra signing.
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 VERBOSITY: ContextVar[int] = ContextVar("how much is printed", default=0)
-"""-1 with --quiet, 1 with --verbose; set anew by every command."""
+"""-1 with --quiet, 1 with --verbose; set by every command."""
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
@@ -55,7 +55,7 @@ JSON_PRINTED: ContextVar[bool] = ContextVar("whether the command has printed its
 
 
 def emit(document: Mapping[str, Any], table: Callable[[], None], *, as_json: bool) -> None:
-    """Print `document` as JSON, or call `table` to print it for people."""
+    """Print `document` as JSON, or call `table` to print it as tables."""
     if as_json:
         text = json.dumps(document, indent=2, allow_nan=False)
         JSON_PRINTED.set(True)
@@ -69,7 +69,7 @@ INTERRUPTED = 130
 
 
 class CommandInterrupted(SystemExit):
-    """Ends a command that Ctrl-C cut short and that has told what became of its work."""
+    """Ends a command that Ctrl-C interrupted, after it has reported the state of its work."""
 
     def __init__(self) -> None:
         super().__init__(INTERRUPTED)

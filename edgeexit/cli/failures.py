@@ -1,7 +1,7 @@
 """How a command ends when it does not end well: one message on stderr, an exit code and, with `--json`, one JSON object on stdout.
 
 * 2: bad usage or input, or a file that the system refuses to read or write.
-* 3: hardware or a package is missing, or an error that nobody expected; its traceback goes to a file that the message names.
+* 3: hardware or a package is missing, or an unexpected error; its traceback goes to a file that the message names.
 * 130: Ctrl-C. SIGTERM (143) and SIGHUP (129) end a command in the same way, so that no temporary file and no process is left behind.
 """
 
@@ -33,7 +33,7 @@ _BAD_USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__nam
 
 
 _GOOD_ENDS = (None, 0, 2)
-"""Codes of a SystemExit that pass: argparse of a script ends with 2 and has said what is wrong."""
+"""Codes of a SystemExit that pass: argparse of a script ends with 2 and has printed what is wrong."""
 
 
 class Terminated(KeyboardInterrupt):

@@ -79,8 +79,8 @@ def add_command(to: typer.Typer, name: str, function: Callable[..., None], *, gr
 def _list_described_parameters(command: str, function: Callable[..., None]) -> Iterator[inspect.Parameter]:
     """The parameters of a command's function, each as `options` describes it."""
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
-        hint, *told = get_args(parameter.annotation)
-        info = copy.copy(told[0])  # an alias may be in several commands
+        hint, *text = get_args(parameter.annotation)
+        info = copy.copy(text[0])  # an alias may be in several commands
         complete_option_info(command, parameter.name, info)
         yield parameter.replace(annotation=Annotated[hint, info], kind=inspect.Parameter.KEYWORD_ONLY)
 
@@ -171,9 +171,9 @@ def _group_parameters(command: Any, ctx: typer.Context) -> dict[str, list[tuple[
 
 
 def _find_group(param: Any) -> str:
-    told = getattr(param, "rich_help_panel", None)
-    if isinstance(told, str):
-        return told
+    text = getattr(param, "rich_help_panel", None)
+    if isinstance(text, str):
+        return text
     if param.param_type_name == "argument":
         return "Arguments"
     return OUTPUT if set(param.opts) & {"--json", "--help", "--version"} else "Options"
@@ -197,14 +197,14 @@ def _format_argument_name(param: Any) -> str:
 
 
 def _format_help(shown: str, choices: Choices | None) -> str:
-    """An option's help with the values that it takes, `[default: ...]` last; the framework's `[x>=0]` in words."""
+    """An option's help with the values that it takes, `[default: ...]` last; the framework's `[x>=0]` as text."""
     text = re.sub(r"x>=(-?[\d.]+)", r"at least \1", " ".join(shown.split()))
     text = text.replace("; required", "").replace("] [at", "; at")
     if choices is None or not choices.listed:
         return text
-    told, bracket, default = text.partition("[default")
+    text, bracket, default = text.partition("[default")
     return "\n".join(
-        line.strip() for line in f"{told.strip()} {choices.describe()} {bracket}{default}".strip().split("\n")
+        line.strip() for line in f"{text.strip()} {choices.describe()} {bracket}{default}".strip().split("\n")
     )
 
 

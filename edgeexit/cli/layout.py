@@ -23,7 +23,7 @@ _BLANK = frozenset(("", "–", "-", "n/a", "not run", "∞", "-∞"))
 
 @dataclass(frozen=True)
 class TableLine:
-    """One line: cells with their texts, to be coloured by whoever prints them."""
+    """One line: cells with their texts, to be coloured when printed."""
 
     cells: tuple[str, ...]
     """Padded; joined, they are the line."""
@@ -86,8 +86,8 @@ def _choose_widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:
-    told = [cell for cell in cells if cell not in _BLANK]
-    return bool(told) and all(_NUMBER.fullmatch(cell) for cell in told)
+    filled = [cell for cell in cells if cell not in _BLANK]
+    return bool(filled) and all(_NUMBER.fullmatch(cell) for cell in filled)
 
 
 def _lay_out_row(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> list[TableLine]:

@@ -129,8 +129,8 @@ def complete_option_info(command: str, name: str, info: typer.models.ParameterIn
     if not isinstance(info, typer.models.OptionInfo):
         _set_choices(info, ARGUMENTS.get((command, name)))
         return
-    told = (info.default, *(info.param_decls or ()))  # inside Annotated the first name stands where a default would
-    known = tuple(one for one in told if isinstance(one, str)) or (f"--{name.replace('_', '-')}",)
+    declared = (info.default, *(info.param_decls or ()))  # inside Annotated the first name stands where a default would
+    known = tuple(one for one in declared if isinstance(one, str)) or (f"--{name.replace('_', '-')}",)
     others = tuple(new for old in known for new in OLD_NAMES.get(old, ()) if new not in known)
     info.default, info.param_decls = ..., (*known, *others)
     shared = _find_shared(command, [one.partition("/")[0] for one in info.param_decls])

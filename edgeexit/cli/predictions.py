@@ -85,7 +85,7 @@ class PredictedSamples:
         return row
 
     def table(self, most: int) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-        """Columns and the first rows for people; a class by its name where that is known."""
+        """Columns and the first rows as a table; a class by its name where that is known."""
         kinds = ["file" if self.files else "sample", "class" if self.class_names else "label", "exit", "score"]
         kinds += ["true_class" if self.class_names else "true_label"] if self.labels else []
         rows = [self._row(i, p) for i, p in enumerate(self.predictions[:most])]

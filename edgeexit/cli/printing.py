@@ -42,13 +42,13 @@ def find_line_width(stream: TextIO) -> int | None:
     """Characters of a line: the terminal's, or COLUMNS; None for a file or a pipe."""
     if stream.isatty():
         return _read_columns_variable() or os.get_terminal_size(stream.fileno()).columns or 80
-    # readline exports COLUMNS together with LINES to every child of a shell or a Python that loads it: nobody asked for that
+    # readline exports COLUMNS together with LINES to every child of a shell or a Python that loads it, which is not a user's choice
     return None if "LINES" in os.environ else _read_columns_variable()
 
 
 def _read_columns_variable() -> int | None:
-    told = os.environ.get("COLUMNS", "")
-    return int(told) if told.isdecimal() and int(told) >= 20 else None
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) >= 20 else None
 
 
 def make_console(*, err: bool = False) -> Console:
@@ -180,7 +180,7 @@ def _print_labelled(label: str, text: str, style: str) -> None:
 
 
 def print_tables(tables: Sequence[Table]) -> None:
-    """Print tables for people, those without rows left out; numbers stand on the right. Each table's note follows it. Not with --quiet."""
+    """Print tables, those without rows left out; numbers stand on the right. Each table's note follows it. Not with --quiet."""
     if VERBOSITY.get() < 0:
         return
     shown = make_console()

@@ -81,7 +81,7 @@ from edgeexit.util.progress import Progress, show_in_notebooks
 
 _TIMED_INPUTS = 8
 _ALIKE = (
-    "the multiply-accumulates of this network cannot be counted: {} weighs all exits alike, not by what reaching them costs. Compile the"
+    "the multiply-accumulates of this network cannot be counted: {} weighs all exits alike, not by the cost of reaching them. Compile the"
     " model as it was before a runtime optimised it, where there is one."
 )
 
@@ -292,9 +292,9 @@ def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, T
     wrong += [str(specs[e.score]) for e in exits if specs[e.score].shape != (batch,)]
     widths = {specs[e.logits].shape[-1:] for e in exits}
     if wrong or len(widths) > 1:
-        told = "; ".join(wrong or [str(specs[e.logits]) for e in exits])
+        shapes = "; ".join(wrong or [str(specs[e.logits]) for e in exits])
         msg = (
-            f"for a batch of one sample the exits have the shapes {told}; logits must be [{batch}, classes], as wide at"
+            f"for a batch of one sample the exits have the shapes {shapes}; logits must be [{batch}, classes], as wide at"
             f" every exit, and scores [{batch}]."
             " A Squeeze without axes also drops a batch of 1: name the axes, or reshape to [-1, classes]."
         )
@@ -362,7 +362,7 @@ def _write_models(
         for name, make in models.items():
             made[name] = weights.take(make(), folder)
     if weights.bytes:
-        weights.settle(change.adopt(unfinished, "weights.bin"))
+        weights.set_location(change.adopt(unfinished, "weights.bin"))
     else:
         unfinished.unlink()
     return {name: change.add(f"{name}.onnx", proto.SerializeToString()) for name, proto in made.items()}

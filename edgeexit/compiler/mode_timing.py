@@ -1,6 +1,6 @@
-"""How long both modes of a bundle take to leave at each exit, and its backbone: what the choice between them rests on.
+"""Time both modes of a bundle at each exit, and its backbone, to choose the faster mode.
 
-In fresh processes, as a bundle is used: in the one that compiled, and opened the network again and again, the later exits of three
+In fresh processes, as a bundle is used: in the process that compiled, which opened the network many times, the later exits of three
 networks took 5 to 15 % longer, one mode more than the other, and the slower one was chosen. Several processes, since where memory lies
 moves each by percents.
 """
@@ -96,7 +96,7 @@ def time_forms(
         bundle: bundle whose files are in place, its manifest committed or not.
         settings: backend, precision, threads and whatever else but the mode.
         seconds: seconds of timing, over all processes.
-        progress: told of each process.
+        progress: callback, called for each process.
         inputs: inputs that the network takes, [n, ...] by name; every call gets one of them.
 
     Raises:

@@ -33,7 +33,7 @@ _RUNS = 4
 _SUM_TOLERANCE = {"float16": 1e-2}
 _SUM_TOLERANCE_FLOAT32 = 2e-3  # a Clip to 1e-7 .. 1 - 1e-7 adds that much over many classes
 _LEAST_SPREAD = 1e-4
-"""Rows that vary by less over all inputs say nothing of what they are."""
+"""Rows that vary by less over all inputs do not show what kind of values they are."""
 
 _WIDE = 0.9
 """How far apart numbers in 0..1 lie that come out of a sigmoid, on inputs of all sizes."""

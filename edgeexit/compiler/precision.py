@@ -84,5 +84,5 @@ def measure_activation_ranges(net: Network, tensors: Iterable[str], inputs: Mapp
 
 
 def _return_nothing(_sample: Mapping[str, Array]) -> dict[str, Array]:
-    """In the place of a model of which nothing is asked: ONNX Runtime takes none without nodes."""
+    """Stands for a model without requested outputs: ONNX Runtime does not accept a model without nodes."""
     return {}

@@ -75,7 +75,7 @@ def add_run_shapes(net: Network) -> Network:
 
 def _is_unknown(output: onnx.ValueInfoProto) -> bool:
     if output.type.WhichOneof("value") not in (None, "tensor_type"):
-        return False  # a sequence or a map, whose shape nobody asks for
+        return False  # a sequence or a map, whose shape is not needed
     kind = output.type.tensor_type
     return not kind.HasField("shape") or any(not d.dim_value for d in kind.shape.dim[1:])
 
@@ -96,9 +96,9 @@ def replace_constant_branches(net: Network) -> Network:
         return net
     copy = onnx.ModelProto()
     copy.CopyFrom(net.proto)
-    settled = replace(net, proto=copy)
-    take_branches(settled, known)
-    return replace_constant_branches(settled)
+    resolved = replace(net, proto=copy)
+    take_branches(resolved, known)
+    return replace_constant_branches(resolved)
 
 
 def _run_at_batches(net: Network, names: list[str]) -> list[Values]:
@@ -257,7 +257,7 @@ def _run(net: Network, names: list[str], batch: int) -> Values:
 
 @contextmanager
 def explain_missing_examples(net: Network) -> Iterator[None]:
-    """Where a network without examples is run: what it refuses may be the random inputs."""
+    """Run a network without representative inputs; a failure may be due to the random inputs."""
     try:
         yield
     except ModelError as error:

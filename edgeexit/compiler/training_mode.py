@@ -1,6 +1,6 @@
 """Networks that were exported in training mode: a sample has other answers on every run, or in every batch.
 
-No way of running them can be compared with another.
+Their outputs cannot be compared between modes or backends.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def refuse_training_mode(net: Network, exits: Sequence[Exit]) -> None:
         msg = (
             "the network normalises by the statistics of the batch, so that a sample's answer depends on the other samples: "
             f"{_format_nodes(learning)}."
-            " Export it in evaluation mode (module.eval()), where it normalises by what it has learnt."
+            " Export it in evaluation mode (module.eval()), where it normalises by its learned statistics."
         )
         raise ModelError(msg)
 

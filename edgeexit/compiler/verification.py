@@ -1,6 +1,6 @@
-"""Compare both modes of a bundle, exit by exit, with the file as the user gave it, run by ONNX Runtime; on what, see `trials`.
+"""Compare both modes of a bundle, exit by exit, with the original model, run by ONNX Runtime.
 
-One engine is open at a time.
+The inputs are those of `verification_inputs`. One engine is open at a time.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from edgeexit.graph.cost import count_costs_to_reach
 from edgeexit.graph.scores import as_logits, of_one_kind
 from edgeexit.runtime.answers import (
     ExitAnswers,
+    adapt_to_rounding,
     compute_difference,
     compute_precision_loss,
     refuse_useless,
     replace_non_finite,
-    settled,
 )
 from edgeexit.runtime.inputs import Inputs
 from edgeexit.runtime.loading import open_runner
@@ -92,7 +92,7 @@ def _verify(
     # A loop that waits for a value to grow would never leave zeros.
     extreme = not may_run_forever(original.net.proto.graph)
     samples = make_verification_inputs(original.net.inputs, given, wide=wide, extreme=extreme)
-    told, wanted = _run_original(draft, original, samples)
+    reference, wanted = _run_original(draft, original, samples)
     with explain_missing_examples(original.net):
         _refuse_nan(samples, wanted)
     samples, truth = _select_known(samples, wanted)
@@ -102,13 +102,15 @@ def _verify(
         refuse_useless(truth, expected, draft.manifest.precision)
     found = _check_modes(draft, settings, samples, progress)
     rule = criterion(draft.manifest.criterion)
-    settled_for = {mode: _settled(expected, answers, samples, numbers, rule) for mode, answers in found.items()}
+    adapted_for = {
+        mode: _adapt_all_to_rounding(expected, answers, samples, numbers, rule) for mode, answers in found.items()
+    }
     result = VerificationSummary(
         sum(not (s.given or s.extreme) for s in samples),
         sum(s.given for s in samples),
-        _check_logits(found["staged"], settled_for["staged"], samples, numbers, "staged"),
-        _check_logits(found["fused"], settled_for["fused"], samples, numbers, "fused"),
-        reference=told,
+        _check_logits(found["staged"], adapted_for["staged"], samples, numbers, "staged"),
+        _check_logits(found["fused"], adapted_for["fused"], samples, numbers, "fused"),
+        reference=reference,
     )
     if draft.manifest.dynamic_batch:
         _check_batch(draft, settings, samples, expected, numbers)
@@ -116,12 +118,14 @@ def _verify(
     result = replace(
         result,
         fused_left_out=left_out,
-        score_error=_check_scores(found, settled_for, samples, numbers, learned=rule.learned),
+        score_error=_check_scores(found, adapted_for, samples, numbers, learned=rule.learned),
     )
     if not original.converted:
         return result
     judged = [i for i, s in enumerate(samples) if s.given] or list(range(len(samples)))
-    truth_for = {mode: _settled(truth, answers, samples, numbers, rule) for mode, answers in found.items()}
+    truth_for = {
+        mode: _adapt_all_to_rounding(truth, answers, samples, numbers, rule) for mode, answers in found.items()
+    }
     error, same = compute_precision_loss(found, truth_for, judged)
     return replace(result, precision_error=error, same_labels=same)
 
@@ -306,7 +310,7 @@ def _check_batch(
     few, wanted = [samples[i] for i in places], [expected[i] for i in places]
     found = {"batch": _run_in_batch(draft, settings, few)}
     rule = criterion(draft.manifest.criterion)
-    wanted = _settled(wanted, found["batch"], few, numbers, rule)
+    wanted = _adapt_all_to_rounding(wanted, found["batch"], few, numbers, rule)
     _check_logits(found["batch"], wanted, few, numbers, "batch")
     _check_scores(found, {"batch": wanted}, few, numbers, learned=rule.learned)
 
@@ -331,7 +335,7 @@ def _run_in_batch(draft: Bundle, settings: Settings, samples: Sequence[Verificat
     return [ExitAnswers(z, sign * h) for z, h in zip(logits, scores, strict=True)]
 
 
-def _settled(
+def _adapt_all_to_rounding(
     expected: Sequence[ExitAnswers],
     found: Sequence[ExitAnswers],
     samples: Sequence[VerificationInput],
@@ -341,7 +345,7 @@ def _settled(
     """What is expected of one mode, where rounding may decide which exit is the most confident."""
     pairs = zip(expected, found, samples, strict=True)
     return [
-        settled(wanted, answers, get_rounding_tolerance(numbers, extreme=sample.loose), rule)
+        adapt_to_rounding(wanted, answers, get_rounding_tolerance(numbers, extreme=sample.loose), rule)
         for wanted, answers, sample in pairs
     ]
 

@@ -1,7 +1,7 @@
-"""What a bundle is compared with its file on.
+"""The inputs on which a compiled bundle is compared with the original model.
 
 Inputs: uniform in 0..1, standard normal, and up to ±10 or 0..255, beside given ones. One that the file itself refuses, or has no numbers
-for, says nothing of the bundle and is left out; only uniform ones must be taken, where none are given. Large ones must agree to 1 %:
+for, shows nothing about the bundle and is left out; only uniform ones must be taken, where none are given. Large ones must agree to 1 %:
 there, the order of additions alone moves what a softmax inside makes of two that are nearly equal. Extreme ones, zeros, tiny values and
 values of ±1000, are where terms such as `+ 1e-8` decide; they count where rounding of the input does not move the original's answers.
 """
@@ -31,7 +31,7 @@ class VerificationInput:
         given: whether the user gave this input (otherwise it is random).
         optional: the file need not take it, nor have numbers for it.
         loose: it is large, and agreement to 1 % is enough.
-        extreme: it is compared only where the original is steady.
+        extreme: it is compared only where rounding of the input does not change the original's answers.
     """
 
     inputs: Mapping[str, Array]

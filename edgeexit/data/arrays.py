@@ -1,4 +1,4 @@
-"""Arrays as people have them, made into what a network's input declares: dtype and order of dimensions, cast only where nothing is lost.
+"""Arrays in any common form, converted to what a network's input declares: dtype and order of dimensions, cast only where nothing is lost.
 
 * anything that NumPy reads, tensors of torch among it (with or without gradient, on any device)
 * floats are rounded to the input's float type; a value beyond its range is an error

@@ -1,4 +1,4 @@
-"""Class names: as people give them, and which number a class folder or a text label has."""
+"""Class names as given by the user, and the number of the class that a folder or a text label names."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def _number_by_known_names(found: Sequence[str], model: ModelInfo, where: str) -
 
 
 def _refuse_shared(numbers: Mapping[str, int | None], model: ModelInfo, where: str) -> None:
-    """A name that several classes of the network have says nothing."""
+    """A name that several classes of the network share is ambiguous."""
     names = [model.class_names[i] for i in numbers.values() if i is not None]
     shared = [n for n in dict.fromkeys(names) if model.class_names.count(n) > 1]
     if shared:

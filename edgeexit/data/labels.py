@@ -1,4 +1,4 @@
-"""Labels as people have them, made into int64 [n] from 0.
+"""Labels in any common form, converted to int64 [n] from 0.
 
 Taken: whole numbers of any dtype (also as floats), truth values, a column [n, 1], one-hot rows [n, classes], text that names classes; also
 as objects, as pandas keeps text.

@@ -156,7 +156,7 @@ class Preprocess:
         return np.asarray(scaled, dtype)
 
     def __str__(self) -> str:
-        """One line for people."""
+        """One line of text."""
         parts = [
             f"resize {_format_size(self.resize)}{' (shorter side)' if len(self.resize) == 1 else ''} {self.interpolation}"
         ]

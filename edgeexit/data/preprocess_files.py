@@ -1,4 +1,4 @@
-"""Preprocessing as people give it: `key=value` text, a preset, an edgeexit file, or the configuration file that came with the network.
+"""Preprocessing as the user gives it: `key=value` text, a preset, an edgeexit file, or the configuration file that came with the network.
 
 resize=256,size=224,mean=0.485,0.456,0.406,std=0.229,0.224,0.225
 imagenet
@@ -273,7 +273,7 @@ def _parse_torchvision(table: Table) -> Preprocess:
     )
 
 
-_TIMM_CROP = 0.875  # what timm takes where nothing is said, as it does ImageNet's mean and standard deviation
+_TIMM_CROP = 0.875  # timm's default, as are ImageNet's mean and standard deviation
 
 
 def _parse_timm(table: Table) -> Preprocess:

@@ -76,7 +76,7 @@ def convert_to_onnx(
 
 
 def _check_batch(model: Any) -> None:
-    """Torch may fix a batch that was asked to be free, as where forward says `len(x)`, and say nothing."""
+    """Torch may fix a batch that was asked to be free, as where forward calls `len(x)`, without a warning."""
     fixed = [v.name for v in (*model.graph.inputs, *model.graph.outputs) if isinstance(v.shape[0], int)]
     if fixed:
         msg = f"the batch of {', '.join(fixed)} is fixed by forward (`len(x)` fixes it, `x.shape[0]` does not). {FIXED_BATCH}"
@@ -106,7 +106,7 @@ _TALKERS = ("torch.onnx", "torch.export", "torch.fx.experimental.symbolic_shapes
 
 @contextmanager
 def _silence_exporter() -> Iterator[None]:
-    """Torch's exporter warns about its own deprecated calls and about packages that nobody asked for."""
+    """Torch's exporter warns about its own deprecated calls and about packages that are not needed here."""
     levels = {logging.getLogger(name): logging.getLogger(name).level for name in _TALKERS}
     for logger in levels:
         logger.setLevel(logging.CRITICAL)

@@ -53,7 +53,7 @@ _RULES = (
 
 
 def simplify(model: Any) -> None:
-    """Fold constants and settle shapes of an onnx_ir model, in place; every constant of its arithmetic stays.
+    """Fold constants and infer shapes of an onnx_ir model, in place; every constant of its arithmetic stays.
 
     Raises:
         ImportError: onnxscript is not installed.

@@ -1,4 +1,4 @@
-"""Framework-neutral ONNX surgery: read a model, find its exits, append the criterion, split, fuse, count the cost.
+"""Framework-neutral ONNX graph surgery: read a model, find its exits, append the criterion, split, fuse, count the cost.
 
     read_model ─► find_exits ─► add_scores ─► split ─► stage models
                                                  └──► fuse ─► one model of nested If

@@ -1,6 +1,6 @@
-"""The coarsest numbers that a network computes with: they say how closely two ways of running it can agree.
+"""The coarsest arithmetic that a network uses, which limits how closely two runtimes can agree.
 
-A kernel that is fused otherwise rounds otherwise. What lies between two steps of int8 then falls to the other one, whatever the type of
+Differently fused kernels round differently. A value between two steps of int8 may then be rounded to the other one, whatever the type of
 the logits is.
 """
 

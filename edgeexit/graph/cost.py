@@ -1,4 +1,4 @@
-"""What a stage costs on paper: multiply-accumulates, parameters and bytes. The device's own answer is measured, never derived."""
+"""Theoretical cost of a stage: multiply-accumulates, parameters and bytes. Latency is measured, never derived from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a damaged model may hold that ends a runtime, or Python, in no message: looked for before anything reads it."""
+"""Damage in a model file that crashes a runtime or Python: checked before anything reads the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeexit.graph.dataflow import list_inner_graphs
 
 
 def find_damage(proto: onnx.ModelProto) -> str | None:
-    """The first fault of that kind, for people; None where there is none."""
+    """The first fault of that kind, as a sentence; None if there is none."""
     if any(isinstance(text, bytes) for text in _list_texts(proto)):
         return "a name in it is not UTF-8"
     versions = {entry.domain: entry.version for entry in proto.opset_import}

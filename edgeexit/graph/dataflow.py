@@ -1,4 +1,4 @@
-"""Who makes and who reads each tensor, and what varies with the values of the inputs: the ground on which splitting stands."""
+"""Data flow: which node makes and which nodes read each tensor, and which tensors depend on the values of the inputs."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Flow:
     def from_graph(
         cls, graph: onnx.GraphProto, inputs: Iterable[str], fixed: Collection[str] = (), *, cautious: bool = True
     ) -> Flow:
-        """Read the flow off a graph whose nodes stand in topological order, as ONNX demands and `read_model` sees to.
+        """Analyse a graph whose nodes are in topological order, as ONNX requires and `read_model` ensures.
 
         Args:
             graph: graph of the model.
             inputs: inputs of the model, without those that are weights.
             fixed: tensors whose shape is known not to depend on values.
-            cautious: take it that branches of an `If`, and turns of a `Loop`, give tensors of different shapes.
+            cautious: assume that branches of an `If`, and iterations of a `Loop`, give tensors of different shapes.
         """
         reads = tuple(frozenset(list_node_reads(node)) for node in graph.node)
         producer = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
@@ -109,7 +109,7 @@ class _Walk:
         self._cautious = cautious
 
     def visit(self, node: onnx.NodeProto, reads: frozenset[str]) -> bool:
-        """Note what a node makes; whether that varies."""
+        """Record what a node makes; returns whether it depends on the inputs."""
         if node.op_type in SHAPE_ONLY:
             varies = not self.data_dependent.isdisjoint(reads)
         else:
@@ -169,7 +169,7 @@ class _Walk:
     def _visit_until_fixpoint(
         self, body: onnx.GraphProto, given: Iterable[tuple[str, str]], back: Sequence[tuple[str, str]]
     ) -> None:
-        """Walk a body until what one turn hands to the next brings nothing new."""
+        """Walk a loop body until its loop-carried tensors reach a fixed point."""
         self._propagate(given)
         before = -1
         while before != len(self.varying) + len(self.data_dependent):

@@ -193,7 +193,7 @@ def _list_outputs(outputs: dict[str, TensorSpec]) -> str:
 
 
 def _check_tensors(named: _Named, values: Iterable[onnx.ValueInfoProto]) -> None:
-    """An output that is a sequence or a map, as converters add them for people, is passed over unless it is named."""
+    """An output that is a sequence or a map, as some converters add, is passed over unless it is named."""
     wanted = {name for _, *names in named for name in names}
     for value in values:
         if value.name in wanted and not is_tensor(value):

@@ -1,6 +1,7 @@
-"""One file of weights for all models of a bundle: a weight that the model, a stage and the fused graph all read is stored once.
+"""External data: one file of weights for all models of a bundle.
 
-Small tensors stay inside their model: shapes and axes must be readable for shape inference, and a pointer would cost more than it saves.
+A weight that the model, a stage and the fused graph all read is stored once. Small tensors stay inside their model: shapes and axes
+    must be readable for shape inference, and a pointer would cost more than it saves.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edgeexit.graph.paths import join_safely
 SMALLEST = 1024  # bytes; below this a tensor stays inline
 _ALIGN_SMALL, _ALIGN_LARGE, _LARGE = 64, 4096, 1 << 20  # large tensors start on a page, so that a runtime can map them
 _CHUNK = 1 << 22
-_UNSETTLED = "unsettled"
+_UNKNOWN_LOCATION = "unknown"
 
 _Opener: TypeAlias = Callable[[], BinaryIO]
 
@@ -31,7 +32,7 @@ class WeightFile:
     Args:
         stream: where the bytes go; its position must be at the start.
 
-    The models learn the file's name from `settle`, because it is named by its content, which is known last.
+    The models get the file's name from `set_location`, because it is named by its content, which is known last.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -59,11 +60,13 @@ class WeightFile:
             self._take_one(tensor, folder)
         lean = onnx.ModelProto()
         lean.CopyFrom(model)
-        self._taken += [t for t in list_all_tensors(lean.graph) if read_external_data(t).get("location") == _UNSETTLED]
+        self._taken += [
+            t for t in list_all_tensors(lean.graph) if read_external_data(t).get("location") == _UNKNOWN_LOCATION
+        ]
         return lean
 
-    def settle(self, location: str) -> None:
-        """Tell every model that was taken the name of the file."""
+    def set_location(self, location: str) -> None:
+        """Write the name of the file into every model that was added."""
         for tensor in self._taken:
             next(e for e in tensor.external_data if e.key == "location").value = location
 
@@ -107,7 +110,7 @@ class WeightFile:
     def _point(self, tensor: TensorProto, offset: int, length: int) -> None:
         for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
             tensor.ClearField(field)
-        point_to_file(tensor, _UNSETTLED, offset, length)
+        point_to_file(tensor, _UNKNOWN_LOCATION, offset, length)
 
 
 def point_to_file(tensor: TensorProto, location: str, offset: int, length: int) -> None:
@@ -120,7 +123,7 @@ def point_to_file(tensor: TensorProto, location: str, offset: int, length: int) 
 
 
 def _write(stream: BinaryIO, chunk: bytes) -> None:
-    """Zeros become a hole, as they may have been in the file they come from."""
+    """Zeros become a hole in the file (sparse), as they may have been in their source."""
     if chunk == bytes(len(chunk)):
         stream.seek(len(chunk), io.SEEK_CUR)
     else:

@@ -21,9 +21,9 @@ _Key = tuple[str, str, str]
 def fill_default_attributes(proto: onnx.ModelProto) -> None:
     """Make every call of a local function give all its attributes: defaults are written in; of what has none there is a copy without it."""
     functions = _Functions(proto)
-    functions.settle(proto.graph.node)
+    functions.resolve(proto.graph.node)
     for function in functions:
-        functions.settle(function.node)
+        functions.resolve(function.node)
 
 
 class _Functions:
@@ -41,14 +41,14 @@ class _Functions:
             yield self._proto.functions[index]
             index += 1
 
-    def settle(self, nodes: Iterable[onnx.NodeProto]) -> None:
-        """Settle the calls among these nodes and in the graphs inside them."""
+    def resolve(self, nodes: Iterable[onnx.NodeProto]) -> None:
+        """Resolve the calls among these nodes and in the graphs inside them."""
         for node in _list_nodes(nodes):
             key = _make_key(node.op_type, node)
             if key in self._by_key:
-                self._settle_call(node, key)
+                self._resolve_call(node, key)
 
-    def _settle_call(self, node: onnx.NodeProto, key: _Key) -> None:
+    def _resolve_call(self, node: onnx.NodeProto, key: _Key) -> None:
         function = self._by_key[key]
         given = {attribute.name for attribute in node.attribute}
         node.attribute.extend(default for default in function.attribute_proto if default.name not in given)

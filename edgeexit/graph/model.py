@@ -61,7 +61,7 @@ _WHOLE_NUMBERED = frozenset(
 """Element types of which each number takes bytes or a field entry of its own."""
 
 INFERENCE_ERRORS = (onnx.shape_inference.InferenceError, RuntimeError, ValueError, MemoryError)
-"""Of ONNX shape inference: shapes that contradict each other or that nobody can hold, unknown operators, models beyond protobuf's 2 GB."""
+"""Of ONNX shape inference: shapes that contradict each other or exceed any memory, unknown operators, models beyond protobuf's 2 GB."""
 
 OLDEST_OPSET = 11  # the first with the If, TopK and negative axes that the splitter and the criteria use
 

@@ -36,6 +36,6 @@ def load_binary(path: Path) -> onnx.ModelProto:
 
 def parse_reason(error: BaseException) -> str:
     """What a parser says is wrong, in one line."""
-    said = error.args[0] if error.args and isinstance(error.args[0], bytes) else str(error)
-    text = " ".join((said.decode(errors="replace") if isinstance(said, bytes) else said).split())
+    reason = error.args[0] if error.args and isinstance(error.args[0], bytes) else str(error)
+    text = " ".join((reason.decode(errors="replace") if isinstance(reason, bytes) else reason).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

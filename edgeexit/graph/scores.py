@@ -105,7 +105,7 @@ def _add_score(builder: NodeBuilder, logits: str, exit: Exit, criterion: Criteri
 
 
 def _add_max_softmax(builder: NodeBuilder, logits: str, exit: Exit) -> str:
-    # The last exit decides nothing, so networks that learn when to stop give it no score; people still see one.
+    # The last exit decides nothing, so networks that learn when to stop give it no score; users still see one.
     nodes = CRITERIA["max_softmax"].nodes
     assert nodes is not None
     return nodes(builder, logits, exit.classes)

@@ -47,7 +47,7 @@ def _read_cache(index: Path) -> Cache | None:
     if size is None or level is None or kind is None or not line:
         return None
     size_bytes = int(size.group(1)) * _UNITS[size.group(2)]
-    ways = read_int(index / "ways_of_associativity") or size_bytes // line  # 0: fully associative, or not told
+    ways = read_int(index / "ways_of_associativity") or size_bytes // line  # 0: fully associative, or not known
     shared = count_cpus(read_text(index / "shared_cpu_list") or "0")
     return Cache(level, kind, size_bytes, ways, line, "the kernel", shared)
 

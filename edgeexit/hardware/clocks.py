@@ -107,14 +107,14 @@ def find_event_counter_files(root: Path) -> dict[str, Path]:
 def read_alarms(root: Path) -> dict[str, bool]:
     """Conditions that the firmware reports now, and those seen since boot (`... since boot`): Raspberry Pi."""
     bits = _read_throttled_bits(root)
-    told: dict[str, bool] = {}
+    flags: dict[str, bool] = {}
     if bits is not None:
-        told |= {name: bool(bits >> bit & 1) for bit, name in _THROTTLED_NOW.items()}
-        told |= {f"{name} since boot": bool(bits >> (16 + bit) & 1) for bit, name in _THROTTLED_NOW.items()}
+        flags |= {name: bool(bits >> bit & 1) for bit, name in _THROTTLED_NOW.items()}
+        flags |= {f"{name} since boot": bool(bits >> (16 + bit) & 1) for bit, name in _THROTTLED_NOW.items()}
     for chip in _find_hwmons(root, "rpi_volt"):
         low = read_int(chip / "in0_lcrit_alarm")
-        told |= {} if low is None else {"under-voltage": bool(low) or told.get("under-voltage", False)}
-    return told
+        flags |= {} if low is None else {"under-voltage": bool(low) or flags.get("under-voltage", False)}
+    return flags
 
 
 def read_power_mode(root: Path) -> str | None:

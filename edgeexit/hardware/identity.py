@@ -1,4 +1,4 @@
-"""What this machine is: the facts from which the device key is made (`keys`), and others for people."""
+"""What this machine is: the facts from which the device key is made (`keys`), and others for display."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TRADEMARKS = re.compile(r"\((r|tm|c)\)|\b(cpu|processor|developer kit|rev(ision
 
 
 def read_device_facts(root: Path = ROOT) -> dict[str, str]:
-    """The static facts of this device, for people: those the key is made from, then system, memory and other packages.
+    """The static facts of this device, for display: those the key is made from, then system, memory and other packages.
 
     A fact that is not known is not in the dictionary.
     """

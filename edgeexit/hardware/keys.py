@@ -20,7 +20,7 @@ _RUNTIMES = {
     "openvino": ("openvino", "OpenVINO"),
     "tensorrt": ("tensorrt", "TensorRT"),
 }
-"""Of each backend: the fact that holds the version of what runs it, and how people call it."""
+"""Of each backend: the fact that holds the version of what runs it, and its usual name."""
 _ON_GPU = frozenset({"tensorrt"})
 _HARDWARE = {"board": "board", "cpu": "CPU", "arch": "architecture", "cores": "CPUs", "gpu": "GPU"}
 _ISA = re.compile(
@@ -55,7 +55,7 @@ def find_old_device_key(root: Path = ROOT) -> str:
 
 
 def find_key_changes(then: Mapping[str, str], now: Mapping[str, str], backend: str) -> dict[str, str]:
-    """What of the key is not as it was, by name of the fact, for people: `{"runtime": "ONNX Runtime 1.31 → 1.32"}`; empty for one device.
+    """Changes of the device key, by name of the fact, as text: `{"runtime": "ONNX Runtime 1.31 → 1.32"}`; empty for one device.
 
     Args:
         then: `read_device_facts` when something was measured.

@@ -1,6 +1,6 @@
 """NVIDIA's management library, by ctypes: the few calls that edgeexit needs, each None where the device says NotSupported.
 
-On a Jetson up to Orin, initialising succeeds and every reading is NotSupported, so "it initialises" says nothing: only a value
+On a Jetson up to Orin, initialising succeeds and every reading is NotSupported, so a successful initialisation proves nothing: only a value
 that was read counts.
 """
 

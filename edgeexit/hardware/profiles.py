@@ -142,7 +142,7 @@ class Defaults:
 
 @dataclass(frozen=True)
 class TensorRt:
-    """How TensorRT builds engines there, where the user says nothing.
+    """Default options of TensorRT engine builds on this board.
 
     Attributes:
         optimization_level: 0 to 5; higher ones search longer.

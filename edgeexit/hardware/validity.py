@@ -24,7 +24,7 @@ _MAX_TEMPERATURE_CHANGE_C = 5.0
 _MAX_FOREIGN_CORES = 0.5
 _MAX_STEAL = 0.01
 _MIN_INTERVAL_S = 0.2
-"""CPU times come in ticks of 10 ms: over less than this their rate says nothing."""
+"""CPU times come in ticks of 10 ms: over less than this their rate is not meaningful."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def combine_findings(findings: Iterable[Finding]) -> Validity:
 
 
 def judge(before: DeviceState, after: DeviceState, *, threads: int = 1) -> Validity:
-    """The verdict over what happened between two snapshots of one machine, with so many worker threads at work."""
+    """Whether a measurement between two snapshots of one machine is valid, given its number of worker threads."""
     room = _check_room(after, threads)
     rules = (
         _check_settings,

@@ -111,7 +111,7 @@ def decide(runner: Runner, backbone: Backbone, data: Dataset, samples: Sequence[
         backbone: backbone of the runner.
         data: the samples as one set.
         samples: the same, one by one, [1, ...] each.
-        progress: told every 64 samples.
+        progress: callback, called every 64 samples.
     """
     n = len(samples)
     exits, labels, straight = (np.empty(n, np.int64) for _ in range(3))

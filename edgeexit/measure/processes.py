@@ -127,8 +127,8 @@ def _raise_refusal(file: Path) -> None:
         raise kinds.get(refusal["code"], InternalError)(refusal["message"])
 
 
-def _raise_failure(code: int, said: str, folder: Path) -> NoReturn:
-    tail = " | ".join(said.strip().splitlines()[-3:])
+def _raise_failure(code: int, output: str, folder: Path) -> NoReturn:
+    tail = " | ".join(output.strip().splitlines()[-3:])
     if code == -signal.SIGKILL and not tail:
         msg = "a measuring process was killed (SIGKILL), as the system does where memory runs out: give fewer samples, or free some memory."
         raise HardwareMissing(msg)

@@ -19,7 +19,7 @@ class Suite:
 
     Attributes:
         name: name of its file, without the suffix.
-        description: one sentence for people.
+        description: one sentence.
         processes: fresh processes, one after the other.
         seconds: seconds of timing in each, all variants together.
         warmup_s: seconds of warm-up with the natural trace before the timing, in each process, after every exit was forced ten times.

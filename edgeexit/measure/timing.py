@@ -5,7 +5,7 @@
     └ untimed┴ n_B samples┘└ untimed┴ n_A samples┘
 
 What drifts (clocks, temperature, other load) drifts for all alike, since the blocks are short and their order is drawn
-anew each round. Blocks of one round carry the same id, so that they can be compared as pairs. The first inferences of a
+again each round. Blocks of one round carry the same id, so that they can be compared as pairs. The first inferences of a
 block find caches that the other callables have filled; they are run and not timed. Nothing is subtracted:
 `harness_overhead_s` says what the harness itself puts into each sample.
 """
@@ -160,7 +160,7 @@ def time_interleaved(
         block_s: wished length of one block, seconds.
         fewest_rounds: run even where they take longer than `seconds`.
         seed: random seed of the order within the rounds.
-        progress: told the elapsed share after every round, as "timing", in hundredths.
+        progress: callback with the elapsed share after every round, as "timing", in hundredths.
 
     Returns:
         The samples of each callable, by the same names.

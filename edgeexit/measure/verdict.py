@@ -38,7 +38,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What can be said of a candidate beside a reference.
+    """Comparison of a candidate with a reference.
 
     Attributes:
         verdict: one of `Verdict`; see the module.

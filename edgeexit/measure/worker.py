@@ -65,7 +65,7 @@ class RunnerSpec:
         from edgeexit.runtime import load
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the other process has said what there is to say about its calibration
+            warnings.simplefilter("ignore")  # the parent process has already warned about the calibration
             runner = load(self.bundle, **self.settings)
         runner.inner_thresholds = tuple(float(t) for t in self.inner_thresholds)
         return runner
@@ -198,7 +198,7 @@ class _Bench:
         arrays |= {
             "start_s": np.array(times[:1]),
             "rounds_s": np.array(times[1:-1]),
-        }  # told after each round, and at the end
+        }  # sent after each round, and at the end
         for name, samples in found.items():
             arrays |= _pack_samples(name, samples)
         return arrays

@@ -174,7 +174,7 @@ class _ResponseNorm(nn.Module):
 
 
 def _build_head(channels: list[int], pixels: int, classes: int) -> nn.Sequential:
-    """3x3 convolutions through these channels, pooling to so many pixels, one fully connected layer."""
+    """3x3 convolutions through these channels, pooling to this number of pixels, one fully connected layer."""
     layers: list[nn.Module] = []
     for a, b in pairwise(channels):
         layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU()]
@@ -200,7 +200,7 @@ def _build_light_branch(channels: int, pixels: int, classes: int, *, width: int 
 def _build_stem_branch(classes: int) -> nn.Sequential:
     """Four 3x3 convolutions from 16 to 64 channels, the size halved before each but the third, the mean over the pixels, 1 FC.
 
-    An exit that hangs on the first layer has to see by itself; halving first leaves it an eighth of the ResNet-20's time. Narrow, since
+    An exit after the first layer has to see by itself; halving first leaves it an eighth of the ResNet-20's time. Narrow, since
     weights cost more than their multiplications where those of heads and trunk together outgrow a cache.
     """
     return nn.Sequential(

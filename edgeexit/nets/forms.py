@@ -147,7 +147,7 @@ def _place_of_single(value: Any) -> str:
 
 
 def describe_structure(value: Any) -> str:
-    """The structure of a result, for people."""
+    """The structure of a result, as text."""
     if isinstance(value, Mapping):
         return f"{type(value).__name__} of {', '.join(f'{k}: {describe_structure(v)}' for k, v in value.items()) or 'nothing'}"
     if isinstance(value, tuple | list):

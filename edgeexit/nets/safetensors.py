@@ -39,7 +39,7 @@ def is_safetensors(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
             start = stream.read(9)
-    except OSError:  # whoever reads it says why
+    except OSError:  # the reader of the file reports why
         return False
     return len(start) == 9 and start[8:] == b"{" and 2 <= int.from_bytes(start[:8], "little") <= _LARGEST_HEADER
 

@@ -35,6 +35,6 @@ def translate_user_errors(what_failed: str) -> Iterator[None]:
     except EdgeExitError:
         raise
     except (Exception, SystemExit) as error:
-        said = error.msg if isinstance(error, SyntaxError) else str(error)
-        msg = f"{what_failed}: {type(error).__name__}: {said or 'no message'}{format_code_location(error)}"
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        msg = f"{what_failed}: {type(error).__name__}: {reason or 'no message'}{format_code_location(error)}"
         raise ModelError(msg) from error

@@ -42,7 +42,7 @@ class WeightsLocation:
     others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """For people; empty where the file is a plain state_dict."""
+        """As text; empty where the file is a plain state_dict."""
         parts = [f"weights from {self.place!r}"] if self.place else []
         if self.prefix:
             word = "with" if self.prefix.startswith("+") else "without"
@@ -165,9 +165,9 @@ _UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, Looku
 """What `torch.load` raises on files that it did not write, or that hold objects."""
 
 
-def _explain_unreadable(path: Path, said: str) -> str:
+def _explain_unreadable(path: Path, reason: str) -> str:
     """In our words: torch's own name an argument that would run the file's code."""
-    objects = re.search(r"GLOBAL (\S+)", said)
+    objects = re.search(r"GLOBAL (\S+)", reason)
     if objects is None:
         return f"{path} is damaged, or torch.save did not write it."
     return (

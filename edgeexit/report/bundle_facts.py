@@ -148,7 +148,7 @@ class BundleFacts:
 
     @property
     def answers_what_is_left(self) -> str:
-        """Which exit answers an input that left at no early exit, in words."""
+        """Which exit answers an input that left at no early exit, as text."""
         return FALLBACKS[self.fallback].answered_by
 
     def data_lines(self) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ _MOST_NAMES = 10
 def format_data_lines(
     preprocess: Preprocess | None, names: tuple[str, ...], reference: DataReference | None
 ) -> tuple[str, ...]:
-    """Preprocessing, class names and reference for people; what is not known is left out."""
+    """Preprocessing, class names and reference as text; what is not known is left out."""
     lines = [f"preprocessing of pictures: {preprocess}"] if preprocess is not None else []
     if names:
         more = f", ... ({len(names)})" if len(names) > _MOST_NAMES else ""

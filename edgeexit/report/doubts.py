@@ -26,7 +26,7 @@ MACS_PER_BYTE = 8
 
 
 def find_unprofitable_exits(manifest: Manifest) -> tuple[str, ...]:
-    """One sentence for each exit or cut that cannot pay; none where nothing speaks against it."""
+    """One sentence for each exit or cut that cannot pay; none where all exits can pay."""
     found = [*_order(manifest), *(d for k in range(1, manifest.exits) for d in _find_by_macs(manifest, k))]
     for key, timing in manifest.timings.items():
         found += _find_by_times(manifest, key, timing)

@@ -127,10 +127,10 @@ def render_box(words: str, entries: Sequence[str], kind: str = "") -> str:
     return f'<div class="doubt {kind}">{words}<ul>{listed}</ul></div>'
 
 
-def render_statements(said: Sequence[tuple[str, str, str]]) -> str:
+def render_statements(statements: Sequence[tuple[str, str, str]]) -> str:
     """Short judgements one below the other: what it is about, the judgement, and the sentence."""
     each = "".join(
-        f"<li><b>{escape(what)}</b> {render_pill(word)} {escape(sentence)}</li>" for what, word, sentence in said
+        f"<li><b>{escape(what)}</b> {render_pill(word)} {escape(sentence)}</li>" for what, word, sentence in statements
     )
     return f'<ul class="said">{each}</ul>'
 

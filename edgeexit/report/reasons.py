@@ -1,4 +1,4 @@
-"""One sentence for people who ask why: where the time of early exit went."""
+"""One sentence of explanation: where the time of early exit went."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a measurement is doubted, what spoils it most first, and what differs in a number only said once."""
+"""Why a measurement is suspect: the worst finding first, findings that differ only in a number merged."""
 
 from __future__ import annotations
 

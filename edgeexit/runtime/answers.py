@@ -60,7 +60,7 @@ def replace_non_finite(values: Array) -> Array:
     return np.where(np.isfinite(values), values, 0)
 
 
-def settled(expected: ExitAnswers, found: ExitAnswers, limit: float, rule: Criterion) -> ExitAnswers:
+def adapt_to_rounding(expected: ExitAnswers, found: ExitAnswers, limit: float, rule: Criterion) -> ExitAnswers:
     """`expected`, where rounding decides which exit is the most confident, with the one of those exits that `found` has chosen.
 
     Rounding decides between scores that differ by no more than two of them may be off. Where it decides between two classes of an exit,

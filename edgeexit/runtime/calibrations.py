@@ -20,7 +20,7 @@ class ActiveCalibration:
         key: under which it is active.
         record: what the history says of it.
         document: it, as JSON values.
-        changes: what of the device key was different when it was measured, for people; none for a calibration of this device.
+        changes: differences of the device key since it was measured, as text; none for a calibration of this device.
         distance: how far that device is from this one; 0 for this one.
     """
 

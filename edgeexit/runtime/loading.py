@@ -95,7 +95,7 @@ def load(
 
 
 def _open_whole(path: Path, settings: Settings, mode: str | None, verify: Path | None) -> Runner:
-    """The bundle opened; where it is compiled anew while that is done, the new one."""
+    """The bundle opened; where it is recompiled while that is done, the new one."""
     while True:
         bundle = _open_signed(path, verify)
         chosen = replace(settings, precision=bundle.manifest.precision)
@@ -121,7 +121,7 @@ def _open_signed(path: Path, verify: Path | None) -> Bundle:
 
 
 def take_calibration(runner: Runner, *, accept_device: bool = False) -> list[str]:
-    """Give a Runner the thresholds of the calibration that is active for it; returns what is to be said of it.
+    """Give a Runner the thresholds of the calibration that is active for it; returns remarks about it.
 
     Raises:
         BundleError: the calibration is damaged or too new.
@@ -287,8 +287,8 @@ def _format_differences(names: Mapping[str, str], then: object, now: Mapping[str
     if not isinstance(then, Mapping):
         return []
     return [
-        f"{said} ({_format_value(then[name])}, now {_format_value(now[name])})"
-        for name, said in names.items()
+        f"{text} ({_format_value(then[name])}, now {_format_value(now[name])})"
+        for name, text in names.items()
         if name in then and then[name] != now[name]
     ]
 
@@ -298,4 +298,4 @@ def _format_value(value: object) -> object:
 
 
 def _warn(message: str, called_from: int = 3) -> None:
-    warnings.warn(message, CalibrationWarning, stacklevel=called_from)  # whoever called `load`
+    warnings.warn(message, CalibrationWarning, stacklevel=called_from)  # the caller of `load`

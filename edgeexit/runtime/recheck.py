@@ -46,7 +46,7 @@ class Recheck:
 
     @property
     def slower(self) -> float:
-        """By what share the exit that lost most is slower; below 0 where every exit is faster."""
+        """Relative slowdown of the exit that lost most; below 0 where every exit is faster."""
         return max(now / then for then, now in zip(self.then_s, self.now_s, strict=True)) - 1
 
     @property

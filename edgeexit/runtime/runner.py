@@ -227,7 +227,7 @@ class Runner(OpenedProgram, Summarised):
         return call_moved("Runner.drift_alarm", "edgeexit.drift_alarm(runner)", self, **options)
 
     def reload(self) -> bool:
-        """Take the calibration that is active in the bundle now, and its network where that was compiled anew.
+        """Take the calibration that is active in the bundle now, and its network where that was recompiled.
 
         Costs the reading of one small file while nothing has changed, so that a service may call it now and then. Thresholds that were set
         by hand stay until another calibration is active. Clones are reloaded one by one.
@@ -263,7 +263,7 @@ class Runner(OpenedProgram, Summarised):
 
     @contextmanager
     def _opening(self) -> Iterator[None]:
-        """What is opened late may be gone: the bundle was compiled anew."""
+        """What is opened late may be gone: the bundle was recompiled."""
         try:
             yield
         except (OSError, InputError):

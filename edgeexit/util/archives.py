@@ -24,7 +24,7 @@ DAMAGE = (
     tokenize.TokenError,
     EOFError,
     RuntimeError,  # encrypted, or packed in a way that Python does not know
-    MemoryError,  # a shape that nobody can hold
+    MemoryError,  # a shape larger than any memory
     RecursionError,
     struct.error,
     zipfile.BadZipFile,

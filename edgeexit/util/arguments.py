@@ -1,4 +1,4 @@
-"""What people hand to the public functions from Python, brought into one form, or a clear error."""
+"""Normalise the arguments of public Python functions, or raise a clear error."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _KINDS = (
 
 
 def check_regular_file(path: Path, error: type[InputError] = InputError) -> None:
-    """Refuse a pipe, a socket or a device, links followed: reading one may wait for ever or never end. A missing file is left to others.
+    """Raise an error for a pipe, a socket or a device, links followed: reading one may never end. A missing file passes.
 
     Raises:
         InputError: (or `error`) with what it is instead of a file.
@@ -60,7 +60,7 @@ def check_regular_file(path: Path, error: type[InputError] = InputError) -> None
 
 
 def path_exists(path: Path) -> bool:
-    """Whether there is something at a path; text that the system takes for no name, as one too long, is none."""
+    """Whether there is something at a path; text that cannot be a file name, such as one that is too long, is none."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -68,7 +68,7 @@ def path_exists(path: Path) -> bool:
 
 
 def check_small(path: Path, most: int) -> None:
-    """Refuse what is no regular file, or one of more than `most` bytes; a missing one is left to others.
+    """Raise an error unless it is a regular file of at most `most` bytes; a missing file passes.
 
     Raises:
         InputError: with the size.
@@ -175,7 +175,7 @@ def as_share(what: str, value: object) -> float:
 
 
 def check_progress(progress: object) -> None:
-    """Raise an InputError where who watches is no function."""
+    """Raise an InputError if the progress callback is not a function."""
     if not callable(progress):
         msg = f"progress must be a function of (what, done, total), not {progress!r}."
         raise InputError(msg)

@@ -8,7 +8,7 @@ from html import escape
 
 @dataclass(frozen=True)
 class Summary:
-    """What a value is in short.
+    """A short summary of a value.
 
     Attributes:
         name: name of the value, such as a bundle's folder.

@@ -166,8 +166,8 @@ def _read_union(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
         if not mine:
             return result
         tries.append(mine)
-    told = max(tries, key=len) if isinstance(value, (dict, list)) else min(tries, key=len)
-    faults.extend(told)
+    closest = max(tries, key=len) if isinstance(value, (dict, list)) else min(tries, key=len)
+    faults.extend(closest)
     return None
 
 

@@ -13,7 +13,7 @@ _WIDTH = 60
 
 
 def show_nothing(what: str, done: int, total: int) -> None:
-    """Watch nothing."""
+    """Report no progress."""
 
 
 def show_in_notebooks(what: str, done: int, total: int) -> None:

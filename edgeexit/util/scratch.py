@@ -1,8 +1,8 @@
 """Temporary folders that do not stay behind, however their process ends.
 
-* It ends well, or an exception or Ctrl-C ends it: the folder is removed on the way out; where that comes while the folder is being made
+* It ends well, or an exception or Ctrl-C ends it: the folder is removed on the way out; where that happens while the folder is being made
   or removed, at the end of the process.
-* SIGTERM or SIGHUP ends it: where nobody else handles them, they are handled while there is such a folder.
+* SIGTERM or SIGHUP ends it: unless the user's program handles them, they are handled while there is such a folder.
 * SIGKILL or a power cut: the next process that makes such a folder, or the next command, removes it. A live process holds a lock on its
   folders, and the kernel releases that however the process ends; a process number could belong to another container by then.
 """
@@ -26,7 +26,7 @@ from types import FrameType
 PREFIX = "edgeexit-"
 _UNLOCKED, _LOCKED = "new-", "in-use-"
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-_ABANDONED_S = 3600.0  # a folder that is still not locked after this belongs to nobody: locking it takes microseconds
+_ABANDONED_S = 3600.0  # a folder that is still not locked after this is abandoned: locking it takes microseconds
 
 _LIVE: set[Path] = set()
 """Names of scratch folders of this process, for the handler of signals that end it: there are folders of these names, or there were or
@@ -82,13 +82,13 @@ def remove_stale(parent: Path | None = None, prefix: str = PREFIX) -> None:
 
 
 def _choose_names(place: Path, prefix: str) -> tuple[Path, Path]:
-    """Names that nobody else has: of the new folder, and of the locked one."""
+    """Unused names for the new folder and for the locked one."""
     chosen = secrets.token_urlsafe(9)
     return place / f"{prefix}{_UNLOCKED}{chosen}", place / f"{prefix}{_LOCKED}{chosen}"
 
 
 def _make_locked(unlocked: Path, locked: Path) -> tuple[Path, int]:
-    """A locked folder and its lock. Locked under a name that `remove_stale` leaves alone, so that there is no moment to take it away."""
+    """A locked folder and its lock; `remove_stale` leaves the name alone under which it is locked."""
     unlocked.mkdir(mode=0o700)
     lock = os.open(unlocked, os.O_RDONLY | os.O_DIRECTORY)
     with suppress(OSError):  # a file system without locks: the folder is then never taken for a stale one
@@ -126,7 +126,7 @@ def _remove_and_end(number: int, _frame: FrameType | None) -> None:
 
 
 def _handle_signals() -> None:
-    """Where nobody handles them; only the main thread may say so."""
+    """Only if the program does not handle them; only the main thread may install handlers."""
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:

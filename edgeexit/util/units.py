@@ -1,4 +1,4 @@
-"""Numbers as people read them. The one place where a quantity becomes text; everything else keeps SI floats."""
+"""Numbers as text with units. The one place where a quantity becomes text; everything else keeps SI floats."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def ratio(value: float | None) -> str:
 
 
 def duration(value: float | None) -> str:
-    """How long something takes, for people who wait: `4.2` -> `4 s`, `95.0` -> `1 min 35 s`, `5400.0` -> `1 h 30 min`; None -> `n/a`."""
+    """A duration, rounded: `4.2` -> `4 s`, `95.0` -> `1 min 35 s`, `5400.0` -> `1 h 30 min`; None -> `n/a`."""
     if value is None or not math.isfinite(value):
         return "n/a"
     whole = round(max(0.0, value))

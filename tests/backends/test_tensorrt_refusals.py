@@ -136,7 +136,7 @@ def test_an_engine_that_tensorrt_refuses_is_built_anew(bundles: dict[str, Bundle
     with installed(Gpu()) as dry:
         _use(bundles["skips"])
     number = dry.calls.index("deserialize_cuda_engine") + 1
-    with installed(Gpu(fail_at=number)) as gpu, pytest.warns(EngineWarning, match="stage 1 .*built anew"):
+    with installed(Gpu(fail_at=number)) as gpu, pytest.warns(EngineWarning, match="stage 1 .*rebuilt"):
         _use(bundles["skips"])
     assert 1 == gpu.calls.count("build_serialized_network")
 
@@ -165,7 +165,7 @@ def test_an_engine_of_another_device_under_our_key_is_refused_and_built_anew(
         about = json.loads(file.with_suffix(".json").read_text())
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         file.with_suffix(".json").write_text(json.dumps({**about, "sha256": digest}))
-    with installed(Gpu()) as gpu, pytest.warns(EngineWarning, match="magic tag does not match.*built anew"):
+    with installed(Gpu()) as gpu, pytest.warns(EngineWarning, match="magic tag does not match.*rebuilt"):
         _use(bundles["skips"])
     assert 3 == gpu.calls.count("build_serialized_network")
 

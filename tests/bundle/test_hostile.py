@@ -120,9 +120,9 @@ def test_a_calibration_of_a_network_that_was_compiled_anew_meanwhile_is_refused(
     before.write_calibration(KEY, {"n": 1})
     edgeexit.compile(model, bundle_path, criterion="max_softmax", seconds=0)
 
-    with pytest.raises(BundleError, match="compiled anew since it was opened"):
+    with pytest.raises(BundleError, match="recompiled since it was opened"):
         before.write_calibration(KEY, {"n": 2})
-    with pytest.raises(BundleError, match="compiled anew since it was opened"):
+    with pytest.raises(BundleError, match="recompiled since it was opened"):
         before.check_writable()
 
     assert not Bundle.open(bundle_path).manifest.calibrations

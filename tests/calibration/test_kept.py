@@ -79,7 +79,7 @@ def test_a_calibration_of_a_bundle_that_was_compiled_anew_is_written_elsewhere(
     edgeexit.compile(model, demo_runner.bundle.path, criterion="margin", seconds=0)
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(BundleError, match=r"compiled anew.*calibration was written to .*digits-late") as caught:
+    with pytest.raises(BundleError, match=r"recompiled.*calibration was written to .*digits-late") as caught:
         keep(demo_runner, *measured, save_as="late")
 
     assert measured[0] == caught.value.calibration

@@ -201,7 +201,7 @@ def test_what_is_opened_late_says_that_the_bundle_was_compiled_anew(
         edgeexit.compile(chain(tmp_path / "other.onnx", width=20), bundle_path, seconds=0)
 
         assert 0 <= runner(images(1)).label < runner.classes
-        with pytest.raises(BundleError, match=r"compiled anew.*runner\.reload\(\)"):
+        with pytest.raises(BundleError, match=r"recompiled.*runner\.reload\(\)"):
             call(runner)
 
 

@@ -80,9 +80,9 @@ class DeciderUnavailable(Exception):  # noqa: N818 - an outcome that callers fal
 
 def translate_cuda_error(error: BaseException, doing: str) -> EdgeExitError:
     """The error to raise for what CUDA said while `doing`."""
-    said = f"{type(error).__name__} {error}".lower()
+    text = f"{type(error).__name__} {error}".lower()
     for words, kind, remedy in _REMEDIES:
-        if any(word in said for word in words):
+        if any(word in text for word in words):
             return kind(f"{doing}: {remedy} (CUDA says: {error})")
     msg = f"{doing}: CUDA refused ({error}). The GPU may need a reset or a reboot; if it happens again, please report it with the model."
     return InternalError(msg)

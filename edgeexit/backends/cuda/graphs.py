@@ -100,7 +100,7 @@ def _abandon(device: CudaDevice) -> None:
 
 
 class ConditionalGraph:
-    """One graph in the making: work at the top, and below it bodies that run only where a kernel said so.
+    """One graph in the making: work at the top, and below it bodies that run only if a kernel enables them.
 
         root ── stage 1 ── decide ── IF ┐
                                         └─ body ── stage 2 ── decide ── IF ┐

@@ -1,6 +1,6 @@
 """ONNX Runtime on CPU: staged and fused. How its sessions are opened is in `sessions`, how stages are cut in `open_optimized_stages`.
 
-It packs the weights of matrix products anew, and keeps both copies of those inside an `If`: a fused mode that gains nothing by it is
+It packs the weights of matrix products again, and keeps both copies of those inside an `If`: a fused mode that gains nothing by it is
 opened unpacked, at 0.95 instead of 1.27 times the memory of the plain network and in the same time (see `should_pack_weights`).
 """
 

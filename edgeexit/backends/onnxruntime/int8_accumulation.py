@@ -32,7 +32,7 @@ def open_with_int32_accumulation(open_with: Callable[[bool], _Session]) -> _Sess
     """Open a session with int32 accumulation if the processor needs it and the runtime accepts the model, else with the default.
 
     Args:
-        open_with: opens the session; told whether to ask for whole sums.
+        open_with: opens the session; its argument says whether to ask for int32 accumulation.
     """
     if may_saturate_int8():
         with suppress(ModelError, *list_runtime_exceptions()):

@@ -123,7 +123,7 @@ def open_session(
         shared_arena: compute in the memory of the process's other sessions that share it.
         optimised: the model is, and is left as it stands.
         packed: copy the weights of matrix products into the order in which their kernels read them.
-        quiet: say nothing on stderr, for a model that may well be refused.
+        quiet: print nothing on stderr, for a model that ONNX Runtime may reject.
 
     Raises:
         ModelError: ONNX Runtime cannot take the model; with its reason.

@@ -6,7 +6,7 @@
                                      <key>.choice     how decisions are made, as measured
 
 The key holds the SHA-256 of the stage and its weights, the options, and every fact of the device and the versions. A file that is not whole
-or not ours is built anew. A bundle can hold no engine: nothing here reads bundles but their ONNX files.
+or not ours is rebuilt. A bundle can hold no engine: nothing here reads bundles but their ONNX files.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class EngineTensor:
 
 
 class EngineWarning(UserWarning):
-    """An engine that was kept cannot be used, and is built anew, which takes a while."""
+    """An engine that was kept cannot be used, and is rebuilt, which takes a while."""
 
 
 class Engines:
@@ -106,7 +106,7 @@ class Engines:
         plan = self.cache.plan(key)
         engine = self._deserialised(plan) if plan is not None else None
         if plan is not None and engine is None:
-            msg = f"TensorRT refuses the engine of {part.what} in the cache ({self.messages.last}): it is built anew."
+            msg = f"TensorRT refuses the engine of {part.what} in the cache ({self.messages.last}): it is rebuilt."
             warnings.warn(msg, EngineWarning, stacklevel=2)
         if plan is None or engine is None:
             self.cache.forget(key)

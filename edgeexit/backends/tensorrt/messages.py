@@ -102,8 +102,8 @@ def start_error(errors: Sequence[str]) -> HardwareMissing:
 
 def build_error(what: str, errors: Iterable[str]) -> EdgeExitError:
     """What a failed build of `what` means."""
-    said = list(errors)
-    last, text = _get_last_error(said), " ".join(said).lower()
+    texts = list(errors)
+    last, text = _get_last_error(texts), " ".join(texts).lower()
     if any(words in text for words in _NO_SCRATCH):
         msg = (
             f"{what} needs more scratch memory than it may use ({last}). Give more with --options workspace_mib=N, or"
@@ -117,7 +117,7 @@ def build_error(what: str, errors: Iterable[str]) -> EdgeExitError:
         )
         return HardwareMissing(msg)
     if any(words in text for words in (*_OLD_DRIVER, *_NO_DEVICE)):
-        return start_error(said)
+        return start_error(texts)
     if any(words in text for words in _NO_IMPLEMENTATION):
         msg = f"TensorRT has no kernel for a layer of {what} ({last}). Compile with float32, or run it with --backend onnxruntime."
         return ModelError(msg)
@@ -136,8 +136,8 @@ def parse_error(what: str, parser: tensorrt.OnnxParser) -> ModelError:
 
 
 def _format_error(error: tensorrt.ParserError) -> str:
-    said = " ".join(error.desc().split())[:200]
-    if said.lower() in {"", "false", "true"}:  # TensorRT's own condition, which says nothing
+    reason = " ".join(error.desc().split())[:200]
+    if reason.lower() in {"", "false", "true"}:  # TensorRT's own condition, which carries no information
         code = error.code()
-        said = str(getattr(code, "name", code)).lower().replace("_", " ")
-    return f"node {error.node_name()!r} ({error.node_operator()}): {said}"
+        reason = str(getattr(code, "name", code)).lower().replace("_", " ")
+    return f"node {error.node_name()!r} ({error.node_operator()}): {reason}"

@@ -40,8 +40,8 @@ class Metric(ABC):
     """One thing that a target can bound.
 
     Attributes:
-        name: how people write it; a numbered one takes the number of an exit after it.
-        what: what it should be, for messages.
+        name: name used in targets; a numbered one takes the number of an exit after it.
+        what: description used in messages.
         units: unit -> power of ten of the SI value; a single "" for a plain number.
         tail: for percentiles, the share of inferences that may take longer than the limit.
         sign: "<=" or ">=", the only direction that makes sense for it.
@@ -129,7 +129,7 @@ class Metric(ABC):
         return replace(bound, limit=bound.limit - room) if room < bound.limit else None
 
     def count_needed_samples(self, bound: Bound, delta: float) -> int:
-        """How many samples prove the bound at level `delta` where not one speaks against it."""
+        """Number of samples that prove the bound at level `delta` if none violates it."""
         return math.ceil(2 * math.log(1 / delta))
 
     def measure(self, bound: Bound, performance: Performance, table: ReplayTable, latency_s: Floats) -> float:

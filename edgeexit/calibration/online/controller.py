@@ -77,7 +77,7 @@ class ControlLaw:
         return min(latency_s, self.most)
 
     def bound(self, inferences: int) -> float:
-        """How far the mean cost can be from `wanted` after so many inferences, under the condition of the module."""
+        """How far the mean cost can be from `wanted` after this number of inferences, under the condition of the module."""
         return self.most * (1 + 2 * self.step) / (self.step * inferences)
 
 

@@ -135,19 +135,19 @@ def genetic(problem: Problem) -> Boundaries:
     """A population of boundaries as shares of the ranks; seeded, so that it gives the same each time."""
     rng = np.random.Generator(np.random.PCG64(0))
     tops = np.array(problem.ranked.tops)
-    people = rng.random((_POPULATION, len(tops)))
+    population = rng.random((_POPULATION, len(tops)))
     for _ in range(_GENERATIONS):
         order = sorted(
-            range(len(people)),
-            key=lambda i: compute_rank_key(problem, _scale_to_boundaries(people[i], tops)),
+            range(len(population)),
+            key=lambda i: compute_rank_key(problem, _scale_to_boundaries(population[i], tops)),
             reverse=True,
         )
-        elite = people[order[: _POPULATION // 4]]
+        elite = population[order[: _POPULATION // 4]]
         parents = elite[rng.integers(len(elite), size=(2, _POPULATION - len(elite)))]
         mixed = np.where(rng.random(parents[0].shape) < 0.5, parents[0], parents[1])
         mutated = mixed + rng.normal(0, 0.05, mixed.shape) * (rng.random(mixed.shape) < 0.5)
-        people = np.vstack([elite, np.clip(mutated, 0, 1)])
-    return max((_scale_to_boundaries(p, tops) for p in people), key=lambda b: compute_rank_key(problem, b))
+        population = np.vstack([elite, np.clip(mutated, 0, 1)])
+    return max((_scale_to_boundaries(p, tops) for p in population), key=lambda b: compute_rank_key(problem, b))
 
 
 def _scale_to_boundaries(shares: NDArray[np.float64], tops: NDArray[np.int64]) -> Boundaries:

@@ -53,7 +53,7 @@ class SearchBox:
     """A box of boundaries.
 
     Attributes:
-        extent, settled: where it lies, and what it decides.
+        extent, decided: the box, and the sums of the samples that it decides.
         bound: upper bound of the goal; -inf where nothing in the box is feasible. best: the boundaries that the bound likes best.
         reached: the goal at `best` where it keeps all limits, else -inf.
         prices: multipliers for its halves, [limits].
@@ -61,7 +61,7 @@ class SearchBox:
     """
 
     extent: BoundaryRange
-    settled: DecidedSums
+    decided: DecidedSums
     bound: float
     best: Indices
     reached: float
@@ -90,9 +90,9 @@ def compute_upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> 
         if priced.stated(box.bound) <= reached or box.split is None:
             break
         heapq.heappop(heap)
-        work -= _CHARGE * max(len(box.settled.undecided), _LEAST_CHARGED) * len(tops)
+        work -= _CHARGE * max(len(box.decided.undecided), _LEAST_CHARGED) * len(tops)
         for extent in _split_box(box):
-            part = _bound_box(priced, extent, box.settled, (box.prices, point, box.bound), reached)
+            part = _bound_box(priced, extent, box.decided, (box.prices, point, box.bound), reached)
             if part.reached > reached:
                 reached, met = part.reached, _make_boundaries(part.best)
             if priced.stated(part.bound) > reached:
@@ -129,28 +129,28 @@ def _bound_box(
     ranks = priced.ranks[:, before.undecided]
     undecided, first_sure = _find_undecided(ranks, extent)
     open_ = undecided.any(axis=0)
-    settled = DecidedSums(
+    decided = DecidedSums(
         before.sums + priced.at(first_sure[~open_], before.undecided[~open_]), before.undecided[open_]
     )
     ranks, undecided, first_sure = ranks[:, open_], undecided[:, open_], first_sure[open_]
-    least = settled.sums + priced.at(undecided.argmax(axis=0), settled.undecided)
+    least = decided.sums + priced.at(undecided.argmax(axis=0), decided.undecided)
     if (least[1:] > priced.limits)[priced.rising].any():
-        return SearchBox(extent, settled, -np.inf, extent.low, -np.inf, prices, None)
+        return SearchBox(extent, decided, -np.inf, extent.low, -np.inf, prices, None)
     if not len(first_sure):
-        feasible = not (settled.sums[1:] > priced.limits).any()
-        worth = float(settled.sums[0]) if feasible else -np.inf
-        return SearchBox(extent, settled, min(worth, above), extent.low, worth, prices, None)
-    start, delta = _telescope_sums(priced.weights(prices, settled.undecided), undecided, first_sure)
+        feasible = not (decided.sums[1:] > priced.limits).any()
+        worth = float(decided.sums[0]) if feasible else -np.inf
+        return SearchBox(extent, decided, min(worth, above), extent.low, worth, prices, None)
+    start, delta = _telescope_sums(priced.weights(prices, decided.undecided), undecided, first_sure)
     samples = UndecidedSamples(ranks, undecided, delta)
     bound, best = samples.bound(point, *extent)
-    bound += settled.sums[0] + start + float(prices @ (priced.limits - settled.sums[1:]))
+    bound += decided.sums[0] + start + float(prices @ (priced.limits - decided.sums[1:]))
     stops = undecided & (ranks >= best[:, None])
     leaves = np.where(stops.any(axis=0), stops.argmax(axis=0), first_sure)
-    sums = settled.sums + priced.at(leaves, settled.undecided)
+    sums = decided.sums + priced.at(leaves, decided.undecided)
     over = sums[1:] - priced.limits
     return SearchBox(
         extent,
-        settled,
+        decided,
         min(bound, above),
         best,
         float(sums[0]) if (over <= 0).all() else -np.inf,

@@ -43,7 +43,7 @@ class RankedScores:
 
     @property
     def tops(self) -> tuple[int, ...]:
-        """The boundary that nobody reaches, D_k, per early exit."""
+        """The boundary that no sample reaches, D_k, per early exit."""
         return tuple(len(d) for d in self.distinct)
 
     def thresholds(self, boundaries: Sequence[int]) -> NDArray[np.float32]:

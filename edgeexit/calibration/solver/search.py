@@ -35,7 +35,7 @@ from edgeexit.calibration.targets import Target, parse_target
 
 PLANE_LEVELS = 256
 MANY_EXITS = 3
-"""From so many early exits on a grid is coarse, and the families are tried too."""
+"""From this number of early exits on a grid is coarse, and the families are tried too."""
 PART = 10_000
 PART_STARTS = 2
 """From more than twice `PART` samples on, starts are refined on about `PART` of them, and the best `PART_STARTS` on all."""

@@ -92,7 +92,7 @@ class ExitAxis:
         return np.asarray(np.cumsum(counted[::-1])[::-1], np.float64)
 
     def boundary(self, cell: int, line: Floats, high: int) -> int:
-        """The best boundary of a cell by what `line` says; `high` stands for one above all ranks."""
+        """The best boundary of a cell by the bound `line`; `high` stands for one above all ranks."""
         end = int(self.starts[cell + 1]) if cell + 1 < len(self.starts) else len(line)
         best = int(self.starts[cell]) + int(line[self.starts[cell] : end].argmax())
         return int(self.values[best]) if best < len(self.values) else high

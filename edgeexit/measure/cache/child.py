@@ -2,7 +2,7 @@
 
     import, load ─ instrumentation on ─ every region: warm-up ─ collect on ─ inferences ─ collect off ─ dump
 
-Callgrind is told by its client requests: a sequence of instructions that does nothing on a CPU and that valgrind looks for
+Callgrind is controlled by its client requests: a sequence of instructions that does nothing on a CPU and that valgrind looks for
 (valgrind.h, x86-64). They come from 29 bytes of machine code in an executable page, so neither a compiler nor callgrind.h is needed.
 """
 

@@ -63,7 +63,7 @@ def measure_runner_cache(
         device: a profile whose caches are simulated; None for those of this machine.
         simulated: whether to simulate; it takes tens of seconds.
         opener: opens hardware counters; a test gives another one.
-        progress: told what is being done.
+        progress: callback with what is being done.
 
     Raises:
         InputError: there are no samples, or no profile has that name.
@@ -97,7 +97,7 @@ def _try_measurement(work: Callable[[], CacheReport]) -> tuple[CacheReport | Non
 
 
 def _simulate_caches(runner: Runner, samples: Sequence[Any], device: str | None, progress: Progress) -> CacheReport:
-    find_valgrind()  # a machine that cannot simulate is told so first: naming a device would not help it
+    find_valgrind()  # raises first on a machine that cannot simulate: naming a device would not help
     known, unknown = find_cache_geometry(device)
     if unknown is not None:
         raise HardwareMissing(unknown)

@@ -91,7 +91,7 @@ def sweep_cache(
         points: at least 2.
         device: simulate this device's caches, even where counters open.
         opener: opens hardware counters; a test gives another one.
-        progress: told what is being done.
+        progress: callback with what is being done.
 
     Raises:
         InputError: too few points or samples, or no profile has that name.

@@ -236,7 +236,7 @@ def build_energy_report(
 
 
 def _explain_unusable(trace: Trace) -> str | None:
-    """Why the whole trace says nothing, or None."""
+    """Why nothing can be measured from the trace, or None."""
     subject = trace.capability.subject
     if not subject:
         return f"{trace.capability.name} has no total and no rail that computing alone moves"

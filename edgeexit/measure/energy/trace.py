@@ -101,7 +101,7 @@ def build_trace(capability: Capability, readings: Sequence[PowerReading]) -> Tra
 def unwrap(counter: Floats, range_j: float | None) -> Floats:
     """Energy since the first reading [n] of a counter [n] that starts again from 0 at `range_j`.
 
-    At most one start between two readings can be told, so a counter must be read more often than it wraps. Without a known range
+    At most one start between two readings can be recognised, so a counter must be read more often than it wraps. Without a known range
     a fall counts as nothing.
     """
     steps = np.diff(counter)

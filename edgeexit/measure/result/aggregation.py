@@ -32,7 +32,7 @@ _MOST_FOR_BOOTSTRAP = 200_000
 
 @dataclass(frozen=True)
 class TimingSeries:
-    """What one process measured of one way to run.
+    """What one process measured of one variant.
 
     Attributes:
         samples: one per inference.
@@ -91,7 +91,7 @@ def compute_latency(
     stand_in: ExitTimes | None = None,
     seed: int = 0,
 ) -> Latency:
-    """The latency of one way to run from the samples of all processes.
+    """The latency of one variant from the samples of all processes.
 
     Args:
         variants: one per process, at least one, none empty.

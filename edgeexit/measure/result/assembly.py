@@ -146,7 +146,7 @@ def build_audit_report(replicates: Sequence[ProcessResult]) -> CachingAudit:
 
 
 def audit_findings(audit: CachingAudit | None) -> Iterator[Finding]:
-    """Answers that come sooner for an input seen just before were not computed anew, or their input was kept."""
+    """Answers that come sooner for an input seen just before were not computed again, or their input was kept."""
     if audit is not None and audit.comparison.verdict == "FASTER" and audit.comparison.typical.value < _LEAST_SAME:
         yield (
             "suspect",

@@ -33,7 +33,7 @@ class Percentile:
 
 @dataclass(frozen=True)
 class Latency:
-    """The latency of one way to run, over all processes.
+    """The latency of one variant, over all processes.
 
     Attributes:
         n: timed inferences.
@@ -270,7 +270,7 @@ class StageLatency:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """Where the time goes, exit by exit; `reason` says why criteria are not told apart."""
+    """Where the time goes, exit by exit; `reason` says why criteria are not timed separately."""
 
     exits: tuple[StageLatency, ...]
     reason: str | None
@@ -309,7 +309,7 @@ class LatencyReport:
 
 @dataclass(frozen=True)
 class PacedSeries:
-    """One way to run under a schedule of arrivals; latency counts from the scheduled arrival, so waiting in line counts too.
+    """One variant under a schedule of arrivals; latency counts from the scheduled arrival, so waiting in line counts too.
 
     Attributes:
         n: requests.
