@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from edgeexit.util.documents import within
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,11 @@ class Augment:
         shift: largest shift either way, pixels, with the rotation and scaling in one interpolation.
     """
 
-    crop_pad: int = 0
+    crop_pad: int = field(default=0, metadata=within(0))
     flip: bool = False
-    rotate_deg: float = 0.0
-    scale: float = 0.0
-    shift: float = 0.0
+    rotate_deg: float = field(default=0.0, metadata=within(0, 180))
+    scale: float = field(default=0.0, metadata=within(0, 0.9))
+    shift: float = field(default=0.0, metadata=within(0))
 
     @property
     def affine(self) -> bool:

@@ -9,62 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal
 
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.training.augment import Augment
+from edgeexit.util.documents import check_schema, parse_document, within
 from edgeexit.util.resources import read_toml
 
-SCHEMA = "edgeexit.recipe/1"
+_SCHEMA = 1
 RECIPES = Path(__file__).resolve().parent / "recipes"
-
-Check: TypeAlias = Callable[[Any], str | None]
-"""A value of the file in; None, or what is wrong with it."""
-
-T = TypeVar("T")
-
-
-# ---------------------------------------------------------------- checks of single values
-
-
-def _is(kind: type | tuple[type, ...], what: str, holds: Callable[[Any], bool] = lambda _: True) -> Check:
-    def check(value: Any) -> str | None:
-        right = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool) and holds(value)
-        return None if right else f"is {value!r}; {what} is needed"
-
-    return check
-
-
-def _require_whole(low: int) -> Check:
-    return _is(int, f"a whole number of at least {low}", lambda v: v >= low)
-
-
-def _require_number(low: float, high: float = float("inf")) -> Check:
-    return _is(
-        (int, float),
-        f"a number from {low:g} to {high:g}" if high < float("inf") else f"a number of at least {low:g}",
-        lambda v: low <= v <= high,
-    )
-
-
-def _require_choice(*names: str) -> Check:
-    return lambda v: (
-        None if v in names else f"is {v!r}.{did_you_mean(str(v), names)} One of {', '.join(names)} is needed"
-    )
-
-
-_text = _is(str, "text")
-_flag = _is(bool, "true or false")
-_table = _is(dict, "a table")
-_betas = _is(
-    list, "two numbers from 0 to 1", lambda v: len(v) == 2 and all(isinstance(b, int | float) and 0 <= b < 1 for b in v)
-)
-
-
-# ---------------------------------------------------------------- the recipe
 
 
 @dataclass(frozen=True)
@@ -84,14 +41,14 @@ class TrainingPhase:
         options: options of the loss.
     """
 
-    epochs: int
-    batch: int = 512
-    rate: float = 1e-3
-    schedule: str = "constant"
-    warmup: int = 0
-    optimizer: str = "adam"
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
+    epochs: int = field(metadata=within(0))
+    batch: int = field(default=512, metadata=within(1))
+    rate: float = field(default=1e-3, metadata=within(1e-9, 10))
+    schedule: Literal["constant", "cosine", "steps"] = "constant"
+    warmup: int = field(default=0, metadata=within(0))
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    betas: tuple[float, float] = field(default=(0.9, 0.999), metadata=within(0, math.nextafter(1, 0)))
+    weight_decay: float = field(default=0.0, metadata=within(0, 1))
     loss: str = "branchynet"
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -121,10 +78,10 @@ class TrainingRecipe:
     network: str
     plain: TrainingPhase
     joint: TrainingPhase
-    seed: int = 0
-    start: str = "plain"
+    seed: int = field(default=0, metadata=within(0))
+    start: Literal["plain", "scratch"] = "plain"
     control: bool = False
-    precision: str = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
     options: Mapping[str, Any] = field(default_factory=dict)
     augment: Augment = field(default_factory=Augment)
 
@@ -140,47 +97,6 @@ class TrainingRecipe:
             plain=replace(self.plain, epochs=min(self.plain.epochs, 1) * epochs),
             joint=replace(self.joint, epochs=min(self.joint.epochs, 1) * epochs),
         )
-
-
-_PHASE: dict[str, Check] = {
-    "epochs": _require_whole(0),
-    "batch": _require_whole(1),
-    "rate": _require_number(1e-9, 10),
-    "schedule": _require_choice("constant", "cosine", "steps"),
-    "warmup": _require_whole(0),
-    "optimizer": _require_choice("adam", "adamw", "sgd"),
-    "betas": _betas,
-    "weight_decay": _require_number(0, 1),
-    "loss": _text,
-    "options": _table,
-}
-_AUGMENT: dict[str, Check] = {
-    "crop_pad": _require_whole(0),
-    "flip": _flag,
-    "rotate_deg": _require_number(0, 180),
-    "scale": _require_number(0, 0.9),
-    "shift": _require_number(0),
-}
-_RECIPE: dict[str, Check] = {
-    "schema": _text,
-    "name": _text,
-    "about": _text,
-    "data": _text,
-    "network": _text,
-    "options": _table,
-    "seed": _require_whole(0),
-    "start": _require_choice("plain", "scratch"),
-    "control": _flag,
-    "precision": _require_choice("float32", "bfloat16"),
-    "plain": _table,
-    "joint": _table,
-    "augment": _table,
-    "presets": _table,
-}
-_NEEDED = ("schema", "name", "about", "data", "network", "plain", "joint")
-
-
-# ---------------------------------------------------------------- reading
 
 
 def load_recipe(spec: str | Path, *, preset: str | None = None) -> TrainingRecipe:
@@ -210,42 +126,9 @@ def find_recipe(spec: str | Path) -> Path:
 
 def parse_recipe(raw: Mapping[str, Any], *, where: str, preset: str | None = None) -> TrainingRecipe:
     """A recipe from a parsed file; see `load_recipe`."""
-    if str(raw.get("schema", SCHEMA)) != SCHEMA:
-        msg = f"{where} has schema {raw['schema']!r}; this edgeexit reads {SCHEMA!r}. A newer edgeexit may read it."
-        raise InputError(msg)
+    check_schema(raw, "recipe", _SCHEMA, where)
     merged = _apply_presets(raw, where, preset)
-    faults = [f"{key} is missing" for key in _NEEDED if key not in merged]
-    faults += _find_faults("", merged, _RECIPE)
-    for key, checks in (("plain", _PHASE), ("joint", _PHASE), ("augment", _AUGMENT)):
-        table = merged.get(key)
-        if isinstance(table, Mapping):
-            faults += _find_faults(f"{key}.", table, checks)
-            faults += [f"{key}.epochs is missing"] if checks is _PHASE and "epochs" not in table else []
-    if faults:
-        msg = f"{where}: {'; '.join(faults)}"
-        raise InputError(msg)
-    values = {k: v for k, v in merged.items() if k not in ("schema", "presets", "plain", "joint", "augment")}
-    return TrainingRecipe(
-        **values,
-        plain=_make_phase(merged["plain"]),
-        joint=_make_phase(merged["joint"]),
-        augment=Augment(**merged.get("augment", {})),
-    )
-
-
-def _make_phase(table: Mapping[str, Any]) -> TrainingPhase:
-    betas = {"betas": tuple(table["betas"])} if "betas" in table else {}
-    return TrainingPhase(**{**table, **betas})
-
-
-def _find_faults(prefix: str, table: Mapping[str, Any], checks: Mapping[str, Check]) -> list[str]:
-    found = []
-    for key, value in table.items():
-        if key not in checks:
-            found.append(f"there is no {prefix}{key}.{did_you_mean(key, checks)}")
-        elif (wrong := checks[key](value)) is not None:
-            found.append(f"{prefix}{key} {wrong}")
-    return found
+    return parse_document(TrainingRecipe, {k: v for k, v in merged.items() if k not in ("schema", "presets")}, where)
 
 
 def _apply_presets(raw: Mapping[str, Any], where: str, names: str | None) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def parse_document(cls: type[T], document: Any, where: str, error: type[InputErr
 
     Args:
         cls: a dataclass whose fields are str, int, float, bool, None, Any, dataclasses, tuples
-            `tuple[X, ...]`, dicts and mappings of text to X, and literals.
+            `tuple[X, ...]`, dicts and mappings of text to X, and literals; numbers may have a range, see `within`.
         document: the JSON values.
         where: the file, for the message.
         error: class to raise.
@@ -119,6 +119,32 @@ def parse_document(cls: type[T], document: Any, where: str, error: type[InputErr
     return typing.cast("T", value)
 
 
+def within(low: float, high: float = math.inf) -> dict[str, Any]:
+    """The `metadata` of a dataclass field whose numbers must lie in a range, both ends included.
+
+    Args:
+        low: the least value.
+        high: the largest value.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Job:
+        ...     epochs: int = dataclasses.field(metadata=within(1))
+        >>> parse_document(Job, {"epochs": 0}, "job.toml")
+        Traceback (most recent call last):
+        edgeexit.errors.InputError: job.toml has 1 fault: epochs must be at least 1, not 0.
+    """
+    return {"range": (low, high)}
+
+
+def _check_range(field: dataclasses.Field[Any], value: Any, at: str, faults: list[str]) -> None:
+    low, high = field.metadata.get("range", (-math.inf, math.inf))
+    numbers = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, (int, float))]
+    if not all(low <= number <= high for number in numbers):
+        wanted = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        faults.append(f"{at}{field.name} must be {wanted}, not {_shorten_json(value)}")
+
+
 def _read(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _read_object(kind, value, at, faults)
@@ -126,7 +152,7 @@ def _read(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
     if origin in (types.UnionType, typing.Union):
         return _read_union(kind, value, at, faults)
     if origin is tuple:
-        return _read_list(typing.get_args(kind)[0], value, at, faults)
+        return _read_list(typing.get_args(kind), value, at, faults)
     if origin in (dict, Mapping):
         return _read_dict(typing.get_args(kind)[1], value, at, faults)
     if origin is typing.Literal:
@@ -136,7 +162,12 @@ def _read(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
 
 def _read_choice(choices: tuple[Any, ...], value: Any, at: str, faults: list[str]) -> Any:
     if not isinstance(value, str) or value not in choices:
-        faults.append(f"{at.rstrip('.')} must be {' or '.join(map(repr, choices))}, not {_shorten_json(value)}")
+        near = did_you_mean(str(value), choices)
+        faults.append(
+            f"{at.rstrip('.')} must be {' or '.join(map(repr, choices))}, not {_shorten_json(value)}{near and '.'}{near}".rstrip(
+                "."
+            )
+        )
     return value
 
 
@@ -153,6 +184,7 @@ def _read_object(cls: type[Any], value: Any, at: str, faults: list[str]) -> Any:
     for name, field in fields.items():
         if name in value:
             found[name] = _read(kinds[name], value[name], f"{at}{name}.", faults)
+            _check_range(field, found[name], at, faults)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             faults.append(f"{at}{name} is missing")
     return None if faults else cls(**found)
@@ -171,11 +203,14 @@ def _read_union(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
     return None
 
 
-def _read_list(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
-    if not isinstance(value, list):
-        faults.append(f"{at.rstrip('.')} must be a list, not {_shorten_json(value)}")
+def _read_list(kinds: tuple[Any, ...], value: Any, at: str, faults: list[str]) -> Any:
+    """Of one kind and any length, `(X, ...)`, or of as many as there are kinds, all alike."""
+    length = None if kinds[-1] is ... else len(kinds)
+    if not isinstance(value, list) or len(value) != (length or len(value)):
+        wanted = f"a list of {length}" if length else "a list"
+        faults.append(f"{at.rstrip('.')} must be {wanted}, not {_shorten_json(value)}")
         return None
-    return tuple(_read(kind, item, f"{at.rstrip('.')}[{i}].", faults) for i, item in enumerate(value))
+    return tuple(_read(kinds[0], item, f"{at.rstrip('.')}[{i}].", faults) for i, item in enumerate(value))
 
 
 def _read_dict(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
