@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -21,40 +21,52 @@ if TYPE_CHECKING:
     from edgeexit.nets.weights import WeightsLocation
 
 
+_Target: TypeAlias = Annotated[
+    str, typer.Argument(help="A network of edgeexit (lenet), package.module:factory or file.py:factory.")
+]
+_Output: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")]
+_Inputs: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input", help="Shape of one sample: 3x32x32 (or 3,32,32), name=3x32x32 or name=128:int64. Once per input."
+    ),
+]
+_Checkpoint: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights: a state_dict (.pt, .pth, .safetensors), also inside a checkpoint; only tensors are loaded."
+    ),
+]
+_FactoryOptions: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--option", help="Arguments of the factory: name=value,...; may be repeated.")
+]
+_Names: TypeAlias = Annotated[str | None, typer.Option(help="Names of the exits, joined by commas.")]
+_FixedBatch: TypeAlias = Annotated[bool, typer.Option("--batch-1", help="Fix the batch at 1; else it is dynamic.")]
+_Opset: TypeAlias = Annotated[int, typer.Option(help="ONNX opset.")]
+_TrainingForward: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--training-forward",
+        help="Export what forward returns in training mode; batch norm and dropout stay in evaluation.",
+    ),
+]
+_Read: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="FILE.py:FUNCTION", help="Function that takes the exits out of what forward returns."),
+]
+
+
 def export_command(
-    target: Annotated[
-        str, typer.Argument(help="A network of edgeexit (lenet), package.module:factory or file.py:factory.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input", help="Shape of one sample: 3x32x32 (or 3,32,32), name=3x32x32 or name=128:int64. Once per input."
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights: a state_dict (.pt, .pth, .safetensors), also inside a checkpoint; only tensors are loaded."
-        ),
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="Arguments of the factory: name=value,...; may be repeated.")
-    ] = None,
-    names: Annotated[str | None, typer.Option(help="Names of the exits, joined by commas.")] = None,
-    fixed_batch: Annotated[bool, typer.Option("--batch-1", help="Fix the batch at 1; else it is dynamic.")] = False,
-    opset: Annotated[int, typer.Option(help="ONNX opset.")] = 18,
-    training_forward: Annotated[
-        bool,
-        typer.Option(
-            "--training-forward",
-            help="Export what forward returns in training mode; batch norm and dropout stay in evaluation.",
-        ),
-    ] = False,
-    read: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.py:FUNCTION", help="Function that takes the exits out of what forward returns."),
-    ] = None,
+    target: _Target,
+    output: _Output,
+    inputs: _Inputs = None,
+    checkpoint: _Checkpoint = None,
+    option: _FactoryOptions = None,
+    names: _Names = None,
+    fixed_batch: _FixedBatch = False,
+    opset: _Opset = 18,
+    training_forward: _TrainingForward = False,
+    read: _Read = None,
     preprocess: NewPreprocessing = None,
     classes: NewClassNames = None,
     as_json: Json = False,
@@ -69,7 +81,7 @@ def export_command(
     from edgeexit.nets.modules import load_function, load_module
     from edgeexit.nets.weights import WeightsLocation, load_weights
 
-    record = _record(preprocess, classes)
+    record = _make_data_record(preprocess, classes)
     with redirect_user_output():
         module = load_module(target, dict(_parse_option(one) for text in option or () for one in _split_options(text)))
         found = load_weights(module, checkpoint) if checkpoint is not None else WeightsLocation()
@@ -87,7 +99,7 @@ def export_command(
     emit(_make_document(exported, found), lambda: _print(exported, found), as_json=as_json)
 
 
-def _record(preprocess: str | None, classes: str | None) -> DataRecord:
+def _make_data_record(preprocess: str | None, classes: str | None) -> DataRecord:
     """What the file will say of the network's data."""
     from edgeexit.data import read_class_names, read_preprocess
     from edgeexit.data.reference import DataRecord

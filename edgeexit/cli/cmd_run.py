@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -34,25 +35,56 @@ _SHOWN = 20
 _FEWEST_COMPARED, _MOST_COMPARED = 20, 1000
 
 
+_Data: TypeAlias = Annotated[str, typer.Option(help=f"{DATA} digits:test.")]
+_Exit: TypeAlias = Annotated[int | None, typer.Option(help="Force every sample to this exit, from 1.")]
+_Deadline: TypeAlias = Annotated[float | None, typer.Option(help="Best answer within this time, per sample.")]
+_Limit: TypeAlias = Annotated[
+    int | None, typer.Option(help="Number of samples to classify, the first ones. [default: all]", min=1)
+]
+_Output: TypeAlias = Annotated[
+    Path | None, typer.Option("--output", "-o", help="File for the predictions: .csv or .json.")
+]
+
+
+@dataclass(frozen=True)
+class _Policy:
+    """Where samples leave: as calibrated, at thresholds given, at one exit, or in time.
+
+    Attributes:
+        thresholds: one per early exit, own units; None for the calibrated ones.
+        exit: the exit that every sample is forced to, from 1; None for none.
+        deadline_s: time for each sample; None for no limit.
+    """
+
+    thresholds: list[float] | None
+    exit: int | None
+    deadline_s: float | None
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether a calibration says who leaves where."""
+        return self.thresholds is None and self.exit is None
+
+    def classify(self, runner: Runner, x: Any) -> Prediction:
+        """The answer for one sample [1, ...]."""
+        return runner(x, deadline_s=self.deadline_s) if self.exit is None else runner.forced(x, exit=self.exit)
+
+
 def run_command(
     bundle: BundlePath,
-    data: Annotated[str, typer.Option(help=f"{DATA} digits:test.")],
+    data: _Data,
     preprocess: Preprocessing = None,
     classes: ClassNames = None,
     thresholds: Thresholds = None,
-    exit: Annotated[int | None, typer.Option(help="Force every sample to this exit, from 1.")] = None,
-    deadline_ms: Annotated[float | None, typer.Option(help="Best answer within this time, per sample.")] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Number of samples to classify, the first ones. [default: all]", min=1)
-    ] = None,
+    exit: _Exit = None,
+    deadline_ms: _Deadline = None,
+    limit: _Limit = None,
     mode: Mode = None,
     backend: Backend = "onnxruntime",
     threads: Threads = 1,
     spin: Spin = False,
     options: BackendOptions = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File for the predictions: .csv or .json.")
-    ] = None,
+    output: _Output = None,
     accept_device: AcceptDevice = False,
     verify: Verify = None,
     as_json: Json = False,
@@ -63,49 +95,57 @@ def run_command(
 
     Example: edgeexit run lenet.eexit --data digits:test --limit 10
     """
-    import warnings
-
-    import edgeexit
-    from edgeexit.cli.predictions import (
-        PredictedSamples,
-        check_predictions_file,
-        make_predictions_document,
-        save_predictions,
-    )
+    from edgeexit.cli.predictions import check_predictions_file, make_predictions_document, save_predictions
     from edgeexit.data import open_data
-    from edgeexit.runtime import CalibrationWarning
 
-    own = None if thresholds is None else parse_numbers("--thresholds", thresholds)
+    policy = _Policy(
+        None if thresholds is None else parse_numbers("--thresholds", thresholds),
+        exit,
+        None if deadline_ms is None else deadline_ms / 1e3,
+    )
     source = open_data(data, read_bundle_info(bundle, preprocess, classes))
-    wanted = range(min(limit or source.count, source.count))
     if output is not None:
         check_predictions_file(output)
-    with warnings.catch_warnings(), show_build_progress():
-        if thresholds is not None or exit is not None:
-            warnings.simplefilter("ignore", CalibrationWarning)  # then no calibration says who leaves where
-        opened = edgeexit.load(
-            bundle,
-            mode=mode,
-            backend=backend,
-            threads=threads,
-            spin=spin,
-            options=join_options(options),
-            accept_device=accept_device and thresholds is None and exit is None,
-            verify=verify,
-        )
-        if deadline_ms is not None and exit is None:
-            opened.prepare_deadlines()
-    with opened as runner:
-        if own is not None:
-            runner.thresholds = own
-        _warn_of_unlike_inputs(runner, source, len(wanted))
-        classify = partial(_classify, runner, exit, deadline_ms)
-        with open_progress_display() as progress:
-            answered = PredictedSamples.of(source, wanted, runner.classes, classify, progress)
+    settings: dict[str, Any] = {
+        "mode": mode,
+        "backend": backend,
+        "threads": threads,
+        "spin": spin,
+        "options": join_options(options),
+    }
+    settings |= {"accept_device": accept_device and policy.is_calibrated, "verify": verify}
+    with _open_runner(bundle, policy, settings) as runner:
+        answered = _classify_all(runner, policy, source, min(limit or source.count, source.count))
         document = make_predictions_document(runner, answered)
         emit(document, lambda: _print(runner, answered), as_json=as_json)
         if output is not None:
             save_predictions(document, output)
+
+
+def _open_runner(bundle: Path, policy: _Policy, settings: dict[str, Any]) -> Runner:
+    import warnings
+
+    import edgeexit
+    from edgeexit.runtime import CalibrationWarning
+
+    with warnings.catch_warnings(), show_build_progress():
+        if not policy.is_calibrated:
+            warnings.simplefilter("ignore", CalibrationWarning)
+        runner = edgeexit.load(bundle, **settings)
+        if policy.deadline_s is not None and policy.exit is None:
+            runner.prepare_deadlines()
+    return runner
+
+
+def _classify_all(runner: Runner, policy: _Policy, source: DataSource, count: int) -> PredictedSamples:
+    """The answers for the first `count` samples."""
+    from edgeexit.cli.predictions import predict_samples
+
+    if policy.thresholds is not None:
+        runner.thresholds = policy.thresholds
+    _warn_of_unlike_inputs(runner, source, count)
+    with open_progress_display() as progress:
+        return predict_samples(source, range(count), runner.classes, partial(policy.classify, runner), progress)
 
 
 def _warn_of_unlike_inputs(runner: Runner, source: DataSource, count: int) -> None:
@@ -116,12 +156,6 @@ def _warn_of_unlike_inputs(runner: Runner, source: DataSource, count: int) -> No
     if not source.pictures and count >= _FEWEST_COMPARED:
         for difference in recorded_differences(runner.bundle.manifest, source.read(0, min(count, _MOST_COMPARED))):
             print_warning(f"{source.name}: {difference}")
-
-
-def _classify(runner: Runner, exit: int | None, deadline_ms: float | None, x: Any) -> Prediction:
-    if exit is not None:
-        return runner.forced(x, exit=exit)
-    return runner(x, deadline_s=deadline_ms / 1e3 if deadline_ms is not None else None)
 
 
 def _print(runner: Runner, answered: PredictedSamples) -> None:

@@ -39,32 +39,6 @@ class PredictedSamples:
     files: tuple[str, ...]
     class_names: tuple[str, ...]
 
-    @classmethod
-    def of(
-        cls, source: DataSource, places: range, classes: int, classify: Callable[[Any], Prediction], progress: Progress
-    ) -> PredictedSamples:
-        """Classify samples one by one, read in small pieces.
-
-        Raises:
-            InputError: a sample that cannot be read or classified, with its number or file; a label that the network does not have.
-        """
-        from edgeexit.data import check_labels
-
-        predictions: list[Prediction] = []
-        labels: list[int] = []
-        files: list[str] = []
-        for start in range(places.start, places.stop, _CHUNK):
-            part = source.read(start, min(start + _CHUNK, places.stop))
-            if part.labels is not None:
-                labels += check_labels(part, classes).tolist()
-            files += part.files
-            for i in range(len(part)):
-                predictions.append(_classify_sample(part, i, start + i, classify))
-                if len(predictions) % _CHUNK == 1 or len(predictions) == len(places):
-                    progress("classifying", len(predictions), len(places))
-        names = source.class_names if len(source.class_names) == classes else ()
-        return cls(tuple(predictions), tuple(labels), tuple(files), names)
-
     @property
     def count(self) -> int:
         """Number of samples."""
@@ -100,6 +74,32 @@ class PredictedSamples:
         accuracy = right / self.count if self.labels else None
         late = sum(p.late for p in self.predictions)
         return {"samples": self.count, "accuracy": accuracy, "exit_rates": rates, "late": late}
+
+
+def predict_samples(
+    source: DataSource, places: range, classes: int, classify: Callable[[Any], Prediction], progress: Progress
+) -> PredictedSamples:
+    """Classify samples one by one, read in small pieces.
+
+    Raises:
+        InputError: a sample that cannot be read or classified, with its number or file; a label that the network does not have.
+    """
+    from edgeexit.data import check_labels
+
+    predictions: list[Prediction] = []
+    labels: list[int] = []
+    files: list[str] = []
+    for start in range(places.start, places.stop, _CHUNK):
+        part = source.read(start, min(start + _CHUNK, places.stop))
+        if part.labels is not None:
+            labels += check_labels(part, classes).tolist()
+        files += part.files
+        for i in range(len(part)):
+            predictions.append(_classify_sample(part, i, start + i, classify))
+            if len(predictions) % _CHUNK == 1 or len(predictions) == len(places):
+                progress("classifying", len(predictions), len(places))
+    names = source.class_names if len(source.class_names) == classes else ()
+    return PredictedSamples(tuple(predictions), tuple(labels), tuple(files), names)
 
 
 def _classify_sample(part: Dataset, i: int, number: int, classify: Callable[[Any], Prediction]) -> Prediction:

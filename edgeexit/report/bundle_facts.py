@@ -31,7 +31,7 @@ class TensorFacts:
     bytes: int
 
     @classmethod
-    def of(cls, spec: TensorSpec) -> TensorFacts:
+    def from_spec(cls, spec: TensorSpec) -> TensorFacts:
         """From a spec."""
         return cls(spec.name, spec.dtype, spec.shape, spec.bytes_at_1)
 
@@ -198,7 +198,7 @@ def collect_bundle_facts(bundle: Bundle) -> BundleFacts:
         classes=m.classes,
         dynamic_batch=m.dynamic_batch,
         bytes=sum(entry.bytes for entry in m.files.values()),
-        inputs=tuple(map(TensorFacts.of, m.inputs)),
+        inputs=tuple(map(TensorFacts.from_spec, m.inputs)),
         stages=_collect_stages(bundle),
         verified=m.verified,
         timings=m.timings,
@@ -221,8 +221,8 @@ def _collect_stages(bundle: Bundle) -> tuple[StageFacts, ...]:
             name=e.name,
             file=e.file,
             inputs=e.inputs,
-            reads=tuple(map(TensorFacts.of, e.boundaries_in)),
-            makes=tuple(map(TensorFacts.of, e.boundaries_out)),
+            reads=tuple(map(TensorFacts.from_spec, e.boundaries_in)),
+            makes=tuple(map(TensorFacts.from_spec, e.boundaries_out)),
             cut_bytes=cut_bytes(bundle.manifest, e.exit) if e.exit < len(entries) else None,
             macs=e.macs,
             macs_so_far=total,

@@ -78,8 +78,8 @@ def test_placed_labels_never_overlap_and_stay_inside(points: list[tuple[float, f
 
     boxes = [spot.box(label.text) for label, spot in place(labels, inside)]
 
-    assert all(box.within(inside) for box in boxes)
-    assert not any(one.meets(other) for one, other in combinations(boxes, 2))
+    assert all(box.is_inside(inside) for box in boxes)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_a_label_avoids_lines_where_it_can() -> None:

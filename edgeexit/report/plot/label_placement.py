@@ -31,13 +31,13 @@ class Rectangle:
     right: float
     bottom: float
 
-    def meets(self, other: Rectangle) -> bool:
+    def overlaps(self, other: Rectangle) -> bool:
         """Whether both share any area."""
         return (
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
 
-    def within(self, other: Rectangle) -> bool:
+    def is_inside(self, other: Rectangle) -> bool:
         """Whether all of it lies inside."""
         inside_x = self.left >= other.left and self.right <= other.right
         return inside_x and self.top >= other.top and self.bottom <= other.bottom
@@ -78,7 +78,7 @@ def place(
     for label in labels:
         free = [spot for spot in label.spots if _is_free(spot.box(label.text), inside, occupied)]
         if free:
-            clear = (spot for spot in free if not any(spot.box(label.text).meets(box) for box in avoided))
+            clear = (spot for spot in free if not any(spot.box(label.text).overlaps(box) for box in avoided))
             spot = next(clear, free[0])
             occupied.append(spot.box(label.text))
             placed.append((label, spot))
@@ -86,7 +86,7 @@ def place(
 
 
 def _is_free(box: Rectangle, inside: Rectangle, occupied: Sequence[Rectangle]) -> bool:
-    return box.within(inside) and not any(box.meets(other) for other in occupied)
+    return box.is_inside(inside) and not any(box.overlaps(other) for other in occupied)
 
 
 def list_places_around_point(x: float, y: float, *, below: bool = False) -> tuple[LabelPosition, ...]:

@@ -1,4 +1,7 @@
-"""Colours by name, for light and dark paper. A name means one thing: red is only ever a bad verdict."""
+"""What drawings look like, as SVG and as PNG: colours by name for light and dark paper, widths of lines, opacities.
+
+A colour's name means one thing: red is only ever a bad verdict.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,14 @@ POLICY, TARGET, GATE = "policy", "target", "gate"
 CATEGORIES = 7
 """Exits with a colour of their own kind; a network with more has a ramp from its first exit to its last."""
 RAMP_STEPS = 32
+
+LINE_WIDTH, THICK_WIDTH, GRID_WIDTH = 1.8, 2.6, 1.0
+"""Of lines, in CSS pixels."""
+DASHES = (5, 4)
+"""Lengths of a dash and of the gap behind it, in CSS pixels."""
+AREA_OPACITY, BAR_OPACITY = 0.42, 0.86
+DOT_RADIUS, LARGE_DOT_RADIUS = 2.4, 5.5
+"""In CSS pixels."""
 
 _RAMP_LIGHT = ("#27408b", "#0f86b5", "#2a9d5c", "#b59400", "#d9661f", "#a8326e")
 _RAMP_DARK = ("#7f9cf5", "#4cc3ee", "#5bd894", "#e6c84c", "#f59a5c", "#e581b3")
@@ -51,7 +62,8 @@ def render_palette_css() -> str:
     return (
         f":root{{{light}color-scheme:light dark}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}{tones}"
         "svg text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;font-size:12px}"
-        "svg .line{fill:none;stroke-width:1.8;stroke-linejoin:round}svg .thick{stroke-width:2.6}"
-        "svg .dash{stroke-dasharray:5 4}svg .area{opacity:.42;stroke:none}svg .bar{opacity:.86}"
-        "svg .grid{stroke:var(--grid);stroke-width:1}svg .halo{stroke:var(--paper);stroke-width:3.5px;paint-order:stroke}"
+        f"svg .line{{fill:none;stroke-width:{LINE_WIDTH:g};stroke-linejoin:round}}svg .thick{{stroke-width:{THICK_WIDTH:g}}}"
+        f"svg .dash{{stroke-dasharray:{DASHES[0]} {DASHES[1]}}}svg .area{{opacity:{AREA_OPACITY:g};stroke:none}}"
+        f"svg .bar{{opacity:{BAR_OPACITY:g}}}svg .grid{{stroke:var(--grid);stroke-width:{GRID_WIDTH:g}}}"
+        "svg .halo{stroke:var(--paper);stroke-width:3.5px;paint-order:stroke}"
     )

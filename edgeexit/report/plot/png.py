@@ -1,4 +1,8 @@
-"""Pictures as PNG and PDF, by matplotlib (extra `report`); the same pictures that `svg.py` draws for the page."""
+"""Pictures as PNG and PDF, by matplotlib (extra `report`).
+
+The same values that `svg.py` draws for the page: extents and ticks come from `figure`, their numbers from `axis_numbers`, the choice of
+entries from `legend`, colours and widths from `palette`. Only where text goes is matplotlib's own choice.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,36 @@ from pathlib import Path
 from typing import Any
 
 from edgeexit.errors import MissingExtra
-from edgeexit.report.plot.figure import Area, BarFigure, Figure, Line, Panels, Picture, Points, compute_extent
+from edgeexit.report.plot.axis_numbers import format_axis_numbers
+from edgeexit.report.plot.figure import (
+    Area,
+    Axis,
+    BarFigure,
+    Figure,
+    Line,
+    Panels,
+    Picture,
+    Points,
+    compute_extent,
+    compute_ticks,
+)
 from edgeexit.report.plot.legend import thin_labels
-from edgeexit.report.plot.palette import LIGHT
+from edgeexit.report.plot.palette import (
+    AREA_OPACITY,
+    BAR_OPACITY,
+    DASHES,
+    DOT_RADIUS,
+    GRID,
+    GRID_WIDTH,
+    LARGE_DOT_RADIUS,
+    LIGHT,
+    LINE_WIDTH,
+    THICK_WIDTH,
+)
 from edgeexit.util.atomic import replace_atomically
+
+_POINTS = 0.75
+"""Points of a CSS pixel."""
 
 
 def save_picture(picture: Picture, path: Path, dpi: int = 150) -> None:
@@ -51,16 +81,21 @@ def _draw_curves(figure: Any, axes: Any) -> None:
     assert isinstance(figure, Figure)
     for mark in figure.marks:
         _mark(mark, axes, figure)
-    if figure.x.log:
-        axes.set_xscale("log")
-    if figure.y.log:
-        axes.set_yscale("log")
-    axes.set(xlabel=figure.x.label, ylabel=figure.y.label)
-    axes.set_xlim(compute_extent(figure, vertical=False))
-    axes.set_ylim(compute_extent(figure, vertical=True))
-    axes.grid(color=LIGHT["grid"])
+    _set_axis(axes, "x", figure.x, compute_extent(figure, vertical=False))
+    _set_axis(axes, "y", figure.y, compute_extent(figure, vertical=True))
+    axes.grid(color=LIGHT[GRID], linewidth=GRID_WIDTH * _POINTS)
     axes.set_axisbelow(True)
     _draw_legend(axes)
+
+
+def _set_axis(axes: Any, which: str, axis: Axis, extent: tuple[float, float]) -> None:
+    """Extent, ticks and their numbers as on the page; `which` is x or y."""
+    ticks = compute_ticks(*extent, log=axis.log)
+    axes.set(**{f"{which}label": axis.label, f"{which}scale": "log" if axis.log else "linear"})
+    drawn = getattr(axes, f"{which}axis")
+    drawn.set_ticks(ticks, format_axis_numbers(ticks))
+    drawn.set_ticks([], minor=True)
+    axes.set(**{f"{which}lim": extent})
 
 
 def _draw_legend(axes: Any) -> None:
@@ -76,13 +111,16 @@ def _mark(mark: Any, axes: Any, figure: Figure) -> None:
     color, x, y = LIGHT[mark.tone], figure.x.scale, figure.y.scale
     label = mark.label or None
     if isinstance(mark, Line):
-        style, width = ("--" if mark.dashed else "-"), (2.2 if mark.thick else 1.5)
-        axes.plot(mark.xs / x, mark.ys / y, style, color=color, linewidth=width, label=label)
+        width = (THICK_WIDTH if mark.thick else LINE_WIDTH) * _POINTS
+        style = _make_dashes(width) if mark.dashed else "-"
+        axes.plot(mark.xs / x, mark.ys / y, color=color, linestyle=style, linewidth=width, label=label)
     elif isinstance(mark, Area):
-        axes.fill_between(mark.xs / x, mark.low / y, mark.high / y, color=color, alpha=0.34, linewidth=0, label=label)
+        axes.fill_between(
+            mark.xs / x, mark.low / y, mark.high / y, color=color, alpha=AREA_OPACITY, linewidth=0, label=label
+        )
     elif isinstance(mark, Points):
         side, below, above = mark.spread or (0.0, 0.0, 0.0)
-        size = 7 if mark.large else 3
+        size = 2 * _POINTS * (LARGE_DOT_RADIUS if mark.large else DOT_RADIUS)
         axes.errorbar(
             mark.xs / x,
             mark.ys / y,
@@ -94,9 +132,15 @@ def _mark(mark: Any, axes: Any, figure: Figure) -> None:
             label=label,
         )
     else:
-        (axes.axvline if mark.vertical else axes.axhline)(
-            mark.at / (x if mark.vertical else y), color=color, linestyle="--", label=label
-        )
+        width = LINE_WIDTH * _POINTS
+        place = axes.axvline if mark.vertical else axes.axhline
+        at = mark.at / (x if mark.vertical else y)
+        place(at, color=color, linestyle=_make_dashes(width), linewidth=width, label=label)
+
+
+def _make_dashes(width: float) -> tuple[int, tuple[float, ...]]:
+    """Dashes as matplotlib has them, in multiples of the line's width."""
+    return 0, tuple(length * _POINTS / width for length in DASHES)
 
 
 def _draw_bars(figure: Any, axes: Any) -> None:
@@ -106,7 +150,7 @@ def _draw_bars(figure: Any, axes: Any) -> None:
         before = 0.0
         for tone, length, what in bar.parts:
             placed = {"left": before / figure.x.scale, "height": 0.65, "label": None if what in named else what}
-            axes.barh(row, length / figure.x.scale, color=LIGHT[tone], **placed)
+            axes.barh(row, length / figure.x.scale, color=LIGHT[tone], alpha=BAR_OPACITY, **placed)
             named.add(what)
             before += length
     axes.set_yticks(range(len(figure.bars)), [bar.label for bar in figure.bars])

@@ -37,7 +37,7 @@ from edgeexit.report.plot.label_placement import (
     place,
 )
 from edgeexit.report.plot.legend import compute_legend_height, draw_key, make_legend
-from edgeexit.report.plot.palette import INK, render_palette_css
+from edgeexit.report.plot.palette import DOT_RADIUS, INK, LARGE_DOT_RADIUS, render_palette_css
 from edgeexit.report.plot.svg_bars import draw_bars
 from edgeexit.report.plot.svg_parts import Scale, render_svg_element, render_text
 
@@ -154,7 +154,7 @@ def _mark(mark: Mark, x: Scale, y: Scale) -> list[str]:
 
 
 def _draw_dots(mark: Points, x: Scale, y: Scale) -> list[str]:
-    parts, radius = [], 5.5 if mark.large else 2.4
+    parts, radius = [], LARGE_DOT_RADIUS if mark.large else DOT_RADIUS
     for a, b in zip(mark.xs, mark.ys, strict=True):
         px, py = float(x(a)), float(y(b))
         if mark.spread is not None:
