@@ -14,6 +14,7 @@ the old bundle or the new one. Nothing in a bundle is unpickled or executed as n
 """
 
 from edgeexit.bundle.bundle import Bundle, check_replaceable, replace_bundle
+from edgeexit.bundle.calibration_document import CalibrationDocument
 from edgeexit.bundle.manifest import (
     SCHEMA,
     CalibrationEntry,
@@ -30,6 +31,7 @@ from edgeexit.bundle.reading import read_manifest
 __all__ = [
     "SCHEMA",
     "Bundle",
+    "CalibrationDocument",
     "CalibrationEntry",
     "CalibrationRecord",
     "FileEntry",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeexit.bundle import history
+from edgeexit.bundle.calibration_document import CalibrationDocument
 from edgeexit.bundle.manifest import SCHEMA, CalibrationEntry, CalibrationRecord, FileEntry, Manifest
 from edgeexit.bundle.reading import MANIFEST, check_files, read_bundle_json, read_manifest, translate_read_errors
 from edgeexit.bundle.seal import seal
@@ -138,7 +139,7 @@ class Bundle(Summarised):
         """Raise an InputError where a new calibration cannot have this name."""
         history.check_name(history.add_records(self.manifest, self._read_document), name)
 
-    def read_calibration(self, key: str) -> dict[str, Any] | None:
+    def read_calibration(self, key: str) -> CalibrationDocument | None:
         """The document of the active calibration of a key, or None where there is none.
 
         Raises:
@@ -147,7 +148,7 @@ class Bundle(Summarised):
         entry = self.manifest.calibrations.get(key)
         return None if entry is None else self._read_document(entry.file)
 
-    def read_record(self, record: CalibrationRecord) -> dict[str, Any]:
+    def read_record(self, record: CalibrationRecord) -> CalibrationDocument:
         """The document of a calibration of the history.
 
         Raises:
@@ -155,12 +156,12 @@ class Bundle(Summarised):
         """
         return self._read_document(record.file)
 
-    def _read_document(self, file: str) -> dict[str, Any]:
+    def _read_document(self, file: str) -> CalibrationDocument:
         document = read_bundle_json(self.file(file))
         if not isinstance(document, dict):
             msg = f"{self.path / file} is not a calibration (a JSON object)."
             raise BundleError(msg)
-        return document
+        return CalibrationDocument(document)
 
     def attachment(self, key: str, purpose: str) -> Path | None:
         """Path of a file that goes with the active calibration, such as its replay table; None where there is none."""
@@ -205,7 +206,9 @@ class Bundle(Summarised):
             entry = CalibrationEntry(change.add(f"calibrations/{key}.json", dumps(document).encode()), files)
 
             def add(manifest: Manifest) -> Manifest:
-                record = history.make_record(history.choose_free_name(manifest, name), key, document, entry)
+                record = history.make_record(
+                    history.choose_free_name(manifest, name), key, CalibrationDocument(document), entry
+                )
                 manifest = history.move_key(manifest, old_key or key, key)
                 manifest = replace(manifest, history=(*manifest.history, record))
                 return history.activate(manifest, record) if activate else manifest

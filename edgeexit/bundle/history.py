@@ -7,16 +7,13 @@ Every calibration is kept under a name; per key (device and settings) at most on
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
+from edgeexit.bundle.calibration_document import CalibrationDocument
 from edgeexit.bundle.manifest import CALIBRATION_NAME, CalibrationEntry, CalibrationRecord, Manifest
 from edgeexit.errors import InputError, did_you_mean
 
-VERDICTS = ("met", "not met", "undecided")
-UNKNOWN = "unknown"
-"""Verdict of a document that states none."""
 _NUMBERED = re.compile(r"cal-(\d{1,9})")
 
 
@@ -60,25 +57,13 @@ def find_record(manifest: Manifest, name: str) -> CalibrationRecord:
     raise InputError(msg)
 
 
-def make_record(name: str, key: str, document: Mapping[str, Any], entry: CalibrationEntry) -> CalibrationRecord:
+def make_record(name: str, key: str, document: CalibrationDocument, entry: CalibrationEntry) -> CalibrationRecord:
     """What the history says of a calibration document."""
-    texts = {field: value if isinstance(value := document.get(field), str) else "" for field in ("created", "target")}
-    return CalibrationRecord(
-        name, key, texts["created"], texts["target"], read_verdict(document), entry.file, entry.attachments
-    )
+    created, target = document.created or "", document.target or ""
+    return CalibrationRecord(name, key, created, target, document.verdict, entry.file, entry.attachments)
 
 
-def read_verdict(document: Mapping[str, Any]) -> str:
-    """`met`, `not met` or `undecided` as a calibration document says; earlier versions only wrote `met` as true or false."""
-    stated = document.get("verdict")
-    bounds = stated.get("bounds") if isinstance(stated, Mapping) else None
-    if bounds in VERDICTS:
-        return str(bounds)
-    met = document.get("met")
-    return ("met" if met else "not met") if isinstance(met, bool) else UNKNOWN
-
-
-def add_records(manifest: Manifest, read: Callable[[str], Mapping[str, Any]]) -> Manifest:
+def add_records(manifest: Manifest, read: Callable[[str], CalibrationDocument]) -> Manifest:
     """The manifest with a record of every active calibration; those of bundles of schema 1 have none yet.
 
     Args:

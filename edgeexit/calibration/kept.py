@@ -9,7 +9,7 @@ import io
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from edgeexit.bundle import CalibrationRecord
+from edgeexit.bundle import CalibrationDocument, CalibrationRecord
 from edgeexit.bundle.archive import SCHEMA as ARCHIVE
 from edgeexit.bundle.archive import Archive, ArchiveInfo
 from edgeexit.calibration.aside import write_aside
@@ -207,7 +207,7 @@ def keep(
         ) from error
     runner.bundle = bundle
     if result.met:
-        runner.calibration, runner.calibration_name = document, bundle.history[-1].name
+        runner.calibration, runner.calibration_name = CalibrationDocument(document), bundle.history[-1].name
         runner.inner_thresholds = result.inner_thresholds
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import edgeexit
+from edgeexit.bundle.calibration_document import SCHEMA
 from edgeexit.calibration.judge import (
     check_predicted_bounds,
     compute_accuracy_interval,
@@ -24,7 +25,7 @@ from edgeexit.calibration.judge import (
     judge_run,
 )
 from edgeexit.calibration.kept import convert_to_own_thresholds, keep, make_timestamp
-from edgeexit.calibration.result import SCHEMA, Calibration, PolicyPerformance, make_curve, make_exit_rows
+from edgeexit.calibration.result import Calibration, PolicyPerformance, make_curve, make_exit_rows
 from edgeexit.calibration.session import (
     CalibrationData,
     CalibrationPlan,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeexit.bundle.calibration_document import VERSION
 from edgeexit.calibration.certify import Certificate
 from edgeexit.calibration.decision import (
     CONFIRMED,
@@ -34,9 +35,6 @@ from edgeexit.measure.records import Record, make_data_frame
 from edgeexit.measure.statistics import Interval, nearest_rank
 from edgeexit.util.display import Summarised, Summary
 from edgeexit.util.documents import check_schema, parse_document, to_document
-
-SCHEMA = "edgeexit.calibration/1"
-VERSION = 1
 
 
 @dataclass(frozen=True)

@@ -367,17 +367,12 @@ def _describe_subject(runner: Runner) -> SystemUnderTest:
         threshold_unit=runner.criterion.unit,
         thresholds=tuple(runner.thresholds),
         calibrated=runner.calibration is not None,
-        target=_read_target(runner.calibration),
+        target=None if runner.calibration is None else runner.calibration.target,
         options=settings.options,
         source=manifest.source.name,
         source_sha256=manifest.source.sha256,
         calibration=runner.calibration_name,
     )
-
-
-def _read_target(calibration: Mapping[str, Any] | None) -> str | None:
-    target = (calibration or {}).get("target")
-    return target if isinstance(target, str) else None
 
 
 def _read_git_commit() -> str | None:

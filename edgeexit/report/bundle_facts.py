@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
-from edgeexit.bundle import Bundle, ModeTiming, VerificationSummary
+from edgeexit.bundle import Bundle, CalibrationDocument, ModeTiming, VerificationSummary
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.reference import DataReference
 from edgeexit.fallbacks import FALLBACKS, LAST
 from edgeexit.graph import TensorSpec
 from edgeexit.report.doubts import compute_break_even_share, cut_bytes, find_unprofitable_exits
-from edgeexit.util.documents import parse_number
 from edgeexit.util.units import format_count, percent
 
 SCHEMA = "edgeexit.inspect/1"
@@ -237,17 +234,14 @@ def _collect_stages(bundle: Bundle) -> tuple[StageFacts, ...]:
 
 
 def _collect_calibration(bundle: Bundle, key: str, rule: Criterion) -> CalibrationFacts:
-    document: Mapping[str, Any] = bundle.read_calibration(key) or {}
-    inner = document.get("inner_thresholds")
-    numbers = tuple(rule.own(parse_number(t)) for t in inner) if isinstance(inner, list) else (math.nan,)
-    thresholds = None if any(map(math.isnan, numbers)) else numbers
-    target, created = document.get("target"), document.get("created")
+    document = bundle.read_calibration(key) or CalibrationDocument()
+    inner = document.inner_thresholds
     record = bundle.active(key)
     return CalibrationFacts(
         key,
-        target if isinstance(target, str) else None,
-        thresholds,
-        created if isinstance(created, str) else None,
+        document.target,
+        None if inner is None else tuple(map(rule.own, inner)),
+        document.created,
         None if record is None else record.name,
         None if record is None else record.verdict,
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from edgeexit.backends import Settings
-from edgeexit.bundle import Bundle, CalibrationRecord
+from edgeexit.bundle import Bundle, CalibrationDocument, CalibrationRecord
 from edgeexit.hardware import find_device_key, read_device_facts
 from edgeexit.hardware.keys import find_key_changes, find_old_device_key, rank_key_changes
 
@@ -19,14 +18,14 @@ class ActiveCalibration:
     Attributes:
         key: under which it is active.
         record: what the history says of it.
-        document: it, as JSON values.
+        document: it, as the bundle holds it.
         changes: differences of the device key since it was measured, as text; none for a calibration of this device.
         distance: how far that device is from this one; 0 for this one.
     """
 
     key: str
     record: CalibrationRecord
-    document: Mapping[str, Any]
+    document: CalibrationDocument
     changes: tuple[str, ...] = ()
     distance: int = 0
 
@@ -77,21 +76,19 @@ def find_inactive_calibration(bundle: Bundle, settings: Settings) -> Calibration
     return records[-1] if records else None
 
 
-def find_device_changes(document: Mapping[str, Any], settings: Settings) -> tuple[str, ...]:
+def find_device_changes(document: CalibrationDocument, settings: Settings) -> tuple[str, ...]:
     """What of the device key is different here from where a calibration was measured; empty on the same device."""
-    facts = document.get("device")
-    then = {str(n): v for n, v in facts.items() if isinstance(v, str)} if isinstance(facts, Mapping) else {}
-    return tuple(find_key_changes(then, read_device_facts(), settings.backend).values())
+    return tuple(find_key_changes(document.device or {}, read_device_facts(), settings.backend).values())
 
 
 def _list_others(bundle: Bundle, settings: Settings) -> Iterator[ActiveCalibration]:
     """Active calibrations for these settings whose documents say on which device they were measured."""
     suffix = settings.key("")
     for key in sorted(bundle.manifest.calibrations):
-        facts = (bundle.read_calibration(key) or {}).get("device") if key.endswith(suffix) else None
-        if isinstance(facts, Mapping):
-            then = {str(name): value for name, value in facts.items() if isinstance(value, str)}
-            found = _load_active(bundle, key, find_key_changes(then, read_device_facts(), settings.backend))
+        document = bundle.read_calibration(key) if key.endswith(suffix) else None
+        if document is not None and document.device is not None:
+            changes = find_key_changes(document.device, read_device_facts(), settings.backend)
+            found = _load_active(bundle, key, changes)
             if found is not None:
                 yield found
 

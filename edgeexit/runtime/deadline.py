@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 from edgeexit.backends import StagedProgram
+from edgeexit.bundle.calibration_document import CalibrationDocument
 from edgeexit.errors import InputError
 from edgeexit.util.arguments import as_float
 
@@ -56,24 +56,16 @@ def require_stage_times(stage_p99_s: tuple[float, ...] | None) -> tuple[float, .
     return stage_p99_s
 
 
-def read_stage_times(calibration: Mapping[str, Any] | None, exits: int) -> tuple[float, ...] | None:
+def read_stage_times(calibration: CalibrationDocument | None, exits: int) -> tuple[float, ...] | None:
     """p99 of each stage alone, or None where the calibration document does not have the p99 of each exit.
 
     From the cumulative p99 less the median before it, so never less than the stage's own.
     """
-    p99_s, median_s = _read_times(calibration, "p99_s"), _read_times(calibration, "p50_s")
-    late_s = [v for v in p99_s if v is not None]
-    if not len(late_s) == len(p99_s) == exits:
+    rows = () if calibration is None else calibration.exits
+    late_s = [row.p99_s for row in rows if row.p99_s is not None]
+    if not len(late_s) == len(rows) == exits:
         return None
-    return (late_s[0], *(late - (early or 0.0) for late, early in zip(late_s[1:], median_s, strict=False)))
-
-
-def _read_times(calibration: Mapping[str, Any] | None, name: str) -> list[float | None]:
-    """One time per exit of a calibration document; None where it says none."""
-    exits = (calibration or {}).get("exits")
-    values = [e.get(name) if isinstance(e, Mapping) else None for e in exits] if isinstance(exits, list) else []
-    numbers = [as_float(v) for v in values]
-    return [None if math.isnan(n) else n for n in numbers]
+    return (late_s[0], *(late - (row.p50_s or 0.0) for late, row in zip(late_s[1:], rows, strict=False)))
 
 
 def run_until(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edgeexit.backends import Settings, find_backend
-from edgeexit.bundle import Bundle
+from edgeexit.bundle import Bundle, CalibrationDocument
 from edgeexit.bundle.reading import read_manifest
-from edgeexit.errors import BundleError, InputError
+from edgeexit.errors import InputError
 from edgeexit.hardware import read_device_state
 from edgeexit.runtime.calibrations import (
     ActiveCalibration,
@@ -26,9 +24,6 @@ from edgeexit.runtime.deadline import read_stage_times
 from edgeexit.runtime.recheck import recheck_times
 from edgeexit.runtime.runner import Runner
 from edgeexit.util.arguments import as_path
-from edgeexit.util.documents import check_schema, parse_number
-
-_SCHEMA = "edgeexit.calibration/1"
 
 
 class CalibrationWarning(UserWarning):
@@ -202,7 +197,7 @@ def reload_runner(runner: Runner) -> bool:
 def open_runner(
     bundle: Bundle,
     settings: Settings,
-    calibration: Mapping[str, Any] | None = None,
+    calibration: CalibrationDocument | None = None,
     *,
     stage_p99_s: tuple[float, ...] | None = None,
 ) -> Runner:
@@ -238,25 +233,18 @@ def _read_staged_times(bundle: Bundle, settings: Settings) -> tuple[float, ...] 
     if settings.mode == "staged":
         return None
     found = find_calibration(bundle, settings.with_mode("staged"))
-    if found is None or found.document.get("schema") != _SCHEMA or _find_changes(found.document, settings):
+    if found is None or not found.document.is_current or _find_changes(found.document, settings):
         return None
     return read_stage_times(found.document, bundle.manifest.exits)
 
 
-def read_inner_thresholds(calibration: Mapping[str, Any], bundle: Bundle) -> tuple[float, ...]:
-    """Inner thresholds of a calibration document.
+def read_inner_thresholds(calibration: CalibrationDocument, bundle: Bundle) -> tuple[float, ...]:
+    """Inner thresholds of a calibration for a bundle.
 
     Raises:
         BundleError: it was written by a newer edgeexit, or they are not one number per early exit.
     """
-    check_schema(calibration, "calibration", 1, f"the calibration in {bundle.path}", BundleError)
-    values = calibration.get("inner_thresholds")
-    inner = tuple(parse_number(v) for v in values) if isinstance(values, list) else ()
-    if len(inner) != bundle.manifest.exits - 1 or any(math.isnan(v) for v in inner):
-        needed = bundle.manifest.exits - 1
-        msg = f"the calibration in {bundle.path} has inner_thresholds {values!r}; it needs {needed} numbers: calibrate again."
-        raise BundleError(msg)
-    return inner
+    return calibration.require_thresholds(bundle.manifest.exits, f"the calibration in {bundle.path}")
 
 
 _CHOSEN = {"spin": "spinning", "options": "set of backend options"}
@@ -271,20 +259,20 @@ _HELD = {
 """Fields of the device state that must be now what they were when the latencies were measured."""
 
 
-def _find_changes(calibration: Mapping[str, Any], settings: Settings) -> list[str]:
+def _find_changes(calibration: CalibrationDocument, settings: Settings) -> list[str]:
     """Changes since the latencies were measured, as text."""
     now = {name: getattr(settings, name) for name in _CHOSEN}
-    changes = _format_differences(_CHOSEN, calibration.get("settings"), now)
-    state = calibration.get("state")
-    before = state.get("before") if isinstance(state, Mapping) else None
-    if isinstance(before, Mapping):
+    changes = _format_differences(_CHOSEN, calibration.settings, now)
+    if calibration.state_before is not None:
         found = read_device_state()
-        changes += _format_differences(_HELD, before, {name: getattr(found, name) for name in _HELD})
+        changes += _format_differences(_HELD, calibration.state_before, {name: getattr(found, name) for name in _HELD})
     return changes
 
 
-def _format_differences(names: Mapping[str, str], then: object, now: Mapping[str, object]) -> list[str]:
-    if not isinstance(then, Mapping):
+def _format_differences(
+    names: Mapping[str, str], then: Mapping[str, object] | None, now: Mapping[str, object]
+) -> list[str]:
+    if then is None:
         return []
     return [
         f"{text} ({_format_value(then[name])}, now {_format_value(now[name])})"

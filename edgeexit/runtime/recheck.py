@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from edgeexit.backends.example_inputs import make_random_inputs
+from edgeexit.bundle.calibration_document import CalibrationDocument
 from edgeexit.errors import InputError
 from edgeexit.runtime.runner import Runner
 from edgeexit.util import units
-from edgeexit.util.arguments import as_float
 
 SECONDS = 5.0
 """How long a re-check takes."""
@@ -63,7 +63,7 @@ class Recheck:
         )
 
 
-def recheck_times(runner: Runner, calibration: Mapping[str, Any], seconds: float = SECONDS) -> Recheck:
+def recheck_times(runner: Runner, calibration: CalibrationDocument, seconds: float = SECONDS) -> Recheck:
     """Force every exit in turn, on random inputs, and compare with the times in a calibration document.
 
     Raises:
@@ -88,10 +88,8 @@ def _time_block_mean(runner: Runner, x: Mapping[str, Any], exit: int) -> float:
     return (perf_counter() - start_s) / _BLOCK
 
 
-def _read_recorded_means(calibration: Mapping[str, Any], exits: int) -> tuple[float, ...]:
-    rows = calibration.get("exits")
-    rows = rows if isinstance(rows, (list, tuple)) else []
-    times = [as_float(row.get("mean_s")) if isinstance(row, Mapping) else math.nan for row in rows]
+def _read_recorded_means(calibration: CalibrationDocument, exits: int) -> tuple[float, ...]:
+    times = [math.nan if row.mean_s is None else row.mean_s for row in calibration.exits]
     if len(times) != exits or not all(0 < t < math.inf for t in times):
         msg = "the calibration has no time of each exit to compare with: calibrate on this device."
         raise InputError(msg)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.backends import Batch, Program, Settings, StagedProgram, find_backend
-from edgeexit.bundle import Bundle
+from edgeexit.bundle import Bundle, CalibrationDocument
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.errors import InputError
 from edgeexit.runtime.batch import leave_in_stages, score_everything
@@ -50,7 +50,7 @@ class Runner(OpenedProgram, Summarised):
         criterion: the exit criterion, with the unit of `thresholds` and of a prediction's score.
         exits: number of exits N.
         classes: number of classes.
-        calibration: the document of the calibration in use, or None.
+        calibration: document of the calibration in use, a dict with typed properties; or None.
         calibration_name: its name in the bundle's history, or None.
         verify: file of the public key that the bundle must be signed with, or None.
 
@@ -71,7 +71,7 @@ class Runner(OpenedProgram, Summarised):
         bundle: Bundle,
         settings: Settings,
         program: Program,
-        calibration: Mapping[str, Any] | None = None,
+        calibration: CalibrationDocument | None = None,
         *,
         stage_p99_s: tuple[float, ...] | None = None,
         reload: Callable[[Runner], bool] | None = None,

@@ -15,9 +15,7 @@ def format_runner_summary(runner: Runner) -> Summary:
     """Settings and thresholds, and the target of the calibration that they came from."""
     s, thresholds = runner.settings, ", ".join(f"{t:.4g}" for t in runner.thresholds)
     calibration = runner.calibration
-    target = (
-        "none: it leaves early only where thresholds are set" if calibration is None else str(calibration.get("target"))
-    )
+    target = "none: it leaves early only where thresholds are set" if calibration is None else str(calibration.target)
     line = f"{s.backend}, {s.mode}, {s.precision}, {format_count(s.threads, 'thread')}, thresholds [{thresholds}]"
     facts = (
         ("bundle", str(runner.bundle.path)),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import edgeexit
-from edgeexit.bundle import Bundle
+from edgeexit.bundle import Bundle, CalibrationDocument
 from edgeexit.errors import BundleError, InputError
 from edgeexit.hardware import read_device_facts
 from edgeexit.hardware.keys import find_old_device_key, make_device_key
@@ -110,7 +110,7 @@ def test_a_calibration_of_another_device_is_used_if_it_is_accepted_and_its_times
 
 def measured(path: Path) -> tuple[float, ...]:
     with load_quietly(path) as runner:
-        return recheck_times(runner, document(0.0), seconds=0.05).now_s
+        return recheck_times(runner, CalibrationDocument(document(0.0)), seconds=0.05).now_s
 
 
 def test_a_device_that_is_faster_throughout_is_accepted_and_a_slower_exit_is_not() -> None:
@@ -129,7 +129,7 @@ def test_a_device_that_is_faster_throughout_is_accepted_and_a_slower_exit_is_not
 def test_a_calibration_without_times_cannot_be_rechecked(bundle_path: Path, exits: object) -> None:
     """One message, whatever stands there."""
     with load_quietly(bundle_path) as runner, pytest.raises(InputError, match="no time of each exit"):
-        recheck_times(runner, document(0.0, exits=exits), seconds=0.01)
+        recheck_times(runner, CalibrationDocument(document(0.0, exits=exits)), seconds=0.01)
 
 
 def test_an_active_calibration_whose_target_was_not_met_is_warned_of(bundle_path: Path) -> None:
