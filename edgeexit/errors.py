@@ -90,7 +90,7 @@ class BundleError(InputError):
 
 
 class TargetNotMet(EdgeExitError):  # noqa: N818 - an outcome, not a fault
-    """Nothing meets the target. `nearest` is the nearest target of the same form that can be met, or None.
+    """Nothing meets the target. `nearest` is the nearest target of the same kind that can be met, or None.
 
     Example:
         >>> import edgeexit

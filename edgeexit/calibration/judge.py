@@ -107,7 +107,7 @@ def _list_noise_reasons(
 ) -> Iterator[str]:
     validity = judge(*states)
     if trial.noise > NOISE_LIMIT:
-        yield "measured again and again, the same thing differs by more than that limit"
+        yield "repeated measurements of the same thing differ by more than that limit"
     yield from _list_busy_reasons(states, threads)
     if validity.status == "invalid":
         yield from validity.reasons

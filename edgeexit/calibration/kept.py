@@ -219,7 +219,7 @@ def _save_elsewhere(runner: Runner, result: Calibration, archive: Archive, cause
     bundle = runner.bundle
     path = write_aside(f"{bundle.name}-{archive.about.name}", archive.to_bytes())
     if path is None:
-        note = "Nor could the calibration be written anywhere else."
+        note = "The calibration could not be written to any other place either."
     elif bundle.is_recompiled():
         note = (
             f"The bundle was recompiled from another network meanwhile; the calibration was written to {path} and"

@@ -92,8 +92,8 @@ def check_one_class(evidence: Evidence) -> Iterator[Finding]:
     """Labels of one class only, such as the first files of a sorted folder."""
     labels = evidence.data.labels
     if labels is not None and evidence.classes > 1 and (labels == labels[0]).all():
-        text = f"All {len(labels)} samples have the label {labels[0]}; the network knows {evidence.classes} classes."
-        yield Finding("one_class", text, "Give samples of every class, drawn at random, as they will be met in use.")
+        text = f"All {len(labels)} samples have the label {labels[0]}; the network has {evidence.classes} classes."
+        yield Finding("one_class", text, "Give samples of every class, drawn at random, as in the application.")
 
 
 def check_chance(evidence: Evidence) -> Iterator[Finding]:

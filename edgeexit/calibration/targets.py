@@ -203,7 +203,7 @@ def _convert_to_si(number: str, power: int, written: str) -> float:
     if value and math.isfinite(value):
         value = float(Decimal(number).scaleb(power))
     if not math.isfinite(value):
-        msg = f"{written!r}: the limit is larger than any number that can be computed with; write a smaller one."
+        msg = f"{written!r}: the limit exceeds the range of float64; write a smaller one."
         raise InputError(msg)
     return value
 
@@ -213,7 +213,7 @@ def _make_comma_hint(name: str, metric: Metric, text: str) -> str:
     found = _NEXT_BOUND.match(text)
     if not found:
         return ""
-    return f" Bounds are joined by commas: '{name}{metric.sign}{found.group(1)}, {found.group(2)}'."
+    return f" Bounds are separated by commas: '{name}{metric.sign}{found.group(1)}, {found.group(2)}'."
 
 
 def _explain_unit_fault(metric: Metric, name: str, number: str, unit: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeexit.util.progress import Progress
 
 _TARGET_HELP = (
-    "Bounds joined by commas: mean<=5ms, mean<=0.6x (of the backbone), p50|p90|p95|p99|p99.9<=10ms, energy<=2mJ, macs<=40M, "
+    "Bounds separated by commas: mean<=5ms, mean<=0.6x (of the backbone), p50|p90|p95|p99|p99.9<=10ms, energy<=2mJ, macs<=40M, "
     "accuracy>=0.985, drop<=0.5 (points), agreement>=0.99, rate1>=0.5. With a bound on cost accuracy is maximised, else the mean minimised."
 )
 

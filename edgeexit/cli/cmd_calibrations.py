@@ -65,7 +65,7 @@ def rollback_command(
     bundle: BundlePath,
     key: Annotated[
         str | None,
-        typer.Option(metavar="KEY", help="Device and settings. [default: the ones with something to go back to]"),
+        typer.Option(metavar="KEY", help="Device and settings. [default: the ones that can be rolled back]"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -295,13 +295,11 @@ def _find_only_key(bundle: Bundle) -> str:
     here = [key for key in keys if key.startswith(f"{find_device_key(backend=key.rpartition('/')[2].split('-')[0])}/")]
     chosen = here or keys
     if len(chosen) != 1:
-        several = "several devices or settings have something to go back to; choose one with --key: " + ", ".join(
-            chosen
-        )
+        several = "several devices or settings can be rolled back; choose one with --key: " + ", ".join(chosen)
         msg = (
             several
             if chosen
-            else f"{bundle.path} has nothing to go back to: no calibration was replaced as the active one."
+            else f"{bundle.path} has no earlier calibration to roll back to: no active calibration was ever replaced."
         )
         raise InputError(msg)
     return chosen[0]

@@ -27,8 +27,10 @@ def doctor_command(
     output: Annotated[
         Path | None, typer.Option(help="Also write the results of the conformance suite to this JSON file.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="The small networks of the suite only.")] = False,
-    precision: Annotated[str, typer.Option(help="Of the suite: float32, float16 or int8.")] = "float32",
+    quick: Annotated[bool, typer.Option("--quick", help="Run only the small networks of the suite.")] = False,
+    precision: Annotated[
+        str, typer.Option(help="Precision of the suite's networks: float32, float16 or int8.")
+    ] = "float32",
     threads: Annotated[int, typer.Option(help="Worker threads, for the suite and for the check of free cores.")] = 1,
     spin: Spin = False,
     options: BackendOptions = None,

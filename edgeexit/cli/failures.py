@@ -135,7 +135,7 @@ def _describe(error: BaseException) -> tuple[str, int]:
     if isinstance(error, _BAD_USAGE):
         return error.format_message(), error.exit_code
     if isinstance(error, BrokenPipeError):
-        return "the program that reads the output closed it before everything was printed.", SURPRISE
+        return "the program that reads the output closed the pipe before everything was printed.", SURPRISE
     if isinstance(error, OSError) and error.errno is not None:  # the system refused something
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return f"{where}{error.strerror or error}", InputError.exit_code

@@ -61,7 +61,7 @@ def print_dropped(before: Sequence[str], bundle: Bundle) -> None:
     dropped = [name for name in before if name not in left]
     if dropped:
         print_note(
-            f"the calibrations of the bundle before ({', '.join(dropped)}) were of another network, criterion or preprocessing"
+            f"the calibrations of the earlier bundle ({', '.join(dropped)}) were of another network, criterion or preprocessing"
             " and are removed. Calibrate again."
         )
 

@@ -73,6 +73,6 @@ def read_batch(path: Path) -> NDArray[np.uint8]:
     """
     raw = np.frombuffer(path.read_bytes(), np.uint8)
     if len(raw) == 0 or len(raw) % _RECORD:
-        msg = f"{path} has {len(raw)} bytes, which is no whole number of CIFAR-10 records of {_RECORD}"
+        msg = f"{path} has {len(raw)} bytes, which is not a whole number of CIFAR-10 records of {_RECORD}"
         raise InputError(msg)
     return raw.reshape(-1, _RECORD)

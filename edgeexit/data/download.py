@@ -21,7 +21,7 @@ from edgeexit.util.atomic import replace_atomically
 from edgeexit.util.progress import Progress, show_nothing
 
 _BLOCK = 1 << 20
-_KEPT = "What has come is kept; the same command goes on with it."
+_KEPT = "The part downloaded so far is kept; the same command resumes the download."
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ def _choose_arrays(keys: Sequence[str], model: ModelInfo | None, where: str, par
             return _Choice(inputs, labels, names, unused if find is not _choose_by_part else ())
     if part:
         msg = (
-            f"{where} holds {', '.join(sorted(map(make_printable, keys))) or 'nothing'}, which are no parts: give "
+            f"{where} holds {', '.join(sorted(map(make_printable, keys))) or 'nothing'}, which are not parts: give "
             f"{where} without :{part}."
         )
         raise InputError(msg)

@@ -113,7 +113,7 @@ def read_data_record(metadata: Mapping[str, str], where: str) -> DataRecord:
     names = _parse_metadata(metadata[CLASSES_KEY], CLASSES_KEY, where) if CLASSES_KEY in metadata else []
     faults = preprocess.faults() if preprocess is not None else []
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        faults.append("the class names are no list of text")
+        faults.append("the class names are not a list of text")
     if faults:
         msg = f"{where}: the metadata of its data cannot be read: {'; '.join(faults)}."
         raise InputError(msg)

@@ -105,7 +105,7 @@ def export(
     Raises:
         ModelError: forward does not return exits, gives other answers each time, cannot be exported, or depends on the batch size.
         MissingExtra: onnxscript is not installed.
-        InputError: the file cannot be written; `names` is no list of names; `metadata` is not text.
+        InputError: the file cannot be written; `names` is not a list of names; `metadata` is not text.
         InternalError: the file computes something else than eager.
 
     Example:

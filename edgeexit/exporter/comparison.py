@@ -45,7 +45,7 @@ def check_repeats(module: nn.Module, inputs: Mapping[str, Tensor], exits: Sequen
     if worst > _find_tolerance(module, inputs, exits):
         msg = (
             f"forward gives different answers for the same input, by {worst:.2e} of the largest logit: it draws random numbers, or "
-            "keeps state between calls outside of its buffers. Let it give one answer in evaluation mode: "
+            "keeps state between calls outside of its buffers. Make it deterministic in evaluation mode: "
             "F.dropout(x, p, self.training) draws in training only, noise can be an input, state can be a buffer (register_buffer)"
             f"{_TRAINING_BRANCH if module.training else ''}"
         )

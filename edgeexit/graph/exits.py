@@ -19,7 +19,7 @@ from edgeexit.util.units import format_count
 METADATA_KEY = "edgeexit.exits"
 """Model metadata: a JSON list of {"name", "logits", "score"} in order, written by `edgeexit export`."""
 
-_BINARY = " Where one number z says yes or no, let the exit give two logits: 0 and z (before a sigmoid)."
+_BINARY = " For a binary classifier with one output z, return two logits: 0 and z (before the sigmoid)."
 _ONLY_PASSES_ON = frozenset({"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"})
 _KEEPS_NUMBERS = _ONLY_PASSES_ON | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Clip", "Dropout"}
 """What an exit's numbers may go through after their last arithmetic."""

@@ -300,7 +300,7 @@ def _find_cache_faults(found: DeviceProfile) -> list[str]:
 def _find_power_faults(found: DeviceProfile) -> list[str]:
     labels = [rail.label for rail in found.power.rails]
     faults = [
-        f"power.total names {t!r}, which is no rail.{did_you_mean(t, labels)}"
+        f"power.total names {t!r}, which is not a rail.{did_you_mean(t, labels)}"
         for t in found.power.total
         if t not in labels
     ]

@@ -101,7 +101,7 @@ def compare_results(reference: BenchResult, candidate: BenchResult, *, vary: Col
     if control is not None and control.verdict in {"FASTER", "SLOWER"} and not invalid:
         reason = (
             f"the backbone, in which nothing differs, took {control.typical.value:.3f} times as long in the second run: "
-            "the machine changed, so measure both again, interleaved (edgeexit bench --against)"
+            "the machine changed; measure both again, interleaved (edgeexit bench --against)"
         )
         comparison = replace(comparison, verdict="AMBIGUOUS", reasons=(reason,))
     return ResultComparison(

@@ -46,9 +46,9 @@ def _find_number_fault(name: str, value: object) -> str | None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     if name in _SHARES and not 0 <= value <= 1:
-        return "which is no share from 0 to 1"
+        return "which is not a share from 0 to 1"
     if name in _TIMES and not 0 < value < math.inf:
-        return "which is no time above 0"
+        return "which is not a time above 0"
     return "which is no count" if name in _COUNTS and value < 0 else None
 
 

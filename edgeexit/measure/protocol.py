@@ -109,7 +109,7 @@ def bench(
         cache: whether to simulate caches and sweep thresholds; None leaves it to the preset.
         cache_device: a profile of `devices/` whose caches are simulated; None for those of this machine.
         power_log: CSV that an external power meter writes meanwhile: read beside the meters of this machine.
-        audit: also time one input again and again beside inputs in turn: whether something keeps inputs or answers.
+        audit: also time one input again and again beside inputs in turn: whether some layer caches inputs or outputs.
         progress: called with what is being done; by default a line that counts in a notebook, and nothing elsewhere.
 
     Raises:

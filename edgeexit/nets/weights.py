@@ -171,7 +171,7 @@ def _explain_unreadable(path: Path, reason: str) -> str:
     if objects is None:
         return f"{path} is damaged, or torch.save did not write it."
     return (
-        f"{path} holds {objects[1]}, and only tensors are taken: code in a file is never run. Save the weights alone:"
+        f"{path} holds {objects[1]}, and only tensors are taken: code in a file is never run. Save only the weights:"
         " torch.save(module.state_dict(), path)."
     )
 

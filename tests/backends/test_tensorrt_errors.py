@@ -121,7 +121,7 @@ CUDA_WORDS = {
     "CUDA driver is a stub library": "driver does not work",
     "system not yet initialized": "driver does not work",
     "OS call failed or operation not supported on this OS": "driver does not work",
-    "CUDA-capable device(s) is/are busy or unavailable": "another process has the GPU",
+    "CUDA-capable device(s) is/are busy or unavailable": "another process uses the GPU",
     "out of memory": "has no memory left",
     "the provided PTX was compiled with an unsupported toolchain.": "Update the driver",
     "no kernel image is available for execution on the device": "Update the driver",

@@ -36,8 +36,8 @@ def document(compiled: Path) -> dict[str, Any]:
             lambda d: d["curve"][0]["inner_thresholds"].append(0.5),
             "curve[0].inner_thresholds has 3 values instead of 2",
         ),
-        (lambda d: d["exits"][1].update(mean_s=-1.0), "exits[1].mean_s is -1.0, which is no time above 0"),
-        (lambda d: d["predicted"].update(agreement=2), "predicted.agreement is 2.0, which is no share from 0 to 1"),
+        (lambda d: d["exits"][1].update(mean_s=-1.0), "exits[1].mean_s is -1.0, which is not a time above 0"),
+        (lambda d: d["predicted"].update(agreement=2), "predicted.agreement is 2.0, which is not a share from 0 to 1"),
         (lambda d: d["exits"][0].update(exit=2), "the exits are not two or more, numbered from 1"),
     ],
 )

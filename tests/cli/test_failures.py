@@ -175,7 +175,7 @@ def test_a_reader_that_closes_the_pipe_is_one_line(words: tuple[str, ...]) -> No
     os.close(write)
 
     assert 3 == result.returncode
-    assert "error: the program that reads the output closed it before everything was printed.\n" == result.stderr
+    assert "error: the program that reads the output closed the pipe before everything was printed.\n" == result.stderr
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_one_number_that_says_yes_or_no_is_told_how_to_be_two(tmp_path: Path, ex
         w.op("Sigmoid", w.op("MatMul", x, w.weight(WIDTH, 1)), out=name)
     path = w.save(tmp_path / "m.onnx", {"x": ["n", WIDTH]}, NAMES)
 
-    with pytest.raises(ModelError, match=r"let the exit give two logits: 0 and z"):
+    with pytest.raises(ModelError, match=r"return two logits: 0 and z"):
         edgeexit.compile(path, tmp_path / "b", exits=exits, seconds=0)
 
 

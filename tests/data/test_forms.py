@@ -150,7 +150,7 @@ def test_a_part_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """Other samples than those that were asked for are never taken instead."""
     np.savez(tmp_path / "d.npz", x=X, y=Y)
 
-    with pytest.raises(InputError, match=r"no parts: give .* without :test"):
+    with pytest.raises(InputError, match=r"not parts: give .* without :test"):
         load_data(f"{tmp_path / 'd.npz'}:test", network())
 
 

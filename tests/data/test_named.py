@@ -99,7 +99,7 @@ def test_a_cifar_batch_holds_whole_records(tmp_path: Path, size: int) -> None:
     """A cut file is refused."""
     (tmp_path / "b.bin").write_bytes(bytes(size))
 
-    with pytest.raises(InputError, match="no whole number of CIFAR-10 records"):
+    with pytest.raises(InputError, match="not a whole number of CIFAR-10 records"):
         read_batch(tmp_path / "b.bin")
 
 

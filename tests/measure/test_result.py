@@ -59,7 +59,7 @@ def test_a_process_that_took_no_time_is_refused(result: BenchResult, field: str)
     """Comparisons take the logarithm of it."""
     document = result.to_document()
     document["latency"]["mixture"][field][0] = 0.0
-    with pytest.raises(InputError, match=rf"{field}\[0\] is 0.0, which is no time above 0"):
+    with pytest.raises(InputError, match=rf"{field}\[0\] is 0.0, which is not a time above 0"):
         parse_result(document)
 
 

@@ -71,11 +71,11 @@ def test_names_from_a_result_cannot_steer_a_terminal_that_shows_its_report(
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda d: d["accuracy"].update(overall=1.5), "accuracy.overall is 1.5, which is no share from 0 to 1"),
+        (lambda d: d["accuracy"].update(overall=1.5), "accuracy.overall is 1.5, which is not a share from 0 to 1"),
         (lambda d: d["latency"]["per_exit"].pop(), "latency.per_exit has 2 values instead of 3"),
         (
             lambda d: d["latency"]["backbone"].update(mean_s=0),
-            "latency.backbone.mean_s is 0.0, which is no time above 0",
+            "latency.backbone.mean_s is 0.0, which is not a time above 0",
         ),
         (lambda d: d["workload"].update(n=0), "workload.n is less than 1"),
         (lambda d: d["accuracy"]["per_exit"][0].update(exit=7), "the exits are not numbered from 1"),

@@ -44,12 +44,12 @@ _REMEDIES: tuple[tuple[tuple[str, ...], type[EdgeExitError], str], ...] = (
     (
         ("device_unavailable", "busy or unavailable"),
         HardwareMissing,
-        "another process has the GPU for itself. End it, or set its compute mode to default: nvidia-smi -c 0.",
+        "another process uses the GPU exclusively. Close it, or set its compute mode to default: nvidia-smi -c 0.",
     ),
     (
         ("out_of_memory", "out of memory"),
         HardwareMissing,
-        "the GPU has no memory left. End what else uses it, load fewer runners, or take a smaller network or float16.",
+        "the GPU has no memory left. Close other programs that use it, load fewer runners, or use a smaller network or float16.",
     ),
     (
         (
@@ -61,7 +61,7 @@ _REMEDIES: tuple[tuple[tuple[str, ...], type[EdgeExitError], str], ...] = (
             "no kernel image",
         ),
         HardwareMissing,
-        "this GPU or driver cannot run the kernel that decides. Update the driver.",
+        "this GPU or driver cannot run the decision kernel. Update the driver.",
     ),
 )
 

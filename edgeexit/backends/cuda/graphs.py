@@ -219,7 +219,7 @@ class DecideKernel:
             )
         except CudaError as error:
             self.close()
-            raise DeciderUnavailable(f"the kernel that decides cannot be loaded ({error})") from error
+            raise DeciderUnavailable(f"the decision kernel cannot be loaded ({error})") from error
 
     def enqueue(self, stream: int, *, score: int, threshold: int, exit: int, number: int, condition: int) -> None:
         """Put one decision onto a stream: addresses of score, threshold and the int32 that gets the exit; its number; the condition."""

@@ -115,7 +115,7 @@ class DriftAlarm:
         now, then = (_compute_exit_rates(c, len(self._seen.edges)) for c in (self._counts, self._seen.counts))
         k = int(np.argmax(np.abs(now - then)))
         return (
-            f"the last {self.window} inferences are not like the calibration data (p = {p_value:.1e}): "
+            f"the last {self.window} inferences differ from the calibration data (p = {p_value:.1e}): "
             f"{100 * now[k]:.1f} % left at exit {k + 1}, {100 * then[k]:.1f} % did at calibration. Calibrate again."
         )
 

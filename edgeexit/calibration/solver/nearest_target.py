@@ -1,4 +1,4 @@
-"""When nothing meets a target: the nearest target of the same form that something does."""
+"""When nothing meets a target: the nearest target of the same kind that can be met."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make_not_met_error(table: ReplayTable, target: Target) -> TargetNotMet:
     nearest = find_nearest_feasible(table, (*target.answer_bounds, *target.cost_bounds))
     message = f"no thresholds meet '{target}' on these {format_count(len(table), 'sample')}."
     if nearest is None:
-        return TargetNotMet(f"{message} No looser target of this form was found either.")
+        return TargetNotMet(f"{message} No looser target of this kind was found either.")
     shown = _sort_by_target(target, nearest)
     message += f" The nearest that can be met is '{shown}'"
     other = (

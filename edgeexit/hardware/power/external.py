@@ -62,7 +62,10 @@ class CsvRecorder(Recorder):
             msg = f"cannot read the external meter's log {self.path}: {error.strerror or error}."
             raise InputError(msg) from error
         except (UnicodeError, csv.Error) as error:
-            msg = f"{self.path} is no CSV in UTF-8 ({error}); have the meter's software write UTF-8, not UTF-16 or a spreadsheet."
+            msg = (
+                f"{self.path} is not a CSV file in UTF-8 ({error}); configure the meter's software to write UTF-8,"
+                " not UTF-16 or a spreadsheet."
+            )
             raise InputError(msg) from error
 
 

@@ -37,7 +37,7 @@ def find_ina(root: Path) -> FileMeter:
     """
     found = list(_find_rails(root))
     if not found:
-        msg = "no INA3221 or INA238 driver is bound: this is no Jetson, or the container does not see /sys/bus/i2c."
+        msg = "no INA3221 or INA238 driver is bound: this is not a Jetson, or the container does not see /sys/bus/i2c."
         raise HardwareMissing(msg)
     readable = [(label, sensor) for label, sensor in found if not math.isnan(read_once(sensor))]
     if not readable:

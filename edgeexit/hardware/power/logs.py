@@ -208,7 +208,7 @@ def _parse_ptdaemon(lines: Sequence[tuple[int, str]], path: Path) -> Iterator[Po
                 parse_time(values["Time"]), 0.0, (watts if math.isfinite(watts) and watts >= 0 else NAN,)
             )
         except (KeyError, ValueError, OverflowError) as error:
-            msg = f"{path}, line {number}: {line.strip()[:200]!r} is no line of PTDaemon with Time and Watts."
+            msg = f"{path}, line {number}: {line.strip()[:200]!r} is not a line of PTDaemon with Time and Watts."
             raise InputError(msg) from error
 
 

@@ -37,7 +37,7 @@ def find_pmic(root: Path) -> PmicMeter:
         HardwareMissing: no `vcgencmd`, or it gives no rail: an older board, or no permission.
     """
     if find_tool(root, "vcgencmd") is None:
-        msg = "there is no vcgencmd: this is no Raspberry Pi, or raspi-utils is not installed."
+        msg = "there is no vcgencmd: this is not a Raspberry Pi, or raspi-utils is not installed."
         raise HardwareMissing(msg)
     rails = parse_rail_powers(run_tool(root, "vcgencmd", "pmic_read_adc") or "")
     if not rails:

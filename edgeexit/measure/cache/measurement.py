@@ -157,7 +157,7 @@ def _count_caches(runner: Runner, samples: Sequence[Any], opener: Opener) -> Cac
 
 def _find_closure_faults(closure: Mapping[str, float]) -> list[Finding]:
     return [
-        ("suspect", f"the exits explain the mix's {name} misses to {error:+.1%} only: exits share cache contents")
+        ("suspect", f"the exits explain the mixture's {name} misses only to {error:+.1%}: exits share cache contents")
         for name, error in closure.items()
         if abs(error) > _MAX_CLOSURE
     ]

@@ -33,7 +33,7 @@ class EnergyUncertainty:
         quantisation_j: half a step of the meter over the whole time, as if every reading were rounded the same way.
         sampling_j: the moments at which it was read.
         idle_j: half the change of idle power from before to after; only net energy carries it.
-        offset_j: a meter that shows negative power has at least this offset; only gross energy carries it.
+        offset_j: a meter that shows negative power has at least this offset; only gross energy includes it.
     """
 
     quantisation_j: float
@@ -244,9 +244,7 @@ def _explain_unusable(trace: Trace) -> str | None:
     if readings < 2:
         return f"{name} gave {readings} readings"
     if trace.observed_step(subject) is None:
-        return (
-            f"{name} showed one and the same value in {readings} readings: it is stuck, or the load is below its step"
-        )
+        return f"{name} showed one and the same value in {readings} readings: it is stuck, or the load is below its resolution"
     return None
 
 
@@ -293,7 +291,7 @@ def _is_below_floor(slices: list[_Slice], trace: Trace, step: float | None) -> s
     floor_w = _FLOOR_STEPS * _step_w(slices, trace, step)
     if net_w >= floor_w:
         return None
-    return f"no net energy: power rose by {net_w:.3g} W over idle, less than {_FLOOR_STEPS} steps of the meter ({floor_w:.3g} W)"
+    return f"no net energy: power rose by {net_w:.3g} W over idle, less than {_FLOOR_STEPS} resolution steps of the meter ({floor_w:.3g} W)"
 
 
 def _step_w(slices: list[_Slice], trace: Trace, step: float | None) -> float:
@@ -369,5 +367,5 @@ def _find_faults(
     if _estimate_offset(trace) > 0:
         yield (
             "suspect",
-            f"the meter shows negative power: it is off by at least {_estimate_offset(trace):.3g} W, which gross energy carries",
+            f"the meter shows negative power: its zero is off by at least {_estimate_offset(trace):.3g} W, which gross energy includes",
         )

@@ -152,7 +152,7 @@ def audit_findings(audit: CachingAudit | None) -> Iterator[Finding]:
             "suspect",
             (
                 f"one input again and again takes {audit.comparison.typical.value:.2f} times as long as {audit.inputs} inputs in turn: "
-                "something keeps inputs or answers"
+                "some layer caches inputs or outputs"
             ),
         )
 
