@@ -18,17 +18,14 @@ from edgeexit.bundle.store import (
     LOCK,
     check_room_to_write,
     compute_sha256,
-    create_temporary,
-    is_temporary,
     lock_folder,
     make_folder,
-    move_into_place,
     translate_write_errors,
-    write_whole,
 )
 from edgeexit.bundle.summary import format_bundle_summary
 from edgeexit.errors import BundleError, EdgeExitError
 from edgeexit.util.arguments import as_path
+from edgeexit.util.atomic import create_temporary, is_temporary, move_into_place, write_whole
 from edgeexit.util.display import Summarised, Summary
 from edgeexit.util.documents import dumps
 from edgeexit.util.progress import Progress, show_nothing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ import onnx
 from edgeexit.bundle.manifest import FileEntry, Manifest
 from edgeexit.bundle.seal import read_sealed
 from edgeexit.bundle.store import compute_sha256
-from edgeexit.errors import BundleError
+from edgeexit.errors import BundleError, ModelError
 from edgeexit.graph.damage import find_damage
-from edgeexit.graph.model import list_all_tensors, read_external_data
+from edgeexit.graph.model import compute_external_end, list_all_tensors, read_external_data
 from edgeexit.graph.onnx_files import UNREADABLE, load_binary, parse_reason
 from edgeexit.graph.paths import is_file, is_inside
 
@@ -128,15 +128,15 @@ def _check_pointers(folder: Path, manifest: Manifest, name: str) -> None:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             where = read_external_data(tensor)
             file = manifest.files.get(str(Path(name).parent / where.get("location", "")))
-            if file is None or _compute_end(where) > file.bytes:
+            if file is None or not _fits(tensor, file):
                 msg = f"weight {tensor.name!r} of {name} points to {where}, which is not in the bundle: refused."
                 raise BundleError(msg)
 
 
-def _compute_end(where: Mapping[str, str]) -> int:
+def _fits(tensor: onnx.TensorProto, file: FileEntry) -> bool:
+    """Whether an outside weight lies within its file."""
     try:
-        offset, length = int(where.get("offset", "0")), int(where.get("length", "0"))
-    except ValueError as error:
-        msg = f"a weight's place {dict(where)} is not made of numbers: refused."
+        return compute_external_end(tensor) <= file.bytes
+    except ModelError as error:
+        msg = f"{str(error).rstrip('.')}: refused."
         raise BundleError(msg) from error
-    return offset + length if offset >= 0 and length >= 0 else 1 << 62

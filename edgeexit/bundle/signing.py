@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.reading import read_bundle_json
-from edgeexit.bundle.store import lock_folder, translate_write_errors, write_whole
+from edgeexit.bundle.store import lock_folder, translate_write_errors
 from edgeexit.errors import BundleError, InputError, MissingExtra
 from edgeexit.graph.paths import is_file, is_inside
 from edgeexit.util.arguments import as_path
+from edgeexit.util.atomic import write_new, write_whole
 from edgeexit.util.documents import check_schema, dumps, parse_document, to_document
 from edgeexit.util.progress import show_nothing
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+T = TypeVar("T")
 
 SCHEMA = "edgeexit.signature/1"
 FILE = "signature.json"
@@ -160,32 +163,34 @@ def _drop_empty(value: Any) -> Any:
 
 
 def _load_private_key(path: Path) -> Ed25519PrivateKey:
-    serialization, ed25519, damaged = _import_cryptography()
-    content = _read_key_file(path)
-    key: Ed25519PrivateKey | None
-    try:
-        key = serialization.load_pem_private_key(content, password=None)
-    except damaged:
-        key = None
-    if key is None or not isinstance(key, ed25519.Ed25519PrivateKey):
+    serialization, ed25519, _ = _import_cryptography()
+    load = partial(serialization.load_pem_private_key, password=None)
+    key: Ed25519PrivateKey | None = _parse_key(_read_key_file(path), load, ed25519.Ed25519PrivateKey)
+    if key is None:
         msg = f"{path} is not a private Ed25519 key in PEM without a password. Make one: edgeexit sign BUNDLE --key {path} --new-key"
         raise InputError(msg)
     return key
 
 
 def _load_public_key(path: Path) -> Ed25519PublicKey:
-    serialization, ed25519, damaged = _import_cryptography()
+    serialization, ed25519, _ = _import_cryptography()
     content = _read_key_file(path)
     load = serialization.load_ssh_public_key if content.startswith(b"ssh-") else serialization.load_pem_public_key
-    key: Ed25519PublicKey | None
-    try:
-        key = load(content)
-    except damaged:
-        key = None
-    if key is None or not isinstance(key, ed25519.Ed25519PublicKey):
+    key: Ed25519PublicKey | None = _parse_key(content, load, ed25519.Ed25519PublicKey)
+    if key is None:
         msg = f"{path} is not a public Ed25519 key in PEM or OpenSSH's form; it is the file that ends in .pub."
         raise InputError(msg)
     return key
+
+
+def _parse_key(content: bytes, load: Callable[[bytes], object], kind: type[T]) -> T | None:
+    """A key of that kind; None where it is none, or of another kind."""
+    _, _, damaged = _import_cryptography()
+    try:
+        key = load(content)
+    except damaged:
+        return None
+    return key if isinstance(key, kind) else None
 
 
 def _read_key_file(path: Path) -> bytes:
@@ -206,9 +211,7 @@ def _compute_key_id(key: Ed25519PublicKey) -> str:
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+        write_new(path, content, mode)
     except OSError as error:
         msg = f"{path} cannot be written ({error.strerror}); a key is never overwritten: choose another name."
         raise InputError(msg) from error

@@ -1,7 +1,7 @@
-"""Files that are whole or absent: content names, atomic replacement, one writer at a time.
+"""A bundle's folder on disk: hashes of files, folders inside it, one writer at a time.
 
-A bundle may come from an untrusted source, so nothing here follows a link that lies in it: new files are created under random names with
-O_EXCL and O_NOFOLLOW, folders are checked to be folders, and the lock must be a plain file.
+A bundle may come from an untrusted source, so nothing here follows a link that lies in it: new files are created by `util.atomic`, folders
+are checked to be folders, and the lock must be a plain file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,16 +17,14 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from edgeexit.errors import BundleError
+from edgeexit.util.atomic import create_temporary
 from edgeexit.util.progress import Progress
 
 LOCK = ".lock"
 LONGEST_WAIT_S = 600.0
 """How long a writer that waits for another one does so."""
-_TEMPORARY = ".tmp-"
 _CHUNK = 1 << 22
 _POLL_S = 0.1
-_LONGEST_NAME = 100  # of the readable part of a temporary name
-_OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CANNOT_WRITE = frozenset(
     {
@@ -55,18 +52,6 @@ def compute_sha256(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def create_temporary(folder: Path, name: str) -> Path:
-    """Create an empty file under a new random name in `folder`; the next writer removes it if it is left unfinished."""
-    path = folder / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}-{name[-_LONGEST_NAME:]}"
-    os.close(os.open(path, _OPEN_NEW, 0o666))
-    return path
-
-
-def is_temporary(path: Path) -> bool:
-    """Whether a file was left unfinished."""
-    return path.name.startswith(_TEMPORARY)
-
-
 def make_folder(root: Path, name: Path) -> Path:
     """Create the folder `name` below `root`, which must consist of folders: a link inside a bundle may lead anywhere.
 
@@ -82,29 +67,6 @@ def make_folder(root: Path, name: Path) -> Path:
             msg = f"{folder} is a link or a file where a bundle has a folder; nothing was written. Remove it, then try again."
             raise BundleError(msg)
     return folder
-
-
-def move_into_place(unfinished: Path, final: Path) -> None:
-    """Make a finished file appear under its name, whole, also after a power cut."""
-    with unfinished.open("rb") as stream:
-        os.fsync(stream.fileno())
-    unfinished.replace(final)
-    handle = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_whole(final: Path, content: bytes) -> None:
-    """Write a small file so that its name holds the old content or the new one, never part of it."""
-    unfinished = create_temporary(final.parent, final.name)
-    try:
-        unfinished.write_bytes(content)
-        move_into_place(unfinished, final)
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
 
 
 def check_room_to_write(folder: Path) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from edgeexit.bundle.archive import SUFFIX
+from edgeexit.util.atomic import write_new
 
 _TRIES = 1000
-_OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_aside(name: str, content: bytes) -> Path | None:
@@ -37,12 +36,6 @@ def _write_new(folder: Path, name: str, content: bytes) -> Path:
     for attempt in range(1, _TRIES):
         path = folder / f"{name}{f'-{attempt}' if attempt > 1 else ''}{SUFFIX}"
         with suppress(FileExistsError):
-            handle = os.open(path, _OPEN_NEW, 0o666)
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(content)
-            except OSError:
-                path.unlink()
-                raise
+            write_new(path, content)
             return path
     raise FileExistsError(str(folder / name))

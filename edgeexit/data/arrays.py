@@ -41,7 +41,7 @@ def as_array(value: object, what: str) -> NDArray[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return np.asarray(_move_to_host(value))
-    except Exception as error:  # of whatever library it comes from
+    except Exception as error:  # another library's __array__ or cpu() may raise anything
         msg = f"{what} cannot be read as an array ({type(error).__name__}: {error}): give a NumPy array."
         raise InputError(msg) from error
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,24 +21,13 @@ from edgeexit.data.classes import read_class_names, warn
 from edgeexit.data.dataset import Dataset, make_dataset
 from edgeexit.data.model import ModelInfo, find_near_name
 from edgeexit.errors import InputError
+from edgeexit.util.archives import DAMAGE, PICKLED, explain_damage
 from edgeexit.util.arguments import check_regular_file, make_printable
 from edgeexit.util.atomic import replace_atomically
 
 _FORM = (
     "an .npz for edgeexit holds x [samples, ...] (or x_<name> for each of several inputs) and optionally y [samples]"
 )
-_DAMAGE = (
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-    SyntaxError,
-    TypeError,
-)
-"""What damaged zip files and array headers raise: RuntimeError where they are encrypted, SyntaxError for a header."""
-
 _INPUTS = ("x", "X", "images", "image", "imgs", "img", "data", "inputs", "input", "features", "samples", "arr_0")
 _LABELS = ("y", "Y", "labels", "label", "targets", "target", "y_true", "lbls", "lbl", "arr_1")
 _NAMES = ("names", "class_names", "label_names", "target_names", "classes")
@@ -158,14 +146,11 @@ def _translate_read_errors(path: Path, form: str) -> Iterator[None]:
     except PermissionError as error:
         msg = f"{where} cannot be read ({error.strerror})"
         raise InputError(msg) from error
-    except (*_DAMAGE, OSError) as error:
+    except DAMAGE as error:
         if isinstance(error, InputError):
             raise
-        pickled = "pickle" in str(error).lower()
-        why = (
-            "it holds pickled objects, which are never loaded" if pickled else f"{form} ({make_printable(str(error))})"
-        )
-        msg = f"{where}: {why}"
+        why = explain_damage(error)
+        msg = f"{where}: {why if why == PICKLED else f'{form} ({make_printable(why)})'}"
         raise InputError(msg) from error
 
 

@@ -97,7 +97,7 @@ def _open_picture(path: Path, use: Callable[[Image], T]) -> T:
     except MemoryError as error:
         msg = f"the image {make_printable(path)} does not fit into memory."
         raise InputError(msg) from error
-    except Exception as error:  # Pillow's readers raise whatever their parsers meet in a damaged file
+    except Exception as error:  # Pillow's plugins let through what their parsers raise: struct.error, SyntaxError, ...
         msg = f"cannot read the image {make_printable(path)}: {_explain_error(error, path)}"
         raise InputError(msg) from error
 

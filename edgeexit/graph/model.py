@@ -284,6 +284,16 @@ def count_file_bytes(tensor: TensorProto) -> int:
     return int(-(-math.prod(tensor.dims) * bits // 8))
 
 
+def compute_external_end(tensor: TensorProto) -> int:
+    """Bytes that the file of an outside weight must have at least.
+
+    Raises:
+        ModelError: the weight's place or its element type is not a valid one.
+    """
+    offset, length = read_external_range(tensor)
+    return offset + (count_file_bytes(tensor) if length is None else length)
+
+
 def _check_inside_weights(proto: onnx.ModelProto, path: Path) -> None:
     """A shape with more numbers than there are keeps ONNX's shape inference busy for minutes."""
     for tensor in list_all_tensors(proto.graph):
@@ -307,8 +317,7 @@ def _check_outside_weights(proto: onnx.ModelProto, path: Path, folder: Path) -> 
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
         file = join_safely(folder, read_external_data(tensor).get("location", ""), tensor.name)
-        offset, length = read_external_range(tensor)
-        end = offset + (count_file_bytes(tensor) if length is None else length)
+        end = compute_external_end(tensor)
         if not is_file(file) or file.stat().st_size < end:
             msg = f"weight {tensor.name!r} of {path} lies in {file}, which is missing or shorter than {end} bytes."
             raise ModelError(msg)

@@ -31,6 +31,7 @@ DAMAGE = (
     zlib.error,
 )
 """What reading a damaged .npz raises."""
+PICKLED = "it holds pickled objects, which are never loaded"
 
 
 def read_archive(path: str | Path | IO[bytes], what: str) -> dict[str, NDArray[Any]]:
@@ -52,12 +53,13 @@ def read_archive(path: str | Path | IO[bytes], what: str) -> dict[str, NDArray[A
         msg = f"there is no file {path}, which should be {what}."
         raise InputError(msg) from error
     except DAMAGE as error:
-        msg = f"{path} is not {what} that edgeexit wrote, or it is damaged: {_explain_error(error)}."
+        msg = f"{path} is not {what} that edgeexit wrote, or it is damaged: {explain_damage(error)}."
         raise InputError(msg) from error
 
 
-def _explain_error(error: BaseException) -> str:
+def explain_damage(error: BaseException) -> str:
+    """What is wrong with a file of arrays that raised `error`, as part of a sentence."""
     text = str(getattr(error, "strerror", None) or error).strip()
     if "pickle" in text.lower():  # NumPy's own words advise to load them
-        return "it holds pickled objects, which are never loaded"
+        return PICKLED
     return text.rstrip(".") or type(error).__name__

@@ -1,11 +1,20 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, also after a power cut.
+
+    replace_atomically, write_bytes, write_text    files of the user, through a scratch folder beside them; faults are InputErrors
+    write_whole                                    a small file in a folder that has one writer at a time; faults are OSErrors
+    create_temporary, move_into_place              its two halves, for what is written piece by piece
+    write_new                                      a file that must not exist yet
+
+New files are created with O_EXCL and O_NOFOLLOW, since a folder may come from an untrusted source with links in it.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgeexit.errors import InputError
@@ -31,15 +40,13 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
         with make_scratch_folder(target.parent, f".{target.name}.") as folder:
             yield folder / target.name
             for file in sorted(folder.iterdir(), key=lambda f: f.name == target.name):
-                _sync(file)
-                file.replace(target.parent / file.name)
-            _sync(target.parent)
+                move_into_place(file, target.parent / file.name)
     except OSError as error:
         raise _make_write_error(target, error) from error
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file whole or not at all; see `replacing`."""
+    """Write a file whole or not at all; see `replace_atomically`."""
     with replace_atomically(path) as scratch:
         scratch.write_bytes(data)
 
@@ -59,9 +66,59 @@ def _make_write_error(target: Path, error: OSError) -> InputError:
     return InputError(f"cannot write {target}: {error.strerror or error}")
 
 
+def move_into_place(unfinished: Path, final: Path) -> None:
+    """Make a finished file appear under its name, whole, also after a power cut."""
+    _sync(unfinished)
+    unfinished.replace(final)
+    _sync(final.parent)
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+_TEMPORARY = ".tmp-"
+_LONGEST_NAME = 100  # of the readable part of a temporary name
+_OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def create_temporary(folder: Path, name: str) -> Path:
+    """Create an empty file under a new random name in `folder`, which its next writer removes if it is left unfinished."""
+    path = folder / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}-{name[-_LONGEST_NAME:]}"
+    os.close(os.open(path, _OPEN_NEW, 0o666))
+    return path
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file was left unfinished."""
+    return path.name.startswith(_TEMPORARY)
+
+
+def write_whole(final: Path, content: bytes) -> None:
+    """Write a small file so that its name holds the old content or the new one, never part of it."""
+    unfinished = create_temporary(final.parent, final.name)
+    try:
+        unfinished.write_bytes(content)
+        move_into_place(unfinished, final)
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def write_new(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file where nothing is yet; a file that cannot be written to its end is removed.
+
+    Raises:
+        OSError: it cannot be written; FileExistsError where something has the name.
+    """
+    handle = os.open(path, _OPEN_NEW, mode)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+    except OSError:
+        path.unlink()
+        raise

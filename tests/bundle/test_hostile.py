@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import edgeexit
-from edgeexit.bundle import Bundle, store
+from edgeexit.bundle import Bundle
 from edgeexit.errors import BundleError
+from edgeexit.util import atomic
 from tests.support.manifests import edit_manifest
 
 KEY = "board/onnxruntime-staged-float32-t1"
@@ -43,7 +44,7 @@ def test_links_under_guessed_temporary_names_are_not_written_through(
 
     assert PRECIOUS == victim.read_text()
     assert not (bundle_path / "manifest.json").is_symlink()
-    assert not [p for p in bundle_path.rglob("*") if store.is_temporary(p)]
+    assert not [p for p in bundle_path.rglob("*") if atomic.is_temporary(p)]
 
 
 @pytest.mark.parametrize("part", ["calibrations", "calibrations/board"])

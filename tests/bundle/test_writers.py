@@ -21,6 +21,7 @@ from edgeexit.bundle.store import LOCK
 from edgeexit.errors import BundleError, InputError
 from edgeexit.runtime import Settings
 from edgeexit.runtime.loading import open_runner
+from edgeexit.util import atomic
 from tests.networks import chain, images
 
 
@@ -116,7 +117,7 @@ def test_a_full_disk_leaves_the_old_bundle_as_it_was(
     """The failure may come at any write; each of them is tried."""
     other = chain(tmp_path / "other.onnx", exits=2)
     before = {p.name: p.read_bytes() for p in bundle_path.iterdir()}
-    real, survived = store.move_into_place, 0
+    real, survived = atomic.move_into_place, 0
     for allowed in range(20):
         left = [allowed]
 
@@ -128,7 +129,7 @@ def test_a_full_disk_leaves_the_old_bundle_as_it_was(
 
         with monkeypatch.context() as patch:
             patch.setattr("edgeexit.bundle.bundle.move_into_place", full)
-            patch.setattr("edgeexit.bundle.store.move_into_place", full)
+            patch.setattr("edgeexit.util.atomic.move_into_place", full)
             try:
                 edgeexit.compile(other, bundle_path, seconds=0)
             except BundleError as error:

@@ -21,6 +21,7 @@ from edgeexit.calibration.replay import ReplayTable
 from edgeexit.data import Dataset
 from edgeexit.errors import BundleError, InputError
 from edgeexit.runtime import CalibrationWarning, Runner
+from edgeexit.util import atomic
 
 Measured = tuple[Calibration, ReplayTable]
 
@@ -157,7 +158,7 @@ def test_the_next_calibrate_removes_what_a_killed_one_left(demo_runner: Runner) 
 
     demo_runner.bundle.check_writable()
 
-    assert not [p for p in path.rglob("*") if store.is_temporary(p) or "0123456789abcdef" in p.name]
+    assert not [p for p in path.rglob("*") if atomic.is_temporary(p) or "0123456789abcdef" in p.name]
     assert not (path / "calibrations").exists()
 
 

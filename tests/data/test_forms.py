@@ -122,7 +122,7 @@ def test_a_part_is_named_where_a_file_holds_several(tmp_path: Path) -> None:
     [
         ({}, Y, "there are no inputs"),
         ("digits:test", None, "use edgeexit.data.load_data"),
-        (X, np.ma.array(Y, mask=[True, False, False, False]), r"fill it \(y\.filled"),
+        (X, np.ma.array(Y, mask=[True, False, False, False]), r"fill them \(y\.filled"),
     ],
 )
 def test_what_is_no_array_says_what_to_give(inputs: Any, labels: Any, fault: str) -> None:

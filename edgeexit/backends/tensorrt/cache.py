@@ -26,8 +26,8 @@ from edgeexit.backends.cuda import DeviceFacts
 from edgeexit.backends.tensorrt.builder import SerializedEngine
 from edgeexit.backends.tensorrt.options import BuildOptions
 from edgeexit.bundle import Bundle
-from edgeexit.bundle.store import write_whole
 from edgeexit.errors import InputError
+from edgeexit.util.atomic import write_whole
 
 CACHE_VARIABLE = "EDGEEXIT_CACHE"
 _FORMAT = 1  # raised when engines are built differently from the same inputs
