@@ -68,7 +68,7 @@ class Settings:
         """Name of the calibration for these settings on a device: `<device>/<backend>-<mode>-<precision>-t<threads>`."""
         return f"{device}/{self.backend}-{self.mode}-{self.precision}-t{self.threads}"
 
-    def timing_key(self, device: str) -> str:
+    def make_timing_key(self, device: str) -> str:
         """Name of the comparison of the two modes on a device."""
         return f"{device}/{self.backend}-{self.precision}-t{self.threads}"
 
@@ -215,7 +215,7 @@ class Backend(ABC):
     def versions(self) -> dict[str, str]:
         """Versions of what it stands on, for records."""
 
-    def left_out(self, mode: str, exits: int) -> str | None:  # noqa: ARG002 - most run every mode
+    def explain_unsupported(self, mode: str, exits: int) -> str | None:  # noqa: ARG002 - most run every mode
         """Reason why a network with this number of exits cannot run in a mode; None if it can."""
         return None
 

@@ -45,7 +45,8 @@ from edgeexit.compiler.probe import (
 )
 from edgeexit.compiler.subnormals import warn_about_subnormals
 from edgeexit.compiler.training_mode import refuse_training_mode
-from edgeexit.compiler.verification import Original, verify
+from edgeexit.compiler.verification import verify
+from edgeexit.compiler.verification_references import Original
 from edgeexit.criteria import Criterion
 from edgeexit.criteria import criterion as find_criterion
 from edgeexit.data import Dataset, ModelInfo, make_dataset, read_class_names, read_preprocess
@@ -382,7 +383,7 @@ def _measure_timings(
         return {}
     times = time_forms(draft, settings, seconds, progress, inputs=make_inputs(net, 0, _TIMED_INPUTS))
     timing = ModeTiming(times.staged_s, times.fused_s, times.faster, _make_timestamp(), times.backbone_s)
-    return {settings.timing_key(find_device_key(backend=settings.backend)): timing}
+    return {settings.make_timing_key(find_device_key(backend=settings.backend)): timing}
 
 
 def _make_timestamp() -> str:

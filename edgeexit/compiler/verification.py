@@ -5,29 +5,30 @@ The inputs are those of `verification_inputs`. One engine is open at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.backends.example_inputs import is_steady
-from edgeexit.backends.onnxruntime.errors import translate_runtime_errors
-from edgeexit.backends.onnxruntime.sessions import open_session
-from edgeexit.backends.stopping import enforce_run_limit, may_run_forever, run_options
+from edgeexit.backends.stopping import enforce_run_limit, may_run_forever
 from edgeexit.bundle import Bundle, VerificationSummary
 from edgeexit.compiler.probe import explain_missing_examples, open_model
 from edgeexit.compiler.tolerances import EXTREME, get_rounding_tolerance
 from edgeexit.compiler.verification_inputs import VerificationInput, make_verification_inputs
-from edgeexit.criteria import Criterion, criterion, max_softmax
+from edgeexit.compiler.verification_references import (
+    Original,
+    Reference,
+    apply_criterion,
+    list_criterion_inputs,
+    make_file_reference,
+    make_split_reference,
+)
+from edgeexit.criteria import Criterion, criterion
 from edgeexit.errors import InternalError, ModelError
-from edgeexit.fallbacks import MOST_CONFIDENT, most_confident
-from edgeexit.graph import Exit, Network
 from edgeexit.graph.arithmetic import find_coarsest_precision
-from edgeexit.graph.cost import count_costs_to_reach
-from edgeexit.graph.scores import as_logits, of_one_kind
 from edgeexit.runtime.answers import (
     ExitAnswers,
     adapt_to_rounding,
@@ -44,31 +45,8 @@ from edgeexit.util.progress import Progress
 _OF_LEFT_OUT = "onnxruntime"
 """Used to check a mode that the bundle's backend does not support, because another backend may open the bundle."""
 _BATCH = 8
-_LARGEST = np.finfo(np.float32).max
 _LEAST_SCORE = 3e-3
 """Learned scores that are smaller are compared in absolute terms: to 3e-7 in float32."""
-
-
-@dataclass(frozen=True)
-class Original:
-    """What a bundle was made from.
-
-    Attributes:
-        path: the file as it was given.
-        net: the network that was split, criterion included.
-        exits: its exits.
-        converted: whether its precision was changed.
-        rewritten: reads the file again, as it is before its precision is changed.
-    """
-
-    path: Path
-    net: Network
-    exits: tuple[Exit, ...]
-    converted: bool
-    rewritten: Callable[[], Network]
-
-
-_Reference = Callable[[Mapping[str, Array]], ExitAnswers]
 
 
 def verify(
@@ -98,7 +76,7 @@ def _verify(
     samples, truth = _select_known(samples, wanted)
     expected = truth
     if original.converted:
-        _, expected = _select_known(samples, _run_samples(_as_split(draft, original), samples))
+        _, expected = _select_known(samples, _run_samples(make_split_reference(draft, original), samples))
         refuse_useless(truth, expected, draft.manifest.precision)
     found = _check_modes(draft, settings, samples, progress)
     rule = criterion(draft.manifest.criterion)
@@ -114,7 +92,7 @@ def _verify(
     )
     if draft.manifest.dynamic_batch:
         _check_batch(draft, settings, samples, expected, numbers)
-    left_out = find_backend(settings.backend).left_out("fused", draft.manifest.exits)
+    left_out = find_backend(settings.backend).explain_unsupported("fused", draft.manifest.exits)
     result = replace(
         result,
         fused_left_out=left_out,
@@ -135,22 +113,22 @@ def _run_original(
 ) -> tuple[str, list[ExitAnswers | None]]:
     """The reference and its outputs; None for inputs that the original model rejects."""
     try:
-        return "original", _run_samples(_as_given(draft, original), samples)
+        return "original", _run_samples(make_file_reference(draft, original), samples)
     except ModelError:  # the file itself may hold what ONNX Runtime refuses and the rewriting has removed
         if original.converted:
-            run = open_model(original.rewritten(), _outputs(draft, original))
-            reference = _apply_criterion(run, draft, original)
+            run = open_model(original.rewritten(), list_criterion_inputs(draft, original))
+            reference = apply_criterion(run, draft, original)
         else:
-            reference = _as_split(draft, original)
+            reference = make_split_reference(draft, original)
         with explain_missing_examples(original.net):
             return "rewritten", _run_samples(reference, samples)
 
 
-def _run_samples(reference: _Reference, samples: Sequence[VerificationInput]) -> list[ExitAnswers | None]:
+def _run_samples(reference: Reference, samples: Sequence[VerificationInput]) -> list[ExitAnswers | None]:
     return [_run_sample(reference, s) for s in samples]
 
 
-def _run_sample(reference: _Reference, sample: VerificationInput) -> ExitAnswers | None:
+def _run_sample(reference: Reference, sample: VerificationInput) -> ExitAnswers | None:
     try:
         answers = reference(sample.inputs)
     except ModelError:
@@ -162,7 +140,7 @@ def _run_sample(reference: _Reference, sample: VerificationInput) -> ExitAnswers
     return answers if not sample.extreme or _is_deterministic(reference, sample) else None
 
 
-def _is_deterministic(reference: _Reference, sample: VerificationInput) -> bool:
+def _is_deterministic(reference: Reference, sample: VerificationInput) -> bool:
     def run(inputs: Mapping[str, Array]) -> list[Array]:
         answers = reference(inputs)
         return [answers.logits, *([] if answers.scores is None else [answers.scores])]
@@ -192,92 +170,13 @@ def _select_known(
     return [s for s, _ in both], [a for _, a in both]
 
 
-def _as_given(draft: Bundle, original: Original) -> _Reference:
-    """The file, untouched; float32 arithmetic as it is written, without the runtime's optimisers."""
-    as_written = find_coarsest_precision(original.net) == "float32"
-    # Quiet: the result says where it is refused.
-    session = open_session(original.path, Settings(), batch_1=False, optimised=as_written, quiet=True)
-    taken, options = {i.name for i in session.get_inputs()}, run_options()
-    names = _outputs(draft, original)
-
-    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
-        with enforce_run_limit(), translate_runtime_errors("ONNX Runtime cannot run the model"):
-            values = session.run(names, {n: x for n, x in inputs.items() if n in taken}, options)
-        return dict(zip(names, values, strict=True))
-
-    return _apply_criterion(run, draft, original)
-
-
-def _outputs(draft: Bundle, original: Original) -> list[str]:
-    """Names of what the criterion works on: every exit's logits, and the network's own scores where they are the criterion."""
-    learned = criterion(draft.manifest.criterion).learned
-    return [*(e.logits for e in original.exits), *(e.score for e in original.exits if e.score and learned)]
-
-
-def _apply_criterion(
-    run: Callable[[Mapping[str, Array]], dict[str, Array]], draft: Bundle, original: Original
-) -> _Reference:
-    """The criterion's NumPy reference behind a network."""
-    rule = criterion(draft.manifest.criterion)
-    costs = count_costs_to_reach(original.net, [e.logits for e in original.exits]) if rule.combine else ()
-    replaces = draft.manifest.fallback == MOST_CONFIDENT
-
-    def answers(inputs: Mapping[str, Array]) -> ExitAnswers:
-        values = run(inputs)
-        logits = np.stack([np.asarray(values[e.logits], np.float32).reshape(-1) for e in original.exits])
-        taken = as_logits(logits, original.exits)
-        if replaces and not of_one_kind(original.exits):
-            logits = taken
-        if rule.learned:
-            found = ExitAnswers(logits, _compute_own_scores(values, taken, original.exits))
-        else:
-            combined = rule.answers(taken[None], costs)
-            found = ExitAnswers(combined.logits[0] if rule.combine else logits, combined.scores[0])
-        return _with_most_confident(found, rule.sign) if replaces else found
-
-    return answers
-
-
-def _with_most_confident(alone: ExitAnswers, sign: int) -> ExitAnswers:
-    """The answers with that of the most confident exit in the place of the last one's."""
-    assert alone.scores is not None
-    found = most_confident(alone.logits[None], np.float32(sign) * alone.scores[None])
-    return ExitAnswers(found.logits[0], np.float32(sign) * found.scores[0], alone)
-
-
-def _compute_own_scores(values: Mapping[str, Array], logits: Array, exits: Sequence[Exit]) -> Array | None:
-    """As `graph.scores` appends them: never +inf, and the best probability for an exit that has none."""
-    if any(e.score not in values for e in exits if e.score):
-        return None
-    pairs = zip(exits, logits, strict=True)
-    scores = [values[e.score].reshape(-1)[0] if e.score else max_softmax(z[None])[0] for e, z in pairs]
-    return np.asarray(np.minimum(np.asarray(scores, np.float32), _LARGEST), np.float32)
-
-
-def _as_split(draft: Bundle, original: Original) -> _Reference:
-    """The network that was split, in one piece, its criterion in the graph."""
-    # What each exit answers alone is no output of that graph.
-    if draft.manifest.fallback == MOST_CONFIDENT:
-        return _apply_criterion(open_model(original.net, _outputs(draft, original)), draft, original)
-    logits, scores = ([getattr(s, end) for s in draft.manifest.stages] for end in ("logits", "score"))
-    run = open_model(original.net, [*logits, *scores])
-    sign = np.float32(criterion(draft.manifest.criterion).sign)
-
-    def answers(inputs: Mapping[str, Array]) -> ExitAnswers:
-        values = run(inputs)
-        stacked = np.stack([np.asarray(values[n], np.float32).reshape(-1) for n in logits])
-        return ExitAnswers(stacked, sign * np.stack([values[n].reshape(-1)[0] for n in scores]))
-
-    return answers
-
-
 def _check_modes(
     draft: Bundle, settings: Settings, samples: Sequence[VerificationInput], progress: Progress
 ) -> dict[str, list[ExitAnswers]]:
     found: dict[str, list[ExitAnswers]] = {"staged": [], "fused": []}
     for place, (mode, answers) in enumerate(found.items()):
         how = settings.with_mode(mode)
-        if find_backend(settings.backend).left_out(mode, draft.manifest.exits):
+        if find_backend(settings.backend).explain_unsupported(mode, draft.manifest.exits):
             how = replace(how, backend=_OF_LEFT_OUT, options="")
         with open_runner(draft, how) as runner:
             for i, sample in enumerate(samples):

@@ -54,9 +54,9 @@ class _Functions:
         node.attribute.extend(default for default in function.attribute_proto if default.name not in given)
         missing = frozenset(function.attribute) - given
         if missing:
-            node.op_type = self._without(key, missing)
+            node.op_type = self._copy_without_attributes(key, missing)
 
-    def _without(self, key: _Key, missing: frozenset[str]) -> str:
+    def _copy_without_attributes(self, key: _Key, missing: frozenset[str]) -> str:
         """The name of the copy that lacks these attributes."""
         if (key, missing) not in self._copies:
             self._copies[key, missing] = self._copy(key, missing)

@@ -37,7 +37,10 @@ def find_settings_key(settings: Settings) -> str:
 
 def find_timing_keys(settings: Settings) -> tuple[str, str]:
     """Under which keys the comparison of the two modes on this device lies: as now, and as earlier versions wrote it."""
-    return (settings.timing_key(find_device_key(backend=settings.backend)), settings.timing_key(find_old_device_key()))
+    return (
+        settings.make_timing_key(find_device_key(backend=settings.backend)),
+        settings.make_timing_key(find_old_device_key()),
+    )
 
 
 def find_calibration(bundle: Bundle, settings: Settings) -> ActiveCalibration | None:

@@ -207,7 +207,7 @@ def open_runner(
     """
     opened = find_backend(settings.backend)
     opened.check_options(settings.options)
-    reason = opened.left_out(settings.mode, bundle.manifest.exits)
+    reason = opened.explain_unsupported(settings.mode, bundle.manifest.exits)
     if reason:
         msg = f"backend {settings.backend} does not run this bundle in mode {settings.mode}: {reason}. Use mode staged."
         raise InputError(msg)

@@ -81,7 +81,7 @@ def fit(
     optimizer = make_optimizer(module, phase)
     if optimizer_state:
         optimizer.load_state_dict(dict(optimizer_state))
-    step = _step(setting.group.joined(module), loss, optimizer, setting)
+    step = _step(setting.group.wrap_model(module), loss, optimizer, setting)
     steps = math.ceil(len(setting.x) / phase.batch)
     for epoch in range(done, phase.epochs):
 
@@ -109,8 +109,8 @@ def run_epoch(step: Step, batches: Iterable[tuple[Tensor, Tensor]], group: Proce
         out = step(x, y)
         sums += torch.tensor([float(out["loss"]) * len(y), len(y)], dtype=torch.float64)
         correct = correct + out["correct"]
-    loss, n = group.total(sums).tolist()
-    accuracy = [float(c) / n for c in group.total(correct)]
+    loss, n = group.sum_over_processes(sums).tolist()
+    accuracy = [float(c) / n for c in group.sum_over_processes(correct)]
     return {"loss": loss / n, "accuracy": accuracy, "seconds": round(time.perf_counter() - began, 3)}
 
 
@@ -122,12 +122,12 @@ def _iterate_batches(
     order = torch.randperm(len(setting.x), generator=generator)
     draws = (
         generator
-        if setting.group.leads
+        if setting.group.is_main
         else torch.Generator().manual_seed(derive_seed(*seed, *_make_process_seed(setting.group)))
     )
     for i in range(math.ceil(len(order) / size)):
         advance(i)
-        where = setting.group.share(order[i * size : (i + 1) * size]).to(setting.x.device)
+        where = setting.group.select_share(order[i * size : (i + 1) * size]).to(setting.x.device)
         if len(where):
             x = augment_images(setting.x[where], setting.augment, draws)
             yield x.contiguous(memory_format=torch.channels_last) if setting.channels_last else x, setting.y[where]
@@ -135,7 +135,7 @@ def _iterate_batches(
 
 def _make_process_seed(group: ProcessGroup) -> tuple[int, ...]:
     """What sets the other processes' numbers apart from the first one's."""
-    return () if group.leads else (group.rank,)
+    return () if group.is_main else (group.rank,)
 
 
 def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setting: TrainingSetup) -> Step:

@@ -30,19 +30,19 @@ class ProcessGroup:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
-    def share(self, batch: Tensor) -> Tensor:
+    def select_share(self, batch: Tensor) -> Tensor:
         """The part of a batch's indices that is for this process. All parts are of one length, so that the average of means is the mean."""
         return batch[: len(batch) // self.size * self.size][self.rank :: self.size]
 
-    def joined(self, module: nn.Module) -> nn.Module:
+    def wrap_model(self, module: nn.Module) -> nn.Module:
         """The module, with gradients averaged over the processes where there are several."""
         return module if self.size == 1 else nn.parallel.DistributedDataParallel(module)
 
-    def total(self, value: Tensor) -> Tensor:
+    def sum_over_processes(self, value: Tensor) -> Tensor:
         """The sum of `value` over the processes."""
         if self.size > 1:
             value = value.to(self.device)

@@ -100,7 +100,7 @@ class _TrainingRun:
 
     def save(self, path: Path) -> None:
         """The checkpoint, by the process that leads; the others wait, so that none is ahead of it."""
-        if self.setting.group.leads:
+        if self.setting.group.is_main:
             self.checkpoint.save(path)
         self.setting.group.wait()
 
@@ -134,7 +134,7 @@ def train(
         torch.set_num_threads(threads)
     began = time.perf_counter()
     with join_process_group() as group, use_deterministic_algorithms():
-        checkpoint = _open(recipe, out, resume=resume, leads=group.leads)
+        checkpoint = _open(recipe, out, resume=resume, leads=group.is_main)
         parts = parts or {part: load_data(f"{recipe.data}:{part}") for part in ("train", "calibration", "test")}
         if plain is not None and "plain" not in checkpoint.finished:
             checkpoint.finished.update(_load_plain_networks(recipe, plain))
@@ -143,10 +143,10 @@ def train(
             out,
             checkpoint,
             _make_setup(recipe, parts["train"], group),
-            progress if group.leads else show_nothing,
+            progress if group.is_main else show_nothing,
         )
         stages = _list_stages(recipe)
-        if group.leads and not resume:
+        if group.is_main and not resume:
             _begin(recipe, out)
         for stage in stages:
             if stage.name not in checkpoint.finished:
@@ -320,7 +320,7 @@ def _finish_run(run: _TrainingRun, parts: Parts, seconds: float) -> TrainingResu
         "seconds_of_this_call": round(seconds, 3),
         "made_with": _collect_versions(),
     }
-    if run.setting.group.leads:
+    if run.setting.group.is_main:
         _write(run.out, modules, metrics)
     return TrainingResult(
         modules.get("joint"),
@@ -328,7 +328,7 @@ def _finish_run(run: _TrainingRun, parts: Parts, seconds: float) -> TrainingResu
         torch.zeros(1, *find_network(recipe.network).input_shape),
         metrics,
         compute_fingerprint(parts["train"]),
-        run.setting.group.leads,
+        run.setting.group.is_main,
         _describe_data(parts["calibration"]),
     )
 

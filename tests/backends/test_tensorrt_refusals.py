@@ -266,7 +266,7 @@ def test_compiling_measures_on_the_device(tmp_path: Path, monkeypatch: pytest.Mo
         bundle = compile_model(model, tmp_path / "net.eexit", backend="tensorrt", seconds=0.05)
     with installed(Gpu()) as gpu:
         settings = Settings("tensorrt")
-        timing = bundle.manifest.timings[settings.timing_key(find_device_key(backend="tensorrt"))]
+        timing = bundle.manifest.timings[settings.make_timing_key(find_device_key(backend="tensorrt"))]
         _use(bundle, settings.with_mode(timing.faster))
     assert timing.staged_s
     assert timing.fused_s

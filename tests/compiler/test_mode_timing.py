@@ -22,7 +22,7 @@ def test_a_compile_times_both_forms_elsewhere(model: Path, tmp_path: Path, monke
 
     bundle = edgeexit.compile(model, tmp_path / "b.eexit", seconds=0.1, progress=lambda *what: told.append(what))
 
-    timing = bundle.manifest.timings[Settings().timing_key(find_device_key())]
+    timing = bundle.manifest.timings[Settings().make_timing_key(find_device_key())]
     assert 3 == len(timing.staged_s) == len(timing.fused_s)
     assert min(*timing.staged_s, *timing.fused_s, timing.backbone_s or 0) > 0
     assert timing.faster == ModeTimes(timing.staged_s, timing.fused_s, 1.0).faster

@@ -16,7 +16,8 @@ from edgeexit.bundle import Bundle, VerificationSummary
 from edgeexit.bundle.manifest import parse_manifest
 from edgeexit.compiler.compilation import compile_model
 from edgeexit.compiler.precision import convert_precision
-from edgeexit.compiler.verification import Original, verify
+from edgeexit.compiler.verification import verify
+from edgeexit.compiler.verification_references import Original
 from edgeexit.criteria import criterion
 from edgeexit.errors import InternalError, ModelError
 from edgeexit.graph import add_scores, find_exits, read_model

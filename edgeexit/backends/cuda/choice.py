@@ -108,16 +108,12 @@ def compare_deciders(
     reasons: dict[str, str] = {}
     for name, make in _list_decider_factories(device, plans, memory).items():
         try:
-            decider = make()
+            decider = _open_tested(make, host)
         except DeciderUnavailable as error:
             reasons[name] = str(error)
             continue
         try:
-            wrong = find_disagreement(decider, host)
-            if wrong is None:
-                medians[name] = _time_exits(decider, rounds)
-            else:
-                reasons[name] = f"its self-test failed: {wrong}"
+            medians[name] = _time_exits(decider, rounds)
         finally:
             decider.close()
     fastest = min(medians, key=lambda name: sum(medians[name]))
@@ -151,20 +147,29 @@ def choose_decider(
         if make is None:
             return host, reasons
         try:
-            decider = make()
+            return _open_tested(make, host), reasons
         except DeciderUnavailable as error:
             reasons[name] = str(error)
-            continue
-        try:
-            wrong = find_disagreement(decider, host)
-        except BaseException:
-            decider.close()
-            raise
-        if wrong is None:
-            return decider, reasons
-        reasons[name] = f"its self-test failed: {wrong}"
-        decider.close()
     return host, reasons
+
+
+def _open_tested(make: Callable[[], Decider], reference: Decider) -> Decider:
+    """A decider that was proved against the reference on what now lies in the input buffers.
+
+    Raises:
+        DeciderUnavailable: it cannot be built here, or decides otherwise than the reference; it is closed then.
+    """
+    decider = make()
+    try:
+        wrong = find_disagreement(decider, reference)
+    except BaseException:
+        decider.close()
+        raise
+    if wrong is not None:
+        decider.close()
+        msg = f"its self-test failed: {wrong}"
+        raise DeciderUnavailable(msg)
+    return decider
 
 
 def _list_decider_factories(

@@ -109,7 +109,7 @@ class TensorRtBackend(Backend):
         profile = find_current_profile()
         device = open_device(spin=settings.spin)
         try:
-            options = BuildOptions.of(device.facts, profile, settings.options)
+            options = BuildOptions.from_device(device.facts, profile, settings.options)
             options.check_dla(profile, settings.precision, read_installed_version())
             workshop = EngineFactory(ErrorLog(), options, settings.precision, get_build_progress())
             return Engines(device, workshop, bundle, parts)

@@ -82,15 +82,15 @@ class Engines:
         self._engines: list[tensorrt.ICudaEngine] = []
         with device.active("opening engines"):
             try:
-                self._runtime = self._made_runtime()
+                self._runtime = self._make_runtime()
                 for part, key in zip(parts, self.keys, strict=True):
-                    self._engines.append(self._opened(part, key))
+                    self._engines.append(self._open_engine(part, key))
             except BaseException as error:
                 forget_frames(error)
                 self._free()
                 raise
 
-    def _made_runtime(self) -> tensorrt.Runtime:
+    def _make_runtime(self) -> tensorrt.Runtime:
         import tensorrt as trt
 
         try:
@@ -101,24 +101,24 @@ class Engines:
             runtime.DLA_core = self._workshop.options.dla_core
         return runtime
 
-    def _opened(self, part: EngineSource, key: str) -> tensorrt.ICudaEngine:
+    def _open_engine(self, part: EngineSource, key: str) -> tensorrt.ICudaEngine:
         """From the cache; built where it is not there, or TensorRT refuses what is there."""
         plan = self.cache.plan(key)
-        engine = self._deserialised(plan) if plan is not None else None
+        engine = self._deserialize(plan) if plan is not None else None
         if plan is not None and engine is None:
             msg = f"TensorRT refuses the engine of {part.what} in the cache ({self.messages.last}): it is rebuilt."
             warnings.warn(msg, EngineWarning, stacklevel=2)
         if plan is None or engine is None:
             self.cache.forget(key)
-            plan = self._built(part, key)
-            engine = self._deserialised(plan)
+            plan = self._build_engine(part, key)
+            engine = self._deserialize(plan)
         if engine is None:
             msg = f"TensorRT refuses the engine of {part.what} that it just built ({self.messages.last}). Please report it with the model."
             raise InternalError(msg)
         self.typings.append(plan.typing)
         return engine
 
-    def _built(self, part: EngineSource, key: str) -> SerializedEngine:
+    def _build_engine(self, part: EngineSource, key: str) -> SerializedEngine:
         with self.cache.building():
             plan = self.cache.plan(key)  # another process may have built it while this one waited
             if plan is None:
@@ -128,7 +128,7 @@ class Engines:
                 self.cache.keep(key, plan, {"of": part.what, "tensorrt": self.tensorrt})
         return plan
 
-    def _deserialised(self, plan: SerializedEngine) -> tensorrt.ICudaEngine | None:
+    def _deserialize(self, plan: SerializedEngine) -> tensorrt.ICudaEngine | None:
         assert self._runtime is not None
         self.messages.clear()
         return self._runtime.deserialize_cuda_engine(plan.data)  # type: ignore[no-any-return, unused-ignore]

@@ -44,7 +44,7 @@ class BuildOptions:
             raise InputError(msg)
 
     @classmethod
-    def of(cls, facts: DeviceFacts, profile: DeviceProfile | None = None, given: str = "") -> BuildOptions:
+    def from_device(cls, facts: DeviceFacts, profile: DeviceProfile | None = None, given: str = "") -> BuildOptions:
         """What a device gets.
 
         Args:
