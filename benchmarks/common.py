@@ -175,10 +175,10 @@ def record(name: str, case: Case, arguments: argparse.Namespace, body: Mapping[s
         "device": {
             "key": find_device_key(),
             "facts": read_device_facts(),
-            "before": before.as_json(),
-            "after": after.as_json(),
+            "before": before.to_document(),
+            "after": after.to_document(),
         },
-        "validity": judge(before, after).as_json(),
+        "validity": judge(before, after).to_document(),
         "harness_overhead_s": measure_harness_overhead(),
         "case": case.name,
         "options": {key: value for key, value in vars(arguments).items() if key not in {"output", "case"}},

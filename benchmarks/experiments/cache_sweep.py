@@ -26,7 +26,7 @@ from edgeexit.util import units
 
 def figure_6(case: str, swept: CacheSweep) -> list[Figure]:
     """Misses and runtime as shares of what they are when nothing leaves early; nothing where no cache was seen."""
-    found = sweep_pictures(swept.as_json())
+    found = sweep_pictures(swept.to_document())
     title = f"{case}: runtime and cache misses (BranchyNet, figure 6)"
     return [replace(figure, name=f"branchynet-fig6-{case}", title=title) for figure in found[:1]]
 
@@ -62,7 +62,7 @@ def main() -> None:
     note = swept.reason or f"Caches of {swept.device}, {swept.source}."
     show(f"{case.name}: figure 6", ("thresholds", "leave at exit 1, 2, ...", "runtime", *levels), rows_of(swept), note)
     pictures = save_pictures(HERE / "results" / find_device_key(), figure_6(case.name, swept))
-    record("cache_sweep", case, arguments, {"sweep": swept.as_json(), "pictures": pictures}, before)
+    record("cache_sweep", case, arguments, {"sweep": swept.to_document(), "pictures": pictures}, before)
 
 
 if __name__ == "__main__":

@@ -56,10 +56,10 @@ def main() -> None:
         "device": {
             "key": find_device_key(),
             "facts": read_device_facts(),
-            "before": before.as_json(),
-            "after": after.as_json(),
+            "before": before.to_document(),
+            "after": after.to_document(),
         },
-        "validity": judge(before, after).as_json(),
+        "validity": judge(before, after).to_document(),
         "options": {"backends": names, "threads": arguments.threads, "seconds": arguments.seconds},
         "networks": results,
     }

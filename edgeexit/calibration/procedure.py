@@ -228,7 +228,8 @@ def _build_result(runner: Runner, session: CalibrationSession, plan: Calibration
         validity=session.validity.status,
         reasons=session.validity.reasons,
         state={
-            when: to_document(state.as_json()) for when, state in zip(("before", "after"), session.states, strict=True)
+            when: to_document(state.to_document())
+            for when, state in zip(("before", "after"), session.states, strict=True)
         },
         verdicts=_collect_remarks(session, policy, plan.target),
         chosen_for=str(chosen.wanted),

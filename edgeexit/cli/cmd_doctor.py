@@ -66,7 +66,7 @@ def doctor_command(
     ]
     failed = any(check.status == "fail" for check in checks)
     suite = run_suite(backend, output, quick=quick, **settings) if backend is not None and not failed else None
-    document = {"schema": "edgeexit.doctor/1", "ready": not failed, "checks": [check.as_json() for check in checks]}
+    document = {"schema": "edgeexit.doctor/1", "ready": not failed, "checks": [check.to_document() for check in checks]}
     if suite is not None:
         document["conformance"] = to_document(suite)
     emit(document, lambda: _print(checks), as_json=as_json)

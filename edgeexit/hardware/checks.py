@@ -44,7 +44,7 @@ class MachineCheck:
     found: str
     fix: str = ""
 
-    def as_json(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, Any]:
         """As a dictionary."""
         return asdict(self)
 

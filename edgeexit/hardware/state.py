@@ -77,7 +77,7 @@ class DeviceState:
         known = [float(n) for n in (len(self.affinity) or None, self.cores_online, self.cpu_limit) if n is not None]
         return min(known, default=None)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, Any]:
         """A JSON-able dictionary; `state_from_json` is its inverse."""
         return asdict(self)
 

@@ -63,7 +63,7 @@ class Timeline:
             [*_find_moved_clocks(self.of("clock"), fixed), *_find_active_cooling(self.of("cooling"))]
         )
 
-    def as_json(self) -> dict[str, dict[str, float]]:
+    def to_document(self) -> dict[str, dict[str, float]]:
         """Smallest, mean and largest value of every series; the series themselves belong into an .npz."""
         return {s.name: _summarize(s.values) for s in self.series if s.values}
 

@@ -39,7 +39,7 @@ class Validity:
         status = max(self.status, other.status, key=_ORDER.index)
         return Validity(status, tuple(dict.fromkeys(self.reasons + other.reasons)))
 
-    def as_json(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, Any]:
         """`{"status": ..., "reasons": [...]}`."""
         return {"status": self.status, "reasons": list(self.reasons)}
 

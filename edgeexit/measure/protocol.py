@@ -235,7 +235,7 @@ class _Session:
             )
         except EdgeExitError as error:  # everything else has been measured by now
             return None, str(error)
-        return (None, report.reason) if report.reason else (report.as_json(), None)
+        return (None, report.reason) if report.reason else (report.to_document(), None)
 
     def _cache(self, samples: Sequence[Any]) -> dict[str, Any]:
         some, full = samples[:_CACHE_SAMPLES], self.suite.cache
@@ -243,7 +243,7 @@ class _Session:
             self.runner, some, device=self.cache_device, simulated=full, progress=self.progress
         )
         swept = sweep_cache(self.runner, some, device=self.cache_device, progress=self.progress) if full else None
-        return {"report": report.as_json(), "sweep": None if swept is None else swept.as_json()}
+        return {"report": report.to_document(), "sweep": None if swept is None else swept.to_document()}
 
     def _pool(self) -> NDArray[np.int64]:
         """The samples that traces draw from: all, or as many as fit into 256 MiB."""

@@ -104,4 +104,4 @@ def _summarize_channel(whole: Series, timed: Series) -> StateChannel:
 
 
 def _make_plain_state(state: DeviceState) -> dict[str, Any]:
-    return dict(to_document(state.as_json()))
+    return dict(to_document(state.to_document()))

@@ -69,7 +69,7 @@ def test_the_power_mode_is_asked_of_the_tool_where_there_is_no_file(tmp_path: Pa
 def test_a_state_survives_json(orin: Path) -> None:
     """Nothing is lost, and unknown fields are refused."""
     state = read_device_state(orin)
-    document = json.loads(json.dumps(state.as_json(), allow_nan=False))
+    document = json.loads(json.dumps(state.to_document(), allow_nan=False))
 
     assert state == state_from_json(document)
     with pytest.raises(InputError, match="speed"):
@@ -356,7 +356,7 @@ def test_the_timeline_is_read_by_another_process(orin: Path) -> None:
     assert 48.5 == timeline.of("temperature")[0].values[0]
     assert 3 == len(timeline.of("counter"))
     assert "suspect" == timeline.judge().status
-    assert 1020e6 == timeline.as_json()["17000000.gpu"]["max"]
+    assert 1020e6 == timeline.to_document()["17000000.gpu"]["max"]
 
 
 def test_a_file_in_the_working_folder_does_not_shadow_the_standard_library(

@@ -120,7 +120,7 @@ class CacheResult:
     analytic: tuple[WorkingSet, ...]
     caches: tuple[Cache, ...]
 
-    def as_json(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, Any]:
         """The document `edgeexit.cache/1`; what was not measured is null."""
         return {"schema": "edgeexit.cache/1", **to_document(self)}
 

@@ -66,7 +66,7 @@ class CacheSweep:
     reason: str | None
     points: tuple[SweepPoint, ...]
 
-    def as_json(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, Any]:
         """The document `edgeexit.cache-sweep/1`."""
         return {"schema": "edgeexit.cache-sweep/1", **to_document(self)}
 

@@ -127,7 +127,7 @@ class EnergyReport:
     validity: Validity
     others: tuple[EnergyReport, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, Any]:
         """The document `edgeexit.energy/1`; what was not measured is null."""
         return {"schema": "edgeexit.energy/1", **to_document(self)}
 

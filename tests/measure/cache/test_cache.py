@@ -240,7 +240,7 @@ def test_counters_are_read_for_every_exit_the_mix_and_the_backbone(runner: Runne
     assert result.hardware is not None
     assert "hardware" == result.hardware.source
     assert ["exit 1", "exit 2", "exit 3", "mix", "backbone"] == [call.name for call in result.hardware.calls]
-    assert json.loads(json.dumps(result.as_json(), allow_nan=False))["schema"] == "edgeexit.cache/1"
+    assert json.loads(json.dumps(result.to_document(), allow_nan=False))["schema"] == "edgeexit.cache/1"
 
 
 @simulates
@@ -283,7 +283,7 @@ def test_misses_fall_as_the_threshold_loosens(runner: Runner, samples: list[np.n
     assert 1.0 == sweep.points[-1].shares[0]
     assert 1.0 == sweep.points[0].shares[-1]
     assert before == runner.inner_thresholds
-    assert json.loads(json.dumps(sweep.as_json(), allow_nan=False))["points"][0]["thresholds"][0] in ("inf", "-inf")
+    assert json.loads(json.dumps(sweep.to_document(), allow_nan=False))["points"][0]["thresholds"][0] in ("inf", "-inf")
 
 
 @simulates

@@ -226,7 +226,7 @@ def test_a_step_that_no_one_knows_is_taken_from_the_readings() -> None:
 def test_without_a_meter_everything_is_null_with_the_reasons() -> None:
     """Never 0 J."""
     report = measure_energy({"exit 1": lambda i: None}, meter=NoPowerMeter((RejectedMeter("rapl", "no package"),)))
-    document = json.loads(json.dumps(report.as_json(), allow_nan=False))
+    document = json.loads(json.dumps(report.to_document(), allow_nan=False))
 
     assert document["calls"][0]["gross_j"] is None
     assert document["calls"][0]["net_j"] is None
@@ -237,7 +237,7 @@ def test_without_a_meter_everything_is_null_with_the_reasons() -> None:
 def test_a_report_is_json_without_a_nan() -> None:
     """Intervals, budget and rails included."""
     world = World()
-    document = json.loads(json.dumps(measured(world, Simulated(world)).as_json(), allow_nan=False))
+    document = json.loads(json.dumps(measured(world, Simulated(world)).to_document(), allow_nan=False))
 
     assert (
         document["calls"][0]["gross_ci95"]["low"]

@@ -75,7 +75,7 @@ def test_two_meters_stand_side_by_side() -> None:
     assert ("sampled", "counter") == (report.kind, other.kind)
     for found in (report, other):
         assert 0.009 == pytest.approx(found.of("exit 1").gross_j, rel=0.01)
-    assert 1 == len(report.as_json()["others"])
+    assert 1 == len(report.to_document()["others"])
 
 
 def test_an_external_meter_is_enough() -> None:
