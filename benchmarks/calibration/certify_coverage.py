@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.calibration._shared import budget, record, synthetic
 from edgeexit.calibration import Policy, ReplayTable, parse_target
 from edgeexit.calibration.certify import build_safe_path, certify, prove, separate_latencies
+from edgeexit.calibration.solver.problem import build_problem
 from edgeexit.errors import TargetNotMet
 from edgeexit.measure.statistics import binomial_cdf
 
@@ -51,7 +52,7 @@ def drawn(world: ReplayTable, target: str, draws: int, samples: int, deltas: Seq
         if draw % TESTS == 0:
             part = world.take(rng.choice(len(world), samples // 2, replace=False))
             choose, others = separate_latencies(part, world, parse_target(target))
-            path = build_safe_path(choose, parse_target(target))
+            path = build_safe_path(build_problem(choose, parse_target(target)))
         test = others.take(rng.integers(len(world), size=samples // 2))
         for delta in deltas:
             found[delta].append(proved((path, choose, test), target, delta, draw, truth))
@@ -94,19 +95,9 @@ def summary(target: str, delta: float, samples: int, proofs: list[Proof]) -> dic
 
 def truths(world: ReplayTable, target: str, thresholds: tuple[float, ...]) -> Truths:
     """Each bound's true value and its limit."""
-    outcome, found = world.evaluate(thresholds), {}
-    assert world.correct is not None
-    for bound in parse_target(target).bounds:
-        if bound.kind.tail is not None:
-            found[str(bound)] = (
-                float(np.dot(outcome.exit_rates, world.compute_share_over(bound.limit))),
-                bound.kind.tail,
-            )
-        elif bound.metric == "drop":
-            found[str(bound)] = (100 * (float(world.correct[:, -1].mean()) - outcome.quality), bound.limit)
-        else:
-            found[str(bound)] = (outcome.mean_s, bound.limit)
-    return found
+    outcome = world.evaluate(thresholds)
+    bounds = parse_target(target).bounds
+    return {str(b): (b.kind.get_value(b, outcome, world), b.kind.resolve_limit(world, b)) for b in bounds}
 
 
 def scarce(draws: int, samples: int = 2_000, delta: float = 0.05) -> dict[str, Any]:

@@ -27,8 +27,9 @@ from edgeexit.calibration.replay import Outcome, ReplayTable
 from edgeexit.calibration.result import Calibration, parse_calibration
 from edgeexit.calibration.solver.baselines import BASELINES, choose_baseline_policy
 from edgeexit.calibration.solver.cross_validation import PolicyChoice, choose_policy
+from edgeexit.calibration.solver.optimum import optimise
 from edgeexit.calibration.solver.pareto_front import Front, front
-from edgeexit.calibration.solver.search import NORMAL, QUICK, THOROUGH, Effort, Policy, optimise
+from edgeexit.calibration.solver.search import NORMAL, QUICK, THOROUGH, Effort, Policy
 from edgeexit.calibration.stored import export_calibration, import_calibration, list_calibrations, load_calibration
 from edgeexit.calibration.targets import Bound, Target, parse_target
 from edgeexit.calibration.verdicts import Remark, find_remarks

@@ -99,7 +99,7 @@ def certify(
     parsed = parse_target(target)
     _refuse_too_few(test, samples_needed(parsed, confidence, rounds=rounds), confidence)
     choose, test = separate_latencies(choose, test, parsed)
-    path = build_safe_path(choose, parsed)
+    path = build_safe_path(build_problem(choose, parsed))
     return prove(path, choose, test, parsed, confidence=confidence, seed=seed, rounds=rounds)
 
 
@@ -168,25 +168,24 @@ def _compute_worst_p_values(per_bound: dict[str, Floats]) -> Floats:
     return np.asarray(np.max(list(per_bound.values()), axis=0), np.float64)
 
 
-def build_safe_path(choose: ReplayTable, target: Target, points: int = PATH_POINTS) -> list[Policy]:
+def build_safe_path(problem: Problem, points: int = PATH_POINTS) -> list[Policy]:
     """Policies from the safest to the boldest: the best with every bound tightened, less and less, down to the bounds themselves.
 
     Raises:
         TargetNotMet: nothing meets the target on the samples themselves.
     """
-    problem = build_problem(choose, target)
     boldest = find_best_boundaries(problem, QUICK)
-    if problem.violation(problem.ranked.leaves_at(boldest)) > 0:
-        raise make_not_met_error(choose, target)
+    if not problem.is_kept_by(boldest):
+        raise make_not_met_error(problem)
     made = [boldest]
     for tightness in _TIGHTEST * np.linspace(0, 1, points)[1:] ** 2:
         tightened = _tighten_limits(problem, float(tightness))
         point = (
             find_best_single_boundary(tightened)
-            if choose.exits == 2
+            if problem.table.exits == 2
             else refine(tightened, made[-1], _LEVELS, rounds=3)
         )
-        if problem.violation(problem.ranked.leaves_at(point)) <= 0 and point not in made:
+        if problem.is_kept_by(point) and point not in made:
             made.append(point)
     return [make_policy(problem, point, None) for point in reversed(made)]
 

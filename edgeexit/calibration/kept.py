@@ -20,7 +20,8 @@ from edgeexit.calibration.online.controller import STEP, ControlLaw, Controller,
 from edgeexit.calibration.online.drift import FALSE_ALARM, WINDOW, CellCounts, DriftAlarm
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import Calibration, PolicyPerformance, parse_calibration
-from edgeexit.calibration.solver.cross_validation import choose_policy
+from edgeexit.calibration.solver.cross_validation import choose_policy_for
+from edgeexit.calibration.solver.problem import build_problem
 from edgeexit.calibration.solver.search import Effort, Policy
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.calibration.uncertainty import ExitSample
@@ -71,9 +72,10 @@ def retune(
     (old, table), parsed = _load_last_measurement(runner), parse_target(target)
     progress("choosing thresholds", 0, 1)
     timing = None if old.verdict.machine == NOISY else NOISE_FACTOR * old.noise_floor
-    wanted = tighten_target(table, parsed, TimingErrors(timing or 0.0, timing or 0.0), len(table))
-    policy, choice = choose_policy(
-        table, wanted, seed=old.parts.seed, method=old.choice.method, effort=Effort(work=1.0)
+    problem = build_problem(table, parsed)
+    wanted = tighten_target(problem, TimingErrors(timing or 0.0, timing or 0.0), len(table))
+    policy, choice = choose_policy_for(
+        problem.with_target(wanted), seed=old.parts.seed, method=old.choice.method, effort=Effort(work=1.0)
     )
     progress("choosing thresholds", 1, 1)
     figures = PolicyPerformance.predicted(table, table.evaluate(policy.thresholds))

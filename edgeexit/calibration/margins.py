@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.solver.nearest_target import is_met
-from edgeexit.calibration.solver.problem import build_problem
+from edgeexit.calibration.solver.problem import Problem
 from edgeexit.calibration.solver.search import QUICK, find_best_boundaries
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.calibration.uncertainty import FLOOR, ExitSample
@@ -38,23 +37,22 @@ class TimingErrors:
         return self.ratio if bound.relative else self.absolute
 
 
-def tighten_target(table: ReplayTable, target: Target, errors: TimingErrors, samples: int) -> Target:
+def tighten_target(problem: Problem, errors: TimingErrors, samples: int) -> Target:
     """The target with every bound kept by its half width; a bound stays as it is where that leaves nothing to choose.
 
     Args:
-        table: the choose part, with costs.
-        target: target as given.
+        problem: the choose part, with costs, and the target as given.
         errors: relative errors of the times in the table.
         samples: number of samples that the choice is validated on.
     """
-    problem = build_problem(table, target)
+    target = problem.target
     thresholds = problem.ranked.thresholds(find_best_boundaries(problem, QUICK))
-    sample = ExitSample.from_thresholds(table, tuple(float(t) for t in thresholds))
+    sample = ExitSample.from_thresholds(problem.table, tuple(float(t) for t in thresholds))
     found = target
     for bound in (*target.cost_bounds, *target.answer_bounds):
         closer = _tighten_bound(bound, sample, errors, samples)
         candidate = found if closer is None else _replace_bound(found, bound, closer)
-        if candidate != found and is_met(table, candidate):
+        if candidate != found and is_met(problem.with_target(candidate)):
             found = candidate
     return found
 

@@ -32,9 +32,9 @@ from edgeexit.calibration.margins import TimingErrors, loosen_time_limits, tight
 from edgeexit.calibration.plausibility import Evidence, Finding, find_implausible, refuse_implausible
 from edgeexit.calibration.replay import Indices, ReplayTable, add_origin
 from edgeexit.calibration.result import BoundCheck, DataParts, PolicyPerformance
-from edgeexit.calibration.solver.cross_validation import PolicyChoice, choose_policy
+from edgeexit.calibration.solver.cross_validation import PolicyChoice, choose_policy_for
 from edgeexit.calibration.solver.nearest_target import is_met
-from edgeexit.calibration.solver.problem import build_problem
+from edgeexit.calibration.solver.problem import Problem, build_problem
 from edgeexit.calibration.solver.search import Effort, Policy
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.calibration.uncertainty import ExitSample
@@ -323,18 +323,19 @@ def _choose(split: CalibrationData, plan: CalibrationPlan, errors: TimingErrors,
         nearest = _explain_noise_refusal(split.choose, plan.target, errors, refusal, noisy=noisy)
         if nearest is None or plan.confidence is not None:  # a proof that was asked for is not given up
             raise
-        chosen = _choose_for(nearest, split, plan)
+        chosen = _choose_for(build_problem(split.choose, nearest), plan)
     plan.progress("choosing thresholds", 1, 1)
     return chosen
 
 
 def _choose_best(split: CalibrationData, plan: CalibrationPlan, errors: TimingErrors) -> ChosenPolicy:
-    return _choose_for(tighten_target(split.choose, plan.target, errors, len(split.whole)), split, plan)
+    problem = build_problem(split.choose, plan.target)
+    return _choose_for(problem.with_target(tighten_target(problem, errors, len(split.whole))), plan)
 
 
-def _choose_for(wanted: Target, split: CalibrationData, plan: CalibrationPlan) -> ChosenPolicy:
-    policy, choice = choose_policy(split.choose, wanted, seed=plan.seed, effort=EFFORT, method=plan.method)
-    return ChosenPolicy(policy, choice, None, wanted)
+def _choose_for(problem: Problem, plan: CalibrationPlan) -> ChosenPolicy:
+    policy, choice = choose_policy_for(problem, seed=plan.seed, effort=EFFORT, method=plan.method)
+    return ChosenPolicy(policy, choice, None, problem.target)
 
 
 def _choose_and_prove(split: CalibrationData, plan: CalibrationPlan, errors: TimingErrors) -> ChosenPolicy:
@@ -371,7 +372,7 @@ def _explain_noise_refusal(
 ) -> Target | None:
     """The nearest target that can be met, where the error of the times alone may be why the target itself cannot."""
     looser = loosen_time_limits(target, errors, noisy=noisy)
-    if looser == target or not is_met(table, looser):
+    if looser == target or not is_met(build_problem(table, looser)):
         return None
     return looser if refusal.nearest is None else parse_target(refusal.nearest)
 

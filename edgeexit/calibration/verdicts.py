@@ -194,7 +194,7 @@ def _find_policy_without(table: ReplayTable, target: Target, dropped: Sequence[i
         return None
     problem = build_problem(table.without_heads(dropped), target)
     found = find_best_boundaries(problem, QUICK)
-    if problem.violation(problem.ranked.leaves_at(found)) > 0:
+    if not problem.is_kept_by(found):
         return None
     return make_policy(problem, found, None)
 

@@ -18,7 +18,8 @@ from edgeexit.calibration.device import MeasuredCosts, PolicyTiming, compute_rel
 from edgeexit.calibration.judge import PolicyRun, check_bounds, explain_noisy_costs, judge_run
 from edgeexit.calibration.margins import TimingErrors, loosen_time_limits, tighten_target
 from edgeexit.calibration.result import PolicyPerformance
-from edgeexit.calibration.solver.search import optimise
+from edgeexit.calibration.solver.optimum import optimise
+from edgeexit.calibration.solver.problem import build_problem
 from edgeexit.calibration.uncertainty import ExitSample, compute_z
 from edgeexit.calibration.verdicts import find_lost_classes, find_one_sided_data, find_remarks, recommend_heads
 from edgeexit.data import Dataset
@@ -148,7 +149,7 @@ def test_no_statement_about_a_tightened_choice_is_false(target: str) -> None:
     for seed in range(40):
         whole, truth = world(1000, seed), world(100_000, 1000 + seed)
         choose = whole.take(np.arange(800))
-        wanted = tighten_target(choose, parsed, TimingErrors(0.0, 0.0), len(whole))
+        wanted = tighten_target(build_problem(choose, parsed), TimingErrors(0.0, 0.0), len(whole))
         inner = optimise(choose, wanted).thresholds
         [state] = states_of(target, run_of(whole, inner), whole).values()
         [true] = states_of(target, run_of(truth, inner), truth).values()

@@ -177,7 +177,7 @@ def choose_baseline_policy(name: str, table: ReplayTable, target: str | Target) 
         raise InputError(msg)
     problem = build_problem(table, parse_target(target))
     found = BASELINES[name](problem)
-    if problem.violation(problem.ranked.leaves_at(found)) > 0:
+    if not problem.is_kept_by(found):
         msg = f"no policy of {name} meets '{problem.target}'."
         raise TargetNotMet(msg)
     return make_policy(problem, found, None)

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.calibration.priced import LagrangianProblem
 from edgeexit.calibration.replay import Floats, Indices
 from edgeexit.calibration.solver.coordinate_ascent import optimize_prices
 from edgeexit.calibration.solver.decomposition import compute_decomposed_bound
 from edgeexit.calibration.solver.grid import Grid
+from edgeexit.calibration.solver.lagrangian import LagrangianProblem
 from edgeexit.calibration.solver.pairs import PairGrid, build_planes
 from edgeexit.calibration.solver.problem import FEW_EXITS, Problem
 from edgeexit.calibration.solver.ranks import Boundaries, Ranks

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgeexit.calibration.priced import LagrangianProblem
 from edgeexit.calibration.replay import Floats, Indices
+from edgeexit.calibration.solver.lagrangian import LagrangianProblem
 from edgeexit.calibration.solver.problem import Problem
 from edgeexit.calibration.solver.ranks import Boundaries, RankedScores, Ranks
 

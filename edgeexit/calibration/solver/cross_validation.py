@@ -24,6 +24,7 @@ from edgeexit.calibration.replay import Indices, ReplayTable
 from edgeexit.calibration.solver.baselines import exit_distribution, shared
 from edgeexit.calibration.solver.branch_and_bound import fit_multipliers
 from edgeexit.calibration.solver.families import refine_family
+from edgeexit.calibration.solver.optimum import find_best_policy
 from edgeexit.calibration.solver.problem import Problem, build_problem
 from edgeexit.calibration.solver.ranks import Boundaries
 from edgeexit.calibration.solver.search import (
@@ -33,7 +34,6 @@ from edgeexit.calibration.solver.search import (
     Policy,
     find_best_boundaries,
     make_policy,
-    optimise,
 )
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.errors import InputError, did_you_mean
@@ -65,7 +65,7 @@ def choose_bagged_policy(problem: Problem, seed: int) -> Boundaries:
     table, ranked = problem.table, problem.ranked
     drawn = []
     for _ in range(BOOTSTRAPS):
-        part = build_problem(table.take(rng.integers(len(table), size=len(table))), problem.target)
+        part = problem.take(rng.integers(len(table), size=len(table)))
         drawn.append(ranked.boundaries(part.ranked.thresholds(find_best_boundaries(part, QUICK))))
     middle, tops = np.median(drawn, axis=0), np.array(ranked.tops)
 
@@ -111,31 +111,36 @@ def choose_policy(
         TargetNotMet: nothing meets the target.
     """
     check_method(method)
-    parsed = parse_target(target)
-    exact = optimise(table, parsed, effort=effort)
-    scores = _cross_validate(table, parsed, seed) if method is None and len(table) < GUARDED_BELOW else {}
+    return choose_policy_for(build_problem(table, parse_target(target)), seed=seed, effort=effort, method=method)
+
+
+def choose_policy_for(
+    problem: Problem, *, seed: int = 0, effort: Effort = NORMAL, method: str | None = None
+) -> tuple[Policy, PolicyChoice]:
+    """A policy for a problem; see `choose_policy`."""
+    exact = find_best_policy(problem, effort)
+    scores = _cross_validate(problem, seed) if method is None and len(problem.table) < GUARDED_BELOW else {}
     best = method or (max(scores, key=lambda name: scores[name]) if scores else "exact")
     if best != "exact":
-        problem = build_problem(table, parsed)
         found = METHODS[best](problem, seed)
-        if problem.violation(problem.ranked.leaves_at(found)) <= 0:
+        if problem.is_kept_by(found):
             return make_policy(problem, found, None), PolicyChoice(best, scores)
     return exact, PolicyChoice("exact", scores)
 
 
-def _cross_validate(table: ReplayTable, target: Target, seed: int) -> dict[str, float]:
+def _cross_validate(problem: Problem, seed: int) -> dict[str, float]:
     """Mean over all samples of what each method's policy for the other folds reaches, with overspending priced in."""
-    problem = build_problem(table, target)
+    samples = len(problem.table)
     prices = fit_multipliers(problem, find_best_boundaries(problem, QUICK))
-    folds = _make_folds(len(table), seed)
+    folds = _make_folds(samples, seed)
     totals = dict.fromkeys(METHODS, 0.0)
     for f, held in enumerate(folds):
-        rest = build_problem(table.take(np.concatenate([fold for g, fold in enumerate(folds) if g != f])), target)
-        judged = build_problem(table.take(held), target)
+        rest = problem.take(np.concatenate([fold for g, fold in enumerate(folds) if g != f]))
+        judged = problem.take(held)
         for name, method in METHODS.items():
             thresholds = rest.ranked.thresholds(method(rest, seed + f))
             totals[name] += _compute_priced_goal(judged, judged.table.leaves_at(thresholds), prices)
-    return {name: total / len(table) for name, total in totals.items()}
+    return {name: total / samples for name, total in totals.items()}
 
 
 def _compute_priced_goal(problem: Problem, leaves: Indices, prices: list[float]) -> float:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeexit.calibration.priced import LagrangianProblem
 from edgeexit.calibration.replay import Bools, Floats, Indices
+from edgeexit.calibration.solver.lagrangian import LagrangianProblem
 from edgeexit.calibration.solver.problem import Problem, scale
 from edgeexit.calibration.solver.ranks import Boundaries, RankedScores
 

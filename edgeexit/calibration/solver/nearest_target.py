@@ -7,8 +7,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 import numpy as np
 
-from edgeexit.calibration.replay import ReplayTable
-from edgeexit.calibration.solver.problem import Problem, build_problem
+from edgeexit.calibration.solver.problem import Problem
+from edgeexit.calibration.solver.search import QUICK, find_best_boundaries
 from edgeexit.calibration.sums import SampleSum
 from edgeexit.calibration.targets import Bound, Target
 from edgeexit.errors import TargetNotMet
@@ -17,16 +17,17 @@ from edgeexit.util.units import format_count
 _DIGITS = 4
 
 
-def make_not_met_error(table: ReplayTable, target: Target) -> TargetNotMet:
+def make_not_met_error(problem: Problem) -> TargetNotMet:
     """The error for a target that nothing meets, with the nearest that can be met: bounds on the answers are kept before those on cost."""
-    nearest = find_nearest_feasible(table, (*target.answer_bounds, *target.cost_bounds))
-    message = f"no thresholds meet '{target}' on these {format_count(len(table), 'sample')}."
+    target = problem.target
+    nearest = find_nearest_feasible(problem, (*target.answer_bounds, *target.cost_bounds))
+    message = f"no thresholds meet '{target}' on these {format_count(len(problem.table), 'sample')}."
     if nearest is None:
         return TargetNotMet(f"{message} No looser target of this kind was found either.")
     shown = _sort_by_target(target, nearest)
     message += f" The nearest that can be met is '{shown}'"
     other = (
-        find_nearest_feasible(table, (*target.cost_bounds, *target.answer_bounds))
+        find_nearest_feasible(problem, (*target.cost_bounds, *target.answer_bounds))
         if target.answer_bounds and target.cost_bounds
         else None
     )
@@ -35,59 +36,59 @@ def make_not_met_error(table: ReplayTable, target: Target) -> TargetNotMet:
     return TargetNotMet(message + ".", str(shown))
 
 
-def is_met(table: ReplayTable, target: Target) -> bool:
+def is_met(problem: Problem) -> bool:
     """True where a quick search finds thresholds that keep every bound."""
-    from edgeexit.calibration.solver.search import QUICK, find_best_boundaries
-
-    problem = build_problem(table, target)
-    return problem.violation(problem.ranked.leaves_at(find_best_boundaries(problem, QUICK))) <= 0
+    return problem.is_kept_by(find_best_boundaries(problem, QUICK))
 
 
-def find_nearest_feasible(table: ReplayTable, bounds: tuple[Bound, ...]) -> Target | None:
+def find_nearest_feasible(problem: Problem, bounds: tuple[Bound, ...]) -> Target | None:
     """Take the bounds in order; one that cannot be met beside those before it is replaced by the nearest that can."""
     kept: tuple[Bound, ...] = ()
     for bound in bounds:
-        if is_met(table, Target((*kept, bound))):
+        if is_met(problem.with_target(Target((*kept, bound)))):
             kept = (*kept, bound)
             continue
-        loosened = _loosen_bound(table, kept, bound)
+        loosened = _loosen_bound(problem, kept, bound)
         if loosened is None:
             return None
         kept = (*kept, loosened)
     return Target(kept)
 
 
-def _loosen_bound(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> Bound | None:
-    best = _find_best_tail(table, kept, bound) if bound.kind.tail is not None else _find_best_value(table, kept, bound)
+def _loosen_bound(problem: Problem, kept: tuple[Bound, ...], bound: Bound) -> Bound | None:
+    best = (
+        _find_best_tail(problem, kept, bound) if bound.kind.tail is not None else _find_best_value(problem, kept, bound)
+    )
     for step in range(4):
         candidate = replace(bound, limit=_round_outward(bound, best, step))
         try:
-            if is_met(table, Target((*kept, candidate))):
+            if is_met(problem.with_target(Target((*kept, candidate)))):
                 return candidate
         except ValueError:
             return None
     return None
 
 
-def _find_best_value(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> float:
+def _find_best_value(problem: Problem, kept: tuple[Bound, ...], bound: Bound) -> float:
     """The best limit of a bound that is an average, with the bounds before it kept."""
-    from edgeexit.calibration.solver.search import QUICK, find_best_boundaries
-
-    limited = build_problem(table, Target((bound,))).limits[0]
-    limits = build_problem(table, Target(kept)).limits if kept else ()
-    goal = limited.negated()
-    problem = Problem(table, Target((bound,)), goal, SampleSum(table.mean_cost_s), limits)
-    reached = -goal.of(problem.ranked.leaves_at(find_best_boundaries(problem, QUICK)))
+    limited, table = problem.with_target(Target((bound,))), problem.table
+    least = replace(
+        limited,
+        goal=limited.limits[0].negated(),
+        tie=SampleSum(table.mean_cost_s),
+        limits=problem.with_target(Target(kept)).limits if kept else (),
+    )
+    reached = -least.goal.of(least.ranked.leaves_at(find_best_boundaries(least, QUICK)))
     return bound.kind.convert_average(table, bound, reached / len(table))
 
 
-def _find_best_tail(table: ReplayTable, kept: tuple[Bound, ...], bound: Bound) -> float:
+def _find_best_tail(problem: Problem, kept: tuple[Bound, ...], bound: Bound) -> float:
     """The smallest latency whose tail mass can be kept small enough, by halving among the latencies measured."""
-    values = np.unique(np.concatenate(table.cost_s))
+    values = np.unique(np.concatenate(problem.table.cost_s))
     low, high = int(np.searchsorted(values, bound.limit)), len(values) - 1
     while low < high:
         middle = (low + high) // 2
-        met = is_met(table, Target((*kept, replace(bound, limit=float(values[middle])))))
+        met = is_met(problem.with_target(Target((*kept, replace(bound, limit=float(values[middle]))))))
         low, high = (low, middle) if met else (middle + 1, high)
     return float(values[high])
 

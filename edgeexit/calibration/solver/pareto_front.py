@@ -91,7 +91,7 @@ def front(table: ReplayTable, points: int = POINTS) -> Front:
     elif len(table) <= 2 * PART:
         found = _collect_policies(problem).boundaries()
     else:
-        part = build_problem(table.take(np.arange(0, len(table), len(table) // PART)), loosest)
+        part = problem.take(np.arange(0, len(table), len(table) // PART))
         found = [problem.ranked.boundaries(part.ranked.thresholds(b)) for b in _collect_policies(part).boundaries()]
     policies = [make_policy(problem, b, None) for b in found]
     return Front(tuple(_keep_undominated(policies))).thinned(points)

@@ -8,13 +8,12 @@ A bound `accuracy >= a` is a sum of minus the right answers bounded by -a·M, an
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.calibration.replay import Bools, ReplayTable
-from edgeexit.calibration.solver.ranks import RankedScores
+from edgeexit.calibration.replay import Bools, Indices, ReplayTable
+from edgeexit.calibration.solver.ranks import Boundaries, RankedScores
 from edgeexit.calibration.sums import SampleSum
 from edgeexit.calibration.targets import Target
 from edgeexit.errors import InputError
@@ -30,27 +29,35 @@ class Problem:
     """What to search for.
 
     Attributes:
-        table, target: what it was made from.
+        table, target: what it was made from. ranked: the ranks of the table's scores.
         goal: the sum to make as large as possible (right answers, agreements, or minus the latency).
         tie: the sum to make as small as possible among the best.
         limits: the bounded sums.
     """
 
     table: ReplayTable
+    ranked: RankedScores
     target: Target
     goal: SampleSum
     tie: SampleSum
     limits: tuple[SampleSum, ...]
 
-    @cached_property
-    def ranked(self) -> RankedScores:
-        """The ranks of the table's scores."""
-        return RankedScores.of(self.table.scores)
-
     @property
     def unit(self) -> float:
         """What one unit of the certificate is in the goal's sum: the samples for shares, the total latency for the mean."""
         return float(len(self.table))
+
+    def with_target(self, target: Target) -> Problem:
+        """The problem that another target asks of the same table."""
+        return build_problem(self.table, target, self.ranked)
+
+    def take(self, indices: Indices) -> Problem:
+        """The problem that the same target asks of only these samples (repeats allowed)."""
+        return build_problem(self.table.take(indices), self.target)
+
+    def is_kept_by(self, boundaries: Boundaries) -> bool:
+        """Whether these boundaries keep all limits."""
+        return self.violation(self.ranked.leaves_at(boundaries)) <= 0
 
     def violation(self, leaves: NDArray[np.int64]) -> float:
         """How far beyond its limits a policy is, each relative to its own size; 0 where it keeps them all."""
@@ -67,21 +74,20 @@ def scale(limited: SampleSum) -> float:
     return max(abs(limited.limit), 1e-12)
 
 
-def build_problem(table: ReplayTable, target: Target) -> Problem:
-    """The problem that `target` asks of `table`.
+def build_problem(table: ReplayTable, target: Target, ranked: RankedScores | None = None) -> Problem:
+    """The problem that `target` asks of `table`, whose ranks may be known already.
 
     Raises:
         InputError: the table lacks what a bound needs (labels, energy, multiply-accumulates, agreement, the exit).
     """
-    samples = len(table)
+    ranked = RankedScores.of(table.scores) if ranked is None else ranked
     limits = tuple(_cap_limit(bound.kind.build_sum(table, bound)) for bound in target.bounds)
     mean = SampleSum(table.mean_cost_s)
     quality = SampleSum(None, _get_quality_flags(table).astype(np.float32))
     if target.minimises_mean:
         worse = SampleSum(None, -quality.per_sample)  # type: ignore[operator]  # made with values just above
-        return Problem(table, target, SampleSum(-table.mean_cost_s), worse, limits)
-    assert samples
-    return Problem(table, target, quality, mean, limits)
+        return Problem(table, ranked, target, SampleSum(-table.mean_cost_s), worse, limits)
+    return Problem(table, ranked, target, quality, mean, limits)
 
 
 def _cap_limit(limited: SampleSum) -> SampleSum:

@@ -8,13 +8,13 @@ certificate   no thresholds are better by more than `gap`     branch and bound (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.calibration.replay import Floats, Outcome, ReplayTable
+from edgeexit.calibration.replay import Floats, Outcome
 from edgeexit.calibration.solver.branch_and_bound import compute_upper_bound
 from edgeexit.calibration.solver.coordinate_ascent import climb_at_prices, optimize_prices
 from edgeexit.calibration.solver.families import (
@@ -28,10 +28,9 @@ from edgeexit.calibration.solver.families import (
 from edgeexit.calibration.solver.grid import Grid, find_starting_points
 from edgeexit.calibration.solver.pair_sweep import optimize_pair
 from edgeexit.calibration.solver.pairs import refine
-from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, build_problem, compute_excess
+from edgeexit.calibration.solver.problem import FEW_EXITS, Problem, compute_excess
 from edgeexit.calibration.solver.ranks import Boundaries
 from edgeexit.calibration.sums import SampleSum
-from edgeexit.calibration.targets import Target, parse_target
 
 PLANE_LEVELS = 256
 MANY_EXITS = 3
@@ -116,35 +115,6 @@ class Policy:
         return value
 
 
-def optimise(table: ReplayTable, target: str | Target, *, effort: Effort = NORMAL) -> Policy:
-    """The best policy for a target; the same table and target always give the same one.
-
-    With a bound on cost accuracy (agreement, without labels) is as high as it can be and ties go to the lower mean latency; with bounds on
-    the answers only, the mean latency is as low as it can be. Proved for two and three exits; with more, within `Policy.gap`, and a
-    tie goes to the lowest mean that the search met.
-
-    Raises:
-        InputError: the target cannot be read, or needs what the table lacks.
-        TargetNotMet: no thresholds meet it; names the nearest target that some do.
-
-    Example:
-        >>> import edgeexit
-        >>> table = edgeexit.ReplayTable.from_arrays(
-        ...     scores=[[0.9], [0.8], [0.3], [0.2]], correct=[[1, 1], [1, 1], [0, 1], [1, 1]], cost_s=[0.001, 0.003]
-        ... )
-        >>> policy = edgeexit.optimise(table, "mean<=2ms")
-        >>> policy.accuracy, policy.mean_s, policy.exit_rates
-        (1.0, 0.002, (0.5, 0.5))
-    """
-    from edgeexit.calibration.solver.nearest_target import make_not_met_error
-
-    problem = build_problem(table, parse_target(target))
-    found = find_best_boundaries(problem, effort)
-    if problem.violation(problem.ranked.leaves_at(found)) > 0:
-        raise make_not_met_error(table, problem.target)
-    return make_policy(problem, *certify_boundaries(problem, found, effort))
-
-
 def make_policy(problem: Problem, boundaries: Boundaries, gap: float | None) -> Policy:
     """Boundaries as a policy."""
     thresholds = problem.ranked.thresholds(boundaries)
@@ -194,7 +164,7 @@ def _find_nearer_to_feasible(problem: Problem, found: Boundaries) -> list[Bounda
 def _make_minimizing_problem(problem: Problem, limited: SampleSum) -> Problem:
     """The problem with one limited sum as small as the other limits allow."""
     others = tuple(s for s in problem.limits if s is not limited)
-    return Problem(problem.table, problem.target, limited.negated(), SampleSum(problem.table.mean_cost_s), others)
+    return replace(problem, goal=limited.negated(), tie=SampleSum(problem.table.mean_cost_s), limits=others)
 
 
 def _find_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
@@ -204,7 +174,7 @@ def _find_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
     samples = len(problem.table)
     if samples <= 2 * PART:
         return _find_simple_starts(problem, effort)
-    part = build_problem(problem.table.take(np.arange(0, samples, samples // PART)), problem.target)
+    part = problem.take(np.arange(0, samples, samples // PART))
     refined = {refine(part, start, PLANE_LEVELS) for start in _find_simple_starts(part, effort)}
     best = sorted(refined, key=lambda b: compute_rank_key(part, b))[-PART_STARTS:]
     return [problem.ranked.boundaries(part.ranked.thresholds(b)) for b in best]

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeexit.calibration import QUICK, Effort, ReplayTable, certify, front, optimise, parse_target
-from edgeexit.calibration.priced import LagrangianProblem
 from edgeexit.calibration.solver.baselines import BASELINES
 from edgeexit.calibration.solver.coordinate_ascent import climb, optimize_prices
 from edgeexit.calibration.solver.cross_validation import choose_policy
 from edgeexit.calibration.solver.decomposition import compute_decomposed_bound
+from edgeexit.calibration.solver.lagrangian import LagrangianProblem
 from edgeexit.calibration.solver.problem import build_problem
 from edgeexit.calibration.verdicts import recommend_heads
 from edgeexit.errors import TargetNotMet
