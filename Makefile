@@ -4,15 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check docs format clean
+.PHONY: demo test test-fast check docs format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.base              ## the main job on the shipped network: no torch, no download
 	$(BIN)/edgeexit demo
 
 test: $(VENV)/.dev               ## every test, the ones that time something last and alone
-	$(BIN)/python -m pytest -n 2 -m "not serial"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not serial"
 	$(BIN)/python -m pytest -m serial
+
+test-fast: $(VENV)/.dev          ## what needs no training, no export and no measuring process: a minute or so
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not serial and not slow"
 
 # The GPU backends once more, against the signatures of NVIDIA's own bindings (scripts/make_typings.py).
 GPU := --config-file typings/mypy.ini edgeexit/backends/tensorrt edgeexit/backends/cuda

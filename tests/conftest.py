@@ -18,6 +18,9 @@ from tests.networks import chain
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# As many processes as cores run at once: with more threads in each, they only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Where a failure must be one of the change and not of the day, the same examples are drawn each time.
 hypothesis.settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
@@ -53,8 +56,41 @@ def runner(compiled: Path, request: pytest.FixtureRequest) -> Runner:
     return runner
 
 
+SLOW_FOLDERS = ("docs", "exporter", "fuzz", "nets", "training")
+"""Code of the documentation, exports from torch, random damage, training."""
+SLOW_FILES = (
+    "calibration/solver/test_many_exits.py",  # searches with up to 32 exits
+    "cli/test_completion.py",  # starts shells
+    "cli/test_interruption.py",  # waits for processes to be interrupted
+    "cli/test_train_and_export.py",
+    "compiler/test_mode_timing.py",  # times in processes of their own
+    "graph/test_same_answers.py",  # random networks, each compiled
+    "measure/cache/test_simulation.py",  # valgrind
+    "measure/test_benchmark_scripts.py",
+    "measure/test_protocol.py",  # measures in processes of their own
+    "report/test_layout.py",  # opens a browser
+    "runtime/test_forking.py",
+    "test_packaging.py",  # builds the wheel
+)
+SLOW_FIXTURES = ("result", "full", "wheel")
+"""A measured result takes processes of its own."""
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """Whether a test trains, exports, measures in other processes, or needs a tool that takes seconds to start."""
+    place = item.path.relative_to(Path(__file__).parent)
+    return (
+        place.parts[0] in SLOW_FOLDERS
+        or place.as_posix() in SLOW_FILES
+        or bool(set(SLOW_FIXTURES) & set(getattr(item, "fixturenames", ())))
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse tests whose docstring does not state the rule that they prove."""
+    """Mark the slow tests; refuse those whose docstring does not state the rule that they prove."""
+    for item in items:
+        if is_slow(item):
+            item.add_marker("slow")
     bare = {item.nodeid.split("[")[0] for item in items if not getattr(getattr(item, "obj", None), "__doc__", None)}
     if bare:
         msg = "these tests have no docstring that states their rule: " + ", ".join(sorted(bare))

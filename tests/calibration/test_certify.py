@@ -65,6 +65,7 @@ def draw(
     return population.take(picked[:samples]), population.take(picked[samples:])
 
 
+@pytest.mark.slow
 def test_certified_policies_break_their_bounds_no_more_often_than_promised() -> None:
     """Joint violations of a mean and a drop over draws from a known population: within the exact binomial test of δ = 0.2."""
     limit = budget(POPULATION, 0.45)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 import edgeexit
 from edgeexit.data import find_demo_asset
+from tests.support.command_line import run_edgeexit
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +22,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own."""
-    command = [sys.executable, "-m", "edgeexit", "calibrate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+def run(*arguments: object) -> CompletedProcess[str]:
+    return run_edgeexit("calibrate", *arguments)
 
 
 def test_a_met_target_ends_with_0_and_prints_its_document(bundle: Path, tmp_path: Path) -> None:

@@ -16,15 +16,10 @@ import edgeexit
 from edgeexit.cli.app import COMMANDS, app
 from edgeexit.data import Dataset, write_npz
 from tests.networks import images
+from tests.support.command_line import run_edgeexit
 from tests.support.manifests import write_manifest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the installed command in a process of its own, as a user does."""
-    words = [str(a) for a in arguments]
-    return subprocess.run([sys.executable, "-m", "edgeexit", *words], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -44,12 +39,14 @@ def test_every_command_is_in_the_overview_of_the_documentation(name: str) -> Non
 
 def test_version_is_that_of_the_package() -> None:
     """Also by `python -m edgeexit`."""
-    assert command("--version").stdout.strip() == f"edgeexit {edgeexit.__version__}"
+    printed = subprocess.check_output([sys.executable, "-m", "edgeexit", "--version"], text=True)
+
+    assert printed.strip() == f"edgeexit {edgeexit.__version__}" == run_edgeexit("--version").stdout.strip()
 
 
 def test_compile_writes_a_bundle_and_names_the_next_step(model: Path, tmp_path: Path) -> None:
     """What was split, how well it agrees with the original, and what to type next."""
-    result = command("compile", model, "-o", tmp_path / "net.eexit", "--seconds", "0.2")
+    result = run_edgeexit("compile", model, "-o", tmp_path / "net.eexit", "--seconds", "0.2")
 
     assert result.returncode == 0, result.stderr
     assert "3 exits, 4 classes, criterion entropy" in result.stdout
@@ -59,7 +56,9 @@ def test_compile_writes_a_bundle_and_names_the_next_step(model: Path, tmp_path: 
 
 def test_compile_prints_json_of_a_versioned_schema(model: Path, tmp_path: Path) -> None:
     """The manifest as it was written."""
-    document = json.loads(command("compile", model, "-o", tmp_path / "net.eexit", "--seconds", "0", "--json").stdout)
+    document = json.loads(
+        run_edgeexit("compile", model, "-o", tmp_path / "net.eexit", "--seconds", "0", "--json").stdout
+    )
 
     assert document["schema"] == "edgeexit.compiled/1"
     written = json.loads((tmp_path / "net.eexit" / "manifest.json").read_text())
@@ -71,7 +70,7 @@ def test_run_classifies_and_says_where_each_sample_left(compiled: Path, tmp_path
     write_npz(tmp_path / "x.npz", Dataset("x", images(30), None))
 
     document = json.loads(
-        command("run", compiled, "--data", tmp_path / "x.npz", "--thresholds", "1.197,1.18", "--json").stdout
+        run_edgeexit("run", compiled, "--data", tmp_path / "x.npz", "--thresholds", "1.197,1.18", "--json").stdout
     )
 
     assert document["schema"] == "edgeexit.run/1"
@@ -99,7 +98,7 @@ def test_bad_usage_is_one_message_and_exit_code_2(
     if words[0] == "compile":
         words += ["-o", str(tmp_path / "out.eexit")]
 
-    result = command(*words)
+    result = run_edgeexit(*words)
 
     assert result.returncode == 2
     assert message in result.stderr
@@ -112,7 +111,7 @@ def test_labels_that_the_network_does_not_have_are_refused(compiled: Path, tmp_p
     """`run` counts what is right, so they must mean something."""
     write_npz(tmp_path / "d.npz", Dataset("d", images(3), np.array([0, 1, 9])))
 
-    result = command("run", compiled, "--data", tmp_path / "d.npz")
+    result = run_edgeexit("run", compiled, "--data", tmp_path / "d.npz")
 
     assert 2 == result.returncode
     assert "label 9 of sample 2 is out of range" in result.stderr
@@ -122,7 +121,7 @@ def test_a_sample_without_a_score_is_null_in_json(compiled: Path, tmp_path: Path
     """Logits that overflow to infinity have a label and no entropy."""
     write_npz(tmp_path / "d.npz", Dataset("d", images(64) * np.float32(1e37), None))
 
-    result = command("run", compiled, "--data", tmp_path / "d.npz", "--exit", 3, "--json")
+    result = run_edgeexit("run", compiled, "--data", tmp_path / "d.npz", "--exit", 3, "--json")
 
     assert result.returncode in (0, 2), result.stderr
     assert "Traceback" not in result.stderr
@@ -135,7 +134,7 @@ def test_no_warning_of_a_missing_calibration_where_none_is_used(compiled: Path, 
     write_npz(tmp_path / "d.npz", Dataset("d", images(3), None))
 
     for option in (("--exit", 1), ("--thresholds", "inf,inf")):
-        result = command("run", compiled, "--data", tmp_path / "d.npz", *option)
+        result = run_edgeexit("run", compiled, "--data", tmp_path / "d.npz", *option)
 
         assert (0, "") == (result.returncode, result.stderr)
 
@@ -154,7 +153,7 @@ def test_no_warning_of_a_missing_calibration_where_none_is_used(compiled: Path, 
 )
 def test_what_cannot_go_well_is_refused_at_once(words: tuple[str, ...], told: str) -> None:
     """Before a bundle is opened or anything measured."""
-    result = command(*words)
+    result = run_edgeexit(*words)
 
     assert 2 == result.returncode
     assert told in result.stderr
@@ -169,12 +168,12 @@ def test_names_in_a_bundle_cannot_steer_the_terminal(bundle_path: Path) -> None:
     document["timings"] = {hostile: {"staged_s": [1.0] * 3, "fused_s": [1.0] * 3, "faster": hostile, "created": ""}}
     write_manifest(bundle_path, document)
 
-    shown = command("inspect", bundle_path)
+    shown = run_edgeexit("inspect", bundle_path)
 
     assert 0 == shown.returncode, shown.stderr
     assert "\x1b" not in shown.stdout
     assert r"\x1b]0;owned\x07[/x]" in shown.stdout
-    assert hostile == json.loads(command("inspect", bundle_path, "--json").stdout)["source"]
+    assert hostile == json.loads(run_edgeexit("inspect", bundle_path, "--json").stdout)["source"]
 
 
 def test_a_terminal_without_the_letters_of_a_table_gets_the_rest(compiled: Path) -> None:

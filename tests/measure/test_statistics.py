@@ -110,6 +110,7 @@ def test_too_few_samples_give_no_bound_and_the_number_needed() -> None:
     assert bound.needed == 662
 
 
+@pytest.mark.slow
 def test_the_p99_bound_covers_the_truth_of_mixtures() -> None:
     """A 99 % bound holds in at least 982 of 1,000 runs: fewer has probability below 1 % if it holds in 99 %."""
     rng = np.random.default_rng(7)
@@ -118,6 +119,7 @@ def test_the_p99_bound_covers_the_truth_of_mixtures() -> None:
     assert held >= 982
 
 
+@pytest.mark.slow
 def test_process_means_give_intervals_that_cover() -> None:
     """The t interval of five processes covers the true mean of a mixture in 93 to 97 % of 2,000 runs."""
     rng, truth, held = np.random.default_rng(3), float(_SHARES @ _MEANS), 0
@@ -128,6 +130,7 @@ def test_process_means_give_intervals_that_cover() -> None:
     assert 0.93 <= held / 2000 <= 0.97
 
 
+@pytest.mark.slow
 def test_mixture_intervals_cover_new_data() -> None:
     """With few data the share of each exit is uncertain as well; the interval of the mixture says so."""
     rng, truth, held = np.random.default_rng(5), float(_SHARES @ _MEANS), 0
@@ -138,6 +141,7 @@ def test_mixture_intervals_cover_new_data() -> None:
     assert 0.93 <= held / 1000 <= 0.97
 
 
+@pytest.mark.slow
 def test_order_statistics_cover_the_percentile() -> None:
     """At least 95 %, since ranks are whole numbers; accepted by the 1 % quantile of the binomial."""
     rng = np.random.default_rng(11)
@@ -147,6 +151,7 @@ def test_order_statistics_cover_the_percentile() -> None:
     assert held <= 985
 
 
+@pytest.mark.slow
 def test_block_bootstrap_covers_what_hangs_together() -> None:
     """Blocks with a shift of their own: an interval that takes samples as independent covers far too little."""
     rng, held, held_if_independent = np.random.default_rng(13), 0, 0
@@ -166,6 +171,7 @@ def test_block_bootstrap_needs_ten_blocks() -> None:
     assert block_bootstrap_intervals([np.ones(5)] * 9, [50.0]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
 def test_ratio_intervals_cover(paired: bool) -> None:
     """Both the paired and the unpaired ratio cover in 93 to 98 % (Welch errs to the wide side with few processes)."""
@@ -216,6 +222,7 @@ def test_the_interval_of_a_share_holds_it_and_narrows_with_samples(share: float,
     assert 0.0 < more.high - more.low < found.high - found.low
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_paired_change_covers_the_truth() -> None:
     """In at least 93 of 100 drawn data sets of the same two classifiers."""
     rng, truth, covered = np.random.default_rng(0), 0.02 - 0.05, 0

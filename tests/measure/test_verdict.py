@@ -48,6 +48,7 @@ def test_an_invalid_side_is_never_compared() -> None:
     assert ("clocks were lowered",) == compared.reasons
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
 def test_verdicts_are_right_as_often_as_promised(paired: bool) -> None:
     """Simulated: the same thing is called different in at most 15 % of runs, a 5 % slow-down is called in 85 % at least."""

@@ -1,3 +1,5 @@
+"""Caches: counters of the kernel, geometry of boards, bytes on paper."""
+
 from __future__ import annotations
 
 import ctypes
@@ -6,10 +8,8 @@ import json
 import mmap
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from edgeexit.measure.cache.child import make_client_request
 from edgeexit.measure.cache.counters import PASSES, Counters, Event, explain_open_failure, open_event
 from edgeexit.measure.cache.measurement import measure_runner_cache
 from edgeexit.measure.cache.report import CallCache, build_level, compute_closures
-from edgeexit.measure.cache.simulation import Region, build_simulated_geometry, simulate
+from edgeexit.measure.cache.simulation import build_simulated_geometry
 from edgeexit.measure.cache.sweep import sweep_cache
 from edgeexit.runtime import Runner
 from tests.hardware.boards import plant
@@ -32,9 +32,6 @@ from tests.networks import SIDE
 PAGE_FAULTS = Event("software", "misses", 1, 2, "page-faults")
 """A software event: it opens where hardware events do not."""
 
-simulates = pytest.mark.skipif(
-    shutil.which("valgrind") is None or platform.machine() != "x86_64", reason="needs valgrind on x86-64"
-)
 ORIN_NANO = "jetson-orin-nano"
 
 
@@ -241,62 +238,6 @@ def test_counters_are_read_for_every_exit_the_mix_and_the_backbone(runner: Runne
     assert "hardware" == result.hardware.source
     assert ["exit 1", "exit 2", "exit 3", "mix", "backbone"] == [call.name for call in result.hardware.calls]
     assert json.loads(json.dumps(result.to_document(), allow_nan=False))["schema"] == "edgeexit.cache/1"
-
-
-@simulates
-def test_simulation_repeats_and_deeper_exits_miss_more(runner: Runner, samples: list[np.ndarray]) -> None:
-    """Instructions of two runs agree within 0.5 %, misses within 3 % (addresses differ between runs); deeper exits execute more."""
-    if runner.settings.mode == "fused":
-        pytest.skip("one mode is enough: each simulation takes seconds")
-    first, second = (
-        measure_runner_cache(runner, samples, device=ORIN_NANO, opener=refusing(errno.ENOENT)).simulated
-        for _ in range(2)
-    )
-
-    assert first is not None
-    assert second is not None
-    for name in ("exit 1", "exit 3", "mix", "backbone"):
-        assert first.of(name).instructions == pytest.approx(second.of(name).instructions, rel=0.005)
-        assert first.of(name).level("L1D").misses == pytest.approx(second.of(name).level("L1D").misses, rel=0.03, abs=2)
-    assert (
-        (first.of("exit 1").instructions or 0)
-        < (first.of("exit 2").instructions or 0)
-        < (first.of("exit 3").instructions or 0)
-    )
-    assert "simulated" == first.source
-    assert ORIN_NANO == first.device
-    assert "simulated, not measured" in first.validity.reasons
-
-
-@simulates
-def test_misses_fall_as_the_threshold_loosens(runner: Runner, samples: list[np.ndarray]) -> None:
-    """Figure 6 of BranchyNet: from no early leaver to all, misses per inference fall, to within the repeatability of 3 %."""
-    if runner.settings.mode == "staged":
-        pytest.skip("one mode is enough: each simulation takes seconds")
-    before = runner.inner_thresholds
-    sweep = sweep_cache(runner, samples, points=4, device=ORIN_NANO)
-    misses = [point.cache.level("L1D").misses for point in sweep.points if point.cache]
-
-    assert "simulated" == sweep.source
-    assert 4 == len(misses)
-    assert all(later <= earlier * 1.03 + 2 for earlier, later in pairwise(misses))
-    assert 1.0 == sweep.points[-1].shares[0]
-    assert 1.0 == sweep.points[0].shares[-1]
-    assert before == runner.inner_thresholds
-    assert json.loads(json.dumps(sweep.to_document(), allow_nan=False))["points"][0]["thresholds"][0] in ("inf", "-inf")
-
-
-@simulates
-def test_the_first_region_finds_the_inputs_in_the_cache_as_the_next_does(runner: Runner) -> None:
-    """An input is read once before anything is counted; otherwise the strictest threshold alone pays for reading all."""
-    if runner.settings.mode == "staged":
-        pytest.skip("one mode is enough: each simulation takes seconds")
-    inputs = list(np.random.default_rng(0).standard_normal((200, 1, 3, SIDE, SIDE)).astype(np.float32))
-    twice = [Region("first", "forced", 1), Region("second", "forced", 1)]
-
-    first, second = simulate(runner, inputs, twice, build_simulated_geometry(find_profile(ORIN_NANO).cache))
-
-    assert first.level("LL").misses == pytest.approx(second.level("LL").misses, abs=1)
 
 
 @pytest.mark.parametrize("device", [None, ORIN_NANO])
