@@ -1,4 +1,4 @@
-"""What users choose by name: backends, modes and precisions, one table each, from which the command line makes its choices.
+"""Options that users choose by name: backends, modes and precisions, one table each, from which the command line makes its choices.
 
 It imports nothing but the standard library, so that the command line and the device profiles can read it without loading a runtime.
 Criteria are in `criteria.py` and fallbacks in `fallbacks.py`.
@@ -39,7 +39,7 @@ MODES = ("staged", "fused")
 """One engine per stage, or one conditional graph."""
 
 PRECISIONS = ("float32", "float16", "int8")
-"""What the engines compute in."""
+"""Precisions of the engines."""
 
 
 def make_choices(name: str, values: Iterable[str]) -> type[Enum]:

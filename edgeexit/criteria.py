@@ -50,7 +50,7 @@ Nodes: TypeAlias = "Callable[[NodeBuilder, str, int], str]"
 
 
 class ExitOutputs(NamedTuple):
-    """What every exit answers: logits [n, N, classes] and own-unit scores [n, N], float32."""
+    """Answers of every exit: logits [n, N, classes] and own-unit scores [n, N], float32."""
 
     logits: Array
     scores: Array

@@ -30,7 +30,7 @@ SCHEMA = "edgeexit.demo/1"
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found; times in seconds, accuracies and rates as shares.
+    """Result of the demo; times in seconds, accuracies and rates as shares.
 
     Attributes:
         schema: `edgeexit.demo/1`.

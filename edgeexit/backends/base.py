@@ -31,7 +31,7 @@ _MOST_THREADS = 1024
 
 @dataclass(frozen=True)
 class Settings:
-    """How a bundle is run; measurements hold for one of these.
+    """Settings with which a bundle is run; a measurement holds for one set of them.
 
     Attributes:
         backend: name of the backend.
@@ -236,5 +236,5 @@ class Backend(ABC):
         """Stages for any number of samples (one at a time where the model's batch is fixed)."""
 
     def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[SelfCheck]:  # noqa: ARG002 - most have none
-        """What only this backend can check of itself on this device, for the conformance suite."""
+        """Checks that only this backend can make on this device, for the conformance suite."""
         return ()

@@ -1,4 +1,4 @@
-"""Who watches while a backend builds something that takes minutes: set by the caller, read by the backend that builds."""
+"""Progress of builds that take minutes: the caller sets a callback, the backend that builds calls it."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def make_inputs(net: Network, seed: int, batch: int = 1) -> dict[str, Array]:
 
 
 def select_rows(batch: Values, places: Sequence[int]) -> dict[str, Array]:
-    """Those samples of a batch, as a batch."""
+    """Select samples of a batch, as a batch."""
     return {name: a[list(places)] for name, a in batch.items()}
 
 

@@ -76,7 +76,7 @@ class OutputTable:
 
 @dataclass(frozen=True)
 class Script:
-    """What the fake plays.
+    """Behaviour of the fake backend.
 
     Attributes:
         stage_s: seconds that each stage takes, the answer's own time included; () takes none beyond computing.

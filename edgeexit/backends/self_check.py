@@ -1,4 +1,4 @@
-"""One thing that was looked at while a backend was proved, and what came of it."""
+"""One check of a backend in the conformance suite, and its outcome."""
 
 from __future__ import annotations
 

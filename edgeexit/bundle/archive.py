@@ -32,7 +32,7 @@ _MADE = (1980, 1, 1, 0, 0, 0)  # so that the same calibration is the same file
 
 @dataclass(frozen=True)
 class ArchiveInfo:
-    """What an archive says of itself; `network` is the SHA-256 of what the calibration holds for."""
+    """Metadata of an archive; `network` is the SHA-256 of the network that the calibration holds for."""
 
     schema: str
     name: str
@@ -105,6 +105,6 @@ def _read_contents(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
 
 
 def _read_content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """At most the size that was checked, whatever the stream itself would yield."""
+    """Read at most the size that was checked, even if the stream holds more."""
     with archive.open(info) as stream:
         return stream.read(info.file_size)

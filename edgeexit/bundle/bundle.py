@@ -75,7 +75,7 @@ class Bundle(Summarised):
 
     @property
     def name(self) -> str:
-        """Of its folder, wherever it was opened from, without `.eexit`; for the names of files that are made of it."""
+        """Name of its folder without `.eexit`, used in the names of files made from it."""
         return self.path.absolute().resolve().name.removesuffix(".eexit") or "bundle"
 
     @property

@@ -58,7 +58,7 @@ def find_record(manifest: Manifest, name: str) -> CalibrationRecord:
 
 
 def make_record(name: str, key: str, document: CalibrationDocument, entry: CalibrationEntry) -> CalibrationRecord:
-    """What the history says of a calibration document."""
+    """The history's record of a calibration document."""
     created, target = document.created or "", document.target or ""
     return CalibrationRecord(name, key, created, target, document.verdict, entry.file, entry.attachments)
 

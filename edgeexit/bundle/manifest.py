@@ -1,4 +1,4 @@
-"""What a bundle says of itself: `manifest.json` as frozen values, schema `edgeexit.bundle/2`.
+"""The manifest of a bundle: `manifest.json` as frozen values, schema `edgeexit.bundle/2`.
 
 Schema 2 added the digest of the manifest itself (`seal`) and the history of calibrations. Bundles of schema 1 are read as before, and
 become schema 2 when they are next written.
@@ -22,7 +22,7 @@ from edgeexit.util.documents import check_schema, dumps, parse_document
 VERSION = 2
 SCHEMA = f"edgeexit.bundle/{VERSION}"
 CALIBRATION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""What the name of a calibration may be: it becomes part of the names of files."""
+"""Pattern of calibration names, which become part of file names."""
 _MOST_CLASSES = 1 << 24
 
 
@@ -108,7 +108,7 @@ class VerificationSummary:
     fused_left_out: str | None = None
 
     def remarks(self, precision: str) -> tuple[str, ...]:
-        """What was compared with what, in sentences, where it is not simply the original."""
+        """Sentences on what was compared if it was not simply the original."""
         remarks = []
         if self.precision_error is not None and self.same_labels is not None:
             remarks.append(
@@ -192,7 +192,7 @@ class CalibrationRecord:
 
     @property
     def entry(self) -> CalibrationEntry:
-        """It as the active calibration of a key."""
+        """The record as the active calibration of a key."""
         return CalibrationEntry(self.file, self.attachments, self.name)
 
 
@@ -262,7 +262,7 @@ class Manifest:
 
     @property
     def network(self) -> tuple[object, ...]:
-        """What a calibration holds for: bundles that agree in it give the same scores and answers."""
+        """Identity of the network for calibrations: bundles that agree in it give the same scores and answers."""
         files = {name: self.files[name].sha256 for name in self.models}
         # Bundles with `last` keep the digest that earlier versions gave them.
         return (self.criterion, files) if self.fallback == LAST else (self.criterion, files, self.fallback)

@@ -25,7 +25,7 @@ _LARGEST_DOCUMENT = 1 << 28  # bytes of a manifest or a calibration
 
 
 def _describe_missing(folder: Path) -> str:
-    """What there is instead of a bundle, and how to make one."""
+    """Explain what a path is instead of a bundle, and how to make one."""
     if folder.is_file():
         return f"{folder} is a file, and a bundle is a folder. Make one: edgeexit compile model.onnx -o model.eexit"
     kind = (

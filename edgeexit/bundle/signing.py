@@ -155,7 +155,7 @@ def _make_statement(bundle: Bundle, covers: str, created: str, key: str) -> byte
 
 
 def _drop_empty(value: Any) -> Any:
-    """Without fields that are null or empty: those that later versions add are so in the manifests of earlier ones."""
+    """Drop fields that are null or empty, as fields added by later versions are in older manifests."""
     if isinstance(value, Mapping):
         kept = {name: _drop_empty(item) for name, item in value.items()}
         return {name: item for name, item in kept.items() if item not in (None, {}, [])}

@@ -22,7 +22,7 @@ from edgeexit.util.progress import Progress
 
 LOCK = ".lock"
 LONGEST_WAIT_S = 600.0
-"""How long a writer that waits for another one does so."""
+"""Longest time that a writer waits for another one."""
 _CHUNK = 1 << 22
 _POLL_S = 0.1
 _OPEN_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -1,4 +1,4 @@
-"""Where a finished calibration goes when its bundle cannot take it."""
+"""Save a finished calibration elsewhere when its bundle cannot be written."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def compute_share_at_most_p_value(events: NDArray[np.integer], samples: int, lim
 
 
 def count_samples_for_share(limit: float, delta: float) -> int:
-    """How many samples without an event prove a probability below `limit` at level `delta`: 299 for 1 % at 0.05."""
+    """Number of samples without an event that prove a probability below `limit` at level `delta`: 299 for 1 % at 0.05."""
     return math.ceil(math.log(delta) / math.log1p(-limit))
 
 

@@ -41,7 +41,7 @@ _LEVELS = 128
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was proved about a policy.
+    """What a certificate states about a policy.
 
     Attributes:
         confidence: 1 - δ, of all bounds together.
@@ -153,7 +153,7 @@ def prove(
 
 
 def _compute_goal(target: Target, policy: Policy) -> tuple[float, float]:
-    """What is wanted of a policy that is proved: larger is better."""
+    """Quality of a certified policy: larger is better."""
     return (-policy.mean_s, policy.quality) if target.minimises_mean else (policy.quality, -policy.mean_s)
 
 

@@ -1,4 +1,4 @@
-"""What a calibration says in the end: three facts, each in a statement of its own.
+"""The verdict of a calibration: three statements, on the bounds, the prediction and the machine.
 
     bounds        met · not met · undecided             is the target kept
     prediction    confirmed · off · undecided · not run was the mean latency what the replay table predicted

@@ -1,4 +1,4 @@
-"""What calibration measures on the device: every exit replayed once, the cost of leaving at each, and the latencies of the chosen policy.
+"""Measurements on the device: every exit replayed once, the cost of leaving at each, and the latencies of the chosen policy.
 
     variants of one timing    exit 1 ... exit N forced · the backbone · the policy (A) · the policy again (B)
 
@@ -59,7 +59,7 @@ class MeasuredCosts:
 
     @property
     def noise(self) -> float:
-        """What is known of the noise: drift from half to half, or spread from round to round where that is larger."""
+        """Estimate of the noise: drift from half to half, or spread from round to round where that is larger."""
         return max(self.drift, self.spread)
 
     @property
@@ -92,13 +92,13 @@ class PolicyTiming:
 
     @property
     def noise(self) -> float:
-        """What is known of the noise: the difference of the two variants, or the noise of all variants where that is larger."""
+        """Estimate of the noise: the difference of the two variants, or the noise of all variants where that is larger."""
         return max(self.noise_floor, self.costs.noise)
 
 
 @dataclass(frozen=True, eq=False)
 class Replayed:
-    """What every exit and the backbone answer.
+    """Answers of every exit and of the backbone.
 
     Attributes:
         table: its costs are placeholders of one second.
@@ -195,7 +195,7 @@ def time_exits(
 def _time_variants(
     variants: Mapping[str, Call], seconds: float, seed: int, progress: Progress
 ) -> dict[str, TimedSamples]:
-    """In blocks short enough for rounds to be compared with each other."""
+    """Time in blocks short enough for rounds to be compared with each other."""
     block_s = float(np.clip(seconds / (len(variants) * _WANTED_ROUNDS), *_BLOCK_S))
     return time_interleaved(variants, seconds=seconds, block_s=block_s, seed=seed, progress=progress)
 

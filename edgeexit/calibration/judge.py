@@ -68,18 +68,18 @@ class PolicyRun:
 
     @property
     def bias(self) -> float:
-        """What the policy's mean is above that of its exits run alone, relative: mixing them costs caches and branch predictions."""
+        """Relative excess of the policy's mean over that of its exits run alone: mixing them costs caches and branch predictions."""
         return self.times.mixing - 1
 
     @property
     def times(self) -> RunTimes:
-        """What the metrics of a target need of the times."""
+        """Timing data that the metrics of a target need."""
         mixing = self.figures.mean_s / self.validation.evaluate_leaves(self.trial.leaves).mean_s
         return RunTimes(self.trial.latency_s, self.trial.blocks, self.trial.costs.cost_s, mixing)
 
 
 def compute_tolerance(noise_floor: float, sampling_error: float) -> float:
-    """How far measured may be from predicted, relative: the larger of 2 %, 1.25 noise floors, and the sampling error of both parts."""
+    """Relative tolerance of measured against predicted: the largest of 2 %, 1.25 noise floors, and the sampling error of both parts."""
     return max(TRACKING, NOISE_FACTOR * noise_floor, sampling_error)
 
 

@@ -1,4 +1,4 @@
-"""What a bundle keeps of a calibration, and what is done with it later: another target, control.
+"""Stored calibrations of a bundle and their later use: another target, control.
 
 The document and the replay table lie in the bundle under the device's key; nothing here measures.
 """
@@ -120,7 +120,7 @@ def load_active_calibration(runner: Runner) -> tuple[Calibration, ReplayTable]:
 
 
 def _load_last_measurement(runner: Runner) -> tuple[Calibration, ReplayTable]:
-    """What was measured last for this device and these settings, whether its target was met or not."""
+    """The last calibration for this device and these settings, whether its target was met or not."""
     return _read(runner, find_measured_calibration(runner.bundle, runner.settings, REPLAY))
 
 

@@ -17,7 +17,7 @@ from edgeexit.calibration.uncertainty import FLOOR, ExitSample
 from edgeexit.errors import InputError
 
 SAFETY = 1.1
-"""On half widths: those of the tightened choice are a little other than those that it was tightened by."""
+"""Safety factor on half widths, since those of the tightened choice differ a little."""
 NOISY_TIMES = 2.0
 """On a busy machine an inference may take this many times what it takes on a quiet one."""
 NOISY_TAIL = 20.0
@@ -65,7 +65,7 @@ def _replace_bound(target: Target, old: Bound, new: Bound) -> Target:
 
 
 def _tighten_bound(bound: Bound, sample: ExitSample, errors: TimingErrors, samples: int) -> Bound | None:
-    """None where the half width is as large as the bound, so that no choice would help."""
+    """The tightened bound; None where the half width is as large as the bound, so that no choice would help."""
     fewer = (len(sample.leaves) / samples) ** 0.5  # half widths of all samples, from those of a part
     room = SAFETY * bound.kind.compute_half_width(bound, sample, errors.select(bound))
     return bound.kind.tighten_bound(bound, sample, room, fewer, errors.bias)

@@ -28,7 +28,7 @@ from edgeexit.util import units
 
 @dataclass(frozen=True)
 class Finding:
-    """One reason not to believe the data.
+    """One finding that makes the data implausible.
 
     Attributes:
         code: stable name, for programs: one_class, near_chance, below_recorded_accuracy, unlike_recorded_inputs, too_few_samples.
@@ -46,7 +46,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the checks look at.
+    """Input of the plausibility checks.
 
     Attributes:
         data: inputs, and labels where there are any.
@@ -72,7 +72,7 @@ Check: TypeAlias = Callable[[Evidence], Iterator[Finding]]
 
 
 def find_implausible(evidence: Evidence) -> tuple[Finding, ...]:
-    """Everything that CHECKS find, in their order."""
+    """Findings of all CHECKS, in their order."""
     return tuple(finding for check in CHECKS for finding in check(evidence))
 
 
@@ -115,7 +115,7 @@ def check_chance(evidence: Evidence) -> Iterator[Finding]:
 
 
 _FAR = 0.1
-"""How much less accurate the last exit may be on other data of the same kind than on the recorded ones, as a share."""
+"""Allowed loss of the last exit's accuracy on other data of the same kind, as a share."""
 _STANDARD_ERRORS = 3.0
 _CHECK_PREPARATION = (
     "Check that they are prepared as in training (scale, mean and standard deviation, colour order, layout); edgeexit inspect shows what "
@@ -177,4 +177,4 @@ CHECKS: tuple[Check, ...] = (
     check_recorded_inputs,
     check_samples,
 )
-"""In the order in which their findings are listed."""
+"""The checks, in the order in which their findings are listed."""

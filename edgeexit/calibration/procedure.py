@@ -238,7 +238,7 @@ def _build_result(runner: Runner, session: CalibrationSession, plan: Calibration
 
 
 def _build_infeasible_result(runner: Runner, found: Infeasible, plan: CalibrationPlan) -> Calibration:
-    """What was measured where nothing meets the target: a calibration that never leaves early, not met."""
+    """The record of an unmet target: a calibration that never leaves early."""
     split, costs = found.split, found.costs
     table = split.choose
     never = np.full(table.exits - 1, np.inf, np.float32)

@@ -50,12 +50,12 @@ _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
     "backbone_correct": partial(as_flags, name="backbone_correct"),
     "origin": lambda value: dict(value or {}),
 }
-"""What makes each field of a table from lists, or from arrays of another type."""
+"""Conversions of each field of a table from lists, or from arrays of another dtype."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReplayTable:
-    """What every exit would have done with every calibration sample, and what leaving there costs on this device.
+    """Scores and answers of every exit on every calibration sample, and the cost of leaving at each exit on this device.
 
     Attributes:
         scores: float32 [M, N-1], inner scores of the early exits.
@@ -193,11 +193,11 @@ class ReplayTable:
         return find_leaves(self.scores.T, inner)
 
     def evaluate(self, thresholds: ArrayLike) -> Outcome:
-        """What the policy of these inner thresholds [N-1] does on this table."""
+        """Outcome of the policy with these inner thresholds [N-1] on this table."""
         return self.evaluate_leaves(self.leaves_at(thresholds))
 
     def evaluate_leaves(self, leaves: Indices) -> Outcome:
-        """What happens when sample i leaves at exit `leaves[i]` (from 0)."""
+        """Outcome if sample i leaves at exit `leaves[i]` (from 0)."""
         counts = np.bincount(leaves, minlength=self.exits)
         return Outcome(
             counts=tuple(int(c) for c in counts),
@@ -259,7 +259,7 @@ class ReplayTable:
         return replace(self, cost_s=as_costs(cost_s), typical_s=as_vector(typical_s), backbone_s=straight)
 
     def sha256(self) -> str:
-        """Of everything in the table but its origin."""
+        """SHA-256 of everything in the table but its origin."""
         digest = hashlib.sha256()
         for name, array in sorted(self._arrays().items()):
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
@@ -362,7 +362,7 @@ class ReplayTable:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a policy does on a set of samples.
+    """The outcome of a policy on a set of samples.
 
     Attributes:
         counts: samples leaving at each exit, [N].
@@ -392,7 +392,7 @@ class Outcome:
 
 
 FALL = 0.03
-"""How much faster than the one before an exit may be measured: more than that, relative, is noise."""
+"""Largest relative amount by which an exit may be measured as faster than the one before; more is noise."""
 
 
 def find_falling_exits(mean_s: Floats, room: float = FALL) -> tuple[int, ...]:

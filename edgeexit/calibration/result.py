@@ -39,7 +39,7 @@ from edgeexit.util.documents import check_schema, parse_document, to_document
 
 @dataclass(frozen=True)
 class ExitRow:
-    """One exit: what an anytime user gets who stops there, and what it costs.
+    """One exit: its accuracy and cost if inference stops there.
 
     Attributes:
         exit: number, from 1.
@@ -65,7 +65,7 @@ class ExitRow:
 
 @dataclass(frozen=True)
 class PolicyPerformance:
-    """What a policy does, predicted or measured.
+    """Performance of a policy, predicted or measured.
 
     Attributes:
         samples: inputs it is about.
@@ -87,7 +87,7 @@ class PolicyPerformance:
 
     @classmethod
     def predicted(cls, table: ReplayTable, outcome: Outcome) -> PolicyPerformance:
-        """From a replay table."""
+        """Compute from a replay table."""
         rates = outcome.exit_rates
         return cls(
             samples=len(table),
@@ -104,7 +104,7 @@ class PolicyPerformance:
 
 @dataclass(frozen=True)
 class BoundCheck:
-    """One bound of the target, held against the device.
+    """One bound of the target, checked on the device.
 
     Attributes:
         bound: bound as written.
@@ -142,7 +142,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class DataParts:
-    """How the data was divided: counts and hashes of the indices, and of the data themselves."""
+    """Parts of the data: counts and hashes of the indices, and of the data themselves."""
 
     choose: int
     certify: int
@@ -237,7 +237,7 @@ class Calibration(Summarised):
         return format_calibration_summary(self)
 
     def to_document(self) -> dict[str, Any]:
-        """As JSON values; infinite thresholds as "inf" and "-inf"."""
+        """Convert to JSON values; infinite thresholds become "inf" and "-inf"."""
         document: dict[str, Any] = to_document(self)
         return document
 

@@ -1,4 +1,4 @@
-"""From calibration data to a policy that has run on the device: split, replay, time, choose, run, and again where it decided nothing.
+"""From calibration data to a policy that has run on the device: split, replay, time, choose, run, and again if a bound stayed undecided.
 
 Everything here measures or chooses; nothing is written.
 """
@@ -56,7 +56,7 @@ _LOOK_S = 0.5
 
 @dataclass(frozen=True)
 class CalibrationPlan:
-    """What was asked."""
+    """The request: target, confidence and options."""
 
     target: Target
     confidence: float | None
@@ -93,11 +93,11 @@ class CalibrationData:
     classes: int
 
     def attach_costs(self, costs: MeasuredCosts) -> CalibrationData:
-        """With measured costs in all tables."""
+        """Replace the costs in all tables by measured ones."""
         return self._map_tables(lambda table: attach_costs(table, costs))
 
     def attach_energy(self, energy_j: list[float]) -> CalibrationData:
-        """With measured energies in all tables."""
+        """Replace the energies in all tables by measured ones."""
         return self._map_tables(lambda table: attach_energy(table, energy_j))
 
     def _map_tables(self, made: Callable[[ReplayTable], ReplayTable]) -> CalibrationData:
@@ -112,7 +112,7 @@ class CalibrationData:
 
 @dataclass(frozen=True, eq=False)
 class CalibrationSession:
-    """What was chosen, how it ran, and what the device was like.
+    """The choice, its run and the device's state.
 
     Attributes:
         split: the data split, with the costs of the run.
@@ -131,7 +131,7 @@ class CalibrationSession:
 
 
 class Infeasible(TargetNotMet):
-    """Nothing meets the target; what was measured before that was found."""
+    """Raised when nothing meets the target; carries the measurements made."""
 
     def __init__(
         self, refusal: TargetNotMet, split: CalibrationData, costs: MeasuredCosts, reasons: tuple[str, ...]
@@ -250,7 +250,7 @@ class _InitialState:
 def _choose_again(
     runner: Runner, split: CalibrationData, plan: CalibrationPlan, before: MeasuredCosts
 ) -> tuple[MeasuredCosts, tuple[str, ...], ChosenPolicy]:
-    """Nothing met the target: time the exits once more before that is believed."""
+    """If nothing met the target, time the exits once more to confirm it."""
     start = read_device_state()
     progress = _rename_progress(plan.progress, "timing every exit again")
     costs = time_exits(runner, split.data, plan.seconds * _EXITS_SHARE, plan.seed + 2, progress)
@@ -277,7 +277,7 @@ def _time_exits(runner: Runner, data: Dataset, plan: CalibrationPlan) -> Measure
 def _run(
     runner: Runner, split: CalibrationData, chosen: ChosenPolicy, plan: CalibrationPlan, earlier: _InitialState
 ) -> CalibrationSession:
-    """One run of the policy that the runner has, judged."""
+    """Run the runner's policy once and check every bound."""
     turn, before = earlier.turn, read_device_state()
     progress = _rename_progress(plan.progress, f"running the chosen policy, round {turn}")
     trial = try_policy(runner, split.validate, plan.seconds * (1 - _EXITS_SHARE) / 2, plan.seed + turn, progress)
@@ -358,7 +358,7 @@ def _choose_and_prove(split: CalibrationData, plan: CalibrationPlan, errors: Tim
 
 
 def _restate_certificate(certificate: Certificate, proved: Target, asked: Target) -> Certificate:
-    """What is proved of a closer bound holds for the bound asked for."""
+    """A certificate of a tighter bound also holds for the requested bound."""
     names = {str(p): str(a) for p, a in zip(proved.bounds, asked.bounds, strict=True)}
     return replace(
         certificate,

@@ -56,7 +56,7 @@ class SampleSum:
 
     @property
     def slack(self) -> float:
-        """What rounding may add to the limit."""
+        """Allowance for rounding, added to the limit."""
         return ROUNDING * max(1e-300, abs(self.limit)) if np.isfinite(self.limit) else 0.0
 
     @property

@@ -1,4 +1,4 @@
-"""What to tune for: a target is bounds joined by commas, read once into frozen values and written back the same.
+"""Targets: bounds joined by commas, parsed into frozen values, and written back as the same text.
 
     mean<=5ms         mean latency                            unit s, ms, us (µs) or ns
     mean<=0.6x        ... as a multiple of the backbone's mean on this device
@@ -51,7 +51,7 @@ class Bound:
 
     @property
     def kind(self) -> Metric:
-        """What kind of thing is bounded."""
+        """The metric that is bounded."""
         return METRICS[self.metric]
 
     @property
@@ -61,7 +61,7 @@ class Bound:
 
     @property
     def slot(self) -> tuple[str, bool]:
-        """What may be bounded only once."""
+        """Key under which a quantity may be bounded only once."""
         return self.name, self.relative
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Target:
-    """What to tune for: one or more bounds, at most one of each kind. `str()` gives text that parses back to an equal value."""
+    """A target: one or more bounds, at most one of each kind. `str()` gives text that parses back to an equal value."""
 
     bounds: tuple[Bound, ...]
 
@@ -138,7 +138,7 @@ def parse_target(text: str | Target) -> Target:
 
 
 def find_metric(bound: str) -> Metric | None:
-    """What a bound written as text limits; None where no metric has the name, as in a file of a newer edgeexit."""
+    """The metric of a bound given as text; None if there is no such metric, as in a file of a newer edgeexit."""
     found = _CLAUSE.match(bound)
     try:
         return _parse_metric(found.group(1))[0] if found else None
@@ -209,7 +209,7 @@ def _convert_to_si(number: str, power: int, written: str) -> float:
 
 
 def _make_comma_hint(name: str, metric: Metric, text: str) -> str:
-    """For two bounds written without a comma between."""
+    """Hint for two bounds written without a comma between them."""
     found = _NEXT_BOUND.match(text)
     if not found:
         return ""

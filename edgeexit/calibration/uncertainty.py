@@ -1,4 +1,4 @@
-"""How far from its estimate a bounded quantity may be for data never seen, from the samples at hand and the rounds of the timing.
+"""Confidence intervals of bounded quantities for unseen data, from the samples at hand and the rounds of the timing.
 
 All samples count, those that chose the thresholds too: they were chosen among thresholds of N-1 exits, which by the reflection principle
 (the largest partial sum is beyond a level at most twice as often as the last one, once per threshold) costs a factor of 2^(N-1) in the
@@ -18,7 +18,7 @@ import numpy as np
 from edgeexit.calibration.replay import Bools, Floats, Indices, ReplayTable
 
 CONFIDENCE = 0.99
-"""Of every interval that a bound is judged by, two-sided."""
+"""Two-sided confidence of the intervals that bounds are judged by."""
 FLOOR = 0.02
 """Relative: what times differ by from one process to the next, however long each is measured."""
 ENERGY_FLOOR = 0.05
@@ -28,7 +28,7 @@ _MOST_DOUBLINGS = 8
 
 @dataclass(frozen=True, eq=False)
 class ExitSample:
-    """Who leaves where, of how many.
+    """Exit rates and number of samples.
 
     Attributes:
         table: all samples, with costs.
@@ -42,7 +42,7 @@ class ExitSample:
 
     @classmethod
     def from_thresholds(cls, table: ReplayTable, inner_thresholds: tuple[float, ...]) -> ExitSample:
-        """What the thresholds do with the samples."""
+        """Outcome of the thresholds on the samples."""
         reachable = np.array([*(t < math.inf for t in inner_thresholds), True])
         return cls(table, table.leaves_at(inner_thresholds), reachable)
 
@@ -62,7 +62,7 @@ class ExitSample:
         return np.bincount(self.leaves, minlength=self.table.exits) / len(self.leaves)
 
     def mean(self, per_exit: Floats) -> float:
-        """Of a cost per exit [N]."""
+        """Standard error of a mean cost, from a cost per exit [N]."""
         return float(self.rates @ per_exit)
 
     def mean_error(self, per_exit: Floats) -> float:
@@ -79,7 +79,7 @@ class ExitSample:
         return self.z * math.sqrt(smoothed * (1 - smoothed) / (n + more)) + abs(smoothed - share)
 
     def lost_and_gained(self) -> tuple[int, int]:
-        """How many samples the backbone alone has right, and how many the policy alone."""
+        """Number of samples that only the backbone, and that only the policy, answers correctly."""
         assert self.table.correct is not None
         right, straight = self.table.correct[np.arange(len(self.leaves)), self.leaves], self.table.backbone_right
         return int(np.count_nonzero(straight & ~right)), int(np.count_nonzero(right & ~straight))

@@ -1,4 +1,4 @@
-"""What a careful colleague would say about a calibration: warnings with their reasons, none of them an error."""
+"""Remarks on a calibration: warnings with their reasons, none of them an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = 0.02
 """A sampling error of the mean latency above this is worth a word."""
 GAIN_QUALITY = 0.0005
 GAIN_MEAN = 0.01
-"""What dropping heads must gain, in accuracy or in relative mean latency, to be recommended."""
+"""Least gain, in accuracy or in relative mean latency, for which dropping heads is recommended."""
 
 
 LOST_SAMPLES, LOST_SHARE = 3, 0.5

@@ -95,7 +95,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_place: obje
 
 
 def _prepare_streams() -> None:
-    """What a stream cannot show is shown as numbers, and one that was closed before the start goes nowhere."""
+    """Make streams robust: unencodable characters are escaped, and output to a closed stream is dropped."""
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - to the end of the process
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):

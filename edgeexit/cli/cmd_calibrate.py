@@ -29,7 +29,7 @@ _TARGET_HELP = (
 
 @dataclass(frozen=True)
 class _MeasureOptions:
-    """How to measure, which only a measurement takes, and where the result goes."""
+    """Options that only a measurement takes, and where the result goes."""
 
     seed: int
     method: str | None

@@ -109,7 +109,7 @@ def _make_document(bundle: Bundle) -> dict[str, Any]:
 
 
 def _print(bundle: Bundle) -> None:
-    """What was split, how well it agrees with the original, how fast it is, and what to type next."""
+    """Print the split, its agreement with the original, its times, and the next commands."""
     from edgeexit.cli.printing import format_command, print_command, print_list, print_result, print_tables, print_text
     from edgeexit.fallbacks import FALLBACKS, LAST
     from edgeexit.report.bundle_facts import format_data_lines

@@ -100,7 +100,7 @@ def export_command(
 
 
 def _make_data_record(preprocess: str | None, classes: str | None) -> DataRecord:
-    """What the file will say of the network's data."""
+    """Data metadata for the exported file."""
     from edgeexit.data import read_class_names, read_preprocess
     from edgeexit.data.reference import DataRecord
 

@@ -1,4 +1,4 @@
-"""What the commands share: options, and one way to print a result as a table or as JSON."""
+"""Shared by the commands: options, and one way to print a result as a table or as JSON."""
 
 from __future__ import annotations
 

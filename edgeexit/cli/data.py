@@ -44,7 +44,7 @@ NewClassNames: TypeAlias = Annotated[
 
 
 def read_bundle_info(bundle: Path, preprocess: str | None, classes: str | None) -> ModelInfo:
-    """What a bundle's network expects of data; its files are not checked yet.
+    """Data that a bundle's network expects; its files are not checked yet.
 
     Raises:
         BundleError: there is no readable manifest.
@@ -59,7 +59,7 @@ def read_bundle_info(bundle: Path, preprocess: str | None, classes: str | None) 
 
 
 def read_file_info(model: Path, preprocess: str | None, classes: str | None) -> ModelInfo:
-    """What a model file's network expects of data.
+    """Data that a model file's network expects.
 
     Raises:
         ModelError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""How a command ends when it does not end well: one message on stderr, an exit code and, with `--json`, one JSON object on stdout.
+"""Failures of a command: one message on stderr, an exit code and, with `--json`, one JSON object on stdout.
 
 * 2: bad usage or input, or a file that the system refuses to read or write.
 * 3: hardware or a package is missing, or an unexpected error; its traceback goes to a file that the message names.
@@ -129,7 +129,7 @@ def _report(error: BaseException, *, as_json: bool) -> int:
 
 
 def _describe(error: BaseException) -> tuple[str, int]:
-    """What to tell the user, and the exit code."""
+    """Message for the user, and exit code."""
     if isinstance(error, EdgeExitError):
         return str(error), error.exit_code
     if isinstance(error, _BAD_USAGE):

@@ -1,4 +1,4 @@
-"""What the commands say of a bundle's calibrations: where a new one went, and which one is in use."""
+"""Lines that commands print about a bundle's calibrations: where a new one went, and which one is in use."""
 
 from __future__ import annotations
 

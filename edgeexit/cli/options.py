@@ -27,7 +27,7 @@ NETWORK, TRAINING = "Network", "Training"
 
 @dataclass(frozen=True)
 class SharedOption:
-    """What an option of one name is in every command that has it, or in the command that stands before it in the table."""
+    """Properties of an option in every command that has it, or in the command that stands before it in the table."""
 
     group: str
     value: str = ""
@@ -141,7 +141,7 @@ def complete_option_info(command: str, name: str, info: typer.models.ParameterIn
 
 
 def _find_shared(command: str, names: Iterable[str]) -> SharedOption | None:
-    """What the table says of an option of a command, by any of its names."""
+    """The table's entry for an option of a command, by any of its names."""
     keys = (key for name in names for key in (f"{command} {name}", name))
     return next((OPTIONS[key] for key in keys if key in OPTIONS), None)
 

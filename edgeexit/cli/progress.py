@@ -81,7 +81,7 @@ def _count_text(task: Task) -> str:
 
 
 def _time_text(task: Task) -> str:
-    """How long a step took, or how long it still takes, as far as that is known."""
+    """Elapsed or remaining time of a step, as far as it is known."""
     if task.finished_time is not None:
         return duration(task.finished_time)
     elapsed_s, about_s = task.elapsed or 0.0, task.fields.get("about_s")

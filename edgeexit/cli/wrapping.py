@@ -16,7 +16,7 @@ _PIECE = re.compile(rf"(?:{_BEGIN}(?:{_COMMAND}|{_OPTION})|(?<![\w'\"]){_QUOTED}
 
 
 def split_into_pieces(text: str) -> Iterator[str]:
-    """What a line may hold or not hold, but not part: words, commands, quoted text, numbers with units."""
+    """Units of text that a line break must not split: words, commands, quoted text, numbers with units."""
     at = 0
     while at < len(text):
         start = at

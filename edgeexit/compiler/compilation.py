@@ -89,7 +89,7 @@ _ALIKE = (
 
 @dataclass(frozen=True)
 class _Rule:
-    """How inputs leave, and which exit answers those that left at no early exit."""
+    """Criterion and fallback."""
 
     criterion: Criterion
     fallback: str
@@ -202,13 +202,13 @@ def compile_model(
 
 
 def _reference(draft: Bundle, settings: Settings, data: Dataset | None, progress: Progress) -> DataReference | None:
-    """Of the data given, or what the model or the bundle before knows."""
+    """Reference of the given data, else that of the model or of the earlier bundle."""
     measured = None if data is None else measure_reference(draft, settings, data, progress)
     return measured or draft.manifest.reference
 
 
 def _prepare_data(source: Path, inputs: Any, labels: Any, name: str) -> Dataset | None:
-    """What was given to verify with, in the form of the model's inputs."""
+    """The user's inputs for the verification, converted to the model's inputs."""
     if inputs is None:
         if labels is not None:
             msg = "labels were given without inputs: give both."
@@ -281,7 +281,7 @@ def _read(path: Path, inputs: Inputs | None) -> Network:
 
 
 def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, TensorSpec]) -> None:
-    """What a run gives is what the exits were declared as.
+    """Check that the shapes of a run match the declared exits.
 
     Raises:
         ModelError: logits of another shape than [batch, classes], or a score of another than [batch].
@@ -378,7 +378,7 @@ def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
 def _measure_timings(
     draft: Bundle, settings: Settings, net: Network, seconds: float, progress: Progress
 ) -> dict[str, ModeTiming]:
-    """Of this device; none where no time is to be spent on it."""
+    """Timings on this device; none if no time is to be spent on it."""
     if not seconds > 0:
         return {}
     times = time_forms(draft, settings, seconds, progress, inputs=make_inputs(net, 0, _TIMED_INPUTS))

@@ -59,7 +59,7 @@ SECONDS = 2.0
 
 @dataclass(frozen=True)
 class ModeTimingJob:
-    """What one process is to time; JSON.
+    """Timing job of one process, stored as JSON.
 
     Attributes:
         folder: folder of the bundle.

@@ -1,4 +1,4 @@
-"""What the numbers of an exit's output are: logits, probabilities whatever nodes lie behind the softmax, or a sigmoid per class.
+"""Kind of an exit's output values: logits, probabilities whatever nodes follow the softmax, or a sigmoid per class.
 
 Found by running the network: rows that are never negative and always add up to 1 are probabilities, be they of a Softmax behind a
 Reshape or a Clip, or the mean of several.
@@ -36,7 +36,7 @@ _LEAST_SPREAD = 1e-4
 """Rows that vary by less over all inputs do not show what kind of values they are."""
 
 _WIDE = 0.9
-"""How far apart numbers in 0..1 lie that come out of a sigmoid, on inputs of all sizes."""
+"""Least spread of values in 0..1 that come out of a sigmoid, on inputs of all sizes."""
 
 
 class OutputWarning(UserWarning):

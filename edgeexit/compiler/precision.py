@@ -18,7 +18,9 @@ from edgeexit.graph.model import Network
 
 _MOST_SAMPLES = 256
 _PERCENTILE = 99.99
-"""Of the magnitudes of one sample; the largest over the samples is the range. Single outliers cost all others their resolution."""
+"""Percentile of the magnitudes of one sample; the largest over the samples is the range. Single outliers would cost all other values
+their resolution.
+"""
 
 
 def check_precision(precision: str) -> None:

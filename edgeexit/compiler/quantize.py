@@ -25,7 +25,7 @@ from edgeexit.graph.model import Network
 
 _LEVELS = 127
 _FUSED = ("BatchNormalization", "Relu")
-"""What may lie between a convolution and a sum that are to become one kernel."""
+"""Operators that may lie between a convolution and a sum that are to become one kernel."""
 _PER_CHANNEL_SINCE = 13  # the operator set in which the two operators learned an axis
 
 
@@ -72,7 +72,7 @@ class Shortcut:
 
 
 def find_shortcuts(net: Network, layers: Iterable[Layer], kept: Iterable[str]) -> tuple[Shortcut, ...]:
-    """Of every sum of a quantised convolution's output and something else, that something; sums that make `kept` tensors are left alone.
+    """Find the other operand of every sum with a quantised convolution's output; sums that make `kept` tensors are left alone.
 
     Of two convolutions, as in a block that changes its width, the one with fewer layers before it is the shortcut.
     """
@@ -89,7 +89,7 @@ def find_shortcuts(net: Network, layers: Iterable[Layer], kept: Iterable[str]) -
 
 
 class _Sums:
-    """What is added in a network: where each tensor comes from, who else reads it, and how deep it lies."""
+    """Additions of a network: where each tensor comes from, which other nodes read it, and its depth."""
 
     def __init__(self, net: Network, convolutions: set[int]) -> None:
         graph = net.proto.graph

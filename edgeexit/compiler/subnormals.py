@@ -15,7 +15,7 @@ from edgeexit.errors import ModelError
 from edgeexit.graph.model import Network
 
 _SHARE = 0.01
-"""Of a tensor's numbers, from which on a layer computes with them noticeably."""
+"""Share of a tensor's values from which on a layer is slowed noticeably."""
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "BatchNormalization"})
 
 

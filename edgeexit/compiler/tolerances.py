@@ -1,4 +1,4 @@
-"""How far answers may differ, by the coarsest numbers that a network computes with.
+"""Tolerances for comparing answers, by the coarsest arithmetic of a network.
 
 One table for the verification of a compile, of an export, and for the conformance suite. Differences are shares of the largest logit of
 the sample.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What counts as the same answer in one precision.
+    """Tolerances of one precision.
 
     Attributes:
         rounding: largest difference between two runs of one network in one precision: split against whole, exported against eager. The
@@ -39,7 +39,7 @@ TOLERANCES: dict[str, Tolerance] = {
     # A step is 1/127 of the range; a value on the border of two steps falls otherwise where a runtime fuses otherwise, layer after layer.
     "int8": Tolerance(rounding=1e-1, conversion=2e-1, agreement=0.8, accuracy=0.03),
 }
-"""By the name of the precision."""
+"""Tolerances by name of the precision."""
 
 EXTREME = 1e-2
 """The least tolerance on zeros, tiny and very large inputs, where the order of additions alone moves more than on others."""

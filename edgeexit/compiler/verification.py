@@ -241,7 +241,7 @@ def _adapt_all_to_rounding(
     numbers: str,
     rule: Criterion,
 ) -> list[ExitAnswers]:
-    """What is expected of one mode, where rounding may decide which exit is the most confident."""
+    """Expected answers of one mode, where rounding may decide which exit is the most confident."""
     pairs = zip(expected, found, samples, strict=True)
     return [
         adapt_to_rounding(wanted, answers, get_rounding_tolerance(numbers, extreme=sample.loose), rule)

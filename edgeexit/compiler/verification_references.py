@@ -34,7 +34,7 @@ _LARGEST = np.finfo(np.float32).max
 
 @dataclass(frozen=True)
 class Original:
-    """What a bundle was made from.
+    """The model that a bundle was made from.
 
     Attributes:
         path: the file as it was given.

@@ -41,7 +41,7 @@ _SHARES = (0.1, 0.5, 0.9)
 
 @dataclass(frozen=True)
 class ReferenceOutputs:
-    """What the unsplit model says: logits [n, N, classes] and inner scores [n, N]."""
+    """Answers of the unsplit model: logits [n, N, classes] and inner scores [n, N]."""
 
     logits: NDArray[np.float32]
     scores: NDArray[np.float32]

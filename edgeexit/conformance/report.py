@@ -22,7 +22,7 @@ class NetworkChecks:
 
 @dataclass(frozen=True)
 class ConformanceReport:
-    """Everything that was checked.
+    """All checks.
 
     Attributes:
         schema: `edgeexit.conformance/1`.

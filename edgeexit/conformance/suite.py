@@ -97,7 +97,7 @@ def run_conformance(
 def _check_network_safely(
     network: str, settings: Settings, folder: Path, samples: int, seconds: float
 ) -> list[NetworkChecks]:
-    """What was found of one network; where it does not even compile, that is what was found, and the suite goes on."""
+    """Check one network; a failed compile is recorded as a finding, and the suite continues."""
     found: list[NetworkChecks] = []
     try:
         found += _check_network(network, settings, folder, samples, seconds)

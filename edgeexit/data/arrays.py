@@ -57,7 +57,7 @@ def _move_to_host(value: Any) -> Any:
 
 
 def find_input_faults(key: str, array: NDArray[Any], dimensions: int = 2) -> list[str]:
-    """What makes an array useless as inputs, whatever the network: no numbers, no samples, NaN or infinite values."""
+    """Faults of an array that rule it out for any network: no numbers, no samples, NaN or infinite values."""
     if array.dtype.kind == "U" and array.ndim == 0:
         return [f"{key} is text; to read a file or a named set use edgeexit.data.load_data({str(array)!r})"]
     if array.dtype.kind not in "fiub":

@@ -22,7 +22,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 STD = np.array([0.2470, 0.2435, 0.2616], np.float32)
-"""Of the 50,000 training images, in units of full brightness, red, green, blue."""
+"""Mean of the 50,000 training images for red, green, blue, in units of full brightness."""
 
 FOLDER = "cifar-10-batches-bin"
 _ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"

@@ -70,7 +70,7 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the bytes of the inputs, by name, and of the labels."""
+        """SHA-256 of the bytes of the inputs, by name, and of the labels."""
         digest = hashlib.sha256()
         for array in (*_list_arrays(self.inputs), *(() if self.labels is None else (self.labels,))):
             digest.update(f"{array.dtype.str}{array.shape}".encode())

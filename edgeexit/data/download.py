@@ -67,7 +67,7 @@ def verify_file(set_name: str, folder: Path, file: SetFile) -> Path:
 
 
 def compute_file_sha256(path: Path) -> str:
-    """Of a file's bytes."""
+    """SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

@@ -23,7 +23,7 @@ _BYTES = 8
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is kept of a training set.
+    """Fingerprint of a training set.
 
     Attributes:
         name: name of the set.

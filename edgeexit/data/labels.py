@@ -23,7 +23,7 @@ CHANCE_KAPPA = 0.1
 
 
 def chance_agreement(answers: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> float:
-    """How often answers and labels would agree if they had nothing to do with each other."""
+    """Agreement of answers and labels expected by chance."""
     given, true = (np.bincount(column, minlength=classes) / len(column) for column in (answers, labels))
     return float(given @ true)
 

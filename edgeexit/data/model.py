@@ -1,4 +1,4 @@
-"""What a network expects of data: its inputs, its classes, and how pictures are prepared for it."""
+"""Data that a network expects: its inputs, classes and preprocessing of pictures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a network expects of data.
+    """Data that a network expects.
 
     Attributes:
         name: name for messages: the bundle's or the model's path.

@@ -39,7 +39,7 @@ _ANY_PART = "|".join(sorted(_PARTS, key=len, reverse=True))
 
 @dataclass(frozen=True)
 class _Choice:
-    """Which arrays of a file are what: inputs by name (`x` where there is one), labels, class names, and those not used."""
+    """Roles of a file's arrays: inputs by name (`x` where there is one), labels, class names, and those not used."""
 
     inputs: Mapping[str, str]
     labels: str | None

@@ -84,7 +84,7 @@ def import_pillow() -> ModuleType:
 
 
 def _open_picture(path: Path, use: Callable[[Image], T]) -> T:
-    """What `use` makes of a picture, every fault of the file as one error that names it."""
+    """Apply `use` to a picture; every fault of the file becomes one error that names it."""
     opener = import_pillow()
     check_regular_file(path)
     try:

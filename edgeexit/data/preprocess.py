@@ -1,4 +1,4 @@
-"""How a picture becomes an input of a network: one frozen value, which a bundle keeps and every command applies.
+"""Preprocessing: how a picture becomes an input of a network. One frozen value, which a bundle keeps and every command applies.
 
 turn upright ─► colour ─► resize ─► crop ─► scale ─► subtract mean, divide by std ─► order of dimensions, dtype
 """
@@ -23,7 +23,7 @@ _LARGEST_SIDE = 1 << 15
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a picture becomes an input.
+    """Preprocessing of pictures.
 
     What depends on the network (size, layout, dtype) may be left out; `completed` takes it from the network's input.
 
@@ -55,7 +55,7 @@ class Preprocess:
     upright: bool = True
 
     def faults(self) -> list[str]:
-        """Everything that is wrong with the values, one clause each."""
+        """Faults of the values, one clause each."""
         count = CHANNELS.get(self.channels)
         found = [*_find_size_faults("size", self.size, (0, 2)), *_find_size_faults("resize", self.resize, (0, 1, 2))]
         for name, value, known in (
@@ -101,7 +101,7 @@ class Preprocess:
         return []
 
     def completed(self, shape: tuple[int, ...], dtype: str) -> Preprocess:
-        """With what was left out taken from a network's input.
+        """Fill missing values from a network's input.
 
         Args:
             shape: shape of one sample, three dimensions.

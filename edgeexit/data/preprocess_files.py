@@ -333,7 +333,7 @@ def _parse_hugging_face(table: Table) -> Preprocess:
 
 
 def _parse_hf_sizes(table: Table) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What is cropped and to what it is resized; ConvNeXt's `crop_pct` enlarges the shorter side below 384."""
+    """Crop and resize sizes; ConvNeXt's `crop_pct` enlarges the shorter side below 384."""
     crops = table.get("do_center_crop", "crop_size" in table) is True
     crop = _parse_hf_size(table["crop_size"], shorter=False) if crops else ()
     resize = _parse_hf_size(table.get("size", ()), shorter=crops) if table.get("do_resize", True) else ()

@@ -1,4 +1,4 @@
-"""What is recorded of data that a network is known to do well on, so that other data can be held against it; and how it travels in a model.
+"""Reference: statistics of data that a network is known to work on, for comparison with other data, and their storage in a model file.
 
 A model file carries it, with preprocessing and class names, in its metadata; `edgeexit compile` copies them into the bundle's manifest.
 """
@@ -71,7 +71,7 @@ class DataReference:
 
 @dataclass(frozen=True)
 class DataRecord:
-    """What a model or a bundle says of its data: preprocessing of pictures, class names, reference; None or empty where unknown."""
+    """Data metadata of a model or a bundle: preprocessing of pictures, class names, reference; None or empty where unknown."""
 
     preprocess: Preprocess | None = None
     class_names: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class DataRecord:
         return {key: dumps(value) for key, value in known.items() if value is not None}
 
     def merge(self, other: DataRecord) -> DataRecord:
-        """What is known here, and what only `other` knows."""
+        """Merge: values of this one first, then those of `other`."""
         return DataRecord(
             self.preprocess or other.preprocess,
             self.class_names or other.class_names,
@@ -96,7 +96,7 @@ class DataRecord:
 
 
 def read_data_record(metadata: Mapping[str, str], where: str) -> DataRecord:
-    """What a model's metadata says of its data.
+    """Read a model's data metadata.
 
     Raises:
         InputError: a property cannot be read.
@@ -175,7 +175,7 @@ _SURE = 4.0  # standard errors of a channel's mean, samples taken as one value e
 def find_input_differences(
     reference: DataReference, data: Dataset, inputs: tuple[InputSpec, ...], how: Preprocess | None = None
 ) -> list[str]:
-    """How data differ from the reference in a way that other samples of the same kind do not: scale, offset, order of channels.
+    """Differences from the reference beyond those of other samples of the same kind: scale, offset, order of channels.
 
     One clause for each input that differs. Whole numbers that are no picture, such as tokens, have no scale and are left out. With the
     preprocessing, channels are compared as pixels, where a change of their order is exact.
@@ -199,7 +199,7 @@ def find_input_differences(
 
 
 def range_differences(how: Preprocess, data: Dataset, spec: InputSpec) -> list[str]:
-    """How an input lies outside what a preprocessing makes of pixels, or was not normalised; no clause where it fits, one where not."""
+    """Whether an input lies outside the range of preprocessed pixels, or was not normalised; one clause if so."""
     if np.dtype(spec.dtype).kind != "f":
         return []
     means, stds = np.array(how.mean or (0.0,)), np.array(how.std or (1.0,))
@@ -250,7 +250,7 @@ def _find_difference(then: InputStatistics, now: InputStatistics, samples: int, 
 
 
 def _as_pixels(statistics: InputStatistics, how: Preprocess | None) -> InputStatistics:
-    """Before the mean was subtracted and the standard deviation divided by."""
+    """Undo the normalisation by mean and standard deviation."""
     if how is None or len(statistics.mean) not in (1, len(how.mean or (0.0,)), len(how.std or (1.0,))):
         return statistics
     scale, shift = np.array(how.std or (1.0,)), np.array(how.mean or (0.0,))

@@ -1,4 +1,4 @@
-"""Which sample is used for what: decided once, by seed, recorded and hashed; and whether two sets share samples."""
+"""Splits of a data set: made once, by seed, recorded and hashed; and checks for shared samples."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _shuffle_indices(n: int, seed: int) -> Indices:
 
 
 def hash_indices(indices: NDArray[np.integer]) -> str:
-    """Of a split, for records: the little-endian int64 bytes of its indices in order."""
+    """Hash of a split, for records: SHA-256 of the little-endian int64 bytes of its indices in order."""
     return hashlib.sha256(np.asarray(indices, "<i8").tobytes()).hexdigest()
 
 

@@ -47,7 +47,7 @@ class ExportWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The exported file.
 
     Attributes:
         path: the ONNX file.

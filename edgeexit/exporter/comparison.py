@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 _REPEATS = 4
-"""How often forward is asked again before a difference is the file's: two draws of a few random numbers may be equal."""
+"""Number of repeated forward calls before a difference is attributed to the file: two draws of a few random numbers may be equal."""
 
 _PRECISIONS = {torch.float16: "float16", torch.bfloat16: "bfloat16"}
 """Where the module computes in fewer bits than float32."""

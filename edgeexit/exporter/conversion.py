@@ -93,7 +93,7 @@ def _make_export_error(error: Exception, *, dynamic_batch: bool) -> ModelError:
 
 
 def _find_remedy(reason: str) -> str:
-    """What to do, where torch's reason is one that is known."""
+    """Remedy for a known cause of torch's error."""
     if "data-dependent" in reason.lower():
         return DECIDES
     if "No ONNX function" in reason:

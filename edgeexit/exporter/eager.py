@@ -1,4 +1,4 @@
-"""What forward itself returns, which the file is made from and compared with."""
+"""Eager execution of forward, which the file is made from and compared with."""
 
 from __future__ import annotations
 

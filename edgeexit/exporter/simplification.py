@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 _ROUNDS = 2
-"""How often folding and rewriting alternate, as the exporter's own optimiser does it."""
+"""Number of folding and rewriting passes, as in the exporter's own optimiser."""
 
 _RULES = (
     "cast_constant_of_shape_rule",

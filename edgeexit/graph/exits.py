@@ -22,7 +22,7 @@ METADATA_KEY = "edgeexit.exits"
 _BINARY = " For a binary classifier with one output z, return two logits: 0 and z (before the sigmoid)."
 _ONLY_PASSES_ON = frozenset({"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"})
 _KEEPS_NUMBERS = _ONLY_PASSES_ON | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Clip", "Dropout"}
-"""What an exit's numbers may go through after their last arithmetic."""
+"""Operators that an exit's values may pass after their last arithmetic."""
 _PROBABILITIES = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 
@@ -109,7 +109,7 @@ def _find_named(proto: onnx.ModelProto, exits: Sequence[str] | None, scores: Seq
 
 
 def _read_scores(proto: onnx.ModelProto, exits: Iterable[str]) -> list[str | None]:
-    """What the metadata has for these exits; nothing where it is damaged, which naming the exits is the way around."""
+    """Scores from the metadata for these exits; none if it is damaged, since naming the exits is the workaround."""
     try:
         written = {logits: score for _, logits, score in _read_metadata(proto)}
     except ModelError:

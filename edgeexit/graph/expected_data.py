@@ -1,4 +1,4 @@
-"""What a network expects of data, and what its file says of the data that it was made with."""
+"""Data that a network expects, from its inputs and the metadata of its file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeexit.graph.model import Network, TensorSpec
 
 
 def read_model_info(net: Network, name: str) -> ModelInfo:
-    """What a network expects of data, as far as its file says.
+    """Data that a network expects, from its file.
 
     Raises:
         ModelError: the file's metadata of its data cannot be read.
@@ -25,7 +25,7 @@ def read_model_info(net: Network, name: str) -> ModelInfo:
 
 
 def read_model_data_record(proto: onnx.ModelProto, name: str) -> DataRecord:
-    """What a model file says of its data.
+    """Data metadata of a model file.
 
     Raises:
         ModelError: it cannot be read.

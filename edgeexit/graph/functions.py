@@ -95,7 +95,7 @@ def _keep(field: Any, kept: list[Any]) -> None:
 
 
 def _list_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """These and all inside their graphs."""
+    """Iterate over nodes and all nodes inside their graphs."""
     for node in nodes:
         yield node
         for graph in list_inner_graphs(node):

@@ -85,7 +85,7 @@ class TensorSpec:
         return math.prod(self.shape_at_1) * np.dtype(self.dtype).itemsize
 
     def faults(self) -> list[str]:
-        """What is wrong with a spec that was read from a file."""
+        """Faults of a spec that was read from a file."""
         if self.dtype not in DTYPES:
             return [f"tensor {self.name!r} is of dtype {self.dtype!r}"]
         wrong = any(d < 0 if isinstance(d, int) else d not in (BATCH, "?") for d in self.shape)
@@ -94,7 +94,7 @@ class TensorSpec:
         return []
 
     def proto(self, *, batch: int | None = None) -> onnx.ValueInfoProto:
-        """As ONNX value info; `batch` replaces the dynamic first dimension."""
+        """Convert to ONNX value info; `batch` replaces the dynamic first dimension."""
         shape = [batch if d == BATCH and batch is not None else (None if d == "?" else d) for d in self.shape]
         return helper.make_tensor_value_info(self.name, helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype)), shape)
 

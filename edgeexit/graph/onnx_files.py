@@ -18,7 +18,7 @@ UNREADABLE = (
     text_format.ParseError,
     onnx.parser.ParseError,
 )
-"""What the parsers of the formats raise for a file that holds no model, or a damaged one."""
+"""Exceptions of the parsers for a file that is not a model, or is damaged."""
 
 _LONGEST = 200  # characters of a parser's message, which may quote the whole file
 
@@ -35,7 +35,7 @@ def load_binary(path: Path) -> onnx.ModelProto:
 
 
 def parse_reason(error: BaseException) -> str:
-    """What a parser says is wrong, in one line."""
+    """A parser's error message in one line."""
     reason = error.args[0] if error.args and isinstance(error.args[0], bytes) else str(error)
     text = " ".join((reason.decode(errors="replace") if isinstance(reason, bytes) else reason).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

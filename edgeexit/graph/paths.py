@@ -1,4 +1,4 @@
-"""Where the files of a model lie: inside its folder, or, as in the cache of a model hub, where all its links lead."""
+"""Paths of a model's files: inside its folder, or, as in the cache of a model hub, where all its links lead."""
 
 from __future__ import annotations
 

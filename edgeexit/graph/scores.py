@@ -85,7 +85,7 @@ def of_one_kind(exits: Sequence[Exit]) -> bool:
 
 
 def as_logits(outputs: NDArray[np.float32], exits: Sequence[Exit]) -> NDArray[np.float32]:
-    """What criteria work on, [N, classes], of the exits' outputs [N, classes]: the logarithm of those that are probabilities."""
+    """Input of the criteria, [N, classes], from the exits' outputs [N, classes]: the logarithm of those that are probabilities."""
     logs = np.log(np.maximum(outputs, _LEAST_PROBABILITY))
     return np.where([[exit.probabilities] for exit in exits], logs, outputs)
 

@@ -90,7 +90,7 @@ def _check_shapes(net: Network, stages: Iterable[Stage]) -> None:
 
 
 def explain_data_dependent_shapes(crossing: Iterable[str]) -> str:
-    """What is wrong with boundary tensors whose shape depends on the values of the input, and what to do."""
+    """Message about boundary tensors whose shape depends on the values of the input, with a remedy."""
     return (
         f"the shape of {', '.join(map(repr, crossing))} depends on the values of the input, and it crosses from one stage to"
         " another; buffers bound once need fixed shapes. Move the exit, or bring the tensor to a fixed size (pad it, then Reshape)."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """What exit `exit` needs and no earlier exit needed.
+    """The nodes that exit `exit` needs and no earlier exit needed.
 
     Attributes:
         exit: number of the exit, from 1.

@@ -1,4 +1,4 @@
-"""What the control groups of this process allow it: CPU time per second, and how often it was stopped for having used it up.
+"""Limits of this process's control groups: CPU time per second, and how often it was stopped for having used it up.
 
 A container sees its own group as the root; a service (`CPUQuota=` of systemd) is a group below it, and every group above counts as well.
 Version 2 writes `cpu.max` (quota and period in microseconds, or `max`), version 1 `cpu.cfs_quota_us` (-1 for none) and `cpu.cfs_period_us`.
@@ -25,7 +25,7 @@ def read_cpu_limit(root: Path) -> float | None:
 
 
 def count_cpu_stops(root: Path) -> dict[str, int]:
-    """How often the groups stopped their processes until the next period since they were made; empty where nothing is limited."""
+    """Number of times that the groups throttled their processes since they were made; empty where nothing is limited."""
     found = [_count(folder) for folder in _list_folders(root) if _read_limit(folder) is not None]
     counts = [count for count in found if count is not None]
     return {STOPPED: sum(counts)} if counts else {}

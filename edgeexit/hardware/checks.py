@@ -1,4 +1,4 @@
-"""What a measurement needs of the machine, each need checked by using it, with the fix beside every one that is not met.
+"""Requirements of a measurement on the machine, each checked by using it, with a fix for every one that is not met.
 
 `ok`: there. `warn`: measurements run, but a part is missing or less sure. `fail`: what was asked for cannot run.
 """

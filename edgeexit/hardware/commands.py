@@ -21,7 +21,7 @@ def find_tool(root: Path, name: str) -> str | None:
 
 
 def run_tool(root: Path, name: str, *arguments: str) -> str | None:
-    """What the tool prints, or None when it is missing, fails or hangs."""
+    """Output of the tool, or None when it is missing, fails or hangs."""
     tool = find_tool(root, name)
     if tool is None:
         return None

@@ -1,4 +1,4 @@
-"""What this machine is: the facts from which the device key is made (`keys`), and others for display."""
+"""Identity of this machine: the facts from which the device key is made (`keys`), and others for display."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from edgeexit.util.documents import check_schema, parse_document
 from edgeexit.util.resources import find_data_dir, read_toml
 
 ROLES = ("total", "cpu", "gpu", "cpu+gpu", "soc", "memory", "system", "accelerator", "wifi", "unused")
-"""What a rail feeds. `cpu+gpu` is a shared rail and is never split; `unused` is not connected or inside another one."""
+"""Consumers of a rail. `cpu+gpu` is a shared rail and is never split; `unused` is not connected or inside another one."""
 
 METERS = ("ina3221", "ina3221+ina238", "rapl", "nvml", "rpi-pmic", "none")
 CACHE_KINDS = ("data", "instruction", "unified")
@@ -29,7 +29,7 @@ _SCHEMA = 1
 
 @dataclass(frozen=True)
 class Recognise:
-    """How a machine is known to be this device.
+    """Rules that identify this device.
 
     Attributes:
         compatible: device-tree strings; `nvidia,p3767-0003` also matches its variants, such as `nvidia,p3767-0003-super`.
@@ -123,7 +123,7 @@ class PowerModes:
 
 @dataclass(frozen=True)
 class Software:
-    """Which JetPack releases run there, and whether edgeexit's TensorRT backend can."""
+    """JetPack releases of the device, and whether edgeexit's TensorRT backend runs on it."""
 
     tensorrt: bool
     source: str
@@ -133,7 +133,7 @@ class Software:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What `compile` uses where the user names nothing."""
+    """Defaults of `compile` on this device."""
 
     backend: str
     precision: str

@@ -37,7 +37,7 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True)
 class Timeline:
-    """What happened between `start` and `stop`: clocks in Hz, temperatures in °C, cooling states, counters in events."""
+    """Recorded state between `start` and `stop`: clocks in Hz, temperatures in °C, cooling states, counters in events."""
 
     series: tuple[Series, ...]
 

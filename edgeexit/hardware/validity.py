@@ -15,7 +15,7 @@ from edgeexit.hardware.state import DeviceState
 
 Status: TypeAlias = Literal["valid", "suspect", "invalid"]
 Finding: TypeAlias = tuple[Status, str]
-"""How bad, and what: one sentence with the values."""
+"""A finding: its severity, and one sentence with the values."""
 
 _ORDER: tuple[Status, ...] = ("valid", "suspect", "invalid")
 _SUSPECT_COUNTERS = (PEAK_OVER_CURRENT, SWAPPING)

@@ -23,7 +23,7 @@ NO_LABELS = "the data has no labels"
 
 @dataclass(frozen=True)
 class Decisions:
-    """What was decided for each of n samples.
+    """Decisions for each of n samples.
 
     Attributes:
         exits: int64 [n], from 1.

@@ -1,4 +1,4 @@
-"""Where the time of leaving at an exit goes: the network's own work, the criteria that decide, and everything outside the engines.
+"""Breakdown of the time of leaving at an exit: the network's own work, the criteria that decide, and everything outside the engines.
 
     whole        a forced exit through the Runner, end to end
     engines      the same engines in a chain, a clock read between any two

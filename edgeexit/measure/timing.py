@@ -40,7 +40,7 @@ _FEWEST_WARM = 3  # inferences, of which the later ones say how many make a bloc
 
 @dataclass(frozen=True)
 class TimedSamples:
-    """What one callable took, inference by inference; sample j is inference j of its trace.
+    """Times of one callable, inference by inference; sample j is inference j of its trace.
 
     Attributes:
         values_s: float64 [n], seconds of each inference, in the order in which they ran.
@@ -110,7 +110,7 @@ class _TimedCall:
         self.chunks.append(np.multiply(np.frombuffer(self.buffer, np.int64), 1e-9, dtype=np.float64))
 
     def samples(self) -> TimedSamples:
-        """Everything timed so far."""
+        """All samples timed so far."""
         rounds = np.arange(len(self.chunks), dtype=np.int64)
         return TimedSamples(np.concatenate(self.chunks), np.repeat(rounds, len(self.buffer)))
 
@@ -199,7 +199,7 @@ def _do_nothing(i: int) -> object:
 
 
 def measure_harness_overhead(times: int = 20_000, call: Call = _do_nothing) -> float:
-    """What the harness puts into each sample, in seconds: the median sample of a callable that does nothing.
+    """Overhead of the harness in each sample, in seconds: the median sample of a callable that does nothing.
 
     It holds reading the clock twice and calling one Python function. It is reported with every result, not subtracted.
 

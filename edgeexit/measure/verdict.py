@@ -25,7 +25,7 @@ Verdict: TypeAlias = Literal["FASTER", "SLOWER", "SAME", "AMBIGUOUS", "INVALID"]
 NOISE = 0.01
 """A smaller difference than this is called SAME even where it is proven."""
 SAME_WITHIN = 0.03
-"""How near 1 both ends of the interval must be for SAME."""
+"""Largest distance of the interval's ends from 1 for SAME."""
 
 
 @dataclass(frozen=True)

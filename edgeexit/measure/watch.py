@@ -28,7 +28,7 @@ from edgeexit.util.documents import to_document
 
 
 class MachineMonitor:
-    """What is known of the machine's state during one measurement.
+    """State of the machine during one measurement.
 
     Args:
         root: root of the file system; another one than `/` is for tests.
@@ -89,7 +89,7 @@ class MachineMonitor:
         return np.array([np.array(series.times_s) - self.before.monotonic_s, series.values], np.float64)
 
     def _moment(self, state: DeviceState) -> MachineSnapshot:
-        """What of a snapshot is drawn over time: the hottest point and the fastest clock."""
+        """Values of a snapshot that are drawn over time: the hottest point and the fastest clock."""
         clocks = [clock.current_hz for clock in state.clocks if clock.current_hz is not None]
         hottest = max(state.temperatures_c.values(), default=None)
         return MachineSnapshot(state.monotonic_s - self.before.monotonic_s, hottest, max(clocks, default=None))

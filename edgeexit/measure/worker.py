@@ -42,7 +42,7 @@ _SHORTEST_PARTS_S, _PARTS_SHARE = 0.2, 0.1
 
 @dataclass(frozen=True)
 class RunnerSpec:
-    """How to open a bundle as another process has it open.
+    """Arguments to open a bundle as another process has it open.
 
     Attributes:
         bundle: its path.
@@ -73,7 +73,7 @@ class RunnerSpec:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is to do; JSON.
+    """Job of a worker, stored as JSON.
 
     Attributes:
         subject: what to measure.
@@ -128,7 +128,7 @@ def make_traced_call(run: Run, feed: Sequence[Any], exits: list[int]) -> Call:
 
 
 def measure(job: Job, import_s: float) -> Arrays:
-    """Everything that the job asks for, as arrays by name.
+    """Run the job; returns its results as arrays by name.
 
     Args:
         job: what to do.
@@ -167,7 +167,7 @@ def _make_idle_call(runner: Runner, feed: Sequence[Any]) -> Call:
 
 
 class _Bench:
-    """What a process has opened, and the loops over it."""
+    """Runners that a process has opened, and the timing loops over them."""
 
     def __init__(self, runner: Runner, backbone: Run, feed: Sequence[Any], job: Job) -> None:
         self.runner, self.backbone, self.feed, self.job = runner, backbone, feed, job
@@ -263,7 +263,7 @@ def _pack_samples(name: str, samples: TimedSamples) -> Arrays:
 
 
 def name_error_file(out_path: str | Path) -> Path:
-    """Where a worker says why it measured nothing: the exit code and message of an edgeexit error, as JSON."""
+    """File in which a worker reports why it measured nothing: the exit code and message of an edgeexit error, as JSON."""
     return Path(out_path).with_suffix(".refused")
 
 

@@ -1,4 +1,4 @@
-"""What published networks return around their exits, brought to the forms that `outputs` reads.
+"""Return values of published networks, converted to the forms that `outputs` reads.
 
 torch.stack([z1, z2, ...])            the list that was stacked
 ([z1, z2, ...],)                      the list inside
@@ -23,7 +23,7 @@ from edgeexit.errors import ModelError
 _BESIDE_LOGITS = frozenset(
     {"loss", "hidden_states", "attentions", "past_key_values", "last_hidden_state", "pooler_output"}
 )
-"""What outputs of Hugging Face hold beside logits, and no exit is."""
+"""Fields of Hugging Face outputs beside logits, which are not exits."""
 
 
 class _Stacks(TorchFunctionMode):
@@ -60,7 +60,7 @@ def is_logits_list(value: Any) -> bool:
 
 
 def convert_to_form(returned: Any, parts_of: Callable[[Tensor], list[Any] | None]) -> Any:
-    """What forward returned, in one of the forms that `outputs` lists where it can be brought to one.
+    """Convert what forward returned to one of the forms that `outputs` lists, if possible.
 
     Raises:
         ModelError: it holds a list of exits and other tensors beside it; with what to write.
@@ -127,7 +127,7 @@ def _holds_logits(value: Any) -> bool:
 
 
 def _explain_choice(value: Any, places: Sequence[str]) -> str:
-    """What to write where a result holds a list of exits and other tensors."""
+    """Advice for a result that holds a list of exits and other tensors."""
     only = f"returned{places[0]}"
     single = _place_of_single(value)
     also = f", or [*{only}, {single}] where {single} is the last exit and not among them" if single else ""

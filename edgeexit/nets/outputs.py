@@ -1,4 +1,4 @@
-"""What a module's forward may return, read as a list of exits; and exits that are only marked inside forward.
+"""Return values of a module's forward, read as a list of exits; and exits that are only marked inside forward.
 
     Tensor                                one exit: logits [batch, classes]
     [z1, z2, ...]                         logits of every exit, first exit first
@@ -311,7 +311,7 @@ def _find_faults(e: ExitTensors) -> list[str]:
 
 
 def _explain_shape(logits: Tensor) -> str:
-    """What to write where logits have other dimensions than two."""
+    """Advice for logits that do not have two dimensions."""
     if logits.ndim == 3:
         return ": a tensor of all exits is returned as a list (z.unbind(0)), logits per place or token are averaged (z.mean(1))"
     return ": write z.flatten(1)" if logits.ndim == 4 and tuple(logits.shape[2:]) == (1, 1) else ""

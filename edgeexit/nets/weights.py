@@ -21,7 +21,7 @@ from edgeexit.nets.safetensors import is_safetensors, read_safetensors
 from edgeexit.util.arguments import check_regular_file
 
 _PLACES = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params", "module")
-"""Where training scripts keep the weights, the likeliest first."""
+"""Keys under which training scripts store the weights, the likeliest first."""
 
 _DEEPEST = 3
 _SHOWN = 3
@@ -29,7 +29,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class WeightsLocation:
-    """Where in a checkpoint the weights of a module were.
+    """Location of a module's weights in a checkpoint.
 
     Attributes:
         place: the keys that lead to them, such as `state_dict`; empty where the file holds nothing else.
@@ -119,7 +119,7 @@ def _list_dicts(raw: Mapping[str, Any], place: str = "", depth: int = 0) -> Iter
 
 
 def _list_prefixes(held: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-    """What stands in `held` before the first name of `own`, shortest first."""
+    """Prefixes in `held` before the first name of `own`, shortest first."""
     first = next(iter(own), "")
     found = [name.removesuffix(first) for name in held if first and name.endswith(f".{first}")]
     return sorted(found, key=len)
@@ -162,11 +162,11 @@ def _summarize_faults(faults: list[str], kind: str) -> str:
 
 
 _UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
-"""What `torch.load` raises on files that it did not write, or that hold objects."""
+"""Exceptions of `torch.load` for files that it did not write, or that hold objects."""
 
 
 def _explain_unreadable(path: Path, reason: str) -> str:
-    """In our words: torch's own name an argument that would run the file's code."""
+    """Our own message: torch's message suggests an argument that would run the file's code."""
     objects = re.search(r"GLOBAL (\S+)", reason)
     if objects is None:
         return f"{path} is damaged, or torch.save did not write it."
@@ -177,7 +177,7 @@ def _explain_unreadable(path: Path, reason: str) -> str:
 
 
 def _list_safe_types() -> list[Any]:
-    """What checkpoints hold beside tensors and cannot run code when it is read: options of a command line, numbers of NumPy."""
+    """Types in checkpoints besides tensors that cannot run code when read: command-line options, NumPy scalars."""
     scalar = np.float64(0).__reduce__()[0]
     dtypes = [getattr(np.dtypes, name) for name in dir(getattr(np, "dtypes", None)) if name.endswith("DType")]
     return [argparse.Namespace, OrderedDict, defaultdict, np.dtype, scalar, *dtypes]

@@ -112,7 +112,7 @@ def _make_dot(x: float, y: float, tone: str, label: str, note: str) -> Points:
 
 
 def plot_exit_rates_over_thresholds(result: BenchResult, swept: ThresholdSweep) -> Figure:
-    """Who leaves where against the threshold: half of BranchyNet's Fig. 4."""
+    """Exit rates against the threshold: half of BranchyNet's Fig. 4."""
     order = np.argsort(swept.own, kind="stable")
     below, marks = np.zeros(len(order)), list[Mark]()
     for k in range(result.subject.exits):
@@ -127,7 +127,7 @@ def plot_exit_rates_over_thresholds(result: BenchResult, swept: ThresholdSweep) 
 
 
 def plot_accuracy_over_thresholds(result: BenchResult, swept: ThresholdSweep) -> Figure:
-    """How accurate the whole is against the threshold: the other half of BranchyNet's Fig. 4."""
+    """Overall accuracy against the threshold: the other half of BranchyNet's Fig. 4."""
     order = np.argsort(swept.own, kind="stable")
     xs, ys = thin_curves(swept.own[order], swept.accuracy[order])
     straight = 1.0 if result.accuracy.backbone is None else result.accuracy.backbone
@@ -211,7 +211,7 @@ def _find_latency_target(result: BenchResult) -> tuple[str, float] | None:
 
 
 def plot_exit_costs(result: BenchResult) -> BarFigure:
-    """What leaving at each exit costs: stages, criteria and overhead, beside the backbone and the mixture."""
+    """Time of leaving at each exit: stages, criteria and overhead, beside the backbone and the mixture."""
     latency, shares = result.latency, [units.percent(entry.share, 1) for entry in result.latency.per_exit]
     parted = _list_forced_parts(latency) if latency.breakdown is None else _list_measured_parts(latency.breakdown)
     bars = [

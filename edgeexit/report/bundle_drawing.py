@@ -32,7 +32,7 @@ _MOST_TENSORS = 5
 
 @dataclass(frozen=True)
 class DrawingLayout:
-    """Where things stand, pixels; heights are from the top of a stage's box.
+    """Layout in pixels; heights are from the top of a stage's box.
 
     Attributes:
         width: width of the drawing.
@@ -253,7 +253,7 @@ def _cut(facts: BundleFacts, plan: DrawingLayout, stage: StageFacts, stage_top: 
 
 
 def _list_tensor_lines(plan: DrawingLayout, crossing: Sequence[TensorFacts]) -> Iterator[tuple[str, str, str]]:
-    """What crosses, in lines: text, style, hint. On a phone a tensor takes two."""
+    """Boundary tensors as lines: text, style, hint. On a phone a tensor takes two."""
     for tensor in crossing[:_MOST_TENSORS]:
         first, second = f"{bytes_(tensor.bytes)} · {shorten_name(tensor.name, plan.tensor_letters)}", str(tensor)
         if plan.through:

@@ -1,4 +1,4 @@
-"""What a bundle holds, gathered once: what `edgeexit inspect` prints, gives as JSON and draws."""
+"""Facts of a bundle, which `edgeexit inspect` prints, gives as JSON and draws."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class BundleFacts:
         return FALLBACKS[self.fallback].answered_by
 
     def data_lines(self) -> tuple[str, ...]:
-        """What is known of the network's data, one sentence each."""
+        """Facts about the network's data, one sentence each."""
         return format_data_lines(self.preprocess, self.class_names, self.reference)
 
 

@@ -68,7 +68,7 @@ def _format_origin(facts: BundleFacts) -> str:
 
 
 def _list_data_lines(facts: BundleFacts) -> str:
-    """What is known of the network's data, a line each."""
+    """Facts about the network's data, a line each."""
     return "".join(f'<p class="note">{escape(shorten_name(line, 600))}</p>' for line in facts.data_lines())
 
 

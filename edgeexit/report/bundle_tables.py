@@ -11,7 +11,7 @@ from edgeexit.util.units import bytes_, format_count, format_number, percent, se
 
 
 def make_stage_table(facts: BundleFacts) -> Table:
-    """What each stage costs."""
+    """Table of the cost of each stage."""
     rows = tuple(
         (
             format_exit_title(s.exit, s.name, s.output),
@@ -30,7 +30,7 @@ def make_stage_table(facts: BundleFacts) -> Table:
 
 
 def make_boundary_table(facts: BundleFacts) -> Table:
-    """What one stage makes and a later one reads."""
+    """Table of boundary tensors."""
     rows = tuple(
         (
             t.name,

@@ -139,7 +139,7 @@ def plot_energy_frontier(result: BenchResult, energy: Mapping[str, Any]) -> Figu
 
 
 def _make_energy_curve(result: BenchResult, costs_j: Floats) -> list[Mark]:
-    """What other thresholds would give, with the knee; nothing without the scores of the accuracy pass."""
+    """Accuracy and time at other thresholds, with the knee; nothing without the scores of the accuracy pass."""
     swept = sweep(result, costs_j)
     if swept is None:
         return []

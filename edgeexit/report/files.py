@@ -22,7 +22,7 @@ from edgeexit.util.atomic import write_text
 
 @dataclass(frozen=True)
 class _Job:
-    """What to write where."""
+    """Files to write and their content."""
 
     items: Sequence[tuple[str, Item]]
     output: Path

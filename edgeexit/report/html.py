@@ -1,4 +1,4 @@
-"""What the pages are built of: the document, headings with links to them, cards, tables that a phone can show, and figures.
+"""Building blocks of the pages: the document, headings with links to them, cards, tables that a phone can show, and figures.
 
 Text from files is escaped here, once; what these functions return is markup.
 """
@@ -16,7 +16,7 @@ from edgeexit.report.plot.svg import NARROW, draw
 from edgeexit.report.table import Table
 
 CONTENTS = "<!-- contents -->"
-"""Where a body wants its contents."""
+"""Placeholder for the table of contents."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _CSS = """
 *{box-sizing:border-box}html{-webkit-text-size-adjust:100%;scroll-behavior:smooth}

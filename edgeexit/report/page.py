@@ -71,7 +71,7 @@ def make_item_tables(item: Item) -> list[Table]:
 
 
 def make_item_title(item: Item) -> str:
-    """What a page is about."""
+    """Title and subject of a page."""
     if isinstance(item, BenchResult):
         return f"Benchmark of {item.subject.bundle}: early exit against its backbone"
     return f"Calibration for {item.target}"

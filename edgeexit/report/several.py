@@ -36,7 +36,7 @@ from edgeexit.report.tables import format_interval, format_share, make_compariso
 from edgeexit.util import units
 
 POLICY_KEYS = ("criterion", "exits", "thresholds", "mode")
-"""What a report of several results exists to compare; anything else that differs has to be named."""
+"""Keys in which compared results may differ; any other difference must be named."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Row:
 
 
 def make_comparison_title(items: Sequence[tuple[str, Item]]) -> str:
-    """What a page of several is about."""
+    """Title and subject of a page of several results."""
     kinds = {isinstance(item, BenchResult) for _, item in items}
     words = {True: "benchmarks", False: "calibrations"}
     what = words[kinds.pop()] if len(kinds) == 1 else "results"

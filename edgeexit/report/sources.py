@@ -1,4 +1,4 @@
-"""What a report can be made of: files of results and of calibrations, and bundles with their calibrations."""
+"""Sources of a report: files of results and of calibrations, and bundles with their calibrations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeexit.util.documents import read_json
 
 Item: TypeAlias = BenchResult | Calibration
 Given: TypeAlias = BenchResult | Calibration | Bundle | str | Path | tuple[str, Any]
-"""What `write_report` takes; of a pair the first is a name."""
+"""Arguments of `write_report`; the first of a pair is a name."""
 
 
 class NoCalibrationError(InputError):
@@ -69,7 +69,7 @@ def _make_names_unique(named: Sequence[tuple[str, Item]]) -> list[tuple[str, Ite
 
 
 def read_all(paths: Sequence[Path]) -> tuple[list[tuple[str, Item]], list[str]]:
-    """Everything that files and bundles hold, and a sentence for each bundle that was left out since it has no calibration.
+    """Items of files and bundles, and a sentence for each bundle that was left out since it has no calibration.
 
     Raises:
         InputError: a file is none of these, or nothing is left.
@@ -95,7 +95,7 @@ def _disambiguate_names(named: list[tuple[str, Item]], paths: Sequence[Path]) ->
 
 
 def read_items(path: Path) -> list[tuple[str, Item]]:
-    """Everything that a file or a bundle holds for a report, with a name each.
+    """Reportable items of a file or a bundle, with a name each.
 
     Raises:
         InputError: it is neither a result nor a calibration nor a bundle with a calibration.

@@ -1,4 +1,4 @@
-"""What other thresholds would have given: from the scores of the accuracy pass and the measured cost of each exit."""
+"""Accuracy and time at other thresholds, from the scores of the accuracy pass and the measured cost of each exit."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def format_samples_needed(percentile: Percentile) -> str:
 
 
 def make_exit_table(result: BenchResult) -> Table:
-    """What leaves where, how well and how fast."""
+    """Table of exits: share, accuracy and times."""
     columns = (
         "exit",
         "share",

@@ -1,4 +1,4 @@
-"""What every exit answers for one sample, and how far the answers of two networks are from each other."""
+"""Answers of every exit for one sample, and differences between the answers of two networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeexit.criteria import Criterion
 from edgeexit.errors import ModelError
 
 _VARIES = 0.05
-"""Of the largest logit: what a network must vary by over the inputs for answers that never vary to be wrong."""
+"""Relative variation of a network's logits over the inputs above which constant answers are wrong."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _label_is_close(answers: ExitAnswers, limit: float) -> bool:
 def compute_precision_loss(
     found: Mapping[str, Sequence[ExitAnswers]], truth: Mapping[str, Sequence[ExitAnswers]], judged: Sequence[int]
 ) -> tuple[float, float]:
-    """How far a network in another precision is from the original: largest difference of a logit, share of the same best classes.
+    """Loss by another precision: largest difference of a logit, share of the same best classes.
 
     By mode (staged, fused).
     """

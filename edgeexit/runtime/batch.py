@@ -44,7 +44,7 @@ def leave_in_stages(
 
 
 def _check_stage_outputs(made: dict[str, Array], stage: StageEntry, count: int, classes: int) -> dict[str, Array]:
-    """What a stage gave, if it is of the shapes that the manifest names; boundary tensors may be anything of one row per sample."""
+    """Output of a stage, checked against the shapes of the manifest; boundary tensors may be anything of one row per sample."""
     shapes = {stage.logits: (count, classes), stage.score: (count,)}
     strange = [f"{n} {list(a.shape)}" for n, a in made.items() if a.shape != shapes.get(n, (count, *a.shape[1:]))]
     if strange:

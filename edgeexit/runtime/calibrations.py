@@ -1,4 +1,4 @@
-"""Which of a bundle's calibrations holds here: that of this device and these settings, or the nearest one of another device."""
+"""Choice among a bundle's calibrations: that of this device and these settings, or the nearest one of another device."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def find_inactive_calibration(bundle: Bundle, settings: Settings) -> Calibration
 
 
 def find_device_changes(document: CalibrationDocument, settings: Settings) -> tuple[str, ...]:
-    """What of the device key is different here from where a calibration was measured; empty on the same device."""
+    """Differences of the device key from the device that a calibration was measured on; empty on the same device."""
     return tuple(find_key_changes(document.device or {}, read_device_facts(), settings.backend).values())
 
 

@@ -27,7 +27,7 @@ class Deadlines:
 
     @classmethod
     def from_deadline(cls, called_s: float, deadline_s: object, stage_p99_s: tuple[float, ...] | None) -> Deadlines:
-        """From when the caller asked, so that what it waited for is not given away.
+        """Run from the time of the call, so that waiting counts against the deadline.
 
         Args:
             called_s: time of the call, on the clock of `perf_counter`.

@@ -31,7 +31,7 @@ UNUSABLE = (
 
 @dataclass(frozen=True)
 class _ForkTreatment:
-    """How a fork treats what is open.
+    """Handling of open runners in a fork.
 
     Attributes:
         lock: held during every call.

@@ -25,7 +25,7 @@ Inputs: TypeAlias = "NDArray[Any] | Mapping[str, NDArray[Any]]"
 def model_info(
     bundle: Bundle | Manifest, *, name: str = "", preprocess: object = None, classes: object = None
 ) -> ModelInfo:
-    """What a bundle's network expects of data.
+    """Data that a bundle's network expects.
 
     Args:
         bundle: an open bundle, or its manifest.

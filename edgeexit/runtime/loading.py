@@ -165,7 +165,7 @@ def _find_doubts(found: ActiveCalibration) -> list[str]:
 
 
 def _explain_missing(bundle: Bundle, settings: Settings) -> str:
-    """That there is no calibration, and what can be done about it."""
+    """Message that there is no calibration, with a remedy."""
     text = f"{bundle.path} has no calibration for {find_settings_key(settings)}: it never leaves early. Run: edgeexit calibrate"
     inactive, nearest = find_inactive_calibration(bundle, settings), find_nearest_calibration(bundle, settings)
     if inactive is not None:

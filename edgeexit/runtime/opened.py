@@ -1,4 +1,4 @@
-"""What a Runner and a Backbone share: one program of a bundle, opened, with its lock; inputs in, a prediction out."""
+"""Base of Runner and Backbone: one program of a bundle, opened, with its lock; inputs in, a prediction out."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ from edgeexit.runtime.runner import Runner
 from edgeexit.util import units
 
 SECONDS = 5.0
-"""How long a re-check takes."""
+"""Seconds of a re-check."""
 TOLERANCE = 0.15
-"""How much slower an exit may be, and how much its share of the last exit's time may differ, relative."""
+"""Largest relative slowdown of an exit, and largest relative difference of its share of the last exit's time."""
 _BLOCK = 10
 _FEWEST_BLOCKS = 3
 

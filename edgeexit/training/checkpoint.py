@@ -20,7 +20,7 @@ State: TypeAlias = "dict[str, Tensor]"
 
 @dataclass
 class Checkpoint:
-    """Where a run stands.
+    """State of a training run.
 
     Attributes:
         recipe_sha256: SHA-256 of the recipe that it belongs to.

@@ -22,7 +22,7 @@ from edgeexit.training.recipe import TrainingPhase
 from edgeexit.util.progress import Progress, show_nothing
 
 Record: TypeAlias = "dict[str, Any]"
-"""What an epoch measured: loss, accuracy per exit on the training data as it was trained on, seconds."""
+"""Measurements of an epoch: loss, accuracy per exit on the training data as it was trained on, seconds."""
 
 Step: TypeAlias = Callable[[Tensor, Tensor], "dict[str, Tensor]"]
 """One batch in; `loss`, its mean, and `correct` [exits], the number of right answers of each exit, out."""
@@ -33,7 +33,7 @@ AfterEpoch: TypeAlias = Callable[[int, Record, torch.optim.Optimizer], None]
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What every phase of a run shares.
+    """Setup shared by all phases of a run.
 
     Attributes:
         x, y: training inputs float32 [n, ...] and labels int64 [n], on the device.
@@ -134,7 +134,7 @@ def _iterate_batches(
 
 
 def _make_process_seed(group: ProcessGroup) -> tuple[int, ...]:
-    """What sets the other processes' numbers apart from the first one's."""
+    """Seed parts that distinguish the other processes from the first one."""
     return () if group.is_main else (group.rank,)
 
 

@@ -1,4 +1,4 @@
-"""What a trained network is worth: accuracy of each exit, and of leaving early at one entropy threshold."""
+"""Metrics of a trained network: accuracy of each exit, and of leaving early at one entropy threshold."""
 
 from __future__ import annotations
 

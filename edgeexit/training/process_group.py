@@ -50,7 +50,7 @@ class ProcessGroup:
         return value.cpu()
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process has reached this call."""
         if self.size > 1:
             distributed.barrier()
 

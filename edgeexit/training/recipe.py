@@ -87,7 +87,7 @@ class TrainingRecipe:
 
     @property
     def sha256(self) -> str:
-        """Of everything that the result depends on."""
+        """SHA-256 of everything that the result depends on."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def with_epochs(self, epochs: int) -> TrainingRecipe:

@@ -172,7 +172,7 @@ def _list_stages(recipe: TrainingRecipe) -> list[_TrainingStage]:
 
 
 def _open(recipe: TrainingRecipe, out: Path, *, resume: bool, leads: bool) -> Checkpoint:
-    """Where the folder's run stands, or the beginning of one. Who leads looks what the folder holds, before it writes."""
+    """The state of the folder's run, or a new one. The leading process checks the folder before it writes."""
     path = out / CHECKPOINT
     if not resume:
         if leads:

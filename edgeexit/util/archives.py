@@ -30,7 +30,7 @@ DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What reading a damaged .npz raises."""
+"""Exceptions of reading a damaged .npz."""
 PICKLED = "it holds pickled objects, which are never loaded"
 
 

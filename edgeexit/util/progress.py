@@ -17,7 +17,7 @@ def show_nothing(what: str, done: int, total: int) -> None:
 
 
 def show_in_notebooks(what: str, done: int, total: int) -> None:
-    """One line that counts, in a Jupyter notebook; nothing anywhere else. What long calls do unless they are given something else."""
+    """Show a progress line in a Jupyter notebook and nothing elsewhere; the default of long calls."""
     if _is_notebook():
         count_on_one_line(what, done, total)
 

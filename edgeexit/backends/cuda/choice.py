@@ -1,4 +1,4 @@
-"""Which way to decide: the fastest by measurement among those that work here and give the same answers."""
+"""Choice of the decider: the fastest by measurement among those that work here and give the same answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MARK = 0x7FC0ED9E
 
 @dataclass(frozen=True)
 class DeciderChoice:
-    """What was chosen, and why.
+    """The chosen decider, with the times of all and the reasons against the others.
 
     Attributes:
         name: name of the decider.

@@ -201,6 +201,6 @@ class DeviceDecider(Decider):
 
 
 def _run_once(device: CudaDevice, enqueue: Enqueue) -> None:
-    """What a stage allocates or loads lazily, it does on its first run; inside a capture that would be refused."""
+    """Run each stage once: lazy allocation and loading on a first run would fail inside a capture."""
     enqueue(device.stream)
     device.synchronize()

@@ -32,7 +32,7 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no hidden synchronisation with the 
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """What decides whether an engine built on one GPU may run on another.
+    """Facts that decide whether an engine built on one GPU may run on another.
 
     The device's name is not enough: modules of one name differ in SM count, bus width and memory. Plans that TensorRT built were seen to
     depend on these.
@@ -76,7 +76,7 @@ class ActiveContext:
 
 
 class CudaDevice:
-    """One GPU with its primary context retained and a stream of its own.
+    """A GPU with its primary context retained and its own stream.
 
     Args:
         spin: burn a core while waiting for the GPU (lowest latency) or sleep until it is done. CUDA's own choice depends on the power mode

@@ -123,7 +123,7 @@ def forget_frames(error: BaseException | None) -> None:
 
 
 def explain_missing_package(error: ImportError) -> EdgeExitError:
-    """What a failed import of pycuda or cuda-python means."""
+    """Translate a failed import of pycuda or cuda-python into an error with a remedy."""
     name = "cuda-python" if (error.name or "").partition(".")[0] == "cuda" else "pycuda"
     if isinstance(error, ModuleNotFoundError):
         return MissingExtra(f"{name} 12.8 or newer" if name == "cuda-python" else name, "tensorrt")

@@ -74,7 +74,7 @@ def capture_graph(device: CudaDevice, enqueue: Enqueue) -> GraphExec:
 
 
 def list_cuda_exceptions(device: CudaDevice) -> tuple[type[Exception], ...]:
-    """What a stage raises when CUDA refuses it: pycuda's errors, cuda-python's, and the RuntimeError of torch."""
+    """Exceptions of a failed CUDA call: pycuda's errors, cuda-python's, and torch's RuntimeError."""
     return (CudaError, device.cuda.Error, RuntimeError)
 
 
@@ -100,7 +100,7 @@ def _abandon(device: CudaDevice) -> None:
 
 
 class ConditionalGraph:
-    """One graph in the making: work at the top, and below it bodies that run only if a kernel enables them.
+    """A graph under construction: work at the top, and below it bodies that run only if a kernel enables them.
 
         root ── stage 1 ── decide ── IF ┐
                                         └─ body ── stage 2 ── decide ── IF ┐

@@ -16,7 +16,7 @@ from edgeexit.errors import InternalError
 from edgeexit.util.units import bytes_
 
 ALIGNMENT = 256
-"""What CUDA gives and TensorRT asks for, in bytes."""
+"""Alignment of CUDA allocations, which TensorRT requires, in bytes."""
 
 
 def align_size(size: int) -> int:

@@ -28,7 +28,7 @@ def translate_runtime_errors(what: str) -> Iterator[None]:
 
 @cache
 def list_runtime_exceptions() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises; some derive from RuntimeError, some from Exception alone."""
+    """Exceptions of ONNX Runtime; some derive from RuntimeError, some from Exception alone."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     own = (

@@ -182,7 +182,7 @@ def check_ends(session: ort.InferenceSession, file: str, inputs: Iterable[str], 
 
 
 def make_bound_run(session: ort.InferenceSession, binding: ort.IOBinding, alive: object) -> Callable[[], None]:
-    """What runs a session with everything bound.
+    """A function that runs a session with all inputs and outputs bound.
 
     The session itself is called, with run options that are made once: the method around it spends another 1.4 µs per run on options of
     other devices and on making new ones, 5 % of a small network's stage. There is no public way to it: where a release names its parts

@@ -30,7 +30,7 @@ class SerializedEngine:
 
 @dataclass(frozen=True)
 class EngineFactory:
-    """What all builds of one device share.
+    """State that all builds for one device share.
 
     Attributes:
         messages: collector of TensorRT's log messages.

@@ -57,7 +57,7 @@ def make_engine_key(bundle: Bundle, file: str, options: BuildOptions, precision:
 
 
 def select_device_facts(facts: DeviceFacts, tensorrt: str) -> dict[str, Any]:
-    """Everything of a device that an engine depends on."""
+    """Facts of a device that an engine depends on."""
     return {**asdict(facts), "tensorrt": tensorrt}
 
 
@@ -113,7 +113,7 @@ class EngineCache:
         self._write("timings.bin", data)
 
     def choice(self, key: str) -> dict[str, Any]:
-        """How decisions were measured to be fastest; empty where nothing was measured."""
+        """The measured times of the deciders; empty if nothing was measured."""
         return self._json(f"{key}.choice")
 
     def keep_choice(self, key: str, document: Mapping[str, Any]) -> None:

@@ -102,7 +102,7 @@ class Engines:
         return runtime
 
     def _open_engine(self, part: EngineSource, key: str) -> tensorrt.ICudaEngine:
-        """From the cache; built where it is not there, or TensorRT refuses what is there."""
+        """Load an engine from the cache; build it if it is missing or TensorRT rejects it."""
         plan = self.cache.plan(key)
         engine = self._deserialize(plan) if plan is not None else None
         if plan is not None and engine is None:
@@ -181,12 +181,12 @@ class Engines:
         return made
 
     def share(self) -> Engines:
-        """For another program."""
+        """Share the engines with another program."""
         self._users += 1
         return self
 
     def release(self) -> None:
-        """One user fewer; the last frees the engines and the device."""
+        """Release the engines; the last user frees them and the device."""
         self._users -= 1
         if self._users == 0:
             with self.device.active("freeing engines"):

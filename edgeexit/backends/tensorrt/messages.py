@@ -1,4 +1,4 @@
-"""What TensorRT says, kept; and what it means, as one message with the remedy."""
+"""TensorRT's log messages, collected, and translated into one error with a remedy."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def monitor(what: str, progress: Progress) -> tensorrt.IProgressMonitor:
 
 
 def start_error(errors: Sequence[str]) -> HardwareMissing:
-    """What it means that TensorRT does not start."""
+    """Translate a failure of TensorRT to start."""
     last, text = _get_last_error(errors), " ".join(errors).lower()
     if any(words in text for words in _OLD_DRIVER):
         msg = (
@@ -101,7 +101,7 @@ def start_error(errors: Sequence[str]) -> HardwareMissing:
 
 
 def build_error(what: str, errors: Iterable[str]) -> EdgeExitError:
-    """What a failed build of `what` means."""
+    """Translate a failed build of `what`."""
     texts = list(errors)
     last, text = _get_last_error(texts), " ".join(texts).lower()
     if any(words in text for words in _NO_SCRATCH):
@@ -125,7 +125,7 @@ def build_error(what: str, errors: Iterable[str]) -> EdgeExitError:
 
 
 def parse_error(what: str, parser: tensorrt.OnnxParser) -> ModelError:
-    """What a failed parse means: every node that TensorRT refuses, by name and operator."""
+    """Translate a failed parse: every node that TensorRT rejects, by name and operator."""
     faults = [_format_error(parser.get_error(i)) for i in range(parser.num_errors)]
     listed = "; ".join(dict.fromkeys(faults)) or "no reason given"
     msg = (

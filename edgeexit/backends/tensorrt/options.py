@@ -1,4 +1,4 @@
-"""How engines are built: what the user says, else the profile of this device, else TensorRT's own."""
+"""Build options of engines: the user's, else those of this device's profile, else TensorRT's defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FLOAT16_ONLY_BEFORE = (11,)  # until then a DLA took int8 from calibrators alon
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How engines are built; part of the key under which they are kept.
+    """Build options of engines; part of their cache key.
 
     Attributes:
         optimization_level: 0 to 5; 3 is TensorRT's own, 5 searches longest.
@@ -45,7 +45,7 @@ class BuildOptions:
 
     @classmethod
     def from_device(cls, facts: DeviceFacts, profile: DeviceProfile | None = None, given: str = "") -> BuildOptions:
-        """What a device gets.
+        """Build options for a device.
 
         Args:
             facts: facts of the GPU.

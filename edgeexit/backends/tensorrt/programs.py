@@ -175,7 +175,7 @@ def _check_types(outputs: Mapping[str, EngineTensor], score: str | None) -> None
 
 
 class _DeviceResources:
-    """What every program holds: its share of the engines, and its buffers."""
+    """Resources of a program: its share of the engines, and its buffers."""
 
     def __init__(self, engines: Engines, exits: Sequence[tuple[str, str | None]]) -> None:
         self.engines = engines
@@ -254,7 +254,7 @@ class TensorRtStaged(StagedProgram):
         super().__init__(held.bound.inputs, stages)
 
     def _fastest(self) -> str:
-        """As measured when these engines were first opened on this device."""
+        """Deciders from the fastest, as measured when these engines were first opened on this device."""
         engines = self._held.engines
         known = engines.cache.choice(engines.keys[-1])
         same = {"keys": engines.keys, "wait": engines.device.wait}

@@ -1,4 +1,4 @@
-"""What only this backend can check on a device: one scratch, no copies between stages, capture, and every way to decide with its times."""
+"""Checks that only this backend can make: one scratch memory, no copies between stages, graph capture, and each decider with its times."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _STRONG_IS_WHOLE_SINCE = (10, 12)
 
 @dataclass(frozen=True)
 class NetworkTyping:
-    """One way to tell TensorRT the precision of a network.
+    """One API of TensorRT to set the precision of a network.
 
     Attributes:
         name: `strong`, or `fp16-flag` for the named fallback.

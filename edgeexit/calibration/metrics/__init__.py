@@ -1,4 +1,4 @@
-"""Everything that a target can bound, in one table: a new percentile, cost or share is one row of METRICS.
+"""All metrics of targets, in one table: a new percentile, cost or share is one row of METRICS.
 
 A metric knows how it is written (units, direction), which sum over samples it bounds (`build_sum`), how it is proved
 (`compute_p_values`), what it is worth for a policy (`get_value`) and how far from the truth that may be (`compute_half_width`). The search,

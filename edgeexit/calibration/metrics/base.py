@@ -1,4 +1,4 @@
-"""What every metric of a target can say of itself; see `metrics` for the table of them."""
+"""The interface of a target's metrics; `metrics` has the table of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNPROVABLE = 2**31
 
 
 class Performance(Protocol):
-    """What a metric reads its value from: an `Outcome` of a table, or the figures of a run."""
+    """Source of a metric's value: an `Outcome` of a table, or the figures of a run."""
 
     @property
     def accuracy(self) -> float | None: ...
@@ -95,7 +95,7 @@ class Metric(ABC):
 
     @abstractmethod
     def compute_half_width(self, bound: Bound, sample: ExitSample, timing: float) -> float:
-        """How far its value may be from the estimate, in its unit (relative for tails, whose limit is a latency).
+        """Uncertainty of its estimate, in its unit (relative for tails, whose limit is a latency).
 
         Args:
             bound: what is bounded.
@@ -162,7 +162,7 @@ class Metric(ABC):
 
 
 class AtLeastShare(Metric):
-    """What exit rates and answers have in common: a share between 0 and 1 that must be large enough."""
+    """Base of exit rates and answer metrics: a share between 0 and 1 that must be large enough."""
 
     sign: ClassVar[str] = ">="
     high: ClassVar[float] = 1.0

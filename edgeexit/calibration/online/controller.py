@@ -37,7 +37,7 @@ CLIP = 2.0
 
 @dataclass(frozen=True)
 class ControlLaw:
-    """What the controller holds.
+    """The bound that the controller keeps.
 
     Attributes:
         wanted: L, the mean cost to hold (seconds, or a share for a tail).
@@ -71,7 +71,7 @@ class ControlLaw:
         return cls(bound.kind.resolve_limit(table, bound), CLIP * float(table.mean_cost_s.max()), step)
 
     def cost(self, latency_s: float) -> float:
-        """What an inference of this latency costs, clipped."""
+        """Cost of an inference of this latency, clipped."""
         if self.over_s is not None:
             return 1.0 if latency_s > self.over_s else 0.0
         return min(latency_s, self.most)
@@ -109,7 +109,7 @@ class FrontPosition:
 
     @property
     def mean_cost(self) -> float | None:
-        """Of all inferences so far, clipped as the law says."""
+        """Total cost of all inferences so far, each clipped."""
         return self.total_cost / self.inferences if self.inferences else None
 
     @property
@@ -170,7 +170,7 @@ class Controller:
 
     @property
     def place(self) -> float:
-        """Where on the front it stands: at most 0 always the first exit, at least 1 always the last."""
+        """Position on the front: at most 0 always the first exit, at least 1 always the last."""
         return self.position.place
 
     @property

@@ -21,7 +21,7 @@ _LONGEST_WINDOW = 10**9
 
 @dataclass(frozen=True, eq=False)
 class CellCounts:
-    """What calibration saw under one policy: a cell per exit and, for early exits, per quarter of the scores of those that left there.
+    """Counts of the calibration data under one policy: a cell per exit and, for early exits, per quarter of the scores there.
 
     Attributes:
         thresholds: inner, [N-1].

@@ -1,4 +1,4 @@
-"""How others choose thresholds, behind one interface, to measure against. None of them calibrates unless few samples ask for it.
+"""Baselines: threshold choices of other works behind one interface, for comparison.
 
 branchynet          every combination of 11 evenly spaced values per exit: BranchyNet (2016), section V-B
 exit_distribution   exit k gets a share ∝ q^k, one q: "Overthinking in MSDNet" (2022), Algorithm 1

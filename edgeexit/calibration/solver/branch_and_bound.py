@@ -1,4 +1,4 @@
-"""How much better any thresholds could be: an upper bound by branch and bound over boxes of boundaries.
+"""Optimality gap: an upper bound on all thresholds by branch and bound over boxes of boundaries.
 
 Limits go into the goal with multipliers (any non-negative ones give a valid bound). Within a box most samples leave where they leave
 whatever the thresholds; the others are bounded by terms of one and of two exits (`majorant`). The bound is loose only by samples that are
@@ -29,7 +29,7 @@ from edgeexit.calibration.solver.upper_bound import UndecidedSamples
 _PLANE_LEVELS = 64
 _LIKELY = 4
 _CHARGE, _LEAST_CHARGED = 6, 400
-"""What bounding the two halves of a box costs per undecided sample and exit, and samples that the smallest box costs as much as."""
+"""Work of bounding the two halves of a box, per undecided sample and exit, and the least number of samples charged."""
 _LARGEST_STEP = 0.3
 """The most that a multiplier changes from a box to its halves, as a share."""
 
@@ -42,7 +42,7 @@ class BoundaryRange(NamedTuple):
 
 
 class DecidedSums(NamedTuple):
-    """What a box has decided: the goal's and each limit's sum over the decided samples [1 + limits], and the samples not decided."""
+    """Sums that a box has decided: the goal's and each limit's sum over the decided samples [1 + limits], and the samples not decided."""
 
     sums: Floats
     undecided: Indices
@@ -170,7 +170,7 @@ def _step_prices(prices: Floats, over: Floats, gap: float) -> Floats:
 
 
 def _find_undecided(ranks: Ranks, extent: BoundaryRange) -> tuple[NDArray[np.bool_], Indices]:
-    """Where each sample is undecided [N-1, n], and the first exit at which it leaves for sure [n]."""
+    """At which exits each sample is undecided [N-1, n], and the first exit at which it leaves for sure [n]."""
     axes, samples = ranks.shape
     low, high = extent
     undecided = np.zeros((axes, samples), np.bool_)

@@ -19,7 +19,7 @@ from edgeexit.calibration.solver.ranks import Boundaries, RankedScores, Ranks
 _SWEEPS = 50
 _RAISES, _HALVINGS = 6, 18
 _TURNS = 3
-"""How often every price is halved again where there are several limits."""
+"""Number of halvings of every price if there are several limits."""
 _PRICE_RANGE = 1e2, 1e-3
 _LEAST = 1e-12
 """The smallest relative improvement for which a threshold moves."""
@@ -126,7 +126,7 @@ def optimize_prices(problem: Problem) -> tuple[list[Boundaries], Floats]:
 
 
 def run_ascents(problem: Problem, count: int) -> list[Boundaries]:
-    """Where ascents end at `count` prices of the first limit, from one at which it outweighs the goal by far down to almost nothing."""
+    """End points of ascents at `count` prices of the first limit, from one at which it outweighs the goal by far down to almost nothing."""
     search, prices = _Ascent.of(problem), np.zeros(len(problem.limits))
     for factor in np.geomspace(*_PRICE_RANGE, count):
         prices[0] = factor * search.unit(0)
@@ -135,5 +135,5 @@ def run_ascents(problem: Problem, count: int) -> list[Boundaries]:
 
 
 def climb_at_prices(problem: Problem, prices: Floats, start: Boundaries) -> Boundaries:
-    """Where an ascent from `start` ends at given prices."""
+    """End point of an ascent from `start` at given prices."""
     return climb(problem.ranked, LagrangianProblem.of(problem).weights(prices), start)

@@ -48,7 +48,7 @@ Method: TypeAlias = Callable[[Problem, int], Boundaries]
 
 @dataclass(frozen=True)
 class PolicyChoice:
-    """How a policy was chosen.
+    """Record of how a policy was chosen.
 
     Attributes:
         method: a name of METHODS.

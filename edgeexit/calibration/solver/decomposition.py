@@ -24,7 +24,7 @@ from edgeexit.calibration.solver.problem import Problem, scale
 from edgeexit.calibration.solver.ranks import Boundaries, RankedScores
 
 COST = 0.1
-"""What a round costs per sample and exit, in the unit of `Effort.work`."""
+"""Work of one round per sample and exit, in the unit of `Effort.work`."""
 _FEWEST_ROUNDS, _MOST_ROUNDS = 20, 1000
 _STEP = 0.05
 """The first step, as a share of the mean spread of a sample's weights; it falls linearly to 0."""

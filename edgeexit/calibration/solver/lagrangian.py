@@ -12,7 +12,7 @@ from edgeexit.calibration.solver.problem import Problem
 from edgeexit.calibration.solver.ranks import Ranks
 
 ROUND_UP = 1e-6
-"""What rounding may have taken from a bound that counts samples."""
+"""Allowance for rounding in a bound that counts samples."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,7 +82,7 @@ class OrderedSamples:
         return cls(samples[order], rank_j[order].astype(np.int64), place[order], at[order], ranks_k.astype(np.int64))
 
     def steps(self, quantity: SampleSum, j: int, k: int) -> tuple[list[float], list[float]]:
-        """What each sample adds to a sum by passing j, and, where it is free, by passing k too."""
+        """Change of a sum by each sample that passes j, and, where it is free, that passes k too."""
         held = self.place < 0
         then = np.where(held, self.at, k)
         first = quantity.at(then, self.order) - quantity.at(np.full(len(then), j), self.order)

@@ -54,7 +54,7 @@ class ThresholdPair:
         return float(start + quantity.at(np.full(len(reach), self.j), reach).sum(dtype=np.float64))
 
     def steps(self, quantity: SampleSum) -> tuple[Floats, Floats, Floats]:
-        """What passing j adds, for `held` and for `free`, and what passing k too adds for `free`."""
+        """Change by passing j, for `held` and for `free`, and by also passing k for `free`."""
         at_j_held = quantity.at(np.full(len(self.held), self.j), self.held)
         at_j_free = quantity.at(np.full(len(self.free), self.j), self.free)
         at_k_free = quantity.at(np.full(len(self.free), self.k), self.free)

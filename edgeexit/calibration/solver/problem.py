@@ -26,7 +26,7 @@ FEW_EXITS = 8
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What to search for.
+    """The optimisation problem.
 
     Attributes:
         table, target: what it was made from. ranked: the ranks of the table's scores.
@@ -44,7 +44,7 @@ class Problem:
 
     @property
     def unit(self) -> float:
-        """What one unit of the certificate is in the goal's sum: the samples for shares, the total latency for the mean."""
+        """Size of one unit of the certificate in the goal's sum: the samples for shares, the total latency for the mean."""
         return float(len(self.table))
 
     def with_target(self, target: Target) -> Problem:
@@ -60,12 +60,12 @@ class Problem:
         return self.violation(self.ranked.leaves_at(boundaries)) <= 0
 
     def violation(self, leaves: NDArray[np.int64]) -> float:
-        """How far beyond its limits a policy is, each relative to its own size; 0 where it keeps them all."""
+        """Relative violation of a policy's limits; 0 if it keeps them all."""
         return sum(compute_excess(s.of(leaves), s) for s in self.limits)
 
 
 def compute_excess(value: float, limited: SampleSum) -> float:
-    """By how much `value` is over a limit, relative to the range of the sum; 0 within it."""
+    """Excess of `value` over a limit, relative to the range of the sum; 0 within it."""
     return max(0.0, value - limited.limit - limited.slack) / scale(limited)
 
 

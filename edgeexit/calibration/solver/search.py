@@ -46,7 +46,7 @@ SWEPT_SAMPLES = 60_000
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to search.
+    """Search effort.
 
     Attributes:
         starts: cells of the grid refined. families: whether to start from simple families too, where exits are many.

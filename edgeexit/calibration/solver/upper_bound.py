@@ -200,7 +200,7 @@ class UndecidedSamples:
         return total, np.clip(where, low, high)
 
     def _table(self, e: int, terms: BoundTerms) -> Floats:
-        """What a pair adds at most, for every two cells [cells of a, cells of b]: passing where it may, stopping where it must."""
+        """Upper bound of a pair's sum, for every two cells [cells of a, cells of b]: passing where it may, stopping where it must."""
         rows = np.flatnonzero(self.joined[e])
         first, second = (self.axes[k] for k in self.edges[e])
         shape = len(first.starts), len(second.starts)

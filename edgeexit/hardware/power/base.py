@@ -1,4 +1,4 @@
-"""What every power meter is: a capability, and readings of its channels while it is open.
+"""Interface of power meters: a capability, and readings of its channels while it is open.
 
     with find_power_meter() as meter:      INA3221/INA238 (Jetson) | RAPL | NVML | Raspberry Pi 5 | NoPowerMeter
         reading = meter.read()             W for a sampled meter, J for a counter; raw and signed
@@ -41,7 +41,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Capability:
-    """What a meter can say.
+    """Capability of a meter.
 
     Attributes:
         name: name of the adapter.

@@ -101,7 +101,7 @@ def _parse_number(text: str) -> float:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where a table has its times and its power.
+    """Columns of a table that hold times and power.
 
     Attributes:
         time: place of the times. unit: seconds in one of theirs; None goes by their size.

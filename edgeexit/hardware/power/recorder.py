@@ -78,7 +78,7 @@ def open_power_reader(root: Path, adapter: str) -> Iterator[Callable[[], tuple[f
 
 @dataclass(frozen=True)
 class Cadence:
-    """What a meter does when polled as fast as it can be.
+    """Update rate of a meter polled as fast as possible.
 
     Attributes:
         update_s: median time between two different readings of the subject, None if none changed.

@@ -1,4 +1,4 @@
-"""What runs inside callgrind: `main` of this module, with a plan in JSON.
+"""The process inside callgrind: `main` of this module, with a plan in JSON.
 
     import, load ─ instrumentation on ─ every region: warm-up ─ collect on ─ inferences ─ collect off ─ dump
 
@@ -103,7 +103,7 @@ def _read_all(feed: Sequence[Any]) -> None:
 
 
 class _Runs:
-    """What to run in a region: leaving at a forced exit, the mixture at some thresholds, or the backbone."""
+    """Work of a measured region: leaving at a forced exit, the mixture at some thresholds, or the backbone."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
         from edgeexit.runtime import load

@@ -90,7 +90,7 @@ PASSES: Mapping[str, tuple[tuple[Event, ...], ...]] = {
         ),
     ),
 }
-"""What is counted together, by architecture."""
+"""Groups of events counted together, by architecture."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def list_threads() -> list[int]:
 
 
 def explain_open_failure(error: OSError, event: Event, root: Path = Path("/")) -> str:
-    """What a failure to open a counter means here, and what to do."""
+    """Cause and remedy of a failure to open a counter."""
     paranoid = _read_paranoid_level(root)
     reasons = {
         errno.ENOENT: "the CPU shows no such counter: a virtual machine without a virtual PMU, or an event this CPU does not have. "
@@ -229,7 +229,7 @@ def explain_open_failure(error: OSError, event: Event, root: Path = Path("/")) -
 
 
 def plan_passes() -> tuple[tuple[Event, ...], ...]:
-    """What to count together on this machine.
+    """Events to count together on this machine.
 
     Raises:
         HardwareMissing: nothing is known for its architecture.

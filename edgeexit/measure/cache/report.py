@@ -102,7 +102,7 @@ class WorkingSet:
 
 @dataclass(frozen=True)
 class CacheResult:
-    """Everything that is known of caches for one bundle on one device, each kind by itself.
+    """Cache results of one bundle on one device, by kind.
 
     Attributes:
         hardware: counters, or None.
@@ -132,7 +132,7 @@ def build_level(name: str, accesses: float | None, misses: float, instructions: 
 
 
 def compute_closures(calls: Sequence[CallCache], shares: Mapping[str, float]) -> dict[str, float]:
-    """By level: the mix's misses as predicted from the others, over the measured, minus 1. {} without a mixture or shares."""
+    """By level: the mixture's misses as predicted from the others, over the measured, minus 1. {} without a mixture or shares."""
     by_name = {call.name: call for call in calls}
     if MIX not in by_name or not shares or any(name not in by_name for name, share in shares.items() if share > 0):
         return {}

@@ -1,4 +1,4 @@
-"""What a single inference and a sweep share: which samples, whose caches, one pass of counters."""
+"""Shared by single inferences and sweeps: which samples, whose caches, one pass of counters."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ _FEWEST_INFERENCES = 50
 
 @dataclass(frozen=True)
 class Region:
-    """What to simulate.
+    """One simulated region.
 
     Attributes:
         name: name of the result.
@@ -82,7 +82,7 @@ class Geometry:
 
     @property
     def options(self) -> list[str]:
-        """For callgrind."""
+        """Format for callgrind's options."""
         named = (("I1", self.instruction), ("D1", self.data), ("LL", self.last))
         return [f"--{name}={c.size_bytes},{c.ways},{c.line_bytes}" for name, c in named]
 
@@ -140,7 +140,7 @@ def _repeat_samples(samples: Sequence[Any]) -> list[Any]:
 
 
 def find_valgrind() -> str:
-    """Where valgrind is.
+    """Path of valgrind.
 
     Raises:
         HardwareMissing: it is not there, or this is no x86-64 machine, whose instructions alone the simulation is written for.

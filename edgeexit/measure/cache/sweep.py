@@ -163,7 +163,7 @@ def _run_sweep(
 
 
 class _CacheReports(NamedTuple):
-    """What the numbers are, one per setting; without any, why."""
+    """Cache numbers, one per setting; without any, the reason."""
 
     source: str | None
     calls: Sequence[CallCache]

@@ -1,1 +1,1 @@
-"""What a bench run gives: its parts, how they are made from raw timings, and the file format."""
+"""Results of a bench run: their parts, how they are made from raw timings, and the file format."""

@@ -1,4 +1,4 @@
-"""From what the processes measured to the report: latencies, closure, noise floor, verdict, and what there is to doubt."""
+"""From what the processes measured to the report: latencies, closure, noise floor, verdict, and findings that make it suspect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a result is made of: frozen values with their units in their names. Times are in seconds, exits are numbered from 1."""
+"""Parts of a result: frozen values with their units in their names. Times are in seconds, exits are numbered from 1."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Tool:
-    """What measured."""
+    """The program that measured."""
 
     version: str
     git: str | None
@@ -99,7 +99,7 @@ class MachineSnapshot:
 
 @dataclass(frozen=True)
 class StateChannel:
-    """What a recorder read ten times a second, in the stretches that were timed; the readings are in the raw file.
+    """Readings of a recorder, ten per second, in the stretches that were timed; the readings are in the raw file.
 
     Attributes:
         name: name of the clock, thermal zone, cooling device or counter.
@@ -135,7 +135,7 @@ class Device:
 
 @dataclass(frozen=True)
 class SystemUnderTest:
-    """What was measured. `threshold_unit` is the criterion's; `target` and `calibration` (its name) are null without one.
+    """The system under test. `threshold_unit` is the criterion's; `target` and `calibration` (its name) are null without one.
 
     `source` is the file name of the model that the bundle was compiled from and `source_sha256` its digest: two bundles of one model
     have it in common, whatever their criteria. Null in results of older versions.
@@ -164,7 +164,7 @@ class SystemUnderTest:
 
 @dataclass(frozen=True)
 class Workload:
-    """On what, and how. `n` samples of the data set were used, of `n_given`."""
+    """The workload. `n` samples of the data set were used, of `n_given`."""
 
     data: str
     data_sha256: str
@@ -253,7 +253,7 @@ class Closure:
 
 @dataclass(frozen=True)
 class StageLatency:
-    """What one stage adds, and what leaving at its exit costs besides the engines; medians, each measured by itself.
+    """Added time of one stage, and the time outside the engines of leaving at its exit; medians, each measured by itself.
 
     Attributes:
         exit: number of the exit that the stage ends in.

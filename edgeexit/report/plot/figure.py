@@ -69,7 +69,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Area:
-    """What lies between two curves [n]."""
+    """Area between two curves [n]."""
 
     xs: Floats
     low: Floats

@@ -1,4 +1,4 @@
-"""Where texts go in a picture: each takes the first of its places that is free and inside, or none.
+"""Label placement: each text takes the first of its candidate places that is free and inside, or none.
 
 A browser's font is not known here, so widths are those of DejaVu Sans, one of the widest that pages are shown in.
 """
@@ -52,7 +52,7 @@ class LabelPosition:
     anchor: Anchor = "start"
 
     def box(self, text: str) -> Rectangle:
-        """What the text would cover there."""
+        """Rectangle that the text would cover."""
         width = estimate_text_width(text)
         left = self.x - {"start": 0.0, "middle": width / 2, "end": width}[self.anchor]
         return Rectangle(left - 1, self.y - 12, left + width + 1, self.y + 3.5)

@@ -90,7 +90,7 @@ def _draw_panels(picture: Panels, width: int) -> str:
 
 
 def _draw_axes(figure: Figure, width: int, height: float) -> list[str]:
-    """Everything of a picture that is `height` high."""
+    """SVG elements of a picture of this height."""
     key = make_legend(figure.marks)
     top = compute_legend_height(key, _compute_left_margin(width), width)
     bottom = height - (_BOTTOM if figure.x.label else _BARE_BOTTOM)

@@ -1,4 +1,4 @@
-"""What every SVG picture is made of: the scale of an axis, text, and the element around it all."""
+"""Building blocks of SVG pictures: the scale of an axis, text, and the element around it all."""
 
 from __future__ import annotations
 
