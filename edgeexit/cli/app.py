@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 import edgeexit
+from edgeexit.cli.commands import ABOUT, COMMANDS
 from edgeexit.cli.common import VERBOSITY
 from edgeexit.cli.failures import run_guarded
 from edgeexit.cli.help import Group, add_command
@@ -21,26 +22,6 @@ from edgeexit.cli.interrupts import allow_interrupts
 from edgeexit.cli.printing import print_warning
 from edgeexit.errors import InputError
 from edgeexit.util.scratch import remove_own, remove_stale
-
-COMMANDS: tuple[str, ...] = (
-    "demo",
-    "train",
-    "export",
-    "compile",
-    "inspect",
-    "calibrate",
-    "calibrations",
-    "run",
-    "bench",
-    "compare",
-    "report",
-    "sign",
-    "devices",
-    "doctor",
-)
-"""In the order in which `edgeexit --help` lists them. Command `x` is `x_command` of `edgeexit/cli/cmd_x.py`: a function, or a group."""
-ABOUT = ("help", "version")
-"""Commands about edgeexit itself."""
 
 
 class _InOrder(Group):

@@ -14,7 +14,15 @@ from pathlib import Path
 import typer
 
 from edgeexit.choices import BackendName, Mode, Precision, make_choices
+from edgeexit.cli import commands
 from edgeexit.errors import did_you_mean
+
+FAILING_VERDICTS = {
+    "slower": {"SLOWER", "INVALID"},
+    "ambiguous": {"SLOWER", "INVALID", "AMBIGUOUS"},
+    "not-faster": {"SLOWER", "INVALID", "AMBIGUOUS", "SAME"},
+}
+"""With --fail-on, the verdicts that end with exit code 1."""
 
 
 @dataclass(frozen=True)
@@ -148,15 +156,11 @@ def _make_named_sets() -> type[Enum]:
 
 
 def _make_failing_verdicts() -> type[Enum]:
-    from edgeexit.cli.cmd_compare import FAILING_VERDICTS
-
     return make_choices("FailingVerdict", FAILING_VERDICTS)
 
 
 def _make_commands() -> type[Enum]:
-    from edgeexit.cli.app import COMMANDS
-
-    return make_choices("CommandName", COMMANDS)
+    return make_choices("CommandName", commands.COMMANDS)
 
 
 CRITERIA = Choices("criterion", "criteria", _make_criteria, explain=_explain_criteria)
@@ -172,5 +176,5 @@ NETWORKS = Choices("network", "networks", _make_networks, other="code of your ow
 DEVICES = Choices("device profile", "profiles", _make_devices)
 ARRIVALS = Choices("kind of arrivals", "kinds", _make_arrivals)
 NAMED_SETS = Choices("data set", "data sets", _make_named_sets, other="a file or folder", listed=False)
-FAILING_VERDICTS = Choices("verdict to fail on", "verdicts", _make_failing_verdicts)
+FAIL_ON = Choices("verdict to fail on", "verdicts", _make_failing_verdicts)
 COMMANDS = Choices("command", "commands", _make_commands, other="a sub-command", listed=False)

@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeexit.cli.choices import FAILING_VERDICTS
 from edgeexit.cli.common import Json, Vary, emit
 
 if TYPE_CHECKING:
     from edgeexit.measure import BenchResult, ResultComparison
-
-FAILING_VERDICTS = {
-    "slower": {"SLOWER", "INVALID"},
-    "ambiguous": {"SLOWER", "INVALID", "AMBIGUOUS"},
-    "not-faster": {"SLOWER", "INVALID", "AMBIGUOUS", "SAME"},
-}
-"""With --fail-on, the verdicts that end with exit code 1."""
 
 
 def compare_command(

@@ -100,7 +100,7 @@ OPTIONS: dict[str, SharedOption] = {
     "--accept-device": SharedOption(RUNTIME),
     "--verify": SharedOption(RUNTIME, "FILE"),
     "--vary": SharedOption("Comparison", "KEY"),
-    "--fail-on": SharedOption(OUTPUT, "VERDICT", choices.FAILING_VERDICTS),
+    "--fail-on": SharedOption(OUTPUT, "VERDICT", choices.FAIL_ON),
     "--json": SharedOption(OUTPUT),
     "--output": SharedOption(OUTPUT, "PATH"),
 }

@@ -124,7 +124,7 @@ def _make_setting_table(calibration: Calibration) -> Table:
         ("criterion", f"{c.criterion}, thresholds in {c.unit}"),
         ("chosen by", c.choice.method),
         *gap,
-        ("proof", _format_certificate(c)),
+        ("certificate", _format_certificate(c)),
         ("device and settings", c.key),
         ("data", f"{c.parts.data}: {data}"),
         ("validity", "; ".join([c.validity, *sort_by_gravity(c.reasons)])),

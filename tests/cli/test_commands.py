@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 import edgeexit
-from edgeexit.cli.app import COMMANDS, app
+from edgeexit.cli.app import app
+from edgeexit.cli.commands import COMMANDS
 from edgeexit.data import Dataset, write_npz
 from tests.networks import images
 from tests.support.command_line import run_edgeexit

@@ -1,0 +1,23 @@
+"""The names of the commands, in the order in which `edgeexit --help` lists them."""
+
+from __future__ import annotations
+
+COMMANDS: tuple[str, ...] = (
+    "demo",
+    "train",
+    "export",
+    "compile",
+    "inspect",
+    "calibrate",
+    "calibrations",
+    "run",
+    "bench",
+    "compare",
+    "report",
+    "sign",
+    "devices",
+    "doctor",
+)
+"""In the order in which `edgeexit --help` lists them. Command `x` is `x_command` of `edgeexit/cli/cmd_x.py`: a function, or a group."""
+ABOUT = ("help", "version")
+"""Commands about edgeexit itself."""
