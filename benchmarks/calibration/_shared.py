@@ -39,7 +39,7 @@ def synthetic(seed: int, samples: int, exits: int, *, alike: bool = False) -> Re
 
 
 def real_networks(exits: int) -> Iterator[tuple[str, ReplayTable, ReplayTable]]:
-    """(name, calibration table, test table) of every sub-network with so many exits of the recorded real ones."""
+    """(name, calibration table, test table) of every sub-network of the recorded real ones with this number of exits."""
     for path in sorted((HERE / "tables").glob("*-calibration.npz")):
         name = path.stem.removesuffix("-calibration")
         calibration, test = ReplayTable.load(path), ReplayTable.load(path.with_name(f"{name}-test.npz"))

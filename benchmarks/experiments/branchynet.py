@@ -212,7 +212,7 @@ def searched(part: Replayed, costs: Mapping[str, Any]) -> list[float]:
 
 
 def table(test: Replayed, costs: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Table I for people."""
+    """Table I as text."""
     plain = ("plain", "", units.percent(float(test.plain_right.mean())), units.seconds(costs["plain"]), "", "")
     rows: list[tuple[str, ...]] = [plain]
     for name, r in chosen.items():

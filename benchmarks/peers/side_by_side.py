@@ -289,7 +289,7 @@ def agreement(ours: Runner, opened: Mapping[str, Way], data: Dataset) -> dict[st
 def table_of(
     timed: Mapping[str, Timed], agree: Mapping[str, Mapping[str, float | None]], ours: str
 ) -> list[tuple[str, ...]]:
-    """The rows for people."""
+    """The rows as text."""
     return [
         (
             name,

@@ -47,7 +47,7 @@ class Claim:
     """What is claimed, and how one run of it is simulated.
 
     Attributes:
-        name: in words.
+        name: name shown in the output.
         level: how often it says that it holds.
         at_most: how often it may hold; 1 where it may err to the safe side without limit.
         run: draws one measurement, says whether the truth was inside.

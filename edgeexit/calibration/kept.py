@@ -140,7 +140,7 @@ def control(runner: Runner, target: str | Target, *, step: float = STEP) -> Cont
     Args:
         runner: runner with a calibration of this device; its thresholds are set before every inference from now on.
         target: such as "mean<=2ms" or "p99<=10ms"; bounds on anything else are not controlled.
-        step: how far one overspending inference moves, between 0 and 1; larger reacts faster and wanders more.
+        step: how far one overspending inference moves, between 0 and 1; larger reacts faster and fluctuates more.
 
     Raises:
         InputError: no calibration, not exactly one bound on time, or no such step.

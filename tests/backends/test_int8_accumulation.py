@@ -1,4 +1,4 @@
-"""int8 on x86-64 without VNNI: whole sums are asked for there, and a model that cannot be opened so is opened without."""
+"""int8 on x86-64 without VNNI: int32 accumulation is requested, and a model that cannot be opened with it is opened without."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_model_that_cannot_have_int32_accumulation_compiles_all_the_same(
 
 
 @pytest.mark.usefixtures("without_vnni")
-def test_what_no_session_can_take_is_refused_in_words(tmp_path: Path) -> None:
+def test_what_no_session_can_take_raises_a_clear_error(tmp_path: Path) -> None:
     """By the second try, as elsewhere."""
     (tmp_path / "m.onnx").write_bytes(b"no model")
 

@@ -32,7 +32,7 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
-def test_an_operator_set_beyond_the_runtime_is_told_with_the_newest_that_it_takes(tmp_path: Path) -> None:
+def test_an_operator_set_beyond_the_runtime_is_reported_with_the_newest_that_it_takes(tmp_path: Path) -> None:
     """The onnx package may know newer ones than the runtime."""
     told = refusal(relu(tmp_path / "m.onnx", opset=99))
 
@@ -40,7 +40,7 @@ def test_an_operator_set_beyond_the_runtime_is_told_with_the_newest_that_it_take
 
 
 def test_the_lines_and_signatures_of_its_own_source_are_left_out(tmp_path: Path) -> None:
-    """They say nothing to a user, and would take the place of what does."""
+    """They mean nothing to a user, and would take the place of what does."""
     told = refusal(relu(tmp_path / "m.onnx", ir=40))
 
     assert "Unsupported model IR version: 40" in told

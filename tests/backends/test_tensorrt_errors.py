@@ -130,7 +130,7 @@ CUDA_WORDS = {
 
 
 @pytest.mark.parametrize("words", CUDA_WORDS)
-def test_what_cuda_says_is_told_with_its_remedy(words: str) -> None:
+def test_what_cuda_says_is_reported_with_its_remedy(words: str) -> None:
     """In pycuda's words; those of cuda-python are the names of the same errors."""
     with installed(Gpu()):
         import pycuda.driver as cuda
@@ -149,7 +149,7 @@ def test_what_cuda_says_is_told_with_its_remedy(words: str) -> None:
         ("CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "Update the driver"),
     ],
 )
-def test_what_cuda_python_says_is_told_with_its_remedy(name: str, told: str) -> None:
+def test_what_cuda_python_says_is_reported_with_its_remedy(name: str, told: str) -> None:
     """By the names of the errors."""
     with installed(Gpu()), pytest.raises(HardwareMissing, match=told), translate_cuda_errors("opening the GPU"):
         raise CudaError("cuDeviceGet", name)
@@ -175,7 +175,7 @@ def test_bindings_that_are_too_old_are_told() -> None:
     )
 
 
-def test_a_tensorrt_whose_libraries_do_not_load_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tensorrt_whose_libraries_do_not_load_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As on a machine without the driver, or with only half of TensorRT."""
     (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: cannot open shared object file')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -285,6 +285,6 @@ class _Refusal:
         return SimpleNamespace(name="UNSUPPORTED_NODE")
 
 
-def test_a_refused_node_is_told_by_its_code_where_the_parser_says_nothing_else() -> None:
+def test_a_refused_node_is_reported_by_its_code_where_the_parser_says_nothing_else() -> None:
     """Not as `(Det): false`."""
     assert "node 'y' (Det): unsupported node" in str(parse_error("the model", _Refusal()))

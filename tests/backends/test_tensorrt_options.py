@@ -109,13 +109,13 @@ def test_engines_are_kept_under_their_options(bundles: dict[str, Bundle], option
         ("tf32=true,tf32=false", "each name once"),
     ],
 )
-def test_options_that_cannot_be_are_refused_in_words(bundles: dict[str, Bundle], options: str, told: str) -> None:
+def test_options_that_cannot_be_raise_a_clear_error(bundles: dict[str, Bundle], options: str, told: str) -> None:
     """The name, its range, what to write."""
     with installed(Gpu()), pytest.raises(InputError, match=told):
         _open(bundles["skips"], options)
 
 
-def test_a_tactic_source_that_this_version_lacks_is_told_with_those_it_has(bundles: dict[str, Bundle]) -> None:
+def test_a_tactic_source_that_this_version_lacks_is_reported_with_those_it_has(bundles: dict[str, Bundle]) -> None:
     """TensorRT 11 has no cuBLAS any more."""
     with (
         installed(Gpu(driver=13000), tensorrt="11.4.0", bindings=13),
@@ -146,7 +146,7 @@ def test_options_in_another_order_are_the_same() -> None:
         (None, "dla_core=0", "float16", "this machine has no DLA"),
     ],
 )
-def test_a_dla_that_cannot_be_had_is_told(
+def test_a_dla_that_cannot_be_had_is_reported(
     bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch, board: str, options: str, precision: str, told: str
 ) -> None:
     """A board without one, too few of them, or a precision that it does not compute in."""
@@ -157,7 +157,7 @@ def test_a_dla_that_cannot_be_had_is_told(
         assert [] == gpu.leaks()
 
 
-def test_a_version_of_tensorrt_without_dlas_is_told(
+def test_a_version_of_tensorrt_without_dlas_is_reported(
     bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The board has two, TensorRT 10.8 to 11.3 serve none."""

@@ -250,7 +250,7 @@ def test_a_proof_that_was_asked_for_is_not_given_up(demo_runner: Runner, digits:
 
 
 def test_a_calibration_carries_its_verdict_through_json(demo_runner: Runner, digits: Dataset) -> None:
-    """`met` is that all bounds are; documents of before have one made from what they say."""
+    """`met` is that all bounds are; documents of older versions get one made from their fields."""
     result = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
     document = json.loads(json.dumps(result.to_document()))
     before = {k: v for k, v in document.items() if k not in ("verdict", "findings", "chosen_for")}

@@ -164,7 +164,7 @@ def test_the_difference_of_two_calibrations_names_what_differs_and_nothing_else(
 
 
 def test_run_and_inspect_name_the_calibration_in_use(bundle: Path) -> None:
-    """In words and in JSON; thresholds given by hand are no calibration's."""
+    """As text and as JSON; thresholds given by hand belong to no calibration."""
     document = json.loads(invoke("run", bundle, "--data", "digits:test", "--limit", 3, "--mode", "staged", "--json"))
     by_hand = invoke("run", bundle, "--data", "digits:test", "--limit", 3, "--mode", "staged", "--thresholds", "0.1")
 

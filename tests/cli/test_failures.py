@@ -157,7 +157,7 @@ def test_doctor_refuses_settings_that_nothing_can_run_with(option: str) -> None:
 
 
 def test_a_model_given_as_a_bundle_and_a_folder_given_as_a_result_are_named_as_what_they_are(tmp_path: Path) -> None:
-    """The message does not advise to compile over the model, and says nothing of JSON."""
+    """The message does not advise to compile over the model, and does not mention JSON."""
     (tmp_path / "net.onnx").write_bytes(b"x")
 
     assert "net.onnx is a file, and a bundle is a folder" in edgeexit("inspect", tmp_path / "net.onnx").stderr

@@ -64,7 +64,7 @@ def test_ctrl_c_while_starting_is_one_line(after_s: float) -> None:
     assert stderr == "interrupted; what was there before is unchanged\n"
 
 
-def test_ctrl_c_while_training_is_told_once(tmp_path: Path) -> None:
+def test_ctrl_c_while_training_is_reported_once(tmp_path: Path) -> None:
     """With the command that goes on, and no second message beside it."""
     pytest.importorskip("torch")
     words = ["train", "lenet-digits", "--out", tmp_path / "run", "--epochs", "100000", "--threads", "1"]

@@ -111,10 +111,10 @@ def branched(w: Writer, positive: str, flat: str) -> str:
 
 
 Picks = Callable[[Writer, str, str], str]
-WANDERING = [nonzero, compress, unique, sliced, tiled, filled, ranged, topped, looped, grown, branched]
+DATA_DEPENDENT = [nonzero, compress, unique, sliced, tiled, filled, ranged, topped, looped, grown, branched]
 
 
-@pytest.mark.parametrize("pick", WANDERING)
+@pytest.mark.parametrize("pick", DATA_DEPENDENT)
 def test_a_branch_is_not_settled_by_a_shape_that_depends_on_values(pick: Picks, tmp_path: Path) -> None:
     """How many elements were picked says something of the values: both branches stay, whatever carries the shape on."""
     w = Writer()

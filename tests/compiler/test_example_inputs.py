@@ -68,7 +68,7 @@ def test_the_forms_are_timed_on_the_examples(tmp_path: Path) -> None:
     assert 1 == len(bundle.manifest.timings)
 
 
-def test_an_example_that_gives_nan_is_told(tmp_path: Path) -> None:
+def test_an_example_that_gives_nan_is_reported(tmp_path: Path) -> None:
     """It is the network that does, so the examples are not blamed on edgeexit."""
     path, examples = mean_over_lengths(tmp_path)
 

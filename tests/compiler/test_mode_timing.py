@@ -53,7 +53,7 @@ def test_the_form_with_the_lower_mean_over_the_exits_is_faster(
     assert faster == ModeTimes(staged_s, fused_s, 1.0).faster
 
 
-def test_what_a_process_refuses_is_told_in_its_words(compiled: Path) -> None:
+def test_what_a_process_refuses_is_reported_with_its_message(compiled: Path) -> None:
     """Without a traceback, and with the exit code of the error."""
     bundle = Bundle.open(compiled)
     inputs = make_random_inputs(bundle.manifest.inputs, 0, 8)

@@ -103,7 +103,7 @@ def test_probabilities_in_float16_and_int8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exits", [None, NAMES])
-def test_one_number_that_says_yes_or_no_is_told_how_to_be_two(tmp_path: Path, exits: list[str] | None) -> None:
+def test_one_number_that_says_yes_or_no_gets_advice_to_become_two(tmp_path: Path, exits: list[str] | None) -> None:
     """Named or not."""
     w = Writer()
     x = "x"

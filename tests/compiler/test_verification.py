@@ -239,7 +239,7 @@ def test_answers_far_from_the_originals_are_warned_of() -> None:
 
 
 def test_manifests_of_before_are_read(tmp_path: Path) -> None:
-    """They say nothing of references and scores."""
+    """They do not count for references and scores."""
     bundle = compile_model(masked(tmp_path / "m.onnx"), tmp_path / "b", exits=["z1", "z2"], seconds=0)
     document = to_document(bundle.manifest)
     for name in ("reference", "score_error", "precision_error", "same_labels"):

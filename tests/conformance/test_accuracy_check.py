@@ -1,4 +1,4 @@
-"""The conformance check of accuracy: so many labels may differ, and not one more."""
+"""The conformance check of accuracy: a fixed number of labels may differ, and not one more."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Answers:
 
 
 def judged(bundle: Bundle, precision: str, right: int, right_of_reference: int) -> bool | None:
-    """The outcome where so many of 200 labels are right; the reference says class 0 of every input."""
+    """The outcome where this number of 200 labels is right; the reference answers class 0 for every input."""
     case = ConformanceCase(
         bundle,
         Settings(precision=precision),

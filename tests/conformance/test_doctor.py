@@ -35,7 +35,7 @@ def test_the_doctor_proves_a_backend_and_writes_what_can_be_sent_in(
     assert "edgeexit.conformance/1" == document["conformance"]["schema"]
 
 
-def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported_before_anything_runs(tmp_path: Path) -> None:
     """With the option that gives another."""
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file/proof\.json.* Give another file with --output"):

@@ -1,4 +1,4 @@
-"""Data files and labels as people have them become what the network takes, or one message says what to do."""
+"""Data files and labels in common forms become what the network takes, or one message says what to do."""
 
 from __future__ import annotations
 

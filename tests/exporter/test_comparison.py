@@ -73,7 +73,7 @@ def test_logarithms_are_compared_on_the_examples_own_values(tmp_path: Path) -> N
     assert export(module, torch.full((1, 6), 2.0), tmp_path / "m.onnx").largest_difference < 1e-4
 
 
-def test_a_forward_that_takes_nothing_but_its_example_is_told_whose_inputs_failed(tmp_path: Path) -> None:
+def test_a_forward_that_takes_nothing_but_its_example_is_reported_with_the_inputs_that_failed(tmp_path: Path) -> None:
     """The example is not to blame, and the message has the remedy."""
     with pytest.raises(ModelError) as caught:
         export(Picks(), torch.tensor([[14.0, 90, 90, 90, 90, 90]]), tmp_path / "m.onnx")
@@ -108,7 +108,7 @@ def test_constants_below_1e_8_stay_in_the_file(shape: Any, tmp_path: Path) -> No
 
 
 def test_a_rewriting_that_drops_a_tiny_constant_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison looks where such a constant decides, whoever dropped it."""
+    """The comparison tests inputs where such a constant decides, wherever it was dropped."""
     from onnxscript import optimizer
 
     monkeypatch.setattr("edgeexit.exporter.conversion.simplify", optimizer.optimize_ir)

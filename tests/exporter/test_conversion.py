@@ -68,7 +68,7 @@ def test_the_file_has_the_opset_that_was_asked_for(tmp_path: Path, opset: int) -
 
 @pytest.mark.parametrize("opset", [0, 99])
 def test_an_opset_that_torch_cannot_write_is_refused(tmp_path: Path, opset: int) -> None:
-    """Torch itself writes another one and says nothing."""
+    """Torch itself writes another one without a warning."""
     with pytest.raises(ModelError, match=f"cannot write this module in opset {opset}"):
         export(Net(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx", opset=opset)
 
@@ -81,7 +81,7 @@ class FixesTheBatch(Net):
 
 
 def test_a_batch_that_forward_fixes_is_noticed(tmp_path: Path) -> None:
-    """Torch bakes it in and says nothing; the message has the remedy."""
+    """Torch bakes it in without a warning; the message has the remedy."""
     with pytest.raises(ModelError, match=r"is fixed by forward \(`len\(x\)` fixes it, `x\.shape\[0\]` does not\)"):
         export(FixesTheBatch(lambda z, h: z), torch.zeros(1, 6), tmp_path / "m.onnx")
 

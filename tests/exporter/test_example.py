@@ -71,7 +71,7 @@ def test_an_example_that_does_not_fit_is_one_message(tmp_path: Path, example: An
         ({"metadata": {"edgeexit.exits": "[]"}}, "metadata 'edgeexit.exits' says where the exits are"),
     ],
 )
-def test_arguments_of_another_kind_are_refused_in_words(tmp_path: Path, arguments: Any, fault: str) -> None:
+def test_arguments_of_another_kind_raise_a_clear_error(tmp_path: Path, arguments: Any, fault: str) -> None:
     """Before anything is run; one text is no list of names."""
     given = {"module": Net(lambda z, h: z[:2]), "example": torch.zeros(1, 6), **arguments}
 
@@ -170,7 +170,7 @@ def test_inputs_beyond_those_that_have_names_get_names_of_their_own(tmp_path: Pa
     ],
     ids=["traced", "scripted", "a part is scripted"],
 )
-def test_what_torch_jit_made_is_refused_in_words(tmp_path: Path, made: Callable[[], nn.Module], what: str) -> None:
+def test_what_torch_jit_made_raises_a_clear_error(tmp_path: Path, made: Callable[[], nn.Module], what: str) -> None:
     """Its Python is gone, and with it what torch exports."""
     with pytest.raises(
         ModelError, match=f"^{what} was made by torch.jit, .* the original module, before scripting or tracing"
@@ -178,7 +178,7 @@ def test_what_torch_jit_made_is_refused_in_words(tmp_path: Path, made: Callable[
         export(made(), torch.zeros(1, 6), tmp_path / "m.onnx")
 
 
-def test_what_torch_export_made_is_refused_in_words(tmp_path: Path) -> None:
+def test_what_torch_export_made_raises_a_clear_error(tmp_path: Path) -> None:
     """It has no mode to set, and the shapes that it was exported with."""
     program = torch.export.export(Net(lambda z, h: z), (torch.zeros(2, 6),))
 

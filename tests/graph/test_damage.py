@@ -32,7 +32,7 @@ def with_function(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", [b"Softplus", b"inside", b"Block", b"blocks", b"z1", b"n0"])
-def test_a_name_that_is_not_utf8_is_told_wherever_it_stands(tmp_path: Path, name: bytes) -> None:
+def test_a_name_that_is_not_utf8_is_reported_wherever_it_stands(tmp_path: Path, name: bytes) -> None:
     """In a graph or in a local function; protobuf hands it over as bytes."""
     path = with_function(tmp_path)
     content = path.read_bytes()

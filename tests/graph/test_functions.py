@@ -19,7 +19,7 @@ IMPORTS = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
 
 
 def call(kind: str, x: str, y: str, slope: float | str | None) -> onnx.NodeProto:
-    """A node with a slope; a name hands on the attribute of the function around it."""
+    """A node with a slope; a name passes on the attribute of the function around it."""
     domain = "" if kind == "LeakyRelu" else "own"
     own: dict[str, Any] = {"alpha": slope} if isinstance(slope, float) else {}
     node = helper.make_node(kind, [x], [y], domain=domain, **own)
@@ -63,7 +63,7 @@ def test_a_local_function_keeps_its_default(given_slope: float | None, tmp_path:
 
 
 @pytest.mark.parametrize("default", [None, 0.3])
-def test_what_is_handed_on_but_not_given_falls_to_the_default_of_whom_it_is_handed_to(
+def test_an_attribute_passed_on_but_not_given_takes_the_default_of_the_inner_function(
     default: float | None, tmp_path: Path
 ) -> None:
     """A function's own, and beside it in the same body the operator's, in one call and not in the other."""
@@ -80,7 +80,7 @@ handed = slopes | st.just("alpha")
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_functions_that_call_functions_are_what_onnx_runtime_makes_of_them(data: st.DataObject, tmp_path: Path) -> None:
-    """Three deep, attributes given, handed on and left out as they come."""
+    """Three deep, attributes given, passed on and left out in all combinations."""
     functions: list[onnx.FunctionProto] = []
     for name in ("A", "B", "C"):
         kinds = st.sampled_from(["LeakyRelu", *(f.name for f in functions)])

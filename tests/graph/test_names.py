@@ -152,7 +152,7 @@ def test_a_settled_branch_may_give_one_tensor_twice_and_a_weight(tmp_path: Path)
     np.testing.assert_array_equal(expected, original(tmp_path / "taken.onnx", ["z"], samples()))
 
 
-def test_a_branch_with_more_results_than_its_if_is_told(tmp_path: Path) -> None:
+def test_a_branch_with_more_results_than_its_if_is_reported(tmp_path: Path) -> None:
     """The model is damaged; the message counts both."""
     path = doubled(tmp_path / "m.onnx", by_branch=True)
     model = onnx.load(str(path))

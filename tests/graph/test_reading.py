@@ -81,7 +81,7 @@ def test_weights_outside_that_end_early_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["sequence", "map"])
 def test_an_output_that_is_no_tensor_is_passed_over(kind: str, tmp_path: Path) -> None:
-    """As converters add them for people; named as an exit, it is told what it is."""
+    """As some converters add; named as an exit, the message says what it is."""
     w = Writer()
     two_heads(w)
     path = saved(tmp_path, w, ["z1", "z2"])
@@ -141,7 +141,7 @@ def test_as_many_exits_as_a_file_can_nest(tmp_path: Path) -> None:
         ([("z1", ""), ("z2", "")], "needs a score output at every early exit"),
     ],
 )
-def test_metadata_that_names_nothing_is_told(entries: list[tuple[str, Any]], told: str, tmp_path: Path) -> None:
+def test_metadata_that_names_nothing_is_reported(entries: list[tuple[str, Any]], told: str, tmp_path: Path) -> None:
     """Written by another tool, say."""
     w = Writer()
     two_heads(w)
@@ -178,7 +178,7 @@ def test_exits_that_are_named_keep_the_scores_that_the_metadata_has_for_them(tmp
         )
 
 
-def test_an_exit_without_a_name_is_told(tmp_path: Path) -> None:
+def test_an_exit_without_a_name_is_reported(tmp_path: Path) -> None:
     """As any other that is no output."""
     w = Writer()
     two_heads(w)

@@ -66,7 +66,7 @@ def test_a_stage_holds_only_what_its_exit_needs(network: RandomNetwork) -> None:
 @quick
 @given(network=random_networks())
 def test_boundary_tensors_are_those_that_cross(network: RandomNetwork) -> None:
-    """What a stage reads is an input, made by itself, or made by an earlier stage that says so; and nothing is handed on for nobody."""
+    """A stage reads inputs, its own tensors, or tensors that an earlier stage declares; no tensor is passed on unread."""
     net, _, stages = taken_apart(network, "running_mean")
     flow = Flow.from_graph(net.proto.graph, network.inputs)
     weights = {t.name for t in net.proto.graph.initializer}

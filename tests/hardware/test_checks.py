@@ -18,7 +18,7 @@ def checks(root: Path) -> dict[str, MachineCheck]:
     return {check.name: check for check in check_machine(root)}
 
 
-def test_a_jetson_left_to_its_governors_is_told_to_fix_its_clocks(tmp_path: Path) -> None:
+def test_a_jetson_left_to_its_governors_is_advised_to_fix_its_clocks(tmp_path: Path) -> None:
     """With the board's own tool."""
     clocks = checks(plant(tmp_path, boards.jetson_orin_nano()))["clocks"]
 
@@ -45,7 +45,7 @@ def test_the_power_meter_is_checked_by_reading_it(tmp_path: Path) -> None:
     assert "VDD_IN 5.263 W" in found.found
 
 
-def test_without_a_power_meter_every_reason_is_told(tmp_path: Path) -> None:
+def test_without_a_power_meter_every_reason_is_reported(tmp_path: Path) -> None:
     """Energy is then not measured, and not zero."""
     found = checks(tmp_path)["power meter"]
 
@@ -53,7 +53,7 @@ def test_without_a_power_meter_every_reason_is_told(tmp_path: Path) -> None:
     assert "rapl:" in found.found
 
 
-def test_over_current_since_boot_is_told_and_no_fault(tmp_path: Path) -> None:
+def test_over_current_since_boot_is_reported_and_no_fault(tmp_path: Path) -> None:
     """Only a rise during a run is."""
     found = checks(plant(tmp_path, boards.jetson_orin_nano(oc=(0, 0, 37))))["throttling"]
 
@@ -61,7 +61,7 @@ def test_over_current_since_boot_is_told_and_no_fault(tmp_path: Path) -> None:
     assert "(oc3): 37" in found.found
 
 
-def test_a_board_that_is_too_hot_now_is_told_so(tmp_path: Path) -> None:
+def test_a_board_that_is_too_hot_now_is_reported(tmp_path: Path) -> None:
     """Before anything is measured."""
     tree = {**boards.jetson_orin_nano(), "sys/class/thermal/cooling_device1/cur_state": 3}
 
@@ -80,11 +80,11 @@ def test_a_cpu_limit_and_too_many_threads_are_warned_of(tmp_path: Path) -> None:
     free = plant(tmp_path / "free", online)
 
     warned = checks(limited)["CPUs"]
-    crowded = {check.name: check for check in check_machine(free, threads=64)}["CPUs"]
+    short = {check.name: check for check in check_machine(free, threads=64)}["CPUs"]
 
-    assert "warn" == warned.status == crowded.status
+    assert "warn" == warned.status == short.status
     assert "0.5 of 8 CPUs" in warned.found
-    assert "64 threads" in crowded.found
+    assert "64 threads" in short.found
     assert "ok" == checks(free)["CPUs"].status
 
 

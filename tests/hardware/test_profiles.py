@@ -203,7 +203,7 @@ def test_a_profile_of_a_newer_edgeexit_is_refused_with_the_remedy(faulty: Path) 
         read_profile(faulty)
 
 
-def test_a_file_that_is_not_toml_is_told_by_its_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_toml_is_reported_by_its_line(tmp_path: Path) -> None:
     """And every file's faults come together."""
     (tmp_path / "one.toml").write_text("schema = \n")
     (tmp_path / "two.toml").write_text("name == 2\n")

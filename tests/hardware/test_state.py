@@ -303,7 +303,7 @@ def test_a_fixed_clock_that_moves_was_pulled_down() -> None:
     assert "which was fixed" in Timeline((moving,)).judge(fixed={"gpu"}).reasons[0]
 
 
-def test_cooling_that_came_and_went_between_the_snapshots_is_told() -> None:
+def test_cooling_that_came_and_went_between_the_snapshots_is_reported() -> None:
     """Both snapshots find it idle; the timed stretch does not."""
     throttled = Series("cpufreq-cpu0#1", "cooling", (0.0, 1.0, 2.0), (0.0, 3.0, 0.0))
 
@@ -334,7 +334,7 @@ def test_ctrl_c_does_not_cost_the_records(orin: Path) -> None:
 
 
 def test_a_machine_that_shows_nothing_costs_no_process(tmp_path: Path) -> None:
-    """Its timeline is empty and says nothing."""
+    """Its timeline is empty and has no findings."""
     recorder = StateRecorder(tmp_path)
     recorder.start()
 

@@ -107,7 +107,7 @@ def test_models_are_named_with_short_digests(reference: BenchResult) -> None:
         compare_results(first, second)
 
 
-def test_a_result_that_does_not_know_its_source_is_told_apart_by_its_model(reference: BenchResult) -> None:
+def test_a_result_that_does_not_know_its_source_is_distinguished_by_its_model(reference: BenchResult) -> None:
     """As results of older versions are."""
     older = replace(reference, subject=replace(reference.subject, source=None, source_sha256=None))
     assert {} == compare_results(older, reference).varied

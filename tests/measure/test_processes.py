@@ -13,7 +13,7 @@ from edgeexit.util.progress import show_nothing
 
 
 class NoJob:
-    """A job whose file says nothing."""
+    """A job whose file is empty."""
 
     def write(self, path: Path) -> None:
         """As an empty file."""

@@ -105,7 +105,7 @@ def test_classifiers_may_come_one_by_one() -> None:
         (nn.Sequential(nn.Linear(6, 4), nn.ReLU()), "needs a list of classifiers .* not one Sequential"),
     ],
 )
-def test_what_is_no_list_of_modules_is_refused_in_words(given: Any, fault: str) -> None:
+def test_what_is_no_list_of_modules_raises_a_clear_error(given: Any, fault: str) -> None:
     """With what was given."""
     with pytest.raises(ModelError, match=fault):
         cascade(given)

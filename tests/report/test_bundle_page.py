@@ -88,7 +88,7 @@ def test_names_from_models_are_text_and_nothing_else(hostile: Bundle) -> None:
 
 
 def test_names_in_sentences_are_text_too(hostile: Bundle) -> None:
-    """Of an exit that is slower than the backbone, say; whether there is such a sentence hangs on the machine."""
+    """Of an exit that is slower than the backbone, say; whether there is such a sentence depends on the machine."""
     slow = ModeTiming((1.0,) * 4, (1.0,) * 4, "staged", "2026-01-01T00:00:00+00:00", 0.5)
     timed = Bundle(hostile.path, replace(hostile.manifest, timings={"some device": slow}))
 

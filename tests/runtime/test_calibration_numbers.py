@@ -1,4 +1,4 @@
-"""A calibration that says what is no number is refused, or passed over, in words."""
+"""A calibration with a value that is not a number raises a clear error, or is passed over with a warning."""
 
 from __future__ import annotations
 

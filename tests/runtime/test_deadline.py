@@ -192,7 +192,7 @@ def test_load_picks_up_the_thresholds_of_this_device(bundle_path: Path) -> None:
 
 
 def test_load_warns_when_the_device_is_in_another_state(bundle_path: Path) -> None:
-    """Latencies measured in one power mode say nothing about another."""
+    """Latencies measured in one power mode do not hold in another."""
     calibrated(bundle_path, [1.0, 2.0, 3.0], "staged").close()
     bundle = edgeexit.Bundle.open(bundle_path)
     key = Settings().key(find_device_key())

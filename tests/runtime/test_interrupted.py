@@ -18,7 +18,7 @@ from tests.networks import images
 
 
 def interrupted(runner: Runner, line: int) -> bool:
-    """Force exit 1 and raise where the program's `run` is about to do its n-th line; False where it has no so many."""
+    """Force exit 1 and raise where the program's `run` is about to do its n-th line; False where it has fewer lines."""
     codes = [HostFused.run.__code__, HostStaged.run.__code__]
     seen = 0
 

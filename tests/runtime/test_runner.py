@@ -58,7 +58,7 @@ def test_a_sample_leaves_at_the_first_exit_whose_entropy_is_at_most_its_threshol
 
 
 @pytest.mark.parametrize("exit", [1, 2, 3])
-def test_forced_leaves_at_the_exit_it_is_told_whatever_the_thresholds(
+def test_forced_leaves_at_the_given_exit_whatever_the_thresholds(
     runner: Runner, answers: list[np.ndarray], exit: int
 ) -> None:
     """The decision is overridden and nothing else: the logits are that exit's."""
@@ -119,9 +119,7 @@ def test_batch_gives_what_one_by_one_gives_in_the_same_order(
 
 
 @pytest.mark.parametrize("shape", [(), (3, 2), (2,)])
-def test_a_stage_whose_outputs_do_not_fit_its_manifest_is_an_error_in_words(
-    compiled: Path, shape: tuple[int, ...]
-) -> None:
+def test_a_stage_whose_outputs_do_not_fit_its_manifest_is_a_clear_error(compiled: Path, shape: tuple[int, ...]) -> None:
     """A damaged file that the manifest vouches for may give scores of any shape."""
     manifest = edgeexit.Bundle.open(compiled).manifest
     first = manifest.stages[0]
@@ -136,7 +134,7 @@ def test_a_stage_whose_outputs_do_not_fit_its_manifest_is_an_error_in_words(
         leave_in_stages(Odd(), manifest, {"x": images(3)}, [0.0, 0.0], -1)
 
 
-def test_a_buffer_that_no_machine_has_is_an_error_in_words() -> None:
+def test_a_buffer_that_no_machine_has_is_a_clear_error() -> None:
     """A manifest or a model may claim any shape."""
     with pytest.raises(ModelError, match="needs 131072 GiB, more memory than this machine has"):
         make_aligned_array((1 << 45,), np.float32)

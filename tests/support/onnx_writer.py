@@ -127,7 +127,7 @@ def check(
 
 
 def check_batch(runner: Runner, samples: Mapping[str, Array], tolerance: float) -> None:
-    """A batch is its samples one by one, whoever leaves where."""
+    """A batch is its samples one by one, wherever they leave."""
     each = [{n: a[i : i + 1] for n, a in samples.items()} for i in range(len(next(iter(samples.values()))))]
     runner.thresholds = [between([runner.forced(x, exit=exit).score for x in each]) for exit in range(1, runner.exits)]
     for x, row in zip(each, runner.batch(dict(samples)), strict=True):

@@ -1,4 +1,4 @@
-"""Settings in TOML files, as people write them and as damage leaves them."""
+"""Settings in TOML files, correct and damaged."""
 
 from __future__ import annotations
 

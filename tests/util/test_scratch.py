@@ -204,7 +204,7 @@ def _runs(number: int) -> bool:
 
 
 def interrupted_at(line: int, place: Path) -> bool:
-    """Make and leave a scratch folder, with Ctrl-C before the given line of the module is run; whether there were so many lines."""
+    """Make and leave a scratch folder, with Ctrl-C before the given line of the module is run; whether there was such a line."""
     count = 0
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:

@@ -81,7 +81,9 @@ def make_session_options(
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = _FATAL_ONLY if quiet or int32_accumulation else _ERRORS_ONLY  # whole sums are a try
+    options.log_severity_level = (
+        _FATAL_ONLY if quiet or int32_accumulation else _ERRORS_ONLY
+    )  # int32 accumulation may fail
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(settings.spin)))
     options.add_session_config_entry("session.disable_prepacking", str(int(not packed)))
     options.add_session_config_entry(INT32_ACCUMULATION, str(int(int32_accumulation)))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgeexit.runtime import Prediction, Runner
 
 STEP = 0.03
-"""η: how much of the path one full overspending moves. Larger reacts faster and wanders more."""
+"""η: how much of the path one full overspending moves. Larger reacts faster and fluctuates more."""
 CLIP = 2.0
 """cost_max, as a multiple of the last exit's mean cost: one stalled inference must not empty the budget of the next thousand."""
 

@@ -24,12 +24,12 @@ FRONT = front(TABLE)
 def driven(
     law: ControlLaw, latencies: np.ndarray, paths: list[tuple[float, ...]], order: np.ndarray, start: float
 ) -> FrontPosition:
-    """A dial over a stream: sample `order[t]` of the table at time t, its exit's cost scaled by `latencies[t]`."""
-    dial = FrontPosition(law, len(paths) - 2, start)
+    """A position on the front over a stream: sample `order[t]` of the table at time t, its exit's cost scaled by `latencies[t]`."""
+    position = FrontPosition(law, len(paths) - 2, start)
     leaves = np.stack([TABLE.leaves_at(p) for p in paths])
     for t, i in enumerate(order):
-        dial.move(float(TABLE.mean_cost_s[leaves[dial.index, i]] * latencies[t]))
-    return dial
+        position.move(float(TABLE.mean_cost_s[leaves[position.index, i]] * latencies[t]))
+    return position
 
 
 @settings(max_examples=20, deadline=None)
@@ -41,11 +41,11 @@ def test_the_mean_never_leaves_its_bound_under_its_condition(seed: int, share: f
     difficulty = np.argsort(TABLE.scores[:, 0] + rng.uniform(0, 2) * rng.random(len(TABLE)).astype(np.float32))
     order = difficulty[:1500] if seed % 2 else difficulty[::-1][:1500]
 
-    dial = driven(law, np.ones(len(order)), list_path_thresholds(FRONT, 4), order, rng.random())
+    position = driven(law, np.ones(len(order)), list_path_thresholds(FRONT, 4), order, rng.random())
 
-    assert dial.mean_cost is not None
-    assert abs(dial.mean_cost - law.wanted) <= law.bound(len(order)) * (1 + 1e-9)
-    assert 0.0 == dial.saturation
+    assert position.mean_cost is not None
+    assert abs(position.mean_cost - law.wanted) <= law.bound(len(order)) * (1 + 1e-9)
+    assert 0.0 == position.saturation
 
 
 @pytest.mark.parametrize("drift", ["none", "sudden", "slow", "clock"])
@@ -60,33 +60,33 @@ def test_the_mean_is_held_within_one_per_cent_under_drift(drift: str) -> None:
     clock = np.repeat([1.0, 1.3], 5000) if drift == "clock" else np.ones(10_000)
     law = ControlLaw.of(TABLE, f"mean<={budget(TABLE, 0.45)!r}s")
 
-    dial = driven(law, clock, list_path_thresholds(FRONT, 4), order, find_start(FRONT, law, TABLE))
+    position = driven(law, clock, list_path_thresholds(FRONT, 4), order, find_start(FRONT, law, TABLE))
 
-    assert dial.mean_cost is not None
-    assert abs(dial.mean_cost / law.wanted - 1) < 0.01
+    assert position.mean_cost is not None
+    assert abs(position.mean_cost / law.wanted - 1) < 0.01
 
 
 def test_a_tail_is_held_at_its_share() -> None:
-    """The same dial on [latency > L]: 10 % of inferences may take longer, about that many do."""
+    """The same controller on [latency > L]: 10 % of inferences may take longer, about that many do."""
     limit = float(TABLE.mean_cost_s[2] * 1.01)
     law = ControlLaw.of(TABLE, f"p90<={limit!r}s")
     order = np.random.default_rng(0).choice(len(TABLE), 10_000)
 
-    dial = driven(law, np.ones(10_000), list_path_thresholds(FRONT, 4), order, find_start(FRONT, law, TABLE))
+    position = driven(law, np.ones(10_000), list_path_thresholds(FRONT, 4), order, find_start(FRONT, law, TABLE))
 
-    assert dial.mean_cost is not None
-    assert abs(dial.mean_cost - 0.1) < 0.01
+    assert position.mean_cost is not None
+    assert abs(position.mean_cost - 0.1) < 0.01
 
 
 def test_a_target_that_no_threshold_can_hold_is_reported_as_saturation() -> None:
-    """Below the first exit's cost the dial stays at its end and says so."""
+    """Below the first exit's cost the position stays at its end and reports saturation."""
     law = ControlLaw(float(TABLE.mean_cost_s[0]) / 2, float(TABLE.mean_cost_s[-1]) * 2)
     order = np.arange(2000)
 
-    dial = driven(law, np.ones(2000), list_path_thresholds(FRONT, 4), order, 0.5)
+    position = driven(law, np.ones(2000), list_path_thresholds(FRONT, 4), order, 0.5)
 
-    assert 0 == dial.index
-    assert dial.saturation > 0.8
+    assert 0 == position.index
+    assert position.saturation > 0.8
 
 
 def test_the_ends_of_the_path_leave_always_first_and_always_last() -> None:

@@ -54,7 +54,7 @@ def software(event: Event, thread: int) -> int:
 
 
 def touch(pages: int) -> None:
-    """Write to so many pages that are not there yet."""
+    """Write to this number of pages that are not mapped yet."""
     size = mmap.PAGESIZE
     with mmap.mmap(-1, pages * size) as memory:
         if hasattr(mmap, "MADV_NOHUGEPAGE"):
@@ -241,7 +241,7 @@ def test_counters_are_read_for_every_exit_the_mix_and_the_backbone(runner: Runne
 
 
 @pytest.mark.parametrize("device", [None, ORIN_NANO])
-def test_another_machine_than_x86_64_is_told_that_it_cannot_simulate(
+def test_another_machine_than_x86_64_learns_that_it_cannot_simulate(
     runner: Runner, samples: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, device: str | None
 ) -> None:
     """Before anything else: naming a device or installing valgrind would not help it."""

@@ -128,7 +128,7 @@ def test_a_counter_that_ticks_slowly_is_read_from_tick_to_tick() -> None:
 
 
 def test_a_stuck_code_gives_no_energy() -> None:
-    """One and the same value in every reading says nothing, and is not reported as power."""
+    """The same value in every reading carries no information, and is not reported as power."""
     world = World()
     report = measured(world, Simulated(world, fault=stuck))
 
@@ -136,7 +136,7 @@ def test_a_stuck_code_gives_no_energy() -> None:
     assert "stuck" in (report.reason or "")
 
 
-def test_a_negative_offset_cancels_in_net_energy_and_is_told_for_gross() -> None:
+def test_a_negative_offset_cancels_in_net_energy_and_is_reported_for_gross() -> None:
     """A Thor shows -392 mW at idle: net energy is right, gross carries it and its budget says so."""
     world = World(idle_w=0.0)
     report = measured(world, Simulated(world, offset_w=-0.392))
