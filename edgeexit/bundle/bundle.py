@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from edgeexit.bundle import history
 from edgeexit.bundle.calibration_document import CalibrationDocument
+from edgeexit.bundle.leftovers import HASH_DIGITS, drop_unused_files, read_old_manifest, remove_leftovers
 from edgeexit.bundle.manifest import SCHEMA, CalibrationEntry, CalibrationRecord, FileEntry, Manifest
 from edgeexit.bundle.reading import MANIFEST, check_files, read_bundle_json, read_manifest, translate_read_errors
 from edgeexit.bundle.seal import seal
@@ -23,15 +23,12 @@ from edgeexit.bundle.store import (
     translate_write_errors,
 )
 from edgeexit.bundle.summary import format_bundle_summary
-from edgeexit.errors import BundleError, EdgeExitError
+from edgeexit.errors import BundleError
 from edgeexit.util.arguments import as_path
-from edgeexit.util.atomic import create_temporary, is_temporary, move_into_place, write_whole
+from edgeexit.util.atomic import create_temporary, move_into_place, write_whole
 from edgeexit.util.display import Summarised, Summary
 from edgeexit.util.documents import dumps
 from edgeexit.util.progress import Progress, show_nothing
-
-_HASH_DIGITS = 16
-_CONTENT_NAME = re.compile(rf"-[0-9a-f]{{{_HASH_DIGITS}}}\.\w+$")
 
 
 @dataclass(frozen=True, repr=False)
@@ -272,7 +269,7 @@ class Bundle(Summarised):
         check_room_to_write(self.path)
         self.refuse_recompiled()
         with suppress(BundleError, OSError), lock_folder(self.path):
-            _sweep(self.path, read_manifest(self.path))  # what killed writers left
+            remove_leftovers(self.path, read_manifest(self.path))  # what killed writers left
 
 
 class BundleChange:
@@ -301,7 +298,7 @@ class BundleChange:
         """Take in a finished file under its content's name. Returns that name."""
         digest = compute_sha256(unfinished)
         plain = Path(name)
-        final = str(plain.with_name(f"{plain.stem}-{digest[:_HASH_DIGITS]}{plain.suffix}"))
+        final = str(plain.with_name(f"{plain.stem}-{digest[:HASH_DIGITS]}{plain.suffix}"))
         self.files[final] = FileEntry(digest, unfinished.stat().st_size)
         if not (self.folder / final).exists():
             self._made.append(self.folder / final)
@@ -310,11 +307,11 @@ class BundleChange:
 
     def undo(self) -> None:
         """Remove what was added, unless the manifest in force names it."""
-        manifest = _read_old_manifest(self.folder)
+        manifest = read_old_manifest(self.folder)
         for path in self._made:
             if manifest is None or str(path.relative_to(self.folder)) not in manifest.files:
                 path.unlink(missing_ok=True)
-        _sweep(self.folder, manifest)
+        remove_leftovers(self.folder, manifest)
 
     def commit(self, make: Callable[[Manifest], Manifest]) -> Bundle:
         """Replace the manifest by what `make` makes of the old one; files that nothing names are then removed."""
@@ -325,10 +322,10 @@ class BundleChange:
 
     def install(self, manifest: Manifest) -> Bundle:
         """Replace the manifest; from here on the bundle is the new one."""
-        manifest = _drop_orphans(replace(manifest, schema=SCHEMA))
+        manifest = drop_unused_files(replace(manifest, schema=SCHEMA))
         write_whole(self.folder / MANIFEST, seal(manifest))
         with suppress(OSError):  # it is committed; what is left over goes when it is written next
-            _sweep(self.folder, manifest)
+            remove_leftovers(self.folder, manifest)
         return Bundle(self.folder, manifest)
 
 
@@ -338,7 +335,7 @@ def check_replaceable(path: Path) -> None:
     Raises:
         BundleError: `path` holds something that is no bundle, or cannot be written.
     """
-    _read_old_manifest(path)
+    read_old_manifest(path)
     if path.exists():
         check_room_to_write(path)
 
@@ -350,13 +347,13 @@ def replace_bundle(path: Path) -> Iterator[BundleChange]:
     Raises:
         BundleError: `path` holds something that is no bundle, another process writes, no permission, no room.
     """
-    _read_old_manifest(path)  # refuses what is no bundle, before anything is written
+    read_old_manifest(path)  # refuses what is no bundle, before anything is written
     fresh = not path.exists()
     with translate_write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         with lock_folder(path):
-            old = _read_old_manifest(path)  # another writer may have replaced it meanwhile
-            _sweep(path, old)
+            old = read_old_manifest(path)  # another writer may have replaced it meanwhile
+            remove_leftovers(path, old)
             change = BundleChange(path, old)
             try:
                 yield change
@@ -367,40 +364,3 @@ def replace_bundle(path: Path) -> Iterator[BundleChange]:
                         (path / LOCK).unlink()
                         path.rmdir()
                 raise
-
-
-def _read_old_manifest(path: Path) -> Manifest | None:
-    if (path / MANIFEST).exists():
-        with suppress(EdgeExitError):  # a damaged bundle may be recompiled
-            return read_manifest(path)
-        return None
-    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not (path / LOCK).exists():
-        msg = f"{path} exists and is not a bundle: choose another path, or remove it first."
-        raise BundleError(msg)
-    return None
-
-
-def _sweep(folder: Path, manifest: Manifest | None) -> None:
-    """Remove what no manifest names: unfinished files of killed writers, and files of the manifest before. Files of other programs stay.
-
-    A manifest that is there and cannot be read (damaged, or of a newer edgeexit) may name anything: then only unfinished files go.
-    """
-    unknown = manifest is None and (folder / MANIFEST).exists()
-    keep = manifest.files if manifest else {}
-    calibrations = folder / "calibrations"
-    for path in sorted(folder.rglob("*"), reverse=True):
-        ours = not unknown and _CONTENT_NAME.search(path.name) and str(path.relative_to(folder)) not in keep
-        if (path.is_file() or path.is_symlink()) and (is_temporary(path) or ours):
-            path.unlink()
-        elif calibrations in (path, *path.parents) and _is_empty_folder(path):
-            path.rmdir()
-
-
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
-
-
-def _drop_orphans(manifest: Manifest) -> Manifest:
-    used = {*manifest.models, *(file for entry in manifest.calibrations.values() for file in entry.files)}
-    used |= {file for record in manifest.history for file in record.entry.files}
-    return replace(manifest, files={n: f for n, f in manifest.files.items() if n in used or n.endswith(".bin")})

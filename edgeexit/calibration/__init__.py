@@ -22,8 +22,9 @@ from edgeexit.calibration.certify import Certificate, certify, samples_needed
 from edgeexit.calibration.kept import control, drift_alarm, retune
 from edgeexit.calibration.online.controller import ControlLaw, Controller, FrontPosition
 from edgeexit.calibration.online.drift import CellCounts, DriftAlarm
+from edgeexit.calibration.outcome import Outcome
 from edgeexit.calibration.procedure import calibrate
-from edgeexit.calibration.replay import Outcome, ReplayTable
+from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import Calibration, parse_calibration
 from edgeexit.calibration.solver.baselines import BASELINES, choose_baseline_policy
 from edgeexit.calibration.solver.cross_validation import PolicyChoice, choose_policy

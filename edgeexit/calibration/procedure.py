@@ -17,6 +17,7 @@ import numpy as np
 
 import edgeexit
 from edgeexit.bundle.calibration_document import SCHEMA
+from edgeexit.calibration.data_parts import CalibrationData, CalibrationPlan, split_data
 from edgeexit.calibration.judge import (
     check_predicted_bounds,
     compute_accuracy_interval,
@@ -26,14 +27,7 @@ from edgeexit.calibration.judge import (
 )
 from edgeexit.calibration.kept import convert_to_own_thresholds, keep, make_timestamp
 from edgeexit.calibration.result import Calibration, PolicyPerformance, make_curve, make_exit_rows
-from edgeexit.calibration.session import (
-    CalibrationData,
-    CalibrationPlan,
-    CalibrationSession,
-    Infeasible,
-    choose_and_run,
-    split_data,
-)
+from edgeexit.calibration.session import CalibrationSession, Infeasible, choose_and_run
 from edgeexit.calibration.solver.cross_validation import PolicyChoice, check_method
 from edgeexit.calibration.solver.pareto_front import front
 from edgeexit.calibration.solver.search import Policy

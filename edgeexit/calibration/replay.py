@@ -27,6 +27,7 @@ from edgeexit.calibration.arrays import (
     parse_exit_number,
     read_arrays,
 )
+from edgeexit.calibration.outcome import Outcome, compute_mean_cost
 from edgeexit.errors import InputError
 from edgeexit.leaving import find_leaves
 
@@ -360,37 +361,6 @@ class ReplayTable:
         return faults
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a policy on a set of samples.
-
-    Attributes:
-        counts: samples leaving at each exit, [N].
-        accuracy, agreement: shares; None where the table has no labels, no recorded agreement.
-        mean_s: mean latency. energy_j, macs: means per inference; None where not known.
-    """
-
-    counts: tuple[int, ...]
-    accuracy: float | None
-    agreement: float | None
-    mean_s: float
-    energy_j: float | None
-    macs: float | None
-
-    @property
-    def exit_rates(self) -> tuple[float, ...]:
-        """Share of samples leaving at each exit, [N]."""
-        total = sum(self.counts)
-        return tuple(c / total for c in self.counts)
-
-    @property
-    def quality(self) -> float:
-        """Accuracy, or agreement where there are no labels."""
-        value = self.accuracy if self.accuracy is not None else self.agreement
-        assert value is not None
-        return value
-
-
 FALL = 0.03
 """Largest relative amount by which an exit may be measured as faster than the one before; more is noise."""
 
@@ -398,14 +368,6 @@ FALL = 0.03
 def find_falling_exits(mean_s: Floats, room: float = FALL) -> tuple[int, ...]:
     """Exits (from 1) that take less than the exit before, whose work they contain, by more than `room` of it."""
     return tuple(int(k) + 2 for k in np.flatnonzero(mean_s[1:] < mean_s[:-1] * (1 - room)))
-
-
-def compute_mean_cost(counts: ArrayLike, per_exit: Floats) -> float:
-    """Mean of a cost per exit [N] when `counts` [N] samples leave at each: the one place where such a mean is made, so that the same
-    counts always give the same float.
-    """
-    counts = np.asarray(counts, np.float64)
-    return float((counts * per_exit).sum() / counts.sum())
 
 
 def compute_latency_quantile(table: ReplayTable, rates: ArrayLike, q: float) -> float:

@@ -21,9 +21,10 @@ from edgeexit.calibration.decision import (
     UNDECIDED,
     CalibrationVerdict,
 )
+from edgeexit.calibration.outcome import Outcome
 from edgeexit.calibration.plausibility import Finding
 from edgeexit.calibration.records import make_calibration_records
-from edgeexit.calibration.replay import Outcome, ReplayTable, compute_latency_quantile
+from edgeexit.calibration.replay import ReplayTable, compute_latency_quantile
 from edgeexit.calibration.solver.cross_validation import PolicyChoice
 from edgeexit.calibration.solver.pareto_front import Front
 from edgeexit.calibration.solver.search import Policy

@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeexit.calibration.certify import Certificate, certify, samples_needed
+from edgeexit.calibration.certify import Certificate, certify
+from edgeexit.calibration.data_parts import ROUNDS, CalibrationData, CalibrationPlan
 from edgeexit.calibration.device import (
     MeasuredCosts,
     PolicyTiming,
-    attach_costs,
-    attach_energy,
-    replay_answers,
     split_into_singles,
     time_exits,
     try_policy,
@@ -29,42 +27,26 @@ from edgeexit.calibration.judge import (
     explain_noisy_costs,
 )
 from edgeexit.calibration.margins import TimingErrors, loosen_time_limits, tighten_target, tighten_time_limits
-from edgeexit.calibration.plausibility import Evidence, Finding, find_implausible, refuse_implausible
-from edgeexit.calibration.replay import Indices, ReplayTable, add_origin
-from edgeexit.calibration.result import BoundCheck, DataParts, PolicyPerformance
+from edgeexit.calibration.replay import ReplayTable
+from edgeexit.calibration.result import BoundCheck, PolicyPerformance
 from edgeexit.calibration.solver.cross_validation import PolicyChoice, choose_policy_for
 from edgeexit.calibration.solver.nearest_target import is_met
 from edgeexit.calibration.solver.problem import Problem, build_problem
 from edgeexit.calibration.solver.search import Effort, Policy
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.calibration.uncertainty import ExitSample
-from edgeexit.data import Dataset, hash_indices, split_calibration
+from edgeexit.data import Dataset
 from edgeexit.errors import InputError, TargetNotMet
 from edgeexit.hardware import DeviceState, Validity, judge, read_device_state
 from edgeexit.measure.energy.measurement import measure_runner_energy
 from edgeexit.measure.statistics import nearest_rank
 from edgeexit.runtime import Runner
-from edgeexit.runtime.calibrations import find_settings_key
 from edgeexit.util.progress import Progress
 
 EFFORT = Effort(work=10.0)
 _EXITS_SHARE = 0.35
-_ROUNDS = 3
 _LOOK_S = 0.5
 """Shortest time, seconds, over which the load of other processes can be measured; shorter runs use the load since the start."""
-
-
-@dataclass(frozen=True)
-class CalibrationPlan:
-    """The request: target, confidence and options."""
-
-    target: Target
-    confidence: float | None
-    seed: int
-    seconds: float
-    method: str | None
-    progress: Progress
-    force: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,39 +57,6 @@ class ChosenPolicy:
     choice: PolicyChoice
     certificate: Certificate | None
     wanted: Target
-
-
-@dataclass(frozen=True, eq=False)
-class CalibrationData:
-    """The data and its replay tables: choose, certify (only with confidence), validate; `whole` and `answers` are of all samples."""
-
-    data: Dataset
-    whole: ReplayTable
-    answers: Indices
-    choose: ReplayTable
-    certify: ReplayTable | None
-    validate: Dataset
-    validate_table: ReplayTable
-    parts: DataParts
-    findings: tuple[Finding, ...]
-    classes: int
-
-    def attach_costs(self, costs: MeasuredCosts) -> CalibrationData:
-        """Replace the costs in all tables by measured ones."""
-        return self._map_tables(lambda table: attach_costs(table, costs))
-
-    def attach_energy(self, energy_j: list[float]) -> CalibrationData:
-        """Replace the energies in all tables by measured ones."""
-        return self._map_tables(lambda table: attach_energy(table, energy_j))
-
-    def _map_tables(self, made: Callable[[ReplayTable], ReplayTable]) -> CalibrationData:
-        return replace(
-            self,
-            whole=made(self.whole),
-            choose=made(self.choose),
-            certify=None if self.certify is None else made(self.certify),
-            validate_table=made(self.validate_table),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,75 +89,6 @@ class Infeasible(TargetNotMet):
         self.split, self.costs, self.reasons = split, costs, reasons
 
 
-def split_data(runner: Runner, data: Dataset, plan: CalibrationPlan) -> CalibrationData:
-    """Divide the data and run every exit on them once.
-
-    Raises:
-        InputError: too few samples for a proof, what the data cannot answer, or implausible data.
-    """
-    shares = (0.8, 0.2) if plan.confidence is None else (0.4, 0.4, 0.2)
-    indices = split_calibration(len(data), plan.seed, shares)
-    if plan.confidence is not None:
-        _refuse_early(plan, len(indices[1]))
-    replayed = replay_answers(runner, data, plan.progress)
-    table = add_origin(replayed.table, **_describe_origin(runner, data))
-    build_problem(
-        table, _drop_energy_bounds(plan.target)
-    )  # refuses what the data cannot answer before anything is timed
-    findings = find_implausible(Evidence(data, replayed.backbone, runner.classes, plan.target, runner.bundle.manifest))
-    if not plan.force:
-        refuse_implausible(findings, data.name)
-    proof = None if plan.confidence is None else table.take(indices[1])
-    return CalibrationData(
-        data,
-        table,
-        replayed.answers,
-        table.take(indices[0]),
-        proof,
-        data.take(indices[-1]),
-        table.take(indices[-1]),
-        _describe_parts(data, indices, plan),
-        findings,
-        runner.classes,
-    )
-
-
-def _describe_parts(data: Dataset, indices: list[Indices], plan: CalibrationPlan) -> DataParts:
-    hashes = [hash_indices(i) for i in indices]
-    return DataParts(
-        choose=len(indices[0]),
-        certify=0 if plan.confidence is None else len(indices[1]),
-        validate=len(indices[-1]),
-        seed=plan.seed,
-        choose_sha256=hashes[0],
-        certify_sha256=None if plan.confidence is None else hashes[1],
-        validate_sha256=hashes[-1],
-        data=data.name,
-        data_sha256=data.sha256,
-    )
-
-
-def _refuse_early(plan: CalibrationPlan, samples: int) -> None:
-    """Say how many samples a proof needs before anything is measured."""
-    assert plan.confidence is not None
-    needed = samples_needed(plan.target, plan.confidence, rounds=_ROUNDS)
-    short = {bound: n for bound, n in needed.items() if n > samples}
-    if short:
-        listed = ", ".join(f"{bound} needs {n}" for bound, n in short.items())
-        msg = f"the certify part has {samples} samples; at {plan.confidence:g} confidence {listed}. It is 40 % of the data: give more."
-        raise InputError(msg)
-
-
-def _describe_origin(runner: Runner, data: Dataset) -> dict[str, str]:
-    return {
-        "key": find_settings_key(runner.settings),
-        "model_sha256": runner.bundle.manifest.files[runner.bundle.manifest.model].sha256,
-        "data": data.name,
-        "data_sha256": data.sha256,
-        "criterion": runner.criterion.name,
-    }
-
-
 def choose_and_run(runner: Runner, split: CalibrationData, plan: CalibrationPlan) -> CalibrationSession:
     """Time the exits, choose, run; where the run decided nothing about time, or missed, choose and run again with its costs.
 
@@ -220,7 +100,7 @@ def choose_and_run(runner: Runner, split: CalibrationData, plan: CalibrationPlan
     reasons = explain_noisy_costs(costs, (before, read_device_state()), runner.settings.threads)
     split = _add_energy(runner, split, plan)
     errors = TimingErrors(costs.error, costs.ratio_error)
-    for turn in range(1, _ROUNDS + 1):
+    for turn in range(1, ROUNDS + 1):
         try:
             chosen = _choose(split.attach_costs(costs), plan, errors, noisy=bool(reasons))
         except TargetNotMet as refusal:
@@ -345,7 +225,7 @@ def _choose_and_prove(split: CalibrationData, plan: CalibrationPlan, errors: Tim
     for wanted in (closer, plan.target):
         try:
             policy, certificate = certify(
-                split.choose, split.certify, wanted, confidence=plan.confidence or 0.0, seed=plan.seed, rounds=_ROUNDS
+                split.choose, split.certify, wanted, confidence=plan.confidence or 0.0, seed=plan.seed, rounds=ROUNDS
             )
         except TargetNotMet:
             if wanted == plan.target:
@@ -375,11 +255,6 @@ def _explain_noise_refusal(
     if looser == target or not is_met(build_problem(table, looser)):
         return None
     return looser if refusal.nearest is None else parse_target(refusal.nearest)
-
-
-def _drop_energy_bounds(target: Target) -> Target:
-    rest = tuple(b for b in target.bounds if not b.kind.metered)
-    return Target(rest) if rest else parse_target("mean<=1000s")
 
 
 def _add_energy(runner: Runner, split: CalibrationData, plan: CalibrationPlan) -> CalibrationData:

@@ -17,7 +17,8 @@ from edgeexit.calibration.bounds import (
     draw_exceedances,
 )
 from edgeexit.calibration.metrics.base import AtLeastShare, Metric, Performance, PictureAxis
-from edgeexit.calibration.replay import Floats, Indices, ReplayTable, compute_mean_cost
+from edgeexit.calibration.outcome import compute_mean_cost
+from edgeexit.calibration.replay import Floats, Indices, ReplayTable
 from edgeexit.calibration.sums import SampleSum
 from edgeexit.calibration.uncertainty import FLOOR, ExitSample, RunTimes
 from edgeexit.errors import InputError

@@ -14,7 +14,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.calibration.replay import Floats, Outcome
+from edgeexit.calibration.outcome import Outcome
+from edgeexit.calibration.replay import Floats
 from edgeexit.calibration.solver.branch_and_bound import compute_upper_bound
 from edgeexit.calibration.solver.coordinate_ascent import climb_at_prices, optimize_prices
 from edgeexit.calibration.solver.families import (
