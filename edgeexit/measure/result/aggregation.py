@@ -59,14 +59,16 @@ class TimingSeries:
 
 
 @dataclass(frozen=True)
-class ExitTimes:
+class ProcessExitTimes:
     """Means and medians of each exit in each process, seconds, [processes, exits]."""
 
     means: NDArray[np.float64]
     medians: NDArray[np.float64]
 
 
-def compute_exit_times(variants: Sequence[TimingSeries], exits: int, stand_in: ExitTimes | None = None) -> ExitTimes:
+def compute_exit_times(
+    variants: Sequence[TimingSeries], exits: int, stand_in: ProcessExitTimes | None = None
+) -> ProcessExitTimes:
     """The figures of every exit in every process.
 
     Args:
@@ -82,13 +84,13 @@ def compute_exit_times(variants: Sequence[TimingSeries], exits: int, stand_in: E
                 means[p, k], medians[p, k] = values.mean(), nearest_rank(values, 50.0)
             elif stand_in is not None:
                 means[p, k], medians[p, k] = stand_in.means[p, k], stand_in.medians[p, k]
-    return ExitTimes(means, medians)
+    return ProcessExitTimes(means, medians)
 
 
 def compute_latency(
     variants: Sequence[TimingSeries],
     counts: NDArray[np.int64] | None = None,
-    stand_in: ExitTimes | None = None,
+    stand_in: ProcessExitTimes | None = None,
     seed: int = 0,
 ) -> Latency:
     """The latency of one variant from the samples of all processes.

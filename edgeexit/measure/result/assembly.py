@@ -14,7 +14,7 @@ from edgeexit.measure.accuracy import Decisions
 from edgeexit.measure.breakdown import summarize_breakdown
 from edgeexit.measure.processes import ProcessResult
 from edgeexit.measure.result.aggregation import (
-    ExitTimes,
+    ProcessExitTimes,
     TimingSeries,
     compute_exit_times,
     compute_latency,
@@ -72,12 +72,12 @@ class RawMeasurement:
         """The latency of each forced exit, from the first."""
         return [compute_latency([r.series(f"forced_{k + 1}") for r in self.replicates]) for k in range(self.exits)]
 
-    def forced_strata(self) -> ExitTimes:
+    def forced_strata(self) -> ProcessExitTimes:
         """Means and medians of the forced exits in every process."""
         each = [
             compute_exit_times([r.series(f"forced_{k + 1}") for r in self.replicates], 1) for k in range(self.exits)
         ]
-        return ExitTimes(np.hstack([s.means for s in each]), np.hstack([s.medians for s in each]))
+        return ProcessExitTimes(np.hstack([s.means for s in each]), np.hstack([s.medians for s in each]))
 
 
 def build_latency_report(measured: RawMeasurement) -> LatencyReport:
