@@ -6,6 +6,7 @@
     cal = edgeexit.calibrate(runner, inputs, labels, target="p99<=5ms, drop<=0.5") find the thresholds, on this device
     res = edgeexit.bench(runner, inputs, labels, preset="quick")                   measure
     edgeexit.export(module, example, "model.onnx")                                 from torch
+    net = edgeexit.add_exits(module, example)                                      exits for a classifier that has none
 
 The names below are loaded when first used, so that importing edgeexit costs a board nothing.
 """
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from edgeexit.exporter import mark_exit as mark_exit
     from edgeexit.measure import BenchResult as BenchResult
     from edgeexit.measure import bench as bench
+    from edgeexit.nets.attach import ExitPlace as ExitPlace
+    from edgeexit.nets.attach import add_exits as add_exits
+    from edgeexit.nets.attach import list_exit_places as list_exit_places
     from edgeexit.report import write_report as write_report
     from edgeexit.runtime import CalibrationWarning as CalibrationWarning
     from edgeexit.runtime import Prediction as Prediction
@@ -70,6 +74,7 @@ _HOMES = {
     "Controller": "edgeexit.calibration",
     "DriftAlarm": "edgeexit.calibration",
     "EdgeExitError": "edgeexit.errors",
+    "ExitPlace": "edgeexit.nets.attach",
     "HardwareMissing": "edgeexit.errors",
     "InputError": "edgeexit.errors",
     "InternalError": "edgeexit.errors",
@@ -79,6 +84,7 @@ _HOMES = {
     "ReplayTable": "edgeexit.calibration",
     "Runner": "edgeexit.runtime",
     "TargetNotMet": "edgeexit.errors",
+    "add_exits": "edgeexit.nets.attach",
     "bench": "edgeexit.measure",
     "calibrate": "edgeexit.calibration",
     "cascade": "edgeexit.exporter",
@@ -90,6 +96,7 @@ _HOMES = {
     "front": "edgeexit.calibration",
     "import_calibration": "edgeexit.calibration",
     "list_calibrations": "edgeexit.calibration",
+    "list_exit_places": "edgeexit.nets.attach",
     "load": "edgeexit.runtime",
     "load_calibration": "edgeexit.calibration",
     "mark_exit": "edgeexit.exporter",
@@ -109,6 +116,7 @@ __all__ = [
     "Controller",
     "DriftAlarm",
     "EdgeExitError",
+    "ExitPlace",
     "HardwareMissing",
     "InputError",
     "InternalError",
@@ -118,6 +126,7 @@ __all__ = [
     "ReplayTable",
     "Runner",
     "TargetNotMet",
+    "add_exits",
     "bench",
     "calibrate",
     "cascade",
@@ -129,6 +138,7 @@ __all__ = [
     "front",
     "import_calibration",
     "list_calibrations",
+    "list_exit_places",
     "load",
     "load_calibration",
     "mark_exit",

@@ -18,7 +18,7 @@ from edgeexit.data import find_demo_asset, load_data
 _WITHOUT_EXAMPLE = {"HardwareMissing", "InternalError", "MissingExtra"}
 """Errors that only a machine without a device, or a fault in edgeexit, can show."""
 
-_NEEDS_TORCH = {"cascade", "export", "mark_exit"}
+_NEEDS_TORCH = {"ExitPlace", "add_exits", "cascade", "export", "list_exit_places", "mark_exit"}
 
 SHORT = """
 description = "For the examples: as short as can be."

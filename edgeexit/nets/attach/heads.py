@@ -1,0 +1,172 @@
+"""Heads of exits: features of one place in, logits [batch, classes] out. One function and one row of `HEADS` each.
+
+feature map [b, c, h, w]    pool, bnpool, conv    the mean over space, after batch normalisation, or after a convolution; then fc
+tokens [b, t, d]            first, last, mean     that token, normalised; then fc
+sequence [b, t, d]          first, last, mean     that step; then fc
+vector [b, d]               fc                    also takes any other features, flattened
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
+
+from torch import Tensor, nn
+
+from edgeexit.errors import InputError, ModelError, did_you_mean
+from edgeexit.nets.attach.places import ExitPlace, Kind, Position
+from edgeexit.nets.users_code import translate_user_errors
+
+MakeHead: TypeAlias = Callable[[tuple[int, ...], int], nn.Module]
+"""A head of the user's: (shape of the features without the batch, classes) -> module."""
+
+LARGEST = 2**26
+"""Weights of one head; more is a mistake."""
+
+
+class ChannelsFirst(nn.Module):
+    """Features with their channels moved to the second axis."""
+
+    def __init__(self, channel_axis: int) -> None:
+        super().__init__()
+        self.channel_axis = channel_axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [b, ..., c] -> [b, c, ...]."""
+        return x.movedim(self.channel_axis, 1)
+
+
+class MeanOverSpace(nn.Module):
+    """The mean over all axes but those of the batch and the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [b, c, ...] -> [b, c]."""
+        return x.flatten(2).mean(2)
+
+
+class ReadPosition(nn.Module):
+    """One token or step, or the mean of all."""
+
+    def __init__(self, position: Position) -> None:
+        super().__init__()
+        self.position = position
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [b, t, d] -> [b, d]."""
+        return x.mean(1) if self.position == "mean" else x[:, 0 if self.position == "first" else -1]
+
+
+def _make_pool_head(place: ExitPlace, classes: int) -> nn.Module:
+    return nn.Sequential(*_bring_channels_first(place), MeanOverSpace(), nn.Linear(_count_channels(place), classes))
+
+
+def _make_bnpool_head(place: ExitPlace, classes: int) -> nn.Module:
+    channels = _count_channels(place)
+    norm = _NORMS[len(place.shape)](channels)
+    return nn.Sequential(*_bring_channels_first(place), norm, nn.ReLU(), MeanOverSpace(), nn.Linear(channels, classes))
+
+
+def _make_conv_head(place: ExitPlace, classes: int) -> nn.Module:
+    channels = _count_channels(place)
+    conv = _CONVS[len(place.shape)](channels, channels, 3, padding=1, bias=False)
+    return nn.Sequential(*_bring_channels_first(place), conv, _make_bnpool_head(_with_channels_first(place), classes))
+
+
+def _make_position_head(place: ExitPlace, classes: int, position: Position) -> nn.Module:
+    width = place.shape[-1]
+    norm = [nn.LayerNorm(width)] if place.kind == "tokens" else []
+    return nn.Sequential(ReadPosition(position), *norm, nn.Linear(width, classes))
+
+
+def _make_fc_head(place: ExitPlace, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(place.shape), classes))
+
+
+_CONVS = {2: nn.Conv1d, 3: nn.Conv2d, 4: nn.Conv3d}
+_NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
+"""By the number of dimensions without the batch."""
+
+
+def _count_channels(place: ExitPlace) -> int:
+    return place.shape[place.channel_axis - 1]
+
+
+def _bring_channels_first(place: ExitPlace) -> list[nn.Module]:
+    return [] if place.channel_axis == 1 else [ChannelsFirst(place.channel_axis)]
+
+
+def _with_channels_first(place: ExitPlace) -> ExitPlace:
+    return replace(
+        place,
+        shape=(_count_channels(place), *place.shape[:-1]) if place.channel_axis > 1 else place.shape,
+        channel_axis=1,
+    )
+
+
+_ALL: tuple[Kind, ...] = ("feature map", "tokens", "sequence", "vector")
+
+HEADS: dict[str, tuple[tuple[Kind, ...], Callable[[ExitPlace, int], nn.Module]]] = {
+    "pool": (("feature map",), _make_pool_head),
+    "bnpool": (("feature map",), _make_bnpool_head),
+    "conv": (("feature map",), _make_conv_head),
+    "first": (("tokens", "sequence"), partial(_make_position_head, position="first")),
+    "last": (("tokens", "sequence"), partial(_make_position_head, position="last")),
+    "mean": (("tokens", "sequence"), partial(_make_position_head, position="mean")),
+    "fc": (_ALL, _make_fc_head),
+}
+"""The kinds of features that a head takes, and what makes it."""
+
+
+def make_head(head: str | MakeHead, place: ExitPlace, classes: int) -> nn.Module:
+    """The head of an exit after this place; `auto` takes the one that fits its kind.
+
+    Raises:
+        InputError: no head has this name.
+        ModelError: the head does not take such features, or would be too large for them.
+    """
+    if not isinstance(head, str):
+        return _make_own_head(head, place, classes)
+    name = _choose_name(place) if head == "auto" else head
+    if name not in HEADS:
+        msg = f"no head is named {head!r}.{did_you_mean(head, ['auto', *HEADS])} Heads: auto, {', '.join(HEADS)}, or a function"
+        raise InputError(msg)
+    kinds, make = HEADS[name]
+    if place.kind not in kinds:
+        fitting = ", ".join(n for n, (takes, _) in HEADS.items() if place.kind in takes)
+        msg = (
+            f"head {name!r} takes {' or '.join(kinds)}, and {place.name!r} returns a {place.kind} {list(place.shape)}: "
+            f"take {fitting} or auto"
+        )
+        raise ModelError(msg)
+    _check_size(name, place, classes)
+    return make(place, classes)
+
+
+def _choose_name(place: ExitPlace) -> str:
+    return {"feature map": "pool", "vector": "fc"}.get(place.kind, place.position)
+
+
+def _check_size(name: str, place: ExitPlace, classes: int) -> None:
+    inputs = math.prod(place.shape) if name == "fc" else _count_channels(place)
+    weights = inputs * classes + (9 * inputs * inputs if name == "conv" else 0)
+    if weights > LARGEST:
+        msg = (
+            f"head {name!r} after {place.name!r} would have {weights:,} weights for {inputs:,} features and {classes} classes; "
+            f"the limit is {LARGEST:,}. Take a head that pools first (auto), or a later place"
+        )
+        raise ModelError(msg)
+
+
+def _make_own_head(head: object, place: ExitPlace, classes: int) -> nn.Module:
+    if not callable(head) or isinstance(head, nn.Module):
+        msg = f"head must be a name ({', '.join(['auto', *HEADS])}) or a function (shape, classes) -> module, not {type(head).__name__}"
+        raise InputError(msg)
+    with translate_user_errors(f"head(shape={place.shape}, classes={classes}) failed for {place.name!r}"):
+        made = head(place.shape, classes)
+    if not isinstance(made, nn.Module):
+        msg = f"head(shape={place.shape}, classes={classes}) returned {type(made).__name__}; it must make a torch.nn.Module"
+        raise ModelError(msg)
+    return made
