@@ -60,7 +60,7 @@ def in_graph(rule: Criterion, logits: Array, opset: int = 18) -> ExitOutputs:
 
 @pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(logits=logits_of_4_exits)
 def test_nodes_and_numpy_agree(rule: Criterion, opset: int, logits: Array) -> None:
     """For logits of up to ±1e4, under every spelling of the operators."""
@@ -87,7 +87,7 @@ def bounds(rule: Criterion, classes: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(logits=logits_of_4_exits)
 def test_scores_stay_within_what_their_unit_can_mean(rule: Criterion, logits: Array) -> None:
     """An entropy of up to ln(classes), a probability of at least 1/classes, a number of exits."""

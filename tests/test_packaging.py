@@ -85,7 +85,6 @@ def test_the_tensorrt_extra_asks_for_what_its_backend_imports() -> None:
     assert ["12.8.0", "13.0.0"] == list(found.filter(["12.4.0", "12.6.2.post1", "12.8.0", "13.0.0"]))
 
 
-@pytest.mark.serial
 def test_the_wheel_alone_runs_the_demo(wheel: Path, tmp_path: Path) -> None:
     """In an empty environment, from an empty folder, with nothing but the base install."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)

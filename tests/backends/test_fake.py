@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
@@ -95,7 +93,6 @@ def test_busy_waiting_is_not_early() -> None:
     start = perf_counter()
     fake.wait_busily(0.001)
     assert perf_counter() - start >= 0.001
-    assert math.isfinite(perf_counter())
 
 
 def test_it_is_found_by_name() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +70,12 @@ def test_the_replay_table_is_what_the_runner_does(demo_runner: Runner, digits: D
 
 
 def test_another_target_is_tuned_without_measuring(demo_runner: Runner, digits: Dataset) -> None:
-    """From the kept table, in under a second; it says that it was not run."""
+    """From the kept table, without one inference; it says that it was not run."""
     first = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
-    start = time.perf_counter()
+    demo_runner.close()
 
     result = retune(demo_runner, "rate2>=0.2, agreement>=0.9")
 
-    assert time.perf_counter() - start < 1.0
     assert result.measured is None
     assert result.on_track is None
     assert result.exits == first.exits
@@ -120,14 +118,14 @@ def test_confidence_takes_a_part_of_its_own(demo_runner: Runner, digits: Dataset
     assert result.certificate.p_values["accuracy>=0.9"] <= 0.1 / 3
 
 
-def test_a_proof_that_needs_more_samples_is_refused_beforehand(demo_runner: Runner, digits: Dataset) -> None:
+def test_a_proof_that_needs_more_samples_is_refused_beforehand(
+    demo_runner: Runner, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is timed first. 408 keep δ for all three rounds together; one alone needs 299."""
-    start = time.perf_counter()
+    monkeypatch.setattr("edgeexit.calibration.session._time_exits", None)
 
     with pytest.raises(InputError, match="p99<=10ms needs 408"):
         calibrate(demo_runner, digits.inputs, digits.labels, target="p99<=10ms", confidence=0.95, seconds=60)
-
-    assert time.perf_counter() - start < 10
 
 
 def test_unlabelled_data_tune_for_agreement(demo_runner: Runner, digits: Dataset) -> None:
@@ -148,7 +146,7 @@ def test_unlabelled_data_tune_for_agreement(demo_runner: Runner, digits: Dataset
         ({"inputs": np.zeros((0, 1, 28, 28), np.float32), "labels": None}, "empty"),
         ({"inputs": np.zeros((30, 1, 27, 28), np.float32), "labels": None}, "28"),
         ({"inputs": np.full((30, 1, 28, 28), np.nan, np.float32), "labels": None}, "NaN"),
-        ({"inputs": np.zeros((5, 1, 28, 28), np.float32), "labels": None}, "at the very least"),
+        ({"inputs": np.zeros((5, 1, 28, 28), np.float32), "labels": None}, "needs 20 at least"),
         ({"target": "mean<=5"}, "no unit"),
         ({"target": "rate3>=0.5"}, "2 exits"),
         ({"method": "best"}, "exact, bagged"),

@@ -88,7 +88,6 @@ def prepared(user_folder: Path) -> Path:
     return user_folder
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.filterwarnings("default")
 def test_every_code_block_of_a_page_runs(

@@ -70,7 +70,7 @@ def test_weights_that_are_not_held_as_bytes_are_written_as_such(tmp_path: Path, 
     check(path, {"x": w.rng.standard_normal((3, 64)).astype(np.float32)}, ["z1", "z2"])
 
 
-@pytest.mark.serial
+@pytest.mark.slow
 def test_weights_beyond_two_gigabytes(tmp_path: Path) -> None:
     """A stand-in: a table of 2.24 GB, nearly all of it a hole in the file; it stays a hole in the bundle."""
     if shutil.disk_usage(tmp_path).free < 8 * 2**30:

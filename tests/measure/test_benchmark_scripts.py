@@ -61,7 +61,6 @@ def test_intervals_are_held_against_simulated_truth(tmp_path: Path) -> None:
     assert all(claim["accepted"] for claim in found["claims"]), found["claims"]
 
 
-@pytest.mark.serial
 def test_every_way_to_run_the_network_gives_the_same_labels(tmp_path: Path) -> None:
     """Those that leave early leave where we do; what cannot run here says why."""
     pytest.importorskip("torch")

@@ -28,7 +28,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "two models in a cascade": ("resnet-cascade", {"depths": (1, 2)}),
     "DenseNet, a head after each block": ("densenet", {"layers": 3}),
 }
-COUNT = 100
+COUNT = 20
 
 
 def eager(module: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -41,7 +41,7 @@ def eager(module: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_staged_and_fused_and_batch_give_eagers_answers(case: str, tmp_path: Path) -> None:
-    """On 100 inputs, every exit forced, weights and normalisation statistics as after training."""
+    """Every exit forced and left at, weights and normalisation statistics as after training."""
     from edgeexit.nets.registry import build, find_network
 
     name, options = CASES[case]
@@ -51,12 +51,13 @@ def test_staged_and_fused_and_batch_give_eagers_answers(case: str, tmp_path: Pat
     x = np.random.default_rng(0).standard_normal((COUNT, *shape)).astype(np.float32)
     expected = eager(module, x)
     learned = name in ("eenet", "resnet-cascade")
-    edgeexit.export(module, torch.zeros(1, *shape), tmp_path / "m.onnx")
+    exported = edgeexit.export(module, torch.zeros(1, *shape), tmp_path / "m.onnx")
 
     criterion = "learned" if learned else "entropy"
     bundle = edgeexit.compile(tmp_path / "m.onnx", tmp_path / "b.eexit", criterion=criterion, seconds=0)
 
-    assert expected.shape[1] == bundle.manifest.exits
+    assert expected.shape[1] == len(exported.exits) == bundle.manifest.exits
+    assert exported.largest_difference < 1e-4
     assert bundle.manifest.dynamic_batch
     for mode in ("staged", "fused"):
         with loaded(bundle, mode) as runner:

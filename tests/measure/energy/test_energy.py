@@ -374,7 +374,7 @@ def test_polling_a_meter_tells_its_step_and_its_cost(tmp_path: Path) -> None:
 
     assert cadence.update_s is None
     assert cadence.step is None
-    assert 0 < cadence.read_s < 0.05
+    assert 0 < cadence.read_s
 
 
 def test_a_runner_is_measured_exit_by_exit(runner: Runner) -> None:
