@@ -19,14 +19,14 @@ from edgeexit.cli.progress import open_progress_display
 from edgeexit.hardware import find_device_key, read_device_state
 from edgeexit.measure.cache.sweep import CacheSweep, sweep_cache
 from edgeexit.measure.worker import split_samples
-from edgeexit.report.extras import sweep_pictures
+from edgeexit.report.extras import plot_cache_sweep
 from edgeexit.report.plot.figure import Figure
 from edgeexit.util import units
 
 
 def figure_6(case: str, swept: CacheSweep) -> list[Figure]:
     """Misses and runtime as shares of what they are when nothing leaves early; nothing where no cache was seen."""
-    found = sweep_pictures(swept.to_document())
+    found = plot_cache_sweep(swept.to_document())
     title = f"{case}: runtime and cache misses (BranchyNet, figure 6)"
     return [replace(figure, name=f"branchynet-fig6-{case}", title=title) for figure in found[:1]]
 

@@ -102,7 +102,7 @@ def calibrate_command(
     """
     from edgeexit.calibration.decision import NOT_MET
 
-    plan = _plan(target, recipe, confidence, seconds)
+    plan = _make_plan(target, recipe, confidence, seconds)
     if from_curve:
         _refuse_unmeasured(plan, {"--method": method, "--seed": seed, "--seconds": seconds, "--force": force or None})
     samples = _load_samples(bundle, data, preprocess, classes, from_curve=from_curve)
@@ -167,7 +167,9 @@ def _make_refusal_document(plan: CalibrationRecipe, refusal: TargetNotMet) -> di
     }
 
 
-def _plan(target: str | None, recipe: str | None, confidence: float | None, seconds: float | None) -> CalibrationRecipe:
+def _make_plan(
+    target: str | None, recipe: str | None, confidence: float | None, seconds: float | None
+) -> CalibrationRecipe:
     """What to tune for, from a target or a recipe; options given win over the recipe's."""
     from dataclasses import replace
 

@@ -72,7 +72,7 @@ def describe_active_calibration(runner: Runner) -> dict[str, Any] | None:
 
     if runner.calibration is None or runner.calibration_name is None:
         return None
-    calibrated = tuple(map(_as_float32, read_inner_thresholds(runner.calibration, runner.bundle)))
+    calibrated = tuple(map(_round_to_float32, read_inner_thresholds(runner.calibration, runner.bundle)))
     if calibrated != runner.inner_thresholds:
         return None
     record = runner.bundle.find_calibration(runner.calibration_name)
@@ -87,7 +87,7 @@ def describe_thresholds(runner: Runner) -> str:
     return "as given" if any(map(math.isfinite, runner.inner_thresholds)) else "none, so that nothing leaves early"
 
 
-def _as_float32(value: float) -> float:
+def _round_to_float32(value: float) -> float:
     import numpy as np
 
     return float(np.float32(value))

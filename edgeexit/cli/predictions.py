@@ -46,9 +46,9 @@ class PredictedSamples:
 
     def rows(self) -> list[dict[str, Any]]:
         """One per sample; what is not known is left out, but for a score that is NaN, which is null."""
-        return [self._row(i, p) for i, p in enumerate(self.predictions)]
+        return [self._make_row(i, p) for i, p in enumerate(self.predictions)]
 
-    def _row(self, i: int, p: Prediction) -> dict[str, Any]:
+    def _make_row(self, i: int, p: Prediction) -> dict[str, Any]:
         row: dict[str, Any] = {"sample": i}
         row |= {"file": self.files[i]} if self.files else {}
         row["label"] = p.label
@@ -62,7 +62,7 @@ class PredictedSamples:
         """Columns and the first rows as a table; a class by its name where that is known."""
         kinds = ["file" if self.files else "sample", "class" if self.class_names else "label", "exit", "score"]
         kinds += ["true_class" if self.class_names else "true_label"] if self.labels else []
-        rows = [self._row(i, p) for i, p in enumerate(self.predictions[:most])]
+        rows = [self._make_row(i, p) for i, p in enumerate(self.predictions[:most])]
         return tuple(k.replace("_", " ") for k in kinds), tuple(
             tuple(_format_cell(row[k]) for k in kinds) for row in rows
         )
@@ -157,10 +157,10 @@ def save_predictions(document: dict[str, Any], path: Path) -> None:
     from edgeexit.util.documents import dumps
 
     rows: Sequence[dict[str, Any]] = document["predictions"]
-    write_text(path, dumps(document) if path.suffix.lower() == ".json" else _as_csv(rows))
+    write_text(path, dumps(document) if path.suffix.lower() == ".json" else _render_csv(rows))
 
 
-def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
+def _render_csv(rows: Sequence[dict[str, Any]]) -> str:
     sink = io.StringIO()
     columns = [c for c in _COLUMNS if any(c in row for row in rows)]
     writer = csv.DictWriter(sink, columns, lineterminator="\n")

@@ -56,7 +56,7 @@ def _make_bars(about_s: float | None) -> Bars:
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=12),
         _make_column(_count_text),
-        _make_column(_time_text),
+        _make_column(_format_time),
     )
     bars = Bars(*columns, console=make_console(err=True), transient=True, refresh_per_second=_REFRESH_HZ)
     if about_s is not None:
@@ -80,7 +80,7 @@ def _count_text(task: Task) -> str:
     return "" if task.total is None else f"{task.completed:,.0f}/{task.total:,.0f}"
 
 
-def _time_text(task: Task) -> str:
+def _format_time(task: Task) -> str:
     """Elapsed or remaining time of a step, as far as it is known."""
     if task.finished_time is not None:
         return duration(task.finished_time)
@@ -119,12 +119,12 @@ class _Lines:
         """Watch one step."""
         if what not in self.running:
             self.running.add(what)
-            self._tell(f"{what} ...")
+            self._write_line(f"{what} ...")
         if done >= total:
             self.running.discard(what)
-            self._tell(f"{what}: done ({total})")
+            self._write_line(f"{what}: done ({total})")
 
-    def _tell(self, text: str) -> None:
+    def _write_line(self, text: str) -> None:
         self.write(f"[{duration(time.monotonic() - self.start_s)}] {text}")
 
 

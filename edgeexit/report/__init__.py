@@ -2,9 +2,10 @@
 
     write_report([before, after], "report.html")
 
-Modules: tables (cells of text) · sweep (what other thresholds would have given) · figure (a picture as a value) · labels, keys, svg and
-raster (draw one) · pictures (those of a result) · extras (energy and cache) · calibrated (those of a calibration) · several (results
-side by side) · sources (what files hold) · html and page (HTML) · tidy (CSV) · files (the form that a file name asks for).
+Modules: tables, calibration_tables, bundle_tables (cells of text, the same for the terminal, the page, Markdown and LaTeX) ·
+bench_figures, calibration_figures, timeline, extras (figures as values) · sweep (what other thresholds would have given) · plot (draws a figure as SVG or
+PNG) · several (results side by side) · sources (what files hold) · html, page, bundle_page (HTML) · tidy (CSV) · files (the form that
+a file name asks for).
 """
 
 from __future__ import annotations

@@ -36,9 +36,9 @@ from edgeexit.report.plot.figure import (
     make_latency_axis,
     thin_curves,
 )
-from edgeexit.report.sweep import ThresholdSweep, sweep
+from edgeexit.report.sweep import ThresholdSweep, sweep_thresholds
 from edgeexit.report.tables import compute_speedup
-from edgeexit.report.timeline import time_pictures
+from edgeexit.report.timeline import plot_over_time
 from edgeexit.util import units
 
 _INFERENCES = Axis("inferences (%)", 0.01, False, 0.0, 102.0)
@@ -46,7 +46,7 @@ _INFERENCES = Axis("inferences (%)", 0.01, False, 0.0, 102.0)
 
 def plot_result(result: BenchResult) -> list[Picture]:
     """Every picture that the result holds the data for."""
-    found, swept = list[Picture](), sweep(result)
+    found, swept = list[Picture](), sweep_thresholds(result)
     if swept is not None:
         found += [
             plot_frontier(result, swept),
@@ -57,7 +57,7 @@ def plot_result(result: BenchResult) -> list[Picture]:
         found.append(plot_latency_distribution(result))
     found += [plot_exit_costs(result), plot_closure(result)]
     found += plot_extras(result)
-    return [*found, *time_pictures(result)]
+    return [*found, *plot_over_time(result)]
 
 
 def _count_points(result: BenchResult) -> int:
@@ -65,7 +65,7 @@ def _count_points(result: BenchResult) -> int:
     return max(100, 500 // max(1, result.subject.exits // 4))
 
 
-def _time_axis(result: BenchResult, label: str, largest_s: float | None = None, *, log: bool = False) -> Axis:
+def _make_time_axis(result: BenchResult, label: str, largest_s: float | None = None, *, log: bool = False) -> Axis:
     return make_latency_axis(label, largest_s or result.latency.backbone.mean_s, log=log)
 
 
@@ -101,7 +101,7 @@ def plot_frontier(result: BenchResult, swept: ThresholdSweep) -> Figure:
         f"The measured policy is {units.ratio(compute_speedup(result))} as fast as the backbone in the mean. "
         "Crosses are 95 % intervals; the line is what other thresholds would give at the measured cost of each exit."
     )
-    x = _time_axis(result, "mean latency", float(max(swept.mean_cost.max(), latency.backbone.mean_s)))
+    x = _make_time_axis(result, "mean latency", float(max(swept.mean_cost.max(), latency.backbone.mean_s)))
     return Figure(
         "accuracy-latency", "Accuracy against latency", caption, x, Axis(_format_quality_label(result), 0.01), marks
     )
@@ -188,7 +188,7 @@ def plot_latency_distribution(result: BenchResult) -> Figure:
     if target is not None:
         marks.append(ReferenceLine(target[1], vertical=True, tone=TARGET, label=f"target: {target[0]}"))
     high_s = max(nearest for nearest in (result.latency.backbone.percentile(99.9).value_s, target_s or 0.0)) * 1.3
-    axis = _time_axis(result, "latency", log=True)
+    axis = _make_time_axis(result, "latency", log=True)
     x = Axis(axis.label, axis.scale, True, float(values.min()) / axis.scale / 1.1, high_s / axis.scale)
     caption = "How many of all inferences are at most this slow, and which exits they are made of. The axis ends a little beyond p99.9."
     return Figure("distribution", "Distribution of the latency", caption, x, _INFERENCES, tuple(marks))
@@ -226,7 +226,7 @@ def plot_exit_costs(result: BenchResult) -> BarFigure:
         "Medians of the forced exits; early exit weights them by their shares. Reaching the last exit through all heads and criteria costs "
         f"{units.seconds(tax_s)} more than the backbone."
     ) + (f" {within.capitalize()}." if within else "")
-    x = _time_axis(result, "latency", max(latency.backbone.typical_s, longest_s))
+    x = _make_time_axis(result, "latency", max(latency.backbone.typical_s, longest_s))
     return BarFigure("costs", "Where the time goes", caption, x, tuple(bars))
 
 
@@ -271,7 +271,8 @@ def plot_closure(result: BenchResult) -> Figure:
         f"Σ share · forced median beside the typical latency of the mixture; over all processes they differ by {error}."
     )
     x, y = (
-        _time_axis(result, label, float(both.max())) for label in ("from the forced exits", "measured in the mixture")
+        _make_time_axis(result, label, float(both.max()))
+        for label in ("from the forced exits", "measured in the mixture")
     )
     return Figure("closure", "Closure: do the exits explain the mixture?", caption, x, y, marks)
 
@@ -294,7 +295,7 @@ def plot_overlay(results: list[tuple[str, BenchResult]]) -> Figure | None:
         )
         for i, (name, r) in enumerate(held, 1)
     )
-    axis = _time_axis(held[0][1], "latency", log=True)
+    axis = _make_time_axis(held[0][1], "latency", log=True)
     caption = "Early exit of each result: how many of all inferences are at most this slow."
     return Figure(
         "overlay", "Distributions of the latency", caption, axis, Axis("inferences (%)", 0.01, False, 0.0, 102.0), marks

@@ -82,7 +82,7 @@ def draw_bundle(facts: BundleFacts, plan: DrawingLayout = DESK) -> str:
     for k, stage in enumerate(facts.stages):
         parts += _draw_stage(facts, plan, stage, tops[k])
         if k + 1 < len(facts.stages):
-            parts += _cut(facts, plan, stage, tops[k], tops[k + 1])
+            parts += _draw_cut(facts, plan, stage, tops[k], tops[k + 1])
     return (
         f'<svg viewBox="0 0 {plan.width} {height}" role="img" aria-label="stages, cuts and boundary tensors of the bundle">'
         f'<defs><marker id="tip{plan.width}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
@@ -160,13 +160,13 @@ def _draw_exit(facts: BundleFacts, plan: DrawingLayout, stage: StageFacts, top: 
     yield _draw_text(x, y + 4.5, str(stage.exit), "f-paper head", anchor="middle")
     yield _draw_text(x + 24, y - 12, shorten_name(stage.name, plan.name_letters), "f-ink head", title=stage.name)
     last = stage.exit == len(facts.stages)
-    yield _draw_text(x + 24, y + 7, _of_last(facts) if last else f"criterion {facts.criterion}", "f-muted")
+    yield _draw_text(x + 24, y + 7, _describe_last_exit(facts) if last else f"criterion {facts.criterion}", "f-muted")
     if stage.break_even is not None:
         yield _draw_text(x + 24, y + 26, f"pays from {percent(stage.break_even, 0)} leaving", "f-muted")
     yield from _draw_bar(facts, plan, stage, top + plan.bar_y, tone)
 
 
-def _of_last(facts: BundleFacts) -> str:
+def _describe_last_exit(facts: BundleFacts) -> str:
     return "answers what is left" if facts.fallback == LAST else "most confident exit answers"
 
 
@@ -239,7 +239,7 @@ def _format_macs(macs: int | None) -> str:
     return "MAC unknown" if macs is None else f"{format_number(macs)} MAC"
 
 
-def _cut(facts: BundleFacts, plan: DrawingLayout, stage: StageFacts, stage_top: int, bottom: int) -> Iterator[str]:
+def _draw_cut(facts: BundleFacts, plan: DrawingLayout, stage: StageFacts, stage_top: int, bottom: int) -> Iterator[str]:
     top = stage_top + plan.height
     crossing, y = list_crossing_tensors(facts, stage.exit), top + 25
     right = plan.bar_left - 20 if plan.through else plan.width - 36

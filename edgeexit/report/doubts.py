@@ -27,7 +27,7 @@ MACS_PER_BYTE = 8
 
 def find_unprofitable_exits(manifest: Manifest) -> tuple[str, ...]:
     """One sentence for each exit or cut that cannot pay; none where all exits can pay."""
-    found = [*_order(manifest), *(d for k in range(1, manifest.exits) for d in _find_by_macs(manifest, k))]
+    found = [*_check_order(manifest), *(d for k in range(1, manifest.exits) for d in _find_by_macs(manifest, k))]
     for key, timing in manifest.timings.items():
         found += _find_by_times(manifest, key, timing)
     return tuple(found)
@@ -51,7 +51,7 @@ def _count_remaining_macs(manifest: Manifest, exit: int) -> int | None:
     return None if None in counts else sum(c for c in counts if c is not None)
 
 
-def _order(manifest: Manifest) -> Iterator[str]:
+def _check_order(manifest: Manifest) -> Iterator[str]:
     """Exits that stand behind one that needs much more than they do."""
     alone = [_count_direct_macs(manifest, k) for k in range(1, manifest.exits + 1)]
     for k, (before, after) in enumerate(pairwise(alone), 1):

@@ -21,7 +21,7 @@ from edgeexit.report.plot.figure import (
     Points,
     choose_exit_tone,
 )
-from edgeexit.report.sweep import sweep
+from edgeexit.report.sweep import sweep_thresholds
 from edgeexit.report.table import Table
 from edgeexit.util import units
 
@@ -41,7 +41,7 @@ def plot_extras(result: BenchResult) -> list[Picture]:
     """Accuracy against energy, and runtime and cache misses against the threshold."""
     found: list[Picture | None] = [] if result.energy is None else [plot_energy_frontier(result, result.energy)]
     swept = (result.cache or {}).get("sweep")
-    found += sweep_pictures(swept) if swept else []
+    found += plot_cache_sweep(swept) if swept else []
     return [picture for picture in found if picture is not None]
 
 
@@ -140,7 +140,7 @@ def plot_energy_frontier(result: BenchResult, energy: Mapping[str, Any]) -> Figu
 
 def _make_energy_curve(result: BenchResult, costs_j: Floats) -> list[Mark]:
     """Accuracy and time at other thresholds, with the knee; nothing without the scores of the accuracy pass."""
-    swept = sweep(result, costs_j)
+    swept = sweep_thresholds(result, costs_j)
     if swept is None:
         return []
     order, knee = np.argsort(swept.mean_cost, kind="stable"), swept.knee()
@@ -162,7 +162,7 @@ def _make_energy_points(result: BenchResult, mix_j: float, straight_j: float) ->
     ]
 
 
-def sweep_pictures(swept: Mapping[str, Any]) -> list[Figure]:
+def plot_cache_sweep(swept: Mapping[str, Any]) -> list[Figure]:
     """Runtime and cache misses against the threshold, from a document `edgeexit.cache-sweep/1`; none where no cache was seen."""
     points = sorted((p for p in swept["points"] if p["cache"] is not None), key=_get_leaving_share)
     whose = f"Caches of {swept['device']}, {swept['source']}; thresholds loosen from left to right."

@@ -30,7 +30,7 @@ from edgeexit.report.plot.figure import (
     thin_curves,
 )
 from edgeexit.report.sources import Item
-from edgeexit.report.sweep import sweep
+from edgeexit.report.sweep import sweep_thresholds
 from edgeexit.report.table import Table
 from edgeexit.report.tables import format_interval, format_share, make_comparison_table
 from edgeexit.util import units
@@ -85,10 +85,10 @@ def plot_jointly(items: Sequence[tuple[str, Item]]) -> list[Picture]:
 
 def make_row(name: str, item: Item) -> Row:
     """A benchmark or a calibration as one row."""
-    return _bench_row(name, item) if isinstance(item, BenchResult) else _make_calibration_row(name, item)
+    return _make_bench_row(name, item) if isinstance(item, BenchResult) else _make_calibration_row(name, item)
 
 
-def _bench_row(name: str, result: BenchResult) -> Row:
+def _make_bench_row(name: str, result: BenchResult) -> Row:
     accuracy, latency, s = result.accuracy, result.latency, result.subject
     labelled = accuracy.overall is not None
     return Row(
@@ -190,7 +190,7 @@ def _make_marks(row: Row, item: Item, tone: str) -> list[Mark]:
 def _make_curve(item: Item) -> tuple[Floats, ...] | None:
     """Mean latency and quality of other thresholds, from the fastest to the slowest."""
     if isinstance(item, BenchResult):
-        swept = sweep(item)
+        swept = sweep_thresholds(item)
         if swept is None:
             return None
         order = np.argsort(swept.mean_cost, kind="stable")

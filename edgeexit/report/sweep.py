@@ -41,7 +41,7 @@ class ThresholdSweep:
         return int(np.argmax(np.where(inside, above, -np.inf)))
 
 
-def sweep(result: BenchResult, costs: Floats | None = None) -> ThresholdSweep | None:
+def sweep_thresholds(result: BenchResult, costs: Floats | None = None) -> ThresholdSweep | None:
     """The sweep of a result; None where its raw samples are not there.
 
     The same threshold stands at every exit, which for two exits is every policy there is and for more is a line through them.

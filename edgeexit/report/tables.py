@@ -23,7 +23,7 @@ def make_result_tables(result: BenchResult) -> list[Table]:
     if result.against is not None:
         tables.append(_make_against_table(result))
     if result.audit is not None:
-        tables.append(_audit(result.audit))
+        tables.append(_make_audit_table(result.audit))
     if result.paced is not None:
         tables.append(_make_paced_table(result))
     if result.cold is not None:
@@ -85,7 +85,9 @@ def make_headline_table(result: BenchResult) -> Table:
         f"{units.ratio(compute_speedup(result))} as fast in the mean. "
         "Intervals are 95 %: of times over processes, of accuracies over samples. ≤ is the upper bound at 99 % confidence."
     )
-    return Table("Early exit and backbone", ("", "early exit", "backbone", "ratio"), tuple(rows), note, _mark(result))
+    return Table(
+        "Early exit and backbone", ("", "early exit", "backbone", "ratio"), tuple(rows), note, _format_mark(result)
+    )
 
 
 def _make_accuracy_row(accuracy: Accuracy) -> tuple[str, str, str, str]:
@@ -95,7 +97,7 @@ def _make_accuracy_row(accuracy: Accuracy) -> tuple[str, str, str, str]:
     return "accuracy", format_share(*ours), format_share(*theirs), format_accuracy_change(accuracy)
 
 
-def _mark(result: BenchResult) -> str:
+def _format_mark(result: BenchResult) -> str:
     """Notes that limit how far the times of a table can be trusted."""
     return "" if result.validity.status == "valid" else result.validity.status
 
@@ -157,7 +159,7 @@ def make_exit_table(result: BenchResult) -> Table:
         f"Closure: the forced medians weighted by the shares give {units.seconds(closure.predicted_s)}, the mixture took "
         f"{units.seconds(closure.measured_s)} ({100 * closure.error:+.1f} %)."
     )
-    return Table("Exits", columns, tuple(rows), note, _mark(result))
+    return Table("Exits", columns, tuple(rows), note, _format_mark(result))
 
 
 def _make_breakdown_table(breakdown: Breakdown) -> Table:
@@ -190,14 +192,14 @@ def _make_against_table(result: BenchResult) -> Table:
     note = (
         f"{format_verdict(other.comparison)}. Ratio of the typical latencies {format_ratio(other.comparison.typical)}."
     )
-    return Table("Against another early exit", ("", "this", "other", "ratio"), tuple(rows), note, _mark(result))
+    return Table("Against another early exit", ("", "this", "other", "ratio"), tuple(rows), note, _format_mark(result))
 
 
 def _compute_interval(share: float | None, n: int) -> Interval | None:
     return None if share is None or n == 0 else share_interval(share, n)
 
 
-def _audit(audit: CachingAudit) -> Table:
+def _make_audit_table(audit: CachingAudit) -> Table:
     rows = tuple(_make_latency_rows(audit.same, audit.unique))
     note = (
         f"Forced to the last exit: {format_verdict(audit.comparison)}. Typical: {format_ratio(audit.comparison.typical)}. "

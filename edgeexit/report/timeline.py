@@ -29,11 +29,11 @@ _TITLE = "Latency over time"
 _KINDS = {"clock": Axis("clock (MHz)", 1e6), "temperature": Axis("temperature (°C)")}
 
 
-def time_pictures(result: BenchResult) -> list[Picture]:
+def plot_over_time(result: BenchResult) -> list[Picture]:
     """The latency over time, above the clocks and temperatures that can be read here; nothing without raw samples."""
     if "mixture_block" not in result.raw or "rounds_s" not in result.raw:
         return []
-    below = [panel for kind in _KINDS if (panel := _state(result, kind)) is not None]
+    below = [panel for kind in _KINDS if (panel := _plot_state(result, kind)) is not None]
     latency = _plot_latency(result, alone=not below)
     if not below:
         return [latency]
@@ -89,7 +89,7 @@ def _collect_blocks(result: BenchResult, name: str, shifts: Mapping[int, float])
     return lines
 
 
-def _state(result: BenchResult, kind: str) -> Figure | None:
+def _plot_state(result: BenchResult, kind: str) -> Figure | None:
     """The channels of one kind that moved most; the snapshots' hottest point or fastest clock where none was recorded, or None."""
     found = [
         (channel.name, result.raw[f"state_{i}"])

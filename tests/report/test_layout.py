@@ -19,7 +19,7 @@ from edgeexit.report.plot.label_placement import (
     estimate_text_width,
     list_places_around_point,
     list_places_beside_line,
-    place,
+    place_labels,
 )
 from edgeexit.report.sources import Item
 from edgeexit.report.validity_reasons import merge_alike, sort_by_gravity
@@ -76,7 +76,7 @@ def test_placed_labels_never_overlap_and_stay_inside(points: list[tuple[float, f
         for i, (x, y, words) in enumerate(points)
     ]
 
-    boxes = [spot.box(label.text) for label, spot in place(labels, inside)]
+    boxes = [spot.box(label.text) for label, spot in place_labels(labels, inside)]
 
     assert all(box.is_inside(inside) for box in boxes)
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
@@ -86,8 +86,8 @@ def test_a_label_avoids_lines_where_it_can() -> None:
     """It covers one only where no free place is beside it."""
     spots = list_places_beside_line(100, 0, 3, left_first=False)
     line = Rectangle(110, 0, 112, 300)
-    [(_, spot)] = place([Label("exit 1", "ink", spots)], Rectangle(0, 0, 600, 300), avoided=[line])
-    [(_, forced)] = place([Label("exit 1", "ink", spots[:1])], Rectangle(0, 0, 600, 300), avoided=[line])
+    [(_, spot)] = place_labels([Label("exit 1", "ink", spots)], Rectangle(0, 0, 600, 300), avoided=[line])
+    [(_, forced)] = place_labels([Label("exit 1", "ink", spots[:1])], Rectangle(0, 0, 600, 300), avoided=[line])
 
     assert "end" == spot.anchor
     assert spots[0] == forced

@@ -24,7 +24,7 @@ from edgeexit.report.calibration_tables import explain_choice
 from edgeexit.report.page import plot_item
 from edgeexit.report.plot.figure import Panels, compute_ticks
 from edgeexit.report.plot.svg import draw, render_standalone
-from edgeexit.report.sweep import sweep
+from edgeexit.report.sweep import sweep_thresholds
 from edgeexit.report.tables import make_comparison_table
 from tests.measure.conftest import open_bundle
 from tests.report.made import made_calibration
@@ -149,12 +149,12 @@ def test_a_latency_target_is_a_line_in_the_distribution(result: BenchResult) -> 
 
 def test_the_sweep_holds_the_measured_policy(result: BenchResult) -> None:
     """All leave at exit 1 at one end, and shares always add up to one."""
-    swept = sweep(result)
+    swept = sweep_thresholds(result)
     assert swept is not None
     assert np.allclose(1.0, swept.shares.sum(axis=1))
     assert pytest.approx(1.0) == swept.shares[:, 0].max()
     assert 0 <= swept.knee() < len(swept.own)
-    assert sweep(replace(result, raw={})) is None
+    assert sweep_thresholds(replace(result, raw={})) is None
 
 
 def test_accuracy_against_energy_has_its_knee(full: BenchResult) -> None:

@@ -67,7 +67,7 @@ class Label:
     spots: tuple[LabelPosition, ...]
 
 
-def place(
+def place_labels(
     labels: Sequence[Label], inside: Rectangle, taken: Iterable[Rectangle] = (), avoided: Sequence[Rectangle] = ()
 ) -> list[tuple[Label, LabelPosition]]:
     """The labels that found a place, in the order given: no two overlap, and none lies over what was taken before.

@@ -80,7 +80,7 @@ def _compute_height(parts: Sequence[Picture]) -> float:
 def _draw_curves(figure: Any, axes: Any) -> None:
     assert isinstance(figure, Figure)
     for mark in figure.marks:
-        _mark(mark, axes, figure)
+        _draw_mark(mark, axes, figure)
     _set_axis(axes, "x", figure.x, compute_extent(figure, vertical=False))
     _set_axis(axes, "y", figure.y, compute_extent(figure, vertical=True))
     axes.grid(color=LIGHT[GRID], linewidth=GRID_WIDTH * _POINTS)
@@ -107,7 +107,7 @@ def _draw_legend(axes: Any) -> None:
         axes.legend([named[label] for label in kept], kept, fontsize=8, frameon=False, ncols=1 + (len(kept) > 6))
 
 
-def _mark(mark: Any, axes: Any, figure: Figure) -> None:
+def _draw_mark(mark: Any, axes: Any, figure: Figure) -> None:
     color, x, y = LIGHT[mark.tone], figure.x.scale, figure.y.scale
     label = mark.label or None
     if isinstance(mark, Line):

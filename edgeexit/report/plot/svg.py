@@ -34,7 +34,7 @@ from edgeexit.report.plot.label_placement import (
     list_places_along_line,
     list_places_around_point,
     list_places_beside_line,
-    place,
+    place_labels,
 )
 from edgeexit.report.plot.legend import compute_legend_height, draw_key, make_legend
 from edgeexit.report.plot.palette import DOT_RADIUS, INK, LARGE_DOT_RADIUS, render_palette_css
@@ -107,7 +107,7 @@ def _draw_axes(figure: Figure, width: int, height: float) -> list[str]:
         render_text((plot.left + plot.right) / 2, height - 10, figure.x.label, "f-muted", "middle"),
         f'<text transform="translate(13 {(plot.top + plot.bottom) / 2:.0f}) rotate(-90)" text-anchor="middle" '
         f'class="f-muted">{escape(figure.y.label)}</text>',
-        *(part for mark in figure.marks for part in _mark(mark, x, y)),
+        *(part for mark in figure.marks for part in _draw_mark(mark, x, y)),
         *_place_names(figure.marks, x, y, plot),
         *draw_key(key, _compute_left_margin(width), width),
     ]
@@ -141,7 +141,7 @@ def _format_points(xs: Floats, ys: Floats) -> str:
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(xs, ys, strict=True))
 
 
-def _mark(mark: Mark, x: Scale, y: Scale) -> list[str]:
+def _draw_mark(mark: Mark, x: Scale, y: Scale) -> list[str]:
     if isinstance(mark, Line):
         css = f"line s-{mark.tone}{' dash' if mark.dashed else ''}{' thick' if mark.thick else ''}"
         return [f'<polyline class="{css}" points="{_format_points(x(mark.xs), y(mark.ys))}"/>']
@@ -195,7 +195,7 @@ def _place_names(marks: Sequence[Mark], x: Scale, y: Scale, plot: Rectangle) -> 
     if len(rules) > _MOST_RULES:
         rules = [rules[round(i * (len(rules) - 1) / (_SHOWN_RULES - 1))] for i in range(_SHOWN_RULES)]
     labels += [_make_rule_label(m, x, y, plot) for m in rules]
-    placed = place(labels, inside, taken, [box for mark in marks for box in _list_covered_boxes(mark, x, y)])
+    placed = place_labels(labels, inside, taken, [box for mark in marks for box in _list_covered_boxes(mark, x, y)])
     return [render_text(spot.x, spot.y, label.text, f"halo f-{label.tone}", spot.anchor) for label, spot in placed]
 
 
