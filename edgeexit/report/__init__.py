@@ -2,10 +2,10 @@
 
     write_report([before, after], "report.html")
 
-Modules: tables, calibration_tables, bundle_tables (cells of text, the same for the terminal, the page, Markdown and LaTeX) ·
-bench_figures, calibration_figures, timeline, extras (figures as values) · sweep (what other thresholds would have given) · plot (draws a figure as SVG or
-PNG) · several (results side by side) · sources (what files hold) · html, page, bundle_page (HTML) · tidy (CSV) · files (the form that
-a file name asks for).
+Modules: tables, calibration_tables, bundle_tables (text cells, the same for terminal, page, Markdown and LaTeX) ·
+bench_figures, calibration_figures, timeline, extras (figures as values) · plot (draws a figure as SVG or PNG) ·
+sweep (what other thresholds would have given) · several (results side by side) · sources (what files hold) ·
+html, page, bundle_page (HTML) · tidy (CSV) · files (the form that a file name asks for).
 """
 
 from __future__ import annotations
