@@ -129,19 +129,24 @@ def calibrate(
     data = _check_data(runner, inputs, labels, name)
     if not dry_run:
         _check_place(runner)
-    split = split_data(runner, data, plan)
-    were = runner.inner_thresholds
     try:
-        session = choose_and_run(runner, split, plan)
+        session = _choose_and_restore(runner, split_data(runner, data, plan), plan)
     except Infeasible as refusal:
         note = "" if dry_run else _save_measurement(runner, refusal, plan, save_as)
         raise TargetNotMet(f"{refusal}{note}", refusal.nearest) from None
-    finally:
-        runner.inner_thresholds = were
     result = _build_result(runner, session, plan)
     if not dry_run:
         keep(runner, result, session.split.choose, save_as=save_as, progress=progress)
     return result
+
+
+def _choose_and_restore(runner: Runner, split: CalibrationData, plan: CalibrationPlan) -> CalibrationSession:
+    """Choose and run; the runner has its own thresholds again afterwards, whatever happened."""
+    were = runner.inner_thresholds
+    try:
+        return choose_and_run(runner, split, plan)
+    finally:
+        runner.inner_thresholds = were
 
 
 def _check_place(runner: Runner) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.hardware import find_data_dir, read_toml
+from edgeexit.util.documents import parse_document
 
 
 @dataclass(frozen=True)
@@ -46,33 +47,31 @@ def load_calibration_recipe(name: str) -> CalibrationRecipe:
         msg = f"no recipe named {name!r}.{did_you_mean(name, names)} Recipes: {', '.join(names)}."
         raise InputError(msg)
     path = find_data_dir("recipes") / f"{name}.toml"
-    document = read_toml(path)
-    faults = _find_faults(document)
+    return _check(parse_document(_RecipeFile, read_toml(path), str(path)), path)
+
+
+@dataclass(frozen=True)
+class _RecipeFile:
+    """The fields of a recipe as its file has them."""
+
+    title: str
+    why: str
+    targets: tuple[str, ...]
+    confidence: float | None = None
+    seconds: float | None = None
+
+
+def _check(found: _RecipeFile, path: Path) -> CalibrationRecipe:
+    """The recipe of a file, whose values are held against what they mean."""
+    faults = [] if found.targets else ["targets must name at least one target"]
+    numbers = {"confidence": found.confidence, "seconds": found.seconds}
+    faults += [f"{key} must be greater than 0" for key, value in numbers.items() if value is not None and value <= 0]
+    faults += [fault for fault in map(_find_target_fault, found.targets) if fault]
     if faults:
         msg = f"{path}: {'; '.join(faults)}."
         raise InputError(msg)
-    targets = tuple(parse_target(text) for text in document["targets"])
-    return CalibrationRecipe(
-        name, document["title"], document["why"], targets, document.get("confidence"), document.get("seconds")
-    )
-
-
-def _find_faults(document: dict[str, Any]) -> list[str]:
-    known = ("title", "why", "targets", "confidence", "seconds")
-    faults = [f"unknown key {key!r}.{did_you_mean(key, known)}".rstrip(".") for key in document if key not in known]
-    faults += [f"{key} must be text" for key in ("title", "why") if not isinstance(document.get(key), str)]
-    targets = document.get("targets")
-    if not isinstance(targets, list) or not targets or not all(isinstance(t, str) for t in targets):
-        return [*faults, "targets must be a list of one or more targets"]
-    for text in targets:
-        fault = _find_target_fault(text)
-        faults += [fault] if fault else []
-    faults += [
-        f"{key} must be a positive number"
-        for key in ("confidence", "seconds")
-        if key in document and not (isinstance(document[key], (int, float)) and document[key] > 0)
-    ]
-    return faults
+    targets = tuple(map(parse_target, found.targets))
+    return CalibrationRecipe(path.stem, found.title, found.why, targets, found.confidence, found.seconds)
 
 
 def _find_target_fault(text: str) -> str | None:
