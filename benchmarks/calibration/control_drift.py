@@ -43,7 +43,7 @@ def run(table: ReplayTable, share: float, drift: tuple[Floats, Floats], seed: in
     hard, easy = ordered[: len(table) // 2], ordered[len(table) // 2 :]
     order = np.where(rng.random(inferences) < hard_share, rng.choice(hard, inferences), rng.choice(easy, inferences))
     path = front(table)
-    law = ControlLaw.of(table, f"mean<={budget(table, share)!r}s")
+    law = ControlLaw.from_target(table, f"mean<={budget(table, share)!r}s")
     thresholds = list_path_thresholds(path, table.exits)
     costs = np.stack([table.mean_cost_s[table.leaves_at(t)] for t in thresholds])
     position = FrontPosition(law, len(path), find_start(path, law, table))

@@ -46,7 +46,7 @@ class Oracle:
 
     def best(self, table: ReplayTable, mean_s: float) -> tuple[float, float]:
         """The highest accuracy of any thresholds within the mean, and the lowest mean that reaches it."""
-        ranked = RankedScores.of(table.scores)
+        ranked = RankedScores.from_scores(table.scores)
         ranks = np.ascontiguousarray(np.stack(ranked.ranks), np.int32)
         tops, least = np.array(ranked.tops, np.int32), ctypes.c_double()
         assert table.correct is not None

@@ -146,7 +146,7 @@ def control(runner: Runner, target: str | Target, *, step: float = STEP) -> Cont
         InputError: no calibration, not exactly one bound on time, or no such step.
     """
     result, table = load_active_calibration(runner)
-    law = ControlLaw.of(table, target, as_share("step", step))
+    law = ControlLaw.from_target(table, target, as_share("step", step))
     return Controller(runner, result.front, law, start=find_start(result.front, law, table))
 
 
@@ -168,7 +168,7 @@ def drift_alarm(runner: Runner, *, window: int = WINDOW, false_alarm: float = FA
         InputError: no calibration, a window of less than one inference, or a probability that is not between 0 and 1.
     """
     _, table = load_active_calibration(runner)
-    seen = CellCounts.of(table, runner.inner_thresholds)
+    seen = CellCounts.from_table(table, runner.inner_thresholds)
     return DriftAlarm(seen, sign=runner.criterion.sign, window=window, false_alarm=false_alarm)
 
 

@@ -46,7 +46,7 @@ def tighten_target(problem: Problem, errors: TimingErrors, samples: int) -> Targ
         samples: number of samples that the choice is validated on.
     """
     target = problem.target
-    thresholds = problem.ranked.thresholds(find_best_boundaries(problem, QUICK))
+    thresholds = problem.ranked.compute_thresholds(find_best_boundaries(problem, QUICK))
     sample = ExitSample.from_thresholds(problem.table, tuple(float(t) for t in thresholds))
     found = target
     for bound in (*target.cost_bounds, *target.answer_bounds):

@@ -205,7 +205,7 @@ def _refuse_training_data(runner: Runner, data: Dataset) -> None:
 def _build_result(runner: Runner, session: CalibrationSession, plan: CalibrationPlan) -> Calibration:
     split, chosen, run = session.split, session.chosen, session.run
     table, trial = split.choose, run.trial
-    policy = Policy.of(chosen.policy.inner, table.evaluate(chosen.policy.thresholds), chosen.policy.gap)
+    policy = Policy.from_outcome(chosen.policy.inner, table.evaluate(chosen.policy.thresholds), chosen.policy.gap)
     error = compute_sampling_error(table, policy, len(trial.leaves))
     tolerance = compute_tolerance(trial.noise_floor, error)
     verdict = judge_run(plan.target, session.checks, run, session.predicted, tolerance)
@@ -241,7 +241,7 @@ def _build_infeasible_result(runner: Runner, found: Infeasible, plan: Calibratio
     split, costs = found.split, found.costs
     table = split.choose
     never = np.full(table.exits - 1, np.inf, np.float32)
-    policy = Policy.of(never, table.evaluate(never), None)
+    policy = Policy.from_outcome(never, table.evaluate(never), None)
     predicted = PolicyPerformance.predicted(table, table.evaluate(never))
     timing = None if found.reasons else costs.error
     checks = check_predicted_bounds(

@@ -27,27 +27,27 @@ class SampleSum:
     per_sample: NDArray[np.float32] | None = None
     limit: float = float("inf")
 
-    def at(self, exits: NDArray[np.int64], samples: NDArray[np.int64]) -> NDArray[np.floating]:
+    def get_values(self, exits: NDArray[np.int64], samples: NDArray[np.int64]) -> NDArray[np.floating]:
         """The values of `samples` when they leave at `exits` (same length)."""
         if self.per_exit is not None:
             return np.asarray(self.per_exit[exits])
         assert self.per_sample is not None
         return np.asarray(self.per_sample[samples, exits])
 
-    def of(self, leaves: NDArray[np.int64]) -> float:
+    def sum_at_exits(self, leaves: NDArray[np.int64]) -> float:
         """The sum when sample i leaves at `leaves[i]`."""
         if self.per_exit is not None:
             return float((np.bincount(leaves, minlength=len(self.per_exit)) * self.per_exit).sum())
-        return float(self.at(leaves, np.arange(len(leaves))).sum(dtype=np.float64))
+        return float(self.get_values(leaves, np.arange(len(leaves))).sum(dtype=np.float64))
 
-    def matrix(self, samples: int) -> NDArray[np.floating]:
+    def expand_to_samples(self, samples: int) -> NDArray[np.floating]:
         """The values as [M, N]."""
         if self.per_sample is not None:
             return self.per_sample
         assert self.per_exit is not None
         return np.broadcast_to(self.per_exit, (samples, len(self.per_exit)))
 
-    def negated(self) -> SampleSum:
+    def negate(self) -> SampleSum:
         """Minus this quantity, without a limit."""
         if self.per_exit is not None:
             return SampleSum(-self.per_exit)

@@ -124,7 +124,7 @@ def test_the_latencies_that_order_a_path_do_not_prove_it() -> None:
         inner = np.where(np.tri(choose.exits, choose.exits - 1, -1), np.inf, -np.inf).astype(
             np.float32
         )  # all leave at k
-        path = [Policy.of(thresholds, choose.evaluate(thresholds), None) for thresholds in inner]
+        path = [Policy.from_outcome(thresholds, choose.evaluate(thresholds), None) for thresholds in inner]
         try:
             prove(path, choose, test, "p99<=1.5s", confidence=1 - delta, seed=seed)
         except TargetNotMet:

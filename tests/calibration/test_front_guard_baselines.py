@@ -49,7 +49,7 @@ def test_the_front_is_close_to_what_each_target_alone_finds() -> None:
     found = front(table)
     for share in (0.2, 0.4, 0.6, 0.8):
         limit = budget(table, share)
-        assert optimise(table, f"mean<={limit!r}s").quality - found.within(limit).quality < 0.01
+        assert optimise(table, f"mean<={limit!r}s").quality - found.find_within(limit).quality < 0.01
 
 
 def test_a_budget_is_looked_up_and_one_below_the_cheapest_policy_is_refused() -> None:
@@ -57,9 +57,9 @@ def test_a_budget_is_looked_up_and_one_below_the_cheapest_policy_is_refused() ->
     table = world(6, 1500, 3)
     found, limit = front(table), budget(table, 0.5)
 
-    assert found.within(limit).mean_s <= limit * (1 + 1e-9)
+    assert found.find_within(limit).mean_s <= limit * (1 + 1e-9)
     with pytest.raises(InputError, match="below the cheapest"):
-        found.within(1e-12)
+        found.find_within(1e-12)
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -77,9 +77,9 @@ def test_no_baseline_beats_the_search_on_its_own_samples(name: str) -> None:
 def test_the_exit_distribution_gives_each_exit_its_share() -> None:
     """Algorithm 1: with q = 1 every exit gets an equal share of the samples (scores without ties)."""
     table = world(9, 3000, 3)
-    ranked = RankedScores.of(table.scores)
+    ranked = RankedScores.from_scores(table.scores)
 
-    counts = np.bincount(ranked.leaves_at(make_geometric_boundaries(ranked, 1.0)), minlength=3)
+    counts = np.bincount(ranked.find_leaves(make_geometric_boundaries(ranked, 1.0)), minlength=3)
 
     assert all(abs(c - 1000) <= 3 for c in counts)
 

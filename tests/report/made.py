@@ -138,7 +138,7 @@ def _policies(table: ReplayTable) -> tuple[Policy, ...]:
     found = []
     for share in np.linspace(0.0, 1.0, 24):
         thresholds = np.quantile(table.scores, share, axis=0).astype(np.float32)
-        found.append(Policy.of(thresholds, table.evaluate(thresholds), None))
+        found.append(Policy.from_outcome(thresholds, table.evaluate(thresholds), None))
     return tuple(found)
 
 

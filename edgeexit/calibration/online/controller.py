@@ -52,7 +52,7 @@ class ControlLaw:
     over_s: float | None = None
 
     @classmethod
-    def of(cls, table: ReplayTable, target: str | Target, step: float = STEP) -> ControlLaw:
+    def from_target(cls, table: ReplayTable, target: str | Target, step: float = STEP) -> ControlLaw:
         """The law of a target with exactly one bound on time.
 
         Raises:
@@ -62,10 +62,10 @@ class ControlLaw:
         if len(times) != 1:
             msg = f"control holds exactly one bound on time, a mean or a percentile; '{target}' has {len(times)}."
             raise InputError(msg)
-        return cls._of_bound(table, times[0], step)
+        return cls._from_bound(table, times[0], step)
 
     @classmethod
-    def _of_bound(cls, table: ReplayTable, bound: Bound, step: float) -> ControlLaw:
+    def _from_bound(cls, table: ReplayTable, bound: Bound, step: float) -> ControlLaw:
         if bound.kind.tail is not None:
             return cls(bound.kind.tail, 1.0, step, bound.limit)
         return cls(bound.kind.resolve_limit(table, bound), CLIP * float(table.mean_cost_s.max()), step)

@@ -34,7 +34,7 @@ class CellCounts:
     counts: Floats
 
     @classmethod
-    def of(cls, table: ReplayTable, thresholds: ArrayLike) -> CellCounts:
+    def from_table(cls, table: ReplayTable, thresholds: ArrayLike) -> CellCounts:
         """Make the cells from a replay table."""
         inner = checked_thresholds(thresholds, table.exits)
         leaves = table.leaves_at(inner)
@@ -69,7 +69,7 @@ class DriftAlarm:
         >>> table = edgeexit.ReplayTable.from_arrays(
         ...     scores=[[k / 100] for k in range(100)], correct=[[1, 1]] * 100, cost_s=[0.001, 0.003]
         ... )
-        >>> alarm = edgeexit.DriftAlarm(CellCounts.of(table, [0.5]), window=50)
+        >>> alarm = edgeexit.DriftAlarm(CellCounts.from_table(table, [0.5]), window=50)
         >>> any(alarm.observe(2, 0.1) for _ in range(50))  # calibration saw half of the samples leave at exit 1
         True
     """
@@ -107,11 +107,11 @@ class DriftAlarm:
         level = self.false_alarm * 6 / (math.pi * self._tests) ** 2
         p_value = compute_two_sample_p_value(self._counts, self._seen.counts)
         if p_value < level and not self.raised:
-            self.raised, self.reason = True, self._told(p_value)
+            self.raised, self.reason = True, self._format_alarm(p_value)
         self._counts[:] = 0
         self._filled = 0
 
-    def _told(self, p_value: float) -> str:
+    def _format_alarm(self, p_value: float) -> str:
         now, then = (_compute_exit_rates(c, len(self._seen.edges)) for c in (self._counts, self._seen.counts))
         k = int(np.argmax(np.abs(now - then)))
         return (
@@ -123,7 +123,7 @@ class DriftAlarm:
 def _as_seen(value: object) -> CellCounts:
     if not isinstance(value, CellCounts):
         msg = (
-            f"a DriftAlarm is made of what calibration saw, CellCounts.of(table, thresholds), not of {value!r}; "
+            f"a DriftAlarm is made of what calibration saw, CellCounts.from_table(table, thresholds), not of {value!r}; "
             "or use edgeexit.drift_alarm(runner)."
         )
         raise InputError(msg)

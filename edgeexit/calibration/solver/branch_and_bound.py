@@ -77,8 +77,8 @@ def compute_upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> 
     """
     if problem.table.exits > FEW_EXITS:
         return compute_decomposed_bound(problem, boundaries, fit_multipliers(problem, boundaries), work), []
-    priced = LagrangianProblem.of(problem)
-    reached, met = problem.goal.of(problem.ranked.leaves_at(boundaries)), boundaries
+    priced = LagrangianProblem.from_problem(problem)
+    reached, met = problem.goal.sum_at_exits(problem.ranked.find_leaves(boundaries)), boundaries
     point, tops = np.array(boundaries, np.int64), np.array(problem.ranked.tops, np.int64)
     nothing = DecidedSums(np.zeros(len(priced.sums)), np.arange(len(problem.table)))
     prices = np.array(fit_multipliers(problem, boundaries))
@@ -87,7 +87,7 @@ def compute_upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> 
     heap = [(-root.bound, next(order), root)]
     while heap and work > 0:
         box = heap[0][2]
-        if priced.stated(box.bound) <= reached or box.split is None:
+        if priced.round_down(box.bound) <= reached or box.split is None:
             break
         heapq.heappop(heap)
         work -= _CHARGE * max(len(box.decided.undecided), _LEAST_CHARGED) * len(tops)
@@ -95,9 +95,9 @@ def compute_upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> 
             part = _bound_box(priced, extent, box.decided, (box.prices, point, box.bound), reached)
             if part.reached > reached:
                 reached, met = part.reached, _make_boundaries(part.best)
-            if priced.stated(part.bound) > reached:
+            if priced.round_down(part.bound) > reached:
                 heapq.heappush(heap, (-part.bound, next(order), part))
-    bound = priced.stated(-heap[0][0]) if heap else reached
+    bound = priced.round_down(-heap[0][0]) if heap else reached
     likely = [_make_boundaries(box.best) for _, _, box in heapq.nsmallest(_LIKELY, heap)]
     return max(reached, bound), [*likely, *([met] if met != boundaries else [])]
 
@@ -130,10 +130,10 @@ def _bound_box(
     undecided, first_sure = _find_undecided(ranks, extent)
     open_ = undecided.any(axis=0)
     decided = DecidedSums(
-        before.sums + priced.at(first_sure[~open_], before.undecided[~open_]), before.undecided[open_]
+        before.sums + priced.sum_at_exits(first_sure[~open_], before.undecided[~open_]), before.undecided[open_]
     )
     ranks, undecided, first_sure = ranks[:, open_], undecided[:, open_], first_sure[open_]
-    least = decided.sums + priced.at(undecided.argmax(axis=0), decided.undecided)
+    least = decided.sums + priced.sum_at_exits(undecided.argmax(axis=0), decided.undecided)
     if (least[1:] > priced.limits)[priced.rising].any():
         return SearchBox(extent, decided, -np.inf, extent.low, -np.inf, prices, None)
     if not len(first_sure):
@@ -146,7 +146,7 @@ def _bound_box(
     bound += decided.sums[0] + start + float(prices @ (priced.limits - decided.sums[1:]))
     stops = undecided & (ranks >= best[:, None])
     leaves = np.where(stops.any(axis=0), stops.argmax(axis=0), first_sure)
-    sums = decided.sums + priced.at(leaves, decided.undecided)
+    sums = decided.sums + priced.sum_at_exits(leaves, decided.undecided)
     over = sums[1:] - priced.limits
     return SearchBox(
         extent,
@@ -200,7 +200,7 @@ def _split(samples: UndecidedSamples, extent: BoundaryRange) -> tuple[int, int] 
     wide = high > low
     if not wide.any():
         return None
-    loose = samples.loose()
+    loose = samples.find_loose_samples()
     stake = samples.undecided @ ((samples.gains - samples.losses).sum(axis=0) * loose)
     if not (stake * wide).any():
         stake, loose = samples.undecided.sum(axis=1).astype(np.float64), np.ones_like(loose)
@@ -218,7 +218,7 @@ def fit_multipliers(problem: Problem, boundaries: Boundaries, cells: int = 2**14
         return []
     if problem.table.exits > FEW_EXITS:
         return [float(p) for p in optimize_prices(problem)[1]]
-    grid = Grid.of(problem.ranked, cells)
+    grid = Grid.from_ranks(problem.ranked, cells)
     places: list[Grid | PairGrid] = [grid, *build_planes(problem, boundaries, _PLANE_LEVELS)]
     goal, *over = (np.concatenate([p.table(s).ravel() for p in places]) for s in (problem.goal, *problem.limits))
     over = [excess - s.limit for excess, s in zip(over, problem.limits, strict=True)]

@@ -74,16 +74,16 @@ class _Ascent:
     visited: dict[Boundaries, Floats] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, problem: Problem) -> _Ascent:
+    def from_problem(cls, problem: Problem) -> _Ascent:
         middle = tuple((top + 1) // 2 for top in problem.ranked.tops)
-        return cls(problem, LagrangianProblem.of(problem), np.arange(len(problem.table)), middle)
+        return cls(problem, LagrangianProblem.from_problem(problem), np.arange(len(problem.table)), middle)
 
     def excess(self, prices: Floats) -> Floats:
         """Ascend at these prices; by how much each limit is exceeded there, [limits]."""
         self.now = climb(self.problem.ranked, self.priced.weights(prices), self.now)
         if self.now not in self.visited:
-            leaves = self.problem.ranked.leaves_at(self.now)
-            self.visited[self.now] = self.priced.at(leaves, self.samples)[1:] - self.priced.limits
+            leaves = self.problem.ranked.find_leaves(self.now)
+            self.visited[self.now] = self.priced.sum_at_exits(leaves, self.samples)[1:] - self.priced.limits
         return self.visited[self.now]
 
     def best_price(self, prices: Floats, which: int) -> float:
@@ -96,7 +96,7 @@ class _Ascent:
 
         if not exceeded(0.0):
             return 0.0
-        low, high = 0.0, self.unit(which)
+        low, high = 0.0, self.compute_price_unit(which)
         for _ in range(_RAISES):
             if not exceeded(high):
                 break
@@ -108,7 +108,7 @@ class _Ascent:
             low, high = (middle, high) if exceeded(middle) else (low, middle)
         return high
 
-    def unit(self, which: int) -> float:
+    def compute_price_unit(self, which: int) -> float:
         """The price at which the whole range of a limited sum weighs as much as that of the goal."""
         goal, limited = (float(np.ptp(v)) for v in (self.priced.sums[0], self.priced.sums[1 + which]))
         return goal / limited if goal and limited else 1.0
@@ -116,7 +116,7 @@ class _Ascent:
 
 def optimize_prices(problem: Problem) -> tuple[list[Boundaries], Floats]:
     """Boundaries met on the way to prices at which the limits are just kept, and these prices [limits]."""
-    search, prices = _Ascent.of(problem), np.zeros(len(problem.limits))
+    search, prices = _Ascent.from_problem(problem), np.zeros(len(problem.limits))
     search.excess(prices)
     for _ in range(_TURNS if len(prices) > 1 else 1):
         for which in range(len(prices)):
@@ -127,13 +127,13 @@ def optimize_prices(problem: Problem) -> tuple[list[Boundaries], Floats]:
 
 def run_ascents(problem: Problem, count: int) -> list[Boundaries]:
     """End points of ascents at `count` prices of the first limit, from one at which it outweighs the goal by far down to almost nothing."""
-    search, prices = _Ascent.of(problem), np.zeros(len(problem.limits))
+    search, prices = _Ascent.from_problem(problem), np.zeros(len(problem.limits))
     for factor in np.geomspace(*_PRICE_RANGE, count):
-        prices[0] = factor * search.unit(0)
+        prices[0] = factor * search.compute_price_unit(0)
         search.excess(prices)
     return list(search.visited)
 
 
 def climb_at_prices(problem: Problem, prices: Floats, start: Boundaries) -> Boundaries:
     """End point of an ascent from `start` at given prices."""
-    return climb(problem.ranked, LagrangianProblem.of(problem).weights(prices), start)
+    return climb(problem.ranked, LagrangianProblem.from_problem(problem).weights(prices), start)

@@ -66,7 +66,7 @@ def choose_bagged_policy(problem: Problem, seed: int) -> Boundaries:
     drawn = []
     for _ in range(BOOTSTRAPS):
         part = problem.take(rng.integers(len(table), size=len(table)))
-        drawn.append(ranked.boundaries(part.ranked.thresholds(find_best_boundaries(part, QUICK))))
+        drawn.append(ranked.find_boundaries(part.ranked.compute_thresholds(find_best_boundaries(part, QUICK))))
     middle, tops = np.median(drawn, axis=0), np.array(ranked.tops)
 
     def shifted(share: float) -> Boundaries:
@@ -138,14 +138,14 @@ def _cross_validate(problem: Problem, seed: int) -> dict[str, float]:
         rest = problem.take(np.concatenate([fold for g, fold in enumerate(folds) if g != f]))
         judged = problem.take(held)
         for name, method in METHODS.items():
-            thresholds = rest.ranked.thresholds(method(rest, seed + f))
+            thresholds = rest.ranked.compute_thresholds(method(rest, seed + f))
             totals[name] += _compute_priced_goal(judged, judged.table.leaves_at(thresholds), prices)
     return {name: total / samples for name, total in totals.items()}
 
 
 def _compute_priced_goal(problem: Problem, leaves: Indices, prices: list[float]) -> float:
-    spent = sum(p * (s.of(leaves) - s.limit) for p, s in zip(prices, problem.limits, strict=True))
-    return problem.goal.of(leaves) - spent
+    spent = sum(p * (s.sum_at_exits(leaves) - s.limit) for p, s in zip(prices, problem.limits, strict=True))
+    return problem.goal.sum_at_exits(leaves) - spent
 
 
 def _make_folds(samples: int, seed: int) -> list[Indices]:

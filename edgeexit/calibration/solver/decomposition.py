@@ -43,12 +43,12 @@ def compute_decomposed_bound(problem: Problem, boundaries: Boundaries, prices: S
         prices: where the prices of the limits start, [limits].
         work: samples times exits that may be looked at.
     """
-    state = _Decomposition.of(problem, prices)
-    reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
+    state = _Decomposition.from_prices(problem, prices)
+    reached = problem.goal.sum_at_exits(problem.ranked.find_leaves(boundaries))
     rounds = int(np.clip(work / (COST * state.multipliers.size), _FEWEST_ROUNDS, _MOST_ROUNDS))
     least = _compute_unpriced_bound(state.priced)
     for done in range(rounds):
-        least = min(least, state.priced.stated(state.move(1 - done / rounds)))
+        least = min(least, state.priced.round_down(state.move(1 - done / rounds)))
         if least <= reached:
             break
     return max(reached, least)
@@ -56,7 +56,7 @@ def compute_decomposed_bound(problem: Problem, boundaries: Boundaries, prices: S
 
 def _compute_unpriced_bound(priced: LagrangianProblem) -> float:
     """The bound without limits and multipliers: every sample leaves where it is worth most. Prices that are far off cannot exceed it."""
-    return priced.stated(float(priced.weights(np.zeros(len(priced.limits))).max(axis=0).sum()))
+    return priced.round_down(float(priced.weights(np.zeros(len(priced.limits))).max(axis=0).sum()))
 
 
 @dataclass(eq=False)
@@ -73,9 +73,9 @@ class _Decomposition:
     step: float
 
     @classmethod
-    def of(cls, problem: Problem, prices: Sequence[float]) -> _Decomposition:
+    def from_prices(cls, problem: Problem, prices: Sequence[float]) -> _Decomposition:
         """Multipliers of 0: every sample leaves where it likes best."""
-        priced = LagrangianProblem.of(problem)
+        priced = LagrangianProblem.from_problem(problem)
         ranges = [float(np.ptp(v)) or 1.0 for v in priced.sums]
         units = [ranges[0] / r for r in ranges[1:]]
         start = np.array([np.clip(p, _LEAST_PRICE * u, _MOST_PRICE * u) for p, u in zip(prices, units, strict=True)])
@@ -100,7 +100,7 @@ class _Decomposition:
         return bound
 
     def _move_prices(self, leaves: Indices, share: float) -> None:
-        over = (self.priced.at(leaves, np.arange(len(leaves)))[1:] - self.priced.limits) / self.scales
+        over = (self.priced.sum_at_exits(leaves, np.arange(len(leaves)))[1:] - self.priced.limits) / self.scales
         self.price_direction += (1 - _MOMENTUM) * (np.clip(over, -1, 1) - self.price_direction)
         self.prices = np.asarray(self.prices * np.exp(share * _PRICE_STEP * self.price_direction), np.float64)
 

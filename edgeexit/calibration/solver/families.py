@@ -63,7 +63,7 @@ def _find_boundary_for_count(ranks: Ranks, top: int, take: int) -> int:
 
 def make_one_threshold_boundaries(ranked: RankedScores, threshold: float) -> Boundaries:
     """The same threshold at every early exit."""
-    return ranked.boundaries(np.full(len(ranked.ranks), threshold, np.float32))
+    return ranked.find_boundaries(np.full(len(ranked.ranks), threshold, np.float32))
 
 
 def find_best_member(problem: Problem, members: Iterable[Boundaries]) -> Boundaries:
@@ -73,8 +73,8 @@ def find_best_member(problem: Problem, members: Iterable[Boundaries]) -> Boundar
 
 def compute_rank_key(problem: Problem, boundaries: Boundaries) -> tuple[float, float, float]:
     """(minus violation, goal, minus tie) of a policy: larger is better, compared in that order."""
-    leaves = problem.ranked.leaves_at(boundaries)
-    return -problem.violation(leaves), problem.goal.of(leaves), -problem.tie.of(leaves)
+    leaves = problem.ranked.find_leaves(boundaries)
+    return -problem.compute_violation(leaves), problem.goal.sum_at_exits(leaves), -problem.tie.sum_at_exits(leaves)
 
 
 def refine_family(

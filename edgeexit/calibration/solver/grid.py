@@ -31,7 +31,7 @@ class Grid:
     cells: tuple[NDArray[np.int64], ...]
 
     @classmethod
-    def of(cls, ranked: RankedScores, most: int = CELLS) -> Grid:
+    def from_ranks(cls, ranked: RankedScores, most: int = CELLS) -> Grid:
         """A grid of at most about `most` cells, its levels at quantiles of the samples that plausibly get so far."""
         axes = len(ranked.ranks)
         count = max(3, int(most ** (1 / axes)))
@@ -49,7 +49,7 @@ class Grid:
 
     def table(self, quantity: SampleSum) -> Floats:
         """The value of a sum for every combination of levels."""
-        values = quantity.matrix(len(self.cells[0]))
+        values = quantity.expand_to_samples(len(self.cells[0]))
         total = np.zeros(self.shape)
         for k, (now, after) in enumerate(pairwise(values.T), 1):
             term = _sum_passing(self.cells[:k], self.shape[:k], np.asarray(after - now, np.float64))

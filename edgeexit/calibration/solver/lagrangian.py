@@ -34,12 +34,12 @@ class LagrangianProblem:
     whole: bool
 
     @classmethod
-    def of(cls, problem: Problem) -> LagrangianProblem:
+    def from_problem(cls, problem: Problem) -> LagrangianProblem:
         """Lay out the values by exit."""
         values = []
         for quantity in (problem.goal, *problem.limits):
             per_exit = quantity.per_exit is not None
-            matrix = quantity.matrix(1 if per_exit else len(problem.table))
+            matrix = quantity.expand_to_samples(1 if per_exit else len(problem.table))
             values.append(np.ascontiguousarray(matrix.T, np.float64))
         return cls(
             ranks=np.stack(problem.ranked.ranks),
@@ -50,7 +50,7 @@ class LagrangianProblem:
             whole=problem.goal.per_sample is not None,
         )
 
-    def at(self, exits: Indices, samples: Indices) -> Floats:
+    def sum_at_exits(self, exits: Indices, samples: Indices) -> Floats:
         """Every sum over `samples` that leave at `exits`, [1 + limits]."""
         return np.array([v[exits, samples if v.shape[1] > 1 else 0].sum() for v in self.sums])
 
@@ -61,6 +61,6 @@ class LagrangianProblem:
         priced = sum((p * v for p, v in zip(prices, limited, strict=True) if p), np.zeros((self.exits, count)))
         return np.asarray(goal - priced, np.float64)
 
-    def stated(self, bound: float) -> float:
+    def round_down(self, bound: float) -> float:
         """A bound, rounded down where the goal counts samples."""
         return float(np.floor(bound + ROUND_UP)) if self.whole and np.isfinite(bound) else bound

@@ -74,11 +74,11 @@ def _find_best_value(problem: Problem, kept: tuple[Bound, ...], bound: Bound) ->
     limited, table = problem.with_target(Target((bound,))), problem.table
     least = replace(
         limited,
-        goal=limited.limits[0].negated(),
+        goal=limited.limits[0].negate(),
         tie=SampleSum(table.mean_cost_s),
         limits=problem.with_target(Target(kept)).limits if kept else (),
     )
-    reached = -least.goal.of(least.ranked.leaves_at(find_best_boundaries(least, QUICK)))
+    reached = -least.goal.sum_at_exits(least.ranked.find_leaves(find_best_boundaries(least, QUICK)))
     return bound.kind.convert_average(table, bound, reached / len(table))
 
 

@@ -70,7 +70,7 @@ class OrderedSamples:
     ranks_k: Indices
 
     @classmethod
-    def of(cls, problem: Problem, pair: ThresholdPair) -> OrderedSamples:
+    def from_pair(cls, problem: Problem, pair: ThresholdPair) -> OrderedSamples:
         """Line up the samples of a pair."""
         ranked = problem.ranked
         samples = np.concatenate([pair.held, pair.free])
@@ -85,8 +85,10 @@ class OrderedSamples:
         """Change of a sum by each sample that passes j, and, where it is free, that passes k too."""
         held = self.place < 0
         then = np.where(held, self.at, k)
-        first = quantity.at(then, self.order) - quantity.at(np.full(len(then), j), self.order)
-        second = np.where(held, 0.0, quantity.at(self.at, self.order) - quantity.at(np.full(len(then), k), self.order))
+        first = quantity.get_values(then, self.order) - quantity.get_values(np.full(len(then), j), self.order)
+        second = np.where(
+            held, 0.0, quantity.get_values(self.at, self.order) - quantity.get_values(np.full(len(then), k), self.order)
+        )
         return np.asarray(first, np.float64).tolist(), np.asarray(second, np.float64).tolist()
 
 
@@ -99,8 +101,8 @@ def optimize_pair(problem: Problem, boundaries: Boundaries, j: int, k: int) -> B
     answers = [s for s in problem.limits if s.per_exit is None]
     if not all(s.rises_with_exits for s in costs) or not _bounds_one_kind(problem, answers):
         return None
-    pair = ThresholdPair.of(problem.ranked, boundaries, j, k)
-    line = OrderedSamples.of(problem, pair)
+    pair = ThresholdPair.from_boundaries(problem.ranked, boundaries, j, k)
+    line = OrderedSamples.from_pair(problem, pair)
     if not len(line.order) or not len(line.ranks_k):
         return None
     found = _PairSweep(problem, pair, line, costs, answers).run()
@@ -153,7 +155,7 @@ class _PairSweep:
         """Sweep; the boundaries (j, k) chosen, or None where nothing is feasible."""
         if not self._shrink():
             return None
-        self._look(0)
+        self._consider(0)
         ranks, count = self.line.rank_j.tolist(), len(self.line.order)
         for row in range(count):
             self._pass(row)
@@ -161,7 +163,7 @@ class _PairSweep:
                 continue
             if not self._shrink():
                 break
-            self._look(ranks[row] + 1)
+            self._consider(ranks[row] + 1)
         return self.chosen
 
     def _pass(self, row: int) -> None:
@@ -187,7 +189,7 @@ class _PairSweep:
                 self.room[c] += float(later[self.most_place])
         return True
 
-    def _look(self, boundary_j: int) -> None:
+    def _consider(self, boundary_j: int) -> None:
         """Take the best place for this first boundary where it beats the best so far."""
         if self.minimises:
             least = self.needed - self.gained

@@ -36,7 +36,7 @@ class ThresholdPair:
     free_at: Indices
 
     @classmethod
-    def of(cls, ranked: RankedScores, boundaries: Boundaries, j: int, k: int) -> ThresholdPair:
+    def from_boundaries(cls, ranked: RankedScores, boundaries: Boundaries, j: int, k: int) -> ThresholdPair:
         """Split the samples for this pair."""
         last, everyone = len(ranked.ranks), np.arange(len(ranked.ranks[0]))
         at = np.full(len(everyone), last, np.int64)
@@ -50,16 +50,16 @@ class ThresholdPair:
     def base(self, quantity: SampleSum) -> float:
         """The sum when all that reach j leave there."""
         reach = np.concatenate([self.held, self.free])
-        start = quantity.at(self.gone_at, self.gone).sum(dtype=np.float64)
-        return float(start + quantity.at(np.full(len(reach), self.j), reach).sum(dtype=np.float64))
+        start = quantity.get_values(self.gone_at, self.gone).sum(dtype=np.float64)
+        return float(start + quantity.get_values(np.full(len(reach), self.j), reach).sum(dtype=np.float64))
 
     def steps(self, quantity: SampleSum) -> tuple[Floats, Floats, Floats]:
         """Change by passing j, for `held` and for `free`, and by also passing k for `free`."""
-        at_j_held = quantity.at(np.full(len(self.held), self.j), self.held)
-        at_j_free = quantity.at(np.full(len(self.free), self.j), self.free)
-        at_k_free = quantity.at(np.full(len(self.free), self.k), self.free)
-        held = quantity.at(self.held_at, self.held) - at_j_held
-        after = quantity.at(self.free_at, self.free) - at_k_free
+        at_j_held = quantity.get_values(np.full(len(self.held), self.j), self.held)
+        at_j_free = quantity.get_values(np.full(len(self.free), self.j), self.free)
+        at_k_free = quantity.get_values(np.full(len(self.free), self.k), self.free)
+        held = quantity.get_values(self.held_at, self.held) - at_j_held
+        after = quantity.get_values(self.free_at, self.free) - at_k_free
         return (np.asarray(a, np.float64) for a in (held, at_k_free - at_j_free, after))  # type: ignore[return-value]
 
 
@@ -84,7 +84,7 @@ class PairGrid:
     free_jk: Indices
 
     @classmethod
-    def of(
+    def from_pair(
         cls, ranked: RankedScores, pair: ThresholdPair, levels_j: NDArray[np.int64], levels_k: NDArray[np.int64]
     ) -> PairGrid:
         """Place the samples on the levels."""
@@ -138,9 +138,9 @@ def build_planes(problem: Problem, boundaries: Boundaries, levels: int) -> list[
     """The planes of all near pairs through a point, on about `levels` per axis."""
     ranked, planes = problem.ranked, []
     for j, k in list_near_pairs(len(boundaries)):
-        pair = ThresholdPair.of(ranked, boundaries, j, k)
+        pair = ThresholdPair.from_boundaries(ranked, boundaries, j, k)
         planes.append(
-            PairGrid.of(
+            PairGrid.from_pair(
                 ranked, pair, *(_choose_levels(ranked, pair, axis, boundaries[axis], levels) for axis in (j, k))
             )
         )
@@ -158,8 +158,10 @@ def refine(
     pairs = list(combinations(range(len(start)), 2)) if every_pair else list_near_pairs(len(start))
     for turn in range(rounds * len(pairs)):
         j, k = pairs[turn % len(pairs)]
-        pair = ThresholdPair.of(ranked, now, j, k)
-        plane = PairGrid.of(ranked, pair, *(_choose_levels(ranked, pair, axis, now[axis], levels) for axis in (j, k)))
+        pair = ThresholdPair.from_boundaries(ranked, now, j, k)
+        plane = PairGrid.from_pair(
+            ranked, pair, *(_choose_levels(ranked, pair, axis, now[axis], levels) for axis in (j, k))
+        )
         at_j, at_k = find_best_on_plane(problem, plane)
         changed = tuple(at_j if m == j else at_k if m == k else b for m, b in enumerate(now))
         quiet = quiet + 1 if changed == now else 0

@@ -52,7 +52,7 @@ class Front:
         """Accuracies (agreements, without labels), rising."""
         return np.array([p.quality for p in self.policies])
 
-    def within(self, mean_s: float) -> Policy:
+    def find_within(self, mean_s: float) -> Policy:
         """The most accurate policy whose mean latency is at most `mean_s`.
 
         Raises:
@@ -64,7 +64,7 @@ class Front:
             raise InputError(msg)
         return self.policies[found]
 
-    def thinned(self, points: int) -> Front:
+    def thin(self, points: int) -> Front:
         """At most `points` of the policies, evenly over the ranges of means and qualities, the first and the last among them."""
         if len(self) <= points:
             return self
@@ -92,9 +92,12 @@ def front(table: ReplayTable, points: int = POINTS) -> Front:
         found = _collect_policies(problem).boundaries()
     else:
         part = problem.take(np.arange(0, len(table), len(table) // PART))
-        found = [problem.ranked.boundaries(part.ranked.thresholds(b)) for b in _collect_policies(part).boundaries()]
+        found = [
+            problem.ranked.find_boundaries(part.ranked.compute_thresholds(b))
+            for b in _collect_policies(part).boundaries()
+        ]
     policies = [make_policy(problem, b, None) for b in found]
-    return Front(tuple(_keep_undominated(policies))).thinned(points)
+    return Front(tuple(_keep_undominated(policies))).thin(points)
 
 
 def _keep_undominated(policies: Sequence[Policy]) -> list[Policy]:
@@ -156,7 +159,7 @@ def _collect_policies(problem: Problem) -> _Bands:
     if problem.table.exits > FEW_EXITS:
         _add_points(problem, bands, run_ascents(problem, _ASCENTS))
     else:
-        grid = Grid.of(problem.ranked)
+        grid = Grid.from_ranks(problem.ranked)
         bands.add(grid.table(problem.goal), grid.table(problem.tie), grid.levels)
     _add_members(problem, bands)
     samples, costs = len(problem.table), problem.table.mean_cost_s
@@ -180,10 +183,12 @@ def _add_members(problem: Problem, bands: _Bands) -> None:
 
 def _add_points(problem: Problem, bands: _Bands, points: Sequence[Boundaries]) -> None:
     for point in points:
-        leaves = problem.ranked.leaves_at(point)
+        leaves = problem.ranked.find_leaves(point)
         levels = [np.array([b]) for b in point]
         shape = (1,) * len(point)
-        bands.add(np.full(shape, problem.goal.of(leaves)), np.full(shape, problem.tie.of(leaves)), levels)
+        bands.add(
+            np.full(shape, problem.goal.sum_at_exits(leaves)), np.full(shape, problem.tie.sum_at_exits(leaves)), levels
+        )
 
 
 def _choose_anchor_budgets(problem: Problem, bands: _Bands) -> list[float]:

@@ -57,11 +57,11 @@ class Problem:
 
     def is_kept_by(self, boundaries: Boundaries) -> bool:
         """Whether these boundaries keep all limits."""
-        return self.violation(self.ranked.leaves_at(boundaries)) <= 0
+        return self.compute_violation(self.ranked.find_leaves(boundaries)) <= 0
 
-    def violation(self, leaves: NDArray[np.int64]) -> float:
+    def compute_violation(self, leaves: NDArray[np.int64]) -> float:
         """Relative violation of a policy's limits; 0 if it keeps them all."""
-        return sum(compute_excess(s.of(leaves), s) for s in self.limits)
+        return sum(compute_excess(s.sum_at_exits(leaves), s) for s in self.limits)
 
 
 def compute_excess(value: float, limited: SampleSum) -> float:
@@ -80,7 +80,7 @@ def build_problem(table: ReplayTable, target: Target, ranked: RankedScores | Non
     Raises:
         InputError: the table lacks what a bound needs (labels, energy, multiply-accumulates, agreement, the exit).
     """
-    ranked = RankedScores.of(table.scores) if ranked is None else ranked
+    ranked = RankedScores.from_scores(table.scores) if ranked is None else ranked
     limits = tuple(_cap_limit(bound.kind.build_sum(table, bound)) for bound in target.bounds)
     mean = SampleSum(table.mean_cost_s)
     quality = SampleSum(None, _get_quality_flags(table).astype(np.float32))

@@ -36,7 +36,7 @@ class RankedScores:
     distinct: tuple[NDArray[np.float32], ...]
 
     @classmethod
-    def of(cls, scores: NDArray[np.float32]) -> RankedScores:
+    def from_scores(cls, scores: NDArray[np.float32]) -> RankedScores:
         """Rank scores [M, N-1]."""
         made = [np.unique(column, return_inverse=True) for column in scores.T]
         return cls(tuple(inverse.ravel().astype(np.int32) for _, inverse in made), tuple(values for values, _ in made))
@@ -46,18 +46,18 @@ class RankedScores:
         """The boundary that no sample reaches, D_k, per early exit."""
         return tuple(len(d) for d in self.distinct)
 
-    def thresholds(self, boundaries: Sequence[int]) -> NDArray[np.float32]:
+    def compute_thresholds(self, boundaries: Sequence[int]) -> NDArray[np.float32]:
         """The float32 thresholds [N-1] of boundaries."""
         return np.array(
             [find_threshold_between(d, b) for d, b in zip(self.distinct, boundaries, strict=True)], np.float32
         )
 
-    def boundaries(self, thresholds: ArrayLike) -> Boundaries:
+    def find_boundaries(self, thresholds: ArrayLike) -> Boundaries:
         """The boundaries at which these thresholds [N-1] stand: which samples leave is the same."""
         inner = np.asarray(thresholds, np.float32)
         return tuple(int(np.searchsorted(d, t, side="left")) for d, t in zip(self.distinct, inner, strict=True))
 
-    def leaves_at(self, boundaries: Sequence[int]) -> NDArray[np.int64]:
+    def find_leaves(self, boundaries: Sequence[int]) -> NDArray[np.int64]:
         """The exit at which each sample leaves, from 0, [M]."""
         return find_leaves(self.ranks, boundaries)
 

@@ -90,7 +90,7 @@ class Policy:
     gap: float | None
 
     @classmethod
-    def of(cls, thresholds: NDArray[np.float32], outcome: Outcome, gap: float | None) -> Policy:
+    def from_outcome(cls, thresholds: NDArray[np.float32], outcome: Outcome, gap: float | None) -> Policy:
         """Thresholds with their outcome."""
         return cls(
             thresholds=tuple(float(t) for t in thresholds),
@@ -118,8 +118,8 @@ class Policy:
 
 def make_policy(problem: Problem, boundaries: Boundaries, gap: float | None) -> Policy:
     """Boundaries as a policy."""
-    thresholds = problem.ranked.thresholds(boundaries)
-    return Policy.of(thresholds, problem.table.evaluate(thresholds), gap)
+    thresholds = problem.ranked.compute_thresholds(boundaries)
+    return Policy.from_outcome(thresholds, problem.table.evaluate(thresholds), gap)
 
 
 def certify_boundaries(problem: Problem, boundaries: Boundaries, effort: Effort) -> tuple[Boundaries, float | None]:
@@ -129,14 +129,14 @@ def certify_boundaries(problem: Problem, boundaries: Boundaries, effort: Effort)
     if not effort.work:
         return boundaries, None
     bound, likely = compute_upper_bound(problem, boundaries, int(effort.work * 1e6))
-    reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
+    reached = problem.goal.sum_at_exits(problem.ranked.find_leaves(boundaries))
     if bound > reached and likely:
         small = len(problem.table) <= 2 * PART
         points = [refine(problem, point, PLANE_LEVELS) if small else point for point in likely]
         tried = max(points, key=lambda b: compute_rank_key(problem, b))
         if compute_rank_key(problem, tried) > compute_rank_key(problem, boundaries):
             boundaries = _sweep_pairs(problem, tried)
-        reached = problem.goal.of(problem.ranked.leaves_at(boundaries))
+        reached = problem.goal.sum_at_exits(problem.ranked.find_leaves(boundaries))
     return boundaries, max(0.0, bound - reached) / problem.unit
 
 
@@ -157,15 +157,15 @@ def find_best_boundaries(problem: Problem, effort: Effort) -> Boundaries:
 
 def _find_nearer_to_feasible(problem: Problem, found: Boundaries) -> list[Boundaries]:
     """For each limit that the search could not keep: the boundaries that come furthest below it while the other limits hold."""
-    leaves = problem.ranked.leaves_at(found)
-    broken = [s for s in problem.limits if compute_excess(s.of(leaves), s) > 0]
+    leaves = problem.ranked.find_leaves(found)
+    broken = [s for s in problem.limits if compute_excess(s.sum_at_exits(leaves), s) > 0]
     return [find_best_boundaries(_make_minimizing_problem(problem, limited), QUICK) for limited in broken]
 
 
 def _make_minimizing_problem(problem: Problem, limited: SampleSum) -> Problem:
     """The problem with one limited sum as small as the other limits allow."""
     others = tuple(s for s in problem.limits if s is not limited)
-    return replace(problem, goal=limited.negated(), tie=SampleSum(problem.table.mean_cost_s), limits=others)
+    return replace(problem, goal=limited.negate(), tie=SampleSum(problem.table.mean_cost_s), limits=others)
 
 
 def _find_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
@@ -178,14 +178,14 @@ def _find_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
     part = problem.take(np.arange(0, samples, samples // PART))
     refined = {refine(part, start, PLANE_LEVELS) for start in _find_simple_starts(part, effort)}
     best = sorted(refined, key=lambda b: compute_rank_key(part, b))[-PART_STARTS:]
-    return [problem.ranked.boundaries(part.ranked.thresholds(b)) for b in best]
+    return [problem.ranked.find_boundaries(part.ranked.compute_thresholds(b)) for b in best]
 
 
 def _find_simple_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
     ranked = problem.ranked
     if problem.table.exits > FEW_EXITS:
         return _find_ascent_starts(problem, effort)
-    cells = find_starting_points(problem, Grid.of(ranked), effort.starts)
+    cells = find_starting_points(problem, Grid.from_ranks(ranked), effort.starts)
     return cells if len(ranked.ranks) < MANY_EXITS or not effort.families else [*cells, *_find_family_starts(problem)]
 
 
@@ -233,6 +233,6 @@ def find_best_single_boundary(problem: Problem) -> Boundaries:
 
 def _evaluate_all_boundaries(quantity: SampleSum, ranks: NDArray[np.int32], top: int) -> Floats:
     """A sum of a two-exit network for every boundary 0..top."""
-    values = quantity.matrix(len(ranks))
+    values = quantity.expand_to_samples(len(ranks))
     passing = np.bincount(ranks, np.asarray(values[:, 1] - values[:, 0], np.float64), top)
     return np.asarray(values[:, 0].sum(dtype=np.float64) + np.concatenate([[0.0], np.cumsum(passing)]), np.float64)

@@ -44,7 +44,7 @@ class BoundTerms(NamedTuple):
     both_pass: Floats
     both_stop: Floats
 
-    def moved(self, other: BoundTerms, share: float) -> BoundTerms:
+    def shift_share(self, other: BoundTerms, share: float) -> BoundTerms:
         """A share of the way to another bound."""
         return BoundTerms(
             self.constant + share * (other.constant - self.constant),
@@ -71,7 +71,7 @@ class ExitAxis:
     may_pass: Indices
 
     @classmethod
-    def of(cls, ranks: NDArray[np.int32], undecided: Bools) -> ExitAxis:
+    def from_ranks(cls, ranks: NDArray[np.int32], undecided: Bools) -> ExitAxis:
         """Number the ranks of the undecided samples."""
         rows = np.flatnonzero(undecided)
         marked = np.zeros(int(ranks.max()) + 2, np.int64)
@@ -109,13 +109,13 @@ class UndecidedSamples:
     def __init__(self, ranks: Ranks, undecided: Bools, delta: Floats) -> None:
         self.ranks, self.undecided = ranks, undecided
         self.gains, self.losses = np.maximum(delta, 0.0), np.minimum(delta, 0.0)
-        self.axes = [ExitAxis.of(r, u) for r, u in zip(ranks, undecided, strict=True)]
+        self.axes = [ExitAxis.from_ranks(r, u) for r, u in zip(ranks, undecided, strict=True)]
         self.edges = _build_spanning_tree(undecided, np.abs(delta).sum(axis=0))
         self.joined = [undecided[e.a] & undecided[e.b] for e in self.edges]
         self._order, self._above = _order_from_root(self.edges, len(ranks))
         self._ends = np.array([*self.edges, (-1, -1)])
 
-    def loose(self) -> Bools:
+    def find_loose_samples(self) -> Bools:
         """Samples for which the bound need not be exact, [n]."""
         open_ = self.undecided.sum(axis=0, dtype=np.int8)
         covered = sum(self.joined, np.zeros(len(open_), np.int8))
@@ -129,8 +129,8 @@ class UndecidedSamples:
         mean: BoundTerms | None = None
         for turn in range(_POINTS):
             fresh = self._terms(at)
-            mean = fresh if mean is None else mean.moved(fresh, 1 / (1 + turn))
-            value, at = self._maximum(mean, low, high)
+            mean = fresh if mean is None else mean.shift_share(fresh, 1 / (1 + turn))
+            value, at = self._maximize(mean, low, high)
             if value < least:
                 least, best = value, at
         return least, best
@@ -141,10 +141,10 @@ class UndecidedSamples:
         stops = self.undecided & (self.ranks >= at[:, None])
         first = np.where(stops.any(axis=0), stops.argmax(axis=0), axes)
         stop, (both_pass, both_stop) = np.zeros((axes, samples)), np.zeros((2, len(self.edges), samples))
-        constant = self._lose(stops, stop, both_stop) + self._gain(first, stop, both_pass)
+        constant = self._compute_losses(stops, stop, both_stop) + self._compute_gains(first, stop, both_pass)
         return BoundTerms(constant, stop, both_pass, both_stop)
 
-    def _lose(self, stops: Bools, stop: Floats, both_stop: Floats) -> float:
+    def _compute_losses(self, stops: Bools, stop: Floats, both_stop: Floats) -> float:
         """Terms with δ < 0: kept where the stops at the point are joined to each other (at most one group), else bounded by 0."""
         groups = np.cumsum(stops, axis=0, dtype=np.int8)
         for edge in self.edges:
@@ -156,7 +156,7 @@ class UndecidedSamples:
             both_stop[e] = later[edge.b] * joined
         return float(losses.sum())
 
-    def _gain(self, first: Indices, stop: Floats, both_pass: Floats) -> float:
+    def _compute_gains(self, first: Indices, stop: Floats, both_pass: Floats) -> float:
         """Terms with δ > 0: on a pair that has the first stop, or, before any stop, on the last pair; else on one exit."""
         pair, constant = np.full(len(first), -1), 0.0
         for k, gain in enumerate(self.gains):
@@ -177,7 +177,7 @@ class UndecidedSamples:
         """Whether a sample's pair has its first stop."""
         return np.asarray((self._ends[pair] == first[:, None]).any(axis=1))
 
-    def _maximum(self, terms: BoundTerms, low: Indices, high: Indices) -> tuple[float, Indices]:
+    def _maximize(self, terms: BoundTerms, low: Indices, high: Indices) -> tuple[float, Indices]:
         """The most that the terms can be in the box, cell by cell, and boundaries there."""
         lines = [axis.line(terms.stop[k]) for k, axis in enumerate(self.axes)]
         values = [np.maximum.reduceat(line, axis.starts) for line, axis in zip(lines, self.axes, strict=True)]

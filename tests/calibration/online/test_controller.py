@@ -37,7 +37,7 @@ def driven(
 def test_the_mean_never_leaves_its_bound_under_its_condition(seed: int, share: float, step: float) -> None:
     """Whatever the stream does, with first-exit cost <= L <= last-exit cost and clipped costs: |mean - L| <= bound, always."""
     rng = np.random.default_rng(seed)
-    law = ControlLaw.of(TABLE, f"mean<={budget(TABLE, share)!r}s", step)
+    law = ControlLaw.from_target(TABLE, f"mean<={budget(TABLE, share)!r}s", step)
     difficulty = np.argsort(TABLE.scores[:, 0] + rng.uniform(0, 2) * rng.random(len(TABLE)).astype(np.float32))
     order = difficulty[:1500] if seed % 2 else difficulty[::-1][:1500]
 
@@ -58,7 +58,7 @@ def test_the_mean_is_held_within_one_per_cent_under_drift(drift: str) -> None:
     hardness = share.get(drift, share["none"])
     order = np.where(rng.random(10_000) < hardness, rng.choice(hard, 10_000), rng.choice(easy, 10_000))
     clock = np.repeat([1.0, 1.3], 5000) if drift == "clock" else np.ones(10_000)
-    law = ControlLaw.of(TABLE, f"mean<={budget(TABLE, 0.45)!r}s")
+    law = ControlLaw.from_target(TABLE, f"mean<={budget(TABLE, 0.45)!r}s")
 
     position = driven(law, clock, list_path_thresholds(FRONT, 4), order, find_start(FRONT, law, TABLE))
 
@@ -69,7 +69,7 @@ def test_the_mean_is_held_within_one_per_cent_under_drift(drift: str) -> None:
 def test_a_tail_is_held_at_its_share() -> None:
     """The same controller on [latency > L]: 10 % of inferences may take longer, about that many do."""
     limit = float(TABLE.mean_cost_s[2] * 1.01)
-    law = ControlLaw.of(TABLE, f"p90<={limit!r}s")
+    law = ControlLaw.from_target(TABLE, f"p90<={limit!r}s")
     order = np.random.default_rng(0).choice(len(TABLE), 10_000)
 
     position = driven(law, np.ones(10_000), list_path_thresholds(FRONT, 4), order, find_start(FRONT, law, TABLE))
@@ -101,7 +101,7 @@ def test_control_needs_exactly_one_bound_on_time() -> None:
     """Anything else is refused."""
     for target in ("drop<=0.5", "mean<=5ms, p99<=9ms", "energy<=2mJ"):
         with pytest.raises(InputError, match="exactly one bound on time"):
-            ControlLaw.of(TABLE, target)
+            ControlLaw.from_target(TABLE, target)
 
 
 class FakeRunner:
@@ -124,7 +124,7 @@ class FakeRunner:
 def test_a_controller_is_called_like_the_runner_and_moves_its_thresholds() -> None:
     """It times each inference with its clock and steers the mean to the target."""
     fake = FakeRunner()
-    law = ControlLaw.of(TABLE, f"mean<={budget(TABLE, 0.4)!r}s")
+    law = ControlLaw.from_target(TABLE, f"mean<={budget(TABLE, 0.4)!r}s")
     controller = Controller(cast("Runner", fake), FRONT, law, start=1.0, clock=lambda: fake.now_s)
 
     predictions = [controller(None) for _ in range(3000)]
@@ -140,7 +140,7 @@ def test_the_alarm_stays_quiet_on_the_same_stream() -> None:
     half = TABLE.take(np.arange(10_000))
     quiet = 0
     for seed in range(12):
-        alarm = DriftAlarm(CellCounts.of(half, thresholds))
+        alarm = DriftAlarm(CellCounts.from_table(half, thresholds))
         order = np.random.default_rng(seed).choice(np.arange(10_000, 20_000), 4000, replace=False)
         quiet += not watch(alarm, order, thresholds)
 
@@ -150,7 +150,7 @@ def test_the_alarm_stays_quiet_on_the_same_stream() -> None:
 def test_the_alarm_is_raised_when_samples_get_harder() -> None:
     """A stream from the harder half is told from the calibration's within a few windows, and the reason names an exit."""
     thresholds = [0.8, 0.8, 0.7]
-    alarm = DriftAlarm(CellCounts.of(TABLE, thresholds))
+    alarm = DriftAlarm(CellCounts.from_table(TABLE, thresholds))
 
     assert watch(alarm, np.argsort(TABLE.scores[:, 0])[:2000], thresholds)
     assert alarm.reason is not None
@@ -172,7 +172,7 @@ def test_an_alarm_that_could_never_be_raised_is_refused(wrong: dict[str, Any]) -
     """A window of no inferences is never full, and no p-value is below a level of 0."""
     [name] = wrong
     with pytest.raises(InputError, match=name):
-        DriftAlarm(CellCounts.of(TABLE, [0.8, 0.8, 0.7]), **wrong)
+        DriftAlarm(CellCounts.from_table(TABLE, [0.8, 0.8, 0.7]), **wrong)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_an_alarm_that_could_never_be_raised_is_refused(wrong: dict[str, Any]) -
 )
 def test_an_alarm_refuses_what_is_no_prediction(exit: Any, score: Any) -> None:
     """Exits count from 1; one that the network does not have would be counted as another."""
-    alarm = DriftAlarm(CellCounts.of(TABLE, [0.8, 0.8, 0.7]))
+    alarm = DriftAlarm(CellCounts.from_table(TABLE, [0.8, 0.8, 0.7]))
 
     with pytest.raises(InputError, match=r"exit must be|score must be"):
         alarm.observe(exit, score)

@@ -37,14 +37,18 @@ def test_no_thresholds_of_brute_force_exceed_the_decomposed_bound(
     never = tuple(problem.ranked.tops)
     prices = optimize_prices(problem)[1]
     _, _, leaves = every_outcome(table)
-    feasible = [e for e in leaves if problem.violation(e) <= 0]
+    feasible = [e for e in leaves if problem.compute_violation(e) <= 0]
     if not feasible:
         return
 
     bound = min(compute_decomposed_bound(problem, never, list(p), 4000) for p in (prices, 0 * prices))
 
-    reached = max(problem.goal.of(e) for e in feasible)
-    allowed = problem.goal.of(problem.ranked.leaves_at(never)) if problem.violation(leaves[-1]) > 0 else -np.inf
+    reached = max(problem.goal.sum_at_exits(e) for e in feasible)
+    allowed = (
+        problem.goal.sum_at_exits(problem.ranked.find_leaves(never))
+        if problem.compute_violation(leaves[-1]) > 0
+        else -np.inf
+    )
     assert reached <= max(bound, allowed) + 1e-9
 
 
@@ -59,14 +63,14 @@ def test_many_exits_are_optimised_with_a_gap_that_no_other_search_exceeds(exits:
     policy = optimise(table, text)
 
     assert policy.gap is not None
-    assert problem.violation(table.leaves_at(policy.thresholds)) <= 0
-    bound = problem.goal.of(table.leaves_at(policy.thresholds)) + policy.gap * problem.unit
+    assert problem.compute_violation(table.leaves_at(policy.thresholds)) <= 0
+    bound = problem.goal.sum_at_exits(table.leaves_at(policy.thresholds)) + policy.gap * problem.unit
     others = [optimise(table, text, effort=Effort(6, every_pair=False, work=0)).thresholds]
     rng = np.random.default_rng(0)
     others += [tuple(np.quantile(table.scores, rng.random(exits - 1)).astype(np.float32)) for _ in range(200)]
     for thresholds in others:
         leaves = table.leaves_at(thresholds)
-        assert problem.violation(leaves) > 0 or problem.goal.of(leaves) <= bound + 1e-9
+        assert problem.compute_violation(leaves) > 0 or problem.goal.sum_at_exits(leaves) <= bound + 1e-9
 
 
 @pytest.mark.parametrize("exits", [9, 20])
@@ -78,8 +82,8 @@ def test_the_search_of_many_exits_is_at_least_as_good_as_every_baseline(exits: i
 
     problem = build_problem(table, parse_target(target))
     for method in BASELINES.values():
-        leaves = problem.ranked.leaves_at(method(problem))
-        assert problem.violation(leaves) > 0 or table.evaluate_leaves(leaves).quality <= best.quality
+        leaves = problem.ranked.find_leaves(method(problem))
+        assert problem.compute_violation(leaves) > 0 or table.evaluate_leaves(leaves).quality <= best.quality
 
 
 @settings(max_examples=10, deadline=None)
@@ -88,18 +92,18 @@ def test_after_an_ascent_no_single_threshold_can_be_moved_for_more(seed: int, ex
     """Every boundary of every exit is tried by hand."""
     table = world(seed, 40, exits)
     problem = build_problem(table, parse_target("mean<=0.5x"))
-    weights = LagrangianProblem.of(problem).weights(np.array([price * 1000]))
+    weights = LagrangianProblem.from_problem(problem).weights(np.array([price * 1000]))
     ranked, rows = problem.ranked, np.arange(len(table))
     start = tuple(int(b) for b in np.random.default_rng(seed).integers(0, np.array(ranked.tops) + 1))
 
     found = climb(ranked, weights, start)
 
-    reached = weights[ranked.leaves_at(found), rows].sum()
-    assert reached >= weights[ranked.leaves_at(start), rows].sum() - 1e-9
+    reached = weights[ranked.find_leaves(found), rows].sum()
+    assert reached >= weights[ranked.find_leaves(start), rows].sum() - 1e-9
     for k, top in enumerate(ranked.tops):
         for b in range(top + 1):
             moved = (*found[:k], b, *found[k + 1 :])
-            assert weights[ranked.leaves_at(moved), rows].sum() <= reached + 1e-9
+            assert weights[ranked.find_leaves(moved), rows].sum() <= reached + 1e-9
 
 
 def test_thirty_two_exits_have_a_front_whose_policies_hold() -> None:
@@ -114,7 +118,7 @@ def test_thirty_two_exits_have_a_front_whose_policies_hold() -> None:
     for share in (0.02, 0.1, 0.3):
         mean = budget(table, share)
         best = optimise(table, f"mean<={mean!r}s", effort=QUICK)
-        assert best.quality <= found.within(mean).quality + 0.04
+        assert best.quality <= found.find_within(mean).quality + 0.04
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")

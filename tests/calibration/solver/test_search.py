@@ -254,10 +254,12 @@ def test_a_threshold_separates_neighbouring_floats(value: float, steps: int) -> 
 def test_boundaries_and_thresholds_let_the_same_samples_leave() -> None:
     """Ranks are an exact picture of scores."""
     table = world(1, 300, 4, ties=True)
-    ranked = RankedScores.of(table.scores)
+    ranked = RankedScores.from_scores(table.scores)
     rng = np.random.default_rng(0)
     for _ in range(50):
         boundaries = tuple(int(rng.integers(top + 1)) for top in ranked.tops)
 
-        assert ranked.leaves_at(boundaries).tolist() == table.leaves_at(ranked.thresholds(boundaries)).tolist()
-        assert boundaries == ranked.boundaries(ranked.thresholds(boundaries))
+        assert (
+            ranked.find_leaves(boundaries).tolist() == table.leaves_at(ranked.compute_thresholds(boundaries)).tolist()
+        )
+        assert boundaries == ranked.find_boundaries(ranked.compute_thresholds(boundaries))

@@ -62,5 +62,5 @@ def test_the_bound_is_the_maximum_where_samples_are_undecided_at_one_exit_or_two
 
     bound, best = open_.bound(low, low, high)
 
-    assert not open_.loose().any()
+    assert not open_.find_loose_samples().any()
     assert bound == pytest.approx(value(*world, best), abs=1e-9)
