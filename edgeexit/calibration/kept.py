@@ -144,6 +144,16 @@ def control(runner: Runner, target: str | Target, *, step: float = STEP) -> Cont
 
     Raises:
         InputError: no calibration, not exactly one bound on time, or no such step.
+
+    Example:
+        >>> import edgeexit
+        >>> from edgeexit.data import load_data
+        >>> x = load_data("digits:test").inputs
+        >>> with edgeexit.load("lenet.eexit") as runner:
+        ...     held = edgeexit.control(runner, "mean<=0.9x")
+        ...     labels = [held(x[i : i + 1]).label for i in range(10)]
+        >>> len(labels), 0 <= held.saturation <= 1
+        (10, True)
     """
     result, table = load_active_calibration(runner)
     law = ControlLaw.from_target(table, target, as_share("step", step))
@@ -153,12 +163,6 @@ def control(runner: Runner, target: str | Target, *, step: float = STEP) -> Cont
 def drift_alarm(runner: Runner, *, window: int = WINDOW, false_alarm: float = FALSE_ALARM) -> DriftAlarm:
     """Make a DriftAlarm that compares what a runner is given with what its calibration saw, under the runner's present thresholds.
 
-    Example:
-        alarm = edgeexit.drift_alarm(runner)
-        p = runner(x)
-        if alarm.observe(p.exit, p.score):
-            print(alarm.reason)
-
     Args:
         runner: runner with a calibration of this device.
         window: inferences per test.
@@ -166,6 +170,17 @@ def drift_alarm(runner: Runner, *, window: int = WINDOW, false_alarm: float = FA
 
     Raises:
         InputError: no calibration, a window of less than one inference, or a probability that is not between 0 and 1.
+
+    Example:
+        >>> import edgeexit
+        >>> from edgeexit.data import load_data
+        >>> x = load_data("digits:test").inputs
+        >>> with edgeexit.load("lenet.eexit") as runner:
+        ...     alarm = edgeexit.drift_alarm(runner)
+        ...     for p in runner.batch(x[:100]):
+        ...         raised = alarm.observe(p.exit, p.score)
+        >>> raised, alarm.reason
+        (False, None)
     """
     _, table = load_active_calibration(runner)
     seen = CellCounts.from_table(table, runner.inner_thresholds)

@@ -152,6 +152,16 @@ class Controller:
         law: what to hold.
         start: calibrated place on the path.
         clock: seconds, for tests.
+
+    Example:
+        >>> import edgeexit
+        >>> from edgeexit.data import load_data
+        >>> x = load_data("digits:test").inputs
+        >>> with edgeexit.load("lenet.eexit") as runner:
+        ...     held = edgeexit.control(runner, "mean<=0.9x")
+        ...     exit = held(x[:1]).exit
+        >>> exit in (1, 2), held.mean_cost > 0
+        (True, True)
     """
 
     def __init__(
