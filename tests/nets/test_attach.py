@@ -68,32 +68,22 @@ def test_the_last_exit_is_the_original_bit_for_bit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_with_added_exits_is_exported(name: str, tmp_path: Path) -> None:
-    """The file gives what torch gives at every exit, with the original's names of inputs."""
-    module, example = make(name)
-    net = edgeexit.add_exits(module, example)
-
-    edgeexit.export(net, example, tmp_path / "m.onnx")
-
-    inputs = list(example.values()) if isinstance(example, dict) else [example]
-    for want, got in zip(ask(net, example), run(tmp_path / "m.onnx", *(x.numpy() for x in inputs)), strict=True):
-        np.testing.assert_allclose(want.numpy(), got, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["ResNet-18", "MobileNetV3", "ViT", "1-D CNN", "GRU", "BERT"])
 @pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
-def test_a_network_with_added_exits_is_compiled(name: str, tmp_path: Path) -> None:
-    """It is split after its places, and the stages answer as torch does."""
+def test_a_network_with_added_exits_is_exported_and_compiled(name: str, tmp_path: Path) -> None:
+    """The file and the stages give what torch gives at every exit, with the original's names of inputs."""
     module, example = make(name)
     net = edgeexit.add_exits(module, example)
-    edgeexit.export(net, example, tmp_path / "m.onnx")
 
+    edgeexit.export(net, example, tmp_path / "m.onnx")
     edgeexit.compile(tmp_path / "m.onnx", tmp_path / "m.eexit", criterion="entropy", seconds=0)
 
     x = {n: v.numpy() for n, v in example.items()} if isinstance(example, dict) else example.numpy()
+    for want, got in zip(
+        ask(net, example), run(tmp_path / "m.onnx", *(x.values() if isinstance(x, dict) else [x])), strict=True
+    ):
+        np.testing.assert_allclose(want.numpy(), got, atol=1e-4)
     with edgeexit.load(tmp_path / "m.eexit") as runner:
-        got = runner(x)
-    np.testing.assert_allclose(ask(net, example)[-1].numpy().ravel(), np.ravel(got.logits), atol=1e-4)
+        np.testing.assert_allclose(ask(net, example)[-1].numpy().ravel(), np.ravel(runner(x).logits), atol=1e-4)
 
 
 def test_places_are_listed_from_input_to_output_with_their_cost() -> None:

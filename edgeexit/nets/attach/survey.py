@@ -62,8 +62,8 @@ def list_exit_places(module: nn.Module, example: Example, *, read: Read | None =
         ...     print(place.name, place.shape, place.kind, round(place.share, 2))
         0 (8, 6, 6) feature map 0.2
         1 (8, 6, 6) feature map 0.2
-        2 (8, 4, 4) feature map 0.91
-        3 (128,) vector 0.91
+        2 (8, 4, 4) feature map 0.9
+        3 (128,) vector 0.9
 
     Raises:
         ModelError: forward fails, returns no logits or several exits, or takes another way on other values.
