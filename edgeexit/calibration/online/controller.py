@@ -85,7 +85,7 @@ class FrontPosition:
     """The place on the path, moved by costs; knows nothing of runners or clocks.
 
     Args:
-        law: what to hold.
+        law: the bound to keep.
         points: number of policies of the path; the two ends "always first" and "always last" lie beyond them.
         start: calibrated place, 0..1.
     """
@@ -147,11 +147,11 @@ class Controller:
     """A Runner whose thresholds follow a target: call it like the Runner.
 
     Args:
-        runner: to run with; its thresholds are set before every inference.
-        front: the path.
-        law: what to hold.
-        start: calibrated place on the path.
-        clock: seconds, for tests.
+        runner: runner to control; its thresholds are set before every inference.
+        front: the policies to move along.
+        law: the bound to keep.
+        start: calibrated position on the front.
+        clock: returns the time in seconds; replaceable for tests.
 
     Example:
         >>> import edgeexit
