@@ -63,7 +63,7 @@ def as_vector(values: ArrayLike | None) -> NDArray[np.float64] | None:
     return None if values is None else np.asarray(values, np.float64)
 
 
-def checked_thresholds(thresholds: ArrayLike, exits: int) -> NDArray[np.float32]:
+def check_thresholds(thresholds: ArrayLike, exits: int) -> NDArray[np.float32]:
     """Inner thresholds as float32 [N-1].
 
     Raises:

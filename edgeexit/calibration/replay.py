@@ -23,7 +23,7 @@ from edgeexit.calibration.arrays import (
     as_flags,
     as_scores,
     as_vector,
-    checked_thresholds,
+    check_thresholds,
     parse_exit_number,
     read_arrays,
 )
@@ -190,7 +190,7 @@ class ReplayTable:
 
     def leaves_at(self, thresholds: ArrayLike) -> Indices:
         """The exit at which each sample leaves under inner thresholds [N-1], counted from 0, [M]."""
-        inner = checked_thresholds(thresholds, self.exits)
+        inner = check_thresholds(thresholds, self.exits)
         return find_leaves(self.scores.T, inner)
 
     def evaluate(self, thresholds: ArrayLike) -> Outcome:

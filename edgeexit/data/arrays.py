@@ -111,7 +111,7 @@ def fit_array(key: str, array: NDArray[Any], spec: InputSpec) -> tuple[NDArray[A
 
 def convert_pixels(key: str, array: NDArray[Any], spec: InputSpec, how: Preprocess) -> tuple[NDArray[Any], list[str]]:
     """Pixels 0 to 255 as whole numbers, [n, height, width, 3], [n, 3, height, width] or [n, height, width], prepared as pictures are."""
-    ready = how.completed(spec.shape, spec.dtype)
+    ready = how.complete(spec.shape, spec.dtype)
     depth = 1 if ready.channels == "grey" else 3
     last = InputSpec(spec.name, "uint8", (*ready.size, depth))
     pixels, faults = _reorder_dimensions(key, array, last)

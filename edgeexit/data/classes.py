@@ -44,7 +44,7 @@ def read_class_names(given: object) -> tuple[str, ...]:
         text = os.fspath(given)
         path = Path(text)
         is_file = path_exists(path) or path.suffix.lower() in _FILES or not isinstance(given, str)
-        return _check_names(_read_file(path), make_printable(text)) if is_file else _checked_once(_split(text))
+        return _check_names(_read_file(path), make_printable(text)) if is_file else _refuse_repeated(_split(text))
     if isinstance(given, Mapping):
         return _check_names(_parse_json(given, "the class names"), "the class names")
     if isinstance(given, Iterable) and not isinstance(given, bytes):
@@ -96,14 +96,14 @@ def _parse_json(document: Any, where: str) -> list[Any]:
     if isinstance(document, Mapping):
         document = next((document[k] for k in _NESTED if k in document), document)
     if isinstance(document, Mapping):
-        document = _in_order(document)
+        document = _order_names(document)
     if not isinstance(document, list):
         msg = f"{where} holds no class names: a list, or an object by number from 0, is needed."
         raise InputError(msg)
     return document
 
 
-def _in_order(table: Mapping[Any, Any]) -> list[Any] | None:
+def _order_names(table: Mapping[Any, Any]) -> list[Any] | None:
     """Names by number, numbers by name, or Keras' pairs of identifier and name by number; None where the numbers are not 0, 1, 2, ..."""
     if table and all(type(v) is int for v in table.values()):
         table = {v: k for k, v in table.items()}
@@ -115,7 +115,7 @@ def _in_order(table: Mapping[Any, Any]) -> list[Any] | None:
     return [n[1] for n in names] if pairs else names
 
 
-def _checked_once(names: Sequence[str]) -> tuple[str, ...]:
+def _refuse_repeated(names: Sequence[str]) -> tuple[str, ...]:
     """Names that somebody typed: one that is there twice is a slip."""
     twice = [n for n in dict.fromkeys(names) if n and names.count(n) > 1]
     if twice:
@@ -189,8 +189,8 @@ def assign_class_numbers(
             f" may be wrong. {_GIVE_CLASSES}",
             strict=strict,
         )
-    elif len(found) < classes or _counts_otherwise(names):
-        shown = _format_names(f"{n} is class {numbers[n]}" for n in sorted(found, key=_numbers_in))
+    elif len(found) < classes or _has_other_order(names):
+        shown = _format_names(f"{n} is class {numbers[n]}" for n in sorted(found, key=_extract_numbers))
         warn(
             f"{where}: the classes are numbered in the order of their names as text, as in torchvision: {shown}. {_GIVE_CLASSES}"
         )
@@ -209,15 +209,15 @@ def _as_numbers(found: Sequence[str], classes: int) -> tuple[str, ...]:
     return whole if set(found) <= set(whole) else ()
 
 
-def _numbers_in(name: str) -> tuple[int, ...]:
+def _extract_numbers(name: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"[0-9]{1,18}", name)))
 
 
-def _counts_otherwise(names: Sequence[str]) -> bool:
+def _has_other_order(names: Sequence[str]) -> bool:
     """Whether names that differ in their numbers only, such as `class 2` and `class 10`, stand in another order than these."""
     alike: dict[str, list[tuple[int, ...]]] = {}
     for name in names:
-        alike.setdefault(re.sub(r"[0-9]+", "0", name), []).append(_numbers_in(name))
+        alike.setdefault(re.sub(r"[0-9]+", "0", name), []).append(_extract_numbers(name))
     return any(numbers != sorted(numbers) for numbers in alike.values())
 
 

@@ -88,7 +88,7 @@ def fetch(folder: Path, files: Sequence[SetFile], progress: Progress = show_noth
         part = folder / (url.rsplit("/", 1)[-1] + ".part")
         _download(url, part, progress)
         for file in wanted:
-            _place(part, file, folder)
+            _install_file(part, file, folder)
         part.unlink()
 
 
@@ -123,7 +123,7 @@ def _copy(source: IO[bytes], out: IO[bytes], advance: Callable[[int], None]) -> 
         advance(got)
 
 
-def _place(part: Path, file: SetFile, folder: Path) -> None:
+def _install_file(part: Path, file: SetFile, folder: Path) -> None:
     data = part.read_bytes() if file.member is None else _read_member(part, file.member)
     got = hashlib.sha256(data).hexdigest()
     if got != file.sha256:

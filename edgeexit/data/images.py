@@ -70,16 +70,16 @@ class ImageFiles:
             for i, file in enumerate(files):
                 inputs[i] = read_picture(file, self.how)
         except MemoryError as error:
-            raise self._too_large(shape) from error
+            raise self._make_size_error(shape) from error
         labels = np.array(self.labels[start:stop], np.int64) if self.labels else None
         return Dataset(self.name, inputs, labels, self.shown[start:stop], self.class_names)
 
     def _refuse_too_large(self, shape: tuple[int, ...]) -> None:
         free = _read_free_memory()
         if free is not None and np.dtype(self.spec.dtype).itemsize * np.prod(shape, dtype=np.float64) > free:
-            raise self._too_large(shape)
+            raise self._make_size_error(shape)
 
-    def _too_large(self, shape: tuple[int, ...]) -> InputError:
+    def _make_size_error(self, shape: tuple[int, ...]) -> InputError:
         needed = bytes_(float(np.dtype(self.spec.dtype).itemsize * np.prod(shape, dtype=np.float64)))
         msg = (
             f"{self.name} does not fit into memory: {format_count(shape[0], 'picture')} as {self.spec} take {needed}. "
@@ -157,7 +157,7 @@ def _infer_input(model: ModelInfo, name: str, *, strict: bool) -> tuple[InputSpe
             f"{model.name} does not say how pictures are prepared for the network; {name} is read as pixels / 255 without"
             f" normalisation, and the predictions are wrong if training did otherwise. {advice}"
         )
-    return spec, (how or UNIT_RANGE).completed(spec.shape, spec.dtype)
+    return spec, (how or UNIT_RANGE).complete(spec.shape, spec.dtype)
 
 
 def _make_default_preprocess(files: Sequence[Path], name: str) -> tuple[InputSpec, Preprocess]:
@@ -172,7 +172,7 @@ def _make_default_preprocess(files: Sequence[Path], name: str) -> tuple[InputSpe
         raise InputError(msg)
     depth = 1 if all(grey for grey, _ in kinds) else 3
     spec = InputSpec("x", "float32", (depth, *kinds[0][1]))
-    return spec, replace(UNIT_RANGE, layout="nchw").completed(spec.shape, spec.dtype)
+    return spec, replace(UNIT_RANGE, layout="nchw").complete(spec.shape, spec.dtype)
 
 
 def _read_free_memory() -> float | None:
@@ -287,7 +287,7 @@ def _refuse_unreadable(error: OSError) -> None:
 
 def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
     """Class folders inside folders for training, validation and test: those would be taken for the classes."""
-    parts = [f for f in folders if f.name.casefold() in _PART_NAMES and _folders_in(f)]
+    parts = [f for f in folders if f.name.casefold() in _PART_NAMES and _list_subfolders(f)]
     if len(parts) >= min(2, len(folders)) > 0:
         shown = ", ".join(make_printable(path / f.name) for f in parts)
         msg = f"{make_printable(path)} holds parts of a data set, each with class folders inside: give one of them ({shown})."
@@ -296,14 +296,14 @@ def _refuse_parts(path: Path, folders: Sequence[Path]) -> None:
 
 def _refuse_wrapper(path: Path, folders: Sequence[Path]) -> None:
     """The class folders one folder deeper, as archives are unpacked: all pictures would be of one class."""
-    if len(folders) != 1 or len(_folders_in(folders[0])) < 2 or any(map(is_picture, folders[0].iterdir())):
+    if len(folders) != 1 or len(_list_subfolders(folders[0])) < 2 or any(map(is_picture, folders[0].iterdir())):
         return
     inner = make_printable(path / folders[0].name)
-    msg = f"{make_printable(path)} holds one folder, with {format_count(len(_folders_in(folders[0])), 'folder')} inside: give {inner}."
+    msg = f"{make_printable(path)} holds one folder, with {format_count(len(_list_subfolders(folders[0])), 'folder')} inside: give {inner}."
     raise InputError(msg)
 
 
-def _folders_in(folder: Path) -> list[Path]:
+def _list_subfolders(folder: Path) -> list[Path]:
     return [p for p in folder.iterdir() if p.is_dir() and not _is_litter(p)]
 
 

@@ -44,7 +44,7 @@ def as_labels(
         model: what the network expects, for its class names.
         names: class names that the data brings, in order; the network's win.
     """
-    labels = _without_objects(labels)
+    labels = _unbox_objects(labels)
     if labels.dtype.kind in "US":
         return _convert_text(labels, name, model, names)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -61,7 +61,7 @@ def as_labels(
     return _convert_numbers(labels)
 
 
-def _without_objects(labels: NDArray[Any]) -> NDArray[Any]:
+def _unbox_objects(labels: NDArray[Any]) -> NDArray[Any]:
     """Objects that are all text, or all numbers, as an array of those."""
     items = labels.ravel().tolist() if labels.dtype.kind == "O" else []
     if items and (all(isinstance(v, str) for v in items) or all(isinstance(v, Real) for v in items)):

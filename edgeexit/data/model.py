@@ -64,7 +64,7 @@ def infer_preprocess(info: ModelInfo) -> Preprocess | None:
     if spec is None:
         msg = f"{info.name} takes {', '.join(map(str, info.inputs))}, which are not images, so a preprocessing cannot be applied."
         raise InputError(msg)
-    return info.preprocess.completed(spec.shape, spec.dtype)
+    return info.preprocess.complete(spec.shape, spec.dtype)
 
 
 def find_near_name(name: str, known: tuple[str, ...]) -> str | None:

@@ -92,15 +92,15 @@ class Preprocess:
             return []
         if max(self.mean) > max(1.0, 2 * white):
             return [
-                f"mean is {_listed(self.mean)}, the scaled pixels lie between 0 and {white:.4g}: give scale=1 for pixels of 0 to 255"
+                f"mean is {_join(self.mean)}, the scaled pixels lie between 0 and {white:.4g}: give scale=1 for pixels of 0 to 255"
             ]
         if white >= 255 and 0 < max(self.mean) < 1:
             return [
-                f"mean is {_listed(self.mean)}, the scaled pixels lie between 0 and {white:.4g}: give scale=1/255 for pixels of 0 to 1"
+                f"mean is {_join(self.mean)}, the scaled pixels lie between 0 and {white:.4g}: give scale=1/255 for pixels of 0 to 1"
             ]
         return []
 
-    def completed(self, shape: tuple[int, ...], dtype: str) -> Preprocess:
+    def complete(self, shape: tuple[int, ...], dtype: str) -> Preprocess:
         """Fill missing values from a network's input.
 
         Args:
@@ -139,10 +139,10 @@ class Preprocess:
         if self.dtype and np.dtype(self.dtype).kind in "iu" and self.scale == 1 and not self.mean and not self.std:
             sample = np.rint(values).astype(self.dtype)
         else:
-            sample = self._scaled(values.astype(np.float32))
+            sample = self._scale_values(values.astype(np.float32))
         return np.ascontiguousarray(sample.transpose(2, 0, 1) if self.layout != "nhwc" else sample)
 
-    def _scaled(self, values: NDArray[np.float32]) -> NDArray[Any]:
+    def _scale_values(self, values: NDArray[np.float32]) -> NDArray[Any]:
         # x / 255 rounds otherwise than x * (1 / 255), and training divides
         scaled = values / np.float32(255) if self.scale == 1 / 255 else values * np.float32(self.scale)
         if self.mean:
@@ -206,7 +206,7 @@ def _refuse_overflow(how: Preprocess) -> None:
         raise InputError(msg)
 
 
-def _listed(numbers: tuple[float, ...]) -> str:
+def _join(numbers: tuple[float, ...]) -> str:
     return ", ".join(f"{n:g}" for n in numbers)
 
 

@@ -22,10 +22,10 @@ def read_printed(text: str) -> dict[str, Any] | None:
     if start.startswith("ImageClassification("):
         pairs = re.findall(r"(\w+)=(\[[^\]]*\]|[\w.]+)", text)
         return {name: ast.literal_eval(value) if value.startswith("[") else value for name, value in pairs}
-    return _composed(start) if start.startswith("Compose(") else None
+    return _parse_steps(start) if start.startswith("Compose(") else None
 
 
-def _composed(text: str) -> dict[str, Any]:
+def _parse_steps(text: str) -> dict[str, Any]:
     """Steps as keys and values, one a line: `Resize(size=256, interpolation=bilinear, max_size=None, antialias=True)`."""
     found: dict[str, Any] = {"upright": False, "scale": "1"}  # until a step makes numbers of 0 to 1
     for name, inside in re.findall(r"^\s*(\w+)\((.*)\)\s*,?$", text, re.MULTILINE):
@@ -38,21 +38,21 @@ def _composed(text: str) -> dict[str, Any]:
     return found
 
 
-def _value(inside: str, name: str) -> str:
+def _extract_value(inside: str, name: str) -> str:
     """`0.5, 0.4` of `mean=tensor([0.5, 0.4])`; the whole text where nothing is named."""
     match = re.search(rf"\b{name}=(?:tensor)?(\(*\[[^\]]*\]|\([^)]*\)|[\w.]+)", inside)
     return match[1].strip("()[] ") if match is not None else ""
 
 
 def _resize(inside: str) -> dict[str, Any]:
-    kind = _value(inside, "interpolation").rpartition(".")[2]
-    return {"resize": _value(inside, "size"), **({"interpolation": kind} if kind else {})}
+    kind = _extract_value(inside, "interpolation").rpartition(".")[2]
+    return {"resize": _extract_value(inside, "size"), **({"interpolation": kind} if kind else {})}
 
 
 _STEPS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Resize": _resize,
-    "CenterCrop": lambda inside: {"size": _value(inside, "size")},
-    "Normalize": lambda inside: {"mean": _value(inside, "mean"), "std": _value(inside, "std")},
+    "CenterCrop": lambda inside: {"size": _extract_value(inside, "size")},
+    "Normalize": lambda inside: {"mean": _extract_value(inside, "mean"), "std": _extract_value(inside, "std")},
     "Grayscale": lambda _: {"channels": "grey"},
     "ToTensor": lambda _: {"scale": "1/255"},
     "MaybeToTensor": lambda _: {"scale": "1/255"},

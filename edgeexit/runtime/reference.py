@@ -58,12 +58,12 @@ def measure_reference(bundle: Bundle, settings: Settings, data: Dataset, progres
             if monotonic() > end:
                 break
     progress("measuring the last exit's accuracy", len(chosen), len(chosen))
-    return _plausible(
+    return _attach_plausible_accuracy(
         describe_data(data, info, None, "compile"), np.array(answers), labels[chosen[: len(answers)]], bundle
     )
 
 
-def _plausible(
+def _attach_plausible_accuracy(
     found: DataReference, answers: NDArray[np.int64], labels: NDArray[np.int64], bundle: Bundle
 ) -> DataReference | None:
     """The reference with the accuracy of these answers; None where they are guesses, as of a network that was not trained."""

@@ -215,4 +215,4 @@ def test_export_writes_what_compile_reads(tmp_path: Path) -> None:
 
     manifest = edgeexit.Bundle.open(tmp_path / "net.eexit").manifest
     assert tuple("abcdefghij") == manifest.class_names
-    assert manifest.preprocess == read_preprocess("mean=0.1307,std=0.3081").completed((1, 28, 28), "float32")
+    assert manifest.preprocess == read_preprocess("mean=0.1307,std=0.3081").complete((1, 28, 28), "float32")

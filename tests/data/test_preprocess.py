@@ -140,7 +140,7 @@ def test_timm_takes_its_own_defaults(tmp_path: Path) -> None:
 def test_pixels_that_the_inputs_type_does_not_hold_are_refused(given: str, dtype: str) -> None:
     """They would wrap around, or all become the same few numbers."""
     with pytest.raises(InputError, match="pictures become numbers from"):
-        read_preprocess(given).completed((3, 8, 8), dtype)
+        read_preprocess(given).complete((3, 8, 8), dtype)
 
 
 def test_what_torchvision_prints_is_read(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_pixels_are_scaled_normalised_and_ordered(values: list[int], channels: s
 
 def test_what_is_left_out_is_taken_from_the_networks_input() -> None:
     """Size, channels, layout and dtype; pixels of a network that takes 8 bits stay as they are."""
-    floats, whole = Preprocess().completed((3, 8, 6), "float16"), Preprocess().completed((8, 6, 1), "uint8")
+    floats, whole = Preprocess().complete((3, 8, 6), "float16"), Preprocess().complete((8, 6, 1), "uint8")
 
     assert ((8, 6), "rgb", "nchw", "float16", 1 / 255) == (
         floats.size,
@@ -255,7 +255,7 @@ def test_what_is_left_out_is_taken_from_the_networks_input() -> None:
 def test_a_preprocessing_that_does_not_fit_the_input_is_refused() -> None:
     """With everything that does not fit."""
     with pytest.raises(InputError, match=r"size is 9x9, the input has 8x8; the dtype is uint8"):
-        Preprocess(size=(9, 9), dtype="uint8").completed((3, 8, 8), "float32")
+        Preprocess(size=(9, 9), dtype="uint8").complete((3, 8, 8), "float32")
 
 
 def test_a_preprocessing_is_the_same_after_a_manifest() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeexit.calibration.arrays import checked_thresholds
+from edgeexit.calibration.arrays import check_thresholds
 from edgeexit.calibration.replay import Floats, ReplayTable
 from edgeexit.errors import InputError
 from edgeexit.util.arguments import as_float, as_share, as_whole
@@ -36,7 +36,7 @@ class CellCounts:
     @classmethod
     def from_table(cls, table: ReplayTable, thresholds: ArrayLike) -> CellCounts:
         """Make the cells from a replay table."""
-        inner = checked_thresholds(thresholds, table.exits)
+        inner = check_thresholds(thresholds, table.exits)
         leaves = table.leaves_at(inner)
         edges = tuple(_compute_edges(table.scores[leaves == k, k]) for k in range(table.exits - 1))
         places = [find_cell(edges, k + 1, float(s)) for k, s in zip(leaves, _select_scores(table, leaves), strict=True)]
