@@ -6,13 +6,14 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edgeexit.report import render_report
 from edgeexit.report.plot.axis_numbers import format_axis_numbers
-from edgeexit.report.plot.figure import choose_exit_tone
+from edgeexit.report.plot.figure import choose_exit_tone, compute_ticks
 from edgeexit.report.plot.label_placement import (
     Label,
     Rectangle,
@@ -129,3 +130,14 @@ def test_reasons_that_differ_in_a_number_are_said_once() -> None:
     assert ("other processes used 1.7 to 1.8 cores on average",) == both
     assert 2 == len(merge_alike(["went from 40.0 to 50.0 °C", "went from 41.0 to 51.0 °C"]))
     assert ("a 1", "b 1") == merge_alike(["a 1", "b 1", "a 1"])
+
+
+@given(low=st.floats(-1e308, 1e308), span=st.floats(1e-300, 1e308))
+def test_ticks_of_an_axis_lie_on_it_whatever_its_range(low: float, span: float) -> None:
+    """From the smallest to the largest numbers that a damaged or extreme file can hold; each has a text."""
+    high = low + span
+    assume(low < high < np.inf)
+    ticks = compute_ticks(low, high, log=False)
+
+    assert np.isfinite(ticks).all()
+    assert len(ticks) == len(format_axis_numbers(ticks))

@@ -197,12 +197,15 @@ def compute_ticks(low: float, high: float, *, log: bool, about: int = 6) -> list
 
 
 def _compute_linear_ticks(low: float, high: float, about: int) -> list[float]:
+    if not np.isfinite(high - low):
+        return [low, high]
     raw = (high - low) / max(1, about)
     power = 10.0 ** np.floor(np.log10(raw))
     step = power * next(m for m in (1.0, 2.0, 2.5, 5.0, 10.0) if m * power >= raw * 0.999)
     first = np.ceil(low / step - 1e-9)
     count = int(np.floor(high / step + 1e-9) - first) + 1
-    return [float(round((first + i) * step, 12)) for i in range(max(0, count))]
+    # Twelve significant digits, not decimals: axes may reach to the ends of what a float holds.
+    return [float(f"{(first + i) * step:.12g}") for i in range(max(0, count))]
 
 
 def _compute_log_ticks(low: float, high: float) -> list[float]:
