@@ -278,7 +278,7 @@ def test_a_part_that_is_no_place_is_refused_with_the_reason(name: str, reason: s
         edgeexit.add_exits(Odd(), torch.zeros(1, 6), after=[name])
 
 
-class Wandering(nn.Module):
+class DataDependent(nn.Module):
     """Takes another way where the input is not zero."""
 
     def __init__(self) -> None:
@@ -295,7 +295,7 @@ def test_control_flow_that_depends_on_values_is_refused() -> None:
     with pytest.raises(
         ModelError, match="another way on other values: where 'low' returned on the example, 'high' did"
     ):
-        edgeexit.add_exits(Wandering(), torch.zeros(1, 6), count=1)
+        edgeexit.add_exits(DataDependent(), torch.zeros(1, 6), count=1)
 
 
 def test_a_place_that_is_passed_no_more_is_named() -> None:

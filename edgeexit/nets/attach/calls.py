@@ -47,7 +47,7 @@ def _wrap_forward(name: str, part: nn.Module, on_return: OnReturn) -> Iterator[N
 
 
 def find_features(returned: Any) -> Tensor | None:
-    """The tensor that a part hands on: itself, the first of a tuple (as of RNNs), `last_hidden_state` of a dict; or None."""
+    """The tensor that a part passes on: itself, the first of a tuple (as of RNNs), `last_hidden_state` of a dict; or None."""
     if isinstance(returned, Mapping):
         returned = returned.get("last_hidden_state")
     if isinstance(returned, tuple | list) and returned:
