@@ -17,7 +17,11 @@ def share_interval(share: float, samples: int) -> Interval:
     scale = 1 + _Z * _Z / samples
     centre = (share + _Z * _Z / (2 * samples)) / scale
     half = _Z / scale * math.sqrt(share * (1 - share) / samples + _Z * _Z / (4 * samples**2))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+    low, high = (
+        (0.0 if share == 0 else centre - half),
+        (1.0 if share == 1 else centre + half),
+    )  # exact, free of rounding
+    return Interval(max(0.0, low), min(1.0, high))
 
 
 def paired_change_interval(gained: float, lost: float, samples: int) -> Interval:

@@ -51,7 +51,7 @@ def test_a_network_that_takes_no_random_inputs_compiles_with_examples(network: A
     """And without them the message asks for them."""
     path, examples = network(tmp_path)
 
-    with pytest.raises(ModelError, match=rf"{told}.*give some of those \(inputs=, --data\)"):
+    with pytest.raises(ModelError, match=rf"{told}.*\(inputs=, --data\)"):
         edgeexit.compile(path, tmp_path / "none.eexit", exits=["z1", "z2"], seconds=0)
     bundle = check(path, examples, ["z1", "z2"], inputs=examples)
 

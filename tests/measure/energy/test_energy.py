@@ -159,7 +159,7 @@ def test_net_energy_below_three_steps_is_refused() -> None:
     call = report.of("exit 1")
 
     assert call.net_j is None
-    assert "3 steps" in (call.reason or "")
+    assert "3 resolution steps" in (call.reason or "")
     assert call.gross_j is not None
 
 
