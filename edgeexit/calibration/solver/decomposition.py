@@ -114,7 +114,7 @@ def _maximize_by_sample(weights: Floats, multipliers: Floats) -> tuple[Floats, I
         better = value > best
         np.copyto(best, value, where=better)
         leaves[better] = k
-        later += np.minimum(multipliers[k], 0.0)
+        later += np.minimum(multipliers[k], 0.0)  # a stop after the exit changes nothing, and is taken where it pays
     return best, leaves
 
 
@@ -123,7 +123,7 @@ def _maximize_by_exit(ranked: RankedScores, multipliers: Floats) -> tuple[float,
     total, stops = 0.0, np.empty(multipliers.shape, np.bool_)
     for k, (ranks, top) in enumerate(zip(ranked.ranks, ranked.tops, strict=True)):
         earned = np.cumsum(np.bincount(ranks, multipliers[k], top)[::-1])
-        best = int(earned.argmax())
+        best = int(earned.argmax())  # the highest best + 1 ranks stop: the boundary is top - 1 - best
         stops[k] = ranks >= (top - 1 - best if earned[best] > 0 else top)
         total += max(0.0, float(earned[best]))
     return total, stops

@@ -52,6 +52,7 @@ class Grid:
         values = quantity.expand_to_samples(len(self.cells[0]))
         total = np.zeros(self.shape)
         for k, (now, after) in enumerate(pairwise(values.T), 1):
+            # T_k depends on the first k thresholds alone: the other axes are broadcast.
             term = _sum_passing(self.cells[:k], self.shape[:k], np.asarray(after - now, np.float64))
             total += term.reshape(term.shape + (1,) * (len(self.shape) - k))
         return np.asarray(total + values[:, 0].sum(dtype=np.float64))
@@ -80,6 +81,7 @@ def _sum_passing(placed: Sequence[NDArray[np.int64]], shape: tuple[int, ...], we
     flat = np.ravel_multi_index(tuple(placed), shape)
     table = np.asarray(np.bincount(flat, weights, int(np.prod(shape))), np.float64).reshape(shape)
     for axis in range(len(shape)):
+        # A sample in cell c passes the levels above c only, so each entry counts the cells strictly below it.
         np.cumsum(table, axis=axis, out=table)
         table = _make_exclusive(table, axis)
     return table

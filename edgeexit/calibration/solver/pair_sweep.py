@@ -160,7 +160,7 @@ class _PairSweep:
         for row in range(count):
             self._pass(row)
             if row + 1 < count and ranks[row + 1] == ranks[row]:
-                continue
+                continue  # no threshold stands between equal scores
             if not self._shrink():
                 break
             self._consider(ranks[row] + 1)
@@ -171,11 +171,13 @@ class _PairSweep:
         self.gained += self.gain_first[row]
         self.price += self.price_first[row]
         for c, (first, second) in enumerate(self.cost_steps):
+            # Place p at k lets the places below p pass: a sample pays for passing k while the highest feasible place is above its own.
             self.room[c] -= first[row] + (second[row] if 0 <= place < self.most_place else 0.0)
             if place >= 0:
                 self.later_costs[c][place] += second[row]
         if place >= 0:
             self.later_price[place] += self.price_second[row]
+            # Any second boundary above the sample's own place lets it pass k.
             if self.gain_second[row]:
                 self.steps.add_from(place + 1, self.gain_second[row])
 

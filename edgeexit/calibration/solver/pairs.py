@@ -99,9 +99,11 @@ class PairGrid:
         held, passing_j, passing_k = self.pair.steps(quantity)
         line = np.bincount(self.held_j, held, rows) + np.bincount(self.free_j, passing_j, rows)
         table = np.zeros((rows, columns))
+        # Entry (p, q) counts the samples in cells below p and below q: the sums are written one place further on each axis.
         counted = np.bincount(self.free_jk, passing_k, rows * columns).reshape(rows, columns)[:-1, :-1]
         np.cumsum(counted, axis=0, out=table[1:, 1:])
         np.cumsum(table[1:, 1:], axis=1, out=table[1:, 1:])
+        # What depends on j alone is the same in every column.
         table[1:] += np.cumsum(line)[:-1, None]
         table += self.pair.base(quantity)
         return table
@@ -117,6 +119,7 @@ def find_best_on_plane(problem: Problem, plane: PairGrid) -> tuple[int, int]:
     least = violation.min()
     goal[violation > least] = -np.inf
     most = goal.max()
+    # Sums in another order differ in their last digits: what is so near counts as a tie.
     best = np.flatnonzero(goal.ravel() >= most - 1e-11 * max(1.0, abs(most)))
     if len(best) > 1:
         best = best[np.argsort(plane.table(problem.tie).ravel()[best], kind="stable")]

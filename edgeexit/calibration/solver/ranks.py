@@ -89,6 +89,7 @@ def compute_quantile_levels(ranks: Ranks, top: int, count: int) -> NDArray[np.in
 
 def assign_cells(ranks: Ranks, levels: NDArray[np.int64], top: int) -> NDArray[np.int64]:
     """For each sample the largest index into `levels` whose boundary it reaches; it leaves at level p when p <= that index."""
+    # A running count of the levels up to each rank, less one, is the index of the last of them; as fast as one look-up per sample.
     marks = np.zeros(top + 1, np.int64)
     marks[levels] = 1
     return np.asarray((np.cumsum(marks) - 1)[ranks], np.int64)

@@ -1,8 +1,8 @@
 """The best thresholds for a target on a replay table, with a certificate of how far from the best they can be.
 
-grid          every combination on a grid at once            summed-area tables (`grid`); above 8 exits coordinate ascent (`ascent`)
-refinement    two thresholds at a time, all scores            planes (`pairs`), then the exact sweep (`sweep`)
-certificate   no thresholds are better by more than `gap`     branch and bound (`certificate`), above 8 exits `decomposition`; 0 for
+grid          every combination on a grid at once            summed-area tables (`grid`); above 8 exits `coordinate_ascent`
+refinement    two thresholds at a time, all scores            planes (`pairs`), then the exact sweep (`pair_sweep`)
+certificate   no thresholds are better by more than `gap`     `branch_and_bound`, above 8 exits `decomposition`; 0 for
                                                               two and three exits
 """
 

@@ -80,8 +80,9 @@ class ExitAxis:
         place = (np.cumsum(marked) - 1)[ranks]
         classes = len(values) + 1
         cells = min(classes, max(_FEWEST_CELLS, int(_CELLS_PER_ROOT * len(ranks) ** 0.5)))
-        starts = np.arange(cells) * classes // cells
+        starts = np.arange(cells) * classes // cells  # cells of nearly as many classes each
         last = np.append(starts[1:], classes) - 1
+        # A sample passes at the classes above its place: the first cell whose last class is above it is the first that lets it pass.
         every = np.arange(-1, classes)
         may_pass = np.searchsorted(last, every, side="right")[place + 1]
         return cls(rows, place, values, starts, may_pass)
@@ -89,7 +90,7 @@ class ExitAxis:
     def line(self, stop: Floats) -> Floats:
         """Σ of the coefficients of the samples that stop, for every class of boundaries."""
         counted = np.bincount(self.place[self.rows], stop[self.rows], len(self.values) + 1)
-        return np.asarray(np.cumsum(counted[::-1])[::-1], np.float64)
+        return np.asarray(np.cumsum(counted[::-1])[::-1], np.float64)  # it stops at every class up to its place
 
     def boundary(self, cell: int, line: Floats, high: int) -> int:
         """The best boundary of a cell by the bound `line`; `high` stands for one above all ranks."""
