@@ -1,8 +1,8 @@
 """Optimality gap: an upper bound on all thresholds by branch and bound over boxes of boundaries.
 
 Limits go into the goal with multipliers (any non-negative ones give a valid bound). Within a box most samples leave where they leave
-whatever the thresholds; the others are bounded by terms of one and of two exits (`upper_bound`). The bound is loose only by samples that are
-undecided at several exits at once, so it tightens faster than the box shrinks. Each box moves the multipliers of its halves towards what
+whatever the thresholds; the others are bounded by terms of one and of two exits (`upper_bound`). The bound is loose only by samples that
+are undecided at several exits at once, so it tightens faster than the box shrinks. Each box moves the multipliers of its halves towards what
 makes its own bound less, by a Polyak step, so that boxes far below a limit do not pay for it.
 """
 
