@@ -1,8 +1,8 @@
 """Optimality gap: an upper bound on all thresholds by branch and bound over boxes of boundaries.
 
 Limits go into the goal with multipliers (any non-negative ones give a valid bound). Within a box most samples leave where they leave
-whatever the thresholds; the others are bounded by terms of one and of two exits (`upper_bound`). The bound is loose only by samples that
-are undecided at several exits at once, so it tightens faster than the box shrinks. Each box moves the multipliers of its halves towards what
+whatever the thresholds; the others are bounded by terms of one and of two exits (`majorant`). The bound is loose only by samples that are
+undecided at several exits at once, so it tightens faster than the box shrinks. Each box moves the multipliers of its halves towards what
 makes its own bound less, by a Polyak step, so that boxes far below a limit do not pay for it.
 """
 
@@ -179,15 +179,12 @@ def _find_undecided(ranks: Ranks, extent: BoundaryRange) -> tuple[NDArray[np.boo
         sure = ranks[k] >= high[k]
         undecided[k] = (ranks[k] >= low[k]) & ~sure
         first_sure[sure] = k
-    undecided &= (
-        np.arange(axes)[:, None] < first_sure
-    )  # no sample gets beyond the first exit at which it leaves for sure
+    undecided &= np.arange(axes)[:, None] < first_sure
     return undecided, first_sure
 
 
 def _telescope_sums(weights: Floats, undecided: NDArray[np.bool_], first_sure: Indices) -> tuple[float, Floats]:
     """Σ of the values at each sample's first possible exit, and δ [N-1, n]: what passing an undecided exit, and all before, adds."""
-    # Backwards: `after` is the value at the next exit where a sample may leave, so that δ is what not leaving here adds.
     after = weights[first_sure, np.arange(weights.shape[1])]
     delta = np.zeros(undecided.shape)
     for k in reversed(range(len(undecided))):
