@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sized
 from typing import Any
 
-_SHARES = frozenset({"accuracy", "agreement", "alone", "overall", "share", "exit_rates", "shares"})
+_SHARES = frozenset({"accuracy", "agreement", "alone", "backbone", "overall", "share", "exit_rates", "shares"})
 _TIMES = frozenset(
     {
         "backbone_mean_s",

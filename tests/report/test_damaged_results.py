@@ -72,6 +72,7 @@ def test_names_from_a_result_cannot_steer_a_terminal_that_shows_its_report(
     ("damage", "told"),
     [
         (lambda d: d["accuracy"].update(overall=1.5), "accuracy.overall is 1.5, which is not a share from 0 to 1"),
+        (lambda d: d["accuracy"].update(backbone=-3.5), "accuracy.backbone is -3.5, which is not a share from 0 to 1"),
         (lambda d: d["latency"]["per_exit"].pop(), "latency.per_exit has 2 values instead of 3"),
         (
             lambda d: d["latency"]["backbone"].update(mean_s=0),
