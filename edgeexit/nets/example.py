@@ -18,10 +18,10 @@ Example: TypeAlias = "Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]"
 def wrap_by_position(module: object, example: Example) -> tuple[nn.Module, dict[str, Tensor]]:
     """The module as one that takes all its inputs by position, and the example as inputs by name in that order.
 
-    A module that only passes its inputs on names the one that takes them as its `takes_inputs_of`.
+    A module that only passes its inputs on names the one that takes them as its `input_module`.
     """
     checked = _check_module(module)
-    parameters = list(inspect.signature(getattr(checked, "takes_inputs_of", checked).forward).parameters.values())
+    parameters = list(inspect.signature(getattr(checked, "input_module", checked).forward).parameters.values())
     if isinstance(example, Mapping):
         given, keywords = _match_by_name(parameters, example)
     else:

@@ -204,10 +204,14 @@ def test_a_signal_that_ends_a_process_ends_a_command_as_ctrl_c_does(
             signal.raise_signal(number)
             cleaned.append(True)
 
-    assert code == run_guarded(command)
+    before = signal.signal(number, signal.SIG_DFL)  # as at the start of a command; other tests may have left a handler
+    try:
+        assert code == run_guarded(command)
+        assert signal.SIG_DFL is signal.getsignal(number)
+    finally:
+        signal.signal(number, before)
     assert cleaned
     assert "interrupted; what was there before is unchanged\n" == capsys.readouterr().err
-    assert signal.SIG_DFL is signal.getsignal(number)
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:

@@ -110,7 +110,6 @@ def choose_policy(
         InputError: no such method; the target cannot be read.
         TargetNotMet: nothing meets the target.
     """
-    check_method(method)
     return choose_policy_for(build_problem(table, parse_target(target)), seed=seed, effort=effort, method=method)
 
 
@@ -118,6 +117,7 @@ def choose_policy_for(
     problem: Problem, *, seed: int = 0, effort: Effort = NORMAL, method: str | None = None
 ) -> tuple[Policy, PolicyChoice]:
     """A policy for a problem; see `choose_policy`."""
+    check_method(method)
     exact = find_best_policy(problem, effort)
     scores = _cross_validate(problem, seed) if method is None and len(problem.table) < GUARDED_BELOW else {}
     best = method or (max(scores, key=lambda name: scores[name]) if scores else "exact")

@@ -40,7 +40,7 @@ class NetworkWithExits(nn.Module):
         self.frozen = frozen
 
     @property
-    def takes_inputs_of(self) -> nn.Module:
+    def input_module(self) -> nn.Module:
         """The module whose forward names the inputs; `edgeexit.export` reads it."""
         return self.backbone
 
