@@ -190,28 +190,34 @@ def test_a_command_whose_streams_are_closed_ends_with_its_exit_code(closed: int,
     assert "unexpected" not in result.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_that_ends_a_process_ends_a_command_as_ctrl_c_does(
-    number: int, code: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """What cleans up after Ctrl-C cleans up after it; a second one does not cut that short."""
-    cleaned = []
+_SIGNALLED = """
+import signal, sys
+from edgeexit.cli.failures import run_guarded
 
-    def command() -> None:
-        try:
-            signal.raise_signal(number)
-        finally:
-            signal.raise_signal(number)
-            cleaned.append(True)
+number = int(sys.argv[1])
 
-    before = signal.signal(number, signal.SIG_DFL)  # as at the start of a command; other tests may have left a handler
+def command():
     try:
-        assert code == run_guarded(command)
-        assert signal.SIG_DFL is signal.getsignal(number)
+        signal.raise_signal(number)
     finally:
-        signal.signal(number, before)
-    assert cleaned
-    assert "interrupted; what was there before is unchanged\n" == capsys.readouterr().err
+        signal.raise_signal(number)
+        print("cleaned")
+
+code = run_guarded(command)
+assert signal.SIG_DFL is signal.getsignal(number)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_that_ends_a_process_ends_a_command_as_ctrl_c_does(number: int, code: int) -> None:
+    """What cleans up after Ctrl-C cleans up after it; a second one does not cut that short."""
+    done = subprocess.run(
+        [sys.executable, "-c", _SIGNALLED, str(int(number))], capture_output=True, text=True, check=False
+    )
+
+    assert (code, "cleaned\n") == (done.returncode, done.stdout)
+    assert "interrupted; what was there before is unchanged\n" == done.stderr
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
