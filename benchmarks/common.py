@@ -25,13 +25,14 @@ from edgeexit.hardware.state import DeviceState
 from edgeexit.measure.result.aggregation import TimingSeries, compute_latency
 from edgeexit.measure.result.parts import Latency
 from edgeexit.measure.timing import Call, TimedSamples, measure_harness_overhead, time_interleaved
-from edgeexit.measure.worker import make_traced_call, split_samples
+from edgeexit.measure.worker import make_traced_call
 from edgeexit.report.plot.figure import Figure
 from edgeexit.report.plot.png import save_picture
 from edgeexit.report.plot.svg import render_standalone
 from edgeexit.report.table import Table
 from edgeexit.runtime import Runner
 from edgeexit.util.documents import dumps, to_document
+from edgeexit.util.samples import split_samples
 
 HERE = Path(__file__).parent
 

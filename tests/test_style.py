@@ -13,7 +13,7 @@ import edgeexit
 FILES = {p: p.read_text(encoding="utf-8") for p in sorted(Path(edgeexit.__file__).parent.rglob("*.py"))}
 TREES = {path: ast.parse(text) for path, text in FILES.items()}
 LONGEST_FUNCTION = 60
-LONGEST_FILE = 450
+LONGEST_FILE = 400
 
 
 def list_functions() -> Iterator[tuple[str, ast.FunctionDef]]:

@@ -18,10 +18,10 @@ from benchmarks.common import HERE, default_case, find_case, open_uncalibrated, 
 from edgeexit.cli.progress import open_progress_display
 from edgeexit.hardware import find_device_key, read_device_state
 from edgeexit.measure.cache.sweep import CacheSweep, sweep_cache
-from edgeexit.measure.worker import split_samples
 from edgeexit.report.extras import plot_cache_sweep
 from edgeexit.report.plot.figure import Figure
 from edgeexit.util import units
+from edgeexit.util.samples import split_samples
 
 
 def figure_6(case: str, swept: CacheSweep) -> list[Figure]:

@@ -37,11 +37,11 @@ from edgeexit.hardware import read_device_state
 from edgeexit.measure.result.parts import Latency
 from edgeexit.measure.statistics import ratio_interval
 from edgeexit.measure.verdict import Ratio
-from edgeexit.measure.worker import split_samples
 from edgeexit.report.tables import format_ratio
 from edgeexit.runtime import Runner
 from edgeexit.util import units
 from edgeexit.util.documents import to_document
+from edgeexit.util.samples import split_samples
 
 Array: TypeAlias = "np.typing.NDArray[np.float32]"
 Way: TypeAlias = Callable[[Array], Any]

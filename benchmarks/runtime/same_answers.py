@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from benchmarks.common import find_case, open_case, options, record, same_as, show
 from edgeexit.hardware import read_device_state
-from edgeexit.measure.worker import split_samples
 from edgeexit.runtime import Runner
 from edgeexit.util import units
+from edgeexit.util.samples import split_samples
 
 _LIMIT = 1e-4
 

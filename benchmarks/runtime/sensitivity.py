@@ -21,7 +21,6 @@ import edgeexit
 from benchmarks.common import find_case, open_case, options, record, same_as, show, time_variants
 from edgeexit.data import Dataset
 from edgeexit.hardware import read_device_state
-from edgeexit.measure.result.assembly import get_process_means
 from edgeexit.measure.verdict import Comparison, compare_processes
 from edgeexit.runtime import Runner
 
@@ -50,9 +49,7 @@ def interleaved(runner: Runner, data: Dataset, turn: int, *, seconds: float, rep
     variants = {"first": first, SAME: second, SLOWED: slowed(third, 0.05)}
     timed = time_variants(variants, data, seconds=seconds, repeats=repeats, seed=turn)
     compared = {
-        name: compare_processes(
-            get_process_means(timed["first"].latency), get_process_means(timed[name].latency), paired=True
-        )
+        name: compare_processes(timed["first"].latency.processes, timed[name].latency.processes, paired=True)
         for name in (SAME, SLOWED)
     }
     for opened in (first, second, third):

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +23,7 @@ from edgeexit.util.arguments import as_path
 from edgeexit.util.atomic import write_new, write_whole
 from edgeexit.util.documents import check_schema, dumps, parse_document, to_document
 from edgeexit.util.progress import show_nothing
+from edgeexit.util.timestamps import make_timestamp
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -87,7 +87,7 @@ def sign_bundle(bundle: Bundle, private: Path | str, *, network_only: bool = Fal
         MissingExtra: cryptography is not installed.
     """
     key = _load_private_key(as_path("key", private))
-    covers, created = NETWORK if network_only else EVERYTHING, datetime.now(timezone.utc).isoformat(timespec="seconds")
+    covers, created = NETWORK if network_only else EVERYTHING, make_timestamp()
     name = _compute_key_id(key.public_key())
     made = key.sign(_make_statement(bundle, covers, created, name)).hex()
     signature = Signature(SCHEMA, covers, created, name, made)

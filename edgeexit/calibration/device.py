@@ -24,6 +24,7 @@ from edgeexit.measure.statistics import t_quantile
 from edgeexit.measure.timing import Call, TimedSamples, time_interleaved
 from edgeexit.runtime import Backbone, Prediction, Runner
 from edgeexit.util.progress import Progress, show_nothing
+from edgeexit.util.samples import split_samples
 
 KEPT_LATENCIES = 20_000
 """Latencies kept per exit; more are thinned evenly."""
@@ -186,7 +187,7 @@ def time_exits(
     runner: Runner, data: Dataset, seconds: float, seed: int, progress: Progress = show_nothing
 ) -> MeasuredCosts:
     """Time leaving at every exit, and the backbone."""
-    inputs = split_into_singles(data.take(slice(_FORCED_INPUTS)))
+    inputs = split_samples(data.take(slice(_FORCED_INPUTS)).inputs)
     with runner.backbone() as backbone:
         timed = _time_variants(_make_forced_calls(runner, backbone, inputs), seconds, seed, progress)
     return _compute_costs(timed, runner.exits)
@@ -204,7 +205,7 @@ def try_policy(
     runner: Runner, data: Dataset, seconds: float, seed: int, progress: Progress = show_nothing
 ) -> PolicyTiming:
     """Run the thresholds that the runner has now on the validation part: once for the answers, then timed among the forced exits."""
-    inputs = split_into_singles(data)
+    inputs = split_samples(data.inputs)
     answers = [runner(x) for x in inputs]
     leaves = np.array([a.exit - 1 for a in answers])
     with runner.backbone() as backbone:
@@ -226,13 +227,6 @@ def try_policy(
         latency_s=np.concatenate([variant_a.values_s, variant_b.values_s]),
         blocks=np.concatenate([variant_a.blocks, variant_b.blocks]),
     )
-
-
-def split_into_singles(data: Dataset) -> list[Any]:
-    """The samples one by one, as a Runner takes them, made beforehand so that slicing is not timed."""
-    if isinstance(data.inputs, dict):
-        return [{name: array[i : i + 1] for name, array in data.inputs.items()} for i in range(len(data))]
-    return [data.inputs[i : i + 1] for i in range(len(data))]
 
 
 def _make_forced_calls(runner: Runner, backbone: Backbone, inputs: list[Any]) -> dict[str, Call]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from datetime import datetime, timezone
 
 from edgeexit.bundle import CalibrationDocument, CalibrationRecord
 from edgeexit.bundle.archive import SCHEMA as ARCHIVE
@@ -31,6 +30,7 @@ from edgeexit.runtime import Runner
 from edgeexit.runtime.calibrations import find_calibration, find_measured_calibration, find_settings_key
 from edgeexit.util.arguments import as_share
 from edgeexit.util.progress import Progress, show_nothing
+from edgeexit.util.timestamps import make_timestamp
 
 REPLAY = "replay"
 """Name of the table among the attachments of a calibration."""
@@ -252,8 +252,3 @@ def _save_elsewhere(runner: Runner, result: Calibration, archive: Archive, cause
 def convert_to_own_thresholds(runner: Runner, policy: Policy) -> tuple[float, ...]:
     """A policy's thresholds in the unit of the bundle's criterion."""
     return tuple(runner.criterion.own(t) for t in policy.thresholds)
-
-
-def make_timestamp() -> str:
-    """The time as documents have it."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

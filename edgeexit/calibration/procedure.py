@@ -25,7 +25,7 @@ from edgeexit.calibration.judge import (
     judge_infeasible,
     judge_run,
 )
-from edgeexit.calibration.kept import convert_to_own_thresholds, keep, make_timestamp
+from edgeexit.calibration.kept import convert_to_own_thresholds, keep
 from edgeexit.calibration.result import Calibration, PolicyPerformance, make_curve, make_exit_rows
 from edgeexit.calibration.session import CalibrationSession, Infeasible, choose_and_run
 from edgeexit.calibration.solver.cross_validation import PolicyChoice, check_method
@@ -52,6 +52,7 @@ from edgeexit.runtime.calibrations import find_settings_key
 from edgeexit.util.arguments import as_seconds, as_whole, check_progress
 from edgeexit.util.documents import to_document
 from edgeexit.util.progress import Progress, show_in_notebooks
+from edgeexit.util.timestamps import make_timestamp
 from edgeexit.util.units import format_count
 
 SECONDS = 6.0

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeexit.criteria import criterion
 from edgeexit.measure.records import Record, make_rate_columns, make_share_columns
-from edgeexit.measure.shares import share_interval
-from edgeexit.measure.statistics import Interval
+from edgeexit.measure.shares import find_share_interval
 
 if TYPE_CHECKING:
     from edgeexit.calibration.result import Calibration, CurvePoint, ExitRow, PolicyPerformance
@@ -95,9 +94,5 @@ def _make_quality_columns(accuracy: float | None, agreement: float | None, sampl
     return {
         k: v
         for name, share in found.items()
-        for k, v in make_share_columns(name, share, _compute_interval(share, samples)).items()
+        for k, v in make_share_columns(name, share, find_share_interval(share, samples)).items()
     }
-
-
-def _compute_interval(share: float | None, samples: int) -> Interval | None:
-    return None if share is None or not samples else share_interval(share, samples)

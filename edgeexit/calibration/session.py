@@ -15,7 +15,6 @@ from edgeexit.calibration.data_parts import ROUNDS, CalibrationData, Calibration
 from edgeexit.calibration.device import (
     MeasuredCosts,
     PolicyTiming,
-    split_into_singles,
     time_exits,
     try_policy,
 )
@@ -42,6 +41,7 @@ from edgeexit.measure.energy.measurement import measure_runner_energy
 from edgeexit.measure.statistics import nearest_rank
 from edgeexit.runtime import Runner
 from edgeexit.util.progress import Progress
+from edgeexit.util.samples import split_samples
 
 EFFORT = Effort(work=10.0)
 _EXITS_SHARE = 0.35
@@ -261,7 +261,7 @@ def _add_energy(runner: Runner, split: CalibrationData, plan: CalibrationPlan) -
     """The tables with measured energies where the target asks for them; where no meter answers, the target is refused with the reason."""
     if not plan.target.needs_meter:
         return split
-    report = measure_runner_energy(runner, split_into_singles(split.validate), seed=plan.seed, progress=plan.progress)
+    report = measure_runner_energy(runner, split_samples(split.validate.inputs), seed=plan.seed, progress=plan.progress)
     joules = {c.name: c.gross_j for c in report.calls}
     energy_j = [j for j in (joules.get(f"exit {k}") for k in range(1, runner.exits + 1)) if j is not None]
     if report.reason or len(energy_j) < runner.exits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeexit.measure.shares import share_interval
+from edgeexit.measure.shares import find_share_interval
 from edgeexit.util import units
 from edgeexit.util.display import Summary
 
@@ -47,7 +47,5 @@ def _format_quality(figures: PolicyPerformance) -> str:
 
 def _format_interval(figures: PolicyPerformance) -> str:
     share = figures.agreement if figures.accuracy is None else figures.accuracy
-    if share is None or not figures.samples:
-        return ""
-    interval = share_interval(share, figures.samples)
-    return f" ({units.percent_range(interval.low, interval.high)})"
+    interval = find_share_interval(share, figures.samples)
+    return "" if interval is None else f" ({units.percent_range(interval.low, interval.high)})"

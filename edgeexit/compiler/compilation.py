@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,6 +78,7 @@ from edgeexit.runtime.inputs import Inputs, check_many
 from edgeexit.runtime.reference import measure_reference
 from edgeexit.util.arguments import as_names, as_path, as_seconds, check_progress
 from edgeexit.util.progress import Progress, show_in_notebooks
+from edgeexit.util.timestamps import make_timestamp
 
 _TIMED_INPUTS = 8
 _ALIKE = (
@@ -331,7 +331,7 @@ def _write_parts(change: BundleChange, parts: _SplitNetwork, rule: _Rule, source
     )
     return Manifest(
         schema=SCHEMA,
-        created=_make_timestamp(),
+        created=make_timestamp(),
         tool=f"edgeexit {edgeexit.__version__}",
         source=source,
         criterion=rule.criterion.name,
@@ -382,9 +382,5 @@ def _measure_timings(
     if not seconds > 0:
         return {}
     times = time_forms(draft, settings, seconds, progress, inputs=make_inputs(net, 0, _TIMED_INPUTS))
-    timing = ModeTiming(times.staged_s, times.fused_s, times.faster, _make_timestamp(), times.backbone_s)
+    timing = ModeTiming(times.staged_s, times.fused_s, times.faster, make_timestamp(), times.backbone_s)
     return {settings.make_timing_key(find_device_key(backend=settings.backend)): timing}
-
-
-def _make_timestamp() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -20,6 +20,7 @@ from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.base import Array
 from edgeexit.bundle import Bundle
 from edgeexit.bundle.manifest import parse_manifest
+from edgeexit.choices import MODES
 from edgeexit.measure.processes import run_process
 from edgeexit.measure.timing import TimedSamples, time_interleaved
 from edgeexit.measure.worker import Arrays, serve
@@ -27,6 +28,7 @@ from edgeexit.runtime import Backbone, Runner
 from edgeexit.runtime.loading import open_runner
 from edgeexit.util.documents import dumps, to_document
 from edgeexit.util.progress import Progress, show_nothing
+from edgeexit.util.samples import split_samples
 from edgeexit.util.scratch import make_scratch_folder
 
 _PROCESSES = 3
@@ -121,10 +123,10 @@ def measure_in_process(
     bundle: Bundle, settings: Settings, seconds: float, seed: int = 0, *, inputs: Mapping[str, Array]
 ) -> ModeTimes:
     """The same in this process, once."""
-    singles = _split_samples(inputs)
+    singles = split_samples(inputs)
     exits = range(1, bundle.manifest.exits + 1)
     backend = find_backend(settings.backend)
-    modes = [m for m in ("staged", "fused") if not backend.explain_unsupported(m, bundle.manifest.exits)]
+    modes = [m for m in MODES if not backend.explain_unsupported(m, bundle.manifest.exits)]
     with ExitStack() as stack:
         runners = [stack.enter_context(open_runner(bundle, settings.with_mode(m))) for m in modes]
         backbone = stack.enter_context(runners[0].backbone())
@@ -173,11 +175,6 @@ def _measure(document: Mapping[str, Any], where: str) -> Arrays:
 def _read_inputs(bundle: Bundle, path: str) -> dict[str, Array]:
     with np.load(path, allow_pickle=False) as file:
         return {spec.name: file[f"arr_{i}"] for i, spec in enumerate(bundle.manifest.inputs)}
-
-
-def _split_samples(inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
-    count = len(next(iter(inputs.values())))
-    return [{name: array[i : i + 1] for name, array in inputs.items()} for i in range(count)]
 
 
 def main(import_s: float, job_path: str, out_path: str) -> None:

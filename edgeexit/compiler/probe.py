@@ -287,6 +287,11 @@ def open_model(
     _refuse_strange(session)
     options = run_options()
     options.log_severity_level = _FATAL_ONLY if quiet else options.log_severity_level
+    return bind_session(session, names, options)
+
+
+def bind_session(session: ort.InferenceSession, names: Sequence[str], options: ort.RunOptions) -> _Run:
+    """The run of a session: inputs by name in, of which it takes those it has, the named outputs out, within the limit on time."""
     taken = {i.name for i in session.get_inputs()}
 
     def run(inputs: Mapping[str, Array]) -> dict[str, Array]:

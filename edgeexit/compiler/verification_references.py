@@ -14,11 +14,10 @@ import numpy as np
 
 from edgeexit.backends import Settings
 from edgeexit.backends.base import Array
-from edgeexit.backends.onnxruntime.errors import translate_runtime_errors
 from edgeexit.backends.onnxruntime.sessions import open_session
-from edgeexit.backends.stopping import enforce_run_limit, run_options
+from edgeexit.backends.stopping import run_options
 from edgeexit.bundle import Bundle
-from edgeexit.compiler.probe import open_model
+from edgeexit.compiler.probe import bind_session, open_model
 from edgeexit.criteria import criterion, max_softmax
 from edgeexit.fallbacks import MOST_CONFIDENT, most_confident
 from edgeexit.graph import Exit, Network
@@ -60,14 +59,7 @@ def make_file_reference(draft: Bundle, original: Original) -> Reference:
     as_written = find_coarsest_precision(original.net) == "float32"
     # Quiet: the result says where it is refused.
     session = open_session(original.path, Settings(), batch_1=False, optimised=as_written, quiet=True)
-    taken, options = {i.name for i in session.get_inputs()}, run_options()
-    names = list_criterion_inputs(draft, original)
-
-    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
-        with enforce_run_limit(), translate_runtime_errors("ONNX Runtime cannot run the model"):
-            values = session.run(names, {n: x for n, x in inputs.items() if n in taken}, options)
-        return dict(zip(names, values, strict=True))
-
+    run = bind_session(session, list_criterion_inputs(draft, original), run_options())
     return apply_criterion(run, draft, original)
 
 

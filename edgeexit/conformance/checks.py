@@ -20,6 +20,7 @@ from edgeexit.backends import Settings
 from edgeexit.backends.base import Array
 from edgeexit.backends.self_check import SelfCheck
 from edgeexit.bundle import Bundle
+from edgeexit.choices import MODES
 from edgeexit.compiler.probe import open_model
 from edgeexit.compiler.tolerances import TOLERANCES
 from edgeexit.criteria import criterion
@@ -29,6 +30,7 @@ from edgeexit.leaving import find_leaves
 from edgeexit.measure.timing import time_interleaved
 from edgeexit.runtime import Prediction, Runner
 from edgeexit.runtime.loading import open_runner
+from edgeexit.util.samples import split_samples
 from edgeexit.util.units import percent
 from edgeexit.util.units import seconds as as_time
 
@@ -86,8 +88,7 @@ def run_reference(model: Path, bundle: Bundle, inputs: dict[str, Array]) -> Refe
     net = read_model(model)
     names = [exit.logits for exit in find_exits(net)]
     run = open_model(net, names)
-    count = len(next(iter(inputs.values())))
-    rows = [run({name: a[i : i + 1] for name, a in inputs.items()}) for i in range(count)]
+    rows = [run(sample) for sample in split_samples(inputs)]
     logits = np.stack([np.concatenate([row[name] for row in rows]) for name in names], axis=1)
     rule = criterion(bundle.manifest.criterion)
     assert rule.score is not None  # the suite compiles with a criterion of its own
@@ -279,8 +280,7 @@ def check_times(case: ConformanceCase, seconds: float) -> SelfCheck:
         found = time_interleaved(calls, seconds=seconds)
     medians = {name: samples.median_s for name, samples in found.items()}
     text = "; ".join(
-        f"{mode} " + " / ".join(as_time(medians[f"{mode}_{k}"]) for k in range(1, case.exits + 1))
-        for mode in ("staged", "fused")
+        f"{mode} " + " / ".join(as_time(medians[f"{mode}_{k}"]) for k in range(1, case.exits + 1)) for mode in MODES
     )
     values = {f"{name}_s": median for name, median in medians.items()}
     return SelfCheck("times", None, f"{text}; backbone {as_time(medians['backbone'])}", values)

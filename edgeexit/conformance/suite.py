@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from edgeexit.backends.base import Array
 from edgeexit.backends.build_progress import report_builds_to
 from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.backends.self_check import SelfCheck
+from edgeexit.choices import MODES
 from edgeexit.compiler.compilation import compile_model
 from edgeexit.conformance.checks import CHECKS, ConformanceCase, check_accuracy, check_times, run_reference
 from edgeexit.conformance.networks import BUILDERS, write_network
@@ -26,11 +26,10 @@ from edgeexit.hardware import find_device_key, read_device_facts
 from edgeexit.runtime.loading import open_runner
 from edgeexit.util.progress import Progress, show_nothing
 from edgeexit.util.scratch import make_scratch_folder
+from edgeexit.util.timestamps import make_timestamp
 
 NETWORKS = ("skips", "heads-feed-heads", "two-inputs", "lenet-digits", "alexnet-size", "resnet-size")
 """Every network of the suite: three that are hard to cut, the shipped trained one, two of the papers' size."""
-
-_MODES = ("staged", "fused")
 
 
 def run_conformance(
@@ -80,7 +79,7 @@ def run_conformance(
     progress("running the conformance suite", len(networks), len(networks))
     return ConformanceReport(
         schema=SCHEMA,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=make_timestamp(),
         tool=f"edgeexit {edgeexit.__version__}",
         backend=backend,
         versions=found.versions(),
@@ -118,7 +117,7 @@ def _check_network(
     inputs, labels = _make_inputs(network, read_model(model), samples)
     bundle = compile_model(model, folder / f"{network}.eexit", precision=settings.precision, inputs=inputs, seconds=0)
     case = ConformanceCase(bundle, settings, inputs, run_reference(model, bundle, inputs), labels)
-    for mode in _MODES:
+    for mode in MODES:
         yield NetworkChecks(network, mode, tuple(_check_mode(case, mode)))
     if seconds > 0:
         yield NetworkChecks(network, "", (_run_check("times", lambda: check_times(case, seconds)),))

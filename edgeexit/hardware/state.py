@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from edgeexit.hardware.clocks import ClockDomain
 from edgeexit.hardware.identity import ROOT, count_cpus, detect_container, is_virtual
 from edgeexit.hardware.nvml import Nvml, read_gpu_states
 from edgeexit.hardware.sysfs import read_text
+from edgeexit.util.timestamps import make_timestamp
 
 _BUSY_FIELDS = (0, 1, 2, 5, 6, 7)
 """user, nice, system, irq, softirq, steal of /proc/stat's cpu line; guest time is part of user already (proc(5))."""
@@ -106,7 +106,7 @@ def read_device_state(root: Path = ROOT, nvml: Nvml | None = None) -> DeviceStat
     gpus = read_gpu_states(root, nvml)
     busy_s, steal_s = _read_cpu_times(root)
     return DeviceState(
-        taken=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        taken=make_timestamp("milliseconds"),
         monotonic_s=time.monotonic(),
         clocks=(*read.read_clocks(root), *(ClockDomain(g.name, g.clock_hz, None, g.max_clock_hz, None) for g in gpus)),
         temperatures_c={

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from edgeexit.data import Dataset
 from edgeexit.measure.result.parts import Accuracy, ExitAccuracy
-from edgeexit.measure.shares import paired_change_interval, share_interval
-from edgeexit.measure.statistics import Interval
+from edgeexit.measure.shares import find_share_interval, paired_change_interval
 from edgeexit.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -89,18 +88,14 @@ def add_intervals(accuracy: Accuracy, n: int, moved: tuple[float, float] | None 
     return replace(
         accuracy,
         per_exit=tuple(
-            replace(e, accuracy_ci95=_compute_interval(e.accuracy, e.n), alone_ci95=_compute_interval(e.alone, n))
+            replace(e, accuracy_ci95=find_share_interval(e.accuracy, e.n), alone_ci95=find_share_interval(e.alone, n))
             for e in accuracy.per_exit
         ),
-        overall_ci95=_compute_interval(accuracy.overall, n),
-        backbone_ci95=_compute_interval(accuracy.backbone, n),
-        agreement_ci95=_compute_interval(accuracy.agreement, n),
+        overall_ci95=find_share_interval(accuracy.overall, n),
+        backbone_ci95=find_share_interval(accuracy.backbone, n),
+        agreement_ci95=find_share_interval(accuracy.agreement, n),
         change_ci95=None if change is None or moved is None else paired_change_interval(*moved, n),
     )
-
-
-def _compute_interval(share: float | None, n: int) -> Interval | None:
-    return None if share is None or n == 0 else share_interval(share, n)
 
 
 def decide(runner: Runner, backbone: Backbone, data: Dataset, samples: Sequence[Any], progress: Progress) -> Decisions:

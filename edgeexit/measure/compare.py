@@ -13,8 +13,7 @@ from typing import Any
 
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.measure.result.bench_result import BenchResult
-from edgeexit.measure.result.parts import Latency
-from edgeexit.measure.verdict import Comparison, Processes, compare_processes
+from edgeexit.measure.verdict import Comparison, compare_processes
 from edgeexit.util.documents import to_document
 
 _MUST_MATCH: dict[str, Callable[[BenchResult], Any]] = {
@@ -95,7 +94,7 @@ def compare_results(reference: BenchResult, candidate: BenchResult, *, vary: Col
         if result.validity.status == "invalid"
         for reason in result.validity.reasons
     ]
-    pair = _get_process_means(reference.latency.mixture), _get_process_means(candidate.latency.mixture)
+    pair = reference.latency.mixture.processes, candidate.latency.mixture.processes
     comparison = compare_processes(*pair, paired=False, invalid=invalid)
     control = _compare_backbones(reference, candidate, varied)
     if control is not None and control.verdict in {"FASTER", "SLOWER"} and not invalid:
@@ -160,16 +159,10 @@ def _format_value(key: str, result: BenchResult) -> str:
     return "none" if value in (None, "") else str(value)
 
 
-def _get_process_means(latency: Latency) -> Processes:
-    return Processes(latency.process_typical_s, latency.process_mean_s)
-
-
 def _compare_backbones(reference: BenchResult, candidate: BenchResult, varied: Collection[str]) -> Comparison | None:
     if any(key in varied for key in _BACKBONE_NEEDS) or reference.tool != candidate.tool:
         return None
-    return compare_processes(
-        _get_process_means(reference.latency.backbone), _get_process_means(candidate.latency.backbone), paired=False
-    )
+    return compare_processes(reference.latency.backbone.processes, candidate.latency.backbone.processes, paired=False)
 
 
 def _compute_p99_ratio(reference: BenchResult, candidate: BenchResult) -> float:

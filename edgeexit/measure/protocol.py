@@ -15,7 +15,6 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,11 +58,13 @@ from edgeexit.measure.result.parts import (
 from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.suites import Suite, load_suite
 from edgeexit.measure.watch import MachineMonitor
-from edgeexit.measure.worker import Job, RunnerSpec, split_samples
+from edgeexit.measure.worker import Job, RunnerSpec
 from edgeexit.runtime.inputs import model_info
 from edgeexit.util.arguments import check_progress
 from edgeexit.util.progress import Progress, show_in_notebooks
+from edgeexit.util.samples import split_samples
 from edgeexit.util.scratch import make_scratch_folder
+from edgeexit.util.timestamps import make_timestamp
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Prediction, Runner
@@ -284,7 +285,7 @@ class _Session:
             report = replace(report, against_backbone=invalid)
         return BenchResult(
             run_id=secrets.token_hex(6),
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created=make_timestamp(),
             tool=Tool(edgeexit.__version__, _read_git_commit()),
             device=device,
             subject=_describe_subject(self.runner),

@@ -24,6 +24,11 @@ def share_interval(share: float, samples: int) -> Interval:
     return Interval(max(0.0, low), min(1.0, high))
 
 
+def find_share_interval(share: float | None, samples: int) -> Interval | None:
+    """The interval of a share that may be missing, as an accuracy without labels; None then, and without samples."""
+    return None if share is None or not samples else share_interval(share, samples)
+
+
 def paired_change_interval(gained: float, lost: float, samples: int) -> Interval:
     """The 95 % interval of a change of accuracy on the same samples (Bonett and Price 2012).
 

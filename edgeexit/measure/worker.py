@@ -28,6 +28,7 @@ from edgeexit.measure.breakdown import time_parts
 from edgeexit.measure.scenarios import run_cold, run_paced, schedule
 from edgeexit.measure.timing import Call, TimedSamples, measure_harness_overhead, time_interleaved
 from edgeexit.util.documents import dumps, parse_document
+from edgeexit.util.samples import split_samples
 
 if TYPE_CHECKING:
     from edgeexit.runtime import Prediction, Runner
@@ -106,14 +107,6 @@ class Job:
     def write(self, path: Path) -> None:
         """As JSON."""
         path.write_text(dumps(self), encoding="utf-8")
-
-
-def split_samples(inputs: Any) -> list[Any]:
-    """Inputs [n, ...], or a mapping of such, as n inputs [1, ...]; views, not copies."""
-    if isinstance(inputs, Mapping):
-        n = len(next(iter(inputs.values())))
-        return [{name: array[i : i + 1] for name, array in inputs.items()} for i in range(n)]
-    return [inputs[i : i + 1] for i in range(len(inputs))]
 
 
 def make_traced_call(run: Run, feed: Sequence[Any], exits: list[int]) -> Call:

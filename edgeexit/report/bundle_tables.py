@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from edgeexit.choices import MODES
 from edgeexit.report.bundle_facts import BundleFacts
 from edgeexit.report.names import format_exit_title
 from edgeexit.report.table import Table
@@ -68,7 +69,7 @@ def _list_devices(keys: list[str]) -> list[str]:
 
 
 def _list_modes(facts: BundleFacts, key: str) -> list[str]:
-    return [f"{mode}, faster" if mode == facts.timings[key].faster else mode for mode in ("staged", "fused")]
+    return [f"{mode}, faster" if mode == facts.timings[key].faster else mode for mode in MODES]
 
 
 def _get_medians(facts: BundleFacts, key: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

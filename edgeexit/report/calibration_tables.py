@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeexit.calibration import Calibration, parse_target
 from edgeexit.calibration.result import BoundCheck, PolicyPerformance
 from edgeexit.calibration.targets import find_metric
-from edgeexit.measure.shares import share_interval
+from edgeexit.measure.shares import find_share_interval
 from edgeexit.measure.statistics import Interval
 from edgeexit.report.table import Table
 from edgeexit.report.tables import format_share_with_interval
@@ -26,7 +26,7 @@ def make_calibration_tables(calibration: Calibration) -> list[Table]:
 def compute_quality_interval(figures: PolicyPerformance) -> Interval | None:
     """The 95 % interval of the accuracy, or of the agreement where there are no labels."""
     share = figures.agreement if figures.accuracy is None else figures.accuracy
-    return None if share is None or not figures.samples else share_interval(share, figures.samples)
+    return find_share_interval(share, figures.samples)
 
 
 def make_bounds_table(calibration: Calibration) -> Table:

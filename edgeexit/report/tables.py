@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from edgeexit.measure import BenchResult, ResultComparison
 from edgeexit.measure.result.parts import Accuracy, Breakdown, CachingAudit, Latency, PacedSeries, Percentile
-from edgeexit.measure.shares import share_interval
+from edgeexit.measure.shares import find_share_interval
 from edgeexit.measure.statistics import Interval
 from edgeexit.measure.verdict import Comparison, Ratio
 from edgeexit.report.extras import make_extra_tables
@@ -60,7 +60,7 @@ def format_share(share: float | None, interval: Interval | None) -> str:
 
 def format_share_with_interval(share: float | None, samples: int) -> str:
     """A share of that many samples with its 95 % interval: `98.75 % (97.1 … 99.5 %)`; `n/a` for None."""
-    return format_share(share, _compute_interval(share, samples))
+    return format_share(share, find_share_interval(share, samples))
 
 
 def format_share_range(interval: Interval | None) -> str:
@@ -193,10 +193,6 @@ def _make_against_table(result: BenchResult) -> Table:
         f"{format_verdict(other.comparison)}. Ratio of the typical latencies {format_ratio(other.comparison.typical)}."
     )
     return Table("Against another early exit", ("", "this", "other", "ratio"), tuple(rows), note, _format_mark(result))
-
-
-def _compute_interval(share: float | None, n: int) -> Interval | None:
-    return None if share is None or n == 0 else share_interval(share, n)
 
 
 def _make_audit_table(audit: CachingAudit) -> Table:

@@ -14,7 +14,8 @@ from edgeexit.bundle import Bundle
 from edgeexit.errors import HardwareMissing
 from edgeexit.measure.breakdown import open_stage_files, summarize_breakdown, time_parts
 from edgeexit.measure.processes import ProcessResult
-from edgeexit.measure.worker import Job, RunnerSpec, measure, split_samples
+from edgeexit.measure.worker import Job, RunnerSpec, measure
+from edgeexit.util.samples import split_samples
 from tests.measure.conftest import open_bundle
 
 

@@ -18,7 +18,8 @@ from edgeexit.measure import time_interleaved
 from edgeexit.measure.result.aggregation import TimingSeries, compute_latency
 from edgeexit.measure.result.parts import Latency
 from edgeexit.measure.verdict import Processes, compare_processes
-from edgeexit.measure.worker import make_traced_call, split_samples
+from edgeexit.measure.worker import make_traced_call
+from edgeexit.util.samples import split_samples
 from tests.measure.conftest import open_bundle
 
 pytestmark = pytest.mark.serial

@@ -34,7 +34,7 @@ from edgeexit.measure.result.parts import (
     PacedLatency,
     PacedSeries,
 )
-from edgeexit.measure.verdict import Comparison, Processes, compare_processes
+from edgeexit.measure.verdict import Comparison, compare_processes
 
 _MOST_RAW = 10_000
 _MOST_CV = 0.05
@@ -99,16 +99,11 @@ def build_latency_report(measured: RawMeasurement) -> LatencyReport:
             for k in range(measured.exits)
         ),
         closure=Closure(predicted_s, mixture.typical_s, predicted_s / mixture.typical_s - 1.0),
-        against_backbone=compare_processes(get_process_means(backbone), get_process_means(mixture), paired=True),
+        against_backbone=compare_processes(backbone.processes, mixture.processes, paired=True),
         noise_floor=_compute_noise_floor(measured),
         breakdown=summarize_breakdown([part for part in parts if not isinstance(part, str)]) if fault is None else None,
         breakdown_reason=fault,
     )
-
-
-def get_process_means(latency: Latency) -> Processes:
-    """One side of a comparison."""
-    return Processes(latency.process_typical_s, latency.process_mean_s)
 
 
 def _compute_mixture(measured: RawMeasurement, name: str) -> Latency:
@@ -126,7 +121,7 @@ def _compute_noise_floor(measured: RawMeasurement) -> Comparison:
     even, odd = zip(*map(split_even_odd, measured.mixtures()), strict=True)
     stand_in = measured.forced_strata()
     first, second = (compute_latency(side, measured.decisions.counts, stand_in) for side in (even, odd))
-    return compare_processes(get_process_means(first), get_process_means(second), paired=True)
+    return compare_processes(first.processes, second.processes, paired=True)
 
 
 def build_against_report(measured: RawMeasurement, report: LatencyReport) -> tuple[Latency, Comparison] | None:
@@ -135,13 +130,13 @@ def build_against_report(measured: RawMeasurement, report: LatencyReport) -> tup
         return None
     variants = [r.mixed("against", measured.other) for r in measured.replicates]
     other = compute_latency(variants, np.bincount(measured.other - 1).astype(np.int64), seed=measured.seed)
-    return other, compare_processes(get_process_means(other), get_process_means(report.mixture), paired=True)
+    return other, compare_processes(other.processes, report.mixture.processes, paired=True)
 
 
 def build_audit_report(replicates: Sequence[ProcessResult]) -> CachingAudit:
     """The report of the audit; the processes had as many different inputs as the smallest of their traces."""
     unique, same = (compute_latency([r.series(f"audit.{name}") for r in replicates]) for name in ("unique", "same"))
-    comparison = compare_processes(get_process_means(unique), get_process_means(same), paired=True)
+    comparison = compare_processes(unique.processes, same.processes, paired=True)
     return CachingAudit(min(int(r.arrays["audit.inputs"][0]) for r in replicates), unique, same, comparison)
 
 

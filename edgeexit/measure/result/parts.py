@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeexit.errors import InputError
 from edgeexit.measure.statistics import Interval
-from edgeexit.measure.verdict import Comparison
+from edgeexit.measure.verdict import Comparison, Processes
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
@@ -66,6 +66,11 @@ class Latency:
     lag1: float | None
     outliers_mild: int
     outliers_severe: int
+
+    @property
+    def processes(self) -> Processes:
+        """What each process measured, as one side of a comparison."""
+        return Processes(self.process_typical_s, self.process_mean_s)
 
     def percentile(self, q: float) -> Percentile:
         """The percentile of that q.
