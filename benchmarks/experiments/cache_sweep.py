@@ -26,7 +26,7 @@ from edgeexit.util.samples import split_samples
 
 def figure_6(case: str, swept: CacheSweep) -> list[Figure]:
     """Misses and runtime as shares of what they are when nothing leaves early; nothing where no cache was seen."""
-    found = plot_cache_sweep(swept.to_document())
+    found = plot_cache_sweep(swept)
     title = f"{case}: runtime and cache misses (BranchyNet, figure 6)"
     return [replace(figure, name=f"branchynet-fig6-{case}", title=title) for figure in found[:1]]
 

@@ -32,6 +32,7 @@ from edgeexit.measure.accuracy import decide
 from edgeexit.measure.cache.measurement import measure_runner_cache
 from edgeexit.measure.cache.sweep import sweep_cache
 from edgeexit.measure.energy.measurement import measure_runner_energy
+from edgeexit.measure.energy.report import EnergyReport
 from edgeexit.measure.processes import ProcessResult, run_process, wait_until_cool
 from edgeexit.measure.result.assembly import (
     RawMeasurement,
@@ -45,7 +46,7 @@ from edgeexit.measure.result.assembly import (
     collect_raw_arrays,
     find_measurement_faults,
 )
-from edgeexit.measure.result.bench_result import BenchResult
+from edgeexit.measure.result.bench_result import BenchResult, CacheFindings
 from edgeexit.measure.result.parts import (
     ColdCacheLatency,
     ComparedRunner,
@@ -156,11 +157,11 @@ def _choose_samples(data: Dataset, most: int, seed: int) -> Dataset:
 
 @dataclass(frozen=True)
 class _Extras:
-    """Energy and cache as documents, or why not."""
+    """Energy and cache, or why not."""
 
-    energy: dict[str, Any] | None = None
+    energy: EnergyReport | None = None
     energy_reason: str | None = "interrupted"
-    cache: dict[str, Any] | None = None
+    cache: CacheFindings | None = None
     cache_reason: str | None = "interrupted"
 
 
@@ -220,7 +221,7 @@ class _Session:
         except KeyboardInterrupt:
             return found
 
-    def _energy(self, samples: Sequence[Any]) -> tuple[dict[str, Any] | None, str | None]:
+    def _energy(self, samples: Sequence[Any]) -> tuple[EnergyReport | None, str | None]:
         if self.suite.energy_trials == 0:
             return None, f"not part of preset {self.suite.name} (--energy)"
         trace = np.random.default_rng(self.seed).integers(len(samples), size=self.suite.trace)
@@ -236,15 +237,15 @@ class _Session:
             )
         except EdgeExitError as error:  # everything else has been measured by now
             return None, str(error)
-        return (None, report.reason) if report.reason else (report.to_document(), None)
+        return (None, report.reason) if report.reason else (report, None)
 
-    def _cache(self, samples: Sequence[Any]) -> dict[str, Any]:
+    def _cache(self, samples: Sequence[Any]) -> CacheFindings:
         some, full = samples[:_CACHE_SAMPLES], self.suite.cache
         report = measure_runner_cache(
             self.runner, some, device=self.cache_device, simulated=full, progress=self.progress
         )
         swept = sweep_cache(self.runner, some, device=self.cache_device, progress=self.progress) if full else None
-        return {"report": report.to_document(), "sweep": None if swept is None else swept.to_document()}
+        return CacheFindings(report, swept)
 
     def _pool(self) -> NDArray[np.int64]:
         """The samples that traces draw from: all, or as many as fit into 256 MiB."""

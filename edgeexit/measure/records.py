@@ -10,6 +10,7 @@ from edgeexit.measure.result.parts import Latency, PacedSeries, Percentile
 from edgeexit.measure.statistics import Interval
 
 if TYPE_CHECKING:
+    from edgeexit.measure.energy.report import CallEnergy
     from edgeexit.measure.result.bench_result import BenchResult
 
 Record: TypeAlias = dict[str, float | int | str | bool | None]
@@ -125,16 +126,16 @@ _CALLS = {"mix": "early_exit", "backbone": "backbone"}
 
 def _map_energies(result: BenchResult) -> dict[str, Record]:
     """Energy of an inference by the name of its record."""
-    calls: Sequence[Mapping[str, Any]] = () if result.energy is None else result.energy["calls"]
-    return {_record_name(str(call["name"])): _make_energy_columns(call) for call in calls}
+    calls = () if result.energy is None else result.energy.calls
+    return {_record_name(call.name): _make_energy_columns(call) for call in calls}
 
 
 def _record_name(call: str) -> str:
     return f"{call.replace(' ', '_')}_forced" if call.startswith("exit ") else _CALLS.get(call, call)
 
 
-def _make_energy_columns(call: Mapping[str, Any]) -> Record:
-    return {"energy_gross_j": call["gross_j"], "energy_net_j": call["net_j"], "power_w": call["power_w"]}
+def _make_energy_columns(call: CallEnergy) -> Record:
+    return {"energy_gross_j": call.gross_j, "energy_net_j": call.net_j, "power_w": call.power_w}
 
 
 def make_data_frame(records: Sequence[Mapping[str, Any]]) -> Any:

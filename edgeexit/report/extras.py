@@ -1,13 +1,16 @@
-"""Tables and pictures of energy and cache behaviour, from the documents that a result holds of them."""
+"""Tables and pictures of energy and cache behaviour, as far as a result holds them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from edgeexit.measure import BenchResult
+from edgeexit.measure.cache.report import CacheReport, CacheResult, Level
+from edgeexit.measure.cache.sweep import CacheSweep, SweepPoint
+from edgeexit.measure.energy.report import EnergyReport, EnergyUncertainty
+from edgeexit.measure.statistics import Interval
 from edgeexit.report.plot.figure import (
     BACKBONE,
     INK,
@@ -29,107 +32,106 @@ from edgeexit.util import units
 def make_extra_tables(result: BenchResult) -> list[Table]:
     """Energy, cache misses and working sets, as far as they are there."""
     energy = result.energy
-    tables = [] if energy is None else [_make_energy_table(energy), *map(_make_energy_table, energy.get("others", ()))]
+    tables = [] if energy is None else [_make_energy_table(energy), *map(_make_energy_table, energy.others)]
     if result.cache is None:
         return tables
-    report = result.cache["report"]
-    tables += [_make_cache_table(report[kind]) for kind in ("hardware", "simulated") if report[kind] is not None]
+    report = result.cache.report
+    tables += [_make_cache_table(part) for part in (report.hardware, report.simulated) if part is not None]
     return [*tables, _make_working_sets_table(report)]
 
 
 def plot_extras(result: BenchResult) -> list[Picture]:
     """Accuracy against energy, and runtime and cache misses against the threshold."""
     found: list[Picture | None] = [] if result.energy is None else [plot_energy_frontier(result, result.energy)]
-    swept = (result.cache or {}).get("sweep")
-    found += plot_cache_sweep(swept) if swept else []
+    found += plot_cache_sweep(result.cache.sweep) if result.cache is not None and result.cache.sweep is not None else []
     return [picture for picture in found if picture is not None]
 
 
-def _make_energy_table(energy: Mapping[str, Any]) -> Table:
+def _make_energy_table(energy: EnergyReport) -> Table:
     rows = [
         (
-            call["name"],
-            _format_with_bounds(call["gross_j"], call["gross_ci95"]),
-            _format_with_bounds(call["net_j"], call["net_ci95"]),
-            units.watts(call["power_w"]),
-            _format_budget(call["budget"]),
-            call["reason"] or "",
+            call.name,
+            _format_with_bounds(call.gross_j, call.gross_ci95),
+            _format_with_bounds(call.net_j, call.net_ci95),
+            units.watts(call.power_w),
+            _format_budget(call.budget),
+            call.reason or "",
         )
-        for call in energy["calls"]
+        for call in energy.calls
     ]
-    closure = energy["closure"]
+    closure = energy.closure
     note = (
-        f"Scope: {energy['scope']} ({' + '.join(energy['subject'])}), {energy['kind']}; "
-        f"idle {units.watts(energy['idle_w'])}. Net is above idle."
-        + ("" if closure is None else f" Closure: the exits explain the mixture to {100 * closure:+.1f} %.")
-        + "".join(f" {reason}." for reason in (*energy["notes"], *energy["validity"]["reasons"]))
+        f"Scope: {energy.scope} ({' + '.join(energy.subject)}), {energy.kind}; "
+        f"idle {units.watts(energy.idle_w)}. Net is above idle."
+        + ("" if closure is None else f" Closure: the exits explain the mixture to {units.change(closure)}.")
+        + "".join(f" {reason}." for reason in (*energy.notes, *energy.validity.reasons))
     )
     return Table(
-        f"Energy of one inference, by {energy['meter']}",
+        f"Energy of one inference, by {energy.meter}",
         ("", "gross", "net", "power", "error at most", "not there because"),
         tuple(rows),
         note,
     )
 
 
-def _format_with_bounds(value: float | None, interval: Mapping[str, float] | None) -> str:
-    around = "" if interval is None else f" ({units.joules(interval['low'])} … {units.joules(interval['high'])})"
+def _format_with_bounds(value: float | None, interval: Interval | None) -> str:
+    around = "" if interval is None else f" ({units.joules(interval.low)} … {units.joules(interval.high)})"
     return units.joules(value) + around
 
 
-def _format_budget(budget: Mapping[str, float] | None) -> str:
-    if budget is None:
-        return "n/a"
-    return units.joules(budget["quantisation_j"] + budget["sampling_j"] + budget["offset_j"])
+def _format_budget(budget: EnergyUncertainty | None) -> str:
+    return units.joules(None if budget is None else budget.gross_j)
 
 
-def _make_cache_table(report: Mapping[str, Any]) -> Table:
-    calls: Sequence[Mapping[str, Any]] = report["calls"]
-    levels = [level["name"] for level in calls[0]["levels"]]
+def _make_cache_table(report: CacheReport) -> Table:
+    levels = [level.name for level in report.calls[0].levels]
     columns = ("", "instructions", *(f"{name} misses (rate)" for name in levels))
     rows = [
-        (call["name"], units.format_number(call["instructions"]), *(_format_level(level) for level in call["levels"]))
-        for call in calls
+        (call.name, units.format_number(call.instructions), *(_format_level(level) for level in call.levels))
+        for call in report.calls
     ]
-    closure = ", ".join(f"{name} {100 * error:+.1f} %" for name, error in report["closure"].items())
-    note = "Per inference. " + (f"Closure: {closure}. " if closure else "") + " ".join(f"{n}." for n in report["notes"])
-    return Table(f"Caches, {report['source']}: {report['device']}", columns, tuple(rows), note)
+    closure = ", ".join(f"{name} {units.change(error)}" for name, error in report.closure.items())
+    note = "Per inference. " + (f"Closure: {closure}. " if closure else "") + " ".join(f"{n}." for n in report.notes)
+    return Table(f"Caches, {report.source}: {report.device}", columns, tuple(rows), note)
 
 
-def _format_level(level: Mapping[str, Any]) -> str:
-    rate = "" if level["rate"] is None else f" ({units.percent(level['rate'])})"
-    return units.format_number(level["misses"]) + rate
+def _format_level(level: Level) -> str:
+    rate = "" if level.rate is None else f" ({units.percent(level.rate)})"
+    return units.format_number(level.misses) + rate
 
 
-def _make_working_sets_table(report: Mapping[str, Any]) -> Table:
+def _make_working_sets_table(report: CacheResult) -> Table:
     rows = tuple(
         (
-            f"exit {entry['exit']}",
-            units.bytes_(entry["weight_bytes"]),
-            units.bytes_(entry["activation_bytes"]),
-            entry["fits"] or "unknown",
+            f"exit {entry.exit}",
+            units.bytes_(entry.weight_bytes),
+            units.bytes_(entry.activation_bytes),
+            entry.fits or "unknown",
         )
-        for entry in report["analytic"]
+        for entry in report.analytic
     )
-    why = [
-        f"no {kind} figures: {report[f'{kind}_reason']}" for kind in ("hardware", "simulated") if report[kind] is None
-    ]
+    kinds = (
+        ("hardware", report.hardware, report.hardware_reason),
+        ("simulated", report.simulated, report.simulated_reason),
+    )
+    why = [f"no {kind} figures: {reason}" for kind, part, reason in kinds if part is None]
     note = "Bytes on paper that leaving there touches at least once." + "".join(f" {text.rstrip('.')}." for text in why)
     return Table("Working sets", ("", "weights", "activations", "fits into"), rows, note)
 
 
-def plot_energy_frontier(result: BenchResult, energy: Mapping[str, Any]) -> Figure | None:
+def plot_energy_frontier(result: BenchResult, energy: EnergyReport) -> Figure | None:
     """Accuracy against the energy of an inference over all thresholds; None where the exits have no energies."""
-    calls = {call["name"]: call for call in energy["calls"]}
-    needed = [*(f"exit {e.exit}" for e in result.latency.per_exit), "mix", "backbone"]
-    kind = "net_j" if all(calls.get(name, {}).get("net_j") is not None for name in needed) else "gross_j"
-    costs = [calls.get(f"exit {e.exit}", {}).get(kind) for e in result.latency.per_exit]
-    mix, straight = (calls.get(name, {}).get(kind) for name in ("mix", "backbone"))
+    exits = [f"exit {e.exit}" for e in result.latency.per_exit]
+    net = {call.name: call.net_j for call in energy.calls}
+    has_net = all(net.get(name) is not None for name in (*exits, "mix", "backbone"))
+    joules = net if has_net else {call.name: call.gross_j for call in energy.calls}
+    costs = [joules.get(name) for name in exits]
+    mix, straight = joules.get("mix"), joules.get("backbone")
     if mix is None or straight is None or any(c is None for c in costs):
         return None
     scale, unit = units.joules_scale(max(float(straight or 0.0), *(c or 0.0 for c in costs)))
-    caption = f"Energy of {energy['scope']} by {energy['meter']}; the line is what other thresholds would give at the energy of each exit."
-    what = "net energy" if kind == "net_j" else "gross energy"
+    caption = f"Energy of {energy.scope} by {energy.meter}; the line is what other thresholds would give at the energy of each exit."
+    what = "net energy" if has_net else "gross energy"
     x, y = Axis(f"{what} of one inference ({unit})", scale), Axis("accuracy (%)", 0.01)
     marks = (
         *_make_energy_curve(result, np.array(costs, np.float64)),
@@ -162,43 +164,51 @@ def _make_energy_points(result: BenchResult, mix_j: float, straight_j: float) ->
     ]
 
 
-def plot_cache_sweep(swept: Mapping[str, Any]) -> list[Figure]:
-    """Runtime and cache misses against the threshold, from a document `edgeexit.cache-sweep/1`; none where no cache was seen."""
-    points = sorted((p for p in swept["points"] if p["cache"] is not None), key=_get_leaving_share)
-    whose = f"Caches of {swept['device']}, {swept['source']}; thresholds loosen from left to right."
+def plot_cache_sweep(swept: CacheSweep) -> list[Figure]:
+    """Runtime and cache misses against the threshold; none where no cache was seen."""
+    points = sorted((p for p in swept.points if p.cache is not None), key=_get_leaving_share)
+    whose = f"Caches of {swept.device}, {swept.source}; thresholds loosen from left to right."
     return [_plot_misses(points, whose), _plot_miss_rates(points, whose)] if points else []
 
 
-def _get_leaving_share(point: Mapping[str, Any]) -> float:
-    return float(1.0 - point["shares"][-1])
+def _get_leaving_share(point: SweepPoint) -> float:
+    return 1.0 - point.shares[-1]
 
 
-def _collect_level(points: Sequence[Mapping[str, Any]], name: str, key: str) -> Floats:
-    found = [level[key] for p in points for level in p["cache"]["levels"] if level["name"] == name]
-    return np.array([np.nan if v is None else v for v in found], np.float64)
+def _get_levels(point: SweepPoint) -> Sequence[Level]:
+    return () if point.cache is None else point.cache.levels
 
 
-def _plot_misses(points: Sequence[Mapping[str, Any]], whose: str) -> Figure:
+def _collect_level(points: Sequence[SweepPoint], name: str) -> list[Level]:
+    return [level for point in points for level in _get_levels(point) if level.name == name]
+
+
+def _collect_rates(points: Sequence[SweepPoint], name: str) -> Floats:
+    rates = [level.rate for level in _collect_level(points, name)]
+    return np.array([np.nan if rate is None else rate for rate in rates], np.float64)
+
+
+def _plot_misses(points: Sequence[SweepPoint], whose: str) -> Figure:
     """Runtime and misses per inference, relative to no early exit: BranchyNet's Fig. 6."""
     xs = np.array([_get_leaving_share(p) for p in points])
-    runtime = np.array([p["latency_s"] for p in points])
+    runtime = np.array([p.latency_s for p in points])
     marks: list[Mark] = [Line(xs, runtime / runtime[0], INK, "runtime", thick=True)]
-    for place, level in enumerate(points[0]["cache"]["levels"], 1):
-        values = _collect_level(points, level["name"], "misses")
+    for place, level in enumerate(_get_levels(points[0]), 1):
+        values = np.array([found.misses for found in _collect_level(points, level.name)])
         if values[0] > 0:
-            marks.append(Line(xs, values / values[0], choose_exit_tone(place), f"{level['name']} misses"))
+            marks.append(Line(xs, values / values[0], choose_exit_tone(place), f"{level.name} misses"))
     caption = f"Per inference, as a share of what it is when nothing leaves early. {whose}"
     x, y = Axis("samples that leave early (%)", 0.01), Axis("relative to no early exit (%)", 0.01, low=0.0)
     return Figure("cache-misses", "Runtime and cache misses against the threshold", caption, x, y, tuple(marks))
 
 
-def _plot_miss_rates(points: Sequence[Mapping[str, Any]], whose: str) -> Figure:
+def _plot_miss_rates(points: Sequence[SweepPoint], whose: str) -> Figure:
     """Misses over accesses: may rise while misses fall, since the denominator shrinks."""
     xs = np.array([_get_leaving_share(p) for p in points])
     marks = tuple(
-        Line(xs, _collect_level(points, level["name"], "rate"), choose_exit_tone(place), f"{level['name']}")
-        for place, level in enumerate(points[0]["cache"]["levels"], 1)
-        if level["rate"] is not None
+        Line(xs, _collect_rates(points, level.name), choose_exit_tone(place), level.name)
+        for place, level in enumerate(_get_levels(points[0]), 1)
+        if level.rate is not None
     )
     caption = f"Misses over accesses: a rate may rise while misses fall, because accesses fall too. {whose}"
     x, y = Axis("samples that leave early (%)", 0.01), Axis("miss rate (%)", 0.01, low=0.0)

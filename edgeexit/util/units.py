@@ -63,6 +63,11 @@ def percent(share: float | None, digits: int = 2) -> str:
     return "n/a" if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
 
 
+def change(share: float | None, digits: int = 1) -> str:
+    """A relative change: `0.012` -> `+1.2 %`; None -> `n/a`."""
+    return "n/a" if share is None or math.isnan(share) else f"{100 * share:+.{digits}f} %"
+
+
 def ratio(value: float | None) -> str:
     """`1.834` -> `1.83 ×`; None -> `n/a`."""
     return "n/a" if value is None or math.isnan(value) else f"{value:.2f} ×"

@@ -57,7 +57,7 @@ def test_what_was_not_measured_is_null_with_a_reason(result: BenchResult) -> Non
     assert result.energy is None
     assert "not part of preset tiny (--energy)" == result.energy_reason
     assert result.cache is not None
-    assert result.cache["sweep"] is None
+    assert result.cache.sweep is None
     assert result.paced_reason is None
 
 

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from edgeexit.measure import BenchResult
+from edgeexit.measure.energy.report import EnergyReport
+from edgeexit.measure.result.bench_result import CacheFindings
+from edgeexit.util.documents import parse_document
 from tests.measure.conftest import balanced, result, samples, suites  # noqa: F401 - fixtures
 
 _INTERVAL = {"low": 0.9e-3, "high": 1.1e-3}
@@ -67,4 +70,6 @@ def cache_document() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def full(result: BenchResult) -> BenchResult:  # noqa: F811 - the fixture above
     """A result with everything in it."""
-    return replace(result, energy=energy_document(), energy_reason=None, cache=cache_document())
+    energy = parse_document(EnergyReport, {k: v for k, v in energy_document().items() if k != "schema"}, "the energy")
+    cache = parse_document(CacheFindings, cache_document(), "the cache")
+    return replace(result, energy=energy, energy_reason=None, cache=cache)

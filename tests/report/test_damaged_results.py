@@ -21,12 +21,12 @@ from edgeexit.util.documents import dumps, read_json
 @pytest.mark.parametrize(
     ("part", "damage"),
     [
-        ("energy", lambda d: d["energy"].pop("calls")),
-        ("energy", lambda d: d["energy"]["calls"][0].update(power_w="much")),
-        ("energy", lambda d: d["energy"]["validity"].update(status="fine")),
-        ("cache", lambda d: d["cache"].pop("report")),
-        ("cache", lambda d: d["cache"]["report"]["simulated"].update(calls=None)),
-        ("cache sweep", lambda d: d["cache"]["sweep"]["points"][0].update(shares=0.5)),
+        ("energy.", lambda d: d["energy"].pop("calls")),
+        ("energy.", lambda d: d["energy"]["calls"][0].update(power_w="much")),
+        ("energy.", lambda d: d["energy"]["validity"].update(status="fine")),
+        ("cache.", lambda d: d["cache"].pop("report")),
+        ("cache.", lambda d: d["cache"]["report"]["simulated"].update(calls=None)),
+        ("cache.sweep", lambda d: d["cache"]["sweep"]["points"][0].update(shares=0.5)),
     ],
 )
 def test_damage_to_energy_or_cache_is_named(
@@ -36,8 +36,21 @@ def test_damage_to_energy_or_cache_is_named(
     document = json.loads(dumps(full.to_document()))
     assert full.energy == parse_result(document).energy
     damage(document)
-    with pytest.raises(InputError, match=f"the {part} of result has 1 fault"):
+    with pytest.raises(InputError, match=f"result has 1 fault: {part}"):
         parse_result(document)
+
+
+def test_energy_and_cache_are_typed_and_written_as_the_documents_that_they_were_read_from(full: BenchResult) -> None:
+    """Each part carries the name of its own schema in the file, none in memory."""
+    document = json.loads(dumps(full.to_document()))
+    read = parse_result(document)
+
+    assert full.energy == read.energy
+    assert full.cache == read.cache
+    assert document == json.loads(dumps(read.to_document()))
+    assert ["edgeexit.energy/1", "edgeexit.cache/1", "edgeexit.cache-sweep/1"] == [
+        part["schema"] for part in (document["energy"], document["cache"]["report"], document["cache"]["sweep"])
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b'{"schema": "x"', b"[]", b"1" * 5000])

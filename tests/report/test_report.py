@@ -160,8 +160,8 @@ def test_the_sweep_holds_the_measured_policy(result: BenchResult) -> None:
 def test_accuracy_against_energy_has_its_knee(full: BenchResult) -> None:
     """As against latency; energy that stands for a frame of a schedule changes neither."""
     assert full.energy is not None
-    paced = {**full.energy["calls"][-1], "name": "paced mix", "net_j": None}
-    energy = {**full.energy, "calls": [*full.energy["calls"], paced]}
+    paced = replace(full.energy.calls[-1], name="paced mix", net_j=None)
+    energy = replace(full.energy, calls=(*full.energy.calls, paced))
     picture = next(p for p in plot_result(replace(full, energy=energy)) if p.name == "accuracy-energy")
     assert "knee: " in draw(picture)
     assert [draw(picture)] == [draw(p) for p in plot_result(full) if p.name == "accuracy-energy"]

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from edgeexit.hardware.identity import ROOT
@@ -74,37 +70,3 @@ def open_power_reader(root: Path, adapter: str) -> Iterator[Callable[[], tuple[f
             return (reading.time_s, reading.cost_s, *reading.values)
 
         yield read
-
-
-@dataclass(frozen=True)
-class Cadence:
-    """Update rate of a meter polled as fast as possible.
-
-    Attributes:
-        update_s: median time between two different readings of the subject, None if none changed.
-        step: smallest difference between two readings, in the meter's unit; None if none changed.
-        read_s: median time that one reading of all channels takes.
-    """
-
-    update_s: float | None
-    step: float | None
-    read_s: float
-
-
-def measure_cadence(meter: PowerMeter, seconds: float = 2.0) -> Cadence:
-    """Poll an open meter for a while: how often it changes, by how little, and what a reading costs."""
-    readings: list[PowerReading] = []
-    end_s = time.monotonic() + seconds
-    while time.monotonic() < end_s:
-        readings.append(meter.read())
-    value = [meter.capability.subject_value(reading.values) for reading in readings]
-    changes = [i for i in range(1, len(value)) if value[i] != value[i - 1] and not math.isnan(value[i] - value[i - 1])]
-    gaps = [readings[b].time_s - readings[a].time_s for a, b in pairwise(changes)]
-    steps = [abs(value[i] - value[i - 1]) for i in changes]
-    return Cadence(
-        _compute_median(gaps), min(steps, default=None), _compute_median([r.cost_s for r in readings]) or 0.0
-    )
-
-
-def _compute_median(values: list[float]) -> float | None:
-    return sorted(values)[len(values) // 2] if values else None

@@ -78,7 +78,7 @@ class CacheReport:
     notes: tuple[str, ...]
     validity: Validity
 
-    def of(self, name: str) -> CallCache:
+    def find_call(self, name: str) -> CallCache:
         """The caches of one call."""
         return next(call for call in self.calls if call.name == name)
 

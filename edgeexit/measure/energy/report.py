@@ -84,6 +84,24 @@ class CallEnergy:
     rails_j: Mapping[str, float]
     reason: str | None
 
+    @classmethod
+    def unmeasured(cls, name: str, reason: str) -> CallEnergy:
+        """A call without a single window, and why."""
+        return cls(
+            name=name,
+            trials=0,
+            loops=0,
+            window_s=0.0,
+            power_w=None,
+            gross_j=None,
+            gross_ci95=None,
+            net_j=None,
+            net_ci95=None,
+            budget=None,
+            rails_j={},
+            reason=reason,
+        )
+
 
 @dataclass(frozen=True)
 class EnergyReport:
@@ -131,7 +149,7 @@ class EnergyReport:
         """The document `edgeexit.energy/1`; what was not measured is null."""
         return {"schema": "edgeexit.energy/1", **to_document(self)}
 
-    def of(self, name: str) -> CallEnergy:
+    def find_call(self, name: str) -> CallEnergy:
         """The energy of one call."""
         return next(call for call in self.calls if call.name == name)
 
@@ -162,7 +180,7 @@ def build_empty_report(
 ) -> EnergyReport:
     """A report without a single joule, and why."""
     capability = trace.capability if trace else None
-    calls = tuple(CallEnergy(name, 0, 0, 0.0, None, None, None, None, None, None, {}, reason) for name in names)
+    calls = tuple(CallEnergy.unmeasured(name, reason) for name in names)
     return EnergyReport(
         meter=capability.name if capability else "none",
         scope=capability.subject_scope if capability else "none",
@@ -265,7 +283,7 @@ def _make_slices(trace: Trace, windows: Sequence[Window], name: str) -> list[_Sl
 def _call(name: str, slices: list[_Slice], trace: Trace, step: float | None) -> CallEnergy:
     if not slices:
         reason = "too few readings fell into its windows: they were too short for this meter"
-        return CallEnergy(name, 0, 0, 0.0, None, None, None, None, None, None, {}, reason)
+        return CallEnergy.unmeasured(name, reason)
     gross = np.array([s.active.power_w * s.per_inference_s for s in slices])
     net = np.array([(s.active.power_w - s.idle_w) * s.per_inference_s for s in slices])
     below_floor = _is_below_floor(slices, trace, step)

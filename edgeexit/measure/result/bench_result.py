@@ -48,12 +48,29 @@ from edgeexit.util.documents import check_schema, dumps, parse_document, read_js
 SCHEMA_VERSION = 1
 
 
+@dataclass(frozen=True)
+class CacheFindings:
+    """What a measurement found of caches.
+
+    Attributes:
+        report: cache behaviour at the thresholds that were measured.
+        sweep: cache behaviour over other thresholds; None where the preset does not ask for it.
+    """
+
+    report: CacheResult
+    sweep: CacheSweep | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """Both as their documents."""
+        return {"report": self.report.to_document(), "sweep": self.sweep and self.sweep.to_document()}
+
+
 @dataclass(frozen=True, repr=False)
 class BenchResult(Summarised):
     """A measurement with all that is needed to judge it.
 
-    `energy` is a document `edgeexit.energy/1`. `cache` has a `report`, `edgeexit.cache/1`, and a `sweep`, `edgeexit.cache-sweep/1` or
-    null.
+    `energy` is written as a document `edgeexit.energy/1`; of `cache` the report as `edgeexit.cache/1`, the sweep as
+    `edgeexit.cache-sweep/1`.
 
     `raw` holds the arrays of the .npz beside the file, one value per kept sample: `mixture_s`, `mixture_exit`, `mixture_process`,
     `mixture_block`, `backbone_s`, `backbone_process`, `backbone_block`, `forced_s`, `forced_exit`; a block is the round of its
@@ -82,9 +99,9 @@ class BenchResult(Summarised):
     paced_reason: str | None
     cold: ColdCacheLatency | None
     cold_reason: str | None
-    energy: dict[str, Any] | None
+    energy: EnergyReport | None
     energy_reason: str | None
-    cache: dict[str, Any] | None
+    cache: CacheFindings | None
     cache_reason: str | None
     against: ComparedRunner | None = None
     audit: CachingAudit | None = None
@@ -97,6 +114,8 @@ class BenchResult(Summarised):
         """A JSON-able object of schema `edgeexit.bench/1`, without the raw samples."""
         document = to_document(replace(self, raw={}))
         del document["raw"]
+        document["energy"] = self.energy and self.energy.to_document()
+        document["cache"] = self.cache and self.cache.to_document()
         return {"schema": f"edgeexit.bench/{SCHEMA_VERSION}", **document}
 
     def to_records(self) -> list[Record]:
@@ -157,11 +176,10 @@ def parse_result(document: Any, where: str = "result") -> BenchResult:
     """
     check_schema(document, "bench", SCHEMA_VERSION, where)
     body = {key: value for key, value in document.items() if key not in {"schema", "raw"}}
-    result = parse_document(BenchResult, body, where)
+    result = parse_document(BenchResult, _drop_inner_schemas(body), where)
     faults = [*find_value_faults(result), *_find_faults(result)]
     if faults:
         raise InputError(f"the figures of {where} are inconsistent: {'; '.join(faults)}.")
-    _check_extras(result, where)
     if result.accuracy.agreement_ci95 is not None:
         return result
     return replace(result, accuracy=add_intervals(result.accuracy, result.workload.n))  # an older file
@@ -184,21 +202,16 @@ def _find_faults(result: BenchResult) -> Iterator[str]:
         yield f"the exits are not numbered from 1 to {exits}"
 
 
-def _check_extras(result: BenchResult, where: str) -> None:
-    """Energy and cache are kept as the documents that they came as; reports read them by the fields of these values."""
-    if result.energy is not None:
-        _check_part(EnergyReport, result.energy, f"the energy of {where}")
-    if result.cache is not None:
-        _check_part(CacheResult, result.cache.get("report"), f"the cache of {where}")
-        swept = result.cache.get("sweep")
-        if swept is not None:
-            _check_part(CacheSweep, swept, f"the cache sweep of {where}")
+def _drop_inner_schemas(body: dict[str, Any]) -> dict[str, Any]:
+    """Energy, cache report and cache sweep carry the names of their own schemas."""
+    cache = body.get("cache")
+    if isinstance(cache, dict):
+        body = {**body, "cache": {name: _drop_schema(part) for name, part in cache.items()}}
+    return {name: _drop_schema(part) if name == "energy" else part for name, part in body.items()}
 
 
-def _check_part(kind: type[Any], document: Any, where: str) -> None:
-    if isinstance(document, dict):
-        document = {name: value for name, value in document.items() if name != "schema"}
-    parse_document(kind, document, where)
+def _drop_schema(part: Any) -> Any:
+    return {name: value for name, value in part.items() if name != "schema"} if isinstance(part, dict) else part
 
 
 def read_result(path: str | Path) -> BenchResult:

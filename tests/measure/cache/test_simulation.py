@@ -41,12 +41,14 @@ def test_simulation_repeats_and_deeper_exits_miss_more(runner: Runner, samples: 
     assert first is not None
     assert second is not None
     for name in ("exit 1", "exit 3", "mix", "backbone"):
-        assert first.of(name).instructions == pytest.approx(second.of(name).instructions, rel=0.005)
-        assert first.of(name).level("L1D").misses == pytest.approx(second.of(name).level("L1D").misses, rel=0.03, abs=2)
+        assert first.find_call(name).instructions == pytest.approx(second.find_call(name).instructions, rel=0.005)
+        assert first.find_call(name).level("L1D").misses == pytest.approx(
+            second.find_call(name).level("L1D").misses, rel=0.03, abs=2
+        )
     assert (
-        (first.of("exit 1").instructions or 0)
-        < (first.of("exit 2").instructions or 0)
-        < (first.of("exit 3").instructions or 0)
+        (first.find_call("exit 1").instructions or 0)
+        < (first.find_call("exit 2").instructions or 0)
+        < (first.find_call("exit 3").instructions or 0)
     )
     assert "simulated" == first.source
     assert ORIN_NANO == first.device

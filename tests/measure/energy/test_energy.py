@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgeexit.errors import InputError
 from edgeexit.hardware.power import NoPowerMeter, RejectedMeter, find_power_meter
 from edgeexit.hardware.power.external import CsvRecorder
-from edgeexit.hardware.power.recorder import ProcessRecorder, measure_cadence
+from edgeexit.hardware.power.recorder import ProcessRecorder
 from edgeexit.measure.energy.measurement import measure_energy, measure_runner_energy
 from edgeexit.measure.energy.report import EnergyReport
 from edgeexit.measure.energy.trace import unwrap
@@ -49,7 +49,7 @@ def test_known_joules_come_out_within_the_budget_and_within_one_percent() -> Non
     """A square wave between idle and loops, through a meter with 40 mW steps."""
     world = World()
     report = measured(world, Simulated(world))
-    exit_1, exit_2 = report.of("exit 1"), report.of("exit 2")
+    exit_1, exit_2 = report.find_call("exit 1"), report.find_call("exit 2")
 
     assert 0.009 == pytest.approx(exit_1.gross_j, rel=0.01)
     assert 0.033 == pytest.approx(exit_2.gross_j, rel=0.01)
@@ -78,7 +78,7 @@ def test_the_error_is_inside_its_budget(power_w: float, per_inference_s: float, 
     report = measure_energy(
         {"exit 1": world.work(per_inference_s, power_w)}, recorder=meter, clock=world, seconds=5.0, idle_s=2.0, trials=2
     )
-    call, truth = report.of("exit 1"), power_w * per_inference_s
+    call, truth = report.find_call("exit 1"), power_w * per_inference_s
 
     assert call.gross_j is not None
     assert call.budget is not None
@@ -94,7 +94,7 @@ def test_the_exits_energies_explain_the_mix() -> None:
     world = World()
     report = measured(world, Simulated(world))
 
-    assert 0.015 == pytest.approx(report.of("mix").gross_j, rel=0.01)
+    assert 0.015 == pytest.approx(report.find_call("mix").gross_j, rel=0.01)
     assert 0.0 == pytest.approx(report.closure, abs=0.01)
 
 
@@ -115,8 +115,8 @@ def test_a_counter_that_wraps_every_second_loses_nothing() -> None:
     world = World()
     report = measured(world, Simulated(world, "counter", 61e-6, interval_s=976e-6, range_j=8.0))
 
-    assert 0.009 == pytest.approx(report.of("exit 1").gross_j, rel=0.01)
-    assert 0.033 == pytest.approx(report.of("exit 2").gross_j, rel=0.01)
+    assert 0.009 == pytest.approx(report.find_call("exit 1").gross_j, rel=0.01)
+    assert 0.033 == pytest.approx(report.find_call("exit 2").gross_j, rel=0.01)
 
 
 def test_a_counter_that_ticks_slowly_is_read_from_tick_to_tick() -> None:
@@ -124,7 +124,7 @@ def test_a_counter_that_ticks_slowly_is_read_from_tick_to_tick() -> None:
     world = World()
     report = measured(world, Simulated(world, "counter", 1e-3, interval_s=0.1))
 
-    assert 0.009 == pytest.approx(report.of("exit 1").gross_j, rel=0.01)
+    assert 0.009 == pytest.approx(report.find_call("exit 1").gross_j, rel=0.01)
 
 
 def test_a_stuck_code_gives_no_energy() -> None:
@@ -132,7 +132,7 @@ def test_a_stuck_code_gives_no_energy() -> None:
     world = World()
     report = measured(world, Simulated(world, fault=stuck))
 
-    assert report.of("exit 1").gross_j is None
+    assert report.find_call("exit 1").gross_j is None
     assert "stuck" in (report.reason or "")
 
 
@@ -140,7 +140,7 @@ def test_a_negative_offset_cancels_in_net_energy_and_is_reported_for_gross() -> 
     """A Thor shows -392 mW at idle: net energy is right, gross carries it and its budget says so."""
     world = World(idle_w=0.0)
     report = measured(world, Simulated(world, offset_w=-0.392))
-    call = report.of("exit 1")
+    call = report.find_call("exit 1")
 
     assert call.budget is not None
     assert 0.009 == pytest.approx(call.net_j, rel=0.01)
@@ -156,7 +156,7 @@ def test_net_energy_below_three_steps_is_refused() -> None:
     report = measure_energy(
         {"exit 1": world.work(0.001, IDLE_W + 0.5)}, recorder=meter, clock=world, seconds=5.0, idle_s=2.0
     )
-    call = report.of("exit 1")
+    call = report.find_call("exit 1")
 
     assert call.net_j is None
     assert "3 resolution steps" in (call.reason or "")
@@ -168,7 +168,7 @@ def test_missing_readings_are_left_out_and_told() -> None:
     world = World()
     report = measured(world, Simulated(world, fault=gaps))
 
-    assert 0.009 == pytest.approx(report.of("exit 1").gross_j, rel=0.01)
+    assert 0.009 == pytest.approx(report.find_call("exit 1").gross_j, rel=0.01)
     assert any("lack a channel" in reason for reason in report.validity.reasons)
 
 
@@ -177,7 +177,7 @@ def test_a_sensor_that_never_answers_gives_no_energy() -> None:
     world = World()
     report = measured(world, Simulated(world, fault=lambda values: np.full_like(values, math.nan)))
 
-    assert report.of("mix").gross_j is None
+    assert report.find_call("mix").gross_j is None
     assert "0 readings" in (report.reason or "")
 
 
@@ -192,7 +192,7 @@ def test_idle_power_that_drifts_is_suspect_and_in_the_budget() -> None:
     report = measure_energy(
         {"exit 1": warming}, recorder=Simulated(world), clock=world, seconds=5.0, idle_s=2.0, trials=3
     )
-    budget = report.of("exit 1").budget
+    budget = report.find_call("exit 1").budget
 
     assert (report.idle_drift or 0) > 0.02
     assert budget is not None
@@ -212,7 +212,7 @@ def test_loops_are_long_enough_for_the_meter() -> None:
         trials=1,
     )
 
-    assert report.of("exit 1").window_s >= 20.0
+    assert report.find_call("exit 1").window_s >= 20.0
 
 
 def test_a_step_that_no_one_knows_is_taken_from_the_readings() -> None:
@@ -261,7 +261,7 @@ def test_an_external_meters_clock_is_found_from_the_pattern_of_the_load(offset_s
     world = World()
     report = measured(world, Simulated(world, clock_offset_s=offset_s, step=0.001))
 
-    assert 0.009 == pytest.approx(report.of("exit 1").gross_j, rel=0.01)
+    assert 0.009 == pytest.approx(report.find_call("exit 1").gross_j, rel=0.01)
     assert "shifted by" in report.notes[-1]
 
 
@@ -273,7 +273,7 @@ def test_a_log_that_does_not_follow_the_load_is_refused() -> None:
     )
     report = measured(world, meter)
 
-    assert report.of("exit 1").gross_j is None
+    assert report.find_call("exit 1").gross_j is None
     assert "cannot be aligned" in (report.reason or "")
 
 
@@ -359,22 +359,12 @@ def test_a_board_is_measured_through_the_sampling_process(tmp_path: Path) -> Non
 
     recorder = ProcessRecorder(meter, tmp_path)
     report = measure_energy({"exit 1": infer}, recorder=recorder, clock=Board(), seconds=4.0, idle_s=0.5, trials=1)
-    call = report.of("exit 1")
+    call = report.find_call("exit 1")
 
     assert 9.0 == pytest.approx(call.power_w, rel=0.01)
     assert 9.0 * call.window_s / call.loops == pytest.approx(call.gross_j, rel=0.01)
     assert 4.0 * call.window_s / call.loops == pytest.approx(call.net_j, rel=0.02)
     assert 0.01 < (report.poll_s or 0) < 0.04
-
-
-def test_polling_a_meter_tells_its_step_and_its_cost(tmp_path: Path) -> None:
-    """A meter that never changes has no update time and no step."""
-    with find_power_meter(boards.plant(tmp_path, boards.jetson_orin_nano())) as meter:
-        cadence = measure_cadence(meter, 0.05)
-
-    assert cadence.update_s is None
-    assert cadence.step is None
-    assert 0 < cadence.read_s
 
 
 def test_a_runner_is_measured_exit_by_exit(runner: Runner) -> None:

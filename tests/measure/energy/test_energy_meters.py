@@ -31,10 +31,10 @@ def test_a_frame_has_the_idle_time_up_to_the_next_one() -> None:
     counter, coarse = Simulated(world, kind="counter", step=1e-4), Simulated(world)
     report = measure_energy(calls, recorder=counter, also=[coarse], clock=world, trials=3)
 
-    assert 0.25 == pytest.approx(report.of("paced mix").gross_j, rel=0.01)
-    assert 0.09 == pytest.approx(report.of("mix").gross_j, rel=0.01)
-    assert 0.05 == pytest.approx(report.of("paced mix").net_j, rel=0.02)
-    sampled = report.others[0].of("paced mix")
+    assert 0.25 == pytest.approx(report.find_call("paced mix").gross_j, rel=0.01)
+    assert 0.09 == pytest.approx(report.find_call("mix").gross_j, rel=0.01)
+    assert 0.05 == pytest.approx(report.find_call("paced mix").net_j, rel=0.02)
+    sampled = report.others[0].find_call("paced mix")
     assert sampled.budget is not None
     assert abs((sampled.gross_j or 0) - 0.25) <= 3 * sampled.budget.gross_j
 
@@ -74,7 +74,7 @@ def test_two_meters_stand_side_by_side() -> None:
     (other,) = report.others
     assert ("sampled", "counter") == (report.kind, other.kind)
     for found in (report, other):
-        assert 0.009 == pytest.approx(found.of("exit 1").gross_j, rel=0.01)
+        assert 0.009 == pytest.approx(found.find_call("exit 1").gross_j, rel=0.01)
     assert 1 == len(report.to_document()["others"])
 
 
@@ -87,7 +87,7 @@ def test_an_external_meter_is_enough() -> None:
     )
 
     assert () == report.others
-    assert 0.009 == pytest.approx(report.of("exit 1").gross_j, rel=0.02)
+    assert 0.009 == pytest.approx(report.find_call("exit 1").gross_j, rel=0.02)
 
 
 class Faulty(Simulated):
@@ -122,7 +122,7 @@ def test_a_meter_that_fails_leaves_the_others_their_joules(when: str, reason: st
     report = measure_energy(calls, recorder=faulty, also=[log], clock=world, seconds=5.0, trials=3)
 
     assert report.reason is None
-    assert 0.009 == pytest.approx(report.of("exit 1").gross_j, rel=0.02)
+    assert 0.009 == pytest.approx(report.find_call("exit 1").gross_j, rel=0.02)
     (other,) = report.others
     assert reason in (other.reason or "")
     assert "simulated" == other.meter
@@ -166,5 +166,5 @@ def test_every_meter_of_a_machine_is_read_at_once(tmp_path: Path) -> None:
     calls: dict[str, Call] = {"exit 1": lambda i: spend(0.002, 1800, 20.0)}
     report = measure_energy(calls, recorder=first, also=[second], clock=Machine(), seconds=4.0, idle_s=0.5, trials=1)
 
-    assert 9.0 == pytest.approx(report.of("exit 1").power_w, rel=0.02)
-    assert 20.0 == pytest.approx(report.others[0].of("exit 1").power_w, rel=0.05)
+    assert 9.0 == pytest.approx(report.find_call("exit 1").power_w, rel=0.02)
+    assert 20.0 == pytest.approx(report.others[0].find_call("exit 1").power_w, rel=0.05)
