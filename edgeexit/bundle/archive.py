@@ -10,7 +10,6 @@ It is read as what it is, a file from anywhere: nothing is unpacked to disk, siz
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeexit.errors import InputError
-from edgeexit.util.documents import check_schema, dumps, parse_document
+from edgeexit.util.documents import check_schema, dumps, parse_document, parse_json
 
 SCHEMA = "edgeexit.calibration-archive/1"
 SUFFIX = ".calibration.zip"
@@ -80,7 +79,7 @@ def read_calibration_archive(path: Path) -> Archive:
     try:
         with zipfile.ZipFile(path) as archive:
             contents = _read_contents(archive, path)
-        about, document = (json.loads(contents.pop(name).decode()) for name in (_ABOUT, _DOCUMENT))
+        about, document = (parse_json(contents.pop(name).decode()) for name in (_ABOUT, _DOCUMENT))
     except OSError as error:
         msg = f"{path} cannot be read ({error.strerror or error})."
         raise InputError(msg) from error

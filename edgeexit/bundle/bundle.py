@@ -24,7 +24,7 @@ from edgeexit.bundle.store import (
 )
 from edgeexit.bundle.summary import format_bundle_summary
 from edgeexit.errors import BundleError
-from edgeexit.util.arguments import as_path
+from edgeexit.util.arguments import as_path, can_be_file_name
 from edgeexit.util.atomic import create_temporary, move_into_place, write_whole
 from edgeexit.util.display import Summarised, Summary
 from edgeexit.util.documents import dumps
@@ -289,8 +289,11 @@ class BundleChange:
 
     def unfinished(self, name: str) -> Path:
         """An empty file, new, to write what `adopt` will take in."""
-        if ".." in Path(name).parts or Path(name).is_absolute():  # a key is made of what manifests say
+        if ".." in Path(name).parts or Path(name).is_absolute():  # a key is made of what manifests and archives say
             msg = f"{name!r} lies outside the bundle {self.folder}: refused."
+            raise BundleError(msg)
+        if not can_be_file_name(name):
+            msg = f"{name!r} can be no file's name in the bundle {self.folder}: refused."
             raise BundleError(msg)
         return create_temporary(make_folder(self.folder, Path(name).parent), Path(name).name)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from edgeexit.graph.damage import find_damage
 from edgeexit.graph.model import compute_external_end, list_all_tensors, read_external_data
 from edgeexit.graph.onnx_files import UNREADABLE, load_binary, parse_reason
 from edgeexit.graph.paths import is_file, is_inside
+from edgeexit.util.documents import parse_json
 
 MANIFEST = "manifest.json"
 _LARGEST_DOCUMENT = 1 << 28  # bytes of a manifest or a calibration
@@ -55,7 +55,7 @@ def read_bundle_json(path: Path) -> Any:
         BundleError: it cannot be read or is not JSON.
     """
     try:
-        return json.loads(_read_content(path).decode("utf-8"))
+        return parse_json(_read_content(path).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         msg = f"{path} is not JSON ({error}): the bundle is damaged; compile it again."
         raise BundleError(msg) from error

@@ -13,12 +13,11 @@ there is `edgeexit sign`. Manifests of schema 1 have no digest and are still rea
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 
 from edgeexit.bundle.manifest import Manifest, parse_manifest, parse_schema_version
 from edgeexit.errors import BundleError
-from edgeexit.util.documents import dumps, to_document
+from edgeexit.util.documents import dumps, parse_json, to_document
 
 FIELD = "digest"
 _FIRST_SEALED = 2
@@ -46,7 +45,7 @@ def read_sealed(content: bytes, where: str) -> Manifest:
         b"\r\n", b"\n"
     )  # as Windows tools and Git rewrite text files; JSON text holds no line ends
     try:
-        document = json.loads(content.decode("utf-8"))
+        document = parse_json(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         msg = f"{where} is not JSON ({error}): the bundle is damaged; compile it again."
         raise BundleError(msg) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeexit.errors import InputError
 from edgeexit.util.archives import read_archive
+from edgeexit.util.documents import parse_json
 from edgeexit.util.units import format_count
 
 
@@ -92,7 +92,7 @@ def read_arrays(path: str | Path | IO[bytes], known: str) -> tuple[dict[str, Any
     """
     arrays = read_archive(path, "a replay table")
     try:
-        header = json.loads(str(arrays.pop("header")))
+        header = parse_json(str(arrays.pop("header")))
         schema, _, _ = str(header["schema"]), header["sha256"], header["origin"].items()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         msg = f"{path} is not a replay table that edgeexit wrote: its header is damaged ({error})."

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from edgeexit.data.dataset import Dataset
 from edgeexit.errors import InputError
+from edgeexit.util.documents import parse_json
 
 KEY = "edgeexit.training"
 """The metadata property of an ONNX file that holds the fingerprint of what it was trained on."""
@@ -79,10 +80,10 @@ def read_fingerprint(text: str) -> Fingerprint:
         InputError: damaged.
     """
     try:
-        document = json.loads(text)
+        document = parse_json(text)
         packed = base64.b64decode(document["hashes"], validate=True)
         hashes = frozenset(packed[i : i + _BYTES] for i in range(0, len(packed), _BYTES))
         return Fingerprint(str(document["name"]), int(document["samples"]), hashes)
-    except (ValueError, TypeError, KeyError, binascii.Error) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as error:
         msg = f"the model's record of its training data ({KEY}) cannot be read: {error}"
         raise InputError(msg) from error

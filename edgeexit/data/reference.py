@@ -5,7 +5,6 @@ A model file carries it, with preprocessing and class names, in its metadata; `e
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from edgeexit.data.dataset import Dataset
 from edgeexit.data.model import InputSpec, ModelInfo
 from edgeexit.data.preprocess import Preprocess, guess_layout
 from edgeexit.errors import InputError
-from edgeexit.util.documents import dumps, parse_document
+from edgeexit.util.documents import dumps, parse_document, parse_json
 
 PREPROCESS_KEY = "edgeexit.preprocess"
 CLASSES_KEY = "edgeexit.classes"
@@ -122,7 +121,7 @@ def read_data_record(metadata: Mapping[str, str], where: str) -> DataRecord:
 
 def _parse_metadata(text: str, key: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except (ValueError, RecursionError) as error:
         msg = f"{where}: its metadata {key} is not JSON: {error}"
         raise InputError(msg) from error

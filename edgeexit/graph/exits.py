@@ -5,7 +5,6 @@ Depth is the number of nodes that an output needs: an early exit whose head is l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import onnx
 from edgeexit.errors import ModelError, did_you_mean
 from edgeexit.graph.dataflow import Flow
 from edgeexit.graph.model import INFERENCE_ERRORS, Network, TensorSpec, is_tensor, make_tensor_spec
+from edgeexit.util.documents import parse_json
 from edgeexit.util.units import format_count
 
 METADATA_KEY = "edgeexit.exits"
@@ -122,7 +122,7 @@ def _read_metadata(proto: onnx.ModelProto) -> _Named:
     if written is None:
         return []
     try:
-        return [(str(e["name"]), str(e["logits"]), _score_name(e["score"])) for e in json.loads(written)]
+        return [(str(e["name"]), str(e["logits"]), _score_name(e["score"])) for e in parse_json(written)]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         msg = f"the model's metadata {METADATA_KEY!r} is not a list of name, logits and score ({error!r}): name the exits instead."
         raise ModelError(msg) from error

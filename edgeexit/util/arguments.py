@@ -35,6 +35,14 @@ def as_path(what: str, value: object) -> Path:
     return path
 
 
+def can_be_file_name(name: str) -> bool:
+    """Whether a file can have this name: it holds no NUL, and nothing that UTF-8 cannot write."""
+    try:
+        return b"\0" not in name.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),

@@ -59,6 +59,22 @@ def dumps(document: Any) -> str:
     return _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The values of a JSON text. NaN and Infinity, which Python reads and JSON does not have, are no values: edgeexit writes infinities as
+    strings, and NaN never.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    msg = f"{name} is no value of JSON"
+    raise ValueError(msg)
+
+
 def read_json(path: Path, what: str, error: type[InputError] = InputError) -> Any:
     """The JSON values in a file.
 
@@ -74,7 +90,7 @@ def read_json(path: Path, what: str, error: type[InputError] = InputError) -> An
         kind = "a folder" if path.is_dir() else "a pipe or a device"
         raise error(f"cannot read {path}: it is {kind}, not a file.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as fault:
         raise error(f"cannot read {path}: {fault.strerror or fault}.") from fault
     except (ValueError, RecursionError) as fault:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
 import re
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,8 @@ import pytest
 
 import edgeexit
 from edgeexit.calibration.result import parse_calibration
-from edgeexit.errors import BundleError
+from edgeexit.data import load_data
+from edgeexit.errors import BundleError, EdgeExitError, InputError
 from edgeexit.runtime import CalibrationWarning
 from tests.networks import images
 
@@ -50,3 +54,49 @@ def test_a_calibration_whose_figures_cannot_all_be_true_is_refused(
     damage(damaged)
     with pytest.raises(BundleError, match=re.escape(told)):
         parse_calibration(damaged, "cal")
+
+
+@pytest.fixture(scope="module")
+def calibrated(compiled_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with one calibration."""
+    path = tmp_path_factory.mktemp("calibrated") / "demo.eexit"
+    shutil.copytree(compiled_demo, path)
+    digits = load_data("digits:calibration")
+    with pytest.warns(CalibrationWarning):
+        runner = edgeexit.load(path)
+    with runner:
+        edgeexit.calibrate(runner, digits.x, digits.labels, target="accuracy>=0.5", seconds=0.1, force=True)
+    return path
+
+
+def _damage_archive(calibrated: Path, file: Path, change: Callable[[str], str]) -> Path:
+    """The exported calibration with its document changed as text."""
+    exported = zipfile.ZipFile(io.BytesIO(edgeexit.export_calibration(calibrated, "cal-1")))
+    with zipfile.ZipFile(file, "w") as damaged:
+        for name in exported.namelist():
+            content = exported.read(name)
+            damaged.writestr(name, change(content.decode()).encode() if name == "calibration.json" else content)
+    return file
+
+
+@pytest.mark.parametrize("key", ["a\\u0000b", "\\ud800", "../outside", "k" * 5000])
+def test_a_calibration_under_a_key_that_can_be_no_file_is_refused(calibrated: Path, tmp_path: Path, key: str) -> None:
+    """The key of an archive becomes part of a file's name; whatever it holds, the bundle stays as it was."""
+    before = sorted(path.relative_to(calibrated) for path in calibrated.rglob("*"))
+    file = _damage_archive(
+        calibrated,
+        tmp_path / "cal.calib",
+        lambda text: re.sub(r'"key": ?"[^"]*"', f'"key": "{key}"'.replace("\\", "\\\\"), text, count=1),
+    )
+    with pytest.raises(EdgeExitError):
+        edgeexit.import_calibration(calibrated, file, save_as="again")
+    assert sorted(path.relative_to(calibrated) for path in calibrated.rglob("*")) == before
+
+
+def test_a_calibration_that_holds_a_nan_is_refused(calibrated: Path, tmp_path: Path) -> None:
+    """Where nothing looks at the number, it would fail when the next calibration carries it over."""
+    file = _damage_archive(
+        calibrated, tmp_path / "cal.calib", lambda text: text.replace('"state": {', '"state": {"before": NaN, ', 1)
+    )
+    with pytest.raises(InputError, match="NaN is no value of JSON"):
+        edgeexit.import_calibration(calibrated, file, save_as="again")
