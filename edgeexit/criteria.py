@@ -11,13 +11,16 @@ difference: ``inner = sign * own``.
     margin              best minus second-best probability; leaves when >= T
     learned             the exit's own score output; leaves when >= T            EENet (Demir & Akbas 2019), section 3
 
-Two combine the exits computed so far, in the graph, from tensors that earlier stages pass on:
+Three combine the exits computed so far, in the graph, from tensors that earlier stages pass on:
 
     running_mean        probability of the best class of the mean of all exits' probabilities so far, each weighted by the cost of reaching
                         that exit costs in multiply-accumulates; leaves when >= T. The mean is the answer as well as the decision:
                         the exit's logits become ln(mean).            the ensemble of Qendro (2021), there with equal weights
     patience            number of exits in a row, this one included, whose best class is the same; leaves when >= T exits
                                                                                                PABEE (Zhou 2020), section 3
+    learned_mean        π_k, the exit's own score, a probability of stopping there; leaves when >= T. The answer is ln(Σ_{j<=k} π_j p_j /
+                        Σ_{j<=k} π_j), the mean of the exits so far weighted by π; π of the last exit is 1.
+                                                                             re-weighted outcomes of Guan (2018), section 3.4
 
 All are computed in float32 from log-softmax, so that logits up to ±1e38 give a finite score. A logit of -inf is a class that is masked:
 its probability is 0, and so is its part of the entropy. A score is NaN only where a logit is NaN or +inf, or all are -inf (patience, which
@@ -64,17 +67,19 @@ class CombinedTensors(NamedTuple):
     state: tuple[str, ...]
 
 
-Combine: TypeAlias = "Callable[[Array, Sequence[float]], ExitOutputs]"
-"""Logits of every exit [n, N, classes] and the cost of reaching each exit [N] in, the answers of every exit out."""
+Combine: TypeAlias = "Callable[[Array, Array | None, Sequence[float]], ExitOutputs]"
+"""Logits of every exit [n, N, classes], the network's own scores [n, N] (None unless the criterion is learned) and the cost of reaching
+each exit [N] in, the answers of every exit out."""
 
-CombineNodes: TypeAlias = "Callable[[NodeBuilder, str, tuple[str, ...], Sequence[float]], CombinedTensors]"
-"""A builder, the name of this exit's float32 logits, the state of the exit before (empty at the first) and the costs of reaching the exits
-up to this one in; the names of what this exit gives out."""
+CombineNodes: TypeAlias = "Callable[[NodeBuilder, str, str | None, tuple[str, ...], Sequence[float]], CombinedTensors]"
+"""A builder, the name of this exit's float32 logits, that of its own score [n] (None unless the criterion is learned, and at the last
+exit), the state of the exit before (empty at the first) and the costs of reaching the exits up to this one in; the names of what this exit
+gives out."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One exit criterion: of one exit (`score`, `nodes`), of the exits so far (`combine`, `combine_nodes`), or learned (neither).
+    """One exit criterion: of one exit (`score`, `nodes`), of the exits so far (`combine`, `combine_nodes`), or the network's own score.
 
     Attributes:
         name: the name used on the command line and in the manifest.
@@ -85,6 +90,8 @@ class Criterion:
         nodes: ONNX: appends the nodes that give the inner score.
         combine: NumPy reference of a criterion that combines exits.
         combine_nodes: ONNX: appends the nodes of one exit.
+        learned: whether it takes the scores that the network gives, which then must be there at every early exit.
+        weighs_scores: whether exits are weighted by those scores, which then must be probabilities.
         weighs_costs: whether exits are weighted by the cost of reaching them.
         changes_answers: whether exits answer with logits other than their own.
         counts: whether scores are counts, which move by whole numbers where rounding decides between two classes.
@@ -99,33 +106,42 @@ class Criterion:
     nodes: Nodes | None = None
     combine: Combine | None = None
     combine_nodes: CombineNodes | None = None
+    learned: bool = False
+    weighs_scores: bool = False
     weighs_costs: bool = False
     changes_answers: bool = False
     counts: bool = False
     logarithmic: bool = False
 
     @property
-    def learned(self) -> bool:
-        """Whether the network gives the score itself."""
-        return self.nodes is None and self.combine_nodes is None
+    def takes_logits(self) -> bool:
+        """Whether score or answer are computed from the logits, which then must be one distribution over the classes."""
+        return self.nodes is not None or self.combine_nodes is not None
 
-    def answers(self, logits: NDArray[np.floating], costs: Sequence[float]) -> ExitOutputs:
+    def answers(
+        self, logits: NDArray[np.floating], costs: Sequence[float], scores: NDArray[np.floating] | None = None
+    ) -> ExitOutputs:
         """NumPy reference of every exit's answer.
 
         Args:
             logits: what the network gives, [n, N, classes].
             costs: multiply-accumulates of reaching each exit, [N]; only `running_mean` looks at them.
+            scores: the network's own scores, [n, N], for a criterion that is `learned`; others do not look at them.
 
         Raises:
-            InputError: the criterion is `learned`: its scores cannot be computed from logits.
+            InputError: the criterion is `learned` and there are no scores: they cannot be computed from logits.
         """
         z = np.asarray(logits, np.float32)
-        if self.combine is not None:
-            return self.combine(z, costs)
-        if self.score is None:
+        if self.learned and scores is None:
             msg = f"criterion {self.name!r} takes the network's own scores; they cannot be computed from logits."
             raise InputError(msg)
-        return ExitOutputs(z, self.score(z))
+        own = np.asarray(scores, np.float32) if self.learned else None
+        if self.combine is not None:
+            return self.combine(z, own, costs)
+        if self.score is not None:
+            return ExitOutputs(z, self.score(z))
+        assert own is not None
+        return ExitOutputs(z, own)
 
     def inner(self, own: float) -> float:
         """A threshold or score in own units as an inner one. Its own inverse up to the name: see `own`."""
@@ -176,7 +192,7 @@ def margin(logits: NDArray[np.floating]) -> Array:
 _TINY = np.float32(np.finfo(np.float32).tiny)  # ln of it is finite
 
 
-def running_mean(logits: Array, costs: Sequence[float]) -> ExitOutputs:
+def running_mean(logits: Array, _scores: Array | None, costs: Sequence[float]) -> ExitOutputs:
     """Mean of the probabilities of exits 1 to k, weighted by the cost of reaching each; answers ln(mean), scored by its best class."""
     weights = np.asarray(costs, np.float64)
     shares = weights / np.cumsum(weights)
@@ -188,13 +204,29 @@ def running_mean(logits: Array, costs: Sequence[float]) -> ExitOutputs:
     return ExitOutputs(np.log(np.maximum(mean, _TINY)), mean.max(axis=-1))
 
 
-def patience(logits: Array, costs: Sequence[float]) -> ExitOutputs:  # noqa: ARG001 - the costs are for its sibling
+def patience(logits: Array, _scores: Array | None, _costs: Sequence[float]) -> ExitOutputs:
     """Number of exits in a row, up to and with this one, that agree on the best class; answers are the exits' own."""
     labels = logits.argmax(axis=-1)
     agreeing = np.ones(labels.shape, np.float32)
     for k in range(1, labels.shape[1]):
         agreeing[:, k] += agreeing[:, k - 1] * (labels[:, k] == labels[:, k - 1])
     return ExitOutputs(logits, agreeing)
+
+
+_LEAST_WEIGHT = np.float32(1e-20)  # nothing beside a probability, and where all are 0 the exits count alike
+
+
+def learned_mean(logits: Array, scores: Array | None, _costs: Sequence[float]) -> ExitOutputs:
+    """Mean of the probabilities of exits 1 to k, weighted by their stopping probabilities, the last one's being 1; answers ln(mean)."""
+    assert scores is not None
+    stopping = np.concatenate([scores[:, :-1], np.ones_like(scores[:, -1:])], axis=1)
+    weights = np.clip(stopping, _LEAST_WEIGHT, np.float32(1))
+    shares = weights / np.cumsum(weights, axis=1, dtype=np.float32)
+    mean = softmax(logits)
+    for k in range(1, mean.shape[1]):
+        share = shares[:, k, None]
+        mean[:, k] = mean[:, k - 1] * (1 - share) + mean[:, k] * share
+    return ExitOutputs(np.log(np.maximum(mean, _TINY)), stopping)
 
 
 def _entropy_nodes(b: NodeBuilder, logits: str, _classes: int) -> str:
@@ -221,7 +253,9 @@ def _margin_nodes(b: NodeBuilder, logits: str, _classes: int) -> str:
     return b.reduce("ReduceSum", b.node("Mul", [best, signs]))
 
 
-def _running_mean_nodes(b: NodeBuilder, logits: str, state: tuple[str, ...], costs: Sequence[float]) -> CombinedTensors:
+def _running_mean_nodes(
+    b: NodeBuilder, logits: str, _score: str | None, state: tuple[str, ...], costs: Sequence[float]
+) -> CombinedTensors:
     mean = b.node("Softmax", [logits], axis=-1)
     if state:
         share = costs[-1] / sum(costs)
@@ -231,12 +265,36 @@ def _running_mean_nodes(b: NodeBuilder, logits: str, state: tuple[str, ...], cos
     return CombinedTensors(answer, b.reduce("ReduceMax", mean), (mean,))
 
 
-def _patience_nodes(b: NodeBuilder, logits: str, state: tuple[str, ...], _costs: Sequence[float]) -> CombinedTensors:
+def _patience_nodes(
+    b: NodeBuilder, logits: str, _score: str | None, state: tuple[str, ...], _costs: Sequence[float]
+) -> CombinedTensors:
     label = b.node("ArgMax", [logits], axis=-1, keepdims=0)
     # At the first exit a label is compared with itself: ones of the right length, whatever the batch.
     agrees = b.cast(b.node("Equal", [label, state[0] if state else label]), 1)
     count = b.node("Add", [b.node("Mul", [agrees, state[1]]), b.constant(np.float32(1))]) if state else agrees
     return CombinedTensors(logits, count, (label, count))
+
+
+def _learned_mean_nodes(
+    b: NodeBuilder, logits: str, score: str | None, state: tuple[str, ...], _costs: Sequence[float]
+) -> CombinedTensors:
+    mean, one = b.node("Softmax", [logits], axis=-1), b.constant(np.float32(1))
+    score = score or _ones(b, logits)
+    weight = b.reshape(b.node("Min", [b.node("Max", [score, b.constant(_LEAST_WEIGHT)]), one]), -1, 1)
+    if state:
+        before, weights = state
+        total = b.node("Add", [weights, weight])
+        share = b.node("Div", [weight, total])
+        kept = b.node("Mul", [before, b.node("Sub", [one, share])])
+        mean, weight = b.node("Add", [kept, b.node("Mul", [mean, share])]), total
+    answer = b.node("Log", [b.node("Max", [mean, b.constant(_TINY)])])
+    return CombinedTensors(answer, score, (mean, weight))
+
+
+def _ones(b: NodeBuilder, logits: str) -> str:
+    """One 1 per sample, whatever the batch."""
+    label = b.node("ArgMax", [logits], axis=-1, keepdims=0)
+    return b.cast(b.node("Equal", [label, label]), 1)
 
 
 _ALL = (
@@ -279,6 +337,7 @@ _ALL = (
         "score",
         "the score that the network itself gives at the exit is at least T",
         +1,
+        learned=True,
     ),
     Criterion(
         "running_mean",
@@ -298,6 +357,17 @@ _ALL = (
         combine=patience,
         combine_nodes=_patience_nodes,
         counts=True,
+    ),
+    Criterion(
+        "learned_mean",
+        "probability",
+        "the network's own probability of stopping at the exit is at least T; the answer is the mean of all exits so far, weighted by it",
+        +1,
+        combine=learned_mean,
+        combine_nodes=_learned_mean_nodes,
+        learned=True,
+        weighs_scores=True,
+        changes_answers=True,
     ),
 )
 CRITERIA: dict[str, Criterion] = {c.name: c for c in _ALL}

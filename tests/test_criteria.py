@@ -20,8 +20,10 @@ from edgeexit.graph.build import NodeBuilder
 
 Array = NDArray[np.float32]
 
-COMPUTED = [c for c in CRITERIA.values() if not c.learned]
+COMPUTED = [c for c in CRITERIA.values() if c.takes_logits]
+OF_LOGITS = [c for c in COMPUTED if not c.learned]
 COSTS = (1.0, 2.5, 7.0, 7.5)
+OWN = np.array([0.25, 0.0, 0.875, 0.5], np.float32)  # the network's own scores, of criteria that take them
 OPSETS = (11, 13, 18)
 
 finite = st.floats(-1e4, 1e4, width=32)
@@ -30,7 +32,7 @@ logits_of_4_exits = st.integers(2, 6).flatmap(lambda classes: arrays(np.float32,
 
 @cache
 def session(name: str, classes: int, opset: int) -> ort.InferenceSession:
-    """The nodes of a criterion for four exits: inputs z1..z4 [n, classes], outputs a1, s1, ... a4, s4."""
+    """The nodes of a criterion for four exits: inputs z1..z4 [n, classes] and h1..h3 [n], outputs a1, s1, ... a4, s4."""
     rule = CRITERIA[name]
     graph = onnx.GraphProto(name=name)
     state: tuple[str, ...] = ()
@@ -38,8 +40,11 @@ def session(name: str, classes: int, opset: int) -> ort.InferenceSession:
         z = f"z{k}"
         graph.input.append(helper.make_tensor_value_info(z, TensorProto.FLOAT, ["n", classes]))
         builder = NodeBuilder(graph, opset, f"exit{k}")
+        own = f"h{k}" if rule.learned and k < 4 else None
+        if own is not None:
+            graph.input.append(helper.make_tensor_value_info(own, TensorProto.FLOAT, ["n"]))
         if rule.combine_nodes is not None:
-            answer, score, state = rule.combine_nodes(builder, z, state, COSTS[:k])
+            answer, score, state = rule.combine_nodes(builder, z, own, state, COSTS[:k])
         else:
             assert rule.nodes is not None
             answer, score = z, rule.nodes(builder, z, classes)
@@ -50,9 +55,16 @@ def session(name: str, classes: int, opset: int) -> ort.InferenceSession:
     return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
-def in_graph(rule: Criterion, logits: Array, opset: int = 18) -> ExitOutputs:
+def in_numpy(rule: Criterion, logits: NDArray[np.floating], own: Array = OWN) -> ExitOutputs:
+    """What the reference gives, scores in own units."""
+    return rule.answers(logits, COSTS, np.broadcast_to(own, (len(logits), 4)))
+
+
+def in_graph(rule: Criterion, logits: Array, opset: int = 18, own: Array = OWN) -> ExitOutputs:
     """What the nodes give, scores in own units."""
     feeds = {f"z{k}": np.ascontiguousarray(logits[:, k - 1]) for k in range(1, 5)}
+    if rule.learned:
+        feeds |= {f"h{k + 1}": np.ascontiguousarray(np.broadcast_to(own, (len(logits), 4))[:, k]) for k in range(3)}
     values = session(rule.name, logits.shape[2], opset).run(None, feeds)
     answers, inner = np.stack(values[0::2], axis=1), np.stack(values[1::2], axis=1)
     return ExitOutputs(answers, np.asarray(rule.sign * inner, np.float32))
@@ -64,7 +76,7 @@ def in_graph(rule: Criterion, logits: Array, opset: int = 18) -> ExitOutputs:
 @given(logits=logits_of_4_exits)
 def test_nodes_and_numpy_agree(rule: Criterion, opset: int, logits: Array) -> None:
     """For logits of up to ±1e4, under every spelling of the operators."""
-    expected = rule.answers(logits, COSTS)
+    expected = in_numpy(rule, logits)
 
     actual = in_graph(rule, logits, opset)
 
@@ -83,6 +95,7 @@ def bounds(rule: Criterion, classes: int) -> tuple[float, float]:
         "margin": (0.0, 1.0),
         "running_mean": (1 / classes, 1.0),
         "patience": (1.0, 4.0),
+        "learned_mean": (0.0, 1.0),
     }[rule.name]
 
 
@@ -93,13 +106,13 @@ def test_scores_stay_within_what_their_unit_can_mean(rule: Criterion, logits: Ar
     """An entropy of up to ln(classes), a probability of at least 1/classes, a number of exits."""
     low, high = bounds(rule, logits.shape[2])
 
-    scores = rule.answers(logits, COSTS).scores
+    scores = in_numpy(rule, logits).scores
 
     assert low - 1e-5 <= scores.min()
     assert scores.max() <= high + 1e-5
 
 
-@pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", OF_LOGITS, ids=lambda r: r.name)
 @pytest.mark.parametrize("height", [100.0, 1e4, 1e30])
 def test_one_class_at_probability_one_is_as_sure_as_can_be(rule: Criterion, height: float) -> None:
     """No NaN from 0 · ln 0, in neither form."""
@@ -108,7 +121,7 @@ def test_one_class_at_probability_one_is_as_sure_as_can_be(rule: Criterion, heig
     low, high = bounds(rule, 5)
     most_confident = low if rule.sign < 0 else high
 
-    for answers in (rule.answers(logits, COSTS), in_graph(rule, logits)):
+    for answers in (in_numpy(rule, logits), in_graph(rule, logits)):
         assert most_confident == pytest.approx(float(answers.scores[0, 3]), abs=1e-6)
         assert 2 == answers.logits[0, 3].argmax()
 
@@ -117,10 +130,10 @@ def test_one_class_at_probability_one_is_as_sure_as_can_be(rule: Criterion, heig
 @given(logits=arrays(np.float16, (2, 4, 4), elements=st.floats(-60000, 60000, width=16)))
 def test_float16_logits_are_scored_in_float32(rule: Criterion, logits: NDArray[np.float16]) -> None:
     """The largest float16 is nothing special to float32."""
-    answers = rule.answers(logits, COSTS)
+    answers = in_numpy(rule, logits)
 
     assert np.float32 == answers.scores.dtype == answers.logits.dtype
-    np.testing.assert_array_equal(rule.answers(logits.astype(np.float32), COSTS).scores, answers.scores)
+    np.testing.assert_array_equal(in_numpy(rule, logits.astype(np.float32)).scores, answers.scores)
     assert np.isfinite(answers.scores).all()
 
 
@@ -137,14 +150,14 @@ def test_infinite_thresholds_mean_always_and_never(rule: Criterion, logits: Arra
     assert (-np.inf, np.inf) == (rule.inner(always), rule.inner(-always))
 
 
-@pytest.mark.parametrize("rule", [c for c in COMPUTED if c.name != "patience"], ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", [c for c in OF_LOGITS if c.name != "patience"], ids=lambda r: r.name)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_logits_that_are_no_numbers_are_never_sure(rule: Criterion, bad: float) -> None:
     """The score is NaN, NaN >= t is false: the sample goes on, whatever the threshold."""
     logits = np.zeros((1, 4, 3), np.float32)
     logits[0, 0, 1] = bad
     with np.errstate(invalid="ignore"):
-        expected = rule.answers(logits, COSTS).scores[0, 0]
+        expected = in_numpy(rule, logits).scores[0, 0]
 
     assert np.isnan(expected)
     assert np.isnan(in_graph(rule, logits).scores[0, 0])
@@ -157,32 +170,32 @@ def test_logits_that_are_no_numbers_are_never_sure(rule: Criterion, bad: float) 
 def test_a_masked_class_is_as_if_it_were_not_there(rule: Criterion, opset: int, logits: Array, masked: int) -> None:
     """A logit of -inf has probability 0, and 0 · ln 0 is 0: every score is that of the other classes."""
     mask = np.full((*logits.shape[:2], masked), -np.inf, np.float32)
-    alone = rule.answers(logits, COSTS)
+    alone = in_numpy(rule, logits)
     expected = alone.scores
     if rule.name == "normalized_entropy":
         expected = expected * np.float32(np.log(logits.shape[2]) / np.log(logits.shape[2] + masked))
 
     with_mask = np.concatenate([logits, mask], axis=2)
-    for answers in (rule.answers(with_mask, COSTS), in_graph(rule, with_mask, opset)):
+    for answers in (in_numpy(rule, with_mask), in_graph(rule, with_mask, opset)):
         np.testing.assert_allclose(answers.scores, expected, atol=2e-6, rtol=1e-5)
         np.testing.assert_allclose(answers.logits[:, :, : logits.shape[2]], alone.logits, atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("rule", [c for c in COMPUTED if c.name != "patience"], ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", [c for c in OF_LOGITS if c.name != "patience"], ids=lambda r: r.name)
 def test_a_sample_whose_classes_are_all_masked_is_never_sure(rule: Criterion) -> None:
     """There is nothing to choose from: NaN, in both modes."""
     logits = np.full((1, 4, 20), -np.inf, np.float32)
     with np.errstate(invalid="ignore"):
-        assert np.isnan(rule.answers(logits, COSTS).scores).all()
+        assert np.isnan(in_numpy(rule, logits).scores).all()
     assert np.isnan(in_graph(rule, logits).scores).all()
 
 
-@pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", OF_LOGITS, ids=lambda r: r.name)
 def test_logits_at_both_ends_of_float32_have_a_score(rule: Criterion) -> None:
     """Their difference is beyond float32; the lower one's probability is 0 all the same."""
     logits = np.tile(np.array([3e38, -3e38, 0.0, -1e38], np.float32), (1, 4, 1))
     with np.errstate(over="ignore"):
-        expected = rule.answers(logits, COSTS)
+        expected = in_numpy(rule, logits)
 
     assert bounds(rule, 4)[0 if rule.sign < 0 else 1] == pytest.approx(float(expected.scores[0, 3]))
     np.testing.assert_allclose(in_graph(rule, logits).scores, expected.scores)
@@ -218,6 +231,41 @@ def test_running_mean_weighs_each_exit_by_its_cost() -> None:
     np.testing.assert_allclose(np.exp(answers.logits[0, 0]), p[0, 0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("opset", OPSETS)
+@settings(max_examples=30, deadline=None)
+@given(logits=logits_of_4_exits, own=arrays(np.float32, (3, 4), elements=st.floats(0, 1, width=32)))
+def test_learned_mean_is_one_thing_for_every_stopping_probability(opset: int, logits: Array, own: Array) -> None:
+    """In NumPy and in the graph: scores are the network's own, 1 at the last exit, and every answer is one distribution."""
+    rule = criterion("learned_mean")
+
+    expected, actual = in_numpy(rule, logits, own), in_graph(rule, logits, opset, own)
+
+    np.testing.assert_array_equal(np.concatenate([own[:, :3], np.ones((3, 1))], axis=1), actual.scores)
+    np.testing.assert_array_equal(actual.scores, expected.scores)
+    np.testing.assert_allclose(np.exp(actual.logits), np.exp(expected.logits), atol=1e-6)
+    np.testing.assert_allclose(np.exp(actual.logits).sum(axis=-1), 1, atol=1e-5)
+
+
+def test_learned_mean_weighs_each_exit_by_its_stopping_probability() -> None:
+    """By hand: exit 1 answers by itself, exit 2 (0.5·p1 + 0.25·p2) / 0.75, and the last one counts as 1 whatever its score is."""
+    p = np.array([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]], np.float32)
+
+    answers = criterion("learned_mean").answers(np.log(p), COSTS[:3], np.array([[0.5, 0.25, 0.1]], np.float32))
+
+    means = [p[0, 0], (0.5 * p[0, 0] + 0.25 * p[0, 1]) / 0.75, (0.5 * p[0, 0] + 0.25 * p[0, 1] + p[0, 2]) / 1.75]
+    np.testing.assert_allclose(np.exp(answers.logits[0]), means, rtol=1e-6)
+    assert [0.5, 0.25, 1.0] == answers.scores[0].tolist()
+
+
+def test_learned_mean_of_exits_that_never_stop_counts_them_alike() -> None:
+    """0 / 0 is no answer: the mean of the exits so far is, and the last exit, whose probability is 1, then answers alone."""
+    p = np.array([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]], np.float32)
+
+    answers = criterion("learned_mean").answers(np.log(p), COSTS[:3], np.zeros((1, 3), np.float32))
+
+    np.testing.assert_allclose(np.exp(answers.logits[0]), [p[0, 0], p[0, :2].mean(axis=0), p[0, 2]], rtol=1e-6)
+
+
 def test_patience_counts_exits_that_agree_in_a_row() -> None:
     """By hand: a run starts at 1 and starts anew where the best class changes; ties go to the first class."""
     best = [0, 0, 1, 1]
@@ -231,10 +279,14 @@ def test_patience_counts_exits_that_agree_in_a_row() -> None:
 
 
 def test_learned_scores_are_the_networks_own() -> None:
-    """There is nothing to compute from logits."""
-    assert criterion("learned").learned
-    with pytest.raises(InputError, match="own scores"):
-        criterion("learned").answers(np.zeros((1, 2, 3), np.float32), [1.0, 2.0])
+    """There is nothing to compute from logits; given, they stay what they are."""
+    logits, own = np.zeros((1, 2, 3), np.float32), np.array([[3.0, -1.0]], np.float32)
+    for name in ("learned", "learned_mean"):
+        assert criterion(name).learned
+        with pytest.raises(InputError, match="own scores"):
+            criterion(name).answers(logits, [1.0, 2.0])
+
+    np.testing.assert_array_equal(own, criterion("learned").answers(logits, [1.0, 2.0], own).scores)
 
 
 def test_an_unknown_criterion_names_the_nearest_and_all() -> None:

@@ -47,18 +47,21 @@ def mark_output_kinds(net: Network, exits: Sequence[Exit], criterion: Criterion)
     """The exits, those that give probabilities marked so.
 
     Raises:
-        ModelError: an exit ends in a sigmoid per class and the criterion needs one distribution over the classes.
+        ModelError: an exit ends in a sigmoid per class and the criterion needs one distribution over the classes; or its own score is
+            no probability and the criterion weighs exits by it.
 
     Warns:
         OutputWarning: the numbers of an exit are neither logits nor probabilities: percentages, negative logarithms of probabilities,
             only 0 and 1, or between 0 and 1 without adding up to 1.
     """
-    if not criterion.learned:
+    if criterion.takes_logits:
         _refuse_sigmoids(net, exits, criterion)
+    if criterion.weighs_scores:
+        _refuse_other_weights(net, exits[:-1], criterion)
     unknown = [e for e in exits if not e.probabilities]
     values = _collect_values(net, [e.logits for e in unknown]) if unknown else {}
     found = {e.logits for e in unknown if _is_distribution(values[e.logits], e.dtype)}
-    if not criterion.learned:
+    if criterion.takes_logits:
         _warn_of_others({e.logits: values[e.logits] for e in unknown}, found, criterion)
     return tuple(replace(e, probabilities=True) if e.logits in found else e for e in exits)
 
@@ -107,6 +110,20 @@ def _refuse_sigmoids(net: Network, exits: Sequence[Exit], criterion: Criterion) 
             f" do: {criterion.name} needs one distribution over the classes, which a softmax over sigmoids is not. Where each sample has"
             " one class, let the exits give what comes before the sigmoid; else let the network compute a score of its own and use"
             " --criterion learned."
+        )
+        raise ModelError(msg)
+
+
+def _refuse_other_weights(net: Network, exits: Sequence[Exit], criterion: Criterion) -> None:
+    """Raise ModelError where a score that is a weight leaves 0 to 1."""
+    names = [e.score for e in exits if e.score]
+    scores = _collect_values(net, names) if names else {}
+    beyond = {name: v[(v < 0) | (v > 1 + _SUM_TOLERANCE_FLOAT32)] for name, v in scores.items()}
+    wrong = [f"{name!r} ({values[0]:.3g})" for name, values in beyond.items() if values.size]
+    if wrong:
+        msg = (
+            f"{criterion.name} weighs the exits by their probabilities of stopping, and these scores lie beyond 0 to 1: {', '.join(wrong)}."
+            " Let the network give them after their sigmoid, or take criterion 'learned', which only compares them."
         )
         raise ModelError(msg)
 

@@ -83,11 +83,9 @@ def apply_criterion(
         taken = as_logits(logits, original.exits)
         if replaces and not of_one_kind(original.exits):
             logits = taken
-        if rule.learned:
-            found = ExitAnswers(logits, _compute_own_scores(values, taken, original.exits))
-        else:
-            combined = rule.answers(taken[None], costs)
-            found = ExitAnswers(combined.logits[0] if rule.combine else logits, combined.scores[0])
+        own = _compute_own_scores(values, taken, original.exits)[None] if rule.learned else None
+        combined = rule.answers(taken[None], costs, own)
+        found = ExitAnswers(combined.logits[0] if rule.combine else logits, combined.scores[0])
         return _with_most_confident(found, rule.sign) if replaces else found
 
     return answers
@@ -100,10 +98,8 @@ def _with_most_confident(alone: ExitAnswers, sign: int) -> ExitAnswers:
     return ExitAnswers(found.logits[0], np.float32(sign) * found.scores[0], alone)
 
 
-def _compute_own_scores(values: Mapping[str, Array], logits: Array, exits: Sequence[Exit]) -> Array | None:
+def _compute_own_scores(values: Mapping[str, Array], logits: Array, exits: Sequence[Exit]) -> Array:
     """As `graph.scores` appends them: never +inf, and the best probability for an exit that has none."""
-    if any(e.score not in values for e in exits if e.score):
-        return None
     pairs = zip(exits, logits, strict=True)
     scores = [values[e.score].reshape(-1)[0] if e.score else max_softmax(z[None])[0] for e, z in pairs]
     return np.asarray(np.minimum(np.asarray(scores, np.float32), _LARGEST), np.float32)

@@ -68,7 +68,8 @@ def _append_scores(
         given = exit.logits if exit.dtype == "float32" else builder.cast(exit.logits, TensorProto.FLOAT)
         logits = _add_logarithm(builder, given) if exit.probabilities else given
         if criterion.combine_nodes is not None:
-            given, score, state = criterion.combine_nodes(builder, logits, state, costs[: k + 1])
+            own = _add_own_score(builder, exit) if criterion.learned and k + 1 < len(exits) else None
+            given, score, state = criterion.combine_nodes(builder, logits, own, state, costs[: k + 1])
         else:
             score = _add_score(builder, logits, exit, criterion)
             given = given if as_given else logits
@@ -97,8 +98,14 @@ def _add_logarithm(builder: NodeBuilder, probabilities: str) -> str:
 def _add_score(builder: NodeBuilder, logits: str, exit: Exit, criterion: Criterion) -> str:
     if criterion.nodes is not None:
         return criterion.nodes(builder, logits, exit.classes)
+    own = _add_own_score(builder, exit)
+    return _add_max_softmax(builder, logits, exit) if own is None else own
+
+
+def _add_own_score(builder: NodeBuilder, exit: Exit) -> str | None:
+    """The score that the network gives, [n]; None where it gives none."""
     if exit.score is None:
-        return _add_max_softmax(builder, logits, exit)
+        return None
     score = builder.reshape(builder.cast(exit.score, TensorProto.FLOAT), -1)
     # A learned score may be infinite; a threshold of +inf still means never.
     return builder.node("Min", [score, builder.constant(_LARGEST)])

@@ -24,7 +24,7 @@ from tests.fuzz.mutations import damaged_bytes, damaged_json, damaged_model
 from tests.fuzz.seeds import MODELS
 from tests.support.manifests import write_manifest
 
-CRITERIA = ("entropy", "margin", "learned", "running_mean", "patience")
+CRITERIA = ("entropy", "margin", "learned", "running_mean", "patience", "learned_mean")
 
 
 def compile_damaged_bytes(rng: random.Random, folder: Path) -> None:
