@@ -76,8 +76,7 @@ def trained_heads(recipe: TrainingRecipe, trunk: torch.nn.Module, epochs: int) -
         network = WithHeads(trunk, make_heads(trunk, places(recipe), example_of(recipe), 10))
     phase = TrainingPhase(epochs=epochs, batch=recipe.joint.batch, rate=2e-3, schedule="cosine")
     with join_process_group() as group, open_progress_display() as progress:
-        x, y = torch.from_numpy(train_set.x), torch.from_numpy(train_set.y)
-        setting = TrainingSetup(x, y, recipe.augment, recipe.seed, group, bfloat16=recipe.precision == "bfloat16")
+        setting = TrainingSetup(train_set, recipe.augment, recipe.seed, group, bfloat16=recipe.precision == "bfloat16")
         if setting.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         fit(network, branchynet(), phase, setting, name="candidates", after_epoch=_keep_nothing, progress=progress)

@@ -19,6 +19,7 @@ from edgeexit.data.npz import read_npz, write_npz
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.preprocess_files import read_preprocess
 from edgeexit.data.splits import find_overlap, hash_indices, split_calibration, split_counts
+from edgeexit.data.streams import TrainingData, read_in_order
 
 __all__ = [
     "PARTS",
@@ -30,6 +31,7 @@ __all__ = [
     "InputSpec",
     "ModelInfo",
     "Preprocess",
+    "TrainingData",
     "check_labels",
     "compute_fingerprint",
     "find_demo_asset",
@@ -40,6 +42,7 @@ __all__ = [
     "open_data",
     "read_class_names",
     "read_fingerprint",
+    "read_in_order",
     "read_npz",
     "read_preprocess",
     "split_calibration",

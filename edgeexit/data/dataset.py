@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgeexit.data.arrays import as_array, as_float32, convert_pixels, find_input_faults, fit_array
 from edgeexit.data.labels import as_labels
 from edgeexit.data.model import InputSpec, ModelInfo
+from edgeexit.data.streams import Batch, Places, TrainingData
 from edgeexit.errors import InputError
 from edgeexit.util.arguments import make_printable
 
@@ -67,6 +68,20 @@ class Dataset:
             msg = f"{self.name} has no labels; give {forms}"
             raise InputError(msg)
         return self.labels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample, without the batch.
+
+        Raises:
+            InputError: there are several inputs.
+        """
+        return self.x.shape[1:]
+
+    def batches(self, places: Iterable[Places]) -> Iterator[Batch]:
+        """Inputs and labels of the samples at these places, one batch for each array of them."""
+        x, y = self.x, self.y
+        return ((x[where], y[where]) for where in places)
 
     @cached_property
     def sha256(self) -> str:
@@ -176,7 +191,7 @@ def _fit(
     return fit_array(key, array, spec)
 
 
-def check_labels(dataset: Dataset, classes: int) -> Labels:
+def check_labels(dataset: TrainingData, classes: int) -> Labels:
     """The labels, known to exist and to lie in 0 .. classes - 1.
 
     Raises:

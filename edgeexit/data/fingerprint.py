@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 
 from edgeexit.data.dataset import Dataset
+from edgeexit.data.streams import TrainingData
 from edgeexit.errors import InputError
 from edgeexit.util.documents import parse_json
 
@@ -67,7 +68,7 @@ class Fingerprint:
             raise InputError(msg)
 
 
-def compute_fingerprint(dataset: Dataset, *, kept: int = KEPT) -> Fingerprint:
+def compute_fingerprint(dataset: TrainingData, *, kept: int = KEPT) -> Fingerprint:
     """Compute the fingerprint of a training set."""
     hashes = sorted({h[:_BYTES] for h in dataset.sample_hashes()})
     return Fingerprint(dataset.name, len(dataset), frozenset(hashes[:kept]))

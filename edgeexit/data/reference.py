@@ -6,7 +6,7 @@ A model file carries it, with preprocessing and class names, in its metadata; `e
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgeexit.data.dataset import Dataset
 from edgeexit.data.model import InputSpec, ModelInfo
 from edgeexit.data.preprocess import Preprocess, guess_layout
+from edgeexit.data.streams import TrainingData
 from edgeexit.errors import InputError
 from edgeexit.util.documents import dumps, parse_document, parse_json
 
@@ -130,6 +131,37 @@ def _parse_metadata(text: str, key: str, where: str) -> Any:
 def describe_data(data: Dataset, model: ModelInfo, accuracy: float | None, source: str) -> DataReference:
     """The reference of data in a network's form; statistics are over at most 4,096 samples, evenly spaced."""
     return DataReference(data.name, len(data), accuracy, describe_inputs(data, model.inputs), source)
+
+
+def describe_samples(data: TrainingData, source: str) -> DataReference:
+    """The reference of data that is read batch by batch; statistics are over at most 4,096 samples, evenly spaced."""
+    if isinstance(data, Dataset):
+        spec = InputSpec("input", str(data.x.dtype), data.shape)
+        return describe_data(data, ModelInfo("the network", (spec,)), None, source)
+    chosen = np.arange(len(data))[:: max(1, len(data) // _MOST_SAMPLES)]
+    batches = data.batches(chosen[i : i + _READ_AT_ONCE] for i in range(0, len(chosen), _READ_AT_ONCE))
+    pieces = [
+        (len(y), _compute_statistics(InputSpec("input", str(x.dtype), data.shape), np.asarray(x))) for x, y in batches
+    ]
+    return DataReference(data.name, len(data), None, (_merge_statistics(pieces),), source)
+
+
+_READ_AT_ONCE = 64
+
+
+def _merge_statistics(pieces: Sequence[tuple[int, InputStatistics]]) -> InputStatistics:
+    """Statistics of all samples from those of some at a time, each with its number of samples."""
+    weights = np.array([n for n, _ in pieces], np.float64)[:, None] / sum(n for n, _ in pieces)
+    means, stds = (np.array([getattr(s, key) for _, s in pieces]) for key in ("mean", "std"))
+    mean = (weights * means).sum(0)
+    variance = (weights * (stds**2 + (means - mean) ** 2)).sum(0)
+    return replace(
+        pieces[0][1],
+        minimum=min(s.minimum for _, s in pieces),
+        maximum=max(s.maximum for _, s in pieces),
+        mean=tuple(map(float, mean)),
+        std=tuple(map(float, np.sqrt(variance))),
+    )
 
 
 def describe_inputs(data: Dataset, inputs: tuple[InputSpec, ...]) -> tuple[InputStatistics, ...]:

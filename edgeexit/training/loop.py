@@ -8,17 +8,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from edgeexit.data import TrainingData
 from edgeexit.errors import InputError
 from edgeexit.nets.outputs import ExitTensors, run_exits
 from edgeexit.training.augment import Augment, augment_images
 from edgeexit.training.losses import Loss
 from edgeexit.training.process_group import ProcessGroup
 from edgeexit.training.recipe import TrainingPhase
+from edgeexit.training.tensors import TensorBatches, open_batches
 from edgeexit.util.progress import Progress, show_nothing
 
 Record: TypeAlias = "dict[str, Any]"
@@ -36,24 +39,28 @@ class TrainingSetup:
     """Setup shared by all phases of a run.
 
     Attributes:
-        x, y: training inputs float32 [n, ...] and labels int64 [n], on the device.
+        data: training data.
         augment: changes of the inputs.
         seed: random seed of the run; epochs and purposes draw their own from it, so that a resumed run sees the same numbers.
         group: the processes that train together.
         bfloat16: mixed precision; images then lie channels last, as the matrix units of GPUs and of newer CPUs want them.
     """
 
-    x: Tensor
-    y: Tensor
+    data: TrainingData
     augment: Augment
     seed: int
     group: ProcessGroup
     bfloat16: bool = False
 
+    @cached_property
+    def batches(self) -> TensorBatches:
+        """Batches of the data on the device, by the places of their samples."""
+        return open_batches(self.data, self.group.device)
+
     @property
     def channels_last(self) -> bool:
         """Whether the inputs are images in that layout."""
-        return self.bfloat16 and self.x.ndim == 4
+        return self.bfloat16 and len(self.data.shape) == 3
 
 
 def derive_seed(*parts: object) -> int:
@@ -82,7 +89,7 @@ def fit(
     if optimizer_state:
         optimizer.load_state_dict(dict(optimizer_state))
     step = _step(setting.group.wrap_model(module), loss, optimizer, setting)
-    steps = math.ceil(len(setting.x) / phase.batch)
+    steps = math.ceil(len(setting.data) / phase.batch)
     for epoch in range(done, phase.epochs):
 
         def advance(i: int, epoch: int = epoch) -> None:
@@ -119,18 +126,17 @@ def _iterate_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The part of every batch that this process trains on, in an order given by the seed, inputs changed as the recipe says."""
     generator = torch.Generator().manual_seed(derive_seed(*seed))
-    order = torch.randperm(len(setting.x), generator=generator)
+    order = torch.randperm(len(setting.data), generator=generator)
     draws = (
         generator
         if setting.group.is_main
         else torch.Generator().manual_seed(derive_seed(*seed, *_make_process_seed(setting.group)))
     )
-    for i in range(math.ceil(len(order) / size)):
+    shares = [setting.group.select_share(order[i : i + size]) for i in range(0, len(order), size)]
+    for i, (x, y) in enumerate(setting.batches([where for where in shares if len(where)])):
         advance(i)
-        where = setting.group.select_share(order[i * size : (i + 1) * size]).to(setting.x.device)
-        if len(where):
-            x = augment_images(setting.x[where], setting.augment, draws)
-            yield x.contiguous(memory_format=torch.channels_last) if setting.channels_last else x, setting.y[where]
+        changed = augment_images(x, setting.augment, draws)
+        yield changed.contiguous(memory_format=torch.channels_last) if setting.channels_last else changed, y
 
 
 def _make_process_seed(group: ProcessGroup) -> tuple[int, ...]:
@@ -139,7 +145,7 @@ def _make_process_seed(group: ProcessGroup) -> tuple[int, ...]:
 
 
 def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setting: TrainingSetup) -> Step:
-    device = setting.x.device.type
+    device = setting.group.device.type
 
     def train_step(x: Tensor, y: Tensor) -> dict[str, Tensor]:
         optimizer.zero_grad(set_to_none=True)

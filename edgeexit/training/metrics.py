@@ -10,21 +10,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeexit.criteria import entropy
-from edgeexit.data import Dataset
+from edgeexit.data import TrainingData, read_in_order
 from edgeexit.leaving import find_leaves
 from edgeexit.nets.outputs import run_exits
 
 Logits = list[NDArray[np.float32]]
 
 
-def compute_logits(module: nn.Module, data: Dataset, *, batch: int = 1000) -> Logits:
+def compute_logits(module: nn.Module, data: TrainingData, *, batch: int = 1000) -> Logits:
     """Logits [n, classes] of every exit, first exit first, in evaluation mode."""
-    assert not isinstance(data.inputs, dict)
     device = next(module.parameters()).device
     module.eval()
-    rows = [torch.as_tensor(data.inputs[i : i + batch]) for i in range(0, len(data), batch)]
+    rows = (torch.from_numpy(x).to(device) for x, _ in read_in_order(data, batch))
     with torch.no_grad():
-        parts = [[e.logits.float().cpu().numpy() for e in run_exits(module, x.to(device))] for x in rows]
+        parts = [[e.logits.float().cpu().numpy() for e in run_exits(module, x)] for x in rows]
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 

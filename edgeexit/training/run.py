@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 import edgeexit
-from edgeexit.data import Dataset, Fingerprint, InputSpec, ModelInfo, check_labels, compute_fingerprint, load_data
-from edgeexit.data.reference import DataRecord, DataReference, describe_data
+from edgeexit.data import Fingerprint, TrainingData, check_labels, compute_fingerprint, load_data
+from edgeexit.data.reference import DataRecord, DataReference, describe_samples
 from edgeexit.errors import InputError
 from edgeexit.nets import build, find_network
 from edgeexit.nets.weights import load_weights
@@ -39,7 +39,7 @@ from edgeexit.util.progress import Progress, show_nothing
 SCHEMA = "edgeexit.training/1"
 CHECKPOINT = "checkpoint.pt"
 
-Parts = Mapping[str, Dataset]
+Parts = Mapping[str, TrainingData]
 
 
 @dataclass(frozen=True)
@@ -224,22 +224,18 @@ def _list_leaves(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, A
             yield f"{prefix}{key}", value
 
 
-def _make_setup(recipe: TrainingRecipe, train_set: Dataset, group: ProcessGroup) -> TrainingSetup:
-    labels = check_labels(train_set, 1 + int(train_set.labels.max()) if train_set.labels is not None else 0)
-    if isinstance(train_set.inputs, dict):
-        msg = f"{train_set.name} has several inputs; recipes train networks with one"
-        raise InputError(msg)
+def _make_setup(recipe: TrainingRecipe, train_set: TrainingData, group: ProcessGroup) -> TrainingSetup:
+    check_labels(train_set, 1 + int(train_set.y.max()))
     want = find_network(recipe.network).input_shape
-    if train_set.inputs.shape[1:] != want:
-        msg = f"network {recipe.network!r} takes {list(want)} and the samples of {train_set.name} are {list(train_set.inputs.shape[1:])}"
+    if train_set.shape != want:
+        msg = f"network {recipe.network!r} takes {list(want)} and the samples of {train_set.name} are {list(train_set.shape)}"
         raise InputError(msg)
-    x, y = torch.from_numpy(train_set.inputs).to(group.device), torch.from_numpy(labels).to(group.device)
-    return TrainingSetup(x, y, recipe.augment, recipe.seed, group, bfloat16=recipe.precision == "bfloat16")
+    return TrainingSetup(train_set, recipe.augment, recipe.seed, group, bfloat16=recipe.precision == "bfloat16")
 
 
 def _run(stage: _TrainingStage, run: _TrainingRun) -> None:
     checkpoint, path = run.checkpoint, run.out / CHECKPOINT
-    module = _build_stage_network(stage, run).to(run.setting.x.device)
+    module = _build_stage_network(stage, run).to(run.setting.group.device)
     if run.setting.channels_last:
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     done, optimizer_state = 0, None
@@ -329,13 +325,8 @@ def _finish_run(run: _TrainingRun, parts: Parts, seconds: float) -> TrainingResu
         metrics,
         compute_fingerprint(parts["train"]),
         run.setting.group.is_main,
-        _describe_data(parts["calibration"]),
+        describe_samples(parts["calibration"], "train"),
     )
-
-
-def _describe_data(data: Dataset) -> DataReference:
-    spec = InputSpec("input", str(data.x.dtype), tuple(data.x.shape[1:]))
-    return describe_data(data, ModelInfo("the network", (spec,)), None, "train")
 
 
 def _build_with_weights(recipe: TrainingRecipe, name: str, state: Mapping[str, torch.Tensor]) -> nn.Module:
@@ -348,9 +339,7 @@ def _evaluate_networks(modules: Mapping[str, nn.Module], parts: Parts) -> dict[s
     """Per network: parameters, accuracy of each exit on calibration and test, and leaving early where there are exits to leave at."""
     results: dict[str, Any] = {}
     for name, module in modules.items():
-        sets = {
-            part: (compute_logits(module, parts[part]), _get_labels(parts[part])) for part in ("calibration", "test")
-        }
+        sets = {part: (compute_logits(module, parts[part]), parts[part].y) for part in ("calibration", "test")}
         results[name] = {"parameters": sum(p.numel() for p in module.parameters())}
         results[name] |= {f"{part}_accuracy": compute_accuracies(*s) for part, s in sets.items()}
         if len(sets["test"][0]) > 1:
@@ -358,10 +347,6 @@ def _evaluate_networks(modules: Mapping[str, nn.Module], parts: Parts) -> dict[s
                 evaluate_early_exit(sets["calibration"], sets["test"], drop=d) for d in (0.0, 0.001, 0.005)
             ]
     return results
-
-
-def _get_labels(data: Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return check_labels(data, 1 + int(data.labels.max()) if data.labels is not None else 0)
 
 
 def _collect_versions() -> dict[str, str | int]:
