@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
+
+_INTERRUPTED = "interrupted; what was there before is unchanged\n"
+_EXIT_CODE = 130
 
 
 def main() -> None:
     """Run the command line. Ctrl-C while it is still being imported ends it as Ctrl-C later does."""
     try:
-        _import_command_line()()
+        run = _import_interruptibly()
+        run()
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; what was there before is unchanged\n")
-        sys.exit(130)
+        sys.stderr.write(_INTERRUPTED)
+        sys.exit(_EXIT_CODE)
+
+
+def _import_interruptibly() -> Callable[[], None]:
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not signal.default_int_handler:  # ignored, as in a job in the background
+        return _import_command_line()
+    signal.signal(signal.SIGINT, _end_at_once)
+    run = _import_command_line()
+    signal.signal(signal.SIGINT, handler)
+    return run
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    """End the process: nothing has been written yet, and an exception might be lost inside an import.
+
+    Callbacks of the import system swallow it, and guards round optional packages take it for a package that is not there.
+    """
+    os.write(2, _INTERRUPTED.encode())
+    os._exit(_EXIT_CODE)
 
 
 def _import_command_line() -> Callable[[], None]:

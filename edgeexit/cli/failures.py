@@ -10,19 +10,18 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TextIO
 
 import typer
 
 import edgeexit
 from edgeexit.cli.common import INTERRUPTED, JSON_PRINTED, VERBOSITY, CommandInterrupted, escape_control_characters
+from edgeexit.cli.interrupts import raise_on_termination
 from edgeexit.cli.printing import print_error
 from edgeexit.errors import EdgeExitError, InputError, InternalError
 
@@ -36,37 +35,6 @@ _GOOD_ENDS = (None, 0, 2)
 """Codes of a SystemExit that pass: argparse of a script ends with 2 and has printed what is wrong."""
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: whatever handles Ctrl-C handles it too."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = _SIGNALLED + number
-
-
-@contextmanager
-def raise_on_termination() -> Iterator[list[Terminated]]:
-    """SIGTERM and SIGHUP raise `Terminated` inside; yields those that came. Where one is ignored (nohup) or handled, it stays so.
-
-    Later ones are ignored, so that they do not cut short the cleaning up after the first.
-    """
-    came: list[Terminated] = []
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        if not came:
-            came.append(Terminated(number))
-            raise came[0]
-
-    taken = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, end)
-    try:
-        yield came
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
-
-
 def run_guarded(command: Callable[[], object], *, as_json: bool = False) -> int:
     """Run a command to its end; its exit code. Whatever it raises ends here, as one message.
 
@@ -77,7 +45,7 @@ def run_guarded(command: Callable[[], object], *, as_json: bool = False) -> int:
     JSON_PRINTED.set(False)
     with raise_on_termination() as came:
         code = _run_to_exit_code(command, as_json=as_json)
-        return came[0].exit_code if came and code == INTERRUPTED else code
+        return _SIGNALLED + came[0].number if came and code == INTERRUPTED else code
 
 
 def _run_to_exit_code(command: Callable[[], object], *, as_json: bool) -> int:
