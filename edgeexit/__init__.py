@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from edgeexit.calibration import list_calibrations as list_calibrations
     from edgeexit.calibration import load_calibration as load_calibration
     from edgeexit.calibration import optimise as optimise
+    from edgeexit.calibration import replay_table as replay_table
     from edgeexit.calibration import retune as retune
     from edgeexit.calibration import samples_needed as samples_needed
     from edgeexit.calibration.solver.pareto_front import front as front
@@ -101,6 +102,7 @@ _HOMES = {
     "load_calibration": "edgeexit.calibration",
     "mark_exit": "edgeexit.exporter",
     "optimise": "edgeexit.calibration",
+    "replay_table": "edgeexit.calibration",
     "retune": "edgeexit.calibration",
     "samples_needed": "edgeexit.calibration",
     "write_report": "edgeexit.report",
@@ -143,6 +145,7 @@ __all__ = [
     "load_calibration",
     "mark_exit",
     "optimise",
+    "replay_table",
     "retune",
     "samples_needed",
     "write_report",

@@ -7,6 +7,7 @@
 As a library on recorded tables, no device needed:
 
     table = ReplayTable.from_arrays(scores, correct, cost_s)            who is how sure, who is right, what leaving costs
+    table = replay_table(logits, labels, "entropy", cost_s=cost_s)      the same from the logits of every exit
     optimise(table, "mean<=5ms") -> Policy                              the best thresholds, and how far from the best they can be
     front(table) -> Front                                               all targets at once; budgets; the path of control
     choose(table, target)                                               guarded against overfitting where samples are few
@@ -19,6 +20,7 @@ As a library on recorded tables, no device needed:
 from __future__ import annotations
 
 from edgeexit.calibration.certify import Certificate, certify, samples_needed
+from edgeexit.calibration.from_logits import replay_table
 from edgeexit.calibration.kept import control, drift_alarm, retune
 from edgeexit.calibration.online.controller import ControlLaw, Controller, FrontPosition
 from edgeexit.calibration.online.drift import CellCounts, DriftAlarm
@@ -71,6 +73,7 @@ __all__ = [
     "optimise",
     "parse_calibration",
     "parse_target",
+    "replay_table",
     "retune",
     "samples_needed",
 ]

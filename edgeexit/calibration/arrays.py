@@ -45,12 +45,14 @@ def as_flags(flags: ArrayLike | None, name: str) -> NDArray[np.bool_] | None:
     return array.astype(np.bool_)
 
 
-def as_costs(cost_s: ArrayLike | Sequence[ArrayLike]) -> tuple[NDArray[np.float64], ...]:
-    """Costs as one float64 array per exit.
+def as_costs(cost_s: ArrayLike | Sequence[ArrayLike] | None) -> tuple[NDArray[np.float64], ...]:
+    """Costs as one float64 array per exit; () for None.
 
     Raises:
         InputError: not numbers.
     """
+    if cost_s is None:
+        return ()
     try:
         return tuple(np.atleast_1d(np.asarray(samples, np.float64)).ravel() for samples in cost_s)  # type: ignore[union-attr]
     except (TypeError, ValueError) as error:

@@ -154,7 +154,7 @@ def prove(
 
 def _compute_goal(target: Target, policy: Policy) -> tuple[float, float]:
     """Quality of a certified policy: larger is better."""
-    return (-policy.mean_s, policy.quality) if target.minimises_mean else (policy.quality, -policy.mean_s)
+    return (-policy.mean_cost, policy.quality) if target.minimises_mean else (policy.quality, -policy.mean_cost)
 
 
 def _compute_all_p_values(

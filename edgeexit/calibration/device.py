@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeexit.calibration.arrays import as_vector
+from edgeexit.calibration.from_logits import refuse_nan, replay_table
 from edgeexit.calibration.replay import FALL, Floats, Indices, ReplayTable, find_falling_exits
 from edgeexit.data import Dataset
-from edgeexit.errors import InputError
 from edgeexit.measure.statistics import t_quantile
 from edgeexit.measure.timing import Call, TimedSamples, time_interleaved
 from edgeexit.runtime import Backbone, Prediction, Runner
@@ -127,19 +127,13 @@ def replay_answers(runner: Runner, data: Dataset, progress: Progress = show_noth
         InputError: an exit gives NaN, or a score that is no number; names the samples.
     """
     scores, logits = runner.replay(data.inputs, progress)
-    _refuse_nan(data.name, scores[:, :-1], logits)
+    refuse_nan(data.name, scores[:, :-1], logits)
     answers = logits.argmax(axis=-1).astype(np.int64)
     own = runner.bundle.manifest.last_is_backbone
-    straight = answers[:, -1] if own else _backbone_labels(runner, data, progress)
-    table = ReplayTable.from_arrays(
-        scores[:, :-1],
-        None if data.labels is None else answers == data.labels[:, None],
-        np.ones(runner.exits),
-        agreement=answers == straight[:, None],
-        macs=_accumulate_macs(runner),
-        backbone_correct=None if own else straight == (straight if data.labels is None else data.labels),
-    )
-    return Replayed(table, answers, straight)
+    other = None if own else _backbone_labels(runner, data, progress)
+    costs, macs = np.ones(runner.exits), _accumulate_macs(runner)
+    table = replay_table(logits, data.labels, None, scores=scores, cost_s=costs, macs=macs, plain=other)
+    return Replayed(table, answers, answers[:, -1] if other is None else other)
 
 
 def _backbone_labels(runner: Runner, data: Dataset, progress: Progress) -> Indices:
@@ -150,20 +144,6 @@ def _backbone_labels(runner: Runner, data: Dataset, progress: Progress) -> Indic
             if i % 256 == 0 or i + 1 == len(data):
                 progress("running the backbone", i + 1, len(data))
     return labels
-
-
-def _refuse_nan(name: str, scores: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
-    bad: NDArray[np.bool_] = np.isnan(logits.max(axis=2))  # the largest value is NaN where any is
-    bad[:, :-1] |= ~np.isfinite(scores)
-    samples: Indices = np.flatnonzero(bad.max(axis=1))
-    if len(samples):
-        shown = ", ".join(map(str, samples[:5])) + (", ..." if len(samples) > 5 else "")
-        msg = (
-            f"{name}: the network gives NaN for {len(samples)} of {len(bad)} samples (numbered from 0: {shown}), first at exit "
-            f"{int(bad[samples[0]].argmax()) + 1} of sample {samples[0]}. Look at these inputs, or leave them out; an empty mask or a "
-            "constant input is the usual cause."
-        )
-        raise InputError(msg)
 
 
 def attach_costs(table: ReplayTable, costs: MeasuredCosts) -> ReplayTable:

@@ -15,7 +15,7 @@ class Outcome:
     Attributes:
         counts: samples leaving at each exit, [N].
         accuracy, agreement: shares; None where the table has no labels, no recorded agreement.
-        mean_s: mean latency. energy_j, macs: means per inference; None where not known.
+        mean_s: mean latency, seconds; NaN where the table has none. energy_j, macs: means per inference; None where not known.
     """
 
     counts: tuple[int, ...]

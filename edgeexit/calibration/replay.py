@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property, partial
@@ -28,6 +29,7 @@ from edgeexit.calibration.arrays import (
     read_arrays,
 )
 from edgeexit.calibration.outcome import Outcome, compute_mean_cost
+from edgeexit.calibration.table_faults import NO_SECONDS, find_table_faults
 from edgeexit.errors import InputError
 from edgeexit.leaving import find_leaves
 
@@ -62,7 +64,8 @@ class ReplayTable:
         scores: float32 [M, N-1], inner scores of the early exits.
         correct: bool [M, N], whether each exit is right; None without labels.
         cost_s: per exit, the measured latencies of leaving there, cumulative from the input (float64 [n_k]; one value where only a mean
-            is known). Given as [N] numbers or as a sequence of N arrays.
+            is known). Given as [N] numbers or as a sequence of N arrays. None, kept as (), where `macs` is given instead: everything works
+            but what needs seconds, which is refused.
         energy_j: [N], mean energy of leaving at each exit; None where nothing measures it.
         head_s: [N-1], the part of the cost that each early head takes (head, score and comparison); None where not measured.
         agreement: bool [M, N], whether each exit gives the backbone's answer; None where not recorded.
@@ -105,7 +108,7 @@ class ReplayTable:
     def __post_init__(self) -> None:
         for name, convert in _CONVERSIONS.items():
             object.__setattr__(self, name, convert(getattr(self, name)))
-        faults = self._find_faults()
+        faults = find_table_faults(self)
         if faults:
             raise InputError("the replay table is inconsistent: " + "; ".join(faults) + ".")
 
@@ -114,7 +117,7 @@ class ReplayTable:
         cls,
         scores: ArrayLike,
         correct: ArrayLike | None,
-        cost_s: ArrayLike | Sequence[ArrayLike],
+        cost_s: ArrayLike | Sequence[ArrayLike] | None,
         energy_j: ArrayLike | None = None,
         head_s: ArrayLike | None = None,
         *,
@@ -158,12 +161,35 @@ class ReplayTable:
     @property
     def exits(self) -> int:
         """The number of exits N, the last included."""
-        return len(self.cost_s)
+        return int(self.scores.shape[1]) + 1
+
+    @property
+    def timed(self) -> bool:
+        """Whether the costs of the exits are known in seconds."""
+        return bool(self.cost_s)
 
     @cached_property
     def mean_cost_s(self) -> Floats:
-        """Mean cost of leaving at each exit, [N]."""
+        """Mean cost of leaving at each exit, [N] seconds.
+
+        Raises:
+            InputError: the table has no seconds.
+        """
+        self._require_seconds()
         return np.array([samples.mean() for samples in self.cost_s]) if self.typical_s is None else self.typical_s
+
+    @property
+    def mean_cost(self) -> Floats:
+        """Mean cost of leaving at each exit, [N], in `cost_unit`: seconds where they were measured, else multiply-accumulates."""
+        if self.timed:
+            return self.mean_cost_s
+        assert self.macs is not None
+        return self.macs
+
+    @property
+    def cost_unit(self) -> str:
+        """Unit of `mean_cost`: "s" or "MAC"."""
+        return "s" if self.timed else "MAC"
 
     @property
     def backbone_mean_s(self) -> float:
@@ -185,7 +211,12 @@ class ReplayTable:
         return self.correct[:, -1] if self.backbone_correct is None else self.backbone_correct
 
     def compute_share_over(self, limit_s: float) -> Floats:
-        """P(latency > limit) when leaving at each exit, [N]."""
+        """P(latency > limit) when leaving at each exit, [N].
+
+        Raises:
+            InputError: the table has no seconds.
+        """
+        self._require_seconds()
         return np.array([(samples > limit_s).mean() for samples in self.cost_s])
 
     def leaves_at(self, thresholds: ArrayLike) -> Indices:
@@ -204,7 +235,7 @@ class ReplayTable:
             counts=tuple(int(c) for c in counts),
             accuracy=_compute_share(self.correct, leaves),
             agreement=_compute_share(self.agreement, leaves),
-            mean_s=compute_mean_cost(counts, self.mean_cost_s),
+            mean_s=compute_mean_cost(counts, self.mean_cost_s) if self.timed else math.nan,
             energy_j=None if self.energy_j is None else compute_mean_cost(counts, self.energy_j),
             macs=None if self.macs is None else compute_mean_cost(counts, self.macs),
         )
@@ -302,11 +333,15 @@ class ReplayTable:
         return cls.from_arrays(
             arrays["scores"],
             arrays.get("correct"),
-            costs,
+            costs or None,
             **optional,
             backbone_s=None if backbone is None else float(backbone),
             origin=origin,
         )
+
+    def _require_seconds(self) -> None:
+        if not self.timed:
+            raise InputError(NO_SECONDS)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         optional = {
@@ -316,49 +351,6 @@ class ReplayTable:
         }
         costs = {f"cost_s_{k}": samples for k, samples in enumerate(self.cost_s, 1)}
         return {"scores": self.scores, **costs, **{n: a for n, a in optional.items() if a is not None}}
-
-    def _find_faults(self) -> list[str]:
-        n, faults = len(self.cost_s), []
-        if n < 2:
-            faults.append(f"cost_s has {n} exits, at least 2 are needed")
-        if self.scores.ndim != 2 or self.scores.shape[1] != n - 1:
-            faults.append(
-                f"scores must be [M, N-1] = [M, {n - 1}] for the {n} exits of cost_s, not {list(self.scores.shape)}"
-            )
-        elif not len(self.scores):
-            faults.append("there are no samples")
-        if not np.isfinite(self.scores).all():
-            faults.append(f"{int((~np.isfinite(self.scores)).sum())} scores are NaN or infinite")
-        faults.extend(self._find_flag_faults())
-        faults.extend(self._find_cost_faults())
-        return faults
-
-    def _find_flag_faults(self) -> list[str]:
-        if self.scores.ndim != 2:
-            return []
-        shape = (len(self.scores), len(self.cost_s))
-        given = {"correct": self.correct, "agreement": self.agreement}
-        faults = [
-            f"{n} must be [M, N] = {list(shape)}, not {list(a.shape)}"
-            for n, a in given.items()
-            if a is not None and a.shape != shape
-        ]
-        straight = self.backbone_correct
-        if straight is not None and straight.shape != shape[:1]:
-            faults.append(f"backbone_correct must be [M] = [{shape[0]}], not {list(straight.shape)}")
-        return faults
-
-    def _find_cost_faults(self) -> list[str]:
-        n, faults = len(self.cost_s), []
-        if any(not s.size or not np.isfinite(s).all() or (s <= 0).any() for s in self.cost_s):
-            faults.append("every exit needs finite costs in seconds greater than 0")
-        for name, length in (("energy_j", n), ("head_s", n - 1), ("macs", n), ("typical_s", n)):
-            array = getattr(self, name)
-            if array is not None and (array.shape != (length,) or not np.isfinite(array).all() or (array < 0).any()):
-                faults.append(f"{name} must be {length} finite numbers of at least 0, not {array.tolist()}")
-        if self.backbone_s is not None and not 0 < self.backbone_s < float("inf"):
-            faults.append(f"backbone_s must be greater than 0, not {self.backbone_s}")
-        return faults
 
 
 FALL = 0.03

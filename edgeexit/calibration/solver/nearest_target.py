@@ -75,7 +75,7 @@ def _find_best_value(problem: Problem, kept: tuple[Bound, ...], bound: Bound) ->
     least = replace(
         limited,
         goal=limited.limits[0].negate(),
-        tie=SampleSum(table.mean_cost_s),
+        tie=SampleSum(table.mean_cost),
         limits=problem.with_target(Target(kept)).limits if kept else (),
     )
     reached = -least.goal.sum_at_exits(least.ranked.find_leaves(find_best_boundaries(least, QUICK)))

@@ -82,11 +82,11 @@ def build_problem(table: ReplayTable, target: Target, ranked: RankedScores | Non
     """
     ranked = RankedScores.from_scores(table.scores) if ranked is None else ranked
     limits = tuple(_cap_limit(bound.kind.build_sum(table, bound)) for bound in target.bounds)
-    mean = SampleSum(table.mean_cost_s)
+    mean = SampleSum(table.mean_cost)
     quality = SampleSum(None, _get_quality_flags(table).astype(np.float32))
     if target.minimises_mean:
         worse = SampleSum(None, -quality.per_sample)  # type: ignore[operator]  # made with values just above
-        return Problem(table, ranked, target, SampleSum(-table.mean_cost_s), worse, limits)
+        return Problem(table, ranked, target, SampleSum(-table.mean_cost), worse, limits)
     return Problem(table, ranked, target, quality, mean, limits)
 
 

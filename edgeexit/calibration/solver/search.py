@@ -8,6 +8,7 @@ certificate   no thresholds are better by more than `gap`     `branch_and_bound`
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -74,10 +75,10 @@ class Policy:
     Attributes:
         thresholds: inner, float32 values [N-1]; -inf always leaves, +inf never.
         accuracy: share right; None without labels. agreement: share equal to the backbone's answer; None where not recorded.
-        mean_s: mean latency, seconds. energy_j, macs: means per inference; None where not known.
+        mean_s: mean latency, seconds; NaN where the table has none. energy_j, macs: means per inference; None where not known.
         exit_rates: share leaving at each exit, [N].
-        gap: no thresholds are better by more than this: a share of samples where accuracy (or agreement) is maximised, seconds where the
-            mean latency is minimised. 0 is proved optimal; None where no certificate was asked for.
+        gap: no thresholds are better by more than this: a share of samples where accuracy (or agreement) is maximised, the unit of
+            `mean_cost` where that is minimised. 0 is proved optimal; None where no certificate was asked for.
     """
 
     thresholds: tuple[float, ...]
@@ -107,6 +108,13 @@ class Policy:
     def inner(self) -> NDArray[np.float32]:
         """The thresholds as an array, float32 [N-1]."""
         return np.array(self.thresholds, np.float32)
+
+    @property
+    def mean_cost(self) -> float:
+        """Mean cost per inference: seconds; multiply-accumulates where the table has no seconds."""
+        if self.macs is not None and math.isnan(self.mean_s):
+            return self.macs
+        return self.mean_s
 
     @property
     def quality(self) -> float:
@@ -165,7 +173,7 @@ def _find_nearer_to_feasible(problem: Problem, found: Boundaries) -> list[Bounda
 def _make_minimizing_problem(problem: Problem, limited: SampleSum) -> Problem:
     """The problem with one limited sum as small as the other limits allow."""
     others = tuple(s for s in problem.limits if s is not limited)
-    return replace(problem, goal=limited.negate(), tie=SampleSum(problem.table.mean_cost_s), limits=others)
+    return replace(problem, goal=limited.negate(), tie=SampleSum(problem.table.mean_cost), limits=others)
 
 
 def _find_starts(problem: Problem, effort: Effort) -> list[Boundaries]:
