@@ -15,6 +15,7 @@ _TIMES = frozenset(
     {
         "backbone_mean_s",
         "backbone_p99_s",
+        "latency_s",
         "mean_s",
         "min_s",
         "p50_s",
@@ -25,7 +26,9 @@ _TIMES = frozenset(
         "value_s",
     }
 )
-_COUNTS = frozenset({"n", "n_given", "samples", "choose", "certify", "validate", "inferences", "trials"})
+_COUNTS = frozenset(
+    {"accesses", "misses", "n", "n_given", "samples", "choose", "certify", "validate", "inferences", "trials"}
+)
 
 
 def find_value_faults(value: Any, at: str = "") -> Iterator[str]:

@@ -47,8 +47,8 @@ def cache_document() -> dict[str, Any]:
     }  # fmt: skip
     points = [
         {
-            "thresholds": ["-inf"],
-            "shares": [1.0 - last, last],
+            "thresholds": ["-inf", "-inf"],
+            "shares": [(1.0 - last) / 2, (1.0 - last) / 2, last],
             "latency_s": 1e-5 * (1.0 + last),
             "cache": _levels(10.0 + 90.0 * last),
         }

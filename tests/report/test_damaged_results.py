@@ -53,6 +53,12 @@ def test_energy_and_cache_are_typed_and_written_as_the_documents_that_they_were_
     ]
 
 
+def _get_swept_levels(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The levels of the last point of the cache sweep."""
+    levels: list[dict[str, Any]] = document["cache"]["sweep"]["points"][-1]["cache"]["levels"]
+    return levels
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b'{"schema": "x"', b"[]", b"1" * 5000])
 def test_a_file_that_is_no_document_is_an_input_error(tmp_path: Path, content: bytes) -> None:
     """Not JSON, not UTF-8, nested too deeply, of another kind."""
@@ -94,6 +100,12 @@ def test_names_from_a_result_cannot_steer_a_terminal_that_shows_its_report(
         (lambda d: d["workload"].update(n=0), "workload.n is less than 1"),
         (lambda d: d["accuracy"]["per_exit"][0].update(exit=7), "the exits are not numbered from 1"),
         (lambda d: d["subject"].update(thresholds=[]), "subject.thresholds has 0 values instead of 2"),
+        (lambda d: _get_swept_levels(d)[0].update(name="L9"), "cache.sweep do not name the same levels"),
+        (lambda d: _get_swept_levels(d).pop(), "cache.sweep do not name the same levels"),
+        (lambda d: _get_swept_levels(d)[0].update(misses=-1), "levels[0].misses is -1.0, which is no count"),
+        (lambda d: d["cache"]["sweep"]["points"][0]["shares"].pop(), "points[0].shares has 2 values instead of 3"),
+        (lambda d: d["cache"]["sweep"]["points"][0]["thresholds"].pop(), "points[0].thresholds has 1 values instead"),
+        (lambda d: d["cache"]["sweep"]["points"][0].update(latency_s=0), "points[0].latency_s is 0.0, which is not a"),
     ],
 )
 def test_figures_that_cannot_all_be_true_are_named(

@@ -200,6 +200,19 @@ def _find_faults(result: BenchResult) -> Iterator[str]:
     numbered = list(range(1, exits + 1))
     if [part.exit for part in accuracy] != numbered or [part.exit for part in latency] != numbered:
         yield f"the exits are not numbered from 1 to {exits}"
+    if result.cache is not None and result.cache.sweep is not None:
+        yield from _find_sweep_faults(result.cache.sweep, exits)
+
+
+def _find_sweep_faults(swept: CacheSweep, exits: int) -> Iterator[str]:
+    for i, point in enumerate(swept.points):
+        at = f"cache.sweep.points[{i}]"
+        yield from find_length_faults(
+            {f"{at}.thresholds": (point.thresholds, exits - 1), f"{at}.shares": (point.shares, exits)}
+        )
+    levels = {tuple(level.name for level in point.cache.levels) for point in swept.points if point.cache is not None}
+    if len(levels) > 1 or any(len(set(names)) < len(names) for names in levels):
+        yield "the points of cache.sweep do not name the same levels, each once"
 
 
 def _drop_inner_schemas(body: dict[str, Any]) -> dict[str, Any]:
