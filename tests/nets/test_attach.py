@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import edgeexit
 from edgeexit.errors import InputError, ModelError
 from edgeexit.nets.attach import HEADS
+from edgeexit.nets.costs import exit_costs
 from tests.exporter.networks import run
 from tests.nets import classifiers as c
 
@@ -70,13 +71,16 @@ def test_the_last_exit_is_the_original_bit_for_bit(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
 def test_a_network_with_added_exits_is_exported_and_compiled(name: str, tmp_path: Path) -> None:
-    """The file and the stages give what torch gives at every exit, with the original's names of inputs."""
+    """The file and the stages give and cost what torch does at every exit, with the original's names of inputs."""
     module, example = make(name)
     net = edgeexit.add_exits(module, example)
 
     edgeexit.export(net, example, tmp_path / "m.onnx")
-    edgeexit.compile(tmp_path / "m.onnx", tmp_path / "m.eexit", criterion="entropy", seconds=0)
+    bundle = edgeexit.compile(tmp_path / "m.onnx", tmp_path / "m.eexit", criterion="entropy", seconds=0)
 
+    assert list(np.cumsum([stage.macs for stage in bundle.manifest.stages])) == list(
+        exit_costs(net, example).reach_macs
+    )
     x = {n: v.numpy() for n, v in example.items()} if isinstance(example, dict) else example.numpy()
     for want, got in zip(
         ask(net, example), run(tmp_path / "m.onnx", *(x.values() if isinstance(x, dict) else [x])), strict=True

@@ -41,7 +41,8 @@ def eager(module: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_staged_and_fused_and_batch_give_eagers_answers(case: str, tmp_path: Path) -> None:
-    """Every exit forced and left at, weights and normalisation statistics as after training."""
+    """Every exit forced and left at, weights and normalisation statistics as after training; and stages cost what torch counts."""
+    from edgeexit.nets.costs import exit_costs
     from edgeexit.nets.registry import build, find_network
 
     name, options = CASES[case]
@@ -51,7 +52,8 @@ def test_staged_and_fused_and_batch_give_eagers_answers(case: str, tmp_path: Pat
     x = np.random.default_rng(0).standard_normal((COUNT, *shape)).astype(np.float32)
     expected = eager(module, x)
     learned = name in ("eenet", "resnet-cascade")
-    exported = edgeexit.export(module, torch.zeros(1, *shape), tmp_path / "m.onnx")
+    inputs = torch.zeros(1, *shape)
+    exported = edgeexit.export(module, inputs, tmp_path / "m.onnx")
 
     criterion = "learned" if learned else "entropy"
     bundle = edgeexit.compile(tmp_path / "m.onnx", tmp_path / "b.eexit", criterion=criterion, seconds=0)
@@ -59,6 +61,9 @@ def test_staged_and_fused_and_batch_give_eagers_answers(case: str, tmp_path: Pat
     assert expected.shape[1] == len(exported.exits) == bundle.manifest.exits
     assert exported.largest_difference < 1e-4
     assert bundle.manifest.dynamic_batch
+    assert list(np.cumsum([stage.macs for stage in bundle.manifest.stages])) == list(
+        exit_costs(module, inputs).reach_macs
+    )
     for mode in ("staged", "fused"):
         with loaded(bundle, mode) as runner:
             for i in range(COUNT):

@@ -7,8 +7,8 @@ whether forward takes another way, and once with every operator recorded.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,8 +19,8 @@ from edgeexit.errors import ModelError
 from edgeexit.nets.attach.calls import find_features, watch_calls
 from edgeexit.nets.attach.logits import Read, read_logits
 from edgeexit.nets.attach.places import ExitPlace, Kind, Position, Survey
-from edgeexit.nets.attach.recording import Node, Recording
 from edgeexit.nets.example import Example, wrap_by_position
+from edgeexit.nets.recording import Node, Recording, use_plain_kernels
 from edgeexit.nets.state import evaluation_mode, restore_buffers
 from edgeexit.nets.users_code import translate_user_errors
 
@@ -81,7 +81,7 @@ def survey_places(module: nn.Module, example: Example, read: Read | None) -> Sur
     with evaluation_mode(module), restore_buffers(module), torch.random.fork_rng(), torch.no_grad():
         usual, other = _run(subject, few), _run(subject, many)
         _check_same_way(usual, other)
-        with _plain_kernels():
+        with use_plain_kernels():
             recording = Recording(few.values())
             run = _run(subject, few, recording)
         survey = _make_survey(subject, usual, other, run, recording)
@@ -94,17 +94,6 @@ def _vary(x: Tensor) -> Tensor:
         noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
         return noise.to(x.device, x.dtype)
     return x.flip(-1) if x.ndim > 1 else x
-
-
-@contextmanager
-def _plain_kernels() -> Iterator[None]:
-    """No kernel that computes a whole layer of a transformer and calls none of its parts."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _run(subject: _Subject, inputs: Mapping[str, Tensor], recording: Recording | None = None) -> _Run:
@@ -246,7 +235,7 @@ def _find_position(subject: _Subject, inputs: Mapping[str, Tensor], place: ExitP
             seen.append(features if features.requires_grad else features.requires_grad_())
 
     part = {place.name: subject.parts[place.name]}
-    with suppress(RuntimeError), torch.enable_grad(), _plain_kernels(), watch_calls(part, follow):
+    with suppress(RuntimeError), torch.enable_grad(), use_plain_kernels(), watch_calls(part, follow):
         logits = read_logits(subject.module(*inputs.values()), subject.read)
         (gradient,) = torch.autograd.grad(logits[:, 0].sum(), seen)
         used = gradient.movedim(place.batch_axis, 0).abs().sum((0, 2)).nonzero().flatten().tolist()

@@ -7,7 +7,8 @@ recording.find_node(tensor) ─► its operator ─► ancestors, multiply-accum
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -35,6 +36,17 @@ class Node:
     macs: int = 0
     layout: Layout | None = None
     channels: int = 0
+
+
+@contextmanager
+def use_plain_kernels() -> Iterator[None]:
+    """No kernel in the body that computes a whole layer of a transformer and calls none of its parts."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call] # of torch
@@ -83,10 +95,16 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call] # of torch
         """The operator that made a tensor; None where none was seen."""
         return self._made.get(id(tensor))
 
-    def count_macs(self, index: int) -> int:
-        """Multiply-accumulates of an operator and all that it needs."""
-        bits = self.ancestors[index]
-        return sum(node.macs for i, node in enumerate(self.nodes[: index + 1]) if node.macs and bits >> i & 1)
+    def find_needed(self, indices: Iterable[int]) -> set[int]:
+        """These operators and all that any of them needs."""
+        bits = 0
+        for index in indices:
+            bits |= self.ancestors[index]
+        return {i for i in range(len(self.nodes)) if bits >> i & 1}
+
+    def count_macs(self, *indices: int) -> int:
+        """Multiply-accumulates of these operators and all that any of them needs, each counted once."""
+        return sum(self.nodes[i].macs for i in self.find_needed(indices))
 
     def find_layout(self, index: int) -> Node | None:
         """The latest operator before and with this one whose kind tells how its result is laid out."""
