@@ -59,6 +59,9 @@ class ReadPosition(nn.Module):
         return x.mean(1) if self.position == "mean" else x[:, 0 if self.position == "first" else -1]
 
 
+_FIXED = (ChannelsFirst, MeanOverSpace, ReadPosition)
+
+
 def _make_pool_head(place: ExitPlace, classes: int) -> nn.Module:
     return nn.Sequential(*_bring_channels_first(place), MeanOverSpace(), nn.Linear(_count_channels(place), classes))
 
@@ -143,6 +146,16 @@ def make_head(head: str | MakeHead, place: ExitPlace, classes: int) -> nn.Module
         raise ModelError(msg)
     _check_size(name, place, classes)
     return make(place, classes)
+
+
+def split_head(head: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """What a head does first without learning anything, such as the mean over space, and what it does then.
+
+    A head is the one after the other. What it begins with can be computed once for all epochs, as long as the features stay the same.
+    """
+    layers = list(head) if isinstance(head, nn.Sequential) else [head]
+    first = next((i for i, layer in enumerate(layers) if not isinstance(layer, _FIXED)), len(layers))
+    return layers[:first], layers[first:]
 
 
 def _choose_name(place: ExitPlace) -> str:

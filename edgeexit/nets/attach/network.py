@@ -53,6 +53,11 @@ class NetworkWithExits(nn.Module):
 
     def forward(self, *inputs: Any, **named: Any) -> list[Tensor]:
         """Logits [batch, classes] of every exit; the last are the original's."""
+        features, last = self.compute_features(*inputs, **named)
+        return [*(head(x) for head, x in zip(self.heads, features, strict=True)), last]
+
+    def compute_features(self, *inputs: Any, **named: Any) -> tuple[list[Tensor], Tensor]:
+        """What each place returns, the batch brought first, and the original's logits [batch, classes]."""
         passed: dict[str, Tensor] = {}
 
         def keep(name: str, returned: Any) -> None:
@@ -64,14 +69,9 @@ class NetworkWithExits(nn.Module):
         parts = {place.name: self.backbone.get_submodule(place.name) for place in self.places}
         with watch_calls(parts, keep):
             returned = self.backbone(*inputs, **named)
-        early = [self._answer(place, head, passed) for place, head in zip(self.places, self.heads, strict=True)]
-        return [*early, read_logits(returned, self.read)]
-
-    def _answer(self, place: ExitPlace, head: nn.Module, passed: dict[str, Tensor]) -> Tensor:
-        if place.name not in passed:
-            raise ModelError(_explain_call(place.name, again=False))
-        logits: Tensor = head(passed[place.name].movedim(place.batch_axis, 0))
-        return logits
+        for name in (place.name for place in self.places if place.name not in passed):
+            raise ModelError(_explain_call(name, again=False))
+        return [passed[p.name].movedim(p.batch_axis, 0) for p in self.places], read_logits(returned, self.read)
 
 
 def _explain_call(name: str, *, again: bool) -> str:
