@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from edgeexit.errors import ModelError
-from edgeexit.nets.attach.heads import HEADS, MakeHead, make_head
+from edgeexit.nets.attach.heads import HEADS, MakeHead, make_head, split_head
 from edgeexit.nets.attach.logits import Read
 from edgeexit.nets.attach.network import NetworkWithExits
 from edgeexit.nets.attach.places import ExitPlace, choose_places, find_places
@@ -24,7 +24,7 @@ from edgeexit.nets.example import Example, wrap_by_position
 from edgeexit.nets.state import evaluation_mode, restore_buffers
 from edgeexit.nets.users_code import translate_user_errors
 
-__all__ = ["HEADS", "ExitPlace", "NetworkWithExits", "add_exits", "list_exit_places"]
+__all__ = ["HEADS", "ExitPlace", "NetworkWithExits", "add_exits", "list_exit_places", "split_head"]
 
 
 def add_exits(
