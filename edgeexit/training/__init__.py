@@ -9,8 +9,21 @@ try:
 except ImportError as error:
     raise MissingExtra("torch", "torch") from error
 
+from edgeexit.training.heads import HeadSettings, HeadTraining, make_head_phase, train_heads
 from edgeexit.training.losses import LOSSES, loss
 from edgeexit.training.recipe import TrainingRecipe, find_recipe, load_recipe
 from edgeexit.training.run import TrainingResult, train
 
-__all__ = ["LOSSES", "TrainingRecipe", "TrainingResult", "find_recipe", "load_recipe", "loss", "train"]
+__all__ = [
+    "LOSSES",
+    "HeadSettings",
+    "HeadTraining",
+    "TrainingRecipe",
+    "TrainingResult",
+    "find_recipe",
+    "load_recipe",
+    "loss",
+    "make_head_phase",
+    "train",
+    "train_heads",
+]

@@ -1,10 +1,10 @@
 """Features of a frozen network, computed once and kept on disk, so that heads train on them without running the network again.
 
-    network ─► one pass over the data ─► features.npy [n, width], labels.npy [n] ─► HeadsOnRows ─► the training loop
+    network ─► one pass over the data ─► features.npy [n, width] ─► HeadsOnRows ─► the training loop
 
 A row holds what each head reads, flattened, and then the network's own logits. Where a head begins with something that learns nothing,
 such as the mean over space, its result is stored, which is far smaller. Rows are float32; float16 where float32 would take more than
-`LARGE` bytes. The files are mapped into memory, not read into it; computing them holds one batch at a time.
+`LARGE` bytes. The file is mapped into memory, not read into it; computing it holds one batch at a time.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgeexit.data import Dataset, check_labels
-from edgeexit.data.named import DataSource
+from edgeexit.data import TrainingData, check_labels
+from edgeexit.data.streams import Batch, Places
 from edgeexit.errors import InputError
 from edgeexit.nets.attach import NetworkWithExits, split_head
 from edgeexit.nets.state import evaluation_mode
@@ -33,13 +35,12 @@ from edgeexit.util.progress import Progress, show_nothing
 from edgeexit.util.units import bytes_
 
 SCHEMA = "edgeexit.features/1"
-FEATURES, LABELS, HEADER = "features.npy", "labels.npy", "features.json"
+FEATURES, HEADER = "features.npy", "features.json"
 
 LARGE = 2**30
 """Bytes of float32 rows above which they are stored as float16."""
 
-_LARGEST_HALF = 65504.0
-_SMALL_SAMPLE = 2**15  # numbers; 3×96×96 is less
+_BATCH, _SMALL_BATCH, _SMALL_SAMPLE = 256, 32, 2**15  # the larger batch where a sample has at most so many numbers
 _STEPS = 50  # how often the pass notes on disk how far it is
 
 
@@ -90,64 +91,93 @@ class HeadsOnRows(nn.Module):
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Features of a data set in a folder.
+    """Features of a data set in a folder, as training data whose samples are the rows.
 
     Attributes:
+        name: name of the data that they are of.
         folder: where the files are.
         layout: of the rows.
         rows: [n, width] float32 or float16, mapped from the file.
-        labels: int64 [n].
+        y: labels int64 [n].
+        class_names: class names in the order of the labels; empty where they are not known.
     """
 
+    name: str
     folder: Path
     layout: RowLayout
-    rows: Tensor
-    labels: Tensor
+    rows: NDArray[np.floating[Any]]
+    y: NDArray[np.int64]
+    class_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return self.rows.shape[1:]
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of rows and labels."""
+        digest = hashlib.sha256(self.rows.data)
+        digest.update(self.y.data)
+        return digest.hexdigest()
+
+    def sample_hashes(self) -> list[bytes]:
+        """One 16-byte hash per row."""
+        return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in self.rows]
+
+    def batches(self, places: Iterable[Places]) -> Iterator[Batch]:
+        """One batch for each array of places, in that order."""
+        return ((self.rows[where], self.y[where]) for where in places)
 
     def remove(self) -> None:
-        """Delete the files; on the systems that edgeexit runs on, `rows` stays readable while it is used."""
-        for name in (HEADER, FEATURES, LABELS):
+        """Delete the files; the rows stay readable as long as they are used."""
+        for name in (HEADER, FEATURES):
             (self.folder / name).unlink(missing_ok=True)
 
     def __str__(self) -> str:
-        size = bytes_(self.rows.nbytes + self.labels.nbytes)
-        return f"{len(self.rows):,} rows of {self.layout.width:,} {str(self.rows.dtype).removeprefix('torch.')} numbers, {size}"
+        numbers = f"{self.layout.width:,} {self.rows.dtype} numbers"
+        return f"{len(self):,} rows of {numbers}, {bytes_(self.rows.nbytes)}"
 
 
 def cache_features(
-    network: NetworkWithExits, source: DataSource, folder: Path, *, progress: Progress = show_nothing
+    network: NetworkWithExits, data: TrainingData, folder: Path, *, progress: Progress = show_nothing
 ) -> FeatureCache:
     """Run the frozen network once over the data and keep what its heads read; goes on where an earlier call was interrupted.
 
     Args:
         network: its heads may be trained or not; the features do not depend on them.
-        source: labelled data, read piece by piece.
+        data: read a batch at a time.
         folder: where the files are written, made if missing.
         progress: watches the samples.
 
     Raises:
-        InputError: no labels, labels beyond the classes, or the disk is full.
+        InputError: labels beyond the classes, or the disk is full.
     """
-    pieces = _Pieces(network, source)
-    layout = pieces.find_layout()
-    half = 4 * source.count * layout.width > LARGE
-    key = pieces.compute_key(layout, half=half)
+    layout = _find_layout(network, data)
+    check_labels(data, layout.classes)
+    dtype = np.dtype(np.float16 if 4 * len(data) * layout.width > LARGE else np.float32)
+    note = _Note(folder, _compute_key(network, data, layout, dtype))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        done = _read_done(folder, key)
-        files = _open_files(folder, (source.count, layout.width), np.float16 if half else np.float32, new=done == 0)
-        _fill(pieces, files, done, _Note(folder, key), progress)
+        done = note.read()
+        shape = (len(data), layout.width)
+        rows = open_memmap(folder / FEATURES, "r+" if done else "w+", dtype, shape)
+        for stop in _fill(rows, _compute_rows(network, data, done), done, progress):
+            rows.flush()
+            note.write(stop)
     except OSError as error:
-        size = bytes_(source.count * layout.width * (2 if half else 4))
+        size = bytes_(len(data) * layout.width * dtype.itemsize)
         msg = f"the features cannot be kept in {folder}: {error.strerror or error}; they take {size}"
         raise InputError(msg) from error
-    rows, labels = (torch.from_numpy(file) for file in files)
-    return FeatureCache(folder, layout, rows, labels)
+    return FeatureCache(data.name, folder, layout, rows, data.y, data.class_names)
 
 
 @dataclass(frozen=True)
 class _Note:
-    """The header on disk, which says whose features the files hold and how many of them are there."""
+    """The header on disk, which says whose features the file holds and how many of them are there."""
 
     folder: Path
     key: str
@@ -157,95 +187,63 @@ class _Note:
         document = {"schema": SCHEMA, "key": self.key, "done": done}
         write_bytes(self.folder / HEADER, json.dumps(document).encode())
 
-
-def _read_done(folder: Path, key: str) -> int:
-    """How many rows of this key an earlier call has left; 0 where it left none, or those of something else."""
-    try:
-        document = json.loads((folder / HEADER).read_text())
-        fits = document["schema"] == SCHEMA and document["key"] == key
-        there = all((folder / name).is_file() for name in (FEATURES, LABELS))
-        return int(document["done"]) if fits and there else 0
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    def read(self) -> int:
+        """How many rows of this key an earlier call has left; 0 where it left none, or those of something else."""
+        try:
+            document = json.loads((self.folder / HEADER).read_text())
+            fits = document["schema"] == SCHEMA and document["key"] == self.key
+            return int(document["done"]) if fits and (self.folder / FEATURES).is_file() else 0
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
 
 
-def _open_files(
-    folder: Path, shape: tuple[int, int], dtype: type[np.floating[Any]], *, new: bool
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    if new:
-        (folder / HEADER).unlink(missing_ok=True)
-    mode = "w+" if new else "r+"
-    open_map = np.lib.format.open_memmap
-    rows = open_map(folder / FEATURES, mode, dtype, shape) if new else open_map(folder / FEATURES, mode)
-    labels = open_map(folder / LABELS, mode, np.int64, shape[:1]) if new else open_map(folder / LABELS, mode)
-    return rows, labels
-
-
-def _fill(
-    pieces: _Pieces, files: tuple[NDArray[Any], NDArray[Any]], done: int, note: _Note, progress: Progress
-) -> None:
-    rows, labels = files
-    count, size = len(rows), pieces.size
-    every = max(1, count // size // _STEPS) * size
-    for start in range(done, count, size):
+def _fill(rows: NDArray[Any], batches: Iterable[Tensor], done: int, progress: Progress) -> Iterator[int]:
+    """Write the rows from `done` on; gives how far it is each time that much is new."""
+    count, noted, start = len(rows), done, done
+    limit = float(np.finfo(rows.dtype).max)
+    for batch in batches:
         progress("features", start, count)
-        stop = min(start + size, count)
-        rows[start:stop], labels[start:stop] = pieces.compute(start, stop, rows.dtype)
-        if (start // size + 1) * size % every == 0 or stop == count:
-            for file in files:
-                assert isinstance(file, np.memmap)
-                file.flush()
-            note.write(stop)
+        rows[start : start + len(batch)] = batch.clamp(-limit, limit).numpy()
+        start += len(batch)
+        if start - noted >= count / _STEPS or start == count:
+            yield start
+            noted = start
     progress("features", count, count)
 
 
-class _Pieces:
-    """The rows of a source, piece by piece."""
+def _compute_rows(network: NetworkWithExits, data: TrainingData, start: int) -> Iterator[Tensor]:
+    """Rows float32 [b, width] on the CPU, of the samples from `start` on."""
+    size = _BATCH if math.prod(data.shape) <= _SMALL_SAMPLE else _SMALL_BATCH
+    places = (np.arange(i, min(i + size, len(data))) for i in range(start, len(data), size))
+    for inputs, _ in data.batches(places):
+        yield torch.cat([x.flatten(1) for x in _run(network, inputs)], 1).float().cpu()
 
-    def __init__(self, network: NetworkWithExits, source: DataSource) -> None:
-        self.network = network
-        self.source = source
-        self.device = next(network.parameters()).device
-        first = source.read(0, 1).inputs
-        numbers = sum(array.size for array in (first.values() if isinstance(first, dict) else (first,)))
-        self.size = 256 if numbers <= _SMALL_SAMPLE else 32
 
-    def find_layout(self) -> RowLayout:
-        """The layout, from the first sample."""
-        *read, last = self._run(self.source.read(0, 1))
-        return RowLayout(tuple(tuple(x.shape[1:]) for x in read), last.shape[1])
+def _run(network: NetworkWithExits, inputs: NDArray[Any]) -> list[Tensor]:
+    """What each head reads, and the network's logits."""
+    device = next(network.parameters()).device
+    with evaluation_mode(network), torch.no_grad():
+        features, last = network.compute_features(torch.from_numpy(inputs).to(device))
+        firsts = (split_head(head)[0] for head in network.heads)
+        return [*(_apply(layers, x) for layers, x in zip(firsts, features, strict=True)), last]
 
-    def compute(self, start: int, stop: int, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Rows [b, width] and labels [b] of the samples from `start` up to `stop`."""
-        data = self.source.read(start, stop)
-        parts = self._run(data)
-        rows = torch.cat([x.flatten(1) for x in parts], 1).float()
-        if dtype == np.float16:
-            rows = rows.clamp(-_LARGEST_HALF, _LARGEST_HALF)
-        return rows.cpu().numpy().astype(dtype), check_labels(data, parts[-1].shape[1])
 
-    def compute_key(self, layout: RowLayout, *, half: bool) -> str:
-        """SHA-256 of what the rows depend on: the network's own weights, the places, what heads read there, and the data."""
-        digest = hashlib.sha256()
-        for name, value in self.network.backbone.state_dict().items():
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        first = self.source.read(0, min(self.size, self.source.count))
-        names = [place.name for place in self.network.places]
-        facts = [names, layout.shapes, half, self.size, self.source.count, first.sha256]
-        digest.update(json.dumps(facts).encode())
-        return digest.hexdigest()
+def _find_layout(network: NetworkWithExits, data: TrainingData) -> RowLayout:
+    """The layout, from the first sample."""
+    inputs, _ = next(iter(data.batches([np.arange(1)])))
+    *read, last = _run(network, inputs)
+    return RowLayout(tuple(tuple(x.shape[1:]) for x in read), last.shape[1])
 
-    def _run(self, data: Dataset) -> list[Tensor]:
-        """What each head reads, and the network's logits."""
-        with evaluation_mode(self.network), torch.no_grad():
-            if isinstance(data.inputs, dict):
-                named = {name: torch.from_numpy(x).to(self.device) for name, x in data.inputs.items()}
-                features, last = self.network.compute_features(**named)
-            else:
-                features, last = self.network.compute_features(torch.from_numpy(data.inputs).to(self.device))
-            firsts = (split_head(head)[0] for head in self.network.heads)
-            return [*(_apply(layers, x) for layers, x in zip(firsts, features, strict=True)), last]
+
+def _compute_key(network: NetworkWithExits, data: TrainingData, layout: RowLayout, dtype: np.dtype[Any]) -> str:
+    """SHA-256 of what the rows depend on: the network's own weights, the places, what heads read there, and the data."""
+    digest = hashlib.sha256()
+    for name, value in network.backbone.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    names = [place.name for place in network.places]
+    digest.update(json.dumps([names, layout.shapes, str(dtype), data.sha256]).encode())
+    return digest.hexdigest()
 
 
 def _apply(layers: Sequence[nn.Module], x: Tensor) -> Tensor:

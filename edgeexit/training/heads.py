@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from edgeexit.data import Dataset, check_labels
-from edgeexit.data.named import DataSource
+from edgeexit.data import TrainingData, check_labels
 from edgeexit.errors import InputError
 from edgeexit.nets.attach import NetworkWithExits
 from edgeexit.nets.state import evaluation_mode
@@ -84,7 +84,7 @@ def make_head_phase(*, epochs: int = 15) -> TrainingPhase:
 
 def train_heads(
     network: NetworkWithExits,
-    source: DataSource,
+    data: TrainingData,
     out: Path,
     settings: HeadSettings,
     *,
@@ -95,7 +95,7 @@ def train_heads(
 
     Args:
         network: as `edgeexit.add_exits` returns it.
-        source: labelled training data, read piece by piece where features are kept.
+        data: training data, a `Dataset` or anything that is read batch by batch.
         out: folder of the run, made if missing.
         settings: how.
         resume: go on from the folder's checkpoint; the weights get the same bits as without the interruption.
@@ -111,7 +111,7 @@ def train_heads(
     if _NAME not in checkpoint.finished:
         with use_deterministic_algorithms(), join_process_group() as group:
             run = _HeadRun(network.to(group.device), settings, out, checkpoint, progress)
-            about = run.run_on_samples(source, group, why_not) if why_not else run.run_on_features(source, group)
+            about = run.run_on_samples(data, group, why_not) if why_not else run.run_on_features(data, group)
     network.load_state_dict(checkpoint.finished[_NAME])
     with replace_atomically(out / WEIGHTS) as scratch:
         torch.save(checkpoint.finished[_NAME], scratch)
@@ -135,23 +135,20 @@ class _HeadRun:
     checkpoint: Checkpoint
     progress: Progress
 
-    def run_on_features(self, source: DataSource, group: ProcessGroup) -> str:
+    def run_on_features(self, data: TrainingData, group: ProcessGroup) -> str:
         """Train on features that are computed once; says what was kept of them."""
-        cache = cache_features(self.network, source, self.out, progress=self.progress)
-        y = cache.labels.to(group.device)
-        setup = TrainingSetup(cache.rows, y, self.settings.augment, self.settings.seed, group)
+        cache = cache_features(self.network, data, self.out, progress=self.progress)
+        setup = TrainingSetup(cache, self.settings.augment, self.settings.seed, group)
         self._fit(HeadsOnRows(self.network, cache.layout), setup)
         if self.settings.keep_features:
             return f"{cache}, kept in {self.out}"
         cache.remove()
         return f"{cache}, removed when the heads were trained"
 
-    def run_on_samples(self, source: DataSource, group: ProcessGroup, why: str) -> str:
+    def run_on_samples(self, data: TrainingData, group: ProcessGroup, why: str) -> str:
         """Train on the samples, running the whole network for each."""
-        data = source.read(0, source.count)
-        x, y = torch.from_numpy(data.x), torch.from_numpy(check_labels(data, _count_classes(self.network, data)))
-        setup = TrainingSetup(x.to(group.device), y.to(group.device), self.settings.augment, self.settings.seed, group)
-        self._fit(self.network, setup)
+        check_labels(data, _count_classes(self.network, data))
+        self._fit(self.network, TrainingSetup(data, self.settings.augment, self.settings.seed, group))
         return f"none: {why}"
 
     def _fit(self, module: nn.Module, setup: TrainingSetup) -> None:
@@ -181,10 +178,10 @@ class _HeadRun:
         checkpoint.save(self.out / CHECKPOINT)
 
 
-def _count_classes(network: NetworkWithExits, data: Dataset) -> int:
+def _count_classes(network: NetworkWithExits, data: TrainingData) -> int:
+    inputs, _ = next(iter(data.batches([np.arange(1)])))
     with evaluation_mode(network), torch.no_grad():
-        first = torch.from_numpy(data.x[:1]).to(next(network.parameters()).device)
-        return int(network(first)[-1].shape[1])
+        return int(network(torch.from_numpy(inputs).to(next(network.parameters()).device))[-1].shape[1])
 
 
 def _open(out: Path, key: str, *, resume: bool) -> Checkpoint:
