@@ -32,3 +32,22 @@ def find_leaves(
     for k in reversed(range(len(scores))):
         leaves[scores[k] >= thresholds[k]] = k
     return leaves
+
+
+COLLAPSE_SHARE = 0.99
+"""Share of the samples at one exit from which the exits count as collapsed: in EENet's thesis (Demir 2019, Table 4.2) 9,996 of 10,000
+samples leave at the second of three exits."""
+
+
+def find_collapse(exit_rates: Sequence[float]) -> int | None:
+    """Find the one exit, counted from 1, that nearly all samples leave at; None where they spread.
+
+    Args:
+        exit_rates: share of the samples leaving at each exit, [N].
+
+    Example:
+        >>> find_collapse([0.0, 0.9996, 0.0004])
+        2
+    """
+    largest = max(range(len(exit_rates)), key=lambda k: exit_rates[k])
+    return largest + 1 if exit_rates[largest] >= COLLAPSE_SHARE else None

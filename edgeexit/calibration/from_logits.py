@@ -32,8 +32,8 @@ def replay_table(
         logits: of every exit, first exit first: [n, N, classes], or N arrays [n, classes].
         labels: true classes, int [n]; None without labels, where the agreement with the last exit is all that is known.
         criterion: by name, or itself. None: `logits` are answers and `scores` inner scores already, as `Runner.replay` gives them.
-        scores: [n, N-1] or [n, N]; of the last exit they are not looked at. The network's own for `learned`; inner ones where
-            there is no criterion.
+        scores: [n, N-1] or [n, N]; of the last exit they are not looked at. The network's own for `learned` and
+            `learned_mean`; inner ones where there is no criterion.
         cost_s: seconds of leaving at each exit: [N], or N arrays of measured latencies.
         macs: multiply-accumulates done by leaving at each exit, [N]. Without `cost_s` the table is in these, and targets in time are
             refused.
@@ -157,10 +157,10 @@ def _decide(
             else "computes its scores from the logits: leave out scores="
         )
         raise InputError(f"{what} {how}.")
-    if needed:
-        sign = 1 if rule is None else rule.sign
-        return ExitOutputs(logits, sign * _read_scores(scores, logits.shape))
-    assert rule is not None
+    own = _read_scores(scores, logits.shape) if scores is not None else None
+    if rule is None:
+        assert own is not None
+        return ExitOutputs(logits, own)
     if rule.weighs_costs and macs is None:
         msg = f"criterion {rule.name!r} weighs exits by the multiply-accumulates of reaching them: give macs=."
         raise InputError(msg)
@@ -168,7 +168,7 @@ def _decide(
     if costs.shape != logits.shape[1:2]:
         msg = f"macs must be [{logits.shape[1]}] for the exits of the logits, not {list(costs.shape)}."
         raise InputError(msg)
-    found = rule.answers(logits, costs.tolist())
+    found = rule.answers(logits, costs.tolist(), own)
     return ExitOutputs(found.logits, rule.sign * found.scores)
 
 

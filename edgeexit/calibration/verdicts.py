@@ -12,6 +12,7 @@ from edgeexit.calibration.replay import Indices, ReplayTable, find_falling_exits
 from edgeexit.calibration.solver.problem import FEW_EXITS, build_problem
 from edgeexit.calibration.solver.search import QUICK, Policy, find_best_boundaries, make_policy
 from edgeexit.calibration.targets import Target, parse_target
+from edgeexit.leaving import find_collapse
 from edgeexit.measure.statistics import NORMAL_95
 from edgeexit.util import units
 
@@ -77,10 +78,19 @@ def _check_payment(table: ReplayTable, policy: Policy) -> Iterator[Remark]:
 
 
 def _check_exits(policy: Policy) -> Iterator[Remark]:
-    if max(policy.exit_rates) == 1.0:
-        only = policy.exit_rates.index(1.0) + 1
-        yield Remark("one_exit", f"all samples leave at exit {only}: a network that ends there does the same.")
-        return
+    only = find_collapse(policy.exit_rates)
+    if only is not None:
+        rate = policy.exit_rates[only - 1]
+        if rate == 1.0:
+            text = f"all samples leave at exit {only}: a network that ends there does the same."
+        else:
+            text = (
+                f"{units.percent(rate, 2)} of the samples leave at exit {only}, so that the other exits hardly take part: a network that "
+                "ends there does nearly the same."
+            )
+        yield Remark("one_exit", text)
+        if rate == 1.0:
+            return
     unused = [k for k, rate in enumerate(policy.exit_rates[:-1], 1) if rate == 0]
     for k in unused:
         yield Remark("unused_exit", f"no sample leaves at exit {k}: its head costs time and is never used.")

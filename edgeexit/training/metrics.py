@@ -1,30 +1,194 @@
-"""Metrics of a trained network: accuracy of each exit, and of leaving early at one entropy threshold."""
+"""Every exit of a torch module run on labelled data, and the metrics of what comes out."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeexit.criteria import entropy
+from edgeexit.calibration import Outcome, ReplayTable, replay_table
+from edgeexit.criteria import Criterion
+from edgeexit.criteria import criterion as find_criterion
 from edgeexit.data import TrainingData, read_in_order
-from edgeexit.leaving import find_leaves
-from edgeexit.nets.outputs import run_exits
+from edgeexit.errors import InputError
+from edgeexit.leaving import find_collapse
+from edgeexit.nets.outputs import ExitTensors, run_exits
+from edgeexit.util import units
+
+if TYPE_CHECKING:
+    from edgeexit.training.losses import Loss
 
 Logits = list[NDArray[np.float32]]
 
 
-def compute_logits(module: nn.Module, data: TrainingData, *, batch: int = 1000) -> Logits:
-    """Logits [n, classes] of every exit, first exit first, in evaluation mode."""
+@dataclass(frozen=True, eq=False)
+class RecordedExits:
+    """What every exit of a network said about labelled samples.
+
+    Attributes:
+        logits: float32 [n, N, classes].
+        scores: float32 [n, N-1], the early exits' own scores; None where not every early exit gives one.
+        labels: int64 [n].
+        loss: mean of the loss over the samples; None where none was asked for.
+    """
+
+    logits: NDArray[np.float32]
+    scores: NDArray[np.float32] | None
+    labels: NDArray[np.int64]
+    loss: float | None = None
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Share of right answers of each exit, [N]."""
+        return [float(share) for share in (self.logits.argmax(-1) == self.labels[:, None]).mean(axis=0)]
+
+    def make_table(self, criterion: str | Criterion, macs: Sequence[float]) -> ReplayTable:
+        """The replay table under a criterion, with the multiply-accumulates of leaving at each exit, [N].
+
+        Raises:
+            InputError: the criterion takes scores that the network does not give, or `macs` are of another number of exits.
+        """
+        rule = find_criterion(criterion) if isinstance(criterion, str) else criterion
+        if rule.learned and self.scores is None:
+            msg = f"criterion {rule.name!r} takes the network's own scores, and not every early exit of this network gives one."
+            raise InputError(msg)
+        scores = self.scores if rule.learned else None
+        return replay_table(self.logits, self.labels, rule, scores=scores, macs=macs)
+
+
+def record_exits(
+    module: nn.Module, data: TrainingData, *, loss: Loss | None = None, batch: int = 1000
+) -> RecordedExits:
+    """Run every exit on every sample, in the order of the data and in evaluation mode, in which the module stays.
+
+    Args:
+        module: forward returns or marks every exit, see `edgeexit.nets.outputs`.
+        data: labelled samples.
+        loss: a loss of training to compute on the way, per batch; its mean is kept.
+        batch: samples at a time.
+    """
     device = next(module.parameters()).device
     module.eval()
-    rows = (torch.from_numpy(x).to(device) for x, _ in read_in_order(data, batch))
+    logits, scores, labels, total = [], [], [], 0.0
     with torch.no_grad():
-        parts = [[e.logits.float().cpu().numpy() for e in run_exits(module, x)] for x in rows]
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+        for x, y in read_in_order(data, batch):
+            exits = [_convert_to_float32(e) for e in run_exits(module, torch.from_numpy(x).to(device))]
+            logits.append(torch.stack([e.logits for e in exits], dim=1).cpu().numpy())
+            scores.append(_stack_scores(exits[:-1]))
+            labels.append(y)
+            total += 0.0 if loss is None else float(loss(exits, torch.from_numpy(y).to(device))) * len(y)
+    own = [part for part in scores if part is not None]
+    return RecordedExits(
+        np.concatenate(logits),
+        np.concatenate(own) if own else None,
+        np.concatenate(labels),
+        None if loss is None else total / len(data),
+    )
+
+
+def evaluate_exits(
+    module: nn.Module,
+    data: TrainingData,
+    *,
+    macs: Sequence[float] | None = None,
+    criterion: str | Criterion = "entropy",
+    thresholds: Sequence[float] = (),
+    loss: Loss | None = None,
+) -> dict[str, Any]:
+    """Figures of a network on held-out data: what the trainer writes into its history every few epochs. JSON-ready.
+
+    Args:
+        module: the network as it is; left in evaluation mode.
+        data: labelled samples that it is not trained on: the calibration part.
+        macs: multiply-accumulates of leaving at each exit, [N] (`edgeexit.nets.costs.exit_costs(module, example).reach_macs`); None
+            where they are not known.
+        criterion: the recipe's.
+        thresholds: the recipe's, one per early exit in the criterion's own unit. Empty: the same threshold at every early exit, as loose as
+            it can be without any loss on these samples (`find_shared_threshold`).
+        loss: the phase's loss.
+
+    Returns:
+        `calibration_accuracy` per exit, [N]; `calibration_loss` where a loss is given; with two exits or more `early_exit`: the
+        `criterion`, its `thresholds` in its own unit, and what they do: `accuracy`, `exit_rates` [N], mean `macs` (None where not known),
+        and `one_exit`: the exit, from 1, where at least 99 % of the samples leave (the exits have collapsed), or None.
+
+    Raises:
+        InputError: another number of thresholds than early exits, or a criterion for scores that the network does not give.
+
+    Example:
+        >>> import torch
+        >>> from edgeexit.data import load_data
+        >>> from edgeexit.nets import build
+        >>> _ = torch.manual_seed(0)
+        >>> found = evaluate_exits(build("lenet"), load_data("digits:test"), macs=[2e5, 1e6], thresholds=[3.0])
+        >>> found["early_exit"]["exit_rates"], found["early_exit"]["one_exit"], found["early_exit"]["macs"]
+        ([1.0, 0.0], 1, 200000.0)
+    """
+    recorded = record_exits(module, data, loss=loss)
+    figures: dict[str, Any] = {} if recorded.loss is None else {"calibration_loss": recorded.loss}
+    figures["calibration_accuracy"] = recorded.accuracies
+    if recorded.logits.shape[1] > 1:
+        figures["early_exit"] = _describe_early_exit(recorded, macs, criterion, thresholds)
+    return figures
+
+
+def _describe_early_exit(
+    recorded: RecordedExits, macs: Sequence[float] | None, criterion: str | Criterion, thresholds: Sequence[float]
+) -> dict[str, Any]:
+    rule = find_criterion(criterion) if isinstance(criterion, str) else criterion
+    exits = recorded.logits.shape[1]
+    table = recorded.make_table(rule, macs if macs is not None else range(1, exits + 1))
+    inner = [rule.inner(t) for t in thresholds] or [find_shared_threshold(table)] * (exits - 1)
+    outcome = table.evaluate(inner)
+    return {
+        "criterion": rule.name,
+        "thresholds": [rule.own(t) for t in inner],
+        "accuracy": outcome.accuracy,
+        "exit_rates": list(outcome.exit_rates),
+        "macs": None if macs is None else outcome.macs,
+        "one_exit": find_collapse(outcome.exit_rates),
+    }
+
+
+def describe_collapse(figures: dict[str, Any]) -> str:
+    """The line that tells of collapsed exits in what `evaluate_exits` returned; empty where they have not collapsed.
+
+    Example:
+        >>> describe_collapse({"early_exit": {"one_exit": 2, "exit_rates": [0.0, 0.9996, 0.0004]}})
+        'exits have collapsed: 99.96 % of the calibration samples leave at exit 2'
+    """
+    early = figures.get("early_exit", {})
+    if (exit_ := early.get("one_exit")) is None:
+        return ""
+    rate = units.percent(early["exit_rates"][exit_ - 1])
+    return f"exits have collapsed: {rate} of the calibration samples leave at exit {exit_}"
+
+
+def find_shared_threshold(table: ReplayTable, *, drop: float = 0.0) -> float:
+    """The loosest inner threshold that, at every early exit alike, loses at most `drop` (a share) of the last exit's accuracy.
+
+    Among at most 500 of the table's scores; just above the largest, so that none leaves, where all of these lose more.
+    """
+    assert table.correct is not None
+    never = np.nextafter(table.scores.max(), np.float32(np.inf))
+    candidates = np.unique(np.append(table.scores, never))[::-1]  # from the one that none reaches downwards
+    need = float(table.correct[:, -1].mean()) - drop - 1e-12
+    good = [t for t in _thin_candidates(candidates) if _evaluate_shared(table, t).quality >= need]
+    return min(good, default=float(never))
+
+
+def _evaluate_shared(table: ReplayTable, threshold: float) -> Outcome:
+    return table.evaluate([threshold] * (table.exits - 1))
+
+
+def compute_logits(module: nn.Module, data: TrainingData, *, batch: int = 1000) -> Logits:
+    """Logits [n, classes] of every exit, first exit first, in evaluation mode."""
+    return list(np.moveaxis(record_exits(module, data, batch=batch).logits, 1, 0))
 
 
 def compute_accuracies(logits: Logits, labels: NDArray[np.int64]) -> list[float]:
@@ -43,22 +207,27 @@ def evaluate_early_exit(
     Returns:
         `threshold` in nats, and on `used_on`: `accuracy`, `exit_rates`.
     """
-    logits, labels = chosen_on
-    need = float((logits[-1].argmax(-1) == labels).mean()) - drop
-    candidates = np.unique(np.concatenate([[-1.0], *(entropy(z) for z in logits[:-1])]).astype(np.float64))
-    results = {t: _leave(logits, labels, t) for t in _thin_candidates(candidates)}
-    threshold = max((t for t, (accuracy, _) in results.items() if accuracy >= need - 1e-12), default=-1.0)
-    accuracy, rates = _leave(*used_on, threshold)
-    return {"drop": drop, "threshold": max(threshold, 0.0), "accuracy": accuracy, "exit_rates": rates}
+    chosen, used = (replay_table(list(z), y, "entropy", macs=range(1, len(z) + 1)) for z, y in (chosen_on, used_on))
+    threshold = find_shared_threshold(chosen, drop=drop)
+    outcome = _evaluate_shared(used, threshold)
+    return {
+        "drop": drop,
+        "threshold": max(-threshold, 0.0),
+        "accuracy": outcome.accuracy,
+        "exit_rates": list(outcome.exit_rates),
+    }
 
 
-def _thin_candidates(candidates: NDArray[np.float64], most: int = 500) -> list[float]:
+def _thin_candidates(candidates: NDArray[np.float32], most: int = 500) -> list[float]:
     places = np.unique(np.linspace(0, len(candidates) - 1, min(most, len(candidates))).astype(int))
     return [float(c) for c in candidates[places]]
 
 
-def _leave(logits: Logits, labels: NDArray[np.int64], threshold: float) -> tuple[float, list[float]]:
-    left = find_leaves([-entropy(z) for z in logits[:-1]], [-threshold] * (len(logits) - 1))
-    answers = np.stack([z.argmax(-1) for z in logits])[left, np.arange(len(labels))]
-    rates = np.bincount(left, minlength=len(logits)) / len(labels)
-    return float((answers == labels).mean()), [float(r) for r in rates]
+def _convert_to_float32(e: ExitTensors) -> ExitTensors:
+    return ExitTensors(e.name, e.logits.float(), e.score if e.score is None else e.score.float())
+
+
+def _stack_scores(early: Sequence[ExitTensors]) -> NDArray[np.float32] | None:
+    """Own scores [b, N-1] of the early exits; None where one has none."""
+    scores = [e.score.flatten() for e in early if e.score is not None]
+    return torch.stack(scores, dim=1).cpu().numpy() if scores and len(scores) == len(early) else None

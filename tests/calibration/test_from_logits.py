@@ -80,6 +80,16 @@ def test_learned_scores_are_taken_as_the_network_gives_them() -> None:
     assert table.sha256() == replay_table(logits, None, "learned", scores=scores[:, :2], macs=MACS).sha256()
 
 
+def test_answers_mixed_by_stopping_probabilities_are_those_of_the_criterion() -> None:
+    """`learned_mean` decides by the network's scores and answers with what they mix; the last exit's score does not count."""
+    logits, scores = make_logits(3), np.random.default_rng(3).random((60, 3)).astype(np.float32)
+    table = replay_table(logits, np.zeros(60, int), "learned_mean", scores=scores[:, :2], macs=MACS)
+    mixed = criterion("learned_mean").answers(logits, MACS, scores).logits.argmax(-1)
+
+    assert np.array_equal(mixed == 0, table.correct)  # type: ignore[arg-type]  # there are labels
+    assert np.array_equal(scores[:, :2], table.scores)
+
+
 @pytest.mark.parametrize("as_labels", [True, False])
 def test_a_drop_is_counted_from_the_plain_network_where_one_is_given(as_labels: bool) -> None:
     """Its right answers are what is lost; agreement is with it, too."""

@@ -146,6 +146,19 @@ def test_useless_exits_and_scores_are_said() -> None:
     assert "few_samples" in codes(table.take(np.arange(200)), f"mean<={budget(table, 0.5)!r}s")
 
 
+@pytest.mark.parametrize(("early", "told"), [(0, True), (10, True), (11, False), (990, True), (1000, True)])
+def test_exits_have_collapsed_from_99_percent_of_the_samples_at_one(early: int, told: bool) -> None:
+    """9,996 of 10,000 at one exit are as good as all; the remark says how many they are."""
+    scores = np.arange(1000, dtype=np.float32)[:, None]
+    right = np.column_stack([scores[:, 0] >= 1000 - early, np.ones(1000)]) > 0
+    table = ReplayTable.from_arrays(scores, right, [1.0, 3.0])
+    found = {v.code: v.text for v in find_remarks(table, optimise(table, "drop<=0"))}
+
+    assert told == ("one_exit" in found)
+    if early in (10, 990):
+        assert "99.00 % of the samples leave at exit" in found["one_exit"]
+
+
 def test_a_head_that_costs_more_than_it_gains_is_recommended_away() -> None:
     """Exit 2 is a copy of exit 1 that costs a lot: the remark names it and what dropping it gains."""
     table = world(5, 2000, 3)
