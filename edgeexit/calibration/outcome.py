@@ -8,8 +8,27 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
+class HasQuality:
+    """What a policy does to the answers; base of `Outcome` and of `Policy`, which have these fields.
+
+    Attributes:
+        accuracy: share of answers that are right; None without labels.
+        agreement: share of answers that are the backbone's; None where not recorded.
+    """
+
+    accuracy: float | None
+    agreement: float | None
+
+    @property
+    def quality(self) -> float:
+        """Accuracy, or agreement where there are no labels."""
+        value = self.accuracy if self.accuracy is not None else self.agreement
+        assert value is not None
+        return value
+
+
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(HasQuality):
     """The outcome of a policy on a set of samples.
 
     Attributes:
@@ -30,13 +49,6 @@ class Outcome:
         """Share of samples leaving at each exit, [N]."""
         total = sum(self.counts)
         return tuple(c / total for c in self.counts)
-
-    @property
-    def quality(self) -> float:
-        """Accuracy, or agreement where there are no labels."""
-        value = self.accuracy if self.accuracy is not None else self.agreement
-        assert value is not None
-        return value
 
 
 def compute_mean_cost(counts: ArrayLike, per_exit: NDArray[np.float64]) -> float:

@@ -1,9 +1,13 @@
-"""Optimality gap: an upper bound on all thresholds by branch and bound over boxes of boundaries.
+"""Optimality gap: an upper bound of the goal over all thresholds, by branch and bound over boxes of boundaries.
 
-Limits go into the goal with multipliers (any non-negative ones give a valid bound). Within a box most samples leave where they leave
-whatever the thresholds; the others are bounded by terms of one and of two exits (`majorant`). The bound is loose only by samples that are
-undecided at several exits at once, so it tightens faster than the box shrinks. Each box moves the multipliers of its halves towards what
-makes its own bound less, by a Polyak step, so that boxes far below a limit do not pay for it.
+* Relaxation: the limits are added to the goal with multipliers (prices). Any non-negative prices give a valid bound; good ones a tight one.
+* Bounding a box: most samples leave at the same exit for all boundaries of the box, so their sums are exact. The sums of the undecided ones
+  are bounded by terms of one exit and of two exits (module `upper_bound`). Only samples undecided at several exits make the bound loose,
+  so that it tightens faster than the box shrinks.
+* Branching: the box with the largest bound is cut in two. Its halves get prices of their own, one Polyak step from its prices, so that a
+  box far below a limit does not pay for that limit.
+
+`docs/search.md` derives the bound and works through an example.
 """
 
 from __future__ import annotations
@@ -53,11 +57,13 @@ class SearchBox:
     """A box of boundaries.
 
     Attributes:
-        extent, decided: the box, and the sums of the samples that it decides.
-        bound: upper bound of the goal; -inf where nothing in the box is feasible. best: the boundaries that the bound likes best.
-        reached: the goal at `best` where it keeps all limits, else -inf.
-        prices: multipliers for its halves, [limits].
-        split: the axis to cut, and where; None for a single point.
+        extent: the boundaries of the box.
+        decided: the sums of the samples whose exit is the same everywhere in the box.
+        bound: upper bound of the goal in the box; -inf where no boundaries of the box are feasible.
+        best: boundaries [N-1] at which the upper bound is largest.
+        reached: the goal at `best` if `best` keeps all limits, else -inf.
+        prices: multipliers for the halves of the box, [limits].
+        split: the exit at which to cut the box, and the last boundary of the lower half; None for a single point.
     """
 
     extent: BoundaryRange
@@ -70,10 +76,15 @@ class SearchBox:
 
 
 def compute_upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> tuple[float, list[Boundaries]]:
-    """An upper bound of the goal over all feasible boundaries, after looking at `work` undecided samples times exits.
+    """An upper bound of the goal over all feasible boundaries, and boundaries that may be better than the given ones.
 
-    Also the points that the boxes with the highest bounds like best, and the best feasible one met: worth a try where the bound is above
-    what is reached. With many exits boxes tighten too slowly, and the bound is that of `decomposition`.
+    The latter are the best points of the boxes with the largest bounds, and the best feasible point met. With more than `FEW_EXITS` exits
+    boxes tighten too slowly, and the bound is that of the module `decomposition`.
+
+    Args:
+        problem: the goal, the limits and the table.
+        boundaries: a feasible policy; boxes that cannot beat it are dropped.
+        work: the effort, as a number of undecided samples times exits.
     """
     if problem.table.exits > FEW_EXITS:
         return compute_decomposed_bound(problem, boundaries, fit_multipliers(problem, boundaries), work), []
@@ -84,11 +95,13 @@ def compute_upper_bound(problem: Problem, boundaries: Boundaries, work: int) -> 
     prices = np.array(fit_multipliers(problem, boundaries))
     order = counter()
     root = _bound_box(priced, BoundaryRange(np.zeros_like(tops), tops), nothing, (prices, point, np.inf), reached)
-    heap = [(-root.bound, next(order), root)]
+    heap = [
+        (-root.bound, next(order), root)
+    ]  # largest bound first; `order` keeps boxes of the same bound from being compared
     while heap and work > 0:
         box = heap[0][2]
         if priced.round_down(box.bound) <= reached or box.split is None:
-            break
+            break  # no box can be better than this one, and this one is no better than what is reached, or exact
         heapq.heappop(heap)
         work -= _CHARGE * max(len(box.decided.undecided), _LEAST_CHARGED) * len(tops)
         for extent in _split_box(box):
@@ -122,17 +135,25 @@ def _bound_box(
     known: tuple[Floats, Indices, float],
     reached: float,
 ) -> SearchBox:
-    """Decide what a box decides beyond what the box around it did, and bound the rest at its prices; `known` also has a good point, and
-    the bound of the box around.
+    """Bound the goal in a box.
+
+    Args:
+        priced: the problem with its limits in the goal.
+        extent: the box.
+        before: what the enclosing box has decided; only its undecided samples are looked at.
+        known: prices for this box [limits], a good point [N-1], and the bound of the enclosing box.
+        reached: the goal of the best policy known, which scales the step of the prices.
     """
     prices, point, above = known
     ranks = priced.ranks[:, before.undecided]
+    # Samples that this box decides and the enclosing one did not: their sums at the one exit where they can leave are exact.
     undecided, first_sure = _find_undecided(ranks, extent)
     open_ = undecided.any(axis=0)
     decided = DecidedSums(
         before.sums + priced.sum_at_exits(first_sure[~open_], before.undecided[~open_]), before.undecided[open_]
     )
     ranks, undecided, first_sure = ranks[:, open_], undecided[:, open_], first_sure[open_]
+    # Costs that rise with the exit are least when every undecided sample leaves at the first exit it may leave at.
     least = decided.sums + priced.sum_at_exits(undecided.argmax(axis=0), decided.undecided)
     if (least[1:] > priced.limits)[priced.rising].any():
         return SearchBox(extent, decided, -np.inf, extent.low, -np.inf, prices, None)
@@ -140,10 +161,12 @@ def _bound_box(
         feasible = not (decided.sums[1:] > priced.limits).any()
         worth = float(decided.sums[0]) if feasible else -np.inf
         return SearchBox(extent, decided, min(worth, above), extent.low, worth, prices, None)
+    # The Lagrangian: the decided sums, the bound of the undecided ones, and the prices times what the decided samples leave of the limits.
     start, delta = _telescope_sums(priced.weights(prices, decided.undecided), undecided, first_sure)
     samples = UndecidedSamples(ranks, undecided, delta)
     bound, best = samples.bound(point, *extent)
     bound += decided.sums[0] + start + float(prices @ (priced.limits - decided.sums[1:]))
+    # The point where the bound is largest, evaluated exactly: it may be a better policy, and it says which limits need higher prices.
     stops = undecided & (ranks >= best[:, None])
     leaves = np.where(stops.any(axis=0), stops.argmax(axis=0), first_sure)
     sums = decided.sums + priced.sum_at_exits(leaves, decided.undecided)
@@ -160,7 +183,11 @@ def _bound_box(
 
 
 def _step_prices(prices: Floats, over: Floats, gap: float) -> Floats:
-    """Prices after a Polyak step towards a bound less by `gap`: up where the favourite is over a limit, down where it has room."""
+    """Prices after a Polyak step that aims at a bound less by `gap`.
+
+    The negative excess over the limits is a subgradient of the bound, so a price rises where the point of the largest bound breaks the
+    limit (Polyak 1969, "Minimization of unsmooth functionals").
+    """
     steepness = float(over @ over)
     if gap <= 0 or not steepness:
         return prices
@@ -175,8 +202,8 @@ def _find_undecided(ranks: Ranks, extent: BoundaryRange) -> tuple[NDArray[np.boo
     low, high = extent
     undecided = np.zeros((axes, samples), np.bool_)
     first_sure = np.full(samples, axes, np.int64)
-    for k in reversed(range(axes)):
-        sure = ranks[k] >= high[k]
+    for k in reversed(range(axes)):  # backwards, so that the earliest exit is written last
+        sure = ranks[k] >= high[k]  # leaves at exit k, if it gets there, at every boundary of the box
         undecided[k] = (ranks[k] >= low[k]) & ~sure
         first_sure[sure] = k
     undecided &= np.arange(axes)[:, None] < first_sure
@@ -184,7 +211,13 @@ def _find_undecided(ranks: Ranks, extent: BoundaryRange) -> tuple[NDArray[np.boo
 
 
 def _telescope_sums(weights: Floats, undecided: NDArray[np.bool_], first_sure: Indices) -> tuple[float, Floats]:
-    """Σ of the values at each sample's first possible exit, and δ [N-1, n]: what passing an undecided exit, and all before, adds."""
+    """The sum of a sample's value over its exits, written as a start and differences.
+
+    Returns:
+        Σ over samples of the value at the first exit where the sample may leave; and δ [N-1, n], what is added when it passes an undecided
+        exit and all undecided exits before. δ is 0 at exits where it is not undecided.
+    """
+    # Backwards from the exit where it leaves for sure: δ of an exit is the value at its next possible exit less the value here.
     after = weights[first_sure, np.arange(weights.shape[1])]
     delta = np.zeros(undecided.shape)
     for k in reversed(range(len(undecided))):
@@ -195,7 +228,7 @@ def _telescope_sums(weights: Floats, undecided: NDArray[np.bool_], first_sure: I
 
 
 def _split(samples: UndecidedSamples, extent: BoundaryRange) -> tuple[int, int] | None:
-    """Cut the exit with the most at stake among samples whose bound is loose, in the middle of them."""
+    """The exit with the most at stake among the samples whose bound is loose, and the median of their ranks there."""
     low, high = extent
     wide = high > low
     if not wide.any():
@@ -205,14 +238,24 @@ def _split(samples: UndecidedSamples, extent: BoundaryRange) -> tuple[int, int] 
     if not (stake * wide).any():
         stake, loose = samples.undecided.sum(axis=1).astype(np.float64), np.ones_like(loose)
     axis = int(np.argmax(np.where(wide, stake, -1.0)))
+    # At the median: each half decides half of these samples.
     here = samples.ranks[axis, loose & samples.undecided[axis]]
     at = int(np.partition(here, len(here) // 2)[len(here) // 2]) if len(here) else int(low[axis])
     return axis, min(max(at, int(low[axis])), int(high[axis]) - 1)
 
 
 def fit_multipliers(problem: Problem, boundaries: Boundaries, cells: int = 2**14, turns: int = 4) -> list[float]:
-    """A price per limit that makes the relaxed problem's best, over a grid and over the planes through `boundaries`, as small as possible;
-    one price after the other by halving. With many exits they are those of `ascent`.
+    """Prices [limits] that make the largest value of the relaxed problem small.
+
+    The largest value is taken over a grid and over the planes through `boundaries`, and minimised in one price after the other by
+    bisection.
+    With more than `FEW_EXITS` exits the prices are those of the module `coordinate_ascent`.
+
+    Args:
+        problem: the goal and the limits.
+        boundaries: a policy; pairs of its boundaries are varied.
+        cells: the most cells of the grid.
+        turns: rounds over the prices, where there are two or more.
     """
     if not problem.limits:
         return []
@@ -231,7 +274,7 @@ def fit_multipliers(problem: Problem, boundaries: Boundaries, cells: int = 2**14
 
 
 def _find_best_price(goal: Floats, excess: Floats) -> float:
-    """The λ >= 0 at which max(goal - λ·excess) is least."""
+    """The λ >= 0 at which max(goal - λ·excess) is least: a convex function of λ whose slope is minus the excess at its maximum."""
     if excess[np.argmax(goal)] <= 0:
         return 0.0
     high = float(np.ptp(goal)) / (float(np.ptp(excess)) or 1.0)

@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.calibration.outcome import Outcome
+from edgeexit.calibration.outcome import HasQuality, Outcome
 from edgeexit.calibration.replay import Floats
 from edgeexit.calibration.solver.branch_and_bound import compute_upper_bound
 from edgeexit.calibration.solver.coordinate_ascent import climb_at_prices, optimize_prices
@@ -69,7 +69,7 @@ THOROUGH = Effort(12, work=300.0)
 
 
 @dataclass(frozen=True)
-class Policy:
+class Policy(HasQuality):
     """Thresholds, and what they do on the table they were found on.
 
     Attributes:
@@ -115,13 +115,6 @@ class Policy:
         if self.macs is not None and math.isnan(self.mean_s):
             return self.macs
         return self.mean_s
-
-    @property
-    def quality(self) -> float:
-        """Accuracy, or agreement where there are no labels."""
-        value = self.accuracy if self.accuracy is not None else self.agreement
-        assert value is not None
-        return value
 
 
 def make_policy(problem: Problem, boundaries: Boundaries, gap: float | None) -> Policy:
