@@ -76,14 +76,23 @@ SLOW_FIXTURES = ("result", "full", "wheel")
 """A measured result takes processes of its own."""
 
 
+def is_slow_file(path: Path) -> bool:
+    """Whether all tests of a file train, export, measure in other processes, or need a tool that takes seconds to start."""
+    place = path.relative_to(Path(__file__).parent)
+    return place.parts[0] in SLOW_FOLDERS or place.as_posix() in SLOW_FILES
+
+
 def is_slow(item: pytest.Item) -> bool:
-    """Whether a test trains, exports, measures in other processes, or needs a tool that takes seconds to start."""
-    place = item.path.relative_to(Path(__file__).parent)
-    return (
-        place.parts[0] in SLOW_FOLDERS
-        or place.as_posix() in SLOW_FILES
-        or bool(set(SLOW_FIXTURES) & set(getattr(item, "fixturenames", ())))
+    """Whether a test is in such a file, or needs a measured result."""
+    return is_slow_file(item.path) or bool(set(SLOW_FIXTURES) & set(getattr(item, "fixturenames", ())))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without the slow tests, not even import their files: some import torch, which takes longer than most tests."""
+    is_left_out = (
+        "not slow" in config.option.markexpr and collection_path.suffix == ".py" and is_slow_file(collection_path)
     )
+    return is_left_out or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,20 +5,31 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from statistics import median
 
 import edgeexit
 
-FILES = {p: p.read_text(encoding="utf-8") for p in sorted(Path(edgeexit.__file__).parent.rglob("*.py"))}
-TREES = {path: ast.parse(text) for path, text in FILES.items()}
 LONGEST_FUNCTION = 60
 LONGEST_FILE = 400
 
 
+@cache
+def read_files() -> dict[Path, str]:
+    """The text of every file of the package."""
+    return {p: p.read_text(encoding="utf-8") for p in sorted(Path(edgeexit.__file__).parent.rglob("*.py"))}
+
+
+@cache
+def parse_files() -> dict[Path, ast.Module]:
+    """The syntax tree of every file."""
+    return {path: ast.parse(text) for path, text in read_files().items()}
+
+
 def list_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
     """Every function with its file and name."""
-    for path, tree in TREES.items():
+    for path, tree in parse_files().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 yield f"{path.name}:{node.lineno} {node.name}", node
@@ -42,7 +53,7 @@ def test_functions_are_short() -> None:
 
 def test_files_are_short() -> None:
     """Half of the files have at most 200 lines, and none is too long to be read in one go."""
-    lengths = {path.name: len(text.splitlines()) for path, text in FILES.items()}
+    lengths = {path.name: len(text.splitlines()) for path, text in read_files().items()}
 
     assert 200 >= median(lengths.values())
     assert [] == [name for name, length in lengths.items() if length > LONGEST_FILE]
@@ -50,7 +61,9 @@ def test_files_are_short() -> None:
 
 def test_no_two_classes_have_one_name() -> None:
     """A name in an error or a review means one class."""
-    names = Counter(node.name for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    names = Counter(
+        node.name for tree in parse_files().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    )
 
     assert [] == [name for name, count in names.items() if count > 1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -13,12 +14,18 @@ from hypothesis import strategies as st
 from edgeexit.calibration import CellCounts, ControlLaw, Controller, DriftAlarm, FrontPosition, front
 from edgeexit.calibration.online.controller import find_start, list_path_thresholds
 from edgeexit.calibration.online.drift import compute_two_sample_p_value
+from edgeexit.calibration.solver.pareto_front import Front
 from edgeexit.errors import InputError
 from edgeexit.runtime import Prediction, Runner
 from tests.calibration.worlds import budget, world
 
 TABLE = world(2, 20_000, 4)
-FRONT = front(TABLE)
+
+
+@cache
+def find_front() -> Front:
+    """The front of the table, searched for when a test first needs it."""
+    return front(TABLE)
 
 
 def driven(
@@ -41,7 +48,7 @@ def test_the_mean_never_leaves_its_bound_under_its_condition(seed: int, share: f
     difficulty = np.argsort(TABLE.scores[:, 0] + rng.uniform(0, 2) * rng.random(len(TABLE)).astype(np.float32))
     order = difficulty[:1500] if seed % 2 else difficulty[::-1][:1500]
 
-    position = driven(law, np.ones(len(order)), list_path_thresholds(FRONT, 4), order, rng.random())
+    position = driven(law, np.ones(len(order)), list_path_thresholds(find_front(), 4), order, rng.random())
 
     assert position.mean_cost is not None
     assert abs(position.mean_cost - law.wanted) <= law.bound(len(order)) * (1 + 1e-9)
@@ -60,7 +67,7 @@ def test_the_mean_is_held_within_one_per_cent_under_drift(drift: str) -> None:
     clock = np.repeat([1.0, 1.3], 5000) if drift == "clock" else np.ones(10_000)
     law = ControlLaw.from_target(TABLE, f"mean<={budget(TABLE, 0.45)!r}s")
 
-    position = driven(law, clock, list_path_thresholds(FRONT, 4), order, find_start(FRONT, law, TABLE))
+    position = driven(law, clock, list_path_thresholds(find_front(), 4), order, find_start(find_front(), law, TABLE))
 
     assert position.mean_cost is not None
     assert abs(position.mean_cost / law.wanted - 1) < 0.01
@@ -72,7 +79,9 @@ def test_a_tail_is_held_at_its_share() -> None:
     law = ControlLaw.from_target(TABLE, f"p90<={limit!r}s")
     order = np.random.default_rng(0).choice(len(TABLE), 10_000)
 
-    position = driven(law, np.ones(10_000), list_path_thresholds(FRONT, 4), order, find_start(FRONT, law, TABLE))
+    position = driven(
+        law, np.ones(10_000), list_path_thresholds(find_front(), 4), order, find_start(find_front(), law, TABLE)
+    )
 
     assert position.mean_cost is not None
     assert abs(position.mean_cost - 0.1) < 0.01
@@ -83,7 +92,7 @@ def test_a_target_that_no_threshold_can_hold_is_reported_as_saturation() -> None
     law = ControlLaw(float(TABLE.mean_cost_s[0]) / 2, float(TABLE.mean_cost_s[-1]) * 2)
     order = np.arange(2000)
 
-    position = driven(law, np.ones(2000), list_path_thresholds(FRONT, 4), order, 0.5)
+    position = driven(law, np.ones(2000), list_path_thresholds(find_front(), 4), order, 0.5)
 
     assert 0 == position.index
     assert position.saturation > 0.8
@@ -91,7 +100,7 @@ def test_a_target_that_no_threshold_can_hold_is_reported_as_saturation() -> None
 
 def test_the_ends_of_the_path_leave_always_first_and_always_last() -> None:
     """Beyond the front there is only the first exit, and only the last."""
-    paths = list_path_thresholds(FRONT, 4)
+    paths = list_path_thresholds(find_front(), 4)
 
     assert [0] * 5 == TABLE.leaves_at(paths[0])[:5].tolist()
     assert [3] * 5 == TABLE.leaves_at(paths[-1])[:5].tolist()
@@ -125,7 +134,7 @@ def test_a_controller_is_called_like_the_runner_and_moves_its_thresholds() -> No
     """It times each inference with its clock and steers the mean to the target."""
     fake = FakeRunner()
     law = ControlLaw.from_target(TABLE, f"mean<={budget(TABLE, 0.4)!r}s")
-    controller = Controller(cast("Runner", fake), FRONT, law, start=1.0, clock=lambda: fake.now_s)
+    controller = Controller(cast("Runner", fake), find_front(), law, start=1.0, clock=lambda: fake.now_s)
 
     predictions = [controller(None) for _ in range(3000)]
 
