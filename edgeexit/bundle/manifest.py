@@ -7,6 +7,7 @@ become schema 2 when they are next written.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -224,6 +225,8 @@ class Manifest:
         class_names: class names in the order of the outputs; empty where they are not known.
         reference: data that the network is known to do well on; null where none was given.
         fallback: which exit answers an input that left at no early exit: `last` or `most_confident`.
+        thresholds: thresholds of exits 1 to N-1 that belong to the method, in the criterion's own unit, used where there is no calibration;
+            empty where the model names none.
     """
 
     schema: str
@@ -249,6 +252,7 @@ class Manifest:
     class_names: tuple[str, ...] = ()
     reference: DataReference | None = None
     fallback: str = LAST
+    thresholds: tuple[float, ...] = ()
 
     @property
     def exits(self) -> int:
@@ -299,6 +303,8 @@ class Manifest:
             faults.append(f"classes must be 2 to {_MOST_CLASSES}, not {self.classes}")
         if self.fallback not in FALLBACKS:
             faults.append(f"fallback must be one of {', '.join(FALLBACKS)}, not {self.fallback!r}")
+        if len(self.thresholds) not in (0, len(self.stages) - 1) or not all(map(math.isfinite, self.thresholds)):
+            faults.append(f"thresholds must be none or {len(self.stages) - 1} numbers, not {list(self.thresholds)}")
         if not self.inputs:
             faults.append("there are no inputs")
         if self.class_names and len(self.class_names) != self.classes:

@@ -21,7 +21,10 @@ _Model: TypeAlias = Annotated[Path, typer.Argument(help="ONNX model whose output
 _Output: TypeAlias = Annotated[
     Path | None, typer.Option("--output", "-o", help="Bundle to write. [default: MODEL.eexit]")
 ]
-_Criterion: TypeAlias = Annotated[str, typer.Option(help="When an input leaves at an exit with threshold T.")]
+_Criterion: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="When an input leaves at an exit with threshold T. [default: the model's own, else entropy]"),
+]
 _Fallback: TypeAlias = Annotated[str, typer.Option(help="What answers an input for which no early exit is confident.")]
 _Exits: TypeAlias = Annotated[
     str | None, typer.Option(metavar="Z1,Z2,...", help="Logits outputs in order. [default: found]")
@@ -48,7 +51,7 @@ _Seconds: TypeAlias = Annotated[
 def compile_command(
     model: _Model,
     output: _Output = None,
-    criterion: _Criterion = "entropy",
+    criterion: _Criterion = None,
     fallback: _Fallback = "last",
     exits: _Exits = None,
     scores: _Scores = None,
@@ -121,6 +124,9 @@ def _print(bundle: Bundle) -> None:
     print_result(f"{bundle.path}: {sizes}, criterion {manifest.criterion}")
     if manifest.fallback != LAST:
         print_text(f"An input that leaves at no early exit is answered by {FALLBACKS[manifest.fallback].answered_by}.")
+    if manifest.thresholds:
+        own = ", ".join(f"{t:.4g}" for t in manifest.thresholds)
+        print_text(f"Without a calibration an input leaves at the thresholds that the model came with: {own}.")
     print_tables([_make_stages_table(bundle)])
     worst = max(checked.staged_error, checked.fused_error)
     inputs = units.format_count(checked.random_inputs + checked.given_inputs, "input")

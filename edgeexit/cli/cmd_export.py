@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeexit.cli.common import Json, emit, redirect_user_output
+from edgeexit.cli.common import Json, emit, parse_numbers, redirect_user_output
 from edgeexit.cli.data import NewClassNames, NewPreprocessing
 from edgeexit.errors import InputError
 
@@ -54,6 +54,16 @@ _Read: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="FILE.py:FUNCTION", help="Function that takes the exits out of what forward returns."),
 ]
+_Criterion: TypeAlias = Annotated[
+    str | None, typer.Option(help="Exit criterion that the network was trained for; compile takes it by default.")
+]
+_DefaultThresholds: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--thresholds",
+        help="Thresholds that belong to the method, used where there is no calibration: one per early exit, or one for all.",
+    ),
+]
 
 
 def export_command(
@@ -67,6 +77,8 @@ def export_command(
     opset: _Opset = 18,
     training_forward: _TrainingForward = False,
     read: _Read = None,
+    criterion: _Criterion = None,
+    thresholds: _DefaultThresholds = None,
     preprocess: NewPreprocessing = None,
     classes: NewClassNames = None,
     as_json: Json = False,
@@ -94,6 +106,8 @@ def export_command(
             opset=opset,
             read=load_function(read) if read is not None else None,
             training_forward=training_forward,
+            criterion=criterion,
+            thresholds=None if thresholds is None else parse_numbers("--thresholds", thresholds),
             metadata=record.as_metadata(),
         )
     emit(_make_document(exported, found), lambda: _print(exported, found), as_json=as_json)

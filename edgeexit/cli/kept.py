@@ -80,10 +80,12 @@ def describe_active_calibration(runner: Runner) -> dict[str, Any] | None:
 
 
 def describe_thresholds(runner: Runner) -> str:
-    """Where a runner's thresholds come from: `calibration cal-1 (drop<=1: met)`, or given, or none."""
+    """Where a runner's thresholds come from: `calibration cal-1 (drop<=1: met)`, the model, or given, or none."""
     found = describe_active_calibration(runner)
     if found is not None:
         return f"calibration {found['name']} ({found['target']}: {found['verdict']})"
+    if runner.has_default_thresholds:
+        return "those that the model came with, since there is no calibration"
     return "as given" if any(map(math.isfinite, runner.inner_thresholds)) else "none, so that nothing leaves early"
 
 

@@ -78,6 +78,7 @@ OPTIONS: dict[str, SharedOption] = {
     "export --names": SharedOption(NETWORK, "NAME,..."),
     "export --read": SharedOption(NETWORK),
     "export --training-forward": SharedOption(NETWORK),
+    "export --thresholds": SharedOption(NETWORK, "T1,T2,..."),
     "export --batch-1": SharedOption(NETWORK),
     "export --opset": SharedOption(NETWORK, "N"),
     "sign --key": SharedOption("Signing"),

@@ -30,6 +30,7 @@ from edgeexit.bundle import (
 from edgeexit.bundle.bundle import BundleChange
 from edgeexit.bundle.history import carry_over_calibrations
 from edgeexit.bundle.store import compute_sha256
+from edgeexit.compiler.exit_rule import ExitRule, RequestedRule
 from edgeexit.compiler.mode_timing import SECONDS, time_forms
 from edgeexit.compiler.output_kinds import OutputWarning, mark_output_kinds
 from edgeexit.compiler.precision import convert_precision
@@ -46,15 +47,12 @@ from edgeexit.compiler.subnormals import warn_about_subnormals
 from edgeexit.compiler.training_mode import refuse_training_mode
 from edgeexit.compiler.verification import verify
 from edgeexit.compiler.verification_references import Original
-from edgeexit.criteria import Criterion
-from edgeexit.criteria import criterion as find_criterion
 from edgeexit.data import Dataset, ModelInfo, make_dataset, read_class_names, read_preprocess
 from edgeexit.data.classes import check_class_count
 from edgeexit.data.model import infer_preprocess
 from edgeexit.data.reference import DataRecord, DataReference
 from edgeexit.errors import InputError, ModelError
 from edgeexit.fallbacks import LAST
-from edgeexit.fallbacks import fallback as find_fallback
 from edgeexit.graph import (
     Exit,
     Network,
@@ -88,19 +86,12 @@ _ALIKE = (
 
 
 @dataclass(frozen=True)
-class _Rule:
-    """Criterion and fallback."""
-
-    criterion: Criterion
-    fallback: str
-
-
-@dataclass(frozen=True)
 class _SplitNetwork:
     """A split network, before it is written."""
 
     net: Network
     exits: tuple[Exit, ...]
+    rule: ExitRule
     precision: str
     stages: tuple[Stage, ...]
     specs: Mapping[str, TensorSpec]
@@ -111,7 +102,7 @@ def compile_model(
     model: Path | str,
     output: Path | str,
     *,
-    criterion: str = "entropy",
+    criterion: str | None = None,
     fallback: str = LAST,
     exits: Sequence[str] | None = None,
     scores: Sequence[str] | None = None,
@@ -132,7 +123,7 @@ def compile_model(
     Args:
         model: the ONNX file; its outputs include every exit's logits.
         output: folder of the bundle, conventionally `<name>.eexit`; a bundle that is there is replaced at the end, in one step.
-        criterion: name of the exit criterion.
+        criterion: name of the exit criterion; None takes the one that the model's metadata name, else `entropy`.
         fallback: which exit answers an input that no early exit was confident about: `last`, or `most_confident`, the exit with the highest
             score, as in Shallow-Deep Networks.
         exits: names of the logits outputs in order; None finds them.
@@ -165,7 +156,7 @@ def compile_model(
     exits, scores = as_names("exits", exits), as_names("scores", scores)
     seconds = as_seconds("seconds", seconds)
     check_progress(progress)
-    rule = _Rule(find_criterion(criterion), find_fallback(fallback).name)
+    rule = RequestedRule.from_names(criterion, fallback)
     settings = Settings(backend, "staged", threads=threads, options=options)
     find_backend(backend).check_options(options)
     check_replaceable(folder)
@@ -181,9 +172,7 @@ def compile_model(
     with replace_bundle(folder) as change, report_builds_to(progress), allow_run_limit():
         limit_graph_runs(parts.net.proto.graph)
         progress("writing the stages", 0, 1)
-        manifest = _write_parts(
-            change, parts, rule, SourceModel(source.name, compute_sha256(source), parts.net.opset, how)
-        )
+        manifest = _write_parts(change, parts, SourceModel(source.name, compute_sha256(source), parts.net.opset, how))
         manifest = _add_data_record(
             manifest, given.merge(read_model_data_record(parts.net.proto, str(source))), change.old
         )
@@ -237,7 +226,7 @@ def _join_names(names: Sequence[str] | None) -> str | None:
 
 def _take_apart(
     path: Path,
-    rule: _Rule,
+    requested: RequestedRule,
     exits: Sequence[str] | None,
     scores: Sequence[str] | None,
     progress: Progress,
@@ -250,6 +239,7 @@ def _take_apart(
     net = _read(path, inputs)
     progress("splitting the network", 1, steps)
     found = find_exits(net, exits, scores)
+    rule = requested.resolve(net, found)
     refuse_training_mode(net, found)
     found = mark_output_kinds(net, found, rule.criterion)
     warn_about_subnormals(net)
@@ -270,7 +260,7 @@ def _take_apart(
         specs = probe_tensors(net, names)
     _check_ends(net, scored, specs)
     progress("splitting the network", steps, steps)
-    return _SplitNetwork(net, found, precision or own, stages, specs, own)
+    return _SplitNetwork(net, found, rule, precision or own, stages, specs, own)
 
 
 def _read(path: Path, inputs: Inputs | None) -> Network:
@@ -302,8 +292,8 @@ def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, T
         raise ModelError(msg)
 
 
-def _write_parts(change: BundleChange, parts: _SplitNetwork, rule: _Rule, source: SourceModel) -> Manifest:
-    net, stages = parts.net, parts.stages
+def _write_parts(change: BundleChange, parts: _SplitNetwork, source: SourceModel) -> Manifest:
+    net, stages, rule = parts.net, parts.stages, parts.rule
     models: dict[str, Callable[[], onnx.ModelProto]] = {
         "model": partial(_copy, net.proto),
         "backbone": partial(build_backbone_model, net, parts.exits[-1]),
@@ -336,6 +326,7 @@ def _write_parts(change: BundleChange, parts: _SplitNetwork, rule: _Rule, source
         source=source,
         criterion=rule.criterion.name,
         fallback=rule.fallback,
+        thresholds=rule.thresholds,
         precision=parts.precision,
         classes=parts.exits[-1].classes,
         dynamic_batch=net.dynamic_batch,

@@ -6,7 +6,8 @@
     (example)  (eager)           (conversion)         (onnx_file)       (comparison)
 
 The metadata property `edgeexit.exits` holds a JSON list of `{"name", "logits", "score"}`, first exit first; `score` is null where the
-exit has none. `edgeexit compile` reads it.
+exit has none. `edgeexit.criterion` holds the criterion and the thresholds of the method, where the caller gives them. `edgeexit compile`
+reads both.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from edgeexit.exporter.conversion import DEFAULT_OPSET, convert_to_onnx
 from edgeexit.exporter.eager import run_eager_exits
 from edgeexit.exporter.modes import export_mode, make_training_hint
 from edgeexit.exporter.onnx_file import as_properties, check_dtypes, check_names, name_exits, save
+from edgeexit.graph.criterion_record import make_criterion_record
 from edgeexit.nets.cascade import cascade
 from edgeexit.nets.example import Example, TransformedOutput, wrap_by_position
 from edgeexit.nets.outputs import mark_exit
@@ -75,6 +77,8 @@ def export(
     dynamic_batch: bool = True,
     opset: int = DEFAULT_OPSET,
     metadata: Mapping[str, str] | None = None,
+    criterion: str | None = None,
+    thresholds: float | Sequence[float] | None = None,
     read: Callable[[Any], Any] | None = None,
     training_forward: bool = False,
 ) -> Exported:
@@ -92,6 +96,9 @@ def export(
         opset: operator set of ONNX, 18 or later for files that torch writes without conversion.
         metadata: further properties of the file, text by name, such as the fingerprint of the training data
             (`edgeexit.data.fingerprint`).
+        criterion: exit criterion that the network was trained for; `edgeexit.compile` takes it where it is given none.
+        thresholds: thresholds that belong to the method, such as EENet's 0.5, in the criterion's own unit: one per exit but the last, or
+            one for all. A bundle uses them where it has no calibration. Without `criterion` they are those of `learned`.
         read: takes the exits out of what forward returns, such as `lambda returned: returned[0]`; None where forward returns them.
         training_forward: export what forward returns in training mode, where that lists every exit; batch normalisation, dropout and
             all other modules of `torch.nn` still compute as in evaluation.
@@ -105,7 +112,8 @@ def export(
     Raises:
         ModelError: forward does not return exits, gives other answers each time, cannot be exported, or depends on the batch size.
         MissingExtra: onnxscript is not installed.
-        InputError: the file cannot be written; `names` is not a list of names; `metadata` is not text.
+        InputError: the file cannot be written; `names` is not a list of names; `metadata` is not text; another number of thresholds than of
+            early exits, or thresholds whose criterion is not clear.
         InternalError: the file computes something else than eager.
 
     Example:
@@ -131,10 +139,12 @@ def export(
             exits = run_eager_exits(module, rows, names)
             check_names(inputs, exits)
             check_dtypes(exits)
+            scored = sum(e.score is not None for e in exits[:-1])
+            record = make_criterion_record(criterion, thresholds, [e.name for e in exits], scored)
             check_repeats(module, rows, exits)
             model = convert_to_onnx(module, rows, exits, dynamic_batch=dynamic_batch, opset=opset)
         name_exits(model, exits)
-        model.metadata_props.update(properties)
+        model.metadata_props.update(properties | (record.as_metadata() if record is not None else {}))
         with replace_atomically(path) as scratch:
             save(model, scratch, module)
             difference, checked = compare(module, scratch, inputs, exits, dynamic_batch=dynamic_batch)

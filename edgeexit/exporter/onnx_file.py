@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from edgeexit.errors import InputError, ModelError
+from edgeexit.graph.criterion_record import CRITERION_KEY
 from edgeexit.graph.exits import METADATA_KEY
 from edgeexit.nets.outputs import ExitTensors
 
@@ -41,7 +42,7 @@ def as_properties(metadata: object) -> dict[str, str]:
     """Further properties of the file, or none.
 
     Raises:
-        InputError: no mapping from text to text, or the exits' own property.
+        InputError: no mapping from text to text, or one of the properties that export writes itself.
     """
     if metadata is None:
         return {}
@@ -55,6 +56,9 @@ def as_properties(metadata: object) -> dict[str, str]:
     ]
     if wrong:
         msg = f"metadata must be text by name, which {', '.join(wrong)} is not: write numbers as text, such as {{'seed': '5'}}"
+        raise InputError(msg)
+    if CRITERION_KEY in metadata:
+        msg = f"metadata {CRITERION_KEY!r} is what export writes of criterion and thresholds: give those arguments instead"
         raise InputError(msg)
     if METADATA_KEY in metadata:
         msg = f"metadata {METADATA_KEY!r} says where the exits are, which export writes itself: give yours another name"

@@ -116,6 +116,7 @@ class BundleFacts:
         class_names: class names in the order of the outputs; empty where they are not known.
         reference: data that the network is known to do well on; null where none was given.
         fallback: which exit answers an input that left at no early exit: `last` or `most_confident`.
+        thresholds: thresholds that the model came with, in the criterion's own unit, used where there is no calibration; empty for none.
     """
 
     schema: str
@@ -142,11 +143,17 @@ class BundleFacts:
     class_names: tuple[str, ...] = ()
     reference: DataReference | None = None
     fallback: str = LAST
+    thresholds: tuple[float, ...] = ()
 
     @property
     def answers_what_is_left(self) -> str:
         """Which exit answers an input that left at no early exit, as text."""
         return FALLBACKS[self.fallback].answered_by
+
+    @property
+    def default_thresholds(self) -> str:
+        """The thresholds that the model came with, as text."""
+        return f"the thresholds that the model came with ({', '.join(f'{t:.4g}' for t in self.thresholds)} {self.unit})"
 
     def data_lines(self) -> tuple[str, ...]:
         """Facts about the network's data, one sentence each."""
@@ -206,6 +213,7 @@ def collect_bundle_facts(bundle: Bundle) -> BundleFacts:
         class_names=m.class_names,
         reference=m.reference,
         fallback=m.fallback,
+        thresholds=m.thresholds,
     )
 
 

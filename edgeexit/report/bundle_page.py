@@ -94,7 +94,7 @@ def _make_cards(facts: BundleFacts) -> list[tuple[str, str, str]]:
         (
             "criterion",
             _sanitize_text(facts.criterion),
-            f"thresholds in {_sanitize_text(facts.unit)}; what is left: {facts.answers_what_is_left}",
+            f"{_describe_thresholds(facts)}; what is left: {facts.answers_what_is_left}",
         ),
         (
             "whole network",
@@ -104,6 +104,12 @@ def _make_cards(facts: BundleFacts) -> list[tuple[str, str, str]]:
         ("on disk", bytes_(facts.bytes), "each weight once"),
         ("checked against the model", f"{checked:.0f} inputs", f"largest difference {worst:.1e} of the logits"),
     ]
+
+
+def _describe_thresholds(facts: BundleFacts) -> str:
+    unit = f"thresholds in {_sanitize_text(facts.unit)}"
+    own = ", ".join(f"{t:.4g}" for t in facts.thresholds)
+    return f"{unit}, {own} without a calibration" if own else unit
 
 
 def _render_table(shown: Table, nothing: str) -> str:

@@ -96,9 +96,10 @@ def make_calibration_table(facts: BundleFacts) -> Table:
 
 def explain_missing_calibration(facts: BundleFacts) -> str:
     """Text shown for a bundle without an active calibration."""
+    where = f"leaves at {facts.default_thresholds}" if facts.thresholds else "never leaves early"
     if not facts.kept:
-        return f"No calibration yet: it never leaves early. Make one: edgeexit calibrate {shlex.quote(facts.path)}"
+        return f"No calibration yet: it {where}. Make one: edgeexit calibrate {shlex.quote(facts.path)}"
     return (
-        f"No calibration is active, so it never leaves early; {format_count(facts.kept, 'calibration')} kept. "
+        f"No calibration is active, so it {where}; {format_count(facts.kept, 'calibration')} kept. "
         f"See edgeexit calibrations list {shlex.quote(facts.path)}"
     )

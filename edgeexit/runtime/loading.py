@@ -65,8 +65,9 @@ def load(
         verify: file of a public key that the bundle must be signed with (`edgeexit sign`); checked again by `Runner.reload`.
 
     Warns:
-        CalibrationWarning: there is no calibration for this device and settings (the Runner then never leaves early), its target was not
-            met, or it was made under another power mode, core count, spin setting or set of options.
+        CalibrationWarning: there is no calibration for this device and settings (the Runner then leaves at the thresholds that the model
+            came with, or never early), its target was not met, or it was made under another power mode, core count, spin setting or set of
+            options.
 
     Raises:
         BundleError: the bundle is damaged, unsafe or too new, or not signed with the key.
@@ -127,7 +128,7 @@ def take_calibration(runner: Runner, *, accept_device: bool = False) -> list[str
         return _take_nearest(runner)
     runner.take(found, _read_staged_times(bundle, settings))
     if found is None:
-        return [_explain_missing(bundle, settings)]
+        return _take_defaults(runner, _explain_missing(bundle, settings))
     runner.inner_thresholds = read_inner_thresholds(found.document, bundle)
     remarks = _find_doubts(found)
     changes = _find_changes(found.document, settings)
@@ -141,17 +142,34 @@ def take_calibration(runner: Runner, *, accept_device: bool = False) -> list[str
 def _take_nearest(runner: Runner) -> list[str]:
     nearest = find_nearest_calibration(runner.bundle, runner.settings)
     if nearest is None:
-        return [_explain_missing(runner.bundle, runner.settings)]
+        return _take_defaults(runner, _explain_missing(runner.bundle, runner.settings))
     inner = read_inner_thresholds(nearest.document, runner.bundle)
     checked = recheck_times(runner, nearest.document)
     made = f"calibration {nearest.record.name!r} was made on another device ({'; '.join(nearest.changes)})"
     if not checked.agrees:
-        return [
-            f"{made}, and its times do not hold here ({checked}): it is not used, and nothing leaves early. Calibrate again."
-        ]
+        what = _describe_uncalibrated(runner.bundle)
+        return _take_defaults(
+            runner, f"{made}, and its times do not hold here ({checked}): it is not used, and {what}. Calibrate again."
+        )
     runner.take(nearest, _read_staged_times(runner.bundle, runner.settings))
     runner.inner_thresholds = inner
     return [f"{made}; its times hold here ({checked}), so it is used.", *_find_doubts(nearest)]
+
+
+def _take_defaults(runner: Runner, remark: str) -> list[str]:
+    """Give a Runner without a calibration the thresholds that belong to the method, if there are any; returns the remark."""
+    if runner.bundle.manifest.thresholds:
+        runner.thresholds = runner.bundle.manifest.thresholds
+    return [remark]
+
+
+def _describe_uncalibrated(bundle: Bundle) -> str:
+    """Where inputs leave without a calibration, as text."""
+    manifest = bundle.manifest
+    if not manifest.thresholds:
+        return "it never leaves early"
+    own = ", ".join(f"{t:.4g}" for t in manifest.thresholds)
+    return f"it leaves at the thresholds that the model came with ({manifest.criterion} {own}), which were not chosen for this device"
 
 
 def _find_doubts(found: ActiveCalibration) -> list[str]:
@@ -166,7 +184,8 @@ def _find_doubts(found: ActiveCalibration) -> list[str]:
 
 def _explain_missing(bundle: Bundle, settings: Settings) -> str:
     """Message that there is no calibration, with a remedy."""
-    text = f"{bundle.path} has no calibration for {find_settings_key(settings)}: it never leaves early. Run: edgeexit calibrate"
+    key, what = find_settings_key(settings), _describe_uncalibrated(bundle)
+    text = f"{bundle.path} has no calibration for {key}: {what}. Run: edgeexit calibrate"
     inactive, nearest = find_inactive_calibration(bundle, settings), find_nearest_calibration(bundle, settings)
     if inactive is not None:
         kept = f"Calibration {inactive.name!r} ({inactive.target}: {inactive.verdict}) is kept but not active"

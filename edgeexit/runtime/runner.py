@@ -121,6 +121,12 @@ class Runner(OpenedProgram, Summarised):
             self._inner = tuple(float(np.float32(v)) for v in inner)
 
     @property
+    def has_default_thresholds(self) -> bool:
+        """Whether there is no calibration and the thresholds are those that the model came with."""
+        own = tuple(float(np.float32(self.criterion.inner(t))) for t in self.bundle.manifest.thresholds)
+        return self.calibration is None and bool(own) and self._inner == own
+
+    @property
     def note(self) -> str:
         """Why the bundle could not be opened in the quickest way; empty where it was."""
         return self._program.note

@@ -15,7 +15,7 @@ def format_runner_summary(runner: Runner) -> Summary:
     """Settings and thresholds, and the target of the calibration that they came from."""
     s, thresholds = runner.settings, ", ".join(f"{t:.4g}" for t in runner.thresholds)
     calibration = runner.calibration
-    target = "none: it leaves early only where thresholds are set" if calibration is None else str(calibration.target)
+    target = _describe_uncalibrated(runner) if calibration is None else str(calibration.target)
     line = f"{s.backend}, {s.mode}, {s.precision}, {format_count(s.threads, 'thread')}, thresholds [{thresholds}]"
     facts = (
         ("bundle", str(runner.bundle.path)),
@@ -25,3 +25,9 @@ def format_runner_summary(runner: Runner) -> Summary:
         ("calibrated for", target),
     )
     return Summary(runner.bundle.path.name, line, facts)
+
+
+def _describe_uncalibrated(runner: Runner) -> str:
+    if runner.has_default_thresholds:
+        return "none: the thresholds are those that the model came with"
+    return "none: it leaves early only where thresholds are set"
