@@ -20,6 +20,7 @@ from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.preprocess_files import read_preprocess
 from edgeexit.data.splits import find_overlap, hash_indices, split_calibration, split_counts
 from edgeexit.data.streams import TrainingData, read_in_order
+from edgeexit.data.training_parts import PartOptions, TrainingParts, open_training_parts
 
 __all__ = [
     "PARTS",
@@ -30,8 +31,10 @@ __all__ = [
     "Fingerprint",
     "InputSpec",
     "ModelInfo",
+    "PartOptions",
     "Preprocess",
     "TrainingData",
+    "TrainingParts",
     "check_labels",
     "compute_fingerprint",
     "find_demo_asset",
@@ -40,6 +43,7 @@ __all__ = [
     "load_data",
     "make_dataset",
     "open_data",
+    "open_training_parts",
     "read_class_names",
     "read_fingerprint",
     "read_in_order",

@@ -92,6 +92,19 @@ def _refuse_other_archive(members: Sequence[str], where: str) -> None:
         raise InputError(msg)
 
 
+def list_npz_parts(path: Path) -> dict[str, str]:
+    """The parts of a data set that a file holds, `train`, `calibration` or `test`, with their names there, such as `val`.
+
+    Raises:
+        InputError: not an .npz, or it cannot be read.
+    """
+    with _translate_read_errors(path, f"not an .npz file; {_FORM}"), path.open("rb") as raw:
+        keys = np.load(raw, allow_pickle=False).files if zipfile.is_zipfile(raw) else []
+    found = {p for k in keys if (p := _parse_part(k, _INPUTS)) is not None}
+    names = {"train": "train", "calibration": "calibration" if "calibration" in found else "val", "test": "test"}
+    return {part: key for part, key in names.items() if key in found}
+
+
 def read_npy(path: Path, labels: Path | None, model: ModelInfo | None = None) -> Dataset:
     """Read inputs [n, ...] from one .npy and labels from another, which by default is the file beside it: y.npy for x.npy.
 

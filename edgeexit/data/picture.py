@@ -6,8 +6,10 @@ CMYK and other colour spaces become RGB; the rotation noted in EXIF is applied u
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,6 +48,14 @@ def read_picture_kind(path: Path) -> tuple[bool, tuple[int, int]]:
         MissingExtra: Pillow is not installed.
     """
     return _open_picture(path, lambda image: (_is_grey(image), _read_upright_size(image)))
+
+
+def find_picture_kind(path: Path) -> tuple[bool, tuple[int, int]] | None:
+    """What `read_picture_kind` tells; None where the file cannot be read."""
+    try:
+        return read_picture_kind(path)
+    except InputError:
+        return None
 
 
 def read_picture(path: Path, how: Preprocess) -> NDArray[Any]:
@@ -88,10 +98,8 @@ def _open_picture(path: Path, use: Callable[[Image], T]) -> T:
     opener = import_pillow()
     check_regular_file(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of sizes below Pillow's limit
-            with opener.open(path) as image:
-                return use(image)
+        with _silence_pillow(), opener.open(path) as image:
+            return use(image)
     except MissingExtra:
         raise
     except MemoryError as error:
@@ -100,6 +108,26 @@ def _open_picture(path: Path, use: Callable[[Image], T]) -> T:
     except Exception as error:  # Pillow's plugins let through what their parsers raise: struct.error, SyntaxError, ...
         msg = f"cannot read the image {make_printable(path)}: {_explain_error(error, path)}"
         raise InputError(msg) from error
+
+
+@contextmanager
+def _silence_pillow() -> Iterator[None]:
+    """No warnings of odd metadata and of sizes below Pillow's limit.
+
+    The filters of warnings belong to all threads: a thread that sets them back may undo what another one set. `silence_pillow_in_threads`
+    serves those.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def silence_pillow_in_threads() -> None:
+    """Turn off Pillow's own warnings, and no others, for the rest of the process; call it before threads read pictures."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _explain_error(error: Exception, path: Path) -> str:

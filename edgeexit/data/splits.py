@@ -51,6 +51,49 @@ def split_counts(n: int, seed: int, counts: Sequence[int]) -> list[Indices]:
     return [np.sort(order[a:b]) for a, b in pairwise(edges)]
 
 
+def split_by_class(
+    labels: NDArray[np.int64], hashes: Sequence[bytes], seed: int, parts: Sequence[float]
+) -> list[Indices]:
+    """Disjoint, sorted index arrays that together hold every sample, each class in the given shares, rounded.
+
+    Samples of equal content stay together, with the first of them. Every part has a sample of every class.
+
+    Args:
+        labels: of the samples.
+        hashes: one per sample, equal where the content is.
+        seed: the same seed gives the same split on every machine.
+        parts: shares, positive, summing to 1.
+
+    Raises:
+        InputError: a class has fewer different samples than there are parts.
+    """
+    first: dict[bytes, int] = {}
+    leaders = np.array([first.setdefault(h, i) for i, h in enumerate(hashes)], np.int64)
+    own = np.unique(leaders)
+    part_of = np.zeros(len(labels), np.int64)
+    few = []
+    for label in np.unique(labels).tolist():
+        mine = own[labels[own] == label]
+        if len(mine) < len(parts):
+            few.append(f"class {label} has {len(mine)}")
+            continue
+        order = mine[_shuffle_indices(len(mine), seed + label)]
+        part_of[order] = np.repeat(np.arange(len(parts)), _round_shares(len(mine), parts))
+    if few:
+        msg = f"each of {len(parts)} parts needs a sample of every class, and {', '.join(few)} different ones"
+        raise InputError(msg)
+    return [np.flatnonzero(part_of[leaders] == k).astype(np.int64) for k in range(len(parts))]
+
+
+def _round_shares(n: int, parts: Sequence[float]) -> NDArray[np.int64]:
+    """Whole numbers that sum to n, in these shares, and each at least 1."""
+    shares = np.cumsum([0.0, *parts])
+    counts: NDArray[np.int64] = np.diff(np.rint(n * shares).astype(np.int64))
+    if counts.min() == 0:
+        counts = 1 + np.diff(np.rint((n - len(parts)) * shares).astype(np.int64))
+    return counts
+
+
 def _shuffle_indices(n: int, seed: int) -> Indices:
     """0 .. n - 1 in the order of one PCG64 draw each: numpy promises the stream of the bit generator, not that of `shuffle`."""
     draws = np.random.PCG64(seed).random_raw(n)

@@ -55,6 +55,10 @@ class TrainingData(Protocol):
         """One 16-byte hash per sample, of its input only."""
         ...
 
+    def take(self, indices: Places, /) -> TrainingData:
+        """The samples at these places, in this order."""
+        ...
+
     def batches(self, places: Iterable[Places]) -> Iterator[Batch]:
         """One batch for each array of places, in that order."""
         ...

@@ -48,6 +48,9 @@ class Streamed:
     def sample_hashes(self) -> list[bytes]:
         return self.whole.sample_hashes()
 
+    def take(self, indices: Places, /) -> Streamed:
+        return Streamed(self.whole.take(indices))
+
     def batches(self, places: Iterable[Places]) -> Iterator[Batch]:
         return self.whole.batches(places)
 
