@@ -12,7 +12,7 @@ from edgeexit.data.model import InputSpec, ModelInfo
 from edgeexit.data.picture import find_picture_kind, import_pillow
 from edgeexit.data.picture_folders import PictureListing, find_part_folders, list_pictures
 from edgeexit.data.preprocess import CHANNELS, Preprocess
-from edgeexit.data.streams import TrainingData
+from edgeexit.data.streams import DivisibleData
 from edgeexit.errors import InputError
 from edgeexit.util.arguments import make_printable
 from edgeexit.util.progress import Progress
@@ -21,7 +21,7 @@ from edgeexit.util.units import format_count
 
 def open_picture_parts(
     path: Path, model: ModelInfo, most_unreadable: float, progress: Progress
-) -> tuple[dict[str, TrainingData], tuple[str, ...]]:
+) -> tuple[dict[str, DivisibleData], tuple[str, ...]]:
     """The parts of a folder, every picture read once, and in words what was left out.
 
     Args:
@@ -46,7 +46,7 @@ def open_picture_parts(
     spec = _find_input(model, how, listings, make_printable(path))
     numbers, names = _number_classes(listings, model, make_printable(path))
     ready = how.complete(spec.shape, spec.dtype)
-    parts: dict[str, TrainingData] = {}
+    parts: dict[str, DivisibleData] = {}
     notes: list[str] = []
     for part, found in listings.items():
         every = ImageFiles(make_printable(folders[part]), found.files, found.shown, (), names, ready, spec)

@@ -55,12 +55,16 @@ class TrainingData(Protocol):
         """One 16-byte hash per sample, of its input only."""
         ...
 
-    def take(self, indices: Places, /) -> TrainingData:
-        """The samples at these places, in this order."""
-        ...
-
     def batches(self, places: Iterable[Places]) -> Iterator[Batch]:
         """One batch for each array of places, in that order."""
+        ...
+
+
+class DivisibleData(TrainingData, Protocol):
+    """Training data of which a part can be taken."""
+
+    def take(self, indices: Places, /) -> TrainingData:
+        """The samples at these places, in this order."""
         ...
 
 

@@ -25,7 +25,7 @@ from edgeexit.data.npz import list_npz_parts
 from edgeexit.data.picture_parts import open_picture_parts
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.splits import split_by_class
-from edgeexit.data.streams import TrainingData
+from edgeexit.data.streams import DivisibleData, TrainingData
 from edgeexit.errors import InputError
 from edgeexit.util.arguments import make_printable
 from edgeexit.util.progress import Progress, show_nothing
@@ -85,7 +85,7 @@ class PartOptions:
 
 
 def open_training_parts(
-    data: str | os.PathLike[str] | TrainingData | Mapping[str, TrainingData],
+    data: str | os.PathLike[str] | DivisibleData | Mapping[str, DivisibleData],
     model: ModelInfo,
     options: PartOptions | None = None,
 ) -> TrainingParts:
@@ -127,8 +127,8 @@ def open_training_parts(
 
 
 def _open(
-    data: str | os.PathLike[str] | TrainingData | Mapping[str, TrainingData], model: ModelInfo, options: PartOptions
-) -> tuple[dict[str, TrainingData], tuple[str, ...]]:
+    data: str | os.PathLike[str] | DivisibleData | Mapping[str, DivisibleData], model: ModelInfo, options: PartOptions
+) -> tuple[dict[str, DivisibleData], tuple[str, ...]]:
     """The parts that the data has; a single one without a name is under `""`."""
     if isinstance(data, Mapping):
         return dict(data), ()
@@ -140,10 +140,8 @@ def _open(
     if text in SETS:
         return {part: load_data(f"{text}:{part}", _with_input(model)) for part in PARTS}, ()
     if path.suffix.lower() == ".npz" and path.is_file():
-        named = list_npz_parts(path)
-        return {part: load_data(f"{text}:{key}", _with_input(model)) for part, key in named.items()} or {
-            "": load_data(path, _with_input(model))
-        }, ()
+        named = {part: f"{text}:{key}" for part, key in list_npz_parts(path).items()} or {"": text}
+        return {part: load_data(spec, _with_input(model)) for part, spec in named.items()}, ()
     return {"": load_data(text, _with_input(model))}, ()
 
 
@@ -152,7 +150,9 @@ def _with_input(model: ModelInfo) -> ModelInfo | None:
     return model if model.inputs else None
 
 
-def _complete(found: dict[str, TrainingData], options: PartOptions) -> tuple[dict[str, TrainingData], tuple[str, ...]]:
+def _complete(
+    found: Mapping[str, DivisibleData], options: PartOptions
+) -> tuple[dict[str, TrainingData], tuple[str, ...]]:
     """All three parts, and in words what was split off."""
     if set(found) == {""} or set(found) == {"train"}:
         (whole,) = found.values()
@@ -168,7 +168,7 @@ def _complete(found: dict[str, TrainingData], options: PartOptions) -> tuple[dic
 
 
 def _split(
-    whole: TrainingData, names: tuple[str, ...], shares: tuple[float, ...], seed: int
+    whole: DivisibleData, names: tuple[str, ...], shares: tuple[float, ...], seed: int
 ) -> tuple[dict[str, TrainingData], tuple[str, ...]]:
     try:
         where = split_by_class(whole.y, whole.sample_hashes(), seed, shares)
