@@ -2,50 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 
 import torch
 
 import edgeexit
-from edgeexit.errors import InputError
 from edgeexit.exporter import export
 from edgeexit.nets import NETS, build
 from edgeexit.nets.weights import load_weights
 from edgeexit.runtime import CalibrationWarning, Runner
 from edgeexit.training import TrainingRecipe
-from edgeexit.training.recipe import parse_recipe
-
-
-def recipe_of(run: Path) -> TrainingRecipe:
-    """The recipe that the run carried out.
-
-    Raises:
-        InputError: the folder is not one of a run.
-    """
-    try:
-        raw = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{run} is not a run of edgeexit train: {error}"
-        raise InputError(msg) from error
-    return parse_recipe({"schema": "edgeexit.recipe/1", **raw}, where=str(run / "recipe.json"))
+from edgeexit.training.run_folder import read_run_recipe
 
 
 def joint_of(run: Path) -> torch.nn.Module:
     """The network with every exit."""
-    recipe = recipe_of(run)
-    network = build(recipe.network, **recipe.options)
-    load_weights(network, run / "joint.pt")
-    return network.eval()
+    return _network_of(run, "model")
 
 
 def plain_of(run: Path) -> torch.nn.Module:
     """The plain network: the one that trained as long as the joint one where there is one."""
-    recipe = recipe_of(run)
-    network = build(recipe.network, **recipe.options, exits=False)
-    longest = run / "control.pt"
-    load_weights(network, longest if longest.exists() else run / "plain.pt")
+    return _network_of(run, "plain")
+
+
+def _network_of(run: Path, role: str) -> torch.nn.Module:
+    recipe = read_run_recipe(run)
+    phase = recipe.roles[role]
+    network = build(recipe.network, **recipe.list_network_options(phase))
+    load_weights(network, run / f"{phase}.pt")
     return network.eval()
 
 

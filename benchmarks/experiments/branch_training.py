@@ -27,6 +27,7 @@ from benchmarks.common import HERE, save_pictures, show
 from edgeexit.cli.progress import open_progress_display
 from edgeexit.report.plot.figure import BACKBONE, Axis, Figure, Line, choose_exit_tone
 from edgeexit.training import TrainingRecipe, load_recipe, train
+from edgeexit.training.phases import FRESH
 from edgeexit.util import units
 from edgeexit.util.documents import dumps
 
@@ -41,9 +42,9 @@ def variants(experiment: str, base: TrainingRecipe) -> Iterator[tuple[str, Train
             yield name, _with_weights(simple, weights)
     elif experiment == "start":
         yield "from the plain network", base
-        yield "from scratch", replace(base, start="scratch")
-        longer = replace(base.joint, epochs=base.plain.epochs + base.joint.epochs)
-        yield "from scratch, as long in all", replace(base, start="scratch", joint=longer)
+        yield "from scratch", base.with_phase("joint", start=FRESH)
+        longer = base.phases["plain"].epochs + base.phases["joint"].epochs
+        yield "from scratch, as long in all", base.with_phase("joint", start=FRESH, epochs=longer)
     else:
         for convs in range(5):
             options = {**simple.options, "first_convs": convs}
@@ -51,7 +52,7 @@ def variants(experiment: str, base: TrainingRecipe) -> Iterator[tuple[str, Train
 
 
 def _with_weights(recipe: TrainingRecipe, weights: list[float]) -> TrainingRecipe:
-    return replace(recipe, joint=replace(recipe.joint, loss="branchynet", options={"weights": weights}))
+    return recipe.with_phase("joint", loss="branchynet", options={"weights": weights})
 
 
 def run(recipe: TrainingRecipe, folder: Path, plain: Path | None, arguments: argparse.Namespace) -> Mapping[str, Any]:
@@ -77,7 +78,8 @@ def compare(base: TrainingRecipe, arguments: argparse.Namespace) -> dict[str, li
         control: Mapping[str, Any] = figures_of(shared) if shared else {}
         for name, recipe in variants(arguments.experiment, replace(base, seed=seed)):
             folder = arguments.out / f"{re.sub(r'[^0-9a-z.]+', '-', name)}-{seed}"
-            results = run(replace(recipe, control=shared is None), folder, shared, arguments)
+            whole = recipe if shared is None else recipe.without_phase("control").with_phase("plain", role="plain")
+            results = run(whole, folder, shared, arguments)
             if shared is None:
                 shared, control = folder, results
             figures = {"joint": results["joint"], "plain": control["plain"], "control": control["control"]}

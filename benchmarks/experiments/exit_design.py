@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import Case, noise, open_plain, record, show, time_variants
 from benchmarks.experiments._candidates import HEADS, WithHeads, make_heads
-from benchmarks.experiments._runs import example_of, opened, plain_of, recipe_of
+from benchmarks.experiments._runs import example_of, opened, plain_of
 from benchmarks.experiments._trunk import Trunk
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.cli.progress import open_progress_display
@@ -41,8 +41,9 @@ from edgeexit.training import TrainingRecipe
 from edgeexit.training.loop import TrainingSetup, derive_seed, fit, seed_torch
 from edgeexit.training.losses import branchynet
 from edgeexit.training.metrics import compute_logits
+from edgeexit.training.phases import OptimizerSettings, ScheduleSettings, TrainingPhase
 from edgeexit.training.process_group import join_process_group
-from edgeexit.training.recipe import TrainingPhase
+from edgeexit.training.run_folder import read_run_recipe
 from edgeexit.util import units
 
 PLACES = {
@@ -74,17 +75,19 @@ def trained_heads(recipe: TrainingRecipe, trunk: torch.nn.Module, epochs: int) -
     train_set = load_data(f"{recipe.data}:train")
     with seed_torch(derive_seed(recipe.seed, "candidates")):
         network = WithHeads(trunk, make_heads(trunk, places(recipe), example_of(recipe), 10))
-    phase = TrainingPhase(epochs=epochs, batch=recipe.joint.batch, rate=2e-3, schedule="cosine")
+    phase = TrainingPhase(
+        epochs=epochs,
+        train=("heads.*",),
+        batch=recipe.phases["joint"].batch,
+        optimizer=OptimizerSettings("adam", rate=2e-3),
+        schedule=ScheduleSettings("cosine"),
+    )
     with join_process_group() as group, open_progress_display() as progress:
         setting = TrainingSetup(train_set, recipe.augment, recipe.seed, group, bfloat16=recipe.precision == "bfloat16")
         if setting.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        fit(network, branchynet(), phase, setting, name="candidates", after_epoch=_keep_nothing, progress=progress)
+        fit(network, branchynet(), phase, setting, name="candidates", progress=progress)
     return network.eval()
-
-
-def _keep_nothing(*_: object) -> None:
-    """Heads are trained in minutes; what is kept is the result."""
 
 
 def places(recipe: TrainingRecipe) -> tuple[str, ...]:
@@ -227,7 +230,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     before = read_device_state()
-    recipe = recipe_of(arguments.run)
+    recipe = read_run_recipe(arguments.run)
     network = _heads(recipe, arguments)
     calibration, test = (replayed(network, f"{recipe.data}:{part}") for part in ("calibration", "test"))
     plain_s, costs = measure(network, recipe, arguments)

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.common import Case, open_plain, record, show, time_variants
-from benchmarks.experiments._runs import example_of, joint_of, opened, plain_of, recipe_of
+from benchmarks.experiments._runs import example_of, joint_of, opened, plain_of
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.data import Dataset, load_data
 from edgeexit.exporter import export
@@ -31,6 +31,7 @@ from edgeexit.measure.statistics import NORMAL_95
 from edgeexit.runtime import Runner
 from edgeexit.training import TrainingRecipe
 from edgeexit.training.meta import fit_openmax_heads, fit_softmax_heads
+from edgeexit.training.run_folder import read_run_recipe
 from edgeexit.util import units
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
@@ -139,7 +140,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    before, recipe = read_device_state(), recipe_of(arguments.run)
+    before, recipe = read_device_state(), read_run_recipe(arguments.run)
     fit, chosen_on = halves(load_data(f"{recipe.data}:calibration"))
     test = load_data(f"{recipe.data}:test")
     with tempfile.TemporaryDirectory() as scratch:

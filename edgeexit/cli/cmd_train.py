@@ -28,6 +28,12 @@ def train_command(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of torch; fixed, results repeat bit for bit.")
     ] = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Folder of an earlier run, whose phases are taken where they are the same as the recipe's."
+        ),
+    ] = None,
     plain: Annotated[
         Path | None,
         typer.Option(help="Plain network that is already trained: its weights (.pt), or the folder of an earlier run."),
@@ -41,9 +47,10 @@ def train_command(
     write_data: Annotated[bool, typer.Option("--write-data", help="Also write calibration.npz and test.npz.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a multi-exit network: the plain network first, then all exits from its weights.
+    """Train a multi-exit network, phase by phase as the recipe says.
 
-    Writes model.onnx (every exit), plain.onnx (the same architecture trained without exits), joint.pt, plain.pt and metrics.json.
+    Writes model.onnx (every exit), plain.onnx (the same architecture trained without exits, where the recipe has such a phase), the
+    weights of every phase (joint.pt, plain.pt, ...) and metrics.json.
     An interrupted run continues with --resume and gives the same result as an uninterrupted one.
 
     Example: edgeexit train lenet-digits -o runs/digits
@@ -60,7 +67,7 @@ def train_command(
         with open_progress_display() as progress:
             if download:
                 fetch_set(plan.data, progress)
-            trained = train(plan, out, resume=resume, plain=plain, threads=threads, progress=progress)
+            trained = train(plan, out, resume=resume, earlier=earlier, plain=plain, threads=threads, progress=progress)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; the last finished epoch is kept. Go on with:\n  {_make_resume_command()}", err=True)
         raise CommandInterrupted from None
@@ -83,14 +90,16 @@ def _export(trained: TrainingResult, out: Path) -> list[Path]:
     from edgeexit.exporter import ExportWarning, export
 
     known = {KEY: trained.fingerprint.as_text()}
-    plain = "control" if "control" in trained.metrics["results"] else "plain"
-    named = {"model.onnx": ("joint", trained.joint), "plain.onnx": (plain, trained.plain)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExportWarning)  # the plain network has one exit
         return [
-            export(module, trained.example, out / name, metadata=known | trained.metadata(network)).path
-            for name, (network, module) in named.items()
-            if module is not None
+            export(
+                trained.networks[phase],
+                trained.example,
+                out / f"{role}.onnx",
+                metadata=known | trained.metadata(phase),
+            ).path
+            for role, phase in trained.roles.items()
         ]
 
 
@@ -125,7 +134,7 @@ def _print(trained: TrainingResult, files: list[Path]) -> None:
         )
     ]
     print_tables([Table("Accuracy", ("network", "exit", "calibration", "test"), tuple(rows))])
-    for row in results.get("joint", {}).get("early_exit", [])[:1]:
+    for row in results.get(trained.roles.get("model", ""), {}).get("early_exit", [])[:1]:
         rates = ", ".join(f"exit {k} {percent(r, 1)}" for k, r in enumerate(row["exit_rates"], 1))
         print_text(
             f"Leaving early at entropy {row['threshold']:.3g} nats (no loss on the calibration part): "

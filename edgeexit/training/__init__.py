@@ -11,13 +11,16 @@ except ImportError as error:
 
 from edgeexit.training.heads import HeadSettings, HeadTraining, make_head_phase, train_heads
 from edgeexit.training.losses import LOSSES, loss
+from edgeexit.training.outcome import TrainingResult
+from edgeexit.training.phases import TrainingPhase
 from edgeexit.training.recipe import TrainingRecipe, find_recipe, load_recipe
-from edgeexit.training.run import TrainingResult, train
+from edgeexit.training.run import train
 
 __all__ = [
     "LOSSES",
     "HeadSettings",
     "HeadTraining",
+    "TrainingPhase",
     "TrainingRecipe",
     "TrainingResult",
     "find_recipe",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeexit.errors import InputError
 from edgeexit.nets.weights import read_tensors
@@ -16,6 +16,25 @@ from edgeexit.util.atomic import replace_atomically
 SCHEMA = "edgeexit.checkpoint/1"
 
 State: TypeAlias = "dict[str, Tensor]"
+
+
+Record: TypeAlias = "dict[str, Any]"
+"""Measurements of an epoch: loss, accuracy per exit on the training data as it was trained on, seconds."""
+
+
+@dataclass
+class FitState:
+    """Where a phase stands: with the module's weights, all that is needed to go on with it.
+
+    Attributes:
+        history: the figures of every epoch that is done.
+        optimizer: the optimiser's state after the last one.
+        best: the weights of the best epoch so far, where the phase keeps them.
+    """
+
+    history: list[Record] = field(default_factory=list)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -27,6 +46,7 @@ class Checkpoint:
         phase: the phase under way; empty before the first and after the last.
         epoch: epochs of that phase that are done.
         model, optimizer: their states after that epoch.
+        best: the model's state after the best epoch of that phase, where it keeps it.
         finished: the network's weights at the end of each phase that is done.
         history: per phase, one record per epoch.
     """
@@ -36,8 +56,24 @@ class Checkpoint:
     epoch: int = 0
     model: State = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
+    best: State = field(default_factory=dict)
     finished: dict[str, State] = field(default_factory=dict)
-    history: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    history: dict[str, list[Record]] = field(default_factory=dict)
+
+    def take_state(self, name: str) -> FitState:
+        """Where a phase stands: where the checkpoint has it under way, else at its beginning."""
+        history = self.history.get(name, [])
+        return FitState(history, self.optimizer, self.best) if self.phase == name else FitState()
+
+    def put_state(self, name: str, module: nn.Module, state: FitState) -> None:
+        """Note where a phase stands after an epoch, with the module's weights."""
+        self.phase, self.epoch, self.history[name] = name, len(state.history), state.history
+        self.model, self.optimizer, self.best = module.state_dict(), state.optimizer, state.best
+
+    def finish_phase(self, name: str, module: nn.Module) -> None:
+        """Keep the module's weights as those at the end of the phase, which is no longer under way."""
+        self.finished[name] = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+        self.phase, self.epoch, self.model, self.optimizer, self.best = "", 0, {}, {}, {}
 
     def save(self, path: Path) -> None:
         """Replace the file at `path`; a kill at any moment leaves the old one or this one."""

@@ -23,12 +23,12 @@ from edgeexit.errors import InputError
 from edgeexit.nets.attach import NetworkWithExits
 from edgeexit.nets.state import evaluation_mode
 from edgeexit.training.augment import Augment
-from edgeexit.training.checkpoint import Checkpoint
+from edgeexit.training.checkpoint import Checkpoint, FitState
 from edgeexit.training.features import HeadsOnRows, cache_features
-from edgeexit.training.loop import Record, TrainingSetup, fit, use_deterministic_algorithms
+from edgeexit.training.loop import TrainingSetup, fit, use_deterministic_algorithms
 from edgeexit.training.losses import loss
+from edgeexit.training.phases import OptimizerSettings, ScheduleSettings, TrainingPhase
 from edgeexit.training.process_group import ProcessGroup, join_process_group
-from edgeexit.training.recipe import TrainingPhase
 from edgeexit.util.atomic import replace_atomically
 from edgeexit.util.progress import Progress, show_nothing
 
@@ -79,7 +79,8 @@ class HeadSettings:
 def make_head_phase(*, epochs: int = 15) -> TrainingPhase:
     """The phase that trains heads where nothing else is said: Adam, cosine, cross-entropy and distillation from the last exit."""
     options = {"weight": 1.0, "temperature": 2.0}
-    return TrainingPhase(epochs, batch=256, rate=3e-3, schedule="cosine", loss="distill", options=options)
+    adam, cosine = OptimizerSettings("adam", rate=3e-3), ScheduleSettings("cosine")
+    return TrainingPhase(epochs, "distill", options, batch=256, optimizer=adam, schedule=cosine)
 
 
 def train_heads(
@@ -156,10 +157,8 @@ class _HeadRun:
         if checkpoint.phase:
             module.load_state_dict(checkpoint.model)
 
-        def after_epoch(epoch: int, record: Record, optimizer: torch.optim.Optimizer) -> None:
-            checkpoint.history.setdefault(_NAME, []).append({"epoch": epoch, **record})
-            checkpoint.phase, checkpoint.epoch = _NAME, epoch
-            checkpoint.model, checkpoint.optimizer = module.state_dict(), optimizer.state_dict()
+        def after_epoch(state: FitState) -> None:
+            checkpoint.put_state(_NAME, module, state)
             checkpoint.save(self.out / CHECKPOINT)
 
         fit(
@@ -168,13 +167,11 @@ class _HeadRun:
             phase,
             setup,
             name=_NAME,
-            done=checkpoint.epoch,
-            optimizer_state=checkpoint.optimizer,
+            state=checkpoint.take_state(_NAME),
             after_epoch=after_epoch,
             progress=self.progress,
         )
-        checkpoint.finished[_NAME] = {k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
-        checkpoint.phase, checkpoint.epoch, checkpoint.model, checkpoint.optimizer = "", 0, {}, {}
+        checkpoint.finish_phase(_NAME, self.network)
         checkpoint.save(self.out / CHECKPOINT)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,20 +18,25 @@ from edgeexit.data import TrainingData
 from edgeexit.errors import InputError
 from edgeexit.nets.outputs import ExitTensors, run_exits
 from edgeexit.training.augment import Augment, augment_images
+from edgeexit.training.checkpoint import FitState, Record
+from edgeexit.training.early_stopping import find_best_epoch, has_stopped_improving
+from edgeexit.training.freezing import set_training_mode, train_only
 from edgeexit.training.losses import Loss
+from edgeexit.training.optimizers import LearningRates, make_optimizer
+from edgeexit.training.phases import TrainingPhase
 from edgeexit.training.process_group import ProcessGroup
-from edgeexit.training.recipe import TrainingPhase
 from edgeexit.training.tensors import TensorBatches, open_batches
 from edgeexit.util.progress import Progress, show_nothing
-
-Record: TypeAlias = "dict[str, Any]"
-"""Measurements of an epoch: loss, accuracy per exit on the training data as it was trained on, seconds."""
 
 Step: TypeAlias = Callable[[Tensor, Tensor], "dict[str, Tensor]"]
 """One batch in; `loss`, its mean, and `correct` [exits], the number of right answers of each exit, out."""
 
-AfterEpoch: TypeAlias = Callable[[int, Record, torch.optim.Optimizer], None]
-"""Called with the number of epochs done, what the last one measured, and the optimiser."""
+Evaluate: TypeAlias = Callable[[nn.Module], "dict[str, Any]"]
+"""Figures of the network as it is after an epoch, such as its accuracy on the calibration part, by name."""
+
+
+AfterEpoch: TypeAlias = Callable[[FitState], None]
+"""Called after every epoch with where the phase stands."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,18 @@ class TrainingSetup:
         """Whether the inputs are images in that layout."""
         return self.bfloat16 and len(self.data.shape) == 3
 
+    def arrange(self, x: Tensor) -> Tensor:
+        """Inputs in that layout, where it is theirs."""
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+
 
 def derive_seed(*parts: object) -> int:
     """A seed for one purpose, such as (7, "joint", 3): the same parts give the same seed everywhere."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "big")
+
+
+def keep_nothing(state: FitState) -> None:
+    """For phases that are not resumed."""
 
 
 def fit(
@@ -75,37 +88,94 @@ def fit(
     setting: TrainingSetup,
     *,
     name: str,
-    done: int = 0,
-    optimizer_state: Mapping[str, Any] | None = None,
-    after_epoch: AfterEpoch,
+    state: FitState | None = None,
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 1,
+    after_epoch: AfterEpoch = keep_nothing,
     progress: Progress = show_nothing,
-) -> None:
-    """Train `module` in place from epoch `done` to the end of the phase.
+) -> FitState:
+    """Train `module` in place to the end of the phase, or until it stops improving.
+
+    Args:
+        module: any network whose outputs `run_exits` reads, on the device of the setup's group.
+        loss: what is minimised.
+        phase: how; its `start` and `network` are the caller's matter.
+        setting: samples, seed, processes.
+        name: name of the phase; its random numbers depend on it.
+        state: where an interrupted phase stood; `module` then has the weights of that moment.
+        evaluate: figures for the history, with which early stopping can be decided. One process calls it for all.
+        evaluate_every: epochs from one evaluation to the next; the last epoch has one as well, and 0 means none.
+        after_epoch: called with where the phase stands.
+        progress: watches the steps.
+
+    Returns:
+        where the phase stands at its end.
 
     Raises:
-        InputError: the loss is no longer a number.
+        InputError: the loss is no longer a number, a pattern of the phase matches no parameter, or there is nothing to train.
     """
-    optimizer = make_optimizer(module, phase)
-    if optimizer_state:
-        optimizer.load_state_dict(dict(optimizer_state))
-    step = _step(setting.group.wrap_model(module), loss, optimizer, setting)
-    steps = math.ceil(len(setting.data) / phase.batch)
-    for epoch in range(done, phase.epochs):
+    state = state or FitState()
+    with train_only(module, phase.train):
+        optimizer = make_optimizer(module, phase)
+        if state.optimizer:
+            optimizer.load_state_dict(state.optimizer)
+        rates = LearningRates(optimizer, phase, [n for n, p in module.named_parameters() if p.requires_grad])
+        step = _step(setting.group.wrap_model(module), loss, optimizer, setting)
+        steps = math.ceil(len(setting.data) / phase.batch)
+        for epoch in range(len(state.history), phase.epochs):
+            if phase.stop and has_stopped_improving(phase.stop, state.history):
+                break
 
-        def advance(i: int, epoch: int = epoch) -> None:
-            set_rate(optimizer, compute_learning_rate(phase, epoch + i / steps))
-            progress(f"train {name}", epoch * steps + i, phase.epochs * steps)
+            def advance(i: int, epoch: int = epoch) -> None:
+                rates.set(epoch + i / steps)
+                progress(f"train {name}", epoch * steps + i, phase.epochs * steps)
 
-        with seed_torch(derive_seed(setting.seed, name, epoch, "network", *_make_process_seed(setting.group))):
-            module.train()
-            record = run_epoch(
-                step, _iterate_batches(setting, phase.batch, (setting.seed, name, epoch), advance), setting.group
-            )
-        if not math.isfinite(record["loss"]):
-            msg = f"the loss of phase {name!r} is {record['loss']} after epoch {epoch + 1}; a lower rate than {phase.rate:g} may train"
-            raise InputError(msg)
-        after_epoch(epoch + 1, record, optimizer)
-        progress(f"train {name}", (epoch + 1) * steps, phase.epochs * steps)
+            set_training_mode(module, phase.train)
+            record = _train_epoch(step, phase, setting, (name, epoch), advance)
+            if evaluate and evaluate_every and ((epoch + 1) % evaluate_every == 0 or epoch + 1 == phase.epochs):
+                record |= _evaluate_once(evaluate, module, setting, (name, epoch))
+            _add_epoch(record, module, optimizer, phase, state)
+            after_epoch(state)
+            progress(f"train {name}", (epoch + 1) * steps, phase.epochs * steps)
+    if state.best:
+        module.load_state_dict(state.best)
+    return state
+
+
+def _train_epoch(
+    step: Step,
+    phase: TrainingPhase,
+    setting: TrainingSetup,
+    seed: tuple[str, int],
+    advance: Callable[[int], None],
+) -> Record:
+    name, epoch = seed
+    with seed_torch(derive_seed(setting.seed, name, epoch, "network", *_make_process_seed(setting.group))):
+        batches = _iterate_batches(setting, phase.batch, (setting.seed, name, epoch), advance)
+        record = run_epoch(step, batches, setting.group)
+    if not math.isfinite(record["loss"]):
+        rate = phase.optimizer.rate
+        msg = f"the loss of phase {name!r} is {record['loss']} after epoch {epoch + 1}; a lower rate than {rate:g} may train"
+        raise InputError(msg)
+    return record
+
+
+def _evaluate_once(
+    evaluate: Evaluate, module: nn.Module, setting: TrainingSetup, seed: tuple[str, int]
+) -> dict[str, Any]:
+    """The figures of the process that leads, for all: early stopping is decided alike, whatever their rounding."""
+    with seed_torch(derive_seed(setting.seed, *seed, "evaluation")):
+        figures = evaluate(module) if setting.group.is_main else {}
+    return setting.group.share_from_main(figures)
+
+
+def _add_epoch(
+    record: Record, module: nn.Module, optimizer: torch.optim.Optimizer, phase: TrainingPhase, state: FitState
+) -> None:
+    state.history.append({"epoch": len(state.history) + 1, **record})
+    state.optimizer = optimizer.state_dict()
+    if phase.stop and phase.stop.keep_best and find_best_epoch(phase.stop, state.history) == len(state.history):
+        state.best = {k: v.detach().clone() for k, v in module.state_dict().items()}
 
 
 def run_epoch(step: Step, batches: Iterable[tuple[Tensor, Tensor]], group: ProcessGroup) -> Record:
@@ -132,11 +202,10 @@ def _iterate_batches(
         if setting.group.is_main
         else torch.Generator().manual_seed(derive_seed(*seed, *_make_process_seed(setting.group)))
     )
-    shares = [setting.group.select_share(order[i : i + size]) for i in range(0, len(order), size)]
+    shares = [setting.group.select_share(batch) for batch in torch.split(order, size)]
     for i, (x, y) in enumerate(setting.batches([where for where in shares if len(where)])):
         advance(i)
-        changed = augment_images(x, setting.augment, draws)
-        yield changed.contiguous(memory_format=torch.channels_last) if setting.channels_last else changed, y
+        yield setting.arrange(augment_images(x, setting.augment, draws)), y
 
 
 def _make_process_seed(group: ProcessGroup) -> tuple[int, ...]:
@@ -163,36 +232,6 @@ def _step(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, setti
 def _convert_to_float32(e: ExitTensors) -> ExitTensors:
     # A softmax of bfloat16 rounds a sure answer to 1, which then has no gradient.
     return ExitTensors(e.name, e.logits.float(), e.score if e.score is None else e.score.float())
-
-
-# ---------------------------------------------------------------- optimiser and its step size
-
-
-def make_optimizer(module: nn.Module, phase: TrainingPhase) -> torch.optim.Optimizer:
-    """The phase's optimiser over all parameters of the module."""
-    parameters, rate, decay = module.parameters(), phase.rate, phase.weight_decay
-    if phase.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=phase.betas[0], weight_decay=decay, nesterov=True)
-    kind: type[torch.optim.Adam] = torch.optim.Adam if phase.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, rate, betas=phase.betas, weight_decay=decay)
-
-
-def compute_learning_rate(phase: TrainingPhase, epoch: float) -> float:
-    """The step size after this many epochs, whole or not."""
-    if epoch < phase.warmup:
-        return phase.rate * max(epoch / phase.warmup, 1e-3)
-    share = epoch / phase.epochs
-    if phase.schedule == "cosine":
-        return phase.rate * (1 + math.cos(math.pi * share)) / 2
-    if phase.schedule == "steps":
-        return phase.rate * (1.0 if share < 0.5 else 0.1 if share < 0.75 else 0.01)
-    return phase.rate
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the step size of every parameter."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 @contextmanager

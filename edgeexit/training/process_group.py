@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -48,6 +49,13 @@ class ProcessGroup:
             value = value.to(self.device)
             distributed.all_reduce(value)
         return value.cpu()
+
+    def share_from_main(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The value that the process which leads has, in every process."""
+        held = [value]
+        if self.size > 1:
+            distributed.broadcast_object_list(held, device=self.device)
+        return held[0]
 
     def wait(self) -> None:
         """Wait until every process has reached this call."""

@@ -22,6 +22,7 @@ from edgeexit.training import LOSSES, TrainingRecipe, load_recipe, train
 from edgeexit.training.checkpoint import Checkpoint
 from edgeexit.training.losses import Loss, branchynet
 from edgeexit.training.metrics import evaluate_early_exit
+from edgeexit.training.phases import FRESH, OptimizerSettings, ScheduleSettings
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +39,12 @@ def parts() -> dict[str, Dataset]:
 @pytest.fixture(scope="module")
 def recipe() -> TrainingRecipe:
     """The demo's recipe, two epochs a phase."""
-    base = load_recipe("lenet-digits")
-    return replace(base, plain=replace(base.plain, epochs=2), joint=replace(base.joint, epochs=2))
+    return load_recipe("lenet-digits").with_epochs(2)
+
+
+def slowed(recipe: TrainingRecipe, name: str, **changes: Any) -> TrainingRecipe:
+    """One epoch of the phase with a step size of almost nothing, so that its weights stay those of its start."""
+    return recipe.with_phase(name, epochs=1, optimizer=OptimizerSettings("adam", rate=1e-9), **changes)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +98,7 @@ def test_the_joint_network_starts_from_the_plain_networks_weights(
     recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
     """BranchyNet, section IV: trained with a step size of almost nothing, the trunk is still the plain network's."""
-    still = replace(recipe, control=False, joint=replace(recipe.joint, epochs=1, rate=1e-9, warmup=0))
+    still = slowed(recipe.without_phase("control"), "joint")
 
     train(still, tmp_path, parts=parts)
 
@@ -107,7 +112,7 @@ def test_a_plain_network_that_is_trained_already_is_given_exits(
     whole: Path, recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
     """Its phase is left out, and its weights are the start."""
-    still = replace(recipe, control=False, joint=replace(recipe.joint, epochs=1, rate=1e-9))
+    still = slowed(recipe.without_phase("control"), "joint")
 
     trained = train(still, tmp_path, parts=parts, plain=whole / "plain.pt")
 
@@ -133,14 +138,17 @@ def test_other_exits_take_both_plain_networks_of_an_earlier_run(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda r: {"plain": replace(r.plain, epochs=3)}, r"plain\.epochs was 2 and is 3"),
-        (lambda r: {"joint": replace(r.joint, optimizer="sgd")}, r"joint\.optimizer was 'adam' and is 'sgd'"),
-        (lambda r: {"joint": replace(r.joint, weight_decay=0.1)}, r"joint\.weight_decay was 0\.0 and is 0\.1"),
-        (lambda r: {"seed": r.seed + 1}, r"seed was \d+ and is \d+"),
+        (lambda r: r.with_phase("plain", epochs=3), r"plain\.epochs was 2 and is 3"),
+        (
+            lambda r: r.with_phase("control", optimizer=OptimizerSettings("sgd")),
+            r"optimizer\.name was 'adam' and is 'sgd'",
+        ),
+        (lambda r: r.with_phase("control", batch=7), r"control\.batch was 64 and is 7"),
+        (lambda r: replace(r, seed=r.seed + 1), r"seed was \d+ and is \d+"),
     ],
 )
 def test_the_plain_networks_of_another_recipe_are_refused(
-    change: Callable[[TrainingRecipe], dict[str, Any]],
+    change: Callable[[TrainingRecipe], TrainingRecipe],
     said: str,
     whole: Path,
     recipe: TrainingRecipe,
@@ -149,7 +157,7 @@ def test_the_plain_networks_of_another_recipe_are_refused(
 ) -> None:
     """Otherwise exits and plain network would be compared that saw different training."""
     with pytest.raises(InputError, match=said):
-        train(replace(recipe, **change(recipe)), tmp_path, parts=parts, plain=whole)
+        train(change(recipe), tmp_path, parts=parts, plain=whole)
 
 
 def test_the_loss_sees_float32_where_the_network_runs_in_bfloat16(
@@ -166,9 +174,8 @@ def test_the_loss_sees_float32_where_the_network_runs_in_bfloat16(
         return spy
 
     monkeypatch.setitem(LOSSES, "spy", spying)
-    short = replace(
-        recipe, control=False, precision="bfloat16", joint=replace(recipe.joint, epochs=1, loss="spy", options={})
-    )
+    short = replace(recipe.without_phase("control"), precision="bfloat16")
+    short = short.with_phase("joint", epochs=1, loss="spy", options={})
 
     train(short, tmp_path, parts=parts)
 
@@ -179,7 +186,7 @@ def test_from_scratch_the_joint_network_has_weights_of_its_own(
     recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
     """The comparison that the paper makes."""
-    scratch = replace(recipe, start="scratch", control=False, joint=replace(recipe.joint, epochs=1, rate=1e-9))
+    scratch = slowed(recipe.without_phase("control"), "joint", start=FRESH)
 
     train(scratch, tmp_path, parts=parts)
 
@@ -225,7 +232,7 @@ def test_a_run_is_resumed_only_by_its_own_recipe(
 ) -> None:
     """The message names what differs."""
     with pytest.raises(InputError, match=r"joint\.epochs was 2 and is 3"):
-        train(replace(recipe, joint=replace(recipe.joint, epochs=3)), whole, parts=parts, resume=True)
+        train(recipe.with_phase("joint", epochs=3), whole, parts=parts, resume=True)
 
 
 def test_nothing_to_resume_says_so(recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path) -> None:
@@ -295,7 +302,9 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(
     recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
 ) -> None:
     """The checkpoint of the epoch before it is kept."""
-    wild = replace(recipe, plain=replace(recipe.plain, epochs=30, rate=10.0, optimizer="sgd", schedule="constant"))
+    wild = recipe.with_phase(
+        "plain", epochs=30, optimizer=OptimizerSettings("sgd", rate=10.0), schedule=ScheduleSettings("constant")
+    )
 
     with pytest.raises(InputError, match="a lower rate than 10 may train"):
         train(wild, tmp_path, parts=parts)
@@ -325,9 +334,10 @@ def test_two_processes_train_the_network_of_one(recipe: TrainingRecipe, tmp_path
         "from edgeexit.data import load_data\n"
         "from edgeexit.training import load_recipe, train\n"
         "from edgeexit.training.augment import Augment\n"
-        "r = load_recipe('lenet-digits')\n"
-        "r = replace(r, control=False, augment=Augment(), plain=replace(r.plain, epochs=1, optimizer='sgd', rate=0.01),\n"
-        "            joint=replace(r.joint, epochs=1, optimizer='sgd', rate=0.01))\n"
+        "from edgeexit.training.phases import OptimizerSettings\n"
+        "r = replace(load_recipe('lenet-digits').without_phase('control'), augment=Augment())\n"
+        "for name in r.phases:\n"
+        "    r = r.with_phase(name, epochs=1, optimizer=OptimizerSettings('sgd', rate=0.01))\n"
         "d = load_data('digits:calibration')\n"
         "parts = {'train': d.take(slice(0, 128)), 'calibration': d.take(slice(128, 160)), 'test': d.take(slice(160, 192))}\n"
         "train(r, Path(sys.argv[1]), parts=parts, threads=1)\n"

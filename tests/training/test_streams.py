@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +68,7 @@ def parts() -> dict[str, Dataset]:
 
 def test_streamed_data_trains_the_same_bits(parts: dict[str, Dataset], tmp_path: Path) -> None:
     """Order, augmentation and the figures at the end come from the seed, not from the kind of data."""
-    recipe = load_recipe("lenet-digits")
-    recipe = replace(
-        recipe, control=False, plain=replace(recipe.plain, epochs=1), joint=replace(recipe.joint, epochs=1)
-    )
+    recipe = load_recipe("lenet-digits").without_phase("control").with_epochs(1)
     streamed: dict[str, TrainingData] = {name: Streamed(part) for name, part in parts.items()}
 
     in_memory = train(recipe, tmp_path / "memory", parts=parts)

@@ -1,0 +1,82 @@
+"""The network of each phase of a recipe: of those that have a name, or a user's own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from edgeexit.errors import InputError
+from edgeexit.nets import build
+from edgeexit.training.recipe import TrainingRecipe
+
+NetworkSource: TypeAlias = "nn.Module | Callable[..., nn.Module]"
+"""A module, of which every phase trains a copy, or a function that makes one of the network's options."""
+
+
+class PhaseNetworks:
+    """What makes the network of each phase.
+
+    Args:
+        recipe: the recipe.
+        source: a network of the user's; None for the one that the recipe names.
+    """
+
+    def __init__(self, recipe: TrainingRecipe, source: NetworkSource | None = None) -> None:
+        self.recipe = recipe
+        self._source = source
+
+    def build(self, phase: str) -> nn.Module:
+        """The network of a phase with fresh weights, drawn from torch's global generator; of a module, a copy.
+
+        Raises:
+            InputError: no network has the recipe's name, it lacks an option, or options are given for a module.
+        """
+        options = self.recipe.list_network_options(phase)
+        if self._source is None:
+            return build(self.recipe.network, **options)
+        if not isinstance(self._source, nn.Module):
+            return self._source(**options)
+        if options:
+            named = ", ".join(options)
+            msg = f"phase {phase!r} has options of the network ({named}), and the network is a module: give a function that makes it"
+            raise InputError(msg)
+        return copy.deepcopy(self._source)
+
+    def with_recipe(self, recipe: TrainingRecipe) -> PhaseNetworks:
+        """The networks of another recipe's phases, from the same source."""
+        return PhaseNetworks(recipe, self._source)
+
+    def build_with_weights(self, phase: str, state: Mapping[str, Tensor]) -> nn.Module:
+        """The network of a phase with these weights, in evaluation mode."""
+        module = self.build(phase)
+        module.load_state_dict(dict(state))
+        return module.eval()
+
+    def describe(self, phase: str) -> tuple[str, dict[str, Tensor]]:
+        """What tells the network of a phase from others: its modules with their settings, and its weights from one seed."""
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            module = self.build(phase)
+        return repr(module), dict(module.state_dict())
+
+
+def load_matching_weights(module: nn.Module, state: Mapping[str, Tensor], name: str, start: str) -> None:
+    """Put the weights of an earlier phase into what the module shares with that phase's network.
+
+    Raises:
+        InputError: they share nothing, or not in its shape.
+    """
+    own = module.state_dict()
+    shared = {k: v for k, v in state.items() if k in own}
+    other = next((k for k, v in shared.items() if v.shape != own[k].shape), None)
+    if other is not None:
+        msg = f"phase {name!r} starts from {start!r}, whose {other} is {list(shared[other].shape)} and not {list(own[other].shape)}"
+        raise InputError(msg)
+    if not shared:
+        msg = f"phase {name!r} starts from {start!r}, and their networks share no parameter"
+        raise InputError(msg)
+    module.load_state_dict(shared, strict=False)
