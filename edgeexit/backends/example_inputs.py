@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from edgeexit.backends.base import Array
-from edgeexit.graph.model import Network, TensorSpec
+from edgeexit.graph.model import TensorSpec
 
 Values: TypeAlias = Mapping[str, Array]
 
@@ -30,12 +30,12 @@ def _draw_random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -
     return rng.random(shape).astype(dtype)
 
 
-def make_inputs(net: Network, seed: int, batch: int = 1) -> dict[str, Array]:
-    """The user's own examples, round and round from place `seed`, or random ones."""
-    if net.examples is None:
-        return make_random_inputs(net.inputs, seed, batch)
-    count = len(next(iter(net.examples.values())))
-    return select_rows(net.examples, [(seed + i) % count for i in range(batch)])
+def make_inputs(inputs: Iterable[TensorSpec], examples: Values | None, seed: int, batch: int = 1) -> dict[str, Array]:
+    """The user's examples, round and round from place `seed`, or random inputs where there are none."""
+    if examples is None:
+        return make_random_inputs(inputs, seed, batch)
+    count = len(next(iter(examples.values())))
+    return select_rows(examples, [(seed + i) % count for i in range(batch)])
 
 
 def select_rows(batch: Values, places: Sequence[int]) -> dict[str, Array]:

@@ -14,7 +14,7 @@ import onnx
 import edgeexit
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.build_progress import report_builds_to
-from edgeexit.backends.example_inputs import make_inputs
+from edgeexit.backends.example_inputs import Values, make_inputs
 from edgeexit.backends.stopping import allow_run_limit, limit_graph_runs
 from edgeexit.bundle import (
     SCHEMA,
@@ -87,7 +87,7 @@ _ALIKE = (
 
 @dataclass(frozen=True)
 class _SplitNetwork:
-    """A split network, before it is written."""
+    """A split network, before it is written; with the user's own inputs [n, ...] by name, to run it on, where there are some."""
 
     net: Network
     exits: tuple[Exit, ...]
@@ -96,6 +96,7 @@ class _SplitNetwork:
     stages: tuple[Stage, ...]
     specs: Mapping[str, TensorSpec]
     own_precision: str
+    examples: Values | None
 
 
 def compile_model(
@@ -179,13 +180,15 @@ def compile_model(
         progress("writing the stages", 1, 1)
         draft = Bundle(folder, manifest)
         converted = parts.precision != parts.own_precision
-        original = Original(source, parts.net, parts.exits, converted, partial(_read, source, inputs))
+        original = Original(
+            source, parts.net, parts.exits, converted, partial(_read_rewritten, source, parts.examples), parts.examples
+        )
         settings = replace(settings, precision=manifest.precision)
         manifest = replace(
             manifest,
             verified=verify(draft, settings, original, inputs, progress),
             reference=_reference(draft, settings, data, progress),
-            timings=_measure_timings(draft, settings, parts.net, seconds, progress),
+            timings=_measure_timings(draft, settings, parts, seconds, progress),
         )
         return change.install(carry_over_calibrations(manifest, change.old))
 
@@ -236,38 +239,48 @@ def _take_apart(
 ) -> _SplitNetwork:
     steps = 5
     progress("splitting the network", 0, steps)
-    net = _read(path, inputs)
+    net = _read(path)
+    examples = None if inputs is None else check_many(inputs, net.inputs)
+    net = _rewrite(net, examples)
     progress("splitting the network", 1, steps)
     found = find_exits(net, exits, scores)
     rule = requested.resolve(net, found)
     refuse_training_mode(net, found)
-    found = mark_output_kinds(net, found, rule.criterion)
-    warn_about_subnormals(net)
+    found = mark_output_kinds(net, found, rule.criterion, examples)
+    warn_about_subnormals(net, examples)
     own = found[-1].dtype
     if precision is not None:
-        net, found = convert_precision(net, found, precision, net.examples)
+        net, found = convert_precision(net, found, precision, examples)
     net, scored = add_scores(net, found, rule.criterion, rule.fallback)
-    net = fix_batch(net)
+    net = fix_batch(net, examples)
     progress("splitting the network", 2, steps)
     stages = split(net, scored)
     if rule.criterion.weighs_costs and any(cost.macs is None for cost in count_costs(net, stages)):
         warnings.warn(_ALIKE.format(rule.criterion.name), OutputWarning, stacklevel=3)
     progress("splitting the network", 3, steps)
     names = {name for s in stages for name in s.outputs}
-    specs = probe_tensors(net, names)
-    if net.dynamic_batch and not (has_batch_rows(specs.values()) and is_batch_invariant(net, names)):
-        net = fix_batch(net, fixed=True)
-        specs = probe_tensors(net, names)
+    specs = probe_tensors(net, names, examples)
+    if net.dynamic_batch and not (has_batch_rows(specs.values()) and is_batch_invariant(net, names, examples)):
+        net = fix_batch(net, examples, fixed=True)
+        specs = probe_tensors(net, names, examples)
     _check_ends(net, scored, specs)
     progress("splitting the network", steps, steps)
-    return _SplitNetwork(net, found, rule, precision or own, stages, specs, own)
+    return _SplitNetwork(net, found, rule, precision or own, stages, specs, own, examples)
 
 
-def _read(path: Path, inputs: Inputs | None) -> Network:
+def _read(path: Path) -> Network:
     net = read_model(path)
     limit_graph_runs(net.proto.graph)
-    examples = None if inputs is None else check_many(inputs, net.inputs)
-    return add_run_shapes(replace_constant_branches(add_output_shapes(replace(net, examples=examples))))
+    return net
+
+
+def _rewrite(net: Network, examples: Values | None) -> Network:
+    """The network with the shapes that a run shows, without branches that are never taken."""
+    return add_run_shapes(replace_constant_branches(add_output_shapes(net, examples), examples), examples)
+
+
+def _read_rewritten(path: Path, examples: Values | None) -> Network:
+    return _rewrite(_read(path), examples)
 
 
 def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, TensorSpec]) -> None:
@@ -367,11 +380,13 @@ def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _measure_timings(
-    draft: Bundle, settings: Settings, net: Network, seconds: float, progress: Progress
+    draft: Bundle, settings: Settings, parts: _SplitNetwork, seconds: float, progress: Progress
 ) -> dict[str, ModeTiming]:
     """Timings on this device; none if no time is to be spent on it."""
     if not seconds > 0:
         return {}
-    times = time_forms(draft, settings, seconds, progress, inputs=make_inputs(net, 0, _TIMED_INPUTS))
+    times = time_forms(
+        draft, settings, seconds, progress, inputs=make_inputs(parts.net.inputs, parts.examples, 0, _TIMED_INPUTS)
+    )
     timing = ModeTiming(times.staged_s, times.fused_s, times.faster, make_timestamp(), times.backbone_s)
     return {settings.make_timing_key(find_device_key(backend=settings.backend)): timing}

@@ -43,8 +43,16 @@ class OutputWarning(UserWarning):
     """The criterion may not be meaningful on these outputs."""
 
 
-def mark_output_kinds(net: Network, exits: Sequence[Exit], criterion: Criterion) -> tuple[Exit, ...]:
+def mark_output_kinds(
+    net: Network, exits: Sequence[Exit], criterion: Criterion, examples: Values | None
+) -> tuple[Exit, ...]:
     """The exits, those that give probabilities marked so.
+
+    Args:
+        net: the network; it is run.
+        exits: its exits.
+        criterion: the criterion that will read their outputs.
+        examples: the user's own inputs [n, ...] by name, to run it on beside random ones; None where there are none.
 
     Raises:
         ModelError: an exit ends in a sigmoid per class and the criterion needs one distribution over the classes; or its own score is
@@ -57,9 +65,9 @@ def mark_output_kinds(net: Network, exits: Sequence[Exit], criterion: Criterion)
     if criterion.takes_logits:
         _refuse_sigmoids(net, exits, criterion)
     if criterion.weighs_scores:
-        _refuse_other_weights(net, exits[:-1], criterion)
+        _refuse_other_weights(net, exits[:-1], criterion, examples)
     unknown = [e for e in exits if not e.probabilities]
-    values = _collect_values(net, [e.logits for e in unknown]) if unknown else {}
+    values = _collect_values(net, [e.logits for e in unknown], examples) if unknown else {}
     found = {e.logits for e in unknown if _is_distribution(values[e.logits], e.dtype)}
     if criterion.takes_logits:
         _warn_of_others({e.logits: values[e.logits] for e in unknown}, found, criterion)
@@ -114,10 +122,10 @@ def _refuse_sigmoids(net: Network, exits: Sequence[Exit], criterion: Criterion) 
         raise ModelError(msg)
 
 
-def _refuse_other_weights(net: Network, exits: Sequence[Exit], criterion: Criterion) -> None:
+def _refuse_other_weights(net: Network, exits: Sequence[Exit], criterion: Criterion, examples: Values | None) -> None:
     """Raise ModelError where a score that is a weight leaves 0 to 1."""
     names = [e.score for e in exits if e.score]
-    scores = _collect_values(net, names) if names else {}
+    scores = _collect_values(net, names, examples) if names else {}
     beyond = {name: v[(v < 0) | (v > 1 + _SUM_TOLERANCE_FLOAT32)] for name, v in scores.items()}
     wrong = [f"{name!r} ({values[0]:.3g})" for name, values in beyond.items() if values.size]
     if wrong:
@@ -128,20 +136,20 @@ def _refuse_other_weights(net: Network, exits: Sequence[Exit], criterion: Criter
         raise ModelError(msg)
 
 
-def _collect_values(net: Network, names: Sequence[str]) -> dict[str, Array]:
+def _collect_values(net: Network, names: Sequence[str], examples: Values | None) -> dict[str, Array]:
     """Values of outputs [samples, classes] on inputs of all sizes that the network takes."""
     run = open_model(net, list(names), quiet=True)
     found: dict[str, list[Array]] = {name: [] for name in names}
-    for inputs in _make_inputs(net):
+    for inputs in _make_inputs(net, examples):
         with suppress(ModelError):
             for name, value in run(inputs).items():
                 found[name].append(np.asarray(value, np.float64).reshape(len(value), -1))
     return {name: np.concatenate(many) if many else np.empty((0, 0)) for name, many in found.items()}
 
 
-def _make_inputs(net: Network) -> Iterator[Values]:
+def _make_inputs(net: Network, examples: Values | None) -> Iterator[Values]:
     for seed in range(_RUNS):
-        yield make_inputs(net, seed)
+        yield make_inputs(net.inputs, examples, seed)
         unlike = make_diverse_inputs(net.inputs, seed, REACHES[0])
         yield from (select_rows(unlike, [place]) for place in range(3))
     if not may_run_forever(net.proto.graph):  # a loop that waits for a value to grow would never leave zeros

@@ -42,8 +42,8 @@ _INVARIANCE_SAMPLES = 17  # samples, few of them distinct: what is dealt out ove
 _FATAL_ONLY = 4  # ONNX Runtime's log severity
 
 
-def add_output_shapes(net: Network) -> Network:
-    """The same network, outputs whose shape neither the file nor inference knows declared as a run shows them.
+def add_output_shapes(net: Network, examples: Values | None) -> Network:
+    """The same network, outputs whose shape neither the file nor inference knows declared as a run on examples or random inputs shows them.
 
     Raises:
         ModelError: it does not run.
@@ -52,7 +52,7 @@ def add_output_shapes(net: Network) -> Network:
     unknown = [o.name for o in outputs if _is_unknown(o)]
     if not unknown:
         return net
-    first, more = _run_at_one_and_three(net, unknown)
+    first, more = _run_at_one_and_three(net, unknown, examples)
     specs = {n: TensorSpec(n, str(first[n].dtype), _infer_shape(first[n].shape, more[n].shape)) for n in unknown}
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
@@ -61,13 +61,13 @@ def add_output_shapes(net: Network) -> Network:
     return replace(net, proto=proto)
 
 
-def add_run_shapes(net: Network) -> Network:
+def add_run_shapes(net: Network, examples: Values | None) -> Network:
     """The same network with the shapes that its costs are counted from and that inference does not know, as a run shows them."""
     unknown = find_uncounted_tensors(net)
     if not unknown:
         return net
     try:
-        values = open_model(net, list(unknown), quiet=True)(make_inputs(net, 0))
+        values = open_model(net, list(unknown), quiet=True)(make_inputs(net.inputs, examples, 0))
     except ModelError:  # the costs stay unknown
         return net
     return replace(net, run_shapes={name: value.shape for name, value in values.items()})
@@ -80,7 +80,7 @@ def _is_unknown(output: onnx.ValueInfoProto) -> bool:
     return not kind.HasField("shape") or any(not d.dim_value for d in kind.shape.dim[1:])
 
 
-def replace_constant_branches(net: Network) -> Network:
+def replace_constant_branches(net: Network, examples: Values | None) -> Network:
     """The same network, every `If` whose condition is the same for all inputs replaced by the branch it takes.
 
     Where it asks for the size of the batch, that is fixed at 1: a batch gives what its samples give one by one.
@@ -88,9 +88,9 @@ def replace_constant_branches(net: Network) -> Network:
     names = list(find_constant_conditions(net))
     if not names:
         return net
-    alone, *together = _run_at_batches(net, names)
+    alone, *together = _run_at_batches(net, names, examples)
     if any(not np.array_equal(alone[n], values[n]) for values in together for n in names):
-        return replace_constant_branches(fix_batch(net, fixed=True))
+        return replace_constant_branches(fix_batch(net, examples, fixed=True), examples)
     known = {n: bool(alone[n].all()) for n in names if alone[n].size == 1}
     if not known:
         return net
@@ -98,26 +98,26 @@ def replace_constant_branches(net: Network) -> Network:
     copy.CopyFrom(net.proto)
     resolved = replace(net, proto=copy)
     take_branches(resolved, known)
-    return replace_constant_branches(resolved)
+    return replace_constant_branches(resolved, examples)
 
 
-def _run_at_batches(net: Network, names: list[str]) -> list[Values]:
+def _run_at_batches(net: Network, names: list[str], examples: Values | None) -> list[Values]:
     """Values for one sample and, where the batch is free and they run, for several: a condition may ask for the size of the batch."""
-    found = [_run(net, names, 1)]
+    found = [_run(net, names, examples, 1)]
     for batch in _BATCHES if net.dynamic_batch else ():
         with suppress(ModelError):
-            found.append(_run(net, names, batch))
+            found.append(_run(net, names, examples, batch))
     return found
 
 
-def fix_batch(net: Network, *, fixed: bool = False) -> Network:
+def fix_batch(net: Network, examples: Values | None, *, fixed: bool = False) -> Network:
     """The same network, its batch fixed at 1 where a free one does not work (a reshape to a fixed size, say) or `fixed` asks for it.
 
     A decision that the values of an input take, over an `If` or the turns of a `Loop`, is one for all samples of a batch.
     """
     if not net.dynamic_batch:
         return net
-    if not fixed and _is_free(net):
+    if not fixed and _is_free(net, examples):
         return net
     inputs = tuple(TensorSpec(s.name, s.dtype, s.shape_at_1) for s in net.inputs)
     proto = onnx.ModelProto()
@@ -131,10 +131,10 @@ def fix_batch(net: Network, *, fixed: bool = False) -> Network:
     return replace(net, proto=proto, inputs=inputs, dynamic_batch=False)
 
 
-def _is_free(net: Network) -> bool:
+def _is_free(net: Network, examples: Values | None) -> bool:
     flow, outputs = net.flow(), [o.name for o in net.proto.graph.output]
     decided = not flow.decisions.isdisjoint(flow.ancestors(outputs))
-    return not decided and _matches_single_runs(net, outputs, bool(flow.data_dependent))
+    return not decided and _matches_single_runs(net, outputs, examples, bool(flow.data_dependent))
 
 
 # Of the largest value: tells samples that see each other from arithmetic in another order, float16 included.
@@ -143,20 +143,20 @@ _ROUGH = 5e-2  # for samples unlike each other, whose largest values int8 rounds
 _SMALL = 1e-3  # of the largest value of all samples: below it the values of a sample are noise
 
 
-def is_batch_invariant(net: Network, names: Iterable[str]) -> bool:
+def is_batch_invariant(net: Network, names: Iterable[str], examples: Values | None) -> bool:
     """Whether tensors inside a network with a free batch hold, row by row, what each sample gives alone.
 
     Only then may rows of samples that left be dropped from them: positions in the batch, as `MaxPool` gives them to `MaxUnpool`, or sums
     over the samples before, mean something in the whole batch only.
     """
-    return _matches_single_runs(net, sorted(names), bool(net.flow().data_dependent))
+    return _matches_single_runs(net, sorted(names), examples, bool(net.flow().data_dependent))
 
 
-def _matches_single_runs(net: Network, names: list[str], data_dependent: bool) -> bool:
+def _matches_single_runs(net: Network, names: list[str], examples: Values | None, data_dependent: bool) -> bool:
     """Whether several samples at once give what each gives alone; also signed, large and uneven ones, and many that are alike."""
     try:
         run = open_model(net, names, quiet=True)
-        batch = make_inputs(net, 0, 3)
+        batch = make_inputs(net.inputs, examples, 0, 3)
         alone = [run(select_rows(batch, [i])) for i in range(3)]
         order = np.random.default_rng(0).integers(3, size=_INVARIANCE_SAMPLES).tolist()
         mixed_batch = select_rows(batch, order)
@@ -212,7 +212,7 @@ def has_batch_rows(specs: Iterable[TensorSpec]) -> bool:
     return all(spec.shape[:1] == (BATCH,) and "?" not in spec.shape for spec in specs)
 
 
-def probe_tensors(net: Network, names: Iterable[str]) -> dict[str, TensorSpec]:
+def probe_tensors(net: Network, names: Iterable[str], examples: Values | None) -> dict[str, TensorSpec]:
     """Dtype and shape of tensors of a model.
 
     Raises:
@@ -220,13 +220,13 @@ def probe_tensors(net: Network, names: Iterable[str]) -> dict[str, TensorSpec]:
     """
     wanted = sorted(set(names))
     run = open_model(net, wanted, quiet=True)
-    with explain_missing_examples(net):
-        first, second = run(make_inputs(net, 0)), run(make_inputs(net, 1))
+    with explain_missing_examples(examples):
+        first, second = run(make_inputs(net.inputs, examples, 0)), run(make_inputs(net.inputs, examples, 1))
     others = [second, *(row for _, alone in _run_diverse_inputs(run, net, REACHES[-1:]) for row in alone)]
     data_dependent = [n for n in wanted if any(first[n].shape != other[n].shape for other in others)]
     if data_dependent:
         raise ModelError(explain_data_dependent_shapes(data_dependent))
-    more = run(make_inputs(net, 0, 3)) if net.dynamic_batch else first
+    more = run(make_inputs(net.inputs, examples, 0, 3)) if net.dynamic_batch else first
     return {n: TensorSpec(n, str(first[n].dtype), _infer_shape(first[n].shape, more[n].shape)) for n in wanted}
 
 
@@ -240,28 +240,28 @@ def _infer_shape(one: tuple[int, ...], three: tuple[int, ...]) -> tuple[Dim, ...
     return tuple(a if a == b else "?" for a, b in zip(one, three, strict=True))
 
 
-def _run_at_one_and_three(net: Network, names: list[str]) -> tuple[Values, Values]:
+def _run_at_one_and_three(net: Network, names: list[str], examples: Values | None) -> tuple[Values, Values]:
     """Values for one sample and for three; for one twice where three do not run, because the batch will then be fixed at 1."""
-    first = _run(net, names, 1)
+    first = _run(net, names, examples, 1)
     if net.dynamic_batch:
         with suppress(ModelError):
-            return first, _run(net, names, 3)
+            return first, _run(net, names, examples, 3)
     return first, first
 
 
-def _run(net: Network, names: list[str], batch: int) -> Values:
+def _run(net: Network, names: list[str], examples: Values | None, batch: int) -> Values:
     run = open_model(net, names)
-    with explain_missing_examples(net):
-        return run(make_inputs(net, 0, batch))
+    with explain_missing_examples(examples):
+        return run(make_inputs(net.inputs, examples, 0, batch))
 
 
 @contextmanager
-def explain_missing_examples(net: Network) -> Iterator[None]:
+def explain_missing_examples(examples: Values | None) -> Iterator[None]:
     """Run a network without representative inputs; a failure may be due to the random inputs."""
     try:
         yield
     except ModelError as error:
-        if net.examples is not None:
+        if examples is not None:
             raise
         msg = (
             f"{error} It was run on random inputs: if the model only accepts certain values, pass representative"

@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from edgeexit.backends.base import Array
-from edgeexit.backends.example_inputs import make_inputs
+from edgeexit.backends.example_inputs import Values, make_inputs
 from edgeexit.compiler.output_kinds import OutputWarning
 from edgeexit.compiler.probe import open_model
 from edgeexit.errors import ModelError
@@ -19,7 +19,7 @@ _SHARE = 0.01
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "BatchNormalization"})
 
 
-def warn_about_subnormals(net: Network) -> None:
+def warn_about_subnormals(net: Network, examples: Values | None) -> None:
     """Warn where the outputs of layers with weights are subnormal on an input, as weights that decayed to nearly 0 make them.
 
     Warns:
@@ -28,7 +28,7 @@ def warn_about_subnormals(net: Network) -> None:
     names = [n.output[0] for n in net.proto.graph.node if n.op_type in _LAYERS]
     values: dict[str, Array] = {}
     with suppress(ModelError):
-        values = open_model(net, names, quiet=True)(make_inputs(net, 0)) if names else {}
+        values = open_model(net, names, quiet=True)(make_inputs(net.inputs, examples, 0)) if names else {}
     found = [
         name
         for name, value in values.items()

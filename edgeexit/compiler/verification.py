@@ -71,7 +71,7 @@ def _verify(
     extreme = not may_run_forever(original.net.proto.graph)
     samples = make_verification_inputs(original.net.inputs, given, wide=wide, extreme=extreme)
     reference, wanted = _run_original(draft, original, samples)
-    with explain_missing_examples(original.net):
+    with explain_missing_examples(original.examples):
         _refuse_nan(samples, wanted)
     samples, truth = _select_known(samples, wanted)
     expected = truth
@@ -120,7 +120,7 @@ def _run_original(
             reference = apply_criterion(run, draft, original)
         else:
             reference = make_split_reference(draft, original)
-        with explain_missing_examples(original.net):
+        with explain_missing_examples(original.examples):
             return "rewritten", _run_samples(reference, samples)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeexit.backends import Settings
 from edgeexit.backends.base import Array
+from edgeexit.backends.example_inputs import Values
 from edgeexit.backends.onnxruntime.sessions import open_session
 from edgeexit.backends.stopping import run_options
 from edgeexit.bundle import Bundle
@@ -41,6 +42,7 @@ class Original:
         exits: its exits.
         converted: whether its precision was changed.
         rewritten: reads the file again, as it is before its precision is changed.
+        examples: the user's own inputs [n, ...] by name, to run it on; None where there are none.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Original:
     exits: tuple[Exit, ...]
     converted: bool
     rewritten: Callable[[], Network]
+    examples: Values | None
 
 
 Reference: TypeAlias = Callable[[Mapping[str, Array]], ExitAnswers]

@@ -6,11 +6,10 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgeexit.errors import ModelError
@@ -111,7 +110,6 @@ class Network:
         folder: where outside weight files lie.
         inputs: its inputs, without those that are weights.
         dynamic_batch: whether every input's first dimension is free.
-        examples: the user's own inputs [n, ...] by name, to run it with where it has to be run; None where there are none.
         run_shapes: shapes at batch 1 of tensors that shape inference does not know, as a run showed them.
     """
 
@@ -119,7 +117,6 @@ class Network:
     folder: Path
     inputs: tuple[TensorSpec, ...]
     dynamic_batch: bool
-    examples: Mapping[str, NDArray[Any]] | None = None
     run_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property

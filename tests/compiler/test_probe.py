@@ -30,7 +30,7 @@ def two_exits(w: Writer, late: str, tmp_path: Path) -> Path:
 
 
 def is_free(path: Path) -> bool:
-    return fix_batch(read_model(path)).dynamic_batch
+    return fix_batch(read_model(path), None).dynamic_batch
 
 
 def test_a_branch_that_values_decide_fixes_the_batch(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def masked(path: Path, *, second: int = 1, score: float = 1.0, mask: Sequence[fl
 def against(bundle: Bundle, source: Path, other: Path) -> VerificationSummary:
     """The bundle of one model, compared with the file of another."""
     exits = find_exits(read_model(source), ["z1", "z2"], ["h1"])
-    original = Original(other, read_model(source), exits, False, lambda: read_model(source))
+    original = Original(other, read_model(source), exits, False, lambda: read_model(source), None)
     return verify(bundle, Settings(), original, None, show_nothing)
 
 
@@ -120,7 +120,7 @@ def test_another_score_is_found_in_another_precision(tmp_path: Path) -> None:
     assert (bundle.manifest.verified.score_error or 1) < 1e-3
     net, found = convert_precision(read_model(other), find_exits(read_model(other), exits, scores), "float16", None)
     net, _ = add_scores(net, found, criterion("learned"))
-    original = Original(other, net, found, True, lambda: read_model(other))
+    original = Original(other, net, found, True, lambda: read_model(other), None)
     with pytest.raises(InternalError, match="a score in staged mode"):
         verify(bundle, Settings(precision="float16"), original, None, show_nothing)
 
@@ -260,7 +260,7 @@ def test_stages_as_they_are_written_are_run_too(tmp_path: Path) -> None:
     stage.graph.node.insert(list(stage.graph.node).index(gemm) + 1, helper.make_node("Neg", ["z2 before"], ["z2"]))
     onnx.save(stage, str(file))
     exits = find_exits(read_model(source), ["z1", "z2", "z3"])
-    original = Original(source, read_model(source), exits, False, lambda: read_model(source))
+    original = Original(source, read_model(source), exits, False, lambda: read_model(source), None)
 
     with pytest.raises(InternalError, match=r"batch mode by .* of the largest logit"):
         verify(bundle, Settings(), original, None, show_nothing)
