@@ -8,6 +8,8 @@
     edgeexit.export(module, example, "model.onnx")                                 from torch
     net = edgeexit.add_exits(module, example)                                      exits for a classifier that has none
 
+    edgeexit.analysis                                                              what a network could do, and where it goes wrong
+
 The names below are loaded when first used, so that importing edgeexit costs a board nothing.
 """
 
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from edgeexit.util.deprecation import register_moved
 
 if TYPE_CHECKING:
+    from edgeexit import analysis as analysis
     from edgeexit.bundle import Bundle as Bundle
     from edgeexit.calibration import Calibration as Calibration
     from edgeexit.calibration import Controller as Controller
@@ -108,6 +111,7 @@ _HOMES = {
     "write_report": "edgeexit.report",
 }
 _RENAMED = {"compile": "compile_model"}
+_MODULES = ("analysis",)
 
 __all__ = [
     "BenchResult",
@@ -153,6 +157,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"edgeexit.{name}")
     if name not in _HOMES:
         msg = f"module 'edgeexit' has no attribute {name!r}"
         raise AttributeError(msg)

@@ -290,6 +290,14 @@ class ReplayTable:
         straight = self.backbone_s if backbone_s is None else backbone_s
         return replace(self, cost_s=as_costs(cost_s), typical_s=as_vector(typical_s), backbone_s=straight)
 
+    def without_seconds(self) -> ReplayTable:
+        """The same table in multiply-accumulates.
+
+        Raises:
+            InputError: these are not known.
+        """
+        return replace(self, cost_s=None, head_s=None, typical_s=None, backbone_s=None)  # type: ignore[arg-type]  # converted to ()
+
     def sha256(self) -> str:
         """SHA-256 of everything in the table but its origin."""
         digest = hashlib.sha256()

@@ -1,0 +1,46 @@
+"""What a network with exits could do and where it goes wrong, computed from its replay table; NumPy only, no device needed.
+
+    compute_anytime_curve(table)                 accuracy of each exit against its cost
+    compute_budgeted_curve(chosen_on, used_on)   accuracy against mean cost by the usual algorithm (MSDNet's), 40 points
+    compute_searched_curve(chosen_on, used_on)   the same by edgeexit's own search
+    compute_oracle(table)                        the best that any way of leaving could do
+    compute_overthinking(table)                  samples that an earlier exit has right and a later one wrong
+    compute_assigned_accuracy(table, leaves)     accuracy of each exit on the samples that leave at each
+    choose_exit_labels(logits, labels, ...)      the exit that each sample should leave at, to train a network that predicts it
+    compare_confidence(table, 1, 2)              whether two exits are sure about the same samples
+    compute_frequency_share(images)              how many frequencies an image needs
+
+A table comes from `edgeexit.replay_table` or `ReplayTable.from_arrays`. Costs are those of the table: seconds where they were measured,
+else multiply-accumulates; every result names its `unit`, "s" or "MAC", and `table.without_seconds()` asks for the second.
+"""
+
+from __future__ import annotations
+
+from edgeexit.analysis.assignment import AssignedAccuracy, choose_exit_labels, compute_assigned_accuracy
+from edgeexit.analysis.confidence import ConfidenceRanks, compare_confidence
+from edgeexit.analysis.curves import (
+    AccuracyCurve,
+    compute_anytime_curve,
+    compute_budgeted_curve,
+    compute_searched_curve,
+)
+from edgeexit.analysis.frequencies import compute_frequency_share
+from edgeexit.analysis.oracle import OracleBound, compute_oracle
+from edgeexit.analysis.overthinking import Overthinking, compute_overthinking
+
+__all__ = [
+    "AccuracyCurve",
+    "AssignedAccuracy",
+    "ConfidenceRanks",
+    "OracleBound",
+    "Overthinking",
+    "choose_exit_labels",
+    "compare_confidence",
+    "compute_anytime_curve",
+    "compute_assigned_accuracy",
+    "compute_budgeted_curve",
+    "compute_frequency_share",
+    "compute_oracle",
+    "compute_overthinking",
+    "compute_searched_curve",
+]
