@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,13 +16,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeexit.data.faults import SampleFault, describe_faults
 from edgeexit.data.images import ImageFiles
 from edgeexit.data.picture import find_picture_kind, import_pillow, read_picture, silence_pillow_in_threads
 from edgeexit.data.prefetch import count_workers, read_ahead
 from edgeexit.data.streams import Batch, Places
 from edgeexit.errors import InputError, MissingExtra
 from edgeexit.util.progress import Progress, show_nothing
-from edgeexit.util.units import format_count, percent
 
 _MOST_SHOWN = 4
 _AT_ONCE = 512  # pictures between two looks at the progress
@@ -117,14 +117,15 @@ def examine_pictures(
     if not pictures.how.resize:
         _refuse_other_sizes(pictures)
     found = list(_hash_all(pictures, progress))
-    faults = [(i, f) for i, f in enumerate(found) if isinstance(f, InputError)]
-    said = _describe_faults(pictures, faults)
-    if len(faults) > most_unreadable * len(found) or len(faults) == len(found):
-        msg = f"{said}. At most {percent(most_unreadable, 1)} may be left out: repair or remove them."
-        raise InputError(msg)
+    faults = [
+        SampleFault(i, pictures.shown[i], _explain(pictures, i, f))
+        for i, f in enumerate(found)
+        if isinstance(f, InputError)
+    ]
+    notes = describe_faults(pictures.name, "image", len(pictures), faults, most_unreadable)
     good = [i for i, f in enumerate(found) if isinstance(f, bytes)]
     stream = ImageStream(pictures.take(good), tuple(f for f in found if isinstance(f, bytes)))
-    return stream, (f"{said}; left out",) if faults else ()
+    return stream, notes
 
 
 def _hash_all(pictures: ImageFiles, progress: Progress) -> Iterator[bytes | InputError]:
@@ -147,17 +148,9 @@ def _hash_all(pictures: ImageFiles, progress: Progress) -> Iterator[bytes | Inpu
     progress(what, count, count)
 
 
-def _describe_faults(pictures: ImageFiles, faults: Sequence[tuple[int, InputError]]) -> str:
-    count = len(pictures)
-    named = [f"image {i + 1} of {count} ({_explain(pictures, i, fault)})" for i, fault in faults[:_MOST_SHOWN]]
-    more = f", and {len(faults) - _MOST_SHOWN} more" if len(faults) > _MOST_SHOWN else ""
-    return f"{pictures.name}: {format_count(len(faults), 'image')} of {count} cannot be read: {', '.join(named)}{more}"
-
-
 def _explain(pictures: ImageFiles, place: int, fault: InputError) -> str:
-    """`cat/7.png: image file is truncated`."""
-    reason = str(fault).removeprefix("cannot read the image ").removeprefix(str(pictures.files[place])).lstrip(": ")
-    return f"{pictures.shown[place]}: {reason.rstrip('.')}"
+    """`image file is truncated`, without the name of the file."""
+    return str(fault).removeprefix("cannot read the image ").removeprefix(str(pictures.files[place])).lstrip(": ")
 
 
 def _refuse_other_sizes(pictures: ImageFiles) -> None:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from edgeexit.data.named import PARTS, SETS, load_data
 from edgeexit.data.npz import list_npz_parts
 from edgeexit.data.picture_parts import open_picture_parts
 from edgeexit.data.preprocess import Preprocess
+from edgeexit.data.sample_list import open_samples
 from edgeexit.data.splits import split_by_class
 from edgeexit.data.streams import DivisibleData, TrainingData
 from edgeexit.errors import InputError
@@ -85,15 +87,15 @@ class PartOptions:
 
 
 def open_training_parts(
-    data: str | os.PathLike[str] | DivisibleData | Mapping[str, DivisibleData],
+    data: object,
     model: ModelInfo,
     options: PartOptions | None = None,
 ) -> TrainingParts:
     """Data for training, in three parts that share no sample; pictures stay on disk until they are asked for.
 
     Args:
-        data: a folder with one sub-folder per class, or with folders of parts that hold those; an .npz; the name of a set; or one or
-            more parts that are open already, by name.
+        data: a folder with one sub-folder per class, or with folders of parts that hold those; an .npz; the name of a set; a `Dataset`,
+            of ours, of torch (map-style) or of Hugging Face; or a mapping of such by part.
         model: what the network expects: one input, whose shape may be left out (`inputs` empty) for pictures; the number or the names
             of its classes where they are known; how pictures are prepared.
         options: shares, seed, and how many pictures may be unreadable.
@@ -126,14 +128,17 @@ def open_training_parts(
     )
 
 
-def _open(
-    data: str | os.PathLike[str] | DivisibleData | Mapping[str, DivisibleData], model: ModelInfo, options: PartOptions
-) -> tuple[dict[str, DivisibleData], tuple[str, ...]]:
+def _open(data: object, model: ModelInfo, options: PartOptions) -> tuple[dict[str, DivisibleData], tuple[str, ...]]:
     """The parts that the data has; a single one without a name is under `""`."""
     if isinstance(data, Mapping):
-        return dict(data), ()
+        if not data or not set(data) <= set(PARTS):
+            msg = f"the parts of the data are {', '.join(map(repr, data)) or 'none'}; train, calibration and test are needed"
+            raise InputError(msg)
+        opened = {str(part): _open_object(one, model, options) for part, one in data.items()}
+        return {part: one for part, (one, _) in opened.items()}, tuple(n for _, notes in opened.values() for n in notes)
     if not isinstance(data, (str, os.PathLike)):
-        return {"": data}, ()
+        whole, notes = _open_object(data, model, options)
+        return {"": whole}, notes
     text, path = os.fspath(data), Path(data)
     if path.is_dir():
         return open_picture_parts(path, model, options.most_unreadable, options.progress)
@@ -143,6 +148,13 @@ def _open(
         named = {part: f"{text}:{key}" for part, key in list_npz_parts(path).items()} or {"": text}
         return {part: load_data(spec, _with_input(model)) for part, spec in named.items()}, ()
     return {"": load_data(text, _with_input(model))}, ()
+
+
+def _open_object(data: Any, model: ModelInfo, options: PartOptions) -> tuple[DivisibleData, tuple[str, ...]]:
+    """Training data of ours as it is, another library's read once; and in words what the user should know."""
+    if hasattr(data, "batches") and hasattr(data, "sample_hashes"):
+        return data, ()
+    return open_samples(data, model, most_unreadable=options.most_unreadable, progress=options.progress)
 
 
 def _with_input(model: ModelInfo) -> ModelInfo | None:
