@@ -1,7 +1,7 @@
 """Options that users choose by name: backends, modes and precisions, one table each, from which the command line makes its choices.
 
 It imports nothing but the standard library, so that the command line and the device profiles can read it without loading a runtime.
-Criteria are in `criteria.py` and fallbacks in `fallbacks.py`.
+Criteria are in `criteria/` and fallbacks in `fallbacks.py`.
 """
 
 from __future__ import annotations

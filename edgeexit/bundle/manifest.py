@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgeexit.criteria import criterion
+from edgeexit.bundle.traits import CriterionTraits
+from edgeexit.criteria import Criterion, criterion
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.reference import DataReference
 from edgeexit.errors import BundleError
@@ -227,6 +228,7 @@ class Manifest:
         fallback: which exit answers an input that left at no early exit: `last` or `most_confident`.
         thresholds: thresholds of exits 1 to N-1 that belong to the method, in the criterion's own unit, used where there is no calibration;
             empty where the model names none.
+        criterion_traits: what is to be known of a criterion that another package brings; null of those of edgeexit.
     """
 
     schema: str
@@ -253,6 +255,20 @@ class Manifest:
     reference: DataReference | None = None
     fallback: str = LAST
     thresholds: tuple[float, ...] = ()
+    criterion_traits: CriterionTraits | None = None
+
+    @property
+    def rule(self) -> Criterion:
+        """The exit criterion; without its formulas where another package brings it, which need not be installed to run a bundle.
+
+        Raises:
+            InputError: no criterion has its name.
+        """
+        return (
+            criterion(self.criterion)
+            if self.criterion_traits is None
+            else self.criterion_traits.as_criterion(self.criterion)
+        )
 
     @property
     def exits(self) -> int:
@@ -274,7 +290,7 @@ class Manifest:
     @property
     def last_is_backbone(self) -> bool:
         """Whether an input that runs to the last exit gets the backbone's answer, rather than one made of several exits."""
-        return self.fallback == LAST and not criterion(self.criterion).changes_answers
+        return self.fallback == LAST and not self.rule.changes_answers
 
     def agrees_with(self, other: Manifest) -> bool:
         """Whether a calibration of one holds for the other: the same network, and pictures prepared alike where both say how."""
@@ -305,6 +321,7 @@ class Manifest:
             faults.append(f"fallback must be one of {', '.join(FALLBACKS)}, not {self.fallback!r}")
         if len(self.thresholds) not in (0, len(self.stages) - 1) or not all(map(math.isfinite, self.thresholds)):
             faults.append(f"thresholds must be none or {len(self.stages) - 1} numbers, not {list(self.thresholds)}")
+        faults += [] if self.criterion_traits is None else self.criterion_traits.faults()
         if not self.inputs:
             faults.append("there are no inputs")
         if self.class_names and len(self.class_names) != self.classes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeexit.bundle.manifest import Manifest
-from edgeexit.criteria import criterion
 from edgeexit.fallbacks import FALLBACKS
 from edgeexit.util.display import Summary
 from edgeexit.util.units import bytes_, format_count, format_number
@@ -13,7 +12,7 @@ from edgeexit.util.units import bytes_, format_count, format_number
 
 def format_bundle_summary(path: Path, manifest: Manifest) -> Summary:
     """Exits, criterion, cost, and for which devices it is calibrated."""
-    m, unit = manifest, criterion(manifest.criterion).unit
+    m, unit = manifest, manifest.rule.unit
     macs = [stage.macs for stage in m.stages]
     whole = None if None in macs else sum(n for n in macs if n is not None)
     calibrated = format_count(len(m.calibrations), "calibration") if m.calibrations else "not calibrated"

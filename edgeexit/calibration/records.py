@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from edgeexit.criteria import criterion
+from edgeexit.criteria import find_known_criterion
 from edgeexit.measure.records import Record, make_rate_columns, make_share_columns
 from edgeexit.measure.shares import find_share_interval
 
@@ -71,9 +71,18 @@ def _make_exit_record(row: ExitRow, samples: int) -> Record:
 
 
 def _make_curve_records(calibration: Calibration, samples: int) -> Iterator[Record]:
-    rule = criterion(calibration.criterion)
+    sign = _find_sign(calibration)
     for point in sorted(calibration.curve, key=lambda p: p.mean_s):
-        yield _make_point_record(point, samples, " ".join(f"{rule.own(t):.9g}" for t in point.inner_thresholds))
+        yield _make_point_record(point, samples, " ".join(f"{sign * t:.9g}" for t in point.inner_thresholds))
+
+
+def _find_sign(calibration: Calibration) -> int:
+    """Sign between own and inner thresholds, also of a criterion whose package is not installed here."""
+    rule = find_known_criterion(calibration.criterion)
+    if rule is not None:
+        return rule.sign
+    pairs = zip(calibration.thresholds, calibration.inner_thresholds, strict=True)
+    return next((1 if own == inner else -1 for own, inner in pairs if inner), 1)
 
 
 def _make_point_record(point: CurvePoint, samples: int, thresholds: str) -> Record:

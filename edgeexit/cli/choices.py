@@ -80,15 +80,15 @@ class Choices:
 
 
 def _make_criteria() -> type[Enum]:
-    from edgeexit.criteria import CriterionName
+    from edgeexit.criteria import list_criteria
 
-    return CriterionName
+    return make_choices("CriterionName", list_criteria())
 
 
 def _explain_criteria() -> Mapping[str, str]:
-    from edgeexit.criteria import CRITERIA
+    from edgeexit.criteria.lookup import describe_criteria
 
-    return {name: criterion.description for name, criterion in CRITERIA.items()}
+    return describe_criteria()
 
 
 def _explain_fallbacks() -> Mapping[str, str]:

@@ -30,6 +30,7 @@ from edgeexit.bundle import (
 from edgeexit.bundle.bundle import BundleChange
 from edgeexit.bundle.history import carry_over_calibrations
 from edgeexit.bundle.store import compute_sha256
+from edgeexit.bundle.traits import CriterionTraits
 from edgeexit.compiler.exit_rule import ExitRule, RequestedRule
 from edgeexit.compiler.mode_timing import SECONDS, time_forms
 from edgeexit.compiler.output_kinds import OutputWarning, mark_output_kinds
@@ -340,6 +341,7 @@ def _write_parts(change: BundleChange, parts: _SplitNetwork, source: SourceModel
         criterion=rule.criterion.name,
         fallback=rule.fallback,
         thresholds=rule.thresholds,
+        criterion_traits=CriterionTraits.from_criterion(rule.criterion),
         precision=parts.precision,
         classes=parts.exits[-1].classes,
         dynamic_batch=net.dynamic_batch,

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgeexit.compiler.criterion_check import check_criterion
 from edgeexit.compiler.output_kinds import OutputWarning
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.errors import ModelError
@@ -47,13 +48,15 @@ class RequestedRule:
 
         Raises:
             ModelError: the model's metadata on it are damaged and no criterion was asked for.
-            InputError: the model names a criterion that does not exist here.
+            InputError: the model names a criterion that does not exist here, or one of another package is at fault.
 
         Warns:
             OutputWarning: the model has thresholds for other exits than these.
         """
         record = self._read_record(net)
         rule = self.criterion or criterion(DEFAULT if record is None else record.name)
+        if rule.origin:
+            check_criterion(rule, net.opset)
         if record is None or record.name != rule.name:
             return ExitRule(rule, self.fallback)
         try:

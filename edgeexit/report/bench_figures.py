@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgeexit.calibration.targets import parse_target
-from edgeexit.criteria import CRITERIA
+from edgeexit.criteria import find_known_criterion
 from edgeexit.errors import InputError
 from edgeexit.measure import BenchResult
 from edgeexit.measure.result.parts import Breakdown, LatencyReport
@@ -159,7 +159,8 @@ def _list_used_thresholds(result: BenchResult) -> list[Mark]:
 def _make_threshold_axis(result: BenchResult, swept: ThresholdSweep) -> Axis:
     """Entropies of a trained network spread over many decades; probabilities do not."""
     subject, positive = result.subject, swept.own[swept.own > 0]
-    log = CRITERIA[subject.criterion].logarithmic and len(positive) > 0
+    rule = find_known_criterion(subject.criterion)
+    log = rule is not None and rule.logarithmic and len(positive) > 0
     lowest = float(np.quantile(positive, 0.05)) if log else None
     return Axis(f"{subject.criterion} threshold ({subject.threshold_unit})", 1.0, log, lowest)
 

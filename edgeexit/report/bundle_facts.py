@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from edgeexit.bundle import Bundle, CalibrationDocument, ModeTiming, VerificationSummary
-from edgeexit.criteria import Criterion, criterion
+from edgeexit.criteria import Criterion
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.reference import DataReference
 from edgeexit.fallbacks import FALLBACKS, LAST
@@ -187,7 +187,7 @@ def collect_bundle_facts(bundle: Bundle) -> BundleFacts:
         BundleError: a calibration in it is not a JSON object.
     """
     m = bundle.manifest
-    rule = criterion(m.criterion)
+    rule = m.rule
     return BundleFacts(
         schema=SCHEMA,
         path=str(bundle.path),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.criteria import criterion
+from edgeexit.criteria import find_known_criterion
 from edgeexit.measure import BenchResult
 from edgeexit.report.plot.figure import Floats
 
@@ -42,7 +42,7 @@ class ThresholdSweep:
 
 
 def sweep_thresholds(result: BenchResult, costs: Floats | None = None) -> ThresholdSweep | None:
-    """The sweep of a result; None where its raw samples are not there.
+    """The sweep of a result; None where its raw samples are not there, or nobody here knows its criterion.
 
     The same threshold stands at every exit, which for two exits is every policy there is and for more is a line through them.
 
@@ -50,7 +50,8 @@ def sweep_thresholds(result: BenchResult, costs: Floats | None = None) -> Thresh
         result: result with its raw samples.
         costs: costs of leaving at each exit, [N]; None for the mean latencies of the forced exits, seconds.
     """
-    if "scores" not in result.raw or "hits" not in result.raw:
+    rule = find_known_criterion(result.subject.criterion)
+    if rule is None or "scores" not in result.raw or "hits" not in result.raw:
         return None
     scores, hits = result.raw["scores"], result.raw["hits"]
     early = scores[:, :-1]
@@ -61,7 +62,7 @@ def sweep_thresholds(result: BenchResult, costs: Floats | None = None) -> Thresh
         costs = np.array([e.forced.mean_s for e in result.latency.per_exit])
     rows = [_evaluate_threshold(early, hits, np.float32(t)) for t in values]
     shares = np.array([row[0] for row in rows])
-    own = np.array([criterion(result.subject.criterion).own(float(t)) for t in values])
+    own = np.array([rule.own(float(t)) for t in values])
     return ThresholdSweep(own, np.array([row[1] for row in rows]), shares @ costs, shares)
 
 

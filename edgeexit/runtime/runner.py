@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeexit.backends import Batch, Program, Settings, StagedProgram, find_backend
 from edgeexit.bundle import Bundle, CalibrationDocument
-from edgeexit.criteria import Criterion, criterion
+from edgeexit.criteria import Criterion
 from edgeexit.errors import InputError
 from edgeexit.runtime.batch import leave_in_stages, score_everything
 from edgeexit.runtime.calibrations import ActiveCalibration
@@ -77,7 +77,7 @@ class Runner(OpenedProgram, Summarised):
         reload: Callable[[Runner], bool] | None = None,
     ) -> None:
         super().__init__(bundle, settings, program)
-        self.criterion: Criterion = criterion(bundle.manifest.criterion)
+        self.criterion: Criterion = bundle.manifest.rule
         self.exits = bundle.manifest.exits
         self.calibration = calibration
         self.calibration_name: str | None = None

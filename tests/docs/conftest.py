@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.distributions import install_documented_criterion
+
 NET = '''
 """A three-exit network for 8x8 digits."""
 
@@ -80,4 +82,4 @@ def user_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _train(folder, x[order[:700]], y[order[:700]])
     for name, part in (("calibration", order[700:1400]), ("test", order[1400:]), ("new", order[1400:1420])):
         np.savez(folder / f"{name}.npz", x=x[part], y=y[part])
-    return folder
+    return install_documented_criterion(folder)

@@ -1,155 +1,17 @@
-"""Exit criteria: what turns an exit's outputs into one score. Each is a NumPy reference and the same ONNX nodes, side by side.
-
-Inside edgeexit every score is float32 and higher means more confident (an *inner* score); a sample leaves at the first exit with
-``score >= t``; ``t = -inf`` always leaves and ``+inf`` never. Users see the criterion's own unit, and `Criterion.sign` is the only
-difference: ``inner = sign * own``.
-
-    entropy             H = -Σ p ln p, nats; leaves when H <= T      BranchyNet (Teerapittayanon 2016), section III-C; its print has
-                                                                    the sign of H wrong and writes <
-    normalized_entropy  H / ln(classes); leaves when <= T
-    max_softmax         probability of the best class; leaves when >= T          MSDNet (Huang 2018), section 4
-    margin              best minus second-best probability; leaves when >= T
-    learned             the exit's own score output; leaves when >= T            EENet (Demir & Akbas 2019), section 3
-
-Three combine the exits computed so far, in the graph, from tensors that earlier stages pass on:
-
-    running_mean        probability of the best class of the mean of all exits' probabilities so far, each weighted by the cost of reaching
-                        that exit costs in multiply-accumulates; leaves when >= T. The mean is the answer as well as the decision:
-                        the exit's logits become ln(mean).            the ensemble of Qendro (2021), there with equal weights
-    patience            number of exits in a row, this one included, whose best class is the same; leaves when >= T exits
-                                                                                               PABEE (Zhou 2020), section 3
-    learned_mean        π_k, the exit's own score, a probability of stopping there; leaves when >= T. The answer is ln(Σ_{j<=k} π_j p_j /
-                        Σ_{j<=k} π_j), the mean of the exits so far weighted by π; π of the last exit is 1.
-                                                                             re-weighted outcomes of Guan (2018), section 3.4
-
-All are computed in float32 from log-softmax, so that logits up to ±1e38 give a finite score. A logit of -inf is a class that is masked:
-its probability is 0, and so is its part of the entropy. A score is NaN only where a logit is NaN or +inf, or all are -inf (patience, which
-counts labels, has none); NaN is never sure, so the sample goes on, whatever the threshold.
-"""
+"""The criteria that edgeexit has itself: their formulas in NumPy and in ONNX, and the table of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.choices import make_choices
-from edgeexit.errors import InputError, did_you_mean
+from edgeexit.criteria.base import Array, CombinedTensors, Criterion, ExitOutputs
 
 if TYPE_CHECKING:
     from edgeexit.graph.build import NodeBuilder
-
-Array: TypeAlias = NDArray[np.float32]
-
-Score: TypeAlias = Callable[[NDArray[np.floating]], Array]
-"""Logits [n, classes] of one exit in, one score per sample [n] out, in the criterion's own unit."""
-
-Nodes: TypeAlias = "Callable[[NodeBuilder, str, int], str]"
-"""A builder, the name of float32 logits [n, classes] and the number of classes in; the name of inner scores [n] out."""
-
-
-class ExitOutputs(NamedTuple):
-    """Answers of every exit: logits [n, N, classes] and own-unit scores [n, N], float32."""
-
-    logits: Array
-    scores: Array
-
-
-class CombinedTensors(NamedTuple):
-    """Names of one exit's tensors: answer logits [n, classes], inner score [n], and what the next exit goes on from."""
-
-    logits: str
-    score: str
-    state: tuple[str, ...]
-
-
-Combine: TypeAlias = "Callable[[Array, Array | None, Sequence[float]], ExitOutputs]"
-"""Logits of every exit [n, N, classes], the network's own scores [n, N] (None unless the criterion is learned) and the cost of reaching
-each exit [N] in, the answers of every exit out."""
-
-CombineNodes: TypeAlias = "Callable[[NodeBuilder, str, str | None, tuple[str, ...], Sequence[float]], CombinedTensors]"
-"""A builder, the name of this exit's float32 logits, that of its own score [n] (None unless the criterion is learned, and at the last
-exit), the state of the exit before (empty at the first) and the costs of reaching the exits up to this one in; the names of what this exit
-gives out."""
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """One exit criterion: of one exit (`score`, `nodes`), of the exits so far (`combine`, `combine_nodes`), or the network's own score.
-
-    Attributes:
-        name: the name used on the command line and in the manifest.
-        unit: unit of its thresholds, for tables.
-        description: when an input leaves, for the help.
-        sign: +1 where a higher score means more confident, -1 where a lower one does.
-        score: NumPy reference: logits [n, classes] -> own-unit scores [n], float32.
-        nodes: ONNX: appends the nodes that give the inner score.
-        combine: NumPy reference of a criterion that combines exits.
-        combine_nodes: ONNX: appends the nodes of one exit.
-        learned: whether it takes the scores that the network gives, which then must be there at every early exit.
-        weighs_scores: whether exits are weighted by those scores, which then must be probabilities.
-        weighs_costs: whether exits are weighted by the cost of reaching them.
-        changes_answers: whether exits answer with logits other than their own.
-        counts: whether scores are counts, which move by whole numbers where rounding decides between two classes.
-        logarithmic: whether the scores of a trained network spread over many decades, so that plots take a logarithmic axis.
-    """
-
-    name: str
-    unit: str
-    description: str
-    sign: int
-    score: Score | None = None
-    nodes: Nodes | None = None
-    combine: Combine | None = None
-    combine_nodes: CombineNodes | None = None
-    learned: bool = False
-    weighs_scores: bool = False
-    weighs_costs: bool = False
-    changes_answers: bool = False
-    counts: bool = False
-    logarithmic: bool = False
-
-    @property
-    def takes_logits(self) -> bool:
-        """Whether score or answer are computed from the logits, which then must be one distribution over the classes."""
-        return self.nodes is not None or self.combine_nodes is not None
-
-    def answers(
-        self, logits: NDArray[np.floating], costs: Sequence[float], scores: NDArray[np.floating] | None = None
-    ) -> ExitOutputs:
-        """NumPy reference of every exit's answer.
-
-        Args:
-            logits: what the network gives, [n, N, classes].
-            costs: multiply-accumulates of reaching each exit, [N]; only `running_mean` looks at them.
-            scores: the network's own scores, [n, N], for a criterion that is `learned`; others do not look at them.
-
-        Raises:
-            InputError: the criterion is `learned` and there are no scores: they cannot be computed from logits.
-        """
-        z = np.asarray(logits, np.float32)
-        if self.learned and scores is None:
-            msg = f"criterion {self.name!r} takes the network's own scores; they cannot be computed from logits."
-            raise InputError(msg)
-        own = np.asarray(scores, np.float32) if self.learned else None
-        if self.combine is not None:
-            return self.combine(z, own, costs)
-        if self.score is not None:
-            return ExitOutputs(z, self.score(z))
-        assert own is not None
-        return ExitOutputs(z, own)
-
-    def inner(self, own: float) -> float:
-        """A threshold or score in own units as an inner one. Its own inverse up to the name: see `own`."""
-        return self.sign * float(own)
-
-    def own(self, inner: float) -> float:
-        """An inner threshold or score in own units."""
-        return self.sign * float(inner)
 
 
 def log_softmax(logits: NDArray[np.floating]) -> Array:
@@ -372,24 +234,3 @@ _ALL = (
 )
 CRITERIA: dict[str, Criterion] = {c.name: c for c in _ALL}
 """Every criterion by name. A new one is a Criterion in this table and nothing else."""
-
-if TYPE_CHECKING:
-
-    class CriterionName(str, Enum):
-        """A key of `CRITERIA`."""
-
-else:
-    CriterionName = make_choices("CriterionName", CRITERIA)
-
-
-def criterion(name: str) -> Criterion:
-    """The criterion of that name; `max-softmax` is `max_softmax`.
-
-    Raises:
-        InputError: no criterion has that name; the message lists those that exist.
-    """
-    name = name.replace("-", "_") if isinstance(name, str) else name
-    if name not in CRITERIA:
-        msg = f"no criterion named {name!r}.{did_you_mean(name, CRITERIA)} Criteria: {', '.join(CRITERIA)}."
-        raise InputError(msg)
-    return CRITERIA[name]
