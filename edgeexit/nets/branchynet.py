@@ -1,7 +1,8 @@
 """BranchyNet's networks (Teerapittayanon, McDanel and Kung, ICPR 2016, section IV): B-LeNet, B-AlexNet, B-ResNet.
 
 The forward of each returns the logits of every exit, first exit first: a list of float32 [batch, 10]. With `exits=False` it is the
-plain network, the same trunk under the same parameter names, and the list has one entry.
+plain network, the same trunk under the same parameter names, and the list has one entry. Samples of another `shape` than the paper's
+change the sizes of fully connected layers only.
 
 The paper and its authors' public code place the branches differently; `branches="paper"` or `"code"` says which. The paper gives no
 widths, so both take the code's. Max pooling rounds sizes up, as in the framework of the time.
@@ -13,6 +14,8 @@ B-ResNet-20 0.12 against 1.52).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, TypeAlias, get_args
 
@@ -22,13 +25,14 @@ from torch.nn import functional as F
 
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.nets.registry import register
-from edgeexit.nets.resnet import BasicBlock, build_block_groups
+from edgeexit.nets.residual import BasicBlock, build_block_groups, build_cifar_stem
+from edgeexit.nets.shapes import Shape, check_image, follow_shapes
 
 Branches: TypeAlias = Literal["paper", "code", "light"]
 
 
 class BranchyLeNet(nn.Module):
-    """B-LeNet for 1x28x28 inputs in [0, 1].
+    """B-LeNet; the paper's for 1x28x28 inputs in [0, 1].
 
     The branch leaves after the first convolution. The authors' code pools and rectifies that convolution once in the branch and
     once in the trunk; the two are the same tensor, so here they are computed once. The paper's branch is the code's.
@@ -36,18 +40,23 @@ class BranchyLeNet(nn.Module):
     light: one strided convolution to 16 channels and one fully connected layer in the same place.
     """
 
-    def __init__(self, *, classes: int = 10, exits: bool = True, branches: Branches = "code") -> None:
+    def __init__(
+        self, *, shape: Shape = (1, 28, 28), classes: int = 10, exits: bool = True, branches: Branches = "code"
+    ) -> None:
         super().__init__()
         _check_branches(branches)
-        self.conv1 = nn.Conv2d(1, 5, 5, padding=3)
-        self.branch = (_build_light_lenet_branch if branches == "light" else _LeNetBranch)(classes) if exits else None
+        check_image("B-LeNet", shape)
+        self.conv1 = nn.Conv2d(shape[0], 5, 5, padding=3)
+        features = follow_shapes("B-LeNet", [self.conv1, _pool_relu], shape)[-1]
+        self.branch = _build_lenet_branch(branches, features, classes) if exits else None
         self.conv2 = nn.Conv2d(5, 10, 5, padding=3)
         self.conv3 = nn.Conv2d(10, 20, 5, padding=3)
-        self.fc1 = nn.Linear(720, 84)
+        features = follow_shapes("B-LeNet", [self.conv2, _pool_relu, self.conv3, _pool_relu], features)[-1]
+        self.fc1 = nn.Linear(math.prod(features), 84)
         self.fc2 = nn.Linear(84, classes)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """x: [b, 1, 28, 28]."""
+        """x: [b, *shape]; the sizes beside are those of the paper's."""
         x = _pool_relu(self.conv1(x))  # [b, 5, 15, 15]
         early = [self.branch(x)] if self.branch is not None else []
         x = _pool_relu(self.conv2(x))  # [b, 10, 9, 9]
@@ -55,11 +64,17 @@ class BranchyLeNet(nn.Module):
         return [*early, self.fc2(self.fc1(x.flatten(1)))]
 
 
+def _build_lenet_branch(branches: Branches, features: Shape, classes: int) -> nn.Module:
+    if branches == "light":
+        return _end_in_linear([nn.Conv2d(5, 16, 3, 2, padding=1), nn.ReLU()], features, classes)
+    return _LeNetBranch(features, classes)
+
+
 class _LeNetBranch(nn.Module):
-    def __init__(self, classes: int) -> None:
+    def __init__(self, features: Shape, classes: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(5, 10, 3, padding=1)
-        self.fc = nn.Linear(640, classes)
+        self.fc = nn.Linear(math.prod(follow_shapes("B-LeNet", [self.conv, _pool_relu], features)[-1]), classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = _pool_relu(self.conv(x))  # [b, 10, 8, 8]
@@ -67,25 +82,23 @@ class _LeNetBranch(nn.Module):
         return out
 
 
-def _build_light_lenet_branch(classes: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(5, 16, 3, 2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 8 * 8, classes))
-
-
 def _pool_relu(x: Tensor) -> Tensor:
     return F.relu(F.max_pool2d(x, 2, ceil_mode=True))
 
 
-@register(input_shape=(1, 28, 28), source="BranchyNet (2016), section IV: B-LeNet")
-def lenet(*, classes: int = 10, exits: bool = True, branches: Branches = "code") -> nn.Module:
+@register(source="BranchyNet (2016), section IV: B-LeNet")
+def lenet(
+    *, shape: Shape = (1, 28, 28), classes: int = 10, exits: bool = True, branches: Branches = "code"
+) -> nn.Module:
     """B-LeNet: two exits; MNIST and the digits of the demo."""
-    return BranchyLeNet(classes=classes, exits=exits, branches=branches)
+    return BranchyLeNet(shape=shape, classes=classes, exits=exits, branches=branches)
 
 
 # ---------------------------------------------------------------- B-AlexNet
 
 
 class BranchyAlexNet(nn.Module):
-    """B-AlexNet for 3x32x32 inputs: three exits.
+    """B-AlexNet: three exits; the paper's for 3x32x32 inputs.
 
     paper: branch 1 (2 conv, 1 FC) after the first convolution, branch 2 (1 conv, 1 FC) after the second.
     code: the same branches after the second and the third.
@@ -99,6 +112,7 @@ class BranchyAlexNet(nn.Module):
     def __init__(
         self,
         *,
+        shape: Shape = (3, 32, 32),
         classes: int = 10,
         exits: bool = True,
         branches: Branches = "code",
@@ -107,23 +121,39 @@ class BranchyAlexNet(nn.Module):
     ) -> None:
         super().__init__()
         _check_branches(branches)
-        self.conv1 = nn.Conv2d(3, 32, 5, padding=2)
+        check_image("B-AlexNet", shape)
+        self.conv1 = nn.Conv2d(shape[0], 32, 5, padding=2)
         self.norm1 = _ResponseNorm(32)
         self.conv2 = nn.Conv2d(32, 64, 5, padding=2)
         self.norm2 = _ResponseNorm(64)
         self.conv3 = nn.Conv2d(64, 96, 3, padding=1)
         self.conv4 = nn.Conv2d(96, 96, 3, padding=1)
         self.conv5 = nn.Conv2d(96, 64, 3, padding=1)
-        self.fc1 = nn.Linear(1024, 256)
+        sizes = self._follow(shape)
+        self.fc1 = nn.Linear(math.prod(sizes[-1]), 256)
         self.fc2 = nn.Linear(256, 128)
         self.fc3 = nn.Linear(128, classes)
-        made = _build_alexnet_branches(branches, first_convs, classes)[: 1 if first_only else 2] if exits else []
+        made = _build_alexnet_branches(branches, first_convs, sizes, classes)[: 1 if first_only else 2] if exits else []
         self.places = tuple(place for place, _ in made)
         self.branches = nn.ModuleList(branch for _, branch in made)
         self.norm3 = _ResponseNorm(96) if branches == "code" and 3 in self.places else None
 
+    def _follow(self, shape: Shape) -> list[Shape]:
+        """Shapes of the features after each convolution, with pooling where the trunk has it."""
+        steps = (
+            [self.conv1, _max_pool_3x3],
+            [self.conv2, _max_pool_3x3],
+            [self.conv3],
+            [self.conv4],
+            [self.conv5, _max_pool_3x3],
+        )
+        sizes = [shape]
+        for step in steps:
+            sizes.append(follow_shapes("B-AlexNet", step, sizes[-1])[-1])
+        return sizes[1:]
+
     def forward(self, x: Tensor) -> list[Tensor]:
-        """x: [b, 3, 32, 32]."""
+        """x: [b, *shape]; the sizes beside are those of the paper's."""
         out: list[Tensor] = []
         x = self._leave(out, 1, self.norm1(_max_pool_3x3(F.relu(self.conv1(x)))))  # [b, 32, 16, 16]
         x = self._leave(out, 2, self.norm2(_max_pool_3x3(F.relu(self.conv2(x)))))  # [b, 64, 8, 8]
@@ -142,13 +172,18 @@ class BranchyAlexNet(nn.Module):
         return x
 
 
-def _build_alexnet_branches(branches: Branches, first_convs: int, classes: int) -> list[tuple[int, nn.Module]]:
-    """The convolution after which each branch leaves, and the branch."""
+def _build_alexnet_branches(
+    branches: Branches, first_convs: int, sizes: Sequence[Shape], classes: int
+) -> list[tuple[int, nn.Module]]:
+    """The convolution after which each branch leaves, and the branch. `sizes`: of the features after each convolution."""
     if branches == "light":
-        return [(1, _build_light_branch(32, 4 * 4, classes)), (2, _build_light_branch(64, 2 * 2, classes))]
+        return [(1, _build_light_branch(sizes[0], classes)), (2, _build_light_branch(sizes[1], classes))]
     if branches == "paper":
-        return [(1, _build_head([32, *[32] * first_convs], 8 * 8, classes)), (2, _build_head([64, 32], 4 * 4, classes))]
-    return [(2, _build_head([64, *[32] * first_convs], 4 * 4, classes)), (3, _build_head([96, 32], 2 * 2, classes))]
+        first = _build_head([32, *[32] * first_convs], sizes[0], classes)
+        return [(1, first), (2, _build_head([64, 32], sizes[1], classes))]
+    first = _build_head([64, *[32] * first_convs], sizes[1], classes)
+    pooled = follow_shapes("B-AlexNet", [_max_pool_3x3], sizes[2])[-1]
+    return [(2, first), (3, _build_head([96, 32], pooled, classes))]
 
 
 class _ResponseNorm(nn.Module):
@@ -173,28 +208,28 @@ class _ResponseNorm(nn.Module):
         return x / (root * root.sqrt())
 
 
-def _build_head(channels: list[int], pixels: int, classes: int) -> nn.Sequential:
-    """3x3 convolutions through these channels, pooling to this number of pixels, one fully connected layer."""
+def _end_in_linear(layers: Sequence[nn.Module], features: Shape, classes: int) -> nn.Sequential:
+    """The layers, and one fully connected layer on all that they make of such features."""
+    made = nn.Sequential(*layers, nn.Flatten())
+    [width] = follow_shapes("a branch", [made], features)[-1]
+    return nn.Sequential(*made, nn.Linear(width, classes))
+
+
+def _build_head(channels: list[int], features: Shape, classes: int) -> nn.Sequential:
+    """3x3 convolutions through these channels, pooling by two, one fully connected layer."""
     layers: list[nn.Module] = []
     for a, b in pairwise(channels):
         layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(
-        *layers, nn.MaxPool2d(3, 2, ceil_mode=True), nn.Flatten(), nn.Linear(channels[-1] * pixels, classes)
-    )
+    return _end_in_linear([*layers, nn.MaxPool2d(3, 2, ceil_mode=True)], features, classes)
 
 
-def _build_light_branch(channels: int, pixels: int, classes: int, *, width: int = 64) -> nn.Sequential:
+def _build_light_branch(features: Shape, classes: int, *, width: int = 64) -> nn.Sequential:
     """Two 3x3 convolutions of one width, the first strided, pooling by two, one fully connected layer.
 
     Batch normalisation costs nothing when run, as it goes into the convolution before it, and these exits train better with it.
     """
-    return nn.Sequential(
-        *_build_normalized_conv(channels, width, 2),
-        *_build_normalized_conv(width, width),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(width * pixels, classes),
-    )
+    first, second = _build_normalized_conv(features[0], width, 2), _build_normalized_conv(width, width)
+    return _end_in_linear([*first, *second, nn.MaxPool2d(2)], features, classes)
 
 
 def _build_stem_branch(classes: int) -> nn.Sequential:
@@ -232,9 +267,10 @@ def _check_branches(branches: str) -> None:
         raise InputError(msg)
 
 
-@register(input_shape=(3, 32, 32), source="BranchyNet (2016), section IV: B-AlexNet")
+@register(source="BranchyNet (2016), section IV: B-AlexNet")
 def alexnet(
     *,
+    shape: Shape = (3, 32, 32),
     classes: int = 10,
     exits: bool = True,
     branches: Branches = "code",
@@ -243,7 +279,7 @@ def alexnet(
 ) -> nn.Module:
     """B-AlexNet: three exits; CIFAR-10."""
     return BranchyAlexNet(
-        classes=classes, exits=exits, branches=branches, first_only=first_only, first_convs=first_convs
+        shape=shape, classes=classes, exits=exits, branches=branches, first_only=first_only, first_convs=first_convs
     )
 
 
@@ -251,7 +287,7 @@ def alexnet(
 
 
 class BranchyResNet(nn.Module):
-    """B-ResNet-(6 n + 2) for 3x32x32 inputs: three exits; n = 18 is the paper's ResNet-110, n = 3 the 20-layer one.
+    """B-ResNet-(6 n + 2): three exits; the paper's for 3x32x32 inputs. n = 18 is the paper's ResNet-110, n = 3 the 20-layer one.
 
     paper: branch 1 (3 conv, 1 FC) after the second convolution, branch 2 (2 conv, 1 FC) after convolution 2 n + 1.
     code: branch 1 right after the stem, branch 2 after the first group, which is the same place.
@@ -259,16 +295,27 @@ class BranchyResNet(nn.Module):
     the second group two narrow convolutions, with batch normalisation, 1 FC.
     """
 
-    def __init__(self, *, n: int = 18, classes: int = 10, exits: bool = True, branches: Branches = "code") -> None:
+    def __init__(
+        self,
+        *,
+        shape: Shape = (3, 32, 32),
+        n: int = 18,
+        classes: int = 10,
+        exits: bool = True,
+        branches: Branches = "code",
+    ) -> None:
         super().__init__()
         _check_branches(branches)
-        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        check_image("B-ResNet", shape)
+        self.stem = build_cifar_stem(shape[0], 16, padding=0)
         self.group1, self.group2, self.group3 = build_block_groups(n, (16, 32, 64))
         self.fc = nn.Linear(64, classes)
-        self.branches, self.places = _build_resnet_branches(branches, n, classes) if exits else (nn.ModuleList(), ())
+        sizes = follow_shapes("B-ResNet", [self.stem, self.group1, self.group2[0]], shape)
+        made = _build_resnet_branches(branches, n, sizes, classes) if exits else (nn.ModuleList(), ())
+        self.branches, self.places = made
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """x: [b, 3, 32, 32]."""
+        """x: [b, *shape]; the sizes beside are those of the paper's."""
         x = self.stem(x)  # [b, 16, 30, 30]
         out: list[Tensor] = []
         self._leave(out, "stem", x)
@@ -285,26 +332,32 @@ class BranchyResNet(nn.Module):
             out.append(self.branches[self.places.index(place)](x))
 
 
-def _build_resnet_branches(branches: Branches, n: int, classes: int) -> tuple[nn.ModuleList, tuple[str, ...]]:
-    """The branches, first one first, and where each leaves: after the stem, inside a block or after it."""
+def _build_resnet_branches(
+    branches: Branches, n: int, sizes: Sequence[Shape], classes: int
+) -> tuple[nn.ModuleList, tuple[str, ...]]:
+    """The branches, first one first, and where each leaves: after the stem, inside a block or after it.
+
+    `sizes`: of the features after the stem, the first group, and the first block of the second group.
+    """
+    after_stem, after_group1, in_group2 = sizes
     if branches == "light":
-        early, late = _build_stem_branch(classes), _build_light_branch(32, 4 * 4, classes, width=48)
+        early, late = _build_stem_branch(classes), _build_light_branch(in_group2, classes, width=48)
         return nn.ModuleList([early, late]), ("stem", f"block {n + 1}")
-    second = nn.Sequential(BasicBlock(16, 16), nn.Flatten(), nn.Linear(16 * 30 * 30, classes))
+    second = _end_in_linear([BasicBlock(16, 16)], after_group1, classes)
     first_place = "inside 1" if branches == "paper" else "stem"
-    return nn.ModuleList([_ResNetBranch(classes), second]), (first_place, f"block {n}")
+    return nn.ModuleList([_ResNetBranch(after_stem, classes), second]), (first_place, f"block {n}")
 
 
 class _ResNetBranch(nn.Module):
     """conv 5x5 to 64 channels, relu, LRN, two convolutions to 32 channels, FC: about 48 M multiplications, more than a ResNet-20."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, features: Shape, classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(16, 64, 5, padding=2)
         self.norm = _ResponseNorm(64)
         self.conv2 = nn.Conv2d(64, 32, 3, padding=1)
         self.conv3 = nn.Conv2d(32, 32, 3, padding=1)
-        self.fc = nn.Linear(32 * 30 * 30, classes)
+        self.fc = nn.Linear(32 * math.prod(features[1:]), classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.conv1(x))  # [b, 64, 30, 30]
@@ -314,7 +367,9 @@ class _ResNetBranch(nn.Module):
         return out
 
 
-@register(input_shape=(3, 32, 32), source="BranchyNet (2016), section IV: B-ResNet")
-def resnet(*, n: int = 18, classes: int = 10, exits: bool = True, branches: Branches = "code") -> nn.Module:
+@register(source="BranchyNet (2016), section IV: B-ResNet")
+def resnet(
+    *, shape: Shape = (3, 32, 32), n: int = 18, classes: int = 10, exits: bool = True, branches: Branches = "code"
+) -> nn.Module:
     """B-ResNet-(6 n + 2): three exits; CIFAR-10; n = 18 is the paper's."""
-    return BranchyResNet(n=n, classes=classes, exits=exits, branches=branches)
+    return BranchyResNet(shape=shape, n=n, classes=classes, exits=exits, branches=branches)

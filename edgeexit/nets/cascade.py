@@ -6,16 +6,18 @@ small network per classifier that says from its probabilities whether to stop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgeexit.errors import ModelError
+from edgeexit.errors import InputError, ModelError, did_you_mean
+from edgeexit.nets.heads import head
 from edgeexit.nets.outputs import Pair, extract_single_exit
 from edgeexit.nets.registry import register
-from edgeexit.nets.resnet import build_block_groups
+from edgeexit.nets.residual import build_block_groups, build_cifar_stem, build_equal_groups
+from edgeexit.nets.shapes import Shape, check_image, follow_shapes
 
 
 class Cascade(nn.Module):
@@ -72,45 +74,84 @@ def cascade(classifiers: Iterable[nn.Module]) -> Cascade:
 
 
 class ResNetCascade(nn.Module):
-    """ResNet-(6 n + 2) for each n, and a stopping probability [b, 1] for each but the last.
+    """Residual networks of growing depth, and a stopping probability [b, 1] for each but the last.
 
     The stopping module reads the probabilities only (section 4.3: three fully connected layers of 64) and costs next to nothing.
+
+    Args:
+        shape: of one sample.
+        classes: number of classes.
+        exits: False leaves only the deepest network.
+        depths: 6 n + 2 each, such as (8, 20, 32); a number below 8 is n itself.
+        block: `preactivation`, the paper's, of which all cost the same, so that a network's cost grows with its depth; or `basic`.
+        policy: whether there are stopping modules.
+        policy_hidden: their width.
     """
 
     def __init__(
-        self, *, depths: tuple[int, ...] = (1, 3), classes: int = 10, policy: bool = True, exits: bool = True
+        self,
+        *,
+        shape: Shape = (3, 32, 32),
+        classes: int = 10,
+        exits: bool = True,
+        depths: Sequence[int] = (8, 20),
+        block: str = "preactivation",
+        policy: bool = True,
+        policy_hidden: int = 64,
     ) -> None:
         super().__init__()
-        depths = tuple(depths) if exits else tuple(depths)[-1:]
-        self.classifiers = nn.ModuleDict({f"resnet{6 * n + 2}": _ResNet(n, classes) for n in depths})
-        self.policies = nn.ModuleList(_build_policy_network(classes) for _ in depths[:-1] if policy)
+        check_image("the cascade", shape)
+        counts = [_read_depth(depth) for depth in depths][0 if exits else -1 :]
+        self.classifiers = nn.ModuleDict({f"resnet{6 * n + 2}": _build_resnet(n, block, shape, classes) for n in counts})
+        self.policies = nn.ModuleList(_build_policy_network(classes, policy_hidden) for _ in counts[:-1] if policy)
 
     def forward(self, x: Tensor) -> list[Pair]:
-        """x: [b, 3, 32, 32]."""
+        """x: [b, *shape]."""
         logits = [classifier(x) for classifier in self.classifiers.values()]
         scores = [policy(F.softmax(z, dim=-1)).sigmoid() for z, policy in zip(logits, self.policies, strict=False)]
         return list(zip(logits, [*scores, *[None] * (len(logits) - len(scores))], strict=True))
 
 
-class _ResNet(nn.Module):
-    def __init__(self, n: int, classes: int) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-        self.groups = nn.Sequential(*build_block_groups(n, (16, 32, 64)))
-        self.fc = nn.Linear(64, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc(self.groups(self.stem(x)).mean((2, 3)))
-        return out
+def _read_depth(depth: int) -> int:
+    """Blocks of each group."""
+    n, rest = (depth, 0) if depth < 8 else divmod(depth - 2, 6)
+    if n < 1 or rest:
+        msg = f"there is no residual network of depth {depth}: depths are 6 n + 2, such as 8, 20, 32, 56, 110"
+        raise InputError(msg)
+    return n
 
 
-def _build_policy_network(classes: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(classes, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+def _build_resnet(n: int, block: str, shape: Shape, classes: int) -> nn.Sequential:
+    if block not in (known := ("preactivation", "basic")):
+        msg = f"block is {block!r}; one of {', '.join(known)} is needed.{did_you_mean(block, known)}"
+        raise InputError(msg)
+    widths = (16, 32, 64)
+    if block == "basic":
+        blocks: list[nn.Module] = [build_cifar_stem(shape[0], 16), *build_block_groups(n, widths)]
+    else:
+        blocks = [build_cifar_stem(shape[0], 16, normalize=False), *build_equal_groups(n, widths)]
+    features = follow_shapes("the cascade", blocks, shape)[-1]
+    return nn.Sequential(*blocks, head("pool" if block == "basic" else "bnpool", features, classes))
 
 
-@register(input_shape=(3, 32, 32), source="Amortized inference with cascades (2018), sections 3.4 and 4.3")
+def _build_policy_network(classes: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(classes, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+    )
+
+
+@register(source="Amortized inference with cascades (2018), sections 3.4 and 4.3")
 def resnet_cascade(
-    *, depths: tuple[int, ...] = (1, 3), classes: int = 10, policy: bool = True, exits: bool = True
+    *,
+    shape: Shape = (3, 32, 32),
+    classes: int = 10,
+    exits: bool = True,
+    depths: Sequence[int] = (8, 20),
+    block: str = "preactivation",
+    policy: bool = True,
+    policy_hidden: int = 64,
 ) -> nn.Module:
-    """Separate ResNets of growing depth with learned stopping: two models; CIFAR-10."""
-    return ResNetCascade(depths=depths, classes=classes, policy=policy, exits=exits)
+    """Separate ResNets of growing depth with learned stopping: two models, of depth 8 and 20; CIFAR-10."""
+    return ResNetCascade(
+        shape=shape, classes=classes, exits=exits, depths=depths, block=block, policy=policy, policy_hidden=policy_hidden
+    )

@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 
+from edgeexit.nets.chain import Chain, build_chain
 from edgeexit.nets.registry import register
+from edgeexit.nets.shapes import Shape, check_image
 
 
-class DenseNet(nn.Module):
-    """Three dense blocks with transitions that halve size and width; a head on the pooled output of each block."""
+class DenseBlock(nn.Module):
+    """Layers that each read the features before the block and those of all layers before them.
 
-    def __init__(
-        self, *, layers: int = 4, growth: int = 12, blocks: int = 3, classes: int = 10, exits: bool = True
-    ) -> None:
+    Args:
+        width: channels in; `width + layers * growth` go out.
+        layers: how many.
+        growth: channels that each adds.
+    """
+
+    def __init__(self, width: int, layers: int, growth: int) -> None:
         super().__init__()
-        width = 2 * growth
-        self.stem = nn.Conv2d(3, width, 3, padding=1, bias=False)
-        self.blocks, self.transitions, widths = nn.ModuleList(), nn.ModuleList(), []
-        for _ in range(blocks):
-            ins = [width + k * growth for k in range(layers + 1)]
-            self.blocks.append(nn.ModuleList(_build_layer(a, b - a) for a, b in pairwise(ins)))
-            widths.append(ins[-1])
-            width = ins[-1] // 2
-            self.transitions.append(_build_transition(ins[-1], width))
-        del self.transitions[-1]
-        self.exits = nn.ModuleList(_build_head(w, classes) for w in widths[:-1] if exits)
-        self.last = _build_head(widths[-1], classes)
+        self.layers = nn.ModuleList(_build_layer(width + k * growth, growth) for k in range(layers))
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """x: [b, 3, 32, 32]."""
-        x, out = self.stem(x), []
-        for k, block in enumerate(self.blocks):
-            assert isinstance(block, nn.ModuleList)
-            for layer in block:
-                x = torch.cat([x, layer(x)], 1)
-            if k < len(self.exits):
-                out.append(self.exits[k](x))
-            if k < len(self.transitions):
-                x = self.transitions[k](x)
-        return [*out, self.last(x)]
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [b, width, h, w]."""
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], 1)
+        return x
 
 
 def _build_layer(inside: int, growth: int) -> nn.Sequential:
@@ -60,13 +46,24 @@ def _build_transition(inside: int, outside: int) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm2d(inside), nn.ReLU(), nn.Conv2d(inside, outside, 1, bias=False), nn.AvgPool2d(2))
 
 
-def _build_head(width: int, classes: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)
-    )
-
-
-@register(input_shape=(3, 32, 32), source="DenseNet (2017), section 3, with a head after each block")
-def densenet(*, layers: int = 4, growth: int = 12, blocks: int = 3, classes: int = 10, exits: bool = True) -> nn.Module:
-    """DenseNet: an exit after each block; CIFAR-10."""
-    return DenseNet(layers=layers, growth=growth, blocks=blocks, classes=classes, exits=exits)
+@register(source="DenseNet (2017), section 3, with a head after each block")
+def densenet(
+    *,
+    shape: Shape = (3, 32, 32),
+    classes: int = 10,
+    exits: bool = True,
+    layers: int = 4,
+    growth: int = 12,
+    blocks: int = 3,
+) -> Chain:
+    """DenseNet: an exit after each block, before the transition that halves size and width; CIFAR-10."""
+    check_image("DenseNet", shape)
+    width, made = 2 * growth, []
+    before: nn.Module = nn.Conv2d(shape[0], width, 3, padding=1, bias=False)
+    for _ in range(blocks):
+        made.append(nn.Sequential(before, DenseBlock(width, layers, growth)))
+        end = width + layers * growth
+        width = end // 2
+        before = _build_transition(end, width)
+    after = range(1, blocks) if exits else ()
+    return build_chain("DenseNet", made, shape, classes, after=after, kind="bnpool", last="bnpool")

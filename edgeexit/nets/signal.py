@@ -5,31 +5,13 @@ The inputs of human-activity sets: a few sensor axes, 128 samples per window. Sm
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Sequence
 
+from torch import nn
+
+from edgeexit.nets.chain import Chain, build_chain
 from edgeexit.nets.registry import register
-
-
-class SignalNet(nn.Module):
-    """Stages of a convolution of length 5 with batch normalisation and pooling by 2; heads on the mean over time."""
-
-    def __init__(
-        self, *, axes: int = 6, widths: tuple[int, ...] = (16, 32, 64), classes: int = 6, exits: bool = True
-    ) -> None:
-        super().__init__()
-        inside = (axes, *widths[:-1])
-        self.stages = nn.ModuleList(_build_stage(a, b) for a, b in zip(inside, widths, strict=True))
-        self.exits = nn.ModuleList(nn.Linear(w, classes) for w in widths[:-1] if exits)
-        self.last = nn.Linear(widths[-1], classes)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """x: [b, axes, 128]."""
-        out = []
-        for k, stage in enumerate(self.stages):
-            x = stage(x)  # [b, width, 128 / 2^(k + 1)]
-            if k < len(self.exits):
-                out.append(self.exits[k](x.mean(2)))
-        return [*out, self.last(x.mean(2))]
+from edgeexit.nets.shapes import Shape, check_axes
 
 
 def _build_stage(inside: int, outside: int) -> nn.Sequential:
@@ -38,7 +20,15 @@ def _build_stage(inside: int, outside: int) -> nn.Sequential:
     )
 
 
-@register(input_shape=(6, 128), source="none: a plain 1-D network for windows of sensor signals")
-def signal(*, axes: int = 6, widths: tuple[int, ...] = (16, 32, 64), classes: int = 6, exits: bool = True) -> nn.Module:
-    """1-D convolutions on windows of signals: an exit after every stage."""
-    return SignalNet(axes=axes, widths=widths, classes=classes, exits=exits)
+@register(source="none: a plain 1-D network for windows of sensor signals")
+def signal(
+    *, shape: Shape = (6, 128), classes: int = 6, exits: bool = True, widths: Sequence[int] = (16, 32, 64)
+) -> Chain:
+    """1-D convolutions on windows of signals [axes, samples]: an exit after every stage, on the mean over time.
+
+    A stage is a convolution of length 5 with batch normalisation and pooling by 2.
+    """
+    check_axes("the network for signals", shape, ("axes", "samples"))
+    stages = [_build_stage(a, b) for a, b in zip((shape[0], *widths[:-1]), widths, strict=True)]
+    after = range(1, len(stages)) if exits else ()
+    return build_chain("the network for signals", stages, shape, classes, after=after)

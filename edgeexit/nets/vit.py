@@ -5,38 +5,32 @@ What an exit reads is one token of the last layer, while the next layer reads al
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgeexit.nets.chain import Chain
+from edgeexit.nets.heads import head
 from edgeexit.nets.registry import register
+from edgeexit.nets.shapes import Shape, check_image, follow_shapes
 
 
-class ViT(nn.Module):
-    """Patches of 4x4 pixels as tokens, `depth` layers, an exit on the class token after every `every`-th of them."""
+class Patches(nn.Module):
+    """Patches of 4x4 pixels as tokens, a class token before them, and what tells their places."""
 
-    def __init__(
-        self, *, width: int = 64, depth: int = 6, heads: int = 4, every: int = 2, classes: int = 10, exits: bool = True
-    ) -> None:
+    def __init__(self, shape: Shape, width: int) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, width, 4, 4)
+        self.patches = nn.Conv2d(shape[0], width, 4, 4)
         self.token = nn.Parameter(torch.zeros(1, 1, width))
-        self.places = nn.Parameter(torch.randn(1, 65, width) * 0.02)
-        self.layers = nn.ModuleList(_EncoderLayer(width, heads) for _ in range(depth))
-        early = range(every, depth, every) if exits else ()
-        self.exits = nn.ModuleDict({str(k): _build_head(width, classes) for k in early})
-        self.last = _build_head(width, classes)
+        count = math.prod(follow_shapes("ViT", [self.patches], shape)[-1][1:])
+        self.places = nn.Parameter(torch.randn(1, 1 + count, width) * 0.02)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """x: [b, 3, 32, 32]."""
-        x = self.patches(x).flatten(2).transpose(1, 2)  # [b, 64, width]
-        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places  # [b, 65, width]
-        out = []
-        for k, layer in enumerate(self.layers, 1):
-            x = layer(x)
-            if str(k) in self.exits:
-                out.append(self.exits[str(k)](x[:, 0]))
-        return [*out, self.last(x[:, 0])]
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [b, channels, h, w] -> [b, 1 + h / 4 * w / 4, width]."""
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        return torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places
 
 
 class _EncoderLayer(nn.Module):
@@ -63,13 +57,22 @@ class _EncoderLayer(nn.Module):
         return out
 
 
-def _build_head(width: int, classes: int) -> nn.Sequential:
-    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
-
-
-@register(input_shape=(3, 32, 32), source="ViT (2021) with exits on the class token")
+@register(source="ViT (2021) with exits on the class token")
 def vit(
-    *, width: int = 64, depth: int = 6, heads: int = 4, every: int = 2, classes: int = 10, exits: bool = True
-) -> nn.Module:
-    """A small vision transformer: exits on the class token; CIFAR-10."""
-    return ViT(width=width, depth=depth, heads=heads, every=every, classes=classes, exits=exits)
+    *,
+    shape: Shape = (3, 32, 32),
+    classes: int = 10,
+    exits: bool = True,
+    width: int = 64,
+    depth: int = 6,
+    heads: int = 4,
+    every: int = 2,
+) -> Chain:
+    """A small vision transformer: an exit on the class token after every `every`-th of `depth` layers; CIFAR-10."""
+    check_image("ViT", shape)
+    layers = [_EncoderLayer(width, heads) for _ in range(depth)]
+    blocks = [nn.Sequential(Patches(shape, width), layers[0]), *layers[1:]]
+    sizes = follow_shapes("ViT", blocks, shape)
+    after = range(every, depth, every) if exits else ()
+    made = {k: head("first", sizes[k - 1], classes, normalize=True) for k in after}
+    return Chain(blocks, made, head("first", sizes[-1], classes, normalize=True))
