@@ -50,13 +50,16 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "resnet": {},
     "resnet/paper": {"branches": "paper"},
     "eenet": {},
+    "eenet8": {},
     "msdnet": {},
+    "msdnet/isc": {"collaboration": "fc"},
     "vit": {},
     "signal": {},
     "resnet-cascade": {},
+    "cascade-cnn": {},
     "densenet": {},
 }
-_LEARNED = {"eenet", "resnet-cascade"}
+_LEARNED = {"eenet", "eenet8", "resnet-cascade"}
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@
 
     net = edgeexit.nets.build("lenet", shape=(3, 32, 32), classes=100)  for other samples than the paper's
 
-blocks (residual) ─► Chain ◄─ heads, places (placement): a network of one's own from the same parts. A new one of this project is a module of
-this folder with one factory under `@register`, imported below.
+blocks (residual) ─► Chain ◄─ heads, at places (placement)      the parts, for a network of one's own
+
+A new network of this project is a module of this folder with one factory under `@register`, imported below.
 """
 
 from __future__ import annotations

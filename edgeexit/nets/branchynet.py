@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.nets.registry import register
 from edgeexit.nets.residual import BasicBlock, build_block_groups, build_cifar_stem
-from edgeexit.nets.shapes import Shape, check_image, follow_shapes
+from edgeexit.nets.shapes import Shape, Step, check_image, follow_shapes
 
 Branches: TypeAlias = Literal["paper", "code", "light"]
 
@@ -51,8 +51,8 @@ class BranchyLeNet(nn.Module):
         self.branch = _build_lenet_branch(branches, features, classes) if exits else None
         self.conv2 = nn.Conv2d(5, 10, 5, padding=3)
         self.conv3 = nn.Conv2d(10, 20, 5, padding=3)
-        features = follow_shapes("B-LeNet", [self.conv2, _pool_relu, self.conv3, _pool_relu], features)[-1]
-        self.fc1 = nn.Linear(math.prod(features), 84)
+        trunk: list[Step] = [self.conv1, _pool_relu, self.conv2, _pool_relu, self.conv3, _pool_relu]
+        self.fc1 = nn.Linear(math.prod(follow_shapes("B-LeNet", trunk, shape)[-1]), 84)
         self.fc2 = nn.Linear(84, classes)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -140,17 +140,9 @@ class BranchyAlexNet(nn.Module):
 
     def _follow(self, shape: Shape) -> list[Shape]:
         """Shapes of the features after each convolution, with pooling where the trunk has it."""
-        steps = (
-            [self.conv1, _max_pool_3x3],
-            [self.conv2, _max_pool_3x3],
-            [self.conv3],
-            [self.conv4],
-            [self.conv5, _max_pool_3x3],
-        )
-        sizes = [shape]
-        for step in steps:
-            sizes.append(follow_shapes("B-AlexNet", step, sizes[-1])[-1])
-        return sizes[1:]
+        first: list[Step] = [self.conv1, _max_pool_3x3, self.conv2, _max_pool_3x3]
+        sizes = follow_shapes("B-AlexNet", [*first, self.conv3, self.conv4, self.conv5, _max_pool_3x3], shape)
+        return [sizes[i] for i in (1, 3, 4, 5, 7)]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x: [b, *shape]; the sizes beside are those of the paper's."""

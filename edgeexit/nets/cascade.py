@@ -102,7 +102,9 @@ class ResNetCascade(nn.Module):
         super().__init__()
         check_image("the cascade", shape)
         counts = [_read_depth(depth) for depth in depths][0 if exits else -1 :]
-        self.classifiers = nn.ModuleDict({f"resnet{6 * n + 2}": _build_resnet(n, block, shape, classes) for n in counts})
+        self.classifiers = nn.ModuleDict(
+            {f"resnet{6 * n + 2}": _build_resnet(n, block, shape, classes) for n in counts}
+        )
         self.policies = nn.ModuleList(_build_policy_network(classes, policy_hidden) for _ in counts[:-1] if policy)
 
     def forward(self, x: Tensor) -> list[Pair]:
@@ -153,5 +155,11 @@ def resnet_cascade(
 ) -> nn.Module:
     """Separate ResNets of growing depth with learned stopping: two models, of depth 8 and 20; CIFAR-10."""
     return ResNetCascade(
-        shape=shape, classes=classes, exits=exits, depths=depths, block=block, policy=policy, policy_hidden=policy_hidden
+        shape=shape,
+        classes=classes,
+        exits=exits,
+        depths=depths,
+        block=block,
+        policy=policy,
+        policy_hidden=policy_hidden,
     )

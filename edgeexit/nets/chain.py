@@ -43,7 +43,9 @@ class Chain(nn.Module):
         self.heads = nn.ModuleDict({str(k): heads[k] for k in sorted(heads)})
         self.last = last
         if _collaborates(next(iter(self.heads.values()), last)):
-            msg = "the first exit has no exit before it whose answer it could take: give it a head without collaboration"
+            msg = (
+                "the first exit has no exit before it whose answer it could take: give it a head without collaboration"
+            )
             raise InputError(msg)
 
     def forward(self, x: Tensor) -> list[Any]:
@@ -107,7 +109,7 @@ def build_chain(
     """
     check_places(after, len(blocks))
     sizes = follow_shapes(name, blocks, shape)
-    ways = ["none", *[collaboration] * len(after)] if after else ["none"]
+    ways: list[Collaboration] = ["none", *[collaboration] * len(after)] if after else ["none"]
     heads = {
         k: head(kind, sizes[k - 1], classes, confidence=confidence, collaboration=way)
         for k, way in zip(after, ways, strict=False)

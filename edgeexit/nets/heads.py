@@ -140,6 +140,29 @@ HEADS: dict[str, tuple[tuple[int, ...] | None, Callable[[Shape], list[nn.Module]
 """How many dimensions the features may have (None: any), and what makes a vector of them."""
 
 
+def build_reader(kind: str, shape: Sequence[int], *, normalize: bool = False) -> tuple[list[nn.Module], int]:
+    """What a head does before its fully connected layer, and the width of what comes out.
+
+    Args:
+        kind: one of `HEADS`.
+        shape: of the features, without the batch.
+        normalize: layer normalisation of what is read.
+
+    Raises:
+        InputError: no head has this name, or it does not take features of this shape.
+    """
+    if kind not in HEADS:
+        msg = f"no head is named {kind!r}.{did_you_mean(kind, HEADS)} Heads: {', '.join(HEADS)}"
+        raise InputError(msg)
+    dimensions, read = HEADS[kind]
+    if dimensions is not None and len(shape) not in dimensions:
+        fitting = ", ".join(name for name, (takes, _) in HEADS.items() if takes is None or len(shape) in takes)
+        msg = f"head {kind!r} cannot read features {list(shape)}; these can: {fitting}"
+        raise InputError(msg)
+    width = math.prod(shape) if dimensions is None else shape[-1] if dimensions is _TOKENS else shape[0]
+    return [*read(tuple(shape)), *([nn.LayerNorm(width)] if normalize else [])], width
+
+
 def head(
     kind: str,
     shape: Sequence[int],
@@ -170,14 +193,5 @@ def head(
     Raises:
         InputError: no head has this name, or it does not take features of this shape.
     """
-    if kind not in HEADS:
-        msg = f"no head is named {kind!r}.{did_you_mean(kind, HEADS)} Heads: {', '.join(HEADS)}"
-        raise InputError(msg)
-    dimensions, read = HEADS[kind]
-    if dimensions is not None and len(shape) not in dimensions:
-        fitting = ", ".join(name for name, (takes, _) in HEADS.items() if takes is None or len(shape) in takes)
-        msg = f"head {kind!r} cannot read features {list(shape)}; these can: {fitting}"
-        raise InputError(msg)
-    width = {"fc": math.prod(shape)}.get(kind, shape[-1] if dimensions is _TOKENS else shape[0])
-    features = [*read(tuple(shape)), *([nn.LayerNorm(width)] if normalize else [])]
-    return Head(nn.Sequential(*features), width, classes, confidence=confidence, collaboration=collaboration)
+    layers, width = build_reader(kind, shape, normalize=normalize)
+    return Head(nn.Sequential(*layers), width, classes, confidence=confidence, collaboration=collaboration)

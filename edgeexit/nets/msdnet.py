@@ -121,7 +121,8 @@ def msdnet(
         shape: of one sample.
         classes: number of classes.
         exits: False leaves only the last classifier.
-        steps: layers of each block, with an exit after each.
+        steps: layers of each block, with an exit after each. Where their sum is no multiple of the scales, the last layers have scales that
+            nothing reads, as in the authors' code.
         scales: number of scales; each has half the size of the one before.
         channels: of the finest scale after the first layer; scale s has 1, 2, 4, 4 times as many, and grows by as many times `growth`.
         growth: new channels of the finest scale per layer.
@@ -168,7 +169,9 @@ class _Trunk:
             layers: list[nn.Module] = []
             for _ in range(step):
                 before, dropped = dropped, depth // interval
-                layers.append(MultiScaleLayer([self._describe(s, width, before) for s in range(dropped, len(self.wider))]))
+                layers.append(
+                    MultiScaleLayer([self._describe(s, width, before) for s in range(dropped, len(self.wider))])
+                )
                 width, depth = width + self.growth, depth + 1
                 if dropped > before and self.reduce:
                     less = int(self.reduce * width)

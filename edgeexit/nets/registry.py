@@ -73,9 +73,7 @@ def find_network(name: str) -> Net:
     return NETS[name]
 
 
-def build(
-    name: str, *, shape: Sequence[int] | None = None, classes: int | None = None, **options: Any
-) -> nn.Module:
+def build(name: str, *, shape: Sequence[int] | None = None, classes: int | None = None, **options: Any) -> nn.Module:
     """A network with fresh weights.
 
     Args:

@@ -15,6 +15,9 @@ from edgeexit.nets.state import evaluation_mode
 Shape: TypeAlias = tuple[int, ...]
 """Of one sample or its features, without the batch."""
 
+Step: TypeAlias = Callable[[Any], Any]
+"""A module, or a function of tensors."""
+
 
 def check_image(network: str, shape: Sequence[int]) -> None:
     """Refuse samples that are no images.
@@ -37,7 +40,7 @@ def check_axes(network: str, shape: Sequence[int], axes: Sequence[str]) -> None:
         raise InputError(msg)
 
 
-def follow_shapes(network: str, blocks: Sequence[Callable[[Any], Any]], shape: Shape) -> list[Shape]:
+def follow_shapes(network: str, blocks: Sequence[Step], shape: Shape) -> list[Shape]:
     """The shape of what each block gives, one after the other; of the last of several tensors.
 
     Args:
@@ -61,7 +64,7 @@ def follow_shapes(network: str, blocks: Sequence[Callable[[Any], Any]], shape: S
     return found
 
 
-def _run(network: str, block: Callable[[Any], Any], x: Any, shape: Shape) -> Any:
+def _run(network: str, block: Step, x: Any, shape: Shape) -> Any:
     try:
         return block(x)
     except RuntimeError as error:

@@ -22,10 +22,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "B-ResNet, branches of the code": ("resnet", {"n": 2}),
     "B-ResNet, branches of the paper": ("resnet", {"n": 2, "branches": "paper"}),
     "EENet with learned confidences": ("eenet", {"n": 2}),
-    "MSDNet of three scales": ("msdnet", {"blocks": 3}),
+    "EENet-8 of two filters": ("eenet8", {}),
+    "MSDNet of three scales, heads that collaborate": ("msdnet", {"steps": (1, 2, 3), "collaboration": "fc"}),
     "vision transformer, exits on the class token": ("vit", {"depth": 4}),
     "1-D convolutions on signals": ("signal", {}),
-    "two models in a cascade": ("resnet-cascade", {"depths": (1, 2)}),
+    "two models in a cascade": ("resnet-cascade", {"depths": (8, 14)}),
+    "the CNN of the cascade losses": ("cascade-cnn", {}),
     "DenseNet, a head after each block": ("densenet", {"layers": 3}),
 }
 COUNT = 20
@@ -51,7 +53,7 @@ def test_staged_and_fused_and_batch_give_eagers_answers(case: str, tmp_path: Pat
     shape = find_network(name).input_shape
     x = np.random.default_rng(0).standard_normal((COUNT, *shape)).astype(np.float32)
     expected = eager(module, x)
-    learned = name in ("eenet", "resnet-cascade")
+    learned = name in ("eenet", "eenet8", "resnet-cascade")
     inputs = torch.zeros(1, *shape)
     exported = edgeexit.export(module, inputs, tmp_path / "m.onnx")
 

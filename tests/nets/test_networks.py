@@ -25,11 +25,16 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], int]] = {
     "resnet-20, code": ("resnet", {"n": 3, "branches": "code"}, 3),
     "resnet-8, paper": ("resnet", {"n": 1, "branches": "paper"}, 3),
     "eenet-20": ("eenet", {}, 3),
-    "eenet-8, one exit": ("eenet", {"n": 1, "after": (2,)}, 2),
-    "msdnet": ("msdnet", {"blocks": 3}, 3),
+    "eenet-14, one exit": ("eenet", {"n": 2, "after": (2,)}, 2),
+    "eenet-14, placed": ("eenet", {"depth": 14, "after": "linear", "count": 2, "head": "bnpool", "shares": "macs"}, 3),
+    "eenet-18": ("eenet", {"depth": 18, "stem": "imagenet"}, 4),
+    "eenet8": ("eenet8", {}, 3),
+    "msdnet": ("msdnet", {"steps": (1, 2, 3)}, 3),
     "vit": ("vit", {"depth": 4}, 2),
     "signal": ("signal", {}, 3),
-    "resnet-cascade": ("resnet-cascade", {"depths": (1, 2)}, 2),
+    "resnet-cascade": ("resnet-cascade", {"depths": (8, 14)}, 2),
+    "resnet-cascade, basic": ("resnet-cascade", {"depths": (8, 14), "block": "basic", "policy_hidden": 8}, 2),
+    "cascade-cnn": ("cascade-cnn", {"place": 2}, 2),
     "densenet": ("densenet", {"layers": 2}, 3),
 }
 
@@ -64,7 +69,8 @@ def test_the_plain_network_is_the_same_trunk_without_exits(variant: str) -> None
 
 
 @pytest.mark.parametrize(
-    "variant", ["lenet, light", "alexnet, light", "alexnet, first branch only", "resnet-8, light", "eenet-8, one exit"]
+    "variant",
+    ["lenet, light", "alexnet, light", "alexnet, first branch only", "resnet-8, light", "eenet-14, placed", "eenet-18"],
 )
 def test_a_network_exports_as_eager_computes(variant: str, tmp_path: Path) -> None:
     """Every exit an output; checked on random inputs by the exporter itself. `test_every_mode.py` has the other variants."""
@@ -128,7 +134,7 @@ def test_resnet_110_has_109_convolutions_and_one_fully_connected_layer() -> None
     assert 109 == len(convolutions)
 
 
-@pytest.mark.parametrize("variant", ["eenet-20", "resnet-cascade"])
+@pytest.mark.parametrize("variant", ["eenet-20", "eenet8", "resnet-cascade"])
 def test_learned_confidences_are_probabilities_and_the_last_exit_has_none(variant: str) -> None:
     """The last exit always answers."""
     name, options, _ = VARIANTS[variant]
@@ -167,5 +173,5 @@ def test_a_name_is_registered_once() -> None:
         return torch.nn.Identity()
 
     with pytest.raises(ValueError, match="two networks are named 'lenet'"):
-        register(input_shape=(1,), source="")(lenet)
+        register(source="")(lenet)
     assert "edgeexit.nets.branchynet" == NETS["lenet"].factory.__module__

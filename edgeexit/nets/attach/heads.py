@@ -1,4 +1,4 @@
-"""Heads of exits: features of one place in, logits [batch, classes] out. One function and one row of `HEADS` each.
+"""The head of an exit after a place of a network: one of `edgeexit.nets.heads`, by what the place returns.
 
 feature map [b, c, h, w]    pool, bnpool, conv    the mean over space, after batch normalisation, or after a convolution; then fc
 tokens [b, t, d]            first, last, mean     that token, normalised; then fc
@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from typing import TypeAlias
 
 from torch import Tensor, nn
 
 from edgeexit.errors import InputError, ModelError, did_you_mean
-from edgeexit.nets.attach.places import ExitPlace, Kind, Position
+from edgeexit.nets.attach.places import ExitPlace, Kind
+from edgeexit.nets.heads import MeanOverSpace, ReadPosition, build_reader
 from edgeexit.nets.users_code import translate_user_errors
 
 MakeHead: TypeAlias = Callable[[tuple[int, ...], int], nn.Module]
@@ -39,88 +38,25 @@ class ChannelsFirst(nn.Module):
         return x.movedim(self.channel_axis, 1)
 
 
-class MeanOverSpace(nn.Module):
-    """The mean over all axes but those of the batch and the channels."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [b, c, ...] -> [b, c]."""
-        return x.flatten(2).mean(2)
-
-
-class ReadPosition(nn.Module):
-    """One token or step, or the mean of all."""
-
-    def __init__(self, position: Position) -> None:
-        super().__init__()
-        self.position = position
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [b, t, d] -> [b, d]."""
-        return x.mean(1) if self.position == "mean" else x[:, 0 if self.position == "first" else -1]
-
-
 _FIXED = (ChannelsFirst, MeanOverSpace, ReadPosition)
-
-
-def _make_pool_head(place: ExitPlace, classes: int) -> nn.Module:
-    return nn.Sequential(*_bring_channels_first(place), MeanOverSpace(), nn.Linear(_count_channels(place), classes))
-
-
-def _make_bnpool_head(place: ExitPlace, classes: int) -> nn.Module:
-    channels = _count_channels(place)
-    norm = _NORMS[len(place.shape)](channels)
-    return nn.Sequential(*_bring_channels_first(place), norm, nn.ReLU(), MeanOverSpace(), nn.Linear(channels, classes))
-
-
-def _make_conv_head(place: ExitPlace, classes: int) -> nn.Module:
-    channels = _count_channels(place)
-    conv = _CONVS[len(place.shape)](channels, channels, 3, padding=1, bias=False)
-    return nn.Sequential(*_bring_channels_first(place), conv, _make_bnpool_head(_with_channels_first(place), classes))
-
-
-def _make_position_head(place: ExitPlace, classes: int, position: Position) -> nn.Module:
-    width = place.shape[-1]
-    norm = [nn.LayerNorm(width)] if place.kind == "tokens" else []
-    return nn.Sequential(ReadPosition(position), *norm, nn.Linear(width, classes))
-
-
-def _make_fc_head(place: ExitPlace, classes: int) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(place.shape), classes))
-
-
-_CONVS = {2: nn.Conv1d, 3: nn.Conv2d, 4: nn.Conv3d}
-_NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
-"""By the number of dimensions without the batch."""
 
 
 def _count_channels(place: ExitPlace) -> int:
     return place.shape[place.channel_axis - 1]
 
 
-def _bring_channels_first(place: ExitPlace) -> list[nn.Module]:
-    return [] if place.channel_axis == 1 else [ChannelsFirst(place.channel_axis)]
-
-
-def _with_channels_first(place: ExitPlace) -> ExitPlace:
-    return replace(
-        place,
-        shape=(_count_channels(place), *place.shape[:-1]) if place.channel_axis > 1 else place.shape,
-        channel_axis=1,
-    )
-
-
 _ALL: tuple[Kind, ...] = ("feature map", "tokens", "sequence", "vector")
 
-HEADS: dict[str, tuple[tuple[Kind, ...], Callable[[ExitPlace, int], nn.Module]]] = {
-    "pool": (("feature map",), _make_pool_head),
-    "bnpool": (("feature map",), _make_bnpool_head),
-    "conv": (("feature map",), _make_conv_head),
-    "first": (("tokens", "sequence"), partial(_make_position_head, position="first")),
-    "last": (("tokens", "sequence"), partial(_make_position_head, position="last")),
-    "mean": (("tokens", "sequence"), partial(_make_position_head, position="mean")),
-    "fc": (_ALL, _make_fc_head),
+HEADS: dict[str, tuple[Kind, ...]] = {
+    "pool": ("feature map",),
+    "bnpool": ("feature map",),
+    "conv": ("feature map",),
+    "first": ("tokens", "sequence"),
+    "last": ("tokens", "sequence"),
+    "mean": ("tokens", "sequence"),
+    "fc": _ALL,
 }
-"""The kinds of features that a head takes, and what makes it."""
+"""The kinds of features that a head takes."""
 
 
 def make_head(head: str | MakeHead, place: ExitPlace, classes: int) -> nn.Module:
@@ -136,16 +72,26 @@ def make_head(head: str | MakeHead, place: ExitPlace, classes: int) -> nn.Module
     if name not in HEADS:
         msg = f"no head is named {head!r}.{did_you_mean(head, ['auto', *HEADS])} Heads: auto, {', '.join(HEADS)}, or a function"
         raise InputError(msg)
-    kinds, make = HEADS[name]
+    kinds = HEADS[name]
     if place.kind not in kinds:
-        fitting = ", ".join(n for n, (takes, _) in HEADS.items() if place.kind in takes)
+        fitting = ", ".join(n for n, takes in HEADS.items() if place.kind in takes)
         msg = (
             f"head {name!r} takes {' or '.join(kinds)}, and {place.name!r} returns a {place.kind} {list(place.shape)}: "
             f"take {fitting} or auto"
         )
         raise ModelError(msg)
     _check_size(name, place, classes)
-    return make(place, classes)
+    return _make(name, place, classes)
+
+
+def _make(name: str, place: ExitPlace, classes: int) -> nn.Module:
+    """Layers in a row; channels that stand at the end of a feature map are moved to where they are read."""
+    is_token = place.kind == "tokens" and name != "fc"
+    if place.kind != "feature map" or place.channel_axis == 1 or name == "fc":
+        layers, width = build_reader(name, place.shape, normalize=is_token)
+        return nn.Sequential(*layers, nn.Linear(width, classes))
+    layers, width = build_reader(name, (_count_channels(place), *place.shape[:-1]))
+    return nn.Sequential(ChannelsFirst(place.channel_axis), *layers, nn.Linear(width, classes))
 
 
 def split_head(head: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
