@@ -140,4 +140,13 @@ def _print(trained: TrainingResult, files: list[Path]) -> None:
             f"Leaving early at entropy {row['threshold']:.3g} nats (no loss on the calibration part): "
             f"{format_share_with_interval(row['accuracy'], sizes['test'])} on the test part; {rates}"
         )
+    if collapse := _describe_last_collapse(trained):
+        print_text(f"After the last epoch, {collapse}.")
     print_list(map(str, files), heading="Written:")
+
+
+def _describe_last_collapse(trained: TrainingResult) -> str:
+    from edgeexit.training.metrics import describe_collapse
+
+    history = trained.metrics["history"].get(trained.roles.get("model", ""), [])
+    return describe_collapse(history[-1]) if history else ""

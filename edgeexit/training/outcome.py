@@ -94,6 +94,7 @@ def finish_run(
         "seed": recipe.seed,
         "roles": recipe.roles,
         "data": {part: {"name": d.name, "samples": len(d), "sha256": d.sha256} for part, d in parts.items()},
+        "loss_options": checkpoint.options,
         "results": _evaluate_networks(modules, parts),
         "history": {name: history for name, history in checkpoint.history.items() if history},
         "seconds_of_this_call": round(seconds, 3),

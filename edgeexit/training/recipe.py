@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeexit.criteria import criterion as find_criterion
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.training.augment import Augment
 from edgeexit.training.phases import ROLES, OptimizerSettings, ScheduleSettings, TrainingPhase
@@ -41,6 +42,8 @@ class TrainingRecipe:
         precision: `float32`, or `bfloat16` for mixed precision: three times as fast where there are matrix units for it.
         options: options of the network, in every phase.
         augment: changes of the training images, the same in every phase.
+        criterion: exit criterion that epochs are evaluated under.
+        thresholds: thresholds of the early exits for that, in the criterion's own unit; empty for one that they share, found each time.
         evaluate_every: epochs between two evaluations on the calibration part; 0 for none.
     """
 
@@ -53,6 +56,8 @@ class TrainingRecipe:
     precision: Literal["float32", "bfloat16"] = "float32"
     options: Mapping[str, Any] = field(default_factory=dict)
     augment: Augment = field(default_factory=Augment)
+    criterion: str = "entropy"
+    thresholds: tuple[float, ...] = ()
     evaluate_every: int = field(default=1, metadata=within(0))
 
     @property
@@ -136,9 +141,10 @@ def check_recipe(recipe: TrainingRecipe, where: str) -> None:
     """Raise an error for phases that cannot be trained one after the other.
 
     Raises:
-        InputError: see `check_phases`.
+        InputError: see `check_phases`; or there is no such criterion.
     """
     check_phases(recipe.phases, where)
+    find_criterion(recipe.criterion)
 
 
 def _apply_presets(raw: Mapping[str, Any], where: str, names: str | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from edgeexit.errors import InputError, did_you_mean
+from edgeexit.training.loss_options import list_word_faults
 from edgeexit.training.losses import LOSSES
 from edgeexit.training.named import check_named
 from edgeexit.training.optimizers import check_optimizer
@@ -48,6 +49,7 @@ def _list_phase_faults(name: str, phase: TrainingPhase, phases: Mapping[str, Tra
         yield f"phase {name!r} starts from {phase.start!r}, {_explain_start(phase.start, name, phases, earlier)}"
     if not phase.train:
         yield f"phase {name!r} has nothing to train: `train` is empty."
+    yield from (f"phase {name!r}: {fault}" for fault in list_word_faults(phase.options))
     yield from _list_faults_of_choices(name, phase)
 
 

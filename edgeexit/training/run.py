@@ -14,16 +14,18 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgeexit.data import TrainingData, check_labels, load_data
-from edgeexit.errors import InputError
+from edgeexit.errors import InputError, ModelError
 from edgeexit.nets import find_network
+from edgeexit.nets.costs import exit_costs
 from edgeexit.training.checkpoint import Checkpoint, FitState
 from edgeexit.training.earlier_runs import take_phases, take_plain_networks
-from edgeexit.training.loop import TrainingSetup, derive_seed, fit, seed_torch, use_deterministic_algorithms
-from edgeexit.training.losses import loss
-from edgeexit.training.metrics import evaluate_exits
+from edgeexit.training.loop import Evaluate, TrainingSetup, derive_seed, fit, seed_torch, use_deterministic_algorithms
+from edgeexit.training.loss_options import resolve_words
+from edgeexit.training.losses import Loss, loss
+from edgeexit.training.metrics import describe_collapse, evaluate_exits
 from edgeexit.training.outcome import Parts, TrainingResult, finish_run
 from edgeexit.training.phase_networks import NetworkSource, PhaseNetworks, load_matching_weights
 from edgeexit.training.process_group import ProcessGroup, join_process_group
@@ -43,6 +45,11 @@ class _TrainingRun:
     setting: TrainingSetup
     parts: Parts
     progress: Progress
+
+    @property
+    def example(self) -> Tensor:
+        """One input of zeros, on the device."""
+        return torch.zeros(1, *self.setting.data.shape, device=self.setting.group.device)
 
     def save(self) -> None:
         """The checkpoint, by the process that leads; the others wait, so that none is ahead of it."""
@@ -122,32 +129,64 @@ def _make_setup(recipe: TrainingRecipe, train_set: TrainingData, group: ProcessG
 
 def _run_phase(name: str, run: _TrainingRun) -> None:
     """Train one phase from where the checkpoint says that it stands."""
-    recipe, checkpoint = run.recipe, run.checkpoint
-    phase = recipe.phases[name]
     module = _build_phase_network(name, run)
+    if run.recipe.phases[name].epochs:
+        _fit_phase(name, module, run)
+    run.checkpoint.finish_phase(name, module)
+    run.save()
+
+
+def _fit_phase(name: str, module: nn.Module, run: _TrainingRun) -> None:
+    recipe, checkpoint, phase = run.recipe, run.checkpoint, run.recipe.phases[name]
+    criterion = _make_loss(name, module, run)
     if checkpoint.phase == name:
         module.load_state_dict(checkpoint.model)
 
     def after_epoch(state: FitState) -> None:
         checkpoint.put_state(name, module, state)
         run.save()
+        if collapse := describe_collapse(state.history[-1]):
+            run.progress(f"phase {name}, epoch {len(state.history)}: {collapse}", 1, 1)
 
-    if phase.epochs:
-        criterion = loss(phase.loss, **phase.options)
-        fit(
-            module,
-            criterion,
-            phase,
-            run.setting,
-            name=name,
-            state=checkpoint.take_state(name),
-            evaluate=partial(evaluate_exits, data=run.parts["calibration"], loss=criterion),
-            evaluate_every=recipe.evaluate_every,
-            after_epoch=after_epoch,
-            progress=run.progress,
-        )
-    checkpoint.finish_phase(name, module)
-    run.save()
+    fit(
+        module,
+        criterion,
+        phase,
+        run.setting,
+        name=name,
+        state=checkpoint.take_state(name),
+        evaluate=_make_evaluation(module, criterion, run),
+        evaluate_every=recipe.evaluate_every,
+        after_epoch=after_epoch,
+        progress=run.progress,
+    )
+
+
+def _make_loss(name: str, module: nn.Module, run: _TrainingRun) -> Loss:
+    """The phase's loss. What words stand for is kept in the checkpoint: a latency measured again would be another one."""
+    phase, group, known = run.recipe.phases[name], run.setting.group, run.checkpoint.options
+    if name not in known:
+        found = resolve_words(phase.options, module, run.example, run.setting.data.y) if group.is_main else {}
+        found = group.share_from_main(found)
+        known |= {name: found} if found else {}
+    return loss(phase.loss, **{**phase.options, **known.get(name, {})})
+
+
+def _make_evaluation(module: nn.Module, criterion: Loss, run: _TrainingRun) -> Evaluate:
+    """Figures on the calibration part, with the cost of leaving early where it can be counted."""
+    try:
+        macs = exit_costs(module, run.example).reach_macs
+    except ModelError:
+        macs = None
+    recipe = run.recipe
+    return partial(
+        evaluate_exits,
+        data=run.parts["calibration"],
+        macs=macs,
+        criterion=recipe.criterion,
+        thresholds=recipe.thresholds,
+        loss=criterion,
+    )
 
 
 def _build_phase_network(name: str, run: _TrainingRun) -> nn.Module:

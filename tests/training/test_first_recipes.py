@@ -50,9 +50,11 @@ def list_presets(path: Path) -> list[str | None]:
 
 @pytest.mark.parametrize("path", sorted(FIRST.glob("*.toml")), ids=lambda p: p.stem)
 def test_the_shipped_recipes_are_those_of_schema_1(path: Path) -> None:
-    """In every preset, phase by phase; so their results are the same."""
+    """In every preset, phase by phase; so their results are the same. Costs that were typed are counted now."""
     for preset in list_presets(path):
         old, new = load_recipe(path, preset=preset), load_recipe(path.stem, preset=preset)
+        if "costs" in old.phases["joint"].options:
+            old = old.with_phase("joint", options={**old.phases["joint"].options, "costs": "macs"})
 
         assert list(old.phases) == list(new.phases)
         assert old.sha256 == new.sha256
