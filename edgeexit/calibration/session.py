@@ -38,6 +38,7 @@ from edgeexit.data import Dataset
 from edgeexit.errors import InputError, TargetNotMet
 from edgeexit.hardware import DeviceState, Validity, judge, read_device_state
 from edgeexit.measure.energy.measurement import measure_runner_energy
+from edgeexit.measure.energy.options import EnergyOptions
 from edgeexit.measure.statistics import nearest_rank
 from edgeexit.runtime import Runner
 from edgeexit.util.progress import Progress
@@ -261,7 +262,8 @@ def _add_energy(runner: Runner, split: CalibrationData, plan: CalibrationPlan) -
     """The tables with measured energies where the target asks for them; where no meter answers, the target is refused with the reason."""
     if not plan.target.needs_meter:
         return split
-    report = measure_runner_energy(runner, split_samples(split.validate.inputs), seed=plan.seed, progress=plan.progress)
+    samples, how = split_samples(split.validate.inputs), EnergyOptions(seed=plan.seed)
+    report = measure_runner_energy(runner, samples, how, progress=plan.progress)
     joules = {c.name: c.gross_j for c in report.calls}
     energy_j = [j for j in (joules.get(f"exit {k}") for k in range(1, runner.exits + 1)) if j is not None]
     if report.reason or len(energy_j) < runner.exits:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from edgeexit.errors import EdgeExitError
 from edgeexit.measure.breakdown import time_parts
+from edgeexit.measure.options import BenchOptions
 from edgeexit.measure.scenarios import run_cold, run_paced, schedule
 from edgeexit.measure.timing import Call, TimedSamples, measure_harness_overhead, time_interleaved
 from edgeexit.util.documents import dumps, parse_document
@@ -74,35 +75,26 @@ class RunnerSpec:
 
 @dataclass(frozen=True)
 class Job:
-    """Job of a worker, stored as JSON.
+    """What one process has to measure, stored as JSON.
 
     Attributes:
-        subject: what to measure.
-        inputs: path of an .npz with the pool of inputs, `trace` (int, places in the pool) and nothing else.
-        seconds: seconds of timing, all variants together.
-        warmup_s: seconds of warm-up with the natural trace.
-        seed: random seed of the order of the variants.
-        rate_hz: rate of paced requests; None for none.
-        arrivals: "fixed" or "poisson".
-        paced_s: length of the schedule of each variant.
-        cold: inferences with flushed caches per variant.
-        flush_bytes: size of the flushing buffer.
+        subject: the bundle to measure.
+        options: what to measure, how long and in which order.
         against: another early exit, timed as a variant of its own; None for none.
-        audit_s: seconds of timing one input again and again beside inputs in turn; 0 for none.
+        process: number of the process, from 0.
+        inputs: path of an .npz with the pool of inputs, `trace` (int, places in the pool) and nothing else.
     """
 
     subject: RunnerSpec
-    inputs: str
-    seconds: float
-    warmup_s: float
-    seed: int
-    rate_hz: float | None = None
-    arrivals: str = "fixed"
-    paced_s: float = 0.0
-    cold: int = 0
-    flush_bytes: int = 0
+    options: BenchOptions
     against: RunnerSpec | None = None
-    audit_s: float = 0.0
+    process: int = 0
+    inputs: str = ""
+
+    @property
+    def seed(self) -> int:
+        """Random seed of the order of the variants, another one for each process."""
+        return self.options.seed * 1000 + self.process
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -164,6 +156,7 @@ class _Bench:
 
     def __init__(self, runner: Runner, backbone: Run, feed: Sequence[Any], job: Job) -> None:
         self.runner, self.backbone, self.feed, self.job = runner, backbone, feed, job
+        self.suite = job.options.suite
         self.others: dict[str, Run] = {}
 
     def warm_up(self) -> None:
@@ -172,7 +165,7 @@ class _Bench:
             self.backbone(self.feed[i % len(self.feed)])
             for exit in range(1, self.runner.exits + 1):
                 self.runner.forced(self.feed[i % len(self.feed)], exit=exit)
-        end, i = perf_counter() + self.job.warmup_s, 0
+        end, i = perf_counter() + self.suite.warmup_s, 0
         while perf_counter() < end:
             self.runner(self.feed[i % len(self.feed)])
             i += 1
@@ -185,7 +178,7 @@ class _Bench:
         calls, seen = self._calls(runs)
         times = [monotonic()]
         found = time_interleaved(
-            calls, seconds=self.job.seconds, seed=self.job.seed, progress=lambda *_: times.append(monotonic())
+            calls, seconds=self.suite.seconds, seed=self.job.seed, progress=lambda *_: times.append(monotonic())
         )
         arrays: Arrays = {f"{name}.seen": np.array(exits, np.int16) for name, exits in seen.items()}
         arrays |= {
@@ -198,7 +191,7 @@ class _Bench:
 
     def parts(self) -> Arrays:
         """Stages, criteria and overhead; `parts.reason` where its engines fail, which costs nothing that was timed before."""
-        seconds = max(_SHORTEST_PARTS_S, _PARTS_SHARE * self.job.seconds)
+        seconds = max(_SHORTEST_PARTS_S, _PARTS_SHARE * self.suite.seconds)
         try:
             found = time_parts(self.runner, self.feed, seconds, self.job.seed)
         except (EdgeExitError, MemoryError) as error:
@@ -207,22 +200,24 @@ class _Bench:
 
     def audit(self, trace: NDArray[np.int64]) -> Arrays:
         """One input again and again beside every input of the trace in turn, all forced to the last exit."""
-        if self.job.audit_s <= 0:
+        audit_s = self.job.options.audit_s
+        if audit_s <= 0:
             return {}
         _, first = np.unique(trace, return_index=True)
         feeds = {"unique": [self.feed[place] for place in first], "same": self.feed[:1]}
         deepest = partial(self.runner.forced, exit=self.runner.exits)
         calls = {name: make_traced_call(deepest, feed, [0] * len(feed)) for name, feed in feeds.items()}
         found: Arrays = {"audit.inputs": np.array([len(first)])}
-        for name, samples in time_interleaved(calls, seconds=self.job.audit_s, seed=self.job.seed).items():
+        for name, samples in time_interleaved(calls, seconds=audit_s, seed=self.job.seed).items():
             found |= _pack_samples(f"audit.{name}", samples)
         return found
 
     def paced(self) -> Arrays:
         """Requests on a schedule, one variant after the other."""
-        if self.job.rate_hz is None:
+        pace = self.job.options.pace
+        if pace is None:
             return {}
-        due_s = schedule(self.job.arrivals, self.job.rate_hz, self.job.paced_s, self.job.seed)
+        due_s = schedule(pace.arrivals, pace.rate_hz, self.job.options.paced_s, self.job.seed)
         calls, seen = self._calls(self._pair())
         found: Arrays = {}
         for name, call in calls.items():
@@ -233,11 +228,11 @@ class _Bench:
 
     def cold(self) -> Arrays:
         """Inferences with flushed caches."""
-        if self.job.cold <= 0:
+        if self.suite.cold <= 0:
             return {}
         calls, seen = self._calls(self._pair())
         found: Arrays = {}
-        for name, samples in run_cold(calls, self.job.cold, self.job.flush_bytes).items():
+        for name, samples in run_cold(calls, self.suite.cold, self.job.options.flush_bytes).items():
             found |= _pack_samples(f"cold.{name}", samples)
             found[f"cold.{name}.seen"] = np.array(seen[name], np.int16)
         return found

@@ -12,6 +12,7 @@ from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.host import HostStaged
 from edgeexit.bundle import Bundle
 from edgeexit.errors import HardwareMissing
+from edgeexit.measure import BenchOptions, load_suite
 from edgeexit.measure.breakdown import open_stage_files, summarize_breakdown, time_parts
 from edgeexit.measure.processes import ProcessResult
 from edgeexit.measure.worker import Job, RunnerSpec, measure
@@ -77,7 +78,7 @@ def test_what_was_opened_is_closed_where_a_later_chain_cannot_be_built(
 
 
 def test_a_breakdown_that_fails_keeps_the_latencies(
-    compiled: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Its engines are opened once more, for which a device may lack the memory; when the last pass ended is noted all the same."""
 
@@ -89,7 +90,8 @@ def test_a_breakdown_that_fails_keeps_the_latencies(
     inputs = tmp_path / "inputs.npz"
     np.savez(inputs, allow_pickle=False, trace=np.arange(8), **{"input.": samples[:8]})
     with open_bundle(compiled, [0.0, 0.0]) as runner:
-        job = Job(RunnerSpec.of(runner), str(inputs), seconds=0.1, warmup_s=0.0, seed=0, cold=1, flush_bytes=1024)
+        options = BenchOptions(suite=load_suite(str(suites / "tiny.toml")), flush_bytes=1024)
+        job = Job(RunnerSpec.of(runner), options, inputs=str(inputs))
     found = ProcessResult(measure(job, import_s=0.0), np.arange(8))
 
     assert "the engines need more memory than there is" == found.parts

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import edgeexit
 from edgeexit.errors import HardwareMissing, InputError
-from edgeexit.measure import BenchResult
+from edgeexit.measure import BenchOptions, BenchResult
 from edgeexit.measure import suites as suites_module
 from edgeexit.measure.processes import run_process
 from edgeexit.measure.result.assembly import audit_findings
@@ -158,7 +158,7 @@ def test_an_interruption_of_the_caches_keeps_the_energy(
     def stops(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgeexit.measure.protocol.measure_runner_cache", stops)
+    monkeypatch.setattr("edgeexit.measure.energy_and_cache.measure_runner_cache", stops)
     kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="tiny")
     assert "not part of preset tiny (--energy)" == kept.energy_reason
     assert (None, "interrupted") == (kept.cache, kept.cache_reason)
@@ -190,7 +190,7 @@ def test_a_fault_of_the_energy_pass_keeps_what_was_timed(
         msg = "the sampling process did not start"
         raise HardwareMissing(msg)
 
-    monkeypatch.setattr("edgeexit.measure.protocol.measure_runner_energy", fails)
+    monkeypatch.setattr("edgeexit.measure.energy_and_cache.measure_runner_energy", fails)
     kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="tiny", energy=True)
     assert (None, "the sampling process did not start") == (kept.energy, kept.energy_reason)
     assert kept.cache is not None
@@ -248,7 +248,7 @@ def test_a_decision_that_changes_between_passes_makes_the_result_invalid(
 def test_what_a_process_refuses_is_the_users_message(compiled: Path, tmp_path: Path) -> None:
     """Its own error and nothing around it: no exit code, no lines of a traceback."""
     gone = RunnerSpec(str(tmp_path / "gone.eexit"), {}, ("inf", "inf"))
-    job = Job(gone, str(tmp_path / "inputs.npz"), seconds=0.1, warmup_s=0.0, seed=0)
+    job = Job(gone, BenchOptions.from_preset("quick"), inputs=str(tmp_path / "inputs.npz"))
     with pytest.raises(InputError, match=r"gone\.eexit") as caught:
         run_process(job, tmp_path, show_nothing, 0, 1)
     assert "Traceback" not in str(caught.value)

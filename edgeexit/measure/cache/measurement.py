@@ -1,8 +1,8 @@
 """Cache behaviour of a bundle: per exit, of the mixture and of the backbone, by every means this machine has.
 
-cache_of(runner, samples)                          counters, simulation and bytes on paper, each by itself
-cache_of(runner, samples, device="jetson-nano")    the simulation with another device's caches
-sweep_of(runner, samples)                          runtime and misses against threshold: BranchyNet (2016), figure 6
+measure_runner_cache(runner, samples)                          counters, simulation and bytes on paper, each by itself
+measure_runner_cache(runner, samples, device="jetson-nano")    the simulation with another device's caches
+sweep_cache(runner, samples)                                   runtime and misses against threshold: BranchyNet (2016), figure 6
 """
 
 from __future__ import annotations

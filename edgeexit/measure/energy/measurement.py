@@ -1,7 +1,7 @@
 """Energy per inference: forced loops of every exit, the mixture, the backbone, with idle time around each.
 
     report = measure_energy({"exit 1": call, ..., "mix": call}, shares={"exit 1": 0.7, ...})
-    report = energy_of(runner, samples)
+    report = measure_runner_energy(runner, samples)
 
 The energy of a single inference cannot be seen by any board's meter, so each kind of inference is looped for seconds and divided.
 Whether the exits' energies add up to the mix's is the closure. What cannot be measured is None with a reason, never 0.
@@ -19,9 +19,10 @@ from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.hardware.power import PowerMeter, PowerReading, RejectedMeter, find_power_meter, find_power_meters
 from edgeexit.hardware.power.recorder import ProcessRecorder, Recorder
 from edgeexit.measure.energy.alignment import align
+from edgeexit.measure.energy.options import EnergyOptions
 from edgeexit.measure.energy.report import EnergyReport, build_empty_report, build_energy_report
 from edgeexit.measure.energy.trace import build_trace
-from edgeexit.measure.energy.windows import EnergySchedule, Frames, SystemClock, TimeSource, Window, run_windows
+from edgeexit.measure.energy.windows import Frames, Window, run_windows
 from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.timing import Call
 from edgeexit.util.progress import Progress, show_nothing
@@ -29,59 +30,50 @@ from edgeexit.util.progress import Progress, show_nothing
 if TYPE_CHECKING:
     from edgeexit.runtime import Runner
 
-_UPDATES = 200
-
 
 def measure_energy(
     calls: Mapping[str, Call],
+    options: EnergyOptions | None = None,
     *,
     shares: Mapping[str, float] | None = None,
-    meter: PowerMeter | None = None,
-    recorder: Recorder | None = None,
-    also: Sequence[Recorder] = (),
-    seconds: float = 10.0,
-    idle_s: float = 5.0,
-    trials: int = 5,
-    seed: int = 0,
-    clock: TimeSource | None = None,
     progress: Progress = show_nothing,
 ) -> EnergyReport:
     """The energy of one inference of every call.
 
     Args:
         calls: calls by name; `mix`, if there, is the mixture of the others.
+        options: meters, lengths and repetitions; None for the defaults.
         shares: how often each other call happens in the mixture, for the closure.
-        meter: power meter to read; None uses every meter of this machine: the report is that of the best one that measured, the
-            others stand beside it.
-        recorder: instead of sampling `meter` by another process: an external meter's log, or a test's simulation.
-        also: more recorders of the same work; their reports stand beside the first one that measured and are never added to it.
-        seconds: length of every loop; more where the meter needs it (200 of its updates).
-        idle_s: length of the idle windows, seconds.
-        trials: how often all calls are measured.
-        seed: random seed of the order of the calls.
-        clock: clock of the recorder's time stamps.
         progress: callback, called after every loop.
 
     Raises:
-        InputError: there are no calls, or a length is not positive.
+        InputError: there are no calls.
     """
-    _check(calls, seconds, idle_s, trials)
-    meters = [] if recorder is not None else [meter] if meter is not None else find_power_meters()
-    present = [m for m in meters if m.present]
-    recorders = [*([] if recorder is None else [recorder]), *map(ProcessRecorder, present), *also]
+    if not calls:
+        msg = "there is nothing to measure: calls is empty."
+        raise InputError(msg)
+    options = options or EnergyOptions()
+    meters, recorders = _choose_recorders(options)
     rejected = meters[0].rejected if meters else ()
     if not recorders:
         missing = meters[0] if meters else find_power_meter()
         return build_empty_report(list(calls), _explain_missing_meter(missing), missing.rejected)
-    update_s = max(max(r.capability.interval_s or 0.0, 1.0 / r.capability.rate_hz) for r in recorders)
-    plan = EnergySchedule(max(seconds, _UPDATES * update_s), max(idle_s, 10 * update_s), trials=trials, seed=seed)
-    windows, readings = _record_while(recorders, lambda: run_windows(calls, plan, clock or SystemClock(), progress))
+    plan = options.make_schedule(recorders)
+    windows, readings = _record_while(recorders, lambda: run_windows(calls, plan, options.clock, progress))
     reports = [
         _report(r, found, windows, list(calls), shares=shares, rejected=rejected)
         for r, found in zip(recorders, readings, strict=True)
     ]
     main = next((report for report in reports if report.reason is None), reports[0])
     return replace(main, others=tuple(report for report in reports if report is not main))
+
+
+def _choose_recorders(options: EnergyOptions) -> tuple[Sequence[PowerMeter], list[Recorder]]:
+    """The meters of this machine that are looked at, and every recorder that records, the preferred one first."""
+    if options.recorder is not None:
+        return (), [options.recorder, *options.also]
+    meters = find_power_meters() if options.meter is None else [options.meter]
+    return meters, [*(ProcessRecorder(meter) for meter in meters if meter.present), *options.also]
 
 
 def _record_while(
@@ -146,16 +138,9 @@ def _report(
 def measure_runner_energy(
     runner: Runner,
     samples: Sequence[Any],
+    options: EnergyOptions | None = None,
     *,
     pace: Pace | None = None,
-    meter: PowerMeter | None = None,
-    recorder: Recorder | None = None,
-    also: Sequence[Recorder] = (),
-    seconds: float = 10.0,
-    idle_s: float = 5.0,
-    trials: int = 5,
-    seed: int = 0,
-    clock: TimeSource | None = None,
     progress: Progress = show_nothing,
 ) -> EnergyReport:
     """The energy of leaving at each exit (`exit 1`, ...), of the mixture (`mix`) and of the backbone (`backbone`).
@@ -163,16 +148,9 @@ def measure_runner_energy(
     Args:
         runner: runner with the thresholds of the mixture.
         samples: inputs as the runner takes them; the mixture runs through them in order, again and again.
+        options: meters, lengths and repetitions; None for the defaults.
         pace: also the joules of a frame at this rate, idle time up to the next one included (`paced mix`, `paced backbone`).
-        meter: see `measure_energy`.
-        recorder: see `measure_energy`.
-        also: see `measure_energy`.
-        seconds: see `measure_energy`.
-        idle_s: see `measure_energy`.
-        trials: see `measure_energy`.
-        seed: see `measure_energy`.
-        clock: see `measure_energy`.
-        progress: see `measure_energy`.
+        progress: callback, called after every loop.
 
     Raises:
         InputError: there are no samples.
@@ -180,28 +158,17 @@ def measure_runner_energy(
     if not samples:
         msg = "energy needs at least one sample."
         raise InputError(msg)
+    options = options or EnergyOptions()
     exits = Counter(runner(x).exit for x in samples)
     shares = {f"exit {k}": exits[k] / len(samples) for k in range(1, runner.exits + 1)}
-    clock = clock or SystemClock()
     with runner.backbone() as backbone:
         calls: dict[str, Call] = {name: _make_forced_call(runner, samples, k + 1) for k, name in enumerate(shares)}
         looped = {"mix": _make_cycling_call(runner, samples), "backbone": _make_cycling_call(backbone, samples)}
         calls |= looped
         if pace is not None:
-            calls |= {f"paced {name}": Frames(call, pace, clock, seed) for name, call in looped.items()}
-        report = measure_energy(
-            calls,
-            shares=shares,
-            meter=meter,
-            recorder=recorder,
-            also=also,
-            seconds=seconds,
-            idle_s=idle_s,
-            trials=trials,
-            seed=seed,
-            clock=clock,
-            progress=progress,
-        )
+            paced = {f"paced {name}": Frames(call, pace, options.clock, options.seed) for name, call in looped.items()}
+            calls |= paced
+        report = measure_energy(calls, options, shares=shares, progress=progress)
     return report if pace is None else replace(report, notes=(*report.notes, *_count_achieved_frames(report, pace)))
 
 
@@ -224,15 +191,6 @@ def _make_forced_call(runner: Runner, samples: Sequence[Any], exit: int) -> Call
 def _make_cycling_call(run: Any, samples: Sequence[Any]) -> Call:
     n = len(samples)
     return lambda i: run(samples[i % n])
-
-
-def _check(calls: Mapping[str, Call], seconds: float, idle_s: float, trials: int) -> None:
-    if not calls:
-        msg = "there is nothing to measure: calls is empty."
-        raise InputError(msg)
-    if min(seconds, idle_s) <= 0 or trials < 1:
-        msg = f"seconds ({seconds}) and idle_s ({idle_s}) must be positive, trials ({trials}) at least 1."
-        raise InputError(msg)
 
 
 def _explain_missing_meter(meter: PowerMeter) -> str:

@@ -34,6 +34,7 @@ from edgeexit.measure.result.parts import (
     PacedLatency,
     PacedSeries,
 )
+from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.verdict import Comparison, compare_processes
 
 _MOST_RAW = 10_000
@@ -47,12 +48,21 @@ _LEAST_SAME = 0.9
 
 @dataclass(frozen=True)
 class RawMeasurement:
-    """Everything from which the report is made; `other` are the exits, int64 [n], of what is measured against."""
+    """Everything from which the report is made.
+
+    Attributes:
+        decisions: what the accuracy pass saw.
+        replicates: what each process measured.
+        seed: random seed of every resampling.
+        other: int64 [n], the exits of the other early exit that is timed too; None without one.
+        interrupted: whether Ctrl-C ended the timing before all processes had run.
+    """
 
     decisions: Decisions
     replicates: Sequence[ProcessResult]
     seed: int
     other: NDArray[np.int64] | None = None
+    interrupted: bool = False
 
     @property
     def exits(self) -> int:
@@ -152,12 +162,11 @@ def audit_findings(audit: CachingAudit | None) -> Iterator[Finding]:
         )
 
 
-def build_paced_report(
-    replicates: Sequence[ProcessResult], arrivals: str, rate_hz: float, deadline_s: float
-) -> PacedLatency:
-    """The report of the paced requests."""
-    variants = {name: _build_paced_series(replicates, name, deadline_s) for name in ("mixture", "backbone")}
-    return PacedLatency(arrivals, rate_hz, deadline_s, variants["mixture"], variants["backbone"])
+def build_paced_report(replicates: Sequence[ProcessResult], pace: Pace) -> PacedLatency:
+    """The report of the paced requests; a request without a deadline is late after one period."""
+    deadline_s = pace.deadline_s or 1.0 / pace.rate_hz
+    mixture, backbone = (_build_paced_series(replicates, name, deadline_s) for name in ("mixture", "backbone"))
+    return PacedLatency(pace.arrivals, pace.rate_hz, deadline_s, mixture, backbone)
 
 
 def _build_paced_series(replicates: Sequence[ProcessResult], name: str, deadline_s: float) -> PacedSeries:

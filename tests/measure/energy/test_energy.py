@@ -15,6 +15,7 @@ from edgeexit.hardware.power import NoPowerMeter, RejectedMeter, find_power_mete
 from edgeexit.hardware.power.external import CsvRecorder
 from edgeexit.hardware.power.recorder import ProcessRecorder
 from edgeexit.measure.energy.measurement import measure_energy, measure_runner_energy
+from edgeexit.measure.energy.options import EnergyOptions
 from edgeexit.measure.energy.report import EnergyReport
 from edgeexit.measure.energy.trace import unwrap
 from edgeexit.measure.energy.windows import SystemClock
@@ -30,18 +31,14 @@ EXIT_2 = (0.003, 11.0)
 """Length in s and power in W of an inference: 9 mJ and 33 mJ gross, 5 mJ and 21 mJ net of 4 W."""
 
 
-def measured(world: World, meter: Simulated, **options: float) -> EnergyReport:
+def measured(world: World, meter: Simulated) -> EnergyReport:
     """Two exits and their mix, three of four inferences leaving at the first."""
     one, two = world.work(*EXIT_1), world.work(*EXIT_2)
     calls = {"exit 1": one, "exit 2": two, "mix": lambda i: two(i) if i % 4 == 0 else one(i)}
-    arguments: dict[str, float] = {"seconds": 5.0, "idle_s": 2.0, **options}
     return measure_energy(
         calls,
+        EnergyOptions(recorder=meter, clock=world, seconds=5.0, idle_s=2.0, trials=3),
         shares={"exit 1": 0.75, "exit 2": 0.25},
-        recorder=meter,
-        clock=world,
-        trials=3,
-        **arguments,  # type: ignore[arg-type]
     )
 
 
@@ -76,7 +73,8 @@ def test_the_error_is_inside_its_budget(power_w: float, per_inference_s: float, 
         world, kind, step if kind == "sampled" else step / 1000, range_j=500.0 if kind == "counter" else None
     )
     report = measure_energy(
-        {"exit 1": world.work(per_inference_s, power_w)}, recorder=meter, clock=world, seconds=5.0, idle_s=2.0, trials=2
+        {"exit 1": world.work(per_inference_s, power_w)},
+        EnergyOptions(recorder=meter, clock=world, seconds=5.0, idle_s=2.0, trials=2),
     )
     call, truth = report.find_call("exit 1"), power_w * per_inference_s
 
@@ -103,7 +101,9 @@ def test_a_mix_that_the_exits_do_not_explain_is_suspect() -> None:
     world = World()
     calls = {"exit 1": world.work(0.001, 9.0), "mix": world.work(0.001, 12.0)}
     report = measure_energy(
-        calls, shares={"exit 1": 1.0}, recorder=Simulated(world), clock=world, seconds=5, idle_s=2, trials=2
+        calls,
+        EnergyOptions(recorder=Simulated(world), clock=world, seconds=5, idle_s=2, trials=2),
+        shares={"exit 1": 1.0},
     )
 
     assert -0.25 == pytest.approx(report.closure, abs=0.01)
@@ -154,7 +154,7 @@ def test_net_energy_below_three_steps_is_refused() -> None:
     world = World()
     meter = Simulated(world, step=0.39, dither_w=0.3)
     report = measure_energy(
-        {"exit 1": world.work(0.001, IDLE_W + 0.5)}, recorder=meter, clock=world, seconds=5.0, idle_s=2.0
+        {"exit 1": world.work(0.001, IDLE_W + 0.5)}, EnergyOptions(recorder=meter, clock=world, seconds=5.0, idle_s=2.0)
     )
     call = report.find_call("exit 1")
 
@@ -190,7 +190,7 @@ def test_idle_power_that_drifts_is_suspect_and_in_the_budget() -> None:
         world.spend(0.001, 9.0)
 
     report = measure_energy(
-        {"exit 1": warming}, recorder=Simulated(world), clock=world, seconds=5.0, idle_s=2.0, trials=3
+        {"exit 1": warming}, EnergyOptions(recorder=Simulated(world), clock=world, seconds=5.0, idle_s=2.0, trials=3)
     )
     budget = report.find_call("exit 1").budget
 
@@ -205,11 +205,7 @@ def test_loops_are_long_enough_for_the_meter() -> None:
     world = World()
     report = measure_energy(
         {"exit 1": world.work(0.01, 9.0)},
-        recorder=Simulated(world, rate_hz=10),
-        clock=world,
-        seconds=1.0,
-        idle_s=0.1,
-        trials=1,
+        EnergyOptions(recorder=Simulated(world, rate_hz=10), clock=world, seconds=1.0, idle_s=0.1, trials=1),
     )
 
     assert report.find_call("exit 1").window_s >= 20.0
@@ -225,7 +221,9 @@ def test_a_step_that_no_one_knows_is_taken_from_the_readings() -> None:
 
 def test_without_a_meter_everything_is_null_with_the_reasons() -> None:
     """Never 0 J."""
-    report = measure_energy({"exit 1": lambda i: None}, meter=NoPowerMeter((RejectedMeter("rapl", "no package"),)))
+    report = measure_energy(
+        {"exit 1": lambda i: None}, EnergyOptions(meter=NoPowerMeter((RejectedMeter("rapl", "no package"),)))
+    )
     document = json.loads(json.dumps(report.to_document(), allow_nan=False))
 
     assert document["calls"][0]["gross_j"] is None
@@ -336,7 +334,7 @@ def test_a_log_in_another_encoding_is_refused_with_the_remedy(encoding: str, tmp
 def test_bad_lengths_are_refused() -> None:
     """Before anything runs."""
     with pytest.raises(InputError, match="positive"):
-        measure_energy({"exit 1": lambda i: None}, seconds=0.0)
+        measure_energy({"exit 1": lambda i: None}, EnergyOptions(seconds=0.0))
     with pytest.raises(InputError, match="calls is empty"):
         measure_energy({})
 
@@ -358,7 +356,9 @@ def test_a_board_is_measured_through_the_sampling_process(tmp_path: Path) -> Non
         time.sleep(0.002)
 
     recorder = ProcessRecorder(meter, tmp_path)
-    report = measure_energy({"exit 1": infer}, recorder=recorder, clock=Board(), seconds=4.0, idle_s=0.5, trials=1)
+    report = measure_energy(
+        {"exit 1": infer}, EnergyOptions(recorder=recorder, clock=Board(), seconds=4.0, idle_s=0.5, trials=1)
+    )
     call = report.find_call("exit 1")
 
     assert 9.0 == pytest.approx(call.power_w, rel=0.01)
@@ -370,7 +370,7 @@ def test_a_board_is_measured_through_the_sampling_process(tmp_path: Path) -> Non
 def test_a_runner_is_measured_exit_by_exit(runner: Runner) -> None:
     """Every exit forced, the mixture and the backbone, in one report; without a meter on the tree all is null."""
     samples = [np.zeros((1, 3, SIDE, SIDE), np.float32)]
-    report = measure_runner_energy(runner, samples, pace=Pace(10.0), meter=NoPowerMeter())
+    report = measure_runner_energy(runner, samples, EnergyOptions(meter=NoPowerMeter()), pace=Pace(10.0))
 
     assert ["exit 1", "exit 2", "exit 3", "mix", "backbone", "paced mix", "paced backbone"] == [
         c.name for c in report.calls

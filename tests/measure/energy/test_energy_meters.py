@@ -12,6 +12,7 @@ from edgeexit.errors import HardwareMissing, InputError
 from edgeexit.hardware.power import NoPowerMeter, PowerReading, find_power_meters
 from edgeexit.hardware.power.recorder import ProcessRecorder
 from edgeexit.measure.energy.measurement import measure_energy
+from edgeexit.measure.energy.options import EnergyOptions
 from edgeexit.measure.energy.windows import Frames, SystemClock
 from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.timing import Call
@@ -29,7 +30,7 @@ def test_a_frame_has_the_idle_time_up_to_the_next_one() -> None:
     work = world.work(0.01, 9.0)
     calls: dict[str, Call] = {"mix": work, "paced mix": Frames(work, Pace(20.0), world)}
     counter, coarse = Simulated(world, kind="counter", step=1e-4), Simulated(world)
-    report = measure_energy(calls, recorder=counter, also=[coarse], clock=world, trials=3)
+    report = measure_energy(calls, EnergyOptions(recorder=counter, also=[coarse], clock=world, trials=3))
 
     assert 0.25 == pytest.approx(report.find_call("paced mix").gross_j, rel=0.01)
     assert 0.09 == pytest.approx(report.find_call("mix").gross_j, rel=0.01)
@@ -69,7 +70,9 @@ def test_two_meters_stand_side_by_side() -> None:
     world = World()
     board, package = Simulated(world), Simulated(world, kind="counter", step=1e-3, offset_w=0.0)
     work = world.work(*EXIT_1)
-    report = measure_energy({"exit 1": work}, recorder=board, also=[package], clock=world, seconds=5.0, trials=2)
+    report = measure_energy(
+        {"exit 1": work}, EnergyOptions(recorder=board, also=[package], clock=world, seconds=5.0, trials=2)
+    )
 
     (other,) = report.others
     assert ("sampled", "counter") == (report.kind, other.kind)
@@ -83,7 +86,8 @@ def test_an_external_meter_is_enough() -> None:
     world = World()
     log = Simulated(world, clock_offset_s=37.0)
     report = measure_energy(
-        {"exit 1": world.work(*EXIT_1)}, meter=NoPowerMeter(), also=[log], clock=world, seconds=5.0, trials=3
+        {"exit 1": world.work(*EXIT_1)},
+        EnergyOptions(meter=NoPowerMeter(), also=[log], clock=world, seconds=5.0, trials=3),
     )
 
     assert () == report.others
@@ -119,7 +123,7 @@ def test_a_meter_that_fails_leaves_the_others_their_joules(when: str, reason: st
     faulty = Simulated(world, fault=stuck) if when == "values" else Faulty(world, when)
     log = Simulated(world, clock_offset_s=37.0)
     calls: dict[str, Call] = {"exit 1": world.work(*EXIT_1)}
-    report = measure_energy(calls, recorder=faulty, also=[log], clock=world, seconds=5.0, trials=3)
+    report = measure_energy(calls, EnergyOptions(recorder=faulty, also=[log], clock=world, seconds=5.0, trials=3))
 
     assert report.reason is None
     assert 0.009 == pytest.approx(report.find_call("exit 1").gross_j, rel=0.02)
@@ -133,7 +137,9 @@ def test_where_every_meter_fails_nothing_is_run() -> None:
     world = World()
     calls: dict[str, Call] = {"exit 1": world.work(*EXIT_1)}
     start_s = world.now()
-    report = measure_energy(calls, recorder=Faulty(world, "start"), also=[Faulty(world, "start")], clock=world)
+    report = measure_energy(
+        calls, EnergyOptions(recorder=Faulty(world, "start"), also=[Faulty(world, "start")], clock=world)
+    )
 
     assert "did not start" in (report.reason or "")
     assert start_s == world.now()
@@ -164,7 +170,9 @@ def test_every_meter_of_a_machine_is_read_at_once(tmp_path: Path) -> None:
 
     first, second = (ProcessRecorder(meter, root) for meter in meters)
     calls: dict[str, Call] = {"exit 1": lambda i: spend(0.002, 1800, 20.0)}
-    report = measure_energy(calls, recorder=first, also=[second], clock=Machine(), seconds=4.0, idle_s=0.5, trials=1)
+    report = measure_energy(
+        calls, EnergyOptions(recorder=first, also=[second], clock=Machine(), seconds=4.0, idle_s=0.5, trials=1)
+    )
 
     assert 9.0 == pytest.approx(report.find_call("exit 1").power_w, rel=0.02)
     assert 20.0 == pytest.approx(report.others[0].find_call("exit 1").power_w, rel=0.05)
