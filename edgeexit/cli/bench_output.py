@@ -7,8 +7,7 @@ from pathlib import Path
 
 from edgeexit.cli.common import VERBOSITY
 from edgeexit.cli.printing import print_list, print_note, print_result, print_tables, print_text, print_verdict
-from edgeexit.measure import BenchResult
-from edgeexit.measure.suites import Suite
+from edgeexit.measure import BenchOptions, BenchResult
 from edgeexit.report.reasons import explain_speed
 from edgeexit.report.tables import compute_speedup, format_ratio, make_result_tables
 from edgeexit.report.validity_reasons import sort_by_gravity
@@ -19,9 +18,10 @@ DETAILS = ("Where the time goes", "How it was measured", "Not measured")
 _NOTE = "Intervals are 95 %, over processes. ≤ is the upper bound at 99 % confidence."
 
 
-def print_expected_time(suite: Suite, *, rate: bool) -> float:
+def print_expected_time(options: BenchOptions) -> float:
     """Say on stderr how long the timing takes. Returns the least time, in seconds."""
-    least_s, most_s = suite.expected_s(paced=rate)
+    suite = options.suite
+    least_s, most_s = suite.expected_s(paced=options.pace is not None)
     span = units.duration(least_s)
     span += f" to {units.duration(most_s)}, depending on how fast the machine cools" if most_s > least_s else ""
     processes = units.format_count(suite.processes, "process", "processes")

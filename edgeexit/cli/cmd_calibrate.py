@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeexit.cli.common import Backend, BackendOptions, BundlePath, Json, Mode, Spin, Threads, emit, join_options
-from edgeexit.cli.data import DATA, ClassNames, Preprocessing, read_bundle_info
+from edgeexit.cli.common import BundlePath, Json, emit
+from edgeexit.cli.data import DATA
+from edgeexit.cli.options import PreparationOptions, RuntimeOptions
 from edgeexit.cli.printing import print_note
 from edgeexit.cli.progress import open_progress_display, show_build_progress
 
@@ -69,9 +70,9 @@ _DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Measure and
 
 def calibrate_command(
     bundle: BundlePath,
+    *,
     data: _Data = None,
-    preprocess: Preprocessing = None,
-    classes: ClassNames = None,
+    preparation: PreparationOptions,
     target: _Target = None,
     recipe: _Recipe = None,
     confidence: _Confidence = None,
@@ -83,11 +84,7 @@ def calibrate_command(
     strict: _Strict = False,
     name: _Name = None,
     dry_run: _DryRun = False,
-    mode: Mode = None,
-    backend: Backend = "onnxruntime",
-    threads: Threads = 1,
-    spin: Spin = False,
-    options: BackendOptions = None,
+    runtime: RuntimeOptions,
     as_json: Json = False,
 ) -> None:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
@@ -105,18 +102,16 @@ def calibrate_command(
     plan = _make_plan(target, recipe, confidence, seconds)
     if from_curve:
         _refuse_unmeasured(plan, {"--method": method, "--seed": seed, "--seconds": seconds, "--force": force or None})
-    samples = _load_samples(bundle, data, preprocess, classes, from_curve=from_curve)
-    settings = {"mode": mode, "backend": backend, "threads": threads, "spin": spin, "options": join_options(options)}
-    result = _calibrate_bundle(
-        bundle, settings, samples, plan, _MeasureOptions(seed or 0, method, force, name, dry_run), as_json=as_json
-    )
+    samples = _load_samples(bundle, data, preparation, from_curve=from_curve)
+    how = _MeasureOptions(seed or 0, method, force, name, dry_run)
+    result = _calibrate_bundle(bundle, runtime, samples, plan, how, as_json=as_json)
     if result.verdict.bounds == NOT_MET or (strict and not result.met):
         raise typer.Exit(1)
 
 
 def _calibrate_bundle(
     bundle: Path,
-    settings: dict[str, Any],
+    runtime: RuntimeOptions,
     samples: Dataset | None,
     plan: CalibrationRecipe,
     how: _MeasureOptions,
@@ -129,7 +124,7 @@ def _calibrate_bundle(
     from edgeexit.errors import BundleError, TargetNotMet
 
     try:
-        with _open_runner(bundle, settings) as runner, open_progress_display() as progress:
+        with _open_runner(bundle, runtime) as runner, open_progress_display() as progress:
             result = _calibrate_first_possible(runner, samples, plan, how, progress)
             added = None if how.dry_run else runner.bundle.history[-1]
     except BundleError as error:
@@ -145,7 +140,7 @@ def _calibrate_bundle(
     return result
 
 
-def _open_runner(bundle: Path, settings: dict[str, Any]) -> Runner:
+def _open_runner(bundle: Path, runtime: RuntimeOptions) -> Runner:
     import warnings
 
     import edgeexit
@@ -153,7 +148,7 @@ def _open_runner(bundle: Path, settings: dict[str, Any]) -> Runner:
 
     with warnings.catch_warnings(), show_build_progress():
         warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
-        return edgeexit.load(bundle, **settings)
+        return edgeexit.load(bundle, **runtime.make_arguments())
 
 
 def _make_refusal_document(plan: CalibrationRecipe, refusal: TargetNotMet) -> dict[str, Any]:
@@ -201,7 +196,7 @@ def _refuse_unmeasured(plan: CalibrationRecipe, options: dict[str, object]) -> N
 
 
 def _load_samples(
-    bundle: Path, data: str | None, preprocess: str | None, classes: str | None, *, from_curve: bool
+    bundle: Path, data: str | None, preparation: PreparationOptions, *, from_curve: bool
 ) -> Dataset | None:
     from edgeexit.data import load_data
     from edgeexit.errors import InputError
@@ -209,7 +204,7 @@ def _load_samples(
     if (data is None) != from_curve:
         msg = "give --data to measure on, or --from-curve to tune from the last calibration; one of the two."
         raise InputError(msg)
-    return None if data is None else load_data(data, read_bundle_info(bundle, preprocess, classes), strict=True)
+    return None if data is None else load_data(data, preparation.read_info(bundle), strict=True)
 
 
 def _calibrate_first_possible(

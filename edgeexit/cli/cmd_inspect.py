@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeexit.cli.common import Json, emit
-from edgeexit.cli.kept import Verify
+from edgeexit.cli.common import Json, Verify, emit
 
 if TYPE_CHECKING:
     from edgeexit.report.bundle_facts import BundleFacts

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeexit.cli.common import (
-    Backend,
-    BackendOptions,
-    BundlePath,
-    Json,
-    Mode,
-    Spin,
-    Threads,
-    Thresholds,
-    emit,
-    join_options,
-    parse_numbers,
-)
-from edgeexit.cli.data import DATA, ClassNames, Preprocessing, read_bundle_info
-from edgeexit.cli.kept import AcceptDevice, Verify, describe_thresholds
+from edgeexit.cli.common import BundlePath, Json, Thresholds, emit, parse_numbers
+from edgeexit.cli.data import DATA
+from edgeexit.cli.kept import describe_thresholds
+from edgeexit.cli.options import LoadOptions, PreparationOptions
 from edgeexit.cli.progress import open_progress_display, show_build_progress
 
 if TYPE_CHECKING:
@@ -73,20 +62,14 @@ class _Policy:
 def run_command(
     bundle: BundlePath,
     data: _Data,
-    preprocess: Preprocessing = None,
-    classes: ClassNames = None,
+    *,
+    preparation: PreparationOptions,
     thresholds: Thresholds = None,
     exit: _Exit = None,
     deadline_ms: _Deadline = None,
     limit: _Limit = None,
-    mode: Mode = None,
-    backend: Backend = "onnxruntime",
-    threads: Threads = 1,
-    spin: Spin = False,
-    options: BackendOptions = None,
+    loading: LoadOptions,
     output: _Output = None,
-    accept_device: AcceptDevice = False,
-    verify: Verify = None,
     as_json: Json = False,
 ) -> None:
     """Classify data with a bundle, one sample at a time, and say where each left.
@@ -103,18 +86,10 @@ def run_command(
         exit,
         None if deadline_ms is None else deadline_ms / 1e3,
     )
-    source = open_data(data, read_bundle_info(bundle, preprocess, classes))
+    source = open_data(data, preparation.read_info(bundle))
     if output is not None:
         check_predictions_file(output)
-    settings: dict[str, Any] = {
-        "mode": mode,
-        "backend": backend,
-        "threads": threads,
-        "spin": spin,
-        "options": join_options(options),
-    }
-    settings |= {"accept_device": accept_device and policy.is_calibrated, "verify": verify}
-    with _open_runner(bundle, policy, settings) as runner:
+    with _open_runner(bundle, policy, loading) as runner:
         answered = _classify_all(runner, policy, source, min(limit or source.count, source.count))
         document = make_predictions_document(runner, answered)
         emit(document, lambda: _print(runner, answered), as_json=as_json)
@@ -122,7 +97,7 @@ def run_command(
             save_predictions(document, output)
 
 
-def _open_runner(bundle: Path, policy: _Policy, settings: dict[str, Any]) -> Runner:
+def _open_runner(bundle: Path, policy: _Policy, loading: LoadOptions) -> Runner:
     import warnings
 
     import edgeexit
@@ -131,7 +106,8 @@ def _open_runner(bundle: Path, policy: _Policy, settings: dict[str, Any]) -> Run
     with warnings.catch_warnings(), show_build_progress():
         if not policy.is_calibrated:
             warnings.simplefilter("ignore", CalibrationWarning)
-        runner = edgeexit.load(bundle, **settings)
+        accepted = loading.accept_device and policy.is_calibrated
+        runner = edgeexit.load(bundle, **replace(loading, accept_device=accepted).make_arguments())
         if policy.deadline_s is not None and policy.exit is None:
             runner.prepare_deadlines()
     return runner

@@ -45,6 +45,18 @@ BackendOptions: TypeAlias = Annotated[
     ),
 ]
 
+AcceptDevice: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--accept-device",
+        help="Without a calibration of this device, use the nearest of another one if its times hold here; measured for 5 s.",
+    ),
+]
+Verify: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--verify", metavar="KEY", help="Public key that the bundle must be signed with; see edgeexit sign."),
+]
+
 
 def join_options(options: list[str] | None) -> str:
     """The options of a backend as the library takes them, however often the option was given."""

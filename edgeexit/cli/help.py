@@ -21,7 +21,14 @@ from typer.core import TyperCommand, TyperGroup
 
 from edgeexit.cli.choices import Choices
 from edgeexit.cli.common import VERBOSITY
-from edgeexit.cli.options import OUTPUT, complete_option_info, find_choices, list_shown_names
+from edgeexit.cli.options import (
+    OUTPUT,
+    complete_option_info,
+    expand_blocks,
+    find_choices,
+    gather_blocks,
+    list_shown_names,
+)
 from edgeexit.cli.wrapping import wrap
 
 _WIDEST = 100  # longer lines are hard to read
@@ -60,7 +67,7 @@ def add_command(to: typer.Typer, name: str, function: Callable[..., None], *, gr
     Args:
         to: the application or the group of commands.
         name: name of the command.
-        function: its parameters are the options.
+        function: its parameters are the options, or blocks of them (see `options`).
         group: under which the command is listed.
     """
 
@@ -68,7 +75,7 @@ def add_command(to: typer.Typer, name: str, function: Callable[..., None], *, gr
     def run(*, quiet: bool = False, verbose: bool = False, **given: Any) -> None:
         if quiet or verbose:
             VERBOSITY.set(-1 if quiet else 1)
-        function(**given)
+        function(**gather_blocks(function, given))
 
     parameters = [*_list_described_parameters(name, function), *_make_verbosity_parameters()]
     run.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
@@ -78,7 +85,7 @@ def add_command(to: typer.Typer, name: str, function: Callable[..., None], *, gr
 
 def _list_described_parameters(command: str, function: Callable[..., None]) -> Iterator[inspect.Parameter]:
     """The parameters of a command's function, each as `options` describes it."""
-    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+    for parameter in expand_blocks(function):
         hint, *text = get_args(parameter.annotation)
         info = copy.copy(text[0])  # an alias may be in several commands
         complete_option_info(command, parameter.name, info)

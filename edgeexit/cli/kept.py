@@ -5,28 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from edgeexit.cli.printing import format_command, print_command, print_note
 
 if TYPE_CHECKING:
     from edgeexit.bundle import Bundle, CalibrationRecord
     from edgeexit.runtime import Runner
-
-AcceptDevice: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--accept-device",
-        help="Without a calibration of this device, use the nearest of another one if its times hold here; measured for 5 s.",
-    ),
-]
-
-Verify: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--verify", metavar="KEY", help="Public key that the bundle must be signed with; see edgeexit sign."),
-]
 
 
 def print_kept(bundle: Path, added: CalibrationRecord | None, *, active: bool) -> None:

@@ -1,18 +1,28 @@
 """What the options of all commands have in common: their group in the help, the word for their value, and the values that it takes.
 
 One table by the option's name, so that `--backend` is the same everywhere. An option that is not in it stands under "Options".
+
+Options that several commands have together are a block: a frozen dataclass whose fields are the options. A command's function has one
+keyword-only parameter of that class; `expand_blocks` puts the options in its place, and `gather_blocks` makes the value from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import typer.models
 
 from edgeexit.cli import choices
 from edgeexit.cli.choices import Choices
+from edgeexit.cli.common import AcceptDevice, Backend, BackendOptions, Mode, Spin, Threads, Verify, join_options
+from edgeexit.cli.data import ClassNames, Preprocessing, read_bundle_info
+
+if TYPE_CHECKING:
+    from edgeexit.data import ModelInfo
 
 DATA, TARGET, POLICY, MEASURING = "Data", "Target", "Policy", "Measurement"
 LOAD, AGAINST, COSTS, RUNTIME, OUTPUT = (
@@ -165,3 +175,83 @@ def list_shown_names(param: Any) -> list[str]:
     """The names of an option that the help shows: short ones first, without those of earlier versions."""
     names = [name for name in param.opts if name not in OLD_NAMES or "--output" not in OLD_NAMES[name]]
     return [*sorted(names, key=lambda name: name.startswith("--")), *param.secondary_opts]
+
+
+@dataclass(frozen=True)
+class PreparationOptions:
+    """How data are prepared for a bundle's network; both default to what the bundle records."""
+
+    preprocess: Preprocessing = None
+    classes: ClassNames = None
+
+    def read_info(self, bundle: Path) -> ModelInfo:
+        """Data that the bundle's network expects, with these changes.
+
+        Raises:
+            BundleError: there is no readable manifest.
+            InputError: the preprocessing or the class names do not fit it.
+        """
+        return read_bundle_info(bundle, self.preprocess, self.classes)
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How the stages of a bundle are run."""
+
+    mode: Mode = None
+    backend: Backend = "onnxruntime"
+    threads: Threads = 1
+    spin: Spin = False
+    options: BackendOptions = None
+
+    def make_arguments(self) -> dict[str, Any]:
+        """As keyword arguments of `edgeexit.load`."""
+        return {
+            "mode": self.mode,
+            "backend": self.backend,
+            "threads": self.threads,
+            "spin": self.spin,
+            "options": join_options(self.options),
+        }
+
+
+@dataclass(frozen=True)
+class LoadOptions(RuntimeOptions):
+    """How a bundle is loaded and run with its calibration."""
+
+    accept_device: AcceptDevice = False
+    verify: Verify = None
+
+    def make_arguments(self) -> dict[str, Any]:
+        """As keyword arguments of `edgeexit.load`."""
+        return {**super().make_arguments(), "accept_device": self.accept_device, "verify": self.verify}
+
+
+def expand_blocks(function: Callable[..., None]) -> Iterator[inspect.Parameter]:
+    """The parameters of a command's function, with the options of a block in place of the block."""
+    for parameter in _list_parameters(function):
+        block = parameter.annotation
+        yield from _list_parameters(block) if _is_block(block) else (parameter,)
+
+
+def gather_blocks(function: Callable[..., None], given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a command's function, from the value of every option.
+
+    Args:
+        function: the command.
+        given: value of each parameter that `expand_blocks` names.
+    """
+    found = dict(given)
+    for parameter in _list_parameters(function):
+        block = parameter.annotation
+        if _is_block(block):
+            found[parameter.name] = block(**{option.name: found.pop(option.name) for option in _list_parameters(block)})
+    return found
+
+
+def _list_parameters(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
+    return inspect.signature(function, eval_str=True).parameters.values()
+
+
+def _is_block(kind: Any) -> TypeGuard[Callable[..., Any]]:
+    return isinstance(kind, type) and is_dataclass(kind)

@@ -84,7 +84,7 @@ def test_a_bench_cut_short_after_its_processes_says_so(
 ) -> None:
     """Exit code 130 as after any Ctrl-C, and the file holds what had been measured."""
     short = replace(result, cache=None, cache_reason="interrupted")
-    monkeypatch.setattr("edgeexit.bench", lambda *_, **__: short)
+    monkeypatch.setattr("edgeexit.measure.bench_dataset", lambda *_, **__: short)
     out = tmp_path / "out.json"
     done = _run(["bench", str(compiled), "--data", data, "-o", str(out)])
     assert 130 == done.exit_code
@@ -99,7 +99,7 @@ def test_bench_closes_what_it_opened(compiled: Path, data: str, monkeypatch: pyt
         opened.extend((runner, against))
         raise InputError("enough")
 
-    monkeypatch.setattr("edgeexit.bench", bench)
+    monkeypatch.setattr("edgeexit.measure.bench_dataset", bench)
     done = _run(["bench", str(compiled), "--data", data, "--against", str(compiled)])
     assert 2 == done.exit_code
     assert 2 == len(opened)

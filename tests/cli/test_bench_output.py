@@ -8,8 +8,8 @@ import pytest
 
 from edgeexit.cli.bench_output import DETAILS, print_bench, print_expected_time
 from edgeexit.cli.common import VERBOSITY
-from edgeexit.measure import BenchResult
-from edgeexit.measure.suites import list_suites, load_suite
+from edgeexit.measure import BenchOptions, BenchResult, Pace
+from edgeexit.measure.suites import list_suites
 from edgeexit.report.reasons import explain_speed
 from edgeexit.report.tables import make_result_tables
 
@@ -78,9 +78,10 @@ def test_tables_of_details_are_printed_on_request(
 @pytest.mark.parametrize("name", list_suites())
 def test_how_long_it_takes_is_said_before_it_starts(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """For every preset; requests at a fixed rate take longer."""
-    suite = load_suite(name)
-    least_s = print_expected_time(suite, rate=False)
+    options = BenchOptions.from_preset(name)
+    suite = options.suite
+    least_s = print_expected_time(options)
 
     assert f"preset {name}: timing in " in capsys.readouterr().err
     assert suite.processes * suite.seconds < least_s <= suite.expected_s()[1]
-    assert least_s < print_expected_time(suite, rate=True)
+    assert least_s < print_expected_time(replace(options, pace=Pace(10.0)))
