@@ -15,7 +15,7 @@ from __future__ import annotations
 from edgeexit.hardware.identity import read_device_facts
 from edgeexit.hardware.keys import find_device_key
 from edgeexit.hardware.profiles import DeviceProfile, find_current_profile, find_profile, load_profiles
-from edgeexit.hardware.state import DeviceState, read_device_state, state_from_json
+from edgeexit.hardware.state import DeviceState, parse_state, read_device_state
 from edgeexit.hardware.validity import Validity, combine_findings, count_foreign_cores, judge
 from edgeexit.util.resources import find_data_dir, read_toml
 
@@ -31,8 +31,8 @@ __all__ = [
     "find_profile",
     "judge",
     "load_profiles",
+    "parse_state",
     "read_device_facts",
     "read_device_state",
     "read_toml",
-    "state_from_json",
 ]

@@ -26,7 +26,7 @@ def read_cpu_limit(root: Path) -> float | None:
 
 def count_cpu_stops(root: Path) -> dict[str, int]:
     """Number of times that the groups throttled their processes since they were made; empty where nothing is limited."""
-    found = [_count(folder) for folder in _list_folders(root) if _read_limit(folder) is not None]
+    found = [_read_stop_count(folder) for folder in _list_folders(root) if _read_limit(folder) is not None]
     counts = [count for count in found if count is not None]
     return {STOPPED: sum(counts)} if counts else {}
 
@@ -64,6 +64,6 @@ def _read_limit(folder: Path) -> float | None:
     return int(found.group(1)) / int(found.group(2)) if found and int(found.group(2)) else None
 
 
-def _count(folder: Path) -> int | None:
+def _read_stop_count(folder: Path) -> int | None:
     found = re.search(r"^nr_throttled (\d+)$", read_text(folder / "cpu.stat") or "", re.MULTILINE)
     return int(found.group(1)) if found else None

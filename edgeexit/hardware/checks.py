@@ -69,7 +69,7 @@ def check_machine(
         _check_clocks(after),
         _check_power_mode(after),
         _check_throttling(after),
-        _load(before, after),
+        _check_foreign_load(before, after),
         _check_memory(after),
         _check_power(root, meter),
         _check_geometry(root),
@@ -176,7 +176,7 @@ def _check_throttling(state: DeviceState) -> Iterator[MachineCheck]:
         )
 
 
-def _load(before: DeviceState, after: DeviceState) -> Iterator[MachineCheck]:
+def _check_foreign_load(before: DeviceState, after: DeviceState) -> Iterator[MachineCheck]:
     if before.busy_cpu_s is None or after.busy_cpu_s is None:
         yield MachineCheck("other load", "warn", "/proc/stat cannot be read", "")
         return

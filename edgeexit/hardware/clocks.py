@@ -122,7 +122,7 @@ def read_power_mode(root: Path) -> str | None:
     return _read_nvpmodel_file(root) or _run_nvpmodel(root) or read_text(root / "sys/firmware/acpi/platform_profile")
 
 
-def boost(root: Path) -> bool | None:
+def read_boost(root: Path) -> bool | None:
     """Whether x86 turbo frequencies are allowed; None where there is no such switch."""
     no_turbo = read_int(root / "sys/devices/system/cpu/intel_pstate/no_turbo")
     if no_turbo is not None:

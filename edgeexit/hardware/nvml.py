@@ -50,7 +50,7 @@ class Nvml:
     """
 
     def __init__(self, library: Any = None) -> None:
-        self._library = library if library is not None else _load()
+        self._library = library if library is not None else _load_library()
         code = self._library.nvmlInit_v2()
         if code != 0:
             msg = f"NVML does not initialise (code {code}): is the NVIDIA driver loaded? Try `nvidia-smi`."
@@ -124,7 +124,7 @@ def _read_gpu_state(nvml: Nvml, device: int) -> GpuState:
     )
 
 
-def _load() -> Any:
+def _load_library() -> Any:
     name = ctypes.util.find_library("nvidia-ml") or "libnvidia-ml.so.1"
     try:
         return ctypes.CDLL(name)

@@ -78,11 +78,11 @@ class DeviceState:
         return min(known, default=None)
 
     def to_document(self) -> dict[str, Any]:
-        """A JSON-able dictionary; `state_from_json` is its inverse."""
+        """A JSON-able dictionary; `parse_state` is its inverse."""
         return asdict(self)
 
 
-def state_from_json(document: Mapping[str, Any]) -> DeviceState:
+def parse_state(document: Mapping[str, Any]) -> DeviceState:
     """The state that `as_json` wrote.
 
     Raises:
@@ -118,11 +118,11 @@ def read_device_state(root: Path = ROOT, nvml: Nvml | None = None) -> DeviceStat
         counters={**read.read_event_counters(root), **cgroups.count_cpu_stops(root)},
         alarms={**read.read_alarms(root), **{f"{g.name} {name}": on for g in gpus for name, on in g.slowdowns.items()}},
         power_mode=read.read_power_mode(root),
-        boost=read.boost(root),
+        boost=read.read_boost(root),
         cores_online=_count_online_cores(root),
         affinity=_read_affinity(),
         cpu_limit=cgroups.read_cpu_limit(root),
-        load_1m=_load(root),
+        load_1m=_read_load(root),
         busy_cpu_s=busy_s,
         steal_cpu_s=steal_s,
         own_cpu_s=sum(os.times()[:4]),
@@ -141,7 +141,7 @@ def _count_online_cores(root: Path) -> int | None:
     return count_cpus(listed) if listed else None
 
 
-def _load(root: Path) -> float | None:
+def _read_load(root: Path) -> float | None:
     text = read_text(root / "proc/loadavg")
     return float(text.split()[0]) if text else None
 

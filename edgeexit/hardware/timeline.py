@@ -41,13 +41,13 @@ class Timeline:
 
     series: tuple[Series, ...]
 
-    def of(self, kind: str) -> tuple[Series, ...]:
+    def select(self, kind: str) -> tuple[Series, ...]:
         """The series of a kind: `clock`, `temperature`, `cooling` or `counter`."""
         return tuple(series for series in self.series if series.kind == kind)
 
-    def within(self, spans: Sequence[tuple[float, float]]) -> Timeline:
+    def cut_to_spans(self, spans: Sequence[tuple[float, float]]) -> Timeline:
         """The readings in any of some spans of time (start and end, on the monotonic clock)."""
-        return Timeline(tuple(_cut(series, spans) for series in self.series))
+        return Timeline(tuple(_cut_series(series, spans) for series in self.series))
 
     def judge(self, fixed: Collection[str] = ()) -> Validity:
         """Findings that make a measurement taken during this time suspect.
@@ -60,19 +60,19 @@ class Timeline:
             fixed: names of the clocks whose governor had no choice.
         """
         return combine_findings(
-            [*_find_moved_clocks(self.of("clock"), fixed), *_find_active_cooling(self.of("cooling"))]
+            [*_find_moved_clocks(self.select("clock"), fixed), *_find_active_cooling(self.select("cooling"))]
         )
 
     def to_document(self) -> dict[str, dict[str, float]]:
         """Smallest, mean and largest value of every series; the series themselves belong into an .npz."""
-        return {s.name: _summarize(s.values) for s in self.series if s.values}
+        return {s.name: _summarize_values(s.values) for s in self.series if s.values}
 
 
 class StateRecorder:
     """Records the state of the machine between `start` and `stop`, ten times a second."""
 
     def __init__(self, root: Path = ROOT, cpu: int | None = None) -> None:
-        self._channels = state_channels(root)
+        self._channels = list_state_channels(root)
         self._sampler = Sampler({"kind": "state", "root": str(root)}, _RATE_HZ, cpu) if self._channels else None
 
     def start(self) -> None:
@@ -86,13 +86,13 @@ class StateRecorder:
         return Timeline(tuple(_make_series(records, i, *named) for i, named in enumerate(self._channels)))
 
 
-def state_channels(root: Path) -> list[tuple[str, str]]:
+def list_state_channels(root: Path) -> list[tuple[str, str]]:
     """Name and kind of everything that can be recorded, in the order of the records."""
     return [(name, kind) for name, kind, _ in _list_sensors(root)]
 
 
 @contextmanager
-def state_reader(root: Path) -> Iterator[Callable[[], tuple[float, ...]]]:
+def open_state_reader(root: Path) -> Iterator[Callable[[], tuple[float, ...]]]:
     """For the sampling process: opens the files, gives a callable that reads one record."""
     sensors = _list_sensors(root)
     channels = tuple(Channel(name, kind) for name, kind, _ in sensors)
@@ -122,7 +122,7 @@ def _make_series(records: list[tuple[float, ...]], column: int, name: str, kind:
     return Series(name, kind, tuple(time_s for time_s, _ in kept), tuple(value for _, value in kept))
 
 
-def _cut(series: Series, spans: Sequence[tuple[float, float]]) -> Series:
+def _cut_series(series: Series, spans: Sequence[tuple[float, float]]) -> Series:
     pairs = zip(series.times_s, series.values, strict=True)
     kept = [(at, value) for at, value in pairs if any(start <= at <= end for start, end in spans)]
     return series._replace(times_s=tuple(at for at, _ in kept), values=tuple(value for _, value in kept))
@@ -152,5 +152,5 @@ def _compute_variation(values: tuple[float, ...]) -> float:
     return statistics.pstdev(values) / mean if mean else 0.0
 
 
-def _summarize(values: tuple[float, ...]) -> dict[str, float]:
+def _summarize_values(values: tuple[float, ...]) -> dict[str, float]:
     return {"min": min(values), "mean": statistics.fmean(values), "max": max(values)}

@@ -51,7 +51,7 @@ class Decisions:
         reference = self.backbone if self.truth is None else self.truth
         return np.asarray(self.answers == reference[:, None])
 
-    def accuracy(self) -> Accuracy:
+    def compute_accuracy(self) -> Accuracy:
         """The figures of this pass."""
         counts, right = self.counts, None if self.truth is None else self.labels == self.truth
         plain = Accuracy(
@@ -59,14 +59,14 @@ class Decisions:
             backbone=None if self.truth is None else float((self.backbone == self.truth).mean()),
             agreement=float((self.labels == self.backbone).mean()),
             reason=NO_LABELS if right is None else None,
-            per_exit=tuple(self._exit(k + 1, int(counts[k]), right) for k in range(len(counts))),
+            per_exit=tuple(self._compute_exit_accuracy(k + 1, int(counts[k]), right) for k in range(len(counts))),
         )
         if right is None:
             return add_intervals(plain, len(self.exits))
         straight = self.backbone == self.truth
         return add_intervals(plain, len(self.exits), (int((right & ~straight).sum()), int((straight & ~right).sum())))
 
-    def _exit(self, exit: int, n: int, right: NDArray[np.bool_] | None) -> ExitAccuracy:
+    def _compute_exit_accuracy(self, exit: int, n: int, right: NDArray[np.bool_] | None) -> ExitAccuracy:
         here = None if right is None or n == 0 else float(right[self.exits == exit].mean())
         alone = None if right is None else float(self.hits[:, exit - 1].mean())
         return ExitAccuracy(exit, n, n / len(self.exits), here, alone)
@@ -98,7 +98,9 @@ def add_intervals(accuracy: Accuracy, n: int, moved: tuple[float, float] | None 
     )
 
 
-def decide(runner: Runner, backbone: Backbone, data: Dataset, samples: Sequence[Any], progress: Progress) -> Decisions:
+def run_accuracy_pass(
+    runner: Runner, backbone: Backbone, data: Dataset, samples: Sequence[Any], progress: Progress
+) -> Decisions:
     """Run each sample once through the early exit, the backbone and every exit.
 
     Args:

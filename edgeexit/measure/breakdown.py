@@ -58,18 +58,18 @@ def time_parts(runner: Runner, feed: Sequence[Any], seconds: float, seed: int) -
     backend, settings = find_backend(runner.settings.backend), runner.settings
     with ExitStack() as opened:
 
-        def kept(program: Program) -> Program:
+        def close_later(program: Program) -> Program:
             opened.callback(program.close)
             return program
 
         if settings.mode == "staged":
-            clocks = {"engine": _Chain(kept(backend.open_staged(runner.bundle, settings)), feed)}
+            clocks = {"engine": _Chain(close_later(backend.open_staged(runner.bundle, settings)), feed)}
             if settings.backend == "onnxruntime":
                 for name in ("scored", "bare"):
                     program = open_stage_files(runner.bundle, settings, scored=name == "scored")
-                    clocks[name] = _Chain(kept(program), feed)
+                    clocks[name] = _Chain(close_later(program), feed)
         else:
-            fused = kept(backend.open_fused(runner.bundle, settings))
+            fused = close_later(backend.open_fused(runner.bundle, settings))
             clocks = {f"engine {k}": _Chain(fused, feed, leaving=k) for k in exits}
         timed = time_interleaved({**calls, **clocks}, seconds=seconds, block_s=0.01, seed=seed)
     whole_s = np.array([timed[f"whole {k}"].median_s for k in exits])
@@ -132,7 +132,7 @@ def _make_cycling_call(run: Callable[[Any], object], feed: Sequence[Any]) -> Cal
 
 def open_stage_files(bundle: Bundle, settings: Settings, *, scored: bool) -> HostStaged:
     """The stages of a bundle on ONNX Runtime, each optimised by itself; without criteria, their scores stay 0."""
-    import onnxruntime as ort
+    import onnxruntime as ort  # heavy, and only this part of one backend needs it
 
     models = [_read_stage_model(bundle, entry, scored=scored) for entry in bundle.manifest.stages]
     sessions = [open_session(m, settings, batch_1=True, folder=bundle.path, shared_arena=True) for m in models]
@@ -154,11 +154,11 @@ def _read_stage_model(bundle: Bundle, entry: StageEntry, *, scored: bool) -> byt
     model = load_binary(bundle.file(entry.file))
     insert_layout_pools_in_model(model, entry.boundaries_in)
     if not scored:
-        _cut(model, [output for output in model.graph.output if output.name != entry.score])
+        _keep_outputs(model, [output for output in model.graph.output if output.name != entry.score])
     return bytes(model.SerializeToString())
 
 
-def _cut(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -> None:
+def _keep_outputs(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -> None:
     """Leave only these outputs and what they need."""
     flow = Flow.from_graph(model.graph, [tensor.name for tensor in model.graph.input])
     nodes = [model.graph.node[place] for place in sorted(flow.ancestors(output.name for output in outputs))]

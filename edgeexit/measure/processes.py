@@ -60,7 +60,7 @@ class ProcessResult:
             return str(self.arrays["parts.reason"])
         return {name: self.arrays[f"parts.{name}"] for name in ("stage_s", "gate_s", "overhead_s")}
 
-    def mixed(self, name: str, exits: NDArray[np.int64]) -> TimingSeries:
+    def series_by_exit(self, name: str, exits: NDArray[np.int64]) -> TimingSeries:
         """A variant that ran the trace, each sample with the exit that the accuracy pass saw; `exits` are those of the data set."""
         samples, expected = self.samples(name), exits[self.places]
         return TimingSeries(samples, expected[np.arange(len(samples)) % len(expected)])
@@ -69,7 +69,7 @@ class ProcessResult:
         """A variant whose inferences are all of one kind."""
         return TimingSeries(self.samples(name))
 
-    def differing(self, name: str, exits: NDArray[np.int64] | int) -> int:
+    def count_differing_exits(self, name: str, exits: NDArray[np.int64] | int) -> int:
         """How many of the inputs that a variant ran left elsewhere than expected, in any pass."""
         passes = [self.arrays.get(f"{scenario}{name}.seen") for scenario in ("", "paced.", "cold.")]
         return sum(int(((seen != exits) & (seen != 0)).sum()) for seen in passes if seen is not None)

@@ -23,13 +23,12 @@ from edgeexit.errors import InputError
 from edgeexit.hardware import combine_findings
 from edgeexit.hardware.power.external import CsvRecorder
 from edgeexit.hardware.validity import Finding, Validity
-from edgeexit.measure.accuracy import decide
+from edgeexit.measure.accuracy import run_accuracy_pass
 from edgeexit.measure.energy_and_cache import EnergyAndCache, measure_energy_and_cache
 from edgeexit.measure.options import BenchOptions
 from edgeexit.measure.processes import ProcessResult, run_process, wait_until_cool
 from edgeexit.measure.result.assembly import (
     RawMeasurement,
-    audit_findings,
     build_against_report,
     build_audit_report,
     build_cold_report,
@@ -37,6 +36,7 @@ from edgeexit.measure.result.assembly import (
     build_paced_report,
     collect_notes,
     collect_raw_arrays,
+    find_audit_faults,
     find_measurement_faults,
 )
 from edgeexit.measure.result.bench_result import BenchResult
@@ -150,9 +150,9 @@ def bench_dataset(
     samples = split_samples(data.inputs)
     watch = MachineMonitor(threads=runner.settings.threads)
     with runner.backbone() as backbone:
-        decisions = decide(runner, backbone, data, samples, progress)
+        decisions = run_accuracy_pass(runner, backbone, data, samples, progress)
     answers = None if against is None else [against(sample) for sample in samples]
-    job = Job(RunnerSpec.of(runner), options, None if against is None else RunnerSpec.of(against))
+    job = Job(RunnerSpec.from_runner(runner), options, None if against is None else RunnerSpec.from_runner(against))
     with watch.recording():
         replicates, interrupted = _time_in_processes(job, data, watch, progress)
     other = None if answers is None else np.array([answer.exit for answer in answers], np.int64)
@@ -203,7 +203,7 @@ def _time_in_processes(
                 inputs = _write_inputs(folder / f"inputs{p}.npz", data.take(pool), trace)
                 own = replace(job, process=p, inputs=str(inputs))
                 found.append(ProcessResult(run_process(own, folder, progress, p, suite.processes), pool[trace]))
-                watch.note()
+                watch.take_snapshot()
     except KeyboardInterrupt:
         if not found:
             raise
@@ -236,11 +236,11 @@ def _make_result(
 ) -> BenchResult:
     """Everything that was measured, with the verdict and its doubts."""
     pace, suite, replicates = options.pace, options.suite, measured.replicates
-    report, (device, seen) = build_latency_report(measured), watch.device(replicates)
+    report, (device, seen) = build_latency_report(measured), watch.describe_device(replicates)
     done = f"{len(replicates)} of {suite.processes} processes"
     stopped: list[Finding] = [("suspect", f"interrupted after {done}")] if measured.interrupted else []
     audit = build_audit_report(replicates) if options.audit else None
-    faults = [*stopped, *find_measurement_faults(measured, report), *audit_findings(audit)]
+    faults = [*stopped, *find_measurement_faults(measured, report), *find_audit_faults(audit)]
     validity = combine_findings(faults) & seen
     if validity.status == "invalid":
         report = replace(report, against_backbone=_invalidate(report.against_backbone, validity))
@@ -253,7 +253,7 @@ def _make_result(
         workload=workload,
         validity=ValidityReport(validity.status, validity.reasons),
         notes=tuple(collect_notes(measured, report)),
-        accuracy=measured.decisions.accuracy(),
+        accuracy=measured.decisions.compute_accuracy(),
         latency=report,
         paced=None if pace is None else build_paced_report(replicates, pace),
         paced_reason="no rate was asked for (--rate)" if pace is None else None,
@@ -264,7 +264,7 @@ def _make_result(
         cache=extras.cache,
         cache_reason=extras.cache_reason,
         audit=audit,
-        raw=collect_raw_arrays(measured) | watch.raw(replicates),
+        raw=collect_raw_arrays(measured) | watch.collect_raw_arrays(replicates),
     )
 
 

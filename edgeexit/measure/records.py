@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Record: TypeAlias = dict[str, float | int | str | bool | None]
 
 
-def bench_records(result: BenchResult) -> list[Record]:
+def make_bench_records(result: BenchResult) -> list[Record]:
     """Of a benchmark: early exit, backbone, every exit as it ran and forced, and whatever else was measured.
 
     `what` names the measurement; `exit` is the number of the exit where it is of one.
@@ -127,10 +127,10 @@ _CALLS = {"mix": "early_exit", "backbone": "backbone"}
 def _map_energies(result: BenchResult) -> dict[str, Record]:
     """Energy of an inference by the name of its record."""
     calls = () if result.energy is None else result.energy.calls
-    return {_record_name(call.name): _make_energy_columns(call) for call in calls}
+    return {_name_record(call.name): _make_energy_columns(call) for call in calls}
 
 
-def _record_name(call: str) -> str:
+def _name_record(call: str) -> str:
     return f"{call.replace(' ', '_')}_forced" if call.startswith("exit ") else _CALLS.get(call, call)
 
 

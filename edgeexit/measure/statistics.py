@@ -306,13 +306,13 @@ def _compute_welch(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[floa
     return math.sqrt(one + two), max(1, int(freedom))
 
 
-def variation(values: ArrayLike) -> float | None:
+def coefficient_of_variation(values: ArrayLike) -> float | None:
     """The standard deviation over the mean, of [n] positive values; None below two."""
     sample = np.asarray(values, np.float64)
     return float(sample.std(ddof=1) / sample.mean()) if sample.size >= 2 else None
 
 
-def lag1(values: ArrayLike) -> float | None:
+def lag1_autocorrelation(values: ArrayLike) -> float | None:
     """The correlation of each value with the next; None below three values or where all are equal."""
     sample = np.asarray(values, np.float64)
     if sample.size < 3 or sample.std() == 0.0:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgeexit.measure.result.bench_result import BenchResult
 
 
-def bench_summary(result: BenchResult) -> Summary:
+def summarize_bench(result: BenchResult) -> Summary:
     """Verdict, speed, latency and accuracy, with their 95 % intervals in the table."""
     s, latency, accuracy = result.subject, result.latency, result.accuracy
     mixture, backbone = latency.mixture, latency.backbone

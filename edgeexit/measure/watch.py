@@ -41,7 +41,7 @@ class MachineMonitor:
     def __init__(self, root: Path = ROOT, *, threads: int = 1) -> None:
         self._root, self._threads = root, threads
         self.before = read_device_state(root)
-        self._moments = [self._moment(self.before)]
+        self._snapshots = [self._make_snapshot(self.before)]
         self._timeline = Timeline(())
         self._unrecorded: str | None = None
 
@@ -58,26 +58,26 @@ class MachineMonitor:
         finally:
             self._timeline = recorder.stop()
 
-    def note(self) -> None:
+    def take_snapshot(self) -> None:
         """Note the state now, between two processes."""
-        self._moments.append(self._moment(read_device_state(self._root)))
+        self._snapshots.append(self._make_snapshot(read_device_state(self._root)))
 
-    def device(self, replicates: Sequence[ProcessResult]) -> tuple[Device, Validity]:
+    def describe_device(self, replicates: Sequence[ProcessResult]) -> tuple[Device, Validity]:
         """The machine's entry in the result, and findings that make the timings suspect."""
         after = read_device_state(self._root)
-        timed = self._timeline.within([replicate.span for replicate in replicates])
+        timed = self._timeline.cut_to_spans([replicate.span for replicate in replicates])
         fixed = {clock.name for clock in self.before.clocks if clock.fixed}
         channels = tuple(map(_summarize_channel, self._timeline.series, timed.series))
         before, seen = _make_plain_state(self.before), _make_plain_state(after)
         device = Device(
-            find_device_key(self._root), read_device_facts(self._root), before, seen, tuple(self._moments), channels
+            find_device_key(self._root), read_device_facts(self._root), before, seen, tuple(self._snapshots), channels
         )
-        return device, judge(self.before, after, threads=self._threads) & timed.judge(fixed) & self._blind()
+        return device, judge(self.before, after, threads=self._threads) & timed.judge(fixed) & self._judge_recording()
 
-    def _blind(self) -> Validity:
+    def _judge_recording(self) -> Validity:
         return Validity("valid") if self._unrecorded is None else Validity("suspect", (self._unrecorded,))
 
-    def raw(self, replicates: Sequence[ProcessResult]) -> dict[str, NDArray[Any]]:
+    def collect_raw_arrays(self, replicates: Sequence[ProcessResult]) -> dict[str, NDArray[Any]]:
         """For the raw file: each channel as `state_0`, ... [2, n] (seconds since the start, values), and when each round ended."""
         rounds = [replicate.arrays["rounds_s"] for replicate in replicates]
         arrays = {f"state_{i}": self._since_start(series) for i, series in enumerate(self._timeline.series)}
@@ -88,7 +88,7 @@ class MachineMonitor:
     def _since_start(self, series: Series) -> NDArray[np.float64]:
         return np.array([np.array(series.times_s) - self.before.monotonic_s, series.values], np.float64)
 
-    def _moment(self, state: DeviceState) -> MachineSnapshot:
+    def _make_snapshot(self, state: DeviceState) -> MachineSnapshot:
         """Values of a snapshot that are drawn over time: the hottest point and the fastest clock."""
         clocks = [clock.current_hz for clock in state.clocks if clock.current_hz is not None]
         hottest = max(state.temperatures_c.values(), default=None)

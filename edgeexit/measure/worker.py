@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,11 @@ from edgeexit.measure.breakdown import time_parts
 from edgeexit.measure.options import BenchOptions
 from edgeexit.measure.scenarios import run_cold, run_paced, schedule
 from edgeexit.measure.timing import Call, TimedSamples, measure_harness_overhead, time_interleaved
+from edgeexit.runtime import Prediction, Runner, load
 from edgeexit.util.documents import dumps, parse_document
 from edgeexit.util.samples import split_samples
 
-if TYPE_CHECKING:
-    from edgeexit.runtime import Prediction, Runner
-
-Run: TypeAlias = "Callable[[Any], Prediction]"
+Run: TypeAlias = Callable[[Any], Prediction]
 """One input in, its prediction out: a Runner, its backbone, or a Runner forced to an exit."""
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
@@ -57,15 +55,13 @@ class RunnerSpec:
     inner_thresholds: tuple[str, ...]
 
     @classmethod
-    def of(cls, runner: Runner) -> RunnerSpec:
+    def from_runner(cls, runner: Runner) -> RunnerSpec:
         """The one of an open runner."""
         settings = {name: getattr(runner.settings, name) for name in ("backend", "mode", "threads", "spin", "options")}
         return cls(str(Path(runner.bundle.path).resolve()), settings, tuple(map(str, runner.inner_thresholds)))
 
     def open(self) -> Runner:
         """A runner with these settings and thresholds."""
-        from edgeexit.runtime import load
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the parent process has already warned about the calibration
             runner = load(self.bundle, **self.settings)
@@ -133,7 +129,8 @@ def measure(job: Job, import_s: float) -> Arrays:
         found: Arrays = {"cold_start_s": np.array(cold_start), "trace": trace}
         found["overhead_s"] = np.array([measure_harness_overhead(call=_make_idle_call(runner, feed))])
         bench.warm_up()
-        found |= bench.time_variants() | bench.parts() | bench.audit(trace) | bench.paced() | bench.cold()
+        found |= bench.time_variants() | bench.time_parts() | bench.time_audit(trace)
+        found |= bench.time_paced_requests() | bench.time_cold_inferences()
         return found | {"end_s": np.array([monotonic()])}
 
 
@@ -172,10 +169,10 @@ class _Bench:
 
     def time_variants(self) -> Arrays:
         """Early exit, backbone, every forced exit and any other, interleaved."""
-        runs = self._pair() | self.others
+        runs = self._list_main_runs() | self.others
         for exit in range(1, self.runner.exits + 1):
             runs[f"forced_{exit}"] = partial(self.runner.forced, exit=exit)
-        calls, seen = self._calls(runs)
+        calls, seen = self._make_calls(runs)
         times = [monotonic()]
         found = time_interleaved(
             calls, seconds=self.suite.seconds, seed=self.job.seed, progress=lambda *_: times.append(monotonic())
@@ -189,7 +186,7 @@ class _Bench:
             arrays |= _pack_samples(name, samples)
         return arrays
 
-    def parts(self) -> Arrays:
+    def time_parts(self) -> Arrays:
         """Stages, criteria and overhead; `parts.reason` where its engines fail, which costs nothing that was timed before."""
         seconds = max(_SHORTEST_PARTS_S, _PARTS_SHARE * self.suite.seconds)
         try:
@@ -198,7 +195,7 @@ class _Bench:
             return {"parts.reason": np.array(str(error) or "out of memory")}
         return {f"parts.{name}": values for name, values in found.items()}
 
-    def audit(self, trace: NDArray[np.int64]) -> Arrays:
+    def time_audit(self, trace: NDArray[np.int64]) -> Arrays:
         """One input again and again beside every input of the trace in turn, all forced to the last exit."""
         audit_s = self.job.options.audit_s
         if audit_s <= 0:
@@ -212,13 +209,13 @@ class _Bench:
             found |= _pack_samples(f"audit.{name}", samples)
         return found
 
-    def paced(self) -> Arrays:
+    def time_paced_requests(self) -> Arrays:
         """Requests on a schedule, one variant after the other."""
         pace = self.job.options.pace
         if pace is None:
             return {}
         due_s = schedule(pace.arrivals, pace.rate_hz, self.job.options.paced_s, self.job.seed)
-        calls, seen = self._calls(self._pair())
+        calls, seen = self._make_calls(self._list_main_runs())
         found: Arrays = {}
         for name, call in calls.items():
             samples = run_paced(call, due_s)
@@ -226,21 +223,21 @@ class _Bench:
             found |= {f"paced.{name}.{part}": getattr(samples, part) for part in ("due_s", "start_s", "end_s")}
         return found
 
-    def cold(self) -> Arrays:
+    def time_cold_inferences(self) -> Arrays:
         """Inferences with flushed caches."""
         if self.suite.cold <= 0:
             return {}
-        calls, seen = self._calls(self._pair())
+        calls, seen = self._make_calls(self._list_main_runs())
         found: Arrays = {}
         for name, samples in run_cold(calls, self.suite.cold, self.job.options.flush_bytes).items():
             found |= _pack_samples(f"cold.{name}", samples)
             found[f"cold.{name}.seen"] = np.array(seen[name], np.int16)
         return found
 
-    def _pair(self) -> dict[str, Run]:
+    def _list_main_runs(self) -> dict[str, Run]:
         return {"mixture": self.runner, "backbone": self.backbone}
 
-    def _calls(self, runs: Mapping[str, Run]) -> tuple[dict[str, Call], dict[str, list[int]]]:
+    def _make_calls(self, runs: Mapping[str, Run]) -> tuple[dict[str, Call], dict[str, list[int]]]:
         """A timing call for each, and the exits that it notes; 0 where an input of the trace was never run."""
         seen = {name: [0] * len(self.feed) for name in runs}
         return {name: make_traced_call(run, self.feed, seen[name]) for name, run in runs.items()}, seen

@@ -18,9 +18,9 @@ from edgeexit.hardware import (
     combine_findings,
     find_device_key,
     judge,
+    parse_state,
     read_device_facts,
     read_device_state,
-    state_from_json,
 )
 from edgeexit.hardware.timeline import Series, StateRecorder, Timeline
 
@@ -71,9 +71,9 @@ def test_a_state_survives_json(orin: Path) -> None:
     state = read_device_state(orin)
     document = json.loads(json.dumps(state.to_document(), allow_nan=False))
 
-    assert state == state_from_json(document)
+    assert state == parse_state(document)
     with pytest.raises(InputError, match="speed"):
-        state_from_json({**document, "speed": 1})
+        parse_state({**document, "speed": 1})
 
 
 def test_this_machines_state_can_be_read() -> None:
@@ -314,7 +314,7 @@ def test_cooling_that_came_and_went_between_the_snapshots_is_reported() -> None:
 def test_only_the_timed_stretches_are_judged() -> None:
     """A clock may do as it likes while a process starts."""
     series = Series("gpu", "clock", (0.0, 1.0, 2.0, 3.0), (306e6, 1020e6, 1020e6, 306e6))
-    timed = Timeline((series,)).within([(0.5, 1.5), (1.8, 2.5)])
+    timed = Timeline((series,)).cut_to_spans([(0.5, 1.5), (1.8, 2.5)])
 
     assert (1020e6, 1020e6) == timed.series[0].values
     assert "valid" == timed.judge().status
@@ -326,11 +326,11 @@ def test_ctrl_c_does_not_cost_the_records(orin: Path) -> None:
     recorder.start()
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     for child in map(int, children):
-        if b"edgeexit.hardware.sampler" in Path(f"/proc/{child}/cmdline").read_bytes():
+        if b"edgeexit.hardware.sampling_process" in Path(f"/proc/{child}/cmdline").read_bytes():
             os.kill(child, signal.SIGINT)
     time.sleep(0.3)
 
-    assert 2 <= len(recorder.stop().of("clock")[0].values)
+    assert 2 <= len(recorder.stop().select("clock")[0].values)
 
 
 def test_a_machine_that_shows_nothing_costs_no_process(tmp_path: Path) -> None:
@@ -353,8 +353,8 @@ def test_the_timeline_is_read_by_another_process(orin: Path) -> None:
     gpu = next(series for series in timeline.series if series.name == "17000000.gpu")
 
     assert {306e6, 1020e6} == set(gpu.values)
-    assert 48.5 == timeline.of("temperature")[0].values[0]
-    assert 3 == len(timeline.of("counter"))
+    assert 48.5 == timeline.select("temperature")[0].values[0]
+    assert 3 == len(timeline.select("counter"))
     assert "suspect" == timeline.judge().status
     assert 1020e6 == timeline.to_document()["17000000.gpu"]["max"]
 
@@ -376,4 +376,4 @@ def test_a_file_in_the_working_folder_does_not_shadow_the_standard_library(
     recorder = StateRecorder(orin)
     recorder.start()
 
-    assert recorder.stop().of("clock")
+    assert recorder.stop().select("clock")

@@ -91,7 +91,7 @@ def test_a_breakdown_that_fails_keeps_the_latencies(
     np.savez(inputs, allow_pickle=False, trace=np.arange(8), **{"input.": samples[:8]})
     with open_bundle(compiled, [0.0, 0.0]) as runner:
         options = BenchOptions(suite=load_suite(str(suites / "tiny.toml")), flush_bytes=1024)
-        job = Job(RunnerSpec.of(runner), options, inputs=str(inputs))
+        job = Job(RunnerSpec.from_runner(runner), options, inputs=str(inputs))
     found = ProcessResult(measure(job, import_s=0.0), np.arange(8))
 
     assert "the engines need more memory than there is" == found.parts

@@ -16,7 +16,7 @@ from edgeexit.errors import HardwareMissing, InputError
 from edgeexit.measure import BenchOptions, BenchResult
 from edgeexit.measure import suites as suites_module
 from edgeexit.measure.processes import run_process
-from edgeexit.measure.result.assembly import audit_findings
+from edgeexit.measure.result.assembly import find_audit_faults
 from edgeexit.measure.verdict import Processes, compare_processes
 from edgeexit.measure.worker import Job, RunnerSpec
 from edgeexit.runtime import Runner
@@ -99,7 +99,7 @@ def test_answers_that_come_sooner_the_second_time_are_doubted(result: BenchResul
     slow = (1e-5, 1.01e-5, 0.99e-5)
     fast = tuple(ratio * s for s in slow)
     comparison = compare_processes(Processes(slow, slow), Processes(fast, fast), paired=True)
-    assert doubts == len(list(audit_findings(replace(result.audit, comparison=comparison))))
+    assert doubts == len(list(find_audit_faults(replace(result.audit, comparison=comparison))))
 
 
 def test_few_samples_give_no_tail_bound(result: BenchResult) -> None:
@@ -238,7 +238,7 @@ def test_a_decision_that_changes_between_passes_makes_the_result_invalid(
 ) -> None:
     """Here because the processes are told other thresholds than the accuracy pass had."""
     monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
-    monkeypatch.setattr("edgeexit.measure.protocol.RunnerSpec.of", _never_early)
+    monkeypatch.setattr("edgeexit.measure.protocol.RunnerSpec.from_runner", _never_early)
     changed = edgeexit.bench(open_bundle(compiled, balanced), samples, preset="tiny")
     assert "invalid" == changed.validity.status
     assert "left at another exit" in changed.validity.reasons[0]

@@ -16,9 +16,10 @@ from edgeexit.measure.statistics import (
     Interval,
     binomial_cdf,
     block_bootstrap_intervals,
+    coefficient_of_variation,
     count_samples_for_bound,
     early_stopping_bound,
-    lag1,
+    lag1_autocorrelation,
     mean_interval,
     mixture_interval,
     nearest_rank,
@@ -28,7 +29,6 @@ from edgeexit.measure.statistics import (
     regularized_beta,
     t_quantile,
     tukey_outliers,
-    variation,
 )
 
 _SHARES = np.array([0.9, 0.08, 0.02])
@@ -189,7 +189,7 @@ def test_one_process_gives_no_interval() -> None:
     assert mean_interval([1.0]) is None
     assert ratio_interval([1.0], [2.0], paired=True)[1] is None
     assert mixture_interval(np.ones((1, 2)), np.array([5, 5])) is None
-    assert variation([1.0]) is None
+    assert coefficient_of_variation([1.0]) is None
 
 
 def test_equal_values_have_a_degenerate_interval() -> None:
@@ -202,9 +202,9 @@ def test_equal_values_have_a_degenerate_interval() -> None:
 
 def test_neighbours_that_resemble_each_other_correlate() -> None:
     """Lag-1 autocorrelation: near one for a slow drift, below zero for an alternation, nothing for a constant."""
-    assert (lag1(np.arange(1000)) or 0.0) > 0.99
-    assert (lag1(np.array([1.0, 2.0] * 50)) or 0.0) < -0.9
-    assert lag1(np.ones(10)) is None
+    assert (lag1_autocorrelation(np.arange(1000)) or 0.0) > 0.99
+    assert (lag1_autocorrelation(np.array([1.0, 2.0] * 50)) or 0.0) < -0.9
+    assert lag1_autocorrelation(np.ones(10)) is None
 
 
 def test_outliers_are_counted_beyond_the_fences() -> None:

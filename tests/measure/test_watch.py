@@ -33,12 +33,12 @@ def test_a_clock_that_drops_in_the_middle_is_seen_and_kept(tmp_path: Path) -> No
         time.sleep(0.5)
         (root / _GPU / "cur_freq").write_text("1020000000")
     replicates = [_replicate(start_s, time.monotonic())]
-    device, validity = watch.device(replicates)
+    device, validity = watch.describe_device(replicates)
 
     assert "invalid" == validity.status
     assert any("17000000.gpu, which was fixed, moved between 306 and 1020 MHz" in r for r in validity.reasons)
     place = next(i for i, channel in enumerate(device.channels) if channel.name == "17000000.gpu")
-    times_s, values = watch.raw(replicates)[f"state_{place}"]
+    times_s, values = watch.collect_raw_arrays(replicates)[f"state_{place}"]
     assert {306e6, 1020e6} == set(values.tolist())
     assert 0.0 <= times_s[0] < times_s[-1] < 5.0
     assert (306e6, 1020e6) == (device.channels[place].low, device.channels[place].high)
@@ -52,7 +52,7 @@ def test_a_clock_that_drops_in_the_last_pass_is_seen(tmp_path: Path) -> None:
         time.sleep(0.8)
         (root / _GPU / "cur_freq").write_text("306000000")
         time.sleep(0.5)
-    _, validity = watch.device([_replicate(start_s, time.monotonic())])
+    _, validity = watch.describe_device([_replicate(start_s, time.monotonic())])
 
     assert any("17000000.gpu, which was fixed, moved between 306 and 1020 MHz" in r for r in validity.reasons)
 
@@ -66,7 +66,7 @@ def test_what_happened_while_nothing_was_timed_is_kept_and_not_judged(tmp_path: 
         time.sleep(0.3)
         start_s = time.monotonic()
         time.sleep(0.3)
-    device, validity = watch.device([_replicate(start_s, time.monotonic())])
+    device, validity = watch.describe_device([_replicate(start_s, time.monotonic())])
 
     assert not any("17000000.gpu" in reason for reason in validity.reasons)
     assert next(channel for channel in device.channels if channel.name == "17000000.gpu").low == 1020e6
@@ -82,6 +82,6 @@ def test_a_recorder_that_cannot_start_is_a_doubt(tmp_path: Path, monkeypatch: py
     watch = MachineMonitor(plant(tmp_path, jetson_orin_nano()))
     with watch.recording():
         pass
-    _, validity = watch.device([_replicate(0.0, 1.0)])
+    _, validity = watch.describe_device([_replicate(0.0, 1.0)])
 
     assert "the state between the snapshots is not known: no process" in validity.reasons

@@ -47,7 +47,7 @@ def made_result(exits: int, seed: int = 0) -> BenchResult:
     return BenchResult(
         run_id=f"run{seed}", created="2026-01-01T00:00:00+00:00", tool=Tool("0.0", None), device=_DEVICE,
         subject=_subject(exits, thresholds), workload=_WORKLOAD, validity=ValidityReport("suspect", REASONS),
-        notes=tuple(collect_notes(measured, latency)), accuracy=decisions.accuracy(), latency=latency, paced=None,
+        notes=tuple(collect_notes(measured, latency)), accuracy=decisions.compute_accuracy(), latency=latency, paced=None,
         paced_reason="not asked for", cold=None, cold_reason="not asked for", energy=None, energy_reason="no meter", cache=None,
         cache_reason="not asked for", raw=collect_raw_arrays(measured) | rounds,
     )  # fmt: skip

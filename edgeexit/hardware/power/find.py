@@ -36,7 +36,7 @@ def find_power_meter(
         raise InputError(msg)
     rejected: list[RejectedMeter] = []
     for name in ADAPTERS if only is None else (only,):
-        found = _try(name, root, nvml)
+        found = _try_meter(name, root, nvml)
         if isinstance(found, PowerMeter):
             found.adapter, found.rejected = name, tuple(rejected)
             return found
@@ -46,7 +46,7 @@ def find_power_meter(
 
 def find_power_meters(root: Path = ROOT, *, nvml: Callable[[], Nvml] | None = None) -> list[PowerMeter]:
     """Every power meter that gave a value, the best first: their scopes differ, so they are read side by side and never added."""
-    found = [_try(name, root, nvml) for name in ADAPTERS]
+    found = [_try_meter(name, root, nvml) for name in ADAPTERS]
     rejected = tuple(meter for meter in found if isinstance(meter, RejectedMeter))
     present: list[PowerMeter] = []
     for name, meter in zip(ADAPTERS, found, strict=True):
@@ -56,7 +56,7 @@ def find_power_meters(root: Path = ROOT, *, nvml: Callable[[], Nvml] | None = No
     return present
 
 
-def _try(name: str, root: Path, nvml: Callable[[], Nvml] | None) -> PowerMeter | RejectedMeter:
+def _try_meter(name: str, root: Path, nvml: Callable[[], Nvml] | None) -> PowerMeter | RejectedMeter:
     finders: dict[str, Callable[[], PowerMeter]] = {
         "ina": lambda: find_ina(root),
         "rapl": lambda: find_rapl(root),

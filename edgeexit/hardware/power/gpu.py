@@ -61,13 +61,13 @@ def find_nvml(root: Path, nvml: Callable[[], Nvml] | None = None) -> NvmlMeter:
     make = nvml or Nvml
     opened = make()
     try:
-        count = _count(opened)
+        count = _count_gpus(opened)
     finally:
         opened.close()
     return NvmlMeter(_make_capability(count), make)
 
 
-def _count(nvml: Nvml) -> int:
+def _count_gpus(nvml: Nvml) -> int:
     """The number of GPUs, the first of which has an energy counter that moves."""
     start = nvml.energy_j(0) if nvml.count() else None
     if start is None:

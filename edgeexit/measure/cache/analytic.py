@@ -8,13 +8,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
+
 from edgeexit.graph.onnx_files import load_binary
 from edgeexit.hardware.profiles import Cache
 from edgeexit.measure.cache.report import WorkingSet
 
 if TYPE_CHECKING:
-    import onnx
-
     from edgeexit.bundle import Bundle
 
 
@@ -37,8 +37,6 @@ def _make_working_set(k: int, weights: int, made: Sequence[int | None], caches: 
 
 def _count_activation_bytes(file: Path) -> int | None:
     """Size of everything that the nodes of one stage make, at batch 1; None where a shape is not known."""
-    import onnx
-
     model = onnx.shape_inference.infer_shapes(load_binary(file))
     graph = model.graph
     values = {v.name: v for v in (*graph.value_info, *graph.output)}
@@ -55,8 +53,6 @@ def _count_activation_bytes(file: Path) -> int | None:
 
 def _count_tensor_bytes(value: onnx.ValueInfoProto | None) -> int | None:
     """Of one tensor; a named dimension is the batch, which is 1."""
-    import onnx
-
     if value is None or not value.type.HasField("tensor_type") or not value.type.tensor_type.elem_type:
         return None
     kind = value.type.tensor_type

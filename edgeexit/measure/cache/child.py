@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeexit.runtime import load
+
 _X86_64 = bytes.fromhex(
     "4889f0"  # mov rax, rsi      the request and its arguments
     "4889fa"  # mov rdx, rdi      what to answer on a bare CPU
@@ -72,10 +74,10 @@ def main(plan_file: str) -> None:
     gc.disable()
     request(_START)
     for region in plan["regions"]:  # so that the first region finds the caches as the others do
-        _warm(runs.of(region), feed, plan["warmups"])
+        _warm(runs.get_call(region), feed, plan["warmups"])
     _read_all(feed)
     for region in plan["regions"]:
-        _collect(request, region["name"], runs.of(region), feed, plan["warmups"])
+        _collect(request, region["name"], runs.get_call(region), feed, plan["warmups"])
     request(_STOP)
 
 
@@ -106,12 +108,10 @@ class _Runs:
     """Work of a measured region: leaving at a forced exit, the mixture at some thresholds, or the backbone."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
-        from edgeexit.runtime import load
-
         self._runner = load(plan["bundle"], **plan["settings"])
         self._backbone = self._runner.backbone() if any(r["kind"] == "backbone" for r in plan["regions"]) else None
 
-    def of(self, region: dict[str, Any]) -> Callable[[Any], object]:
+    def get_call(self, region: dict[str, Any]) -> Callable[[Any], object]:
         """A callable that runs one input."""
         if region["kind"] == "backbone":
             assert self._backbone is not None

@@ -131,7 +131,7 @@ def simulate(
     if missing:
         msg = f"callgrind wrote no counts for {', '.join(missing)}; it wrote {sorted(counts)}."
         raise InternalError(msg)
-    return tuple(_call(region.name, counts[region.name], len(feed)) for region in regions)
+    return tuple(_parse_call(region.name, counts[region.name], len(feed)) for region in regions)
 
 
 def _repeat_samples(samples: Sequence[Any]) -> list[Any]:
@@ -245,7 +245,7 @@ def _read_dump(path: Path) -> tuple[str, dict[str, int]]:
     return name.group(1).strip(), dict(zip(names, values + [0] * (len(names) - len(values)), strict=False))
 
 
-def _call(name: str, counts: Mapping[str, int], inferences: int) -> CallCache:
+def _parse_call(name: str, counts: Mapping[str, int], inferences: int) -> CallCache:
     if set(counts) < set(_EVENTS):
         msg = f"callgrind counted {', '.join(counts)} instead of {', '.join(_EVENTS)}."
         raise InternalError(msg)

@@ -32,7 +32,7 @@ def align(trace: Trace, windows: Sequence[Window], expected_offset_s: float | No
         windows: on ours; their idle lengths differ, so that only one shift fits.
         expected_offset_s: the shift if both clocks were right, or None when the log's clock has an origin of its own.
     """
-    times_s, power_w = trace.curve(trace.capability.subject)
+    times_s, power_w = trace.sum_channels(trace.capability.subject)
     if times_s.size < 2:
         return ClockOffset(None, "the external meter's log has no readings")
     low, high = _compute_shift_range(times_s, windows, expected_offset_s)

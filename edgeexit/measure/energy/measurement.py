@@ -61,7 +61,7 @@ def measure_energy(
     plan = options.make_schedule(recorders)
     windows, readings = _record_while(recorders, lambda: run_windows(calls, plan, options.clock, progress))
     reports = [
-        _report(r, found, windows, list(calls), shares=shares, rejected=rejected)
+        _build_report(r, found, windows, list(calls), shares=shares, rejected=rejected)
         for r, found in zip(recorders, readings, strict=True)
     ]
     main = next((report for report in reports if report.reason is None), reports[0])
@@ -87,9 +87,9 @@ def _record_while(
     windows: list[Window] = []
     with ExitStack() as started:
         for place, recorder in enumerate(recorders):
-            fault = _start(recorder)
+            fault = _start_recorder(recorder)
             if fault is None:
-                started.callback(_stop, recorder, place, found)
+                started.callback(_stop_recorder, recorder, place, found)
             else:
                 found[place] = fault
         if len(found) < len(recorders):
@@ -97,7 +97,7 @@ def _record_while(
     return windows, [found[place] for place in range(len(recorders))]
 
 
-def _start(recorder: Recorder) -> str | None:
+def _start_recorder(recorder: Recorder) -> str | None:
     """Start it; None, or why it does not start."""
     try:
         recorder.start()
@@ -106,14 +106,14 @@ def _start(recorder: Recorder) -> str | None:
     return None
 
 
-def _stop(recorder: Recorder, place: int, found: dict[int, list[PowerReading] | str]) -> None:
+def _stop_recorder(recorder: Recorder, place: int, found: dict[int, list[PowerReading] | str]) -> None:
     try:
         found[place] = recorder.stop()
     except EdgeExitError as error:
         found[place] = str(error)
 
 
-def _report(
+def _build_report(
     recorder: Recorder,
     readings: Sequence[PowerReading] | str,
     windows: Sequence[Window],
@@ -131,7 +131,7 @@ def _report(
     aligned = align(trace, windows, recorder.expected_offset_s)
     if aligned.offset_s is None:
         return build_empty_report(names, aligned.reason, rejected, trace)
-    shifted = trace.shifted(aligned.offset_s)
+    shifted = trace.shift(aligned.offset_s)
     return build_energy_report(shifted, windows, names, shares=shares, rejected=rejected, notes=(aligned.reason,))
 
 

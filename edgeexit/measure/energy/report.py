@@ -227,8 +227,8 @@ def build_energy_report(
     if unusable is not None:
         return build_empty_report(names, unusable, rejected, trace, notes)
     slices = {name: _make_slices(trace, windows, name) for name in names}
-    step = capability.step if capability.step is not None else trace.observed_step(capability.subject)
-    calls = tuple(_call(name, slices[name], trace, step) for name in names)
+    step = capability.step if capability.step is not None else trace.find_smallest_step(capability.subject)
+    calls = tuple(_build_call_energy(name, slices[name], trace, step) for name in names)
     idle = [p.power_w for w in windows if w.name == IDLE and (p := _compute_power(trace, w)) is not None]
     idle_w = float(np.mean(idle)) if idle else None
     drift = (idle[-1] - idle[0]) / idle_w if len(idle) > 1 and idle_w else None
@@ -258,16 +258,16 @@ def _explain_unusable(trace: Trace) -> str | None:
     subject = trace.capability.subject
     if not subject:
         return f"{trace.capability.name} has no total and no rail that computing alone moves"
-    readings, name = len(trace.curve(subject)[0]), " + ".join(subject)
+    readings, name = len(trace.sum_channels(subject)[0]), " + ".join(subject)
     if readings < 2:
         return f"{name} gave {readings} readings"
-    if trace.observed_step(subject) is None:
+    if trace.find_smallest_step(subject) is None:
         return f"{name} showed one and the same value in {readings} readings: it is stuck, or the load is below its resolution"
     return None
 
 
 def _compute_power(trace: Trace, window: Window) -> MeanPower | None:
-    return trace.mean_power(trace.capability.subject, window.start_s, window.end_s)
+    return trace.compute_mean_power(trace.capability.subject, window.start_s, window.end_s)
 
 
 def _make_slices(trace: Trace, windows: Sequence[Window], name: str) -> list[_Slice]:
@@ -280,7 +280,7 @@ def _make_slices(trace: Trace, windows: Sequence[Window], name: str) -> list[_Sl
     return found
 
 
-def _call(name: str, slices: list[_Slice], trace: Trace, step: float | None) -> CallEnergy:
+def _build_call_energy(name: str, slices: list[_Slice], trace: Trace, step: float | None) -> CallEnergy:
     if not slices:
         reason = "too few readings fell into its windows: they were too short for this meter"
         return CallEnergy.unmeasured(name, reason)
@@ -306,13 +306,13 @@ def _call(name: str, slices: list[_Slice], trace: Trace, step: float | None) -> 
 def _is_below_floor(slices: list[_Slice], trace: Trace, step: float | None) -> str | None:
     """Net power must stand out of the meter's steps."""
     net_w = float(np.mean([s.active.power_w - s.idle_w for s in slices]))
-    floor_w = _FLOOR_STEPS * _step_w(slices, trace, step)
+    floor_w = _FLOOR_STEPS * _compute_step_w(slices, trace, step)
     if net_w >= floor_w:
         return None
     return f"no net energy: power rose by {net_w:.3g} W over idle, less than {_FLOOR_STEPS} resolution steps of the meter ({floor_w:.3g} W)"
 
 
-def _step_w(slices: list[_Slice], trace: Trace, step: float | None) -> float:
+def _compute_step_w(slices: list[_Slice], trace: Trace, step: float | None) -> float:
     """The meter's step as power: a counter's step in J spreads over the window."""
     if step is None:
         return 0.0
@@ -325,7 +325,7 @@ def _compute_uncertainty(slices: list[_Slice], trace: Trace, step: float | None)
     drift_w = float(np.mean([abs(s.after.power_w - s.before.power_w) for s in slices]))
     quantum = 1.0 if trace.capability.kind == "counter" else 0.5
     return EnergyUncertainty(
-        quantisation_j=quantum * _step_w(slices, trace, step) * per_inference_s,
+        quantisation_j=quantum * _compute_step_w(slices, trace, step) * per_inference_s,
         sampling_j=sampling_w * per_inference_s,
         idle_j=drift_w / 2 * per_inference_s,
         offset_j=_estimate_offset(trace) * per_inference_s,
@@ -344,7 +344,7 @@ def _estimate_offset(trace: Trace) -> float:
 def _compute_rail_powers(slices: list[_Slice], trace: Trace) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in trace.capability.names:
-        powers = [trace.mean_power([name], s.window.start_s, s.window.end_s) for s in slices]
+        powers = [trace.compute_mean_power([name], s.window.start_s, s.window.end_s) for s in slices]
         energies = [p.power_w * s.per_inference_s for p, s in zip(powers, slices, strict=True) if p is not None]
         if energies:
             found[name] = float(np.mean(energies))

@@ -58,7 +58,7 @@ class Trace:
         """Median time between readings, s; NaN below two."""
         return float(np.median(np.diff(self.times_s))) if len(self.times_s) > 1 else math.nan
 
-    def curve(self, names: Sequence[str]) -> tuple[Floats, Floats]:
+    def sum_channels(self, names: Sequence[str]) -> tuple[Floats, Floats]:
         """Times [m] and the sum of some channels [m], readings with a NaN left out; counters are unwrapped, J since the first."""
         columns = [self.capability.names.index(name) for name in names]
         chosen = self.values[:, columns]
@@ -69,19 +69,19 @@ class Trace:
             chosen = np.stack([unwrap(chosen[:, i], range_j) for i, range_j in enumerate(ranges)], axis=1)
         return times_s, chosen.sum(axis=1)
 
-    def shifted(self, seconds: float) -> Trace:
+    def shift(self, seconds: float) -> Trace:
         """The same readings, `seconds` later."""
         return replace(self, times_s=self.times_s + seconds)
 
-    def mean_power(self, names: Sequence[str], start_s: float, end_s: float) -> MeanPower | None:
+    def compute_mean_power(self, names: Sequence[str], start_s: float, end_s: float) -> MeanPower | None:
         """Mean power of the sum of some channels in a window; None where too few readings lie in it."""
-        times_s, values = self.curve(names)
+        times_s, values = self.sum_channels(names)
         measure = _average_counter if self.capability.kind == "counter" else _average_samples
         return measure(times_s, values, start_s, end_s)
 
-    def observed_step(self, names: Sequence[str]) -> float | None:
+    def find_smallest_step(self, names: Sequence[str]) -> float | None:
         """The smallest change that was seen, in the meter's unit; None where nothing changed."""
-        _, values = self.curve(names)
+        _, values = self.sum_channels(names)
         changes = np.abs(np.diff(values))
         moved = changes[changes > 1e-9]
         return float(moved.min()) if moved.size else None

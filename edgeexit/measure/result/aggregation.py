@@ -1,4 +1,4 @@
-"""From samples to figures: strata first, then the mixture.
+"""From samples to figures: each exit by itself first, then the mixture.
 
 An early-exit network's latency has one mode per exit. Its mean is taken over the data set, Σ share · mean of the exit, with the
 shares of the accuracy pass, so that which samples a short run happened to draw does not move it. The percentiles are those of the
@@ -17,13 +17,13 @@ from edgeexit.measure.result.parts import PERCENTILES, Latency, Percentile
 from edgeexit.measure.statistics import (
     Interval,
     block_bootstrap_intervals,
+    coefficient_of_variation,
     early_stopping_bound,
-    lag1,
+    lag1_autocorrelation,
     mean_interval,
     mixture_interval,
     nearest_rank,
     tukey_outliers,
-    variation,
 )
 from edgeexit.measure.timing import TimedSamples
 
@@ -42,20 +42,20 @@ class TimingSeries:
     samples: TimedSamples
     exits: NDArray[np.integer] | None = None
 
-    def stratum(self, exit: int) -> NDArray[np.float64]:
+    def select_exit(self, exit: int) -> NDArray[np.float64]:
         """The samples that left at this exit, seconds."""
         values = self.samples.values_s
         return values if self.exits is None else values[self.exits == exit]
 
-    def where(self, keep: NDArray[np.bool_]) -> TimingSeries:
+    def filter(self, keep: NDArray[np.bool_]) -> TimingSeries:
         """The samples where `keep`, bool [n], is true."""
         samples = TimedSamples(self.samples.values_s[keep], self.samples.blocks[keep])
         return TimingSeries(samples, None if self.exits is None else self.exits[keep])
 
-    def only(self, exit: int) -> TimingSeries:
+    def restrict_to_exit(self, exit: int) -> TimingSeries:
         """The samples that left at this exit, now all of one kind."""
         assert self.exits is not None
-        return TimingSeries(self.where(self.exits == exit).samples)
+        return TimingSeries(self.filter(self.exits == exit).samples)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def compute_exit_times(
     means, medians = (np.full((len(variants), exits), np.nan) for _ in range(2))
     for p, variant in enumerate(variants):
         for k in range(exits):
-            values = variant.stratum(k + 1)
+            values = variant.select_exit(k + 1)
             if len(values):
                 means[p, k], medians[p, k] = values.mean(), nearest_rank(values, 50.0)
             elif stand_in is not None:
@@ -102,22 +102,24 @@ def compute_latency(
         seed: random seed of the resampling.
     """
     weights = np.ones(1, np.int64) if counts is None else counts
-    shares, strata = weights / weights.sum(), compute_exit_times(variants, len(weights), stand_in)
-    mean_s, typical_s = _weight_by_share(strata.means, shares), _weight_by_share(strata.medians, shares)
+    shares, exit_times = weights / weights.sum(), compute_exit_times(variants, len(weights), stand_in)
+    mean_s, typical_s = _weight_by_share(exit_times.means, shares), _weight_by_share(exit_times.medians, shares)
     pooled = np.concatenate([variant.samples.values_s for variant in variants])
     outliers = [tukey_outliers(values) for values in _pool_exit_samples(variants, len(weights)) if len(values)]
     return Latency(
         n=len(pooled),
         mean_s=float(mean_s.mean()),
         mean_ci95=mean_interval(mean_s),
-        mean_new_data_ci95=None if counts is None else mixture_interval(np.nan_to_num(strata.means), counts, seed=seed),
+        mean_new_data_ci95=None
+        if counts is None
+        else mixture_interval(np.nan_to_num(exit_times.means), counts, seed=seed),
         typical_s=float(typical_s.mean()),
         min_s=float(pooled.min()),
         iqr_s=nearest_rank(pooled, 75.0) - nearest_rank(pooled, 25.0),
         percentiles=compute_percentiles(pooled, _collect_blocks(variants), seed),
         process_mean_s=tuple(map(float, mean_s)),
         process_typical_s=tuple(map(float, typical_s)),
-        between_process_cv=variation(typical_s),
+        between_process_cv=coefficient_of_variation(typical_s),
         lag1=_compute_lag1(variants, int(np.argmax(weights)) + 1),
         outliers_mild=sum(mild for mild, _ in outliers),
         outliers_severe=sum(severe for _, severe in outliers),
@@ -131,7 +133,7 @@ def _weight_by_share(figures: NDArray[np.float64], shares: NDArray[np.float64]) 
 
 
 def _pool_exit_samples(variants: Sequence[TimingSeries], exits: int) -> list[NDArray[np.float64]]:
-    return [np.concatenate([variant.stratum(k + 1) for variant in variants]) for k in range(exits)]
+    return [np.concatenate([variant.select_exit(k + 1) for variant in variants]) for k in range(exits)]
 
 
 def _collect_blocks(variants: Sequence[TimingSeries]) -> list[NDArray[np.float64]]:
@@ -158,14 +160,14 @@ def compute_percentiles(
 
 
 def _compute_lag1(variants: Sequence[TimingSeries], exit: int) -> float | None:
-    found = [value for variant in variants if (value := lag1(variant.stratum(exit))) is not None]
+    found = [value for variant in variants if (value := lag1_autocorrelation(variant.select_exit(exit))) is not None]
     return float(np.mean(found)) if found else None
 
 
 def split_even_odd(variant: TimingSeries) -> tuple[TimingSeries, TimingSeries]:
     """The even and the odd rounds of a variant: the same thing measured twice, interleaved."""
     odd = variant.samples.blocks % 2 == 1
-    return variant.where(~odd), variant.where(odd)
+    return variant.filter(~odd), variant.filter(odd)
 
 
 def compute_thirds_ratio(variant: TimingSeries, counts: NDArray[np.int64] | None = None) -> float | None:
@@ -175,7 +177,7 @@ def compute_thirds_ratio(variant: TimingSeries, counts: NDArray[np.int64] | None
     if third < 1:
         return None
     weights = np.ones(1, np.int64) if counts is None else counts
-    ends = [variant.where(rounds < third), variant.where(rounds > rounds.max() - third)]
+    ends = [variant.filter(rounds < third), variant.filter(rounds > rounds.max() - third)]
     first, last = _weight_by_share(compute_exit_times(ends, len(weights)).medians, weights / weights.sum())
     return float(last / first)
 
@@ -183,4 +185,4 @@ def compute_thirds_ratio(variant: TimingSeries, counts: NDArray[np.int64] | None
 def thin_series(variants: Mapping[int, TimingSeries], most: int) -> dict[int, TimingSeries]:
     """At most `most` samples of each variant, evenly spread, for the raw file."""
     steps = {key: max(1, -(-len(variant.samples) // most)) for key, variant in variants.items()}
-    return {key: variant.where(np.arange(len(variant.samples)) % steps[key] == 0) for key, variant in variants.items()}
+    return {key: variant.filter(np.arange(len(variant.samples)) % steps[key] == 0) for key, variant in variants.items()}

@@ -74,15 +74,15 @@ class RawMeasurement:
         """Share of the data set that leaves at each exit, float64 [N]."""
         return self.decisions.counts / len(self.decisions.exits)
 
-    def mixtures(self, name: str = "mixture") -> list[TimingSeries]:
+    def list_mixtures(self, name: str = "mixture") -> list[TimingSeries]:
         """The early-exit variant of every process."""
-        return [r.mixed(name, self.decisions.exits) for r in self.replicates]
+        return [r.series_by_exit(name, self.decisions.exits) for r in self.replicates]
 
-    def forced(self) -> list[Latency]:
+    def compute_forced_latencies(self) -> list[Latency]:
         """The latency of each forced exit, from the first."""
         return [compute_latency([r.series(f"forced_{k + 1}") for r in self.replicates]) for k in range(self.exits)]
 
-    def forced_strata(self) -> ProcessExitTimes:
+    def compute_forced_exit_times(self) -> ProcessExitTimes:
         """Means and medians of the forced exits in every process."""
         each = [
             compute_exit_times([r.series(f"forced_{k + 1}") for r in self.replicates], 1) for k in range(self.exits)
@@ -92,7 +92,7 @@ class RawMeasurement:
 
 def build_latency_report(measured: RawMeasurement) -> LatencyReport:
     """The latency report."""
-    replicates, forced = measured.replicates, measured.forced()
+    replicates, forced = measured.replicates, measured.compute_forced_latencies()
     mixture = _compute_mixture(measured, "mixture")
     backbone = compute_latency([r.series("backbone") for r in replicates])
     predicted_s = float(measured.shares @ [f.typical_s for f in forced])
@@ -117,19 +117,21 @@ def build_latency_report(measured: RawMeasurement) -> LatencyReport:
 
 
 def _compute_mixture(measured: RawMeasurement, name: str) -> Latency:
-    return compute_latency(measured.mixtures(name), measured.decisions.counts, measured.forced_strata(), measured.seed)
+    return compute_latency(
+        measured.list_mixtures(name), measured.decisions.counts, measured.compute_forced_exit_times(), measured.seed
+    )
 
 
 def _collect_natural_samples(measured: RawMeasurement, exit: int) -> Latency | None:
     """The samples of the mixture that left at this exit; None where some process had none."""
-    variants = measured.mixtures()
-    keep = [variant for variant in variants if len(variant.stratum(exit))]
-    return compute_latency([variant.only(exit) for variant in keep]) if len(keep) == len(variants) else None
+    variants = measured.list_mixtures()
+    keep = [variant for variant in variants if len(variant.select_exit(exit))]
+    return compute_latency([variant.restrict_to_exit(exit) for variant in keep]) if len(keep) == len(variants) else None
 
 
 def _compute_noise_floor(measured: RawMeasurement) -> Comparison:
-    even, odd = zip(*map(split_even_odd, measured.mixtures()), strict=True)
-    stand_in = measured.forced_strata()
+    even, odd = zip(*map(split_even_odd, measured.list_mixtures()), strict=True)
+    stand_in = measured.compute_forced_exit_times()
     first, second = (compute_latency(side, measured.decisions.counts, stand_in) for side in (even, odd))
     return compare_processes(first.processes, second.processes, paired=True)
 
@@ -138,7 +140,7 @@ def build_against_report(measured: RawMeasurement, report: LatencyReport) -> tup
     """The latency of what is measured against, and the early exit compared with it; None where there is nothing."""
     if measured.other is None:
         return None
-    variants = [r.mixed("against", measured.other) for r in measured.replicates]
+    variants = [r.series_by_exit("against", measured.other) for r in measured.replicates]
     other = compute_latency(variants, np.bincount(measured.other - 1).astype(np.int64), seed=measured.seed)
     return other, compare_processes(other.processes, report.mixture.processes, paired=True)
 
@@ -150,7 +152,7 @@ def build_audit_report(replicates: Sequence[ProcessResult]) -> CachingAudit:
     return CachingAudit(min(int(r.arrays["audit.inputs"][0]) for r in replicates), unique, same, comparison)
 
 
-def audit_findings(audit: CachingAudit | None) -> Iterator[Finding]:
+def find_audit_faults(audit: CachingAudit | None) -> Iterator[Finding]:
     """Answers that come sooner for an input seen just before were not computed again, or their input was kept."""
     if audit is not None and audit.comparison.verdict == "FASTER" and audit.comparison.typical.value < _LEAST_SAME:
         yield (
@@ -201,7 +203,7 @@ def find_measurement_faults(measured: RawMeasurement, report: LatencyReport) -> 
             yield "suspect", f"{name} differs by {latency.between_process_cv:.1%} between processes (1 sigma)"
     drifts = [
         d
-        for variant in measured.mixtures()
+        for variant in measured.list_mixtures()
         if (d := compute_thirds_ratio(variant, measured.decisions.counts)) is not None
     ]
     if drifts and abs(float(np.median(drifts)) - 1.0) > _MOST_DRIFT:
@@ -217,7 +219,7 @@ def _count_differing(measured: RawMeasurement, replicate: ProcessResult) -> int:
         expected[f"forced_{exit}"] = exit
     if measured.other is not None:
         expected["against"] = measured.other[replicate.places]
-    return sum(replicate.differing(name, exits) for name, exits in expected.items())
+    return sum(replicate.count_differing_exits(name, exits) for name, exits in expected.items())
 
 
 def collect_notes(measured: RawMeasurement, report: LatencyReport) -> Iterator[str]:
@@ -252,7 +254,7 @@ def _compute_relative_half_width(latency: Latency) -> float | None:
 def collect_raw_arrays(measured: RawMeasurement) -> dict[str, NDArray[Any]]:
     """The arrays of the raw file: at most 10,000 samples of each variant and process, and the accuracy pass."""
     variants = {
-        "mixture": dict(enumerate(measured.mixtures())),
+        "mixture": dict(enumerate(measured.list_mixtures())),
         "backbone": {p: r.series("backbone") for p, r in enumerate(measured.replicates)},
     }
     raw: dict[str, NDArray[Any]] = {}

@@ -25,7 +25,7 @@ from edgeexit.measure.cache.report import CacheResult
 from edgeexit.measure.cache.sweep import CacheSweep
 from edgeexit.measure.consistency import find_length_faults, find_value_faults
 from edgeexit.measure.energy.report import EnergyReport
-from edgeexit.measure.records import Record, bench_records, make_data_frame
+from edgeexit.measure.records import Record, make_bench_records, make_data_frame
 from edgeexit.measure.result.parts import (
     Accuracy,
     CachingAudit,
@@ -39,7 +39,7 @@ from edgeexit.measure.result.parts import (
     ValidityReport,
     Workload,
 )
-from edgeexit.measure.summary import bench_summary
+from edgeexit.measure.summary import summarize_bench
 from edgeexit.util.archives import read_archive
 from edgeexit.util.atomic import replace_atomically, write_text
 from edgeexit.util.display import Summarised, Summary
@@ -108,7 +108,7 @@ class BenchResult(Summarised):
     raw: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def _summary(self) -> Summary:
-        return bench_summary(self)
+        return summarize_bench(self)
 
     def to_document(self) -> dict[str, Any]:
         """A JSON-able object of schema `edgeexit.bench/1`, without the raw samples."""
@@ -120,7 +120,7 @@ class BenchResult(Summarised):
 
     def to_records(self) -> list[Record]:
         """One flat record per measurement (early exit, backbone, every exit, ...), times in seconds; see `edgeexit.measure.records`."""
-        return bench_records(self)
+        return make_bench_records(self)
 
     def to_pandas(self) -> Any:
         """The records as a pandas.DataFrame.
