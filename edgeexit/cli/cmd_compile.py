@@ -130,7 +130,7 @@ def _print(bundle: Bundle) -> None:
     print_tables([_make_stages_table(bundle)])
     worst = max(checked.staged_error, checked.fused_error)
     inputs = units.format_count(checked.random_inputs + checked.given_inputs, "input")
-    print_text(f"Verified on {inputs}: largest difference {worst:.1e} of the largest logit.")
+    print_text(f"Verified on {inputs}: largest difference {units.scientific(worst)} of the largest logit.")
     print_list(checked.remarks(manifest.precision))
     for line in format_data_lines(manifest.preprocess, manifest.class_names, manifest.reference):
         print_text(f"{line[0].upper()}{line[1:]}.")

@@ -57,7 +57,7 @@ def _print(result: DemoResult, keep: Path | None) -> None:
             "accuracy",
             *(format_share_with_interval(a, result.samples) for a in (result.accuracy, result.backbone_accuracy)),
         ),
-        ("drop", f"{result.drop_points:.2f} ± {result.drop_room_points:.2f} points", ""),
+        ("drop", f"{units.fixed(result.drop_points, 2)} ± {units.fixed(result.drop_room_points, 2)} points", ""),
         ("mean latency", units.seconds(result.test_mean_s), units.seconds(result.backbone_mean_s)),
         ("p99 latency", units.seconds(result.test_p99_s), units.seconds(result.backbone_p99_s)),
         ("leave at exit 1, 2", rates, "all at 2"),
@@ -65,7 +65,10 @@ def _print(result: DemoResult, keep: Path | None) -> None:
     title = f"BranchyNet-LeNet on {result.samples} digits it has never seen, {result.device}"
     promise = (
         ("target", result.target),
-        ("threshold", f"{', '.join(f'{t:.4g}' for t in result.thresholds)} {result.unit} ({result.criterion})"),
+        (
+            "threshold",
+            f"{', '.join(map(units.significant, result.thresholds))} {result.unit} ({result.criterion})",
+        ),
         ("predicted mean", units.seconds(result.predicted_mean_s)),
         ("measured mean", units.seconds(result.measured_mean_s)),
         ("noise floor", units.percent(result.noise_floor, 1)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeexit.cli.common import Json, emit
+from edgeexit.util import units
 
 if TYPE_CHECKING:
     from edgeexit.hardware.profiles import DeviceProfile, TensorRt
@@ -129,7 +130,11 @@ def _format_power(profile: DeviceProfile) -> str:
 
 
 def _format_tensorrt(table: TensorRt) -> str:
-    share = f"{table.workspace_share:.0%} of the memory" if table.workspace_share is not None else "TensorRT's own"
+    share = (
+        f"{units.compact_percent(table.workspace_share, 0)} of the memory"
+        if table.workspace_share is not None
+        else "TensorRT's own"
+    )
     lines = [
         f"optimisation level {table.optimization_level}, {table.aux_streams} auxiliary streams",
         f"most scratch of a stage: {share}",

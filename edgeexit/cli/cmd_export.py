@@ -12,6 +12,7 @@ import typer
 from edgeexit.cli.common import Json, emit, parse_numbers, redirect_user_output
 from edgeexit.cli.data import NewClassNames, NewPreprocessing
 from edgeexit.errors import InputError
+from edgeexit.util import units
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -201,5 +202,5 @@ def _print(exported: Exported, found: WeightsLocation) -> None:
         print_text(f"Checkpoint: {found}.")
     count = format_count(len(exported.exits), "exit")
     print_result(f"{exported.path}: {count} ({', '.join(exported.exits)}), input {shapes}, opset {exported.opset}")
-    share = f"{exported.largest_difference:.1e} of the largest logit"
+    share = f"{units.scientific(exported.largest_difference)} of the largest logit"
     print_text(f"Largest difference from eager over {exported.checked_inputs} random batches: {share}")

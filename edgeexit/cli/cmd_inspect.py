@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeexit.cli.common import Json, Verify, emit
+from edgeexit.util import units
 
 if TYPE_CHECKING:
     from edgeexit.report.bundle_facts import BundleFacts
@@ -82,6 +83,6 @@ def _make_heading(facts: BundleFacts) -> Iterator[str]:
     yield from facts.data_lines()
     yield (
         f"verified on {verified.random_inputs} random and {verified.given_inputs} given inputs: largest error "
-        f"staged {verified.staged_error:.1e}, fused {verified.fused_error:.1e} of the largest logit"
+        f"staged {units.scientific(verified.staged_error)}, fused {units.scientific(verified.fused_error)} of the largest logit"
     )
     yield from verified.remarks(facts.precision)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeexit.cli.kept import describe_active_calibration
 from edgeexit.errors import InputError
+from edgeexit.util import units
 
 if TYPE_CHECKING:
     from edgeexit.data import Dataset, DataSource
@@ -114,7 +115,7 @@ def _classify_sample(part: Dataset, i: int, number: int, classify: Callable[[Any
 def _format_cell(value: Any) -> str:
     if value is None:
         return "n/a"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return units.significant(value) if isinstance(value, float) else str(value)
 
 
 def make_predictions_document(runner: Runner, answered: PredictedSamples) -> dict[str, Any]:

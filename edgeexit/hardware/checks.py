@@ -184,7 +184,9 @@ def _check_foreign_load(before: DeviceState, after: DeviceState) -> Iterator[Mac
     cores = max(0.0, after.busy_cpu_s - before.busy_cpu_s - own_s) / (after.monotonic_s - before.monotonic_s)
     busy = cores > _MAX_FOREIGN_CORES
     fix = "end other programs: `top` shows them" if busy else ""
-    yield MachineCheck("other load", "warn" if busy else "ok", f"other processes use {cores:.1f} cores", fix)
+    yield MachineCheck(
+        "other load", "warn" if busy else "ok", f"other processes use {units.fixed(cores, 1)} cores", fix
+    )
 
 
 def _check_memory(state: DeviceState) -> Iterator[MachineCheck]:
@@ -211,7 +213,7 @@ def _check_power(root: Path, find: Callable[[Path], PowerMeter]) -> Iterator[Mac
         reading = meter.read()
     values = zip(meter.capability.names, reading.values, strict=True)
     unit = "J" if meter.capability.kind == "counter" else "W"
-    shown = ", ".join(f"{name} {value:.4g} {unit}" for name, value in values)
+    shown = ", ".join(f"{name} {units.significant(value)} {unit}" for name, value in values)
     found = f"{meter.capability.name}, {meter.capability.subject_scope}: {shown}"
     notes = "; ".join(meter.capability.notes)
     whole = bool(meter.capability.total)

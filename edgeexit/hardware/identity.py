@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgeexit.choices import BACKENDS
 from edgeexit.hardware.sysfs import read_strings, read_text
+from edgeexit.util import units
 
 ROOT = Path("/")
 
@@ -159,4 +160,4 @@ def _read_os_name(root: Path) -> str:
 
 def _read_memory(root: Path) -> str | None:
     found = re.search(r"^MemTotal:\s*(\d+) kB", read_text(root / "proc/meminfo") or "", re.MULTILINE)
-    return f"{int(found.group(1)) / 2**20:.1f} GiB" if found else None
+    return f"{units.fixed(int(found.group(1)) / 2**20, 1)} GiB" if found else None

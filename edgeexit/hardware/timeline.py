@@ -21,6 +21,7 @@ from edgeexit.hardware.power.base import Capability, Channel
 from edgeexit.hardware.power.files import FileMeter, Sensor
 from edgeexit.hardware.sampler import Sampler
 from edgeexit.hardware.validity import Finding, Validity, combine_findings
+from edgeexit.util import units
 
 _RATE_HZ = 10.0
 _MAX_CLOCK_VARIATION = 0.02
@@ -132,7 +133,7 @@ def _find_moved_clocks(clocks: Sequence[Series], fixed: Collection[str]) -> Iter
     for clock in clocks:
         if _compute_variation(clock.values) > _MAX_CLOCK_VARIATION:
             low, high = min(clock.values) / 1e6, max(clock.values) / 1e6
-            moved = f"moved between {low:.0f} and {high:.0f} MHz during the run"
+            moved = f"moved between {units.fixed(low, 0)} and {units.fixed(high, 0)} MHz during the run"
             if clock.name in fixed:
                 yield "invalid", f"clock {clock.name}, which was fixed, {moved}"
             else:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from edgeexit.hardware.clocks import PEAK_OVER_CURRENT, SWAPPING
 from edgeexit.hardware.state import DeviceState
+from edgeexit.util import units
 
 Status: TypeAlias = Literal["valid", "suspect", "invalid"]
 Finding: TypeAlias = tuple[Status, str]
@@ -112,7 +113,7 @@ def _check_temperatures(before: DeviceState, after: DeviceState) -> Iterator[Fin
     name = max(sorted(changes), key=lambda n: abs(changes[n]), default=None)
     if name is not None and abs(changes[name]) > _MAX_TEMPERATURE_CHANGE_C:
         old, new = before.temperatures_c[name], after.temperatures_c[name]
-        yield "suspect", f"temperature of {name} went from {old:.1f} to {new:.1f} °C"
+        yield "suspect", f"temperature of {name} went from {units.fixed(old, 1)} to {units.fixed(new, 1)} °C"
 
 
 def count_foreign_cores(before: DeviceState, after: DeviceState) -> float | None:
@@ -128,7 +129,7 @@ def count_foreign_cores(before: DeviceState, after: DeviceState) -> float | None
 def _check_foreign_load(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
     cores = count_foreign_cores(before, after)
     if cores is not None and cores > _MAX_FOREIGN_CORES:
-        yield "suspect", f"other processes used {cores:.1f} cores on average"
+        yield "suspect", f"other processes used {units.fixed(cores, 1)} cores on average"
 
 
 def _check_steal(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
@@ -137,7 +138,7 @@ def _check_steal(before: DeviceState, after: DeviceState) -> Iterator[Finding]:
         return
     share = (after.steal_cpu_s - before.steal_cpu_s) / elapsed_s / (after.cores_online or 1)
     if share > _MAX_STEAL:
-        yield "suspect", f"the hypervisor took {share:.1%} of the CPU time for others"
+        yield "suspect", f"the hypervisor took {units.compact_percent(share)} of the CPU time for others"
 
 
 def _check_blind_spots(_before: DeviceState, after: DeviceState) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from typing import Any
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.measure.result.bench_result import BenchResult
 from edgeexit.measure.verdict import Comparison, compare_processes
+from edgeexit.util import units
 from edgeexit.util.documents import to_document
 
 _MUST_MATCH: dict[str, Callable[[BenchResult], Any]] = {
@@ -99,7 +100,7 @@ def compare_results(reference: BenchResult, candidate: BenchResult, *, vary: Col
     control = _compare_backbones(reference, candidate, varied)
     if control is not None and control.verdict in {"FASTER", "SLOWER"} and not invalid:
         reason = (
-            f"the backbone, in which nothing differs, took {control.typical.value:.3f} times as long in the second run: "
+            f"the backbone, in which nothing differs, took {units.fixed(control.typical.value, 3)} times as long in the second run: "
             "the machine changed; measure both again, interleaved (edgeexit bench --against)"
         )
         comparison = replace(comparison, verdict="AMBIGUOUS", reasons=(reason,))
@@ -155,7 +156,7 @@ def _format_value(key: str, result: BenchResult) -> str:
         return f"{workload.data} ({workload.data_sha256[:12]})"
     value = _MUST_MATCH[key](result)
     if isinstance(value, tuple):
-        return ", ".join(f"{v:.6g}" for v in value)
+        return ", ".join(units.significant(v, 6) for v in value)
     return "none" if value in (None, "") else str(value)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from edgeexit.errors import MissingExtra
 from edgeexit.measure.result.parts import Latency, PacedSeries, Percentile
 from edgeexit.measure.statistics import Interval
+from edgeexit.util import units
 
 if TYPE_CHECKING:
     from edgeexit.measure.energy.report import CallEnergy
@@ -41,7 +42,7 @@ def _make_settings_columns(result: BenchResult) -> Record:
         "precision": s.precision,
         "threads": s.threads,
         "criterion": s.criterion,
-        "thresholds": " ".join(f"{t:.9g}" for t in s.thresholds),
+        "thresholds": " ".join(units.significant(t, 9) for t in s.thresholds),
         "target": s.target,
         "data": w.data,
         "samples": w.n,

@@ -32,7 +32,7 @@ def summarize_bench(result: BenchResult) -> Summary:
         (quality, f"{units.percent(share)}{_format_shares(interval)}"),
         ("accuracy, backbone", units.percent(accuracy.backbone)),
         ("leave at each exit", " · ".join(units.percent(e.share, 1) for e in accuracy.per_exit)),
-        ("policy", f"{s.criterion}, {' '.join(f'{t:.4g}' for t in s.thresholds)} {s.threshold_unit}"),
+        ("policy", f"{s.criterion}, {' '.join(map(units.significant, s.thresholds))} {s.threshold_unit}"),
         ("settings", f"{s.backend}, {s.mode}, {s.precision}, {units.format_count(s.threads, 'thread')}"),
         (
             "data",

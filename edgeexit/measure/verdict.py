@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from edgeexit.measure.statistics import Interval, ratio_interval
+from edgeexit.util import units
 
 Verdict: TypeAlias = Literal["FASTER", "SLOWER", "SAME", "AMBIGUOUS", "INVALID"]
 
@@ -100,6 +101,7 @@ def _judge_ratios(typical: Ratio, mean: Ratio) -> tuple[str, tuple[str, ...]]:
         reason = f"the typical latency is {verdict} and the mean is {by_mean}: the tails differ"
         return "AMBIGUOUS", (reason,)
     if verdict == "AMBIGUOUS":
-        wide = f"the interval {typical.ci95.low:.3f} to {typical.ci95.high:.3f} holds both sides of 1: measure longer"
+        low, high = (units.fixed(end, 3) for end in (typical.ci95.low, typical.ci95.high))
+        wide = f"the interval {low} to {high} holds both sides of 1: measure longer"
         return verdict, (wide,)
     return verdict, ()

@@ -84,7 +84,7 @@ def plot_frontier(result: BenchResult, swept: ThresholdSweep) -> Figure:
     interval = latency.mixture.mean_ci95
     half_s = 0.0 if interval is None else (interval.high - interval.low) / 2.0
     half = NORMAL_95 * float(np.sqrt(chosen * (1.0 - chosen) / result.workload.n))
-    knee_note = f"knee: {swept.own[knee]:.3g} {result.subject.threshold_unit}"
+    knee_note = f"knee: {units.significant(swept.own[knee], 3)} {result.subject.threshold_unit}"
     marks: tuple[Mark, ...] = (
         Line(xs, ys, choose_exit_tone(1), "other thresholds (from the forced exits)"),
         replace(
@@ -153,7 +153,9 @@ def plot_accuracy_over_thresholds(result: BenchResult, swept: ThresholdSweep) ->
 def _list_used_thresholds(result: BenchResult) -> list[Mark]:
     used = [(k, t) for k, t in enumerate(result.subject.thresholds, 1) if np.isfinite(t)]
     tones = {k: choose_exit_tone(k, result.subject.exits) for k, _ in used}
-    return [ReferenceLine(t, vertical=True, tone=tones[k], label=f"exit {k}: {t:.3g}") for k, t in used]
+    return [
+        ReferenceLine(t, vertical=True, tone=tones[k], label=f"exit {k}: {units.significant(t, 3)}") for k, t in used
+    ]
 
 
 def _make_threshold_axis(result: BenchResult, swept: ThresholdSweep) -> Axis:
@@ -267,7 +269,7 @@ def plot_closure(result: BenchResult) -> Figure:
         Line(line, line, MUTED, "predicted = measured", dashed=True),
         Points(predicted, measured, POLICY, "one process each", large=True),
     )
-    error = f"{100 * result.latency.closure.error:+.1f} %"
+    error = units.change(result.latency.closure.error)
     caption = (
         f"Σ share · forced median beside the typical latency of the mixture; over all processes they differ by {error}."
     )

@@ -13,6 +13,7 @@ from edgeexit.data.reference import DataReference
 from edgeexit.fallbacks import FALLBACKS, LAST
 from edgeexit.graph import TensorSpec
 from edgeexit.report.doubts import compute_break_even_share, cut_bytes, find_unprofitable_exits
+from edgeexit.util import units
 from edgeexit.util.units import format_count, percent
 
 SCHEMA = "edgeexit.inspect/1"
@@ -173,7 +174,9 @@ def format_data_lines(
         lines.append(f"classes: {', '.join(names[:_MOST_NAMES])}{more}")
     if reference is not None:
         right = "" if reference.accuracy is None else f", last exit right on {percent(reference.accuracy)}"
-        ranges = "; ".join(f"{s.name} from {s.minimum:.4g} to {s.maximum:.4g}" for s in reference.inputs)
+        ranges = "; ".join(
+            f"{s.name} from {units.significant(s.minimum)} to {units.significant(s.maximum)}" for s in reference.inputs
+        )
         lines.append(
             f"reference data ({reference.source}): {reference.data}, {format_count(reference.samples, 'sample')}{right}; {ranges}"
         )

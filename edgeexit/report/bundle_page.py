@@ -17,6 +17,7 @@ from edgeexit.report.bundle_tables import (
 from edgeexit.report.html import CONTENTS, render_box, render_cards, render_document, render_heading, render_table
 from edgeexit.report.names import shorten_name
 from edgeexit.report.table import Table
+from edgeexit.util import units
 from edgeexit.util.atomic import write_text
 from edgeexit.util.units import bytes_, format_number
 
@@ -102,7 +103,11 @@ def _make_cards(facts: BundleFacts) -> list[tuple[str, str, str]]:
             f"{_sanitize_text(facts.precision)}, {batch}",
         ),
         ("on disk", bytes_(facts.bytes), "each weight once"),
-        ("checked against the model", f"{checked:.0f} inputs", f"largest difference {worst:.1e} of the logits"),
+        (
+            "checked against the model",
+            f"{units.fixed(checked, 0)} inputs",
+            f"largest difference {units.scientific(worst)} of the logits",
+        ),
     ]
 
 

@@ -8,6 +8,7 @@ from edgeexit.choices import MODES
 from edgeexit.report.bundle_facts import BundleFacts
 from edgeexit.report.names import format_exit_title
 from edgeexit.report.table import Table
+from edgeexit.util import units
 from edgeexit.util.units import bytes_, format_count, format_number, percent, seconds
 
 
@@ -84,7 +85,7 @@ def make_calibration_table(facts: BundleFacts) -> Table:
             c.name or "n/a",
             c.verdict or "n/a",
             c.target or "n/a",
-            "n/a" if c.thresholds is None else ", ".join(f"{t:.4g}" for t in c.thresholds),
+            "n/a" if c.thresholds is None else ", ".join(map(units.significant, c.thresholds)),
             c.created or "n/a",
         )
         for c in facts.calibrations

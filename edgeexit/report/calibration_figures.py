@@ -115,7 +115,7 @@ def plot_predicted_and_measured(calibration: Calibration, measured: PolicyPerfor
     scale, unit = units.seconds_scale(calibration.backbone_mean_s)
     error = measured.mean_s / predicted.mean_s - 1.0
     caption = (
-        f"The mean is off by {100 * error:+.1f} %; within ±{100 * calibration.tolerance:.1f} % it agrees with the prediction "
+        f"The mean is off by {units.change(error)}; within ±{units.percent(calibration.tolerance, 1)} it agrees with the prediction "
         f"(noise floor {units.percent(calibration.noise_floor, 1)}, sampling error {units.percent(calibration.sampling_error, 1)})."
     )
     return BarFigure("calibration-kept", "Predicted and measured", caption, Axis(f"latency ({unit})", scale), bars)

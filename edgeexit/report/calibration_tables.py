@@ -98,7 +98,7 @@ def _format_rates(figures: PolicyPerformance) -> str:
 def _make_exits_table(calibration: Calibration) -> Table:
     labelled = calibration.predicted.accuracy is not None
     rates = (calibration.measured or calibration.predicted).exit_rates
-    thresholds = (*(f"{t:.4g}" for t in calibration.thresholds), "")
+    thresholds = (*map(units.significant, calibration.thresholds), "")
     rows = tuple(
         (
             str(e.exit),
@@ -144,5 +144,5 @@ def _format_gap(calibration: Calibration) -> str:
     if gap == 0:
         return "proved optimal on the choose part"
     faster = parse_target(calibration.target).minimises_mean
-    better = f"{units.seconds(gap)} faster" if faster else f"{100 * gap:.2f} points better"
+    better = f"{units.seconds(gap)} faster" if faster else f"{units.fixed(100 * gap, 2)} points better"
     return f"no thresholds are more than {better} on the choose part"

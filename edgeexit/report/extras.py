@@ -147,7 +147,7 @@ def _make_energy_curve(result: BenchResult, costs_j: Floats) -> list[Mark]:
         return []
     order, knee = np.argsort(swept.mean_cost, kind="stable"), swept.knee()
     at = swept.mean_cost[knee : knee + 1], swept.accuracy[knee : knee + 1]
-    note = f"knee: {swept.own[knee]:.3g} {result.subject.threshold_unit}"
+    note = f"knee: {units.significant(swept.own[knee], 3)} {result.subject.threshold_unit}"
     return [
         Line(swept.mean_cost[order], swept.accuracy[order], choose_exit_tone(1), "other thresholds"),
         Points(*at, INK, note, note, large=True, note_below=True),

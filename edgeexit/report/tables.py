@@ -38,7 +38,7 @@ def format_interval(interval: Interval | None) -> str:
 
 def format_ratio(ratio: Ratio) -> str:
     """`0.52 × (0.51 … 0.53)`."""
-    around = "" if ratio.ci95 is None else f" ({ratio.ci95.low:.2f} … {ratio.ci95.high:.2f})"
+    around = "" if ratio.ci95 is None else f" ({units.fixed(ratio.ci95.low, 2)} … {units.fixed(ratio.ci95.high, 2)})"
     return f"{units.ratio(ratio.value)}{around}"
 
 
@@ -71,7 +71,11 @@ def format_share_range(interval: Interval | None) -> str:
 def format_accuracy_change(accuracy: Accuracy) -> str:
     """The change of accuracy against the backbone: `-0.60 points (-1.48 … +0.28)`, or `n/a`."""
     interval = accuracy.change_ci95
-    around = "" if interval is None else f" ({100 * interval.low:+.2f} … {100 * interval.high:+.2f})"
+    around = (
+        ""
+        if interval is None
+        else f" ({units.fixed(100 * interval.low, 2, signed=True)} … {units.fixed(100 * interval.high, 2, signed=True)})"
+    )
     return units.points(accuracy.change) + around
 
 
@@ -157,7 +161,7 @@ def make_exit_table(result: BenchResult) -> Table:
     closure = result.latency.closure
     note = (
         f"Closure: the forced medians weighted by the shares give {units.seconds(closure.predicted_s)}, the mixture took "
-        f"{units.seconds(closure.measured_s)} ({100 * closure.error:+.1f} %)."
+        f"{units.seconds(closure.measured_s)} ({units.change(closure.error)})."
     )
     return Table("Exits", columns, tuple(rows), note, _format_mark(result))
 
@@ -229,7 +233,7 @@ def _make_paced_cells(variant: PacedSeries) -> tuple[str, ...]:
         format_percentile(by_q[99.0]),
         f"{variant.misses} ({units.percent(variant.misses / variant.n)})",
         str(variant.most_waiting),
-        f"{variant.achieved_hz:.1f}",
+        units.fixed(variant.achieved_hz, 1),
     )
 
 
@@ -238,7 +242,7 @@ def _make_pair_table(title: str, mixture: Latency, backbone: Latency) -> Table:
 
 
 def _format_numbers(values: Sequence[float]) -> str:
-    return ", ".join(f"{v:.4g}" for v in values)
+    return ", ".join(map(units.significant, values))
 
 
 def _make_setting_table(result: BenchResult) -> Table:

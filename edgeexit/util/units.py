@@ -68,6 +68,26 @@ def change(share: float | None, digits: int = 1) -> str:
     return "n/a" if share is None or math.isnan(share) else f"{100 * share:+.{digits}f} %"
 
 
+def compact_percent(share: float | None, digits: int = 1, *, signed: bool = False) -> str:
+    """A share inside a sentence: `0.047` -> `4.7%`; None -> `n/a`."""
+    return "n/a" if share is None or math.isnan(share) else f"{share:{'+' if signed else ''}.{digits}%}"
+
+
+def fixed(value: float, digits: int, *, signed: bool = False) -> str:
+    """A number with a fixed count of decimals: `(1.834, 2)` -> `1.83`."""
+    return f"{value:{'+' if signed else ''}.{digits}f}"
+
+
+def significant(value: float, digits: int = 4) -> str:
+    """A number with at most so many significant digits, such as a threshold: `0.0345123` -> `0.03451`."""
+    return f"{value:.{digits}g}"
+
+
+def scientific(value: float, digits: int = 1) -> str:
+    """A small number as a power of ten, such as a difference of logits: `0.00000123` -> `1.2e-06`."""
+    return f"{value:.{digits}e}"
+
+
 def ratio(value: float | None) -> str:
     """`1.834` -> `1.83 ×`; None -> `n/a`."""
     return "n/a" if value is None or math.isnan(value) else f"{value:.2f} ×"

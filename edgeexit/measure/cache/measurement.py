@@ -34,6 +34,7 @@ from edgeexit.measure.cache.simulation import (
     find_valgrind,
     simulate,
 )
+from edgeexit.util import units
 from edgeexit.util.progress import Progress, show_nothing
 
 if TYPE_CHECKING:
@@ -157,11 +158,19 @@ def _count_caches(runner: Runner, samples: Sequence[Any], opener: Opener) -> Cac
 
 def _find_closure_faults(closure: Mapping[str, float]) -> list[Finding]:
     return [
-        ("suspect", f"the exits explain the mixture's {name} misses only to {error:+.1%}: exits share cache contents")
+        (
+            "suspect",
+            f"the exits explain the mixture's {name} misses only to {units.compact_percent(error, signed=True)}: "
+            "exits share cache contents",
+        )
         for name, error in closure.items()
         if abs(error) > _MAX_CLOSURE
     ]
 
 
 def _find_multiplexing(running: float) -> list[Finding]:
-    return [("suspect", f"counters took turns: the rarest ran {running:.0%} of the time")] if running < 0.999 else []
+    return (
+        [("suspect", f"counters took turns: the rarest ran {units.compact_percent(running, 0)} of the time")]
+        if running < 0.999
+        else []
+    )

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeexit.measure.energy.trace import Floats, Trace
 from edgeexit.measure.energy.windows import IDLE, Window
+from edgeexit.util import units
 
 _NEAR_S = 10.0
 """How far a computer's clock may be off when both logs have the time of day."""
@@ -39,7 +40,8 @@ def align(trace: Trace, windows: Sequence[Window], expected_offset_s: float | No
     if high < low:
         span = windows[-1].end_s - windows[0].start_s
         return ClockOffset(
-            None, f"the log of {times_s[-1] - times_s[0]:.0f} s does not hold the whole measurement of {span:.0f} s"
+            None,
+            f"the log of {units.fixed(times_s[-1] - times_s[0], 0)} s does not hold the whole measurement of {units.fixed(span, 0)} s",
         )
     step_s = max(float(np.median(np.diff(times_s))), (high - low) / 200_000)
     offsets = np.arange(low, high + step_s, step_s)
@@ -61,8 +63,9 @@ def _judge_shift(best: float, powers: Floats, windows: Sequence[Window], elsewhe
         return ClockOffset(
             None, "the external meter's log cannot be aligned: its power does not follow the loops that were run"
         )
+    shift, power = units.fixed(best, 3, signed=True), units.significant(rise, 3)
     return ClockOffset(
-        best, f"the external log was shifted by {best:+.3f} s, where its power rises by {rise:.3g} W in the loops"
+        best, f"the external log was shifted by {shift} s, where its power rises by {power} W in the loops"
     )
 
 

@@ -25,6 +25,7 @@ from edgeexit.measure.energy.trace import build_trace
 from edgeexit.measure.energy.windows import Frames, Window, run_windows
 from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.timing import Call
+from edgeexit.util import units
 from edgeexit.util.progress import Progress, show_nothing
 
 if TYPE_CHECKING:
@@ -176,9 +177,9 @@ def _count_achieved_frames(report: EnergyReport, pace: Pace) -> Iterator[str]:
     """How many of the frames asked for were run."""
     for call in report.calls:
         if call.name.startswith("paced ") and call.loops:
-            ran_hz = call.loops / (call.window_s * call.trials)
+            ran_hz = units.significant(call.loops / (call.window_s * call.trials))
             yield (
-                f"{call.name}: joules per frame, idle time between frames included; {ran_hz:.4g} of {pace.rate_hz:g} frames per "
+                f"{call.name}: joules per frame, idle time between frames included; {ran_hz} of {pace.rate_hz:g} frames per "
                 f"second were run, {pace.arrivals}"
             )
 

@@ -14,6 +14,7 @@ from edgeexit.hardware.validity import Finding, Validity, combine_findings
 from edgeexit.measure.energy.trace import MeanPower, Trace
 from edgeexit.measure.energy.windows import IDLE, Window
 from edgeexit.measure.statistics import Interval, mean_interval
+from edgeexit.util import units
 from edgeexit.util.documents import to_document
 
 _FLOOR_STEPS = 3
@@ -309,7 +310,8 @@ def _is_below_floor(slices: list[_Slice], trace: Trace, step: float | None) -> s
     floor_w = _FLOOR_STEPS * _compute_step_w(slices, trace, step)
     if net_w >= floor_w:
         return None
-    return f"no net energy: power rose by {net_w:.3g} W over idle, less than {_FLOOR_STEPS} resolution steps of the meter ({floor_w:.3g} W)"
+    rise, floor = units.significant(net_w, 3), units.significant(floor_w, 3)
+    return f"no net energy: power rose by {rise} W over idle, less than {_FLOOR_STEPS} resolution steps of the meter ({floor} W)"
 
 
 def _compute_step_w(slices: list[_Slice], trace: Trace, step: float | None) -> float:
@@ -366,24 +368,28 @@ def _find_faults(
     trace: Trace, windows: Sequence[Window], drift: float | None, closure: float | None
 ) -> Iterator[Finding]:
     if drift is not None and abs(drift) > _MAX_DRIFT:
-        yield "suspect", f"idle power drifted by {drift:+.1%} during the energy pass"
+        yield "suspect", f"idle power drifted by {units.compact_percent(drift, signed=True)} during the energy pass"
     if closure is not None and abs(closure) > _MAX_CLOSURE:
         yield (
             "suspect",
-            f"the exits' energies explain the mixture to {closure:+.1%} only: exits disturb each other (caches, clocks)",
+            f"the exits' energies explain the mixture to {units.compact_percent(closure, signed=True)} only: "
+            "exits disturb each other (caches, clocks)",
         )
     update_s = max(trace.capability.interval_s or 0.0, trace.poll_s)
     shortest_s = min((w.span_s for w in windows if w.name != IDLE), default=math.inf)
     if trace.capability.kind == "sampled" and shortest_s < _UPDATES * update_s * 0.99:
         yield (
             "suspect",
-            f"a window of {shortest_s:.2g} s holds fewer than {_UPDATES} updates of {update_s * 1e3:.3g} ms",
+            f"a window of {units.significant(shortest_s, 2)} s holds fewer than {_UPDATES} updates of "
+            f"{units.significant(update_s * 1e3, 3)} ms",
         )
     missing = float(np.isnan(trace.values).any(axis=1).mean())
     if missing > _MAX_MISSING:
-        yield "suspect", f"{missing:.0%} of the readings lack a channel"
-    if _estimate_offset(trace) > 0:
+        yield "suspect", f"{units.compact_percent(missing, 0)} of the readings lack a channel"
+    offset_w = _estimate_offset(trace)
+    if offset_w > 0:
+        off = units.significant(offset_w, 3)
         yield (
             "suspect",
-            f"the meter shows negative power: its zero is off by at least {_estimate_offset(trace):.3g} W, which gross energy includes",
+            f"the meter shows negative power: its zero is off by at least {off} W, which gross energy includes",
         )

@@ -36,6 +36,7 @@ from edgeexit.measure.result.parts import (
 )
 from edgeexit.measure.scenarios import Pace
 from edgeexit.measure.verdict import Comparison, compare_processes
+from edgeexit.util import units
 
 _MOST_RAW = 10_000
 _MOST_CV = 0.05
@@ -155,12 +156,11 @@ def build_audit_report(replicates: Sequence[ProcessResult]) -> CachingAudit:
 def find_audit_faults(audit: CachingAudit | None) -> Iterator[Finding]:
     """Answers that come sooner for an input seen just before were not computed again, or their input was kept."""
     if audit is not None and audit.comparison.verdict == "FASTER" and audit.comparison.typical.value < _LEAST_SAME:
+        times = units.fixed(audit.comparison.typical.value, 2)
         yield (
             "suspect",
-            (
-                f"one input again and again takes {audit.comparison.typical.value:.2f} times as long as {audit.inputs} inputs in turn: "
-                "some layer caches inputs or outputs"
-            ),
+            f"one input again and again takes {times} times as long as {audit.inputs} inputs in turn: "
+            "some layer caches inputs or outputs",
         )
 
 
@@ -200,16 +200,22 @@ def find_measurement_faults(measured: RawMeasurement, report: LatencyReport) -> 
         yield "invalid", f"{differing} inputs left at another exit while timed than in the accuracy pass"
     for name, latency in (("early exit", report.mixture), ("backbone", report.backbone)):
         if latency.between_process_cv is not None and latency.between_process_cv > _MOST_CV:
-            yield "suspect", f"{name} differs by {latency.between_process_cv:.1%} between processes (1 sigma)"
+            yield (
+                "suspect",
+                f"{name} differs by {units.compact_percent(latency.between_process_cv)} between processes (1 sigma)",
+            )
     drifts = [
         d
         for variant in measured.list_mixtures()
         if (d := compute_thirds_ratio(variant, measured.decisions.counts)) is not None
     ]
     if drifts and abs(float(np.median(drifts)) - 1.0) > _MOST_DRIFT:
-        yield "suspect", f"the last third of a process took {float(np.median(drifts)):.2f} times as long as the first"
+        yield (
+            "suspect",
+            f"the last third of a process took {units.fixed(float(np.median(drifts)), 2)} times as long as the first",
+        )
     if report.harness_overhead_s > _MOST_OVERHEAD_S:
-        yield "suspect", f"the harness adds {report.harness_overhead_s * 1e6:.2f} µs to each inference"
+        yield "suspect", f"the harness adds {units.fixed(report.harness_overhead_s * 1e6, 2)} µs to each inference"
 
 
 def _count_differing(measured: RawMeasurement, replicate: ProcessResult) -> int:
@@ -227,10 +233,11 @@ def collect_notes(measured: RawMeasurement, report: LatencyReport) -> Iterator[s
     last = float(measured.shares[-1])
     deep = [f"p{p.q:g}" for p in report.mixture.percentiles if last > 1.0 - p.q / 100.0]
     if deep and measured.exits > 1:
-        yield f"{last:.1%} reach the last exit, so {', '.join(deep)} of early exit are latencies of the last exit"
+        yield f"{units.compact_percent(last)} reach the last exit, so {', '.join(deep)} of early exit are latencies of the last exit"
     if abs(report.closure.error) > _MOST_CLOSURE:
         yield (
-            f"the forced exits explain the mixture to {report.closure.error:+.1%} only: exits disturb each other (caches, clocks, branches)"
+            f"the forced exits explain the mixture to {units.compact_percent(report.closure.error, signed=True)} only: "
+            "exits disturb each other (caches, clocks, branches)"
         )
     if report.breakdown_reason is not None:
         yield f"where the time goes was not measured: {report.breakdown_reason}"
@@ -239,7 +246,8 @@ def collect_notes(measured: RawMeasurement, report: LatencyReport) -> Iterator[s
     for name, latency in (("early exit", report.mixture), ("the backbone", report.backbone)):
         half = _compute_relative_half_width(latency)
         if half is not None and half > _MOST_WIDTH:
-            yield f"the mean of {name} is known to ±{half:.1%} only: measure longer (--preset standard) on a quiet machine"
+            width = units.compact_percent(half)
+            yield f"the mean of {name} is known to ±{width} only: measure longer (--preset standard) on a quiet machine"
     missing = [str(e.exit) for e in report.per_exit if e.natural is None and e.share > 0]
     if missing:
         yield f"too few samples of exit {', '.join(missing)} in the mixture: its share of the mean is from the forced loop"
