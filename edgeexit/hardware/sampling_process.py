@@ -16,8 +16,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from edgeexit.hardware.power.recorder import open_power_reader
 from edgeexit.hardware.sampler import READY
@@ -33,7 +34,7 @@ def main(file: str) -> None:
     plan = json.loads(line)
     if plan["cpu"] is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {plan["cpu"]})
-    with Path(file).open("wb") as out, _open_reader(plan) as read:
+    with Path(file).open("wb", buffering=0) as out, _open_reader(plan) as read:  # a killed process leaves its records
         first = read()
         out.write(struct.pack("d", len(first)))
         out.write(struct.pack(f"{len(first)}d", *first))
@@ -42,7 +43,7 @@ def main(file: str) -> None:
         _run_loop(read, out, 1.0 / plan["rate_hz"])
 
 
-def _run_loop(read: Callable[[], tuple[float, ...]], out: IO[bytes], period_s: float) -> None:
+def _run_loop(read: Callable[[], tuple[float, ...]], out: FileIO, period_s: float) -> None:
     """Read at uneven times, half to one and a half periods apart: even ones would beat with a load that has a period of its own.
 
     A time that was missed is skipped. Waiting for the end of stdin is the sleep.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter_ns, sleep
 
@@ -121,14 +121,31 @@ def _run_schedule(call: Call, due: list[int], starts: array[int], ends: array[in
     return len(due)
 
 
-def run_cold(calls: Mapping[str, Call], times: int, flush_bytes: int) -> dict[str, TimedSamples]:
-    """Time `times` inferences of each callable in turn, each after streaming through a buffer of `flush_bytes`."""
-    buffer = np.zeros(max(1, flush_bytes // 8), np.int64)
+class CacheFlush:
+    """Streams through a buffer, so that the caches hold nothing of what ran before.
+
+    Args:
+        size: size of the buffer, bytes; larger than the last-level cache.
+
+    Attributes:
+        words: int64 [size / 8], the buffer; every flush reads and writes all of it.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.words = np.zeros(max(1, size // 8), np.int64)
+
+    def __call__(self) -> None:
+        """Read and write every word."""
+        np.add(self.words, 1, out=self.words)
+
+
+def run_cold(calls: Mapping[str, Call], times: int, flush: Callable[[], None]) -> dict[str, TimedSamples]:
+    """Time `times` inferences of each callable in turn, each after a call of `flush`."""
     found = {name: np.empty(times) for name in calls}
     with disable_garbage_collector():
         for i in range(times):
             for name, call in calls.items():
-                np.add(buffer, 1, out=buffer)
+                flush()
                 start = perf_counter_ns()
                 call(i)
                 found[name][i] = (perf_counter_ns() - start) * 1e-9

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from edgeexit.errors import EdgeExitError
 from edgeexit.measure.breakdown import time_parts
 from edgeexit.measure.options import BenchOptions
-from edgeexit.measure.scenarios import run_cold, run_paced, schedule
+from edgeexit.measure.scenarios import CacheFlush, run_cold, run_paced, schedule
 from edgeexit.measure.timing import Call, TimedSamples, measure_harness_overhead, time_interleaved
 from edgeexit.runtime import Prediction, Runner, load
 from edgeexit.util.documents import dumps, parse_document
@@ -229,7 +229,7 @@ class _Bench:
             return {}
         calls, seen = self._make_calls(self._list_main_runs())
         found: Arrays = {}
-        for name, samples in run_cold(calls, self.suite.cold, self.job.options.flush_bytes).items():
+        for name, samples in run_cold(calls, self.suite.cold, CacheFlush(self.job.options.flush_bytes)).items():
             found |= _pack_samples(f"cold.{name}", samples)
             found[f"cold.{name}.seen"] = np.array(seen[name], np.int16)
         return found

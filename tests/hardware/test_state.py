@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import subprocess
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from edgeexit.hardware.timeline import Series, StateRecorder, Timeline
 
 from . import boards
 from .boards import plant
+from .sampling import wait_for_records  # noqa: F401 - a fixture
 
 
 @pytest.fixture
@@ -320,7 +321,10 @@ def test_only_the_timed_stretches_are_judged() -> None:
     assert "valid" == timed.judge().status
 
 
-def test_ctrl_c_does_not_cost_the_records(orin: Path) -> None:
+def test_ctrl_c_does_not_cost_the_records(
+    orin: Path,
+    wait_for_records: Callable[[], None],  # noqa: F811
+) -> None:
     """The terminal interrupts the sampling process too; only its parent ends it."""
     recorder = StateRecorder(orin)
     recorder.start()
@@ -328,7 +332,7 @@ def test_ctrl_c_does_not_cost_the_records(orin: Path) -> None:
     for child in map(int, children):
         if b"edgeexit.hardware.sampling_process" in Path(f"/proc/{child}/cmdline").read_bytes():
             os.kill(child, signal.SIGINT)
-    time.sleep(0.3)
+    wait_for_records()
 
     assert 2 <= len(recorder.stop().select("clock")[0].values)
 
@@ -341,14 +345,16 @@ def test_a_machine_that_shows_nothing_costs_no_process(tmp_path: Path) -> None:
     assert () == recorder.stop().series
 
 
-@pytest.mark.serial
-def test_the_timeline_is_read_by_another_process(orin: Path) -> None:
+def test_the_timeline_is_read_by_another_process(
+    orin: Path,
+    wait_for_records: Callable[[], None],  # noqa: F811
+) -> None:
     """Clocks in Hz, temperatures in °C, counters in events; a change during the run is in it."""
     recorder = StateRecorder(orin)
     recorder.start()
-    time.sleep(0.5)
+    wait_for_records()
     (orin / "sys/class/devfreq/17000000.gpu/cur_freq").write_text("1020000000\n")
-    time.sleep(0.7)
+    wait_for_records()
     timeline = recorder.stop()
     gpu = next(series for series in timeline.series if series.name == "17000000.gpu")
 

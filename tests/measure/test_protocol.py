@@ -15,6 +15,7 @@ import edgeexit
 from edgeexit.errors import HardwareMissing, InputError
 from edgeexit.measure import BenchOptions, BenchResult
 from edgeexit.measure import suites as suites_module
+from edgeexit.measure.options import FLUSH_BYTES
 from edgeexit.measure.processes import run_process
 from edgeexit.measure.result.assembly import find_audit_faults
 from edgeexit.measure.verdict import Processes, compare_processes
@@ -47,9 +48,12 @@ def test_shares_are_those_of_the_accuracy_pass(result: BenchResult, compiled: Pa
 
 
 def test_the_mean_is_the_mixture_of_the_exits(result: BenchResult) -> None:
-    """Σ share · mean, so it lies between the fastest and the slowest exit."""
-    means = [e.natural.mean_s for e in result.latency.per_exit if e.natural is not None]
-    assert min(means) <= result.latency.mixture.mean_s <= max(means)
+    """Σ share · mean of each exit, where each process timed some sample of every exit."""
+    natural = [(e.share, e.natural.mean_s) for e in result.latency.per_exit if e.natural is not None]
+    if len(natural) < len(result.latency.per_exit):
+        assert any("too few samples of exit" in note for note in result.notes)
+        return
+    assert pytest.approx(result.latency.mixture.mean_s) == sum(share * mean_s for share, mean_s in natural)
 
 
 def test_what_was_not_measured_is_null_with_a_reason(result: BenchResult) -> None:
@@ -69,10 +73,11 @@ def test_paced_latency_counts_from_the_scheduled_arrival(result: BenchResult) ->
         assert variant.mean_s >= variant.service_mean_s
 
 
-def test_cold_inferences_are_slower_than_warm_ones(result: BenchResult) -> None:
-    """The buffer that is streamed through in between does what it is for."""
+def test_cold_inferences_are_as_many_as_the_suite_says(result: BenchResult) -> None:
+    """Of each side and process; the result says how much was streamed through before each."""
     assert result.cold is not None
-    assert result.cold.backbone.min_s > result.latency.backbone.min_s
+    assert 3 * result.workload.processes == result.cold.mixture.n == result.cold.backbone.n
+    assert FLUSH_BYTES == result.cold.flushed_bytes
 
 
 def test_another_early_exit_is_timed_in_the_same_processes(result: BenchResult) -> None:
