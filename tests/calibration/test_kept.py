@@ -15,7 +15,7 @@ import pytest
 
 import edgeexit
 from edgeexit.bundle import Bundle, store
-from edgeexit.calibration import Calibration, calibrate, import_calibration, retune
+from edgeexit.calibration import Calibration, calibrate, import_calibration
 from edgeexit.calibration.kept import keep, load_active_calibration
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.data import Dataset
@@ -27,29 +27,27 @@ Measured = tuple[Calibration, ReplayTable]
 
 
 @pytest.fixture
-def measured(demo_runner: Runner, digits: Dataset) -> Measured:
+def measured(calibrated_runner: Runner) -> Measured:
     """A calibration whose target is met, and its table, to be kept again."""
-    calibrate(demo_runner, digits.inputs, digits.labels, target="agreement>=0.9", seconds=0.1)
-    retune(demo_runner, "agreement>=0.9")
-    return load_active_calibration(demo_runner)
+    return load_active_calibration(calibrated_runner)
 
 
-def test_a_calibration_that_is_not_met_leaves_what_runs_as_it_is(demo_runner: Runner, measured: Measured) -> None:
+def test_a_calibration_that_is_not_met_leaves_what_runs_as_it_is(calibrated_runner: Runner, measured: Measured) -> None:
     """In the bundle and in the runner; it is in the history."""
-    before, active = demo_runner.inner_thresholds, demo_runner.calibration_name
+    before, active = calibrated_runner.inner_thresholds, calibrated_runner.calibration_name
     missed = replace(measured[0], met=False, inner_thresholds=(0.0,), thresholds=(0.0,))
 
-    keep(demo_runner, missed, measured[1], save_as="missed")
+    keep(calibrated_runner, missed, measured[1], save_as="missed")
 
-    assert (before, active) == (demo_runner.inner_thresholds, demo_runner.calibration_name)
-    with edgeexit.load(demo_runner.bundle.path, mode=demo_runner.settings.mode) as again:
+    assert (before, active) == (calibrated_runner.inner_thresholds, calibrated_runner.calibration_name)
+    with edgeexit.load(calibrated_runner.bundle.path, mode=calibrated_runner.settings.mode) as again:
         assert active == again.calibration_name
         assert "missed" in [r.name for r in again.bundle.history]
 
 
-def test_a_writer_at_work_is_waited_for(demo_runner: Runner, measured: Measured) -> None:
+def test_a_writer_at_work_is_waited_for(calibrated_runner: Runner, measured: Measured) -> None:
     """And the one who watches is told."""
-    path, told = demo_runner.bundle.path, threading.Event()
+    path, told = calibrated_runner.bundle.path, threading.Event()
     held = threading.Event()
 
     def write() -> None:
@@ -62,7 +60,7 @@ def test_a_writer_at_work_is_waited_for(demo_runner: Runner, measured: Measured)
     held.wait(30)
 
     keep(
-        demo_runner,
+        calibrated_runner,
         *measured,
         save_as="late",
         progress=lambda what, _done, _total: told.set() if "waiting" in what else None,
@@ -73,18 +71,18 @@ def test_a_writer_at_work_is_waited_for(demo_runner: Runner, measured: Measured)
 
 
 def test_a_calibration_of_a_bundle_that_was_compiled_anew_is_written_elsewhere(
-    demo_runner: Runner, measured: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calibrated_runner: Runner, measured: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error has it, and says where; nothing of it is in the new bundle. A bundle of the network as it was takes it."""
     model = edgeexit.data.find_demo_asset("lenet-digits.onnx")
-    edgeexit.compile(model, demo_runner.bundle.path, criterion="margin", seconds=0)
+    edgeexit.compile(model, calibrated_runner.bundle.path, criterion="margin", seconds=0)
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(BundleError, match=r"recompiled.*calibration was written to .*digits-late") as caught:
-        keep(demo_runner, *measured, save_as="late")
+        keep(calibrated_runner, *measured, save_as="late")
 
     assert measured[0] == caught.value.calibration
-    assert not Bundle.open(demo_runner.bundle.path).history
+    assert not Bundle.open(calibrated_runner.bundle.path).history
     assert caught.value.written_to is not None
     edgeexit.compile(model, tmp_path / "again.eexit", seconds=0)
     added = import_calibration(tmp_path / "again.eexit", caught.value.written_to).history
@@ -163,15 +161,15 @@ def test_the_next_calibrate_removes_what_a_killed_one_left(demo_runner: Runner) 
 
 
 def test_a_drift_alarm_is_made_of_the_calibration_in_use(
-    demo_runner: Runner, measured: Measured, digits: Dataset
+    calibrated_runner: Runner, measured: Measured, digits: Dataset
 ) -> None:
     """Silent on the data of the calibration, raised by noise."""
-    demo_runner.inner_thresholds = (-0.3,)
-    calm, alarmed = (edgeexit.drift_alarm(demo_runner, window=100) for _ in range(2))
+    calibrated_runner.inner_thresholds = (-0.3,)
+    calm, alarmed = (edgeexit.drift_alarm(calibrated_runner, window=100) for _ in range(2))
     for i in range(200):
-        p = demo_runner(digits.x[i : i + 1])
+        p = calibrated_runner(digits.x[i : i + 1])
         calm.observe(p.exit, p.score)
-        q = demo_runner(digits.x[i : i + 1][..., ::-1].copy() * 0)
+        q = calibrated_runner(digits.x[i : i + 1][..., ::-1].copy() * 0)
         alarmed.observe(q.exit, q.score)
 
     assert not calm.raised
@@ -180,15 +178,15 @@ def test_a_drift_alarm_is_made_of_the_calibration_in_use(
 
 
 @pytest.mark.parametrize("step", [0, -0.1, 1.5, float("nan"), "fast"])
-def test_control_refuses_a_step_that_holds_nothing(demo_runner: Runner, measured: Measured, step: Any) -> None:
+def test_control_refuses_a_step_that_holds_nothing(calibrated_runner: Runner, measured: Measured, step: Any) -> None:
     """With a step of 0 the thresholds would never move."""
     with pytest.raises(InputError, match="step must be"):
-        edgeexit.control(demo_runner, "mean<=0.9x", step=step)
+        edgeexit.control(calibrated_runner, "mean<=0.9x", step=step)
 
 
-def test_the_earlier_methods_of_a_runner_forward_with_a_warning(demo_runner: Runner, measured: Measured) -> None:
+def test_the_earlier_methods_of_a_runner_forward_with_a_warning(calibrated_runner: Runner, measured: Measured) -> None:
     """`runner.control` and `runner.drift_alarm` do what the functions do, and say what to call."""
     with pytest.deprecated_call(match=r"call edgeexit\.control\(runner, target\)"):
-        assert isinstance(demo_runner.control("mean<=0.9x"), edgeexit.Controller)
+        assert isinstance(calibrated_runner.control("mean<=0.9x"), edgeexit.Controller)
     with pytest.deprecated_call(match=r"call edgeexit\.drift_alarm\(runner\)"):
-        assert 100 == demo_runner.drift_alarm(window=100).window
+        assert 100 == calibrated_runner.drift_alarm(window=100).window

@@ -16,6 +16,7 @@ from edgeexit.calibration.recipes import list_recipes, load_calibration_recipe
 from edgeexit.data import Dataset
 from edgeexit.errors import BundleError, InputError, TargetNotMet
 from edgeexit.runtime import Runner
+from tests.calibration.conftest import CalibratedBundle
 
 QUICKLY = 0.4
 """Seconds of timing: enough to run every variant, not to measure well."""
@@ -33,19 +34,18 @@ def test_a_calibration_lands_in_the_bundle_and_load_picks_it_up(
         assert again(digits.x[:1], deadline_s=10.0).late is False
 
 
-def test_the_document_reads_back_as_the_same_calibration(demo_runner: Runner, digits: Dataset) -> None:
+def test_the_document_reads_back_as_the_same_calibration(calibrated_demo: CalibratedBundle) -> None:
     """Through JSON without a non-finite number, thresholds "never" and "always" included; a newer schema is refused."""
-    result = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
-    text = json.dumps(result.to_document(), allow_nan=False)
+    text = json.dumps(calibrated_demo.result.to_document(), allow_nan=False)
 
-    assert result == parse_calibration(json.loads(text), "here")
+    assert calibrated_demo.result == parse_calibration(json.loads(text), "here")
     with pytest.raises(BundleError, match="newer edgeexit"):
         parse_calibration({**json.loads(text), "schema": "edgeexit.calibration/2"}, "here")
 
 
-def test_a_calibration_says_what_it_was_made_from(demo_runner: Runner, digits: Dataset) -> None:
+def test_a_calibration_says_what_it_was_made_from(calibrated_demo: CalibratedBundle, digits: Dataset) -> None:
     """Parts, hashes, seed, device, settings, state, the anytime table and the curve are in it."""
-    result = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=1", seconds=QUICKLY, name="digits")
+    result = calibrated_demo.result
 
     assert (400, 0, 100) == (result.parts.choose, result.parts.certify, result.parts.validate)
     assert digits.sha256 == result.parts.data_sha256
@@ -69,24 +69,25 @@ def test_the_replay_table_is_what_the_runner_does(demo_runner: Runner, digits: D
     assert expected == (table.leaves_at([middle]) + 1).tolist()
 
 
-def test_another_target_is_tuned_without_measuring(demo_runner: Runner, digits: Dataset) -> None:
+def test_another_target_is_tuned_without_measuring(
+    calibrated_runner: Runner, calibrated_demo: CalibratedBundle
+) -> None:
     """From the kept table, without one inference; it says that it was not run."""
-    first = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
-    demo_runner.close()
+    calibrated_runner.close()
 
-    result = retune(demo_runner, "rate2>=0.2, agreement>=0.9")
+    result = retune(calibrated_runner, "rate2>=0.2, agreement>=0.9")
 
     assert result.measured is None
     assert result.on_track is None
-    assert result.exits == first.exits
+    assert result.exits == calibrated_demo.result.exits
     assert result.policy.exit_rates[1] >= 0.2
-    assert list(result.thresholds) == demo_runner.thresholds
+    assert list(result.thresholds) == calibrated_runner.thresholds
 
 
-def test_the_kept_table_is_that_of_the_choose_part(demo_runner: Runner, digits: Dataset) -> None:
+def test_the_kept_table_is_that_of_the_choose_part(calibrated_demo: CalibratedBundle, digits: Dataset) -> None:
     """It can be loaded as a library table, and knows its device and data."""
-    result = calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
-    path = demo_runner.bundle.attachment(result.key, REPLAY)
+    result = calibrated_demo.result
+    path = edgeexit.Bundle.open(calibrated_demo.path).attachment(result.key, REPLAY)
     assert path is not None
 
     table = ReplayTable.load(path)
@@ -165,13 +166,12 @@ def test_bad_input_is_one_clear_refusal(
     assert not edgeexit.Bundle.open(demo_runner.bundle.path).manifest.calibrations
 
 
-def test_a_calibrated_runner_can_be_controlled(demo_runner: Runner, digits: Dataset) -> None:
+def test_a_calibrated_runner_can_be_controlled(demo_runner: Runner, calibrated_runner: Runner, digits: Dataset) -> None:
     """The controller answers like the runner; without a calibration it says what to run."""
     with pytest.raises(InputError, match="edgeexit calibrate"):
         control(demo_runner, "mean<=1ms")
-    calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
 
-    held = control(demo_runner, "mean<=0.9x")
+    held = control(calibrated_runner, "mean<=0.9x")
     labels = [held(digits.x[i : i + 1]).label for i in range(50)]
 
     assert np.mean(np.array(labels) == digits.y[:50]) > 0.8
@@ -179,17 +179,16 @@ def test_a_calibrated_runner_can_be_controlled(demo_runner: Runner, digits: Data
 
 
 @pytest.mark.serial
-def test_every_recipe_runs_on_the_demo(demo_runner: Runner, digits: Dataset) -> None:
+def test_every_recipe_runs_on_the_demo(calibrated_runner: Runner) -> None:
     """No bound of its last target is missed; one of time that this machine does not allow is an error that names the nearest."""
     assert {"accuracy-first", "batch-budget", "battery-sensor", "camera-30fps", "fast-half-point"} == set(
         list_recipes()
     )
-    calibrate(demo_runner, digits.inputs, digits.labels, target="drop<=5", seconds=QUICKLY)
     for name in list_recipes():
         recipe = load_calibration_recipe(name)
 
         try:
-            assert () == retune(demo_runner, recipe.targets[-1]).verdict.missed, name
+            assert () == retune(calibrated_runner, recipe.targets[-1]).verdict.missed, name
         except TargetNotMet as refusal:  # a share of the backbone's time that this machine does not allow
             assert any(bound.relative for bound in recipe.targets[-1].bounds), name
             assert refusal.nearest is not None, name
