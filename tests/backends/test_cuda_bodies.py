@@ -155,6 +155,7 @@ def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return compile_model(write_network("alexnet-size", folder), folder / "alexnet.eexit", seconds=0)
 
 
+@pytest.mark.slow
 def test_the_torch_body_computes_the_stages(alexnet: Bundle) -> None:
     """On the CPU here: the same scores as ONNX Runtime's."""
     torch = pytest.importorskip("torch")

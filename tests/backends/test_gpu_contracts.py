@@ -115,6 +115,7 @@ def _failing_places(calls: list[str]) -> Iterator[int]:
         yield from {places[0], places[-1]}
 
 
+@pytest.mark.slow
 def test_whatever_call_fails_everything_is_given_back(
     recorded: list[str], bundles: dict[str, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

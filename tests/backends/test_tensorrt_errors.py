@@ -254,6 +254,7 @@ def test_what_strong_typing_cannot_build_is_built_with_the_flag(
                         find_backend("tensorrt").open_staged(bundles["skips"], settings)
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_deciders_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a GPU's bindings, before it measures anything."""
     pytest.importorskip("torch")

@@ -111,6 +111,7 @@ def test_a_bundle_that_cannot_be_written_is_warned_of_and_the_result_goes_to_a_f
     assert "mine" == (tmp_path / "digits-calibration.calibration.zip").read_text()
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_calibration_that_it_had_to_write_elsewhere(demo_path: Path, tmp_path: Path) -> None:
     """The result as usual, then the error with the file's name, and exit code 2: the bundle does not have it."""
     code = (

@@ -46,6 +46,7 @@ def files(result: BenchResult, tmp_path: Path) -> tuple[str, str]:
     return str(valid.save(tmp_path / "a.json")), str(other.save(tmp_path / "b.json"))
 
 
+@pytest.mark.slow
 def test_bench_writes_what_it_prints(
     compiled: Path,
     suites: Path,

@@ -45,6 +45,7 @@ def test_version_is_that_of_the_package() -> None:
     assert printed.strip() == f"edgeexit {edgeexit.__version__}" == run_edgeexit("--version").stdout.strip()
 
 
+@pytest.mark.slow
 def test_compile_writes_a_bundle_and_names_the_next_step(model: Path, tmp_path: Path) -> None:
     """What was split, how well it agrees with the original, and what to type next."""
     result = run_edgeexit("compile", model, "-o", tmp_path / "net.eexit", "--seconds", "0.2")

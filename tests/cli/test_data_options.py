@@ -204,6 +204,7 @@ def test_calibration_data_prepared_otherwise_are_refused(change: Any, told: str,
         edgeexit.calibrate(runner, x[200:], target="agreement>=0.5", seconds=0.1)
 
 
+@pytest.mark.slow
 def test_export_writes_what_compile_reads(tmp_path: Path) -> None:
     """Preprocessing and class names travel in the model's metadata."""
     pytest.importorskip("torch")

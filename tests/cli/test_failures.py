@@ -16,6 +16,7 @@ import pytest
 from edgeexit.cli.common import emit
 from edgeexit.cli.failures import run_guarded
 from edgeexit.errors import HardwareMissing, InputError, InternalError, TargetNotMet
+from tests.support.command_line import run_edgeexit
 
 
 def raising(error: BaseException) -> Callable[[], object]:
@@ -115,15 +116,9 @@ def test_stdout_holds_one_json_object_even_when_a_command_fails_after_its_result
     assert {"schema": "x/1"} == json.loads(capsys.readouterr().out)
 
 
-def edgeexit(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
-    command = [sys.executable, "-m", "edgeexit", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
-
-
 def test_bad_usage_is_a_json_object_too() -> None:
     """An unknown option never reaches the command."""
-    result = edgeexit("inspect", "x.eexit", "--jsn", "--json")
+    result = run_edgeexit("inspect", "x.eexit", "--jsn", "--json")
 
     assert 2 == result.returncode
     assert "--jsn" in json.loads(result.stdout)["message"]
@@ -131,7 +126,7 @@ def test_bad_usage_is_a_json_object_too() -> None:
 
 def test_doctor_refuses_a_file_that_it_would_not_write(tmp_path: Path) -> None:
     """The file is that of the conformance suite, which runs with --backend."""
-    result = edgeexit("doctor", "-o", tmp_path / "x.json")
+    result = run_edgeexit("doctor", "-o", tmp_path / "x.json")
 
     assert 2 == result.returncode
     assert "--backend" in result.stderr
@@ -150,7 +145,7 @@ def test_an_interruption_inside_the_import_of_an_extension_module_is_one(capsys:
 @pytest.mark.parametrize("option", ["--precision float8", "--threads 0"])
 def test_doctor_refuses_settings_that_nothing_can_run_with(option: str) -> None:
     """Also without --backend, where only the machine is looked at; they are no failed check."""
-    result = edgeexit("doctor", *option.split())
+    result = run_edgeexit("doctor", *option.split())
 
     assert 2 == result.returncode
     assert option.split()[1] in result.stderr
@@ -160,8 +155,8 @@ def test_a_model_given_as_a_bundle_and_a_folder_given_as_a_result_are_named_as_w
     """The message does not advise to compile over the model, and does not mention JSON."""
     (tmp_path / "net.onnx").write_bytes(b"x")
 
-    assert "net.onnx is a file, and a bundle is a folder" in edgeexit("inspect", tmp_path / "net.onnx").stderr
-    assert "it is a folder, not a file" in (told := edgeexit("compare", tmp_path, tmp_path).stderr)
+    assert "net.onnx is a file, and a bundle is a folder" in run_edgeexit("inspect", tmp_path / "net.onnx").stderr
+    assert "it is a folder, not a file" in (told := run_edgeexit("compare", tmp_path, tmp_path).stderr)
     assert "JSON" not in told
 
 
@@ -233,7 +228,8 @@ def test_an_incomplete_installation_is_one_line(tmp_path: Path) -> None:
     """A dependency that cannot be imported is exit code 3."""
     (tmp_path / "typer.py").write_text("raise ImportError('broken')")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
-    result = edgeexit("devices", env=environment)
+    command = [sys.executable, "-m", "edgeexit", "devices"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
     assert 3 == result.returncode
     assert "Traceback" not in result.stderr

@@ -59,6 +59,7 @@ def test_a_network_that_takes_no_random_inputs_compiles_with_examples(network: A
     assert not (tmp_path / "none.eexit").exists()
 
 
+@pytest.mark.slow
 def test_the_forms_are_timed_on_the_examples(tmp_path: Path) -> None:
     """In their fresh processes, too, where a network may take no random inputs."""
     path, examples = rare_tokens(tmp_path)

@@ -88,7 +88,7 @@ def test_why_the_stages_are_not_cut_from_the_optimised_network_stands_in_the_tab
     monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
     monkeypatch.setattr("edgeexit.backends.onnxruntime.optimized_stages._LARGEST_OPTIMIZED", 0)
     output = tmp_path / "proof.json"
-    result = CliRunner().invoke(app, ["doctor", "--backend", "onnxruntime", "--output", str(output)])
+    result = CliRunner().invoke(app, ["doctor", "--backend", "onnxruntime", "--quick", "--output", str(output)])
     assert 0 == result.exit_code, result.output
     assert "stages are cut from the optimised network" in result.output
     assert "stages optimised one by one" in result.output
@@ -99,7 +99,9 @@ def test_a_check_that_fails_ends_with_code_1(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
     name = "logits are the model's"
     monkeypatch.setitem(CHECKS, name, lambda _case, _runner: SelfCheck(name, False, "made to fail"))
-    result = CliRunner().invoke(app, ["doctor", "--backend", "fake", "--output", str(tmp_path / "proof.json")])
+    result = CliRunner().invoke(
+        app, ["doctor", "--backend", "fake", "--quick", "--output", str(tmp_path / "proof.json")]
+    )
     assert 1 == result.exit_code
     assert "made to fail" in result.output
     assert "2 failed" in result.output
@@ -109,7 +111,7 @@ def test_the_doctor_proves_other_precisions(tmp_path: Path, monkeypatch: pytest.
     """By decisions and, on the trained network, by accuracy; both stand in the table."""
     monkeypatch.setattr(conformance, "NETWORKS", ("lenet-digits",))
     output = tmp_path / "proof.json"
-    command = ["doctor", "--backend", "onnxruntime", "--precision", "float16", "--output", str(output)]
+    command = ["doctor", "--backend", "onnxruntime", "--precision", "float16", "--quick", "--output", str(output)]
     result = CliRunner().invoke(app, command)
     assert 0 == result.exit_code, result.output
     assert "in float16" in result.output
@@ -133,6 +135,7 @@ def test_without_tensorrt_the_doctor_says_what_is_missing_and_proves_nothing(
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_on_a_simulated_board_the_doctor_times_all_three_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a user with a board runs, from the command line to the table."""
     monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))

@@ -26,7 +26,9 @@ from edgeexit.graph import read_model
 SMALL = ("skips", "heads-feed-heads", "two-inputs")
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "fake"])
+@pytest.mark.parametrize(
+    "backend", ["onnxruntime", *(pytest.param(name, marks=pytest.mark.slow) for name in ("openvino", "fake"))]
+)
 def test_every_backend_passes_on_the_small_networks(backend: str) -> None:
     """Each backend gives the unsplit model's answers and decisions, staged and fused."""
     report = run_conformance(backend, networks=SMALL, samples=24, seconds=0)
@@ -34,7 +36,7 @@ def test_every_backend_passes_on_the_small_networks(backend: str) -> None:
     assert report.passed
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_every_installed_runtime_passes_on_the_shipped_network(backend: str) -> None:
     """A trained network too, whose scores lie close together at sureness."""
     report = run_conformance(backend, networks=["lenet-digits"], samples=60, seconds=0)

@@ -298,6 +298,7 @@ def test_grey_pictures_without_a_channel_get_one() -> None:
     assert (1, 1, 5, 4) == make_dataset("d", np.zeros((1, 5, 4)), None, grey).x.shape
 
 
+@pytest.mark.slow
 def test_tensors_are_arrays() -> None:
     """Of torch, with a gradient, in a type that NumPy lacks."""
     torch = pytest.importorskip("torch")

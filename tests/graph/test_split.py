@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 import onnx
-import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edgeexit.criteria import CRITERIA
 from edgeexit.graph import (
@@ -35,9 +35,8 @@ def taken_apart(network: RandomNetwork, criterion: str) -> tuple[Network, tuple[
     return scored_net, scored, split(scored_net, scored)
 
 
-@pytest.mark.parametrize("criterion", ["entropy", "margin", "running_mean", "patience"])
 @quick
-@given(network=random_networks())
+@given(network=random_networks(), criterion=st.sampled_from(["entropy", "margin", "running_mean", "patience"]))
 def test_every_node_that_depends_on_an_input_is_in_exactly_one_stage(network: RandomNetwork, criterion: str) -> None:
     """Stages part the nodes that the exits need; only constants and shape arithmetic may be in two."""
     net, exits, stages = taken_apart(network, criterion)

@@ -77,6 +77,7 @@ def test_what_was_opened_is_closed_where_a_later_chain_cannot_be_built(
     assert ["scored", "engine"] == closed
 
 
+@pytest.mark.slow
 def test_a_breakdown_that_fails_keeps_the_latencies(
     compiled: Path, suites: Path, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
