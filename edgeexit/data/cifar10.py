@@ -46,12 +46,22 @@ def load_cifar10(part: str) -> Dataset:
     Raises:
         InputError: a file is missing or is not the official one.
     """
+    pixels, labels = load_cifar10_pixels(part)
+    return make_dataset(f"cifar10:{part}", standardize(pixels), labels)
+
+
+def load_cifar10_pixels(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Pixels [n, 3, 32, 32] and labels [n] of one part.
+
+    Raises:
+        InputError: a file is missing or is not the official one.
+    """
     keys = ["test_batch"] if part == "test" else [f"data_batch_{i}" for i in range(1, 6)]
     folder = find_data_folder() / FOLDER
     records = np.concatenate([read_batch(verify_file("cifar10", folder, FILES[key])) for key in keys])
     if part != "test":
         records = records[make_cifar10_split()[part]]
-    return make_dataset(f"cifar10:{part}", standardize(records[:, 1:].reshape(-1, 3, 32, 32)), records[:, 0])
+    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
 
 
 def make_cifar10_split() -> dict[str, Indices]:

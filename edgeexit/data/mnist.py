@@ -40,12 +40,22 @@ def load_mnist(part: str) -> Dataset:
     Raises:
         InputError: a file is missing or is not the official one.
     """
+    pixels, labels = load_mnist_pixels(part)
+    return make_dataset(f"mnist:{part}", pixels.astype(np.float32) / np.float32(255), labels)
+
+
+def load_mnist_pixels(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Pixels [n, 1, 28, 28] and labels [n] of one part.
+
+    Raises:
+        InputError: a file is missing or is not the official one.
+    """
     stem = "t10k" if part == "test" else "train"
     images, labels = (_read(f"{stem}-{kind}") for kind in ("images-idx3", "labels-idx1"))
     if part != "test":
         where = make_mnist_split()[part]
         images, labels = images[where], labels[where]
-    return make_dataset(f"mnist:{part}", images[:, None].astype(np.float32) / np.float32(255), labels)
+    return images[:, None], labels
 
 
 def make_mnist_split() -> dict[str, Indices]:

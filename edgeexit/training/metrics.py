@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from edgeexit.training.losses import Loss
 
 Logits = list[NDArray[np.float32]]
+
+_MOST_BYTES = 2**25  # of the inputs of a batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +73,14 @@ def record_exits(
         module: forward returns or marks every exit, see `edgeexit.nets.outputs`.
         data: labelled samples.
         loss: a loss of training to compute on the way, per batch; its mean is kept.
-        batch: samples at a time.
+        batch: samples at a time; fewer where so many would take more than 32 MiB.
     """
+    fitting = max(1, _MOST_BYTES // (4 * math.prod(data.shape)))
     device = next(module.parameters()).device
     module.eval()
     logits, scores, labels, total = [], [], [], 0.0
     with torch.no_grad():
-        for x, y in read_in_order(data, batch):
+        for x, y in read_in_order(data, min(batch, fitting)):
             exits = [_convert_to_float32(e) for e in run_exits(module, torch.from_numpy(x).to(device))]
             logits.append(torch.stack([e.logits for e in exits], dim=1).cpu().numpy())
             scores.append(_stack_scores(exits[:-1]))
