@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -322,40 +320,3 @@ def test_the_early_exit_summary_is_chosen_on_one_part_and_used_on_the_other() ->
     assert ([0.5, 0.5], 1.0) == (row["exit_rates"], row["accuracy"])
     assert 0.0 < row["threshold"] < 1.0
     assert [1.0, 0.0] == evaluate_early_exit(([early, late], labels), ([early, late], labels), drop=0.25)["exit_rates"]
-
-
-def test_two_processes_train_the_network_of_one(recipe: TrainingRecipe, tmp_path: Path) -> None:
-    """With every batch shared out and no random changes of the images, gradients are those of the whole batch."""
-    script = tmp_path / "work.py"
-    script.write_text(
-        "import sys\n"
-        "from dataclasses import replace\n"
-        "from pathlib import Path\n"
-        "from edgeexit.data import load_data\n"
-        "from edgeexit.training import load_recipe, train\n"
-        "from edgeexit.training.augment import Augment\n"
-        "from edgeexit.training.phases import OptimizerSettings\n"
-        "r = replace(load_recipe('lenet-digits').without_phase('control'), augment=Augment())\n"
-        "for name in r.phases:\n"
-        "    r = r.with_phase(name, epochs=1, optimizer=OptimizerSettings('sgd', rate=0.01))\n"
-        "d = load_data('digits:calibration')\n"
-        "parts = {'train': d.take(slice(0, 128)), 'calibration': d.take(slice(128, 160)), 'test': d.take(slice(160, 192))}\n"
-        "train(r, Path(sys.argv[1]), parts=parts, threads=1)\n"
-    )
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        str(script),
-        str(tmp_path / "two"),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    subprocess.run([sys.executable, str(script), str(tmp_path / "one")], check=True, env=environment, timeout=120)
-    done = subprocess.run(launch, env=environment, timeout=180, capture_output=True, text=True, check=False)
-
-    assert 0 == done.returncode, done.stderr[-2000:]
-    for name in ("plain", "joint"):
-        for k, v in weights(tmp_path / "one", name).items():
-            torch.testing.assert_close(v, weights(tmp_path / "two", name)[k], atol=1e-5, rtol=1e-4)
