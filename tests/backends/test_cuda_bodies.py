@@ -176,6 +176,7 @@ def test_the_torch_body_computes_the_stages(alexnet: Bundle) -> None:
         assert np.allclose(expected[sample], found, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", [cuda_graphs._SOURCE, _kernel_stage._SOURCE], ids=["decide", "stage"])
 @pytest.mark.parametrize("architecture", ["sm_87", "sm_110"])
 def test_nvcc_takes_the_kernels(source: bytes, architecture: str, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def test_a_model_that_openvino_refuses_is_one_message(bundles: dict[str, Bundle]
         find_backend("openvino").open_staged(bundle, Settings("openvino"))
 
 
+@pytest.mark.slow
 def test_the_fused_form_of_many_exits_is_left_out_with_the_reason(tmp_path: Path) -> None:
     """OpenVINO would compile it for minutes to weeks: the bundle says so, is staged there, and its fused mode still runs elsewhere."""
     model = chain(tmp_path / "m.onnx", exits=13, width=4)

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgeexit
 from edgeexit.bundle import Bundle
+from edgeexit.errors import InputError
 from edgeexit.runtime import CalibrationWarning, Runner
 
 Array = NDArray[Any]
@@ -124,6 +125,15 @@ def check(
             with runner.backbone() as backbone:
                 assert_close(expected[0][-1][0], backbone({n: a[:1] for n, a in samples.items()}).logits, tolerance)
     return bundle
+
+
+def refused(path: Path, match: str, **options: Any) -> None:
+    """Compile a model that cannot be taken: one message that matches, and nothing left behind."""
+    output = path.with_suffix(".eexit")
+    with pytest.raises(InputError, match=match) as caught:
+        edgeexit.compile(path, output, seconds=0, **options)
+    assert 2 == caught.value.exit_code
+    assert not output.exists()
 
 
 def check_batch(runner: Runner, samples: Mapping[str, Array], tolerance: float) -> None:
