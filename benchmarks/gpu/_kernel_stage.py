@@ -50,9 +50,9 @@ class KernelStages:
         (self._function,) = check_call("cuModuleGetFunction", driver.cuModuleGetFunction(module, b"stage"))
         self._device = device
         self._stages = len(stage_s)
-        self._sample = memory.pinned((1,), np.int32)
-        self._runs = memory.pinned((self._stages,), np.int32)
-        self._scores = memory.pinned(scores.shape, np.float32)
+        self._sample = memory.allocate_pinned((1,), np.int32)
+        self._runs = memory.allocate_pinned((self._stages,), np.int32)
+        self._scores = memory.allocate_pinned(scores.shape, np.float32)
         self._scores.host[...] = scores
         self.runs: NDArray[np.int32] = self._runs.host
         self.plans = [self._plan(k, duration, memory) for k, duration in enumerate(stage_s)]
@@ -62,7 +62,7 @@ class KernelStages:
         self._sample.host[0] = sample
 
     def _plan(self, stage: int, duration_s: float, memory: DeviceMemory) -> StagePlan:
-        score = memory.pinned((1,), np.float32)
+        score = memory.allocate_pinned((1,), np.float32)
         values = (
             self._sample.address,
             self._scores.address,

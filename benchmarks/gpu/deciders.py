@@ -141,7 +141,7 @@ def torch_bodies(device: CudaDevice, memory: DeviceMemory, bundle: Bundle, name:
     buffers: dict[str, torch.Tensor] = {}
     pinned = {}
     for spec in bundle.manifest.inputs:
-        pinned[spec.name] = memory.pinned(spec.shape_at_1, np.float32)
+        pinned[spec.name] = memory.allocate_pinned(spec.shape_at_1, np.float32)
         buffers[spec.name] = torch.zeros(spec.shape_at_1, device="cuda")
     plans = []
     for entry in bundle.manifest.stages:
@@ -173,7 +173,7 @@ def _stage_on(device: CudaDevice, stage: Callable[[], None], stream: Any, copies
 
 def _with_score(device: CudaDevice, memory: DeviceMemory, run: Callable[[], None], score: int) -> StagePlan:
     """The plan of a stage whose score lies at an address of the GPU."""
-    host = memory.pinned((1,), np.float32).host
+    host = memory.allocate_pinned((1,), np.float32).host
 
     def enqueue(_stream: int) -> None:
         run()

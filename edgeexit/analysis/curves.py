@@ -80,8 +80,8 @@ def compute_budgeted_curve(
 
     Voorhout, "Overthinking in MSDNet" (2022), section 3.2.3, algorithm 1 and equations 3.9 and 3.10, as MSDNet (Huang et al. 2018) is
     evaluated: for p = 1, ..., `steps` the share of exit i is q_i ∝ exp(log(p / turning) · i); from the first exit on, each takes those of
-    its share it is surest about, among the samples that are still there, and the least confidence among them is its threshold. As printed,
-    the algorithm takes leavers out of the next exit's list only; here of all later ones, without which shares would not add up.
+    its share it is most confident about, among the samples that are still there, and the least confidence among them is its threshold. As
+    printed, the algorithm takes leavers out of the next exit's list only; here of all later ones, without which shares would not add up.
 
     Args:
         chosen_on: the samples that thresholds are chosen on (a validation or calibration part); needs no labels.

@@ -283,11 +283,11 @@ class BundleChange:
 
     def add(self, name: str, content: bytes) -> str:
         """Add a file; the name gets its content's hash before the suffix. Returns that name."""
-        unfinished = self.unfinished(name)
+        unfinished = self.create_unfinished(name)
         unfinished.write_bytes(content)
         return self.adopt(unfinished, name)
 
-    def unfinished(self, name: str) -> Path:
+    def create_unfinished(self, name: str) -> Path:
         """An empty file, new, to write what `adopt` will take in."""
         if ".." in Path(name).parts or Path(name).is_absolute():  # a key is made of what manifests and archives say
             msg = f"{name!r} lies outside the bundle {self.folder}: refused."

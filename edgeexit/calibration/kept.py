@@ -78,7 +78,7 @@ def retune(
         problem.with_target(wanted), seed=old.parts.seed, method=old.choice.method, effort=Effort(work=1.0)
     )
     progress("choosing thresholds", 1, 1)
-    figures = PolicyPerformance.predicted(table, table.evaluate(policy.thresholds))
+    figures = PolicyPerformance.from_outcome(table, table.evaluate(policy.thresholds))
     checks = check_predicted_bounds(
         table, parsed, figures, ExitSample.from_thresholds(table, policy.thresholds), timing
     )

@@ -243,7 +243,7 @@ def _build_infeasible_result(runner: Runner, found: Infeasible, plan: Calibratio
     table = split.choose
     never = np.full(table.exits - 1, np.inf, np.float32)
     policy = Policy.from_outcome(never, table.evaluate(never), None)
-    predicted = PolicyPerformance.predicted(table, table.evaluate(never))
+    predicted = PolicyPerformance.from_outcome(table, table.evaluate(never))
     timing = None if found.reasons else costs.error
     checks = check_predicted_bounds(
         table, plan.target, predicted, ExitSample.from_thresholds(table, policy.thresholds), timing

@@ -87,7 +87,7 @@ class PolicyPerformance:
     macs: float | None
 
     @classmethod
-    def predicted(cls, table: ReplayTable, outcome: Outcome) -> PolicyPerformance:
+    def from_outcome(cls, table: ReplayTable, outcome: Outcome) -> PolicyPerformance:
         """Compute from a replay table."""
         rates = outcome.exit_rates
         return cls(

@@ -173,7 +173,7 @@ def _run(
         reasons=explain_noise(trial, earlier.costs, states, runner.settings.threads),
         proved=chosen.certificate is not None,
     )
-    predicted = PolicyPerformance.predicted(split.choose, split.choose.evaluate(chosen.policy.thresholds))
+    predicted = PolicyPerformance.from_outcome(split.choose, split.choose.evaluate(chosen.policy.thresholds))
     checks = check_bounds(split.choose, plan.target, predicted, run)
     return CalibrationSession(split, chosen, run, checks, predicted, states, judge(*states))
 

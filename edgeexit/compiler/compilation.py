@@ -362,7 +362,7 @@ def _write_models(
 
     Each is made when its turn comes: made at once they would hold the weights that lie in the model's own file many times over.
     """
-    unfinished = change.unfinished("weights.bin")
+    unfinished = change.create_unfinished("weights.bin")
     made = {}
     with unfinished.open("wb") as stream:
         weights = WeightFile(stream)

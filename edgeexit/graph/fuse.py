@@ -43,7 +43,7 @@ class _Names:
     prefix: str
 
     @classmethod
-    def of(cls, net: Network, stages: tuple[Stage, ...]) -> _Names:
+    def from_stages(cls, net: Network, stages: tuple[Stage, ...]) -> _Names:
         thresholds = {make_threshold_name(s.exit) for s in stages[:-1]}
         clash = [s.name for s in net.inputs if s.name in thresholds | set(RESULTS)]
         if clash:
@@ -81,7 +81,7 @@ def fuse(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec
 
 
 def _build_fused_model(net: Network, stages: tuple[Stage, ...], specs: Mapping[str, TensorSpec]) -> onnx.ModelProto:
-    names = _Names.of(net, stages)
+    names = _Names.from_stages(net, stages)
     outer_names: frozenset[str] = frozenset(s.name for s in net.inputs)
     graphs = []
     for stage in stages:

@@ -70,7 +70,7 @@ def load_weights(module: nn.Module, path: Path) -> WeightsLocation:
     check_regular_file(path)  # which kind it is shows only when it is opened
     raw = read_safetensors(path) if is_safetensors(path) else read_tensors(path)
     own = module.state_dict()
-    completed = [(place, prefix, _completed(own, state)) for place, prefix, state in _list_candidates(raw, own)]
+    completed = [(place, prefix, _add_left_out(own, state)) for place, prefix, state in _list_candidates(raw, own)]
     fitting = [(place, prefix, state) for place, prefix, state in completed if not _find_misfits(own, state)]
     if not fitting:
         raise InputError(_explain_misfit(path, raw, own))
@@ -84,7 +84,7 @@ _COUNTER = "num_batches_tracked"
 """Of batch normalisation; checkpoints of PyTorch before 0.4.1 lack it, and evaluation does not need it."""
 
 
-def _completed(own: Mapping[str, Tensor], state: dict[str, Any]) -> dict[str, Any]:
+def _add_left_out(own: Mapping[str, Tensor], state: dict[str, Any]) -> dict[str, Any]:
     """The weights with what files may leave out: counters of batches, and further names of a tensor that is there."""
     names = {tensor.data_ptr(): name for name, tensor in own.items() if name in state and tensor.numel()}
     added: dict[str, Any] = {}

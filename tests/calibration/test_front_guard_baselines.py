@@ -123,11 +123,11 @@ def codes(table: ReplayTable, target: str) -> set[str]:
 
 
 def test_early_exit_that_does_not_pay_is_said() -> None:
-    """Heads so dear that the backbone is faster than the policy."""
+    """Heads so costly that the backbone is faster than the policy."""
     table = world(1, 3000, 3)
-    dear = ReplayTable.from_arrays(table.scores, table.correct, [1.0, 1.1, 1.2], backbone_s=0.9)
+    costly = ReplayTable.from_arrays(table.scores, table.correct, [1.0, 1.1, 1.2], backbone_s=0.9)
 
-    assert "does_not_pay" in codes(dear, "drop<=0.5")
+    assert "does_not_pay" in codes(costly, "drop<=0.5")
     assert "does_not_pay" not in codes(table, "drop<=3")
 
 

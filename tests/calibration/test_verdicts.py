@@ -64,13 +64,13 @@ def run_of(
     """The policy run on all samples of a table."""
     sample = ExitSample.from_thresholds(table, thresholds)
     trial = trial_of(table, sample.leaves, slower=slower)
-    figures = replace(PolicyPerformance.predicted(table, table.evaluate(thresholds)), mean_s=trial.mean_s)
+    figures = replace(PolicyPerformance.from_outcome(table, table.evaluate(thresholds)), mean_s=trial.mean_s)
     return PolicyRun(figures, table, sample, trial, reasons, proved=False)
 
 
 def states_of(target: str, run: PolicyRun, table: ReplayTable) -> dict[str, str]:
     """The state of every bound."""
-    predicted = PolicyPerformance.predicted(table, table.evaluate_leaves(run.trial.leaves))
+    predicted = PolicyPerformance.from_outcome(table, table.evaluate_leaves(run.trial.leaves))
     return {c.bound: c.state for c in check_bounds(table, parse_target(target), predicted, run)}
 
 
@@ -89,7 +89,7 @@ def test_a_device_faster_than_predicted_fails_nothing() -> None:
     """One-sided: the prediction is confirmed, and every bound is met."""
     table = world(4000, 1)
     run = run_of(table, (0.6,), slower=0.7)
-    predicted, target = PolicyPerformance.predicted(table, table.evaluate((0.6,))), parse_target("mean<=0.9x")
+    predicted, target = PolicyPerformance.from_outcome(table, table.evaluate((0.6,))), parse_target("mean<=0.9x")
 
     verdict = judge_run(target, check_bounds(table, target, predicted, run), run, predicted, 0.05)
 
@@ -101,7 +101,7 @@ def test_a_slower_device_is_said_to_be_off_and_fails_only_the_bounds_it_misses()
     table = world(4000, 1)
     run = run_of(table, (0.6,), slower=1.3)
     predicted, target = (
-        PolicyPerformance.predicted(table, table.evaluate((0.6,))),
+        PolicyPerformance.from_outcome(table, table.evaluate((0.6,))),
         parse_target("mean<=10s, rate1>=0.1"),
     )
 
@@ -116,7 +116,7 @@ def test_on_a_noisy_machine_nothing_about_time_is_decided() -> None:
     table = world(4000, 2)
     run = run_of(table, (0.6,), slower=5.0, reasons=("other processes used 2.0 of 2 cores",))
     target = parse_target("mean<=0.1x, p99<=1ns, rate1>=0.01, accuracy>=0.1")
-    predicted = PolicyPerformance.predicted(table, table.evaluate((0.6,)))
+    predicted = PolicyPerformance.from_outcome(table, table.evaluate((0.6,)))
     checks = check_bounds(table, target, predicted, run)
 
     verdict = judge_run(target, checks, run, predicted, 0.05)

@@ -1,4 +1,4 @@
-"""Networks that count, pick and branch by the values of their input: what is settled at compile holds for every input."""
+"""Networks that count, pick and branch by the values of their input: what is constant at compile time holds for every input."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def test_a_branch_is_not_settled_by_a_shape_that_depends_on_values(pick: Picks, 
     assert "If" in kinds
 
 
-def settled(w: Writer, tensor: str, tmp_path: Path, batch: str | int = 1) -> bool:
-    """Whether a branch that the size of a tensor decides is settled."""
+def is_replaced(w: Writer, tensor: str, tmp_path: Path, batch: str | int = 1) -> bool:
+    """Whether a branch that the size of a tensor decides is replaced by the branch it takes."""
     return bool(find_constant_conditions(read_model(with_branches(w, more_than(w, tensor, 0), tmp_path, batch))))
 
 
@@ -140,7 +140,7 @@ def test_a_shape_that_is_fixed_again_settles_a_branch(tmp_path: Path) -> None:
     picked = w.op("Compress", "x", w.op("Greater", w.op("Reshape", "x", w.constant([-1], np.int64)), w.constant(0.0)))
     mean = w.op("Reshape", w.op("ReduceMean", picked, keepdims=0), w.constant([1, 1], np.int64))
 
-    assert settled(w, w.op("Add", mean, "x"), tmp_path)
+    assert is_replaced(w, w.op("Add", mean, "x"), tmp_path)
 
 
 @pytest.mark.parametrize("batch", [1, "n"])
@@ -150,7 +150,7 @@ def test_values_written_at_picked_places_leave_the_shape_alone(batch: str | int,
     found = w.op("Transpose", w.op("NonZero", w.op("Greater", "x", w.constant(0.0))))
     written = w.op("ScatterND", "x", found, w.op("Mul", w.op("GatherND", "x", found), w.constant(2.0)))
 
-    assert settled(w, w.op("Relu", written), tmp_path, batch)
+    assert is_replaced(w, w.op("Relu", written), tmp_path, batch)
 
 
 @pytest.mark.parametrize("most", [1, 2, 4, 7])
@@ -177,7 +177,7 @@ def test_shape_arithmetic_of_a_free_batch_settles_a_branch(tmp_path: Path) -> No
 
     parts = [w.op("Add", w.op("Reshape", "x", shape), column), w.op("Cast", known, to=TensorProto.FLOAT)]
     flat = [w.op("Reshape", part, w.constant([-1], np.int64)) for part in parts]
-    assert settled(w, w.op("Concat", *flat, axis=0), tmp_path, "n")
+    assert is_replaced(w, w.op("Concat", *flat, axis=0), tmp_path, "n")
 
 
 def shape_of_ones(w: Writer, size: str) -> str:

@@ -38,7 +38,7 @@ def test_every_backend_passes_on_the_small_networks(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_every_installed_runtime_passes_on_the_shipped_network(backend: str) -> None:
-    """A trained network too, whose scores lie close together at sureness."""
+    """A trained network too, whose scores lie close together where it is confident."""
     report = run_conformance(backend, networks=["lenet-digits"], samples=60, seconds=0)
     assert () == report.failures
 

@@ -81,7 +81,9 @@ def test_a_branch_within_a_branch_may_use_its_neighbours_names(named: bool, tmp_
     check(w.save(tmp_path / "m.onnx", {"x": ["n", *IMAGE]}, ["z1", "z2"]), samples(), ["z1", "z2"])
 
 
-def settled(w: Writer, x: str, branch: Callable[[str], onnx.GraphProto], out: str | Sequence[str] | None = None) -> str:
+def add_constant_if(
+    w: Writer, x: str, branch: Callable[[str], onnx.GraphProto], out: str | Sequence[str] | None = None
+) -> str:
     """An `If` whose condition never changes, both branches alike but for an operator."""
     return w.op("If", w.constant(True, bool), then_branch=branch("Tanh"), else_branch=branch("Neg"), out=out)
 
@@ -97,7 +99,7 @@ def test_nodes_of_a_branch_need_no_names(names: tuple[str, str], tmp_path: Path)
     w = Writer()
     x = w.conv("x", 3, 4)
     w.head(x, 4, "z1")
-    w.head(w.op("Abs", settled(w, x, branch, out="y")), 4, "z2")
+    w.head(w.op("Abs", add_constant_if(w, x, branch, out="y")), 4, "z2")
 
     check(w.save(tmp_path / "m.onnx", {"x": ["n", *IMAGE]}, ["z1", "z2"]), samples(), ["z1", "z2"])
 
@@ -116,7 +118,7 @@ def test_a_settled_branch_may_give_a_sequence(opset: int, tmp_path: Path) -> Non
     w = Writer()
     x = w.conv("x", 3, 4)
     w.head(x, 4, "z1")
-    pair = settled(w, x, branch)
+    pair = add_constant_if(w, x, branch)
     both = [w.op("SequenceAt", pair, w.constant(k, "int64")) for k in (0, 1)]
     w.head(w.op("Add", *both), 4, "z2")
     path = w.save(tmp_path / "m.onnx", {"x": ["n", *IMAGE]}, ["z1", "z2"], opset=opset)

@@ -1,4 +1,4 @@
-"""Who watches long work is a function, or told so before the work begins."""
+"""Progress of long work goes to a function; anything else is refused before the work begins."""
 
 from __future__ import annotations
 

@@ -135,9 +135,9 @@ class DeviceDecider(Decider):
             version = device.facts.driver_version
             msg = f"deciding on the GPU needs CUDA 12.4; this driver speaks {version // 1000}.{version % 1000 // 10}"
             raise DeciderUnavailable(msg)
-        self._thresholds = memory.pinned((max(self.exits - 1, 1),), np.float32)
+        self._thresholds = memory.allocate_pinned((max(self.exits - 1, 1),), np.float32)
         self._on_device = memory.device(self._thresholds.host.nbytes)
-        self._exit = memory.pinned((1,), np.int32)
+        self._exit = memory.allocate_pinned((1,), np.int32)
         self._set: Sequence[float] | None = None
         self._owned = ExitStack()
         try:
@@ -145,7 +145,7 @@ class DeviceDecider(Decider):
             self._owned.callback(self._kernel.close)
             for plan in self.plans:
                 _run_once(device, plan.enqueue)
-            self._graph = self._nested()
+            self._graph = self._capture_nested()
             self._owned.callback(self._graph.close)
         except list_cuda_exceptions(device) as error:
             self._owned.close()
@@ -154,7 +154,7 @@ class DeviceDecider(Decider):
             self._owned.close()
             raise
 
-    def _nested(self) -> GraphExec:
+    def _capture_nested(self) -> GraphExec:
         graph = ConditionalGraph(self.device)
         try:
             for stage in range(self.exits - 1):

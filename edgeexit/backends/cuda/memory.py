@@ -55,7 +55,7 @@ class DeviceMemory:
         self._owned.callback(allocation.free)
         return _check_alignment(int(allocation))
 
-    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> PinnedBuffer:
+    def allocate_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> PinnedBuffer:
         """Page-locked, mapped host memory, zeroed.
 
         Raises:

@@ -87,7 +87,7 @@ class DeviceProgram:
         for slot in slots:
             if not slot.is_input or slot.name in self._addresses:
                 continue
-            pinned = self.memory.pinned(slot.shape, slot.dtype)
+            pinned = self.memory.allocate_pinned(slot.shape, slot.dtype)
             self.inputs[slot.name] = pinned.host
             self._addresses[slot.name] = pinned.address
             if not self._integrated:
@@ -115,7 +115,7 @@ class DeviceProgram:
         return copies, host_score, where
 
     def _block(self, size: int) -> tuple[PinnedBuffer, int, list[Callable[[int], None]]]:
-        pinned = self.memory.pinned((size,), np.uint8)
+        pinned = self.memory.allocate_pinned((size,), np.uint8)
         if self._integrated:
             return pinned, pinned.address, []
         where = self.memory.device(size)
@@ -141,7 +141,7 @@ class DeviceProgram:
 
     def _staging(self, slot: EngineTensor) -> Array:
         if slot.name not in self._stagings:
-            self._stagings[slot.name] = self.memory.pinned(slot.shape, slot.dtype).host
+            self._stagings[slot.name] = self.memory.allocate_pinned(slot.shape, slot.dtype).host
         return self._stagings[slot.name]
 
     def close(self) -> None:

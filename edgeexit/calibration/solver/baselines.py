@@ -39,7 +39,7 @@ SWEEP_VALUES = 11
 _POPULATION, _GENERATIONS = 48, 40
 
 
-def branchynet(problem: Problem) -> Boundaries:
+def choose_exit_by_exit(problem: Problem) -> Boundaries:
     """A sweep over evenly spaced values, fewer per exit where there are many exits; with more than 8, one exit after the other."""
     ranked, few = problem.ranked, problem.table.exits <= FEW_EXITS
     count = min(SWEEP_VALUES, int(CELLS ** (1 / len(ranked.ranks)))) if few else SWEEP_VALUES
@@ -63,12 +63,12 @@ def _optimize_exit_by_exit(problem: Problem, levels: list[NDArray[np.int64]]) ->
     return now
 
 
-def exit_distribution(problem: Problem) -> Boundaries:
+def choose_exit_distribution(problem: Problem) -> Boundaries:
     """The best q of Algorithm 1."""
     return refine_family(problem, lambda q: make_geometric_boundaries(problem.ranked, q), Q_VALUES)
 
 
-def shared(problem: Problem) -> Boundaries:
+def choose_shared_threshold(problem: Problem) -> Boundaries:
     """The best single threshold, among quantiles of all scores."""
     values = np.quantile(np.concatenate(problem.ranked.distinct), np.linspace(0, 1, 101))
     return refine_family(
@@ -76,7 +76,7 @@ def shared(problem: Problem) -> Boundaries:
     )
 
 
-def target_accuracy(problem: Problem) -> Boundaries:
+def choose_target_accuracy(problem: Problem) -> Boundaries:
     """The best accuracy to ask of what leaves at every exit."""
     return refine_family(
         problem, lambda a: _find_boundaries_for_accuracy(problem, a), [float(a) for a in np.linspace(0.3, 1.0, 36)]
@@ -98,7 +98,7 @@ def _find_boundaries_for_accuracy(problem: Problem, accuracy: float) -> Boundari
     return tuple(boundaries)
 
 
-def hill_climb(problem: Problem) -> Boundaries:
+def climb_hill(problem: Problem) -> Boundaries:
     """From "never" downwards: of all exits, take the step that gains most; a step that helps doubles, one that does not halves."""
     tops = np.array(problem.ranked.tops)
     steps = np.full(len(tops), 0.05)
@@ -131,7 +131,7 @@ def _move_boundary(now: Boundaries, tops: NDArray[np.int64], axis: int, share: f
     return tuple(min(max(moved, 0), int(tops[axis])) if k == axis else b for k, b in enumerate(now))
 
 
-def genetic(problem: Problem) -> Boundaries:
+def evolve_boundaries(problem: Problem) -> Boundaries:
     """A population of boundaries as shares of the ranks; seeded, so that it gives the same each time."""
     rng = np.random.Generator(np.random.PCG64(0))
     tops = np.array(problem.ranked.tops)
@@ -155,12 +155,12 @@ def _scale_to_boundaries(shares: NDArray[np.float64], tops: NDArray[np.int64]) -
 
 
 BASELINES: dict[str, Baseline] = {
-    "branchynet": branchynet,
-    "exit_distribution": exit_distribution,
-    "shared": shared,
-    "target_accuracy": target_accuracy,
-    "hill_climb": hill_climb,
-    "genetic": genetic,
+    "branchynet": choose_exit_by_exit,
+    "exit_distribution": choose_exit_distribution,
+    "shared": choose_shared_threshold,
+    "target_accuracy": choose_target_accuracy,
+    "hill_climb": climb_hill,
+    "genetic": evolve_boundaries,
 }
 """Every baseline by name. A new one is a function in this table and nothing else."""
 

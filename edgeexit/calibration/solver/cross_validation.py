@@ -21,7 +21,7 @@ from typing import TypeAlias
 import numpy as np
 
 from edgeexit.calibration.replay import Indices, ReplayTable
-from edgeexit.calibration.solver.baselines import exit_distribution, shared
+from edgeexit.calibration.solver.baselines import choose_exit_distribution, choose_shared_threshold
 from edgeexit.calibration.solver.branch_and_bound import fit_multipliers
 from edgeexit.calibration.solver.families import refine_family
 from edgeexit.calibration.solver.optimum import find_best_policy
@@ -78,8 +78,8 @@ def choose_bagged_policy(problem: Problem, seed: int) -> Boundaries:
 METHODS: dict[str, Method] = {
     "exact": lambda problem, _seed: find_best_boundaries(problem, QUICK),
     "bagged": choose_bagged_policy,
-    "exit_distribution": lambda problem, _seed: exit_distribution(problem),
-    "shared": lambda problem, _seed: shared(problem),
+    "exit_distribution": lambda problem, _seed: choose_exit_distribution(problem),
+    "shared": lambda problem, _seed: choose_shared_threshold(problem),
 }
 
 
