@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -11,19 +12,23 @@ import typer
 
 from edgeexit.cli.common import Json, emit, parse_numbers, redirect_user_output
 from edgeexit.cli.data import NewClassNames, NewPreprocessing
+from edgeexit.cli.network import NetworkToExport, open_network
 from edgeexit.errors import InputError
 from edgeexit.util import units
+from edgeexit.util.documents import to_document
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeexit.data.reference import DataRecord
     from edgeexit.exporter import Exported
-    from edgeexit.nets.weights import WeightsLocation
 
 
 _Target: TypeAlias = Annotated[
-    str, typer.Argument(help="A network of edgeexit (lenet), package.module:factory or file.py:factory.")
+    str,
+    typer.Argument(
+        help="A network of edgeexit (lenet), package.module:factory, file.py:factory, or a recipe of a published repository (msdnet.toml)."
+    ),
 ]
 _Output: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")]
 _Inputs: TypeAlias = Annotated[
@@ -37,6 +42,10 @@ _Checkpoint: TypeAlias = Annotated[
     typer.Option(
         help="Weights: a state_dict (.pt, .pth, .safetensors), also inside a checkpoint; only tensors are loaded."
     ),
+]
+_Checkout: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Folder of your checkout of the published repository. [default: the current folder]"),
 ]
 _FactoryOptions: TypeAlias = Annotated[
     list[str] | None, typer.Option("--option", help="Arguments of the factory: name=value,...; may be repeated.")
@@ -72,6 +81,7 @@ def export_command(
     output: _Output,
     inputs: _Inputs = None,
     checkpoint: _Checkpoint = None,
+    checkout: _Checkout = None,
     option: _FactoryOptions = None,
     names: _Names = None,
     fixed_batch: _FixedBatch = False,
@@ -91,27 +101,26 @@ def export_command(
     Example: edgeexit export lenet --checkpoint runs/digits/joint.pt -o lenet.onnx
     """
     from edgeexit.exporter import export
-    from edgeexit.nets.modules import load_function, load_module
-    from edgeexit.nets.weights import WeightsLocation, load_weights
+    from edgeexit.nets.modules import load_function
 
     record = _make_data_record(preprocess, classes)
-    with redirect_user_output():
-        module = load_module(target, dict(_parse_option(one) for text in option or () for one in _split_options(text)))
-        found = load_weights(module, checkpoint) if checkpoint is not None else WeightsLocation()
+    options = dict(_parse_option(one) for text in option or () for one in _split_options(text))
+    given = None if thresholds is None else parse_numbers("--thresholds", thresholds)
+    with redirect_user_output(), open_network(target, options, checkpoint, checkout) as made:
         exported = export(
-            module,
-            _parse_example(inputs or _get_input_shapes(target)),
+            made.module,
+            _parse_example(inputs or _get_input_shapes(target, made)),
             output,
             names=names.split(",") if names else None,
             dynamic_batch=not fixed_batch,
             opset=opset,
             read=load_function(read) if read is not None else None,
-            training_forward=training_forward,
-            criterion=criterion,
-            thresholds=None if thresholds is None else parse_numbers("--thresholds", thresholds),
+            training_forward=training_forward or (made.recipe is not None and made.recipe.training_forward),
+            criterion=made.choose_criterion(criterion),
+            thresholds=made.convert_thresholds(criterion, given),
             metadata=record.as_metadata(),
         )
-    emit(_make_document(exported, found), lambda: _print(exported, found), as_json=as_json)
+    emit(_make_document(exported, made), lambda: _print(exported, made), as_json=as_json)
 
 
 def _make_data_record(preprocess: str | None, classes: str | None) -> DataRecord:
@@ -136,6 +145,8 @@ def _parse_option(text: str) -> tuple[str, Any]:
     if not equals:
         msg = f"--option {text!r} has no value; write name=value"
         raise InputError(msg)
+    if value.startswith("["):
+        return name, _parse_array(text, value)
     if value in ("true", "false"):
         return name, value == "true"
     return name, int(value) if re.fullmatch(r"-?\d+", value) else float(value) if re.fullmatch(
@@ -143,13 +154,19 @@ def _parse_option(text: str) -> tuple[str, Any]:
     ) else value
 
 
-def _get_input_shapes(target: str) -> list[str]:
-    from edgeexit.nets import NETS
+def _parse_array(text: str, value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        msg = f"--option {text!r} is no array; write name=[1,2,4]"
+        raise InputError(msg) from error
 
-    if target not in NETS:
+
+def _get_input_shapes(target: str, made: NetworkToExport) -> list[str]:
+    if not made.inputs:
         msg = f"--input is missing: say the shape of one sample of {target}, such as --input 3x32x32"
         raise InputError(msg)
-    return ["x".join(map(str, NETS[target].input_shape))]
+    return list(made.inputs)
 
 
 _SHAPE = re.compile(
@@ -178,7 +195,7 @@ def _parse_example(texts: list[str]) -> Tensor | tuple[Tensor, ...] | dict[str, 
     return named or tuple(plain)
 
 
-def _make_document(exported: Exported, found: WeightsLocation) -> dict[str, Any]:
+def _make_document(exported: Exported, made: NetworkToExport) -> dict[str, Any]:
     return {
         "schema": "edgeexit.export/1",
         "path": str(exported.path),
@@ -187,20 +204,36 @@ def _make_document(exported: Exported, found: WeightsLocation) -> dict[str, Any]
         "opset": exported.opset,
         "largest_difference": exported.largest_difference,
         "checked_inputs": exported.checked_inputs,
-        "weights": asdict(found),
+        "weights": asdict(made.weights),
+        "repository": None if made.recipe is None else {"url": made.recipe.url, "options": to_document(made.options)},
     }
 
 
-def _print(exported: Exported, found: WeightsLocation) -> None:
+def _print(exported: Exported, made: NetworkToExport) -> None:
     from edgeexit.cli.printing import print_result, print_text
     from edgeexit.util.units import format_count
 
     shapes = ", ".join(
         f"{name} [{', '.join('batch' if d is None else str(d) for d in s)}]" for name, s in exported.inputs.items()
     )
-    if str(found):
-        print_text(f"Checkpoint: {found}.")
+    if str(made.weights):
+        print_text(f"Checkpoint: {made.weights}.")
     count = format_count(len(exported.exits), "exit")
     print_result(f"{exported.path}: {count} ({', '.join(exported.exits)}), input {shapes}, opset {exported.opset}")
     share = f"{units.scientific(exported.largest_difference)} of the largest logit"
     print_text(f"Largest difference from eager over {exported.checked_inputs} random batches: {share}")
+    if made.recipe is not None:
+        _print_recipe(exported, made)
+
+
+def _print_recipe(exported: Exported, made: NetworkToExport) -> None:
+    """What the network was built with, what else has to be known, and the next command."""
+    from edgeexit.cli.printing import format_command, print_command, print_note, print_text
+    from edgeexit.fallbacks import LAST
+
+    assert made.recipe is not None
+    print_text(f"Built with {', '.join(f'{name}={value!r}' for name, value in made.options.items())}.")
+    if made.recipe.note:
+        print_note(made.recipe.note)
+    fallback = () if made.recipe.fallback == LAST else ("--fallback", made.recipe.fallback)
+    print_command(format_command("compile", exported.path, *fallback), label="Next: ")

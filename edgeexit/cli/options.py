@@ -84,6 +84,7 @@ OPTIONS: dict[str, SharedOption] = {
     "train --write-data": SharedOption(DATA),
     "export --input": SharedOption(NETWORK, "SHAPE"),
     "export --checkpoint": SharedOption(NETWORK),
+    "export --checkout": SharedOption(NETWORK, "FOLDER"),
     "export --option": SharedOption(NETWORK, "NAME=VALUE"),
     "export --names": SharedOption(NETWORK, "NAME,..."),
     "export --read": SharedOption(NETWORK),

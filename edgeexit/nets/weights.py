@@ -67,8 +67,7 @@ def load_weights(module: nn.Module, path: Path) -> WeightsLocation:
     Raises:
         InputError: no such file, damaged, holding more than tensors, or not fitting the module; every misfit is counted.
     """
-    check_regular_file(path)  # which kind it is shows only when it is opened
-    raw = read_safetensors(path) if is_safetensors(path) else read_tensors(path)
+    raw = read_checkpoint(path)
     own = module.state_dict()
     completed = [(place, prefix, _add_left_out(own, state)) for place, prefix, state in _list_candidates(raw, own)]
     fitting = [(place, prefix, state) for place, prefix, state in completed if not _find_misfits(own, state)]
@@ -78,6 +77,16 @@ def load_weights(module: nn.Module, path: Path) -> WeightsLocation:
     module.load_state_dict(state)
     others = dict.fromkeys(other or "the file itself" for other, _, _ in fitting[1:] if other != place)
     return WeightsLocation(place, prefix, tuple(others))
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """What a checkpoint holds, nested as it is, by name.
+
+    Raises:
+        InputError: no such file, damaged, or holding more than tensors and plain values.
+    """
+    check_regular_file(path)  # which kind it is shows only when it is opened
+    return read_safetensors(path) if is_safetensors(path) else read_tensors(path)
 
 
 _COUNTER = "num_batches_tracked"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.exporter.standins import MSDNET, save_checkpoint, write_standin
 from tests.support.distributions import install_documented_criterion
 
 NET = '''
@@ -70,7 +71,7 @@ def _train(folder: Path, x: np.ndarray, y: np.ndarray) -> None:
 
 @pytest.fixture(scope="session")
 def user_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """net.py, net.pt, calibration.npz, test.npz, new.npz, of scikit-learn's digits."""
+    """net.py, net.pt, calibration.npz, test.npz, new.npz, of scikit-learn's digits; a criterion of another package; a published network."""
     from sklearn.datasets import load_digits
 
     folder = tmp_path_factory.mktemp("user")
@@ -82,4 +83,5 @@ def user_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _train(folder, x[order[:700]], y[order[:700]])
     for name, part in (("calibration", order[700:1400]), ("test", order[1400:]), ("new", order[1400:1420])):
         np.savez(folder / f"{name}.npz", x=x[part], y=y[part])
+    save_checkpoint("msdnet", MSDNET, write_standin("msdnet", folder / "MSDNet-PyTorch"), folder / "model.pth")
     return install_documented_criterion(folder)
