@@ -300,3 +300,15 @@ def test_samples_that_are_too_small_are_refused(name: str) -> None:
     """In one message that names their shape."""
     with pytest.raises(InputError, match=r"cannot take samples \[1, 2, 2\], which are too small"):
         build(name, shape=(1, 2, 2))
+
+
+def test_the_page_of_networks_lists_each_with_its_options() -> None:
+    """As they are."""
+    page = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+    rows = {row.split("`")[1]: row for row in page.splitlines() if row.startswith("| `")}
+
+    assert rows.keys() == NETS.keys()
+    for name, net in NETS.items():
+        options = set(net.options) - {"shape", "classes", "exits"} - ({"n"} if name == "eenet" else set())
+        assert options == set(rows[name].rpartition(" | ")[2].replace("`", "").strip(" |").split(", ")), name
+        assert "×".join(map(str, net.input_shape)) in rows[name]
