@@ -23,21 +23,31 @@ class PhaseNetworks:
     Args:
         recipe: the recipe.
         source: a network of the user's; None for the one that the recipe names.
+        shape: of one sample, for a network that the recipe names; None takes the network's own.
+        classes: how many, for such a network; None takes the network's own number.
     """
 
-    def __init__(self, recipe: TrainingRecipe, source: NetworkSource | None = None) -> None:
+    def __init__(
+        self,
+        recipe: TrainingRecipe,
+        source: NetworkSource | None = None,
+        *,
+        shape: tuple[int, ...] | None = None,
+        classes: int | None = None,
+    ) -> None:
         self.recipe = recipe
         self._source = source
+        self._shape, self._classes = shape, classes
 
     def build(self, phase: str) -> nn.Module:
         """The network of a phase with fresh weights, drawn from torch's global generator; of a module, a copy.
 
         Raises:
-            InputError: no network has the recipe's name, it lacks an option, or options are given for a module.
+            InputError: no network has the recipe's name, it lacks an option or cannot take the samples, or options are given for a module.
         """
         options = self.recipe.list_network_options(phase)
         if self._source is None:
-            return build(self.recipe.network, **options)
+            return build(self.recipe.network, **{"shape": self._shape, "classes": self._classes, **options})
         if not isinstance(self._source, nn.Module):
             return self._source(**options)
         if options:
@@ -46,9 +56,18 @@ class PhaseNetworks:
             raise InputError(msg)
         return copy.deepcopy(self._source)
 
+    def check(self) -> None:
+        """Build each phase's network once, where the recipe names it, so that what cannot be built is refused before anything is written.
+
+        Raises:
+            InputError: as `build`.
+        """
+        for name in self.recipe.phases if self._source is None else ():
+            self.describe(name)
+
     def with_recipe(self, recipe: TrainingRecipe) -> PhaseNetworks:
         """The networks of another recipe's phases, from the same source."""
-        return PhaseNetworks(recipe, self._source)
+        return PhaseNetworks(recipe, self._source, shape=self._shape, classes=self._classes)
 
     def build_with_weights(self, phase: str, state: Mapping[str, Tensor]) -> nn.Module:
         """The network of a phase with these weights, in evaluation mode."""

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeexit.data import TrainingData, check_labels, load_data
-from edgeexit.errors import InputError, ModelError
-from edgeexit.nets import find_network
+from edgeexit.errors import ModelError
 from edgeexit.nets.costs import exit_costs
 from edgeexit.training.checkpoint import Checkpoint, FitState
 from edgeexit.training.earlier_runs import take_phases, take_plain_networks
@@ -96,9 +95,10 @@ def train(
     with join_process_group() as group, use_deterministic_algorithms():
         checkpoint = open_checkpoint(recipe, out, resume=resume, leads=group.is_main)
         parts = parts or {part: load_data(f"{recipe.data}:{part}") for part in ("train", "calibration", "test")}
-        networks = PhaseNetworks(recipe, network)
+        networks = PhaseNetworks(recipe, network, shape=parts["train"].shape, classes=_count_classes(recipe, parts))
+        networks.check()
         _take_trained(checkpoint, networks, earlier, plain)
-        setting = _make_setup(recipe, parts["train"], group, named=network is None)
+        setting = _make_setup(recipe, parts["train"], group)
         shown = progress if group.is_main else show_nothing
         run = _TrainingRun(recipe, out, networks, checkpoint, setting, parts, shown)
         if group.is_main and not resume:
@@ -118,12 +118,17 @@ def _take_trained(checkpoint: Checkpoint, networks: PhaseNetworks, earlier: Path
             checkpoint.finished.setdefault(name, state)
 
 
-def _make_setup(recipe: TrainingRecipe, train_set: TrainingData, group: ProcessGroup, *, named: bool) -> TrainingSetup:
-    check_labels(train_set, 1 + int(train_set.y.max()))
-    want = find_network(recipe.network).input_shape if named else train_set.shape
-    if train_set.shape != want:
-        msg = f"network {recipe.network!r} takes {list(want)} and the samples of {train_set.name} are {list(train_set.shape)}"
-        raise InputError(msg)
+def _count_classes(recipe: TrainingRecipe, parts: Parts) -> int:
+    """The recipe's number, which all labels must fit; otherwise of the classes that the data names, and at least those of its labels."""
+    given = recipe.options.get("classes")
+    if given is None:
+        return max(max(len(data.class_names), 1 + int(data.y.max())) for data in parts.values())
+    for data in parts.values():
+        check_labels(data, given)
+    return int(given)
+
+
+def _make_setup(recipe: TrainingRecipe, train_set: TrainingData, group: ProcessGroup) -> TrainingSetup:
     return TrainingSetup(train_set, recipe.augment, recipe.seed, group, bfloat16=recipe.precision == "bfloat16")
 
 

@@ -269,11 +269,36 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "ran").exists()
 
 
-def test_data_of_another_shape_is_refused(recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path) -> None:
-    """What the network takes and what the samples are."""
-    flat = {name: Dataset(d.name, d.x[:, :, ::2], d.labels) for name, d in parts.items()}
+def test_the_network_is_made_for_the_shape_and_the_classes_of_the_data(
+    recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """Of all parts; whatever its paper trained it on."""
+    narrow = {name: Dataset(d.name, d.x[:, :, ::2], d.y % 3) for name, d in parts.items()}
 
-    with pytest.raises(InputError, match=r"takes \[1, 28, 28\] and the samples .* are \[1, 14, 28\]"):
+    result = train(recipe, tmp_path, parts=narrow)
+
+    assert (1, 1, 14, 28) == result.example.shape
+    assert result.model is not None
+    assert [(1, 3)] * 2 == [logits.shape for logits in result.model(result.example)]
+
+
+def test_labels_beyond_the_classes_of_the_recipe_are_refused(
+    recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """The recipe's number counts."""
+    with pytest.raises(InputError, match=r"label 9 of sample .* is out of range; the model has 5 classes"):
+        train(replace(recipe, options={"classes": 5}), tmp_path / "run", parts=parts)
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_samples_that_the_network_cannot_take_are_refused(
+    recipe: TrainingRecipe, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """What the network takes and what the samples are."""
+    flat = {name: Dataset(d.name, d.x.reshape(len(d), -1), d.labels) for name, d in parts.items()}
+
+    with pytest.raises(InputError, match=r"B-LeNet takes samples \[channels, height, width\], not \[784\]"):
         train(recipe, tmp_path, parts=flat)
 
 
@@ -283,7 +308,7 @@ def test_a_run_that_is_refused_leaves_no_folder(
     """Neither where the data are missing or do not fit, nor where there are no weights to begin with."""
     monkeypatch.setenv("EDGEEXIT_DATA", str(tmp_path / "nothing"))
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "nobody")
-    flat = {name: Dataset(d.name, d.x[:, :, ::2], d.labels) for name, d in parts.items()}
+    flat = {name: Dataset(d.name, d.x.reshape(len(d), -1), d.labels) for name, d in parts.items()}
     out = tmp_path / "runs" / "new"
 
     with pytest.raises(InputError):
