@@ -12,6 +12,7 @@ import typer
 
 from edgeexit.cli.common import Json, emit, parse_numbers, redirect_user_output
 from edgeexit.cli.data import NewClassNames, NewPreprocessing
+from edgeexit.cli.factories import Checkpoint, FactoryOptions, make_data_record, parse_factory_options
 from edgeexit.cli.network import NetworkToExport, open_network
 from edgeexit.errors import InputError
 from edgeexit.util import units
@@ -20,7 +21,6 @@ from edgeexit.util.documents import to_document
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgeexit.data.reference import DataRecord
     from edgeexit.exporter import Exported
 
 
@@ -37,18 +37,9 @@ _Inputs: TypeAlias = Annotated[
         "--input", help="Shape of one sample: 3x32x32 (or 3,32,32), name=3x32x32 or name=128:int64. Once per input."
     ),
 ]
-_Checkpoint: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        help="Weights: a state_dict (.pt, .pth, .safetensors), also inside a checkpoint; only tensors are loaded."
-    ),
-]
 _Checkout: TypeAlias = Annotated[
     Path | None,
     typer.Option(help="Folder of your checkout of the published repository. [default: the current folder]"),
-]
-_FactoryOptions: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--option", help="Arguments of the factory: name=value,...; may be repeated.")
 ]
 _Names: TypeAlias = Annotated[str | None, typer.Option(help="Names of the exits, joined by commas.")]
 _FixedBatch: TypeAlias = Annotated[bool, typer.Option("--batch-1", help="Fix the batch at 1; else it is dynamic.")]
@@ -80,9 +71,9 @@ def export_command(
     target: _Target,
     output: _Output,
     inputs: _Inputs = None,
-    checkpoint: _Checkpoint = None,
+    checkpoint: Checkpoint = None,
     checkout: _Checkout = None,
-    option: _FactoryOptions = None,
+    option: FactoryOptions = None,
     names: _Names = None,
     fixed_batch: _FixedBatch = False,
     opset: _Opset = 18,
@@ -103,8 +94,8 @@ def export_command(
     from edgeexit.exporter import export
     from edgeexit.nets.modules import load_function
 
-    record = _make_data_record(preprocess, classes)
-    options = dict(_parse_option(one) for text in option or () for one in _split_options(text))
+    record = make_data_record(preprocess, classes)
+    options = parse_factory_options(option)
     given = None if thresholds is None else parse_numbers("--thresholds", thresholds)
     with redirect_user_output(), open_network(target, options, checkpoint, checkout) as made:
         exported = export(
@@ -121,37 +112,6 @@ def export_command(
             metadata=record.as_metadata(),
         )
     emit(_make_document(exported, made), lambda: _print(exported, made), as_json=as_json)
-
-
-def _make_data_record(preprocess: str | None, classes: str | None) -> DataRecord:
-    """Data metadata for the exported file."""
-    from edgeexit.data import read_class_names, read_preprocess
-    from edgeexit.data.reference import DataRecord
-
-    return DataRecord(
-        None if preprocess is None else read_preprocess(preprocess),
-        () if classes is None else read_class_names(classes),
-    )
-
-
-def _split_options(text: str) -> list[str]:
-    """`n=3,exits=false` as two options; a comma inside a value stays."""
-    return re.split(r",(?=[A-Za-z_]\w*=)", text)
-
-
-def _parse_option(text: str) -> tuple[str, Any]:
-    """`n=3` as a number, `exits=false` as a truth value, anything else as text."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        msg = f"--option {text!r} has no value; write name=value"
-        raise InputError(msg)
-    if value.startswith("["):
-        return name, _parse_array(text, value)
-    if value in ("true", "false"):
-        return name, value == "true"
-    return name, int(value) if re.fullmatch(r"-?\d+", value) else float(value) if re.fullmatch(
-        r"-?\d*\.\d+", value
-    ) else value
 
 
 def _parse_array(text: str, value: str) -> Any:

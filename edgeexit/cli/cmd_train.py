@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeexit.cli.common import CommandInterrupted, Json, emit
+from edgeexit.cli.common import CommandInterrupted, Json, emit, make_resume_command
 from edgeexit.cli.progress import open_progress_display
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ def train_command(
                 fetch_set(plan.data, progress)
             trained = train(plan, out, resume=resume, earlier=earlier, plain=plain, threads=threads, progress=progress)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; the last finished epoch is kept. Go on with:\n  {_make_resume_command()}", err=True)
+        typer.echo(f"interrupted; the last finished epoch is kept. Go on with:\n  {make_resume_command()}", err=True)
         raise CommandInterrupted from None
     if not trained.leads:
         return
@@ -78,11 +76,6 @@ def train_command(
         files += _write_data(plan.data, out)
     document = {**trained.metrics, "files": [str(f) for f in files]}
     emit(document, lambda: _print(trained, files), as_json=as_json)
-
-
-def _make_resume_command() -> str:
-    words = ["edgeexit", *sys.argv[1:]]
-    return shlex.join(words if "--resume" in words else [*words, "--resume"])
 
 
 def _export(trained: TrainingResult, out: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 COMMANDS: tuple[str, ...] = (
     "demo",
     "train",
+    "adopt",
     "export",
     "compile",
     "inspect",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -85,6 +86,12 @@ class CommandInterrupted(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(INTERRUPTED)
+
+
+def make_resume_command() -> str:
+    """This command with --resume."""
+    words = ["edgeexit", *sys.argv[1:]]
+    return shlex.join(words if "--resume" in words else [*words, "--resume"])
 
 
 _CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\n\t"}

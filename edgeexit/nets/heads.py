@@ -4,6 +4,7 @@ fc       everything, flattened                                                  
 pool     the mean over space                                                     feature maps [b, c, ...]
 bnpool   batch normalisation, relu, the mean over space                          feature maps
 conv     a 3x3 convolution of the same width, then as bnpool                     feature maps
+reduce   averaged to about 8×8, two 3x3 convolutions, the first with stride 2    feature maps
 first, last, mean    that token or step, or the mean of all                      tokens and sequences [b, t, d]
 
 Each ends in one fully connected layer. fc, pool and bnpool are the three exit blocks of EENet (Demir, METU 2019, section 3.2).
@@ -101,6 +102,7 @@ def _build_join(collaboration: Collaboration, classes: int, *, width: int = 128)
 
 
 _CONVS = {2: nn.Conv1d, 3: nn.Conv2d, 4: nn.Conv3d}
+_POOLS: dict[int, Callable[[tuple[int, ...]], nn.Module]] = {2: nn.AvgPool1d, 3: nn.AvgPool2d, 4: nn.AvgPool3d}
 _NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
 """By the number of dimensions without the batch."""
 
@@ -122,10 +124,36 @@ def _read_convolved(shape: Shape) -> list[nn.Module]:
     return [convolution, *_read_normalized(shape)]
 
 
+def _read_reduced(shape: Shape) -> list[nn.Module]:
+    """Little work whatever the size of the features, and more than a mean reads from them.
+
+    Averaging first is the feature reduction of Shallow-Deep Networks (Kaya et al. 2019), there before one linear layer.
+    """
+    width, dimensions = _count_reduced(shape[0]), len(shape)
+    convolve, norm = _CONVS[dimensions], _NORMS[dimensions]
+    return [
+        _POOLS[dimensions](tuple(max(1, n // _GRID) for n in shape[1:])),
+        convolve(shape[0], width, 3, stride=2, padding=1, bias=False),
+        norm(width),
+        nn.ReLU(),
+        convolve(width, width, 3, padding=1, bias=False),
+        norm(width),
+        nn.ReLU(),
+        MeanOverSpace(),
+    ]
+
+
+def _count_reduced(channels: int) -> int:
+    """Channels in a head `reduce`."""
+    return max(64, min(channels, 128))
+
+
 def _read_position(position: str) -> Callable[[Shape], list[nn.Module]]:
     return lambda _shape: [ReadPosition(position)]
 
 
+_GRID = 8
+"""Places along each axis that `reduce` leaves, about."""
 _MAPS, _TOKENS = (2, 3, 4), (2,)
 
 HEADS: dict[str, tuple[tuple[int, ...] | None, Callable[[Shape], list[nn.Module]]]] = {
@@ -133,6 +161,7 @@ HEADS: dict[str, tuple[tuple[int, ...] | None, Callable[[Shape], list[nn.Module]
     "pool": (_MAPS, _read_pooled),
     "bnpool": (_MAPS, _read_normalized),
     "conv": (_MAPS, _read_convolved),
+    "reduce": (_MAPS, _read_reduced),
     "first": (_TOKENS, _read_position("first")),
     "last": (_TOKENS, _read_position("last")),
     "mean": (_TOKENS, _read_position("mean")),
@@ -160,6 +189,7 @@ def build_reader(kind: str, shape: Sequence[int], *, normalize: bool = False) ->
         msg = f"head {kind!r} cannot read features {list(shape)}; these can: {fitting}"
         raise InputError(msg)
     width = math.prod(shape) if dimensions is None else shape[-1] if dimensions is _TOKENS else shape[0]
+    width = _count_reduced(width) if kind == "reduce" else width
     return [*read(tuple(shape)), *([nn.LayerNorm(width)] if normalize else [])], width
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from edgeexit.data import TrainingData, check_labels
-from edgeexit.errors import InputError
+from edgeexit.errors import InputError, did_you_mean
 from edgeexit.nets.attach import NetworkWithExits
 from edgeexit.nets.state import evaluation_mode
 from edgeexit.training.augment import Augment
@@ -76,11 +76,31 @@ class HeadSettings:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def make_head_phase(*, epochs: int = 15) -> TrainingPhase:
-    """The phase that trains heads where nothing else is said: Adam, cosine, cross-entropy and distillation from the last exit."""
-    options = {"weight": 1.0, "temperature": 2.0}
+EPOCHS = 15
+HEAD_LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "both": ("distill", {"weight": 1.0, "temperature": 2.0}),
+    "labels": ("sum", {}),
+    "distillation": ("distill", {"share": 1.0, "temperature": 2.0}),
+}
+"""What heads can learn from, as losses and their options: labels, the answers of the network's own last exit, or both."""
+
+
+def make_head_phase(*, epochs: int = EPOCHS, loss: str = "both") -> TrainingPhase:
+    """The phase that trains heads where nothing else is said: Adam with a cosine schedule.
+
+    Args:
+        epochs: passes over the training data.
+        loss: a name of `HEAD_LOSSES`.
+
+    Raises:
+        InputError: no such loss.
+    """
+    if loss not in HEAD_LOSSES:
+        msg = f"heads cannot learn from {loss!r}.{did_you_mean(loss, HEAD_LOSSES)} They learn from: {', '.join(HEAD_LOSSES)}."
+        raise InputError(msg)
+    name, options = HEAD_LOSSES[loss]
     adam, cosine = OptimizerSettings("adam", rate=3e-3), ScheduleSettings("cosine")
-    return TrainingPhase(epochs, "distill", options, batch=256, optimizer=adam, schedule=cosine)
+    return TrainingPhase(epochs, name, options, batch=256, optimizer=adam, schedule=cosine)
 
 
 def train_heads(

@@ -9,12 +9,12 @@ module ─► survey ─► places ─► choose ─► heads ─► NetworkWith
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
-from edgeexit.errors import ModelError
+from edgeexit.errors import InputError, ModelError
 from edgeexit.nets.attach.heads import HEADS, MakeHead, make_head, split_head
 from edgeexit.nets.attach.logits import Read
 from edgeexit.nets.attach.network import NetworkWithExits
@@ -24,7 +24,7 @@ from edgeexit.nets.example import Example, wrap_by_position
 from edgeexit.nets.state import evaluation_mode, restore_buffers
 from edgeexit.nets.users_code import translate_user_errors
 
-__all__ = ["HEADS", "ExitPlace", "NetworkWithExits", "add_exits", "list_exit_places", "split_head"]
+__all__ = ["HEADS", "ExitPlace", "MakeHead", "NetworkWithExits", "add_exits", "list_exit_places", "split_head"]
 
 
 def add_exits(
@@ -33,7 +33,7 @@ def add_exits(
     *,
     after: Sequence[str] | None = None,
     count: int = 2,
-    head: str | MakeHead = "auto",
+    head: str | MakeHead | Mapping[str, str | MakeHead] = "auto",
     classes: int | None = None,
     read: Read | None = None,
     freeze: bool = True,
@@ -50,8 +50,8 @@ def add_exits(
         count: how many exits are added where `after` is None: near the shares 1 / (count + 1), 2 / (count + 1), ... of the
             multiply-accumulates, at places through which everything passes, the outermost near each share, none past 95 %.
         head: "auto" takes the one that fits what the part returns: "pool" for feature maps, the token or step that the network itself
-            reads in the end ("first", "last", else "mean") for tokens and sequences, "fc" for vectors. Also "bnpool", "conv", or a
-            function (shape of the features without the batch, classes) -> module.
+            reads in the end ("first", "last", else "mean") for tokens and sequences, "fc" for vectors. Also "bnpool", "conv", "reduce",
+            a function (shape of the features without the batch, classes) -> module, or any of these by the name of its place.
         classes: of the exits; as many as the module has, which is the only number that can be given.
         read: takes the logits out of what forward returns, such as `lambda returned: returned[0]`.
         freeze: the module's own parameters get no gradients, and it stays in evaluation mode when the network is trained, so that only
@@ -81,7 +81,7 @@ def add_exits(
         msg = f"classes={classes}, and the module has {survey.classes}: the exits answer with the classes of the module"
         raise ModelError(msg)
     places = choose_places(survey, count) if after is None else find_places(survey, after)
-    heads = [make_head(head, place, survey.classes) for place in places]
+    heads = [make_head(_get_head(head, place), place, survey.classes) for place in places]
     if freeze:
         module.requires_grad_(requires_grad=False)
     training = module.training
@@ -89,6 +89,15 @@ def add_exits(
     _match_parameters(network)
     _check(network, example, survey.classes)
     return network.train(training)
+
+
+def _get_head(head: str | MakeHead | Mapping[str, str | MakeHead], place: ExitPlace) -> str | MakeHead:
+    if not isinstance(head, Mapping):
+        return head
+    if place.name not in head:
+        msg = f"head= names no head for the exit after {place.name!r}; it has {', '.join(map(repr, head)) or 'none'}"
+        raise InputError(msg)
+    return head[place.name]
 
 
 def _match_parameters(network: NetworkWithExits) -> None:

@@ -1,6 +1,7 @@
 """The head of an exit after a place of a network: one of `edgeexit.nets.heads`, by what the place returns.
 
 feature map [b, c, h, w]    pool, bnpool, conv    the mean over space, after batch normalisation, or after a convolution; then fc
+                            reduce                averaged to about 8×8, then two convolutions; then fc
 tokens [b, t, d]            first, last, mean     that token, normalised; then fc
 sequence [b, t, d]          first, last, mean     that step; then fc
 vector [b, d]               fc                    also takes any other features, flattened
@@ -38,7 +39,7 @@ class ChannelsFirst(nn.Module):
         return x.movedim(self.channel_axis, 1)
 
 
-_FIXED = (ChannelsFirst, MeanOverSpace, ReadPosition)
+_FIXED = (ChannelsFirst, MeanOverSpace, ReadPosition, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
 
 def _count_channels(place: ExitPlace) -> int:
@@ -51,6 +52,7 @@ HEADS: dict[str, tuple[Kind, ...]] = {
     "pool": ("feature map",),
     "bnpool": ("feature map",),
     "conv": ("feature map",),
+    "reduce": ("feature map",),
     "first": ("tokens", "sequence"),
     "last": ("tokens", "sequence"),
     "mean": ("tokens", "sequence"),

@@ -104,7 +104,7 @@ def choose_places(survey: Survey, count: int) -> list[ExitPlace]:
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         msg = f"count must be a whole number of at least 1, not {count!r}"
         raise InputError(msg)
-    left = {place.share: place for place in (survey.places[n] for n in survey.listed) if 0 < place.share <= LATEST}
+    left = {place.share: place for place in list_worthwhile_places(survey)}
     if len(left) < count:
         names = ", ".join(place.name for place in left.values()) or "none"
         msg = (
@@ -115,6 +115,12 @@ def choose_places(survey: Survey, count: int) -> list[ExitPlace]:
     step = 1 / (count + 1)
     chosen = [left.pop(_find_nearest(left, step * k, step / 4)) for k in range(1, count + 1)]
     return sorted(chosen, key=lambda place: place.share)
+
+
+def list_worthwhile_places(survey: Survey) -> list[ExitPlace]:
+    """The cuts that cost something and leave at least 5 % of the cost to save, the last of each share."""
+    cuts = (survey.places[name] for name in survey.listed)
+    return list({place.share: place for place in cuts if 0 < place.share <= LATEST}.values())
 
 
 def _find_nearest(left: Mapping[float, ExitPlace], target: float, room: float) -> float:

@@ -1,0 +1,80 @@
+"""What `edgeexit adopt` prints: candidates, exits, and early exit beside the network without exits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeexit.cli.printing import print_list, print_tables, print_text, print_verdict
+from edgeexit.report.table import Table
+from edgeexit.report.tables import format_share_with_interval
+from edgeexit.util import units
+
+if TYPE_CHECKING:
+    from edgeexit.adoption import AdoptionResult
+    from edgeexit.evaluate import DeviceEvaluation
+
+
+def print_adoption(result: AdoptionResult) -> None:
+    """Tables, what limits the measurement, and the conclusion last."""
+    tables = [_make_data_table(result)]
+    tables += [_make_candidate_table(result)] if result.tried else []
+    tables += [_make_comparison(result, result.evaluation)] if result.evaluation is not None else []
+    print_tables(tables)
+    if result.training is not None:
+        how = "the network stayed as it was" if result.training.frozen else "the network was trained with them"
+        trained = f"{units.format_count(result.training.epochs, 'epoch')} in {units.duration(result.training.seconds)}"
+        print_text(f"Heads: {trained}, {how}. Features kept: {result.training.features}.")
+    if result.evaluation is not None:
+        print_list(result.evaluation.notes, heading="What limits this measurement:", style="yellow")
+        for statement in result.evaluation.statements:
+            print_verdict(*statement.split(": ", 1))
+        print_list(result.evaluation.advice)
+    print_list(result.files, heading="Written:")
+    print_verdict("PAYS" if result.pays else "DOES NOT PAY", f"{result.conclusion}.")
+
+
+def _make_data_table(result: AdoptionResult) -> Table:
+    rows = tuple((p.purpose, p.name, f"{p.used:,}", f"{p.samples:,}") for p in result.data)
+    return Table("Data", ("used for", "part", "samples", "of"), rows)
+
+
+def _make_candidate_table(result: AdoptionResult) -> Table:
+    rows = tuple(
+        (
+            t.place,
+            t.head,
+            units.percent(t.share, 1),
+            units.seconds(t.way_s),
+            units.seconds(t.head_s),
+            units.percent(t.accuracy, 1),
+            "exit" if t.chosen else "",
+        )
+        for t in result.tried
+    )
+    title = f"Candidates, timed on this machine; the network takes {units.seconds(result.plain_s)}"
+    return Table(title, ("after", "head", "cost share", "way there", "head takes", "accuracy, tried", ""), rows)
+
+
+def _make_comparison(result: AdoptionResult, found: DeviceEvaluation) -> Table:
+    places = ", ".join(f"{e.place} ({e.head})" for e in result.exits)
+    accuracies = (found.accuracy, result.plain_accuracy)
+    rows = (
+        ("accuracy", *("" if a is None else format_share_with_interval(a, found.samples) for a in accuracies)),
+        ("drop", f"{found.drop_points:.2f} ± {found.drop_room_points:.2f} points", ""),
+        ("mean latency", units.seconds(found.test_mean_s), units.seconds(found.backbone_mean_s)),
+        ("p99 latency", units.seconds(found.test_p99_s), units.seconds(found.backbone_p99_s)),
+        ("leave at each exit", " · ".join(units.percent(r, 1) for r in found.exit_rates), ""),
+        ("thresholds", f"{', '.join(f'{t:.4g}' for t in found.thresholds)} {found.unit} ({found.criterion})", ""),
+        ("how many times as fast", _format_ratio(result, found), "1"),
+    )
+    return Table(
+        f"Exits after {places}, on {found.samples:,} samples never seen, {found.device}",
+        ("", "with exits", "without"),
+        rows,
+    )
+
+
+def _format_ratio(result: AdoptionResult, found: DeviceEvaluation) -> str:
+    if result.ratio_low is None or result.ratio_high is None:
+        return f"{found.speedup:.2f}"
+    return f"{found.speedup:.2f} ({result.ratio_low:.2f} to {result.ratio_high:.2f})"
