@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeexit.adoption.result import AdoptionResult
 from edgeexit.bundle import Manifest
 from edgeexit.calibration import Calibration
 from edgeexit.conformance.report import ConformanceReport
@@ -156,6 +157,7 @@ class Version:
 
 
 DOCUMENTS: Mapping[str, type] = {
+    "adoption/1": AdoptionResult,
     "bench/1": BenchResult,
     "bundle/1": Manifest,
     "bundle/2": Manifest,

@@ -66,9 +66,9 @@ def adopt_command(
 ) -> None:
     """Add early exits to a trained classifier that has none: places, heads, export, compile, calibrate, measure.
 
-    The network keeps its weights and its own answers. Exits are put where they pay on this machine, their heads are trained from features that
-    are computed once, and early exit is measured beside the network without exits, in turn. Ends with exit code 1 where it brings nothing.
-    The network's file is run, as Python runs any module that it imports.
+    The network keeps its weights and its own answers. Exits are put where they pay on this machine, their heads are trained from features
+    that are computed once, and early exit is measured beside the network without exits, in turn. Ends with exit code 1 where it brings
+    nothing. The network's file is run, as Python runs any module that it imports.
 
     Example: edgeexit adopt net.py:make --checkpoint net.pt --data cifar10 --target "drop<=0.5" -o runs/net
     """

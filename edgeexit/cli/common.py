@@ -89,7 +89,7 @@ class CommandInterrupted(SystemExit):
 
 
 def make_resume_command() -> str:
-    """This command with --resume."""
+    """The command that goes on with this one after an interruption."""
     words = ["edgeexit", *sys.argv[1:]]
     return shlex.join(words if "--resume" in words else [*words, "--resume"])
 

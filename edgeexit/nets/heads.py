@@ -102,7 +102,7 @@ def _build_join(collaboration: Collaboration, classes: int, *, width: int = 128)
 
 
 _CONVS = {2: nn.Conv1d, 3: nn.Conv2d, 4: nn.Conv3d}
-_POOLS: dict[int, Callable[[tuple[int, ...]], nn.Module]] = {2: nn.AvgPool1d, 3: nn.AvgPool2d, 4: nn.AvgPool3d}
+_POOLS: dict[int, Callable[..., nn.Module]] = {2: nn.AvgPool1d, 3: nn.AvgPool2d, 4: nn.AvgPool3d}
 _NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
 """By the number of dimensions without the batch."""
 

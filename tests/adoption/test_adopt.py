@@ -1,0 +1,115 @@
+"""From a trained classifier without exits to a measured gain, or to the statement that there is none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import edgeexit
+from edgeexit.adoption import AdoptionPlan, adopt_exits
+from edgeexit.data import ModelInfo, TrainingParts, load_data, open_training_parts
+from edgeexit.errors import InputError
+from edgeexit.training.heads import HeadSettings, make_head_phase
+from tests.training.test_run import Stop
+
+pytestmark = pytest.mark.slow
+
+SHORT = """
+description = "short"
+processes = 2
+seconds = 0.2
+warmup_s = 0.05
+samples = 100
+trace = 64
+cooldown_s = 0.0
+paced_s = 0.0
+cold = 0
+energy_trials = 0
+cache = false
+"""
+
+
+@pytest.fixture(scope="module")
+def parts() -> TrainingParts:
+    return open_training_parts(load_data("digits:calibration"), ModelInfo("net", ()))
+
+
+@pytest.fixture(scope="module")
+def classifier(parts: TrainingParts) -> nn.Module:
+    """A few layers, trained for a moment."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 16, 3, 2), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 10))
+    (places,) = ([np.arange(len(parts.train))],)
+    x, y = map(torch.from_numpy, next(iter(parts.train.batches(places))))
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.autograd.backward(cross_entropy(net(x), y))
+        optimizer.step()
+    return net.eval()
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> AdoptionPlan:
+    (tmp_path / "short.toml").write_text(SHORT)
+    return AdoptionPlan(
+        target=edgeexit.calibration.parse_target("drop<=5"),
+        after=("1", "3"),
+        head="pool",
+        training=HeadSettings(make_head_phase(epochs=2)),
+        preset=str(tmp_path / "short.toml"),
+    )
+
+
+def test_exits_are_added_trained_and_measured_beside_the_network_without_them(
+    classifier: nn.Module, parts: TrainingParts, plan: AdoptionPlan, tmp_path: Path
+) -> None:
+    """The result says which data were used for what; the bundle that is left runs, with the network's own answers at its end."""
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+
+    result = adopt_exits(classifier, parts, tmp_path / "run", plan)
+
+    assert [e.place for e in result.exits] == ["1", "3"]
+    assert {p.purpose for p in result.data} >= {
+        "training of the heads",
+        "choice of the thresholds",
+        "final figures only",
+    }
+    assert result.evaluation is not None
+    assert result.plain_accuracy == result.evaluation.backbone_accuracy
+    assert json.loads((tmp_path / "run/adoption.json").read_text())["schema"] == "edgeexit.adoption/1"
+    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
+    x = parts.test.take(np.arange(1)).x  # type: ignore[attr-defined]
+    with edgeexit.load(tmp_path / "run/network.eexit") as runner, torch.no_grad():
+        got = runner.forced(x, exit=3).logits
+    np.testing.assert_allclose(np.ravel(got), classifier(torch.from_numpy(x)).numpy().ravel(), rtol=1e-3, atol=1e-4)
+
+
+def test_an_interrupted_adoption_goes_on_with_the_same_heads(
+    classifier: nn.Module, parts: TrainingParts, plan: AdoptionPlan, tmp_path: Path
+) -> None:
+    """Ctrl-C while heads train: what was trained is kept, and the weights get the same bits."""
+    searched = replace(plan, after=(), place_seconds=0.2)
+    adopt_exits(classifier, parts, tmp_path / "whole", searched)
+    with pytest.raises(KeyboardInterrupt):
+        adopt_exits(classifier, parts, tmp_path / "part", searched, progress=Stop(30))
+    with pytest.raises(InputError, match="already holds a run"):
+        adopt_exits(classifier, parts, tmp_path / "part", searched)
+
+    (tmp_path / "part/places.json").write_bytes((tmp_path / "whole/places.json").read_bytes())
+    adopt_exits(classifier, parts, tmp_path / "part", searched, resume=True)
+
+    whole, part = (
+        torch.load(tmp_path / name / "heads.pt", weights_only=True) if (tmp_path / name / "heads.pt").exists() else {}
+        for name in ("whole", "part")
+    )
+    assert whole.keys() == part.keys()
+    assert all(torch.equal(whole[name], part[name]) for name in whole)
