@@ -244,8 +244,10 @@ def _first(kind: type) -> str:
 
 
 def _descriptions(kind: type) -> dict[str, str]:
-    """What the `Attributes` of a class's docstring say of each field."""
+    """What the `Attributes` of the docstrings of a class and its bases say of each field."""
     found: dict[str, str] = {}
+    for base in kind.__bases__:
+        found |= _descriptions(base) if dataclasses.is_dataclass(base) else {}
     names: list[str] = []
     for line in (kind.__doc__ or "").split("\n    Attributes:")[-1].splitlines():
         match = _ATTRIBUTE.match(line)
