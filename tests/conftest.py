@@ -14,9 +14,11 @@ import edgeexit
 from edgeexit.runtime import CalibrationWarning, Runner
 from tests.networks import chain
 
-# A job in the background ignores Ctrl-C and so would all its children, which the tests of interruption start.
+# A job in the background ignores Ctrl-C, one under nohup SIGHUP, and so would all its children, which the tests of signals start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # As many processes as cores run at once: with more threads in each, they only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

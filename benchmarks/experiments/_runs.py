@@ -16,17 +16,17 @@ from edgeexit.training import TrainingRecipe
 from edgeexit.training.run_folder import read_run_recipe
 
 
-def joint_of(run: Path) -> torch.nn.Module:
+def load_joint(run: Path) -> torch.nn.Module:
     """The network with every exit."""
-    return _network_of(run, "model")
+    return _load_network(run, "model")
 
 
-def plain_of(run: Path) -> torch.nn.Module:
+def load_plain(run: Path) -> torch.nn.Module:
     """The plain network: the one that trained as long as the joint one where there is one."""
-    return _network_of(run, "plain")
+    return _load_network(run, "plain")
 
 
-def _network_of(run: Path, role: str) -> torch.nn.Module:
+def _load_network(run: Path, role: str) -> torch.nn.Module:
     recipe = read_run_recipe(run)
     phase = recipe.roles[role]
     network = build(recipe.network, **recipe.list_network_options(phase))
@@ -34,12 +34,12 @@ def _network_of(run: Path, role: str) -> torch.nn.Module:
     return network.eval()
 
 
-def example_of(recipe: TrainingRecipe) -> torch.Tensor:
+def make_example(recipe: TrainingRecipe) -> torch.Tensor:
     """One input of zeros."""
     return torch.zeros(1, *NETS[recipe.network].input_shape)
 
 
-def opened(network: torch.nn.Module, example: torch.Tensor, folder: Path, criterion: str = "entropy") -> Runner:
+def open_network(network: torch.nn.Module, example: torch.Tensor, folder: Path, criterion: str = "entropy") -> Runner:
     """The network exported into the folder, compiled and opened."""
     folder.mkdir(exist_ok=True)
     export(network, example, folder / "model.onnx")

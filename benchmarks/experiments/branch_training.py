@@ -64,7 +64,7 @@ def run(recipe: TrainingRecipe, folder: Path, plain: Path | None, arguments: arg
     return results
 
 
-def figures_of(run: Path) -> Mapping[str, Any]:
+def read_results(run: Path) -> Mapping[str, Any]:
     """What a finished run measured of each of its networks."""
     results: Mapping[str, Any] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["results"]
     return results
@@ -75,7 +75,7 @@ def compare(base: TrainingRecipe, arguments: argparse.Namespace) -> dict[str, li
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in arguments.seeds or [base.seed]:
         shared: Path | None = arguments.plain
-        control: Mapping[str, Any] = figures_of(shared) if shared else {}
+        control: Mapping[str, Any] = read_results(shared) if shared else {}
         for name, recipe in variants(arguments.experiment, replace(base, seed=seed)):
             folder = arguments.out / f"{re.sub(r'[^0-9a-z.]+', '-', name)}-{seed}"
             whole = recipe if shared is None else recipe.without_phase("control").with_phase("plain", role="plain")
@@ -104,14 +104,14 @@ def figure_5(found: Mapping[str, Sequence[Mapping[str, Any]]], name: str) -> Fig
     """Accuracy of both exits against the number of convolutions in the first branch; the plain network as a line."""
     xs = np.arange(len(found), dtype=np.float64)
 
-    def mean_of(network: str, exit: int) -> NDArray[np.float64]:
+    def average_runs(network: str, exit: int) -> NDArray[np.float64]:
         runs = [[r[network]["test_accuracy"][exit] for r in of_one] for of_one in found.values()]
         return np.array([np.mean(of_one) for of_one in runs])
 
     marks = (
-        Line(xs, mean_of("joint", -1), choose_exit_tone(2), "last exit", thick=True),
-        Line(xs, mean_of("joint", 0), choose_exit_tone(1), "exit 1"),
-        Line(xs, mean_of("control", 0), BACKBONE, "plain network, trained as long", dashed=True),
+        Line(xs, average_runs("joint", -1), choose_exit_tone(2), "last exit", thick=True),
+        Line(xs, average_runs("joint", 0), choose_exit_tone(1), "exit 1"),
+        Line(xs, average_runs("control", 0), BACKBONE, "plain network, trained as long", dashed=True),
     )
     caption = "Test accuracy of the network with the first and the last exit only, for each depth of the first branch."
     x, y = Axis("convolutions in branch 1"), Axis("accuracy, %", scale=0.01)

@@ -16,6 +16,7 @@ rows use the thresholds that the paper prints.
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -44,7 +45,7 @@ from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError, TargetNotMet
-from edgeexit.hardware import find_device_key, read_device_state
+from edgeexit.hardware import DeviceState, find_device_key, read_device_state
 from edgeexit.leaving import find_leaves
 from edgeexit.report.plot.figure import BACKBONE, POLICY, Axis, Figure, Line, Points, choose_exit_tone
 from edgeexit.runtime import Runner
@@ -141,7 +142,7 @@ def replayed(runner: Runner, plain: Runner, data: Dataset) -> Replayed:
     return Replayed(runner.criterion, early, logits.argmax(-1) == labels[:, None], plain_labels == labels)
 
 
-def screen_of(case: Case, rule: Criterion) -> Sequence[float]:
+def choose_screen(case: Case, rule: Criterion) -> Sequence[float]:
     """The thresholds to try at each exit."""
     family, exits, *_ = case.name.split("-")
     if rule.name == "entropy" and exits != "light":
@@ -152,7 +153,7 @@ def screen_of(case: Case, rule: Criterion) -> Sequence[float]:
     return FINE_SCREENS[rule.unit]
 
 
-def costs_of(case: Case, runner: Runner, plain: Runner, bare: Runner, arguments: Any) -> dict[str, Any]:
+def measure_costs(case: Case, runner: Runner, plain: Runner, bare: Runner, arguments: Any) -> dict[str, Any]:
     """Seconds of each variant: the plain network, each forced exit, the trunk up to each branch.
 
     The trunk is cut from `bare`, the same network under a criterion that hands nothing from stage to stage.
@@ -275,6 +276,72 @@ def figure_4(case: Case, test: Replayed) -> Figure:
     )
 
 
+class Found(NamedTuple):
+    """The case replayed on both parts, with what was chosen on the calibration part and how the choice does on the test part."""
+
+    costs: dict[str, Any]
+    calibration: Replayed
+    test: Replayed
+    chosen: dict[str, Any]
+    measured_gain: float
+
+
+def measure(case: Case, plain_path: Path, screen: Sequence[float], arguments: argparse.Namespace) -> Found:
+    """Time the case, replay it, choose thresholds and run one choice."""
+    with tempfile.TemporaryDirectory() as scratch:
+        runner = open_uncalibrated(case, Path(scratch), arguments.criterion)
+        bare = open_uncalibrated(case, Path(scratch)) if runner.criterion.combine else runner
+        plain = open_plain(runner, plain_path)
+        costs = measure_costs(case, runner, plain, bare, arguments)
+        calibration, test = (replayed(runner, plain, load_data(d)) for d in (case.calibration, case.test))
+        chosen = choose(calibration, test, costs, screen)
+        if arguments.criterion == "entropy":
+            chosen["printed thresholds"] = row(test, costs, PRINTED[case.name.split("-")[0]].thresholds)
+        runner.thresholds = chosen["above by its error"]["thresholds"]
+        mixed = time_variants(
+            {"plain": plain, "mixed": runner}, case.test_data(), seconds=arguments.seconds, repeats=arguments.repeats
+        )
+    gain = mixed["plain"].latency.mean_s / mixed["mixed"].latency.mean_s
+    return Found(costs, calibration, test, chosen, gain)
+
+
+def choose(calibration: Replayed, test: Replayed, costs: Mapping[str, Any], screen: Sequence[float]) -> dict[str, Any]:
+    """Thresholds chosen on the calibration part in several ways, each evaluated on the test part."""
+    rows = list(sweep(calibration, costs, screen))
+    knees = {
+        "not below": knee(rows, "honest"),
+        "above by its error": knee(rows, "honest", errors=1.0),
+        "not below, paper's clock": knee(rows, "paper"),
+    }
+    chosen = {name: row(test, costs, found["thresholds"]) for name, found in knees.items()}
+    if exact := searched(calibration, costs):
+        chosen["not below, exact search"] = row(test, costs, exact)
+    return chosen
+
+
+def save(case: Case, found: Found, screen: Sequence[float], arguments: argparse.Namespace, before: DeviceState) -> None:
+    """Record everything, with the figures drawn."""
+    costs, calibration, test = found.costs, found.calibration, found.test
+    test_rows = list(sweep(test, costs, screen))
+    body = {
+        "costs_s": {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in costs.items()},
+        "plain_accuracy": {
+            "calibration": float(calibration.plain_right.mean()),
+            "test": float(test.plain_right.mean()),
+        },
+        "exit_accuracy": {"calibration": calibration.right.mean(0).tolist(), "test": test.right.mean(0).tolist()},
+        "chosen": found.chosen,
+        "mixed_gain_of_means": found.measured_gain,
+        "printed": asdict(PRINTED[case.name.split("-")[0]]),
+        "sweep_on_test": test_rows,
+        "pictures": save_pictures(
+            HERE / "results" / find_device_key(),
+            [figure_3(case, test, costs, test_rows, found.chosen["above by its error"]), figure_4(case, test)],
+        ),
+    }
+    record("branchynet", case, arguments, body, before)
+
+
 def main() -> None:
     """Run it."""
     parser = options(__doc__)
@@ -287,66 +354,23 @@ def main() -> None:
     if case.plain is None:
         msg = f"case {case.name!r} has no plain network beside it"
         raise InputError(msg)
-    family = case.name.split("-")[0]
-    printed = PRINTED[family]
-    with tempfile.TemporaryDirectory() as scratch:
-        screen = screen_of(case, criterion(arguments.criterion))
-        runner = open_uncalibrated(case, Path(scratch), arguments.criterion)
-        bare = open_uncalibrated(case, Path(scratch)) if runner.criterion.combine else runner
-        plain = open_plain(runner, case.plain)
-        costs = costs_of(case, runner, plain, bare, arguments)
-        calibration, test = (replayed(runner, plain, load_data(d)) for d in (case.calibration, case.test))
-        rows = list(sweep(calibration, costs, screen))
-        knees = {
-            "not below": knee(rows, "honest"),
-            "above by its error": knee(rows, "honest", errors=1.0),
-            "not below, paper's clock": knee(rows, "paper"),
-        }
-        chosen = {name: row(test, costs, found["thresholds"]) for name, found in knees.items()}
-        if exact := searched(calibration, costs):
-            chosen["not below, exact search"] = row(test, costs, exact)
-        if arguments.criterion == "entropy":
-            chosen["printed thresholds"] = row(test, costs, printed.thresholds)
-        runner.thresholds = chosen["above by its error"]["thresholds"]
-        mixed = time_variants(
-            {"plain": plain, "mixed": runner}, case.test_data(), seconds=arguments.seconds, repeats=arguments.repeats
-        )
-        measured = mixed["plain"].latency.mean_s / mixed["mixed"].latency.mean_s
+    screen, printed = choose_screen(case, criterion(arguments.criterion)), PRINTED[case.name.split("-")[0]]
+    found = measure(case, case.plain, screen, arguments)
     note = (
-        f"Gain: plain network's time over the mean, paper / honest. The second row run as a mixture: {units.ratio(measured)} by means. "
+        "Gain: plain network's time over the mean, paper / honest. The second row run as a mixture:"
+        f" {units.ratio(found.measured_gain)} by means. "
         f"The paper prints {printed.gain_cpu} × on its CPU at {units.percent(printed.accuracy)}."
     )
-    show(
-        f"{case.name}: Table I",
-        (
-            "chosen on calibration data",
-            "thresholds",
-            "test accuracy (over plain)",
-            "time",
-            "gain paper / honest",
-            "leave",
-        ),
-        table(test, costs, chosen),
-        note,
+    columns = (
+        "chosen on calibration data",
+        "thresholds",
+        "test accuracy (over plain)",
+        "time",
+        "gain paper / honest",
+        "leave",
     )
-    test_rows = list(sweep(test, costs, screen))
-    body = {
-        "costs_s": {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in costs.items()},
-        "plain_accuracy": {
-            "calibration": float(calibration.plain_right.mean()),
-            "test": float(test.plain_right.mean()),
-        },
-        "exit_accuracy": {"calibration": calibration.right.mean(0).tolist(), "test": test.right.mean(0).tolist()},
-        "chosen": chosen,
-        "mixed_gain_of_means": measured,
-        "printed": asdict(printed),
-        "sweep_on_test": test_rows,
-        "pictures": save_pictures(
-            HERE / "results" / find_device_key(),
-            [figure_3(case, test, costs, test_rows, chosen["above by its error"]), figure_4(case, test)],
-        ),
-    }
-    record("branchynet", case, arguments, body, before)
+    show(f"{case.name}: Table I", columns, table(found.test, found.costs, found.chosen), note)
+    save(case, found, screen, arguments, before)
 
 
 if __name__ == "__main__":

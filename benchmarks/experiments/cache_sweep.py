@@ -31,7 +31,7 @@ def figure_6(case: str, swept: CacheSweep) -> list[Figure]:
     return [replace(figure, name=f"branchynet-fig6-{case}", title=title) for figure in found[:1]]
 
 
-def rows_of(swept: CacheSweep) -> list[tuple[str, ...]]:
+def format_rows(swept: CacheSweep) -> list[tuple[str, ...]]:
     """One row per setting of the thresholds."""
     return [
         (
@@ -60,7 +60,12 @@ def main() -> None:
         swept = sweep_cache(runner, samples, points=arguments.points, device=arguments.device, progress=progress)
     levels = [f"{level.name} misses" for level in swept.points[0].cache.levels] if swept.points[0].cache else []
     note = swept.reason or f"Caches of {swept.device}, {swept.source}."
-    show(f"{case.name}: figure 6", ("thresholds", "leave at exit 1, 2, ...", "runtime", *levels), rows_of(swept), note)
+    show(
+        f"{case.name}: figure 6",
+        ("thresholds", "leave at exit 1, 2, ...", "runtime", *levels),
+        format_rows(swept),
+        note,
+    )
     pictures = save_pictures(HERE / "results" / find_device_key(), figure_6(case.name, swept))
     record("cache_sweep", case, arguments, {"sweep": swept.to_document(), "pictures": pictures}, before)
 

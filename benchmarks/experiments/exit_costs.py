@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.common import Case, noise, open_plain, record, show, time_variants
-from benchmarks.experiments._runs import opened
+from benchmarks.experiments._runs import open_network
 from edgeexit.exporter import export
 from edgeexit.hardware import read_device_state
 from edgeexit.nets import NETS, build
@@ -34,10 +34,10 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 def open_fresh(network: str, options: dict[str, Any], folder: Path) -> Runner:
     """A network with fresh weights, exported, compiled and opened."""
     torch.manual_seed(0)
-    return opened(build(network, **options), torch.zeros(1, *NETS[network].input_shape), folder)
+    return open_network(build(network, **options), torch.zeros(1, *NETS[network].input_shape), folder)
 
 
-def plain_of(network: str, options: dict[str, Any], runner: Runner, folder: Path) -> Runner:
+def compile_plain(network: str, options: dict[str, Any], runner: Runner, folder: Path) -> Runner:
     """The plain network, through the same Runner."""
     trunk = {k: v for k, v in options.items() if k != "branches"}
     export(build(network, **trunk, exits=False), torch.zeros(1, *NETS[network].input_shape), folder / "plain.onnx")
@@ -50,7 +50,7 @@ def costs(network: str, options: dict[str, Any], arguments: argparse.Namespace) 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         runner = open_fresh(network, options, folder)
-        variants: dict[str, Any] = {"plain": plain_of(network, options, runner, folder)}
+        variants: dict[str, Any] = {"plain": compile_plain(network, options, runner, folder)}
         variants |= {f"exit {k}": partial(runner.forced, exit=k) for k in range(1, runner.exits + 1)}
         timed = time_variants(variants, data, seconds=arguments.seconds, repeats=arguments.repeats, trace=256)
         return {name: variant.latency.typical_s for name, variant in timed.items()}

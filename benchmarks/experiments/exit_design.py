@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import Case, noise, open_plain, record, show, time_variants
 from benchmarks.experiments._candidates import HEADS, WithHeads, make_heads
-from benchmarks.experiments._runs import example_of, opened, plain_of
+from benchmarks.experiments._runs import load_plain, make_example, open_network
 from benchmarks.experiments._trunk import Trunk
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.cli.progress import open_progress_display
@@ -74,7 +74,7 @@ def trained_heads(recipe: TrainingRecipe, trunk: torch.nn.Module, epochs: int) -
     """Every candidate trained on the recipe's data with its augmentation and batch."""
     train_set = load_data(f"{recipe.data}:train")
     with seed_torch(derive_seed(recipe.seed, "candidates")):
-        network = WithHeads(trunk, make_heads(trunk, places(recipe), example_of(recipe), 10))
+        network = WithHeads(trunk, make_heads(trunk, places(recipe), make_example(recipe), 10))
     phase = TrainingPhase(
         epochs=epochs,
         train=("heads.*",),
@@ -95,7 +95,7 @@ def places(recipe: TrainingRecipe) -> tuple[str, ...]:
     return PLACES[recipe.network]
 
 
-def names_of(recipe: TrainingRecipe) -> list[str]:
+def list_names(recipe: TrainingRecipe) -> list[str]:
     """The candidates in the order they are met."""
     return [f"{place}/{head}" for place in places(recipe) for head in HEADS]
 
@@ -105,9 +105,9 @@ def measure(network: WithHeads, recipe: TrainingRecipe, arguments: argparse.Name
     data = noise(NETS[recipe.network].input_shape)
     plain_s, costs = [], []
     with tempfile.TemporaryDirectory() as scratch, open_progress_display() as progress:
-        export(_fresh_trunk(recipe), example_of(recipe), Path(scratch) / "plain.onnx")
-        for i, name in enumerate(names_of(recipe)):
-            progress("time candidates", i, len(names_of(recipe)))
+        export(_fresh_trunk(recipe), make_example(recipe), Path(scratch) / "plain.onnx")
+        for i, name in enumerate(list_names(recipe)):
+            progress("time candidates", i, len(list_names(recipe)))
             with _alone(network, recipe, i, Path(scratch) / f"{i}") as runner:
                 plain = open_plain(runner, Path(scratch) / "plain.onnx")
                 variants = {"plain": plain, "leave": partial(runner.forced, exit=1), "trunk": Trunk(runner, 1)}
@@ -128,8 +128,10 @@ def _fresh_trunk(recipe: TrainingRecipe) -> torch.nn.Module:
 
 def _alone(network: WithHeads, recipe: TrainingRecipe, index: int, folder: Path) -> Runner:
     """A plain network with one of the candidates, compiled and opened."""
-    place, name = names_of(recipe)[index].split("/")
-    return opened(WithHeads(_fresh_trunk(recipe), {place: {name: network.heads[index]}}), example_of(recipe), folder)
+    place, name = list_names(recipe)[index].split("/")
+    return open_network(
+        WithHeads(_fresh_trunk(recipe), {place: {name: network.heads[index]}}), make_example(recipe), folder
+    )
 
 
 class Part(NamedTuple):
@@ -163,11 +165,13 @@ def timed_whole(
     """What leaving at each exit of a set takes in a network that has all of them."""
     heads: dict[str, dict[str, torch.nn.Module]] = {}
     for k in exits:
-        place, name = names_of(recipe)[k].split("/")
+        place, name = list_names(recipe)[k].split("/")
         heads[place] = {name: network.heads[k]}
     with tempfile.TemporaryDirectory() as scratch:
-        export(_fresh_trunk(recipe), example_of(recipe), Path(scratch) / "plain.onnx")
-        with opened(WithHeads(_fresh_trunk(recipe), heads), example_of(recipe), Path(scratch) / "whole") as runner:
+        export(_fresh_trunk(recipe), make_example(recipe), Path(scratch) / "plain.onnx")
+        with open_network(
+            WithHeads(_fresh_trunk(recipe), heads), make_example(recipe), Path(scratch) / "whole"
+        ) as runner:
             variants: dict[str, Any] = {"plain": open_plain(runner, Path(scratch) / "plain.onnx")}
             variants |= {str(k): partial(runner.forced, exit=k) for k in range(1, runner.exits + 1)}
             data = noise(NETS[recipe.network].input_shape)
@@ -177,32 +181,34 @@ def timed_whole(
     return np.asarray([s / plain * plain_s for s in found.values()], np.float64)
 
 
-def table_of(part: Part, exits: Sequence[int], leave_s: NDArray[np.float64], plain_s: float) -> ReplayTable:
+def build_table(part: Part, exits: Sequence[int], leave_s: NDArray[np.float64], plain_s: float) -> ReplayTable:
     """A set of candidates as a network."""
     chosen = [*exits, part.right.shape[1] - 1]
     return ReplayTable.from_arrays(part.scores[:, list(exits)], part.right[:, chosen], leave_s, backbone_s=plain_s)
 
 
-def design_of(part: Part, exits: tuple[int, ...], leave_s: NDArray[np.float64], plain_s: float) -> Design:
+def choose_design(part: Part, exits: tuple[int, ...], leave_s: NDArray[np.float64], plain_s: float) -> Design:
     """With the thresholds that lose nothing on this part."""
-    policy = optimise(table_of(part, exits, leave_s, plain_s), "drop<=0")
+    policy = optimise(build_table(part, exits, leave_s, plain_s), "drop<=0")
     return Design(exits, leave_s, np.asarray(policy.thresholds, np.float32), plain_s / policy.mean_s)
 
 
 def designs(part: Part, recipe: TrainingRecipe, costs: Sequence[Cost], plain_s: float) -> Iterator[Design]:
     """Every set of one or two exits in different places, by what each takes alone."""
-    names = names_of(recipe)
+    names = list_names(recipe)
     singles: list[tuple[int, ...]] = [(k,) for k in range(len(names))]
     pairs = [p for p in combinations(range(len(names)), 2) if names[p[0]].split("/")[0] != names[p[1]].split("/")[0]]
     for exits in [*singles, *pairs]:
-        yield design_of(part, exits, summed(exits, costs, plain_s), plain_s)
+        yield choose_design(part, exits, summed(exits, costs, plain_s), plain_s)
 
 
-def rows_of(best: Sequence[Design], test: Part, recipe: TrainingRecipe, plain_s: float) -> list[dict[str, Any]]:
+def evaluate_designs(
+    best: Sequence[Design], test: Part, recipe: TrainingRecipe, plain_s: float
+) -> list[dict[str, Any]]:
     """The best designs with their figures on the test part."""
-    names, rows = names_of(recipe), []
+    names, rows = list_names(recipe), []
     for design in best:
-        outcome = table_of(test, design.exits, design.leave_s, plain_s).evaluate(design.thresholds)
+        outcome = build_table(test, design.exits, design.leave_s, plain_s).evaluate(design.thresholds)
         rows.append(
             {
                 "exits": [names[k] for k in design.exits],
@@ -240,11 +246,11 @@ def main() -> None:
     finals = []
     for design in summed_best:
         leave_s = timed_whole(network, recipe, design.exits, plain_s, arguments)
-        finals.append(design_of(calibration, design.exits, leave_s, plain_s))
+        finals.append(choose_design(calibration, design.exits, leave_s, plain_s))
         print(
-            f"{' + '.join(names_of(recipe)[k] for k in design.exits)}: {design.gain:.2f} by sums, {finals[-1].gain:.2f} whole"
+            f"{' + '.join(list_names(recipe)[k] for k in design.exits)}: {design.gain:.2f} by sums, {finals[-1].gain:.2f} whole"
         )
-    rows = rows_of(sorted(finals, key=lambda d: -d.gain), test, recipe, plain_s)
+    rows = evaluate_designs(sorted(finals, key=lambda d: -d.gain), test, recipe, plain_s)
     show(
         f"{recipe.name}: exits by measured cost and trained accuracy, trunk untouched",
         ("exits", "their accuracy", "cost of each exit", "gain", "accuracy", "leave"),
@@ -253,13 +259,13 @@ def main() -> None:
     )
     candidates = [
         {"name": n, "accuracy": float(test.right[:, k].mean()), **costs[k]._asdict()}
-        for k, n in enumerate(names_of(recipe))
+        for k, n in enumerate(list_names(recipe))
     ]
     body = {
         "plain_s": plain_s,
         "plain_accuracy": float(test.right[:, -1].mean()),
         "candidates": candidates,
-        "gain_by_sums": [{"exits": [names_of(recipe)[k] for k in d.exits], "gain": d.gain} for d in summed_best],
+        "gain_by_sums": [{"exits": [list_names(recipe)[k] for k in d.exits], "gain": d.gain} for d in summed_best],
         "designs": rows,
     }
     arguments.run = arguments.run.name
@@ -271,9 +277,9 @@ def _heads(recipe: TrainingRecipe, arguments: argparse.Namespace) -> WithHeads:
     kinds = hashlib.sha256(repr(HEADS).encode()).hexdigest()[:8]
     path = arguments.run / f"candidates-{kinds}-{arguments.epochs}.pt"
     if not path.exists():
-        torch.save(trained_heads(recipe, plain_of(arguments.run), arguments.epochs).heads.state_dict(), path)
-    trunk = plain_of(arguments.run)
-    network = WithHeads(trunk, make_heads(trunk, places(recipe), example_of(recipe), 10))
+        torch.save(trained_heads(recipe, load_plain(arguments.run), arguments.epochs).heads.state_dict(), path)
+    trunk = load_plain(arguments.run)
+    network = WithHeads(trunk, make_heads(trunk, places(recipe), make_example(recipe), 10))
     network.heads.load_state_dict(torch.load(path, weights_only=True))
     return network.eval()
 

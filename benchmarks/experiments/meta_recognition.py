@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.common import Case, open_plain, record, show, time_variants
-from benchmarks.experiments._runs import example_of, joint_of, opened, plain_of
+from benchmarks.experiments._runs import load_joint, load_plain, make_example, open_network
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.data import Dataset, load_data
 from edgeexit.exporter import export
@@ -48,10 +48,10 @@ class Rule(NamedTuple):
 def rules(run: Path, fit: Dataset) -> dict[str, Rule]:
     """The four scores."""
     return {
-        "entropy": Rule(joint_of(run), "entropy"),
-        "max softmax": Rule(joint_of(run), "max_softmax"),
-        "perceptron": Rule(fit_softmax_heads(joint_of(run), fit), "learned"),
-        "OpenMax": Rule(fit_openmax_heads(joint_of(run), fit), "learned"),
+        "entropy": Rule(load_joint(run), "entropy"),
+        "max softmax": Rule(load_joint(run), "max_softmax"),
+        "perceptron": Rule(fit_softmax_heads(load_joint(run), fit), "learned"),
+        "OpenMax": Rule(fit_openmax_heads(load_joint(run), fit), "learned"),
     }
 
 
@@ -79,7 +79,7 @@ def replay(runner: Runner, data: Dataset) -> Replay:
     return Replay(scores[:, :-1], logits.argmax(-1) == data.y[:, None])
 
 
-def costs_of(
+def measure_costs(
     runners: Mapping[str, Runner], plain: Runner, data: Dataset, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Typical seconds of leaving at each exit, [N] per score, and of the plain network."""
@@ -145,8 +145,8 @@ def main() -> None:
     test = load_data(f"{recipe.data}:test")
     with tempfile.TemporaryDirectory() as scratch:
         runners = open_all(rules(arguments.run, fit), recipe, Path(scratch))
-        export(plain_of(arguments.run), example_of(recipe), Path(scratch) / "plain.onnx")
-        costs = costs_of(runners, open_plain(runners["entropy"], Path(scratch) / "plain.onnx"), test, arguments)
+        export(load_plain(arguments.run), make_example(recipe), Path(scratch) / "plain.onnx")
+        costs = measure_costs(runners, open_plain(runners["entropy"], Path(scratch) / "plain.onnx"), test, arguments)
         on_choose, on_test = ({n: replay(r, part) for n, r in runners.items()} for part in (chosen_on, test))
     first, last = max(float(costs[n][0]) for n in runners), float(costs["entropy"][-1])
     rows = compare([first + s * (last - first) for s in SHARES], on_choose, on_test, costs)
@@ -172,7 +172,7 @@ def main() -> None:
 def open_all(found: Mapping[str, Rule], recipe: TrainingRecipe, folder: Path) -> dict[str, Runner]:
     """Every score's network, exported, compiled and opened."""
     return {
-        name: opened(rule.network, example_of(recipe), folder / str(i), rule.criterion)
+        name: open_network(rule.network, make_example(recipe), folder / str(i), rule.criterion)
         for i, (name, rule) in enumerate(found.items())
     }
 

@@ -286,7 +286,7 @@ def agreement(ours: Runner, opened: Mapping[str, Way], data: Dataset) -> dict[st
     return found
 
 
-def table_of(
+def format_rows(
     timed: Mapping[str, Timed], agree: Mapping[str, Mapping[str, float | None]], ours: str
 ) -> list[tuple[str, ...]]:
     """The rows as text."""
@@ -329,7 +329,7 @@ def main() -> None:
         columns = ("", "mean", "typical", "p99", "mean / ours", "typical / ours", "accuracy", "same label", "same exit")
         note = f"Ours is {ours}; typical is the exits' medians weighted by their shares. The last three are over all test samples."
         title = f"{case.name}: {units.percent(shares[0], 1)} leave at exit 1"
-        show(title, columns, table_of(timed, agree, ours), note)
+        show(title, columns, format_rows(timed, agree, ours), note)
         show("Not run", ("", "why"), list(missing.items()))
         variants = {
             name: {
