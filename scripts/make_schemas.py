@@ -146,6 +146,8 @@ class Training:
     history: Any
     seconds_of_this_call: float
     made_with: dict[str, Any]
+    roles: dict[str, str] = dataclasses.field(default_factory=dict)
+    loss_options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def train_once(folder: Path, batch: int) -> dict[str, float]:
     """One epoch on a folder; peak memory of this process before and after, bytes."""
     before, began = read_peak(), time.perf_counter()
     model = ModelInfo("two exits", (), len(CLASSES), CLASSES, read_preprocess("mean=0.5,std=0.25"))
-    recipe = TrainingRecipe("memory", "one epoch", str(folder), "two exits", {"joint": TrainingPhase(1, batch=batch)})
+    recipe = TrainingRecipe("memory", "one epoch", {"joint": TrainingPhase(1, batch=batch)}, data=str(folder))
     torch.manual_seed(0)
     with open_progress_display() as progress, tempfile.TemporaryDirectory() as out:
         parts = open_training_parts(folder, model, PartOptions(progress=progress))

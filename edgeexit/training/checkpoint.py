@@ -47,6 +47,8 @@ class Checkpoint:
         epoch: epochs of that phase that are done.
         model, optimizer: their states after that epoch.
         best: the model's state after the best epoch of that phase, where it keeps it.
+        inputs: digests of what the run began with besides the recipe: `train`, the training data, and `network`, one that the recipe does
+            not name.
         options: per phase, what the words in its loss's options stand for.
         finished: the network's weights at the end of each phase that is done.
         history: per phase, one record per epoch.
@@ -58,6 +60,7 @@ class Checkpoint:
     model: State = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     best: State = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     finished: dict[str, State] = field(default_factory=dict)
     history: dict[str, list[Record]] = field(default_factory=dict)

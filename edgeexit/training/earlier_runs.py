@@ -14,19 +14,26 @@ from edgeexit.nets.weights import load_weights
 from edgeexit.training.checkpoint import Checkpoint, State
 from edgeexit.training.phase_networks import PhaseNetworks
 from edgeexit.training.recipe import TrainingRecipe
-from edgeexit.training.run_folder import CHECKPOINT, list_differences, read_run_recipe
+from edgeexit.training.run_folder import CHECKPOINT, check_inputs, list_differences, read_run_recipe
 
 _SHARED = ("data", "network", "seed", "precision", "augment")
 """What a phase's weights depend on besides the phase itself and its network's options."""
 
 
-def take_phases(networks: PhaseNetworks, run: Path) -> dict[str, State]:
+def take_phases(networks: PhaseNetworks, run: Path, inputs: Mapping[str, str]) -> dict[str, State]:
     """The weights of the phases that an earlier run trained as this recipe would.
 
+    Args:
+        networks: of this recipe's phases.
+        run: folder of the earlier run.
+        inputs: digests of data and network, as checkpoints keep them.
+
     Raises:
-        InputError: it is no run, or none of its phases is the same; with what differs.
+        InputError: it is no run, had other data or another network, or none of its phases is the same; with what differs.
     """
     old = read_run_recipe(run)
+    if (run / CHECKPOINT).exists():
+        check_inputs(Checkpoint.load(run / CHECKPOINT).inputs, inputs, run)
     found: dict[str, State] = {}
     reasons: dict[str, str] = {}
     for name in networks.recipe.phases:

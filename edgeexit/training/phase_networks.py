@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -25,6 +26,9 @@ class PhaseNetworks:
         source: a network of the user's; None for the one that the recipe names.
         shape: of one sample, for a network that the recipe names; None takes the network's own.
         classes: how many, for such a network; None takes the network's own number.
+
+    Raises:
+        InputError: the recipe names no network, and there is none.
     """
 
     def __init__(
@@ -35,6 +39,9 @@ class PhaseNetworks:
         shape: tuple[int, ...] | None = None,
         classes: int | None = None,
     ) -> None:
+        if source is None and not recipe.network:
+            msg = f"recipe {recipe.name!r} names no network: write `network` into it, or give one to train"
+            raise InputError(msg)
         self.recipe = recipe
         self._source = source
         self._shape, self._classes = shape, classes
@@ -74,6 +81,17 @@ class PhaseNetworks:
         module = self.build(phase)
         module.load_state_dict(dict(state))
         return module.eval()
+
+    def compute_digest(self) -> str:
+        """SHA-256 of the user's own network as it is before training; empty for one that the recipe names, which its seed determines."""
+        if self._source is None:
+            return ""
+        text, weights = self.describe(next(iter(self.recipe.phases)))
+        digest = hashlib.sha256(text.encode())
+        for name, value in weights.items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def describe(self, phase: str) -> tuple[str, dict[str, Tensor]]:
         """What tells the network of a phase from others: its modules with their settings, and its weights from one seed."""

@@ -35,9 +35,9 @@ class TrainingRecipe:
     Attributes:
         name: name of the recipe.
         about: one line.
-        data: a named set with a train, a calibration and a test part.
-        network: name in `edgeexit.nets.NETS`.
         phases: the phases by name, in the order in which they are trained.
+        data: a named set with a train, a calibration and a test part; empty where data are given when it is trained.
+        network: name in `edgeexit.nets.NETS`; empty where a network is given.
         seed: random seed of the fresh weights, the order of samples, augmentation and dropout.
         precision: `float32`, or `bfloat16` for mixed precision: three times as fast where there are matrix units for it.
         options: options of the network, in every phase.
@@ -49,9 +49,9 @@ class TrainingRecipe:
 
     name: str
     about: str
-    data: str
-    network: str
     phases: Mapping[str, TrainingPhase]
+    data: str = ""
+    network: str = ""
     seed: int = field(default=0, metadata=within(0))
     precision: Literal["float32", "bfloat16"] = "float32"
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeexit.data import TrainingData, check_labels, load_data
-from edgeexit.errors import ModelError
+from edgeexit.errors import InputError, ModelError
 from edgeexit.nets.costs import exit_costs
 from edgeexit.training.checkpoint import Checkpoint, FitState
 from edgeexit.training.earlier_runs import take_phases, take_plain_networks
@@ -29,7 +29,7 @@ from edgeexit.training.outcome import Parts, TrainingResult, finish_run
 from edgeexit.training.phase_networks import NetworkSource, PhaseNetworks, load_matching_weights
 from edgeexit.training.process_group import ProcessGroup, join_process_group
 from edgeexit.training.recipe import TrainingRecipe, check_recipe
-from edgeexit.training.run_folder import CHECKPOINT, begin_run, open_checkpoint
+from edgeexit.training.run_folder import CHECKPOINT, begin_run, check_inputs, open_checkpoint
 from edgeexit.util.progress import Progress, show_nothing
 
 
@@ -94,9 +94,12 @@ def train(
     began = time.perf_counter()
     with join_process_group() as group, use_deterministic_algorithms():
         checkpoint = open_checkpoint(recipe, out, resume=resume, leads=group.is_main)
-        parts = parts or {part: load_data(f"{recipe.data}:{part}") for part in ("train", "calibration", "test")}
+        parts = parts or _load_parts(recipe)
         networks = PhaseNetworks(recipe, network, shape=parts["train"].shape, classes=_count_classes(recipe, parts))
         networks.check()
+        inputs = {"train": parts["train"].sha256, "network": networks.compute_digest()}
+        check_inputs(checkpoint.inputs, inputs, out)
+        checkpoint.inputs = inputs
         _take_trained(checkpoint, networks, earlier, plain)
         setting = _make_setup(recipe, parts["train"], group)
         shown = progress if group.is_main else show_nothing
@@ -109,10 +112,17 @@ def train(
         return finish_run(networks, checkpoint, parts, out, leads=group.is_main, seconds=time.perf_counter() - began)
 
 
+def _load_parts(recipe: TrainingRecipe) -> Parts:
+    if not recipe.data:
+        msg = f"recipe {recipe.name!r} names no data: write `data` into it, or give the parts to train on"
+        raise InputError(msg)
+    return {part: load_data(f"{recipe.data}:{part}") for part in ("train", "calibration", "test")}
+
+
 def _take_trained(checkpoint: Checkpoint, networks: PhaseNetworks, earlier: Path | None, plain: Path | None) -> None:
     """Phases of an earlier run count as finished, unless this run has finished or begun them itself."""
     taken = take_plain_networks(networks, plain) if plain is not None else {}
-    taken |= take_phases(networks, earlier) if earlier is not None else {}
+    taken |= take_phases(networks, earlier, checkpoint.inputs) if earlier is not None else {}
     for name, state in taken.items():
         if name != checkpoint.phase:
             checkpoint.finished.setdefault(name, state)

@@ -46,6 +46,21 @@ def _refuse_a_run(out: Path) -> None:
         raise InputError(msg)
 
 
+_INPUTS = {"train": "other training data", "network": "another network"}
+
+
+def check_inputs(old: Mapping[str, str], new: Mapping[str, str], out: Path) -> None:
+    """Raise an error where a run had other training data or another network than there are now.
+
+    Raises:
+        InputError: with which of them.
+    """
+    changed = [what for key, what in _INPUTS.items() if old.get(key) and new.get(key) and old[key] != new[key]]
+    if changed:
+        msg = f"{out} was trained with {' and '.join(changed)}; use the same, or begin anew in another folder"
+        raise InputError(msg)
+
+
 def begin_run(recipe: TrainingRecipe, out: Path) -> None:
     """Make the folder, with the recipe in it.
 

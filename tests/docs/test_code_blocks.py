@@ -19,7 +19,7 @@ from edgeexit.errors import TargetNotMet
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(
-    r"^(?P<indent> *)```(?P<language>python|sh)(?P<rest>[^\n]*)\n(?P<body>.*?)^ *```", re.MULTILINE | re.DOTALL
+    r"^(?P<indent> *)```(?P<language>python|sh|toml)(?P<rest>[^\n]*)\n(?P<body>.*?)^ *```", re.MULTILINE | re.DOTALL
 )
 _PREPARE = "edgeexit compile model.onnx -o model.eexit --seconds 0.2"
 
@@ -47,6 +47,7 @@ _SHORTER = {
     "calibrate": ["--seconds", "0.5"],
     "compile": ["--seconds", "0.2"],
     "demo": ["--help"],  # has tests of its own
+    "train": ["--epochs", "1"],
 }
 
 
@@ -68,6 +69,8 @@ def _run_block(block: Block, folder: Path) -> None:
     if block.language == "python":
         (folder / "block.py").write_text(block.body)
         runpy.run_path(str(folder / "block.py"))
+    if block.language == "toml" and (name := re.match(r"# ([\w-]+\.toml)", block.body)):
+        (folder / name[1]).write_text(block.body)
     for command in block.commands() if block.language == "sh" else ():
         _run_command(_shortened(command))
 
@@ -93,7 +96,7 @@ def prepared(user_folder: Path) -> Path:
 def test_every_code_block_of_a_page_runs(
     page: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python blocks run one by one and shell commands in order, none ends in an error."""
+    """Python blocks run one by one, TOML blocks become the file that their first line names, shell commands run in order; no errors."""
     folder = Path(shutil.copytree(prepared, tmp_path / "user"))
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)

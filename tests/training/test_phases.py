@@ -173,6 +173,31 @@ def test_the_history_has_the_calibration_part_every_few_epochs(parts: dict[str, 
     assert 2 == len(history[-1]["calibration_accuracy"])
 
 
+def test_other_data_or_another_network_is_no_run_to_go_on_with(parts: dict[str, Dataset], tmp_path: Path) -> None:
+    """Neither to resume nor to take phases from: what a recipe does not name is known by its content."""
+    recipe = recipe_with(whole={}, tuned={"start": "whole"})
+    torch.manual_seed(0)
+    module = Small()
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "a", network=module, parts=parts, progress=Interrupt(7))
+    others = {**parts, "train": parts["train"].take(slice(0, 32))}
+
+    with pytest.raises(InputError, match="was trained with other training data"):
+        train(recipe, tmp_path / "a", network=module, parts=others, resume=True)
+    with pytest.raises(InputError, match="was trained with another network"):
+        train(recipe, tmp_path / "b", network=Small(), parts=parts, earlier=tmp_path / "a")
+
+
+def test_a_recipe_without_data_or_network_needs_them_given(parts: dict[str, Dataset], tmp_path: Path) -> None:
+    """One message each."""
+    bare = replace(recipe_with(whole={}), data="", network="")
+
+    with pytest.raises(InputError, match="names no data"):
+        train(bare, tmp_path, network=Small)
+    with pytest.raises(InputError, match="names no network"):
+        train(bare, tmp_path, parts=parts)
+
+
 def test_phases_that_an_earlier_run_trained_the_same_way_are_taken(parts: dict[str, Dataset], tmp_path: Path) -> None:
     """And only those: another step size, or a start that is no longer the same, is trained."""
     first = recipe_with(whole={}, heads=HEADS, tuned={"start": "heads"})
