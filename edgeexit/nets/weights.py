@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeexit.errors import InputError
+from edgeexit.nets.published_names import NAME_MAPS
 from edgeexit.nets.safetensors import is_safetensors, read_safetensors
 from edgeexit.util.arguments import check_regular_file
 
@@ -35,11 +36,13 @@ class WeightsLocation:
         place: the keys that lead to them, such as `state_dict`; empty where the file holds nothing else.
         prefix: what stands before every name there, such as `module.`; with a plus where it stands before those of the module instead.
         others: further places whose weights fit as well.
+        names: the published repository whose names of weights they have there; empty where they have the module's own.
     """
 
     place: str = ""
     prefix: str = ""
     others: tuple[str, ...] = ()
+    names: str = ""
 
     def __str__(self) -> str:
         """As text; empty where the file is a plain state_dict."""
@@ -48,6 +51,7 @@ class WeightsLocation:
             word = "with" if self.prefix.startswith("+") else "without"
             parts.append(f"{word} the prefix {self.prefix.removeprefix('+')!r}")
         parts += [f"{', '.join(map(repr, self.others))} would fit, too"] if self.others else []
+        parts += [f"under the names of {self.names}"] if self.names else []
         return ", ".join(parts)
 
 
@@ -55,7 +59,7 @@ def load_weights(module: nn.Module, path: Path) -> WeightsLocation:
     """Put the weights of a checkpoint into the module. Only tensors are taken; code in the file is never run.
 
     The weights may lie in a dict inside (`{"state_dict": ..., "epoch": 3}`), and their names may have a common prefix (`module.` of
-    DataParallel).
+    DataParallel). The module may also be edgeexit's `msdnet` or `eenet` and the weights those of the published repositories.
 
     Args:
         module: all its weights must be there, in their shapes.
@@ -72,11 +76,34 @@ def load_weights(module: nn.Module, path: Path) -> WeightsLocation:
     completed = [(place, prefix, _add_left_out(own, state)) for place, prefix, state in _list_candidates(raw, own)]
     fitting = [(place, prefix, state) for place, prefix, state in completed if not _find_misfits(own, state)]
     if not fitting:
-        raise InputError(_explain_misfit(path, raw, own))
+        found = _load_renamed(module, raw, path)
+        if found is None:
+            raise InputError(_explain_misfit(path, raw, own))
+        return found
     place, prefix, state = fitting[0]
     module.load_state_dict(state)
     others = dict.fromkeys(other or "the file itself" for other, _, _ in fitting[1:] if other != place)
     return WeightsLocation(place, prefix, tuple(others))
+
+
+def _load_renamed(module: nn.Module, raw: Mapping[str, Any], path: Path) -> WeightsLocation | None:
+    """Load weights that have the names of a published repository; None where there are none of them.
+
+    Raises:
+        InputError: they are of the module's network, with other options.
+    """
+    own = module.state_dict()
+    for place, held in _list_dicts(raw):
+        for repository, rename in NAME_MAPS.items():
+            renamed = rename(held)
+            if renamed is None or 2 * len(own.keys() & renamed.keys()) < len(own):
+                continue
+            state, where = _add_left_out(own, renamed), WeightsLocation(place, names=repository)
+            if faults := _find_misfits(own, state):
+                raise InputError(f"{path} ({where}) does not fit the module: {_format_faults(faults)}")
+            module.load_state_dict(state)
+            return where
+    return None
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
@@ -156,11 +183,16 @@ def _explain_misfit(path: Path, raw: Mapping[str, Any], own: Mapping[str, Tensor
 
     place, prefix, state = min(_list_candidates(raw, own), key=rank)
     faults = _find_misfits(own, state)
+    where = str(WeightsLocation(place, prefix))
+    return f"{path}{f' ({where})' if where else ''} does not fit the module: {_format_faults(faults)}"
+
+
+def _format_faults(faults: list[str]) -> str:
+    """A few of each kind."""
     lacking = _summarize_faults(faults, "lacks ")
     strange = _summarize_faults(faults, "has ")
     shapes = _summarize_faults([f for f in faults if not f.startswith(("lacks ", "has "))], "")
-    where = str(WeightsLocation(place, prefix))
-    return f"{path}{f' ({where})' if where else ''} does not fit the module: {'; '.join(filter(None, (lacking, strange, shapes)))}"
+    return "; ".join(filter(None, (lacking, strange, shapes)))
 
 
 def _summarize_faults(faults: list[str], kind: str) -> str:
