@@ -29,9 +29,9 @@ from benchmarks.common import Case, noise, open_plain, record, show, time_varian
 from benchmarks.experiments._candidates import HEADS, WithHeads, make_heads
 from benchmarks.experiments._runs import load_plain, make_example, open_network
 from benchmarks.experiments._trunk import Trunk
+from edgeexit.analysis import compute_anytime_curve
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.cli.progress import open_progress_display
-from edgeexit.criteria import criterion, entropy
 from edgeexit.data import load_data
 from edgeexit.exporter import export
 from edgeexit.hardware import read_device_state
@@ -40,7 +40,7 @@ from edgeexit.runtime import Runner
 from edgeexit.training import TrainingRecipe
 from edgeexit.training.loop import TrainingSetup, derive_seed, fit, seed_torch
 from edgeexit.training.losses import branchynet
-from edgeexit.training.metrics import compute_logits
+from edgeexit.training.metrics import record_exits
 from edgeexit.training.phases import OptimizerSettings, ScheduleSettings, TrainingPhase
 from edgeexit.training.process_group import join_process_group
 from edgeexit.training.run_folder import read_run_recipe
@@ -134,22 +134,10 @@ def _alone(network: WithHeads, recipe: TrainingRecipe, index: int, folder: Path)
     )
 
 
-class Part(NamedTuple):
-    """One part of the data: inner scores of the candidates [n, K], right answers of the candidates and the plain network [n, K + 1]."""
-
-    scores: NDArray[np.float32]
-    right: NDArray[np.bool_]
-
-
-def replayed(network: WithHeads, name: str) -> Part:
-    """Every candidate on every sample."""
-    data = load_data(name)
-    *early, last = compute_logits(network, data)
-    sign = criterion("entropy").sign
-    return Part(
-        np.column_stack([sign * entropy(z) for z in early]),
-        np.column_stack([z.argmax(-1) == data.y for z in (*early, last)]),
-    )
+def replayed(network: WithHeads, name: str) -> ReplayTable:
+    """Every candidate and the plain network, as the last exit, on every sample of a part of the data; costs come with `build_table`."""
+    recorded = record_exits(network, load_data(name))
+    return recorded.make_table("entropy", macs=np.ones(recorded.logits.shape[1]).tolist())
 
 
 def summed(exits: Sequence[int], costs: Sequence[Cost], plain_s: float) -> NDArray[np.float64]:
@@ -181,19 +169,20 @@ def timed_whole(
     return np.asarray([s / plain * plain_s for s in found.values()], np.float64)
 
 
-def build_table(part: Part, exits: Sequence[int], leave_s: NDArray[np.float64], plain_s: float) -> ReplayTable:
+def build_table(part: ReplayTable, exits: Sequence[int], leave_s: NDArray[np.float64], plain_s: float) -> ReplayTable:
     """A set of candidates as a network."""
-    chosen = [*exits, part.right.shape[1] - 1]
-    return ReplayTable.from_arrays(part.scores[:, list(exits)], part.right[:, chosen], leave_s, backbone_s=plain_s)
+    assert part.correct is not None
+    right = part.correct[:, [*exits, part.exits - 1]]
+    return ReplayTable.from_arrays(part.scores[:, list(exits)], right, leave_s, backbone_s=plain_s)
 
 
-def choose_design(part: Part, exits: tuple[int, ...], leave_s: NDArray[np.float64], plain_s: float) -> Design:
+def choose_design(part: ReplayTable, exits: tuple[int, ...], leave_s: NDArray[np.float64], plain_s: float) -> Design:
     """With the thresholds that lose nothing on this part."""
     policy = optimise(build_table(part, exits, leave_s, plain_s), "drop<=0")
     return Design(exits, leave_s, np.asarray(policy.thresholds, np.float32), plain_s / policy.mean_s)
 
 
-def designs(part: Part, recipe: TrainingRecipe, costs: Sequence[Cost], plain_s: float) -> Iterator[Design]:
+def designs(part: ReplayTable, recipe: TrainingRecipe, costs: Sequence[Cost], plain_s: float) -> Iterator[Design]:
     """Every set of one or two exits in different places, by what each takes alone."""
     names = list_names(recipe)
     singles: list[tuple[int, ...]] = [(k,) for k in range(len(names))]
@@ -203,16 +192,17 @@ def designs(part: Part, recipe: TrainingRecipe, costs: Sequence[Cost], plain_s: 
 
 
 def evaluate_designs(
-    best: Sequence[Design], test: Part, recipe: TrainingRecipe, plain_s: float
+    best: Sequence[Design], test: ReplayTable, recipe: TrainingRecipe, plain_s: float
 ) -> list[dict[str, Any]]:
     """The best designs with their figures on the test part."""
     names, rows = list_names(recipe), []
+    accuracy = compute_anytime_curve(test).accuracy
     for design in best:
         outcome = build_table(test, design.exits, design.leave_s, plain_s).evaluate(design.thresholds)
         rows.append(
             {
                 "exits": [names[k] for k in design.exits],
-                "exit_accuracy": [float(test.right[:, k].mean()) for k in design.exits],
+                "exit_accuracy": [float(accuracy[k]) for k in design.exits],
                 "leave_share_of_plain": (design.leave_s / plain_s).tolist(),
                 "gain_on_calibration": design.gain,
                 "gain": plain_s / outcome.mean_s,
@@ -251,19 +241,19 @@ def main() -> None:
             f"{' + '.join(list_names(recipe)[k] for k in design.exits)}: {design.gain:.2f} by sums, {finals[-1].gain:.2f} whole"
         )
     rows = evaluate_designs(sorted(finals, key=lambda d: -d.gain), test, recipe, plain_s)
+    accuracy = compute_anytime_curve(test).accuracy
     show(
         f"{recipe.name}: exits by measured cost and trained accuracy, trunk untouched",
         ("exits", "their accuracy", "cost of each exit", "gain", "accuracy", "leave"),
         [_row(r) for r in rows],
-        f"Plain network: {units.percent(float(test.right[:, -1].mean()))} in {units.seconds(plain_s)}. Chosen on the calibration part.",
+        f"Plain network: {units.percent(float(accuracy[-1]))} in {units.seconds(plain_s)}. Chosen on the calibration part.",
     )
     candidates = [
-        {"name": n, "accuracy": float(test.right[:, k].mean()), **costs[k]._asdict()}
-        for k, n in enumerate(list_names(recipe))
+        {"name": n, "accuracy": float(accuracy[k]), **costs[k]._asdict()} for k, n in enumerate(list_names(recipe))
     ]
     body = {
         "plain_s": plain_s,
-        "plain_accuracy": float(test.right[:, -1].mean()),
+        "plain_accuracy": float(accuracy[-1]),
         "candidates": candidates,
         "gain_by_sums": [{"exits": [list_names(recipe)[k] for k in d.exits], "gain": d.gain} for d in summed_best],
         "designs": rows,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,9 +92,23 @@ def _export(trained: TrainingResult, out: Path) -> list[Path]:
                 trained.example,
                 out / f"{role}.onnx",
                 metadata=known | trained.metadata(phase),
+                **_list_method(trained, phase),
             ).path
             for role, phase in trained.roles.items()
         ]
+
+
+def _list_method(trained: TrainingResult, phase: str) -> dict[str, Any]:
+    """Criterion and thresholds of the recipe's method, for a network with exits; edgeexit's default criterion needs no mention."""
+    recipe: Mapping[str, Any] = trained.metrics["recipe"]
+    named = recipe["criterion"] != "entropy" or recipe["thresholds"]
+    if not named or "early_exit" not in trained.metrics["results"][phase]:
+        return {}
+    thresholds = recipe["thresholds"] or None
+    return {
+        "criterion": recipe["criterion"],
+        "thresholds": thresholds[0] if thresholds is not None and len(thresholds) == 1 else thresholds,
+    }
 
 
 def _write_data(name: str, out: Path) -> list[Path]:
@@ -108,6 +123,7 @@ def _write_data(name: str, out: Path) -> list[Path]:
 
 def _print(trained: TrainingResult, files: list[Path]) -> None:
     from edgeexit.cli.printing import print_list, print_tables, print_text
+    from edgeexit.criteria import criterion
     from edgeexit.report.table import Table
     from edgeexit.report.tables import format_share_with_interval
     from edgeexit.util.units import percent
@@ -129,8 +145,9 @@ def _print(trained: TrainingResult, files: list[Path]) -> None:
     print_tables([Table("Accuracy", ("network", "exit", "calibration", "test"), tuple(rows))])
     for row in results.get(trained.roles.get("model", ""), {}).get("early_exit", [])[:1]:
         rates = ", ".join(f"exit {k} {percent(r, 1)}" for k, r in enumerate(row["exit_rates"], 1))
+        rule = criterion(row["criterion"])
         print_text(
-            f"Leaving early at entropy {row['threshold']:.3g} nats (no loss on the calibration part): "
+            f"Leaving early at {rule.name} {row['threshold']:.3g} {rule.unit} (no loss on the calibration part): "
             f"{format_share_with_interval(row['accuracy'], sizes['test'])} on the test part; {rates}"
         )
     if collapse := _describe_last_collapse(trained):

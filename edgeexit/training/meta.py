@@ -12,7 +12,7 @@ from edgeexit.data import Dataset
 from edgeexit.errors import InputError
 from edgeexit.nets.meta import OpenMaxConfidenceHead, SoftmaxConfidenceHead, WithScores
 from edgeexit.training.loop import derive_seed, seed_torch
-from edgeexit.training.metrics import compute_logits
+from edgeexit.training.metrics import record_exits
 
 TAIL = 20
 """How many of the largest distances a Weibull distribution is fitted to, as in the OpenMax paper."""
@@ -33,7 +33,7 @@ def fit_softmax_heads(
     Raises:
         InputError: the data have no labels, or the network has one exit.
     """
-    logits = [torch.from_numpy(z) for z in _require_several_exits(compute_logits(network, data))]
+    logits = [torch.from_numpy(z) for z in _record_several_exits(network, data)]
     right = [(z.argmax(-1) == torch.from_numpy(data.y)).float()[:, None] for z in logits]
     heads: list[nn.Module] = []
     with seed_torch(derive_seed(seed, "heads")):
@@ -64,15 +64,17 @@ def fit_openmax_heads(network: nn.Module, data: Dataset, *, rank: int = 3) -> Wi
     Raises:
         InputError: the data have no labels, the network has one exit, or an exit gets fewer than three samples of a class right.
     """
-    heads = [_fit_openmax(z, data.y, rank) for z in _require_several_exits(compute_logits(network, data))[:-1]]
+    heads = [_fit_openmax(z, data.y, rank) for z in _record_several_exits(network, data)[:-1]]
     return WithScores(network, heads).eval()
 
 
-def _require_several_exits(logits: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    if len(logits) < 2:
+def _record_several_exits(network: nn.Module, data: Dataset) -> list[NDArray[np.float32]]:
+    """Logits [n, classes] of every exit."""
+    logits = record_exits(network, data).logits
+    if logits.shape[1] < 2:
         msg = "the network has one exit; a learned confidence head needs an early exit"
         raise InputError(msg)
-    return logits
+    return [*np.moveaxis(logits, 1, 0)]
 
 
 def _fit_openmax(logits: NDArray[np.float32], labels: NDArray[np.int64], rank: int) -> OpenMaxConfidenceHead:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,15 +17,15 @@ from edgeexit.calibration import Outcome, ReplayTable, replay_table
 from edgeexit.criteria import Criterion
 from edgeexit.criteria import criterion as find_criterion
 from edgeexit.data import TrainingData, read_in_order
-from edgeexit.errors import InputError
+from edgeexit.errors import InputError, ModelError
 from edgeexit.leaving import find_collapse
+from edgeexit.nets.costs import exit_costs
 from edgeexit.nets.outputs import ExitTensors, run_exits
+from edgeexit.nets.state import evaluation_mode
 from edgeexit.util import units
 
 if TYPE_CHECKING:
     from edgeexit.training.losses import Loss
-
-Logits = list[NDArray[np.float32]]
 
 _MOST_BYTES = 2**25  # of the inputs of a batch
 
@@ -82,7 +83,7 @@ def record_exits(
     with torch.no_grad():
         for x, y in read_in_order(data, min(batch, fitting)):
             exits = [_convert_to_float32(e) for e in run_exits(module, torch.from_numpy(x).to(device))]
-            logits.append(torch.stack([e.logits for e in exits], dim=1).cpu().numpy())
+            logits.append(_stack_logits(exits))
             scores.append(_stack_scores(exits[:-1]))
             labels.append(y)
             total += 0.0 if loss is None else float(loss(exits, torch.from_numpy(y).to(device))) * len(y)
@@ -112,8 +113,8 @@ def evaluate_exits(
         macs: multiply-accumulates of leaving at each exit, [N] (`edgeexit.nets.costs.exit_costs(module, example).reach_macs`); None
             where they are not known.
         criterion: the recipe's.
-        thresholds: the recipe's, one per early exit in the criterion's own unit. Empty: the same threshold at every early exit, as loose as
-            it can be without any loss on these samples (`find_shared_threshold`).
+        thresholds: the recipe's in the criterion's own unit: one per early exit, or one for all. Empty: the same at every early exit, as
+            loose as it can be without any loss on these samples (`find_shared_threshold`).
         loss: the phase's loss.
 
     Returns:
@@ -137,17 +138,60 @@ def evaluate_exits(
     figures: dict[str, Any] = {} if recorded.loss is None else {"calibration_loss": recorded.loss}
     figures["calibration_accuracy"] = recorded.accuracies
     if recorded.logits.shape[1] > 1:
-        figures["early_exit"] = _describe_early_exit(recorded, macs, criterion, thresholds)
+        figures["early_exit"] = describe_early_exit(recorded, macs, criterion, thresholds)
     return figures
 
 
-def _describe_early_exit(
+def make_evaluation(
+    module: nn.Module,
+    data: TrainingData,
+    *,
+    criterion: str = "entropy",
+    thresholds: Sequence[float] = (),
+    loss: Loss | None = None,
+) -> Callable[[nn.Module], dict[str, Any]]:
+    """What the trainer calls every few epochs: `evaluate_exits` with the costs of this network's exits, counted once.
+
+    Args:
+        module: the network that will be trained; fresh weights will do.
+        data: see `evaluate_exits`, as for the others.
+        criterion: the recipe's.
+        thresholds: the recipe's.
+        loss: the phase's loss.
+
+    Raises:
+        InputError: criterion and thresholds do not fit the network's exits, which is found out here, before anything is trained.
+    """
+    device = next(module.parameters()).device
+    first, label = next(iter(read_in_order(data, 1)))
+    with evaluation_mode(module), torch.no_grad():
+        exits = [_convert_to_float32(e) for e in run_exits(module, torch.from_numpy(first).to(device))]
+    macs = None
+    if len(exits) > 1:
+        macs = count_macs(module, data)
+        describe_early_exit(
+            RecordedExits(_stack_logits(exits), _stack_scores(exits[:-1]), label), macs, criterion, thresholds
+        )
+    return partial(evaluate_exits, data=data, macs=macs, criterion=criterion, thresholds=thresholds, loss=loss)
+
+
+def count_macs(module: nn.Module, data: TrainingData) -> list[int] | None:
+    """Multiply-accumulates of leaving at each exit for a sample of the data, [N]; None where they cannot be counted."""
+    example = torch.zeros(1, *data.shape, device=next(module.parameters()).device)
+    try:
+        return list(exit_costs(module, example).reach_macs)
+    except ModelError:
+        return None
+
+
+def describe_early_exit(
     recorded: RecordedExits, macs: Sequence[float] | None, criterion: str | Criterion, thresholds: Sequence[float]
 ) -> dict[str, Any]:
+    """What leaving early does under a criterion and thresholds: the `early_exit` of `evaluate_exits`, which says what they mean."""
     rule = find_criterion(criterion) if isinstance(criterion, str) else criterion
-    exits = recorded.logits.shape[1]
-    table = recorded.make_table(rule, macs if macs is not None else range(1, exits + 1))
-    inner = [rule.inner(t) for t in thresholds] or [find_shared_threshold(table)] * (exits - 1)
+    table = recorded.make_table(rule, _fill_macs(recorded, macs))
+    own = [*thresholds] * (table.exits - 1) if len(thresholds) == 1 else [*thresholds]
+    inner = [rule.inner(t) for t in own] or [find_shared_threshold(table)] * (table.exits - 1)
     outcome = table.evaluate(inner)
     return {
         "criterion": rule.name,
@@ -157,6 +201,11 @@ def _describe_early_exit(
         "macs": None if macs is None else outcome.macs,
         "one_exit": find_collapse(outcome.exit_rates),
     }
+
+
+def _fill_macs(recorded: RecordedExits, macs: Sequence[float] | None) -> Sequence[float]:
+    """The costs that a table needs; where they are not known, numbers that nobody is shown."""
+    return range(1, recorded.logits.shape[1] + 1) if macs is None else macs
 
 
 def describe_collapse(figures: dict[str, Any]) -> str:
@@ -173,6 +222,13 @@ def describe_collapse(figures: dict[str, Any]) -> str:
     return f"exits have collapsed: {rate} of the calibration samples leave at exit {exit_}"
 
 
+def describe_new_collapse(history: Sequence[dict[str, Any]]) -> str:
+    """The line of `describe_collapse` for the last epoch of a history, unless the evaluation before found the same."""
+    *before, now = [record["early_exit"]["one_exit"] if "early_exit" in record else None for record in history]
+    evaluated = [exit_ for exit_, record in zip(before, history, strict=False) if "early_exit" in record]
+    return describe_collapse(history[-1]) if [now] != evaluated[-1:] else ""
+
+
 def find_shared_threshold(table: ReplayTable, *, drop: float = 0.0) -> float:
     """The loosest inner threshold that, at every early exit alike, loses at most `drop` (a share) of the last exit's accuracy.
 
@@ -186,40 +242,37 @@ def find_shared_threshold(table: ReplayTable, *, drop: float = 0.0) -> float:
     return min(good, default=float(never))
 
 
-def _evaluate_shared(table: ReplayTable, threshold: float) -> Outcome:
-    return table.evaluate([threshold] * (table.exits - 1))
-
-
-def compute_logits(module: nn.Module, data: TrainingData, *, batch: int = 1000) -> Logits:
-    """Logits [n, classes] of every exit, first exit first, in evaluation mode."""
-    return list(np.moveaxis(record_exits(module, data, batch=batch).logits, 1, 0))
-
-
-def compute_accuracies(logits: Logits, labels: NDArray[np.int64]) -> list[float]:
-    """Share of right answers of each exit."""
-    return [float((z.argmax(-1) == labels).mean()) for z in logits]
-
-
-def evaluate_early_exit(
-    chosen_on: tuple[Logits, NDArray[np.int64]], used_on: tuple[Logits, NDArray[np.int64]], *, drop: float = 0.0
+def summarize_early_exit(
+    chosen_on: RecordedExits,
+    used_on: RecordedExits,
+    criterion: str | Criterion,
+    macs: Sequence[float] | None,
+    *,
+    drop: float = 0.0,
 ) -> dict[str, Any]:
-    """One entropy threshold for all exits, chosen on one part and used on another.
+    """One threshold for all exits, chosen on one part and used on another: a summary of a network.
 
-    The threshold is the largest at which accuracy on `chosen_on` is at most `drop` (a share) below that of its last exit. It is a
-    summary of the network; `edgeexit calibrate` finds thresholds for a device and a target.
+    `edgeexit calibrate` finds better thresholds, for a device and a target.
+
+    Args:
+        chosen_on: the calibration part.
+        used_on: the test part.
+        criterion: by name, or itself.
+        macs: multiply-accumulates of leaving at each exit, [N]; None where they are not known.
+        drop: share of the last exit's accuracy on `chosen_on` that may be lost there.
 
     Returns:
-        `threshold` in nats, and on `used_on`: `accuracy`, `exit_rates`.
+        `drop`; the loosest `threshold` that loses no more, in the criterion's own unit, the same for each exit; and what it does on
+        `used_on`, as the `early_exit` of `evaluate_exits` says it.
     """
-    chosen, used = (replay_table(list(z), y, "entropy", macs=range(1, len(z) + 1)) for z, y in (chosen_on, used_on))
-    threshold = find_shared_threshold(chosen, drop=drop)
-    outcome = _evaluate_shared(used, threshold)
-    return {
-        "drop": drop,
-        "threshold": max(-threshold, 0.0),
-        "accuracy": outcome.accuracy,
-        "exit_rates": list(outcome.exit_rates),
-    }
+    rule = find_criterion(criterion) if isinstance(criterion, str) else criterion
+    inner = find_shared_threshold(chosen_on.make_table(rule, _fill_macs(chosen_on, macs)), drop=drop)
+    own = max(rule.own(inner), 0.0)
+    return {"drop": drop, "threshold": own, **describe_early_exit(used_on, macs, rule, [rule.own(inner)])}
+
+
+def _evaluate_shared(table: ReplayTable, threshold: float) -> Outcome:
+    return table.evaluate([threshold] * (table.exits - 1))
 
 
 def _thin_candidates(candidates: NDArray[np.float32], most: int = 500) -> list[float]:
@@ -229,6 +282,11 @@ def _thin_candidates(candidates: NDArray[np.float32], most: int = 500) -> list[f
 
 def _convert_to_float32(e: ExitTensors) -> ExitTensors:
     return ExitTensors(e.name, e.logits.float(), e.score if e.score is None else e.score.float())
+
+
+def _stack_logits(exits: Sequence[ExitTensors]) -> NDArray[np.float32]:
+    """Logits [b, N, classes] of every exit."""
+    return torch.stack([e.logits for e in exits], dim=1).cpu().numpy()
 
 
 def _stack_scores(early: Sequence[ExitTensors]) -> NDArray[np.float32] | None:

@@ -14,11 +14,13 @@ import torch
 from torch import nn
 
 import edgeexit
+from edgeexit.criteria import criterion as find_criterion
 from edgeexit.data import Fingerprint, TrainingData, compute_fingerprint
 from edgeexit.data.reference import DataRecord, DataReference, describe_samples
 from edgeexit.training.checkpoint import Checkpoint
-from edgeexit.training.metrics import compute_accuracies, compute_logits, evaluate_early_exit
+from edgeexit.training.metrics import count_macs, describe_early_exit, record_exits, summarize_early_exit
 from edgeexit.training.phase_networks import PhaseNetworks
+from edgeexit.training.recipe import TrainingRecipe
 from edgeexit.util.atomic import replace_atomically, write_bytes
 
 SCHEMA = "edgeexit.training/1"
@@ -95,7 +97,7 @@ def finish_run(
         "roles": recipe.roles,
         "data": {part: {"name": d.name, "samples": len(d), "sha256": d.sha256} for part, d in parts.items()},
         "loss_options": checkpoint.options,
-        "results": _evaluate_networks(modules, parts),
+        "results": {name: _evaluate_network(module, recipe, parts) for name, module in modules.items()},
         "history": {name: history for name, history in checkpoint.history.items() if history},
         "seconds_of_this_call": round(seconds, 3),
         "made_with": _collect_versions(),
@@ -107,18 +109,23 @@ def finish_run(
     return TrainingResult(modules, recipe.roles, example, metrics, fingerprint, leads, reference)
 
 
-def _evaluate_networks(modules: Mapping[str, nn.Module], parts: Parts) -> dict[str, Any]:
-    """Per network: parameters, accuracy of each exit on calibration and test, and leaving early where there are exits to leave at."""
-    results: dict[str, Any] = {}
-    for name, module in modules.items():
-        sets = {part: (compute_logits(module, parts[part]), parts[part].y) for part in ("calibration", "test")}
-        results[name] = {"parameters": sum(p.numel() for p in module.parameters())}
-        results[name] |= {f"{part}_accuracy": compute_accuracies(*s) for part, s in sets.items()}
-        if len(sets["test"][0]) > 1:
-            results[name]["early_exit"] = [
-                evaluate_early_exit(sets["calibration"], sets["test"], drop=d) for d in (0.0, 0.001, 0.005)
-            ]
-    return results
+def _evaluate_network(module: nn.Module, recipe: TrainingRecipe, parts: Parts) -> dict[str, Any]:
+    """Parameters, accuracy of each exit on calibration and test, and leaving early where there are exits to leave at."""
+    chosen_on, used_on = (record_exits(module, parts[part]) for part in ("calibration", "test"))
+    result: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "calibration_accuracy": chosen_on.accuracies,
+        "test_accuracy": used_on.accuracies,
+    }
+    if len(used_on.accuracies) == 1:
+        return result
+    macs = count_macs(module, parts["test"])
+    rule = find_criterion(recipe.criterion)
+    result["exit_macs"] = macs
+    result["early_exit"] = [summarize_early_exit(chosen_on, used_on, rule, macs, drop=d) for d in (0.0, 0.001, 0.005)]
+    if recipe.thresholds:
+        result["recipe_thresholds"] = describe_early_exit(used_on, macs, rule, recipe.thresholds)
+    return result
 
 
 def _collect_versions() -> dict[str, str | int]:

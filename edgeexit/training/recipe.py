@@ -42,8 +42,9 @@ class TrainingRecipe:
         precision: `float32`, or `bfloat16` for mixed precision: three times as fast where there are matrix units for it.
         options: options of the network, in every phase.
         augment: changes of the training images, the same in every phase.
-        criterion: exit criterion that epochs are evaluated under.
-        thresholds: thresholds of the early exits for that, in the criterion's own unit; empty for one that they share, found each time.
+        criterion: exit criterion that epochs are evaluated under, and that the exported model names.
+        thresholds: thresholds that belong to the method, such as EENet's 0.5, in the criterion's own unit: one per early exit, or one for
+            all. They travel with the model, too. Empty: epochs are evaluated at one that they share, found each time.
         evaluate_every: epochs between two evaluations on the calibration part; 0 for none.
     """
 

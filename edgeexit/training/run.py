@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from edgeexit.data import TrainingData, check_labels, load_data
-from edgeexit.errors import InputError, ModelError
-from edgeexit.nets.costs import exit_costs
+from edgeexit.errors import InputError
 from edgeexit.training.checkpoint import Checkpoint, FitState
 from edgeexit.training.earlier_runs import take_phases, take_plain_networks
-from edgeexit.training.loop import Evaluate, TrainingSetup, derive_seed, fit, seed_torch, use_deterministic_algorithms
+from edgeexit.training.loop import TrainingSetup, derive_seed, fit, seed_torch, use_deterministic_algorithms
 from edgeexit.training.loss_options import resolve_words
 from edgeexit.training.losses import Loss, loss
-from edgeexit.training.metrics import describe_collapse, evaluate_exits
+from edgeexit.training.metrics import describe_new_collapse, make_evaluation
 from edgeexit.training.outcome import Parts, TrainingResult, finish_run
 from edgeexit.training.phase_networks import NetworkSource, PhaseNetworks, load_matching_weights
 from edgeexit.training.process_group import ProcessGroup, join_process_group
@@ -160,7 +158,7 @@ def _fit_phase(name: str, module: nn.Module, run: _TrainingRun) -> None:
     def after_epoch(state: FitState) -> None:
         checkpoint.put_state(name, module, state)
         run.save()
-        if collapse := describe_collapse(state.history[-1]):
+        if collapse := describe_new_collapse(state.history):
             run.progress(f"phase {name}, epoch {len(state.history)}: {collapse}", 1, 1)
 
     fit(
@@ -170,7 +168,13 @@ def _fit_phase(name: str, module: nn.Module, run: _TrainingRun) -> None:
         run.setting,
         name=name,
         state=checkpoint.take_state(name),
-        evaluate=_make_evaluation(module, criterion, run),
+        evaluate=make_evaluation(
+            module,
+            run.parts["calibration"],
+            criterion=recipe.criterion,
+            thresholds=recipe.thresholds,
+            loss=criterion,
+        ),
         evaluate_every=recipe.evaluate_every,
         after_epoch=after_epoch,
         progress=run.progress,
@@ -185,23 +189,6 @@ def _make_loss(name: str, module: nn.Module, run: _TrainingRun) -> Loss:
         found = group.share_from_main(found)
         known |= {name: found} if found else {}
     return loss(phase.loss, **{**phase.options, **known.get(name, {})})
-
-
-def _make_evaluation(module: nn.Module, criterion: Loss, run: _TrainingRun) -> Evaluate:
-    """Figures on the calibration part, with the cost of leaving early where it can be counted."""
-    try:
-        macs = exit_costs(module, run.example).reach_macs
-    except ModelError:
-        macs = None
-    recipe = run.recipe
-    return partial(
-        evaluate_exits,
-        data=run.parts["calibration"],
-        macs=macs,
-        criterion=recipe.criterion,
-        thresholds=recipe.thresholds,
-        loss=criterion,
-    )
 
 
 def _build_phase_network(name: str, run: _TrainingRun) -> nn.Module:

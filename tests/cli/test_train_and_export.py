@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from edgeexit.cli.app import app
 from edgeexit.errors import EdgeExitError
+from edgeexit.graph.criterion_record import read_criterion_record
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
@@ -31,6 +32,26 @@ network = "lenet"
 seed = 1
 plain = { epochs = EPOCHS, batch = 128 }
 joint = { epochs = EPOCHS, batch = 128 }
+"""
+
+METHOD = """
+schema = "edgeexit.recipe/2"
+name = "method"
+about = "one epoch of each, with the thresholds of a method"
+data = "digits"
+network = "lenet"
+criterion = "max_softmax"
+thresholds = [0.8]
+
+[phases.plain]
+epochs = 1
+role = "plain"
+network = { exits = false }
+
+[phases.joint]
+epochs = 1
+role = "model"
+start = "plain"
 """
 
 
@@ -59,6 +80,18 @@ def test_train_writes_both_networks_and_the_data_to_go_on_with(run: Path) -> Non
     assert {"model.onnx": 2, "plain.onnx": 1} == outputs
     with np.load(run / "test.npz") as test:
         assert (500, 1, 28, 28) == test["x"].shape
+
+
+def test_the_recipes_criterion_and_thresholds_travel_with_the_model(tmp_path: Path) -> None:
+    """`compile` uses them where nothing is calibrated; the plain network has nothing to leave at."""
+    (tmp_path / "method.toml").write_text(METHOD)
+    document = edgeexit("train", tmp_path / "method.toml", "--out", tmp_path / "run", "--json")
+    records = [read_criterion_record(onnx.load(tmp_path / "run" / name)) for name in ("model.onnx", "plain.onnx")]
+
+    assert records[0] is not None
+    assert ("max_softmax", [0.8]) == (records[0].name, [*records[0].thresholds.values()])
+    assert records[1] is None
+    assert [0.8] == document["results"]["joint"]["recipe_thresholds"]["thresholds"]
 
 
 def test_export_writes_what_train_wrote(run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,17 @@ from torch import nn
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError
 from edgeexit.nets import build
+from edgeexit.training import TrainingRecipe, train
 from edgeexit.training.losses import branchynet
-from edgeexit.training.metrics import describe_collapse, evaluate_exits, find_shared_threshold, record_exits
+from edgeexit.training.metrics import (
+    RecordedExits,
+    describe_collapse,
+    evaluate_exits,
+    find_shared_threshold,
+    record_exits,
+    summarize_early_exit,
+)
+from edgeexit.training.recipe import parse_recipe
 
 MACS = (2e5, 1e6)
 
@@ -133,3 +143,81 @@ def test_a_criterion_that_does_not_fit_the_network_is_refused(
     """One message each."""
     with pytest.raises(InputError, match=message):
         evaluate_exits(make_network(), data, **options)
+
+
+def test_the_early_exit_summary_is_chosen_on_one_part_and_used_on_the_other() -> None:
+    """Entropy orders the samples; the largest threshold without loss on the first part is used on the second."""
+    sure, unsure = [9.0, 0.0, 0.0], [0.3, 0.2, 0.0]
+    early = np.array([sure, sure, unsure, unsure], np.float32)
+    late = np.array([sure, sure, [0, 9.0, 0], sure], np.float32)
+    recorded = RecordedExits(np.stack([early, late], axis=1), None, np.array([0, 0, 1, 0]))
+
+    row = summarize_early_exit(recorded, recorded, "entropy", [1.0, 3.0])
+    looser = summarize_early_exit(recorded, recorded, "entropy", None, drop=0.25)
+
+    assert ([0.5, 0.5], 1.0, 2.0, None) == (row["exit_rates"], row["accuracy"], row["macs"], row["one_exit"])
+    assert 0.0 < row["threshold"] < 1.0
+    assert ([1.0, 0.0], None, 1) == (looser["exit_rates"], looser["macs"], looser["one_exit"])
+
+
+# ---------------------------------------------------------------- in a run
+
+
+@pytest.fixture(scope="module")
+def parts() -> dict[str, Dataset]:
+    """Few digits, so that an epoch takes a moment."""
+    whole = load_data("digits:calibration")
+    return {
+        "train": whole.take(slice(0, 64)),
+        "calibration": whole.take(slice(64, 128)),
+        "test": whole.take(slice(128, 192)),
+    }
+
+
+def make_recipe(**options: Any) -> TrainingRecipe:
+    """Two epochs of the network with exits; what the recipe says of leaving early is the caller's."""
+    phases = {"whole": {"epochs": 2, "batch": 32}}
+    raw = {"schema": "edgeexit.recipe/2", "name": "r", "about": "a", "data": "digits", "network": "lenet"}
+    return parse_recipe({**raw, "phases": phases, **options}, where="r.toml")
+
+
+def test_the_history_and_the_results_are_under_the_recipes_criterion(parts: dict[str, Dataset], tmp_path: Path) -> None:
+    """Costs are those of the network; the result adds the test part, with the recipe's thresholds and without loss."""
+    metrics = train(make_recipe(criterion="max_softmax", thresholds=[0.3]), tmp_path, parts=parts).metrics
+    history, result = metrics["history"]["whole"], metrics["results"]["whole"]
+
+    assert ["max_softmax"] * 2 == [record["early_exit"]["criterion"] for record in history]
+    assert [[pytest.approx(0.3)]] * 2 == [record["early_exit"]["thresholds"] for record in history]
+    assert result["exit_macs"][0] <= history[-1]["early_exit"]["macs"] <= result["exit_macs"][1]
+    assert "max_softmax" == result["recipe_thresholds"]["criterion"] == result["early_exit"][0]["criterion"]
+    assert [0.0, 0.001, 0.005] == [row["drop"] for row in result["early_exit"]]
+    assert json.loads((tmp_path / "metrics.json").read_text())["results"]["whole"] == result
+
+
+def test_a_collapse_is_a_line_of_the_progress_when_it_begins(parts: dict[str, Dataset], tmp_path: Path) -> None:
+    """Not again while it lasts."""
+    lines: list[str] = []
+    train(make_recipe(thresholds=[9.0]), tmp_path, parts=parts, progress=lambda what, done, total: lines.append(what))
+
+    assert ["phase whole, epoch 1: exits have collapsed: 100.00 % of the calibration samples leave at exit 1"] == [
+        line for line in lines if "collapsed" in line
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"criterion": "learned"}, "not every early exit of this network gives one"),
+        ({"thresholds": [0.1, 0.2]}, "1 threshold"),
+        ({"criterion": "entropi"}, "no criterion named 'entropi'"),
+    ],
+)
+def test_a_recipe_whose_criterion_does_not_fit_is_refused_before_anything_is_trained(
+    parts: dict[str, Dataset], tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    """No epoch is lost."""
+    lines: list[str] = []
+    with pytest.raises(InputError, match=message):
+        train(make_recipe(**options), tmp_path, parts=parts, progress=lambda what, done, total: lines.append(what))
+
+    assert [] == lines

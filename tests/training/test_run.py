@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -19,7 +18,6 @@ from edgeexit.nets.outputs import ExitTensors
 from edgeexit.training import LOSSES, TrainingRecipe, load_recipe, train
 from edgeexit.training.checkpoint import Checkpoint
 from edgeexit.training.losses import Loss, branchynet
-from edgeexit.training.metrics import evaluate_early_exit
 from edgeexit.training.phases import FRESH, OptimizerSettings, ScheduleSettings
 
 
@@ -331,17 +329,3 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(
 
     with pytest.raises(InputError, match="a lower rate than 10 may train"):
         train(wild, tmp_path, parts=parts)
-
-
-def test_the_early_exit_summary_is_chosen_on_one_part_and_used_on_the_other() -> None:
-    """Entropy orders the samples; the largest threshold without loss on the first part is used on the second."""
-    sure, unsure = [9.0, 0.0, 0.0], [0.3, 0.2, 0.0]
-    early = np.array([sure, sure, unsure, unsure], np.float32)
-    late = np.array([sure, sure, [0, 9.0, 0], sure], np.float32)
-    labels = np.array([0, 0, 1, 0])
-
-    row = evaluate_early_exit(([early, late], labels), ([early, late], labels))
-
-    assert ([0.5, 0.5], 1.0) == (row["exit_rates"], row["accuracy"])
-    assert 0.0 < row["threshold"] < 1.0
-    assert [1.0, 0.0] == evaluate_early_exit(([early, late], labels), ([early, late], labels), drop=0.25)["exit_rates"]
