@@ -33,7 +33,7 @@ from edgeexit.nets.attach import MakeHead, NetworkWithExits, add_exits
 from edgeexit.nets.attach.logits import Read, read_logits
 from edgeexit.training.heads import CHECKPOINT, WEIGHTS, HeadSettings, HeadTraining, make_head_phase, train_heads
 from edgeexit.training.loop import derive_seed, seed_torch
-from edgeexit.training.metrics import compute_accuracies, compute_logits
+from edgeexit.training.metrics import record_exits
 from edgeexit.util.atomic import write_text
 from edgeexit.util.documents import dumps, parse_document, read_json
 from edgeexit.util.progress import Progress, show_nothing
@@ -267,7 +267,7 @@ def _measure_plain(adoption: _Adoption, unseen: Dataset) -> float:
         def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
             return [read_logits(self.whole(x), read)]
 
-    return compute_accuracies(compute_logits(Single(), unseen, batch=_BATCH), unseen.y)[-1]
+    return record_exits(Single(), unseen, batch=_BATCH).accuracies[-1]
 
 
 def _measure(adoption: _Adoption, network: NetworkWithExits, unseen: Dataset, record: DataRecord | None) -> _Measured:

@@ -22,7 +22,7 @@ from edgeexit.nets.attach.survey import survey_places
 from edgeexit.nets.example import Example
 from edgeexit.training.heads import HeadSettings, make_head_phase, train_heads
 from edgeexit.training.loop import derive_seed, seed_torch
-from edgeexit.training.metrics import compute_logits
+from edgeexit.training.metrics import record_exits
 from edgeexit.util.progress import Progress, show_nothing
 
 _EPOCHS = 8
@@ -106,7 +106,7 @@ def find_places(
     way_s, whole_s = seconds[:count], seconds[count:-1]
     settings = HeadSettings(make_head_phase(epochs=_EPOCHS), seed=search.seed)
     train_heads(trial, known, folder, settings, progress=progress)
-    logits = np.stack(compute_logits(trial, unseen, batch=250), 1)
+    logits = record_exits(trial, unseen, batch=250).logits
     found = Trial(
         tuple(candidates), logits, unseen.y, way_s, np.maximum(whole_s - way_s, 0), float(seconds[-1]), search.criterion
     )
