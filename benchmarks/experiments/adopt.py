@@ -44,7 +44,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--loss", choices=HEAD_LOSSES, default="both")
     parser.add_argument("--preset", default="adopt")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2, help="of torch; the network is timed with one")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; the network is timed with one")
     parser.add_argument("--resume", action="store_true")
     return parser.parse_args()
 
@@ -63,11 +63,12 @@ def main() -> None:
         seed=args.seed,
     )
     parts = open_training_parts("cifar10", ModelInfo(args.network, ()))
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     result = adopt_exits(module.eval(), parts, args.out, plan, resume=args.resume, progress=count_on_one_line)
     document = {
         "command": shlex.join(["python", "-m", "benchmarks", *sys.argv]),
         "seconds_of_this_call": round(time.perf_counter() - began, 1),
+        "cpu_seconds_of_this_call": round(time.process_time() - began_cpu, 1),
         "torch_threads": args.threads,
         "plain": json.loads((args.run / "metrics.json").read_text()),
         "adoption": to_document(result),

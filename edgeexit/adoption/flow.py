@@ -47,7 +47,8 @@ PLACES, MODEL, BUNDLE, MEASUREMENT, RESULT = (
     "bench.json",
     "adoption.json",
 )
-_PLACE_SAMPLES = 4000
+_PLACE_SAMPLES = 3000
+_PLACE_TESTED = 2000
 _PLACE_SHARE = 0.2
 _MOST_SAMPLES = 20_000
 _BATCH = 250
@@ -115,7 +116,7 @@ class _Adoption:
     @property
     def place_samples(self) -> int:
         """How many samples of the calibration part the search for places takes; thresholds are chosen on the others."""
-        return 0 if self.plan.after else min(_PLACE_SAMPLES // 2, int(_PLACE_SHARE * len(self.parts.calibration)))
+        return 0 if self.plan.after else min(_PLACE_TESTED, int(_PLACE_SHARE * len(self.parts.calibration)))
 
 
 def adopt_exits(

@@ -25,7 +25,7 @@ from edgeexit.training.loop import derive_seed, seed_torch
 from edgeexit.training.metrics import record_exits
 from edgeexit.util.progress import Progress, show_nothing
 
-_EPOCHS = 8
+_EPOCHS = 5
 
 
 @dataclass(frozen=True)
