@@ -19,6 +19,7 @@ from edgeexit.data.reference import DataReference
 from edgeexit.errors import BundleError
 from edgeexit.fallbacks import FALLBACKS, LAST
 from edgeexit.graph.model import TensorSpec
+from edgeexit.util import units
 from edgeexit.util.documents import check_schema, dumps, parse_document
 
 VERSION = 2
@@ -115,7 +116,7 @@ class VerificationSummary:
         if self.precision_error is not None and self.same_labels is not None:
             remarks.append(
                 f"{precision} differs from the original by up to {self.precision_error:.1e} of the largest logit,"
-                f" with the same best class in {100 * self.same_labels:.1f} % of the answers"
+                f" with the same best class in {units.percent(self.same_labels, 1)} of the answers"
             )
         if self.fused_left_out:
             remarks.append(f"the fused mode is left out: {self.fused_left_out}")

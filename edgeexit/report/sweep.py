@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.criteria import find_known_criterion
+from edgeexit.leaving import find_leaves
 from edgeexit.measure import BenchResult
 from edgeexit.report.plot.figure import Floats
 
@@ -69,7 +70,6 @@ def sweep_thresholds(result: BenchResult, costs: Floats | None = None) -> Thresh
 def _evaluate_threshold(
     early: NDArray[np.float32], hits: NDArray[np.bool_], threshold: np.float32
 ) -> tuple[NDArray[np.float64], float]:
-    sure = np.concatenate([early >= threshold, np.ones((len(early), 1), bool)], axis=1)
-    exits = sure.argmax(axis=1)
+    exits = find_leaves(early.T, [float(threshold)] * early.shape[1])
     shares = np.bincount(exits, minlength=hits.shape[1]) / len(exits)
     return shares, float(hits[np.arange(len(exits)), exits].mean())

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from edgeexit.calibration.arrays import check_thresholds
 from edgeexit.calibration.replay import Floats, ReplayTable
 from edgeexit.errors import InputError
+from edgeexit.util import units
 from edgeexit.util.arguments import as_float, as_share, as_whole
 
 WINDOW = 500
@@ -116,7 +117,7 @@ class DriftAlarm:
         k = int(np.argmax(np.abs(now - then)))
         return (
             f"the last {self.window} inferences differ from the calibration data (p = {p_value:.1e}): "
-            f"{100 * now[k]:.1f} % left at exit {k + 1}, {100 * then[k]:.1f} % did at calibration. Calibrate again."
+            f"{units.percent(now[k], 1)} left at exit {k + 1}, {units.percent(then[k], 1)} did at calibration. Calibrate again."
         )
 
 
