@@ -1,4 +1,4 @@
-"""The overfit guard: below about two thousand samples the best thresholds of the samples need not be the best of the world.
+"""The overfit guard: below about two thousand samples the best thresholds on the samples need not be the best on new ones.
 
 Four ways of choosing are compared by folds: each chooses on the rest and is judged on the fold, by the goal less the priced limits, so that
 a policy that is accurate because it overspends does not win. The way that does best chooses on all samples.

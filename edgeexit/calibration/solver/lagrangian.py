@@ -20,7 +20,9 @@ class LagrangianProblem:
     """The problem with its limits as prices.
 
     Attributes:
-        ranks: [N-1, M]. exits: N. limits: [limits], rounding included.
+        ranks: rank of each sample's score at each early exit, [N-1, M].
+        exits: number of exits, N.
+        limits: upper limits of the limited sums, rounding included, [limits].
         sums: the goal, then each limited sum: values [N, M] or, where they depend on the exit alone, [N, 1].
         rising: which limits only rise with the exits.
         whole: True where the goal counts samples, so that bounds may be rounded down.

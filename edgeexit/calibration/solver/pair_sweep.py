@@ -1,5 +1,6 @@
-"""The exact best of two thresholds at full resolution, in about M·√M steps: the first threshold rises past one sample at a time, and the
-function of the second is kept as a list of steps in blocks. For three exits this is the global optimum.
+"""The exact best of two thresholds, over all distinct scores, in about M·√M steps. For three exits this is the global optimum.
+
+The first threshold rises past one sample at a time; the sums as functions of the second threshold are kept as lists of steps in blocks.
 
 It needs costs that rise with the exits (then, for one first threshold, the feasible seconds are all those up to one, and that one only
 falls), and bounds on answers of one kind at most. Where that does not hold, `optimize_pair` says so by None.
@@ -59,8 +60,10 @@ class OrderedSamples:
     """The samples that reach j, in the order in which a rising threshold lets them pass.
 
     Attributes:
-        order: samples. rank_j: their ranks at j. place: place at k among the distinct ranks there, -1 for held ones.
-        ranks_k: the rank at k of each place.
+        order: indices of the samples.
+        rank_j: their ranks at exit j.
+        place: their places at exit k among the distinct ranks there; -1 for samples that do not reach k.
+        ranks_k: the rank at exit k of each place.
     """
 
     order: Indices

@@ -1,5 +1,7 @@
-"""Two thresholds at a time, the others held: every sample is then a step function of the two, so all their combinations are one
-summed-area table, evaluated on the constraint itself (no multiplier, hence no duality gap).
+"""Two thresholds at a time, the others held.
+
+The value of a sample is then a step function of the two thresholds, so that one summed-area table gives the sums for all combinations.
+The limits are checked on the sums themselves: without multipliers there is no duality gap.
 """
 
 from __future__ import annotations
@@ -21,9 +23,12 @@ class ThresholdPair:
     """How each sample depends on the thresholds of exits j < k (from 0), the others held.
 
     Attributes:
-        gone: samples that leave before j. gone_at: where.
-        held: samples that reach j and, if they pass it, leave between j and k. held_at: where.
-        free: samples that reach j and, if they pass it, reach k. free_at: where they leave if they pass k too.
+        gone: indices of samples that leave before j, whatever the two thresholds.
+        gone_at: the exits where they leave.
+        held: indices of samples that reach j and, if they pass it, leave between j and k.
+        held_at: the exits where they leave if they pass j.
+        free: indices of samples that reach j and, if they pass it, reach k.
+        free_at: the exits where they leave if they pass k too.
     """
 
     j: int

@@ -29,7 +29,9 @@ class Problem:
     """The optimisation problem.
 
     Attributes:
-        table, target: what it was made from. ranked: the ranks of the table's scores.
+        table: the replay table.
+        target: the target.
+        ranked: the ranks of the table's scores.
         goal: the sum to make as large as possible (right answers, agreements, or minus the latency).
         tie: the sum to make as small as possible among the best.
         limits: the bounded sums.

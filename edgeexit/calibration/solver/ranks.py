@@ -1,7 +1,8 @@
-"""Scores as ranks. A search needs no score, only the order of the samples by confidence:
-threshold k becomes a boundary b in 0..D_k among the D_k distinct
-scores of exit k, and a sample leaves when its rank is >= b. Boundary 0 always leaves, D_k never does, and in between lies one float32
-threshold, the midpoint of two distinct scores.
+"""Scores as ranks: a search needs only the order of the samples by confidence.
+
+A threshold at exit k becomes a boundary b in 0..D_k among the D_k distinct scores of that exit, and a sample leaves when its rank is >= b.
+At boundary 0 every sample leaves, at D_k none does; each boundary in between stands for one float32 threshold, the midpoint of two
+neighbouring scores.
 """
 
 from __future__ import annotations

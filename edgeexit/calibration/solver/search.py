@@ -51,7 +51,8 @@ class Effort:
     """Search effort.
 
     Attributes:
-        starts: cells of the grid refined. families: whether to start from simple families too, where exits are many.
+        starts: number of grid cells that are refined.
+        families: whether to start from simple families too, where exits are many.
         every_pair: whether to refine all pairs of thresholds of the best point where exits are many, not only near ones.
         work: undecided samples times exits that the certificate may look at, in millions; 0 for no certificate. A million is about a fifth
             of a second.
@@ -74,8 +75,11 @@ class Policy(HasQuality):
 
     Attributes:
         thresholds: inner, float32 values [N-1]; -inf always leaves, +inf never.
-        accuracy: share right; None without labels. agreement: share equal to the backbone's answer; None where not recorded.
-        mean_s: mean latency, seconds; NaN where the table has none. energy_j, macs: means per inference; None where not known.
+        accuracy: share of right answers; None without labels.
+        agreement: share of answers equal to the backbone's; None where not recorded.
+        mean_s: mean latency, seconds; NaN where the table has none.
+        energy_j: mean energy per inference, joules; None where not known.
+        macs: mean multiply-accumulates per inference; None where not known.
         exit_rates: share leaving at each exit, [N].
         gap: no thresholds are better by more than this: a share of samples where accuracy (or agreement) is maximised, the unit of
             `mean_cost` where that is minimised. 0 is proved optimal; None where no certificate was asked for.

@@ -56,12 +56,14 @@ class BoundTerms(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ExitAxis:
-    """The boundaries of one exit in a box as far as they differ for its undecided samples, and cells of neighbouring ones.
+    """The boundaries of one exit in a box, in classes that differ for an undecided sample, and cells of neighbouring classes.
 
     Attributes:
-        rows: samples undecided here. place: [n] of each its place among the distinct ranks; it stops at boundary class c when place >= c.
-        values: the distinct ranks. starts: the first class of each cell; classes are 0..len(values).
-        may_pass: [n] the first cell in which a sample may pass; in those before it stops for sure.
+        rows: indices of the samples that are undecided at this exit.
+        place: of every sample the place of its rank among the distinct ranks, [n]; it stops at boundary class c when place >= c.
+        values: the distinct ranks of the undecided samples.
+        starts: the first class of each cell; classes are 0..len(values).
+        may_pass: the first cell in which a sample may pass, [n]; in the cells before it stops for sure.
     """
 
     rows: Indices
@@ -103,8 +105,13 @@ class UndecidedSamples:
     """The undecided samples of a box, ready to be bounded.
 
     Attributes:
-        ranks, undecided: [N-1, n]. gains, losses: [N-1, n], δ where it is positive, and where negative, else 0.
-        axes: per early exit. edges: the tree. joined: per edge, the samples undecided at both ends.
+        ranks: ranks of the samples' scores, [N-1, n].
+        undecided: whether a sample is undecided at an exit, [N-1, n].
+        gains: δ where it is positive, else 0, [N-1, n].
+        losses: δ where it is negative, else 0, [N-1, n].
+        axes: the boundaries of each early exit.
+        edges: the pairs of exits that the tree joins.
+        joined: for each edge, whether a sample is undecided at both its exits, [n].
     """
 
     def __init__(self, ranks: Ranks, undecided: Bools, delta: Floats) -> None:
@@ -123,8 +130,10 @@ class UndecidedSamples:
         return np.asarray((open_ > 2) | (open_ - covered > 1))
 
     def bound(self, point: Indices, low: Indices, high: Indices) -> tuple[float, Indices]:
-        """The least of the bounds of Σ δ·Π c over boundaries low..high, averaged over more and more points from `point` on, each the
-        favourite of the bound before it; and its own favourite.
+        """An upper bound of Σ δ·Π c over the boundaries low..high, and boundaries at which it is reached.
+
+        A bound is exact at one point. The first is exact at `point`, each further one at the maximum of the mean of those before; every
+        mean of bounds is a bound, and the least of them is returned.
         """
         least, best, at = np.inf, low, np.clip(point, low, high)
         mean: BoundTerms | None = None
