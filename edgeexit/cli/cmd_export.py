@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from edgeexit.exporter import Exported
 
+    _Example: TypeAlias = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 
 _Target: TypeAlias = Annotated[
     str,
@@ -95,12 +96,13 @@ def export_command(
     from edgeexit.nets.modules import load_function
 
     record = make_data_record(preprocess, classes)
-    options = parse_factory_options(option)
+    example = _parse_example(inputs) if inputs else None
+    options = _list_shape_option(target, example) | parse_factory_options(option)
     given = None if thresholds is None else parse_numbers("--thresholds", thresholds)
     with redirect_user_output(), open_network(target, options, checkpoint, checkout) as made:
         exported = export(
             made.module,
-            _parse_example(inputs or _get_input_shapes(target, made)),
+            _parse_example(_get_input_shapes(target, made)) if example is None else example,
             output,
             names=names.split(",") if names else None,
             dynamic_batch=not fixed_batch,
@@ -122,6 +124,15 @@ def _parse_array(text: str, value: str) -> Any:
         raise InputError(msg) from error
 
 
+def _list_shape_option(target: str, example: _Example | None) -> dict[str, Any]:
+    """A network of edgeexit is built for the sample that is given."""
+    from edgeexit.nets import NETS
+
+    if target not in NETS or not isinstance(example, tuple) or len(example) != 1:
+        return {}
+    return {"shape": tuple(example[0].shape[1:])}
+
+
 def _get_input_shapes(target: str, made: NetworkToExport) -> list[str]:
     if not made.inputs:
         msg = f"--input is missing: say the shape of one sample of {target}, such as --input 3x32x32"
@@ -134,7 +145,7 @@ _SHAPE = re.compile(
 )
 
 
-def _parse_example(texts: list[str]) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
+def _parse_example(texts: list[str]) -> _Example:
     import torch
 
     named, plain = {}, []

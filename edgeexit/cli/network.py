@@ -86,5 +86,5 @@ def _load_own(target: str, options: Mapping[str, Any], checkpoint: Path | None) 
 
     module = load_module(target, options)
     found = load_weights(module, checkpoint) if checkpoint is not None else WeightsLocation()
-    shape = "x".join(map(str, NETS[target].input_shape)) if target in NETS else ""
-    return NetworkToExport(module, found, (shape,) if shape else ())
+    shape = options.get("shape", NETS[target].input_shape) if target in NETS else None
+    return NetworkToExport(module, found, () if shape is None else ("x".join(map(str, shape)),))

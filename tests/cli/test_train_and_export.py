@@ -126,6 +126,16 @@ def test_export_takes_a_users_file(tmp_path: Path) -> None:
     assert ["a", "b"] == document["exits"]
 
 
+def test_a_network_is_exported_for_the_sample_that_is_given(tmp_path: Path) -> None:
+    """By its shape, or as an option, and with as many classes as asked."""
+    for k, words in enumerate((["--input", "2x20x24"], ["--option", "shape=[2,20,24]"])):
+        path = tmp_path / f"{k}.onnx"
+        document = edgeexit("export", "cascade-cnn", *words, "--option", "classes=4", "-o", path, "--json")
+
+        assert [[None, 2, 20, 24]] == list(document["inputs"].values())
+        assert [4, 4] == [o.type.tensor_type.shape.dim[1].dim_value for o in onnx.load(path).graph.output]
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
@@ -134,7 +144,10 @@ def test_export_takes_a_users_file(tmp_path: Path) -> None:
         (("train", "lenet-mnist", "--out", "{tmp}/run", "--preset", "slow"), "Presets: light, quick"),
         (("export", "lenet", "-o", "{tmp}/m.onnx", "--input", "1x28x"), "cannot read --input"),
         (("export", "lenet", "-o", "{tmp}/m.onnx", "--input", "x=1x28x28", "--input", "3"), "name all inputs or none"),
-        (("export", "lenet", "-o", "{tmp}/m.onnx", "--input", "1x9x9"), "forward failed on the example"),
+        (
+            ("export", "lenet", "-o", "{tmp}/m.onnx", "--input", "9x9"),
+            "B-LeNet takes samples [channels, height, width]",
+        ),
         (("export", "lenet", "-o", "{tmp}/m.onnx", "--option", "exits"), "write name=value"),
         (("export", "{tmp}/none.py:make", "-o", "{tmp}/m.onnx"), "no such file"),
         (("export", "edgeexit.nets.branchynet:lenet", "-o", "{tmp}/m.onnx"), "--input is missing"),

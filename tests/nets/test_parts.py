@@ -260,6 +260,14 @@ def test_stems_keep_the_size_or_quarter_it() -> None:
     assert (1, 64, 8, 8) == build_imagenet_stem(3).eval()(randn(1, 3, 32, 32)).shape
 
 
+def test_classifiers_that_collaborate_start_from_an_msdnet_whose_classifiers_do_not() -> None:
+    """ISC is trained on top of it: all parameters keep their names and shapes, and those of the joins are new."""
+    plain, joined = (build("msdnet", steps=(1, 2, 3), collaboration=c).state_dict() for c in ("none", "fc"))
+
+    assert all(value.shape == joined[name].shape for name, value in plain.items())
+    assert {"heads.2", "last"} == {name.partition(".join.")[0] for name in joined.keys() - plain.keys()}
+
+
 # ---------------------------------------------------------------- recorded weights
 
 RECORDED: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "branchynet-parameters.json").read_text())
