@@ -121,7 +121,7 @@ class _Chain:
             times.append(perf_counter_ns() - start)
 
     def medians_s(self) -> NDArray[np.float64]:
-        """Of each engine."""
+        """Median time of each engine, float64 [engines], seconds."""
         return np.array([float(np.median(np.frombuffer(times, np.int64))) * 1e-9 for _, times in self._clocked])
 
 
@@ -159,7 +159,7 @@ def _read_stage_model(bundle: Bundle, entry: StageEntry, *, scored: bool) -> byt
 
 
 def _keep_outputs(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -> None:
-    """Leave only these outputs and what they need."""
+    """Remove from a model all outputs but these, and the nodes that only the others needed."""
     flow = Flow.from_graph(model.graph, [tensor.name for tensor in model.graph.input])
     nodes = [model.graph.node[place] for place in sorted(flow.ancestors(output.name for output in outputs))]
     del model.graph.node[:], model.graph.output[:]
@@ -168,7 +168,7 @@ def _keep_outputs(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]
 
 
 def summarize_breakdown(processes: Sequence[Mapping[str, NDArray[np.float64]]]) -> Breakdown:
-    """The medians over processes, of what `time_parts` gave in each."""
+    """The median over processes of every time that `time_parts` gave."""
     stage_s, gate_s, overhead_s = (
         np.median([found[name] for found in processes], axis=0) for name in ("stage_s", "gate_s", "overhead_s")
     )

@@ -148,7 +148,7 @@ def _drop_implied_keys(unlike: Sequence[str]) -> list[str]:
 
 
 def _format_value(key: str, result: BenchResult) -> str:
-    """A value as a person reads it: names with short digests."""
+    """A value as text for a message; digests are cut to their first digits."""
     subject, workload = result.subject, result.workload
     if key == "model":
         return f"{subject.source or subject.bundle} ({(subject.source_sha256 or subject.model_sha256)[:12]})"

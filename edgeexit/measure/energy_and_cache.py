@@ -66,7 +66,7 @@ def measure_energy_and_cache(
 def _measure_energy(
     runner: Runner, samples: Sequence[Any], options: BenchOptions, meter_log: Recorder | None, progress: Progress
 ) -> tuple[EnergyReport | None, str | None]:
-    """The report, or why there is none."""
+    """The report or None, and why there is none."""
     suite = options.suite
     if suite.energy_trials == 0:
         return None, f"not part of preset {suite.name} (--energy)"

@@ -66,7 +66,7 @@ class ProcessResult:
         return TimingSeries(samples, expected[np.arange(len(samples)) % len(expected)])
 
     def series(self, name: str) -> TimingSeries:
-        """A variant whose inferences are all of one kind."""
+        """The samples of a variant all of whose inferences take the same path, such as the backbone or a forced exit."""
         return TimingSeries(self.samples(name))
 
     def count_differing_exits(self, name: str, exits: NDArray[np.int64] | int) -> int:
@@ -79,7 +79,7 @@ class JobFile(Protocol):
     """A job that can be written to a file for a worker process."""
 
     def write(self, path: Path) -> None:
-        """As a file."""
+        """Write the job to a file that the module of the process reads."""
 
 
 def run_process(

@@ -99,7 +99,7 @@ def make_rate_columns(rates: Sequence[float]) -> Record:
 
 
 def make_latency_columns(latency: Latency) -> Record:
-    """A latency in seconds."""
+    """The figures of a latency in seconds: count, mean with its 95 % interval, typical value, smallest, percentiles with their bounds."""
     ends = (None, None) if latency.mean_ci95 is None else (latency.mean_ci95.low, latency.mean_ci95.high)
     return {
         "timed": latency.n,
@@ -126,7 +126,7 @@ _CALLS = {"mix": "early_exit", "backbone": "backbone"}
 
 
 def _map_energies(result: BenchResult) -> dict[str, Record]:
-    """Energy of an inference by the name of its record."""
+    """The energy columns of an inference, by the name of the record that they are added to."""
     calls = () if result.energy is None else result.energy.calls
     return {_name_record(call.name): _make_energy_columns(call) for call in calls}
 

@@ -241,7 +241,7 @@ def mean_interval(means: ArrayLike, confidence: float = 0.95) -> Interval | None
 
 
 def standard_error(values: NDArray[np.float64]) -> float:
-    """Of the mean of independent values [n], n >= 2."""
+    """Standard error of the mean of independent values [n], n >= 2."""
     return float(values.std(ddof=1) / math.sqrt(values.size))
 
 

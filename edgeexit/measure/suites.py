@@ -57,7 +57,7 @@ class Suite:
 
 
 def list_suites() -> list[str]:
-    """Every suite, by name."""
+    """Names of the suites that are shipped."""
     return sorted(path.stem for path in find_data_dir("suites").glob("*.toml"))
 
 

@@ -81,7 +81,7 @@ class TimedSamples:
 
 
 class _TimedCall:
-    """One callable on its way through the rounds."""
+    """A callable with the samples that were timed so far."""
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -101,7 +101,7 @@ class _TimedCall:
         self.buffer = array("q", bytes(8 * per_block))
 
     def run_block(self) -> None:
-        """Time the next block of the trace, after settling on its last inputs."""
+        """Time the next block of the trace. Its last inputs run first, untimed, because other callables have used the caches."""
         n = len(self.buffer)
         for i in range(self.timed + n - max(1, n // _SETTLE_SHARE), self.timed + n):
             self.call(i)

@@ -59,7 +59,7 @@ class MachineMonitor:
             self._timeline = recorder.stop()
 
     def take_snapshot(self) -> None:
-        """Note the state now, between two processes."""
+        """Keep the state of the machine now, between two processes."""
         self._snapshots.append(self._make_snapshot(read_device_state(self._root)))
 
     def describe_device(self, replicates: Sequence[ProcessResult]) -> tuple[Device, Validity]:
@@ -96,7 +96,7 @@ class MachineMonitor:
 
 
 def _summarize_channel(whole: Series, timed: Series) -> StateChannel:
-    """Its figures over the timed stretches."""
+    """Smallest, mean and largest value of a channel while something was timed."""
     channel = StateChannel(whole.name, whole.kind, len(timed.values), None, None, None)
     if not timed.values:
         return channel

@@ -56,12 +56,12 @@ class RunnerSpec:
 
     @classmethod
     def from_runner(cls, runner: Runner) -> RunnerSpec:
-        """The one of an open runner."""
+        """The arguments with which an open runner can be opened again."""
         settings = {name: getattr(runner.settings, name) for name in ("backend", "mode", "threads", "spin", "options")}
         return cls(str(Path(runner.bundle.path).resolve()), settings, tuple(map(str, runner.inner_thresholds)))
 
     def open(self) -> Runner:
-        """A runner with these settings and thresholds."""
+        """Open a runner with these settings and thresholds."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the parent process has already warned about the calibration
             runner = load(self.bundle, **self.settings)
@@ -93,7 +93,7 @@ class Job:
         return self.options.seed * 1000 + self.process
 
     def write(self, path: Path) -> None:
-        """As JSON."""
+        """Write it as JSON to a file, which `main` reads in the process."""
         path.write_text(dumps(self), encoding="utf-8")
 
 
@@ -143,13 +143,13 @@ def _read_inputs(path: Path) -> tuple[list[Any], NDArray[np.int64]]:
 
 
 def _make_idle_call(runner: Runner, feed: Sequence[Any]) -> Call:
-    """The same call as a timed one, around an inference that is already done."""
+    """A call with all the bookkeeping of a timed one and without the inference, to measure what the harness adds."""
     answer = runner(feed[0])
     return make_traced_call(lambda _: answer, feed, [0] * len(feed))
 
 
 class _Bench:
-    """Runners that a process has opened, and the timing loops over them."""
+    """The timing loops of one process, over the runners that it has opened."""
 
     def __init__(self, runner: Runner, backbone: Run, feed: Sequence[Any], job: Job) -> None:
         self.runner, self.backbone, self.feed, self.job = runner, backbone, feed, job
@@ -157,7 +157,7 @@ class _Bench:
         self.others: dict[str, Run] = {}
 
     def warm_up(self) -> None:
-        """Every exit ten times, then the natural trace for a fixed time."""
+        """Run every exit ten times, then the trace as the early exit runs it for a fixed time."""
         for i in range(_FORCED_WARMUPS):
             self.backbone(self.feed[i % len(self.feed)])
             for exit in range(1, self.runner.exits + 1):
@@ -168,7 +168,7 @@ class _Bench:
             i += 1
 
     def time_variants(self) -> Arrays:
-        """Early exit, backbone, every forced exit and any other, interleaved."""
+        """Time early exit, backbone, every forced exit and a second bundle, interleaved."""
         runs = self._list_main_runs() | self.others
         for exit in range(1, self.runner.exits + 1):
             runs[f"forced_{exit}"] = partial(self.runner.forced, exit=exit)
@@ -210,7 +210,7 @@ class _Bench:
         return found
 
     def time_paced_requests(self) -> Arrays:
-        """Requests on a schedule, one variant after the other."""
+        """Time requests on a schedule: first those of the early exit, then those of the backbone."""
         pace = self.job.options.pace
         if pace is None:
             return {}
@@ -224,7 +224,7 @@ class _Bench:
         return found
 
     def time_cold_inferences(self) -> Arrays:
-        """Inferences with flushed caches."""
+        """Time inferences of early exit and backbone in turn, each after its caches were flushed."""
         if self.suite.cold <= 0:
             return {}
         calls, seen = self._make_calls(self._list_main_runs())
@@ -264,5 +264,5 @@ def serve(job_path: str, out_path: str, work: Callable[[Any], Arrays]) -> None:
 
 
 def main(import_s: float, job_path: str, out_path: str) -> None:
-    """Of one process: measure a `Job`."""
+    """Measure a `Job`, in a process of its own."""
     serve(job_path, out_path, lambda document: measure(parse_document(Job, document, job_path), import_s))

@@ -52,7 +52,7 @@ def _count_activation_bytes(file: Path) -> int | None:
 
 
 def _count_tensor_bytes(value: onnx.ValueInfoProto | None) -> int | None:
-    """Of one tensor; a named dimension is the batch, which is 1."""
+    """Size of one tensor at batch 1, which a named dimension stands for; None where its type or shape is not known."""
     if value is None or not value.type.HasField("tensor_type") or not value.type.tensor_type.elem_type:
         return None
     kind = value.type.tensor_type

@@ -61,7 +61,7 @@ def make_client_request() -> Request:
 
 
 def main(plan_file: str) -> None:
-    """Run every region of the plan."""
+    """Run every region of the plan, so that callgrind writes a dump of each."""
     plan = json.loads(Path(plan_file).read_text(encoding="utf-8"))
     request = make_client_request()
     if request(_RUNNING_ON_VALGRIND) == 0:
@@ -112,7 +112,7 @@ class _Runs:
         self._backbone = self._runner.backbone() if any(r["kind"] == "backbone" for r in plan["regions"]) else None
 
     def get_call(self, region: dict[str, Any]) -> Callable[[Any], object]:
-        """A callable that runs one input."""
+        """A callable that runs one input as the region says."""
         if region["kind"] == "backbone":
             assert self._backbone is not None
             return self._backbone

@@ -166,7 +166,7 @@ class Counters:
         self._close()
 
     def count(self, work: Callable[[], object]) -> EventCounts:
-        """Run `work` once and count."""
+        """Run `work` once; the counts of its events."""
         self._control(_RESET)
         self._control(_ENABLE)
         try:

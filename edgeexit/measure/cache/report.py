@@ -48,7 +48,7 @@ class CallCache:
     levels: tuple[Level, ...]
 
     def level(self, name: str) -> Level:
-        """The cache of that name."""
+        """The cache level of that name, such as `LLC`."""
         return next(level for level in self.levels if level.name == name)
 
 
@@ -79,7 +79,7 @@ class CacheReport:
     validity: Validity
 
     def find_call(self, name: str) -> CallCache:
-        """The caches of one call."""
+        """The cache behaviour of one call, by its name, such as `exit 1`."""
         return next(call for call in self.calls if call.name == name)
 
 
@@ -126,7 +126,7 @@ class CacheResult:
 
 
 def build_level(name: str, accesses: float | None, misses: float, instructions: float | None) -> Level:
-    """A level with its two ratios."""
+    """A cache level with its miss rate and its misses per 1000 instructions."""
     per_1k = 1000 * misses / instructions if instructions else None
     return Level(name, accesses, misses, per_1k, misses / accesses if accesses else None)
 

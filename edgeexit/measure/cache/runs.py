@@ -39,7 +39,7 @@ def find_cache_geometry(device: str | None) -> tuple[tuple[Cache, ...], str | No
 
 
 def get_device_name() -> str:
-    """The name of this machine's profile."""
+    """The name of this machine's profile in `devices/`, or `this machine` where there is none."""
     profile = find_current_profile()
     return profile.name if profile else "this machine"
 
@@ -51,18 +51,18 @@ def select_samples(samples: Sequence[Any]) -> list[Any]:
 
 
 def measure_exit_shares(runner: Runner, samples: Sequence[Any]) -> tuple[float, ...]:
-    """The share of the samples that leaves at each exit now."""
+    """The share of the samples that leaves at each exit with the present thresholds."""
     exits = Counter(runner(x).exit for x in samples)
     return tuple(exits[k] / len(samples) for k in range(1, runner.exits + 1))
 
 
 def name_shares(shares: Sequence[float]) -> dict[str, float]:
-    """Shares by name of the exit."""
+    """The shares by the name of the call that leaves there: `exit 1`, ..."""
     return {f"exit {k}": share for k, share in enumerate(shares, 1)}
 
 
 def count_events(events: Sequence[Event], run: Run, samples: Sequence[Any], opener: Opener) -> EventCounts:
-    """Run all samples once to warm up, once under the counters."""
+    """Run all samples twice, first to warm the caches, then with the counters on; the counts of the second time."""
 
     def work() -> None:
         for x in samples:

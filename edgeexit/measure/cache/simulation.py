@@ -77,12 +77,12 @@ class Geometry:
 
     @property
     def caches(self) -> tuple[Cache, ...]:
-        """The three."""
+        """First-level instruction cache, first-level data cache and last level, in that order."""
         return (self.instruction, self.data, self.last)
 
     @property
     def options(self) -> list[str]:
-        """Format for callgrind's options."""
+        """The options that tell callgrind to simulate these caches."""
         named = (("I1", self.instruction), ("D1", self.data), ("LL", self.last))
         return [f"--{name}={c.size_bytes},{c.ways},{c.line_bytes}" for name, c in named]
 

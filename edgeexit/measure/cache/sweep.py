@@ -129,7 +129,7 @@ def _choose_settings(runner: Runner, samples: Sequence[Any], points: int) -> lis
 
 
 def _find_threshold(ascending: Any, share: float) -> float:
-    """The threshold that lets `share` of these scores leave."""
+    """The inner threshold that lets the given share of the samples leave; `ascending` are their sorted scores."""
     leaving = round(share * len(ascending))
     return (
         math.inf

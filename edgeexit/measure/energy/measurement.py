@@ -99,7 +99,7 @@ def _record_while(
 
 
 def _start_recorder(recorder: Recorder) -> str | None:
-    """Start it; None, or why it does not start."""
+    """Start a recorder. Returns None, or why it does not start."""
     try:
         recorder.start()
     except EdgeExitError as error:
@@ -174,7 +174,7 @@ def measure_runner_energy(
 
 
 def _count_achieved_frames(report: EnergyReport, pace: Pace) -> Iterator[str]:
-    """How many of the frames asked for were run."""
+    """One note for each paced call: how many of the frames that were asked for were run."""
     for call in report.calls:
         if call.name.startswith("paced ") and call.loops:
             ran_hz = units.significant(call.loops / (call.window_s * call.trials))

@@ -44,7 +44,7 @@ class EnergyUncertainty:
 
     @property
     def gross_j(self) -> float:
-        """Bound of the error of gross energy."""
+        """Bound of the error of gross energy, J."""
         return self.quantisation_j + self.sampling_j + self.offset_j
 
     @property
@@ -87,7 +87,7 @@ class CallEnergy:
 
     @classmethod
     def unmeasured(cls, name: str, reason: str) -> CallEnergy:
-        """A call without a single window, and why."""
+        """A call of which nothing was measured, and why."""
         return cls(
             name=name,
             trials=0,
@@ -151,12 +151,12 @@ class EnergyReport:
         return {"schema": "edgeexit.energy/1", **to_document(self)}
 
     def find_call(self, name: str) -> CallEnergy:
-        """The energy of one call."""
+        """The energy of one call, by its name, such as `exit 1` or `mix`."""
         return next(call for call in self.calls if call.name == name)
 
 
 class _Slice(NamedTuple):
-    """One loop with the idle windows before and after it."""
+    """The power of one loop, and the idle power around it."""
 
     window: Window
     active: MeanPower
@@ -179,7 +179,7 @@ def build_empty_report(
     trace: Trace | None = None,
     notes: tuple[str, ...] = (),
 ) -> EnergyReport:
-    """A report without a single joule, and why."""
+    """A report without any energy, and why."""
     capability = trace.capability if trace else None
     calls = tuple(CallEnergy.unmeasured(name, reason) for name in names)
     return EnergyReport(
@@ -255,7 +255,7 @@ def build_energy_report(
 
 
 def _explain_unusable(trace: Trace) -> str | None:
-    """Why nothing can be measured from the trace, or None."""
+    """Why no energy can be computed from the readings; None where it can."""
     subject = trace.capability.subject
     if not subject:
         return f"{trace.capability.name} has no total and no rail that computing alone moves"
@@ -305,7 +305,7 @@ def _build_call_energy(name: str, slices: list[_Slice], trace: Trace, step: floa
 
 
 def _is_below_floor(slices: list[_Slice], trace: Trace, step: float | None) -> str | None:
-    """Net power must stand out of the meter's steps."""
+    """Why the meter is too coarse for the net power of these loops; None where it is not."""
     net_w = float(np.mean([s.active.power_w - s.idle_w for s in slices]))
     floor_w = _FLOOR_STEPS * _compute_step_w(slices, trace, step)
     if net_w >= floor_w:
@@ -315,7 +315,7 @@ def _is_below_floor(slices: list[_Slice], trace: Trace, step: float | None) -> s
 
 
 def _compute_step_w(slices: list[_Slice], trace: Trace, step: float | None) -> float:
-    """The meter's step as power: a counter's step in J spreads over the window."""
+    """The meter's resolution as power, W; the step of a counter, J, is divided by the length of the window."""
     if step is None:
         return 0.0
     return step / float(np.mean([s.active.span_s for s in slices])) if trace.capability.kind == "counter" else step

@@ -70,7 +70,7 @@ class Trace:
         return times_s, chosen.sum(axis=1)
 
     def shift(self, seconds: float) -> Trace:
-        """The same readings, `seconds` later."""
+        """The same readings with `seconds` added to their times."""
         return replace(self, times_s=self.times_s + seconds)
 
     def compute_mean_power(self, names: Sequence[str], start_s: float, end_s: float) -> MeanPower | None:
@@ -88,7 +88,7 @@ class Trace:
 
 
 def build_trace(capability: Capability, readings: Sequence[PowerReading]) -> Trace:
-    """The readings as arrays."""
+    """A recorder's readings as arrays."""
     shape = (len(readings), len(capability.channels))
     return Trace(
         capability,

@@ -26,13 +26,13 @@ _WARMUP = 10
 
 
 class TimeSource(Protocol):
-    """Time, so that tests can simulate it."""
+    """A clock to measure and to wait by. Tests simulate it, so that hours of loops cost no time."""
 
     def now(self) -> float:
         """Seconds on the meter's clock."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for so many seconds."""
 
 
 class SystemClock:
@@ -43,7 +43,7 @@ class SystemClock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for so many seconds."""
         time.sleep(seconds)
 
 
@@ -67,7 +67,7 @@ class Window:
 
     @property
     def span_s(self) -> float:
-        """Its length."""
+        """Its length, seconds."""
         return self.end_s - self.start_s
 
 

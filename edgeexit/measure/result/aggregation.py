@@ -53,7 +53,7 @@ class TimingSeries:
         return TimingSeries(samples, None if self.exits is None else self.exits[keep])
 
     def restrict_to_exit(self, exit: int) -> TimingSeries:
-        """The samples that left at this exit, now all of one kind."""
+        """The samples that left at this exit, as a series that is of one exit only."""
         assert self.exits is not None
         return TimingSeries(self.filter(self.exits == exit).samples)
 

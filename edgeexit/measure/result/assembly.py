@@ -76,7 +76,7 @@ class RawMeasurement:
         return self.decisions.counts / len(self.decisions.exits)
 
     def list_mixtures(self, name: str = "mixture") -> list[TimingSeries]:
-        """The early-exit variant of every process."""
+        """The samples of the early exit in every process, each with its exit."""
         return [r.series_by_exit(name, self.decisions.exits) for r in self.replicates]
 
     def compute_forced_latencies(self) -> list[Latency]:
@@ -92,7 +92,7 @@ class RawMeasurement:
 
 
 def build_latency_report(measured: RawMeasurement) -> LatencyReport:
-    """The latency report."""
+    """Latencies of early exit, backbone and every exit, their comparison, and where the time goes."""
     replicates, forced = measured.replicates, measured.compute_forced_latencies()
     mixture = _compute_mixture(measured, "mixture")
     backbone = compute_latency([r.series("backbone") for r in replicates])
@@ -188,13 +188,13 @@ def _build_paced_series(replicates: Sequence[ProcessResult], name: str, deadline
 
 
 def build_cold_report(measured: RawMeasurement, flushed_bytes: int) -> ColdCacheLatency:
-    """The report of the inferences with flushed caches."""
+    """Latencies with flushed caches of early exit and backbone."""
     backbone = compute_latency([r.series("cold.backbone") for r in measured.replicates])
     return ColdCacheLatency(flushed_bytes, _compute_mixture(measured, "cold.mixture"), backbone)
 
 
 def find_measurement_faults(measured: RawMeasurement, report: LatencyReport) -> Iterator[Finding]:
-    """Findings that make the measurement suspect."""
+    """Findings that make the measurement suspect or invalid: changed decisions, processes that differ, drift, a slow harness."""
     differing = sum(_count_differing(measured, r) for r in measured.replicates)
     if differing:
         yield "invalid", f"{differing} inputs left at another exit while timed than in the accuracy pass"
@@ -229,7 +229,7 @@ def _count_differing(measured: RawMeasurement, replicate: ProcessResult) -> int:
 
 
 def collect_notes(measured: RawMeasurement, report: LatencyReport) -> Iterator[str]:
-    """Notes on the result that do not make it suspect."""
+    """Notes that help to read the result and do not make it suspect."""
     last = float(measured.shares[-1])
     deep = [f"p{p.q:g}" for p in report.mixture.percentiles if last > 1.0 - p.q / 100.0]
     if deep and measured.exits > 1:
@@ -254,7 +254,7 @@ def collect_notes(measured: RawMeasurement, report: LatencyReport) -> Iterator[s
 
 
 def _compute_relative_half_width(latency: Latency) -> float | None:
-    """Half the interval of the mean, as a share of it."""
+    """Half the width of the 95 % interval of the mean, divided by the mean; None without an interval."""
     interval = latency.mean_ci95
     return None if interval is None else (interval.high - interval.low) / 2.0 / latency.mean_s
 

@@ -61,7 +61,7 @@ class CacheFindings:
     sweep: CacheSweep | None = None
 
     def to_document(self) -> dict[str, Any]:
-        """Both as their documents."""
+        """`report` as the document `edgeexit.cache/1`, `sweep` as `edgeexit.cache-sweep/1` or null."""
         return {"report": self.report.to_document(), "sweep": self.sweep and self.sweep.to_document()}
 
 
@@ -216,7 +216,7 @@ def _find_sweep_faults(swept: CacheSweep, exits: int) -> Iterator[str]:
 
 
 def _drop_inner_schemas(body: dict[str, Any]) -> dict[str, Any]:
-    """Energy, cache report and cache sweep carry the names of their own schemas."""
+    """The document without the `schema` fields of energy, cache report and cache sweep, which are no fields of their dataclasses."""
     cache = body.get("cache")
     if isinstance(cache, dict):
         body = {**body, "cache": {name: _drop_schema(part) for name, part in cache.items()}}

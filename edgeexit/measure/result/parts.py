@@ -69,7 +69,7 @@ class Latency:
 
     @property
     def processes(self) -> Processes:
-        """What each process measured, as one side of a comparison."""
+        """The figures of each process, as `compare_processes` takes them."""
         return Processes(self.process_typical_s, self.process_mean_s)
 
     def percentile(self, q: float) -> Percentile:
@@ -87,7 +87,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Tool:
-    """The program that measured."""
+    """Version of edgeexit that measured."""
 
     version: str
     git: str | None
@@ -169,7 +169,7 @@ class SystemUnderTest:
 
 @dataclass(frozen=True)
 class Workload:
-    """The workload. `n` samples of the data set were used, of `n_given`."""
+    """Data and load: `n` samples were used of the `n_given` of the data set."""
 
     data: str
     data_sha256: str
@@ -186,7 +186,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class ValidityReport:
-    """valid, suspect or invalid, and every reason."""
+    """Whether the measurement can be believed (`valid`, `suspect` or `invalid`), and every reason."""
 
     status: str
     reasons: tuple[str, ...] = ()
