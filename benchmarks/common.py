@@ -73,20 +73,20 @@ def find_case(name: str) -> Case:
     return Case(name, folder / "model.onnx", plain if plain.is_file() else None, f"{data}:calibration", f"{data}:test")
 
 
-def noise(shape: Sequence[int]) -> Dataset:
-    """Inputs for timing where their values do not matter: 64 of normal numbers."""
+def make_noise(shape: Sequence[int]) -> Dataset:
+    """64 inputs of normal numbers, to time where the values do not matter."""
     return Dataset("noise", np.random.default_rng(0).normal(size=(64, *shape)).astype(np.float32), None)
 
 
-def default_case() -> str:
-    """The MNIST network where it is there."""
+def choose_default_case() -> str:
+    """The MNIST network where its files are there, else the one that ships with edgeexit."""
     return "lenet-mnist" if (HERE / "models" / "lenet-mnist" / "model.onnx").is_file() else "lenet-digits"
 
 
-def options(description: str | None, *, target: str = "drop<=0.1") -> argparse.ArgumentParser:
-    """The options that every script takes."""
+def make_parser(description: str | None, *, target: str = "drop<=0.1") -> argparse.ArgumentParser:
+    """A parser with the options that every script takes."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--case", default=default_case(), help="trained network: lenet-digits, lenet-mnist, ...")
+    parser.add_argument("--case", default=choose_default_case(), help="trained network: lenet-digits, lenet-mnist, ...")
     parser.add_argument("--target", default=target, help="what the thresholds are calibrated to")
     parser.add_argument("--thresholds", type=float, nargs="*", help="instead of calibrating; in the criterion's unit")
     parser.add_argument("--seconds", type=float, default=4.0, help="of timing in each repeat, all variants together")
@@ -107,7 +107,7 @@ def open_case(case: Case, folder: Path, arguments: argparse.Namespace) -> Runner
 
 
 def open_uncalibrated(case: Case, folder: Path, criterion: str = "entropy") -> Runner:
-    """The case compiled into `folder`; it never leaves early."""
+    """The case compiled into `folder` and opened without thresholds, so that nothing leaves early."""
     path = folder / f"{case.name}-{criterion}.eexit"
     inputs = load_data(case.calibration).take(slice(64)).inputs
     bundle = edgeexit.compile(case.model, path, criterion=criterion, inputs=inputs)
@@ -116,8 +116,8 @@ def open_uncalibrated(case: Case, folder: Path, criterion: str = "entropy") -> R
         return edgeexit.load(bundle.path)
 
 
-def same_as(runner: Runner, mode: str) -> Runner:
-    """The same bundle in another mode, with the same thresholds."""
+def open_other_mode(runner: Runner, mode: str) -> Runner:
+    """The bundle of a runner opened in another mode, with the same thresholds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         other = edgeexit.load(runner.bundle.path, mode=mode, threads=runner.settings.threads)
@@ -125,7 +125,7 @@ def same_as(runner: Runner, mode: str) -> Runner:
     return other
 
 
-def through_runner(runner: Runner, program: Program) -> Runner:
+def wrap_program(runner: Runner, program: Program) -> Runner:
     """Any program behind the same Runner: the same checks, buffers and predictions on both sides of a comparison."""
     return Runner(runner.bundle, runner.settings, program)
 
@@ -134,7 +134,7 @@ def open_plain(runner: Runner, model: Path) -> Runner:
     """A network with one output, run by ONNX Runtime with the runner's settings through the same Runner."""
     session = open_session(model, Settings(threads=runner.settings.threads, spin=runner.settings.spin), batch_1=True)
     manifest = runner.bundle.manifest
-    return through_runner(runner, make_backbone_program(session, manifest.inputs, manifest.classes))
+    return wrap_program(runner, make_backbone_program(session, manifest.inputs, manifest.classes))
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def record(name: str, case: Case, arguments: argparse.Namespace, body: Mapping[s
 
 
 def save_pictures(folder: Path, figures: Sequence[Figure]) -> list[str]:
-    """SVG and PNG beside the results; their names."""
+    """Save each figure as SVG and PNG beside the results; the names of the files."""
     folder.mkdir(parents=True, exist_ok=True)
     for figure in figures:
         (folder / f"{figure.name}.svg").write_text(render_standalone(figure), encoding="utf-8")
@@ -201,6 +201,6 @@ def save_pictures(folder: Path, figures: Sequence[Figure]) -> list[str]:
     return [f.name for f in figures]
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
     """Print one table."""
     print_tables([Table(title, tuple(columns), tuple(map(tuple, rows)), note)])

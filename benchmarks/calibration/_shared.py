@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
 
 
-def synthetic(seed: int, samples: int, exits: int, *, alike: bool = False) -> ReplayTable:
+def make_table(seed: int, samples: int, exits: int, *, alike: bool = False) -> ReplayTable:
     """A made network: exits get better with depth, overthink now and then, and (unless `alike`) differ in how sure they sound."""
     rng = np.random.default_rng(seed)
     skill = np.linspace(0.2, 1.8, exits) if seed % 3 == 0 else np.sort(rng.uniform(-0.2, 2.2, exits))
@@ -54,8 +54,8 @@ def real_networks(exits: int) -> Iterator[tuple[str, ReplayTable, ReplayTable]]:
             yield f"{name} exits {kept}", *pair
 
 
-def budget(table: ReplayTable, share: float) -> float:
-    """A mean latency between the cheapest and the dearest exit, seconds."""
+def choose_mean_bound(table: ReplayTable, share: float) -> float:
+    """A bound on the mean latency, seconds: at the given share of the way from the cheapest exit to the dearest."""
     costs = table.mean_cost_s
     return float(costs[0] + share * (costs[-1] - costs[0]))
 

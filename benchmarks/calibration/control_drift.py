@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.calibration._shared import budget, real_networks, record, synthetic
+from benchmarks.calibration._shared import choose_mean_bound, make_table, real_networks, record
 from edgeexit.calibration import ControlLaw, FrontPosition, ReplayTable, front
 from edgeexit.calibration.online.controller import find_start, list_path_thresholds
 
 Floats = NDArray[np.float64]
 
 
-def streams(inferences: int) -> dict[str, tuple[Floats, Floats]]:
+def make_streams(inferences: int) -> dict[str, tuple[Floats, Floats]]:
     """Per drift: the share of hard inputs, and the factor on all costs, over time."""
     half = inferences // 2
     same, normal = np.ones(inferences), np.full(inferences, 0.5)
@@ -35,15 +35,15 @@ def streams(inferences: int) -> dict[str, tuple[Floats, Floats]]:
     }
 
 
-def run(table: ReplayTable, share: float, drift: tuple[Floats, Floats], seed: int) -> dict[str, Any]:
-    """One stream through the controller and through the static policy."""
+def run_stream(table: ReplayTable, share: float, drift: tuple[Floats, Floats], seed: int) -> dict[str, Any]:
+    """Run one stream of inputs through the controller and through the policy that stays as it was; the figures of both."""
     hard_share, clock = drift
     inferences, rng = len(clock), np.random.default_rng(seed)
     ordered = np.argsort(table.scores[:, 0])
     hard, easy = ordered[: len(table) // 2], ordered[len(table) // 2 :]
     order = np.where(rng.random(inferences) < hard_share, rng.choice(hard, inferences), rng.choice(easy, inferences))
     path = front(table)
-    law = ControlLaw.from_target(table, f"mean<={budget(table, share)!r}s")
+    law = ControlLaw.from_target(table, f"mean<={choose_mean_bound(table, share)!r}s")
     thresholds = list_path_thresholds(path, table.exits)
     costs = np.stack([table.mean_cost_s[table.leaves_at(t)] for t in thresholds])
     position = FrontPosition(law, len(path), find_start(path, law, table))
@@ -69,18 +69,23 @@ def run(table: ReplayTable, share: float, drift: tuple[Floats, Floats], seed: in
 
 
 def main() -> None:
-    """Run and record."""
+    """Run the experiment that the command line describes, print its table and record its result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inferences", type=int, default=10_000)
     options = parser.parse_args()
-    tables = [(f"synthetic {n} exits", synthetic(1, 20_000, n)) for n in (2, 3, 4)]
+    tables = [(f"synthetic {n} exits", make_table(1, 20_000, n)) for n in (2, 3, 4)]
     tables += [(name, test) for name, _, test in [*real_networks(3)][::4]]
     rows: list[dict[str, Any]] = []
     for name, table in tables:
         for share in (0.2, 0.4, 0.6):
-            for drift, stream in streams(options.inferences).items():
+            for drift, stream in make_streams(options.inferences).items():
                 rows.append(
-                    {"network": name, "share": share, "drift": drift, **run(table, share, stream, seed=len(rows))}
+                    {
+                        "network": name,
+                        "share": share,
+                        "drift": drift,
+                        **run_stream(table, share, stream, seed=len(rows)),
+                    }
                 )
     held = [r for r in rows if r["condition"]]
     body = {

@@ -36,51 +36,51 @@ MODES = ("staged", "fused")
 SETS = {"lenet-mnist": "mnist", "five-exits-mnist": "mnist", "five-exits-cifar10": "cifar10"}
 
 
-def bundles(names: list[str], folder: Path) -> dict[str, Path]:
-    """Every network compiled, both modes."""
+def compile_bundles(names: list[str], folder: Path) -> dict[str, Path]:
+    """Compile every network; the folder of each bundle, which holds both modes."""
     made = {}
     for name in names:
-        model = find_case(name).model if name == "lenet-mnist" else _trained(name, folder)
+        model = find_case(name).model if name == "lenet-mnist" else _export_trained(name, folder)
         inputs = load_data(f"{SETS[name]}:calibration").take(slice(64)).inputs
         made[name] = edgeexit.compile(model, folder / f"{name}.eexit", inputs=inputs).path
         print(f"compiled {name}", flush=True)
     return made
 
 
-def _trained(name: str, folder: Path) -> Path:
+def _export_trained(name: str, folder: Path) -> Path:
     import torch
 
-    from benchmarks.calibration.real_tables import trained
+    from benchmarks.calibration.real_tables import train
 
     torch.set_num_threads(1)
-    network = trained(SETS[name], epochs=1, seed=0)
+    network = train(SETS[name], epochs=1, seed=0)
     path, example = folder / f"{name}.onnx", load_data(f"{SETS[name]}:calibration").x[:1]
     edgeexit.export(network, torch.from_numpy(example), path)
     return path
 
 
-def one_run(
+def calibrate_and_run(
     runner: Runner, calibration: Dataset, fresh: Dataset, *, share: float, seed: int, seconds: float
 ) -> dict[str, Any]:
     """Calibrate and run on fresh data, between two looks at the state of the device."""
     before = read_device_state()
-    target = target_between(runner, calibration, share, seed)
+    target = choose_target(runner, calibration, share, seed)
     result = edgeexit.calibrate(
         runner, calibration.inputs, calibration.labels, target=target, seed=seed, seconds=seconds, name=calibration.name
     )
     trial = try_policy(runner, fresh, seconds / 2, seed)
     validity = judge(before, read_device_state())
-    return {**figures(result, trial), "validity": validity.status, "reasons": list(validity.reasons)}
+    return {**compare_with_prediction(result, trial), "validity": validity.status, "reasons": list(validity.reasons)}
 
 
-def target_between(runner: Runner, data: Dataset, share: float, seed: int) -> str:
+def choose_target(runner: Runner, data: Dataset, share: float, seed: int) -> str:
     """A mean between the fastest and the slowest exit as they are just now, as a share of the backbone: feasible by construction."""
     costs = time_exits(runner, data, 1.0, seed)
     low, high = float(costs.typical_s.min()), float(costs.typical_s.max())
     return f"mean<={(low + share * (high - low)) / costs.backbone_typical_s:.3f}x"
 
 
-def figures(result: Calibration, trial: PolicyTiming) -> dict[str, Any]:
+def compare_with_prediction(result: Calibration, trial: PolicyTiming) -> dict[str, Any]:
     """What one run says: the mean on fresh data against the prediction, in noise floors, and apart from who left where."""
     assert result.measured is not None
     predicted, floor = result.predicted.mean_s, max(result.noise_floor, trial.noise_floor)
@@ -100,7 +100,7 @@ def figures(result: Calibration, trial: PolicyTiming) -> dict[str, Any]:
     }
 
 
-def plan(names: list[str]) -> Iterator[tuple[str, str, float]]:
+def plan_runs(names: list[str]) -> Iterator[tuple[str, str, float]]:
     """Network, mode and share of one run after another: every network and mode before any a second time."""
     for turn in itertools.count():
         for place, (name, mode) in enumerate(itertools.product(names, MODES)):
@@ -108,7 +108,7 @@ def plan(names: list[str]) -> Iterator[tuple[str, str, float]]:
 
 
 def main() -> None:
-    """Run and record."""
+    """Run the experiment that the command line describes, print its table and record its result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=20, help="that count")
     parser.add_argument("--tries", type=int, default=40, help="at the most")
@@ -120,21 +120,21 @@ def main() -> None:
     standing, rows = set(judge(now, now).reasons), []
     sets = {s: (load_data(f"{s}:calibration"), load_data(f"{s}:test")) for s in {SETS[n] for n in options.networks}}
     with tempfile.TemporaryDirectory() as folder:
-        made = bundles(options.networks, Path(folder))
-        for run, (name, mode, share) in enumerate(itertools.islice(plan(options.networks), options.tries)):
+        made = compile_bundles(options.networks, Path(folder))
+        for run, (name, mode, share) in enumerate(itertools.islice(plan_runs(options.networks), options.tries)):
             with edgeexit.load(made[name], mode=mode) as runner:
-                found = one_run(runner, *sets[SETS[name]], share=share, seed=run, seconds=options.seconds)
+                found = calibrate_and_run(runner, *sets[SETS[name]], share=share, seed=run, seconds=options.seconds)
             counts = found["validity"] != "invalid" and set(found["reasons"]) <= standing
             row = {"network": name, "mode": mode, "share": share, **found, "counts": counts}
             rows.append(row)
             print({k: v for k, v in row.items() if k != "reasons"}, flush=True)
             if sum(r["counts"] for r in rows) == options.runs:
                 break
-    record("device-tracking", {"standing": sorted(standing), **summary(rows), "instances": rows})
+    record("device-tracking", {"standing": sorted(standing), **summarize(rows), "instances": rows})
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of the runs that count."""
+def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How often the calibration was right, of the runs during which the machine stayed quiet."""
     counted = [r for r in rows if r["counts"]]
     return {
         "runs": len(rows),

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.calibration._shared import budget, real_networks, record, synthetic
+from benchmarks.calibration._shared import choose_mean_bound, make_table, real_networks, record
 from edgeexit.calibration import BASELINES, Effort, Front, ReplayTable, choose_baseline_policy, front, optimise
 from edgeexit.errors import TargetNotMet
 from edgeexit.measure.statistics import mean_interval
@@ -32,18 +32,18 @@ LEAST_POINTS = 0.1
 """Smaller differences of accuracy do not count."""
 
 
-def networks(exits: tuple[int, ...]) -> Iterator[tuple[str, ReplayTable]]:
+def list_networks(exits: tuple[int, ...]) -> Iterator[tuple[str, ReplayTable]]:
     """Synthetic and real networks as one pool of samples each (for real ones calibration and test sets together)."""
     for n in exits:
         for seed in (1, 2):
-            yield f"synthetic {n} exits seed {seed}", synthetic(seed, 60_000, n)
-            yield f"synthetic {n} exits seed {seed}, exits sound alike", synthetic(seed, 60_000, n, alike=True)
+            yield f"synthetic {n} exits seed {seed}", make_table(seed, 60_000, n)
+            yield f"synthetic {n} exits seed {seed}, exits sound alike", make_table(seed, 60_000, n, alike=True)
         for name, calibration, test in list(real_networks(n))[::3]:
-            yield name, joined(calibration, test)
+            yield name, join_tables(calibration, test)
 
 
-def joined(first: ReplayTable, second: ReplayTable) -> ReplayTable:
-    """Two tables of the same network."""
+def join_tables(first: ReplayTable, second: ReplayTable) -> ReplayTable:
+    """The samples of two tables of the same network in one table."""
     assert first.correct is not None
     assert second.correct is not None
     scores, correct = np.vstack([first.scores, second.scores]), np.vstack([first.correct, second.correct])
@@ -57,14 +57,14 @@ def split_once(pool: ReplayTable, samples: int, seed: int) -> tuple[ReplayTable,
     return pool.take(order[:size]), pool.take(order[size : 2 * size])
 
 
-def at_equal_mean(fresh_front: Front, quality: float, mean_s: float, wanted_s: float) -> float:
+def move_along_front(fresh_front: Front, quality: float, mean_s: float, wanted_s: float) -> float:
     """Accuracy moved along the front of the fresh samples from one mean latency to another."""
     means, qualities = fresh_front.means_s, fresh_front.qualities
     return quality + float(np.interp(wanted_s, means, qualities) - np.interp(mean_s, means, qualities))
 
 
-def judged(name: str, pool: ReplayTable, splits: int, samples: int) -> list[dict[str, Any]]:
-    """One network over many splits, every target."""
+def judge_network(name: str, pool: ReplayTable, splits: int, samples: int) -> list[dict[str, Any]]:
+    """Calibrate one network for a bound on its mean, at several shares, on many splits of its samples; a row per share."""
     rows: list[dict[str, Any]] = [
         {"network": name, "share": share, "tracking_errors": [], "over_target": [], "points_above": defaultdict(list)}
         for share in SHARES
@@ -74,15 +74,15 @@ def judged(name: str, pool: ReplayTable, splits: int, samples: int) -> list[dict
         truth = front(fresh)
         for row in rows:
             row["samples"] = len(choose)
-            compare(row, choose, fresh, truth)
+            add_split(row, choose, fresh, truth)
     for row in rows:
-        row["points_above"] = {method: interval(values) for method, values in row["points_above"].items()}
+        row["points_above"] = {method: compute_interval(values) for method, values in row["points_above"].items()}
     return rows
 
 
-def compare(row: dict[str, Any], choose: ReplayTable, fresh: ReplayTable, truth: Front) -> None:
-    """Add one split to a row."""
-    limit = budget(choose, row["share"])
+def add_split(row: dict[str, Any], choose: ReplayTable, fresh: ReplayTable, truth: Front) -> None:
+    """Calibrate on the choose part of one split, and add to the row how far the thresholds are from the best on fresh samples."""
+    limit = choose_mean_bound(choose, row["share"])
     target = f"mean<={limit!r}s"
     policy = optimise(choose, target, effort=Effort(work=0))
     seen = fresh.evaluate(policy.thresholds)
@@ -93,33 +93,33 @@ def compare(row: dict[str, Any], choose: ReplayTable, fresh: ReplayTable, truth:
             other = fresh.evaluate(choose_baseline_policy(method, choose, target).thresholds)
         except TargetNotMet:
             continue
-        theirs = at_equal_mean(truth, other.quality, other.mean_s, seen.mean_s)
+        theirs = move_along_front(truth, other.quality, other.mean_s, seen.mean_s)
         row["points_above"][method].append(100 * (seen.quality - theirs))
 
 
-def interval(values: list[float]) -> dict[str, float | None]:
-    """Mean and 95 % interval by t."""
+def compute_interval(values: list[float]) -> dict[str, float | None]:
+    """Mean with its 95 % interval by Student's t."""
     found = mean_interval(values)
     return {"mean": float(np.mean(values)), "low": found.low if found else None, "high": found.high if found else None}
 
 
 def main() -> None:
-    """Run and record."""
+    """Run the experiment that the command line describes, print its table and record its result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--splits", type=int, default=12)
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--exits", type=int, nargs="*", default=[3, 4, 5])
     options = parser.parse_args()
     rows = []
-    for name, pool in networks(tuple(options.exits)):
-        for row in judged(name, pool, options.splits, options.samples):
+    for name, pool in list_networks(tuple(options.exits)):
+        for row in judge_network(name, pool, options.splits, options.samples):
             rows.append(row)
             print(name, row["share"], {m: round(v["mean"], 3) for m, v in row["points_above"].items()}, flush=True)
-    record("fresh-data", {"splits": options.splits, **summary(rows), "instances": rows})
+    record("fresh-data", {"splits": options.splits, **summarize(rows), "instances": rows})
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The goals, counted."""
+def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many rows reach each goal."""
     large = [r for r in rows if r["samples"] >= 10_000]
     errors = np.abs([e for r in large for e in r["tracking_errors"]])
     over = np.array([e for r in large for e in r["over_target"]])

@@ -11,7 +11,7 @@ import resource
 import time
 from typing import Any
 
-from benchmarks.calibration._shared import budget, record, synthetic
+from benchmarks.calibration._shared import choose_mean_bound, make_table, record
 from edgeexit.calibration import front, optimise
 from edgeexit.calibration.session import EFFORT
 
@@ -19,20 +19,20 @@ EXITS = (2, 4, 8, 12, 16, 24, 32)
 SAMPLES = (1_000, 10_000)
 
 
-def targets(exits: int, samples: int) -> dict[str, str]:
+def make_targets(exits: int, samples: int) -> dict[str, str]:
     """A tight and a loose bound on the mean, one on accuracy alone, and several bounds at once."""
-    table = synthetic(1, samples, exits)
+    table = make_table(1, samples, exits)
     return {
-        "tight mean": f"mean<={budget(table, 0.1)!r}s",
-        "loose mean": f"mean<={budget(table, 0.3)!r}s",
+        "tight mean": f"mean<={choose_mean_bound(table, 0.1)!r}s",
+        "loose mean": f"mean<={choose_mean_bound(table, 0.3)!r}s",
         "drop": "drop<=0.5",
-        "three bounds": f"mean<={budget(table, 0.6)!r}s, agreement>=0.5, rate1>=0.05",
+        "three bounds": f"mean<={choose_mean_bound(table, 0.6)!r}s, agreement>=0.5, rate1>=0.05",
     }
 
 
-def measured(exits: int, samples: int, what: str, target: str) -> dict[str, Any]:
-    """One search, or the front, in this process."""
-    table = synthetic(1, samples, exits)
+def run_search(exits: int, samples: int, what: str, target: str) -> dict[str, Any]:
+    """Search thresholds for one target, or compute the front, in this process; time, memory and the stated gap."""
+    table = make_table(1, samples, exits)
     start = time.process_time()
     row: dict[str, Any] = {"exits": exits, "samples": samples, "what": what}
     if what == "front":
@@ -63,7 +63,7 @@ def main() -> None:
         (exits, samples, what, target)
         for exits in options.exits
         for samples in options.samples
-        for what, target in {**targets(exits, samples), "front": ""}.items()
+        for what, target in {**make_targets(exits, samples), "front": ""}.items()
     ]
     rows = []
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _job(job: tuple[int, int, str, str]) -> dict[str, Any]:
-    return measured(*job)
+    return run_search(*job)
 
 
 if __name__ == "__main__":

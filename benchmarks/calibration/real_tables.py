@@ -54,15 +54,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for name, epochs in (("mnist", 1), ("cifar10", options.epochs)):
-        network = trained(name, epochs, options.seed)
+        network = train(name, epochs, options.seed)
         for part in ("calibration", "test"):
-            table = replayed(network, name, part)
+            table = replay(network, name, part)
             table.save(HERE / "tables" / f"{name}-{part}.npz")
             assert table.correct is not None
             print(name, part, [round(float(a), 4) for a in table.correct.mean(axis=0)], flush=True)
 
 
-def trained(name: str, epochs: int, seed: int) -> FiveExits:
+def train(name: str, epochs: int, seed: int) -> FiveExits:
     """A network trained on the training part with the sum of all exits' losses."""
     torch.manual_seed(seed)
     data = load_data(f"{name}:train")
@@ -82,14 +82,14 @@ def trained(name: str, epochs: int, seed: int) -> FiveExits:
     return network.eval()
 
 
-def replayed(network: FiveExits, name: str, part: str) -> ReplayTable:
-    """Every exit on every sample of a part."""
+def replay(network: FiveExits, name: str, part: str) -> ReplayTable:
+    """Scores and correctness of every exit on every sample of one part of the data, as a replay table."""
     data = load_data(f"{name}:{part}")
     with torch.no_grad():
         batches = [network(torch.from_numpy(data.x[i : i + 500])) for i in range(0, len(data), 500)]
     logits = [torch.cat([b[k] for b in batches]).numpy() for k in range(len(WIDTHS))]
     answers = np.stack([z.argmax(axis=1) for z in logits], axis=1)
-    macs, heads = counted(data.x.shape[1:])
+    macs, heads = count_macs(data.x.shape[1:])
     return ReplayTable.from_arrays(
         np.stack([max_softmax(z) for z in logits[:-1]], axis=1),
         answers == data.y[:, None],
@@ -101,7 +101,7 @@ def replayed(network: FiveExits, name: str, part: str) -> ReplayTable:
     )
 
 
-def counted(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def count_macs(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cumulative multiply-accumulates of leaving at each exit, and of each head."""
     channels, side = shape[0], shape[1]
     convs, heads = [], []

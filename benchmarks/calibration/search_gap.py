@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.calibration._shared import HERE, budget, real_networks, record, synthetic
+from benchmarks.calibration._shared import HERE, choose_mean_bound, make_table, real_networks, record
 from edgeexit.calibration import Effort, ReplayTable, front, optimise
 from edgeexit.calibration.solver.ranks import RankedScores
 
@@ -57,9 +57,9 @@ class Oracle:
         return found / len(table), least.value / len(table)
 
 
-def compared(oracle: Oracle, name: str, table: ReplayTable, share: float) -> dict[str, Any]:
-    """One instance against brute force."""
-    limit = budget(table, share)
+def compare_with_oracle(oracle: Oracle, name: str, table: ReplayTable, share: float) -> dict[str, Any]:
+    """Search thresholds for one instance, and find the best by brute force."""
+    limit = choose_mean_bound(table, share)
     start = time.process_time()
     policy = optimise(table, f"mean<={limit!r}s")
     took = time.process_time() - start
@@ -79,8 +79,8 @@ def compared(oracle: Oracle, name: str, table: ReplayTable, share: float) -> dic
     }
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of instances compared."""
+def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How often the search found the optimum, and the largest gap."""
     gaps = np.array([r["gap_points"] for r in rows])
     return {
         "instances": len(rows),
@@ -91,15 +91,15 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def certificates(effort: Effort, samples: int) -> list[dict[str, Any]]:
-    """The printed certificate for five to eight exits."""
+def measure_certificates(effort: Effort, samples: int) -> list[dict[str, Any]]:
+    """The optimality gaps that the search states for networks of five to eight exits, which brute force cannot check."""
     rows = []
-    tables = [(f"synthetic {n} exits seed {s}", synthetic(s, samples, n)) for n in (5, 6, 7, 8) for s in (1, 2, 3)]
+    tables = [(f"synthetic {n} exits seed {s}", make_table(s, samples, n)) for n in (5, 6, 7, 8) for s in (1, 2, 3)]
     tables += [(name, table) for name, table, _ in real_networks(5)]
     for name, table in tables:
         for share in (0.25, 0.5):
             start = time.process_time()
-            policy = optimise(table, f"mean<={budget(table, share)!r}s", effort=effort)
+            policy = optimise(table, f"mean<={choose_mean_bound(table, share)!r}s", effort=effort)
             assert policy.gap is not None
             row = {
                 "name": name,
@@ -112,12 +112,12 @@ def certificates(effort: Effort, samples: int) -> list[dict[str, Any]]:
     return rows
 
 
-def speed() -> list[dict[str, Any]]:
+def measure_speed() -> list[dict[str, Any]]:
     """CPU time of one core for one target with its certificate, and for the front of all targets; best of three."""
     rows = []
     for exits, samples in ((2, 10_000), (3, 10_000), (4, 10_000), (8, 50_000)):
-        table = synthetic(1, samples, exits)
-        target = f"mean<={budget(table, 0.45)!r}s"
+        table = make_table(1, samples, exits)
+        target = f"mean<={choose_mean_bound(table, 0.45)!r}s"
         jobs = {
             "optimise": lambda table=table, target=target: optimise(table, target),
             "optimise_without_certificate": lambda table=table, target=target: optimise(
@@ -142,7 +142,7 @@ def _fastest(run: Any) -> float:
 
 
 def main() -> None:
-    """Run and record."""
+    """Run the experiment that the command line describes, print its table and record its result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--random", type=int, default=200)
     parser.add_argument("--largest", type=int, default=3000)
@@ -154,22 +154,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         oracle = Oracle(Path(folder))
         made = [
-            compared(oracle, f"synthetic seed {s}", synthetic(s, int(m), 4), SHARES[s % 4]) for s, m in enumerate(sizes)
+            compare_with_oracle(oracle, f"synthetic seed {s}", make_table(s, int(m), 4), SHARES[s % 4])
+            for s, m in enumerate(sizes)
         ]
         real = []
         for i, (name, table, _) in enumerate(real_networks(4)):
             part = table.take(np.arange(1500 if i else options.largest))
-            real += [compared(oracle, name, part, share) for share in (0.2, 0.5)]
-    wide = certificates(Effort(work=options.certificate_work), 3000)
+            real += [compare_with_oracle(oracle, name, part, share) for share in (0.2, 0.5)]
+    wide = measure_certificates(Effort(work=options.certificate_work), 3000)
     body = {
-        "random": summary(made),
-        "real": summary(real) if real else None,
+        "random": summarize(made),
+        "real": summarize(real) if real else None,
         "certificates_points": {
             "work": options.certificate_work,
             "largest": max(r["certificate_points"] for r in wide),
             "rows": wide,
         },
-        "speed": speed(),
+        "speed": measure_speed(),
         "instances": made + real,
     }
     record("search-gap", body)

@@ -57,7 +57,7 @@ class World:
 
 
 def open_world(name: str, folder: Path) -> World:
-    """Compile a case and time its exits."""
+    """Compile a case, and time its exits on a quiet machine."""
     case = find_case(name)
     runner = open_uncalibrated(case, folder)
     known, fresh = load_data(case.calibration), load_data(case.test)
@@ -66,7 +66,7 @@ def open_world(name: str, folder: Path) -> World:
     return World(runner, known, fresh, table, fresh_table, costs)
 
 
-def feasible_targets(world: World) -> Iterator[str]:
+def make_feasible_targets(world: World) -> Iterator[str]:
     """One target after another that thresholds meet, at a share of the way from the fastest exit to the slowest."""
     rng = np.random.default_rng(0)
     low, high = float(world.costs.typical_s[0]), float(world.costs.typical_s[-1])
@@ -83,8 +83,8 @@ def feasible_targets(world: World) -> Iterator[str]:
 
 
 @contextmanager
-def busy(processes: int) -> Iterator[None]:
-    """With this number of busy processes running in parallel."""
+def keep_busy(processes: int) -> Iterator[None]:
+    """Keep so many processes busy while the body runs."""
     started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
     try:
         yield
@@ -94,11 +94,11 @@ def busy(processes: int) -> Iterator[None]:
             process.wait()
 
 
-def one_run(world: World, target: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+def judge_calibration(world: World, target: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Calibrate, beside busy processes for every odd seed, and hold what was said against the truth."""
     load = options.busy if seed % 2 else 0
     try:
-        with busy(load):
+        with keep_busy(load):
             said = edgeexit.calibrate(
                 world.runner,
                 world.known.inputs,
@@ -111,11 +111,11 @@ def one_run(world: World, target: str, seed: int, options: argparse.Namespace) -
             )
     except TargetNotMet as refusal:
         return {"target": target, "busy": load, "bounds": NOT_MET, "false": [target], "reason": str(refusal)}
-    truth, quiet = true_checks(world, said, options.truth_seconds, seed)
-    return {"target": target, "busy": load, **compared(said, truth), "truth_quiet": quiet}
+    truth, quiet = measure_truth(world, said, options.truth_seconds, seed)
+    return {"target": target, "busy": load, **compare_checks(said, truth), "truth_quiet": quiet}
 
 
-def true_checks(world: World, said: Calibration, seconds: float, seed: int) -> tuple[tuple[BoundCheck, ...], bool]:
+def measure_truth(world: World, said: Calibration, seconds: float, seed: int) -> tuple[tuple[BoundCheck, ...], bool]:
     """Every bound held against a long run on the test set, and whether the machine was quiet meanwhile."""
     runner = world.runner
     runner.inner_thresholds = said.inner_thresholds
@@ -140,8 +140,8 @@ def true_checks(world: World, said: Calibration, seconds: float, seed: int) -> t
     return check_bounds(table, parse_target(said.target), said.predicted, run), quiet
 
 
-def compared(said: Calibration, truth: Sequence[BoundCheck]) -> dict[str, Any]:
-    """What was said of every bound beside what is true."""
+def compare_checks(said: Calibration, truth: Sequence[BoundCheck]) -> dict[str, Any]:
+    """What the calibration said of every bound, beside what a long run found."""
     rows, false, contradicted = [], [], []
     for claim, true in zip(said.checks, truth, strict=True):
         rows.append({
@@ -168,8 +168,8 @@ def _holds(check: BoundCheck) -> bool:
     return check.measured >= check.limit if ">=" in check.bound else check.measured <= check.limit
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Counts, of all runs and of those beside a busy process."""
+def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How often each verdict was right: of all runs, and of those beside busy processes."""
     counts = {
         kind: dict(collections.Counter(r["bounds"] for r in rows if bool(r["busy"]) == (kind == "busy")))
         for kind in ("quiet", "busy")
@@ -187,7 +187,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run and record."""
+    """Run the experiment that the command line describes, print its table and record its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=2.0, help="of timing in each calibration")
@@ -199,10 +199,10 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         world = open_world(options.case, Path(folder))
-        for seed, target in zip(range(options.runs), feasible_targets(world), strict=False):
-            rows.append(one_run(world, target, seed, options))
+        for seed, target in zip(range(options.runs), make_feasible_targets(world), strict=False):
+            rows.append(judge_calibration(world, target, seed, options))
             print({k: v for k, v in rows[-1].items() if k != "checks"}, flush=True)
-    record("verdicts", {"options": vars(options), **summary(rows), "instances": rows})
+    record("verdicts", {"options": vars(options), **summarize(rows), "instances": rows})
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from edgeexit.training.run_folder import read_run_recipe
 
 
 def load_joint(run: Path) -> torch.nn.Module:
-    """The network with every exit."""
+    """The network of a run with all its exits, as it was trained."""
     return _load_network(run, "model")
 
 
@@ -35,12 +35,12 @@ def _load_network(run: Path, role: str) -> torch.nn.Module:
 
 
 def make_example(recipe: TrainingRecipe) -> torch.Tensor:
-    """One input of zeros."""
+    """One input of zeros, of the shape that the network takes."""
     return torch.zeros(1, *NETS[recipe.network].input_shape)
 
 
 def open_network(network: torch.nn.Module, example: torch.Tensor, folder: Path, criterion: str = "entropy") -> Runner:
-    """The network exported into the folder, compiled and opened."""
+    """Export the network into the folder, compile it and open the bundle."""
     folder.mkdir(exist_ok=True)
     export(network, example, folder / "model.onnx")
     bundle = edgeexit.compile(folder / "model.onnx", folder / "model.eexit", criterion=criterion)

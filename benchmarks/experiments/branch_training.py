@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import HERE, save_pictures, show
+from benchmarks.common import HERE, print_table, save_pictures
 from edgeexit.cli.progress import open_progress_display
 from edgeexit.report.plot.figure import BACKBONE, Axis, Figure, Line, choose_exit_tone
 from edgeexit.training import TrainingRecipe, load_recipe, train
@@ -34,8 +34,8 @@ from edgeexit.util.documents import dumps
 ALEXNET_ONLY = {"first_only": True}
 
 
-def variants(experiment: str, base: TrainingRecipe) -> Iterator[tuple[str, TrainingRecipe]]:
-    """What is compared: name and recipe."""
+def list_variants(experiment: str, base: TrainingRecipe) -> Iterator[tuple[str, TrainingRecipe]]:
+    """The recipes that are compared, each with its name."""
     simple = replace(base, options={**base.options, **(ALEXNET_ONLY if base.network == "alexnet" else {})})
     if experiment == "weights":
         for name, weights in {"1.0 / 0.3": [1.0, 0.3], "equal": [1.0, 1.0], "0.3 / 1.0": [0.3, 1.0]}.items():
@@ -55,8 +55,10 @@ def _with_weights(recipe: TrainingRecipe, weights: list[float]) -> TrainingRecip
     return recipe.with_phase("joint", loss="branchynet", options={"weights": weights})
 
 
-def run(recipe: TrainingRecipe, folder: Path, plain: Path | None, arguments: argparse.Namespace) -> Mapping[str, Any]:
-    """One training, gone on with where it was interrupted: its figures."""
+def train_run(
+    recipe: TrainingRecipe, folder: Path, plain: Path | None, arguments: argparse.Namespace
+) -> Mapping[str, Any]:
+    """Train by a recipe, or go on where an earlier call was interrupted; what `read_figures` gives."""
     resume = (folder / "checkpoint.pt").exists()
     with open_progress_display() as progress:
         trained = train(recipe, folder, resume=resume, plain=plain, threads=arguments.threads, progress=progress)
@@ -65,21 +67,21 @@ def run(recipe: TrainingRecipe, folder: Path, plain: Path | None, arguments: arg
 
 
 def read_results(run: Path) -> Mapping[str, Any]:
-    """What a finished run measured of each of its networks."""
+    """The figures in `metrics.json` of a finished run, by network."""
     results: Mapping[str, Any] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["results"]
     return results
 
 
-def compare(base: TrainingRecipe, arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+def train_variants(base: TrainingRecipe, arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Every variant with every seed; the first of a seed trains the plain network for all, and once more as long as the joint phase."""
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in arguments.seeds or [base.seed]:
         shared: Path | None = arguments.plain
         control: Mapping[str, Any] = read_results(shared) if shared else {}
-        for name, recipe in variants(arguments.experiment, replace(base, seed=seed)):
+        for name, recipe in list_variants(arguments.experiment, replace(base, seed=seed)):
             folder = arguments.out / f"{re.sub(r'[^0-9a-z.]+', '-', name)}-{seed}"
             whole = recipe if shared is None else recipe.without_phase("control").with_phase("plain", role="plain")
-            results = run(whole, folder, shared, arguments)
+            results = train_run(whole, folder, shared, arguments)
             if shared is None:
                 shared, control = folder, results
             figures = {"joint": results["joint"], "plain": control["plain"], "control": control["control"]}
@@ -87,8 +89,8 @@ def compare(base: TrainingRecipe, arguments: argparse.Namespace) -> dict[str, li
     return found
 
 
-def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, ...]]:
-    """Means over the seeds, and the spread of the last exit."""
+def make_rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, ...]]:
+    """Rows of the table: means over the seeds, and the spread of the last exit's accuracy."""
     rows: list[tuple[str, ...]] = []
     for name, runs in found.items():
         last = np.array([r["joint"]["test_accuracy"][-1] for r in runs])
@@ -100,7 +102,7 @@ def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, .
     return rows
 
 
-def figure_5(found: Mapping[str, Sequence[Mapping[str, Any]]], name: str) -> Figure:
+def draw_figure_5(found: Mapping[str, Sequence[Mapping[str, Any]]], name: str) -> Figure:
     """Accuracy of both exits against the number of convolutions in the first branch; the plain network as a line."""
     xs = np.arange(len(found), dtype=np.float64)
 
@@ -119,7 +121,7 @@ def figure_5(found: Mapping[str, Sequence[Mapping[str, Any]]], name: str) -> Fig
 
 
 def main() -> None:
-    """Run it."""
+    """Run the experiment that the command line describes, print its table and record its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=("weights", "start", "depth"))
     parser.add_argument("--recipe", default="alexnet-cifar10")
@@ -134,9 +136,9 @@ def main() -> None:
     arguments = parser.parse_args()
     base = load_recipe(arguments.recipe, preset=arguments.preset or None)
     base = base.with_epochs(arguments.epochs) if arguments.epochs else base
-    found = compare(base, arguments)
+    found = train_variants(base, arguments)
     columns = ("", "exit 1", "last exit", "spread over seeds, points", "last exit over the plain network, points")
-    show(f"{arguments.experiment}: {base.about}", columns, table(found))
+    print_table(f"{arguments.experiment}: {base.about}", columns, make_rows(found))
     path = HERE / "results" / "training" / f"branch-{arguments.experiment}-{base.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {k: v for k, v in vars(arguments).items() if k not in {"out", "plain"}}
@@ -144,7 +146,7 @@ def main() -> None:
         dumps({"schema": "edgeexit.benchmark.branch_training/1", "options": options, "runs": found}), encoding="utf-8"
     )
     if arguments.experiment == "depth":
-        save_pictures(path.parent, [figure_5(found, base.name)])
+        save_pictures(path.parent, [draw_figure_5(found, base.name)])
     print(f"recorded in {path}")
 
 

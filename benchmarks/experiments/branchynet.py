@@ -32,12 +32,12 @@ from benchmarks.common import (
     HERE,
     Case,
     find_case,
+    make_parser,
     open_plain,
     open_uncalibrated,
-    options,
+    print_table,
     record,
     save_pictures,
-    show,
     time_variants,
 )
 from benchmarks.experiments._trunk import Trunk
@@ -133,8 +133,8 @@ class Replayed:
         return Left(float(right.mean()), rates, float(over.mean()), float(over.std() / np.sqrt(len(over))))
 
 
-def replayed(runner: Runner, plain: Runner, data: Dataset) -> Replayed:
-    """Every exit and the plain network on a part of the data."""
+def replay(runner: Runner, plain: Runner, data: Dataset) -> Replayed:
+    """Scores, answers and labels of every exit and of the plain network on one part of the data."""
     scores, logits = runner.replay(data.inputs)
     labels = data.y
     plain_labels = np.array([plain(x[None]).label for x in data.x])
@@ -143,7 +143,7 @@ def replayed(runner: Runner, plain: Runner, data: Dataset) -> Replayed:
 
 
 def choose_screen(case: Case, rule: Criterion) -> Sequence[float]:
-    """The thresholds to try at each exit."""
+    """The thresholds to try at each exit: the paper's for its own exits under entropy, else a finer screen in the criterion's unit."""
     family, exits, *_ = case.name.split("-")
     if rule.name == "entropy" and exits != "light":
         return SCREENS[family]
@@ -177,11 +177,11 @@ def measure_costs(case: Case, runner: Runner, plain: Runner, bare: Runner, argum
 def sweep(part: Replayed, costs: Mapping[str, Any], screen: Sequence[float]) -> Iterator[dict[str, Any]]:
     """Every combination of the screen's thresholds on one part, with its mean time under both protocols."""
     for thresholds in product(screen, repeat=part.scores.shape[1]):
-        yield row(part, costs, thresholds)
+        yield make_row(part, costs, thresholds)
 
 
-def row(part: Replayed, costs: Mapping[str, Any], thresholds: Sequence[float]) -> dict[str, Any]:
-    """One point of figure 3."""
+def make_row(part: Replayed, costs: Mapping[str, Any], thresholds: Sequence[float]) -> dict[str, Any]:
+    """One point of figure 3: accuracy, exit rates and mean times at some thresholds."""
     left = part.leave(thresholds)
     means = {protocol: float(left.rates @ costs[protocol]) for protocol in ("paper", "honest")}
     gains = {protocol: costs["plain"] / mean for protocol, mean in means.items()}
@@ -196,13 +196,13 @@ def row(part: Replayed, costs: Mapping[str, Any], thresholds: Sequence[float]) -
     }
 
 
-def knee(rows: Sequence[Mapping[str, Any]], protocol: str, *, errors: float = 0.0) -> Mapping[str, Any]:
+def find_knee(rows: Sequence[Mapping[str, Any]], protocol: str, *, errors: float = 0.0) -> Mapping[str, Any]:
     """The fastest policy whose accuracy exceeds the plain network's by this number of standard errors; otherwise the most accurate."""
     good = [r for r in rows if r["over_plain"] >= errors * r["standard_error"] - 1e-12]
     return min(good, key=lambda r: r["mean_s"][protocol]) if good else max(rows, key=lambda r: r["accuracy"])
 
 
-def searched(part: Replayed, costs: Mapping[str, Any]) -> list[float]:
+def search_thresholds(part: Replayed, costs: Mapping[str, Any]) -> list[float]:
     """The fastest thresholds of all that are not below the plain network on this part; empty where none are."""
     replay = ReplayTable.from_arrays(part.scores.astype(np.float32), part.right, costs["honest"])
     try:
@@ -212,8 +212,10 @@ def searched(part: Replayed, costs: Mapping[str, Any]) -> list[float]:
     return [part.criterion.own(t) for t in policy.thresholds]
 
 
-def table(test: Replayed, costs: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Table I as text."""
+def make_table_1(
+    test: Replayed, costs: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[str, ...]]:
+    """The rows of Table I as text, the paper's beside ours."""
     plain = ("plain", "", units.percent(float(test.plain_right.mean())), units.seconds(costs["plain"]), "", "")
     rows: list[tuple[str, ...]] = [plain]
     for name, r in chosen.items():
@@ -228,7 +230,7 @@ def table(test: Replayed, costs: Mapping[str, Any], chosen: Mapping[str, Mapping
 # ---------------------------------------------------------------- pictures
 
 
-def figure_3(
+def draw_figure_3(
     case: Case, test: Replayed, costs: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any]
 ) -> Figure:
     """Accuracy against mean time over all thresholds, knee marked."""
@@ -250,7 +252,7 @@ def figure_3(
     )
 
 
-def figure_4(case: Case, test: Replayed) -> Figure:
+def draw_figure_4(case: Case, test: Replayed) -> Figure:
     """Overall accuracy against the share that leaves at exit 1, everything else going to the last exit."""
     order = np.argsort(-test.scores[:, 0], kind="stable")
     early, late = test.right[order, 0].cumsum(), test.right[order, -1]
@@ -293,10 +295,10 @@ def measure(case: Case, plain_path: Path, screen: Sequence[float], arguments: ar
         bare = open_uncalibrated(case, Path(scratch)) if runner.criterion.combine else runner
         plain = open_plain(runner, plain_path)
         costs = measure_costs(case, runner, plain, bare, arguments)
-        calibration, test = (replayed(runner, plain, load_data(d)) for d in (case.calibration, case.test))
+        calibration, test = (replay(runner, plain, load_data(d)) for d in (case.calibration, case.test))
         chosen = choose(calibration, test, costs, screen)
         if arguments.criterion == "entropy":
-            chosen["printed thresholds"] = row(test, costs, PRINTED[case.name.split("-")[0]].thresholds)
+            chosen["printed thresholds"] = make_row(test, costs, PRINTED[case.name.split("-")[0]].thresholds)
         runner.thresholds = chosen["above by its error"]["thresholds"]
         mixed = time_variants(
             {"plain": plain, "mixed": runner}, case.test_data(), seconds=arguments.seconds, repeats=arguments.repeats
@@ -309,13 +311,13 @@ def choose(calibration: Replayed, test: Replayed, costs: Mapping[str, Any], scre
     """Thresholds chosen on the calibration part in several ways, each evaluated on the test part."""
     rows = list(sweep(calibration, costs, screen))
     knees = {
-        "not below": knee(rows, "honest"),
-        "above by its error": knee(rows, "honest", errors=1.0),
-        "not below, paper's clock": knee(rows, "paper"),
+        "not below": find_knee(rows, "honest"),
+        "above by its error": find_knee(rows, "honest", errors=1.0),
+        "not below, paper's clock": find_knee(rows, "paper"),
     }
-    chosen = {name: row(test, costs, found["thresholds"]) for name, found in knees.items()}
-    if exact := searched(calibration, costs):
-        chosen["not below, exact search"] = row(test, costs, exact)
+    chosen = {name: make_row(test, costs, found["thresholds"]) for name, found in knees.items()}
+    if exact := search_thresholds(calibration, costs):
+        chosen["not below, exact search"] = make_row(test, costs, exact)
     return chosen
 
 
@@ -336,15 +338,18 @@ def save(case: Case, found: Found, screen: Sequence[float], arguments: argparse.
         "sweep_on_test": test_rows,
         "pictures": save_pictures(
             HERE / "results" / find_device_key(),
-            [figure_3(case, test, costs, test_rows, found.chosen["above by its error"]), figure_4(case, test)],
+            [
+                draw_figure_3(case, test, costs, test_rows, found.chosen["above by its error"]),
+                draw_figure_4(case, test),
+            ],
         ),
     }
     record("branchynet", case, arguments, body, before)
 
 
 def main() -> None:
-    """Run it."""
-    parser = options(__doc__)
+    """Run the experiment that the command line describes, print its table and record its result."""
+    parser = make_parser(__doc__)
     parser.add_argument(
         "--criterion", default="entropy", help="what decides: entropy as in the paper, running_mean, ..."
     )
@@ -369,7 +374,7 @@ def main() -> None:
         "gain paper / honest",
         "leave",
     )
-    show(f"{case.name}: Table I", columns, table(found.test, found.costs, found.chosen), note)
+    print_table(f"{case.name}: Table I", columns, make_table_1(found.test, found.costs, found.chosen), note)
     save(case, found, screen, arguments, before)
 
 

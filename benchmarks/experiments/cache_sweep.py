@@ -14,7 +14,15 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.common import HERE, default_case, find_case, open_uncalibrated, record, save_pictures, show
+from benchmarks.common import (
+    HERE,
+    choose_default_case,
+    find_case,
+    open_uncalibrated,
+    print_table,
+    record,
+    save_pictures,
+)
 from edgeexit.cli.progress import open_progress_display
 from edgeexit.hardware import find_device_key, read_device_state
 from edgeexit.measure.cache.sweep import CacheSweep, sweep_cache
@@ -24,7 +32,7 @@ from edgeexit.util import units
 from edgeexit.util.samples import split_samples
 
 
-def figure_6(case: str, swept: CacheSweep) -> list[Figure]:
+def draw_figure_6(case: str, swept: CacheSweep) -> list[Figure]:
     """Misses and runtime as shares of what they are when nothing leaves early; nothing where no cache was seen."""
     found = plot_cache_sweep(swept)
     title = f"{case}: runtime and cache misses (BranchyNet, figure 6)"
@@ -45,9 +53,9 @@ def format_rows(swept: CacheSweep) -> list[tuple[str, ...]]:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the experiment that the command line describes, print its table and record its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", default=default_case(), help="trained network: lenet-digits, lenet-mnist, ...")
+    parser.add_argument("--case", default=choose_default_case(), help="trained network: lenet-digits, lenet-mnist, ...")
     parser.add_argument("--device", help="whose caches to simulate: jetson-orin-nano, ...; without it this machine's")
     parser.add_argument("--points", type=int, default=6, help="settings of the thresholds")
     parser.add_argument("--samples", type=int, default=50, help="inferences at each of them")
@@ -60,13 +68,13 @@ def main() -> None:
         swept = sweep_cache(runner, samples, points=arguments.points, device=arguments.device, progress=progress)
     levels = [f"{level.name} misses" for level in swept.points[0].cache.levels] if swept.points[0].cache else []
     note = swept.reason or f"Caches of {swept.device}, {swept.source}."
-    show(
+    print_table(
         f"{case.name}: figure 6",
         ("thresholds", "leave at exit 1, 2, ...", "runtime", *levels),
         format_rows(swept),
         note,
     )
-    pictures = save_pictures(HERE / "results" / find_device_key(), figure_6(case.name, swept))
+    pictures = save_pictures(HERE / "results" / find_device_key(), draw_figure_6(case.name, swept))
     record("cache_sweep", case, arguments, {"sweep": swept.to_document(), "pictures": pictures}, before)
 
 

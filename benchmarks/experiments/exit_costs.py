@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import Case, noise, open_plain, record, show, time_variants
+from benchmarks.common import Case, make_noise, open_plain, print_table, record, time_variants
 from benchmarks.experiments._runs import open_network
 from edgeexit.exporter import export
 from edgeexit.hardware import read_device_state
@@ -38,15 +38,15 @@ def open_fresh(network: str, options: dict[str, Any], folder: Path) -> Runner:
 
 
 def compile_plain(network: str, options: dict[str, Any], runner: Runner, folder: Path) -> Runner:
-    """The plain network, through the same Runner."""
+    """The plain network of the same architecture, opened with the settings of the runner and run through the same Runner."""
     trunk = {k: v for k, v in options.items() if k != "branches"}
     export(build(network, **trunk, exits=False), torch.zeros(1, *NETS[network].input_shape), folder / "plain.onnx")
     return open_plain(runner, folder / "plain.onnx")
 
 
-def costs(network: str, options: dict[str, Any], arguments: argparse.Namespace) -> dict[str, float]:
+def measure_costs(network: str, options: dict[str, Any], arguments: argparse.Namespace) -> dict[str, float]:
     """Typical seconds of the plain network and of each forced exit."""
-    data = noise(NETS[network].input_shape)
+    data = make_noise(NETS[network].input_shape)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         runner = open_fresh(network, options, folder)
@@ -57,7 +57,7 @@ def costs(network: str, options: dict[str, Any], arguments: argparse.Namespace) 
 
 
 def main() -> None:
-    """Run it."""
+    """Run the experiment that the command line describes, print its table and record its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=sorted(VARIANTS), default="alexnet")
     parser.add_argument("--blocks", type=int, default=3, help="n of the ResNet; 18 is the paper's")
@@ -68,13 +68,15 @@ def main() -> None:
     before, found = read_device_state(), {}
     for name, options in VARIANTS[arguments.network].items():
         extra = {"n": arguments.blocks} if arguments.network == "resnet" else {}
-        found[name] = costs(arguments.network, {**options, **extra}, arguments)
+        found[name] = measure_costs(arguments.network, {**options, **extra}, arguments)
     exits = [e for e in next(iter(found.values())) if e != "plain"]
     rows = [
         (name, units.seconds(t["plain"]), *(f"{units.seconds(t[e])} ({t[e] / t['plain']:.2f})" for e in exits))
         for name, t in found.items()
     ]
-    show(f"{arguments.network}: typical time (share of the plain network's)", ("branches", "plain", *exits), rows)
+    print_table(
+        f"{arguments.network}: typical time (share of the plain network's)", ("branches", "plain", *exits), rows
+    )
     case = Case(arguments.network, Path(), None, "", "")
     record("exit_costs", case, arguments, {"typical_s": found}, before)
 

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.common import Case, noise, open_plain, record, show, time_variants
+from benchmarks.common import Case, make_noise, open_plain, print_table, record, time_variants
 from benchmarks.experiments._candidates import HEADS, WithHeads, make_heads
 from benchmarks.experiments._runs import load_plain, make_example, open_network
 from benchmarks.experiments._trunk import Trunk
@@ -70,11 +70,11 @@ class Design(NamedTuple):
     gain: float
 
 
-def trained_heads(recipe: TrainingRecipe, trunk: torch.nn.Module, epochs: int) -> WithHeads:
+def train_heads(recipe: TrainingRecipe, trunk: torch.nn.Module, epochs: int) -> WithHeads:
     """Every candidate trained on the recipe's data with its augmentation and batch."""
     train_set = load_data(f"{recipe.data}:train")
     with seed_torch(derive_seed(recipe.seed, "candidates")):
-        network = WithHeads(trunk, make_heads(trunk, places(recipe), make_example(recipe), 10))
+        network = WithHeads(trunk, make_heads(trunk, list_places(recipe), make_example(recipe), 10))
     phase = TrainingPhase(
         epochs=epochs,
         train=("heads.*",),
@@ -90,25 +90,27 @@ def trained_heads(recipe: TrainingRecipe, trunk: torch.nn.Module, epochs: int) -
     return network.eval()
 
 
-def places(recipe: TrainingRecipe) -> tuple[str, ...]:
-    """Where exits may be."""
+def list_places(recipe: TrainingRecipe) -> tuple[str, ...]:
+    """The modules of this network on whose input a candidate exit may hang."""
     return PLACES[recipe.network]
 
 
 def list_names(recipe: TrainingRecipe) -> list[str]:
-    """The candidates in the order they are met."""
-    return [f"{place}/{head}" for place in places(recipe) for head in HEADS]
+    """Names of the candidates, `place/head`, in the order in which an input meets them."""
+    return [f"{place}/{head}" for place in list_places(recipe) for head in HEADS]
 
 
-def measure(network: WithHeads, recipe: TrainingRecipe, arguments: argparse.Namespace) -> tuple[float, list[Cost]]:
-    """The plain network's typical time, and each candidate's beside it."""
-    data = noise(NETS[recipe.network].input_shape)
+def measure_costs(
+    network: WithHeads, recipe: TrainingRecipe, arguments: argparse.Namespace
+) -> tuple[float, list[Cost]]:
+    """Typical seconds of the plain network, and of leaving at each candidate, each candidate timed in a network of its own."""
+    data = make_noise(NETS[recipe.network].input_shape)
     plain_s, costs = [], []
     with tempfile.TemporaryDirectory() as scratch, open_progress_display() as progress:
         export(_fresh_trunk(recipe), make_example(recipe), Path(scratch) / "plain.onnx")
         for i, name in enumerate(list_names(recipe)):
             progress("time candidates", i, len(list_names(recipe)))
-            with _alone(network, recipe, i, Path(scratch) / f"{i}") as runner:
+            with _open_single(network, recipe, i, Path(scratch) / f"{i}") as runner:
                 plain = open_plain(runner, Path(scratch) / "plain.onnx")
                 variants = {"plain": plain, "leave": partial(runner.forced, exit=1), "trunk": Trunk(runner, 1)}
                 timed = time_variants(variants, data, seconds=arguments.seconds, repeats=arguments.repeats, trace=256)
@@ -126,7 +128,7 @@ def _fresh_trunk(recipe: TrainingRecipe) -> torch.nn.Module:
         return build(recipe.network, **recipe.options, exits=False)
 
 
-def _alone(network: WithHeads, recipe: TrainingRecipe, index: int, folder: Path) -> Runner:
+def _open_single(network: WithHeads, recipe: TrainingRecipe, index: int, folder: Path) -> Runner:
     """A plain network with one of the candidates, compiled and opened."""
     place, name = list_names(recipe)[index].split("/")
     return open_network(
@@ -134,20 +136,20 @@ def _alone(network: WithHeads, recipe: TrainingRecipe, index: int, folder: Path)
     )
 
 
-def replayed(network: WithHeads, name: str) -> ReplayTable:
-    """Every candidate and the plain network, as the last exit, on every sample of a part of the data; costs come with `build_table`."""
+def replay(network: WithHeads, name: str) -> ReplayTable:
+    """Scores and right answers of every candidate, and of the plain network, on one part of the data."""
     recorded = record_exits(network, load_data(name))
     return recorded.make_table("entropy", macs=np.ones(recorded.logits.shape[1]).tolist())
 
 
-def summed(exits: Sequence[int], costs: Sequence[Cost], plain_s: float) -> NDArray[np.float64]:
+def sum_costs(exits: Sequence[int], costs: Sequence[Cost], plain_s: float) -> NDArray[np.float64]:
     """What leaving at each exit of a set takes by what each took alone: later exits also pay for the heads before them."""
     heads = np.array([costs[k].leave_s - costs[k].trunk_s for k in exits])
     before: NDArray[np.float64] = np.concatenate([[0.0], heads.cumsum()])
     return np.asarray([*(costs[k].leave_s for k in exits), plain_s], np.float64) + before
 
 
-def timed_whole(
+def time_whole(
     network: WithHeads, recipe: TrainingRecipe, exits: Sequence[int], plain_s: float, arguments: argparse.Namespace
 ) -> NDArray[np.float64]:
     """What leaving at each exit of a set takes in a network that has all of them."""
@@ -162,7 +164,7 @@ def timed_whole(
         ) as runner:
             variants: dict[str, Any] = {"plain": open_plain(runner, Path(scratch) / "plain.onnx")}
             variants |= {str(k): partial(runner.forced, exit=k) for k in range(1, runner.exits + 1)}
-            data = noise(NETS[recipe.network].input_shape)
+            data = make_noise(NETS[recipe.network].input_shape)
             timed = time_variants(variants, data, seconds=arguments.seconds, repeats=arguments.repeats, trace=256)
     found = {variant: t.latency.typical_s for variant, t in timed.items()}
     plain = found.pop("plain")
@@ -170,25 +172,25 @@ def timed_whole(
 
 
 def build_table(part: ReplayTable, exits: Sequence[int], leave_s: NDArray[np.float64], plain_s: float) -> ReplayTable:
-    """A set of candidates as a network."""
+    """Replay table of a network that has a set of candidates as its exits."""
     assert part.correct is not None
     right = part.correct[:, [*exits, part.exits - 1]]
     return ReplayTable.from_arrays(part.scores[:, list(exits)], right, leave_s, backbone_s=plain_s)
 
 
 def choose_design(part: ReplayTable, exits: tuple[int, ...], leave_s: NDArray[np.float64], plain_s: float) -> Design:
-    """With the thresholds that lose nothing on this part."""
+    """A set of exits with the thresholds that lose no accuracy on this part, and how much faster it is than the plain network."""
     policy = optimise(build_table(part, exits, leave_s, plain_s), "drop<=0")
     return Design(exits, leave_s, np.asarray(policy.thresholds, np.float32), plain_s / policy.mean_s)
 
 
-def designs(part: ReplayTable, recipe: TrainingRecipe, costs: Sequence[Cost], plain_s: float) -> Iterator[Design]:
+def list_designs(part: ReplayTable, recipe: TrainingRecipe, costs: Sequence[Cost], plain_s: float) -> Iterator[Design]:
     """Every set of one or two exits in different places, by what each takes alone."""
     names = list_names(recipe)
     singles: list[tuple[int, ...]] = [(k,) for k in range(len(names))]
     pairs = [p for p in combinations(range(len(names)), 2) if names[p[0]].split("/")[0] != names[p[1]].split("/")[0]]
     for exits in [*singles, *pairs]:
-        yield choose_design(part, exits, summed(exits, costs, plain_s), plain_s)
+        yield choose_design(part, exits, sum_costs(exits, costs, plain_s), plain_s)
 
 
 def evaluate_designs(
@@ -214,7 +216,7 @@ def evaluate_designs(
 
 
 def main() -> None:
-    """Run it."""
+    """Run the experiment that the command line describes, print its table and record its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished `edgeexit train`")
     parser.add_argument("--epochs", type=int, default=5, help="of the heads")
@@ -227,25 +229,25 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     before = read_device_state()
     recipe = read_run_recipe(arguments.run)
-    network = _heads(recipe, arguments)
-    calibration, test = (replayed(network, f"{recipe.data}:{part}") for part in ("calibration", "test"))
-    plain_s, costs = measure(network, recipe, arguments)
+    network = _load_heads(recipe, arguments)
+    calibration, test = (replay(network, f"{recipe.data}:{part}") for part in ("calibration", "test"))
+    plain_s, costs = measure_costs(network, recipe, arguments)
     summed_best = heapq.nlargest(
-        arguments.finalists, designs(calibration, recipe, costs, plain_s), key=lambda d: d.gain
+        arguments.finalists, list_designs(calibration, recipe, costs, plain_s), key=lambda d: d.gain
     )
     finals = []
     for design in summed_best:
-        leave_s = timed_whole(network, recipe, design.exits, plain_s, arguments)
+        leave_s = time_whole(network, recipe, design.exits, plain_s, arguments)
         finals.append(choose_design(calibration, design.exits, leave_s, plain_s))
         print(
             f"{' + '.join(list_names(recipe)[k] for k in design.exits)}: {design.gain:.2f} by sums, {finals[-1].gain:.2f} whole"
         )
     rows = evaluate_designs(sorted(finals, key=lambda d: -d.gain), test, recipe, plain_s)
     accuracy = compute_anytime_curve(test).accuracy
-    show(
+    print_table(
         f"{recipe.name}: exits by measured cost and trained accuracy, trunk untouched",
         ("exits", "their accuracy", "cost of each exit", "gain", "accuracy", "leave"),
-        [_row(r) for r in rows],
+        [_format_row(r) for r in rows],
         f"Plain network: {units.percent(float(accuracy[-1]))} in {units.seconds(plain_s)}. Chosen on the calibration part.",
     )
     candidates = [
@@ -262,19 +264,19 @@ def main() -> None:
     record("exit_design", Case(recipe.name, Path(), None, "", ""), arguments, body, before)
 
 
-def _heads(recipe: TrainingRecipe, arguments: argparse.Namespace) -> WithHeads:
+def _load_heads(recipe: TrainingRecipe, arguments: argparse.Namespace) -> WithHeads:
     """The trained candidates: those of an earlier call in the same run's folder, else trained now."""
     kinds = hashlib.sha256(repr(HEADS).encode()).hexdigest()[:8]
     path = arguments.run / f"candidates-{kinds}-{arguments.epochs}.pt"
     if not path.exists():
-        torch.save(trained_heads(recipe, load_plain(arguments.run), arguments.epochs).heads.state_dict(), path)
+        torch.save(train_heads(recipe, load_plain(arguments.run), arguments.epochs).heads.state_dict(), path)
     trunk = load_plain(arguments.run)
-    network = WithHeads(trunk, make_heads(trunk, places(recipe), make_example(recipe), 10))
+    network = WithHeads(trunk, make_heads(trunk, list_places(recipe), make_example(recipe), 10))
     network.heads.load_state_dict(torch.load(path, weights_only=True))
     return network.eval()
 
 
-def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _format_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         " + ".join(row["exits"]),
         ", ".join(units.percent(a, 1) for a in row["exit_accuracy"]),

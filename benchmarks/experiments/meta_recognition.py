@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.common import Case, open_plain, record, show, time_variants
+from benchmarks.common import Case, open_plain, print_table, record, time_variants
 from benchmarks.experiments._runs import load_joint, load_plain, make_example, open_network
 from edgeexit.calibration import ReplayTable, optimise
 from edgeexit.data import Dataset, load_data
@@ -45,8 +45,8 @@ class Rule(NamedTuple):
     criterion: str
 
 
-def rules(run: Path, fit: Dataset) -> dict[str, Rule]:
-    """The four scores."""
+def make_rules(run: Path, fit: Dataset) -> dict[str, Rule]:
+    """The four criteria that are compared; the learned ones are fitted on `fit`."""
     return {
         "entropy": Rule(load_joint(run), "entropy"),
         "max softmax": Rule(load_joint(run), "max_softmax"),
@@ -55,8 +55,8 @@ def rules(run: Path, fit: Dataset) -> dict[str, Rule]:
     }
 
 
-def halves(data: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Two halves at random."""
+def split_halves(data: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """The samples divided into two halves at random."""
     order = np.random.default_rng(seed).permutation(len(data))
     middle = len(order) // 2
     return data.take(np.sort(order[:middle])), data.take(np.sort(order[middle:]))
@@ -74,7 +74,7 @@ class Replay(NamedTuple):
 
 
 def replay(runner: Runner, data: Dataset) -> Replay:
-    """Every exit on every sample."""
+    """Scores and right answers of every exit on every sample."""
     scores, logits = runner.replay(data.inputs)
     return Replay(scores[:, :-1], logits.argmax(-1) == data.y[:, None])
 
@@ -92,7 +92,7 @@ def measure_costs(
     return {"plain": typical["plain"], **per_rule}
 
 
-def ranking(part: Replay) -> list[float]:
+def rank_samples(part: Replay) -> list[float]:
     """Area under the ROC curve of each early exit's score as a predictor of its being right."""
     return [_auc(part.scores[:, k], part.right[:, k]) for k in range(part.scores.shape[1])]
 
@@ -113,7 +113,7 @@ def compare(
     """Per budget and score: test accuracy, mean latency, and the paired difference from entropy with its 95 % interval."""
     rows = []
     for budget in budgets:
-        answers = {name: _judged(budget, choose[name], test[name], costs[name]) for name in choose}
+        answers = {name: _judge_score(budget, choose[name], test[name], costs[name]) for name in choose}
         base = answers["entropy"]["right"]
         row: dict[str, Any] = {"budget_s": budget}
         for name, answer in answers.items():
@@ -124,7 +124,7 @@ def compare(
     return rows
 
 
-def _judged(budget: float, choose: Replay, test: Replay, costs: NDArray[np.float64]) -> dict[str, Any]:
+def _judge_score(budget: float, choose: Replay, test: Replay, costs: NDArray[np.float64]) -> dict[str, Any]:
     policy = optimise(choose.table(costs), f"mean<={budget * 1e6:.6f}us")
     table = test.table(costs)
     leaves = table.leaves_at(policy.thresholds)
@@ -133,7 +133,7 @@ def _judged(budget: float, choose: Replay, test: Replay, costs: NDArray[np.float
 
 
 def main() -> None:
-    """Run it."""
+    """Run the experiment that the command line describes, print its table and record its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished `edgeexit train`")
     parser.add_argument("--seconds", type=float, default=6.0, help="of timing in each repeat, all variants together")
@@ -141,10 +141,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     before, recipe = read_device_state(), read_run_recipe(arguments.run)
-    fit, chosen_on = halves(load_data(f"{recipe.data}:calibration"))
+    fit, chosen_on = split_halves(load_data(f"{recipe.data}:calibration"))
     test = load_data(f"{recipe.data}:test")
     with tempfile.TemporaryDirectory() as scratch:
-        runners = open_all(rules(arguments.run, fit), recipe, Path(scratch))
+        runners = open_networks(make_rules(arguments.run, fit), recipe, Path(scratch))
         export(load_plain(arguments.run), make_example(recipe), Path(scratch) / "plain.onnx")
         costs = measure_costs(runners, open_plain(runners["entropy"], Path(scratch) / "plain.onnx"), test, arguments)
         on_choose, on_test = ({n: replay(r, part) for n, r in runners.items()} for part in (chosen_on, test))
@@ -154,12 +154,15 @@ def main() -> None:
     note = (
         "Accuracy on the test part; in brackets the difference from entropy in points with its 95 % interval, paired."
     )
-    show(
-        f"{arguments.run.name}: scores at equal measured latency", columns, [_row(r, list(runners)) for r in rows], note
+    print_table(
+        f"{arguments.run.name}: scores at equal measured latency",
+        columns,
+        [_format_row(r, list(runners)) for r in rows],
+        note,
     )
-    areas = {n: ranking(part) for n, part in on_test.items()}
+    areas = {n: rank_samples(part) for n, part in on_test.items()}
     head = ("score", *(f"exit {k}" for k in range(1, len(costs["entropy"]))))
-    show(
+    print_table(
         "area under the ROC curve: correct against wrong predictions",
         head,
         [(n, *(f"{a:.4f}" for a in x)) for n, x in areas.items()],
@@ -169,7 +172,7 @@ def main() -> None:
     record("meta_recognition", Case(str(arguments.run), Path(), None, "", ""), arguments, body, before)
 
 
-def open_all(found: Mapping[str, Rule], recipe: TrainingRecipe, folder: Path) -> dict[str, Runner]:
+def open_networks(found: Mapping[str, Rule], recipe: TrainingRecipe, folder: Path) -> dict[str, Runner]:
     """Every score's network, exported, compiled and opened."""
     return {
         name: open_network(rule.network, make_example(recipe), folder / str(i), rule.criterion)
@@ -177,7 +180,7 @@ def open_all(found: Mapping[str, Rule], recipe: TrainingRecipe, folder: Path) ->
     }
 
 
-def _row(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+def _format_row(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
     cells = [units.seconds(row["budget_s"])]
     for name in names:
         r = row[name]

@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.common import Case, record, show
+from benchmarks.common import Case, print_table, record
 from edgeexit.cli.progress import open_progress_display
 from edgeexit.data import ModelInfo, PartOptions, open_training_parts, read_preprocess
 from edgeexit.hardware import read_device_state
@@ -125,7 +125,7 @@ def main() -> None:
         return
     before = read_device_state()
     rows = [measure(count, arguments) for count in arguments.images]
-    show(
+    print_table(
         "Peak memory of training on a folder",
         ("images", "decoded, all", "imports", "checked", "trained", "check", "train"),
         [

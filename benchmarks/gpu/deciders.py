@@ -81,7 +81,9 @@ def main() -> None:
     try:
         with device.active("measuring"):
             results = [
-                result for bodies in every_body(device, arguments.samples) for result in measured(device, bodies)
+                result
+                for bodies in open_bodies(device, arguments.samples)
+                for result in measure_deciders(device, bodies)
             ]
     finally:
         device.close()
@@ -98,11 +100,11 @@ def main() -> None:
     print(f"recorded in {path}")
 
 
-def every_body(device: CudaDevice, samples: int) -> Iterator[Bodies]:
+def open_bodies(device: CudaDevice, samples: int) -> Iterator[Bodies]:
     """Scripted kernels, then networks of the papers' size run by torch. Each is closed when the next is asked for."""
     memory = DeviceMemory(device)
     try:
-        yield scripted(device, memory, samples)
+        yield make_scripted_bodies(device, memory, samples)
     finally:
         device.synchronize()
         memory.close()
@@ -111,20 +113,20 @@ def every_body(device: CudaDevice, samples: int) -> Iterator[Bodies]:
             bundle = compile_model(write_network(name, Path(folder)), Path(folder) / f"{name}.eexit", seconds=0)
             memory = DeviceMemory(device)
             try:
-                yield torch_bodies(device, memory, bundle, name, samples)
+                yield make_torch_bodies(device, memory, bundle, name, samples)
             finally:
                 device.synchronize()
                 memory.close()
 
 
-def scripted(device: CudaDevice, memory: DeviceMemory, samples: int) -> Bodies:
+def make_scripted_bodies(device: CudaDevice, memory: DeviceMemory, samples: int) -> Bodies:
     """Three stages of 100 µs, one kernel each: all that is above 100 µs per stage lies between them."""
     scores = np.random.default_rng(0).standard_normal((samples, 3)).astype(np.float32)
     stages = KernelStages(device, memory, scores, (100e-6, 100e-6, 100e-6))
     return Bodies("kernels of 100 µs", stages.plans, stages.choose, scores)
 
 
-def torch_bodies(device: CudaDevice, memory: DeviceMemory, bundle: Bundle, name: str, samples: int) -> Bodies:
+def make_torch_bodies(device: CudaDevice, memory: DeviceMemory, bundle: Bundle, name: str, samples: int) -> Bodies:
     """The bundle's stages by torch on this stream; TF32 off, as everywhere where answers are compared."""
     import torch
 
@@ -136,7 +138,7 @@ def torch_bodies(device: CudaDevice, memory: DeviceMemory, bundle: Bundle, name:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     inputs = make_random_inputs(bundle.manifest.inputs, seed=1, batch=samples)
-    scores = cpu_scores(bundle, inputs)
+    scores = compute_cpu_scores(bundle, inputs)
     external = torch.cuda.ExternalStream(device.stream)  # type: ignore[no-untyped-call, unused-ignore]
     buffers: dict[str, torch.Tensor] = {}
     pinned = {}
@@ -182,15 +184,15 @@ def _with_score(device: CudaDevice, memory: DeviceMemory, run: Callable[[], None
     return StagePlan(enqueue, host, score)
 
 
-def cpu_scores(bundle: Bundle, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+def compute_cpu_scores(bundle: Bundle, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
     """Inner scores of every exit by ONNX Runtime."""
     with open_runner(bundle, Settings()) as runner:
         return runner.replay(inputs)[0]
 
 
-def measured(device: CudaDevice, bodies: Bodies) -> Iterator[dict[str, Any]]:
+def measure_deciders(device: CudaDevice, bodies: Bodies) -> Iterator[dict[str, Any]]:
     """One row per decider: its exits against the CPU's, its times, and what lies between the stages."""
-    alone = [_alone(device, plan) for plan in bodies.plans]
+    alone = [_time_stage(device, plan) for plan in bodies.plans]
     memory = DeviceMemory(device)
     makers: dict[str, Callable[[], Decider]] = {
         "host": lambda: HostDecider(device, bodies.plans),
@@ -207,7 +209,7 @@ def measured(device: CudaDevice, bodies: Bodies) -> Iterator[dict[str, Any]]:
                 yield {"bodies": bodies.name, "decider": name, "reason": str(error)}
                 continue
             try:
-                yield _row(decider, bodies, alone)
+                yield _make_row(decider, bodies, alone)
             finally:
                 decider.close()
     finally:
@@ -215,7 +217,7 @@ def measured(device: CudaDevice, bodies: Bodies) -> Iterator[dict[str, Any]]:
         memory.close()
 
 
-def _row(decider: Decider, bodies: Bodies, alone: Sequence[float]) -> dict[str, Any]:
+def _make_row(decider: Decider, bodies: Bodies, alone: Sequence[float]) -> dict[str, Any]:
     wrong, close = compare_exits(decider, bodies)
     exits = range(1, decider.exits + 1)
     times = [_median_time(decider, make_forced_thresholds(decider.exits, exit)) for exit in exits]
@@ -260,7 +262,7 @@ def _median_time(decider: Decider, thresholds: tuple[float, ...]) -> float:
     return median(spent)
 
 
-def _alone(device: CudaDevice, plan: StagePlan) -> float:
+def _time_stage(device: CudaDevice, plan: StagePlan) -> float:
     """Seconds of a stage on the GPU: many behind each other as one graph's worth of work, so that enqueueing falls out where it can."""
     decider: Decider
     try:

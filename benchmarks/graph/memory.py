@@ -32,7 +32,7 @@ import onnx
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 import edgeexit
-from benchmarks.common import Case, record, show
+from benchmarks.common import Case, print_table, record
 from edgeexit.backends.base import Settings
 from edgeexit.backends.onnxruntime.sessions import open_session
 from edgeexit.bundle import Bundle
@@ -110,7 +110,7 @@ def write_products(path: Path, megabytes: float) -> None:
 NETWORKS = {"convolutions": write_convolutions, "products": write_products}
 
 
-def growth_bytes(subject: str, path: Path) -> dict[str, int]:
+def measure_growth(subject: str, path: Path) -> dict[str, int]:
     """What loading and one inference add to a process that has imported everything: at the peak, and in anonymous memory."""
     open_session(_smallest(), Settings(), batch_1=True)
     find_device_key()
@@ -149,7 +149,7 @@ def _status(field: str) -> int:
 
 
 def measure(subject: str, path: Path, repeats: int) -> dict[str, float]:
-    """Median growth over fresh processes."""
+    """Median growth over several fresh processes, bytes."""
     command = [sys.executable, "-m", "benchmarks.graph.memory", "--subject", subject, "--path", str(path)]
     tidy = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 17)}
     runs = [
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.subject:
-        print(json.dumps(growth_bytes(arguments.subject, arguments.path)))
+        print(json.dumps(measure_growth(arguments.subject, arguments.path)))
         return
     before = read_device_state()
     with tempfile.TemporaryDirectory() as scratch:
@@ -182,13 +182,13 @@ def main() -> None:
             name,
             units.bytes_(growth["peak"]),
             units.ratio(ratios[name]["peak"]),
-            _judged(name, ratios[name]["peak"]),
+            _format_verdict(name, ratios[name]["peak"]),
             units.bytes_(growth["anonymous"]),
             units.ratio(ratios[name]["anonymous"]),
         )
         for name, growth in found.items()
     ]
-    show("growth of RSS", ("", "peak", "of plain", "limit", "anonymous", "of plain"), rows)
+    print_table("growth of RSS", ("", "peak", "of plain", "limit", "anonymous", "of plain"), rows)
     body = {"growth_bytes": found, "ratio": ratios}
     case = Case(arguments.network, Path(), None, "", "")
     record("memory", case, arguments, body, before)
@@ -210,7 +210,7 @@ def _compare(folder: Path, network: str, megabytes: float, repeats: int) -> dict
     }
 
 
-def _judged(name: str, ratio: float) -> str:
+def _format_verdict(name: str, ratio: float) -> str:
     return ("within" if ratio <= LIMIT else "beyond") if name in ("staged", "fused") else ""
 
 

@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 
 import edgeexit
-from benchmarks.common import Case, record, show, through_runner
-from benchmarks.runtime.exit_tax import OwnModel, within
+from benchmarks.common import Case, print_table, record, wrap_program
+from benchmarks.runtime.exit_tax import OwnModel, is_within_limits
 from edgeexit.backends.base import Settings
 from edgeexit.bundle import Bundle
 from edgeexit.hardware import read_device_state
@@ -87,8 +87,8 @@ class Row:
     within: bool
 
 
-def compiled(network: str, folder: Path) -> Bundle:
-    """The network with random weights, exported and compiled."""
+def compile_network(network: str, folder: Path) -> Bundle:
+    """Export the network with random weights, and compile it."""
     import torch
 
     from edgeexit.nets.registry import build, find_network
@@ -104,7 +104,7 @@ def compiled(network: str, folder: Path) -> Bundle:
 
 def measure(network: str, bundle: Bundle, seconds: float, openings: int) -> tuple[list[Row], float]:
     """Rows of one network, and the median of its backbone; medians over several openings, as where memory lies moves each by percents."""
-    each = [_opening(bundle.path, seconds / openings, seed) for seed in range(openings)]
+    each = [_measure_opening(bundle.path, seconds / openings, seed) for seed in range(openings)]
     median = {name: float(np.median([found[name] for found in each])) for name in each[0]}
     [timing] = bundle.manifest.timings.values()
     rows = []
@@ -112,14 +112,14 @@ def measure(network: str, bundle: Bundle, seconds: float, openings: int) -> tupl
         own_s = median[f"own {exit}"]
         for mode in ("staged", "fused"):
             name = f"{mode} {exit} / own"
-            good = within(own_s * median[name], own_s)
+            good = is_within_limits(own_s * median[name], own_s)
             ratios = tuple(found[name] for found in each)
             rows.append(Row(network, exit, mode, mode == timing.faster, own_s, median[name], ratios, good))
     return rows, median["backbone"]
 
 
-def _opening(path: Path, seconds: float, seed: int) -> dict[str, float]:
-    """`_medians` in a process of its own."""
+def _measure_opening(path: Path, seconds: float, seed: int) -> dict[str, float]:
+    """What `_medians` measures, in a process of its own."""
     options = ["--bundle", str(path), "--seconds", str(seconds), "--seed", str(seed)]
     command = [sys.executable, "-m", "benchmarks.graph.networks", *options]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -145,7 +145,7 @@ def _medians(bundle: Bundle, seconds: float, seed: int) -> dict[str, float]:
 def _variants(bundle: Bundle, runners: dict[str, Runner]) -> Iterator[tuple[str, Any]]:
     yield "backbone", runners["staged"].backbone()
     for exit in range(1, bundle.manifest.exits + 1):
-        own = through_runner(runners["staged"], OwnModel(runners["staged"], exit))
+        own = wrap_program(runners["staged"], OwnModel(runners["staged"], exit))
         yield f"own {exit}", partial(own.forced, exit=exit)
         for mode, runner in runners.items():
             yield f"{mode} {exit}", partial(runner.forced, exit=exit)
@@ -156,7 +156,7 @@ def _call(variant: Any, inputs: list[Any], i: int) -> object:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the experiment that the command line describes, print its table and record its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--seconds", type=float, default=15.0, help="of timing per network, all variants together")
@@ -171,7 +171,7 @@ def main() -> None:
     before, rows, networks = read_device_state(), [], {}
     for network in arguments.only:
         with tempfile.TemporaryDirectory() as scratch:
-            bundle = compiled(network, Path(scratch))
+            bundle = compile_network(network, Path(scratch))
             found, backbone_s = measure(network, bundle, arguments.seconds, arguments.openings)
         manifest = bundle.manifest
         networks[network] = {
@@ -181,8 +181,10 @@ def main() -> None:
             "exits": [vars(row) for row in found],
         }
         rows += found
-        show(
-            network, ("exit", "mode", "own model", "forced", "by opening", "extra", "limit"), [_shown(r) for r in found]
+        print_table(
+            network,
+            ("exit", "mode", "own model", "forced", "by opening", "extra", "limit"),
+            [_format_row(r) for r in found],
         )
     judged = [r for r in rows if r.chosen]
     summary = {"judged": len(judged), "within": sum(r.within for r in judged)}
@@ -191,7 +193,7 @@ def main() -> None:
     record("networks", case, arguments, {"summary": summary, "networks": networks}, before)
 
 
-def _shown(row: Row) -> tuple[str, ...]:
+def _format_row(row: Row) -> tuple[str, ...]:
     mode = f"{row.mode} (chosen)" if row.chosen else row.mode
     spread = f"{min(row.ratios):.2f} to {max(row.ratios):.2f}"
     extra = units.seconds((row.ratio - 1) * row.own_s)

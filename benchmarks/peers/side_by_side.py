@@ -21,12 +21,12 @@ from benchmarks.common import (
     Case,
     Timed,
     find_case,
+    make_parser,
     open_case,
+    open_other_mode,
     open_plain,
-    options,
+    print_table,
     record,
-    same_as,
-    show,
     time_variants,
 )
 from edgeexit.backends.openvino import import_openvino
@@ -54,27 +54,27 @@ class Answer(NamedTuple):
     exit: int
 
 
-def ways(case: Case, runner: Runner, folder: Path) -> Iterator[tuple[str, Callable[[], Way]]]:
+def list_ways(case: Case, runner: Runner, folder: Path) -> Iterator[tuple[str, Callable[[], Way]]]:
     """Every way: its name, and what opens it."""
     threshold = runner.thresholds[0]
-    yield "edgeexit, fused", lambda: same_as(runner, "fused")
-    yield "edgeexit, staged", lambda: same_as(runner, "staged")
+    yield "edgeexit, fused", lambda: open_other_mode(runner, "fused")
+    yield "edgeexit, staged", lambda: open_other_mode(runner, "staged")
     yield "edgeexit, backbone", runner.backbone
     if case.plain is not None:
         plain = case.plain
         yield "plain network, ONNX Runtime, bound buffers", lambda: open_plain(runner, plain)
-        yield "plain network, ONNX Runtime, session.run", lambda: onnx_run(plain, last_exit=runner.exits)
-    yield "all exits, ONNX Runtime, session.run + NumPy", lambda: onnx_all_exits(case.model, threshold)
-    yield "torch.cond exported, ONNX Runtime", lambda: onnx_cond(case, threshold, folder)
-    yield "torch eager loop", lambda: torch_loop(case, threshold)
-    yield "torch.compile, each part", lambda: torch_loop(case, threshold, compiled=True)
-    yield "torch eager, all exits", lambda: torch_all_exits(case)
+        yield "plain network, ONNX Runtime, session.run", lambda: open_onnx(plain, last_exit=runner.exits)
+    yield "all exits, ONNX Runtime, session.run + NumPy", lambda: open_onnx_all_exits(case.model, threshold)
+    yield "torch.cond exported, ONNX Runtime", lambda: open_onnx_cond(case, threshold, folder)
+    yield "torch eager loop", lambda: open_torch_loop(case, threshold)
+    yield "torch.compile, each part", lambda: open_torch_loop(case, threshold, compiled=True)
+    yield "torch eager, all exits", lambda: open_torch_all_exits(case)
     bundle = runner.bundle
     yield "OpenVINO, straight", lambda: open_openvino_backbone(bundle.file(bundle.manifest.backbone), runner.exits)
-    yield "OpenVINO, fused If", lambda: openvino_if(bundle.file(bundle.manifest.fused), runner)
+    yield "OpenVINO, fused If", lambda: open_openvino_if(bundle.file(bundle.manifest.fused), runner)
 
 
-def onnx_run(model: Path, last_exit: int) -> Way:
+def open_onnx(model: Path, last_exit: int) -> Way:
     """ONNX Runtime as its documentation shows it, one thread."""
     session = _session(model)
     name = session.get_inputs()[0].name
@@ -85,7 +85,7 @@ def onnx_run(model: Path, last_exit: int) -> Way:
     return run
 
 
-def onnx_all_exits(model: Path, threshold: float) -> Way:
+def open_onnx_all_exits(model: Path, threshold: float) -> Way:
     """The exported network with every exit as an output, run whole; the criterion in NumPy decides which to believe."""
     session = _session(model)
     name = session.get_inputs()[0].name
@@ -109,7 +109,7 @@ def _session(model: Path) -> Any:
     return ort.InferenceSession(str(model), chosen, providers=["CPUExecutionProvider"])
 
 
-def onnx_cond(case: Case, threshold: float, folder: Path) -> Way:
+def open_onnx_cond(case: Case, threshold: float, folder: Path) -> Way:
     """The network with its decision in the graph by torch.cond, exported as torch does it."""
     import torch
     from torch import Tensor, nn
@@ -147,7 +147,7 @@ def onnx_cond(case: Case, threshold: float, folder: Path) -> Way:
     return run
 
 
-def torch_loop(case: Case, threshold: float, *, compiled: bool = False) -> Way:
+def open_torch_loop(case: Case, threshold: float, *, compiled: bool = False) -> Way:
     """The loop that people write: run to the exit, look, go on; stops at the same exits as edgeexit."""
     import torch
 
@@ -169,8 +169,8 @@ def torch_loop(case: Case, threshold: float, *, compiled: bool = False) -> Way:
     return run
 
 
-def torch_all_exits(case: Case) -> Way:
-    """What a multi-exit network in eager torch costs when nothing leaves early."""
+def open_torch_all_exits(case: Case) -> Way:
+    """Eager torch with every exit computed for every input: what a multi-exit network costs when nothing leaves early."""
     import torch
 
     net = _torch_net(case)
@@ -221,7 +221,7 @@ def open_openvino_backbone(model: Path, last_exit: int) -> Way:
     return run
 
 
-def openvino_if(model: Path, runner: Runner) -> Way:
+def open_openvino_if(model: Path, runner: Runner) -> Way:
     """The fused graph, which is plain ONNX, run by OpenVINO's own If."""
     request, inputs, outputs = _openvino(model)
     for buffer, value in zip(inputs[1:], runner.inner_thresholds, strict=True):
@@ -253,13 +253,13 @@ def _openvino(model: Path) -> tuple[Any, list[Any], list[Any]]:
 def open_ways(case: Case, runner: Runner, folder: Path) -> tuple[dict[str, Way], dict[str, str]]:
     """Every way that works here, and why the others do not."""
     shape = runner.bundle.manifest.inputs[0].shape_at_1
-    tried = {name: _open(opening, shape) for name, opening in ways(case, runner, folder)}
+    tried = {name: _try_way(opening, shape) for name, opening in list_ways(case, runner, folder)}
     missing = {name: way for name, way in tried.items() if isinstance(way, str)}
     return {name: way for name, way in tried.items() if not isinstance(way, str)}, missing
 
 
-def _open(opening: Callable[[], Way], shape: tuple[int, ...]) -> Way | str:
-    """The way, run once, or why it does not work here."""
+def _try_way(opening: Callable[[], Way], shape: tuple[int, ...]) -> Way | str:
+    """Open a way of running the network and run it once; or why it does not work here."""
     try:
         way = opening()
         way(np.zeros(shape, np.float32))
@@ -268,7 +268,7 @@ def _open(opening: Callable[[], Way], shape: tuple[int, ...]) -> Way | str:
     return way
 
 
-def agreement(ours: Runner, opened: Mapping[str, Way], data: Dataset) -> dict[str, dict[str, float | None]]:
+def measure_agreement(ours: Runner, opened: Mapping[str, Way], data: Dataset) -> dict[str, dict[str, float | None]]:
     """How often each way is right, gives our label, and leaves where we do (None for one that never leaves early), on all samples."""
     samples, truth = split_samples(data.inputs), data.labels
     answers = [ours(x) for x in samples]
@@ -296,8 +296,8 @@ def format_rows(
             units.seconds(variant.latency.mean_s),
             units.seconds(variant.latency.typical_s),
             units.seconds(variant.latency.percentile(99.0).value_s),
-            format_ratio(over(timed[ours].latency, variant.latency)["mean"]),
-            format_ratio(over(timed[ours].latency, variant.latency)["typical"]),
+            format_ratio(compute_ratios(timed[ours].latency, variant.latency)["mean"]),
+            format_ratio(compute_ratios(timed[ours].latency, variant.latency)["typical"]),
             units.percent(agree[name]["accuracy"]),
             units.percent(agree[name]["label"]),
             units.percent(agree[name]["exit"]),
@@ -306,8 +306,8 @@ def format_rows(
     ]
 
 
-def over(ours: Latency, theirs: Latency) -> dict[str, Ratio]:
-    """Theirs over ours, paired by repeat."""
+def compute_ratios(ours: Latency, theirs: Latency) -> dict[str, Ratio]:
+    """Times of another way over ours, paired by repeat."""
     return {
         "mean": Ratio(*ratio_interval(ours.process_mean_s, theirs.process_mean_s, paired=True)),
         "typical": Ratio(*ratio_interval(ours.process_typical_s, theirs.process_typical_s, paired=True)),
@@ -315,26 +315,26 @@ def over(ours: Latency, theirs: Latency) -> dict[str, Ratio]:
 
 
 def main() -> None:
-    """Run it."""
-    arguments = options(__doc__).parse_args()
+    """Run the experiment that the command line describes, print its table and record its result."""
+    arguments = make_parser(__doc__).parse_args()
     case, before = find_case(arguments.case), read_device_state()
     with tempfile.TemporaryDirectory() as scratch:
         runner = open_case(case, Path(scratch), arguments)
         opened, missing = open_ways(case, runner, Path(scratch))
         data = case.test_data()
-        agree = agreement(runner, opened, data)
+        agree = measure_agreement(runner, opened, data)
         timed = time_variants(opened, data, seconds=arguments.seconds, repeats=arguments.repeats)
         ours = min(("edgeexit, fused", "edgeexit, staged"), key=lambda n: timed[n].latency.typical_s)
         shares = np.bincount(timed[ours].exits - 1) / len(timed[ours].exits)
         columns = ("", "mean", "typical", "p99", "mean / ours", "typical / ours", "accuracy", "same label", "same exit")
         note = f"Ours is {ours}; typical is the exits' medians weighted by their shares. The last three are over all test samples."
         title = f"{case.name}: {units.percent(shares[0], 1)} leave at exit 1"
-        show(title, columns, format_rows(timed, agree, ours), note)
-        show("Not run", ("", "why"), list(missing.items()))
+        print_table(title, columns, format_rows(timed, agree, ours), note)
+        print_table("Not run", ("", "why"), list(missing.items()))
         variants = {
             name: {
                 "latency": to_document(variant.latency),
-                "over_ours": to_document(over(timed[ours].latency, variant.latency)),
+                "over_ours": to_document(compute_ratios(timed[ours].latency, variant.latency)),
                 "agreement": agree[name],
             }
             for name, variant in timed.items()

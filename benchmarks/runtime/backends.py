@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import edgeexit
-from benchmarks.common import HERE, show
+from benchmarks.common import HERE, print_table
 from edgeexit.backends import Settings
 from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.bundle import Bundle
@@ -47,7 +47,7 @@ def main() -> None:
     before = read_device_state()
     names = arguments.backends.split(",")
     with tempfile.TemporaryDirectory() as folder:
-        results = {n: timed(n, names, arguments.threads, arguments.seconds, Path(folder)) for n in NETWORKS}
+        results = {n: time_backends(n, names, arguments.threads, arguments.seconds, Path(folder)) for n in NETWORKS}
     after = read_device_state()
     document = {
         "schema": "edgeexit.benchmark.backends/1",
@@ -69,7 +69,7 @@ def main() -> None:
     print(f"recorded in {path}")
 
 
-def timed(name: str, backends: Sequence[str], threads: int, seconds: float, folder: Path) -> dict[str, Any]:
+def time_backends(name: str, backends: Sequence[str], threads: int, seconds: float, folder: Path) -> dict[str, Any]:
     """Median seconds of leaving at each exit, and through the backbone, per backend and mode."""
     model = find_demo_asset(f"{name}.onnx") if name == "lenet-digits" else write_network(name, folder)
     bundle = compile_model(model, folder / f"{name}.eexit", seconds=0)
@@ -121,7 +121,7 @@ def _print(name: str, bundle: Bundle, backends: Sequence[str], medians: dict[str
         for b in backends
     ]
     columns = ("backend", "mode", *(f"exit {k}" for k in exits), f"last exit / {backends[0]} backbone")
-    show(f"{name}: median time of leaving at each exit", columns, rows)
+    print_table(f"{name}: median time of leaving at each exit", columns, rows)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,16 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from benchmarks.common import find_case, open_case, options, record, same_as, show, through_runner, time_variants
+from benchmarks.common import (
+    find_case,
+    make_parser,
+    open_case,
+    open_other_mode,
+    print_table,
+    record,
+    time_variants,
+    wrap_program,
+)
 from edgeexit.backends.base import Program, Settings
 from edgeexit.backends.onnxruntime.sessions import make_bound_run, open_session
 from edgeexit.hardware import read_device_state
@@ -108,15 +117,15 @@ def _cut(path: Path, wanted: Sequence[str]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def within(forced_s: float, own_s: float) -> bool:
-    """Whether the limits hold."""
+def is_within_limits(forced_s: float, own_s: float) -> bool:
+    """Whether the overhead is within the limits that the benchmark sets."""
     extra_s = forced_s - own_s
     return extra_s <= 0.05 * own_s or (own_s < 200e-6 and (extra_s <= 0.1 * own_s or extra_s <= 3e-6))
 
 
 def main() -> None:
-    """Run it."""
-    arguments = options(__doc__).parse_args()
+    """Run the experiment that the command line describes, print its table and record its result."""
+    arguments = make_parser(__doc__).parse_args()
     case, before = find_case(arguments.case), read_device_state()
     with tempfile.TemporaryDirectory() as scratch:
         runner = open_case(case, Path(scratch), arguments)
@@ -124,10 +133,10 @@ def main() -> None:
         variants: dict[str, Any] = {"backbone": runner.backbone()}
         for k in exits:
             own_model = OwnModel(runner, k)
-            variants[f"own {k}"] = partial(through_runner(runner, own_model).forced, exit=k)
+            variants[f"own {k}"] = partial(wrap_program(runner, own_model).forced, exit=k)
             variants[f"engine {k}"] = EngineAlone(own_model, k)
             for mode in ("fused", "staged"):
-                variants[f"{mode} {k}"] = partial(same_as(runner, mode).forced, exit=k)
+                variants[f"{mode} {k}"] = partial(open_other_mode(runner, mode).forced, exit=k)
         timed = time_variants(variants, data, seconds=arguments.seconds, repeats=arguments.repeats)
         rows, found = [], []
         for k in exits:
@@ -135,7 +144,7 @@ def main() -> None:
             for mode in ("fused", "staged"):
                 forced = timed[f"{mode} {k}"].latency
                 ratio = Ratio(*ratio_interval(own.process_typical_s, forced.process_typical_s, paired=True))
-                good = within(forced.typical_s, own.typical_s)
+                good = is_within_limits(forced.typical_s, own.typical_s)
                 rows.append(
                     (
                         f"exit {k}, {mode}",
@@ -149,7 +158,7 @@ def main() -> None:
                 )
                 found.append({"exit": k, "mode": mode, "ratio": to_document(ratio), "within": good})
         backbone = units.seconds(timed["backbone"].latency.typical_s)
-        show(
+        print_table(
             case.name,
             ("", "forced", "own model", "its engine alone", "ratio", "extra", "limit"),
             rows,

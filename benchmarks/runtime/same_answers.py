@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from benchmarks.common import find_case, open_case, options, record, same_as, show
+from benchmarks.common import find_case, make_parser, open_case, open_other_mode, print_table, record
 from edgeexit.hardware import read_device_state
 from edgeexit.runtime import Runner
 from edgeexit.util import units
@@ -26,7 +26,7 @@ from edgeexit.util.samples import split_samples
 _LIMIT = 1e-4
 
 
-def original(model: Path, runner: Runner, samples: list[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def run_original(model: Path, runner: Runner, samples: list[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits [n, N, classes] and inner scores [n, N] of every exit, of the model as it was exported."""
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
@@ -59,15 +59,15 @@ def compare(
 
 
 def main() -> None:
-    """Run it."""
-    arguments = options(__doc__).parse_args()
+    """Run the experiment that the command line describes, print its table and record its result."""
+    arguments = make_parser(__doc__).parse_args()
     case, before = find_case(arguments.case), read_device_state()
     with tempfile.TemporaryDirectory() as scratch:
         runner = open_case(case, Path(scratch), arguments)
         data = case.test_data()
         samples = split_samples(data.inputs)
-        logits, scores = original(case.model, runner, samples)
-        found = {mode: compare(same_as(runner, mode), samples, logits, scores) for mode in ("staged", "fused")}
+        logits, scores = run_original(case.model, runner, samples)
+        found = {mode: compare(open_other_mode(runner, mode), samples, logits, scores) for mode in ("staged", "fused")}
         answers = [runner(x) for x in samples]
         labels = data.labels
         assert labels is not None
@@ -92,7 +92,7 @@ def main() -> None:
             f"Accuracy {units.percent(accuracy)} with {units.percent(shares[0], 1)} leaving at exit 1; of the exits alone "
             f"{', '.join(units.percent(a) for a in alone)}."
         )
-        show(f"{case.name}, {case.test}", columns, rows, note)
+        print_table(f"{case.name}, {case.test}", columns, rows, note)
         policy = {"thresholds": runner.thresholds, "accuracy": accuracy, "exit_shares": shares.tolist()}
         record("same_answers", case, arguments, {**policy, "exits_alone": alone.tolist(), "modes": found}, before)
 

@@ -18,7 +18,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import edgeexit
-from benchmarks.common import find_case, open_case, options, record, same_as, show, time_variants
+from benchmarks.common import find_case, make_parser, open_case, open_other_mode, print_table, record, time_variants
 from edgeexit.data import Dataset
 from edgeexit.hardware import read_device_state
 from edgeexit.measure.verdict import Comparison, compare_processes
@@ -28,8 +28,8 @@ SAME, SLOWED, BENCH = "the same", "slowed by 5 %", "the same, by edgeexit bench 
 VERDICTS = ("FASTER", "SLOWER", "SAME", "AMBIGUOUS", "INVALID")
 
 
-def slowed(run: Callable[[Any], Any], share: float) -> Callable[[Any], Any]:
-    """The same, and busy for `share` of the time it took."""
+def slow_down(run: Callable[[Any], Any], share: float) -> Callable[[Any], Any]:
+    """The same callable, kept busy afterwards for a `share` of the time that it took."""
 
     def slow(x: Any) -> Any:
         start = perf_counter_ns()
@@ -43,10 +43,12 @@ def slowed(run: Callable[[Any], Any], share: float) -> Callable[[Any], Any]:
     return slow
 
 
-def interleaved(runner: Runner, data: Dataset, turn: int, *, seconds: float, repeats: int) -> dict[str, Comparison]:
+def compare_interleaved(
+    runner: Runner, data: Dataset, turn: int, *, seconds: float, repeats: int
+) -> dict[str, Comparison]:
     """One round: the bundle opened three times in this process, the third slowed."""
-    first, second, third = (same_as(runner, runner.settings.mode) for _ in range(3))
-    variants = {"first": first, SAME: second, SLOWED: slowed(third, 0.05)}
+    first, second, third = (open_other_mode(runner, runner.settings.mode) for _ in range(3))
+    variants = {"first": first, SAME: second, SLOWED: slow_down(third, 0.05)}
     timed = time_variants(variants, data, seconds=seconds, repeats=repeats, seed=turn)
     compared = {
         name: compare_processes(timed["first"].latency.processes, timed[name].latency.processes, paired=True)
@@ -57,15 +59,15 @@ def interleaved(runner: Runner, data: Dataset, turn: int, *, seconds: float, rep
     return compared
 
 
-def benched(runner: Runner, data: Dataset, turn: int) -> Comparison:
-    """One round through the command's own protocol."""
-    with same_as(runner, runner.settings.mode) as other:
+def compare_benched(runner: Runner, data: Dataset, turn: int) -> Comparison:
+    """One round through the whole protocol of `edgeexit bench`, with a second runner of the same bundle."""
+    with open_other_mode(runner, runner.settings.mode) as other:
         result = edgeexit.bench(runner, data.inputs, data.labels, against=other, seed=turn)
     assert result.against is not None
     return result.against.comparison
 
 
-def as_wanted(verdicts: Counter[str], name: str) -> bool:
+def is_as_wanted(verdicts: Counter[str], name: str) -> bool:
     """Whether a line of verdicts is what was asked for, in proportion to 20 rounds."""
     rounds = sum(verdicts.values())
     if name == SLOWED:
@@ -74,8 +76,8 @@ def as_wanted(verdicts: Counter[str], name: str) -> bool:
 
 
 def main() -> None:
-    """Run it."""
-    parser = options(__doc__)
+    """Run the experiment that the command line describes, print its table and record its result."""
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="how often to ask")
     parser.add_argument("--bench-rounds", type=int, help="how often to ask edgeexit bench; as often without it")
     parser.set_defaults(seconds=0.3, repeats=5)
@@ -85,15 +87,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         runner, data = open_case(case, Path(scratch), arguments), case.test_data()
         for turn in range(arguments.rounds):
-            found = interleaved(runner, data, turn, seconds=arguments.seconds, repeats=arguments.repeats)
+            found = compare_interleaved(runner, data, turn, seconds=arguments.seconds, repeats=arguments.repeats)
             for name, comparison in found.items():
                 asked[name].append(comparison)
         again = arguments.rounds if arguments.bench_rounds is None else arguments.bench_rounds
-        asked[BENCH] = [benched(runner, data, turn) for turn in range(again)]
+        asked[BENCH] = [compare_benched(runner, data, turn) for turn in range(again)]
     verdicts = {name: Counter(c.verdict for c in comparisons) for name, comparisons in asked.items()}
-    met = {name: as_wanted(counted, name) for name, counted in verdicts.items() if counted}
+    met = {name: is_as_wanted(counted, name) for name, counted in verdicts.items() if counted}
     rows = [(name, *(str(verdicts[name][v]) for v in VERDICTS), "yes" if good else "NO") for name, good in met.items()]
-    show(f"{case.name}: verdicts in {arguments.rounds} rounds", ("", *VERDICTS, "as wanted"), rows)
+    print_table(f"{case.name}: verdicts in {arguments.rounds} rounds", ("", *VERDICTS, "as wanted"), rows)
     ratios = {name: [c.typical.value for c in comparisons] for name, comparisons in asked.items()}
     record("sensitivity", case, arguments, {"verdicts": verdicts, "ratios": ratios, "as_wanted": met}, before)
 

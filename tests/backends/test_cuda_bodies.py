@@ -160,13 +160,13 @@ def test_the_torch_body_computes_the_stages(alexnet: Bundle) -> None:
     """On the CPU here: the same scores as ONNX Runtime's."""
     torch = pytest.importorskip("torch")
     from benchmarks.gpu._torch_stage import TorchStage
-    from benchmarks.gpu.deciders import cpu_scores
+    from benchmarks.gpu.deciders import compute_cpu_scores
     from edgeexit.backends.example_inputs import make_random_inputs
 
     inputs = make_random_inputs(alexnet.manifest.inputs, seed=3, batch=3)
     buffers = {name: torch.from_numpy(a[:1].copy()) for name, a in inputs.items()}
     stages = [TorchStage(alexnet.file(s.file), buffers, "cpu") for s in alexnet.manifest.stages]
-    expected = cpu_scores(alexnet, inputs)
+    expected = compute_cpu_scores(alexnet, inputs)
     for sample in range(3):
         for name, a in inputs.items():
             buffers[name].copy_(torch.from_numpy(a[sample : sample + 1]))
