@@ -116,7 +116,7 @@ class _Adoption:
     @property
     def place_samples(self) -> int:
         """How many samples of the calibration part the search for places takes; thresholds are chosen on the others."""
-        return 0 if self.plan.after else min(_PLACE_TESTED, int(_PLACE_SHARE * len(self.parts.calibration)))
+        return 0 if self.plan.after else min(_PLACE_TESTED, 1 + int(_PLACE_SHARE * len(self.parts.calibration)))
 
 
 def adopt_exits(

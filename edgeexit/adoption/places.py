@@ -5,7 +5,7 @@ survey ─► candidates ─► time each, in turn ─► train all heads briefl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from edgeexit.training.loop import derive_seed, seed_torch
 from edgeexit.training.metrics import record_exits
 from edgeexit.util.progress import Progress, show_nothing
 
-_EPOCHS = 5
+_EPOCHS, _BATCH = 6, 50  # some hundred steps of a few thousand samples: enough to tell which places are better
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def find_places(
     )
     count = len(candidates)
     way_s, whole_s = seconds[:count], seconds[count:-1]
-    settings = HeadSettings(make_head_phase(epochs=_EPOCHS), seed=search.seed)
+    settings = HeadSettings(replace(make_head_phase(epochs=_EPOCHS), batch=_BATCH), seed=search.seed)
     train_heads(trial, known, folder, settings, progress=progress)
     logits = record_exits(trial, unseen, batch=250).logits
     found = Trial(

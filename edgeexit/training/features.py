@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -163,8 +164,7 @@ def cache_features(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         done = note.read()
-        shape = (len(data), layout.width)
-        rows = open_memmap(folder / FEATURES, "r+" if done else "w+", dtype, shape)
+        rows = _open_rows(folder / FEATURES, (len(data), layout.width), dtype, new=not done)
         for stop in _fill(rows, _compute_rows(network, data, done), done, progress):
             rows.flush()
             note.write(stop)
@@ -173,6 +173,16 @@ def cache_features(
         msg = f"the features cannot be kept in {folder}: {error.strerror or error}; they take {size}"
         raise InputError(msg) from error
     return FeatureCache(data.name, folder, layout, rows, data.y, data.class_names)
+
+
+def _open_rows(
+    path: Path, shape: tuple[int, int], dtype: np.dtype[np.floating[Any]], *, new: bool
+) -> np.memmap[Any, np.dtype[np.floating[Any]]]:
+    """The rows, mapped from a file whose place on the disk is taken at once: a full disk would end the process while they are written."""
+    rows = open_memmap(path, "w+" if new else "r+", dtype, shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return rows
 
 
 @dataclass(frozen=True)

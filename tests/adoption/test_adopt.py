@@ -102,19 +102,25 @@ def test_an_interrupted_adoption_goes_on_with_the_same_heads(
     classifier: nn.Module, parts: TrainingParts, plan: AdoptionPlan, tmp_path: Path
 ) -> None:
     """Ctrl-C while heads train: what was trained is kept, and the weights get the same bits."""
-    searched = replace(plan, after=(), place_seconds=0.2)
-    adopt_exits(classifier, parts, tmp_path / "whole", searched)
+    adopt_exits(classifier, parts, tmp_path / "whole", plan)
     with pytest.raises(KeyboardInterrupt):
-        adopt_exits(classifier, parts, tmp_path / "part", searched, progress=Stop(30))
+        adopt_exits(classifier, parts, tmp_path / "part", plan, progress=Stop(6))
     with pytest.raises(InputError, match="already holds a run"):
-        adopt_exits(classifier, parts, tmp_path / "part", searched)
+        adopt_exits(classifier, parts, tmp_path / "part", plan)
 
-    (tmp_path / "part/places.json").write_bytes((tmp_path / "whole/places.json").read_bytes())
-    adopt_exits(classifier, parts, tmp_path / "part", searched, resume=True)
+    adopt_exits(classifier, parts, tmp_path / "part", plan, resume=True)
 
-    whole, part = (
-        torch.load(tmp_path / name / "heads.pt", weights_only=True) if (tmp_path / name / "heads.pt").exists() else {}
-        for name in ("whole", "part")
-    )
-    assert whole.keys() == part.keys()
+    whole, part = (torch.load(tmp_path / name / "heads.pt", weights_only=True) for name in ("whole", "part"))
     assert all(torch.equal(whole[name], part[name]) for name in whole)
+
+
+def test_places_are_searched_where_none_are_named(
+    classifier: nn.Module, parts: TrainingParts, plan: AdoptionPlan, tmp_path: Path
+) -> None:
+    """Every candidate's figures are in the result; those that were chosen became exits, and where none is, that is what it says."""
+    result = adopt_exits(classifier, parts, tmp_path / "run", replace(plan, after=(), head="auto", place_seconds=0.2))
+
+    assert {t.head for t in result.tried} == {"pool", "reduce"}
+    assert [t.place for t in result.tried if t.chosen] == [e.place for e in result.exits]
+    assert "choice of the places" in {p.purpose for p in result.data}
+    assert (result.evaluation is None) == (not result.exits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,20 @@ def test_large_rows_are_stored_in_half_the_bytes(
 
     assert cache.rows.dtype == np.float16
     assert np.isfinite(cache.rows).all()
+
+
+def test_a_disk_without_room_is_one_clear_error(
+    tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first row is computed, with what the features take."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", refuse)
+
+    with pytest.raises(InputError, match=r"No space left on device; they take 30.5 KiB"):
+        cache_features(make_network(), digits, tmp_path)
 
 
 def test_a_cache_goes_on_where_it_was_interrupted(tmp_path: Path, digits: Dataset) -> None:
