@@ -94,6 +94,36 @@ def test_the_recipes_criterion_and_thresholds_travel_with_the_model(tmp_path: Pa
     assert [0.8] == document["results"]["joint"]["recipe_thresholds"]["thresholds"]
 
 
+EENET = """
+schema = "edgeexit.recipe/2"
+name = "eenet8"
+about = "one epoch with learned confidences, no plain network"
+data = "digits"
+network = "eenet8"
+criterion = "learned"
+thresholds = [0.5, 0.5]
+
+[phases.whole]
+epochs = 1
+batch = 128
+loss = "eenet-v2"
+options = { costs = "parameters" }
+"""
+
+
+def test_a_recipe_without_a_plain_phase_exports_no_plain_network(tmp_path: Path) -> None:
+    """Nothing untrained is written; costs that a word stands for are in the metrics."""
+    (tmp_path / "eenet8.toml").write_text(EENET)
+
+    document = edgeexit("train", tmp_path / "eenet8.toml", "--out", tmp_path / "run", "--json")
+
+    assert {"whole.pt", "model.onnx", "metrics.json", "checkpoint.pt", "recipe.json"} == {
+        path.name for path in (tmp_path / "run").iterdir()
+    }
+    assert ["whole"] == list(document["results"])
+    assert 1.0 == document["loss_options"]["whole"]["costs"][-1]
+
+
 def test_export_writes_what_train_wrote(run: Path, tmp_path: Path) -> None:
     """From the weights of the run: the same network, without what only the run knows, its training data."""
     document = edgeexit("export", "lenet", "--checkpoint", run / "joint.pt", "-o", tmp_path / "m.onnx", "--json")

@@ -133,6 +133,30 @@ def test_an_unknown_criterion_is_answered() -> None:
         recipe_with({"costs": [0.1, 1.0]}, criterion="entropi")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"criterion": "learned", "thresholds": [0.5, 0.5]}, "threshold"),
+        ({"criterion": "max_softmax", "thresholds": [0.5, 0.5, 0.5]}, "threshold"),
+    ],
+)
+def test_a_policy_that_does_not_fit_the_network_is_refused_before_it_trains(
+    changes: dict[str, Any], message: str, parts: dict[str, Dataset], tmp_path: Path
+) -> None:
+    """Not after the first epoch."""
+    steps: list[int] = []
+
+    def watch(what: str, done: int, total: int) -> None:
+        steps.append(done)
+
+    recipe = recipe_with({"costs": "macs"}, **changes)
+
+    with pytest.raises(InputError, match=message):
+        train(recipe, tmp_path, network=Scored, parts=parts, progress=watch)
+
+    assert [] == steps
+
+
 def test_collapsed_exits_are_told_while_it_trains(parts: dict[str, Dataset], tmp_path: Path) -> None:
     """A line of the progress, and in the history."""
     told: list[str] = []
