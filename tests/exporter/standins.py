@@ -229,7 +229,14 @@ class VGG_SDN(nn.Module):
         return [*out, self.end_layers(x.mean((2, 3)))]
 """
 
+# The two files import each other, so that only one of them can be imported first.
+_ARCHITECTURES = """
+import aux_funcs as af
+from architectures.SDNs.{name} import {name}
+"""
+
 _AUX = """
+import network_architectures as arcs
 from torch import nn
 
 
@@ -541,8 +548,16 @@ _ELASTICBERT = _EXIT_PER_LAYER.format(
 STANDINS: dict[str, dict[str, str]] = {
     "msdnet": {"models/__init__.py": "", "models/parts.py": _PARTS, "models/msdnet.py": _MSDNET},
     "ranet": {"models/__init__.py": "", "models/parts.py": _PARTS, "models/RANet.py": _RANET},
-    "sdn": {"architectures/SDNs/ResNet_SDN.py": _SDN, "aux_funcs.py": _AUX},
-    "sdn-vgg16": {"architectures/SDNs/VGG_SDN.py": _SDN_VGG, "aux_funcs.py": _AUX},
+    "sdn": {
+        "network_architectures.py": _ARCHITECTURES.format(name="ResNet_SDN"),
+        "architectures/SDNs/ResNet_SDN.py": _SDN,
+        "aux_funcs.py": _AUX,
+    },
+    "sdn-vgg16": {
+        "network_architectures.py": _ARCHITECTURES.format(name="VGG_SDN"),
+        "architectures/SDNs/VGG_SDN.py": _SDN_VGG,
+        "aux_funcs.py": _AUX,
+    },
     "eenet": {"eenet.py": _EENET, "flops_counter.py": _FLOPS},
     "deebert": {
         "transformers/__init__.py": "",
