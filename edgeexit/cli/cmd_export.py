@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -114,14 +113,6 @@ def export_command(
             metadata=record.as_metadata(),
         )
     emit(_make_document(exported, made), lambda: _print(exported, made), as_json=as_json)
-
-
-def _parse_array(text: str, value: str) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        msg = f"--option {text!r} is no array; write name=[1,2,4]"
-        raise InputError(msg) from error
 
 
 def _list_shape_option(target: str, example: _Example | None) -> dict[str, Any]:

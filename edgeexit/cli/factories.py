@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -25,10 +26,10 @@ FactoryOptions: TypeAlias = Annotated[
 
 
 def parse_factory_options(texts: list[str] | None) -> dict[str, Any]:
-    """Arguments of a factory: `n=3` as a number, `exits=false` as a truth value, anything else as text.
+    """Arguments of a factory: `n=3` as a number, `exits=false` as a truth value, `after=[1,2]` as an array, anything else as text.
 
     Raises:
-        InputError: a text is not name=value.
+        InputError: a text is not name=value, or an array cannot be read.
     """
     return dict(_parse_option(one) for text in texts or () for one in _split_options(text))
 
@@ -43,11 +44,21 @@ def _parse_option(text: str) -> tuple[str, Any]:
     if not equals:
         msg = f"--option {text!r} has no value; write name=value"
         raise InputError(msg)
+    if value.startswith("["):
+        return name, _parse_array(text, value)
     if value in ("true", "false"):
         return name, value == "true"
     return name, int(value) if re.fullmatch(r"-?\d+", value) else float(value) if re.fullmatch(
         r"-?\d*\.\d+", value
     ) else value
+
+
+def _parse_array(text: str, value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        msg = f"--option {text!r} is no array; write name=[1,2,4]"
+        raise InputError(msg) from error
 
 
 def make_data_record(preprocess: str | None, classes: str | None) -> DataRecord:
