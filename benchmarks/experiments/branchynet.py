@@ -41,12 +41,12 @@ from benchmarks.common import (
     time_variants,
 )
 from benchmarks.experiments._trunk import Trunk
-from edgeexit.calibration import ReplayTable, optimise
+from edgeexit.analysis import compute_anytime_curve
+from edgeexit.calibration import ReplayTable, optimise, replay_table
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError, TargetNotMet
 from edgeexit.hardware import DeviceState, find_device_key, read_device_state
-from edgeexit.leaving import find_leaves
 from edgeexit.report.plot.figure import BACKBONE, POLICY, Axis, Figure, Line, Points, choose_exit_tone
 from edgeexit.runtime import Runner
 from edgeexit.util import units
@@ -106,40 +106,11 @@ PRINTED = {
 }
 
 
-class Left(NamedTuple):
-    """Accuracy, exit rates [N], and how far the accuracy is above the plain network's, with the standard error of that."""
-
-    accuracy: float
-    rates: Floats
-    over_plain: float
-    error: float
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """One part of the data, every exit run: inner scores [n, N - 1], right answers [n, N], right answers of the plain network [n]."""
-
-    criterion: Criterion
-    scores: Floats
-    right: NDArray[np.bool_]
-    plain_right: NDArray[np.bool_]
-
-    def leave(self, thresholds: Sequence[float]) -> Left:
-        """What these thresholds, in the criterion's unit, do."""
-        left = find_leaves(self.scores.T, np.asarray([self.criterion.inner(t) for t in thresholds]))
-        rates = np.bincount(left, minlength=self.right.shape[1]) / len(left)
-        right = self.right[np.arange(len(left)), left]
-        over = right.astype(float) - self.plain_right
-        return Left(float(right.mean()), rates, float(over.mean()), float(over.std() / np.sqrt(len(over))))
-
-
-def replay(runner: Runner, plain: Runner, data: Dataset) -> Replayed:
-    """Scores, answers and labels of every exit and of the plain network on one part of the data."""
+def replay(runner: Runner, plain: Runner, data: Dataset, honest: Floats) -> ReplayTable:
+    """Scores and right answers of every exit on one part of the data, beside the plain network; costs are of the honest clock, [N]."""
     scores, logits = runner.replay(data.inputs)
-    labels = data.y
     plain_labels = np.array([plain(x[None]).label for x in data.x])
-    early = scores[:, :-1].astype(np.float64)
-    return Replayed(runner.criterion, early, logits.argmax(-1) == labels[:, None], plain_labels == labels)
+    return replay_table(logits, data.y, None, scores=scores, cost_s=honest, plain=plain_labels)
 
 
 def choose_screen(case: Case, rule: Criterion) -> Sequence[float]:
@@ -174,26 +145,44 @@ def measure_costs(case: Case, runner: Runner, plain: Runner, bare: Runner, argum
     }
 
 
-def sweep(part: Replayed, costs: Mapping[str, Any], screen: Sequence[float]) -> Iterator[dict[str, Any]]:
+def sweep(
+    part: ReplayTable, rule: Criterion, costs: Mapping[str, Any], screen: Sequence[float]
+) -> Iterator[dict[str, Any]]:
     """Every combination of the screen's thresholds on one part, with its mean time under both protocols."""
-    for thresholds in product(screen, repeat=part.scores.shape[1]):
-        yield make_row(part, costs, thresholds)
+    for thresholds in product(screen, repeat=part.exits - 1):
+        yield make_row(part, rule, costs, thresholds)
 
 
-def make_row(part: Replayed, costs: Mapping[str, Any], thresholds: Sequence[float]) -> dict[str, Any]:
-    """One point of figure 3: accuracy, exit rates and mean times at some thresholds."""
-    left = part.leave(thresholds)
-    means = {protocol: float(left.rates @ costs[protocol]) for protocol in ("paper", "honest")}
-    gains = {protocol: costs["plain"] / mean for protocol, mean in means.items()}
+def make_row(
+    part: ReplayTable, rule: Criterion, costs: Mapping[str, Any], thresholds: Sequence[float]
+) -> dict[str, Any]:
+    """One point of figure 3: thresholds in the criterion's unit, and how far their accuracy is above the plain network's."""
+    leaves = part.leaves_at([rule.inner(t) for t in thresholds])
+    assert part.correct is not None
+    right = part.correct[np.arange(len(part)), leaves]
+    over = right.astype(float) - part.backbone_right
+    rates = part.evaluate_leaves(leaves).exit_rates
+    means = {protocol: float(np.dot(rates, costs[protocol])) for protocol in ("paper", "honest")}
     return {
         "thresholds": list(thresholds),
-        "accuracy": left.accuracy,
-        "over_plain": left.over_plain,
-        "standard_error": left.error,
-        "exit_rates": left.rates.tolist(),
+        "accuracy": float(right.mean()),
+        "over_plain": float(over.mean()),
+        "standard_error": float(over.std() / np.sqrt(len(over))),
+        "exit_rates": list(rates),
         "mean_s": means,
-        "gain": gains,
+        "gain": {protocol: costs["plain"] / mean for protocol, mean in means.items()},
     }
+
+
+class Found(NamedTuple):
+    """The case replayed on both parts, with what was chosen on the calibration part and how the choice does on the test part."""
+
+    rule: Criterion
+    costs: dict[str, Any]
+    calibration: ReplayTable
+    test: ReplayTable
+    chosen: dict[str, Any]
+    measured_gain: float
 
 
 def find_knee(rows: Sequence[Mapping[str, Any]], protocol: str, *, errors: float = 0.0) -> Mapping[str, Any]:
@@ -202,21 +191,20 @@ def find_knee(rows: Sequence[Mapping[str, Any]], protocol: str, *, errors: float
     return min(good, key=lambda r: r["mean_s"][protocol]) if good else max(rows, key=lambda r: r["accuracy"])
 
 
-def search_thresholds(part: Replayed, costs: Mapping[str, Any]) -> list[float]:
+def search_thresholds(part: ReplayTable, rule: Criterion) -> list[float]:
     """The fastest thresholds of all that are not below the plain network on this part; empty where none are."""
-    replay = ReplayTable.from_arrays(part.scores.astype(np.float32), part.right, costs["honest"])
     try:
-        policy = optimise(replay, f"accuracy>={part.plain_right.mean():.6f}")
+        policy = optimise(part, "drop<=0")
     except TargetNotMet:
         return []
-    return [part.criterion.own(t) for t in policy.thresholds]
+    return [rule.own(t) for t in policy.thresholds]
 
 
 def make_table_1(
-    test: Replayed, costs: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]
+    test: ReplayTable, costs: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[str, ...]]:
     """The rows of Table I as text, the paper's beside ours."""
-    plain = ("plain", "", units.percent(float(test.plain_right.mean())), units.seconds(costs["plain"]), "", "")
+    plain = ("plain", "", units.percent(float(test.backbone_right.mean())), units.seconds(costs["plain"]), "", "")
     rows: list[tuple[str, ...]] = [plain]
     for name, r in chosen.items():
         thresholds = ", ".join(f"{t:.3g}" for t in r["thresholds"])
@@ -230,39 +218,43 @@ def make_table_1(
 # ---------------------------------------------------------------- pictures
 
 
-def draw_figure_3(
-    case: Case, test: Replayed, costs: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any]
-) -> Figure:
+def draw_figure_3(case: Case, found: Found, rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Accuracy against mean time over all thresholds, knee marked."""
+    best = found.chosen["above by its error"]
 
     def points(chosen: Sequence[Mapping[str, Any]], tone: str, label: str, *, large: bool = False) -> Points:
         xs = np.array([r["mean_s"]["honest"] for r in chosen])
         return Points(xs, np.array([r["accuracy"] for r in chosen]), tone, label, large=large)
 
     plain = Points(
-        np.array([costs["plain"]]), np.array([test.plain_right.mean()]), BACKBONE, "plain network", large=True
+        np.array([found.costs["plain"]]),
+        np.array([found.test.backbone_right.mean()]),
+        BACKBONE,
+        "plain network",
+        large=True,
     )
     return Figure(
         f"branchynet-fig3-{case.name}",
         f"{case.name}: accuracy against time (BranchyNet, figure 3)",
-        f"Each point is one combination of thresholds ({test.criterion.name}), timed honestly; the large one is the chosen one.",
+        f"Each point is one combination of thresholds ({found.rule.name}), timed honestly; the large one is the chosen one.",
         Axis("mean time, µs", scale=1e-6),
         Axis("accuracy on the test part, %", scale=0.01),
         (points(rows, choose_exit_tone(1), "thresholds"), points([best], POLICY, "chosen", large=True), plain),
     )
 
 
-def draw_figure_4(case: Case, test: Replayed) -> Figure:
+def draw_figure_4(case: Case, rule: Criterion, test: ReplayTable) -> Figure:
     """Overall accuracy against the share that leaves at exit 1, everything else going to the last exit."""
     order = np.argsort(-test.scores[:, 0], kind="stable")
-    early, late = test.right[order, 0].cumsum(), test.right[order, -1]
+    assert test.correct is not None
+    early, late = test.correct[order, 0].cumsum(), test.correct[order, -1]
     overall = (early + late.sum() - late.cumsum()) / len(order)
     share = np.arange(1, len(order) + 1) / len(order)
-    own = test.criterion.sign * test.scores[order, 0]
+    own = rule.sign * test.scores[order, 0]
     return Figure(
         f"branchynet-fig4-{case.name}",
         f"{case.name}: the first exit's threshold (BranchyNet, figure 4)",
-        f"Samples in the order of their score ({test.criterion.name}) at exit 1; those that do not leave there go to the last exit.",
+        f"Samples in the order of their score ({rule.name}) at exit 1; those that do not leave there go to the last exit.",
         Axis("share leaving at exit 1, %", scale=0.01),
         Axis("overall accuracy, %", scale=0.01),
         (
@@ -271,21 +263,11 @@ def draw_figure_4(case: Case, test: Replayed) -> Figure:
                 share,
                 overall.min() + (overall.max() - overall.min()) * own / own.max(),
                 BACKBONE,
-                f"{test.criterion.name} (scaled)",
+                f"{rule.name} (scaled)",
                 dashed=True,
             ),
         ),
     )
-
-
-class Found(NamedTuple):
-    """The case replayed on both parts, with what was chosen on the calibration part and how the choice does on the test part."""
-
-    costs: dict[str, Any]
-    calibration: Replayed
-    test: Replayed
-    chosen: dict[str, Any]
-    measured_gain: float
 
 
 def measure(case: Case, plain_path: Path, screen: Sequence[float], arguments: argparse.Namespace) -> Found:
@@ -295,43 +277,56 @@ def measure(case: Case, plain_path: Path, screen: Sequence[float], arguments: ar
         bare = open_uncalibrated(case, Path(scratch)) if runner.criterion.combine else runner
         plain = open_plain(runner, plain_path)
         costs = measure_costs(case, runner, plain, bare, arguments)
-        calibration, test = (replay(runner, plain, load_data(d)) for d in (case.calibration, case.test))
-        chosen = choose(calibration, test, costs, screen)
+        calibration, test = (
+            replay(runner, plain, load_data(d), costs["honest"]) for d in (case.calibration, case.test)
+        )
+        chosen = choose(calibration, test, runner.criterion, costs, screen)
         if arguments.criterion == "entropy":
-            chosen["printed thresholds"] = make_row(test, costs, PRINTED[case.name.split("-")[0]].thresholds)
+            chosen["printed thresholds"] = make_row(
+                test, runner.criterion, costs, PRINTED[case.name.split("-")[0]].thresholds
+            )
         runner.thresholds = chosen["above by its error"]["thresholds"]
         mixed = time_variants(
             {"plain": plain, "mixed": runner}, case.test_data(), seconds=arguments.seconds, repeats=arguments.repeats
         )
     gain = mixed["plain"].latency.mean_s / mixed["mixed"].latency.mean_s
-    return Found(costs, calibration, test, chosen, gain)
+    return Found(runner.criterion, costs, calibration, test, chosen, gain)
 
 
-def choose(calibration: Replayed, test: Replayed, costs: Mapping[str, Any], screen: Sequence[float]) -> dict[str, Any]:
+def choose(
+    calibration: ReplayTable,
+    test: ReplayTable,
+    rule: Criterion,
+    costs: Mapping[str, Any],
+    screen: Sequence[float],
+) -> dict[str, Any]:
     """Thresholds chosen on the calibration part in several ways, each evaluated on the test part."""
-    rows = list(sweep(calibration, costs, screen))
+    rows = list(sweep(calibration, rule, costs, screen))
     knees = {
         "not below": find_knee(rows, "honest"),
         "above by its error": find_knee(rows, "honest", errors=1.0),
         "not below, paper's clock": find_knee(rows, "paper"),
     }
-    chosen = {name: make_row(test, costs, found["thresholds"]) for name, found in knees.items()}
-    if exact := search_thresholds(calibration, costs):
-        chosen["not below, exact search"] = make_row(test, costs, exact)
+    chosen = {name: make_row(test, rule, costs, found["thresholds"]) for name, found in knees.items()}
+    if exact := search_thresholds(calibration, rule):
+        chosen["not below, exact search"] = make_row(test, rule, costs, exact)
     return chosen
 
 
 def save(case: Case, found: Found, screen: Sequence[float], arguments: argparse.Namespace, before: DeviceState) -> None:
     """Record everything, with the figures drawn."""
     costs, calibration, test = found.costs, found.calibration, found.test
-    test_rows = list(sweep(test, costs, screen))
+    test_rows = list(sweep(test, found.rule, costs, screen))
     body = {
         "costs_s": {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in costs.items()},
         "plain_accuracy": {
-            "calibration": float(calibration.plain_right.mean()),
-            "test": float(test.plain_right.mean()),
+            "calibration": float(calibration.backbone_right.mean()),
+            "test": float(test.backbone_right.mean()),
         },
-        "exit_accuracy": {"calibration": calibration.right.mean(0).tolist(), "test": test.right.mean(0).tolist()},
+        "exit_accuracy": {
+            "calibration": compute_anytime_curve(calibration).accuracy.tolist(),
+            "test": compute_anytime_curve(test).accuracy.tolist(),
+        },
         "chosen": found.chosen,
         "mixed_gain_of_means": found.measured_gain,
         "printed": asdict(PRINTED[case.name.split("-")[0]]),
@@ -339,8 +334,8 @@ def save(case: Case, found: Found, screen: Sequence[float], arguments: argparse.
         "pictures": save_pictures(
             HERE / "results" / find_device_key(),
             [
-                draw_figure_3(case, test, costs, test_rows, found.chosen["above by its error"]),
-                draw_figure_4(case, test),
+                draw_figure_3(case, found, test_rows),
+                draw_figure_4(case, found.rule, test),
             ],
         ),
     }

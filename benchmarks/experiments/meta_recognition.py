@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import Case, open_plain, print_table, record, time_variants
 from benchmarks.experiments._runs import load_joint, load_plain, make_example, open_network
-from edgeexit.calibration import ReplayTable, optimise
+from edgeexit.calibration import ReplayTable, optimise, replay_table
 from edgeexit.data import Dataset, load_data
 from edgeexit.exporter import export
 from edgeexit.hardware import read_device_state
@@ -62,21 +62,10 @@ def split_halves(data: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
     return data.take(np.sort(order[:middle])), data.take(np.sort(order[middle:]))
 
 
-class Replay(NamedTuple):
-    """One part of the data under one score: inner scores [n, N - 1] and right answers [n, N]."""
-
-    scores: NDArray[np.float32]
-    right: NDArray[np.bool_]
-
-    def table(self, costs: NDArray[np.float64]) -> ReplayTable:
-        """With the measured costs [N]."""
-        return ReplayTable.from_arrays(self.scores, self.right, costs)
-
-
-def replay(runner: Runner, data: Dataset) -> Replay:
-    """Scores and right answers of every exit on every sample."""
+def replay(runner: Runner, data: Dataset, costs: NDArray[np.float64]) -> ReplayTable:
+    """Every exit on every sample of a part of the data under one score, with the measured costs [N]."""
     scores, logits = runner.replay(data.inputs)
-    return Replay(scores[:, :-1], logits.argmax(-1) == data.y[:, None])
+    return replay_table(logits, data.y, None, scores=scores, cost_s=costs)
 
 
 def measure_costs(
@@ -92,9 +81,10 @@ def measure_costs(
     return {"plain": typical["plain"], **per_rule}
 
 
-def rank_samples(part: Replay) -> list[float]:
+def rank_samples(part: ReplayTable) -> list[float]:
     """Area under the ROC curve of each early exit's score as a predictor of its being right."""
-    return [_auc(part.scores[:, k], part.right[:, k]) for k in range(part.scores.shape[1])]
+    assert part.correct is not None
+    return [_auc(part.scores[:, k], part.correct[:, k]) for k in range(part.exits - 1)]
 
 
 def _auc(score: NDArray[np.float32], right: NDArray[np.bool_]) -> float:
@@ -108,12 +98,12 @@ def _auc(score: NDArray[np.float32], right: NDArray[np.bool_]) -> float:
 
 
 def compare(
-    budgets: Sequence[float], choose: Mapping[str, Replay], test: Mapping[str, Replay], costs: Mapping[str, Any]
+    budgets: Sequence[float], choose: Mapping[str, ReplayTable], test: Mapping[str, ReplayTable]
 ) -> list[dict[str, Any]]:
     """Per budget and score: test accuracy, mean latency, and the paired difference from entropy with its 95 % interval."""
     rows = []
     for budget in budgets:
-        answers = {name: _judge_score(budget, choose[name], test[name], costs[name]) for name in choose}
+        answers = {name: _judge_score(budget, choose[name], test[name]) for name in choose}
         base = answers["entropy"]["right"]
         row: dict[str, Any] = {"budget_s": budget}
         for name, answer in answers.items():
@@ -124,12 +114,12 @@ def compare(
     return rows
 
 
-def _judge_score(budget: float, choose: Replay, test: Replay, costs: NDArray[np.float64]) -> dict[str, Any]:
-    policy = optimise(choose.table(costs), f"mean<={budget * 1e6:.6f}us")
-    table = test.table(costs)
-    leaves = table.leaves_at(policy.thresholds)
-    right = test.right[np.arange(len(leaves)), leaves]
-    return {"right": right, "accuracy": float(right.mean()), "mean_s": table.evaluate_leaves(leaves).mean_s}
+def _judge_score(budget: float, choose: ReplayTable, test: ReplayTable) -> dict[str, Any]:
+    policy = optimise(choose, f"mean<={budget * 1e6:.6f}us")
+    leaves = test.leaves_at(policy.thresholds)
+    assert test.correct is not None
+    right = test.correct[np.arange(len(leaves)), leaves]
+    return {"right": right, "accuracy": float(right.mean()), "mean_s": test.evaluate_leaves(leaves).mean_s}
 
 
 def main() -> None:
@@ -147,9 +137,9 @@ def main() -> None:
         runners = open_networks(make_rules(arguments.run, fit), recipe, Path(scratch))
         export(load_plain(arguments.run), make_example(recipe), Path(scratch) / "plain.onnx")
         costs = measure_costs(runners, open_plain(runners["entropy"], Path(scratch) / "plain.onnx"), test, arguments)
-        on_choose, on_test = ({n: replay(r, part) for n, r in runners.items()} for part in (chosen_on, test))
+        on_choose, on_test = ({n: replay(r, part, costs[n]) for n, r in runners.items()} for part in (chosen_on, test))
     first, last = max(float(costs[n][0]) for n in runners), float(costs["entropy"][-1])
-    rows = compare([first + s * (last - first) for s in SHARES], on_choose, on_test, costs)
+    rows = compare([first + s * (last - first) for s in SHARES], on_choose, on_test)
     columns = ("mean latency at most", *runners)
     note = (
         "Accuracy on the test part; in brackets the difference from entropy in points with its 95 % interval, paired."
