@@ -41,6 +41,7 @@ class SampleList:
         hashes: 16 bytes per sample, of its input.
         shape: of one sample.
         class_names: class names in the order of the labels; empty where they are not known.
+        changing: whether a sample is another one each time it is read.
     """
 
     name: str
@@ -50,14 +51,16 @@ class SampleList:
     hashes: tuple[bytes, ...]
     shape: tuple[int, ...]
     class_names: tuple[str, ...] = ()
+    changing: bool = False
 
     def __len__(self) -> int:
         return len(self.places)
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the hashes of all inputs and of the labels."""
-        return hashlib.sha256(b"".join(self.hashes) + self.y.astype("<i8").tobytes()).hexdigest()
+        """SHA-256 of the hashes of all inputs and of the labels; of the labels alone where inputs change."""
+        inputs = b"" if self.changing else b"".join(self.hashes)
+        return hashlib.sha256(inputs + self.y.astype("<i8").tobytes()).hexdigest()
 
     def sample_hashes(self) -> list[bytes]:
         """One 16-byte hash per sample, of its input as it was read first."""
@@ -118,9 +121,20 @@ def open_samples(
     labels = np.array([f.label for _, f in good], np.int64)
     places = np.array([i for i, _ in good], np.int64)
     hashes = tuple(f.digest for _, f in good)
-    notes += _describe_randomness(reader, int(places[0]), hashes[0])
     names = model.class_names or _find_class_names(dataset)
-    return SampleList(name, reader.read_input, places, labels, hashes, good[0][1].shape, names), notes
+    changing = _hash(reader.read_input(int(places[0]))) != hashes[0]
+    notes += (_CHANGING.format(name),) if changing else ()
+    return SampleList(name, reader.read_input, places, labels, hashes, good[0][1].shape, names, changing), notes
+
+
+_CHANGING = (
+    "{} changes its samples at random: copies in two parts cannot be told, and thresholds are chosen on changed samples."
+    " Give calibration and test parts without random changes."
+)
+
+
+def _hash(sample: NDArray[Any]) -> bytes:
+    return hashlib.blake2b(sample.tobytes(), digest_size=16).digest()
 
 
 @dataclass(frozen=True)
@@ -202,7 +216,7 @@ def _look(reader: _Reader, place: int, progress: Progress) -> _Seen | str:
         sample, label = reader.read(place)
     except InputError as error:
         return str(error).removeprefix(f"{reader.name}: ")
-    return _Seen(label, sample.shape, hashlib.blake2b(sample.tobytes(), digest_size=16).digest())
+    return _Seen(label, sample.shape, _hash(sample))
 
 
 def _refuse_several_shapes(name: str, shapes: Sequence[tuple[int, tuple[int, ...]]]) -> None:
@@ -211,17 +225,6 @@ def _refuse_several_shapes(name: str, shapes: Sequence[tuple[int, tuple[int, ...
     if other is not None:
         msg = f"{name}: sample {first} has shape {list(shape)} and sample {other[0]} {list(other[1])}; bring them to one size"
         raise InputError(msg)
-
-
-def _describe_randomness(reader: _Reader, place: int, before: bytes) -> tuple[str, ...]:
-    """In words, whether a sample is another one each time it is read."""
-    again = hashlib.blake2b(reader.read_input(place).tobytes(), digest_size=16).digest()
-    if again == before:
-        return ()
-    return (
-        f"{reader.name} changes its samples at random: copies in two parts cannot be told, and thresholds are chosen on changed samples."
-        " Give calibration and test parts without random changes.",
-    )
 
 
 def _find_class_names(dataset: Any) -> tuple[str, ...]:

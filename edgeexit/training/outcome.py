@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,14 @@ class TrainingResult:
 
 
 def finish_run(
-    networks: PhaseNetworks, checkpoint: Checkpoint, parts: Parts, out: Path, *, leads: bool, seconds: float
+    networks: PhaseNetworks,
+    checkpoint: Checkpoint,
+    parts: Parts,
+    out: Path,
+    *,
+    notes: Sequence[str],
+    leads: bool,
+    seconds: float,
 ) -> TrainingResult:
     """Evaluate every network that was trained, and write weights and metrics.
 
@@ -83,6 +90,7 @@ def finish_run(
         checkpoint: the run, every phase finished.
         parts: the data.
         out: folder of the run.
+        notes: how the data became parts, in words.
         leads: whether this process writes.
         seconds: duration of this call.
     """
@@ -96,6 +104,7 @@ def finish_run(
         "seed": recipe.seed,
         "roles": recipe.roles,
         "data": {part: {"name": d.name, "samples": len(d), "sha256": d.sha256} for part, d in parts.items()},
+        "data_notes": list(notes),
         "loss_options": checkpoint.options,
         "results": {name: _evaluate_network(module, recipe, parts) for name, module in modules.items()},
         "history": {name: history for name, history in checkpoint.history.items() if history},

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgeexit.data import TrainingData, check_labels, load_data
+from edgeexit.data import TrainingData, TrainingParts, check_labels, load_data
 from edgeexit.errors import InputError
 from edgeexit.training.checkpoint import Checkpoint, FitState
 from edgeexit.training.earlier_runs import take_phases, take_plain_networks
@@ -63,7 +63,7 @@ def train(
     earlier: Path | None = None,
     plain: Path | None = None,
     network: NetworkSource | None = None,
-    parts: Parts | None = None,
+    parts: Parts | TrainingParts | None = None,
     threads: int | None = None,
     progress: Progress = show_nothing,
 ) -> TrainingResult:
@@ -79,7 +79,8 @@ def train(
             Of the folder of an earlier run all phases of such networks are taken, and must be the same.
         network: the network of every phase, instead of the one that the recipe names: a module, of which each phase trains a copy and
             whose weights are its fresh ones, or a function of the network's options that makes one.
-        parts: the `train`, `calibration` and `test` sets; otherwise those that the recipe names.
+        parts: the `train`, `calibration` and `test` sets, as `edgeexit.data.open_training_parts` gives them or by name; otherwise
+            those that the recipe names.
         threads: number of torch's CPU threads, set for this process; with the same number results repeat bit for bit.
         progress: watches the steps.
 
@@ -92,7 +93,7 @@ def train(
     began = time.perf_counter()
     with join_process_group() as group, use_deterministic_algorithms():
         checkpoint = open_checkpoint(recipe, out, resume=resume, leads=group.is_main)
-        parts = parts or _load_parts(recipe)
+        parts, notes = _open_parts(recipe, parts)
         networks = PhaseNetworks(recipe, network, shape=parts["train"].shape, classes=_count_classes(recipe, parts))
         networks.check()
         inputs = {"train": parts["train"].sha256, "network": networks.compute_digest()}
@@ -107,7 +108,15 @@ def train(
         for name in recipe.phases:
             if name not in checkpoint.finished:
                 _run_phase(name, run)
-        return finish_run(networks, checkpoint, parts, out, leads=group.is_main, seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        return finish_run(networks, checkpoint, parts, out, notes=notes, leads=group.is_main, seconds=seconds)
+
+
+def _open_parts(recipe: TrainingRecipe, given: Parts | TrainingParts | None) -> tuple[Parts, tuple[str, ...]]:
+    """The data by part, and what is to be recorded of how it became so."""
+    if isinstance(given, TrainingParts):
+        return given.by_name, given.notes
+    return given or _load_parts(recipe), ()
 
 
 def _load_parts(recipe: TrainingRecipe) -> Parts:
