@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,11 +11,7 @@ from edgeexit.cli.common import CommandInterrupted, Json, emit, make_resume_comm
 from edgeexit.cli.data import DATA, NewClassNames, NewPreprocessing
 from edgeexit.cli.factories import Checkpoint, FactoryOptions, make_data_record, parse_factory_options
 from edgeexit.cli.progress import open_progress_display
-
-if TYPE_CHECKING:
-    from edgeexit.data import TrainingParts
-    from edgeexit.data.reference import DataRecord
-    from edgeexit.util.progress import Progress
+from edgeexit.cli.training_data import find_preprocess, open_parts
 
 
 def adopt_command(
@@ -99,7 +95,8 @@ def adopt_command(
             module = load_module(network, parse_factory_options(option))
             if checkpoint is not None:
                 load_weights(module, checkpoint)
-            parts = _open_parts(data, network, record, progress)
+            record = find_preprocess(record, data, checkpoint, module)
+            parts, record = open_parts(data, network, record, progress)
             result = adopt_exits(module.eval(), parts, out, plan, record=record, resume=resume, progress=progress)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; what was done is kept. Go on with:\n  {make_resume_command()}", err=True)
@@ -107,16 +104,3 @@ def adopt_command(
     emit(to_document(result), lambda: print_adoption(result), as_json=as_json)
     if not result.pays:
         raise typer.Exit(1)
-
-
-def _open_parts(data: str, network: str, record: DataRecord, progress: Progress) -> TrainingParts:
-    """The data as its parts, and what was split is said."""
-    from edgeexit.cli.printing import print_note
-    from edgeexit.data import ModelInfo, PartOptions, open_training_parts
-
-    names = record.class_names
-    model = ModelInfo(network, (), len(names) or None, names, record.preprocess)
-    parts = open_training_parts(data, model, PartOptions(progress=progress))
-    for note in parts.notes:
-        print_note(note)
-    return parts

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeexit.cli.common import CommandInterrupted, Json, emit, make_resume_command
+from edgeexit.cli.data import DATA, NewClassNames, NewPreprocessing
+from edgeexit.cli.networks import Checkpoint, FactoryOptions, make_data_record, parse_factory_options
 from edgeexit.cli.progress import open_progress_display
+from edgeexit.cli.training_data import OwnTraining
 
 if TYPE_CHECKING:
+    from edgeexit.data import TrainingParts
+    from edgeexit.data.reference import DataRecord
     from edgeexit.training import TrainingResult
 
 
@@ -44,6 +49,19 @@ def train_command(
         bool, typer.Option("--download", help="Download the recipe's data first if it is missing.")
     ] = False,
     write_data: Annotated[bool, typer.Option("--write-data", help="Also write calibration.npz and test.npz.")] = False,
+    data: Annotated[
+        str | None, typer.Option(help=f"Your own labelled data: {DATA} cifar10. [default: the recipe's]")
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own network, instead of the recipe's: file.py:factory or package.module:factory. The file is run."
+        ),
+    ] = None,
+    checkpoint: Checkpoint = None,
+    option: FactoryOptions = None,
+    preprocess: NewPreprocessing = None,
+    classes: NewClassNames = None,
     as_json: Json = False,
 ) -> None:
     """Train a multi-exit network, phase by phase as the recipe says.
@@ -51,6 +69,7 @@ def train_command(
     Writes model.onnx (every exit), plain.onnx (the same architecture trained without exits, where the recipe has such a phase), the
     weights of every phase (joint.pt, plain.pt, ...) and metrics.json.
     An interrupted run continues with --resume and gives the same result as an uninterrupted one.
+    With recipe add-exits, early exits are added to your own classifier (--network, --checkpoint) and trained on your own data (--data).
 
     Example: edgeexit train lenet-digits -o runs/digits
     """
@@ -62,28 +81,43 @@ def train_command(
     plan = load_recipe(recipe, preset=preset)
     plan = plan if seed is None else replace(plan, seed=seed)
     plan = plan if epochs is None else plan.with_epochs(epochs)
+    own = OwnTraining(data, network, checkpoint, parse_factory_options(option))
+    own.check(plan)
+    plan = plan if data is None else replace(plan, data=data)
+    record = make_data_record(preprocess, classes)
     try:
         with open_progress_display() as progress:
             if download:
                 fetch_set(plan.data, progress)
-            trained = train(plan, out, resume=resume, earlier=earlier, plain=plain, threads=threads, progress=progress)
+            module, parts, record = own.open(record, progress)
+            trained = train(
+                plan,
+                out,
+                resume=resume,
+                earlier=earlier,
+                plain=plain,
+                network=own.make_source(plan, module, parts),
+                parts=parts,
+                threads=threads,
+                progress=progress,
+            )
     except KeyboardInterrupt:
         typer.echo(f"interrupted; the last finished epoch is kept. Go on with:\n  {make_resume_command()}", err=True)
         raise CommandInterrupted from None
     if not trained.leads:
         return
-    files = _export(trained, out)
+    files = _export(trained, record, out)
     if write_data:
-        files += _write_data(plan.data, out)
+        files += _write_data(plan.data, parts, out)
     document = {**trained.metrics, "files": [str(f) for f in files]}
     emit(document, lambda: _print(trained, files), as_json=as_json)
 
 
-def _export(trained: TrainingResult, out: Path) -> list[Path]:
+def _export(trained: TrainingResult, record: DataRecord, out: Path) -> list[Path]:
     from edgeexit.data.fingerprint import KEY
     from edgeexit.exporter import ExportWarning, export
 
-    known = {KEY: trained.fingerprint.as_text()}
+    known = {KEY: trained.fingerprint.as_text(), **record.as_metadata()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExportWarning)  # the plain network has one exit
         return [
@@ -111,12 +145,13 @@ def _list_method(trained: TrainingResult, phase: str) -> dict[str, Any]:
     }
 
 
-def _write_data(name: str, out: Path) -> list[Path]:
-    from edgeexit.data import load_data, write_npz
+def _write_data(name: str, parts: TrainingParts | None, out: Path) -> list[Path]:
+    from edgeexit.data import gather_samples, load_data, write_npz
 
     files = []
     for part in ("calibration", "test"):
-        write_npz(out / f"{part}.npz", load_data(f"{name}:{part}"))
+        samples = load_data(f"{name}:{part}") if parts is None else gather_samples(parts.by_name[part])
+        write_npz(out / f"{part}.npz", samples)
         files.append(out / f"{part}.npz")
     return files
 

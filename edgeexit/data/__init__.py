@@ -10,7 +10,7 @@ load_data("photos/", model)         prepared for a network's inputs
 from __future__ import annotations
 
 from edgeexit.data.classes import DataWarning, read_class_names
-from edgeexit.data.dataset import Dataset, check_labels, make_dataset
+from edgeexit.data.dataset import Dataset, check_labels, gather_samples, make_dataset
 from edgeexit.data.digits import find_demo_asset
 from edgeexit.data.fingerprint import Fingerprint, compute_fingerprint, read_fingerprint
 from edgeexit.data.model import InputSpec, ModelInfo
@@ -39,6 +39,7 @@ __all__ = [
     "compute_fingerprint",
     "find_demo_asset",
     "find_overlap",
+    "gather_samples",
     "hash_indices",
     "load_data",
     "make_dataset",

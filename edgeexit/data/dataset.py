@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgeexit.data.arrays import as_array, as_float32, convert_pixels, find_input_faults, fit_array
 from edgeexit.data.labels import as_labels
 from edgeexit.data.model import InputSpec, ModelInfo
-from edgeexit.data.streams import Batch, Places, TrainingData
+from edgeexit.data.streams import Batch, Places, TrainingData, read_in_order
 from edgeexit.errors import InputError
 from edgeexit.util.arguments import make_printable
 
@@ -189,6 +189,14 @@ def _fit(
     if how is not None and array.dtype.kind in "iu" and np.dtype(spec.dtype).kind == "f":
         return convert_pixels(key, array, spec, how)
     return fit_array(key, array, spec)
+
+
+def gather_samples(data: TrainingData, batch: int = 64) -> Dataset:
+    """All samples of data that is read batch by batch, in memory."""
+    if isinstance(data, Dataset):
+        return data
+    inputs, labels = zip(*read_in_order(data, batch), strict=True)
+    return Dataset(data.name, np.concatenate(inputs), np.concatenate(labels), class_names=data.class_names)
 
 
 def check_labels(dataset: TrainingData, classes: int) -> Labels:

@@ -21,11 +21,11 @@ _OF_PICTURES = ("input_size", "resize_size", *CONFIG_KEYS)
 _LARGEST_FILE = 1 << 20
 
 
-def find_stated_preprocess(checkpoint: Path, tables: Mapping[str, Any]) -> dict[str, Any]:
+def find_stated_preprocess(checkpoint: Path | None, tables: Mapping[str, Any]) -> dict[str, Any]:
     """Places that state a preprocessing, each with what `read_preprocess` reads.
 
     Args:
-        checkpoint: file of the weights; configuration files are looked for beside it.
+        checkpoint: file of the weights, beside which configuration files are looked for; None where there is none.
         tables: tables by a name for messages, such as a checkpoint's own or attributes of a module, which may hold one.
     """
     stated: dict[str, Any] = {}
@@ -34,6 +34,8 @@ def find_stated_preprocess(checkpoint: Path, tables: Mapping[str, Any]) -> dict[
             held = table.get(key) if isinstance(table, Mapping) else getattr(table, key, None)
             if isinstance(held, Mapping) and held:
                 stated[f"{key} of {name}"] = dict(held)
+    if checkpoint is None:
+        return stated
     for file in (checkpoint.parent / name for name in _FILES):
         if file.is_file():
             stated[make_printable(file)] = file
