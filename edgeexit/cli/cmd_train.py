@@ -11,7 +11,7 @@ import typer
 
 from edgeexit.cli.common import CommandInterrupted, Json, emit, make_resume_command
 from edgeexit.cli.data import DATA, NewClassNames, NewPreprocessing
-from edgeexit.cli.networks import Checkpoint, FactoryOptions, make_data_record, parse_factory_options
+from edgeexit.cli.factories import Checkpoint, FactoryOptions, make_data_record, parse_factory_options
 from edgeexit.cli.progress import open_progress_display
 from edgeexit.cli.training_data import OwnTraining
 
