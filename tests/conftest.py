@@ -23,10 +23,11 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 # As many processes as cores run at once: with more threads in each, they only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Where a failure must be one of the change and not of the day, the same examples are drawn each time.
-hypothesis.settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    hypothesis.settings.load_profile("ci")
+# No example is timed: on a busy machine any of them may take long. Where a failure must be one of the change and not of the day (CI), the
+# same examples are drawn each time.
+hypothesis.settings.register_profile("edgeexit", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "edgeexit")
 
 
 @pytest.fixture(scope="session")

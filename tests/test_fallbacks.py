@@ -54,7 +54,7 @@ def session(opset: int) -> ort.InferenceSession:
 
 
 @pytest.mark.parametrize("opset", [11, 13, 18])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(scores=scores_of_4_exits, seed=st.integers(0, 99))
 def test_nodes_and_numpy_agree(opset: int, scores: Array, seed: int) -> None:
     """To the last bit, with scores that are equal, infinite or NaN, under every spelling of the operators."""

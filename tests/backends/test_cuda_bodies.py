@@ -66,7 +66,7 @@ scores_of = arrays(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     scores=scores_of,
     thresholds=st.lists(st.sampled_from([-np.inf, 0.0, 0.5, np.inf]), min_size=4, max_size=4),

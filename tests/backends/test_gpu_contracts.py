@@ -142,7 +142,7 @@ def test_whatever_call_fails_everything_is_given_back(
     assert {"went on"} == outcomes["cuStreamBeginCapture"]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1), integrated=st.booleans())
 def test_any_call_may_fail(
     bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory, place: float, integrated: bool

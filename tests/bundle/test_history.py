@@ -159,7 +159,7 @@ def test_a_name_in_a_manifest_that_is_no_name_is_refused(bundle_path: Path, name
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(["use", "back", "remove"]), NAMES), max_size=12))
 def test_whatever_is_done_the_history_fits_together(compiled: Path, steps: list[tuple[str, str]]) -> None:
     """What is active is the last of its log, and in the history; a step that cannot be done raises InputError and nothing else."""

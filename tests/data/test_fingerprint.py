@@ -20,7 +20,7 @@ def test_it_survives_being_written() -> None:
     assert print_ == read_fingerprint(print_.as_text())
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 400), st.integers(0, 99))
 def test_the_samples_kept_are_found_in_any_set(size: int, seed: int) -> None:
     """Whatever the order and whatever else is in the set; all of them where all are kept."""

@@ -273,7 +273,7 @@ def test_a_picture_too_large_is_named(tmp_path: Path) -> None:
         load_data(tmp_path, network(3, 3, 4, preprocess=UNIT))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(["PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF", "TIFF"]), st.randoms(use_true_random=False))
 def test_a_damaged_picture_is_read_or_named(kind: str, rng: random.Random) -> None:
     """Whatever Pillow raises."""

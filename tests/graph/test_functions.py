@@ -77,7 +77,7 @@ slopes = st.none() | st.sampled_from([0.1, 0.4])
 handed = slopes | st.just("alpha")
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_functions_that_call_functions_are_what_onnx_runtime_makes_of_them(data: st.DataObject, tmp_path: Path) -> None:
     """Three deep, attributes given, passed on and left out in all combinations."""

@@ -43,7 +43,7 @@ def assert_same(expected: Logits, actual: Logits) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * float(np.abs(expected).max()))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(network=random_networks(), criterion=st.sampled_from(COMPUTED), seed=st.integers(0, 99))
 def test_staged_fused_batch_and_original_agree(network: RandomNetwork, criterion: str, seed: int) -> None:
     """Forced to exit k each mode gives exit k's answer; free, each leaves where the scores say; a batch is its samples one by one."""

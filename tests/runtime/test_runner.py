@@ -97,7 +97,7 @@ def test_thresholds_are_given_and_shown_in_the_criterions_own_unit(runner: Runne
 
 
 @given(count=st.integers(1, 12), seed=st.integers(0, 5), t=st.tuples(st.floats(1.15, 1.25), st.floats(1.1, 1.25)))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_batch_gives_what_one_by_one_gives_in_the_same_order(
     compiled: Path, count: int, seed: int, t: tuple[float, float]
 ) -> None:

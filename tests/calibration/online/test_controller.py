@@ -39,7 +39,7 @@ def driven(
     return position
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.floats(0.05, 0.95), st.floats(0.005, 0.2))
 def test_the_mean_never_leaves_its_bound_under_its_condition(seed: int, share: float, step: float) -> None:
     """Whatever the stream does, with first-exit cost <= L <= last-exit cost and clipped costs: |mean - L| <= bound, always."""

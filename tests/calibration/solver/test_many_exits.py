@@ -26,7 +26,7 @@ def written(table: ReplayTable, target: str, share: float) -> str:
     return f"mean<={budget(table, share)!r}s" if target == "mean" else target
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.sampled_from([(3, 30), (4, 14), (5, 7)]), st.integers(0, 10_000), st.floats(0.02, 0.98), TARGETS)
 def test_no_thresholds_of_brute_force_exceed_the_decomposed_bound(
     size: tuple[int, int], seed: int, share: float, target: str
@@ -86,7 +86,7 @@ def test_the_search_of_many_exits_is_at_least_as_good_as_every_baseline(exits: i
         assert problem.compute_violation(leaves) > 0 or table.evaluate_leaves(leaves).quality <= best.quality
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000), st.integers(2, 9), st.floats(0.0, 3.0))
 def test_after_an_ascent_no_single_threshold_can_be_moved_for_more(seed: int, exits: int, price: float) -> None:
     """Every boundary of every exit is tried by hand."""

@@ -23,7 +23,7 @@ def best(quality: np.ndarray, mean: np.ndarray, feasible: np.ndarray) -> tuple[f
     return float(top), float(mean[feasible & (quality == top)].min())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SIZES, st.integers(0, 10_000), st.floats(-0.05, 1.05), st.booleans())
 def test_a_bound_on_the_mean_gives_what_brute_force_finds(
     size: tuple[int, int], seed: int, share: float, ties: bool
@@ -48,7 +48,7 @@ def test_a_bound_on_the_mean_gives_what_brute_force_finds(
         assert pytest.approx(expected) == (policy.accuracy, policy.mean_s)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SIZES, st.integers(0, 10_000), st.sampled_from([0.0, 0.5, 3.0, 10.0]))
 def test_a_bound_on_the_drop_gives_the_lowest_mean_of_brute_force(
     size: tuple[int, int], seed: int, drop: float
@@ -68,7 +68,7 @@ def test_a_bound_on_the_drop_gives_the_lowest_mean_of_brute_force(
         assert pytest.approx(lowest) == policy.mean_s
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from([(2, 60), (3, 30), (4, 12)]), st.integers(0, 10_000))
 def test_all_bounds_together_give_what_brute_force_finds(size: tuple[int, int], seed: int) -> None:
     """Tails, energy, rates and agreement at once: the same optimum, or nothing feasible in both."""
@@ -123,7 +123,7 @@ def test_the_certificate_bounds_what_any_thresholds_reach(exits: int, seed: int)
         assert outcome.mean_s > limit or outcome.quality <= reachable
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.floats(0.05, 0.9))
 def test_the_certificate_of_a_small_table_is_right(seed: int, share: float) -> None:
     """Brute force never exceeds accuracy plus gap, for four exits."""
@@ -199,7 +199,7 @@ def test_a_bound_that_the_table_cannot_answer_is_refused(target: str, told: str)
         optimise(poor, target)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(0, 1000),
     st.sampled_from([2, 3, 4]),

@@ -59,7 +59,7 @@ def test_known_joules_come_out_within_the_budget_and_within_one_percent() -> Non
     assert ["exit 1", "exit 2", "mix"] == [call.name for call in report.calls]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     power_w=st.floats(6.0, 40.0),
     per_inference_s=st.floats(2e-4, 0.02),
