@@ -45,6 +45,10 @@ def parts() -> TrainingParts:
 
 @pytest.fixture(scope="module")
 def classifier(parts: TrainingParts) -> nn.Module:
+    return train_classifier(parts)
+
+
+def train_classifier(parts: TrainingParts) -> nn.Module:
     """A few layers, trained for a moment."""
     torch.manual_seed(0)
     layers = [nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 16, 3, 2), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.ReLU()]
