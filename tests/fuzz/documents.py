@@ -58,7 +58,9 @@ def compile_damaged_metadata(rng: random.Random, folder: Path) -> None:
     path = folder / "damaged.onnx"
     onnx.save(model, str(path))
     with _made(folder / "damaged.eexit") as output, only_edgeexit_errors():
-        edgeexit.compile(path, output, criterion=rng.choice(("entropy", "learned", "learned_mean")), seconds=0)
+        edgeexit.compile(
+            path, output, criterion=rng.choice((None, None, "entropy", "learned", "learned_mean")), seconds=0
+        )
         use(output)
         run_edgeexit("inspect", output)
         run_edgeexit("run", output, "--data", folder / PICTURE)

@@ -19,6 +19,7 @@ from edgeexit.data.fingerprint import KEY, compute_fingerprint
 from edgeexit.data.model import InputSpec
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.reference import DataRecord, DataReference, describe_inputs
+from edgeexit.graph.criterion_record import CriterionRecord
 from edgeexit.graph.exits import METADATA_KEY
 from edgeexit.hardware import find_data_dir
 from tests.support.onnx_writer import Writer, value
@@ -115,7 +116,8 @@ def _plain(folder: Path) -> None:
     path = w.save(folder / "plain.onnx", {"x": ["n", 3, 6, 6]}, ["z1", "z2", "h1"])
     model = onnx.load(str(path))
     entries = [{"name": "a", "logits": "z1", "score": "h1"}, {"name": "b", "logits": "z2", "score": None}]
-    helper.set_model_props(model, {METADATA_KEY: json.dumps(entries), **_data_metadata()})
+    rule = CriterionRecord("entropy", {"z1": 0.5}).as_metadata()
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(entries), **rule, **_data_metadata()})
     onnx.save(model, path)
 
 
