@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError
 from edgeexit.nets import build
-from edgeexit.training import TrainingRecipe, train
+from edgeexit.training import TrainingRecipe, metrics, train
 from edgeexit.training.losses import branchynet
 from edgeexit.training.metrics import (
     RecordedExits,
@@ -119,6 +120,14 @@ def test_collapsed_exits_are_told_in_the_figures_and_in_a_line(data: Dataset) ->
     assert not describe_collapse({"early_exit": {"one_exit": None, "exit_rates": [0.5, 0.5]}})
 
 
+def test_examples_print_what_they_say() -> None:
+    """Those of the docstrings."""
+    found = doctest.testmod(metrics)
+
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
 def test_a_network_with_one_exit_has_no_early_exit(data: Dataset) -> None:
     """Its figures are its accuracy and its loss."""
     torch.manual_seed(0)
@@ -183,8 +192,8 @@ def make_recipe(**options: Any) -> TrainingRecipe:
 
 def test_the_history_and_the_results_are_under_the_recipes_criterion(parts: dict[str, Dataset], tmp_path: Path) -> None:
     """Costs are those of the network; the result adds the test part, with the recipe's thresholds and without loss."""
-    metrics = train(make_recipe(criterion="max_softmax", thresholds=[0.3]), tmp_path, parts=parts).metrics
-    history, result = metrics["history"]["whole"], metrics["results"]["whole"]
+    found = train(make_recipe(criterion="max_softmax", thresholds=[0.3]), tmp_path, parts=parts).metrics
+    history, result = found["history"]["whole"], found["results"]["whole"]
 
     assert ["max_softmax"] * 2 == [record["early_exit"]["criterion"] for record in history]
     assert [[pytest.approx(0.3)]] * 2 == [record["early_exit"]["thresholds"] for record in history]
