@@ -60,11 +60,11 @@ def _make_comparison(result: AdoptionResult, found: DeviceEvaluation) -> Table:
     accuracies = (found.accuracy, result.plain_accuracy)
     rows = (
         ("accuracy", *("" if a is None else format_share_with_interval(a, found.samples) for a in accuracies)),
-        ("drop", f"{found.drop_points:.2f} ± {found.drop_room_points:.2f} points", ""),
+        ("drop", f"{units.fixed(found.drop_points, 2)} ± {units.fixed(found.drop_room_points, 2)} points", ""),
         ("mean latency", units.seconds(found.test_mean_s), units.seconds(found.backbone_mean_s)),
         ("p99 latency", units.seconds(found.test_p99_s), units.seconds(found.backbone_p99_s)),
         ("leave at each exit", " · ".join(units.percent(r, 1) for r in found.exit_rates), ""),
-        ("thresholds", f"{', '.join(f'{t:.4g}' for t in found.thresholds)} {found.unit} ({found.criterion})", ""),
+        ("thresholds", f"{', '.join(map(units.significant, found.thresholds))} {found.unit} ({found.criterion})", ""),
         ("how many times as fast", _format_ratio(result, found), "1"),
     )
     return Table(
@@ -76,5 +76,7 @@ def _make_comparison(result: AdoptionResult, found: DeviceEvaluation) -> Table:
 
 def _format_ratio(result: AdoptionResult, found: DeviceEvaluation) -> str:
     if result.ratio_low is None or result.ratio_high is None:
-        return f"{found.speedup:.2f}"
-    return f"{found.speedup:.2f} ({result.ratio_low:.2f} to {result.ratio_high:.2f})"
+        return units.fixed(found.speedup, 2)
+    return (
+        f"{units.fixed(found.speedup, 2)} ({units.fixed(result.ratio_low, 2)} to {units.fixed(result.ratio_high, 2)})"
+    )

@@ -125,7 +125,7 @@ def _print(bundle: Bundle) -> None:
     if manifest.fallback != LAST:
         print_text(f"An input that leaves at no early exit is answered by {FALLBACKS[manifest.fallback].answered_by}.")
     if manifest.thresholds:
-        own = ", ".join(f"{t:.4g}" for t in manifest.thresholds)
+        own = ", ".join(map(units.significant, manifest.thresholds))
         print_text(f"Without a calibration an input leaves at the thresholds that the model came with: {own}.")
     print_tables([_make_stages_table(bundle)])
     worst = max(checked.staged_error, checked.fused_error)

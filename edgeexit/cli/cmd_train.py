@@ -14,6 +14,7 @@ from edgeexit.cli.data import DATA, NewClassNames, NewPreprocessing
 from edgeexit.cli.factories import Checkpoint, FactoryOptions, make_data_record, parse_factory_options
 from edgeexit.cli.progress import open_progress_display
 from edgeexit.cli.training_data import OwnTraining
+from edgeexit.util import units
 
 if TYPE_CHECKING:
     from edgeexit.data import TrainingParts
@@ -182,7 +183,7 @@ def _print(trained: TrainingResult, files: list[Path]) -> None:
         rates = ", ".join(f"exit {k} {percent(r, 1)}" for k, r in enumerate(row["exit_rates"], 1))
         rule = criterion(row["criterion"])
         print_text(
-            f"Leaving early at {rule.name} {row['threshold']:.3g} {rule.unit} (no loss on the calibration part): "
+            f"Leaving early at {rule.name} {units.significant(row['threshold'], 3)} {rule.unit} (no loss on the calibration part): "
             f"{format_share_with_interval(row['accuracy'], sizes['test'])} on the test part; {rates}"
         )
     if collapse := _describe_last_collapse(trained):

@@ -154,7 +154,7 @@ class BundleFacts:
     @property
     def default_thresholds(self) -> str:
         """The thresholds that the model came with, as text."""
-        return f"the thresholds that the model came with ({', '.join(f'{t:.4g}' for t in self.thresholds)} {self.unit})"
+        return f"the thresholds that the model came with ({', '.join(map(units.significant, self.thresholds))} {self.unit})"
 
     def data_lines(self) -> tuple[str, ...]:
         """Facts about the network's data, one sentence each."""

@@ -113,7 +113,7 @@ def _make_cards(facts: BundleFacts) -> list[tuple[str, str, str]]:
 
 def _describe_thresholds(facts: BundleFacts) -> str:
     unit = f"thresholds in {_sanitize_text(facts.unit)}"
-    own = ", ".join(f"{t:.4g}" for t in facts.thresholds)
+    own = ", ".join(map(units.significant, facts.thresholds))
     return f"{unit}, {own} without a calibration" if own else unit
 
 
