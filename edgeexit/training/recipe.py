@@ -133,7 +133,7 @@ def parse_recipe(raw: Mapping[str, Any], *, where: str, preset: str | None = Non
     document = {k: v for k, v in merged.items() if k not in ("schema", "presets")}
     if version == 1:
         document = read_first_recipe(document, where)
-    recipe = parse_document(TrainingRecipe, _expand(document), where)
+    recipe = parse_document(TrainingRecipe, _expand(document, where), where)
     check_recipe(recipe, where)
     return recipe
 
@@ -150,8 +150,9 @@ def check_recipe(recipe: TrainingRecipe, where: str) -> None:
 
 def _apply_presets(raw: Mapping[str, Any], where: str, names: str | None) -> dict[str, Any]:
     presets, merged = raw.get("presets", {}), dict(raw)
+    presets = presets if isinstance(presets, Mapping) else {}
     for name in names.split(",") if names else ():
-        if not isinstance(presets, Mapping) or not isinstance(presets.get(name), Mapping):
+        if not isinstance(presets.get(name), Mapping):
             known = ", ".join(presets) or "none"
             msg = f"{where} has no preset {name!r}.{did_you_mean(name, presets)} Presets: {known}."
             raise InputError(msg)
@@ -184,15 +185,15 @@ _NAMED: Mapping[str, type] = {"optimizer": OptimizerSettings, "schedule": Schedu
 _LIKE = ("epochs", "batch", "optimizer", "schedule")
 
 
-def _expand(document: Mapping[str, Any]) -> dict[str, Any]:
+def _expand(document: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The document with `like` of a phase followed and the options of optimisers and schedules put into `options`."""
     phases = document.get("phases")
     if not isinstance(phases, Mapping):
         return dict(document)
-    return {**document, "phases": {name: _expand_phase(phase, phases) for name, phase in phases.items()}}
+    return {**document, "phases": {name: _expand_phase(phase, phases, where) for name, phase in phases.items()}}
 
 
-def _expand_phase(phase: Any, phases: Mapping[str, Any]) -> Any:
+def _expand_phase(phase: Any, phases: Mapping[str, Any], where: str) -> Any:
     if not isinstance(phase, Mapping):
         return phase
     own = {k: v for k, v in phase.items() if k != "like"}
@@ -200,7 +201,8 @@ def _expand_phase(phase: Any, phases: Mapping[str, Any]) -> Any:
     if "like" in phase and (not isinstance(other, Mapping) or "like" in other):
         hint = did_you_mean(phase["like"], phases)
         msg = (
-            f"`like` must name a phase that is like no other, not {phase['like']!r}.{hint} Phases: {', '.join(phases)}."
+            f"{where}: `like` must name a phase that is like no other, not {phase['like']!r}.{hint}"
+            f" Phases: {', '.join(phases)}."
         )
         raise InputError(msg)
     shared = {k: other[k] for k in _LIKE if k in other} if isinstance(other, Mapping) else {}
@@ -214,7 +216,9 @@ def _gather_options(table: Mapping[str, Any]) -> dict[str, Any]:
             known = {f.name for f in fields(kind)}
             options = {k: v for k, v in out[key].items() if k not in known}
             kept = {k: v for k, v in out[key].items() if k in known}
-            out[key] = {**kept, "options": {**kept.get("options", {}), **options}} if options else kept
+            inner = kept.get("options", {})
+            mixed = options and isinstance(inner, Mapping)
+            out[key] = {**kept, "options": {**inner, **options}} if mixed else kept
     if isinstance(out.get("groups"), Mapping):
         out["groups"] = {k: _gather_options(v) if isinstance(v, Mapping) else v for k, v in out["groups"].items()}
     return out

@@ -282,3 +282,23 @@ def test_options_stand_beside_the_name_of_an_optimizer_and_a_schedule() -> None:
     assert {"at": [1]} == recipe.phases["b"].schedule.options
     assert {"factor": 0.9} == recipe.phases["b"].groups["fc1"].schedule.options  # type: ignore[union-attr]
     assert ("adamw", {}) == (other.phases["b"].optimizer.name, dict(other.phases["b"].optimizer.options))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"presets": [1]},
+        {"presets": "quick"},
+        {"phases": [{"epochs": 1}]},
+        {"phases": {"a": 3}},
+        {"phases": {"a": {"epochs": 1, "optimizer": {"name": "sgd", "options": 3, "momentum": 0.5}}}},
+        {"phases": {"a": {"epochs": 1, "groups": {"x": 3}}}},
+        {"phases": {"a": {"epochs": 1, "like": ["a"]}}},
+    ],
+)
+def test_values_of_another_kind_are_one_message(change: dict[str, Any]) -> None:
+    """Wherever a table could be: never an error of the language."""
+    raw = {"schema": "edgeexit.recipe/2", "name": "r", "about": "a", "phases": {"a": {"epochs": 1}}}
+
+    with pytest.raises(InputError, match=r"r\.toml"):
+        parse_recipe({**raw, **change}, where="r.toml", preset="quick" if "presets" in change else None)
