@@ -320,3 +320,10 @@ def test_the_page_of_networks_lists_each_with_its_options() -> None:
         options = set(net.options) - {"shape", "classes", "exits"} - ({"n"} if name == "eenet" else set())
         assert options == set(rows[name].rpartition(" | ")[2].replace("`", "").strip(" |").split(", ")), name
         assert "×".join(map(str, net.input_shape)) in rows[name]
+
+
+def test_the_page_of_networks_lists_every_head_and_rule() -> None:
+    """Those that there are."""
+    page = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+
+    assert [] == [name for name in [*HEADS, *RULES] if f"`{name}`" not in page]
