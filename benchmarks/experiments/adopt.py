@@ -66,7 +66,7 @@ def main() -> None:
     began, began_cpu = time.perf_counter(), time.process_time()
     result = adopt_exits(module.eval(), parts, args.out, plan, resume=args.resume, progress=count_on_one_line)
     document = {
-        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv]),
+        "command": shlex.join(["python", "-m", "benchmarks", "adopt", *sys.argv[1:]]),
         "seconds_of_this_call": round(time.perf_counter() - began, 1),
         "cpu_seconds_of_this_call": round(time.process_time() - began_cpu, 1),
         "torch_threads": args.threads,
