@@ -33,19 +33,20 @@ def raw(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_recipe_names_what_exists(name: str) -> None:
-    """Its data, network with its options, and loss with its options, in every preset."""
+    """Its data, and its network with the options of every phase, in every preset; where the user brings both, neither."""
     presets = [None, *_presets(name), ",".join(_presets(name)) or None]
     for preset in presets:
         recipe = load_recipe(name, preset=preset)
 
-        assert recipe.data in SETS
-        for phase in recipe.phases:
-            build(recipe.network, **recipe.list_network_options(phase))
-        assert {"model": "joint", "plain": "control"} == recipe.roles
+        assert recipe.roles["model"] in recipe.phases
+        if recipe.data:
+            assert recipe.data in SETS
+            for phase in recipe.phases:
+                build(recipe.network, **recipe.list_network_options(phase))
 
 
 def _presets(name: str) -> list[str]:
-    return re.findall(r"^\[presets\.([\w-]+)\]", (RECIPES / f"{name}.toml").read_text(), re.MULTILINE)
+    return re.findall(r"^\[presets\.([\w-]+)", (RECIPES / f"{name}.toml").read_text(), re.MULTILINE)
 
 
 def test_a_preset_with_another_loss_does_not_inherit_the_options_of_the_first() -> None:
