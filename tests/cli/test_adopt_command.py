@@ -38,7 +38,7 @@ def words(tmp_path: Path) -> list[str]:
     [
         (["--loss", "lables"], "did you mean 'labels'"),
         (["--head", "pol", "--after", "1"], "did you mean 'pool'"),
-        (["--after", "7"], "no part named '7'"),
+        (["--after", "7"], "no exit can stand after '7': it returns the network's own answer"),
         (["--target", "drop<=x"], "drop"),
         (["--checkpoint", "nowhere.pt"], "no such file"),
     ],

@@ -42,11 +42,12 @@ def blocks(page: Path) -> list[Block]:
     return [Block(m["language"], textwrap.dedent(m["body"])) for m in found if "no-run" not in m["rest"]]
 
 
+_TESTED_ELSEWHERE = ("edgeexit adopt ", "edgeexit demo", "edgeexit train add-exits ")
+"""Commands that take minutes, and have tests of their own: here only their options are read."""
 _SHORTER = {
     "bench": ["--preset", "short.toml"],
     "calibrate": ["--seconds", "0.5"],
     "compile": ["--seconds", "0.2"],
-    "demo": ["--help"],  # has tests of its own
     "train": ["--epochs", "1"],
 }
 
@@ -55,6 +56,8 @@ def _shortened(command: list[str]) -> list[str]:
     """The same command with less time for measuring."""
     if "--help" in command or "--from-curve" in command:
         return command
+    if f"{shlex.join(command)} ".startswith(_TESTED_ELSEWHERE):
+        return [*command, "--help"]
     return [*command, *_SHORTER.get(command[1], [])]
 
 

@@ -222,7 +222,7 @@ def test_labels_out_of_range_are_refused(compiled: Path, samples: NDArray[np.flo
 
 def test_an_unknown_preset_names_the_near_miss(compiled: Path, samples: NDArray[np.float32]) -> None:
     """All shipped suites load, and a misspelt one is refused."""
-    assert ["publish", "quick", "standard"] == suites_module.list_suites()
+    assert ["adopt", "publish", "quick", "standard"] == suites_module.list_suites()
     for name in suites_module.list_suites():
         assert name == suites_module.load_suite(name).name
     with pytest.raises(InputError, match="Did you mean 'quick'"):

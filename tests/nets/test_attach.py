@@ -321,7 +321,7 @@ def test_a_place_that_is_passed_no_more_is_named() -> None:
         ({"after": "2"}, InputError, "must be a list of names"),
         ({"after": ["2", "2"]}, InputError, "each once"),
         ({"head": "pol"}, InputError, "Did you mean 'pool'"),
-        ({"head": "first"}, ModelError, "take pool, bnpool, conv, fc or auto"),
+        ({"head": "first"}, ModelError, "take pool, bnpool, conv, reduce, fc or auto"),
         ({"head": nn.Linear(2, 2)}, InputError, "function"),
         ({"head": lambda shape, classes: 3}, ModelError, "returned int"),
         ({"head": lambda shape, classes: nn.Identity()}, ModelError, "does not give logits"),

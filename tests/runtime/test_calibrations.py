@@ -87,7 +87,7 @@ def test_the_nearest_calibration_of_another_device_is_named_with_what_changed(bu
 @pytest.mark.parametrize(
     ("times_s", "used"),
     [
-        ([1.0, 2.0, 3.0], False),  # here all three exits of the small network cost about the same
+        ([1.0, 50.0, 3.0], False),  # faster here, but in other proportions
         ([1e-9, 2e-9, 3e-9], False),
         (None, True),
     ],

@@ -137,12 +137,22 @@ def _make_survey(subject: _Subject, usual: _Run, other: _Run, run: _Run, recordi
     refused |= {
         n: why for n in run.features if n not in refused and (why := _refuse_features(n, run, other, recording))
     }
+    refused |= {
+        n: _OWN_ANSWER for n in run.features if n not in refused and _returns_node(run.features[n], last, recording)
+    }
     edges, whole, places = recording.list_edges(last), recording.count_macs(last), {}
     for name in (n for n in run.features if n not in refused):
         place, node = _describe_place(name, run, other, recording)
-        is_cut = node != last and recording.is_cut(node, edges)
+        is_cut = recording.is_cut(node, edges)
         places[name] = replace(place, share=recording.count_macs(node) / whole, is_cut=is_cut)
     return Survey(places, _list_once(places, run), refused, run.logits.shape[1])
+
+
+_OWN_ANSWER = "it returns the network's own answer, after which nothing is left to save"
+
+
+def _returns_node(features: Tensor | None, node: int, recording: Recording) -> bool:
+    return features is not None and recording.find_node(features) == node
 
 
 def _refuse_calls(subject: _Subject, usual: _Run) -> dict[str, str]:
