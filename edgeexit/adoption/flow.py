@@ -31,10 +31,11 @@ from edgeexit.exporter import export
 from edgeexit.measure import BenchResult
 from edgeexit.nets.attach import MakeHead, NetworkWithExits, add_exits
 from edgeexit.nets.attach.logits import Read, read_logits
-from edgeexit.training.heads import CHECKPOINT, WEIGHTS, HeadSettings, HeadTraining, make_head_phase, train_heads
+from edgeexit.training.heads import WEIGHTS, HeadSettings, HeadTraining, make_head_phase, train_heads
 from edgeexit.training.loop import derive_seed, seed_torch
 from edgeexit.training.metrics import record_exits
-from edgeexit.util.atomic import write_text
+from edgeexit.training.run_folder import CHECKPOINT
+from edgeexit.util.atomic import make_output_folder, write_text
 from edgeexit.util.documents import dumps, parse_document, read_json
 from edgeexit.util.progress import Progress, show_nothing
 from edgeexit.util.scratch import make_scratch_folder
@@ -171,11 +172,7 @@ def _open_folder(out: Path, *, resume: bool) -> None:
     if begun and not resume:
         msg = f"{out} already holds a run; go on with --resume, or take another folder"
         raise InputError(msg)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"cannot make the folder {out}: {error.strerror or error}"
-        raise InputError(msg) from error
+    make_output_folder(out)
 
 
 def _find_places(adoption: _Adoption) -> FoundPlaces:

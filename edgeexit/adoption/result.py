@@ -51,7 +51,7 @@ class TriedExit:
 
 @dataclass(frozen=True)
 class AddedExit:
-    """One exit that was added: its place, its head, and its share of right answers on the unseen samples; None where not measured."""
+    """One exit that was added: the part it stands after, its head, and the share of the network's multiply-accumulates up to there."""
 
     place: str
     head: str

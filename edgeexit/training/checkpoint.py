@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -82,8 +83,7 @@ class Checkpoint:
 
     def save(self, path: Path) -> None:
         """Replace the file at `path`; a kill at any moment leaves the old one or this one."""
-        with replace_atomically(path) as scratch:
-            torch.save({"schema": SCHEMA, **vars(self)}, scratch)
+        save_tensors({"schema": SCHEMA, **vars(self)}, path)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -98,3 +98,9 @@ class Checkpoint:
             msg = f"{path} has schema {schema!r}; this edgeexit reads {SCHEMA!r}"
             raise InputError(msg)
         return cls(**raw)
+
+
+def save_tensors(values: Mapping[str, Any], path: Path) -> None:
+    """Write what `torch.load(weights_only=True)` reads, such as a state_dict; a kill at any moment leaves the old file or this one."""
+    with replace_atomically(path) as scratch:
+        torch.save(values, scratch)

@@ -23,16 +23,17 @@ from edgeexit.errors import InputError, did_you_mean
 from edgeexit.nets.attach import NetworkWithExits
 from edgeexit.nets.state import evaluation_mode
 from edgeexit.training.augment import Augment
-from edgeexit.training.checkpoint import Checkpoint, FitState
+from edgeexit.training.checkpoint import Checkpoint, FitState, save_tensors
 from edgeexit.training.features import HeadsOnRows, cache_features
 from edgeexit.training.loop import TrainingSetup, fit, use_deterministic_algorithms
 from edgeexit.training.losses import loss
 from edgeexit.training.phases import OptimizerSettings, ScheduleSettings, TrainingPhase
 from edgeexit.training.process_group import ProcessGroup, join_process_group
-from edgeexit.util.atomic import replace_atomically
+from edgeexit.training.run_folder import CHECKPOINT
+from edgeexit.util.atomic import make_output_folder
 from edgeexit.util.progress import Progress, show_nothing
 
-CHECKPOINT, WEIGHTS = "checkpoint.pt", "heads.pt"
+WEIGHTS = "heads.pt"
 _NAME = "heads"
 
 
@@ -134,8 +135,7 @@ def train_heads(
             run = _HeadRun(network.to(group.device), settings, out, checkpoint, progress)
             about = run.run_on_samples(data, group, why_not) if why_not else run.run_on_features(data, group)
     network.load_state_dict(checkpoint.finished[_NAME])
-    with replace_atomically(out / WEIGHTS) as scratch:
-        torch.save(checkpoint.finished[_NAME], scratch)
+    save_tensors(checkpoint.finished[_NAME], out / WEIGHTS)
     return HeadTraining(network.eval(), checkpoint.history[_NAME], about, out / WEIGHTS)
 
 
@@ -211,11 +211,7 @@ def _open(out: Path, key: str, *, resume: bool) -> Checkpoint:
             else f"{out} already holds a run; go on with it by resume, or take another folder"
         )
         raise InputError(msg)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"cannot make the folder {out}: {error.strerror or error}"
-        raise InputError(msg) from error
+    make_output_folder(out)
     checkpoint = Checkpoint.load(path) if resume else Checkpoint(key)
     if checkpoint.recipe_sha256 != key:
         msg = f"{out} was begun with other places, heads or settings; use the same, or take another folder"

@@ -17,11 +17,11 @@ import edgeexit
 from edgeexit.criteria import criterion as find_criterion
 from edgeexit.data import Fingerprint, TrainingData, compute_fingerprint
 from edgeexit.data.reference import DataRecord, DataReference, describe_samples
-from edgeexit.training.checkpoint import Checkpoint
+from edgeexit.training.checkpoint import Checkpoint, save_tensors
 from edgeexit.training.metrics import count_macs, describe_early_exit, record_exits, summarize_early_exit
 from edgeexit.training.phase_networks import PhaseNetworks
 from edgeexit.training.recipe import TrainingRecipe
-from edgeexit.util.atomic import replace_atomically, write_bytes
+from edgeexit.util.atomic import write_bytes
 
 SCHEMA = "edgeexit.training/1"
 
@@ -151,6 +151,5 @@ def _collect_versions() -> dict[str, str | int]:
 
 def _write(out: Path, modules: Mapping[str, nn.Module], metrics: Mapping[str, Any]) -> None:
     for name, module in modules.items():
-        with replace_atomically(out / f"{name}.pt") as scratch:
-            torch.save(module.state_dict(), scratch)
+        save_tensors(module.state_dict(), out / f"{name}.pt")
     write_bytes(out / "metrics.json", (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode())

@@ -11,7 +11,7 @@ from typing import Any
 from edgeexit.errors import InputError
 from edgeexit.training.checkpoint import Checkpoint
 from edgeexit.training.recipe import SCHEMA, TrainingRecipe, parse_recipe
-from edgeexit.util.atomic import write_bytes
+from edgeexit.util.atomic import make_output_folder, write_bytes
 
 CHECKPOINT = "checkpoint.pt"
 RECIPE = "recipe.json"
@@ -67,11 +67,7 @@ def begin_run(recipe: TrainingRecipe, out: Path) -> None:
     Raises:
         InputError: it cannot be made.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"cannot make the folder {out}: {error.strerror or error}"
-        raise InputError(msg) from error
+    make_output_folder(out)
     write_bytes(out / RECIPE, json.dumps({"schema": SCHEMA, **asdict(recipe)}, indent=2).encode())
 
 

@@ -22,6 +22,19 @@ from edgeexit.util.arguments import make_printable
 from edgeexit.util.scratch import make_scratch_folder
 
 
+def make_output_folder(path: Path) -> None:
+    """Make a folder that the user named, with those above it; one that is there already stays as it is.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"cannot make the folder {path}: {error.strerror or error}"
+        raise InputError(msg) from error
+
+
 @contextmanager
 def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A scratch path beside `path` to write into; when the body ends well it takes the place of `path`, else `path` stays as it was.

@@ -22,7 +22,7 @@ MACS = [1e6, 2e6, 5e6]
 
 
 def make_logits(seed: int, samples: int = 60, exits: int = 3, classes: int = 4) -> np.ndarray[Any, np.dtype[Any]]:
-    """Logits that get surer from exit to exit."""
+    """Logits whose largest one stands out more from exit to exit."""
     rng = np.random.default_rng(seed)
     steps = rng.normal(size=(samples, exits, classes)) * np.linspace(1, 3, exits)[:, None]
     return np.cumsum(steps, axis=1).astype(np.float32)
