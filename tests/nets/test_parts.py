@@ -121,20 +121,28 @@ def test_the_first_exit_of_a_chain_has_none_to_collaborate_with() -> None:
 
 # ---------------------------------------------------------------- placement
 
-# EENet's tables 4.5 and 4.8: percent of the parameters up to each exit.
+# EENet's tables 4.5 and 4.8: percent of the parameters up to each exit. EENet-20 by `pareto` has the first two in table 4.8.
 PRINTED = {
     (20, "quadratic"): (4, 11, 24),
-    (20, "fine"): (5, 11, 18),
-    (20, "pareto"): (24, 45, 73),
-    (20, "golden"): (24, 45, 73),
-    (20, "linear"): (45, 73),
     (32, "quadratic"): (3, 8, 20, 52),
-    (32, "fine"): (5, 12, 16, 20, 24),
-    (44, "pareto"): (21, 44, 55, 66, 78, 89),
-    (44, "golden"): (7, 10, 16, 24, 44, 66),
-    (44, "linear"): (16, 33, 44, 66, 78, 89),
+    (44, "quadratic"): (2, 4, 10, 19, 33, 66),
     (110, "quadratic"): (2, 4, 11, 20, 40, 74),
+    (20, "fine"): (5, 11, 18),
+    (32, "fine"): (5, 12, 16, 20, 24),
+    (44, "fine"): (5, 10, 16, 21, 24, 33),
     (110, "fine"): (6, 10, 14, 19, 23, 27, 32, 36, 40, 44),
+    (20, "pareto"): (24, 45, 73),
+    (32, "pareto"): (20, 36, 52, 68, 84),
+    (44, "pareto"): (21, 44, 55, 66, 78, 89),
+    (110, "pareto"): (21, 40, 53, 62, 70, 74),
+    (20, "golden"): (24, 45, 73),
+    (32, "golden"): (12, 16, 24, 52, 68),
+    (44, "golden"): (7, 10, 16, 24, 44, 66),
+    (110, "golden"): (6, 10, 15, 24, 40, 66),
+    (20, "linear"): (45, 73),
+    (32, "linear"): (20, 36, 52, 68, 84),
+    (44, "linear"): (16, 33, 44, 66, 78, 89),
+    (110, "linear"): (10, 19, 27, 40, 49, 57, 66, 74, 83, 91),
 }
 
 
@@ -205,11 +213,22 @@ def test_eenet8_has_the_thesiss_parameters(filters: int, weights: tuple[int, ...
     assert weights == (one, two - first, three)
 
 
-def test_naive_eenets_have_the_thesiss_parameters() -> None:
-    """Of EENet-18, in millions up to each exit: 0.16, 0.68, 2.79, 11.18."""
-    costs = exit_costs(build("eenet", depth=18, stem="imagenet"), zeros("eenet"))
+@pytest.mark.parametrize(
+    ("depth", "flops", "millions"),
+    [
+        (18, (0.79, 3.42, 13.93, 55.92), 11),
+        (50, (1.14, 7.27, 42.86, 117.83), 23),
+        (101, (1.14, 7.27, 138.05, 213.02), 42),
+        (152, (), 58),
+    ],
+)
+def test_naive_eenets_have_the_thesiss_parameters(depth: int, flops: tuple[float, ...], millions: int) -> None:
+    """Its FLOPs of figures 4.2, 4.4 and 4.5 are five times the parameters up to each exit; table 4.6 has all of them."""
+    costs = exit_costs(build("eenet", depth=depth, stem="imagenet"), zeros("eenet"))
 
-    assert (0.16, 0.68, 2.79, 11.18) == pytest.approx([n / 1e6 for n in costs.reach_parameters], abs=0.01)
+    assert millions == pytest.approx(costs.reach_parameters[-1] / 1e6, abs=0.6)
+    if flops:
+        assert flops == pytest.approx([5 * n / 1e6 for n in costs.reach_parameters], rel=0.005)
 
 
 def test_classifiers_of_the_cascade_cost_what_table_1_prints() -> None:
