@@ -12,6 +12,7 @@ from edgeexit.data import SETS
 from edgeexit.errors import InputError
 from edgeexit.nets import build
 from edgeexit.training import load_recipe
+from edgeexit.training.augment import Augment
 from edgeexit.training.recipe import RECIPES, parse_recipe
 
 SHIPPED = sorted(p.stem for p in RECIPES.glob("*.toml"))
@@ -100,6 +101,21 @@ def test_presets_are_put_on_in_turn() -> None:
 
     assert ("light", "bfloat16") == (recipe.options["branches"], recipe.precision)
     assert 40 >= sum(phase.epochs for phase in recipe.phases.values())
+
+
+@pytest.mark.parametrize("name", ["lenet-mnist", "alexnet-cifar10", "resnet-cifar10"])
+def test_preset_paper_trains_as_branchynet_prints(name: str) -> None:
+    """Section IV: Adam, a constant step size of 0.001, decay rates 0.99 and 0.999, from the plain network's weights; no augmentation."""
+    recipe = load_recipe(name, preset="paper")
+
+    joint = recipe.phases["joint"]
+    assert ("constant", 1e-3, [0.99, 0.999]) == (
+        joint.schedule.name,
+        joint.optimizer.rate,
+        joint.optimizer.options["betas"],
+    )
+    assert ("plain", Augment()) == (joint.start, recipe.augment)
+    assert {"model": "joint", "plain": "plain"} == recipe.roles
 
 
 def test_a_preset_replaces_values_table_by_table() -> None:
