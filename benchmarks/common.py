@@ -26,7 +26,7 @@ from edgeexit.measure.result.aggregation import TimingSeries, compute_latency
 from edgeexit.measure.result.parts import Latency
 from edgeexit.measure.timing import Call, TimedSamples, measure_harness_overhead, time_interleaved
 from edgeexit.measure.worker import make_traced_call
-from edgeexit.report.plot.figure import Figure
+from edgeexit.report.plot.figure import Picture
 from edgeexit.report.plot.png import save_picture
 from edgeexit.report.plot.svg import render_standalone
 from edgeexit.report.table import Table
@@ -192,7 +192,7 @@ def record(name: str, case: Case, arguments: argparse.Namespace, body: Mapping[s
     return path
 
 
-def save_pictures(folder: Path, figures: Sequence[Figure]) -> list[str]:
+def save_pictures(folder: Path, figures: Sequence[Picture]) -> list[str]:
     """Save each figure as SVG and PNG beside the results; the names of the files."""
     folder.mkdir(parents=True, exist_ok=True)
     for figure in figures:

@@ -1,0 +1,96 @@
+"""Means over seeds and paired differences over seeds and samples, with 95 % intervals.
+
+Two things move a figure of a trained network: another seed, and other test samples. With one seed only the samples are known to, and
+what holds then holds for these weights; `over` says which it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.errors import InputError
+from edgeexit.measure.shares import share_interval
+from edgeexit.measure.statistics import NORMAL_95, mean_interval, standard_error
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure, or a difference of two.
+
+    Attributes:
+        per_seed: by seed.
+        mean: over the seeds.
+        low, high: 95 % interval; None where nothing says how far it may move.
+        over: what the interval covers: "seeds", "samples", "seeds and samples", or "" for none.
+    """
+
+    per_seed: Mapping[int, float]
+    mean: float
+    low: float | None
+    high: float | None
+    over: str
+
+    @property
+    def verdict(self) -> str:
+        """Of a difference that was said to be above zero: `confirmed` or `refuted` where the interval is on one side, or `undecided`."""
+        if self.low is None or self.high is None or self.low <= 0 <= self.high:
+            return "undecided"
+        return "confirmed" if self.low > 0 else "refuted"
+
+
+def estimate_mean(per_seed: Mapping[int, float], samples: int | None = None) -> Estimate:
+    """The mean over seeds with its interval by Student's t; of one seed, and a share of so many samples, Wilson's.
+
+    Example:
+        >>> found = estimate_mean({0: 0.97, 1: 0.98, 2: 0.99})
+        >>> f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}] over {found.over}"
+        '0.980 [0.955, 1.005] over seeds'
+    """
+    values = np.array([*per_seed.values()], np.float64)
+    mean = float(values.mean())
+    interval = mean_interval(values)
+    if interval is not None:
+        return Estimate(per_seed, mean, interval.low, interval.high, "seeds")
+    if samples and 0 <= mean <= 1:
+        wilson = share_interval(mean, samples)
+        return Estimate(per_seed, mean, wilson.low, wilson.high, "samples")
+    return Estimate(per_seed, mean, None, None, "")
+
+
+def compare_samples(larger: Mapping[int, NDArray[Any]], smaller: Mapping[int, NDArray[Any]]) -> Estimate:
+    """How far one figure lies above another, paired by seed and by sample.
+
+    The half width is √(t² s²/S + z² v/n): s² the variance of the S seeds' mean differences, v that of the samples' differences averaged
+    over the seeds. The first covers another seed, the second other test samples; a little of the second is in the first, too, so that the
+    interval is rather too wide. With one seed there is only the second.
+
+    Args:
+        larger: one number per sample, [n], by seed.
+        smaller: of the same samples; seeds that only one of the two has are left out.
+
+    Raises:
+        InputError: no seed in common, or other samples.
+
+    Example:
+        >>> import numpy as np
+        >>> compare_samples({0: np.ones(50)}, {0: np.arange(50) % 2}).verdict
+        'confirmed'
+    """
+    seeds = [seed for seed in larger if seed in smaller]
+    if not seeds or any(larger[s].shape != smaller[s].shape for s in seeds):
+        msg = f"figures of seeds {[*larger]} and {[*smaller]} cannot be compared: they need a seed in common, and the same samples"
+        raise InputError(msg)
+    differences = np.stack([larger[s].astype(np.float64) - smaller[s].astype(np.float64) for s in seeds])
+    means, of_sample = differences.mean(axis=1), differences.mean(axis=0)
+    of_seeds = mean_interval(means)
+    half = NORMAL_95 * standard_error(of_sample)
+    if of_seeds is not None:
+        half = math.hypot(half, of_seeds.high - float(means.mean()))
+    mean, per_seed = float(means.mean()), dict(zip(seeds, means.tolist(), strict=True))
+    return Estimate(per_seed, mean, mean - half, mean + half, "samples" if of_seeds is None else "seeds and samples")

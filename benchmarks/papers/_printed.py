@@ -1,0 +1,162 @@
+"""What a paper prints, as data: values and orderings, and the table that puts what was found beside them.
+
+`printed/<paper>.toml` has two lists; `PrintedValue` and `PrintedOrdering` say what their fields mean:
+
+    [[value]]
+    part = "lambda"
+    key = "lambda 0.95: accuracy"
+    printed = 0.9748
+    where = "Table 4.2"
+
+    [[ordering]]
+    part = "mnist"
+    says = "Firm is more accurate than Soft at threshold 0.6"
+    larger = "firm-p2: accuracy"
+    smaller = "soft-p2: accuracy"
+    where = "figure 7"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from benchmarks.papers._parts import HERE
+from edgeexit.report.table import Table
+from edgeexit.util import units
+from edgeexit.util.documents import parse_document
+from edgeexit.util.resources import read_toml
+
+Unit: TypeAlias = Literal["percent", "number", "seconds", "MAC"]
+
+
+@dataclass(frozen=True)
+class PrintedValue:
+    """A number of a table or of the text.
+
+    Attributes:
+        part: the part that finds it.
+        key: of the part's values or samples.
+        printed: the number.
+        unit: how it is written: `percent` of a share, `number`, `seconds`, `MAC`.
+        where: table, figure or section.
+        why: what explains a difference; ours, not the paper's.
+    """
+
+    part: str
+    key: str
+    printed: float
+    unit: Unit = "percent"
+    where: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class PrintedOrdering:
+    """A sentence of the paper that one figure is above another.
+
+    Attributes:
+        part: the part that finds the figures.
+        says: the sentence.
+        larger: key of the samples whose mean is said to be larger.
+        smaller: key of the others.
+        unit: of both figures.
+        where: table, figure or section.
+        why: what explains that it is otherwise; ours, not the paper's.
+    """
+
+    part: str
+    says: str
+    larger: str
+    smaller: str
+    unit: Unit = "percent"
+    where: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a paper prints."""
+
+    value: tuple[PrintedValue, ...] = ()
+    ordering: tuple[PrintedOrdering, ...] = field(default=())
+
+    def take_part(self, part: str) -> Printed:
+        """What belongs to one part."""
+        return Printed(
+            tuple(v for v in self.value if v.part == part), tuple(o for o in self.ordering if o.part == part)
+        )
+
+
+def load_printed(paper: str) -> Printed:
+    """The printed values of a paper.
+
+    Raises:
+        InputError: every fault of the file at once.
+    """
+    path = HERE / "printed" / f"{paper}.toml"
+    return parse_document(Printed, read_toml(path), str(path))
+
+
+_FORMATS: Mapping[Unit, Callable[[float], str]] = {
+    "percent": units.percent,
+    "number": lambda value: units.significant(value, 4),
+    "seconds": units.seconds,
+    "MAC": units.format_number,
+}
+
+
+def _format_difference(value: float, unit: Unit) -> str:
+    if unit == "percent":
+        return units.points(value)
+    return ("+" if value > 0 else "") + _FORMATS[unit](value)
+
+
+def _format_estimate(found: Mapping[str, Any], show: Callable[[float], str]) -> str:
+    """A mean, and below it its interval."""
+    if found["low"] is None:
+        return show(found["mean"])
+    return f"{show(found['mean'])} ({show(found['low'])} to {show(found['high'])})"
+
+
+def make_tables(printed: Printed, record: Mapping[str, Any]) -> list[Table]:
+    """The tables "printed | here | difference | why" of one part.
+
+    Args:
+        printed: what the paper prints of the part.
+        record: what the part recorded.
+    """
+    part, columns = record["part"], ("", "printed", "here", "difference", "why")
+    values = [row for v in printed.value if (row := _make_value_row(v, record["values"]))]
+    orderings = [row for o in printed.ordering if (row := _make_ordering_row(o, record["orderings"]))]
+    mark = "quick, not to be quoted" if record["quick"] else ""
+    note = "In brackets: 95 % intervals, of values over the seeds (of one seed: over the samples), of orderings paired by seed and sample."
+    tables = (
+        Table(f"{part}: printed values", columns, tuple(values), note, mark),
+        Table(f"{part}: orderings", columns, tuple(orderings), note, mark),
+    )
+    return [table for table in tables if table.rows]
+
+
+def _make_value_row(value: PrintedValue, found: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if value.key not in found:
+        return None
+    here = found[value.key]
+    difference = _format_difference(here["mean"] - value.printed, value.unit)
+    show = _FORMATS[value.unit]
+    return (_name_row(value.key, value.where), show(value.printed), _format_estimate(here, show), difference, value.why)
+
+
+def _make_ordering_row(ordering: PrintedOrdering, found: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    here = next((f for f in found if f["says"] == ordering.says), None)
+    if here is None:
+        return None
+    difference = _format_estimate(here, lambda value: _format_difference(value, ordering.unit))
+    if ordering.unit == "percent":
+        difference = difference.replace(" points", "") + " points"
+    return (ordering.where, ordering.says, here["verdict"], difference, ordering.why)
+
+
+def _name_row(key: str, where: str) -> str:
+    return f"{key} ({where})" if key and where else key or where

@@ -1,0 +1,99 @@
+"""The frame of the papers' experiments: intervals, orderings, the table beside the printed values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.papers._estimates import compare_samples, estimate_mean
+from benchmarks.papers._parts import list_papers, load_paper
+from benchmarks.papers._printed import Printed, PrintedOrdering, PrintedValue, load_printed, make_tables
+from edgeexit.errors import InputError
+
+
+def draw_differences(rng: np.random.Generator, seeds: int, spread: float) -> dict[int, np.ndarray]:
+    """Differences of 400 samples around 0.1: an effect of the seed, one of the sample, and noise."""
+    of_sample = rng.normal(0, 0.3, 400)
+    return {s: 0.1 + rng.normal(0, spread) + of_sample + rng.normal(0, 0.2, 400) for s in range(seeds)}
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (3, 0.02)])
+def test_paired_intervals_cover_the_truth(seeds: int, spread: float) -> None:
+    """At least as often as they promise; with one seed, where seeds do not matter."""
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(300):
+        drawn = draw_differences(rng, seeds, spread)
+        found = compare_samples(drawn, {s: np.zeros(400) for s in drawn})
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 0.1 <= found.high
+    assert covered >= 276
+
+
+def test_a_comparison_says_what_its_interval_covers() -> None:
+    """Another seed needs several seeds; and a difference on one side of zero decides."""
+    right, wrong = np.ones(100), np.arange(100) % 2
+    assert "samples" == compare_samples({0: right}, {0: wrong}).over
+    both = compare_samples({0: right, 1: right}, {0: wrong, 1: wrong})
+    assert ("seeds and samples", "confirmed", 0.5) == (both.over, both.verdict, both.mean)
+    assert "refuted" == compare_samples({0: wrong}, {0: right}).verdict
+    assert "undecided" == compare_samples({0: right}, {0: right}).verdict
+
+
+def test_figures_of_other_seeds_or_samples_are_not_compared() -> None:
+    """There is nothing to pair them by."""
+    with pytest.raises(InputError, match="a seed in common"):
+        compare_samples({0: np.ones(3)}, {1: np.ones(3)})
+    with pytest.raises(InputError, match="the same samples"):
+        compare_samples({0: np.ones(3)}, {0: np.ones(4)})
+
+
+def test_a_mean_has_the_interval_that_its_seeds_or_samples_allow() -> None:
+    """Student's over seeds, Wilson's over the samples of one, none of a single number."""
+    assert "seeds" == estimate_mean({0: 0.5, 1: 0.6}).over
+    assert "samples" == estimate_mean({0: 0.5}, 100).over
+    assert estimate_mean({0: 3.5}).low is None
+
+
+def test_what_is_found_stands_beside_what_is_printed() -> None:
+    """With the difference, the verdict, and what explains it; what was not found has no row."""
+    printed = Printed(
+        (PrintedValue("p", "accuracy", 0.97, where="table 1", why="shorter"), PrintedValue("p", "missing", 1.0)),
+        (PrintedOrdering("p", "a is above b", "a", "b", where="figure 2"),),
+    )
+    estimate = {"mean": 0.96, "low": 0.95, "high": 0.97, "over": "seeds"}
+    ordering = {
+        "says": "a is above b",
+        "verdict": "refuted",
+        "mean": -0.02,
+        "low": -0.03,
+        "high": -0.01,
+        "over": "seeds",
+    }
+    record = {"part": "p", "quick": False, "values": {"accuracy": estimate}, "orderings": [ordering]}
+
+    values, orderings = make_tables(printed, record)
+
+    assert (
+        ("accuracy (table 1)", "97.00 %", "96.00 % (95.00 % to 97.00 %)", "-1.00 points", "shorter"),
+    ) == values.rows
+    assert (("figure 2", "a is above b", "refuted", "-2.00 (-3.00 to -1.00) points", ""),) == orderings.rows
+
+
+@pytest.mark.parametrize("paper", list_papers())
+def test_printed_values_belong_to_a_part(paper: str) -> None:
+    """Every value and ordering names a part that there is, and no ordering stands twice in a part."""
+    pytest.importorskip("torch")
+    parts, printed = {part.name for part in load_paper(paper).parts}, load_printed(paper)
+    assert {row.part for row in printed.value} | {row.part for row in printed.ordering} <= parts
+    says = [(row.part, row.says) for row in printed.ordering]
+    assert len(says) == len({*says})
+
+
+def test_an_unknown_paper_or_part_is_one_message() -> None:
+    """With those there are."""
+    pytest.importorskip("torch")
+    with pytest.raises(InputError, match=r"no paper 'cascade-loses'\. Did you mean 'cascade-losses'"):
+        load_paper("cascade-loses")
+    with pytest.raises(InputError, match="no part 'mnst'"):
+        load_paper("cascade-losses").find_part("mnst")
