@@ -74,7 +74,7 @@ def cascade(classifiers: Iterable[nn.Module]) -> Cascade:
 
 
 class ResNetCascade(nn.Module):
-    """Residual networks of growing depth, and a stopping probability [b, 1] for each but the last.
+    """Residual networks of growing depth or width, and a stopping probability [b, 1] for each but the last.
 
     The stopping module reads the probabilities only (section 4.3: three fully connected layers of 64) and costs next to nothing.
 
@@ -82,7 +82,9 @@ class ResNetCascade(nn.Module):
         shape: of one sample.
         classes: number of classes.
         exits: False leaves only the deepest network.
-        depths: 6 n + 2 each, such as (8, 20, 32); a number below 8 is n itself.
+        depths: 6 n + 2 each, such as (8, 20, 32), or 6 n + 4 as wide networks count; a number below 8 is n itself.
+        filters: of the first group of blocks, one number for all networks or one for each; the second and third group have two and four
+            times as many. (16, 24, 32, 48, 64) with five depths of 40 is the paper's cascade for ImageNet at 32x32.
         block: `preactivation`, the paper's, of which all cost the same, so that a network's cost grows with its depth; or `basic`.
         policy: whether there are stopping modules.
         policy_hidden: their width.
@@ -95,17 +97,18 @@ class ResNetCascade(nn.Module):
         classes: int = 10,
         exits: bool = True,
         depths: Sequence[int] = (8, 20),
+        filters: int | Sequence[int] = 16,
         block: str = "preactivation",
         policy: bool = True,
         policy_hidden: int = 64,
     ) -> None:
         super().__init__()
         check_image("the cascade", shape)
-        counts = [_read_depth(depth) for depth in depths][0 if exits else -1 :]
+        sizes = _list_sizes(depths, filters)[0 if exits else -1 :]
         self.classifiers = nn.ModuleDict(
-            {f"resnet{6 * n + 2}": _build_resnet(n, block, shape, classes) for n in counts}
+            {name: _build_resnet(n, wide, block, shape, classes) for name, (n, wide) in sizes}
         )
-        self.policies = nn.ModuleList(_build_policy_network(classes, policy_hidden) for _ in counts[:-1] if policy)
+        self.policies = nn.ModuleList(_build_policy_network(classes, policy_hidden) for _ in sizes[:-1] if policy)
 
     def forward(self, x: Tensor) -> list[Pair]:
         """x: [b, *shape]."""
@@ -114,24 +117,38 @@ class ResNetCascade(nn.Module):
         return list(zip(logits, [*scores, *[None] * (len(logits) - len(scores))], strict=True))
 
 
+def _list_sizes(depths: Sequence[int], filters: int | Sequence[int]) -> list[tuple[str, tuple[int, int]]]:
+    """By name, blocks of each group and filters of the first one, network by network."""
+    wide = [filters] * len(depths) if isinstance(filters, int) else list(filters)
+    if len(wide) != len(depths) or min(wide, default=1) < 1:
+        msg = f"filters must be a number from 1 on, or one for each of the {len(depths)} depths, not {filters!r}"
+        raise InputError(msg)
+    sizes = [(_read_depth(depth), count) for depth, count in zip(depths, wide, strict=True)]
+    names = [f"resnet{6 * n + 2}" + (f"_{count}" if count != 16 else "") for n, count in sizes]
+    if len(set(names)) < len(names) or not names:
+        msg = f"the classifiers of a cascade must differ in depth or filters, not {', '.join(names) or 'be none'}"
+        raise InputError(msg)
+    return list(zip(names, sizes, strict=True))
+
+
 def _read_depth(depth: int) -> int:
     """Blocks of each group."""
     n, rest = (depth, 0) if depth < 8 else divmod(depth - 2, 6)
-    if n < 1 or rest:
+    if n < 1 or rest not in (0, 2):
         msg = f"there is no residual network of depth {depth}: depths are 6 n + 2, such as 8, 20, 32, 56, 110"
         raise InputError(msg)
     return n
 
 
-def _build_resnet(n: int, block: str, shape: Shape, classes: int) -> nn.Sequential:
+def _build_resnet(n: int, filters: int, block: str, shape: Shape, classes: int) -> nn.Sequential:
     if block not in (known := ("preactivation", "basic")):
         msg = f"block is {block!r}; one of {', '.join(known)} is needed.{did_you_mean(block, known)}"
         raise InputError(msg)
-    widths = (16, 32, 64)
+    widths = (filters, 2 * filters, 4 * filters)
     if block == "basic":
-        blocks: list[nn.Module] = [build_cifar_stem(shape[0], 16), *build_block_groups(n, widths)]
+        blocks: list[nn.Module] = [build_cifar_stem(shape[0], filters), *build_block_groups(n, widths)]
     else:
-        blocks = [build_cifar_stem(shape[0], 16, normalize=False), *build_equal_groups(n, widths)]
+        blocks = [build_cifar_stem(shape[0], filters, normalize=False), *build_equal_groups(n, widths)]
     features = follow_shapes("the cascade", blocks, shape)[-1]
     return nn.Sequential(*blocks, head("pool" if block == "basic" else "bnpool", features, classes))
 
@@ -149,6 +166,7 @@ def resnet_cascade(
     classes: int = 10,
     exits: bool = True,
     depths: Sequence[int] = (8, 20),
+    filters: int | Sequence[int] = 16,
     block: str = "preactivation",
     policy: bool = True,
     policy_hidden: int = 64,
@@ -159,6 +177,7 @@ def resnet_cascade(
         classes=classes,
         exits=exits,
         depths=depths,
+        filters=filters,
         block=block,
         policy=policy,
         policy_hidden=policy_hidden,

@@ -232,10 +232,14 @@ def test_naive_eenets_have_the_thesiss_parameters(depth: int, flops: tuple[float
 
 
 def test_classifiers_of_the_cascade_cost_what_table_1_prints() -> None:
-    """ResNet-8, -20, -32, in millions of multiply-accumulates: all blocks cost the same."""
-    costs = exit_costs(build("resnet-cascade", depths=(8, 20, 32)), zeros("resnet-cascade"))
+    """ResNet-8 to -110 for CIFAR, in millions of multiply-accumulates: all blocks cost the same. Wide ones for ImageNet at 32x32."""
+    printed = {(8, 20, 32, 56, 110): (14.86, 43.17, 71.48, 128.11, 255.51), (40, 40): (192.36, 85.64)}
+    for depths, macs in printed.items():
+        filters = 16 if depths[0] == 8 else (24, 16)
+        network = build("resnet-cascade", depths=depths, filters=filters, policy=False)
 
-    assert (14.86, 43.17, 71.48) == pytest.approx([n / 1e6 for n in costs.alone_macs], abs=0.01)
+        found = exit_costs(network, zeros("resnet-cascade")).alone_macs
+        assert macs == pytest.approx([n / 1e6 for n in found], abs=0.01)
     with_number = build("resnet-cascade", depths=(1, 3, 5)).state_dict()
     assert build("resnet-cascade", depths=(8, 20, 32)).state_dict().keys() == with_number.keys()
 
@@ -291,6 +295,20 @@ def test_a_network_of_another_depth_is_refused() -> None:
         build("eenet", depth=20, stem="imagenet")
     with pytest.raises(InputError, match="no residual network of depth 21: depths are 6 n"):
         build("resnet-cascade", depths=(8, 21))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depths": (8, 20), "filters": (4, 8, 16)}, "one for each of the 2 depths, not"),
+        ({"depths": (8, 8)}, "must differ in depth or filters, not resnet8, resnet8"),
+        ({"depths": ()}, "must differ in depth or filters, not be none"),
+    ],
+)
+def test_a_cascade_of_sizes_that_do_not_fit_together_is_refused(options: dict[str, Any], message: str) -> None:
+    """With what was given."""
+    with pytest.raises(InputError, match=message):
+        build("resnet-cascade", **options)
 
 
 @pytest.mark.parametrize("block", [Bottleneck, PreactivationBlock])
