@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeexit.adoption.result import AdoptionResult
+from edgeexit.analysis import NetworkAnalysis
 from edgeexit.bundle import Manifest
 from edgeexit.calibration import Calibration
 from edgeexit.conformance.report import ConformanceReport
@@ -160,6 +161,7 @@ class Version:
 
 DOCUMENTS: Mapping[str, type] = {
     "adoption/1": AdoptionResult,
+    "analysis/1": NetworkAnalysis,
     "bench/1": BenchResult,
     "bundle/1": Manifest,
     "bundle/2": Manifest,

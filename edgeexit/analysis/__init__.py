@@ -1,5 +1,7 @@
 """What a network with exits could do and where it goes wrong, computed from its replay table; NumPy only, no device needed.
 
+    analyse_bundle(runner, data)                 all of this for a compiled network: what `edgeexit analyse` prints
+    analyse_network(chosen_on, used_on)          the same from two tables
     compute_anytime_curve(table)                 accuracy of each exit against its cost
     compute_budgeted_curve(chosen_on, used_on)   accuracy against mean cost by the usual algorithm (MSDNet's), 40 points
     compute_searched_curve(chosen_on, used_on)   the same by edgeexit's own search
@@ -17,6 +19,7 @@ else multiply-accumulates; every result names its `unit`, "s" or "MAC", and `tab
 from __future__ import annotations
 
 from edgeexit.analysis.assignment import AssignedAccuracy, choose_exit_labels, compute_assigned_accuracy
+from edgeexit.analysis.bundles import analyse_bundle
 from edgeexit.analysis.confidence import ConfidenceRanks, compare_confidence
 from edgeexit.analysis.curves import (
     AccuracyCurve,
@@ -25,15 +28,20 @@ from edgeexit.analysis.curves import (
     compute_searched_curve,
 )
 from edgeexit.analysis.frequencies import compute_frequency_share
+from edgeexit.analysis.network import AnalysisNames, NetworkAnalysis, analyse_network
 from edgeexit.analysis.oracle import OracleBound, compute_oracle
 from edgeexit.analysis.overthinking import Overthinking, compute_overthinking
 
 __all__ = [
     "AccuracyCurve",
+    "AnalysisNames",
     "AssignedAccuracy",
     "ConfidenceRanks",
+    "NetworkAnalysis",
     "OracleBound",
     "Overthinking",
+    "analyse_bundle",
+    "analyse_network",
     "choose_exit_labels",
     "compare_confidence",
     "compute_anytime_curve",

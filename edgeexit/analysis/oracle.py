@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeexit.analysis.checks import require_correct
+from edgeexit.calibration.headroom import find_oracle_leaves
 from edgeexit.calibration.replay import Floats, ReplayTable
 
 
@@ -56,8 +57,7 @@ def compute_oracle(table: ReplayTable, *, skip_hopeless: bool = False) -> Oracle
     """
     correct = require_correct(table)
     solvable = correct.any(axis=1)
-    cheapest = np.where(correct, table.mean_cost, np.inf).argmin(axis=1)
-    leaves = np.where(solvable, cheapest, table.exits - 1)
+    leaves = find_oracle_leaves(table)
     run = leaves[solvable] if skip_hopeless else leaves
     rates = np.bincount(run, minlength=table.exits) / len(table)
     return OracleBound(float(rates @ table.mean_cost), float(solvable.mean()), rates, table.cost_unit)

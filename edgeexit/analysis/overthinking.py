@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeexit.analysis.checks import require_correct
+from edgeexit.calibration.headroom import find_overthinking
 from edgeexit.calibration.replay import Floats, ReplayTable
 
 
@@ -53,11 +54,9 @@ def compute_overthinking(table: ReplayTable) -> Overthinking:
         [[0.0, 0.25, 0.25], [0.25, 0.0, 0.25], [0.25, 0.25, 0.0]]
     """
     correct = require_correct(table)
-    earlier = np.logical_or.accumulate(correct, axis=1)[:, :-1]  # whether some exit up to here is right
-    later_wrong = ~correct[:, 1:]
     right, wrong = correct.astype(np.float64), (~correct).astype(np.float64)
     return Overthinking(
-        float((earlier & later_wrong).any(axis=1).mean()),
-        float((earlier[:, -1] & later_wrong[:, -1]).mean()),
+        float(find_overthinking(correct).mean()),
+        float((correct.any(axis=1) & ~correct[:, -1]).mean()),
         right.T @ wrong / len(table),
     )

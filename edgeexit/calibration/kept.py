@@ -13,6 +13,7 @@ from edgeexit.bundle.archive import SCHEMA as ARCHIVE
 from edgeexit.bundle.archive import Archive, ArchiveInfo
 from edgeexit.calibration.aside import write_aside
 from edgeexit.calibration.decision import NOISY
+from edgeexit.calibration.headroom import compute_headroom
 from edgeexit.calibration.judge import NOISE_FACTOR, check_predicted_bounds, judge_prediction
 from edgeexit.calibration.margins import TimingErrors, tighten_target
 from edgeexit.calibration.online.controller import STEP, ControlLaw, Controller, find_start
@@ -103,6 +104,7 @@ def retune(
         verdicts=find_remarks(table, policy),
         chosen_for=str(wanted),
         verdict=verdict,
+        headroom=compute_headroom(table, table.leaves_at(policy.thresholds)),
     )
     if not dry_run:
         keep(runner, result, table, save_as=save_as, progress=progress)

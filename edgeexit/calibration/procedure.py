@@ -18,6 +18,7 @@ import numpy as np
 import edgeexit
 from edgeexit.bundle.calibration_document import SCHEMA
 from edgeexit.calibration.data_parts import CalibrationData, CalibrationPlan, split_data
+from edgeexit.calibration.headroom import compute_headroom
 from edgeexit.calibration.judge import (
     check_predicted_bounds,
     compute_accuracy_interval,
@@ -295,6 +296,7 @@ def _collect_setting(runner: Runner, plan: CalibrationPlan, split: CalibrationDa
         "curve": make_curve(front(table)),
         "parts": split.parts,
         "findings": split.findings,
+        "headroom": compute_headroom(table, table.leaves_at(policy.thresholds)),
     }
 
 

@@ -21,6 +21,7 @@ from edgeexit.calibration.decision import (
     UNDECIDED,
     CalibrationVerdict,
 )
+from edgeexit.calibration.headroom import Headroom
 from edgeexit.calibration.outcome import Outcome
 from edgeexit.calibration.plausibility import Finding
 from edgeexit.calibration.records import make_calibration_records
@@ -187,6 +188,8 @@ class Calibration(Summarised):
         chosen_for: the target as it was tightened for the choice, so that noise and chance leave the target itself met; or loosened, where
             nothing keeps the target by the measured times and noise may hide what does.
         verdict: what it all says of the bounds, of the prediction and of the machine.
+        headroom: what a perfect exit rule would bring on the choose part, and how much of it the policy gets; None without labels and in
+            documents of earlier versions.
 
     Example:
         >>> import edgeexit
@@ -233,6 +236,7 @@ class Calibration(Summarised):
     findings: tuple[Finding, ...] = ()
     chosen_for: str = ""
     verdict: CalibrationVerdict = _NOTHING
+    headroom: Headroom | None = None
 
     def _summary(self) -> Summary:
         return format_calibration_summary(self)

@@ -17,4 +17,6 @@ def print_calibration(result: Calibration) -> None:
         state, _, rest = sentence.partition(": ")
         print_verdict(f"{what} {state}", rest)
     print_list(result.verdict.advice)
+    if result.headroom is not None:
+        print_text(result.headroom.describe())
     print_text(f"{units.ratio(result.speedup)} the speed of the backbone; {result.verdict.summary()}")

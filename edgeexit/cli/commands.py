@@ -14,6 +14,7 @@ COMMANDS: tuple[str, ...] = (
     "run",
     "bench",
     "compare",
+    "analyse",
     "report",
     "sign",
     "devices",

@@ -47,6 +47,9 @@ class SharedOption:
 OPTIONS: dict[str, SharedOption] = {
     "--data": SharedOption(DATA, "DATA", choices.NAMED_SETS),
     "--limit": SharedOption(DATA, "N"),
+    "--choose-on": SharedOption(DATA, "DATA", choices.NAMED_SETS),
+    "analyse --seed": SharedOption(DATA, "N"),
+    "analyse --html": SharedOption(OUTPUT, "PAGE"),
     "--preprocess": SharedOption(DATA, "FILE"),
     "--classes": SharedOption(DATA, "FILE"),
     "--target": SharedOption(TARGET, "BOUNDS"),

@@ -103,10 +103,16 @@ def _render_calibration(name: str, calibration: Calibration, *, several: bool) -
         f"{render_heading(2 if several else 1, title, render_pill(verdict))}"
         f'<p class="sub">{escape("" if several else f"{name} · ")}{escape(calibration.criterion)} · '
         f"{escape(_format_setting(calibration))}</p>{'' if several else CONTENTS}{render_cards(shown)}"
-        f"{_list_statements(calibration)}{render_box('What to do', calibration.verdict.advice, 'notes')}"
+        f"{_list_statements(calibration)}{render_box('What to do', calibration.verdict.advice, 'notes')}{_render_headroom(calibration)}"
         f"{_render_doubts(calibration.validity, calibration.reasons)}{render_box('Remarks', remarks, 'notes')}"
         f"{render_figures(plot_calibration(calibration))}{''.join(map(render_table, make_calibration_tables(calibration)))}"
     )
+
+
+def _render_headroom(calibration: Calibration) -> str:
+    """What a perfect exit rule would gain, and how much of it the policy gets; nothing where it is not known."""
+    found = calibration.headroom
+    return "" if found is None else f'<p class="note">{escape(found.describe())}</p>'
 
 
 def _list_statements(calibration: Calibration) -> str:

@@ -9,10 +9,13 @@ import pytest
 
 import edgeexit
 from edgeexit import analysis, leaving
-from edgeexit.analysis import assignment, confidence, curves, frequencies, oracle, overthinking
+from edgeexit.analysis import assignment, confidence, curves, frequencies, network, oracle, overthinking
+from edgeexit.calibration import headroom
+
+MODULES = [assignment, confidence, curves, frequencies, headroom, network, oracle, overthinking, leaving]
 
 
-@pytest.mark.parametrize("module", [assignment, confidence, curves, frequencies, oracle, overthinking, leaving])
+@pytest.mark.parametrize("module", MODULES)
 def test_examples_print_what_they_say(module: ModuleType) -> None:
     """Each docstring's, in its own module."""
     found = doctest.testmod(module)

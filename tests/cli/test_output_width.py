@@ -41,6 +41,7 @@ def data(tmp_path: Path) -> Path:
     [
         ("inspect", "BUNDLE"),
         ("run", "BUNDLE", "--data", "DATA", "--thresholds", "1.2,1.2"),
+        ("analyse", "BUNDLE", "--data", "DATA"),
         ("compile", "MODEL", "-o", "OUT", "--seconds", "0"),
         ("calibrations", "list", "BUNDLE"),
         ("devices",),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgeexit.calibration import Calibration, Front, Policy
 from edgeexit.calibration.decision import CalibrationVerdict
+from edgeexit.calibration.headroom import compute_headroom
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.result import BoundCheck, DataParts, PolicyPerformance, make_curve, make_exit_rows
 from edgeexit.calibration.solver.cross_validation import PolicyChoice
@@ -129,6 +130,7 @@ def made_calibration(exits: int, seed: int = 0, *, points: int | None = None) ->
         ),
         met=True, validity="suspect", reasons=REASONS, state={}, energy_reason=None, verdicts=(), curve=curve[:points],
         verdict=CalibrationVerdict("met", "confirmed", 0.01, "quiet", 0.02),
+        headroom=compute_headroom(table, table.leaves_at(policy.thresholds)),
         parts=DataParts(SAMPLES, 0, 100, 0, "a" * 64, None, "b" * 64, "made:calibration", "c" * 64),
     )  # fmt: skip
 
