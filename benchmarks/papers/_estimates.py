@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,8 @@ class Estimate:
         return "confirmed" if self.low > 0 else "refuted"
 
 
-def estimate_mean(per_seed: Mapping[int, float], samples: int | None = None) -> Estimate:
-    """The mean over seeds with its interval by Student's t; of one seed, and a share of so many samples, Wilson's.
+def estimate_mean(per_seed: Mapping[int, float]) -> Estimate:
+    """The mean over seeds with its interval by Student's t; of one seed without an interval.
 
     Example:
         >>> found = estimate_mean({0: 0.97, 1: 0.98, 2: 0.99})
@@ -57,10 +57,26 @@ def estimate_mean(per_seed: Mapping[int, float], samples: int | None = None) -> 
     interval = mean_interval(values)
     if interval is not None:
         return Estimate(per_seed, mean, interval.low, interval.high, "seeds")
-    if samples and 0 <= mean <= 1:
-        wilson = share_interval(mean, samples)
-        return Estimate(per_seed, mean, wilson.low, wilson.high, "samples")
     return Estimate(per_seed, mean, None, None, "")
+
+
+def estimate_samples(by_seed: Mapping[int, NDArray[Any]]) -> Estimate:
+    """The mean of one number per sample, [n]: over seeds as `estimate_mean`; of one seed over its samples, Wilson's where they are flags.
+
+    Example:
+        >>> found = estimate_samples({0: np.array([0.2, 0.2, 1.0, 1.0])})
+        >>> f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}] over {found.over}"
+        '0.60 [0.15, 1.05] over samples'
+    """
+    of_seeds = estimate_mean({seed: float(np.mean(values)) for seed, values in by_seed.items()})
+    if of_seeds.low is not None:
+        return of_seeds
+    values = next(iter(by_seed.values()))
+    if values.dtype == np.bool_:
+        wilson = share_interval(of_seeds.mean, len(values))
+        return replace(of_seeds, low=wilson.low, high=wilson.high, over="samples")
+    half = NORMAL_95 * standard_error(values.astype(np.float64))
+    return replace(of_seeds, low=of_seeds.mean - half, high=of_seeds.mean + half, over="samples")
 
 
 def compare_samples(larger: Mapping[int, NDArray[Any]], smaller: Mapping[int, NDArray[Any]]) -> Estimate:

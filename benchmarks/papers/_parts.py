@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.papers._training import Runs, Variant
@@ -129,8 +128,3 @@ def load_paper(name: str) -> Paper:
         raise InputError(msg)
     paper: Paper = importlib.import_module(f"benchmarks.papers.{name.replace('-', '_')}").PAPER
     return paper
-
-
-def average_samples(samples: SamplesBySeed) -> dict[int, float]:
-    """The mean over the samples for each seed."""
-    return {seed: float(np.mean(values)) for seed, values in samples.items()}

@@ -12,8 +12,8 @@ from typing import Any
 
 import edgeexit
 from benchmarks.common import HERE, save_pictures
-from benchmarks.papers._estimates import Estimate, compare_samples, estimate_mean
-from benchmarks.papers._parts import Findings, Request, average_samples
+from benchmarks.papers._estimates import Estimate, compare_samples, estimate_mean, estimate_samples
+from benchmarks.papers._parts import Findings, Request
 from benchmarks.papers._printed import Printed
 from benchmarks.papers._training import Runs
 from edgeexit.hardware import find_device_key, read_device_facts
@@ -57,11 +57,7 @@ def describe_command(paper: str, part: str, request: Request) -> str:
 
 def estimate_values(found: Findings) -> dict[str, Estimate]:
     """Every value with its interval, those of samples first."""
-    of_samples = {
-        key: estimate_mean(average_samples(by_seed), len(next(iter(by_seed.values()))))
-        for key, by_seed in found.samples.items()
-        if by_seed
-    }
+    of_samples = {key: estimate_samples(by_seed) for key, by_seed in found.samples.items() if by_seed}
     return of_samples | {key: estimate_mean(by_seed) for key, by_seed in found.values.items() if by_seed}
 
 

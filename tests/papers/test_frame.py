@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.papers._estimates import compare_samples, estimate_mean
+from benchmarks.papers._estimates import compare_samples, estimate_mean, estimate_samples
 from benchmarks.papers._parts import list_papers, load_paper
 from benchmarks.papers._printed import Printed, PrintedOrdering, PrintedValue, load_printed, make_tables
 from edgeexit.errors import InputError
@@ -51,8 +51,13 @@ def test_figures_of_other_seeds_or_samples_are_not_compared() -> None:
 def test_a_mean_has_the_interval_that_its_seeds_or_samples_allow() -> None:
     """Student's over seeds, Wilson's over the samples of one, none of a single number."""
     assert "seeds" == estimate_mean({0: 0.5, 1: 0.6}).over
-    assert "samples" == estimate_mean({0: 0.5}, 100).over
     assert estimate_mean({0: 3.5}).low is None
+    assert "seeds" == estimate_samples({0: np.ones(9), 1: np.zeros(9)}).over
+    shares, costs = estimate_samples({0: np.ones(100, bool)}), estimate_samples({0: np.full(100, 0.3)})
+    assert ("samples", "samples") == (shares.over, costs.over)
+    assert shares.low is not None
+    assert shares.low < 1
+    assert (costs.low, costs.high) == pytest.approx((0.3, 0.3))
 
 
 def test_what_is_found_stands_beside_what_is_printed() -> None:

@@ -1,0 +1,238 @@
+"""Is a learned confidence worth its loss? The same trained exits under three criteria, at equal cost (not in the thesis).
+
+Thresholds are searched on the calibration part for each criterion and budget, and judged on the test part. Cost is counted
+(multiply-accumulates) or measured: then each criterion's own program is timed, since a softmax costs time that a learned score does not.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.common import make_noise, open_plain, time_variants
+from benchmarks.experiments._runs import open_network
+from benchmarks.papers._eenet import THRESHOLD
+from benchmarks.papers._estimates import Estimate, compare_samples
+from benchmarks.papers._parts import Findings, Request
+from benchmarks.papers._training import Run, Runs
+from edgeexit.analysis import compute_anytime_curve, compute_searched_curve
+from edgeexit.calibration import ReplayTable
+from edgeexit.exporter import export
+from edgeexit.report.plot.figure import BACKBONE, GATE, POLICY, Axis, Figure, Line, Points
+from edgeexit.training.metrics import RecordedExits
+from edgeexit.util import units
+
+CRITERIA = ("learned", "max_softmax", "entropy")
+_TONES = dict(zip(CRITERIA, (POLICY, GATE, BACKBONE), strict=True))
+
+BUDGETS = (0.5, 0.6, 0.7, 0.8, 0.9)
+"""Mean costs as shares of leaving at the last exit; those below the first exit's are left out."""
+
+Costs = Mapping[str, Sequence[float]]
+"""What leaving at each exit costs under each criterion, [N], in one unit."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One trained network under every criterion.
+
+    Attributes:
+        budgets: mean costs at which they are compared, in `unit`, and last that of the thesis's threshold.
+        full: what leaving at the last exit costs.
+        right: which test samples are answered rightly, bool [n], by criterion and budget.
+        mean: what the test samples cost in the mean, by criterion and budget.
+        at_half: mean cost and accuracy of the learned confidence at the thesis's threshold.
+        anytime: cost and accuracy of each exit by itself.
+        unit: "s" or "MAC".
+    """
+
+    budgets: tuple[float, ...]
+    full: float
+    right: Mapping[str, Sequence[NDArray[np.bool_]]]
+    mean: Mapping[str, Sequence[float]]
+    at_half: tuple[float, float]
+    anytime: tuple[NDArray[np.float64], NDArray[np.float64]]
+    unit: str
+
+
+def compare_criteria(chosen_on: RecordedExits, used_on: RecordedExits, costs: Costs, *, timed: bool) -> Compared:
+    """Search thresholds for every criterion and budget on one part and judge them on the other.
+
+    Args:
+        chosen_on: the calibration part.
+        used_on: the test part.
+        costs: of the exits, in seconds where `timed`, else in multiply-accumulates.
+        timed: whether the costs are seconds.
+    """
+    chosen, used = ({c: _make_table(part, c, costs[c], timed) for c in CRITERIA} for part in (chosen_on, used_on))
+    half = [THRESHOLD] * (used["learned"].exits - 1)
+    full, first = used["learned"].mean_cost[-1], max(table.mean_cost[0] for table in used.values())
+    asked = (*(b * full for b in BUDGETS if b * full >= first), _find_mean(chosen["learned"], half))
+    budgets = tuple(float(max(b, first)) for b in asked)
+    right, mean = {}, {}
+    for name in CRITERIA:
+        curve = compute_searched_curve(chosen[name], used[name], budgets=budgets)
+        assert curve.thresholds is not None
+        right[name] = [_judge(used[name], thresholds) for thresholds in curve.thresholds]
+        mean[name] = curve.cost.tolist()
+    anytime = compute_anytime_curve(used["learned"])
+    at_half = _find_mean(used["learned"], half), float(_judge(used["learned"], half).mean())
+    return Compared(
+        budgets, float(full), right, mean, at_half, (anytime.cost, anytime.accuracy), used["learned"].cost_unit
+    )
+
+
+def _make_table(recorded: RecordedExits, criterion: str, costs: Sequence[float], timed: bool) -> ReplayTable:
+    if not timed:
+        return recorded.make_table(criterion, costs)
+    return recorded.make_table(criterion, range(1, len(costs) + 1)).with_costs([[cost] for cost in costs])
+
+
+def _find_mean(table: ReplayTable, thresholds: Sequence[float]) -> float:
+    return float(np.asarray(table.mean_cost)[table.leaves_at(thresholds)].mean())
+
+
+def _judge(table: ReplayTable, thresholds: Any) -> NDArray[np.bool_]:
+    assert table.correct is not None
+    leaves = table.leaves_at(thresholds)
+    return table.correct[np.arange(len(leaves)), leaves]
+
+
+# ---------------------------------------------------------------- costs
+
+
+def count_costs(run: Run) -> Costs:
+    """Multiply-accumulates of leaving at each exit, the same under every criterion."""
+    return dict.fromkeys(CRITERIA, run.list_macs())
+
+
+def measure_costs(run: Run, plain: Run | None, *, brief: bool) -> tuple[Costs, dict[str, Any]]:
+    """Typical seconds of leaving at each exit under each criterion, all timed interleaved; and what the record has of it.
+
+    Args:
+        run: the network with exits.
+        plain: the same architecture without exits, timed beside it.
+        brief: for tests: a moment instead of twenty seconds.
+    """
+    shape = run.load_part("test").shape
+    example = torch.zeros(1, *shape)
+    with tempfile.TemporaryDirectory() as scratch:
+        runners = {c: open_network(run.load_network(), example, Path(scratch) / c, c) for c in CRITERIA}
+        variants: dict[str, Any] = {
+            f"{c} {k}": partial(runner.forced, exit=k)
+            for c, runner in runners.items()
+            for k in range(1, runner.exits + 1)
+        }
+        if plain is not None:
+            export(plain.load_network(), example, Path(scratch) / "plain.onnx")
+            variants["plain"] = open_plain(runners["learned"], Path(scratch) / "plain.onnx")
+        seconds, repeats = (0.3, 1) if brief else (4.0, 5)
+        timed = time_variants(variants, make_noise(shape), seconds=seconds, repeats=repeats, trace=256)
+        typical = {name: one.latency.typical_s for name, one in timed.items()}
+        costs = {c: [typical[f"{c} {k}"] for k in range(1, r.exits + 1)] for c, r in runners.items()}
+        for runner in runners.values():
+            runner.close()
+    reference = typical.get("plain", costs["learned"][-1])
+    shares = {c: [s / reference for s in seconds_] for c, seconds_ in costs.items()}
+    return costs, {"seconds": typical, "shares_of_plain": shares}
+
+
+# ---------------------------------------------------------------- findings
+
+
+def examine_criteria(request: Request, runs: Runs, *, timed: bool) -> Findings:
+    """Every network under the three criteria, at equal multiply-accumulates or at equal measured time."""
+    samples: dict[str, dict[int, NDArray[np.bool_]]] = {}
+    details: dict[str, Any] = {}
+    notes, pictures = [], []
+    networks = {name: by_seed for name, by_seed in runs.items() if not name.endswith("plain")}
+    for name, by_seed in networks.items():
+        plain = runs.get(f"{name.split('-')[0]}-plain", {})
+        found: dict[int, Compared] = {}
+        for seed, run in by_seed.items():
+            costs, about = measure_costs(run, plain.get(seed), brief=request.quick) if timed else (count_costs(run), {})
+            found[seed] = compare_criteria(
+                run.record_exits("calibration"), run.record_exits("test"), costs, timed=timed
+            )
+            details[f"{name}-{seed}"] = {**about, **_describe(found[seed])}
+        samples |= _collect(name, found)
+        notes += [f"{name}: {sentence}" for sentence in _compare(found)]
+        pictures.append(draw_criteria(name, next(iter(found.values())), timed=timed))
+    return Findings(samples=samples, details=details, notes=notes, pictures=pictures)
+
+
+def _name_budget(k: int, compared: Compared) -> str:
+    """As a share of the last exit's cost."""
+    if k + 1 == len(compared.budgets):
+        return "the mean cost of threshold 0.5"
+    return f"{units.percent(compared.budgets[k] / compared.full, 0)} of the last exit's cost"
+
+
+def _collect(name: str, found: Mapping[int, Compared]) -> dict[str, dict[int, NDArray[np.bool_]]]:
+    first = next(iter(found.values()))
+    return {
+        f"{name}: {criterion} at {_name_budget(k, first)}": {s: c.right[criterion][k] for s, c in found.items()}
+        for criterion in CRITERIA
+        for k in range(len(first.budgets))
+    }
+
+
+def _compare(found: Mapping[int, Compared]) -> list[str]:
+    """How far the learned confidence lies above each other criterion at each budget, paired by sample and seed."""
+    first = next(iter(found.values()))
+    return [
+        f"learned against {other} at {_name_budget(k, first)}: {_format(difference)}"
+        for other in CRITERIA[1:]
+        for k in range(len(first.budgets))
+        for difference in [
+            compare_samples(
+                {s: c.right["learned"][k] for s, c in found.items()}, {s: c.right[other][k] for s, c in found.items()}
+            )
+        ]
+    ]
+
+
+def _format(difference: Estimate) -> str:
+    low, high = (units.points(value or 0.0) for value in (difference.low, difference.high))
+    return f"{units.points(difference.mean)} ({low} to {high} over {difference.over})."
+
+
+def _describe(compared: Compared) -> dict[str, Any]:
+    return {
+        "unit": compared.unit,
+        "budgets": compared.budgets,
+        "mean_cost": compared.mean,
+        "accuracy": {c: [float(r.mean()) for r in right] for c, right in compared.right.items()},
+        "threshold_0.5": {"mean_cost": compared.at_half[0], "accuracy": compared.at_half[1]},
+        "each_exit": {"cost": compared.anytime[0].tolist(), "accuracy": compared.anytime[1].tolist()},
+    }
+
+
+def draw_criteria(name: str, compared: Compared, *, timed: bool) -> Figure:
+    """Accuracy against mean cost under each criterion, the thesis's threshold and each exit by itself."""
+    label, scale = ("mean latency, µs", 1e-6) if timed else ("mean multiply-accumulates, k", 1e3)
+    marks: list[Line | Points] = []
+    for criterion in CRITERIA:
+        order = np.argsort(compared.mean[criterion])
+        accuracy = np.array([float(right.mean()) for right in compared.right[criterion]])
+        marks.append(
+            Line(np.asarray(compared.mean[criterion])[order], accuracy[order], _TONES[criterion], criterion, thick=True)
+        )
+    cost, right = compared.at_half
+    marks.append(Points(np.array([cost]), np.array([right]), POLICY, "", "T = 0.5", large=True))
+    return Figure(
+        f"eenet-criteria-{name}{'-latency' if timed else ''}",
+        f"{name}: three criteria on the same exits",
+        "Test part; thresholds searched on the calibration part at each budget. The large point is the thesis's threshold.",
+        Axis(label, scale=scale),
+        Axis("accuracy, %", scale=0.01),
+        tuple(marks),
+    )

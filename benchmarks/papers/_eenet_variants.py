@@ -1,0 +1,113 @@
+"""The networks that EENet's parts train: the recipes `eenet8-mnist` and `eenet20-cifar10` with one thing changed each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from benchmarks.papers._parts import Request
+from benchmarks.papers._training import Variant
+from edgeexit.training import TrainingRecipe, load_recipe
+
+LOSSES: Mapping[str, Mapping[str, object]] = {
+    "mc": {"trade_off": 0.0},
+    "cost": {"accuracy": 0.0},
+    "v1": {},
+    "v2": {},
+}
+"""Options of the four losses of Table 4.1 over those of the recipe."""
+
+TRADE_OFFS = (0.5, 0.7, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.3, 1.5)
+"""λ of Table 4.2."""
+
+COSTS: Mapping[str, Mapping[str, object]] = {
+    "parameters": {},
+    "macs": {"costs": "macs"},
+    "latency": {"costs": "latency"},
+}
+"""What an exit costs in the loss; the recipe has the thesis's shares of parameters."""
+
+PLACEMENTS = {"quadratic": 3, "fine": 3, "pareto": 2, "golden": 3, "linear": 2}
+"""Early exits of EENet-20 by placement, Table 4.8."""
+
+HEADS = ("fc", "pool", "bnpool")
+"""The exit blocks of Table 4.3; `fc` is the one that the thesis calls plain."""
+
+
+def list_loss_variants(request: Request) -> dict[str, Variant]:
+    """EENet-8 of two filters with each loss, and ResNet-8."""
+    base = _load("eenet8-mnist", request)
+    found = {"eenet8-plain": Variant(_keep_plain(base))}
+    for name, options in LOSSES.items():
+        loss = "eenet-v1" if name == "v1" else "eenet-v2"
+        found[f"eenet8-{name}"] = Variant(_with_options(base, loss, options))
+    return found
+
+
+def list_trade_off_variants(request: Request) -> dict[str, Variant]:
+    """EENet-8 of four filters with each λ, as long as the thesis trains it."""
+    return _list_trade_offs(request, "eenet8-wide", "wide")
+
+
+def list_quick_trade_off_variants(request: Request) -> dict[str, Variant]:
+    """The same by the recipe's preset `quick`, for which there is time with several seeds."""
+    return _list_trade_offs(request, "eenet8-wide-quick", "wide,quick")
+
+
+def _list_trade_offs(request: Request, name: str, preset: str) -> dict[str, Variant]:
+    base = _load("eenet8-mnist", request, preset)
+    chosen = TRADE_OFFS[::4] if request.quick else TRADE_OFFS
+    return {f"{name}-{value:.2f}": Variant(_with_options(base, "eenet-v2", {"trade_off": value})) for value in chosen}
+
+
+def list_cost_variants(request: Request) -> dict[str, Variant]:
+    """EENet-8 of two filters with the thesis's costs, multiply-accumulates and measured latency, by the preset `quick`."""
+    base = _load("eenet8-mnist", request, "quick")
+    return {
+        f"eenet8-quick-{name}": Variant(_with_options(base, "eenet-v2", options)) for name, options in COSTS.items()
+    }
+
+
+def list_placement_variants(request: Request) -> dict[str, Variant]:
+    """EENet-20 with exits by each rule, and ResNet-20."""
+    base = _load("eenet20-cifar10", request, "quick")
+    chosen = {name: PLACEMENTS[name] for name in (("fine",) if request.quick else PLACEMENTS)}
+    found = {"eenet20-plain": Variant(_keep_plain(base))}
+    for rule, count in chosen.items():
+        placed = replace(base, options={**base.options, "after": rule, "count": count})
+        found[f"eenet20-{rule}"] = Variant(placed.without_phase("plain"))
+    return found
+
+
+def list_head_variants(request: Request) -> dict[str, Variant]:
+    """EENet-20 with quadratically placed exits of each type."""
+    base = _load("eenet20-cifar10", request, "quick").without_phase("plain")
+    found = {}
+    for kind in HEADS:
+        name = "eenet20-quadratic" if kind == "pool" else f"eenet20-quadratic-{kind}"
+        found[name] = Variant(replace(base, options={**base.options, "head": kind}))
+    return found
+
+
+def list_criteria_variants(request: Request) -> dict[str, Variant]:
+    """Trained by other parts: networks whose exits are compared under several criteria, and the same without exits."""
+    losses, placements = list_loss_variants(request), list_placement_variants(request)
+    rules = ("fine",) if request.quick else ("quadratic", "fine", "golden")
+    chosen = {name: losses[name] for name in ("eenet8-plain", "eenet8-v2")}
+    return chosen | {name: placements[name] for name in ("eenet20-plain", *(f"eenet20-{rule}" for rule in rules))}
+
+
+def _load(recipe: str, request: Request, preset: str | None = None) -> TrainingRecipe:
+    """The recipe; in the short version two epochs of the digits that edgeexit ships."""
+    loaded = load_recipe(recipe, preset=preset)
+    return replace(loaded.with_epochs(2), data="digits") if request.quick else loaded
+
+
+def _keep_plain(recipe: TrainingRecipe) -> TrainingRecipe:
+    """Only the network without exits, as what the run is about."""
+    return recipe.without_phase("joint").with_phase("plain", role="model")
+
+
+def _with_options(recipe: TrainingRecipe, loss: str, options: Mapping[str, object]) -> TrainingRecipe:
+    old = recipe.phases["joint"].options
+    return recipe.without_phase("plain").with_phase("joint", loss=loss, options={**old, **options})

@@ -1,0 +1,96 @@
+"""The experiments of EENet: what they conclude from networks, and their short versions."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+from benchmarks.papers import eenet
+from benchmarks.papers._eenet_criteria import CRITERIA, compare_criteria
+from benchmarks.papers._parts import Request
+from benchmarks.papers._printed import load_printed
+from edgeexit.training.metrics import RecordedExits
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def record_synthetic(seed: int, n: int = 400) -> RecordedExits:
+    """Three exits over ten classes, each surer and righter than the one before; a confidence that knows whether its exit is right."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 10, n)
+    logits = rng.normal(size=(n, 3, 10)).astype(np.float32)
+    logits[np.arange(n), :, labels] += np.array([1.0, 2.0, 3.0], np.float32)
+    right = logits[:, :2].argmax(-1) == labels[:, None]
+    scores = np.where(right, 0.9, 0.1) + rng.normal(0, 0.02, (n, 2))
+    return RecordedExits(logits, scores.astype(np.float32), labels)
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_a_confidence_that_knows_beats_softmax_at_equal_cost(timed: bool) -> None:
+    """By searched thresholds, for costs in operations and in seconds; and no mean is far above its budget."""
+    costs = dict.fromkeys(CRITERIA, [1e-6, 2e-6, 3e-6] if timed else [10, 20, 30])
+
+    found = compare_criteria(record_synthetic(0), record_synthetic(1), costs, timed=timed)
+
+    assert ("s" if timed else "MAC") == found.unit
+    accuracy = {name: [float(r.mean()) for r in right] for name, right in found.right.items()}
+    assert all(a >= b for a, b in zip(accuracy["learned"], accuracy["max_softmax"], strict=True))
+    for mean in found.mean.values():
+        assert all(m <= 1.1 * budget for m, budget in zip(mean, found.budgets, strict=True))
+
+
+def test_every_part_finds_what_is_printed_of_it(tmp_path: Path) -> None:
+    """Each printed value and ordering is of a network that its part trains."""
+    printed = load_printed("eenet")
+    for part in eenet.PAPER.parts:
+        trained = {*part.variants(Request(tmp_path, (0,)))}
+        own = printed.take_part(part.name)
+        keys = [*(v.key for v in own.value), *(k for o in own.ordering for k in (o.larger, o.smaller))]
+        for key in keys:
+            name = key.split(":")[0]
+            expected = "eenet20-quadratic" if key.startswith("pool:") else name
+            assert any(network.endswith(expected) for network in trained), key
+
+
+def run_part(part: str, out: Path) -> dict[str, Any]:
+    """The record of a part's short version."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.papers",
+        "eenet",
+        part,
+        "-o",
+        str(out),
+        "--quick",
+        "--seeds",
+        "0",
+        "--resume",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr
+    return dict(json.loads((out / f"eenet-{part}.json").read_text(encoding="utf-8")))
+
+
+@pytest.mark.slow
+def test_losses_are_compared_on_the_digits(tmp_path: Path) -> None:
+    """Exit rates add up, costs follow from them, and a network whose exits have collapsed is named."""
+    found = run_part("losses", tmp_path)
+
+    for name in ("mc", "cost", "v1", "v2"):
+        rates = [found["values"][f"{name}: exit {k}"]["mean"] for k in (1, 2, 3)]
+        assert 1 == pytest.approx(sum(rates))
+        cost = found["values"][f"{name}: cost"]["mean"]
+        assert cost == pytest.approx(np.dot(rates, [0.08, 0.26, 1.0]))
+        if max(rates) >= 0.99:
+            assert any(note.startswith(f"{name}, seed 0: exits have collapsed") for note in found["notes"])
+    assert ["eenet-epochs-v2", "eenet-digits-v2"] == found["pictures"]
