@@ -14,6 +14,7 @@ from edgeexit.data.dataset import Dataset, make_dataset
 from edgeexit.data.digits import load_digits_set
 from edgeexit.data.download import SetFile, fetch, find_data_folder
 from edgeexit.data.images import open_pictures
+from edgeexit.data.maxmin_mnist import load_maxmin_mnist
 from edgeexit.data.model import ModelInfo
 from edgeexit.data.noisy_mnist import load_noisy_mnist
 from edgeexit.data.npz import read_npy, read_npz
@@ -29,6 +30,7 @@ SETS: dict[str, Loader] = {
     "digits": load_digits_set,
     "mnist": mnist.load_mnist,
     "noisy-mnist": load_noisy_mnist,
+    "maxmin-mnist": load_maxmin_mnist,
     "cifar10": cifar10.load_cifar10,
 }
 """Every named set. A new one is a loader and a line here."""
@@ -36,6 +38,7 @@ SETS: dict[str, Loader] = {
 DOWNLOADS: dict[str, tuple[str, tuple[SetFile, ...]]] = {
     "mnist": (mnist.FOLDER, tuple(mnist.FILES.values())),
     "noisy-mnist": (mnist.FOLDER, tuple(mnist.FILES.values())),
+    "maxmin-mnist": (mnist.FOLDER, tuple(mnist.FILES.values())),
     "cifar10": (cifar10.FOLDER, tuple(cifar10.FILES.values())),
 }
 """Folder and files of the sets that are fetched."""
@@ -68,10 +71,10 @@ def load_data(
     """Read data.
 
     Args:
-        spec: `<set>:<part>` of a named set (digits, mnist, noisy-mnist, cifar10; train, calibration, test), the path of an .npz or .npy
-            (never unpickled; `data.npz:test` where a file holds parts; `x.npy,y.npy`), an image folder with one sub-folder per class, or
-            one picture. `digits:calibration` and `digits:test` are part of edgeexit; MNIST and CIFAR-10 are looked for under
-            $EDGEEXIT_DATA, or ~/.cache/edgeexit where it is not set.
+        spec: `<set>:<part>` of a named set (digits, mnist, noisy-mnist, maxmin-mnist, cifar10; train, calibration, test), the path of an
+            .npz or .npy (never unpickled; `data.npz:test` where a file holds parts; `x.npy,y.npy`), an image folder with one sub-folder
+            per class, or one picture. `digits:calibration` and `digits:test` are part of edgeexit; MNIST and CIFAR-10 are looked for
+            under $EDGEEXIT_DATA, or ~/.cache/edgeexit where it is not set.
         model: what the network expects, as `edgeexit.runtime.model_info(bundle)` gives it: the inputs are then of its dtypes and
             shapes, and pictures prepared as its bundle says. None: float32, pictures as pixels / 255.
         limit: read this many samples, the first ones.

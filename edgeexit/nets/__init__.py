@@ -30,6 +30,19 @@ from edgeexit.nets import vit as vit
 from edgeexit.nets.chain import Chain, build_chain
 from edgeexit.nets.heads import HEADS, head
 from edgeexit.nets.placement import place_exits
+from edgeexit.nets.policy import WithPolicy
 from edgeexit.nets.registry import NETS, Net, build, find_network, register
 
-__all__ = ["HEADS", "NETS", "Chain", "Net", "build", "build_chain", "find_network", "head", "place_exits", "register"]
+__all__ = [
+    "HEADS",
+    "NETS",
+    "Chain",
+    "Net",
+    "WithPolicy",
+    "build",
+    "build_chain",
+    "find_network",
+    "head",
+    "place_exits",
+    "register",
+]
