@@ -31,7 +31,8 @@ from edgeexit.report.plot.png import save_picture
 from edgeexit.report.plot.svg import render_standalone
 from edgeexit.report.table import Table
 from edgeexit.runtime import Runner
-from edgeexit.util.documents import dumps, to_document
+from edgeexit.util.documents import dumps, parse_document, to_document
+from edgeexit.util.resources import read_toml
 from edgeexit.util.samples import split_samples
 
 HERE = Path(__file__).parent
@@ -39,38 +40,65 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Case:
-    """A trained network: the multi-exit model, the same architecture trained without exits (None where there is none), its data."""
+    """A trained network with its data.
+
+    Attributes:
+        name: of its folder in benchmarks/models/.
+        model: the multi-exit model.
+        plain: the same architecture trained without exits; None where there is none.
+        calibration, test: its data by name.
+        network: the row of BranchyNet's Table I that it stands beside; empty for networks of others.
+        exits: where the exits are from: `paper`, `code` (the authors'), or `light` (our own).
+    """
 
     name: str
     model: Path
     plain: Path | None
     calibration: str
     test: str
+    network: str = ""
+    exits: str = ""
 
     def test_data(self) -> Dataset:
         """The test set; used for final figures only."""
         return load_data(self.test)
 
 
-def find_case(name: str) -> Case:
-    """A case by name: `lenet-digits` ships with edgeexit, the others lie in benchmarks/models/.
+@dataclass(frozen=True)
+class CaseFacts:
+    """What `case.toml` in the folder of a case says of it; see `Case`.
 
-    A folder without a plain network of its own, such as alexnet-light-cifar10, shares that of alexnet-cifar10.
+    Attributes:
+        data: named data set.
+        network, exits: see `Case`.
+        plain: the case whose plain network it shares, if it has none of its own.
+    """
+
+    data: str
+    network: str = ""
+    exits: str = ""
+    plain: str = ""
+
+
+def find_case(name: str) -> Case:
+    """A case by name: `lenet-digits` ships with edgeexit, the others lie in benchmarks/models/ and say in `case.toml` what they are.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or every fault of its `case.toml`.
     """
     if name == "lenet-digits":
-        return Case(name, find_demo_asset("lenet-digits.onnx"), None, "digits:calibration", "digits:test")
+        demo = find_demo_asset("lenet-digits.onnx")
+        return Case(name, demo, None, "digits:calibration", "digits:test", "lenet", "paper")
     folder = HERE / "models" / name
     if not (folder / "model.onnx").is_file():
         known = ", ".join(["lenet-digits", *sorted(p.parent.name for p in HERE.glob("models/*/model.onnx"))])
         msg = f"no benchmark case named {name!r}. Cases: {known}."
         raise InputError(msg)
-    family, data = name.split("-", 1)[0], name.rsplit("-", 1)[-1]
-    own, shared = folder / "plain.onnx", HERE / "models" / f"{family}-{data}" / "plain.onnx"
-    plain = own if own.is_file() else shared
-    return Case(name, folder / "model.onnx", plain if plain.is_file() else None, f"{data}:calibration", f"{data}:test")
+    path = folder / "case.toml"
+    facts = parse_document(CaseFacts, read_toml(path), str(path))
+    plain = (HERE / "models" / facts.plain if facts.plain else folder) / "plain.onnx"
+    data = (f"{facts.data}:calibration", f"{facts.data}:test")
+    return Case(name, folder / "model.onnx", plain if plain.is_file() else None, *data, facts.network, facts.exits)
 
 
 def make_noise(shape: Sequence[int]) -> Dataset:

@@ -10,8 +10,8 @@ Both compare with the plain network on the same runtime and settings, through th
 (entropy, nats); for exits of our own and for other criteria they are finer. The best is chosen on the calibration part: the fastest at
 which accuracy is not below the plain network's, by the screen and by edgeexit's own search over every threshold; and the fastest at
 which it is above it by one standard error of the paired difference, so that it is likely to hold on other data, too. The figures shown
-are from the test part. The authors chose on the test part; `printed`
-rows use the thresholds that the paper prints.
+are from the test part. The authors chose on the test part; `printed` rows use the thresholds that the paper prints. `python -m
+benchmarks.papers branchynet table-1` puts what is recorded beside the paper's table.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -41,6 +41,7 @@ from benchmarks.common import (
     time_variants,
 )
 from benchmarks.experiments._trunk import Trunk
+from benchmarks.papers._branchynet_printed import read_printed_row
 from edgeexit.analysis import compute_anytime_curve
 from edgeexit.calibration import ReplayTable, optimise, replay_table
 from edgeexit.criteria import Criterion, criterion
@@ -52,6 +53,8 @@ from edgeexit.runtime import Runner
 from edgeexit.util import units
 
 Floats = NDArray[np.float64]
+
+CLOCKS = ("paper", "honest")
 
 SCREENS = {
     "lenet": (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2, 3, 5, 10),
@@ -87,25 +90,6 @@ FINE_SCREENS = {
 """By the criterion's unit: for exits that the authors did not have, and for criteria that they did not use."""
 
 
-@dataclass(frozen=True)
-class Printed:
-    """A row of the paper's Table I."""
-
-    thresholds: tuple[float, ...]
-    accuracy: float
-    plain_accuracy: float
-    gain_cpu: float
-    gain_gpu: float
-    exit_rates: tuple[float, ...]
-
-
-PRINTED = {
-    "lenet": Printed((0.025,), 0.9925, 0.9920, 5.4, 4.7, (0.943, 0.0563)),
-    "alexnet": Printed((0.0001, 0.05), 0.7919, 0.7838, 1.5, 2.4, (0.656, 0.252, 0.092)),
-    "resnet": Printed((0.3, 0.2), 0.7917, 0.8070, 1.9, 1.9, (0.415, 0.138, 0.447)),
-}
-
-
 def replay(runner: Runner, plain: Runner, data: Dataset, honest: Floats) -> ReplayTable:
     """Scores and right answers of every exit on one part of the data, beside the plain network; costs are of the honest clock, [N]."""
     scores, logits = runner.replay(data.inputs)
@@ -115,9 +99,8 @@ def replay(runner: Runner, plain: Runner, data: Dataset, honest: Floats) -> Repl
 
 def choose_screen(case: Case, rule: Criterion) -> Sequence[float]:
     """The thresholds to try at each exit: the paper's for its own exits under entropy, else a finer screen in the criterion's unit."""
-    family, exits, *_ = case.name.split("-")
-    if rule.name == "entropy" and exits != "light":
-        return SCREENS[family]
+    if rule.name == "entropy" and case.exits != "light":
+        return SCREENS[case.network]
     if rule.unit not in FINE_SCREENS:
         msg = f"no thresholds to try for criterion {rule.name!r} ({rule.unit}); take one in {' or '.join(FINE_SCREENS)}"
         raise InputError(msg)
@@ -162,7 +145,7 @@ def make_row(
     right = part.correct[np.arange(len(part)), leaves]
     over = right.astype(float) - part.backbone_right
     rates = part.evaluate_leaves(leaves).exit_rates
-    means = {protocol: float(np.dot(rates, costs[protocol])) for protocol in ("paper", "honest")}
+    means = {protocol: float(np.dot(rates, costs[protocol])) for protocol in CLOCKS}
     return {
         "thresholds": list(thresholds),
         "accuracy": float(right.mean()),
@@ -282,9 +265,8 @@ def measure(case: Case, plain_path: Path, screen: Sequence[float], arguments: ar
         )
         chosen = choose(calibration, test, runner.criterion, costs, screen)
         if arguments.criterion == "entropy":
-            chosen["printed thresholds"] = make_row(
-                test, runner.criterion, costs, PRINTED[case.name.split("-")[0]].thresholds
-            )
+            printed = read_printed_row(case.network)
+            chosen["printed thresholds"] = make_row(test, runner.criterion, costs, printed.thresholds)
         runner.thresholds = chosen["above by its error"]["thresholds"]
         mixed = time_variants(
             {"plain": plain, "mixed": runner}, case.test_data(), seconds=arguments.seconds, repeats=arguments.repeats
@@ -329,7 +311,7 @@ def save(case: Case, found: Found, screen: Sequence[float], arguments: argparse.
         },
         "chosen": found.chosen,
         "mixed_gain_of_means": found.measured_gain,
-        "printed": asdict(PRINTED[case.name.split("-")[0]]),
+        "printed": asdict(read_printed_row(case.network)),
         "sweep_on_test": test_rows,
         "pictures": save_pictures(
             HERE / "results" / find_device_key(),
@@ -354,7 +336,7 @@ def main() -> None:
     if case.plain is None:
         msg = f"case {case.name!r} has no plain network beside it"
         raise InputError(msg)
-    screen, printed = choose_screen(case, criterion(arguments.criterion)), PRINTED[case.name.split("-")[0]]
+    screen, printed = choose_screen(case, criterion(arguments.criterion)), read_printed_row(case.network)
     found = measure(case, case.plain, screen, arguments)
     note = (
         "Gain: plain network's time over the mean, paper / honest. The second row run as a mixture:"

@@ -55,7 +55,7 @@ def run_part(paper: str, part: Part, request: Request) -> list[Table]:
     printed = load_printed(paper).take_part(part.name)
     document = make_record(paper, part.name, request, printed=printed, runs=runs, found=found)
     write_record(document, found, find_record(paper, part.name, request))
-    return make_tables(printed, document)
+    return [*part.show(document), *make_tables(printed, document)]
 
 
 def show_recorded(name: str, paper: Paper) -> list[Table]:
@@ -64,7 +64,7 @@ def show_recorded(name: str, paper: Paper) -> list[Table]:
     for part in paper.parts:
         if (path := find_record(name, part.name)).exists():
             document = json.loads(path.read_text(encoding="utf-8"))
-            tables += make_tables(printed.take_part(part.name), document)
+            tables += [*part.show(document), *make_tables(printed.take_part(part.name), document)]
     return tables
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.papers._training import Runs, Variant
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.report.plot.figure import Picture
+from edgeexit.report.table import Table
 
 HERE = Path(__file__).parent
 
@@ -71,6 +72,11 @@ def train_nothing(request: Request) -> Mapping[str, Variant]:  # noqa: ARG001 - 
     return {}
 
 
+def show_nothing(record: Mapping[str, Any]) -> Sequence[Table]:  # noqa: ARG001 - one signature for all
+    """The tables of a part that has none of its own."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Part:
     """One experiment of a paper.
@@ -82,6 +88,7 @@ class Part:
         variants: the networks that are trained, by name; names are folders, so equal names mean equal trainings in all parts of a paper.
         seeds: where the command line names none.
         timed: whether it measures time, for which the machine must be quiet.
+        show: tables of its own from its record, which stand before those beside the printed values.
     """
 
     name: str
@@ -90,6 +97,7 @@ class Part:
     variants: Callable[[Request], Mapping[str, Variant]] = train_nothing
     seeds: tuple[int, ...] = (0,)
     timed: bool = False
+    show: Callable[[Mapping[str, Any]], Sequence[Table]] = show_nothing
 
 
 @dataclass(frozen=True)

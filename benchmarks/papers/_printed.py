@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from benchmarks.papers._parts import HERE
 from edgeexit.report.table import Table
 from edgeexit.util import units
 from edgeexit.util.documents import parse_document
@@ -95,7 +95,7 @@ def load_printed(paper: str) -> Printed:
     Raises:
         InputError: every fault of the file at once.
     """
-    path = HERE / "printed" / f"{paper}.toml"
+    path = Path(__file__).parent / "printed" / f"{paper}.toml"
     return parse_document(Printed, read_toml(path), str(path))
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks import common
+from edgeexit.errors import InputError
+
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -78,3 +81,37 @@ def test_an_unknown_case_is_one_message(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "no benchmark case named 'nothing'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_case_says_what_it_is() -> None:
+    """Its data, its network and its exits stand in its case.toml, and whose plain network it shares."""
+    cases = {path.parent.name: common.find_case(path.parent.name) for path in common.HERE.glob("models/*/model.onnx")}
+
+    assert all(case.network in {"lenet", "alexnet", "resnet"} and case.plain for case in cases.values())
+    light = cases["alexnet-light-cifar10"]
+    assert (light.exits, light.test, light.plain) == ("light", "cifar10:test", cases["alexnet-cifar10"].plain)
+
+
+def test_the_name_of_a_case_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder may be called anything; what its case.toml does not say is not guessed."""
+    folder = tmp_path / "models" / "resnet-cascade-cifar10"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").touch()
+    (folder / "case.toml").write_text('data = "mnist"')
+    monkeypatch.setattr(common, "HERE", tmp_path)
+
+    case = common.find_case("resnet-cascade-cifar10")
+
+    assert ("mnist:calibration", "", "", None) == (case.calibration, case.network, case.exits, case.plain)
+
+
+def test_an_unknown_fact_of_a_case_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the near miss."""
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").touch()
+    (folder / "case.toml").write_text('data = "mnist"\nnetwrok = "lenet"')
+    monkeypatch.setattr(common, "HERE", tmp_path)
+
+    with pytest.raises(InputError, match=r"netwrok is unknown\. Did you mean 'network'"):
+        common.find_case("mine")

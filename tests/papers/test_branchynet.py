@@ -1,0 +1,92 @@
+"""The experiments of BranchyNet: what they make of records, and their short versions."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+from benchmarks.papers._branchynet_printed import compute_gain, read_printed_row
+from benchmarks.papers._branchynet_table_1 import CLOCKS, examine_table_1, find_case_records, show_table_1
+from edgeexit.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the parts share what they train."""
+    return tmp_path_factory.mktemp("branchynet")
+
+
+@pytest.mark.parametrize("network", ["lenet", "alexnet", "resnet"])
+def test_a_printed_row_is_whole(network: str) -> None:
+    """A threshold for every exit but the last; rates sum to 1 within rounding; time over time is the gain within rounding."""
+    row = read_printed_row(network)
+
+    assert len(row.exit_rates) == 1 + len(row.thresholds)
+    assert 1 == pytest.approx(sum(row.exit_rates), abs=0.002)
+    assert 1 == pytest.approx(sum(row.shares))
+    assert row.gain_cpu == pytest.approx(row.plain_time_cpu_s / row.time_cpu_s, abs=0.06)
+    assert row.gain_gpu == pytest.approx(row.plain_time_gpu_s / row.time_gpu_s, abs=0.06)
+
+
+def test_a_network_that_is_not_printed_is_one_message() -> None:
+    """With those that are."""
+    with pytest.raises(InputError, match="no network 'msdnet'; it has lenet, alexnet and resnet"):
+        read_printed_row("msdnet")
+
+
+def test_the_gain_of_recorded_rates_is_the_recorded_gain() -> None:
+    """So that the gain at other rates differs by the rates alone."""
+    for record in find_case_records().values():
+        costs = record["costs_s"]
+        for row in record["chosen"].values():
+            for clock in CLOCKS:
+                gain = compute_gain(row["exit_rates"], costs[clock], costs["plain"])
+                assert row["gain"][clock] == pytest.approx(gain)
+
+
+def test_table_1_names_what_is_missing_and_shows_every_case() -> None:
+    """No GPU, no 110 layers; printed rows on both devices, and each recorded case."""
+    found = examine_table_1()
+
+    table, at_printed, entropies = show_table_1({"details": found.details, "notes": found.notes})
+    assert "the GPU half of Table I" in table.note
+    assert 6 == sum(row[0].startswith("printed, GPU") for row in table.rows)
+    assert len(found.details["cases"]) == sum(row[0].startswith("here: B-") for row in table.rows)
+    assert len(at_printed.rows) == len(entropies.rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "keys"),
+    [
+        ("depth", ("first-4-convs: last exit", "1 to 4 convolutions: last exit")),
+        ("weights", ("light-first: exit 1", "first-2-convs: confident at exit 1", "plain: accuracy, as long")),
+        ("start", ("scratch-longer: exit 2", "all-exits: last exit")),
+        ("schedule", ("printed thresholds: leave at exit 3", "exit 1: confidence above accuracy")),
+    ],
+)
+def test_a_part_runs_in_its_short_version(folder: Path, part: str, keys: tuple[str, ...]) -> None:
+    """It trains what no part before it has trained, and finds what it is for."""
+    values = run_part(part, folder)["values"]
+
+    assert {*keys} <= values.keys()
+    assert all(values[key]["per_seed"].keys() == {"0"} for key in keys)
+
+
+def run_part(part: str, out: Path) -> dict[str, Any]:
+    """The record of a part's short version."""
+    options = ["-o", str(out), "--quick", "--resume", "--seeds", "0"]
+    command = [sys.executable, "-m", "benchmarks.papers", "branchynet", part, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr
+    return dict(json.loads((out / f"branchynet-{part}.json").read_text(encoding="utf-8")))
