@@ -67,7 +67,7 @@ class Findings:
     pictures: Sequence[Picture] = ()
 
 
-def train_nothing(request: Request) -> Mapping[str, Variant]:  # noqa: ARG001 - one signature for all
+def train_nothing(_: Request) -> Mapping[str, Variant]:
     """The variants of a part that trains none."""
     return {}
 

@@ -155,7 +155,8 @@ def _make_ordering_row(ordering: PrintedOrdering, found: Sequence[Mapping[str, A
     difference = _format_estimate(here, lambda value: _format_difference(value, ordering.unit))
     if ordering.unit == "percent":
         difference = difference.replace(" points", "") + " points"
-    return (ordering.where, ordering.says, here["verdict"], difference, ordering.why)
+    verdict = here["verdict"] if "seeds" in here["over"] else f"{here['verdict']} (one seed)"
+    return (ordering.where, ordering.says, verdict, difference, ordering.why)
 
 
 def _name_row(key: str, where: str) -> str:

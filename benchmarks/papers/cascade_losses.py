@@ -8,20 +8,126 @@ reading of both losses and its noise are not printed whole either; `edgeexit.net
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from benchmarks.papers._cascade_losses import examine_losses, list_loss_variants
+from benchmarks.papers._cascade_equal import examine_deployment, examine_equal_macs, examine_latency
+from benchmarks.papers._cascade_figures import examine_losses, examine_penalties
+from benchmarks.papers._cascade_losses import LOSSES, PLACES, list_loss_variants, make_base_variant, make_loss_variant
 from benchmarks.papers._parts import Findings, Paper, Part, Request
 from benchmarks.papers._training import Runs, Variant
+from edgeexit.training import TrainingRecipe, load_recipe
+
+SETS = {"mnist": "cascade-mnist", "noisy": "cascade-noisy-mnist"}
+"""Recipe by the first word of the variants' names."""
+PENALTIES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+THREE_SEEDS = (0, 1, 2)
+
+
+# ---------------------------------------------------------------- what each part trains
 
 
 def list_mnist(request: Request) -> Mapping[str, Variant]:
     """Every loss on MNIST, and other readings of them."""
-    return list_loss_variants(request, "cascade-mnist", "mnist", readings=True)
+    return list_loss_variants(request, SETS["mnist"], "mnist", readings=True)
 
 
-def examine_mnist(request: Request, runs: Runs) -> Findings:  # noqa: ARG001 - one signature for all
+def list_noisy(request: Request) -> Mapping[str, Variant]:
+    """Every loss on noisy MNIST."""
+    return list_loss_variants(request, SETS["noisy"], "noisy", readings=False)
+
+
+def list_penalties(request: Request) -> Mapping[str, Variant]:
+    """The firm loss with each penalty, at both places, for half as many epochs."""
+    found = {"noisy-base": make_base_variant(request, SETS["noisy"])}
+    for place in PLACES:
+        whole = make_loss_variant(request, SETS["noisy"], "noisy", "firm", place)
+        for penalty in PENALTIES:
+            phase = whole.recipe.phases["cascade"]
+            options = {**phase.options, "penalty": penalty}
+            recipe = whole.recipe.with_phase("cascade", options=options, epochs=max(1, phase.epochs // 2))
+            found[f"noisy-firm-{place}-{penalty:g}"] = replace(whole, recipe=recipe)
+    return found
+
+
+def list_losses_at_p2(request: Request) -> Mapping[str, Variant]:
+    """The three losses at p2 on both sets, which `mnist` and `noisy` train."""
+    found = {}
+    for prefix, recipe in SETS.items():
+        found[f"{prefix}-base"] = make_base_variant(request, recipe)
+        for loss in LOSSES:
+            found[f"{prefix}-{loss}-p2"] = make_loss_variant(request, recipe, prefix, loss, "p2")
+    return found
+
+
+def list_noisy_at_p2(request: Request) -> Mapping[str, Variant]:
+    """The three losses at p2 on noisy MNIST."""
+    return {name: variant for name, variant in list_losses_at_p2(request).items() if name.startswith("noisy")}
+
+
+def list_cifar10(request: Request) -> Mapping[str, Variant]:
+    """B-AlexNet with its light exits: the plain network, and from its weights `sum` and `firm`, each as long."""
+    recipe = load_recipe("alexnet-cifar10", preset="quick,light").without_phase("control")
+    recipe = _shorten(recipe) if request.quick else recipe
+    found = {"cifar10-base": Variant(recipe.without_phase("joint"))}
+    for loss, name in (("sum", "sum"), ("firm", "firm-cascade")):
+        found[f"cifar10-{loss}"] = Variant(recipe.with_phase("joint", loss=name, options={}), earlier="cifar10-base")
+    return found
+
+
+def _shorten(recipe: TrainingRecipe) -> TrainingRecipe:
+    """B-LeNet on digits in the place of B-AlexNet on CIFAR-10, for tests."""
+    return replace(recipe.with_epochs(1), network="lenet", data="digits", precision="float32")
+
+
+# ---------------------------------------------------------------- what each part finds out
+
+
+def examine_mnist(_: Request, runs: Runs) -> Findings:
     """Figures 5 to 7."""
     return examine_losses(runs, "mnist", "MNIST")
+
+
+def examine_noisy(_: Request, runs: Runs) -> Findings:
+    """Figures 8 to 10."""
+    return examine_losses(runs, "noisy", "Noisy MNIST")
+
+
+def examine_penalty(_: Request, runs: Runs) -> Findings:
+    """Figure 11."""
+    return examine_penalties(runs)
+
+
+def examine_macs(_: Request, runs: Runs) -> Findings:
+    """The three losses at equal multiply-accumulates, each with its own threshold."""
+    return examine_equal_macs(drop_base(runs))
+
+
+def examine_cifar10(_: Request, runs: Runs) -> Findings:
+    """Section 7: more exits, a harder set."""
+    found = examine_equal_macs(drop_base(runs))
+    notes = (*found.notes, "All start from the plain network here; in the paper only Firm does.")
+    return replace(found, notes=notes)
+
+
+def examine_times(request: Request, runs: Runs) -> Findings:
+    """The three losses at equal measured latency."""
+    return examine_latency(choose_timed(request, runs), share=0.2, seconds=0.2 if request.quick else 4.0)
+
+
+def examine_deployed(request: Request, runs: Runs) -> Findings:
+    """Same answers, tracking of the calibration, gain."""
+    return examine_deployment(choose_timed(request, runs), target="drop<=0.5", preset="quick")
+
+
+def choose_timed(request: Request, runs: Runs) -> Runs:
+    """The networks that have exits; of a quick request the first, since each is timed for a while."""
+    found = drop_base(runs)
+    return dict([*found.items()][:1]) if request.quick else found
+
+
+def drop_base(runs: Runs) -> Runs:
+    """The networks that have exits."""
+    return {name: by_seed for name, by_seed in runs.items() if not name.endswith("-base")}
 
 
 PAPER = Paper(
@@ -29,10 +135,18 @@ PAPER = Paper(
     (
         Part(
             "mnist",
-            "accuracy and early exits against the threshold, figures 5 to 7",
+            "three losses at two places against the threshold, figures 5 to 7",
             examine_mnist,
             list_mnist,
-            seeds=(0, 1, 2),
+            THREE_SEEDS,
         ),
+        Part("noisy", "the same on noisy MNIST, figures 8 to 10", examine_noisy, list_noisy, THREE_SEEDS),
+        Part("penalty", "the firm loss against its penalty, figure 11", examine_penalty, list_penalties),
+        Part("equal-macs", "the losses at equal multiply-accumulates", examine_macs, list_losses_at_p2, THREE_SEEDS),
+        Part(
+            "latency", "the losses at equal measured latency", examine_times, list_noisy_at_p2, THREE_SEEDS, timed=True
+        ),
+        Part("cifar10", "firm against sum on CIFAR-10, B-AlexNet", examine_cifar10, list_cifar10),
+        Part("deploy", "every network compiled, calibrated, measured", examine_deployed, list_losses_at_p2, timed=True),
     ),
 )

@@ -67,6 +67,7 @@ def test_what_is_found_stands_beside_what_is_printed() -> None:
         (PrintedOrdering("p", "a is above b", "a", "b", where="figure 2"),),
     )
     estimate = {"mean": 0.96, "low": 0.95, "high": 0.97, "over": "seeds"}
+    one = {"says": "a is above b", "verdict": "refuted", "mean": -0.02, "low": -0.03, "high": -0.01, "over": "samples"}
     ordering = {
         "says": "a is above b",
         "verdict": "refuted",
@@ -83,6 +84,7 @@ def test_what_is_found_stands_beside_what_is_printed() -> None:
         ("accuracy (table 1)", "97.00 %", "96.00 % (95.00 % to 97.00 %)", "-1.00 points", "shorter"),
     ) == values.rows
     assert (("figure 2", "a is above b", "refuted", "-2.00 (-3.00 to -1.00) points", ""),) == orderings.rows
+    assert "refuted (one seed)" == make_tables(printed, {**record, "orderings": [one]})[1].rows[0][2]
 
 
 @pytest.mark.parametrize("paper", list_papers())
