@@ -7,8 +7,8 @@ Thresholds are searched on the calibration part for each criterion and budget, a
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from benchmarks.papers._training import Run, Runs
 from edgeexit.analysis import compute_anytime_curve, compute_searched_curve
 from edgeexit.calibration import ReplayTable
 from edgeexit.exporter import export
-from edgeexit.report.plot.figure import BACKBONE, GATE, POLICY, Axis, Figure, Line, Points
+from edgeexit.report.plot.figure import BACKBONE, GATE, POLICY, Axis, Figure, Line, Picture, Points
 from edgeexit.training.metrics import RecordedExits
 from edgeexit.util import units
 
@@ -35,9 +35,6 @@ _TONES = dict(zip(CRITERIA, (POLICY, GATE, BACKBONE), strict=True))
 
 BUDGETS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Mean costs as shares of leaving at the last exit; those below the first exit's are left out."""
-
-Costs = Mapping[str, Sequence[float]]
-"""What leaving at each exit costs under each criterion, [N], in one unit."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,15 @@ class Compared:
     unit: str
 
 
-def compare_criteria(chosen_on: RecordedExits, used_on: RecordedExits, costs: Costs, *, timed: bool) -> Compared:
+def compare_criteria(
+    chosen_on: RecordedExits, used_on: RecordedExits, costs: Mapping[str, Sequence[float]], *, timed: bool
+) -> Compared:
     """Search thresholds for every criterion and budget on one part and judge them on the other.
 
     Args:
         chosen_on: the calibration part.
         used_on: the test part.
-        costs: of the exits, in seconds where `timed`, else in multiply-accumulates.
+        costs: of leaving at each exit by criterion, [N], in seconds where `timed`, else in multiply-accumulates.
         timed: whether the costs are seconds.
     """
     chosen, used = ({c: _make_table(part, c, costs[c], timed) for c in CRITERIA} for part in (chosen_on, used_on))
@@ -109,40 +108,56 @@ def _judge(table: ReplayTable, thresholds: Any) -> NDArray[np.bool_]:
 # ---------------------------------------------------------------- costs
 
 
+@dataclass(frozen=True)
+class Costs:
+    """What leaving at each exit costs.
+
+    Attributes:
+        exits: by criterion, [N], in one unit.
+        plain: what the network without exits costs in that unit; None where it is not needed.
+        details: for the record.
+    """
+
+    exits: Mapping[str, Sequence[float]]
+    plain: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def list_shares(self, mean: float) -> dict[str, float]:
+        """Time of each exit, and the mean at the thesis's threshold, as shares of the plain network's; empty for counted costs."""
+        if self.plain is None:
+            return {}
+        shares = {f"exit {k} in time": cost / self.plain for k, cost in enumerate(self.exits["learned"], 1)}
+        return {**shares, "cost in time": mean / self.plain}
+
+
 def count_costs(run: Run) -> Costs:
     """Multiply-accumulates of leaving at each exit, the same under every criterion."""
-    return dict.fromkeys(CRITERIA, run.list_macs())
+    return Costs(dict.fromkeys(CRITERIA, run.list_macs()))
 
 
-def measure_costs(run: Run, plain: Run | None, *, brief: bool) -> tuple[Costs, dict[str, Any]]:
-    """Typical seconds of leaving at each exit under each criterion, all timed interleaved; and what the record has of it.
+def measure_costs(run: Run, plain: Run, *, brief: bool) -> Costs:
+    """Typical seconds of leaving at each exit under each criterion and of the plain network, all timed interleaved.
 
     Args:
         run: the network with exits.
-        plain: the same architecture without exits, timed beside it.
+        plain: the same architecture without exits.
         brief: for tests: a moment instead of twenty seconds.
     """
     shape = run.load_part("test").shape
     example = torch.zeros(1, *shape)
+    seconds, repeats = (0.3, 1) if brief else (4.0, 5)
     with tempfile.TemporaryDirectory() as scratch:
         runners = {c: open_network(run.load_network(), example, Path(scratch) / c, c) for c in CRITERIA}
-        variants: dict[str, Any] = {
-            f"{c} {k}": partial(runner.forced, exit=k)
-            for c, runner in runners.items()
-            for k in range(1, runner.exits + 1)
-        }
-        if plain is not None:
-            export(plain.load_network(), example, Path(scratch) / "plain.onnx")
-            variants["plain"] = open_plain(runners["learned"], Path(scratch) / "plain.onnx")
-        seconds, repeats = (0.3, 1) if brief else (4.0, 5)
+        export(plain.load_network(), example, Path(scratch) / "plain.onnx")
+        variants: dict[str, Any] = {"plain": open_plain(runners["learned"], Path(scratch) / "plain.onnx")}
+        for criterion, runner in runners.items():
+            variants |= {f"{criterion} {k}": partial(runner.forced, exit=k) for k in range(1, runner.exits + 1)}
         timed = time_variants(variants, make_noise(shape), seconds=seconds, repeats=repeats, trace=256)
-        typical = {name: one.latency.typical_s for name, one in timed.items()}
-        costs = {c: [typical[f"{c} {k}"] for k in range(1, r.exits + 1)] for c, r in runners.items()}
         for runner in runners.values():
             runner.close()
-    reference = typical.get("plain", costs["learned"][-1])
-    shares = {c: [s / reference for s in seconds_] for c, seconds_ in costs.items()}
-    return costs, {"seconds": typical, "shares_of_plain": shares}
+    typical = {name: one.latency.typical_s for name, one in timed.items()}
+    exits = {c: [typical[f"{c} {k}"] for k in range(1, r.exits + 1)] for c, r in runners.items()}
+    return Costs(exits, typical["plain"], {"seconds": typical})
 
 
 # ---------------------------------------------------------------- findings
@@ -151,53 +166,55 @@ def measure_costs(run: Run, plain: Run | None, *, brief: bool) -> tuple[Costs, d
 def examine_criteria(request: Request, runs: Runs, *, timed: bool) -> Findings:
     """Every network under the three criteria, at equal multiply-accumulates or at equal measured time."""
     samples: dict[str, dict[int, NDArray[np.bool_]]] = {}
+    values: dict[str, dict[int, float]] = {}
     details: dict[str, Any] = {}
-    notes, pictures = [], []
-    networks = {name: by_seed for name, by_seed in runs.items() if not name.endswith("plain")}
-    for name, by_seed in networks.items():
+    notes: list[str] = []
+    pictures: list[Picture] = []
+    for name, by_seed in runs.items():
+        if name.endswith("plain"):
+            continue
         plain = runs.get(f"{name.split('-')[0]}-plain", {})
-        found: dict[int, Compared] = {}
+        found = {}
         for seed, run in by_seed.items():
-            costs, about = measure_costs(run, plain.get(seed), brief=request.quick) if timed else (count_costs(run), {})
-            found[seed] = compare_criteria(
-                run.record_exits("calibration"), run.record_exits("test"), costs, timed=timed
-            )
-            details[f"{name}-{seed}"] = {**about, **_describe(found[seed])}
-        samples |= _collect(name, found)
-        notes += [f"{name}: {sentence}" for sentence in _compare(found)]
+            costs = measure_costs(run, plain[seed], brief=request.quick) if timed else count_costs(run)
+            parts = run.record_exits("calibration"), run.record_exits("test")
+            found[seed] = compare_criteria(*parts, costs.exits, timed=timed)
+            details[f"{name}-{seed}"] = {**costs.details, **_describe(found[seed])}
+            for key, share in costs.list_shares(found[seed].at_half[0]).items():
+                values.setdefault(f"{name}: {key}", {})[seed] = share
+        own = _collect(name, found)
+        samples |= own
+        notes += _compare(name, own)
         pictures.append(draw_criteria(name, next(iter(found.values())), timed=timed))
-    return Findings(samples=samples, details=details, notes=notes, pictures=pictures)
+    return Findings(samples=samples, values=values, details=details, notes=notes, pictures=pictures)
 
 
 def _name_budget(k: int, compared: Compared) -> str:
     """As a share of the last exit's cost."""
     if k + 1 == len(compared.budgets):
         return "the mean cost of threshold 0.5"
-    return f"{units.percent(compared.budgets[k] / compared.full, 0)} of the last exit's cost"
+    return f"{units.percent(BUDGETS[k - len(compared.budgets) + 1], 0)} of the last exit's cost"
 
 
 def _collect(name: str, found: Mapping[int, Compared]) -> dict[str, dict[int, NDArray[np.bool_]]]:
-    first = next(iter(found.values()))
-    return {
-        f"{name}: {criterion} at {_name_budget(k, first)}": {s: c.right[criterion][k] for s, c in found.items()}
-        for criterion in CRITERIA
-        for k in range(len(first.budgets))
-    }
+    """Right answers by criterion and budget; budgets that not every seed has are left out."""
+    by_key: dict[str, dict[int, NDArray[np.bool_]]] = {}
+    for seed, compared in found.items():
+        for criterion in CRITERIA:
+            for k, right in enumerate(compared.right[criterion]):
+                key = f"{name}: {criterion} at {_name_budget(k, compared)}"
+                by_key.setdefault(key, {})[seed] = right
+    return {key: by_seed for key, by_seed in by_key.items() if len(by_seed) == len(found)}
 
 
-def _compare(found: Mapping[int, Compared]) -> list[str]:
+def _compare(name: str, samples: Mapping[str, Mapping[int, NDArray[np.bool_]]]) -> Iterator[str]:
     """How far the learned confidence lies above each other criterion at each budget, paired by sample and seed."""
-    first = next(iter(found.values()))
-    return [
-        f"learned against {other} at {_name_budget(k, first)}: {_format(difference)}"
-        for other in CRITERIA[1:]
-        for k in range(len(first.budgets))
-        for difference in [
-            compare_samples(
-                {s: c.right["learned"][k] for s, c in found.items()}, {s: c.right[other][k] for s, c in found.items()}
-            )
-        ]
-    ]
+    for key, learned in samples.items():
+        budget = key.removeprefix(f"{name}: learned at ")
+        if budget != key:
+            for other in CRITERIA[1:]:
+                difference = compare_samples(learned, samples[f"{name}: {other} at {budget}"])
+                yield f"{name}: learned against {other} at {budget}: {_format(difference)}"
 
 
 def _format(difference: Estimate) -> str:

@@ -89,12 +89,17 @@ def list_head_variants(request: Request) -> dict[str, Variant]:
     return found
 
 
-def list_criteria_variants(request: Request) -> dict[str, Variant]:
-    """Trained by other parts: networks whose exits are compared under several criteria, and the same without exits."""
-    losses, placements = list_loss_variants(request), list_placement_variants(request)
-    rules = ("fine",) if request.quick else ("quadratic", "fine", "golden")
-    chosen = {name: losses[name] for name in ("eenet8-plain", "eenet8-v2")}
-    return chosen | {name: placements[name] for name in ("eenet20-plain", *(f"eenet20-{rule}" for rule in rules))}
+def list_mnist_criteria_variants(request: Request, *, plain: bool) -> dict[str, Variant]:
+    """Of table 4.1: the network whose exits are compared under several criteria; for timing beside it the one without exits."""
+    names = ["eenet8-v2", *(["eenet8-plain"] if plain else [])]
+    return {name: list_loss_variants(request)[name] for name in names}
+
+
+def list_cifar10_criteria_variants(request: Request, *, plain: bool) -> dict[str, Variant]:
+    """Of table 4.8: three of the placements; for timing beside them the network without exits."""
+    trained = list_placement_variants(request)
+    names = [name for name in ("eenet20-quadratic", "eenet20-fine", "eenet20-golden") if name in trained]
+    return {name: trained[name] for name in [*names, *(["eenet20-plain"] if plain else [])]}
 
 
 def _load(recipe: str, request: Request, preset: str | None = None) -> TrainingRecipe:

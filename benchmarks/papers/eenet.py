@@ -17,10 +17,11 @@ import numpy as np
 from benchmarks.papers._eenet import THESIS_SHARES, Leaving, average_epochs, make_findings, observe_all
 from benchmarks.papers._eenet_criteria import examine_criteria
 from benchmarks.papers._eenet_variants import (
+    list_cifar10_criteria_variants,
     list_cost_variants,
-    list_criteria_variants,
     list_head_variants,
     list_loss_variants,
+    list_mnist_criteria_variants,
     list_placement_variants,
     list_quick_trade_off_variants,
     list_trade_off_variants,
@@ -254,15 +255,28 @@ PAPER = Paper(
         ),
         Part(
             "criteria",
-            "the learned confidence against max_softmax and entropy at equal operations",
+            "the learned confidence against max_softmax and entropy at equal operations, EENet-8, MNIST",
             partial(examine_criteria, timed=False),
-            list_criteria_variants,
+            partial(list_mnist_criteria_variants, plain=False),
         ),
         Part(
-            "criteria-latency",
-            "the same at equal measured latency, and what each exit takes beside the network without exits",
+            "criteria-cifar10",
+            "the same on EENet-20, CIFAR-10",
+            partial(examine_criteria, timed=False),
+            partial(list_cifar10_criteria_variants, plain=False),
+        ),
+        Part(
+            "latency",
+            "the same at equal measured latency, and what the printed costs are in time, EENet-8, MNIST",
             partial(examine_criteria, timed=True),
-            list_criteria_variants,
+            partial(list_mnist_criteria_variants, plain=True),
+            timed=True,
+        ),
+        Part(
+            "latency-cifar10",
+            "the same on EENet-20, CIFAR-10",
+            partial(examine_criteria, timed=True),
+            partial(list_cifar10_criteria_variants, plain=True),
             timed=True,
         ),
     ),

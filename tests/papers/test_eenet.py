@@ -57,7 +57,11 @@ def test_every_part_finds_what_is_printed_of_it(tmp_path: Path) -> None:
         keys = [*(v.key for v in own.value), *(k for o in own.ordering for k in (o.larger, o.smaller))]
         for key in keys:
             name = key.split(":")[0]
-            expected = "eenet20-quadratic" if key.startswith("pool:") else name
+            expected = (
+                "eenet20-quadratic"
+                if key.startswith("pool:")
+                else name.removeprefix("eenet20-").removeprefix("eenet8-")
+            )
             assert any(network.endswith(expected) for network in trained), key
 
 
@@ -94,3 +98,14 @@ def test_losses_are_compared_on_the_digits(tmp_path: Path) -> None:
         if max(rates) >= 0.99:
             assert any(note.startswith(f"{name}, seed 0: exits have collapsed") for note in found["notes"])
     assert ["eenet-epochs-v2", "eenet-digits-v2"] == found["pictures"]
+
+
+@pytest.mark.slow
+def test_criteria_are_compared_by_operations_and_by_time(tmp_path: Path) -> None:
+    """On the same trained exits; what an exit takes beside the network without exits stands beside the printed share."""
+    counted, timed = run_part("criteria", tmp_path), run_part("latency", tmp_path)
+
+    for found in (counted, timed):
+        assert {"learned", "max_softmax", "entropy"} == {key.split()[1] for key in found["values"] if " at " in key}
+        assert any("learned against entropy" in note for note in found["notes"])
+    assert {"eenet8-v2: cost in time", "eenet8-v2: exit 1 in time"} <= {*timed["values"]}
