@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -97,6 +98,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         "not slow" in config.option.markexpr and collection_path.suffix == ".py" and is_slow_file(collection_path)
     )
     return is_left_out or None
+
+
+def pytest_collection_finish() -> None:
+    """Whatever is alive now stays so: no later garbage collection, of which each timing starts with one, looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -72,7 +72,7 @@ def in_graph(rule: Criterion, logits: Array, opset: int = 18, own: Array = OWN) 
 
 @pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(logits=logits_of_4_exits)
 def test_nodes_and_numpy_agree(rule: Criterion, opset: int, logits: Array) -> None:
     """For logits of up to ±1e4, under every spelling of the operators."""
@@ -127,6 +127,7 @@ def test_one_class_at_probability_one_is_as_sure_as_can_be(rule: Criterion, heig
 
 
 @pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
+@settings(max_examples=30)
 @given(logits=arrays(np.float16, (2, 4, 4), elements=st.floats(-60000, 60000, width=16)))
 def test_float16_logits_are_scored_in_float32(rule: Criterion, logits: NDArray[np.float16]) -> None:
     """The largest float16 is nothing special to float32."""
@@ -165,7 +166,7 @@ def test_logits_that_are_no_numbers_are_never_sure(rule: Criterion, bad: float) 
 
 @pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(logits=logits_of_4_exits, masked=st.integers(1, 20))
 def test_a_masked_class_is_as_if_it_were_not_there(rule: Criterion, opset: int, logits: Array, masked: int) -> None:
     """A logit of -inf has probability 0, and 0 · ln 0 is 0: every score is that of the other classes."""
