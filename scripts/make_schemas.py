@@ -21,6 +21,7 @@ from edgeexit.adoption.result import AdoptionResult
 from edgeexit.analysis import NetworkAnalysis
 from edgeexit.bundle import Manifest
 from edgeexit.calibration import Calibration
+from edgeexit.cascades import CascadeResult
 from edgeexit.conformance.report import ConformanceReport
 from edgeexit.demo import DemoResult
 from edgeexit.hardware.checks import MachineCheck
@@ -162,6 +163,7 @@ class Version:
 DOCUMENTS: Mapping[str, type] = {
     "adoption/1": AdoptionResult,
     "analysis/1": NetworkAnalysis,
+    "cascade/1": CascadeResult,
     "bench/1": BenchResult,
     "bundle/1": Manifest,
     "bundle/2": Manifest,

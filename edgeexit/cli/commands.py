@@ -6,6 +6,7 @@ COMMANDS: tuple[str, ...] = (
     "demo",
     "train",
     "adopt",
+    "cascade",
     "export",
     "compile",
     "inspect",
