@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edgeexit.errors import InputError
 
@@ -61,7 +61,7 @@ class PolicyNetwork:
 
 def fit_policies(
     probabilities: NDArray[np.floating],
-    losses: NDArray[np.floating],
+    losses: ArrayLike,
     costs: Sequence[float],
     *,
     alpha: float,

@@ -161,7 +161,7 @@ def test_classifiers_that_do_not_fit_together_are_refused(
     change: dict[str, Any], message: str, samples: Dataset, tmp_path: Path
 ) -> None:
     """With those of each in one message."""
-    names = {"edgeexit.classes": '["d", "c", "b", "a"]'} if "edgeexit.classes" in change else {}
+    names: dict[str, Any] = {"edgeexit.classes": '["d", "c", "b", "a"]'} if "edgeexit.classes" in change else {}
     paths = [write_linear(tmp_path / "a.onnx", **names), write_linear(tmp_path / "b.onnx", **change)]
 
     with pytest.raises(ModelError, match=message) as caught:
@@ -181,7 +181,8 @@ def test_an_output_can_be_named(samples: Dataset, tmp_path: Path) -> None:
 
 def test_samples_that_a_classifier_was_trained_on_are_refused(samples: Dataset, tmp_path: Path) -> None:
     """By the fingerprint that edgeexit's own trainings write; with `force` it is said."""
-    trained = write_linear(tmp_path / "a.onnx", **{KEY: compute_fingerprint(samples.take(slice(0, 50))).as_text()})
+    metadata: dict[str, Any] = {KEY: compute_fingerprint(samples.take(slice(0, 50))).as_text()}
+    trained = write_linear(tmp_path / "a.onnx", **metadata)
 
     with pytest.raises(InputError, match=r"a\.onnx was trained on \(50 of them are known\).*over-confident"):
         make_cascade([trained, PATHS[2]], samples, tmp_path / "c.onnx", QUICK)

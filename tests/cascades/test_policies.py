@@ -60,7 +60,7 @@ def test_it_is_the_gradient_of_the_loss_that_torch_trains_with() -> None:
     ]
 
     value = loss("stopping", costs=costs, alpha=0.5, reward="right")(exits, torch.zeros(N, dtype=torch.int64))
-    value.backward()
+    torch.autograd.backward(value)
     mine, gradient = compute_expected_cost(sigmoid(stops.detach().numpy()), wrong + 0.5 * np.cumsum(costs))
 
     assert mine.mean() == pytest.approx(value.item())
