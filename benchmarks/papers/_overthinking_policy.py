@@ -1,0 +1,256 @@
+"""Policy networks (chapter 4): can the exit be predicted from the input? And, once it is, does asking first beat thresholds?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.papers._estimates import compare_samples
+from benchmarks.papers._overthinking import CRITERION, REDUCED, Answers, load_small_recipe
+from benchmarks.papers._parts import Findings, Request
+from benchmarks.papers._training import Run, Runs, Variant
+from edgeexit.analysis import compute_frequency_share, compute_searched_curve
+from edgeexit.calibration import ReplayTable, replay_table
+from edgeexit.criteria import softmax
+from edgeexit.data import Dataset
+from edgeexit.data.maxmin_mnist import MaxMinImages, make_maxmin_images, make_maxmin_part
+from edgeexit.data.named import load_data
+from edgeexit.report.plot.figure import Axis, Bar, BarFigure, choose_exit_tone
+from edgeexit.training import load_recipe, train
+from edgeexit.training.metrics import count_macs, record_exits
+from edgeexit.training.outcome import Parts
+from edgeexit.training.policy import make_policy_data
+from edgeexit.training.run_folder import CHECKPOINT
+
+PRICE = 5.0
+"""λ of equation 4.1, as the thesis takes it for Max-Min MNIST and CIFAR-100."""
+LEVELS = ("easy", "medium", "hard")
+
+
+# ---------------------------------------------------------------- the networks
+
+
+def list_maxmin(request: Request) -> Mapping[str, Variant]:
+    """MSDNet on Max-Min MNIST."""
+    parts = make_digits_parts() if request.quick else None
+    return {"maxmin": Variant(load_small_recipe(request, "maxmin-mnist"), parts=parts)}
+
+
+def make_digits_parts() -> Parts:
+    """A short Max-Min set of the digits that edgeexit ships."""
+    return {part: _as_dataset(make_digits_images(part), part) for part in ("train", "calibration", "test")}
+
+
+def make_digits_images(part: str) -> MaxMinImages:
+    """The images of a part of it, with their levels."""
+    digits = load_data(f"digits:{part}")
+    pixels = (digits.x[:, 0] * 255).astype(np.uint8)
+    return make_maxmin_images(pixels, digits.y, 120, seed=len(part))
+
+
+def _as_dataset(made: MaxMinImages, part: str) -> Dataset:
+    return Dataset(f"maxmin-digits:{part}", made.pixels.astype(np.float32) / np.float32(255), made.labels)
+
+
+# ---------------------------------------------------------------- the policy
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """A policy and what it says of every test sample of the network.
+
+    Attributes:
+        chances: predicted probability of each exit, float32 [n, P].
+        labels: the exit that should answer, int64 [n]; -1 where none is right.
+        commonest: the commonest label of its training data.
+        macs: its multiply-accumulates.
+    """
+
+    chances: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    commonest: int
+    macs: int
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """The samples that some exit has right: the test part of D_ee."""
+        return self.labels >= 0
+
+    def judge(self) -> dict[str, NDArray[np.float64]]:
+        """Right predictions on D_ee's test part; the same with every label weighing as much; what each is by chance."""
+        truth, kinds = self.labels[self.answered], self.chances.shape[1]
+        right = (self.chances[self.answered].argmax(-1) == truth).astype(np.float64)
+        weigh = len(truth) / np.maximum(np.bincount(truth, minlength=kinds), 1) / len(np.unique(truth))
+        return {
+            "policy": right,
+            "commonest label": (truth == self.commonest).astype(np.float64),
+            "policy, labels weighing alike": right * weigh[truth],
+            "chance": np.full(len(truth), 1 / len(np.unique(truth))),
+        }
+
+
+def train_policy(request: Request, run: Run, answers: Answers, name: str, only: Sequence[int] | None) -> TrainedPolicy:
+    """Steps 3 and 4 of section 4.2: data from the calibration part, which the network was not trained on, and the training.
+
+    The trainer wants a calibration part for its history, which nothing is chosen by: 500 of the training samples.
+    """
+    make = {"price": PRICE, "only": only}
+    chosen: Dataset = run.load_part("calibration")
+    used: Dataset = run.load_part("test")
+    data = make_policy_data(chosen, answers.chosen, answers.macs, **make)  # type: ignore[arg-type]
+    tested = make_policy_data(used, answers.used, answers.macs, **make)  # type: ignore[arg-type]
+    recipe = load_recipe("exit-policy", preset="quick,small")
+    recipe = replace(recipe.with_epochs(1) if request.quick else recipe, seed=run.recipe.seed)
+    folder = request.out / f"{name}-{run.recipe.seed}"
+    parts = {"train": data, "calibration": data.take(slice(500)), "test": tested}
+    resume = (folder / CHECKPOINT).exists()
+    policy = train(recipe, folder, parts=parts, resume=resume, threads=request.threads).model
+    assert policy is not None
+    exits = range(1, len(answers.macs) + 1) if only is None else only
+    labels = _label_all(answers, len(used), tested, exits)
+    counted = count_macs(policy, used)
+    assert counted is not None
+    logits = record_exits(policy, used).logits[:, -1]
+    return TrainedPolicy(softmax(logits), labels, int(np.bincount(data.y).argmax()), counted[-1])
+
+
+def _label_all(answers: Answers, samples: int, tested: Dataset, exits: Sequence[int]) -> NDArray[np.int64]:
+    """Labels of every test sample: those of its D_ee in their places, -1 elsewhere."""
+    solvable = answers.right[:, np.array(exits) - 1].any(axis=1)
+    labels = np.full(samples, -1, np.int64)
+    labels[solvable] = tested.y
+    return labels
+
+
+# ---------------------------------------------------------------- what is found
+
+
+def examine_maxmin(request: Request, runs: Runs) -> Findings:
+    """Section 4.2.2, figures 4.4 to 4.6: on data with levels the exit can be predicted."""
+    found = _examine(request, runs["maxmin"], "maxmin-policy", None)
+    levels = _find_levels(request)
+    for seed, run in runs["maxmin"].items():
+        answers = Answers(run)
+        for level, name in enumerate(LEVELS):
+            for k in range(answers.right.shape[1]):
+                key = f"exit {k + 1}, {name}"
+                found.values.setdefault(key, {})[seed] = float(answers.right[levels == level, k].mean())  # type: ignore[attr-defined]
+    notes = (
+        "Three exits, half as wide, 20,000 training images and 5 epochs; the thesis has five exits and 80,000 images. "
+        "The policy is a ResNet-8 "
+        "trained for 12 epochs, there a ResNet-34 for 60. Digits do not overlap here.",
+    )
+    return replace(found, notes=(*notes, *found.notes), pictures=(_draw_levels(found), *found.pictures))
+
+
+def _find_levels(request: Request) -> NDArray[np.int64]:
+    return (make_digits_images("test") if request.quick else make_maxmin_part("test")).levels
+
+
+def _draw_levels(found: Findings) -> BarFigure:
+    """Figure 4.4."""
+    keys = [key for key in found.values if key.startswith("exit ")]
+    bars = tuple(
+        Bar(key, ((choose_exit_tone(int(key[5])), float(np.mean([*found.values[key].values()])), "right"),))
+        for key in keys
+    )
+    caption = "Later exits are better most of all on harder images."
+    axis = Axis("accuracy (%)", 0.01, high=100.0)
+    return BarFigure("overthinking-maxmin-levels", "Max-Min MNIST: each exit on each level", caption, axis, bars)
+
+
+def examine_cifar10(request: Request, runs: Runs) -> Findings:
+    """Section 4.2.3, the binary variant: on natural data, first exit or last?"""
+    exits = (1, 3)
+    found = _examine(request, runs["msdnet"], "cifar10-policy", exits)
+    notes = (REDUCED, "The policy chooses between the first and the last exit. It is a ResNet-8, there a ResNet-34.")
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def _examine(request: Request, runs: Mapping[int, Run], name: str, only: Sequence[int] | None) -> Findings:
+    samples: dict[str, dict[int, Any]] = {}
+    values: dict[str, dict[int, float]] = {}
+    details: dict[str, Any] = {}
+    for seed, run in runs.items():
+        answers = Answers(run)
+        policy = train_policy(request, run, answers, name, only)
+        for key, found in policy.judge().items():
+            samples.setdefault(key, {})[seed] = found
+        deployed = compare_with_thresholds(answers, policy, only)
+        details[str(seed)] = {"deployed": deployed, "labels": np.bincount(policy.labels + 1).tolist()}
+        for key in ("policy", "thresholds", "thresholds, policy free"):
+            values.setdefault(f"deployed: {key}", {})[seed] = deployed[key]["accuracy"]
+        values.setdefault("deployed: cost", {})[seed] = deployed["policy"]["cost"]
+    notes = (
+        f"Exit labels with a price of {PRICE:g}; samples that no exit has right are left out, as in the thesis. "
+        "Deployed: the policy in front of the "
+        "network at threshold 0.5, on all test samples, its own multiply-accumulates counted; beside it thresholds on "
+        "the exits' confidence within "
+        "the same mean multiply-accumulates, and within those that are left when the policy is for free. Costs are "
+        "shares of the last exit's.",
+    )
+    return Findings(samples=samples, values=values, details=details, notes=notes)
+
+
+def compare_with_thresholds(answers: Answers, policy: TrainedPolicy, only: Sequence[int] | None) -> dict[str, Any]:
+    """The policy in front of the network, and thresholds at the same mean cost, on every test sample."""
+    chosen, used = answers.tables
+    exits = list(only or range(1, used.exits + 1))
+    asked = _make_policy_table(answers, policy, exits)
+    assert used.correct is not None
+    leaves, rows = asked.leaves_at([0.5] * (asked.exits - 1)), np.arange(len(used))
+    cost, last = float(asked.mean_cost[leaves].mean()), float(used.mean_cost[-1])
+    found: dict[str, Any] = {"policy": {"accuracy": float(used.correct[rows, leaves].mean()), "cost": cost / last}}
+    right = {"policy": used.correct[rows, leaves]}
+    for name, budget in (("thresholds", cost), ("thresholds, policy free", cost - policy.macs)):
+        curve = compute_searched_curve(chosen, used, budgets=[max(budget, float(chosen.mean_cost.min()))])
+        assert curve.thresholds is not None
+        right[name] = used.correct[rows, used.leaves_at(curve.thresholds[0])]
+        found[name] = {"accuracy": float(curve.accuracy[0]), "cost": float(curve.cost[0]) / last}
+        better = compare_samples({0: right[name]}, {0: right["policy"]})
+        found[name] |= {"above the policy": better.mean, "low": better.low, "high": better.high}
+    return {**found, "policy_macs": policy.macs, "last_macs": last}
+
+
+def _make_policy_table(answers: Answers, policy: TrainedPolicy, exits: Sequence[int]) -> ReplayTable:
+    """The test samples under the criterion `learned`, as `edgeexit.nets.WithPolicy` scores them."""
+    macs = np.array(answers.macs, np.float64) + policy.macs
+    so_far = [policy.chances[:, [i for i, e in enumerate(exits) if e <= k]].sum(axis=1) for k in range(1, len(macs))]
+    scores = np.stack(so_far, axis=1)
+    return replay_table(answers.used.logits, answers.used.labels, "learned", scores=scores, macs=macs)
+
+
+# ---------------------------------------------------------------- appendix A
+
+
+def examine_frequencies(request: Request, runs: Runs) -> Findings:
+    """Appendix A: how many frequencies images need, by level and by the exit that is to answer."""
+    values: dict[str, dict[int, float]] = {}
+    spread: dict[str, float] = {}
+
+    def put(key: str, seed: int, shares: NDArray[np.float64]) -> None:
+        if len(shares):
+            values.setdefault(key, {})[seed] = float(shares.mean())
+            spread[key] = float(shares.std())
+
+    levels = _find_levels(request)
+    for variant, by_seed in runs.items():
+        for seed, run in by_seed.items():
+            answers = Answers(run)
+            shares = compute_frequency_share(run.load_part("test").x)
+            for k in range(answers.right.shape[1]):
+                first = answers.right[:, k] & ~answers.right[:, :k].any(axis=1)
+                put(f"{variant}: first right at exit {k + 1}", seed, shares[first])
+            put(f"{variant}: never right", seed, shares[~answers.right.any(axis=1)])
+            for level, name in enumerate(LEVELS) if variant == "maxmin" else ():
+                put(f"{variant}: {name}", seed, shares[levels == level])
+    notes = (
+        "Share of the cosine transform's coefficients, row by row, whose magnitudes reach 98 % of the sum of all; "
+        f"{CRITERION} plays no part. The "
+        "details have the standard deviations over the images.",
+    )
+    return Findings(values=values, details={"standard deviation": spread}, notes=notes)

@@ -1,0 +1,56 @@
+"""Overthinking in Multi-Scale Dense networks: Voorhout, "Overthinking in MSDNet" (TU Delft, 2022).
+
+Its networks have five exits and were trained for 50 to 200 epochs on CIFAR-100 and SVHN; what is smaller here stands in every record. Its
+percentage of overthinking is read as "right at some exit, wrong at a later one" (equation 3.11); see `edgeexit.analysis`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.papers._overthinking import list_collaborating, list_msdnet
+from benchmarks.papers._overthinking_networks import (
+    examine_agreement,
+    examine_collaboration,
+    examine_curves,
+    examine_trained,
+)
+from benchmarks.papers._overthinking_policy import (
+    examine_cifar10,
+    examine_frequencies,
+    examine_maxmin,
+    list_maxmin,
+)
+from benchmarks.papers._parts import Paper, Part, Request
+from benchmarks.papers._training import Variant
+
+
+def list_both(request: Request) -> Mapping[str, Variant]:
+    """The networks on Max-Min MNIST and on CIFAR-10."""
+    return {**list_maxmin(request), **list_msdnet(request)}
+
+
+PAPER = Paper(
+    "Overthinking in MSDNet (Voorhout 2022)",
+    (
+        Part("cifar10", "anytime, budgeted batch, both bounds, figure 3.7", examine_curves, list_msdnet),
+        Part(
+            "collaboration",
+            "n, 2n, n + n epochs with ISC and OFA, table 3.1 and figure 3.10",
+            examine_collaboration,
+            list_collaborating,
+            seeds=(0, 1),
+        ),
+        Part("trained", "the trained networks of this repository", examine_trained),
+        Part("maxmin", "a policy network on Max-Min MNIST, section 4.2.2", examine_maxmin, list_maxmin),
+        Part("policy-cifar10", "first exit or last, on CIFAR-10, section 4.2.3", examine_cifar10, list_msdnet),
+        Part(
+            "agreement",
+            "do two trainings agree about the exit, beyond chance?",
+            examine_agreement,
+            list_msdnet,
+            seeds=(0, 1),
+        ),
+        Part("frequencies", "how many frequencies images need, appendix A", examine_frequencies, list_both),
+    ),
+)
