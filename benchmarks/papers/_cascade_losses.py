@@ -28,8 +28,11 @@ READINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "firm-logits": ("firm", {**PRINTED_FIRM, "reading": "logits"}),
 }
 """Other readings: the firm formula to the letter; P* given to a framework's cross-entropy as if it were logits."""
-TRAINED_EXIT = "firm-logits-trained"
-"""`firm-logits` from the weights of the network that `sum` has trained with its exit, instead of the base network's."""
+TRAINED_EXIT: Mapping[str, Mapping[str, Any]] = {
+    "firm-trained": {"alpha": 128.0, "penalty": 0.6},
+    "firm-logits-trained": READINGS["firm-logits"][1],
+}
+"""The firm loss from the weights of the network that `sum` has trained with its exit, instead of the base network's."""
 
 
 # ---------------------------------------------------------------- what is trained
@@ -41,20 +44,26 @@ def list_loss_variants(request: Request, recipe: str, prefix: str, *, readings: 
     for place in PLACES:
         for loss in LOSSES:
             found[f"{prefix}-{loss}-{place}"] = make_loss_variant(request, recipe, prefix, loss, place)
+    found[f"{prefix}-sum-started-p2"] = make_started_variant(request, recipe, prefix)
     for name, (loss, options) in READINGS.items() if readings else ():
         variant = make_loss_variant(request, recipe, prefix, loss, "p2")
         other = variant.recipe.with_phase("cascade", options=options)
         found[f"{prefix}-{name}-p2"] = replace(variant, recipe=other, seeds=1)
-    if readings:
-        found[f"{prefix}-{TRAINED_EXIT}-p2"] = make_trained_exit_variant(request, recipe, prefix)
+    for name, options in TRAINED_EXIT.items() if readings else ():
+        found[f"{prefix}-{name}-p2"] = make_trained_exit_variant(request, recipe, prefix, options)
     return found
 
 
-def make_trained_exit_variant(request: Request, recipe: str, prefix: str) -> Variant:
-    """The firm loss as printed, read as logits, from a network whose exit is trained already."""
+def make_started_variant(request: Request, recipe: str, prefix: str) -> Variant:
+    """`sum` from the base network's weights, as long in all as the firm loss: what of the firm loss's gain is its start's."""
+    whole = load_sized_recipe(request, recipe, ["sum"])
+    return Variant(whole.with_phase("cascade", start="base"), earlier=f"{prefix}-base")
+
+
+def make_trained_exit_variant(request: Request, recipe: str, prefix: str, options: Mapping[str, Any]) -> Variant:
+    """A firm loss from a network whose exit is trained already."""
     first = make_loss_variant(request, recipe, prefix, "sum", "p2").recipe
     trained = first.phases["cascade"]
-    options = READINGS["firm-logits"][1]
     firm = replace(trained, loss="firm-cascade", options=options, start="cascade")
     phases = {"cascade": replace(trained, role=""), "firm": firm}
     return Variant(replace(first, phases=phases), earlier=f"{prefix}-sum-p2", seeds=1)

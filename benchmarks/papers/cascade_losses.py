@@ -12,7 +12,14 @@ from dataclasses import replace
 
 from benchmarks.papers._cascade_equal import examine_deployment, examine_equal_macs, examine_latency
 from benchmarks.papers._cascade_figures import examine_losses, examine_penalties
-from benchmarks.papers._cascade_losses import LOSSES, PLACES, list_loss_variants, make_base_variant, make_loss_variant
+from benchmarks.papers._cascade_losses import (
+    LOSSES,
+    PLACES,
+    list_loss_variants,
+    make_base_variant,
+    make_loss_variant,
+    make_started_variant,
+)
 from benchmarks.papers._parts import Findings, Paper, Part, Request
 from benchmarks.papers._training import Runs, Variant
 from edgeexit.training import TrainingRecipe, load_recipe
@@ -56,6 +63,7 @@ def list_losses_at_p2(request: Request) -> Mapping[str, Variant]:
         found[f"{prefix}-base"] = make_base_variant(request, recipe)
         for loss in LOSSES:
             found[f"{prefix}-{loss}-p2"] = make_loss_variant(request, recipe, prefix, loss, "p2")
+        found[f"{prefix}-sum-started-p2"] = make_started_variant(request, recipe, prefix)
     return found
 
 

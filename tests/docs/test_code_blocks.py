@@ -17,7 +17,7 @@ from edgeexit.cli.app import app
 from edgeexit.errors import TargetNotMet
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<language>python|sh|toml)(?P<rest>[^\n]*)\n(?P<body>.*?)^ *```", re.MULTILINE | re.DOTALL
 )

@@ -97,6 +97,28 @@ def test_the_firm_cascade_class_by_class_is_the_printed_formula(reading: str) ->
     torch.testing.assert_close(main + 0.6 * (1 - g).mean(), found(outputs, LABELS))
 
 
+@pytest.mark.parametrize(
+    ("options", "punished"),
+    [
+        ({"elementwise": True, "last_gated": True}, False),
+        ({"elementwise": True, "last_gated": True, "reading": "logits"}, True),
+        ({}, True),
+    ],
+)
+def test_an_exit_that_is_sure_of_a_wrong_class_costs_nothing_in_the_printed_firm_loss(
+    options: dict[str, object], punished: bool
+) -> None:
+    """It even costs less than being unsure, by the penalty; in the other readings it costs more."""
+    last = ExitTensors("last", torch.tensor([[3.0, 0.0, 0.0]]))
+    firm, label = loss("firm-cascade", **options), torch.tensor([0])
+    unsure, wrong = (
+        firm([ExitTensors("early", torch.tensor([logits])), last], label)
+        for logits in ([0.1, 0.0, 0.0], [0.0, 9.0, 0.0])
+    )
+
+    assert punished == bool(wrong > unsure)
+
+
 def test_the_reward_of_right_answers_counts_the_errors_of_drawn_answers() -> None:
     """Expected over where a sample stops and over the answer that is drawn there: the probability of the other classes."""
     outputs, paid = exits(), (0.2, 0.5, 1.0)

@@ -48,7 +48,11 @@ def firm_cascade(
         P* = g(V_1)∘V_1 + (1 - g(V_1))∘g(V_2)∘V_2,   loss = CE(P*) + λ (1 - g(V_1))
 
     g is a logistic step at probability 1/2 (section 2.1). It is flat outside 0.5 ± 5/α, so that the penalty moves only what lies on the
-    step. The paper starts this phase from trained weights.
+    step, and an exit with fresh weights, which is sure of nothing, gets next to no gradient: start from a phase that has trained the exits,
+    such as one with the loss `sum`. The paper starts from the weights of the network without its exit.
+
+    With `elementwise` and `likelihood`, -log P*[y], an exit that is sure of a *wrong* class costs nothing: its step opens for that class
+    only, and P*[y] is then the last exit's. The penalty even rewards it. `logits` has no such fault, nor has one step for the answer.
 
     Args:
         alpha: slope of the step.
