@@ -63,6 +63,9 @@ if TYPE_CHECKING:
     from edgeexit.runtime import Prediction as Prediction
     from edgeexit.runtime import Runner as Runner
     from edgeexit.runtime import load as load
+    from edgeexit.tuning import TuningResult as TuningResult
+    from edgeexit.tuning import TuningSpace as TuningSpace
+    from edgeexit.tuning import tune as tune
 
 __version__ = "0.1.0"
 
@@ -88,6 +91,8 @@ _HOMES = {
     "ReplayTable": "edgeexit.calibration",
     "Runner": "edgeexit.runtime",
     "TargetNotMet": "edgeexit.errors",
+    "TuningResult": "edgeexit.tuning",
+    "TuningSpace": "edgeexit.tuning",
     "add_exits": "edgeexit.nets.attach",
     "bench": "edgeexit.measure",
     "calibrate": "edgeexit.calibration",
@@ -108,6 +113,7 @@ _HOMES = {
     "replay_table": "edgeexit.calibration",
     "retune": "edgeexit.calibration",
     "samples_needed": "edgeexit.calibration",
+    "tune": "edgeexit.tuning",
     "write_report": "edgeexit.report",
 }
 _RENAMED = {"compile": "compile_model"}
@@ -132,6 +138,8 @@ __all__ = [
     "ReplayTable",
     "Runner",
     "TargetNotMet",
+    "TuningResult",
+    "TuningSpace",
     "add_exits",
     "bench",
     "calibrate",
@@ -152,6 +160,7 @@ __all__ = [
     "replay_table",
     "retune",
     "samples_needed",
+    "tune",
     "write_report",
 ]
 

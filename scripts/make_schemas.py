@@ -30,6 +30,7 @@ from edgeexit.measure.cache.report import CacheResult
 from edgeexit.measure.cache.sweep import CacheSweep
 from edgeexit.measure.energy.report import EnergyReport
 from edgeexit.report.bundle_facts import BundleFacts
+from edgeexit.tuning import TuningResult
 
 FOLDER = Path(__file__).resolve().parent.parent / "schemas"
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -185,6 +186,7 @@ DOCUMENTS: Mapping[str, type] = {
     "run/1": Run,
     "target-not-met/1": TargetNotMet,
     "training/1": Training,
+    "tuning/1": TuningResult,
     "version/1": Version,
 }
 """The dataclass behind each document."""

@@ -13,7 +13,7 @@ Files are immutable and named by content. A writer holds the lock, writes new fi
 the old bundle or the new one. Nothing in a bundle is unpickled or executed as native code.
 """
 
-from edgeexit.bundle.bundle import Bundle, check_replaceable, replace_bundle
+from edgeexit.bundle.bundle import Bundle, check_replaceable, copy_bundle, replace_bundle
 from edgeexit.bundle.calibration_document import CalibrationDocument
 from edgeexit.bundle.manifest import (
     SCHEMA,
@@ -22,6 +22,7 @@ from edgeexit.bundle.manifest import (
     FileEntry,
     Manifest,
     ModeTiming,
+    PreferredSettings,
     SourceModel,
     StageEntry,
     VerificationSummary,
@@ -37,10 +38,12 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "ModeTiming",
+    "PreferredSettings",
     "SourceModel",
     "StageEntry",
     "VerificationSummary",
     "check_replaceable",
+    "copy_bundle",
     "read_manifest",
     "replace_bundle",
 ]

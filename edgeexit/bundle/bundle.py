@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 from edgeexit.bundle import history
 from edgeexit.bundle.calibration_document import CalibrationDocument
 from edgeexit.bundle.leftovers import HASH_DIGITS, drop_unused_files, read_old_manifest, remove_leftovers
-from edgeexit.bundle.manifest import SCHEMA, CalibrationEntry, CalibrationRecord, FileEntry, Manifest
+from edgeexit.bundle.manifest import SCHEMA, CalibrationEntry, CalibrationRecord, FileEntry, Manifest, PreferredSettings
 from edgeexit.bundle.reading import MANIFEST, check_files, read_bundle_json, read_manifest, translate_read_errors
 from edgeexit.bundle.seal import seal
 from edgeexit.bundle.store import (
@@ -225,6 +226,14 @@ class Bundle(Summarised):
 
         return self._rewrite_manifest(activate)
 
+    def prefer(self, key: str, settings: PreferredSettings) -> Bundle:
+        """Note the settings that are best on the device of a key; returns the bundle as it is then.
+
+        Raises:
+            BundleError: the bundle cannot be written.
+        """
+        return self._rewrite_manifest(lambda m: replace(m, preferred={**m.preferred, key: settings}))
+
     def roll_back(self, key: str) -> Bundle:
         """Make active again what was active before on a key; returns the bundle as it is then.
 
@@ -308,6 +317,15 @@ class BundleChange:
         move_into_place(unfinished, self.folder / final)
         return final
 
+    def copy(self, source: Path, name: str, entry: FileEntry) -> None:
+        """Take in a copy of a file of another bundle, under the name that it has there."""
+        unfinished = self.create_unfinished(name)
+        shutil.copyfile(source, unfinished)
+        self.files[name] = entry
+        if not (self.folder / name).exists():
+            self._made.append(self.folder / name)
+        move_into_place(unfinished, self.folder / name)
+
     def undo(self) -> None:
         """Remove what was added, unless the manifest in force names it."""
         manifest = read_old_manifest(self.folder)
@@ -341,6 +359,18 @@ def check_replaceable(path: Path) -> None:
     read_old_manifest(path)
     if path.exists():
         check_room_to_write(path)
+
+
+def copy_bundle(bundle: Bundle, path: Path) -> Bundle:
+    """Copy a bundle with its calibrations to `path`, over the bundle that may be there, in one step.
+
+    Raises:
+        BundleError: as of `replace_bundle`.
+    """
+    with replace_bundle(path) as change:
+        for name, entry in bundle.manifest.files.items():
+            change.copy(bundle.file(name), name, entry)
+        return change.install(bundle.manifest)
 
 
 @contextmanager

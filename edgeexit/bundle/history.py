@@ -156,4 +156,5 @@ def carry_over_calibrations(new: Manifest, old: Manifest | None) -> Manifest:
         history=old.history,
         activated=old.activated,
         timings={**old.timings, **new.timings},
+        preferred={**old.preferred, **new.preferred},
     )

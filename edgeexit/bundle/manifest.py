@@ -156,6 +156,15 @@ class ModeTiming:
 
 
 @dataclass(frozen=True)
+class PreferredSettings:
+    """The settings that `edgeexit tune` found best on one device: backend, mode and worker threads."""
+
+    backend: str
+    mode: str
+    threads: int
+
+
+@dataclass(frozen=True)
 class CalibrationEntry:
     """The active calibration of a key: its file, the files that go with it by purpose (`replay`), and its name in the history.
 
@@ -230,6 +239,7 @@ class Manifest:
         thresholds: thresholds of exits 1 to N-1 that belong to the method, in the criterion's own unit, used where there is no calibration;
             empty where the model names none.
         criterion_traits: what is to be known of a criterion that another package brings; null of those of edgeexit.
+        preferred: per device key, the settings that `edgeexit tune` chose there; `edgeexit.load` takes them where the caller names none.
     """
 
     schema: str
@@ -257,6 +267,7 @@ class Manifest:
     fallback: str = LAST
     thresholds: tuple[float, ...] = ()
     criterion_traits: CriterionTraits | None = None
+    preferred: dict[str, PreferredSettings] = field(default_factory=dict)
 
     @property
     def rule(self) -> Criterion:

@@ -33,7 +33,7 @@ T = TypeVar("T")
 SCHEMA = "edgeexit.signature/1"
 FILE = "signature.json"
 EVERYTHING, NETWORK = "everything", "network"
-_OF_DEVICES = frozenset({"calibrations", "history", "activated", "timings"})
+_OF_DEVICES = frozenset({"calibrations", "history", "activated", "timings", "preferred"})
 _LARGEST_KEY = 1 << 16  # bytes
 
 

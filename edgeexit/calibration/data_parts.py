@@ -38,6 +38,8 @@ class CalibrationPlan:
     method: str | None
     progress: Progress
     force: bool
+    plain: Indices | None = None
+    """Labels of the network that drop and agreement are counted from, [n]; None: the bundle's own backbone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ def split_data(runner: Runner, data: Dataset, plan: CalibrationPlan) -> Calibrat
     indices = split_calibration(len(data), plan.seed, shares)
     if plan.confidence is not None:
         _refuse_early(plan, len(indices[1]))
-    replayed = replay_answers(runner, data, plan.progress)
+    replayed = replay_answers(runner, data, plan.progress, plain=plan.plain)
     table = add_origin(replayed.table, **_describe_origin(runner, data))
     build_problem(
         table, _drop_energy_bounds(plan.target)

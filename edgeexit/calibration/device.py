@@ -117,11 +117,13 @@ def replay(runner: Runner, data: Dataset, progress: Progress = show_nothing) -> 
     return replay_answers(runner, data, progress).table
 
 
-def replay_answers(runner: Runner, data: Dataset, progress: Progress = show_nothing) -> Replayed:
+def replay_answers(
+    runner: Runner, data: Dataset, progress: Progress = show_nothing, *, plain: Indices | None = None
+) -> Replayed:
     """The table of `replay`, and what it was made from.
 
     Where the last exit answers with what several exits have computed, the backbone runs once on every sample too, so that agreement and
-    drop compare with the backbone itself.
+    drop compare with the backbone itself; with `plain`, labels [n] of another network, they compare with those.
 
     Raises:
         InputError: an exit gives NaN, or a score that is no number; names the samples.
@@ -129,8 +131,9 @@ def replay_answers(runner: Runner, data: Dataset, progress: Progress = show_noth
     scores, logits = runner.replay(data.inputs, progress)
     refuse_nan(data.name, scores[:, :-1], logits)
     answers = logits.argmax(axis=-1).astype(np.int64)
-    own = runner.bundle.manifest.last_is_backbone
-    other = None if own else _backbone_labels(runner, data, progress)
+    other = plain
+    if other is None and not runner.bundle.manifest.last_is_backbone:
+        other = _backbone_labels(runner, data, progress)
     costs, macs = np.ones(runner.exits), _accumulate_macs(runner)
     table = replay_table(logits, data.labels, None, scores=scores, cost_s=costs, macs=macs, plain=other)
     return Replayed(table, answers, answers[:, -1] if other is None else other)
@@ -169,11 +172,11 @@ def time_exits(
     """Time leaving at every exit, and the backbone."""
     inputs = split_samples(data.take(slice(_FORCED_INPUTS)).inputs)
     with runner.backbone() as backbone:
-        timed = _time_variants(_make_forced_calls(runner, backbone, inputs), seconds, seed, progress)
-    return _compute_costs(timed, runner.exits)
+        timed = time_variants(make_forced_calls(runner, backbone, inputs), seconds, seed, progress)
+    return compute_costs(timed, runner.exits)
 
 
-def _time_variants(
+def time_variants(
     variants: Mapping[str, Call], seconds: float, seed: int, progress: Progress
 ) -> dict[str, TimedSamples]:
     """Time in blocks short enough for rounds to be compared with each other."""
@@ -189,15 +192,15 @@ def try_policy(
     answers = [runner(x) for x in inputs]
     leaves = np.array([a.exit - 1 for a in answers])
     with runner.backbone() as backbone:
-        policy: Call = _make_cycling_call(runner, inputs)
-        variants = {**_make_forced_calls(runner, backbone, inputs), "policy A": policy, "policy B": policy}
-        timed = _time_variants(variants, seconds, seed, progress)
+        policy: Call = make_cycling_call(runner, inputs)
+        variants = {**make_forced_calls(runner, backbone, inputs), "policy A": policy, "policy B": policy}
+        timed = time_variants(variants, seconds, seed, progress)
     rates = np.bincount(leaves, minlength=runner.exits) / len(leaves)
     variant_a, variant_b = timed["policy A"], timed["policy B"]
     first, second = (_compute_typical_mix(variant, leaves, rates) for variant in (variant_a, variant_b))
-    rounds = (_compute_round_mixes(variant_a, leaves, rates) + _compute_round_mixes(variant_b, leaves, rates)) / 2
+    rounds = (compute_round_mixes(variant_a, leaves, rates) + compute_round_mixes(variant_b, leaves, rates)) / 2
     return PolicyTiming(
-        costs=_compute_costs(timed, runner.exits),
+        costs=compute_costs(timed, runner.exits),
         labels=np.array([a.label for a in answers]),
         leaves=leaves,
         mean_s=(first + second) / 2,
@@ -209,7 +212,9 @@ def try_policy(
     )
 
 
-def _make_forced_calls(runner: Runner, backbone: Backbone, inputs: list[Any]) -> dict[str, Call]:
+def make_forced_calls(runner: Runner, backbone: Backbone, inputs: list[Any]) -> dict[str, Call]:
+    """Calls that leave at each exit, and one of the backbone, over the inputs in turn."""
+
     def forced(exit: int) -> Call:
         def call(i: int) -> Prediction:
             return runner.forced(inputs[i % len(inputs)], exit=exit)
@@ -217,14 +222,16 @@ def _make_forced_calls(runner: Runner, backbone: Backbone, inputs: list[Any]) ->
         return call
 
     variants = {f"exit {k}": forced(k) for k in range(1, runner.exits + 1)}
-    return {**variants, "backbone": _make_cycling_call(backbone, inputs)}
+    return {**variants, "backbone": make_cycling_call(backbone, inputs)}
 
 
-def _make_cycling_call(run: Callable[[Any], Prediction], inputs: list[Any]) -> Call:
+def make_cycling_call(run: Callable[[Any], Prediction], inputs: list[Any]) -> Call:
+    """A call over the inputs in turn."""
     return lambda i: run(inputs[i % len(inputs)])
 
 
-def _compute_costs(timed: Mapping[str, TimedSamples], exits: int) -> MeasuredCosts:
+def compute_costs(timed: Mapping[str, TimedSamples], exits: int) -> MeasuredCosts:
+    """The costs of the calls of `make_forced_calls`, which may have been timed among others."""
     variants = [timed[f"exit {k}"] for k in range(1, exits + 1)]
     straight = timed["backbone"].block_means_s
     totals = np.sum([variant.block_means_s for variant in timed.values()], axis=0)
@@ -271,7 +278,7 @@ def _compute_typical_mix(samples: TimedSamples, leaves: Indices, rates: Floats) 
     return total / float(rates[np.unique(at)].sum())
 
 
-def _compute_round_mixes(samples: TimedSamples, leaves: Indices, rates: Floats) -> Floats:
+def compute_round_mixes(samples: TimedSamples, leaves: Indices, rates: Floats) -> Floats:
     """Per round, the mean of its inferences weighted with the exit rates; an exit that a round has not met counts as it usually takes."""
     at = leaves[np.arange(len(samples)) % len(leaves)]
     rounds = int(samples.blocks[-1]) + 1

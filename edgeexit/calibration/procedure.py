@@ -18,6 +18,7 @@ import numpy as np
 import edgeexit
 from edgeexit.bundle.calibration_document import SCHEMA
 from edgeexit.calibration.data_parts import CalibrationData, CalibrationPlan, split_data
+from edgeexit.calibration.from_logits import read_labels
 from edgeexit.calibration.headroom import compute_headroom
 from edgeexit.calibration.judge import (
     check_predicted_bounds,
@@ -77,6 +78,7 @@ def calibrate(
     force: bool = False,
     save_as: str | None = None,
     dry_run: bool = False,
+    plain: Any = None,
     progress: Progress = show_in_notebooks,
 ) -> Calibration:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
@@ -94,6 +96,8 @@ def calibrate(
         force: calibrate although the data are implausible (`edgeexit.calibration.plausibility`); the findings are recorded.
         save_as: name of the calibration in the bundle's history; None takes `cal-<n>`.
         dry_run: write nothing, and leave the runner's thresholds.
+        plain: labels that another network gives the inputs, [n] whole numbers, from which drop and agreement are counted, such as those
+            of the network before it was quantised; None: the bundle's own backbone.
         progress: called with what is being done; by default a line that counts in a notebook, and nothing elsewhere.
 
     Returns:
@@ -125,10 +129,12 @@ def calibrate(
     seed, seconds = as_whole("seed", seed, 0, _LARGEST_SEED), as_seconds("seconds", seconds)
     check_progress(progress)
     check_method(method)
-    plan = CalibrationPlan(parse_target(target), confidence, seed, seconds, method, progress, force)
+    wanted = parse_target(target)
     if save_as is not None:
         runner.bundle.check_calibration_name(save_as)
     data = _check_data(runner, inputs, labels, name)
+    other = None if plain is None else read_labels(plain, len(data), runner.classes)
+    plan = CalibrationPlan(wanted, confidence, seed, seconds, method, progress, force, other)
     if not dry_run:
         _check_place(runner)
     try:

@@ -28,6 +28,7 @@ from edgeexit.calibration.arrays import (
     parse_exit_number,
     read_arrays,
 )
+from edgeexit.calibration.head_costs import drop_head_costs
 from edgeexit.calibration.outcome import Outcome, compute_mean_cost
 from edgeexit.calibration.table_faults import NO_SECONDS, find_table_faults
 from edgeexit.errors import InputError
@@ -259,27 +260,18 @@ class ReplayTable:
         if self.head_s is None or not set(exits) <= set(range(1, self.exits)):
             msg = f"cannot drop heads {list(exits)}: early exits are 1 to {self.exits - 1} and head_s must be known."
             raise InputError(msg)
-        dropped = np.array([k + 1 in exits for k in range(self.exits - 1)])
-        saved = np.concatenate([[0.0], np.cumsum(np.where(dropped, self.head_s, 0.0))])
-        keep = np.concatenate([~dropped, [True]])
-        least = float(
-            self.cost_s[0].min()
-        )  # head costs are estimates: no inference is faster than the fastest measured
-
-        def cheaper(cost_s: Floats, saved_s: Floats | float) -> Floats:
-            return np.maximum(cost_s - saved_s, np.minimum(cost_s, least))
-
-        costs = [cheaper(samples, saved[k]) for k, samples in enumerate(self.cost_s) if keep[k]]
+        keep = np.array([k + 1 not in exits for k in range(self.exits)])
+        cost_s, typical_s = drop_head_costs(self.cost_s, self.typical_s, self.head_s, exits)
         return replace(
             self,
             scores=self.scores[:, keep[:-1]],
             correct=None if self.correct is None else self.correct[:, keep],
-            cost_s=tuple(costs),
+            cost_s=cost_s,
             energy_j=None if self.energy_j is None else self.energy_j[keep],
             head_s=self.head_s[keep[:-1]],
             agreement=None if self.agreement is None else self.agreement[:, keep],
             macs=None if self.macs is None else self.macs[keep],
-            typical_s=None if self.typical_s is None else cheaper(self.typical_s, saved)[keep],
+            typical_s=typical_s,
             backbone_s=self.backbone_mean_s,
         )
 

@@ -12,6 +12,7 @@ COMMANDS: tuple[str, ...] = (
     "inspect",
     "calibrate",
     "calibrations",
+    "tune",
     "run",
     "bench",
     "compare",

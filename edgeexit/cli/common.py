@@ -22,6 +22,10 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON ob
 Mode: TypeAlias = Annotated[str | None, typer.Option(help="How stages run. [default: the faster one here]")]
 Backend: TypeAlias = Annotated[str, typer.Option(help="What runs the stages.")]
 Threads: TypeAlias = Annotated[int, typer.Option(help="Worker threads.")]
+RunBackend: TypeAlias = Annotated[
+    str | None, typer.Option(help="What runs the stages. [default: as tuned here, else onnxruntime]")
+]
+RunThreads: TypeAlias = Annotated[int | None, typer.Option(help="Worker threads. [default: as tuned here, else 1]")]
 Thresholds: TypeAlias = Annotated[
     str | None, typer.Option(metavar="T1,T2,...", help="In the criterion's unit. [default: calibrated]")
 ]

@@ -18,7 +18,7 @@ import typer.models
 
 from edgeexit.cli import choices
 from edgeexit.cli.choices import Choices
-from edgeexit.cli.common import AcceptDevice, Backend, BackendOptions, Mode, Spin, Threads, Verify, join_options
+from edgeexit.cli.common import AcceptDevice, BackendOptions, Mode, RunBackend, RunThreads, Spin, Verify, join_options
 from edgeexit.cli.data import ClassNames, Preprocessing, read_bundle_info
 
 if TYPE_CHECKING:
@@ -97,6 +97,13 @@ OPTIONS: dict[str, SharedOption] = {
     "adopt --seed": SharedOption(TRAINING, "N"),
     "adopt --threads": SharedOption(TRAINING, "N"),
     "adopt --resume": SharedOption(TRAINING),
+    "tune --backends": SharedOption(POLICY, "NAME,..."),
+    "tune --precisions": SharedOption(POLICY, "NAME,..."),
+    "tune --modes": SharedOption(POLICY, "MODE,..."),
+    "tune --threads": SharedOption(POLICY, "N,..."),
+    "tune --criteria": SharedOption(POLICY, "NAME,..."),
+    "tune --budget": SharedOption(MEASURING, "TIME"),
+    "tune --resume": SharedOption(MEASURING),
     "export --input": SharedOption(NETWORK, "SHAPE"),
     "export --checkpoint": SharedOption(NETWORK),
     "export --checkout": SharedOption(NETWORK, "FOLDER"),
@@ -215,8 +222,8 @@ class RuntimeOptions:
     """How the stages of a bundle are run."""
 
     mode: Mode = None
-    backend: Backend = "onnxruntime"
-    threads: Threads = 1
+    backend: RunBackend = None
+    threads: RunThreads = None
     spin: Spin = False
     options: BackendOptions = None
 

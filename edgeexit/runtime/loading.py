@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeexit.backends import Settings, find_backend
-from edgeexit.bundle import Bundle, CalibrationDocument
+from edgeexit.bundle import Bundle, CalibrationDocument, PreferredSettings
 from edgeexit.bundle.reading import read_manifest
 from edgeexit.errors import InputError
-from edgeexit.hardware import read_device_state
+from edgeexit.hardware import find_device_key, read_device_state
 from edgeexit.runtime.calibrations import (
     ActiveCalibration,
     find_calibration,
@@ -42,9 +42,9 @@ class CalibrationWarning(UserWarning):
 def load(
     path: Path | str,
     *,
-    backend: str = "onnxruntime",
+    backend: str | None = None,
     mode: str | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     spin: bool = False,
     options: str = "",
     accept_device: bool = False,
@@ -54,9 +54,10 @@ def load(
 
     Args:
         path: the bundle's folder.
-        backend: name of the backend.
+        backend: name of the backend; None takes `onnxruntime`.
         mode: `staged` or `fused`; None takes the one that was faster on this device, or for which it was calibrated.
-        threads: worker threads of the runtime; 1 has the tightest tail.
+        threads: worker threads of the runtime; None takes 1, which has the tightest tail. Where all three are None and `edgeexit tune`
+            chose settings for this device, the bundle is opened with those.
         spin: let idle worker threads burn a core; faster with several threads, at many times the energy.
         options: options of the backend, as `optimization_level=5,workspace_mib=512` of tensorrt; what is left out, the backend chooses.
         accept_device: where there is no calibration of this device, take the nearest of another one (another version of the runtime, say)
@@ -82,21 +83,60 @@ def load(
         >>> prediction.label == int(digits.labels[0])
         True
     """
-    settings = Settings(backend, mode or "staged", threads=threads, spin=spin, options=options)
+    asked = RequestedSettings(backend, mode, threads, spin, options)
     key = None if verify is None else as_path("verify", verify)
-    runner = _open_whole(as_path("path", path), settings, mode, key)
+    runner = _open_whole(as_path("path", path), asked, key)
     for remark in take_calibration(runner, accept_device=accept_device):
         _warn(remark)
     return runner
 
 
-def _open_whole(path: Path, settings: Settings, mode: str | None, verify: Path | None) -> Runner:
+@dataclass(frozen=True)
+class RequestedSettings:
+    """The settings that a caller names, as the arguments of `load`; what is None is chosen by `resolve`."""
+
+    backend: str | None = None
+    mode: str | None = None
+    threads: int | None = None
+    spin: bool = False
+    options: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what is named before a bundle is opened."""
+        self._complete("staged")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> RequestedSettings:
+        """Settings in use, all of them named."""
+        return cls(settings.backend, settings.mode, settings.threads, settings.spin, settings.options)
+
+    def _complete(self, mode: str, precision: str = "float32") -> Settings:
+        threads = 1 if self.threads is None else self.threads
+        return Settings(self.backend or "onnxruntime", mode, precision, threads, self.spin, self.options)
+
+    def resolve(self, bundle: Bundle) -> Settings:
+        """The settings for a bundle: those named, else those that `tune` chose on this device, else the defaults."""
+        precision = bundle.manifest.precision
+        tuned = find_preferred(bundle) if (self.backend, self.mode, self.threads) == (None, None, None) else None
+        if tuned is not None:
+            return Settings(tuned.backend, tuned.mode, precision, tuned.threads, self.spin, self.options)
+        settings = self._complete(self.mode or "staged", precision)
+        return settings if self.mode else settings.with_mode(choose_mode(bundle, settings))
+
+
+def find_preferred(bundle: Bundle) -> PreferredSettings | None:
+    """The settings that `edgeexit tune` chose for a bundle on this device; None where it has chosen none."""
+    for key, preferred in bundle.manifest.preferred.items():
+        if key == find_device_key(backend=preferred.backend):
+            return preferred
+    return None
+
+
+def _open_whole(path: Path, asked: RequestedSettings, verify: Path | None) -> Runner:
     """The bundle opened; where it is recompiled while that is done, the new one."""
     while True:
         bundle = _open_signed(path, verify)
-        chosen = replace(settings, precision=bundle.manifest.precision)
-        if mode is None:
-            chosen = chosen.with_mode(choose_mode(bundle, chosen))
+        chosen = asked.resolve(bundle)
         try:
             runner = open_runner(bundle, chosen)
         except (OSError, InputError):
@@ -202,7 +242,7 @@ def reload_runner(runner: Runner) -> bool:
         return False
     fresh = _open_signed(runner.bundle.path, runner.verify)
     if not fresh.manifest.agrees_with(runner.bundle.manifest):
-        runner.take_over(_open_whole(fresh.path, runner.settings, runner.settings.mode, runner.verify))
+        runner.take_over(_open_whole(fresh.path, RequestedSettings.from_settings(runner.settings), runner.verify))
     else:
         runner.bundle = fresh
         found = find_calibration(fresh, runner.settings)

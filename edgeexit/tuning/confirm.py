@@ -1,0 +1,204 @@
+"""The last candidates for real: compiled with only their exits, calibrated, and run in turn on samples that chose nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.bundle import Bundle
+from edgeexit.calibration import Calibration, calibrate
+from edgeexit.calibration.decision import NOT_MET
+from edgeexit.calibration.device import (
+    compute_relative_error,
+    compute_round_mixes,
+    make_cycling_call,
+    time_variants,
+)
+from edgeexit.calibration.targets import Target
+from edgeexit.compiler.compilation import compile_model
+from edgeexit.data import Dataset
+from edgeexit.errors import TargetNotMet
+from edgeexit.measure.timing import TimedSamples
+from edgeexit.runtime import Backbone, Prediction, Runner
+from edgeexit.tuning.answers import RANGE_SAMPLES, open_uncalibrated
+from edgeexit.tuning.choice import FoundPolicy
+from edgeexit.tuning.timing import Stopwatch
+from edgeexit.util.progress import Progress
+from edgeexit.util.samples import split_samples
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """How a candidate is compiled and calibrated.
+
+    Attributes:
+        model: the ONNX file.
+        exits: names of its logits outputs, in order.
+        scores: names of its score outputs, where it has them.
+        data: all samples; the same split by `seed` as chose the candidates.
+        ranges: samples for int8 ranges and verification.
+        plain: labels that the network gives in its own precision.
+        target: with limits in seconds.
+        seed: random seed.
+        force: calibrate although the data are implausible.
+        seconds: wall time of one calibration's timing.
+    """
+
+    model: Path
+    exits: tuple[str, ...]
+    scores: tuple[str | None, ...]
+    data: Dataset
+    ranges: Dataset
+    plain: NDArray[np.int64]
+    target: Target
+    seed: int
+    force: bool
+    seconds: float
+
+    def compile(self, found: FoundPolicy, folder: Path, progress: Progress) -> Bundle:
+        """The bundle of a candidate, with only its exits."""
+        setup, kept = found.candidate.setup, [k - 1 for k in found.candidate.kept]
+        scores = [self.scores[k] for k in kept]
+        few = self.ranges.take(slice(RANGE_SAMPLES))
+        return compile_model(
+            self.model,
+            folder,
+            criterion=found.candidate.criterion,
+            exits=[*(self.exits[k] for k in kept), self.exits[-1]],
+            scores=[name for name in scores if name is not None] or None,
+            backend=setup.backend,
+            precision=setup.precision,
+            threads=setup.threads,
+            inputs=few.inputs,
+            labels=few.labels,
+            data_name=self.data.name,
+            seconds=0,
+            progress=progress,
+        )
+
+    def calibrate(self, runner: Runner, progress: Progress) -> Calibration:
+        """Thresholds of a candidate on its own engines, on the same split, kept in its bundle."""
+        return calibrate(
+            runner,
+            self.data.inputs,
+            self.data.labels,
+            target=self.target,
+            seed=self.seed,
+            seconds=self.seconds,
+            name=self.data.name,
+            plain=self.plain,
+            force=self.force,
+            progress=progress,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedFinalist:
+    """A candidate with the calibration of its own bundle; None where nothing meets the target there, with the reason."""
+
+    found: FoundPolicy
+    bundle: Bundle
+    calibration: Calibration | None
+    reason: str = ""
+
+
+def prepare_finalist(found: FoundPolicy, trial: Trial, folder: Path, progress: Progress) -> CalibratedFinalist:
+    """Compile and calibrate one candidate."""
+    setup = found.candidate.setup
+    bundle = trial.compile(found, folder, progress)
+    with open_uncalibrated(folder, backend=setup.backend, mode=setup.mode, threads=setup.threads) as runner:
+        try:
+            return CalibratedFinalist(found, bundle, trial.calibrate(runner, progress))
+        except TargetNotMet as refusal:
+            return CalibratedFinalist(found, bundle, None, str(refusal))
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredFinalist:
+    """A finalist at work on the validation part, beside the reference in the same rounds.
+
+    Attributes:
+        labels, leaves: what it answered each sample, and where it left (from 0).
+        ratio: typical mean latency over the reference's; error: half width of its interval, relative.
+        mean_s: typical mean latency, seconds.
+    """
+
+    labels: NDArray[np.int64]
+    leaves: NDArray[np.int64]
+    ratio: float
+    error: float
+    mean_s: float
+
+
+def measure_finalists(
+    finalists: Sequence[CalibratedFinalist], watch: Stopwatch, validate: Dataset, length_s: float, progress: Progress
+) -> tuple[MeasuredFinalist | None, ...]:
+    """Run the calibrated finalists and the reference in turn on the validation part; None for one without a calibration."""
+    inputs = split_samples(validate.inputs)
+    with ExitStack() as stack:
+        reference = stack.enter_context(Backbone(watch.bundles[watch.reference.precision], watch.reference.settings))
+        runners = [_open_calibrated(one, stack) for one in finalists]
+        calls = {str(k): make_cycling_call(runner, inputs) for k, runner in enumerate(runners) if runner is not None}
+        answers = [None if runner is None else [runner(x) for x in inputs] for runner in runners]
+        timed = time_variants(
+            {**calls, "reference": make_cycling_call(reference, inputs)}, length_s, watch.seed, progress
+        )
+    beside = timed["reference"].block_means_s
+    found: list[MeasuredFinalist | None] = []
+    for k, given in enumerate(answers):
+        found.append(None if given is None else _measure_mix(given, timed[str(k)], beside))
+    return tuple(found)
+
+
+def _measure_mix(given: Sequence[Prediction], timed: TimedSamples, beside: NDArray[np.float64]) -> MeasuredFinalist:
+    """From the answers and the times of one finalist, and the reference's mean in each round."""
+    leaves = np.array([one.exit - 1 for one in given])
+    mixes = compute_round_mixes(timed, leaves, np.bincount(leaves) / len(leaves))
+    return MeasuredFinalist(
+        labels=np.array([one.label for one in given]),
+        leaves=leaves,
+        ratio=float(np.median(mixes / beside)),
+        error=compute_relative_error(mixes / beside),
+        mean_s=float(np.median(mixes)),
+    )
+
+
+def _open_calibrated(one: CalibratedFinalist, stack: ExitStack) -> Runner | None:
+    if one.calibration is None:
+        return None
+    setup = one.found.candidate.setup
+    runner = stack.enter_context(
+        open_uncalibrated(one.bundle.path, backend=setup.backend, mode=setup.mode, threads=setup.threads)
+    )
+    runner.inner_thresholds = one.calibration.inner_thresholds
+    return runner
+
+
+def choose_finalist(
+    ready: Sequence[CalibratedFinalist], measured: Sequence[MeasuredFinalist | None], target: Target
+) -> int:
+    """Place of the finalist that becomes the result.
+
+    One whose bounds are not broken; with bounds on the answers only, the one measured as the fastest; with a bound on cost, the one that
+    chose better on the choose part, which has more samples to tell accuracies apart than the validation part.
+
+    Raises:
+        TargetNotMet: none could be calibrated on its own engines.
+    """
+    able = [k for k, one in enumerate(measured) if one is not None]
+    if not able:
+        raise TargetNotMet(" ".join(dict.fromkeys(one.reason for one in ready)))
+
+    def rate(k: int) -> tuple[float, ...]:
+        calibration, trial = ready[k].calibration, measured[k]
+        assert calibration is not None
+        assert trial is not None
+        kept = float(calibration.verdict.bounds != NOT_MET)
+        return (kept, -trial.ratio) if target.minimises_mean else (kept, -k)
+
+    return max(able, key=rate)

@@ -1,0 +1,157 @@
+"""What tuning has found, as a value and as a file; schema `edgeexit.tuning/1`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SCHEMA = "edgeexit.tuning/1"
+
+
+@dataclass(frozen=True)
+class TunedSetup:
+    """How a network runs.
+
+    Attributes:
+        precision: precision of the engines. backend: name of the backend. mode: `staged` or `fused`. threads: worker threads.
+        criterion: name of the exit criterion.
+        exits: names of the exits that are kept, the last included.
+    """
+
+    precision: str
+    backend: str
+    mode: str
+    threads: int
+    criterion: str
+    exits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TriedCandidate:
+    """One candidate as predicted on the choose part.
+
+    Attributes:
+        setup: how it runs.
+        meets: whether thresholds that meet the target were found.
+        mean_s: predicted mean latency, seconds; None where nothing meets the target, like what follows.
+        ratio: `mean_s` over that of the network in its own precision without exits.
+        accuracy: share of right answers; None without labels.
+        agreement: share of the answers of the network in its own precision.
+        on_front: whether no other candidate is both faster and at least as good.
+    """
+
+    setup: TunedSetup
+    meets: bool
+    mean_s: float | None
+    ratio: float | None
+    accuracy: float | None
+    agreement: float | None
+    on_front: bool
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One of the last candidates: compiled, calibrated, and run beside the others on samples that chose nothing.
+
+    Attributes:
+        setup: how it runs.
+        thresholds: thresholds in the criterion's own unit.
+        state: of the bounds as its calibration judged them: "met", "not met" or "undecided"; "infeasible" where nothing met them.
+        statements: sentences of that calibration.
+        predicted_ratio: mean latency over the reference's, as the choose part predicted it.
+        ratio, ratio_low, ratio_high: the same measured, with its 95 % interval; None where it could not be calibrated, like what follows.
+        mean_s: mean latency, seconds.
+        accuracy: share of right answers; None without labels.
+        agreement: share of the answers of the network in its own precision.
+        exit_rates: share leaving at each exit.
+        chosen: whether it is the result.
+    """
+
+    setup: TunedSetup
+    thresholds: tuple[float, ...]
+    state: str
+    statements: tuple[str, ...]
+    predicted_ratio: float
+    ratio: float | None
+    ratio_low: float | None
+    ratio_high: float | None
+    mean_s: float | None
+    accuracy: float | None
+    agreement: float | None
+    exit_rates: tuple[float, ...]
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one dimension brings.
+
+    Attributes:
+        dimension: `precision`, `backend`, `mode`, `threads`, `criterion` or `exits`.
+        usual: its value without tuning.
+        chosen: its value in the best candidate.
+        times: predicted mean latency of the best candidate that has the usual value, over that of the best of all; None where no such
+            candidate meets the target.
+    """
+
+    dimension: str
+    usual: str
+    chosen: str
+    times: float | None
+
+
+@dataclass(frozen=True)
+class NotTried:
+    """Something that was not tried to the end, and why."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningResult:
+    """The whole policy chosen on this device.
+
+    Attributes:
+        schema: `edgeexit.tuning/1`.
+        created: UTC, ISO 8601.
+        target: what was asked for; absolute_target: the same with limits in seconds.
+        device: key of this machine.
+        data: name of the data. choose, validate: number of samples that chose, and that only judged.
+        seed: random seed of everything.
+        seconds: wall time in all.
+        reference: the network in its own precision without exits, whose mean latency `reference_s` is 1 ×.
+        tried: candidates whose thresholds were searched, best first.
+        finalists: those that were measured once more, the chosen one first.
+        contributions: what each dimension brings.
+        not_tried: what was not tried, or not to the end, and why.
+        state: of the bounds on the chosen one: "met", "not met" or "undecided".
+        pays: whether the chosen one is faster than the reference beyond doubt.
+        conclusion: one sentence.
+        bundle: folder of the bundle that was written.
+    """
+
+    schema: str = SCHEMA
+    created: str
+    target: str
+    absolute_target: str
+    device: str
+    data: str
+    choose: int
+    validate: int
+    seed: int
+    seconds: float
+    reference: TunedSetup
+    reference_s: float
+    tried: tuple[TriedCandidate, ...]
+    finalists: tuple[Finalist, ...]
+    contributions: tuple[Contribution, ...]
+    not_tried: tuple[NotTried, ...]
+    state: str
+    pays: bool
+    conclusion: str
+    bundle: str
+
+    @property
+    def chosen(self) -> Finalist:
+        """The result among the finalists."""
+        return next(one for one in self.finalists if one.chosen)

@@ -1,0 +1,184 @@
+"""Successive halving of the timing: every setup for a moment, the better ones longer, each beside the network in its own precision.
+
+    round 1     every setup, a third of the time      the best third goes on
+    round 2     those, a third of the time            the best third goes on
+    round 3     at most three, the rest of the time
+
+The setup of the reference goes on whatever its rank, so that what every choice brings over it can be told.
+
+A setup is timed in blocks of each exit, of its own backbone and of the reference in turn; what counts is the ratio to the reference in the
+same blocks, so that setups timed minutes apart can be compared. One setup is open at a time: several would share caches and threads that
+only one of them has in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from edgeexit.bundle import Bundle
+from edgeexit.calibration.device import (
+    MeasuredCosts,
+    compute_costs,
+    compute_relative_error,
+    make_cycling_call,
+    make_forced_calls,
+    time_variants,
+)
+from edgeexit.data import Dataset
+from edgeexit.errors import EdgeExitError, InputError
+from edgeexit.runtime import Backbone
+from edgeexit.tuning.answers import open_uncalibrated
+from edgeexit.tuning.space import EngineSetup, LeftOut
+from edgeexit.util.progress import Progress
+from edgeexit.util.samples import split_samples
+from edgeexit.util.units import fixed, seconds
+
+ROUNDS = 3
+FINALISTS = 3
+_INPUTS = 256
+_SHORTEST_S = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class SetupTiming:
+    """Latencies of one setup with all exits, at the machine's speed of the first measurement of the reference.
+
+    Attributes:
+        setup: how the stages ran.
+        costs: latencies; `costs.error` and `costs.ratio_error` are those of their ratio to the reference.
+        reference_s: mean latency of the network in its own precision, without exits; the same of all setups of a session.
+        seconds: wall time of the timing.
+    """
+
+    setup: EngineSetup
+    costs: MeasuredCosts
+    reference_s: float
+    seconds: float
+
+
+Rate: TypeAlias = Callable[[SetupTiming], "tuple[float, ...]"]
+"""Rates a setup, higher is better: a key to sort by."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stopwatch:
+    """What every timing of a session shares.
+
+    Attributes:
+        bundles: bundle of each precision, with all exits.
+        reference: settings of the network without exits that everything is compared with.
+        inputs: samples to run.
+        reference_s: its mean latency, seconds.
+        seed: random seed of the order of blocks.
+        spread: how much longer the reference took in its slow blocks than in its fast ones, relative (90th over 10th percentile).
+    """
+
+    bundles: Mapping[str, Bundle]
+    reference: EngineSetup
+    inputs: list[Mapping[str, np.ndarray]]
+    reference_s: float
+    seed: int
+    spread: float
+
+    @classmethod
+    def start(
+        cls, bundles: Mapping[str, Bundle], reference: EngineSetup, data: Dataset, seed: int, length_s: float
+    ) -> Stopwatch:
+        """Measure the reference alone, whose speed all later timings are brought to."""
+        inputs = split_samples(data.take(slice(_INPUTS)).inputs)
+        with Backbone(bundles[reference.precision], reference.settings) as backbone:
+            call = make_cycling_call(backbone, inputs)
+            timed = time_variants({"reference": call}, length_s, seed, lambda *_: None)
+        means = timed["reference"].block_means_s
+        spread = float(np.quantile(means, 0.9) / np.quantile(means, 0.1)) - 1
+        return cls(bundles, reference, inputs, float(np.median(means)), seed, spread)
+
+    def time(self, setup: EngineSetup, length_s: float, progress: Progress) -> SetupTiming:
+        """Time every exit of a setup, and its backbone, beside the reference."""
+        bundle = self.bundles[setup.precision]
+        how = {"backend": setup.backend, "mode": setup.mode, "threads": setup.threads}
+        with (
+            open_uncalibrated(bundle.path, **how) as runner,
+            runner.backbone() as backbone,
+            Backbone(self.bundles[self.reference.precision], self.reference.settings) as reference,
+        ):
+            calls = make_forced_calls(runner, backbone, self.inputs)
+            calls["reference"] = make_cycling_call(reference, self.inputs)
+            timed = time_variants(calls, max(length_s, _SHORTEST_S), self.seed, progress)
+            costs = compute_costs(timed, runner.exits)
+        beside = timed["reference"].block_means_s
+        errors = [compute_relative_error(timed[f"exit {k}"].block_means_s / beside) for k in range(1, runner.exits + 1)]
+        scaled = _scale(costs, self.reference_s / float(np.median(beside)))
+        return SetupTiming(
+            setup, replace(scaled, error=max(errors), ratio_error=max(errors)), self.reference_s, length_s
+        )
+
+
+def _scale(costs: MeasuredCosts, factor: float) -> MeasuredCosts:
+    return replace(
+        costs,
+        cost_s=tuple(factor * samples for samples in costs.cost_s),
+        typical_s=factor * costs.typical_s,
+        backbone_s=factor * costs.backbone_s,
+        backbone_typical_s=factor * costs.backbone_typical_s,
+    )
+
+
+def time_setups(
+    watch: Stopwatch, setups: Sequence[EngineSetup], rate: Rate, length_s: float, progress: Progress
+) -> tuple[tuple[SetupTiming, ...], tuple[LeftOut, ...]]:
+    """Time the setups, most of the time on those that may win.
+
+    Args:
+        watch: how to time one.
+        setups: what to time.
+        rate: rates a setup by what is known of it.
+        length_s: wall time of all timing together, seconds.
+        progress: callback with what is being done.
+
+    Returns:
+        the setups of the last round, best first; and those that were left behind, with the reason.
+
+    Raises:
+        InputError: none could be timed.
+    """
+    left_out: list[LeftOut] = []
+    rest, turn, left_s = list(setups), 1, length_s
+    while True:
+        last = turn == ROUNDS or len(rest) <= FINALISTS + 1
+        round_s = left_s if last else length_s / ROUNDS
+        found, faults = _time_round(watch, rest, round_s / len(rest), turn, progress)
+        left_out += faults
+        if not found:
+            raise InputError("nothing could be timed: " + "; ".join(f"{one.what}: {one.reason}" for one in left_out))
+        found.sort(key=rate, reverse=True)
+        size = FINALISTS if last else max(FINALISTS, -(-len(found) // 3))
+        kept = [one for place, one in enumerate(found) if place < size or one.setup == watch.reference]
+        left_out += [_explain_slower(one, found[0], turn) for one in found if one not in kept]
+        if last:
+            return tuple(kept), tuple(left_out)
+        rest, turn, left_s = [one.setup for one in kept], turn + 1, left_s - round_s
+
+
+def _time_round(
+    watch: Stopwatch, setups: Sequence[EngineSetup], each_s: float, turn: int, progress: Progress
+) -> tuple[list[SetupTiming], list[LeftOut]]:
+    found, faults = [], []
+    for place, setup in enumerate(setups):
+        progress(f"timing, round {turn}", place, len(setups))
+        try:
+            found.append(watch.time(setup, each_s, lambda *_: None))
+        except EdgeExitError as fault:
+            faults.append(LeftOut(str(setup), str(fault)))
+    progress(f"timing, round {turn}", len(setups), len(setups))
+    return found, faults
+
+
+def _explain_slower(one: SetupTiming, best: SetupTiming, turn: int) -> LeftOut:
+    times = fixed(float(one.costs.typical_s[-1] / best.costs.typical_s[-1]), 2)
+    what = f"behind {best.setup} after {seconds(one.seconds)} of timing (round {turn}); its last exit takes {times} times as long"
+    return LeftOut(str(one.setup), what)

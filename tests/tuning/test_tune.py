@@ -1,0 +1,251 @@
+"""Tuning: the whole policy chosen by measurement, on a small network with three exits."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import edgeexit
+from edgeexit.cli.app import app
+from edgeexit.cli.cmd_tune import parse_duration
+from edgeexit.errors import InputError
+from edgeexit.runtime import CalibrationWarning
+from edgeexit.tuning import TuningResult, TuningSpace, tune
+from edgeexit.tuning.space import search_subsets
+from edgeexit.util.documents import read_json
+
+pytestmark = pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
+
+N = 300
+SMALL = TuningSpace(("onnxruntime",), ("float32", "int8"), ("staged", "fused"), (1,), ("entropy", "max_softmax"))
+
+
+@pytest.fixture(scope="module")
+def samples(compiled: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs of which the last exit finds two classes, each half of them, and labels that it gets right nine times in ten."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((8 * N, 3, 8, 8)) * rng.uniform(0.2, 3, (8 * N, 1, 1, 1))
+    x = (x + 3 * rng.standard_normal((8 * N, 3, 1, 1))).astype(np.float32)
+    with edgeexit.load(compiled) as runner:
+        found = runner.replay(x)[1][:, -1].argmax(axis=-1)
+    places = np.concatenate([np.flatnonzero(found == label)[: N // 2] for label in (0, 2)])
+    x, y = x[places], found[places]
+    assert len(y) == N
+    return x, np.where(rng.random(N) < 0.1, (y + 1) % 4, y)
+
+
+@pytest.fixture(scope="module")
+def tuned(
+    model: Path, samples: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, TuningResult]:
+    """A tuned bundle and what tuning says of it."""
+    path = tmp_path_factory.mktemp("tuned") / "best.eexit"
+    return path, tune(model, path, *samples, target="drop<=60", space=SMALL, seconds=2)
+
+
+def test_a_tuned_bundle_is_opened_with_the_settings_that_were_chosen(tuned: tuple[Path, TuningResult]) -> None:
+    """`load` without settings takes those of the result, and its thresholds; settings that are named win."""
+    path, result = tuned
+    chosen = result.chosen
+    with edgeexit.load(path) as runner:
+        settings = runner.settings
+        assert (settings.backend, settings.mode, settings.precision, settings.threads) == (
+            chosen.setup.backend,
+            chosen.setup.mode,
+            chosen.setup.precision,
+            chosen.setup.threads,
+        )
+        assert tuple(runner.thresholds) == chosen.thresholds
+        assert runner.criterion.name == chosen.setup.criterion
+    other = "fused" if chosen.setup.mode == "staged" else "staged"
+    with edgeexit.load(path, mode=other, threads=2) as runner:
+        assert (runner.settings.mode, runner.settings.threads) == (other, 2)
+
+
+def test_exits_that_are_not_kept_are_gone_from_the_bundle(tuned: tuple[Path, TuningResult]) -> None:
+    """The bundle has the exits of the result and no others."""
+    path, result = tuned
+    whole = edgeexit.Bundle.open(path.with_name("best.tune") / "own.eexit").manifest.stages
+    outputs = {stage.name: stage.output for stage in whole}
+    kept = [outputs[name] for name in result.chosen.setup.exits]
+    assert [stage.output for stage in edgeexit.Bundle.open(path).manifest.stages] == kept
+
+
+def test_every_subset_and_criterion_of_a_timed_setup_is_tried(tuned: tuple[Path, TuningResult]) -> None:
+    """Three subsets of two early exits, under each criterion, for each setup that was timed to the end."""
+    _, result = tuned
+    setups = {(t.setup.precision, t.setup.mode) for t in result.tried}
+    assert len(result.tried) == len(setups) * 2 * 3
+    assert len({t.setup for t in result.tried}) == len(result.tried)
+    assert ("float32", "staged") in setups, "the usual setup is among them, so that contributions can be told"
+
+
+def test_the_front_holds_no_candidate_that_another_beats(tuned: tuple[Path, TuningResult]) -> None:
+    """No candidate is both faster and more accurate than one on the front."""
+    _, result = tuned
+    known = [
+        (t.mean_s, t.accuracy, t.on_front) for t in result.tried if t.mean_s is not None and t.accuracy is not None
+    ]
+    for mean_s, accuracy, on_front in known:
+        beaten = any(m < mean_s and a >= accuracy for m, a, _ in known)
+        assert not (on_front and beaten)
+
+
+def test_the_drop_is_counted_from_the_network_as_it_was_given(
+    tuned: tuple[Path, TuningResult], samples: tuple[np.ndarray, np.ndarray], model: Path
+) -> None:
+    """Agreement of a finalist is that with the float32 network, whatever its own precision."""
+    path, result = tuned
+    x, _ = samples
+    validate = edgeexit.data.split_calibration(N, 0)[1]
+    with edgeexit.load(path.with_name("best.tune") / "own.eexit") as runner, runner.backbone() as backbone:
+        straight = np.array([backbone(x[i : i + 1]).label for i in validate])
+    with edgeexit.load(path) as runner:
+        given = np.array([runner(x[i : i + 1]).label for i in validate])
+    assert result.chosen.agreement == pytest.approx(float(np.mean(given == straight)))
+
+
+def test_an_interrupted_run_goes_on_with_what_it_recorded(
+    tuned: tuple[Path, TuningResult], samples: tuple[np.ndarray, np.ndarray], model: Path, tmp_path: Path
+) -> None:
+    """With resume the recorded answers are taken, not recorded again; without it, or with other data, the folder is refused."""
+    path, _ = tuned
+    work = Path(shutil.copytree(path.with_name("best.tune"), tmp_path / "best.tune"))
+    for finalist in work.glob("finalist-*"):
+        shutil.rmtree(finalist)
+    before = {file.name: file.stat().st_mtime_ns for file in work.glob("answers-*.npz")}
+    output, x, y = tmp_path / "best.eexit", *samples
+    with pytest.raises(InputError, match="holds an earlier run"):
+        tune(model, output, x, y, target="drop<=60", space=SMALL, seconds=1)
+    with pytest.raises(InputError, match="other data"):
+        tune(model, output, x[1:], y[1:], target="drop<=60", space=SMALL, seconds=1, resume=True)
+    tune(model, output, x, y, target="drop<=60", space=SMALL, seconds=1, resume=True)
+    assert before == {file.name: file.stat().st_mtime_ns for file in work.glob("answers-*.npz")}
+    assert (output / "manifest.json").exists()
+
+
+def test_a_target_that_nothing_meets_names_the_nearest_and_by_which_candidate(
+    model: Path, samples: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """The error has the nearest target, the criterion and the setup; nothing is written."""
+    with pytest.raises(
+        edgeexit.TargetNotMet, match=r"nearest that can be met is '.*', by .* on .*onnxruntime"
+    ) as error:
+        tune(model, tmp_path / "out.eexit", *samples, target="mean<=1ns", space=SMALL, seconds=1)
+    assert error.value.nearest
+    assert not (tmp_path / "out.eexit").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("rate1>=0.5", "which exits stay"), ("energy<=1mJ", "measures no energy"), ("drop<=x", "not a number")],
+)
+def test_bounds_that_tuning_cannot_judge_are_refused(
+    target: str, reason: str, model: Path, samples: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """Before anything is compiled."""
+    with pytest.raises(InputError, match=reason):
+        tune(model, tmp_path / "out.eexit", *samples, target=target, space=SMALL)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_do_not_exist_are_refused_with_the_nearest() -> None:
+    """Backends, precisions, modes and criteria alike."""
+    wrong: dict[str, Any] = {"backends": "onnx", "precisions": "int4", "modes": "fuse", "criteria": "entropi"}
+    for field, value in wrong.items():
+        with pytest.raises(InputError, match=value):
+            TuningSpace(**{field: (value,)})
+    with pytest.raises(InputError, match="empty"):
+        TuningSpace(modes=())
+
+
+def test_few_early_exits_are_searched_whole_and_many_by_elimination() -> None:
+    """All 15 subsets of four; of seven the full set, and always the best without one more."""
+    assert len(set(search_subsets(4, {}))) == 15
+
+    class Rating:
+        def __init__(self, kept: tuple[int, ...]) -> None:
+            self.key = (float(3 in kept) + 0.1 * len(kept),)
+
+    found: dict[tuple[int, ...], Rating] = {}
+    for kept in search_subsets(7, found):
+        found[kept] = Rating(kept)
+    assert (1, 2, 3, 4, 5, 6, 7) in found
+    assert (3,) in found, "the one that matters is kept to the end"
+    assert len(found) == 1 + sum(range(2, 8))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1h", 3600), ("7", 7), ("1.5 min", 90)])
+def test_a_budget_is_a_number_with_a_unit_of_time(text: str, seconds: float) -> None:
+    """Seconds without one."""
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "ten", "5 parsecs", "-3s", "0", "inf"])
+def test_a_budget_that_is_no_time_is_refused(text: str) -> None:
+    """With the forms that are read."""
+    with pytest.raises(InputError, match="10m"):
+        parse_duration(text)
+
+
+def test_a_calibration_counts_the_drop_from_the_network_that_it_is_given(
+    bundle_path: Path, samples: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """With `plain` the agreement is with those labels, not with the bundle's own backbone."""
+    x, y = samples
+    with pytest.warns(CalibrationWarning):
+        runner = edgeexit.load(bundle_path)
+    with runner:
+        found = edgeexit.calibrate(runner, x, y, target="accuracy>=0.1", plain=y, seconds=0.5, dry_run=True)
+    for row in found.exits:
+        assert row.agreement == row.accuracy, "the labels themselves stand for the network"
+
+
+def test_the_command_prints_the_front_the_last_candidates_and_the_conclusion(
+    model: Path, samples: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """And with --json the document that it keeps."""
+    x, y = samples
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    shutil.copy(model, tmp_path / "net.onnx")
+    words = [
+        "tune",
+        str(tmp_path / "net.onnx"),
+        "--data",
+        str(tmp_path / "data.npz"),
+        "--target",
+        "drop<=60",
+        "--budget",
+        "1s",
+    ]
+    words += [
+        "--backends",
+        "onnxruntime",
+        "--precisions",
+        "float32",
+        "--threads",
+        "1",
+        "--criteria",
+        "entropy",
+        "--modes",
+        "staged",
+    ]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    for part in (
+        "candidates for drop<=60",
+        "The last candidates",
+        "What each choice brings",
+        "times as fast",
+        "Written",
+    ):
+        assert part in done.output
+    kept = read_json(tmp_path / "net.tune" / "tuning.json", "result")
+    again = CliRunner().invoke(app, [*words, "--resume", "--json"], catch_exceptions=False)
+    assert kept["schema"] == "edgeexit.tuning/1"
+    assert '"edgeexit.tuning/1"' in again.output
