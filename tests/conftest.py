@@ -76,6 +76,7 @@ SLOW_FILES = (
     "report/test_layout.py",  # opens a browser
     "runtime/test_forking.py",
     "test_packaging.py",  # builds the wheel
+    "tuning/test_tune.py",  # compiles, calibrates and times several candidates
 )
 SLOW_FIXTURES = ("result", "full", "wheel")
 """A measured result takes processes of its own."""

@@ -21,7 +21,7 @@ from edgeexit.data import Dataset
 from edgeexit.errors import EdgeExitError
 from edgeexit.graph import find_exits, read_model
 from edgeexit.runtime import CalibrationWarning, Runner, load
-from edgeexit.tuning.space import Candidate, LeftOut
+from edgeexit.tuning.space import LeftOut, TuningCandidate
 from edgeexit.util.progress import Progress
 
 OWN = "own"
@@ -215,7 +215,7 @@ class Judged:
             self.reference[indices],
         )
 
-    def build_table(self, candidate: Candidate, costs: MeasuredCosts, reference_s: float) -> ReplayTable:
+    def build_table(self, candidate: TuningCandidate, costs: MeasuredCosts, reference_s: float) -> ReplayTable:
         """The table of the network with only these early exits.
 
         Args:

@@ -13,7 +13,7 @@ from edgeexit.calibration.solver.problem import build_problem
 from edgeexit.calibration.solver.search import NORMAL, QUICK, Effort
 from edgeexit.errors import TargetNotMet
 from edgeexit.tuning.answers import Judged
-from edgeexit.tuning.space import Candidate, search_subsets
+from edgeexit.tuning.space import TuningCandidate, search_subsets
 from edgeexit.tuning.timing import SetupTiming
 from edgeexit.util.units import format_count
 
@@ -29,7 +29,7 @@ class FoundPolicy:
         key: higher is better; candidates that do not meet the target come last.
     """
 
-    candidate: Candidate
+    candidate: TuningCandidate
     policy: Policy | None
     nearest: str | None
     key: tuple[float, ...]
@@ -51,7 +51,7 @@ class Chooser:
 
     def find(self, timing: SetupTiming, criterion: str, kept: tuple[int, ...], effort: Effort = QUICK) -> FoundPolicy:
         """The best thresholds of one candidate; every bound is kept by the half width with which it will be judged, where that can be."""
-        candidate = Candidate(timing.setup, criterion, kept)
+        candidate = TuningCandidate(timing.setup, criterion, kept)
         table = self.choose.build_table(candidate, timing.costs, timing.reference_s)
         errors = TimingErrors(timing.costs.error, timing.costs.ratio_error)
         wanted = tighten_target(build_problem(table, self.target), errors, self.samples)

@@ -15,7 +15,7 @@ from edgeexit.tuning.answers import Judged, PreparedNetwork
 from edgeexit.tuning.choice import FoundPolicy, make_absolute
 from edgeexit.tuning.confirm import CalibratedFinalist, MeasuredFinalist
 from edgeexit.tuning.result import Contribution, Finalist, NotTried, TriedCandidate, TunedSetup, TuningResult
-from edgeexit.tuning.space import Candidate, EngineSetup, LeftOut
+from edgeexit.tuning.space import EngineSetup, LeftOut, TuningCandidate
 from edgeexit.tuning.timing import Stopwatch
 from edgeexit.util.timestamps import make_timestamp
 from edgeexit.util.units import fixed, percent, points, seconds
@@ -60,7 +60,7 @@ class Tuned:
         """Names of the exits, the last included."""
         return tuple(stage.name for stage in self.network.bundles[self.network.own].manifest.stages)
 
-    def describe(self, candidate: Candidate) -> TunedSetup:
+    def describe(self, candidate: TuningCandidate) -> TunedSetup:
         """A candidate as the document has it."""
         return self._describe(candidate.setup, candidate.criterion, candidate.kept)
 
@@ -176,7 +176,7 @@ def _find_contributions(tuned: Tuned) -> Iterator[Contribution]:
 _SETUP = ("precision", "backend", "mode", "threads")
 
 
-def _get(candidate: Candidate, dimension: str) -> object:
+def _get(candidate: TuningCandidate, dimension: str) -> object:
     if dimension in _SETUP:
         return getattr(candidate.setup, dimension)
     return candidate.kept if dimension == "exits" else candidate.criterion

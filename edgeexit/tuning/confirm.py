@@ -33,7 +33,7 @@ from edgeexit.util.samples import split_samples
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class FinalistTrial:
     """How a candidate is compiled and calibrated.
 
     Attributes:
@@ -107,7 +107,7 @@ class CalibratedFinalist:
     reason: str = ""
 
 
-def prepare_finalist(found: FoundPolicy, trial: Trial, folder: Path, progress: Progress) -> CalibratedFinalist:
+def prepare_finalist(found: FoundPolicy, trial: FinalistTrial, folder: Path, progress: Progress) -> CalibratedFinalist:
     """Compile and calibrate one candidate."""
     setup = found.candidate.setup
     bundle = trial.compile(found, folder, progress)

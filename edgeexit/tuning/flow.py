@@ -35,8 +35,8 @@ from edgeexit.tuning.choice import Chooser, FoundPolicy, make_absolute, make_not
 from edgeexit.tuning.collect import Tuned, make_result
 from edgeexit.tuning.confirm import (
     CalibratedFinalist,
+    FinalistTrial,
     MeasuredFinalist,
-    Trial,
     choose_finalist,
     measure_finalists,
     prepare_finalist,
@@ -300,7 +300,7 @@ class _Session:
     ) -> tuple[tuple[CalibratedFinalist, ...], tuple[MeasuredFinalist | None, ...]]:
         plan = self.plan
         exits = find_exits(read_model(plan.model))
-        trial = Trial(
+        trial = FinalistTrial(
             model=plan.model,
             exits=tuple(e.logits for e in exits),
             scores=tuple(e.score for e in exits),

@@ -128,6 +128,17 @@ class TuningResult:
         pays: whether the chosen one is faster than the reference beyond doubt.
         conclusion: one sentence.
         bundle: folder of the bundle that was written.
+
+    Example:
+        >>> import edgeexit
+        >>> from edgeexit.data import load_data
+        >>> digits = load_data("digits:calibration")
+        >>> space = edgeexit.TuningSpace(("onnxruntime",), ("float32",), ("staged",), (1,), ("entropy",))
+        >>> result = edgeexit.tune(
+        ...     "lenet-digits.onnx", "small.eexit", digits.inputs, digits.labels, target="drop<=5", space=space, seconds=1
+        ... )
+        >>> result.reference.precision, result.chosen.setup.mode, len(result.tried)
+        ('float32', 'staged', 1)
     """
 
     schema: str = SCHEMA

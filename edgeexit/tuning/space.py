@@ -44,7 +44,7 @@ class EngineSetup:
 
 
 @dataclass(frozen=True, order=True)
-class Candidate:
+class TuningCandidate:
     """One point of the space.
 
     Attributes:
@@ -76,6 +76,15 @@ class TuningSpace:
         modes: names of modes.
         threads: numbers of worker threads; None takes 1 and the number of usable CPUs.
         criteria: names of exit criteria.
+
+    Raises:
+        InputError: a name that does not exist, or a dimension without a value.
+
+    Example:
+        >>> import edgeexit
+        >>> space = edgeexit.TuningSpace(precisions=("float32", "int8"), threads=(1, 2))
+        >>> space.backends is None  # all that are installed
+        True
     """
 
     backends: tuple[str, ...] | None = None
