@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from edgeexit.bundle import Bundle, PreferredSettings, check_replaceable, copy_bundle
 from edgeexit.bundle.store import compute_sha256
 from edgeexit.calibration import Target, parse_target
+from edgeexit.calibration.decision import NOT_MET
 from edgeexit.calibration.plausibility import Evidence, find_implausible, refuse_implausible
 from edgeexit.choices import PRECISIONS
 from edgeexit.data import Dataset, make_dataset, split_calibration
@@ -321,8 +322,14 @@ class _Session:
         return ready, measure_finalists(ready, watch, validate, rest_s, plan.progress)
 
     def _install(self, one: CalibratedFinalist) -> Bundle:
-        """The chosen bundle at its place, with its calibration and the settings that it is to be opened with."""
+        """The chosen bundle at its place, with the settings that it is to be opened with.
+
+        Thresholds whose bounds stayed undecided are active too: the bundle runs as it was measured, and `load` says that they are.
+        """
         setup = one.found.candidate.setup
         bundle = copy_bundle(Bundle.open(one.bundle.path), self.plan.output)
+        assert one.calibration is not None, "what was measured is calibrated"
+        if one.calibration.verdict.bounds != NOT_MET:
+            bundle = bundle.use(bundle.history[-1].name)
         key = find_device_key(backend=setup.backend)
         return bundle.prefer(key, PreferredSettings(setup.backend, setup.mode, setup.threads))
