@@ -3,6 +3,7 @@
     python -m benchmarks.papers                                                 the papers and their parts
     python -m benchmarks.papers cascade-losses mnist -o runs/cascade-losses     train, find out, record
     python -m benchmarks.papers cascade-losses tables                           the tables of what is recorded
+    python -m benchmarks.papers cascade-losses tables --page docs/papers/cascade-losses.md         put into a page of the documentation
 
 Trainings are kept in the folder (-o), by variant and seed; with --resume a later call goes on where an earlier one was interrupted and
 takes what is finished. --only VARIANT trains a part of them and finds out nothing, so that long trainings can be shared out. Records go to
@@ -16,6 +17,7 @@ import json
 import sys
 from pathlib import Path
 
+from benchmarks.papers._pages import fill_page
 from benchmarks.papers._parts import Paper, Part, Request, list_papers, load_paper
 from benchmarks.papers._printed import load_printed, make_tables
 from benchmarks.papers._record import find_record, make_record, write_record
@@ -24,6 +26,7 @@ from edgeexit.cli.failures import run_guarded
 from edgeexit.cli.printing import print_tables
 from edgeexit.errors import InputError
 from edgeexit.report.table import Table, render_markdown
+from edgeexit.util.atomic import write_text
 
 TABLES = "tables"
 
@@ -38,6 +41,8 @@ def main() -> None:
     paper = load_paper(arguments.paper)
     if arguments.part is None:
         _list_parts(arguments.paper, paper)
+    elif arguments.part == TABLES and arguments.page:
+        write_text(arguments.page, fill_page(arguments.page))
     elif arguments.part == TABLES:
         _print(show_recorded(arguments.paper, paper), markdown=arguments.markdown)
     else:
@@ -109,6 +114,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
     parser.add_argument("--only", nargs="+", default=[], metavar="VARIANT", help="train these and find out nothing")
     parser.add_argument("--threads", type=int, default=1, help="of torch [1]")
+    parser.add_argument("--page", type=Path, help=f"with {TABLES}: put them into this page of the documentation")
     parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
     return parser
 

@@ -13,8 +13,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
+from benchmarks.papers import _record
 from benchmarks.papers._branchynet_printed import compute_gain, read_printed_row
 from benchmarks.papers._branchynet_table_1 import CLOCKS, examine_table_1, find_case_records, show_table_1
+from benchmarks.papers._pages import fill_page
 from edgeexit.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +65,28 @@ def test_table_1_names_what_is_missing_and_shows_every_case() -> None:
     assert 6 == sum(row[0].startswith("printed, GPU") for row in table.rows)
     assert len(found.details["cases"]) == sum(row[0].startswith("here: B-") for row in table.rows)
     assert len(at_printed.rows) == len(entropies.rows)
+
+
+def test_the_page_shows_what_is_recorded() -> None:
+    """To bring it up to date: python -m benchmarks.papers branchynet tables --page docs/papers/branchynet.md"""
+    page = ROOT / "docs" / "papers" / "branchynet.md"
+    assert fill_page(page) == page.read_text(encoding="utf-8")
+
+
+def test_a_part_that_is_not_recorded_has_its_command_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the place of its tables; the rest of the page stays."""
+    monkeypatch.setattr(_record, "RESULTS", tmp_path)
+    page = tmp_path / "branchynet.md"
+    page.write_text("before\n<!-- recorded: depth -->\nold\n<!-- end -->\nafter\n")
+
+    filled = fill_page(page)
+
+    assert "`python -m benchmarks.papers branchynet depth -o runs/branchynet`" in filled
+    assert "old" not in filled
+    assert filled.startswith("before\n<!-- recorded: depth -->\n")
+    assert filled.endswith("<!-- end -->\nafter\n")
 
 
 @pytest.mark.slow
