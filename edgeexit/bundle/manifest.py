@@ -304,6 +304,12 @@ class Manifest:
         """Whether an input that runs to the last exit gets the backbone's answer, rather than one made of several exits."""
         return self.fallback == LAST and not self.rule.changes_answers
 
+    @property
+    def is_cascade(self) -> bool:
+        """Whether its exits are classifiers that share nothing: each reads the input, and nothing larger than answers passes a cut."""
+        numbers = [math.prod(t.shape_at_1) for stage in self.stages for t in stage.boundaries_in]
+        return all(stage.inputs for stage in self.stages) and max(numbers, default=0) <= self.classes
+
     def agrees_with(self, other: Manifest) -> bool:
         """Whether a calibration of one holds for the other: the same network, and pictures prepared alike where both say how."""
         known = (self.preprocess, other.preprocess)

@@ -41,6 +41,7 @@ from edgeexit.calibration.verdicts import (
     find_lost_classes,
     find_one_sided_data,
     find_remarks,
+    find_single_classifier,
     recommend_heads,
 )
 from edgeexit.data import Dataset, check_labels, make_dataset, read_fingerprint
@@ -238,7 +239,7 @@ def _build_result(runner: Runner, session: CalibrationSession, plan: Calibration
             when: to_document(state.to_document())
             for when, state in zip(("before", "after"), session.states, strict=True)
         },
-        verdicts=_collect_remarks(session, policy, plan.target),
+        verdicts=_collect_remarks(session, policy, plan.target, cascade=runner.bundle.manifest.is_cascade),
         chosen_for=str(chosen.wanted),
         verdict=verdict,
     )
@@ -306,7 +307,9 @@ def _collect_setting(runner: Runner, plan: CalibrationPlan, split: CalibrationDa
     }
 
 
-def _collect_remarks(session: CalibrationSession, policy: Policy, target: Target) -> tuple[Remark, ...]:
+def _collect_remarks(
+    session: CalibrationSession, policy: Policy, target: Target, *, cascade: bool
+) -> tuple[Remark, ...]:
     """The remarks; no head is advised to be dropped from times that cannot be trusted, nor where the last exit's answer needs it."""
     split, run = session.split, session.run
     unclear = run.noisy or not split.whole.last_is_backbone
@@ -314,7 +317,9 @@ def _collect_remarks(session: CalibrationSession, policy: Policy, target: Target
     labels = split.data.labels
     classes = () if labels is None else find_lost_classes(split.answers, labels, run.whole.leaves)
     partial = find_one_sided_data(split.answers, labels, split.classes)
-    return (*find_remarks(split.choose, policy), *partial, *classes, *((heads,) if heads else ()))
+    single = find_single_classifier(split.choose, policy) if cascade and not run.noisy else None
+    advice = [remark for remark in (heads, single) if remark is not None]
+    return (*find_remarks(split.choose, policy), *partial, *classes, *advice)
 
 
 def _collect_versions() -> dict[str, str]:

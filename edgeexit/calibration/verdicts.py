@@ -33,7 +33,7 @@ class Remark:
 
     Attributes:
         code: stable name: does_not_pay, times_fall, one_exit, unused_exit, constant_scores, few_samples, lost_class, missing_classes,
-            one_answer, drop_heads.
+            one_answer, drop_heads, single_classifier.
         text: the remark, a sentence.
     """
 
@@ -181,6 +181,36 @@ def recommend_heads(table: ReplayTable, target: str | Target, policy: Policy) ->
         f"{gained}, {faster}."
     )
     return Remark("drop_heads", text)
+
+
+def find_single_classifier(table: ReplayTable, policy: Policy) -> Remark | None:
+    """A remark where one classifier of a cascade, run by itself, is as accurate as the cascade and faster; None where none is.
+
+    A sample that leaves at a later exit has paid for all classifiers before it. The cost of classifier k by itself is what leaving there
+    costs more than leaving before it; of the last one it is measured: the backbone.
+
+    Args:
+        table: of a network whose exits are classifiers that share nothing; with labels and times.
+        policy: chosen on it.
+    """
+    if table.correct is None or policy.accuracy is None or find_falling_exits(table.mean_cost_s):
+        return None
+    alone_s = np.diff(table.mean_cost_s, prepend=0.0)
+    alone_s[-1] = table.backbone_mean_s
+    accuracy = table.correct.mean(axis=0)
+    accuracy[-1] = table.backbone_right.mean()
+    # Where exits answer with what several classifiers have computed, those in between do not answer as they would by themselves.
+    known = range(table.exits) if table.last_is_backbone else (0, table.exits - 1)
+    better = [k for k in known if accuracy[k] >= policy.accuracy and alone_s[k] < policy.mean_s * (1 - GAIN_MEAN)]
+    if not better:
+        return None
+    k = min(better, key=lambda i: alone_s[i])
+    text = (
+        f"classifier {k + 1} of the cascade by itself is as accurate ({units.percent(float(accuracy[k]))}, the cascade "
+        f"{units.percent(policy.accuracy)}) and faster ({units.seconds(float(alone_s[k]))}, the cascade {units.seconds(policy.mean_s)}): for "
+        "this target run it alone."
+    )
+    return Remark("single_classifier", text)
 
 
 def _list_candidates(policy: Policy) -> list[tuple[int, ...]]:

@@ -20,8 +20,15 @@ from edgeexit.calibration.margins import TimingErrors, loosen_time_limits, tight
 from edgeexit.calibration.result import PolicyPerformance
 from edgeexit.calibration.solver.optimum import optimise
 from edgeexit.calibration.solver.problem import build_problem
+from edgeexit.calibration.solver.search import Policy
 from edgeexit.calibration.uncertainty import ExitSample, compute_z
-from edgeexit.calibration.verdicts import find_lost_classes, find_one_sided_data, find_remarks, recommend_heads
+from edgeexit.calibration.verdicts import (
+    find_lost_classes,
+    find_one_sided_data,
+    find_remarks,
+    find_single_classifier,
+    recommend_heads,
+)
 from edgeexit.data import Dataset
 from edgeexit.errors import TargetNotMet
 from edgeexit.hardware import read_device_state
@@ -294,3 +301,20 @@ def test_undecided_ends_with_0_and_with_strict_with_1(own: Path, strict: list[st
 
     assert code == done.returncode, done.stderr
     assert "undecided: drop<=0.5" in done.stdout
+
+
+def test_a_classifier_of_a_cascade_that_is_better_by_itself_is_named() -> None:
+    """As accurate and faster: leaving later pays for all before it, running it by itself does not."""
+    right = np.array([[1, 1, 1]] * 6 + [[0, 1, 1]] * 3 + [[0, 0, 0]])
+    scores = np.array([[0.9, 0.9]] * 2 + [[0.1, 0.9]] * 8)
+    table = ReplayTable.from_arrays(scores, right, [0.002, 0.004, 0.010], backbone_s=0.006)
+    policy = Policy.from_outcome(np.array([0.5, 0.5], np.float32), table.evaluate([0.5, 0.5]), None)
+
+    found = find_single_classifier(table, policy)
+
+    assert policy.mean_s == pytest.approx(0.0036)
+    assert found is not None
+    assert "classifier 2 of the cascade by itself is as accurate (90.00 %" in found.text
+    assert "(2.00 ms, the cascade 3.60 ms)" in found.text
+    dearer = table.with_costs([[0.0005], [0.004], [0.010]])
+    assert find_single_classifier(dearer, replace(policy, mean_s=0.0033)) is None

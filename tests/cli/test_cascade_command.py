@@ -39,6 +39,7 @@ def test_the_output_is_compiled_and_answers(words: list[str], tmp_path: Path) ->
     with runner:
         answers = [runner(x[None]) for x in np.load(document["rest"])["x"][:40]]
         assert [0.5, 0.5] == list(runner.thresholds)
+    assert bundle.manifest.is_cascade
     assert {1, 2, 3} >= {a.exit for a in answers}
     assert len({a.exit for a in answers}) > 1
 
