@@ -207,8 +207,8 @@ def find_single_classifier(table: ReplayTable, policy: Policy) -> Remark | None:
     k = min(better, key=lambda i: alone_s[i])
     text = (
         f"classifier {k + 1} of the cascade by itself is as accurate ({units.percent(float(accuracy[k]))}, the cascade "
-        f"{units.percent(policy.accuracy)}) and faster ({units.seconds(float(alone_s[k]))}, the cascade {units.seconds(policy.mean_s)}): for "
-        "this target run it alone."
+        f"{units.percent(policy.accuracy)}) and faster ({units.seconds(float(alone_s[k]))}, the cascade {units.seconds(policy.mean_s)}):"
+        " for this target run it alone."
     )
     return Remark("single_classifier", text)
 
