@@ -126,20 +126,21 @@ def calibrate_run(
     return limit_s, right, found
 
 
-def examine_deployment(runs: Runs, *, target: str, preset: str) -> Findings:
+def examine_deployment(runs: Runs, *, target: str, preset: str, criterion: str = "max_softmax") -> Findings:
     """Every network compiled, calibrated and measured against its own way straight to the last exit.
 
     Args:
         runs: the trained networks.
         target: of the calibration.
         preset: of `edgeexit bench`.
+        criterion: under which they leave.
     """
     values: dict[str, dict[int, float]] = {}
     details: dict[str, Any] = {}
     for name, by_seed in runs.items():
         for seed, run in by_seed.items():
             with tempfile.TemporaryDirectory() as folder:
-                found = deploy_run(run, Path(folder), target=target, preset=preset)
+                found = deploy_run(run, Path(folder), target=target, preset=preset, criterion=criterion)
             details[f"{name}-{seed}"] = to_document(found)
             values.setdefault(f"{name}: gain", {})[seed] = found.speedup
             values.setdefault(f"{name}: accuracy", {})[seed] = found.accuracy
@@ -148,7 +149,7 @@ def examine_deployment(runs: Runs, *, target: str, preset: str) -> Findings:
     return Findings(values=values, details=details)
 
 
-def deploy_run(run: Run, folder: Path, *, target: str, preset: str) -> Any:
+def deploy_run(run: Run, folder: Path, *, target: str, preset: str, criterion: str) -> Any:
     """What `edgeexit.evaluate.evaluate_on_device` finds of a trained network."""
     export(run.load_network(), _make_example(run), folder / "model.onnx")
     return evaluate_on_device(
@@ -157,7 +158,7 @@ def deploy_run(run: Run, folder: Path, *, target: str, preset: str) -> Any:
         run.load_part("calibration"),
         run.load_part("test"),
         parse_target(target),
-        criterion="max_softmax",
+        criterion=criterion,
         preset=preset,
     )[0]
 

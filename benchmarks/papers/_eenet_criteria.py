@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from benchmarks.common import make_noise, open_plain, time_variants
 from benchmarks.experiments._runs import open_network
+from benchmarks.papers._cascade_equal import judge_within
 from benchmarks.papers._eenet import THRESHOLD
 from benchmarks.papers._estimates import Estimate, compare_samples
 from benchmarks.papers._parts import Findings, Request
 from benchmarks.papers._training import Run, Runs
-from edgeexit.analysis import compute_anytime_curve, compute_searched_curve
+from edgeexit.analysis import compute_anytime_curve
 from edgeexit.calibration import ReplayTable
 from edgeexit.exporter import export
 from edgeexit.report.plot.figure import BACKBONE, GATE, POLICY, Axis, Figure, Line, Picture, Points
@@ -78,12 +79,12 @@ def compare_criteria(
     budgets = tuple(float(max(b, first)) for b in asked)
     right, mean = {}, {}
     for name in CRITERIA:
-        curve = compute_searched_curve(chosen[name], used[name], budgets=budgets)
-        assert curve.thresholds is not None
-        right[name] = [_judge(used[name], thresholds) for thresholds in curve.thresholds]
-        mean[name] = curve.cost.tolist()
+        judged = [*judge_within({"calibration": chosen[name], "test": used[name]}, budgets)]
+        right[name] = [answered for answered, _ in judged]
+        mean[name] = [float(outcome.mean_s if timed else outcome.macs) for _, outcome in judged]
     anytime = compute_anytime_curve(used["learned"])
-    at_half = _find_mean(used["learned"], half), float(_judge(used["learned"], half).mean())
+    outcome = used["learned"].evaluate(half)
+    at_half = _find_mean(used["learned"], half), outcome.quality
     return Compared(
         budgets, float(full), right, mean, at_half, (anytime.cost, anytime.accuracy), used["learned"].cost_unit
     )
@@ -97,12 +98,6 @@ def _make_table(recorded: RecordedExits, criterion: str, costs: Sequence[float],
 
 def _find_mean(table: ReplayTable, thresholds: Sequence[float]) -> float:
     return float(np.asarray(table.mean_cost)[table.leaves_at(thresholds)].mean())
-
-
-def _judge(table: ReplayTable, thresholds: Any) -> NDArray[np.bool_]:
-    assert table.correct is not None
-    leaves = table.leaves_at(thresholds)
-    return table.correct[np.arange(len(leaves)), leaves]
 
 
 # ---------------------------------------------------------------- costs
@@ -218,8 +213,8 @@ def _compare(name: str, samples: Mapping[str, Mapping[int, NDArray[np.bool_]]]) 
 
 
 def _format(difference: Estimate) -> str:
-    low, high = (units.points(value or 0.0) for value in (difference.low, difference.high))
-    return f"{units.points(difference.mean)} ({low} to {high} over {difference.over})."
+    low, high = (100 * (value or 0.0) for value in (difference.low, difference.high))
+    return f"{units.points(difference.mean)} ({low:+.2f} to {high:+.2f} over {difference.over})."
 
 
 def _describe(compared: Compared) -> dict[str, Any]:
@@ -240,11 +235,10 @@ def draw_criteria(name: str, compared: Compared, *, timed: bool) -> Figure:
     for criterion in CRITERIA:
         order = np.argsort(compared.mean[criterion])
         accuracy = np.array([float(right.mean()) for right in compared.right[criterion]])
-        marks.append(
-            Line(np.asarray(compared.mean[criterion])[order], accuracy[order], _TONES[criterion], criterion, thick=True)
-        )
+        xs, dashed = np.asarray(compared.mean[criterion])[order], criterion == "entropy"
+        marks.append(Line(xs, accuracy[order], _TONES[criterion], criterion, dashed=dashed, thick=True))
     cost, right = compared.at_half
-    marks.append(Points(np.array([cost]), np.array([right]), POLICY, "", "T = 0.5", large=True))
+    marks.append(Points(np.array([cost]), np.array([right]), POLICY, "threshold 0.5", large=True))
     return Figure(
         f"eenet-criteria-{name}{'-latency' if timed else ''}",
         f"{name}: three criteria on the same exits",

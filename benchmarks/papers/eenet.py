@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.papers._cascade_equal import examine_deployment
 from benchmarks.papers._eenet import THESIS_SHARES, Leaving, average_epochs, make_findings, observe_all
 from benchmarks.papers._eenet_criteria import examine_criteria
 from benchmarks.papers._eenet_variants import (
@@ -27,7 +28,7 @@ from benchmarks.papers._eenet_variants import (
     list_trade_off_variants,
 )
 from benchmarks.papers._parts import Findings, Paper, Part, Request
-from benchmarks.papers._training import Runs
+from benchmarks.papers._training import Runs, Variant
 from edgeexit.report.plot.figure import (
     POLICY,
     WARN,
@@ -101,6 +102,17 @@ def examine_heads(request: Request, runs: Runs) -> Findings:  # noqa: ARG001
     }
     about = "EENet-20 by the quadratic rule on CIFAR-10; the thesis compares the heads on EENet-50 and SVHN."
     return make_findings(observed, notes=[SPLIT, SHORT, about])
+
+
+def examine_device(request: Request, runs: Runs) -> Findings:  # noqa: ARG001
+    """Compiled, calibrated and measured: same answers, prediction against measurement, gain over the own way to the last exit."""
+    return examine_deployment(runs, target="drop<=0.5", preset="quick", criterion="learned")
+
+
+def list_device_variants(request: Request) -> dict[str, Variant]:
+    """Those whose criteria are compared; of a quick request one."""
+    mnist = list_mnist_criteria_variants(request, plain=False)
+    return mnist if request.quick else {**mnist, **list_cifar10_criteria_variants(request, plain=False)}
 
 
 # ---------------------------------------------------------------- pictures
@@ -278,6 +290,9 @@ PAPER = Paper(
             partial(examine_criteria, timed=True),
             partial(list_cifar10_criteria_variants, plain=True),
             timed=True,
+        ),
+        Part(
+            "device", "compile, calibrate and bench of these networks", examine_device, list_device_variants, timed=True
         ),
     ),
 )
