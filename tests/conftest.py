@@ -63,6 +63,8 @@ def runner(compiled: Path, request: pytest.FixtureRequest) -> Runner:
 SLOW_FOLDERS = ("docs", "exporter", "fuzz", "nets", "training")
 """Code of the documentation, exports from torch, random damage, training."""
 SLOW_FILES = (
+    "adoption/test_adopt.py",
+    "adoption/test_candidates.py",  # attaches heads to torch networks and exports them
     "calibration/solver/test_many_exits.py",  # searches with up to 32 exits
     "cli/test_completion.py",  # starts shells
     "cli/test_interruption.py",  # waits for processes to be interrupted

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ OWN = np.array([0.25, 0.0, 0.875, 0.5], np.float32)  # the network's own scores,
 OPSETS = (11, 13, 18)
 
 finite = st.floats(-1e4, 1e4, width=32)
-logits_of_4_exits = st.integers(2, 6).flatmap(lambda classes: arrays(np.float32, (3, 4, classes), elements=finite))
+classes_of_few_sessions = st.sampled_from([2, 3, 6])
+logits_of_4_exits = classes_of_few_sessions.flatmap(lambda n: arrays(np.float32, (3, 4, n), elements=finite))
 
 
 @cache
@@ -70,20 +71,21 @@ def in_graph(rule: Criterion, logits: Array, opset: int = 18, own: Array = OWN) 
     return ExitOutputs(answers, np.asarray(rule.sign * inner, np.float32))
 
 
-@pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
-@settings(max_examples=10)
+@settings(max_examples=15)
 @given(logits=logits_of_4_exits)
-def test_nodes_and_numpy_agree(rule: Criterion, opset: int, logits: Array) -> None:
+def test_nodes_and_numpy_agree(rule: Criterion, logits: Array) -> None:
     """For logits of up to ±1e4, under every spelling of the operators."""
     expected = in_numpy(rule, logits)
 
-    actual = in_graph(rule, logits, opset)
+    for opset in OPSETS:
+        note(f"operator set {opset}")
+        actual = in_graph(rule, logits, opset)
 
-    np.testing.assert_allclose(actual.scores, expected.scores, atol=2e-6, rtol=1e-5)
-    np.testing.assert_allclose(actual.logits, expected.logits, atol=1e-4, rtol=1e-5)
-    assert np.isfinite(actual.scores).all()
-    assert np.isfinite(actual.logits).all()
+        np.testing.assert_allclose(actual.scores, expected.scores, atol=2e-6, rtol=1e-5)
+        np.testing.assert_allclose(actual.logits, expected.logits, atol=1e-4, rtol=1e-5)
+        assert np.isfinite(actual.scores).all()
+        assert np.isfinite(actual.logits).all()
 
 
 def bounds(rule: Criterion, classes: int) -> tuple[float, float]:
@@ -164,11 +166,10 @@ def test_logits_that_are_no_numbers_are_never_sure(rule: Criterion, bad: float) 
     assert np.isnan(in_graph(rule, logits).scores[0, 0])
 
 
-@pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("rule", COMPUTED, ids=lambda r: r.name)
-@settings(max_examples=10)
-@given(logits=logits_of_4_exits, masked=st.integers(1, 20))
-def test_a_masked_class_is_as_if_it_were_not_there(rule: Criterion, opset: int, logits: Array, masked: int) -> None:
+@settings(max_examples=15)
+@given(logits=logits_of_4_exits, masked=st.sampled_from([1, 18]))
+def test_a_masked_class_is_as_if_it_were_not_there(rule: Criterion, logits: Array, masked: int) -> None:
     """A logit of -inf has probability 0, and 0 · ln 0 is 0: every score is that of the other classes."""
     mask = np.full((*logits.shape[:2], masked), -np.inf, np.float32)
     alone = in_numpy(rule, logits)
@@ -177,7 +178,7 @@ def test_a_masked_class_is_as_if_it_were_not_there(rule: Criterion, opset: int, 
         expected = expected * np.float32(np.log(logits.shape[2]) / np.log(logits.shape[2] + masked))
 
     with_mask = np.concatenate([logits, mask], axis=2)
-    for answers in (in_numpy(rule, with_mask), in_graph(rule, with_mask, opset)):
+    for answers in (in_numpy(rule, with_mask), *(in_graph(rule, with_mask, opset) for opset in OPSETS)):
         np.testing.assert_allclose(answers.scores, expected, atol=2e-6, rtol=1e-5)
         np.testing.assert_allclose(answers.logits[:, :, : logits.shape[2]], alone.logits, atol=1e-4, rtol=1e-5)
 

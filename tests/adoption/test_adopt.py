@@ -21,8 +21,6 @@ from edgeexit.runtime import CalibrationWarning
 from edgeexit.training.heads import HeadSettings, make_head_phase
 from tests.training.test_run import Stop
 
-pytestmark = pytest.mark.slow
-
 SHORT = """
 description = "short"
 processes = 2

@@ -103,11 +103,11 @@ def test_all_bounds_together_give_what_brute_force_finds(size: tuple[int, int], 
         assert pytest.approx(expected[0]) == policy.accuracy
 
 
-@pytest.mark.parametrize("exits", [4, 5, 6, 8])
+@pytest.mark.parametrize("exits", [4, 5, 8])
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_the_certificate_bounds_what_any_thresholds_reach(exits: int, seed: int) -> None:
     """No policy met by other means beats the found one by more than its gap."""
-    table = world(seed, 400, exits)
+    table = world(seed, 200, exits)
     limit = budget(table, 0.4)
     policy = optimise(table, f"mean<={limit!r}s", effort=Effort(2, work=0.2))
     rng = np.random.default_rng(seed)
@@ -199,7 +199,7 @@ def test_a_bound_that_the_table_cannot_answer_is_refused(target: str, told: str)
         optimise(poor, target)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     st.integers(0, 1000),
     st.sampled_from([2, 3, 4]),
