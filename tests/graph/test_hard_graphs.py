@@ -45,12 +45,11 @@ def test_every_operator_set_from_11_on_is_taken(tmp_path: Path, opset: int) -> N
     exits = chain(w, 2)
     path = w.save(tmp_path / "m.onnx", {"x": ["n", *IMAGE]}, exits, opset=opset)
 
-    for criterion in ("entropy", "margin"):
-        assert opset == check(path, images(2), exits, criterion=criterion).manifest.source.opset
+    assert opset == check(path, images(2), exits, criterion="entropy").manifest.source.opset
 
 
-@pytest.mark.parametrize("criterion", ["max_softmax", "normalized_entropy", "running_mean", "patience"])
-@pytest.mark.parametrize("opset", [11, 13, 17, 18, NEWEST_OPSET])
+@pytest.mark.parametrize("criterion", ["margin", "max_softmax", "normalized_entropy", "running_mean", "patience"])
+@pytest.mark.parametrize("opset", [11, 13, 18, NEWEST_OPSET])
 def test_every_criterion_compiles_under_old_and_new_operator_sets(tmp_path: Path, criterion: str, opset: int) -> None:
     """The compile itself compares both modes with the scored model."""
     w = Writer()
