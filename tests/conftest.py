@@ -60,12 +60,11 @@ def runner(compiled: Path, request: pytest.FixtureRequest) -> Runner:
     return runner
 
 
-SLOW_FOLDERS = ("docs", "exporter", "fuzz", "nets", "training")
-"""Code of the documentation, exports from torch, random damage, training."""
+SLOW_FOLDERS = ("adoption", "docs", "exporter", "fuzz", "nets", "training")
+"""Heads on torch networks, code of the documentation, exports from torch, random damage, training."""
 SLOW_FILES = (
-    "adoption/test_adopt.py",
-    "adoption/test_candidates.py",  # attaches heads to torch networks and exports them
     "calibration/solver/test_many_exits.py",  # searches with up to 32 exits
+    "cli/test_adopt_command.py",  # imports torch
     "cli/test_completion.py",  # starts shells
     "cli/test_interruption.py",  # waits for processes to be interrupted
     "cli/test_train_and_export.py",

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,8 +48,10 @@ def test_scores_and_answers_are_those_of_the_criterion(name: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_one_array_per_exit_is_the_same_as_one_array_and_tensors_will_do() -> None:
     """A torch module gives a list of tensors, a file one array."""
+    torch = pytest.importorskip("torch")
     logits = make_logits(2)
     exits = [torch.from_numpy(logits[:, k]).requires_grad_() for k in range(3)]
 

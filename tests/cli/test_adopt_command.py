@@ -53,7 +53,6 @@ def test_what_is_wrong_is_one_message(
     assert message.casefold() in capsys.readouterr().err.casefold().replace("\n", " ")
 
 
-@pytest.mark.slow
 def test_the_command_ends_with_what_the_exits_bring(words: list[str], tmp_path: Path) -> None:
     """The document says what was done; the exit code says whether it pays."""
     parts = open_training_parts(load_data("digits:calibration"), ModelInfo("net", ()))
