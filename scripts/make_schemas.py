@@ -151,6 +151,7 @@ class Training:
     made_with: dict[str, Any]
     roles: dict[str, str] = dataclasses.field(default_factory=dict)
     loss_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    features: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from edgeexit.calibration import parse_target
 from edgeexit.data import ModelInfo, open_training_parts
 from edgeexit.hardware import find_device_key
 from edgeexit.nets.weights import load_weights
-from edgeexit.training.heads import HEAD_LOSSES, HeadSettings, make_head_phase
+from edgeexit.training.heads import HEAD_LOSSES, make_head_recipe
 from edgeexit.util.atomic import write_bytes
 from edgeexit.util.documents import to_document
 from edgeexit.util.progress import count_on_one_line
@@ -58,7 +58,7 @@ def main() -> None:
     plan = AdoptionPlan(
         target=parse_target(args.target),
         budget=args.exits,
-        training=HeadSettings(make_head_phase(epochs=args.epochs, loss=args.loss), seed=args.seed),
+        training=make_head_recipe(epochs=args.epochs, loss=args.loss),
         preset=args.preset,
         seed=args.seed,
     )

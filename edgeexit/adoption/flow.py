@@ -3,56 +3,55 @@
 The folder holds each step's result, so that an interrupted call goes on where it stopped:
 
     places.json                     the places that were chosen, and every candidate's figures
-    checkpoint.pt, heads.pt         the training of the heads, and the weights of all at its end
+    checkpoint.pt, heads.pt, ...    the training of the heads (`edgeexit.training.train`), and the weights of all at its end
     model.onnx, network.eexit       the network with its exits, and its bundle, calibrated on this machine
     bench.json, adoption.json       the measurement beside the network without exits, and the result
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from edgeexit.adoption.measurement import (
+    BUNDLE,
+    MEASUREMENT,
+    PRESET,
+    MeasuredExits,
+    draw_unseen,
+    measure_exits,
+    measure_plain_accuracy,
+)
 from edgeexit.adoption.places import PlaceSearch, PlacesFound, find_places
 from edgeexit.adoption.result import AddedExit, AdoptionResult, DataPart, HeadTrainingRecord, TriedExit
 from edgeexit.adoption.samples import draw_samples
 from edgeexit.calibration import Target, parse_target
-from edgeexit.calibration.decision import NOT_MET
-from edgeexit.data import Dataset, TrainingParts
-from edgeexit.data.fingerprint import KEY, compute_fingerprint
+from edgeexit.data import TrainingParts
+from edgeexit.data.fingerprint import KEY
 from edgeexit.data.reference import DataRecord
 from edgeexit.errors import InputError
-from edgeexit.evaluate import DeviceEvaluation, evaluate_on_device
 from edgeexit.exporter import export
-from edgeexit.measure import BenchResult
 from edgeexit.nets.attach import MakeHead, NetworkWithExits, add_exits
-from edgeexit.nets.attach.logits import Read, read_logits
-from edgeexit.training.heads import WEIGHTS, HeadSettings, HeadTraining, make_head_phase, train_heads
-from edgeexit.training.loop import derive_seed, seed_torch
-from edgeexit.training.metrics import record_exits
+from edgeexit.nets.attach.logits import Read
+from edgeexit.training import TrainingRecipe, TrainingResult, make_head_recipe, train
+from edgeexit.training.heads import PHASE
 from edgeexit.training.run_folder import CHECKPOINT
 from edgeexit.util.atomic import make_output_folder, write_text
 from edgeexit.util.documents import dumps, parse_document, read_json
 from edgeexit.util.progress import Progress, show_nothing
 from edgeexit.util.scratch import make_scratch_folder
-from edgeexit.util.units import percent, ratio, seconds
+from edgeexit.util.units import percent, seconds
 
-PLACES, MODEL, BUNDLE, MEASUREMENT, RESULT = (
-    "places.json",
-    "model.onnx",
-    "network.eexit",
-    "bench.json",
-    "adoption.json",
-)
+PLACES, MODEL, RESULT = "places.json", "model.onnx", "adoption.json"
+WEIGHTS = f"{PHASE}.pt"
 _PLACE_SAMPLES = 3000
 _PLACE_TESTED = 2000
 _PLACE_SHARE = 0.2
-_MOST_SAMPLES = 20_000
-_BATCH = 250
 _ANSWERS = ("drop", "accuracy", "agreement")
 
 
@@ -66,7 +65,7 @@ class AdoptionPlan:
         budget: most exits that the search adds.
         head: name of the heads, or the user's function; "auto" tries several kinds.
         criterion: name of the exit criterion.
-        training: how the heads are trained.
+        training: how the heads are trained: a recipe whose only phase is `heads`.
         freeze: whether the network itself stays as it is.
         preset: preset of the measurement.
         place_seconds: wall time of the timing of candidates.
@@ -80,9 +79,9 @@ class AdoptionPlan:
     budget: int = 2
     head: str | MakeHead = "auto"
     criterion: str = "entropy"
-    training: HeadSettings = field(default_factory=lambda: HeadSettings(make_head_phase()))
+    training: TrainingRecipe = field(default_factory=make_head_recipe)
     freeze: bool = True
-    preset: str = "adopt"
+    preset: str = PRESET
     place_seconds: float = 5.0
     seed: int = 0
     threads: int | None = None
@@ -150,21 +149,18 @@ def adopt_exits(
         ModelError: no exit can be added to the network.
         TargetNotMet: no thresholds meet the target, and which nearest one some do.
     """
-    adoption = _Adoption(module, parts, out, plan or AdoptionPlan(), resume, progress)
-    if adoption.plan.threads is not None:
-        torch.set_num_threads(adoption.plan.threads)
+    plan = plan or AdoptionPlan()
+    adoption = _Adoption(module, parts, out, plan, resume, progress)
+    if plan.threads is not None:
+        torch.set_num_threads(plan.threads)
     _open_folder(out, resume=resume)
-    found = None if adoption.plan.after else _find_places(adoption)
-    heads = _name_heads(adoption.plan, found)
+    found = None if plan.after else _find_places(adoption)
+    heads = _name_heads(plan, found)
     if not heads:
         return _finish(adoption, found)
-    unseen = draw_samples(parts.test, _MOST_SAMPLES, adoption.plan.seed)
-    plain_accuracy = None if adoption.plan.freeze else _measure_plain(adoption, unseen)  # before training changes it
-    network = _make_network(adoption, heads)
-    begun = (out / CHECKPOINT).exists()
-    trained = train_heads(network, parts.train, out, adoption.plan.training, resume=begun, progress=progress)
-    measured = _measure(adoption, network, unseen, record)
-    return _finish(adoption, found, trained, measured, plain_accuracy)
+    plain = None if plan.freeze else measure_plain_accuracy(module, draw_unseen(parts, plan.seed), plan.read)
+    trained = _train_heads(adoption, heads)
+    return _finish(adoption, found, trained, _measure(adoption, trained, record, plain))
 
 
 def _open_folder(out: Path, *, resume: bool) -> None:
@@ -232,75 +228,57 @@ def _name_heads(plan: AdoptionPlan, found: FoundPlaces | None) -> dict[str, str 
     return {t.place: plan.head if callable(plan.head) else t.head for t in found.tried if t.chosen}
 
 
-def _make_network(adoption: _Adoption, heads: Mapping[str, str | MakeHead]) -> NetworkWithExits:
-    plan = adoption.plan
-    with seed_torch(derive_seed(plan.seed, "heads")):
-        return add_exits(
-            adoption.module, adoption.example, after=list(heads), head=heads, read=plan.read, freeze=plan.freeze
-        )
+def _train_heads(adoption: _Adoption, heads: Mapping[str, str | MakeHead]) -> TrainingResult:
+    """The network with a head at each place, trained; goes on where an earlier call stopped."""
+    plan, out = adoption.plan, adoption.out
+    names = {place: _name_head(head) for place, head in heads.items()}
+    recipe = replace(plan.training, seed=plan.seed, options={"head": names, "freeze": plan.freeze}, evaluate_every=0)
+
+    def make(**_: object) -> nn.Module:
+        module = copy.deepcopy(adoption.module)
+        return add_exits(module, adoption.example, after=list(heads), head=heads, read=plan.read, freeze=plan.freeze)
+
+    begun = (out / CHECKPOINT).exists()
+    return train(recipe, out, network=make, parts=adoption.parts, resume=begun, progress=adoption.progress)
 
 
 # ---------------------------------------------------------------- measuring, and the result
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """What leaving early brings, and on how many samples it was calibrated and measured."""
-
-    evaluation: DeviceEvaluation
-    bench: BenchResult
-    known: int
-    unseen: int
-
-
-def _measure_plain(adoption: _Adoption, unseen: Dataset) -> float:
-    """Share of right answers of the network as it was given."""
-    read = adoption.plan.read
-
-    class Single(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.whole = adoption.module
-
-        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-            return [read_logits(self.whole(x), read)]
-
-    return record_exits(Single(), unseen, batch=_BATCH).accuracies[-1]
-
-
-def _measure(adoption: _Adoption, network: NetworkWithExits, unseen: Dataset, record: DataRecord | None) -> _Measured:
-    out, plan, parts = adoption.out, adoption.plan, adoption.parts
-    metadata = {KEY: compute_fingerprint(parts.train).as_text()} | ({} if record is None else record.as_metadata())
-    export(network.cpu(), adoption.example, out / MODEL, metadata=metadata)
-    known = draw_samples(parts.calibration, _MOST_SAMPLES, plan.seed, skip=adoption.place_samples)
-    evaluation, bench = evaluate_on_device(
+def _measure(
+    adoption: _Adoption, trained: TrainingResult, record: DataRecord | None, plain_accuracy: float | None
+) -> MeasuredExits:
+    out, plan = adoption.out, adoption.plan
+    metadata = {KEY: trained.fingerprint.as_text()} | ({} if record is None else record.as_metadata())
+    export(_get_network(trained), trained.example, out / MODEL, metadata=metadata)
+    return measure_exits(
         out / MODEL,
-        out / BUNDLE,
-        known,
-        unseen,
+        out,
+        adoption.parts,
         plan.target,
         criterion=plan.criterion,
         preset=plan.preset,
         seed=plan.seed,
+        skip=adoption.place_samples,
+        plain_accuracy=plain_accuracy,
         progress=adoption.progress,
     )
-    bench.save(out / MEASUREMENT)
-    return _Measured(evaluation, bench, len(known), len(unseen))
+
+
+def _get_network(trained: TrainingResult) -> NetworkWithExits:
+    network = trained.networks[PHASE]
+    assert isinstance(network, NetworkWithExits), "add_exits made it"
+    return network
 
 
 def _finish(
     adoption: _Adoption,
     found: FoundPlaces | None,
-    trained: HeadTraining | None = None,
-    measured: _Measured | None = None,
-    plain_accuracy: float | None = None,
+    trained: TrainingResult | None = None,
+    measured: MeasuredExits | None = None,
 ) -> AdoptionResult:
     plan, out = adoption.plan, adoption.out
-    evaluation = None if measured is None else measured.evaluation
-    interval = None if measured is None else measured.bench.latency.against_backbone.mean.ci95
-    if plain_accuracy is None and evaluation is not None:
-        plain_accuracy = evaluation.backbone_accuracy
-    pays, conclusion = conclude(evaluation, found, plain_accuracy)
+    low, high = (None, None) if measured is None else measured.ratio_interval
     names = (PLACES, WEIGHTS, MODEL, BUNDLE, MEASUREMENT)
     result = AdoptionResult(
         target=str(plan.target),
@@ -309,46 +287,28 @@ def _finish(
         tried=() if found is None else found.tried,
         plain_s=None if found is None else found.plain_s,
         expected_s=None if found is None else found.expected_s,
-        exits=() if trained is None else _list_exits(trained.network, plan, found),
+        exits=() if trained is None else _list_exits(_get_network(trained), plan, found),
         training=None if trained is None else _describe_training(trained),
-        evaluation=evaluation,
-        plain_accuracy=plain_accuracy,
-        ratio_low=None if interval is None else 1 / interval.high,
-        ratio_high=None if interval is None else 1 / interval.low,
-        pays=pays,
-        conclusion=conclusion,
+        evaluation=None if measured is None else measured.evaluation,
+        plain_accuracy=None if measured is None else measured.plain_accuracy,
+        ratio_low=low,
+        ratio_high=high,
+        pays=measured is not None and measured.pays,
+        conclusion=explain_no_exits(found) if measured is None else measured.conclusion,
         files=tuple(str(out / name) for name in (*names, RESULT) if name == RESULT or (out / name).exists()),
     )
     write_text(out / RESULT, dumps(result))
     return result
 
 
-def conclude(
-    evaluation: DeviceEvaluation | None, found: FoundPlaces | None, plain_accuracy: float | None
-) -> tuple[bool, str]:
-    """Whether leaving early pays here, and what it brings, in one sentence."""
-    if evaluation is None:
-        assert found is not None, "without a search there are exits"
-        saved = percent(1 - found.expected_s / found.plain_s, 1)
-        return False, (
-            f"no exit is expected to pay here: the best place would save {saved} of {seconds(found.plain_s)}, less than can be told from "
-            "noise. The network is best used as it is"
-        )
-    lost = "" if plain_accuracy is None else f" for {_format_drop(plain_accuracy - evaluation.accuracy)}"
-    within = evaluation.target_state != NOT_MET
-    if evaluation.verdict == "FASTER" and within:
-        state = "" if evaluation.target_met else " (whether the target is met these samples cannot tell)"
-        return True, f"the network with exits is {ratio(evaluation.speedup)} as fast in the mean{lost}{state}"
-    if evaluation.verdict == "FASTER":
-        return False, f"it is {ratio(evaluation.speedup)} as fast in the mean{lost}, and the target is not met"
-    if evaluation.verdict == "SLOWER":
-        return False, f"the exits make the network slower here: {ratio(evaluation.speedup)} as fast in the mean{lost}"
-    return False, f"no gain can be told from noise here: the comparison is {evaluation.verdict}"
-
-
-def _format_drop(share: float) -> str:
-    words = "fewer" if share >= 0 else "more"
-    return f"{abs(100 * share):.2f} points {words} right answers"
+def explain_no_exits(found: FoundPlaces | None) -> str:
+    """What is told where the search chose no place."""
+    assert found is not None, "without a search there are exits"
+    saved = percent(1 - found.expected_s / found.plain_s, 1)
+    return (
+        f"no exit is expected to pay here: the best place would save {saved} of {seconds(found.plain_s)}, less than can be told from "
+        "noise. The network is best used as it is"
+    )
 
 
 def _list_exits(network: NetworkWithExits, plan: AdoptionPlan, found: FoundPlaces | None) -> tuple[AddedExit, ...]:
@@ -360,14 +320,13 @@ def _name_head(head: str | MakeHead) -> str:
     return head if isinstance(head, str) else "own"
 
 
-def _describe_training(trained: HeadTraining) -> HeadTrainingRecord:
-    history = trained.history
-    return HeadTrainingRecord(
-        len(history), sum(epoch["seconds"] for epoch in history), trained.features, trained.network.frozen
-    )
+def _describe_training(trained: TrainingResult) -> HeadTrainingRecord:
+    history = trained.metrics["history"][PHASE]
+    seconds = sum(epoch["seconds"] for epoch in history)
+    return HeadTrainingRecord(len(history), seconds, trained.metrics["features"][PHASE], _get_network(trained).frozen)
 
 
-def _describe_parts(adoption: _Adoption, measured: _Measured | None) -> tuple[DataPart, ...]:
+def _describe_parts(adoption: _Adoption, measured: MeasuredExits | None) -> tuple[DataPart, ...]:
     parts, places = adoption.parts, adoption.place_samples
     train = DataPart(parts.train.name, len(parts.train), len(parts.train), "training of the heads")
     search = DataPart(parts.calibration.name, len(parts.calibration), places, "choice of the places")

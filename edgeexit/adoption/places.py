@@ -16,13 +16,17 @@ from edgeexit.adoption.choice import Choice, Trial, choose_candidates
 from edgeexit.adoption.timing import time_exits
 from edgeexit.calibration.targets import Target
 from edgeexit.data import Dataset
-from edgeexit.nets.attach import MakeHead
+from edgeexit.nets.attach import MakeHead, NetworkWithExits
 from edgeexit.nets.attach.logits import Read
 from edgeexit.nets.attach.survey import survey_places
 from edgeexit.nets.example import Example
-from edgeexit.training.heads import HeadSettings, make_head_phase, train_heads
-from edgeexit.training.loop import derive_seed, seed_torch
+from edgeexit.training.augment import Augment
+from edgeexit.training.features import HeadsOnRows, cache_features
+from edgeexit.training.heads import PHASE, make_head_recipe
+from edgeexit.training.loop import TrainingSetup, derive_seed, fit, seed_torch, use_deterministic_algorithms
+from edgeexit.training.losses import loss
 from edgeexit.training.metrics import record_exits
+from edgeexit.training.process_group import join_process_group
 from edgeexit.util.progress import Progress, show_nothing
 
 _EPOCHS, _BATCH = 6, 50  # some hundred steps of a few thousand samples: enough to tell which places are better
@@ -104,10 +108,20 @@ def find_places(
     )
     count = len(candidates)
     way_s, whole_s = seconds[:count], seconds[count:-1]
-    settings = HeadSettings(replace(make_head_phase(epochs=_EPOCHS), batch=_BATCH), seed=search.seed)
-    train_heads(trial, known, folder, settings, progress=progress)
+    _train_briefly(trial, known, folder, search.seed, progress)
     logits = record_exits(trial, unseen, batch=250).logits
     found = Trial(
         tuple(candidates), logits, unseen.y, way_s, np.maximum(whole_s - way_s, 0), float(seconds[-1]), search.criterion
     )
     return PlacesFound(found, choose_candidates(found, search.target, search.budget))
+
+
+def _train_briefly(trial: NetworkWithExits, known: Dataset, folder: Path, seed: int, progress: Progress) -> None:
+    """Train the heads of all candidates for a moment, in place."""
+    phase = replace(make_head_recipe(epochs=_EPOCHS).phases[PHASE], batch=_BATCH)
+    with join_process_group() as group, use_deterministic_algorithms():
+        cache = cache_features(trial.to(group.device), known, folder, progress=progress)
+        heads, setup = HeadsOnRows(trial, cache.layout), TrainingSetup(cache, Augment(), seed, group)
+        fit(heads, loss(phase.loss, **phase.options), phase, setup, name=PHASE, progress=progress)
+    cache.remove()
+    trial.eval()

@@ -2,7 +2,8 @@
 does not make a target infeasible.
 
 The best policy under a bound lies at the bound, and half of all measurements of it would then lie beyond. So the choice keeps each bound
-by the half width with which it will be judged, wherever that leaves thresholds to choose from.
+by the half width with which it will be judged, wherever that leaves thresholds to choose from. A policy that gives fewer other answers
+than the network can be judged more closely, so that the room for a bound on the answers is that of the policy it leads to.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ from edgeexit.calibration.solver.nearest_target import is_met
 from edgeexit.calibration.solver.problem import Problem
 from edgeexit.calibration.solver.search import QUICK, find_best_boundaries
 from edgeexit.calibration.targets import Bound, Target
-from edgeexit.calibration.uncertainty import FLOOR, ExitSample
+from edgeexit.calibration.uncertainty import FLOOR, ExitSample, compute_z
 from edgeexit.errors import InputError
 
 SAFETY = 1.1
 """Safety factor on half widths, since those of the tightened choice differ a little."""
+LARGE_ROOM = 0.25
+"""A room that takes more than this share of what the answers may lose is worth the search for a smaller one."""
+LEAST_LEFT = 0.25
+"""A room found by the search leaves this share of what the answers may lose, or more: with less, hardly a sample would leave early."""
+_HALVINGS = 3
 NOISY_TIMES = 2.0
 """On a busy machine an inference may take this many times what it takes on a quiet one."""
 NOISY_TAIL = 20.0
@@ -45,16 +51,54 @@ def tighten_target(problem: Problem, errors: TimingErrors, samples: int) -> Targ
         errors: relative errors of the times in the table.
         samples: number of samples that the choice is validated on.
     """
-    target = problem.target
-    thresholds = problem.ranked.compute_thresholds(find_best_boundaries(problem, QUICK))
-    sample = ExitSample.from_thresholds(problem.table, tuple(float(t) for t in thresholds))
-    found = target
-    for bound in (*target.cost_bounds, *target.answer_bounds):
+    found = problem.target
+    sample = _sample_best_policy(problem)
+    for bound in (*found.cost_bounds, *found.answer_bounds):
         closer = _tighten_bound(bound, sample, errors, samples)
+        if _takes_much(bound, closer):
+            closer = _find_smaller_room(problem.with_target(found), bound, errors, samples) or closer
         candidate = found if closer is None else _replace_bound(found, bound, closer)
         if candidate != found and is_met(problem.with_target(candidate)):
             found = candidate
     return found
+
+
+def _sample_best_policy(problem: Problem) -> ExitSample:
+    """Who leaves where under the best policy within the problem's target."""
+    thresholds = problem.ranked.compute_thresholds(find_best_boundaries(problem, QUICK))
+    return ExitSample.from_thresholds(problem.table, tuple(float(t) for t in thresholds))
+
+
+def _takes_much(bound: Bound, closer: Bound | None) -> bool:
+    """Whether a bound on the answers, kept by the room of the best policy within it, leaves little of what may be lost."""
+    loss = bound.kind.compute_allowed_loss(bound)
+    return loss is not None and loss > 0 and (closer is None or _compute_loss(closer) < (1 - LARGE_ROOM) * loss)
+
+
+def _compute_loss(bound: Bound) -> float:
+    return bound.kind.compute_allowed_loss(bound) or 0.0
+
+
+def _find_smaller_room(problem: Problem, bound: Bound, errors: TimingErrors, samples: int) -> Bound | None:
+    """The loosest bound of a few whose best policy keeps `bound` by the half width that this policy is judged with.
+
+    Where none does, the room is one standard error: the choice then keeps the bound on data never seen five times of six, undecided though
+    it may be. None where that, too, is more than the bound has.
+    """
+    for factor in (SAFETY, 1 / compute_z(problem.table.exits)):
+        lost, closer = LEAST_LEFT, None
+        for step in range(_HALVINGS + 1):
+            tried = bound.kind.scale_allowed_loss(bound, lost)
+            sample = _sample_best_policy(problem.with_target(_replace_bound(problem.target, bound, tried)))
+            needed = _tighten_bound(bound, sample, errors, samples, factor)
+            enough = needed is not None and _compute_loss(tried) <= _compute_loss(needed)
+            if not enough and closer is None:
+                break
+            closer = tried if enough else closer
+            lost += (1 if enough else -1) * (1 - LEAST_LEFT) / 2 ** (step + 1)
+        if closer is not None:
+            return closer
+    return None
 
 
 def _replace_bound(target: Target, old: Bound, new: Bound) -> Target:
@@ -64,10 +108,12 @@ def _replace_bound(target: Target, old: Bound, new: Bound) -> Target:
         return target
 
 
-def _tighten_bound(bound: Bound, sample: ExitSample, errors: TimingErrors, samples: int) -> Bound | None:
+def _tighten_bound(
+    bound: Bound, sample: ExitSample, errors: TimingErrors, samples: int, factor: float = SAFETY
+) -> Bound | None:
     """The tightened bound; None where the half width is as large as the bound, so that no choice would help."""
     fewer = (len(sample.leaves) / samples) ** 0.5  # half widths of all samples, from those of a part
-    room = SAFETY * bound.kind.compute_half_width(bound, sample, errors.select(bound))
+    room = factor * bound.kind.compute_half_width(bound, sample, errors.select(bound))
     return bound.kind.tighten_bound(bound, sample, room, fewer, errors.bias)
 
 

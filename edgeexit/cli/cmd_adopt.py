@@ -73,7 +73,7 @@ def adopt_command(
     from edgeexit.cli.adoption_output import print_adoption
     from edgeexit.nets.modules import load_function, load_module
     from edgeexit.nets.weights import load_weights
-    from edgeexit.training.heads import HeadSettings, make_head_phase
+    from edgeexit.training import make_head_recipe
     from edgeexit.util.documents import to_document
 
     plan = AdoptionPlan(
@@ -82,7 +82,7 @@ def adopt_command(
         budget=exits,
         head=head,
         criterion=criterion,
-        training=HeadSettings(make_head_phase(epochs=epochs, loss=loss), seed=seed),
+        training=make_head_recipe(epochs=epochs, loss=loss),
         freeze=not fine_tune,
         preset=preset,
         seed=seed,

@@ -9,7 +9,7 @@ try:
 except ImportError as error:
     raise MissingExtra("torch", "torch") from error
 
-from edgeexit.training.heads import HeadSettings, HeadTraining, make_head_phase, train_heads
+from edgeexit.training.heads import make_head_recipe
 from edgeexit.training.losses import LOSSES, loss
 from edgeexit.training.outcome import TrainingResult
 from edgeexit.training.phases import TrainingPhase
@@ -18,15 +18,12 @@ from edgeexit.training.run import train
 
 __all__ = [
     "LOSSES",
-    "HeadSettings",
-    "HeadTraining",
     "TrainingPhase",
     "TrainingRecipe",
     "TrainingResult",
     "find_recipe",
     "load_recipe",
     "loss",
-    "make_head_phase",
+    "make_head_recipe",
     "train",
-    "train_heads",
 ]

@@ -53,6 +53,7 @@ class Checkpoint:
         options: per phase, what the words in its loss's options stand for.
         finished: the network's weights at the end of each phase that is done.
         history: per phase, one record per epoch.
+        features: per phase that trains added exits, what was kept of the network's features, or why nothing could be.
     """
 
     recipe_sha256: str
@@ -65,6 +66,7 @@ class Checkpoint:
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     finished: dict[str, State] = field(default_factory=dict)
     history: dict[str, list[Record]] = field(default_factory=dict)
+    features: dict[str, str] = field(default_factory=dict)
 
     def take_state(self, name: str) -> FitState:
         """Where a phase stands: where the checkpoint has it under way, else at its beginning."""

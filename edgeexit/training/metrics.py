@@ -149,6 +149,7 @@ def make_evaluation(
     criterion: str = "entropy",
     thresholds: Sequence[float] = (),
     loss: Loss | None = None,
+    features: TrainingData | None = None,
 ) -> Callable[[nn.Module], dict[str, Any]]:
     """What the trainer calls every few epochs: `evaluate_exits` with the costs of this network's exits, counted once.
 
@@ -158,6 +159,7 @@ def make_evaluation(
         criterion: the recipe's.
         thresholds: the recipe's.
         loss: the phase's loss.
+        features: what the network returns for these data, where the trainer has its heads alone; they are run on it.
 
     Raises:
         InputError: criterion and thresholds do not fit the network's exits, which is found out here, before anything is trained.
@@ -172,7 +174,9 @@ def make_evaluation(
         describe_early_exit(
             RecordedExits(_stack_logits(exits), _stack_scores(exits[:-1]), label), macs, criterion, thresholds
         )
-    return partial(evaluate_exits, data=data, macs=macs, criterion=criterion, thresholds=thresholds, loss=loss)
+    return partial(
+        evaluate_exits, data=features or data, macs=macs, criterion=criterion, thresholds=thresholds, loss=loss
+    )
 
 
 def count_macs(module: nn.Module, data: TrainingData) -> list[int] | None:

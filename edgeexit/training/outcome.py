@@ -106,6 +106,7 @@ def finish_run(
         "data": {part: {"name": d.name, "samples": len(d), "sha256": d.sha256} for part, d in parts.items()},
         "data_notes": list(notes),
         "loss_options": checkpoint.options,
+        "features": checkpoint.features,
         "results": {name: _evaluate_network(module, recipe, parts) for name, module in modules.items()},
         "history": {name: history for name, history in checkpoint.history.items() if history},
         "seconds_of_this_call": round(seconds, 3),

@@ -4,12 +4,15 @@ out/checkpoint.pt     where the run stands; `resume=True` goes on from it and gi
 out/<phase>.pt        weights of the network at the end of each phase       (state_dict)
 out/metrics.json      schema edgeexit.training/1
 out/recipe.json       the recipe
+out/features          features of a frozen network, while heads are trained on them
 """
 
 from __future__ import annotations
 
+import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,9 +20,11 @@ from torch import Tensor, nn
 
 from edgeexit.data import TrainingData, TrainingParts, check_labels, load_data
 from edgeexit.errors import InputError
+from edgeexit.nets.attach import NetworkWithExits
 from edgeexit.training.checkpoint import Checkpoint, FitState
 from edgeexit.training.earlier_runs import take_phases, take_plain_networks
-from edgeexit.training.loop import TrainingSetup, derive_seed, fit, seed_torch, use_deterministic_algorithms
+from edgeexit.training.feature_phase import FOLDER, explain_no_features, open_feature_phase
+from edgeexit.training.loop import Evaluate, TrainingSetup, derive_seed, fit, seed_torch, use_deterministic_algorithms
 from edgeexit.training.loss_options import resolve_words
 from edgeexit.training.losses import Loss, loss
 from edgeexit.training.metrics import describe_new_collapse, make_evaluation
@@ -108,6 +113,8 @@ def train(
         for name in recipe.phases:
             if name not in checkpoint.finished:
                 _run_phase(name, run)
+        if group.is_main:
+            shutil.rmtree(out / FOLDER, ignore_errors=True)
         seconds = time.perf_counter() - began
         return finish_run(networks, checkpoint, parts, out, notes=notes, leads=group.is_main, seconds=seconds)
 
@@ -158,9 +165,19 @@ def _run_phase(name: str, run: _TrainingRun) -> None:
     run.save()
 
 
+@dataclass(frozen=True)
+class _Fitting:
+    """What a phase fits, on which samples, and what it is evaluated by."""
+
+    module: nn.Module
+    setting: TrainingSetup
+    evaluate: Evaluate
+
+
 def _fit_phase(name: str, module: nn.Module, run: _TrainingRun) -> None:
     recipe, checkpoint, phase = run.recipe, run.checkpoint, run.recipe.phases[name]
     criterion = _make_loss(name, module, run)
+    fitting = _prepare_fitting(name, module, criterion, run)
     if checkpoint.phase == name:
         module.load_state_dict(checkpoint.model)
 
@@ -171,22 +188,37 @@ def _fit_phase(name: str, module: nn.Module, run: _TrainingRun) -> None:
             run.progress(f"phase {name}, epoch {len(state.history)}: {collapse}", 1, 1)
 
     fit(
-        module,
+        fitting.module,
         criterion,
         phase,
-        run.setting,
+        fitting.setting,
         name=name,
         state=checkpoint.take_state(name),
-        evaluate=make_evaluation(
-            module,
-            run.parts["calibration"],
-            criterion=recipe.criterion,
-            thresholds=recipe.thresholds,
-            loss=criterion,
-        ),
+        evaluate=fitting.evaluate,
         evaluate_every=recipe.evaluate_every,
         after_epoch=after_epoch,
         progress=run.progress,
+    )
+
+
+def _prepare_fitting(name: str, module: nn.Module, criterion: Loss, run: _TrainingRun) -> _Fitting:
+    """The network on its samples; where only heads of added exits are trained, those on the features of the network."""
+    recipe, setting, known = run.recipe, run.setting, run.parts["calibration"]
+    evaluate = partial(
+        make_evaluation, module, known, criterion=recipe.criterion, thresholds=recipe.thresholds, loss=criterion
+    )
+    why_not = explain_no_features(module, recipe.phases[name], recipe.augment)
+    if why_not:
+        run.checkpoint.features[name] = f"none: {why_not}"
+    if why_not != "" or not isinstance(module, NetworkWithExits):
+        return _Fitting(module, setting, evaluate())
+    watched = {"calibration": known} if recipe.evaluate_every and setting.group.is_main else {}
+    parts = {"train": setting.data, **watched}
+    features = open_feature_phase(module, parts, run.out / FOLDER, setting.group, run.progress)
+    train_rows = features.parts["train"]
+    run.checkpoint.features[name] = f"{train_rows}, removed when the heads were trained"
+    return _Fitting(
+        features.heads, replace(setting, data=train_rows), evaluate(features=features.parts.get("calibration"))
     )
 
 

@@ -18,7 +18,7 @@ from edgeexit.adoption import AdoptionPlan, adopt_exits
 from edgeexit.data import ModelInfo, TrainingParts, load_data, open_training_parts
 from edgeexit.errors import InputError
 from edgeexit.runtime import CalibrationWarning
-from edgeexit.training.heads import HeadSettings, make_head_phase
+from edgeexit.training import make_head_recipe
 from tests.training.test_run import Stop
 
 SHORT = """
@@ -68,7 +68,7 @@ def plan(tmp_path: Path) -> AdoptionPlan:
         target=edgeexit.calibration.parse_target("drop<=5"),
         after=("1", "3"),
         head="pool",
-        training=HeadSettings(make_head_phase(epochs=2)),
+        training=make_head_recipe(epochs=2),
         preset=str(tmp_path / "short.toml"),
     )
 

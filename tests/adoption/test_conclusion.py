@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgeexit.adoption.flow import FoundPlaces, conclude
+from edgeexit.adoption.flow import FoundPlaces, explain_no_exits
+from edgeexit.adoption.measurement import conclude
 from edgeexit.evaluate import DeviceEvaluation
 
 
@@ -57,15 +58,25 @@ def test_a_gain_is_told_only_where_the_comparison_shows_it(
     verdict: str, speedup: float, state: str, pays: bool, words: str
 ) -> None:
     """A ratio inside the noise is no gain, and a gain beyond the target is none that was asked for."""
-    told, sentence = conclude(make_evaluation(verdict, speedup, state), None, 0.9)
+    told, sentence = conclude(make_evaluation(verdict, speedup, state), 0.9)
 
     assert told is pays
     assert words in sentence
 
 
+def test_a_drop_that_the_unseen_samples_break_beyond_doubt_does_not_pay() -> None:
+    """Whatever the calibration made of it; a drop that could be chance is told as it is."""
+    evaluation = make_evaluation("FASTER", 1.4)
+
+    kept, words = conclude(evaluation, 0.8969)
+    broken, sentence = conclude(evaluation, 0.9021)
+
+    assert kept
+    assert "1.40 × as fast in the mean for 0.19 points fewer right answers" in words
+    assert not broken
+    assert "more than drop<=0.5 allows" in sentence
+
+
 def test_where_no_place_pays_the_network_is_left_as_it_is() -> None:
     """The search's own estimate says why."""
-    told, sentence = conclude(None, FoundPlaces((), 0.002, 0.002), None)
-
-    assert not told
-    assert "best used as it is" in sentence
+    assert "best used as it is" in explain_no_exits(FoundPlaces((), 0.002, 0.002))

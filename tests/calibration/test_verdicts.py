@@ -168,6 +168,24 @@ def test_no_statement_about_a_tightened_choice_is_false(target: str) -> None:
     assert decided >= 30
 
 
+@pytest.mark.parametrize("samples", [1500, 4000, 12_000])
+def test_the_room_of_a_tightened_bound_is_that_of_the_policy_it_leads_to(samples: int) -> None:
+    """It takes neither all that may be lost nor nothing, as the room of a policy at the bound would."""
+    table, asked = world(samples, 0), parse_target("drop<=1.5")
+    choose = table.take(np.arange(int(0.8 * samples)))
+
+    [bound] = tighten_target(build_problem(choose, asked), TimingErrors(0.0, 0.0), samples).bounds
+
+    assert 0.25 * 1.5 <= bound.limit < 1.5
+
+
+def test_without_samples_for_any_room_a_bound_stays_as_it_is() -> None:
+    """One sample in a hundred is a point."""
+    asked = parse_target("drop<=0.5")
+
+    assert asked == tighten_target(build_problem(world(100, 0), asked), TimingErrors(0.0, 0.0), 100)
+
+
 @pytest.mark.parametrize("exits", [2, 3, 5])
 def test_half_widths_shrink_with_samples_and_grow_with_exits(exits: int) -> None:
     """More data decides more; more thresholds to choose from ask for more of it."""

@@ -15,10 +15,11 @@ import edgeexit
 from edgeexit.data import Dataset, load_data
 from edgeexit.errors import InputError
 from edgeexit.nets.attach import NetworkWithExits
-from edgeexit.training import features
+from edgeexit.training import TrainingResult, features, make_head_recipe, train
 from edgeexit.training.augment import Augment
+from edgeexit.training.feature_phase import FOLDER
 from edgeexit.training.features import HeadsOnRows, cache_features
-from edgeexit.training.heads import HeadSettings, make_head_phase, train_heads
+from edgeexit.util.progress import Progress, show_nothing
 from tests.training.test_run import Stop
 
 
@@ -35,7 +36,21 @@ def digits() -> Dataset:
     return load_data("digits:calibration").take(slice(0, 300))
 
 
-SETTINGS = HeadSettings(make_head_phase(epochs=3))
+RECIPE = replace(make_head_recipe(epochs=3), options={})
+
+
+def train_heads(
+    network: NetworkWithExits,
+    data: Dataset,
+    out: Path,
+    augment: Augment = RECIPE.augment,
+    *,
+    resume: bool = False,
+    progress: Progress = show_nothing,
+) -> TrainingResult:
+    """The recipe for the heads of this network."""
+    parts = dict.fromkeys(("train", "calibration", "test"), data)
+    return train(replace(RECIPE, augment=augment), out, network=network, parts=parts, resume=resume, progress=progress)
 
 
 @pytest.mark.parametrize("head", ["pool", "conv", "fc"])
@@ -116,28 +131,48 @@ def test_the_features_of_another_network_are_computed_anew(tmp_path: Path, digit
 
 
 def test_training_changes_the_heads_and_nothing_else(tmp_path: Path, digits: Dataset) -> None:
-    """The network's weights and buffers stay; the early exits learn."""
+    """The network stays; the early exits learn, and are evaluated after every epoch as the whole network is at the end."""
     network = make_network(head="conv")
     before = {name: value.clone() for name, value in network.backbone.state_dict().items()}
 
-    trained = train_heads(network, digits, tmp_path, SETTINGS)
+    metrics = train_heads(network, digits, tmp_path).metrics
 
-    assert all(torch.equal(value, before[name]) for name, value in network.backbone.state_dict().items())
-    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
-    assert torch.load(trained.weights, weights_only=True).keys() == network.state_dict().keys()
-    assert not (tmp_path / features.FEATURES).exists()
-    assert "removed" in trained.features
+    weights = torch.load(tmp_path / "heads.pt", weights_only=True)
+    assert all(torch.equal(weights[f"backbone.{name}"], value) for name, value in before.items())
+    history = metrics["history"]["heads"]
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[-1]["calibration_accuracy"] == metrics["results"]["heads"]["calibration_accuracy"]
+    assert weights.keys() == network.state_dict().keys()
+    assert not (tmp_path / FOLDER).exists()
+    assert "removed" in metrics["features"]["heads"]
+
+
+def test_the_network_runs_once_however_many_epochs(
+    tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once over the training data and once over the calibration data, before the first epoch; then for the figures at the end."""
+    runs: list[int] = []
+    run = features._run
+
+    def count(network: NetworkWithExits, inputs: np.ndarray) -> list[torch.Tensor]:
+        runs.append(len(inputs))
+        return run(network, inputs)
+
+    monkeypatch.setattr(features, "_run", count)
+
+    train_heads(make_network(), digits, tmp_path)
+
+    assert 2 * len(digits) == sum(n for n in runs if n > 1)
 
 
 @pytest.mark.parametrize(("freeze", "augment"), [(True, Augment()), (True, Augment(shift=1)), (False, Augment())])
 def test_resumed_training_gives_the_same_bits(tmp_path: Path, digits: Dataset, freeze: bool, augment: Augment) -> None:
     """From cached features, from changed images, and with the network itself learning."""
-    settings = replace(SETTINGS, augment=augment)
-    train_heads(make_network(freeze=freeze), digits, tmp_path / "whole", settings)
+    train_heads(make_network(freeze=freeze), digits, tmp_path / "whole", augment)
 
     with pytest.raises(KeyboardInterrupt):
-        train_heads(make_network(freeze=freeze), digits, tmp_path / "part", settings, progress=Stop(7))
-    train_heads(make_network(freeze=freeze), digits, tmp_path / "part", settings, resume=True)
+        train_heads(make_network(freeze=freeze), digits, tmp_path / "part", augment, progress=Stop(9))
+    train_heads(make_network(freeze=freeze), digits, tmp_path / "part", augment, resume=True)
 
     whole, part = (torch.load(tmp_path / name / "heads.pt", weights_only=True) for name in ("whole", "part"))
     assert all(torch.equal(whole[name], part[name]) for name in whole)
@@ -145,24 +180,19 @@ def test_resumed_training_gives_the_same_bits(tmp_path: Path, digits: Dataset, f
 
 def test_why_features_are_not_kept_is_told(tmp_path: Path, digits: Dataset) -> None:
     """Changed images and a network that learns have other features every time."""
-    one = replace(SETTINGS, phase=make_head_phase(epochs=1))
-    changed = train_heads(make_network(), digits, tmp_path / "a", replace(one, augment=Augment(shift=1)))
-    tuned = train_heads(make_network(freeze=False), digits, tmp_path / "b", one)
+    changed = train_heads(make_network(), digits, tmp_path / "a", Augment(shift=1)).metrics["features"]["heads"]
+    tuned = train_heads(make_network(freeze=False), digits, tmp_path / "b").metrics["features"]["heads"]
 
-    assert "changed at random" in changed.features
-    assert "the network itself is trained" in tuned.features
+    assert "changed at random" in changed
+    assert "the network itself is trained" in tuned
 
 
-def test_another_run_in_the_folder_is_refused(tmp_path: Path, digits: Dataset) -> None:
-    """Nothing is overwritten, and nothing is mixed."""
-    train_heads(make_network(), digits, tmp_path, SETTINGS)
+def test_other_heads_do_not_go_on_with_a_run(tmp_path: Path, digits: Dataset) -> None:
+    """Nothing is mixed."""
+    train_heads(make_network(), digits, tmp_path)
 
-    with pytest.raises(InputError, match="already holds a run"):
-        train_heads(make_network(), digits, tmp_path, SETTINGS)
-    with pytest.raises(InputError, match="other places, heads or settings"):
-        train_heads(make_network(head="conv"), digits, tmp_path, SETTINGS, resume=True)
-    with pytest.raises(InputError, match="nothing to resume"):
-        train_heads(make_network(), digits, tmp_path / "none", SETTINGS, resume=True)
+    with pytest.raises(InputError, match="another network"):
+        train_heads(make_network(head="conv"), digits, tmp_path, resume=True)
 
 
 def test_labels_beyond_the_classes_are_refused(tmp_path: Path, digits: Dataset) -> None:
@@ -170,4 +200,4 @@ def test_labels_beyond_the_classes_are_refused(tmp_path: Path, digits: Dataset) 
     wrong = replace(digits, labels=np.full(len(digits), 10))
 
     with pytest.raises(InputError, match="out of range"):
-        train_heads(make_network(), wrong, tmp_path, SETTINGS)
+        train_heads(make_network(), wrong, tmp_path)

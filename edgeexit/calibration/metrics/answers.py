@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -66,6 +66,9 @@ class AnswerShare(AtLeastShare):
     def compute_allowed_loss(self, bound: Bound) -> float | None:
         return 1 - bound.limit
 
+    def scale_allowed_loss(self, bound: Bound, share: float) -> Bound:
+        return replace(bound, limit=1 - share * (1 - bound.limit))
+
 
 class AccuracyDrop(Metric):
     """Percentage points of accuracy below the backbone."""
@@ -110,6 +113,9 @@ class AccuracyDrop(Metric):
 
     def compute_allowed_loss(self, bound: Bound) -> float | None:
         return bound.limit / 100
+
+    def scale_allowed_loss(self, bound: Bound, share: float) -> Bound:
+        return replace(bound, limit=share * bound.limit)
 
     def format_value(self, value: float) -> str:
         return f"{value:.2f} points"

@@ -156,6 +156,10 @@ class Metric(ABC):
         """The share of the answers that may be lost; None where it bounds no answers."""
         return None
 
+    def scale_allowed_loss(self, bound: Bound, share: float) -> Bound:
+        """The bound under which this share of what the answers may lose may still be lost; the same one where it bounds no answers."""
+        return bound
+
     def format_value(self, value: float) -> str:
         """A value with its unit, for tables."""
         return units.percent(value)
