@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeexit.adoption.result import AdoptionResult
+from edgeexit.adoption.result import AdoptionResult, ExitsOnDevice
 from edgeexit.analysis import NetworkAnalysis
 from edgeexit.bundle import Manifest
 from edgeexit.calibration import Calibration
@@ -152,6 +152,7 @@ class Training:
     roles: dict[str, str] = dataclasses.field(default_factory=dict)
     loss_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     features: dict[str, str] = dataclasses.field(default_factory=dict)
+    on_device: ExitsOnDevice | None = None
 
 
 @dataclass(frozen=True)

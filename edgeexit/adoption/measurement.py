@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgeexit.adoption.result import ExitsOnDevice
 from edgeexit.adoption.samples import draw_samples
 from edgeexit.calibration import Target, parse_target
 from edgeexit.calibration.decision import NOT_MET
@@ -53,6 +54,18 @@ class MeasuredExits:
         """95 % interval of how many times as fast leaving early is in the mean; None for each end where there is none."""
         interval = self.bench.latency.against_backbone.mean.ci95
         return (None, None) if interval is None else (1 / interval.high, 1 / interval.low)
+
+    def make_record(self) -> ExitsOnDevice:
+        """What metrics keep of it."""
+        low, high = self.ratio_interval
+        return ExitsOnDevice(
+            evaluation=self.evaluation,
+            plain_accuracy=self.plain_accuracy,
+            ratio_low=low,
+            ratio_high=high,
+            pays=self.pays,
+            conclusion=self.conclusion,
+        )
 
 
 def measure_exits(

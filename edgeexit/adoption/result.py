@@ -76,6 +76,26 @@ class HeadTrainingRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExitsOnDevice:
+    """What leaving early brings on this machine, as metrics of a training have it.
+
+    Attributes:
+        evaluation: the calibration, and the measurement on samples never seen.
+        plain_accuracy: share of right answers of the network as it was given, on the same samples.
+        ratio_low, ratio_high: 95 % interval of how many times as fast leaving early is in the mean.
+        pays: whether leaving early is faster here beyond doubt, and within the target as far as can be told.
+        conclusion: what it brings, in one sentence.
+    """
+
+    evaluation: DeviceEvaluation
+    plain_accuracy: float
+    ratio_low: float | None
+    ratio_high: float | None
+    pays: bool
+    conclusion: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AdoptionResult:
     """What adding exits has brought on this machine.
 
@@ -113,3 +133,17 @@ class AdoptionResult:
     pays: bool
     conclusion: str
     files: tuple[str, ...]
+
+    @property
+    def on_device(self) -> ExitsOnDevice | None:
+        """What was measured; None where no exit was added."""
+        if self.evaluation is None or self.plain_accuracy is None:
+            return None
+        return ExitsOnDevice(
+            evaluation=self.evaluation,
+            plain_accuracy=self.plain_accuracy,
+            ratio_low=self.ratio_low,
+            ratio_high=self.ratio_high,
+            pays=self.pays,
+            conclusion=self.conclusion,
+        )

@@ -11,6 +11,7 @@ from edgeexit.util import units
 
 if TYPE_CHECKING:
     from edgeexit.adoption import AdoptionResult
+    from edgeexit.adoption.result import ExitsOnDevice
     from edgeexit.evaluate import DeviceEvaluation
 
 
@@ -18,19 +19,35 @@ def print_adoption(result: AdoptionResult) -> None:
     """Tables, what limits the measurement, and the conclusion last."""
     tables = [_make_data_table(result)]
     tables += [_make_candidate_table(result)] if result.tried else []
-    tables += [_make_comparison(result, result.evaluation)] if result.evaluation is not None else []
+    if (record := result.on_device) is not None:
+        tables.append(_make_comparison(record, ", ".join(f"{e.place} ({e.head})" for e in result.exits)))
     print_tables(tables)
     if result.training is not None:
         how = "the network stayed as it was" if result.training.frozen else "the network was trained with them"
         trained = f"{units.format_count(result.training.epochs, 'epoch')} in {units.duration(result.training.seconds)}"
         print_text(f"Heads: {trained}, {how}. Features kept: {result.training.features}.")
     if result.evaluation is not None:
-        print_list(result.evaluation.notes, heading="What limits this measurement:", style="yellow")
-        for statement in result.evaluation.statements:
-            print_verdict(*statement.split(": ", 1))
-        print_list(result.evaluation.advice)
+        _print_statements(result.evaluation)
     print_list(result.files, heading="Written:")
-    print_verdict("PAYS" if result.pays else "DOES NOT PAY", f"{result.conclusion}.")
+    _print_conclusion(result.pays, result.conclusion)
+
+
+def print_exits_on_device(record: ExitsOnDevice, places: str) -> None:
+    """The comparison of a network that was trained, what limits it, and the conclusion last."""
+    print_tables([_make_comparison(record, places)])
+    _print_statements(record.evaluation)
+    _print_conclusion(record.pays, record.conclusion)
+
+
+def _print_statements(evaluation: DeviceEvaluation) -> None:
+    print_list(evaluation.notes, heading="What limits this measurement:", style="yellow")
+    for statement in evaluation.statements:
+        print_verdict(*statement.split(": ", 1))
+    print_list(evaluation.advice)
+
+
+def _print_conclusion(pays: bool, conclusion: str) -> None:
+    print_verdict("PAYS" if pays else "DOES NOT PAY", f"{conclusion}.")
 
 
 def _make_data_table(result: AdoptionResult) -> Table:
@@ -55,28 +72,25 @@ def _make_candidate_table(result: AdoptionResult) -> Table:
     return Table(title, ("after", "head", "cost share", "way there", "head takes", "accuracy, tried", ""), rows)
 
 
-def _make_comparison(result: AdoptionResult, found: DeviceEvaluation) -> Table:
-    places = ", ".join(f"{e.place} ({e.head})" for e in result.exits)
-    accuracies = (found.accuracy, result.plain_accuracy)
+def _make_comparison(record: ExitsOnDevice, places: str) -> Table:
+    found = record.evaluation
+    accuracies = (found.accuracy, record.plain_accuracy)
     rows = (
-        ("accuracy", *("" if a is None else format_share_with_interval(a, found.samples) for a in accuracies)),
+        ("accuracy", *(format_share_with_interval(a, found.samples) for a in accuracies)),
         ("drop", f"{units.fixed(found.drop_points, 2)} ± {units.fixed(found.drop_room_points, 2)} points", ""),
         ("mean latency", units.seconds(found.test_mean_s), units.seconds(found.backbone_mean_s)),
         ("p99 latency", units.seconds(found.test_p99_s), units.seconds(found.backbone_p99_s)),
         ("leave at each exit", " · ".join(units.percent(r, 1) for r in found.exit_rates), ""),
         ("thresholds", f"{', '.join(map(units.significant, found.thresholds))} {found.unit} ({found.criterion})", ""),
-        ("how many times as fast", _format_ratio(result, found), "1"),
+        ("how many times as fast", _format_ratio(record), "1"),
     )
-    return Table(
-        f"Exits after {places}, on {found.samples:,} samples never seen, {found.device}",
-        ("", "with exits", "without"),
-        rows,
-    )
+    after = f"Exits after {places}" if places else "With exits"
+    title = f"{after}, on {found.samples:,} samples never seen, {found.device}"
+    return Table(title, ("", "with exits", "without"), rows)
 
 
-def _format_ratio(result: AdoptionResult, found: DeviceEvaluation) -> str:
-    if result.ratio_low is None or result.ratio_high is None:
-        return units.fixed(found.speedup, 2)
-    return (
-        f"{units.fixed(found.speedup, 2)} ({units.fixed(result.ratio_low, 2)} to {units.fixed(result.ratio_high, 2)})"
-    )
+def _format_ratio(record: ExitsOnDevice) -> str:
+    speedup = units.fixed(record.evaluation.speedup, 2)
+    if record.ratio_low is None or record.ratio_high is None:
+        return speedup
+    return f"{speedup} ({units.fixed(record.ratio_low, 2)} to {units.fixed(record.ratio_high, 2)})"

@@ -14,9 +14,11 @@ from edgeexit.cli.data import DATA, NewClassNames, NewPreprocessing
 from edgeexit.cli.factories import Checkpoint, FactoryOptions, make_data_record, parse_factory_options
 from edgeexit.cli.progress import open_progress_display
 from edgeexit.cli.training_data import OwnTraining
+from edgeexit.cli.training_verdict import Verdict, list_places
 from edgeexit.util import units
 
 if TYPE_CHECKING:
+    from edgeexit.adoption.result import ExitsOnDevice
     from edgeexit.data import TrainingParts
     from edgeexit.data.reference import DataRecord
     from edgeexit.training import TrainingResult
@@ -63,6 +65,18 @@ def train_command(
     option: FactoryOptions = None,
     preprocess: NewPreprocessing = None,
     classes: NewClassNames = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="What to calibrate the trained network for before it is measured. [default: drop<=0.5]"),
+    ] = None,
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PRESET",
+            help="Compile, calibrate and measure the trained network: a preset of bench, or none. "
+            "[default: adopt where exits are added to a network, or a target is given; otherwise none]",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a multi-exit network, phase by phase as the recipe says.
@@ -71,6 +85,7 @@ def train_command(
     weights of every phase (joint.pt, plain.pt, ...) and metrics.json.
     An interrupted run continues with --resume and gives the same result as an uninterrupted one.
     With recipe add-exits, early exits are added to your own classifier (--network, --checkpoint) and trained on your own data (--data).
+    It ends with what they bring on this machine, beside the network without exits, and with exit code 1 where that is nothing.
 
     Example: edgeexit train lenet-digits -o runs/digits
     """
@@ -84,6 +99,7 @@ def train_command(
     plan = plan if epochs is None else plan.with_epochs(epochs)
     own = OwnTraining(data, network, checkpoint, parse_factory_options(option))
     own.check(plan)
+    verdict = Verdict.from_options(measure, target, plan)
     plan = plan if data is None else replace(plan, data=data)
     record = make_data_record(preprocess, classes)
     try:
@@ -102,16 +118,19 @@ def train_command(
                 threads=threads,
                 progress=progress,
             )
+            files = _export(trained, record, out) if trained.leads else []
+            found = verdict.measure(trained, module, parts, out, progress) if trained.leads else None
     except KeyboardInterrupt:
         typer.echo(f"interrupted; the last finished epoch is kept. Go on with:\n  {make_resume_command()}", err=True)
         raise CommandInterrupted from None
     if not trained.leads:
         return
-    files = _export(trained, record, out)
     if write_data:
         files += _write_data(plan.data, parts, out)
     document = {**trained.metrics, "files": [str(f) for f in files]}
-    emit(document, lambda: _print(trained, files), as_json=as_json)
+    emit(document, lambda: _print(trained, files, found), as_json=as_json)
+    if found is not None and not found.pays:
+        raise typer.Exit(1)
 
 
 def _export(trained: TrainingResult, record: DataRecord, out: Path) -> list[Path]:
@@ -157,7 +176,8 @@ def _write_data(name: str, parts: TrainingParts | None, out: Path) -> list[Path]
     return files
 
 
-def _print(trained: TrainingResult, files: list[Path]) -> None:
+def _print(trained: TrainingResult, files: list[Path], found: ExitsOnDevice | None) -> None:
+    from edgeexit.cli.adoption_output import print_exits_on_device
     from edgeexit.cli.printing import print_list, print_tables, print_text
     from edgeexit.criteria import criterion
     from edgeexit.report.table import Table
@@ -189,6 +209,8 @@ def _print(trained: TrainingResult, files: list[Path]) -> None:
     if collapse := _describe_last_collapse(trained):
         print_text(f"After the last epoch, {collapse}.")
     print_list(map(str, files), heading="Written:")
+    if found is not None:
+        print_exits_on_device(found, list_places(trained))
 
 
 def _describe_last_collapse(trained: TrainingResult) -> str:

@@ -54,7 +54,8 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(user: Path, *words: object) -> Result:
     """The command with the user's network and images; an error of ours is raised."""
     own = ("--network", f"{user / 'net.py'}:make", "--checkpoint", user / "net.pt", "--data", user / "photos")
-    everything = ("train", "add-exits", *own, "--epochs", 1, "--json", *words)
+    measured = () if "--measure" in words else ("--measure", "none")
+    everything = ("train", "add-exits", *own, "--epochs", 1, "--json", *measured, *words)
     return CliRunner().invoke(app, [str(w) for w in everything], catch_exceptions=False)
 
 
