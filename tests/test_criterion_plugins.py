@@ -251,3 +251,18 @@ def test_the_documented_plugin_is_a_choice_of_the_command_line(model: Path, tmp_
     words = ["compile", str(model), "-o", str(tmp_path / "b"), "--criterion", "best-of-two", "--seconds", "0", "--json"]
     done = subprocess.run([*program, *words], env=environment, capture_output=True, text=True, check=True)
     assert "best_of_two" == json.loads(done.stdout)["manifest"]["criterion"]
+
+
+def test_the_doctor_lists_what_is_installed_and_what_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the package and the reason; a criterion at fault fails nothing else."""
+    install(tmp_path / "a", monkeypatch, HEAD + LOWER, "doubt")
+    install(tmp_path / "b", monkeypatch, "raise ImportError('no such library')", "broken")
+
+    document = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+
+    found = {check["name"]: check for check in document["checks"] if check["name"].startswith("criterion ")}
+    assert ("ok", "warn") == tuple(found[f"criterion {name}"]["status"] for name in ("doubt", "broken"))
+    assert "the best class misses at most T" in found["criterion doubt"]["found"]
+    assert "no such library" in found["criterion broken"]["fix"]

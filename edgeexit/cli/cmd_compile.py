@@ -25,7 +25,13 @@ _Criterion: TypeAlias = Annotated[
     str | None,
     typer.Option(help="When an input leaves at an exit with threshold T. [default: the model's own, else entropy]"),
 ]
-_Fallback: TypeAlias = Annotated[str, typer.Option(help="What answers an input for which no early exit is confident.")]
+_Fallback: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="What answers an input for which no early exit is confident: last or most_confident. "
+        "[default: what the model names, else last]"
+    ),
+]
 _Exits: TypeAlias = Annotated[
     str | None, typer.Option(metavar="Z1,Z2,...", help="Logits outputs in order. [default: found]")
 ]
@@ -52,7 +58,7 @@ def compile_command(
     model: _Model,
     output: _Output = None,
     criterion: _Criterion = None,
-    fallback: _Fallback = "last",
+    fallback: _Fallback = None,
     exits: _Exits = None,
     scores: _Scores = None,
     data: _Data = None,

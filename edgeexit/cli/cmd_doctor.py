@@ -63,6 +63,7 @@ def doctor_command(
         *check_machine(threads=threads),
         *_check_counters(),
         _check_simulation(),
+        *_check_criteria(),
     ]
     failed = any(check.status == "fail" for check in checks)
     suite = run_suite(backend, output, quick=quick, **settings) if backend is not None and not failed else None
@@ -130,6 +131,22 @@ def _check_simulation() -> MachineCheck:
     found = shutil.which("valgrind")
     fix = "" if found else "sudo apt install valgrind"
     return MachineCheck("cache simulation", "ok" if found else "warn", found or "valgrind is not installed", fix)
+
+
+def _check_criteria() -> list[MachineCheck]:
+    """Every criterion that another package brings is imported; one that cannot be used stops nothing else."""
+    from edgeexit.criteria.plugins import find_entries, format_origin, load_plugin
+    from edgeexit.errors import InputError
+    from edgeexit.hardware.checks import MachineCheck
+
+    def check(name: str, origin: str) -> MachineCheck:
+        try:
+            rule = load_plugin(name)
+        except InputError as error:
+            return MachineCheck(f"criterion {name}", "warn", f"of {origin}, cannot be used", str(error))
+        return MachineCheck(f"criterion {name}", "ok", f"of {origin}: {rule.description}")
+
+    return [check(name, format_origin(entries[0])) for name, entries in sorted(find_entries().items())]
 
 
 def _print(checks: list[MachineCheck]) -> None:

@@ -110,6 +110,7 @@ def export_command(
             training_forward=training_forward or (made.recipe is not None and made.recipe.training_forward),
             criterion=made.choose_criterion(criterion),
             thresholds=made.convert_thresholds(criterion, given),
+            fallback=None if made.recipe is None else made.recipe.fallback,
             metadata=record.as_metadata(),
         )
     emit(_make_document(exported, made), lambda: _print(exported, made), as_json=as_json)
@@ -191,11 +192,9 @@ def _print(exported: Exported, made: NetworkToExport) -> None:
 def _print_recipe(exported: Exported, made: NetworkToExport) -> None:
     """What the network was built with, what else has to be known, and the next command."""
     from edgeexit.cli.printing import format_command, print_command, print_note, print_text
-    from edgeexit.fallbacks import LAST
 
     assert made.recipe is not None
     print_text(f"Built with {', '.join(f'{name}={value!r}' for name, value in made.options.items())}.")
     if made.recipe.note:
         print_note(made.recipe.note)
-    fallback = () if made.recipe.fallback == LAST else ("--fallback", made.recipe.fallback)
-    print_command(format_command("compile", exported.path, *fallback), label="Next: ")
+    print_command(format_command("compile", exported.path), label="Next: ")

@@ -53,7 +53,6 @@ from edgeexit.data.classes import check_class_count
 from edgeexit.data.model import infer_preprocess
 from edgeexit.data.reference import DataRecord, DataReference
 from edgeexit.errors import InputError, ModelError
-from edgeexit.fallbacks import LAST
 from edgeexit.graph import (
     Exit,
     Network,
@@ -105,7 +104,7 @@ def compile_model(
     output: Path | str,
     *,
     criterion: str | None = None,
-    fallback: str = LAST,
+    fallback: str | None = None,
     exits: Sequence[str] | None = None,
     scores: Sequence[str] | None = None,
     backend: str = "onnxruntime",
@@ -127,7 +126,7 @@ def compile_model(
         output: folder of the bundle, conventionally `<name>.eexit`; a bundle that is there is replaced at the end, in one step.
         criterion: name of the exit criterion; None takes the one that the model's metadata name, else `entropy`.
         fallback: which exit answers an input that no early exit was confident about: `last`, or `most_confident`, the exit with the highest
-            score, as in Shallow-Deep Networks.
+            score, as in Shallow-Deep Networks; None takes the one that the model's metadata name, else `last`.
         exits: names of the logits outputs in order; None finds them.
         scores: names of the exits' own score outputs, for criterion `learned`; None takes those that `edgeexit.export` wrote down.
         backend: backend that the bundle is verified and timed with.

@@ -29,22 +29,25 @@ class ExitRule:
 
 @dataclass(frozen=True)
 class RequestedRule:
-    """What the caller of a compile asks for; no criterion leaves it to the model."""
+    """What the caller of a compile asks for; what is None is left to the model."""
 
     criterion: Criterion | None
-    fallback: str
+    fallback: str | None
 
     @classmethod
-    def from_names(cls, criterion_name: str | None, fallback_name: str) -> RequestedRule:
+    def from_names(cls, criterion_name: str | None, fallback_name: str | None) -> RequestedRule:
         """By name.
 
         Raises:
             InputError: no such criterion or fallback.
         """
-        return cls(None if criterion_name is None else criterion(criterion_name), fallback(fallback_name).name)
+        return cls(
+            None if criterion_name is None else criterion(criterion_name),
+            None if fallback_name is None else fallback(fallback_name).name,
+        )
 
     def resolve(self, net: Network, exits: Sequence[Exit]) -> ExitRule:
-        """The criterion asked for, else the model's own, else entropy; with the model's thresholds where they are of that criterion.
+        """The criterion asked for, else the model's own, else entropy; with the model's thresholds and fallback where they are of that one.
 
         Raises:
             ModelError: the model's metadata on it are damaged and no criterion was asked for.
@@ -58,12 +61,13 @@ class RequestedRule:
         if rule.origin:
             check_criterion(rule, net.opset)
         if record is None or record.name != rule.name:
-            return ExitRule(rule, self.fallback)
+            return ExitRule(rule, self.fallback or LAST)
+        last = self.fallback or record.fallback
         try:
-            return ExitRule(rule, self.fallback, record.find_thresholds(exits))
+            return ExitRule(rule, last, record.find_thresholds(exits))
         except ModelError as error:
             warnings.warn(f"{error}: the bundle has no thresholds until it is calibrated.", OutputWarning, stacklevel=4)
-            return ExitRule(rule, self.fallback)
+            return ExitRule(rule, last)
 
     def _read_record(self, net: Network) -> CriterionRecord | None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.backends.self_check import SelfCheck
 from edgeexit.choices import MODES
 from edgeexit.compiler.compilation import compile_model
+from edgeexit.compiler.exit_rule import DEFAULT
 from edgeexit.conformance.checks import CHECKS, ConformanceCase, check_accuracy, check_times, run_reference
 from edgeexit.conformance.networks import BUILDERS, write_network
 from edgeexit.conformance.report import SCHEMA, ConformanceReport, NetworkChecks
+from edgeexit.criteria import CRITERIA
 from edgeexit.data import find_demo_asset, load_data
 from edgeexit.errors import EdgeExitError, InputError, did_you_mean
 from edgeexit.graph.model import Network, read_model
@@ -30,6 +33,10 @@ from edgeexit.util.timestamps import make_timestamp
 
 NETWORKS = ("skips", "heads-feed-heads", "two-inputs", "lenet-digits", "alexnet-size", "resnet-size")
 """Every network of the suite: three that are hard to cut, the shipped trained one, two of the papers' size."""
+
+CRITERIA_NETWORK, _CRITERIA_SAMPLES = "two-inputs", 40
+"""The network that is compiled with every criterion of edgeexit's besides the default, but for those that take the network's own scores,
+which it has none of."""
 
 
 def run_conformance(
@@ -76,6 +83,8 @@ def run_conformance(
         for done, network in enumerate(networks):
             progress("running the conformance suite", done, len(networks))
             results += _check_network_safely(network, settings, folder, samples, seconds)
+            if network == CRITERIA_NETWORK:
+                results += _check_criteria(settings, folder, min(samples, _CRITERIA_SAMPLES))
     progress("running the conformance suite", len(networks), len(networks))
     return ConformanceReport(
         schema=SCHEMA,
@@ -93,13 +102,21 @@ def run_conformance(
     )
 
 
+def _check_criteria(settings: Settings, folder: Path, samples: int) -> Iterator[NetworkChecks]:
+    """The small network under the other criteria; nothing is timed."""
+    for name, rule in CRITERIA.items():
+        if not rule.learned and name != DEFAULT:
+            for checks in _check_network_safely(CRITERIA_NETWORK, settings, folder, samples, 0, criterion=name):
+                yield replace(checks, network=f"{CRITERIA_NETWORK}, {name}")
+
+
 def _check_network_safely(
-    network: str, settings: Settings, folder: Path, samples: int, seconds: float
+    network: str, settings: Settings, folder: Path, samples: int, seconds: float, *, criterion: str = DEFAULT
 ) -> list[NetworkChecks]:
     """Check one network; a failed compile is recorded as a finding, and the suite continues."""
     found: list[NetworkChecks] = []
     try:
-        found += _check_network(network, settings, folder, samples, seconds)
+        found += _check_network(network, settings, folder, samples, seconds, criterion=criterion)
     except Exception as error:  # a surprise of a backend is what the suite looks for
         found.append(NetworkChecks(network, "", (SelfCheck("it compiles and runs", False, _format_error(error)),)))
     return found
@@ -110,18 +127,25 @@ def _format_error(error: Exception) -> str:
 
 
 def _check_network(
-    network: str, settings: Settings, folder: Path, samples: int, seconds: float
+    network: str, settings: Settings, folder: Path, samples: int, seconds: float, *, criterion: str
 ) -> Iterator[NetworkChecks]:
     """Checks in both modes, the times of both, and what the backend checks of itself."""
     model = find_demo_asset("lenet-digits.onnx") if network not in BUILDERS else write_network(network, folder)
     inputs, labels = _make_inputs(network, read_model(model), samples)
-    bundle = compile_model(model, folder / f"{network}.eexit", precision=settings.precision, inputs=inputs, seconds=0)
+    bundle = compile_model(
+        model,
+        folder / f"{network}.eexit",
+        criterion=criterion,
+        precision=settings.precision,
+        inputs=inputs,
+        seconds=0,
+    )
     case = ConformanceCase(bundle, settings, inputs, run_reference(model, bundle, inputs), labels)
     for mode in MODES:
         yield NetworkChecks(network, mode, tuple(_check_mode(case, mode)))
     if seconds > 0:
         yield NetworkChecks(network, "", (_run_check("times", lambda: check_times(case, seconds)),))
-    own = _run_self_checks(case)
+    own = _run_self_checks(case) if criterion == DEFAULT else ()
     if own:
         yield NetworkChecks(network, "", own)
 

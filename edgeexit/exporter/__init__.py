@@ -79,6 +79,7 @@ def export(
     metadata: Mapping[str, str] | None = None,
     criterion: str | None = None,
     thresholds: float | Sequence[float] | None = None,
+    fallback: str | None = None,
     read: Callable[[Any], Any] | None = None,
     training_forward: bool = False,
 ) -> Exported:
@@ -99,6 +100,8 @@ def export(
         criterion: exit criterion that the network was trained for; `edgeexit.compile` takes it where it is given none.
         thresholds: thresholds that belong to the method, such as EENet's 0.5, in the criterion's own unit: one per exit but the last, or
             one for all. A bundle uses them where it has no calibration. Without `criterion` they are those of `learned`.
+        fallback: what answers an input that left at no early exit, where the method has another answer than the last exit's; see
+            `edgeexit.compile`, which takes it where it is given none.
         read: takes the exits out of what forward returns, such as `lambda returned: returned[0]`; None where forward returns them.
         training_forward: export what forward returns in training mode, where that lists every exit; batch normalisation, dropout and
             all other modules of `torch.nn` still compute as in evaluation.
@@ -140,7 +143,7 @@ def export(
             check_names(inputs, exits)
             check_dtypes(exits)
             scored = sum(e.score is not None for e in exits[:-1])
-            record = make_criterion_record(criterion, thresholds, [e.name for e in exits], scored)
+            record = make_criterion_record(criterion, thresholds, [e.name for e in exits], scored, fallback)
             check_repeats(module, rows, exits)
             model = convert_to_onnx(module, rows, exits, dynamic_batch=dynamic_batch, opset=opset)
         name_exits(model, exits)

@@ -1,4 +1,4 @@
-"""The criterion that a model was made for, and the thresholds that belong to its method, in the model's metadata.
+"""The criterion that a model was made for, with the thresholds and the fallback that belong to its method, in the model's metadata.
 
 EENet, for one, defines that an input leaves where its learned score is at least 0.5: no calibration chooses that number.
 """
@@ -15,12 +15,14 @@ import onnx
 
 from edgeexit.criteria import criterion
 from edgeexit.errors import InputError, ModelError
+from edgeexit.fallbacks import FALLBACKS, LAST, fallback
 from edgeexit.graph.exits import Exit
 from edgeexit.util.arguments import as_float
 from edgeexit.util.units import format_count
 
 CRITERION_KEY = "edgeexit.criterion"
-"""Model metadata: a JSON object of `name`, and of `thresholds` in the criterion's own unit by the name of the exit's logits output."""
+"""Model metadata: a JSON object of `name`, of `thresholds` in the criterion's own unit by the name of the exit's logits output, and of
+`fallback` where the method has another one than the last exit."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,17 @@ class CriterionRecord:
     Attributes:
         name: of the criterion.
         thresholds: in its own unit, by the name of the exit's logits output; empty where the method defines none.
+        fallback: which exit answers an input that no early exit was confident about.
     """
 
     name: str
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    fallback: str = LAST
 
     def as_metadata(self) -> dict[str, str]:
         """As a property of a model file."""
-        return {CRITERION_KEY: json.dumps({"name": self.name, "thresholds": dict(self.thresholds)})}
+        other = {} if self.fallback == LAST else {"fallback": self.fallback}
+        return {CRITERION_KEY: json.dumps({"name": self.name, "thresholds": dict(self.thresholds), **other})}
 
     def find_thresholds(self, exits: Sequence[Exit]) -> tuple[float, ...]:
         """Thresholds of these exits but the last, in order; none where it has none.
@@ -57,7 +62,7 @@ class CriterionRecord:
 
 
 def make_criterion_record(
-    name: str | None, thresholds: object, exits: Sequence[str], scored: int
+    name: str | None, thresholds: object, exits: Sequence[str], scored: int, fallback_name: str | None = None
 ) -> CriterionRecord | None:
     """The record of an export.
 
@@ -66,15 +71,21 @@ def make_criterion_record(
         thresholds: one number for every exit but the last, or one number for all of them; None for none.
         exits: names of the logits outputs, in order.
         scored: how many of the early exits have a score of their own.
+        fallback_name: of the fallback; None for the last exit.
 
     Returns:
-        it; None where neither name nor thresholds are given.
+        it; None where nothing of the method is given.
 
     Raises:
-        InputError: no such criterion; thresholds without one; not as many finite numbers as there are early exits.
+        InputError: no such criterion or fallback; thresholds or a fallback without a criterion; not as many finite numbers as there are
+            early exits.
     """
+    last = fallback(fallback_name or LAST).name
+    if thresholds is None and name is None and last != LAST:
+        msg = f"fallback {last!r} compares scores: name the criterion too, such as criterion='max_softmax' (--criterion max_softmax)."
+        raise InputError(msg)
     if thresholds is None:
-        return None if name is None else CriterionRecord(criterion(name).name)
+        return None if name is None else CriterionRecord(criterion(name).name, fallback=last)
     if name is None and (not scored or scored < len(exits) - 1):
         msg = "thresholds are in the unit of a criterion: name it too, such as criterion='max_softmax' (--criterion max_softmax)."
         raise InputError(msg)
@@ -89,7 +100,7 @@ def make_criterion_record(
             f" got {thresholds!r}."
         )
         raise InputError(msg)
-    return CriterionRecord(rule.name, dict(zip(early, own, strict=True)))
+    return CriterionRecord(rule.name, dict(zip(early, own, strict=True)), last)
 
 
 def _as_numbers(values: object) -> list[float]:
@@ -119,4 +130,7 @@ def _parse_record(document: Any) -> CriterionRecord:
     thresholds = {str(name): float(value) for name, value in document["thresholds"].items()}
     if not isinstance(document["name"], str) or not all(map(math.isfinite, thresholds.values())):
         raise ValueError(document)
-    return CriterionRecord(document["name"], thresholds)
+    last = document.get("fallback", LAST)
+    if last not in FALLBACKS:
+        raise ValueError(document)
+    return CriterionRecord(document["name"], thresholds, last)

@@ -32,7 +32,11 @@ def judged(bundle: Bundle, precision: str, right: int, right_of_reference: int) 
         bundle,
         Settings(precision=precision),
         {"x": np.zeros((COUNT, 1), np.float32)},
-        ReferenceOutputs(np.zeros((COUNT, bundle.manifest.exits, 2), np.float32), np.zeros((COUNT, 2), np.float32)),
+        ReferenceOutputs(
+            np.zeros((COUNT, bundle.manifest.exits, 2), np.float32),
+            np.zeros((COUNT, 2), np.float32),
+            np.zeros((COUNT, 2), np.float32),
+        ),
         np.where(np.arange(COUNT) < right_of_reference, 0, 1),
     )
     labels = [int(label) for label in case.labels] if case.labels is not None else []

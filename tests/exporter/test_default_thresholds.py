@@ -121,6 +121,33 @@ def test_another_criterion_has_no_use_for_them(base: Path, tmp_path: Path) -> No
         assert (float("inf"),) * 2 == runner.inner_thresholds
 
 
+@pytest.mark.parametrize(
+    ("asked", "used"),
+    [({}, "most_confident"), ({"fallback": "last"}, "last"), ({"criterion": "entropy"}, "last")],
+)
+def test_the_fallback_of_a_method_travels_with_its_criterion(
+    base: Path, tmp_path: Path, asked: dict[str, Any], used: str
+) -> None:
+    """Shallow-Deep Networks answer with the most confident exit. What the caller asks for wins."""
+    note = {"name": "max_softmax", "thresholds": {}, "fallback": "most_confident"}
+
+    bundle = edgeexit.compile(annotate(base, tmp_path / "m.onnx", note), tmp_path / "b.eexit", seconds=0, **asked)
+
+    assert used == bundle.manifest.fallback
+
+
+def test_a_fallback_needs_its_criterion(tmp_path: Path) -> None:
+    """And has to be one that there is."""
+    assert (
+        "most_confident"
+        == noted(exported(tmp_path / "m.onnx", criterion="margin", fallback="most-confident"))["fallback"]
+    )
+    with pytest.raises(InputError, match="name the criterion too"):
+        exported(tmp_path / "n.onnx", fallback="most_confident")
+    with pytest.raises(InputError, match="most_confident"):
+        exported(tmp_path / "n.onnx", criterion="margin", fallback="most_confidant")
+
+
 def test_the_criterion_alone_travels_too(tmp_path: Path) -> None:
     """A network trained for `max_softmax` needs no thresholds to be compiled with it."""
     path = exported(tmp_path / "m.onnx", criterion="max-softmax")

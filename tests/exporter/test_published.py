@@ -108,6 +108,7 @@ def test_a_checkpoint_is_exported_in_one_line(name: str, tmp_path: Path) -> None
     rule = recipe.criterion
     own = [] if rule.threshold is None else [rule.convert(rule.threshold)] * (exits - 1)
     assert (rule.name, own) == (noted["name"], list(noted["thresholds"].values()))
+    assert recipe.fallback == noted.get("fallback", "last")
     session = ort.InferenceSession(str(model))
     values = session.run(None, {i.name: x for i, x in zip(session.get_inputs(), feed(kind).values(), strict=True)})
     assert all(np.isfinite(value).all() for value in values)

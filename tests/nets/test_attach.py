@@ -319,6 +319,7 @@ def test_a_place_that_is_passed_no_more_is_named() -> None:
         ({"count": 30}, ModelError, "30 exits cannot be placed"),
         ({"after": []}, InputError, "one or more names"),
         ({"after": "2"}, InputError, "must be a list of names"),
+        ({"after": "auto"}, InputError, "edgeexit adopt"),
         ({"after": ["2", "2"]}, InputError, "each once"),
         ({"head": "pol"}, InputError, "Did you mean 'pool'"),
         ({"head": "first"}, ModelError, "take pool, bnpool, conv, reduce, fc or auto"),

@@ -76,6 +76,12 @@ def add_exits(
         InputError: `count`, `after` or `head` is none of the forms above.
         MissingExtra: torch is not installed.
     """
+    if after == "auto":
+        msg = (
+            "places are searched by measuring, with data: by `edgeexit adopt`, in Python by edgeexit.adoption.adopt_exits. "
+            "Here count=2 spreads them by cost, and after=['layer1', 'layer2'] names them"
+        )
+        raise InputError(msg)
     survey = survey_places(module, example, read)
     if classes not in (None, survey.classes):
         msg = f"classes={classes}, and the module has {survey.classes}: the exits answer with the classes of the module"
