@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import edgeexit
 from benchmarks.common import HERE, find_case
 from benchmarks.papers._overthinking import (
+    CRITERION,
     REDUCED,
     Answers,
     analyse_calibrated,
@@ -22,8 +24,15 @@ from benchmarks.papers._overthinking import (
     name_pictures,
 )
 from benchmarks.papers._parts import Findings, Request
-from benchmarks.papers._training import Runs
-from edgeexit.analysis import AnalysisNames, choose_exit_labels, compare_confidence, compute_budgeted_curve
+from benchmarks.papers._training import Run, Runs
+from edgeexit.analysis import (
+    AnalysisNames,
+    NetworkAnalysis,
+    analyse_bundle,
+    choose_exit_labels,
+    compare_confidence,
+    compute_budgeted_curve,
+)
 from edgeexit.calibration.device import replay
 from edgeexit.data import load_data
 from edgeexit.report.plot.figure import Axis, Figure, Picture, Points, choose_exit_tone
@@ -135,7 +144,7 @@ def examine_trained(request: Request, runs: Runs) -> Findings:  # noqa: ARG001
     return Findings(samples=samples, details=details, notes=notes)
 
 
-def describe_pairs(analysis: Any) -> dict[str, Any]:
+def describe_pairs(analysis: NetworkAnalysis) -> dict[str, Any]:
     """The matrix of overthinking."""
     found: dict[str, Any] = analysis.to_document()["overthinking"]
     return found
@@ -152,6 +161,58 @@ def read_case_tables(
     with runner:
         chosen, used = (replay(runner, load_data(spec)).without_seconds() for spec in specs)
     return chosen, used
+
+
+def examine_deployed(request: Request, runs: Runs) -> Findings:
+    """The network compiled and calibrated on this machine: what its cuts cost, and what leaving early gains over its own backbone."""
+    values: dict[str, dict[int, float]] = {}
+    details: dict[str, Any] = {}
+    pictures: list[Picture] = []
+    for seed, run in runs["msdnet"].items():
+        with tempfile.TemporaryDirectory() as folder:
+            analysis, calibration, cuts = calibrate_here(run, Path(folder), quick=request.quick)
+        measured = calibration.measured or calibration.predicted
+        found = {
+            "exit tax": calibration.exits[-1].mean_s / calibration.backbone_mean_s - 1,
+            "backbone": calibration.backbone_mean_s,
+            "mean": measured.mean_s,
+            "gain": calibration.speedup,
+            "accuracy": measured.accuracy or 0.0,
+            "share of the saving reached": analysis.headroom[-1].reached or 0.0,
+        }
+        for key, value in found.items():
+            values.setdefault(key, {})[seed] = value
+        details[str(seed)] = {
+            "boundary tensors": cuts,
+            "analysis": analysis.to_document(),
+            "verdict": calibration.verdict.lines(),
+            "noise_floor": calibration.noise_floor,
+        }
+        pictures = pictures or name_pictures(analysis, "deployed")
+    notes = (
+        REDUCED,
+        "Exit tax: how much longer leaving at the last exit takes than the same network without its other exits and cuts. "
+        "Gain: the backbone's mean over that of leaving early at thresholds that lose at most 0.5 points.",
+    )
+    return Findings(values=values, details=details, notes=notes, pictures=pictures)
+
+
+def calibrate_here(run: Run, folder: Path, *, quick: bool) -> tuple[NetworkAnalysis, edgeexit.Calibration, list[int]]:
+    """The analysis in measured time, the calibration, and how many tensors cross each cut."""
+    network, chosen, used = run.load_network(), run.load_part("calibration"), run.load_part("test")
+    example = torch.zeros(1, *used.shape)
+    model = edgeexit.export(network, example, folder / "model.onnx", criterion=CRITERION).path
+    bundle = edgeexit.compile(model, folder / "model.eexit", seconds=0.05 if quick else 2.0)
+    cuts = [len(stage.boundaries_out) for stage in bundle.manifest.stages[:-1]]
+    target, seconds = ("drop<=100", 0.2) if quick else ("drop<=0.5", 6.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        runner = edgeexit.load(bundle.path)
+    with runner:
+        calibration = edgeexit.calibrate(
+            runner, chosen.inputs, chosen.labels, target=target, seconds=seconds, force=quick
+        )
+        return analyse_bundle(runner, used, choose_on=chosen), calibration, cuts
 
 
 def examine_agreement(request: Request, runs: Runs) -> Findings:  # noqa: ARG001

@@ -13,6 +13,7 @@ from benchmarks.papers._overthinking_networks import (
     examine_agreement,
     examine_collaboration,
     examine_curves,
+    examine_deployed,
     examine_trained,
 )
 from benchmarks.papers._overthinking_policy import (
@@ -40,6 +41,13 @@ PAPER = Paper(
             examine_collaboration,
             list_collaborating,
             seeds=(0, 1),
+        ),
+        Part(
+            "deployed",
+            "compiled and calibrated here: tax, gain, the bounds in seconds",
+            examine_deployed,
+            list_msdnet,
+            timed=True,
         ),
         Part("trained", "the trained networks of this repository", examine_trained),
         Part("maxmin", "a policy network on Max-Min MNIST, section 4.2.2", examine_maxmin, list_maxmin),
