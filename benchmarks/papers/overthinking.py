@@ -22,6 +22,15 @@ from benchmarks.papers._overthinking_policy import (
     examine_maxmin,
     list_maxmin,
 )
+from benchmarks.papers._overthinking_tables import (
+    show_agreement,
+    show_collaboration,
+    show_curves,
+    show_deployed,
+    show_frequencies,
+    show_policy,
+    show_trained,
+)
 from benchmarks.papers._parts import Paper, Part, Request
 from benchmarks.papers._training import Variant
 
@@ -34,31 +43,50 @@ def list_both(request: Request) -> Mapping[str, Variant]:
 PAPER = Paper(
     "Overthinking in MSDNet (Voorhout 2022)",
     (
-        Part("cifar10", "anytime, budgeted batch, both bounds, figure 3.7", examine_curves, list_msdnet),
+        Part(
+            "cifar10", "anytime, budgeted batch, both bounds, figure 3.7", examine_curves, list_msdnet, show=show_curves
+        ),
         Part(
             "collaboration",
             "n, 2n, n + n epochs with ISC and OFA, table 3.1 and figure 3.10",
             examine_collaboration,
             list_collaborating,
             seeds=(0, 1),
+            show=show_collaboration,
         ),
         Part(
             "deployed",
             "compiled and calibrated here: tax, gain, the bounds in seconds",
             examine_deployed,
             list_msdnet,
+            show=show_deployed,
             timed=True,
         ),
-        Part("trained", "the trained networks of this repository", examine_trained),
-        Part("maxmin", "a policy network on Max-Min MNIST, section 4.2.2", examine_maxmin, list_maxmin),
-        Part("policy-cifar10", "first exit or last, on CIFAR-10, section 4.2.3", examine_cifar10, list_msdnet),
+        Part("trained", "the trained networks of this repository", examine_trained, show=show_trained),
+        Part(
+            "maxmin", "a policy network on Max-Min MNIST, section 4.2.2", examine_maxmin, list_maxmin, show=show_policy
+        ),
+        Part(
+            "policy-cifar10",
+            "first exit or last, on CIFAR-10, section 4.2.3",
+            examine_cifar10,
+            list_msdnet,
+            show=show_policy,
+        ),
         Part(
             "agreement",
             "do two trainings agree about the exit, beyond chance?",
             examine_agreement,
             list_msdnet,
             seeds=(0, 1),
+            show=show_agreement,
         ),
-        Part("frequencies", "how many frequencies images need, appendix A", examine_frequencies, list_both),
+        Part(
+            "frequencies",
+            "how many frequencies images need, appendix A",
+            examine_frequencies,
+            list_both,
+            show=show_frequencies,
+        ),
     ),
 )

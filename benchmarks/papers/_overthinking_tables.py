@@ -1,0 +1,130 @@
+"""The tables of the parts on overthinking, beside those of printed values: what there is to see of a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeexit.report.table import Table
+from edgeexit.util import units
+
+
+def show_trained(record: Mapping[str, Any]) -> Sequence[Table]:
+    """One row per trained network."""
+    columns = (
+        "network",
+        "last exit",
+        "perfect rule",
+        "its cost",
+        "thresholds",
+        "their cost",
+        "of the saving",
+        "overthink",
+        "at the last exit",
+    )
+    rows = []
+    for name in record["details"]:
+        keys = ("last exit", "perfect rule", "perfect rule: cost", "thresholds", "thresholds: cost")
+        shares = [format_mean(record, f"{name}: {key}") for key in keys]
+        reached = units.percent(record["details"][name]["headroom"]["reached"], 0)
+        over, last = f"{name}: overthinking", f"{name}: overthinking at the last exit"
+        rows.append((name, *shares, reached, format_interval(record, over), format_mean(record, last)))
+    note = (
+        "Accuracies and mean multiply-accumulates, of the last exit's, on the test part. Thresholds under entropy, chosen on the "
+        "calibration part for a loss of at most 0.1 points there."
+    )
+    return [Table("A perfect exit rule and calibrated thresholds", columns, tuple(rows), note)]
+
+
+def show_curves(record: Mapping[str, Any]) -> Sequence[Table]:
+    """Every rule with its accuracy and cost."""
+    names = [key for key in record["values"] if key.startswith("exit ")]
+    rules = ("budgeted", "thresholds", "perfect rule")
+    rows = [
+        *((name, format_interval(record, name), "") for name in names),
+        *((name, format_interval(record, name), format_mean(record, f"{name}: cost")) for name in rules),
+        *((name, format_interval(record, name), "") for name in ("overthinking", "overthinking at the last exit")),
+    ]
+    columns = ("", "share of the test samples", "multiply-accumulates, of the last exit's")
+    return [Table("Exits, rules, overthinking", columns, tuple(rows))]
+
+
+def show_collaboration(record: Mapping[str, Any]) -> Sequence[Table]:
+    """One row per training of table 3.1."""
+    rows = tuple(
+        (
+            name,
+            format_interval(record, f"{name}: overthinking"),
+            *(format_mean(record, f"{name}: {key}") for key in ("exit 1", "last exit")),
+            units.fixed(record["values"][f"{name}: rank correlation"]["mean"], 3),
+        )
+        for name in ("n", "2n", "n + n")
+    )
+    return [Table("Trainings", ("epochs", "overthink", "exit 1", "last exit", "rank correlation, exits 1 and 2"), rows)]
+
+
+def show_policy(record: Mapping[str, Any]) -> Sequence[Table]:
+    """The policy in front of the network, beside thresholds."""
+    shown = {
+        "policy": "the policy, at 0.5",
+        "thresholds": "thresholds at its cost",
+        "thresholds, policy free": "thresholds, were the policy free",
+    }
+    rows = tuple((words, format_mean(record, f"deployed: {key}")) for key, words in shown.items())
+    cost = format_mean(record, "deployed: cost")
+    macs = next(iter(record["details"].values()))["deployed"]
+    note = (
+        f"Cost: {cost} of the last exit's multiply-accumulates; the policy alone has {units.format_number(macs['policy_macs'])} of "
+        f"{units.format_number(macs['last_macs'])}."
+    )
+    return [Table("Deployed", ("", "accuracy"), rows, note)]
+
+
+def show_agreement(record: Mapping[str, Any]) -> Sequence[Table]:
+    """Kappa with its interval."""
+    rows = tuple(
+        (
+            name,
+            units.percent(found["agreement"]),
+            units.percent(found["by chance"]),
+            f"{found['kappa']:.3f} ({found['kappa_low']:.3f} to {found['kappa_high']:.3f})",
+        )
+        for name, found in record["details"].items()
+    )
+    return [Table("Two trainings", ("", "agree", "by chance", "kappa"), rows)]
+
+
+def show_frequencies(record: Mapping[str, Any]) -> Sequence[Table]:
+    """The share of frequencies with its spread."""
+    spread = record["details"]["standard deviation"]
+    rows = tuple(
+        (key, units.fixed(value["mean"], 3), units.fixed(spread[key], 3)) for key, value in record["values"].items()
+    )
+    return [Table("Share of the frequencies", ("images", "mean", "standard deviation"), rows)]
+
+
+def show_deployed(record: Mapping[str, Any]) -> Sequence[Table]:
+    """What was measured."""
+    found = {key: value["mean"] for key, value in record["values"].items()}
+    rows = (
+        ("backbone, mean", units.seconds(found["backbone"])),
+        ("leaving early, mean", units.seconds(found["mean"])),
+        ("gain", units.ratio(found["gain"])),
+        ("accuracy", units.percent(found["accuracy"])),
+        ("exit tax", units.percent(found["exit tax"], 1)),
+        ("of the perfect rule's saving", units.percent(found["share of the saving reached"], 0)),
+    )
+    return [Table("Compiled and calibrated", ("", ""), rows)]
+
+
+def format_mean(record: Mapping[str, Any], key: str) -> str:
+    """A share of the record."""
+    return units.percent(record["values"][key]["mean"])
+
+
+def format_interval(record: Mapping[str, Any], key: str) -> str:
+    """A share with its interval, where it has one."""
+    found = record["values"][key]
+    if found["low"] is None:
+        return units.percent(found["mean"])
+    return f"{units.percent(found['mean'])} ({units.percent_range(found['low'], found['high'])})"
