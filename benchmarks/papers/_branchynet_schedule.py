@@ -5,8 +5,9 @@ Its exits cost what those of the recorded case cost, whose network is the same w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,9 @@ from edgeexit.util import units
 
 ENTROPY = criterion("entropy")
 NOTES = (
+    "Epochs and batch are those of the authors' code; the paper prints neither.",
     "Trained in bfloat16; branches where the authors' code has them. 10,000 of the 50,000 training images are kept for calibration.",
-    "No augmentation: the paper names none. Its code crops and flips, which would make the exits less confident.",
+    "No augmentation: the paper names none. Its code crops and flips, which makes exits less confident as a rule.",
     "Gains are computed from the recorded costs of the exits of alexnet-cifar10, the same network with other weights.",
     "The plain network is the one that the exits start from, as in the paper: 50 epochs.",
 )
@@ -141,13 +143,31 @@ def draw_pictures(
 
 
 def show_schedule(record: Mapping[str, Any]) -> list[Table]:
-    """By seed: the printed thresholds, and those that the calibration part would choose."""
-    rows = []
+    """The printed row; by seed the printed thresholds and those that the calibration part would choose; how confident the exits are."""
+    printed = read_printed_row("alexnet")
+    rates, thresholds = format_rates(printed.exit_rates), format_thresholds(printed.thresholds)
+    accuracy, gain = units.percent(printed.accuracy), units.ratio(printed.gain_cpu)
+    rows: list[tuple[str, ...]] = [("printed, CPU", thresholds, accuracy, gain, "", rates)]
     for seed, found in record["details"].items():
         for name in (AT_PRINTED, CHOSEN):
             row = found["chosen"][name]
-            gains = (units.ratio(row["gain"][clock]) for clock in CLOCKS)
+            gains = [units.ratio(row["gain"][clock]) for clock in CLOCKS]
             thresholds, rates = format_thresholds(row["thresholds"]), format_rates(row["exit_rates"])
             rows.append((f"{name}, seed {seed}", thresholds, format_accuracy(row), *gains, rates))
     columns = ("", "T", "accuracy", "gain, paper's clock", "gain, honest clock", "leave at exit 1, 2, …")
-    return [Table("B-AlexNet by the paper's schedule", columns, tuple(rows), " ".join(record["notes"]))]
+    return [
+        Table("B-AlexNet by the paper's schedule", columns, tuple(rows), " ".join(record["notes"])),
+        Table("Its exits", EXIT_COLUMNS, tuple(list_exits(record["values"]))),
+    ]
+
+
+EXIT_COLUMNS = ("", "accuracy", "mean confidence above it, points")
+
+
+def list_exits(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The plain network, then every exit: accuracy, and how far the mean of its largest probability lies above."""
+    plain = read_printed_row("alexnet").plain_accuracy
+    yield (f"plain network (printed: {units.percent(plain)})", units.percent(values["plain: accuracy"]["mean"]), "")
+    for k in takewhile(lambda k: f"exit {k}: accuracy" in values, count(1)):
+        accuracy, above = (values[f"exit {k}: {what}"]["mean"] for what in ("accuracy", "confidence above accuracy"))
+        yield (f"exit {k}", units.percent(accuracy), units.points(above).removesuffix(" points"))

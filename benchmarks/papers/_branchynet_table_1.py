@@ -136,9 +136,9 @@ def list_table_1(cases: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, 
     for network, name in NETWORKS.items():
         printed = read_printed_row(network)
         yield from list_printed_rows(name, printed)
-        for row in cases.values():
+        for case, row in cases.items():
             if row["network"] == network:
-                yield from list_case_rows(f"{name}{DEPTH.get(network, '')}", row)
+                yield from list_case_rows(case, f"{name}{DEPTH.get(network, '')}", row)
 
 
 def list_printed_rows(name: str, row: PrintedRow) -> Iterator[tuple[str, ...]]:
@@ -163,13 +163,13 @@ def list_printed_rows(name: str, row: PrintedRow) -> Iterator[tuple[str, ...]]:
         )
 
 
-def list_case_rows(name: str, row: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def list_case_rows(case: str, name: str, row: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """The plain network of a case, and its exits."""
     chosen, own = row["rows"][CHOSEN], row["exits"] == "light"
     at_printed = ("", "") if own else tuple(units.ratio(row["gain_at_printed_rates"][clock]) for clock in CLOCKS)
     yield ("here: plain network", units.percent(row["plain_accuracy"]), units.seconds(row["plain_s"]), *[""] * 6)
     yield (
-        f"here: {name}, {EXITS[row['exits']]}",
+        f"here: {name}, {EXITS[row['exits']]} ({case})",
         format_accuracy(chosen),
         units.seconds(chosen["mean_s"]["honest"]),
         *(units.ratio(chosen["gain"][clock]) for clock in CLOCKS),
@@ -193,11 +193,11 @@ AT_COLUMNS = (
 
 def list_at_printed(cases: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     """Of each case with the authors' exits what the printed thresholds do."""
-    for row in cases.values():
+    for case, row in cases.items():
         if row["exits"] != "light" and (at := row["rows"].get(AT_PRINTED)):
             printed = read_printed_row(row["network"])
             yield (
-                f"{NETWORKS[row['network']]}{DEPTH.get(row['network'], '')}, {EXITS[row['exits']]}",
+                f"{NETWORKS[row['network']]}{DEPTH.get(row['network'], '')}, {EXITS[row['exits']]} ({case})",
                 format_thresholds(at["thresholds"]),
                 format_accuracy(at),
                 format_rates(at["exit_rates"]),
