@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import make_noise, open_plain, time_variants
 from benchmarks.experiments._runs import open_network
-from benchmarks.papers._cascade_equal import judge_within
+from benchmarks.papers._cascade_equal import examine_equal_macs, judge_within
 from benchmarks.papers._eenet import THRESHOLD
 from benchmarks.papers._estimates import Estimate, compare_samples
 from benchmarks.papers._parts import Findings, Request
@@ -200,6 +200,29 @@ def _collect(name: str, found: Mapping[int, Compared]) -> dict[str, dict[int, ND
                 key = f"{name}: {criterion} at {_name_budget(k, compared)}"
                 by_key.setdefault(key, {})[seed] = right
     return {key: by_seed for key, by_seed in by_key.items() if len(by_seed) == len(found)}
+
+
+def examine_training(runs: Runs) -> Findings:
+    """Learned confidences with their loss against exits that are all trained to answer, under `max_softmax`, at equal operations."""
+    samples: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for name, by_seed in runs.items():
+        found = examine_equal_macs(
+            {name.rsplit("-", 1)[1]: by_seed}, "max_softmax" if name.endswith("sum") else "learned"
+        )
+        samples |= found.samples
+        values |= found.values
+    notes = [
+        f"{key} against the sum of losses: {_format(compare_samples(flags, samples[_name_ordinary(key)]))}"
+        for key, flags in samples.items()
+        if key != _name_ordinary(key)
+    ]
+    return Findings(samples=samples, values=values, notes=[*found.notes, *notes])
+
+
+def _name_ordinary(key: str) -> str:
+    """The same figure of the network that is trained by the sum."""
+    return f"sum: {key.split(': ', 1)[1]}"
 
 
 def _compare(name: str, samples: Mapping[str, Mapping[int, NDArray[np.bool_]]]) -> Iterator[str]:

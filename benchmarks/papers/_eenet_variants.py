@@ -95,6 +95,14 @@ def list_mnist_criteria_variants(request: Request, *, plain: bool) -> dict[str, 
     return {name: list_loss_variants(request)[name] for name in names}
 
 
+def list_training_variants(request: Request) -> dict[str, Variant]:
+    """EENet-8 of four filters by the preset `quick`: with L_v2 at three λ, and by the sum of its exits' losses."""
+    sweep, base = list_quick_trade_off_variants(request), _load("eenet8-mnist", request, "wide,quick")
+    ordinary = base.without_phase("plain").with_phase("joint", loss="sum", options={})
+    chosen = {name: v for name, v in sweep.items() if name.endswith(("-0.50", "-0.95", "-1.15"))}
+    return {**chosen, "eenet8-wide-quick-sum": Variant(ordinary)}
+
+
 def list_cifar10_criteria_variants(request: Request, *, plain: bool) -> dict[str, Variant]:
     """Of table 4.8: three of the placements; for timing beside them the network without exits."""
     trained = list_placement_variants(request)

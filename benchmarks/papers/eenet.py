@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.papers._cascade_equal import examine_deployment
 from benchmarks.papers._eenet import THESIS_SHARES, Leaving, average_epochs, make_findings, observe_all
-from benchmarks.papers._eenet_criteria import examine_criteria
+from benchmarks.papers._eenet_criteria import examine_criteria, examine_training
 from benchmarks.papers._eenet_variants import (
     list_cifar10_criteria_variants,
     list_cost_variants,
@@ -26,6 +26,7 @@ from benchmarks.papers._eenet_variants import (
     list_placement_variants,
     list_quick_trade_off_variants,
     list_trade_off_variants,
+    list_training_variants,
 )
 from benchmarks.papers._parts import Findings, Paper, Part, Request
 from benchmarks.papers._training import Runs, Variant
@@ -102,6 +103,11 @@ def examine_heads(request: Request, runs: Runs) -> Findings:  # noqa: ARG001
     }
     about = "EENet-20 by the quadratic rule on CIFAR-10; the thesis compares the heads on EENet-50 and SVHN."
     return make_findings(observed, notes=[SPLIT, SHORT, about])
+
+
+def examine_trainings(request: Request, runs: Runs) -> Findings:  # noqa: ARG001
+    """Is the loss worth it? Learned confidences against ordinary exits under `max_softmax`, which the thesis does not compare."""
+    return examine_training(runs)
 
 
 def examine_device(request: Request, runs: Runs) -> Findings:  # noqa: ARG001
@@ -276,6 +282,12 @@ PAPER = Paper(
             "the same on EENet-20, CIFAR-10",
             partial(examine_criteria, timed=False),
             partial(list_cifar10_criteria_variants, plain=False),
+        ),
+        Part(
+            "training",
+            "L_v2 with its confidences against the sum of losses with max_softmax, at equal operations, MNIST",
+            examine_trainings,
+            list_training_variants,
         ),
         Part(
             "latency",

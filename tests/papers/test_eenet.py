@@ -108,4 +108,7 @@ def test_criteria_are_compared_by_operations_and_by_time(tmp_path: Path) -> None
     for found in (counted, timed):
         assert {"learned", "max_softmax", "entropy"} == {key.split()[1] for key in found["values"] if " at " in key}
         assert any("learned against entropy" in note for note in found["notes"])
+    ordinary = run_part("training", tmp_path)
+    assert {"0.50: accuracy at 10 %", "sum: accuracy at 10 %"} <= {*ordinary["values"]}
+    assert any("against the sum of losses" in note for note in ordinary["notes"])
     assert {"eenet8-v2: cost in time", "eenet8-v2: exit 1 in time"} <= {*timed["values"]}
