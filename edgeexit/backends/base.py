@@ -197,9 +197,12 @@ class Backend(ABC):
 
     Attributes:
         name: the name used on the command line and in the manifest.
+        quantized_outputs: whether its integer kernels read and write integers, so that int8 rounds what every layer makes; False where a
+            layer fuses with a float addition and activation behind it, as in TensorRT.
     """
 
     name: ClassVar[str]
+    quantized_outputs: ClassVar[bool] = True
 
     @abstractmethod
     def check(self) -> None:

@@ -168,7 +168,10 @@ def compile_model(
         () if class_names is None else read_class_names(class_names),
     )
     with allow_run_limit():
-        parts = _take_apart(source, rule, exits, scores, progress, precision=precision, inputs=inputs)
+        outputs = find_backend(backend).quantized_outputs
+        parts = _take_apart(
+            source, rule, exits, scores, progress, precision=precision, inputs=inputs, quantized_outputs=outputs
+        )
     how = {"exits": _join_names(exits), "scores": _join_names(scores), "backend": backend, "precision": precision}
     with replace_bundle(folder) as change, report_builds_to(progress), allow_run_limit():
         limit_graph_runs(parts.net.proto.graph)
@@ -236,6 +239,7 @@ def _take_apart(
     *,
     precision: str | None,
     inputs: Inputs | None,
+    quantized_outputs: bool,
 ) -> _SplitNetwork:
     steps = 5
     progress("splitting the network", 0, steps)
@@ -250,7 +254,7 @@ def _take_apart(
     warn_about_subnormals(net, examples)
     own = found[-1].dtype
     if precision is not None:
-        net, found = convert_precision(net, found, precision, examples)
+        net, found = convert_precision(net, found, precision, examples, quantized_outputs=quantized_outputs)
     net, scored = add_scores(net, found, rule.criterion, rule.fallback)
     net = fix_batch(net, examples)
     progress("splitting the network", 2, steps)

@@ -12,14 +12,15 @@ from edgeexit.choices import PRECISIONS, check_choice
 from edgeexit.compiler.half import convert_to_float16
 from edgeexit.compiler.probe import open_model
 from edgeexit.compiler.quantize import find_quantizable_layers, find_shortcuts, quantize_network
+from edgeexit.compiler.quantize_outputs import Range, find_quantized_activations, quantize_outputs
 from edgeexit.errors import InputError, ModelError
 from edgeexit.graph.exits import Exit
 from edgeexit.graph.model import Network
 
 _MOST_SAMPLES = 256
 _PERCENTILE = 99.99
-"""Percentile of the magnitudes of one sample; the largest over the samples is the range. Single outliers would cost all other values
-their resolution.
+"""Percentile of the values of one sample, on either side; the widest over the samples is the range. Single outliers would cost all other
+values their resolution.
 """
 
 
@@ -29,7 +30,12 @@ def check_precision(precision: str) -> None:
 
 
 def convert_precision(
-    net: Network, exits: tuple[Exit, ...], precision: str, inputs: Mapping[str, Array] | None
+    net: Network,
+    exits: tuple[Exit, ...],
+    precision: str,
+    inputs: Mapping[str, Array] | None,
+    *,
+    quantized_outputs: bool = True,
 ) -> tuple[Network, tuple[Exit, ...]]:
     """The network and its exits in a precision; unchanged for `float32`.
 
@@ -38,6 +44,7 @@ def convert_precision(
         exits: its exits; int8 leaves the layers alone that make their logits.
         precision: one of `PRECISIONS`.
         inputs: calibration inputs [n, ...] by name, for int8.
+        quantized_outputs: whether the runtime's integer kernels write integers, see `quantize_outputs`; False for TensorRT.
 
     Raises:
         InputError: no such precision, or int8 without inputs.
@@ -50,10 +57,14 @@ def convert_precision(
         raise ModelError(msg)
     if precision == "float16":
         return convert_to_float16(net), tuple(replace(e, dtype="float16") for e in exits)
-    return (_convert_to_int8(net, exits, inputs) if precision == "int8" else net), exits
+    if precision == "int8":
+        return _convert_to_int8(net, exits, inputs, quantized_outputs=quantized_outputs), exits
+    return net, exits
 
 
-def _convert_to_int8(net: Network, exits: Iterable[Exit], inputs: Mapping[str, Array] | None) -> Network:
+def _convert_to_int8(
+    net: Network, exits: Iterable[Exit], inputs: Mapping[str, Array] | None, *, quantized_outputs: bool
+) -> Network:
     if not inputs:
         msg = "int8 needs inputs to measure ranges on: give calibration data (compile: --data)."
         raise InputError(msg)
@@ -65,15 +76,19 @@ def _convert_to_int8(net: Network, exits: Iterable[Exit], inputs: Mapping[str, A
             " logits, which stay in float32. Compile it with float32 or float16."
         )
         raise ModelError(msg)
+    if quantized_outputs:
+        activations = find_quantized_activations(net, layers, kept)
+        return quantize_outputs(net, layers, measure_activation_ranges(net, activations, inputs))
     passing = find_shortcuts(net, layers, kept)
     read = {layer.data for layer in layers} | {shortcut.data for shortcut in passing}
-    return quantize_network(net, layers, measure_activation_ranges(net, read, inputs), passing)
+    ranges = measure_activation_ranges(net, read, inputs)
+    return quantize_network(net, layers, {name: max(-low, high) for name, (low, high) in ranges.items()}, passing)
 
 
-def measure_activation_ranges(net: Network, tensors: Iterable[str], inputs: Mapping[str, Array]) -> dict[str, float]:
-    """Largest magnitude of each tensor over the first inputs, without single outliers."""
+def measure_activation_ranges(net: Network, tensors: Iterable[str], inputs: Mapping[str, Array]) -> dict[str, Range]:
+    """Least and largest value of each tensor over the first inputs, without single outliers; the range holds 0."""
     names = sorted(tensors)
-    largest = dict.fromkeys(names, 0.0)
+    low, high = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     own = {s.name for s in net.inputs}
     inside = [n for n in names if n not in own]
     run = open_model(net, inside) if inside else _return_nothing
@@ -81,8 +96,9 @@ def measure_activation_ranges(net: Network, tensors: Iterable[str], inputs: Mapp
         sample = {name: a[i : i + 1] for name, a in inputs.items()}
         found = {**sample, **run(sample)}
         for name in names:
-            largest[name] = max(largest[name], float(np.percentile(np.abs(found[name]), _PERCENTILE)))
-    return largest
+            least, most = np.percentile(found[name], [100 - _PERCENTILE, _PERCENTILE])
+            low[name], high[name] = min(low[name], float(least)), max(high[name], float(most))
+    return {name: (low[name], high[name]) for name in names}
 
 
 def _return_nothing(_sample: Mapping[str, Array]) -> dict[str, Array]:

@@ -1,4 +1,6 @@
-"""int8 by QuantizeLinear and DequantizeLinear in the graph ("Q/DQ"), from ranges measured on calibration data.
+"""int8 by QuantizeLinear and DequantizeLinear in the graph ("Q/DQ"), from ranges measured on calibration data, as TensorRT takes it.
+
+`quantize_outputs` is the form that ONNX Runtime and OpenVINO compute in integers; which one a bundle gets depends on its backend.
 
 Weights of convolutions and dense layers: symmetric, one scale per output channel. Their inputs: symmetric, one scale per tensor. Biases
 and heads' last layers stay in float32, so that the criterion sees logits that were not rounded. The weights keep their float32 values with
@@ -23,7 +25,7 @@ from onnx import helper, numpy_helper
 from edgeexit.errors import ModelError
 from edgeexit.graph.model import Network
 
-_LEVELS = 127
+LEVELS = 127
 _FUSED = ("BatchNormalization", "Relu")
 """Operators that may lie between a convolution and a sum that are to become one kernel."""
 _PER_CHANNEL_SINCE = 13  # the operator set in which the two operators learned an axis
@@ -135,9 +137,7 @@ def quantize_network(
     Raises:
         ModelError: the operator set is older than 13.
     """
-    if net.opset < _PER_CHANNEL_SINCE:
-        msg = f"int8 needs operator set 13 or newer, this model has {net.opset}: export it with a newer opset_version."
-        raise ModelError(msg)
+    refuse_old_operators(net)
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
     by_node = {layer.node: layer for layer in layers}
@@ -151,7 +151,7 @@ def quantize_network(
             values = numpy_helper.to_array(weights[layer.weight], base_dir=str(net.folder))
             copy.input[0] = _insert_qdq(proto.graph, layer.data, _scale(ranges[layer.data]), None, index)
             copy.input[1] = _insert_qdq(
-                proto.graph, layer.weight, _compute_scales(values, layer.axis), layer.axis, index
+                proto.graph, layer.weight, compute_scales(values, layer.axis), layer.axis, index
             )
         elif (shortcut := passing_by.get(index)) is not None:
             copy.input[shortcut.slot] = _insert_qdq(
@@ -161,14 +161,21 @@ def quantize_network(
     return replace(net, proto=proto)
 
 
+def refuse_old_operators(net: Network) -> None:
+    """Raise a ModelError where the operator set is older than 13, which has no scales per channel."""
+    if net.opset < _PER_CHANNEL_SINCE:
+        msg = f"int8 needs operator set 13 or newer, this model has {net.opset}: export it with a newer opset_version."
+        raise ModelError(msg)
+
+
 def _scale(largest: float) -> np.ndarray:
-    return np.asarray(max(largest, float(np.finfo(np.float32).tiny)) / _LEVELS, np.float32)
+    return np.asarray(max(largest, float(np.finfo(np.float32).tiny)) / LEVELS, np.float32)
 
 
-def _compute_scales(weight: np.ndarray, axis: int) -> np.ndarray:
+def compute_scales(weight: np.ndarray, axis: int) -> np.ndarray:
     """One scale per output channel; a channel of zeros gets 1."""
     largest = np.abs(weight).max(axis=tuple(i for i in range(weight.ndim) if i != axis))
-    return np.where(largest > 0, largest / _LEVELS, 1.0).astype(np.float32)
+    return np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
 
 
 def _insert_qdq(graph: onnx.GraphProto, tensor: str, scale: np.ndarray, axis: int | None, reader: int) -> str:

@@ -136,6 +136,7 @@ def _check_network(
         model,
         folder / f"{network}.eexit",
         criterion=criterion,
+        backend="onnxruntime" if find_backend(settings.backend).quantized_outputs else settings.backend,
         precision=settings.precision,
         inputs=inputs,
         seconds=0,

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeexit.backends import Settings
 from edgeexit.backends.example_inputs import make_random_inputs
+from edgeexit.backends.tensorrt import BACKEND as TENSORRT
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.compilation import compile_model
 from edgeexit.compiler.half import convert_to_float16
 from edgeexit.compiler.precision import convert_precision, measure_activation_ranges
 from edgeexit.compiler.probe import open_model
 from edgeexit.compiler.quantize import find_quantizable_layers, find_shortcuts, quantize_network
+from edgeexit.compiler.quantize_outputs import compute_parameters
 from edgeexit.conformance.networks import BUILDERS, write_network
 from edgeexit.data import find_demo_asset, load_data
 from edgeexit.errors import InputError, ModelError
@@ -233,20 +237,88 @@ def test_int8_rounds_what_passes_by_a_convolution(
         assert len(found) == sum(made.get(name) == "DequantizeLinear" for name in add.input)
 
 
+def _count_operators(model: Path | bytes, tmp_path: Path) -> Counter[str]:
+    """Operators of a model as ONNX Runtime runs it."""
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    ort.InferenceSession(str(model) if isinstance(model, Path) else model, options)
+    graph = onnx.load(tmp_path / "optimised.onnx", load_external_data=False).graph
+    return Counter(n.op_type for n in graph.node)
+
+
+@pytest.mark.parametrize("name", ["skips", "resnet-size"])
+def test_int8_runs_in_integers_on_a_cpu(name: str, tmp_path: Path) -> None:
+    """ONNX Runtime computes every convolution of every stage, and every sum between them, in integers; none stays a float one."""
+    net = _network(name, tmp_path)
+    bundle = compile_model(
+        tmp_path / f"{name}.onnx",
+        tmp_path / "b",
+        precision="int8",
+        inputs=make_random_inputs(net.inputs, seed=0, batch=8),
+        seconds=0,
+    )
+    for stage in bundle.manifest.stages:
+        found = _count_operators(bundle.file(stage.file), tmp_path)
+        assert found["QLinearConv"] > 0
+        assert 0 == found["Conv"] + found["FusedConv"]
+        assert 0 == found["Add"]
+
+
+def test_what_crosses_from_stage_to_stage_in_int8_is_a_quarter(tmp_path: Path) -> None:
+    """The quantised tensor is handed over, not the one that was made of it."""
+    net = _network("resnet-size", tmp_path)
+    inputs = make_random_inputs(net.inputs, seed=0, batch=8)
+    bundle = compile_model(tmp_path / "resnet-size.onnx", tmp_path / "b", precision="int8", inputs=inputs, seconds=0)
+    assert {"uint8"} == {t.dtype for s in bundle.manifest.stages for t in s.boundaries_in}
+
+
+def test_weights_in_int8_are_stored_as_such(tmp_path: Path) -> None:
+    """The float weights of quantised layers are gone from the file; biases are whole numbers."""
+    net = _network("resnet-size", tmp_path)
+    exits = find_exits(net)
+    done, _ = convert_precision(net, exits, "int8", make_random_inputs(net.inputs, seed=0, batch=4))
+    before, after = (sum(len(t.raw_data) for t in model.proto.graph.initializer) for model in (net, done))
+    assert after < 0.5 * before
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 4.0), (-1.0, 3.0), (-2.0, 0.0), (0.0, 0.0), (0.5, 1.0), (-3e38, 3e38)])
+def test_an_unsigned_range_holds_zero_exactly(low: float, high: float) -> None:
+    """Padding and rectified values are zeros, which must not be rounded; both ends lie within one step of the range."""
+    scale, zero = compute_parameters(low, high)
+    values = (np.array([0, 255]) - zero.astype(np.float64)) * scale
+    assert scale > 0
+    assert 0 <= int(zero) <= 255
+    assert values[0] <= min(low, 0.0) + scale
+    assert values[1] >= max(high, 0.0) - scale
+
+
+def test_a_bundle_quantised_for_cpus_is_refused_by_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With how to compile it; one quantised for TensorRT passes this check."""
+    net = _network("skips", tmp_path)
+    inputs = make_random_inputs(net.inputs, seed=0, batch=8)
+    bundle = compile_model(tmp_path / "skips.onnx", tmp_path / "b", precision="int8", inputs=inputs, seconds=0)
+    monkeypatch.setattr("edgeexit.backends.tensorrt.check_tensorrt", lambda: None)
+    with pytest.raises(InputError, match="edgeexit compile --backend tensorrt --precision int8"):
+        TENSORRT.open_staged(bundle, Settings("tensorrt", precision="int8"))
+
+
 def test_int8_leaves_sums_that_make_logits_alone(tmp_path: Path) -> None:
     """The criterion is to see logits that were not rounded."""
     net = _block([*_MAIN, helper.make_node("Add", ["c", "x"], ["y"])], tmp_path)
     assert () == find_shortcuts(net, find_quantizable_layers(net, ["y"]), ["y"])
 
 
-def test_int8_of_a_residual_network_stays_near_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("quantized_outputs", [True, False], ids=["for CPUs", "for TensorRT"])
+def test_int8_of_a_residual_network_stays_near_it(tmp_path: Path, quantized_outputs: bool) -> None:
     """With its shortcuts rounded too; 54 blocks."""
     net = _network("resnet-size", tmp_path)
     exits = find_exits(net)
     inputs = make_random_inputs(net.inputs, seed=0, batch=8)
-    done, _ = convert_precision(net, exits, "int8", inputs)
+    done, _ = convert_precision(net, exits, "int8", inputs, quantized_outputs=quantized_outputs)
+    made = {name: n.op_type for n in done.proto.graph.node for name in n.output}
     sums = [n for n in done.proto.graph.node if n.op_type == "Add"]
-    assert len(sums) == sum(any("/int8 at" in name for name in n.input) for n in sums)
+    assert all(any(made.get(name) == "DequantizeLinear" for name in n.input) for n in sums)
     names = [e.logits for e in exits]
     sample = {name: a[:1] for name, a in inputs.items()}
     before, after = open_model(net, names)(sample), open_model(done, names)(sample)
@@ -325,7 +397,7 @@ def test_ranges_leave_out_single_outliers(tmp_path: Path) -> None:
     )
     x = np.ones((1, 20_000), np.float32)
     x[0, 0] = 1000
-    assert 1.0 == measure_activation_ranges(net, ["y"], {"x": x})["y"]
+    assert (0.0, 1.0) == measure_activation_ranges(net, ["y"], {"x": x})["y"]
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from onnx import TensorProto
+
 from edgeexit.backends.base import Backend, Batch, Program, Settings, StagedProgram
 from edgeexit.backends.build_progress import get_build_progress
 from edgeexit.backends.self_check import SelfCheck
@@ -30,7 +32,7 @@ from edgeexit.backends.tensorrt.programs import (
 from edgeexit.backends.tensorrt.selfchecks import run_self_checks
 from edgeexit.backends.tensorrt.versions import check_version, read_installed_version
 from edgeexit.bundle import Bundle
-from edgeexit.errors import HardwareMissing, MissingExtra
+from edgeexit.errors import HardwareMissing, InputError, MissingExtra
 from edgeexit.graph.onnx_files import load_binary
 from edgeexit.hardware import find_current_profile
 
@@ -64,6 +66,7 @@ class TensorRtBackend(Backend):
     """TensorRT. Its options are those of `BuildOptions`; what the user leaves out, the profile of the device says."""
 
     name = "tensorrt"
+    quantized_outputs = False
 
     def check(self) -> None:  # noqa: D102 - see base
         check_tensorrt()
@@ -106,6 +109,8 @@ class TensorRtBackend(Backend):
 
     def _engines(self, bundle: Bundle, settings: Settings, parts: Sequence[EngineSource]) -> Engines:
         check_tensorrt()
+        if settings.precision == "int8":
+            _refuse_unsigned(bundle, parts)
         profile = find_current_profile()
         device = open_device(spin=settings.spin)
         try:
@@ -116,6 +121,21 @@ class TensorRtBackend(Backend):
         except BaseException:
             device.close()
             raise
+
+
+def _refuse_unsigned(bundle: Bundle, parts: Sequence[EngineSource]) -> None:
+    """TensorRT takes signed ranges around 0 only.
+
+    Raises:
+        InputError: the bundle was quantised for a CPU.
+    """
+    for part in parts:
+        graph = load_binary(bundle.file(part.file)).graph
+        zeros = {node.input[2] for node in graph.node if node.op_type == "QuantizeLinear" and len(node.input) > 2}
+        if any(t.name in zeros and t.data_type == TensorProto.UINT8 for t in graph.initializer):
+            remedy = "Compile the model again for it: edgeexit compile --backend tensorrt --precision int8"
+            msg = f"{bundle.path} was brought to int8 for CPUs, with unsigned activations, which TensorRT does not take. {remedy}"
+            raise InputError(msg)
 
 
 BACKEND = TensorRtBackend()
