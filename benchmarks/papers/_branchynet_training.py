@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,10 @@ from benchmarks.papers._parts import Findings, Request, SamplesBySeed
 from benchmarks.papers._training import Run, Runs, Variant
 from edgeexit.criteria import criterion
 from edgeexit.report.plot.figure import BACKBONE, Axis, Figure, Line, Mark, Points, choose_exit_tone
+from edgeexit.report.table import Table
 from edgeexit.training import TrainingRecipe, load_recipe
 from edgeexit.training.phases import FRESH
+from edgeexit.util import units
 
 CONFIDENT = 0.05
 """Nats: the larger of B-AlexNet's two thresholds in Table I."""
@@ -28,11 +31,18 @@ WEIGHTS: Mapping[str, tuple[float, float]] = {
 }
 """Weights of the first and the last exit by variant; the first is the network of the same name in part `depth`."""
 
-SHORT = "The schedule is the preset `quick`: 14 + 13 epochs instead of 50 + 100, cosine, batch 128; the plain network's last row has 27."
-AUGMENTED = "Training images are cropped and flipped, as in the authors' code; the paper does not say so."
+AUGMENTED = "Training images are augmented. The paper does not say so; its code crops and flips those of CIFAR-10."
 ONE_SEED = (
     "One seed: the intervals say how far other test images would move a figure, not how far another training would."
 )
+
+START_NAMES = {
+    "all-exits": "all exits, from the plain network's weights",
+    "scratch": "all exits, fresh weights",
+    "scratch-longer": "all exits, fresh weights, as long in all",
+}
+WEIGHT_NAMES = {name: f"weights {first:g} and {last:g}" for name, (first, last) in WEIGHTS.items()}
+DEPTH_NAMES = {f"first-{depth}-convs": units.format_count(depth, "convolution") for depth in DEPTHS}
 
 
 # ---------------------------------------------------------------- what is trained
@@ -98,9 +108,17 @@ def examine_training(runs: Runs, prefix: str = "") -> Findings:
             found = read_plain(run) if label == "plain" else read_exits(run)
             for key, values in found.items():
                 samples[f"{label}: {key}"] = {**samples.get(f"{label}: {key}", {}), seed: values}
-    seeds = max(len(by_seed) for by_seed in runs.values())
-    notes = [SHORT, *([] if prefix else [AUGMENTED]), *([ONE_SEED] if seeds == 1 else [])]
+    plain = runs[f"{prefix}plain"]
+    first = next(iter(plain.values())).recipe
+    notes = [describe_schedule(first), AUGMENTED, *([ONE_SEED] if len(plain) == 1 else [])]
     return Findings(samples=samples, notes=notes)
+
+
+def describe_schedule(plain: TrainingRecipe) -> str:
+    """How long everything is trained, beside the paper, in a sentence; from the recipe of the plain network."""
+    phases = plain.phases
+    epochs = f"{phases['plain'].epochs} + {phases['control'].epochs}"
+    return f"Trained for {epochs} epochs (the authors' code: 50 + 100), batch {phases['plain'].batch}, a falling step size."
 
 
 def read_plain(run: Run) -> dict[str, NDArray[np.bool_]]:
@@ -121,6 +139,35 @@ def read_exits(run: Run) -> dict[str, NDArray[np.bool_]]:
     names = [*(f"exit {k}" for k in range(1, count)), "last exit"]
     found = {name: right[:, k] for k, name in enumerate(names)}
     return {**found, "confident at exit 1": table.scores[:, 0] >= rule.inner(CONFIDENT)}
+
+
+def show_training(record: Mapping[str, Any], names: Mapping[str, str]) -> Sequence[Table]:
+    """Accuracy of every exit of every variant, and how many samples the first is confident about.
+
+    Args:
+        record: of a part.
+        names: how the variants are called in the table.
+    """
+    values = record["values"]
+    present = [what for what in SHOWN if any(f"{label}: {what}" in values for label in names)]
+    rows = [
+        ("plain network", *[""] * (len(present) - 2), format_estimate(values["plain: accuracy"]), ""),
+        ("plain network, as long", *[""] * (len(present) - 2), format_estimate(values["plain: accuracy, as long"]), ""),
+        *((name, *(format_estimate(values[f"{label}: {what}"]) for what in present)) for label, name in names.items()),
+    ]
+    return [
+        Table(f"{record['part']}: accuracy", ("", *present[:-1], NEAR_CERTAIN), tuple(rows), " ".join(record["notes"]))
+    ]
+
+
+SHOWN = ("exit 1", "exit 2", "last exit", "confident at exit 1")
+NEAR_CERTAIN = f"at most {CONFIDENT} nats at exit 1"
+
+
+def format_estimate(value: Mapping[str, Any]) -> str:
+    """The mean, in brackets its interval."""
+    interval = "" if value["low"] is None else f" ({units.percent_range(value['low'], value['high'])})"
+    return units.percent(value["mean"]) + interval
 
 
 def examine_depth(runs: Runs) -> Findings:

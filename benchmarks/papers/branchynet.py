@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from benchmarks.papers._branchynet_schedule import examine_schedule, list_schedules, show_schedule
 from benchmarks.papers._branchynet_table_1 import examine_table_1, show_table_1
 from benchmarks.papers._branchynet_training import (
+    DEPTH_NAMES,
+    START_NAMES,
+    WEIGHT_NAMES,
     examine_depth,
     examine_training,
     list_depth_variants,
     list_start_variants,
     list_weight_variants,
+    show_training,
 )
 from benchmarks.papers._parts import Findings, Paper, Part, Request
 from benchmarks.papers._training import Runs, Variant
@@ -74,10 +79,45 @@ PAPER = Paper(
             list_schedules,
             show=show_schedule,
         ),
-        Part("start", "from the plain network's weights or fresh ones, section IV", examine_cifar, list_start, (0, 1)),
-        Part("start-mnist", "the same with B-LeNet", examine_mnist, list_start_mnist, (0, 1)),
-        Part("weights", "weights of both losses, section V-A", examine_cifar, list_weights, (0, 1, 2)),
-        Part("weights-mnist", "the same with B-LeNet", examine_mnist, list_weights_mnist, (0, 1, 2)),
-        Part("depth", "convolutions in the first branch, figure 5", examine_depths, list_depth_variants, (0, 1, 2)),
+        Part(
+            "start",
+            "from the plain network's weights or fresh ones, section IV",
+            examine_cifar,
+            list_start,
+            seeds=(0, 1, 2),
+            show=partial(show_training, names=START_NAMES),
+        ),
+        Part(
+            "start-mnist",
+            "the same with B-LeNet",
+            examine_mnist,
+            list_start_mnist,
+            seeds=(0, 1, 2),
+            show=partial(show_training, names=START_NAMES),
+        ),
+        Part(
+            "weights",
+            "weights of both losses, section V-A",
+            examine_cifar,
+            list_weights,
+            seeds=(0, 1, 2),
+            show=partial(show_training, names=WEIGHT_NAMES),
+        ),
+        Part(
+            "weights-mnist",
+            "the same with B-LeNet",
+            examine_mnist,
+            list_weights_mnist,
+            seeds=(0, 1, 2),
+            show=partial(show_training, names=WEIGHT_NAMES),
+        ),
+        Part(
+            "depth",
+            "convolutions in the first branch, figure 5",
+            examine_depths,
+            list_depth_variants,
+            seeds=(0, 1, 2),
+            show=partial(show_training, names=DEPTH_NAMES),
+        ),
     ),
 )

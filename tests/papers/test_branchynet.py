@@ -17,6 +17,7 @@ from benchmarks.papers import _record
 from benchmarks.papers._branchynet_printed import compute_gain, read_printed_row
 from benchmarks.papers._branchynet_table_1 import CLOCKS, examine_table_1, find_case_records, show_table_1
 from benchmarks.papers._pages import fill_page
+from benchmarks.papers._parts import load_paper
 from edgeexit.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,9 +102,11 @@ def test_a_part_that_is_not_recorded_has_its_command_on_the_page(
 )
 def test_a_part_runs_in_its_short_version(folder: Path, part: str, keys: tuple[str, ...]) -> None:
     """It trains what no part before it has trained, and finds what it is for."""
-    values = run_part(part, folder)["values"]
+    record = run_part(part, folder)
 
+    values = record["values"]
     assert {*keys} <= values.keys()
+    assert all(table.rows for table in load_paper("branchynet").find_part(part).show(record))
     assert all(values[key]["per_seed"].keys() == {"0"} for key in keys)
 
 
