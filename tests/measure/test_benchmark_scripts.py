@@ -116,3 +116,12 @@ def test_an_unknown_fact_of_a_case_is_one_message(tmp_path: Path, monkeypatch: p
 
     with pytest.raises(InputError, match=r"netwrok is unknown\. Did you mean 'network'"):
         common.find_case("mine")
+
+
+def test_precisions_are_timed_and_judged_beside_the_first(tmp_path: Path) -> None:
+    """Every exit of each; the first beside itself is exactly alike."""
+    found = _run("precisions", tmp_path / "a.json", "--precisions", "float32,int8")["precisions"]
+    assert [1.0, 1.0] == [e["ratio"] for e in found["float32"]["exits"]]
+    assert [0.0, 0.0] == [e["change"]["mean"] for e in found["float32"]["exits"]]
+    assert all(e["ratio"] > 0 and e["accuracy"] > 0.9 for e in found["int8"]["exits"])
+    assert found["int8"]["bytes"] < found["float32"]["bytes"]
