@@ -27,12 +27,12 @@ from benchmarks.papers._training import Run, Runs
 from edgeexit.analysis import compute_anytime_curve
 from edgeexit.calibration import ReplayTable
 from edgeexit.exporter import export
-from edgeexit.report.plot.figure import BACKBONE, GATE, POLICY, Axis, Figure, Line, Picture, Points
+from edgeexit.report.plot.figure import BACKBONE, CRITERION, POLICY, Axis, Figure, Line, Picture, Points
 from edgeexit.training.metrics import RecordedExits
 from edgeexit.util import units
 
 CRITERIA = ("learned", "max_softmax", "entropy")
-_TONES = dict(zip(CRITERIA, (POLICY, GATE, BACKBONE), strict=True))
+_TONES = dict(zip(CRITERIA, (POLICY, CRITERION, BACKBONE), strict=True))
 
 BUDGETS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Mean costs as shares of leaving at the last exit; those below the first exit's are left out."""

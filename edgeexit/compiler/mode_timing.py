@@ -112,7 +112,9 @@ def time_forms(
         np.savez(taken, *(inputs[spec.name] for spec in bundle.manifest.inputs))  # by place: names may be anything
         for place in range(_PROCESSES):
             job = ModeTimingJob(str(bundle.path.resolve()), document, how, seconds / _PROCESSES, place, str(taken))
-            found.append(run_process(job, scratch, progress, place, _PROCESSES, module=__name__))
+            found.append(
+                run_process(job, scratch, process=place, processes=_PROCESSES, progress=progress, module=__name__)
+            )
     staged, backbone = (np.median([arrays[f"{n}_s"] for arrays in found], axis=0) for n in ("staged", "backbone"))
     ratios = [arrays["fused_s"] / arrays["staged_s"] for arrays in found if len(arrays["fused_s"])]
     fused = staged * np.median(ratios, axis=0) if ratios else ()

@@ -4,11 +4,11 @@
     engines      the same engines in a chain, a clock read between any two
     scored, bare a chain of the bundle's stage files as they are, and one of them with the score's nodes cut out
 
-    gate = scored - bare · stage = engine - gate · overhead = whole - the engines up to here
+    criterion = scored - bare · stage = engine - criterion · overhead = whole - the engines up to here
 
-All are timed interleaved, each process by itself. A fused network is one engine: a stage is what leaving one exit later adds, its gate
-within; only staged engines of ONNX Runtime have their criteria taken out. Times that cannot be separated are NaN here and null in the
-result.
+All are timed interleaved, each process by itself. A fused network is one engine: a stage is what leaving one exit later adds, its
+criterion within; only staged engines of ONNX Runtime have their criteria taken out. Times that cannot be separated are NaN here and
+null in the result.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _WITHIN = "criteria are timed separately from the stages only in staged mode on 
 
 
 def time_parts(runner: Runner, feed: Sequence[Any], seconds: float, seed: int) -> dict[str, NDArray[np.float64]]:
-    """Medians of one process, seconds, [N] each: `stage_s`, `gate_s` (NaN where it is within the stage) and `overhead_s` of every exit.
+    """Medians of one process, seconds, [N] each: `stage_s`, `gate_s` (the criterion's; NaN where it is within the stage), `overhead_s`.
 
     Args:
         runner: an open bundle; its engines are opened once more.
@@ -83,10 +83,10 @@ def _split_times(
         engine_s = clocks["engine"]
     else:
         engine_s = np.diff([0.0, *(float(clocks[f"engine {k}"][0]) for k in range(1, len(whole_s) + 1))])
-    gate_s = clocks["scored"] - clocks["bare"] if "bare" in clocks else np.full(len(whole_s), np.nan)
+    criterion_s = clocks["scored"] - clocks["bare"] if "bare" in clocks else np.full(len(whole_s), np.nan)
     return {
-        "stage_s": engine_s - np.nan_to_num(gate_s),
-        "gate_s": gate_s,
+        "stage_s": engine_s - np.nan_to_num(criterion_s),
+        "gate_s": criterion_s,
         "overhead_s": whole_s - np.cumsum(engine_s),
     }
 
@@ -169,12 +169,12 @@ def _keep_outputs(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]
 
 def summarize_breakdown(processes: Sequence[Mapping[str, NDArray[np.float64]]]) -> Breakdown:
     """The median over processes of every time that `time_parts` gave."""
-    stage_s, gate_s, overhead_s = (
+    stage_s, criterion_s, overhead_s = (
         np.median([found[name] for found in processes], axis=0) for name in ("stage_s", "gate_s", "overhead_s")
     )
-    within = bool(np.isnan(gate_s).any())
+    within = bool(np.isnan(criterion_s).any())
     exits = tuple(
-        StageLatency(k + 1, float(stage_s[k]), None if within else float(gate_s[k]), float(overhead_s[k]))
+        StageLatency(k + 1, float(stage_s[k]), None if within else float(criterion_s[k]), float(overhead_s[k]))
         for k in range(len(stage_s))
     )
     return Breakdown(exits, _WITHIN if within else None)

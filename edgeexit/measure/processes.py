@@ -83,16 +83,16 @@ class JobFile(Protocol):
 
 
 def run_process(
-    job: JobFile, folder: Path, progress: Progress, done: int, total: int, *, module: str = _WORKER
+    job: JobFile, folder: Path, *, process: int, processes: int, progress: Progress, module: str = _WORKER
 ) -> dict[str, NDArray[Any]]:
     """Run one job in a fresh process.
 
     Args:
         job: what to measure.
         folder: for the job and its results.
-        progress: callback with process `done` of `total`, called while it runs.
-        done: number of processes that ended before this one.
-        total: number of processes.
+        process: number of this process, from 0: as many ended before it.
+        processes: number of processes.
+        progress: callback with `process` of `processes`, called while it runs.
         module: module whose `main` does the job, given the seconds that the import took, the job's file and the file for the results.
 
     Raises:
@@ -100,16 +100,16 @@ def run_process(
         HardwareMissing: it found a device or a package missing.
         InternalError: it failed otherwise; the message has its last lines.
     """
-    job_path, out_path = folder / f"job{done}.json", folder / f"out{done}.npz"
+    job_path, out_path = folder / f"job{process}.json", folder / f"out{process}.npz"
     job.write(job_path)
     command = make_child_command(_CHILD.format(module=module), str(job_path), str(out_path))
-    errors = folder / f"errors{done}.txt"
+    errors = folder / f"errors{process}.txt"
     with errors.open("wb") as sink:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_make_environment(folder)
         )
         try:
-            _watch(child, progress, done, total)
+            _watch(child, progress, process, processes)
         finally:
             _end_process(child)
     if child.returncode != 0:

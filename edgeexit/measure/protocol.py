@@ -202,7 +202,8 @@ def _time_in_processes(
                 trace = np.random.default_rng([job.options.seed, p]).integers(len(pool), size=suite.trace)
                 inputs = _write_inputs(folder / f"inputs{p}.npz", data.take(pool), trace)
                 own = replace(job, process=p, inputs=str(inputs))
-                found.append(ProcessResult(run_process(own, folder, progress, p, suite.processes), pool[trace]))
+                arrays = run_process(own, folder, process=p, processes=suite.processes, progress=progress)
+                found.append(ProcessResult(arrays, pool[trace]))
                 watch.take_snapshot()
     except KeyboardInterrupt:
         if not found:

@@ -8,7 +8,7 @@ from edgeexit.analysis.network import CurveFigures, NetworkAnalysis
 from edgeexit.calibration.headroom import Headroom
 from edgeexit.report.plot.figure import (
     BACKBONE,
-    GATE,
+    CRITERION,
     INK,
     POLICY,
     TARGET,
@@ -27,7 +27,7 @@ from edgeexit.util import units
 
 _BARS = 40
 """Most classes in the picture of classes."""
-_LOOKS = {"anytime": ("one exit", BACKBONE), "budgeted": ("algorithm 1", GATE), "searched": ("our search", POLICY)}
+_LOOKS = {"anytime": ("one exit", BACKBONE), "budgeted": ("algorithm 1", CRITERION), "searched": ("our search", POLICY)}
 
 
 def plot_analysis(analysis: NetworkAnalysis) -> list[Picture]:

@@ -15,7 +15,7 @@ from edgeexit.measure.statistics import NORMAL_95
 from edgeexit.report.extras import plot_extras
 from edgeexit.report.plot.figure import (
     BACKBONE,
-    GATE,
+    CRITERION,
     GRID,
     INK,
     MUTED,
@@ -234,14 +234,14 @@ def plot_exit_costs(result: BenchResult) -> BarFigure:
 
 
 def _list_measured_parts(breakdown: Breakdown) -> list[list[tuple[str, float, str]]]:
-    """Of leaving at each exit: every stage and gate up to it, and what is not in any engine."""
+    """Of leaving at each exit: every stage and criterion up to it, and what is not in any engine."""
     engines, found = list[tuple[str, float, str]](), []
     for cost in breakdown.exits:
         engines.append(
             (choose_exit_tone(cost.exit, len(breakdown.exits)), max(0.0, cost.stage_s), f"stage {cost.exit}")
         )
         if cost.gate_s is not None:
-            engines.append((GATE, max(0.0, cost.gate_s), "criteria"))
+            engines.append((CRITERION, max(0.0, cost.gate_s), "criteria"))
         found.append([*engines, (GRID, max(0.0, cost.overhead_s), "overhead")])
     return found
 

@@ -167,11 +167,11 @@ def make_exit_table(result: BenchResult) -> Table:
 
 
 def _make_breakdown_table(breakdown: Breakdown) -> Table:
-    rows, stages_s, gates_s = [], 0.0, 0.0
+    rows, stages_s, criteria_s = [], 0.0, 0.0
     for cost in breakdown.exits:
-        stages_s, gates_s = stages_s + cost.stage_s, gates_s + (cost.gate_s or 0.0)
-        gates = None if cost.gate_s is None else gates_s
-        cells = (stages_s, gates, cost.overhead_s, stages_s + gates_s + cost.overhead_s)
+        stages_s, criteria_s = stages_s + cost.stage_s, criteria_s + (cost.gate_s or 0.0)
+        criteria = None if cost.gate_s is None else criteria_s
+        cells = (stages_s, criteria, cost.overhead_s, stages_s + criteria_s + cost.overhead_s)
         rows.append((f"exit {cost.exit}", *map(units.seconds, cells)))
     reason = "" if breakdown.reason is None else f" {breakdown.reason.capitalize()}."
     note = f"Medians of leaving there. Overhead is end to end less the engines: input, comparing, prediction.{reason}"

@@ -33,7 +33,7 @@ def work(folder: Path, body: str) -> dict[str, object]:
     (folder.parent / "measuring_body.py").write_text(
         f"import os, signal, tempfile\nimport numpy as np\ndef main(import_s, job, out):\n    {body}\n"
     )
-    return dict(run_process(NoJob(), folder, show_nothing, 0, 1, module="measuring_body"))
+    return dict(run_process(NoJob(), folder, process=0, processes=1, progress=show_nothing, module="measuring_body"))
 
 
 @pytest.mark.parametrize(

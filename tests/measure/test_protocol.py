@@ -138,11 +138,11 @@ def test_an_interruption_keeps_the_processes_that_ended(
     monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
     calls = [0]
 
-    def stops(*arguments: Any) -> dict[str, NDArray[Any]]:
+    def stops(*arguments: Any, **options: Any) -> dict[str, NDArray[Any]]:
         calls[0] += 1
         if calls[0] == 2:
             raise KeyboardInterrupt
-        return run_process(*arguments)
+        return run_process(*arguments, **options)
 
     monkeypatch.setattr("edgeexit.measure.protocol.run_process", stops)
     runner = open_bundle(compiled, [-np.inf, 0.0])
@@ -175,8 +175,8 @@ def test_a_breakdown_that_was_not_measured_is_null_with_its_reason(
     """The latencies stay, and a note says it."""
     monkeypatch.setattr(suites_module, "find_data_dir", lambda kind: suites)
 
-    def lacks(*arguments: Any) -> dict[str, NDArray[Any]]:
-        return {**run_process(*arguments), "parts.reason": np.array("out of memory")}
+    def lacks(*arguments: Any, **options: Any) -> dict[str, NDArray[Any]]:
+        return {**run_process(*arguments, **options), "parts.reason": np.array("out of memory")}
 
     monkeypatch.setattr("edgeexit.measure.protocol.run_process", lacks)
     kept = edgeexit.bench(open_bundle(compiled, [0.0, 0.0]), samples, preset="tiny")
@@ -255,7 +255,7 @@ def test_what_a_process_refuses_is_the_users_message(compiled: Path, tmp_path: P
     gone = RunnerSpec(str(tmp_path / "gone.eexit"), {}, ("inf", "inf"))
     job = Job(gone, BenchOptions.from_preset("quick"), inputs=str(tmp_path / "inputs.npz"))
     with pytest.raises(InputError, match=r"gone\.eexit") as caught:
-        run_process(job, tmp_path, show_nothing, 0, 1)
+        run_process(job, tmp_path, process=0, processes=1, progress=show_nothing)
     assert "Traceback" not in str(caught.value)
     assert "a measuring process" not in str(caught.value)
 

@@ -9,12 +9,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.report.plot.palette import BACKBONE, GATE, GRID, INK, MUTED, POLICY, TARGET, WARN, choose_exit_tone
+from edgeexit.report.plot.palette import BACKBONE, CRITERION, GRID, INK, MUTED, POLICY, TARGET, WARN, choose_exit_tone
 from edgeexit.util import units
 
 __all__ = [
     "BACKBONE",
-    "GATE",
+    "CRITERION",
     "GRID",
     "INK",
     "MUTED",

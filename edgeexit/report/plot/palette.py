@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 INK, MUTED, BACKBONE, WARN, GRID, BAD = "ink", "muted", "backbone", "warn", "grid", "bad"
-POLICY, TARGET, GATE = "policy", "target", "gate"
+POLICY, TARGET, CRITERION = "policy", "target", "criterion"
 
 CATEGORIES = 7
 """Exits with a colour of their own kind; a network with more has a ramp from its first exit to its last."""
@@ -36,13 +36,13 @@ def _make_ramp(anchors: tuple[str, ...]) -> dict[str, str]:
 
 LIGHT = {
     "ink": "#1f2933", "muted": "#5f6b78", "grid": "#e4e8ec", "paper": "#ffffff", "bad": "#b42318", "good": "#08764f",
-    "warn": "#b54708", "backbone": "#66727f", "policy": "#5b21b6", "target": "#a21caf", "gate": "#3e4c59",
+    "warn": "#b54708", "backbone": "#66727f", "policy": "#5b21b6", "target": "#a21caf", "criterion": "#3e4c59",
     "exit1": "#0f6fc5", "exit2": "#e08a00", "exit3": "#0b8a62", "exit4": "#b0509b", "exit5": "#3aa0d8", "exit6": "#c4451c",
     "exit7": "#8a6a3b", **_make_ramp(_RAMP_LIGHT),
 }  # fmt: skip
 DARK = {
     "ink": "#e6eaee", "muted": "#9aa5b1", "grid": "#2b3440", "paper": "#161b22", "bad": "#ff8a7a", "good": "#3ecf9a",
-    "warn": "#f7b267", "backbone": "#94a1af", "policy": "#c4a7ff", "target": "#f0a6fa", "gate": "#c3ccd5",
+    "warn": "#f7b267", "backbone": "#94a1af", "policy": "#c4a7ff", "target": "#f0a6fa", "criterion": "#c3ccd5",
     "exit1": "#5aaaf5", "exit2": "#f5b041", "exit3": "#3ecf9a", "exit4": "#df8fce", "exit5": "#7fcdf5", "exit6": "#f08a66",
     "exit7": "#cbb083", **_make_ramp(_RAMP_DARK),
 }  # fmt: skip
