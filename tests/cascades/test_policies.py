@@ -45,6 +45,7 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
         np.testing.assert_allclose((up - down) / 2e-6, found[:, k], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_it_is_the_gradient_of_the_loss_that_torch_trains_with() -> None:
     """Loss `stopping` with the exact estimator, whose logits are those of a classifier that is right or wrong for certain."""
     torch = pytest.importorskip("torch")
