@@ -30,6 +30,9 @@ COSTS: Mapping[str, Mapping[str, object]] = {
 PLACEMENTS = {"quadratic": 3, "fine": 3, "pareto": 2, "golden": 3, "linear": 2}
 """Early exits of EENet-20 by placement, Table 4.8."""
 
+PLACEMENTS_32 = {"quadratic": 4, "fine": 5}
+"""The same of EENet-32, of those that are made."""
+
 HEADS = ("fc", "pool", "bnpool")
 """The exit blocks of Table 4.3; `fc` is the one that the thesis calls plain."""
 
@@ -68,14 +71,15 @@ def list_cost_variants(request: Request) -> dict[str, Variant]:
     }
 
 
-def list_placement_variants(request: Request) -> dict[str, Variant]:
-    """EENet-20 with exits by each rule, and ResNet-20."""
+def list_placement_variants(request: Request, depth: int = 20) -> dict[str, Variant]:
+    """EENet-20 or EENet-32 with exits by each rule, and ResNet of that depth."""
     base = _load("eenet20-cifar10", request, "quick")
-    chosen = {name: PLACEMENTS[name] for name in (("fine",) if request.quick else PLACEMENTS)}
-    found = {"eenet20-plain": Variant(_keep_plain(base))}
-    for rule, count in chosen.items():
-        placed = replace(base, options={**base.options, "after": rule, "count": count})
-        found[f"eenet20-{rule}"] = Variant(placed.without_phase("plain"))
+    base = base if depth == 20 else replace(base, options={**base.options, "depth": depth})
+    placements = PLACEMENTS if depth == 20 else PLACEMENTS_32
+    found = {f"eenet{depth}-plain": Variant(_keep_plain(base))}
+    for rule in ("fine",) if request.quick else placements:
+        placed = replace(base, options={**base.options, "after": rule, "count": placements[rule]})
+        found[f"eenet{depth}-{rule}"] = Variant(placed.without_phase("plain"))
     return found
 
 

@@ -88,11 +88,11 @@ def examine_costs(request: Request, runs: Runs) -> Findings:  # noqa: ARG001
     return make_findings(observed, thesis=THESIS_SHARES, notes=[SPLIT, about], details={"costs_in_the_loss": told})
 
 
-def examine_placements(request: Request, runs: Runs) -> Findings:  # noqa: ARG001
-    """Tables 4.7 and 4.8, rows of 20 layers."""
-    observed = observe_all(runs, "eenet20-")
+def examine_placements(request: Request, runs: Runs, *, depth: int) -> Findings:  # noqa: ARG001
+    """Tables 4.7 and 4.8, rows of one depth."""
+    observed = observe_all(runs, f"eenet{depth}-")
     shown = {name: by_seed for name, by_seed in observed.items() if name != "plain"}
-    return make_findings(observed, notes=[SPLIT, SHORT], pictures=[draw_placements(shown)])
+    return make_findings(observed, notes=[SPLIT, SHORT], pictures=[draw_placements(shown, depth)])
 
 
 def examine_heads(request: Request, runs: Runs) -> Findings:  # noqa: ARG001
@@ -209,7 +209,7 @@ def draw_classes(name: str, by_seed: Mapping[int, Leaving]) -> BarFigure:
     )
 
 
-def draw_placements(observed: Mapping[str, Mapping[int, Leaving]]) -> Figure:
+def draw_placements(observed: Mapping[str, Mapping[int, Leaving]], depth: int) -> Figure:
     """Accuracy against what it costs, in parameters and in multiply-accumulates."""
     marks: list[Points] = []
     for unit, tone in (("parameters", POLICY), ("macs", WARN)):
@@ -218,8 +218,8 @@ def draw_placements(observed: Mapping[str, Mapping[int, Leaving]]) -> Figure:
             accuracy = np.mean([one.right.mean() for one in by_seed.values()])
             marks.append(Points(np.array([cost]), np.array([accuracy]), tone, note=name if unit == "macs" else ""))
     return Figure(
-        "eenet-placements",
-        "EENet-20: accuracy against cost by placement",
+        f"eenet-placements-{depth}",
+        f"EENet-{depth}: accuracy against cost by placement",
         "By share of parameters, which the thesis calls cost, and by share of multiply-accumulates, with names. CIFAR-10, test part.",
         Axis("mean cost, share of the whole network", low=0.0, high=1.0),
         Axis("accuracy, %", scale=0.01),
@@ -262,8 +262,14 @@ PAPER = Paper(
         Part(
             "placements",
             "the five placements on EENet-20, CIFAR-10: tables 4.7 and 4.8",
-            examine_placements,
+            partial(examine_placements, depth=20),
             list_placement_variants,
+        ),
+        Part(
+            "placements-32",
+            "two of them on EENet-32",
+            partial(examine_placements, depth=32),
+            partial(list_placement_variants, depth=32),
         ),
         Part(
             "heads",
