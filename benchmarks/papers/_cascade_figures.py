@@ -74,13 +74,22 @@ def draw_figures(
     history: Mapping[str, Mapping[str, Sequence[float]]],
     base: float,
 ) -> list[Picture]:
-    """Accuracy per epoch, accuracy and early share against the threshold, and bars at threshold 0.6."""
+    """Loss and accuracy per epoch, accuracy and early share against the threshold, and bars at threshold 0.6."""
     shown = {f"{loss}-{place}" for loss in LOSSES for place in PLACES}
     epochs = {name: values["accuracy"] for name, values in history.items() if name in {*shown, "base"}}
     against = {kind: {n: c[kind] for n, c in curves.items() if n in shown} for kind in ("accuracy", "early")}
+    losses = {name: values["loss"] for name, values in history.items() if name in {*shown, "base"}}
     steps = np.arange(1.0, 1.0 + max(map(len, epochs.values())))
     name, threshold = f"cascade-losses-{prefix}", Axis("threshold")
     return [
+        Figure(
+            f"{name}-loss",
+            f"{title}: training loss per epoch",
+            "Means over the seeds. The losses are not comparable with each other; firm starts from trained weights.",
+            Axis("epoch"),
+            Axis("loss"),
+            draw_lines(steps, losses),
+        ),
         Figure(
             f"{name}-epochs",
             f"{title}: accuracy per epoch",

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from benchmarks.papers._cascade_equal import examine_deployment, examine_equal_macs, examine_latency
+from benchmarks.papers._cascade_equal import examine_equal_macs
 from benchmarks.papers._cascade_figures import examine_losses, examine_penalties
+from benchmarks.papers._cascade_latency import examine_latency
 from benchmarks.papers._cascade_losses import (
     LOSSES,
     PLACES,
@@ -20,6 +21,7 @@ from benchmarks.papers._cascade_losses import (
     make_loss_variant,
     make_started_variant,
 )
+from benchmarks.papers._deployment import examine_deployment
 from benchmarks.papers._parts import Findings, Paper, Part, Request
 from benchmarks.papers._training import Runs, Variant
 from edgeexit.training import TrainingRecipe, load_recipe
@@ -123,8 +125,11 @@ def examine_times(request: Request, runs: Runs) -> Findings:
 
 
 def examine_deployed(request: Request, runs: Runs) -> Findings:
-    """Same answers, tracking of the calibration, gain."""
-    return examine_deployment(choose_timed(request, runs), target="drop<=0.5", preset="quick")
+    """Same answers, tracking of the calibration, gain over the backbone and over the plain network."""
+    chosen = choose_timed(request, runs)
+    plain = {name: runs[f"{name.split('-')[0]}-base"] for name in chosen}
+    seconds = 0.1 if request.quick else 4.0
+    return examine_deployment(chosen, target="drop<=0.5", preset="quick", plain=plain, seconds=seconds)
 
 
 def choose_timed(request: Request, runs: Runs) -> Runs:

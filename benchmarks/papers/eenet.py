@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.papers._cascade_equal import examine_deployment
+from benchmarks.papers._deployment import examine_deployment
 from benchmarks.papers._eenet import THESIS_SHARES, Leaving, average_epochs, make_findings, observe_all
 from benchmarks.papers._eenet_criteria import examine_criteria, examine_training
 from benchmarks.papers._eenet_variants import (
