@@ -19,8 +19,11 @@ from benchmarks.papers._cascade_losses import (
     record_thresholds,
 )
 from benchmarks.papers._parts import Findings
+from benchmarks.papers._printed import format_estimate
 from benchmarks.papers._training import Run, Runs
 from edgeexit.report.plot.figure import BACKBONE, Axis, Bar, BarFigure, Figure, Line, Picture, choose_exit_tone
+from edgeexit.report.table import Table
+from edgeexit.util import units
 
 
 def examine_losses(runs: Runs, prefix: str, title: str) -> Findings:
@@ -51,6 +54,19 @@ NOTES = (
     "threshold 0.6, where the paper draws the test part.",
     "A sample leaves early where the highest probability is above the threshold (section 3.1); edgeexit's max_softmax also leaves at it.",
 )
+
+
+def show_values(record: Mapping[str, Any]) -> list[Table]:
+    """What the paper's text gives no numbers of: accuracy and early exits at threshold 0.6, and each exit by itself."""
+    values, at = record["values"], f"{THRESHOLD:g}"
+    names = [key.split(":")[0] for key in values if key.endswith(f": accuracy at {at}")]
+    keys = (f"accuracy at {at}", f"early at {at}", "exit 1", "exit 2")
+    rows = [(name, *(format_estimate(values[f"{name}: {key}"], units.percent) for key in keys)) for name in names]
+    if "base: accuracy" in values:
+        rows.insert(0, ("base", format_estimate(values["base: accuracy"], units.percent), "", "", ""))
+    columns = ("", "accuracy", "leave early", "exit 1 by itself", "exit 2 by itself")
+    note = "In brackets: 95 % intervals over the seeds, of one seed over the samples."
+    return [Table(f"{record['part']}: at threshold {at}", columns, tuple(rows), note)]
 
 
 def average_history(by_seed: Mapping[int, Run]) -> dict[str, list[float]]:

@@ -113,8 +113,8 @@ def _format_difference(value: float, unit: Unit) -> str:
     return ("+" if value > 0 else "") + _FORMATS[unit](value)
 
 
-def _format_estimate(found: Mapping[str, Any], show: Callable[[float], str]) -> str:
-    """A mean, and below it its interval."""
+def format_estimate(found: Mapping[str, Any], show: Callable[[float], str]) -> str:
+    """A mean with its interval in brackets, from a record."""
     if found["low"] is None:
         return show(found["mean"])
     return f"{show(found['mean'])} ({show(found['low'])} to {show(found['high'])})"
@@ -145,14 +145,14 @@ def _make_value_row(value: PrintedValue, found: Mapping[str, Any]) -> tuple[str,
     here = found[value.key]
     difference = _format_difference(here["mean"] - value.printed, value.unit)
     show = _FORMATS[value.unit]
-    return (_name_row(value.key, value.where), show(value.printed), _format_estimate(here, show), difference, value.why)
+    return (_name_row(value.key, value.where), show(value.printed), format_estimate(here, show), difference, value.why)
 
 
 def _make_ordering_row(ordering: PrintedOrdering, found: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
     here = next((f for f in found if f["says"] == ordering.says), None)
     if here is None:
         return None
-    difference = _format_estimate(here, lambda value: _format_difference(value, ordering.unit))
+    difference = format_estimate(here, lambda value: _format_difference(value, ordering.unit))
     if ordering.unit == "percent":
         difference = difference.replace(" points", "") + " points"
     verdict = here["verdict"] if "seeds" in here["over"] else f"{here['verdict']} (one seed)"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from benchmarks.papers._cascade_equal import examine_equal_macs
-from benchmarks.papers._cascade_figures import examine_losses, examine_penalties
+from benchmarks.papers._cascade_figures import examine_losses, examine_penalties, show_values
 from benchmarks.papers._cascade_latency import examine_latency
 from benchmarks.papers._cascade_losses import (
     LOSSES,
@@ -152,12 +152,31 @@ PAPER = Paper(
             examine_mnist,
             list_mnist,
             THREE_SEEDS,
+            show=show_values,
         ),
-        Part("noisy", "the same on noisy MNIST, figures 8 to 10", examine_noisy, list_noisy, THREE_SEEDS),
-        Part("penalty", "the firm loss against its penalty, figure 11", examine_penalty, list_penalties),
+        Part(
+            "noisy",
+            "the same on noisy MNIST, figures 8 to 10",
+            examine_noisy,
+            list_noisy,
+            THREE_SEEDS,
+            show=show_values,
+        ),
+        Part(
+            "penalty",
+            "the firm loss against its penalty, figure 11",
+            examine_penalty,
+            list_penalties,
+            show=show_values,
+        ),
         Part("equal-macs", "the losses at equal multiply-accumulates", examine_macs, list_losses_at_p2, THREE_SEEDS),
         Part(
-            "latency", "the losses at equal measured latency", examine_times, list_noisy_at_p2, THREE_SEEDS, timed=True
+            "latency",
+            "the losses at equal measured latency",
+            examine_times,
+            list_noisy_at_p2,
+            THREE_SEEDS,
+            timed=True,
         ),
         Part("cifar10", "firm against sum on CIFAR-10, B-AlexNet", examine_cifar10, list_cifar10),
         Part("deploy", "every network compiled, calibrated, measured", examine_deployed, list_losses_at_p2, timed=True),
