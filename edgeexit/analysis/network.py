@@ -23,6 +23,7 @@ from edgeexit.analysis.overthinking import compute_overthinking
 from edgeexit.calibration.from_logits import read_labels
 from edgeexit.calibration.headroom import Headroom, compute_headroom, find_overthinking
 from edgeexit.calibration.replay import Floats, Indices, ReplayTable
+from edgeexit.calibration.solver.cross_validation import choose_policy
 from edgeexit.calibration.solver.optimum import optimise
 from edgeexit.errors import InputError
 from edgeexit.measure.shares import share_interval
@@ -32,6 +33,8 @@ from edgeexit.util.documents import to_document
 SCHEMA = "edgeexit.analysis/1"
 SHOWN = 24
 """Samples that overthink which are listed one by one."""
+_DIVISIBLE = 20
+"""Samples from which on thresholds are chosen by cross-validation; with fewer its parts are too small, and may be empty."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,8 @@ class NetworkAnalysis:
         network: name of the bundle or network.
         chosen_on, used_on: names of the data that thresholds were chosen on, and that every figure is of.
         chosen_samples, samples: their numbers of samples.
-        policy: `calibrated`: the bundle's thresholds; `given`; or `searched`: as cheap as possible at no loss on the samples that chose.
+        policy: `calibrated`: the bundle's thresholds; `given`; or `chosen`: as cheap as possible at no loss on the samples that chose, by
+            the guarded choice of `calibrate`.
         inner_thresholds: those of the policy, [N-1]; higher means more confident.
         exits: every exit.
         headroom: the policy beside a perfect exit rule, per unit of cost: multiply-accumulates, and seconds where they are known.
@@ -223,7 +227,8 @@ def analyse_network(
     Args:
         chosen_on: the samples that thresholds are chosen on, with labels.
         used_on: the samples that every figure is of, with labels.
-        thresholds: inner thresholds [N-1] of the policy. None: the cheapest that lose no accuracy on `chosen_on`.
+        thresholds: inner thresholds [N-1] of the policy. None: the cheapest that lose no accuracy on `chosen_on`, by the guarded choice of
+            `calibrate`.
         policy: what to call it.
         labels: true classes of `used_on`, int [M], for figures per class.
         answers: int [M, N], the class that each exit gives each sample, to be listed.
@@ -243,7 +248,7 @@ def analyse_network(
     check_same_network(chosen_on, used_on)
     called = names or AnalysisNames()
     if thresholds is None:
-        thresholds, policy = optimise(chosen_on, "drop<=0").thresholds, "searched"
+        thresholds, policy = _choose_thresholds(chosen_on), "chosen"
     leaves = used_on.leaves_at(thresholds)
     views = [(a, b) for a, b in zip(_list_views(chosen_on), _list_views(used_on), strict=True)]
     assigned = compute_assigned_accuracy(used_on, leaves)
@@ -266,6 +271,13 @@ def analyse_network(
         classes=_describe_classes(used_on, leaves, labels, called.classes),
         **_list_overthought(used_on, leaves, labels, answers),
     )
+
+
+def _choose_thresholds(table: ReplayTable) -> tuple[float, ...]:
+    """The cheapest that lose nothing, guarded against chance where there are samples enough to be divided."""
+    if len(table) < _DIVISIBLE:
+        return optimise(table, "drop<=0").thresholds
+    return choose_policy(table, "drop<=0")[0].thresholds
 
 
 def _list_views(table: ReplayTable) -> list[ReplayTable]:

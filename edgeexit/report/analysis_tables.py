@@ -14,7 +14,7 @@ _LISTED = 8
 _POLICIES = {
     "calibrated": "the calibrated thresholds",
     "given": "the thresholds given",
-    "searched": "the cheapest thresholds that lost nothing on the samples that chose",
+    "chosen": "the cheapest thresholds that lose nothing on the samples that chose, guarded against chance as in calibrate",
 }
 
 

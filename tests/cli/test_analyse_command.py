@@ -51,7 +51,7 @@ def test_the_json_object_keeps_its_schema_and_its_word(bundle: Path) -> None:
     found = json.loads(run("analyse", str(bundle), "--data", "digits:test", "--json"))
     jsonschema.Draft202012Validator(load_schema("analysis/1")).validate(found)
 
-    assert (250, 250, "searched") == (found["samples"], found["chosen_samples"], found["policy"])
+    assert (250, 250, "chosen") == (found["samples"], found["chosen_samples"], found["policy"])
     headroom = found["headroom"][0]
     assert headroom["oracle_accuracy"] >= max(row["accuracy"] for row in found["exits"])
     assert headroom["oracle_cost"] <= headroom["last_cost"]

@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edgeexit.report import render_report
+from edgeexit.report.analysis_page import render_analysis_page
 from edgeexit.report.plot.axis_numbers import format_axis_numbers
 from edgeexit.report.plot.figure import choose_exit_tone, compute_ticks
 from edgeexit.report.plot.label_placement import (
@@ -26,6 +27,7 @@ from edgeexit.report.sources import Item
 from edgeexit.report.validity_reasons import merge_alike, sort_by_gravity
 from tests.report.browser import layout_faults
 from tests.report.made import made_calibration, made_result
+from tests.report.test_analysis_page import analysis as make_analysis
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,7 @@ def pages() -> dict[str, str]:
     """Benchmarks and calibrations of 2, 3, 8 and 32 exits, and four results on one page."""
     made = {f"bench {n}": render_report([("a.json", made_result(n))]) for n in (2, 3, 8, 32)}
     made |= {f"calibration {n}": render_report([("a.eexit", made_calibration(n))]) for n in (2, 3, 8, 32)}
+    made |= {f"analysis {n}": render_analysis_page(make_analysis(n)) for n in (2, 3, 8)}
     first, other = made_result(3), made_result(3, seed=1)
     unlike = replace(other, subject=replace(other.subject, threads=2))
     named: list[tuple[str, Item]] = [
