@@ -108,7 +108,7 @@ class ResNetCascade(nn.Module):
         self.classifiers = nn.ModuleDict(
             {name: _build_resnet(n, wide, block, shape, classes) for name, (n, wide) in sizes}
         )
-        self.policies = nn.ModuleList(_build_policy_network(classes, policy_hidden) for _ in sizes[:-1] if policy)
+        self.policies = nn.ModuleList(build_policy_network(classes, policy_hidden) for _ in sizes[:-1] if policy)
 
     def forward(self, x: Tensor) -> list[Pair]:
         """x: [b, *shape]."""
@@ -153,7 +153,8 @@ def _build_resnet(n: int, filters: int, block: str, shape: Shape, classes: int) 
     return nn.Sequential(*blocks, head("pool" if block == "basic" else "bnpool", features, classes))
 
 
-def _build_policy_network(classes: int, hidden: int) -> nn.Sequential:
+def build_policy_network(classes: int, hidden: int) -> nn.Sequential:
+    """Probabilities [b, classes] in, the logit of the stopping probability [b, 1] out (section 4.3)."""
     return nn.Sequential(
         nn.Linear(classes, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
     )

@@ -1,0 +1,74 @@
+"""The experiments of the amortized cascades, in their short versions."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.papers._printed import load_printed
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of trainings that all parts share."""
+    return tmp_path_factory.mktemp("runs")
+
+
+def run_part(part: str, out: Path) -> dict[str, Any]:
+    """The record of a part's short version."""
+    command = [sys.executable, "-m", "benchmarks.papers", "amortized", part, "-o", str(out), "--quick", "--resume"]
+    done = subprocess.run([*command, "--seeds", "0"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr
+    return dict(json.loads((out / f"amortized-{part}.json").read_text(encoding="utf-8")))
+
+
+def test_the_cascade_is_put_beside_each_classifier(runs: Path) -> None:
+    """A dearer computation never costs more; every sample stops somewhere; the printed orderings are judged."""
+    found = run_part("mnist", runs)
+    values = found["values"]
+
+    shares = [values[f"chosen: stops at {k}"]["mean"] for k in (1, 2, 3)]
+    assert sum(shares) == pytest.approx(1.0)
+    costs = [values[f"classifier {k}: MAC"]["mean"] for k in (1, 2, 3)]
+    paid = sum(share * sum(costs[: k + 1]) for k, share in enumerate(shares))
+    assert values["chosen: MAC"]["mean"] == pytest.approx(paid)
+    assert values["policies, alpha 0.2: MAC"]["mean"] <= values["policies, alpha 0.002: MAC"]["mean"]
+    judged = {ordering["says"] for ordering in found["orderings"]}
+    assert {"Most samples stop before the last classifier", "And costs less"} <= judged
+    assert all((runs / f"{name}.svg").exists() for name in found["pictures"])
+
+
+def test_estimators_have_the_same_mean_gradient_and_the_exact_one_the_least_spread(runs: Path) -> None:
+    """From the same weights, over many batches."""
+    values = run_part("estimators-mnist", runs)["values"]
+
+    spread = {key.split(":")[0]: v["mean"] for key, v in values.items() if key.endswith("spread of the gradient")}
+    assert len(spread) == 4
+    assert spread["exact"] == min(spread.values())
+    off = {key.split(":")[0]: v["mean"] for key, v in values.items() if key.endswith("distance of the mean gradient")}
+    assert all(off[name] < spread[name] / 5 for name in spread)
+
+
+@pytest.mark.parametrize("part", ["thresholds-mnist", pytest.param("latency-mnist", marks=pytest.mark.serial)])
+def test_policies_and_thresholds_are_compared_at_the_same_cost(part: str, runs: Path) -> None:
+    """Every ordering that is asked for; more budget is never used for less."""
+    found = run_part(part, runs)
+
+    assert {o["says"] for o in found["orderings"]} == {
+        o.says for o in load_printed("amortized").take_part(part).ordering
+    }
+    for rule in ("learned_mean", "learned", "max_softmax", "entropy"):
+        used = [found["values"][f"alone: {rule} at {share}: used"]["mean"] for share in ("15%", "35%", "70%")]
+        assert used == pytest.approx(sorted(used), rel=0.1)
