@@ -26,7 +26,7 @@ from edgeexit.analysis import compute_assigned_accuracy
 from edgeexit.criteria import softmax
 from edgeexit.report.plot.figure import (
     BACKBONE,
-    GATE,
+    CRITERION,
     POLICY,
     Axis,
     Bar,
@@ -184,7 +184,7 @@ def _pick(recorded: RecordedExits, places: NDArray[np.int64]) -> tuple[Any, Any,
     return recorded.logits[places], recorded.scores[places], recorded.labels[places]
 
 
-_TONES = {"one classifier": BACKBONE, "policies alone": GATE, "jointly trained": POLICY}
+_TONES = {"one classifier": BACKBONE, "policies alone": CRITERION, "jointly trained": POLICY}
 
 
 def _draw(setting: Setting, found: Found) -> list[Picture]:

@@ -23,13 +23,13 @@ from benchmarks.papers._parts import Findings, Request
 from benchmarks.papers._training import Run, Runs
 from edgeexit.analysis import compute_searched_curve
 from edgeexit.calibration import ReplayTable
-from edgeexit.report.plot.figure import BACKBONE, GATE, POLICY, Axis, Figure, Line, choose_exit_tone
+from edgeexit.report.plot.figure import BACKBONE, CRITERION, POLICY, Axis, Figure, Line, choose_exit_tone
 from edgeexit.training.metrics import RecordedExits
 
 RULES = ("learned_mean", "learned", "max_softmax", "entropy")
 BUDGETS = (0.15, 0.25, 0.35, 0.5, 0.7)
 """Mean costs as shares of running the whole cascade."""
-_TONES = {"learned_mean": POLICY, "learned": choose_exit_tone(2, 3), "max_softmax": GATE, "entropy": BACKBONE}
+_TONES = {"learned_mean": POLICY, "learned": choose_exit_tone(2, 3), "max_softmax": CRITERION, "entropy": BACKBONE}
 
 
 def examine_thresholds(request: Request, runs: Runs, setting: Setting, *, timed: bool) -> Findings:
