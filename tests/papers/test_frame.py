@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from benchmarks.papers._estimates import compare_samples, estimate_mean, estimat
 from benchmarks.papers._parts import list_papers, load_paper
 from benchmarks.papers._printed import Printed, PrintedOrdering, PrintedValue, load_printed, make_tables
 from edgeexit.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def draw_differences(rng: np.random.Generator, seeds: int, spread: float) -> dict[int, np.ndarray]:
@@ -95,6 +99,15 @@ def test_printed_values_belong_to_a_part(paper: str) -> None:
     assert {row.part for row in printed.value} | {row.part for row in printed.ordering} <= parts
     says = [(row.part, row.says) for row in printed.ordering]
     assert len(says) == len({*says})
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "papers").glob("*.md")), ids=lambda page: page.stem)
+def test_a_page_of_a_paper_shows_what_is_recorded(page: Path) -> None:
+    """To bring it up to date: python -m benchmarks.papers PAPER tables --page docs/papers/PAPER.md"""
+    pytest.importorskip("torch")
+    from benchmarks.papers._pages import fill_page
+
+    assert page.read_text(encoding="utf-8") == fill_page(page)
 
 
 def test_an_unknown_paper_or_part_is_one_message() -> None:
