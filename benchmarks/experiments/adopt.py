@@ -40,11 +40,12 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--out", "-o", type=Path, required=True)
     parser.add_argument("--target", default="drop<=0.5")
     parser.add_argument("--exits", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, help="of the heads; the recipe's otherwise")
     parser.add_argument("--loss", choices=HEAD_LOSSES, default="both")
     parser.add_argument("--preset", default="adopt")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="of torch; the network is timed with one")
+    parser.add_argument("--record", help="name of the record; adopt-NETWORK otherwise")
     parser.add_argument("--resume", action="store_true")
     return parser.parse_args()
 
@@ -73,7 +74,7 @@ def main() -> None:
         "plain": json.loads((args.run / "metrics.json").read_text()),
         "adoption": to_document(result),
     }
-    path = RESULTS / find_device_key() / f"adopt-{args.network}.json"
+    path = RESULTS / find_device_key() / f"{args.record or f'adopt-{args.network}'}.json"
     path.parent.mkdir(exist_ok=True)
     write_bytes(path, (json.dumps(document, indent=2) + "\n").encode())
     print(f"{result.conclusion}\n{path}")

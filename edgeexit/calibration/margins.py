@@ -21,8 +21,9 @@ SAFETY = 1.1
 """Safety factor on half widths, since those of the tightened choice differ a little."""
 LARGE_ROOM = 0.25
 """A room that takes more than this share of what the answers may lose is worth the search for a smaller one."""
-LEAST_LEFT = 0.25
-"""A room found by the search leaves this share of what the answers may lose, or more: with less, hardly a sample would leave early."""
+_ROOMS: tuple[tuple[float | None, float], ...] = ((None, 0.4), (2.0, 0.4), (1.0, 0.2))
+"""Rooms that are tried in turn: standard errors, or the half width that is judged with; and the share of what the answers may lose that the
+room has to leave, since with less hardly a sample would leave early."""
 _HALVINGS = 3
 NOISY_TIMES = 2.0
 """On a busy machine an inference may take this many times what it takes on a quiet one."""
@@ -82,11 +83,12 @@ def _compute_loss(bound: Bound) -> float:
 def _find_smaller_room(problem: Problem, bound: Bound, errors: TimingErrors, samples: int) -> Bound | None:
     """The loosest bound of a few whose best policy keeps `bound` by the half width that this policy is judged with.
 
-    Where none does, the room is one standard error: the choice then keeps the bound on data never seen five times of six, undecided though
-    it may be. None where that, too, is more than the bound has.
+    Where that leaves too little, the room is two standard errors: the choice then keeps the bound on data never seen 39 times of 40,
+    undecided though it may be; with fewer samples one standard error, and five times of six. None where that, too, leaves too little.
     """
-    for factor in (SAFETY, 1 / compute_z(problem.table.exits)):
-        lost, closer = LEAST_LEFT, None
+    for errors_wide, least in _ROOMS:
+        factor = SAFETY if errors_wide is None else errors_wide / compute_z(problem.table.exits)
+        lost, closer = least, None
         for step in range(_HALVINGS + 1):
             tried = bound.kind.scale_allowed_loss(bound, lost)
             sample = _sample_best_policy(problem.with_target(_replace_bound(problem.target, bound, tried)))
@@ -95,7 +97,7 @@ def _find_smaller_room(problem: Problem, bound: Bound, errors: TimingErrors, sam
             if not enough and closer is None:
                 break
             closer = tried if enough else closer
-            lost += (1 if enough else -1) * (1 - LEAST_LEFT) / 2 ** (step + 1)
+            lost += (1 if enough else -1) * (1 - least) / 2 ** (step + 1)
         if closer is not None:
             return closer
     return None

@@ -37,7 +37,9 @@ def adopt_command(
         typer.Option(help="Head of the exits: pool, bnpool, conv, reduce, first, last, mean, fc; auto tries several."),
     ] = "auto",
     criterion: Annotated[str, typer.Option(help="Exit criterion.")] = "entropy",
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the heads' training.")] = 15,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the heads' training. [default: 30; with --fine-tune 15]")
+    ] = None,
     loss: Annotated[
         str, typer.Option(help="What the heads learn from: labels, the network's own answers (distillation), or both.")
     ] = "both",
@@ -82,7 +84,7 @@ def adopt_command(
         budget=exits,
         head=head,
         criterion=criterion,
-        training=make_head_recipe(epochs=epochs, loss=loss),
+        training=make_head_recipe(epochs=epochs, loss=loss, fine_tune=fine_tune),
         freeze=not fine_tune,
         preset=preset,
         seed=seed,
