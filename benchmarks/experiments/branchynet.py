@@ -337,7 +337,7 @@ def main() -> None:
     if case.plain is None:
         msg = f"case {case.name!r} has no plain network beside it"
         raise InputError(msg)
-    screen, printed = choose_screen(case, criterion(arguments.criterion)), read_printed_row(case.network)
+    printed, screen = read_printed_row(case.network), choose_screen(case, criterion(arguments.criterion))
     found = measure(case, case.plain, screen, arguments)
     note = (
         "Gain: plain network's time over the mean, paper / honest. The second row run as a mixture:"
