@@ -19,11 +19,21 @@ def print_tuning(result: TuningResult) -> None:
     tables = [_make_tried_table(result), _make_finalist_table(result)]
     tables += [_make_contribution_table(result)] if result.contributions else []
     print_tables(tables)
-    print_list([f"{one.what}: {one.reason}" for one in result.not_tried], heading="Not tried, or not to the end:")
+    print_list(_list_not_tried(result), heading="Not tried, or not to the end:")
     for statement in result.chosen.statements:
         print_verdict(*statement.split(": ", 1))
     print_verdict("PAYS" if result.pays else "DOES NOT PAY", f"{result.conclusion}.")
     print_list([result.bundle], heading="Written:")
+
+
+def _list_not_tried(result: TuningResult) -> list[str]:
+    """What could not be tried, each with its reason; of what was left behind only how much it was."""
+    lines = [f"{one.what}: {one.reason}" for one in result.not_tried if not one.timed]
+    slower = sum(one.timed for one in result.not_tried)
+    if slower:
+        how = "timed for a moment, behind the best; --json has the reason of each"
+        lines.append(f"{units.format_count(slower, 'combination')} of precision, backend, mode and threads: {how}")
+    return lines
 
 
 def _make_tried_table(result: TuningResult) -> Table:
@@ -35,37 +45,38 @@ def _make_tried_table(result: TuningResult) -> Table:
         f"{units.format_count(len(result.tried), 'candidate')} for {result.target}: predicted on {result.choose:,} samples, best first;"
         f" 1 × is {units.seconds(result.reference_s)}"
     )
-    return Table(title, ("runs as", "leaves by", "exits", "mean", "accuracy", ""), tuple(map(_make_tried_row, shown)))
+    rows = tuple((*_describe(result, one.setup), *_format_tried(one)) for one in shown)
+    return Table(title, ("runs as", "leaves by", "exits", "mean", _name_quality(result), ""), rows)
 
 
-def _make_tried_row(one: TriedCandidate) -> tuple[str, ...]:
+def _format_tried(one: TriedCandidate) -> tuple[str, ...]:
     quality = one.accuracy if one.accuracy is not None else one.agreement
-    front = "front" if one.on_front else ""
-    return (*_describe(one.setup), units.ratio(one.ratio), units.percent(quality), front)
+    return units.ratio(one.ratio), units.percent(quality), "front" if one.on_front else ""
 
 
-def _describe(setup: TunedSetup) -> tuple[str, str, str]:
-    how = f"{setup.precision} {setup.backend} {setup.mode} t{setup.threads}"
-    return how, setup.criterion, ", ".join(setup.exits)
+def _name_quality(result: TuningResult) -> str:
+    return "agreement" if result.tried[0].accuracy is None else "accuracy"
+
+
+def _describe(result: TuningResult, setup: TunedSetup) -> tuple[str, str, str]:
+    """How it runs, with the backend where several were tried; criterion; exits."""
+    several = len({one.setup.backend for one in result.tried}) > 1
+    backend = f" {setup.backend}" if several else ""
+    return f"{setup.precision}{backend} {setup.mode} t{setup.threads}", setup.criterion, ", ".join(setup.exits)
 
 
 def _make_finalist_table(result: TuningResult) -> Table:
     title = f"The last candidates, on {result.validate:,} samples that chose nothing"
-    rows = tuple(map(_make_finalist_row, result.finalists))
-    return Table(title, ("runs as", "leaves by", "exits", "mean", "95 % interval", "accuracy", ""), rows)
+    rows = tuple((*_describe(result, one.setup), *_format_finalist(one)) for one in result.finalists)
+    return Table(title, ("runs as", "leaves by", "exits", "mean", "95 % interval", _name_quality(result), ""), rows)
 
 
-def _make_finalist_row(one: Finalist) -> tuple[str, ...]:
+def _format_finalist(one: Finalist) -> tuple[str, ...]:
     quality = one.accuracy if one.accuracy is not None else one.agreement
-    known = one.ratio_low is not None and one.ratio_high is not None
-    interval = f"{units.ratio(one.ratio_low)} to {units.ratio(one.ratio_high)}" if known else one.state
-    return (
-        *_describe(one.setup),
-        units.ratio(one.ratio),
-        interval,
-        units.percent(quality),
-        "chosen" if one.chosen else "",
-    )
+    interval = one.state
+    if one.ratio_low is not None and one.ratio_high is not None:
+        interval = f"{units.fixed(one.ratio_low, 2)} to {units.fixed(one.ratio_high, 2)}"
+    return units.ratio(one.ratio), interval, units.percent(quality), "chosen" if one.chosen else ""
 
 
 def _make_contribution_table(result: TuningResult) -> Table:

@@ -95,7 +95,7 @@ def make_result(tuned: Tuned) -> TuningResult:
         tried=tuple(_make_tried(tuned)),
         finalists=finalists,
         contributions=tuple(_find_contributions(tuned)),
-        not_tried=tuple(NotTried(one.what, one.reason) for one in tuned.left_out),
+        not_tried=tuple(NotTried(one.what, one.reason, one.timed) for one in tuned.left_out),
         state=best.state,
         pays=best.ratio_high < 1,
         conclusion=_conclude(tuned, best),

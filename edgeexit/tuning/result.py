@@ -101,10 +101,16 @@ class Contribution:
 
 @dataclass(frozen=True)
 class NotTried:
-    """Something that was not tried to the end, and why."""
+    """Something that was not tried to the end, and why.
+
+    Attributes:
+        what: what it is. reason: why.
+        timed: whether it was timed for a moment and left behind, and not impossible here.
+    """
 
     what: str
     reason: str
+    timed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

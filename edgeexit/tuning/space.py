@@ -60,10 +60,11 @@ class TuningCandidate:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Something that was not tried, and why."""
+    """Something that was not tried, and why; `timed` where it was timed for a moment and left behind."""
 
     what: str
     reason: str
+    timed: bool = False
 
 
 @dataclass(frozen=True)

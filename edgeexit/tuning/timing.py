@@ -181,4 +181,4 @@ def _time_round(
 def _explain_slower(one: SetupTiming, best: SetupTiming, turn: int) -> LeftOut:
     times = fixed(float(one.costs.typical_s[-1] / best.costs.typical_s[-1]), 2)
     what = f"behind {best.setup} after {seconds(one.seconds)} of timing (round {turn}); its last exit takes {times} times as long"
-    return LeftOut(str(one.setup), what)
+    return LeftOut(str(one.setup), what, timed=True)
