@@ -80,6 +80,8 @@ def test_a_calibration_brings_seconds_and_its_thresholds(bundle: Path) -> None:
         calibration = edgeexit.calibrate(runner, test.inputs, test.labels, target="accuracy>=0.9", seconds=0.2)
         found = analyse_bundle(runner, test, choose_on=load_data("digits:calibration"))
 
+    assert calibration.headroom is not None
+    assert ("s", calibration.parts.choose) == (calibration.headroom.unit, calibration.headroom.samples)
     assert ("calibrated", calibration.inner_thresholds) == (found.policy, found.inner_thresholds)
     assert ["MAC", "s"] == [h.unit for h in found.headroom]
     assert {"anytime", "budgeted", "searched"} == {c.name for c in found.curves if c.unit == "s"}
