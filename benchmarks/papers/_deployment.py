@@ -56,7 +56,7 @@ def examine_deployment(
         target: of the calibration.
         preset: of `edgeexit bench`.
         criterion: under which they leave.
-        plain: runs with the phase `base`, which trains the network without exits, by the same names and seeds.
+        plain: runs of the network without exits, by the same names and seeds: its phase `base`, or the one that is the model.
         seconds: of timing beside the plain network, five times.
     """
     samples: dict[str, dict[int, NDArray[Any]]] = {}
@@ -93,7 +93,7 @@ def deploy_run(
     if plain is None:
         return Deployed(figures, to_document(found))
     without = folder / "plain.onnx"
-    export(plain.load_network(BASE), make_example(run), without)
+    export(plain.load_network(BASE if BASE in plain.recipe.phases else None), make_example(run), without)
     with edgeexit.load(bundle) as runner:
         both = {"bundle": runner, "plain network": open_plain(runner, without)}
         timed = time_variants(both, test, seconds=seconds, repeats=5, trace=1024)

@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.papers._deployment import examine_deployment
 from benchmarks.papers._eenet import THESIS_SHARES, Leaving, average_epochs, make_findings, observe_all
 from benchmarks.papers._eenet_criteria import examine_criteria, examine_training
+from benchmarks.papers._eenet_tables import show_criteria, show_exits
 from benchmarks.papers._eenet_variants import (
     list_cifar10_criteria_variants,
     list_cost_variants,
@@ -110,15 +111,20 @@ def examine_trainings(request: Request, runs: Runs) -> Findings:  # noqa: ARG001
     return examine_training(runs)
 
 
-def examine_device(request: Request, runs: Runs) -> Findings:  # noqa: ARG001
-    """Compiled, calibrated and measured: same answers, prediction against measurement, gain over the own way to the last exit."""
-    return examine_deployment(runs, target="drop<=0.5", preset="quick", criterion="learned")
+def examine_device(request: Request, runs: Runs) -> Findings:
+    """Compiled, calibrated and measured: same answers, prediction against measurement, gain over the last exit and the plain network."""
+    chosen = {name: by_seed for name, by_seed in runs.items() if not name.endswith("plain")}
+    plain = {name: runs[f"{name.split('-')[0]}-plain"] for name in chosen}
+    seconds = 0.1 if request.quick else 4.0
+    return examine_deployment(
+        chosen, target="drop<=0.5", preset="quick", criterion="learned", plain=plain, seconds=seconds
+    )
 
 
 def list_device_variants(request: Request) -> dict[str, Variant]:
     """Those whose criteria are compared; of a quick request one."""
-    mnist = list_mnist_criteria_variants(request, plain=False)
-    return mnist if request.quick else {**mnist, **list_cifar10_criteria_variants(request, plain=False)}
+    mnist = list_mnist_criteria_variants(request, plain=True)
+    return mnist if request.quick else {**mnist, **list_cifar10_criteria_variants(request, plain=True)}
 
 
 # ---------------------------------------------------------------- pictures
@@ -235,16 +241,18 @@ PAPER = Paper(
             "the losses on EENet-8 of two filters, MNIST: table 4.1, figures 4.9 to 4.12",
             examine_losses,
             list_loss_variants,
+            show=show_exits,
         ),
         Part(
             "trade-off",
             "λ on EENet-8 of four filters, MNIST, as long as printed: table 4.2, figure 4.8",
             partial(examine_trade_offs, prefix="eenet8-wide-", about="The printed schedule, 20 epochs at batch 32."),
             list_trade_off_variants,
+            show=show_exits,
         ),
         Part(
             "trade-off-quick",
-            "the same in 6 epochs at batch 128, with seeds",
+            "four of them in 6 epochs at batch 128, with seeds",
             partial(
                 examine_trade_offs,
                 prefix="eenet8-wide-quick-",
@@ -252,42 +260,49 @@ PAPER = Paper(
             ),
             list_quick_trade_off_variants,
             seeds=(0, 1, 2),
+            show=show_exits,
         ),
         Part(
             "costs",
             "what an exit costs in the loss: parameters, multiply-accumulates, time",
             examine_costs,
             list_cost_variants,
+            show=show_exits,
         ),
         Part(
             "placements",
             "the five placements on EENet-20, CIFAR-10: tables 4.7 and 4.8",
             partial(examine_placements, depth=20),
             list_placement_variants,
+            show=show_exits,
         ),
         Part(
             "placements-32",
             "two of them on EENet-32",
             partial(examine_placements, depth=32),
             partial(list_placement_variants, depth=32),
+            show=show_exits,
         ),
         Part(
             "heads",
             "plain, pool and bnpool exits: table 4.3 on EENet-20 and CIFAR-10",
             examine_heads,
             list_head_variants,
+            show=show_exits,
         ),
         Part(
             "criteria",
             "the learned confidence against max_softmax and entropy at equal operations, EENet-8, MNIST",
             partial(examine_criteria, timed=False),
             partial(list_mnist_criteria_variants, plain=False),
+            show=show_criteria,
         ),
         Part(
             "criteria-cifar10",
             "the same on EENet-20, CIFAR-10",
             partial(examine_criteria, timed=False),
             partial(list_cifar10_criteria_variants, plain=False),
+            show=show_criteria,
         ),
         Part(
             "training",
@@ -301,6 +316,7 @@ PAPER = Paper(
             partial(examine_criteria, timed=True),
             partial(list_mnist_criteria_variants, plain=True),
             timed=True,
+            show=show_criteria,
         ),
         Part(
             "latency-cifar10",
@@ -308,6 +324,7 @@ PAPER = Paper(
             partial(examine_criteria, timed=True),
             partial(list_cifar10_criteria_variants, plain=True),
             timed=True,
+            show=show_criteria,
         ),
         Part(
             "device", "compile, calibrate and bench of these networks", examine_device, list_device_variants, timed=True
