@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import signal
+from functools import cache
 from pathlib import Path
 
 import hypothesis
@@ -60,11 +62,10 @@ def runner(compiled: Path, request: pytest.FixtureRequest) -> Runner:
     return runner
 
 
-SLOW_FOLDERS = ("adoption", "docs", "exporter", "fuzz", "nets", "training")
-"""Heads on torch networks, code of the documentation, exports from torch, random damage, training."""
+SLOW_FOLDERS = ("adoption", "docs", "exporter", "fuzz", "nets", "papers", "training")
+"""Heads on torch networks, code of the documentation, exports from torch, random damage, experiments, training."""
 SLOW_FILES = (
     "calibration/solver/test_many_exits.py",  # searches with up to 32 exits
-    "cli/test_adopt_command.py",  # imports torch
     "cli/test_completion.py",  # starts shells
     "cli/test_interruption.py",  # waits for processes to be interrupted
     "cli/test_train_and_export.py",
@@ -77,16 +78,21 @@ SLOW_FILES = (
     "report/test_layout.py",  # opens a browser
     "runtime/test_forking.py",
     "test_packaging.py",  # builds the wheel
+    "test_schemas.py",  # of documents that are defined beside torch
     "tuning/test_tune.py",  # compiles, calibrates and times several candidates
 )
 SLOW_FIXTURES = ("result", "full", "wheel")
 """A measured result takes processes of its own."""
+NEEDS_TORCH = re.compile(r'^(import torch|from torch|pytest\.importorskip\("torch"\))', re.MULTILINE)
+"""A whole file does: each process that runs tests would import it, which takes as long as a hundred of them."""
 
 
+@cache
 def is_slow_file(path: Path) -> bool:
     """Whether all tests of a file train, export, measure in other processes, or need a tool that takes seconds to start."""
     place = path.relative_to(Path(__file__).parent)
-    return place.parts[0] in SLOW_FOLDERS or place.as_posix() in SLOW_FILES
+    named = place.parts[0] in SLOW_FOLDERS or place.as_posix() in SLOW_FILES
+    return named or bool(NEEDS_TORCH.search(path.read_text(encoding="utf-8")))
 
 
 def is_slow(item: pytest.Item) -> bool:
@@ -95,7 +101,7 @@ def is_slow(item: pytest.Item) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Without the slow tests, not even import their files: some import torch, which takes longer than most tests."""
+    """Without the slow tests, not even import their files."""
     is_left_out = (
         "not slow" in config.option.markexpr and collection_path.suffix == ".py" and is_slow_file(collection_path)
     )

@@ -23,7 +23,6 @@ from edgeexit.measure import compare_results, read_result
 from edgeexit.measure.suites import load_suite
 from edgeexit.runtime import CalibrationWarning, Runner, Settings
 from edgeexit.runtime.calibrations import find_settings_key
-from edgeexit.training import load_recipe
 
 HERE = Path(__file__).parent
 VERSIONS = ("bundle-1", "bundle-2")
@@ -148,11 +147,19 @@ def test_a_bundle_and_its_calibration_are_reported(files: Path, tmp_path: Path) 
 
 
 def test_recipes_and_suites_are_read(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recipe of calibration, a preset of benchmarks and a recipe of training that this version shipped."""
+    """A recipe of calibration and a preset of benchmarks that this version shipped."""
     monkeypatch.setattr(recipes, "find_data_dir", lambda _: files)
 
     assert ["p99<=25ms, drop<=1"] == [str(target) for target in recipes.load_calibration_recipe("recipe").targets]
     assert 5 == load_suite(str(files / "suite.toml")).processes
+
+
+@pytest.mark.slow
+def test_recipes_of_training_are_read(files: Path) -> None:
+    """Those that this version shipped."""
+    pytest.importorskip("torch")
+    from edgeexit.training import load_recipe
+
     assert "lenet" == load_recipe(files / "training.toml").network
 
 
