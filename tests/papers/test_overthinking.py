@@ -14,6 +14,7 @@ pytest.importorskip("sklearn")
 from benchmarks.papers import _overthinking_networks, overthinking
 from benchmarks.papers.__main__ import run_part
 from benchmarks.papers._overthinking_networks import measure_agreement
+from benchmarks.papers._pages import fill_page
 from benchmarks.papers._parts import Request
 from benchmarks.papers._printed import load_printed
 
@@ -55,3 +56,17 @@ def test_the_short_version_of_every_part_finds_what_is_printed(tmp_path: Path) -
         assert len(asked.value) + len(asked.ordering) == sum(
             len(t.rows) for t in tables if "orderings" in t.title or "printed" in t.title
         )
+
+
+def test_a_page_may_show_a_parts_own_tables_and_those_beside_printed_values(tmp_path: Path) -> None:
+    """By the words of its place; filling it again changes nothing."""
+    page = tmp_path / "overthinking.md"
+    page.write_text(
+        "<!-- recorded: trained -->\n<!-- end -->\n<!-- recorded: cifar10 and printed -->\nstale words\n<!-- end -->\n"
+    )
+    filled = fill_page(page)
+    page.write_text(filled)
+
+    assert "A perfect exit rule and calibrated thresholds" in filled
+    assert "stale words" not in filled
+    assert filled == fill_page(page)
