@@ -17,7 +17,7 @@ from edgeexit.util.arguments import as_seconds
 
 NOT_NAMES: list[Any] = ["exit1", b"exit1", 5, [1, 2], ["exit1", None]]
 NOT_SECONDS: list[Any] = ["1", None, float("nan"), -1, float("inf"), True]
-NOT_THREADS: list[Any] = ["2", 1.5, None, 0, 1025]
+NOT_THREADS: list[Any] = ["2", 1.5, 0, 1025]
 
 
 def refused(call: Callable[..., object], **arguments: Any) -> str:
@@ -68,6 +68,11 @@ def test_threads_are_a_whole_number(compiled: Path, model: Path, tmp_path: Path,
     assert "threads must be 1 to" in refused(
         edgeexit.compile, model=model, output=tmp_path / "b.eexit", threads=threads
     )
+
+
+def test_a_compile_is_given_its_threads(model: Path, tmp_path: Path) -> None:
+    """None leaves the choice to `load`, which knows what was tuned."""
+    assert "threads must be 1 to" in refused(edgeexit.compile, model=model, output=tmp_path / "b.eexit", threads=None)
 
 
 @pytest.mark.parametrize("wrong", [{"mode": 3}, {"backend": 3}, {"options": 3}, {"spin": "yes"}])
