@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,17 @@ from edgeexit.backends.cuda import choice
 from edgeexit.backends.self_check import SelfCheck
 from edgeexit.cli.app import app
 from edgeexit.cli.conformance import run_suite, suggest_report_name
+from edgeexit.conformance import run_conformance
 from edgeexit.conformance.checks import CHECKS
 from edgeexit.errors import InputError
 from edgeexit.hardware import find_profile
 from tests.support.simulated import Gpu, installed
+
+
+@pytest.fixture(autouse=True)
+def quick_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each network is timed for a moment; these tests read no times."""
+    monkeypatch.setattr("edgeexit.conformance.run_conformance", partial(run_conformance, seconds=0.05))
 
 
 def test_the_doctor_proves_a_backend_and_writes_what_can_be_sent_in(
