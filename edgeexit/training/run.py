@@ -214,6 +214,7 @@ def _prepare_fitting(name: str, module: nn.Module, criterion: Loss, run: _Traini
         return _Fitting(module, setting, evaluate())
     watched = {"calibration": known} if recipe.evaluate_every and setting.group.is_main else {}
     parts = {"train": setting.data, **watched}
+    run.save()  # computing features may take minutes, and an interruption then is gone on with like any other
     features = open_feature_phase(module, parts, run.out / FOLDER, setting.group, run.progress)
     train_rows = features.parts["train"]
     run.checkpoint.features[name] = f"{train_rows}, removed when the heads were trained"

@@ -178,6 +178,16 @@ def test_resumed_training_gives_the_same_bits(tmp_path: Path, digits: Dataset, f
     assert all(torch.equal(whole[name], part[name]) for name in whole)
 
 
+def test_an_interruption_while_features_are_computed_is_gone_on_with(tmp_path: Path, digits: Dataset) -> None:
+    """Before the first epoch, as after any."""
+    with pytest.raises(KeyboardInterrupt):
+        train_heads(make_network(), digits, tmp_path, progress=Stop(1))
+
+    resumed = train_heads(make_network(), digits, tmp_path, resume=True)
+
+    assert 3 == len(resumed.metrics["history"]["heads"])
+
+
 def test_why_features_are_not_kept_is_told(tmp_path: Path, digits: Dataset) -> None:
     """Changed images and a network that learns have other features every time."""
     changed = train_heads(make_network(), digits, tmp_path / "a", Augment(shift=1)).metrics["features"]["heads"]
