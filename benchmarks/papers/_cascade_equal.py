@@ -69,7 +69,11 @@ def draw_trade_offs(samples: Mapping[str, SamplesBySeed], values: Mapping[str, B
             xs = [np.mean([*values[f"{name}: MACs used {key}"].values()]) for key in keys]
             ys = [np.mean([v.mean() for v in samples[f"{name}: accuracy {key}"].values()]) for key in keys]
             loss = name.removeprefix(f"{prefix}-")
-            lines.append(Line(np.array(xs), np.array(ys), choose_tone(loss), loss, dashed="started" in loss))
+            lines.append(
+                Line(
+                    np.array(xs), np.array(ys), choose_tone(loss), loss, dashed=loss.endswith(("started-p2", "trained"))
+                )
+            )
         caption = "Test part, thresholds chosen on the calibration part, means over the seeds."
         x, y = Axis("multiply-accumulates, k", scale=1e3), Axis("accuracy, %", scale=0.01)
         title = f"{TITLES[prefix]}: accuracy at equal cost"
