@@ -174,6 +174,19 @@ def test_the_baseline_of_least_variance_has_it() -> None:
     assert spread["least-variance"] < 0.9 * spread["none"]
 
 
+def test_frozen_classifiers_have_no_part_in_the_baseline() -> None:
+    """Their answers are drawn, and have no gradient whose variance could be lessened: norms are those of the policies, at most 1 each."""
+    outputs = [ExitTensors(e.name, e.logits.detach(), e.score) for e in exits()]
+    trained = [ExitTensors(e.name, e.logits.detach().requires_grad_(), e.score) for e in exits()]
+    norms = []
+    for case in (outputs, trained):
+        torch.manual_seed(0)
+        norms.append(_draw(case, LABELS, [0.1, 0.2, 0.4], sample_answers=True).norms)
+
+    assert (norms[0] <= 2).all()
+    assert (norms[0] < norms[1]).all()
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

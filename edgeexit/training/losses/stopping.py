@@ -40,7 +40,8 @@ def stopping(
         estimator: `exact` sums over where a sample can stop, and over ŷ: a finite sum, whose gradient has no variance. `reinforce` draws
             both, as the paper does (section 3.3). Its value is that of the drawn samples, its gradient the estimate.
         baseline: b of REINFORCE, subtracted from R: `none`, the batch's `mean`, or `least-variance`, Σ‖∇ log p‖² R / Σ‖∇ log p‖². The
-            norm is that of the gradient in the classifiers' and policies' logits, which stands for the one in the parameters.
+            norm is that of the gradient in the classifiers' and policies' logits, which stands for the one in the parameters; frozen
+            classifiers have no part in it.
 
     Raises:
         InputError: another reward, estimator or baseline.
@@ -125,5 +126,6 @@ def _draw(exits: Sequence[ExitTensors], labels: Tensor, paid: Sequence[float], *
     p = F.softmax(answer.detach(), dim=-1)
     drawn = torch.multinomial(p, 1)[:, 0]
     log_p = log_p - F.cross_entropy(answer, drawn, reduction="none")
-    norms = norms + ((F.one_hot(drawn, p.shape[1]) - p) ** 2).sum(dim=1)
+    if answer.requires_grad:  # of frozen classifiers there is no gradient whose variance counts
+        norms = norms + ((F.one_hot(drawn, p.shape[1]) - p) ** 2).sum(dim=1)
     return DrawnStops(log_p, -((drawn != labels).float() + price), norms, torch.zeros_like(price))
