@@ -41,7 +41,7 @@ from benchmarks.common import (
     time_variants,
 )
 from benchmarks.experiments._trunk import Trunk
-from benchmarks.papers._branchynet_printed import read_printed_row
+from benchmarks.papers.branchynet.table_1_printed import read_printed_row
 from edgeexit.analysis import compute_anytime_curve
 from edgeexit.calibration import ReplayTable, optimise, replay_table
 from edgeexit.criteria import Criterion, criterion

@@ -17,11 +17,11 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.papers._pages import fill_page
-from benchmarks.papers._parts import Paper, Part, Request, list_papers, load_paper
-from benchmarks.papers._printed import load_printed, make_tables
-from benchmarks.papers._record import find_record, make_record, write_record
-from benchmarks.papers._training import train_variants
+from benchmarks.papers.frame.pages import fill_page
+from benchmarks.papers.frame.parts import Paper, Part, Request, list_papers, load_paper
+from benchmarks.papers.frame.printed import load_printed, make_tables
+from benchmarks.papers.frame.record import find_record, make_record, write_record
+from benchmarks.papers.frame.training import train_variants
 from edgeexit.cli.failures import run_guarded
 from edgeexit.cli.printing import print_tables
 from edgeexit.errors import InputError

@@ -13,11 +13,11 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from benchmarks.papers import _record
-from benchmarks.papers._branchynet_printed import compute_gain, read_printed_row
-from benchmarks.papers._branchynet_table_1 import CLOCKS, examine_table_1, find_case_records, show_table_1
-from benchmarks.papers._pages import fill_page
-from benchmarks.papers._parts import load_paper
+from benchmarks.papers.branchynet.table_1 import CLOCKS, examine_table_1, find_case_records, show_table_1
+from benchmarks.papers.branchynet.table_1_printed import compute_gain, read_printed_row
+from benchmarks.papers.frame import record
+from benchmarks.papers.frame.pages import fill_page
+from benchmarks.papers.frame.parts import load_paper
 from edgeexit.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,9 +49,9 @@ def test_a_network_that_is_not_printed_is_one_message() -> None:
 
 def test_the_gain_of_recorded_rates_is_the_recorded_gain() -> None:
     """So that the gain at other rates differs by the rates alone."""
-    for record in find_case_records().values():
-        costs = record["costs_s"]
-        for row in record["chosen"].values():
+    for found in find_case_records().values():
+        costs = found["costs_s"]
+        for row in found["chosen"].values():
             for clock in CLOCKS:
                 gain = compute_gain(row["exit_rates"], costs[clock], costs["plain"])
                 assert row["gain"][clock] == pytest.approx(gain)
@@ -78,7 +78,7 @@ def test_a_part_that_is_not_recorded_has_its_command_on_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the place of its tables; the rest of the page stays."""
-    monkeypatch.setattr(_record, "RESULTS", tmp_path)
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
     page = tmp_path / "branchynet.md"
     page.write_text("before\n<!-- recorded: depth -->\nold\n<!-- end -->\nafter\n")
 

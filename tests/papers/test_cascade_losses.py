@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.papers._printed import load_printed
+from benchmarks.papers.frame.printed import load_printed
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")

@@ -15,9 +15,9 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from benchmarks.papers import eenet
-from benchmarks.papers._eenet_criteria import CRITERIA, compare_criteria
-from benchmarks.papers._parts import Request
-from benchmarks.papers._printed import load_printed
+from benchmarks.papers.eenet.criteria import CRITERIA, compare_criteria
+from benchmarks.papers.frame.parts import Request
+from benchmarks.papers.frame.printed import load_printed
 from edgeexit.training.metrics import RecordedExits
 
 ROOT = Path(__file__).resolve().parents[2]

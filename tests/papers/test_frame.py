@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.papers._estimates import compare_samples, estimate_mean, estimate_samples
-from benchmarks.papers._parts import list_papers, load_paper
-from benchmarks.papers._printed import Printed, PrintedOrdering, PrintedValue, load_printed, make_tables
+from benchmarks.papers.frame.estimates import compare_samples, estimate_mean, estimate_samples
+from benchmarks.papers.frame.parts import list_papers, load_paper
+from benchmarks.papers.frame.printed import Printed, PrintedOrdering, PrintedValue, load_printed, make_tables
 from edgeexit.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,7 +105,7 @@ def test_printed_values_belong_to_a_part(paper: str) -> None:
 def test_a_page_of_a_paper_shows_what_is_recorded(page: Path) -> None:
     """To bring it up to date: python -m benchmarks.papers PAPER tables --page docs/papers/PAPER.md"""
     pytest.importorskip("torch")
-    from benchmarks.papers._pages import fill_page
+    from benchmarks.papers.frame.pages import fill_page
 
     assert page.read_text(encoding="utf-8") == fill_page(page)
 

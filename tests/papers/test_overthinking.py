@@ -11,12 +11,13 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from benchmarks.papers import _overthinking_networks, overthinking
+from benchmarks.papers import overthinking
 from benchmarks.papers.__main__ import run_part
-from benchmarks.papers._overthinking_networks import measure_agreement
-from benchmarks.papers._pages import fill_page
-from benchmarks.papers._parts import Request
-from benchmarks.papers._printed import load_printed
+from benchmarks.papers.frame.pages import fill_page
+from benchmarks.papers.frame.parts import Request
+from benchmarks.papers.frame.printed import load_printed
+from benchmarks.papers.overthinking import networks
+from benchmarks.papers.overthinking.networks import measure_agreement
 
 
 def test_labels_drawn_apart_agree_by_chance_only() -> None:
@@ -32,7 +33,7 @@ def test_labels_drawn_apart_agree_by_chance_only() -> None:
 
 def test_examples_print_what_they_say() -> None:
     """Of the parts on networks."""
-    assert 0 == doctest.testmod(_overthinking_networks).failed
+    assert 0 == doctest.testmod(networks).failed
 
 
 def test_every_printed_value_belongs_to_a_part() -> None:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.papers._overthinking import list_collaborating, list_msdnet
-from benchmarks.papers._overthinking_networks import (
+from benchmarks.papers.frame.parts import Paper, Part, Request
+from benchmarks.papers.frame.training import Variant
+from benchmarks.papers.overthinking.answers import list_collaborating, list_msdnet
+from benchmarks.papers.overthinking.networks import (
     examine_agreement,
     examine_collaboration,
     examine_curves,
     examine_deployed,
     examine_trained,
 )
-from benchmarks.papers._overthinking_policy import (
+from benchmarks.papers.overthinking.policy import (
     examine_cifar10,
     examine_frequencies,
     examine_maxmin,
     list_maxmin,
 )
-from benchmarks.papers._overthinking_tables import (
+from benchmarks.papers.overthinking.tables import (
     show_agreement,
     show_collaboration,
     show_curves,
@@ -31,8 +33,6 @@ from benchmarks.papers._overthinking_tables import (
     show_policy,
     show_trained,
 )
-from benchmarks.papers._parts import Paper, Part, Request
-from benchmarks.papers._training import Variant
 
 
 def list_both(request: Request) -> Mapping[str, Variant]:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.papers._estimates import compare_samples
-from benchmarks.papers._overthinking import CRITERION, REDUCED, Answers, load_small_recipe
-from benchmarks.papers._parts import Findings, Request
-from benchmarks.papers._training import Run, Runs, Variant
+from benchmarks.papers.frame.estimates import compare_samples
+from benchmarks.papers.frame.parts import Findings, Request
+from benchmarks.papers.frame.training import Run, Runs, Variant
+from benchmarks.papers.overthinking.answers import CRITERION, REDUCED, Answers, load_small_recipe
 from edgeexit.analysis import compute_frequency_share, compute_searched_curve
 from edgeexit.calibration import ReplayTable, replay_table
 from edgeexit.criteria import softmax

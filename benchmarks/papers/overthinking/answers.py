@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.papers._parts import Request
-from benchmarks.papers._training import Run, Variant
+from benchmarks.papers.frame.parts import Request
+from benchmarks.papers.frame.training import Run, Variant
 from edgeexit.analysis import AnalysisNames, NetworkAnalysis, analyse_network
 from edgeexit.calibration import ReplayTable, choose_policy
 from edgeexit.calibration.headroom import find_oracle_leaves, find_overthinking

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from benchmarks.papers._cascade_equal import examine_equal_macs
-from benchmarks.papers._cascade_figures import examine_losses, examine_penalties, show_values
-from benchmarks.papers._cascade_latency import examine_latency
-from benchmarks.papers._cascade_losses import (
+from benchmarks.papers.cascade_losses.equal_cost import examine_equal_macs
+from benchmarks.papers.cascade_losses.figures import examine_losses, examine_penalties, show_values
+from benchmarks.papers.cascade_losses.latency import examine_latency
+from benchmarks.papers.cascade_losses.variants import (
     LOSSES,
     PLACES,
     list_loss_variants,
@@ -21,9 +21,9 @@ from benchmarks.papers._cascade_losses import (
     make_loss_variant,
     make_started_variant,
 )
-from benchmarks.papers._deployment import examine_deployment
-from benchmarks.papers._parts import Findings, Paper, Part, Request
-from benchmarks.papers._training import Runs, Variant
+from benchmarks.papers.frame.deployment import examine_deployment
+from benchmarks.papers.frame.parts import Findings, Paper, Part, Request
+from benchmarks.papers.frame.training import Runs, Variant
 from edgeexit.training import TrainingRecipe, load_recipe
 
 SETS = {"mnist": "cascade-mnist", "noisy": "cascade-noisy-mnist"}

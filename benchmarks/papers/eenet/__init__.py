@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.papers._deployment import examine_deployment
-from benchmarks.papers._eenet import THESIS_SHARES, Leaving, average_epochs, make_findings, observe_all
-from benchmarks.papers._eenet_criteria import examine_criteria, examine_training
-from benchmarks.papers._eenet_tables import show_criteria, show_exits
-from benchmarks.papers._eenet_variants import (
+from benchmarks.papers.eenet.criteria import examine_criteria, examine_training
+from benchmarks.papers.eenet.networks import THESIS_SHARES, Leaving, average_epochs, make_findings, observe_all
+from benchmarks.papers.eenet.tables import show_criteria, show_exits
+from benchmarks.papers.eenet.variants import (
     list_cifar10_criteria_variants,
     list_cost_variants,
     list_head_variants,
@@ -29,8 +28,9 @@ from benchmarks.papers._eenet_variants import (
     list_trade_off_variants,
     list_training_variants,
 )
-from benchmarks.papers._parts import Findings, Paper, Part, Request
-from benchmarks.papers._training import Runs, Variant
+from benchmarks.papers.frame.deployment import examine_deployment
+from benchmarks.papers.frame.parts import Findings, Paper, Part, Request
+from benchmarks.papers.frame.training import Runs, Variant
 from edgeexit.report.plot.figure import (
     POLICY,
     WARN,

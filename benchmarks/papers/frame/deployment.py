@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 import edgeexit
 from benchmarks.common import open_plain, time_variants
-from benchmarks.papers._parts import Findings
-from benchmarks.papers._training import Run, Runs
+from benchmarks.papers.frame.parts import Findings
+from benchmarks.papers.frame.training import Run, Runs
 from edgeexit.calibration import parse_target
 from edgeexit.evaluate import evaluate_on_device
 from edgeexit.exporter import export

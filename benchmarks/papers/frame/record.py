@@ -12,10 +12,10 @@ from typing import Any
 
 import edgeexit
 from benchmarks.common import HERE, save_pictures
-from benchmarks.papers._estimates import Estimate, compare_samples, estimate_mean, estimate_samples
-from benchmarks.papers._parts import Findings, Request
-from benchmarks.papers._printed import Printed
-from benchmarks.papers._training import Runs
+from benchmarks.papers.frame.estimates import Estimate, compare_samples, estimate_mean, estimate_samples
+from benchmarks.papers.frame.parts import Findings, Request
+from benchmarks.papers.frame.printed import Printed
+from benchmarks.papers.frame.training import Runs
 from edgeexit.hardware import find_device_key, read_device_facts
 from edgeexit.util.documents import dumps, to_document
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 import edgeexit
 from benchmarks.experiments._runs import open_network
-from benchmarks.papers._deployment import make_example
-from benchmarks.papers._parts import Findings
-from benchmarks.papers._training import Run, Runs
+from benchmarks.papers.frame.deployment import make_example
+from benchmarks.papers.frame.parts import Findings
+from benchmarks.papers.frame.training import Run, Runs
 
 
 def examine_latency(runs: Runs, *, share: float, seconds: float) -> Findings:

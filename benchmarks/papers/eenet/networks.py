@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.papers._parts import Findings
-from benchmarks.papers._training import Run, Runs
+from benchmarks.papers.frame.parts import Findings
+from benchmarks.papers.frame.training import Run, Runs
 from edgeexit.leaving import find_collapse
 from edgeexit.nets.costs import exit_costs
 from edgeexit.util import units

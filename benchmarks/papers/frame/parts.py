@@ -1,6 +1,6 @@
 """A paper and its parts: what is trained, and what is found out from it. `__main__.py` runs them.
 
-A paper is a file beside this one with `PAPER = Paper(...)`, and `printed/<paper>.toml`. A part names the networks that it trains
+A paper is a package beside this one with `PAPER = Paper(...)`, and `printed/<paper>.toml`. A part names the networks that it trains
 (`variants`) and has one function (`examine`) that gets them trained and returns what it found; the frame does the rest: seeds, resuming,
 means with intervals, orderings, the table beside the printed values, pictures, the record.
 """
@@ -15,12 +15,13 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from benchmarks.papers._training import Runs, Variant
+from benchmarks.papers.frame.training import Runs, Variant
 from edgeexit.errors import InputError, did_you_mean
 from edgeexit.report.plot.figure import Picture
 from edgeexit.report.table import Table
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
+FRAME = Path(__file__).parent.name
 
 BySeed: TypeAlias = Mapping[int, float]
 SamplesBySeed: TypeAlias = Mapping[int, NDArray[Any]]
@@ -122,7 +123,8 @@ class Paper:
 
 def list_papers() -> list[str]:
     """Names of all papers, as on the command line."""
-    return sorted(path.stem.replace("_", "-") for path in HERE.glob("[!_]*.py"))
+    packages = (path.parent.name for path in HERE.glob("*/__init__.py"))
+    return sorted(name.replace("_", "-") for name in packages if name != FRAME)
 
 
 def load_paper(name: str) -> Paper:

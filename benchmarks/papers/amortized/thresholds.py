@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from benchmarks.common import make_noise, time_variants
 from benchmarks.experiments._runs import open_network
-from benchmarks.papers._amortized import Cascade, Setting, fit_alone, record_cascade, with_policies
-from benchmarks.papers._parts import Findings, Request
-from benchmarks.papers._training import Run, Runs
+from benchmarks.papers.amortized.policies import Cascade, Setting, fit_alone, record_cascade, with_policies
+from benchmarks.papers.frame.parts import Findings, Request
+from benchmarks.papers.frame.training import Run, Runs
 from edgeexit.analysis import compute_searched_curve
 from edgeexit.calibration import ReplayTable
 from edgeexit.report.plot.figure import BACKBONE, CRITERION, POLICY, Axis, Figure, Line, choose_exit_tone

@@ -13,9 +13,9 @@ import json
 import re
 from pathlib import Path
 
-from benchmarks.papers._parts import Part, load_paper
-from benchmarks.papers._printed import load_printed, make_tables
-from benchmarks.papers._record import find_record
+from benchmarks.papers.frame.parts import Part, load_paper
+from benchmarks.papers.frame.printed import load_printed, make_tables
+from benchmarks.papers.frame.record import find_record
 from edgeexit.report.table import render_markdown
 
 _PLACE = re.compile(r"(<!-- recorded: ([\w-]+)( and printed)? -->\n).*?(<!-- end -->)", re.DOTALL)

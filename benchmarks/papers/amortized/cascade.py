@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.papers._amortized import (
+from benchmarks.papers.amortized.policies import (
     Cascade,
     Decisions,
     Setting,
@@ -20,8 +20,8 @@ from benchmarks.papers._amortized import (
     record_cascade,
     with_policies,
 )
-from benchmarks.papers._parts import Findings, Request
-from benchmarks.papers._training import Run, Runs
+from benchmarks.papers.frame.parts import Findings, Request
+from benchmarks.papers.frame.training import Run, Runs
 from edgeexit.analysis import compute_assigned_accuracy
 from edgeexit.criteria import softmax
 from edgeexit.report.plot.figure import (

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.common import HERE, Case, find_case
-from benchmarks.papers._branchynet_printed import PrintedRow, compute_gain, read_printed_row
-from benchmarks.papers._parts import BySeed, Findings
+from benchmarks.papers.branchynet.table_1_printed import PrintedRow, compute_gain, read_printed_row
+from benchmarks.papers.frame.parts import BySeed, Findings
 from edgeexit.report.table import Table
 from edgeexit.util import units
 

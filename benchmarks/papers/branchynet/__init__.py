@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from benchmarks.papers._branchynet_schedule import examine_schedule, list_schedules, show_schedule
-from benchmarks.papers._branchynet_table_1 import examine_table_1, show_table_1
-from benchmarks.papers._branchynet_training import (
+from benchmarks.papers.branchynet.schedule import examine_schedule, list_schedules, show_schedule
+from benchmarks.papers.branchynet.table_1 import examine_table_1, show_table_1
+from benchmarks.papers.branchynet.training import (
     DEPTH_NAMES,
     START_NAMES,
     WEIGHT_NAMES,
@@ -18,8 +18,8 @@ from benchmarks.papers._branchynet_training import (
     list_weight_variants,
     show_training,
 )
-from benchmarks.papers._parts import Findings, Paper, Part, Request
-from benchmarks.papers._training import Runs, Variant
+from benchmarks.papers.frame.parts import Findings, Paper, Part, Request
+from benchmarks.papers.frame.training import Runs, Variant
 
 
 def list_start(request: Request) -> Mapping[str, Variant]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.papers._parts import Request
-from benchmarks.papers._training import Run, Variant
+from benchmarks.papers.frame.parts import Request
+from benchmarks.papers.frame.training import Run, Variant
 from edgeexit.training import TrainingRecipe, load_recipe
 
 THRESHOLD = 0.6

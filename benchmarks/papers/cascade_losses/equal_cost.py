@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.papers._cascade_figures import choose_tone
-from benchmarks.papers._parts import BySeed, Findings, SamplesBySeed
-from benchmarks.papers._training import Run, Runs
+from benchmarks.papers.cascade_losses.figures import choose_tone
+from benchmarks.papers.frame.parts import BySeed, Findings, SamplesBySeed
+from benchmarks.papers.frame.training import Run, Runs
 from edgeexit.analysis import compute_searched_curve
 from edgeexit.calibration import ReplayTable
 from edgeexit.report.plot.figure import Axis, Figure, Line

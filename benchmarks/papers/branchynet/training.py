@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.papers._parts import Findings, Request, SamplesBySeed
-from benchmarks.papers._training import Run, Runs, Variant
+from benchmarks.papers.frame.parts import Findings, Request, SamplesBySeed
+from benchmarks.papers.frame.training import Run, Runs, Variant
 from edgeexit.criteria import criterion
 from edgeexit.report.plot.figure import BACKBONE, Axis, Figure, Line, Mark, Points, choose_exit_tone
 from edgeexit.report.table import Table

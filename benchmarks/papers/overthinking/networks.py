@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 import edgeexit
 from benchmarks.common import HERE, find_case
-from benchmarks.papers._overthinking import (
+from benchmarks.papers.frame.parts import Findings, Request
+from benchmarks.papers.frame.training import Run, Runs
+from benchmarks.papers.overthinking.answers import (
     CRITERION,
     REDUCED,
     Answers,
@@ -23,8 +25,6 @@ from benchmarks.papers._overthinking import (
     list_samples,
     name_pictures,
 )
-from benchmarks.papers._parts import Findings, Request
-from benchmarks.papers._training import Run, Runs
 from edgeexit.analysis import (
     AnalysisNames,
     NetworkAnalysis,

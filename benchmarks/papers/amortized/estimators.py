@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.papers._amortized import Cascade, Setting, record_cascade, take
-from benchmarks.papers._parts import Findings, Request
-from benchmarks.papers._training import Runs
+from benchmarks.papers.amortized.policies import Cascade, Setting, record_cascade, take
+from benchmarks.papers.frame.parts import Findings, Request
+from benchmarks.papers.frame.training import Runs
 from edgeexit.nets.cascade import build_policy_network
 from edgeexit.nets.outputs import ExitTensors
 from edgeexit.training import loss

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from benchmarks.papers._parts import Request
-from benchmarks.papers._training import Variant
+from benchmarks.papers.frame.parts import Request
+from benchmarks.papers.frame.training import Variant
 from edgeexit.training import TrainingRecipe, load_recipe
 
 LOSSES: Mapping[str, Mapping[str, object]] = {

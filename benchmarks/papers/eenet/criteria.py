@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from benchmarks.common import make_noise, open_plain, time_variants
 from benchmarks.experiments._runs import open_network
-from benchmarks.papers._cascade_equal import examine_equal_macs, judge_within
-from benchmarks.papers._eenet import THRESHOLD
-from benchmarks.papers._estimates import Estimate, compare_samples
-from benchmarks.papers._parts import Findings, Request
-from benchmarks.papers._training import Run, Runs
+from benchmarks.papers.cascade_losses.equal_cost import examine_equal_macs, judge_within
+from benchmarks.papers.eenet.networks import THRESHOLD
+from benchmarks.papers.frame.estimates import Estimate, compare_samples
+from benchmarks.papers.frame.parts import Findings, Request
+from benchmarks.papers.frame.training import Run, Runs
 from edgeexit.analysis import compute_anytime_curve
 from edgeexit.calibration import ReplayTable
 from edgeexit.exporter import export

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.papers._amortized import CIFAR10, MNIST, Setting, list_classifiers, list_variants
-from benchmarks.papers._amortized_cascade import examine_cascade
-from benchmarks.papers._amortized_estimators import examine_estimators
-from benchmarks.papers._amortized_thresholds import examine_thresholds
-from benchmarks.papers._parts import Paper, Part
+from benchmarks.papers.amortized.cascade import examine_cascade
+from benchmarks.papers.amortized.estimators import examine_estimators
+from benchmarks.papers.amortized.policies import CIFAR10, MNIST, Setting, list_classifiers, list_variants
+from benchmarks.papers.amortized.thresholds import examine_thresholds
+from benchmarks.papers.frame.parts import Paper, Part
 
 
 def _list_parts(name: str, suffix: str, setting: Setting) -> tuple[Part, ...]:

@@ -95,7 +95,7 @@ def load_printed(paper: str) -> Printed:
     Raises:
         InputError: every fault of the file at once.
     """
-    path = Path(__file__).parent / "printed" / f"{paper}.toml"
+    path = Path(__file__).parent.parent / "printed" / f"{paper}.toml"
     return parse_document(Printed, read_toml(path), str(path))
 
 

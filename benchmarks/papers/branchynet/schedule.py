@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import Case
 from benchmarks.experiments.branchynet import SCREENS, Found, choose, draw_figure_3, draw_figure_4, make_row, sweep
-from benchmarks.papers._branchynet_printed import read_printed_row
-from benchmarks.papers._branchynet_table_1 import (
+from benchmarks.papers.branchynet.table_1 import (
     AT_PRINTED,
     BESIDE,
     CHOSEN,
@@ -27,9 +26,10 @@ from benchmarks.papers._branchynet_table_1 import (
     format_rates,
     format_thresholds,
 )
-from benchmarks.papers._branchynet_training import ONE_SEED
-from benchmarks.papers._parts import Findings, Request
-from benchmarks.papers._training import Run, Runs, Variant
+from benchmarks.papers.branchynet.table_1_printed import read_printed_row
+from benchmarks.papers.branchynet.training import ONE_SEED
+from benchmarks.papers.frame.parts import Findings, Request
+from benchmarks.papers.frame.training import Run, Runs, Variant
 from edgeexit.calibration import ReplayTable, replay_table
 from edgeexit.criteria import criterion
 from edgeexit.report.plot.figure import Picture

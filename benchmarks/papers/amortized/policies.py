@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.papers._parts import Request
-from benchmarks.papers._training import Run, Variant
+from benchmarks.papers.frame.parts import Request
+from benchmarks.papers.frame.training import Run, Variant
 from edgeexit.cascades import PolicyNetwork, PolicySettings, fit_policies
 from edgeexit.criteria import softmax
 from edgeexit.data.splits import split_calibration

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.papers._cascade_losses import (
+from benchmarks.papers.cascade_losses.variants import (
     GRID,
     LOSSES,
     PLACES,
@@ -18,9 +18,9 @@ from benchmarks.papers._cascade_losses import (
     read_answers,
     record_thresholds,
 )
-from benchmarks.papers._parts import Findings
-from benchmarks.papers._printed import format_estimate
-from benchmarks.papers._training import Run, Runs
+from benchmarks.papers.frame.parts import Findings
+from benchmarks.papers.frame.printed import format_estimate
+from benchmarks.papers.frame.training import Run, Runs
 from edgeexit.report.plot.figure import BACKBONE, Axis, Bar, BarFigure, Figure, Line, Picture, choose_exit_tone
 from edgeexit.report.table import Table
 from edgeexit.util import units

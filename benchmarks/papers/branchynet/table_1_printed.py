@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import count, takewhile
 
-from benchmarks.papers._printed import load_printed
+from benchmarks.papers.frame.printed import load_printed
 from edgeexit.errors import InputError
 
 TABLE_1 = "table-1"
