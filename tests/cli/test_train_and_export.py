@@ -171,7 +171,7 @@ def test_a_network_is_exported_for_the_sample_that_is_given(tmp_path: Path) -> N
     [
         (("train", "lenet-digit", "--out", "{tmp}/run"), "Did you mean 'lenet-digits'"),
         (("train", "lenet-digits", "--out", "{tmp}/run", "--resume"), "nothing to resume"),
-        (("train", "lenet-mnist", "--out", "{tmp}/run", "--preset", "slow"), "Presets: light, quick"),
+        (("train", "lenet-mnist", "--out", "{tmp}/run", "--preset", "slow"), "Presets: paper, light, quick"),
         (("export", "lenet", "-o", "{tmp}/m.onnx", "--input", "1x28x"), "cannot read --input"),
         (("export", "lenet", "-o", "{tmp}/m.onnx", "--input", "x=1x28x28", "--input", "3"), "name all inputs or none"),
         (

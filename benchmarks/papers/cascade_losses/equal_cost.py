@@ -7,6 +7,7 @@ thresholds that are best for it on the calibration part within the same mean cos
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,13 @@ def judge_within(tables: Mapping[str, ReplayTable], budgets: Sequence[float]) ->
         yield np.take_along_axis(table.correct, leaves[:, None], axis=1)[:, 0], table.evaluate_leaves(leaves)
 
 
-def examine_equal_macs(runs: Runs, criterion: str = "max_softmax") -> Findings:
+def examine_equal_macs(runs: Runs) -> Findings:
+    """The losses at the same mean multiply-accumulates, with a picture for each data set."""
+    found = compare_at_equal_macs(runs, "max_softmax")
+    return replace(found, pictures=draw_trade_offs(found.samples, found.values))
+
+
+def compare_at_equal_macs(runs: Runs, criterion: str) -> Findings:
     """Accuracy of networks with exits at the same mean multiply-accumulates."""
     samples: dict[str, dict[int, NDArray[Any]]] = {}
     values: dict[str, dict[int, float]] = {}
@@ -55,7 +62,7 @@ def examine_equal_macs(runs: Runs, criterion: str = "max_softmax") -> Findings:
         "Cost is that of the multiply-accumulates up to the exit that answers; a budget of 10 % is the first exit's cost and a tenth of "
         "the way to the last exit's. Thresholds are the best within it on calibration samples: the cost on the test part differs a little.",
     )
-    return Findings(samples=samples, values=values, notes=notes, pictures=draw_trade_offs(samples, values))
+    return Findings(samples=samples, values=values, notes=notes)
 
 
 def draw_trade_offs(samples: Mapping[str, SamplesBySeed], values: Mapping[str, BySeed]) -> list[Figure]:

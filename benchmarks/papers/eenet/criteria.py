@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import make_noise, open_plain, time_variants
 from benchmarks.experiments._runs import open_network
-from benchmarks.papers.cascade_losses.equal_cost import examine_equal_macs, judge_within
+from benchmarks.papers.cascade_losses.equal_cost import compare_at_equal_macs, judge_within
 from benchmarks.papers.eenet.networks import THRESHOLD
 from benchmarks.papers.frame.estimates import Estimate, compare_samples
 from benchmarks.papers.frame.parts import Findings, Request
@@ -207,7 +207,7 @@ def examine_training(runs: Runs) -> Findings:
     samples: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for name, by_seed in runs.items():
-        found = examine_equal_macs(
+        found = compare_at_equal_macs(
             {name.rsplit("-", 1)[1]: by_seed}, "max_softmax" if name.endswith("sum") else "learned"
         )
         samples |= found.samples
