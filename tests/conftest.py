@@ -70,6 +70,8 @@ SLOW_FILES = (
     "cli/test_interruption.py",  # waits for processes to be interrupted
     "cli/test_train_and_export.py",
     "cli/test_train_own_network.py",
+    "conformance/test_doctor.py",  # compiles and times the networks of the suite
+    "conformance/test_suite.py",
     "compiler/test_mode_timing.py",  # times in processes of their own
     "graph/test_same_answers.py",  # random networks, each compiled
     "measure/cache/test_simulation.py",  # valgrind

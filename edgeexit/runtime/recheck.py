@@ -63,7 +63,7 @@ class Recheck:
         )
 
 
-def recheck_times(runner: Runner, calibration: CalibrationDocument, seconds: float = SECONDS) -> Recheck:
+def recheck_times(runner: Runner, calibration: CalibrationDocument, seconds: float | None = None) -> Recheck:
     """Force every exit in turn, on random inputs, and compare with the times in a calibration document.
 
     Raises:
@@ -72,7 +72,7 @@ def recheck_times(runner: Runner, calibration: CalibrationDocument, seconds: flo
     then_s = _read_recorded_means(calibration, runner.exits)
     x = make_random_inputs(runner.bundle.manifest.inputs, 0)
     blocks: list[list[float]] = [[] for _ in range(runner.exits)]
-    end_s = perf_counter() + seconds
+    end_s = perf_counter() + (SECONDS if seconds is None else seconds)
     for k in range(runner.exits):
         _time_block_mean(runner, x, k + 1)  # the first calls are slower
     while perf_counter() < end_s or len(blocks[0]) < _FEWEST_BLOCKS:

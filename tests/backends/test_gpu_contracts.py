@@ -64,6 +64,7 @@ def _clean(gpu: Gpu) -> None:
     assert [] == gpu.leaks()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("machine", "tensorrt", "bindings"), MACHINES)
 @pytest.mark.parametrize("network", ["skips", "heads-feed-heads", "two-inputs"])
 def test_the_suite_passes_and_everything_is_given_back(
