@@ -6,7 +6,6 @@ model.onnx ─► compile ─► calibrate (data that nothing was trained on) �
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from edgeexit.compiler.compilation import compile_model
 from edgeexit.data import Dataset
 from edgeexit.measure import BenchResult, bench
 from edgeexit.measure.statistics import NORMAL_95
-from edgeexit.runtime import CalibrationWarning, Runner, load
+from edgeexit.runtime import Runner, load_quietly
 from edgeexit.util.progress import Progress, show_nothing
 
 
@@ -110,10 +109,7 @@ def evaluate_on_device(
         data_name=known.name,
         progress=progress,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)  # there is none yet, that is what comes next
-        runner = load(bundle)
-    with runner:
+    with load_quietly(bundle) as runner:
         calibration = calibrate(
             runner, known.inputs, known.labels, target=target, name=known.name, seed=seed, progress=progress
         )

@@ -59,14 +59,10 @@ def analyse_command(
 
 
 def _open_runner(bundle: Path, runtime: RuntimeOptions) -> Runner:
-    import warnings
+    from edgeexit.runtime import load_quietly
 
-    import edgeexit
-    from edgeexit.runtime import CalibrationWarning
-
-    with warnings.catch_warnings(), show_build_progress():
-        warnings.simplefilter("ignore", CalibrationWarning)  # every exit is run on every sample
-        return edgeexit.load(bundle, **runtime.make_arguments())
+    with show_build_progress():
+        return load_quietly(bundle, **runtime.make_arguments())
 
 
 def _write_page(found: NetworkAnalysis, samples: Dataset, page: Path) -> None:

@@ -141,14 +141,10 @@ def _calibrate_bundle(
 
 
 def _open_runner(bundle: Path, runtime: RuntimeOptions) -> Runner:
-    import warnings
+    from edgeexit.runtime import load_quietly
 
-    import edgeexit
-    from edgeexit.runtime import CalibrationWarning
-
-    with warnings.catch_warnings(), show_build_progress():
-        warnings.simplefilter("ignore", CalibrationWarning)  # it is about to be calibrated
-        return edgeexit.load(bundle, **runtime.make_arguments())
+    with show_build_progress():
+        return load_quietly(bundle, **runtime.make_arguments())
 
 
 def _make_refusal_document(plan: CalibrationRecipe, refusal: TargetNotMet) -> dict[str, Any]:

@@ -6,9 +6,19 @@ with edgeexit.load("lenet.eexit") as runner:
 
 from edgeexit.backends import Settings
 from edgeexit.runtime.inputs import check_input, model_info
-from edgeexit.runtime.loading import CalibrationWarning, load
+from edgeexit.runtime.loading import CalibrationWarning, load, load_quietly
 from edgeexit.runtime.opened import Backbone
 from edgeexit.runtime.prediction import Prediction
 from edgeexit.runtime.runner import Runner
 
-__all__ = ["Backbone", "CalibrationWarning", "Prediction", "Runner", "Settings", "check_input", "load", "model_info"]
+__all__ = [
+    "Backbone",
+    "CalibrationWarning",
+    "Prediction",
+    "Runner",
+    "Settings",
+    "check_input",
+    "load",
+    "load_quietly",
+    "model_info",
+]

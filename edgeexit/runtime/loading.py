@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeexit.backends import Settings, find_backend
 from edgeexit.bundle import Bundle, CalibrationDocument, PreferredSettings
@@ -89,6 +90,13 @@ def load(
     for remark in take_calibration(runner, accept_device=accept_device):
         _warn(remark)
     return runner
+
+
+def load_quietly(path: Path | str, **settings: Any) -> Runner:
+    """Open a bundle as `load` does, without its warning: it is about to be calibrated, or every exit is run whatever its thresholds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        return load(path, **settings)
 
 
 @dataclass(frozen=True)

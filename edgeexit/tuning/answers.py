@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from edgeexit.criteria import criterion
 from edgeexit.data import Dataset
 from edgeexit.errors import EdgeExitError
 from edgeexit.graph import find_exits, read_model
-from edgeexit.runtime import CalibrationWarning, Runner, load
+from edgeexit.runtime import load_quietly
 from edgeexit.tuning.space import LeftOut, TuningCandidate
 from edgeexit.util.progress import Progress
 
@@ -104,6 +103,11 @@ class NetworkBuilder:
     ranges: Dataset
     progress: Progress
 
+    @cached_property
+    def gives_scores(self) -> bool:
+        """Whether every early exit of the model has a score output of its own."""
+        return all(e.score is not None for e in find_exits(read_model(self.model))[:-1])
+
     def prepare(self, precisions: Sequence[str]) -> PreparedNetwork:
         """Compile the model in its own precision and in these, and run every exit once on every sample.
 
@@ -140,7 +144,7 @@ class NetworkBuilder:
         return compile_model(
             self.model,
             folder,
-            criterion="learned" if _gives_scores(self.model) else "entropy",
+            criterion="learned" if self.gives_scores else "entropy",
             precision=precision,
             inputs=few.inputs,
             labels=few.labels,
@@ -148,11 +152,6 @@ class NetworkBuilder:
             seconds=0,
             progress=self.progress,
         )
-
-
-def _gives_scores(model: Path) -> bool:
-    """Whether every early exit of the model has a score output of its own."""
-    return all(e.score is not None for e in find_exits(read_model(model))[:-1])
 
 
 def _record_once(bundle: Bundle, path: Path, data: Dataset, progress: Progress) -> RecordedAnswers:
@@ -171,7 +170,7 @@ def _record_once(bundle: Bundle, path: Path, data: Dataset, progress: Progress) 
 def _record(
     bundle: Bundle, path: Path, data: Dataset, progress: Progress
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    with open_uncalibrated(bundle.path) as runner:
+    with load_quietly(bundle.path) as runner:
         inner, logits = runner.replay(data.inputs, progress)
     scores = runner.criterion.sign * inner[:, :-1]
     np.savez(path, scores=scores, logits=logits)
@@ -181,16 +180,6 @@ def _record(
 def _read_answers(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     with np.load(path, allow_pickle=False) as file:
         return file["scores"], file["logits"]
-
-
-@contextmanager
-def open_uncalibrated(path: Path, **settings: object) -> Iterator[Runner]:
-    """A bundle opened without the warning that it has no calibration yet; `settings` as of `load`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)
-        runner = load(path, **settings)  # type: ignore[arg-type]  # handed on
-    with runner:
-        yield runner
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,8 +24,8 @@ from edgeexit.compiler.compilation import compile_model
 from edgeexit.data import Dataset
 from edgeexit.errors import TargetNotMet
 from edgeexit.measure.timing import TimedSamples
-from edgeexit.runtime import Backbone, Prediction, Runner
-from edgeexit.tuning.answers import RANGE_SAMPLES, open_uncalibrated
+from edgeexit.runtime import Backbone, Prediction, Runner, load_quietly
+from edgeexit.tuning.answers import RANGE_SAMPLES
 from edgeexit.tuning.choice import FoundPolicy
 from edgeexit.tuning.timing import Stopwatch
 from edgeexit.util.progress import Progress
@@ -111,7 +111,7 @@ def prepare_finalist(found: FoundPolicy, trial: FinalistTrial, folder: Path, pro
     """Compile and calibrate one candidate."""
     setup = found.candidate.setup
     bundle = trial.compile(found, folder, progress)
-    with open_uncalibrated(folder, backend=setup.backend, mode=setup.mode, threads=setup.threads) as runner:
+    with load_quietly(folder, backend=setup.backend, mode=setup.mode, threads=setup.threads) as runner:
         try:
             return CalibratedFinalist(found, bundle, trial.calibrate(runner, progress))
         except TargetNotMet as refusal:
@@ -173,7 +173,7 @@ def _open_calibrated(one: CalibratedFinalist, stack: ExitStack) -> Runner | None
         return None
     setup = one.found.candidate.setup
     runner = stack.enter_context(
-        open_uncalibrated(one.bundle.path, backend=setup.backend, mode=setup.mode, threads=setup.threads)
+        load_quietly(one.bundle.path, backend=setup.backend, mode=setup.mode, threads=setup.threads)
     )
     runner.inner_thresholds = one.calibration.inner_thresholds
     return runner

@@ -60,7 +60,6 @@ from edgeexit.util.units import percent
 
 SECONDS = 60.0
 """Wall time of all timing, by default; compiling and recording come on top."""
-SPLIT = (0.8, 0.2)
 NOISY_SPREAD = 0.25
 """Blocks of the same network that differ by more than this, relative, are told at once."""
 RESULT, PLAN = "tuning.json", "plan.json"
@@ -191,7 +190,7 @@ class _Plan:
     @property
     def parts(self) -> list[NDArray[np.int64]]:
         """Indices of the choose and the validation part, the same as `calibrate` takes with this seed."""
-        return split_calibration(len(self.data), self.seed, SPLIT)
+        return split_calibration(len(self.data), self.seed)
 
     def start(self, *, resume: bool) -> None:
         """Make the work folder, or take the one that is there.

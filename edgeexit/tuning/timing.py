@@ -30,8 +30,7 @@ from edgeexit.calibration.device import (
 )
 from edgeexit.data import Dataset
 from edgeexit.errors import EdgeExitError, InputError
-from edgeexit.runtime import Backbone
-from edgeexit.tuning.answers import open_uncalibrated
+from edgeexit.runtime import Backbone, load_quietly
 from edgeexit.tuning.space import EngineSetup, LeftOut
 from edgeexit.util.progress import Progress
 from edgeexit.util.samples import split_samples
@@ -102,7 +101,7 @@ class Stopwatch:
         bundle = self.bundles[setup.precision]
         how = {"backend": setup.backend, "mode": setup.mode, "threads": setup.threads}
         with (
-            open_uncalibrated(bundle.path, **how) as runner,
+            load_quietly(bundle.path, **how) as runner,
             runner.backbone() as backbone,
             Backbone(self.bundles[self.reference.precision], self.reference.settings) as reference,
         ):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.papers.frame.printed import load_printed
+from tests.support.papers import run_short_part
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -20,18 +18,13 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 
+run_part = partial(run_short_part, "amortized")
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of trainings that all parts share."""
     return tmp_path_factory.mktemp("runs")
-
-
-def run_part(part: str, out: Path) -> dict[str, Any]:
-    """The record of a part's short version."""
-    command = [sys.executable, "-m", "benchmarks.papers", "amortized", part, "-o", str(out), "--quick", "--resume"]
-    done = subprocess.run([*command, "--seeds", "0"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert 0 == done.returncode, done.stderr
-    return dict(json.loads((out / f"amortized-{part}.json").read_text(encoding="utf-8")))
 
 
 def test_the_cascade_is_put_beside_each_classifier(runs: Path) -> None:

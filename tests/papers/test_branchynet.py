@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
+
+from functools import partial
 
 from benchmarks.papers.branchynet.table_1 import CLOCKS, examine_table_1, find_case_records, show_table_1
 from benchmarks.papers.branchynet.table_1_printed import compute_gain, read_printed_row
@@ -19,8 +17,12 @@ from benchmarks.papers.frame import record
 from benchmarks.papers.frame.pages import fill_page
 from benchmarks.papers.frame.parts import load_paper
 from edgeexit.errors import InputError
+from tests.support.papers import run_short_part
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+run_part = partial(run_short_part, "branchynet")
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +110,3 @@ def test_a_part_runs_in_its_short_version(folder: Path, part: str, keys: tuple[s
     assert {*keys} <= values.keys()
     assert all(table.rows for table in load_paper("branchynet").find_part(part).show(record))
     assert all(values[key]["per_seed"].keys() == {"0"} for key in keys)
-
-
-def run_part(part: str, out: Path) -> dict[str, Any]:
-    """The record of a part's short version."""
-    options = ["-o", str(out), "--quick", "--resume", "--seeds", "0"]
-    command = [sys.executable, "-m", "benchmarks.papers", "branchynet", part, *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert 0 == done.returncode, done.stderr
-    return dict(json.loads((out / f"branchynet-{part}.json").read_text(encoding="utf-8")))

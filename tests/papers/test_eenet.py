@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,17 +10,23 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
+from functools import partial
+
 from benchmarks.papers import eenet
 from benchmarks.papers.eenet.criteria import CRITERIA, compare_criteria
 from benchmarks.papers.frame.parts import Request
 from benchmarks.papers.frame.printed import load_printed
 from edgeexit.training.metrics import RecordedExits
+from tests.support.papers import run_short_part
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+run_part = partial(run_short_part, "eenet")
+
+
 def record_synthetic(seed: int, n: int = 400) -> RecordedExits:
-    """Three exits over ten classes, each surer and righter than the one before; a confidence that knows whether its exit is right."""
+    """Three exits over ten classes, each more accurate and confident than the one before; learned confidences high where it is right."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 10, n)
     logits = rng.normal(size=(n, 3, 10)).astype(np.float32)
@@ -63,26 +65,6 @@ def test_every_part_finds_what_is_printed_of_it(tmp_path: Path) -> None:
                 else name.removeprefix("eenet20-").removeprefix("eenet8-")
             )
             assert any(network.endswith(expected) for network in trained), key
-
-
-def run_part(part: str, out: Path) -> dict[str, Any]:
-    """The record of a part's short version."""
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.papers",
-        "eenet",
-        part,
-        "-o",
-        str(out),
-        "--quick",
-        "--seeds",
-        "0",
-        "--resume",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert 0 == done.returncode, done.stderr
-    return dict(json.loads((out / f"eenet-{part}.json").read_text(encoding="utf-8")))
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -36,6 +35,7 @@ from edgeexit.analysis import (
 from edgeexit.calibration.device import replay
 from edgeexit.data import load_data
 from edgeexit.report.plot.figure import Axis, Figure, Picture, Points, choose_exit_tone
+from edgeexit.runtime import load_quietly
 
 SHOWN = 1500
 """Samples in a picture of ranks."""
@@ -155,10 +155,7 @@ def read_case_tables(
 ) -> tuple[edgeexit.ReplayTable, edgeexit.ReplayTable]:
     """Tables of the calibration and the test data in multiply-accumulates, from the compiled network."""
     bundle = edgeexit.compile(model, folder / "case.eexit", criterion="entropy", seconds=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        runner = edgeexit.load(bundle.path, mode="staged")
-    with runner:
+    with load_quietly(bundle.path, mode="staged") as runner:
         chosen, used = (replay(runner, load_data(spec)).without_seconds() for spec in specs)
     return chosen, used
 
@@ -205,10 +202,7 @@ def calibrate_here(run: Run, folder: Path, *, quick: bool) -> tuple[NetworkAnaly
     bundle = edgeexit.compile(model, folder / "model.eexit", seconds=0.05 if quick else 2.0)
     cuts = [len(stage.boundaries_out) for stage in bundle.manifest.stages[:-1]]
     target, seconds = ("drop<=100", 0.2) if quick else ("drop<=0.5", 6.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        runner = edgeexit.load(bundle.path)
-    with runner:
+    with load_quietly(bundle.path) as runner:
         calibration = edgeexit.calibrate(
             runner, chosen.inputs, chosen.labels, target=target, seconds=seconds, force=quick
         )
