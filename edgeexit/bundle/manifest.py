@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeexit.bundle.traits import CriterionTraits
 from edgeexit.criteria import Criterion, criterion
+from edgeexit.criteria.temperature import check_temperatures
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.reference import DataReference
 from edgeexit.errors import BundleError
@@ -240,6 +241,7 @@ class Manifest:
             empty where the model names none.
         criterion_traits: what is to be known of a criterion that another package brings; null of those of edgeexit.
         preferred: per device key, the settings that `edgeexit tune` chose there; `edgeexit.load` takes them where the caller names none.
+        temperatures: what each exit's logits are divided by before the criterion takes them, exits 1 to N; empty where they are not scaled.
     """
 
     schema: str
@@ -268,6 +270,7 @@ class Manifest:
     thresholds: tuple[float, ...] = ()
     criterion_traits: CriterionTraits | None = None
     preferred: dict[str, PreferredSettings] = field(default_factory=dict)
+    temperatures: tuple[float, ...] = ()
 
     @property
     def rule(self) -> Criterion:
@@ -339,6 +342,7 @@ class Manifest:
             faults.append(f"fallback must be one of {', '.join(FALLBACKS)}, not {self.fallback!r}")
         if len(self.thresholds) not in (0, len(self.stages) - 1) or not all(map(math.isfinite, self.thresholds)):
             faults.append(f"thresholds must be none or {len(self.stages) - 1} numbers, not {list(self.thresholds)}")
+        faults += [fault for fault in [check_temperatures(self.temperatures, len(self.stages))] if fault]
         faults += [] if self.criterion_traits is None else self.criterion_traits.faults()
         if not self.inputs:
             faults.append("there are no inputs")

@@ -22,6 +22,7 @@ def format_bundle_summary(path: Path, manifest: Manifest) -> Summary:
         ("exits", ", ".join(f"{stage.exit} {stage.name}" for stage in m.stages)),
         ("criterion", f"{m.criterion} (thresholds in {unit})"),
         *((("default thresholds", ", ".join(f"{t:.4g}" for t in m.thresholds)),) if m.thresholds else ()),
+        *((("temperatures", ", ".join(f"{t:.4g}" for t in m.temperatures)),) if m.temperatures else ()),
         ("answers what leaves at no early exit", FALLBACKS[m.fallback].answered_by),
         ("inputs", inputs),
         ("classes", str(m.classes)),

@@ -45,6 +45,13 @@ _Data: TypeAlias = Annotated[
         " the last exit, are recorded."
     ),
 ]
+_Temperatures: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="fit|T1,T2,...",
+        help="What each exit's logits are divided by before the criterion takes them; fit takes labelled --data.",
+    ),
+]
 _Precision: TypeAlias = Annotated[
     str | None,
     typer.Option(help="Precision of the engines; int8 takes its ranges from --data. [default: the model's own]"),
@@ -61,6 +68,7 @@ def compile_command(
     fallback: _Fallback = None,
     exits: _Exits = None,
     scores: _Scores = None,
+    temperatures: _Temperatures = None,
     data: _Data = None,
     preprocess: NewPreprocessing = None,
     classes: NewClassNames = None,
@@ -91,6 +99,7 @@ def compile_command(
             fallback=fallback,
             exits=_parse_names(exits),
             scores=_parse_names(scores),
+            temperatures=temperatures,
             backend=backend,
             precision=precision,
             threads=threads,
@@ -133,6 +142,9 @@ def _print(bundle: Bundle) -> None:
     if manifest.thresholds:
         own = ", ".join(map(units.significant, manifest.thresholds))
         print_text(f"Without a calibration an input leaves at the thresholds that the model came with: {own}.")
+    if manifest.temperatures:
+        hot = ", ".join(map(units.significant, manifest.temperatures))
+        print_text(f"Logits are divided by temperatures before the criterion takes them: {hot}.")
     print_tables([_make_stages_table(bundle)])
     worst = max(checked.staged_error, checked.fused_error)
     inputs = units.format_count(checked.random_inputs + checked.given_inputs, "input")

@@ -78,6 +78,8 @@ def _make_heading(facts: BundleFacts) -> Iterator[str]:
     yield f"an input that leaves at no early exit is answered by {facts.answers_what_is_left}"
     if facts.thresholds:
         yield f"without a calibration an input leaves at {facts.default_thresholds}"
+    if facts.temperatures:
+        yield f"logits are divided by {', '.join(map(units.significant, facts.temperatures))} before the criterion takes them"
     yield f"made {facts.created} by {facts.tool} from {facts.source} (opset {facts.opset})"
     yield f"input: {', '.join(f'{t.name} {t}' for t in facts.inputs)}"
     yield from facts.data_lines()

@@ -125,6 +125,7 @@ OPTIONS: dict[str, SharedOption] = {
     "--fallback": SharedOption(NETWORK, "NAME", choices.FALLBACKS),
     "--exits": SharedOption(NETWORK, "Z1,Z2,..."),
     "--scores": SharedOption(NETWORK, "H1,H2,..."),
+    "--temperatures": SharedOption(NETWORK, "fit|T1,..."),
     "--precision": SharedOption(RUNTIME, "NAME", choices.PRECISIONS),
     "--mode": SharedOption(RUNTIME, "MODE", choices.MODES),
     "--backend": SharedOption(RUNTIME, "NAME", choices.BACKENDS),

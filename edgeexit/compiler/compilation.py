@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 import edgeexit
 from edgeexit.backends import Settings, find_backend
@@ -33,7 +35,7 @@ from edgeexit.bundle.store import compute_sha256
 from edgeexit.bundle.traits import CriterionTraits
 from edgeexit.compiler.exit_rule import ExitRule, RequestedRule
 from edgeexit.compiler.mode_timing import SECONDS, time_forms
-from edgeexit.compiler.output_kinds import OutputWarning, mark_output_kinds
+from edgeexit.compiler.output_kinds import OutputWarning, check_outputs, mark_output_kinds
 from edgeexit.compiler.precision import convert_precision
 from edgeexit.compiler.probe import (
     add_output_shapes,
@@ -45,6 +47,7 @@ from edgeexit.compiler.probe import (
     replace_constant_branches,
 )
 from edgeexit.compiler.subnormals import warn_about_subnormals
+from edgeexit.compiler.temperatures import read_temperatures, resolve_temperatures
 from edgeexit.compiler.training_mode import refuse_training_mode
 from edgeexit.compiler.verification import verify
 from edgeexit.compiler.verification_references import Original
@@ -52,11 +55,10 @@ from edgeexit.data import Dataset, ModelInfo, make_dataset, read_class_names, re
 from edgeexit.data.classes import check_class_count
 from edgeexit.data.model import infer_preprocess
 from edgeexit.data.reference import DataRecord, DataReference
-from edgeexit.errors import InputError, ModelError
+from edgeexit.errors import InputError
 from edgeexit.graph import (
     Exit,
     Network,
-    ScoredExit,
     Stage,
     TensorSpec,
     WeightFile,
@@ -70,7 +72,6 @@ from edgeexit.graph import (
     split,
 )
 from edgeexit.graph.expected_data import make_input_specs, read_model_data_record, read_model_info
-from edgeexit.graph.model import BATCH
 from edgeexit.hardware import find_device_key
 from edgeexit.runtime.inputs import Inputs, check_many
 from edgeexit.runtime.reference import measure_reference
@@ -107,6 +108,7 @@ def compile_model(
     fallback: str | None = None,
     exits: Sequence[str] | None = None,
     scores: Sequence[str] | None = None,
+    temperatures: object = None,
     backend: str = "onnxruntime",
     precision: str | None = None,
     threads: int = 1,
@@ -129,6 +131,8 @@ def compile_model(
             score, as in Shallow-Deep Networks; None takes the one that the model's metadata name, else `last`.
         exits: names of the logits outputs in order; None finds them.
         scores: names of the exits' own score outputs, for criterion `learned`; None takes those that `edgeexit.export` wrote down.
+        temperatures: what the logits of each exit, the last included, are divided by before the criterion takes them; `"fit"` fits them on
+            `inputs` and `labels`, which should not be samples that later judge. Answers stay those of the network.
         backend: backend that the bundle is verified and timed with.
         precision: `float32`, `float16` or `int8` (with ranges from `inputs`); None keeps the model's own.
         threads: worker threads for the timing.
@@ -158,6 +162,7 @@ def compile_model(
     seconds = as_seconds("seconds", seconds)
     check_progress(progress)
     rule = RequestedRule.from_names(criterion, fallback)
+    heat = read_temperatures(temperatures)
     settings = Settings(backend, "staged", threads=threads, options=options)
     find_backend(backend).check_options(options)
     check_replaceable(folder)
@@ -170,7 +175,16 @@ def compile_model(
     with allow_run_limit():
         outputs = find_backend(backend).quantized_outputs
         parts = _take_apart(
-            source, rule, exits, scores, progress, precision=precision, inputs=inputs, quantized_outputs=outputs
+            source,
+            rule,
+            exits,
+            scores,
+            progress,
+            precision=precision,
+            inputs=inputs,
+            quantized_outputs=outputs,
+            temperatures=heat,
+            labels=None if data is None else data.labels,
         )
     how = {"exits": _join_names(exits), "scores": _join_names(scores), "backend": backend, "precision": precision}
     with replace_bundle(folder) as change, report_builds_to(progress), allow_run_limit():
@@ -240,6 +254,8 @@ def _take_apart(
     precision: str | None,
     inputs: Inputs | None,
     quantized_outputs: bool,
+    temperatures: tuple[float, ...] | str,
+    labels: NDArray[np.int64] | None,
 ) -> _SplitNetwork:
     steps = 5
     progress("splitting the network", 0, steps)
@@ -255,7 +271,9 @@ def _take_apart(
     own = found[-1].dtype
     if precision is not None:
         net, found = convert_precision(net, found, precision, examples, quantized_outputs=quantized_outputs)
-    net, scored = add_scores(net, found, rule.criterion, rule.fallback)
+    heat = resolve_temperatures(temperatures, rule.criterion, net, found, examples=examples, labels=labels)
+    rule = replace(rule, temperatures=heat)
+    net, scored = add_scores(net, found, rule.criterion, rule.fallback, heat)
     net = fix_batch(net, examples)
     progress("splitting the network", 2, steps)
     stages = split(net, scored)
@@ -267,7 +285,7 @@ def _take_apart(
     if net.dynamic_batch and not (has_batch_rows(specs.values()) and is_batch_invariant(net, names, examples)):
         net = fix_batch(net, examples, fixed=True)
         specs = probe_tensors(net, names, examples)
-    _check_ends(net, scored, specs)
+    check_outputs(net, scored, specs)
     progress("splitting the network", steps, steps)
     return _SplitNetwork(net, found, rule, precision or own, stages, specs, own, examples)
 
@@ -285,28 +303,6 @@ def _rewrite(net: Network, examples: Values | None) -> Network:
 
 def _read_rewritten(path: Path, examples: Values | None) -> Network:
     return _rewrite(_read(path), examples)
-
-
-def _check_ends(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, TensorSpec]) -> None:
-    """Check that the shapes of a run match the declared exits.
-
-    Raises:
-        ModelError: logits of another shape than [batch, classes], or a score of another than [batch].
-    """
-    batch = BATCH if net.dynamic_batch else 1
-    wrong = [
-        str(specs[e.logits]) for e in exits if len(specs[e.logits].shape) != 2 or specs[e.logits].shape[0] != batch
-    ]
-    wrong += [str(specs[e.score]) for e in exits if specs[e.score].shape != (batch,)]
-    widths = {specs[e.logits].shape[-1:] for e in exits}
-    if wrong or len(widths) > 1:
-        shapes = "; ".join(wrong or [str(specs[e.logits]) for e in exits])
-        msg = (
-            f"for a batch of one sample the exits have the shapes {shapes}; logits must be [{batch}, classes], as wide at"
-            f" every exit, and scores [{batch}]."
-            " A Squeeze without axes also drops a batch of 1: name the axes, or reshape to [-1, classes]."
-        )
-        raise ModelError(msg)
 
 
 def _write_parts(change: BundleChange, parts: _SplitNetwork, source: SourceModel) -> Manifest:
@@ -344,6 +340,7 @@ def _write_parts(change: BundleChange, parts: _SplitNetwork, source: SourceModel
         criterion=rule.criterion.name,
         fallback=rule.fallback,
         thresholds=rule.thresholds,
+        temperatures=rule.temperatures,
         criterion_traits=CriterionTraits.from_criterion(rule.criterion),
         precision=parts.precision,
         classes=parts.exits[-1].classes,

@@ -20,11 +20,12 @@ DEFAULT = "entropy"
 
 @dataclass(frozen=True)
 class ExitRule:
-    """Criterion and fallback; default thresholds in the criterion's own unit, one per early exit, or none."""
+    """Criterion and fallback; default thresholds in its own unit, one per early exit or none; temperatures of all exits or none."""
 
     criterion: Criterion
     fallback: str = LAST
     thresholds: tuple[float, ...] = ()
+    temperatures: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

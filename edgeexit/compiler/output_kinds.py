@@ -27,7 +27,8 @@ from edgeexit.compiler.probe import open_model
 from edgeexit.criteria import Criterion
 from edgeexit.errors import ModelError
 from edgeexit.graph.exits import Exit, is_sigmoid_output
-from edgeexit.graph.model import Network
+from edgeexit.graph.model import BATCH, Network, TensorSpec
+from edgeexit.graph.scores import ScoredExit
 
 _RUNS = 4
 _SUM_TOLERANCE = {"float16": 1e-2}
@@ -164,3 +165,25 @@ def _is_distribution(values: Array, dtype: str) -> bool:
     if np.ptp(numbers, axis=0).max() < _LEAST_SPREAD or numbers.min() < 0:
         return False
     return bool(np.abs(numbers.sum(axis=1) - 1).max() <= _SUM_TOLERANCE.get(dtype, _SUM_TOLERANCE_FLOAT32))
+
+
+def check_outputs(net: Network, exits: Sequence[ScoredExit], specs: Mapping[str, TensorSpec]) -> None:
+    """Check that the shapes of a run match the declared exits.
+
+    Raises:
+        ModelError: logits of another shape than [batch, classes], or a score of another than [batch].
+    """
+    batch = BATCH if net.dynamic_batch else 1
+    wrong = [
+        str(specs[e.logits]) for e in exits if len(specs[e.logits].shape) != 2 or specs[e.logits].shape[0] != batch
+    ]
+    wrong += [str(specs[e.score]) for e in exits if specs[e.score].shape != (batch,)]
+    widths = {specs[e.logits].shape[-1:] for e in exits}
+    if wrong or len(widths) > 1:
+        shapes = "; ".join(wrong or [str(specs[e.logits]) for e in exits])
+        msg = (
+            f"for a batch of one sample the exits have the shapes {shapes}; logits must be [{batch}, classes], as wide at"
+            f" every exit, and scores [{batch}]."
+            " A Squeeze without axes also drops a batch of 1: name the axes, or reshape to [-1, classes]."
+        )
+        raise ModelError(msg)

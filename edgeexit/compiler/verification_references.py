@@ -20,6 +20,7 @@ from edgeexit.backends.stopping import run_options
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.probe import bind_session, open_model
 from edgeexit.criteria import criterion, max_softmax
+from edgeexit.criteria.temperature import scale_logits
 from edgeexit.fallbacks import MOST_CONFIDENT, most_confident
 from edgeexit.graph import Exit, Network
 from edgeexit.graph.arithmetic import find_coarsest_precision
@@ -86,9 +87,11 @@ def apply_criterion(
         taken = as_logits(logits, original.exits)
         if replaces and not of_one_kind(original.exits):
             logits = taken
-        own = _compute_own_scores(values, taken, original.exits)[None] if rule.learned else None
-        combined = rule.answers(taken[None], costs, own)
-        found = ExitAnswers(combined.logits[0] if rule.combine else logits, combined.scores[0])
+        scaled = scale_logits(taken, draft.manifest.temperatures)[None]
+        own = _compute_own_scores(values, scaled[0], original.exits)[None] if rule.learned else None
+        combined = rule.answers(scaled, costs, own)
+        mixed = taken if combined.logits is scaled else combined.logits[0]  # patience answers with what it takes
+        found = ExitAnswers(mixed if rule.combine else logits, combined.scores[0])
         return _with_most_confident(found, rule.sign) if replaces else found
 
     return answers

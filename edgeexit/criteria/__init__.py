@@ -26,6 +26,8 @@ All are computed in float32 from log-softmax, so that logits up to ±1e38 give a
 its probability is 0, and so is its part of the entropy. A score is NaN only where a logit is NaN or +inf, or all are -inf (patience, which
 counts labels, has none); NaN is never sure, so the sample goes on, whatever the threshold.
 
+Logits may be divided by a temperature of each exit before all this, see `temperature`: scores and means change, labels do not.
+
 Further ones may come from other packages, see `plugins`.
 """
 
@@ -52,6 +54,7 @@ from edgeexit.criteria.builtin import (
     softmax,
 )
 from edgeexit.criteria.lookup import criterion, find_known_criterion, list_criteria
+from edgeexit.criteria.temperature import fit_temperatures
 
 __all__ = [
     "CRITERIA",
@@ -66,6 +69,7 @@ __all__ = [
     "criterion",
     "entropy",
     "find_known_criterion",
+    "fit_temperatures",
     "learned_mean",
     "list_criteria",
     "log_softmax",

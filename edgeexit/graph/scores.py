@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgeexit.criteria import CRITERIA, Criterion
+from edgeexit.criteria.temperature import invert_temperatures
 from edgeexit.errors import ModelError
 from edgeexit.fallbacks import LAST, MOST_CONFIDENT, most_confident_nodes
 from edgeexit.graph.build import NodeBuilder
@@ -33,12 +34,17 @@ class ScoredExit:
 
 
 def add_scores(
-    net: Network, exits: tuple[Exit, ...], criterion: Criterion, fallback: str = LAST
+    net: Network,
+    exits: tuple[Exit, ...],
+    criterion: Criterion,
+    fallback: str = LAST,
+    temperatures: Sequence[float] = (),
 ) -> tuple[Network, tuple[ScoredExit, ...]]:
     """A copy of the model whose only outputs are each exit's logits and inner score, both float32.
 
     Where the criterion combines exits, the logits are the combined answer; where an exit gives probabilities, they stay what it gives. With
-    the fallback `most_confident`, logits and score of the last exit are those of the most confident one.
+    the fallback `most_confident`, logits and score of the last exit are those of the most confident one. Temperatures, one per exit, divide
+    what the criterion takes, not what exits answer.
 
     Raises:
         ModelError: the criterion is `learned` and an early exit has no score output, or the last one has none and its score is needed.
@@ -47,7 +53,7 @@ def add_scores(
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
     del proto.graph.output[:]
-    scored = _append_scores(net, proto.graph, exits, criterion, fallback)
+    scored = _append_scores(net, proto.graph, exits, criterion, fallback=fallback, temperatures=temperatures)
     batch = BATCH if net.dynamic_batch else 1
     for exit, names in zip(exits, scored, strict=True):
         proto.graph.output.append(helper.make_tensor_value_info(names.logits, TensorProto.FLOAT, [batch, exit.classes]))
@@ -56,10 +62,17 @@ def add_scores(
 
 
 def _append_scores(
-    net: Network, graph: onnx.GraphProto, exits: Sequence[Exit], criterion: Criterion, fallback: str
+    net: Network,
+    graph: onnx.GraphProto,
+    exits: Sequence[Exit],
+    criterion: Criterion,
+    *,
+    fallback: str,
+    temperatures: Sequence[float],
 ) -> tuple[ScoredExit, ...]:
     costs = count_costs_to_reach(net, [e.logits for e in exits]) if criterion.combine_nodes is not None else ()
     prefix = find_unused_prefix(graph, "edgeexit")
+    factors = invert_temperatures(temperatures)
     state: tuple[str, ...] = ()
     as_given = fallback != MOST_CONFIDENT or of_one_kind(exits)
     scored = []
@@ -67,11 +80,13 @@ def _append_scores(
         builder = NodeBuilder(graph, net.opset, f"{prefix}/exit{k + 1}")
         given = exit.logits if exit.dtype == "float32" else builder.cast(exit.logits, TensorProto.FLOAT)
         logits = _add_logarithm(builder, given) if exit.probabilities else given
+        scaled = builder.node("Mul", [logits, builder.constant(factors[k])]) if len(factors) else logits
         if criterion.combine_nodes is not None:
             own = _add_own_score(builder, exit) if criterion.learned and k + 1 < len(exits) else None
-            given, score, state = criterion.combine_nodes(builder, logits, own, state, costs[: k + 1])
+            answer, score, state = criterion.combine_nodes(builder, scaled, own, state, costs[: k + 1])
+            given = logits if answer == scaled else answer  # patience answers with what it takes
         else:
-            score = _add_score(builder, logits, exit, criterion)
+            score = _add_score(builder, scaled, exit, criterion)
             given = given if as_given else logits
         scored.append(ScoredExit(exit.name, given, score))
     if fallback == MOST_CONFIDENT:

@@ -118,6 +118,7 @@ class BundleFacts:
         reference: data that the network is known to do well on; null where none was given.
         fallback: which exit answers an input that left at no early exit: `last` or `most_confident`.
         thresholds: thresholds that the model came with, in the criterion's own unit, used where there is no calibration; empty for none.
+        temperatures: what each exit's logits are divided by before the criterion takes them; empty where they are not scaled.
     """
 
     schema: str
@@ -145,6 +146,7 @@ class BundleFacts:
     reference: DataReference | None = None
     fallback: str = LAST
     thresholds: tuple[float, ...] = ()
+    temperatures: tuple[float, ...] = ()
 
     @property
     def answers_what_is_left(self) -> str:
@@ -217,6 +219,7 @@ def collect_bundle_facts(bundle: Bundle) -> BundleFacts:
         reference=m.reference,
         fallback=m.fallback,
         thresholds=m.thresholds,
+        temperatures=m.temperatures,
     )
 
 
