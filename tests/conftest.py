@@ -62,8 +62,8 @@ def runner(compiled: Path, request: pytest.FixtureRequest) -> Runner:
     return runner
 
 
-SLOW_FOLDERS = ("adoption", "docs", "exporter", "fuzz", "nets", "papers", "training")
-"""Heads on torch networks, code of the documentation, exports from torch, random damage, experiments, training."""
+SLOW_FOLDERS = ("adoption", "docs", "examples", "exporter", "fuzz", "nets", "papers", "training")
+"""Heads on torch networks, code of the documentation, other languages, exports from torch, random damage, experiments, training."""
 SLOW_FILES = (
     "calibration/solver/test_many_exits.py",  # searches with up to 32 exits
     "cli/test_completion.py",  # starts shells
