@@ -81,13 +81,30 @@ REPAIRS = (
 """What signatures leave out: a class that was registered later, and the buffer protocol, which has no name before Python 3.12."""
 
 DRIVER = [
+    "cuInit",
+    "cuDriverGetVersion",
+    "cuDeviceGetCount",
     "cuDeviceGet",
+    "cuDeviceGetName",
+    "cuDeviceTotalMem",
+    "cuDeviceGetAttribute",
     "cuDevicePrimaryCtxRetain",
     "cuDevicePrimaryCtxRelease",
+    "cuCtxPushCurrent",
     "cuCtxPopCurrent",
     "cuDevicePrimaryCtxSetFlags",
     "cuDevicePrimaryCtxGetState",
     "cuCtxGetCurrent",
+    "cuMemAlloc",
+    "cuMemFree",
+    "cuMemHostAlloc",
+    "cuMemHostGetDevicePointer",
+    "cuMemFreeHost",
+    "cuMemcpyHtoDAsync",
+    "cuMemcpyDtoHAsync",
+    "cuStreamCreate",
+    "cuStreamSynchronize",
+    "cuStreamDestroy",
     "cuStreamBeginCapture",
     "cuStreamBeginCaptureToGraph",
     "cuStreamGetCaptureInfo",
@@ -118,6 +135,7 @@ ENUMS = {
     "CUgraphNodeType": "CU_GRAPH_NODE_TYPE_CONDITIONAL",
     "CUgraphConditionalNodeType": "CU_GRAPH_COND_TYPE_IF",
     "CUresult": "CUDA_SUCCESS",
+    "CUdevice_attribute": "CU_DEVICE_ATTRIBUTE_INTEGRATED",
 }
 STRUCTS = {"CUgraphNodeParams": "type conditional", "CUDA_CONDITIONAL_NODE_PARAMS": "handle type size phGraph_out ctx"}
 

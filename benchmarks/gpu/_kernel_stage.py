@@ -7,9 +7,9 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.gpu._nvrtc import compile_kernel
 from edgeexit.backends.cuda import CudaDevice, DeviceMemory, StagePlan
 from edgeexit.backends.cuda.errors import check_call
-from edgeexit.backends.cuda.graphs import compile_kernel
 
 _SOURCE = b"""
 // Waits until `nanoseconds` have passed on the GPU's own clock, then gives the score of this sample and stage, and counts its runs.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +27,7 @@ from benchmarks.gpu._kernel_stage import KernelStages
 from edgeexit.backends import Settings
 from edgeexit.backends.cuda import (
     CudaDevice,
+    CudaStream,
     Decider,
     DeciderUnavailable,
     DeviceDecider,
@@ -79,11 +81,11 @@ def main() -> None:
     arguments = parser.parse_args()
     device = CudaDevice(spin=True)
     try:
-        with device.active("measuring"):
+        with device.active("measuring"), closing(CudaStream(device)) as stream:
             results = [
                 result
-                for bodies in open_bodies(device, arguments.samples)
-                for result in measure_deciders(device, bodies)
+                for bodies in open_bodies(stream, arguments.samples)
+                for result in measure_deciders(stream, bodies)
             ]
     finally:
         device.close()
@@ -100,33 +102,33 @@ def main() -> None:
     print(f"recorded in {path}")
 
 
-def open_bodies(device: CudaDevice, samples: int) -> Iterator[Bodies]:
+def open_bodies(stream: CudaStream, samples: int) -> Iterator[Bodies]:
     """Scripted kernels, then networks of the papers' size run by torch. Each is closed when the next is asked for."""
-    memory = DeviceMemory(device)
+    memory = DeviceMemory(stream.device)
     try:
-        yield make_scripted_bodies(device, memory, samples)
+        yield make_scripted_bodies(stream, memory, samples)
     finally:
-        device.synchronize()
+        stream.synchronize()
         memory.close()
     with tempfile.TemporaryDirectory() as folder:
         for name in _NETWORKS:
             bundle = compile_model(write_network(name, Path(folder)), Path(folder) / f"{name}.eexit", seconds=0)
-            memory = DeviceMemory(device)
+            memory = DeviceMemory(stream.device)
             try:
-                yield make_torch_bodies(device, memory, bundle, name, samples)
+                yield make_torch_bodies(stream, memory, bundle, name, samples)
             finally:
-                device.synchronize()
+                stream.synchronize()
                 memory.close()
 
 
-def make_scripted_bodies(device: CudaDevice, memory: DeviceMemory, samples: int) -> Bodies:
+def make_scripted_bodies(stream: CudaStream, memory: DeviceMemory, samples: int) -> Bodies:
     """Three stages of 100 µs, one kernel each: all that is above 100 µs per stage lies between them."""
     scores = np.random.default_rng(0).standard_normal((samples, 3)).astype(np.float32)
-    stages = KernelStages(device, memory, scores, (100e-6, 100e-6, 100e-6))
+    stages = KernelStages(stream.device, memory, scores, (100e-6, 100e-6, 100e-6))
     return Bodies("kernels of 100 µs", stages.plans, stages.choose, scores)
 
 
-def make_torch_bodies(device: CudaDevice, memory: DeviceMemory, bundle: Bundle, name: str, samples: int) -> Bodies:
+def make_torch_bodies(stream: CudaStream, memory: DeviceMemory, bundle: Bundle, name: str, samples: int) -> Bodies:
     """The bundle's stages by torch on this stream; TF32 off, as everywhere where answers are compared."""
     import torch
 
@@ -139,7 +141,7 @@ def make_torch_bodies(device: CudaDevice, memory: DeviceMemory, bundle: Bundle, 
     torch.backends.cudnn.allow_tf32 = False
     inputs = make_random_inputs(bundle.manifest.inputs, seed=1, batch=samples)
     scores = compute_cpu_scores(bundle, inputs)
-    external = torch.cuda.ExternalStream(device.stream)  # type: ignore[no-untyped-call, unused-ignore]
+    external = torch.cuda.ExternalStream(stream.handle)  # type: ignore[no-untyped-call, unused-ignore]
     buffers: dict[str, torch.Tensor] = {}
     pinned = {}
     for spec in bundle.manifest.inputs:
@@ -150,8 +152,8 @@ def make_torch_bodies(device: CudaDevice, memory: DeviceMemory, bundle: Bundle, 
         with torch.cuda.stream(external):
             stage = TorchStage(bundle.file(entry.file), buffers, "cuda")
         copies = [(buffers[n].data_ptr(), pinned[n].host) for n in entry.inputs] if entry.exit == 1 else []
-        run = _stage_on(device, stage, external, copies)
-        plans.append(_with_score(device, memory, run, buffers[entry.score].data_ptr()))
+        run = _stage_on(stream, stage, external, copies)
+        plans.append(_with_score(stream, memory, run, buffers[entry.score].data_ptr()))
 
     def choose(sample: int) -> None:
         for spec in bundle.manifest.inputs:
@@ -160,26 +162,26 @@ def make_torch_bodies(device: CudaDevice, memory: DeviceMemory, bundle: Bundle, 
     return Bodies(f"{name}, torch", plans, choose, scores)
 
 
-def _stage_on(device: CudaDevice, stage: Callable[[], None], stream: Any, copies: Any) -> Callable[[], None]:
+def _stage_on(stream: CudaStream, stage: Callable[[], None], external: Any, copies: Any) -> Callable[[], None]:
     """The stage on torch's view of our stream, behind the copies of its inputs."""
     import torch
 
     def run() -> None:
         for address, source in copies:
-            device.copy_in(address, source)
-        with torch.cuda.stream(stream):
+            stream.copy_in(address, source)
+        with torch.cuda.stream(external):
             stage()
 
     return run
 
 
-def _with_score(device: CudaDevice, memory: DeviceMemory, run: Callable[[], None], score: int) -> StagePlan:
+def _with_score(stream: CudaStream, memory: DeviceMemory, run: Callable[[], None], score: int) -> StagePlan:
     """The plan of a stage whose score lies at an address of the GPU."""
     host = memory.allocate_pinned((1,), np.float32).host
 
     def enqueue(_stream: int) -> None:
         run()
-        device.copy_out(host, score)
+        stream.copy_out(host, score)
 
     return StagePlan(enqueue, host, score)
 
@@ -190,14 +192,14 @@ def compute_cpu_scores(bundle: Bundle, inputs: dict[str, NDArray[Any]]) -> NDArr
         return runner.replay(inputs)[0]
 
 
-def measure_deciders(device: CudaDevice, bodies: Bodies) -> Iterator[dict[str, Any]]:
+def measure_deciders(stream: CudaStream, bodies: Bodies) -> Iterator[dict[str, Any]]:
     """One row per decider: its exits against the CPU's, its times, and what lies between the stages."""
-    alone = [_time_stage(device, plan) for plan in bodies.plans]
-    memory = DeviceMemory(device)
+    alone = [_time_stage(stream, plan) for plan in bodies.plans]
+    memory = DeviceMemory(stream.device)
     makers: dict[str, Callable[[], Decider]] = {
-        "host": lambda: HostDecider(device, bodies.plans),
-        "graph": lambda: GraphDecider(device, bodies.plans),
-        "device": lambda: DeviceDecider(device, bodies.plans, memory),
+        "host": lambda: HostDecider(stream, bodies.plans),
+        "graph": lambda: GraphDecider(stream, bodies.plans),
+        "device": lambda: DeviceDecider(stream, bodies.plans, memory),
     }
     print(f"\n{bodies.name}: stages alone {', '.join(map(as_time, alone))}")
     try:
@@ -213,7 +215,7 @@ def measure_deciders(device: CudaDevice, bodies: Bodies) -> Iterator[dict[str, A
             finally:
                 decider.close()
     finally:
-        device.synchronize()
+        stream.synchronize()
         memory.close()
 
 
@@ -262,22 +264,22 @@ def _median_time(decider: Decider, thresholds: tuple[float, ...]) -> float:
     return median(spent)
 
 
-def _time_stage(device: CudaDevice, plan: StagePlan) -> float:
+def _time_stage(stream: CudaStream, plan: StagePlan) -> float:
     """Seconds of a stage on the GPU: many behind each other as one graph's worth of work, so that enqueueing falls out where it can."""
     decider: Decider
     try:
-        decider = GraphDecider(device, [plan])
+        decider = GraphDecider(stream, [plan])
     except DeciderUnavailable:
-        decider = HostDecider(device, [plan])
+        decider = HostDecider(stream, [plan])
     assert isinstance(decider, HostDecider)
     try:
         runs = []
         for _ in range(5):
-            device.synchronize()
+            stream.synchronize()
             start = perf_counter()
             for _ in range(_ROUNDS):
                 decider.launch(0)
-            device.synchronize()
+            stream.synchronize()
             runs.append((perf_counter() - start) / _ROUNDS)
         return median(runs)
     finally:

@@ -62,9 +62,9 @@ def test_scores_of_nan_agree_with_each_other_and_never_leave(bundle: Bundle, kin
         held = program._held  # type: ignore[attr-defined]
         with held.device.active("testing"):
             memory = (held.bound.memory,) if kind is DeviceDecider else ()
-            decider = kind(held.device, held.bound.plans, *memory)
+            decider = kind(held.bound.stream, held.bound.plans, *memory)
             program.inputs["x"][...] = 0
-            assert find_disagreement(decider, HostDecider(held.device, held.bound.plans)) is None
+            assert find_disagreement(decider, HostDecider(held.bound.stream, held.bound.plans)) is None
             assert np.isnan(held.bound.plans[0].score[0])
             decider.close()
         program.close()
@@ -86,7 +86,7 @@ def test_a_stage_that_did_not_run_is_found_although_its_score_is_nan(bundle: Bun
         with held.device.active("testing"):
             program.inputs["x"][...] = 0
             found = find_disagreement(
-                Skipping(held.device, held.bound.plans), HostDecider(held.device, held.bound.plans)
+                Skipping(held.bound.stream, held.bound.plans), HostDecider(held.bound.stream, held.bound.plans)
             )
         program.close()
     assert found is not None

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.tensorrt import DeciderWarning, EngineWarning
-from edgeexit.backends.tensorrt.programs import DeviceProgram
+from edgeexit.backends.tensorrt.device_program import DeviceProgram
 from edgeexit.bundle import Bundle
 from edgeexit.conformance import run_conformance
 from edgeexit.errors import EdgeExitError
@@ -39,22 +39,10 @@ MACHINES = [
 
 @pytest.fixture(autouse=True)
 def quick_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rounds instead of thirty: the simulated GPU has no times worth measuring."""
-    from edgeexit.backends.cuda import choice
+    """Two rounds instead of fifty."""
     from edgeexit.backends.tensorrt import selfchecks
 
-    monkeypatch.setattr(choice, "_time_exits", lambda decider, rounds: _two(decider))
     monkeypatch.setattr(selfchecks, "_ROUNDS", 2)
-
-
-def _two(decider: object) -> tuple[float, ...]:
-    from edgeexit.backends.cuda import Decider
-    from edgeexit.backends.cuda.choice import _measure_median, make_forced_thresholds
-
-    assert isinstance(decider, Decider)
-    return tuple(
-        _measure_median(decider, make_forced_thresholds(decider.exits, exit), 2) for exit in range(1, decider.exits + 1)
-    )
 
 
 def _clean(gpu: Gpu) -> None:
@@ -101,9 +89,6 @@ def recorded(
     """Every call that can fail, in order, of one run over everything."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEEXIT_CACHE", str(tmp_path_factory.mktemp("recorded")))
-        from edgeexit.backends.cuda import choice
-
-        patch.setattr(choice, "_time_exits", lambda decider, rounds: _two(decider))
         with installed(Gpu(integrated=request.param)) as gpu:
             _everything(bundles["two-inputs"])
     return [str(request.param), *gpu.calls]
@@ -139,7 +124,7 @@ def test_whatever_call_fails_everything_is_given_back(
         _clean(gpu)
         outcomes.setdefault(str(gpu.failed), set()).add(outcome)
     assert "HardwareMissing" in outcomes["cuMemAlloc"]
-    assert {"went on"} == outcomes["nvrtcCompileProgram"]
+    assert {"went on"} == outcomes["cuModuleLoadData"]
     assert {"went on"} == outcomes["cuStreamBeginCapture"]
 
 
@@ -209,8 +194,8 @@ def test_a_stage_that_disturbs_an_earlier_one_is_found(
     """As when an engine's output lay in the scratch memory."""
     real = DeviceProgram.__init__
 
-    def disturbing(self: DeviceProgram, *arguments: Any) -> None:
-        real(self, *arguments)
+    def disturbing(self: DeviceProgram, *arguments: Any, **options: Any) -> None:
+        real(self, *arguments, **options)
         last, score = self.plans[-1], self.results[0].score
 
         def enqueue(stream: int) -> None:
@@ -256,8 +241,8 @@ def test_one_small_copy_per_stage_taken_on_discrete_gpus(bundles: dict[str, Bund
         gpu.calls.clear()
         for plan in program._held.bound.plans[:2]:  # type: ignore[attr-defined]
             with program._held.device.active("testing"):  # type: ignore[attr-defined]
-                plan.enqueue(program._held.device.stream)  # type: ignore[attr-defined]
-                program._held.device.synchronize()  # type: ignore[attr-defined]
+                plan.enqueue(program._held.bound.stream.handle)  # type: ignore[attr-defined]
+                program._held.bound.stream.synchronize()  # type: ignore[attr-defined]
     copies = [call for call in gpu.calls if "Memcpy" in call]
     assert ["cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuMemcpyDtoHAsync"] == copies
 

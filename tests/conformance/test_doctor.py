@@ -13,7 +13,6 @@ import pytest
 from typer.testing import CliRunner
 
 from edgeexit import conformance
-from edgeexit.backends.cuda import choice
 from edgeexit.backends.self_check import SelfCheck
 from edgeexit.cli.app import app
 from edgeexit.cli.conformance import run_suite, suggest_report_name
@@ -148,7 +147,6 @@ def test_on_a_simulated_board_the_doctor_times_all_three_ways(tmp_path: Path, mo
     """What a user with a board runs, from the command line to the table."""
     monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
     monkeypatch.setattr("edgeexit.hardware.find_current_profile", lambda: find_profile("jetson-orin-nano"))
-    monkeypatch.setattr(choice, "_ROUNDS", 2)
     output = tmp_path / "proof.json"
     with installed(Gpu(integrated=True)):
         command = ["doctor", "--backend", "tensorrt", "--output", str(output), "--options", "optimization_level=1"]

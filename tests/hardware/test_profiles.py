@@ -52,6 +52,26 @@ def test_a_carrier_board_of_another_maker_does_not_hide_the_module(tmp_path: Pat
     assert "jetson-orin-nano" == profile.name
 
 
+@pytest.mark.parametrize(
+    ("strings", "name"),
+    [
+        (("acme,board", "nvidia,tegra234"), "jetson-orin-other"),
+        (("nvidia,p4071-0000+p3834-0005", "nvidia,p3834-0005", "nvidia,tegra264"), "jetson-thor-other"),
+        (("acme,board", "nvidia,tegra264"), "jetson-thor-other"),
+    ],
+)
+def test_a_module_that_no_profile_knows_is_known_by_its_chip(
+    strings: tuple[str, ...], name: str, tmp_path: Path
+) -> None:
+    """TensorRT is the default there; numbers that differ between modules, such as cores, are not claimed."""
+    profile = find_current_profile(plant(tmp_path, boards.compatible(*strings)))
+
+    assert profile is not None
+    assert (name, "tensorrt", None) == (profile.name, profile.defaults.backend, profile.cpu.cores)
+    assert profile.gpu is not None
+    assert profile.gpu.cuda_cores is None
+
+
 @pytest.mark.parametrize(("arch", "name"), [("x86_64", "x86-64"), ("aarch64", "aarch64")])
 def test_a_machine_without_a_device_tree_is_known_by_its_architecture(arch: str, name: str, tmp_path: Path) -> None:
     """A generic profile whose caches are read from the machine."""

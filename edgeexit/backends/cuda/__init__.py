@@ -1,4 +1,4 @@
-"""CUDA for stages of any kind: memory, one stream, captured graphs, and three ways to decide whether the next stage runs.
+"""CUDA for stages of any kind: memory, a stream per program, captured graphs, and three ways to decide whether the next stage runs.
 
     StagePlan      what one stage enqueues on a stream, and where its score lies; nothing here knows what computes it
       │
@@ -7,14 +7,17 @@
       └─ (c) DeviceDecider   one graph of nested conditional nodes; a tiny kernel compares, the host waits once
 
     CudaDevice ── primary context (shared with torch and TensorRT), spin or blocking wait
-    Memory     ── device and page-locked memory, everything given back in the reverse order
+    CudaStream ── one per program: a capture on one disturbs nothing that runs on another
+    DeviceMemory ── device and page-locked memory, everything given back in the reverse order
 
-pycuda gives memory, streams and the context; it has no graph API, so graphs and the kernel use cuda-python on the same context.
+pycuda gives memory, streams and the context; it has no graph API, so graphs and the kernel use cuda-python on the same context. Where
+pycuda is not installed, because it needs a compiler, cuda-python does its part too.
 """
 
 from edgeexit.backends.cuda.choice import DeciderChoice, choose_decider, compare_deciders
 from edgeexit.backends.cuda.deciders import Decider, DeviceDecider, GraphDecider, HostDecider, StagePlan
-from edgeexit.backends.cuda.device import CudaDevice, DeviceFacts
+from edgeexit.backends.cuda.device import CudaDevice, CudaStream
+from edgeexit.backends.cuda.driver_calls import DeviceFacts
 from edgeexit.backends.cuda.errors import CudaError, DeciderUnavailable, forget_frames, translate_cuda_errors
 from edgeexit.backends.cuda.memory import ALIGNMENT, DeviceMemory, PinnedBuffer
 
@@ -22,6 +25,7 @@ __all__ = [
     "ALIGNMENT",
     "CudaDevice",
     "CudaError",
+    "CudaStream",
     "Decider",
     "DeciderChoice",
     "DeciderUnavailable",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -12,11 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeexit.backends.cuda.deciders import Decider, DeviceDecider, GraphDecider, HostDecider, StagePlan
-from edgeexit.backends.cuda.device import CudaDevice
+from edgeexit.backends.cuda.device import CudaStream
 from edgeexit.backends.cuda.errors import DeciderUnavailable
 from edgeexit.backends.cuda.memory import DeviceMemory
 
-_ROUNDS = 30
+ROUNDS = 30
+"""Runs of each decider to each exit that a median is of."""
+
+WARM_S = 1.0
+"""Seconds of work before anything is timed: a GPU that was idle is slow until its clock has risen."""
+
 _MARK = 0x7FC0ED9E
 """Bits of a float32 NaN that no arithmetic makes: a score that holds it was not written."""
 
@@ -86,42 +93,37 @@ def _same(found: float, expected: float) -> bool:
 
 
 def compare_deciders(
-    device: CudaDevice,
+    stream: CudaStream,
     plans: Sequence[StagePlan],
     memory: DeviceMemory,
     inputs: Mapping[str, NDArray[np.generic]],
-    *,
-    rounds: int = _ROUNDS,
 ) -> DeciderChoice:
-    """Build every decider, prove each against the host's decision, time those that work; nothing is kept open.
+    """Build every decider, prove each against the host's decision, time those that work in turn; nothing is kept open.
 
     Args:
-        device: device that it runs on.
+        stream: stream that it runs on.
         plans: its stages.
         memory: memory that deciders take theirs from.
         inputs: the network's input buffers, which are filled with random values.
-        rounds: runs that each time is the median of.
     """
     fill_random(inputs)
-    host = HostDecider(device, plans)
-    medians = {"host": _time_exits(host, rounds)}
+    working: dict[str, Decider] = {"host": HostDecider(stream, plans)}
     reasons: dict[str, str] = {}
-    for name, make in _list_decider_factories(device, plans, memory).items():
-        try:
-            decider = _open_tested(make, host)
-        except DeciderUnavailable as error:
-            reasons[name] = str(error)
-            continue
-        try:
-            medians[name] = _time_exits(decider, rounds)
-        finally:
-            decider.close()
+    with ExitStack() as opened:
+        for name, make in _list_decider_factories(stream, plans, memory).items():
+            try:
+                working[name] = _open_tested(make, working["host"])
+            except DeciderUnavailable as error:
+                reasons[name] = str(error)
+                continue
+            opened.callback(working[name].close)
+        medians = time_deciders(working)
     fastest = min(medians, key=lambda name: sum(medians[name]))
     return DeciderChoice(fastest, medians, reasons)
 
 
 def choose_decider(
-    device: CudaDevice,
+    stream: CudaStream,
     plans: Sequence[StagePlan],
     memory: DeviceMemory,
     inputs: Mapping[str, NDArray[np.generic]],
@@ -130,7 +132,7 @@ def choose_decider(
     """The first of the wanted deciders that works here; the host's always does.
 
     Args:
-        device: device that it runs on.
+        stream: stream that it runs on.
         plans: its stages.
         memory: memory that deciders take theirs from.
         inputs: the network's input buffers, which are filled with random values.
@@ -141,9 +143,9 @@ def choose_decider(
     """
     fill_random(inputs)
     reasons: dict[str, str] = {}
-    host = HostDecider(device, plans)
+    host = HostDecider(stream, plans)
     for name in wanted:
-        make = _list_decider_factories(device, plans, memory).get(name)
+        make = _list_decider_factories(stream, plans, memory).get(name)
         if make is None:
             return host, reasons
         try:
@@ -173,27 +175,43 @@ def _open_tested(make: Callable[[], Decider], reference: Decider) -> Decider:
 
 
 def _list_decider_factories(
-    device: CudaDevice, plans: Sequence[StagePlan], memory: DeviceMemory
+    stream: CudaStream, plans: Sequence[StagePlan], memory: DeviceMemory
 ) -> dict[str, Callable[[], Decider]]:
     return {
-        "graph": lambda: GraphDecider(device, plans),
-        "device": lambda: DeviceDecider(device, plans, memory),
+        "graph": lambda: GraphDecider(stream, plans),
+        "device": lambda: DeviceDecider(stream, plans, memory),
     }
 
 
-def _time_exits(decider: Decider, rounds: int) -> tuple[float, ...]:
-    """Median seconds of leaving at each exit."""
-    return tuple(
-        _measure_median(decider, make_forced_thresholds(decider.exits, exit), rounds)
+def time_deciders(deciders: Mapping[str, Decider]) -> dict[str, tuple[float, ...]]:
+    """Median seconds of leaving at each exit, per decider; in turn, on a clock that is warm.
+
+    Every round runs each decider to each exit once and begins with the next one, so that a clock that still moves moves for all.
+    """
+    runs = [
+        (name, partial(decider.run, make_forced_thresholds(decider.exits, exit)))
+        for name, decider in deciders.items()
         for exit in range(1, decider.exits + 1)
-    )
+    ]
+    _warm_up([run for _, run in runs])
+    spent: list[list[float]] = [[] for _ in runs]
+    for turn in range(ROUNDS):
+        first = turn % len(runs)
+        for place in (*range(first, len(runs)), *range(first)):
+            start = perf_counter()
+            runs[place][1]()
+            spent[place].append(perf_counter() - start)
+    return {
+        name: tuple(median(times) for (of, _), times in zip(runs, spent, strict=True) if of == name)
+        for name in deciders
+    }
 
 
-def _measure_median(decider: Decider, thresholds: Sequence[float], rounds: int) -> float:
-    decider.run(thresholds)
-    spent = []
-    for _ in range(rounds):
-        start = perf_counter()
-        decider.run(thresholds)
-        spent.append(perf_counter() - start)
-    return median(spent)
+def _warm_up(runs: Sequence[Callable[[], object]]) -> None:
+    """Run all of them, again and again until the time is over."""
+    end = perf_counter() + WARM_S
+    while True:
+        for run in runs:
+            run()
+        if perf_counter() >= end:
+            return

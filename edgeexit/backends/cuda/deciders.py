@@ -3,9 +3,9 @@
                     per stage taken                                          needs
     HostDecider     enqueue, wait, compare                                   nothing
     GraphDecider    one graph launch, wait, compare                          bodies that can be captured
-    DeviceDecider   nothing; one launch and one wait per sample              CUDA 12.4, NVRTC, bodies that can be captured
+    DeviceDecider   nothing; one launch and one wait per sample              CUDA 12.4, bodies that can be captured
 
-Everything that runs per sample is on one stream of the device, so the order of enqueueing is the order of execution.
+Everything that runs per sample is on one stream, so the order of enqueueing is the order of execution.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeexit.backends.cuda.device import CudaDevice
+from edgeexit.backends.cuda.decide_kernel import DecideKernel
+from edgeexit.backends.cuda.device import CudaStream
 from edgeexit.backends.cuda.errors import DeciderUnavailable
 from edgeexit.backends.cuda.graphs import (
     FIRST_CONDITIONAL,
     ConditionalGraph,
-    DecideKernel,
     Enqueue,
     GraphExec,
     capture_graph,
@@ -49,7 +49,7 @@ class StagePlan:
 
 
 class Decider(ABC):
-    """Runs the stages of one network on one device. The device's context must be current in every call.
+    """Runs the stages of one network on one stream. The device's context must be current in every call.
 
     Attributes:
         name: `host`, `graph` or `device`.
@@ -57,8 +57,8 @@ class Decider(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, device: CudaDevice, plans: Sequence[StagePlan]) -> None:
-        self.device = device
+    def __init__(self, stream: CudaStream, plans: Sequence[StagePlan]) -> None:
+        self.stream = stream
         self.plans = tuple(plans)
         self.exits = len(self.plans)
 
@@ -77,16 +77,16 @@ class HostDecider(Decider):
 
     def launch(self, stage: int) -> None:
         """Put a stage, from 0, onto the stream."""
-        self.plans[stage].enqueue(self.device.stream)
+        self.plans[stage].enqueue(self.stream.handle)
 
     def run(self, thresholds: Sequence[float]) -> int:  # noqa: D102 - see base
         for stage, threshold in enumerate(thresholds):
             self.launch(stage)
-            self.device.synchronize()
+            self.stream.synchronize()
             if self.plans[stage].score[0] >= threshold:
                 return stage + 1
         self.launch(self.exits - 1)
-        self.device.synchronize()
+        self.stream.synchronize()
         return self.exits
 
 
@@ -99,13 +99,13 @@ class GraphDecider(HostDecider):
 
     name = "graph"
 
-    def __init__(self, device: CudaDevice, plans: Sequence[StagePlan]) -> None:
-        super().__init__(device, plans)
+    def __init__(self, stream: CudaStream, plans: Sequence[StagePlan]) -> None:
+        super().__init__(stream, plans)
         self._graphs: list[GraphExec] = []
         try:
             for plan in self.plans:
-                _run_once(device, plan.enqueue)
-                self._graphs.append(capture_graph(device, plan.enqueue))
+                _run_once(stream, plan.enqueue)
+                self._graphs.append(capture_graph(stream, plan.enqueue))
         except BaseException:
             self.close()
             raise
@@ -124,15 +124,15 @@ class DeviceDecider(Decider):
     Thresholds lie in the GPU's memory, so new ones need no new capture.
 
     Raises:
-        Unavailable: the driver is older than CUDA 12.4, a stage cannot be captured, or the kernel cannot be made; with the reason.
+        Unavailable: the driver is older than CUDA 12.4, a stage cannot be captured, or the kernel cannot be loaded; with the reason.
     """
 
     name = "device"
 
-    def __init__(self, device: CudaDevice, plans: Sequence[StagePlan], memory: DeviceMemory) -> None:
-        super().__init__(device, plans)
-        if device.facts.driver_version < FIRST_CONDITIONAL:
-            version = device.facts.driver_version
+    def __init__(self, stream: CudaStream, plans: Sequence[StagePlan], memory: DeviceMemory) -> None:
+        super().__init__(stream, plans)
+        if stream.device.facts.driver_version < FIRST_CONDITIONAL:
+            version = stream.device.facts.driver_version
             msg = f"deciding on the GPU needs CUDA 12.4; this driver speaks {version // 1000}.{version % 1000 // 10}"
             raise DeciderUnavailable(msg)
         self._thresholds = memory.allocate_pinned((max(self.exits - 1, 1),), np.float32)
@@ -141,13 +141,13 @@ class DeviceDecider(Decider):
         self._set: Sequence[float] | None = None
         self._owned = ExitStack()
         try:
-            self._kernel = DecideKernel(device)
+            self._kernel = DecideKernel()
             self._owned.callback(self._kernel.close)
             for plan in self.plans:
-                _run_once(device, plan.enqueue)
+                _run_once(stream, plan.enqueue)
             self._graph = self._capture_nested()
             self._owned.callback(self._graph.close)
-        except list_cuda_exceptions(device) as error:
+        except list_cuda_exceptions(stream) as error:
             self._owned.close()
             raise DeciderUnavailable(f"building the conditional graph failed ({error})") from error
         except BaseException:
@@ -155,7 +155,7 @@ class DeviceDecider(Decider):
             raise
 
     def _capture_nested(self) -> GraphExec:
-        graph = ConditionalGraph(self.device)
+        graph = ConditionalGraph(self.stream)
         try:
             for stage in range(self.exits - 1):
                 graph.add(self._stage_and_decision(stage, graph.handle()))
@@ -187,20 +187,20 @@ class DeviceDecider(Decider):
         if thresholds is not self._set:  # callers pass the same object until they change a threshold
             self._write(thresholds)
         self._graph.launch()
-        self.device.synchronize()
+        self.stream.synchronize()
         return int(self._exit.host[0]) if self.exits > 1 else 1
 
     def _write(self, thresholds: Sequence[float]) -> None:
         self._thresholds.host[: len(thresholds)] = thresholds
-        self.device.copy_in(self._on_device, self._thresholds.host)
-        self.device.synchronize()
+        self.stream.copy_in(self._on_device, self._thresholds.host)
+        self.stream.synchronize()
         self._set = thresholds
 
     def close(self) -> None:  # noqa: D102 - see base
         self._owned.close()
 
 
-def _run_once(device: CudaDevice, enqueue: Enqueue) -> None:
+def _run_once(stream: CudaStream, enqueue: Enqueue) -> None:
     """Run each stage once: lazy allocation and loading on a first run would fail inside a capture."""
-    enqueue(device.stream)
-    device.synchronize()
+    enqueue(stream.handle)
+    stream.synchronize()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,12 +92,18 @@ def translate_cuda_error(error: BaseException, doing: str) -> EdgeExitError:
 @contextmanager
 def translate_cuda_errors(doing: str) -> Iterator[None]:
     """Turn what pycuda and cuda-python raise into one message with the remedy."""
-    import pycuda.driver as cuda
-
     try:
         yield
-    except (cuda.Error, CudaError) as error:
+    except Exception as error:
+        if not isinstance(error, (CudaError, *_find_pycuda_errors())):
+            raise
         raise translate_cuda_error(error, doing) from error
+
+
+def _find_pycuda_errors() -> tuple[type[Exception], ...]:
+    """The base of pycuda's errors where it is in use."""
+    module = sys.modules.get("pycuda.driver")
+    return (module.Error,) if module is not None else ()
 
 
 def check_call(call: str, result: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -123,9 +130,11 @@ def forget_frames(error: BaseException | None) -> None:
 
 
 def explain_missing_package(error: ImportError) -> EdgeExitError:
-    """Translate a failed import of pycuda or cuda-python into an error with a remedy."""
-    name = "cuda-python" if (error.name or "").partition(".")[0] == "cuda" else "pycuda"
+    """Translate a failed import of cuda-python into an error with a remedy."""
     if isinstance(error, ModuleNotFoundError):
-        return MissingExtra(f"{name} 12.8 or newer" if name == "cuda-python" else name, "tensorrt")
-    msg = f"{name} is installed but cannot be loaded ({error}): the NVIDIA driver is missing. Install it, or check that nvidia-smi answers."
+        return MissingExtra("cuda-python 12.8 or newer", "tensorrt")
+    msg = (
+        f"cuda-python is installed but cannot be loaded ({error}): the NVIDIA driver is missing. Install it, or check that nvidia-smi"
+        " answers."
+    )
     return HardwareMissing(msg)

@@ -7,12 +7,10 @@ captured with, so memory outlives its graphs.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeAlias
 
-from edgeexit.backends.cuda.device import CudaDevice
+from edgeexit.backends.cuda.device import CudaStream
 from edgeexit.backends.cuda.errors import CudaError, DeciderUnavailable, check_call
 
 Enqueue: TypeAlias = Callable[[int], None]
@@ -28,10 +26,10 @@ _ASSIGN_DEFAULT = 1  # CU_GRAPH_COND_ASSIGN_DEFAULT: each launch starts with the
 class GraphExec:
     """An instantiated graph. `close` it before the memory that it names is given back."""
 
-    def __init__(self, device: CudaDevice, graph: Any) -> None:
+    def __init__(self, stream: CudaStream, graph: Any) -> None:
         from cuda.bindings import driver
 
-        self._stream = device.stream
+        self._stream = stream.handle
         self._graph = graph
         self._launch = driver.cuGraphLaunch
         try:
@@ -56,7 +54,7 @@ class GraphExec:
             self._exec = None
 
 
-def capture_graph(device: CudaDevice, enqueue: Enqueue) -> GraphExec:
+def capture_graph(stream: CudaStream, enqueue: Enqueue) -> GraphExec:
     """A graph of what `enqueue` puts onto the stream. It must have run once before: what allocates does so on its first run.
 
     Raises:
@@ -66,35 +64,35 @@ def capture_graph(device: CudaDevice, enqueue: Enqueue) -> GraphExec:
 
     mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
     try:
-        check_call("cuStreamBeginCapture", driver.cuStreamBeginCapture(device.stream, mode))
-        graph = _capture_to_end(device, enqueue)
-        return GraphExec(device, graph)
-    except list_cuda_exceptions(device) as error:
+        check_call("cuStreamBeginCapture", driver.cuStreamBeginCapture(stream.handle, mode))
+        graph = _capture_to_end(stream, enqueue)
+        return GraphExec(stream, graph)
+    except list_cuda_exceptions(stream) as error:
         raise DeciderUnavailable(f"capturing a graph failed ({error})") from error
 
 
-def list_cuda_exceptions(device: CudaDevice) -> tuple[type[Exception], ...]:
+def list_cuda_exceptions(stream: CudaStream) -> tuple[type[Exception], ...]:
     """Exceptions of a failed CUDA call: pycuda's errors, cuda-python's, and torch's RuntimeError."""
-    return (CudaError, device.cuda.Error, RuntimeError)
+    return (CudaError, *stream.device.calls.errors, RuntimeError)
 
 
-def _capture_to_end(device: CudaDevice, enqueue: Enqueue) -> Any:
+def _capture_to_end(stream: CudaStream, enqueue: Enqueue) -> Any:
     from cuda.bindings import driver
 
     try:
-        enqueue(device.stream)
+        enqueue(stream.handle)
     except BaseException:
-        _abandon(device)
+        _abandon(stream)
         raise
-    (graph,) = check_call("cuStreamEndCapture", driver.cuStreamEndCapture(device.stream))
+    (graph,) = check_call("cuStreamEndCapture", driver.cuStreamEndCapture(stream.handle))
     return graph
 
 
-def _abandon(device: CudaDevice) -> None:
+def _abandon(stream: CudaStream) -> None:
     """End a capture that failed; an invalidated one gives no graph."""
     from cuda.bindings import driver
 
-    error, graph = driver.cuStreamEndCapture(device.stream)
+    error, graph = driver.cuStreamEndCapture(stream.handle)
     if not int(error):
         driver.cuGraphDestroy(graph)
 
@@ -109,10 +107,10 @@ class ConditionalGraph:
     Only plain IF nodes are used, nested; those with an else branch need CUDA 12.8. Bodies hold kernels, copies and such nodes alone.
     """
 
-    def __init__(self, device: CudaDevice) -> None:
+    def __init__(self, stream: CudaStream) -> None:
         from cuda.bindings import driver
 
-        self._device = device
+        self._stream = stream
         (self._root,) = check_call("cuGraphCreate", driver.cuGraphCreate(0))
         self._open: Any = self._root
 
@@ -131,7 +129,7 @@ class ConditionalGraph:
         """Capture work into the level that is open; called once per level."""
         from cuda.bindings import driver
 
-        stream = self._device.stream
+        stream = self._stream.handle
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         begun = driver.cuStreamBeginCaptureToGraph(stream, self._open, None, None, 0, mode)
         check_call("cuStreamBeginCaptureToGraph", begun)
@@ -160,7 +158,7 @@ class ConditionalGraph:
 
     def finish(self) -> GraphExec:
         """The graph, ready to launch."""
-        return GraphExec(self._device, self._root)
+        return GraphExec(self._stream, self._root)
 
     def abandon(self) -> None:
         """Destroy what was made so far, bodies with it."""
@@ -183,97 +181,3 @@ def get_binding_major() -> int:
     from importlib.metadata import version
 
     return int(version("cuda-bindings").partition(".")[0])
-
-
-_SOURCE = b"""
-typedef unsigned long long cudaGraphConditionalHandle;
-extern "C" __device__ void cudaGraphSetConditional(cudaGraphConditionalHandle handle, unsigned int value);
-
-// One thread. A NaN score never passes the threshold: the comparison is false and the next stage runs.
-extern "C" __global__ void edgeexit_decide(const float *score, const float *threshold, int *exit, int number,
-                                           cudaGraphConditionalHandle goes_on)
-{
-    const unsigned int unsure = !(*score >= *threshold);
-    *exit = number + (int)unsure;
-    cudaGraphSetConditional(goes_on, unsure);
-}
-"""
-
-
-class DecideKernel:
-    """The kernel that compares a score with its threshold on the GPU, compiled for it when it is first needed.
-
-    Raises:
-        Unavailable: no NVRTC, or it cannot compile for this GPU, with its reason.
-    """
-
-    def __init__(self, device: CudaDevice) -> None:
-        from cuda.bindings import driver
-
-        image = compile_kernel(_SOURCE, device.facts.compute_capability)
-        self._module: Any = None
-        try:
-            (self._module,) = check_call("cuModuleLoadData", driver.cuModuleLoadData(image))
-            (self._function,) = check_call(
-                "cuModuleGetFunction", driver.cuModuleGetFunction(self._module, b"edgeexit_decide")
-            )
-        except CudaError as error:
-            self.close()
-            raise DeciderUnavailable(f"the decision kernel cannot be loaded ({error})") from error
-
-    def enqueue(self, stream: int, *, score: int, threshold: int, exit: int, number: int, condition: int) -> None:
-        """Put one decision onto a stream: addresses of score, threshold and the int32 that gets the exit; its number; the condition."""
-        from cuda.bindings import driver
-
-        values = (score, threshold, exit, number, condition)
-        kinds = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64)
-        launched = driver.cuLaunchKernel(self._function, 1, 1, 1, 1, 1, 1, 0, stream, (values, kinds), 0)
-        check_call("cuLaunchKernel", launched)
-
-    def close(self) -> None:
-        """Unload it; may be called twice."""
-        from cuda.bindings import driver
-
-        if self._module is not None:
-            driver.cuModuleUnload(self._module)
-            self._module = None
-
-
-def compile_kernel(source: bytes, compute_capability: str) -> bytes:
-    """PTX of a kernel, for this compute capability (`8.7`) and newer.
-
-    Raises:
-        Unavailable: NVRTC is missing or refuses, with its log.
-    """
-    try:
-        from cuda.bindings import nvrtc
-    except ImportError as error:
-        raise DeciderUnavailable(f"NVRTC is missing ({error}); it comes with: pip install nvidia-cuda-nvrtc") from error
-    option = f"--gpu-architecture=compute_{compute_capability.replace('.', '')}".encode()
-    try:
-        (program,) = check_call("nvrtcCreateProgram", nvrtc.nvrtcCreateProgram(source, b"edgeexit.cu", 0, [], []))
-    except (CudaError, RuntimeError) as error:  # cuda-python raises RuntimeError where the library itself is absent
-        raise DeciderUnavailable(
-            f"NVRTC cannot be used ({error}); it comes with: pip install nvidia-cuda-nvrtc"
-        ) from error
-    try:
-        (result,) = nvrtc.nvrtcCompileProgram(program, 1, [option])
-        if int(result):
-            raise DeciderUnavailable(
-                f"NVRTC cannot compile for compute capability {compute_capability}: {_read_compile_log(nvrtc, program)}"
-            )
-        (size,) = check_call("nvrtcGetPTXSize", nvrtc.nvrtcGetPTXSize(program))
-        image = bytes(size)
-        check_call("nvrtcGetPTX", nvrtc.nvrtcGetPTX(program, image))
-        return image
-    finally:
-        nvrtc.nvrtcDestroyProgram(program)
-
-
-def _read_compile_log(nvrtc: Any, program: Any) -> str:
-    with suppress(CudaError):
-        (size,) = check_call("nvrtcGetProgramLogSize", nvrtc.nvrtcGetProgramLogSize(program))
-        text = bytes(size)
-        check_call("nvrtcGetProgramLog", nvrtc.nvrtcGetProgramLog(program, text))
-        return text.decode(errors="replace").strip(" \0\n")[:300]
-    return "no log"

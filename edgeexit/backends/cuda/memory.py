@@ -51,9 +51,9 @@ class DeviceMemory:
             HardwareMissing: out of memory.
         """
         with translate_cuda_errors(f"allocating {bytes_(size)} on the GPU"):
-            allocation = self._device.cuda.mem_alloc(align_size(max(size, 1)))
+            allocation = self._device.calls.allocate(align_size(max(size, 1)))
         self._owned.callback(allocation.free)
-        return _check_alignment(int(allocation))
+        return _check_alignment(allocation.address)
 
     def allocate_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> PinnedBuffer:
         """Page-locked, mapped host memory, zeroed.
@@ -61,15 +61,12 @@ class DeviceMemory:
         Raises:
             HardwareMissing: out of memory.
         """
-        cuda = self._device.cuda
         with translate_cuda_errors("allocating page-locked memory"):
-            host: Array = cuda.pagelocked_empty(shape, dtype, mem_flags=cuda.host_alloc_flags.DEVICEMAP)
-            allocation = host.base
-            assert allocation is not None
-            self._owned.callback(allocation.free)  # type: ignore[attr-defined, unused-ignore]
-            address = int(allocation.get_device_pointer())  # type: ignore[attr-defined, unused-ignore]
-        host[...] = np.zeros((), host.dtype)
-        return PinnedBuffer(host, _check_alignment(address))
+            allocation = self._device.calls.allocate_pinned(shape, dtype)
+        self._owned.callback(allocation.free)
+        assert allocation.host is not None
+        allocation.host[...] = np.zeros((), allocation.host.dtype)
+        return PinnedBuffer(allocation.host, _check_alignment(allocation.address))
 
     def when_closed(self, give_back: Callable[[], None]) -> None:
         """Have something given back with the rest, before what was allocated earlier."""

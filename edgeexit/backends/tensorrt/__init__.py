@@ -35,6 +35,7 @@ from edgeexit.bundle import Bundle
 from edgeexit.errors import HardwareMissing, InputError, MissingExtra
 from edgeexit.graph.onnx_files import load_binary
 from edgeexit.hardware import find_current_profile
+from edgeexit.hardware.identity import find_package_version
 
 _TEGRA = Path("/etc/nv_tegra_release")
 
@@ -78,9 +79,10 @@ class TensorRtBackend(Backend):
     def versions(self) -> dict[str, str]:  # noqa: D102 - see base
         from importlib.metadata import version
 
+        pycuda = find_package_version("pycuda")
         return {
             "tensorrt": ".".join(map(str, read_installed_version())),
-            "pycuda": version("pycuda"),
+            **({"pycuda": pycuda} if pycuda else {}),  # without it cuda-python makes every call
             "cuda-bindings": version("cuda-bindings"),
         }
 

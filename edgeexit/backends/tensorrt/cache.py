@@ -4,6 +4,7 @@
                                      <key>.json       its SHA-256, and what it was built from
                                      timings.bin      TensorRT's timing cache, shared by all stages
                                      <key>.choice     how decisions are made, as measured
+                                     <key>.inputs     where inputs lie, as measured
 
 The key holds the SHA-256 of the stage and its weights, the options, and every fact of the device and the versions. A file that is not whole
 or not ours is rebuilt. A bundle can hold no engine: nothing here reads bundles but their ONNX files.
@@ -97,7 +98,7 @@ class EngineCache:
 
     def forget(self, key: str) -> None:
         """Remove an engine that TensorRT refused."""
-        for suffix in ("engine", "json", "choice"):
+        for suffix in ("engine", "json", "choice", "inputs"):
             (self.folder / f"{key}.{suffix}").unlink(missing_ok=True)
 
     @property
@@ -112,13 +113,13 @@ class EngineCache:
         """Keep TensorRT's timing cache."""
         self._write("timings.bin", data)
 
-    def choice(self, key: str) -> dict[str, Any]:
-        """The measured times of the deciders; empty if nothing was measured."""
-        return self._json(f"{key}.choice")
+    def choice(self, key: str, kind: str) -> dict[str, Any]:
+        """What was measured, of a kind: `choice` or `inputs`; empty if nothing was."""
+        return self._json(f"{key}.{kind}")
 
-    def keep_choice(self, key: str, document: Mapping[str, Any]) -> None:
-        """Keep how decisions are made."""
-        self._write(f"{key}.choice", json.dumps(dict(document), indent=2).encode())
+    def keep_choice(self, key: str, kind: str, document: Mapping[str, Any]) -> None:
+        """Keep what was measured."""
+        self._write(f"{key}.{kind}", json.dumps(dict(document), indent=2).encode())
 
     @contextmanager
     def building(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from edgeexit.backends.tensorrt.messages import ErrorLog, start_error
 from edgeexit.backends.tensorrt.versions import read_dims, read_installed_version
 from edgeexit.bundle import Bundle
 from edgeexit.errors import HardwareMissing, InternalError
+from edgeexit.hardware.clocks import read_power_mode
+from edgeexit.hardware.identity import ROOT
 
 if TYPE_CHECKING:
     import tensorrt
@@ -72,12 +75,14 @@ class Engines:
         self.messages: ErrorLog = workshop.messages
         self.tensorrt = ".".join(map(str, read_installed_version()))
         self.bundle = bundle
+        self.power_mode = read_power_mode(ROOT)
         self.typings: list[str] = []
         self._workshop = workshop
         facts = select_device_facts(device.facts, self.tensorrt)
         self.cache = EngineCache(facts)
         self.keys = [make_engine_key(bundle, p.file, workshop.options, workshop.precision, facts) for p in parts]
         self._users = 1
+        self._sharing = threading.Lock()
         self._runtime: tensorrt.Runtime | None = None
         self._engines: list[tensorrt.ICudaEngine] = []
         with device.active("opening engines"):
@@ -182,13 +187,16 @@ class Engines:
 
     def share(self) -> Engines:
         """Share the engines with another program."""
-        self._users += 1
+        with self._sharing:
+            self._users += 1
         return self
 
     def release(self) -> None:
         """Release the engines; the last user frees them and the device."""
-        self._users -= 1
-        if self._users == 0:
+        with self._sharing:
+            self._users -= 1
+            last = self._users == 0
+        if last:
             with self.device.active("freeing engines"):
                 self._free()
             self.device.close()

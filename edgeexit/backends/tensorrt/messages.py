@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from types import ModuleType
 from typing import TYPE_CHECKING, SupportsInt
 
 from edgeexit.errors import EdgeExitError, HardwareMissing, InternalError, ModelError
@@ -20,11 +22,16 @@ _NO_IMPLEMENTATION = ("could not find any implementation for node", "no implemen
 
 
 class ErrorLog:
-    """The last errors that TensorRT logged; `logger` is what it logs to."""
+    """The last errors that TensorRT logged; `logger` is what it logs to.
+
+    There is one logger in a process, and it stays: TensorRT keeps the first that it is given, whatever is given later.
+    """
 
     def __init__(self) -> None:
-        self.errors: list[str] = []
-        self.logger = _make_logger(self.errors)
+        import tensorrt as trt
+
+        self.logger, self.errors = _make_logger(trt)
+        self.clear()
 
     def clear(self) -> None:
         """Forget them, before a new attempt."""
@@ -40,8 +47,12 @@ def _get_last_error(errors: Sequence[str]) -> str:
     return " ".join(errors[-1].split())[:400] if errors else "no reason given"
 
 
-def _make_logger(errors: list[str]) -> tensorrt.ILogger:
+@lru_cache(maxsize=1)
+def _make_logger(_module: ModuleType) -> tuple[tensorrt.ILogger, list[str]]:
+    """The logger of this process, and the list that it fills; once per module, of which there is one outside tests."""
     import tensorrt as trt
+
+    errors: list[str] = []
 
     class Logger(trt.ILogger):  # type: ignore[misc, unused-ignore]
         """Keeps errors; TensorRT's chatter goes nowhere."""
@@ -54,7 +65,7 @@ def _make_logger(errors: list[str]) -> tensorrt.ILogger:
                 errors.append(msg)
                 del errors[:-_KEPT]
 
-    return Logger()
+    return Logger(), errors
 
 
 def monitor(what: str, progress: Progress) -> tensorrt.IProgressMonitor:
@@ -91,8 +102,8 @@ def start_error(errors: Sequence[str]) -> HardwareMissing:
     last, text = _get_last_error(errors), " ".join(errors).lower()
     if any(words in text for words in _OLD_DRIVER):
         msg = (
-            f"the NVIDIA driver is too old for this TensorRT ({last}). Update the driver (Jetson: the JetPack), or install a TensorRT for"
-            " the CUDA version that nvidia-smi shows."
+            f"the NVIDIA driver is too old for this TensorRT ({last}). Update the driver (Jetson: the JetPack), or install the TensorRT"
+            " of the CUDA version that nvidia-smi shows, such as: pip install tensorrt-cu12."
         )
         return HardwareMissing(msg)
     return HardwareMissing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 from time import perf_counter
 
@@ -10,8 +11,15 @@ from numpy.typing import NDArray
 
 from edgeexit.backends.cuda import DeciderChoice
 from edgeexit.backends.self_check import SelfCheck
+from edgeexit.backends.tensorrt.device_program import DeviceProgram
 from edgeexit.backends.tensorrt.engines import Engines
-from edgeexit.backends.tensorrt.programs import DeviceProgram, measure_deciders
+from edgeexit.backends.tensorrt.measured_choices import (
+    COPIED,
+    choose_input_memory,
+    find_faster_memory,
+    measure_deciders,
+    time_input_memories,
+)
 from edgeexit.bundle import Manifest
 from edgeexit.util.units import bytes_
 from edgeexit.util.units import seconds as as_time
@@ -24,9 +32,11 @@ def run_self_checks(engines: Engines, manifest: Manifest) -> tuple[SelfCheck, ..
     """Run them on these engines, which are released at the end."""
     try:
         with engines.device.active("checking the engines"):
-            bound = DeviceProgram(engines, [(s.logits, s.score) for s in manifest.stages])
+            exits = [(s.logits, s.score) for s in manifest.stages]
+            memory = choose_input_memory(engines, exits)
+            bound = DeviceProgram(engines, exits, copy_inputs=memory == COPIED)
             try:
-                return (_check_memory(bound), *_check_deciders(bound))
+                return (_check_memory(bound), *_check_inputs(engines, exits), *_check_deciders(bound))
             finally:
                 bound.close()
     finally:
@@ -55,8 +65,8 @@ def _check_memory(bound: DeviceProgram) -> SelfCheck:
 
 
 def _run(bound: DeviceProgram, index: int) -> NDArray[np.float64]:
-    bound.plans[index].enqueue(bound.engines.device.stream)
-    bound.engines.device.synchronize()
+    bound.plans[index].enqueue(bound.stream.handle)
+    bound.stream.synchronize()
     return _copy_results(bound, index)
 
 
@@ -64,6 +74,16 @@ def _copy_results(bound: DeviceProgram, index: int) -> NDArray[np.float64]:
     """A copy of a stage's score and logits."""
     made = bound.results[index]
     return np.concatenate([made.score.astype(np.float64), made.logits.astype(np.float64).ravel()])
+
+
+def _check_inputs(engines: Engines, exits: Sequence[tuple[str, str | None]]) -> list[SelfCheck]:
+    """Where inputs are read faster, on a GPU that shares the CPU's memory; figures only."""
+    if not engines.device.facts.integrated:
+        return []
+    times = time_input_memories(engines, exits)
+    shown = "; ".join(f"{name} {' / '.join(map(as_time, median_s))}" for name, median_s in times.items())
+    values = {f"{name}_{k}_s": t for name, median_s in times.items() for k, t in enumerate(median_s, 1)}
+    return [SelfCheck("inputs lie in", None, f"{shown}; {find_faster_memory(times)} is faster", values)]
 
 
 def _check_deciders(bound: DeviceProgram) -> list[SelfCheck]:
@@ -94,13 +114,13 @@ def _time_stages_alone(bound: DeviceProgram) -> tuple[float, ...]:
 
 
 def _time_back_to_back(bound: DeviceProgram, index: int) -> float:
-    device, enqueue = bound.engines.device, bound.plans[index].enqueue
+    stream, enqueue = bound.stream, bound.plans[index].enqueue
     runs = []
     for _ in range(5):
-        device.synchronize()
+        stream.synchronize()
         start = perf_counter()
         for _ in range(_ROUNDS):
-            enqueue(device.stream)
-        device.synchronize()
+            enqueue(stream.handle)
+        stream.synchronize()
         runs.append((perf_counter() - start) / _ROUNDS)
     return median(runs)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.simulated.gpu import Exec, Gpu, Graph, Op
+from tests.support.simulated.gpu import Block, Exec, Gpu, Graph, Op
+from tests.support.simulated.ptx import Kernel
 
 _BODY_KINDS = {"kernel", "memcpy", "memset", "conditional"}  # cudaConditionalNodeParams: what a body may hold
 
@@ -21,6 +22,8 @@ class CUresult(enum.IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_INVALID_VALUE = 1
     CUDA_ERROR_OUT_OF_MEMORY = 2
+    CUDA_ERROR_NO_DEVICE = 100
+    CUDA_ERROR_LAUNCH_FAILED = 719
     CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 900
 
 
@@ -44,6 +47,19 @@ class CUgraphConditionalNodeType(enum.IntEnum):
     CU_GRAPH_COND_TYPE_IF = 0
 
 
+class CUdevice_attribute(enum.IntEnum):
+    """Facts of a device, numbered as in cuda.h."""
+
+    CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16
+    CU_DEVICE_ATTRIBUTE_INTEGRATED = 18
+    CU_DEVICE_ATTRIBUTE_ECC_ENABLED = 32
+    CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH = 37
+    CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE = 38
+    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
+    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
+    CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR = 81
+
+
 _OK = CUresult.CUDA_SUCCESS
 _BAD = CUresult.CUDA_ERROR_INVALID_VALUE
 
@@ -56,12 +72,129 @@ class CUgraphNodeParams:
         self.conditional = SimpleNamespace(handle=None, type=None, size=0, phGraph_out=None, ctx=None)
 
 
-class _Driver:
-    """The functions of the driver bindings, on a GPU."""
+class _Memory:
+    """Functions for devices, the primary context, memory and streams, which pycuda has too."""
 
-    def __init__(self, gpu: Gpu, major: int) -> None:
+    gpu: Gpu
+
+    def cuInit(self, Flags: int) -> tuple[Any, ...]:
+        return (CUresult.CUDA_ERROR_NO_DEVICE if self.gpu.fails("cuInit") else _OK,)
+
+    def cuDriverGetVersion(self) -> tuple[Any, ...]:
+        return (_OK, self.gpu.driver)
+
+    def cuDeviceGetCount(self) -> tuple[Any, ...]:
+        return (_BAD, 0) if self.gpu.fails("cuDeviceGetCount") else (_OK, 1)
+
+    def cuDeviceGetName(self, length: int, dev: Any) -> tuple[Any, ...]:
+        return (_OK, b"Simulated GPU".ljust(length, b"\0"))
+
+    def cuDeviceTotalMem(self, dev: Any) -> tuple[Any, ...]:
+        return (_OK, self.gpu.memory_bytes)
+
+    def cuDeviceGetAttribute(self, attrib: CUdevice_attribute, dev: Any) -> tuple[Any, ...]:
+        kinds = CUdevice_attribute
+        known = {
+            kinds.CU_DEVICE_ATTRIBUTE_INTEGRATED: int(self.gpu.integrated),
+            kinds.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: 8,
+            kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: 8,
+            kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: 7,
+        }
+        return (_OK, known.get(attrib, 128))
+
+    def cuCtxPushCurrent(self, ctx: Any) -> tuple[Any, ...]:
+        self.gpu.need(self.gpu.primary_users > 0, "a released context is made current")
+        self.gpu.context_stack += 1
+        return (_OK,)
+
+    def cuMemAlloc(self, bytesize: int) -> tuple[Any, ...]:
+        self.gpu.need_context("cuMemAlloc")
+        self.gpu.need(bytesize > 0, "an allocation of no bytes")
+        if self.gpu.fails("cuMemAlloc"):
+            return (CUresult.CUDA_ERROR_OUT_OF_MEMORY, None)
+        return (_OK, self.gpu.allocate(bytesize, pinned=False).address)
+
+    def cuMemFree(self, dptr: int) -> tuple[Any, ...]:
+        self.gpu.free(next(b for b in self.gpu.blocks if b.address == dptr))
+        return (_OK,)
+
+    def cuMemHostAlloc(self, bytesize: int, Flags: int) -> tuple[Any, ...]:
+        self.gpu.need_context("cuMemHostAlloc")
+        self.gpu.need(Flags & 2 == 2, "page-locked memory that the GPU is to see is not mapped")
+        if self.gpu.fails("cuMemHostAlloc"):
+            return (CUresult.CUDA_ERROR_OUT_OF_MEMORY, 0)
+        return (_OK, self._where(self.gpu.allocate(bytesize, pinned=True)))
+
+    @staticmethod
+    def _where(block: Block) -> int:
+        return int(block.data.__array_interface__["data"][0])
+
+    def _pinned(self, p: int) -> Block:
+        return next(b for b in self.gpu.blocks if b.pinned and not b.freed and self._where(b) == p)
+
+    def cuMemHostGetDevicePointer(self, p: int, Flags: int) -> tuple[Any, ...]:
+        failed = self.gpu.fails("cuMemHostGetDevicePointer")
+        return (_BAD, None) if failed else (_OK, self._pinned(p).alias)
+
+    def cuMemFreeHost(self, p: int) -> tuple[Any, ...]:
+        self.gpu.free(self._pinned(p))
+        return (_OK,)
+
+    def _copy(self, where: int, address: int, size: int, stream: int, *, into_gpu: bool) -> None:
+        host = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(where))
+        block = self.gpu.pinned_block(host)
+
+        def run() -> None:
+            self.gpu.need(not block.freed, "a copy from page-locked memory that was freed")
+            there = self.gpu.at(address, size)
+            (there if into_gpu else host)[...] = host if into_gpu else there
+
+        self.gpu.at(address, size)
+        self.gpu.enqueue(stream, Op("memcpy", run, ((address, size), (block.alias, size))))
+
+    def cuMemcpyHtoDAsync(self, dstDevice: int, srcHost: int, ByteCount: int, hStream: int) -> tuple[Any, ...]:
+        if self.gpu.fails("cuMemcpyHtoDAsync"):
+            return (_BAD,)
+        self._copy(srcHost, dstDevice, ByteCount, hStream, into_gpu=True)
+        return (_OK,)
+
+    def cuMemcpyDtoHAsync(self, dstHost: int, srcDevice: int, ByteCount: int, hStream: int) -> tuple[Any, ...]:
+        if self.gpu.fails("cuMemcpyDtoHAsync"):
+            return (_BAD,)
+        self._copy(dstHost, srcDevice, ByteCount, hStream, into_gpu=False)
+        return (_OK,)
+
+    def cuStreamCreate(self, Flags: int) -> tuple[Any, ...]:
+        self.gpu.need_context("making a stream")
+        self.gpu.need(Flags == 1, "a stream that synchronises with the legacy default stream")
+        return (_BAD, None) if self.gpu.fails("cuStreamCreate") else (_OK, self.gpu.new_stream().handle)
+
+    def cuStreamSynchronize(self, hStream: int) -> tuple[Any, ...]:
+        if self.gpu.fails("cuStreamSynchronize"):
+            return (CUresult.CUDA_ERROR_LAUNCH_FAILED,)
+        self.gpu.synchronize(hStream)
+        return (_OK,)
+
+    def cuStreamDestroy(self, hStream: int) -> tuple[Any, ...]:
+        stream = self.gpu.stream(hStream)
+        self.gpu.need(not stream.pending, "a stream is destroyed with work in flight")
+        stream.destroyed = True
+        return (_OK,)
+
+
+class _Driver(_Memory):
+    """The functions of the driver bindings, on a GPU.
+
+    Args:
+        gpu: the machine.
+        major: CUDA's major version.
+        with_pycuda: whether pycuda keeps contexts beside these calls.
+    """
+
+    def __init__(self, gpu: Gpu, major: int, *, with_pycuda: bool) -> None:
         self.gpu = gpu
         self.major = major
+        self._with_pycuda = with_pycuda
         self._context_flags = 0
         self._last_handle = 100
 
@@ -90,6 +223,8 @@ class _Driver:
         return (_BAD, 0, 0) if failed else (_OK, self._context_flags, int(self.gpu.primary_users > 0))
 
     def cuDevicePrimaryCtxRetain(self, dev: Any) -> tuple[Any, ...]:
+        if not self._with_pycuda and self.gpu.fails("cuDevicePrimaryCtxRetain"):
+            return (CUresult.CUDA_ERROR_OUT_OF_MEMORY, None)
         self.gpu.primary_users += 1
         return (_OK, "primary")
 
@@ -100,8 +235,12 @@ class _Driver:
 
     def cuCtxPopCurrent(self) -> tuple[Any, ...]:
         self.gpu.need(self.gpu.primary_users > 0, "a context that no longer exists is popped")
-        self.gpu.need(self.gpu.left_current > 0, "another library's context is popped")
-        self.gpu.left_current -= 1
+        if self._with_pycuda:  # which pops its own; only what its `detach` leaves current is popped here
+            self.gpu.need(self.gpu.left_current > 0, "another library's context is popped")
+            self.gpu.left_current -= 1
+        else:
+            self.gpu.need(self.gpu.context_stack > 0, "a context is popped that was not pushed")
+            self.gpu.context_stack -= 1
         return (_OK, "primary")
 
     def cuCtxGetCurrent(self) -> tuple[Any, ...]:
@@ -220,10 +359,12 @@ class _Driver:
         if self.gpu.fails("cuModuleLoadData"):
             return (_BAD, None)
         self.gpu.modules += 1
-        return (_OK, "module")
+        return (_OK, image)
 
-    def cuModuleGetFunction(self, hmod: Any, name: bytes) -> tuple[Any, ...]:
-        return (_BAD, None) if self.gpu.fails("cuModuleGetFunction") else (_OK, name)
+    def cuModuleGetFunction(self, hmod: bytes, name: bytes) -> tuple[Any, ...]:
+        if self.gpu.fails("cuModuleGetFunction"):
+            return (_BAD, None)
+        return (_OK, name if name in self.gpu.kernels else Kernel(hmod, name))
 
     def cuModuleUnload(self, hmod: Any) -> tuple[Any, ...]:
         self.gpu.need_context("cuModuleUnload")
@@ -232,7 +373,7 @@ class _Driver:
 
     def cuLaunchKernel(
         self,
-        f: bytes,
+        f: Any,
         gridDimX: int,
         gridDimY: int,
         gridDimZ: int,
@@ -251,31 +392,25 @@ class _Driver:
         if f in self.gpu.kernels:
             self.gpu.enqueue(hStream, Op("kernel", *self.gpu.kernels[f](self.gpu, values)))
             return (_OK,)
-        self.gpu.need(
-            f == b"edgeexit_decide" and len(values) == 5, f"there is no kernel {f!r} of {len(values)} arguments"
-        )
-        score, threshold, exit_, number, condition = values
+        assert isinstance(f, Kernel)
+        self.gpu.need(len(values) == len(f.parameters), "a kernel is launched with another number of arguments")
+        given = dict(zip(f.parameters, values, strict=True))
         graph = self.gpu.stream(hStream).capture
         self.gpu.need(
-            graph is not None and condition in graph.handles, "a kernel that sets a condition of another graph"
+            graph is not None and given["condition"] in graph.handles, "a kernel that sets a condition of another graph"
         )
-
-        def run() -> None:
-            at = [self.gpu.at(a, 4).view(np.float32)[0] for a in (score, threshold)]
-            unsure = not at[0] >= at[1]
-            self.gpu.at(exit_, 4).view(np.int32)[0] = number + unsure
-            self.gpu.conditions[condition] = int(unsure)
-
-        self.gpu.enqueue(hStream, Op("kernel", run, ((score, 4), (threshold, 4), (exit_, 4))))
+        touches = tuple((given[name], 4) for name in ("score", "threshold", "exit"))
+        self.gpu.enqueue(hStream, Op("kernel", lambda: f.run(given, self.gpu.at, self.gpu.conditions), touches))
         return (_OK,)
 
 
-def driver_module(gpu: Gpu, major: int) -> ModuleType:
+def driver_module(gpu: Gpu, major: int, *, with_pycuda: bool = True) -> ModuleType:
     """The driver bindings, on a GPU."""
     module = ModuleType("cuda.bindings.driver")
-    module.__dict__.update(_Driver(gpu, major).functions())
+    module.__dict__.update(_Driver(gpu, major, with_pycuda=with_pycuda).functions())
     module.__dict__.update(
         CUresult=CUresult,
+        CUdevice_attribute=CUdevice_attribute,
         CUstreamCaptureMode=CUstreamCaptureMode,
         CUgraphNodeType=CUgraphNodeType,
         CUgraphConditionalNodeType=CUgraphConditionalNodeType,

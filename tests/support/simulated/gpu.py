@@ -237,8 +237,8 @@ class Gpu:
         """Put work onto a stream, or into the graph that it captures."""
         self.need_context(f"enqueueing a {op.kind}")
         stream = self.stream(handle)
-        others = [s for s in self.streams.values() if s is not stream and s.pending]
-        self.need(not others, "work on two streams without an event between them")
+        others = [o for s in self.streams.values() if s is not stream for o in s.pending]
+        self.need(not any(_overlap(op, o) for o in others), "work on two streams without an event between them")
         if stream.capture is not None:
             stream.capture.nodes.append(op)
             stream.captured.append(op)
@@ -300,6 +300,11 @@ class Gpu:
         self.conditions.clear()  # every condition here was made with its default assigned at launch
         for op in made.nodes:
             self.enqueue(handle, op)
+
+
+def _overlap(first: Op, second: Op) -> bool:
+    """Whether they touch the same memory."""
+    return any(a < d + m and d < a + n for a, n in first.touches for d, m in second.touches)
 
 
 class _BodyTouches(tuple):  # type: ignore[type-arg]
