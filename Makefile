@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # Tests and commands start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast examples test-examples check docs format clean
+.PHONY: demo test test-fast examples test-examples test-serving check docs format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.base              ## the main job on the shipped network: no torch, no download
@@ -32,6 +32,19 @@ $(VENV)/.examples: examples/javascript/package-lock.json examples/service/requir
 	if command -v npm; then $(NPM); else echo "no npm: Node.js and the page are not tested"; fi
 	touch $@
 
+# A Triton server from a wheel. It loads the shared library of a Python: that of the system, not one that was built without it.
+SERVING := .venv-serving
+SERVING_PYTHON ?= /usr/bin/python3
+
+test-serving: $(SERVING)/.made   ## exported models in a real server: an environment of 500 MB, then a minute
+	timeout 900 $(SERVING)/bin/python -m pytest tests/serving
+
+$(SERVING)/.made: pyproject.toml
+	$(SERVING_PYTHON) -m venv $(SERVING)
+	$(SERVING)/bin/pip install --quiet --disable-pip-version-check --editable . \
+	  nvidia-pytriton==0.7.0 "tritonclient[grpc]==2.73.0" pytest hypothesis jsonschema pyyaml
+	touch $@
+
 # The GPU backends once more, against the signatures of NVIDIA's own bindings (scripts/make_typings.py).
 GPU := --config-file typings/mypy.ini edgeexit/backends/tensorrt edgeexit/backends/cuda
 
@@ -51,7 +64,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(SERVING) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -128,6 +128,15 @@ class Export:
 
 
 @dataclass(frozen=True)
+class ServeExport:
+    """What `edgeexit serve-export --json` prints: names of the models, or of the services and the graph, and their thresholds."""
+
+    output: str
+    names: tuple[str, ...]
+    inner_thresholds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class TargetNotMet:
     """What `edgeexit calibrate --json` prints when no thresholds meet the target."""
 
@@ -186,6 +195,7 @@ DOCUMENTS: Mapping[str, type] = {
     "inspect-page/1": InspectPage,
     "report/1": Report,
     "run/1": Run,
+    "serve-export/1": ServeExport,
     "target-not-met/1": TargetNotMet,
     "training/1": Training,
     "tuning/1": TuningResult,

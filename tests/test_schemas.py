@@ -67,6 +67,8 @@ def test_what_commands_print_is_valid(compiled: Path, full: BenchResult, tmp_pat
     assert "inspect/1" == _check(_printed("inspect", str(compiled)))
     assert "inspect-page/1" == _check(_printed("inspect", str(compiled), "--html", str(tmp_path / "p.html")))
     assert "compare/1" == _check(_printed("compare", saved, saved))
+    served = ("serve-export", str(compiled), "-o", str(tmp_path / "served"), "--thresholds", "1,1")
+    assert "serve-export/1" == _check(_printed(*served))
     assert "report/1" == _check(_printed("report", saved, "-o", str(tmp_path / "r.html")))
     assert "devices/1" == _check(_printed("devices"))
     assert "version/1" == _check(_printed("version"))

@@ -63,7 +63,8 @@ def _set_common_options(
 
 
 for _name in (*COMMANDS, *ABOUT):
-    _command = getattr(import_module(f"edgeexit.cli.cmd_{_name}"), f"{_name}_command")
+    _module = _name.replace("-", "_")
+    _command = getattr(import_module(f"edgeexit.cli.cmd_{_module}"), f"{_module}_command")
     if isinstance(_command, typer.Typer):
         app.add_typer(_command, name=_name, rich_help_panel="Commands")
     else:

@@ -18,10 +18,12 @@ COMMANDS: tuple[str, ...] = (
     "compare",
     "analyse",
     "report",
+    "serve-export",
     "sign",
     "devices",
     "doctor",
 )
-"""In the order in which `edgeexit --help` lists them. Command `x` is `x_command` of `edgeexit/cli/cmd_x.py`: a function, or a group."""
+"""In the order in which `edgeexit --help` lists them. Command `x-y` is `x_y_command` of `edgeexit/cli/cmd_x_y.py`: a function, or a
+group."""
 ABOUT = ("help", "version")
 """Commands about edgeexit itself."""

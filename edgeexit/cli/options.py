@@ -32,7 +32,7 @@ LOAD, AGAINST, COSTS, RUNTIME, OUTPUT = (
     "Runtime",
     "Output",
 )
-NETWORK, TRAINING = "Network", "Training"
+NETWORK, TRAINING, SERVER = "Network", "Training", "Server"
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,15 @@ OPTIONS: dict[str, SharedOption] = {
     "export --thresholds": SharedOption(NETWORK, "T1,T2,..."),
     "export --batch-1": SharedOption(NETWORK),
     "export --opset": SharedOption(NETWORK, "N"),
+    "serve-export --for": SharedOption(SERVER, "NAME", choices.SERVERS),
+    "serve-export --storage-uri": SharedOption(SERVER, "URI"),
+    "serve-export --stage-backend": SharedOption(SERVER, "NAME", choices.STAGE_RUNTIMES),
+    "serve-export --name": SharedOption(SERVER, "NAME"),
+    "serve-export --calibration": SharedOption(POLICY),
+    "serve-export --max-batch": SharedOption(SERVER, "N"),
+    "serve-export --max-delay-us": SharedOption(SERVER, "US"),
+    "serve-export --instances": SharedOption(SERVER, "N"),
+    "serve-export --device": SharedOption(SERVER, "NAME", choices.SERVER_DEVICES),
     "sign --key": SharedOption("Signing"),
     "sign --new-key": SharedOption("Signing"),
     "sign --network-only": SharedOption("Signing"),

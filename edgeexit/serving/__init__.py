@@ -1,0 +1,16 @@
+"""A bundle for model servers: `edgeexit serve-export`.
+
+    export_triton(runner, "repository")                        a model repository of NVIDIA Triton
+    export_kserve(runner, "kserve", storage_uri="s3://models") models and resources for KServe, cascades as an InferenceGraph
+
+What runs in the server lies in `models/`, is copied as it is and needs no edgeexit there.
+"""
+
+from edgeexit.serving.kserve import export_kserve as export_kserve
+from edgeexit.serving.model_config import DEVICES as DEVICES
+from edgeexit.serving.model_config import Scheduling as Scheduling
+from edgeexit.serving.triton import STAGE_RUNTIMES as STAGE_RUNTIMES
+from edgeexit.serving.triton import export_triton as export_triton
+
+SERVERS = ("triton", "kserve")
+"""The servers that a bundle can be exported for."""
