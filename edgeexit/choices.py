@@ -31,6 +31,7 @@ BACKENDS: dict[str, BackendEntry] = {
     "onnxruntime": BackendEntry(("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")),
     "tensorrt": BackendEntry(("tensorrt",)),
     "openvino": BackendEntry(("openvino",)),
+    "mnn": BackendEntry(("MNN",)),
     "fake": BackendEntry(on_boards=False),
 }
 """Every backend by name, installed or not. A new one is a module in `edgeexit/backends/` and a row here."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edgeexit.backends.self_check import SelfCheck
 from edgeexit.bundle import Bundle
-from edgeexit.choices import MODES, check_choice
+from edgeexit.choices import MODES, PRECISIONS, check_choice
 from edgeexit.errors import InputError
 from edgeexit.util.arguments import as_whole
 
@@ -199,10 +199,12 @@ class Backend(ABC):
         name: the name used on the command line and in the manifest.
         quantized_outputs: whether its integer kernels read and write integers, so that int8 rounds what every layer makes; False where a
             layer fuses with a float addition and activation behind it, as in TensorRT.
+        precisions: precisions that it runs.
     """
 
     name: ClassVar[str]
     quantized_outputs: ClassVar[bool] = True
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 
     @abstractmethod
     def check(self) -> None:
@@ -212,6 +214,15 @@ class Backend(ABC):
         """Raise InputError where `Settings.options` names an option that this backend does not have."""
         if options:
             msg = f"backend {self.name} has no options, and {options!r} was given: leave it out."
+            raise InputError(msg)
+
+    def check_precision(self, precision: str) -> None:
+        """Raise InputError where it does not run bundles of a precision."""
+        if precision not in self.precisions:
+            msg = (
+                f"backend {self.name} runs {', '.join(self.precisions)} and not {precision}: take --precision {self.precisions[0]}, or"
+                " another backend."
+            )
             raise InputError(msg)
 
     @abstractmethod

@@ -16,7 +16,7 @@ from edgeexit.backends.example_inputs import is_steady
 from edgeexit.backends.stopping import enforce_run_limit, may_run_forever
 from edgeexit.bundle import Bundle, VerificationSummary
 from edgeexit.compiler.probe import explain_missing_examples, open_model
-from edgeexit.compiler.tolerances import EXTREME, get_rounding_tolerance
+from edgeexit.compiler.tolerances import EXTREME, get_rounding_tolerance, name_arithmetic
 from edgeexit.compiler.verification_inputs import VerificationInput, make_verification_inputs
 from edgeexit.compiler.verification_references import (
     Original,
@@ -67,6 +67,7 @@ def _verify(
 ) -> VerificationSummary:
     numbers = find_coarsest_precision(original.net)
     wide = not original.converted and numbers == "float32"
+    numbers = name_arithmetic(numbers, settings.backend)
     # A loop that waits for a value to grow would never leave zeros.
     extreme = not may_run_forever(original.net.proto.graph)
     samples = make_verification_inputs(original.net.inputs, given, wide=wide, extreme=extreme)

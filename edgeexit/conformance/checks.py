@@ -22,7 +22,7 @@ from edgeexit.backends.self_check import SelfCheck
 from edgeexit.bundle import Bundle
 from edgeexit.choices import MODES
 from edgeexit.compiler.probe import open_model
-from edgeexit.compiler.tolerances import TOLERANCES
+from edgeexit.compiler.tolerances import TOLERANCES, Tolerance, name_arithmetic
 from edgeexit.criteria import criterion
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.graph import find_exits, read_model
@@ -35,8 +35,8 @@ from edgeexit.util.samples import split_samples
 from edgeexit.util.units import percent
 from edgeexit.util.units import seconds as as_time
 
-SAME = TOLERANCES["float32"].rounding
-"""Largest logit error over the largest logit of the sample, and distance of a score from its threshold, that count as equal in float32."""
+_SAME = TOLERANCES["float32"].rounding
+"""Distance of a score from its threshold that counts as equal in lower precisions, where not all decisions need to agree."""
 
 _FORCED_SAMPLES = 16
 _SHARES = (0.1, 0.5, 0.9)
@@ -72,6 +72,16 @@ class ConformanceCase:
     def exits(self) -> int:
         """Number of exits."""
         return self.bundle.manifest.exits
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """What answers may differ by."""
+        return TOLERANCES[name_arithmetic(self.settings.precision, self.settings.backend)]
+
+    @property
+    def edge(self) -> float:
+        """Distance of a score from its threshold at which either exit is right."""
+        return self.tolerance.rounding if self.tolerance.agreement == 1 else _SAME
 
     def sample(self, index: int) -> dict[str, Array]:
         """One input."""
@@ -109,7 +119,7 @@ def check_logits(case: ConformanceCase, runner: Runner) -> SelfCheck:
             answer = runner.forced(case.sample(i), exit=exit)
             worst = _find_larger_error(worst, _compute_distance(answer.logits, case.reference.logits[i, exit - 1]))
             strays += answer.exit != exit
-    limit = TOLERANCES[case.settings.precision].conversion
+    limit = case.tolerance.conversion
     detail = f"largest error {worst:.1e} of the largest logit, allowed {limit:.0e}; {strays} left at another exit"
     return SelfCheck("logits are the model's", worst <= limit and not strays, detail, {"logit_error": worst})
 
@@ -121,7 +131,7 @@ def check_scores(case: ConformanceCase, runner: Runner) -> SelfCheck:
         for exit in range(1, case.exits + 1):
             inner = runner.criterion.inner(runner.forced(case.sample(i), exit=exit).score)
             worst = _find_larger_error(worst, abs(inner - float(case.reference.scores[i, exit - 1])))
-    limit = TOLERANCES[case.settings.precision].conversion * 10  # a score moves with differences of logits
+    limit = case.tolerance.conversion * 10  # a score moves with differences of logits
     return SelfCheck("scores are the criterion's", worst <= limit, f"largest error {worst:.1e}", {"score_error": worst})
 
 
@@ -139,7 +149,7 @@ def check_decisions(case: ConformanceCase, runner: Runner) -> SelfCheck:
             wrong += not (same or at_edge)
     total = case.count * len(_SHARES)
     agreement = 1 - wrong / total
-    needed = TOLERANCES[case.settings.precision].agreement
+    needed = case.tolerance.agreement
     detail = f"{total - wrong} of {total}; {close} with a score at a threshold; left at exits {taken.tolist()}"
     return SelfCheck("decisions are the reference's", agreement >= needed, detail, {"agreement": agreement})
 
@@ -149,7 +159,7 @@ def _is_same_decision(
 ) -> tuple[bool, bool]:
     """Whether exit and label are the reference's, and whether a score lies so near its threshold that either exit is right."""
     expected, label = _compute_expected(case, i, thresholds)
-    at_edge = bool((np.abs(case.reference.scores[i, :-1] - np.asarray(thresholds)) <= SAME).any())
+    at_edge = bool((np.abs(case.reference.scores[i, :-1] - np.asarray(thresholds)) <= case.edge).any())
     return answer.exit == expected and answer.label == label, at_edge
 
 
@@ -167,7 +177,7 @@ def check_accuracy(case: ConformanceCase, runner: Runner) -> SelfCheck:
     mine = [runner(case.sample(i)).label for i in range(case.count)]
     reference = [_compute_expected(case, i, thresholds)[1] for i in range(case.count)]
     hits, expected = (int((np.asarray(labels) == case.labels).sum()) for labels in (mine, reference))
-    allowed = round(TOLERANCES[case.settings.precision].accuracy * case.count)
+    allowed = round(case.tolerance.accuracy * case.count)
     accuracy = hits / case.count
     detail = f"{percent(accuracy)}, the model's {percent(expected / case.count)}, allowed difference {allowed} of {case.count}"
     return SelfCheck("accuracy is the model's", abs(hits - expected) <= allowed, detail, {"accuracy": accuracy})
@@ -223,9 +233,11 @@ def check_batches(case: ConformanceCase, runner: Runner) -> SelfCheck:
     count = min(case.count, 32)
     many = runner.batch({name: a[:count] for name, a in case.inputs.items()})
     alone = [runner(case.sample(i)) for i in range(count)]
-    edge = [bool((np.abs(case.reference.scores[i, :-1] - runner.inner_thresholds) <= SAME).any()) for i in range(count)]
+    edge = [
+        bool((np.abs(case.reference.scores[i, :-1] - runner.inner_thresholds) <= case.edge).any()) for i in range(count)
+    ]
     wrong = sum(not e and (a.exit, a.label) != (b.exit, b.label) for a, b, e in zip(many, alone, edge, strict=True))
-    allowed = int((1 - TOLERANCES[case.settings.precision].agreement) * count)
+    allowed = int((1 - case.tolerance.agreement) * count)
     return SelfCheck("batches give the same answers", wrong <= allowed, f"{count - wrong} of {count}")
 
 
@@ -237,7 +249,7 @@ def check_backbone(case: ConformanceCase, runner: Runner) -> SelfCheck:
             worst = _find_larger_error(
                 worst, _compute_distance(backbone(case.sample(i)).logits, case.reference.last[i])
             )
-    limit = TOLERANCES[case.settings.precision].conversion
+    limit = case.tolerance.conversion
     return SelfCheck(
         "the backbone is the last exit", worst <= limit, f"largest error {worst:.1e}", {"logit_error": worst}
     )

@@ -19,6 +19,7 @@ _RUNTIMES = {
     "onnxruntime": ("onnxruntime", "ONNX Runtime"),
     "openvino": ("openvino", "OpenVINO"),
     "tensorrt": ("tensorrt", "TensorRT"),
+    "mnn": ("mnn", "MNN"),
 }
 """Of each backend: the fact that holds the version of what runs it, and its usual name."""
 _ON_GPU = frozenset({"tensorrt"})

@@ -148,13 +148,20 @@ def list_setups(
 ) -> tuple[tuple[EngineSetup, ...], tuple[LeftOut, ...]]:
     """Every way to run the stages of a network with this number of exits, and what cannot be run."""
     found, left_out = [], []
+    precisions = tuple(precisions)
     for backend in backends:
+        runs = find_backend(backend).precisions
+        left_out += [
+            LeftOut(f"{backend} in {p}", f"it runs {', '.join(runs)} only") for p in precisions if p not in runs
+        ]
         for mode in space.modes or MODES:
             reason = find_backend(backend).explain_unsupported(mode, exits)
             if reason:
                 left_out.append(LeftOut(f"{backend} in mode {mode}", reason))
                 continue
-            found += [EngineSetup(p, backend, mode, t) for p in precisions for t in list_thread_counts(space)]
+            found += [
+                EngineSetup(p, backend, mode, t) for p in precisions if p in runs for t in list_thread_counts(space)
+            ]
     return tuple(found), tuple(left_out)
 
 

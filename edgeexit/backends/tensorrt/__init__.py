@@ -18,7 +18,6 @@ from edgeexit.backends.base import Backend, Batch, Program, Settings, StagedProg
 from edgeexit.backends.build_progress import get_build_progress
 from edgeexit.backends.self_check import SelfCheck
 from edgeexit.backends.tensorrt.builder import EngineFactory
-from edgeexit.backends.tensorrt.cache import find_cache_root
 from edgeexit.backends.tensorrt.engines import Engines, EngineSource, EngineWarning, open_device
 from edgeexit.backends.tensorrt.messages import ErrorLog
 from edgeexit.backends.tensorrt.options import BuildOptions, parse_options
@@ -149,5 +148,4 @@ __all__ = [
     "EngineWarning",
     "TensorRtBackend",
     "check_tensorrt",
-    "find_cache_root",
 ]

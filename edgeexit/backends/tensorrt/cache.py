@@ -15,8 +15,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,22 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from edgeexit.backends.cuda import DeviceFacts
+from edgeexit.backends.private_cache import keep_file, make_cache_folder, read_own_file
 from edgeexit.backends.tensorrt.builder import SerializedEngine
 from edgeexit.backends.tensorrt.options import BuildOptions
 from edgeexit.bundle import Bundle
-from edgeexit.errors import InputError
-from edgeexit.util.atomic import write_whole
 
-CACHE_VARIABLE = "EDGEEXIT_CACHE"
 _FORMAT = 1  # raised when engines are built differently from the same inputs
-
-
-def find_cache_root() -> Path:
-    """`$EDGEEXIT_CACHE`, else `$XDG_CACHE_HOME/edgeexit`, else `~/.cache/edgeexit`."""
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeexit"
 
 
 def make_engine_key(bundle: Bundle, file: str, options: BuildOptions, precision: str, device: Mapping[str, Any]) -> str:
@@ -71,19 +59,13 @@ class EngineCache:
 
     def __init__(self, device: Mapping[str, Any], root: Path | None = None) -> None:
         digest = hashlib.sha256(json.dumps(dict(device), sort_keys=True).encode()).hexdigest()[:16]
-        root = root or find_cache_root()
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            self.folder = _make_private_folder(_make_private_folder(root / "tensorrt") / digest)
-        except OSError as error:
-            msg = f"engines cannot be kept in {root} ({error.strerror}): give another folder in {CACHE_VARIABLE}."
-            raise InputError(msg) from error
+        self.folder = make_cache_folder("tensorrt", digest, root=root)
 
     def plan(self, key: str) -> SerializedEngine | None:
         """The engine of a key; None where there is none, or what is there is not whole."""
         about = self._json(f"{key}.json")
         try:
-            data = _read(self.folder / f"{key}.engine")
+            data = read_own_file(self.folder / f"{key}.engine")
         except OSError:
             return None
         if about.get("sha256") != hashlib.sha256(data).hexdigest():
@@ -105,7 +87,7 @@ class EngineCache:
     def timings(self) -> bytes:
         """TensorRT's timing cache, or nothing."""
         try:
-            return _read(self.folder / "timings.bin")
+            return read_own_file(self.folder / "timings.bin")
         except OSError:
             return b""
 
@@ -130,40 +112,10 @@ class EngineCache:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            document = json.loads(_read(self.folder / name))
+            document = json.loads(read_own_file(self.folder / name))
         except (OSError, ValueError):
             return {}
         return document if isinstance(document, dict) else {}
 
     def _write(self, name: str, content: bytes) -> None:
-        try:
-            write_whole(self.folder / name, content)  # readable by no one else: the folder is closed to them
-        except OSError as error:
-            msg = f"{self.folder / name} cannot be written ({error.strerror}): make room, or give another folder in {CACHE_VARIABLE}."
-            raise InputError(msg) from error
-
-
-def _make_private_folder(folder: Path) -> Path:
-    """The folder, made where needed; ours alone.
-
-    Raises:
-        InputError: it is a link, someone else's, or open to others. Who can write here can have this user run any code.
-    """
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if stat.S_ISLNK(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        msg = (
-            f"{folder} holds native code and must be a folder of this user alone (it has mode {stat.S_IMODE(found.st_mode):o}):"
-            f" chmod 700 {folder}, or give another folder in {CACHE_VARIABLE}."
-        )
-        raise InputError(msg)
-    return folder
-
-
-def _read(file: Path) -> bytes:
-    """The bytes of a file that is ours and no link."""
-    handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
-    with os.fdopen(handle, "rb") as stream:
-        if os.fstat(handle).st_uid != os.getuid():
-            return b""
-        return stream.read()
+        keep_file(self.folder / name, content)
