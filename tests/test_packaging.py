@@ -74,7 +74,7 @@ def test_a_jetson_can_install_the_base(wheel: Path, python: str) -> None:
     found = {item["metadata"]["name"].lower() for item in json.loads(report.stdout)["install"]}
 
     assert {"edgeexit", "numpy", "onnx", "onnxruntime", "typer"} <= found
-    assert not found & {"torch", "openvino", "tensorrt", "matplotlib"}
+    assert not found & {"torch", "openvino", "mnn", "tensorrt", "matplotlib"}
 
 
 def test_the_tensorrt_extra_asks_for_what_its_backend_imports() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import edgeexit
 
-HEAVY = {"torch", "onnx", "onnxruntime", "openvino", "tensorrt", "matplotlib", "typer", "rich", "sklearn"}
+HEAVY = {"torch", "onnx", "onnxruntime", "openvino", "MNN", "tensorrt", "matplotlib", "typer", "rich", "sklearn"}
 
 
 def test_all_lists_every_public_name_once_and_in_order() -> None:

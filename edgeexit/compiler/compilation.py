@@ -165,6 +165,8 @@ def compile_model(
     heat = read_temperatures(temperatures)
     settings = Settings(backend, "staged", threads=threads, options=options)
     find_backend(backend).check_options(options)
+    if precision is not None:
+        find_backend(backend).check_precision(precision)
     check_replaceable(folder)
     data = _prepare_data(source, inputs, labels, data_name)
     inputs = None if data is None else data.inputs

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import onnx
 from onnx import helper
 
-from edgeexit.graph.dataflow import rename_tensors
+from edgeexit.graph.dataflow import list_inner_graphs, rename_tensors
 from edgeexit.graph.model import TensorSpec
 
 _BLOCK = 16  # channels; the widest of its blocks, so a multiple of the others
@@ -57,3 +57,26 @@ def insert_layout_pools_in_model(model: onnx.ModelProto, specs: Iterable[TensorS
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return True
+
+
+def remove_layout_pools(graph: onnx.GraphProto) -> None:
+    """Take such pools out of a graph and the graphs inside it, for runtimes that gain nothing by them."""
+    given = {value.name for value in graph.output}
+    sources: dict[str, str] = {
+        n.output[0]: n.input[0] for n in graph.node if _is_layout_pool(n) and n.output[0] not in given
+    }
+
+    def old_name(name: str) -> str:
+        return sources.get(name, name)
+
+    nodes = [rename_tensors(node, old_name) for node in graph.node if node.output[0] not in sources]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    for node in graph.node:
+        for inner in list_inner_graphs(node):
+            remove_layout_pools(inner)
+
+
+def _is_layout_pool(node: onnx.NodeProto) -> bool:
+    attributes = {a.name: list(a.ints) for a in node.attribute}
+    return node.op_type == "AveragePool" and attributes == {"kernel_shape": [1, 1]}

@@ -20,25 +20,43 @@ from edgeexit.compiler.compilation import compile_model
 from edgeexit.compiler.probe import open_model
 from edgeexit.conformance import run_conformance
 from edgeexit.conformance.networks import write_network
-from edgeexit.errors import InputError
+from edgeexit.errors import InputError, MissingExtra
 from edgeexit.graph import read_model
 
 SMALL = ("skips", "heads-feed-heads", "two-inputs")
 
 
+def skip_where_missing(backend: str) -> None:
+    """Skip a test of a backend whose package is not installed."""
+    try:
+        find_backend(backend)
+    except MissingExtra as error:
+        pytest.skip(str(error))
+
+
 @pytest.mark.parametrize(
-    "backend", ["onnxruntime", *(pytest.param(name, marks=pytest.mark.slow) for name in ("openvino", "fake"))]
+    "backend", ["onnxruntime", *(pytest.param(name, marks=pytest.mark.slow) for name in ("openvino", "mnn", "fake"))]
 )
-def test_every_backend_passes_on_the_small_networks(backend: str) -> None:
+def test_every_backend_passes_on_the_small_networks(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each backend gives the unsplit model's answers and decisions, staged and fused."""
+    skip_where_missing(backend)
+    monkeypatch.setenv("EDGEEXIT_CACHE", str(tmp_path))
     report = run_conformance(backend, networks=SMALL, samples=24, seconds=0)
     assert () == report.failures
     assert report.passed
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
-def test_every_installed_runtime_passes_on_the_shipped_network(backend: str) -> None:
+@pytest.mark.parametrize(
+    "backend", ["onnxruntime", *(pytest.param(name, marks=pytest.mark.slow) for name in ("openvino", "mnn"))]
+)
+def test_every_installed_runtime_passes_on_the_shipped_network(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A trained network too, whose scores lie close together where it is confident."""
+    skip_where_missing(backend)
+    monkeypatch.setenv("EDGEEXIT_CACHE", str(tmp_path))
     report = run_conformance(backend, networks=["lenet-digits"], samples=60, seconds=0)
     assert () == report.failures
 

@@ -41,7 +41,20 @@ ROOMS = {
 BACKENDS = {"base", "example_inputs", "host", "onnxruntime", "self_check", "stopping"}
 """Of the backends, those that ONNX Runtime needs."""
 
-FOREIGN = {"torch", "typer", "click", "rich", "matplotlib", "pandas", "openvino", "tensorrt", "pycuda", "cuda", "PIL"}
+FOREIGN = {
+    "torch",
+    "typer",
+    "click",
+    "rich",
+    "matplotlib",
+    "pandas",
+    "openvino",
+    "MNN",
+    "tensorrt",
+    "pycuda",
+    "cuda",
+    "PIL",
+}
 """Packages that a board need not have, or need not load."""
 
 

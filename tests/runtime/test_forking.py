@@ -34,7 +34,7 @@ def backend() -> str:
 @pytest.fixture
 def opened(compiled: Path, backend: str) -> Iterator[Runner]:
     """The bundle on that backend."""
-    pytest.importorskip(backend)
+    pytest.importorskip({"mnn": "MNN"}.get(backend, backend))
     with pytest.warns(CalibrationWarning):
         runner = edgeexit.load(compiled, backend=backend, mode="staged")
     with runner:
@@ -64,7 +64,7 @@ def in_child(work: Callable[[], object]) -> int:
     return 9
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "mnn"])
 def test_a_child_answers_while_other_threads_of_its_parent_run_the_same_bundle(opened: Runner) -> None:
     """The runner itself, a clone of it and its backbone are called without a pause when the process forks."""
     x, stop = images(1), threading.Event()

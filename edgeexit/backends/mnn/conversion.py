@@ -26,6 +26,7 @@ from onnx import TensorProto
 from edgeexit.backends.private_cache import keep_file, make_cache_folder, read_own_file
 from edgeexit.bundle import Bundle
 from edgeexit.errors import ModelError
+from edgeexit.graph.layout import remove_layout_pools
 from edgeexit.graph.onnx_files import load_binary
 from edgeexit.util.child_processes import make_child_command
 from edgeexit.util.scratch import make_scratch_folder
@@ -54,7 +55,9 @@ def convert_file(bundle: Bundle, file: str, *, batch_1: bool = True, modules: bo
     if not _is_kept(kept):
         with make_scratch_folder() as scratch:
             model = load_binary(bundle.file(file))
-            _set_batch(model, 1 if batch_1 else None)
+            if batch_1:
+                _fix_batch(model.graph)
+            remove_layout_pools(model.graph)  # made for ONNX Runtime; the converter ends on one inside a branch
             _link_weights(bundle, scratch)
             (scratch / "model.onnx").write_bytes(model.SerializeToString())
             done = _run_converter(scratch, model.graph, modules=modules)
@@ -84,11 +87,11 @@ def _is_kept(file: Path) -> bool:
         return False
 
 
-def _set_batch(model: onnx.ModelProto, batch: int | None) -> None:
-    for value in (*model.graph.input, *model.graph.output):
+def _fix_batch(graph: onnx.GraphProto) -> None:
+    for value in (*graph.input, *graph.output):
         dims = value.type.tensor_type.shape.dim
-        if batch and dims and not dims[0].HasField("dim_value"):
-            dims[0].dim_value = batch
+        if dims and not dims[0].HasField("dim_value"):
+            dims[0].dim_value = 1
 
 
 def _link_weights(bundle: Bundle, folder: Path) -> None:

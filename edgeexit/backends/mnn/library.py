@@ -11,7 +11,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeexit.backends.base import Array, Settings
 from edgeexit.errors import ModelError
@@ -81,8 +80,8 @@ def view_tensor(mnn: Any, tensor: Any, what: str) -> Array:
         raise ModelError(msg)
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     memory = (ctypes.c_uint8 * size).from_address(_read_pointer(tensor.getHost()))
-    bytes_: NDArray[np.uint8] = np.ctypeslib.as_array(memory)
-    return bytes_.view(dtype).reshape(shape)
+    values: Array = np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
+    return values
 
 
 def _find_dtype(mnn: Any, kind: object) -> np.dtype[Any] | None:
