@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -117,6 +118,7 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
     return 1.0 if k >= n else regularized_beta(1.0 - p, n - k, k + 1)
 
 
+@lru_cache(maxsize=256)
 def t_quantile(probability: float, freedom: int) -> float:
     """The value that Student's t with `freedom` >= 1 degrees stays below with `probability` in (0, 1)."""
     if probability < 0.5:
@@ -124,8 +126,7 @@ def t_quantile(probability: float, freedom: int) -> float:
     low, high = 0.0, 1.0
     while _t_cdf(high, freedom) < probability:
         high *= 2.0
-    for _ in range(200):
-        middle = (low + high) / 2.0
+    while low < (middle := (low + high) / 2.0) < high:
         low, high = (middle, high) if _t_cdf(middle, freedom) < probability else (low, middle)
     return (low + high) / 2.0
 
@@ -155,6 +156,7 @@ def early_stopping_bound(values: ArrayLike, q: float, confidence: float = 0.99) 
     return PercentileBound(float(np.partition(sample, place)[place]), needed)
 
 
+@lru_cache(maxsize=256)
 def _count_allowed_over(n: int, q: float, confidence: float) -> int:
     share = 1.0 - q / 100.0
     low, high = -1, math.ceil(n * share)  # at the mean count the probability is near one half: never proof
@@ -165,6 +167,7 @@ def _count_allowed_over(n: int, q: float, confidence: float) -> int:
     return low
 
 
+@lru_cache(maxsize=256)
 def count_samples_for_bound(q: float, confidence: float = 0.99) -> int:
     """The smallest number of samples for which `early_stopping_bound` gives a value; 662 for q=99 at 99 %."""
     share = 1.0 - q / 100.0
@@ -189,6 +192,7 @@ def order_statistic_interval(values: ArrayLike, q: float, confidence: float = 0.
     return Interval(float(sample[low - 1]), float(sample[n - high])) if low and high else None
 
 
+@lru_cache(maxsize=256)
 def _find_largest_rank(n: int, p: float, tail: float) -> int:
     """The largest r with P(Bin(n, p) <= r - 1) <= tail; 0 where there is none."""
     low, high = 0, n + 1
