@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import subprocess
-import sys
-import warnings
-from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-import edgeexit
 from edgeexit.cli.app import app
 from edgeexit.demo import DemoResult
-from edgeexit.runtime import CalibrationWarning
+from tests.support.command_line import run_edgeexit
 
 PROMISED = {
     "accuracy", "backbone_accuracy", "target", "thresholds", "exit_rates", "predicted_mean_s", "measured_mean_s", "backbone_mean_s",
@@ -23,19 +18,8 @@ PROMISED = {
 }  # fmt: skip
 
 
-def demo(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgeexit", "demo", *map(str, words)], capture_output=True, text=True, check=False
-    )
-
-
-@pytest.mark.serial
-def test_the_demo_prints_everything_it_promises_and_leaves_a_calibrated_bundle(tmp_path: Path) -> None:
-    """One JSON object; the figures fit together; the bundle runs with the thresholds that were found."""
-    run = demo("--json", "--keep", tmp_path / "demo.eexit")
-
-    assert run.returncode == 0, run.stderr
-    result = json.loads(run.stdout)
+def check_demo(result: dict[str, Any]) -> None:
+    """What the demo's one JSON object promises; the wheel's test runs it whole, as a new user does."""
     assert result["schema"] == "edgeexit.demo/1"
     assert set(result) >= PROMISED
     assert result["target_met"] == (result["target_state"] == "met")
@@ -44,17 +28,13 @@ def test_the_demo_prints_everything_it_promises_and_leaves_a_calibrated_bundle(t
     assert sum(result["exit_rates"]) == pytest.approx(1)
     assert result["speedup"] == pytest.approx(result["backbone_mean_s"] / result["test_mean_s"])
     assert result["accuracy"] > 0.95
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)  # on a busy machine it was undecided
-        runner = edgeexit.load(tmp_path / "demo.eexit")
-    with runner:
-        assert runner.thresholds == pytest.approx(result["thresholds"])
+    assert result["accuracy"] >= result["backbone_accuracy"] - 0.03
+    assert result["measured_mean_s"] > 0
 
 
-@pytest.mark.serial
 def test_an_infeasible_target_ends_with_exit_code_1_and_the_nearest_feasible_one() -> None:
     """Refused with what can be had; no traceback."""
-    run = demo("--target", "mean<=1ns")
+    run = run_edgeexit("demo", "--target", "mean<=1ns")
 
     assert run.returncode == 1
     assert "nearest" in run.stderr.lower()
@@ -63,7 +43,7 @@ def test_an_infeasible_target_ends_with_exit_code_1_and_the_nearest_feasible_one
 
 def test_a_target_without_a_unit_is_refused_before_any_work() -> None:
     """Exit code 2, and the words say what is missing."""
-    run = demo("--target", "mean<=5")
+    run = run_edgeexit("demo", "--target", "mean<=5")
 
     assert run.returncode == 2
     assert "unit" in run.stderr
