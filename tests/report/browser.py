@@ -73,7 +73,7 @@ def layout_faults(pages: Mapping[str, str], width: int, scratch: Path) -> dict[s
     )
     flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={scratch / 'profile'}", "--dump-dom"]
     command = [browser(), *flags, f"--window-size={max(width, 600)},1000", wrapper.as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     found = re.search(r'<pre id="found">(.*?)</pre>', shown.stdout, re.DOTALL)
     if shown.returncode or found is None:
         pytest.skip(f"Chromium does not start here: {shown.stderr[-200:]}")
