@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # Tests and commands start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast examples test-examples test-serving check docs format clean
+.PHONY: demo test test-fast examples test-examples test-serving check lint types types-10.3 types-11.4 imports docs format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.base              ## the main job on the shipped network: no torch, no download
@@ -48,12 +48,22 @@ $(SERVING)/.made: pyproject.toml
 # The GPU backends once more, against the signatures of NVIDIA's own bindings (scripts/make_typings.py).
 GPU := --config-file typings/mypy.ini edgeexit/backends/tensorrt edgeexit/backends/cuda
 
-check: $(VENV)/.dev              ## linters, types, direction of imports
+check: lint types types-10.3 types-11.4 imports   ## linters, types, direction of imports; with --jobs 2 beside each other
+
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
 	$(BIN)/mypy
+
+types-10.3: $(VENV)/.dev
 	MYPYPATH=typings/tensorrt-10.3:typings/cuda-12:typings/pycuda $(BIN)/mypy --cache-dir .mypy_cache/10.3 $(GPU)
+
+types-11.4: $(VENV)/.dev
 	MYPYPATH=typings/tensorrt-11.4:typings/cuda-13:typings/pycuda $(BIN)/mypy --cache-dir .mypy_cache/11.4 $(GPU)
+
+imports: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.dev               ## the documentation as a site in site/; a broken link is an error
