@@ -45,7 +45,7 @@ def test_the_front_of_two_exits_is_the_front_of_brute_force() -> None:
 
 def test_the_front_is_close_to_what_each_target_alone_finds() -> None:
     """Over a range of budgets the front loses little against the search."""
-    table = world(6, 1500, 4)
+    table = world(6, 600, 4)
     found = front(table)
     for share in (0.2, 0.5, 0.8):
         limit = budget(table, share)

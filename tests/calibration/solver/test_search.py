@@ -162,7 +162,7 @@ def test_two_and_three_exits_are_proved_optimal() -> None:
 
 def test_the_same_table_and_target_give_the_same_policy() -> None:
     """Nothing in the search is drawn by chance."""
-    table = world(7, 500, 5)
+    table = world(7, 150, 5)
     target = f"mean<={budget(table, 0.5)!r}s"
 
     assert optimise(table, target) == optimise(table, target)
