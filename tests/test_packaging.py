@@ -91,13 +91,13 @@ def test_the_wheel_alone_runs_the_demo(wheel: Path, tmp_path: Path) -> None:
     """In an empty environment, from an empty folder, with nothing but the base install: one JSON object whose figures fit together."""
     env = tmp_path / "env"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", env], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", env / "bin/python"]
+    pip = [sys.executable, "-m", "pip", "--python", str(env / "bin/python")]
     # Without bytecode: of all that is installed, the demo imports little.
-    wanted = ["--quiet", "--no-compile", "--constraint", ROOT / "constraints.txt", wheel]
+    wanted = ["--quiet", "--no-compile", "--constraint", str(ROOT / "constraints.txt"), str(wheel)]
     subprocess.run([*pip, "install", *wanted], check=True)
     installed = subprocess.check_output([*pip, "list", "--format=json"], text=True)
 
-    command = [env / "bin/edgeexit", "demo", "--json", "--keep", "demo.eexit"]
+    command = [str(env / "bin/edgeexit"), "demo", "--json", "--keep", "demo.eexit"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert "torch" not in {p["name"] for p in json.loads(installed)}

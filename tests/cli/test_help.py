@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 import edgeexit
 from edgeexit.cli.app import app
+from tests.support.command_line import run_edgeexit
 
 
 def commands() -> dict[tuple[str, ...], Any]:
@@ -91,7 +90,7 @@ def test_help_is_coloured_only_where_colour_is_wanted() -> None:
 )
 def test_bad_usage_says_what_is_wrong_and_where_the_help_is(words: tuple[str, ...], told: str) -> None:
     """Three lines, without a frame that would cut words."""
-    result = subprocess.run([sys.executable, "-m", "edgeexit", *words], capture_output=True, text=True, check=False)
+    result = run_edgeexit(*words)
 
     lines = result.stderr.splitlines()
     assert (2, "") == (result.returncode, result.stdout)
