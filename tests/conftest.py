@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 import edgeexit
 from edgeexit.runtime import CalibrationWarning, Runner
 from tests.networks import chain
+from tests.support.brief_defaults import shorten_defaults
 
 # A job in the background ignores Ctrl-C, one under nohup SIGHUP, and so would all its children, which the tests of signals start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -31,6 +33,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("edgeexit", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "edgeexit")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def brief_defaults() -> Iterator[None]:
+    """No test waits for what a user asks for by default: seconds of timing, forty searched budgets."""
+    with pytest.MonkeyPatch.context() as patch:
+        shorten_defaults(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

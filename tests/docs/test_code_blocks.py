@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from edgeexit.cli.app import app
 from edgeexit.errors import TargetNotMet
+from tests.support.brief_defaults import skip_mode_timing
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -46,10 +47,11 @@ _TESTED_ELSEWHERE = ("edgeexit adopt ", "edgeexit demo", "edgeexit train add-exi
 """Commands that take minutes, and have tests of their own: here only their options are read."""
 _SHORTER = {
     "bench": ["--preset", "short.toml"],
-    "calibrate": ["--seconds", "0.5"],
-    "compile": ["--seconds", "0.2"],
+    "calibrate": ["--seconds", "0.3"],
     "train": ["--epochs", "1"],
+    "tune": ["--budget", "1s"],
 }
+"""What makes a command shorter. Compiling times no mode (`skip_mode_timing`), but of the bundle that all pages begin with."""
 
 
 def _shortened(command: list[str]) -> list[str]:
@@ -101,6 +103,7 @@ def test_every_code_block_of_a_page_runs(
 ) -> None:
     """Python blocks run one by one, TOML blocks become the file that their first line names, shell commands run in order; no errors."""
     folder = Path(shutil.copytree(prepared, tmp_path / "user"))
+    skip_mode_timing(monkeypatch)
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     for block in blocks(page):

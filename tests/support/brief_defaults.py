@@ -1,0 +1,42 @@
+"""Defaults that are right for users and long for tests: brief wherever a test names none of its own.
+
+Times are then rough, and no test looks at how long anything took; a searched curve has a few points, and none of its rules needs forty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, cast
+
+import pytest
+
+from edgeexit.analysis import compute_searched_curve
+from edgeexit.calibration import procedure
+from edgeexit.cascades import costs
+from edgeexit.compiler import compilation, mode_timing
+
+CALIBRATE_S, COMPILE_S, COSTS_S = 0.4, 0.2, 0.1
+CURVE_POINTS = 8
+
+
+def shorten_defaults(patch: pytest.MonkeyPatch) -> None:
+    """In this process: seconds of calibrating (6 for users), compiling (2), timing a cascade (2); points of a searched curve (40)."""
+    patch.setattr(procedure, "SECONDS", CALIBRATE_S)
+    patch.setattr(mode_timing, "SECONDS", COMPILE_S)
+    patch.setattr(costs, "_SECONDS", COSTS_S)
+    _change_default(patch, procedure.calibrate, "seconds", CALIBRATE_S)
+    _change_default(patch, compilation.compile_model, "seconds", COMPILE_S)
+    _change_default(patch, compute_searched_curve, "steps", CURVE_POINTS)
+
+
+def skip_mode_timing(patch: pytest.MonkeyPatch) -> None:
+    """Compiling times no mode by default: the processes that do take longer to start than a small network takes to compile."""
+    patch.setattr(mode_timing, "SECONDS", 0.0)
+    _change_default(patch, compilation.compile_model, "seconds", 0.0)
+
+
+def _change_default(patch: pytest.MonkeyPatch, function: Callable[..., Any], name: str, value: float) -> None:
+    defaults = cast("FunctionType", function).__kwdefaults__
+    assert defaults is not None
+    patch.setitem(defaults, name, value)
