@@ -20,7 +20,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 def _run(name: str, output: Path, *options: str) -> dict[str, Any]:
     case = ["--case", "lenet-digits", "--thresholds", "0.5", "--seconds", "0.1", "--repeats", "2"]
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks", name, *case, *options, "--output", str(output)]
-    environment = {**os.environ, "TORCHDYNAMO_DISABLE": "1"}  # torch.compile then returns what it is given: no C++ compiler runs
+    environment = {**os.environ, "TORCHDYNAMO_DISABLE": "1"}  # torch.compile runs no C++ compiler
     done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(output.read_text(encoding="utf-8")))

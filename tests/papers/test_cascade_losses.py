@@ -55,7 +55,6 @@ def test_networks_are_compared_within_the_same_budget(part: str, runs: Path) -> 
     assert all(sorted(macs) == pytest.approx(macs, rel=0.1) for macs in by_name.values())
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("part", ["latency", "deploy"])
 def test_networks_are_measured_on_the_device(part: str, runs: Path) -> None:
     """Compiled, calibrated, run; a figure for each."""

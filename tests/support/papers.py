@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+import pytest
+
+from edgeexit.data.digits import load_digits_set
+from edgeexit.data.named import SETS
+from edgeexit.hardware import find_data_dir
+
+DIGITS = 250
+"""Of each part."""
 
 
 def run_short_part(paper: str, part: str, out: Path) -> dict[str, Any]:
-    """The record of a part's short version, one seed; what an earlier call trained in the folder is taken."""
-    options = ["-o", str(out), "--quick", "--resume", "--seeds", "0"]
-    command = [sys.executable, "-m", "benchmarks.papers", paper, part, *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert 0 == done.returncode, done.stderr
+    """The record of a part's short version, one seed; what an earlier call trained in the folder is taken.
+
+    The command itself, in this process: another one would import torch first, which takes longer than most parts.
+    """
+    from benchmarks.papers.__main__ import main
+
+    words = [paper, part, "-o", str(out), "--quick", "--resume", "--seeds", "0"]
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setattr(sys, "argv", ["benchmarks.papers", *words])
+        main()
     return dict(json.loads((out / f"{paper}-{part}.json").read_text(encoding="utf-8")))
+
+
+def shorten_digits(patch: pytest.MonkeyPatch) -> None:
+    """The first samples of each part, enough for every exit to be used."""
+    patch.setitem(SETS, "digits", lambda part: load_digits_set(part).take(slice(DIGITS)))
+
+
+def shorten_suites(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Each preset of `bench` with two processes of a tenth of a second."""
+    for path in find_data_dir("suites").glob("*.toml"):
+        own = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in own if not line.startswith(("processes", "seconds"))]
+        (folder / path.name).write_text("\n".join([*kept, "processes = 2", "seconds = 0.1"]), encoding="utf-8")
+    patch.setattr("edgeexit.measure.suites.find_data_dir", lambda kind: folder)

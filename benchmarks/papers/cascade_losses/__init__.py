@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from benchmarks.papers.cascade_losses.equal_cost import examine_equal_macs
 from benchmarks.papers.cascade_losses.figures import examine_losses, examine_penalties, show_values
@@ -26,6 +27,7 @@ from benchmarks.papers.frame.parts import Findings, Paper, Part, Request
 from benchmarks.papers.frame.training import Runs, Variant
 from edgeexit.training import TrainingRecipe, load_recipe
 
+_T = TypeVar("_T")
 SETS = {"mnist": "cascade-mnist", "noisy": "cascade-noisy-mnist"}
 """Recipe by the first word of the variants' names."""
 CIFAR10_LOSSES = {"sum": "sum", "firm": "firm-cascade"}
@@ -70,9 +72,22 @@ def list_losses_at_p2(request: Request) -> Mapping[str, Variant]:
     return found
 
 
-def list_noisy_at_p2(request: Request) -> Mapping[str, Variant]:
+def list_noisy_timed(request: Request) -> Mapping[str, Variant]:
     """The three losses at p2 on noisy MNIST."""
-    return {name: variant for name, variant in list_losses_at_p2(request).items() if name.startswith("noisy")}
+    found = {name: variant for name, variant in list_losses_at_p2(request).items() if name.startswith("noisy")}
+    return choose_timed(request, found)
+
+
+def list_deployed(request: Request) -> Mapping[str, Variant]:
+    """The three losses at p2 on both sets."""
+    return choose_timed(request, list_losses_at_p2(request))
+
+
+def choose_timed(request: Request, variants: Mapping[str, Variant]) -> Mapping[str, Variant]:
+    """Those variants; of a quick request the first that has exits, and its plain network, since each is timed for a while."""
+    first = next(iter(drop_base(variants)))
+    plain = _name_base(first)
+    return {name: variants[name] for name in (plain, first)} if request.quick else variants
 
 
 def list_cifar10(request: Request) -> Mapping[str, Variant]:
@@ -132,26 +147,25 @@ def examine_cifar10(_: Request, runs: Runs) -> Findings:
 
 def examine_times(request: Request, runs: Runs) -> Findings:
     """The three losses at equal measured latency."""
-    return examine_latency(choose_timed(request, runs), share=0.2, seconds=0.2 if request.quick else 4.0)
+    return examine_latency(drop_base(runs), share=0.2, seconds=0.2 if request.quick else 4.0)
 
 
 def examine_deployed(request: Request, runs: Runs) -> Findings:
     """Same answers, tracking of the calibration, gain over the backbone and over the plain network."""
-    chosen = choose_timed(request, runs)
-    plain = {name: runs[f"{name.split('-')[0]}-base"] for name in chosen}
+    chosen = drop_base(runs)
+    plain = {name: runs[_name_base(name)] for name in chosen}
     seconds = 0.1 if request.quick else 4.0
     return examine_deployment(chosen, target="drop<=0.5", preset="quick", plain=plain, seconds=seconds)
 
 
-def choose_timed(request: Request, runs: Runs) -> Runs:
-    """The networks that have exits; of a quick request the first, since each is timed for a while."""
-    found = drop_base(runs)
-    return dict([*found.items()][:1]) if request.quick else found
+def drop_base(named: Mapping[str, _T]) -> Mapping[str, _T]:
+    """The networks that have exits, or their variants, by name."""
+    return {name: one for name, one in named.items() if not name.endswith("-base")}
 
 
-def drop_base(runs: Runs) -> Runs:
-    """The networks that have exits."""
-    return {name: by_seed for name, by_seed in runs.items() if not name.endswith("-base")}
+def _name_base(name: str) -> str:
+    """Of the network without exits on the same data."""
+    return f"{name.split('-', maxsplit=1)[0]}-base"
 
 
 PAPER = Paper(
@@ -185,11 +199,11 @@ PAPER = Paper(
             "latency",
             "the losses at equal measured latency",
             examine_times,
-            list_noisy_at_p2,
+            list_noisy_timed,
             THREE_SEEDS,
             timed=True,
         ),
         Part("cifar10", "firm against sum on CIFAR-10, B-AlexNet", examine_cifar10, list_cifar10),
-        Part("deploy", "every network compiled, calibrated, measured", examine_deployed, list_losses_at_p2, timed=True),
+        Part("deploy", "every network compiled, calibrated, measured", examine_deployed, list_deployed, timed=True),
     ),
 )
