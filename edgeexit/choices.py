@@ -36,6 +36,12 @@ BACKENDS: dict[str, BackendEntry] = {
 }
 """Every backend by name, installed or not. A new one is a module in `edgeexit/backends/` and a row here."""
 
+DEFAULT_BACKEND = "onnxruntime"
+"""The backend that is always there."""
+
+AUTO = "auto"
+"""In place of a backend, for a compile: the fastest one here, or the fastest mix, found by measurement."""
+
 MODES = ("staged", "fused")
 """One engine per stage, or one conditional graph."""
 

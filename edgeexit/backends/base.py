@@ -11,9 +11,9 @@ A Program's answer lies in buffers that the next `run` overwrites; the Runner co
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,11 @@ from edgeexit.backends.self_check import SelfCheck
 from edgeexit.bundle import Bundle
 from edgeexit.choices import MODES, PRECISIONS, check_choice
 from edgeexit.errors import InputError
+from edgeexit.stage_choices import list_distinct_names
 from edgeexit.util.arguments import as_whole
+
+if TYPE_CHECKING:
+    from edgeexit.backends.host import Bind
 
 Array: TypeAlias = NDArray[Any]
 
@@ -34,9 +38,9 @@ class Settings:
     """Settings with which a bundle is run; a measurement holds for one set of them.
 
     Attributes:
-        backend: name of the backend.
+        backend: name of the backend; one name a stage, joined by `+`, where they are not all alike (`edgeexit.stage_choices`).
         mode: `staged` or `fused`.
-        precision: precision of the engines.
+        precision: precision of the engines, likewise.
         threads: worker threads of the runtime.
         spin: whether idle worker threads burn a core while they wait.
         options: options of the backend, `name=value` joined by commas; kept in the order of the names. What is left out, the backend
@@ -200,11 +204,13 @@ class Backend(ABC):
         quantized_outputs: whether its integer kernels read and write integers, so that int8 rounds what every layer makes; False where a
             layer fuses with a float addition and activation behind it, as in TensorRT.
         precisions: precisions that it runs.
+        shares_stages: whether it runs single stages on host buffers, so that other backends can run the others; see `bind_stages`.
     """
 
-    name: ClassVar[str]
-    quantized_outputs: ClassVar[bool] = True
-    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
+    name: str
+    quantized_outputs: bool = True
+    precisions: tuple[str, ...] = PRECISIONS
+    shares_stages: bool = False
 
     @abstractmethod
     def check(self) -> None:
@@ -217,13 +223,14 @@ class Backend(ABC):
             raise InputError(msg)
 
     def check_precision(self, precision: str) -> None:
-        """Raise InputError where it does not run bundles of a precision."""
-        if precision not in self.precisions:
-            msg = (
-                f"backend {self.name} runs {', '.join(self.precisions)} and not {precision}: take --precision {self.precisions[0]}, or"
-                " another backend."
-            )
-            raise InputError(msg)
+        """Raise InputError where it does not run bundles of a precision, or of one of those that the stages have."""
+        for name in list_distinct_names(precision):
+            if name not in self.precisions:
+                msg = (
+                    f"backend {self.name} runs {', '.join(self.precisions)} and not {name}: take --precision {self.precisions[0]}, or"
+                    " another backend."
+                )
+                raise InputError(msg)
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
@@ -248,6 +255,20 @@ class Backend(ABC):
     @abstractmethod
     def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:
         """Stages for any number of samples (one at a time where the model's batch is fixed)."""
+
+    def bind_stages(self, bundle: Bundle, settings: Settings, stages: Collection[int]) -> Bind:  # noqa: ARG002 - most cannot
+        """Some of a bundle's stages opened, to be bound to host buffers by their place from 0; see `edgeexit.backends.host.Bind`.
+
+        Args:
+            bundle: the bundle.
+            settings: as for `open_staged`.
+            stages: numbers of the stages, from 1.
+
+        Raises:
+            InputError: the backend runs all stages of a bundle, or none.
+        """
+        msg = f"backend {self.name} keeps tensors in memory of its own, and does not share the stages of a bundle with other backends."
+        raise InputError(msg)
 
     def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[SelfCheck]:  # noqa: ARG002 - most have none
         """Checks that only this backend can make on this device, for the conformance suite."""

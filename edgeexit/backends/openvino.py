@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -113,8 +113,8 @@ def _fix_batch_at_1(port: Any) -> list[int]:
     return [1 if dim.is_dynamic else dim.get_length() for dim in port.partial_shape]
 
 
-def _make_binder(models: Sequence[Any]) -> Bind:
-    """Infer requests on NumPy buffers without copies; the models are shared between clones, requests and buffers are not."""
+def _make_binder(models: Sequence[Any] | Mapping[int, Any]) -> Bind:
+    """Infer requests on NumPy buffers without copies, models by place; these are shared between clones, requests and buffers are not."""
     ov = import_openvino()
 
     def bind(place: int, buffers: Mapping[str, Array]) -> Callable[[], None]:
@@ -185,6 +185,7 @@ class OpenVinoBackend(Backend):
     """OpenVINO's CPU device."""
 
     name = "openvino"
+    shares_stages = True
 
     def check(self) -> None:  # noqa: D102 - see base
         if find_spec("openvino") is None:
@@ -203,6 +204,10 @@ class OpenVinoBackend(Backend):
 
     def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:  # noqa: D102 - see base
         return HostStaged(bundle.manifest, _make_binder(_compile_stages(bundle, settings, batch_1=True).models))
+
+    def bind_stages(self, bundle: Bundle, settings: Settings, stages: Collection[int]) -> Bind:  # noqa: D102 - see base
+        entries = [entry for entry in bundle.manifest.stages if entry.exit in stages]
+        return _make_binder({e.exit - 1: _compile_model(bundle.file(e.file), settings, batch_1=True) for e in entries})
 
     def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
         model = _compile_model(bundle.file(bundle.manifest.fused), settings, batch_1=True)

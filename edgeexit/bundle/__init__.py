@@ -13,6 +13,7 @@ Files are immutable and named by content. A writer holds the lock, writes new fi
 the old bundle or the new one. Nothing in a bundle is unpickled or executed as native code.
 """
 
+from edgeexit.bundle.backend_comparison import BackendComparison
 from edgeexit.bundle.bundle import Bundle, check_replaceable, copy_bundle, replace_bundle
 from edgeexit.bundle.calibration_document import CalibrationDocument
 from edgeexit.bundle.manifest import (
@@ -31,6 +32,7 @@ from edgeexit.bundle.reading import read_manifest
 
 __all__ = [
     "SCHEMA",
+    "BackendComparison",
     "Bundle",
     "CalibrationDocument",
     "CalibrationEntry",

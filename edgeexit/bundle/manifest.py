@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeexit.bundle.backend_comparison import BackendComparison
 from edgeexit.bundle.traits import CriterionTraits
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.criteria.temperature import check_temperatures
@@ -66,6 +67,7 @@ class StageEntry:
         weight_bytes: their size.
         head_macs: multiply-accumulates that only this exit needs and no later one; null where unknown.
         output: name of the model's output that became this exit; null in bundles written by older versions.
+        precision: its precision where the stages have several; null where they have that of the manifest.
     """
 
     exit: int
@@ -81,6 +83,7 @@ class StageEntry:
     weight_bytes: int
     head_macs: int | None = None
     output: str | None = None
+    precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,10 @@ class ModeTiming:
 
 @dataclass(frozen=True)
 class PreferredSettings:
-    """The settings that `edgeexit tune` found best on one device: backend, mode and worker threads."""
+    """The settings that `edgeexit tune` or `edgeexit compile` found best on one device: backend, mode and worker threads.
+
+    `backend` is `onnxruntime+openvino` where the stages run in several, in their order.
+    """
 
     backend: str
     mode: str
@@ -219,7 +225,7 @@ class Manifest:
         tool: name and version of the writer.
         source: the model that was compiled.
         criterion: name of the exit criterion.
-        precision: precision of weights and arithmetic.
+        precision: precision of weights and arithmetic; `float32+int8` where the stages have several, in their order.
         classes: number of classes.
         dynamic_batch: whether stages take any batch.
         inputs: the model's inputs.
@@ -240,6 +246,7 @@ class Manifest:
         thresholds: thresholds of exits 1 to N-1 that belong to the method, in the criterion's own unit, used where there is no calibration;
             empty where the model names none.
         criterion_traits: what is to be known of a criterion that another package brings; null of those of edgeexit.
+        backends: per device key, what `edgeexit compile --backend auto` measured there.
         preferred: per device key, the settings that `edgeexit tune` chose there; `edgeexit.load` takes them where the caller names none.
         temperatures: what each exit's logits are divided by before the criterion takes them, exits 1 to N; empty where they are not scaled.
     """
@@ -270,6 +277,7 @@ class Manifest:
     thresholds: tuple[float, ...] = ()
     criterion_traits: CriterionTraits | None = None
     preferred: dict[str, PreferredSettings] = field(default_factory=dict)
+    backends: dict[str, BackendComparison] = field(default_factory=dict)
     temperatures: tuple[float, ...] = ()
 
     @property

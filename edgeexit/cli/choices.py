@@ -13,7 +13,7 @@ from pathlib import Path
 
 import typer
 
-from edgeexit.choices import BackendName, Mode, Precision, make_choices
+from edgeexit.choices import AUTO, BackendName, Mode, Precision, make_choices
 from edgeexit.cli import commands
 from edgeexit.errors import did_you_mean
 
@@ -77,6 +77,14 @@ class Choices:
         if meanings:
             return "\n".join(("One of:", *(f"- {value}: {meanings[value]}" for value in self.values), ""))
         return f"One of: {', '.join((*self.values, *filter(None, [self.other])))}."
+
+
+@dataclass(frozen=True)
+class StageChoices(Choices):
+    """Values of an option that takes one for all stages, or one for each; the library checks the latter."""
+
+    def parse(self, text: str) -> str:  # noqa: D102 - see base
+        return text if set(text) & set(",=+") else super().parse(text)
 
 
 def _make_criteria() -> type[Enum]:
@@ -183,9 +191,12 @@ def _make_commands() -> type[Enum]:
 
 CRITERIA = Choices("criterion", "criteria", _make_criteria, explain=_explain_criteria)
 FALLBACKS = Choices("fallback", "fallbacks", _make_fallbacks, explain=_explain_fallbacks)
-BACKENDS = Choices("backend", "backends", lambda: BackendName)
+BACKENDS = StageChoices("backend", "backends", lambda: BackendName)
+COMPILE_BACKENDS = StageChoices(
+    "backend", "backends", lambda: make_choices("CompileBackend", (*(b.value for b in BackendName), AUTO))
+)
 MODES = Choices("mode", "modes", lambda: Mode)
-PRECISIONS = Choices("precision", "precisions", lambda: Precision)
+PRECISIONS = StageChoices("precision", "precisions", lambda: Precision)
 SUITES = Choices("preset", "presets", _make_suites, other="or a .toml file with the same keys")
 METHODS = Choices("method", "methods", _make_methods)
 RECIPES = Choices("recipe", "recipes", _make_recipes)

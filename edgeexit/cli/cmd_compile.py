@@ -54,7 +54,10 @@ _Temperatures: TypeAlias = Annotated[
 ]
 _Precision: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Precision of the engines; int8 takes its ranges from --data. [default: the model's own]"),
+    typer.Option(
+        help="Precision of the engines, or of single stages (float32,2=int8) and of early heads (int8,heads=float32); int8 takes its"
+        " ranges from --data. [default: the model's own]"
+    ),
 ]
 _Seconds: TypeAlias = Annotated[
     float | None, typer.Option(help="Time for timing both modes; 0 skips it. [default: 2]", min=0)
@@ -131,6 +134,7 @@ def _print(bundle: Bundle) -> None:
     from edgeexit.cli.printing import format_command, print_command, print_list, print_result, print_tables, print_text
     from edgeexit.fallbacks import FALLBACKS, LAST
     from edgeexit.report.bundle_facts import format_data_lines
+    from edgeexit.report.bundle_tables import make_backend_table
     from edgeexit.report.doubts import find_unprofitable_exits
     from edgeexit.util import units
 
@@ -145,7 +149,7 @@ def _print(bundle: Bundle) -> None:
     if manifest.temperatures:
         hot = ", ".join(map(units.significant, manifest.temperatures))
         print_text(f"Logits are divided by temperatures before the criterion takes them: {hot}.")
-    print_tables([_make_stages_table(bundle)])
+    print_tables([_make_stages_table(bundle), *map(make_backend_table, manifest.backends.values())])
     worst = max(checked.staged_error, checked.fused_error)
     inputs = units.format_count(checked.random_inputs + checked.given_inputs, "input")
     print_text(f"Verified on {inputs}: largest difference {units.scientific(worst)} of the largest logit.")

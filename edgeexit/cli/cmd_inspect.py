@@ -49,6 +49,7 @@ def _print(facts: BundleFacts) -> None:
     from edgeexit.cli.printing import merge_similar_lines, print_tables, print_text, print_warning
     from edgeexit.report.bundle_tables import (
         explain_missing_calibration,
+        make_backend_table,
         make_boundary_table,
         make_calibration_table,
         make_stage_table,
@@ -59,7 +60,13 @@ def _print(facts: BundleFacts) -> None:
         print_text(line)
     print_text("")
     print_tables(
-        [make_stage_table(facts), make_boundary_table(facts), make_timing_table(facts), make_calibration_table(facts)]
+        [
+            make_stage_table(facts),
+            make_boundary_table(facts),
+            make_timing_table(facts),
+            *(make_backend_table(one, key) for key, one in sorted(facts.backends.items())),
+            make_calibration_table(facts),
+        ]
     )
     if not facts.calibrations:
         print_text(explain_missing_calibration(facts))

@@ -20,10 +20,16 @@ VERBOSITY: ContextVar[int] = ContextVar("how much is printed", default=0)
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 Mode: TypeAlias = Annotated[str | None, typer.Option(help="How stages run. [default: the faster one here]")]
-Backend: TypeAlias = Annotated[str, typer.Option(help="What runs the stages.")]
+Backend: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="What runs the stages, or single ones of them (onnxruntime,2=openvino); auto: the fastest one here, or the fastest mix."
+    ),
+]
 Threads: TypeAlias = Annotated[int, typer.Option(help="Worker threads.")]
 RunBackend: TypeAlias = Annotated[
-    str | None, typer.Option(help="What runs the stages. [default: as tuned here, else onnxruntime]")
+    str | None,
+    typer.Option(help="What runs the stages, or one of them (2=openvino). [default: as chosen here, else onnxruntime]"),
 ]
 RunThreads: TypeAlias = Annotated[int | None, typer.Option(help="Worker threads. [default: as tuned here, else 1]")]
 Thresholds: TypeAlias = Annotated[

@@ -129,6 +129,7 @@ OPTIONS: dict[str, SharedOption] = {
     "sign --verify": SharedOption("Signing", "FILE"),
     "demo --keep": SharedOption(OUTPUT, "PATH"),
     "doctor --quick": SharedOption(RUNTIME),
+    "compile --backend": SharedOption(RUNTIME, "NAME", choices.COMPILE_BACKENDS),
     "compile --seconds": SharedOption(RUNTIME, "S"),
     "--criterion": SharedOption(NETWORK, "NAME", choices.CRITERIA),
     "--fallback": SharedOption(NETWORK, "NAME", choices.FALLBACKS),

@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-import edgeexit
-from edgeexit.backends import Settings, find_backend
+from edgeexit.backends import Settings
+from edgeexit.backends.base import Array
 from edgeexit.backends.build_progress import report_builds_to
 from edgeexit.backends.example_inputs import Values, make_inputs
 from edgeexit.backends.stopping import allow_run_limit, limit_graph_runs
 from edgeexit.bundle import (
-    SCHEMA,
     Bundle,
     Manifest,
     ModeTiming,
+    PreferredSettings,
     SourceModel,
-    StageEntry,
-    VerificationSummary,
     check_replaceable,
     replace_bundle,
 )
-from edgeexit.bundle.bundle import BundleChange
 from edgeexit.bundle.history import carry_over_calibrations
 from edgeexit.bundle.store import compute_sha256
-from edgeexit.bundle.traits import CriterionTraits
-from edgeexit.compiler.exit_rule import ExitRule, RequestedRule
+from edgeexit.choices import DEFAULT_BACKEND
+from edgeexit.compiler.backend_choice import BackendChooser, ChosenBackend
+from edgeexit.compiler.backend_timing import BackendTimer
+from edgeexit.compiler.bundle_parts import SplitNetwork, write_parts
+from edgeexit.compiler.engine_choice import RequestedEngines
+from edgeexit.compiler.exit_rule import RequestedRule
 from edgeexit.compiler.mode_timing import SECONDS, time_forms
 from edgeexit.compiler.output_kinds import OutputWarning, check_outputs, mark_output_kinds
-from edgeexit.compiler.precision import convert_precision
+from edgeexit.compiler.precision import convert_stages
 from edgeexit.compiler.probe import (
     add_output_shapes,
     add_run_shapes,
@@ -57,17 +57,10 @@ from edgeexit.data.model import infer_preprocess
 from edgeexit.data.reference import DataRecord, DataReference
 from edgeexit.errors import InputError
 from edgeexit.graph import (
-    Exit,
     Network,
-    Stage,
-    TensorSpec,
-    WeightFile,
     add_scores,
-    build_backbone_model,
-    build_stage_model,
     count_costs,
     find_exits,
-    fuse,
     read_model,
     split,
 )
@@ -75,6 +68,7 @@ from edgeexit.graph.expected_data import make_input_specs, read_model_data_recor
 from edgeexit.hardware import find_device_key
 from edgeexit.runtime.inputs import Inputs, check_many
 from edgeexit.runtime.reference import measure_reference
+from edgeexit.stage_choices import PerStage, is_mixed
 from edgeexit.util.arguments import as_names, as_path, as_seconds, check_progress
 from edgeexit.util.progress import Progress, show_in_notebooks
 from edgeexit.util.timestamps import make_timestamp
@@ -86,20 +80,6 @@ _ALIKE = (
 )
 
 
-@dataclass(frozen=True)
-class _SplitNetwork:
-    """A split network, before it is written; with the user's own inputs [n, ...] by name, to run it on, where there are some."""
-
-    net: Network
-    exits: tuple[Exit, ...]
-    rule: ExitRule
-    precision: str
-    stages: tuple[Stage, ...]
-    specs: Mapping[str, TensorSpec]
-    own_precision: str
-    examples: Values | None
-
-
 def compile_model(
     model: Path | str,
     output: Path | str,
@@ -109,8 +89,8 @@ def compile_model(
     exits: Sequence[str] | None = None,
     scores: Sequence[str] | None = None,
     temperatures: object = None,
-    backend: str = "onnxruntime",
-    precision: str | None = None,
+    backend: PerStage = DEFAULT_BACKEND,
+    precision: PerStage | None = None,
     threads: int = 1,
     options: str = "",
     inputs: Any = None,
@@ -133,8 +113,11 @@ def compile_model(
         scores: names of the exits' own score outputs, for criterion `learned`; None takes those that `edgeexit.export` wrote down.
         temperatures: what the logits of each exit, the last included, are divided by before the criterion takes them; `"fit"` fits them on
             `inputs` and `labels`, which should not be samples that later judge. Answers stay those of the network.
-        backend: backend that the bundle is verified and timed with.
-        precision: `float32`, `float16` or `int8` (with ranges from `inputs`); None keeps the model's own.
+        backend: backend that the bundle is verified and timed with, or one for each stage (`onnxruntime,2=openvino`, or `{2: "openvino"}`),
+            which `load` then takes on this device. `auto` times every stage in every backend that is installed, and keeps the fastest mix
+            where it is faster than the fastest single backend beyond noise.
+        precision: `float32`, `float16` or `int8` (with ranges from `inputs`), or one for each stage (`float32,2=int8`, or `{2: "int8"}`;
+            `heads` are the layers of early heads); None keeps the model's own.
         threads: worker threads for the timing.
         options: options of the backend, see `load`.
         inputs: real inputs [n, ...] to verify with, beside random ones; their statistics are recorded in the bundle.
@@ -142,7 +125,7 @@ def compile_model(
         preprocess: how a picture becomes an input, see `edgeexit.data.read_preprocess`; None takes what the model's metadata says.
         class_names: class names in the order of the outputs, see `edgeexit.data.read_class_names`; None takes what the metadata says.
         data_name: name of the inputs, recorded in the bundle.
-        seconds: time to spend on timing both modes; 0 skips it.
+        seconds: time to spend on timing both modes; 0 skips it. Backend `auto` takes four times as long.
         progress: called with what is being done; by default a line that counts in a notebook, and nothing elsewhere.
 
     Raises:
@@ -163,10 +146,8 @@ def compile_model(
     check_progress(progress)
     rule = RequestedRule.from_names(criterion, fallback)
     heat = read_temperatures(temperatures)
-    settings = Settings(backend, "staged", threads=threads, options=options)
-    find_backend(backend).check_options(options)
-    if precision is not None:
-        find_backend(backend).check_precision(precision)
+    engines = RequestedEngines.read(backend, precision, options, seconds)
+    settings = Settings(threads=threads, options=options)
     check_replaceable(folder)
     data = _prepare_data(source, inputs, labels, data_name)
     inputs = None if data is None else data.inputs
@@ -175,24 +156,19 @@ def compile_model(
         () if class_names is None else read_class_names(class_names),
     )
     with allow_run_limit():
-        outputs = find_backend(backend).quantized_outputs
+        labels = None if data is None else data.labels
         parts = _take_apart(
-            source,
-            rule,
-            exits,
-            scores,
-            progress,
-            precision=precision,
-            inputs=inputs,
-            quantized_outputs=outputs,
-            temperatures=heat,
-            labels=None if data is None else data.labels,
+            source, rule, exits, scores, progress, engines=engines, inputs=inputs, temperatures=heat, labels=labels
         )
-    how = {"exits": _join_names(exits), "scores": _join_names(scores), "backend": backend, "precision": precision}
+    how = {
+        "exits": _join_names(exits),
+        "scores": _join_names(scores),
+        **engines.describe(len(parts.exits), parts.own_precision),
+    }
     with replace_bundle(folder) as change, report_builds_to(progress), allow_run_limit():
         limit_graph_runs(parts.net.proto.graph)
         progress("writing the stages", 0, 1)
-        manifest = _write_parts(change, parts, SourceModel(source.name, compute_sha256(source), parts.net.opset, how))
+        manifest = write_parts(change, parts, SourceModel(source.name, compute_sha256(source), parts.net.opset, how))
         manifest = _add_data_record(
             manifest, given.merge(read_model_data_record(parts.net.proto, str(source))), change.old
         )
@@ -202,14 +178,35 @@ def compile_model(
         original = Original(
             source, parts.net, parts.exits, converted, partial(_read_rewritten, source, parts.examples), parts.examples
         )
-        settings = replace(settings, precision=manifest.precision)
+        settings = replace(settings, backend=parts.backend, precision=manifest.precision)
+        check = partial(verify, draft, original=original, given=inputs, progress=progress)
+        if engines.automatic:
+            timer = BackendTimer(draft, settings, _make_timed_inputs(parts), progress)
+            chosen = BackendChooser(timer, check, seconds).choose()
+            settings, verified, manifest = chosen.settings, chosen.verified, _record_choice(manifest, chosen)
+        else:
+            verified = check(settings)
+        timings = _measure_timings(draft, settings, parts, seconds, progress)
         manifest = replace(
             manifest,
-            verified=verify(draft, settings, original, inputs, progress),
+            verified=verified,
             reference=_reference(draft, settings, data, progress),
-            timings=_measure_timings(draft, settings, parts, seconds, progress),
+            timings=timings,
+            preferred=_prefer(settings, timings, automatic=engines.automatic),
         )
         return change.install(carry_over_calibrations(manifest, change.old))
+
+
+def _record_choice(manifest: Manifest, chosen: ChosenBackend) -> Manifest:
+    return replace(manifest, backends={find_device_key(backend=chosen.settings.backend): chosen.comparison})
+
+
+def _prefer(settings: Settings, timings: Mapping[str, ModeTiming], *, automatic: bool) -> dict[str, PreferredSettings]:
+    """Settings for this device where backends were mixed or chosen here, so that nobody has to name them to load the bundle."""
+    if not is_mixed(settings.backend) and (not automatic or settings.backend == DEFAULT_BACKEND):
+        return {}
+    mode = next((timing.faster for timing in timings.values()), "staged")
+    return {find_device_key(backend=settings.backend): PreferredSettings(settings.backend, mode, settings.threads)}
 
 
 def _reference(draft: Bundle, settings: Settings, data: Dataset | None, progress: Progress) -> DataReference | None:
@@ -253,12 +250,11 @@ def _take_apart(
     scores: Sequence[str] | None,
     progress: Progress,
     *,
-    precision: str | None,
+    engines: RequestedEngines,
     inputs: Inputs | None,
-    quantized_outputs: bool,
     temperatures: tuple[float, ...] | str,
     labels: NDArray[np.int64] | None,
-) -> _SplitNetwork:
+) -> SplitNetwork:
     steps = 5
     progress("splitting the network", 0, steps)
     net = _read(path)
@@ -271,14 +267,17 @@ def _take_apart(
     found = mark_output_kinds(net, found, rule.criterion, examples)
     warn_about_subnormals(net, examples)
     own = found[-1].dtype
+    precision, backend = engines.resolve_precision(len(found), own), engines.resolve_backend(len(found))
+    carried: Mapping[str, int] = {}
     if precision is not None:
-        net, found = convert_precision(net, found, precision, examples, quantized_outputs=quantized_outputs)
+        outputs = engines.quantized_outputs
+        net, found, carried = convert_stages(net, found, precision, examples, quantized_outputs=outputs)
     heat = resolve_temperatures(temperatures, rule.criterion, net, found, examples=examples, labels=labels)
     rule = replace(rule, temperatures=heat)
     net, scored = add_scores(net, found, rule.criterion, rule.fallback, heat)
     net = fix_batch(net, examples)
     progress("splitting the network", 2, steps)
-    stages = split(net, scored)
+    stages = split(net, scored, carried)
     if rule.criterion.weighs_costs and any(cost.macs is None for cost in count_costs(net, stages)):
         warnings.warn(_ALIKE.format(rule.criterion.name), OutputWarning, stacklevel=3)
     progress("splitting the network", 3, steps)
@@ -289,7 +288,7 @@ def _take_apart(
         specs = probe_tensors(net, names, examples)
     check_outputs(net, scored, specs)
     progress("splitting the network", steps, steps)
-    return _SplitNetwork(net, found, rule, precision or own, stages, specs, own, examples)
+    return SplitNetwork(net, found, rule, precision or own, backend, stages, specs, own, examples)
 
 
 def _read(path: Path) -> Network:
@@ -307,90 +306,16 @@ def _read_rewritten(path: Path, examples: Values | None) -> Network:
     return _rewrite(_read(path), examples)
 
 
-def _write_parts(change: BundleChange, parts: _SplitNetwork, source: SourceModel) -> Manifest:
-    net, stages, rule = parts.net, parts.stages, parts.rule
-    models: dict[str, Callable[[], onnx.ModelProto]] = {
-        "model": partial(_copy, net.proto),
-        "backbone": partial(build_backbone_model, net, parts.exits[-1]),
-        "fused": partial(fuse, net, stages, parts.specs),
-        **{f"stage-{s.exit}": partial(build_stage_model, net, s, parts.specs) for s in stages},
-    }
-    files = _write_models(change, models, net.folder)
-    entries = tuple(
-        StageEntry(
-            exit=stage.exit,
-            name=exit.name,
-            file=files[f"stage-{stage.exit}"],
-            inputs=stage.inputs,
-            boundaries_in=tuple(parts.specs[n] for n in stage.boundaries_in),
-            boundaries_out=tuple(parts.specs[n] for n in stage.boundaries_out),
-            logits=stage.logits,
-            score=stage.score,
-            macs=cost.macs,
-            parameters=cost.parameters,
-            weight_bytes=cost.weight_bytes,
-            head_macs=cost.head_macs,
-            output=exit.logits,
-        )
-        for stage, exit, cost in zip(stages, parts.exits, count_costs(net, stages), strict=True)
-    )
-    return Manifest(
-        schema=SCHEMA,
-        created=make_timestamp(),
-        tool=f"edgeexit {edgeexit.__version__}",
-        source=source,
-        criterion=rule.criterion.name,
-        fallback=rule.fallback,
-        thresholds=rule.thresholds,
-        temperatures=rule.temperatures,
-        criterion_traits=CriterionTraits.from_criterion(rule.criterion),
-        precision=parts.precision,
-        classes=parts.exits[-1].classes,
-        dynamic_batch=net.dynamic_batch,
-        inputs=net.inputs,
-        stages=entries,
-        model=files["model"],
-        backbone=files["backbone"],
-        fused=files["fused"],
-        files=dict(change.files),
-        verified=VerificationSummary(0, 0, 0.0, 0.0),
-    )
-
-
-def _write_models(
-    change: BundleChange, models: Mapping[str, Callable[[], onnx.ModelProto]], folder: Path
-) -> dict[str, str]:
-    """Write the models and, once, their large weights; the models learn the weights' file name when its content is known.
-
-    Each is made when its turn comes: made at once they would hold the weights that lie in the model's own file many times over.
-    """
-    unfinished = change.create_unfinished("weights.bin")
-    made = {}
-    with unfinished.open("wb") as stream:
-        weights = WeightFile(stream)
-        for name, make in models.items():
-            made[name] = weights.take(make(), folder)
-    if weights.bytes:
-        weights.set_location(change.adopt(unfinished, "weights.bin"))
-    else:
-        unfinished.unlink()
-    return {name: change.add(f"{name}.onnx", proto.SerializeToString()) for name, proto in made.items()}
-
-
-def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    return copy
-
-
 def _measure_timings(
-    draft: Bundle, settings: Settings, parts: _SplitNetwork, seconds: float, progress: Progress
+    draft: Bundle, settings: Settings, parts: SplitNetwork, seconds: float, progress: Progress
 ) -> dict[str, ModeTiming]:
     """Timings on this device; none if no time is to be spent on it."""
     if not seconds > 0:
         return {}
-    times = time_forms(
-        draft, settings, seconds, progress, inputs=make_inputs(parts.net.inputs, parts.examples, 0, _TIMED_INPUTS)
-    )
+    times = time_forms(draft, settings, seconds, progress, inputs=_make_timed_inputs(parts))
     timing = ModeTiming(times.staged_s, times.fused_s, times.faster, make_timestamp(), times.backbone_s)
     return {settings.make_timing_key(find_device_key(backend=settings.backend)): timing}
+
+
+def _make_timed_inputs(parts: SplitNetwork) -> Mapping[str, Array]:
+    return make_inputs(parts.net.inputs, parts.examples, 0, _TIMED_INPUTS)

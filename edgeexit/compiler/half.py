@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeexit.compiler.precision_places import Inside, is_any_node, make_float32_name
 from edgeexit.errors import ModelError
 from edgeexit.graph.dataflow import list_inner_graphs, list_node_reads
 from edgeexit.graph.model import Network
@@ -32,20 +33,21 @@ _LARGEST = float(np.finfo(np.float16).max)
 _FULL, _HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
 
-def convert_to_float16(net: Network) -> Network:
-    """A copy of the network that computes in float16.
+def convert_to_float16(net: Network, inside: Inside = is_any_node) -> Network:
+    """A copy of the network that computes in float16, or the nodes of it that are `inside`.
 
     Raises:
         ModelError: a weight beyond float16's range, an operator that holds graphs (If, Loop), a tensor of unknown type.
     """
-    return replace(net, proto=_Halver(net).run())
+    return replace(net, proto=_Halver(net, inside).run())
 
 
 class _Halver:
     """Goes through the nodes in order, and knows of every float32 tensor in which type it now is."""
 
-    def __init__(self, net: Network) -> None:
+    def __init__(self, net: Network, inside: Inside) -> None:
         self._net = net
+        self._inside = inside
         self._source = net.proto.graph
         self._kinds = _infer_element_types(net.proto)
         self._weights = {t.name: t for t in self._source.initializer}
@@ -70,14 +72,15 @@ class _Halver:
         return proto
 
     def _convert(self, node: onnx.NodeProto) -> None:
-        if list_inner_graphs(node):
+        inside = self._inside(node)
+        if list_inner_graphs(node) and (inside or not self._half.isdisjoint(list_node_reads(node))):
             msg = (
                 f"{node.op_type} {node.name!r} holds a graph, which cannot be brought to float16: compile with float32."
             )
             raise ModelError(msg)
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
-        half = node.op_type not in KEPT
+        half = inside and node.op_type not in KEPT
         stays = _STAYS_FLOAT32.get(node.op_type, ())
         for i, name in enumerate(node.input):
             if name and self._kind(name, node) == _FULL:
@@ -99,7 +102,7 @@ class _Halver:
         if now == kind:
             return name
         if (name, kind) not in self._casts:
-            self._casts[name, kind] = f"{name}/{'float16' if kind == _HALF else 'float32'}"
+            self._casts[name, kind] = f"{name}/float16" if kind == _HALF else make_float32_name(name)
             self._make(name, kind, self._casts[name, kind])
         return self._casts[name, kind]
 

@@ -27,6 +27,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from edgeexit.compiler.precision_places import Inside, is_any_node, make_float32_name
 from edgeexit.compiler.quantize import LEVELS, Layer, compute_scales, refuse_old_operators
 from edgeexit.graph.dataflow import list_node_reads
 from edgeexit.graph.model import Network
@@ -40,22 +41,27 @@ _ACTIVATIONS = frozenset({"Relu", "Clip"})
 _LARGEST_BIAS = 2**31 - 1
 
 
-def find_quantized_activations(net: Network, layers: Iterable[Layer], kept: Iterable[str]) -> tuple[str, ...]:
+def find_quantized_activations(
+    net: Network, layers: Iterable[Layer], kept: Iterable[str], inside: Inside = is_any_node
+) -> tuple[str, ...]:
     """The activations to quantise: what quantised layers read and make, and both sides of the sums of such.
 
     Args:
         net: the network.
         layers: layers to quantise, from `find_quantizable_layers`.
         kept: tensors that stay as they are, such as the exits' logits.
+        inside: whether a node computes in int8, where only a part of the network does.
     """
     graph = net.proto.graph
-    flow = _Readers(graph, set(kept))
+    flow = _Readers(graph, set(kept), inside)
     found: dict[str, None] = {}
     for layer in layers:
         found[layer.data] = None
         found |= dict.fromkeys(flow.find_end(output) for output in graph.node[layer.node].output)
     for node in graph.node:
-        if node.op_type == "Add" and any(name in found for name in node.input) and flow.adds_activations(node):
+        if node.op_type != "Add" or not inside(node):
+            continue
+        if any(name in found for name in node.input) and flow.adds_activations(node):
             found |= dict.fromkeys(node.input)
             found[flow.find_end(node.output[0])] = None
     return tuple(name for name in found if flow.can_be_rounded(name))
@@ -64,7 +70,8 @@ def find_quantized_activations(net: Network, layers: Iterable[Layer], kept: Iter
 class _Readers:
     """Who reads each tensor of a graph, graphs inside nodes included."""
 
-    def __init__(self, graph: onnx.GraphProto, kept: set[str]) -> None:
+    def __init__(self, graph: onnx.GraphProto, kept: set[str], inside: Inside) -> None:
+        self._inside = inside
         self._readers: dict[str, list[onnx.NodeProto]] = {}
         for node in graph.node:
             for name in dict.fromkeys(list_node_reads(node)):
@@ -78,7 +85,7 @@ class _Readers:
         """The tensor behind the activation functions that alone read this one."""
         while name not in self._kept:
             readers = self._readers.get(name, [])
-            if len(readers) != 1 or readers[0].op_type not in _ACTIVATIONS:
+            if len(readers) != 1 or readers[0].op_type not in _ACTIVATIONS or not self._inside(readers[0]):
                 break
             name = readers[0].output[0]
         return name
@@ -92,13 +99,18 @@ class _Readers:
         return name not in self._kept and bool(self._readers.get(name))
 
 
-def quantize_outputs(net: Network, layers: Iterable[Layer], ranges: Mapping[str, Range]) -> Network:
+def quantize_outputs(
+    net: Network, layers: Iterable[Layer], ranges: Mapping[str, Range], inside: Inside = is_any_node
+) -> Network:
     """A copy of the network whose layers read and make quantised activations.
+
+    Nodes outside read float32: what an inside node has made as `<tensor>/float32`, see `precision_places`.
 
     Args:
         net: the network.
         layers: layers to quantise.
         ranges: least and largest value of each activation to quantise, from `find_quantized_activations`.
+        inside: whether a node computes in int8, where only a part of the network does.
 
     Raises:
         ModelError: the operator set is older than 13.
@@ -106,7 +118,7 @@ def quantize_outputs(net: Network, layers: Iterable[Layer], ranges: Mapping[str,
     refuse_old_operators(net)
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
-    writer = _Writer(net, proto.graph, ranges)
+    writer = _Writer(net, proto.graph, ranges, inside)
     by_node = {layer.node: layer for layer in layers}
     for spec in net.inputs:
         writer.quantize(spec.name)
@@ -123,6 +135,11 @@ class _Writer:
     net: Network
     graph: onnx.GraphProto
     ranges: Mapping[str, Range]
+    inside: Inside
+
+    @cached_property
+    def _made_inside(self) -> frozenset[str]:
+        return frozenset(name for node in self.net.proto.graph.node if self.inside(node) for name in node.output)
 
     @cached_property
     def weights(self) -> dict[str, onnx.TensorProto]:
@@ -137,9 +154,11 @@ class _Writer:
         """A node that reads quantised activations and, as a layer, quantised weights; what it makes is quantised."""
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
+        inside = self.inside(node)
         for slot, name in enumerate(copy.input):
-            if name in self.ranges:
-                copy.input[slot] = self._dequantize(name, f"{index}.{slot}")
+            if name in self.ranges and (inside or name in self._made_inside):
+                made = f"{name}/uint8 at {index}.{slot}" if inside else make_float32_name(name)
+                copy.input[slot] = self._dequantize(name, made)
         if layer is not None:
             self._quantize_weights(copy, layer)
         self.graph.node.append(copy)
@@ -153,10 +172,15 @@ class _Writer:
             self._store(f"{name}/uint8", {"scale": scale, "zero": zero})
             self._append("QuantizeLinear", name, f"{name}/uint8", f"{name}/uint8/q")
 
-    def _dequantize(self, name: str, reader: str) -> str:
-        made = f"{name}/uint8 at {reader}"
-        self._append("DequantizeLinear", f"{name}/uint8/q", f"{name}/uint8", made)
+    def _dequantize(self, name: str, made: str) -> str:
+        if made not in self._dequantized:
+            self._dequantized.add(made)
+            self._append("DequantizeLinear", f"{name}/uint8/q", f"{name}/uint8", made)
         return made
+
+    @cached_property
+    def _dequantized(self) -> set[str]:
+        return set()
 
     def _quantize_weights(self, node: onnx.NodeProto, layer: Layer) -> None:
         values = self._read(layer.weight)

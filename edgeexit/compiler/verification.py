@@ -28,7 +28,7 @@ from edgeexit.compiler.verification_references import (
 )
 from edgeexit.criteria import Criterion, criterion
 from edgeexit.errors import InternalError, ModelError
-from edgeexit.graph.arithmetic import find_coarsest_precision
+from edgeexit.graph.arithmetic import find_exit_precisions
 from edgeexit.runtime.answers import (
     ExitAnswers,
     adapt_to_rounding,
@@ -40,6 +40,7 @@ from edgeexit.runtime.answers import (
 from edgeexit.runtime.inputs import Inputs
 from edgeexit.runtime.loading import open_runner
 from edgeexit.runtime.runner import Runner
+from edgeexit.stage_choices import join_stage_names, list_stage_names
 from edgeexit.util.progress import Progress
 
 _OF_LEFT_OUT = "onnxruntime"
@@ -65,9 +66,9 @@ def verify(
 def _verify(
     draft: Bundle, settings: Settings, original: Original, given: Inputs | None, progress: Progress
 ) -> VerificationSummary:
-    numbers = find_coarsest_precision(original.net)
-    wide = not original.converted and numbers == "float32"
-    numbers = name_arithmetic(numbers, settings.backend)
+    numbers = find_exit_precisions(original.net, [(s.logits, s.score) for s in draft.manifest.stages])
+    wide = not original.converted and set(numbers) == {"float32"}
+    numbers = _name_exit_arithmetic(numbers, settings.backend)
     # A loop that waits for a value to grow would never leave zeros.
     extreme = not may_run_forever(original.net.proto.graph)
     samples = make_verification_inputs(original.net.inputs, given, wide=wide, extreme=extreme)
@@ -203,7 +204,7 @@ def _check_batch(
     settings: Settings,
     samples: Sequence[VerificationInput],
     expected: Sequence[ExitAnswers],
-    numbers: str,
+    numbers: Sequence[str],
 ) -> None:
     """A few samples at once give what each must give, at every exit."""
     places = range(0, len(samples), max(1, len(samples) // _BATCH))[:_BATCH]
@@ -239,31 +240,42 @@ def _adapt_all_to_rounding(
     expected: Sequence[ExitAnswers],
     found: Sequence[ExitAnswers],
     samples: Sequence[VerificationInput],
-    numbers: str,
+    numbers: Sequence[str],
     rule: Criterion,
 ) -> list[ExitAnswers]:
     """Expected answers of one mode, where rounding may decide which exit is the most confident."""
     pairs = zip(expected, found, samples, strict=True)
     return [
-        adapt_to_rounding(wanted, answers, get_rounding_tolerance(numbers, extreme=sample.loose), rule)
-        for wanted, answers, sample in pairs
+        adapt_to_rounding(wanted, answers, max(_get_limits(numbers, sample)), rule) for wanted, answers, sample in pairs
     ]
+
+
+def _name_exit_arithmetic(precisions: Sequence[str], backend: str) -> tuple[str, ...]:
+    """Rows of the tolerances, by exit: of the precision and the backends of the stages up to it."""
+    stages = list_stage_names(backend)
+    return tuple(name_arithmetic(precision, join_stage_names(stages[:k])) for k, precision in enumerate(precisions, 1))
+
+
+def _get_limits(numbers: Sequence[str], sample: VerificationInput) -> list[float]:
+    """The tolerance of each exit: that of the coarsest numbers that it is made from."""
+    return [get_rounding_tolerance(precision, extreme=sample.loose) for precision in numbers]
 
 
 def _check_logits(
     found: Sequence[ExitAnswers],
     expected: Sequence[ExitAnswers],
     samples: Sequence[VerificationInput],
-    numbers: str,
+    numbers: Sequence[str],
     mode: str,
 ) -> float:
     """Largest difference of a logit over the largest of its sample; of large inputs only that it is allowed."""
     worst = 0.0
     for a, b, sample in zip(found, expected, samples, strict=True):
-        error = compute_difference(a.logits, b.logits, b.scale[:, None])
-        if not error <= (limit := get_rounding_tolerance(numbers, extreme=sample.loose)):
-            _refuse(f"{mode} mode by {error:.1e} of the largest logit", limit)
-        worst = max(worst, 0.0 if sample.loose else error)
+        for k, limit in enumerate(_get_limits(numbers, sample)):
+            error = compute_difference(a.logits[k], b.logits[k], b.scale[k])
+            if not error <= limit:
+                _refuse(f"exit {k + 1} in {mode} mode by {error:.1e} of the largest logit", limit)
+            worst = max(worst, 0.0 if sample.loose else error)
     return worst
 
 
@@ -276,7 +288,7 @@ def _check_scores(
     found: Mapping[str, Sequence[ExitAnswers]],
     expected: Mapping[str, Sequence[ExitAnswers]],
     samples: Sequence[VerificationInput],
-    numbers: str,
+    numbers: Sequence[str],
     *,
     learned: bool,
 ) -> float | None:
@@ -296,10 +308,11 @@ def _check_scores(
                 if learned
                 else np.maximum(b.scale, 1)
             )
-            error = compute_difference(a.scores, b.scores, scale)
-            if not error <= (limit := get_rounding_tolerance(numbers, extreme=sample.loose)):
-                _refuse(f"a score in {mode} mode by {error:.1e}", limit)
-            worst = max(worst, 0.0 if sample.loose else error)
+            for k, limit in enumerate(_get_limits(numbers, sample)):
+                error = compute_difference(a.scores[k : k + 1], b.scores[k : k + 1], scale[k])
+                if not error <= limit:
+                    _refuse(f"a score in {mode} mode, of exit {k + 1}, by {error:.1e}", limit)
+                worst = max(worst, 0.0 if sample.loose else error)
     return worst
 
 

@@ -6,12 +6,13 @@ the logits is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import onnx
 from onnx import TensorProto
 
-from edgeexit.graph.dataflow import list_inner_graphs
+from edgeexit.graph.dataflow import list_inner_graphs, list_node_reads
 from edgeexit.graph.model import Network, list_all_tensors
 
 _QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"})
@@ -24,6 +25,28 @@ def find_coarsest_precision(net: Network) -> str:
     if any(node.op_type in _QUANTISED or node.op_type.startswith("QLinear") for node in nodes):
         return "int8"
     return "float16" if uses_float16(net.proto.graph) else "float32"
+
+
+def find_exit_precisions(net: Network, exits: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The coarsest arithmetic of what each exit is made from; a later exit of a mixed network may be coarser than an early one.
+
+    Args:
+        net: the network.
+        exits: names of the tensors that are an exit's, such as its logits and score.
+    """
+    if find_coarsest_precision(net) == "float32":
+        return ("float32",) * len(exits)
+    flow, graph = net.flow(), net.proto.graph
+    found = []
+    for ends in exits:
+        part = onnx.GraphProto(input=graph.input)
+        part.node.extend(graph.node[i] for i in sorted(flow.ancestors(ends)))
+        read = {name for node in part.node for name in list_node_reads(node)}
+        part.initializer.extend(
+            onnx.TensorProto(name=t.name, data_type=t.data_type) for t in graph.initializer if t.name in read
+        )
+        found.append(find_coarsest_precision(replace(net, proto=onnx.ModelProto(graph=part))))
+    return tuple(found)
 
 
 def uses_float16(graph: onnx.GraphProto) -> bool:

@@ -15,6 +15,7 @@ values of an input (constants, shape arithmetic, and what is computed from them)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import onnx
 from onnx import TensorProto
@@ -28,15 +29,23 @@ from edgeexit.graph.scores import ScoredExit
 from edgeexit.graph.stage import Stage
 
 
-def split(net: Network, exits: tuple[ScoredExit, ...]) -> tuple[Stage, ...]:
+def split(
+    net: Network, exits: tuple[ScoredExit, ...], carried: Mapping[str, int] = MappingProxyType({})
+) -> tuple[Stage, ...]:
     """Stages of a model whose exits have scores, in order.
+
+    Args:
+        net: the scored model.
+        exits: its exits, in order.
+        carried: tensors that a stage, numbered from 1, makes although only later exits need them: what crosses a cut in another type
+            than it was made in.
 
     Raises:
         ModelError: an exit's logits are needed by an exit before it, so that it costs nothing of its own; a tensor whose shape
             depends on the values of the input crosses a cut.
     """
     flow = net.flow()
-    holdings = _assign_nodes(flow, exits)
+    holdings = _assign_nodes(flow, exits, carried)
     reads = [frozenset().union(*(flow.reads[i] for i in held)) for held in holdings]
     makes = [
         frozenset(name for i in held if flow.varies[i] for name in net.proto.graph.node[i].output) for held in holdings
@@ -97,10 +106,11 @@ def explain_data_dependent_shapes(crossing: Iterable[str]) -> str:
     )
 
 
-def _assign_nodes(flow: Flow, exits: tuple[ScoredExit, ...]) -> list[frozenset[int]]:
+def _assign_nodes(flow: Flow, exits: tuple[ScoredExit, ...], carried: Mapping[str, int]) -> list[frozenset[int]]:
     """Per stage its nodes: those not held before, and the constant ones they read, though an earlier stage may hold them too."""
     holdings = []
-    for exit, needed in zip(exits, flow.partition([(e.logits, e.score) for e in exits]), strict=True):
+    ends = [(e.logits, e.score, *(n for n, stage in carried.items() if stage == k)) for k, e in enumerate(exits, 1)]
+    for exit, needed in zip(exits, flow.partition(ends), strict=True):
         fresh = {i for i in needed if flow.varies[i]}
         # A score that varies with no input, as of an exit that always answers alike, is made in its stage all the same.
         read = frozenset({exit.logits, exit.score}).union(*(flow.reads[i] for i in fresh))

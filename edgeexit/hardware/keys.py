@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from edgeexit.hardware.identity import ROOT, make_slug, read_device_facts
+from edgeexit.stage_choices import is_mixed, list_distinct_names
 
 _RUNTIMES = {
     "onnxruntime": ("onnxruntime", "ONNX Runtime"),
@@ -77,12 +78,17 @@ def rank_key_changes(changes: Mapping[str, str]) -> int:
 
 
 def _select_key_facts(facts: Mapping[str, str], backend: str) -> dict[str, str]:
-    names = [name for name in _HARDWARE if name != "gpu" or backend in _ON_GPU]
-    package = _RUNTIMES.get(backend, ("", ""))[0]
+    backends = list_distinct_names(backend)
+    names = [name for name in _HARDWARE if name != "gpu" or not _ON_GPU.isdisjoint(backends)]
     chosen = {name: facts.get(name, "") for name in names}
     chosen["isa"] = " ".join(sorted(flag for flag in facts.get("isa", "").split() if _ISA.fullmatch(flag)))
-    chosen["runtime"] = f"{backend} {cut_to_minor_version(facts.get(package, ''))}".strip()
+    chosen["runtime"] = ", ".join(_name_runtime(facts, one) for one in backends)
     return {name: value for name, value in chosen.items() if value}
+
+
+def _name_runtime(facts: Mapping[str, str], backend: str) -> str:
+    package = _RUNTIMES.get(backend, ("", ""))[0]
+    return f"{backend} {cut_to_minor_version(facts.get(package, ''))}".strip()
 
 
 def cut_to_minor_version(version: str) -> str:
@@ -98,6 +104,8 @@ def _make_key(facts: Mapping[str, str], text: str) -> str:
 def _format_change(name: str, old: str, new: str, backend: str) -> str:
     if name == "isa":
         return _format_isa_change(set(old.split()), set(new.split()))
+    if name == "runtime" and is_mixed(backend):
+        return f"runtimes {old or 'unknown'} → {new or 'unknown'}"
     if name == "runtime":
         called = _RUNTIMES.get(backend, ("", backend))[1]
         old, new = (text.removeprefix(backend).strip() for text in (old, new))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
-from edgeexit.bundle import Bundle, CalibrationDocument, ModeTiming, VerificationSummary
+from edgeexit.bundle import BackendComparison, Bundle, CalibrationDocument, ModeTiming, VerificationSummary
 from edgeexit.criteria import Criterion
 from edgeexit.data.preprocess import Preprocess
 from edgeexit.data.reference import DataReference
@@ -110,6 +110,7 @@ class BundleFacts:
         stages: stages in order.
         verified: inputs run and largest errors, as the compile found them.
         timings: per device and settings, both modes.
+        backends: per device, what `edgeexit compile --backend auto` measured and chose.
         calibrations: the active ones, one per device and settings.
         doubts: exits and cuts that cannot pay, and active calibrations whose target was not met, one sentence each.
         kept: number of calibrations in the history.
@@ -147,6 +148,7 @@ class BundleFacts:
     fallback: str = LAST
     thresholds: tuple[float, ...] = ()
     temperatures: tuple[float, ...] = ()
+    backends: dict[str, BackendComparison] = field(default_factory=dict)
 
     @property
     def answers_what_is_left(self) -> str:
@@ -211,6 +213,7 @@ def collect_bundle_facts(bundle: Bundle) -> BundleFacts:
         stages=_collect_stages(bundle),
         verified=m.verified,
         timings=m.timings,
+        backends=m.backends,
         calibrations=tuple(_collect_calibration(bundle, key, rule) for key in sorted(m.calibrations)),
         kept=len(bundle.history),
         doubts=(*find_unprofitable_exits(m), *_list_unmet(bundle)),

@@ -10,6 +10,7 @@ from edgeexit.report.bundle_drawing import PHONE, choose_timing, draw_bundle
 from edgeexit.report.bundle_facts import BundleFacts
 from edgeexit.report.bundle_tables import (
     explain_missing_calibration,
+    make_backend_table,
     make_boundary_table,
     make_calibration_table,
     make_timing_table,
@@ -47,6 +48,7 @@ def render_bundle_page(facts: BundleFacts) -> str:
         f"{_list_data_lines(facts)}{render_box('Cannot pay as it stands', facts.doubts)}{_render_drawing(facts)}"
         f"{_render_table(make_boundary_table(facts), 'None: every stage starts from the inputs.')}"
         f"{_render_table(make_timing_table(facts), 'Not timed on any device.')}"
+        f"{''.join(_render_table(make_backend_table(one, key), '') for key, one in sorted(facts.backends.items()))}"
         f"{_render_table(make_calibration_table(facts), explain_missing_calibration(facts))}"
     )
     footer = (

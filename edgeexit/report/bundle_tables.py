@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from edgeexit.bundle import BackendComparison
 from edgeexit.choices import MODES
 from edgeexit.report.bundle_facts import BundleFacts
 from edgeexit.report.names import format_exit_title
@@ -59,6 +60,36 @@ def make_timing_table(facts: BundleFacts) -> Table:
         rows.append(("backbone", *(seconds(facts.timings[key].backbone_s) for key in keys for _ in range(2))))
     note = f"Medians, all measured in turn when the bundle was compiled. {'; '.join(_list_devices(keys))}"
     return Table("Time to leave at each exit", tuple(columns), tuple(rows) if keys else (), note)
+
+
+def make_backend_table(comparison: BackendComparison, key: str = "") -> Table:
+    """Time of each stage in each backend, and of each backend as a whole, as `edgeexit compile --backend auto` measured them."""
+    stages = range(max(map(len, comparison.stages_s.values()), default=0))
+    forms = dict(comparison.mean_s)
+    rows = []
+    for name, times in comparison.stages_s.items():
+        own = {form.split()[1]: forms.pop(form) for form in list(forms) if form.split()[0] == name}
+        rows.append((name, *map(seconds, times), *(seconds(own.get(mode)) for mode in MODES)))
+    for form, mean_s in forms.items():  # mixes, and backends that do not share stages
+        rows.append(
+            (form.split()[0], *("" for _ in stages), *(seconds(mean_s) if form.endswith(m) else "" for m in MODES))
+        )
+    columns = ("backend", *(f"stage {k + 1}" for k in stages), *(f"{mode}, mean over the exits" for mode in MODES))
+    device = f" Device: {key}" if key else ""
+    return Table("Backends", columns, tuple(rows), f"{explain_backend_choice(comparison)}{device}")
+
+
+def explain_backend_choice(comparison: BackendComparison) -> str:
+    """Which backend was kept, and what decided."""
+    lines = [f"Kept: {comparison.chosen}."]
+    if comparison.mix is None:
+        lines.append("No mix was tried: one backend is the fastest in every stage.")
+    elif comparison.ratio is not None and comparison.ratio_low is not None and comparison.ratio_high is not None:
+        interval = f"{units.fixed(comparison.ratio_low, 2)} to {units.fixed(comparison.ratio_high, 2)}"
+        ratio = units.fixed(comparison.ratio, 2)
+        lines.append(f"The mix {comparison.mix} takes {ratio} times ({interval}) as long as {comparison.single} alone.")
+    lines += [f"Without {name}: {reason}" for name, reason in comparison.left_out.items()]
+    return " ".join(lines)
 
 
 def _format_key_number(key: str, keys: list[str]) -> str:

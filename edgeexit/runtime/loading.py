@@ -11,6 +11,7 @@ from typing import Any
 from edgeexit.backends import Settings, find_backend
 from edgeexit.bundle import Bundle, CalibrationDocument, PreferredSettings
 from edgeexit.bundle.reading import read_manifest
+from edgeexit.choices import BACKENDS, DEFAULT_BACKEND
 from edgeexit.errors import InputError
 from edgeexit.hardware import find_device_key, read_device_state
 from edgeexit.runtime.calibrations import (
@@ -24,6 +25,7 @@ from edgeexit.runtime.calibrations import (
 from edgeexit.runtime.deadline import read_stage_times
 from edgeexit.runtime.recheck import recheck_times
 from edgeexit.runtime.runner import Runner
+from edgeexit.stage_choices import PerStage, StageChoice
 from edgeexit.util.arguments import as_path
 
 
@@ -43,7 +45,7 @@ class CalibrationWarning(UserWarning):
 def load(
     path: Path | str,
     *,
-    backend: str | None = None,
+    backend: PerStage | None = None,
     mode: str | None = None,
     threads: int | None = None,
     spin: bool = False,
@@ -55,10 +57,10 @@ def load(
 
     Args:
         path: the bundle's folder.
-        backend: name of the backend; None takes `onnxruntime`.
+        backend: name of the backend, or one for each stage (`onnxruntime,2=openvino`, or `{2: "openvino"}`); None takes `onnxruntime`.
         mode: `staged` or `fused`; None takes the one that was faster on this device, or for which it was calibrated.
         threads: worker threads of the runtime; None takes 1, which has the tightest tail. Where all three are None and `edgeexit tune`
-            chose settings for this device, the bundle is opened with those.
+            or `edgeexit compile --backend auto` chose settings for this device, the bundle is opened with those.
         spin: let idle worker threads burn a core; faster with several threads, at many times the energy.
         options: options of the backend, as `optimization_level=5,workspace_mib=512` of tensorrt; what is left out, the backend chooses.
         accept_device: where there is no calibration of this device, take the nearest of another one (another version of the runtime, say)
@@ -103,7 +105,7 @@ def load_quietly(path: Path | str, **settings: Any) -> Runner:
 class RequestedSettings:
     """The settings that a caller names, as the arguments of `load`; what is None is chosen by `resolve`."""
 
-    backend: str | None = None
+    backend: PerStage | None = None
     mode: str | None = None
     threads: int | None = None
     spin: bool = False
@@ -111,6 +113,7 @@ class RequestedSettings:
 
     def __post_init__(self) -> None:
         """Check what is named before a bundle is opened."""
+        StageChoice.read("backend", self.backend, BACKENDS)
         self._complete("staged")
 
     @classmethod
@@ -118,9 +121,9 @@ class RequestedSettings:
         """Settings in use, all of them named."""
         return cls(settings.backend, settings.mode, settings.threads, settings.spin, settings.options)
 
-    def _complete(self, mode: str, precision: str = "float32") -> Settings:
+    def _complete(self, mode: str, backend: str = DEFAULT_BACKEND, precision: str = "float32") -> Settings:
         threads = 1 if self.threads is None else self.threads
-        return Settings(self.backend or "onnxruntime", mode, precision, threads, self.spin, self.options)
+        return Settings(backend, mode, precision, threads, self.spin, self.options)
 
     def resolve(self, bundle: Bundle) -> Settings:
         """The settings for a bundle: those named, else those that `tune` chose on this device, else the defaults."""
@@ -128,12 +131,13 @@ class RequestedSettings:
         tuned = find_preferred(bundle) if (self.backend, self.mode, self.threads) == (None, None, None) else None
         if tuned is not None:
             return Settings(tuned.backend, tuned.mode, precision, tuned.threads, self.spin, self.options)
-        settings = self._complete(self.mode or "staged", precision)
+        backend = StageChoice.read("backend", self.backend, BACKENDS).resolve(bundle.manifest.exits, DEFAULT_BACKEND)
+        settings = self._complete(self.mode or "staged", backend, precision)
         return settings if self.mode else settings.with_mode(choose_mode(bundle, settings))
 
 
 def find_preferred(bundle: Bundle) -> PreferredSettings | None:
-    """The settings that `edgeexit tune` chose for a bundle on this device; None where it has chosen none."""
+    """The settings that `edgeexit tune`, or a compile, chose for a bundle on this device; None where none were chosen."""
     for key, preferred in bundle.manifest.preferred.items():
         if key == find_device_key(backend=preferred.backend):
             return preferred
@@ -287,6 +291,8 @@ def choose_mode(bundle: Bundle, settings: Settings) -> str:
     for key in find_timing_keys(settings):
         if key in bundle.manifest.timings:
             return bundle.manifest.timings[key].faster
+    if find_backend(settings.backend).explain_unsupported("fused", bundle.manifest.exits):
+        return "staged"
     calibrated = [m for m in ("fused", "staged") if find_calibration(bundle, settings.with_mode(m))]
     return calibrated[0] if calibrated else "staged"
 

@@ -6,11 +6,12 @@ do not run; its own int8 (`--weightQuantBits`) rounds weights only and computes 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.metadata import version
 from importlib.util import find_spec
 
 from edgeexit.backends.base import Backend, Batch, Program, Settings, StagedProgram
-from edgeexit.backends.host import HostBackbone, HostFused, HostStaged
+from edgeexit.backends.host import Bind, HostBackbone, HostFused, HostStaged
 from edgeexit.backends.mnn.batches import MnnBatch
 from edgeexit.backends.mnn.conversion import convert_file
 from edgeexit.backends.mnn.modules import make_module_binder
@@ -20,6 +21,7 @@ from edgeexit.errors import MissingExtra
 from edgeexit.graph.fuse import RESULTS, make_threshold_name
 from edgeexit.graph.model import TensorSpec
 from edgeexit.graph.onnx_files import load_binary
+from edgeexit.stage_choices import for_stage
 
 
 class MnnBackend(Backend):
@@ -27,6 +29,7 @@ class MnnBackend(Backend):
 
     name = "mnn"
     precisions = ("float32",)
+    shares_stages = True
 
     def check(self) -> None:  # noqa: D102 - see base
         if find_spec("MNN") is None:
@@ -39,6 +42,12 @@ class MnnBackend(Backend):
         self.check_precision(settings.precision)
         files = {entry.exit - 1: convert_file(bundle, entry.file) for entry in bundle.manifest.stages}
         return HostStaged(bundle.manifest, make_binder(files, settings))
+
+    def bind_stages(self, bundle: Bundle, settings: Settings, stages: Collection[int]) -> Bind:  # noqa: D102 - see base
+        for stage in stages:
+            self.check_precision(for_stage(settings.precision, stage))
+        entries = [entry for entry in bundle.manifest.stages if entry.exit in stages]
+        return make_binder({e.exit - 1: convert_file(bundle, e.file) for e in entries}, settings)
 
     def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
         self.check_precision(settings.precision)

@@ -6,7 +6,7 @@ opened unpacked, at 0.95 instead of 1.27 times the memory of the plain network a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from edgeexit.backends.base import Array, Backend, Batch, Program, Settings, StagedProgram
-from edgeexit.backends.host import HostFused, HostStaged
+from edgeexit.backends.host import Bind, HostFused, HostStaged
 from edgeexit.backends.onnxruntime.errors import translate_runtime_errors
 from edgeexit.backends.onnxruntime.optimized_stages import open_optimized_stages
 from edgeexit.backends.onnxruntime.prepacking import should_pack_weights
@@ -71,6 +71,7 @@ class OnnxRuntimeBackend(Backend):
     """ONNX Runtime's CPU provider. Always there: it is a base dependency."""
 
     name = "onnxruntime"
+    shares_stages = True
 
     def check(self) -> None:  # noqa: D102 - see base
         return
@@ -92,6 +93,10 @@ class OnnxRuntimeBackend(Backend):
                 bundle.manifest, make_binder(_open_stage_sessions(bundle, settings, batch_1=True).sessions), note
             )
         return HostStaged(manifest, make_binder(sessions))
+
+    def bind_stages(self, bundle: Bundle, settings: Settings, stages: Collection[int]) -> Bind:  # noqa: D102 - see base
+        entries = [entry for entry in bundle.manifest.stages if entry.exit in stages]
+        return make_binder({e.exit - 1: _open_stage_session(bundle, e, settings, batch_1=True) for e in entries})
 
     def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
         m = bundle.manifest
@@ -122,14 +127,18 @@ class OnnxRuntimeBackend(Backend):
 
 
 def _open_stage_sessions(bundle: Bundle, settings: Settings, *, batch_1: bool) -> _OrtStages:
-    sessions = []
-    for entry in bundle.manifest.stages:
-        model = _select_stage_model(bundle, entry)
-        session = open_session(model, settings, batch_1=batch_1, folder=bundle.path, shared_arena=True)
-        made = [entry.logits, entry.score, *(t.name for t in entry.boundaries_out)]
-        check_ends(session, entry.file, [*entry.inputs, *(t.name for t in entry.boundaries_in)], made)
-        sessions.append(session)
-    return _OrtStages(bundle, tuple(sessions))
+    entries = bundle.manifest.stages
+    return _OrtStages(bundle, tuple(_open_stage_session(bundle, e, settings, batch_1=batch_1) for e in entries))
+
+
+def _open_stage_session(
+    bundle: Bundle, entry: StageEntry, settings: Settings, *, batch_1: bool
+) -> ort.InferenceSession:
+    model = _select_stage_model(bundle, entry)
+    session = open_session(model, settings, batch_1=batch_1, folder=bundle.path, shared_arena=True)
+    made = [entry.logits, entry.score, *(t.name for t in entry.boundaries_out)]
+    check_ends(session, entry.file, [*entry.inputs, *(t.name for t in entry.boundaries_in)], made)
+    return session
 
 
 def _select_stage_model(bundle: Bundle, entry: StageEntry) -> Path | bytes:

@@ -152,8 +152,8 @@ def open_session(
         return open_with_int32_accumulation(open_with)
 
 
-def make_binder(sessions: Sequence[ort.InferenceSession]) -> Bind:
-    """Sessions bound to NumPy buffers without copies; they are shared between clones, the buffers are not."""
+def make_binder(sessions: Sequence[ort.InferenceSession] | Mapping[int, ort.InferenceSession]) -> Bind:
+    """Sessions, by their place, bound to NumPy buffers without copies; they are shared between clones, the buffers are not."""
     import onnxruntime as ort
 
     def bind(place: int, buffers: Mapping[str, Array]) -> Callable[[], None]:
