@@ -31,6 +31,7 @@ from edgeexit.measure.cache.sweep import CacheSweep
 from edgeexit.measure.energy.report import EnergyReport
 from edgeexit.report.bundle_facts import BundleFacts
 from edgeexit.tuning import TuningResult
+from edgeexit.tuning.store import TuningRecord
 
 FOLDER = Path(__file__).resolve().parent.parent / "schemas"
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -199,6 +200,7 @@ DOCUMENTS: Mapping[str, type] = {
     "target-not-met/1": TargetNotMet,
     "training/1": Training,
     "tuning/1": TuningResult,
+    "tuning-record/1": TuningRecord,
     "version/1": Version,
 }
 """The dataclass behind each document."""

@@ -226,13 +226,16 @@ class Bundle(Summarised):
 
         return self._rewrite_manifest(activate)
 
-    def prefer(self, key: str, settings: PreferredSettings) -> Bundle:
-        """Note the settings that are best on the device of a key; returns the bundle as it is then.
+    def prefer(self, key: str, settings: PreferredSettings, *thresholds: float) -> Bundle:
+        """Note the settings that are best on the device of a key, and thresholds for where there is no calibration, in the criterion's own
+        unit; without any, those that are there stay. Returns the bundle as it is then.
 
         Raises:
             BundleError: the bundle cannot be written.
         """
-        return self._rewrite_manifest(lambda m: replace(m, preferred={**m.preferred, key: settings}))
+        return self._rewrite_manifest(
+            lambda m: replace(m, preferred={**m.preferred, key: settings}, thresholds=thresholds or m.thresholds)
+        )
 
     def roll_back(self, key: str) -> Bundle:
         """Make active again what was active before on a key; returns the bundle as it is then.

@@ -38,10 +38,21 @@ def tune_command(
     modes: Annotated[_Names, typer.Option(help="Modes to try. [default: staged, fused]")] = None,
     threads: Annotated[_Names, typer.Option(help="Numbers of worker threads to try. [default: 1 and all CPUs]")] = None,
     criteria: Annotated[_Names, typer.Option(help="Exit criteria to try. [default: all that apply]")] = None,
+    temperatures: Annotated[
+        _Names, typer.Option(help="Temperatures of exits' logits to try: none, fitted. [default: both]")
+    ] = None,
     budget: Annotated[str, typer.Option(help="Wall time of all timing, such as 90s or 10m.")] = "60s",
     seed: Annotated[int, typer.Option(min=0, help="Seed of splits and order.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Tune although the data checks fail.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Take what an interrupted run has recorded.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Take what an interrupted run has recorded and timed.")
+    ] = False,
+    from_tune: Annotated[
+        Path | None,
+        typer.Option(
+            help="Choose from what an earlier run (its folder NAME.tune) recorded and timed: nothing is measured."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Choose precision, backend, mode, threads, exits, criterion and thresholds for a target, by measurement on this device.
@@ -55,6 +66,7 @@ def tune_command(
     from edgeexit.cli.tuning_output import print_tuning
     from edgeexit.data import load_data
     from edgeexit.tuning import TuningSpace, tune
+    from edgeexit.tuning.page import PAGE, write_tuning_page
     from edgeexit.util.documents import to_document
 
     space = TuningSpace(
@@ -63,13 +75,16 @@ def tune_command(
         _split(modes, str),
         _split(threads, _parse_threads),
         _split(criteria, str),
+        _split(temperatures, str),
     )
+    bundle = output or model.with_suffix(".eexit")
+    page = bundle.with_name(f"{bundle.name.removesuffix('.eexit')}.tune") / PAGE
     samples = load_data(data, read_file_info(model, preprocess, classes), strict=True)
     try:
         with open_progress_display() as progress:
             result = tune(
                 model,
-                output or model.with_suffix(".eexit"),
+                bundle,
                 samples.inputs,
                 samples.labels,
                 target=target,
@@ -78,13 +93,15 @@ def tune_command(
                 seed=seed,
                 name=samples.name,
                 resume=resume,
+                from_tune=from_tune,
                 force=force,
                 progress=progress,
             )
     except KeyboardInterrupt:
         typer.echo(f"interrupted; what was recorded is kept. Go on with:\n  {make_resume_command()}", err=True)
         raise CommandInterrupted from None
-    emit(to_document(result), lambda: print_tuning(result), as_json=as_json)
+    write_tuning_page(result, page)
+    emit(to_document(result), lambda: print_tuning(result, page), as_json=as_json)
     if result.state == NOT_MET:
         raise typer.Exit(1)
 

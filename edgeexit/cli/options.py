@@ -102,6 +102,8 @@ OPTIONS: dict[str, SharedOption] = {
     "tune --modes": SharedOption(POLICY, "MODE,..."),
     "tune --threads": SharedOption(POLICY, "N,..."),
     "tune --criteria": SharedOption(POLICY, "NAME,..."),
+    "tune --temperatures": SharedOption(POLICY, "WAY,..."),
+    "tune --from-tune": SharedOption(MEASURING, "FOLDER"),
     "tune --budget": SharedOption(MEASURING, "TIME"),
     "tune --resume": SharedOption(MEASURING),
     "export --input": SharedOption(NETWORK, "SHAPE"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from edgeexit.calibration import ReplayTable, replay_table
 from edgeexit.calibration.device import MeasuredCosts
 from edgeexit.calibration.head_costs import drop_head_costs
 from edgeexit.compiler.compilation import compile_model
-from edgeexit.criteria import criterion
+from edgeexit.criteria import criterion, fit_temperatures
+from edgeexit.criteria.temperature import scale_logits
 from edgeexit.data import Dataset
-from edgeexit.errors import EdgeExitError
+from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.graph import find_exits, read_model
 from edgeexit.runtime import load_quietly
 from edgeexit.tuning.space import LeftOut, TuningCandidate
@@ -95,6 +96,7 @@ class NetworkBuilder:
         data: all samples.
         ranges: samples that int8 takes the ranges of values from.
         progress: callback with what is being done.
+        compiles: whether precisions that are not there yet are compiled; else they are left out.
     """
 
     model: Path
@@ -102,19 +104,27 @@ class NetworkBuilder:
     data: Dataset
     ranges: Dataset
     progress: Progress
+    compiles: bool = True
+
+    def without_compiling(self) -> NetworkBuilder:
+        """The same, which only takes what is there."""
+        return replace(self, compiles=False)
 
     @cached_property
     def gives_scores(self) -> bool:
         """Whether every early exit of the model has a score output of its own."""
         return all(e.score is not None for e in find_exits(read_model(self.model))[:-1])
 
-    def prepare(self, precisions: Sequence[str]) -> PreparedNetwork:
-        """Compile the model in its own precision and in these, and run every exit once on every sample.
+    def prepare_own(self) -> Bundle:
+        """The model compiled in its own precision.
 
         Raises:
             ModelError: the model cannot be taken.
         """
-        first = self._compile(None)
+        return self._compile(None)
+
+    def prepare(self, first: Bundle, precisions: Sequence[str]) -> PreparedNetwork:
+        """Compile the model in these precisions, and run every exit once on every sample, also of `first`, its own precision."""
         own = first.manifest.precision
         bundles, left_out = {own: first}, []
         for precision in precisions:
@@ -140,6 +150,8 @@ class NetworkBuilder:
         folder = self.work / f"{precision or OWN}.eexit"
         if folder.exists():
             return Bundle.open(folder)
+        if not self.compiles:
+            raise InputError("the earlier run has not compiled it.")
         few = self.ranges.take(slice(RANGE_SAMPLES))
         return compile_model(
             self.model,
@@ -190,11 +202,18 @@ class Judged:
         answers: recorded answers, by precision.
         labels: true classes, int64 [n]; None without labels.
         reference: labels that the network gives in its own precision, int64 [n].
+        temperatures: of every exit, by precision; empty before they are fitted.
     """
 
     answers: Mapping[str, RecordedAnswers]
     labels: NDArray[np.int64] | None
     reference: NDArray[np.int64]
+    temperatures: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def fit(self) -> Judged:
+        """The same with temperatures fitted on these samples: to the labels, or without them to the answers of the network."""
+        truth = self.reference if self.labels is None else self.labels
+        return replace(self, temperatures={p: fit_temperatures(a.logits, truth) for p, a in self.answers.items()})
 
     def take(self, indices: NDArray[np.int64]) -> Judged:
         """The same of only these samples."""
@@ -202,13 +221,18 @@ class Judged:
             {p: a.take(indices) for p, a in self.answers.items()},
             None if self.labels is None else self.labels[indices],
             self.reference[indices],
+            self.temperatures,
         )
+
+    def share_temperatures(self, other: Judged) -> Judged:
+        """Other samples with the temperatures of these."""
+        return replace(other, temperatures=self.temperatures)
 
     def build_table(self, candidate: TuningCandidate, costs: MeasuredCosts, reference_s: float) -> ReplayTable:
         """The table of the network with only these early exits.
 
         Args:
-            candidate: whose exits, criterion and precision.
+            candidate: whose exits, rule and precision; temperatures are those that were fitted.
             costs: latencies of its setup with all exits; those of the heads that go are taken off.
             reference_s: mean latency of the network in its own precision, without exits.
 
@@ -222,9 +246,10 @@ class Judged:
         head_s = np.full(early, spare / early)
         dropped = [k for k in range(1, early + 1) if k not in kept]
         cost_s, typical_s = drop_head_costs(costs.cost_s, costs.typical_s, head_s, dropped)
-        rule = criterion(candidate.criterion)
+        rule = criterion(candidate.rule.criterion)
+        heat = self.temperatures[candidate.setup.precision] if candidate.rule.scaled else ()
         table = replay_table(
-            recorded.logits[:, [*places, early]],
+            scale_logits(recorded.logits, heat)[:, [*places, early]],
             self.labels,
             rule,
             scores=recorded.scores[:, places] if rule.learned and recorded.scores is not None else None,

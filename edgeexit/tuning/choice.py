@@ -10,11 +10,11 @@ from edgeexit.calibration import Policy, Target, optimise
 from edgeexit.calibration.margins import TimingErrors, tighten_target
 from edgeexit.calibration.replay import ReplayTable
 from edgeexit.calibration.solver.problem import build_problem
-from edgeexit.calibration.solver.search import NORMAL, QUICK, Effort
+from edgeexit.calibration.solver.search import QUICK, Effort
 from edgeexit.errors import TargetNotMet
 from edgeexit.tuning.answers import Judged
-from edgeexit.tuning.space import TuningCandidate, search_subsets
-from edgeexit.tuning.timing import SetupTiming
+from edgeexit.tuning.space import DecisionRule, TuningCandidate, search_subsets
+from edgeexit.tuning.store import SetupTiming
 from edgeexit.util.units import format_count
 
 
@@ -23,7 +23,7 @@ class FoundPolicy:
     """One candidate with the best thresholds that were found for it.
 
     Attributes:
-        candidate: how it runs, what it keeps, by which criterion it leaves.
+        candidate: how it runs, what it keeps, by which rule it leaves.
         policy: thresholds and what they do on the choose part; None where none meet the target.
         nearest: then the nearest target that can be met, where one was found.
         key: higher is better; candidates that do not meet the target come last.
@@ -49,9 +49,11 @@ class Chooser:
     choose: Judged
     samples: int
 
-    def find(self, timing: SetupTiming, criterion: str, kept: tuple[int, ...], effort: Effort = QUICK) -> FoundPolicy:
+    def find(
+        self, timing: SetupTiming, rule: DecisionRule, kept: tuple[int, ...], effort: Effort = QUICK
+    ) -> FoundPolicy:
         """The best thresholds of one candidate; every bound is kept by the half width with which it will be judged, where that can be."""
-        candidate = TuningCandidate(timing.setup, criterion, kept)
+        candidate = TuningCandidate(timing.setup, rule, kept)
         table = self.choose.build_table(candidate, timing.costs, timing.reference_s)
         errors = TimingErrors(timing.costs.error, timing.costs.ratio_error)
         wanted = tighten_target(build_problem(table, self.target), errors, self.samples)
@@ -66,19 +68,14 @@ class Chooser:
             return (-policy.mean_s, policy.quality)
         return (policy.quality, -policy.mean_s)
 
-    def find_all(self, timing: SetupTiming, criteria: Sequence[str]) -> Iterator[FoundPolicy]:
-        """The best thresholds of every criterion and subset of exits on one setup."""
+    def find_all(self, timing: SetupTiming, rules: Sequence[DecisionRule]) -> Iterator[FoundPolicy]:
+        """The best thresholds of every rule and subset of exits on one setup."""
         early = len(timing.costs.cost_s) - 1
-        for criterion in criteria:
+        for rule in rules:
             found: dict[tuple[int, ...], FoundPolicy] = {}  # search_subsets looks at what was found so far
             for kept in search_subsets(early, found):
-                found[kept] = self.find(timing, criterion, kept)
+                found[kept] = self.find(timing, rule, kept)
                 yield found[kept]
-
-    def refine(self, found: FoundPolicy, timing: SetupTiming) -> FoundPolicy:
-        """The same candidate, searched with more effort."""
-        better = self.find(timing, found.candidate.criterion, found.candidate.kept, NORMAL)
-        return better if better.key > found.key else found
 
 
 def _rate_unmet(table: ReplayTable) -> tuple[float, float]:
@@ -119,7 +116,6 @@ def make_not_met_error(target: Target, found: Sequence[FoundPolicy]) -> TargetNo
     message = f"none of {format_count(len(found), 'candidate')} meets '{target}'."
     if near is None:
         return TargetNotMet(f"{message} No looser target of this kind was found either.")
-    how = near.candidate
-    kept = ", ".join(map(str, how.kept))
-    by = f"{how.criterion} on {how.setup}, early exits {kept}"
-    return TargetNotMet(f"{message} The nearest that can be met is '{near.nearest}', by {by}.", near.nearest)
+    return TargetNotMet(
+        f"{message} The nearest that can be met is '{near.nearest}', by {near.candidate}.", near.nearest
+    )

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from edgeexit.calibration import Target
+from edgeexit.calibration import Outcome, Target
+from edgeexit.criteria import criterion
 from edgeexit.data import Dataset
 from edgeexit.hardware import find_device_key
 from edgeexit.tuning.answers import Judged, PreparedNetwork
 from edgeexit.tuning.choice import FoundPolicy, make_absolute
 from edgeexit.tuning.confirm import CalibratedFinalist, MeasuredFinalist
+from edgeexit.tuning.contributions import ComparedStep
 from edgeexit.tuning.result import Contribution, Finalist, NotTried, TriedCandidate, TunedSetup, TuningResult
 from edgeexit.tuning.space import EngineSetup, LeftOut, TuningCandidate
 from edgeexit.tuning.timing import Stopwatch
 from edgeexit.util.timestamps import make_timestamp
 from edgeexit.util.units import fixed, percent, points, seconds
 
-INFEASIBLE = "infeasible"
+INFEASIBLE, PREDICTED = "infeasible", "predicted"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,10 +37,13 @@ class Tuned:
         network: the network compiled with all exits.
         validate: answers of the validation part.
         found: every candidate whose thresholds were searched, best first.
-        finalists: the last candidates, calibrated and measured.
+        steps: the best candidate with one dimension at its usual value.
+        finalists: the last candidates, calibrated and measured; none where the best one is only predicted.
         chosen: place of the result among them.
         left_out: what was not tried, or not to the end.
         bundle: folder that the result was written to.
+        predicted: the best candidate on the validation part, where it was not run.
+        measured_at: see `TuningResult`.
     """
 
     target: Target
@@ -50,10 +55,13 @@ class Tuned:
     network: PreparedNetwork
     validate: Judged
     found: tuple[FoundPolicy, ...]
+    steps: tuple[ComparedStep, ...]
     finalists: tuple[tuple[CalibratedFinalist, MeasuredFinalist | None], ...]
     chosen: int
     left_out: tuple[LeftOut, ...]
     bundle: Path
+    predicted: Outcome | None = None
+    measured_at: str = ""
 
     @property
     def exit_names(self) -> tuple[str, ...]:
@@ -62,24 +70,25 @@ class Tuned:
 
     def describe(self, candidate: TuningCandidate) -> TunedSetup:
         """A candidate as the document has it."""
-        return self._describe(candidate.setup, candidate.criterion, candidate.kept)
+        heat = self.validate.temperatures[candidate.setup.precision] if candidate.rule.scaled else ()
+        kept = tuple(heat[k] for k in (*(k - 1 for k in candidate.kept), -1)) if heat else ()
+        return replace(self._describe(candidate.setup, candidate.rule.criterion, candidate.kept), temperatures=kept)
 
     def describe_reference(self) -> TunedSetup:
         """The network without exits as the document has it."""
         return self._describe(self.watch.reference, "", ())
 
-    def _describe(self, setup: EngineSetup, criterion: str, kept: Sequence[int]) -> TunedSetup:
+    def _describe(self, setup: EngineSetup, criterion_name: str, kept: Sequence[int]) -> TunedSetup:
         names = self.exit_names
         exits = (*(names[k - 1] for k in kept), names[-1])
-        return TunedSetup(setup.precision, setup.backend, setup.mode, setup.threads, criterion, exits)
+        return TunedSetup(setup.precision, setup.backend, setup.mode, setup.threads, criterion_name, exits)
 
 
 def make_result(tuned: Tuned) -> TuningResult:
     """The document of a run."""
     places = sorted(range(len(tuned.finalists)), key=lambda k: k != tuned.chosen)
-    finalists = tuple(_make_finalist(tuned, k) for k in places)
+    finalists = tuple(_make_finalist(tuned, k) for k in places) or (_make_predicted(tuned),)
     best = finalists[0]
-    assert best.ratio_high is not None, "what was chosen was measured"
     return TuningResult(
         created=make_timestamp(),
         target=str(tuned.target),
@@ -94,12 +103,14 @@ def make_result(tuned: Tuned) -> TuningResult:
         reference_s=tuned.watch.reference_s,
         tried=tuple(_make_tried(tuned)),
         finalists=finalists,
-        contributions=tuple(_find_contributions(tuned)),
+        contributions=tuple(_make_contribution(tuned.found[0], one) for one in tuned.steps),
         not_tried=tuple(NotTried(one.what, one.reason, one.timed) for one in tuned.left_out),
         state=best.state,
-        pays=best.ratio_high < 1,
+        pays=(best.ratio_high or best.predicted_ratio) < 1,
         conclusion=_conclude(tuned, best),
         bundle=str(tuned.bundle),
+        spread=tuned.watch.spread,
+        measured_at=tuned.measured_at,
     )
 
 
@@ -154,47 +165,47 @@ def _make_finalist(tuned: Tuned, place: int) -> Finalist:
     )
 
 
-def _find_contributions(tuned: Tuned) -> Iterator[Contribution]:
-    """For each dimension, the best candidate with its usual value beside the best of all, as predicted."""
-    best = tuned.found[0]
-    if best.policy is None:
-        return
-    every = tuple(range(1, tuned.network.exits))
-    reference = tuned.watch.reference
-    usual = {"criterion": "entropy", "exits": every} | {name: getattr(reference, name) for name in _SETUP}
-    for dimension, value in usual.items():
-        same = [one for one in tuned.found if _get(one.candidate, dimension) == value and one.policy is not None]
-        least = min((one.policy.mean_s for one in same if one.policy is not None), default=None)
-        yield Contribution(
-            dimension,
-            _show(value),
-            _show(_get(best.candidate, dimension)),
-            None if least is None else least / best.policy.mean_s,
-        )
+def _make_predicted(tuned: Tuned) -> Finalist:
+    """The best candidate of what was measured before, as its answers on the validation part and its timing say."""
+    one, outcome = tuned.found[0], tuned.predicted
+    assert one.policy is not None
+    assert outcome is not None
+    rule = criterion(one.candidate.rule.criterion)
+    return Finalist(
+        setup=tuned.describe(one.candidate),
+        thresholds=tuple(rule.own(t) for t in one.policy.thresholds),
+        state=PREDICTED,
+        statements=("not run: chosen from recorded answers and times; run edgeexit calibrate to have it measured",),
+        predicted_ratio=one.policy.mean_s / tuned.watch.reference_s,
+        ratio=None,
+        ratio_low=None,
+        ratio_high=None,
+        mean_s=None,
+        accuracy=outcome.accuracy,
+        agreement=outcome.agreement,
+        exit_rates=outcome.exit_rates,
+        chosen=True,
+    )
 
 
-_SETUP = ("precision", "backend", "mode", "threads")
-
-
-def _get(candidate: TuningCandidate, dimension: str) -> object:
-    if dimension in _SETUP:
-        return getattr(candidate.setup, dimension)
-    return candidate.kept if dimension == "exits" else candidate.criterion
-
-
-def _show(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _make_contribution(best: FoundPolicy, one: ComparedStep) -> Contribution:
+    other = None if one.found is None else one.found.policy
+    shown = (one.step.dimension, one.step.usual, one.step.chosen)
+    if other is None or best.policy is None:
+        return Contribution(*shown, None, reason=one.reason or "meets the target with no thresholds")
+    times, gained = other.mean_s / best.policy.mean_s, best.policy.quality - other.quality
+    return Contribution(*shown, times, gained, one.reason)
 
 
 def _conclude(tuned: Tuned, best: Finalist) -> str:
-    assert best.ratio is not None
-    assert best.mean_s is not None
-    times = (
-        f"{fixed(1 / best.ratio, 2)} times as fast as the network without exits ({seconds(best.mean_s)} in the mean)"
-    )
+    ratio, mean_s = best.ratio, best.mean_s
+    if ratio is None or mean_s is None:
+        ratio, mean_s = best.predicted_ratio, best.predicted_ratio * tuned.watch.reference_s
+    times = f"{fixed(1 / ratio, 2)} times as fast as the network without exits ({seconds(mean_s)} in the mean)"
+    said = f"predicted, not run: {times}" if best.ratio is None else times
     truth, labels = tuned.validate.labels, tuned.validate.reference
     if truth is None or best.accuracy is None:
         assert best.agreement is not None
-        return f"{times}, with {percent(best.agreement, 1)} of its answers, on {tuned.parts[1]:,} samples that chose nothing"
+        return f"{said}, with {percent(best.agreement, 1)} of its answers, on {tuned.parts[1]:,} samples that chose nothing"
     drop = best.accuracy - float(np.mean(labels == truth))
-    return f"{times}, accuracy {points(drop)} beside it, on {tuned.parts[1]:,} samples that chose nothing"
+    return f"{said}, accuracy {points(drop)} beside it, on {tuned.parts[1]:,} samples that chose nothing"

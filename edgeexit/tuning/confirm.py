@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ class FinalistTrial:
         model: the ONNX file.
         exits: names of its logits outputs, in order.
         scores: names of its score outputs, where it has them.
+        temperatures: of its exits, by precision.
         data: all samples; the same split by `seed` as chose the candidates.
         ranges: samples for int8 ranges and verification.
         plain: labels that the network gives in its own precision.
@@ -52,6 +53,7 @@ class FinalistTrial:
     model: Path
     exits: tuple[str, ...]
     scores: tuple[str | None, ...]
+    temperatures: Mapping[str, tuple[float, ...]]
     data: Dataset
     ranges: Dataset
     plain: NDArray[np.int64]
@@ -62,15 +64,17 @@ class FinalistTrial:
 
     def compile(self, found: FoundPolicy, folder: Path, progress: Progress) -> Bundle:
         """The bundle of a candidate, with only its exits."""
-        setup, kept = found.candidate.setup, [k - 1 for k in found.candidate.kept]
+        setup, rule, kept = found.candidate.setup, found.candidate.rule, [k - 1 for k in found.candidate.kept]
+        heat = self.temperatures[setup.precision] if rule.scaled else ()
         scores = [self.scores[k] for k in kept]
         few = self.ranges.take(slice(RANGE_SAMPLES))
         return compile_model(
             self.model,
             folder,
-            criterion=found.candidate.criterion,
+            criterion=rule.criterion,
             exits=[*(self.exits[k] for k in kept), self.exits[-1]],
             scores=[name for name in scores if name is not None] or None,
+            temperatures=[heat[k] for k in (*kept, -1)] if heat else None,
             backend=setup.backend,
             precision=setup.precision,
             threads=setup.threads,

@@ -15,6 +15,7 @@ class TunedSetup:
         precision: precision of the engines. backend: name of the backend. mode: `staged` or `fused`. threads: worker threads.
         criterion: name of the exit criterion.
         exits: names of the exits that are kept, the last included.
+        temperatures: what their logits are divided by before the criterion takes them; empty where they are not scaled.
     """
 
     precision: str
@@ -23,6 +24,7 @@ class TunedSetup:
     threads: int
     criterion: str
     exits: tuple[str, ...]
+    temperatures: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,12 @@ class Finalist:
     Attributes:
         setup: how it runs.
         thresholds: thresholds in the criterion's own unit.
-        state: of the bounds as its calibration judged them: "met", "not met" or "undecided"; "infeasible" where nothing met them.
+        state: of the bounds as its calibration judged them: "met", "not met" or "undecided"; "infeasible" where nothing met them;
+            "predicted" where it was chosen from an earlier run's measurements (`--from-tune`) and not run.
         statements: sentences of that calibration.
         predicted_ratio: mean latency over the reference's, as the choose part predicted it.
-        ratio, ratio_low, ratio_high: the same measured, with its 95 % interval; None where it could not be calibrated, like what follows.
+        ratio, ratio_low, ratio_high: the same measured, with its 95 % interval; None where it could not be calibrated, like what follows,
+            or was not run.
         mean_s: mean latency, seconds.
         accuracy: share of right answers; None without labels.
         agreement: share of the answers of the network in its own precision.
@@ -83,20 +87,24 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one dimension brings.
+    """What one choice brings: the best candidate beside the same with this dimension at its usual value, thresholds searched anew.
 
     Attributes:
-        dimension: `precision`, `backend`, `mode`, `threads`, `criterion` or `exits`.
+        dimension: `precision`, `backend`, `mode`, `threads`, `criterion`, `temperatures`, or `exits` (one entry for each exit dropped).
         usual: its value without tuning.
         chosen: its value in the best candidate.
-        times: predicted mean latency of the best candidate that has the usual value, over that of the best of all; None where no such
-            candidate meets the target.
+        times: predicted mean latency with the usual value, over that of the best candidate; None where it was not timed or meets no target.
+        points: quality of the best candidate (accuracy, or agreement without labels) less that with the usual value, a share; None
+            likewise.
+        reason: why there is no value, or what limits it; empty for nothing.
     """
 
     dimension: str
     usual: str
     chosen: str
     times: float | None
+    points: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,12 +136,14 @@ class TuningResult:
         reference: the network in its own precision without exits, whose mean latency `reference_s` is 1 ×.
         tried: candidates whose thresholds were searched, best first.
         finalists: those that were measured once more, the chosen one first.
-        contributions: what each dimension brings.
+        contributions: what each choice of the best candidate brings, as predicted; dimensions at their usual value are not listed.
         not_tried: what was not tried, or not to the end, and why.
-        state: of the bounds on the chosen one: "met", "not met" or "undecided".
+        state: of the bounds on the chosen one: "met", "not met", "undecided", or "predicted" with `--from-tune`.
         pays: whether the chosen one is faster than the reference beyond doubt.
         conclusion: one sentence.
         bundle: folder of the bundle that was written.
+        spread: how much longer the reference took in its slow blocks than in its fast ones, relative: the noise of the machine.
+        measured_at: when what was chosen from was measured, UTC, where that was another run (`--from-tune`); empty for this one.
 
     Example:
         >>> import edgeexit
@@ -167,6 +177,8 @@ class TuningResult:
     pays: bool
     conclusion: str
     bundle: str
+    spread: float = 0.0
+    measured_at: str = ""
 
     @property
     def chosen(self) -> Finalist:

@@ -16,6 +16,9 @@ from edgeexit.util.units import format_count
 
 EXHAUSTIVE = 4
 """Networks with at most this many early exits have every subset of them tried."""
+TEMPERATURES = ("none", "fitted")
+_SAME_ORDER = {"normalized_entropy": "entropy"}
+"""Criteria that order the samples of an exit as another does, and lead to the same policies."""
 
 
 @dataclass(frozen=True, order=True)
@@ -44,18 +47,41 @@ class EngineSetup:
 
 
 @dataclass(frozen=True, order=True)
+class DecisionRule:
+    """How exits decide, but for the thresholds.
+
+    Attributes:
+        criterion: name of the exit criterion.
+        scaled: whether it takes logits that are divided by fitted temperatures.
+    """
+
+    criterion: str
+    scaled: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.criterion}, temperatures" if self.scaled else self.criterion
+
+
+USUAL_RULE = DecisionRule("entropy")
+
+
+@dataclass(frozen=True, order=True)
 class TuningCandidate:
     """One point of the space.
 
     Attributes:
         setup: how the stages run.
-        criterion: name of the exit criterion.
+        rule: how exits decide.
         kept: numbers of the early exits that are kept, from 1.
     """
 
     setup: EngineSetup
-    criterion: str
+    rule: DecisionRule
     kept: tuple[int, ...]
+
+    def __str__(self) -> str:
+        exits = f"early exits {', '.join(map(str, self.kept))}" if len(self.kept) > 1 else f"early exit {self.kept[0]}"
+        return f"{self.rule} on {self.setup}, {exits}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +102,8 @@ class TuningSpace:
         precisions: names of precisions.
         modes: names of modes.
         threads: numbers of worker threads; None takes 1 and the number of usable CPUs.
-        criteria: names of exit criteria.
+        criteria: names of exit criteria; None takes all that apply, but `normalized_entropy`, which decides as `entropy` does.
+        temperatures: `none`, `fitted`, or both.
 
     Raises:
         InputError: a name that does not exist, or a dimension without a value.
@@ -93,6 +120,7 @@ class TuningSpace:
     modes: tuple[str, ...] | None = None
     threads: tuple[int, ...] | None = None
     criteria: tuple[str, ...] | None = None
+    temperatures: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check the names."""
@@ -100,6 +128,7 @@ class TuningSpace:
             ("backend", self.backends, BACKENDS),
             ("precision", self.precisions, PRECISIONS),
             ("mode", self.modes, MODES),
+            ("way of temperatures", self.temperatures, TEMPERATURES),
         )
         for kind, given, known in dimensions:
             for name in given or ():
@@ -165,10 +194,10 @@ def list_setups(
     return tuple(found), tuple(left_out)
 
 
-def find_criteria(
+def find_rules(
     space: TuningSpace, *, own_scores: bool, costs_known: bool
-) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:
-    """The criteria that a network can leave by, and those that it cannot.
+) -> tuple[tuple[DecisionRule, ...], tuple[LeftOut, ...]]:
+    """The rules that a network can leave by, and the criteria that it cannot.
 
     Args:
         space: what was asked for.
@@ -178,13 +207,23 @@ def find_criteria(
     usable, left_out = [], []
     for name in space.criteria or list_criteria():
         reason = _explain_unusable(name, own_scores=own_scores, costs_known=costs_known)
+        if not reason and space.criteria is None and name in _SAME_ORDER:
+            reason = f"decides as {_SAME_ORDER[name]} does"
         if reason:
             left_out.append(LeftOut(f"criterion {name}", reason))
         else:
             usable.append(name)
     if not usable:
         raise InputError("no criterion can be used: " + "; ".join(one.reason for one in left_out) + ".")
-    return tuple(usable), tuple(left_out)
+    return tuple(rule for name in usable for rule in _list_rules(name, space)), tuple(left_out)
+
+
+def _list_rules(name: str, space: TuningSpace) -> Iterator[DecisionRule]:
+    """The criterion without and with temperatures, as far as these are asked for and change anything."""
+    found = criterion(name)
+    changes = found.takes_logits and not found.counts
+    ways = (space.temperatures or TEMPERATURES) if changes else ("none",)
+    yield from (DecisionRule(name, scaled=way == "fitted") for way in ways)
 
 
 def _explain_unusable(name: str, *, own_scores: bool, costs_known: bool) -> str:

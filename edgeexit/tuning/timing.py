@@ -32,6 +32,7 @@ from edgeexit.data import Dataset
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.runtime import Backbone, load_quietly
 from edgeexit.tuning.space import EngineSetup, LeftOut
+from edgeexit.tuning.store import SetupTiming, TuningStore
 from edgeexit.util.progress import Progress
 from edgeexit.util.samples import split_samples
 from edgeexit.util.units import fixed, seconds
@@ -40,23 +41,6 @@ ROUNDS = 3
 FINALISTS = 3
 _INPUTS = 256
 _SHORTEST_S = 0.2
-
-
-@dataclass(frozen=True, eq=False)
-class SetupTiming:
-    """Latencies of one setup with all exits, at the machine's speed of the first measurement of the reference.
-
-    Attributes:
-        setup: how the stages ran.
-        costs: latencies; `costs.error` and `costs.ratio_error` are those of their ratio to the reference.
-        reference_s: mean latency of the network in its own precision, without exits; the same of all setups of a session.
-        seconds: wall time of the timing.
-    """
-
-    setup: EngineSetup
-    costs: MeasuredCosts
-    reference_s: float
-    seconds: float
 
 
 Rate: TypeAlias = Callable[[SetupTiming], "tuple[float, ...]"]
@@ -74,6 +58,7 @@ class Stopwatch:
         reference_s: its mean latency, seconds.
         seed: random seed of the order of blocks.
         spread: how much longer the reference took in its slow blocks than in its fast ones, relative (90th over 10th percentile).
+        store: keeps what was timed, and gives what was timed before.
     """
 
     bundles: Mapping[str, Bundle]
@@ -82,19 +67,35 @@ class Stopwatch:
     reference_s: float
     seed: int
     spread: float
+    store: TuningStore
 
     @classmethod
     def start(
-        cls, bundles: Mapping[str, Bundle], reference: EngineSetup, data: Dataset, seed: int, length_s: float
+        cls, bundle: Bundle, reference: EngineSetup, data: Dataset, store: TuningStore, length_s: float
     ) -> Stopwatch:
-        """Measure the reference alone, whose speed all later timings are brought to."""
+        """Measure the reference alone, whose speed all later timings are brought to; or take it from the store."""
         inputs = split_samples(data.take(slice(_INPUTS)).inputs)
-        with Backbone(bundles[reference.precision], reference.settings) as backbone:
-            call = make_cycling_call(backbone, inputs)
-            timed = time_variants({"reference": call}, length_s, seed, lambda *_: None)
-        means = timed["reference"].block_means_s
-        spread = float(np.quantile(means, 0.9) / np.quantile(means, 0.1)) - 1
-        return cls(bundles, reference, inputs, float(np.median(means)), seed, spread)
+        seed, record = store.record.seed, store.record
+        if record.reference_s is None or record.spread is None:
+            store.keep_reference(*_measure_reference(bundle, reference, inputs, seed, length_s))
+            record = store.record
+        assert record.reference_s is not None
+        assert record.spread is not None
+        return cls({reference.precision: bundle}, reference, inputs, record.reference_s, seed, record.spread, store)
+
+    def with_bundles(self, bundles: Mapping[str, Bundle]) -> Stopwatch:
+        """The same for the bundles of all precisions."""
+        return replace(self, bundles=bundles)
+
+    def find_or_time(self, setup: EngineSetup, length_s: float) -> SetupTiming:
+        """The timing of a setup that was kept, where it is long enough; else a new one, which is kept."""
+        wanted_s = max(length_s, _SHORTEST_S)
+        kept = self.store.find(setup, wanted_s)
+        if kept is not None:
+            return kept
+        timing = self.time(setup, wanted_s, lambda *_: None)
+        self.store.keep(timing)
+        return timing
 
     def time(self, setup: EngineSetup, length_s: float, progress: Progress) -> SetupTiming:
         """Time every exit of a setup, and its backbone, beside the reference."""
@@ -107,7 +108,7 @@ class Stopwatch:
         ):
             calls = make_forced_calls(runner, backbone, self.inputs)
             calls["reference"] = make_cycling_call(reference, self.inputs)
-            timed = time_variants(calls, max(length_s, _SHORTEST_S), self.seed, progress)
+            timed = time_variants(calls, length_s, self.seed, progress)
             costs = compute_costs(timed, runner.exits)
         beside = timed["reference"].block_means_s
         errors = [compute_relative_error(timed[f"exit {k}"].block_means_s / beside) for k in range(1, runner.exits + 1)]
@@ -115,6 +116,17 @@ class Stopwatch:
         return SetupTiming(
             setup, replace(scaled, error=max(errors), ratio_error=max(errors)), self.reference_s, length_s
         )
+
+
+def _measure_reference(
+    bundle: Bundle, reference: EngineSetup, inputs: list[Mapping[str, np.ndarray]], seed: int, length_s: float
+) -> tuple[float, float]:
+    """Typical latency of the reference, seconds, and its spread."""
+    with Backbone(bundle, reference.settings) as backbone:
+        call = make_cycling_call(backbone, inputs)
+        timed = time_variants({"reference": call}, length_s, seed, lambda *_: None)
+    means = timed["reference"].block_means_s
+    return float(np.median(means)), float(np.quantile(means, 0.9) / np.quantile(means, 0.1)) - 1
 
 
 def _scale(costs: MeasuredCosts, factor: float) -> MeasuredCosts:
@@ -159,6 +171,7 @@ def time_setups(
         kept = [one for place, one in enumerate(found) if place < size or one.setup == watch.reference]
         left_out += [_explain_slower(one, found[0], turn) for one in found if one not in kept]
         if last:
+            watch.store.finish(kept)
             return tuple(kept), tuple(left_out)
         rest, turn, left_s = [one.setup for one in kept], turn + 1, left_s - round_s
 
@@ -170,7 +183,7 @@ def _time_round(
     for place, setup in enumerate(setups):
         progress(f"timing, round {turn}", place, len(setups))
         try:
-            found.append(watch.time(setup, each_s, lambda *_: None))
+            found.append(watch.find_or_time(setup, each_s))
         except EdgeExitError as fault:
             faults.append(LeftOut(str(setup), str(fault)))
     progress(f"timing, round {turn}", len(setups), len(setups))

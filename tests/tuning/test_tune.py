@@ -16,13 +16,14 @@ from edgeexit.cli.cmd_tune import parse_duration
 from edgeexit.errors import InputError
 from edgeexit.runtime import CalibrationWarning
 from edgeexit.tuning import TuningResult, TuningSpace, tune
+from edgeexit.tuning.page import render_tuning_page
 from edgeexit.tuning.space import search_subsets
 from edgeexit.util.documents import read_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
 
 N = 300
-SMALL = TuningSpace(("onnxruntime",), ("float32", "int8"), ("staged", "fused"), (1,), ("entropy", "max_softmax"))
+SMALL = TuningSpace(("onnxruntime",), ("float32", "int8"), ("staged", "fused"), (1,), ("entropy", "running_mean"))
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +81,10 @@ def test_exits_that_are_not_kept_are_gone_from_the_bundle(tuned: tuple[Path, Tun
 
 
 def test_every_subset_and_criterion_of_a_timed_setup_is_tried(tuned: tuple[Path, TuningResult]) -> None:
-    """Three subsets of two early exits, under each criterion, for each setup that was timed to the end."""
+    """Three subsets of two early exits, under each criterion, with and without temperatures, for each setup that was timed to the end."""
     _, result = tuned
     setups = {(t.setup.precision, t.setup.mode) for t in result.tried}
-    assert len(result.tried) == len(setups) * 2 * 3
+    assert len(result.tried) == len(setups) * 2 * 2 * 3
     assert len({t.setup for t in result.tried}) == len(result.tried)
     assert ("float32", "staged") in setups, "the usual setup is among them, so that contributions can be told"
 
@@ -116,20 +117,67 @@ def test_the_drop_is_counted_from_the_network_as_it_was_given(
 def test_an_interrupted_run_goes_on_with_what_it_recorded(
     tuned: tuple[Path, TuningResult], samples: tuple[np.ndarray, np.ndarray], model: Path, tmp_path: Path
 ) -> None:
-    """With resume the recorded answers are taken, not recorded again; without it, or with other data, the folder is refused."""
+    """With resume, recorded answers and times are taken, none is made again; without it, or with other data, the folder is refused."""
     path, _ = tuned
     work = Path(shutil.copytree(path.with_name("best.tune"), tmp_path / "best.tune"))
     for finalist in work.glob("finalist-*"):
         shutil.rmtree(finalist)
-    before = {file.name: file.stat().st_mtime_ns for file in work.glob("answers-*.npz")}
+    before = {file.name: file.stat().st_mtime_ns for file in work.glob("*-*.npz")}
     output, x, y = tmp_path / "best.eexit", *samples
     with pytest.raises(InputError, match="holds an earlier run"):
         tune(model, output, x, y, target="drop<=60", space=SMALL, seconds=1)
-    with pytest.raises(InputError, match="other data"):
+    with pytest.raises(InputError, match="another data"):
         tune(model, output, x[1:], y[1:], target="drop<=60", space=SMALL, seconds=1, resume=True)
     tune(model, output, x, y, target="drop<=60", space=SMALL, seconds=1, resume=True)
-    assert before == {file.name: file.stat().st_mtime_ns for file in work.glob("answers-*.npz")}
+    assert before == {file.name: file.stat().st_mtime_ns for file in work.glob("*-*.npz")}
     assert (output / "manifest.json").exists()
+
+
+def test_another_target_is_chosen_from_what_was_measured(
+    tuned: tuple[Path, TuningResult], samples: tuple[np.ndarray, np.ndarray], model: Path, tmp_path: Path
+) -> None:
+    """With from_tune nothing is timed: the record stays as it is, the result is predicted, and the bundle leaves by its thresholds."""
+    path, first = tuned
+    work, (x, y) = path.with_name("best.tune"), samples
+    before = {file: file.stat().st_mtime_ns for file in work.rglob("*")}
+    output = tmp_path / "second.eexit"
+    found = tune(model, output, x, y, target="agreement>=0.8", space=SMALL, from_tune=work)
+    assert before == {file: file.stat().st_mtime_ns for file in work.rglob("*")}
+    chosen = found.chosen
+    assert (chosen.state, chosen.ratio, found.measured_at) == ("predicted", None, first.created)
+    with edgeexit.load(output) as runner:
+        assert tuple(runner.thresholds) == pytest.approx(chosen.thresholds)
+        assert runner.settings.mode == chosen.setup.mode
+        validate = edgeexit.data.split_calibration(N, 0)[1]
+        leaves = np.array([runner(x[i : i + 1]).exit for i in validate])
+    rates = np.bincount(leaves - 1, minlength=len(chosen.exit_rates)) / len(leaves)
+    assert rates == pytest.approx(chosen.exit_rates, abs=2.5 / len(leaves)), "the engines decide as the record predicts"
+    with pytest.raises(InputError, match="another seed"):
+        tune(model, output, x, y, target="drop<=60", from_tune=work, seed=1)
+    with pytest.raises(InputError, match=r"no record\.json"):
+        tune(model, output, x, y, target="drop<=60", from_tune=tmp_path)
+
+
+def test_a_contribution_changes_one_dimension_of_the_best_candidate(tuned: tuple[Path, TuningResult]) -> None:
+    """Each names a value that the best candidate has and one that it has not, with the gain in time or the reason why there is none."""
+    _, result = tuned
+    best = result.tried[0].setup
+    for one in result.contributions:
+        assert one.usual != one.chosen
+        if one.dimension in ("precision", "backend", "mode", "threads", "criterion"):
+            assert one.chosen == str(getattr(best, one.dimension))
+        assert (one.times is None) == (one.points is None)
+        assert one.times is not None or one.reason
+    dropped = sum(one.dimension == "exits" for one in result.contributions)
+    assert dropped == 3 - len(best.exits)
+
+
+def test_the_page_has_the_conclusion_and_every_table(tuned: tuple[Path, TuningResult]) -> None:
+    """The same words as the terminal's."""
+    _, result = tuned
+    page = render_tuning_page(result)
+    for part in (result.conclusion, "The last candidates", "What was tried", result.chosen.setup.criterion):
+        assert part in page
 
 
 def test_a_target_that_nothing_meets_names_the_nearest_and_by_which_candidate(
@@ -154,6 +202,14 @@ def test_bounds_that_tuning_cannot_judge_are_refused(
     """Before anything is compiled."""
     with pytest.raises(InputError, match=reason):
         tune(model, tmp_path / "out.eexit", *samples, target=target, space=SMALL)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bound_on_accuracy_needs_labels(model: Path, samples: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    """Refused before anything is compiled; agreement is what can be asked for."""
+    for target in ("drop<=0.5", "accuracy>=0.9"):
+        with pytest.raises(InputError, match=r"needs labels.*agreement"):
+            tune(model, tmp_path / "out.eexit", samples[0], target=target, space=SMALL)
     assert not list(tmp_path.iterdir())
 
 
@@ -243,8 +299,8 @@ def test_the_command_prints_the_front_the_last_candidates_and_the_conclusion(
     for part in (
         "candidates for drop<=60",
         "The last candidates",
-        "What each choice brings",
         "times as fast",
+        "net.tune/tuning.html",
         "Written",
     ):
         assert part in done.output

@@ -1,0 +1,244 @@
+"""One run of tuning, step by step; see `flow`."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgeexit.bundle import Bundle, PreferredSettings, copy_bundle
+from edgeexit.calibration.decision import NOT_MET
+from edgeexit.calibration.plausibility import Evidence, find_implausible, refuse_implausible
+from edgeexit.choices import PRECISIONS
+from edgeexit.graph import find_exits, read_model
+from edgeexit.hardware import find_device_key
+from edgeexit.runtime import CalibrationWarning
+from edgeexit.tuning.answers import Judged, NetworkBuilder, PreparedNetwork
+from edgeexit.tuning.choice import Chooser, FoundPolicy, make_absolute, make_not_met_error, pick_finalists
+from edgeexit.tuning.collect import Tuned, make_result
+from edgeexit.tuning.confirm import (
+    CalibratedFinalist,
+    FinalistTrial,
+    MeasuredFinalist,
+    choose_finalist,
+    measure_finalists,
+    prepare_finalist,
+)
+from edgeexit.tuning.contributions import ComparedStep, compare_steps
+from edgeexit.tuning.plan import RESULT, TuningPlan
+from edgeexit.tuning.result import TuningResult
+from edgeexit.tuning.space import (
+    DecisionRule,
+    EngineSetup,
+    LeftOut,
+    find_backends,
+    find_rules,
+    list_setups,
+)
+from edgeexit.tuning.store import SetupTiming, TuningStore
+from edgeexit.tuning.timing import Stopwatch, time_setups
+from edgeexit.util.atomic import write_text
+from edgeexit.util.documents import dumps
+from edgeexit.util.units import percent
+
+NOISY_SPREAD = 0.25
+"""Blocks of the same network that differ by more than this, relative, are told at once."""
+_SETUPS_SHARE, _CALIBRATION_SHARE = 0.5, 0.15
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prepared:
+    """A network compiled and recorded, and what its answers allow.
+
+    Attributes:
+        network: compiled with all exits in each precision.
+        judged: answers of all samples, with temperatures fitted on the choose part.
+        chooser: searches on the choose part.
+        rules: the rules that it can leave by.
+        left_out: precisions and criteria that cannot be used.
+    """
+
+    network: PreparedNetwork
+    judged: Judged
+    chooser: Chooser
+    rules: tuple[DecisionRule, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def search(self, timings: Sequence[SetupTiming], plan: TuningPlan) -> tuple[FoundPolicy, ...]:
+        """The best thresholds of every candidate on these setups, best first.
+
+        Raises:
+            TargetNotMet: no candidate meets the target.
+        """
+        found: list[FoundPolicy] = []
+        for place, timing in enumerate(timings):
+            plan.progress("searching thresholds", place, len(timings))
+            found += self.chooser.find_all(timing, self.rules)
+        plan.progress("searching thresholds", len(timings), len(timings))
+        found.sort(key=lambda one: one.key, reverse=True)
+        if found[0].policy is None:
+            raise make_not_met_error(plan.target, found)
+        return tuple(found)
+
+    def compare(self, best: FoundPolicy, store: TuningStore, watch: Stopwatch) -> tuple[ComparedStep, ...]:
+        """What each choice of the best candidate brings."""
+        timings = {one.setup: one for one in store.list_timings(finished=False)}
+        return compare_steps(best, self.chooser, timings, watch.reference)
+
+
+def make_builder(plan: TuningPlan, store: TuningStore) -> NetworkBuilder:
+    """What compiles and records into the folder of the run; ranges of int8 come from the choose part."""
+    return NetworkBuilder(plan.model, store.folder, plan.data, plan.data.take(plan.parts[0]), plan.progress)
+
+
+def start_watch(plan: TuningPlan, store: TuningStore, own: Bundle) -> Stopwatch:
+    """The reference, measured before the long part begins."""
+    reference = EngineSetup(own.manifest.precision, "onnxruntime", "staged", 1)
+    return Stopwatch.start(own, reference, plan.data, store, max(0.3, 0.02 * plan.seconds))
+
+
+def prepare(plan: TuningPlan, builder: NetworkBuilder, own: Bundle) -> Prepared:
+    """Compile and record, or take what is there.
+
+    Raises:
+        InputError: the data are implausible, or no criterion can be used.
+    """
+    network = builder.prepare(own, plan.space.precisions or PRECISIONS)
+    judged = Judged(network.answers, plan.data.labels, network.answers[network.own].labels)
+    if not plan.force:  # what calibration would refuse in the end is refused before anything is timed
+        evidence = Evidence(plan.data, judged.reference, own.manifest.classes, plan.target, own.manifest)
+        refuse_implausible(find_implausible(evidence), plan.data.name)
+    choose = judged.take(plan.parts[0]).fit()
+    recorded = network.answers[network.own]
+    rules, unusable = find_rules(
+        plan.space, own_scores=recorded.scores is not None, costs_known=recorded.macs is not None
+    )
+    return Prepared(
+        network=network,
+        judged=choose.share_temperatures(judged),
+        chooser=Chooser(plan.target, choose, len(plan.data)),
+        rules=rules,
+        left_out=(*network.left_out, *unusable),
+    )
+
+
+def _warn_of_noise(watch: Stopwatch) -> None:
+    """Say before the long part that times cannot be compared here."""
+    if watch.spread > NOISY_SPREAD:
+        what = f"the same network takes {percent(watch.spread, 0)} longer in some blocks than in others"
+        advice = "Stop other work, or nothing about time can be decided."
+        warnings.warn(f"this machine is noisy: {what}. {advice}", CalibrationWarning, stacklevel=5)
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """One run of tuning.
+
+    Attributes:
+        plan: what is asked for.
+        store: what was measured so far.
+    """
+
+    plan: TuningPlan
+    store: TuningStore
+
+    def run(self) -> TuningResult:
+        """All of it; the result is also in the folder of the run."""
+        plan = self.plan
+        backends, missing = find_backends(plan.space)
+        builder = make_builder(plan, self.store)
+        own = builder.prepare_own()
+        watch = start_watch(plan, self.store, own)
+        _warn_of_noise(watch)
+        prepared = prepare(plan, builder, own)
+        watch = watch.with_bundles(prepared.network.bundles)
+        timings, left_out = self._time(prepared, backends, watch)
+        found = prepared.search(timings, plan)
+        steps = prepared.compare(found[0], self.store, watch)
+        ready, measured = self._confirm(pick_finalists(found), prepared, watch)
+        chosen = choose_finalist(ready, measured, plan.target)
+        bundle = self._install(ready[chosen])
+        result = make_result(
+            Tuned(
+                target=plan.target,
+                data=plan.data,
+                parts=(len(plan.parts[0]), len(plan.parts[1])),
+                seed=plan.seed,
+                seconds=time.monotonic() - plan.began_s,
+                watch=watch,
+                network=prepared.network,
+                validate=prepared.judged.take(plan.parts[1]),
+                found=found,
+                steps=steps,
+                finalists=tuple(zip(ready, measured, strict=True)),
+                chosen=chosen,
+                left_out=(*missing, *prepared.left_out, *left_out),
+                bundle=bundle.path,
+            )
+        )
+        write_text(plan.work / RESULT, dumps(result))
+        return result
+
+    def _time(
+        self, prepared: Prepared, backends: Sequence[str], watch: Stopwatch
+    ) -> tuple[tuple[SetupTiming, ...], tuple[LeftOut, ...]]:
+        plan, network = self.plan, prepared.network
+        setups, impossible = list_setups(plan.space, network.bundles, backends, network.exits)
+        every_exit = tuple(range(1, network.exits))
+        timings, slower = time_setups(
+            watch,
+            setups,
+            lambda timing: prepared.chooser.find(timing, prepared.rules[0], every_exit).key,
+            plan.seconds * _SETUPS_SHARE,
+            plan.progress,
+        )
+        return timings, (*impossible, *slower)
+
+    def _confirm(
+        self, finalists: Sequence[FoundPolicy], prepared: Prepared, watch: Stopwatch
+    ) -> tuple[tuple[CalibratedFinalist, ...], tuple[MeasuredFinalist | None, ...]]:
+        plan = self.plan
+        trial = make_trial(plan, prepared, watch)
+        ready = tuple(
+            prepare_finalist(one, trial, plan.work / f"finalist-{place}.eexit", plan.progress)
+            for place, one in enumerate(finalists, 1)
+        )
+        rest_s = plan.seconds * (1 - _SETUPS_SHARE - len(ready) * _CALIBRATION_SHARE)
+        validate = plan.data.take(plan.parts[1])
+        return ready, measure_finalists(ready, watch, validate, rest_s, plan.progress)
+
+    def _install(self, one: CalibratedFinalist) -> Bundle:
+        """The chosen bundle at its place, with the settings that it is to be opened with.
+
+        Thresholds whose bounds stayed undecided are active too: the bundle runs as it was measured, and `load` says that they are.
+        """
+        bundle = copy_bundle(Bundle.open(one.bundle.path), self.plan.output)
+        assert one.calibration is not None, "what was measured is calibrated"
+        if one.calibration.verdict.bounds != NOT_MET:
+            bundle = bundle.use(bundle.history[-1].name)
+        return prefer_setup(bundle, one.found.candidate.setup)
+
+
+def make_trial(plan: TuningPlan, prepared: Prepared, watch: Stopwatch) -> FinalistTrial:
+    """How candidates are compiled and calibrated."""
+    exits = find_exits(read_model(plan.model))
+    return FinalistTrial(
+        model=plan.model,
+        exits=tuple(e.logits for e in exits),
+        scores=tuple(e.score for e in exits),
+        temperatures=prepared.judged.temperatures,
+        data=plan.data,
+        ranges=plan.data.take(plan.parts[0]),
+        plain=prepared.judged.reference,
+        target=make_absolute(plan.target, watch.reference_s),
+        seed=plan.seed,
+        force=plan.force,
+        seconds=plan.seconds * _CALIBRATION_SHARE,
+    )
+
+
+def prefer_setup(bundle: Bundle, setup: EngineSetup, *thresholds: float) -> Bundle:
+    """The bundle, which opens with these settings on this machine where the caller names none; and see `Bundle.prefer`."""
+    key = find_device_key(backend=setup.backend)
+    return bundle.prefer(key, PreferredSettings(setup.backend, setup.mode, setup.threads), *thresholds)
