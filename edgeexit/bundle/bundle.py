@@ -227,15 +227,13 @@ class Bundle(Summarised):
         return self._rewrite_manifest(activate)
 
     def prefer(self, key: str, settings: PreferredSettings, *thresholds: float) -> Bundle:
-        """Note the settings that are best on the device of a key, and thresholds for where there is no calibration, in the criterion's own
-        unit; without any, those that are there stay. Returns the bundle as it is then.
+        """Note what is best on the device of a key, and thresholds to use without a calibration, if any; returns the bundle as it is then.
 
         Raises:
             BundleError: the bundle cannot be written.
         """
-        return self._rewrite_manifest(
-            lambda m: replace(m, preferred={**m.preferred, key: settings}, thresholds=thresholds or m.thresholds)
-        )
+        kept = thresholds or self.manifest.thresholds
+        return self._rewrite_manifest(lambda m: replace(m, preferred={**m.preferred, key: settings}, thresholds=kept))
 
     def roll_back(self, key: str) -> Bundle:
         """Make active again what was active before on a key; returns the bundle as it is then.

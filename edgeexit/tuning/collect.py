@@ -175,7 +175,9 @@ def _make_predicted(tuned: Tuned) -> Finalist:
         setup=tuned.describe(one.candidate),
         thresholds=tuple(rule.own(t) for t in one.policy.thresholds),
         state=PREDICTED,
-        statements=("not run: chosen from recorded answers and times; run edgeexit calibrate to have it measured",),
+        statements=(
+            "bounds: predicted: from recorded answers and times, nothing was run; edgeexit calibrate measures it",
+        ),
         predicted_ratio=one.policy.mean_s / tuned.watch.reference_s,
         ratio=None,
         ratio_low=None,

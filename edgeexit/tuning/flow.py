@@ -22,7 +22,7 @@ from edgeexit.graph.expected_data import read_model_info
 from edgeexit.tuning.again import choose_again
 from edgeexit.tuning.plan import TuningPlan, refuse_bounds
 from edgeexit.tuning.result import TuningResult
-from edgeexit.tuning.session import Session
+from edgeexit.tuning.session import TuningSession
 from edgeexit.tuning.space import TuningSpace
 from edgeexit.util.arguments import as_path, as_seconds, as_whole, check_progress
 from edgeexit.util.progress import Progress, show_in_notebooks
@@ -111,4 +111,4 @@ def tune(
     )
     if from_tune is not None:
         return choose_again(plan, as_path("from_tune", from_tune))
-    return Session(plan, plan.open_store(resume=resume)).run()
+    return TuningSession(plan, plan.open_store(resume=resume)).run()

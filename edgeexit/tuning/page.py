@@ -58,11 +58,10 @@ def render_tuning_page(result: TuningResult) -> str:
         f"{result.reference.precision}, without exits, {result.reference.backend}, one thread, {units.seconds(result.reference_s)}."
     )
     gains = [describe_contribution(one) for one in result.contributions]
-    said = [tuple(statement.split(": ", 1)) for statement in result.chosen.statements]
     body = (
         f'{render_heading(1, "Tuning")}<p class="sub">{escape(about)}</p>{CONTENTS}'
         f"{render_cards(_make_cards(result))}<p>{escape(result.conclusion)}.</p>"
-        f"{render_statements([(what, '', sentence) for what, sentence in said if sentence]) if said else ''}"
+        f"{render_statements(list(_list_statements(result)))}"
         f"{render_box('<b>What each choice brings, predicted</b>', gains)}"
         f"{render_figures(list(_plot(result)))}"
         f"{''.join(map(render_table, (*make_tuning_tables(result, _ROWS), make_slower_table(result))))}"
@@ -70,6 +69,14 @@ def render_tuning_page(result: TuningResult) -> str:
     )
     footer = "Predicted figures come from recorded answers and from times with all exits; those of the last candidates were measured."
     return render_document("edgeexit · tuning", body, footer)
+
+
+def _list_statements(result: TuningResult) -> Iterator[tuple[str, str, str]]:
+    """What the calibration of the best candidate states: about what, the judgement, and the sentence."""
+    for statement in result.chosen.statements:
+        what, _, rest = statement.partition(": ")
+        word, _, sentence = rest.partition(": ")
+        yield what, word, sentence
 
 
 def _make_cards(result: TuningResult) -> tuple[tuple[str, str, str], ...]:

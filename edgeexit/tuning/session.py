@@ -132,7 +132,7 @@ def _warn_of_noise(watch: Stopwatch) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Session:
+class TuningSession:
     """One run of tuning.
 
     Attributes:

@@ -103,6 +103,11 @@ class TuningStore:
     def create(cls, folder: Path, record: TuningRecord) -> TuningStore:
         """A new folder with an empty record."""
         folder.mkdir(parents=True)
+        return cls.begin(folder, record)
+
+    @classmethod
+    def begin(cls, folder: Path, record: TuningRecord) -> TuningStore:
+        """An empty record in a folder that is there."""
         store = cls(folder, record)
         store._write(record)
         return store
