@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from edgeexit.nets.attach import list_exit_places as list_exit_places
     from edgeexit.report import write_report as write_report
     from edgeexit.runtime import CalibrationWarning as CalibrationWarning
+    from edgeexit.runtime import ManyPredictions as ManyPredictions
     from edgeexit.runtime import Prediction as Prediction
     from edgeexit.runtime import Runner as Runner
     from edgeexit.runtime import load as load
@@ -85,6 +86,7 @@ _HOMES = {
     "HardwareMissing": "edgeexit.errors",
     "InputError": "edgeexit.errors",
     "InternalError": "edgeexit.errors",
+    "ManyPredictions": "edgeexit.runtime",
     "MissingExtra": "edgeexit.errors",
     "ModelError": "edgeexit.errors",
     "Prediction": "edgeexit.runtime",

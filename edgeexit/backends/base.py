@@ -11,8 +11,9 @@ A Program's answer lies in buffers that the next `run` overwrites; the Runner co
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -122,11 +123,15 @@ class Program(ABC):
 
     @abstractmethod
     def logits(self, exit: int) -> NDArray[np.float32]:
-        """Logits [1, classes] of the exit that the last run left at: a view that the next run overwrites."""
+        """Logits [1, classes] of the exit that the last run left at: the same memory for every run, which the next one overwrites."""
 
     @abstractmethod
     def score(self, exit: int) -> float:
         """Inner score of the exit that the last run left at."""
+
+    def make_score_reader(self, exit: int) -> Callable[[], float]:
+        """What `score` does for one exit, made once for many runs; a program whose scores lie in arrays gives those arrays' `item`."""
+        return partial(self.score, exit)
 
     @abstractmethod
     def clone(self) -> Program:
@@ -140,16 +145,14 @@ class BoundStage(ABC):
     """One engine with its buffers bound.
 
     Attributes:
-        logits: host view [1, classes].
-        score: host view [1], inner.
+        logits: host view [1, classes], the same for every run.
+        score: host view [1], inner, likewise.
+        run: runs it once; `logits` and `score` hold the result when it returns. A method, or a function that a stage is given.
     """
 
     logits: NDArray[np.float32]
     score: NDArray[np.float32]
-
-    @abstractmethod
-    def run(self) -> None:
-        """Run once; `logits` and `score` hold the result when it returns."""
+    run: Callable[[], None]
 
 
 class StagedProgram(Program):
@@ -159,15 +162,16 @@ class StagedProgram(Program):
         self.inputs = inputs
         self.exits = len(stages)
         self.stages = tuple(stages)
-        self._early = tuple(enumerate(stages[:-1]))
-        self._last = stages[-1]
+        # Looked up once: on the way of every inference each look-up is another miss of caches that the engine has just filled.
+        self._early = tuple((k, stage.run, stage.score.item) for k, stage in enumerate(stages[:-1]))
+        self._run_last = stages[-1].run
 
     def run(self, thresholds: Sequence[float]) -> int:  # noqa: D102 - see base
-        for k, stage in self._early:
-            stage.run()
-            if stage.score[0] >= thresholds[k]:
+        for k, run_stage, read_score in self._early:
+            run_stage()
+            if read_score() >= thresholds[k]:
                 return k + 1
-        self._last.run()
+        self._run_last()
         return self.exits
 
     def logits(self, exit: int) -> NDArray[np.float32]:  # noqa: D102 - see base
@@ -175,6 +179,9 @@ class StagedProgram(Program):
 
     def score(self, exit: int) -> float:  # noqa: D102 - see base
         return float(self.stages[exit - 1].score[0])
+
+    def make_score_reader(self, exit: int) -> Callable[[], float]:  # noqa: D102 - see base
+        return self.stages[exit - 1].score.item
 
 
 class Batch(ABC):

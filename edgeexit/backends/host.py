@@ -51,12 +51,9 @@ def make_buffers(specs: Sequence[TensorSpec]) -> dict[str, Array]:
 
 class _HostStage(BoundStage):
     def __init__(self, run: Callable[[], None], logits: NDArray[np.float32], score: NDArray[np.float32]) -> None:
-        self._run = run
+        self.run = run
         self.logits = logits
         self.score = score
-
-    def run(self) -> None:
-        self._run()
 
 
 class HostStaged(StagedProgram):
@@ -114,6 +111,9 @@ class HostFused(Program):
     def score(self, exit: int) -> float:  # noqa: ARG002, D102 - only one exit's result exists
         return float(self._score)
 
+    def make_score_reader(self, exit: int) -> Callable[[], float]:  # noqa: ARG002, D102 - only one exit's result exists
+        return self._score.item
+
     def clone(self) -> HostFused:
         """The same model with buffers of its own."""
         return HostFused(*self._made_of)
@@ -134,20 +134,27 @@ class HostBackbone(Program):
     def __init__(self, bind: Bind, inputs: Sequence[TensorSpec], logits: TensorSpec, score: str | None = None) -> None:
         self._made_of = (bind, inputs, logits, score)
         self.inputs = make_buffers(inputs)
-        self._logits = make_aligned_array(logits.shape_at_1, logits.dtype)
+        made = make_aligned_array(logits.shape_at_1, logits.dtype)
+        self._logits = made if made.dtype == np.float32 else make_aligned_array(logits.shape_at_1, np.float32)
+        self._narrow = None if self._logits is made else made
         self._score = make_aligned_array((1,), np.float32)
         self._score[...] = np.nan
-        self._run = bind(0, {**self.inputs, logits.name: self._logits, **({score: self._score} if score else {})})
+        self._run = bind(0, {**self.inputs, logits.name: made, **({score: self._score} if score else {})})
 
     def run(self, thresholds: Sequence[float]) -> int:  # noqa: ARG002, D102 - nothing to decide
         self._run()
+        if self._narrow is not None:
+            self._logits[...] = self._narrow
         return 1
 
     def logits(self, exit: int) -> NDArray[np.float32]:  # noqa: ARG002, D102 - see base
-        return np.asarray(self._logits, np.float32)
+        return self._logits
 
     def score(self, exit: int) -> float:  # noqa: ARG002, D102 - see base
         return float(self._score[0])
+
+    def make_score_reader(self, exit: int) -> Callable[[], float]:  # noqa: ARG002, D102 - see base
+        return self._score.item
 
     def clone(self) -> HostBackbone:
         """The same model with buffers of its own."""

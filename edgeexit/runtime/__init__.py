@@ -7,6 +7,7 @@ with edgeexit.load("lenet.eexit") as runner:
 from edgeexit.backends import Settings
 from edgeexit.runtime.inputs import check_input, model_info
 from edgeexit.runtime.loading import CalibrationWarning, load, load_quietly
+from edgeexit.runtime.many import ManyPredictions
 from edgeexit.runtime.opened import Backbone
 from edgeexit.runtime.prediction import Prediction
 from edgeexit.runtime.runner import Runner
@@ -14,6 +15,7 @@ from edgeexit.runtime.runner import Runner
 __all__ = [
     "Backbone",
     "CalibrationWarning",
+    "ManyPredictions",
     "Prediction",
     "Runner",
     "Settings",

@@ -78,8 +78,14 @@ def refuse_nan(name: str, x: NDArray[Any]) -> None:
         raise InputError(msg)
 
 
-def make_input_writer(spec: TensorSpec, buffer: NDArray[Any]) -> Callable[[Any], None]:
-    """A function that checks one input and copies it into its bound buffer; on the way of every inference, so it looks nothing up."""
+def make_input_writer(spec: TensorSpec, buffer: NDArray[Any], *, only: bool = False) -> Callable[[Any], None]:
+    """A function that checks one input and copies it into its bound buffer; on the way of every inference, so it looks nothing up.
+
+    Args:
+        spec: the input.
+        buffer: its buffer.
+        only: it is the network's only one, so that a dict of it by name is taken, too.
+    """
     name, shape, dtype = spec.name, buffer.shape, buffer.dtype
     flat = buffer.reshape(-1)
     may_be_nan = dtype.kind == "f" and flat.size > 0
@@ -88,6 +94,7 @@ def make_input_writer(spec: TensorSpec, buffer: NDArray[Any]) -> Callable[[Any],
 
     def fill(x: Any) -> None:
         if type(x) is not np.ndarray or x.shape != shape or x.dtype is not dtype:
+            x = match_inputs_by_name(x, (spec,))[name] if only else x
             check_input(name, x, shape, str(dtype))
         buffer[...] = x
         if may_be_nan and isnan(value(place())):
@@ -113,6 +120,20 @@ def match_inputs_by_name(inputs: Inputs, specs: Sequence[TensorSpec]) -> Mapping
     if faults:
         raise InputError(f"inputs are {', '.join(names)}: " + "; ".join(faults))
     return inputs
+
+
+def make_inputs_writer(specs: Sequence[TensorSpec], buffers: Mapping[str, NDArray[Any]]) -> Callable[[Inputs], None]:
+    """A function that checks all inputs of one sample and copies them into their bound buffers."""
+    if len(specs) == 1:
+        return make_input_writer(specs[0], buffers[specs[0].name], only=True)
+    fills = {spec.name: make_input_writer(spec, buffers[spec.name]) for spec in specs}
+
+    def write(x: Inputs) -> None:
+        arrays = match_inputs_by_name(x, specs)
+        for name, fill in fills.items():
+            fill(arrays[name])
+
+    return write
 
 
 def check_many(inputs: Inputs, specs: Sequence[TensorSpec]) -> dict[str, NDArray[Any]]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, TypeAlias
-
-import numpy as np
+from typing import NoReturn
 
 from edgeexit.backends import Program, Settings, find_backend
 from edgeexit.bundle import Bundle
 from edgeexit.errors import InputError
-from edgeexit.graph.model import TensorSpec
 from edgeexit.runtime.forking import ENDING, keep_until_exit, register_for_fork
-from edgeexit.runtime.inputs import Inputs, make_input_writer, match_inputs_by_name
+from edgeexit.runtime.inputs import Inputs, make_inputs_writer
 from edgeexit.runtime.prediction import Prediction
+from edgeexit.runtime.reading import make_reader
 
 
 class OpenedProgram:
@@ -27,9 +23,9 @@ class OpenedProgram:
         self.settings = settings
         self.classes = bundle.manifest.classes
         self._program = program
+        self._run = program.run
         self._specs = bundle.manifest.inputs
-        self._fills = make_input_writers(self._specs, program)
-        self._fill_only = next(iter(self._fills.values())) if len(self._fills) == 1 else None
+        self._write = make_inputs_writer(self._specs, program.inputs)
         self._lock = threading.Lock()
         self._open = True
         self._why_closed = "it is closed: load the bundle again."
@@ -46,22 +42,6 @@ class OpenedProgram:
         """In a forked child, or at the end of the process: refuse every call, and leave the engines alone."""
         keep_until_exit(self._program)
         self._open, self._why_closed = False, reason
-
-    def _write(self, x: Inputs) -> None:
-        if not self._open:
-            self._refuse_closed()
-        if self._fill_only is not None and type(x) is np.ndarray:
-            self._fill_only(x)
-        else:
-            write_by_name(x, self._specs, self._fills)
-
-    def _read(self, program: Program, exit: int, sign: int, *, late: bool = False, shown: int = 0) -> Prediction:
-        logits = program.logits(exit)[0].copy()
-        label = int(logits.argmax())
-        if math.isnan(logits.item(label)):  # argmax finds NaN before any number
-            msg = f"the network gave NaN at exit {exit}; its weights or its precision overflow on this input."
-            raise InputError(msg)
-        return Prediction(label, shown or exit, sign * program.score(exit), logits, late)
 
     def close(self) -> None:
         """Give engines and memory back; calls after it are refused."""
@@ -80,34 +60,20 @@ class OpenedProgram:
         self.close()
 
 
-InputWriters: TypeAlias = Mapping[str, Callable[[Any], None]]
-
-
-def make_input_writers(specs: Sequence[TensorSpec], program: Program) -> InputWriters:
-    """Make what copies each input into the program's memory, by name."""
-    return {spec.name: make_input_writer(spec, program.inputs[spec.name]) for spec in specs}
-
-
-def write_by_name(x: Inputs, specs: Sequence[TensorSpec], fills: InputWriters) -> None:
-    """Copy an input, one array or a dict of them, into the program's memory."""
-    arrays = match_inputs_by_name(x, specs)
-    for name, fill in fills.items():
-        fill(arrays[name])
-
-
 class Backbone(OpenedProgram):
     """The network run directly to its last exit; called like a Runner. Its predictions have no score (NaN)."""
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         super().__init__(bundle, settings, find_backend(settings.backend).open_backbone(bundle, settings))
-        self._last = bundle.manifest.exits
+        self._read = make_reader(self._program, 1, shown=bundle.manifest.exits)
 
     def __call__(self, x: Inputs) -> Prediction:
         """Classify one input [1, ...]."""
         with self._lock:
+            if not self._open:
+                self._refuse_closed()
             self._write(x)
-            self._program.run(())
-            return self._read(self._program, 1, 1, shown=self._last)
+            return self._read(self._run(()))
 
     def __enter__(self) -> Backbone:  # noqa: PYI034 - typing.Self needs Python 3.11
         self._refuse_closed()

@@ -21,9 +21,11 @@ from edgeexit.runtime.batch import leave_in_stages, score_everything
 from edgeexit.runtime.calibrations import ActiveCalibration
 from edgeexit.runtime.deadline import Deadlines, read_stage_times, require_stage_times, run_until
 from edgeexit.runtime.forking import keep_until_exit
-from edgeexit.runtime.inputs import Inputs, check_many
-from edgeexit.runtime.opened import Backbone, InputWriters, OpenedProgram, make_input_writers, write_by_name
+from edgeexit.runtime.inputs import Inputs, check_many, make_inputs_writer
+from edgeexit.runtime.many import ManyPredictions, run_each
+from edgeexit.runtime.opened import Backbone, OpenedProgram
 from edgeexit.runtime.prediction import Prediction
+from edgeexit.runtime.reading import make_reader
 from edgeexit.runtime.summary import format_runner_summary
 from edgeexit.util.arguments import as_float, as_whole, check_progress
 from edgeexit.util.deprecation import call_moved
@@ -82,12 +84,13 @@ class Runner(OpenedProgram, Summarised):
         self.calibration = calibration
         self.calibration_name: str | None = None
         self.verify: Path | None = None
+        self._reuse_logits = False
+        self._read = make_reader(program, self.criterion.sign)
         self._reload = reload
         self._stage_p99_s = stage_p99_s  # of the staged mode, where it is known from elsewhere than `calibration`
         self._staged: StagedProgram | None = program if isinstance(program, StagedProgram) else None
-        self._staged_fills: InputWriters = self._fills
+        self._write_staged, self._read_staged = self._write, self._read
         self._batch: Batch | None = None
-        self._sign = self.criterion.sign
         self._inner: tuple[float, ...] = (math.inf,) * (self.exits - 1)
         # One tuple per exit, made once: a program sees by identity that nothing changed.
         self._forced = tuple((math.inf,) * (k - 1) + (-math.inf,) * (self.exits - k) for k in range(1, self.exits + 1))
@@ -121,6 +124,26 @@ class Runner(OpenedProgram, Summarised):
             self._inner = tuple(float(np.float32(v)) for v in inner)
 
     @property
+    def reuse_logits(self) -> bool:
+        """Whether a prediction's logits are a read-only view of the engine's memory, which the next call overwrites, and no copy; settable.
+
+        False, unless it is set: then they are the caller's to keep. A clone starts with what it is cloned from has.
+        """
+        return self._reuse_logits
+
+    @reuse_logits.setter
+    def reuse_logits(self, value: bool) -> None:
+        if value not in (True, False):
+            msg = f"reuse_logits must be True or False, not {value!r}."
+            raise InputError(msg)
+        with self._lock:
+            self._refuse_closed()
+            self._reuse_logits = bool(value)
+            self._read = make_reader(self._program, self.criterion.sign, reuse=self._reuse_logits)
+            if self._staged is not None:
+                self._read_staged = make_reader(self._staged, self.criterion.sign, reuse=self._reuse_logits)
+
+    @property
     def has_default_thresholds(self) -> bool:
         """Whether there is no calibration and the thresholds are those that the model came with."""
         own = tuple(float(np.float32(self.criterion.inner(t))) for t in self.bundle.manifest.thresholds)
@@ -146,9 +169,10 @@ class Runner(OpenedProgram, Summarised):
         if deadline_s is not None:
             return self._run_before_deadline(x, deadline_s, perf_counter())
         with self._lock:
-            program = self._program
+            if not self._open:
+                self._refuse_closed()
             self._write(x)
-            return self._read(program, program.run(self._inner), self._sign)
+            return self._read(self._run(self._inner))
 
     def prepare_deadlines(self) -> None:
         """Open now what calls with `deadline_s` run; in fused mode the first of them does it otherwise, and is late for that.
@@ -172,12 +196,13 @@ class Runner(OpenedProgram, Summarised):
         if type(exit) is not int or not 1 <= exit <= self.exits:
             exit = as_whole("exit", exit, 1, self.exits)
         with self._lock:
+            if not self._open:
+                self._refuse_closed()
             self._write(x)
-            left_at = self._program.run(self._forced[exit - 1])
-            if left_at != exit:  # only NaN is not at least -inf
+            if self._run(self._forced[exit - 1]) != exit:  # only NaN is not at least -inf
                 msg = f"the score of exit {exit} is NaN: the network's weights or its precision overflow on this input."
                 raise InputError(msg)
-            return self._read(self._program, exit, self._sign)
+            return self._read(exit)
 
     def batch(self, xs: Inputs) -> list[Prediction]:
         """Classify many inputs [n, ...]; those that leave are dropped stage by stage; the order is kept.
@@ -190,7 +215,23 @@ class Runner(OpenedProgram, Summarised):
             return [self({name: a[i : i + 1] for name, a in arrays.items()}) for i in range(count)]
         with self._lock:
             self._refuse_closed()
-            return leave_in_stages(self._batch_program(), self.bundle.manifest, arrays, self._inner, self._sign)
+            return leave_in_stages(
+                self._batch_program(), self.bundle.manifest, arrays, self._inner, self.criterion.sign
+            )
+
+    def run_many(self, xs: Inputs) -> ManyPredictions:
+        """Classify many inputs [n, ...] one after the other: the answers of `__call__` on each, in one loop, as arrays.
+
+        Quicker than a loop of one's own, because inputs are checked and labels found for all at once; `batch` instead hands those that
+        have not left to the next stage together. Other threads' calls wait until it is done.
+
+        Raises:
+            InputError: as in `__call__`; with NaN in the logits, the number of the first such sample.
+        """
+        arrays = check_many(xs, self._specs)
+        with self._lock:
+            self._refuse_closed()
+            return run_each(self._program, arrays, self._inner, self.criterion.sign)
 
     def replay(self, xs: Inputs, progress: Progress = show_nothing) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run every exit on many inputs [n, ...]; what calibration searches over. `progress` may not call this runner.
@@ -290,6 +331,7 @@ class Runner(OpenedProgram, Summarised):
             )
             other.inner_thresholds = self._inner
             other.calibration_name, other.verify = self.calibration_name, self.verify
+            other.reuse_logits = self._reuse_logits
             if other._staged is None and self._staged is not None:
                 other._take_staged(self._staged.clone())
             return other
@@ -303,7 +345,8 @@ class Runner(OpenedProgram, Summarised):
 
     def _take_staged(self, program: Program) -> None:
         assert isinstance(program, StagedProgram)
-        self._staged, self._staged_fills = program, make_input_writers(self._specs, program)
+        self._staged, self._write_staged = program, make_inputs_writer(self._specs, program.inputs)
+        self._read_staged = make_reader(program, self.criterion.sign, reuse=self._reuse_logits)
 
     def _stage_times(self) -> tuple[float, ...] | None:
         """Of the staged mode where they are known; else those of the mode that was calibrated."""
@@ -320,10 +363,7 @@ class Runner(OpenedProgram, Summarised):
             self._refuse_closed()
             deadlines = Deadlines.from_deadline(called_s, deadline_s, self._stage_times())
             program = self._staged_program()
-            exit, late = run_until(
-                program, self._inner, deadlines, lambda: write_by_name(x, self._specs, self._staged_fills)
-            )
-            return self._read(program, exit, self._sign, late=late)
+            return self._read_staged(*run_until(program, self._inner, deadlines, lambda: self._write_staged(x)))
 
     def __enter__(self) -> Runner:  # noqa: PYI034 - typing.Self needs Python 3.11
         self._refuse_closed()
