@@ -28,7 +28,9 @@ class BackendEntry:
 
 
 BACKENDS: dict[str, BackendEntry] = {
-    "onnxruntime": BackendEntry(("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")),
+    "onnxruntime": BackendEntry(
+        ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn", "onnxruntime-directml")
+    ),
     "tensorrt": BackendEntry(("tensorrt",)),
     "openvino": BackendEntry(("openvino",)),
     "mnn": BackendEntry(("MNN",)),
@@ -41,6 +43,26 @@ DEFAULT_BACKEND = "onnxruntime"
 
 AUTO = "auto"
 """In place of a backend, for a compile: the fastest one here, or the fastest mix, found by measurement."""
+
+CPU_PROVIDER = "cpu"
+EXECUTION_PROVIDERS = {
+    CPU_PROVIDER: "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "tensorrt_rtx": "NvTensorRTRTXExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+    "acl": "ACLExecutionProvider",
+    "dnnl": "DnnlExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "nnapi": "NnapiExecutionProvider",
+    "dml": "DmlExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "vitisai": "VitisAIExecutionProvider",
+    "cann": "CANNExecutionProvider",
+}
+"""Execution providers of ONNX Runtime by the name that users give, and their names there. Each build offers some of them."""
 
 MODES = ("staged", "fused")
 """One engine per stage, or one conditional graph."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgeexit.backends.self_check import SelfCheck
 from edgeexit.bundle import Bundle
-from edgeexit.choices import MODES, PRECISIONS, check_choice
+from edgeexit.choices import CPU_PROVIDER, MODES, PRECISIONS, check_choice
 from edgeexit.errors import InputError
 from edgeexit.stage_choices import list_distinct_names
 from edgeexit.util.arguments import as_whole
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 Array: TypeAlias = NDArray[Any]
 
 _MOST_THREADS = 1024
+PROVIDER = "provider"
+"""Option of a backend that names what it runs on, where it has a choice: `provider=cuda`."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,23 @@ class Settings:
         ordered = ",".join(f"{name}={value}" for name, value in sorted(read_options(self.options).items()))
         object.__setattr__(self, "options", ordered)
 
+    @property
+    def runtime(self) -> str:
+        """The backend, and behind a dot what it runs on where that is not the CPU: `onnxruntime`, `onnxruntime.cuda`."""
+        provider = read_options(self.options).get(PROVIDER, CPU_PROVIDER)
+        return self.backend if provider == CPU_PROVIDER else f"{self.backend}.{provider}"
+
     def with_mode(self, mode: str) -> Settings:
         """The same in another mode."""
         return replace(self, mode=mode)
 
     def key(self, device: str) -> str:
-        """Name of the calibration for these settings on a device: `<device>/<backend>-<mode>-<precision>-t<threads>`."""
-        return f"{device}/{self.backend}-{self.mode}-{self.precision}-t{self.threads}"
+        """Name of the calibration for these settings on a device: `<device>/<runtime>-<mode>-<precision>-t<threads>`."""
+        return f"{device}/{self.runtime}-{self.mode}-{self.precision}-t{self.threads}"
 
     def make_timing_key(self, device: str) -> str:
         """Name of the comparison of the two modes on a device."""
-        return f"{device}/{self.backend}-{self.precision}-t{self.threads}"
+        return f"{device}/{self.runtime}-{self.precision}-t{self.threads}"
 
 
 def read_options(text: str) -> dict[str, str]:

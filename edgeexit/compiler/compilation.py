@@ -314,7 +314,7 @@ def _measure_timings(
         return {}
     times = time_forms(draft, settings, seconds, progress, inputs=_make_timed_inputs(parts))
     timing = ModeTiming(times.staged_s, times.fused_s, times.faster, make_timestamp(), times.backbone_s)
-    return {settings.make_timing_key(find_device_key(backend=settings.backend)): timing}
+    return {settings.make_timing_key(find_device_key(backend=settings.runtime)): timing}
 
 
 def _make_timed_inputs(parts: SplitNetwork) -> Mapping[str, Array]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from edgeexit.choices import EXECUTION_PROVIDERS
 from edgeexit.hardware.identity import ROOT, make_slug, read_device_facts
 from edgeexit.stage_choices import is_mixed, list_distinct_names
 
@@ -21,9 +22,12 @@ _RUNTIMES = {
     "openvino": ("openvino", "OpenVINO"),
     "tensorrt": ("tensorrt", "TensorRT"),
     "mnn": ("mnn", "MNN"),
+    **{f"onnxruntime.{provider}": ("onnxruntime", "ONNX Runtime") for provider in EXECUTION_PROVIDERS},
 }
-"""Of each backend: the fact that holds the version of what runs it, and its usual name."""
-_ON_GPU = frozenset({"tensorrt"})
+"""Of each backend, with what it runs on (`Settings.runtime`): the fact that holds the version of what runs it, and its usual name."""
+_ON_GPU = frozenset(
+    {"tensorrt", *(f"onnxruntime.{provider}" for provider in ("cuda", "tensorrt", "tensorrt_rtx", "dml", "migraphx"))}
+)
 _HARDWARE = {"board": "board", "cpu": "CPU", "arch": "architecture", "cores": "CPUs", "gpu": "GPU"}
 _ISA = re.compile(
     r"(sse4_[12]|ssse3|avx\w*|fma|f16c|amx_\w+|vnni\w*"  # x86-64

@@ -32,13 +32,13 @@ class ActiveCalibration:
 
 def find_settings_key(settings: Settings) -> str:
     """Under which key a calibration for these settings on this device is written."""
-    return settings.key(find_device_key(backend=settings.backend))
+    return settings.key(find_device_key(backend=settings.runtime))
 
 
 def find_timing_keys(settings: Settings) -> tuple[str, str]:
     """Under which keys the comparison of the two modes on this device lies: as now, and as earlier versions wrote it."""
     return (
-        settings.make_timing_key(find_device_key(backend=settings.backend)),
+        settings.make_timing_key(find_device_key(backend=settings.runtime)),
         settings.make_timing_key(find_old_device_key()),
     )
 
@@ -81,7 +81,7 @@ def find_inactive_calibration(bundle: Bundle, settings: Settings) -> Calibration
 
 def find_device_changes(document: CalibrationDocument, settings: Settings) -> tuple[str, ...]:
     """Differences of the device key from the device that a calibration was measured on; empty on the same device."""
-    return tuple(find_key_changes(document.device or {}, read_device_facts(), settings.backend).values())
+    return tuple(find_key_changes(document.device or {}, read_device_facts(), settings.runtime).values())
 
 
 def _list_others(bundle: Bundle, settings: Settings) -> Iterator[ActiveCalibration]:
@@ -90,7 +90,7 @@ def _list_others(bundle: Bundle, settings: Settings) -> Iterator[ActiveCalibrati
     for key in sorted(bundle.manifest.calibrations):
         document = bundle.read_calibration(key) if key.endswith(suffix) else None
         if document is not None and document.device is not None:
-            changes = find_key_changes(document.device, read_device_facts(), settings.backend)
+            changes = find_key_changes(document.device, read_device_facts(), settings.runtime)
             found = _load_active(bundle, key, changes)
             if found is not None:
                 yield found

@@ -1,4 +1,5 @@
-"""ONNX Runtime on CPU: staged and fused. How its sessions are opened is in `sessions`, how stages are cut in `open_optimized_stages`.
+"""ONNX Runtime: staged and fused. How its sessions are opened is in `sessions`, how stages are cut for the CPU in `open_optimized_stages`,
+and what runs on another execution provider in `provider_programs`.
 
 It packs the weights of matrix products again, and keeps both copies of those inside an `If`: a fused mode that gains nothing by it is
 opened unpacked, at 0.95 instead of 1.27 times the memory of the plain network and in the same time (see `should_pack_weights`).
@@ -19,9 +20,10 @@ from edgeexit.backends.host import Bind, HostFused, HostStaged
 from edgeexit.backends.onnxruntime.errors import translate_runtime_errors
 from edgeexit.backends.onnxruntime.optimized_stages import open_optimized_stages
 from edgeexit.backends.onnxruntime.prepacking import should_pack_weights
+from edgeexit.backends.onnxruntime.provider_programs import open_backbone_on, open_fused_on, open_staged_on
+from edgeexit.backends.onnxruntime.providers import ExecutionProvider
 from edgeexit.backends.onnxruntime.sessions import (
     check_ends,
-    check_session_settings,
     make_backbone_program,
     make_binder,
     open_session,
@@ -68,7 +70,7 @@ class _OrtBatch(Batch):
 
 
 class OnnxRuntimeBackend(Backend):
-    """ONNX Runtime's CPU provider. Always there: it is a base dependency."""
+    """ONNX Runtime, on its CPU provider where the options name no other. Always there: it is a base dependency."""
 
     name = "onnxruntime"
     shares_stages = True
@@ -77,7 +79,7 @@ class OnnxRuntimeBackend(Backend):
         return
 
     def check_options(self, options: str) -> None:  # noqa: D102 - see base
-        check_session_settings(options)
+        ExecutionProvider.from_options(options).check_offered()
 
     def versions(self) -> dict[str, str]:  # noqa: D102 - see base
         import onnxruntime as ort  # its distribution may be onnxruntime-gpu, onnxruntime-openvino, ...
@@ -85,6 +87,9 @@ class OnnxRuntimeBackend(Backend):
         return {"onnxruntime": ort.__version__}
 
     def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:  # noqa: D102 - see base
+        provider = ExecutionProvider.from_options(settings.options)
+        if not provider.is_cpu:
+            return open_staged_on(provider, bundle, settings)
         try:
             manifest, sessions = open_optimized_stages(bundle, settings)
         except (ModelError, OSError) as error:
@@ -99,7 +104,9 @@ class OnnxRuntimeBackend(Backend):
         return make_binder({e.exit - 1: _open_stage_session(bundle, e, settings, batch_1=True) for e in entries})
 
     def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
-        m = bundle.manifest
+        m, provider = bundle.manifest, ExecutionProvider.from_options(settings.options)
+        if not provider.is_cpu:
+            return open_fused_on(provider, bundle, settings)
         graph = load_binary(bundle.file(m.fused)).graph
         session = open_session(bundle.file(m.fused), settings, batch_1=True, packed=should_pack_weights(graph))
         thresholds = [make_threshold_name(k) for k in range(1, m.exits)]
@@ -107,7 +114,9 @@ class OnnxRuntimeBackend(Backend):
         return HostFused(m, make_binder([session]))
 
     def open_backbone(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: D102 - see base
-        m = bundle.manifest
+        m, provider = bundle.manifest, ExecutionProvider.from_options(settings.options)
+        if not provider.is_cpu:
+            return open_backbone_on(provider, bundle, settings)
         session = open_session(bundle.file(m.backbone), settings, batch_1=True)
         check_ends(session, m.backbone, [s.name for s in m.inputs], [o.name for o in session.get_outputs()[:1]])
         return make_backbone_program(session, m.inputs, m.classes)
@@ -121,8 +130,10 @@ class OnnxRuntimeBackend(Backend):
         return _OrtBatch(source)
 
     def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[SelfCheck]:
-        """Whether the stages are those of the optimised network, which is quicker."""
-        note = self.open_staged(bundle, settings).note
+        """Whether the stages are those of the optimised network, which is quicker; on another provider, whether all of them run there."""
+        provider, note = ExecutionProvider.from_options(settings.options), self.open_staged(bundle, settings).note
+        if not provider.is_cpu:
+            return (SelfCheck(f"every node runs on {provider.name}", None if note else True, note),)
         return (SelfCheck("stages are cut from the optimised network", None if note else True, note),)
 
 

@@ -22,8 +22,8 @@ from edgeexit.backends.onnxruntime.sessions import (
     WEIGHTS_FOLDER,
     check_ends,
     make_session_options,
-    open_cpu_session,
     open_session,
+    open_with_options,
 )
 from edgeexit.backends.onnxruntime.stage_extraction import ExtractedStage, declare_boundary_tensors, extract_stages
 from edgeexit.bundle import Bundle, Manifest
@@ -76,7 +76,7 @@ def _optimize_network(bundle: Bundle, settings: Settings, folder: Path) -> onnx.
         options.optimized_model_filepath = str(written)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimised.bin")
         options.add_session_config_entry(WEIGHTS_FOLDER, str(bundle.path))
-        open_cpu_session(content, options)
+        open_with_options(content, options)
 
     with translate_runtime_errors("ONNX Runtime cannot optimise the network in one piece"):
         open_with_int32_accumulation(write)

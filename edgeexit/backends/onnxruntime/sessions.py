@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime on CPU: how they are opened, bound and run, every buffer once.
+"""Sessions of ONNX Runtime: how they are opened, bound and run, every buffer once.
 
 What its defaults would cost, and what is done about it:
 * a session's own spinning thread pool burns a core between inferences; with one per stage, three sessions cost several times the CPU
@@ -23,8 +23,9 @@ from edgeexit.backends.host import Bind, HostBackbone
 from edgeexit.backends.onnxruntime.errors import format_runtime_error, list_runtime_exceptions, translate_runtime_errors
 from edgeexit.backends.onnxruntime.int8_accumulation import INT32_ACCUMULATION, open_with_int32_accumulation
 from edgeexit.backends.onnxruntime.optimizers import list_unsafe_optimizers
+from edgeexit.backends.onnxruntime.providers import DENORMAL_AS_ZERO, ON_CPU, ExecutionProvider
 from edgeexit.backends.stopping import run_options
-from edgeexit.errors import InputError, ModelError, did_you_mean
+from edgeexit.errors import ModelError
 from edgeexit.graph.model import BATCH, TensorSpec
 
 if TYPE_CHECKING:
@@ -33,23 +34,6 @@ if TYPE_CHECKING:
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 """The option that says where outside weights lie, for a model given as bytes."""
 _ERRORS_ONLY, _FATAL_ONLY = 3, 4  # ONNX Runtime's log severity; its warnings speak of its own optimiser
-
-
-DENORMAL_AS_ZERO = "denormal_as_zero"
-"""Option of the backend: take numbers below 1.2e-38 for 0, which some CPUs compute 10 to 30 times slower. It also sets the mode of the CPU
-in the thread that opens the bundle, so that NumPy there does the same; therefore it is off by default."""
-
-
-def check_session_settings(options: str) -> None:
-    """Raise InputError where `Settings.options` names what sessions do not have, or another value than 0 or 1."""
-    for name, value in read_options(options).items():
-        if name != DENORMAL_AS_ZERO:
-            near = did_you_mean(name, [DENORMAL_AS_ZERO])
-            msg = f"backend onnxruntime has no option named {name!r}.{near} It has: {DENORMAL_AS_ZERO}=1."
-            raise InputError(msg)
-        if value not in {"0", "1"}:
-            msg = f"option {name} must be 0 or 1, not {value!r}."
-            raise InputError(msg)
 
 
 @cache
@@ -70,6 +54,7 @@ def make_session_options(
     packed: bool = True,
     quiet: bool = False,
     int32_accumulation: bool = False,
+    profile: Path | None = None,
 ) -> ort.SessionOptions:
     """Options of every session that edgeexit opens; those that run in turn share an arena, for the rest see `open_session`."""
     import onnxruntime as ort
@@ -89,19 +74,33 @@ def make_session_options(
     options.add_session_config_entry(INT32_ACCUMULATION, str(int(int32_accumulation)))
     if read_options(settings.options).get(DENORMAL_AS_ZERO) == "1":
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     if batch_1:
         options.add_free_dimension_override_by_name(BATCH, 1)
     return options
 
 
-def open_cpu_session(model: Path | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
-    """A session on CPU with these options, without optimisers that would end the process."""
+def open_with_options(
+    model: Path | bytes, options: ort.SessionOptions, provider: ExecutionProvider = ON_CPU
+) -> ort.InferenceSession:
+    """A session with these options, without optimisers that would end the process.
+
+    Raises:
+        HardwareMissing: the provider's libraries or its device are missing.
+    """
     import onnxruntime as ort
 
     content = str(model) if isinstance(model, Path) else model
-    return ort.InferenceSession(
-        content, options, providers=["CPUExecutionProvider"], disabled_optimizers=list_unsafe_optimizers(model)
+    session = ort.InferenceSession(
+        content,
+        options,
+        providers=provider.list_arguments(),
+        disabled_optimizers=list_unsafe_optimizers(model),
+        enable_fallback=provider.is_cpu,  # else it would be opened without the provider, and say so on stdout
     )
+    provider.check_loaded(session)
+    return session
 
 
 def open_session(
@@ -114,8 +113,9 @@ def open_session(
     optimised: bool = False,
     packed: bool = True,
     quiet: bool = False,
+    profile: Path | None = None,
 ) -> ort.InferenceSession:
-    """A session on CPU.
+    """A session on the execution provider that the settings name, which is the CPU's where they name none.
 
     Args:
         model: the file, or its bytes.
@@ -126,11 +126,15 @@ def open_session(
         optimised: the model is, and is left as it stands.
         packed: copy the weights of matrix products into the order in which their kernels read them.
         quiet: print nothing on stderr, for a model that ONNX Runtime may reject.
+        profile: write a profile of its first runs to a file whose name begins so; see `read_placement`.
 
     Raises:
+        HardwareMissing: the provider's libraries or its device are missing.
         ModelError: ONNX Runtime cannot take the model; with its reason.
     """
     import onnxruntime as ort
+
+    provider = ExecutionProvider.from_options(settings.options)
 
     def open_with(int32_accumulation: bool) -> ort.InferenceSession:
         options = make_session_options(
@@ -140,12 +144,13 @@ def open_session(
             packed=packed,
             quiet=quiet,
             int32_accumulation=int32_accumulation,
+            profile=profile,
         )
         if optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if folder is not None:
             options.add_session_config_entry(WEIGHTS_FOLDER, str(folder))
-        return open_cpu_session(model, options)
+        return open_with_options(model, options, provider)
 
     name = model if isinstance(model, Path) else "the model"
     with translate_runtime_errors(f"ONNX Runtime {ort.__version__} cannot take {name}"):
@@ -210,9 +215,14 @@ def make_bound_run(session: ort.InferenceSession, binding: ort.IOBinding, alive:
     return run
 
 
-def make_backbone_program(session: ort.InferenceSession, inputs: Sequence[TensorSpec], classes: int) -> HostBackbone:
-    """A session with logits and, as second output, perhaps a score, as a Program: the backbone, or a model to compare with."""
+def make_backbone_program(
+    session: ort.InferenceSession, inputs: Sequence[TensorSpec], classes: int, bind: Bind | None = None
+) -> HostBackbone:
+    """A session with logits and, as second output, perhaps a score, as a Program: the backbone, or a model to compare with.
+
+    `bind` binds it where that is done otherwise than by `make_binder`.
+    """
     names = [o.name for o in session.get_outputs()]
     dtype = "float16" if session.get_outputs()[0].type == "tensor(float16)" else "float32"
     logits = TensorSpec(names[0], dtype, (1, classes))
-    return HostBackbone(make_binder([session]), inputs, logits, names[1] if len(names) > 1 else None)
+    return HostBackbone(bind or make_binder([session]), inputs, logits, names[1] if len(names) > 1 else None)
