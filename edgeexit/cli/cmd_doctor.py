@@ -80,6 +80,7 @@ def doctor_command(
 def _check_packages(name: str) -> list[MachineCheck]:
     """The backend opens, with which versions; what runs beside it."""
     from edgeexit.backends import find_backend
+    from edgeexit.backends.onnxruntime.installation import check_before_import, check_providers
     from edgeexit.errors import HardwareMissing, MissingExtra
     from edgeexit.hardware import find_current_profile
     from edgeexit.hardware.checks import MachineCheck
@@ -89,6 +90,9 @@ def _check_packages(name: str) -> list[MachineCheck]:
     if name == "tensorrt" and profile is not None and not profile.software.tensorrt:
         fix = profile.software.note or profile.software.source
         return [MachineCheck(f"backend {name}", "fail", f"does not run on {profile.title}", fix)]
+    before = check_before_import()
+    if any(check.status == "fail" for check in before):
+        return before
     try:
         versions = find_backend(name).versions()
     except (HardwareMissing, MissingExtra) as error:
@@ -96,6 +100,7 @@ def _check_packages(name: str) -> list[MachineCheck]:
     shown = ", ".join(f"{package} {version}" for package, version in versions.items())
     beside = ", ".join(f"{p} {v}" for p in ("numpy", "onnx") if (v := find_package_version(p)))
     checks = [MachineCheck(f"backend {name}", "ok", f"{shown}; {beside}; Python {platform.python_version()}")]
+    checks += [*before, check_providers()]
     if os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
         fix = "unset ORT_DISABLE_TELEMETRY: edgeexit then switches it off"
         checks.append(

@@ -56,10 +56,11 @@ def detect_container(root: Path = ROOT) -> str | None:
 
 def find_package_version(name: str) -> str | None:
     """The installed version of a package, without importing it; None when it is not installed."""
-    return next(filter(None, map(_find_distribution_version, _PACKAGES.get(name, (name,)))), None)
+    return next(filter(None, map(find_distribution_version, _PACKAGES.get(name, (name,)))), None)
 
 
-def _find_distribution_version(distribution: str) -> str | None:
+def find_distribution_version(distribution: str) -> str | None:
+    """The installed version of one distribution; None when it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

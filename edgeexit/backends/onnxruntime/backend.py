@@ -31,7 +31,7 @@ from edgeexit.backends.onnxruntime.sessions import (
 from edgeexit.backends.self_check import SelfCheck
 from edgeexit.backends.stopping import enforce_run_limit, run_options
 from edgeexit.bundle import Bundle, StageEntry
-from edgeexit.errors import ModelError
+from edgeexit.errors import InputError, ModelError
 from edgeexit.graph.fuse import RESULTS, make_threshold_name
 from edgeexit.graph.layout import insert_layout_pools_in_model
 from edgeexit.graph.onnx_files import load_binary
@@ -100,6 +100,9 @@ class OnnxRuntimeBackend(Backend):
         return HostStaged(manifest, make_binder(sessions))
 
     def bind_stages(self, bundle: Bundle, settings: Settings, stages: Collection[int]) -> Bind:  # noqa: D102 - see base
+        if not ExecutionProvider.from_options(settings.options).is_cpu:
+            msg = "stages that run beside those of other backends run on the CPU provider of ONNX Runtime: leave the provider out."
+            raise InputError(msg)
         entries = [entry for entry in bundle.manifest.stages if entry.exit in stages]
         return make_binder({e.exit - 1: _open_stage_session(bundle, e, settings, batch_1=True) for e in entries})
 
