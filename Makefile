@@ -45,6 +45,10 @@ $(SERVING)/.made: pyproject.toml
 	  nvidia-pytriton==0.7.0 "tritonclient[grpc]==2.73.0" pytest hypothesis jsonschema pyyaml
 	touch $@
 
+# NVIDIA's own parser and builder (100 MB), and cuda-python, without a GPU: in an environment of their own, nothing of it is shipped.
+test-tensorrt: $(VENV)-tensorrt/.ready
+	$(VENV)-tensorrt/bin/python -m pytest tests/backends/test_real_builder.py tests/backends/test_stub_driver.py
+
 # The GPU backends once more, against the signatures of NVIDIA's own bindings (scripts/make_typings.py).
 GPU := --config-file typings/mypy.ini edgeexit/backends/tensorrt edgeexit/backends/cuda
 
@@ -74,13 +78,19 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(SERVING) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-tensorrt $(SERVING) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable .
+	touch $@
+
+$(VENV)-tensorrt/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-tensorrt
+	$(VENV)-tensorrt/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . pytest hypothesis \
+	  tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings cuda-bindings
 	touch $@
 
 # torch by its exact version first: a looser first install may choose a build with gigabytes of CUDA.
