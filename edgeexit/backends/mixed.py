@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from edgeexit.backends.base import Array, Backend, Batch, Program, Settings, StagedProgram
-from edgeexit.backends.host import HostStaged
-from edgeexit.bundle import Bundle
+from edgeexit.backends.host import Bind, HostStaged, make_aligned_array, make_buffers
+from edgeexit.bundle import Bundle, Manifest
 from edgeexit.errors import InputError
 from edgeexit.stage_choices import for_stage, join_stage_names
 
@@ -63,7 +65,13 @@ class MixedBackend(Backend):
         return _FUSED if mode == "fused" else None
 
     def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:  # noqa: D102 - see base
-        self._check_stages(bundle)
+        return HostStaged(bundle.manifest, self._open_stages(bundle, settings))
+
+    def _open_stages(self, bundle: Bundle, settings: Settings) -> Bind:
+        """Every stage opened in its backend."""
+        if len(self.backends) != bundle.manifest.exits:
+            msg = f"{self.name} names {len(self.backends)} stages, and {bundle.path} has {bundle.manifest.exits}."
+            raise InputError(msg)
         bound = {}
         for name, backend in self._distinct.items():
             stages = [k for k, one in enumerate(self.backends, 1) if one.name == name]
@@ -72,7 +80,7 @@ class MixedBackend(Backend):
         def bind(place: int, buffers: Mapping[str, Array]) -> Callable[[], None]:
             return bound[self.backends[place].name](place, buffers)
 
-        return HostStaged(bundle.manifest, bind)
+        return bind
 
     def open_fused(self, bundle: Bundle, settings: Settings) -> Program:  # noqa: ARG002, D102 - see base
         msg = f"{bundle.path} does not run in mode fused: {_FUSED}. Use mode staged."
@@ -83,24 +91,31 @@ class MixedBackend(Backend):
         last = self.backends[-1]
         return last.open_backbone(bundle, replace(settings, backend=last.name))
 
-    def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:  # noqa: D102 - see base
-        self._check_stages(bundle)
-        opened = {name: b.open_batch(bundle, replace(settings, backend=name)) for name, b in self._distinct.items()}
-        return _MixedBatch([opened[b.name] for b in self.backends])
-
-    def _check_stages(self, bundle: Bundle) -> None:
-        if len(self.backends) != bundle.manifest.exits:
-            msg = f"{self.name} names {len(self.backends)} stages, and {bundle.path} has {bundle.manifest.exits}."
-            raise InputError(msg)
+    def open_batch(self, bundle: Bundle, settings: Settings) -> Batch:
+        """Sample by sample: no backend has to take the stages of another, in a precision that it may not run."""
+        return _RowBatch(bundle.manifest, self._open_stages(bundle, settings))
 
 
-class _MixedBatch(Batch):
-    def __init__(self, stages: Sequence[Batch]) -> None:
-        self._stages = stages
+class _RowBatch(Batch):
+    """Bound stages run once for each sample."""
+
+    def __init__(self, manifest: Manifest, bind: Bind) -> None:
+        self._stages = []
+        for place, entry in enumerate(manifest.stages):
+            own = [spec for spec in manifest.inputs if spec.name in entry.inputs]
+            reads = make_buffers([*own, *entry.boundaries_in])
+            makes = make_buffers(entry.boundaries_out)
+            makes[entry.logits] = make_aligned_array((1, manifest.classes), np.float32)
+            makes[entry.score] = make_aligned_array((1,), np.float32)
+            self._stages.append((reads, makes, bind(place, {**reads, **makes})))
 
     def run(self, stage: int, tensors: Mapping[str, Array]) -> dict[str, Array]:
-        return self._stages[stage - 1].run(stage, tensors)
-
-    def close(self) -> None:
-        for batch in self._stages:
-            batch.close()
+        reads, makes, run = self._stages[stage - 1]
+        rows: dict[str, list[Array]] = {name: [] for name in makes}
+        for i in range(len(next(iter(tensors.values())))):
+            for name, buffer in reads.items():
+                buffer[...] = tensors[name][i : i + 1]
+            run()
+            for name, buffer in makes.items():
+                rows[name].append(buffer.copy())
+        return {name: np.concatenate(made) for name, made in rows.items()}
