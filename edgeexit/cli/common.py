@@ -47,6 +47,14 @@ Vary: TypeAlias = Annotated[
 Spin: TypeAlias = Annotated[
     bool, typer.Option("--spin", help="Burn a core while waiting for worker threads or the GPU.")
 ]
+Cores: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--cores",
+        metavar="big|little|0-3",
+        help="Pin threads to the big cores, the little ones, or those of a list. [default: the system chooses]",
+    ),
+]
 BackendOptions: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

@@ -18,7 +18,17 @@ import typer.models
 
 from edgeexit.cli import choices
 from edgeexit.cli.choices import Choices
-from edgeexit.cli.common import AcceptDevice, BackendOptions, Mode, RunBackend, RunThreads, Spin, Verify, join_options
+from edgeexit.cli.common import (
+    AcceptDevice,
+    BackendOptions,
+    Cores,
+    Mode,
+    RunBackend,
+    RunThreads,
+    Spin,
+    Verify,
+    join_options,
+)
 from edgeexit.cli.data import ClassNames, Preprocessing, read_bundle_info
 
 if TYPE_CHECKING:
@@ -144,6 +154,7 @@ OPTIONS: dict[str, SharedOption] = {
     "--threads": SharedOption(RUNTIME, "N"),
     "--spin": SharedOption(RUNTIME),
     "--options": SharedOption(RUNTIME, "A=1,B=2"),
+    "--cores": SharedOption(RUNTIME, "big|little|0-3"),
     "--accept-device": SharedOption(RUNTIME),
     "--verify": SharedOption(RUNTIME, "FILE"),
     "--vary": SharedOption("Comparison", "KEY"),
@@ -239,6 +250,7 @@ class RuntimeOptions:
     threads: RunThreads = None
     spin: Spin = False
     options: BackendOptions = None
+    cores: Cores = None
 
     def make_arguments(self) -> dict[str, Any]:
         """As keyword arguments of `edgeexit.load`."""
@@ -248,6 +260,7 @@ class RuntimeOptions:
             "threads": self.threads,
             "spin": self.spin,
             "options": join_options(self.options),
+            "cores": self.cores,
         }
 
 

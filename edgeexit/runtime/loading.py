@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from edgeexit.bundle.reading import read_manifest
 from edgeexit.choices import BACKENDS, DEFAULT_BACKEND
 from edgeexit.errors import InputError
 from edgeexit.hardware import find_device_key, read_device_state
+from edgeexit.hardware.cores import describe_kinds, pin_to_cores
 from edgeexit.runtime.calibrations import (
     ActiveCalibration,
     find_calibration,
@@ -50,6 +51,7 @@ def load(
     threads: int | None = None,
     spin: bool = False,
     options: str = "",
+    cores: str | None = None,
     accept_device: bool = False,
     verify: Path | str | None = None,
 ) -> Runner:
@@ -63,6 +65,8 @@ def load(
             or `edgeexit compile --backend auto` chose settings for this device, the bundle is opened with those.
         spin: let idle worker threads burn a core; faster with several threads, at many times the energy.
         options: options of the backend, as `optimization_level=5,workspace_mib=512` of tensorrt; what is left out, the backend chooses.
+        cores: `big`, `little` or a list such as `0-3`: the calling thread, and the threads and processes that it starts from now on, run on
+            these CPUs only; a bundle that was calibrated on other kinds of cores says so. None leaves it to the system.
         accept_device: where there is no calibration of this device, take the nearest of another one (another version of the runtime, say)
             if the times of its exits still hold; that is measured for 5 seconds. `edgeexit calibrations use` does so once and for all.
 
@@ -71,7 +75,7 @@ def load(
     Warns:
         CalibrationWarning: there is no calibration for this device and settings (the Runner then leaves at the thresholds that the model
             came with, or never early), its target was not met, or it was made under another power mode, core count, spin setting or set of
-            options.
+            options, or on other kinds of cores.
 
     Raises:
         BundleError: the bundle is damaged, unsafe or too new, or not signed with the key.
@@ -86,6 +90,8 @@ def load(
         >>> prediction.label == int(digits.labels[0])
         True
     """
+    if cores is not None:
+        pin_to_cores(cores)
     asked = RequestedSettings(backend, mode, threads, spin, options)
     key = None if verify is None else as_path("verify", verify)
     runner = _open_whole(as_path("path", path), asked, key)
@@ -338,8 +344,18 @@ def _find_changes(calibration: CalibrationDocument, settings: Settings) -> list[
     changes = _format_differences(_CHOSEN, calibration.settings, now)
     if calibration.state_before is not None:
         found = read_device_state()
+        changes += _find_other_cores(calibration.state_before, found.affinity)
         changes += _format_differences(_HELD, calibration.state_before, {name: getattr(found, name) for name in _HELD})
     return changes
+
+
+def _find_other_cores(then: Mapping[str, Any], now: Iterable[int]) -> list[str]:
+    """Other kinds of cores than the latencies were measured on, where this machine has several."""
+    listed = then.get("affinity")
+    cpus = [cpu for cpu in listed if isinstance(cpu, int)] if isinstance(listed, (list, tuple)) else []
+    old, new = describe_kinds(cpus), describe_kinds(now)
+    different = old and new and old.partition(" (")[0] != new.partition(" (")[0]
+    return [f"kind of cores ({old}, now {new})"] if different else []
 
 
 def _format_differences(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from edgeexit.backends import StagedProgram
 from edgeexit.backends.onnxruntime import backend as onnxruntime
 from edgeexit.bundle import Bundle
 from edgeexit.errors import BundleError, InputError
-from edgeexit.hardware import find_device_key
+from edgeexit.hardware import find_device_key, read_device_state
 from edgeexit.runtime import CalibrationWarning, Runner, Settings
 from tests.networks import images
 
@@ -204,6 +205,27 @@ def test_load_warns_when_the_device_is_in_another_state(bundle_path: Path) -> No
         CalibrationWarning, match=r"another power mode \(15W, now .*\); another number of cores online \(1, now"
     ):
         edgeexit.load(bundle_path, mode="staged")
+
+
+@pytest.mark.parametrize(("cpus", "warned"), [([900, 901], True), ([904], False), ("none", False), ([[0]], False)])
+def test_load_warns_when_other_kinds_of_cores_are_used(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: object, warned: bool
+) -> None:
+    """What the little cores took says nothing of the big ones; which of the big ones it is changes nothing."""
+    calibrated(bundle_path, [1.0, 2.0, 3.0], "staged").close()
+    bundle, key = edgeexit.Bundle.open(bundle_path), Settings().key(find_device_key())
+    bundle.write_calibration(key, {**(bundle.read_calibration(key) or {}), "state": {"before": {"affinity": cpus}}})
+    kinds = {(900, 901): "little (900-901)", (904,): "big (904)"}
+    here = tuple(read_device_state().affinity)
+    monkeypatch.setattr(
+        "edgeexit.runtime.loading.describe_kinds", lambda c: {**kinds, here: "big (5)"}.get(tuple(c), "")
+    )
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CalibrationWarning)
+        edgeexit.load(bundle_path, mode="staged").close()
+
+    assert warned == any("another kind of cores (little (900-901), now big (5))" in str(w.message) for w in caught)
 
 
 def test_load_warns_when_the_spin_setting_is_not_the_calibrated_one(bundle_path: Path) -> None:
