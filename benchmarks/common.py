@@ -144,11 +144,11 @@ def open_uncalibrated(case: Case, folder: Path, criterion: str = "entropy") -> R
         return edgeexit.load(bundle.path)
 
 
-def open_other_mode(runner: Runner, mode: str) -> Runner:
-    """The bundle of a runner opened in another mode, with the same thresholds."""
+def open_other_mode(runner: Runner, mode: str, backend: str = "onnxruntime") -> Runner:
+    """The bundle of a runner opened in another mode, or in another backend, with the same thresholds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        other = edgeexit.load(runner.bundle.path, mode=mode, threads=runner.settings.threads)
+        other = edgeexit.load(runner.bundle.path, backend=backend, mode=mode, threads=runner.settings.threads)
     other.inner_thresholds = runner.inner_thresholds
     return other
 

@@ -8,6 +8,7 @@ not work here is a row with the reason.
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from benchmarks.common import (
     record,
     time_variants,
 )
+from benchmarks.peers.mobile_runtimes import open_mnn, open_ncnn
 from edgeexit.backends.openvino import import_openvino
 from edgeexit.criteria import log_softmax
 from edgeexit.data import Dataset
@@ -72,6 +74,15 @@ def list_ways(case: Case, runner: Runner, folder: Path) -> Iterator[tuple[str, C
     bundle = runner.bundle
     yield "OpenVINO, straight", lambda: open_openvino_backbone(bundle.file(bundle.manifest.backbone), runner.exits)
     yield "OpenVINO, fused If", lambda: open_openvino_if(bundle.file(bundle.manifest.fused), runner)
+    yield "edgeexit on MNN, fused", lambda: open_other_mode(runner, "fused", "mnn")
+    yield "edgeexit on MNN, staged", lambda: open_other_mode(runner, "staged", "mnn")
+    yield "MNN, straight", lambda: answer_at(runner.exits, open_mnn(bundle, folder))
+    yield "ncnn, straight", lambda: answer_at(runner.exits, open_ncnn(bundle, folder))
+
+
+def answer_at(exit: int, logits: Callable[[Array], Array]) -> Way:
+    """A runtime that gives the logits of one exit, as a way."""
+    return lambda x: Answer(int(logits(x).argmax()), exit)
 
 
 def open_onnx(model: Path, last_exit: int) -> Way:
@@ -263,7 +274,7 @@ def _try_way(opening: Callable[[], Way], shape: tuple[int, ...]) -> Way | str:
     try:
         way = opening()
         way(np.zeros(shape, np.float32))
-    except (ImportError, RuntimeError, OSError, ValueError, EdgeExitError) as error:
+    except (ImportError, RuntimeError, OSError, ValueError, subprocess.SubprocessError, EdgeExitError) as error:
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
     return way
 

@@ -1,8 +1,9 @@
 """The runtimes of this machine side by side: each backend staged, fused and straight through, interleaved in one process.
 
-    python -m benchmarks backends [--backends onnxruntime,openvino] [--seconds 10]
+    python -m benchmarks backends [--backends onnxruntime,openvino,mnn] [--networks lenet-mnist,alexnet-cifar10,resnet-cifar10]
 
-On the shipped network and on two of the papers' size (random weights: the time does not depend on them), each forced to every exit. Answers
+On the shipped network and on two of the papers' size (random weights: the time does not depend on them), or on cases of
+`benchmarks/models/`, each forced to every exit. Answers
 are not looked at here; edgeexit doctor --backend NAME does that.
 """
 
@@ -18,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import edgeexit
-from benchmarks.common import HERE, print_table
+from benchmarks.common import HERE, find_case, print_table
 from edgeexit.backends import Settings
 from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.compilation import compile_model
-from edgeexit.conformance.networks import write_network
-from edgeexit.data import find_demo_asset
+from edgeexit.conformance.networks import BUILDERS, write_network
 from edgeexit.hardware import find_device_key, judge, read_device_facts, read_device_state
 from edgeexit.measure.timing import time_interleaved
 from edgeexit.runtime import Runner
@@ -40,14 +40,19 @@ def main() -> None:
     """Time everything, print it, record it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--backends", default="onnxruntime,openvino", help="names, separated by commas")
+    parser.add_argument("--networks", default=",".join(NETWORKS), help="theirs, or names of cases")
     parser.add_argument("--seconds", type=float, default=10.0, help="per network")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, help="the JSON file; default: benchmarks/results/<device>/backends.json")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="the JSON file; the default is in benchmarks/results/<device>/",
+    )
     arguments = parser.parse_args()
     before = read_device_state()
-    names = arguments.backends.split(",")
+    names, networks = arguments.backends.split(","), arguments.networks.split(",")
     with tempfile.TemporaryDirectory() as folder:
-        results = {n: time_backends(n, names, arguments.threads, arguments.seconds, Path(folder)) for n in NETWORKS}
+        results = {n: time_backends(n, names, arguments.threads, arguments.seconds, Path(folder)) for n in networks}
     after = read_device_state()
     document = {
         "schema": "edgeexit.benchmark.backends/1",
@@ -63,15 +68,20 @@ def main() -> None:
         "options": {"backends": names, "threads": arguments.threads, "seconds": arguments.seconds},
         "networks": results,
     }
-    path = arguments.output or HERE / "results" / find_device_key() / "backends.json"
+    path = arguments.output or HERE / "results" / find_device_key() / _name_record(arguments)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dumps(document), encoding="utf-8")
     print(f"recorded in {path}")
 
 
+def _name_record(arguments: argparse.Namespace) -> str:
+    usual = arguments.networks == ",".join(NETWORKS)
+    return "backends.json" if usual else f"backends-{arguments.networks.replace(',', '-')}.json"
+
+
 def time_backends(name: str, backends: Sequence[str], threads: int, seconds: float, folder: Path) -> dict[str, Any]:
     """Median seconds of leaving at each exit, and through the backbone, per backend and mode."""
-    model = find_demo_asset(f"{name}.onnx") if name == "lenet-digits" else write_network(name, folder)
+    model = write_network(name, folder) if name in BUILDERS else find_case(name).model
     bundle = compile_model(model, folder / f"{name}.eexit", seconds=0)
     inputs = [make_random_inputs(bundle.manifest.inputs, seed) for seed in range(16)]
     with ExitStack() as opened:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 import edgeexit
 from edgeexit.backends import Settings, find_backend
@@ -18,6 +19,7 @@ from edgeexit.errors import InputError, ModelError
 from edgeexit.runtime.loading import open_runner
 from edgeexit.tuning.space import TuningSpace, list_setups
 from tests.networks import Sketch, chain, images
+from tests.support.onnx_writer import Writer
 
 pytest.importorskip("MNN", reason='MNN is not installed: pip install "edgeexit[mnn]"')
 
@@ -100,6 +102,18 @@ def test_batches_of_changing_size_give_what_each_sample_gives(bundles: dict[str,
         part = batch.run(1, {"x": x[places]})
         for name, values in part.items():
             assert np.allclose(values, whole[name][places], atol=1e-5)
+
+
+def test_integer_inputs_are_read_as_they_are(tmp_path: Path) -> None:
+    """MNN holds int64 as int32; tokens fit, in both modes and in batches."""
+    net = Writer()
+    mean = net.op("GlobalAveragePool", net.op("Gather", net.weight(9, 4), "x"))
+    net.op("Gemm", net.op("Flatten", mean), net.weight(6, 3), out="z1")
+    net.op("Gemm", net.op("Tanh", net.op("Flatten", mean)), net.weight(6, 3), out="z2")
+    model = net.save(tmp_path / "m.onnx", {"x": ["n", 6]}, ["z1", "z2"], elements={"x": TensorProto.INT64})
+    tokens = np.random.default_rng(0).integers(0, 9, (3, 6))
+    bundle = compile_model(model, tmp_path / "m.eexit", backend="mnn", inputs=tokens, seconds=0)
+    assert bundle.manifest.verified.given_inputs
 
 
 def test_more_threads_give_the_same_answers(bundles: dict[str, Bundle]) -> None:

@@ -33,13 +33,13 @@ def make_module_binder(file: Path, inputs: Sequence[str], outputs: Sequence[str]
         module = mnn.nn.load_module_from_file(
             str(file), list(inputs), list(outputs), runtime_manager=manager, shape_mutable=True
         )
-        variables = [_make_variable(mnn, buffers[name]) for name in inputs]
-        fills = list(zip(variables, (buffers[name] for name in inputs), strict=True))
+        fills = [_make_variable(mnn, buffers[name]) for name in inputs]
+        variables = [variable for variable, _, _ in fills]
         targets = [buffers[name] for name in outputs]
 
         def run(_alive: object = manager) -> None:
-            for variable, buffer in fills:
-                variable.write(buffer)
+            for variable, buffer, kind in fills:
+                variable.write(buffer if buffer.dtype == kind else buffer.astype(kind))
             given = module.forward(variables)
             if len(given) != len(targets):
                 raise ModelError("MNN cannot run the model: it gives no results.")
@@ -51,6 +51,8 @@ def make_module_binder(file: Path, inputs: Sequence[str], outputs: Sequence[str]
     return bind
 
 
-def _make_variable(mnn: Any, buffer: Array) -> Any:
-    kind = mnn.expr.float if np.issubdtype(buffer.dtype, np.floating) else mnn.expr.int
-    return mnn.expr.placeholder(list(buffer.shape), mnn.expr.NCHW, kind)
+def _make_variable(mnn: Any, buffer: Array) -> tuple[Any, Array, type[np.generic]]:
+    """A variable of an input, the buffer that it is written from, and what MNN holds its numbers as."""
+    real = np.issubdtype(buffer.dtype, np.floating)
+    variable = mnn.expr.placeholder(list(buffer.shape), mnn.expr.NCHW, mnn.expr.float if real else mnn.expr.int)
+    return variable, buffer, np.float32 if real else np.int32

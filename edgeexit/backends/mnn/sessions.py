@@ -52,16 +52,16 @@ class Session:
     def bind(self, buffers: Mapping[str, Array]) -> Callable[[], None]:
         """A function that runs it once on buffers; more of them may be given than it has tensors."""
         run, session = self._net.runSession, self._session
-        fills = [(view, _fit(buffers[name], view)) for name, view in self.inputs.items()]
-        takes = [(_fit(buffers[name], view), view) for name, view in self.outputs.items()]
+        fills = [_pair(view, buffers[name]) for name, view in self.inputs.items()]
+        takes = [_pair(buffers[name], view) for name, view in self.outputs.items()]
 
         def run_bound(_alive: Session = self) -> None:
             for to, source in fills:
-                to[...] = source
+                to[:] = source
             if error := run(session):
                 raise ModelError(f"MNN cannot run the model: its error {error}.")
             for to, source in takes:
-                to[...] = source
+                to[:] = source
 
         return run_bound
 
@@ -71,17 +71,22 @@ class Session:
             raise ModelError(f"MNN cannot run the model: its error {error}.")
 
 
-def _fit(buffer: Array, view: Array) -> Array:
-    """The buffer in the shape that MNN gives the tensor, such as [1] for a scalar; the same memory."""
-    return buffer if buffer.shape == view.shape else buffer.reshape(view.shape)
+def _pair(to: Array, source: Array) -> tuple[Any, Any]:
+    """What `a[:] = b` copies from one to the other: their bytes where both hold the same numbers, the quicker way by a microsecond.
+
+    MNN gives tensors another shape, such as [1] for a scalar, and holds int64 as int32.
+    """
+    if to.size != source.size:
+        msg = f"MNN gives a tensor of shape {list(source.shape)} where {list(to.shape)} is expected. Please report it with the model."
+        raise ModelError(msg)
+    to, source = to.reshape(-1), source.reshape(-1)
+    return (to.data.cast("B"), source.data.cast("B")) if to.dtype == source.dtype else (to, source)
 
 
 def make_binder(files: Mapping[int, Path], settings: Settings) -> Bind:
     """Converted models, by their place, bound to NumPy buffers."""
 
     def bind(place: int, buffers: Mapping[str, Array]) -> Callable[[], None]:
-        session: Any = Session(files[place], settings)
-        bound: Callable[[], None] = session.bind(buffers)
-        return bound
+        return Session(files[place], settings).bind(buffers)
 
     return bind
