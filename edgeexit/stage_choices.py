@@ -8,7 +8,7 @@ edgeexit          float32+int8+float32  one name a stage where they are not all 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -68,6 +68,30 @@ def join_stage_names(names: Collection[str], heads: str | None = None) -> str:
     distinct = set(names)
     body = next(iter(distinct)) if len(distinct) == 1 else _SEPARATOR.join(names)
     return body if heads is None or distinct == {heads} else f"{body}{_SEPARATOR}{_HEADS_PREFIX}{heads}"
+
+
+def merge_stage_names(text: str, kept: Sequence[int]) -> str | None:
+    """The text for a network that keeps only some early exits, whose stages then run into those of the next kept exit.
+
+    Args:
+        text: names of the stages of the whole network.
+        kept: numbers of the early exits that stay, from 1.
+
+    Returns:
+        The text, or None where stages that become one have several names.
+
+    Example:
+        >>> merge_stage_names("float32+int8+int8", [1]), merge_stage_names("float32+int8+int8", [2])
+        ('float32+int8', None)
+    """
+    names = list_stage_names(text)
+    if len(names) == 1:
+        return text
+    ends = [*kept, len(names)]
+    groups = [set(names[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+    if any(len(group) > 1 for group in groups):
+        return None
+    return join_stage_names([next(iter(group)) for group in groups], find_heads_name(text))
 
 
 def for_stage(text: str, stage: int) -> str:

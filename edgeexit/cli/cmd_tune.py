@@ -41,6 +41,12 @@ def tune_command(
     temperatures: Annotated[
         _Names, typer.Option(help="Temperatures of exits' logits to try: none, fitted. [default: both]")
     ] = None,
+    mixed: Annotated[
+        bool,
+        typer.Option(
+            help="Also try a backend and a precision for each stage, where times of single stages speak for it."
+        ),
+    ] = True,
     budget: Annotated[str, typer.Option(help="Wall time of all timing, such as 90s or 10m.")] = "60s",
     seed: Annotated[int, typer.Option(min=0, help="Seed of splits and order.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Tune although the data checks fail.")] = False,
@@ -76,6 +82,7 @@ def tune_command(
         _split(threads, _parse_threads),
         _split(criteria, str),
         _split(temperatures, str),
+        mixed,
     )
     bundle = output or model.with_suffix(".eexit")
     page = bundle.with_name(f"{bundle.name.removesuffix('.eexit')}.tune") / PAGE

@@ -114,6 +114,7 @@ OPTIONS: dict[str, SharedOption] = {
     "tune --criteria": SharedOption(POLICY, "NAME,..."),
     "tune --temperatures": SharedOption(POLICY, "WAY,..."),
     "tune --from-tune": SharedOption(MEASURING, "FOLDER"),
+    "tune --mixed": SharedOption(POLICY),
     "tune --budget": SharedOption(MEASURING, "TIME"),
     "tune --resume": SharedOption(MEASURING),
     "export --input": SharedOption(NETWORK, "SHAPE"),

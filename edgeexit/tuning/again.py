@@ -10,11 +10,13 @@ import numpy as np
 from edgeexit.bundle import Bundle
 from edgeexit.criteria import criterion
 from edgeexit.errors import InputError
+from edgeexit.stage_choices import is_mixed, list_distinct_names
 from edgeexit.tuning.choice import FoundPolicy
 from edgeexit.tuning.collect import Tuned, make_result
 from edgeexit.tuning.plan import RESULT, TuningPlan
 from edgeexit.tuning.result import TuningResult
 from edgeexit.tuning.session import Prepared, make_builder, make_trial, prefer_setup, prepare, start_watch
+from edgeexit.tuning.space import require_final_setup
 from edgeexit.tuning.store import SetupTiming, TuningStore
 from edgeexit.tuning.timing import Stopwatch
 from edgeexit.util.atomic import write_text
@@ -44,7 +46,8 @@ def choose_again(plan: TuningPlan, given: Path) -> TuningResult:
     builder = make_builder(plan, store)
     own = builder.prepare_own()
     watch = start_watch(plan, store, own)
-    prepared = prepare(plan, builder.without_compiling(), own)
+    mixed = dict.fromkeys(one.setup.precision for one in timings if is_mixed(one.setup.precision))
+    prepared = prepare(plan, builder.without_compiling(), own, tuple(mixed))
     found = prepared.search(timings, plan)
     best = found[0]
     bundle = _write_bundle(plan, prepared, watch, best)
@@ -81,12 +84,13 @@ def _is_asked_for(timing: SetupTiming, plan: TuningPlan) -> bool:
     """Whether a setup lies in the space of this run."""
     setup, space = timing.setup, plan.space
     wanted = (
-        (setup.backend, space.backends),
-        (setup.precision, space.precisions),
-        (setup.mode, space.modes),
-        (setup.threads, space.threads),
+        (list_distinct_names(setup.backend), space.backends),
+        (list_distinct_names(setup.precision), space.precisions),
+        ((setup.mode,), space.modes),
     )
-    return all(values is None or value in values for value, values in wanted)
+    mixed = is_mixed(setup.backend) or is_mixed(setup.precision)
+    named = all(values is None or set(names) <= set(values) for names, values in wanted)
+    return named and (space.threads is None or setup.threads in space.threads) and (space.mixed or not mixed)
 
 
 def _write_bundle(plan: TuningPlan, prepared: Prepared, watch: Stopwatch, best: FoundPolicy) -> Bundle:
@@ -97,7 +101,7 @@ def _write_bundle(plan: TuningPlan, prepared: Prepared, watch: Stopwatch, best: 
     own = (
         rule.own(float(np.clip(t, -largest, largest))) for t in best.policy.thresholds
     )  # those of a manifest are finite
-    return prefer_setup(bundle, best.candidate.setup, *own)
+    return prefer_setup(bundle, require_final_setup(best.candidate), *own)
 
 
 def _find_date(folder: Path) -> str:

@@ -75,7 +75,8 @@ class Chooser:
             found: dict[tuple[int, ...], FoundPolicy] = {}  # search_subsets looks at what was found so far
             for kept in search_subsets(early, found):
                 found[kept] = self.find(timing, rule, kept)
-                yield found[kept]
+                if found[kept].candidate.final_setup is not None:
+                    yield found[kept]
 
 
 def _rate_unmet(table: ReplayTable) -> tuple[float, float]:

@@ -72,7 +72,10 @@ class Tuned:
         """A candidate as the document has it."""
         heat = self.validate.temperatures[candidate.setup.precision] if candidate.rule.scaled else ()
         kept = tuple(heat[k] for k in (*(k - 1 for k in candidate.kept), -1)) if heat else ()
-        return replace(self._describe(candidate.setup, candidate.rule.criterion, candidate.kept), temperatures=kept)
+        return replace(
+            self._describe(candidate.final_setup or candidate.setup, candidate.rule.criterion, candidate.kept),
+            temperatures=kept,
+        )
 
     def describe_reference(self) -> TunedSetup:
         """The network without exits as the document has it."""

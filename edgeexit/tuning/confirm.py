@@ -27,6 +27,7 @@ from edgeexit.measure.timing import TimedSamples
 from edgeexit.runtime import Backbone, Prediction, Runner, load_quietly
 from edgeexit.tuning.answers import RANGE_SAMPLES
 from edgeexit.tuning.choice import FoundPolicy
+from edgeexit.tuning.space import require_final_setup
 from edgeexit.tuning.timing import Stopwatch
 from edgeexit.util.progress import Progress
 from edgeexit.util.samples import split_samples
@@ -64,8 +65,9 @@ class FinalistTrial:
 
     def compile(self, found: FoundPolicy, folder: Path, progress: Progress) -> Bundle:
         """The bundle of a candidate, with only its exits."""
-        setup, rule, kept = found.candidate.setup, found.candidate.rule, [k - 1 for k in found.candidate.kept]
-        heat = self.temperatures[setup.precision] if rule.scaled else ()
+        rule, kept = found.candidate.rule, [k - 1 for k in found.candidate.kept]
+        setup = require_final_setup(found.candidate)
+        heat = self.temperatures[found.candidate.setup.precision] if rule.scaled else ()
         scores = [self.scores[k] for k in kept]
         few = self.ranges.take(slice(RANGE_SAMPLES))
         return compile_model(
@@ -113,7 +115,7 @@ class CalibratedFinalist:
 
 def prepare_finalist(found: FoundPolicy, trial: FinalistTrial, folder: Path, progress: Progress) -> CalibratedFinalist:
     """Compile and calibrate one candidate."""
-    setup = found.candidate.setup
+    setup = require_final_setup(found.candidate)
     bundle = trial.compile(found, folder, progress)
     with load_quietly(folder, backend=setup.backend, mode=setup.mode, threads=setup.threads) as runner:
         try:
@@ -175,7 +177,7 @@ def _measure_mix(given: Sequence[Prediction], timed: TimedSamples, beside: NDArr
 def _open_calibrated(one: CalibratedFinalist, stack: ExitStack) -> Runner | None:
     if one.calibration is None:
         return None
-    setup = one.found.candidate.setup
+    setup = require_final_setup(one.found.candidate)
     runner = stack.enter_context(
         load_quietly(one.bundle.path, backend=setup.backend, mode=setup.mode, threads=setup.threads)
     )

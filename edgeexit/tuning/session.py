@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeexit.bundle import Bundle, PreferredSettings, copy_bundle
 from edgeexit.calibration.decision import NOT_MET
 from edgeexit.calibration.plausibility import Evidence, find_implausible, refuse_implausible
-from edgeexit.choices import PRECISIONS
+from edgeexit.choices import MODES, PRECISIONS
 from edgeexit.graph import find_exits, read_model
 from edgeexit.hardware import find_device_key
 from edgeexit.runtime import CalibrationWarning
+from edgeexit.stage_choices import is_mixed
 from edgeexit.tuning.answers import Judged, NetworkBuilder, PreparedNetwork
 from edgeexit.tuning.choice import Chooser, FoundPolicy, make_absolute, make_not_met_error, pick_finalists
 from edgeexit.tuning.collect import Tuned, make_result
@@ -26,6 +27,7 @@ from edgeexit.tuning.confirm import (
     prepare_finalist,
 )
 from edgeexit.tuning.contributions import ComparedStep, compare_steps
+from edgeexit.tuning.mixes import ProposedMixes, StageSurvey
 from edgeexit.tuning.plan import RESULT, TuningPlan
 from edgeexit.tuning.result import TuningResult
 from edgeexit.tuning.space import (
@@ -35,6 +37,8 @@ from edgeexit.tuning.space import (
     find_backends,
     find_rules,
     list_setups,
+    list_thread_counts,
+    require_final_setup,
 )
 from edgeexit.tuning.store import SetupTiming, TuningStore
 from edgeexit.tuning.timing import Stopwatch, time_setups
@@ -45,6 +49,8 @@ from edgeexit.util.units import percent
 NOISY_SPREAD = 0.25
 """Blocks of the same network that differ by more than this, relative, are told at once."""
 _SETUPS_SHARE, _CALIBRATION_SHARE = 0.5, 0.15
+_SURVEY_SHARE, _SURVEYED = 0.05, 32
+"""Times of single stages: share of all timing, and the samples that are run."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,13 +104,13 @@ def start_watch(plan: TuningPlan, store: TuningStore, own: Bundle) -> Stopwatch:
     return Stopwatch.start(own, reference, plan.data, store, max(0.3, 0.02 * plan.seconds))
 
 
-def prepare(plan: TuningPlan, builder: NetworkBuilder, own: Bundle) -> Prepared:
-    """Compile and record, or take what is there.
+def prepare(plan: TuningPlan, builder: NetworkBuilder, own: Bundle, mixed: Sequence[str] = ()) -> Prepared:
+    """Compile and record, or take what is there; also in `mixed`, precisions for each stage.
 
     Raises:
         InputError: the data are implausible, or no criterion can be used.
     """
-    network = builder.prepare(own, plan.space.precisions or PRECISIONS)
+    network = builder.prepare(own, (*(plan.space.precisions or PRECISIONS), *mixed))
     judged = Judged(network.answers, plan.data.labels, network.answers[network.own].labels)
     if not plan.force:  # what calibration would refuse in the end is refused before anything is timed
         evidence = Evidence(plan.data, judged.reference, own.manifest.classes, plan.target, own.manifest)
@@ -151,9 +157,10 @@ class TuningSession:
         own = builder.prepare_own()
         watch = start_watch(plan, self.store, own)
         _warn_of_noise(watch)
-        prepared = prepare(plan, builder, own)
+        mixes = self._propose_mixes(builder, own, backends)
+        prepared = prepare(plan, builder, own, mixes.precisions)
         watch = watch.with_bundles(prepared.network.bundles)
-        timings, left_out = self._time(prepared, backends, watch)
+        timings, left_out = self._time(prepared, backends, watch, mixes)
         found = prepared.search(timings, plan)
         steps = prepared.compare(found[0], self.store, watch)
         ready, measured = self._confirm(pick_finalists(found), prepared, watch)
@@ -180,11 +187,23 @@ class TuningSession:
         write_text(plan.work / RESULT, dumps(result))
         return result
 
+    def _propose_mixes(self, builder: NetworkBuilder, own: Bundle, backends: Sequence[str]) -> ProposedMixes:
+        plan = self.plan
+        if not plan.space.mixed or "staged" not in (plan.space.modes or MODES):
+            return ProposedMixes()
+        network = builder.prepare(own, plan.space.precisions or PRECISIONS)
+        few = plan.data.take(slice(_SURVEYED)).inputs
+        named = few if isinstance(few, Mapping) else {own.manifest.inputs[0].name: few}
+        threads = list_thread_counts(plan.space)
+        return StageSurvey(network, backends, threads, named, plan.seconds * _SURVEY_SHARE, plan.progress).propose()
+
     def _time(
-        self, prepared: Prepared, backends: Sequence[str], watch: Stopwatch
+        self, prepared: Prepared, backends: Sequence[str], watch: Stopwatch, mixes: ProposedMixes
     ) -> tuple[tuple[SetupTiming, ...], tuple[LeftOut, ...]]:
         plan, network = self.plan, prepared.network
-        setups, impossible = list_setups(plan.space, network.bundles, backends, network.exits)
+        whole = [precision for precision in network.bundles if not is_mixed(precision)]
+        setups, impossible = list_setups(plan.space, whole, backends, network.exits)
+        setups = (*setups, *(mix for mix in mixes.setups if mix.precision in network.bundles))
         every_exit = tuple(range(1, network.exits))
         timings, slower = time_setups(
             watch,
@@ -193,7 +212,7 @@ class TuningSession:
             plan.seconds * _SETUPS_SHARE,
             plan.progress,
         )
-        return timings, (*impossible, *slower)
+        return timings, (*impossible, *mixes.left_out, *slower)
 
     def _confirm(
         self, finalists: Sequence[FoundPolicy], prepared: Prepared, watch: Stopwatch
@@ -217,7 +236,7 @@ class TuningSession:
         assert one.calibration is not None, "what was measured is calibrated"
         if one.calibration.verdict.bounds != NOT_MET:
             bundle = bundle.use(bundle.history[-1].name)
-        return prefer_setup(bundle, one.found.candidate.setup)
+        return prefer_setup(bundle, require_final_setup(one.found.candidate))
 
 
 def make_trial(plan: TuningPlan, prepared: Prepared, watch: Stopwatch) -> FinalistTrial:

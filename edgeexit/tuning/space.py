@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from edgeexit.choices import BACKENDS, MODES, PRECISIONS, check_choice
 from edgeexit.criteria import Criterion, criterion, list_criteria
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.hardware import read_device_state
+from edgeexit.stage_choices import merge_stage_names
 from edgeexit.util.units import format_count
 
 EXHAUSTIVE = 4
@@ -26,8 +27,8 @@ class EngineSetup:
     """How the stages run.
 
     Attributes:
-        precision: precision of the engines.
-        backend: name of the backend.
+        precision: precision of the engines; one name a stage, joined by `+`, where they are not all alike.
+        backend: name of the backend, likewise.
         mode: `staged` or `fused`.
         threads: worker threads of the runtime.
     """
@@ -79,9 +80,24 @@ class TuningCandidate:
     rule: DecisionRule
     kept: tuple[int, ...]
 
+    @property
+    def final_setup(self) -> EngineSetup | None:
+        """How the network with only the kept exits runs; None where stages that become one are mixed."""
+        precision, backend = (merge_stage_names(t, self.kept) for t in (self.setup.precision, self.setup.backend))
+        return (
+            None if precision is None or backend is None else replace(self.setup, precision=precision, backend=backend)
+        )
+
     def __str__(self) -> str:
         exits = f"early exits {', '.join(map(str, self.kept))}" if len(self.kept) > 1 else f"early exit {self.kept[0]}"
         return f"{self.rule} on {self.setup}, {exits}"
+
+
+def require_final_setup(candidate: TuningCandidate) -> EngineSetup:
+    """The setup of a candidate that the search gave out: only those that have one are."""
+    final = candidate.final_setup
+    assert final is not None, "candidates without one are never given out"
+    return final
 
 
 @dataclass(frozen=True)
@@ -104,6 +120,7 @@ class TuningSpace:
         threads: numbers of worker threads; None takes 1 and the number of usable CPUs.
         criteria: names of exit criteria; None takes all that apply, but `normalized_entropy`, which decides as `entropy` does.
         temperatures: `none`, `fitted`, or both.
+        mixed: whether stages may have backends and precisions of their own, where times of single stages speak for it.
 
     Raises:
         InputError: a name that does not exist, or a dimension without a value.
@@ -121,6 +138,7 @@ class TuningSpace:
     threads: tuple[int, ...] | None = None
     criteria: tuple[str, ...] | None = None
     temperatures: tuple[str, ...] | None = None
+    mixed: bool = True
 
     def __post_init__(self) -> None:
         """Check the names."""
@@ -136,7 +154,7 @@ class TuningSpace:
         for name in self.criteria or ():
             criterion(name)
         for kind, values in vars(self).items():
-            if values is not None and not values:
+            if values == ():
                 msg = f"{kind} is empty: name at least one, or leave it out to try all."
                 raise InputError(msg)
 

@@ -23,7 +23,9 @@ from edgeexit.util.documents import read_json
 pytestmark = pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
 
 N = 300
-SMALL = TuningSpace(("onnxruntime",), ("float32", "int8"), ("staged", "fused"), (1,), ("entropy", "running_mean"))
+SMALL = TuningSpace(
+    ("onnxruntime",), ("float32", "int8"), ("staged", "fused"), (1,), ("entropy", "running_mean"), mixed=False
+)
 
 
 @pytest.fixture(scope="module")
@@ -217,8 +219,9 @@ def test_names_that_do_not_exist_are_refused_with_the_nearest() -> None:
     """Backends, precisions, modes and criteria alike."""
     wrong: dict[str, Any] = {"backends": "onnx", "precisions": "int4", "modes": "fuse", "criteria": "entropi"}
     for field, value in wrong.items():
+        given: dict[str, Any] = {field: (value,)}
         with pytest.raises(InputError, match=value):
-            TuningSpace(**{field: (value,)})
+            TuningSpace(**given)
     with pytest.raises(InputError, match="empty"):
         TuningSpace(modes=())
 
