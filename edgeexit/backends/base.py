@@ -251,8 +251,8 @@ class Backend(ABC):
     def versions(self) -> dict[str, str]:
         """Versions of what it stands on, for records."""
 
-    def explain_unsupported(self, mode: str, exits: int) -> str | None:  # noqa: ARG002 - most run every mode
-        """Reason why a network with this number of exits cannot run in a mode; None if it can."""
+    def explain_unsupported(self, mode: str, exits: int, options: str = "") -> str | None:  # noqa: ARG002 - most run every mode
+        """Reason why a network with this number of exits cannot run in a mode, under these `Settings.options`; None if it can."""
         return None
 
     @abstractmethod

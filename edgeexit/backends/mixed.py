@@ -61,7 +61,7 @@ class MixedBackend(Backend):
     def versions(self) -> dict[str, str]:  # noqa: D102 - see base
         return {name: version for b in self._distinct.values() for name, version in b.versions().items()}
 
-    def explain_unsupported(self, mode: str, exits: int) -> str | None:  # noqa: ARG002, D102 - see base
+    def explain_unsupported(self, mode: str, exits: int, options: str = "") -> str | None:  # noqa: ARG002, D102 - see base
         return _FUSED if mode == "fused" else None
 
     def open_staged(self, bundle: Bundle, settings: Settings) -> StagedProgram:  # noqa: D102 - see base

@@ -194,7 +194,7 @@ class OpenVinoBackend(Backend):
     def versions(self) -> dict[str, str]:  # noqa: D102 - see base
         return {"openvino": version("openvino")}
 
-    def explain_unsupported(self, mode: str, exits: int) -> str | None:  # noqa: D102 - see base
+    def explain_unsupported(self, mode: str, exits: int, options: str = "") -> str | None:  # noqa: ARG002, D102 - see base
         if mode != "fused" or exits <= MOST_FUSED_EXITS:
             return None
         return (

@@ -128,7 +128,7 @@ def measure_in_process(
     singles = split_samples(inputs)
     exits = range(1, bundle.manifest.exits + 1)
     backend = find_backend(settings.backend)
-    modes = [m for m in MODES if not backend.explain_unsupported(m, bundle.manifest.exits)]
+    modes = [m for m in MODES if not backend.explain_unsupported(m, bundle.manifest.exits, settings.options)]
     with ExitStack() as stack:
         runners = [stack.enter_context(open_runner(bundle, settings.with_mode(m))) for m in modes]
         backbone = stack.enter_context(runners[0].backbone())

@@ -94,7 +94,7 @@ def _verify(
     )
     if draft.manifest.dynamic_batch:
         _check_batch(draft, settings, samples, expected, numbers)
-    left_out = find_backend(settings.backend).explain_unsupported("fused", draft.manifest.exits)
+    left_out = find_backend(settings.backend).explain_unsupported("fused", draft.manifest.exits, settings.options)
     result = replace(
         result,
         fused_left_out=left_out,
@@ -178,7 +178,7 @@ def _check_modes(
     found: dict[str, list[ExitAnswers]] = {"staged": [], "fused": []}
     for place, (mode, answers) in enumerate(found.items()):
         how = settings.with_mode(mode)
-        if find_backend(settings.backend).explain_unsupported(mode, draft.manifest.exits):
+        if find_backend(settings.backend).explain_unsupported(mode, draft.manifest.exits, settings.options):
             how = replace(how, backend=_OF_LEFT_OUT, options="")
         with open_runner(draft, how) as runner:
             for i, sample in enumerate(samples):

@@ -284,7 +284,7 @@ def open_runner(
     """
     opened = find_backend(settings.backend)
     opened.check_options(settings.options)
-    reason = opened.explain_unsupported(settings.mode, bundle.manifest.exits)
+    reason = opened.explain_unsupported(settings.mode, bundle.manifest.exits, settings.options)
     if reason:
         msg = f"backend {settings.backend} does not run this bundle in mode {settings.mode}: {reason}. Use mode staged."
         raise InputError(msg)
@@ -297,7 +297,7 @@ def choose_mode(bundle: Bundle, settings: Settings) -> str:
     for key in find_timing_keys(settings):
         if key in bundle.manifest.timings:
             return bundle.manifest.timings[key].faster
-    if find_backend(settings.backend).explain_unsupported("fused", bundle.manifest.exits):
+    if find_backend(settings.backend).explain_unsupported("fused", bundle.manifest.exits, settings.options):
         return "staged"
     calibrated = [m for m in ("fused", "staged") if find_calibration(bundle, settings.with_mode(m))]
     return calibrated[0] if calibrated else "staged"

@@ -101,6 +101,15 @@ def test_nodes_that_fall_back_to_the_cpu_are_counted(bundles: dict[str, Bundle],
         assert "run on the CPU" in runner.note
 
 
+def test_a_mode_that_a_provider_refuses_is_not_asked_for() -> None:
+    """OpenVINO's takes no graph inside an If; stages it takes."""
+    backend = find_backend("onnxruntime")
+
+    assert "does not take the graphs inside an If" in str(backend.explain_unsupported("fused", 2, "provider=openvino"))
+    assert backend.explain_unsupported("staged", 2, "provider=openvino") is None
+    assert backend.explain_unsupported("fused", 2, CUDA) is None
+
+
 def test_a_provider_that_does_not_load_is_an_error(bundles: dict[str, Bundle], device: Device) -> None:
     """ONNX Runtime would run everything on the CPU."""
     device.loads = False

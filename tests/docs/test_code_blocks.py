@@ -43,7 +43,12 @@ def blocks(page: Path) -> list[Block]:
     return [Block(m["language"], textwrap.dedent(m["body"])) for m in found if "no-run" not in m["rest"]]
 
 
-_TESTED_ELSEWHERE = ("edgeexit adopt ", "edgeexit demo", "edgeexit train add-exits ")
+_TESTED_ELSEWHERE = (
+    "edgeexit adopt ",
+    "edgeexit compile model.onnx -o fastest.eexit --backend auto ",
+    "edgeexit demo",
+    "edgeexit train add-exits ",
+)
 """Commands that take minutes, and have tests of their own: here only their options are read."""
 _SHORTER = {
     "bench": ["--preset", "short.toml"],

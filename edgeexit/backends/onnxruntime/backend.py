@@ -81,6 +81,9 @@ class OnnxRuntimeBackend(Backend):
     def check_options(self, options: str) -> None:  # noqa: D102 - see base
         ExecutionProvider.from_options(options).check_offered()
 
+    def explain_unsupported(self, mode: str, exits: int, options: str = "") -> str | None:  # noqa: ARG002, D102 - see base
+        return ExecutionProvider.from_options(options).explain_unsupported(mode)
+
     def versions(self) -> dict[str, str]:  # noqa: D102 - see base
         import onnxruntime as ort  # its distribution may be onnxruntime-gpu, onnxruntime-openvino, ...
 

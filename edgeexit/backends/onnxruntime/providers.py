@@ -38,6 +38,7 @@ _PACKAGES = {
 }
 """Distributions that bring a provider; they all bring the module `onnxruntime`, so only one of them can be installed."""
 _MOST_DEVICES = 255
+_NO_SUBGRAPHS = frozenset({"openvino"})  # 1.24.1: it refuses the fused graph of a two-exit LeNet
 _MOVES = frozenset({"MemcpyFromHost", "MemcpyToHost"})
 
 
@@ -98,6 +99,12 @@ class ExecutionProvider:
     def long_name(self) -> str:
         """Its name in ONNX Runtime."""
         return EXECUTION_PROVIDERS[self.name]
+
+    def explain_unsupported(self, mode: str) -> str | None:
+        """Reason why it cannot run a mode; None if it can."""
+        if mode != "fused" or self.name not in _NO_SUBGRAPHS:
+            return None
+        return f"ONNX Runtime's execution provider {self.name} does not take the graphs inside an If"
 
     def list_arguments(self) -> list[Any]:
         """What a session is opened with: this one, and the CPU for the nodes that it leaves."""
