@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ import edgeexit
 from edgeexit.runtime import CalibrationWarning, Runner
 from tests.networks import chain
 from tests.support.brief_defaults import shorten_defaults
+from tests.support.exporter_tables import share_exporter_tables
 
 # A job in the background ignores Ctrl-C, one under nohup SIGHUP, and so would all its children, which the tests of signals start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -121,7 +123,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_finish() -> None:
-    """Whatever is alive now stays so: no later garbage collection, of which each timing starts with one, looks at it again."""
+    """Whatever is alive now stays so: no later garbage collection, of which each timing starts with one, looks at it again.
+
+    Where a test file has imported torch, exports share what is the same in all of them.
+    """
+    if "torch" in sys.modules:
+        share_exporter_tables(pytest.MonkeyPatch())
     gc.collect()
     gc.freeze()
 
