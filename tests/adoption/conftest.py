@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.brief_defaults import skip_mode_timing
+from tests.support.brief_defaults import make_choices_brief
 
 
 @pytest.fixture(autouse=True)
-def untimed_modes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bundle of an adoption is compiled in the mode that is chosen without timing."""
-    skip_mode_timing(monkeypatch)
+def brief_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundle of an adoption is compiled without timing of modes, its thresholds compared on few resamples."""
+    make_choices_brief(monkeypatch)

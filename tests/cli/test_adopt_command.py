@@ -13,6 +13,7 @@ from edgeexit.cli.app import app
 from edgeexit.cli.failures import run_guarded
 from edgeexit.data import ModelInfo, load_data, open_training_parts, write_npz
 from tests.adoption.test_adopt import SHORT, train_classifier
+from tests.support.brief_defaults import make_choices_brief
 
 NETWORK = """
 from torch import nn
@@ -53,8 +54,11 @@ def test_what_is_wrong_is_one_message(
     assert message.casefold() in capsys.readouterr().err.casefold().replace("\n", " ")
 
 
-def test_the_command_ends_with_what_the_exits_bring(words: list[str], tmp_path: Path) -> None:
+def test_the_command_ends_with_what_the_exits_bring(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The document says what was done; the exit code says whether it pays."""
+    make_choices_brief(monkeypatch)
     parts = open_training_parts(load_data("digits:calibration"), ModelInfo("net", ()))
     torch.save(train_classifier(parts).state_dict(), tmp_path / "net.pt")
     more = ["--checkpoint", str(tmp_path / "net.pt"), "--after", "1", "--target", "agreement>=0.1", "--json"]

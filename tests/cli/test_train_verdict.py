@@ -14,6 +14,7 @@ from edgeexit.cli.app import app
 from edgeexit.data import ModelInfo, load_data, open_training_parts
 from edgeexit.errors import InputError
 from tests.adoption.test_adopt import SHORT, train_classifier
+from tests.support.brief_defaults import make_choices_brief
 
 NETWORK = """
 from torch import nn
@@ -25,8 +26,9 @@ def make():
 
 
 @pytest.mark.slow
-def test_added_exits_end_with_a_measured_verdict(tmp_path: Path) -> None:
+def test_added_exits_end_with_a_measured_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is in the output and in metrics.json, and the exit code says whether they pay; the bundle that is left is calibrated."""
+    make_choices_brief(monkeypatch)
     (tmp_path / "net.py").write_text(NETWORK)
     (tmp_path / "short.toml").write_text(SHORT)
     classifier = train_classifier(open_training_parts(load_data("digits:calibration"), ModelInfo("net", ())))

@@ -9,13 +9,15 @@ import shutil
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from edgeexit.cli.app import app
 from edgeexit.errors import TargetNotMet
-from tests.support.brief_defaults import skip_mode_timing
+from edgeexit.training.recipe import TrainingRecipe, load_recipe
+from tests.support.brief_defaults import make_choices_brief
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -56,7 +58,7 @@ _SHORTER = {
     "train": ["--epochs", "1"],
     "tune": ["--budget", "1s"],
 }
-"""What makes a command shorter. Compiling times no mode (`skip_mode_timing`), but of the bundle that all pages begin with."""
+"""What makes a command shorter, beside `make_choices_brief`; the bundle that all pages begin with is compiled with its modes timed."""
 
 
 def _shortened(command: list[str]) -> list[str]:
@@ -66,6 +68,11 @@ def _shortened(command: list[str]) -> list[str]:
     if f"{shlex.join(command)} ".startswith(_TESTED_ELSEWHERE):
         return [*command, "--help"]
     return [*command, *_SHORTER.get(command[1], [])]
+
+
+def _load_short_recipe(name: str, **options: Any) -> TrainingRecipe:
+    """A recipe with two epochs of each phase; `edgeexit train` has one."""
+    return load_recipe(name, **options).with_epochs(2)
 
 
 def _run_command(command: list[str]) -> None:
@@ -108,7 +115,8 @@ def test_every_code_block_of_a_page_runs(
 ) -> None:
     """Python blocks run one by one, TOML blocks become the file that their first line names, shell commands run in order; no errors."""
     folder = Path(shutil.copytree(prepared, tmp_path / "user"))
-    skip_mode_timing(monkeypatch)
+    make_choices_brief(monkeypatch)
+    monkeypatch.setattr("edgeexit.training.load_recipe", _load_short_recipe)
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     for block in blocks(page):

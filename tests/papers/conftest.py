@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.brief_defaults import skip_mode_timing
+from tests.support.brief_defaults import make_choices_brief
 from tests.support.papers import shorten_digits, shorten_suites
 
 
 @pytest.fixture(scope="session", autouse=True)
 def short_experiments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A third of the digits; benchmarks with few and short processes; no mode is timed."""
+    """A third of the digits; benchmarks with few and short processes, choices on few resamples."""
     with pytest.MonkeyPatch.context() as patch:
-        skip_mode_timing(patch)
+        make_choices_brief(patch)
         shorten_digits(patch)
         shorten_suites(patch, tmp_path_factory.mktemp("suites"))
         yield

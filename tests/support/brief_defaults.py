@@ -13,6 +13,7 @@ import pytest
 
 from edgeexit.analysis import compute_searched_curve
 from edgeexit.calibration import procedure
+from edgeexit.calibration.solver import cross_validation
 from edgeexit.cascades import costs
 from edgeexit.compiler import compilation, mode_timing
 
@@ -30,9 +31,14 @@ def shorten_defaults(patch: pytest.MonkeyPatch) -> None:
     _change_default(patch, compute_searched_curve, "steps", CURVE_POINTS)
 
 
-def skip_mode_timing(patch: pytest.MonkeyPatch) -> None:
-    """Compiling times no mode by default: the processes that do take longer to start than a small network takes to compile."""
+def make_choices_brief(patch: pytest.MonkeyPatch) -> None:
+    """For tests that compile and calibrate on the way to something else: modes are not timed, policies compared on few resamples.
+
+    Processes that time modes take longer to start than a small network takes to compile; the comparison of policies takes seconds.
+    """
     patch.setattr(mode_timing, "SECONDS", 0.0)
+    patch.setattr(cross_validation, "FOLDS", 2)
+    patch.setattr(cross_validation, "BOOTSTRAPS", 2)
     _change_default(patch, compilation.compile_model, "seconds", 0.0)
 
 
