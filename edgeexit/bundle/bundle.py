@@ -182,13 +182,12 @@ class Bundle(Summarised):
             document: JSON values.
             attachments: contents of files that go with it, by name with a suffix (`replay.npz`); the purpose is the part before the dot.
             name: name of the calibration; None takes `cal-<n>`. Where another process has taken it meanwhile, `-2` is appended.
-            activate: make it the active one of its key; the one before stays in the history.
+            activate: make it the active one of its key, unless that is pinned; the one before stays in the history.
             old_key: another name of the key, under which an earlier version wrote; what is active under it is then so under `key`.
             waiting: called while another process writes the bundle, which is then waited for; None raises an error at once.
 
         Raises:
-            BundleError: another process writes, no permission, no room, or the bundle was recompiled since it was opened; the bundle is
-                then as it was.
+            BundleError: another process writes, no permission, no room, or the bundle was recompiled meanwhile; nothing has changed then.
             InputError: a name that no calibration can have.
         """
         if name is not None:
@@ -206,14 +205,14 @@ class Bundle(Summarised):
                 )
                 manifest = history.move_key(manifest, old_key or key, key)
                 manifest = replace(manifest, history=(*manifest.history, record))
-                return history.activate(manifest, record) if activate else manifest
+                wanted = activate and not history.is_pinned(manifest, key)
+                return history.activate(manifest, record) if wanted else manifest
 
             return change.commit(add)
 
-    def use(self, name: str, key: str | None = None, *, old_key: str | None = None) -> Bundle:
-        """Make a calibration the active one of its key, or of another key; returns the bundle as it is then.
-
-        `old_key` is as of `write_calibration`.
+    def use(self, name: str, key: str | None = None, *, old_key: str | None = None, pinned: bool = False) -> Bundle:
+        """Make a calibration the active one of its key, or of another key; returns the bundle as it is then. `old_key` is as of
+        `write_calibration`. While it is `pinned`, no new calibration becomes active by itself.
 
         Raises:
             InputError: there is none of that name.
@@ -222,7 +221,8 @@ class Bundle(Summarised):
 
         def activate(manifest: Manifest) -> Manifest:
             record = history.find_record(manifest, name)
-            return history.activate(history.move_key(manifest, old_key or "", key or record.key), record, key)
+            manifest = history.move_key(manifest, old_key or "", key or record.key)
+            return history.activate(manifest, record, key, pinned=pinned)
 
         return self._rewrite_manifest(activate)
 

@@ -1,4 +1,4 @@
-"""The life of calibrations in a bundle, as functions from one manifest to the next: add, activate, go back, remove.
+"""The life of calibrations in a bundle, as functions from one manifest to the next: add, activate, pin, go back, remove.
 
 Every calibration is kept under a name; per key (device and settings) at most one is active. Which one was active before is in the log
 `Manifest.activated`, so that `roll_back` can return to it.
@@ -77,17 +77,25 @@ def add_records(manifest: Manifest, read: Callable[[str], CalibrationDocument]) 
     return manifest
 
 
-def activate(manifest: Manifest, record: CalibrationRecord, key: str | None = None) -> Manifest:
-    """Make a calibration the active one of its key, or of another key."""
+def activate(
+    manifest: Manifest, record: CalibrationRecord, key: str | None = None, *, pinned: bool = False
+) -> Manifest:
+    """Make a calibration the active one of its key, or of another key; pinned or not."""
     key = key or record.key
     log = manifest.activated.get(key, ())
     if log[-1:] != (record.name,):
         log = (*log, record.name)
     return replace(
         manifest,
-        calibrations={**manifest.calibrations, key: record.entry},
+        calibrations={**manifest.calibrations, key: replace(record.entry, pinned=pinned)},
         activated={**manifest.activated, key: log},
     )
+
+
+def is_pinned(manifest: Manifest, key: str) -> bool:
+    """Whether the active calibration of a key is pinned."""
+    entry = manifest.calibrations.get(key)
+    return entry is not None and entry.pinned
 
 
 def move_key(manifest: Manifest, old: str, new: str) -> Manifest:

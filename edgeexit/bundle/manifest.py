@@ -175,12 +175,13 @@ class PreferredSettings:
 class CalibrationEntry:
     """The active calibration of a key: its file, the files that go with it by purpose (`replay`), and its name in the history.
 
-    The name is empty in bundles of schema 1, which had no history.
+    The name is empty in bundles of schema 1, which had no history. While it is pinned, no new calibration becomes active by itself.
     """
 
     file: str
     attachments: dict[str, str] = field(default_factory=dict)
     name: str = ""
+    pinned: bool = False
 
     @property
     def files(self) -> tuple[str, ...]:

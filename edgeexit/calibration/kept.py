@@ -197,7 +197,8 @@ def keep(
     save_as: str | None = None,
     progress: Progress = show_nothing,
 ) -> None:
-    """Write a calibration and its replay table into the bundle; where its target is met it becomes active, also in the runner.
+    """Write a calibration and its replay table into the bundle; where its target is met it becomes active, also in the runner, unless the
+    one that is active is pinned.
 
     Another process that writes the bundle is waited for. Where the bundle cannot be written, or was recompiled meanwhile, the
     calibration goes to a file elsewhere.
@@ -225,7 +226,8 @@ def keep(
             runner, result, Archive(_make_archive_info(runner, result, save_as), document, attachments), error
         ) from error
     runner.bundle = bundle
-    if result.met:
+    active = bundle.active(result.key)
+    if active is not None and active.name == bundle.history[-1].name:
         runner.calibration, runner.calibration_name = CalibrationDocument(document), bundle.history[-1].name
         runner.inner_thresholds = result.inner_thresholds
 

@@ -126,7 +126,7 @@ def _calibrate_bundle(
     try:
         with _open_runner(bundle, runtime) as runner, open_progress_display() as progress:
             result = _calibrate_first_possible(runner, samples, plan, how, progress)
-            added = None if how.dry_run else runner.bundle.history[-1]
+            written = None if how.dry_run else runner.bundle
     except BundleError as error:
         measured = error.calibration
         if measured is not None:  # and written elsewhere, as the error says
@@ -136,7 +136,7 @@ def _calibrate_bundle(
         emit(_make_refusal_document(plan, refusal), lambda: None, as_json=as_json)
         raise
     emit(result.to_document(), lambda: print_calibration(result), as_json=as_json)
-    print_kept(bundle, added, active=result.met)
+    print_kept(bundle, written)
     return result
 
 

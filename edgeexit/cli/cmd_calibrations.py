@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeexit.cli.common import BundlePath, Json, emit
 from edgeexit.cli.help import Group, add_command
+from edgeexit.cli.kept import describe_calibrations, print_calibrations
 from edgeexit.cli.printing import format_command, print_command, print_note, print_tables, print_text
 from edgeexit.cli.progress import show_build_progress
 
@@ -35,10 +36,18 @@ def list_command(bundle: BundlePath, as_json: Json = False) -> None:
     from edgeexit.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    emit(_make_document(opened), lambda: _print_list(opened), as_json=as_json)
+    emit(describe_calibrations(opened), lambda: print_calibrations(opened), as_json=as_json)
 
 
-def use_command(bundle: BundlePath, name: _Name, accept_device: _AcceptDevice = False, as_json: Json = False) -> None:
+def use_command(
+    bundle: BundlePath,
+    name: _Name,
+    accept_device: _AcceptDevice = False,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Hold it there: no new calibration becomes active until `use` without --pin.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Make a calibration the active one of the device and settings that it was measured for.
 
     Example: edgeexit calibrations use lenet.eexit cal-2
@@ -51,14 +60,18 @@ def use_command(bundle: BundlePath, name: _Name, accept_device: _AcceptDevice = 
     settings = _restore_settings(opened, record)
     changes = find_device_changes(opened.read_record(record), settings)
     if changes and not accept_device:
-        key, changed = record.key, opened.use(name)
+        key, changed = record.key, opened.use(name, pinned=pin)
     else:
         if changes:
             _check_times(opened, record)
         before = find_calibration(opened, settings)
         key = find_settings_key(settings)
-        changed = opened.use(name, key, old_key=before.key if before else None)
-    emit(_make_document(changed), lambda: _print_used(record, key, () if accept_device else changes), as_json=as_json)
+        changed = opened.use(name, key, old_key=before.key if before else None, pinned=pin)
+    emit(
+        describe_calibrations(changed),
+        lambda: _print_used(record, key, () if accept_device else changes),
+        as_json=as_json,
+    )
 
 
 def rollback_command(
@@ -81,7 +94,7 @@ def rollback_command(
     now = changed.active(chosen)
     assert now is not None
     emit(
-        _make_document(changed),
+        describe_calibrations(changed),
         lambda: print_text(f"{now.name} ({now.target}) is active again for {chosen}."),
         as_json=as_json,
     )
@@ -133,7 +146,7 @@ def import_command(
         print_text(f"{added.name} ({added.target}: {added.verdict}) is kept, and not active.")
         print_command(format_command("calibrations", "use", bundle, added.name), label="To use it: ")
 
-    emit(_make_document(changed), tell, as_json=as_json)
+    emit(describe_calibrations(changed), tell, as_json=as_json)
 
 
 def remove_command(bundle: BundlePath, name: _Name, as_json: Json = False) -> None:
@@ -144,7 +157,7 @@ def remove_command(bundle: BundlePath, name: _Name, as_json: Json = False) -> No
     from edgeexit.bundle import Bundle
 
     changed = Bundle.open(bundle).remove_calibration(name)
-    emit(_make_document(changed), lambda: print_text(f"{name} is removed."), as_json=as_json)
+    emit(describe_calibrations(changed), lambda: print_text(f"{name} is removed."), as_json=as_json)
 
 
 def diff_command(
@@ -194,55 +207,6 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name_of, _function in _COMMANDS.items():
     add_command(calibrations_command, _name_of, _function)
-
-
-def _make_document(bundle: Bundle) -> dict[str, Any]:
-    from edgeexit.util.documents import to_document
-
-    active = _map_active_keys(bundle)
-    rows = [
-        {
-            "name": record.name,
-            "key": record.key,
-            "created": record.created,
-            "target": record.target,
-            "verdict": record.verdict,
-            "active_for": active.get(record.name, []),
-        }
-        for record in bundle.history
-    ]
-    return dict(to_document({"schema": "edgeexit.calibrations/1", "bundle": str(bundle.path), "calibrations": rows}))
-
-
-def _map_active_keys(bundle: Bundle) -> dict[str, list[str]]:
-    """By name of an active calibration, the keys for which it is."""
-    found: dict[str, list[str]] = {}
-    for key in sorted(bundle.manifest.calibrations):
-        record = bundle.active(key)
-        if record is not None:
-            found.setdefault(record.name, []).append(key)
-    return found
-
-
-def _print_list(bundle: Bundle) -> None:
-    from edgeexit.report.table import Table
-
-    active = _map_active_keys(bundle)
-    rows = tuple(
-        (r.name, "active" if r.name in active else "", r.verdict, r.target, r.created, r.key) for r in bundle.history
-    )
-    if not rows:
-        print_text(f"{bundle.path} has no calibration yet: it never leaves early.")
-        print_command(
-            format_command("calibrate", bundle.path, "--data", "DATA", "--target", "BOUNDS"), label="Make one: "
-        )
-    print_tables(
-        [
-            Table(
-                f"Calibrations of {bundle.path}", ("name", "", "verdict", "target", "made", "device and settings"), rows
-            )
-        ]
-    )
 
 
 def _print_used(record: CalibrationRecord, key: str, changes: Sequence[str]) -> None:

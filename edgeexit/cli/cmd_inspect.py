@@ -20,6 +20,9 @@ def inspect_command(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="PAGE", help="Draw it on one self-contained page instead.")
     ] = None,
+    calibrations: Annotated[
+        bool, typer.Option("--calibrations", help="List every calibration instead, as `edgeexit calibrations list`.")
+    ] = False,
     verify: Verify = None,
     as_json: Json = False,
 ) -> None:
@@ -35,6 +38,11 @@ def inspect_command(
     opened = Bundle.open(bundle)
     if verify is not None:
         verify_signature(opened, verify)
+    if calibrations:
+        from edgeexit.cli.kept import describe_calibrations, print_calibrations
+
+        emit(describe_calibrations(opened), lambda: print_calibrations(opened), as_json=as_json)
+        return
     facts = collect_bundle_facts(opened)
     if html is not None:
         from edgeexit.report.bundle_page import write_bundle_page

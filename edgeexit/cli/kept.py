@@ -7,23 +7,89 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeexit.cli.printing import format_command, print_command, print_note
+from edgeexit.cli.printing import format_command, print_command, print_note, print_tables, print_text
 
 if TYPE_CHECKING:
-    from edgeexit.bundle import Bundle, CalibrationRecord
+    from edgeexit.bundle import Bundle
     from edgeexit.runtime import Runner
 
 
-def print_kept(bundle: Path, added: CalibrationRecord | None, *, active: bool) -> None:
-    """Say under which name a new calibration is kept and whether it is active; None after a dry run."""
-    if added is None:
+def print_kept(path: Path, bundle: Bundle | None) -> None:
+    """Say under which name a bundle keeps its newest calibration and whether it is active; None after a dry run."""
+    if bundle is None:
         print_note("dry run: nothing was written.")
-    elif active:
+        return
+    added = bundle.history[-1]
+    active = bundle.active(added.key)
+    if active is not None and active.name == added.name:
         print_note(f"kept as {added.name!r} and active.")
     else:
-        print_note(f"kept as {added.name!r}, not active: its target was {added.verdict}.")
-        use = format_command("calibrations", "use", bundle, added.name)
+        reason = f"its target was {added.verdict}"
+        if added.verdict == "met" and active is not None:
+            reason = f"{active.name!r} is pinned"
+        print_note(f"kept as {added.name!r}, not active: {reason}.")
+        use = format_command("calibrations", "use", path, added.name)
         print_command(use, label="To use it all the same: ", err=True)
+
+
+def describe_calibrations(bundle: Bundle) -> dict[str, Any]:
+    """Every calibration of a bundle, oldest first, for --json."""
+    from edgeexit.util.documents import to_document
+
+    active = _map_active_keys(bundle)
+    rows = [
+        {
+            "name": record.name,
+            "key": record.key,
+            "created": record.created,
+            "target": record.target,
+            "verdict": record.verdict,
+            "active_for": active.get(record.name, []),
+            "pinned": record.name in _list_pinned(bundle),
+        }
+        for record in bundle.history
+    ]
+    return dict(to_document({"schema": "edgeexit.calibrations/1", "bundle": str(bundle.path), "calibrations": rows}))
+
+
+def _map_active_keys(bundle: Bundle) -> dict[str, list[str]]:
+    """By name of an active calibration, the keys for which it is."""
+    found: dict[str, list[str]] = {}
+    for key in sorted(bundle.manifest.calibrations):
+        record = bundle.active(key)
+        if record is not None:
+            found.setdefault(record.name, []).append(key)
+    return found
+
+
+def print_calibrations(bundle: Bundle) -> None:
+    """Every calibration of a bundle as a table, or how to make one."""
+    from edgeexit.report.table import Table
+
+    rows = tuple((r.name, _name_state(bundle, r.name), r.verdict, r.target, r.created, r.key) for r in bundle.history)
+    if not rows:
+        print_text(f"{bundle.path} has no calibration yet: it never leaves early.")
+        print_command(
+            format_command("calibrate", bundle.path, "--data", "DATA", "--target", "BOUNDS"), label="Make one: "
+        )
+    print_tables(
+        [
+            Table(
+                f"Calibrations of {bundle.path}", ("name", "", "verdict", "target", "made", "device and settings"), rows
+            )
+        ]
+    )
+
+
+def _list_pinned(bundle: Bundle) -> set[str]:
+    return {entry.name for entry in bundle.manifest.calibrations.values() if entry.pinned}
+
+
+def _name_state(bundle: Bundle, name: str) -> str:
+    """Text of the table: active, pinned or nothing."""
+    if name in _list_pinned(bundle):
+        return "pinned"
+    return "active" if name in _map_active_keys(bundle) else ""
 
 
 def list_calibration_names(folder: Path) -> list[str]:

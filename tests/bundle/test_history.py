@@ -53,6 +53,21 @@ def test_a_calibration_that_is_not_activated_changes_nothing_that_runs(bundle_pa
     assert "mean<=1ms" == active_target(bundle.use("cal-2"))
 
 
+def test_a_pinned_calibration_stays_active_until_a_person_decides(bundle_path: Path) -> None:
+    """New ones are kept beside it; making another one active, or going back, ends it. The pin is in the file."""
+    bundle = (
+        Bundle.open(bundle_path).write_calibration(KEY, document("drop<=1")).write_calibration(KEY, document("drop<=2"))
+    )
+
+    bundle.use("cal-2", pinned=True)
+    bundle = Bundle.open(bundle_path).write_calibration(KEY, document("drop<=3"))
+    assert ("drop<=2", 3) == (active_target(bundle), len(bundle.history))
+
+    assert "drop<=4" == active_target(bundle.use("cal-3").write_calibration(KEY, document("drop<=4")))
+    Bundle.open(bundle_path).use("cal-1", pinned=True).roll_back(KEY)
+    assert "drop<=5" == active_target(Bundle.open(bundle_path).write_calibration(KEY, document("drop<=5")))
+
+
 def test_rolling_back_returns_to_what_was_active_before(bundle_path: Path) -> None:
     """Step by step; where nothing was, that is the message."""
     bundle = Bundle.open(bundle_path)

@@ -78,6 +78,19 @@ def test_another_calibration_can_be_used_and_one_can_go_back(bundle: Path) -> No
         assert ("second", ["second"]) == (runner.calibration_name, active(bundle))
 
 
+def test_a_pinned_calibration_is_listed_as_such_and_a_new_one_says_so(bundle: Path) -> None:
+    """By `inspect --calibrations` as by `calibrations list`; `calibrate` names the one that stays."""
+    invoke("calibrations", "use", bundle, "first", "--pin")
+    assert [True, False] == [c["pinned"] for c in listed(bundle)]
+    assert listed(bundle) == json.loads(invoke("inspect", bundle, "--calibrations", "--json"))["calibrations"]
+    assert "pinned" in invoke("inspect", bundle, "--calibrations")
+
+    words = ["calibrate", bundle, "--from-curve", "--target", "agreement>=0.7", "--mode", "staged", "--name", "third"]
+    done = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
+    assert "'first' is pinned" in done.stderr
+    assert ["first"] == active(bundle)
+
+
 def test_an_exported_calibration_can_be_imported_into_a_copy_of_the_bundle(bundle: Path, tmp_path: Path) -> None:
     """It comes with its replay table, is not active by itself, and is not imported twice."""
     file = tmp_path / "first.calibration.zip"
