@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from edgeexit.runtime import Prediction as Prediction
     from edgeexit.runtime import Runner as Runner
     from edgeexit.runtime import load as load
+    from edgeexit.runtime.remote.limits import RemoteLimits as RemoteLimits
     from edgeexit.tuning import TuningResult as TuningResult
     from edgeexit.tuning import TuningSpace as TuningSpace
     from edgeexit.tuning import tune as tune
@@ -90,6 +91,7 @@ _HOMES = {
     "MissingExtra": "edgeexit.errors",
     "ModelError": "edgeexit.errors",
     "Prediction": "edgeexit.runtime",
+    "RemoteLimits": "edgeexit.runtime.remote.limits",
     "ReplayTable": "edgeexit.calibration",
     "Runner": "edgeexit.runtime",
     "TargetNotMet": "edgeexit.errors",
@@ -137,6 +139,7 @@ __all__ = [
     "MissingExtra",
     "ModelError",
     "Prediction",
+    "RemoteLimits",
     "ReplayTable",
     "Runner",
     "TargetNotMet",

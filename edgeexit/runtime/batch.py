@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,12 @@ from edgeexit.backends import Batch, StagedProgram
 from edgeexit.backends.base import Array
 from edgeexit.bundle import Manifest, StageEntry
 from edgeexit.errors import InputError, ModelError
-from edgeexit.runtime.prediction import Prediction
+from edgeexit.runtime.prediction import FallbackPrediction, Prediction
 from edgeexit.util.progress import Progress
+
+
+class StageUnavailable(Exception):  # noqa: N818 - no fault of the caller: the exit before it answers
+    """A stage that runs elsewhere gives no answer; why."""
 
 
 def leave_in_stages(
@@ -20,27 +24,50 @@ def leave_in_stages(
 ) -> list[Prediction]:
     """Predictions of many samples, in their order; each stage sees only those that have not left.
 
+    Where a stage is not available, the exit before it answers, as a fallback.
+
     Raises:
         InputError: the network gave NaN.
+        StageUnavailable: the first stage is.
     """
     tensors = dict(inputs)
     waiting = np.arange(len(next(iter(tensors.values()))))
     answers: list[Prediction | None] = [None] * len(waiting)
+    before: StageEntry | None = None
     for stage, threshold in zip(manifest.stages, [*thresholds, -np.inf], strict=True):
-        tensors |= _check_stage_outputs(batch.run(stage.exit, tensors), stage, len(waiting), manifest.classes)
-        logits, scores = tensors[stage.logits], tensors[stage.score]
+        try:
+            made = batch.run(stage.exit, tensors)
+        except StageUnavailable:
+            if before is None:
+                raise
+            every = np.ones(len(waiting), bool)
+            for i, (label, inner, logits) in _read_answers(before, tensors, waiting, every):
+                answers[i] = FallbackPrediction(label, before.exit, sign * inner, logits)
+            break
+        tensors |= _check_stage_outputs(made, stage, len(waiting), manifest.classes)
+        scores = tensors[stage.score]
         leaves = scores >= np.float32(threshold) if stage.exit < manifest.exits else np.ones(len(scores), bool)
-        for row in np.flatnonzero(leaves):
-            label = int(logits[row].argmax())
-            if np.isnan(logits[row, label]):
-                msg = f"the network gave NaN at exit {stage.exit} for sample {waiting[row]}; its weights or its precision overflow on it."
-                raise InputError(msg)
-            answers[waiting[row]] = Prediction(label, stage.exit, sign * float(scores[row]), logits[row].copy())
+        for i, (label, inner, logits) in _read_answers(stage, tensors, waiting, leaves):
+            answers[i] = Prediction(label, stage.exit, sign * inner, logits)
+        before = stage
         waiting = waiting[~leaves]
         if not len(waiting):
             break
         tensors = {name: np.ascontiguousarray(array[~leaves]) for name, array in tensors.items()}
     return [a for a in answers if a is not None]
+
+
+def _read_answers(
+    stage: StageEntry, tensors: Mapping[str, Array], waiting: NDArray[np.int64], leaves: NDArray[np.bool_]
+) -> Iterator[tuple[int, tuple[int, float, NDArray[np.float32]]]]:
+    """Of each waiting sample that leaves at a stage's exit its number, and label, inner score and logits there."""
+    logits, scores = tensors[stage.logits], tensors[stage.score]
+    for row in np.flatnonzero(leaves):
+        label = int(logits[row].argmax())
+        if np.isnan(logits[row, label]):
+            msg = f"the network gave NaN at exit {stage.exit} for sample {waiting[row]}; its weights or its precision overflow on it."
+            raise InputError(msg)
+        yield int(waiting[row]), (label, float(scores[row]), logits[row].copy())
 
 
 def _check_stage_outputs(made: dict[str, Array], stage: StageEntry, count: int, classes: int) -> dict[str, Array]:

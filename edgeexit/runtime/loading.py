@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeexit.backends import Settings, find_backend
 from edgeexit.bundle import Bundle, CalibrationDocument, PreferredSettings
@@ -28,6 +28,9 @@ from edgeexit.runtime.recheck import recheck_times
 from edgeexit.runtime.runner import Runner
 from edgeexit.stage_choices import PerStage, StageChoice
 from edgeexit.util.arguments import as_path
+
+if TYPE_CHECKING:
+    from edgeexit.runtime.remote.limits import RemoteLimits
 
 
 class CalibrationWarning(UserWarning):
@@ -54,6 +57,8 @@ def load(
     cores: str | None = None,
     accept_device: bool = False,
     verify: Path | str | None = None,
+    remote: Mapping[int, str] | None = None,
+    remote_limits: RemoteLimits | None = None,
 ) -> Runner:
     """Open a bundle for running.
 
@@ -69,8 +74,9 @@ def load(
             these CPUs only; a bundle that was calibrated on other kinds of cores says so. None leaves it to the system.
         accept_device: where there is no calibration of this device, take the nearest of another one (another version of the runtime, say)
             if the times of its exits still hold; that is measured for 5 seconds. `edgeexit calibrations use` does so once and for all.
-
         verify: file of a public key that the bundle must be signed with (`edgeexit sign`); checked again by `Runner.reload`.
+        remote: URLs of V2 models that run the last stages, by stage from 1, such as `{3: "https://host/v2/models/net-stage-3"}`.
+        remote_limits: what they may cost in time and requests; None takes the defaults of `RemoteLimits`.
 
     Warns:
         CalibrationWarning: there is no calibration for this device and settings (the Runner then leaves at the thresholds that the model
@@ -95,6 +101,10 @@ def load(
     asked = RequestedSettings(backend, mode, threads, spin, options)
     key = None if verify is None else as_path("verify", verify)
     runner = _open_whole(as_path("path", path), asked, key)
+    if remote is not None:
+        from edgeexit.runtime.remote.runner import open_remote
+
+        runner = open_remote(runner, remote, remote_limits)
     for remark in take_calibration(runner, accept_device=accept_device):
         _warn(remark)
     return runner

@@ -33,3 +33,19 @@ class Prediction(NamedTuple):
     score: float
     logits: NDArray[np.float32]
     late: bool = False
+
+    @property
+    def fallback(self) -> bool:
+        """Whether an exit answered that was not sure, because the stage after it was not to be had: see `edgeexit.load(remote=...)`."""
+        return False
+
+
+class FallbackPrediction(Prediction):
+    """The answer of an exit that was not sure, because the stage after it was not to be had."""
+
+    __slots__ = ()
+
+    @property
+    def fallback(self) -> bool:
+        """True."""
+        return True

@@ -321,7 +321,7 @@ class Runner(OpenedProgram, Summarised):
         """The same engines with buffers of its own, for another thread; thresholds are copied, then independent."""
         with self._lock:
             self._refuse_closed()
-            other = Runner(
+            other = type(self)(
                 self.bundle,
                 self.settings,
                 self._program.clone(),
@@ -332,8 +332,8 @@ class Runner(OpenedProgram, Summarised):
             other.inner_thresholds = self._inner
             other.calibration_name, other.verify = self.calibration_name, self.verify
             other.reuse_logits = self._reuse_logits
-            if other._staged is None and self._staged is not None:
-                other._take_staged(self._staged.clone())
+            if other._staged is None and self._staged is not None:  # noqa: SLF001 - of its own class
+                other._take_staged(self._staged.clone())  # noqa: SLF001
             return other
 
     def _staged_program(self) -> StagedProgram:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from edgeexit.graph.model import BATCH, TensorSpec
+from edgeexit.runtime.remote.protocol import DATA_TYPES
 
 Fields: TypeAlias = "dict[str, Any]"
 """Fields of a message by name: texts, numbers, `Symbol`s, messages, and lists of those."""
@@ -20,15 +21,6 @@ class Symbol(str):
     """A value of an enum, which stands in the text without quotes."""
 
     __slots__ = ()
-
-
-_TYPES = {
-    "bool": "BOOL",
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-    **{f"{sign}int{bits}": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
-}
 
 
 DEVICES = ("cpu", "gpu")
@@ -82,7 +74,7 @@ def describe_tensor(spec: TensorSpec, *, reshape: bool = False, **more: Any) -> 
 
 def format_data_type(spec: TensorSpec) -> Symbol:
     """Triton's name of a tensor's element type."""
-    return Symbol(f"TYPE_{_TYPES[spec.dtype]}")
+    return Symbol(f"TYPE_{DATA_TYPES[spec.dtype]}")
 
 
 def _list_dims(spec: TensorSpec) -> list[int]:

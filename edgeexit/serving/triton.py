@@ -23,6 +23,7 @@ from edgeexit.graph.fuse import make_threshold_name
 from edgeexit.graph.model import BATCH, TensorSpec
 from edgeexit.graph.onnx_files import load_binary
 from edgeexit.runtime import Runner
+from edgeexit.runtime.remote.stages import list_stage_outputs
 from edgeexit.serving.fused import make_thresholds_optional
 from edgeexit.serving.model_config import Fields, Scheduling, describe_tensor, make_parameters, make_warmup
 from edgeexit.serving.repository import ServedModel, copy_python_model, write_onnx, write_repository
@@ -190,7 +191,7 @@ class TritonParts:
 
     def _make_stage(self, stage: StageEntry) -> ServedModel:
         bundle, scheduling = self.runner.bundle, self.scheduling
-        reads, makes = self._list_reads(stage), self._list_makes(stage)
+        reads, makes = self._list_reads(stage), list_stage_outputs(self.runner.bundle.manifest, stage)
         on_gpu = self.runtime == "tensorrt"
         config = {
             **self._make_head(self._name_stage(stage), self.runtime, self._max_batch),
@@ -219,22 +220,12 @@ class TritonParts:
         inputs = [spec for spec in self.runner.bundle.manifest.inputs if spec.name in stage.inputs]
         return [*inputs, *stage.boundaries_in]
 
-    def _list_makes(self, stage: StageEntry) -> list[TensorSpec]:
-        """Outputs of a stage; its logits or its score may be boundary tensors as well."""
-        manifest = self.runner.bundle.manifest
-        batch = (BATCH,) if manifest.dynamic_batch else (1,)
-        own = (
-            TensorSpec(stage.logits, "float32", (*batch, manifest.classes)),
-            TensorSpec(stage.score, "float32", batch),
-        )
-        return [*own, *(spec for spec in stage.boundaries_out if spec.name not in (stage.logits, stage.score))]
-
     def _describe_stage(self, stage: StageEntry) -> dict[str, object]:
         """What `stages.json` says of a stage."""
         return {
             "model": self._name_stage(stage),
             "inputs": [spec.name for spec in self._list_reads(stage)],
-            "outputs": [spec.name for spec in self._list_makes(stage)],
+            "outputs": [spec.name for spec in list_stage_outputs(self.runner.bundle.manifest, stage)],
             "logits": stage.logits,
             "score": stage.score,
         }

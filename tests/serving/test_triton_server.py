@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeexit import RemoteLimits
 from edgeexit.runtime import Runner, load_quietly
+from edgeexit.runtime.remote.runner import RemoteRunner
 from edgeexit.serving import export_triton
 from tests.networks import images
-from tests.support.triton_server import run_triton
+from tests.support.triton_server import TritonServer, run_triton
 
 pytest.importorskip("pytriton", reason="nvidia-pytriton, which has the server, is not installed: make test-serving")
 
@@ -29,12 +31,18 @@ def opened(compiled: Path) -> Runner:
 
 
 @pytest.fixture(scope="module")
-def client(opened: Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A client of a server that has loaded the whole repository, stages run by the Python backend."""
+def triton(opened: Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A server that has loaded the whole repository, stages run by the Python backend."""
     folder = tmp_path_factory.mktemp("triton")
     export_triton(opened, folder / "repository", stages="python")
-    with run_triton(folder / "repository", folder) as client:
-        yield client
+    with run_triton(folder / "repository", folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(triton: TritonServer) -> Any:
+    """A client of it over gRPC."""
+    return triton.client
 
 
 def ask(client: Any, model: str, **arrays: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -75,6 +83,23 @@ def test_a_request_may_bring_other_thresholds(client: Any, served: str) -> None:
 
     assert [1, 3] == [force(-np.inf), force(np.inf)]
     assert ask(client, "chain-fused", x=x)["exit"].item() == ask(client, "chain-staged", x=x)["exit"].item()
+
+
+@pytest.mark.parametrize("stages", [[3], [2, 3]])
+def test_a_runner_has_its_last_stages_in_the_server(
+    triton: TritonServer, opened: Runner, compiled: Path, stages: list[int]
+) -> None:
+    """Over HTTP, boundary tensors in binary: the answers are those of the network in one place."""
+    x = images(40)
+    urls = {stage: f"{triton.models_url}/chain-stage-{stage}" for stage in stages}
+    runner = load_quietly(compiled, remote=urls, remote_limits=RemoteLimits(timeout_s=60))
+    assert isinstance(runner, RemoteRunner)
+    with runner:
+        runner.thresholds = opened.thresholds
+        runner.check_remote(x[:2])
+        found = [*runner.batch(x[:32]), *(runner(x[i : i + 1]) for i in range(32, 40))]
+
+    assert [(p.exit, p.label, False) for p in opened.batch(x)] == [(p.exit, p.label, p.fallback) for p in found]
 
 
 def test_a_wrong_shape_is_refused_by_the_server(client: Any) -> None:

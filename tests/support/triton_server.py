@@ -10,15 +10,24 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 STARTED_WITHIN_S = 120
 
 
+@dataclass(frozen=True)
+class TritonServer:
+    """A running server: a gRPC client of it, and the URL of its models over HTTP."""
+
+    client: Any
+    models_url: str
+
+
 @contextmanager
-def run_triton(repository: Path, folder: Path) -> Iterator[Any]:
-    """A gRPC client of a server that has loaded every model of a repository; it ends with the context.
+def run_triton(repository: Path, folder: Path) -> Iterator[TritonServer]:
+    """A server that has loaded every model of a repository; it ends with the context.
 
     Args:
         repository: the models.
@@ -44,7 +53,7 @@ def run_triton(repository: Path, folder: Path) -> Iterator[Any]:
         try:
             client = InferenceServerClient(f"127.0.0.1:{grpc}")
             _wait_until_ready(client, server, log)
-            yield client
+            yield TritonServer(client, f"http://127.0.0.1:{http}/v2/models")
             client.close()
         finally:
             server.terminate()

@@ -1,0 +1,102 @@
+"""Tensors as requests and responses of the Open Inference Protocol (V2) over HTTP, with tensors in binary (KServe, Triton, MLServer).
+
+A body is a JSON header, whose length an HTTP header tells, and then the bytes of each tensor in the order of the header. A server without
+that extension answers in JSON alone, which is read too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeexit.backends.base import Array
+from edgeexit.graph.model import BATCH, TensorSpec
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+_LARGEST_HEADER = 1 << 16
+_BYTES_OF_NUMBER = 32  # at most, of a number in JSON
+DATA_TYPES = {
+    "bool": "BOOL",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    **{f"{sign}int{bits}": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+"""The protocol's name of each element type."""
+
+
+class MalformedResponse(ValueError):  # noqa: N818 - says what it is
+    """A response is not what the protocol or the manifest says."""
+
+
+def encode_request(tensors: Mapping[str, Array], outputs: Sequence[TensorSpec]) -> tuple[bytes, int]:
+    """A request for some outputs: its body, and the length of the JSON at its start. A tensor [n] goes as [n, 1]."""
+    arrays = {name: np.ascontiguousarray(a[:, None] if a.ndim == 1 else a) for name, a in tensors.items()}
+    header = {
+        "inputs": [
+            {
+                "name": name,
+                "shape": list(a.shape),
+                "datatype": DATA_TYPES[str(a.dtype)],
+                "parameters": {"binary_data_size": a.nbytes},
+            }
+            for name, a in arrays.items()
+        ],
+        "outputs": [{"name": spec.name, "parameters": {"binary_data": True}} for spec in outputs],
+    }
+    text = json.dumps(header).encode()
+    return b"".join((text, *(a.tobytes() for a in arrays.values()))), len(text)
+
+
+def find_largest_response(outputs: Sequence[TensorSpec], count: int) -> int:
+    """Most bytes that a response for `count` samples may have."""
+    return _LARGEST_HEADER + _BYTES_OF_NUMBER * count * sum(math.prod(spec.shape_at_1) for spec in outputs)
+
+
+def decode_response(
+    body: bytes, header_length: int | None, outputs: Sequence[TensorSpec], count: int
+) -> dict[str, Array]:
+    """The outputs of a response by name, of the dtypes and shapes that the manifest has for `count` samples.
+
+    Raises:
+        MalformedResponse: one is missing, or of another type, shape or size.
+    """
+    length = len(body) if header_length is None else header_length
+    try:
+        entries = {entry["name"]: entry for entry in json.loads(body[:length])["outputs"]}
+        raw = _cut(entries.values(), memoryview(body)[length:])
+        return {spec.name: _read(spec, entries.get(spec.name), raw, count) for spec in outputs}
+    except MalformedResponse:
+        raise
+    except _STRANGE as error:
+        msg = f"the response is not of the V2 protocol ({type(error).__name__})"
+        raise MalformedResponse(msg) from error
+
+
+_STRANGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading a JSON document of any other structure raises."""
+
+
+def _cut(entries: Iterable[Any], rest: memoryview) -> dict[str, memoryview]:
+    """The bytes of each binary output by name."""
+    raw, start = {}, 0
+    for entry in entries:
+        size = entry.get("parameters", {}).get("binary_data_size")
+        if isinstance(size, int) and 0 <= size <= len(rest) - start:
+            raw[entry["name"]] = rest[start : start + size]
+            start += size
+    return raw
+
+
+def _read(spec: TensorSpec, entry: Any, raw: Mapping[str, memoryview], count: int) -> Array:
+    shape = tuple(count if d == BATCH else d for d in spec.shape)
+    found = None if entry is None else (entry["datatype"], tuple(entry["shape"]))
+    if found not in ((DATA_TYPES[spec.dtype], shape), (DATA_TYPES[spec.dtype], (*shape, 1))):
+        msg = f"output {spec.name!r} must be {DATA_TYPES[spec.dtype]} {list(shape)}, and is {found or 'missing'}"
+        raise MalformedResponse(msg)
+    values = np.frombuffer(raw[spec.name], spec.dtype) if spec.name in raw else np.array(entry["data"], spec.dtype)
+    return np.asarray(values).reshape(shape)

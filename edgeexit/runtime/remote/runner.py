@@ -1,0 +1,159 @@
+"""The Runner whose later stages run on another machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Any, NoReturn
+
+import numpy as np
+
+from edgeexit.errors import InputError
+from edgeexit.runtime.batch import leave_in_stages
+from edgeexit.runtime.inputs import Inputs, check_input, check_many
+from edgeexit.runtime.prediction import Prediction
+from edgeexit.runtime.remote.limits import RemoteLimits
+from edgeexit.runtime.remote.stages import RemoteBatch, RemoteStages
+from edgeexit.runtime.runner import Runner
+from edgeexit.util.arguments import as_seconds
+
+_TOLERANCE = 0.01  # of the largest logit: another runtime, or float16 kernels, and not another network
+
+
+class RemoteRunner(Runner):
+    """A Runner whose later stages run on another machine; `edgeexit.load(..., remote=...)` makes it.
+
+    Where the server is gone, late or asked too often, the last exit that runs here answers: `Prediction.fallback` is then True.
+
+    Attributes:
+        remote: which stages run where; `remote.gate.counts` counts what has become of requests.
+    """
+
+    remote: RemoteStages
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._remote_batch: RemoteBatch | None = None
+
+    def check_remote(self, xs: Inputs) -> None:
+        """Compare the answers of the server's stages with those of the bundle's own, on inputs [n, ...] that all go up.
+
+        Raises:
+            InputError: the server gives no answer, or other logits: it has the stages of another network.
+        """
+        with self._lock:
+            self._refuse_closed()
+            own = self._batch_program()
+            never = (math.inf,) * (self.exits - 1)
+            expected = leave_in_stages(
+                own, self.bundle.manifest, check_many(xs, self._specs), never, self.criterion.sign
+            )
+        found = self._answer(xs, math.inf, never)
+        if any(p.fallback for p in found):
+            msg = f"the server of the remote stages gives no answer: {dict(self.remote.gate.counts)}."
+            raise InputError(msg)
+        apart = max(float(np.abs(p.logits - q.logits).max()) for p, q in zip(found, expected, strict=True))
+        scale = max(float(np.abs(q.logits).max()) for q in expected)
+        if not apart <= _TOLERANCE * scale:
+            msg = f"the server's logits differ by {apart:.2g} from the bundle's, of {scale:.2g}: export this bundle to the server again."
+            raise InputError(msg)
+
+    def __call__(self, x: Inputs, *, deadline_s: float | None = None) -> Prediction:
+        """Classify one input [1, ...].
+
+        Args:
+            x: as of a Runner.
+            deadline_s: seconds from now for the whole call; what a server has not answered by then, the last exit here answers, and
+                `late` says whether even that came too late. Stages that run here are not cut short.
+        """
+        end_s = math.inf if deadline_s is None else perf_counter() + as_seconds("deadline_s", deadline_s)
+        for name, array in check_many(x, self._specs).items():
+            check_input(name, array, (1, *array.shape[1:]), str(array.dtype))
+        [prediction] = self._answer(x, end_s, self._inner)
+        return prediction
+
+    def batch(self, xs: Inputs) -> list[Prediction]:
+        """Classify many inputs [n, ...]; those that no exit here is sure of go up together."""
+        return self._answer(xs, math.inf, self._inner)
+
+    def _answer(self, xs: Inputs, end_s: float, thresholds: Sequence[float]) -> list[Prediction]:
+        arrays = check_many(xs, self._specs)
+        with self._lock:
+            self._refuse_closed()
+            batch = self._open_remote_batch()
+            batch.end_s = end_s
+            found = leave_in_stages(batch, self.bundle.manifest, arrays, thresholds, self.criterion.sign)
+        late = perf_counter() > end_s
+        return [p._replace(late=True) for p in found] if late else found
+
+    def _open_remote_batch(self) -> RemoteBatch:
+        if self._remote_batch is None:
+            self._remote_batch = RemoteBatch(self._batch_program(), self.bundle, self.remote)
+        return self._remote_batch
+
+    def close(self) -> None:
+        """Give engines, memory and connections back; calls after it are refused."""
+        super().close()
+        with self._lock:
+            if self._remote_batch is not None:
+                self._remote_batch.close()
+                self._remote_batch = None
+
+    def __enter__(self) -> RemoteRunner:  # noqa: PYI034 - typing.Self needs Python 3.11
+        self._refuse_closed()
+        return self
+
+    def clone(self) -> RemoteRunner:
+        """The same with buffers and connections of its own, for another thread; the limits hold for all together."""
+        other = super().clone()
+        assert isinstance(other, RemoteRunner)
+        other.remote = self.remote
+        return other
+
+    def reload(self) -> bool:
+        """As of a Runner, for a bundle whose network is unchanged: the server has the stages of the network that was loaded."""
+        if self.bundle.is_recompiled():
+            msg = f"{self.bundle.path} was recompiled: export its stages to the server again, then load it."
+            raise InputError(msg)
+        return super().reload()
+
+    def forced(self, x: Inputs, *, exit: int) -> Prediction:
+        """As of a Runner, for exits that run here."""
+        if exit in self.remote.urls:
+            _refuse("forced to a remote exit")
+        return super().forced(x, exit=exit)
+
+    def prepare_deadlines(self) -> None:
+        """Nothing is left to open."""
+        self._refuse_closed()
+
+    def run_many(self, *_arguments: Any, **_named: Any) -> NoReturn:
+        """Refused: `batch` answers many inputs, and asks the server once for all of them."""
+        _refuse("run over many inputs one by one (runner.batch takes them together)")
+
+    def replay(self, *_arguments: Any, **_named: Any) -> NoReturn:
+        """Refused: calibrate the bundle without remote stages."""
+        _refuse("calibrated")
+
+    def backbone(self) -> NoReturn:
+        """Refused: calibrate and measure the bundle without remote stages."""
+        _refuse("calibrated or measured against its backbone")
+
+
+def open_remote(local: Runner, urls: Mapping[int, str], limits: RemoteLimits | None) -> RemoteRunner:
+    """A bundle that was just opened, with its last stages on another machine; `local` must not be used any more.
+
+    Raises:
+        InputError: URLs or stages that cannot be.
+    """
+    remote = RemoteStages.from_arguments(urls, limits)
+    remote.check(local.exits)
+    runner = RemoteRunner(local.bundle, local.settings, local._program, reload=local._reload)  # noqa: SLF001
+    runner.remote, runner.verify = remote, local.verify
+    return runner
+
+
+def _refuse(what: str) -> NoReturn:
+    msg = f"a bundle with remote stages cannot be {what}: load it without remote=."
+    raise InputError(msg)

@@ -1,0 +1,117 @@
+"""Stages of which the last ones are asked of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from edgeexit.backends.base import Array, Batch
+from edgeexit.bundle import Bundle, Manifest, StageEntry
+from edgeexit.errors import InputError
+from edgeexit.graph.model import BATCH, TensorSpec
+from edgeexit.runtime.batch import StageUnavailable
+from edgeexit.runtime.remote.endpoint import FAULTS, Endpoint
+from edgeexit.runtime.remote.limits import Gate, RemoteLimits
+from edgeexit.runtime.remote.protocol import MalformedResponse, decode_response, encode_request, find_largest_response
+
+
+@dataclass(frozen=True)
+class RemoteStages:
+    """Which stages run where.
+
+    Attributes:
+        urls: URL of the model of each remote stage, by its number from 1.
+        gate: lets their requests up.
+    """
+
+    urls: Mapping[int, str]
+    gate: Gate
+
+    @classmethod
+    def from_arguments(cls, urls: Mapping[int, str], limits: RemoteLimits | None) -> RemoteStages:
+        """Check what a caller gives.
+
+        Raises:
+            InputError: a URL that is none.
+        """
+        if not isinstance(urls, Mapping) or not urls:
+            msg = f"remote must be a dict of URLs by stage, such as {{3: 'http://host:8000/v2/models/net-stage-3'}}, not {urls!r}."
+            raise InputError(msg)
+        for url in urls.values():
+            Endpoint(url)
+        return cls(dict(urls), Gate(limits or RemoteLimits()))
+
+    def check(self, exits: int) -> None:
+        """Raise InputError unless they are the last stages of a network with so many exits, and not all."""
+        if not set(self.urls) < set(range(1, exits + 1)) or set(self.urls) != set(range(min(self.urls), exits + 1)):
+            msg = (
+                f"remote stages must be the last ones of {exits}, and stage 1 stays here, so that there is always an answer;"
+                f" got {sorted(self.urls, key=str)}."
+            )
+            raise InputError(msg)
+
+
+class RemoteBatch(Batch):
+    """Stages of which the later ones are asked of a server."""
+
+    def __init__(self, local: Batch, bundle: Bundle, remote: RemoteStages) -> None:
+        self._local, self._bundle, self._gate = local, bundle, remote.gate
+        self._endpoints = {stage: Endpoint(url) for stage, url in remote.urls.items()}
+        self.end_s = float("inf")
+
+    def run(self, stage: int, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one stage.
+
+        Raises:
+            StageUnavailable: it is remote, and gives no answer in time.
+        """
+        if stage not in self._endpoints:
+            return self._local.run(stage, tensors)
+        manifest = self._bundle.manifest
+        entry = manifest.stages[stage - 1]
+        names = [*entry.inputs, *(spec.name for spec in entry.boundaries_in)]
+        rows, step = len(tensors[names[0]]), self._gate.limits.max_batch if manifest.dynamic_batch else 1
+        requests = [{name: tensors[name][i : i + step] for name in names} for i in range(0, rows, step)]
+        reason = self._gate.pass_one()
+        if reason:
+            raise StageUnavailable(reason)
+        answered = False
+        try:
+            parts = [self._ask(entry, request) for request in requests]
+            answered = True
+        except FAULTS as error:
+            raise StageUnavailable(str(error)) from error
+        finally:
+            self._gate.note(answered=answered)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _ask(self, entry: StageEntry, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        remaining_s = min(self._gate.limits.timeout_s, self.end_s - perf_counter())
+        if remaining_s <= 0:
+            raise TimeoutError("there is no time left for a request")
+        outputs = list_stage_outputs(self._bundle.manifest, entry)
+        count = len(next(iter(tensors.values())))
+        body, length = encode_request(tensors, outputs)
+        largest = find_largest_response(outputs, count)
+        found = decode_response(*self._endpoints[entry.exit].post(body, length, largest, remaining_s), outputs, count)
+        if np.isnan(found[entry.logits]).any():
+            raise MalformedResponse("the server's logits are NaN")
+        return found
+
+    def close(self) -> None:
+        """Close the connections; the local stages are the Runner's."""
+        for endpoint in self._endpoints.values():
+            endpoint.close()
+
+
+def list_stage_outputs(manifest: Manifest, stage: StageEntry) -> list[TensorSpec]:
+    """Outputs of a stage; its logits or its score may be boundary tensors as well."""
+    batch = (BATCH,) if manifest.dynamic_batch else (1,)
+    own = (
+        TensorSpec(stage.logits, "float32", (*batch, manifest.classes)),
+        TensorSpec(stage.score, "float32", batch),
+    )
+    return [*own, *(spec for spec in stage.boundaries_out if spec.name not in (stage.logits, stage.score))]
