@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 import edgeexit
+from edgeexit.backends import find_backend
 from edgeexit.errors import InputError
 from edgeexit.runtime import CalibrationWarning, Runner
 from tests.networks import images
@@ -38,6 +39,8 @@ def opened(compiled: Path, backend: str) -> Iterator[Runner]:
     with pytest.warns(CalibrationWarning):
         runner = edgeexit.load(compiled, backend=backend, mode="staged")
     with runner:
+        if backend == "mnn":  # its stages are converted by processes, which takes longer than a child is given here
+            find_backend(backend).open_batch(runner.bundle, runner.settings)
         yield runner
 
 
