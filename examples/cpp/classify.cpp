@@ -69,6 +69,7 @@ class Tensors {
   // A name may come twice: an exit's logits may also be what a later stage reads.
   void add(const std::string& name, const std::string& dtype, const std::vector<int64_t>& shape) {
     if (tensors_.count(name)) return;
+    if (!ELEMENTS.count(dtype)) throw std::runtime_error("tensor " + name + " is of " + dtype + ", which this program does not know");
     const Element element = ELEMENTS.at(dtype);
     size_t bytes = element.bytes;
     for (const int64_t n : shape) bytes *= static_cast<size_t>(n);
