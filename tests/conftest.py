@@ -20,6 +20,7 @@ from edgeexit.runtime import CalibrationWarning, Runner
 from tests.networks import chain
 from tests.support.brief_defaults import shorten_defaults
 from tests.support.exporter_tables import share_exporter_tables
+from tests.support.measured import balanced, result, samples, suites  # noqa: F401 - fixtures
 
 # A job in the background ignores Ctrl-C, one under nohup SIGHUP, and so would all its children, which the tests of signals start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -14,7 +14,6 @@ from edgeexit.cli.app import app
 from edgeexit.measure import BenchResult, compare_results
 from edgeexit.report.schemas import list_schemas, load_schema
 from scripts.make_schemas import DOCUMENTS, file_of, text_of
-from tests.measure.conftest import balanced, result, samples, suites  # noqa: F401 - fixtures
 from tests.report.conftest import full  # noqa: F401 - a fixture
 from tests.report.made import made_calibration, made_result
 

@@ -14,7 +14,7 @@ from edgeexit.calibration import calibrate, parse_calibration
 from edgeexit.data import Dataset, find_demo_asset
 from edgeexit.errors import InputError
 from edgeexit.runtime import Runner
-from tests.measure.conftest import open_bundle
+from tests.support.measured import open_bundle
 
 QUICKLY = 0.3
 

@@ -1,4 +1,4 @@
-"""A measured result, made once for all tests of the command line; and its commands, which typer would build anew for each call."""
+"""The commands of the command line, which typer would build anew for each call."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from functools import cache
 
 import pytest
 from typer.main import get_command
-
-from tests.measure.conftest import balanced, result, samples, suites  # noqa: F401 - fixtures
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from edgeexit.measure.breakdown import open_stage_files, summarize_breakdown, ti
 from edgeexit.measure.processes import ProcessResult
 from edgeexit.measure.worker import Job, RunnerSpec, measure
 from edgeexit.util.samples import split_samples
-from tests.measure.conftest import open_bundle
+from tests.support.measured import open_bundle
 
 
 @pytest.mark.parametrize("mode", ["staged", "fused"])

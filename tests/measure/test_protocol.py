@@ -22,7 +22,7 @@ from edgeexit.measure.verdict import Processes, compare_processes
 from edgeexit.measure.worker import Job, RunnerSpec
 from edgeexit.runtime import Runner
 from edgeexit.util.progress import show_nothing
-from tests.measure.conftest import open_bundle
+from tests.support.measured import open_bundle
 
 
 def test_every_exit_and_both_sides_are_measured(result: BenchResult) -> None:

@@ -11,7 +11,6 @@ from edgeexit.measure import BenchResult
 from edgeexit.measure.energy.report import EnergyReport
 from edgeexit.measure.result.bench_result import CacheFindings
 from edgeexit.util.documents import parse_document
-from tests.measure.conftest import balanced, result, samples, suites  # noqa: F401 - fixtures
 
 _INTERVAL = {"low": 0.9e-3, "high": 1.1e-3}
 _BUDGET = {"quantisation_j": 1e-5, "sampling_j": 2e-5, "idle_j": 1e-5, "offset_j": 0.0}
@@ -68,7 +67,7 @@ def cache_document() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def full(result: BenchResult) -> BenchResult:  # noqa: F811 - the fixture above
+def full(result: BenchResult) -> BenchResult:
     """A result with everything in it."""
     energy = parse_document(EnergyReport, {k: v for k, v in energy_document().items() if k != "schema"}, "the energy")
     cache = parse_document(CacheFindings, cache_document(), "the cache")

@@ -26,8 +26,8 @@ from edgeexit.report.plot.figure import Panels, compute_ticks
 from edgeexit.report.plot.svg import draw, render_standalone
 from edgeexit.report.sweep import sweep_thresholds
 from edgeexit.report.tables import make_comparison_table
-from tests.measure.conftest import open_bundle
 from tests.report.made import made_calibration
+from tests.support.measured import open_bundle
 
 _HOSTILE = '<script>alert("x")</script>&'
 _VOID = {"meta", "br", "img", "hr", "input", "link"}

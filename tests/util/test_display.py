@@ -30,7 +30,7 @@ def value(request: pytest.FixtureRequest, compiled: object) -> Summarised:
 @pytest.fixture
 def runner_of_tests(compiled: object) -> Runner:
     """A staged runner with thresholds."""
-    from tests.measure.conftest import open_bundle
+    from tests.support.measured import open_bundle
 
     return open_bundle(Bundle.open(str(compiled)).path, [1.197, 1.18], "staged")
 

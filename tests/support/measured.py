@@ -1,4 +1,4 @@
-"""One measured result, made once: measuring takes seconds."""
+"""One measured result, made once for the tests of all folders: measuring takes seconds."""
 
 from __future__ import annotations
 
