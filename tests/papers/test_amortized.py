@@ -54,7 +54,7 @@ def test_estimators_have_the_same_mean_gradient_and_the_exact_one_the_least_spre
     assert all(off[name] < spread[name] / 5 for name in spread)
 
 
-@pytest.mark.parametrize("part", ["thresholds-mnist", pytest.param("latency-mnist", marks=pytest.mark.serial)])
+@pytest.mark.parametrize("part", ["thresholds-mnist", "latency-mnist"])
 def test_policies_and_thresholds_are_compared_at_the_same_cost(part: str, runs: Path) -> None:
     """Every ordering that is asked for; more budget is never used for less."""
     found = run_part(part, runs)
