@@ -24,6 +24,7 @@ from edgeexit.util.deprecation import register_moved
 
 if TYPE_CHECKING:
     from edgeexit import analysis as analysis
+    from edgeexit.analysis.criteria_comparison import compare_criteria as compare_criteria
     from edgeexit.bundle import Bundle as Bundle
     from edgeexit.calibration import Calibration as Calibration
     from edgeexit.calibration import Controller as Controller
@@ -101,6 +102,7 @@ _HOMES = {
     "bench": "edgeexit.measure",
     "calibrate": "edgeexit.calibration",
     "cascade": "edgeexit.exporter",
+    "compare_criteria": "edgeexit.analysis.criteria_comparison",
     "compile": "edgeexit.compiler.compilation",
     "control": "edgeexit.calibration",
     "drift_alarm": "edgeexit.calibration",
@@ -149,6 +151,7 @@ __all__ = [
     "bench",
     "calibrate",
     "cascade",
+    "compare_criteria",
     "compile",
     "control",
     "drift_alarm",

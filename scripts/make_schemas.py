@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeexit.adoption.result import AdoptionResult, ExitsOnDevice
-from edgeexit.analysis import NetworkAnalysis
+from edgeexit.analysis import CriteriaComparison, NetworkAnalysis
 from edgeexit.bundle import Manifest
 from edgeexit.calibration import Calibration
 from edgeexit.cascades import CascadeResult
@@ -186,6 +186,7 @@ DOCUMENTS: Mapping[str, type] = {
     "compare/1": ResultComparison,
     "compiled/1": Compiled,
     "conformance/1": ConformanceReport,
+    "criteria/1": CriteriaComparison,
     "demo/1": DemoResult,
     "devices/1": Devices,
     "doctor/1": Doctor,

@@ -10,6 +10,8 @@
     compute_assigned_accuracy(table, leaves)     accuracy of each exit on the samples that leave at each
     choose_exit_labels(logits, labels, ...)      the exit that each sample should leave at, to train a network that predicts it
     compare_confidence(table, 1, 2)              whether two exits are sure about the same samples
+    compare_criteria(runner, inputs, labels)     all exit criteria at equal cost, with paired intervals; compare_criteria_on(logits, ...)
+    make_sample_columns(table)                   a table as plain columns, for pandas and polars
     compute_frequency_share(images)              how many frequencies an image needs
 
 A table comes from `edgeexit.replay_table` or `ReplayTable.from_arrays`. Costs are those of the table: seconds where they were measured,
@@ -21,6 +23,13 @@ from __future__ import annotations
 from edgeexit.analysis.assignment import AssignedAccuracy, choose_exit_labels, compute_assigned_accuracy
 from edgeexit.analysis.bundles import analyse_bundle
 from edgeexit.analysis.confidence import ConfidenceRanks, compare_confidence
+from edgeexit.analysis.criteria_comparison import (
+    CriteriaComparison,
+    CriterionPoint,
+    compare_criteria,
+    compare_criteria_on,
+    make_sample_columns,
+)
 from edgeexit.analysis.curves import (
     AccuracyCurve,
     compute_anytime_curve,
@@ -37,6 +46,8 @@ __all__ = [
     "AnalysisNames",
     "AssignedAccuracy",
     "ConfidenceRanks",
+    "CriteriaComparison",
+    "CriterionPoint",
     "NetworkAnalysis",
     "OracleBound",
     "Overthinking",
@@ -44,6 +55,8 @@ __all__ = [
     "analyse_network",
     "choose_exit_labels",
     "compare_confidence",
+    "compare_criteria",
+    "compare_criteria_on",
     "compute_anytime_curve",
     "compute_assigned_accuracy",
     "compute_budgeted_curve",
@@ -51,4 +64,5 @@ __all__ = [
     "compute_oracle",
     "compute_overthinking",
     "compute_searched_curve",
+    "make_sample_columns",
 ]

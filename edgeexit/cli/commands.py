@@ -16,6 +16,7 @@ COMMANDS: tuple[str, ...] = (
     "run",
     "bench",
     "compare",
+    "compare-criteria",
     "analyse",
     "report",
     "serve-export",

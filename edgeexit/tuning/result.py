@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from edgeexit.measure.records import Record, make_data_frame
 
 SCHEMA = "edgeexit.tuning/1"
 
@@ -180,7 +183,28 @@ class TuningResult:
     spread: float = 0.0
     measured_at: str = ""
 
+    def to_records(self) -> list[Record]:
+        """One flat record for each candidate that was tried; times in seconds."""
+        return [_make_record(one) for one in self.tried]
+
+    def to_pandas(self) -> Any:
+        """The records as a pandas.DataFrame.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        return make_data_frame(self.to_records())
+
     @property
     def chosen(self) -> Finalist:
         """The result among the finalists."""
         return next(one for one in self.finalists if one.chosen)
+
+
+def _make_record(one: TriedCandidate) -> Record:
+    setup = one.setup
+    columns: Record = {name: getattr(setup, name) for name in ("precision", "backend", "mode", "threads", "criterion")}
+    columns |= {"exits": " ".join(setup.exits), "temperatures": " ".join(f"{t:.6g}" for t in setup.temperatures)}
+    return columns | {
+        name: getattr(one, name) for name in ("meets", "mean_s", "ratio", "accuracy", "agreement", "on_front")
+    }
