@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # Tests and commands start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast examples test-examples test-serving check lint types types-10.3 types-11.4 imports docs format clean
+.PHONY: demo test test-fast examples test-examples test-serving test-tensorrt check lint types types-10.3 types-11.4 imports docs format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.base              ## the main job on the shipped network: no torch, no download

@@ -22,6 +22,7 @@ from edgeexit.analysis import CriteriaComparison, NetworkAnalysis
 from edgeexit.bundle import Manifest
 from edgeexit.calibration import Calibration
 from edgeexit.cascades import CascadeResult
+from edgeexit.conformance.field_report import FieldReport
 from edgeexit.conformance.report import ConformanceReport
 from edgeexit.demo import DemoResult
 from edgeexit.hardware.checks import MachineCheck
@@ -117,6 +118,16 @@ class Doctor:
 
 
 @dataclass(frozen=True)
+class FieldFindings:
+    """What `edgeexit doctor report.zip --json` prints: of which machine, and what is wrong there."""
+
+    device: str
+    backend: str
+    tool: str
+    findings: tuple[MachineCheck, ...]
+
+
+@dataclass(frozen=True)
 class Export:
     """What `edgeexit export --json` prints; shapes by name of the input."""
 
@@ -193,6 +204,8 @@ DOCUMENTS: Mapping[str, type] = {
     "energy/1": EnergyReport,
     "error/1": Error,
     "export/1": Export,
+    "field-findings/1": FieldFindings,
+    "field-report/1": FieldReport,
     "inspect/1": BundleFacts,
     "inspect-page/1": InspectPage,
     "report/1": Report,

@@ -65,7 +65,9 @@ CLASSES: dict[str, str] = {
     "OnnxParser": "__init__ parse num_errors get_error",
     "Runtime": "DLA_core __init__ deserialize_cuda_engine",
     "ICudaEngine": "num_io_tensors get_tensor_name get_tensor_shape get_tensor_dtype get_tensor_mode device_memory_size_v2"
-    " create_execution_context",
+    " create_execution_context num_layers create_engine_inspector",
+    "LayerInformationFormat": "ONELINE",
+    "EngineInspector": "get_layer_information",
     "IExecutionContext": "set_device_memory set_tensor_address execute_async_v3",
 }
 """Class of tensorrt -> the members that edgeexit uses; one that a version lacks is left out there."""

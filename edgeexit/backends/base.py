@@ -23,6 +23,7 @@ from edgeexit.backends.self_check import SelfCheck
 from edgeexit.bundle import Bundle
 from edgeexit.choices import CPU_PROVIDER, MODES, PRECISIONS, check_choice
 from edgeexit.errors import InputError
+from edgeexit.graph.onnx_files import load_binary
 from edgeexit.stage_choices import list_distinct_names
 from edgeexit.util.arguments import as_whole
 
@@ -287,4 +288,17 @@ class Backend(ABC):
 
     def self_checks(self, bundle: Bundle, settings: Settings) -> Sequence[SelfCheck]:  # noqa: ARG002 - most have none
         """Checks that only this backend can make on this device, for the conformance suite."""
+        return ()
+
+    def list_layers(self, bundle: Bundle, settings: Settings) -> dict[str, list[str]]:  # noqa: ARG002 - alike in all settings
+        """Layers of each stage, for reports: where a backend does not tell how it runs them, the nodes of its ONNX file."""
+        return {
+            f"stage {stage.exit}": [
+                f"{node.op_type} {node.name}" for node in load_binary(bundle.file(stage.file)).graph.node
+            ]
+            for stage in bundle.manifest.stages
+        }
+
+    def read_log(self) -> Sequence[str]:
+        """What its libraries said in this process, oldest first, for reports."""
         return ()

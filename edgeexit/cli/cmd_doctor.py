@@ -20,12 +20,22 @@ _SIGNS = {"ok": "✓", "warn": "!", "fail": "✗"}
 
 
 def doctor_command(
+    report: Annotated[
+        Path | None,
+        typer.Argument(help="A report that --bundle wrote, here or elsewhere: say what is wrong there."),
+    ] = None,
     backend: Annotated[
         str | None,
         typer.Option(help="Run the conformance suite: compare this backend with ONNX Runtime here, and time it."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Also write the results of the conformance suite to this JSON file.")
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write all that is found, with versions, logs and layers, to this .zip file, to be sent."
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Run only the small networks of the suite.")] = False,
     precision: Annotated[
@@ -39,17 +49,18 @@ def doctor_command(
     """Check everything a measurement needs: packages, sensors, clocks, counters, load; print the fix for each.
 
     With --backend the conformance suite runs too: small and real networks, compared with ONNX Runtime exit by exit. Ends with exit code 1
-    when the backend cannot run here or a check of it fails. Example: edgeexit doctor --backend tensorrt
+    when the backend cannot run here or a check of it fails. Example: edgeexit doctor --backend tensorrt --bundle report.zip
+
+    The file holds no environment variables, names of users or paths of theirs. Read it anywhere with: edgeexit doctor report.zip
     """
     from edgeexit.backends import Settings
     from edgeexit.cli.conformance import print_report, run_suite
+    from edgeexit.cli.field_report import keep_warnings, send_report, show_report
     from edgeexit.compiler.precision import check_precision
-    from edgeexit.errors import InputError
-    from edgeexit.hardware.checks import check_machine
 
-    if output is not None and backend is None:
-        msg = f"{output} would hold the results of the conformance suite, which runs with --backend, such as --backend onnxruntime."
-        raise InputError(msg)
+    if report is not None:
+        return show_report(report, as_json=as_json)
+    _check_files(backend, output, bundle)
     check_precision(precision)
     settings: dict[str, Any] = {
         "precision": precision,
@@ -58,15 +69,12 @@ def doctor_command(
         "options": join_options(options),
     }
     Settings(backend or "onnxruntime", **settings)  # refuses what nothing can run with
-    checks = [
-        *_check_packages(backend or "onnxruntime"),
-        *check_machine(threads=threads),
-        *_check_counters(),
-        _check_simulation(),
-        *_check_criteria(),
-    ]
+    checks = _check_all(backend or "onnxruntime", threads)
     failed = any(check.status == "fail" for check in checks)
-    suite = run_suite(backend, output, quick=quick, **settings) if backend is not None and not failed else None
+    with keep_warnings(bundle is not None) as said:
+        suite = run_suite(backend, output, quick=quick, **settings) if backend is not None and not failed else None
+    if bundle is not None and backend is not None:
+        send_report(bundle, backend, settings, checks, suite, said)
     document = {"schema": "edgeexit.doctor/1", "ready": not failed, "checks": [check.to_document() for check in checks]}
     if suite is not None:
         document["conformance"] = to_document(suite)
@@ -75,6 +83,32 @@ def doctor_command(
         print_report(suite, output)
     if failed or (suite is not None and not suite.passed):
         raise typer.Exit(1)
+    return None
+
+
+def _check_files(backend: str | None, output: Path | None, bundle: Path | None) -> None:
+    """Raise InputError where a file would stay empty or cannot be written, before anything runs."""
+    from edgeexit.errors import InputError
+    from edgeexit.measure.result.bench_result import check_place
+
+    for path in filter(None, (output, bundle)):
+        if backend is None:
+            msg = f"{path} would hold the results of the conformance suite, which runs with --backend, such as --backend onnxruntime."
+            raise InputError(msg)
+    if bundle is not None:
+        check_place(bundle)
+
+
+def _check_all(backend: str, threads: int) -> list[MachineCheck]:
+    from edgeexit.hardware.checks import check_machine
+
+    return [
+        *_check_packages(backend),
+        *check_machine(threads=threads),
+        *_check_counters(),
+        _check_simulation(),
+        *_check_criteria(),
+    ]
 
 
 def _check_packages(name: str) -> list[MachineCheck]:

@@ -103,6 +103,17 @@ class TensorRtBackend(Backend):
         """Memory sharing, graph capture, and every way to decide, with its times."""
         return run_self_checks(self._stages(bundle, settings), bundle.manifest)
 
+    def list_layers(self, bundle: Bundle, settings: Settings) -> dict[str, list[str]]:  # noqa: D102 - see base
+        engines = self._stages(bundle, settings)
+        try:
+            with engines.device.active("reading the layers of engines"):
+                return {f"stage {k + 1}": engines.list_layers(k) for k in range(len(engines))}
+        finally:
+            engines.release()
+
+    def read_log(self) -> Sequence[str]:  # noqa: D102 - see base
+        return tuple(ErrorLog().history)
+
     def _stages(self, bundle: Bundle, settings: Settings) -> Engines:
         return self._engines(
             bundle, settings, [EngineSource(s.file, f"stage {s.exit}") for s in bundle.manifest.stages]

@@ -158,6 +158,15 @@ class Engines:
             for name in names
         )
 
+    def list_layers(self, index: int) -> list[str]:
+        """Layers of an engine, as the builder fused them."""
+        import tensorrt as trt
+
+        inspector = self._engines[index].create_engine_inspector()
+        count = self._engines[index].num_layers
+        oneline = trt.LayerInformationFormat.ONELINE
+        return [inspector.get_layer_information(layer, oneline).strip() for layer in range(count)]
+
     @property
     def scratch_bytes(self) -> tuple[int, ...]:
         """Scratch memory that each engine needs while it runs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING, SupportsInt
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 from edgeexit.errors import EdgeExitError, HardwareMissing, InternalError, ModelError
 from edgeexit.util.progress import Progress
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import tensorrt
 
 _KEPT = 20
+_HISTORY = 500
 _NO_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "std::bad_alloc")
 _NO_SCRATCH = ("insufficient workspace",)
 _OLD_DRIVER = ("initialization failure with error: 35", "driver version is insufficient", "insufficientdriver")
@@ -22,7 +23,7 @@ _NO_IMPLEMENTATION = ("could not find any implementation for node", "no implemen
 
 
 class ErrorLog:
-    """The last errors that TensorRT logged; `logger` is what it logs to.
+    """The last errors that TensorRT logged; `logger` is what it logs to, `history` the last warnings and errors of the process.
 
     There is one logger in a process, and it stays: TensorRT keeps the first that it is given, whatever is given later.
     """
@@ -30,7 +31,7 @@ class ErrorLog:
     def __init__(self) -> None:
         import tensorrt as trt
 
-        self.logger, self.errors = _make_logger(trt)
+        self.logger, self.errors, self.history = _make_logger(trt)
         self.clear()
 
     def clear(self) -> None:
@@ -48,14 +49,17 @@ def _get_last_error(errors: Sequence[str]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _make_logger(_module: ModuleType) -> tuple[tensorrt.ILogger, list[str]]:
-    """The logger of this process, and the list that it fills; once per module, of which there is one outside tests."""
+def _make_logger(_module: ModuleType) -> tuple[tensorrt.ILogger, list[str], list[str]]:
+    """The logger of this process, the errors, and all it heard from warnings up; once per module, of which there is one outside tests."""
     import tensorrt as trt
 
     errors: list[str] = []
+    history: list[str] = []
+    levels: Any = trt.ILogger
+    heard = (levels.WARNING, levels.ERROR, levels.INTERNAL_ERROR)
 
     class Logger(trt.ILogger):  # type: ignore[misc, unused-ignore]
-        """Keeps errors; TensorRT's chatter goes nowhere."""
+        """Keeps errors and warnings; TensorRT's chatter goes nowhere."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)  # pybind11 demands the direct call
@@ -64,8 +68,11 @@ def _make_logger(_module: ModuleType) -> tuple[tensorrt.ILogger, list[str]]:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 errors.append(msg)
                 del errors[:-_KEPT]
+            if severity in heard:
+                history.append(f"TensorRT {str(severity).rpartition('.')[2].lower()}: {msg}")
+                del history[:-_HISTORY]
 
-    return Logger(), errors
+    return Logger(), errors, history
 
 
 def monitor(what: str, progress: Progress) -> tensorrt.IProgressMonitor:

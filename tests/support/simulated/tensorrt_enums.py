@@ -60,6 +60,13 @@ class ExecutionContextAllocationStrategy(enum.Enum):
     USER_MANAGED = 2
 
 
+class LayerInformationFormat(enum.Enum):
+    """Of what an inspector tells."""
+
+    ONELINE = 0
+    JSON = 1
+
+
 ENUMERATIONS: tuple[type[enum.Enum], ...] = (
     Severity,
     NetworkDefinitionCreationFlag,
@@ -68,4 +75,5 @@ ENUMERATIONS: tuple[type[enum.Enum], ...] = (
     DeviceType,
     MemoryPoolType,
     ExecutionContextAllocationStrategy,
+    LayerInformationFormat,
 )

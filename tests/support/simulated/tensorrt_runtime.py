@@ -15,11 +15,22 @@ from tests.support.simulated.tensorrt_builder import MAGIC, OnMachine
 from tests.support.simulated.tensorrt_enums import (
     DataType,
     ExecutionContextAllocationStrategy,
+    LayerInformationFormat,
     Severity,
     TensorIOMode,
 )
 
 _NAMES = {"float32": "FLOAT", "float16": "HALF", "int32": "INT32", "int64": "INT64", "int8": "INT8", "bool": "BOOL"}
+
+
+class EngineInspector:
+    """What tells of an engine's layers."""
+
+    def __init__(self, nodes: list[str]) -> None:
+        self._nodes = nodes
+
+    def get_layer_information(self, layer_index: int, format: LayerInformationFormat) -> str:
+        return f"{self._nodes[layer_index]}\n"
 
 
 class Engine(OnMachine):
@@ -37,6 +48,7 @@ class Engine(OnMachine):
         proto = onnx.load_model_from_string(model)
         self.values = {v.name: v for v in (*proto.graph.input, *proto.graph.output)}
         self.inputs = [v.name for v in proto.graph.input]
+        self.nodes = [f"{node.op_type} {node.name}" for node in proto.graph.node]
         self.device_memory_size_v2 = 1024 * len(proto.graph.node)
         self.contexts = 0
 
@@ -44,6 +56,13 @@ class Engine(OnMachine):
         self._machine.count("engines", -1)
         self._siblings["engines"] -= 1
         self._machine.gpu.need(self._machine.gpu.primary_users > 0, "an engine outlives its context")
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.nodes)
+
+    def create_engine_inspector(self) -> EngineInspector:
+        return EngineInspector(self.nodes)
 
     @property
     def num_io_tensors(self) -> int:
