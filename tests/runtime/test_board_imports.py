@@ -26,6 +26,7 @@ ROOMS = {
     "backends",
     "bundle",
     "choices",
+    "stage_choices",
     "criteria",
     "data",
     "errors",
