@@ -89,17 +89,18 @@ def test_the_nearest_calibration_of_another_device_is_named_with_what_changed(bu
     [
         ([1.0, 50.0, 3.0], False),  # faster here, but in other proportions
         ([1e-9, 2e-9, 3e-9], False),
-        (None, True),
+        ([1e-3, 2e-3, 3e-3], True),
+        ([1.1e-3, 2.2e-3, 3.3e-3], True),
     ],
 )
 def test_a_calibration_of_another_device_is_used_if_it_is_accepted_and_its_times_hold(
-    bundle_path: Path, monkeypatch: pytest.MonkeyPatch, times_s: list[float] | None, used: bool
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch, times_s: list[float], used: bool
 ) -> None:
-    """A re-check of forced times decides; `None` stands for the times that it finds."""
-    monkeypatch.setattr("edgeexit.runtime.recheck.SECONDS", 0.05)
-    monkeypatch.setattr("edgeexit.runtime.recheck.TOLERANCE", 0.15 if times_s else 3.0)
+    """A re-check of forced times decides; here it finds 1, 2 and 3 ms."""
+    monkeypatch.setattr("edgeexit.runtime.recheck.SECONDS", 0.0)
+    monkeypatch.setattr("edgeexit.runtime.recheck._time_block_mean", lambda runner, x, exit: 1e-3 * exit)
     key, facts = elsewhere(onnxruntime="1.0.0")
-    exits = [{"mean_s": t} for t in times_s or measured(bundle_path)]
+    exits = [{"mean_s": t} for t in times_s]
     Bundle.open(bundle_path).write_calibration(key, document(-0.5, device=facts, exits=exits))
 
     with pytest.warns(CalibrationWarning, match="so it is used" if used else "do not hold here"):
@@ -108,9 +109,13 @@ def test_a_calibration_of_another_device_is_used_if_it_is_accepted_and_its_times
     assert used == (runner.inner_thresholds == (-0.5, -0.5))
 
 
-def measured(path: Path) -> tuple[float, ...]:
-    with load_quietly(path) as runner:
-        return recheck_times(runner, CalibrationDocument(document(0.0)), seconds=0.05).now_s
+def test_a_recheck_times_every_exit(bundle_path: Path) -> None:
+    """Forced, on random inputs."""
+    with load_quietly(bundle_path) as runner:
+        found = recheck_times(runner, CalibrationDocument(document(0.0)), seconds=0.0)
+
+    assert 3 == len(found.now_s)
+    assert all(now > 0 for now in found.now_s)
 
 
 def test_a_device_that_is_faster_throughout_is_accepted_and_a_slower_exit_is_not() -> None:
