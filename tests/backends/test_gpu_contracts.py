@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeexit.backends import Settings, find_backend
-from edgeexit.backends.tensorrt import DeciderWarning, EngineWarning
+from edgeexit.backends.cuda import Decider, choice
+from edgeexit.backends.tensorrt import DeciderWarning, EngineWarning, measured_choices, selfchecks
 from edgeexit.backends.tensorrt.device_program import DeviceProgram
 from edgeexit.bundle import Bundle
 from edgeexit.conformance import run_conformance
@@ -39,10 +40,22 @@ MACHINES = [
 
 @pytest.fixture(autouse=True)
 def quick_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rounds instead of fifty."""
-    from edgeexit.backends.tensorrt import selfchecks
-
+    """Two rounds instead of fifty, and the same choices in every run."""
     monkeypatch.setattr(selfchecks, "_ROUNDS", 2)
+    _fix_times(monkeypatch)
+
+
+def _fix_times(patch: pytest.MonkeyPatch) -> None:
+    """Every decider runs to every exit, and all are equally fast: calls come in the same order in every run."""
+
+    def run_all(deciders: Mapping[str, Decider]) -> dict[str, tuple[float, ...]]:
+        for decider in deciders.values():
+            for exit in range(1, decider.exits + 1):
+                decider.run(choice.make_forced_thresholds(decider.exits, exit))
+        return {name: (1e-4,) * decider.exits for name, decider in deciders.items()}
+
+    patch.setattr(choice, "time_deciders", run_all)
+    patch.setattr(measured_choices, "time_deciders", run_all)
 
 
 def _clean(gpu: Gpu) -> None:
@@ -89,6 +102,7 @@ def recorded(
     """Every call that can fail, in order, of one run over everything."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEEXIT_CACHE", str(tmp_path_factory.mktemp("recorded")))
+        _fix_times(patch)
         with installed(Gpu(integrated=request.param)) as gpu:
             _everything(bundles["two-inputs"])
     return [str(request.param), *gpu.calls]
