@@ -32,7 +32,7 @@ class Tolerance:
 TOLERANCES: dict[str, Tolerance] = {
     # 2^-24 a rounding; sums of some thousand products in another order stay below 1e-4 in deep networks.
     "float32": Tolerance(rounding=1e-4, conversion=1e-4, agreement=1.0, accuracy=0.005),
-    # Winograd's method computes 3x3 convolutions on tiles of up to 8x8, whose transforms lose three bits or so: 2e-4 was seen.
+    # Winograd's method computes 3x3 convolutions on tiles of up to 8x8, whose transforms lose three bits or so: 3e-4 was seen.
     "float32, Winograd": Tolerance(rounding=5e-4, conversion=5e-4, agreement=1.0, accuracy=0.005),
     # 2^-11 a rounding: about twenty in a row. The conversion also rounds the weights, hence twice as much.
     "float16": Tolerance(rounding=1e-2, conversion=2e-2, agreement=0.98, accuracy=0.01),
