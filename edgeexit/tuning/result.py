@@ -157,7 +157,7 @@ class TuningResult:
         ...     "lenet-digits.onnx", "small.eexit", digits.inputs, digits.labels, target="drop<=5", space=space, seconds=1
         ... )
         >>> result.reference.precision, result.chosen.setup.mode, len(result.tried)
-        ('float32', 'staged', 1)
+        ('float32', 'staged', 2)
     """
 
     schema: str = SCHEMA
