@@ -146,6 +146,8 @@ def choose_by_hand(
             )
         except edgeexit.TargetNotMet:
             return None
+    bundle = edgeexit.Bundle.open(path)
+    bundle.use(bundle.history[-1].name)  # active whatever its verdict, as those of tune are
     return path
 
 
