@@ -68,9 +68,12 @@ def _run(driver: Path, script: str, *, hide: str = "", **environment: str) -> di
     """What a script prints as JSON on the stub driver; the package of that name cannot be imported."""
     prelude = f"import sys; sys.modules[{hide!r}] = None\n" if hide else ""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH", "")])])
+    libraries = os.pathsep.join(
+        filter(None, [str(driver), os.environ.get("LD_LIBRARY_PATH", "")])
+    )  # pycuda needs curand
     done = subprocess.run(
         [sys.executable, "-c", prelude + _STAGES + script],
-        env={**os.environ, "LD_LIBRARY_PATH": str(driver), "PYTHONPATH": path, **environment},
+        env={**os.environ, "LD_LIBRARY_PATH": libraries, "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
         check=False,
