@@ -6,7 +6,8 @@
 Both are plain torch modules of the published architectures: ResNet-20 (He et al. 2016, section 4.2, with projections in place of padded
 shortcuts) and MobileNetV2 (Sandler et al. 2018, table 2, with the strides of the first two stages at 1 for images of 32×32). Trained on
 the train part (40,000 images) with crops and mirrored images, SGD with Nesterov momentum 0.9 and one cycle of the step size.
-Writes net.pt (a state_dict) and metrics.json into the folder; --resume goes on after the last finished epoch.
+Writes net.pt (a state_dict) and metrics.json into the folder; --resume goes on after the last finished epoch. Where the time does not
+suffice for the whole cycle, --resume --cool-down N ends it early: the step size falls in a straight line to zero within N more epochs.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ class Training:
         self.path = args.out / "checkpoint.pt"
         self.module = NETWORKS[args.network]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(self.module.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+        self.schedule: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, args.rate, args.epochs * steps, pct_start=0.25, cycle_momentum=False
         )
         self.history: list[dict[str, float]] = []
@@ -146,9 +147,19 @@ class Training:
     def resume(self) -> None:
         """From the last finished epoch."""
         state: dict[str, Any] = torch.load(self.path, weights_only=True)
+        if "total_iters" in state["schedule"]:
+            self.cool_down(state["schedule"]["total_iters"])
         for name in ("module", "optimizer", "schedule"):
             getattr(self, name).load_state_dict(state[name])
         self.history = state["history"]
+
+    def cool_down(self, steps: int) -> None:
+        """In place of the rest of the cycle: from the present step size to zero in a straight line."""
+        for group in self.optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        self.schedule = torch.optim.lr_scheduler.LinearLR(
+            self.optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps
+        )
 
     def run_epoch(self, x: Tensor, y: Tensor, batch: int, seed: int) -> dict[str, float]:
         """One pass over the data in a random order."""
@@ -180,6 +191,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument(
+        "--cool-down", type=int, default=0, metavar="N", help="with --resume: end the cycle within N more epochs"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -187,6 +201,9 @@ def main() -> None:
     training = Training(args, len(x) // args.batch)
     if args.resume:
         training.resume()
+    if args.cool_down:
+        args.epochs = len(training.history) + args.cool_down
+        training.cool_down(args.cool_down * (len(x) // args.batch))
     for epoch in range(len(training.history), args.epochs):
         training.history.append(training.run_epoch(x, y, args.batch, args.seed * 1000 + epoch))
         training.save()
