@@ -6,8 +6,9 @@ Thresholds that meet the target become active, and a service that calls `Runner.
 --check is run, with the bundle in $EDGEEXIT_BUNDLE; where it fails, the thresholds of before are active again.
 
 Ends with 0: the target is met and the check passed; 1: the thresholds of before are in force; 2 or 3: something is wrong with the input
-or the machine, and nothing has changed. A pinned calibration (`edgeexit calibrations use NAME --pin`) stays active. Of the nightly ones
-that are not active, the newest are kept.
+or the machine, and nothing has changed. But the first calibration of a bundle has none to go back to: it stays where its check fails, and
+the end is 2. A pinned calibration (`edgeexit calibrations use NAME --pin`) stays active. Of the nightly ones that are not active, the
+newest are kept.
 """
 
 from __future__ import annotations
