@@ -210,6 +210,16 @@ def compare_criteria_on(
 
     Raises:
         InputError: shapes that do not fit, no costs, or no criterion that can be computed.
+
+    Example:
+        >>> import numpy as np
+        >>> from edgeexit.analysis import compare_criteria_on
+        >>> labels = np.arange(400) % 4
+        >>> noise = np.random.default_rng(0).normal(size=(400, 2, 4))
+        >>> logits = noise + np.eye(4)[labels][:, None] * [[1.5], [4.0]]
+        >>> found = compare_criteria_on(logits, labels, macs=[1e6, 4e6], criteria=["entropy", "margin"], budgets=2)
+        >>> sorted({point.criterion for point in found.points})
+        ['entropy', 'margin']
     """
     z = read_logits(logits)
     truth = read_labels(labels, len(z), z.shape[2])

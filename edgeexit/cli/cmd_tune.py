@@ -44,7 +44,8 @@ def tune_command(
     mixed: Annotated[
         bool,
         typer.Option(
-            help="Also try a backend and a precision for each stage, where times of single stages speak for it."
+            "--mixed/--no-mixed",
+            help="Also try a backend and a precision for each stage, where times of single stages speak for it.",
         ),
     ] = True,
     budget: Annotated[str, typer.Option(help="Wall time of all timing, such as 90s or 10m.")] = "60s",

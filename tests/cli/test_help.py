@@ -97,3 +97,11 @@ def test_bad_usage_says_what_is_wrong_and_where_the_help_is(words: tuple[str, ..
     assert told in lines[0]
     assert lines[1].startswith("Usage: edgeexit")
     assert lines[2].startswith("Help: edgeexit")
+
+
+@every_command
+def test_what_is_on_by_default_can_be_switched_off(words: tuple[str, ...]) -> None:
+    """A flag whose default is yes has a form that says no."""
+    flags = [option for option in COMMANDS[words].params if getattr(option, "is_flag", False)]
+
+    assert [] == [flag.name for flag in flags if flag.default is True and not flag.secondary_opts]

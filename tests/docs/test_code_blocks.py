@@ -56,7 +56,9 @@ _SHORTER = {
     "bench": ["--preset", "short.toml"],
     "calibrate": ["--seconds", "0.3"],
     "train": ["--epochs", "1"],
-    "tune": ["--budget", "1s"],
+    "tune": shlex.split(
+        "--budget 1s --precisions float32 --modes staged --threads 1 --criteria entropy --temperatures none --no-mixed"
+    ),
 }
 """What makes a command shorter, beside `make_choices_brief`; the bundle that all pages begin with is compiled with its modes timed."""
 

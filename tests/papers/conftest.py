@@ -10,7 +10,7 @@ from tests.support.brief_defaults import make_choices_brief
 from tests.support.papers import shorten_digits, shorten_suites
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def short_experiments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A third of the digits; benchmarks with few and short processes, choices on few resamples."""
     with pytest.MonkeyPatch.context() as patch:
