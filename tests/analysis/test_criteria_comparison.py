@@ -19,7 +19,7 @@ MACS = [1e6, 2e6, 4e6]
 
 @pytest.fixture(scope="module")
 def logits() -> tuple[np.ndarray, np.ndarray]:
-    """Three exits, each surer and better than the one before."""
+    """Three exits, each more confident and more accurate than the one before."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 600)
     truth = np.eye(4)[labels][:, None] * np.array([1.5, 2.5, 4])[None, :, None]
