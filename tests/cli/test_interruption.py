@@ -49,12 +49,28 @@ def test_ctrl_c_while_compiling_leaves_no_bundle_or_the_old_one(
     assert replaces or not output.exists()
 
 
+_ANNOUNCED = """
+import sys
+
+class Announcer:
+    def find_spec(self, name, path=None, target=None):
+        if name == "edgeexit.cli.app":
+            sys.meta_path.remove(self)
+            print("importing", flush=True)
+
+sys.meta_path.insert(0, Announcer())
+sys.argv = ["edgeexit", "doctor"]
+from edgeexit.__main__ import main
+main()
+"""
+"""Says when the command itself has begun: Ctrl-C before that is Python's own matter."""
+
+
 @pytest.mark.parametrize("after_s", [0.0, 0.05, 0.1, 0.2, 0.4])
 def test_ctrl_c_while_starting_is_one_line(after_s: float) -> None:
     """The imports of the command line are part of the command."""
-    script = "import sys; sys.argv = ['edgeexit', 'doctor']; from edgeexit.__main__ import main; print('up', flush=True); main()"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([sys.executable, "-c", script], text=True, **pipes)  # type: ignore[call-overload]
+    process = subprocess.Popen([sys.executable, "-c", _ANNOUNCED], text=True, **pipes)  # type: ignore[call-overload]
     process.stdout.readline()
     time.sleep(after_s)
     process.send_signal(signal.SIGINT)
