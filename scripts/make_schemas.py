@@ -140,6 +140,14 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Serve:
+    """What `edgeexit serve --json` prints once it takes requests: the first part of the URLs, and the URL of each model by its name."""
+
+    url: str
+    models: dict[str, str]
+
+
+@dataclass(frozen=True)
 class ServeExport:
     """What `edgeexit serve-export --json` prints: names of the models, or of the services and the graph, and their thresholds."""
 
@@ -210,6 +218,7 @@ DOCUMENTS: Mapping[str, type] = {
     "inspect-page/1": InspectPage,
     "report/1": Report,
     "run/1": Run,
+    "serve/1": Serve,
     "serve-export/1": ServeExport,
     "target-not-met/1": TargetNotMet,
     "training/1": Training,

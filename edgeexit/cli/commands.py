@@ -19,6 +19,7 @@ COMMANDS: tuple[str, ...] = (
     "compare-criteria",
     "analyse",
     "report",
+    "serve",
     "serve-export",
     "sign",
     "devices",

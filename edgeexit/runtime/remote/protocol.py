@@ -68,21 +68,21 @@ def decode_response(
     length = len(body) if header_length is None else header_length
     try:
         entries = {entry["name"]: entry for entry in json.loads(body[:length])["outputs"]}
-        raw = _cut(entries.values(), memoryview(body)[length:])
+        raw = cut_binary(entries.values(), memoryview(body)[length:])
         return {spec.name: _read(spec, entries.get(spec.name), raw, count) for spec in outputs}
     except MalformedResponse:
         raise
-    except _STRANGE as error:
+    except STRANGE as error:
         msg = f"the response is not of the V2 protocol ({type(error).__name__})"
         raise MalformedResponse(msg) from error
 
 
-_STRANGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+STRANGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading a JSON document of any other structure raises."""
 
 
-def _cut(entries: Iterable[Any], rest: memoryview) -> dict[str, memoryview]:
-    """The bytes of each binary output by name."""
+def cut_binary(entries: Iterable[Any], rest: memoryview) -> dict[str, memoryview]:
+    """The bytes of each binary tensor by name."""
     raw, start = {}, 0
     for entry in entries:
         size = entry.get("parameters", {}).get("binary_data_size")
