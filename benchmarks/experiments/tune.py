@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import time
 import warnings
@@ -69,8 +70,10 @@ def main() -> None:
     warnings.simplefilter("ignore", CalibrationWarning)
     arguments = read_arguments()
     for name in arguments.cases.split(","):
-        case, arguments.output = find_case(name), _find_path(arguments.part, name)
-        if arguments.part == "summary" or (arguments.output.exists() and not arguments.again):
+        case, arguments.output = find_case(name), _make_path(arguments.part, name, arguments.samples)
+        if arguments.part == "summary" or (
+            arguments.samples in _find_records(arguments.part, name) and not arguments.again
+        ):
             continue
         before = read_device_state()
         part = measure_case if arguments.part == "measured" else resample_case
@@ -79,8 +82,18 @@ def main() -> None:
     show_records(arguments.cases.split(","))
 
 
-def _find_path(part: str, case: str) -> Path:
-    return HERE / "results" / find_device_key() / f"tune-{part}-{case}.json"
+def _make_path(part: str, case: str, samples: int) -> Path:
+    return HERE / "results" / find_device_key() / f"tune-{part}-{case}-{samples}.json"
+
+
+def _find_records(part: str, case: str) -> dict[int, dict[str, Any]]:
+    """Records of a case on this machine by the number of samples that chose; names without that number, as they once were, too."""
+    found: dict[int, dict[str, Any]] = {}
+    for path in sorted(_make_path(part, case, 0).parent.glob(f"tune-{part}-{case}*.json")):
+        if re.fullmatch(rf"tune-{part}-{case}(-\d+)?", path.stem):
+            document = json.loads(path.read_text(encoding="utf-8"))
+            found[int(document["options"]["samples"])] = document
+    return dict(sorted(found.items()))
 
 
 def _load(name: str, count: int) -> Dataset:
@@ -210,13 +223,15 @@ def resample_case(case: Case, folder: Path, arguments: argparse.Namespace) -> di
         part, rest = order[: arguments.samples], order[arguments.samples :]
         choose = judged.take(part[: int(_CHOOSE * len(part))]).fit()
         chooser = Chooser(parse_target(arguments.target), choose, len(part))
-        every = [one for timing in timings for one in chooser.find_all(timing, rules)]
+        every = chooser.find_all_without_room(timings, rules)
+        counted = chooser.account_for_candidates(every, timings)
         usual = chooser.find(timings[0], DecisionRule("entropy"), tuple(range(1, len(timings[0].costs.cost_s))))
         by_setup = {timing.setup: timing for timing in timings}
-        for name, one in (("tuned", max(every, key=lambda each: each.key)), ("entropy, usual setup", usual)):
+        for name, one in (("tuned", counted.find_best(every, timings)), ("entropy, usual setup", usual)):
             if one.policy is not None:
                 timing = by_setup[one.candidate.setup]
-                found[name].append(hold_against(one, choose.share_temperatures(judged.take(rest)), timing))
+                held = hold_against(one, choose.share_temperatures(judged.take(rest)), timing)
+                found[name].append({**held, "independent_candidates": counted.candidates})
         print(f"{case.name}: split {draw + 1} of {arguments.draws}", flush=True)
     limit = parse_target(arguments.target).bounds[0].limit
     costs = {str(t.setup): [float(c) for c in t.costs.typical_s] for t in timings}
@@ -298,12 +313,11 @@ def show_records(cases: list[str]) -> None:
     splits: list[tuple[str, ...]] = []
     gains: list[float] = []
     for name in cases:
-        if _find_path("measured", name).exists():
-            found = json.loads(_find_path("measured", name).read_text(encoding="utf-8"))
+        for found in _find_records("measured", name).values():
             measured += _list_measured(name, found)
             gains.append(1 / found["variants"]["tuned"]["ratio_to_first"])
-        if _find_path("splits", name).exists():
-            splits += _list_splits(name, json.loads(_find_path("splits", name).read_text(encoding="utf-8"))["figures"])
+        for samples, found in _find_records("splits", name).items():
+            splits += _list_splits(name, samples, found["figures"])
     if measured:
         note = f"tuned over entropy float32, geometric mean of {len(gains)}: {np.exp(np.mean(np.log(gains))):.2f} times as fast"
         columns = ("case", "variant", "mean over entropy float32", "accuracy", "drop, points", "tune took")
@@ -311,6 +325,7 @@ def show_records(cases: list[str]) -> None:
     if splits:
         names = (
             "case",
+            "samples",
             "choice",
             "splits",
             "held",
@@ -337,10 +352,11 @@ def _list_measured(case: str, found: Mapping[str, Any]) -> list[tuple[str, ...]]
     ]
 
 
-def _list_splits(case: str, figures: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
+def _list_splits(case: str, samples: int, figures: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
     return [
         (
             case,
+            f"{samples:,}",
             name,
             f"{one['splits']:.0f}",
             percent(one["held"], 0),

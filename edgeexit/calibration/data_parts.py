@@ -40,6 +40,8 @@ class CalibrationPlan:
     force: bool
     plain: Indices | None = None
     """Labels of the network that drop and agreement are counted from, [n]; None: the bundle's own backbone."""
+    candidates: float = 1.0
+    """Number of independent candidates of which the data chose this one."""
 
 
 @dataclass(frozen=True, eq=False)

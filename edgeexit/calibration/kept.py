@@ -74,14 +74,14 @@ def retune(
     progress("choosing thresholds", 0, 1)
     timing = None if old.verdict.machine == NOISY else NOISE_FACTOR * old.noise_floor
     problem = build_problem(table, parsed)
-    wanted = tighten_target(problem, TimingErrors(timing or 0.0, timing or 0.0), len(table))
+    wanted = tighten_target(problem, TimingErrors(timing or 0.0, timing or 0.0), len(table), old.candidates)
     policy, choice = choose_policy_for(
         problem.with_target(wanted), seed=old.parts.seed, method=old.choice.method, effort=Effort(work=1.0)
     )
     progress("choosing thresholds", 1, 1)
     figures = PolicyPerformance.from_outcome(table, table.evaluate(policy.thresholds))
     checks = check_predicted_bounds(
-        table, parsed, figures, ExitSample.from_thresholds(table, policy.thresholds), timing
+        table, parsed, figures, ExitSample.from_thresholds(table, policy.thresholds, old.candidates), timing
     )
     verdict = judge_prediction(checks, old.verdict)
     result = replace(

@@ -8,7 +8,9 @@ than the network can be judged more closely, so that the room for a bound on the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 from edgeexit.calibration.solver.nearest_target import is_met
 from edgeexit.calibration.solver.problem import Problem
@@ -44,30 +46,31 @@ class TimingErrors:
         return self.ratio if bound.relative else self.absolute
 
 
-def tighten_target(problem: Problem, errors: TimingErrors, samples: int) -> Target:
+def tighten_target(problem: Problem, errors: TimingErrors, samples: int, candidates: float = 1.0) -> Target:
     """The target with every bound kept by its half width; a bound stays as it is where that leaves nothing to choose.
 
     Args:
         problem: the choose part, with costs, and the target as given.
         errors: relative errors of the times in the table.
         samples: number of samples that the choice is validated on.
+        candidates: number of independent candidates of which the choose part chooses one; see `uncertainty`.
     """
     found = problem.target
-    sample = _sample_best_policy(problem)
+    sample = _sample_best_policy(problem, candidates)
     for bound in (*found.cost_bounds, *found.answer_bounds):
         closer = _tighten_bound(bound, sample, errors, samples)
         if _takes_much(bound, closer):
-            closer = _find_smaller_room(problem.with_target(found), bound, errors, samples) or closer
+            closer = _find_smaller_room(problem.with_target(found), bound, errors, samples, candidates) or closer
         candidate = found if closer is None else _replace_bound(found, bound, closer)
         if candidate != found and is_met(problem.with_target(candidate)):
             found = candidate
     return found
 
 
-def _sample_best_policy(problem: Problem) -> ExitSample:
+def _sample_best_policy(problem: Problem, candidates: float) -> ExitSample:
     """Who leaves where under the best policy within the problem's target."""
     thresholds = problem.ranked.compute_thresholds(find_best_boundaries(problem, QUICK))
-    return ExitSample.from_thresholds(problem.table, tuple(float(t) for t in thresholds))
+    return ExitSample.from_thresholds(problem.table, tuple(float(t) for t in thresholds), candidates)
 
 
 def _takes_much(bound: Bound, closer: Bound | None) -> bool:
@@ -80,18 +83,21 @@ def _compute_loss(bound: Bound) -> float:
     return bound.kind.compute_allowed_loss(bound) or 0.0
 
 
-def _find_smaller_room(problem: Problem, bound: Bound, errors: TimingErrors, samples: int) -> Bound | None:
+def _find_smaller_room(
+    problem: Problem, bound: Bound, errors: TimingErrors, samples: int, candidates: float
+) -> Bound | None:
     """The loosest bound of a few whose best policy keeps `bound` by the half width that this policy is judged with.
 
     Where that leaves too little, the room is two standard errors: the choice then keeps the bound on data never seen 39 times of 40,
     undecided though it may be; with fewer samples one standard error, and five times of six. None where that, too, leaves too little.
+    Where one of several candidates is chosen, as many standard errors as keep these shares for all of them together, or, where that leaves
+    too little, as many as for one alone: never less.
     """
-    for errors_wide, least in _ROOMS:
-        factor = SAFETY if errors_wide is None else errors_wide / compute_z(problem.table.exits)
+    for factor, least, counted in _list_rooms(problem.table.exits, candidates):
         lost, closer = least, None
         for step in range(_HALVINGS + 1):
             tried = bound.kind.scale_allowed_loss(bound, lost)
-            sample = _sample_best_policy(problem.with_target(_replace_bound(problem.target, bound, tried)))
+            sample = _sample_best_policy(problem.with_target(_replace_bound(problem.target, bound, tried)), counted)
             needed = _tighten_bound(bound, sample, errors, samples, factor)
             enough = needed is not None and _compute_loss(tried) <= _compute_loss(needed)
             if not enough and closer is None:
@@ -101,6 +107,22 @@ def _find_smaller_room(problem: Problem, bound: Bound, errors: TimingErrors, sam
         if closer is not None:
             return closer
     return None
+
+
+def _list_rooms(exits: int, candidates: float) -> Iterator[tuple[float, float, float]]:
+    """The rooms that are tried in turn: parts of a half width, the share of what may be lost that they have to leave, and the number of
+    candidates that the half width counts.
+    """
+    for errors_wide, least in _ROOMS:
+        for counted in dict.fromkeys((candidates, 1.0)):
+            judged = compute_z(exits, counted)
+            yield SAFETY if errors_wide is None else _widen(errors_wide, counted) / judged, least, counted
+
+
+def _widen(errors_wide: float, candidates: float) -> float:
+    """Standard errors beyond which any of the candidates lies as seldom as one alone lies beyond `errors_wide`, at most."""
+    normal = NormalDist()
+    return -normal.inv_cdf(normal.cdf(-errors_wide) / candidates)
 
 
 def _replace_bound(target: Target, old: Bound, new: Bound) -> Target:

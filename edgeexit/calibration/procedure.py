@@ -52,7 +52,7 @@ from edgeexit.hardware import read_device_facts
 from edgeexit.measure.statistics import nearest_rank
 from edgeexit.runtime import CalibrationWarning, Runner, model_info
 from edgeexit.runtime.calibrations import find_settings_key
-from edgeexit.util.arguments import as_seconds, as_whole, check_progress
+from edgeexit.util.arguments import as_number_from, as_seconds, as_whole, check_progress
 from edgeexit.util.documents import to_document
 from edgeexit.util.progress import Progress, show_in_notebooks
 from edgeexit.util.timestamps import make_timestamp
@@ -80,6 +80,7 @@ def calibrate(
     save_as: str | None = None,
     dry_run: bool = False,
     plain: Any = None,
+    candidates: float = 1.0,
     progress: Progress = show_in_notebooks,
 ) -> Calibration:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
@@ -99,6 +100,9 @@ def calibrate(
         dry_run: write nothing, and leave the runner's thresholds.
         plain: labels that another network gives the inputs, [n] whole numbers, from which drop and agreement are counted, such as those
             of the network before it was quantised; None: the bundle's own backbone.
+        candidates: how many candidates (precisions, criteria, networks) these same data chose this bundle from, from 1: the best of many
+            always looks a little better than it is, so that bounds are kept and judged with more room. Candidates that mostly err on the
+            same samples count as fewer; `edgeexit tune` estimates as how many.
         progress: called with what is being done; by default a line that counts in a notebook, and nothing elsewhere.
 
     Returns:
@@ -135,7 +139,8 @@ def calibrate(
         runner.bundle.check_calibration_name(save_as)
     data = _check_data(runner, inputs, labels, name)
     other = None if plain is None else read_labels(plain, len(data), runner.classes)
-    plan = CalibrationPlan(wanted, confidence, seed, seconds, method, progress, force, other)
+    candidates = as_number_from("candidates", candidates, 1)
+    plan = CalibrationPlan(wanted, confidence, seed, seconds, method, progress, force, other, candidates)
     if not dry_run:
         _check_place(runner)
     try:
@@ -254,7 +259,7 @@ def _build_infeasible_result(runner: Runner, found: Infeasible, plan: Calibratio
     predicted = PolicyPerformance.from_outcome(table, table.evaluate(never))
     timing = None if found.reasons else costs.error
     checks = check_predicted_bounds(
-        table, plan.target, predicted, ExitSample.from_thresholds(table, policy.thresholds), timing
+        table, plan.target, predicted, ExitSample.from_thresholds(table, policy.thresholds, plan.candidates), timing
     )
     verdict = judge_infeasible(checks, costs.noise, found.reasons)
     return Calibration(
@@ -304,6 +309,7 @@ def _collect_setting(runner: Runner, plan: CalibrationPlan, split: CalibrationDa
         "parts": split.parts,
         "findings": split.findings,
         "headroom": compute_headroom(table, table.leaves_at(policy.thresholds)),
+        "candidates": plan.candidates,
     }
 
 

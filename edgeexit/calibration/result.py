@@ -190,6 +190,7 @@ class Calibration(Summarised):
         verdict: what it all says of the bounds, of the prediction and of the machine.
         headroom: what a perfect exit rule would bring on the choose part, and how much of it the policy gets; None without labels and in
             documents of earlier versions.
+        candidates: of how many independent candidates the same data chose this one; intervals of the checks are wider for it.
 
     Example:
         >>> import edgeexit
@@ -237,6 +238,7 @@ class Calibration(Summarised):
     chosen_for: str = ""
     verdict: CalibrationVerdict = _NOTHING
     headroom: Headroom | None = None
+    candidates: float = 1.0
 
     def _summary(self) -> Summary:
         return format_calibration_summary(self)

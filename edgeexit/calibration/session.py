@@ -168,7 +168,7 @@ def _run(
     run = PolicyRun(
         figures=_compute_measured_figures(split, trial),
         validation=split.validate_table,
-        whole=ExitSample.from_thresholds(split.whole, chosen.policy.thresholds),
+        whole=ExitSample.from_thresholds(split.whole, chosen.policy.thresholds, plan.candidates),
         trial=trial,
         reasons=explain_noise(trial, earlier.costs, states, runner.settings.threads),
         proved=chosen.certificate is not None,
@@ -211,7 +211,8 @@ def _choose(split: CalibrationData, plan: CalibrationPlan, errors: TimingErrors,
 
 def _choose_best(split: CalibrationData, plan: CalibrationPlan, errors: TimingErrors) -> ChosenPolicy:
     problem = build_problem(split.choose, plan.target)
-    return _choose_for(problem.with_target(tighten_target(problem, errors, len(split.whole))), plan)
+    wanted = tighten_target(problem, errors, len(split.whole), plan.candidates)
+    return _choose_for(problem.with_target(wanted), plan)
 
 
 def _choose_for(problem: Problem, plan: CalibrationPlan) -> ChosenPolicy:

@@ -2,8 +2,9 @@
 
 All samples count, those that chose the thresholds too: they were chosen among thresholds of N-1 exits, which by the reflection principle
 (the largest partial sum is beyond a level at most twice as often as the last one, once per threshold) costs a factor of 2^(N-1) in the
-error probability. `compute_z` has it. Small counts are smoothed as Agresti and Coull do (z²/2 made-up events), so that "none of 30" is not
-"never".
+error probability. Where the same samples also chose this network, precision or criterion among several, the probability that one of them
+looks better than it is adds up over all of them (the union bound), which costs a factor of their number. `compute_z` has both. Small counts
+are smoothed as Agresti and Coull do (z²/2 made-up events), so that "none of 30" is not "never".
 """
 
 from __future__ import annotations
@@ -34,22 +35,26 @@ class ExitSample:
         table: all samples, with costs.
         leaves: int64 [M], the exit (from 0) where each leaves.
         reachable: bool [N], whether any input can leave there; False where a threshold is "never".
+        candidates: number of independent candidates of which these samples chose this one.
     """
 
     table: ReplayTable
     leaves: Indices
     reachable: Bools
+    candidates: float = 1.0
 
     @classmethod
-    def from_thresholds(cls, table: ReplayTable, inner_thresholds: tuple[float, ...]) -> ExitSample:
+    def from_thresholds(
+        cls, table: ReplayTable, inner_thresholds: tuple[float, ...], candidates: float = 1.0
+    ) -> ExitSample:
         """Outcome of the thresholds on the samples."""
         reachable = np.array([*(t < math.inf for t in inner_thresholds), True])
-        return cls(table, table.leaves_at(inner_thresholds), reachable)
+        return cls(table, table.leaves_at(inner_thresholds), reachable, candidates)
 
     @property
     def z(self) -> float:
         """Standard errors of a half width."""
-        return compute_z(self.table.exits)
+        return compute_z(self.table.exits, self.candidates)
 
     @property
     def early(self) -> bool:
@@ -109,6 +114,16 @@ class RunTimes:
     mixing: float
 
 
-def compute_z(exits: int) -> float:
-    """Standard errors of a half width at CONFIDENCE, where the samples also chose the thresholds of `exits` exits."""
-    return NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / 2 ** min(exits - 1, _MOST_DOUBLINGS))
+def compute_tail(exits: int, candidates: float = 1.0) -> float:
+    """Probability of an error to one side of an interval at CONFIDENCE, for one candidate with one set of thresholds.
+
+    Args:
+        exits: number of exits whose thresholds the same samples chose.
+        candidates: number of independent candidates of which they chose this one.
+    """
+    return (1 - CONFIDENCE) / 2 / float(2 ** min(exits - 1, _MOST_DOUBLINGS)) / candidates
+
+
+def compute_z(exits: int, candidates: float = 1.0) -> float:
+    """Standard errors of a half width at CONFIDENCE, where the samples also chose the thresholds of `exits` exits, and the candidate."""
+    return -NormalDist().inv_cdf(compute_tail(exits, candidates))

@@ -34,6 +34,8 @@ def make_bounds_table(calibration: Calibration) -> Table:
     columns = ("bound", "limit", "predicted", "measured", "new data (99 %)", "state")
     rows = tuple(map(_make_bound_row, calibration.checks))
     note = "A bound is met where the whole 99 % interval for new data keeps its limit."
+    if calibration.candidates > 1:
+        note += f" The same data chose among several candidates, which count as {calibration.candidates:.1f}: intervals are wider for it."
     if calibration.chosen_for not in ("", calibration.target):
         note += f" Chosen for {calibration.chosen_for!r}, {explain_choice(calibration)}."
     return Table(f"Target: {calibration.target}", columns, rows, note)

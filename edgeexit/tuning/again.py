@@ -48,6 +48,7 @@ def choose_again(plan: TuningPlan, given: Path) -> TuningResult:
     watch = start_watch(plan, store, own)
     mixed = dict.fromkeys(one.setup.precision for one in timings if is_mixed(one.setup.precision))
     prepared = prepare(plan, builder.without_compiling(), own, tuple(mixed))
+    prepared = prepared.count_candidates(timings, plan)
     found = prepared.search(timings, plan)
     best = found[0]
     bundle = _write_bundle(plan, prepared, watch, best)
@@ -66,6 +67,7 @@ def choose_again(plan: TuningPlan, given: Path) -> TuningResult:
             network=prepared.network,
             validate=validate,
             found=found,
+            independent=prepared.chooser.candidates,
             steps=prepared.compare(best, store, watch),
             finalists=(),
             chosen=0,

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import TypeAlias
 
-from edgeexit.calibration import Policy, Target, optimise
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeexit.calibration import Policy, Target
 from edgeexit.calibration.margins import TimingErrors, tighten_target
 from edgeexit.calibration.replay import ReplayTable
-from edgeexit.calibration.solver.problem import build_problem
+from edgeexit.calibration.solver.optimum import find_best_policy
+from edgeexit.calibration.solver.problem import Problem, build_problem
 from edgeexit.calibration.solver.search import QUICK, Effort
+from edgeexit.calibration.uncertainty import compute_tail
 from edgeexit.errors import TargetNotMet
 from edgeexit.tuning.answers import Judged
+from edgeexit.tuning.multiplicity import count_independent_candidates
 from edgeexit.tuning.space import DecisionRule, TuningCandidate, search_subsets
 from edgeexit.tuning.store import SetupTiming
 from edgeexit.util.units import format_count
@@ -27,12 +34,15 @@ class FoundPolicy:
         policy: thresholds and what they do on the choose part; None where none meet the target.
         nearest: then the nearest target that can be met, where one was found.
         key: higher is better; candidates that do not meet the target come last.
+        lost: of each sample of the choose part, 1 where only the network answers it right, -1 where only the policy does, else 0;
+            int8 [n]. Right means as the label says, or without labels as the network answers. None where none meet the target.
     """
 
     candidate: TuningCandidate
     policy: Policy | None
     nearest: str | None
     key: tuple[float, ...]
+    lost: NDArray[np.int8] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,40 +53,108 @@ class Chooser:
         target: what to tune for; a relative limit is a multiple of the reference's mean.
         choose: answers of the choose part.
         samples: number of samples that bounds are judged on in the end: those of all parts.
+        candidates: as how many independent candidates those count of which one is chosen; see `multiplicity`.
     """
 
     target: Target
     choose: Judged
     samples: int
+    candidates: float = 1.0
 
     def find(
         self, timing: SetupTiming, rule: DecisionRule, kept: tuple[int, ...], effort: Effort = QUICK
     ) -> FoundPolicy:
         """The best thresholds of one candidate; every bound is kept by the half width with which it will be judged, where that can be."""
-        candidate = TuningCandidate(timing.setup, rule, kept)
-        table = self.choose.build_table(candidate, timing.costs, timing.reference_s)
+        problem = self._pose(timing, rule, kept)
         errors = TimingErrors(timing.costs.error, timing.costs.ratio_error)
-        wanted = tighten_target(build_problem(table, self.target), errors, self.samples)
+        closer = problem.with_target(tighten_target(problem, errors, self.samples, self.candidates))
+        return self._solve(TuningCandidate(timing.setup, rule, kept), closer, effort)
+
+    def find_without_room(self, timing: SetupTiming, rule: DecisionRule, kept: tuple[int, ...]) -> FoundPolicy:
+        """The same at the bounds themselves: no thresholds that keep them by any room have a better key."""
+        return self._solve(TuningCandidate(timing.setup, rule, kept), self._pose(timing, rule, kept), QUICK)
+
+    def _pose(self, timing: SetupTiming, rule: DecisionRule, kept: tuple[int, ...]) -> Problem:
+        table = self.choose.build_table(TuningCandidate(timing.setup, rule, kept), timing.costs, timing.reference_s)
+        return build_problem(table, self.target)
+
+    def _solve(self, candidate: TuningCandidate, problem: Problem, effort: Effort) -> FoundPolicy:
+        table = problem.table
         try:
-            policy = optimise(table, wanted, effort=effort)
+            policy = find_best_policy(problem, effort)
         except TargetNotMet as refusal:
             return FoundPolicy(candidate, None, refusal.nearest, (0.0, *_rate_unmet(table)))
-        return FoundPolicy(candidate, policy, None, (1.0, *self._rate(policy)))
+        return FoundPolicy(candidate, policy, None, (1.0, *self._rate(policy)), _find_lost(table, policy))
 
     def _rate(self, policy: Policy) -> tuple[float, ...]:
         if self.target.minimises_mean:
             return (-policy.mean_s, policy.quality)
         return (policy.quality, -policy.mean_s)
 
-    def find_all(self, timing: SetupTiming, rules: Sequence[DecisionRule]) -> Iterator[FoundPolicy]:
-        """The best thresholds of every rule and subset of exits on one setup."""
-        early = len(timing.costs.cost_s) - 1
+    def find_all(
+        self, timing: SetupTiming, rules: Sequence[DecisionRule], find: Find | None = None
+    ) -> Iterator[FoundPolicy]:
+        """The best thresholds of every rule and subset of exits on one setup, as `find` finds those of one."""
+        early, find = len(timing.costs.cost_s) - 1, find or self.find
         for rule in rules:
             found: dict[tuple[int, ...], FoundPolicy] = {}  # search_subsets looks at what was found so far
             for kept in search_subsets(early, found):
-                found[kept] = self.find(timing, rule, kept)
+                found[kept] = find(timing, rule, kept)
                 if found[kept].candidate.final_setup is not None:
                     yield found[kept]
+
+    def find_all_without_room(
+        self, timings: Sequence[SetupTiming], rules: Sequence[DecisionRule]
+    ) -> tuple[FoundPolicy, ...]:
+        """Every rule and subset of exits on these setups, with bounds kept by no room: the most that each candidate could bring."""
+        return tuple(one for timing in timings for one in self.find_all(timing, rules, self.find_without_room))
+
+    def account_for_candidates(self, every: Sequence[FoundPolicy], timings: Sequence[SetupTiming]) -> Chooser:
+        """The same with the number of independent candidates that those found without room count as.
+
+        Only those count that chance could make the winner: the best one with room for all of them is beaten by them where they keep no room
+        at all, which is the most that chance could bring them.
+        """
+        if all(one.policy is None for one in every):
+            return self
+        best = max(every, key=lambda one: one.key)
+        sure = self._find_again(best, timings, float(len(every)))
+        lost = [one.lost for one in every if one.lost is not None and one.key >= sure.key]
+        tail = compute_tail(len(timings[0].costs.cost_s))
+        return replace(self, candidates=count_independent_candidates(np.stack(lost, axis=1), tail) if lost else 1.0)
+
+    def find_best(self, every: Sequence[FoundPolicy], timings: Sequence[SetupTiming]) -> FoundPolicy:
+        """The best candidate with room of those found without, without a search of those that cannot be it.
+
+        Thresholds that keep a bound with room keep it without, so that the key without room bounds the key with room from above, as far as
+        the search finds the best thresholds (proved for two and three exits). Taken from the highest bound down, no candidate after the
+        first whose bound is below the best key so far can be better.
+        """
+        best: FoundPolicy | None = None
+        for one in sorted(every, key=lambda each: each.key, reverse=True):
+            if best is not None and one.key < best.key:
+                break
+            found = self._find_again(one, timings, self.candidates)
+            best = found if best is None or found.key > best.key else best
+        assert best is not None, "there is a candidate"
+        return best
+
+    def _find_again(self, one: FoundPolicy, timings: Sequence[SetupTiming], candidates: float) -> FoundPolicy:
+        timing = next(timing for timing in timings if timing.setup == one.candidate.setup)
+        return replace(self, candidates=candidates).find(timing, one.candidate.rule, one.candidate.kept)
+
+
+Find: TypeAlias = Callable[[SetupTiming, DecisionRule, "tuple[int, ...]"], FoundPolicy]
+"""Finds the best thresholds of a setup, a rule and the early exits that are kept."""
+
+
+def _find_lost(table: ReplayTable, policy: Policy) -> NDArray[np.int8]:
+    """See `FoundPolicy.lost`."""
+    leaves, everyone = table.leaves_at(policy.thresholds), np.arange(len(table))
+    if table.correct is not None:
+        return table.backbone_right.astype(np.int8) - table.correct[everyone, leaves].astype(np.int8)
+    assert table.agreement is not None, "replayed answers are compared with the network's"
+    return 1 - table.agreement[everyone, leaves].astype(np.int8)
 
 
 def _rate_unmet(table: ReplayTable) -> tuple[float, float]:

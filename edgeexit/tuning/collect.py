@@ -37,6 +37,7 @@ class Tuned:
         network: the network compiled with all exits.
         validate: answers of the validation part.
         found: every candidate whose thresholds were searched, best first.
+        independent: as how many independent candidates they count.
         steps: the best candidate with one dimension at its usual value.
         finalists: the last candidates, calibrated and measured; none where the best one is only predicted.
         chosen: place of the result among them.
@@ -55,6 +56,7 @@ class Tuned:
     network: PreparedNetwork
     validate: Judged
     found: tuple[FoundPolicy, ...]
+    independent: float
     steps: tuple[ComparedStep, ...]
     finalists: tuple[tuple[CalibratedFinalist, MeasuredFinalist | None], ...]
     chosen: int
@@ -113,6 +115,7 @@ def make_result(tuned: Tuned) -> TuningResult:
         conclusion=_conclude(tuned, best),
         bundle=str(tuned.bundle),
         spread=tuned.watch.spread,
+        independent_candidates=round(tuned.independent, 2),
         measured_at=tuned.measured_at,
     )
 

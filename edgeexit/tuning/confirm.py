@@ -45,6 +45,7 @@ class FinalistTrial:
         data: all samples; the same split by `seed` as chose the candidates.
         ranges: samples for int8 ranges and verification.
         plain: labels that the network gives in its own precision.
+        candidates: as how many independent candidates those count of which these were chosen.
         target: with limits in seconds.
         seed: random seed.
         force: calibrate although the data are implausible.
@@ -58,6 +59,7 @@ class FinalistTrial:
     data: Dataset
     ranges: Dataset
     plain: NDArray[np.int64]
+    candidates: float
     target: Target
     seed: int
     force: bool
@@ -98,6 +100,7 @@ class FinalistTrial:
             seconds=self.seconds,
             name=self.data.name,
             plain=self.plain,
+            candidates=self.candidates,
             force=self.force,
             progress=progress,
         )

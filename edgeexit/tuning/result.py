@@ -147,6 +147,8 @@ class TuningResult:
         bundle: folder of the bundle that was written.
         spread: how much longer the reference took in its slow blocks than in its fast ones, relative: the noise of the machine.
         measured_at: when what was chosen from was measured, UTC, where that was another run (`--from-tune`); empty for this one.
+        independent_candidates: as how many independent candidates those tried count, of which the same samples chose one: bounds are kept
+            and judged with more room for it.
 
     Example:
         >>> import edgeexit
@@ -182,6 +184,7 @@ class TuningResult:
     bundle: str
     spread: float = 0.0
     measured_at: str = ""
+    independent_candidates: float = 1.0
 
     def to_records(self) -> list[Record]:
         """One flat record for each candidate that was tried; times in seconds."""

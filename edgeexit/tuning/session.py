@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeexit.bundle import Bundle, PreferredSettings, copy_bundle
 from edgeexit.calibration.decision import NOT_MET
@@ -70,6 +70,14 @@ class Prepared:
     chooser: Chooser
     rules: tuple[DecisionRule, ...]
     left_out: tuple[LeftOut, ...]
+
+    def count_candidates(self, timings: Sequence[SetupTiming], plan: TuningPlan) -> Prepared:
+        """The same, whose searches keep bounds by the room that so many candidates call for."""
+        plan.progress("counting independent candidates", 0, 1)
+        every = self.chooser.find_all_without_room(timings, self.rules)
+        chooser = self.chooser.account_for_candidates(every, timings)
+        plan.progress("counting independent candidates", 1, 1)
+        return replace(self, chooser=chooser)
 
     def search(self, timings: Sequence[SetupTiming], plan: TuningPlan) -> tuple[FoundPolicy, ...]:
         """The best thresholds of every candidate on these setups, best first.
@@ -161,6 +169,7 @@ class TuningSession:
         prepared = prepare(plan, builder, own, mixes.precisions)
         watch = watch.with_bundles(prepared.network.bundles)
         timings, left_out = self._time(prepared, backends, watch, mixes)
+        prepared = prepared.count_candidates(timings, plan)
         found = prepared.search(timings, plan)
         steps = prepared.compare(found[0], self.store, watch)
         ready, measured = self._confirm(pick_finalists(found), prepared, watch)
@@ -177,6 +186,7 @@ class TuningSession:
                 network=prepared.network,
                 validate=prepared.judged.take(plan.parts[1]),
                 found=found,
+                independent=prepared.chooser.candidates,
                 steps=steps,
                 finalists=tuple(zip(ready, measured, strict=True)),
                 chosen=chosen,
@@ -250,6 +260,7 @@ def make_trial(plan: TuningPlan, prepared: Prepared, watch: Stopwatch) -> Finali
         data=plan.data,
         ranges=plan.data.take(plan.parts[0]),
         plain=prepared.judged.reference,
+        candidates=prepared.chooser.candidates,
         target=make_absolute(plan.target, watch.reference_s),
         seed=plan.seed,
         force=plan.force,

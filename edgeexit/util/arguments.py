@@ -162,9 +162,18 @@ def as_seconds(what: str, value: object) -> float:
     Raises:
         InputError: no number, NaN, infinite or below 0.
     """
+    return as_number_from(what, value, 0)
+
+
+def as_number_from(what: str, value: object, least: int) -> float:
+    """A finite number that is `least` or more.
+
+    Raises:
+        InputError: no number, NaN, infinite or less.
+    """
     number = math.nan if isinstance(value, bool) else as_float(value)
-    if not 0 <= number < math.inf:
-        msg = f"{what} must be a number of 0 or more, not {value!r}."
+    if not least <= number < math.inf:
+        msg = f"{what} must be a number of {least} or more, not {value!r}."
         raise InputError(msg)
     return number
 
