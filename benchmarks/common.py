@@ -129,9 +129,13 @@ def open_case(case: Case, folder: Path, arguments: argparse.Namespace) -> Runner
     if arguments.thresholds:
         runner.thresholds = arguments.thresholds
     else:
-        data = load_data(case.calibration)
-        edgeexit.calibrate(runner, data.inputs, data.labels, target=arguments.target)
+        calibrate_runner(runner, load_data(case.calibration), arguments.target)
     return runner
+
+
+def calibrate_runner(runner: Runner, data: Dataset, target: str) -> None:
+    """Give a runner the thresholds calibrated to a target, whatever the verdict: by itself an undecided calibration is not active."""
+    runner.inner_thresholds = edgeexit.calibrate(runner, data.inputs, data.labels, target=target).inner_thresholds
 
 
 def open_uncalibrated(case: Case, folder: Path, criterion: str = "entropy") -> Runner:

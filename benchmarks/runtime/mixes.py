@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import edgeexit
-from benchmarks.common import Case, find_case, print_table, record, time_variants
+from benchmarks.common import Case, calibrate_runner, find_case, print_table, record, time_variants
 from edgeexit.backends import Settings, find_backend
 from edgeexit.bundle import BackendComparison, Bundle
 from edgeexit.choices import DEFAULT_BACKEND, MODES
@@ -73,7 +73,7 @@ def measure_case(case: Case, folder: Path, arguments: argparse.Namespace) -> dic
     )
     [comparison] = bundle.manifest.backends.values()
     with edgeexit.load(bundle.path, backend=DEFAULT_BACKEND, mode="staged") as runner:
-        edgeexit.calibrate(runner, data.inputs, data.labels, target=arguments.target)
+        calibrate_runner(runner, data, arguments.target)
         thresholds = runner.inner_thresholds
     with ExitStack() as opened:
         runners = _open_forms(bundle, comparison, opened)
