@@ -49,6 +49,7 @@ class Settings:
         spin: whether idle worker threads burn a core while they wait.
         options: options of the backend, `name=value` joined by commas; kept in the order of the names. What is left out, the backend
             chooses.
+        remote: the first stage that runs on another machine, from 2; 0 where all run here.
     """
 
     backend: str = "onnxruntime"
@@ -57,6 +58,7 @@ class Settings:
     threads: int = 1
     spin: bool = False
     options: str = ""
+    remote: int = 0
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -79,8 +81,11 @@ class Settings:
         return replace(self, mode=mode)
 
     def key(self, device: str) -> str:
-        """Name of the calibration for these settings on a device: `<device>/<runtime>-<mode>-<precision>-t<threads>`."""
-        return f"{device}/{self.runtime}-{self.mode}-{self.precision}-t{self.threads}"
+        """Name of the calibration for these settings on a device: `<device>/<runtime>-<mode>-<precision>-t<threads>`, `-remote3` behind it
+        where stages from the third on run on another machine.
+        """
+        elsewhere = f"-remote{self.remote}" if self.remote else ""
+        return f"{device}/{self.runtime}-{self.mode}-{self.precision}-t{self.threads}{elsewhere}"
 
     def make_timing_key(self, device: str) -> str:
         """Name of the comparison of the two modes on a device."""

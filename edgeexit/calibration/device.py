@@ -136,6 +136,7 @@ def replay_answers(
         other = _backbone_labels(runner, data, progress)
     costs, macs = np.ones(runner.exits), _accumulate_macs(runner)
     table = replay_table(logits, data.labels, None, scores=scores, cost_s=costs, macs=macs, plain=other)
+    table = replace(table, remote_from=runner.settings.remote or None)
     return Replayed(table, answers, answers[:, -1] if other is None else other)
 
 
@@ -150,12 +151,15 @@ def _backbone_labels(runner: Runner, data: Dataset, progress: Progress) -> Indic
 
 
 def attach_costs(table: ReplayTable, costs: MeasuredCosts) -> ReplayTable:
-    """A table with measured costs. What the heads take together is the last exit less the backbone; it is split evenly over them."""
+    """A table with measured costs. What the heads take together is the last exit less the backbone; it is split evenly over them.
+
+    Where the last exit is on another machine and the backbone here, that difference says nothing of heads.
+    """
     spare = max(0.0, float(costs.typical_s[-1]) - costs.backbone_typical_s)
     return replace(
         table,
         cost_s=tuple(_thin_samples(samples) for samples in costs.cost_s),
-        head_s=np.full(table.exits - 1, spare / (table.exits - 1)),
+        head_s=None if table.remote_from else np.full(table.exits - 1, spare / (table.exits - 1)),
         typical_s=costs.typical_s,
         backbone_s=costs.backbone_typical_s,
     )

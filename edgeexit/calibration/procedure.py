@@ -144,7 +144,8 @@ def calibrate(
     if not dry_run:
         _check_place(runner)
     try:
-        session = _choose_and_restore(runner, split_data(runner, data, plan), plan)
+        with runner.measuring():
+            session = _choose_and_restore(runner, split_data(runner, data, plan), plan)
     except Infeasible as refusal:
         note = "" if dry_run else _save_measurement(runner, refusal, plan, save_as)
         raise TargetNotMet(f"{refusal}{note}", refusal.nearest) from None

@@ -52,6 +52,7 @@ _CONVERSIONS: Mapping[str, Callable[[Any], object]] = {
     "typical_s": as_vector,
     "backbone_s": lambda value: None if value is None else float(value),
     "backbone_correct": partial(as_flags, name="backbone_correct"),
+    "remote_from": lambda value: None if value is None else int(value),
     "origin": lambda value: dict(value or {}),
 }
 """Conversions of each field of a table from lists, or from arrays of another dtype."""
@@ -76,6 +77,8 @@ class ReplayTable:
         backbone_s: mean latency of the backbone (straight to the last exit, no heads). None: the last exit's cost less the heads'.
         backbone_correct: bool [M], whether the backbone is right, where it may answer otherwise than the last exit (which answers with what
             several exits have computed: `running_mean`, `most_confident`); all true without labels. None: the last exit is the backbone.
+        remote_from: the first exit (from 1) whose stage runs on another machine, so that what leaves there or later goes up; None where all
+            stages run here.
         origin: where it comes from: device, engine, hashes of data and bundle, seed.
 
     Raises:
@@ -104,6 +107,7 @@ class ReplayTable:
     typical_s: Floats | None = None
     backbone_s: float | None = None
     backbone_correct: Bools | None = None
+    remote_from: int | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -127,6 +131,7 @@ class ReplayTable:
         typical_s: ArrayLike | None = None,
         backbone_s: float | None = None,
         backbone_correct: ArrayLike | None = None,
+        remote_from: int | None = None,
         origin: Mapping[str, str] | None = None,
     ) -> ReplayTable:
         """Make a table from lists or arrays of any numeric type; see the attributes for shapes and units.
@@ -152,6 +157,7 @@ class ReplayTable:
             "typical_s": typical_s,
             "backbone_s": backbone_s,
             "backbone_correct": backbone_correct,
+            "remote_from": remote_from,
             "origin": origin,
         }
         return cls(**given)
@@ -273,6 +279,7 @@ class ReplayTable:
             macs=None if self.macs is None else self.macs[keep],
             typical_s=typical_s,
             backbone_s=self.backbone_mean_s,
+            remote_from=self.remote_from and self.remote_from - sum(k < self.remote_from for k in set(exits)),
         )
 
     def with_costs(
@@ -328,7 +335,7 @@ class ReplayTable:
         costs = [
             arrays.pop(name) for name in sorted((n for n in arrays if n.startswith("cost_s_")), key=parse_exit_number)
         ]
-        backbone = arrays.pop("backbone_s", None)
+        backbone, remote = arrays.pop("backbone_s", None), arrays.pop("remote_from", None)
         optional = {name: arrays.get(name) for name in _OPTIONAL}
         return cls.from_arrays(
             arrays["scores"],
@@ -336,6 +343,7 @@ class ReplayTable:
             costs or None,
             **optional,
             backbone_s=None if backbone is None else float(backbone),
+            remote_from=None if remote is None else int(remote),
             origin=origin,
         )
 
@@ -348,6 +356,7 @@ class ReplayTable:
             "correct": self.correct,
             **{name: getattr(self, name) for name in _OPTIONAL},
             "backbone_s": None if self.backbone_s is None else np.array(self.backbone_s),
+            "remote_from": None if self.remote_from is None else np.array(self.remote_from),
         }
         costs = {f"cost_s_{k}": samples for k, samples in enumerate(self.cost_s, 1)}
         return {"scores": self.scores, **costs, **{n: a for n, a in optional.items() if a is not None}}

@@ -61,5 +61,7 @@ def _find_cost_faults(table: ReplayTable, exits: int) -> Iterator[str]:
         array = getattr(table, name)
         if array is not None and (array.shape != (length,) or not np.isfinite(array).all() or (array < 0).any()):
             yield f"{name} must be {length} finite numbers of at least 0, not {array.tolist()}"
+    if table.remote_from is not None and not 2 <= table.remote_from <= exits:
+        yield f"remote_from must be an exit from 2 to {exits}, not {table.remote_from}"
     if table.backbone_s is not None and not 0 < table.backbone_s < float("inf"):
         yield f"backbone_s must be greater than 0, not {table.backbone_s}"

@@ -10,6 +10,7 @@
     drop<=0.5         percentage points below the backbone
     agreement>=0.99   share of answers equal to the backbone's; needs no labels
     rate1>=0.5        share leaving at exit 1 (rate2, ...)
+    offload<=5%       share that goes up to stages on another machine; also as 0.05
 
 With a bound on cost, accuracy is maximised under all bounds and ties go to the lower mean; with bounds on accuracy only, the mean
 latency is minimised.

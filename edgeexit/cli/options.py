@@ -42,7 +42,7 @@ LOAD, AGAINST, COSTS, RUNTIME, OUTPUT = (
     "Runtime",
     "Output",
 )
-NETWORK, TRAINING, SERVER = "Network", "Training", "Server"
+NETWORK, TRAINING, SERVER, REMOTE = "Network", "Training", "Server", "Stages on another machine"
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ OPTIONS: dict[str, SharedOption] = {
     "--dry-run": SharedOption(TARGET),
     "--from-curve": SharedOption(MEASURING),
     "--method": SharedOption(MEASURING, "NAME", choices.METHODS),
+    "--remote": SharedOption(REMOTE, "K=URL"),
+    "--remote-timeout": SharedOption(REMOTE, "S"),
     "--preset": SharedOption(MEASURING, "NAME", choices.SUITES),
     "--seconds": SharedOption(MEASURING, "S"),
     "--seed": SharedOption(MEASURING, "N"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeexit.backends import Settings
 from edgeexit.bundle import Bundle, CalibrationDocument, CalibrationRecord
@@ -54,6 +54,20 @@ def find_calibration(bundle: Bundle, settings: Settings) -> ActiveCalibration | 
             return found
     same = [found for found in _list_others(bundle, settings) if not found.changes]
     return max(same, key=lambda found: found.record.created, default=None)
+
+
+def find_usable_calibration(bundle: Bundle, settings: Settings) -> ActiveCalibration | None:
+    """The active calibration; where stages run on another machine and none was made so, that of the bundle in one place."""
+    found = find_calibration(bundle, settings)
+    return find_calibration(bundle, replace(settings, remote=0)) if found is None and settings.remote else found
+
+
+def explain_local_calibration(found: ActiveCalibration, settings: Settings) -> list[str]:
+    """A remark where that is one of the bundle in one place, as a list."""
+    if not settings.remote or found.key.endswith(settings.key("")):
+        return []
+    where = f"stages from {settings.remote} on run on another machine, and calibration {found.record.name!r} was made with all of them here"
+    return [f"{where}: answers and exits hold, its latencies do not. Calibrate with --remote {settings.remote}=URL."]
 
 
 def find_nearest_calibration(bundle: Bundle, settings: Settings) -> ActiveCalibration | None:

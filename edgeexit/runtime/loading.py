@@ -17,11 +17,13 @@ from edgeexit.hardware import find_device_key, read_device_state
 from edgeexit.hardware.cores import describe_kinds, pin_to_cores
 from edgeexit.runtime.calibrations import (
     ActiveCalibration,
+    explain_local_calibration,
     find_calibration,
     find_inactive_calibration,
     find_nearest_calibration,
     find_settings_key,
     find_timing_keys,
+    find_usable_calibration,
 )
 from edgeexit.runtime.deadline import read_stage_times
 from edgeexit.runtime.recheck import recheck_times
@@ -191,14 +193,14 @@ def take_calibration(runner: Runner, *, accept_device: bool = False) -> list[str
         BundleError: the calibration is damaged or too new.
     """
     bundle, settings = runner.bundle, runner.settings
-    found = find_calibration(bundle, settings)
+    found = find_usable_calibration(bundle, settings)
     if found is None and accept_device:
         return _take_nearest(runner)
     runner.take(found, _read_staged_times(bundle, settings))
     if found is None:
         return _take_defaults(runner, _explain_missing(bundle, settings))
     runner.inner_thresholds = read_inner_thresholds(found.document, bundle)
-    remarks = _find_doubts(found)
+    remarks = [*explain_local_calibration(found, settings), *_find_doubts(found)]
     changes = _find_changes(found.document, settings)
     if changes:
         remarks.append(
@@ -273,7 +275,7 @@ def reload_runner(runner: Runner) -> bool:
         runner.take_over(_open_whole(fresh.path, RequestedSettings.from_settings(runner.settings), runner.verify))
     else:
         runner.bundle = fresh
-        found = find_calibration(fresh, runner.settings)
+        found = find_usable_calibration(fresh, runner.settings)
         if found is None or found.document == runner.calibration:
             return False
     for remark in take_calibration(runner):

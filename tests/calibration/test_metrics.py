@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeexit.calibration import calibrate, certify, optimise, parse_target
+from edgeexit.calibration import ReplayTable, calibrate, certify, optimise, parse_target
 from edgeexit.calibration.metrics import METRICS, make_percentile
 from edgeexit.calibration.metrics.costs import MeanCost
 from edgeexit.data import Dataset
@@ -63,3 +64,36 @@ def test_a_device_is_calibrated_for_another_percentile(demo_runner: Runner, digi
     assert check.bound == "p75<=10s"
     assert check.limit == 0.25
     assert check.predicted == 0
+
+
+def test_the_share_that_goes_up_is_held_on_other_data() -> None:
+    """`offload<=5%` of a table whose last exit is remote: kept on the table, within two points on samples never seen, and proved."""
+    whole = replace(world(1, 6000, 3), remote_from=3)
+    choose, test = whole.take(np.arange(3000)), whole.take(np.arange(3000, 6000))
+
+    policy = optimise(choose, "offload<=5%")
+    proved, certificate = certify(choose, test, "offload<=5%", confidence=0.9)
+
+    up, seen, certain = (
+        float(np.mean(t.leaves_at(p.thresholds) == 2)) for t, p in ((choose, policy), (test, policy), (test, proved))
+    )
+    assert 0.04 < up <= 0.05
+    assert abs(seen - 0.05) <= 0.02
+    assert certain <= 0.05
+    assert max(certificate.p_values.values()) <= 0.1
+    assert policy.quality > optimise(choose, "offload<=1%").quality
+
+
+def test_where_all_stages_run_here_nothing_goes_up(tmp_path: Path) -> None:
+    """The bound is refused; what says that a stage is elsewhere is saved with the table, and counts without the heads that are dropped."""
+    table = world(1, 100, 3)
+    remote = replace(table, remote_from=3, head_s=np.full(2, 1e-5))
+
+    with pytest.raises(InputError, match="--remote 3=URL"):
+        optimise(table, "offload<=5%")
+    with pytest.raises(InputError, match="remote_from"):
+        replace(table, remote_from=4)
+    remote.save(tmp_path / "table.npz")
+    assert 3 == ReplayTable.load(tmp_path / "table.npz").remote_from
+    assert 2 == remote.without_heads([1]).remote_from
+    assert table.sha256() != replace(table, remote_from=2).sha256()

@@ -43,6 +43,8 @@ def test_a_target_written_out_reads_back_as_the_same_target(bounds: list[Bound])
         ("accuracy>=0.985", Bound("accuracy", 0.985)),
         ("drop<=-0.5", Bound("drop", -0.5)),
         ("rate12>=0.5", Bound("rate", 0.5, exit=12)),
+        ("offload<=5%", Bound("offload", 0.05)),
+        ("offload<=0.05", Bound("offload", 0.05)),
     ],
 )
 def test_every_metric_is_read_into_si_units(text: str, bound: Bound) -> None:

@@ -7,6 +7,7 @@ the proof, the verdict and the tables ask the metric of a bound and never look a
     MeanLatency, MeanCost     a mean over inferences of what an exit costs
     LatencyTail               P(latency > limit) <= a share, which is what a percentile bounds
     ExitRate                  the share that leaves at an exit
+    OffloadedShare            the share that goes up to another machine
     AnswerShare               the share of answers that are right, or equal to the backbone's
     AccuracyDrop              what is lost of the backbone's accuracy
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from edgeexit.calibration.metrics.answers import NEEDS_LABELS, AccuracyDrop, AnswerShare
 from edgeexit.calibration.metrics.base import UNPROVABLE, Metric
-from edgeexit.calibration.metrics.costs import ExitRate, LatencyTail, MeanCost, MeanLatency
+from edgeexit.calibration.metrics.costs import ExitRate, LatencyTail, MeanCost, MeanLatency, OffloadedShare
 from edgeexit.calibration.uncertainty import ENERGY_FLOOR, FLOOR
 from edgeexit.util import units
 
@@ -25,6 +26,7 @@ _TIME = {"s": 0, "ms": -3, "us": -6, "ns": -9}
 _ENERGY = {"J": 0, "mJ": -3, "uJ": -6}
 _COUNT = {"": 0, "k": 3, "M": 6, "G": 9}
 _PLAIN = {"": 0}
+_SHARE = {"": 0, "%": -2}
 
 _ENERGY_UNKNOWN = "energy cannot be bounded: it was not measured on this device. Bound mean<= or macs<= instead."
 _MACS_UNKNOWN = (
@@ -70,6 +72,7 @@ METRICS: dict[str, Metric] = {
             backbone_has_it=True,
         ),
         ExitRate("rate", "share leaving at an exit", _PLAIN),
+        OffloadedShare("offload", "share that goes up to another machine", _SHARE),
     )
 }
 """Every metric by name. A new one is a row here and nothing else."""

@@ -198,6 +198,42 @@ class ExitRate(AtLeastShare):
         return sample.share_error(float(sample.rates[_get_exit(bound)]))
 
 
+class OffloadedShare(Metric):
+    """The share that leaves at no exit of this machine, so that it goes up to the remote stages."""
+
+    high: ClassVar[float] = 1.0
+    possible: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def build_sum(self, table: ReplayTable, bound: Bound) -> SampleSum:
+        return SampleSum(self._mark_remote(table, bound), limit=len(table) * bound.limit)
+
+    def compute_p_values(
+        self, test: ReplayTable, bound: Bound, leaves: Sequence[Indices], delta: float, seed: int
+    ) -> Floats:
+        remote = self._mark_remote(test, bound)
+        events = np.array([np.count_nonzero(remote[at]) for at in leaves])
+        return compute_share_at_least_p_value(events, len(test), bound.limit)
+
+    def get_value(self, bound: Bound, performance: Performance, table: ReplayTable) -> float:
+        return float(np.dot(performance.exit_rates, self._mark_remote(table, bound)))
+
+    def compute_half_width(self, bound: Bound, sample: ExitSample, timing: float) -> float:
+        return sample.share_error(float(sample.rates @ self._mark_remote(sample.table, bound)))
+
+    def tighten_sum(self, limited: SampleSum, bound: Bound, samples: int, tightness: float) -> float:
+        return limited.limit * max(0.0, 1 - 4 * tightness)
+
+    def count_needed_samples(self, bound: Bound, delta: float) -> int:
+        return count_samples_for_share(bound.limit, delta) if bound.limit < 1 else 1
+
+    def _mark_remote(self, table: ReplayTable, bound: Bound) -> Floats:
+        """1 for each exit that another machine runs, else 0; [N]."""
+        if table.remote_from is None:
+            msg = f"{bound}: all stages run on this machine; say which do not, as in --remote {table.exits}=URL (load(remote=...))."
+            raise InputError(msg)
+        return (np.arange(1, table.exits + 1) >= table.remote_from).astype(np.float64)
+
+
 def _get_exit(bound: Bound) -> int:
     """The exit of a numbered bound, from 0."""
     assert bound.exit is not None

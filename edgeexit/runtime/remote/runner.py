@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgeexit.backends.base import Array
 from edgeexit.errors import InputError
-from edgeexit.runtime.batch import leave_in_stages
+from edgeexit.runtime.batch import StageUnavailable, leave_in_stages
 from edgeexit.runtime.inputs import Inputs, check_input, check_many
 from edgeexit.runtime.prediction import Prediction
 from edgeexit.runtime.remote.limits import RemoteLimits
 from edgeexit.runtime.remote.stages import RemoteBatch, RemoteStages
 from edgeexit.runtime.runner import Runner
-from edgeexit.util.arguments import as_seconds
+from edgeexit.util.arguments import as_seconds, as_whole, check_progress
+from edgeexit.util.progress import Progress, show_nothing
 
 _TOLERANCE = 0.01  # of the largest logit: another runtime, or float16 kernels, and not another network
 
@@ -35,6 +40,16 @@ class RemoteRunner(Runner):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._remote_batch: RemoteBatch | None = None
+        self._unbounded = False
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Calls inside are measured: neither the bounded rate nor a server that was lately gone keeps a request here."""
+        were, self._unbounded = self._unbounded, True
+        try:
+            yield
+        finally:
+            self._unbounded = were
 
     def check_remote(self, xs: Inputs) -> None:
         """Compare the answers of the server's stages with those of the bundle's own, on inputs [n, ...] that all go up.
@@ -82,7 +97,7 @@ class RemoteRunner(Runner):
         with self._lock:
             self._refuse_closed()
             batch = self._open_remote_batch()
-            batch.end_s = end_s
+            batch.end_s, batch.unbounded = end_s, self._unbounded
             found = leave_in_stages(batch, self.bundle.manifest, arrays, thresholds, self.criterion.sign)
         late = perf_counter() > end_s
         return [p._replace(late=True) for p in found] if late else found
@@ -119,10 +134,48 @@ class RemoteRunner(Runner):
         return super().reload()
 
     def forced(self, x: Inputs, *, exit: int) -> Prediction:
-        """As of a Runner, for exits that run here."""
-        if exit in self.remote.urls:
-            _refuse("forced to a remote exit")
-        return super().forced(x, exit=exit)
+        """As of a Runner, by the path and with the work of a call. Where the server gives no answer, the last exit here answers."""
+        number = as_whole("exit", exit, 1, self.exits)
+        with self.measuring():
+            [prediction] = self._answer(x, math.inf, self._forced[number - 1])
+        if prediction.exit != number and not prediction.fallback:  # only NaN is not at least -inf
+            msg = f"the score of exit {number} is NaN: the network's weights or its precision overflow on this input."
+            raise InputError(msg)
+        return prediction
+
+    def replay(self, xs: Inputs, progress: Progress = show_nothing) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run every exit on many inputs [n, ...], each where it runs in use.
+
+        Raises:
+            InputError: the server gives no answer.
+        """
+        check_progress(progress)
+        arrays = check_many(xs, self._specs)
+        count, step = len(next(iter(arrays.values()))), self.remote.gate.limits.max_batch
+        parts = []
+        with self._lock:
+            self._refuse_closed()
+            batch = self._open_remote_batch()
+            batch.end_s, batch.unbounded = math.inf, True
+            for i in range(0, count, step):
+                parts.append(self._run_every_exit(batch, {name: a[i : i + step] for name, a in arrays.items()}))
+                progress("running every exit", min(i + step, count), count)
+        scores, logits = zip(*parts, strict=True)
+        return np.concatenate(scores), np.concatenate(logits)
+
+    def _run_every_exit(self, batch: RemoteBatch, tensors: dict[str, Array]) -> tuple[Array, Array]:
+        """Inner scores [n, N] and logits [n, N, classes]."""
+        stages = self.bundle.manifest.stages
+        try:
+            for stage in stages:
+                tensors |= batch.run(stage.exit, tensors)
+        except StageUnavailable as error:
+            msg = f"the server of the remote stages gives no answer ({error}), so that nothing can be measured with it."
+            raise InputError(msg) from error
+        scores, logits = (
+            [tensors[name] for name in names] for names in zip(*((s.score, s.logits) for s in stages), strict=True)
+        )
+        return np.stack(scores, axis=1), np.stack(logits, axis=1)
 
     def prepare_deadlines(self) -> None:
         """Nothing is left to open."""
@@ -131,14 +184,6 @@ class RemoteRunner(Runner):
     def run_many(self, *_arguments: Any, **_named: Any) -> NoReturn:
         """Refused: `batch` answers many inputs, and asks the server once for all of them."""
         _refuse("run over many inputs one by one (runner.batch takes them together)")
-
-    def replay(self, *_arguments: Any, **_named: Any) -> NoReturn:
-        """Refused: calibrate the bundle without remote stages."""
-        _refuse("calibrated")
-
-    def backbone(self) -> NoReturn:
-        """Refused: calibrate and measure the bundle without remote stages."""
-        _refuse("calibrated or measured against its backbone")
 
 
 def open_remote(local: Runner, urls: Mapping[int, str], limits: RemoteLimits | None) -> RemoteRunner:
@@ -149,7 +194,8 @@ def open_remote(local: Runner, urls: Mapping[int, str], limits: RemoteLimits | N
     """
     remote = RemoteStages.from_arguments(urls, limits)
     remote.check(local.exits)
-    runner = RemoteRunner(local.bundle, local.settings, local._program, reload=local._reload)  # noqa: SLF001
+    settings = replace(local.settings, remote=min(urls))
+    runner = RemoteRunner(local.bundle, settings, local._program, reload=local._reload)  # noqa: SLF001
     runner.remote, runner.verify = remote, local.verify
     return runner
 

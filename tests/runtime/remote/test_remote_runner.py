@@ -229,18 +229,23 @@ def test_one_sample_is_one_sample(server: V2Server, compiled: Path) -> None:
         runner(images(2))
 
 
-def test_what_measures_the_network_in_one_place_is_refused(server: V2Server, compiled: Path) -> None:
-    """Calibration, benchmark and forced remote exits would be of something else than what runs."""
+def test_many_inputs_go_up_together_or_not_at_all(server: V2Server, compiled: Path) -> None:
+    """One request after the other is what `batch` avoids, and the message says so."""
     with pytest.warns(CalibrationWarning):
         runner = edgeexit.load(compiled, mode="staged", remote={3: server.url(3)})
-    x = images(8)
-    with runner:
-        for call in (
-            lambda: runner.replay(x),
-            lambda: runner.run_many(x),
-            runner.backbone,
-            lambda: runner.forced(x[:1], exit=3),
-        ):
-            with pytest.raises(InputError, match="without remote="):
-                call()
-        assert 2 == runner.forced(x[:1], exit=2).exit
+    with runner, pytest.raises(InputError, match=r"runner\.batch"):
+        runner.run_many(images(8))
+
+
+@pytest.mark.parametrize("exit", [1, 2, 3])
+def test_every_exit_can_be_forced(local: Runner, server: V2Server, compiled: Path, exit: int) -> None:
+    """As where all stages are here; nothing holds such a request back, and without the server the last exit here answers."""
+    x = images(1)
+    with open_remote(compiled, {3: server.url(3)}, RemoteLimits(timeout_s=30, max_per_s=1e-3)) as runner:
+        found = [runner.forced(x, exit=exit) for _ in range(2)]
+        server.answer = (500, b"")
+        without = runner.forced(x, exit=exit)
+
+    assert [(exit, False)] * 2 == [(p.exit, p.fallback) for p in found]
+    assert np.allclose(local.forced(x, exit=exit).logits, found[0].logits, atol=1e-5)
+    assert (min(exit, 2), exit == 3) == (without.exit, without.fallback)
