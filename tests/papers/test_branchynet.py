@@ -99,7 +99,7 @@ def test_a_part_that_is_not_recorded_has_its_command_on_the_page(
         ("depth", ("first-4-convs: last exit", "1 to 4 convolutions: last exit")),
         ("weights", ("light-first: exit 1", "first-2-convs: confident at exit 1", "plain: accuracy, as long")),
         ("start", ("scratch-longer: exit 2", "all-exits: last exit")),
-        ("schedule", ("printed thresholds: leave at exit 3", "exit 1: confidence above accuracy")),
+        ("schedule-short", ("printed thresholds: leave at exit 3", "exit 1: confidence above accuracy")),
     ],
 )
 def test_a_part_runs_in_its_short_version(folder: Path, part: str, keys: tuple[str, ...]) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.papers.frame.parts import Request, load_paper
 from benchmarks.papers.frame.printed import load_printed
 from tests.support.papers import run_short_part
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
-
-pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +26,23 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
+def test_the_short_schedule_moves_as_far_as_the_printed_one(tmp_path: Path) -> None:
+    """Epochs times step size are the same, the rest of a network's training too; p1 has one seed."""
+    request = Request(tmp_path, (0, 1, 2))
+    short, printed = (
+        load_paper("cascade-losses").find_part(part).variants(request) for part in ("mnist", "mnist-printed")
+    )
+    for name, variant in printed.items():
+        other = short[name.replace("printed", "mnist", 1)]
+        for phase in variant.recipe.phases:
+            long, brief = (one.recipe.phases[phase] for one in (variant, other))
+            assert 20 * 0.001 == pytest.approx(long.epochs * long.optimizer.rate)
+            assert 20 * 0.001 == pytest.approx(brief.epochs * brief.optimizer.rate)
+            assert (long.loss, long.options, long.batch) == (brief.loss, brief.options, brief.batch)
+    assert {1} == {variant.seeds for name, variant in short.items() if name.endswith("p1")}
+
+
+@pytest.mark.slow
 def test_the_losses_are_compared_at_every_threshold(runs: Path) -> None:
     """All samples leave early at threshold 0 and none at 1; a second call takes what is trained."""
     found = run_part("mnist", runs)
@@ -36,6 +52,7 @@ def test_the_losses_are_compared_at_every_threshold(runs: Path) -> None:
     assert found["values"] == run_part("mnist", runs)["values"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["noisy", "penalty"])
 def test_noisy_parts_judge_their_orderings(part: str, runs: Path) -> None:
     """All that the paper's text says of them."""
@@ -43,6 +60,7 @@ def test_noisy_parts_judge_their_orderings(part: str, runs: Path) -> None:
     assert judged == {ordering.says for ordering in load_printed("cascade-losses").take_part(part).ordering}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["equal-macs", "cifar10"])
 def test_networks_are_compared_within_the_same_budget(part: str, runs: Path) -> None:
     """No more is used than is allowed, up to what another part of the data moves."""
@@ -55,6 +73,7 @@ def test_networks_are_compared_within_the_same_budget(part: str, runs: Path) -> 
     assert all(sorted(macs) == pytest.approx(macs, rel=0.1) for macs in by_name.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["latency", "deploy"])
 def test_networks_are_measured_on_the_device(part: str, runs: Path) -> None:
     """Compiled, calibrated, run; a figure for each."""

@@ -10,7 +10,14 @@ from functools import partial
 
 from benchmarks.papers.amortized.cascade import examine_cascade
 from benchmarks.papers.amortized.estimators import examine_estimators
-from benchmarks.papers.amortized.policies import CIFAR10, MNIST, Setting, list_classifiers, list_variants
+from benchmarks.papers.amortized.policies import (
+    CIFAR10,
+    MNIST,
+    Setting,
+    list_classifiers,
+    list_variants,
+    list_with_control,
+)
 from benchmarks.papers.amortized.thresholds import examine_thresholds
 from benchmarks.papers.frame.parts import Paper, Part
 
@@ -18,13 +25,14 @@ from benchmarks.papers.frame.parts import Paper, Part
 def _list_parts(name: str, suffix: str, setting: Setting) -> tuple[Part, ...]:
     """The parts on one data set."""
     every, fixed = partial(list_variants, setting=setting), partial(list_classifiers, setting=setting)
+    with_control = partial(list_with_control, setting=setting)
     thresholds = partial(examine_thresholds, setting=setting)
     return (
         Part(
             name,
             "table 2 and figures 2 to 4: error against operations, policies alone and jointly, the ensemble",
             partial(examine_cascade, setting=setting),
-            every,
+            with_control,
             seeds=(0, 1),
         ),
         Part(

@@ -51,12 +51,22 @@ MNIST = Setting(
 
 
 def list_variants(request: Request, setting: Setting) -> dict[str, Variant]:
-    """The classifiers, and the same trained on jointly with their policies at each price."""
+    """The classifiers, and the same trained on jointly with their policies at each price of computation."""
     found = {f"{setting.prefix}classifiers": _make_variant(request, setting, "classifiers")}
     for preset in setting.joint:
         name = f"{setting.prefix}{name_joint(preset)}"
         found[name] = replace(_make_variant(request, setting, preset), earlier=f"{setting.prefix}classifiers")
     return found
+
+
+def list_with_control(request: Request, setting: Setting) -> dict[str, Variant]:
+    """These, and the classifiers trained on by their own losses for as long as jointly with policies."""
+    found = list_variants(request, setting)
+    joint = found[f"{setting.prefix}joint"]
+    recipe = joint.recipe.without_phase("policies").with_phase(
+        "joint", start="classifiers", train=("classifiers.*",), groups={}, loss="sum", options={}
+    )
+    return {**found, f"{setting.prefix}control": replace(joint, recipe=recipe)}
 
 
 def list_classifiers(request: Request, setting: Setting) -> dict[str, Variant]:

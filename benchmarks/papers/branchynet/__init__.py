@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from benchmarks.papers.branchynet.schedule import examine_schedule, list_schedules, show_schedule
+from benchmarks.papers.branchynet.schedule import SHORT, examine_schedule, list_schedules, show_schedule
 from benchmarks.papers.branchynet.table_1 import examine_table_1, show_table_1
 from benchmarks.papers.branchynet.training import (
     DEPTH_NAMES,
@@ -80,11 +80,18 @@ PAPER = Paper(
             show=show_schedule,
         ),
         Part(
+            "schedule-short",
+            "the same for 20 + 40 of its 50 + 100 epochs",
+            partial(examine_schedule, name="paper-short"),
+            partial(list_schedules, epochs=SHORT, name="paper-short"),
+            show=show_schedule,
+        ),
+        Part(
             "start",
             "from the plain network's weights or fresh ones, section IV",
             examine_cifar,
             list_start,
-            seeds=(0, 1, 2),
+            seeds=(0, 1),
             show=partial(show_training, names=START_NAMES),
         ),
         Part(

@@ -39,20 +39,27 @@ from edgeexit.util import units
 
 ENTROPY = criterion("entropy")
 NOTES = (
-    "Epochs and batch are those of the authors' code; the paper prints neither.",
     "Trained in bfloat16; branches where the authors' code has them. 10,000 of the 50,000 training images are kept for calibration.",
     "No augmentation: the paper names none. Its code crops and flips, which makes exits less confident as a rule.",
     "Gains are computed from the recorded costs of the exits of alexnet-cifar10, the same network with other weights.",
-    "The plain network is the one that the exits start from, as in the paper: 50 epochs.",
+    "The plain network is the one that the exits start from, as in the paper.",
 )
 
 
-def list_schedules(request: Request) -> Mapping[str, Variant]:
-    """The paper's schedule; the short version trains one epoch on the digits that edgeexit ships."""
+SHORT: Mapping[str, int] = {"plain": 20, "joint": 40}
+"""Epochs of the phases of part `schedule-short`."""
+
+
+def list_schedules(
+    request: Request, epochs: Mapping[str, int] | None = None, name: str = "paper"
+) -> dict[str, Variant]:
+    """The paper's schedule, with fewer epochs where they are given; the short version trains one on the digits that edgeexit ships."""
     recipe = load_recipe("alexnet-cifar10", preset="paper,bfloat16")
+    for phase, number in (epochs or {}).items():
+        recipe = recipe.with_phase(phase, epochs=number)
     if request.quick:
         recipe = replace(recipe.with_epochs(1), data="digits", precision="float32")
-    return {"paper": Variant(recipe)}
+    return {name: Variant(recipe)}
 
 
 @dataclass(frozen=True)
@@ -65,14 +72,14 @@ class Replayed:
     """Mean of the largest probability of each exit on the test part, [N]."""
 
 
-def examine_schedule(request: Request, runs: Runs) -> Findings:  # noqa: ARG001 - one signature for all
+def examine_schedule(request: Request, runs: Runs, name: str = "paper") -> Findings:  # noqa: ARG001 - one signature for all
     """Right answers, exit rates and gains at the printed thresholds, and what the calibration part would choose."""
     costs = read_costs()
     samples: dict[str, dict[int, Any]] = {}
     values: dict[str, dict[int, float]] = {}
     details: dict[str, Any] = {}
     pictures: list[Picture] = []
-    for seed, run in runs["paper"].items():
+    for seed, run in runs[name].items():
         replayed = replay_run(run, costs)
         chosen = choose(replayed.calibration, replayed.test, ENTROPY, costs, SCREENS["alexnet"])
         chosen[AT_PRINTED] = make_row(replayed.test, ENTROPY, costs, read_printed_row("alexnet").thresholds)
@@ -85,8 +92,8 @@ def examine_schedule(request: Request, runs: Runs) -> Findings:  # noqa: ARG001 
             "chosen": chosen,
             "below_at_exit_1": {r["thresholds"][0]: r["exit_rates"][0] for r in rows},
         }
-        pictures = pictures or draw_pictures(replayed, chosen, rows, costs)
-    notes = [*NOTES, *([ONE_SEED] if len(runs["paper"]) == 1 else [])]
+        pictures = pictures or draw_pictures(f"alexnet-{name}-schedule", replayed, chosen, rows, costs)
+    notes = [describe_epochs(next(iter(runs[name].values()))), *NOTES, *([ONE_SEED] if len(runs[name]) == 1 else [])]
     return Findings(samples=samples, values=values, details=details, notes=notes, pictures=pictures)
 
 
@@ -133,11 +140,18 @@ def list_values(replayed: Replayed, at_printed: Mapping[str, Any]) -> dict[str, 
     }
 
 
+def describe_epochs(run: Run) -> str:
+    """How long it was trained, beside the authors' code."""
+    plain, joint = (run.recipe.phases[name] for name in ("plain", "joint"))
+    own = f"{plain.epochs} + {joint.epochs} epochs, batch {joint.batch}"
+    return f"{own}; the authors' code has 50 + 100 and 512, the paper prints neither."
+
+
 def draw_pictures(
-    replayed: Replayed, chosen: dict[str, Any], rows: list[dict[str, Any]], costs: dict[str, Any]
+    name: str, replayed: Replayed, chosen: dict[str, Any], rows: list[dict[str, Any]], costs: dict[str, Any]
 ) -> list[Picture]:
     """Figures 3 and 4 of the network."""
-    case = Case("alexnet-paper-schedule", Path(), None, "", "", "alexnet", "code")
+    case = Case(name, Path(), None, "", "", "alexnet", "code")
     found = Found(ENTROPY, costs, replayed.calibration, replayed.test, chosen, float("nan"))
     return [draw_figure_3(case, found, rows), draw_figure_4(case, ENTROPY, replayed.test)]
 

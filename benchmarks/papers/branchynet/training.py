@@ -48,9 +48,13 @@ DEPTH_NAMES = {f"first-{depth}-convs": units.format_count(depth, "convolution") 
 # ---------------------------------------------------------------- what is trained
 
 
+PRESETS = {"alexnet-cifar10": "short", "lenet-mnist": "quick"}
+"""Of the recipes: a few epochs each, so that there is time for many networks with seeds."""
+
+
 def load_sized_recipe(request: Request, recipe: str) -> TrainingRecipe:
-    """The recipe's quick preset; the short version trains one epoch on the digits that edgeexit ships."""
-    found = replace(load_recipe(recipe, preset="quick"), evaluate_every=0)
+    """The recipe with few epochs; the short version trains one on the digits that edgeexit ships."""
+    found = replace(load_recipe(recipe, preset=PRESETS[recipe]), evaluate_every=0)
     return replace(found.with_epochs(1), data="digits", precision="float32") if request.quick else found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ def examine_losses(runs: Runs, prefix: str, title: str) -> Findings:
     return Findings(
         samples={"base: accuracy": right, **record_thresholds(answers)},
         details={"thresholds": GRID.tolist(), "curves": curves, "epochs": history},
-        notes=NOTES,
+        notes=(*NOTES, describe_schedule(base)),
         pictures=draw_figures(prefix, title, curves, history, accuracy),
     )
 
@@ -54,6 +55,19 @@ NOTES = (
     "threshold 0.6, where the paper draws the test part.",
     "A sample leaves early where the highest probability is above the threshold (section 3.1); edgeexit's max_softmax also leaves at it.",
 )
+
+
+def describe_schedule(base: Mapping[int, Run]) -> str:
+    """Epochs and step size beside the printed ones."""
+    phase = next(iter(base.values())).recipe.phases["base"]
+    own = f"{phase.epochs} epochs at {phase.optimizer.rate:g}"
+    if math.isclose(phase.epochs * phase.optimizer.rate, PRINTED_PATH):
+        return f"Trained for {own}; the paper has 20 at 0.001, the same sum of step sizes."
+    return f"Trained for {own}; the paper has 20 at 0.001."
+
+
+PRINTED_PATH = 20 * 0.001
+"""Epochs times step size of section 5."""
 
 
 def show_values(record: Mapping[str, Any]) -> list[Table]:
@@ -170,7 +184,10 @@ def examine_penalties(runs: Runs) -> Findings:
         for name, by_seed in runs.items()
         if not name.endswith("-base")
     }
-    notes = (*NOTES, "Each is trained for 10 epochs from the base network, where the paper's firm networks have 20.")
+    notes = (
+        *NOTES,
+        "Each is trained for 2 epochs at 0.004 from the base network; the paper's firm networks have 20 at 0.001.",
+    )
     samples = record_thresholds(answers, (THRESHOLD,))
     return Findings(samples=samples, notes=notes, pictures=[draw_penalties(answers)])
 

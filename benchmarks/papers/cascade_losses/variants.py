@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.papers.frame.parts import Request
 from benchmarks.papers.frame.training import Run, Variant
 from edgeexit.training import TrainingRecipe, load_recipe
+from edgeexit.training.phases import TrainingPhase
 
 THRESHOLD = 0.6
 """Section 5."""
@@ -39,11 +40,12 @@ TRAINED_EXIT: Mapping[str, Mapping[str, Any]] = {
 
 
 def list_loss_variants(request: Request, recipe: str, prefix: str, *, readings: bool) -> dict[str, Variant]:
-    """The network without the exit, the three losses at both places, and other readings of two of them with one seed."""
+    """The network without the exit, the three losses at p2; with one seed at p1, and other readings of two of them."""
     found = {f"{prefix}-base": make_base_variant(request, recipe)}
     for place in PLACES:
         for loss in LOSSES:
-            found[f"{prefix}-{loss}-{place}"] = make_loss_variant(request, recipe, prefix, loss, place)
+            variant = make_loss_variant(request, recipe, prefix, loss, place)
+            found[f"{prefix}-{loss}-{place}"] = variant if place == "p2" else replace(variant, seeds=1)
     found[f"{prefix}-sum-started-p2"] = make_started_variant(request, recipe, prefix)
     for name, (loss, options) in READINGS.items() if readings else ():
         variant = make_loss_variant(request, recipe, prefix, loss, "p2")
@@ -81,9 +83,25 @@ def make_loss_variant(request: Request, recipe: str, prefix: str, loss: str, pla
     return Variant(whole, earlier=f"{prefix}-base") if loss == "firm" else Variant(whole.without_phase("base"))
 
 
+def list_printed_variants(request: Request, recipe: str, prefix: str) -> dict[str, Variant]:
+    """The network without the exit and the three losses at p2, as long as the paper trains them."""
+    short = {f"{prefix}-base": make_base_variant(request, recipe)}
+    short |= {f"{prefix}-{loss}-p2": make_loss_variant(request, recipe, prefix, loss, "p2") for loss in LOSSES}
+    printed = load_recipe(recipe).phases["base"]
+    return {name: variant if request.quick else _with_schedule(variant, printed) for name, variant in short.items()}
+
+
+def _with_schedule(variant: Variant, like: TrainingPhase) -> Variant:
+    """Every phase with the epochs and the step size of another."""
+    recipe = variant.recipe
+    for name in recipe.phases:
+        recipe = recipe.with_phase(name, epochs=like.epochs, optimizer=like.optimizer)
+    return replace(variant, recipe=recipe)
+
+
 def load_sized_recipe(request: Request, recipe: str, presets: Sequence[str]) -> TrainingRecipe:
-    """The recipe with the paper's schedule; the quick one is trained on the digits that edgeexit ships."""
-    names = [*presets, "quick" if request.quick else "paper"]
+    """The recipe with the short schedule; the quick one is trained on the digits that edgeexit ships."""
+    names = [*presets, "quick" if request.quick else "short"]
     found = load_recipe(recipe, preset=",".join(names))
     return replace(found.with_epochs(2), data="digits") if request.quick else found
 

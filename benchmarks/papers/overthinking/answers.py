@@ -27,7 +27,7 @@ TINY = {"steps": [1, 1, 1], "channels": 4, "growth": 4, "head": 16}
 """The network of the short version."""
 
 REDUCED = (
-    "Three exits of 1, 2 and 3 layers (20 M multiply-accumulates) trained for 12 epochs on CIFAR-10; the thesis has "
+    "Three exits of 1, 2 and 3 layers (20 M multiply-accumulates) trained for 5 epochs on CIFAR-10; the thesis has "
     "five exits (58 M) and 50 "
     "to 200 epochs on CIFAR-100 and SVHN."
 )

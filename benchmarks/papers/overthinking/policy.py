@@ -140,9 +140,9 @@ def examine_maxmin(request: Request, runs: Runs) -> Findings:
                 key = f"exit {k + 1}, {name}"
                 found.values.setdefault(key, {})[seed] = float(answers.right[levels == level, k].mean())  # type: ignore[attr-defined]
     notes = (
-        "Three exits, half as wide, 20,000 training images and 5 epochs; the thesis has five exits and 80,000 images. "
+        "Three exits, half as wide, 20,000 training images and 3 epochs; the thesis has five exits and 80,000 images. "
         "The policy is a ResNet-8 "
-        "trained for 12 epochs, there a ResNet-34 for 60. Digits do not overlap here.",
+        "trained for 8 epochs, there a ResNet-34 for 60. Digits do not overlap here.",
     )
     return replace(found, notes=(*notes, *found.notes), pictures=(_draw_levels(found), *found.pictures))
 
