@@ -9,6 +9,7 @@
     net = edgeexit.add_exits(module, example)                                      exits for a classifier that has none
 
     edgeexit.analysis                                                              what a network could do, and where it goes wrong
+    edgeexit.monitor                                                               exit rates, latencies and drift in production
 
 The names below are loaded when first used, so that importing edgeexit costs a board nothing.
 """
@@ -24,6 +25,7 @@ from edgeexit.util.deprecation import register_moved
 
 if TYPE_CHECKING:
     from edgeexit import analysis as analysis
+    from edgeexit import monitor as monitor
     from edgeexit.analysis.criteria_comparison import compare_criteria as compare_criteria
     from edgeexit.bundle import Bundle as Bundle
     from edgeexit.calibration import Calibration as Calibration
@@ -123,7 +125,7 @@ _HOMES = {
     "write_report": "edgeexit.report",
 }
 _RENAMED = {"compile": "compile_model"}
-_MODULES = ("analysis",)
+_MODULES = ("analysis", "monitor")
 
 __all__ = [
     "BenchResult",

@@ -39,7 +39,8 @@ TimeBlock = Callable[[NDArray[Any]], NDArray[np.float64]]
 """Seconds of each call on [_BLOCK, ...] inputs."""
 
 
-def _time_each(call: Callable[[Any], object], inputs: NDArray[Any]) -> NDArray[np.float64]:
+def time_each(call: Callable[[Any], object], inputs: NDArray[Any]) -> NDArray[np.float64]:
+    """Seconds of a call on each input."""
     samples, times = split_samples(inputs), [perf_counter()]
     for x in samples:
         call(x)
@@ -54,15 +55,15 @@ def _make_lanes(runner: Runner) -> dict[str, TimeBlock]:
     reusing = runner.clone()
     reusing.reuse_logits = True
     return {
-        "engine": partial(_time_each, lambda _x: program.run(never_later)),
-        "call": partial(_time_each, runner),
-        "call, logits reused": partial(_time_each, reusing),
+        "engine": partial(time_each, lambda _x: program.run(never_later)),
+        "call": partial(time_each, runner),
+        "call, logits reused": partial(time_each, reusing),
         "run_many": lambda inputs: runner.run_many(inputs).latency_s,
     }
 
 
-def _time_round(lanes: dict[str, TimeBlock], inputs: NDArray[Any], seconds: float) -> dict[str, float]:
-    """Medians over the blocks of one repeat."""
+def time_round(lanes: dict[str, TimeBlock], inputs: NDArray[Any], seconds: float) -> dict[str, float]:
+    """Medians over the blocks of one repeat, the lanes' blocks in turn."""
     times: dict[str, list[NDArray[np.float64]]] = {name: [] for name in lanes}
     end_s, place = perf_counter() + seconds, 0
     while perf_counter() < end_s:
@@ -100,7 +101,7 @@ def main() -> None:
         runner = open_other_mode(open_case(case, Path(scratch), arguments), arguments.mode)
         inputs, lanes = case.test_data().inputs, _make_lanes(runner)
         assert isinstance(inputs, np.ndarray), "every case has one input"
-        rounds = [_time_round(lanes, inputs, arguments.seconds) for _ in range(arguments.repeats)]
+        rounds = [time_round(lanes, inputs, arguments.seconds) for _ in range(arguments.repeats)]
         cold = _time_cold(lanes, inputs)
     series = {name: [one[name] for one in rounds] for name in lanes}
     ratios = {name: Ratio(*ratio_interval(series["engine"], values, paired=True)) for name, values in series.items()}

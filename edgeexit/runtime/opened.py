@@ -28,6 +28,7 @@ class OpenedProgram:
         self._write = make_inputs_writer(self._specs, program.inputs)
         self._lock = threading.Lock()
         self._open = True
+        self._ready = True  # open, and a call has nothing to do but to run
         self._why_closed = "it is closed: load the bundle again."
         abandon = type(self)._abandon  # noqa: SLF001 - its own method, not bound to it, so that it can be freed
         register_for_fork(self, self._lock, abandon, survives=program.survives_fork)
@@ -41,13 +42,13 @@ class OpenedProgram:
     def _abandon(self, reason: str) -> None:
         """In a forked child, or at the end of the process: refuse every call, and leave the engines alone."""
         keep_until_exit(self._program)
-        self._open, self._why_closed = False, reason
+        self._open, self._ready, self._why_closed = False, False, reason
 
     def close(self) -> None:
         """Give engines and memory back; calls after it are refused."""
         with self._lock:
             if self._open:
-                self._open = False
+                self._open = self._ready = False
                 self._program.close()
 
     def __reduce__(self) -> NoReturn:

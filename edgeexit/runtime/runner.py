@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -23,27 +22,19 @@ from edgeexit.runtime.deadline import Deadlines, read_stage_times, require_stage
 from edgeexit.runtime.forking import keep_until_exit
 from edgeexit.runtime.inputs import Inputs, check_many, make_inputs_writer
 from edgeexit.runtime.many import ManyPredictions, run_each
-from edgeexit.runtime.opened import Backbone, OpenedProgram
+from edgeexit.runtime.observing import ObservedProgram
+from edgeexit.runtime.opened import Backbone
 from edgeexit.runtime.prediction import Prediction
 from edgeexit.runtime.reading import make_reader
 from edgeexit.runtime.summary import format_runner_summary
-from edgeexit.util.arguments import as_float, as_whole, check_progress
+from edgeexit.util.arguments import as_numbers, as_whole, check_progress
 from edgeexit.util.deprecation import call_moved
 from edgeexit.util.display import Summarised, Summary
 from edgeexit.util.progress import Progress, show_nothing
 from edgeexit.util.units import format_count
 
 
-def _parse_numbers(values: object) -> list[float]:
-    """One number or the numbers in a sequence, NaN for what is none; nothing where there is no order, or where it is text."""
-    if isinstance(values, (str, bytes, bytearray, AbstractSet, Mapping)):
-        return []
-    if not isinstance(values, Iterable) or getattr(values, "shape", None) == ():  # 0-d arrays cannot be iterated
-        return [as_float(values)]
-    return [as_float(v) for v in values]
-
-
-class Runner(OpenedProgram, Summarised):
+class Runner(ObservedProgram, Summarised):
     """A bundle opened for running. One Runner serialises its calls; `clone` gives another thread its own.
 
     Attributes:
@@ -85,13 +76,12 @@ class Runner(OpenedProgram, Summarised):
         self.calibration_name: str | None = None
         self.verify: Path | None = None
         self._reuse_logits = False
-        self._read = make_reader(program, self.criterion.sign)
         self._reload = reload
         self._stage_p99_s = stage_p99_s  # of the staged mode, where it is known from elsewhere than `calibration`
         self._staged: StagedProgram | None = program if isinstance(program, StagedProgram) else None
         self._write_staged, self._read_staged = self._write, self._read
         self._batch: Batch | None = None
-        self._inner: tuple[float, ...] = (math.inf,) * (self.exits - 1)
+        self._inner = (math.inf,) * (self.exits - 1)
         # One tuple per exit, made once: a program sees by identity that nothing changed.
         self._forced = tuple((math.inf,) * (k - 1) + (-math.inf,) * (self.exits - k) for k in range(1, self.exits + 1))
 
@@ -102,7 +92,7 @@ class Runner(OpenedProgram, Summarised):
 
     @thresholds.setter
     def thresholds(self, values: Iterable[float]) -> None:
-        own = _parse_numbers(values)
+        own = as_numbers(values)
         if len(own) != self.exits - 1 or any(math.isnan(v) for v in own):
             needed = format_count(self.exits - 1, "number")
             msg = f"thresholds must be {needed} ({self.criterion.unit}), one per exit but the last; got {values!r}."
@@ -116,7 +106,7 @@ class Runner(OpenedProgram, Summarised):
 
     @inner_thresholds.setter
     def inner_thresholds(self, values: Sequence[float]) -> None:
-        inner = _parse_numbers(values)
+        inner = as_numbers(values)
         if len(inner) != self.exits - 1 or any(math.isnan(v) for v in inner):
             msg = f"inner thresholds must be {self.exits - 1} numbers; got {values!r}."
             raise InputError(msg)
@@ -169,8 +159,8 @@ class Runner(OpenedProgram, Summarised):
         if deadline_s is not None:
             return self._run_before_deadline(x, deadline_s, perf_counter())
         with self._lock:
-            if not self._open:
-                self._refuse_closed()
+            if not self._ready:
+                return self._run_observed(x)
             self._write(x)
             return self._read(self._run(self._inner))
 
@@ -215,9 +205,10 @@ class Runner(OpenedProgram, Summarised):
             return [self({name: a[i : i + 1] for name, a in arrays.items()}) for i in range(count)]
         with self._lock:
             self._refuse_closed()
-            return leave_in_stages(
-                self._batch_program(), self.bundle.manifest, arrays, self._inner, self.criterion.sign
-            )
+            start_s, program = perf_counter(), self._batch_program()
+            found = leave_in_stages(program, self.bundle.manifest, arrays, self._inner, self.criterion.sign)
+            self._observers.tell(found, perf_counter() - start_s)
+            return found
 
     def run_many(self, xs: Inputs) -> ManyPredictions:
         """Classify many inputs [n, ...] one after the other: the answers of `__call__` on each, in one loop, as arrays.
@@ -231,7 +222,9 @@ class Runner(OpenedProgram, Summarised):
         arrays = check_many(xs, self._specs)
         with self._lock:
             self._refuse_closed()
-            return run_each(self._program, arrays, self._inner, self.criterion.sign)
+            found = run_each(self._program, arrays, self._inner, self.criterion.sign)
+            self._observers.tell_many(found)
+            return found
 
     def replay(self, xs: Inputs, progress: Progress = show_nothing) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run every exit on many inputs [n, ...]; what calibration searches over. `progress` may not call this runner.
@@ -306,9 +299,9 @@ class Runner(OpenedProgram, Summarised):
         """Take over everything of another Runner, which must not be used any more; for other threads in one step."""
         with self._lock:
             self._refuse_closed()
-            old, lock = {self._program, self._staged, self._batch}, self._lock
+            old, lock, observers = {self._program, self._staged, self._batch}, self._lock, self._observers
             vars(self).update(vars(other))
-            self._lock = lock
+            self._lock, self._observers, self._ready = lock, observers, False  # until a call finds no observers
             for opened in old - {None}:
                 assert opened is not None
                 opened.close()
@@ -336,8 +329,9 @@ class Runner(OpenedProgram, Summarised):
             )
             other.inner_thresholds = self._inner
             other.calibration_name, other.verify = self.calibration_name, self.verify
-            other.reuse_logits = self._reuse_logits
-            if other._staged is None and self._staged is not None:  # noqa: SLF001 - of its own class
+            self._observers.copy_to(other._observers)  # noqa: SLF001 - of its own class
+            other.reuse_logits, other._ready = self._reuse_logits, self._ready  # noqa: SLF001
+            if other._staged is None and self._staged is not None:  # noqa: SLF001
                 other._take_staged(self._staged.clone())  # noqa: SLF001
             return other
 
@@ -368,7 +362,9 @@ class Runner(OpenedProgram, Summarised):
             self._refuse_closed()
             deadlines = Deadlines.from_deadline(called_s, deadline_s, self._stage_times())
             program = self._staged_program()
-            return self._read_staged(*run_until(program, self._inner, deadlines, lambda: self._write_staged(x)))
+            found = self._read_staged(*run_until(program, self._inner, deadlines, lambda: self._write_staged(x)))
+            self._observers.tell((found,), perf_counter() - called_s)
+            return found
 
     def __enter__(self) -> Runner:  # noqa: PYI034 - typing.Self needs Python 3.11
         self._refuse_closed()

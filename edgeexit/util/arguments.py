@@ -6,7 +6,8 @@ import math
 import operator
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from numbers import Real
 from pathlib import Path
 
@@ -196,3 +197,12 @@ def check_progress(progress: object) -> None:
     if not callable(progress):
         msg = f"progress must be a function of (what, done, total), not {progress!r}."
         raise InputError(msg)
+
+
+def as_numbers(values: object) -> list[float]:
+    """One number or the numbers in a sequence, NaN for what is none; nothing where there is no order, or where it is text."""
+    if isinstance(values, (str, bytes, bytearray, AbstractSet, Mapping)):
+        return []
+    if not isinstance(values, Iterable) or getattr(values, "shape", None) == ():  # 0-d arrays cannot be iterated
+        return [as_float(values)]
+    return [as_float(v) for v in values]

@@ -79,7 +79,7 @@ def monitor(what: str, progress: Progress) -> tensorrt.IProgressMonitor:
     """TensorRT's progress monitor, reporting its outermost phase; only that one knows how long the build is."""
     import tensorrt as trt
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]
+    class BuildMonitor(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]
         """Counts steps of the phase without a parent."""
 
         def __init__(self) -> None:
@@ -101,7 +101,7 @@ def monitor(what: str, progress: Progress) -> tensorrt.IProgressMonitor:
             if steps is not None:
                 progress(f"{what}: {phase_name}", steps, steps)
 
-    return Monitor()
+    return BuildMonitor()
 
 
 def start_error(errors: Sequence[str]) -> HardwareMissing:

@@ -16,7 +16,8 @@ from edgeexit.util.arguments import as_float, as_share, as_whole
 
 WINDOW = 500
 FALSE_ALARM = 0.01
-_BINS = 4
+BINS = 4
+"""Cells per early exit: quarters of the scores there."""
 _LONGEST_WINDOW = 10**9
 
 
@@ -41,14 +42,14 @@ class CellCounts:
         leaves = table.leaves_at(inner)
         edges = tuple(_compute_edges(table.scores[leaves == k, k]) for k in range(table.exits - 1))
         places = [find_cell(edges, k + 1, float(s)) for k, s in zip(leaves, _select_scores(table, leaves), strict=True)]
-        return cls(inner, edges, np.bincount(places, minlength=_BINS * len(edges) + 1).astype(np.float64))
+        return cls(inner, edges, np.bincount(places, minlength=BINS * len(edges) + 1).astype(np.float64))
 
 
 def find_cell(edges: tuple[Floats, ...], exit: int, score: float) -> int:
     """The cell of a prediction: where it left (from 1) and its confidence there (inner score; not used at the last exit)."""
     if exit > len(edges):
-        return _BINS * len(edges)
-    return _BINS * (exit - 1) + int(np.searchsorted(edges[exit - 1], score, side="right"))
+        return BINS * len(edges)
+    return BINS * (exit - 1) + int(np.searchsorted(edges[exit - 1], score, side="right"))
 
 
 class DriftAlarm:
@@ -60,6 +61,13 @@ class DriftAlarm:
         sign: sign of the criterion, so that `observe` takes scores in own units.
         window: inferences per test.
         false_alarm: probability of a false alarm, over an endless stream.
+
+    Attributes:
+        raised: whether there was an alarm; it stays.
+        reason: what it found, as text; None without one.
+        tests: how many windows were tested.
+        p_value: of the last test; None before it.
+        seen: as given.
 
     Raises:
         InputError: no CellCounts, a window of less than one inference, or a probability that is not between 0 and 1.
@@ -82,9 +90,11 @@ class DriftAlarm:
         self.false_alarm = as_share("false_alarm", false_alarm)
         self.raised = False
         self.reason: str | None = None
-        self._seen, self._sign = _as_seen(seen), sign
-        self._counts = np.zeros(len(self._seen.counts))
-        self._filled = self._tests = 0
+        self.tests = 0
+        self.p_value: float | None = None
+        self.seen, self._sign = _as_seen(seen), sign
+        self._counts = np.zeros(len(self.seen.counts))
+        self._filled = 0
 
     def observe(self, exit: int, score: float) -> bool:
         """Take in one prediction (exit from 1, score in the criterion's own unit); True from the window that raises the alarm on.
@@ -92,31 +102,37 @@ class DriftAlarm:
         Raises:
             InputError: no such exit, or a score of an early exit that is no number.
         """
-        early = len(self._seen.edges)
+        early = len(self.seen.edges)
         as_whole("exit", exit, 1, early + 1)
         if exit <= early and math.isnan(as_float(score)):
             msg = f"score must be a number, as a Prediction has it, not {score!r}."
             raise InputError(msg)
-        self._counts[find_cell(self._seen.edges, exit, self._sign * score)] += 1
+        self._counts[find_cell(self.seen.edges, exit, self._sign * score)] += 1
         self._filled += 1
         if self._filled == self.window:
-            self._test()
+            self.test_window(self._counts)
+            self._counts[:] = 0
+            self._filled = 0
         return self.raised
 
-    def _test(self) -> None:
-        self._tests += 1
-        level = self.false_alarm * 6 / (math.pi * self._tests) ** 2
-        p_value = compute_two_sample_p_value(self._counts, self._seen.counts)
-        if p_value < level and not self.raised:
-            self.raised, self.reason = True, self._format_alarm(p_value)
-        self._counts[:] = 0
-        self._filled = 0
+    def test_window(self, counts: Floats) -> bool:
+        """Test a window that was counted elsewhere, of any length that does not depend on what was seen; True once the alarm is raised.
 
-    def _format_alarm(self, p_value: float) -> str:
-        now, then = (_compute_exit_rates(c, len(self._seen.edges)) for c in (self._counts, self._seen.counts))
+        Args:
+            counts: inferences per cell, as `seen.counts` has them.
+        """
+        self.tests += 1
+        level = self.false_alarm * 6 / (math.pi * self.tests) ** 2
+        self.p_value = compute_two_sample_p_value(counts, self.seen.counts)
+        if self.p_value < level and not self.raised:
+            self.raised, self.reason = True, self._format_alarm(counts, self.p_value)
+        return self.raised
+
+    def _format_alarm(self, counts: Floats, p_value: float) -> str:
+        now, then = (compute_exit_rates(c, len(self.seen.edges)) for c in (counts, self.seen.counts))
         k = int(np.argmax(np.abs(now - then)))
         return (
-            f"the last {self.window} inferences differ from the calibration data (p = {p_value:.1e}): "
+            f"the last {counts.sum():.0f} inferences differ from the calibration data (p = {p_value:.1e}): "
             f"{units.percent(now[k], 1)} left at exit {k + 1}, {units.percent(then[k], 1)} did at calibration. Calibrate again."
         )
 
@@ -153,7 +169,7 @@ def compute_two_sample_p_value(counts: Floats, reference: Floats, least: float =
 def _compute_edges(scores: NDArray[np.float32]) -> Floats:
     if not len(scores):
         return np.zeros(0)
-    return np.unique(np.quantile(scores.astype(np.float64), np.arange(1, _BINS) / _BINS))
+    return np.unique(np.quantile(scores.astype(np.float64), np.arange(1, BINS) / BINS))
 
 
 def _select_scores(table: ReplayTable, leaves: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -161,6 +177,7 @@ def _select_scores(table: ReplayTable, leaves: NDArray[np.int64]) -> NDArray[np.
     return np.asarray(padded[np.arange(len(table)), leaves])
 
 
-def _compute_exit_rates(counts: Floats, early: int) -> Floats:
-    rates = np.append(counts[: _BINS * early].reshape(early, _BINS).sum(axis=1), counts[-1])
+def compute_exit_rates(counts: Floats, early: int) -> Floats:
+    """Share of the samples of these cells that leave at each exit, of which `early` are early ones; [early + 1]."""
+    rates = np.append(counts[: BINS * early].reshape(early, BINS).sum(axis=1), counts[-1])
     return np.asarray(rates / max(1.0, rates.sum()))

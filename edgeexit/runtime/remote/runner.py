@@ -82,15 +82,20 @@ class RemoteRunner(Runner):
             deadline_s: seconds from now for the whole call; what a server has not answered by then, the last exit here answers, and
                 `late` says whether even that came too late. Stages that run here are not cut short.
         """
-        end_s = math.inf if deadline_s is None else perf_counter() + as_seconds("deadline_s", deadline_s)
+        start_s = perf_counter()
+        end_s = math.inf if deadline_s is None else start_s + as_seconds("deadline_s", deadline_s)
         for name, array in check_many(x, self._specs).items():
             check_input(name, array, (1, *array.shape[1:]), str(array.dtype))
-        [prediction] = self._answer(x, end_s, self._inner)
-        return prediction
+        found = self._answer(x, end_s, self._inner)
+        self._observers.tell(found, perf_counter() - start_s)
+        return found[0]
 
     def batch(self, xs: Inputs) -> list[Prediction]:
         """Classify many inputs [n, ...]; those that no exit here is sure of go up together."""
-        return self._answer(xs, math.inf, self._inner)
+        start_s = perf_counter()
+        found = self._answer(xs, math.inf, self._inner)
+        self._observers.tell(found, perf_counter() - start_s)
+        return found
 
     def _answer(self, xs: Inputs, end_s: float, thresholds: Sequence[float]) -> list[Prediction]:
         arrays = check_many(xs, self._specs)

@@ -1,0 +1,116 @@
+"""A Monitor counts each answer once, in every thread, and tells when what comes is no longer what was calibrated on."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edgeexit.errors import InputError
+from edgeexit.monitor import Monitor
+from edgeexit.monitor.counters import CountersOfClones
+from edgeexit.runtime import Runner
+from edgeexit.runtime.prediction import FallbackPrediction, Prediction
+
+LOGITS = np.zeros(2, np.float32)
+ANSWERS = st.lists(st.tuples(st.integers(1, 4), st.floats(-2, 2), st.booleans(), st.floats(0, 10), st.booleans()))
+
+
+@settings(max_examples=15)
+@given(ANSWERS, ANSWERS)
+def test_counts_are_those_of_all_answers_of_a_runner_and_its_clones(mine: list[Any], others: list[Any]) -> None:
+    """Per exit and bucket, per quarter of the scores, late ones and fallbacks; a clone that is gone stays in the sum."""
+    counters = CountersOfClones((0.5, 5.0), sign=-1)
+    counters.set_edges([[-1.0, 0.0, 1.0], [0.0], []])
+    for answers in (mine, others):
+        observe = counters.make_observer()
+        for exit, score, late, seconds, fallback in answers:
+            observe((FallbackPrediction if fallback else Prediction)(0, exit, score, LOGITS, late), seconds)
+    del observe
+    gc.collect()
+    found = counters.sum()
+    every = [*mine, *others]
+
+    def list_at(exit: int) -> list[Any]:
+        return [a for a in every if a[0] == exit]
+
+    for exit, row in enumerate(found.latency, 1):
+        seconds = [a[3] for a in list_at(exit)]
+        assert [sum(s <= 0.5 for s in seconds), sum(0.5 < s <= 5 for s in seconds), sum(s > 5 for s in seconds)] == row
+        assert sum(seconds) == pytest.approx(found.latency_s[exit - 1])
+    for exit, row in enumerate(found.cells[:3], 1):
+        assert len(list_at(exit)) == sum(row)
+    if found.cells:
+        assert sum(-a[1] >= 1.0 for a in list_at(1)) == found.cells[0][3]
+    assert sum(a[2] for a in every) == found.late
+    assert sum(a[4] for a in every) == found.fallbacks
+
+
+def test_threads_with_clones_of_their_own_are_all_counted(watched: Runner, digits: NDArray[np.float32]) -> None:
+    """None is lost, whoever counts at the same time."""
+    monitor = Monitor(watched)
+    clones = [watched.clone() for _ in range(3)]
+
+    def run(clone: Runner) -> None:
+        for i in range(40):
+            clone(digits[i : i + 1])
+
+    threads = [threading.Thread(target=run, args=(clone,)) for clone in clones]
+    for thread in threads:
+        thread.start()
+    watched.run_many(digits[:40])
+    for thread in threads:
+        thread.join()
+    exits = watched.run_many(digits[:40]).exits
+    seen = monitor.snapshot()
+
+    assert tuple(4 * np.bincount(exits, minlength=3)[1:] + np.bincount(exits, minlength=3)[1:]) == seen.exits
+    assert all(s > 0 for s, n in zip(seen.latency_s, seen.exits, strict=True) if n)
+
+    monitor.stop()
+    watched(digits[:1])
+    assert sum(seen.exits) == sum(monitor.snapshot().exits)
+
+
+def test_drift_is_told_from_what_calibration_saw(watched: Runner, digits: NDArray[np.float32]) -> None:
+    """The calibration data again raise no alarm; fainter ones, on which the network is less sure, do."""
+    watched.thresholds = [0.3]
+    monitor = Monitor(watched, window=200)
+    exits = watched.run_many(digits).exits
+    calm = monitor.snapshot().drift
+
+    assert [(exits == k).mean() for k in (1, 2)] == pytest.approx(calm.calibrated_rates, abs=0.02)
+    assert (False, None, 1) == (calm.raised, calm.reason, calm.tests)
+    assert 1 == monitor.snapshot().drift.tests, "nothing has come since"
+
+    watched.run_many(digits * np.float32(0.3))
+    alarmed = monitor.snapshot().drift
+    assert alarmed.raised
+    assert "left at exit" in (alarmed.reason or "")
+
+    watched.thresholds = [-1.0]
+    assert (False, 0) == (monitor.snapshot().drift.raised, monitor.snapshot().drift.tests), (
+        "another policy, another test"
+    )
+
+
+def test_a_monitor_without_a_calibration_counts_and_says_that_it_sees_no_drift(runner: Runner) -> None:
+    """The reason stands where an alarm's would."""
+    seen = Monitor(runner).snapshot()
+
+    assert (0, 0, 0) == seen.exits
+    assert not seen.drift.raised
+    assert "no calibration" in (seen.drift.reason or "")
+
+
+@pytest.mark.parametrize("wrong", [{"buckets_s": []}, {"buckets_s": [2, 1]}, {"window": 0}, {"false_alarm": 1.5}])
+def test_a_monitor_that_could_count_nothing_is_refused(runner: Runner, wrong: dict[str, Any]) -> None:
+    """With the name of what is wrong."""
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Monitor(runner, **wrong)
