@@ -41,6 +41,7 @@ def doctor_command(
     precision: Annotated[
         str, typer.Option(help="Precision of the suite's networks: float32, float16 or int8.")
     ] = "float32",
+    samples: Annotated[int, typer.Option(help="Inputs for each of the suite's networks, at most 200.")] = 200,
     threads: Annotated[int, typer.Option(help="Worker threads, for the suite and for the check of free cores.")] = 1,
     spin: Spin = False,
     options: BackendOptions = None,
@@ -72,7 +73,9 @@ def doctor_command(
     checks = _check_all(backend or "onnxruntime", threads)
     failed = any(check.status == "fail" for check in checks)
     with keep_warnings(bundle is not None) as said:
-        suite = run_suite(backend, output, quick=quick, **settings) if backend is not None and not failed else None
+        suite = None
+        if backend is not None and not failed:
+            suite = run_suite(backend, output, quick=quick, samples=samples, **settings)
     if bundle is not None and backend is not None:
         send_report(bundle, backend, settings, checks, suite, said)
     document = {"schema": "edgeexit.doctor/1", "ready": not failed, "checks": [check.to_document() for check in checks]}

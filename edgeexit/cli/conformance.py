@@ -19,7 +19,7 @@ def run_suite(backend: str, output: Path | None, *, quick: bool = False, **setti
         backend: its name.
         output: the file; None writes none.
         quick: the small networks only.
-        settings: precision, threads, spin and options of `run_conformance`.
+        settings: precision, samples, threads, spin and options of `run_conformance`.
 
     Raises:
         MissingExtra, HardwareMissing: the backend cannot run here.
@@ -66,7 +66,8 @@ def print_report(report: ConformanceReport, output: Path | None) -> None:
     figures = ("decides", "stages share", *(() if report.precision == "float32" else ("decisions", "accuracy")))
     rows = tuple(row for row in report.rows() if row[3] != "pass" or row[2].startswith(figures))
     versions = ", ".join(f"{k} {v}" for k, v in report.versions.items())
-    how = ", ".join(filter(None, (report.precision, "spinning" if report.spin else "", report.options)))
+    inputs = f"{report.samples} inputs a network"
+    how = ", ".join(filter(None, (report.precision, inputs, "spinning" if report.spin else "", report.options)))
     title = f"Conformance of {report.backend} ({versions}) in {how}"
     print_tables([Table(title, ("network", "mode", "check", "outcome", "figures"), rows)])
     if output is None:

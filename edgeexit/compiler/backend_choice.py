@@ -22,7 +22,7 @@ from edgeexit.choices import BACKENDS, DEFAULT_BACKEND
 from edgeexit.compiler.backend_timing import BackendTimer
 from edgeexit.errors import EdgeExitError, InternalError, ModelError
 from edgeexit.measure.statistics import Interval, ratio_interval
-from edgeexit.stage_choices import is_mixed, join_stage_names, list_stage_names
+from edgeexit.stage_choices import is_mixed, join_stage_names, list_distinct_names
 from edgeexit.util.timestamps import make_timestamp
 from edgeexit.util.units import fixed
 
@@ -154,7 +154,7 @@ class BackendChooser:
     def _explain_unusable(self, name: str) -> str:
         try:
             backend = find_backend(name)
-            rounded = "int8" in list_stage_names(self.timer.settings.precision)
+            rounded = "int8" in list_distinct_names(self.timer.settings.precision)
             if rounded and backend.quantized_outputs != find_backend(DEFAULT_BACKEND).quantized_outputs:
                 return "it takes int8 in another form"
             if not backend.shares_stages:

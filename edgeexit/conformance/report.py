@@ -35,6 +35,7 @@ class ConformanceReport:
         device: its key.
         facts: static facts of the device.
         results: per network and mode.
+        samples: inputs per network; documents that do not say it had 200.
     """
 
     schema: str
@@ -49,6 +50,7 @@ class ConformanceReport:
     device: str
     facts: dict[str, str]
     results: tuple[NetworkChecks, ...]
+    samples: int = 200
 
     @property
     def checks(self) -> Iterator[SelfCheck]:

@@ -27,12 +27,17 @@ from edgeexit.errors import EdgeExitError, InputError, did_you_mean
 from edgeexit.graph.model import Network, read_model
 from edgeexit.hardware import find_device_key, read_device_facts
 from edgeexit.runtime.loading import open_runner
+from edgeexit.stage_choices import list_distinct_names
+from edgeexit.util.arguments import as_whole
 from edgeexit.util.progress import Progress, show_nothing
 from edgeexit.util.scratch import make_scratch_folder
 from edgeexit.util.timestamps import make_timestamp
 
 NETWORKS = ("skips", "heads-feed-heads", "two-inputs", "lenet-digits", "alexnet-size", "resnet-size")
 """Every network of the suite: three that are hard to cut, the shipped trained one, two of the papers' size."""
+
+MOST_SAMPLES = 200
+"""Inputs per network, where no other number is asked for."""
 
 CRITERIA_NETWORK, _CRITERIA_SAMPLES = "two-inputs", 40
 """The network that is compiled with every criterion of edgeexit's besides the default, but for those that take the network's own scores,
@@ -44,7 +49,7 @@ def run_conformance(
     *,
     networks: Sequence[str] = NETWORKS,
     precision: str = "float32",
-    samples: int = 200,
+    samples: int = MOST_SAMPLES,
     seconds: float = 1.0,
     threads: int = 1,
     spin: bool = False,
@@ -57,7 +62,7 @@ def run_conformance(
         backend: its name.
         networks: names from `NETWORKS`.
         precision: precision to compile them in; float32 is compared tightly, others by the decisions and labels.
-        samples: inputs per network.
+        samples: inputs per network, up to `MOST_SAMPLES`.
         seconds: time to spend on timing each network; 0 skips it.
         threads: worker threads.
         spin: burn a core while waiting.
@@ -68,13 +73,14 @@ def run_conformance(
         what was found. A check that fails is in the report, not an exception.
 
     Raises:
-        InputError: no such backend or network.
+        InputError: no such backend or network, or a number of samples that is none.
         MissingExtra, HardwareMissing: the backend cannot run here; with the remedy.
     """
     unknown = [f"{n!r}.{did_you_mean(n, NETWORKS)}" for n in networks if n not in NETWORKS]
     if unknown:
         msg = f"no network named {' '.join(unknown)} Networks: {', '.join(NETWORKS)}."
         raise InputError(msg)
+    samples = as_whole("samples", samples, 1, MOST_SAMPLES)
     found = find_backend(backend)
     found.check_options(options)
     settings = Settings(backend, precision=precision, threads=threads, spin=spin, options=options)
@@ -93,6 +99,7 @@ def run_conformance(
         backend=backend,
         versions=found.versions(),
         precision=precision,
+        samples=samples,
         threads=threads,
         spin=spin,
         options=settings.options,
@@ -128,7 +135,9 @@ def _format_error(error: Exception) -> str:
 
 def _choose_compiling_backend(settings: Settings) -> str:
     """int8 is quantised for the backend under test where that takes another form than the reference; all else is compiled for both."""
-    other_form = settings.precision == "int8" and not find_backend(settings.backend).quantized_outputs
+    other_form = (
+        "int8" in list_distinct_names(settings.precision) and not find_backend(settings.backend).quantized_outputs
+    )
     return settings.backend if other_form else "onnxruntime"
 
 

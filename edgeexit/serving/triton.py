@@ -27,6 +27,7 @@ from edgeexit.runtime.remote.stages import list_stage_outputs
 from edgeexit.serving.fused import make_thresholds_optional
 from edgeexit.serving.model_config import Fields, Scheduling, describe_tensor, make_parameters, make_warmup
 from edgeexit.serving.repository import ServedModel, copy_python_model, write_onnx, write_repository
+from edgeexit.stage_choices import list_distinct_names
 from edgeexit.util.arguments import as_path
 from edgeexit.util.atomic import write_text
 
@@ -233,7 +234,9 @@ class TritonParts:
     def _make_plan_command(self, stage: StageEntry) -> str:
         folder = f"{self._name_stage(stage)}/1"
         words = ["trtexec", f"--onnx={folder}/model.onnx", f"--saveEngine={folder}/model.plan"]
-        words += ["--noTF32"] if self.runner.settings.precision == "float32" else ["--stronglyTyped"]
+        precisions = list_distinct_names(self.runner.settings.precision)
+        words += ["--noTF32"] if "float32" in precisions else []
+        words += ["--stronglyTyped"] if precisions != ("float32",) else []
         reads = [spec for spec in self._list_reads(stage) if BATCH in spec.shape]
         for option, batch in (("min", 1), ("opt", self._max_batch), ("max", self._max_batch)) if reads else ():
             shapes = ",".join(f"'{s.name}':{'x'.join(map(str, _fix_batch(s, batch).shape))}" for s in reads)

@@ -8,7 +8,7 @@ nothing: no kernel runs. It names compute capabilities 7.5 to 12.1, but not thos
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,6 +20,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeexit.backends.base import Array
+from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.backends.tensorrt.builder import EngineFactory
 from edgeexit.backends.tensorrt.messages import ErrorLog
 from edgeexit.backends.tensorrt.options import BuildOptions
@@ -43,6 +45,7 @@ pytestmark = [
 ]
 
 CAPABILITIES = ("SM75", "SM86", "SM120")
+TRAINED = sorted(Path(__file__).parents[2].glob("benchmarks/models/*/model.onnx"))
 VERSION = "11.4.0.106"
 
 
@@ -94,11 +97,16 @@ def _compile(network: str, folder: Path, precision: str, criterion: str = "entro
     shipped = network == "lenet-digits"
     model = find_demo_asset("lenet-digits.onnx") if shipped else write_network(network, folder)
     inputs, _ = _make_inputs(network, read_model(model), 8)
-    name = folder / f"{network}-{criterion}-{precision}.eexit"
+    return _compile_file(model, inputs, folder / f"{network}.eexit", precision, criterion)
+
+
+def _compile_file(
+    model: Path, inputs: Mapping[str, Array], path: Path, precision: str, criterion: str = "entropy"
+) -> Bundle:
     # int8 needs the form that TensorRT takes; choosing the backend by name would ask for a GPU
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("edgeexit.backends.onnxruntime.backend.OnnxRuntimeBackend.quantized_outputs", False)
-        return compile_model(model, name, criterion=criterion, precision=precision, inputs=inputs, seconds=0)
+        return compile_model(model, path, criterion=criterion, precision=precision, inputs=inputs, seconds=0)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
@@ -110,6 +118,17 @@ def test_every_stage_becomes_an_engine(target: Target, network: str, precision: 
     target.capability = "SM86"
     bundle = _compile(network, tmp_path, precision)
     assert all(size > 1000 for size in _build_all(bundle, _make_factory(precision)))
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("model", TRAINED, ids=lambda model: model.parent.name)
+def test_every_trained_network_becomes_engines(target: Target, model: Path, capability: str, tmp_path: Path) -> None:
+    """Those that the benchmarks keep, for several generations; in int8 too, whose layers differ, for one."""
+    target.capability = capability
+    inputs = make_random_inputs(read_model(model).inputs, seed=7, batch=8)
+    for precision in ("float16", "int8") if capability == "SM86" else ("float16",):
+        bundle = _compile_file(model, inputs, tmp_path / f"{precision}.eexit", precision)
+        assert all(size > 1000 for size in _build_all(bundle, _make_factory(precision)))
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,9 @@ def test_options_in_another_order_are_the_same() -> None:
         ("jetson-orin-nano", "dla_core=0", "float16", "Orin Nano has no DLA.*leave dla_core out"),
         ("jetson-agx-orin", "dla_core=2", "float16", "has 2 DLA cores"),
         ("jetson-agx-orin", "dla_core=0", "float32", "--precision float16"),
+        ("jetson-agx-orin", "dla_core=0", "float16+float32+float16", "--precision float16"),
         ("jetson-agx-orin", "dla_core=0", "int8", "no int8 that stands in the network"),
+        ("jetson-agx-orin", "dla_core=0", "float16+int8+int8", "no int8 that stands in the network"),
         (None, "dla_core=0", "float16", "this machine has no DLA"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import stat
 import warnings
 from pathlib import Path
@@ -14,12 +15,14 @@ import pytest
 from edgeexit.backends import Settings, find_backend
 from edgeexit.backends.build_progress import report_builds_to
 from edgeexit.backends.cuda import choice
+from edgeexit.backends.example_inputs import make_random_inputs
 from edgeexit.backends.tensorrt import BACKEND, DeciderWarning, EngineWarning
 from edgeexit.bundle import Bundle
 from edgeexit.compiler.compilation import compile_model
 from edgeexit.compiler.mode_timing import measure_in_process
 from edgeexit.conformance.networks import write_network
 from edgeexit.errors import HardwareMissing, InputError, MissingExtra
+from edgeexit.graph import read_model
 from edgeexit.hardware import find_device_key
 from edgeexit.runtime.loading import open_runner
 from tests.support.simulated import Gpu, installed
@@ -273,3 +276,15 @@ def test_compiling_measures_on_the_device(tmp_path: Path, monkeypatch: pytest.Mo
     assert timing.staged_s
     assert timing.fused_s
     assert 0 == gpu.calls.count("build_serialized_network")
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32,3=int8"])
+def test_int8_made_for_a_cpu_is_refused_with_what_to_do(precision: str, tmp_path: Path) -> None:
+    """TensorRT takes signed ranges only; whichever part of the network is in int8, the message is ours and the command keeps the mix."""
+    model = write_network("skips", tmp_path)
+    inputs = make_random_inputs(read_model(model).inputs, seed=7, batch=8)
+    path = tmp_path / "cpu.eexit"
+    bundle = compile_model(model, path, precision=precision, inputs=inputs, seconds=0)
+    mixed = bundle.manifest.precision
+    with installed(Gpu()), pytest.raises(InputError, match=f"signed.*{re.escape(f'--precision {mixed}')}$"):
+        BACKEND.open_staged(bundle, Settings("tensorrt", precision=mixed))

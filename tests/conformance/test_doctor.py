@@ -22,6 +22,8 @@ from edgeexit.errors import InputError
 from edgeexit.hardware import find_profile
 from tests.support.simulated import Gpu, installed
 
+FEW = ("--samples", "20")
+
 
 @pytest.fixture(autouse=True)
 def quick_timing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +37,9 @@ def test_the_doctor_proves_a_backend_and_writes_what_can_be_sent_in(
     """The same document stands in the file and in --json."""
     monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
     output = tmp_path / "proof.json"
-    result = CliRunner().invoke(app, ["doctor", "--backend", "openvino", "--quick", "--output", str(output), "--json"])
+    result = CliRunner().invoke(
+        app, ["doctor", "--backend", "openvino", "--quick", *FEW, "--output", str(output), "--json"]
+    )
     assert 0 == result.exit_code, result.output
     document = json.loads(result.stdout)
     assert json.loads(output.read_text(encoding="utf-8")) == document["conformance"]
@@ -95,7 +99,7 @@ def test_why_the_stages_are_not_cut_from_the_optimised_network_stands_in_the_tab
     monkeypatch.setattr(conformance, "NETWORKS", ("two-inputs",))
     monkeypatch.setattr("edgeexit.backends.onnxruntime.optimized_stages._LARGEST_OPTIMIZED", 0)
     output = tmp_path / "proof.json"
-    result = CliRunner().invoke(app, ["doctor", "--backend", "onnxruntime", "--quick", "--output", str(output)])
+    result = CliRunner().invoke(app, ["doctor", "--backend", "onnxruntime", "--quick", *FEW, "--output", str(output)])
     assert 0 == result.exit_code, result.output
     assert "stages are cut from the optimised network" in result.output
     assert "stages optimised one by one" in result.output
@@ -107,7 +111,7 @@ def test_a_check_that_fails_ends_with_code_1(tmp_path: Path, monkeypatch: pytest
     name = "logits are the model's"
     monkeypatch.setitem(CHECKS, name, lambda _case, _runner: SelfCheck(name, False, "made to fail"))
     result = CliRunner().invoke(
-        app, ["doctor", "--backend", "fake", "--quick", "--output", str(tmp_path / "proof.json")]
+        app, ["doctor", "--backend", "fake", "--quick", *FEW, "--output", str(tmp_path / "proof.json")]
     )
     assert 1 == result.exit_code
     assert "made to fail" in result.output
@@ -118,12 +122,14 @@ def test_the_doctor_proves_other_precisions(tmp_path: Path, monkeypatch: pytest.
     """By decisions and, on the trained network, by accuracy; both stand in the table."""
     monkeypatch.setattr(conformance, "NETWORKS", ("lenet-digits",))
     output = tmp_path / "proof.json"
-    command = ["doctor", "--backend", "onnxruntime", "--precision", "float16", "--quick", "--output", str(output)]
+    command = ["doctor", "--backend", "onnxruntime", "--precision", "float16", "--quick", "--samples", "60"]
+    command += ["--output", str(output)]
     result = CliRunner().invoke(app, command)
     assert 0 == result.exit_code, result.output
     assert "in float16" in result.output
     assert "accuracy is the model's" in result.output
-    assert "float16" == json.loads(output.read_text(encoding="utf-8"))["precision"]
+    document = json.loads(output.read_text(encoding="utf-8"))
+    assert ("float16", 60) == (document["precision"], document["samples"])
 
 
 def test_without_tensorrt_the_doctor_says_what_is_missing_and_proves_nothing(

@@ -32,9 +32,9 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sent") / "report.zip"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conformance, "NETWORKS", ("two-inputs",))
-        patch.setattr("edgeexit.conformance.run_conformance", partial(run_conformance, seconds=0.05, samples=8))
+        patch.setattr("edgeexit.conformance.run_conformance", partial(run_conformance, seconds=0.05))
         patch.setenv("EDGEEXIT_SECRET", "an environment value")
-        command = ["doctor", "--backend", "onnxruntime", "--quick", "--bundle", str(path)]
+        command = ["doctor", "--backend", "onnxruntime", "--quick", "--samples", "8", "--bundle", str(path)]
         assert 0 == CliRunner().invoke(app, command).exit_code
     return path
 

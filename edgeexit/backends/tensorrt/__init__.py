@@ -35,6 +35,7 @@ from edgeexit.errors import HardwareMissing, InputError, MissingExtra
 from edgeexit.graph.onnx_files import load_binary
 from edgeexit.hardware import find_current_profile
 from edgeexit.hardware.identity import find_package_version
+from edgeexit.stage_choices import list_distinct_names
 
 _TEGRA = Path("/etc/nv_tegra_release")
 
@@ -121,8 +122,8 @@ class TensorRtBackend(Backend):
 
     def _engines(self, bundle: Bundle, settings: Settings, parts: Sequence[EngineSource]) -> Engines:
         check_tensorrt()
-        if settings.precision == "int8":
-            _refuse_unsigned(bundle, parts)
+        if "int8" in list_distinct_names(settings.precision):
+            _refuse_unsigned(bundle, settings.precision, parts)
         profile = find_current_profile()
         device = open_device(spin=settings.spin)
         try:
@@ -135,7 +136,7 @@ class TensorRtBackend(Backend):
             raise
 
 
-def _refuse_unsigned(bundle: Bundle, parts: Sequence[EngineSource]) -> None:
+def _refuse_unsigned(bundle: Bundle, precision: str, parts: Sequence[EngineSource]) -> None:
     """TensorRT takes signed ranges around 0 only.
 
     Raises:
@@ -145,7 +146,7 @@ def _refuse_unsigned(bundle: Bundle, parts: Sequence[EngineSource]) -> None:
         graph = load_binary(bundle.file(part.file)).graph
         zeros = {node.input[2] for node in graph.node if node.op_type == "QuantizeLinear" and len(node.input) > 2}
         if any(t.name in zeros and t.data_type == TensorProto.UINT8 for t in graph.initializer):
-            remedy = "Compile the model again for it: edgeexit compile --backend tensorrt --precision int8"
+            remedy = f"Compile the model again for it: edgeexit compile --backend tensorrt --precision {precision}"
             msg = f"{bundle.path} was brought to int8 for CPUs, with unsigned activations, which TensorRT does not take. {remedy}"
             raise InputError(msg)
 

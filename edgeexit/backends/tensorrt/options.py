@@ -10,6 +10,7 @@ from edgeexit.backends.base import read_options
 from edgeexit.backends.cuda import DeviceFacts
 from edgeexit.errors import HardwareMissing, InputError, did_you_mean
 from edgeexit.hardware import DeviceProfile
+from edgeexit.stage_choices import list_distinct_names
 
 _AUTO = "auto"
 _FLOAT16_ONLY_BEFORE = (11,)  # until then a DLA took int8 from calibrators alone, which edgeexit does not use
@@ -67,10 +68,11 @@ class BuildOptions:
             cores = f"has {engines} DLA core{'s' * (engines != 1)}" if engines else "has no DLA"
             msg = f"{title} {cores}, so stages cannot run on DLA {self.dla_core}: leave dla_core out to use the GPU."
             raise HardwareMissing(msg)
-        if precision == "float32":
+        names = list_distinct_names(precision)
+        if "float32" in names:
             msg = "a DLA computes in float16 and int8 only: compile with --precision float16."
             raise InputError(msg)
-        if precision == "int8" and version[:1] < _FLOAT16_ONLY_BEFORE:
+        if "int8" in names and version[:1] < _FLOAT16_ONLY_BEFORE:
             text = ".".join(map(str, version))
             msg = f"with TensorRT {text} a DLA takes no int8 that stands in the network (Q/DQ): compile with --precision float16."
             raise InputError(msg)

@@ -70,8 +70,9 @@ def read_dims(dims: tensorrt.Dims) -> tuple[int, ...]:
 def list_typings(precision: str, *, dla: bool = False) -> tuple[NetworkTyping, ...]:
     """The ways to build a network of this precision, in the order in which to try them.
 
-    Before 10.12 strong typing did not cover every layer; there, and only for float16, TensorRT may choose the precision of layers itself
-    when the strongly typed build fails. A DLA takes strongly typed networks from TensorRT 11 on; before it, only those with the flag.
+    Before 10.12 strong typing did not cover every layer; there, and only where all of the bundle is in float16, TensorRT may choose the
+    precision of layers itself when the strongly typed build fails. A DLA takes strongly typed networks from TensorRT 11 on; before it,
+    only those with the flag.
     """
     import tensorrt as trt
 
