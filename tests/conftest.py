@@ -78,6 +78,8 @@ def runner(compiled: Path, request: pytest.FixtureRequest) -> Runner:
 SLOW_FOLDERS = ("adoption", "docs", "examples", "exporter", "fuzz", "nets", "papers", "training")
 """Heads on torch networks, code of the documentation, other languages, exports from torch, random damage, experiments, training."""
 SLOW_FILES = (
+    "backends/test_mnn.py",  # converts networks, in processes of their own
+    "calibration/test_simulated_devices.py",  # twelve calibrations
     "calibration/solver/test_many_exits.py",  # searches with up to 32 exits
     "cli/test_completion.py",  # starts shells
     "cli/test_interruption.py",  # waits for processes to be interrupted
@@ -116,11 +118,12 @@ def is_slow(item: pytest.Item) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Without the slow tests, not even import their files."""
-    is_left_out = (
-        "not slow" in config.option.markexpr and collection_path.suffix == ".py" and is_slow_file(collection_path)
-    )
-    return is_left_out or None
+    """Without the slow tests, not even import their files; for the serial ones alone, none but theirs."""
+    if collection_path.suffix != ".py":
+        return None
+    if config.option.markexpr == "serial":
+        return "mark.serial" not in collection_path.read_text(encoding="utf-8") or None
+    return ("not slow" in config.option.markexpr and is_slow_file(collection_path)) or None
 
 
 def pytest_collection_finish() -> None:

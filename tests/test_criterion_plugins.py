@@ -236,6 +236,7 @@ def test_a_criterion_of_several_exits_may_be_a_plugin(
     assert (bundle.manifest.verified.score_error or 0) < 1e-5
 
 
+@pytest.mark.slow
 def test_the_documented_plugin_is_a_choice_of_the_command_line(model: Path, tmp_path: Path) -> None:
     """In a process of its own, as a user has it: listed by the help and completed, compiled, run."""
     install_documented_criterion(tmp_path / "site")

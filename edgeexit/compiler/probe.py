@@ -194,12 +194,19 @@ def _has_same_rows(together: Array, alone: list[Array], tolerance: float) -> boo
         return False
     if _is_exact(apart.dtype):
         return np.array_equal(together, apart)
-    sizes = [float(np.abs(row[np.isfinite(row)]).max(initial=0.0)) for row in apart]
-    limits = [tolerance * max(size, _SMALL * max(sizes)) for size in sizes]
-    return all(
-        np.allclose(one, other, rtol=0.0, atol=limit, equal_nan=True)
-        for one, other, limit in zip(together, apart, limits, strict=True)
+    return np.array_equal(together, apart) or _is_within(together, apart, tolerance)
+
+
+def _is_within(found: Array, expected: Array, tolerance: float) -> bool:
+    """Whether each row differs by no more than this share of its own largest value; NaN and infinities where expected."""
+    one, other = (
+        np.reshape(values, (len(values), -1)).astype(np.result_type(values, np.float16)) for values in (found, expected)
     )
+    sizes = np.where(np.isfinite(other), np.abs(other), 0).max(axis=1)
+    limits = tolerance * np.maximum(sizes, _SMALL * sizes.max())
+    with np.errstate(all="ignore"):  # infinity less infinity
+        within = np.abs(one - other) <= limits[:, None]
+    return bool((within | (one == other) | (np.isnan(one) & np.isnan(other))).all())
 
 
 def _is_exact(dtype: np.dtype[Any]) -> bool:

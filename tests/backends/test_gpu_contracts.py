@@ -225,6 +225,7 @@ def test_a_stage_that_disturbs_an_earlier_one_is_found(
     _clean(gpu)
 
 
+@pytest.mark.slow
 def test_the_suite_reports_the_builds_of_engines() -> None:
     """On a board they take most of its time."""
     seen: list[str] = []

@@ -66,6 +66,7 @@ def test_a_form_that_is_left_out_is_not_timed(tmp_path: Path, monkeypatch: pytes
     assert ((), "staged") == (times.fused_s, times.faster)
 
 
+@pytest.mark.slow
 def test_importing_openvino_sends_no_usage_reports(bundles: dict[str, Bundle], tmp_path: Path) -> None:
     """Its reporting package is not loaded, and nothing is written to the home folder."""
     code = (

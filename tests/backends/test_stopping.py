@@ -107,6 +107,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_of_the_main_thread(tmp_path: Path) -> None:
     """Which then raises what Ctrl-C always raises."""
     model = looping(tmp_path / "m.onnx", 1 << 40)

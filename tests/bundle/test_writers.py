@@ -154,7 +154,7 @@ for round in range(1000):
 """
 
 
-@pytest.mark.serial
+@pytest.mark.slow
 def test_a_writer_killed_at_any_point_leaves_the_old_bundle_or_the_new_one(tmp_path: Path) -> None:
     """Kill -9 at twelve random moments of compiling and calibrating in turn: the bundle opens and runs each time."""
     two, three = chain(tmp_path / "two.onnx", exits=2), chain(tmp_path / "three.onnx", exits=3)

@@ -79,6 +79,7 @@ def make_records(n: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int
     return p, (~sure).astype(np.int64)
 
 
+@pytest.mark.slow
 def test_a_policy_learns_to_stop_where_a_classifier_is_right() -> None:
     """On samples that it has not seen; dear computation makes it stop earlier."""
     p, wrong = make_records(2000, 0)

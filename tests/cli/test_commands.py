@@ -38,6 +38,7 @@ def test_every_command_is_in_the_overview_of_the_documentation(name: str) -> Non
     assert f"`edgeexit {name}`" in (ROOT / "docs/cli.md").read_text()
 
 
+@pytest.mark.slow
 def test_version_is_that_of_the_package() -> None:
     """Also by `python -m edgeexit`."""
     printed = subprocess.check_output([sys.executable, "-m", "edgeexit", "--version"], text=True)
@@ -178,6 +179,7 @@ def test_names_in_a_bundle_cannot_steer_the_terminal(bundle_path: Path) -> None:
     assert hostile == json.loads(run_edgeexit("inspect", bundle_path, "--json").stdout)["source"]
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_letters_of_a_table_gets_the_rest(compiled: Path) -> None:
     """An old locale is no reason for a traceback."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
@@ -188,6 +190,7 @@ def test_a_terminal_without_the_letters_of_a_table_gets_the_rest(compiled: Path)
     assert "Boundary tensors" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_full_disk_behind_stdout_is_one_message(compiled: Path) -> None:
     """`edgeexit inspect > file`."""
     with Path("/dev/full").open("w") as full:

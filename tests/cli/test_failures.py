@@ -160,6 +160,7 @@ def test_a_model_given_as_a_bundle_and_a_folder_given_as_a_result_are_named_as_w
     assert "JSON" not in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("devices", "--json"), ("--help",)])
 def test_a_reader_that_closes_the_pipe_is_one_line(words: tuple[str, ...]) -> None:
     """`edgeexit ... | head -1`: not exit code 1, no message of the interpreter, and no report of a fault."""
@@ -173,6 +174,7 @@ def test_a_reader_that_closes_the_pipe_is_one_line(words: tuple[str, ...]) -> No
     assert "error: the program that reads the output closed the pipe before everything was printed.\n" == result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("closed", "words", "code"), [(1, "devices", 0), (2, "nope --json", 2)])
 def test_a_command_whose_streams_are_closed_ends_with_its_exit_code(closed: int, words: str, code: int) -> None:
     """As services and cron jobs start programs; there is nobody to read, and so no fault."""
@@ -202,6 +204,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_that_ends_a_process_ends_a_command_as_ctrl_c_does(number: int, code: int) -> None:
     """What cleans up after Ctrl-C cleans up after it; a second one does not cut that short."""
@@ -222,6 +225,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 def test_an_incomplete_installation_is_one_line(tmp_path: Path) -> None:
     """A dependency that cannot be imported is exit code 3."""
     (tmp_path / "typer.py").write_text("raise ImportError('broken')")

@@ -126,6 +126,7 @@ def test_a_width_that_was_asked_for_holds_for_pipes_too(
     assert 1 == len(capsys.readouterr().out.splitlines())
 
 
+@pytest.mark.slow
 def test_on_a_terminal_lines_fit_and_are_coloured() -> None:
     """A pseudo-terminal of 50 columns, with a process of its own behind it."""
     master, slave = pty.openpty()

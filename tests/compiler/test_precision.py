@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -247,17 +249,23 @@ def _count_operators(model: Path | bytes, tmp_path: Path) -> Counter[str]:
     return Counter(n.op_type for n in graph.node)
 
 
-@pytest.mark.parametrize("name", ["skips", "resnet-size"])
-def test_int8_runs_in_integers_on_a_cpu(name: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def bundle_in_int8(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
+    """A network of the suite compiled in int8, once."""
+
+    @cache
+    def compile_once(name: str) -> Bundle:
+        folder = tmp_path_factory.mktemp(name)
+        inputs = make_random_inputs(_network(name, folder).inputs, seed=0, batch=8)
+        return compile_model(folder / f"{name}.onnx", folder / "b", precision="int8", inputs=inputs, seconds=0)
+
+    return compile_once
+
+
+@pytest.mark.parametrize("name", ["skips", pytest.param("resnet-size", marks=pytest.mark.slow)])
+def test_int8_runs_in_integers_on_a_cpu(name: str, bundle_in_int8: Callable[[str], Bundle], tmp_path: Path) -> None:
     """ONNX Runtime computes every convolution of every stage, and every sum between them, in integers; none stays a float one."""
-    net = _network(name, tmp_path)
-    bundle = compile_model(
-        tmp_path / f"{name}.onnx",
-        tmp_path / "b",
-        precision="int8",
-        inputs=make_random_inputs(net.inputs, seed=0, batch=8),
-        seconds=0,
-    )
+    bundle = bundle_in_int8(name)
     for stage in bundle.manifest.stages:
         found = _count_operators(bundle.file(stage.file), tmp_path)
         assert found["QLinearConv"] > 0
@@ -265,12 +273,11 @@ def test_int8_runs_in_integers_on_a_cpu(name: str, tmp_path: Path) -> None:
         assert 0 == found["Add"]
 
 
-def test_what_crosses_from_stage_to_stage_in_int8_is_a_quarter(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_what_crosses_from_stage_to_stage_in_int8_is_a_quarter(bundle_in_int8: Callable[[str], Bundle]) -> None:
     """The quantised tensor is handed over, not the one that was made of it."""
-    net = _network("resnet-size", tmp_path)
-    inputs = make_random_inputs(net.inputs, seed=0, batch=8)
-    bundle = compile_model(tmp_path / "resnet-size.onnx", tmp_path / "b", precision="int8", inputs=inputs, seconds=0)
-    assert {"uint8"} == {t.dtype for s in bundle.manifest.stages for t in s.boundaries_in}
+    stages = bundle_in_int8("resnet-size").manifest.stages
+    assert {"uint8"} == {t.dtype for s in stages for t in s.boundaries_in}
 
 
 def test_weights_in_int8_are_stored_as_such(tmp_path: Path) -> None:
@@ -293,11 +300,11 @@ def test_an_unsigned_range_holds_zero_exactly(low: float, high: float) -> None:
     assert values[1] >= max(high, 0.0) - scale
 
 
-def test_a_bundle_quantised_for_cpus_is_refused_by_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_quantised_for_cpus_is_refused_by_tensorrt(
+    bundle_in_int8: Callable[[str], Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With how to compile it; one quantised for TensorRT passes this check."""
-    net = _network("skips", tmp_path)
-    inputs = make_random_inputs(net.inputs, seed=0, batch=8)
-    bundle = compile_model(tmp_path / "skips.onnx", tmp_path / "b", precision="int8", inputs=inputs, seconds=0)
+    bundle = bundle_in_int8("skips")
     monkeypatch.setattr("edgeexit.backends.tensorrt.check_tensorrt", lambda: None)
     with pytest.raises(InputError, match="edgeexit compile --backend tensorrt --precision int8"):
         TENSORRT.open_staged(bundle, Settings("tensorrt", precision="int8"))

@@ -76,7 +76,6 @@ def test_a_library_that_initialises_and_supports_nothing_is_no_meter(tmp_path: P
     assert "has no energy counter" in meter.rejected[0].why
 
 
-@pytest.mark.serial
 def test_a_counter_that_stands_still_is_no_meter(tmp_path: Path) -> None:
     """It must be seen to move within a second."""
     meter = find_power_meter(tmp_path, nvml=lambda: Nvml(Library(rise=0)), only="nvml")

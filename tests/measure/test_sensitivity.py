@@ -10,8 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeexit.measure import BenchOptions, Call, time_interleaved
-from edgeexit.measure.result.aggregation import TimingSeries, compute_latency
-from edgeexit.measure.result.parts import Latency
+from edgeexit.measure.result.aggregation import ProcessExitTimes, TimingSeries, compute_exit_times
 from edgeexit.measure.verdict import Processes, compare_processes
 from tests.measure.clock import SimulatedClock
 
@@ -30,8 +29,8 @@ def _make_call(clock: SimulatedClock, rng: np.random.Generator, factor: float) -
     return call
 
 
-def _measure(factors: dict[str, float], seed: int) -> dict[str, Latency]:
-    """The latencies of variants that take this many times the usual, from five simulated processes."""
+def _measure(factors: dict[str, float], seed: int) -> dict[str, Processes]:
+    """The figures of variants that take this many times the usual, from five simulated processes."""
     found: dict[str, list[TimingSeries]] = {name: [] for name in factors}
     for process in range(5):
         clock, rng = SimulatedClock(), np.random.default_rng([seed, process])
@@ -41,8 +40,13 @@ def _measure(factors: dict[str, float], seed: int) -> dict[str, Latency]:
             timed = time_interleaved(calls, seconds=0.2, block_s=0.01, seed=10 * seed + process)
         for name, samples in timed.items():
             found[name].append(TimingSeries(samples, _repeat_exits(len(samples))))
-    counts = np.bincount(_EXITS - 1).astype(np.int64)
-    return {name: compute_latency(variants, counts) for name, variants in found.items()}
+    return {name: _summarise(compute_exit_times(variants, len(_EXIT_S))) for name, variants in found.items()}
+
+
+def _summarise(times: ProcessExitTimes) -> Processes:
+    """Figures of each process, exits weighted by their shares: those of a result, whose intervals of percentiles would take longest."""
+    shares = np.bincount(_EXITS - 1) / len(_EXITS)
+    return Processes(tuple(times.medians @ shares), tuple(times.means @ shares))
 
 
 def _repeat_exits(n: int) -> NDArray[np.int64]:
@@ -53,8 +57,7 @@ def test_the_same_is_the_same_and_five_percent_slower_is_slower() -> None:
     """In 6 rounds: called FASTER or SLOWER at most once when nothing differs, SLOWER always when 5 % do."""
     verdicts = {"second": Counter[str](), "slowed": Counter[str]()}
     for turn in range(6):
-        latencies = _measure({"first": 1.0, "second": 1.0, "slowed": 1.05}, turn)
-        sides = {name: Processes(lat.process_typical_s, lat.process_mean_s) for name, lat in latencies.items()}
+        sides = _measure({"first": 1.0, "second": 1.0, "slowed": 1.05}, turn)
         for name, counted in verdicts.items():
             counted[compare_processes(sides["first"], sides[name], paired=True).verdict] += 1
 

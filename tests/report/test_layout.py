@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ from edgeexit.report.plot.label_placement import (
 )
 from edgeexit.report.sources import Item
 from edgeexit.report.validity_reasons import merge_alike, sort_by_gravity
-from tests.report.browser import layout_faults
+from tests.report.browser import WIDTHS, layout_faults
 from tests.report.made import made_calibration, made_result
 from tests.report.test_analysis_page import analysis as make_analysis
 
@@ -47,22 +46,27 @@ def pages() -> dict[str, str]:
     return made | {"several": render_report(named)}
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_no_labels_overlap_and_nothing_scrolls_sideways(pages: dict[str, str], width: int, tmp_path: Path) -> None:
-    """On a phone and on a desk, whatever the number of exits; text is never shrunk below 10 px."""
-    found = layout_faults(pages, width, tmp_path)
-
-    assert set(pages) == set(found)
-    assert {name: [] for name in pages} == found
-
-
-def test_the_check_of_the_layout_sees_faults(tmp_path: Path) -> None:
-    """An overlap, a label outside its drawing, and a page too wide."""
+@pytest.fixture(scope="module")
+def faults(pages: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], list[str]]:
+    """What is wrong with each of them by width, and with a page that has faults."""
     drawing = '<svg viewBox="0 0 100 50" width="100"><text x="5" y="20">hello there</text><text x="9" y="22">again</text></svg>'
-    found = layout_faults({"bad": f'<!doctype html><main>{drawing}<p style="width:900px">x</p></main>'}, 390, tmp_path)
+    bad = f'<!doctype html><main>{drawing}<p style="width:1900px">x</p></main>'
+    return layout_faults({**pages, "bad": bad}, tmp_path_factory.mktemp("browser"))
 
-    assert any("scrolls sideways" in fault for fault in found["bad"])
-    assert any("overlaps" in fault for fault in found["bad"])
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_labels_overlap_and_nothing_scrolls_sideways(
+    pages: dict[str, str], faults: dict[tuple[str, int], list[str]], width: int
+) -> None:
+    """On a phone and on a desk, whatever the number of exits; text is never shrunk below 10 px."""
+    assert {name: [] for name in pages} == {name: faults[name, width] for name in pages}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_check_of_the_layout_sees_faults(faults: dict[tuple[str, int], list[str]], width: int) -> None:
+    """An overlap, a label outside its drawing, and a page too wide."""
+    assert any("scrolls sideways" in fault for fault in faults["bad", width])
+    assert any("overlaps" in fault for fault in faults["bad", width])
 
 
 @given(

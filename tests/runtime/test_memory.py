@@ -22,7 +22,7 @@ def resident_bytes() -> int:
     return pages * 4096
 
 
-@pytest.mark.serial
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 @pytest.mark.parametrize("mode", ["staged", "fused"])
 def test_memory_does_not_grow_over_a_hundred_thousand_calls(compiled: Path, mode: str) -> None:
@@ -40,7 +40,7 @@ def test_memory_does_not_grow_over_a_hundred_thousand_calls(compiled: Path, mode
         assert resident_bytes() - before < 1 << 20
 
 
-@pytest.mark.serial
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 @pytest.mark.parametrize("mode", ["staged", "fused"])
 def test_no_kind_of_call_keeps_what_it_was_given(compiled: Path, mode: str) -> None:

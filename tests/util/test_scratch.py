@@ -47,6 +47,7 @@ def end(process: subprocess.Popen[str], number: int) -> int:
     return process.returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_that_ends_a_process_removes_its_folders(tmp_path: Path, number: int) -> None:
     """And the process has ended by that signal, as its parent sees."""
@@ -54,6 +55,7 @@ def test_a_signal_that_ends_a_process_removes_its_folders(tmp_path: Path, number
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
     """Nothing runs in a process that SIGKILL ends."""
     end(holder(tmp_path), signal.SIGKILL)
@@ -63,6 +65,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -
         assert [mine] == list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_next_command_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     """Also one that needs no temporary files itself."""
     end(holder(tmp_path), signal.SIGKILL)
@@ -83,6 +86,7 @@ def test_a_command_needs_no_place_for_temporary_files_to_start(monkeypatch: pyte
     remove_stale()
 
 
+@pytest.mark.slow
 def test_folders_of_a_live_process_are_left_alone(tmp_path: Path) -> None:
     """And those of this process."""
     other = holder(tmp_path)
@@ -165,6 +169,7 @@ _CHILD = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel has no such service")
 def test_a_measuring_process_ends_with_a_parent_that_is_killed() -> None:
     """Nothing runs in the parent then, so the kernel must do it."""
@@ -183,6 +188,7 @@ def test_a_measuring_process_ends_with_a_parent_that_is_killed() -> None:
     assert not _runs(number)
 
 
+@pytest.mark.slow
 def test_a_measuring_process_whose_parent_has_ended_already_does_nothing() -> None:
     """It was still importing when its parent was killed."""
     command = make_child_command(_CHILD.format(before="parent = 1 if os.getppid() != 1 else 2"))
@@ -240,6 +246,7 @@ def test_an_interruption_at_any_moment_leaves_no_folder_behind_the_end_of_the_pr
     assert line > 20
 
 
+@pytest.mark.slow
 def test_a_forked_child_leaves_the_folders_of_its_parent_alone(tmp_path: Path) -> None:
     """However it ends; the parent still uses them."""
     ends = {"exit": "sys.exit(0)", "signal": "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"}
