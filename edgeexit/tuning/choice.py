@@ -24,6 +24,9 @@ from edgeexit.tuning.space import DecisionRule, TuningCandidate, search_subsets
 from edgeexit.tuning.store import SetupTiming
 from edgeexit.util.units import format_count
 
+CLOSE, CONTENDERS = 0.1, 6
+"""Candidates whose predicted mean is above the best by less than this, relative, may be faster than it; and how many are timed at most."""
+
 
 @dataclass(frozen=True)
 class FoundPolicy:
@@ -43,6 +46,11 @@ class FoundPolicy:
     nearest: str | None
     key: tuple[float, ...]
     lost: NDArray[np.int8] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def mean_s(self) -> float:
+        """Predicted mean latency, seconds; infinite where nothing meets the target."""
+        return float("inf") if self.policy is None else self.policy.mean_s
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +73,17 @@ class Chooser:
         self, timing: SetupTiming, rule: DecisionRule, kept: tuple[int, ...], effort: Effort = QUICK
     ) -> FoundPolicy:
         """The best thresholds of one candidate; every bound is kept by the half width with which it will be judged, where that can be."""
-        problem = self._pose(timing, rule, kept)
+        problem = self.pose(timing, rule, kept)
         errors = TimingErrors(timing.costs.error, timing.costs.ratio_error)
         closer = problem.with_target(tighten_target(problem, errors, self.samples, self.candidates))
         return self._solve(TuningCandidate(timing.setup, rule, kept), closer, effort)
 
     def find_without_room(self, timing: SetupTiming, rule: DecisionRule, kept: tuple[int, ...]) -> FoundPolicy:
         """The same at the bounds themselves: no thresholds that keep them by any room have a better key."""
-        return self._solve(TuningCandidate(timing.setup, rule, kept), self._pose(timing, rule, kept), QUICK)
+        return self._solve(TuningCandidate(timing.setup, rule, kept), self.pose(timing, rule, kept), QUICK)
 
-    def _pose(self, timing: SetupTiming, rule: DecisionRule, kept: tuple[int, ...]) -> Problem:
+    def pose(self, timing: SetupTiming, rule: DecisionRule, kept: tuple[int, ...]) -> Problem:
+        """The problem that the target asks of a setup, a rule and the early exits that are kept."""
         table = self.choose.build_table(TuningCandidate(timing.setup, rule, kept), timing.costs, timing.reference_s)
         return build_problem(table, self.target)
 
@@ -170,6 +179,23 @@ def make_absolute(target: Target, reference_s: float) -> Target:
             limit = float(f"{bound.limit * reference_s:.4g}")
             found = found.replace_bound(bound, replace(bound, limit=limit, relative=False))
     return found
+
+
+def pick_contenders(found: Sequence[FoundPolicy]) -> tuple[FoundPolicy, ...]:
+    """The finalists, and what their predicted times cannot tell from the best: other rules and setups, the best of each.
+
+    Setups are timed with one criterion, whose own work is a part of a small network's time (4 % of B-LeNet's first exit from one criterion
+    to another), so that those which are close are to be timed with their own.
+    """
+    finalists = pick_finalists(found)
+    if len(finalists) < 2:
+        return finalists
+    best = finalists[0]
+    close = [one for one in found if one.policy is not None and one.mean_s <= (1 + CLOSE) * best.mean_s]
+    rules = {one.candidate.rule: one for one in reversed(close) if one.candidate.setup == best.candidate.setup}
+    setups = {one.candidate.setup: one for one in reversed(close)}
+    others = sorted((*rules.values(), *setups.values()), key=lambda one: one.key, reverse=True)
+    return tuple({one.candidate: one for one in (*finalists, *others)}.values())[:CONTENDERS]
 
 
 def pick_finalists(found: Sequence[FoundPolicy]) -> tuple[FoundPolicy, ...]:

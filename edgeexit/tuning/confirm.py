@@ -17,6 +17,7 @@ from edgeexit.calibration.device import (
     compute_relative_error,
     compute_round_mixes,
     make_cycling_call,
+    make_forced_calls,
     time_variants,
 )
 from edgeexit.calibration.targets import Target
@@ -116,15 +117,47 @@ class CalibratedFinalist:
     reason: str = ""
 
 
-def prepare_finalist(found: FoundPolicy, trial: FinalistTrial, folder: Path, progress: Progress) -> CalibratedFinalist:
-    """Compile and calibrate one candidate."""
-    setup = require_final_setup(found.candidate)
-    bundle = trial.compile(found, folder, progress)
-    with load_quietly(folder, backend=setup.backend, mode=setup.mode, threads=setup.threads) as runner:
-        try:
-            return CalibratedFinalist(found, bundle, trial.calibrate(runner, progress))
-        except TargetNotMet as refusal:
-            return CalibratedFinalist(found, bundle, None, str(refusal))
+@dataclass(frozen=True, eq=False)
+class CompiledContender:
+    """A candidate with its own bundle."""
+
+    found: FoundPolicy
+    bundle: Bundle
+
+    def open(self) -> Runner:
+        """Open it with its settings."""
+        setup = require_final_setup(self.found.candidate)
+        return load_quietly(self.bundle.path, backend=setup.backend, mode=setup.mode, threads=setup.threads)
+
+    def calibrate(self, trial: FinalistTrial, progress: Progress) -> CalibratedFinalist:
+        """Its thresholds, found on its own engines."""
+        with self.open() as runner:
+            try:
+                return CalibratedFinalist(self.found, self.bundle, trial.calibrate(runner, progress))
+            except TargetNotMet as refusal:
+                return CalibratedFinalist(self.found, self.bundle, None, str(refusal))
+
+
+def time_contenders(
+    compiled: Sequence[CompiledContender], watch: Stopwatch, length_s: float, progress: Progress
+) -> tuple[float, ...]:
+    """Mean latency of each over the reference's: every exit of its own engines in turn, at the rates that the choose part predicts."""
+    with ExitStack() as stack:
+        reference = stack.enter_context(Backbone(watch.bundles[watch.reference.precision], watch.reference.settings))
+        runners = [stack.enter_context(one.open()) for one in compiled]
+        calls = {"reference": make_cycling_call(reference, watch.inputs)}
+        for place, runner in enumerate(runners):
+            forced = make_forced_calls(runner, reference, watch.inputs)
+            calls |= {f"{place} exit {k}": forced[f"exit {k}"] for k in range(1, runner.exits + 1)}
+        timed = time_variants(calls, length_s, watch.seed, progress)
+    beside = timed["reference"].block_means_s
+    means = []
+    for place, one in enumerate(compiled):
+        assert one.found.policy is not None, "only what meets the target contends"
+        rates = one.found.policy.exit_rates
+        ratios = [np.median(timed[f"{place} exit {k}"].block_means_s / beside) for k in range(1, len(rates) + 1)]
+        means.append(float(np.dot(rates, ratios)))
+    return tuple(means)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,10 +213,7 @@ def _measure_mix(given: Sequence[Prediction], timed: TimedSamples, beside: NDArr
 def _open_calibrated(one: CalibratedFinalist, stack: ExitStack) -> Runner | None:
     if one.calibration is None:
         return None
-    setup = require_final_setup(one.found.candidate)
-    runner = stack.enter_context(
-        load_quietly(one.bundle.path, backend=setup.backend, mode=setup.mode, threads=setup.threads)
-    )
+    runner = stack.enter_context(CompiledContender(one.found, one.bundle).open())
     runner.inner_thresholds = one.calibration.inner_thresholds
     return runner
 

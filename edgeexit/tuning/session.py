@@ -16,20 +16,29 @@ from edgeexit.hardware import find_device_key
 from edgeexit.runtime import CalibrationWarning
 from edgeexit.stage_choices import is_mixed
 from edgeexit.tuning.answers import Judged, NetworkBuilder, PreparedNetwork
-from edgeexit.tuning.choice import Chooser, FoundPolicy, make_absolute, make_not_met_error, pick_finalists
+from edgeexit.tuning.choice import (
+    Chooser,
+    FoundPolicy,
+    make_absolute,
+    make_not_met_error,
+    pick_contenders,
+    pick_finalists,
+)
 from edgeexit.tuning.collect import Tuned, make_result
 from edgeexit.tuning.confirm import (
     CalibratedFinalist,
+    CompiledContender,
     FinalistTrial,
     MeasuredFinalist,
     choose_finalist,
     measure_finalists,
-    prepare_finalist,
+    time_contenders,
 )
 from edgeexit.tuning.contributions import ComparedStep, compare_steps
 from edgeexit.tuning.mixes import ProposedMixes, StageSurvey
 from edgeexit.tuning.plan import RESULT, TuningPlan
 from edgeexit.tuning.result import TuningResult
+from edgeexit.tuning.rivals import SetupJudge
 from edgeexit.tuning.space import (
     DecisionRule,
     EngineSetup,
@@ -44,11 +53,13 @@ from edgeexit.tuning.store import SetupTiming, TuningStore
 from edgeexit.tuning.timing import Stopwatch, time_setups
 from edgeexit.util.atomic import write_text
 from edgeexit.util.documents import dumps
-from edgeexit.util.units import percent
+from edgeexit.util.units import fixed, percent
 
 NOISY_SPREAD = 0.25
 """Blocks of the same network that differ by more than this, relative, are told at once."""
-_SETUPS_SHARE, _CALIBRATION_SHARE = 0.5, 0.15
+_SETUPS_SHARE, _CONTENDERS_SHARE, _CALIBRATION_SHARE = 0.45, 0.08, 0.15
+_LAST = 2
+_HOPELESS = "its answers cannot keep {target}, not even with each sample at the exit that is best for it"
 _SURVEY_SHARE, _SURVEYED = 0.05, 32
 """Times of single stages: share of all timing, and the samples that are run."""
 
@@ -172,7 +183,8 @@ class TuningSession:
         prepared = prepared.count_candidates(timings, plan)
         found = prepared.search(timings, plan)
         steps = prepared.compare(found[0], self.store, watch)
-        ready, measured = self._confirm(pick_finalists(found), prepared, watch)
+        finalists, behind = self._pick_finalists(found, prepared, watch)
+        ready, measured = self._confirm(finalists, prepared, watch)
         chosen = choose_finalist(ready, measured, plan.target)
         bundle = self._install(ready[chosen])
         result = make_result(
@@ -190,7 +202,7 @@ class TuningSession:
                 steps=steps,
                 finalists=tuple(zip(ready, measured, strict=True)),
                 chosen=chosen,
-                left_out=(*missing, *prepared.left_out, *left_out),
+                left_out=(*missing, *prepared.left_out, *left_out, *behind),
                 bundle=bundle.path,
             )
         )
@@ -211,29 +223,56 @@ class TuningSession:
         self, prepared: Prepared, backends: Sequence[str], watch: Stopwatch, mixes: ProposedMixes
     ) -> tuple[tuple[SetupTiming, ...], tuple[LeftOut, ...]]:
         plan, network = self.plan, prepared.network
-        whole = [precision for precision in network.bundles if not is_mixed(precision)]
+        judge = SetupJudge(prepared.chooser, prepared.rules, network.exits - 1)
+        hopeless = [p for p in network.bundles if p != network.own and not judge.can_meet_answers(p)]
+        whole = [precision for precision in network.bundles if not is_mixed(precision) and precision not in hopeless]
         setups, impossible = list_setups(plan.space, whole, backends, network.exits)
-        setups = (*setups, *(mix for mix in mixes.setups if mix.precision in network.bundles))
-        every_exit = tuple(range(1, network.exits))
+        setups = (
+            *setups,
+            *(mix for mix in mixes.setups if mix.precision in network.bundles and mix.precision not in hopeless),
+        )
+        impossible += tuple(LeftOut(f"precision {p}", _HOPELESS.format(target=plan.target)) for p in hopeless)
         timings, slower = time_setups(
             watch,
             setups,
-            lambda timing: prepared.chooser.find(timing, prepared.rules[0], every_exit).key,
+            judge,
             plan.seconds * _SETUPS_SHARE,
             plan.progress,
         )
         return timings, (*impossible, *mixes.left_out, *slower)
 
+    def _pick_finalists(
+        self, found: Sequence[FoundPolicy], prepared: Prepared, watch: Stopwatch
+    ) -> tuple[tuple[CompiledContender, ...], tuple[LeftOut, ...]]:
+        """The last two candidates, compiled; where times decide, the fastest two of those that predicted times cannot tell apart."""
+        plan, trial = self.plan, make_trial(self.plan, prepared, watch)
+        picked = pick_contenders(found) if plan.target.minimises_mean else pick_finalists(found)
+        compiled = tuple(
+            CompiledContender(one, trial.compile(one, plan.work / f"finalist-{place}.eexit", plan.progress))
+            for place, one in enumerate(picked, 1)
+        )
+        if len(compiled) <= _LAST:
+            return compiled, ()
+        means = time_contenders(compiled, watch, plan.seconds * _CONTENDERS_SHARE, plan.progress)
+        ranked = sorted(range(len(compiled)), key=lambda place: means[place])
+        behind = tuple(
+            LeftOut(
+                str(compiled[k].found.candidate),
+                f"compiled with its own criterion and exits it takes {fixed(means[k] / means[ranked[0]], 2)} times as long as "
+                f"{compiled[ranked[0]].found.candidate}",
+                timed=True,
+            )
+            for k in ranked[_LAST:]
+        )
+        return tuple(compiled[k] for k in ranked[:_LAST]), behind
+
     def _confirm(
-        self, finalists: Sequence[FoundPolicy], prepared: Prepared, watch: Stopwatch
+        self, finalists: Sequence[CompiledContender], prepared: Prepared, watch: Stopwatch
     ) -> tuple[tuple[CalibratedFinalist, ...], tuple[MeasuredFinalist | None, ...]]:
         plan = self.plan
         trial = make_trial(plan, prepared, watch)
-        ready = tuple(
-            prepare_finalist(one, trial, plan.work / f"finalist-{place}.eexit", plan.progress)
-            for place, one in enumerate(finalists, 1)
-        )
-        rest_s = plan.seconds * (1 - _SETUPS_SHARE - len(ready) * _CALIBRATION_SHARE)
+        ready = tuple(one.calibrate(trial, plan.progress) for one in finalists)
+        rest_s = plan.seconds * (1 - _SETUPS_SHARE - _CONTENDERS_SHARE - len(ready) * _CALIBRATION_SHARE)
         validate = plan.data.take(plan.parts[1])
         return ready, measure_finalists(ready, watch, validate, rest_s, plan.progress)
 

@@ -39,6 +39,28 @@ class SetupTiming:
     reference_s: float
     seconds: float
 
+    def scale(self, factor: float) -> SetupTiming:
+        """The same with all latencies of the setup times this."""
+        return replace(self, costs=scale_costs(self.costs, factor))
+
+
+def scale_costs(costs: MeasuredCosts, factor: float) -> MeasuredCosts:
+    """The same with all latencies times this."""
+    return replace(
+        costs,
+        cost_s=tuple(factor * samples for samples in costs.cost_s),
+        typical_s=factor * costs.typical_s,
+        backbone_s=factor * costs.backbone_s,
+        backbone_typical_s=factor * costs.backbone_typical_s,
+    )
+
+
+def make_equal_timing(precision: str, early: int) -> SetupTiming:
+    """A setup of this precision before it is timed, in which every exit takes as long."""
+    every = np.ones(early + 1)
+    costs = MeasuredCosts(tuple(np.ones((early + 1, 1))), every, np.ones(1), 1.0, 0.0, 0.0, 0.0, 0.0)
+    return SetupTiming(EngineSetup(precision, "onnxruntime", "staged", 1), costs, 1.0, 0.0)
+
 
 @dataclass(frozen=True)
 class TimedSetup:

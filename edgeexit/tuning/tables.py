@@ -20,8 +20,10 @@ def list_not_tried(result: TuningResult) -> list[str]:
     lines = [f"{one.what}: {one.reason}" for one in result.not_tried if not one.timed]
     slower = sum(one.timed for one in result.not_tried)
     if slower:
-        how = "timed for a moment, behind the best; the JSON document has the reason of each"
-        lines.append(f"{units.format_count(slower, 'combination')} of precision, backend, mode and threads: {how}")
+        how = "timed for a moment, behind the best; the page and the JSON document have the reason of each"
+        lines.append(
+            f"{units.format_count(slower, 'combination')} of precision, backend, mode, threads and criterion: {how}"
+        )
     return lines
 
 

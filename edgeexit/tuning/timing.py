@@ -4,7 +4,8 @@
     round 2     those, a third of the time            the best third goes on
     round 3     at most three, the rest of the time
 
-The setup of the reference goes on whatever its rank, so that what every choice brings over it can be told.
+A setup that cannot beat the best, whatever its thresholds and within the intervals of both (`bounds`), goes on no further, and the time is
+that of the others. The setup of the reference goes on whatever its rank, so that what every choice brings over it can be told.
 
 A setup is timed in blocks of each exit, of its own backbone and of the reference in turn; what counts is the ratio to the reference in the
 same blocks, so that setups timed minutes apart can be compared. One setup is open at a time: several would share caches and threads that
@@ -13,15 +14,14 @@ only one of them has in use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Protocol
 
 import numpy as np
 
 from edgeexit.bundle import Bundle
 from edgeexit.calibration.device import (
-    MeasuredCosts,
     compute_costs,
     compute_relative_error,
     make_cycling_call,
@@ -32,7 +32,7 @@ from edgeexit.data import Dataset
 from edgeexit.errors import EdgeExitError, InputError
 from edgeexit.runtime import Backbone, load_quietly
 from edgeexit.tuning.space import EngineSetup, LeftOut
-from edgeexit.tuning.store import SetupTiming, TuningStore
+from edgeexit.tuning.store import SetupTiming, TuningStore, scale_costs
 from edgeexit.util.progress import Progress
 from edgeexit.util.samples import split_samples
 from edgeexit.util.units import fixed, seconds
@@ -43,8 +43,14 @@ _INPUTS = 256
 _SHORTEST_S = 0.2
 
 
-Rate: TypeAlias = Callable[[SetupTiming], "tuple[float, ...]"]
-"""Rates a setup, higher is better: a key to sort by."""
+class Judge(Protocol):
+    """Ranks setups by their timings; see `rivals.SetupJudge`."""
+
+    def rate(self, timing: SetupTiming) -> tuple[float, ...]:
+        """A key to sort by, higher is better."""
+
+    def pick_rivals(self, ranked: Sequence[SetupTiming], most: int) -> tuple[SetupTiming, ...]:
+        """Of setups ranked best first, the first few that may still win."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +118,7 @@ class Stopwatch:
             costs = compute_costs(timed, runner.exits)
         beside = timed["reference"].block_means_s
         errors = [compute_relative_error(timed[f"exit {k}"].block_means_s / beside) for k in range(1, runner.exits + 1)]
-        scaled = _scale(costs, self.reference_s / float(np.median(beside)))
+        scaled = scale_costs(costs, self.reference_s / float(np.median(beside)))
         return SetupTiming(
             setup, replace(scaled, error=max(errors), ratio_error=max(errors)), self.reference_s, length_s
         )
@@ -129,25 +135,15 @@ def _measure_reference(
     return float(np.median(means)), float(np.quantile(means, 0.9) / np.quantile(means, 0.1)) - 1
 
 
-def _scale(costs: MeasuredCosts, factor: float) -> MeasuredCosts:
-    return replace(
-        costs,
-        cost_s=tuple(factor * samples for samples in costs.cost_s),
-        typical_s=factor * costs.typical_s,
-        backbone_s=factor * costs.backbone_s,
-        backbone_typical_s=factor * costs.backbone_typical_s,
-    )
-
-
 def time_setups(
-    watch: Stopwatch, setups: Sequence[EngineSetup], rate: Rate, length_s: float, progress: Progress
+    watch: Stopwatch, setups: Sequence[EngineSetup], judge: Judge, length_s: float, progress: Progress
 ) -> tuple[tuple[SetupTiming, ...], tuple[LeftOut, ...]]:
     """Time the setups, most of the time on those that may win.
 
     Args:
         watch: how to time one.
         setups: what to time.
-        rate: rates a setup by what is known of it.
+        judge: ranks them; those that cannot beat the best any more are not timed again, however few are left.
         length_s: wall time of all timing together, seconds.
         progress: callback with what is being done.
 
@@ -166,9 +162,10 @@ def time_setups(
         left_out += faults
         if not found:
             raise InputError("nothing could be timed: " + "; ".join(f"{one.what}: {one.reason}" for one in left_out))
-        found.sort(key=rate, reverse=True)
+        found.sort(key=judge.rate, reverse=True)
         size = FINALISTS if last else max(FINALISTS, -(-len(found) // 3))
-        kept = [one for place, one in enumerate(found) if place < size or one.setup == watch.reference]
+        rivals = judge.pick_rivals(found, size)
+        kept = [one for one in found if one in rivals or one.setup == watch.reference]
         left_out += [_explain_slower(one, found[0], turn) for one in found if one not in kept]
         if last:
             watch.store.finish(kept)
