@@ -9,6 +9,7 @@ As a library on recorded tables, no device needed:
     table = ReplayTable.from_arrays(scores, correct, cost_s)            who is how sure, who is right, what leaving costs
     table = replay_table(logits, labels, "entropy", cost_s=cost_s)      the same from the logits of every exit
     optimise(table, "mean<=5ms") -> Policy                              the best thresholds, and how far from the best they can be
+    optimise_parts(tables, target)                                      the same where the samples do not fit in memory
     front(table) -> Front                                               all targets at once; budgets; the path of control
     choose(table, target)                                               guarded against overfitting where samples are few
     certify(choose, test, target, confidence=0.95)                      proved on data that chose nothing
@@ -33,6 +34,7 @@ from edgeexit.calibration.solver.cross_validation import PolicyChoice, choose_po
 from edgeexit.calibration.solver.optimum import optimise
 from edgeexit.calibration.solver.pareto_front import Front, front
 from edgeexit.calibration.solver.search import NORMAL, QUICK, THOROUGH, Effort, Policy
+from edgeexit.calibration.solver.streamed import evaluate_parts, join_tables, optimise_parts
 from edgeexit.calibration.stored import export_calibration, import_calibration, list_calibrations, load_calibration
 from edgeexit.calibration.targets import Bound, Target, parse_target
 from edgeexit.calibration.verdicts import Remark, find_remarks
@@ -64,13 +66,16 @@ __all__ = [
     "choose_policy",
     "control",
     "drift_alarm",
+    "evaluate_parts",
     "export_calibration",
     "find_remarks",
     "front",
     "import_calibration",
+    "join_tables",
     "list_calibrations",
     "load_calibration",
     "optimise",
+    "optimise_parts",
     "parse_calibration",
     "parse_target",
     "replay_table",

@@ -1,0 +1,82 @@
+"""Replay tables in shards hold each sample once, whatever interrupts their writing, and are searched as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeexit.calibration import join_tables, optimise_parts
+from edgeexit.calibration.device import replay
+from edgeexit.data import Dataset
+from edgeexit.errors import InputError
+from edgeexit.runtime import load_quietly
+from edgeexit.scale import Classifier, ShardedTable, write_shards
+from tests.networks import images
+
+DATA = Dataset("images", images(30), np.arange(30) % 4)
+BLOCKS = [DATA.take(slice(i, i + 8)) for i in range(0, 30, 8)]
+
+
+def test_shards_are_the_table_of_all_samples(compiled: Path, tmp_path: Path) -> None:
+    """In their order; with the costs of a device they are searched."""
+    with load_quietly(compiled, mode="staged") as runner:
+        whole = replay(runner, DATA)
+        table = write_shards(runner, BLOCKS, tmp_path)
+    joined = join_tables(table)
+
+    assert 30 == len(table)
+    np.testing.assert_array_equal(whole.scores, joined.scores)
+    assert whole.correct is not None
+    assert joined.correct is not None
+    np.testing.assert_array_equal(whole.correct, joined.correct)
+    timed = ShardedTable.open(tmp_path, cost_s=[1e-3, 2e-3, 3e-3])
+    assert optimise_parts(timed, "mean<=2ms").mean_s <= 2e-3
+
+
+def stop_after_two() -> Iterator[Dataset]:
+    yield from BLOCKS[:2]
+    raise KeyboardInterrupt
+
+
+def test_a_folder_that_was_begun_goes_on_where_it_stopped(compiled: Path, tmp_path: Path) -> None:
+    """Until then it cannot be opened, and shards that are there are not made again."""
+    with load_quietly(compiled, mode="staged") as runner:
+        with pytest.raises(KeyboardInterrupt):
+            write_shards(runner, stop_after_two(), tmp_path)
+        with pytest.raises(InputError, match="goes on where it stopped"):
+            ShardedTable.open(tmp_path)
+        made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+        table = write_shards(runner, BLOCKS, tmp_path)
+
+    assert 2 == len(made)
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    assert 30 == len(join_tables(table))
+
+
+def test_shards_of_another_network_are_not_mixed_in(compiled: Path, tmp_path: Path) -> None:
+    """The folder says whose they are."""
+    (tmp_path / "network.txt").write_text("another", encoding="utf-8")
+    with load_quietly(compiled, mode="staged") as runner, pytest.raises(InputError, match="another network"):
+        write_shards(runner, BLOCKS, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
+def test_a_classifier_adds_the_answers_of_the_runner(compiled: Path) -> None:
+    """To a batch of columns, also where rows come as objects."""
+    thresholds = [1.197, 1.18]
+    x = images(30)
+    rows = np.empty(30, object)
+    for i in range(30):
+        rows[i] = x[i]
+    found = Classifier(compiled, thresholds=thresholds)({"x": rows})
+    with load_quietly(compiled) as runner:
+        runner.thresholds = thresholds
+        expected = runner.batch(x)
+
+    assert [p.label for p in expected] == found["label"].tolist()
+    assert [p.exit for p in expected] == found["exit"].tolist()
+    with pytest.raises(InputError, match="no column 'x'"):
+        Classifier(compiled)({"image": rows})
