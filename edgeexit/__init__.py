@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from edgeexit.runtime import Runner as Runner
     from edgeexit.runtime import load as load
     from edgeexit.runtime.remote.limits import RemoteLimits as RemoteLimits
+    from edgeexit.runtime.remote.payload import RemotePayload as RemotePayload
     from edgeexit.tuning import TuningResult as TuningResult
     from edgeexit.tuning import TuningSpace as TuningSpace
     from edgeexit.tuning import tune as tune
@@ -95,6 +96,7 @@ _HOMES = {
     "ModelError": "edgeexit.errors",
     "Prediction": "edgeexit.runtime",
     "RemoteLimits": "edgeexit.runtime.remote.limits",
+    "RemotePayload": "edgeexit.runtime.remote.payload",
     "ReplayTable": "edgeexit.calibration",
     "Runner": "edgeexit.runtime",
     "TargetNotMet": "edgeexit.errors",
@@ -144,6 +146,7 @@ __all__ = [
     "ModelError",
     "Prediction",
     "RemoteLimits",
+    "RemotePayload",
     "ReplayTable",
     "Runner",
     "TargetNotMet",

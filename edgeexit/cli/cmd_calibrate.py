@@ -77,6 +77,12 @@ _Remote: TypeAlias = Annotated[
 _RemoteTimeout: TypeAlias = Annotated[
     float, typer.Option("--remote-timeout", metavar="S", help="Longest time for a request, in seconds.", min=1e-3)
 ]
+_RemoteSend: TypeAlias = Annotated[
+    str, typer.Option("--remote-send", help="What goes up: auto, boundary (tensors between the stages) or input.")
+]
+_RemoteWire: TypeAlias = Annotated[
+    str, typer.Option("--remote-wire", help="In which precision: float32, float16 or int8.")
+]
 _DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Measure and print; write nothing.")]
 
 
@@ -98,6 +104,8 @@ def calibrate_command(
     dry_run: _DryRun = False,
     remote: _Remote = None,
     remote_timeout: _RemoteTimeout = 1.0,
+    remote_send: _RemoteSend = "boundary",
+    remote_wire: _RemoteWire = "float32",
     runtime: RuntimeOptions,
     as_json: Json = False,
 ) -> None:
@@ -114,7 +122,7 @@ def calibrate_command(
     from edgeexit.calibration.decision import NOT_MET
 
     plan = _make_plan(target, recipe, confidence, seconds)
-    loading = {**runtime.make_arguments(), **_make_remote_arguments(remote, remote_timeout)}
+    loading = {**runtime.make_arguments(), **_make_remote_arguments(remote, remote_timeout, remote_send, remote_wire)}
     if from_curve:
         _refuse_unmeasured(plan, {"--method": method, "--seed": seed, "--seconds": seconds, "--force": force or None})
     samples = _load_samples(bundle, data, preparation, from_curve=from_curve)
@@ -162,7 +170,7 @@ def _open_runner(bundle: Path, loading: dict[str, Any]) -> Runner:
         return load_quietly(bundle, **loading)
 
 
-def _make_remote_arguments(remote: list[str] | None, timeout_s: float) -> dict[str, Any]:
+def _make_remote_arguments(remote: list[str] | None, timeout_s: float, send: str, wire: str) -> dict[str, Any]:
     """As keyword arguments of `edgeexit.load`.
 
     Raises:
@@ -180,7 +188,11 @@ def _make_remote_arguments(remote: list[str] | None, timeout_s: float) -> dict[s
             msg = f"--remote {text} is not a stage and its URL: write 3=http://host:8000/v2/models/net-stage-3."
             raise InputError(msg)
         urls[int(stage)] = url
-    return {"remote": urls, "remote_limits": edgeexit.RemoteLimits(timeout_s=timeout_s)}
+    return {
+        "remote": urls,
+        "remote_limits": edgeexit.RemoteLimits(timeout_s=timeout_s),
+        "remote_payload": edgeexit.RemotePayload(send, wire),
+    }
 
 
 def _make_refusal_document(plan: CalibrationRecipe, refusal: TargetNotMet) -> dict[str, Any]:

@@ -76,6 +76,8 @@ OPTIONS: dict[str, SharedOption] = {
     "--method": SharedOption(MEASURING, "NAME", choices.METHODS),
     "--remote": SharedOption(REMOTE, "K=URL"),
     "--remote-timeout": SharedOption(REMOTE, "S"),
+    "--remote-send": SharedOption(REMOTE, "WHAT"),
+    "--remote-wire": SharedOption(REMOTE, "NAME"),
     "--preset": SharedOption(MEASURING, "NAME", choices.SUITES),
     "--seconds": SharedOption(MEASURING, "S"),
     "--seed": SharedOption(MEASURING, "N"),

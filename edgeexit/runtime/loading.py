@@ -33,6 +33,7 @@ from edgeexit.util.arguments import as_path
 
 if TYPE_CHECKING:
     from edgeexit.runtime.remote.limits import RemoteLimits
+    from edgeexit.runtime.remote.payload import RemotePayload
 
 
 class CalibrationWarning(UserWarning):
@@ -61,6 +62,7 @@ def load(
     verify: Path | str | None = None,
     remote: Mapping[int, str] | None = None,
     remote_limits: RemoteLimits | None = None,
+    remote_payload: RemotePayload | None = None,
 ) -> Runner:
     """Open a bundle for running.
 
@@ -79,6 +81,7 @@ def load(
         verify: file of a public key that the bundle must be signed with (`edgeexit sign`); checked again by `Runner.reload`.
         remote: URLs of V2 models that run the last stages, by stage from 1, such as `{3: "https://host/v2/models/net-stage-3"}`.
         remote_limits: what they may cost in time and requests; None takes the defaults of `RemoteLimits`.
+        remote_payload: what is sent to them; None takes the defaults of `RemotePayload`.
 
     Warns:
         CalibrationWarning: there is no calibration for this device and settings (the Runner then leaves at the thresholds that the model
@@ -106,7 +109,7 @@ def load(
     if remote is not None:
         from edgeexit.runtime.remote.runner import open_remote
 
-        runner = open_remote(runner, remote, remote_limits)
+        runner = open_remote(runner, remote, remote_limits, remote_payload)
     for remark in take_calibration(runner, accept_device=accept_device):
         _warn(remark)
     return runner

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeexit import RemoteLimits
+from edgeexit import RemoteLimits, RemotePayload
 from edgeexit.cli.cmd_serve import parse_stages
 from edgeexit.errors import InputError
 from edgeexit.runtime import Runner, load_quietly
@@ -73,6 +73,29 @@ def test_answers_are_those_of_the_network_in_one_place(
     assert [(p.exit, p.label) for p in expected] == [(p.exit, p.label) for p in found]
     assert np.allclose([p.logits for p in expected], [p.logits for p in found], atol=1e-5)
     assert not any(p.fallback for p in found)
+
+
+@pytest.mark.parametrize("send", ["auto", "boundary", "input"])
+@pytest.mark.parametrize("wire", ["float16", "int8"])
+def test_fewer_bytes_give_the_same_answers_to_their_rounding(
+    local: Runner, server: Served, compiled: Path, send: str, wire: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Boundary tensors or the input, whichever is answered sooner or is asked for, at half and at a quarter of the bytes."""
+    monkeypatch.setenv("EDGEEXIT_REMOTE_TOKEN", "secret")
+    payload, x = RemotePayload(send, wire), images(8)
+    urls = {3: server.models["chain-stage-3"]}
+    runner = load_quietly(compiled, mode="staged", remote=urls, remote_limits=PATIENT, remote_payload=payload)
+    assert isinstance(runner, RemoteRunner)
+    with runner:
+        runner.check_remote(x[:4])
+        found = runner.batch(x)
+        sends = runner.remote.sends
+    _, logits = local.replay(x)
+
+    assert sends[3] in (("boundary", "input") if send == "auto" else (send,))
+    assert {3} == {p.exit for p in found}
+    differences = np.abs(np.stack([p.logits for p in found]) - logits[:, 2]).max() / np.abs(logits[:, 2]).max()
+    assert 0 < differences < {"float16": 0.01, "int8": 0.1}[wire]
 
 
 def test_the_protocol_says_what_there_is(server: Served) -> None:

@@ -18,12 +18,14 @@ from edgeexit.runtime.batch import StageUnavailable, leave_in_stages
 from edgeexit.runtime.inputs import Inputs, check_input, check_many
 from edgeexit.runtime.prediction import Prediction
 from edgeexit.runtime.remote.limits import RemoteLimits
+from edgeexit.runtime.remote.payload import AUTO, RemotePayload
 from edgeexit.runtime.remote.stages import RemoteBatch, RemoteStages
 from edgeexit.runtime.runner import Runner
 from edgeexit.util.arguments import as_seconds, as_whole, check_progress
 from edgeexit.util.progress import Progress, show_nothing
 
-_TOLERANCE = 0.01  # of the largest logit: another runtime, or float16 kernels, and not another network
+_TOLERANCES = {"float32": 0.01, "float16": 0.02, "int8": 0.1}
+"""Of the largest logit: another runtime, float16 kernels or rounded tensors, and not another network."""
 
 
 class RemoteRunner(Runner):
@@ -51,6 +53,20 @@ class RemoteRunner(Runner):
         finally:
             self._unbounded = were
 
+    def choose_what_is_sent(self) -> None:
+        """Measure with a few requests whether boundary tensors or the input are answered sooner; `remote.sends` has the result.
+
+        `load` does it with `RemotePayload(send="auto")`; where the server is not there, boundary tensors are sent from then on.
+        """
+        tensors: dict[str, Array] = {spec.name: np.zeros(spec.shape_at_1, spec.dtype) for spec in self._specs}
+        with self._lock:
+            self._refuse_closed()
+            batch, local = self._open_remote_batch(), self._batch_program()
+            for stage in self.bundle.manifest.stages[:-1]:
+                tensors |= local.run(stage.exit, tensors)
+            batch.end_s = math.inf
+            batch.choose_what_is_sent(tensors)
+
     def check_remote(self, xs: Inputs) -> None:
         """Compare the answers of the server's stages with those of the bundle's own, on inputs [n, ...] that all go up.
 
@@ -70,7 +86,7 @@ class RemoteRunner(Runner):
             raise InputError(msg)
         apart = max(float(np.abs(p.logits - q.logits).max()) for p, q in zip(found, expected, strict=True))
         scale = max(float(np.abs(q.logits).max()) for q in expected)
-        if not apart <= _TOLERANCE * scale:
+        if not apart <= _TOLERANCES[self.remote.payload.wire] * scale:
             msg = f"the server's logits differ by {apart:.2g} from the bundle's, of {scale:.2g}: export this bundle to the server again."
             raise InputError(msg)
 
@@ -191,17 +207,21 @@ class RemoteRunner(Runner):
         _refuse("run over many inputs one by one (runner.batch takes them together)")
 
 
-def open_remote(local: Runner, urls: Mapping[int, str], limits: RemoteLimits | None) -> RemoteRunner:
+def open_remote(
+    local: Runner, urls: Mapping[int, str], limits: RemoteLimits | None, payload: RemotePayload | None = None
+) -> RemoteRunner:
     """A bundle that was just opened, with its last stages on another machine; `local` must not be used any more.
 
     Raises:
         InputError: URLs or stages that cannot be.
     """
-    remote = RemoteStages.from_arguments(urls, limits)
+    remote = RemoteStages.from_arguments(urls, limits, payload)
     remote.check(local.exits)
     settings = replace(local.settings, remote=min(urls))
     runner = RemoteRunner(local.bundle, settings, local._program, reload=local._reload)  # noqa: SLF001
     runner.remote, runner.verify = remote, local.verify
+    if remote.payload.send == AUTO:
+        runner.choose_what_is_sent()
     return runner
 
 

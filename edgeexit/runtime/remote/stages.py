@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from time import perf_counter
 
 import numpy as np
@@ -15,7 +16,11 @@ from edgeexit.graph.model import BATCH, TensorSpec
 from edgeexit.runtime.batch import StageUnavailable
 from edgeexit.runtime.remote.endpoint import FAULTS, Endpoint
 from edgeexit.runtime.remote.limits import Gate, RemoteLimits
+from edgeexit.runtime.remote.payload import AUTO, BOUNDARY, INPUT, RemotePayload
 from edgeexit.runtime.remote.protocol import MalformedResponse, decode_response, encode_request, find_largest_response
+from edgeexit.runtime.remote.wire import compress
+
+_TRIALS = 5
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,19 @@ class RemoteStages:
     Attributes:
         urls: URL of the model of each remote stage, by its number from 1.
         gate: lets their requests up.
+        payload: what is sent to them.
+        sends: `boundary` or `input`, for each stage.
     """
 
     urls: Mapping[int, str]
     gate: Gate
+    payload: RemotePayload
+    sends: dict[int, str]
 
     @classmethod
-    def from_arguments(cls, urls: Mapping[int, str], limits: RemoteLimits | None) -> RemoteStages:
+    def from_arguments(
+        cls, urls: Mapping[int, str], limits: RemoteLimits | None, payload: RemotePayload | None
+    ) -> RemoteStages:
         """Check what a caller gives.
 
         Raises:
@@ -42,7 +53,9 @@ class RemoteStages:
             raise InputError(msg)
         for url in urls.values():
             Endpoint(url)
-        return cls(dict(urls), Gate(limits or RemoteLimits()))
+        sent = payload or RemotePayload()
+        first = BOUNDARY if sent.send == AUTO else sent.send
+        return cls(dict(urls), Gate(limits or RemoteLimits()), sent, dict.fromkeys(urls, first))
 
     def check(self, exits: int) -> None:
         """Raise InputError unless they are the last stages of a network with so many exits, and not all."""
@@ -63,7 +76,7 @@ class RemoteBatch(Batch):
     """
 
     def __init__(self, local: Batch, bundle: Bundle, remote: RemoteStages) -> None:
-        self._local, self._bundle, self._gate = local, bundle, remote.gate
+        self._local, self._bundle, self._remote, self._gate = local, bundle, remote, remote.gate
         self._endpoints = {stage: Endpoint(url) for stage, url in remote.urls.items()}
         self.end_s, self.unbounded = float("inf"), False
 
@@ -77,7 +90,7 @@ class RemoteBatch(Batch):
             return self._local.run(stage, tensors)
         manifest = self._bundle.manifest
         entry = manifest.stages[stage - 1]
-        names = [*entry.inputs, *(spec.name for spec in entry.boundaries_in)]
+        names = self._list_sent(entry)
         rows, step = len(tensors[names[0]]), self._gate.limits.max_batch if manifest.dynamic_batch else 1
         requests = [{name: tensors[name][i : i + step] for name in names} for i in range(0, rows, step)]
         reason = "" if self.unbounded else self._gate.pass_one()
@@ -93,13 +106,43 @@ class RemoteBatch(Batch):
             self._gate.note(answered=answered)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
+    def choose_what_is_sent(self, tensors: Mapping[str, Array]) -> None:
+        """For each remote stage: the boundary tensors or the input, whichever is answered sooner.
+
+        Args:
+            tensors: what all stages read, for one sample.
+        """
+        manifest = self._bundle.manifest
+        for stage in self._endpoints:
+            took_s = {how: self._time_sending(how, manifest.stages[stage - 1], tensors) for how in (BOUNDARY, INPUT)}
+            self._remote.sends[stage] = min(took_s, key=lambda how: took_s[how])  # the first where neither is answered
+
+    def _time_sending(self, how: str, entry: StageEntry, tensors: Mapping[str, Array]) -> float:
+        """Median seconds of a few requests; infinite where one is not answered. The first, which connects, does not count."""
+        self._remote.sends[entry.exit] = how
+        request, took_s = {name: tensors[name] for name in self._list_sent(entry)}, []
+        try:
+            for _ in range(1 + _TRIALS):
+                start_s = perf_counter()
+                self._ask(entry, request)
+                took_s.append(perf_counter() - start_s)
+        except FAULTS:
+            return float("inf")
+        return median(took_s[1:])
+
+    def _list_sent(self, entry: StageEntry) -> list[str]:
+        """Names of the tensors that go up for a stage."""
+        if self._remote.sends[entry.exit] == INPUT:
+            return [spec.name for spec in self._bundle.manifest.inputs]
+        return [*entry.inputs, *(spec.name for spec in entry.boundaries_in)]
+
     def _ask(self, entry: StageEntry, tensors: Mapping[str, Array]) -> dict[str, Array]:
         remaining_s = min(self._gate.limits.timeout_s, self.end_s - perf_counter())
         if remaining_s <= 0:
             raise TimeoutError("there is no time left for a request")
         outputs = list_stage_outputs(self._bundle.manifest, entry)
         count = len(next(iter(tensors.values())))
-        body, length = encode_request(tensors, outputs)
+        body, length = encode_request(compress(tensors, self._remote.payload.wire), outputs)
         largest = find_largest_response(outputs, count)
         found = decode_response(*self._endpoints[entry.exit].post(body, length, largest, remaining_s), outputs, count)
         if np.isnan(found[entry.logits]).any():

@@ -249,3 +249,16 @@ def test_every_exit_can_be_forced(local: Runner, server: V2Server, compiled: Pat
     assert [(exit, False)] * 2 == [(p.exit, p.fallback) for p in found]
     assert np.allclose(local.forced(x, exit=exit).logits, found[0].logits, atol=1e-5)
     assert (min(exit, 2), exit == 3) == (without.exit, without.fallback)
+
+
+def test_what_a_server_does_not_take_is_not_sent(server: V2Server, compiled: Path) -> None:
+    """A server of plain stages has no use for the network's input: with `auto` it gets the tensors that the stage reads."""
+    payload = edgeexit.RemotePayload(send="auto")
+    with load_quietly(
+        compiled, mode="staged", remote={3: server.url(3)}, remote_limits=PATIENT, remote_payload=payload
+    ) as runner:
+        assert isinstance(runner, RemoteRunner)
+        assert {3: "boundary"} == runner.remote.sends
+        assert 3 == runner.forced(images(1), exit=3).exit
+    with pytest.raises(InputError, match="wire"):
+        edgeexit.RemotePayload(wire="float8")
