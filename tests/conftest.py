@@ -98,6 +98,9 @@ SLOW_FILES = (
     "test_schemas.py",  # of documents that are defined beside torch
     "tuning/test_tune.py",  # compiles, calibrates and times several candidates
 )
+FIRST = ("docs", "papers", "tuning", "training/test_processes.py", "test_packaging.py")
+"""The longest tests, and those that share what takes long to make: begun last, they would leave a core idle at the end, and what is stolen
+from the end of a queue would make its fixtures anew."""
 SLOW_FIXTURES = ("result", "full", "wheel")
 """A measured result takes processes of its own."""
 NEEDS_TORCH = re.compile(r'^(import torch|from torch|pytest\.importorskip\("torch"\))', re.MULTILINE)
@@ -110,6 +113,12 @@ def is_slow_file(path: Path) -> bool:
     place = path.relative_to(Path(__file__).parent)
     named = place.parts[0] in SLOW_FOLDERS or place.as_posix() in SLOW_FILES
     return named or bool(NEEDS_TORCH.search(path.read_text(encoding="utf-8")))
+
+
+def is_run_first(item: pytest.Item) -> bool:
+    """Whether a test stands in one of the longest files or folders."""
+    place = item.path.relative_to(Path(__file__).parent)
+    return place.parts[0] in FIRST or place.as_posix() in FIRST
 
 
 def is_slow(item: pytest.Item) -> bool:
@@ -138,7 +147,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests; refuse those whose docstring does not state the rule that they prove."""
+    """Mark the slow tests, begin with the longest; refuse those whose docstring does not state the rule that they prove."""
+    items.sort(key=is_run_first, reverse=True)
     for item in items:
         if is_slow(item):
             item.add_marker("slow")

@@ -78,7 +78,7 @@ def layout_faults(pages: Mapping[str, str], scratch: Path) -> dict[tuple[str, in
     )
     flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={scratch / 'profile'}", "--dump-dom"]
     command = [browser(), *flags, f"--window-size={max(WIDTHS)},1000", wrapper.as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     found = re.search(r'<pre id="found">(.*?)</pre>', shown.stdout, re.DOTALL)
     if shown.returncode or found is None:
         pytest.skip(f"Chromium does not start here: {shown.stderr[-200:]}")

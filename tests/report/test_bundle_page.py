@@ -172,7 +172,7 @@ def test_a_browser_shows_the_drawing_and_runs_nothing(hostile: Bundle, tmp_path:
     page.write_text(render_bundle_page(collect_bundle_facts(hostile)), encoding="utf-8")
 
     command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
-    shown = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=600, check=False)
+    shown = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=1800, check=False)
     if shown.returncode:
         pytest.skip(f"Chromium does not start here: {shown.stderr[-200:]}")
 

@@ -68,7 +68,7 @@ def start(script: Path, out: Path, *, processes: int = 1, interrupt_after: int =
     """Train in processes of their own."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     command = [sys.executable, *torchrun, str(script), str(out), str(interrupt_after)]
-    return subprocess.run(command, env=ENVIRONMENT, timeout=180, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=ENVIRONMENT, timeout=600, capture_output=True, text=True, check=False)
 
 
 def weights(out: Path, phase: str) -> dict[str, Any]:
