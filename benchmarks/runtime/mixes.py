@@ -95,8 +95,9 @@ def measure_case(case: Case, folder: Path, arguments: argparse.Namespace) -> dic
 
 
 def _open_forms(bundle: Bundle, comparison: BackendComparison, opened: ExitStack) -> dict[str, Runner]:
-    """Every backend of the comparison in its modes, and the mix, by backend and mode."""
-    names = [*comparison.stages_s, *([comparison.mix] if comparison.mix else [])]
+    """Every backend of the comparison that runs every stage, in its modes, and the mix, by backend and mode."""
+    alone = [name for name, stages_s in comparison.stages_s.items() if None not in stages_s]
+    names = [*alone, *([comparison.mix] if comparison.mix else [])]
     precision = bundle.manifest.precision
     return {
         f"{name} {mode}": opened.enter_context(open_runner(bundle, Settings(name, mode, precision)))

@@ -1,7 +1,7 @@
 """`compile --backend auto`: every stage timed in every backend that is installed, and the fastest mix that verifies kept where it pays.
 
     time each stage in each backend ─► the fastest of each stage are the mix ─► time it against every backend alone, in each mode
-      ─► the mix, where its ratio to the best single backend is below 1 with its whole interval; else that backend; else the default one
+      ─► the mix, where it is faster than the best single backend beyond noise, and slower at no exit; else that backend; else the default
 
 Times of stages add up to those of exits, so that the fastest backend of each stage makes the fastest mix whatever leaves where; that it
 hands tensors over, and that a backend alone may do better than stage by stage, only the second timing shows.
@@ -10,7 +10,7 @@ hands tensors over, and that a backend alone may do better than stage by stage, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -45,34 +45,66 @@ class ChosenBackend:
 
 @dataclass(frozen=True, eq=False)
 class FormTimes:
-    """Mean over the exits of the time to leave there, by form (`onnxruntime staged`) and process, seconds, [processes]."""
+    """Times of backends and mixes, measured in several processes.
+
+    Attributes:
+        by_form: by backend and mode (`onnxruntime staged`), the time to leave at each exit, seconds, [processes, N].
+    """
 
     by_form: Mapping[str, NDArray[np.float64]]
+
+    def compute_mean_s(self, form: str) -> float:
+        """Mean over the exits, median over the processes."""
+        return float(np.median(self.by_form[form].mean(axis=1)))
 
     def find_fastest(self, *, mixed: bool) -> str | None:
         """The fastest form of single backends, or of mixes."""
         forms = [form for form in self.by_form if is_mixed(form.split()[0]) == mixed]
-        return min(forms, key=lambda form: float(np.median(self.by_form[form])), default=None)
+        return min(forms, key=self.compute_mean_s, default=None)
 
     def compare(self, one: str, other: str) -> tuple[float, Interval]:
-        """Time of one form over that of another, with its 95 % interval."""
-        ratio, interval = ratio_interval(self.by_form[other], self.by_form[one], paired=True)
-        return ratio, interval or Interval(0.0, math.inf)
+        """Mean time of one form over that of another, with its 95 % interval."""
+        return _compare(self.by_form[one].mean(axis=1), self.by_form[other].mean(axis=1))
 
-    def rank(self) -> tuple[str, ...]:
-        """The backends to keep, the best first: a mix and a backend other than the default only where they are faster beyond noise."""
+    def explain_worse(self, one: str, other: str) -> str:
+        """Why one form does not pay in place of another: it must be faster beyond noise, and at no exit slower beyond noise.
+
+        Which exits are used most, only a later calibration decides. Empty where it pays.
+        """
+        if self.compare(one, other)[1].high >= 1:
+            return f"it is not faster than {other} beyond noise"
+        for place, (times_s, others_s) in enumerate(zip(self.by_form[one].T, self.by_form[other].T, strict=True), 1):
+            ratio, interval = _compare(times_s, others_s)
+            if interval.low > 1:
+                return f"at exit {place} it takes {fixed(ratio, 2)} times as long as {other}"
+        return ""
+
+    def rank(self, left_out: dict[str, str]) -> tuple[str, ...]:
+        """The backends to keep, the best first; why a faster single backend or the mix is not among them is put into `left_out`."""
         single, mix = self.find_fastest(mixed=False), self.find_fastest(mixed=True)
         assert single is not None, "the default backend is always among them"
-        usual = min(
-            (form for form in self.by_form if form.split()[0] == DEFAULT_BACKEND),
-            key=lambda form: float(np.median(self.by_form[form])),
-        )
-        ranked = [DEFAULT_BACKEND]
-        if single != usual and self.compare(single, usual)[1].high < 1:
+        usual = min((form for form in self.by_form if form.split()[0] == DEFAULT_BACKEND), key=self.compute_mean_s)
+        ranked, best = [DEFAULT_BACKEND], usual
+        if single != usual and not self._leave_out(single, [usual], left_out):
             ranked.insert(0, single.split()[0])
-        if mix is not None and self.compare(mix, single)[1].high < 1:
+            best = single
+        if mix is not None and not self._leave_out(mix, dict.fromkeys([best, single]), left_out):
             ranked.insert(0, mix.split()[0])
         return tuple(dict.fromkeys(ranked))
+
+    def _leave_out(self, form: str, others: Iterable[str], left_out: dict[str, str]) -> bool:
+        """Whether a form does not pay in place of one of the others; why not is kept."""
+        for other in others:
+            if why_not := self.explain_worse(form, other):
+                left_out[form.split(maxsplit=1)[0]] = why_not
+                return True
+        return False
+
+
+def _compare(times_s: NDArray[np.float64], others_s: NDArray[np.float64]) -> tuple[float, Interval]:
+    """Ratio of the first to the second, of the same processes, with its 95 % interval."""
+    ratio, interval = ratio_interval(others_s, times_s, paired=True)
+    return ratio, interval or Interval(0.0, math.inf)
 
 
 def propose_mix(stages_s: Mapping[str, NDArray[np.float64]]) -> str | None:
@@ -118,7 +150,7 @@ class BackendChooser:
         mix = propose_mix(stages_s)
         alone = [name for name in names if name not in stages_s or not self._is_hopeless(name, stages_s)]
         times = FormTimes(self.timer.time_forms([*alone, *([mix] if mix else [])], FORMS_SHARE * self.seconds))
-        for name in times.rank():
+        for name in times.rank(self.left_out):
             settings = replace(self.timer.settings, backend=name)
             try:
                 return ChosenBackend(settings, self._describe(name, mix, stages_s, times), self.verify(settings))
@@ -177,7 +209,7 @@ class BackendChooser:
             ratio_low=None if interval is None else interval.low,
             ratio_high=None if interval is None else interval.high,
             stages_s={name: _list_known(values) for name, values in stages_s.items()},
-            mean_s={form: float(np.median(values)) for form, values in times.by_form.items()},
+            mean_s={form: times.compute_mean_s(form) for form in times.by_form},
             left_out=dict(self.left_out),
             created=make_timestamp(),
         )

@@ -95,9 +95,9 @@ class BackendTimer:
         return found
 
     def time_forms(self, backends: Sequence[str], seconds: float) -> dict[str, NDArray[np.float64]]:
-        """Mean over the exits of the time to leave there, seconds, by process, [processes]; by backend and mode, as `fake staged`."""
+        """Median time to leave at each exit, seconds, by process, [processes, N]; by backend and mode, as `fake staged`."""
         found = self._run("forms", backends, seconds, processes=PROCESSES)
-        return {name: np.array([float(arrays[name][0]) for arrays in found]) for name in found[0]}
+        return {name: np.stack([arrays[name] for arrays in found]) for name in found[0]}
 
     def _run(self, what: str, backends: Sequence[str], seconds: float, *, processes: int) -> list[Arrays]:
         document, how = to_document(self.bundle.manifest), to_document(self.settings)
@@ -202,7 +202,7 @@ def time_forms_here(
     seconds: float,
     seed: int = 0,
 ) -> dict[str, NDArray[np.float64]]:
-    """Mean over the exits of the median time to leave there, seconds, [1], by backend and mode, timed in this process."""
+    """Median time to leave at each exit, seconds, [N], by backend and mode, timed in this process."""
     singles, exits = split_samples(inputs), range(1, bundle.manifest.exits + 1)
     with ExitStack() as opened:
         runners = {
@@ -219,7 +219,7 @@ def time_forms_here(
         timed = time_interleaved(
             calls, seconds=seconds, warmup_s=_WARMUP_S, block_s=_BLOCK_S, fewest_rounds=_FEWEST_ROUNDS, seed=seed
         )
-    return {form: np.array([np.mean([timed[f"{form} {exit}"].median_s for exit in exits])]) for form in runners}
+    return {form: np.array([timed[f"{form} {exit}"].median_s for exit in exits]) for form in runners}
 
 
 def _run_forced(runner: Runner, inputs: Sequence[Mapping[str, Array]], exit: int, i: int) -> object:
