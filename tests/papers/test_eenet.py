@@ -14,6 +14,7 @@ from functools import partial
 
 from benchmarks.papers import eenet
 from benchmarks.papers.eenet.criteria import CRITERIA, compare_criteria
+from benchmarks.papers.eenet.related import examine_related, show_related
 from benchmarks.papers.frame.parts import Request
 from benchmarks.papers.frame.printed import load_printed
 from edgeexit.training.metrics import RecordedExits
@@ -51,10 +52,12 @@ def test_a_confidence_that_knows_beats_softmax_at_equal_cost(timed: bool) -> Non
 
 
 def test_every_part_finds_what_is_printed_of_it(tmp_path: Path) -> None:
-    """Each printed value and ordering is of a network that its part trains."""
+    """Each printed value and ordering is of a network that its part trains, where it trains any."""
     printed = load_printed("eenet")
     for part in eenet.PAPER.parts:
         trained = {*part.variants(Request(tmp_path, (0,)))}
+        if not trained:
+            continue
         own = printed.take_part(part.name)
         keys = [*(v.key for v in own.value), *(k for o in own.ordering for k in (o.larger, o.smaller))]
         for key in keys:
@@ -65,6 +68,18 @@ def test_every_part_finds_what_is_printed_of_it(tmp_path: Path) -> None:
                 else name.removeprefix("eenet20-").removeprefix("eenet8-")
             )
             assert any(network.endswith(expected) for network in trained), key
+
+
+def test_other_work_stands_beside_what_is_recorded(tmp_path: Path) -> None:
+    """Every printed row of table 4.9; figures beside BranchyNet's networks only, whose cost is below their plain network's or said."""
+    found = examine_related(Request(tmp_path, (2016,)), {})
+    values = {key: {"mean": by_seed[2016]} for key, by_seed in found.values.items()}
+
+    (table,) = show_related({"values": values, "notes": found.notes})
+
+    assert 17 == len(table.rows)
+    assert {"AlexNet", "B-AlexNet", "ResNet", "B-ResNet"} == {row[0] for row in table.rows if row[2]}
+    assert all(printed for _, printed, *_ in table.rows)
 
 
 @pytest.mark.slow

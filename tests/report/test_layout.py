@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import combinations
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from edgeexit.report import render_report
 from edgeexit.report.analysis_page import render_analysis_page
 from edgeexit.report.plot.axis_numbers import format_axis_numbers
-from edgeexit.report.plot.figure import choose_exit_tone, compute_ticks
+from edgeexit.report.plot.figure import ImageGrid, choose_exit_tone, compute_ticks
 from edgeexit.report.plot.label_placement import (
     Label,
     Rectangle,
@@ -22,6 +23,8 @@ from edgeexit.report.plot.label_placement import (
     list_places_beside_line,
     place_labels,
 )
+from edgeexit.report.plot.png import save_picture
+from edgeexit.report.plot.svg import render_standalone
 from edgeexit.report.sources import Item
 from edgeexit.report.validity_reasons import merge_alike, sort_by_gravity
 from tests.report.browser import WIDTHS, layout_faults
@@ -114,6 +117,21 @@ def test_longer_text_is_wider() -> None:
 def test_exits_that_stand_beside_each_other_differ_in_colour(exits: int) -> None:
     """All of them, up to 32."""
     assert exits == len({choose_exit_tone(k, exits) for k in range(1, exits + 1)})
+
+
+def test_a_grid_of_images_holds_every_image_beside_its_row(tmp_path: Path) -> None:
+    """Each row in a line of its own, inside the picture; as PNG, too."""
+    images = np.linspace(0, 1, 4 * 3 * 6 * 5).reshape(4, 3, 6, 5)
+    grid = ImageGrid("grid", "Images", "", (("first", images), ("second", images[:, :1])))
+
+    drawn = render_standalone(grid)
+
+    assert 8 == drawn.count('href="data:image/png;base64,')
+    assert 2 == len({*re.findall(r'<image x="[^"]+" y="([^"]+)"', drawn)})
+    assert all(f">{label}</text>" in drawn for label in ("first", "second"))
+    pytest.importorskip("matplotlib")
+    save_picture(grid, tmp_path / "grid.png")
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_one_axis_has_one_notation() -> None:

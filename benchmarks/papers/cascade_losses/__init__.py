@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from benchmarks.papers.cascade_losses.equal_cost import examine_equal_macs
-from benchmarks.papers.cascade_losses.figures import examine_losses, examine_penalties, show_values
+from benchmarks.papers.cascade_losses.figures import draw_noisy_samples, examine_losses, examine_penalties, show_values
 from benchmarks.papers.cascade_losses.latency import examine_latency
 from benchmarks.papers.cascade_losses.variants import (
     LOSSES,
@@ -131,9 +131,10 @@ def examine_printed(_: Request, runs: Runs) -> Findings:
     return examine_losses(runs, PRINTED, "MNIST, 20 epochs")
 
 
-def examine_noisy(_: Request, runs: Runs) -> Findings:
-    """Figures 8 to 10."""
-    return examine_losses(runs, "noisy", "Noisy MNIST")
+def examine_noisy(request: Request, runs: Runs) -> Findings:
+    """Figures 4 and 8 to 10."""
+    found = examine_losses(runs, "noisy", "Noisy MNIST")
+    return replace(found, pictures=(*found.pictures, draw_noisy_samples("digits" if request.quick else "mnist")))
 
 
 def examine_penalty(_: Request, runs: Runs) -> Findings:

@@ -21,8 +21,19 @@ from benchmarks.papers.cascade_losses.variants import (
 )
 from benchmarks.papers.frame.parts import Findings
 from benchmarks.papers.frame.printed import format_estimate
-from benchmarks.papers.frame.training import Run, Runs
-from edgeexit.report.plot.figure import BACKBONE, Axis, Bar, BarFigure, Figure, Line, Picture, choose_exit_tone
+from benchmarks.papers.frame.training import Run, Runs, load_named_part
+from edgeexit.data.noisy_mnist import PEPPER, SALT, SIGMA, add_noise
+from edgeexit.report.plot.figure import (
+    BACKBONE,
+    Axis,
+    Bar,
+    BarFigure,
+    Figure,
+    ImageGrid,
+    Line,
+    Picture,
+    choose_exit_tone,
+)
 from edgeexit.report.table import Table
 from edgeexit.util import units
 
@@ -172,6 +183,21 @@ def draw_bars(name: str, title: str, curves: Mapping[str, Mapping[str, Sequence[
     )
     caption = "Test part, means over the seeds."
     return BarFigure(name, f"{title}: accuracy and early exits at threshold 0.6", caption, Axis("%", low=0.0), bars)
+
+
+# ---------------------------------------------------------------- figure 4
+
+
+def draw_noisy_samples(data: str) -> ImageGrid:
+    """Figure 4: images without noise, with the Gaussian noise, and with all noise of the set `noisy-mnist`."""
+    images = load_named_part(f"{data}:test").x[:10]
+    rows = (
+        ("as they are", images),
+        (f"Gaussian, σ = {SIGMA:g}", add_noise(images, 0, salt=0.0, pepper=0.0)),
+        (f"and {SALT:.0%} salt, {PEPPER:.0%} pepper", add_noise(images, 0)),
+    )
+    caption = "The strengths are ours, as the paper prints none. The first images of the test part."
+    return ImageGrid("cascade-losses-noisy-samples", "Noisy MNIST", caption, rows)
 
 
 # ---------------------------------------------------------------- figure 11

@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.papers.eenet.criteria import examine_criteria, examine_training
 from benchmarks.papers.eenet.networks import THESIS_SHARES, Leaving, average_epochs, make_findings, observe_all
+from benchmarks.papers.eenet.related import examine_related, show_related
 from benchmarks.papers.eenet.tables import show_criteria, show_exits
 from benchmarks.papers.eenet.variants import (
     list_cifar10_criteria_variants,
@@ -333,6 +334,13 @@ PAPER = Paper(
             partial(list_cifar10_criteria_variants, plain=True),
             timed=True,
             show=show_criteria,
+        ),
+        Part(
+            "related",
+            "other work, table 4.9: rows that are recorded here",
+            examine_related,
+            seeds=(2016,),
+            show=show_related,
         ),
         Part(
             "device", "compile, calibrate and bench of these networks", examine_device, list_device_variants, timed=True

@@ -1,10 +1,10 @@
-"""A picture as a value: axes and marks. `svg.py` and `raster.py` draw it; nothing else knows about pixels."""
+"""A picture as a value: axes and marks. `svg.py` and `png.py` draw it; nothing else knows about pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ __all__ = [
     "BarFigure",
     "Figure",
     "Floats",
+    "ImageGrid",
     "Line",
     "Mark",
     "Panels",
@@ -154,7 +155,22 @@ class Panels:
     panels: tuple[Figure, ...]
 
 
-Picture: TypeAlias = Figure | BarFigure | Panels
+@dataclass(frozen=True, eq=False)
+class ImageGrid:
+    """Rows of images of one size, each row with what it shows.
+
+    Attributes:
+        name, title, caption: as of every picture.
+        rows: label and images [m, 1 or 3, height, width] in any range; every row has as many.
+    """
+
+    name: str
+    title: str
+    caption: str
+    rows: tuple[tuple[str, NDArray[Any]], ...]
+
+
+Picture: TypeAlias = Figure | BarFigure | Panels | ImageGrid
 
 
 def compute_extent(figure: Figure, *, vertical: bool) -> tuple[float, float]:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeexit.errors import MissingExtra
 from edgeexit.report.plot.axis_numbers import format_axis_numbers
 from edgeexit.report.plot.figure import (
@@ -17,6 +19,7 @@ from edgeexit.report.plot.figure import (
     Axis,
     BarFigure,
     Figure,
+    ImageGrid,
     Line,
     Panels,
     Picture,
@@ -60,7 +63,7 @@ def save_picture(picture: Picture, path: Path, dpi: int = 150) -> None:
     FigureCanvasAgg(canvas)
     for part, axes in zip(parts, canvas.subplots(len(parts), squeeze=False)[:, 0], strict=True):
         axes.spines[["top", "right"]].set_visible(False)
-        (_draw_bars if isinstance(part, BarFigure) else _draw_curves)(part, axes)
+        _DRAW.get(type(part), _draw_curves)(part, axes)
     canvas.axes[0].set_title(picture.title, loc="left", fontsize=11)
     with (
         replace_atomically(path) as scratch,
@@ -73,6 +76,8 @@ def _compute_height(parts: Sequence[Picture]) -> float:
     """Inches; many bars need more."""
     if len(parts) > 1:
         return 2.2 * len(parts)
+    if isinstance(parts[0], ImageGrid):
+        return 0.6 + 0.55 * len(parts[0].rows)
     bars = len(parts[0].bars) if isinstance(parts[0], BarFigure) else 0
     return max(3.8, 1.4 + 0.2 * bars)
 
@@ -157,3 +162,25 @@ def _draw_bars(figure: Any, axes: Any) -> None:
     axes.invert_yaxis()
     axes.set_xlabel(figure.x.label)
     _draw_legend(axes)
+
+
+def _draw_images(grid: Any, axes: Any) -> None:
+    assert isinstance(grid, ImageGrid)
+    height, width = grid.rows[0][1].shape[2:]
+    for row, (_, images) in enumerate(grid.rows):
+        for k, image in enumerate(images):
+            low, high = float(np.min(image)), float(np.max(image))
+            pixels = np.moveaxis((image - low) / ((high - low) or 1.0), 0, -1)
+            shown = pixels if pixels.shape[-1] == 3 else np.repeat(pixels, 3, axis=-1)
+            axes.imshow(shown, extent=(k, k + 0.95, row + 0.95, row), interpolation="nearest")
+    axes.set_xlim(0, max(len(images) for _, images in grid.rows))
+    axes.set_ylim(len(grid.rows), 0)
+    axes.set_aspect(height / width)
+    axes.tick_params(length=0)
+    axes.set_xticks([])
+    axes.set_yticks([row + 0.5 for row in range(len(grid.rows))], [label for label, _ in grid.rows])
+    axes.spines[:].set_visible(False)
+
+
+_DRAW = {BarFigure: _draw_bars, ImageGrid: _draw_images}
+"""How pictures are drawn that are no curves."""

@@ -17,6 +17,7 @@ from edgeexit.report.plot.figure import (
     Area,
     Figure,
     Floats,
+    ImageGrid,
     Line,
     Mark,
     Panels,
@@ -39,6 +40,7 @@ from edgeexit.report.plot.label_placement import (
 from edgeexit.report.plot.legend import compute_legend_height, draw_key, make_legend
 from edgeexit.report.plot.palette import DOT_RADIUS, INK, LARGE_DOT_RADIUS, render_palette_css
 from edgeexit.report.plot.svg_bars import draw_bars
+from edgeexit.report.plot.svg_images import draw_image_grid
 from edgeexit.report.plot.svg_parts import Scale, render_svg_element, render_text
 
 WIDE, NARROW = 640, 360
@@ -72,6 +74,8 @@ def draw(picture: Picture, width: int = WIDE) -> str:
         return render_svg_element(picture, width, height + _BOTTOM, _draw_axes(picture, width, height + _BOTTOM))
     if isinstance(picture, Panels):
         return _draw_panels(picture, width)
+    if isinstance(picture, ImageGrid):
+        return draw_image_grid(picture, width)
     return draw_bars(picture, width)
 
 
