@@ -237,6 +237,10 @@ class Backend(ABC):
     def check(self) -> None:
         """Raise MissingExtra or HardwareMissing when it cannot run here."""
 
+    def computes_float16(self) -> bool:
+        """Whether it computes in float16 on this machine, and not in float32 with conversions before and after."""
+        return False
+
     def check_options(self, options: str) -> None:
         """Raise InputError where `Settings.options` names an option that this backend does not have."""
         if options:

@@ -34,7 +34,10 @@ def tune_command(
     preprocess: NewPreprocessing = None,
     classes: NewClassNames = None,
     backends: Annotated[_Names, typer.Option(help="Backends to try. [default: all that are installed]")] = None,
-    precisions: Annotated[_Names, typer.Option(help="Precisions to try. [default: float32, float16, int8]")] = None,
+    precisions: Annotated[
+        _Names,
+        typer.Option(help="Precisions to try. [default: float32, int8, and float16 where a backend computes in it]"),
+    ] = None,
     modes: Annotated[_Names, typer.Option(help="Modes to try. [default: staged, fused]")] = None,
     threads: Annotated[_Names, typer.Option(help="Numbers of worker threads to try. [default: 1 and all CPUs]")] = None,
     criteria: Annotated[_Names, typer.Option(help="Exit criteria to try. [default: all that apply]")] = None,

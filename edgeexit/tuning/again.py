@@ -16,7 +16,7 @@ from edgeexit.tuning.collect import Tuned, make_result
 from edgeexit.tuning.plan import RESULT, TuningPlan
 from edgeexit.tuning.result import TuningResult
 from edgeexit.tuning.session import Prepared, make_builder, make_trial, prefer_setup, prepare, start_watch
-from edgeexit.tuning.space import require_final_setup
+from edgeexit.tuning.space import choose_precisions, find_backends, require_final_setup
 from edgeexit.tuning.store import SetupTiming, TuningStore
 from edgeexit.tuning.timing import Stopwatch
 from edgeexit.util.atomic import write_text
@@ -47,7 +47,8 @@ def choose_again(plan: TuningPlan, given: Path) -> TuningResult:
     own = builder.prepare_own()
     watch = start_watch(plan, store, own)
     mixed = dict.fromkeys(one.setup.precision for one in timings if is_mixed(one.setup.precision))
-    prepared = prepare(plan, builder.without_compiling(), own, tuple(mixed))
+    precisions, _ = choose_precisions(plan.space, find_backends(plan.space)[0])
+    prepared = prepare(plan, builder.without_compiling(), own, (*precisions, *mixed))
     prepared = prepared.count_candidates(timings, plan)
     found = prepared.search(timings, plan)
     best = found[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from edgeexit.bundle import Bundle, PreferredSettings, copy_bundle
 from edgeexit.calibration.decision import NOT_MET
 from edgeexit.calibration.plausibility import Evidence, find_implausible, refuse_implausible
-from edgeexit.choices import MODES, PRECISIONS
+from edgeexit.choices import MODES
 from edgeexit.graph import find_exits, read_model
 from edgeexit.hardware import find_device_key
 from edgeexit.runtime import CalibrationWarning
@@ -43,6 +43,7 @@ from edgeexit.tuning.space import (
     DecisionRule,
     EngineSetup,
     LeftOut,
+    choose_precisions,
     find_backends,
     find_rules,
     list_setups,
@@ -123,13 +124,13 @@ def start_watch(plan: TuningPlan, store: TuningStore, own: Bundle) -> Stopwatch:
     return Stopwatch.start(own, reference, plan.data, store, max(0.3, 0.02 * plan.seconds))
 
 
-def prepare(plan: TuningPlan, builder: NetworkBuilder, own: Bundle, mixed: Sequence[str] = ()) -> Prepared:
-    """Compile and record, or take what is there; also in `mixed`, precisions for each stage.
+def prepare(plan: TuningPlan, builder: NetworkBuilder, own: Bundle, precisions: Sequence[str]) -> Prepared:
+    """Compile in these precisions and record, or take what is there.
 
     Raises:
         InputError: the data are implausible, or no criterion can be used.
     """
-    network = builder.prepare(own, (*(plan.space.precisions or PRECISIONS), *mixed))
+    network = builder.prepare(own, precisions)
     judged = Judged(network.answers, plan.data.labels, network.answers[network.own].labels)
     if not plan.force:  # what calibration would refuse in the end is refused before anything is timed
         evidence = Evidence(plan.data, judged.reference, own.manifest.classes, plan.target, own.manifest)
@@ -176,8 +177,9 @@ class TuningSession:
         own = builder.prepare_own()
         watch = start_watch(plan, self.store, own)
         _warn_of_noise(watch)
-        mixes = self._propose_mixes(builder, own, backends)
-        prepared = prepare(plan, builder, own, mixes.precisions)
+        precisions, useless = choose_precisions(plan.space, backends)
+        mixes = self._propose_mixes(builder, own, backends, precisions)
+        prepared = prepare(plan, builder, own, (*precisions, *mixes.precisions))
         watch = watch.with_bundles(prepared.network.bundles)
         timings, left_out = self._time(prepared, backends, watch, mixes)
         prepared = prepared.count_candidates(timings, plan)
@@ -202,18 +204,20 @@ class TuningSession:
                 steps=steps,
                 finalists=tuple(zip(ready, measured, strict=True)),
                 chosen=chosen,
-                left_out=(*missing, *prepared.left_out, *left_out, *behind),
+                left_out=(*missing, *useless, *prepared.left_out, *left_out, *behind),
                 bundle=bundle.path,
             )
         )
         write_text(plan.work / RESULT, dumps(result))
         return result
 
-    def _propose_mixes(self, builder: NetworkBuilder, own: Bundle, backends: Sequence[str]) -> ProposedMixes:
+    def _propose_mixes(
+        self, builder: NetworkBuilder, own: Bundle, backends: Sequence[str], precisions: Sequence[str]
+    ) -> ProposedMixes:
         plan = self.plan
         if not plan.space.mixed or "staged" not in (plan.space.modes or MODES):
             return ProposedMixes()
-        network = builder.prepare(own, plan.space.precisions or PRECISIONS)
+        network = builder.prepare(own, precisions)
         few = plan.data.take(slice(_SURVEYED)).inputs
         named = few if isinstance(few, Mapping) else {own.manifest.inputs[0].name: few}
         threads = list_thread_counts(plan.space)

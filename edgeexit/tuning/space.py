@@ -18,6 +18,7 @@ from edgeexit.util.units import format_count
 EXHAUSTIVE = 4
 """Networks with at most this many early exits have every subset of them tried."""
 TEMPERATURES = ("none", "fitted")
+_FLOAT16 = "float16"
 _SAME_ORDER = {"normalized_entropy": "entropy"}
 """Criteria that order the samples of an exit as another does, and lead to the same policies."""
 
@@ -180,6 +181,19 @@ def find_backends(space: TuningSpace) -> tuple[tuple[str, ...], tuple[LeftOut, .
     if not usable:
         raise InputError(" ".join(one.reason for one in missing))
     return tuple(usable), tuple(missing)
+
+
+def choose_precisions(space: TuningSpace, backends: Iterable[str]) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:
+    """The precisions to compile: those asked for, else all but float16 where no backend computes in it, and those left out."""
+    if space.precisions is not None:
+        return space.precisions, ()
+    if any(find_backend(name).computes_float16() for name in backends):
+        return PRECISIONS, ()
+    reason = (
+        "no backend here computes in it: on this CPU they convert to float32 and back, which is slower than float32; try it all the same "
+        "with --precisions"
+    )
+    return tuple(p for p in PRECISIONS if p != _FLOAT16), (LeftOut(f"precision {_FLOAT16}", reason),)
 
 
 def _explain_missing_backend(name: str) -> str:

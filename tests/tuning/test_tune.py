@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 import edgeexit
 from edgeexit.cli.app import app
 from edgeexit.cli.cmd_tune import parse_duration
-from edgeexit.errors import InputError
+from edgeexit.errors import InputError, MissingExtra
 from edgeexit.runtime import CalibrationWarning
 from edgeexit.tuning import TuningResult, TuningSpace, tune
 from edgeexit.tuning.page import render_tuning_page
-from edgeexit.tuning.space import search_subsets
+from edgeexit.tuning.space import choose_precisions, find_backends, search_subsets
 from edgeexit.util.documents import read_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
@@ -311,3 +311,38 @@ def test_the_command_prints_the_front_the_last_candidates_and_the_conclusion(
     again = CliRunner().invoke(app, [*words, "--resume", "--json"], catch_exceptions=False)
     assert kept["schema"] == "edgeexit.tuning/1"
     assert '"edgeexit.tuning/1"' in again.output
+
+
+def test_backends_and_precisions_that_are_no_use_here_are_skipped_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing backend with its reason, an error only where nothing is left; float16 where nothing computes in it, unless asked for."""
+
+    def fail(_: object) -> None:
+        raise MissingExtra("openvino", "openvino is not installed")
+
+    monkeypatch.setattr("edgeexit.backends.openvino.OpenVinoBackend.check", fail)
+    usable, missing = find_backends(TuningSpace(backends=("openvino", "onnxruntime")))
+    assert usable == ("onnxruntime",)
+    assert [(one.what, "openvino" in one.reason) for one in missing] == [("backend openvino", True)]
+    with pytest.raises(InputError, match="openvino"):
+        find_backends(TuningSpace(backends=("openvino",)))
+    monkeypatch.setattr("edgeexit.backends.onnxruntime.backend.OnnxRuntimeBackend.computes_float16", lambda _: False)
+    precisions, left_out = choose_precisions(TuningSpace(), usable)
+    assert precisions == ("float32", "int8")
+    assert "--precisions" in left_out[0].reason
+    assert choose_precisions(TuningSpace(precisions=("float16",)), usable) == (("float16",), ())
+    monkeypatch.setattr("edgeexit.backends.onnxruntime.backend.OnnxRuntimeBackend.computes_float16", lambda _: True)
+    assert "float16" in choose_precisions(TuningSpace(), usable)[0]
+
+
+@pytest.mark.slow
+def test_a_model_that_is_quantised_already_is_tuned_as_it_is(
+    model: Path, samples: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """Its integers stay; int8 is named among what was not tried, with the reason."""
+    x, y = samples
+    bundle = edgeexit.compile(model, tmp_path / "int8.eexit", precision="int8", inputs=x[:32], seconds=0)
+    space = TuningSpace(("onnxruntime",), ("float32", "int8"), ("staged",), (1,), ("entropy",), ("none",))
+    quantised = bundle.file(bundle.manifest.model)
+    result = tune(quantised, tmp_path / "best.eexit", x, y, target="drop<=60", space=space, seconds=0.5)
+    assert {one.setup.precision for one in result.tried} == {"float32"}
+    assert any(one.what == "precision int8" and "nothing to bring to int8" in one.reason for one in result.not_tried)

@@ -35,6 +35,7 @@ from edgeexit.errors import InputError, ModelError
 from edgeexit.graph.fuse import RESULTS, make_threshold_name
 from edgeexit.graph.layout import insert_layout_pools_in_model
 from edgeexit.graph.onnx_files import load_binary
+from edgeexit.hardware import read_device_facts
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -74,6 +75,10 @@ class OnnxRuntimeBackend(Backend):
 
     name = "onnxruntime"
     shares_stages = True
+
+    def computes_float16(self) -> bool:  # noqa: D102 - see base; its CPU kernels for float16 are those of aarch64
+        facts = read_device_facts()
+        return facts["arch"].lower() in ("aarch64", "arm64") and "asimdhp" in facts.get("isa", "").split()
 
     def check(self) -> None:  # noqa: D102 - see base
         return

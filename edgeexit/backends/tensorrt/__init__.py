@@ -69,6 +69,9 @@ class TensorRtBackend(Backend):
     name = "tensorrt"
     quantized_outputs = False
 
+    def computes_float16(self) -> bool:  # noqa: D102 - see base
+        return True
+
     def check(self) -> None:  # noqa: D102 - see base
         check_tensorrt()
         open_device(spin=False).close()
