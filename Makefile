@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # Tests and commands start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast examples test-examples test-serving test-tensorrt check lint types types-10.3 types-11.4 imports docs format clean
+.PHONY: demo test test-fast examples test-examples test-serving test-ray test-tensorrt check lint types types-10.3 types-11.4 imports docs format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.base              ## the main job on the shipped network: no torch, no download
@@ -45,6 +45,15 @@ $(SERVING)/.made: pyproject.toml
 	  nvidia-pytriton==0.7.0 "tritonclient[grpc]==2.73.0" pytest hypothesis jsonschema pyyaml
 	touch $@
 
+# Ray (300 MB) in an environment of its own, beside what the others need.
+test-ray: $(VENV)-ray/.ready     ## replay tables by two workers of Ray, one of which is killed
+	timeout 900 $(VENV)-ray/bin/python -m pytest tests/scale
+
+$(VENV)-ray/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-ray
+	$(VENV)-ray/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[ray]" pytest hypothesis jsonschema pyyaml
+	touch $@
+
 # NVIDIA's own parser and builder (100 MB), and cuda-python, without a GPU: in an environment of their own, nothing of it is shipped.
 test-tensorrt: $(VENV)-tensorrt/.ready
 	$(VENV)-tensorrt/bin/python -m pytest tests/backends/test_real_builder.py tests/backends/test_stub_driver.py
@@ -78,7 +87,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(VENV)-tensorrt $(SERVING) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-ray $(VENV)-tensorrt $(SERVING) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

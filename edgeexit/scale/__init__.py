@@ -1,11 +1,13 @@
-"""Data sets larger than memory: replay tables in shards, and batches answered by many processes.
+"""Data sets larger than memory, or than one machine: replay tables in shards, and batches answered by many processes.
 
-write_shards(runner, blocks, "replay/")                 every exit on every sample, shard by shard
+write_shards(runner, blocks, "replay/")                 every exit on every sample, shard by shard, on this machine
+write_shards_with_ray(dataset, "lenet.eexit", "replay/")   the same by workers of Ray (extra [ray])
 optimise_parts(ShardedTable.open("replay/"), target)    thresholds, within a stated gap of the best
-dataset.map_batches(Classifier, ...)                    answers, by Ray Data or anything else that gives columns
+dataset.map_batches(Classifier, ...)                    answers, by Ray Data
 """
 
 from edgeexit.scale.classifier import BatchClassifier as Classifier
+from edgeexit.scale.ray_replay import Replayer, write_shards_with_ray
 from edgeexit.scale.shards import ShardedTable, write_shards
 
-__all__ = ["Classifier", "ShardedTable", "write_shards"]
+__all__ = ["Classifier", "Replayer", "ShardedTable", "write_shards", "write_shards_with_ray"]

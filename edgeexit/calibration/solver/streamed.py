@@ -102,7 +102,7 @@ def evaluate_parts(parts: Iterable[ReplayTable], thresholds: NDArray[np.float32]
     Raises:
         InputError: no parts.
     """
-    found = [(part.evaluate(thresholds), part) for part in _strip(parts, thresholds)]
+    found = [(part.evaluate(thresholds), part) for part in _check_exits(parts, thresholds)]
     outcomes = [outcome for outcome, _ in found]
     table = _require(found)[0][1]
     counts = np.sum([o.counts for o in outcomes], axis=0)
@@ -145,7 +145,7 @@ def _require(found: list[Any]) -> list[Any]:
     return found
 
 
-def _strip(parts: Iterable[ReplayTable], thresholds: NDArray[np.float32]) -> Iterator[ReplayTable]:
+def _check_exits(parts: Iterable[ReplayTable], thresholds: NDArray[np.float32]) -> Iterator[ReplayTable]:
     for part in parts:
         if part.exits != len(thresholds) + 1:
             msg = f"a part has {part.exits} exits, the thresholds are for {len(thresholds) + 1}."

@@ -1,0 +1,99 @@
+"""Workers of Ray, one of which is killed on the way: nothing is lost, and nothing comes twice. `make test-ray` installs Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeexit.calibration import join_tables
+from edgeexit.calibration.device import replay
+from edgeexit.data import Dataset
+from edgeexit.errors import InputError
+from edgeexit.runtime import load_quietly
+from edgeexit.scale import Classifier, Replayer, write_shards_with_ray
+from tests.networks import images
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: make test-ray")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+SAMPLES = 240
+ONCE = "EDGEEXIT_TEST_KILLED"
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A local Ray; the file that is there once a worker was killed."""
+    once = tmp_path_factory.mktemp("ray") / "killed"
+    root = str(Path(__file__).parents[2])
+    variables = {ONCE: str(once), "PYTHONPATH": root}
+    for attempt in range(5):  # Ray waits for 30 s until its own processes answer, which a busy machine may not hold
+        try:
+            ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": variables})
+            break
+        except Exception:  # an Exception and nothing narrower is what Ray raises then
+            ray.shutdown()
+            if attempt == 4:
+                raise
+    yield once
+    ray.shutdown()
+
+
+class DyingReplayer(Replayer):
+    """The worker that meets sample 100 first is killed, as the system kills one for its memory."""
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        once = Path(os.environ[ONCE])
+        if 100 in batch["number"] and not once.exists():
+            once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(batch)
+
+
+def test_each_sample_is_in_the_shards_once_although_a_worker_was_killed(
+    compiled: Path, tmp_path: Path, killed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scores of all samples, from two workers of which one dies, are those of one process."""
+    x, labels = images(SAMPLES), np.arange(SAMPLES) % 4
+    data = ray.data.from_items([{"x": x[i], "y": int(labels[i]), "number": i} for i in range(SAMPLES)])
+    monkeypatch.setattr("edgeexit.scale.ray_replay.Replayer", DyingReplayer)
+    table = write_shards_with_ray(
+        data.repartition(6), compiled, tmp_path / "shards", rows=50, batch_size=20, workers=2, mode="staged"
+    )
+    with load_quietly(compiled, mode="staged") as runner:
+        expected = replay(runner, Dataset("all", x, labels))
+    joined = join_tables(table)
+    assert expected.correct is not None
+    assert joined.correct is not None
+    rows = np.hstack([expected.scores, expected.correct])
+    found = np.hstack([joined.scores, joined.correct])
+
+    assert killed.exists(), "no worker was killed"
+    assert SAMPLES == len(table)
+    np.testing.assert_array_equal(rows[np.lexsort(rows.T)], found[np.lexsort(found.T)])
+    with pytest.raises(InputError, match="has shards already"):
+        write_shards_with_ray(data, compiled, tmp_path / "shards")
+
+
+@pytest.mark.usefixtures("killed")
+def test_ray_data_maps_batches_through_the_classifier(compiled: Path, tmp_path: Path) -> None:
+    """From a Parquet file, in two processes: the answers of the Runner."""
+    x, thresholds = images(40), [1.197, 1.18]
+    ray.data.from_items([{"x": sample} for sample in x]).write_parquet(str(tmp_path / "data"))
+    mapped = ray.data.read_parquet(str(tmp_path / "data")).map_batches(
+        Classifier,
+        fn_constructor_kwargs={"bundle": str(compiled), "thresholds": thresholds},
+        concurrency=2,
+        batch_size=16,
+    )
+    rows = mapped.take_all()
+    with load_quietly(compiled) as runner:
+        runner.thresholds = thresholds
+        expected = {sample.tobytes(): p.exit for sample, p in zip(x, runner.batch(x), strict=True)}
+
+    assert expected == {np.asarray(row["x"]).tobytes(): row["exit"] for row in rows}
