@@ -28,7 +28,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "1-D convolutions on signals": ("signal", {}),
     "two models in a cascade": ("resnet-cascade", {"depths": (8, 14)}),
     "the CNN of the cascade losses": ("cascade-cnn", {}),
-    "DenseNet, a head after each block": ("densenet", {"layers": 3}),
+    "DenseNet, a head after each block": ("densenet", {"layers": 2}),
 }
 COUNT = 20
 
