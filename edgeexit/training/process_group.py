@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,23 @@ def join_process_group() -> Iterator[ProcessGroup]:
     if size == 1 or distributed.is_initialized():
         yield ProcessGroup(device, rank, size)
         return
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, store=_open_store(), rank=rank, world_size=size)
     try:
         yield ProcessGroup(device, rank, size)
     finally:
         distributed.destroy_process_group()
+
+
+def _open_store() -> Any:
+    """A place of its own, for each group, in the store through which processes find each other.
+
+    `torchrun` keeps one store for as long as its processes live, and torch numbers groups from 0 again when the last one is left. The
+    second training in the same processes would find the addresses of the first, and wait for sockets that are closed.
+    """
+    store, rank, _ = next(rendezvous("env://"))
+    joined = store.add(f"edgeexit/joined by {rank}", 1)
+    return distributed.PrefixStore(f"edgeexit/{joined}", store)  # type: ignore[attr-defined]  # torch exports it, untyped
 
 
 def _choose_device(local_rank: int) -> torch.device:

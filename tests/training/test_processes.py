@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 SCRIPT = """
+import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from torch import nn
 
 from edgeexit.data import Dataset
 from edgeexit.training import train
+from edgeexit.training.process_group import join_process_group
 from edgeexit.training.recipe import parse_recipe
 
 
@@ -56,6 +59,11 @@ phases = {
     "heads": {"epochs": 4, "batch": 16, "optimizer": sgd, "start": "joint", "train": ["heads.*"]},
 }
 raw = {"schema": "edgeexit.recipe/2", "name": "r", "about": "a", "data": "points", "network": "mine", "phases": phases}
+for turn in range(4):  # groups one after the other, each process early at some and late at others
+    if turn % 2 == int(os.environ.get("RANK", "0")):
+        time.sleep(0.2)
+    with join_process_group() as group:
+        assert group.size == group.sum_over_processes(torch.ones(())).item()
 out = Path(sys.argv[1])
 resume = (out / "checkpoint.pt").exists()
 train(parse_recipe(raw, where="r"), out, network=Small, parts=parts, threads=1, resume=resume, progress=Interrupt())
@@ -78,7 +86,8 @@ def weights(out: Path, phase: str) -> dict[str, Any]:
 def test_two_processes_train_the_network_of_one(tmp_path: Path) -> None:
     """With every batch shared out, gradients are those of the whole batch: in a phase that stops early, and in one with frozen parts.
 
-    A run of two processes that is interrupted goes on as well, and ends with the bits of one that was not.
+    A run of two processes that is interrupted goes on as well, and ends with the bits of one that was not. Processes that have left a
+    group join another: the training is their fifth.
     """
     script = tmp_path / "work.py"
     script.write_text(SCRIPT)
