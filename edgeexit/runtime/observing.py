@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from edgeexit.backends import Program, Settings
 from edgeexit.bundle import Bundle
+from edgeexit.errors import InputError
 from edgeexit.runtime.inputs import Inputs
 from edgeexit.runtime.many import ManyPredictions
 from edgeexit.runtime.opened import OpenedProgram
@@ -43,6 +44,8 @@ class Observers:
     def remove(self, callback: Observer) -> None:
         """Tell it no more; nothing where that is so already."""
         self.callbacks = tuple(c for c in self.callbacks if c is not callback)
+        self._clones.pop(id(callback), None)  # another callback may get this id
+        self._failed.discard(id(callback))
 
     def copy_to(self, other: Observers) -> None:
         """Give the Observers of a clone their callbacks."""
@@ -98,7 +101,11 @@ class ObservedProgram(OpenedProgram):
 
         Returns:
             A function that ends it.
+
+        Raises:
+            InputError: a callback that cannot be called, or a Runner that is closed.
         """
+        _check_callable(callback)
         with self._lock:
             self._refuse_closed()
             self._observers.add(callback, for_clone)
@@ -112,12 +119,20 @@ class ObservedProgram(OpenedProgram):
         self._write(x)
         found = self._read(self._run(self._inner))
         latency_s = perf_counter() - start_s
-        for (
-            callback
-        ) in self._observers.callbacks:  # as Observers.tell, without a function more on the way of every call
+        # As Observers.tell, without a function more on the way of every call.
+        for callback in self._observers.callbacks:
             try:
                 callback(found, latency_s)
             except Exception:  # noqa: PERF203 - an observer never ends a prediction
                 self._observers.report(callback)
-        self._ready = not self._observers.callbacks
+        if not self._observers.callbacks:
+            self._ready = True
+            if self._observers.callbacks:  # added meanwhile by another thread, or by a callback
+                self._ready = False
         return found
+
+
+def _check_callable(callback: object) -> None:
+    if not callable(callback):
+        msg = f"an observer must be a function of a Prediction and seconds, not {callback!r}."
+        raise InputError(msg)

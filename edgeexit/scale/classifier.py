@@ -66,13 +66,29 @@ def read_inputs(runner: Runner, batch: Columns, column: str) -> NDArray[Any]:
     """The inputs of a batch, as the bundle takes them.
 
     Raises:
+        InputError: there is no such column, it has other shapes or no numbers, or the network has several inputs.
+    """
+    values, specs = read_column(batch, column), runner.bundle.manifest.inputs
+    if len(specs) > 1:
+        msg = f"the network has {len(specs)} inputs; batches of columns are for networks with one."
+        raise InputError(msg)
+    shape = tuple(specs[0].shape[1:])
+    try:
+        if values.dtype == object:  # rows of one shape, as Parquet gives them
+            values = np.stack(list(values))
+        return np.ascontiguousarray(values.reshape(len(values), *shape), dtype=specs[0].dtype)
+    except (TypeError, ValueError) as error:
+        msg = f"column {column!r} must have rows of the shape {list(shape)}, which the network takes: {error}."
+        raise InputError(msg) from error
+
+
+def read_column(batch: Columns, column: str) -> NDArray[Any]:
+    """A column of a batch, [n, ...].
+
+    Raises:
         InputError: there is no such column.
     """
     if column not in batch:
         msg = f"the batch has no column {column!r}; it has {', '.join(sorted(batch))}."
         raise InputError(msg)
-    spec = runner.bundle.manifest.inputs[0]
-    values = batch[column]
-    if values.dtype == object:  # rows of one shape, as Parquet gives them
-        values = np.stack(list(values))
-    return np.ascontiguousarray(values.reshape(len(values), *spec.shape[1:]), dtype=spec.dtype)
+    return batch[column]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeexit.bundle import Bundle
 from edgeexit.calibration.device import replay
@@ -14,7 +15,7 @@ from edgeexit.calibration.replay import ReplayTable
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
 from edgeexit.runtime import load_quietly
-from edgeexit.scale.classifier import Columns, read_inputs
+from edgeexit.scale.classifier import Columns, read_column, read_inputs
 from edgeexit.scale.shards import ShardedTable, begin_folder, finish_folder, name_shard, save_shard
 from edgeexit.util.arguments import as_path, as_whole
 
@@ -40,8 +41,12 @@ class Replayer:
         self._column, self._labels = column, labels
 
     def __call__(self, batch: Columns) -> Columns:
-        """Scores and answers of a batch."""
-        truth = None if self._labels is None else np.asarray(batch[self._labels], np.int64)
+        """Scores and answers of a batch.
+
+        Raises:
+            InputError: a column that is missing, inputs of another shape, labels that are not whole numbers of the network's classes.
+        """
+        truth = None if self._labels is None else _read_labels(batch, self._labels)
         table = replay(self._runner, Dataset("batch", read_inputs(self._runner, batch, self._column), truth))
         found = {"scores": table.scores, "agreement": table.agreement, "correct": table.correct}
         found["backbone_correct"] = table.backbone_correct
@@ -107,6 +112,14 @@ def write_shards_with_ray(
         msg = f"{sum(samples.values())} answers came for {wanted} samples; {path} is not complete."
         raise InputError(msg)
     return finish_folder(path, network, samples)
+
+
+def _read_labels(batch: Columns, column: str) -> NDArray[np.int64]:
+    values = read_column(batch, column)
+    if values.dtype.kind not in "iu":  # names would get other numbers in every batch
+        msg = f"column {column!r} is {values.dtype}; labels must be whole numbers from 0: map the names to the network's numbers before."
+        raise InputError(msg)
+    return values.astype(np.int64)
 
 
 def make_blank(bundle: Bundle) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,17 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edgeexit.calibration.device import replay
-from edgeexit.calibration.replay import ReplayTable
+from edgeexit.calibration.replay import ReplayTable, add_origin
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
 from edgeexit.runtime import Runner
 from edgeexit.util.arguments import as_path
-from edgeexit.util.atomic import write_bytes, write_text
+from edgeexit.util.atomic import make_output_folder, write_bytes, write_text
 from edgeexit.util.documents import parse_document
 from edgeexit.util.progress import Progress, show_nothing
 
 SCHEMA = "edgeexit.replay-shards/1"
 LIST = "shards.json"
+_NAME = re.compile(r"shard-[0-9]{6,}\.npz")
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,7 @@ class ShardedTable:
             msg = f"{path} has no complete list of shards ({LIST}): run the replay to its end, which goes on where it stopped."
             raise InputError(msg) from error
         found = parse_document(ShardList, document, str(path / LIST))
-        if found.schema != SCHEMA:
-            msg = f"{path / LIST} has the schema {found.schema!r}; this edgeexit reads {SCHEMA}."
-            raise InputError(msg)
+        _check_list(found, path / LIST)
         costs = None if cost_s is None else tuple(np.atleast_1d(np.asarray(c, np.float64)) for c in cost_s)
         return cls(path, found, costs, backbone_s)
 
@@ -111,8 +111,8 @@ def write_shards(
 ) -> ShardedTable:
     """Run every exit on blocks of samples and write a shard of each; one block is in memory at a time.
 
-    A folder that was begun with the same network goes on: shards that are there are not computed again, so the blocks must come in the
-    same order.
+    A folder that was begun with the same network goes on: shards that are there, whole and of the samples of their block, are not computed
+    again. So the blocks must be cut as before, and come in the same order.
 
     Args:
         runner: the network.
@@ -121,18 +121,49 @@ def write_shards(
         progress: told of each block.
 
     Raises:
-        InputError: a folder with shards of another network, an exit that gives NaN, no blocks.
+        InputError: a folder that cannot be written, or has shards of another network or of other samples; NaN from an exit; no blocks.
     """
     path = as_path("folder", folder)
     begin_folder(path, runner.bundle.manifest.network_sha256)
     samples: dict[str, int] = {}
     for number, block in enumerate(blocks):
         name = name_shard(number)
-        if not (path / name).is_file():
-            save_shard(path / name, replay(runner, block))
+        if not _is_written(path / name, block):
+            save_shard(path / name, add_origin(replay(runner, block), data_sha256=block.sha256))
         samples[name] = len(block)
         progress("running every exit on blocks", number + 1, number + 1)
     return finish_folder(path, runner.bundle.manifest.network_sha256, samples)
+
+
+def _is_written(path: Path, block: Dataset) -> bool:
+    """Whether the shard of a block is there; one that is damaged is written again.
+
+    Raises:
+        InputError: the shard is of other samples.
+    """
+    if not path.is_file():
+        return False
+    try:
+        table = ReplayTable.load(path)
+    except InputError:
+        return False
+    if table.origin.get("data_sha256") != block.sha256:
+        msg = f"{path} is of other samples than the block that comes now: cut the data as before, or choose another folder."
+        raise InputError(msg)
+    return True
+
+
+def _check_list(found: ShardList, path: Path) -> None:
+    """Refuse a list that edgeexit would not write: another schema, files elsewhere, shards without samples."""
+    if found.schema != SCHEMA:
+        msg = f"{path} has the schema {found.schema!r}; this edgeexit reads {SCHEMA}."
+        raise InputError(msg)
+    wrong = [name for name, samples in found.samples.items() if not _NAME.fullmatch(name) or samples < 1]
+    if wrong or not found.samples:
+        msg = (
+            f"{path} is damaged: its shards must be named {name_shard(0)} and so on and have samples, not {wrong[:3]}."
+        )
+        raise InputError(msg)
 
 
 def name_shard(number: int) -> str:
@@ -144,11 +175,11 @@ def begin_folder(path: Path, network: str) -> None:
     """Make a folder for shards of a network, or go on with one.
 
     Raises:
-        InputError: it has shards of another network.
+        InputError: it cannot be made or written, or has shards of another network.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    make_output_folder(path)
     begun = path / "network.txt"
-    if begun.is_file() and begun.read_text(encoding="utf-8") != network:
+    if begun.is_file() and begun.read_text(encoding="utf-8", errors="replace") != network:
         msg = f"{path} has shards of another network, criterion or precision: choose another folder, or remove it."
         raise InputError(msg)
     write_text(begun, network)

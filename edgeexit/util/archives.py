@@ -6,6 +6,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,7 +48,11 @@ def read_archive(path: str | Path | IO[bytes], what: str) -> dict[str, NDArray[A
     try:
         if isinstance(path, str | Path) and Path(path).exists() and not Path(path).is_file():
             raise OSError("it is not a file")
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, since NumPy leaves a damaged file open.
+        with (
+            Path(path).open("rb") if isinstance(path, str | Path) else nullcontext(path) as stream,
+            np.load(stream, allow_pickle=False) as file,
+        ):
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         msg = f"there is no file {path}, which should be {what}."

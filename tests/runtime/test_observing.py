@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeexit.errors import InputError
 from edgeexit.runtime import Prediction, Runner, load_quietly
 from tests.networks import images
 
@@ -77,6 +78,28 @@ def test_a_clone_is_observed_by_what_is_made_for_it(runner: Runner) -> None:
         third(images(1))
 
     assert ["runner", "both", "clone", "both", "clone", "both"] == own
+
+
+def test_an_observer_is_forgotten_with_all_that_was_said_of_it(
+    runner: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Told again, it has no callback for clones any more, and its errors are said again; what is no function is refused."""
+
+    def fail(_prediction: Prediction, _latency_s: float) -> None:
+        raise ValueError
+
+    cloned: list[int] = []
+    for for_clone in (lambda: lambda p, _s: cloned.append(p.exit), None):
+        stop = runner.observe(fail, for_clone=for_clone)
+        runner(images(1))
+        if for_clone is not None:
+            stop()
+    assert 2 == len(caplog.records)
+    with runner.clone() as other:
+        other(images(1))
+    assert not cloned
+    with pytest.raises(InputError, match="must be a function"):
+        runner.observe(3)  # type: ignore[arg-type]  # on purpose
 
 
 def test_an_observer_stays_when_the_answers_are_read_otherwise(compiled: Path) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgeexit.calibration import join_tables, optimise_parts
 from edgeexit.calibration.device import replay
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
 from edgeexit.runtime import load_quietly
-from edgeexit.scale import Classifier, ShardedTable, write_shards
+from edgeexit.scale import Classifier, Replayer, ShardedTable, write_shards
 from tests.networks import images
 
 DATA = Dataset("images", images(30), np.arange(30) % 4)
@@ -54,6 +57,49 @@ def test_a_folder_that_was_begun_goes_on_where_it_stopped(compiled: Path, tmp_pa
     assert 2 == len(made)
     assert made == {path: path.stat().st_mtime_ns for path in made}
     assert 30 == len(join_tables(table))
+
+
+def test_what_is_there_is_checked_before_it_is_kept(compiled: Path, tmp_path: Path) -> None:
+    """A damaged shard is made again; one of other samples, or of as many that are other ones, is refused."""
+    folder, last = tmp_path / "shards", tmp_path / "shards" / "shard-000003.npz"
+    with load_quietly(compiled, mode="staged") as runner:
+        write_shards(runner, BLOCKS, folder)
+        whole = last.read_bytes()
+        last.write_bytes(whole[:100])
+        table = write_shards(runner, BLOCKS, folder)
+        assert 30 == len(join_tables(table))
+        for other in ([DATA], [BLOCKS[1], *BLOCKS[1:]]):
+            with pytest.raises(InputError, match=r"shard-000000\.npz is of other samples"):
+                write_shards(runner, other, folder)
+        with pytest.raises(InputError, match="cannot make the folder"):
+            write_shards(runner, BLOCKS, last)
+
+
+@pytest.mark.parametrize("samples", [{"../shard-000000.npz": 8}, {"shard-000000.npz": -8}, {}])
+def test_a_list_that_edgeexit_would_not_write_is_refused(tmp_path: Path, samples: dict[str, int]) -> None:
+    """Files elsewhere, shards without samples."""
+    document = {"schema": "edgeexit.replay-shards/1", "bundle": "0", "samples": samples}
+    (tmp_path / "shards.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(InputError, match="is damaged"):
+        ShardedTable.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ({"y": np.zeros(2, np.int64)}, "no column 'x'"),
+        ({"x": images(2)}, "no column 'y'"),
+        ({"x": np.zeros((2, 3), np.float32), "y": np.zeros(2, np.int64)}, "must have rows of the shape"),
+        ({"x": np.array(["a", "b"]), "y": np.zeros(2, np.int64)}, "must have rows of the shape"),
+        ({"x": images(2), "y": np.array(["cat", "dog"])}, "must be whole numbers"),
+    ],
+)
+def test_a_batch_that_a_worker_cannot_use_is_refused(
+    compiled: Path, batch: dict[str, NDArray[Any]], message: str
+) -> None:
+    """With the name of its column."""
+    with pytest.raises(InputError, match=message):
+        Replayer(compiled, mode="staged")(batch)
 
 
 def test_shards_of_another_network_are_not_mixed_in(compiled: Path, tmp_path: Path) -> None:

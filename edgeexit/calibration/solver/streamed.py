@@ -38,10 +38,13 @@ from edgeexit.calibration.solver.search import QUICK, Policy
 from edgeexit.calibration.sums import ROUNDING, SampleSum
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.errors import InputError, TargetNotMet
+from edgeexit.util.arguments import as_whole
 
 SAMPLE = 20_000
 """Samples on which the levels are chosen."""
 _NEAR = 0.02  # share of the sample on each side of its own optimum in which half of the levels stand
+
+_COLUMNS = ("scores", "correct", "agreement", "backbone_correct")
 
 Levels = tuple[NDArray[np.float32], ...]
 
@@ -66,7 +69,8 @@ def optimise_parts(
         seed: of the sample.
 
     Raises:
-        InputError: no parts, a target that cannot be read or needs what the tables lack.
+        InputError: no parts, a generator, parts of different exits, costs or columns, a target that cannot be read or needs what the
+            tables lack.
         TargetNotMet: none of the combinations meets it; names the nearest target of the sample.
 
     Example:
@@ -82,6 +86,11 @@ def optimise_parts(
         (1.0, True)
     """
     wanted = parse_target(target)
+    if iter(parts) is parts:
+        msg = "the parts are read three times, so they cannot be a generator: give a list, or a ShardedTable."
+        raise InputError(msg)
+    as_whole("sample", sample, 1, 10**9)
+    as_whole("cells", cells, 1, 10**9)
     drawn, total = _draw_sample(parts, sample, seed)
     problem = build_problem(drawn, wanted)
     if len(drawn) == total:
@@ -100,9 +109,9 @@ def evaluate_parts(parts: Iterable[ReplayTable], thresholds: NDArray[np.float32]
     """Outcome of a policy with these inner thresholds [N-1] on tables that come in parts.
 
     Raises:
-        InputError: no parts.
+        InputError: no parts, or parts of different exits, costs or columns.
     """
-    found = [(part.evaluate(thresholds), part) for part in _check_exits(parts, thresholds)]
+    found = [(part.evaluate(thresholds), part) for part in _refuse_unlike(_check_exits(parts, thresholds))]
     outcomes = [outcome for outcome, _ in found]
     table = _require(found)[0][1]
     counts = np.sum([o.counts for o in outcomes], axis=0)
@@ -126,23 +135,40 @@ def join_tables(tables: Iterable[ReplayTable]) -> ReplayTable:
     """The samples of several tables of the same costs in one.
 
     Raises:
-        InputError: no tables.
+        InputError: no tables, or tables of different exits, costs or columns.
     """
-    found: list[ReplayTable] = _require(list(tables))
-    names = ("scores", "correct", "agreement", "backbone_correct")
+    found: list[ReplayTable] = _require(list(_refuse_unlike(tables)))
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(t, name) for t in found])
-        for name in names
-        if all(getattr(t, name) is not None for t in found)
+        for name in _COLUMNS
+        if getattr(found[0], name) is not None
     }
     return replace(found[0], **columns)
 
 
 def _require(found: list[Any]) -> list[Any]:
     if not found:
-        msg = "there are no tables to search: the parts are empty, or a generator that was used up; give a list."
+        msg = "there are no tables to search: the parts are empty."
         raise InputError(msg)
     return found
+
+
+def _refuse_unlike(parts: Iterable[ReplayTable]) -> Iterator[ReplayTable]:
+    """The parts, as long as they have the exits, costs and columns of the first."""
+    first: ReplayTable | None = None
+    for number, part in enumerate(parts):
+        first = part if first is None else first
+        if part.exits != first.exits:
+            msg = f"part {number} has {part.exits} exits, part 0 has {first.exits}: they are of different networks."
+            raise InputError(msg)
+        if part.cost_unit != first.cost_unit or not np.allclose(part.mean_cost, first.mean_cost):
+            msg = f"part {number} has other costs than part 0: give all the same ones, as ShardedTable.open(folder, cost_s=[...]) does."
+            raise InputError(msg)
+        for name in _COLUMNS:
+            if (getattr(part, name) is None) != (getattr(first, name) is None):
+                msg = f"{name} is known in some parts only (0 and {number} differ): label all samples, or none."
+                raise InputError(msg)
+        yield part
 
 
 def _check_exits(parts: Iterable[ReplayTable], thresholds: NDArray[np.float32]) -> Iterator[ReplayTable]:
@@ -158,7 +184,7 @@ def _draw_sample(parts: Iterable[ReplayTable], most: int, seed: int) -> tuple[Re
     rng, total = np.random.default_rng(seed), 0
     kept: ReplayTable | None = None
     keys = np.zeros(0)
-    for part in parts:
+    for part in _refuse_unlike(parts):
         total += len(part)
         own = rng.random(len(part))
         low = np.argsort(own, kind="stable")[:most]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -75,7 +78,17 @@ def test_outcomes_and_tables_of_parts_are_those_of_the_whole() -> None:
     assert optimise(table, "mean<=0.8x").accuracy == optimise_parts(parts, "mean<=0.8x").accuracy
 
 
-def test_no_parts_are_refused() -> None:
-    """A generator, too, is empty when it is read again."""
-    with pytest.raises(InputError, match="no tables"):
-        optimise_parts([], "mean<=1ms")
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([], "no tables"),
+        ((world(i, 20, 2) for i in range(3)), "cannot be a generator"),
+        ([world(1, 20, 2), world(1, 20, 3)], "part 1 has 3 exits"),
+        ([world(1, 20, 2), world(1, 20, 2).with_costs([1.0, 2.0])], "part 1 has other costs"),
+        ([world(1, 20, 2), replace(world(1, 20, 2), correct=None)], "correct is known in some parts only"),
+    ],
+)
+def test_parts_that_are_no_one_table_are_refused(parts: Iterable[ReplayTable], message: str) -> None:
+    """Before anything is searched."""
+    with pytest.raises(InputError, match=message):
+        optimise_parts(parts, "mean<=0.9x", sample=30)
