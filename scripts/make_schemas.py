@@ -58,6 +58,34 @@ class Error:
 
 
 @dataclass(frozen=True)
+class ReplaySummary:
+    """What `edgeexit replay --json` prints; thresholds and what follows them are null without --target.
+
+    Attributes:
+        folder: of the shards.
+        samples, shards: how many there are.
+        target: the bounds.
+        thresholds: in the criterion's own unit.
+        accuracy, agreement: shares over all samples; null where they are not known.
+        mean_s, macs: mean latency in seconds, null where it was not measured, and mean multiply-accumulates.
+        exit_rates: share leaving at each exit.
+        gap: no thresholds are better by more; see `Policy`.
+    """
+
+    folder: str
+    samples: int
+    shards: int
+    target: str | None
+    thresholds: tuple[float, ...] | None
+    accuracy: float | None
+    agreement: float | None
+    mean_s: float | None
+    macs: float | None
+    exit_rates: tuple[float, ...] | None
+    gap: float | None
+
+
+@dataclass(frozen=True)
 class Report:
     """What `edgeexit report --json` prints: the files that were made, and a sentence for each bundle that was left out."""
 
@@ -216,6 +244,7 @@ DOCUMENTS: Mapping[str, type] = {
     "field-report/1": FieldReport,
     "inspect/1": BundleFacts,
     "inspect-page/1": InspectPage,
+    "replay-summary/1": ReplaySummary,
     "report/1": Report,
     "run/1": Run,
     "serve/1": Serve,

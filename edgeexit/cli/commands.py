@@ -12,6 +12,7 @@ COMMANDS: tuple[str, ...] = (
     "inspect",
     "calibrate",
     "calibrations",
+    "replay",
     "tune",
     "run",
     "bench",

@@ -63,6 +63,7 @@ OPTIONS: dict[str, SharedOption] = {
     "compare-criteria --criteria": SharedOption(POLICY, "NAME,..."),
     "compare-criteria --budgets": SharedOption(POLICY, "N"),
     "analyse --html": SharedOption(OUTPUT, "PAGE"),
+    "replay --rows": SharedOption(DATA, "N"),
     "--preprocess": SharedOption(DATA, "FILE"),
     "--classes": SharedOption(DATA, "FILE"),
     "--target": SharedOption(TARGET, "BOUNDS"),

@@ -15,15 +15,13 @@ from edgeexit.calibration.replay import ReplayTable
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
 from edgeexit.runtime import load_quietly
+from edgeexit.scale.blocks import MOST_ROWS
 from edgeexit.scale.classifier import Columns, read_column, read_inputs
 from edgeexit.scale.shards import ShardedTable, begin_folder, finish_folder, name_shard, save_shard
 from edgeexit.util.arguments import as_path, as_whole
 
 if TYPE_CHECKING:
     from ray.data import Dataset as RayDataset
-
-ROWS = 65_536
-"""Samples per shard: a few megabytes."""
 
 
 class Replayer:
@@ -61,7 +59,7 @@ def write_shards_with_ray(
     column: str = "x",
     labels: str | None = "y",
     workers: int = 2,
-    rows: int = ROWS,
+    rows: int = MOST_ROWS,
     batch_size: int = 256,
     **settings: Any,
 ) -> ShardedTable:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from edgeexit.calibration.device import replay
+from edgeexit.calibration.device import MeasuredCosts, attach_costs, replay
 from edgeexit.calibration.replay import ReplayTable, add_origin
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
@@ -51,6 +51,7 @@ class ShardedTable:
         shards: what `shards.json` says.
         cost_s: costs that replace those of the shards, which count multiply-accumulates alone; see `ReplayTable`.
         backbone_s: mean latency of the backbone with these costs; None: the last exit's.
+        measured: costs as `edgeexit.calibration.device.time_exits` measured them; they win over `cost_s`.
 
     Example:
         >>> import edgeexit
@@ -70,6 +71,7 @@ class ShardedTable:
     shards: ShardList
     cost_s: tuple[np.ndarray, ...] | None = None
     backbone_s: float | None = None
+    measured: MeasuredCosts | None = None
 
     @classmethod
     def open(
@@ -103,7 +105,16 @@ class ShardedTable:
                     f"{self.folder / name} has {len(table)} samples, the list says {samples}: replay this folder again."
                 )
                 raise InputError(msg)
-            yield table if self.cost_s is None else table.with_costs(self.cost_s, backbone_s=self.backbone_s)
+            yield self._add_costs(table)
+
+    def with_measured(self, costs: MeasuredCosts) -> ShardedTable:
+        """The same shards with measured latencies."""
+        return replace(self, measured=costs)
+
+    def _add_costs(self, table: ReplayTable) -> ReplayTable:
+        if self.measured is not None:
+            return attach_costs(table, self.measured)
+        return table if self.cost_s is None else table.with_costs(self.cost_s, backbone_s=self.backbone_s)
 
 
 def write_shards(

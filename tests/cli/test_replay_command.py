@@ -1,0 +1,75 @@
+"""`edgeexit replay`: shards of every exit on every sample, and thresholds over all of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edgeexit.calibration import join_tables
+from edgeexit.cli.app import app
+from edgeexit.data import Dataset
+from edgeexit.errors import InputError
+from edgeexit.report.schemas import load_schema
+from edgeexit.runtime import load_quietly
+from edgeexit.scale import ShardedTable, choose_rows, choose_thresholds
+from tests.networks import images
+
+SAMPLES = 50
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Samples with labels for the compiled network."""
+    np.savez(tmp_path / "data.npz", x=images(SAMPLES), y=np.arange(SAMPLES) % 4)
+    return tmp_path / "data.npz"
+
+
+def run(*words: object) -> str:
+    ended = CliRunner().invoke(app, ["replay", *map(str, words)], env={"COLUMNS": "80", "LINES": None})
+    assert 0 == ended.exit_code, ended.output
+    return ended.stdout
+
+
+def test_it_writes_shards_and_says_what_to_type_with_their_thresholds(
+    compiled: Path, data: Path, tmp_path: Path
+) -> None:
+    """The thresholds that it prints are those of its JSON object, which keeps its schema; a second run makes no shard again."""
+    words = (compiled, "--data", data, "-o", tmp_path / "replay", "--rows", 20, "--mode", "staged")
+    run(*words)
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "replay").glob("*.npz")}
+    printed = run(*words, "--target", "agreement>=0.9", "--seconds", 0)
+    found = json.loads(run(*words, "--target", "agreement>=0.9", "--seconds", 0, "--json"))
+    jsonschema.Draft202012Validator(load_schema("replay-summary/1")).validate(found)
+
+    assert 3 == len(made)
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    assert "50 samples in 3 shards" in printed
+    assert f"--thresholds={','.join(map(str, found['thresholds']))}" in printed
+    with load_quietly(compiled, mode="staged") as runner:
+        runner.thresholds = map(float, found["thresholds"])
+        whole = join_tables(ShardedTable.open(tmp_path / "replay")).evaluate(runner.inner_thresholds)
+    assert found["accuracy"] == whole.accuracy
+    assert found["macs"] == whole.macs
+
+
+def test_thresholds_from_shards_are_in_time_measured_here(compiled: Path, data: Path, tmp_path: Path) -> None:
+    """The runner has them afterwards; shards of another network are refused."""
+    run(compiled, "--data", data, "-o", tmp_path / "replay", "--mode", "staged")
+    table = ShardedTable.open(tmp_path / "replay")
+    samples = Dataset("some", images(4), None)
+    with load_quietly(compiled, mode="staged") as runner:
+        policy = choose_thresholds(runner, table, "mean<=0.99x", samples, seconds=0.1)
+        assert policy.mean_s > 0
+        assert runner.inner_thresholds == policy.thresholds
+        assert choose_rows(runner.bundle) == 65_536
+
+        (tmp_path / "replay" / "shards.json").write_text(
+            json.dumps({"schema": table.shards.schema, "bundle": "another", "samples": table.shards.samples})
+        )
+        with pytest.raises(InputError, match="another network"):
+            choose_thresholds(runner, ShardedTable.open(tmp_path / "replay"), "mean<=0.99x", samples)
