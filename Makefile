@@ -36,12 +36,12 @@ $(VENV)/.examples: examples/javascript/package-lock.json examples/service/requir
 SERVING := .venv-serving
 SERVING_PYTHON ?= /usr/bin/python3
 
-test-serving: $(SERVING)/.made   ## exported models in a real server: an environment of 500 MB, then a minute
+test-serving: $(SERVING)/.made   ## exported models in a real server, and edgeexit serve: an environment of 500 MB, then a minute
 	timeout 900 $(SERVING)/bin/python -m pytest tests/serving
 
 $(SERVING)/.made: pyproject.toml
 	$(SERVING_PYTHON) -m venv $(SERVING)
-	$(SERVING)/bin/pip install --quiet --disable-pip-version-check --editable . \
+	$(SERVING)/bin/pip install --quiet --disable-pip-version-check --editable ".[serve]" \
 	  nvidia-pytriton==0.7.0 "tritonclient[grpc]==2.73.0" pytest hypothesis jsonschema pyyaml
 	touch $@
 

@@ -75,13 +75,20 @@ _Remote: TypeAlias = Annotated[
     ),
 ]
 _RemoteTimeout: TypeAlias = Annotated[
-    float, typer.Option("--remote-timeout", metavar="S", help="Longest time for a request, in seconds.", min=1e-3)
+    float | None,
+    typer.Option(
+        "--remote-timeout", metavar="S", help="Longest time for a request, in seconds. [default: 1]", min=1e-3
+    ),
 ]
 _RemoteSend: TypeAlias = Annotated[
-    str, typer.Option("--remote-send", help="What goes up: auto, boundary (tensors between the stages) or input.")
+    str | None,
+    typer.Option(
+        "--remote-send", help="What goes up: auto, boundary (tensors between the stages) or input. [default: boundary]"
+    ),
 ]
 _RemoteWire: TypeAlias = Annotated[
-    str, typer.Option("--remote-wire", help="In which precision: float32, float16 or int8.")
+    str | None,
+    typer.Option("--remote-wire", help="In which precision: float32, float16 or int8. [default: float32]"),
 ]
 _DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Measure and print; write nothing.")]
 
@@ -103,9 +110,9 @@ def calibrate_command(
     name: _Name = None,
     dry_run: _DryRun = False,
     remote: _Remote = None,
-    remote_timeout: _RemoteTimeout = 1.0,
-    remote_send: _RemoteSend = "boundary",
-    remote_wire: _RemoteWire = "float32",
+    remote_timeout: _RemoteTimeout = None,
+    remote_send: _RemoteSend = None,
+    remote_wire: _RemoteWire = None,
     runtime: RuntimeOptions,
     as_json: Json = False,
 ) -> None:
@@ -170,28 +177,38 @@ def _open_runner(bundle: Path, loading: dict[str, Any]) -> Runner:
         return load_quietly(bundle, **loading)
 
 
-def _make_remote_arguments(remote: list[str] | None, timeout_s: float, send: str, wire: str) -> dict[str, Any]:
+def _make_remote_arguments(
+    remote: list[str] | None, timeout_s: float | None, send: str | None, wire: str | None
+) -> dict[str, Any]:
     """As keyword arguments of `edgeexit.load`.
 
     Raises:
-        InputError: a text that is not a stage and a URL.
+        InputError: a text that is not a stage and a URL, a stage named twice, or options of a server without one.
     """
     import edgeexit
     from edgeexit.errors import InputError
 
+    limits = edgeexit.RemoteLimits() if timeout_s is None else edgeexit.RemoteLimits(timeout_s=timeout_s)
+    payload = {name: value for name, value in (("send", send), ("wire", wire)) if value is not None}
     if not remote:
+        if timeout_s is not None or payload:
+            msg = "--remote-timeout, --remote-send and --remote-wire say how a server is asked: give it too, as in --remote 3=URL."
+            raise InputError(msg)
         return {}
     urls: dict[int, str] = {}
     for text in remote:
         stage, _, url = text.partition("=")
-        if not stage.strip().isdecimal() or not url:
+        if not (stage.isascii() and stage.strip().isdecimal()) or not url:
             msg = f"--remote {text} is not a stage and its URL: write 3=http://host:8000/v2/models/net-stage-3."
+            raise InputError(msg)
+        if int(stage) in urls:
+            msg = f"--remote names stage {int(stage)} twice: give one URL for each stage."
             raise InputError(msg)
         urls[int(stage)] = url
     return {
         "remote": urls,
-        "remote_limits": edgeexit.RemoteLimits(timeout_s=timeout_s),
-        "remote_payload": edgeexit.RemotePayload(send, wire),
+        "remote_limits": limits,
+        "remote_payload": edgeexit.RemotePayload(**payload),
     }
 
 

@@ -48,7 +48,7 @@ _Key: TypeAlias = Annotated[
 _Name: TypeAlias = Annotated[
     str | None, typer.Option("--name", help="First part of the models' names. [default: the bundle's name]")
 ]
-_A_RANGE = re.compile(r"(\d{1,4})(?:(-)(\d{1,4})?)?")
+_A_RANGE = re.compile(r"([0-9]{1,4})(?:(-)([0-9]{1,4})?)?")
 
 
 def serve_command(
@@ -119,7 +119,7 @@ def parse_stages(text: str | None, exits: int) -> list[int]:
         last = int(found[3] or exits) if found[2] else first
         if 1 <= first <= last <= exits:
             return list(range(first, last + 1))
-    msg = f"--stages {text} names no stages of 1 to {exits}: write 3- (the third and all after it), 2-3 or 3."
+    msg = f"--stages {text!r} names no stages of 1 to {exits}: write 3- (the third and all after it), 2-3 or 3."
     raise InputError(msg)
 
 

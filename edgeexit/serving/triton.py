@@ -11,14 +11,12 @@ both give `logits`, `exit` (from 1) and `score` (inner).
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeexit.bundle import StageEntry
 from edgeexit.choices import check_choice
-from edgeexit.errors import InputError
 from edgeexit.graph.fuse import make_threshold_name
 from edgeexit.graph.model import BATCH, TensorSpec
 from edgeexit.graph.onnx_files import load_binary
@@ -26,6 +24,7 @@ from edgeexit.runtime import Runner
 from edgeexit.runtime.remote.stages import list_stage_outputs
 from edgeexit.serving.fused import make_thresholds_optional
 from edgeexit.serving.model_config import Fields, Scheduling, describe_tensor, make_parameters, make_warmup
+from edgeexit.serving.names import check_model_name
 from edgeexit.serving.repository import ServedModel, copy_python_model, write_onnx, write_repository
 from edgeexit.stage_choices import list_distinct_names
 from edgeexit.util.arguments import as_path
@@ -35,7 +34,6 @@ STAGE_RUNTIMES = ("onnxruntime", "tensorrt", "python")
 """What runs a stage in the server: its ONNX Runtime backend, a TensorRT plan that is built there, or onnxruntime in its Python backend."""
 
 PLAN_SCRIPT = "build-plans.sh"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def export_triton(
@@ -71,9 +69,7 @@ def export_triton(
     repository = as_path("output", output)
     check_choice("stage runtime", stages, STAGE_RUNTIMES)
     chosen = runner.bundle.name if name is None else name
-    if not _NAME.fullmatch(chosen):
-        msg = f"{chosen!r} can be no model's name, which has letters, digits, dots, dashes and underscores: give another one (--name)."
-        raise InputError(msg)
+    check_model_name(chosen)
     parts = TritonParts(runner, chosen, stages, scheduling or Scheduling())
     served = [parts.fused, parts.staged, *parts.stages]
     write_repository(served, repository)

@@ -184,8 +184,8 @@ def make_absolute(target: Target, reference_s: float) -> Target:
 def pick_contenders(found: Sequence[FoundPolicy]) -> tuple[FoundPolicy, ...]:
     """The finalists, and what their predicted times cannot tell from the best: other rules and setups, the best of each.
 
-    Setups are timed with one criterion, whose own work is a part of a small network's time (4 % of B-LeNet's first exit from one criterion
-    to another), so that those which are close are to be timed with their own.
+    Setups are timed with one criterion, whose own work is a part of a small network's time (two policies on B-LeNet that differed in little
+    but the criterion were 4 % apart in their whole mean), so that those which are close are to be timed with their own.
     """
     finalists = pick_finalists(found)
     if len(finalists) < 2:

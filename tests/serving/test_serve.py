@@ -115,6 +115,7 @@ def test_what_is_refused_says_why(server: Served) -> None:
     assert 401 == ask(server, "POST", infer, b"{}", Authorization="Bearer guess")[0]
     assert 400 == ask(server, "POST", infer, b"{}")[0]
     assert 400 == ask(server, "POST", infer, b"{}", **{HEADER_LENGTH: "-1"})[0]
+    assert 400 == ask(server, "POST", infer, b"{}", **{HEADER_LENGTH: "9" * 5000})[0]
     assert 413 == ask(server, "POST", infer, b" " * 10_000_000)[0]
 
 
@@ -152,10 +153,23 @@ def _wait_until_refused(served: Served) -> None:
         return
 
 
+def test_where_a_server_cannot_listen_is_said(tmp_path: Path) -> None:
+    """A port that is taken, a host that there is not, a key without its certificate, a certificate that is none."""
+    from edgeexit.serving.server.process import Address
+
+    with closing(Address("127.0.0.1", 0).bind()) as bound:
+        for host, port in (bound.getsockname(), ("nobody.invalid", 0)):
+            with pytest.raises(InputError, match="cannot listen"):
+                Address(host, port).bind()
+    for certificate in (None, tmp_path / "missing.pem"):
+        with pytest.raises(InputError, match="certificate"):
+            Address("127.0.0.1", 0, certificate, tmp_path / "key.pem").check_certificate()
+
+
 def test_only_stages_that_there_are_can_be_served(compiled: Path) -> None:
     """A range of stages of the bundle; the message says how to write one."""
     assert ([1, 2, 3], [3], [2, 3], [2]) == tuple(parse_stages(text, 3) for text in (None, "3-", "2-3", "2"))
-    for text in ("0-", "4-", "3-2", "x", "-", "-2"):
+    for text in ("0-", "4-", "3-2", "x", "-", "-2", "", "1,3"):
         with pytest.raises(InputError, match="write 3-"):
             parse_stages(text, 3)
     assert 2 == run_edgeexit("serve", compiled, "--stages", "4-").returncode

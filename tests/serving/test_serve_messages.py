@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeexit.errors import InputError
 from edgeexit.runtime import Runner, load_quietly
 from edgeexit.runtime.remote.protocol import decode_response, encode_request
 from edgeexit.runtime.remote.wire import WIRES, compress
@@ -33,6 +34,13 @@ def served(opened: Runner) -> ServedBundle:
 @pytest.fixture(scope="module")
 def stage(served: ServedBundle) -> StageModel:
     return served.models["net-stage-3"]
+
+
+def test_names_are_parts_of_urls(opened: Runner) -> None:
+    """Another one would name models that no request reaches."""
+    for name in ("", "a/b", "a b"):
+        with pytest.raises(InputError, match="--name"):
+            ServedBundle.open(opened.bundle, opened.settings, [3], name=name, workers=1, max_batch=8)
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -105,10 +113,11 @@ def _one(**changes: Any) -> bytes:
         _one(parameters={"binary_data_size": 768}),
         _one()[:-1] + b', "outputs": [{"name": "nothing"}]}',
         _one()[:-1] + b', "outputs": 5}',
+        _one()[:-1] + b', "outputs": [{"name": ["z3"]}]}',
         _one()[:-1] + b', "parameters": 5}',
         json.dumps({"inputs": [{"name": "x:scale", "shape": [1], "datatype": "FP32", "data": [1]}]}).encode(),
     ],
-    ids=range(23),
+    ids=range(24),
 )
 def test_whatever_comes_is_refused_with_a_reason(served: ServedBundle, stage: StageModel, body: bytes) -> None:
     """Texts, other names, types, shapes and sizes, and none that is missing; the engines stay usable."""

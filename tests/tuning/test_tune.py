@@ -19,6 +19,7 @@ from edgeexit.tuning import TuningResult, TuningSpace, tune
 from edgeexit.tuning.page import render_tuning_page
 from edgeexit.tuning.space import choose_precisions, find_backends, search_subsets
 from edgeexit.util.documents import read_json
+from tests.support.command_line import run_edgeexit
 
 pytestmark = pytest.mark.filterwarnings("ignore::edgeexit.CalibrationWarning")
 
@@ -253,6 +254,30 @@ def test_a_budget_that_is_no_time_is_refused(text: str) -> None:
     """With the forms that are read."""
     with pytest.raises(InputError, match="10m"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--target", "drop<=x"), "not a number"),
+        (("--target", "drop<=1", "--budget", "5 parsecs"), "10m"),
+        (("--target", "drop<=1", "--threads", "some"), "--threads"),
+        (("--target", "drop<=1", "--criteria", "entropi"), "entropy"),
+        (("--target", "drop<=1", "--from-tune", "missing.tune"), "record.json"),
+    ],
+)
+def test_wrong_options_of_the_command_end_with_code_2(
+    words: tuple[str, ...], reason: str, model: Path, tmp_path: Path
+) -> None:
+    """One message with what to write, no traceback, and nothing is written."""
+    np.savez(tmp_path / "data.npz", x=np.zeros((60, 3, 8, 8), np.float32), y=np.arange(60) % 4)
+    output = tmp_path / "best.eexit"
+    done = run_edgeexit("tune", model, "--data", tmp_path / "data.npz", "-o", output, *words)
+
+    assert (2, "") == (done.returncode, done.stdout)
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [tmp_path / "data.npz"] == list(tmp_path.iterdir())
 
 
 def test_a_calibration_counts_the_drop_from_the_network_that_it_is_given(

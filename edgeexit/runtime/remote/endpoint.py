@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import ssl
 import threading
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from edgeexit.errors import InputError
 from edgeexit.runtime.remote.protocol import HEADER_LENGTH
 
 TOKEN, AUTHORITY = "EDGEEXIT_REMOTE_TOKEN", "EDGEEXIT_REMOTE_CA"
+_PATH = re.compile(r"[!-~]*/v2/models/[!-~]*[!-.0-~]/?")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 FAULTS = (OSError, http.client.HTTPException, ValueError)
 """What `Endpoint.post` raises."""
@@ -52,7 +54,7 @@ class Endpoint:
         url: http or https; the path ends with the model's name.
 
     Raises:
-        InputError: it is not such a URL; or there is a token, and it would go unencrypted to another machine.
+        InputError: it is not such a URL; or there is a token that no header can carry, or that would go unencrypted to another machine.
     """
 
     def __init__(self, url: str) -> None:
@@ -61,9 +63,11 @@ class Endpoint:
             host, port = parts.hostname, parts.port
         except (ValueError, AttributeError, TypeError) as error:
             raise InputError(_explain_url(url)) from error
-        if parts.scheme not in ("http", "https") or not host or parts.query or "/v2/models/" not in parts.path:
+        if parts.scheme not in ("http", "https") or not host or parts.username is not None or parts.fragment:
             raise InputError(_explain_url(url))
-        token = os.environ.get(TOKEN, "")
+        if parts.query or not _PATH.fullmatch(parts.path):
+            raise InputError(_explain_url(url))
+        token = read_token()
         if token and parts.scheme == "http" and host not in _LOOPBACK:
             msg = f"the token in {TOKEN} would be sent to {host} unencrypted: use https."
             raise InputError(msg)
@@ -125,8 +129,11 @@ class Endpoint:
             connection.request("POST", self._path, sent.body, sent.headers)
             response = connection.getresponse()
             reply.body = response.read(largest + 1)
-            if response.status != http.client.OK or len(reply.body) > largest:
-                msg = f"status {response.status}, {len(reply.body)} bytes"
+            if response.status != http.client.OK:
+                msg = f"status {response.status} {response.reason}"
+                raise ValueError(msg)
+            if len(reply.body) > largest:
+                msg = f"more than {largest} bytes"
                 raise ValueError(msg)
             length = response.getheader(HEADER_LENGTH)
             reply.header_length = None if length is None else int(length)
@@ -135,6 +142,19 @@ class Endpoint:
             connection.close()
         finally:
             reply.ended.set()
+
+
+def read_token() -> str:
+    """The token of the environment, without the blanks and the end of line that files of secrets have; empty where there is none.
+
+    Raises:
+        InputError: no HTTP header can carry it. The message does not show it.
+    """
+    token = os.environ.get(TOKEN, "").strip()
+    if not all("!" <= character <= "~" for character in token):
+        msg = f"the token in {TOKEN} has blanks, control characters or letters beyond ASCII inside, which no HTTP header carries."
+        raise InputError(msg)
+    return token
 
 
 def _make_tls() -> ssl.SSLContext:

@@ -21,7 +21,8 @@ class RemoteLimits:
 
     Attributes:
         timeout_s: longest time for a request, connecting included; a shorter `deadline_s` of a call holds too.
-        max_per_s: most times per second that something goes up, over all clones, one after a pause of 1/max_per_s; a batch counts once.
+        max_per_s: most times per second that something goes up, over all clones, one after a pause of 1/max_per_s; a batch counts once, and
+            what goes on from one remote stage to the next does not count again.
         failures: failures in a row after which the server counts as gone.
         pause_s: seconds until it is tried again then.
         max_batch: most samples in a request.

@@ -80,7 +80,8 @@ class RemoteRunner(Runner):
             expected = leave_in_stages(
                 own, self.bundle.manifest, check_many(xs, self._specs), never, self.criterion.sign
             )
-        found = self._answer(xs, math.inf, never)
+        with self.measuring():
+            found = self._answer(xs, math.inf, never)
         if any(p.fallback for p in found):
             msg = f"the server of the remote stages gives no answer: {dict(self.remote.gate.counts)}."
             raise InputError(msg)

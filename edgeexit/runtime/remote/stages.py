@@ -93,7 +93,10 @@ class RemoteBatch(Batch):
         names = self._list_sent(entry)
         rows, step = len(tensors[names[0]]), self._gate.limits.max_batch if manifest.dynamic_batch else 1
         requests = [{name: tensors[name][i : i + step] for name in names} for i in range(0, rows, step)]
-        reason = "" if self.unbounded else self._gate.pass_one()
+        on_its_way = (
+            self.unbounded or stage - 1 in self._endpoints
+        )  # what an earlier stage there has answered counts once
+        reason = "" if on_its_way else self._gate.pass_one()
         if reason:
             raise StageUnavailable(reason)
         answered = False

@@ -14,6 +14,7 @@ from edgeexit.backends.base import Array
 from edgeexit.bundle import Bundle, Manifest, StageEntry
 from edgeexit.graph.model import TensorSpec
 from edgeexit.runtime.remote.stages import list_stage_outputs
+from edgeexit.serving.names import check_model_name
 from edgeexit.serving.server.messages import (
     BadRequest,
     InferRequest,
@@ -100,7 +101,20 @@ class ServedBundle:
     def open(
         cls, bundle: Bundle, settings: Settings, stages: Sequence[int], *, name: str, workers: int, max_batch: int
     ) -> ServedBundle:
-        """Open a bundle's engines, and run each once."""
+        """Open a bundle's engines, and run each once.
+
+        Args:
+            bundle: the bundle.
+            settings: what runs it.
+            stages: numbers of the stages that become models, from 1.
+            name: first part of the models' names.
+            workers: how many sets of engines there are.
+            max_batch: most samples in a request; 1 where the network's batch is fixed.
+
+        Raises:
+            InputError: a name that is no part of a URL.
+        """
+        check_model_name(name)
         manifest = bundle.manifest
         largest = max_batch if manifest.dynamic_batch else 1
         models = [StageModel(f"{name}-stage-{k}", manifest, manifest.stages[k - 1], largest) for k in stages]

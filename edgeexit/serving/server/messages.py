@@ -67,11 +67,11 @@ def decode_request(body: bytes, header_length: int | None, specs: Sequence[Tenso
         entries = {entry["name"]: entry for entry in header["inputs"]}
         raw = cut_binary(entries.values(), memoryview(body)[length:])
         received = _read_tensors(entries, raw, specs, max_batch)
-        asked = list(header.get("outputs", ()))
+        asked = [(str(entry["name"]), entry.get("parameters", {})) for entry in header.get("outputs", ())]
         return InferRequest(
             expand(received, specs),
-            tuple(entry["name"] for entry in asked),
-            frozenset(entry["name"] for entry in asked if entry.get("parameters", {}).get("binary_data") is True),
+            tuple(name for name, _ in asked),
+            frozenset(name for name, parameters in asked if parameters.get("binary_data") is True),
             header.get("parameters", {}).get("binary_data_output") is True,
             header.get("id"),
         )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeexit.errors import InputError, MissingExtra
 
@@ -53,17 +54,17 @@ class Address:
         """
         try:
             family, kind, _, _, place = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
-            bound = socket.socket(family, kind)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(place)
+            return _listen(socket.socket(family, kind), place)
         except (OSError, OverflowError, UnicodeError) as error:
             msg = f"cannot listen at {self.host}:{self.port} ({error})."
             raise InputError(msg) from error
-        return bound
 
     def check_certificate(self) -> None:
-        """Raise InputError where the certificate or its key cannot be read."""
+        """Raise InputError where the certificate or its key cannot be read, or there is a key alone."""
         if self.certificate is None:
+            if self.key is not None:
+                msg = f"the key {self.key} is of no use without its certificate: give that too (--certificate)."
+                raise InputError(msg)
             return
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key)
@@ -75,6 +76,17 @@ class Address:
         """The first part of the models' URLs."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'http' if self.certificate is None else 'https'}://{host}:{port}"
+
+
+def _listen(unbound: socket.socket, place: tuple[Any, ...]) -> socket.socket:
+    try:
+        unbound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        unbound.bind(place)
+        unbound.listen()  # at once: with that option two processes may be bound to a port, and the second to listen fails
+    except OSError:
+        unbound.close()
+        raise
+    return unbound
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]  # untyped here, installed or not

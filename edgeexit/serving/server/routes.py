@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import os
+import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
@@ -22,11 +22,12 @@ from starlette.routing import Route
 import edgeexit
 from edgeexit.errors import EdgeExitError
 from edgeexit.graph.model import TensorSpec
-from edgeexit.runtime.remote.endpoint import TOKEN
+from edgeexit.runtime.remote.endpoint import read_token
 from edgeexit.runtime.remote.protocol import DATA_TYPES, HEADER_LENGTH
 from edgeexit.serving.server.engines import ServedBundle, StageModel
 from edgeexit.serving.server.messages import BadRequest
 
+_A_LENGTH = re.compile(r"[0-9]{1,18}")
 _OK, _BAD, _FORBIDDEN, _MISSING, _TOO_LARGE, _FAULT, _BUSY = 200, 400, 401, 404, 413, 500, 503
 
 
@@ -42,12 +43,15 @@ class Routes:
     Args:
         served: the models.
         workers: threads in which they run, one for each set of engines.
-        most_waiting: requests that may wait for a worker; what comes beyond is answered with 503 at once.
+        most_waiting: requests that may be worked on or wait for a worker; what comes beyond is answered with 503 at once.
+
+    Raises:
+        InputError: no HTTP header can carry the token of the environment.
     """
 
     def __init__(self, served: ServedBundle, workers: Executor, most_waiting: int) -> None:
         self._served, self._workers, self._free = served, workers, most_waiting
-        self._token = os.environ.get(TOKEN, "")
+        self._token = read_token()
 
     def make_application(self) -> Starlette:
         """The ASGI application."""
@@ -119,7 +123,7 @@ class Routes:
     async def _infer(self, request: Request) -> Response:
         model = self._find_model(request)
         length = request.headers.get(HEADER_LENGTH)
-        if length is not None and not length.isdecimal():
+        if length is not None and not _A_LENGTH.fullmatch(length):
             raise BadRequest(f"{HEADER_LENGTH} must be a number of bytes")
         body = await _read_body(request, model.largest_request)
         if self._free <= 0:

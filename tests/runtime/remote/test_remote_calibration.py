@@ -58,11 +58,17 @@ def test_thresholds_of_the_network_in_one_place_are_used_and_said_to_be(bundle_p
             edgeexit.calibrate(runner, x, target="mean<=10s", seconds=0.1)
 
 
-def test_a_stage_and_its_url_are_asked_for(bundle_path: Path) -> None:
-    """Anything else is refused with the form."""
-    done = run_edgeexit(
-        "calibrate", bundle_path, "--data", "x.npz", "--target", "mean<=1s", "--remote", "http://h/v2/models/m"
-    )
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--remote", "http://h/v2/models/m"), "write 3=http"),
+        (("--remote", "3=http://h/v2/models/m", "--remote", "3=http://other/v2/models/m"), "twice"),
+        (("--remote-wire", "int8"), "--remote 3=URL"),
+    ],
+)
+def test_a_url_for_each_stage_there_is_asked_for(bundle_path: Path, words: tuple[str, ...], reason: str) -> None:
+    """Anything else is refused with the form, before data are read."""
+    done = run_edgeexit("calibrate", bundle_path, "--data", "x.npz", "--target", "mean<=1s", *words)
 
-    assert 2 == done.returncode
-    assert "write 3=http" in done.stderr
+    assert (2, "") == (done.returncode, done.stdout)
+    assert reason in done.stderr

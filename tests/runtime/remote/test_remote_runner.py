@@ -95,12 +95,18 @@ def test_the_last_exit_here_answers_when_the_server_is_gone(local: Runner, compi
 
 
 def test_requests_are_bounded_in_number_and_in_time(server: V2Server, compiled: Path) -> None:
-    """More than `max_per_s` are answered here; a server that is late is not waited for, and `late` says when even that was too late."""
+    """More than `max_per_s`, whole ways through the stages there, are answered here; a late server is not waited for; `late` says so."""
     x = images(1)
     with open_remote(compiled, {3: server.url(3)}, RemoteLimits(timeout_s=30, max_per_s=1e-3)) as runner:
         runner.thresholds = [-1.0, -1.0]
         assert [False, True, True] == [runner(x).fallback for _ in range(3)]
         assert {"answered": 1, "too often": 2} == runner.remote.gate.counts
+    with open_remote(
+        compiled, {k: server.url(k) for k in (2, 3)}, RemoteLimits(timeout_s=30, max_per_s=1e-3)
+    ) as runner:
+        runner.check_remote(x)  # is not held back, and holds nothing back
+        runner.thresholds = [-1.0, -1.0]
+        assert [(3, False), (1, True)] == [(p.exit, p.fallback) for p in (runner(x), runner(x))]
     server.delay_s = 0.5
     with open_remote(compiled, {3: server.url(3)}) as runner:
         runner.thresholds = [-1.0, -1.0]
@@ -192,12 +198,17 @@ def test_a_token_goes_to_the_server_and_nowhere_unencrypted(
     server: V2Server, compiled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the environment, into the header; refused over http to another machine."""
-    monkeypatch.setenv("EDGEEXIT_REMOTE_TOKEN", "secret")
+    monkeypatch.setenv("EDGEEXIT_REMOTE_TOKEN", "secret\n")  # as from a file
     with open_remote(compiled, {3: server.url(3)}) as runner:
         runner.thresholds = [-1.0, -1.0]
         runner(images(1))
 
     assert ["Bearer secret"] == [headers["Authorization"] for headers in server.seen]
+    monkeypatch.setenv("EDGEEXIT_REMOTE_TOKEN", "se\ncret")
+    with pytest.raises(InputError, match="blanks") as refused:
+        load_quietly(compiled, remote={3: server.url(3)})
+    assert "cret" not in str(refused.value).replace("secrets", "")
+    monkeypatch.setenv("EDGEEXIT_REMOTE_TOKEN", "secret")
     monkeypatch.setenv("EDGEEXIT_REMOTE_CA", "missing.pem")
     with pytest.raises(InputError, match=r"missing\.pem"):
         load_quietly(compiled, remote={3: "https://example.org/v2/models/net"})
@@ -214,6 +225,9 @@ def test_a_token_goes_to_the_server_and_nowhere_unencrypted(
         {4: "http://h/v2/models/m"},
         {3: "ftp://h/v2/models/m"},
         {3: "http://h/"},
+        {3: "http://h/v2/models/"},
+        {3: "http://h/v2/models/a b"},
+        {3: "http://user:password@h/v2/models/m"},
         {3: 5},
     ],
 )
