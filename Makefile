@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # Tests and commands start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast examples test-examples test-serving test-ray test-tensorrt check lint types types-10.3 types-11.4 imports docs format clean
+.PHONY: demo test test-fast examples test-examples test-serving test-ray test-tensorrt test-aarch64 test-aarch64-quick check lint types types-10.3 types-11.4 imports docs format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.base              ## the main job on the shipped network: no torch, no download
@@ -58,6 +58,20 @@ $(VENV)-ray/.ready: pyproject.toml constraints.txt
 test-tensorrt: $(VENV)-tensorrt/.ready
 	$(VENV)-tensorrt/bin/python -m pytest tests/backends/test_real_builder.py tests/backends/test_stub_driver.py
 
+# A Raspberry Pi 5 emulated by qemu with the real aarch64 wheels (tests/aarch64), in 300 MB; where it cannot be had the tests skip, saying so.
+AARCH64 := .venv-aarch64
+TEST_AARCH64 := EDGEEXIT_AARCH64="$(CURDIR)/$(AARCH64)/python" $(BIN)/python -m pytest tests/aarch64
+
+test-aarch64: $(AARCH64)/.tried  ## the emulated board: answers, doctor in three precisions, the demo, core tests: half an hour
+	$(TEST_AARCH64)
+
+test-aarch64-quick: $(AARCH64)/.tried
+	timeout 600 $(TEST_AARCH64) -m "not slow"
+
+.PHONY: $(AARCH64)/.tried        # made once where it can be, and tried again where it could not
+$(AARCH64)/.tried: | $(VENV)/.dev
+	test -e $(AARCH64)/python || timeout 300 $(BIN)/python -m tests.aarch64 $(AARCH64) || echo "the tests of aarch64 are skipped"
+
 # The GPU backends once more, against the signatures of NVIDIA's own bindings (scripts/make_typings.py).
 GPU := --config-file typings/mypy.ini edgeexit/backends/tensorrt edgeexit/backends/cuda
 
@@ -87,7 +101,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(VENV)-ray $(VENV)-tensorrt $(SERVING) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-ray $(VENV)-tensorrt $(AARCH64) $(SERVING) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
