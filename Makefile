@@ -60,7 +60,7 @@ test-tensorrt: $(VENV)-tensorrt/.ready
 
 # A Raspberry Pi 5 emulated by qemu with the real aarch64 wheels (tests/aarch64), in 300 MB; where it cannot be had the tests skip, saying so.
 AARCH64 := .venv-aarch64
-TEST_AARCH64 := EDGEEXIT_AARCH64="$(CURDIR)/$(AARCH64)/python" $(BIN)/python -m pytest tests/aarch64
+TEST_AARCH64 := env EDGEEXIT_AARCH64="$(CURDIR)/$(AARCH64)/python" $(BIN)/python -m pytest tests/aarch64
 
 test-aarch64: $(AARCH64)/.tried  ## the emulated board: answers, doctor in three precisions, the demo, core tests: half an hour
 	$(TEST_AARCH64)
