@@ -125,10 +125,7 @@ class ObservedProgram(OpenedProgram):
                 callback(found, latency_s)
             except Exception:  # noqa: PERF203 - an observer never ends a prediction
                 self._observers.report(callback)
-        if not self._observers.callbacks:
-            self._ready = True
-            if self._observers.callbacks:  # added meanwhile by another thread, or by a callback
-                self._ready = False
+        self._ready = not self._observers.callbacks  # `observe` waits for the lock that this call has
         return found
 
 
