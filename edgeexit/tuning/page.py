@@ -32,8 +32,16 @@ from edgeexit.report.plot.figure import (
     choose_exit_tone,
     make_latency_axis,
 )
-from edgeexit.tuning.result import TriedCandidate, TuningResult
-from edgeexit.tuning.tables import describe_contribution, list_not_tried, make_slower_table, make_tuning_tables
+from edgeexit.tuning.result import TriedCandidate, TunedSetup, TuningResult
+from edgeexit.tuning.tables import (
+    describe_choice,
+    describe_contribution,
+    describe_rule,
+    describe_setup,
+    list_untimed,
+    make_slower_table,
+    make_tuning_tables,
+)
 from edgeexit.util import units
 from edgeexit.util.atomic import write_text
 
@@ -57,15 +65,16 @@ def render_tuning_page(result: TuningResult) -> str:
         f"chose, {result.validate:,} only judged. {len(result.tried):,} candidates. 1 × is the network as it was given: "
         f"{result.reference.precision}, without exits, {result.reference.backend}, one thread, {units.seconds(result.reference_s)}."
     )
+    verdict = "Pays" if result.pays else "Does not pay"
     gains = [describe_contribution(one) for one in result.contributions]
     body = (
         f'{render_heading(1, "Tuning")}<p class="sub">{escape(about)}</p>{CONTENTS}'
-        f"{render_cards(_make_cards(result))}<p>{escape(result.conclusion)}.</p>"
+        f"{render_cards(_make_cards(result))}<p>{verdict}: {escape(result.conclusion)}.</p>"
         f"{render_statements(list(_list_statements(result)))}"
         f"{render_box('<b>What each choice brings, predicted</b>', gains)}"
         f"{render_figures(list(_plot(result)))}"
         f"{''.join(map(render_table, (*make_tuning_tables(result, _ROWS), make_slower_table(result))))}"
-        f"{render_box('<b>Not tried, or not to the end</b>', list_not_tried(result))}"
+        f"{render_box('<b>Not tried</b>', list_untimed(result))}"
     )
     footer = "Predicted figures come from recorded answers and from times with all exits; those of the last candidates were measured."
     return render_document("edgeexit · tuning", body, footer)
@@ -97,7 +106,7 @@ def _make_cards(result: TuningResult) -> tuple[tuple[str, str, str], ...]:
             f"{setup.precision} {setup.mode}",
             f"{setup.backend}, {units.format_count(setup.threads, 'thread')}",
         ),
-        ("leaves by", setup.criterion, f"at {', '.join(setup.exits)}"),
+        ("leaves by", describe_rule(setup), f"at {', '.join(setup.exits)}"),
     )
 
 
@@ -108,13 +117,10 @@ def _plot(result: TuningResult) -> Iterator[Picture]:
     compared = [one for one in result.contributions if one.times is not None]
     if compared:
         bars = tuple(
-            Bar(describe_contribution(one).split(" (")[0], ((POLICY, float(one.times or 0.0), "usual over chosen"),))
-            for one in compared
+            Bar(describe_choice(one), ((POLICY, float(one.times or 0.0), "usual over chosen"),)) for one in compared
         )
-        caption = "Mean latency of the best candidate with one choice back at its usual value, over its own; predicted."
-        yield BarFigure(
-            "tuning-choices", "What each choice brings", caption, Axis("times the best candidate's mean"), bars
-        )
+        caption = "Mean latency of the best predicted candidate with one choice back at its usual value, over its own; predicted."
+        yield BarFigure("tuning-choices", "What each choice brings", caption, Axis("times its mean"), bars)
 
 
 def _plot_front(result: TuningResult, known: list[TriedCandidate]) -> Figure:
@@ -125,7 +131,8 @@ def _plot_front(result: TuningResult, known: list[TriedCandidate]) -> Figure:
         marks.append(Points(*_read(points), choose_exit_tone(place, len(precisions)), precision))
     front = sorted((one for one in known if one.on_front), key=lambda one: one.mean_s or 0.0)
     marks.append(Line(*_read(front), BACKBONE, "front", dashed=True))
-    marks.append(Points(*_read(known[:1]), POLICY, note="best", large=True))
+    chosen = [one for one in known if _name(one.setup) == _name(result.chosen.setup)]
+    marks += [Points(*_read(chosen), POLICY, note="chosen", large=True)] if chosen else []
     labelled = known[0].accuracy is not None
     largest = max(one.mean_s or 0.0 for one in known)
     caption = f"Every candidate that meets {result.target}, predicted on the {result.choose:,} samples that chose."
@@ -133,6 +140,11 @@ def _plot_front(result: TuningResult, known: list[TriedCandidate]) -> Figure:
     return Figure(
         "tuning-front", "What was tried", caption, make_latency_axis("mean latency", largest), y, tuple(marks)
     )
+
+
+def _name(setup: TunedSetup) -> tuple[str, str, str]:
+    """What a candidate is called: its temperatures are fitted again where it is compiled."""
+    return describe_setup(setup, several_backends=True)
 
 
 def _read(points: list[TriedCandidate]) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ def make_tuning_tables(result: TuningResult, rows: int = _ROWS) -> tuple[Table, 
 
 def list_not_tried(result: TuningResult) -> list[str]:
     """What could not be tried, each with its reason; of what was left behind only how much it was."""
-    lines = [f"{one.what}: {one.reason}" for one in result.not_tried if not one.timed]
+    lines = list_untimed(result)
     slower = sum(one.timed for one in result.not_tried)
     if slower:
         how = "timed for a moment, behind the best; the page and the JSON document have the reason of each"
@@ -27,6 +27,11 @@ def list_not_tried(result: TuningResult) -> list[str]:
     return lines
 
 
+def list_untimed(result: TuningResult) -> list[str]:
+    """What could not be tried or was never timed, each with its reason."""
+    return [f"{one.what}: {one.reason}" for one in result.not_tried if not one.timed]
+
+
 def make_slower_table(result: TuningResult) -> Table:
     """Setups that were timed for a moment and left behind."""
     rows = tuple((one.what, one.reason) for one in result.not_tried if one.timed)
@@ -34,10 +39,14 @@ def make_slower_table(result: TuningResult) -> Table:
 
 
 def describe_setup(setup: TunedSetup, *, several_backends: bool) -> tuple[str, str, str]:
-    """How it runs, with the backend where several were tried; criterion; exits."""
+    """How it runs, with the backend where several were tried; the rule that it leaves by; exits."""
     backend = f" {setup.backend}" if several_backends else ""
-    rule = f"{setup.criterion}, temperatures" if setup.temperatures else setup.criterion
-    return f"{setup.precision}{backend} {setup.mode} t{setup.threads}", rule, ", ".join(setup.exits)
+    return f"{setup.precision}{backend} {setup.mode} t{setup.threads}", describe_rule(setup), ", ".join(setup.exits)
+
+
+def describe_rule(setup: TunedSetup) -> str:
+    """Criterion, and whether temperatures scale the logits before it."""
+    return f"{setup.criterion}, temperatures" if setup.temperatures else setup.criterion
 
 
 def _make_tried_table(result: TuningResult, rows: int) -> Table:
@@ -84,7 +93,7 @@ def _format_finalist(one: Finalist) -> tuple[str, ...]:
 
 
 def _make_contribution_table(result: TuningResult) -> Table:
-    title = "What each choice brings: the best candidate beside the same with the usual value, predicted from recorded answers and times"
+    title = "What each choice brings: the best predicted candidate beside the same with the usual value, from recorded answers and times"
     columns = ("choice", "usual", "chosen", "usual takes", f"{_name_quality(result)} gained", "")
     return Table(title, columns, tuple(map(_make_contribution_row, result.contributions)))
 
@@ -95,12 +104,16 @@ def _make_contribution_row(one: Contribution) -> tuple[str, ...]:
     return one.dimension, one.usual, one.chosen, units.ratio(one.times), units.points(one.points), one.reason
 
 
+def describe_choice(one: Contribution) -> str:
+    """What is chosen instead of what."""
+    if one.dimension in ("exits", "temperatures"):
+        return one.chosen if one.dimension == "exits" else one.dimension
+    return f"{one.chosen} instead of {one.usual}{' threads' if one.dimension == 'threads' else ''}"
+
+
 def describe_contribution(one: Contribution) -> str:
     """In a few words: what is chosen, and how many times as fast it is or how many points it gains."""
-    what = one.chosen if one.dimension == "exits" else f"{one.chosen} instead of {one.usual}"
-    what = (
-        "temperatures" if one.dimension == "temperatures" else f"{what} threads" if one.dimension == "threads" else what
-    )
+    what = describe_choice(one)
     if one.times is None:
         return f"{what} (not compared: {one.reason})"
     gained = "" if one.points is None or abs(one.points) < 5e-5 else f", {units.points(one.points)}"

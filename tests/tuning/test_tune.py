@@ -176,9 +176,11 @@ def test_a_contribution_changes_one_dimension_of_the_best_candidate(tuned: tuple
 
 
 def test_the_page_has_the_conclusion_and_every_table(tuned: tuple[Path, TuningResult]) -> None:
-    """The same words as the terminal's."""
+    """The same words as the terminal's; the chosen candidate is marked among those that were tried."""
     _, result = tuned
     page = render_tuning_page(result)
+    assert f"{'Pays' if result.pays else 'Does not pay'}: {result.conclusion}" in page
+    assert ">chosen</text>" in page
     for part in (result.conclusion, "The last candidates", "What was tried", result.chosen.setup.criterion):
         assert part in page
 
