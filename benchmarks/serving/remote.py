@@ -227,7 +227,7 @@ def _ask_all(
         found = runner(x, deadline_s=deadline_s)
         took_s = perf_counter() - start
         taken.append(took_s)
-        where = "here, unsure" if found.fallback else "there" if found.exit == runner.exits else "here, sure"
+        where = "here, as a fallback" if found.fallback else "there" if found.exit == runner.exits else "here"
         became[f"{where}{', late' if found.late else ''}"] += 1
         if took_s > 1.1 * deadline_s and not found.late:  # the caller's clock has the return in it too
             became[_UNMARKED] += 1
