@@ -25,8 +25,8 @@ def compress(tensors: Mapping[str, Array], wire: str) -> dict[str, Array]:
 
     Example:
         >>> sent = compress({"t": np.array([[0.5, -1.0]], np.float32)}, "int8")
-        >>> sent["t"].tolist(), sent["t:scale"].round(5).tolist()
-        ([[64, -127]], [0.00787])
+        >>> sent["t"].tolist(), round(float(sent["t:scale"][0]), 5)
+        ([[64, -127]], 0.00787)
     """
     sent: dict[str, Array] = {}
     for name, array in tensors.items():
