@@ -166,6 +166,16 @@ def test_where_a_server_cannot_listen_is_said(tmp_path: Path) -> None:
             Address("127.0.0.1", 0, certificate, tmp_path / "key.pem").check_certificate()
 
 
+def test_nothing_of_an_answer_is_held_back() -> None:
+    """Headers and body are written one after the other: with Nagle's algorithm the body would wait 40 ms for the other end."""
+    from edgeexit.serving.server.process import Address
+
+    with closing(Address("127.0.0.1", 0).bind()) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with closing(connection):
+            assert 0 != connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_only_stages_that_there_are_can_be_served(compiled: Path) -> None:
     """A range of stages of the bundle; the message says how to write one."""
     assert ([1, 2, 3], [3], [2, 3], [2]) == tuple(parse_stages(text, 3) for text in (None, "3-", "2-3", "2"))
