@@ -133,9 +133,11 @@ def open_case(case: Case, folder: Path, arguments: argparse.Namespace) -> Runner
     return runner
 
 
-def calibrate_runner(runner: Runner, data: Dataset, target: str) -> None:
-    """Give a runner the thresholds calibrated to a target, whatever the verdict: by itself an undecided calibration is not active."""
-    runner.inner_thresholds = edgeexit.calibrate(runner, data.inputs, data.labels, target=target).inner_thresholds
+def calibrate_runner(runner: Runner, data: Dataset, target: str, **options: Any) -> edgeexit.Calibration:
+    """Calibrate, and give the runner the thresholds whatever the verdict: by itself an undecided calibration is not active."""
+    calibration = edgeexit.calibrate(runner, data.inputs, data.labels, target=target, **options)
+    runner.inner_thresholds = calibration.inner_thresholds
+    return calibration
 
 
 def open_uncalibrated(case: Case, folder: Path, criterion: str = "entropy") -> Runner:

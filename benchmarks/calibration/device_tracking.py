@@ -22,7 +22,7 @@ import numpy as np
 
 import edgeexit
 from benchmarks.calibration._shared import record
-from benchmarks.common import find_case
+from benchmarks.common import calibrate_runner, find_case
 from edgeexit.calibration import Calibration
 from edgeexit.calibration.device import PolicyTiming, time_exits, try_policy
 from edgeexit.calibration.judge import NOISE_FACTOR, TRACKING
@@ -65,9 +65,7 @@ def calibrate_and_run(
     """Calibrate and run on fresh data, between two looks at the state of the device."""
     before = read_device_state()
     target = choose_target(runner, calibration, share, seed)
-    result = edgeexit.calibrate(
-        runner, calibration.inputs, calibration.labels, target=target, seed=seed, seconds=seconds, name=calibration.name
-    )
+    result = calibrate_runner(runner, calibration, target, seed=seed, seconds=seconds, name=calibration.name)
     trial = try_policy(runner, fresh, seconds / 2, seed)
     validity = judge(before, read_device_state())
     return {**compare_with_prediction(result, trial), "validity": validity.status, "reasons": list(validity.reasons)}

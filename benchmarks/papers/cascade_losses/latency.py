@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgeexit
+from benchmarks.common import calibrate_runner
 from benchmarks.experiments._runs import open_network
 from benchmarks.papers.frame.deployment import make_example
 from benchmarks.papers.frame.parts import Findings
@@ -54,8 +55,7 @@ def calibrate_run(
             costs = [row.mean_s for row in first.exits]
             limit_s = costs[0] + share * (costs[-1] - costs[0])
         target = f"mean<={1e6 * limit_s:.6g}us"
-        calibration = edgeexit.calibrate(runner, known.inputs, known.labels, target=target, seconds=seconds)
-        runner.inner_thresholds = calibration.inner_thresholds
+        calibration = calibrate_runner(runner, known, target, seconds=seconds)
         scores, logits = runner.replay(test.inputs)
     table = edgeexit.replay_table(logits, test.labels, None, scores=scores, macs=run.list_macs())
     leaves = table.leaves_at(calibration.inner_thresholds)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 import edgeexit
-from benchmarks.common import HERE, find_case
+from benchmarks.common import HERE, calibrate_runner, find_case
 from benchmarks.papers.frame.parts import Findings, Request
 from benchmarks.papers.frame.training import Run, Runs
 from benchmarks.papers.overthinking.answers import (
@@ -203,9 +203,7 @@ def calibrate_here(run: Run, folder: Path, *, quick: bool) -> tuple[NetworkAnaly
     cuts = [len(stage.boundaries_out) for stage in bundle.manifest.stages[:-1]]
     target, seconds = ("drop<=100", 0.2) if quick else ("drop<=0.5", 6.0)
     with load_quietly(bundle.path) as runner:
-        calibration = edgeexit.calibrate(
-            runner, chosen.inputs, chosen.labels, target=target, seconds=seconds, force=quick
-        )
+        calibration = calibrate_runner(runner, chosen, target, seconds=seconds, force=quick)
         return analyse_bundle(runner, used, choose_on=chosen), calibration, cuts
 
 
