@@ -114,18 +114,21 @@ class ObservedProgram(OpenedProgram):
 
     def _run_observed(self, x: Inputs) -> Prediction:
         """A call where there are observers, or were until now, or which is to be refused."""
-        self._refuse_closed()
+        if not self._open:
+            self._refuse_closed()
+        callbacks = self._observers.callbacks
+        if not callbacks:
+            self._ready = True  # `observe` waits for the lock that this call has
         start_s = perf_counter()
         self._write(x)
         found = self._read(self._run(self._inner))
         latency_s = perf_counter() - start_s
         # As Observers.tell, without a function more on the way of every call.
-        for callback in self._observers.callbacks:
+        for callback in callbacks:
             try:
                 callback(found, latency_s)
             except Exception:  # noqa: PERF203 - an observer never ends a prediction
                 self._observers.report(callback)
-        self._ready = not self._observers.callbacks  # `observe` waits for the lock that this call has
         return found
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeexit.errors import InputError
 from edgeexit.monitor import Monitor
-from edgeexit.monitor.counters import CountersOfClones
+from edgeexit.monitor.counters import AnswerCounters, CountersOfClones
 from edgeexit.runtime import Runner
 from edgeexit.runtime.prediction import FallbackPrediction, Prediction
 
@@ -22,34 +22,66 @@ LOGITS = np.zeros(2, np.float32)
 ANSWERS = st.lists(st.tuples(st.integers(1, 4), st.floats(-2, 2), st.booleans(), st.floats(0, 10), st.booleans()))
 
 
+EDGES = [[-1.0, 0.0, 1.0], [0.0], []]
+
+
+def count_one_by_one(answers: list[Any], found: AnswerCounters, edges: list[list[float]]) -> None:
+    """What a Monitor counts, written down plainly: bucket by bucket and cell by cell."""
+    for exit, score, late, seconds, fallback in answers:
+        found.grow(exit, 3)
+        found.latency[exit - 1][sum(end < seconds for end in (0.5, 5.0))] += 1
+        found.latency_s[exit - 1] += seconds
+        if exit <= len(edges):
+            found.cells[exit - 1][sum(edge <= -score for edge in edges[exit - 1])] += 1
+        found.late += late
+        found.fallbacks += fallback
+
+
 @settings(max_examples=15)
-@given(ANSWERS, ANSWERS)
-def test_counts_are_those_of_all_answers_of_a_runner_and_its_clones(mine: list[Any], others: list[Any]) -> None:
-    """Per exit and bucket, per quarter of the scores, late ones and fallbacks; a clone that is gone stays in the sum."""
-    counters = CountersOfClones((0.5, 5.0), sign=-1)
-    counters.set_edges([[-1.0, 0.0, 1.0], [0.0], []])
-    for answers in (mine, others):
-        observe = counters.make_observer()
-        for exit, score, late, seconds, fallback in answers:
-            observe((FallbackPrediction if fallback else Prediction)(0, exit, score, LOGITS, late), seconds)
+@given(ANSWERS, ANSWERS, st.integers(1, 60), st.booleans())
+def test_counts_are_those_of_all_answers_of_a_runner_and_its_clones(
+    mine: list[Any], others: list[Any], often: int, read: bool
+) -> None:
+    """However many are written down before they are counted: each once, by the cells of its time; a clone that is gone stays in the sum."""
+    counters, expected = CountersOfClones((0.5, 5.0), sign=-1), AnswerCounters()
+    for edges in ([], EDGES):
+        counters.set_edges(edges)
+        for answers in (mine, others * often):
+            observe = counters.make_observer()
+            count_one_by_one(answers, expected, edges)
+            for exit, score, late, seconds, fallback in answers:
+                observe((FallbackPrediction if fallback else Prediction)(0, exit, score, LOGITS, late), seconds)
+            if read:
+                assert sum(map(sum, expected.latency)) == sum(map(sum, counters.sum().latency))
     del observe
     gc.collect()
     found = counters.sum()
-    every = [*mine, *others]
 
-    def list_at(exit: int) -> list[Any]:
-        return [a for a in every if a[0] == exit]
+    assert (expected.latency, expected.cells) == (found.latency, found.cells)
+    assert (expected.late, expected.fallbacks) == (found.late, found.fallbacks)
+    assert expected.latency_s == pytest.approx(found.latency_s)
 
-    for exit, row in enumerate(found.latency, 1):
-        seconds = [a[3] for a in list_at(exit)]
-        assert [sum(s <= 0.5 for s in seconds), sum(0.5 < s <= 5 for s in seconds), sum(s > 5 for s in seconds)] == row
-        assert sum(seconds) == pytest.approx(found.latency_s[exit - 1])
-    for exit, row in enumerate(found.cells[:3], 1):
-        assert len(list_at(exit)) == sum(row)
-    if found.cells:
-        assert sum(-a[1] >= 1.0 for a in list_at(1)) == found.cells[0][3]
-    assert sum(a[2] for a in every) == found.late
-    assert sum(a[4] for a in every) == found.fallbacks
+
+def test_what_is_read_while_calls_count_is_counted_once() -> None:
+    """Readers and the call take answers from the same tape."""
+    counters = CountersOfClones((0.5, 5.0), sign=1)
+    observe, answer, ended, seen = counters.make_observer(), Prediction(0, 1, 0.0, LOGITS), threading.Event(), [0]
+
+    def read() -> None:
+        while not ended.is_set():
+            seen.append(sum(map(sum, counters.sum().latency)))
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for _ in range(20_000):
+        observe(answer, 1.0)
+    ended.set()
+    for reader in readers:
+        reader.join()
+
+    assert [[0, 20_000, 0]] == counters.sum().latency
+    assert max(seen) <= 20_000
 
 
 def test_threads_with_clones_of_their_own_are_all_counted(watched: Runner, digits: NDArray[np.float32]) -> None:
