@@ -24,6 +24,7 @@ from benchmarks.papers.overthinking.answers import (
     list_samples,
     name_pictures,
 )
+from benchmarks.papers.overthinking.labels import PRICE
 from edgeexit.analysis import (
     AnalysisNames,
     NetworkAnalysis,
@@ -39,8 +40,6 @@ from edgeexit.runtime import load_quietly
 
 SHOWN = 1500
 """Samples in a picture of ranks."""
-PRICE = 5.0
-"""λ of equation 4.1."""
 
 
 def examine_curves(request: Request, runs: Runs) -> Findings:  # noqa: ARG001 - one signature for all

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from benchmarks.papers.frame.estimates import compare_samples
-from benchmarks.papers.frame.parts import Findings, Request
+from benchmarks.papers.frame.parts import BySeed, Findings, Request
 from benchmarks.papers.frame.training import Run, Runs, Variant
 from benchmarks.papers.overthinking.answers import CRITERION, REDUCED, Answers, load_small_recipe
-from edgeexit.analysis import compute_frequency_share, compute_searched_curve
+from benchmarks.papers.overthinking.labels import (
+    LEVELS,
+    PRICE,
+    ExitLabels,
+    describe_labels,
+    draw_labels,
+    draw_policy,
+    judge_by_label,
+    spread_over_all,
+    sweep_prices,
+)
+from edgeexit.analysis import choose_exit_labels, compute_frequency_share, compute_searched_curve
 from edgeexit.calibration import ReplayTable, replay_table
 from edgeexit.criteria import softmax
 from edgeexit.data import Dataset
@@ -21,15 +34,10 @@ from edgeexit.data.maxmin_mnist import MaxMinImages, make_maxmin_images, make_ma
 from edgeexit.data.named import load_data
 from edgeexit.report.plot.figure import Axis, Bar, BarFigure, choose_exit_tone
 from edgeexit.training import load_recipe, train
-from edgeexit.training.metrics import count_macs, record_exits
+from edgeexit.training.metrics import RecordedExits, count_macs, record_exits
 from edgeexit.training.outcome import Parts
 from edgeexit.training.policy import make_policy_data
 from edgeexit.training.run_folder import CHECKPOINT
-
-PRICE = 5.0
-"""λ of equation 4.1, as the thesis takes it for Max-Min MNIST and CIFAR-100."""
-LEVELS = ("easy", "medium", "hard")
-
 
 # ---------------------------------------------------------------- the networks
 
@@ -59,41 +67,46 @@ def _as_dataset(made: MaxMinImages, part: str) -> Dataset:
 # ---------------------------------------------------------------- the policy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainedPolicy:
     """A policy and what it says of every test sample of the network.
 
     Attributes:
+        network: it.
         chances: predicted probability of each exit, float32 [n, P].
-        labels: the exit that should answer, int64 [n]; -1 where none is right.
-        commonest: the commonest label of its training data.
+        taught: the exit that should answer, of the samples that it was trained on.
+        tested: the same of every test sample.
         macs: its multiply-accumulates.
     """
 
+    network: nn.Module
     chances: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    commonest: int
+    taught: ExitLabels
+    tested: ExitLabels
     macs: int
 
-    @property
-    def answered(self) -> NDArray[np.bool_]:
-        """The samples that some exit has right: the test part of D_ee."""
-        return self.labels >= 0
-
-    def judge(self) -> dict[str, NDArray[np.float64]]:
-        """Right predictions on D_ee's test part; the same with every label weighing as much; what each is by chance."""
-        truth, kinds = self.labels[self.answered], self.chances.shape[1]
-        right = (self.chances[self.answered].argmax(-1) == truth).astype(np.float64)
-        weigh = len(truth) / np.maximum(np.bincount(truth, minlength=kinds), 1) / len(np.unique(truth))
+    def judge(self) -> dict[str, NDArray[Any]]:
+        """Right predictions on D_ee's test part; the same with every label weighing as much; what each is by chance; by label and level."""
+        kept = self.tested.kept
+        truth = self.tested.places[kept]
+        right = self.chances[kept].argmax(-1) == truth
+        kinds = np.unique(truth)
         return {
             "policy": right,
-            "commonest label": (truth == self.commonest).astype(np.float64),
-            "policy, labels weighing alike": right * weigh[truth],
-            "chance": np.full(len(truth), 1 / len(np.unique(truth))),
+            "commonest label": truth == self.taught.commonest,
+            "policy, labels weighing alike": np.mean([spread_over_all(right, truth == k) for k in kinds], axis=0),
+            "chance": np.full(len(truth), 1 / len(kinds)),
+            **dict(judge_by_label(right, self.tested, self.taught)),
         }
 
 
-def train_policy(request: Request, run: Run, answers: Answers, name: str, only: Sequence[int] | None) -> TrainedPolicy:
+Levels: TypeAlias = Mapping[str, NDArray[np.int64]]
+"""Difficulty of every sample by part of the data; empty where they have none."""
+
+
+def train_policy(
+    request: Request, run: Run, answers: Answers, name: str, *, only: Sequence[int] | None = None, levels: Levels
+) -> TrainedPolicy:
     """Steps 3 and 4 of section 4.2: data from the calibration part, which the network was not trained on, and the training.
 
     The trainer wants a calibration part for its history, which nothing is chosen by: 500 of the training samples.
@@ -110,20 +123,23 @@ def train_policy(request: Request, run: Run, answers: Answers, name: str, only: 
     resume = (folder / CHECKPOINT).exists()
     policy = train(recipe, folder, parts=parts, resume=resume, threads=request.threads).model
     assert policy is not None
-    exits = range(1, len(answers.macs) + 1) if only is None else only
-    labels = _label_all(answers, len(used), tested, exits)
     counted = count_macs(policy, used)
     assert counted is not None
-    logits = record_exits(policy, used).logits[:, -1]
-    return TrainedPolicy(softmax(logits), labels, int(np.bincount(data.y).argmax()), counted[-1])
+    return TrainedPolicy(
+        network=policy,
+        chances=softmax(record_exits(policy, used).logits[:, -1]),
+        taught=label_part(answers.chosen, answers.macs, only, levels.get("calibration")),
+        tested=label_part(answers.used, answers.macs, only, levels.get("test")),
+        macs=counted[-1],
+    )
 
 
-def _label_all(answers: Answers, samples: int, tested: Dataset, exits: Sequence[int]) -> NDArray[np.int64]:
-    """Labels of every test sample: those of its D_ee in their places, -1 elsewhere."""
-    solvable = answers.right[:, np.array(exits) - 1].any(axis=1)
-    labels = np.full(samples, -1, np.int64)
-    labels[solvable] = tested.y
-    return labels
+def label_part(
+    exits: RecordedExits, macs: Sequence[int], only: Sequence[int] | None, levels: NDArray[np.int64] | None
+) -> ExitLabels:
+    """Labels of every sample of a part, those that D_ee leaves out too."""
+    places = choose_exit_labels(exits.logits, exits.labels, price=PRICE, macs=macs, only=only)
+    return ExitLabels(places, tuple(only or range(1, len(macs) + 1)), levels)
 
 
 # ---------------------------------------------------------------- what is found
@@ -131,60 +147,72 @@ def _label_all(answers: Answers, samples: int, tested: Dataset, exits: Sequence[
 
 def examine_maxmin(request: Request, runs: Runs) -> Findings:
     """Section 4.2.2, figures 4.4 to 4.6: on data with levels the exit can be predicted."""
-    found = _examine(request, runs["maxmin"], "maxmin-policy", None)
-    levels = _find_levels(request)
+    levels = find_levels(request)
+    found = _examine(request, runs["maxmin"], "maxmin", levels=levels)
+    values = dict(found.values)
     for seed, run in runs["maxmin"].items():
-        answers = Answers(run)
+        right = Answers(run).right
         for level, name in enumerate(LEVELS):
-            for k in range(answers.right.shape[1]):
-                key = f"exit {k + 1}, {name}"
-                found.values.setdefault(key, {})[seed] = float(answers.right[levels == level, k].mean())  # type: ignore[attr-defined]
+            for k in range(right.shape[1]):
+                share = float(right[levels["test"] == level, k].mean())
+                values[f"exit {k + 1}, {name}"] = {**values.get(f"exit {k + 1}, {name}", {}), seed: share}
     notes = (
         "Three exits, half as wide, 20,000 training images and 3 epochs; the thesis has five exits and 80,000 images. "
         "The policy is a ResNet-8 "
         "trained for 8 epochs, there a ResNet-34 for 60. Digits do not overlap here.",
     )
-    return replace(found, notes=(*notes, *found.notes), pictures=(_draw_levels(found), *found.pictures))
+    pictures = (_draw_levels(values), *found.pictures)
+    return replace(found, values=values, notes=(*notes, *found.notes), pictures=pictures)
 
 
-def _find_levels(request: Request) -> NDArray[np.int64]:
-    return (make_digits_images("test") if request.quick else make_maxmin_part("test")).levels
+def find_levels(request: Request) -> Levels:
+    """Difficulty of every image of Max-Min MNIST, of the parts that D_ee is made from."""
+    make = make_digits_images if request.quick else make_maxmin_part
+    return {part: make(part).levels for part in ("calibration", "test")}
 
 
-def _draw_levels(found: Findings) -> BarFigure:
+def _draw_levels(values: Mapping[str, BySeed]) -> BarFigure:
     """Figure 4.4."""
-    keys = [key for key in found.values if key.startswith("exit ")]
+    keys = [key for key in values if key.startswith("exit ")]
     bars = tuple(
-        Bar(key, ((choose_exit_tone(int(key[5])), float(np.mean([*found.values[key].values()])), "right"),))
-        for key in keys
+        Bar(key, ((choose_exit_tone(int(key[5])), float(np.mean([*values[key].values()])), "right"),)) for key in keys
     )
     caption = "Later exits are better most of all on harder images."
     axis = Axis("accuracy (%)", 0.01, high=100.0)
     return BarFigure("overthinking-maxmin-levels", "Max-Min MNIST: each exit on each level", caption, axis, bars)
 
 
+OUTER = (1, 3)
+"""The exits of the binary variant."""
+
+
 def examine_cifar10(request: Request, runs: Runs) -> Findings:
     """Section 4.2.3, the binary variant: on natural data, first exit or last?"""
-    exits = (1, 3)
-    found = _examine(request, runs["msdnet"], "cifar10-policy", exits)
+    found = _examine(request, runs["msdnet"], "cifar10", only=OUTER)
     notes = (REDUCED, "The policy chooses between the first and the last exit. It is a ResNet-8, there a ResNet-34.")
     return replace(found, notes=(*notes, *found.notes))
 
 
-def _examine(request: Request, runs: Mapping[int, Run], name: str, only: Sequence[int] | None) -> Findings:
+def _examine(
+    request: Request,
+    runs: Mapping[int, Run],
+    name: str,
+    *,
+    only: Sequence[int] | None = None,
+    levels: Levels = MappingProxyType({}),
+) -> Findings:
     samples: dict[str, dict[int, Any]] = {}
     values: dict[str, dict[int, float]] = {}
     details: dict[str, Any] = {}
     for seed, run in runs.items():
         answers = Answers(run)
-        policy = train_policy(request, run, answers, name, only)
-        for key, found in policy.judge().items():
+        policy = train_policy(request, run, answers, f"{name}-policy", only=only, levels=levels)
+        for key, found in (*policy.judge().items(), *sweep_prices(answers)):
             samples.setdefault(key, {})[seed] = found
         deployed = compare_with_thresholds(answers, policy, only)
-        details[str(seed)] = {"deployed": deployed, "labels": np.bincount(policy.labels + 1).tolist()}
-        for key in ("policy", "thresholds", "thresholds, policy free"):
-            values.setdefault(f"deployed: {key}", {})[seed] = deployed[key]["accuracy"]
-        values.setdefault("deployed: cost", {})[seed] = deployed["policy"]["cost"]
+        details[str(seed)] = {"deployed": deployed, "labels": describe_labels(policy.taught, policy.tested)}
+        for key, value in _list_values(policy, deployed):
+            values.setdefault(key, {})[seed] = value
     notes = (
         f"Exit labels with a price of {PRICE:g}; samples that no exit has right are left out, as in the thesis. "
         "Deployed: the policy in front of the "
@@ -193,7 +221,19 @@ def _examine(request: Request, runs: Mapping[int, Run], name: str, only: Sequenc
         "the same mean multiply-accumulates, and within those that are left when the policy is for free. Costs are "
         "shares of the last exit's.",
     )
-    return Findings(samples=samples, values=values, details=details, notes=notes)
+    first = details[str(min(runs))]["labels"]
+    right = {key: float(np.mean([np.mean(v) for v in by_seed.values()])) for key, by_seed in samples.items()}
+    pictures = [draw_labels(name, first), draw_policy(name, first, right)]
+    return Findings(samples=samples, values=values, details=details, notes=notes, pictures=pictures)
+
+
+def _list_values(policy: TrainedPolicy, deployed: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for part, labels in (("training", policy.taught), ("test", policy.tested)):
+        for exit_, share in zip(labels.exits, labels.shares, strict=True):
+            yield f"label {exit_}: share of the {part} set", float(share)
+    for key in ("policy", "thresholds", "thresholds, policy free"):
+        yield f"deployed: {key}", deployed[key]["accuracy"]
+    yield "deployed: cost", deployed["policy"]["cost"]
 
 
 def compare_with_thresholds(answers: Answers, policy: TrainedPolicy, only: Sequence[int] | None) -> dict[str, Any]:
@@ -237,7 +277,7 @@ def examine_frequencies(request: Request, runs: Runs) -> Findings:
             values.setdefault(key, {})[seed] = float(shares.mean())
             spread[key] = float(shares.std())
 
-    levels = _find_levels(request)
+    levels = find_levels(request)["test"]
     for variant, by_seed in runs.items():
         for seed, run in by_seed.items():
             answers = Answers(run)

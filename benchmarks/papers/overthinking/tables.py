@@ -77,7 +77,36 @@ def show_policy(record: Mapping[str, Any]) -> Sequence[Table]:
         f"Cost: {cost} of the last exit's multiply-accumulates; the policy alone has {units.format_number(macs['policy_macs'])} of "
         f"{units.format_number(macs['last_macs'])}."
     )
-    return [Table("Deployed", ("", "accuracy"), rows, note)]
+    return [_show_labels(record), Table("Deployed", ("", "accuracy"), rows, note)]
+
+
+def _show_labels(record: Mapping[str, Any]) -> Table:
+    """Each label of D_ee: how many have it, and how often the policy predicts it."""
+    described, found = next(iter(record["details"].values()))["labels"], record["values"]
+    levels = [f", {level}" for level in described["levels"]]
+
+    def show(key: str) -> str:
+        return format_interval(record, key) if key in found else "none"
+
+    rows = [
+        (
+            f"exit {exit_}",
+            *(format_mean(record, f"label {exit_}: share of the {part} set") for part in ("training", "test")),
+            show(f"label {exit_}: policy"),
+            *(show(f"label {exit_}{level}: policy") for level in levels),
+        )
+        for exit_ in described["exits"]
+    ]
+    whole = ("all", "100 %", "100 %", show("policy"), *(show(f"{level}: policy") for level in described["levels"]))
+    columns = ("label", "of the training set", "of the test set", "policy right", *described["levels"])
+    prices = ", ".join(
+        f"{units.fixed(value['mean'], 2)} for {key}" for key, value in found.items() if key.startswith("λ = ")
+    )
+    note = f"Mean label, of all exits, on the training set of D_ee: {prices}."
+    if levels:
+        known = format_interval(record, "commonest label of the level")
+        note += f" The commonest label of each image's level is right for {known} of the test set."
+    return Table("Labels, and what the policy recognises", columns, (*rows, whole), note)
 
 
 def show_agreement(record: Mapping[str, Any]) -> Sequence[Table]:
