@@ -62,8 +62,8 @@ def _make_lanes(runner: Runner) -> dict[str, TimeBlock]:
     }
 
 
-def time_blocks(lanes: dict[str, TimeBlock], inputs: NDArray[Any], seconds: float) -> dict[str, NDArray[np.float64]]:
-    """Seconds of the calls of one repeat, the lanes' blocks in turn, each without its first calls."""
+def time_round(lanes: dict[str, TimeBlock], inputs: NDArray[Any], seconds: float) -> dict[str, float]:
+    """Medians over the blocks of one repeat, the lanes' blocks in turn."""
     times: dict[str, list[NDArray[np.float64]]] = {name: [] for name in lanes}
     end_s, place = perf_counter() + seconds, 0
     while perf_counter() < end_s:
@@ -71,12 +71,7 @@ def time_blocks(lanes: dict[str, TimeBlock], inputs: NDArray[Any], seconds: floa
         for name, lane in lanes.items():
             times[name].append(lane(block)[_SETTLE:])
         place += _BLOCK
-    return {name: np.concatenate(found) for name, found in times.items()}
-
-
-def time_round(lanes: dict[str, TimeBlock], inputs: NDArray[Any], seconds: float) -> dict[str, float]:
-    """Medians over the blocks of one repeat."""
-    return {name: float(np.median(found)) for name, found in time_blocks(lanes, inputs, seconds).items()}
+    return {name: float(np.median(np.concatenate(found))) for name, found in times.items()}
 
 
 def _time_cold(lanes: dict[str, TimeBlock], inputs: NDArray[Any]) -> dict[str, float]:
