@@ -31,7 +31,7 @@ from edgeexit.data import Dataset, load_data
 from edgeexit.hardware import read_device_state
 from edgeexit.measure.shares import share_interval
 from edgeexit.runtime import Runner, load_quietly
-from edgeexit.runtime.remote.endpoint import Endpoint
+from edgeexit.runtime.remote.endpoint import HttpEndpoint
 from edgeexit.runtime.remote.protocol import decode_response, encode_request, find_largest_response
 from edgeexit.runtime.remote.runner import RemoteRunner
 from edgeexit.runtime.remote.stages import list_stage_outputs
@@ -115,7 +115,7 @@ def time_all_there(local: Runner, port: int, data: Dataset, link_ms: float) -> W
     """Every sample goes up as it is; the server runs the whole network."""
     manifest = local.bundle.manifest
     outputs = list_stage_outputs(manifest, manifest.stages[-1])[:1]
-    endpoint = Endpoint(f"http://127.0.0.1:{port}/v2/models/{local.bundle.name}-stage-{local.exits}")
+    endpoint = HttpEndpoint(f"http://127.0.0.1:{port}/v2/models/{local.bundle.name}-stage-{local.exits}")
     largest, name = find_largest_response(outputs, 1), manifest.inputs[0].name
     taken, right, sent = [], 0, 0
     for i in range(len(data)):

@@ -17,7 +17,7 @@ import numpy as np
 
 import edgeexit
 from edgeexit.bundle.calibration_document import SCHEMA
-from edgeexit.calibration.data_parts import CalibrationData, CalibrationPlan, split_data
+from edgeexit.calibration.data_parts import CalibrationData, CalibrationPlan, ReplayShards, split_data
 from edgeexit.calibration.from_logits import read_labels
 from edgeexit.calibration.headroom import compute_headroom
 from edgeexit.calibration.judge import (
@@ -28,7 +28,7 @@ from edgeexit.calibration.judge import (
     judge_run,
 )
 from edgeexit.calibration.kept import convert_to_own_thresholds, keep
-from edgeexit.calibration.result import Calibration, PolicyPerformance, make_curve, make_exit_rows
+from edgeexit.calibration.result import Calibration, make_curve, make_exit_rows
 from edgeexit.calibration.session import CalibrationSession, Infeasible, choose_and_run
 from edgeexit.calibration.solver.cross_validation import PolicyChoice, check_method
 from edgeexit.calibration.solver.pareto_front import front
@@ -81,6 +81,7 @@ def calibrate(
     dry_run: bool = False,
     plain: Any = None,
     candidates: float = 1.0,
+    shards: ReplayShards | None = None,
     progress: Progress = show_in_notebooks,
 ) -> Calibration:
     """Find the thresholds that meet a target on this device, run them here, and keep them in the bundle.
@@ -103,6 +104,9 @@ def calibrate(
         candidates: how many candidates (precisions, criteria, networks) these same data chose this bundle from, from 1: the best of many
             always looks a little better than it is, so that bounds are kept and judged with more room. Candidates that mostly err on the
             same samples count as fewer; `edgeexit tune` estimates as how many.
+        shards: a replay table in shards of this network (`edgeexit.scale.ShardedTable`), of any number of samples: thresholds are chosen
+            over all of them, read one at a time, and `inputs` time the exits and judge the choice. The bundle keeps 20,000 of them, for
+            `retune`. Not with a confidence, `plain`, or a bound on energy.
         progress: called with what is being done; by default a line that counts in a notebook, and nothing elsewhere.
 
     Returns:
@@ -140,7 +144,7 @@ def calibrate(
     data = _check_data(runner, inputs, labels, name)
     other = None if plain is None else read_labels(plain, len(data), runner.classes)
     candidates = as_number_from("candidates", candidates, 1)
-    plan = CalibrationPlan(wanted, confidence, seed, seconds, method, progress, force, other, candidates)
+    plan = CalibrationPlan(wanted, confidence, seed, seconds, method, progress, force, other, candidates, shards)
     if not dry_run:
         _check_place(runner)
     try:
@@ -220,7 +224,7 @@ def _refuse_training_data(runner: Runner, data: Dataset) -> None:
 def _build_result(runner: Runner, session: CalibrationSession, plan: CalibrationPlan) -> Calibration:
     split, chosen, run = session.split, session.chosen, session.run
     table, trial = split.choose, run.trial
-    policy = Policy.from_outcome(chosen.policy.inner, table.evaluate(chosen.policy.thresholds), chosen.policy.gap)
+    policy = Policy.from_outcome(chosen.policy.inner, split.evaluate(chosen.policy.thresholds), chosen.policy.gap)
     error = compute_sampling_error(table, policy, len(trial.leaves))
     tolerance = compute_tolerance(trial.noise_floor, error)
     verdict = judge_run(plan.target, session.checks, run, session.predicted, tolerance)
@@ -256,8 +260,8 @@ def _build_infeasible_result(runner: Runner, found: Infeasible, plan: Calibratio
     split, costs = found.split, found.costs
     table = split.choose
     never = np.full(table.exits - 1, np.inf, np.float32)
-    policy = Policy.from_outcome(never, table.evaluate(never), None)
-    predicted = PolicyPerformance.from_outcome(table, table.evaluate(never))
+    policy = Policy.from_outcome(never, split.evaluate(never), None)
+    predicted = split.predict(never)
     timing = None if found.reasons else costs.error
     checks = check_predicted_bounds(
         table, plan.target, predicted, ExitSample.from_thresholds(table, policy.thresholds, plan.candidates), timing

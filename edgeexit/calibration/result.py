@@ -144,7 +144,11 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class DataParts:
-    """Parts of the data: counts and hashes of the indices, and of the data themselves."""
+    """Parts of the data: counts and hashes of the indices, and of the data themselves.
+
+    Where thresholds were chosen over a replay table in shards, `shards` is the number of its samples and `shards_sha256` the hash of its
+    scores and answers; `choose` then counts those of them that were drawn for the exits' figures, the curve and later targets.
+    """
 
     choose: int
     certify: int
@@ -155,6 +159,13 @@ class DataParts:
     validate_sha256: str
     data: str
     data_sha256: str
+    shards: int | None = None
+    shards_sha256: str | None = None
+
+    @property
+    def chose(self) -> str:
+        """How many samples thresholds were chosen on, in words."""
+        return f"{self.choose} chose" if self.shards is None else f"{self.shards} in shards chose"
 
 
 _NOTHING = CalibrationVerdict()

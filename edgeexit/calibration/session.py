@@ -32,6 +32,7 @@ from edgeexit.calibration.solver.cross_validation import PolicyChoice, choose_po
 from edgeexit.calibration.solver.nearest_target import is_met
 from edgeexit.calibration.solver.problem import Problem, build_problem
 from edgeexit.calibration.solver.search import Effort, Policy
+from edgeexit.calibration.solver.streamed import optimise_parts
 from edgeexit.calibration.targets import Target, parse_target
 from edgeexit.calibration.uncertainty import ExitSample
 from edgeexit.data import Dataset
@@ -173,7 +174,7 @@ def _run(
         reasons=explain_noise(trial, earlier.costs, states, runner.settings.threads),
         proved=chosen.certificate is not None,
     )
-    predicted = PolicyPerformance.from_outcome(split.choose, split.choose.evaluate(chosen.policy.thresholds))
+    predicted = split.predict(chosen.policy.thresholds)
     checks = check_bounds(split.choose, plan.target, predicted, run)
     return CalibrationSession(split, chosen, run, checks, predicted, states, judge(*states))
 
@@ -204,7 +205,7 @@ def _choose(split: CalibrationData, plan: CalibrationPlan, errors: TimingErrors,
         nearest = _explain_noise_refusal(split.choose, plan.target, errors, refusal, noisy=noisy)
         if nearest is None or plan.confidence is not None:  # a proof that was asked for is not given up
             raise
-        chosen = _choose_for(build_problem(split.choose, nearest), plan)
+        chosen = _choose_for(build_problem(split.choose, nearest), split, plan)
     plan.progress("choosing thresholds", 1, 1)
     return chosen
 
@@ -212,10 +213,13 @@ def _choose(split: CalibrationData, plan: CalibrationPlan, errors: TimingErrors,
 def _choose_best(split: CalibrationData, plan: CalibrationPlan, errors: TimingErrors) -> ChosenPolicy:
     problem = build_problem(split.choose, plan.target)
     wanted = tighten_target(problem, errors, len(split.whole), plan.candidates)
-    return _choose_for(problem.with_target(wanted), plan)
+    return _choose_for(problem.with_target(wanted), split, plan)
 
 
-def _choose_for(problem: Problem, plan: CalibrationPlan) -> ChosenPolicy:
+def _choose_for(problem: Problem, split: CalibrationData, plan: CalibrationPlan) -> ChosenPolicy:
+    if split.shards is not None:
+        policy = optimise_parts(split.shards, problem.target, seed=plan.seed)
+        return ChosenPolicy(policy, PolicyChoice("exact", {}), None, problem.target)
     policy, choice = choose_policy_for(problem, seed=plan.seed, effort=EFFORT, method=plan.method)
     return ChosenPolicy(policy, choice, None, problem.target)
 

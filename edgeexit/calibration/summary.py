@@ -32,7 +32,7 @@ def format_calibration_summary(calibration: Calibration) -> Summary:
         ("quality", f"{_format_quality(shown)}{_format_interval(shown)}"),
         ("leave at each exit", " · ".join(units.percent(rate, 1) for rate in shown.exit_rates)),
         ("device and settings", c.key),
-        ("data", f"{c.parts.data}: {c.parts.choose} chose, {c.parts.validate} validated"),
+        ("data", f"{c.parts.data}: {c.parts.chose}, {c.parts.validate} validated"),
         *((what, sentence) for what, sentence in c.verdict.lines() if what != "bounds"),
         ("validity", "; ".join([c.validity, *c.reasons])),
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeexit.data import Dataset
     from edgeexit.errors import TargetNotMet
     from edgeexit.runtime import Runner
+    from edgeexit.scale import ShardedTable
     from edgeexit.util.progress import Progress
 
 _TARGET_HELP = (
@@ -38,9 +39,18 @@ class _MeasureOptions:
     force: bool
     save_as: str | None
     dry_run: bool
+    shards: ShardedTable | None
 
 
 _Data: TypeAlias = Annotated[str | None, typer.Option(help=f"{DATA} digits:calibration.")]
+_Replay: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--replay",
+        metavar="FOLDER",
+        help="Choose over all samples in the shards that edgeexit replay wrote here; --data then times the exits and judges the choice.",
+    ),
+]
 _Target: TypeAlias = Annotated[str | None, typer.Option(help=_TARGET_HELP)]
 _Recipe: TypeAlias = Annotated[str | None, typer.Option(help="Target of a shipped recipe.")]
 _Confidence: TypeAlias = Annotated[
@@ -71,7 +81,7 @@ _Remote: TypeAlias = Annotated[
     typer.Option(
         "--remote",
         metavar="K=URL",
-        help="Stage K runs on a server, as in 3=http://host/v2/models/net-stage-3; its cost is the round trip. Repeatable.",
+        help="Stage K runs on a server, as in 3=http://host/v2/models/net-stage-3 or 3=grpc://host/net-stage-3; its cost is the round trip. Repeatable.",
     ),
 ]
 _RemoteTimeout: TypeAlias = Annotated[
@@ -97,6 +107,7 @@ def calibrate_command(
     bundle: BundlePath,
     *,
     data: _Data = None,
+    replay: _Replay = None,
     preparation: PreparationOptions,
     target: _Target = None,
     recipe: _Recipe = None,
@@ -124,6 +135,8 @@ def calibrate_command(
     nothing meets the target (the nearest that can be met is named, with --json in an object of the schema edgeexit.target-not-met/1);
     with --strict also when a bound is undecided.
 
+    With --replay, thresholds come from millions of samples, read shard by shard; the samples of --data, a few thousand, are run.
+
     Example: edgeexit calibrate lenet.eexit --data digits:calibration --target "mean<=0.6x, accuracy>=0.95"
     """
     from edgeexit.calibration.decision import NOT_MET
@@ -131,9 +144,17 @@ def calibrate_command(
     plan = _make_plan(target, recipe, confidence, seconds)
     loading = {**runtime.make_arguments(), **_make_remote_arguments(remote, remote_timeout, remote_send, remote_wire)}
     if from_curve:
-        _refuse_unmeasured(plan, {"--method": method, "--seed": seed, "--seconds": seconds, "--force": force or None})
+        given: dict[str, object] = {
+            "--method": method,
+            "--seed": seed,
+            "--seconds": seconds,
+            "--force": force or None,
+            "--replay": replay,
+        }
+        _refuse_unmeasured(plan, given)
+    shards = _open_shards(replay)
     samples = _load_samples(bundle, data, preparation, from_curve=from_curve)
-    how = _MeasureOptions(seed or 0, method, force, name, dry_run)
+    how = _MeasureOptions(seed or 0, method, force, name, dry_run, shards)
     result = _calibrate_bundle(bundle, loading, samples, plan, how, as_json=as_json)
     if result.verdict.bounds == NOT_MET or (strict and not result.met):
         raise typer.Exit(1)
@@ -268,6 +289,14 @@ def _load_samples(
     return None if data is None else load_data(data, preparation.read_info(bundle), strict=True)
 
 
+def _open_shards(folder: Path | None) -> ShardedTable | None:
+    if folder is None:
+        return None
+    from edgeexit.scale import ShardedTable
+
+    return ShardedTable.open(folder)
+
+
 def _calibrate_first_possible(
     runner: Runner, samples: Dataset | None, plan: CalibrationRecipe, how: _MeasureOptions, progress: Progress
 ) -> Calibration:
@@ -310,5 +339,6 @@ def _calibrate(
         force=how.force,
         save_as=how.save_as,
         dry_run=how.dry_run,
+        shards=how.shards,
         progress=progress,
     )

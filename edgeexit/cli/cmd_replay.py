@@ -14,6 +14,7 @@ from edgeexit.cli.progress import open_progress_display, show_build_progress
 
 if TYPE_CHECKING:
     from edgeexit.calibration import Policy
+    from edgeexit.data import Dataset, ModelInfo
     from edgeexit.runtime import Runner
     from edgeexit.scale import ShardedTable
 
@@ -36,13 +37,27 @@ def replay_command(
         float, typer.Option(min=0, help="With --target, wall time of timing the exits; 0: count MACs alone.")
     ] = 6.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the timing and of the search.")] = 0,
+    engine: Annotated[
+        str,
+        typer.Option(help="local: in this process; ray: by workers of Ray, in this machine or those of RAY_ADDRESS."),
+    ] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="With --engine ray, workers at once. [default: 2]")] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(help="With --engine ray, the column of Parquet or WebDataset with the inputs. [default: x]"),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="The same, with the classes; an empty text where there are none. [default: y]")
+    ] = None,
     runtime: RuntimeOptions,
     as_json: Json = False,
 ) -> None:
     """Run every exit on every sample and write a replay table in shards, one block of samples in memory at a time.
 
     Interrupted, it goes on where it stopped when it is run again. With --target it then chooses thresholds over all shards; these are
-    printed, not run and not kept in the bundle.
+    printed, not run and not kept in the bundle, as edgeexit calibrate --replay does.
+
+    --engine ray (extra [ray]) takes files or folders of Parquet and WebDataset, too; it begins anew when it was interrupted.
 
     Example: edgeexit replay lenet.eexit --data digits:calibration -o replay/ --target "drop<=1"
     """
@@ -51,13 +66,17 @@ def replay_command(
     from edgeexit.scale import choose_rows, choose_thresholds, cut_blocks, write_shards
 
     wanted = None if target is None else parse_target(target)  # before hours of work
-    source = open_data(data, preparation.read_info(bundle), strict=True)
-    policy = None
+    by_ray = _list_ray_options(engine, workers, column, labels)
+    info, policy = preparation.read_info(bundle), None
+    source = None if by_ray is not None else open_data(data, info, strict=True)
     with _open_runner(bundle, runtime) as runner, open_progress_display() as progress:
         size = choose_rows(runner.bundle) if rows is None else rows
-        table = write_shards(runner, cut_blocks(source, size, progress), output)
-        if wanted is not None:
+        if source is None:
+            table, timed = _replay_by_ray(runner, data, output, info, {**(by_ray or {}), "rows": size}, runtime)
+        else:
+            table = write_shards(runner, cut_blocks(source, size, progress), output)
             timed = source.read(0, min(source.count, size, 512))
+        if wanted is not None:
             policy = choose_thresholds(runner, table, wanted, timed, seconds=seconds, seed=seed, progress=progress)
         document = _make_document(runner, table, target, policy)
     emit(document, lambda: _print(bundle, data, document), as_json=as_json)
@@ -68,6 +87,44 @@ def _open_runner(bundle: Path, runtime: RuntimeOptions) -> Runner:
 
     with show_build_progress():
         return load_quietly(bundle, **runtime.make_arguments())
+
+
+def _list_ray_options(
+    engine: str, workers: int | None, column: str | None, labels: str | None
+) -> dict[str, Any] | None:
+    """Arguments of `replay_data_with_ray`; None for the engine `local`.
+
+    Raises:
+        InputError: another engine, or options of Ray without it.
+        MissingExtra: Ray is not installed.
+    """
+    from edgeexit.errors import InputError
+    from edgeexit.scale.ray_replay import import_ray
+
+    given = {"workers": workers, "column": column, "labels": labels}
+    found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if engine == "local":
+        if found:
+            msg = f"{', '.join(f'--{name}' for name in found)} belongs to --engine ray: give that too, or leave it out."
+            raise InputError(msg)
+        return None
+    if engine != "ray":
+        msg = f"no engine named {engine!r}: local or ray."
+        raise InputError(msg)
+    import_ray()  # before anything is opened
+    if found.get("labels") == "":
+        found["labels"] = None
+    return found
+
+
+def _replay_by_ray(
+    runner: Runner, data: str, output: Path, info: ModelInfo, options: dict[str, Any], runtime: RuntimeOptions
+) -> tuple[ShardedTable, Dataset]:
+    """The shards, and inputs to time the exits with: any will do."""
+    from edgeexit.scale import make_blank, replay_data_with_ray
+
+    table = replay_data_with_ray(data, runner.bundle.path, output, info=info, **options, **runtime.make_arguments())
+    return table, make_blank(runner.bundle)
 
 
 def _make_document(runner: Runner, table: ShardedTable, target: str | None, policy: Policy | None) -> dict[str, Any]:

@@ -43,6 +43,7 @@ LOAD, AGAINST, COSTS, RUNTIME, OUTPUT = (
     "Output",
 )
 NETWORK, TRAINING, SERVER, REMOTE = "Network", "Training", "Server", "Stages on another machine"
+RAY = "Workers"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ OPTIONS: dict[str, SharedOption] = {
     "compare-criteria --budgets": SharedOption(POLICY, "N"),
     "analyse --html": SharedOption(OUTPUT, "PAGE"),
     "replay --rows": SharedOption(DATA, "N"),
+    "--replay": SharedOption(DATA, "FOLDER"),
+    "--engine": SharedOption(RAY, "NAME"),
+    "--workers": SharedOption(RAY, "N"),
+    "--column": SharedOption(RAY, "NAME"),
+    "--labels": SharedOption(RAY, "NAME"),
     "--preprocess": SharedOption(DATA, "FILE"),
     "--classes": SharedOption(DATA, "FILE"),
     "--target": SharedOption(TARGET, "BOUNDS"),

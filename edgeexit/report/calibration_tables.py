@@ -120,7 +120,7 @@ def _make_exits_table(calibration: Calibration) -> Table:
 
 def _make_setting_table(calibration: Calibration) -> Table:
     c = calibration
-    data = f"{c.parts.choose} chose, {c.parts.certify} certified, {c.parts.validate} validated, seed {c.parts.seed}"
+    data = f"{c.parts.chose}, {c.parts.certify} certified, {c.parts.validate} validated, seed {c.parts.seed}"
     gap = [] if c.policy.gap is None else [("optimality", _format_gap(c))]
     rows = (
         ("criterion", f"{c.criterion}, thresholds in {c.unit}"),

@@ -10,7 +10,7 @@ dataset.map_batches(Classifier, ...)                    answers, by Ray Data
 from edgeexit.scale.blocks import choose_rows, cut_blocks
 from edgeexit.scale.choosing import choose_thresholds
 from edgeexit.scale.classifier import BatchClassifier as Classifier
-from edgeexit.scale.ray_replay import Replayer, write_shards_with_ray
+from edgeexit.scale.ray_replay import Replayer, make_blank, replay_data_with_ray, write_shards_with_ray
 from edgeexit.scale.shards import ShardedTable, write_shards
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "choose_rows",
     "choose_thresholds",
     "cut_blocks",
+    "make_blank",
+    "replay_data_with_ray",
     "write_shards",
     "write_shards_with_ray",
 ]

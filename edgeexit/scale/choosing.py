@@ -7,7 +7,6 @@ from edgeexit.calibration.solver.search import Policy
 from edgeexit.calibration.solver.streamed import optimise_parts
 from edgeexit.calibration.targets import Target
 from edgeexit.data import Dataset
-from edgeexit.errors import InputError
 from edgeexit.runtime import Runner
 from edgeexit.scale.shards import ShardedTable
 from edgeexit.util.arguments import as_whole
@@ -29,7 +28,7 @@ def choose_thresholds(
 ) -> Policy:
     """The best thresholds for a target over all shards, up to `Policy.gap`, with latencies measured here; the runner then has them.
 
-    They are not run here, unlike those of `calibrate`, and not kept in the bundle.
+    They are not run here and not kept in the bundle; `edgeexit.calibrate(runner, ..., shards=table)` does both.
 
     Args:
         runner: the network of the shards.
@@ -55,9 +54,7 @@ def choose_thresholds(
         ...     runner.inner_thresholds == policy.thresholds
         True
     """
-    if table.shards.bundle != runner.bundle.manifest.network_sha256:
-        msg = f"{table.folder} has shards of another network than {runner.bundle.path}: replay the data with this one."
-        raise InputError(msg)
+    table.refuse_other(runner)
     if seconds > 0:
         table = table.with_measured(time_exits(runner, samples, seconds, as_whole("seed", seed, 0, 2**31), progress))
     progress("choosing thresholds", 0, 1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +15,8 @@ from numpy.typing import NDArray
 from edgeexit.bundle import Bundle
 from edgeexit.calibration.device import replay
 from edgeexit.calibration.replay import ReplayTable
-from edgeexit.data import Dataset
-from edgeexit.errors import InputError
+from edgeexit.data import Dataset, ModelInfo, open_data
+from edgeexit.errors import InputError, MissingExtra
 from edgeexit.runtime import load_quietly
 from edgeexit.scale.blocks import MOST_ROWS
 from edgeexit.scale.classifier import Columns, read_column, read_inputs
@@ -22,6 +25,10 @@ from edgeexit.util.arguments import as_path, as_whole
 
 if TYPE_CHECKING:
     from ray.data import Dataset as RayDataset
+
+
+_READERS = {".parquet": "read_parquet", ".tar": "read_webdataset"}
+_BATCH = 256
 
 
 class Replayer:
@@ -46,9 +53,7 @@ class Replayer:
         """
         truth = None if self._labels is None else _read_labels(batch, self._labels)
         table = replay(self._runner, Dataset("batch", read_inputs(self._runner, batch, self._column), truth))
-        found = {"scores": table.scores, "agreement": table.agreement, "correct": table.correct}
-        found["backbone_correct"] = table.backbone_correct
-        return {name: values for name, values in found.items() if values is not None}
+        return list_columns(table)
 
 
 def write_shards_with_ray(
@@ -82,34 +87,167 @@ def write_shards_with_ray(
     Raises:
         InputError: a folder with shards, answers missing.
     """
+    shards = _begin(bundle, folder, workers, rows)
+    made = {"bundle": str(Path(bundle).resolve()), "column": column, "labels": labels, **settings}
+    answered = dataset.map_batches(Replayer, fn_constructor_kwargs=made, concurrency=workers, batch_size=batch_size)
+    return shards.write(answered, dataset.count(), rows, settings)
+
+
+@dataclass(frozen=True)
+class _NewShards:
+    """A folder of shards that begins."""
+
+    bundle: Bundle
+    folder: Path
+
+    def write(self, answered: Any, wanted: int, rows: int, settings: dict[str, Any]) -> ShardedTable:
+        """Write answers as they come in.
+
+        Raises:
+            InputError: there are not as many as wanted.
+        """
+        with load_quietly(self.bundle.path, **settings) as runner:
+            macs = replay(runner, make_blank(runner.bundle)).macs
+        samples: dict[str, int] = {}
+        for number, batch in enumerate(_iterate(answered, rows)):
+            table = ReplayTable.from_arrays(
+                cost_s=None if macs is not None else np.ones(self.bundle.manifest.exits), macs=macs, **batch
+            )
+            save_shard(self.folder / name_shard(number), table)
+            samples[name_shard(number)] = len(table)
+        if sum(samples.values()) != wanted:
+            msg = f"{sum(samples.values())} answers came for {wanted} samples; {self.folder} is not complete."
+            raise InputError(msg)
+        return finish_folder(self.folder, self.bundle.manifest.network_sha256, samples)
+
+
+def _begin(bundle: Path | str, folder: Path | str, workers: int, rows: int) -> _NewShards:
     path, opened = as_path("folder", folder), Bundle.open(bundle)
     as_whole("workers", workers, 1, 10**4)
     as_whole("rows", rows, 1, 10**9)
     if any(path.glob("shard-*.npz")):
         msg = f"{path} has shards already: choose another folder, or remove it."
         raise InputError(msg)
-    network = opened.manifest.network_sha256
-    begin_folder(path, network)
-    answered = dataset.map_batches(
-        Replayer,
-        fn_constructor_kwargs={"bundle": str(Path(bundle).resolve()), "column": column, "labels": labels, **settings},
-        concurrency=workers,
-        batch_size=batch_size,
-    )
-    with load_quietly(bundle, **settings) as runner:
-        macs = replay(runner, make_blank(runner.bundle)).macs
-    samples: dict[str, int] = {}
-    for number, batch in enumerate(_iterate(answered, rows)):
-        table = ReplayTable.from_arrays(
-            cost_s=None if macs is not None else np.ones(opened.manifest.exits), macs=macs, **batch
-        )
-        save_shard(path / name_shard(number), table)
-        samples[name_shard(number)] = len(table)
-    wanted = dataset.count()
-    if sum(samples.values()) != wanted:
-        msg = f"{sum(samples.values())} answers came for {wanted} samples; {path} is not complete."
-        raise InputError(msg)
-    return finish_folder(path, network, samples)
+    begin_folder(path, opened.manifest.network_sha256)
+    return _NewShards(opened, path)
+
+
+class PlaceReplayer:
+    """Runs every exit on samples that each worker reads itself, by their places in data that edgeexit reads.
+
+    Args:
+        bundle: path of the bundle, on every worker's machine.
+        data: as of `edgeexit.data.load_data`, on every worker's machine; a path is relative to `root`.
+        root: the folder that the command runs in.
+        info: what the network expects.
+        settings: of `edgeexit.load`.
+    """
+
+    def __init__(self, bundle: Path | str, data: str, root: str, info: ModelInfo, **settings: Any) -> None:
+        os.chdir(root)  # of this worker, which is a process of its own
+        self._runner = load_quietly(bundle, **settings)
+        self._source = open_data(data, info, strict=True)
+
+    def __call__(self, batch: Columns) -> Columns:
+        """Scores and answers of the samples at the places `id`, [n]."""
+        places = np.sort(batch["id"])
+        runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
+        found = [list_columns(replay(self._runner, self._source.read(int(p[0]), int(p[-1]) + 1))) for p in runs]
+        return {name: np.concatenate([columns[name] for columns in found]) for name in found[0]}
+
+
+def replay_data_with_ray(
+    data: str,
+    bundle: Path | str,
+    folder: Path | str,
+    *,
+    info: ModelInfo,
+    column: str = "x",
+    labels: str | None = "y",
+    workers: int = 2,
+    rows: int = MOST_ROWS,
+    **settings: Any,
+) -> ShardedTable:
+    """Run every exit with workers of Ray on Parquet, WebDataset, or whatever `edgeexit.data.load_data` reads, and write shards here.
+
+    Takes the Ray that runs or that RAY_ADDRESS names, and otherwise starts one on this machine for as long as it takes.
+
+    Args:
+        data: a file or folder of `.parquet`, or of `.tar` (WebDataset), as `ray.data` reads them; or as of `load_data`.
+        bundle: path of the bundle, on every worker's machine.
+        folder: where to write; must have no shards yet.
+        info: what the network expects, as `edgeexit.runtime.model_info(bundle)` gives it.
+        column: of Parquet and WebDataset, the column with the inputs.
+        labels: the column with the true classes; None where there are none.
+        workers: how many run at once.
+        rows: samples per shard.
+        settings: of `edgeexit.load`.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+        InputError: as of `write_shards_with_ray`; data that cannot be read.
+    """
+    ray = import_ray()
+    reader = find_reader(data)
+    source = None if reader else open_data(data, info, strict=True)
+    shards = _begin(bundle, folder, workers, rows)
+    with _running(ray):
+        if source is None:
+            made = {"bundle": str(Path(bundle).resolve()), "column": column, "labels": labels, **settings}
+            dataset, worker = getattr(ray.data, reader)(data), cast("type[Any]", Replayer)
+        else:
+            made = {
+                "bundle": str(Path(bundle).resolve()),
+                "data": data,
+                "root": str(Path.cwd()),
+                "info": info,
+                **settings,
+            }
+            dataset, worker = ray.data.range(source.count), PlaceReplayer
+        answered = dataset.map_batches(worker, fn_constructor_kwargs=made, concurrency=workers, batch_size=_BATCH)
+        return shards.write(answered, dataset.count(), rows, settings)
+
+
+def find_reader(data: str) -> str:
+    """The function of `ray.data` for a file, or for a folder by what lies in it; empty where edgeexit reads the data itself."""
+    path = Path(data)
+    for ending, reader in _READERS.items():
+        if data.endswith(ending) or (path.is_dir() and any(path.glob(f"*{ending}"))):
+            return reader
+    return ""
+
+
+def import_ray() -> Any:
+    """The package `ray`, with `ray.data`.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingExtra("ray", "ray") from error
+    return ray
+
+
+@contextmanager
+def _running(ray: Any) -> Iterator[None]:
+    """Ray, as it runs already or from now on."""
+    own = not ray.is_initialized()
+    if own:
+        ray.init(log_to_driver=False)
+    try:
+        yield
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def list_columns(table: ReplayTable) -> Columns:
+    """The columns of a table that there are."""
+    names = ("scores", "agreement", "correct", "backbone_correct")
+    return {name: values for name in names if (values := getattr(table, name)) is not None}
 
 
 def _read_labels(batch: Columns, column: str) -> NDArray[np.int64]:

@@ -111,6 +111,18 @@ class ShardedTable:
         """The same shards with measured latencies."""
         return replace(self, measured=costs)
 
+    def refuse_other(self, runner: Runner) -> None:
+        """Do nothing where the shards are of the runner's network.
+
+        Raises:
+            InputError: they are of another one.
+        """
+        if self.shards.bundle != runner.bundle.manifest.network_sha256:
+            msg = (
+                f"{self.folder} has shards of another network than {runner.bundle.path}: replay the data with this one."
+            )
+            raise InputError(msg)
+
     def _add_costs(self, table: ReplayTable) -> ReplayTable:
         if self.measured is not None:
             return attach_costs(table, self.measured)

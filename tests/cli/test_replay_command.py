@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -18,6 +19,7 @@ from edgeexit.report.schemas import load_schema
 from edgeexit.runtime import load_quietly
 from edgeexit.scale import ShardedTable, choose_rows, choose_thresholds
 from tests.networks import images
+from tests.support.command_line import run_edgeexit
 
 SAMPLES = 50
 
@@ -73,3 +75,42 @@ def test_thresholds_from_shards_are_in_time_measured_here(compiled: Path, data: 
         )
         with pytest.raises(InputError, match="another network"):
             choose_thresholds(runner, ShardedTable.open(tmp_path / "replay"), "mean<=0.99x", samples)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--engine", "ray"), 3, "edgeexit[ray]"),
+        (("--engine", "spark"), 2, "local or ray"),
+        (("--column", "image"), 2, "belongs to --engine ray"),
+    ],
+)
+def test_workers_need_ray(
+    compiled: Path,
+    data: Path,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is missing or wrong is said before anything is written."""
+    monkeypatch.setitem(sys.modules, "ray", None)  # as Python has it for what cannot be imported
+    ended = run_edgeexit("replay", compiled, "--data", data, "-o", tmp_path / "replay", *options)
+
+    assert code == ended.returncode
+    assert said in " ".join(ended.stderr.split())
+    assert not (tmp_path / "replay").exists()
+
+
+def test_calibrate_takes_the_shards(compiled: Path, data: Path, tmp_path: Path) -> None:
+    """Thresholds are chosen over them, run on the data, and kept; from the curve there are none."""
+    run(compiled, "--data", data, "-o", tmp_path / "replay", "--rows", 20, "--mode", "staged")
+    words = ("calibrate", compiled, "--replay", tmp_path / "replay", "--target", "agreement>=0.5", "--mode", "staged")
+    ended = run_edgeexit(*words, "--data", data, "--seconds", 0.2, "--dry-run", "--json", "--force")
+    refused = run_edgeexit(*words, "--from-curve")
+
+    assert ended.returncode in (0, 1), ended.stderr
+    assert (50, 50) == tuple(json.loads(ended.stdout)["parts"][name] for name in ("shards", "validate"))
+    assert 2 == refused.returncode
+    assert "--replay" in refused.stderr

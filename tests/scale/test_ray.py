@@ -16,8 +16,9 @@ from edgeexit.calibration.device import replay
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
 from edgeexit.runtime import load_quietly
-from edgeexit.scale import Classifier, Replayer, write_shards_with_ray
+from edgeexit.scale import Classifier, Replayer, ShardedTable, write_shards_with_ray
 from tests.networks import images
+from tests.support.command_line import run_edgeexit
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: make test-ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -97,3 +98,32 @@ def test_ray_data_maps_batches_through_the_classifier(compiled: Path, tmp_path: 
         expected = {sample.tobytes(): p.exit for sample, p in zip(x, runner.batch(x), strict=True)}
 
     assert expected == {np.asarray(row["x"]).tobytes(): row["exit"] for row in rows}
+
+
+@pytest.mark.usefixtures("killed")
+@pytest.mark.parametrize("kind", ["places", "parquet"])
+def test_the_command_writes_by_workers_what_it_writes_alone(
+    compiled: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From data that edgeexit reads, and from Parquet: the same samples, in any order."""
+    x, labels = images(SAMPLES), np.arange(SAMPLES) % 4
+    np.savez(tmp_path / "data.npz", x=x, y=labels)
+    parquet = tmp_path / "columns"
+    if kind == "parquet":
+        ray.data.from_items([{"image": x[i], "class": int(labels[i])} for i in range(SAMPLES)]).write_parquet(
+            str(parquet)
+        )
+    data = ("data.npz",) if kind == "places" else (parquet, "--column", "image", "--labels", "class")
+    monkeypatch.chdir(tmp_path)
+    for folder, words in (("alone", ("data.npz",)), ("workers", (*data, "--engine", "ray"))):
+        ended = run_edgeexit("replay", compiled, "--data", *words, "-o", folder, "--mode", "staged", "--rows", 100)
+        assert 0 == ended.returncode, ended.stderr
+    found = []
+    for folder in ("alone", "workers"):
+        table = join_tables(ShardedTable.open(folder))
+        assert table.correct is not None
+        rows = np.hstack([table.scores, table.correct])
+        found.append(rows[np.lexsort(rows.T)])
+
+    assert 3 == len(list((tmp_path / "workers").glob("shard-*.npz")))
+    np.testing.assert_array_equal(found[0], found[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeexit.calibration import join_tables, optimise_parts
-from edgeexit.calibration.device import replay
+from edgeexit.calibration import calibrate, join_tables, optimise_parts
+from edgeexit.calibration.device import replay, time_exits
+from edgeexit.calibration.result import parse_calibration
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
 from edgeexit.runtime import load_quietly
@@ -126,3 +128,34 @@ def test_a_classifier_adds_the_answers_of_the_runner(compiled: Path) -> None:
     assert [p.exit for p in expected] == found["exit"].tolist()
     with pytest.raises(InputError, match="no column 'x'"):
         Classifier(compiled)({"image": rows})
+
+
+def test_calibrate_chooses_over_shards_and_judges_on_the_data(compiled: Path, tmp_path: Path) -> None:
+    """Thresholds are the best for all samples of the shards, kept with a sample of them for another target; the data were run."""
+    with load_quietly(compiled, mode="staged") as runner:
+        table = write_shards(runner, BLOCKS, tmp_path / "shards")
+        with pytest.raises(InputError, match="a confidence, the method bagged"):
+            calibrate(
+                runner, DATA.inputs, DATA.labels, target="macs<=1M", shards=table, confidence=0.9, method="bagged"
+            )
+        data = DATA.take(slice(0, 20))
+        found = calibrate(
+            runner, data.inputs, target="agreement>=0.8, rate1>=0.1", shards=table, seconds=0.2, dry_run=True
+        )
+        kept = optimise_parts(table.with_measured(time_exits(runner, data, 0.1, 0)), found.chosen_for)
+
+    assert kept.exit_rates == found.predicted.exit_rates, (
+        "the order of costs is the same, so the best thresholds are, too"
+    )
+    assert (30, 30, 20) == (found.parts.shards, found.parts.choose, found.parts.validate)
+    assert (30, 20) == (found.predicted.samples, found.measured.samples if found.measured else 0)
+    assert found == parse_calibration(json.loads(json.dumps(found.to_document())), "it")
+
+
+def test_calibrate_refuses_shards_of_another_network(compiled: Path, tmp_path: Path) -> None:
+    """Before anything is run."""
+    with load_quietly(compiled, mode="staged") as runner:
+        table = write_shards(runner, BLOCKS, tmp_path)
+        other = replace(table, shards=replace(table.shards, bundle="0" * 64))
+        with pytest.raises(InputError, match="another network"):
+            calibrate(runner, DATA.inputs, DATA.labels, target="drop<=1", shards=other)

@@ -86,12 +86,14 @@ def test_a_request_may_bring_other_thresholds(client: Any, served: str) -> None:
 
 
 @pytest.mark.parametrize("stages", [[3], [2, 3]])
+@pytest.mark.parametrize("over", ["http", "grpc"])
 def test_a_runner_has_its_last_stages_in_the_server(
-    triton: TritonServer, opened: Runner, compiled: Path, stages: list[int]
+    triton: TritonServer, opened: Runner, compiled: Path, stages: list[int], over: str
 ) -> None:
-    """Over HTTP, boundary tensors in binary: the answers are those of the network in one place."""
+    """Boundary tensors in binary: the answers are those of the network in one place."""
     x = images(40)
-    urls = {stage: f"{triton.models_url}/chain-stage-{stage}" for stage in stages}
+    models = {"http": triton.models_url, "grpc": triton.grpc_url}[over]
+    urls = {stage: f"{models}/chain-stage-{stage}" for stage in stages}
     runner = load_quietly(compiled, remote=urls, remote_limits=RemoteLimits(timeout_s=60))
     assert isinstance(runner, RemoteRunner)
     with runner:

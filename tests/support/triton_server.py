@@ -19,10 +19,11 @@ STARTED_WITHIN_S = 120
 
 @dataclass(frozen=True)
 class TritonServer:
-    """A running server: a gRPC client of it, and the URL of its models over HTTP."""
+    """A running server: a gRPC client of it, and the URLs of its models over HTTP and gRPC."""
 
     client: Any
     models_url: str
+    grpc_url: str
 
 
 @contextmanager
@@ -53,7 +54,7 @@ def run_triton(repository: Path, folder: Path) -> Iterator[TritonServer]:
         try:
             client = InferenceServerClient(f"127.0.0.1:{grpc}")
             _wait_until_ready(client, server, log)
-            yield TritonServer(client, f"http://127.0.0.1:{http}/v2/models")
+            yield TritonServer(client, f"http://127.0.0.1:{http}/v2/models", f"grpc://127.0.0.1:{grpc}")
             client.close()
         finally:
             server.terminate()

@@ -91,7 +91,7 @@ def optimise_parts(
         raise InputError(msg)
     as_whole("sample", sample, 1, 10**9)
     as_whole("cells", cells, 1, 10**9)
-    drawn, total = _draw_sample(parts, sample, seed)
+    drawn, total = draw_sample(parts, sample, seed)
     problem = build_problem(drawn, wanted)
     if len(drawn) == total:
         return find_best_policy(problem)
@@ -179,8 +179,12 @@ def _check_exits(parts: Iterable[ReplayTable], thresholds: NDArray[np.float32]) 
         yield part
 
 
-def _draw_sample(parts: Iterable[ReplayTable], most: int, seed: int) -> tuple[ReplayTable, int]:
-    """At most `most` samples, each set of that size equally likely: those with the lowest of random keys; and how many there are in all."""
+def draw_sample(parts: Iterable[ReplayTable], most: int, seed: int) -> tuple[ReplayTable, int]:
+    """At most `most` samples, each set of that size equally likely: those with the lowest of random keys; and how many there are in all.
+
+    Raises:
+        InputError: no parts, or parts of different exits, costs or columns.
+    """
     rng, total = np.random.default_rng(seed), 0
     kept: ReplayTable | None = None
     keys = np.zeros(0)

@@ -11,19 +11,22 @@ import os
 import re
 import ssl
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
 
+from edgeexit.backends.base import Array
 from edgeexit.errors import InputError
-from edgeexit.runtime.remote.protocol import HEADER_LENGTH
+from edgeexit.graph.model import TensorSpec
+from edgeexit.runtime.remote.protocol import HEADER_LENGTH, decode_response, encode_request, find_largest_response
 
 TOKEN, AUTHORITY = "EDGEEXIT_REMOTE_TOKEN", "EDGEEXIT_REMOTE_CA"
 _PATH = re.compile(r"[!-~]*/v2/models/[!-~]*[!-.0-~]/?")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 FAULTS = (OSError, http.client.HTTPException, ValueError)
-"""What `Endpoint.post` raises."""
+"""What `RemoteModel.infer` raises."""
 _DROPPED = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 _SHORTEST_S = 1e-6
 
@@ -47,8 +50,8 @@ class _Reply:
     fault: Exception | None = None
 
 
-class Endpoint:
-    """A model of a V2 server, such as http://host:8000/v2/models/net-stage-3. Not for several threads at once.
+class HttpEndpoint:
+    """A model of a V2 server over HTTP, such as http://host:8000/v2/models/net-stage-3. Not for several threads at once.
 
     Args:
         url: http or https; the path ends with the model's name.
@@ -62,15 +65,12 @@ class Endpoint:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except (ValueError, AttributeError, TypeError) as error:
-            raise InputError(_explain_url(url)) from error
+            raise InputError(explain_url(url)) from error
         if parts.scheme not in ("http", "https") or not host or parts.username is not None or parts.fragment:
-            raise InputError(_explain_url(url))
+            raise InputError(explain_url(url))
         if parts.query or not _PATH.fullmatch(parts.path):
-            raise InputError(_explain_url(url))
-        token = read_token()
-        if token and parts.scheme == "http" and host not in _LOOPBACK:
-            msg = f"the token in {TOKEN} would be sent to {host} unencrypted: use https."
-            raise InputError(msg)
+            raise InputError(explain_url(url))
+        token = read_token_for(host, encrypted=parts.scheme == "https")
         self.url = url
         self._host, self._port = host, port
         self._path = parts.path.rstrip("/") + "/infer"
@@ -79,6 +79,14 @@ class Endpoint:
             self._headers["Authorization"] = f"Bearer {token}"
         self._tls = _make_tls() if parts.scheme == "https" else None
         self._kept: tuple[int, http.client.HTTPConnection] | None = None  # with the process that opened it
+
+    def infer(
+        self, tensors: Mapping[str, Array], outputs: Sequence[TensorSpec], count: int, timeout_s: float
+    ) -> dict[str, Array]:
+        """Ask for outputs of `count` samples; see `RemoteModel`."""
+        body, length = encode_request(tensors, outputs)
+        largest = find_largest_response(outputs, count)
+        return decode_response(*self.post(body, length, largest, timeout_s), outputs, count)
 
     def post(self, body: bytes, header_length: int, largest: int, timeout_s: float) -> tuple[bytes, int | None]:
         """Send a request; the body of the response and the length of the JSON at its start, None where all of it is.
@@ -157,6 +165,19 @@ def read_token() -> str:
     return token
 
 
+def read_token_for(host: str, *, encrypted: bool) -> str:
+    """The token of the environment for a server; empty where there is none.
+
+    Raises:
+        InputError: no header can carry it, or it would go unencrypted to another machine.
+    """
+    token = read_token()
+    if token and not encrypted and host not in _LOOPBACK:
+        msg = f"the token in {TOKEN} would be sent to {host} unencrypted: use https (grpcs for gRPC)."
+        raise InputError(msg)
+    return token
+
+
 def _make_tls() -> ssl.SSLContext:
     """How the server's certificate is checked.
 
@@ -171,5 +192,6 @@ def _make_tls() -> ssl.SSLContext:
         raise InputError(msg) from error
 
 
-def _explain_url(url: object) -> str:
-    return f"{url!r} is no model of a V2 server: give a URL such as http://host:8000/v2/models/net-stage-3."
+def explain_url(url: object) -> str:
+    """The message that a URL is none of a model."""
+    return f"{url!r} is no model of a V2 server: give a URL such as http://host:8000/v2/models/net-stage-3 or grpc://host:8001/net-stage-3."

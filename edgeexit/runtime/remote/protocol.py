@@ -33,9 +33,14 @@ class MalformedResponse(ValueError):  # noqa: N818 - says what it is
     """A response is not what the protocol or the manifest says."""
 
 
+def shape_for_wire(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Tensors as servers of the protocol know them: contiguous, and one number per sample has the shape [n, 1]."""
+    return {name: np.ascontiguousarray(a[:, None] if a.ndim == 1 else a) for name, a in tensors.items()}
+
+
 def encode_request(tensors: Mapping[str, Array], outputs: Sequence[TensorSpec]) -> tuple[bytes, int]:
     """A request for some outputs: its body, and the length of the JSON at its start. A tensor [n] goes as [n, 1]."""
-    arrays = {name: np.ascontiguousarray(a[:, None] if a.ndim == 1 else a) for name, a in tensors.items()}
+    arrays = shape_for_wire(tensors)
     header = {
         "inputs": [
             {
@@ -69,12 +74,24 @@ def decode_response(
     try:
         entries = {entry["name"]: entry for entry in json.loads(body[:length])["outputs"]}
         raw = cut_binary(entries.values(), memoryview(body)[length:])
-        return {spec.name: _read(spec, entries.get(spec.name), raw, count) for spec in outputs}
+        return read_outputs(entries, raw, outputs, count)
     except MalformedResponse:
         raise
     except STRANGE as error:
         msg = f"the response is not of the V2 protocol ({type(error).__name__})"
         raise MalformedResponse(msg) from error
+
+
+def read_outputs(
+    entries: Mapping[str, Any], raw: Mapping[str, Any], outputs: Sequence[TensorSpec], count: int
+) -> dict[str, Array]:
+    """Outputs from what a response says of each (`datatype`, `shape`, `data` where it is not in `raw`) and from their bytes.
+
+    Raises:
+        MalformedResponse: one is missing, or of another type or shape.
+        ValueError, LookupError, TypeError: data that do not fit the shape.
+    """
+    return {spec.name: _read(spec, entries.get(spec.name), raw, count) for spec in outputs}
 
 
 STRANGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)

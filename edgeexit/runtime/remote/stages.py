@@ -14,10 +14,11 @@ from edgeexit.bundle import Bundle, Manifest, StageEntry
 from edgeexit.errors import InputError
 from edgeexit.graph.model import BATCH, TensorSpec
 from edgeexit.runtime.batch import StageUnavailable
-from edgeexit.runtime.remote.endpoint import FAULTS, Endpoint
+from edgeexit.runtime.remote.endpoint import FAULTS
 from edgeexit.runtime.remote.limits import Gate, RemoteLimits
+from edgeexit.runtime.remote.opening import open_remote_model
 from edgeexit.runtime.remote.payload import AUTO, BOUNDARY, INPUT, RemotePayload
-from edgeexit.runtime.remote.protocol import MalformedResponse, decode_response, encode_request, find_largest_response
+from edgeexit.runtime.remote.protocol import MalformedResponse
 from edgeexit.runtime.remote.wire import compress
 
 _TRIALS = 5
@@ -52,7 +53,7 @@ class RemoteStages:
             msg = f"remote must be a dict of URLs by stage, such as {{3: 'http://host:8000/v2/models/net-stage-3'}}, not {urls!r}."
             raise InputError(msg)
         for url in urls.values():
-            Endpoint(url)
+            open_remote_model(url)
         sent = payload or RemotePayload()
         first = BOUNDARY if sent.send == AUTO else sent.send
         return cls(dict(urls), Gate(limits or RemoteLimits()), sent, dict.fromkeys(urls, first))
@@ -77,7 +78,7 @@ class RemoteBatch(Batch):
 
     def __init__(self, local: Batch, bundle: Bundle, remote: RemoteStages) -> None:
         self._local, self._bundle, self._remote, self._gate = local, bundle, remote, remote.gate
-        self._endpoints = {stage: Endpoint(url) for stage, url in remote.urls.items()}
+        self._endpoints = {stage: open_remote_model(url) for stage, url in remote.urls.items()}
         self.end_s, self.unbounded = float("inf"), False
 
     def run(self, stage: int, tensors: Mapping[str, Array]) -> dict[str, Array]:
@@ -145,9 +146,8 @@ class RemoteBatch(Batch):
             raise TimeoutError("there is no time left for a request")
         outputs = list_stage_outputs(self._bundle.manifest, entry)
         count = len(next(iter(tensors.values())))
-        body, length = encode_request(compress(tensors, self._remote.payload.wire), outputs)
-        largest = find_largest_response(outputs, count)
-        found = decode_response(*self._endpoints[entry.exit].post(body, length, largest, remaining_s), outputs, count)
+        sent = compress(tensors, self._remote.payload.wire)
+        found = self._endpoints[entry.exit].infer(sent, outputs, count, remaining_s)
         if np.isnan(found[entry.logits]).any():
             raise MalformedResponse("the server's logits are NaN")
         return found

@@ -228,6 +228,9 @@ def test_a_token_goes_to_the_server_and_nowhere_unencrypted(
         {3: "http://h/v2/models/"},
         {3: "http://h/v2/models/a b"},
         {3: "http://user:password@h/v2/models/m"},
+        {3: "grpc://h/"},
+        {3: "grpc://h/v2/models/m"},
+        {3: "grpc://user:password@h/m"},
         {3: 5},
     ],
 )
