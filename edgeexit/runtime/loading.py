@@ -79,7 +79,8 @@ def load(
         accept_device: where there is no calibration of this device, take the nearest of another one (another version of the runtime, say)
             if the times of its exits still hold; that is measured for 5 seconds. `edgeexit calibrations use` does so once and for all.
         verify: file of a public key that the bundle must be signed with (`edgeexit sign`); checked again by `Runner.reload`.
-        remote: URLs of V2 models that run the last stages, by stage from 1, such as `{3: "https://host/v2/models/net-stage-3"}`.
+        remote: URLs of V2 models that run the last stages, by stage from 1, such as `{3: "https://host/v2/models/net-stage-3"}`
+            or `{3: "grpc://host:8001/net-stage-3"}` (extra `[remote]`).
         remote_limits: what they may cost in time and requests; None takes the defaults of `RemoteLimits`.
         remote_payload: what is sent to them; None takes the defaults of `RemotePayload`.
 
