@@ -81,7 +81,7 @@ _Remote: TypeAlias = Annotated[
     typer.Option(
         "--remote",
         metavar="K=URL",
-        help="Stage K runs on a server: 3=http://host/v2/models/net-stage-3, 3=grpc://host/net-stage-3; its cost is the round trip. Repeatable.",
+        help="Stage K runs on a server, as in 3=http://host/v2/models/net-stage-3 or 3=grpc://host/net-stage-3. Repeatable.",
     ),
 ]
 _RemoteTimeout: TypeAlias = Annotated[
