@@ -153,7 +153,7 @@ def test_a_server_is_known_by_its_certificate(
     """Encrypted, it is believed where its authority is named, and not otherwise."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
     try:
         subprocess.run(["openssl", *made.split(), *names], check=True, capture_output=True)
     except FileNotFoundError:
