@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeexit.errors import did_you_mean
 from edgeexit.nets.costs import exit_costs
+from edgeexit.nets.outputs import run_exits
+from edgeexit.nets.state import evaluation_mode
 from edgeexit.training.latency import measure_exit_latencies
 
 Count: TypeAlias = Callable[[nn.Module, Tensor], list[float]]
@@ -68,6 +71,8 @@ def resolve_words(
     if isinstance(word := options.get("costs"), str):
         found["costs"] = COST_WORDS[word](module, example)
     if isinstance(options.get("class_weights"), str):
-        counts = np.bincount(labels)
+        with torch.no_grad(), evaluation_mode(module):
+            classes = run_exits(module, example)[-1].logits.shape[-1]
+        counts = np.bincount(labels, minlength=classes)  # a class may have no sample in this part of the data
         found["class_weights"] = [float(counts.max() / max(count, 1)) for count in counts]
     return found

@@ -29,7 +29,8 @@ def make_policy_data(
         only: exits to choose between, from 1, such as the first and the last; None for all.
 
     Returns:
-        labels from 0, the place among the exits to choose between; samples that none of these has right are left out.
+        labels from 0, the place among the exits to choose between, with the classes `exit 1`, ..., so that a network trained on it has one
+        output for each exit even where no sample is labelled with the last; samples that none of these has right are left out.
 
     Raises:
         InputError: as `edgeexit.analysis.choose_exit_labels`, or no exit is right about any sample.
@@ -50,4 +51,5 @@ def make_policy_data(
         msg = f"no exit is right about any sample of {data.name}: there is nothing to choose between"
         raise InputError(msg)
     kept = data.take(places)
-    return replace(kept, name=f"exits of {data.name}", labels=labels[places], class_names=())
+    names = tuple(f"exit {exit_}" for exit_ in (only or range(1, exits.logits.shape[1] + 1)))
+    return replace(kept, name=f"exits of {data.name}", labels=labels[places], class_names=names)

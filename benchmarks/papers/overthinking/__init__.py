@@ -24,6 +24,7 @@ from benchmarks.papers.overthinking.policy import (
     examine_maxmin,
     list_maxmin,
 )
+from benchmarks.papers.overthinking.policy_deployed import examine_policy_deployed, list_deployed
 from benchmarks.papers.overthinking.tables import (
     show_agreement,
     show_collaboration,
@@ -31,6 +32,7 @@ from benchmarks.papers.overthinking.tables import (
     show_deployed,
     show_frequencies,
     show_policy,
+    show_policy_deployed,
     show_trained,
 )
 
@@ -72,6 +74,14 @@ PAPER = Paper(
             examine_cifar10,
             list_msdnet,
             show=show_policy,
+        ),
+        Part(
+            "policy-deployed",
+            "policies in front of both networks, against calibrated thresholds",
+            examine_policy_deployed,
+            list_deployed,
+            show=show_policy_deployed,
+            timed=True,
         ),
         Part(
             "agreement",

@@ -33,7 +33,7 @@ from edgeexit.data import Dataset
 from edgeexit.data.maxmin_mnist import MaxMinImages, make_maxmin_images, make_maxmin_part
 from edgeexit.data.named import load_data
 from edgeexit.report.plot.figure import Axis, Bar, BarFigure, choose_exit_tone
-from edgeexit.training import load_recipe, train
+from edgeexit.training import TrainingRecipe, load_recipe, train
 from edgeexit.training.metrics import RecordedExits, count_macs, record_exits
 from edgeexit.training.outcome import Parts
 from edgeexit.training.policy import make_policy_data
@@ -104,22 +104,52 @@ Levels: TypeAlias = Mapping[str, NDArray[np.int64]]
 """Difficulty of every sample by part of the data; empty where they have none."""
 
 
+NO_LEVELS: Levels = MappingProxyType({})
+
+POLICIES = {"resnet8": "ResNet-8", "light": "EENet-8"}
+"""Networks of policies: the recipe's, and one that costs a fifteenth of it, so that asking it can pay."""
+
+
+def load_policy_recipe(request: Request, kind: str) -> TrainingRecipe:
+    """The recipe of a policy; in the short version that of a light one."""
+    recipe = load_recipe("exit-policy", preset="quick,small")
+    if kind == "light" or request.quick:
+        recipe = replace(recipe, network="eenet8", options={"filters": 2 if request.quick else 4, "exits": False})
+    return recipe.with_epochs(1) if request.quick else recipe
+
+
 def train_policy(
-    request: Request, run: Run, answers: Answers, name: str, *, only: Sequence[int] | None = None, levels: Levels
+    request: Request,
+    run: Run,
+    answers: Answers,
+    data: str,
+    *,
+    only: Sequence[int] | None = None,
+    levels: Levels = NO_LEVELS,
+    kind: str = "resnet8",
 ) -> TrainedPolicy:
-    """Steps 3 and 4 of section 4.2: data from the calibration part, which the network was not trained on, and the training.
+    """Steps 3 and 4 of section 4.2: D_ee from the calibration part, which the network was not trained on, and the training.
 
     The trainer wants a calibration part for its history, which nothing is chosen by: 500 of the training samples.
+
+    Args:
+        request: where policies are kept, `<data>-policy-<seed>`.
+        run: the network.
+        answers: of it.
+        data: its name in the folder.
+        only: exits to choose between; None for all.
+        levels: see `Levels`.
+        kind: of POLICIES.
     """
-    make = {"price": PRICE, "only": only}
+    between = tuple(only or range(1, len(answers.macs) + 1))
+    make = {"price": PRICE, "only": between}
     chosen: Dataset = run.load_part("calibration")
     used: Dataset = run.load_part("test")
-    data = make_policy_data(chosen, answers.chosen, answers.macs, **make)  # type: ignore[arg-type]
+    taught = make_policy_data(chosen, answers.chosen, answers.macs, **make)  # type: ignore[arg-type]
     tested = make_policy_data(used, answers.used, answers.macs, **make)  # type: ignore[arg-type]
-    recipe = load_recipe("exit-policy", preset="quick,small")
-    recipe = replace(recipe.with_epochs(1) if request.quick else recipe, seed=run.recipe.seed)
-    folder = request.out / f"{name}-{run.recipe.seed}"
-    parts = {"train": data, "calibration": data.take(slice(500)), "test": tested}
+    recipe = replace(load_policy_recipe(request, kind), seed=run.recipe.seed)
+    folder = request.out / f"{data}-policy{'-light' if kind == 'light' else ''}-{run.recipe.seed}"
+    parts = {"train": taught, "calibration": taught.take(slice(500)), "test": tested}
     resume = (folder / CHECKPOINT).exists()
     policy = train(recipe, folder, parts=parts, resume=resume, threads=request.threads).model
     assert policy is not None
@@ -128,18 +158,18 @@ def train_policy(
     return TrainedPolicy(
         network=policy,
         chances=softmax(record_exits(policy, used).logits[:, -1]),
-        taught=label_part(answers.chosen, answers.macs, only, levels.get("calibration")),
-        tested=label_part(answers.used, answers.macs, only, levels.get("test")),
+        taught=label_part(answers.chosen, answers.macs, between, levels.get("calibration")),
+        tested=label_part(answers.used, answers.macs, between, levels.get("test")),
         macs=counted[-1],
     )
 
 
 def label_part(
-    exits: RecordedExits, macs: Sequence[int], only: Sequence[int] | None, levels: NDArray[np.int64] | None
+    exits: RecordedExits, macs: Sequence[int], between: tuple[int, ...], levels: NDArray[np.int64] | None
 ) -> ExitLabels:
     """Labels of every sample of a part, those that D_ee leaves out too."""
-    places = choose_exit_labels(exits.logits, exits.labels, price=PRICE, macs=macs, only=only)
-    return ExitLabels(places, tuple(only or range(1, len(macs) + 1)), levels)
+    places = choose_exit_labels(exits.logits, exits.labels, price=PRICE, macs=macs, only=between)
+    return ExitLabels(places, between, levels)
 
 
 # ---------------------------------------------------------------- what is found
@@ -199,14 +229,14 @@ def _examine(
     name: str,
     *,
     only: Sequence[int] | None = None,
-    levels: Levels = MappingProxyType({}),
+    levels: Levels = NO_LEVELS,
 ) -> Findings:
     samples: dict[str, dict[int, Any]] = {}
     values: dict[str, dict[int, float]] = {}
     details: dict[str, Any] = {}
     for seed, run in runs.items():
         answers = Answers(run)
-        policy = train_policy(request, run, answers, f"{name}-policy", only=only, levels=levels)
+        policy = train_policy(request, run, answers, name, only=only, levels=levels)
         for key, found in (*policy.judge().items(), *sweep_prices(answers)):
             samples.setdefault(key, {})[seed] = found
         deployed = compare_with_thresholds(answers, policy, only)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.papers.frame.printed import format_estimate
 from edgeexit.report.table import Table
 from edgeexit.util import units
 
@@ -107,6 +108,44 @@ def _show_labels(record: Mapping[str, Any]) -> Table:
         known = format_interval(record, "commonest label of the level")
         note += f" The commonest label of each image's level is right for {known} of the test set."
     return Table("Labels, and what the policy recognises", columns, (*rows, whole), note)
+
+
+def show_policy_deployed(record: Mapping[str, Any]) -> Sequence[Table]:
+    """The policy over thresholds, in time and in accuracy, and what every exit takes with and without it."""
+    rows = [
+        (name, *_list_pair(setting, pair))
+        for name, found in record["details"].items()
+        for setting, pair in found["settings"].items()
+    ]
+    costs = [
+        (name, rule, *map(units.seconds, seconds))
+        for name, found in record["details"].items()
+        for rule, seconds in found["exits_s"].items()
+    ]
+    columns = ("", "set by", "policy", "thresholds", "ratio", "policy right", "thresholds right", "difference")
+    note = (
+        "Mean times. Ratio: of the policy's over the thresholds', paired by repeat; difference of accuracy: paired by "
+        "sample; with 95 % intervals."
+    )
+    exits = tuple(f"exit {k}" for k in range(1, max(map(len, costs)) - 1))
+    return [
+        Table("A policy in front, and thresholds", columns, tuple(rows), note),
+        Table("Leaving at each exit", ("", "rule", *exits), tuple(costs)),
+    ]
+
+
+def _list_pair(setting: str, pair: Mapping[str, Any]) -> tuple[str, ...]:
+    rules, lost = ("policy", "thresholds"), pair["policy above thresholds"]
+    between = format_estimate(lost, units.points).replace(" points", "") + " points"
+    times = (units.seconds(pair["typical_s"][rule]) for rule in rules)
+    shares = (units.percent(pair["accuracy"][rule]) for rule in rules)
+    return (setting, *times, _format_ratio(pair["ratio"]), *shares, between)
+
+
+def _format_ratio(ratio: Mapping[str, Any]) -> str:
+    """With its interval, where it has one."""
+    shown, interval = units.fixed(ratio["value"], 3), ratio["ci95"]
+    return f"{shown} ({units.fixed(interval['low'], 3)} to {units.fixed(interval['high'], 3)})" if interval else shown
 
 
 def show_agreement(record: Mapping[str, Any]) -> Sequence[Table]:
