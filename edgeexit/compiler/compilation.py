@@ -40,11 +40,8 @@ from edgeexit.compiler.precision import convert_stages
 from edgeexit.compiler.probe import (
     add_output_shapes,
     add_run_shapes,
-    fix_batch,
-    has_batch_rows,
-    is_batch_invariant,
-    probe_tensors,
     replace_constant_branches,
+    settle_batch,
 )
 from edgeexit.compiler.subnormals import warn_about_subnormals
 from edgeexit.compiler.temperatures import read_temperatures, resolve_temperatures
@@ -275,17 +272,12 @@ def _take_apart(
     heat = resolve_temperatures(temperatures, rule.criterion, net, found, examples=examples, labels=labels)
     rule = replace(rule, temperatures=heat)
     net, scored = add_scores(net, found, rule.criterion, rule.fallback, heat)
-    net = fix_batch(net, examples)
     progress("splitting the network", 2, steps)
     stages = split(net, scored, carried)
+    progress("splitting the network", 3, steps)
+    net, specs = settle_batch(net, {name for s in stages for name in s.outputs}, examples)
     if rule.criterion.weighs_costs and any(cost.macs is None for cost in count_costs(net, stages)):
         warnings.warn(_ALIKE.format(rule.criterion.name), OutputWarning, stacklevel=3)
-    progress("splitting the network", 3, steps)
-    names = {name for s in stages for name in s.outputs}
-    specs = probe_tensors(net, names, examples)
-    if net.dynamic_batch and not (has_batch_rows(specs.values()) and is_batch_invariant(net, names, examples)):
-        net = fix_batch(net, examples, fixed=True)
-        specs = probe_tensors(net, names, examples)
     check_outputs(net, scored, specs)
     progress("splitting the network", steps, steps)
     return SplitNetwork(net, found, rule, precision or own, backend, stages, specs, own, examples)

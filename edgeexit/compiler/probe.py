@@ -53,7 +53,7 @@ def add_output_shapes(net: Network, examples: Values | None) -> Network:
     if not unknown:
         return net
     first, more = _run_at_one_and_three(net, unknown, examples)
-    specs = {n: TensorSpec(n, str(first[n].dtype), _infer_shape(first[n].shape, more[n].shape)) for n in unknown}
+    specs = _infer_specs(unknown, first, more)
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
     del proto.graph.output[:]
@@ -90,7 +90,7 @@ def replace_constant_branches(net: Network, examples: Values | None) -> Network:
         return net
     alone, *together = _run_at_batches(net, names, examples)
     if any(not np.array_equal(alone[n], values[n]) for values in together for n in names):
-        return replace_constant_branches(fix_batch(net, examples, fixed=True), examples)
+        return replace_constant_branches(fix_batch(net), examples)
     known = {n: bool(alone[n].all()) for n in names if alone[n].size == 1}
     if not known:
         return net
@@ -110,15 +110,8 @@ def _run_at_batches(net: Network, names: list[str], examples: Values | None) -> 
     return found
 
 
-def fix_batch(net: Network, examples: Values | None, *, fixed: bool = False) -> Network:
-    """The same network, its batch fixed at 1 where a free one does not work (a reshape to a fixed size, say) or `fixed` asks for it.
-
-    A decision that the values of an input take, over an `If` or the turns of a `Loop`, is one for all samples of a batch.
-    """
-    if not net.dynamic_batch:
-        return net
-    if not fixed and _is_free(net, examples):
-        return net
+def fix_batch(net: Network) -> Network:
+    """The same network, its batch fixed at 1."""
     inputs = tuple(TensorSpec(s.name, s.dtype, s.shape_at_1) for s in net.inputs)
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
@@ -131,42 +124,59 @@ def fix_batch(net: Network, examples: Values | None, *, fixed: bool = False) -> 
     return replace(net, proto=proto, inputs=inputs, dynamic_batch=False)
 
 
-def _is_free(net: Network, examples: Values | None) -> bool:
+def settle_batch(
+    net: Network, names: Collection[str], examples: Values | None
+) -> tuple[Network, dict[str, TensorSpec]]:
+    """The network, its batch fixed at 1 where a free one does not work (a reshape to a fixed size, say), and what its tensors are.
+
+    Args:
+        net: a network.
+        names: tensors inside it whose dtype and shape are asked for.
+        examples: inputs that it takes, [n, ...] by name; None takes random ones.
+
+    Raises:
+        ModelError: a tensor is no dense tensor, or its shape depends on the values of the input.
+    """
+    if net.dynamic_batch:
+        specs = _probe_free_batch(net, names, examples)
+        if specs is not None:
+            return net, specs
+        net = fix_batch(net)
+    return net, _probe_tensors(net, names, examples)
+
+
+def _probe_free_batch(net: Network, names: Collection[str], examples: Values | None) -> dict[str, TensorSpec] | None:
+    """Dtype and shape of tensors of a network whose batch may be free; None where it may not.
+
+    A decision that the values of an input take, over an `If` or the turns of a `Loop`, is one for all samples of a batch. The outputs and
+    the tensors must hold, row by row, what each sample gives alone: only then may rows of samples that left be dropped from them.
+    Positions in the batch, as `MaxPool` gives them to `MaxUnpool`, or sums over the samples before, mean something in the whole batch only.
+    """
     flow, outputs = net.flow(), [o.name for o in net.proto.graph.output]
-    decided = not flow.decisions.isdisjoint(flow.ancestors(outputs))
-    return not decided and _matches_single_runs(net, outputs, examples, bool(flow.data_dependent))
+    if not flow.decisions.isdisjoint(flow.ancestors(outputs)):
+        return None
+    try:
+        run = open_model(net, sorted({*names, *outputs}), quiet=True)
+        batch = make_inputs(net.inputs, examples, 0, 3)
+        alone, together = [run(select_rows(batch, [i])) for i in range(3)], run(batch)
+        specs = _infer_specs(sorted(names), alone[0], together)
+        if not (_has_batch_rows(specs.values()) and _is_same_alone(together, alone, _TOLERANCE)):
+            return None
+        order = np.random.default_rng(0).integers(3, size=_INVARIANCE_SAMPLES).tolist()
+        if not _is_same_alone(run(select_rows(batch, order)), [alone[i] for i in order], _TOLERANCE):
+            return None
+        for unlike, each in _run_diverse_inputs(run, net, REACHES[-1:] if flow.data_dependent else REACHES):
+            if _list_data_dependent(names, [*alone, *each]) or not _is_same_alone(run(unlike), each, _ROUGH):
+                return None
+    except ModelError:
+        return None
+    return specs
 
 
 # Of the largest value: tells samples that see each other from arithmetic in another order, float16 included.
 _TOLERANCE = 1e-2
 _ROUGH = 5e-2  # for samples unlike each other, whose largest values int8 rounds by a step or two the other way
 _SMALL = 1e-3  # of the largest value of all samples: below it the values of a sample are noise
-
-
-def is_batch_invariant(net: Network, names: Iterable[str], examples: Values | None) -> bool:
-    """Whether tensors inside a network with a free batch hold, row by row, what each sample gives alone.
-
-    Only then may rows of samples that left be dropped from them: positions in the batch, as `MaxPool` gives them to `MaxUnpool`, or sums
-    over the samples before, mean something in the whole batch only.
-    """
-    return _matches_single_runs(net, sorted(names), examples, bool(net.flow().data_dependent))
-
-
-def _matches_single_runs(net: Network, names: list[str], examples: Values | None, data_dependent: bool) -> bool:
-    """Whether several samples at once give what each gives alone; also signed, large and uneven ones, and many that are alike."""
-    try:
-        run = open_model(net, names, quiet=True)
-        batch = make_inputs(net.inputs, examples, 0, 3)
-        alone = [run(select_rows(batch, [i])) for i in range(3)]
-        order = np.random.default_rng(0).integers(3, size=_INVARIANCE_SAMPLES).tolist()
-        mixed_batch = select_rows(batch, order)
-        for many, each in ((batch, alone), (mixed_batch, [alone[i] for i in order])):
-            if not _is_same_alone(run, many, each, _TOLERANCE):
-                return False
-        unlike = _run_diverse_inputs(run, net, REACHES[-1:] if data_dependent else REACHES)
-        return all(_is_same_alone(run, batch, alone, _ROUGH) for batch, alone in unlike)
-    except ModelError:
-        return False
 
 
 def _run_diverse_inputs(run: _Run, net: Network, reaches: Sequence[int]) -> Iterator[tuple[Values, Sequence[Values]]]:
@@ -180,8 +190,7 @@ def _run_diverse_inputs(run: _Run, net: Network, reaches: Sequence[int]) -> Iter
                 break
 
 
-def _is_same_alone(run: _Run, batch: Values, alone: Sequence[Values], tolerance: float) -> bool:
-    together = run(batch)
+def _is_same_alone(together: Values, alone: Sequence[Values], tolerance: float) -> bool:
     return all(_has_same_rows(values, [row[name] for row in alone], tolerance) for name, values in together.items())
 
 
@@ -214,27 +223,30 @@ def _is_exact(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize > 1)
 
 
-def has_batch_rows(specs: Iterable[TensorSpec]) -> bool:
+def _has_batch_rows(specs: Iterable[TensorSpec]) -> bool:
     """Whether every tensor has one row per sample, so that rows of samples that left can be dropped."""
     return all(spec.shape[:1] == (BATCH,) and "?" not in spec.shape for spec in specs)
 
 
-def probe_tensors(net: Network, names: Iterable[str], examples: Values | None) -> dict[str, TensorSpec]:
-    """Dtype and shape of tensors of a model.
-
-    Raises:
-        ModelError: a tensor is no dense tensor, or its shape depends on the values of the input.
-    """
+def _probe_tensors(net: Network, names: Iterable[str], examples: Values | None) -> dict[str, TensorSpec]:
+    """Dtype and shape of tensors of a model whose batch is 1."""
     wanted = sorted(set(names))
     run = open_model(net, wanted, quiet=True)
     with explain_missing_examples(examples):
         first, second = run(make_inputs(net.inputs, examples, 0)), run(make_inputs(net.inputs, examples, 1))
     others = [second, *(row for _, alone in _run_diverse_inputs(run, net, REACHES[-1:]) for row in alone)]
-    data_dependent = [n for n in wanted if any(first[n].shape != other[n].shape for other in others)]
-    if data_dependent:
+    if data_dependent := _list_data_dependent(wanted, [first, *others]):
         raise ModelError(explain_data_dependent_shapes(data_dependent))
-    more = run(make_inputs(net.inputs, examples, 0, 3)) if net.dynamic_batch else first
-    return {n: TensorSpec(n, str(first[n].dtype), _infer_shape(first[n].shape, more[n].shape)) for n in wanted}
+    return _infer_specs(wanted, first, first)
+
+
+def _list_data_dependent(names: Iterable[str], alone: Sequence[Values]) -> list[str]:
+    """Tensors of which single samples give different shapes."""
+    return [n for n in names if any(alone[0][n].shape != other[n].shape for other in alone)]
+
+
+def _infer_specs(names: Iterable[str], one: Values, three: Values) -> dict[str, TensorSpec]:
+    return {n: TensorSpec(n, str(one[n].dtype), _infer_shape(one[n].shape, three[n].shape)) for n in names}
 
 
 def _infer_shape(one: tuple[int, ...], three: tuple[int, ...]) -> tuple[Dim, ...]:

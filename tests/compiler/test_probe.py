@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from edgeexit.compiler.probe import fix_batch
+from edgeexit.compiler.probe import settle_batch
 from edgeexit.graph import read_model
 from tests.support.onnx_writer import Array, Writer, check, value
 
@@ -30,7 +30,8 @@ def two_exits(w: Writer, late: str, tmp_path: Path) -> Path:
 
 
 def is_free(path: Path) -> bool:
-    return fix_batch(read_model(path), None).dynamic_batch
+    net, _ = settle_batch(read_model(path), ["z1", "z2"], None)
+    return net.dynamic_batch
 
 
 def test_a_branch_that_values_decide_fixes_the_batch(tmp_path: Path) -> None:
