@@ -109,11 +109,12 @@ def _run_converter(folder: Path, graph: onnx.GraphProto, *, modules: bool) -> su
         "outputs": [value.name for value in graph.output],
         "modules": modules,
     }
+    # By its file: as a module, its package would be imported with it, which takes longer than most conversions.
     code = (
-        "from edgeexit.util.child_processes import end_with_parent; end_with_parent(parent);"
-        " from edgeexit.backends.mnn.child import main; sys.exit(main(sys.argv[1]))"
+        "import runpy; from edgeexit.util.child_processes import end_with_parent; end_with_parent(parent);"
+        " child = runpy.run_path(sys.argv[1]); sys.exit(child['main'](sys.argv[2]))"
     )
-    command = make_child_command(code, json.dumps(request))
+    command = make_child_command(code, str(Path(__file__).with_name("child.py")), json.dumps(request))
     return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, cwd=folder)
 
 
