@@ -91,6 +91,7 @@ SLOW_FILES = (
     "graph/test_same_answers.py",  # random networks, each compiled
     "measure/cache/test_simulation.py",  # valgrind
     "measure/test_benchmark_scripts.py",
+    "measure/test_processes.py",  # starts processes
     "measure/test_protocol.py",  # measures in processes of their own
     "report/test_layout.py",  # opens a browser
     "runtime/test_forking.py",
@@ -136,12 +137,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_finish() -> None:
-    """Whatever is alive now stays so: no later garbage collection, of which each timing starts with one, looks at it again.
-
-    Where a test file has imported torch, exports share what is the same in all of them.
-    """
+    """Where a test file has imported torch, exports share what is the same in all of them."""
     if "torch" in sys.modules:
         share_exporter_tables(pytest.MonkeyPatch())
+    spare_what_is_alive()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """What a test leaves behind, such as modules that it was the first to import, is of no interest to those after it."""
+    spare_what_is_alive()
+
+
+def spare_what_is_alive() -> None:
+    """Whatever is alive now stays so: no later garbage collection, of which each timing starts with one, looks at it again."""
     gc.collect()
     gc.freeze()
 

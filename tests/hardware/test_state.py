@@ -321,6 +321,7 @@ def test_only_the_timed_stretches_are_judged() -> None:
     assert "valid" == timed.judge().status
 
 
+@pytest.mark.slow
 def test_ctrl_c_does_not_cost_the_records(
     orin: Path,
     wait_for_records: Callable[[], None],  # noqa: F811
@@ -345,6 +346,7 @@ def test_a_machine_that_shows_nothing_costs_no_process(tmp_path: Path) -> None:
     assert () == recorder.stop().series
 
 
+@pytest.mark.slow
 def test_the_timeline_is_read_by_another_process(
     orin: Path,
     wait_for_records: Callable[[], None],  # noqa: F811
@@ -365,6 +367,7 @@ def test_the_timeline_is_read_by_another_process(
     assert 1020e6 == timeline.to_document()["17000000.gpu"]["max"]
 
 
+@pytest.mark.slow
 def test_a_file_in_the_working_folder_does_not_shadow_the_standard_library(
     orin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ def _replicate(start_s: float, end_s: float) -> ProcessResult:
     return ProcessResult({name: np.array(values) for name, values in times.items()}, np.zeros(1, np.int64))
 
 
+@pytest.mark.slow
 def test_a_clock_that_drops_in_the_middle_is_seen_and_kept(
     tmp_path: Path,
     wait_for_records: Callable[[], None],  # noqa: F811
@@ -49,6 +50,7 @@ def test_a_clock_that_drops_in_the_middle_is_seen_and_kept(
     assert (306e6, 1020e6) == (device.channels[place].low, device.channels[place].high)
 
 
+@pytest.mark.slow
 def test_a_clock_that_drops_in_the_last_pass_is_seen(
     tmp_path: Path,
     wait_for_records: Callable[[], None],  # noqa: F811
@@ -65,6 +67,7 @@ def test_a_clock_that_drops_in_the_last_pass_is_seen(
     assert any("17000000.gpu, which was fixed, moved between 306 and 1020 MHz" in r for r in validity.reasons)
 
 
+@pytest.mark.slow
 def test_what_happened_while_nothing_was_timed_is_kept_and_not_judged(
     tmp_path: Path,
     wait_for_records: Callable[[], None],  # noqa: F811
