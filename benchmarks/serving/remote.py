@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import find_case, make_parser, open_uncalibrated, print_table, record
 from benchmarks.serving._link import Link, open_link
+from benchmarks.serving._served import Served, run_server
 from edgeexit import RemoteLimits, RemotePayload
 from edgeexit.calibration import optimise
 from edgeexit.calibration.device import replay
@@ -71,33 +70,9 @@ class Way:
     round_trip_s: float | None
 
 
-@contextmanager
-def run_server(bundle: Path, stage: int, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """`edgeexit serve` with the last stage: its process and its port, once it takes requests."""
-    command = [
-        sys.executable,
-        "-m",
-        "edgeexit",
-        "serve",
-        str(bundle),
-        "--stages",
-        f"{stage}-",
-        "--port",
-        str(port),
-        "--json",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        text = ""
-        while not text.endswith("\n}\n"):
-            line = process.stdout.readline()
-            assert line, "the server has ended"
-            text += line
-        yield process, int(json.loads(text)["url"].rpartition(":")[2])
-    finally:
-        process.kill()
-        process.communicate()
+def serve_last(local: Runner) -> AbstractContextManager[Served]:
+    """`edgeexit serve` with the last stage."""
+    return run_server(local.bundle.path, "--stages", f"{local.exits}-")
 
 
 def open_split(local: Runner, port: int, limits: RemoteLimits, payload: RemotePayload) -> RemoteRunner:
@@ -166,9 +141,9 @@ def _make_way(name: tuple[float, str], taken: list[float], up: list[bool], accur
 def compare_ways(local: Runner, data: Dataset, arguments: argparse.Namespace) -> list[Way]:
     """All here; then for each link all there, and split with whatever is answered sooner on the way up."""
     ways = [time_runner(local, "all here", data.take(slice(arguments.samples)), 0.0, 0.0)]
-    with run_server(local.bundle.path, local.exits) as (_, port):
+    with serve_last(local) as served:
         for link_ms in arguments.links:
-            with open_link(Link(link_ms / 1000, arguments.megabits * 1e6 / 8), port) as proxy:
+            with open_link(Link(link_ms / 1000, arguments.megabits * 1e6 / 8), served.address[1]) as proxy:
                 few = data.take(slice(max(100, int(arguments.samples / (1 + link_ms / 2)))))
                 ways.append(time_all_there(local, proxy.port, few, link_ms))
                 limits = RemoteLimits(timeout_s=_PATIENCE_S)
@@ -189,15 +164,16 @@ def survive(local: Runner, data: Dataset, arguments: argparse.Namespace) -> dict
     taken: list[float] = []
     kill, back = (int(part * arguments.requests) for part in (_KILLED_AT, _BACK_AT))
     with (
-        run_server(local.bundle.path, local.exits) as (process, port),
-        open_link(link, port) as proxy,
+        serve_last(local) as served,
+        open_link(link, served.address[1]) as proxy,
         open_split(local, proxy.port, limits, RemotePayload("boundary")) as split,
     ):
         _ask_all(split, _cycle(data, range(kill)), arguments.deadline, became, taken)
-        process.kill()
-        process.wait()
+        served.process.kill()
+        served.process.wait()
         _ask_all(split, _cycle(data, range(kill, back)), arguments.deadline, became, taken)
-        with run_server(local.bundle.path, local.exits) as (_, proxy.server_port):
+        with serve_last(local) as another:
+            proxy.server_port = another.address[1]
             _ask_all(split, _cycle(data, range(back, arguments.requests)), arguments.deadline, became, taken)
         gate = dict(split.remote.gate.counts)
     times = np.array(taken)

@@ -17,8 +17,9 @@ from edgeexit.calibration.device import replay, time_exits
 from edgeexit.calibration.result import parse_calibration
 from edgeexit.data import Dataset
 from edgeexit.errors import InputError
-from edgeexit.runtime import load_quietly
+from edgeexit.runtime import load_quietly, model_info
 from edgeexit.scale import Classifier, Replayer, ShardedTable, write_shards
+from edgeexit.scale.ray_replay import PlaceReplayer, find_reader
 from tests.networks import images
 
 DATA = Dataset("images", images(30), np.arange(30) % 4)
@@ -159,3 +160,41 @@ def test_calibrate_refuses_shards_of_another_network(compiled: Path, tmp_path: P
         other = replace(table, shards=replace(table.shards, bundle="0" * 64))
         with pytest.raises(InputError, match="another network"):
             calibrate(runner, DATA.inputs, DATA.labels, target="drop<=1", shards=other)
+
+
+def test_a_worker_reads_the_samples_that_it_is_given(
+    compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their places in the data, in any order and with gaps: the rows of the whole table."""
+    np.savez(tmp_path / "data.npz", x=DATA.inputs, y=DATA.labels)
+    monkeypatch.chdir(tmp_path)
+    with load_quietly(compiled, mode="staged") as runner:
+        whole = replay(runner, DATA)
+        work = PlaceReplayer(compiled, "data.npz", str(tmp_path), model_info(runner.bundle), mode="staged")
+    places = np.array([3, 2, 20, 21, 22, 9])
+    found = work({"id": places})
+
+    np.testing.assert_array_equal(whole.scores[np.sort(places)], found["scores"])
+    assert whole.correct is not None
+    np.testing.assert_array_equal(whole.correct[np.sort(places)], found["correct"])
+
+
+@pytest.mark.parametrize(
+    ("data", "reader"),
+    [
+        ("s3://bucket/part.parquet", "read_parquet"),
+        ("columns", "read_parquet"),
+        ("web/000.tar", "read_webdataset"),
+        ("pictures", ""),
+        ("digits:calibration", ""),
+    ],
+)
+def test_ray_reads_what_edgeexit_does_not(
+    tmp_path: Path, data: str, reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parquet and WebDataset, by their names or by what lies in the folder."""
+    monkeypatch.chdir(tmp_path)
+    for folder, name in (("columns", "0.parquet"), ("pictures", "0.png")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).touch()
+    assert reader == find_reader(data)

@@ -6,12 +6,13 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.serving._served import PATIENCE_S, Served, run_server
 from edgeexit import RemoteLimits, RemotePayload
 from edgeexit.cli.cmd_serve import parse_stages
 from edgeexit.errors import InputError
@@ -20,7 +21,6 @@ from edgeexit.runtime.remote.protocol import HEADER_LENGTH, encode_request
 from edgeexit.runtime.remote.runner import RemoteRunner
 from tests.networks import images
 from tests.support.command_line import run_edgeexit
-from tests.support.served import PATIENCE_S, Served, run_server
 
 pytest.importorskip("uvicorn", reason='uvicorn is not installed: pip install "edgeexit[serve]"')
 pytest.importorskip("starlette", reason='starlette is not installed: pip install "edgeexit[serve]"')
@@ -140,6 +140,29 @@ def test_what_is_under_way_is_answered_before_the_end(compiled: Path) -> None:
         code = served.process.wait(PATIENCE_S)
 
     assert (200, "chain-stage-3", 0) == (response.status, answer["model_name"], code)
+
+
+def test_what_was_sent_before_the_signal_is_answered(compiled: Path) -> None:
+    """Thirty-two connections ask, and then SIGTERM comes at once: each gets a whole answer, and the server ends with code 0."""
+    body, length = encode_request({"x": images(1)}, [])
+    path, headers = "/v2/models/chain-stage-3/infer", {HEADER_LENGTH: str(length)}
+    with ExitStack() as opened:
+        served = opened.enter_context(run_server(compiled, "--stages", "3"))
+        connections = [
+            opened.enter_context(closing(http.client.HTTPConnection(*served.address, timeout=PATIENCE_S)))
+            for _ in range(32)
+        ]
+        for connection in connections:  # once before, so that each is known to the server
+            connection.request("GET", "/v2/health/live")
+            connection.getresponse().read()
+        for connection in connections:
+            connection.request("POST", path, body, headers)
+        served.process.terminate()
+        answers = [connection.getresponse() for connection in connections]
+        names = [json.loads(answer.read())["model_name"] for answer in answers]
+        code = served.process.wait(PATIENCE_S)
+
+    assert ({200}, {"chain-stage-3"}, 0) == ({answer.status for answer in answers}, set(names), code)
 
 
 def _wait_until_refused(served: Served) -> None:

@@ -29,6 +29,8 @@ from edgeexit.serving.server.engines import ServedBundle
 
 _KEPT_S = 75  # how long an idle connection is kept, so that boards need no new one for each sample
 
+_LAST_LOOK_S = 0.1  # at the end, and so that what was sent a moment before has come
+
 
 @dataclass(frozen=True)
 class Address:
@@ -101,6 +103,11 @@ class _Server(uvicorn.Server):  # type: ignore[misc]  # untyped here, installed 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._begun()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # The signal may come between two looks at the connections: what was sent before it is read in the next one.
+        await asyncio.sleep(_LAST_LOOK_S)
+        await super().shutdown(sockets)
 
 
 def serve(

@@ -45,9 +45,9 @@ class Served:
 
 
 @contextmanager
-def run_server(bundle: Path, *options: str, token: str = "") -> Iterator[Served]:
-    """A server at a free port, from when it takes requests on."""
-    command = [sys.executable, "-m", "edgeexit", "serve", str(bundle), "--port", "0", "--json", *options]
+def run_server(bundle: Path, *options: str, port: int = 0, token: str = "") -> Iterator[Served]:
+    """A server at a port, 0 for a free one, from when it takes requests on."""
+    command = [sys.executable, "-m", "edgeexit", "serve", str(bundle), "--port", str(port), "--json", *options]
     environment = {**os.environ, "EDGEEXIT_REMOTE_TOKEN": token}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
