@@ -119,7 +119,7 @@ class _Generator:
         try:
             writer.write(self._plan.request)
             head = await reader.readuntil(b"\r\n\r\n")
-            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+            length = head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
             await reader.readexactly(int(length))
             return int(head[9:12])
         except (OSError, asyncio.IncompleteReadError):

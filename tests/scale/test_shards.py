@@ -166,7 +166,7 @@ def test_a_worker_reads_the_samples_that_it_is_given(
     compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By their places in the data, in any order and with gaps: the rows of the whole table."""
-    np.savez(tmp_path / "data.npz", x=DATA.inputs, y=DATA.labels)
+    np.savez(tmp_path / "data.npz", x=images(30), y=np.arange(30) % 4)
     monkeypatch.chdir(tmp_path)
     with load_quietly(compiled, mode="staged") as runner:
         whole = replay(runner, DATA)
