@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from benchmarks.papers.frame.parts import Paper, Part, Request
 from benchmarks.papers.frame.training import Variant
-from benchmarks.papers.overthinking.answers import list_collaborating, list_msdnet
+from benchmarks.papers.overthinking.answers import list_collaborating, list_longer, list_msdnet
 from benchmarks.papers.overthinking.networks import (
     examine_agreement,
     examine_collaboration,
@@ -60,7 +60,7 @@ PAPER = Paper(
             "deployed",
             "compiled and calibrated here: tax, gain, the bounds in seconds",
             examine_deployed,
-            list_msdnet,
+            list_longer,
             show=show_deployed,
             timed=True,
         ),

@@ -44,10 +44,16 @@ def list_msdnet(request: Request) -> Mapping[str, Variant]:
     return {"msdnet": Variant(load_small_recipe(request, "msdnet-cifar10"))}
 
 
+def list_longer(request: Request) -> Mapping[str, Variant]:
+    """The network on CIFAR-10, and from its weights as long again."""
+    longer = Variant(load_small_recipe(request, "msdnet-cifar10", "longer"), earlier="msdnet")
+    return {**list_msdnet(request), "longer": longer}
+
+
 def list_collaborating(request: Request) -> Mapping[str, Variant]:
     """The network on CIFAR-10, and from its weights as long again with and without collaboration."""
-    longer = Variant(load_small_recipe(request, "msdnet-cifar10", "isc", "longer"), earlier="msdnet")
-    return {**list_msdnet(request), "collaborating": longer}
+    collaborating = Variant(load_small_recipe(request, "msdnet-cifar10", "isc", "longer"), earlier="longer")
+    return {**list_longer(request), "collaborating": collaborating}
 
 
 @dataclass(frozen=True)
