@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 SCRIPT = """
@@ -40,7 +42,8 @@ class Small(nn.Module):
 
 
 class Interrupt:
-    left = int(sys.argv[2])
+    def __init__(self, after):
+        self.left = after
 
     def __call__(self, what, done, total):
         self.left -= 1
@@ -64,18 +67,20 @@ for turn in range(4):  # groups one after the other, each process early at some 
         time.sleep(0.2)
     with join_process_group() as group:
         assert group.size == group.sum_over_processes(torch.ones(())).item()
-out = Path(sys.argv[1])
-resume = (out / "checkpoint.pt").exists()
-train(parse_recipe(raw, where="r"), out, network=Small, parts=parts, threads=1, resume=resume, progress=Interrupt())
+for folder, after in zip(sys.argv[1::2], sys.argv[2::2]):
+    out = Path(folder)
+    resume = (out / "checkpoint.pt").exists()
+    interrupt = Interrupt(int(after))
+    train(parse_recipe(raw, where="r"), out, network=Small, parts=parts, threads=1, resume=resume, progress=interrupt)
 """
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
-def start(script: Path, out: Path, *, processes: int = 1, interrupt_after: int = 0) -> subprocess.CompletedProcess[str]:
-    """Train in processes of their own."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *torchrun, str(script), str(out), str(interrupt_after)]
+def start(script: Path, *runs: tuple[Path, int]) -> subprocess.CompletedProcess[str]:
+    """Train in two processes of their own, one folder after the other, each interrupted after so many steps; 0 never."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, str(script), *(str(word) for run in runs for word in run)]
     return subprocess.run(command, env=ENVIRONMENT, timeout=600, capture_output=True, text=True, check=False)
 
 
@@ -83,21 +88,23 @@ def weights(out: Path, phase: str) -> dict[str, Any]:
     return torch.load(out / f"{phase}.pt", weights_only=True)  # type: ignore[no-any-return]
 
 
-def test_two_processes_train_the_network_of_one(tmp_path: Path) -> None:
+def test_two_processes_train_the_network_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every batch shared out, gradients are those of the whole batch: in a phase that stops early, and in one with frozen parts.
 
     A run of two processes that is interrupted goes on as well, and ends with the bits of one that was not. Processes that have left a
-    group join another: the training is their fifth.
+    group join another: the trainings are their fifth and sixth.
     """
     script = tmp_path / "work.py"
     script.write_text(SCRIPT)
 
-    one, two = start(script, tmp_path / "one"), start(script, tmp_path / "two", processes=2)
-    cut = start(script, tmp_path / "cut", processes=2, interrupt_after=17)
-    resumed = start(script, tmp_path / "cut", processes=2)
-
-    assert [0, 0, 0] == [done.returncode for done in (one, two, resumed)], two.stderr[-2000:] + resumed.stderr[-2000:]
+    monkeypatch.setattr(sys, "argv", ["work.py", str(tmp_path / "one"), "0"])
+    runpy.run_path(str(script))
+    cut = start(script, (tmp_path / "two", 0), (tmp_path / "cut", 17))
     assert 0 != cut.returncode
+    assert (tmp_path / "cut/checkpoint.pt").exists(), cut.stderr[-2000:]
+    resumed = start(script, (tmp_path / "cut", 0))
+
+    assert 0 == resumed.returncode, resumed.stderr[-2000:]
     assert [3, 3] == [
         len(json.loads((tmp_path / run / "metrics.json").read_text())["history"]["plain"]) for run in ("one", "two")
     ]
