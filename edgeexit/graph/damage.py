@@ -14,21 +14,23 @@ from edgeexit.graph.dataflow import list_inner_graphs
 
 def find_damage(proto: onnx.ModelProto) -> str | None:
     """The first fault of that kind, as a sentence; None if there is none."""
-    if any(isinstance(text, bytes) for text in _list_texts(proto)):
+    if _holds_undecoded_text(proto):
         return "a name in it is not UTF-8"
     versions = {entry.domain: entry.version for entry in proto.opset_import}
     return next(_find_missing_inputs(proto.graph, versions), None)
 
 
-def _list_texts(message: Message) -> Iterator[str | bytes]:
-    """Every text of a message and of those inside it, as protobuf gives it: bytes where it is not UTF-8. Remarks are left out."""
-    for field, value in message.ListFields():
-        values = value if field.is_repeated else [value]
-        if field.type == FieldDescriptor.TYPE_STRING and field.name != "doc_string":
-            yield from values
-        elif field.type == FieldDescriptor.TYPE_MESSAGE:
-            for inner in values:
-                yield from _list_texts(inner)
+def _holds_undecoded_text(message: Message) -> bool:
+    """Whether a text of a message or of those inside it is bytes, as protobuf gives it where it is not UTF-8. Remarks are left out."""
+    waiting, found = [message], False
+    while waiting and not found:
+        for field, value in waiting.pop().ListFields():
+            values = value if field.is_repeated else [value]
+            if field.type == FieldDescriptor.TYPE_MESSAGE:
+                waiting.extend(values)
+            elif field.type == FieldDescriptor.TYPE_STRING and field.name != "doc_string":
+                found = found or any(isinstance(text, bytes) for text in values)
+    return found
 
 
 def _find_missing_inputs(graph: onnx.GraphProto, versions: Mapping[str, int]) -> Iterator[str]:

@@ -13,6 +13,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -191,8 +192,7 @@ def _read_object(cls: type[Any], value: Any, at: str, faults: list[str]) -> Any:
     if not isinstance(value, dict):
         faults.append(f"{at.rstrip('.') or 'the document'} must be an object, not {_shorten_json(value)}")
         return None
-    kinds = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
+    kinds, fields = _list_fields(cls)
     faults += [
         f"{at}{name} is unknown.{did_you_mean(name, fields)}".rstrip(".") for name in value if name not in fields
     ]
@@ -204,6 +204,12 @@ def _read_object(cls: type[Any], value: Any, at: str, faults: list[str]) -> Any:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             faults.append(f"{at}{name} is missing")
     return None if faults else cls(**found)
+
+
+@cache
+def _list_fields(cls: type[Any]) -> tuple[dict[str, Any], dict[str, dataclasses.Field[Any]]]:
+    """Types and fields of a dataclass by name; a bundle's manifest alone asks for those of one class many times."""
+    return typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
 
 
 def _read_union(kind: Any, value: Any, at: str, faults: list[str]) -> Any:
