@@ -100,7 +100,7 @@ def link_requirements(wheel: Distribution, folder: Path) -> set[str]:
     for dist in found.values():
         for top in {file.parts[0] for file in dist.files or ()} - {"..", "__pycache__"}:
             if not (folder / top).exists():
-                (folder / top).symlink_to(dist.locate_file(top))
+                (folder / top).symlink_to(str(dist.locate_file(top)))
     return {*found}
 
 

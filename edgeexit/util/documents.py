@@ -188,7 +188,7 @@ def _read_choice(choices: tuple[Any, ...], value: Any, at: str, faults: list[str
     return value
 
 
-def _read_object(cls: type[Any], value: Any, at: str, faults: list[str]) -> Any:
+def _read_object(cls: Any, value: Any, at: str, faults: list[str]) -> Any:
     if not isinstance(value, dict):
         faults.append(f"{at.rstrip('.') or 'the document'} must be an object, not {_shorten_json(value)}")
         return None
