@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # Tests and commands start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast examples test-examples test-serving test-ray test-tensorrt test-aarch64 test-aarch64-quick check lint types types-10.3 types-11.4 imports docs format clean
+.PHONY: demo test test-fast examples test-examples test-serving test-ray test-tensorrt test-aarch64 test-aarch64-quick test-onnxruntime-1.23 check lint types types-10.3 types-11.4 imports docs format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.base              ## the main job on the shipped network: no torch, no download
@@ -72,6 +72,25 @@ test-aarch64-quick: $(AARCH64)/.tried
 $(AARCH64)/.tried: | $(VENV)/.dev
 	test -e $(AARCH64)/python || timeout 300 $(BIN)/python -m tests.aarch64 $(AARCH64) || echo "the tests of aarch64 are skipped"
 
+# JetPack 6 has Python 3.10, for which ONNX Runtime ends with 1.23; with NumPy and ONNX near the lowest that are allowed.
+LOWEST := $(VENV)-onnxruntime-1.23
+PYTHON_3_10 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10 /usr/bin/python3.10 /usr/local/bin/python3.10) $(PYTHON))
+LOWEST_WHEELS := "onnxruntime==1.23.*" "numpy==1.26.*" "onnx==1.16.*" pytest hypothesis jsonschema
+LOWEST_TESTS := tests/bundle tests/graph/test_boundary_tensors.py tests/graph/test_external_data.py tests/graph/test_fuse.py \
+  tests/graph/test_split.py tests/compiler/test_precision.py tests/compiler/test_verification.py tests/runtime/test_runner.py \
+  tests/runtime/test_run_many.py tests/runtime/test_inputs.py tests/test_criteria.py
+
+test-onnxruntime-1.23: $(LOWEST)/.tried   ## doctor and core tests with what a Jetson with JetPack 6 installs: an environment of 300 MB, then a minute
+	if test -e $(LOWEST)/.ready; then timeout 120 $(LOWEST)/bin/edgeexit doctor --backend onnxruntime --quick && \
+	  timeout 300 $(LOWEST)/bin/python -m pytest -m "not slow and not serial" $(LOWEST_TESTS); fi
+
+.PHONY: $(LOWEST)/.tried         # made once where it can be, and tried again where it could not
+$(LOWEST)/.tried:
+	test -e $(LOWEST)/.ready || { $(PYTHON_3_10) -m venv $(LOWEST) && \
+	  timeout 240 $(LOWEST)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --editable . $(LOWEST_WHEELS) && \
+	  touch $(LOWEST)/.ready; } || \
+	  echo "ONNX Runtime 1.23 cannot be installed here: its tests are skipped"
+
 # The GPU backends once more, against the signatures of NVIDIA's own bindings (scripts/make_typings.py).
 GPU := --config-file typings/mypy.ini edgeexit/backends/tensorrt edgeexit/backends/cuda
 
@@ -101,7 +120,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(VENV)-ray $(VENV)-tensorrt $(AARCH64) $(SERVING) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-ray $(VENV)-tensorrt $(LOWEST) $(AARCH64) $(SERVING) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

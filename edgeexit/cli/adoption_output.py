@@ -90,7 +90,7 @@ def _make_comparison(record: ExitsOnDevice, places: str) -> Table:
 
 
 def _format_ratio(record: ExitsOnDevice) -> str:
-    speedup = units.fixed(record.evaluation.speedup, 2)
+    speedup = units.format_ratio(record.evaluation.speedup)
     if record.ratio_low is None or record.ratio_high is None:
         return speedup
-    return f"{speedup} ({units.fixed(record.ratio_low, 2)} to {units.fixed(record.ratio_high, 2)})"
+    return f"{speedup} ({units.format_ratio(record.ratio_low)} to {units.format_ratio(record.ratio_high)})"

@@ -24,7 +24,7 @@ from edgeexit.errors import EdgeExitError, InternalError, ModelError
 from edgeexit.measure.statistics import Interval, ratio_interval
 from edgeexit.stage_choices import is_mixed, join_stage_names, list_distinct_names
 from edgeexit.util.timestamps import make_timestamp
-from edgeexit.util.units import fixed
+from edgeexit.util.units import format_ratio
 
 STAGES_SHARE, FORMS_SHARE = 0.5, 3.0
 """Seconds of the two timings, as multiples of those that a compile spends on timing both modes."""
@@ -76,7 +76,7 @@ class FormTimes:
         for place, (times_s, others_s) in enumerate(zip(self.by_form[one].T, self.by_form[other].T, strict=True), 1):
             ratio, interval = _compare(times_s, others_s)
             if interval.low > 1:
-                return f"at exit {place} it takes {fixed(ratio, 2)} times as long as {other}"
+                return f"at exit {place} it takes {format_ratio(ratio)} times as long as {other}"
         return ""
 
     def rank(self, left_out: dict[str, str]) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ class BackendChooser:
             self.left_out[name] = "alone, it cannot build every stage"
         elif (times := exits_s[name] / exits_s[DEFAULT_BACKEND]) > _HOPELESS and name != DEFAULT_BACKEND:
             self.left_out[name] = (
-                f"alone, its stages take {fixed(times, 1)} times as long as those of {DEFAULT_BACKEND}"
+                f"alone, its stages take {format_ratio(times)} times as long as those of {DEFAULT_BACKEND}"
             )
         return name in self.left_out
 

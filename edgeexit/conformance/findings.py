@@ -8,6 +8,7 @@ from edgeexit.backends.self_check import SelfCheck
 from edgeexit.conformance.field_report import FieldReport
 from edgeexit.conformance.report import ConformanceReport
 from edgeexit.hardware.checks import MachineCheck
+from edgeexit.util.units import format_ratio
 from edgeexit.util.units import seconds as as_time
 
 _MEANINGS = {
@@ -112,4 +113,4 @@ def _explain_times(suite: ConformanceReport) -> Iterator[MachineCheck]:
             if ratio > _SLOWEST_TAX:
                 text = f"{result.network} to its last exit takes {as_time(check.values[last])}, run straight {as_time(backbone)}"
                 fix = "small networks lose most; compile chooses between staged and fused by measurement"
-                yield MachineCheck("times", "warn", f"{text}: {ratio:.1f} times as long", fix)
+                yield MachineCheck("times", "warn", f"{text}: {format_ratio(ratio)} times as long", fix)

@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeAlias
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from edgeexit.graph.model import count_file_bytes, list_all_tensors, read_external_data, read_external_range
+from edgeexit.graph.model import NARROW, count_file_bytes, list_all_tensors, read_external_data, read_external_range
 from edgeexit.graph.paths import join_safely
 
 SMALLEST = 1024  # bytes; below this a tensor stays inline
@@ -131,7 +131,11 @@ def _write(stream: BinaryIO, chunk: bytes) -> None:
 
 
 def _as_raw(tensor: TensorProto) -> bytes:
-    """As a file holds it: of elements smaller than a byte, NumPy gives each a byte of its own."""
+    """As a file holds it. Elements smaller than a byte are packed into bytes already, each in an entry of its own; NumPy gives each a byte,
+    and onnx 1.16 makes float32 of them.
+    """
+    if tensor.data_type in NARROW:
+        return bytes(entry & 0xFF for entry in tensor.int32_data)
     return numpy_helper.from_array(numpy_helper.to_array(tensor)).raw_data
 
 

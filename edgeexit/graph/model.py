@@ -20,7 +20,7 @@ from edgeexit.graph.onnx_files import UNREADABLE, parse_reason
 from edgeexit.graph.paths import follow_links, is_file, join_safely
 from edgeexit.util.arguments import check_regular_file
 
-Dim: TypeAlias = "int | str"
+Dim: TypeAlias = int | str
 BATCH = "batch"
 """The name of the dynamic first dimension in every model that edgeexit writes."""
 
@@ -33,7 +33,7 @@ DTYPES = frozenset(
 """Element types that NumPy and the runtimes both hold."""
 _ELEMENTS = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
-_NARROW = {
+NARROW = {
     getattr(TensorProto, name): bits
     for name, bits in (("INT4", 4), ("UINT4", 4), ("FLOAT4E2M1", 4), ("INT2", 2), ("UINT2", 2))
     if hasattr(TensorProto, name)  # the newest ones are not in every onnx
@@ -277,7 +277,7 @@ def count_file_bytes(tensor: TensorProto) -> int:
     if tensor.data_type not in _ELEMENTS or tensor.data_type == TensorProto.STRING:
         msg = f"weight {tensor.name!r} lies in another file and has an element type of unknown size ( {tensor.data_type})."
         raise ModelError(msg)
-    bits = _NARROW.get(tensor.data_type) or 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    bits = NARROW.get(tensor.data_type) or 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     return int(-(-math.prod(tensor.dims) * bits // 8))
 
 

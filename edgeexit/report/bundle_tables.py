@@ -85,8 +85,8 @@ def explain_backend_choice(comparison: BackendComparison) -> str:
     if comparison.mix is None:
         lines.append("No mix was tried: one backend is the fastest in every stage.")
     elif comparison.ratio is not None and comparison.ratio_low is not None and comparison.ratio_high is not None:
-        interval = f"{units.fixed(comparison.ratio_low, 2)} to {units.fixed(comparison.ratio_high, 2)}"
-        ratio = units.fixed(comparison.ratio, 2)
+        interval = f"{units.format_ratio(comparison.ratio_low)} to {units.format_ratio(comparison.ratio_high)}"
+        ratio = units.format_ratio(comparison.ratio)
         lines.append(f"The mix {comparison.mix} takes {ratio} times ({interval}) as long as {comparison.single} alone.")
     lines += [f"Without {name}: {reason}" for name, reason in comparison.left_out.items()]
     return " ".join(lines)

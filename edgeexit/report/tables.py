@@ -38,7 +38,9 @@ def format_interval(interval: Interval | None) -> str:
 
 def format_ratio(ratio: Ratio) -> str:
     """`0.52 × (0.51 … 0.53)`."""
-    around = "" if ratio.ci95 is None else f" ({units.fixed(ratio.ci95.low, 2)} … {units.fixed(ratio.ci95.high, 2)})"
+    around = (
+        "" if ratio.ci95 is None else f" ({units.format_ratio(ratio.ci95.low)} … {units.format_ratio(ratio.ci95.high)})"
+    )
     return f"{units.ratio(ratio.value)}{around}"
 
 

@@ -88,9 +88,20 @@ def scientific(value: float, digits: int = 1) -> str:
     return f"{value:.{digits}e}"
 
 
+def format_ratio(value: float | None) -> str:
+    """A ratio by three significant digits, in words or beside a header: `1.834` -> `1.83`, `0.0471` -> `0.0471`, `5337.75` -> `5,340`."""
+    if value is None or math.isnan(value):
+        return "n/a"
+    if math.isinf(value) or value == 0:
+        return "∞" if value else "0"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"
+
+
 def ratio(value: float | None) -> str:
-    """`1.834` -> `1.83 ×`; None -> `n/a`."""
-    return "n/a" if value is None or math.isnan(value) else f"{value:.2f} ×"
+    """`1.834` -> `1.83 ×`, likewise; None -> `n/a`."""
+    text = format_ratio(value)
+    return text if text == "n/a" else f"{text} ×"
 
 
 def duration(value: float | None) -> str:

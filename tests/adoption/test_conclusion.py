@@ -48,7 +48,7 @@ def make_evaluation(verdict: str, speedup: float, state: str = "met") -> DeviceE
         ("FASTER", 1.4, "met", True, "1.40 × as fast in the mean for 0.50 points fewer right answers"),
         ("FASTER", 1.4, "undecided", True, "these samples cannot tell"),
         ("FASTER", 1.4, "not met", False, "the target is not met"),
-        ("SLOWER", 0.8, "met", False, "slower here: 0.80 ×"),
+        ("SLOWER", 0.8, "met", False, "slower here: 0.800 ×"),
         ("SAME", 1.02, "met", False, "no gain can be told from noise"),
         ("AMBIGUOUS", 1.2, "met", False, "no gain can be told from noise"),
         ("INVALID", 1.2, "met", False, "no gain can be told from noise"),

@@ -128,7 +128,7 @@ def test_a_decider_that_cannot_be_had_and_slow_stages_are_remarks(sent: Path) ->
     suite = replace(report.conformance, results=(NetworkChecks("skips", "", (unavailable, slow)),))
     found = _explain(replace(report, conformance=suite), status="warn")
     assert "12.2" in found[name].found
-    assert "1.5 times as long" in found["times"].found
+    assert "1.50 times as long" in found["times"].found
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", None])

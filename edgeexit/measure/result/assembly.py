@@ -156,7 +156,7 @@ def build_audit_report(replicates: Sequence[ProcessResult]) -> CachingAudit:
 def find_audit_faults(audit: CachingAudit | None) -> Iterator[Finding]:
     """Answers that come sooner for an input seen just before were not computed again, or their input was kept."""
     if audit is not None and audit.comparison.verdict == "FASTER" and audit.comparison.typical.value < _LEAST_SAME:
-        times = units.fixed(audit.comparison.typical.value, 2)
+        times = units.format_ratio(audit.comparison.typical.value)
         yield (
             "suspect",
             f"one input again and again takes {times} times as long as {audit.inputs} inputs in turn: "
@@ -212,7 +212,7 @@ def find_measurement_faults(measured: RawMeasurement, report: LatencyReport) -> 
     if drifts and abs(float(np.median(drifts)) - 1.0) > _MOST_DRIFT:
         yield (
             "suspect",
-            f"the last third of a process took {units.fixed(float(np.median(drifts)), 2)} times as long as the first",
+            f"the last third of a process took {units.format_ratio(float(np.median(drifts)))} times as long as the first",
         )
     if report.harness_overhead_s > _MOST_OVERHEAD_S:
         yield "suspect", f"the harness adds {units.fixed(report.harness_overhead_s * 1e6, 2)} µs to each inference"
