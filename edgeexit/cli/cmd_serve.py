@@ -76,6 +76,10 @@ def serve_command(
 
     Example: edgeexit serve lenet.eexit --stages 2- --port 8001
     """
+    from edgeexit.bundle import Bundle
+
+    numbers = parse_stages(stages, Bundle.open(bundle).manifest.exits)  # before a second of imports and engines
+
     from edgeexit.runtime import load_quietly
     from edgeexit.serving.server.engines import ServedBundle
     from edgeexit.serving.server.process import Address, serve
@@ -90,7 +94,6 @@ def serve_command(
         verify=verify,
     )
     with runner:
-        numbers = parse_stages(stages, runner.exits)
         first = runner.bundle.name if name is None else name
         served = ServedBundle.open(
             runner.bundle, runner.settings, numbers, name=first, workers=workers, max_batch=max_batch
