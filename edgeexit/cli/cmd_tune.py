@@ -51,7 +51,13 @@ def tune_command(
             help="Also try a backend and a precision for each stage, where times of single stages speak for it.",
         ),
     ] = True,
-    budget: Annotated[str, typer.Option(help="Wall time of all timing, such as 90s or 10m.")] = "60s",
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="Wall time of all timing, such as 90s or 10m. Compiling and running the data once in each precision come on top: "
+            "with 60s and 5,000 samples a network of 0.1 ms took 71 s in all, one of 2 ms 200 s."
+        ),
+    ] = "60s",
     seed: Annotated[int, typer.Option(min=0, help="Seed of splits and order.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Tune although the data checks fail.")] = False,
     resume: Annotated[
@@ -67,7 +73,7 @@ def tune_command(
 ) -> None:
     """Choose precision, backend, mode, threads, exits, criterion and thresholds for a target, by measurement on this device.
 
-    Everything is compared with the network as it is given, without exits. Writes the better of the two last candidates, calibrated;
+    Everything is compared with the network as it is given, without exits. Writes the simplest of the fastest, calibrated;
     edgeexit run, bench and load open it with the settings that were chosen. Ends with exit code 1 where a bound is not met.
 
     Example: edgeexit tune lenet.onnx --data mnist:calibration --target "drop<=0.5" -o best.eexit

@@ -1,4 +1,4 @@
-"""What `edgeexit tune` prints: the front of what was tried, what each choice brings, the last two measured, and the conclusion."""
+"""What `edgeexit tune` prints: the front of what was tried, what each choice brings, the last candidates measured, and the conclusion."""
 
 from __future__ import annotations
 

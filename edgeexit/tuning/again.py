@@ -99,7 +99,7 @@ def _is_asked_for(timing: SetupTiming, plan: TuningPlan) -> bool:
 def _write_bundle(plan: TuningPlan, prepared: Prepared, watch: Stopwatch, best: FoundPolicy) -> Bundle:
     """The candidate compiled at its place, with its thresholds as those that are used without a calibration."""
     assert best.policy is not None
-    bundle = make_trial(plan, prepared, watch).compile(best, plan.output, plan.progress)
+    bundle = make_trial(plan, prepared, watch, 1).compile(best, plan.output, plan.progress)
     rule, largest = criterion(best.candidate.rule.criterion), float(np.finfo(np.float32).max)
     own = (
         rule.own(float(np.clip(t, -largest, largest))) for t in best.policy.thresholds

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -24,8 +23,8 @@ from edgeexit.tuning.space import DecisionRule, TuningCandidate, search_subsets
 from edgeexit.tuning.store import SetupTiming
 from edgeexit.util.units import format_count
 
-CLOSE, CONTENDERS = 0.1, 6
-"""Candidates whose predicted mean is above the best by less than this, relative, may be faster than it; and how many are timed at most."""
+FAR = 0.25
+"""What is predicted to take longer than the best by more than this, relative, cannot be the faster one."""
 
 
 @dataclass(frozen=True)
@@ -121,14 +120,16 @@ class Chooser:
     def account_for_candidates(self, every: Sequence[FoundPolicy], timings: Sequence[SetupTiming]) -> Chooser:
         """The same with the number of independent candidates that those found without room count as.
 
-        Only those count that chance could make the winner: the best one with room for all of them is beaten by them where they keep no room
-        at all, which is the most that chance could bring them.
+        Only those count that can become the result. Chance can make a candidate the winner that beats the best one with room for all of
+        them where it keeps no room at all, which is the most that chance could bring it; where latency decides, another measurement can
+        bring forward those that are predicted to take no more than `FAR` longer.
         """
         if all(one.policy is None for one in every):
             return self
         best = max(every, key=lambda one: one.key)
         sure = self._find_again(best, timings, float(len(every)))
-        lost = [one.lost for one in every if one.lost is not None and one.key >= sure.key]
+        reach_s = (1 + FAR) * sure.mean_s if self.target.minimises_mean else 0.0
+        lost = [one.lost for one in every if one.lost is not None and (one.key >= sure.key or one.mean_s <= reach_s)]
         tail = compute_tail(len(timings[0].costs.cost_s))
         return replace(self, candidates=count_independent_candidates(np.stack(lost, axis=1), tail) if lost else 1.0)
 
@@ -179,40 +180,6 @@ def make_absolute(target: Target, reference_s: float) -> Target:
             limit = float(f"{bound.limit * reference_s:.4g}")
             found = found.replace_bound(bound, replace(bound, limit=limit, relative=False))
     return found
-
-
-def pick_contenders(found: Sequence[FoundPolicy]) -> tuple[FoundPolicy, ...]:
-    """The finalists, and what their predicted times cannot tell from the best: other rules and setups, the best of each.
-
-    Setups are timed with one criterion, whose own work is a part of a small network's time (two policies on B-LeNet that differed in little
-    but the criterion were 4 % apart in their whole mean), so that those which are close are to be timed with their own.
-    """
-    finalists = pick_finalists(found)
-    if len(finalists) < 2:
-        return finalists
-    best = finalists[0]
-    close = [one for one in found if one.policy is not None and one.mean_s <= (1 + CLOSE) * best.mean_s]
-    rules = {one.candidate.rule: one for one in reversed(close) if one.candidate.setup == best.candidate.setup}
-    setups = {one.candidate.setup: one for one in reversed(close)}
-    others = sorted((*rules.values(), *setups.values()), key=lambda one: one.key, reverse=True)
-    return tuple({one.candidate: one for one in (*finalists, *others)}.values())[:CONTENDERS]
-
-
-def pick_finalists(found: Sequence[FoundPolicy]) -> tuple[FoundPolicy, ...]:
-    """The best candidate, and the best of those that run otherwise or decide otherwise."""
-    ranked = sorted((one for one in found if one.policy is not None), key=lambda one: one.key, reverse=True)
-    if not ranked:
-        return ()
-    first = ranked[0].candidate
-    others = (one for one in ranked[1:] if one.candidate.setup != first.setup or not _decides_alike(one, ranked[0]))
-    return (ranked[0], *islice(others, 1))
-
-
-def _decides_alike(one: FoundPolicy, other: FoundPolicy) -> bool:
-    """Whether two policies do the same to the choose part, as entropy and its normalised form do."""
-    assert one.policy is not None
-    assert other.policy is not None
-    return (one.policy.exit_rates, one.policy.quality) == (other.policy.exit_rates, other.policy.quality)
 
 
 def make_not_met_error(target: Target, found: Sequence[FoundPolicy]) -> TargetNotMet:

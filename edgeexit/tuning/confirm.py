@@ -21,6 +21,7 @@ from edgeexit.calibration.device import (
     time_variants,
 )
 from edgeexit.calibration.targets import Target
+from edgeexit.calibration.uncertainty import FLOOR
 from edgeexit.compiler.compilation import compile_model
 from edgeexit.data import Dataset
 from edgeexit.errors import TargetNotMet
@@ -28,10 +29,13 @@ from edgeexit.measure.timing import TimedSamples
 from edgeexit.runtime import Backbone, Prediction, Runner, load_quietly
 from edgeexit.tuning.answers import RANGE_SAMPLES
 from edgeexit.tuning.choice import FoundPolicy
-from edgeexit.tuning.space import require_final_setup
+from edgeexit.tuning.finalists import count_departures
+from edgeexit.tuning.space import EngineSetup, TuningCandidate, require_final_setup
 from edgeexit.tuning.timing import Stopwatch
 from edgeexit.util.progress import Progress
 from edgeexit.util.samples import split_samples
+
+_MOST_NOISE = 2 * FLOOR
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,15 +170,32 @@ class MeasuredFinalist:
 
     Attributes:
         labels, leaves: what it answered each sample, and where it left (from 0).
-        ratio: typical mean latency over the reference's; error: half width of its interval, relative.
+        rounds: mean latency over the reference's in each round, [rounds].
         mean_s: typical mean latency, seconds.
     """
 
     labels: NDArray[np.int64]
     leaves: NDArray[np.int64]
-    ratio: float
-    error: float
+    rounds: NDArray[np.float64]
     mean_s: float
+
+    @property
+    def ratio(self) -> float:
+        """Typical mean latency over the reference's."""
+        return float(np.median(self.rounds))
+
+    @property
+    def error(self) -> float:
+        """Half width of the interval of `ratio`, relative."""
+        return compute_relative_error(self.rounds)
+
+    def is_as_fast_as(self, other: MeasuredFinalist) -> bool:
+        """Whether it is not seen to be slower: by no more than the interval of their ratio round by round, or than what one process differs
+        from the next. On a noisy machine that interval counts up to `_MOST_NOISE`.
+        """
+        beside = self.rounds / other.rounds
+        noise = min(max(compute_relative_error(beside), FLOOR), _MOST_NOISE)
+        return float(np.median(beside)) <= 1 + noise
 
 
 def measure_finalists(
@@ -204,8 +225,7 @@ def _measure_mix(given: Sequence[Prediction], timed: TimedSamples, beside: NDArr
     return MeasuredFinalist(
         labels=np.array([one.label for one in given]),
         leaves=leaves,
-        ratio=float(np.median(mixes / beside)),
-        error=compute_relative_error(mixes / beside),
+        rounds=mixes / beside,
         mean_s=float(np.median(mixes)),
     )
 
@@ -219,25 +239,43 @@ def _open_calibrated(one: CalibratedFinalist, stack: ExitStack) -> Runner | None
 
 
 def choose_finalist(
-    ready: Sequence[CalibratedFinalist], measured: Sequence[MeasuredFinalist | None], target: Target
+    ready: Sequence[CalibratedFinalist],
+    measured: Sequence[MeasuredFinalist | None],
+    target: Target,
+    reference: EngineSetup,
 ) -> int:
     """Place of the finalist that becomes the result.
 
-    One whose bounds are not broken; with bounds on the answers only, the one measured as the fastest; with a bound on cost, the one that
-    chose better on the choose part, which has more samples to tell accuracies apart than the validation part.
+    One whose bounds are not broken. With bounds on the answers only, the simplest of those that are as fast as the fastest
+    (`count_departures`), of equally simple ones the faster: what is more complicated has to be seen to gain. With a bound on cost, the one
+    that chose better on the choose part, which has more samples to tell accuracies apart than the validation part.
+
+    Args:
+        ready: the finalists, the best on the choose part first.
+        measured: the same measured; None for one without a calibration.
+        target: what is tuned for.
+        reference: the usual setup.
 
     Raises:
         TargetNotMet: none could be calibrated on its own engines.
     """
-    able = [k for k, one in enumerate(measured) if one is not None]
+    able = {k: one for k, one in enumerate(measured) if one is not None}
     if not able:
         raise TargetNotMet(" ".join(dict.fromkeys(one.reason for one in ready)))
+    kept = {k: one for k, one in able.items() if not _is_broken(ready[k])} or able
+    if not target.minimises_mean:
+        return min(kept)
+    return pick_simplest(kept, [one.found.candidate for one in ready], reference)
 
-    def rate(k: int) -> tuple[float, ...]:
-        calibration, trial = ready[k].calibration, measured[k]
-        assert calibration is not None
-        assert trial is not None
-        kept = float(calibration.verdict.bounds != NOT_MET)
-        return (kept, -trial.ratio) if target.minimises_mean else (kept, -k)
 
-    return max(able, key=rate)
+def pick_simplest(
+    measured: Mapping[int, MeasuredFinalist], candidates: Sequence[TuningCandidate], reference: EngineSetup
+) -> int:
+    """Place of the simplest candidate of those that are as fast as the fastest; of equally simple ones, the faster."""
+    fastest = min(measured.values(), key=lambda one: one.ratio)
+    alike = {k: one for k, one in measured.items() if one.is_as_fast_as(fastest)}
+    return min(alike, key=lambda k: (count_departures(candidates[k], reference), alike[k].ratio))
+
+
+def _is_broken(one: CalibratedFinalist) -> bool:
+    return one.calibration is None or one.calibration.verdict.bounds == NOT_MET

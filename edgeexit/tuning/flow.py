@@ -1,7 +1,7 @@
 """The whole policy chosen on this device: precision, backend, mode, threads, exits kept, criterion, temperatures, thresholds.
 
     compile in each precision ─► record every exit's answers once ─► time the setups by successive halving
-      ─► search thresholds of every rule and subset of exits ─► compile, calibrate and measure the last two ─► write the better one
+      ─► search thresholds of every rule and subset of exits ─► compile, calibrate and measure the last ones ─► write the simplest fast one
 
 The folder beside the bundle (`best.tune` of `best.eexit`) holds what was compiled, recorded and timed, so that an interrupted run goes on,
 and another target is chosen without a new measurement. Everything is chosen on the choose part of the data; the validation part, which

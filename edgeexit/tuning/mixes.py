@@ -24,7 +24,7 @@ from edgeexit.stage_choices import find_heads_name, is_mixed, join_stage_names
 from edgeexit.tuning.answers import PreparedNetwork
 from edgeexit.tuning.space import EngineSetup, LeftOut
 from edgeexit.util.progress import Progress
-from edgeexit.util.units import fixed
+from edgeexit.util.units import format_ratio
 
 MOST = 3
 """Mixes of each kind, backends and precisions, that are compiled and timed, the fastest by their bounds."""
@@ -81,7 +81,7 @@ def propose_mixes(times: StageTimes, own: str, threads: int) -> ProposedMixes:
         alike = [mix for mix in ranked if is_mixed(mix.setup.precision) == by_precision and mix.pays]
         kept += alike[:MOST]
     left_out = tuple(
-        LeftOut(str(mix.setup), f"its stages alone take {fixed(mix.ratio, 2)} times as long as what it has to beat")
+        LeftOut(str(mix.setup), f"its stages alone take {format_ratio(mix.ratio)} times as long as what it has to beat")
         for mix in ranked
         if mix not in kept
     )

@@ -94,12 +94,12 @@ def _make_cards(result: TuningResult) -> tuple[tuple[str, str, str], ...]:
     around = (
         "predicted, not run"
         if best.ratio_low is None or best.ratio_high is None
-        else (f"{units.fixed(1 / best.ratio_high, 2)} to {units.fixed(1 / best.ratio_low, 2)} with 95 %")
+        else (f"{units.format_ratio(1 / best.ratio_high)} to {units.format_ratio(1 / best.ratio_low)} with 95 %")
     )
     quality = best.accuracy if best.accuracy is not None else best.agreement
     setup = best.setup
     return (
-        ("times as fast as without exits", units.fixed(1 / ratio, 2), around),
+        ("times as fast as without exits", units.format_ratio(1 / ratio), around),
         ("accuracy" if best.accuracy is not None else "agreement", units.percent(quality), f"bounds {best.state}"),
         (
             "runs as",

@@ -21,8 +21,6 @@ from edgeexit.tuning.choice import (
     FoundPolicy,
     make_absolute,
     make_not_met_error,
-    pick_contenders,
-    pick_finalists,
 )
 from edgeexit.tuning.collect import Tuned, make_result
 from edgeexit.tuning.confirm import (
@@ -35,6 +33,7 @@ from edgeexit.tuning.confirm import (
     time_contenders,
 )
 from edgeexit.tuning.contributions import ComparedStep, compare_steps
+from edgeexit.tuning.finalists import pick_by_hand, pick_contenders, pick_finalists
 from edgeexit.tuning.mixes import ProposedMixes, StageSurvey
 from edgeexit.tuning.plan import RESULT, TuningPlan
 from edgeexit.tuning.result import TuningResult
@@ -54,11 +53,12 @@ from edgeexit.tuning.store import SetupTiming, TuningStore
 from edgeexit.tuning.timing import Stopwatch, time_setups
 from edgeexit.util.atomic import write_text
 from edgeexit.util.documents import dumps
-from edgeexit.util.units import fixed, percent
+from edgeexit.util.units import format_ratio, percent
 
 NOISY_SPREAD = 0.25
 """Blocks of the same network that differ by more than this, relative, are told at once."""
-_SETUPS_SHARE, _CONTENDERS_SHARE, _CALIBRATION_SHARE = 0.45, 0.08, 0.15
+_SETUPS_SHARE, _CONTENDERS_SHARE, _CALIBRATIONS_SHARE = 0.45, 0.08, 0.22
+"""Parts of the time of all timing; the last comparison has the rest. Calibrations share theirs."""
 _LAST = 2
 _HOPELESS = "its answers cannot keep {target}, not even with each sample at the exit that is best for it"
 _SURVEY_SHARE, _SURVEYED = 0.05, 32
@@ -187,7 +187,7 @@ class TuningSession:
         steps = prepared.compare(found[0], self.store, watch)
         finalists, behind = self._pick_finalists(found, prepared, watch)
         ready, measured = self._confirm(finalists, prepared, watch)
-        chosen = choose_finalist(ready, measured, plan.target)
+        chosen = choose_finalist(ready, measured, plan.target, watch.reference)
         bundle = self._install(ready[chosen])
         result = make_result(
             Tuned(
@@ -248,35 +248,42 @@ class TuningSession:
     def _pick_finalists(
         self, found: Sequence[FoundPolicy], prepared: Prepared, watch: Stopwatch
     ) -> tuple[tuple[CompiledContender, ...], tuple[LeftOut, ...]]:
-        """The last two candidates, compiled; where times decide, the fastest two of those that predicted times cannot tell apart."""
-        plan, trial = self.plan, make_trial(self.plan, prepared, watch)
-        picked = pick_contenders(found) if plan.target.minimises_mean else pick_finalists(found)
+        """The last candidates, compiled: the best two; where times decide, the fastest two of those that predicted times cannot tell apart,
+        and what one would choose by hand.
+        """
+        plan, trial = self.plan, make_trial(self.plan, prepared, watch, 1)
+        times_decide = plan.target.minimises_mean
+        picked = pick_contenders(found) if times_decide else pick_finalists(found)
+        by_hand = pick_by_hand(found, watch.reference) if times_decide else ()
+        every = tuple({one.candidate: one for one in (*picked, *by_hand)}.values())
         compiled = tuple(
             CompiledContender(one, trial.compile(one, plan.work / f"finalist-{place}.eexit", plan.progress))
-            for place, one in enumerate(picked, 1)
+            for place, one in enumerate(every, 1)
         )
         if len(compiled) <= _LAST:
             return compiled, ()
         means = time_contenders(compiled, watch, plan.seconds * _CONTENDERS_SHARE, plan.progress)
         ranked = sorted(range(len(compiled)), key=lambda place: means[place])
+        last = [k for k in ranked if k in ranked[:_LAST] or every[k] in by_hand]
         behind = tuple(
             LeftOut(
-                str(compiled[k].found.candidate),
-                f"compiled with its own criterion and exits it takes {fixed(means[k] / means[ranked[0]], 2)} times as long as "
-                f"{compiled[ranked[0]].found.candidate}",
+                str(every[k].candidate),
+                f"compiled with its own criterion and exits it takes {format_ratio(means[k] / means[ranked[0]])} times as long as "
+                f"{every[ranked[0]].candidate}",
                 timed=True,
             )
-            for k in ranked[_LAST:]
+            for k in ranked
+            if k not in last
         )
-        return tuple(compiled[k] for k in ranked[:_LAST]), behind
+        return tuple(compiled[k] for k in last), behind
 
     def _confirm(
         self, finalists: Sequence[CompiledContender], prepared: Prepared, watch: Stopwatch
     ) -> tuple[tuple[CalibratedFinalist, ...], tuple[MeasuredFinalist | None, ...]]:
         plan = self.plan
-        trial = make_trial(plan, prepared, watch)
+        trial = make_trial(plan, prepared, watch, len(finalists))
         ready = tuple(one.calibrate(trial, plan.progress) for one in finalists)
-        rest_s = plan.seconds * (1 - _SETUPS_SHARE - _CONTENDERS_SHARE - len(ready) * _CALIBRATION_SHARE)
+        rest_s = plan.seconds * (1 - _SETUPS_SHARE - _CONTENDERS_SHARE - _CALIBRATIONS_SHARE)
         validate = plan.data.take(plan.parts[1])
         return ready, measure_finalists(ready, watch, validate, rest_s, plan.progress)
 
@@ -292,8 +299,8 @@ class TuningSession:
         return prefer_setup(bundle, require_final_setup(one.found.candidate))
 
 
-def make_trial(plan: TuningPlan, prepared: Prepared, watch: Stopwatch) -> FinalistTrial:
-    """How candidates are compiled and calibrated."""
+def make_trial(plan: TuningPlan, prepared: Prepared, watch: Stopwatch, finalists: int) -> FinalistTrial:
+    """How candidates are compiled and calibrated, where there are so many of them."""
     exits = find_exits(read_model(plan.model))
     return FinalistTrial(
         model=plan.model,
@@ -307,7 +314,7 @@ def make_trial(plan: TuningPlan, prepared: Prepared, watch: Stopwatch) -> Finali
         target=make_absolute(plan.target, watch.reference_s),
         seed=plan.seed,
         force=plan.force,
-        seconds=plan.seconds * _CALIBRATION_SHARE,
+        seconds=plan.seconds * _CALIBRATIONS_SHARE / finalists,
     )
 
 

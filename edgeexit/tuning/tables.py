@@ -87,7 +87,7 @@ def _format_finalist(one: Finalist) -> tuple[str, ...]:
     quality = one.accuracy if one.accuracy is not None else one.agreement
     interval = one.state
     if one.ratio_low is not None and one.ratio_high is not None:
-        interval = f"{units.fixed(one.ratio_low, 2)} to {units.fixed(one.ratio_high, 2)}"
+        interval = f"{units.format_ratio(one.ratio_low)} to {units.format_ratio(one.ratio_high)}"
     ratio = one.predicted_ratio if one.ratio is None and one.chosen else one.ratio
     return units.ratio(ratio), interval, units.percent(quality), "chosen" if one.chosen else ""
 

@@ -35,7 +35,7 @@ from edgeexit.tuning.space import EngineSetup, LeftOut
 from edgeexit.tuning.store import SetupTiming, TuningStore, scale_costs
 from edgeexit.util.progress import Progress
 from edgeexit.util.samples import split_samples
-from edgeexit.util.units import fixed, seconds
+from edgeexit.util.units import format_ratio, seconds
 
 ROUNDS = 3
 FINALISTS = 3
@@ -188,6 +188,6 @@ def _time_round(
 
 
 def _explain_slower(one: SetupTiming, best: SetupTiming, turn: int) -> LeftOut:
-    times = fixed(float(one.costs.typical_s[-1] / best.costs.typical_s[-1]), 2)
-    what = f"behind {best.setup} after {seconds(one.seconds)} of timing (round {turn}); its last exit takes {times} times as long"
+    ratio = format_ratio(float(one.costs.typical_s[-1] / best.costs.typical_s[-1]))
+    what = f"behind {best.setup} after {seconds(one.seconds)} of timing (round {turn}); its last exit takes {ratio} times as long"
     return LeftOut(str(one.setup), what, timed=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,20 @@ def test_the_number_agrees_with_draws_of_all_deviations() -> None:
     assert count_independent_candidates(losses, 0.02) == pytest.approx(
         beyond.any(axis=1).mean() / beyond.mean(), rel=0.05
     )
+
+
+def test_whichever_counted_candidate_is_taken_looks_too_good_no_more_often_than_one_alone() -> None:
+    """Candidates that all lie at the bound and lose on much the same samples: the one that chance favours most, drawn 3,000 times anew, is
+    beyond the room for their number as seldom as the tail says; beyond the room of a single one it is more often.
+    """
+    rng, tail, samples = np.random.default_rng(2), 0.05, 400
+    hard = rng.random((3000, samples, 1)) < 0.5
+    losses = (hard & (rng.random((3000, samples, 6)) < 0.2)).astype(np.float64)
+    counted = count_independent_candidates(losses[0], tail)
+    luck = (0.1 - losses.mean(axis=1)).max(axis=1) / (0.1 * 0.9 / samples) ** 0.5
+    beyond = [np.mean(luck > -NormalDist().inv_cdf(tail / number)) for number in (counted, 1.0)]
+    assert beyond[0] <= tail + 3 * (tail / 3000) ** 0.5
+    assert beyond[1] > 2 * tail
 
 
 @pytest.mark.parametrize("samples", [400, 2000, 10_000])
