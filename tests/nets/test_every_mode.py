@@ -19,16 +19,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "B-LeNet, branches of the paper": ("lenet", {"branches": "paper"}),
     "B-AlexNet, branches of the code": ("alexnet", {}),
     "B-AlexNet, branches of the paper": ("alexnet", {"branches": "paper"}),
-    "B-ResNet, branches of the code": ("resnet", {"n": 2}),
-    "B-ResNet, branches of the paper": ("resnet", {"n": 2, "branches": "paper"}),
-    "EENet with learned confidences": ("eenet", {"n": 2}),
+    "B-ResNet, branches of the code": ("resnet", {"n": 1}),
+    "B-ResNet, branches of the paper": ("resnet", {"n": 1, "branches": "paper"}),
+    "EENet with learned confidences": ("eenet", {"n": 1, "after": (1, 2)}),
     "EENet-8 of two filters": ("eenet8", {}),
-    "MSDNet of three scales, heads that collaborate": ("msdnet", {"steps": (1, 2, 3), "collaboration": "fc"}),
-    "vision transformer, exits on the class token": ("vit", {"depth": 4}),
+    "MSDNet of three scales, heads that collaborate": ("msdnet", {"steps": (1, 1, 1), "collaboration": "fc"}),
+    "vision transformer, exits on the class token": ("vit", {"depth": 2, "every": 1}),
     "1-D convolutions on signals": ("signal", {}),
     "two models in a cascade": ("resnet-cascade", {"depths": (8, 14)}),
     "the CNN of the cascade losses": ("cascade-cnn", {}),
-    "DenseNet, a head after each block": ("densenet", {"layers": 2}),
+    "DenseNet, a head after each block": ("densenet", {"layers": 2, "blocks": 2}),
 }
 COUNT = 20
 
