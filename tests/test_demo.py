@@ -32,6 +32,7 @@ def check_demo(result: dict[str, Any]) -> None:
     assert result["measured_mean_s"] > 0
 
 
+@pytest.mark.slow
 def test_an_infeasible_target_ends_with_exit_code_1_and_the_nearest_feasible_one() -> None:
     """Refused with what can be had; no traceback."""
     run = run_edgeexit("demo", "--target", "mean<=1ns")

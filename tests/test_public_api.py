@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import edgeexit
 
 HEAVY = {"torch", "onnx", "onnxruntime", "openvino", "MNN", "tensorrt", "matplotlib", "typer", "rich", "sklearn"}
@@ -39,6 +41,7 @@ def test_importing_edgeexit_loads_nothing_heavy() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
+@pytest.mark.slow
 def test_running_a_bundle_does_not_load_torch() -> None:
     """Everything but training and export works without it."""
     modules = "edgeexit.compiler.compilation, edgeexit.calibration, edgeexit.measure, edgeexit.runtime, edgeexit.demo, edgeexit.report"

@@ -59,6 +59,7 @@ FOREIGN = {
 """Packages that a board need not have, or need not load."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_board_that_runs_a_bundle_imports_nothing_of_the_compiler(compiled: Path, mode: str) -> None:
     """`import edgeexit`, `load` and one inference import the rooms listed above and none of the packages."""
