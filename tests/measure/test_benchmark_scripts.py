@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,18 @@ from edgeexit.errors import InputError
 _ROOT = Path(__file__).resolve().parents[2]
 
 
+_SHORT = ("--case", "lenet-digits", "--thresholds", "0.5", "--seconds", "0.1", "--repeats", "2")
+
+
 def _run(name: str, output: Path, *options: str) -> dict[str, Any]:
-    case = ["--case", "lenet-digits", "--thresholds", "0.5", "--seconds", "0.1", "--repeats", "2"]
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks", name, *case, *options, "--output", str(output)]
-    environment = {**os.environ, "TORCHDYNAMO_DISABLE": "1"}  # torch.compile runs no C++ compiler
-    done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    """What a script records: the command itself, in this process, which has imported already what most of them need."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.chdir(_ROOT)
+        patch.setattr(sys, "argv", ["benchmarks", name, *options, "--output", str(output)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("benchmarks", run_name="__main__")
+    assert not ended.value.code
     return dict(json.loads(output.read_text(encoding="utf-8")))
 
 
@@ -34,14 +42,14 @@ def test_the_scripts_are_listed() -> None:
 
 def test_the_answers_are_the_same(tmp_path: Path) -> None:
     """Staged, fused and original, on every sample of the shipped test slice."""
-    found = _run("same_answers", tmp_path / "a.json")
+    found = _run("same_answers", tmp_path / "a.json", *_SHORT)
     assert "edgeexit.benchmark.same_answers/1" == found["schema"]
     assert all(mode["same_answers"] for mode in found["modes"].values())
 
 
 def test_the_exit_tax_is_taken_of_every_exit_and_mode(tmp_path: Path) -> None:
     """Each beside a model of its own."""
-    found = _run("exit_tax", tmp_path / "a.json")
+    found = _run("exit_tax", tmp_path / "a.json", *_SHORT)
     assert {(k, mode) for k in (1, 2) for mode in ("fused", "staged")} == {
         (e["exit"], e["mode"]) for e in found["exits"]
     }
@@ -50,18 +58,14 @@ def test_the_exit_tax_is_taken_of_every_exit_and_mode(tmp_path: Path) -> None:
 
 def test_the_harness_is_asked_what_it_can_tell_apart(tmp_path: Path) -> None:
     """As often as wished."""
-    found = _run("sensitivity", tmp_path / "a.json", "--rounds", "1", "--bench-rounds", "0")
+    found = _run("sensitivity", tmp_path / "a.json", *_SHORT, "--rounds", "1", "--bench-rounds", "0")
     assert {"the same", "slowed by 5 %", "the same, by edgeexit bench --against"} == found["verdicts"].keys()
     assert {"the same", "slowed by 5 %"} == found["as_wanted"].keys()
 
 
 def test_intervals_are_held_against_simulated_truth(tmp_path: Path) -> None:
     """Each claim by itself; two hundred runs are enough to see a gross fault."""
-    output = tmp_path / "a.json"
-    command = [sys.executable, "-m", "benchmarks", "coverage", "--runs", "200", "--output", str(output)]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(output.read_text(encoding="utf-8"))
+    found = _run("coverage", tmp_path / "a.json", "--runs", "200")
     assert 8 == len(found["claims"])
     assert all(claim["accepted"] for claim in found["claims"]), found["claims"]
 
@@ -69,7 +73,12 @@ def test_intervals_are_held_against_simulated_truth(tmp_path: Path) -> None:
 def test_every_way_to_run_the_network_gives_the_same_labels(tmp_path: Path) -> None:
     """Those that leave early leave where we do; what cannot run here says why."""
     pytest.importorskip("torch")
-    found = _run("side_by_side", tmp_path / "a.json")
+    output = tmp_path / "a.json"
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "side_by_side", *_SHORT, "--output", str(output)]
+    environment = {**os.environ, "TORCHDYNAMO_DISABLE": "1"}  # torch.compile runs no C++ compiler
+    done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text(encoding="utf-8"))
     early = [variant["agreement"] for variant in found["lanes"].values() if variant["agreement"]["exit"] is not None]
     assert len(early) >= 4
     assert all(agreement["label"] >= 0.995 and agreement["exit"] >= 0.995 for agreement in early)
@@ -122,7 +131,7 @@ def test_an_unknown_fact_of_a_case_is_one_message(tmp_path: Path, monkeypatch: p
 
 def test_precisions_are_timed_and_judged_beside_the_first(tmp_path: Path) -> None:
     """Every exit of each; the first beside itself is exactly alike."""
-    found = _run("precisions", tmp_path / "a.json", "--precisions", "float32,int8")["precisions"]
+    found = _run("precisions", tmp_path / "a.json", *_SHORT, "--precisions", "float32,int8")["precisions"]
     assert [1.0, 1.0] == [e["ratio"] for e in found["float32"]["exits"]]
     assert [0.0, 0.0] == [e["change"]["mean"] for e in found["float32"]["exits"]]
     assert all(e["ratio"] > 0 and e["accuracy"] > 0.9 for e in found["int8"]["exits"])

@@ -31,9 +31,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any], list[str]]
     "ViT": (c.ViT, c.make_image, ["encoder.layers.0", "encoder.layers.1"]),
     "ConvNeXt": (c.ConvNeXt, c.make_image, ["stages.0.0", "down"]),
     "1-D CNN": (c.make_cnn_1d, lambda: torch.rand(1, 2, 64), ["0", "1"]),
-    "GRU": (c.StackedGRU, lambda: torch.rand(1, 10, 3), ["embed", "rnn1"]),
-    "GRU with time first": (lambda: c.StackedGRU(time_first=True), lambda: torch.rand(1, 10, 3), ["embed", "rnn1"]),
-    "LSTM": (lambda: c.StackedGRU(kind=nn.LSTM), lambda: torch.rand(1, 10, 3), ["embed", "rnn1"]),
+    "GRU": (c.StackedGRU, lambda: torch.rand(1, 4, 3), ["embed", "rnn1"]),
+    "GRU with time first": (lambda: c.StackedGRU(time_first=True), lambda: torch.rand(1, 4, 3), ["embed", "rnn1"]),
+    "LSTM": (lambda: c.StackedGRU(kind=nn.LSTM), lambda: torch.rand(1, 4, 3), ["embed", "rnn1"]),
     "BERT": (c.Bert, c.make_text, ["layers.0", "layers.1"]),
 }
 
