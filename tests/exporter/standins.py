@@ -33,8 +33,8 @@ MSDNET = {
     "growthRate": 4,
     "grFactor": (1, 2, 4),
     "bnFactor": (1, 2, 4),
-    "base": 3,
-    "step": 2,
+    "base": 2,
+    "step": 1,
     "stepmode": "even",
 }
 """What the stand-in of MSDNet is trained with, but for what its recipe says."""

@@ -32,7 +32,7 @@ RANET = {
     "growthRate": 2,
     "nBlocks": 2,
     "block_step": 1,
-    "step": 2,
+    "step": 1,
     "stepmode": "lg",
 }
 BERT = {
