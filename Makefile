@@ -90,8 +90,8 @@ LOWEST := $(VENV)-onnxruntime-1.23
 PYTHON_3_10 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10 /usr/bin/python3.10 /usr/local/bin/python3.10) $(PYTHON))
 LOWEST_WHEELS := "onnxruntime==1.23.*" "numpy==1.26.*" "onnx==1.16.*" pytest hypothesis jsonschema
 LOWEST_TESTS := tests/bundle tests/graph/test_boundary_tensors.py tests/graph/test_external_data.py tests/graph/test_fuse.py \
-  tests/graph/test_split.py tests/compiler/test_precision.py tests/compiler/test_verification.py tests/runtime/test_runner.py \
-  tests/runtime/test_run_many.py tests/runtime/test_inputs.py tests/test_criteria.py
+  tests/graph/test_split.py tests/compiler/test_verification.py tests/runtime/test_runner.py tests/runtime/test_run_many.py \
+  tests/runtime/test_inputs.py tests/test_criteria.py
 
 test-onnxruntime-1.23: $(LOWEST)/.tried   ## doctor and core tests with what a Jetson with JetPack 6 installs: an environment of 300 MB, then a minute
 	if test -e $(LOWEST)/.ready; then timeout 120 $(LOWEST)/bin/edgeexit doctor --backend onnxruntime --quick && \

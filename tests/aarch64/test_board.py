@@ -101,7 +101,7 @@ def test_the_demo_ends_with_its_accuracy(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_core_tests_pass(tmp_path: Path) -> None:
-    """Graph, bundles, criteria, the Runner: those that train nothing, time nothing and start no processes."""
-    files = ("tests/graph", "tests/bundle", "tests/test_criteria.py", "tests/runtime/test_runner.py")
+    """Splitting, criteria, the Runner: few, since emulation takes ten to twenty times as long."""
+    files = ("tests/test_criteria.py", "tests/runtime/test_runner.py", "tests/graph/test_split.py")
     options = ("-q", "-p", "no:cacheprovider", "-m", "not slow and not serial")
     run_there(tmp_path, "-m", "pytest", *options, *files)

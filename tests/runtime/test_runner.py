@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import pickle
+import sys
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -321,3 +323,21 @@ def test_clones_share_what_batches_run_on(compiled: Path) -> None:
         sources = {id(one._batch_program()._source) for one in (runner, other)}  # type: ignore[attr-defined]
 
     assert 1 == len(sources)
+
+
+def test_a_stage_more_costs_one_call_of_its_engine_and_one_score_read(compiled: Path) -> None:
+    """Counted: a frame of Python, and two calls into C. What a call costs besides is the same at every exit."""
+    with pytest.warns(CalibrationWarning):
+        runner = edgeexit.load(compiled, mode="staged")
+    x, counts = images(1), {}
+    for k in (1, 2, 3):
+        events: list[str] = []
+        sys.setprofile(lambda _frame, event, _what, events=events: events.append(event))  # type: ignore[misc]
+        try:
+            runner.forced(x, exit=k)
+        finally:
+            sys.setprofile(None)
+        counts[k] = Counter(events)
+    assert counts[2]["call"] - counts[1]["call"] <= 1
+    assert counts[3]["call"] - counts[2]["call"] <= 1
+    assert counts[3]["c_call"] - counts[1]["c_call"] <= 4
