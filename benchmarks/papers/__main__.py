@@ -21,7 +21,7 @@ from benchmarks.papers.frame.pages import fill_page
 from benchmarks.papers.frame.parts import Paper, Part, Request, list_papers, load_paper
 from benchmarks.papers.frame.printed import load_printed, make_tables
 from benchmarks.papers.frame.record import find_record, make_record, write_record
-from benchmarks.papers.frame.training import train_variants
+from benchmarks.papers.frame.training import Runs, train_variants
 from edgeexit.cli.failures import run_guarded
 from edgeexit.cli.printing import print_tables
 from edgeexit.errors import InputError
@@ -52,10 +52,13 @@ def main() -> None:
 
 
 def run_part(paper: str, part: Part, request: Request) -> list[Table]:
-    """Train what is not trained yet, find out what there is to find, record it; the tables beside the printed values."""
+    """Train what is not trained yet, and `record_part`; no tables where only trainings are asked for."""
     runs = train_variants(part.variants(request), request)
-    if request.only:
-        return []
+    return [] if request.only else record_part(paper, part, request, runs)
+
+
+def record_part(paper: str, part: Part, request: Request, runs: Runs) -> list[Table]:
+    """Find out what there is to find from trained networks, and record it; the tables beside the printed values."""
     found = part.examine(request, runs)
     printed = load_printed(paper).take_part(part.name)
     document = make_record(paper, part.name, request, printed=printed, runs=runs, found=found)

@@ -15,10 +15,12 @@ from functools import partial
 from benchmarks.papers import eenet
 from benchmarks.papers.eenet.criteria import CRITERIA, compare_criteria
 from benchmarks.papers.eenet.related import examine_related, show_related
+from benchmarks.papers.eenet.variants import list_mnist_criteria_variants
 from benchmarks.papers.frame.parts import Request
 from benchmarks.papers.frame.printed import load_printed
+from benchmarks.papers.frame.training import Run, train_variants
 from edgeexit.training.metrics import RecordedExits
-from tests.support.papers import run_short_part
+from tests.support.papers import record_with_shared_runs, run_short_part
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,10 +84,16 @@ def test_other_work_stands_beside_what_is_recorded(tmp_path: Path) -> None:
     assert all(printed for _, printed, *_ in table.rows)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the parts share what they train."""
+    return tmp_path_factory.mktemp("eenet")
+
+
 @pytest.mark.slow
-def test_losses_are_compared_on_the_digits(tmp_path: Path) -> None:
+def test_losses_are_compared_on_the_digits(folder: Path) -> None:
     """Exit rates add up, costs follow from them, and a network whose exits have collapsed is named."""
-    found = run_part("losses", tmp_path)
+    found = run_part("losses", folder)
 
     for name in ("mc", "cost", "v1", "v2"):
         rates = [found["values"][f"{name}: exit {k}"]["mean"] for k in (1, 2, 3)]
@@ -98,14 +106,62 @@ def test_losses_are_compared_on_the_digits(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_criteria_are_compared_by_operations_and_by_time(tmp_path: Path) -> None:
+def test_criteria_are_compared_by_operations_and_by_time(folder: Path) -> None:
     """On the same trained exits; what an exit takes beside the network without exits stands beside the printed share."""
-    counted, timed = run_part("criteria", tmp_path), run_part("latency", tmp_path)
+    counted, timed = run_part("criteria", folder), run_part("latency", folder)
 
     for found in (counted, timed):
         assert {"learned", "max_softmax", "entropy"} == {key.split()[1] for key in found["values"] if " at " in key}
         assert any("learned against entropy" in note for note in found["notes"])
-    ordinary = run_part("training", tmp_path)
+    ordinary = run_part("training", folder)
     assert {"0.50: accuracy at 10 %", "sum: accuracy at 10 %"} <= {*ordinary["values"]}
     assert any("against the sum of losses" in note for note in ordinary["notes"])
     assert {"eenet8-v2: cost in time", "eenet8-v2: exit 1 in time"} <= {*timed["values"]}
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> dict[bool, Run]:
+    """EENet-8 with its exits (True) and without (False)."""
+    request = Request(folder, (0,), quick=True, resume=True)
+    runs = train_variants(list_mnist_criteria_variants(request, plain=True), request)
+    return {name == "eenet8-v2": by_seed[0] for name, by_seed in runs.items()}
+
+
+def find_trained(trained: dict[bool, Run], name: str, seed: int) -> Run:
+    """The one that stands for a variant: with exits, or without."""
+    return trained[not name.endswith("plain")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "part",
+    [
+        "losses-quick",
+        "trade-off",
+        "trade-off-quick",
+        "costs",
+        "placements",
+        "placements-32",
+        "heads",
+        "criteria-cifar10",
+    ],
+)
+def test_a_part_records_and_shows_every_network_that_it_trains(
+    part: str, folder: Path, trained: dict[bool, Run]
+) -> None:
+    """As if all of them were one tiny network: every printed value and ordering of the part has its counterpart, every picture is drawn."""
+    record = record_with_shared_runs("eenet", part, folder, partial(find_trained, trained))
+
+    printed = load_printed("eenet").take_part(part)
+    assert {value.key for value in printed.value} <= record["values"].keys()
+    assert len(printed.ordering) == len(record["orderings"])
+    assert all((folder / f"{name}.svg").exists() for name in record["pictures"])
+
+
+@pytest.mark.slow
+def test_a_network_is_measured_on_the_device_beside_its_plain_network(folder: Path, trained: dict[bool, Run]) -> None:
+    """Both answer the same samples."""
+    values = run_part("device", folder)["values"]
+
+    assert {"bundle", "plain network"} == {key.rsplit(" of the ")[1] for key in values if " of the " in key}
+    assert values["eenet8-v2: gain over the plain network"]["mean"] > 0

@@ -87,16 +87,36 @@ def test_what_is_found_stands_beside_what_is_printed() -> None:
     assert (
         ("accuracy (table 1)", "97.00 %", "96.00 % (95.00 % to 97.00 %)", "-1.00 points", "shorter"),
     ) == values.rows
-    assert (("figure 2", "a is above b", "refuted", "-2.00 (-3.00 to -1.00) points", ""),) == orderings.rows
+    assert (("figure 2", "a is above b", "refuted", "-2.00 (-3.00 to -1.00) points", "not known"),) == orderings.rows
     assert "refuted (one seed)" == make_tables(printed, {**record, "orderings": [one]})[1].rows[0][2]
+
+
+@pytest.mark.parametrize(
+    ("printed", "own", "of_part", "shown"),
+    [
+        (0.97, "", "fewer epochs", ""),
+        (0.99, "", "fewer epochs", "fewer epochs"),
+        (0.99, "", "", "not known"),
+        (0.99, "other data", "fewer epochs", "other data"),
+    ],
+)
+def test_a_difference_has_a_reason(printed: float, own: str, of_part: str, shown: str) -> None:
+    """That of its row or of its part, or that none is known; a printed value within the interval needs none."""
+    asked = Printed((PrintedValue("p", "accuracy", printed, why=own),), why={"p": of_part} if of_part else {})
+    estimate = {"mean": 0.96, "low": 0.95, "high": 0.97, "over": "seeds"}
+    record = {"part": "p", "quick": False, "values": {"accuracy": estimate}, "orderings": []}
+
+    (table,) = make_tables(asked.take_part("p"), record)
+
+    assert shown == table.rows[0][-1]
 
 
 @pytest.mark.parametrize("paper", list_papers())
 def test_printed_values_belong_to_a_part(paper: str) -> None:
-    """Every value and ordering names a part that there is, and no ordering stands twice in a part."""
+    """Every value, ordering and reason names a part that there is, and no ordering stands twice in a part."""
     pytest.importorskip("torch")
     parts, printed = {part.name for part in load_paper(paper).parts}, load_printed(paper)
-    assert {row.part for row in printed.value} | {row.part for row in printed.ordering} <= parts
+    assert {row.part for row in printed.value} | {row.part for row in printed.ordering} | {*printed.why} <= parts
     says = [(row.part, row.says) for row in printed.ordering]
     assert len(says) == len({*says})
 

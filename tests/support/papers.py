@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from edgeexit.data.digits import load_digits_set
 from edgeexit.data.named import SETS
 from edgeexit.hardware import find_data_dir
+
+if TYPE_CHECKING:
+    from benchmarks.papers.frame.training import Run
 
 DIGITS = 250
 """Of each part."""
@@ -30,6 +35,26 @@ def run_short_part(paper: str, part: str, out: Path) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         patch.setattr(sys, "argv", ["benchmarks.papers", *words])
         main()
+    return dict(json.loads((out / f"{paper}-{part}.json").read_text(encoding="utf-8")))
+
+
+def record_with_shared_runs(paper: str, part: str, out: Path, find_run: Callable[[str, int], Run]) -> dict[str, Any]:
+    """The record of a part, and its tables made, as if every network that the part trains were one that is trained already.
+
+    Args:
+        paper: by name.
+        part: by name.
+        out: folder of the record.
+        find_run: the trained network that stands for a variant of this name and seed.
+    """
+    from benchmarks.papers.__main__ import record_part
+    from benchmarks.papers.frame.parts import Request, load_paper
+
+    asked, request = load_paper(paper).find_part(part), Request(out, (0, 1), quick=True)
+    variants = asked.variants(replace(request, quick=False))
+    runs = {name: {seed: find_run(name, seed) for seed in (0, 1)[: one.seeds]} for name, one in variants.items()}
+    tables = record_part(paper, asked, request, runs)
+    assert all(table.rows for table in tables)
     return dict(json.loads((out / f"{paper}-{part}.json").read_text(encoding="utf-8")))
 
 

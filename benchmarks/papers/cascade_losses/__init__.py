@@ -23,15 +23,16 @@ from benchmarks.papers.cascade_losses.variants import (
     make_loss_variant,
     make_started_variant,
 )
-from benchmarks.papers.frame.deployment import examine_deployment
+from benchmarks.papers.frame.deployment import examine_deployment, show_deployment
 from benchmarks.papers.frame.parts import Findings, Paper, Part, Request
 from benchmarks.papers.frame.training import Runs, Variant
 from edgeexit.training import TrainingRecipe, load_recipe
 
 _T = TypeVar("_T")
 SETS = {"mnist": "cascade-mnist", "noisy": "cascade-noisy-mnist"}
-PRINTED = "printed"
 """Recipe by the first word of the variants' names."""
+PRINTED = "printed"
+"""The first word of those that are trained as long as the paper trains them."""
 CIFAR10_LOSSES = {"sum": "sum", "firm": "firm-cascade"}
 PENALTIES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 THREE_SEEDS = (0, 1, 2)
@@ -224,6 +225,13 @@ PAPER = Paper(
             timed=True,
         ),
         Part("cifar10", "firm against sum on CIFAR-10, B-AlexNet", examine_cifar10, list_cifar10),
-        Part("deploy", "every network compiled, calibrated, measured", examine_deployed, list_deployed, timed=True),
+        Part(
+            "deploy",
+            "every network compiled, calibrated, measured",
+            examine_deployed,
+            list_deployed,
+            timed=True,
+            show=show_deployment,
+        ),
     ),
 )

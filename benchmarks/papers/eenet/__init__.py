@@ -29,7 +29,7 @@ from benchmarks.papers.eenet.variants import (
     list_trade_off_variants,
     list_training_variants,
 )
-from benchmarks.papers.frame.deployment import examine_deployment
+from benchmarks.papers.frame.deployment import examine_deployment, show_deployment
 from benchmarks.papers.frame.parts import Findings, Paper, Part, Request
 from benchmarks.papers.frame.training import Runs, Variant
 from edgeexit.report.plot.figure import (
@@ -343,7 +343,12 @@ PAPER = Paper(
             show=show_related,
         ),
         Part(
-            "device", "compile, calibrate and bench of these networks", examine_device, list_device_variants, timed=True
+            "device",
+            "compile, calibrate and bench of these networks",
+            examine_device,
+            list_device_variants,
+            timed=True,
+            show=show_deployment,
         ),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from benchmarks.papers.frame.training import Run, Runs
 from edgeexit.calibration import parse_target
 from edgeexit.evaluate import evaluate_on_device
 from edgeexit.exporter import export
+from edgeexit.report.table import Table
+from edgeexit.util import units
 from edgeexit.util.documents import to_document
 
 BASE = "base"
@@ -100,6 +102,43 @@ def deploy_run(
         right = {whose: np.array([one(x).label for x in test.x[:, None]]) == test.y for whose, one in both.items()}
     gain = timed["plain network"].latency.typical_s / timed["bundle"].latency.typical_s
     return Deployed({**figures, "gain over the plain network": gain}, to_document(found), right)
+
+
+def show_deployment(record: Mapping[str, Any]) -> Sequence[Table]:
+    """A row for every network and seed: the drop with its interval, both gains, the prediction against the measurement."""
+    rows, beside = [], "gain over the plain network"
+    for name, found in record["details"]["evaluations"].items():
+        network, seed = name.rsplit("-", 1)
+        plain = record["values"].get(f"{network}: {beside}", {"per_seed": {}})["per_seed"].get(seed)
+        off = found["measured_mean_s"] / found["predicted_mean_s"] - 1
+        rows.append(
+            (
+                name,
+                units.percent(found["accuracy"]),
+                f"{found['drop_points']:+.2f} ± {found['drop_room_points']:.2f}",
+                found["target_state"],
+                units.ratio(found["speedup"]),
+                found["verdict"],
+                "" if plain is None else units.ratio(plain),
+                f"{100 * off:+.1f} %",
+            )
+        )
+    columns = (
+        "network, seed",
+        "accuracy",
+        "drop, points",
+        record["details"]["target"],
+        "gain",
+        "verdict",
+        beside,
+        "off",
+    )
+    note = (
+        "On the test part. Drop: below the last exit, with its 95 % interval, paired by sample. Gain: time of the bundle's "
+        "own network run straight to its last exit over that of leaving early; in the last but one column of the network "
+        "trained without exits. Off: how far the measured mean is from the one that calibrate predicted."
+    )
+    return [Table(f"{record['part']}: compiled, calibrated, measured", columns, tuple(rows), note)]
 
 
 def make_example(run: Run) -> torch.Tensor:

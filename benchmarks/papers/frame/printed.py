@@ -1,6 +1,7 @@
 """What a paper prints, as data: values and orderings, and the table that puts what was found beside them.
 
-`printed/<paper>.toml` has two lists; `PrintedValue` and `PrintedOrdering` say what their fields mean:
+`printed/<paper>.toml` has two lists, `PrintedValue` and `PrintedOrdering` say what their fields mean, and a reason for the rows of a part
+that have none of their own:
 
     [[value]]
     part = "lambda"
@@ -14,10 +15,14 @@
     larger = "firm-p2: accuracy"
     smaller = "soft-p2: accuracy"
     where = "figure 7"
+
+    [why]
+    lambda = "6 epochs here, 20 there"
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,15 +82,24 @@ class PrintedOrdering:
 
 @dataclass(frozen=True)
 class Printed:
-    """What a paper prints."""
+    """What a paper prints.
+
+    Attributes:
+        value: numbers.
+        ordering: orderings.
+        why: by part, what explains differences that no row of its own explains.
+    """
 
     value: tuple[PrintedValue, ...] = ()
     ordering: tuple[PrintedOrdering, ...] = field(default=())
+    why: Mapping[str, str] = field(default_factory=dict)
 
     def take_part(self, part: str) -> Printed:
         """What belongs to one part."""
         return Printed(
-            tuple(v for v in self.value if v.part == part), tuple(o for o in self.ordering if o.part == part)
+            tuple(v for v in self.value if v.part == part),
+            tuple(o for o in self.ordering if o.part == part),
+            {name: why for name, why in self.why.items() if name == part},
         )
 
 
@@ -120,16 +134,23 @@ def format_estimate(found: Mapping[str, Any], show: Callable[[float], str]) -> s
     return f"{show(found['mean'])} ({show(found['low'])} to {show(found['high'])})"
 
 
+NOT_KNOWN = "not known"
+
+
 def make_tables(printed: Printed, record: Mapping[str, Any]) -> list[Table]:
     """The tables "printed | here | difference | why" of one part.
+
+    A row has the reason that is given for it; where it has none and differs, that of its part, or says that none is known. A value differs
+    where its interval does not hold the printed one, or it has no interval; an ordering where it is refuted.
 
     Args:
         printed: what the paper prints of the part.
         record: what the part recorded.
     """
     part, columns = record["part"], ("", "printed", "here", "difference", "why")
-    values = [row for v in printed.value if (row := _make_value_row(v, record["values"]))]
-    orderings = [row for o in printed.ordering if (row := _make_ordering_row(o, record["orderings"]))]
+    otherwise = printed.why.get(part, NOT_KNOWN)
+    values = [row for v in printed.value if (row := _make_value_row(v, record["values"], otherwise))]
+    orderings = [row for o in printed.ordering if (row := _make_ordering_row(o, record["orderings"], otherwise))]
     mark = "quick, not to be quoted" if record["quick"] else ""
     note = "In brackets: 95 % intervals, of values over the seeds (of one seed: over the samples), of orderings paired by seed and sample."
     tables = (
@@ -139,16 +160,25 @@ def make_tables(printed: Printed, record: Mapping[str, Any]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def _make_value_row(value: PrintedValue, found: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _make_value_row(value: PrintedValue, found: Mapping[str, Any], otherwise: str) -> tuple[str, ...] | None:
     if value.key not in found:
         return None
     here = found[value.key]
     difference = _format_difference(here["mean"] - value.printed, value.unit)
     show = _FORMATS[value.unit]
-    return (_name_row(value.key, value.where), show(value.printed), format_estimate(here, show), difference, value.why)
+    why = value.why or ("" if _holds(here, value.printed) else otherwise)
+    return (_name_row(value.key, value.where), show(value.printed), format_estimate(here, show), difference, why)
 
 
-def _make_ordering_row(ordering: PrintedOrdering, found: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+def _holds(here: Mapping[str, Any], printed: float) -> bool:
+    """Whether the interval, or the value where it has none, holds the printed value."""
+    low, high = (here["mean"] if here[end] is None else here[end] for end in ("low", "high"))
+    return bool(low <= printed <= high) or math.isclose(printed, low) or math.isclose(printed, high)
+
+
+def _make_ordering_row(
+    ordering: PrintedOrdering, found: Sequence[Mapping[str, Any]], otherwise: str
+) -> tuple[str, ...] | None:
     here = next((f for f in found if f["says"] == ordering.says), None)
     if here is None:
         return None
@@ -156,7 +186,8 @@ def _make_ordering_row(ordering: PrintedOrdering, found: Sequence[Mapping[str, A
     if ordering.unit == "percent":
         difference = difference.replace(" points", "") + " points"
     verdict = here["verdict"] if "seeds" in here["over"] else f"{here['verdict']} (one seed)"
-    return (ordering.where, ordering.says, verdict, difference, ordering.why)
+    why = ordering.why or (otherwise if here["verdict"] == "refuted" else "")
+    return (ordering.where, ordering.says, verdict, difference, why)
 
 
 def _name_row(key: str, where: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -53,6 +54,7 @@ def make_digits_parts() -> Parts:
     return {part: _as_dataset(make_digits_images(part), part) for part in ("train", "calibration", "test")}
 
 
+@lru_cache(maxsize=3)
 def make_digits_images(part: str) -> MaxMinImages:
     """The images of a part of it, with their levels."""
     digits = load_data(f"digits:{part}")

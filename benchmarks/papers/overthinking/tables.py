@@ -56,7 +56,7 @@ def show_collaboration(record: Mapping[str, Any]) -> Sequence[Table]:
         (
             name,
             format_interval(record, f"{name}: overthinking"),
-            *(format_mean(record, f"{name}: {key}") for key in ("exit 1", "last exit")),
+            *(format_interval(record, f"{name}: {key}") for key in ("exit 1", "last exit")),
             units.fixed(record["values"][f"{name}: rank correlation"]["mean"], 3),
         )
         for name in ("n", "2n", "n + n")
