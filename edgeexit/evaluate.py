@@ -82,6 +82,7 @@ def evaluate_on_device(
     criterion: str = "entropy",
     preset: str = "quick",
     seed: int = 0,
+    force: bool = False,
     progress: Progress = show_nothing,
 ) -> tuple[DeviceEvaluation, BenchResult]:
     """Compile a model, calibrate it and measure it.
@@ -95,6 +96,7 @@ def evaluate_on_device(
         criterion: name of the exit criterion.
         preset: preset of the measurement.
         seed: random seed of splits and orders.
+        force: calibrate although the data are implausible, as `edgeexit.calibrate`.
         progress: callback with what is being done, how much is done, and of how much.
 
     Raises:
@@ -111,7 +113,14 @@ def evaluate_on_device(
     )
     with load_quietly(bundle) as runner:
         calibration = calibrate(
-            runner, known.inputs, known.labels, target=target, name=known.name, seed=seed, progress=progress
+            runner,
+            known.inputs,
+            known.labels,
+            target=target,
+            name=known.name,
+            seed=seed,
+            force=force,
+            progress=progress,
         )
         _activate(runner)
         runner.inner_thresholds = calibration.inner_thresholds

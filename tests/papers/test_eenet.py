@@ -127,21 +127,14 @@ def trained(folder: Path) -> dict[bool, Run]:
     return {name == "eenet8-v2": by_seed[0] for name, by_seed in runs.items()}
 
 
-def find_trained(trained: dict[bool, Run], name: str, seed: int) -> Run:
-    """The one that stands for a variant: with exits, or without."""
-    return trained[not name.endswith("plain")]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "part",
     [
         "losses-quick",
-        "trade-off",
         "trade-off-quick",
         "costs",
         "placements",
-        "placements-32",
         "heads",
         "criteria-cifar10",
     ],
@@ -150,7 +143,7 @@ def test_a_part_records_and_shows_every_network_that_it_trains(
     part: str, folder: Path, trained: dict[bool, Run]
 ) -> None:
     """As if all of them were one tiny network: every printed value and ordering of the part has its counterpart, every picture is drawn."""
-    record = record_with_shared_runs("eenet", part, folder, partial(find_trained, trained))
+    record = record_with_shared_runs("eenet", part, folder, lambda name: trained[not name.endswith("plain")])
 
     printed = load_printed("eenet").take_part(part)
     assert {value.key for value in printed.value} <= record["values"].keys()

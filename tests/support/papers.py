@@ -38,21 +38,21 @@ def run_short_part(paper: str, part: str, out: Path) -> dict[str, Any]:
     return dict(json.loads((out / f"{paper}-{part}.json").read_text(encoding="utf-8")))
 
 
-def record_with_shared_runs(paper: str, part: str, out: Path, find_run: Callable[[str, int], Run]) -> dict[str, Any]:
+def record_with_shared_runs(paper: str, part: str, out: Path, find_run: Callable[[str], Run]) -> dict[str, Any]:
     """The record of a part, and its tables made, as if every network that the part trains were one that is trained already.
 
     Args:
         paper: by name.
         part: by name.
         out: folder of the record.
-        find_run: the trained network that stands for a variant of this name and seed.
+        find_run: the trained network that stands for a variant of this name.
     """
     from benchmarks.papers.__main__ import record_part
     from benchmarks.papers.frame.parts import Request, load_paper
 
-    asked, request = load_paper(paper).find_part(part), Request(out, (0, 1), quick=True)
+    asked, request = load_paper(paper).find_part(part), Request(out, (0,), quick=True)
     variants = asked.variants(replace(request, quick=False))
-    runs = {name: {seed: find_run(name, seed) for seed in (0, 1)[: one.seeds]} for name, one in variants.items()}
+    runs = {name: {0: find_run(name)} for name in variants}
     tables = record_part(paper, asked, request, runs)
     assert all(table.rows for table in tables)
     return dict(json.loads((out / f"{paper}-{part}.json").read_text(encoding="utf-8")))

@@ -168,8 +168,7 @@ def examine_deployed(request: Request, runs: Runs) -> Findings:
     """Same answers, tracking of the calibration, gain over the backbone and over the plain network."""
     chosen = drop_base(runs)
     plain = {name: runs[_name_base(name)] for name in chosen}
-    seconds = 0.1 if request.quick else 4.0
-    return examine_deployment(chosen, target="drop<=0.5", preset="quick", plain=plain, seconds=seconds)
+    return examine_deployment(chosen, target="drop<=0.5", preset="quick", plain=plain, brief=request.quick)
 
 
 def drop_base(named: Mapping[str, _T]) -> Mapping[str, _T]:

@@ -117,9 +117,8 @@ def examine_device(request: Request, runs: Runs) -> Findings:
     """Compiled, calibrated and measured: same answers, prediction against measurement, gain over the last exit and the plain network."""
     chosen = {name: by_seed for name, by_seed in runs.items() if not name.endswith("plain")}
     plain = {name: runs[f"{name.split('-')[0]}-plain"] for name in chosen}
-    seconds = 0.1 if request.quick else 4.0
     return examine_deployment(
-        chosen, target="drop<=0.5", preset="quick", criterion="learned", plain=plain, seconds=seconds
+        chosen, target="drop<=0.5", preset="quick", criterion="learned", plain=plain, brief=request.quick
     )
 
 

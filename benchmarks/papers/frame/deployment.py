@@ -49,7 +49,7 @@ def examine_deployment(
     preset: str,
     criterion: str = "max_softmax",
     plain: Runs | None = None,
-    seconds: float = 4.0,
+    brief: bool = False,
 ) -> Findings:
     """Every network compiled, calibrated and measured, and timed beside its plain network where there is one.
 
@@ -59,7 +59,7 @@ def examine_deployment(
         preset: of `edgeexit bench`.
         criterion: under which they leave.
         plain: runs of the network without exits, by the same names and seeds: its phase `base`, or the one that is the model.
-        seconds: of timing beside the plain network, five times.
+        brief: for tests: a moment, of networks that have hardly learned anything.
     """
     samples: dict[str, dict[int, NDArray[Any]]] = {}
     values: dict[str, dict[int, float]] = {}
@@ -69,7 +69,7 @@ def examine_deployment(
             beside = plain[name][seed] if plain else None
             with tempfile.TemporaryDirectory() as folder:
                 found = deploy_run(
-                    run, beside, Path(folder), target=target, preset=preset, criterion=criterion, seconds=seconds
+                    run, beside, Path(folder), target=target, preset=preset, criterion=criterion, brief=brief
                 )
             evaluations[f"{name}-{seed}"] = found.evaluation
             for what, value in found.figures.items():
@@ -80,13 +80,13 @@ def examine_deployment(
 
 
 def deploy_run(
-    run: Run, plain: Run | None, folder: Path, *, target: str, preset: str, criterion: str, seconds: float
+    run: Run, plain: Run | None, folder: Path, *, target: str, preset: str, criterion: str, brief: bool
 ) -> Deployed:
     """Export, compile, calibrate and measure a network; then time it beside its plain network on the same samples."""
     known, test, bundle = run.load_part("calibration"), run.load_part("test"), folder / "model.eexit"
     model, wanted = folder / "model.onnx", parse_target(target)
     export(run.load_network(), make_example(run), model)
-    found, _ = evaluate_on_device(model, bundle, known, test, wanted, criterion=criterion, preset=preset)
+    found, _ = evaluate_on_device(model, bundle, known, test, wanted, criterion=criterion, preset=preset, force=brief)
     figures = {
         "gain": found.speedup,
         "accuracy": found.accuracy,
@@ -98,7 +98,8 @@ def deploy_run(
     export(plain.load_network(BASE if BASE in plain.recipe.phases else None), make_example(run), without)
     with edgeexit.load(bundle) as runner:
         both = {"bundle": runner, "plain network": open_plain(runner, without)}
-        timed = time_variants(both, test, seconds=seconds, repeats=5, trace=1024)
+        seconds, trace = (0.1, 128) if brief else (4.0, 1024)
+        timed = time_variants(both, test, seconds=seconds, repeats=5, trace=trace)
         right = {whose: np.array([one(x).label for x in test.x[:, None]]) == test.y for whose, one in both.items()}
     gain = timed["plain network"].latency.typical_s / timed["bundle"].latency.typical_s
     return Deployed({**figures, "gain over the plain network": gain}, to_document(found), right)
