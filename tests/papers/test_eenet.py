@@ -149,12 +149,3 @@ def test_a_part_records_and_shows_every_network_that_it_trains(
     assert {value.key for value in printed.value} <= record["values"].keys()
     assert len(printed.ordering) == len(record["orderings"])
     assert all((folder / f"{name}.svg").exists() for name in record["pictures"])
-
-
-@pytest.mark.slow
-def test_a_network_is_measured_on_the_device_beside_its_plain_network(folder: Path, trained: dict[bool, Run]) -> None:
-    """Both answer the same samples."""
-    values = run_part("device", folder)["values"]
-
-    assert {"bundle", "plain network"} == {key.rsplit(" of the ")[1] for key in values if " of the " in key}
-    assert values["eenet8-v2: gain over the plain network"]["mean"] > 0
