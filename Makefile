@@ -95,7 +95,7 @@ LOWEST_TESTS := tests/bundle tests/graph/test_boundary_tensors.py tests/graph/te
 
 test-onnxruntime-1.23: $(LOWEST)/.tried   ## doctor and core tests with what a Jetson with JetPack 6 installs: an environment of 300 MB, then a minute
 	if test -e $(LOWEST)/.ready; then timeout 120 $(LOWEST)/bin/edgeexit doctor --backend onnxruntime --quick && \
-	  timeout 300 $(LOWEST)/bin/python -m pytest -m "not slow and not serial" $(LOWEST_TESTS); fi
+	  timeout 300 $(LOWEST)/bin/python -m pytest -m "not slow and not serial" -k "not int8" $(LOWEST_TESTS); fi
 
 .PHONY: $(LOWEST)/.tried         # made once where it can be, and tried again where it could not
 $(LOWEST)/.tried:
