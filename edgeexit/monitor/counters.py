@@ -35,7 +35,7 @@ class AnswerCounters:
     fallbacks: int = 0
 
     def grow(self, exits: int, buckets: int) -> None:
-        """Make room for so many exits."""
+        """Make room for so many exits; `latency_s` last, whose length tells other threads how many there are."""
         for _ in range(exits - len(self.latency)):
             self.cells.append([0] * BINS)
             self.latency.append([0] * buckets)
@@ -43,13 +43,13 @@ class AnswerCounters:
 
     def add(self, other: AnswerCounters) -> None:
         """Add the counts of another one, which may be counting meanwhile."""
-        if other.latency:
-            self.grow(len(other.latency_s), len(other.latency[0]))
-        for mine, theirs in ((self.latency, other.latency), (self.cells, other.cells)):
-            for row, added in zip(mine, theirs, strict=False):
-                row[:] = [a + b for a, b in zip(row, added, strict=True)]
-        for place, seconds in enumerate(other.latency_s):
-            self.latency_s[place] += seconds
+        exits = len(other.latency_s)
+        if exits:
+            self.grow(exits, len(other.latency[0]))
+        for place in range(exits):
+            for mine, theirs in ((self.latency, other.latency), (self.cells, other.cells)):
+                mine[place][:] = [a + b for a, b in zip(mine[place], theirs[place], strict=True)]
+            self.latency_s[place] += other.latency_s[place]
         self.late += other.late
         self.fallbacks += other.fallbacks
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,15 @@ ANSWERS = st.lists(st.tuples(st.integers(1, 4), st.floats(-2, 2), st.booleans(),
 
 
 EDGES = [[-1.0, 0.0, 1.0], [0.0], []]
+
+
+@pytest.fixture
+def fast_switches() -> Iterator[None]:
+    """Threads that take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 def count_one_by_one(answers: list[Any], found: AnswerCounters, edges: list[list[float]]) -> None:
@@ -82,6 +93,19 @@ def test_what_is_read_while_calls_count_is_counted_once() -> None:
 
     assert [[0, 20_000, 0]] == counters.sum().latency
     assert max(seen) <= 20_000
+
+
+def test_an_exit_that_answers_for_the_first_time_may_be_read_meanwhile(fast_switches: None) -> None:
+    """Counters that grow while another thread adds them up have the exits that they had, or one more."""
+    for _ in range(300):
+        growing, read = AnswerCounters(), AnswerCounters()
+        grower = threading.Thread(target=lambda to=growing: [to.grow(exits, 2) for exits in range(1, 6)])
+        grower.start()
+        while grower.is_alive():
+            read.add(growing)
+        grower.join()
+
+        assert len(read.latency) == len(read.cells) == len(read.latency_s)
 
 
 def test_threads_with_clones_of_their_own_are_all_counted(watched: Runner, digits: NDArray[np.float32]) -> None:
