@@ -16,6 +16,7 @@ from edgeexit.errors import InputError, MissingExtra
 from edgeexit.runtime import Runner, load_quietly
 from edgeexit.runtime.remote.runner import RemoteRunner
 from tests.networks import images
+from tests.support.remote_answers import assert_same_answers
 from tests.support.v2_grpc_server import GrpcServer, serve_stages_over_grpc
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient[grpc] is not installed: make test-serving")
@@ -50,20 +51,9 @@ def test_answers_are_those_of_the_network_in_one_place(
     local: Runner, server: GrpcServer, compiled: Path, stages: list[int]
 ) -> None:
     """Every label and exit, one by one and in batches of several requests; a clone has a channel of its own."""
-    x = images(24)
-    expected = local.batch(x)
     with open_remote(compiled, {k: server.url(k) for k in stages}, RemoteLimits(timeout_s=60, max_batch=5)) as runner:
         runner.thresholds = local.thresholds
-        runner.check_remote(x[:4])
-        found = runner.batch(x)
-        with runner.clone() as other:
-            single = [other(x[i : i + 1]) for i in range(8)]
-        assert {"answered"} == set(runner.remote.gate.counts)
-
-    assert {1, 2, 3} == {p.exit for p in expected}
-    assert [(p.exit, p.label) for p in expected] == [(p.exit, p.label) for p in found]
-    assert [(p.exit, p.label) for p in expected[:8]] == [(p.exit, p.label) for p in single]
-    assert np.allclose([p.logits for p in expected], [p.logits for p in found], atol=1e-5)
+        assert_same_answers(local, runner)
 
 
 @pytest.mark.parametrize(("wire", "sent"), [("float16", {"FP16"}), ("int8", {"INT8", "FP32"})])

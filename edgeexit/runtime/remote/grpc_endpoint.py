@@ -17,8 +17,7 @@ from edgeexit.graph.model import TensorSpec
 from edgeexit.runtime.remote.endpoint import AUTHORITY, explain_url, read_token_for
 from edgeexit.runtime.remote.protocol import (
     DATA_TYPES,
-    STRANGE,
-    MalformedResponse,
+    explain_strange_response,
     find_largest_response,
     read_outputs,
     shape_for_wire,
@@ -118,17 +117,12 @@ def decode_answer(answer: Any, outputs: Sequence[TensorSpec], count: int) -> dic
     Raises:
         MalformedResponse: one is missing, or of another type, shape or size.
     """
-    try:
+    with explain_strange_response():
         entries = {
             o.name: {"datatype": o.datatype, "shape": o.shape, "data": o.contents.fp32_contents} for o in answer.outputs
         }
         raw = dict(zip((o.name for o in answer.outputs), answer.raw_output_contents, strict=False))
         return read_outputs(entries, raw, outputs, count)
-    except MalformedResponse:
-        raise
-    except STRANGE as error:
-        msg = f"the response is not of the V2 protocol ({type(error).__name__})"
-        raise MalformedResponse(msg) from error
 
 
 def _is_name(model: str) -> bool:

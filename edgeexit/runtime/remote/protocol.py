@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -71,10 +72,17 @@ def decode_response(
         MalformedResponse: one is missing, or of another type, shape or size.
     """
     length = len(body) if header_length is None else header_length
-    try:
+    with explain_strange_response():
         entries = {entry["name"]: entry for entry in json.loads(body[:length])["outputs"]}
         raw = cut_binary(entries.values(), memoryview(body)[length:])
         return read_outputs(entries, raw, outputs, count)
+
+
+@contextmanager
+def explain_strange_response() -> Iterator[None]:
+    """What reading a response of any other structure raises in the body, as MalformedResponse."""
+    try:
+        yield
     except MalformedResponse:
         raise
     except STRANGE as error:

@@ -16,6 +16,7 @@ from edgeexit.runtime import CalibrationWarning, Runner, load_quietly
 from edgeexit.runtime.remote.limits import Gate, RemoteLimits
 from edgeexit.runtime.remote.runner import RemoteRunner
 from tests.networks import images
+from tests.support.remote_answers import assert_same_answers
 from tests.support.v2_server import V2Server, serve_stages
 
 THRESHOLDS = [1.197, 1.18]
@@ -50,20 +51,8 @@ def test_answers_are_those_of_the_network_in_one_place(
 ) -> None:
     """Every label and exit, one by one and in batches, from servers that answer in binary or in JSON."""
     server.binary = binary
-    x = images(24)
-    expected = local.batch(x)
     with open_remote(compiled, {k: server.url(k) for k in stages}, RemoteLimits(timeout_s=30, max_batch=5)) as runner:
-        runner.check_remote(x[:4])
-        found = runner.batch(x)
-        with runner.clone() as other:
-            single = [other(x[i : i + 1]) for i in range(8)]
-        assert {"answered"} == set(runner.remote.gate.counts)
-
-    assert {1, 2, 3} == {p.exit for p in expected}
-    assert [(p.exit, p.label) for p in expected] == [(p.exit, p.label) for p in found]
-    assert [(p.exit, p.label) for p in expected[:8]] == [(p.exit, p.label) for p in single]
-    assert np.allclose([p.logits for p in expected], [p.logits for p in found], atol=1e-5)
-    assert not any(p.fallback or p.late for p in (*found, *single))
+        assert_same_answers(local, runner)
 
 
 def test_only_what_no_exit_here_is_sure_of_goes_up(server: V2Server, compiled: Path) -> None:
