@@ -40,12 +40,11 @@ TRAINED_EXIT: Mapping[str, Mapping[str, Any]] = {
 
 
 def list_loss_variants(request: Request, recipe: str, prefix: str, *, readings: bool) -> dict[str, Variant]:
-    """The network without the exit, the three losses at p2; with one seed at p1, and other readings of two of them."""
+    """The network without the exit, the three losses at both places; with one seed other readings of two of them."""
     found = {f"{prefix}-base": make_base_variant(request, recipe)}
     for place in PLACES:
         for loss in LOSSES:
-            variant = make_loss_variant(request, recipe, prefix, loss, place)
-            found[f"{prefix}-{loss}-{place}"] = variant if place == "p2" else replace(variant, seeds=1)
+            found[f"{prefix}-{loss}-{place}"] = make_loss_variant(request, recipe, prefix, loss, place)
     found[f"{prefix}-sum-started-p2"] = make_started_variant(request, recipe, prefix)
     for name, (loss, options) in READINGS.items() if readings else ():
         variant = make_loss_variant(request, recipe, prefix, loss, "p2")
@@ -68,7 +67,7 @@ def make_trained_exit_variant(request: Request, recipe: str, prefix: str, option
     trained = first.phases["cascade"]
     firm = replace(trained, loss="firm-cascade", options=options, start="cascade")
     phases = {"cascade": replace(trained, role=""), "firm": firm}
-    return Variant(replace(first, phases=phases), earlier=f"{prefix}-sum-p2", seeds=1)
+    return Variant(replace(first, phases=phases), earlier=f"{prefix}-sum-p2")
 
 
 def make_base_variant(request: Request, recipe: str) -> Variant:
