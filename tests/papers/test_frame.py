@@ -52,6 +52,18 @@ def test_figures_of_other_seeds_or_samples_are_not_compared() -> None:
         compare_samples({0: np.ones(3)}, {0: np.ones(4)})
 
 
+def test_seeds_with_different_numbers_of_samples_are_compared_each_on_its_own() -> None:
+    """Each seed's difference is paired on its own samples, and the interval is not narrower than that of the seed with most samples."""
+    rng = np.random.default_rng(5)
+    right = {0: rng.random(300) < 0.9, 1: rng.random(200) < 0.9}
+    wrong = {0: rng.random(300) < 0.5, 1: rng.random(200) < 0.5}
+    found, alone = compare_samples(right, wrong), compare_samples({0: right[0]}, {0: wrong[0]})
+    assert {s: right[s].mean() - wrong[s].mean() for s in right} == pytest.approx(dict(found.per_seed))
+    widths = [one.high - one.low for one in (found, alone) if one.low is not None and one.high is not None]
+    assert len(widths) == 2
+    assert widths[0] >= widths[1]
+
+
 def test_a_mean_has_the_interval_that_its_seeds_or_samples_allow() -> None:
     """Student's over seeds, Wilson's over the samples of one, none of a single number."""
     assert "seeds" == estimate_mean({0: 0.5, 1: 0.6}).over

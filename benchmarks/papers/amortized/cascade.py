@@ -162,7 +162,7 @@ def _put_chosen(found: Found, seed: int, cascade: Cascade, test: RecordedExits, 
     assigned = compute_assigned_accuracy(table, done.stops)
     later = np.flatnonzero(done.stops > 0)
     assert table.correct is not None, "test samples have labels"
-    if len(later):
+    if len(later) > 1:
         found.put("assigned later: right there", seed, table.correct[later, done.stops[later]])
         found.put("assigned later: right one before", seed, table.correct[later, done.stops[later] - 1])
     found.details[f"chosen alpha, seed {seed}"] = alpha

@@ -7,7 +7,7 @@ what holds then holds for these weights; `over` says which it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,9 +39,9 @@ class Estimate:
     @property
     def verdict(self) -> str:
         """Of a difference that was said to be above zero: `confirmed` or `refuted` where the interval is on one side, or `undecided`."""
-        if self.low is None or self.high is None or self.low <= 0 <= self.high:
-            return "undecided"
-        return "confirmed" if self.low > 0 else "refuted"
+        if self.low is not None and self.low > 0:
+            return "confirmed"
+        return "refuted" if self.high is not None and self.high < 0 else "undecided"
 
 
 def estimate_mean(per_seed: Mapping[int, float]) -> Estimate:
@@ -84,11 +84,12 @@ def compare_samples(larger: Mapping[int, NDArray[Any]], smaller: Mapping[int, ND
 
     The half width is √(t² s²/S + z² v/n): s² the variance of the S seeds' mean differences, v that of the samples' differences averaged
     over the seeds. The first covers another seed, the second other test samples; a little of the second is in the first, too, so that the
-    interval is rather too wide. With one seed there is only the second.
+    interval is rather too wide. With one seed there is only the second. Seeds may have different numbers of samples, such as those that
+    each sends to a later exit; z √(v/n) is then the mean of what it is for each seed, as if their samples erred together.
 
     Args:
         larger: one number per sample, [n], by seed.
-        smaller: of the same samples; seeds that only one of the two has are left out.
+        smaller: of the same samples of each seed; seeds that only one of the two has are left out.
 
     Raises:
         InputError: no seed in common, or other samples.
@@ -102,11 +103,18 @@ def compare_samples(larger: Mapping[int, NDArray[Any]], smaller: Mapping[int, ND
     if not seeds or any(larger[s].shape != smaller[s].shape for s in seeds):
         msg = f"figures of seeds {[*larger]} and {[*smaller]} cannot be compared: they need a seed in common, and the same samples"
         raise InputError(msg)
-    differences = np.stack([larger[s].astype(np.float64) - smaller[s].astype(np.float64) for s in seeds])
-    means, of_sample = differences.mean(axis=1), differences.mean(axis=0)
+    differences = [larger[s].astype(np.float64) - smaller[s].astype(np.float64) for s in seeds]
+    means = np.array([of_seed.mean() for of_seed in differences])
     of_seeds = mean_interval(means)
-    half = NORMAL_95 * standard_error(of_sample)
+    half = NORMAL_95 * _find_sample_error(differences)
     if of_seeds is not None:
         half = math.hypot(half, of_seeds.high - float(means.mean()))
     mean, per_seed = float(means.mean()), dict(zip(seeds, means.tolist(), strict=True))
     return Estimate(per_seed, mean, mean - half, mean + half, "samples" if of_seeds is None else "seeds and samples")
+
+
+def _find_sample_error(differences: Sequence[NDArray[np.float64]]) -> float:
+    """Standard error of the mean of all seeds, as far as it comes from the samples."""
+    if len({len(of_seed) for of_seed in differences}) == 1:
+        return standard_error(np.mean(differences, axis=0))
+    return float(np.mean([standard_error(of_seed) for of_seed in differences]))
